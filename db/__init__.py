@@ -1,0 +1,1 @@
+"""Tables, set-based statements and the embedded server. Takes a `Connection`, returns domain values, never commits."""

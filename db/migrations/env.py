@@ -1,0 +1,8 @@
+"""Alembic asks this file for a connection; `db.schema` hands one over."""
+
+from alembic import context
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, transaction_per_migration=True)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,57 @@
+"""Migrations: bring a database to this version's schema, or say how far it is from it."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, text
+
+# Any number, as long as nobody else locks by it: "parcours" in letters of the telephone.
+MIGRATION_LOCK = 72726877
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+def newest() -> str:
+    """Return the revision that this code needs."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    assert head is not None
+    return head
+
+
+def current(engine: Engine) -> str | None:
+    """Return the revision of a database, or None when it was never migrated."""
+    with engine.connect() as conn:
+        return MigrationContext.configure(conn).get_current_revision()
+
+
+def upgrade(engine: Engine) -> tuple[str | None, str]:
+    """Apply the missing migrations and return the revisions before and after.
+
+    Several machines may call this at once: one migrates, the others wait for its
+    advisory lock and then find nothing left to do. A migration that cannot get its
+    table locks within 10 s gives up rather than stop everybody behind it.
+    """
+    with engine.connect() as conn:
+        conn.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})
+        conn.commit()
+        try:
+            conn.execute(text("SET lock_timeout = '10s'"))
+            before = MigrationContext.configure(conn).get_current_revision()
+            config = _config()
+            config.attributes["connection"] = conn
+            conn.commit()
+            command.upgrade(config, "head")
+            conn.commit()
+        finally:
+            conn.rollback()
+            conn.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": MIGRATION_LOCK})
+            conn.execute(text("RESET lock_timeout"))
+            conn.commit()
+    return before, newest()

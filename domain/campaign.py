@@ -1,0 +1,141 @@
+"""A campaign's tree, immutable for each version, as the engine walks it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Literal
+
+from domain.errors import UnknownStepError
+from domain.schedule import Interval, Timing
+from domain.steps.registry import Kind, Need, Properties, StepType
+
+Branch = Literal["yes", "no"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node of the tree."""
+
+    id: int
+    key: str
+    name: str
+    type: StepType
+    properties: Properties
+    timing: Timing = field(default_factory=Timing)
+    parent: int | None = None
+    branch: Branch | None = None
+    # Decisions only: how long to wait for the fact, and how old a fact may be that came before.
+    within: Interval | None = None
+    look_back: Interval | None = None
+    max_attempts: int = 5
+    on_failure: Literal["stop", "continue"] = "stop"
+
+    @property
+    def kind(self) -> Kind:
+        return self.type.kind
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """One version of a campaign: what the workers need of it, and nothing of who is in it."""
+
+    id: int
+    key: str
+    version: int
+    steps: Mapping[int, Step]
+    reentry: Literal["never", "after_exit", "always"] = "never"
+    cooldown: Interval | None = None
+    exit_on_leave: bool = True
+
+    def step(self, step_id: int) -> Step:
+        """Return a step of this version. Raises UnknownStepError."""
+        try:
+            return self.steps[step_id]
+        except KeyError:
+            raise UnknownStepError(self.id, step_id) from None
+
+    @cached_property
+    def by_key(self) -> dict[str, Step]:
+        return {step.key: step for step in self.steps.values()}
+
+    @cached_property
+    def _children(self) -> dict[tuple[int | None, Branch | None], tuple[Step, ...]]:
+        found: dict[tuple[int | None, Branch | None], list[Step]] = {}
+        for step in self.steps.values():
+            found.setdefault((step.parent, step.branch), []).append(step)
+        return {place: tuple(steps) for place, steps in found.items()}
+
+    @property
+    def roots(self) -> tuple[Step, ...]:
+        """The steps where every member starts, in the order of the file."""
+        return self._children.get((None, None), ())
+
+    def children(self, step: Step, branch: Branch | None = None) -> tuple[Step, ...]:
+        """Return the steps below: of an action (branch None), or of one branch of a decision or condition."""
+        return self._children.get((step.id, branch), ())
+
+    def below(self, step: Step) -> Iterator[Step]:
+        """Yield a step and everything below it, depth first."""
+        yield step
+        for branch in (None, "yes", "no"):
+            for child in self.children(step, branch):  # type: ignore[arg-type]
+                yield from self.below(child)
+
+    def needs(self, step: Step) -> frozenset[Need]:
+        """Return what a batch that starts at a step may have to know of its contacts.
+
+        A jump may lead anywhere, so below one the whole tree counts.
+        """
+        known = self._needs
+        if step.id not in known:
+            reached = list(self.below(step))
+            if any(below.type.name == "campaign.jump" for below in reached):
+                reached = list(self.steps.values())
+            known[step.id] = frozenset(need for below in reached for need in below.type.needs)
+        return known[step.id]
+
+    @cached_property
+    def _needs(self) -> dict[int, frozenset[Need]]:
+        return {}
+
+    def email_upstream(self, step: Step) -> str | None:
+        """Return the template key of the nearest email sent above a step, or None.
+
+        Source: the reference engine only looks at the direct parent, so that "opens email" below a
+        condition can never be true; see the specification, 7.5.
+        """
+        parent = step.parent
+        while parent is not None:
+            above = self.steps[parent]
+            if above.type.name == "email.send":
+                return str(getattr(above.properties, "email"))  # noqa: B009
+            parent = above.parent
+        return None
+
+
+@dataclass(frozen=True)
+class Status:
+    """Whether a campaign runs, as its row says now; read again at every batch."""
+
+    published: bool
+    publish_from: datetime | None = None
+    publish_until: datetime | None = None
+    category_published: bool = True
+    deleted: bool = False
+
+    def why_not(self, now: datetime) -> str | None:
+        """Return why the campaign does not run, or None when it does. The one definition of running."""
+        if self.deleted:
+            return "it is deleted"
+        if not self.published:
+            return "it is not published"
+        if self.publish_from is not None and now < self.publish_from:
+            return f"it starts on {self.publish_from.isoformat()}"
+        if self.publish_until is not None and now >= self.publish_until:
+            return f"it ended on {self.publish_until.isoformat()}"
+        if not self.category_published:
+            return "its category is switched off"
+        return None

@@ -1,0 +1,54 @@
+"""A contact as a batch sees it: loaded once, changed in memory by the steps, written back once."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(slots=True)
+class Contact:
+    """One person, with the facts that the steps ahead asked for (see `Need`).
+
+    Steps change the attributes in place. Sets are replaced, never mutated, so that what
+    was loaded can be compared with what there is at the end.
+    """
+
+    id: int
+    key: str
+    email: str | None = None
+    timezone: str | None = None
+    points: int = 0
+    stage: str | None = None
+    owner: str | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+    last_active_at: datetime | None = None
+    tags: frozenset[str] = frozenset()
+    # Keys of the segments that the contact is an active member of.
+    segments: frozenset[str] = frozenset()
+    # Channel to reason.
+    do_not_contact: dict[str, str] = field(default_factory=dict)
+    # Keys of the email templates that were written to the outbox for the contact, ever.
+    received: frozenset[str] = frozenset()
+
+    def value(self, name: str) -> Any:
+        """Return what a field condition or a template means by a name: an attribute, else a custom field."""
+        if name in _ATTRIBUTES:
+            return getattr(self, name)
+        return self.fields.get(name)
+
+    def state(self) -> tuple[Any, ...]:
+        """Return everything that a step may have changed, to be compared before and after."""
+        return (
+            self.email,
+            self.timezone,
+            self.points,
+            self.stage,
+            self.owner,
+            self.fields,
+            self.tags,
+            self.segments,
+            self.do_not_contact,
+        )
+
+
+_ATTRIBUTES = frozenset({"key", "email", "timezone", "points", "stage", "owner", "last_active_at", "tags"})

@@ -1,0 +1,27 @@
+"""Errors that trying again cannot mend."""
+
+
+class CampaignError(Exception):
+    """Base of the errors that trying again cannot mend.
+
+    Its message is one sentence for a person, saying what to do. Workers do not retry
+    it, and the command prints it without a traceback and exits with 1.
+    """
+
+
+class NotFoundError(CampaignError):
+    """Something was named that does not exist."""
+
+    def __init__(self, what: str, key: str, hint: str = "") -> None:
+        super().__init__(f"there is no {what} {key!r}{'; ' + hint if hint else ''}")
+        self.what = what
+        self.key = key
+
+
+class UnknownStepError(CampaignError):
+    """A wait points at a step that its campaign's tree does not have."""
+
+    def __init__(self, campaign_id: int, step_id: int) -> None:
+        super().__init__(f"campaign {campaign_id} has no step {step_id}")
+        self.campaign_id = campaign_id
+        self.step_id = step_id

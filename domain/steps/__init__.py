@@ -1,0 +1,1 @@
+"""Step types: one function each, found through the `parcours.steps` entry points."""

@@ -1,0 +1,275 @@
+"""What a step type is, and how one is found.
+
+A step type is a function with a decorator. An action gets a batch and returns one
+`Result` a contact, a condition one bool a contact, a decision tells whether one event
+is what it waits for. Another package adds a type by naming such a function in its
+`parcours.steps` entry points, under the name that campaign files use.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from domain.contact import Contact
+from domain.errors import CampaignError
+
+if TYPE_CHECKING:
+    from domain.campaign import Campaign, Step
+
+P = TypeVar("P", bound="Properties")
+
+
+class Kind(StrEnum):
+    ACTION = "action"
+    DECISION = "decision"
+    CONDITION = "condition"
+
+
+class Need(StrEnum):
+    """What a type wants loaded besides the contact's own row; each costs one statement a batch."""
+
+    TAGS = "tags"
+    SEGMENTS = "segments"
+    DO_NOT_CONTACT = "do_not_contact"
+    RECEIVED = "received"
+    EMAILS = "emails"
+    STAGES = "stages"
+    RECENT_PASSES = "recent_passes"
+
+
+class Properties(BaseModel):
+    """Base of a type's properties: the `with:` of a campaign file. Unknown names are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class NoProperties(Properties):
+    """For types that take none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """An effect: one message for the outbox.
+
+    `payload` is what the channel needs besides the template; it must be JSON.
+    """
+
+    channel: str
+    template: str | None = None
+    address: str | None = None
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """An effect: add the contact to a campaign by hand's rules; the own campaign means restart."""
+
+    campaign: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """An effect: the contact exits a campaign."""
+
+    campaign: str
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """An effect: a new rotation begins at another step of the same campaign."""
+
+    to: str
+
+
+Effect = Outbound | Join | Leave | Jump
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The action did its job; the steps below follow."""
+
+    detail: Mapping[str, Any] | None = None
+    effects: tuple[Effect, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The action could not apply to this contact and never will; the steps below follow."""
+
+    reason: str
+    detail: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The action did not work. It is tried again unless `retry` is false; `after` overrules the back-off."""
+
+    error: str
+    retry: bool = True
+    after: timedelta | None = None
+
+
+Result = Done | Skipped | Failed
+DONE = Done()
+
+
+@dataclass(frozen=True, slots=True)
+class EmailFacts:
+    """What a step may know of an email template."""
+
+    key: str
+    published: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StageFacts:
+    """What a step may know of a stage; without a weight it has no order."""
+
+    key: str
+    weight: int | None
+    published: bool
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What is not of one contact but may be asked by the steps of a batch."""
+
+    emails: Mapping[str, EmailFacts] = field(default_factory=dict)
+    stages: Mapping[str, StageFacts] = field(default_factory=dict)
+    # (contact id, step id) to how often the contact passed that step within the last day.
+    recent_passes: Mapping[tuple[int, int], int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch(Generic[P]):
+    """What an action or a condition works on: contacts of one step, in no particular order."""
+
+    properties: P
+    contacts: list[Contact]
+    now: datetime
+    campaign: Campaign
+    step: Step
+    world: World
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What a contact did, as a decision sees it: an event's type, data and time."""
+
+    type: str
+    data: Mapping[str, Any]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where an armed decision stands: its step and the step of the nearest email sent upstream, if any."""
+
+    campaign: Campaign
+    step: Step
+    email: str | None
+
+
+@dataclass(frozen=True)
+class StepType:
+    """One entry of the catalogue."""
+
+    name: str
+    kind: Kind
+    properties: type[Properties]
+    run: Callable[..., Any]
+    description: str
+    needs: frozenset[Need] = frozenset()
+    # The event types that a decision of this type looks at.
+    events: frozenset[str] = frozenset()
+    # Nothing may follow a step of this type.
+    last: bool = False
+    # The reference engine's key for the same thing.
+    reference: str | None = None
+
+
+class UnknownTypeError(CampaignError):
+    """A campaign names a step type that no installed package has."""
+
+    def __init__(self, name: str, kind: Kind | None = None) -> None:
+        names = sorted(_entry_points())
+        near = difflib.get_close_matches(name, names, n=1)
+        what = f"{kind} type" if kind else "step type"
+        hint = f"did you mean {near[0]!r}?" if near else "`parcours steps list` shows all of them"
+        super().__init__(f"unknown {what} {name!r}; {hint}")
+        self.name = name
+
+
+def action(
+    name: str,
+    *,
+    properties: type[P],
+    needs: Iterable[Need] = (),
+    last: bool = False,
+    reference: str | None = None,
+) -> Callable[[Callable[[Batch[P]], Iterable[Result]]], StepType]:
+    """Make an action type of a function; its docstring is the description that users read."""
+    return _decorator(name, Kind.ACTION, properties, needs=needs, last=last, reference=reference)
+
+
+def condition(
+    name: str, *, properties: type[P], needs: Iterable[Need] = (), reference: str | None = None
+) -> Callable[[Callable[[Batch[P]], Iterable[bool]]], StepType]:
+    """Make a condition type of a function that returns, for each contact, whether it is satisfied."""
+    return _decorator(name, Kind.CONDITION, properties, needs=needs, reference=reference)
+
+
+def decision(
+    name: str, *, properties: type[P], events: Iterable[str], reference: str | None = None
+) -> Callable[[Callable[[P, Fact, Standing], bool]], StepType]:
+    """Make a decision type of a function that tells whether one fact is the one waited for."""
+    return _decorator(name, Kind.DECISION, properties, events=events, reference=reference)
+
+
+def _decorator(name: str, kind: Kind, properties: type[Properties], **more: Any) -> Callable[[Any], StepType]:
+    def decorate(function: Callable[..., Any]) -> StepType:
+        sets = {key: frozenset(value) for key, value in more.items() if key in ("needs", "events")}
+        return StepType(
+            name=name,
+            kind=kind,
+            properties=properties,
+            run=function,
+            description=(function.__doc__ or "").strip(),
+            **{**more, **sets},
+        )
+
+    return decorate
+
+
+@cache
+def _entry_points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="parcours.steps")}
+
+
+@cache
+def step_type(name: str) -> StepType:
+    """Return the type of a name in a campaign file. Raises UnknownTypeError."""
+    point = _entry_points().get(name)
+    if point is None:
+        raise UnknownTypeError(name)
+    found = point.load()
+    if not isinstance(found, StepType) or found.name != name:
+        raise CampaignError(
+            f"the entry point {name!r} of {point.value!r} is not a step type of that name; "
+            "decorate its function with domain.steps.registry.action, condition or decision"
+        )
+    return found
+
+
+def all_types() -> list[StepType]:
+    """Return the whole catalogue, by kind and name."""
+    return sorted((step_type(name) for name in _entry_points()), key=lambda found: (found.kind, found.name))

@@ -1,0 +1,1 @@
+"""What puts work on the queues: the command, tick, event publishing."""

@@ -1,0 +1,81 @@
+"""The environment, read once by the entry point and passed down from there."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "PARCOURS_"
+
+
+class SettingsError(Exception):
+    """A setting is unknown or has a value that cannot be used; the message says which and what to do."""
+
+
+class Settings(BaseSettings):
+    """Every setting, with its default. Variables are named `PARCOURS_` + the field in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+
+    home: Path = Field(Path(".parcours"), description="Folder of the embedded database and of mail written to files.")
+    database_url: str | None = Field(None, description="PostgreSQL 15 or newer; unset: the embedded server.")
+    broker_url: str | None = Field(None, description="redis://… or amqp://…; unset: inside the process.")
+    events_url: str | None = Field(None, description="kombu URL of contact events; default: the broker's.")
+    smtp_url: str | None = Field(None, description="Unset: mail is written to files below the home.")
+    secret_key: str | None = Field(None, description="Signs tracking links; unset: made once and kept in the home.")
+    public_url: str = Field("http://127.0.0.1:8080", description="Where contacts reach our pages.")
+    default_timezone: str = Field("UTC", description="Timezone of contacts who have none.")
+    unknown_contacts: Literal["create", "reject"] = Field("create", description="What an event of an unknown contact does.")
+    log_format: Literal["json", "console"] | None = Field(None, description="Default: console on a terminal, else json.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    batch_size: int = Field(1000, ge=1, le=20_000, description="Contacts of one unit of work.")
+
+    @field_validator("default_timezone")
+    @classmethod
+    def _known_timezone(cls, value: str) -> str:
+        if value not in available_timezones():
+            near = difflib.get_close_matches(value, available_timezones(), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else "; use a name like 'Europe/Paris'"
+            raise ValueError(f"unknown timezone {value!r}{hint}")
+        return value
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The timezone of contacts who have none."""
+        return ZoneInfo(self.default_timezone)
+
+    @property
+    def events_broker_url(self) -> str | None:
+        """Where contact events come from: `events_url`, else the broker."""
+        return self.events_url or self.broker_url
+
+
+def read_settings() -> Settings:
+    """Return the settings of this process's environment and `.env`.
+
+    Raises SettingsError for a name that we do not know, so that a misspelt variable
+    is not silently ignored, and for a value that does not fit.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in sorted({*os.environ, *_names_in_env_file(Path(".env"))}):
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
+            raise SettingsError(f"unknown setting {name}{hint}")
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _names_in_env_file(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [line.split("=", 1)[0].removeprefix("export ").strip() for line in lines if "=" in line]

@@ -1,0 +1,1 @@
+"""HTTP: health now; event and form ingest, tracking, API and pages as they arrive."""

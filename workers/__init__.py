@@ -1,0 +1,1 @@
+"""dramatiq actors and the read-decide-write functions behind them."""
