@@ -3,7 +3,7 @@
 A step type is a function with a decorator. An action gets a batch and returns one
 `Result` a contact, a condition one bool a contact, a decision tells whether one event
 is what it waits for. Another package adds a type by naming such a function in its
-`parcours.steps` entry points, under the name that campaign files use.
+`parcours.steps` entry points as KIND.TYPE, for example `action.contact.points`.
 """
 
 from __future__ import annotations
@@ -200,12 +200,11 @@ class StepType:
 class UnknownTypeError(CampaignError):
     """A campaign names a step type that no installed package has."""
 
-    def __init__(self, name: str, kind: Kind | None = None) -> None:
-        names = sorted(_entry_points())
-        near = difflib.get_close_matches(name, names, n=1)
-        what = f"{kind} type" if kind else "step type"
+    def __init__(self, kind: Kind, name: str) -> None:
+        known = sorted(point.removeprefix(f"{kind}.") for point in _entry_points() if point.startswith(f"{kind}."))
+        near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "`parcours steps list` shows all of them"
-        super().__init__(f"unknown {what} {name!r}; {hint}")
+        super().__init__(f"unknown {kind} {name!r}; {hint}")
         self.name = name
 
 
@@ -256,15 +255,18 @@ def _entry_points() -> dict[str, EntryPoint]:
 
 
 @cache
-def step_type(name: str) -> StepType:
-    """Return the type of a name in a campaign file. Raises UnknownTypeError."""
-    point = _entry_points().get(name)
+def step_type(kind: Kind, name: str) -> StepType:
+    """Return the type of a name in a campaign file; an action and a condition may share a name.
+
+    Raises UnknownTypeError.
+    """
+    point = _entry_points().get(f"{kind}.{name}")
     if point is None:
-        raise UnknownTypeError(name)
+        raise UnknownTypeError(kind, name)
     found = point.load()
-    if not isinstance(found, StepType) or found.name != name:
+    if not isinstance(found, StepType) or (found.kind, found.name) != (kind, name):
         raise CampaignError(
-            f"the entry point {name!r} of {point.value!r} is not a step type of that name; "
+            f"the entry point {point.name!r} ({point.value}) is not a step type of that name; "
             "decorate its function with domain.steps.registry.action, condition or decision"
         )
     return found
@@ -272,4 +274,6 @@ def step_type(name: str) -> StepType:
 
 def all_types() -> list[StepType]:
     """Return the whole catalogue, by kind and name."""
-    return sorted((step_type(name) for name in _entry_points()), key=lambda found: (found.kind, found.name))
+    split = [name.split(".", 1) for name in _entry_points()]
+    found = [step_type(Kind(kind), name) for kind, name in split]
+    return sorted(found, key=lambda each: (each.kind, each.name))
