@@ -1,0 +1,1 @@
+"""The command's parts that need no workers; `parcours.py` finds them by name."""

@@ -1,0 +1,146 @@
+"""The command. It reads the settings, finds the module of the command asked for, and prints errors.
+
+Modules are imported only when their command is called, so that `--help` is immediate.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Name: (where its Typer app is, its line of --help). In the order that --help shows.
+COMMANDS = {
+    "up": ("workers.commands.up:app", "Everything in one process: database, workers, tick."),
+    "demo": ("workers.commands.demo:app", "Four weeks of a sample campaign in simulated time."),
+    "contacts": ("producers.commands.contacts:app", "Import and show contacts."),
+    "segments": ("producers.commands.segments:app", "Create, fill and list segments."),
+    "forms": ("workers.commands.forms:app", "Create forms and submit them."),
+    "stages": ("producers.commands.stages:app", "Create and list stages."),
+    "emails": ("producers.commands.emails:app", "Apply email templates."),
+    "campaigns": ("producers.commands.campaigns:app", "Validate, plan, apply, list, show, publish and pause campaigns."),
+    "steps": ("producers.commands.steps:app", "The catalogue of step types."),
+    "update": ("workers.commands.sweeps:update_app", "Align members with segments and forms."),
+    "trigger": ("workers.commands.sweeps:trigger_app", "Do what is due."),
+    "overview": ("producers.commands.overview:app", "The figures of a campaign."),
+    "log": ("producers.commands.log:app", "Outcomes, or the open waits, of a campaign."),
+    "explain": ("producers.commands.explain:app", "Where a contact stands in a campaign, and why."),
+    "status": ("producers.commands.status:app", "Backlog, age of the oldest due wait, outbox."),
+    "worker": ("workers.commands.worker:app", "A pool of workers for some queues."),
+    "tick": ("producers.commands.tick:app", "Publish due work every second."),
+    "db": ("producers.commands.db:app", "Migrate, check or stop the database."),
+}
+# What a crontab of the reference engine calls.
+ALIASES = {
+    "mautic:campaigns:trigger": "trigger",
+    "mautic:campaigns:update": "update",
+    "mautic:campaigns:rebuild": "update",
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are imported when they are called, not when `--help` lists them."""
+
+    listing = False
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        name = ALIASES.get(cmd_name, cmd_name)
+        if name not in COMMANDS:
+            return None
+        place, help_line = COMMANDS[name]
+        if self.listing:
+            return typer.main.get_command(_described(name, help_line))
+        module, attribute = place.split(":")
+        command = typer.main.get_command(getattr(importlib.import_module(module), attribute))
+        command.name = cmd_name
+        return command
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self.listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self.listing = False
+
+
+def _described(name: str, help_line: str) -> typer.Typer:
+    app = typer.Typer(help=help_line)
+    app.command(name, help=help_line)(lambda: None)
+    return app
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Parcours: a campaign engine. Contacts walk a tree of actions, decisions and conditions.",
+)
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something goes wrong.")] = False,
+) -> None:
+    from producers.session import Session, begin_session
+    from settings import read_settings
+
+    begin_session(Session(read_settings(), debug=debug))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command: exit code 0 on success, 1 on a failed job, 2 on wrong usage."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    # --debug may stand anywhere: people add it at the end of the line that failed.
+    if debug:
+        arguments = ["--debug", *(argument for argument in arguments if argument != "--debug")]
+    try:
+        app(args=arguments, prog_name="parcours")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # `parcours log … | head` closes our output: nothing went wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if debug:
+            raise
+        sys.stderr.write(f"parcours: {_sentence(error)}\n")
+        sys.exit(_exit_code(error))
+
+
+def _exit_code(error: Exception) -> int:
+    from settings import SettingsError
+
+    return 2 if isinstance(error, SettingsError) else 1
+
+
+def _sentence(error: Exception) -> str:
+    from domain.errors import CampaignError
+    from settings import SettingsError
+
+    if isinstance(error, CampaignError | SettingsError):
+        return str(error)
+    module = type(error).__module__
+    if module.startswith(("sqlalchemy", "psycopg")):
+        first = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        return f"the database said: {first}; `parcours db check` says more"
+    if module.startswith(("redis", "pika", "dramatiq", "kombu", "amqp")):
+        return f"the broker cannot be used ({error}); check PARCOURS_BROKER_URL"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the system'}: {error.strerror or error}"
+    return f"something unexpected went wrong ({type(error).__name__}: {error}); run again with --debug and report it"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""`parcours db`: migrations and the embedded server."""
+
+import typer
+from sqlalchemy import text
+
+from db import embedded, schema
+from db.engine import connect
+from domain.errors import CampaignError
+from producers.session import session
+
+app = typer.Typer(no_args_is_help=True, help="Migrate, check or stop the database.")
+
+
+@app.command()
+def upgrade() -> None:
+    """Apply the missing migrations; safe from several machines at once."""
+    here = session()
+    engine = connect(here.settings.database_url or embedded.start(here.settings.home))
+    before, after = schema.upgrade(engine)
+    was = "" if before == after else f" (was {before or 'empty'})"
+    here.say(f"The database is at revision {after}{was}.")
+
+
+@app.command()
+def check() -> None:
+    """Say whether the database can be reached and has this version's tables."""
+    here = session()
+    engine = connect(here.settings.database_url or embedded.start(here.settings.home))
+    with engine.connect() as conn:
+        version = int(conn.execute(text("SHOW server_version_num")).scalar_one())
+    if version < 150000:
+        raise CampaignError(f"the server is PostgreSQL {version // 10000}; Parcours needs 15 or newer")
+    revision = schema.current(engine)
+    if revision != schema.newest():
+        raise CampaignError(f"the database is at revision {revision}, not {schema.newest()}; run `parcours db upgrade`")
+    here.say(f"PostgreSQL {version // 10000}, revision {revision}: all is well.")
+
+
+@app.command()
+def stop() -> None:
+    """Stop the embedded server of this home."""
+    here = session()
+    stopped = embedded.stop(here.settings.home)
+    here.say("The embedded PostgreSQL is stopped." if stopped else "The embedded PostgreSQL was not running.")

@@ -1,0 +1,121 @@
+"""What every command shares: settings, the database once it is needed, and how to print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from domain.errors import CampaignError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from sqlalchemy import Engine
+
+    from settings import Settings
+
+
+class Session:
+    """One run of the command."""
+
+    def __init__(self, settings: Settings, *, debug: bool = False) -> None:
+        self.settings = settings
+        self.debug = debug
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The timezone of contacts who have none."""
+        return self.settings.zone
+
+    @cached_property
+    def console(self) -> Console:
+        from rich.console import Console
+
+        return Console(highlight=False)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The database: the configured one, else the embedded one, started and migrated when needed.
+
+        A configured database is never migrated in passing: several versions of the code may be
+        running on it. Raises CampaignError when it is behind.
+        """
+        from db import embedded, schema
+        from db.engine import connect
+
+        if self.settings.database_url is None:
+            engine = connect(embedded.start(self.settings.home))
+            if schema.current(engine) != schema.newest():
+                schema.upgrade(engine)
+            return engine
+        engine = connect(self.settings.database_url)
+        revision = schema.current(engine)
+        if revision != schema.newest():
+            found = "has no tables yet" if revision is None else f"is at revision {revision}, not {schema.newest()}"
+            raise CampaignError(f"the database {found}; run `parcours db upgrade`")
+        return engine
+
+    def print_json(self, value: Any) -> None:
+        """Print one JSON value on one line of standard output."""
+        sys.stdout.write(json.dumps(value, default=_plain, ensure_ascii=False) + "\n")
+
+    def print_table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Print a table; numbers are right-aligned, None is blank."""
+        from rich.markup import escape
+        from rich.table import Table
+
+        rows = [list(row) for row in rows]
+        table = Table(title=title or None, title_justify="left", header_style="bold")
+        for index, column in enumerate(columns):
+            numeric = bool(rows) and all(isinstance(row[index], int | float | None) for row in rows)
+            table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*("" if cell is None else escape(_cell(cell)) for cell in row))
+        self.console.print(table)
+
+    def say(self, sentence: str) -> None:
+        """Print one sentence for a person."""
+        from rich.markup import escape
+
+        self.console.print(escape(sentence), soft_wrap=True)
+
+    def warn(self, sentence: str) -> None:
+        """Print one sentence to standard error without failing."""
+        sys.stderr.write(f"{sentence}\n")
+
+
+def iso(at: datetime | None) -> str | None:
+    """Return an instant as ISO 8601 in UTC, as all our JSON has it."""
+    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+_session: ContextVar[Session] = ContextVar("session")
+
+
+def begin_session(opened: Session) -> None:
+    """Make a session the one of the command that runs; the entry point does so once."""
+    _session.set(opened)
+
+
+def session() -> Session:
+    """Return the session of the command that runs."""
+    return _session.get()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return iso(value)
+    return str(value)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
