@@ -50,5 +50,19 @@ class Contact:
             self.do_not_contact,
         )
 
+    def restore(self, state: tuple[Any, ...]) -> None:
+        """Put back what `state` returned."""
+        (
+            self.email,
+            self.timezone,
+            self.points,
+            self.stage,
+            self.owner,
+            self.fields,
+            self.tags,
+            self.segments,
+            self.do_not_contact,
+        ) = state
+
 
 _ATTRIBUTES = frozenset({"key", "email", "timezone", "points", "stage", "owner", "last_active_at", "tags"})

@@ -16,6 +16,7 @@ from enum import StrEnum
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict
 
@@ -37,6 +38,7 @@ class Kind(StrEnum):
 class Need(StrEnum):
     """What a type wants loaded besides the contact's own row; each costs one statement a batch."""
 
+    FIELDS = "fields"
     TAGS = "tags"
     SEGMENTS = "segments"
     DO_NOT_CONTACT = "do_not_contact"
@@ -146,7 +148,7 @@ class World:
     emails: Mapping[str, EmailFacts] = field(default_factory=dict)
     stages: Mapping[str, StageFacts] = field(default_factory=dict)
     # (contact id, step id) to how often the contact passed that step within the last day.
-    recent_passes: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    recent_passes: dict[tuple[int, int], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,8 @@ class Batch(Generic[P]):
     campaign: Campaign
     step: Step
     world: World
+    # The timezone of contacts who have none.
+    zone: ZoneInfo = ZoneInfo("UTC")
 
 
 @dataclass(frozen=True, slots=True)

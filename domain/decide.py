@@ -1,0 +1,501 @@
+"""What becomes of a batch of contacts at one step: the whole chain that is due at once, in pure code.
+
+`decide` is the middle of a unit of work. Before it, waits were claimed and contacts locked and
+loaded; after it, its plan is written set-wise. It reads no clock and does no I/O.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any, Literal, NamedTuple
+from zlib import crc32
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from domain import schedule
+from domain.campaign import Branch, Campaign, Step
+from domain.contact import Contact
+from domain.steps.registry import (
+    Batch,
+    Done,
+    Failed,
+    Jump,
+    Join,
+    Kind,
+    Leave,
+    Outbound,
+    Result,
+    Skipped,
+    World,
+)
+
+# A decision without a "no" branch waits for ever; psycopg writes this as PostgreSQL's infinity.
+NEVER = datetime.max.replace(tzinfo=UTC)
+
+Reason = Literal["kickoff", "delay", "retry", "decision"]
+Verdict = Literal["done", "skipped", "failed", "yes", "no", "cancelled"]
+
+
+class Claim(NamedTuple):
+    """A wait that left its table in this transaction."""
+
+    contact_id: int
+    rotation: int
+    passage: int
+    attempt: int
+    reason: Reason
+    anchor_at: datetime
+    due_at: datetime
+
+
+@dataclass(slots=True)
+class Member:
+    """A contact's membership of the campaign; a jump raises the rotation, leaving ends it."""
+
+    rotation: int
+    active: bool
+
+
+class Outcome(NamedTuple):
+    """A row of history, its columns in the table's order."""
+
+    contact_id: int
+    step_id: int
+    rotation: int
+    passage: int
+    at: datetime
+    due_at: datetime | None
+    result: Verdict
+    detail: Mapping[str, Any] | None
+
+
+class Wait(NamedTuple):
+    """A row of `wait`, its columns in the table's order."""
+
+    contact_id: int
+    step_id: int
+    campaign_id: int
+    rotation: int
+    passage: int
+    attempt: int
+    reason: Reason
+    anchor_at: datetime
+    due_at: datetime
+
+
+class Message(NamedTuple):
+    """A row of the outbox; `key` is the idempotency key that goes to the provider."""
+
+    contact_id: int
+    key: str
+    step_id: int
+    rotation: int
+    outbound: Outbound
+
+
+class Failure(NamedTuple):
+    """A failed attempt."""
+
+    contact_id: int
+    step_id: int
+    attempts: int
+    error: str
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a unit of work writes, besides the contacts themselves, which carry their changes."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    waits: list[Wait] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    # Contact to new rotation: the membership and every open wait of the contact move to it.
+    rotations: dict[int, int] = field(default_factory=dict)
+    # Campaign key to contacts, in the order of the walk.
+    joins: dict[str, list[int]] = field(default_factory=dict)
+    leaves: dict[str, list[int]] = field(default_factory=dict)
+
+    def counts(self) -> Counter[str]:
+        """Return what happened, in the words of the command: results, and `scheduled` for new delays and retries."""
+        counted: Counter[str] = Counter(outcome.result for outcome in self.outcomes)
+        counted["scheduled"] = sum(wait.reason != "decision" for wait in self.waits)
+        return counted
+
+
+@cache
+def zone_of(name: str | None, default: ZoneInfo) -> ZoneInfo:
+    """Return a contact's timezone; who has none, or one that does not exist, has the default."""
+    if not name:
+        return default
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return default
+
+
+def retry_delay(attempt: int, contact_id: int, step_id: int) -> timedelta:
+    """Return how long to wait after a failed attempt: about 1, 4, 16, 64 minutes, then 6 hours at most.
+
+    The jitter of up to a quarter either way comes from the ids, so that deciding again gives the
+    same plan and a thousand contacts that failed together do not come back together.
+    """
+    minutes = min(4.0 ** (attempt - 1), 360.0)
+    jitter = 0.75 + (crc32(f"{contact_id}/{step_id}/{attempt}".encode()) % 1000) / 2000
+    return timedelta(minutes=minutes * jitter)
+
+
+def decide(
+    campaign: Campaign,
+    step: Step,
+    claims: Sequence[Claim],
+    contacts: Mapping[int, Contact],
+    members: Mapping[int, Member],
+    *,
+    world: World,
+    now: datetime,
+    default_zone: ZoneInfo,
+) -> Plan:
+    """Return what becomes of contacts whose wait at a step was claimed; changes them in place.
+
+    A claim of somebody who is no longer in the campaign, or whose rotation is not the member's
+    present one, is cancelled. A step whose window or weekday forbids `now` is postponed. The rest
+    runs, and so does everything below that is due at once.
+    """
+    walk = _Walk(campaign, world, now, default_zone)
+    ready: list[_Passing] = []
+    for claim in claims:
+        contact, member = contacts.get(claim.contact_id), members.get(claim.contact_id)
+        if contact is None or member is None or not member.active or member.rotation != claim.rotation:
+            walk.plan.outcomes.append(
+                Outcome(
+                    claim.contact_id,
+                    step.id,
+                    claim.rotation,
+                    claim.passage,
+                    now,
+                    _finite(claim.due_at),
+                    "cancelled",
+                    {"reason": "the contact is no longer in this rotation of the campaign"},
+                )
+            )
+            continue
+        passing = _Passing(contact, member, claim.passage, claim.attempt, claim.anchor_at, _finite(claim.due_at))
+        until = walk.postponed_until(step, contact) if step.kind is not Kind.DECISION else None
+        if until is not None:
+            walk.wait(passing, step, until, claim.reason, anchor=claim.anchor_at, attempt=claim.attempt)
+        else:
+            ready.append(passing)
+    walk.start(step, ready)
+    return walk.finish()
+
+
+def take(
+    campaign: Campaign,
+    step: Step,
+    claims: Sequence[Claim],
+    contacts: Mapping[int, Contact],
+    members: Mapping[int, Member],
+    details: Mapping[int, Mapping[str, Any]],
+    *,
+    world: World,
+    now: datetime,
+    default_zone: ZoneInfo,
+) -> Plan:
+    """Return what follows when contacts did what an armed decision waited for: its "yes" branch starts.
+
+    `details` holds, for each contact, what to remember of the fact. A claim whose deadline has
+    passed is still a "yes": whoever takes the wait wins.
+    """
+    walk = _Walk(campaign, world, now, default_zone)
+    taken: list[_Passing] = []
+    for claim in claims:
+        contact, member = contacts[claim.contact_id], members.get(claim.contact_id)
+        if member is None or not member.active or member.rotation != claim.rotation:
+            continue
+        passing = _Passing(contact, member, claim.passage, 0, claim.anchor_at, _finite(claim.due_at))
+        walk.record(passing, step, "yes", details.get(contact.id))
+        taken.append(passing)
+    walk.follow(step, "yes", taken)
+    walk.run_jumps()
+    return walk.finish()
+
+
+def _finite(at: datetime) -> datetime | None:
+    return None if at.year >= NEVER.year else at
+
+
+@dataclass(slots=True)
+class _Passing:
+    """A contact on its way through the tree within this batch."""
+
+    contact: Contact
+    member: Member
+    passage: int
+    attempt: int = 0
+    anchor_at: datetime | None = None
+    due_at: datetime | None = None
+
+
+class _Walk:
+    def __init__(self, campaign: Campaign, world: World, now: datetime, default_zone: ZoneInfo) -> None:
+        self.campaign = campaign
+        self.world = world
+        self.now = now
+        self.default_zone = default_zone
+        self.plan = Plan()
+        # Rotations are read at the end, since a jump still moves the waits made before it.
+        self._waits: list[tuple[_Passing, Step, int, int, Reason, datetime, datetime]] = []
+        self._jumps: list[tuple[Step, list[_Passing]]] = []
+        self._due: dict[tuple[int, datetime, ZoneInfo], datetime] = {}
+
+    # One step, and what is below it.
+
+    def start(self, step: Step, passings: list[_Passing]) -> None:
+        """Run a step for claimed contacts, then every jump that was met on the way."""
+        if _is_jump(step):
+            self._jumps.append((step, passings))
+        elif passings:
+            self._run(step, passings)
+        self.run_jumps()
+
+    def run_jumps(self) -> None:
+        """Run the jumps; always last, so that all that was due in the old rotation is done in it."""
+        while self._jumps:
+            step, passings = self._jumps.pop(0)
+            self._run(step, passings)
+
+    def _run(self, step: Step, passings: list[_Passing]) -> None:
+        passings = [passing for passing in passings if passing.member.active]
+        if not passings:
+            return
+        if step.kind is Kind.DECISION:
+            self._close(step, passings)
+        elif step.kind is Kind.CONDITION:
+            self._test(step, passings)
+        else:
+            self._act(step, passings)
+
+    def _close(self, step: Step, passings: list[_Passing]) -> None:
+        """Nobody did what the decision waited for: the "no" branch, counted from when each arrived."""
+        for passing in passings:
+            self.record(passing, step, "no", None)
+        # With its own `within`, the branch's delays count from its closing; without, they are
+        # the deadline themselves and count from the arrival.
+        self.follow(step, "no", passings, from_anchor=step.within is None)
+
+    def _test(self, step: Step, passings: list[_Passing]) -> None:
+        branches: dict[Branch, list[_Passing]] = {"yes": [], "no": []}
+        for passing, answer in zip(passings, self._results(step, passings), strict=True):
+            if isinstance(answer, Failed):
+                self._fail(passing, step, answer)
+                continue
+            branch: Branch = "yes" if answer else "no"
+            self.record(passing, step, branch, None)
+            branches[branch].append(passing)
+        for branch, group in branches.items():
+            self.follow(step, branch, group)
+
+    def _act(self, step: Step, passings: list[_Passing]) -> None:
+        passed: list[_Passing] = []
+        jumped: dict[str, list[_Passing]] = {}
+        for passing, result in zip(passings, self._results(step, passings), strict=True):
+            if isinstance(result, Failed):
+                if self._fail(passing, step, result):
+                    passed.append(passing)
+                continue
+            if isinstance(result, Skipped):
+                self.record(passing, step, "skipped", {"reason": result.reason, **(result.detail or {})})
+                passed.append(passing)
+                continue
+            self.record(passing, step, "done", result.detail)
+            for effect in result.effects:
+                match effect:
+                    case Outbound():
+                        self._send(passing, step, effect)
+                    case Join(campaign):
+                        self._count_pass(passing, step)
+                        self.plan.joins.setdefault(campaign, []).append(passing.contact.id)
+                    case Leave(campaign):
+                        self.plan.leaves.setdefault(campaign, []).append(passing.contact.id)
+                        if campaign == self.campaign.key:
+                            passing.member.active = False
+                    case Jump(to):
+                        self._count_pass(passing, step)
+                        jumped.setdefault(to, []).append(passing)
+            passed.append(passing)
+        self.follow(step, None, passed)
+        for to, group in jumped.items():
+            self._jump(to, group)
+
+    def _jump(self, to: str, passings: list[_Passing]) -> None:
+        """A new rotation begins at the target; open waits move along, so that armed decisions stay armed."""
+        landed = []
+        for passing in passings:
+            passing.member.rotation += 1
+            self.plan.rotations[passing.contact.id] = passing.member.rotation
+            landed.append(_Passing(passing.contact, passing.member, passage=passing.member.rotation))
+        self._reach(self.campaign.by_key[to], landed, from_anchor=False)
+
+    def follow(self, step: Step, branch: Branch | None, passings: list[_Passing], *, from_anchor: bool = False) -> None:
+        """Send contacts on to the steps below: now, or into a wait."""
+        onward = [
+            _Passing(passing.contact, passing.member, passing.passage, anchor_at=passing.anchor_at)
+            for passing in passings
+            if passing.member.active
+        ]
+        if onward:
+            for child in self.campaign.children(step, branch):
+                self._reach(child, onward, from_anchor=from_anchor)
+
+    def _reach(self, step: Step, passings: list[_Passing], *, from_anchor: bool) -> None:
+        if step.kind is Kind.DECISION:
+            for passing in passings:
+                self.wait(passing, step, self._deadline(step, passing.contact), "decision", anchor=self.now)
+            return
+        timing = step.timing
+        now = self.now
+        if timing == schedule.Timing():
+            ready = passings
+        else:
+            ready = []
+            for passing in passings:
+                since = (from_anchor and passing.anchor_at) or now
+                due = self._due_at(step, since, passing.contact)
+                if due <= now:
+                    ready.append(passing)
+                else:
+                    self.wait(passing, step, due, "delay", anchor=since)
+        if _is_jump(step):
+            self._jumps.append((step, ready))
+        elif ready:
+            self._run(step, ready)
+
+    # What a step says of each contact.
+
+    def _results(self, step: Step, passings: list[_Passing]) -> Iterable[Any]:
+        """Return one answer a contact. An error in the step's code is a failure of the contacts it meets.
+
+        The whole batch is tried first; after an error each contact by itself, so that
+        one bad contact does not stop the others.
+        """
+        contacts = [passing.contact for passing in passings]
+        before = [contact.state() for contact in contacts]
+        try:
+            return self._call(step, contacts)
+        except Exception:
+            results: list[Any] = []
+            for contact, state in zip(contacts, before, strict=True):
+                contact.restore(state)
+                try:
+                    results += self._call(step, [contact])
+                except Exception as error:
+                    contact.restore(state)
+                    results.append(Failed(f"{type(error).__name__}: {error}"[:500]))
+            return results
+
+    def _call(self, step: Step, contacts: list[Contact]) -> list[Result | bool]:
+        batch = Batch(step.properties, contacts, self.now, self.campaign, step, self.world, self.default_zone)
+        results = list(step.type.run(batch))
+        if len(results) != len(contacts):
+            raise ValueError(f"{step.type.name} answered for {len(results)} of {len(contacts)} contacts")
+        return results
+
+    def _fail(self, passing: _Passing, step: Step, failed: Failed) -> bool:
+        """Try again later, or give up; return whether the contact goes on below."""
+        attempt = passing.attempt + 1
+        contact_id = passing.contact.id
+        self.plan.failures.append(Failure(contact_id, step.id, attempt, failed.error))
+        if failed.retry and attempt < step.max_attempts:
+            due = self.now + (failed.after or retry_delay(attempt, contact_id, step.id))
+            self.wait(passing, step, due, "retry", anchor=passing.anchor_at or self.now, attempt=attempt)
+            return False
+        self.record(passing, step, "failed", {"error": failed.error, "attempts": attempt})
+        return step.on_failure == "continue"
+
+    # Rows.
+
+    def record(self, passing: _Passing, step: Step, result: Verdict, detail: Mapping[str, Any] | None) -> None:
+        self.plan.outcomes.append(
+            Outcome(
+                passing.contact.id,
+                step.id,
+                passing.member.rotation,
+                passing.passage,
+                self.now,
+                passing.due_at,
+                result,
+                detail,
+            )
+        )
+
+    def wait(
+        self, passing: _Passing, step: Step, due: datetime, reason: Reason, *, anchor: datetime, attempt: int = 0
+    ) -> None:
+        self._waits.append((passing, step, passing.passage, attempt, reason, anchor, due))
+
+    def _send(self, passing: _Passing, step: Step, outbound: Outbound) -> None:
+        contact_id = passing.contact.id
+        key = f"{self.campaign.id}-{step.id}-{contact_id}-{passing.passage}"
+        self.plan.messages.append(Message(contact_id, key, step.id, passing.member.rotation, outbound))
+
+    def _count_pass(self, passing: _Passing, step: Step) -> None:
+        place = (passing.contact.id, step.id)
+        self.world.recent_passes[place] = self.world.recent_passes.get(place, 0) + 1
+
+    def finish(self) -> Plan:
+        """Return the plan; who left on the way does not wait for anything any more."""
+        cancelled = {"reason": "the contact left the campaign"}
+        for passing, step, passage, attempt, reason, anchor, due in self._waits:
+            contact_id, rotation = passing.contact.id, passing.member.rotation
+            if passing.member.active:
+                self.plan.waits.append(
+                    Wait(contact_id, step.id, self.campaign.id, rotation, passage, attempt, reason, anchor, due)
+                )
+            else:
+                self.plan.outcomes.append(
+                    Outcome(contact_id, step.id, rotation, passage, self.now, _finite(due), "cancelled", cancelled)
+                )
+        return self.plan
+
+    # Time.
+
+    def postponed_until(self, step: Step, contact: Contact) -> datetime | None:
+        if step.timing.between is None and not step.timing.days:
+            return None
+        return schedule.postponed_until(step.timing, now=self.now, zone=zone_of(contact.timezone, self.default_zone))
+
+    def _due_at(self, step: Step, since: datetime, contact: Contact) -> datetime:
+        place = (step.id, since, zone_of(contact.timezone, self.default_zone))
+        due = self._due.get(place)
+        if due is None:
+            due = self._due[place] = schedule.due_at(step.timing, since=since, zone=place[2])
+        return due
+
+    def _deadline(self, step: Step, contact: Contact) -> datetime:
+        place = (step.id, self.now, zone_of(contact.timezone, self.default_zone))
+        due = self._due.get(place)
+        if due is None:
+            due = self._due[place] = deadline(self.campaign, step, since=self.now, zone=place[2])
+        return due
+
+
+def deadline(campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo) -> datetime:
+    """Return when a decision that a contact reaches at `since` takes its "no" branch; NEVER without one."""
+    children = [child.timing for child in campaign.children(step, "no")]
+    return schedule.deadline(step.within, children, since=since, zone=zone) or NEVER
+
+
+def first_due(campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo) -> tuple[Reason, datetime]:
+    """Return the reason and due time of the wait of a contact that joins at `since`, for a root step."""
+    if step.kind is Kind.DECISION:
+        return "decision", deadline(campaign, step, since=since, zone=zone)
+    due = schedule.due_at(step.timing, since=since, zone=zone)
+    return ("kickoff" if due <= since else "delay"), due
+
+
+def _is_jump(step: Step) -> bool:
+    return step.type.name == "campaign.jump"
