@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Literal, NamedTuple
 from zlib import crc32
@@ -32,9 +32,6 @@ from domain.steps.registry import (
     World,
 )
 
-# A decision without a "no" branch waits for ever; psycopg writes this as PostgreSQL's infinity.
-NEVER = datetime.max.replace(tzinfo=UTC)
-
 Reason = Literal["kickoff", "delay", "retry", "decision"]
 Verdict = Literal["done", "skipped", "failed", "yes", "no", "cancelled"]
 
@@ -48,7 +45,8 @@ class Claim(NamedTuple):
     attempt: int
     reason: Reason
     anchor_at: datetime
-    due_at: datetime
+    # None: an armed decision without a deadline.
+    due_at: datetime | None
 
 
 @dataclass(slots=True)
@@ -83,7 +81,8 @@ class Wait(NamedTuple):
     attempt: int
     reason: Reason
     anchor_at: datetime
-    due_at: datetime
+    # None: never; the table has `infinity` there.
+    due_at: datetime | None
 
 
 class Message(NamedTuple):
@@ -177,13 +176,13 @@ def decide(
                     claim.rotation,
                     claim.passage,
                     now,
-                    _finite(claim.due_at),
+                    claim.due_at,
                     "cancelled",
                     {"reason": "the contact is no longer in this rotation of the campaign"},
                 )
             )
             continue
-        passing = _Passing(contact, member, claim.passage, claim.attempt, claim.anchor_at, _finite(claim.due_at))
+        passing = _Passing(contact, member, claim.passage, claim.attempt, claim.anchor_at, claim.due_at)
         until = walk.postponed_until(step, contact) if step.kind is not Kind.DECISION else None
         if until is not None:
             walk.wait(passing, step, until, claim.reason, anchor=claim.anchor_at, attempt=claim.attempt)
@@ -216,16 +215,12 @@ def take(
         contact, member = contacts[claim.contact_id], members.get(claim.contact_id)
         if member is None or not member.active or member.rotation != claim.rotation:
             continue
-        passing = _Passing(contact, member, claim.passage, 0, claim.anchor_at, _finite(claim.due_at))
+        passing = _Passing(contact, member, claim.passage, 0, claim.anchor_at, claim.due_at)
         walk.record(passing, step, "yes", details.get(contact.id))
         taken.append(passing)
     walk.follow(step, "yes", taken)
     walk.run_jumps()
     return walk.finish()
-
-
-def _finite(at: datetime) -> datetime | None:
-    return None if at.year >= NEVER.year else at
 
 
 @dataclass(slots=True)
@@ -248,9 +243,10 @@ class _Walk:
         self.default_zone = default_zone
         self.plan = Plan()
         # Rotations are read at the end, since a jump still moves the waits made before it.
-        self._waits: list[tuple[_Passing, Step, int, int, Reason, datetime, datetime]] = []
+        self._waits: list[tuple[_Passing, Step, int, int, Reason, datetime, datetime | None]] = []
         self._jumps: list[tuple[Step, list[_Passing]]] = []
         self._due: dict[tuple[int, datetime, ZoneInfo], datetime] = {}
+        self._deadlines: dict[tuple[int, ZoneInfo], datetime | None] = {}
 
     # One step, and what is below it.
 
@@ -433,7 +429,14 @@ class _Walk:
         )
 
     def wait(
-        self, passing: _Passing, step: Step, due: datetime, reason: Reason, *, anchor: datetime, attempt: int = 0
+        self,
+        passing: _Passing,
+        step: Step,
+        due: datetime | None,
+        reason: Reason,
+        *,
+        anchor: datetime,
+        attempt: int = 0,
     ) -> None:
         self._waits.append((passing, step, passing.passage, attempt, reason, anchor, due))
 
@@ -457,7 +460,7 @@ class _Walk:
                 )
             else:
                 self.plan.outcomes.append(
-                    Outcome(contact_id, step.id, rotation, passage, self.now, _finite(due), "cancelled", cancelled)
+                    Outcome(contact_id, step.id, rotation, passage, self.now, due, "cancelled", cancelled)
                 )
         return self.plan
 
@@ -475,21 +478,20 @@ class _Walk:
             due = self._due[place] = schedule.due_at(step.timing, since=since, zone=place[2])
         return due
 
-    def _deadline(self, step: Step, contact: Contact) -> datetime:
-        place = (step.id, self.now, zone_of(contact.timezone, self.default_zone))
-        due = self._due.get(place)
-        if due is None:
-            due = self._due[place] = deadline(self.campaign, step, since=self.now, zone=place[2])
-        return due
+    def _deadline(self, step: Step, contact: Contact) -> datetime | None:
+        place = (step.id, zone_of(contact.timezone, self.default_zone))
+        if place not in self._deadlines:
+            self._deadlines[place] = deadline(self.campaign, step, since=self.now, zone=place[1])
+        return self._deadlines[place]
 
 
-def deadline(campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo) -> datetime:
-    """Return when a decision that a contact reaches at `since` takes its "no" branch; NEVER without one."""
+def deadline(campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo) -> datetime | None:
+    """Return when a decision that a contact reaches at `since` takes its "no" branch; None without one."""
     children = [child.timing for child in campaign.children(step, "no")]
-    return schedule.deadline(step.within, children, since=since, zone=zone) or NEVER
+    return schedule.deadline(step.within, children, since=since, zone=zone)
 
 
-def first_due(campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo) -> tuple[Reason, datetime]:
+def first_due(campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo) -> tuple[Reason, datetime | None]:
     """Return the reason and due time of the wait of a contact that joins at `since`, for a root step."""
     if step.kind is Kind.DECISION:
         return "decision", deadline(campaign, step, since=since, zone=zone)

@@ -1,0 +1,133 @@
+"""What a batch knows of its contacts: loaded once by need, written back once by difference."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from db import outcomes
+from db.statements import statements
+from domain.campaign import Campaign
+from domain.contact import Contact
+from domain.decide import Member, Message
+from domain.steps.registry import EmailFacts, Need, StageFacts, World
+
+sql = statements("facts")
+
+
+class Facts(NamedTuple):
+    """The contacts of a batch, and what each looked like when it was loaded."""
+
+    contacts: dict[int, Contact]
+    members: dict[int, Member]
+    world: World
+    before: dict[int, tuple[Any, ...]]
+
+
+class SegmentChanges(NamedTuple):
+    """(contact id, segment key) pairs that steps put in and took out."""
+
+    added: list[tuple[int, str]]
+    removed: list[tuple[int, str]]
+
+
+def lock(conn: Connection, contact_ids: Iterable[int]) -> list[int]:
+    """Take the locks of contacts, in id order; return those that exist."""
+    return list(conn.execute(sql["lock"], {"ids": list(contact_ids)}).scalars())
+
+
+def load(conn: Connection, campaign: Campaign, contact_ids: Sequence[int], needs: frozenset[Need], *, now: datetime) -> Facts:
+    """Return what the steps ahead need of contacts that the caller has locked: one statement a need."""
+    ids = {"ids": list(contact_ids)}
+    contacts: dict[int, Contact] = {}
+    members: dict[int, Member] = {}
+    for row in conn.execute(sql["contacts"], {**ids, "campaign_id": campaign.id}):
+        id_, key, email, timezone, points, stage, owner, last_active_at, rotation, active = row
+        contacts[id_] = Contact(id_, key, email, timezone, points, stage, owner, last_active_at=last_active_at)
+        if rotation is not None:
+            members[id_] = Member(rotation, active)
+    if Need.FIELDS in needs:
+        for contact_id, fields in conn.execute(sql["fields"], ids):
+            contacts[contact_id].fields = fields
+    if Need.TAGS in needs:
+        for contact_id, tags in conn.execute(sql["tags"], ids):
+            contacts[contact_id].tags = frozenset(tags)
+    if Need.SEGMENTS in needs:
+        for contact_id, keys in conn.execute(sql["segments"], ids):
+            contacts[contact_id].segments = frozenset(keys)
+    if Need.DO_NOT_CONTACT in needs:
+        for contact_id, channel, reason in conn.execute(sql["do_not_contact"], ids):
+            contacts[contact_id].do_not_contact = {**contacts[contact_id].do_not_contact, channel: reason}
+    if Need.RECEIVED in needs:
+        for contact_id, templates in conn.execute(sql["received"], ids):
+            contacts[contact_id].received = frozenset(templates)
+    world = _world(conn, campaign, contact_ids, needs, now=now)
+    return Facts(contacts, members, world, {id_: contact.state() for id_, contact in contacts.items()})
+
+
+def _world(
+    conn: Connection, campaign: Campaign, contact_ids: Sequence[int], needs: frozenset[Need], *, now: datetime
+) -> World:
+    emails: dict[str, EmailFacts] = {}
+    stages: dict[str, StageFacts] = {}
+    passes: dict[tuple[int, int], int] = {}
+    if Need.EMAILS in needs:
+        emails = {row.key: EmailFacts(row.key, row.published) for row in conn.execute(sql["emails"])}
+    if Need.STAGES in needs:
+        stages = {row.key: StageFacts(row.key, row.weight, row.published) for row in conn.execute(sql["stages"])}
+    if Need.RECENT_PASSES in needs:
+        counted = [step.id for step in campaign.steps.values() if Need.RECENT_PASSES in step.type.needs]
+        passes = outcomes.recent_passes(conn, contact_ids, counted, now=now)
+    return World(emails, stages, passes)
+
+
+def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
+    """Write what steps changed in the contacts: at most four statements, none when nothing changed.
+
+    Segment changes are returned, since memberships of campaigns may follow from them.
+    """
+    columns: list[tuple[Any, ...]] = []
+    fields: list[tuple[int, str]] = []
+    tags_added: list[tuple[int, str]] = []
+    tags_removed: list[tuple[int, str]] = []
+    segments = SegmentChanges([], [])
+    for id_, was in facts.before.items():
+        is_ = facts.contacts[id_].state()
+        if was == is_:
+            continue
+        if was[:5] != is_[:5]:
+            columns.append((id_, *is_[:5]))
+        if was[5] != is_[5]:
+            fields.append((id_, json.dumps(is_[5], default=str)))
+        tags_added += [(id_, tag) for tag in is_[6] - was[6]]
+        tags_removed += [(id_, tag) for tag in was[6] - is_[6]]
+        segments.added.extend((id_, key) for key in sorted(is_[7] - was[7]))
+        segments.removed.extend((id_, key) for key in sorted(was[7] - is_[7]))
+    _write(conn, "save_columns", ("ids", "emails", "timezones", "points", "stages", "owners"), columns, now=now)
+    _write(conn, "save_fields", ("ids", "fields"), fields, now=now)
+    _write(conn, "add_tags", ("ids", "tags"), sorted(tags_added))
+    _write(conn, "remove_tags", ("ids", "tags"), tags_removed)
+    return segments
+
+
+def send(conn: Connection, campaign_id: int, messages: Sequence[Message], *, now: datetime) -> None:
+    """Write messages to the outbox."""
+    written: dict[int, str] = {}
+
+    def payload(value: Mapping[str, Any]) -> str:
+        return written.get(id(value)) or written.setdefault(id(value), json.dumps(dict(value), default=str))
+
+    rows = [
+        (each.contact_id, each.key, each.step_id, each.rotation, out.channel, out.template, out.address, payload(out.payload))
+        for each in messages
+        for out in (each.outbound,)
+    ]
+    names = ("contact_ids", "keys", "step_ids", "rotations", "channels", "templates", "addresses", "payloads")
+    _write(conn, "send", names, rows, campaign_id=campaign_id, now=now)
+
+
+def _write(conn: Connection, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], **more: Any) -> None:
+    if rows:
+        conn.execute(sql[name], {**dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)), **more})

@@ -1,0 +1,111 @@
+"""The table `outcome` and the counters that go with it: what became of each wait."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, date, datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row
+
+from db.statements import statements
+from domain.decide import Failure, Outcome
+
+sql = statements("outcomes")
+
+
+class FailingStep(NamedTuple):
+    step_id: int
+    failed: int
+    passed: int
+
+
+def record(conn: Connection, outcomes: Sequence[Outcome]) -> None:
+    """Write history and its counters, which therefore always agree."""
+    if not outcomes:
+        return
+    contacts, steps, rotations, passages, ats, due, results, details = map(list, zip(*outcomes, strict=True))
+    written: dict[int, str] = {}
+    conn.execute(
+        sql["record"],
+        {
+            "contact_ids": contacts,
+            "step_ids": steps,
+            "rotations": rotations,
+            "passages": passages,
+            "ats": ats,
+            "due": due,
+            "results": results,
+            # Most rows of a batch share the same few details.
+            "details": [detail and (written.get(id(detail)) or _written(written, detail)) for detail in details],
+        },
+    )
+    counted = Counter(zip(steps, (at.astimezone(UTC).date() for at in ats), results, strict=True))
+    places = list(counted)
+    conn.execute(
+        sql["count"],
+        {
+            "step_ids": [step for step, _, _ in places],
+            "days": [day for _, day, _ in places],
+            "results": [result for _, _, result in places],
+            "ns": list(counted.values()),
+        },
+    )
+
+
+def _written(written: dict[int, str], detail: Any) -> str:
+    return written.setdefault(id(detail), json.dumps(detail, default=str))
+
+
+def count_campaign(conn: Connection, counted: Counter[tuple[int, date, str]]) -> None:
+    """Add to the counters of campaigns: (campaign, day, what) to how many."""
+    places = [place for place, n in counted.items() if n]
+    if places:
+        parameters = {
+            "campaign_ids": [campaign for campaign, _, _ in places],
+            "days": [day for _, day, _ in places],
+            "whats": [what for _, _, what in places],
+            "ns": [counted[place] for place in places],
+        }
+        conn.execute(sql["count_campaign"], parameters)
+
+
+def fail(conn: Connection, failures: Sequence[Failure], *, now: datetime) -> None:
+    """Remember the last failed attempt of contacts at steps."""
+    if failures:
+        contacts, steps, attempts, errors = map(list, zip(*failures, strict=True))
+        parameters = {"contact_ids": contacts, "step_ids": steps, "attempts": attempts, "errors": errors, "now": now}
+        conn.execute(sql["fail"], parameters)
+
+
+def failing_step(
+    conn: Connection, step_ids: Iterable[int], *, now: datetime, at_least: int, share: float
+) -> FailingStep | None:
+    """Return a step where at least so many contacts, and such a share of them, failed within the hour."""
+    parameters = {"step_ids": list(step_ids), "now": now, "at_least": at_least, "share": share}
+    row = conn.execute(sql["failing_step"], parameters).first()
+    return None if row is None else FailingStep(*row)
+
+
+def recent_passes(
+    conn: Connection, contact_ids: Iterable[int], step_ids: Iterable[int], *, now: datetime
+) -> dict[tuple[int, int], int]:
+    """Return how often each contact passed each step within the last day; zeros are left out."""
+    parameters = {"contact_ids": list(contact_ids), "step_ids": list(step_ids), "now": now}
+    return {(row.contact_id, row.step_id): row.n for row in conn.execute(sql["recent_passes"], parameters)}
+
+
+def log(
+    conn: Connection, campaign_id: int, *, contact_id: int | None, step_id: int | None
+) -> Iterator[Row[Any]]:
+    """Yield the outcomes of a campaign, oldest first, without holding them all in memory."""
+    parameters = {"campaign_id": campaign_id, "contact_id": contact_id, "step_id": step_id}
+    yield from conn.execution_options(stream_results=True, yield_per=2000).execute(sql["log"], parameters)
+
+
+def waiting(
+    conn: Connection, campaign_id: int, *, contact_id: int | None, step_id: int | None
+) -> Iterator[Row[Any]]:
+    """Yield the open waits of a campaign, next due first."""
+    parameters = {"campaign_id": campaign_id, "contact_id": contact_id, "step_id": step_id}
+    yield from conn.execution_options(stream_results=True, yield_per=2000).execute(sql["waiting"], parameters)

@@ -1,0 +1,76 @@
+-- What a batch knows of its contacts: one statement a need, whatever the number of contacts.
+
+-- name: contacts
+-- The contacts of a batch, already locked, with their membership of the campaign.
+SELECT contact.id, contact.key, contact.email, contact.timezone, contact.points, contact.stage, contact.owner,
+       contact.last_active_at, membership.rotation, membership.left_at IS NULL AS active
+FROM contact
+LEFT JOIN membership ON membership.contact_id = contact.id AND membership.campaign_id = :campaign_id
+WHERE contact.id = ANY (CAST(:ids AS bigint[]));
+
+-- name: lock
+-- Everybody takes contact locks in id order, so nobody waits in a circle. Contacts that are gone are left out.
+SELECT id FROM contact WHERE id = ANY (CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE;
+
+-- name: fields
+SELECT id AS contact_id, fields FROM contact WHERE id = ANY (CAST(:ids AS bigint[])) AND fields <> '{}';
+
+-- name: tags
+SELECT contact_id, array_agg(tag) AS tags FROM contact_tag
+WHERE contact_id = ANY (CAST(:ids AS bigint[])) GROUP BY contact_id;
+
+-- name: segments
+SELECT segment_member.contact_id, array_agg(segment.key) AS keys
+FROM segment_member JOIN segment ON segment.id = segment_member.segment_id
+WHERE segment_member.contact_id = ANY (CAST(:ids AS bigint[])) AND segment_member.active
+GROUP BY segment_member.contact_id;
+
+-- name: do_not_contact
+SELECT contact_id, channel, reason FROM do_not_contact WHERE contact_id = ANY (CAST(:ids AS bigint[]));
+
+-- name: received
+-- Emails written to the outbox for a contact and not given up, by template.
+SELECT contact_id, array_agg(DISTINCT template) AS templates FROM message
+WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND channel = 'email' AND template IS NOT NULL
+  AND state NOT IN ('failed', 'cancelled')
+GROUP BY contact_id;
+
+-- name: emails
+SELECT key, published FROM email;
+
+-- name: stages
+SELECT key, weight, published FROM stage;
+
+-- name: save_columns
+UPDATE contact
+SET email = changed.email, timezone = changed.timezone, points = changed.points, stage = changed.stage,
+    owner = changed.owner, changed_at = :now
+FROM unnest(CAST(:ids AS bigint[]), CAST(:emails AS text[]), CAST(:timezones AS text[]), CAST(:points AS int[]),
+            CAST(:stages AS text[]), CAST(:owners AS text[])) AS changed (id, email, timezone, points, stage, owner)
+WHERE contact.id = changed.id;
+
+-- name: save_fields
+UPDATE contact SET fields = changed.fields, changed_at = :now
+FROM unnest(CAST(:ids AS bigint[]), CAST(:fields AS jsonb[])) AS changed (id, fields)
+WHERE contact.id = changed.id;
+
+-- name: add_tags
+INSERT INTO contact_tag (contact_id, tag)
+SELECT * FROM unnest(CAST(:ids AS bigint[]), CAST(:tags AS text[]))
+ON CONFLICT DO NOTHING;
+
+-- name: remove_tags
+DELETE FROM contact_tag
+USING unnest(CAST(:ids AS bigint[]), CAST(:tags AS text[])) AS gone (contact_id, tag)
+WHERE contact_tag.contact_id = gone.contact_id AND contact_tag.tag = gone.tag;
+
+-- name: send
+-- The outbox. The key is unique, so a message written once stays one.
+INSERT INTO message (contact_id, key, campaign_id, step_id, rotation, channel, template, address, payload,
+                     due_at, created_at)
+SELECT contact_id, key, :campaign_id, step_id, rotation, channel, template, address, payload, :now, :now
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:keys AS text[]), CAST(:step_ids AS int[]),
+            CAST(:rotations AS int[]), CAST(:channels AS text[]), CAST(:templates AS text[]),
+            CAST(:addresses AS text[]), CAST(:payloads AS jsonb[]))
+     AS new (contact_id, key, step_id, rotation, channel, template, address, payload)
+ON CONFLICT (key) DO NOTHING;

@@ -1,0 +1,84 @@
+-- name: record
+INSERT INTO outcome (contact_id, step_id, rotation, passage, at, due_at, result, detail)
+SELECT *
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:step_ids AS int[]), CAST(:rotations AS int[]),
+            CAST(:passages AS int[]), CAST(:ats AS timestamptz[]), CAST(:due AS timestamptz[]),
+            CAST(:results AS result[]), CAST(:details AS jsonb[]));
+
+-- name: count
+-- The counters of the same transaction. The rows are written in one order by everybody, and a slot
+-- belongs to few backends, so that workers seldom wait for each other here.
+INSERT INTO step_count (step_id, day, result, slot, n)
+SELECT step_id, day, result, pg_backend_pid() % 32, n
+FROM unnest(CAST(:step_ids AS int[]), CAST(:days AS date[]), CAST(:results AS result[]), CAST(:ns AS bigint[]))
+     AS counted (step_id, day, result, n)
+ORDER BY step_id, day, result
+ON CONFLICT (step_id, day, result, slot) DO UPDATE SET n = step_count.n + excluded.n;
+
+-- name: count_campaign
+INSERT INTO campaign_count (campaign_id, day, what, slot, n)
+SELECT campaign_id, day, what, pg_backend_pid() % 32, n
+FROM unnest(CAST(:campaign_ids AS int[]), CAST(:days AS date[]), CAST(:whats AS text[]), CAST(:ns AS bigint[]))
+     AS counted (campaign_id, day, what, n)
+ORDER BY campaign_id, day, what
+ON CONFLICT (campaign_id, day, what, slot) DO UPDATE SET n = campaign_count.n + excluded.n;
+
+-- name: fail
+INSERT INTO failure (contact_id, step_id, at, attempts, error)
+SELECT contact_id, step_id, :now, attempts, error
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:step_ids AS int[]), CAST(:attempts AS int[]),
+            CAST(:errors AS text[])) AS failed (contact_id, step_id, attempts, error)
+ON CONFLICT (contact_id, step_id)
+DO UPDATE SET at = excluded.at, attempts = excluded.attempts, error = excluded.error;
+
+-- name: failing_step
+-- A step whose failures within the hour are reason to stop the campaign: distinct contacts that
+-- failed there, against all contacts that it had something to do with in that hour. Asked only by
+-- batches in which somebody failed.
+WITH failed AS (
+    SELECT step_id, count(*) AS n FROM failure
+    WHERE step_id = ANY (CAST(:step_ids AS int[])) AND at > CAST(:now AS timestamptz) - interval '1 hour'
+    GROUP BY step_id
+    HAVING count(*) >= :at_least
+), passed AS (
+    SELECT step_id, count(DISTINCT contact_id) AS n FROM outcome
+    WHERE step_id IN (SELECT step_id FROM failed)
+      AND at > CAST(:now AS timestamptz) - interval '1 hour' AND at <= :now
+      AND result IN ('done', 'skipped', 'yes', 'no')
+    GROUP BY step_id
+)
+SELECT failed.step_id, failed.n AS failed, coalesce(passed.n, 0) AS passed
+FROM failed LEFT JOIN passed USING (step_id)
+WHERE failed.n >= :share * (failed.n + coalesce(passed.n, 0))
+ORDER BY failed.step_id
+LIMIT 1;
+
+-- name: recent_passes
+-- How often contacts passed steps within a day; bounded by the primary key's (contact, step).
+SELECT contact_id, step_id, count(*) AS n
+FROM outcome
+WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND step_id = ANY (CAST(:step_ids AS int[]))
+  AND at > CAST(:now AS timestamptz) - interval '1 day' AND at <= :now AND result = 'done'
+GROUP BY contact_id, step_id;
+
+-- name: log
+SELECT contact.key AS contact, step.key AS step, outcome.rotation, outcome.result, outcome.at,
+       outcome.due_at, outcome.detail
+FROM outcome
+JOIN step ON step.id = outcome.step_id
+JOIN contact ON contact.id = outcome.contact_id
+WHERE step.campaign_id = :campaign_id
+  AND (CAST(:contact_id AS bigint) IS NULL OR outcome.contact_id = CAST(:contact_id AS bigint))
+  AND (CAST(:step_id AS int) IS NULL OR outcome.step_id = CAST(:step_id AS int))
+ORDER BY outcome.at, outcome.contact_id, outcome.rotation, outcome.step_id;
+
+-- name: waiting
+SELECT contact.key AS contact, contact.timezone, step.key AS step, step.kind, wait.rotation, wait.reason,
+       nullif(wait.due_at, 'infinity') AS due_at
+FROM wait
+JOIN step ON step.id = wait.step_id
+JOIN contact ON contact.id = wait.contact_id
+WHERE wait.campaign_id = :campaign_id
+  AND (CAST(:contact_id AS bigint) IS NULL OR wait.contact_id = CAST(:contact_id AS bigint))
+  AND (CAST(:step_id AS int) IS NULL OR wait.step_id = CAST(:step_id AS int))
+ORDER BY wait.due_at, wait.contact_id, wait.step_id;

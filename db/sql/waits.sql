@@ -1,0 +1,117 @@
+-- name: claim_due
+-- The oldest due waits of a step leave the table with their claim: if this transaction commits,
+-- nobody else will see them; if it dies, they were never gone. The claim takes the contact's row
+-- lock too, and skips who is in other hands: whoever touches a contact's waits or memberships holds
+-- that lock, so nothing here ever waits for another worker and nothing can deadlock.
+-- Served by wait_due_idx (step_id, due_at) and the contact's key.
+WITH due AS MATERIALIZED (
+    SELECT wait.contact_id
+    FROM wait
+    JOIN contact ON contact.id = wait.contact_id
+    WHERE wait.step_id = :step_id
+      AND wait.due_at <= :now
+      AND (CAST(:reasons AS wait_reason[]) IS NULL OR wait.reason = ANY (CAST(:reasons AS wait_reason[])))
+      AND (CAST(:ids AS bigint[]) IS NULL OR wait.contact_id = ANY (CAST(:ids AS bigint[])))
+      AND (CAST(:min_id AS bigint) IS NULL OR wait.contact_id >= CAST(:min_id AS bigint))
+      AND (CAST(:max_id AS bigint) IS NULL OR wait.contact_id <= CAST(:max_id AS bigint))
+      AND (CAST(:threads AS int) IS NULL
+           OR (wait.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
+    ORDER BY wait.due_at
+    LIMIT :limit
+    FOR UPDATE OF wait SKIP LOCKED
+    FOR NO KEY UPDATE OF contact SKIP LOCKED
+)
+DELETE FROM wait USING due
+WHERE wait.contact_id = due.contact_id AND wait.step_id = :step_id
+RETURNING wait.contact_id, wait.rotation, wait.passage, wait.attempt, wait.reason, wait.anchor_at,
+          nullif(wait.due_at, 'infinity') AS due_at;
+
+-- name: has_due
+-- Whether anything within a scope is due and not yet committed by whoever has it in hand: a claimed
+-- row stays visible to others until then. One probe of wait_due_idx.
+SELECT EXISTS (
+    SELECT FROM wait
+    WHERE step_id = ANY (CAST(:step_ids AS int[]))
+      AND due_at <= :now
+      AND (CAST(:reasons AS wait_reason[]) IS NULL OR reason = ANY (CAST(:reasons AS wait_reason[])))
+      AND (CAST(:ids AS bigint[]) IS NULL OR contact_id = ANY (CAST(:ids AS bigint[])))
+      AND (CAST(:min_id AS bigint) IS NULL OR contact_id >= CAST(:min_id AS bigint))
+      AND (CAST(:max_id AS bigint) IS NULL OR contact_id <= CAST(:max_id AS bigint))
+      AND (CAST(:threads AS int) IS NULL OR (contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
+);
+
+-- name: due_steps
+-- The steps of running campaigns at which something is due: one probe of wait_due_idx a step,
+-- however many wait.
+SELECT step.id, step.campaign_id
+FROM step
+JOIN campaign ON campaign.id = step.campaign_id
+LEFT JOIN category ON category.id = campaign.category_id
+WHERE campaign.published AND campaign.deleted_at IS NULL
+  AND (campaign.publish_from IS NULL OR campaign.publish_from <= :now)
+  AND (campaign.publish_until IS NULL OR campaign.publish_until > :now)
+  AND coalesce(category.published, true)
+  AND (CAST(:campaign_ids AS int[]) IS NULL OR campaign.id = ANY (CAST(:campaign_ids AS int[])))
+  AND NOT campaign.id = ANY (CAST(:excluded AS int[]))
+  AND EXISTS (
+      SELECT FROM wait
+      WHERE wait.step_id = step.id
+        AND wait.due_at <= :now
+        AND (CAST(:reasons AS wait_reason[]) IS NULL OR wait.reason = ANY (CAST(:reasons AS wait_reason[])))
+        AND (CAST(:ids AS bigint[]) IS NULL OR wait.contact_id = ANY (CAST(:ids AS bigint[])))
+        AND (CAST(:min_id AS bigint) IS NULL OR wait.contact_id >= CAST(:min_id AS bigint))
+        AND (CAST(:max_id AS bigint) IS NULL OR wait.contact_id <= CAST(:max_id AS bigint))
+        AND (CAST(:threads AS int) IS NULL
+             OR (wait.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
+  )
+ORDER BY campaign.created_at DESC, campaign.id DESC, step.id;
+
+-- name: arm
+-- A contact that already waits at the step keeps its wait, so a second delivery changes nothing.
+INSERT INTO wait (contact_id, step_id, campaign_id, rotation, passage, attempt, reason, anchor_at, due_at)
+SELECT contact_id, step_id, campaign_id, rotation, passage, attempt, reason, anchor_at, coalesce(due_at, 'infinity')
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:step_ids AS int[]), CAST(:campaign_ids AS int[]),
+            CAST(:rotations AS int[]), CAST(:passages AS int[]), CAST(:attempts AS smallint[]),
+            CAST(:reasons AS wait_reason[]), CAST(:anchors AS timestamptz[]), CAST(:due AS timestamptz[]))
+     AS new (contact_id, step_id, campaign_id, rotation, passage, attempt, reason, anchor_at, due_at)
+ON CONFLICT (contact_id, step_id) DO NOTHING;
+
+-- name: take_armed
+-- The armed decisions of contacts, whose locks the caller holds, leave the table.
+DELETE FROM wait
+WHERE step_id = :step_id AND contact_id = ANY (CAST(:contact_ids AS bigint[])) AND reason = 'decision'
+RETURNING contact_id, rotation, passage, attempt, reason, anchor_at, nullif(due_at, 'infinity') AS due_at;
+
+-- name: armed
+-- Which decisions of some types the contacts stand at, in running campaigns; served by the primary key.
+SELECT wait.contact_id, wait.step_id, wait.campaign_id
+FROM wait
+JOIN step ON step.id = wait.step_id AND step.type = ANY (CAST(:types AS text[]))
+WHERE wait.contact_id = ANY (CAST(:contact_ids AS bigint[])) AND wait.reason = 'decision';
+
+-- name: move
+-- A jump: every open wait of the contact in this campaign moves to the new rotation.
+UPDATE wait SET rotation = jumped.rotation
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[])) AS jumped (contact_id, rotation)
+WHERE wait.contact_id = jumped.contact_id AND wait.campaign_id = :campaign_id;
+
+-- name: cancel
+-- Contacts, whose locks the caller holds, stop waiting in a campaign, whatever the rotation.
+DELETE FROM wait
+WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[]))
+RETURNING contact_id, step_id, rotation, passage, nullif(due_at, 'infinity') AS due_at;
+
+-- name: cancel_steps
+-- Steps that a new version dropped: a bounded number of those who wait there.
+WITH gone AS (
+    SELECT wait.contact_id, wait.step_id
+    FROM wait
+    WHERE wait.step_id = ANY (CAST(:step_ids AS int[]))
+    LIMIT :limit
+)
+DELETE FROM wait USING gone
+WHERE wait.contact_id = gone.contact_id AND wait.step_id = gone.step_id
+RETURNING wait.contact_id, wait.step_id, wait.rotation, wait.passage, nullif(wait.due_at, 'infinity') AS due_at;
+
+-- name: count_at
+SELECT step_id, count(*) AS n FROM wait WHERE step_id = ANY (CAST(:step_ids AS int[])) GROUP BY step_id;

@@ -1,0 +1,102 @@
+"""The table `wait`: who stands where until when."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from db.scope import Scope
+from db.statements import statements
+from domain.decide import Claim, Wait
+
+sql = statements("waits")
+EVERYTHING = Scope()
+
+
+class DueStep(NamedTuple):
+    step_id: int
+    campaign_id: int
+
+
+class Cancelled(NamedTuple):
+    contact_id: int
+    step_id: int
+    rotation: int
+    passage: int
+    due_at: datetime | None
+
+
+class Armed(NamedTuple):
+    contact_id: int
+    step_id: int
+    campaign_id: int
+
+
+def claim_due(
+    conn: Connection, step_id: int, *, now: datetime, limit: int, scope: Scope = EVERYTHING
+) -> list[Claim]:
+    """Take at most `limit` due waits of a step, and their contacts' locks, oldest due first."""
+    rows = conn.execute(sql["claim_due"], {"step_id": step_id, "now": now, "limit": limit, **scope.waits()})
+    return [Claim(*row) for row in rows]
+
+
+def has_due(conn: Connection, step_ids: Sequence[int], *, now: datetime, scope: Scope = EVERYTHING) -> bool:
+    """Return whether anything is due at these steps, in somebody's hands or not."""
+    parameters = {"step_ids": list(step_ids), "now": now, **scope.waits()}
+    return bool(conn.execute(sql["has_due"], parameters).scalar_one())
+
+
+def due_steps(conn: Connection, *, now: datetime, scope: Scope = EVERYTHING) -> list[DueStep]:
+    """Return the steps of running campaigns at which something is due, newest campaign first."""
+    parameters = {
+        "now": now,
+        "campaign_ids": None if scope.campaign_ids is None else list(scope.campaign_ids),
+        "excluded": list(scope.excluded),
+        **scope.waits(),
+    }
+    return [DueStep(*row) for row in conn.execute(sql["due_steps"], parameters)]
+
+
+def arm(conn: Connection, waits: Sequence[Wait]) -> None:
+    """Write waits; who already waits at a step keeps that wait."""
+    if not waits:
+        return
+    names = ("contact_ids", "step_ids", "campaign_ids", "rotations", "passages", "attempts", "reasons", "anchors", "due")
+    conn.execute(sql["arm"], dict(zip(names, map(list, zip(*waits, strict=True)), strict=True)))
+
+
+def take_armed(conn: Connection, step_id: int, contact_ids: Iterable[int]) -> list[Claim]:
+    """Take the armed decision of contacts that the caller has locked; who is not there any more is left out."""
+    rows = conn.execute(sql["take_armed"], {"step_id": step_id, "contact_ids": list(contact_ids)})
+    return [Claim(*row) for row in rows]
+
+
+def armed(conn: Connection, contact_ids: Iterable[int], types: Iterable[str]) -> list[Armed]:
+    """Return the armed decisions of some types at which contacts stand."""
+    rows = conn.execute(sql["armed"], {"contact_ids": list(contact_ids), "types": list(types)})
+    return [Armed(*row) for row in rows]
+
+
+def move(conn: Connection, campaign_id: int, rotations: dict[int, int]) -> None:
+    """Move the open waits of contacts that jumped to their new rotation."""
+    if rotations:
+        parameters = {"contact_ids": list(rotations), "rotations": list(rotations.values()), "campaign_id": campaign_id}
+        conn.execute(sql["move"], parameters)
+
+
+def cancel(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> list[Cancelled]:
+    """Delete every wait of contacts, which the caller has locked, in a campaign; return them."""
+    rows = conn.execute(sql["cancel"], {"campaign_id": campaign_id, "contact_ids": list(contact_ids)})
+    return [Cancelled(*row) for row in rows]
+
+
+def cancel_steps(conn: Connection, step_ids: Sequence[int], *, limit: int) -> list[Cancelled]:
+    """Delete at most `limit` waits at steps, with the campaign closed to workers; return them."""
+    rows = conn.execute(sql["cancel_steps"], {"step_ids": list(step_ids), "limit": limit})
+    return [Cancelled(*row) for row in rows]
+
+
+def count_at(conn: Connection, step_ids: Sequence[int]) -> dict[int, int]:
+    """Return how many wait at each step; steps where nobody waits are left out."""
+    return {row.step_id: row.n for row in conn.execute(sql["count_at"], {"step_ids": list(step_ids)})}
