@@ -1,0 +1,163 @@
+"""The table `membership`: who is in a campaign, and the sweeps that align it with the segments."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from db.scope import Scope
+from db.statements import statements
+from domain.membership import Arrival, Departure, Entering, State
+
+sql = statements("membership")
+
+
+class Chunk(NamedTuple):
+    """A range of contact ids, both ends included."""
+
+    first_id: int
+    last_id: int
+
+
+class Root(NamedTuple):
+    """The wait of a new member at a root step, for contacts of one timezone ('': those who have none)."""
+
+    zone: str
+    step_id: int
+    reason: str
+    due_at: datetime | None
+
+
+def join(
+    conn: Connection,
+    campaign_id: int,
+    segment_ids: Sequence[int],
+    chunk: Chunk,
+    roots: Sequence[Root],
+    *,
+    by_zone: bool,
+    now: datetime,
+    limit: int | None,
+    scope: Scope,
+) -> int:
+    """Add who is in a segment and was never in the campaign, roots armed; return how many."""
+    columns = dict(zip(("zones", "step_ids", "reasons", "due"), map(list, zip(*roots, strict=True)), strict=True))
+    if not by_zone:
+        del columns["zones"]
+    parameters: dict[str, Any] = {
+        "campaign_id": campaign_id,
+        "segment_ids": list(segment_ids),
+        **chunk._asdict(),
+        **scope.contacts(),
+        **columns,
+        "now": now,
+        "limit": limit,
+    }
+    return int(conn.execute(sql["join_by_zone" if by_zone else "join"], parameters).scalar_one())
+
+
+def zones(conn: Connection, chunk: Chunk) -> list[str]:
+    """Return the timezones of contacts in a range; '' for those who have none."""
+    return list(conn.execute(sql["zones"], chunk._asdict()).scalars())
+
+
+def returning(
+    conn: Connection,
+    campaign_id: int,
+    segment_ids: Sequence[int],
+    chunk: Chunk,
+    *,
+    cooled_before: datetime | None,
+    limit: int,
+    scope: Scope,
+) -> list[int]:
+    """Return contacts that exited, cooled down and are in a source segment."""
+    parameters = {
+        "campaign_id": campaign_id,
+        "segment_ids": list(segment_ids),
+        "cooled_before": cooled_before,
+        "limit": limit,
+        **chunk._asdict(),
+        **scope.contacts(),
+    }
+    return list(conn.execute(sql["returning"], parameters).scalars())
+
+
+def orphans(
+    conn: Connection, campaign_id: int, segment_ids: Sequence[int], chunk: Chunk, *, limit: int, scope: Scope
+) -> list[int]:
+    """Return active members that came through a segment and are in none any more."""
+    parameters = {
+        "campaign_id": campaign_id,
+        "segment_ids": list(segment_ids),
+        "limit": limit,
+        **chunk._asdict(),
+        **scope.contacts(),
+    }
+    return list(conn.execute(sql["orphans"], parameters).scalars())
+
+
+def states(
+    conn: Connection, campaign_id: int, segment_ids: Sequence[int], contact_ids: Sequence[int]
+) -> dict[int, tuple[State | None, str | None]]:
+    """Return the membership, if any, and the timezone of contacts that the caller has locked."""
+    parameters = {"campaign_id": campaign_id, "segment_ids": list(segment_ids), "contact_ids": list(contact_ids)}
+    found: dict[int, tuple[State | None, str | None]] = {}
+    for row in conn.execute(sql["states"], parameters):
+        state = None
+        if row.rotation is not None:
+            departure = None if row.departure is None else Departure(row.departure)
+            state = State(row.rotation, row.added_at, row.manual, row.left_at, departure, row.left_entry, row.entry)
+        found[row.contact_id] = (state, row.timezone)
+    return found
+
+
+def enter(
+    conn: Connection, campaign_id: int, entering: dict[int, Entering], *, arrival: Arrival, now: datetime
+) -> None:
+    """Write new and returning members."""
+    parameters = {
+        "campaign_id": campaign_id,
+        "contact_ids": list(entering),
+        "rotations": [each.rotation for each in entering.values()],
+        "manuals": [each.manual for each in entering.values()],
+        "arrival": arrival.value,
+        "now": now,
+    }
+    conn.execute(sql["enter"], parameters)
+
+
+def leave(
+    conn: Connection, campaign_id: int, contact_ids: Sequence[int], *, departure: Departure, now: datetime
+) -> list[int]:
+    """Mark members as gone; return those for whom anything changed."""
+    parameters = {
+        "campaign_id": campaign_id,
+        "contact_ids": list(contact_ids),
+        "departure": departure.value,
+        "now": now,
+    }
+    return list(conn.execute(sql["leave"], parameters).scalars())
+
+
+def rotate(conn: Connection, campaign_id: int, rotations: dict[int, int]) -> None:
+    """Write the new rotations of members that jumped."""
+    if rotations:
+        parameters = {"contact_ids": list(rotations), "rotations": list(rotations.values()), "campaign_id": campaign_id}
+        conn.execute(sql["rotate"], parameters)
+
+
+def backfill(conn: Connection, campaign_id: int, roots: Sequence[Root], *, now: datetime) -> int:
+    """Put every active member at steps added at the root; return how many waits that made."""
+    if not roots:
+        return 0
+    columns = dict(zip(("zones", "step_ids", "reasons", "due"), map(list, zip(*roots, strict=True)), strict=True))
+    return conn.execute(sql["backfill"], {"campaign_id": campaign_id, "now": now, **columns}).rowcount
+
+
+def id_range(conn: Connection, campaign_id: int, segment_ids: Sequence[int]) -> Chunk | None:
+    """Return the range of contact ids that an update has to look at; None when there is nobody."""
+    parameters = {"campaign_id": campaign_id, "segment_ids": list(segment_ids)}
+    row = conn.execute(sql["id_range"], parameters).one()
+    return None if row[0] is None else Chunk(*row)

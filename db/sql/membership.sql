@@ -1,0 +1,177 @@
+-- name: join
+-- Everybody in a range of contact ids who is in a source segment and was never in the campaign joins,
+-- and stands at every root step: one statement, so joining cannot be half done. Two sweeps that meet
+-- in a range are sorted out by the primary key: whoever inserts the membership arms its roots. Ids go
+-- in ascending order, so they cannot wait for each other in a circle. No contact lock: there is no
+-- wait of this campaign yet that anybody could hold.
+-- Served by segment_member_active_idx (segment_id, contact_id) and the membership's primary key.
+WITH candidate AS (
+    SELECT DISTINCT segment_member.contact_id
+    FROM segment_member
+    WHERE segment_member.active
+      AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
+      AND segment_member.contact_id BETWEEN :first_id AND :last_id
+      AND (CAST(:ids AS bigint[]) IS NULL OR segment_member.contact_id = ANY (CAST(:ids AS bigint[])))
+      AND (CAST(:threads AS int) IS NULL
+           OR (segment_member.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
+      AND NOT EXISTS (
+          SELECT FROM membership
+          WHERE membership.contact_id = segment_member.contact_id AND membership.campaign_id = :campaign_id
+      )
+    ORDER BY segment_member.contact_id
+    LIMIT :limit
+), joined AS (
+    INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival)
+    SELECT contact_id, :campaign_id, 1, :now, 'segment' FROM candidate
+    ON CONFLICT (contact_id, campaign_id) DO NOTHING
+    RETURNING contact_id
+), armed AS (
+    INSERT INTO wait (contact_id, step_id, campaign_id, rotation, passage, reason, anchor_at, due_at)
+    SELECT joined.contact_id, root.step_id, :campaign_id, 1, 1, root.reason, :now, coalesce(root.due_at, 'infinity')
+    FROM joined
+    CROSS JOIN unnest(CAST(:step_ids AS int[]), CAST(:reasons AS wait_reason[]), CAST(:due AS timestamptz[]))
+         AS root (step_id, reason, due_at)
+    ON CONFLICT (contact_id, step_id) DO NOTHING
+)
+SELECT count(*) FROM joined;
+
+-- name: join_by_zone
+-- As `join`, for trees whose roots fall due at different instants in different timezones: the due
+-- times come for each timezone, '' being that of contacts who have none.
+WITH candidate AS (
+    SELECT DISTINCT segment_member.contact_id
+    FROM segment_member
+    WHERE segment_member.active
+      AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
+      AND segment_member.contact_id BETWEEN :first_id AND :last_id
+      AND (CAST(:ids AS bigint[]) IS NULL OR segment_member.contact_id = ANY (CAST(:ids AS bigint[])))
+      AND (CAST(:threads AS int) IS NULL
+           OR (segment_member.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
+      AND NOT EXISTS (
+          SELECT FROM membership
+          WHERE membership.contact_id = segment_member.contact_id AND membership.campaign_id = :campaign_id
+      )
+    ORDER BY segment_member.contact_id
+    LIMIT :limit
+), joined AS (
+    INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival)
+    SELECT contact_id, :campaign_id, 1, :now, 'segment' FROM candidate
+    ON CONFLICT (contact_id, campaign_id) DO NOTHING
+    RETURNING contact_id
+), armed AS (
+    INSERT INTO wait (contact_id, step_id, campaign_id, rotation, passage, reason, anchor_at, due_at)
+    SELECT joined.contact_id, root.step_id, :campaign_id, 1, 1, root.reason, :now, coalesce(root.due_at, 'infinity')
+    FROM joined
+    JOIN contact ON contact.id = joined.contact_id
+    JOIN unnest(CAST(:zones AS text[]), CAST(:step_ids AS int[]), CAST(:reasons AS wait_reason[]),
+                CAST(:due AS timestamptz[])) AS root (zone, step_id, reason, due_at)
+      ON root.zone = coalesce(contact.timezone, '')
+    ON CONFLICT (contact_id, step_id) DO NOTHING
+)
+SELECT count(*) FROM joined;
+
+-- name: zones
+SELECT DISTINCT coalesce(timezone, '') FROM contact WHERE id BETWEEN :first_id AND :last_id;
+
+-- name: returning
+-- Who is out of the campaign by an exit, and in a source segment: who left through the segments may
+-- come back as soon as they are in one again; who left through an action only after really entering
+-- one again. The rule itself is domain.membership's; this finds whom to ask it about.
+SELECT DISTINCT membership.contact_id
+FROM membership
+JOIN segment_member ON segment_member.contact_id = membership.contact_id
+                   AND segment_member.active
+                   AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
+WHERE membership.campaign_id = :campaign_id
+  AND membership.contact_id BETWEEN :first_id AND :last_id
+  AND membership.departure IN ('segment', 'action')
+  AND (membership.departure = 'segment' OR segment_member.entry > membership.left_entry)
+  AND (CAST(:cooled_before AS timestamptz) IS NULL OR membership.left_at <= CAST(:cooled_before AS timestamptz))
+  AND (CAST(:ids AS bigint[]) IS NULL OR membership.contact_id = ANY (CAST(:ids AS bigint[])))
+  AND (CAST(:threads AS int) IS NULL OR (membership.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
+ORDER BY membership.contact_id
+LIMIT :limit;
+
+-- name: orphans
+-- Active members that came through a segment and are in none of the campaign's segments any more.
+-- A segment that is switched off still holds its members: emptying a campaign is done on purpose,
+-- by taking the segment out of its sources.
+SELECT membership.contact_id
+FROM membership
+WHERE membership.campaign_id = :campaign_id
+  AND membership.contact_id BETWEEN :first_id AND :last_id
+  AND membership.left_at IS NULL
+  AND NOT membership.manual
+  AND (CAST(:ids AS bigint[]) IS NULL OR membership.contact_id = ANY (CAST(:ids AS bigint[])))
+  AND (CAST(:threads AS int) IS NULL OR (membership.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
+  AND NOT EXISTS (
+      SELECT FROM segment_member
+      WHERE segment_member.contact_id = membership.contact_id
+        AND segment_member.active
+        AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
+  )
+ORDER BY membership.contact_id
+LIMIT :limit;
+
+-- name: states
+SELECT contact.id AS contact_id, contact.timezone, membership.rotation, membership.added_at, membership.manual,
+       membership.left_at, membership.departure, membership.left_entry,
+       (SELECT max(segment_member.entry) FROM segment_member
+        WHERE segment_member.contact_id = contact.id AND segment_member.active
+          AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))) AS entry
+FROM contact
+LEFT JOIN membership ON membership.contact_id = contact.id AND membership.campaign_id = :campaign_id
+WHERE contact.id = ANY (CAST(:contact_ids AS bigint[]));
+
+-- name: enter
+-- New and returning members, whose locks the caller holds.
+INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival, manual)
+SELECT contact_id, :campaign_id, rotation, :now, CAST(:arrival AS arrival), manual
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[]), CAST(:manuals AS boolean[]))
+     AS entering (contact_id, rotation, manual)
+ON CONFLICT (contact_id, campaign_id) DO UPDATE
+SET rotation = excluded.rotation, added_at = excluded.added_at, arrival = excluded.arrival,
+    manual = excluded.manual, left_at = NULL, departure = NULL, left_entry = NULL;
+
+-- name: leave
+-- Members, whose locks the caller holds, are out; who was out already only has the manner changed,
+-- and only towards the removal by hand.
+UPDATE membership
+SET left_at = coalesce(membership.left_at, :now),
+    departure = CAST(:departure AS departure),
+    manual = false,
+    left_entry = coalesce(membership.left_entry, (SELECT last_value FROM segment_entry))
+WHERE campaign_id = :campaign_id
+  AND contact_id = ANY (CAST(:contact_ids AS bigint[]))
+  AND (left_at IS NULL OR (departure <> 'manual' AND CAST(:departure AS departure) = 'manual'))
+RETURNING contact_id;
+
+-- name: rotate
+UPDATE membership SET rotation = jumped.rotation
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[])) AS jumped (contact_id, rotation)
+WHERE membership.contact_id = jumped.contact_id AND membership.campaign_id = :campaign_id;
+
+-- name: backfill
+-- Existing active members start at a step that was added at the root.
+INSERT INTO wait (contact_id, step_id, campaign_id, rotation, passage, reason, anchor_at, due_at)
+SELECT membership.contact_id, root.step_id, :campaign_id, membership.rotation, membership.rotation,
+       root.reason, :now, coalesce(root.due_at, 'infinity')
+FROM membership
+JOIN contact ON contact.id = membership.contact_id
+JOIN unnest(CAST(:zones AS text[]), CAST(:step_ids AS int[]), CAST(:reasons AS wait_reason[]),
+            CAST(:due AS timestamptz[])) AS root (zone, step_id, reason, due_at)
+  ON root.zone = coalesce(contact.timezone, '')
+WHERE membership.campaign_id = :campaign_id AND membership.left_at IS NULL
+ON CONFLICT (contact_id, step_id) DO NOTHING;
+
+-- name: id_range
+-- The ids between which an update has anything to look at.
+SELECT least((SELECT min(contact_id) FROM membership WHERE campaign_id = :campaign_id),
+             (SELECT min(contact_id) FROM segment_member WHERE segment_id = ANY (CAST(:segment_ids AS int[])) AND active)),
+       greatest((SELECT max(contact_id) FROM membership WHERE campaign_id = :campaign_id),
+                (SELECT max(contact_id) FROM segment_member WHERE segment_id = ANY (CAST(:segment_ids AS int[])) AND active));
+
+-- name: figures
+SELECT coalesce(sum(n) FILTER (WHERE what = 'added'), 0) AS added,
+       coalesce(sum(n) FILTER (WHERE what = 'left'), 0) AS left
+FROM campaign_count WHERE campaign_id = :campaign_id;
