@@ -1,0 +1,224 @@
+"""Campaigns: their definition, whether they run, and what changed in them."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, Row
+
+from db.statements import statements
+from domain import file as campaign_file
+from domain.campaign import Campaign, Status
+from domain.errors import CampaignError, NotFoundError
+from domain.file import CampaignFile
+
+sql = statements("campaigns")
+
+# (id, version) to campaign: a version never changes, so it is read once a process.
+_loaded: dict[tuple[int, int, str], Campaign] = {}
+
+
+class Found(NamedTuple):
+    id: int
+    key: str
+    name: str
+    version: int
+
+
+class Source(NamedTuple):
+    id: int
+    key: str
+    published: bool
+
+
+class StoredStep(NamedTuple):
+    id: int
+    key: str
+    kind: str
+    type: str
+    removed_at: datetime | None
+
+
+def find(conn: Connection, key: str) -> Found:
+    """Return the campaign of a key or an id. Raises NotFoundError."""
+    row = conn.execute(sql["find"], {"key": key}).first()
+    if row is None or row.deleted_at is not None:
+        raise NotFoundError("campaign", key, "`parcours campaigns list` shows all of them")
+    return Found(row.id, row.key, row.name, row.version)
+
+
+def listing(conn: Connection, ids: Sequence[int] | None = None) -> Sequence[Row[Any]]:
+    """Return the campaigns that are not deleted, newest first."""
+    return conn.execute(sql["list"], {"ids": None if ids is None else list(ids)}).all()
+
+
+def status_of(row: Row[Any]) -> Status:
+    """Return whether a campaign runs, from a row that has its columns."""
+    return Status(row.published, row.publish_from, row.publish_until, row.category_published, row.deleted)
+
+
+def enter(conn: Connection, campaign_id: int, zone: ZoneInfo) -> tuple[Campaign, Status]:
+    """Return a campaign's present version and status, and keep both as they are until the transaction ends."""
+    conn.execute(sql["open"], {"campaign_id": campaign_id})
+    row = conn.execute(sql["status"], {"campaign_id": campaign_id}).first()
+    if row is None:
+        raise NotFoundError("campaign", str(campaign_id))
+    return load(conn, campaign_id, row.version, zone), status_of(row)
+
+
+def close(conn: Connection, campaign_id: int) -> None:
+    """Wait until no batch is at work in a campaign, and keep new ones out until the transaction ends."""
+    conn.execute(sql["close"], {"campaign_id": campaign_id})
+
+
+def of_step(conn: Connection, step_id: int) -> int:
+    """Return the campaign of a step. Raises CampaignError for a step that is gone."""
+    found = conn.execute(sql["of_step"], {"step_id": step_id}).scalar()
+    if found is None:
+        raise CampaignError(f"there is no step with the id {step_id}; its campaign is gone")
+    return int(found)
+
+
+def of_form(conn: Connection, form_id: int) -> list[int]:
+    """Return the campaigns that a form feeds."""
+    return list(conn.execute(sql["of_form"], {"form_id": form_id}).scalars())
+
+
+def load(conn: Connection, campaign_id: int, version: int, zone: ZoneInfo) -> Campaign:
+    """Return one version of a campaign; `zone` is that of dates without an offset."""
+    place = (campaign_id, version, zone.key)
+    if place not in _loaded:
+        if len(_loaded) > 1000:
+            _loaded.clear()
+        step_ids = {step.key: step.id for step in steps(conn, campaign_id)}
+        _loaded[place] = campaign_file.build(
+            definition(conn, campaign_id, version, zone),
+            campaign_id=campaign_id,
+            version=version,
+            step_ids=step_ids,
+            zone=zone,
+        )
+    return _loaded[place]
+
+
+def definition(conn: Connection, campaign_id: int, version: int, zone: ZoneInfo) -> CampaignFile:
+    """Return the campaign file of a version."""
+    data = conn.execute(sql["definition"], {"campaign_id": campaign_id, "version": version}).scalar_one()
+    checked = campaign_file.check(data, default_zone=zone)
+    if checked.file is None:
+        first = checked.problems[0].sentence
+        raise CampaignError(f"version {version} of campaign {campaign_id} cannot be read by this version: {first}")
+    return checked.file
+
+
+def steps(conn: Connection, campaign_id: int) -> list[StoredStep]:
+    """Return every step that the campaign ever had, the removed ones included."""
+    return [StoredStep(*row) for row in conn.execute(sql["steps"], {"campaign_id": campaign_id})]
+
+
+def sources(conn: Connection, campaign_id: int) -> list[Source]:
+    """Return the segments that feed a campaign."""
+    return [Source(*row) for row in conn.execute(sql["sources"], {"campaign_id": campaign_id})]
+
+
+def create(conn: Connection, key: str, *, now: datetime) -> int:
+    """Return the id of a campaign's row, made when the key is new."""
+    made = conn.execute(sql["create"], {"key": key, "now": now}).scalar()
+    return int(made) if made is not None else int(conn.execute(sql["find"], {"key": key}).one().id)
+
+
+def save(
+    conn: Connection,
+    campaign_id: int,
+    file: CampaignFile,
+    *,
+    version: int,
+    segment_ids: Iterable[int],
+    form_ids: Iterable[int],
+    step_kinds: Iterable[tuple[str, str, str]],
+    now: datetime,
+) -> dict[str, int]:
+    """Write a version as the present one; return the ids of its steps by key.
+
+    `step_kinds` holds (key, kind, type) of each step in document order.
+    """
+    here = {"campaign_id": campaign_id, "now": now}
+    category_id = conn.execute(sql["category"], {"key": file.category}).scalar_one() if file.category else None
+    conn.execute(
+        sql["save_version"],
+        {**here, "version": version, "definition": json.dumps(campaign_file.to_data(file))},
+    )
+    conn.execute(
+        sql["save"],
+        {
+            **here,
+            "name": file.name,
+            "description": file.description or "",
+            "category_id": category_id,
+            "published": file.published,
+            "publish_from": file.publish_from,
+            "publish_until": file.publish_until,
+            "version": version,
+        },
+    )
+    conn.execute(sql["clear_sources"], here)
+    for kind, ids in (("segment", segment_ids), ("form", form_ids)):
+        for source_id in ids:
+            conn.execute(sql["save_source"], {**here, "kind": kind, "source_id": source_id})
+    return {
+        key: int(conn.execute(sql["save_step"], {**here, "key": key, "kind": kind, "type": type_}).scalar_one())
+        for key, kind, type_ in step_kinds
+    }
+
+
+def remove_steps(conn: Connection, campaign_id: int, step_ids: Sequence[int], *, now: datetime) -> None:
+    """Mark steps as dropped by the present version; their history keeps its names."""
+    conn.execute(sql["remove_steps"], {"campaign_id": campaign_id, "step_ids": list(step_ids), "now": now})
+
+
+def set_published(conn: Connection, campaign_id: int, published: bool, *, now: datetime) -> bool:
+    """Switch a campaign on or off; return whether that changed anything."""
+    parameters = {"campaign_id": campaign_id, "published": published, "now": now}
+    return conn.execute(sql["publish"], parameters).first() is not None
+
+
+def delete(conn: Connection, campaign_id: int, *, now: datetime) -> bool:
+    """Mark a campaign as deleted; return whether it was there."""
+    return conn.execute(sql["delete"], {"campaign_id": campaign_id, "now": now}).first() is not None
+
+
+def audit(
+    conn: Connection, campaign_id: int, *, who: str, what: str, now: datetime, detail: Mapping[str, Any] | None = None
+) -> None:
+    """Write who changed what, for the recent activity of the overview."""
+    parameters = {"campaign_id": campaign_id, "who": who, "what": what, "now": now, "detail": json.dumps(detail or {})}
+    conn.execute(sql["audit"], parameters)
+
+
+def activity(conn: Connection, campaign_id: int, *, limit: int = 10) -> Sequence[Row[Any]]:
+    """Return the latest audit entries, newest first."""
+    return conn.execute(sql["activity"], {"campaign_id": campaign_id, "limit": limit}).all()
+
+
+def named(conn: Connection, what: str, keys: Iterable[str]) -> dict[str, Row[Any]]:
+    """Return the segments, forms or emails (`what`, in the plural) of these keys, by key."""
+    return {row.key: row for row in conn.execute(sql[f"{what}_by_key"], {"keys": sorted(keys)})}
+
+
+def make_stages(conn: Connection, keys: Iterable[str]) -> list[str]:
+    """Make the stages that do not exist yet, without a weight; return them."""
+    return list(conn.execute(sql["make_stages"], {"keys": sorted(keys)}).scalars())
+
+
+def waiting_at(conn: Connection, step_id: int, *, after: int, limit: int) -> Sequence[Row[Any]]:
+    """Return contact, anchor and timezone of waits at a step, by contact id, past `after`; retries left out."""
+    return conn.execute(sql["due_at_steps"], {"step_id": step_id, "after": after, "limit": limit}).all()
+
+
+def reschedule(conn: Connection, step_id: int, due: Mapping[int, datetime | None]) -> None:
+    """Move the waits of contacts at a step."""
+    if due:
+        parameters = {"step_id": step_id, "contact_ids": list(due), "due": list(due.values())}
+        conn.execute(sql["reschedule"], parameters)

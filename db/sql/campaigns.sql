@@ -1,0 +1,133 @@
+-- name: find
+SELECT id, key, name, version, deleted_at FROM campaign
+WHERE key = :key OR (:key ~ '^[0-9]{1,9}$' AND id::text = :key)
+ORDER BY (key = :key) DESC
+LIMIT 1;
+
+-- name: list
+SELECT campaign.id, campaign.key, campaign.name, campaign.description, campaign.version, campaign.published,
+       campaign.publish_from, campaign.publish_until, campaign.created_at, campaign.changed_at,
+       category.key AS category, coalesce(category.published, true) AS category_published,
+       campaign.deleted_at IS NOT NULL AS deleted
+FROM campaign LEFT JOIN category ON category.id = campaign.category_id
+WHERE campaign.deleted_at IS NULL
+  AND (CAST(:ids AS int[]) IS NULL OR campaign.id = ANY (CAST(:ids AS int[])))
+ORDER BY campaign.created_at DESC, campaign.id DESC;
+
+-- name: open
+-- A batch enters the campaign: many may be in at once, and whoever edits or pauses it waits until
+-- they are out and keeps new ones outside. So nobody works on a version that is gone, and when
+-- `pause` has returned, nothing moves any more.
+SELECT pg_advisory_xact_lock_shared(7272687700000000 + :campaign_id);
+
+-- name: close
+SELECT pg_advisory_xact_lock(7272687700000000 + :campaign_id);
+
+-- name: status
+SELECT campaign.version, campaign.published, campaign.publish_from, campaign.publish_until,
+       coalesce(category.published, true) AS category_published, campaign.deleted_at IS NOT NULL AS deleted
+FROM campaign LEFT JOIN category ON category.id = campaign.category_id
+WHERE campaign.id = :campaign_id;
+
+-- name: of_step
+SELECT campaign_id FROM step WHERE id = :step_id;
+
+-- name: definition
+SELECT definition FROM campaign_version WHERE campaign_id = :campaign_id AND version = :version;
+
+-- name: steps
+SELECT id, key, kind, type, removed_at FROM step WHERE campaign_id = :campaign_id ORDER BY id;
+
+-- name: sources
+SELECT segment.id, segment.key, segment.published
+FROM campaign_source JOIN segment ON segment.id = campaign_source.source_id
+WHERE campaign_source.campaign_id = :campaign_id AND campaign_source.kind = 'segment'
+ORDER BY segment.key;
+
+-- name: of_form
+-- The campaigns that a form feeds.
+SELECT campaign_source.campaign_id FROM campaign_source
+JOIN campaign ON campaign.id = campaign_source.campaign_id AND campaign.deleted_at IS NULL
+WHERE campaign_source.kind = 'form' AND campaign_source.source_id = :form_id
+ORDER BY campaign_source.campaign_id;
+
+-- name: create
+INSERT INTO campaign (key, name, created_at, changed_at) VALUES (:key, :key, :now, :now)
+ON CONFLICT (key) DO NOTHING
+RETURNING id;
+
+-- name: category
+INSERT INTO category (key, name) VALUES (:key, :key)
+ON CONFLICT (key) DO UPDATE SET key = excluded.key
+RETURNING id;
+
+-- name: save
+UPDATE campaign
+SET name = :name, description = :description, category_id = :category_id, published = :published,
+    publish_from = :publish_from, publish_until = :publish_until, version = :version, changed_at = :now,
+    deleted_at = NULL
+WHERE id = :campaign_id;
+
+-- name: save_version
+INSERT INTO campaign_version (campaign_id, version, definition, created_at)
+VALUES (:campaign_id, :version, CAST(:definition AS jsonb), :now);
+
+-- name: save_step
+INSERT INTO step (campaign_id, key, kind, type, created_at) VALUES (:campaign_id, :key, :kind, :type, :now)
+ON CONFLICT (campaign_id, key) DO UPDATE SET kind = excluded.kind, type = excluded.type, removed_at = NULL
+RETURNING id;
+
+-- name: remove_steps
+UPDATE step SET removed_at = :now
+WHERE campaign_id = :campaign_id AND id = ANY (CAST(:step_ids AS int[])) AND removed_at IS NULL;
+
+-- name: clear_sources
+DELETE FROM campaign_source WHERE campaign_id = :campaign_id;
+
+-- name: save_source
+INSERT INTO campaign_source (campaign_id, kind, source_id) VALUES (:campaign_id, :kind, :source_id);
+
+-- name: publish
+UPDATE campaign SET published = :published, changed_at = :now
+WHERE id = :campaign_id AND deleted_at IS NULL AND published <> :published
+RETURNING id;
+
+-- name: delete
+UPDATE campaign SET deleted_at = :now, published = false, changed_at = :now
+WHERE id = :campaign_id AND deleted_at IS NULL
+RETURNING id;
+
+-- name: audit
+INSERT INTO audit (campaign_id, at, who, what, detail)
+VALUES (:campaign_id, :now, :who, :what, CAST(:detail AS jsonb));
+
+-- name: activity
+SELECT at, who, what, detail FROM audit WHERE campaign_id = :campaign_id ORDER BY at DESC, id DESC LIMIT :limit;
+
+-- name: segments_by_key
+SELECT id, key, public, published FROM segment WHERE key = ANY (CAST(:keys AS text[]));
+
+-- name: forms_by_key
+SELECT id, key, standalone, published FROM form WHERE key = ANY (CAST(:keys AS text[]));
+
+-- name: emails_by_key
+SELECT key FROM email WHERE key = ANY (CAST(:keys AS text[]));
+
+-- name: make_stages
+INSERT INTO stage (key, name) SELECT key, key FROM unnest(CAST(:keys AS text[])) AS new (key)
+ON CONFLICT DO NOTHING
+RETURNING key;
+
+-- name: due_at_steps
+-- For --reschedule: who waits at a step, in bounded reads.
+SELECT wait.contact_id, wait.anchor_at, contact.timezone
+FROM wait JOIN contact ON contact.id = wait.contact_id
+WHERE wait.step_id = :step_id AND wait.contact_id > :after AND wait.reason <> 'retry'
+ORDER BY wait.contact_id
+LIMIT :limit;
+
+-- name: reschedule
+UPDATE wait SET due_at = coalesce(moved.due_at, 'infinity'),
+                reason = CASE WHEN wait.reason = 'kickoff' THEN 'delay' ELSE wait.reason END
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:due AS timestamptz[])) AS moved (contact_id, due_at)
+WHERE wait.contact_id = moved.contact_id AND wait.step_id = :step_id;

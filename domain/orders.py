@@ -1,0 +1,44 @@
+"""Orders: what a message on a queue asks a worker to do. A hint; the work itself stands in the database."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+# The first has priority where one worker serves several.
+QUEUES = ("decisions", "membership", "executor", "delivery", "sweeps")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Base of the orders; the fields of one are the arguments of its actor."""
+
+    queue: ClassVar[str]
+    actor: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSweep(Order):
+    """Split a sweep into work, or look whether it is finished; `round` counts the looks."""
+
+    queue = "sweeps"
+    actor = "run_sweep"
+    sweep_id: int
+    round: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SyncMembers(Order):
+    """Align members with segments, chunk by chunk, for an update."""
+
+    queue = "membership"
+    actor = "sync_members"
+    sweep_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExecuteDue(Order):
+    """Do what is due at a step: now, or as of a sweep's instant and within its scope."""
+
+    queue = "executor"
+    actor = "execute_due"
+    step_id: int
+    sweep_id: int | None = None
