@@ -68,16 +68,16 @@ def returning(
     segment_ids: Sequence[int],
     chunk: Chunk,
     *,
-    cooled_before: datetime | None,
     limit: int,
+    now: datetime,
     scope: Scope,
 ) -> list[int]:
-    """Return contacts that exited, cooled down and are in a source segment."""
+    """Return contacts that exited before `now` and are in a source segment."""
     parameters = {
         "campaign_id": campaign_id,
         "segment_ids": list(segment_ids),
-        "cooled_before": cooled_before,
         "limit": limit,
+        "now": now,
         **chunk._asdict(),
         **scope.contacts(),
     }
@@ -161,3 +161,9 @@ def id_range(conn: Connection, campaign_id: int, segment_ids: Sequence[int]) -> 
     parameters = {"campaign_id": campaign_id, "segment_ids": list(segment_ids)}
     row = conn.execute(sql["id_range"], parameters).one()
     return None if row[0] is None else Chunk(*row)
+
+
+def active(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> set[int]:
+    """Return which of these contacts are in the campaign."""
+    parameters = {"campaign_id": campaign_id, "contact_ids": list(contact_ids)}
+    return set(conn.execute(sql["active"], parameters).scalars())

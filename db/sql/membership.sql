@@ -86,7 +86,7 @@ WHERE membership.campaign_id = :campaign_id
   AND membership.contact_id BETWEEN :first_id AND :last_id
   AND membership.departure IN ('segment', 'action')
   AND (membership.departure = 'segment' OR segment_member.entry > membership.left_entry)
-  AND (CAST(:cooled_before AS timestamptz) IS NULL OR membership.left_at <= CAST(:cooled_before AS timestamptz))
+  AND membership.left_at <= :now
   AND (CAST(:ids AS bigint[]) IS NULL OR membership.contact_id = ANY (CAST(:ids AS bigint[])))
   AND (CAST(:threads AS int) IS NULL OR (membership.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
 ORDER BY membership.contact_id
@@ -175,3 +175,7 @@ SELECT least((SELECT min(contact_id) FROM membership WHERE campaign_id = :campai
 SELECT coalesce(sum(n) FILTER (WHERE what = 'added'), 0) AS added,
        coalesce(sum(n) FILTER (WHERE what = 'left'), 0) AS left
 FROM campaign_count WHERE campaign_id = :campaign_id;
+
+-- name: active
+SELECT contact_id FROM membership
+WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[])) AND left_at IS NULL;

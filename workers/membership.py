@@ -1,0 +1,217 @@
+"""Who joins, comes back and leaves: the rules of `domain.membership`, applied to many contacts at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from db import campaigns, facts, outcomes, waits
+from db import membership as memberships
+from db.membership import Chunk, Root
+from db.scope import Scope
+from db.waits import EVERYTHING
+from domain import schedule
+from domain.campaign import Campaign
+from domain.decide import Outcome, Wait, first_due, zone_of
+from domain.membership import Arrival, Departure, entering
+from domain.steps.registry import Kind
+
+# Contacts whose locks one transaction takes at most.
+LOCKED_AT_ONCE = 2000
+UNLIMITED = 2**31
+
+
+def arrive(
+    conn: Connection,
+    campaign: Campaign,
+    contact_ids: Sequence[int],
+    arrival: Arrival,
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+) -> Counter[str]:
+    """Let contacts into a campaign as far as the rules do, with every root step armed.
+
+    Returns how many were `added` and `restarted`. The roots of a new rotation replace whatever was
+    still open in earlier ones.
+    """
+    present = facts.lock(conn, contact_ids)
+    sources = [source.id for source in campaigns.sources(conn, campaign.id)]
+    entries = {}
+    zones = {}
+    again: list[int] = []
+    came_in = 0
+    for contact_id, (state, timezone) in memberships.states(conn, campaign.id, sources, present).items():
+        own_zone = zone_of(timezone, zone)
+        entry = entering(
+            state, arrival, reentry=campaign.reentry, cooldown=campaign.cooldown, now=now, zone=own_zone
+        )
+        if entry is None:
+            continue
+        entries[contact_id] = entry
+        zones[contact_id] = own_zone
+        if state is not None:
+            again.append(contact_id)
+        if state is None or state.departure is not None:
+            came_in += 1
+    if not entries:
+        return Counter()
+    _cancel(conn, campaign.id, again, "the contact started again", now=now)
+    memberships.enter(conn, campaign.id, entries, arrival=arrival, now=now)
+    due = {
+        (step.id, own_zone): first_due(campaign, step, since=now, zone=own_zone)
+        for step in campaign.roots
+        for own_zone in set(zones.values())
+    }
+    waits.arm(
+        conn,
+        [
+            Wait(contact_id, step.id, campaign.id, entry.rotation, entry.rotation, 0, reason, now, due_at)
+            for contact_id, entry in entries.items()
+            for step in campaign.roots
+            for reason, due_at in (due[step.id, zones[contact_id]],)
+        ],
+    )
+    _count(conn, campaign.id, "added", came_in, now)
+    return Counter(entry.what for entry in entries.values())
+
+
+def depart(
+    conn: Connection, campaign_id: int, contact_ids: Sequence[int], departure: Departure, *, now: datetime
+) -> int:
+    """Let members out of a campaign; whatever they waited for, in any rotation, is cancelled. Returns how many left."""
+    present = facts.lock(conn, contact_ids)
+    were_in = memberships.active(conn, campaign_id, present)
+    left = memberships.leave(conn, campaign_id, present, departure=departure, now=now)
+    _cancel(conn, campaign_id, left, "the contact left the campaign", now=now)
+    gone = len(were_in.intersection(left))
+    _count(conn, campaign_id, "left", gone, now)
+    return gone
+
+
+def reconcile(
+    conn: Connection,
+    campaign: Campaign,
+    chunk: Chunk,
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    limit: int | None = None,
+    scope: Scope = EVERYTHING,
+) -> Counter[str]:
+    """Align the members within a range of contact ids with the campaign's segments.
+
+    Returns how many were `added`, `restarted` and `removed`, together at most `limit`. In normal
+    running there is nothing to find, and three index reads say so.
+    """
+    sources = campaigns.sources(conn, campaign.id)
+    published = [source.id for source in sources if source.published]
+    done: Counter[str] = Counter()
+    if published:
+        done["added"] = _join(conn, campaign, published, chunk, now=now, zone=zone, limit=limit, scope=scope)
+        if campaign.reentry != "never":
+            done += _return(conn, campaign, published, chunk, now=now, zone=zone, limit=_left(limit, done), scope=scope)
+    if sources and campaign.exit_on_leave:
+        every = [source.id for source in sources]
+        while (room := _left(limit, done)) > 0:
+            orphans = memberships.orphans(
+                conn, campaign.id, every, chunk, limit=min(room, LOCKED_AT_ONCE), scope=scope
+            )
+            done["removed"] += depart(conn, campaign.id, orphans, Departure.SEGMENT, now=now) if orphans else 0
+            if len(orphans) < LOCKED_AT_ONCE:
+                break
+    return done
+
+
+def _left(limit: int | None, done: Counter[str]) -> int:
+    return UNLIMITED if limit is None else limit - done.total()
+
+
+def _join(
+    conn: Connection,
+    campaign: Campaign,
+    segment_ids: Sequence[int],
+    chunk: Chunk,
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    limit: int | None,
+    scope: Scope,
+) -> int:
+    by_zone = any(depends_on_zone(campaign, step_id) for step_id in (root.id for root in campaign.roots))
+    names = memberships.zones(conn, chunk) if by_zone else [""]
+    roots = roots_by_zone(campaign, names, now=now, zone=zone)
+    joined = memberships.join(
+        conn, campaign.id, segment_ids, chunk, roots, by_zone=by_zone, now=now, limit=limit, scope=scope
+    )
+    _count(conn, campaign.id, "added", joined, now)
+    return joined
+
+
+def roots_by_zone(
+    campaign: Campaign, names: Sequence[str], *, now: datetime, zone: ZoneInfo, only: Sequence[int] | None = None
+) -> list[Root]:
+    """Return the waits of somebody who joins now, for contacts of each timezone."""
+    return [
+        Root(name, step.id, *first_due(campaign, step, since=now, zone=zone_of(name or None, zone)))
+        for name in names
+        for step in campaign.roots
+        if only is None or step.id in only
+    ]
+
+
+def depends_on_zone(campaign: Campaign, step_id: int) -> bool:
+    """Return whether contacts in different timezones who reach a step together may be due at different instants."""
+    step = campaign.step(step_id)
+    if step.kind is not Kind.DECISION:
+        return schedule.depends_on_zone(step.timing)
+    if step.within is not None:
+        return schedule.depends_on_zone(schedule.Timing(after=step.within))
+    return any(schedule.depends_on_zone(child.timing) for child in campaign.children(step, "no"))
+
+
+def _return(
+    conn: Connection,
+    campaign: Campaign,
+    segment_ids: Sequence[int],
+    chunk: Chunk,
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    limit: int,
+    scope: Scope,
+) -> Counter[str]:
+    done: Counter[str] = Counter()
+    rest = chunk
+    while (room := limit - done.total()) > 0:
+        found = memberships.returning(
+            conn, campaign.id, segment_ids, rest, limit=min(room, LOCKED_AT_ONCE), now=now, scope=scope
+        )
+        if not found:
+            break
+        done += arrive(conn, campaign, found, Arrival.SEGMENT, now=now, zone=zone)
+        # Whom the cooldown still holds back would be found again.
+        rest = Chunk(found[-1] + 1, chunk.last_id)
+    return done
+
+
+def _cancel(conn: Connection, campaign_id: int, contact_ids: Sequence[int], reason: str, *, now: datetime) -> None:
+    if not contact_ids:
+        return
+    detail = {"reason": reason}
+    cancelled = waits.cancel(conn, campaign_id, contact_ids)
+    outcomes.record(
+        conn,
+        [
+            Outcome(each.contact_id, each.step_id, each.rotation, each.passage, now, each.due_at, "cancelled", detail)
+            for each in cancelled
+        ],
+    )
+
+
+def _count(conn: Connection, campaign_id: int, what: str, n: int, now: datetime) -> None:
+    outcomes.count_campaign(conn, Counter({(campaign_id, now.astimezone(UTC).date(), what): n}))

@@ -1,0 +1,223 @@
+"""`update` and `trigger`: split into work for the queues, or done here and now."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, Engine
+
+from db import campaigns, sweeps, waits
+from db import membership as memberships
+from db.membership import Chunk
+from db.partitions import ensure_partitions
+from db.scope import Scope
+from domain.orders import ExecuteDue, Order, RunSweep, SyncMembers
+from workers.executor import execute_due
+from workers.membership import reconcile
+
+# Contact ids of one chunk of an update: some tenths of a second of work.
+CHUNK_WIDTH = 20_000
+# Hints for one step or update: how many workers may share it from the start.
+FAN_OUT = 4
+
+Counts = dict[str, Counter[str]]
+
+
+def running(conn: Connection, scope: Scope, now: datetime) -> list[tuple[int, str]]:
+    """Return id and key of the campaigns of a scope that run, newest first."""
+    rows = campaigns.listing(conn, scope.campaign_ids)
+    return [
+        (row.id, row.key)
+        for row in rows
+        if row.id not in scope.excluded and campaigns.status_of(row).why_not(now) is None
+    ]
+
+
+# Here and now.
+
+
+def update_inline(
+    engine: Engine,
+    scope: Scope,
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    progress: Callable[[Counts], None] = lambda counts: None,
+) -> Counts:
+    """Align members with segments in this process; return what happened by campaign key."""
+    ensure_partitions(engine, now)
+    with engine.connect() as conn:
+        wanted = running(conn, scope, now)
+    done: Counts = {key: Counter() for _, key in wanted}
+    for campaign_id, key in wanted:
+        with engine.connect() as conn:
+            chunks = _chunks(conn, campaign_id, scope)
+        for chunk in chunks:
+            while (limit := _room(scope, done[key])) is None or limit > 0:
+                with engine.begin() as conn:
+                    counts = sync_chunk(conn, campaign_id, chunk, now=now, zone=zone, limit=limit, scope=scope)
+                done[key] += counts
+                progress(done)
+                if scope.batch_limit is None or counts.total() < scope.batch_limit:
+                    break
+    return done
+
+
+def trigger_inline(
+    engine: Engine,
+    scope: Scope,
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    batch_size: int,
+    progress: Callable[[Counts], None] = lambda counts: None,
+) -> Counts:
+    """Do everything that is due as of `now` in this process; return what happened by campaign key.
+
+    Returns when nothing within the scope is due any more, also not in another worker's hands.
+    """
+    ensure_partitions(engine, now)
+    with engine.connect() as conn:
+        names = dict(running(conn, scope, now))
+    done: Counts = {key: Counter() for key in names.values()}
+    claimed: Counter[int] = Counter()
+    size = scope.batch_limit or batch_size
+    while True:
+        with engine.connect() as conn:
+            steps = waits.due_steps(conn, now=now, scope=scope)
+        steps = [step for step in steps if _may_claim(scope, claimed[step.campaign_id])]
+        if not steps:
+            return done
+        before = claimed.total()
+        for step in steps:
+            while _may_claim(scope, claimed[step.campaign_id]):
+                limit = min(size, (scope.campaign_limit or size) - claimed[step.campaign_id] if scope.campaign_limit else size)
+                with engine.begin() as conn:
+                    batch = execute_due(conn, step.step_id, now=now, limit=limit, zone=zone, scope=scope)
+                claimed[step.campaign_id] += batch.claimed
+                done.setdefault(names.get(step.campaign_id, str(step.campaign_id)), Counter()).update(batch.counts)
+                progress(done)
+                if not batch.more:
+                    break
+        if claimed.total() == before:
+            # What is still due is in other hands; it is done when they have committed.
+            time.sleep(0.02)
+
+
+def _may_claim(scope: Scope, claimed: int) -> bool:
+    return scope.campaign_limit is None or claimed < scope.campaign_limit
+
+
+# For the queues.
+
+
+def run_sweep(engine: Engine, sweep_id: int, look: int, *, zone: ZoneInfo) -> list[tuple[Order, int]]:
+    """Split a sweep into orders, or see whether it is finished; return (order, delay in ms) to publish.
+
+    What is left is read from the database each time, so a lost message costs a look, and a sweep
+    that is asked for twice is done once.
+    """
+    with engine.begin() as conn:
+        sweep = sweeps.find(conn, sweep_id)
+        if sweep is None or sweep.finished_at is not None:
+            return []
+        ensure_partitions(engine, sweep.at)
+        first = sweeps.start(conn, sweep_id)
+        orders: list[Order]
+        if sweep.kind == "update":
+            if first:
+                for campaign_id, _ in running(conn, sweep.scope, sweep.at):
+                    for chunk in _whole(conn, campaign_id, sweep.scope):
+                        width = sweep.scope.batch_limit or CHUNK_WIDTH
+                        sweeps.add_chunks(conn, sweep_id, campaign_id, chunk, width=width)
+            left = sweeps.chunks_left(conn, sweep_id)
+            # A cap on contacts is kept exactly by one worker at a time.
+            hands = 1 if sweep.scope.campaign_limit else FAN_OUT
+            orders = [SyncMembers(sweep_id)] * min(left, hands)
+        else:
+            hands = 1 if sweep.scope.campaign_limit else FAN_OUT
+            steps = [
+                step
+                for step in waits.due_steps(conn, now=sweep.at, scope=sweep.scope)
+                if claims_left(conn, sweep, step.campaign_id) != 0
+            ]
+            orders = [ExecuteDue(step.step_id, sweep_id) for step in steps for _ in range(hands)]
+        if not orders:
+            sweeps.finish(conn, sweep_id)
+            return []
+    delay = min(250 * 2**look, 5_000)
+    return [*((order, 0) for order in orders), (RunSweep(sweep_id, look + 1), delay)]
+
+
+def sync_members(engine: Engine, sweep_id: int, *, zone: ZoneInfo) -> int:
+    """Align one chunk of an update; return how many contacts moved, or -1 when no chunk was free."""
+    with engine.begin() as conn:
+        sweep = sweeps.find(conn, sweep_id)
+        taken = None if sweep is None else sweeps.take_chunk(conn, sweep_id)
+        if sweep is None or taken is None:
+            return -1
+        campaign_id, chunk = taken
+        limit = None
+        if sweep.scope.campaign_limit is not None:
+            moved = sweeps.counted_for(conn, sweep_id, campaign_id, ("added", "restarted", "removed"))
+            limit = sweep.scope.campaign_limit - moved
+        counts = sync_chunk(conn, campaign_id, chunk, now=sweep.at, zone=zone, limit=limit, scope=sweep.scope)
+        sweeps.count(conn, sweep_id, campaign_id, counts)
+        if limit is not None and counts.total() >= limit:
+            sweeps.drop_chunks(conn, sweep_id, campaign_id)
+        return counts.total()
+
+
+def sync_chunk(
+    conn: Connection,
+    campaign_id: int,
+    chunk: Chunk,
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    limit: int | None,
+    scope: Scope,
+) -> Counter[str]:
+    """Align one chunk of a campaign, if it still runs."""
+    campaign, status = campaigns.enter(conn, campaign_id, zone)
+    if status.why_not(now) is not None:
+        return Counter()
+    return reconcile(conn, campaign, chunk, now=now, zone=zone, limit=limit, scope=scope)
+
+
+def claims_left(conn: Connection, sweep: sweeps.Sweep, campaign_id: int) -> int | None:
+    """Return how many contacts of a campaign a trigger may still claim; None without a cap."""
+    if sweep.scope.campaign_limit is None:
+        return None
+    return max(0, sweep.scope.campaign_limit - sweeps.counted_for(conn, sweep.id, campaign_id, ("claimed",)))
+
+
+def _room(scope: Scope, done: Counter[str]) -> int | None:
+    room = None if scope.campaign_limit is None else scope.campaign_limit - done.total()
+    return room if scope.batch_limit is None else min(scope.batch_limit, room if room is not None else scope.batch_limit)
+
+
+def _whole(conn: Connection, campaign_id: int, scope: Scope) -> list[Chunk]:
+    """Return the range of contact ids that an update has to look at: one chunk, or none."""
+    sources = [source.id for source in campaigns.sources(conn, campaign_id)]
+    whole = memberships.id_range(conn, campaign_id, sources)
+    if whole is None:
+        return []
+    first, last = whole
+    if scope.contact_ids is not None:
+        first, last = max(first, min(scope.contact_ids)), min(last, max(scope.contact_ids))
+    first = max(first, scope.min_id) if scope.min_id is not None else first
+    last = min(last, scope.max_id) if scope.max_id is not None else last
+    return [Chunk(first, last)] if first <= last else []
+
+
+def _chunks(conn: Connection, campaign_id: int, scope: Scope) -> Sequence[Chunk]:
+    return [
+        Chunk(first, min(first + CHUNK_WIDTH - 1, whole.last_id))
+        for whole in _whole(conn, campaign_id, scope)
+        for first in range(whole.first_id, whole.last_id + 1, CHUNK_WIDTH)
+    ]
