@@ -60,6 +60,15 @@ class Session:
             raise CampaignError(f"the database {found}; run `parcours db upgrade`")
         return engine
 
+    def need_broker(self, command: str) -> str:
+        """Return the broker's URL. Raises CampaignError when there is none."""
+        if self.settings.broker_url is None:
+            raise CampaignError(
+                f"`parcours {command}` needs a broker: set PARCOURS_BROKER_URL to redis://… or amqp://…, "
+                "or use `parcours up`, which has one inside"
+            )
+        return self.settings.broker_url
+
     def print_json(self, value: Any) -> None:
         """Print one JSON value on one line of standard output."""
         sys.stdout.write(json.dumps(value, default=_plain, ensure_ascii=False) + "\n")

@@ -1,0 +1,67 @@
+"""The broker, and the one way to put an order on its queues."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from urllib.parse import urlsplit
+
+import dramatiq
+from dramatiq.broker import Broker
+from dramatiq.brokers.stub import StubBroker
+from dramatiq.middleware import AgeLimit, Callbacks, Middleware, Retries, ShutdownNotifications, TimeLimit
+
+from domain.errors import CampaignError
+from domain.orders import QUEUES, Order
+
+# A hint that waited this long has been overtaken by ticks.
+MAX_AGE_MS = 3_600_000
+
+
+def make_broker(url: str | None, *, extra: Iterable[Middleware] = ()) -> Broker:
+    """Return a broker for a URL, with our queues declared; without a URL, one inside this process.
+
+    Raises CampaignError for a URL that is neither Redis nor RabbitMQ.
+    """
+    middleware: list[Middleware] = [
+        AgeLimit(max_age=MAX_AGE_MS),
+        TimeLimit(time_limit=600_000),
+        ShutdownNotifications(),
+        Callbacks(),
+        Retries(max_retries=10, min_backoff=200, max_backoff=60_000),
+        *extra,
+    ]
+    broker: Broker
+    scheme = urlsplit(url).scheme if url else None
+    if url is None:
+        broker = StubBroker(middleware=middleware)
+    elif scheme in ("redis", "rediss", "unix"):
+        from dramatiq.brokers.redis import RedisBroker
+
+        # By default a killed worker's messages come back after one command in a thousand and a
+        # minute without a heartbeat; an idle pool sends few commands. Ours looks at every tenth,
+        # and believes a worker dead after 5 s, so its work is redone within 10 s.
+        broker = RedisBroker(
+            url=url,
+            middleware=middleware,
+            namespace="parcours",
+            maintenance_chance=100_000,
+            heartbeat_timeout=5_000,
+        )
+    elif scheme in ("amqp", "amqps"):
+        from dramatiq.brokers.rabbitmq import RabbitmqBroker
+
+        broker = RabbitmqBroker(url=url, middleware=middleware, confirm_delivery=True)
+    else:
+        raise CampaignError(f"PARCOURS_BROKER_URL starts with {scheme or 'nothing'}://; use redis:// or amqp://")
+    for queue in QUEUES:
+        broker.declare_queue(queue)
+    return broker
+
+
+def publish(broker: Broker, order: Order, *, delay_ms: int = 0) -> None:
+    """Put an order on its queue, naming the actor, which need not be known in this process."""
+    message: dramatiq.Message[None] = dramatiq.Message(
+        queue_name=order.queue, actor_name=order.actor, args=(), kwargs=asdict(order), options={}
+    )
+    broker.enqueue(message, delay=delay_ms or None)

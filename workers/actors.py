@@ -1,0 +1,116 @@
+"""Every actor, on one page. Each reads, decides and writes through a function of its own module,
+commits, and then publishes what follows. A message is a hint: done twice, it finds nothing to do."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import dramatiq
+from dramatiq.broker import Broker
+from sqlalchemy import Engine
+
+from db import sweeps as sweeps_table
+from db import waits
+from db.clock import now as database_now
+from db.partitions import ensure_partitions
+from db.waits import EVERYTHING
+from domain.errors import CampaignError
+from domain.orders import ExecuteDue, SyncMembers
+from producers.broker import publish
+from producers.logs import bind_to_line
+from settings import Settings
+from workers import sweeps
+from workers.executor import execute_due as execute_batch
+
+# A message works so long and then makes room for others of its queue.
+SHARE_SECONDS = 2.0
+# Due rows in somebody else's hands are looked at again after this long.
+LOOK_AGAIN_MS = 200
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What every actor of a process works with."""
+
+    engine: Engine
+    broker: Broker
+    settings: Settings
+
+    def execute_due(self, step_id: int, sweep_id: int | None = None) -> None:
+        """Do what is due at a step, batch after batch; then let others have a turn."""
+        with self.engine.connect() as conn:
+            sweep = None if sweep_id is None else sweeps_table.find(conn, sweep_id)
+            if sweep_id is not None and (sweep is None or sweep.finished_at is not None):
+                return
+            now = database_now(conn) if sweep is None else sweep.at
+        ensure_partitions(self.engine, now)
+        scope = EVERYTHING if sweep is None else sweep.scope
+        limit = scope.batch_limit or self.settings.batch_size
+        started, batches, claimed = time.monotonic(), 0, 0
+        counts: Counter[str] = Counter()
+        more = True
+        while more and time.monotonic() - started < SHARE_SECONDS:
+            with self.engine.begin() as conn:
+                if sweep is not None and scope.campaign_limit is not None:
+                    room = sweeps.claims_left(conn, sweep, _campaign_of(conn, step_id))
+                    limit = min(limit, room or 0)
+                    if limit == 0:
+                        return
+                done = execute_batch(
+                    conn,
+                    step_id,
+                    now=now,
+                    limit=limit,
+                    zone=self.settings.zone,
+                    scope=scope,
+                    sweep_id=sweep_id,
+                )
+                if sweep_id is not None:
+                    sweeps_table.count(conn, sweep_id, done.campaign_id, {"claimed": done.claimed})
+            more = done.more
+            batches += 1
+            claimed += done.claimed
+            counts += done.counts
+        bind_to_line(step_id=step_id, sweep_id=sweep_id, batches=batches, claimed=claimed, **counts)
+        if more:
+            publish(self.broker, ExecuteDue(step_id, sweep_id))
+        elif claimed:
+            with self.engine.connect() as conn:
+                if waits.has_due(conn, [step_id], now=now, scope=scope):
+                    publish(self.broker, ExecuteDue(step_id, sweep_id), delay_ms=LOOK_AGAIN_MS)
+
+    def sync_members(self, sweep_id: int) -> None:
+        """Align chunks of an update until none is left or others should have a turn."""
+        started, chunks, moved = time.monotonic(), 0, 0
+        while time.monotonic() - started < SHARE_SECONDS:
+            count = sweeps.sync_members(self.engine, sweep_id, zone=self.settings.zone)
+            if count < 0:
+                break
+            chunks, moved = chunks + 1, moved + count
+        else:
+            publish(self.broker, SyncMembers(sweep_id))
+        bind_to_line(sweep_id=sweep_id, chunks=chunks, moved=moved)
+
+    def run_sweep(self, sweep_id: int, round: int = 0) -> None:  # noqa: A002
+        """Split a sweep into orders, or see whether it is finished."""
+        orders = sweeps.run_sweep(self.engine, sweep_id, round, zone=self.settings.zone)
+        bind_to_line(sweep_id=sweep_id, round=round, orders=len(orders))
+        for order, delay_ms in orders:
+            publish(self.broker, order, delay_ms=delay_ms)
+
+
+def register(workshop: Workshop) -> None:
+    """Make the actors known to the workshop's broker."""
+    options: dict[str, Any] = {"broker": workshop.broker, "throws": CampaignError}
+    dramatiq.actor(workshop.execute_due, actor_name="execute_due", queue_name="executor", **options)
+    dramatiq.actor(workshop.sync_members, actor_name="sync_members", queue_name="membership", **options)
+    dramatiq.actor(workshop.run_sweep, actor_name="run_sweep", queue_name="sweeps", **options)
+
+
+def _campaign_of(conn: Any, step_id: int) -> int:
+    from db import campaigns
+
+    return campaigns.of_step(conn, step_id)

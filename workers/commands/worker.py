@@ -1,0 +1,57 @@
+"""`parcours worker`: a pool of processes and threads for some queues."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from domain.orders import QUEUES
+from producers.session import session
+
+app = typer.Typer()
+
+
+def setup() -> None:
+    """Called by dramatiq in each worker process: read the settings, connect, register the actors."""
+    import dramatiq
+
+    from db.engine import connect
+    from producers.broker import make_broker
+    from producers.logs import OneLineMiddleware, configure
+    from settings import read_settings
+    from workers.actors import Workshop, register
+
+    settings = read_settings()
+    configure(settings.log_format, settings.log_level)
+    url = os.environ.get("_PARCOURS_WORKER_DATABASE") or settings.database_url
+    assert url is not None
+    broker = make_broker(settings.broker_url, extra=[OneLineMiddleware()])
+    dramatiq.set_broker(broker)
+    register(Workshop(connect(url), broker, settings))
+
+
+@app.command()
+def worker(
+    queues: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(QUEUES)}.")] = ",".join(QUEUES),
+    processes: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each process.")] = 4,
+) -> None:
+    """Work on queues until told to stop; a batch in hand is finished first.
+
+    Needs PARCOURS_BROKER_URL. Start as many pools as you like, on as many machines.
+    """
+    here = session()
+    names = [name.strip() for name in queues.split(",") if name.strip()]
+    unknown = [name for name in names if name not in QUEUES]
+    if unknown or not names:
+        raise typer.BadParameter(f"unknown queue {', '.join(unknown)!r}; there are {', '.join(QUEUES)}")
+    here.need_broker("worker")
+    # Checked, and the embedded server started, once here rather than in every process.
+    os.environ["_PARCOURS_WORKER_DATABASE"] = here.engine.url.render_as_string(hide_password=False)
+    here.engine.dispose()
+
+    from dramatiq import cli
+
+    arguments = ["workers.commands.worker:setup", "--processes", str(processes), "--threads", str(threads)]
+    arguments += ["--skip-logging", "--worker-shutdown-timeout", "60000", "--queues", *names]
+    raise typer.Exit(cli.main(cli.make_argument_parser().parse_args(arguments)))
