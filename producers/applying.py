@@ -1,0 +1,347 @@
+"""Campaign files into the database: what a file refers to, what applying it would do, and doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from db import campaigns, outcomes, waits
+from db import membership as memberships
+from db.membership import Root
+from domain import schedule
+from domain.campaign import Campaign, Step
+from domain.decide import Outcome, deadline, first_due, zone_of
+from domain.file import CampaignFile, Problem, StepFile, build, to_data
+from domain.steps.registry import Kind
+
+# Waits that one statement cancels or moves.
+AT_ONCE = 5_000
+
+Place = tuple[str | int, ...]
+What = Literal["segments", "forms", "emails", "stages", "campaigns"]
+
+# Which property of which type names something that must exist; `None` stands for `this`.
+_REFERRING: dict[tuple[Kind, str], dict[str, What]] = {
+    (Kind.ACTION, "contact.segments"): {"add": "segments", "remove": "segments"},
+    (Kind.CONDITION, "contact.segments"): {"segments": "segments"},
+    (Kind.DECISION, "form.submit"): {"forms": "forms"},
+    (Kind.ACTION, "email.send"): {"email": "emails"},
+    (Kind.ACTION, "contact.stage"): {"stage": "stages"},
+    (Kind.ACTION, "campaign.change"): {"add": "campaigns", "remove": "campaigns"},
+}
+
+
+class Reference(NamedTuple):
+    """A name in a file of something outside it."""
+
+    place: Place
+    what: What
+    key: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What applying a file would do."""
+
+    file: CampaignFile
+    campaign_id: int | None
+    version: int
+    unchanged: bool
+    publishes: bool | None = None
+    members: int = 0
+    added: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    # Step key to how many contacts wait there.
+    removed: dict[str, int] = field(default_factory=dict)
+    retimed: dict[str, int] = field(default_factory=dict)
+    new_roots: list[str] = field(default_factory=list)
+    stages: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def cancels(self) -> int:
+        """How many waiting contacts the removed steps lose."""
+        return sum(self.removed.values())
+
+    def lines(self) -> list[str]:
+        """Return the plan in sentences."""
+        if self.unchanged and self.publishes is None:
+            return [f"{self.file.campaign}: nothing changes"]
+        new = self.campaign_id is None
+        lines = [f"{self.file.campaign}: {'creates the campaign' if new else f'makes version {self.version}'}"]
+        if self.unchanged:
+            lines = [f"{self.file.campaign}: the steps stay as they are"]
+        if new:
+            lines.append(f"  {len(list(self.file.walk()))} steps")
+        lines += [f"  + step {key}" for key in self.added if not new]
+        lines += [f"  ~ step {key}" for key in self.changed]
+        for key, waiting in self.removed.items():
+            fate = f"; {waiting:,} contacts wait there and are cancelled" if waiting else "; nobody waits there"
+            lines.append(f"  - step {key}{fate}")
+        for key, waiting in self.retimed.items():
+            if waiting:
+                lines.append(f"  {waiting:,} contacts wait at {key}, whose timing changes; --reschedule moves them")
+        for key in self.new_roots:
+            lines.append(f"  {self.members:,} members are past {key}; --backfill starts it for them too")
+        lines += [f"  makes stage {key}" for key in self.stages]
+        if self.publishes is not None:
+            lines.append(f"  {'publishes it' if self.publishes else 'pauses it: everybody stays where they are'}")
+        return lines + [f"  note: {warning}" for warning in self.warnings]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "campaign": self.file.campaign,
+            "creates": self.campaign_id is None,
+            "unchanged": self.unchanged,
+            "version": self.version,
+            "members": self.members,
+            "added": self.added,
+            "changed": self.changed,
+            "removed": self.removed,
+            "retimed": self.retimed,
+            "new_roots": self.new_roots,
+            "publishes": self.publishes,
+            "warnings": self.warnings,
+        }
+
+
+def references(file: CampaignFile) -> Iterator[Reference]:
+    """Yield everything outside a file that it names."""
+    for what, keys in (("segments", file.sources.segments), ("forms", file.sources.forms)):
+        for index, key in enumerate(keys):
+            yield Reference(("sources", what, index), what, key)  # type: ignore[arg-type]
+    for place, step in _placed(file.steps, ("steps",)):
+        for name, what in _REFERRING.get((step.kind, step.type), {}).items():
+            value = step.with_.get(name) or ()
+            for key in (value,) if isinstance(value, str) else value:
+                if what == "campaigns" and key in ("this", file.campaign):
+                    continue
+                yield Reference((*place, "with", name), what, str(key))
+
+
+def _placed(steps: tuple[StepFile, ...], place: Place) -> Iterator[tuple[Place, StepFile]]:
+    for index, step in enumerate(steps):
+        here = (*place, index)
+        yield here, step
+        for below in ("then", "yes", "no"):
+            yield from _placed(getattr(step, below), (*here, below))
+
+
+def check_references(conn: Connection, file: CampaignFile) -> list[Problem]:
+    """Return what a file names that is missing or may not be used, with its place.
+
+    Sources are public, published segments and campaign forms; other segments and forms
+    must exist. Emails and campaigns may come later: a plan notes them.
+    """
+    found = list(references(file))
+    segments = campaigns.named(conn, "segments", {each.key for each in found if each.what == "segments"})
+    forms = campaigns.named(conn, "forms", {each.key for each in found if each.what == "forms"})
+    problems = []
+    for place, what, key in found:
+        source = place[0] == "sources"
+        sentence = None
+        if what == "segments":
+            row = segments.get(key)
+            if row is None:
+                sentence = f"there is no segment {key!r}; make it with `parcours segments create {key}`"
+            elif source and not row.public:
+                sentence = f"segment {key!r} is private; only public segments can be sources"
+            elif source and not row.published:
+                sentence = f"segment {key!r} is not published; only published segments can be sources"
+        elif what == "forms":
+            row = forms.get(key)
+            if row is None:
+                sentence = f"there is no form {key!r}; make it with `parcours forms create {key}`"
+            elif source and row.standalone:
+                sentence = f"form {key!r} is standalone; only campaign forms can be sources"
+        if sentence:
+            problems.append(Problem(place, sentence))
+    return problems
+
+
+def plan(conn: Connection, file: CampaignFile, *, states_published: bool, zone: ZoneInfo) -> Plan:
+    """Return what applying a file would do, with counts of the contacts touched.
+
+    `states_published` tells whether the file says so itself; else a campaign stays as it is.
+    """
+    warnings = _warnings(conn, file)
+    stages = sorted({each.key for each in references(file) if each.what == "stages"} - _stages(conn))
+    row = conn.execute(campaigns.sql["find"], {"key": file.campaign}).first()
+    if row is None or row.key != file.campaign or row.version == 0:
+        return Plan(
+            file,
+            None if row is None or row.key != file.campaign else row.id,
+            1,
+            unchanged=False,
+            publishes=True if file.published else None,
+            added=[step.step for step in file.walk()],
+            stages=stages,
+            warnings=warnings,
+        )
+    before = campaigns.definition(conn, row.id, row.version, zone)
+    published = campaigns.listing(conn, [row.id])
+    # A deleted campaign is not listed; applying its file brings it back, unpublished unless it says so.
+    was_published = bool(published) and bool(published[0].published)
+    wants = file.published if states_published else was_published
+    old = {step.step: step for step in before.walk()}
+    new = {step.step: step for step in file.walk()}
+    ids = {step.key: step.id for step in campaigns.steps(conn, row.id)}
+    waiting = waits.count_at(conn, [ids[key] for key in old])
+    gone = [key for key in old if key not in new or new[key].kind != old[key].kind]
+    kept = [key for key in old if key not in gone]
+    old_roots = {step.step for step in before.steps}
+    retimed = [key for key in kept if _timing_of(old[key]) != _timing_of(new[key])]
+    return Plan(
+        file,
+        row.id,
+        row.version + 1,
+        unchanged=bool(published) and _without_published(before) == _without_published(file),
+        publishes=None if wants == was_published else wants,
+        members=_members(conn, row.id),
+        added=[key for key in new if key not in old],
+        changed=[key for key in kept if _own(old[key]) != _own(new[key])],
+        removed={key: waiting.get(ids[key], 0) for key in gone},
+        retimed={key: waiting.get(ids[key], 0) for key in retimed},
+        new_roots=[step.step for step in file.steps if step.step not in old_roots],
+        stages=stages,
+        warnings=warnings,
+    )
+
+
+def apply(
+    conn: Connection, planned: Plan, *, backfill: bool, reschedule: bool, who: str, now: datetime, zone: ZoneInfo
+) -> int:
+    """Do what a plan says, in the caller's transaction; return the campaign's id.
+
+    Batches at work in the campaign are waited for, and none begins before the transaction ends.
+    """
+    file = planned.file
+    campaign_id = campaigns.create(conn, file.campaign, now=now)
+    campaigns.close(conn, campaign_id)
+    if planned.stages:
+        campaigns.make_stages(conn, planned.stages)
+    if planned.publishes is not None:
+        file = file.model_copy(update={"published": planned.publishes})
+    elif planned.campaign_id is not None:
+        rows = campaigns.listing(conn, [campaign_id])
+        file = file.model_copy(update={"published": bool(rows) and rows[0].published})
+    if planned.unchanged:
+        if planned.publishes is not None:
+            campaigns.set_published(conn, campaign_id, planned.publishes, now=now)
+            _tell(conn, campaign_id, "published" if planned.publishes else "paused", who=who, now=now)
+        return campaign_id
+    segments = campaigns.named(conn, "segments", file.sources.segments)
+    forms = campaigns.named(conn, "forms", file.sources.forms)
+    before = {step.key: step.id for step in campaigns.steps(conn, campaign_id)}
+    step_ids = campaigns.save(
+        conn,
+        campaign_id,
+        file,
+        version=planned.version,
+        segment_ids=[row.id for row in segments.values()],
+        form_ids=[row.id for row in forms.values()],
+        step_kinds=[(step.step, step.kind.value, step.type) for step in file.walk()],
+        now=now,
+    )
+    campaign = build(file, campaign_id=campaign_id, version=planned.version, step_ids=step_ids, zone=zone)
+    if planned.removed:
+        dropped = [before[key] for key in planned.removed]
+        campaigns.remove_steps(conn, campaign_id, [id_ for id_ in dropped if id_ not in step_ids.values()], now=now)
+        _cancel_at(conn, dropped, now=now)
+    if reschedule:
+        for key, waiting in planned.retimed.items():
+            if waiting:
+                _reschedule(conn, campaign, campaign.by_key[key], zone=zone)
+    if backfill and planned.new_roots:
+        _backfill(conn, campaign, planned.new_roots, now=now, zone=zone)
+    what = "created" if planned.campaign_id is None else f"changed to version {planned.version}"
+    detail = {"added": planned.added, "changed": planned.changed, "removed": planned.removed}
+    _tell(conn, campaign_id, what, who=who, now=now, detail=detail)
+    if planned.publishes is not None:
+        _tell(conn, campaign_id, "published" if planned.publishes else "paused", who=who, now=now)
+    return campaign_id
+
+
+def _tell(conn: Connection, campaign_id: int, what: str, *, who: str, now: datetime, detail: Any = None) -> None:
+    campaigns.audit(conn, campaign_id, who=who, what=what, now=now, detail=detail)
+
+
+def _cancel_at(conn: Connection, step_ids: list[int], *, now: datetime) -> None:
+    detail = {"reason": "the step was removed from the campaign"}
+    while gone := waits.cancel_steps(conn, step_ids, limit=AT_ONCE):
+        outcomes.record(
+            conn,
+            [
+                Outcome(each.contact_id, each.step_id, each.rotation, each.passage, now, each.due_at, "cancelled", detail)
+                for each in gone
+            ],
+        )
+
+
+def _reschedule(conn: Connection, campaign: Campaign, step: Step, *, zone: ZoneInfo) -> None:
+    """Give everybody who waits at a step the due time that its present timing asks for, earlier or later."""
+    after = 0
+    while rows := campaigns.waiting_at(conn, step.id, after=after, limit=AT_ONCE):
+        after = rows[-1].contact_id
+        due: dict[int, datetime | None] = {}
+        for row in rows:
+            own = zone_of(row.timezone, zone)
+            if step.kind is Kind.DECISION:
+                due[row.contact_id] = deadline(campaign, step, since=row.anchor_at, zone=own)
+            else:
+                due[row.contact_id] = schedule.due_at(step.timing, since=row.anchor_at, zone=own)
+        campaigns.reschedule(conn, step.id, due)
+
+
+def _backfill(conn: Connection, campaign: Campaign, keys: list[str], *, now: datetime, zone: ZoneInfo) -> None:
+    whole = memberships.id_range(conn, campaign.id, [])
+    if whole is None:
+        return
+    roots = [
+        Root(name, campaign.by_key[key].id, *first_due(campaign, campaign.by_key[key], since=now, zone=own))
+        for name in memberships.zones(conn, whole)
+        for own in (zone_of(name or None, zone),)
+        for key in keys
+    ]
+    memberships.backfill(conn, campaign.id, roots, now=now)
+
+
+def _own(step: StepFile) -> dict[str, Any]:
+    """Return what a step says of itself, without the steps below it."""
+    return step.model_dump(exclude={"then", "yes", "no"})
+
+
+def _timing_of(step: StepFile) -> Any:
+    """Return what decides when a step's waits are due: its timing; for a decision, what closes it."""
+    own = (step.after, step.at, step.hour, step.between, step.days, step.within)
+    return own if step.kind is not Kind.DECISION else (own, [_timing_of(child) for child in step.no])
+
+
+def _without_published(file: CampaignFile) -> dict[str, Any]:
+    return to_data(file.model_copy(update={"published": False}))
+
+
+def _warnings(conn: Connection, file: CampaignFile) -> list[str]:
+    found = list(references(file))
+    emails = {each.key for each in found if each.what == "emails"}
+    missing = sorted(emails - set(campaigns.named(conn, "emails", emails)))
+    warnings = [f"there is no email {key!r} yet; until `parcours emails apply` brings it, its step is skipped" for key in missing]
+    others = {each.key for each in found if each.what == "campaigns"}
+    known = {row.key for row in campaigns.listing(conn)}
+    return warnings + [f"there is no campaign {key!r} yet; nobody can be added to it" for key in sorted(others - known)]
+
+
+def _stages(conn: Connection) -> set[str]:
+    from db import facts
+
+    return {row.key for row in conn.execute(facts.sql["stages"])}
+
+
+def _members(conn: Connection, campaign_id: int) -> int:
+    figures = conn.execute(memberships.sql["figures"], {"campaign_id": campaign_id}).one()
+    return int(figures.added - figures.left)

@@ -1,0 +1,291 @@
+"""`parcours campaigns`."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy import Connection
+
+from db import campaigns
+from db.clock import now as database_now
+from domain.errors import CampaignError
+from domain.file import CampaignFile, file_schema, to_data
+from producers import applying
+from producers.campaign_files import CampaignFileError, read, write
+from producers.session import iso, session
+
+app = typer.Typer(no_args_is_help=True, help="Validate, plan, apply, list, show, publish and pause campaigns.")
+
+Files = Annotated[list[Path], typer.Argument(metavar="FILE…", help="Campaign files (YAML).")]
+Key = Annotated[str, typer.Argument(metavar="CAMPAIGN", help="A key or an id.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+@app.command()
+def validate(files: Files, as_json: Json = False) -> None:
+    """Say everything that is wrong with campaign files, by themselves; `plan` also asks the database."""
+    here = session()
+    problems = []
+    for path in files:
+        try:
+            read(path, default_zone=here.zone)
+        except CampaignFileError as error:
+            problems += error.problems
+    if as_json:
+        here.print_json([{"file": p.file, "line": p.line, "path": p.path, "error": p.sentence} for p in problems])
+    elif not problems:
+        here.say(f"{len(files)} file{'s are' if len(files) > 1 else ' is'} right.")
+    if problems:
+        if as_json:
+            raise typer.Exit(1)
+        raise CampaignFileError(problems)
+
+
+@app.command()
+def plan(files: Files, as_json: Json = False) -> None:
+    """Show what applying files would do, with counts of the contacts touched."""
+    here = session()
+    read_files = _read_all(files)
+    with here.engine.connect() as conn:
+        plans = _plans(conn, read_files)
+    if as_json:
+        here.print_json([each.to_json() for each in plans])
+    else:
+        for each in plans:
+            for line in each.lines():
+                here.say(line)
+
+
+@app.command()
+def apply(
+    files: Files,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    backfill: Annotated[bool, typer.Option(help="Start new root steps for existing members too.")] = False,
+    reschedule: Annotated[bool, typer.Option(help="Move waiting contacts to changed delays and dates.")] = False,
+) -> None:
+    """Create or update campaigns from files, all or none; the plan is shown first."""
+    here = session()
+    read_files = _read_all(files)
+    with here.engine.begin() as conn:
+        plans = _plans(conn, read_files)
+        for each in plans:
+            for line in each.lines():
+                here.say(line)
+        _confirm(plans, yes=yes)
+        now = database_now(conn)
+        for each in plans:
+            applying.apply(
+                conn, each, backfill=backfill, reschedule=reschedule, who=_user(), now=now, zone=here.zone
+            )
+    here.say("Applied.")
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the campaigns."""
+    here = session()
+    with here.engine.connect() as conn:
+        now = database_now(conn)
+        rows = [
+            {
+                "id": row.id,
+                "campaign": row.key,
+                "name": row.name,
+                "category": row.category,
+                "published": row.published,
+                "running": campaigns.status_of(row).why_not(now) is None,
+                "version": row.version,
+                "changed_at": row.changed_at,
+            }
+            for row in campaigns.listing(conn)
+        ]
+    if as_json:
+        here.print_json(rows)
+    else:
+        columns = ("id", "campaign", "name", "category", "published", "running", "version", "changed_at")
+        here.print_table("", columns, [[str(row["id"]), *list(row.values())[1:]] for row in rows])
+
+
+@app.command()
+def show(campaign: Key, as_json: Json = False) -> None:
+    """Show a campaign's settings and its tree."""
+    here = session()
+    with here.engine.connect() as conn:
+        found = campaigns.find(conn, campaign)
+        row = campaigns.listing(conn, [found.id])[0]
+        file = campaigns.definition(conn, found.id, found.version, here.zone)
+        why_not = campaigns.status_of(row).why_not(database_now(conn))
+        activity = campaigns.activity(conn, found.id)
+    if as_json:
+        state = {"id": found.id, "version": found.version, "running": why_not is None, "why_not": why_not}
+        recent = [{"at": iso(each.at), "who": each.who, "what": each.what} for each in activity]
+        here.print_json({**state, "published": row.published, "definition": _stored(file, row.published), "activity": recent})
+        return
+    from rich.markup import escape
+    from rich.tree import Tree
+
+    state = "runs" if why_not is None else f"does not run: {why_not}"
+    tree = Tree(f"[bold]{escape(found.name)}[/bold] ({escape(found.key)}, id {found.id}, version {found.version}) {escape(state)}")
+    sources = [f"segment {key}" for key in file.sources.segments] + [f"form {key}" for key in file.sources.forms]
+    tree.add(escape(f"from {', '.join(sources)}"))
+    pending = [(tree, None, step) for step in file.steps]
+    for parent, branch, step in pending:
+        timing = " ".join(
+            f"{name} {value}"
+            for name, value in (("after", step.after), ("at", step.at), ("hour", step.hour), ("within", step.within))
+            if value
+        )
+        label = f"{branch + ': ' if branch else ''}{step.step}  {step.kind.value} {step.type}  {timing}"
+        node = parent.add(escape(label.rstrip()))
+        pending += [(node, below_branch, below) for below_branch, below in step.below()]
+    here.console.print(tree)
+
+
+@app.command()
+def export(campaign: Key) -> None:
+    """Print a campaign as the YAML that `apply` takes."""
+    here = session()
+    with here.engine.connect() as conn:
+        found = campaigns.find(conn, campaign)
+        file = campaigns.definition(conn, found.id, found.version, here.zone)
+        published = campaigns.listing(conn, [found.id])[0].published
+    typer.echo(write(_stored(file, published)), nl=False)
+
+
+@app.command()
+def clone(campaign: Key, key: Annotated[str, typer.Argument(metavar="NEW-KEY")]) -> None:
+    """Copy a campaign, its steps and sources, under another key, unpublished."""
+    here = session()
+    with here.engine.begin() as conn:
+        found = campaigns.find(conn, campaign)
+        file = campaigns.definition(conn, found.id, found.version, here.zone)
+        data = {**_stored(file, False), "campaign": key, "name": f"{file.name} (copy)"}
+        data.pop("published", None)
+        from domain.file import check
+
+        checked = check(data, default_zone=here.zone)
+        if checked.file is None:
+            raise CampaignError(checked.problems[0].sentence)
+        planned = applying.plan(conn, checked.file, states_published=True, zone=here.zone)
+        if planned.campaign_id is not None:
+            raise CampaignError(f"there is a campaign {key!r} already; choose another key")
+        now = database_now(conn)
+        applying.apply(conn, planned, backfill=False, reschedule=False, who=_user(), now=now, zone=here.zone)
+    here.say(f"{found.key} is copied to {key}, unpublished.")
+
+
+@app.command()
+def publish(campaign: Key) -> None:
+    """Switch a campaign on."""
+    _switch(campaign, True)
+
+
+@app.command()
+def pause(campaign: Key) -> None:
+    """Switch a campaign off. Everybody stays in place; when this returns, nothing moves any more."""
+    _switch(campaign, False)
+
+
+@app.command()
+def delete(
+    campaign: Key, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
+) -> None:
+    """Delete a campaign. Its history stays in the database; applying its file brings it back, unpublished."""
+    here = session()
+    with here.engine.begin() as conn:
+        found = campaigns.find(conn, campaign)
+        if not yes and _interactive():
+            typer.confirm(f"Delete {found.key}?", abort=True)
+        campaigns.close(conn, found.id)
+        now = database_now(conn)
+        campaigns.delete(conn, found.id, now=now)
+        campaigns.audit(conn, found.id, who=_user(), what="deleted", now=now)
+    here.say(f"{found.key} is deleted.")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of campaign files, for editors."""
+    session().print_json(file_schema())
+
+
+def _switch(campaign: str, published: bool) -> None:
+    here = session()
+    word = "published" if published else "paused"
+    with here.engine.begin() as conn:
+        found = campaigns.find(conn, campaign)
+        campaigns.close(conn, found.id)
+        now = database_now(conn)
+        changed = campaigns.set_published(conn, found.id, published, now=now)
+        if changed:
+            campaigns.audit(conn, found.id, who=_user(), what=word, now=now)
+        why_not = campaigns.status_of(campaigns.listing(conn, [found.id])[0]).why_not(now)
+    here.say(f"{found.key} {'is' if changed else 'was already'} {word}.")
+    if published and why_not:
+        here.say(f"It does not run yet: {why_not}.")
+
+
+def _read_all(files: list[Path]) -> list[tuple[Path, CampaignFile]]:
+    """Return the campaigns of files; every problem of every file is reported together."""
+    here = session()
+    found, problems = [], []
+    for path in files:
+        try:
+            found.append((path, read(path, default_zone=here.zone)))
+        except CampaignFileError as error:
+            problems += error.problems
+    if problems:
+        raise CampaignFileError(problems)
+    keys = [file.campaign for _, file in found]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise CampaignError(f"two of these files are campaign {key!r}; name each campaign once")
+    return found
+
+
+def _plans(conn: Connection, files: list[tuple[Path, CampaignFile]]) -> list[applying.Plan]:
+    here = session()
+    problems = []
+    for path, file in files:
+        found = applying.check_references(conn, file)
+        if found:
+            try:
+                read(path, default_zone=here.zone, also=found)
+            except CampaignFileError as error:
+                problems += error.problems
+    if problems:
+        raise CampaignFileError(problems)
+    return [
+        applying.plan(conn, file, states_published="published" in file.model_fields_set, zone=here.zone)
+        for _, file in files
+    ]
+
+
+def _confirm(plans: list[applying.Plan], *, yes: bool) -> None:
+    cancels = sum(each.cancels for each in plans)
+    if yes or all(each.unchanged and each.publishes is None for each in plans):
+        return
+    if _interactive():
+        typer.confirm("Apply?", abort=True)
+    elif cancels:
+        raise CampaignError(f"this cancels {cancels:,} waiting contacts; call it again with --yes if that is meant")
+
+
+def _interactive() -> bool:
+    import sys
+
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _stored(file: CampaignFile, published: bool) -> dict[str, object]:
+    return to_data(file.model_copy(update={"published": published}))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "command"
