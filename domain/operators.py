@@ -1,0 +1,392 @@
+"""The operators of field conditions: what may be asked of a value, and the answer.
+
+A test is compiled once a batch, for one timezone, and then asked for each contact.
+
+Values are JSON. Numbers and numeric text compare as numbers, ISO dates and times as instants,
+other text without regard to case. A value that is a list (a multiselect) passes when one of its
+items does. What has no value passes only `empty` and the operators that start with `!`, except
+`!empty`. None of the tests raises, whatever the value.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import operator as op
+import re
+from calendar import isleap, monthrange
+from collections.abc import Callable, Collection
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from typing import Any, NoReturn
+from zoneinfo import ZoneInfo
+
+# A value and the present instant (UTC) to the answer.
+Test = Callable[[Any, datetime], bool]
+
+OPERATORS = (
+    "=",
+    "!=",
+    "gt",
+    "gte",
+    "lt",
+    "lte",
+    "empty",
+    "!empty",
+    "like",
+    "!like",
+    "regexp",
+    "!regexp",
+    "startsWith",
+    "endsWith",
+    "contains",
+    "in",
+    "!in",
+    "date",
+)
+_SIGNS = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
+_LISTS = (list, tuple, set, frozenset)
+_UTC = ZoneInfo("UTC")
+
+
+def check(operator: str, value: Any) -> None:
+    """Raise ValueError, with one sentence, if a value cannot be tested so."""
+    test(operator, value, _UTC)
+
+
+def test(operator: str, value: Any, zone: ZoneInfo) -> Test:
+    """Return the compiled test of an operator and the value to compare with.
+
+    `zone` is where days begin and what times without an offset are meant in. Raises ValueError
+    as `check` does.
+    """
+    name = _known(operator)
+    if name.startswith("!"):
+        positive = test(name[1:], value, zone)
+        return lambda actual, now: not positive(actual, now)
+    if name == "empty":
+        return lambda actual, now: _is_empty(actual)
+    if name == "date":
+        return _on_the_day(_duration(value), zone)
+    if name == "in":
+        return _for_any(
+            _equal([item for each in _several(name, value) for item in _accepted(each, zone)], zone)
+        )
+    one = _single(name, value)
+    if name == "=":
+        return _for_any(_equal(_accepted(one, zone), zone))
+    if name in _ORDER:
+        return _for_any(_ordered(name, one, zone))
+    return _for_any(_text_test(name, one))
+
+
+def test_tags(operator: str, value: Any) -> Callable[[Collection[str]], bool]:
+    """Return the compiled test of the field `tags`: whether a contact has the tag, written just so.
+
+    Ordered comparisons, regular expressions, `startsWith`, `endsWith` and `date` never match.
+    Raises ValueError as `check` does.
+    """
+    name = _known(operator)
+    check(name, value)
+    if name in ("empty", "!empty"):
+        return bool if name == "!empty" else lambda tags: not tags
+    if name in ("=", "like", "contains", "in", "!=", "!like", "!in"):
+        values = _several(name, value) if name in ("in", "!in") else [value]
+        wanted = frozenset(_text(each) for each in values)
+        disjoint = wanted.isdisjoint
+        return disjoint if name.startswith("!") else lambda tags: not disjoint(tags)
+    return lambda tags: False
+
+
+# What is wrong, in a sentence.
+
+
+def _known(operator: str) -> str:
+    name = _SIGNS.get(operator, operator)
+    if name not in OPERATORS:
+        near = difflib.get_close_matches(str(operator), [*OPERATORS, *_SIGNS], n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(OPERATORS)}"
+        raise ValueError(f"unknown operator {operator!r}; {hint}")
+    return name
+
+
+def _no_value(name: str) -> NoReturn:
+    raise ValueError(f"the operator {name!r} needs a value; use 'empty' to ask whether there is none")
+
+
+def _single(name: str, value: Any) -> Any:
+    if value is None or value == "":
+        _no_value(name)
+    if isinstance(value, (*_LISTS, dict)):
+        raise ValueError(f"the operator {name!r} takes one value, not several; use 'in' for a list")
+    if name in _ORDER and isinstance(value, bool):
+        raise ValueError(f"the operator {name!r} needs a number, a date or a text, not true or false")
+    return value
+
+
+def _several(name: str, value: Any) -> list[Any]:
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split("|" if "|" in value else ",")]
+    elif not isinstance(value, _LISTS):
+        value = [value]
+    found = [item for item in value if item is not None and item != ""]
+    if not found:
+        raise ValueError(f"the operator {name!r} needs a list of at least one value")
+    if any(isinstance(item, (*_LISTS, dict)) for item in found):
+        raise ValueError(f"the operator {name!r} needs a list of texts, numbers, true or false")
+    return found
+
+
+# Equality. Each value has one key; what is compared with it accepts a set of keys.
+
+# Not the bools themselves, since those equal 1 and 0 everywhere.
+_TRUE, _FALSE = ("bool", True), ("bool", False)
+_BOOLS = {"true": _TRUE, "yes": _TRUE, "false": _FALSE, "no": _FALSE}
+# A longer text of digits is no number that anybody counts with, and slow to read.
+_NUMBER = re.compile(r"\s*[+-]?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][+-]?[0-9]{1,5})?\s*")
+_DATE = re.compile(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+_Key = str | int | float | datetime | tuple[str, bool] | None
+
+
+def _key(value: Any, zone: ZoneInfo) -> _Key:
+    """Return what a value is compared by, or None if it has no value to compare."""
+    if isinstance(value, str):
+        if not value:
+            return None
+        if _NUMBER.fullmatch(value):
+            # Long identifiers would lose their last digits as floats.
+            return int(value) if value.strip().lstrip("+-").isdigit() else float(value)
+        moment = _moment(value)
+        instant = None if moment is None else _instant(moment, zone)
+        return value.casefold() if instant is None else instant
+    if isinstance(value, bool):
+        return _TRUE if value else _FALSE
+    if isinstance(value, int | float):
+        return value if value == value else "nan"  # noqa: PLR0124
+    if isinstance(value, date):
+        return _instant(value, zone)
+    return None
+
+
+def _accepted(value: Any, zone: ZoneInfo) -> set[_Key]:
+    """Return the keys that equal a value: its own, and what true and false are also written as."""
+    own = _key(value, zone)
+    if own in (_TRUE, _FALSE):
+        yes = own == _TRUE
+        return {own, int(yes), *(("true", "yes") if yes else ("false", "no"))}
+    if own in (0, 1):
+        return {own, _TRUE if own else _FALSE}
+    if isinstance(own, str) and own in _BOOLS:
+        return {own, _BOOLS[own]}
+    return {own}
+
+
+def _equal(accepted: Collection[_Key], zone: ZoneInfo) -> Callable[[Any], bool]:
+    keys = frozenset(accepted) - {None}
+    return lambda actual: _key(actual, zone) in keys
+
+
+def _for_any(one: Callable[[Any], bool]) -> Test:
+    def passes(actual: Any, now: datetime) -> bool:
+        if isinstance(actual, _LISTS):
+            return any(one(item) for item in actual)
+        return one(actual)
+
+    return passes
+
+
+def _is_empty(actual: Any) -> bool:
+    return actual is None or actual == "" or (isinstance(actual, _LISTS) and not actual)
+
+
+# Order.
+
+_ORDER: dict[str, Callable[[Any, Any], bool]] = {"gt": op.gt, "gte": op.ge, "lt": op.lt, "lte": op.le}
+
+
+def _ordered(name: str, value: Any, zone: ZoneInfo) -> Callable[[Any], bool]:
+    """Return the test of one value; what is not of the bound's kind (number, time, text) never passes."""
+    compare = _ORDER[name]
+    bound = _key(value, zone)
+    if isinstance(bound, str):
+        return lambda actual: isinstance(actual, str) and actual != "" and compare(actual.casefold(), bound)
+    kind: tuple[type, ...] = (datetime,) if isinstance(bound, datetime) else (int, float)
+
+    def passes(actual: Any) -> bool:
+        key = _key(actual, zone)
+        return isinstance(key, kind) and compare(key, bound)
+
+    return passes
+
+
+# Text.
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    return None
+
+
+def _text_test(name: str, value: Any) -> Callable[[Any], bool]:
+    wanted = _text(value)
+    if wanted is None:
+        raise ValueError(f"the operator {name!r} needs a text")
+    if name == "regexp":
+        return _searched(wanted)
+    wanted = wanted.casefold()
+    test_text: Callable[[str], Any]
+    match name:
+        case "like":
+            test_text = re.compile(fnmatch.translate(_from_sql(wanted))).match
+        case "startsWith":
+            test_text = lambda text: text.startswith(wanted)  # noqa: E731
+        case "endsWith":
+            test_text = lambda text: text.endswith(wanted)  # noqa: E731
+        case _:
+            test_text = lambda text: wanted in text  # noqa: E731
+
+    def passes(actual: Any) -> bool:
+        text = _text(actual)
+        return text is not None and bool(test_text(text.casefold()))
+
+    return passes
+
+
+def _searched(pattern: str) -> Callable[[Any], bool]:
+    try:
+        search = re.compile(pattern, re.IGNORECASE).search
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+
+    def passes(actual: Any) -> bool:
+        text = _text(actual)
+        return text is not None and search(text) is not None
+
+    return passes
+
+
+@lru_cache(maxsize=4096)
+def wildcard(pattern: str) -> re.Pattern[str]:
+    """Return a pattern for `match` on a whole, case-folded text; `*` is anything and `?` one character."""
+    # The expressions that fnmatch makes do not backtrack over the stars, so that a long
+    # address from outside cannot keep a worker busy.
+    return re.compile(fnmatch.translate(pattern.casefold().replace("[", "[[]")))
+
+
+def _from_sql(pattern: str) -> str:
+    """Return a LIKE pattern in the wildcards of fnmatch; a backslash makes % and _ plain."""
+    found = []
+    characters = iter(pattern)
+    for character in characters:
+        if character == "%":
+            found.append("*")
+        elif character == "_":
+            found.append("?")
+        else:
+            plain = next(characters, "\\") if character == "\\" else character
+            found.append(f"[{plain}]" if plain in "*?[" else plain)
+    return "".join(found)
+
+
+# Time.
+
+_DURATION = re.compile(
+    r"([+-])P(?=[0-9])(?:([0-9]{1,4})Y)?(?:([0-9]{1,5})M)?(?:([0-9]{1,5})W)?(?:([0-9]{1,6})D)?"
+)
+
+
+def _moment(text: str) -> date | None:
+    """Return the date, or the date and time, that a text is in ISO 8601, or None."""
+    if not _DATE.match(text):
+        return None
+    text = text.strip()
+    try:
+        return date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _instant(moment: date, zone: ZoneInfo) -> datetime | None:
+    """Return a moment in UTC; a date begins at midnight, and what has no offset is meant in the zone."""
+    if not isinstance(moment, datetime):
+        moment = datetime(moment.year, moment.month, moment.day, tzinfo=zone)
+    elif moment.tzinfo is None:
+        moment = moment.replace(tzinfo=zone)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        # Within a day of the years 1 and 9999.
+        return None
+
+
+def _day(value: Any, zone: ZoneInfo) -> date | None:
+    """Return the calendar day of a value, an instant's as seen in the zone."""
+    moment = _moment(value) if isinstance(value, str) else value
+    if isinstance(moment, datetime):
+        if moment.tzinfo is None:
+            return moment.date()
+        try:
+            return moment.astimezone(zone).date()
+        except OverflowError:
+            return None
+    return moment if isinstance(moment, date) else None
+
+
+def _duration(value: Any) -> tuple[int, int] | None:
+    """Return the months and days of a signed duration, or None for an anniversary."""
+    if value is None or value == "":
+        _no_value("date")
+    if value == "anniversary":
+        return None
+    found = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(
+            f"the operator 'date' needs anniversary, or a signed duration in days, weeks, months or years "
+            f"such as +P0D, -P1D or +P1M, not {value!r}"
+        )
+    sign = -1 if found[1] == "-" else 1
+    years, months, weeks, days = (int(part or 0) for part in found.groups()[1:])
+    return sign * (12 * years + months), sign * (7 * weeks + days)
+
+
+def _moved(day: date, months: int, days: int) -> date | None:
+    """Return the day some months away, or the last of that month, then days; None beyond the calendar."""
+    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    try:
+        last = monthrange(year, month + 1)[1]
+        return date(year, month + 1, min(day.day, last)) + timedelta(days=days)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _on_the_day(duration: tuple[int, int] | None, zone: ZoneInfo) -> Test:
+    # `now` is the same for a whole batch.
+    @lru_cache(maxsize=1)
+    def wanted(now: datetime) -> date | None:
+        today = now.astimezone(zone).date()
+        return today if duration is None else _moved(today, *duration)
+
+    def same_day(actual: Any, now: datetime) -> bool:
+        day = _day(actual, zone)
+        return day is not None and day == wanted(now)
+
+    def anniversary(actual: Any, now: datetime) -> bool:
+        day, today = _day(actual, zone), wanted(now)
+        if day is None or today is None:
+            return False
+        if (day.month, day.day) == (2, 29) and not isleap(today.year):
+            return (today.month, today.day) == (2, 28)
+        return (day.month, day.day) == (today.month, today.day)
+
+    one = anniversary if duration is None else same_day
+    return lambda actual, now: (
+        any(one(item, now) for item in actual) if isinstance(actual, _LISTS) else one(actual, now)
+    )

@@ -1,0 +1,199 @@
+"""Actions on the contact itself: points, tags, fields, segments and stage."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from pydantic import Field, field_validator, model_validator
+
+from domain.steps.properties import POINTS_LIMIT, Json, Name, WholeNumber
+from domain.steps.registry import DONE, Batch, Need, Properties, Result, Skipped, action
+
+
+class ChangePoints(Properties):
+    points: Annotated[WholeNumber, Field(ge=-POINTS_LIMIT, le=POINTS_LIMIT)] = Field(
+        description="How many points to add; a negative number takes points away. Not 0."
+    )
+
+    @field_validator("points")
+    @classmethod
+    def _changes_something(cls, points: int) -> int:
+        if points == 0:
+            raise ValueError("adding 0 points changes nothing; give a number above or below 0")
+        return points
+
+
+@action("contact.points", properties=ChangePoints, reference="lead.changepoints")
+def change_points(batch: Batch[ChangePoints]) -> list[Result]:
+    """Adds points to the contact, or takes some away.
+
+    Skipped when the total would not fit a 32-bit whole number.
+    """
+    points = batch.properties.points
+    results: list[Result] = [DONE] * len(batch.contacts)
+    for place, contact in enumerate(batch.contacts):
+        total = contact.points + points
+        if -POINTS_LIMIT <= total <= POINTS_LIMIT:
+            contact.points = total
+        else:
+            # Written as it is, it would make the statement fail for the whole batch.
+            results[place] = Skipped(f"{contact.points} and {points} points are more than can be kept")
+    return results
+
+
+class ChangeTags(Properties):
+    add: list[Name] = Field(
+        default=[],
+        description="Tags to add; new ones are created. A name that starts with `-` is removed instead.",
+    )
+    remove: list[Name] = Field(default=[], description="Tags to remove; what is in both lists is removed.")
+
+    @field_validator("add")
+    @classmethod
+    def _no_bare_minus(cls, add: list[str]) -> list[str]:
+        if any(not name.removeprefix("-").strip() for name in add):
+            raise ValueError("`-` removes the tag named after it, and no name follows")
+        return add
+
+    @model_validator(mode="after")
+    def _names_a_tag(self) -> ChangeTags:
+        if not self.add and not self.remove:
+            raise ValueError("name at least one tag in add or remove")
+        return self
+
+
+@action("contact.tags", properties=ChangeTags, needs=[Need.TAGS], reference="lead.changetags")
+def change_tags(batch: Batch[ChangeTags]) -> list[Result]:
+    """Adds tags to the contact and removes others.
+
+    Never skips: adding a tag that is there, or removing one that is not, is no error.
+    """
+    add = frozenset(name for name in batch.properties.add if not name.startswith("-"))
+    minus = (name[1:].strip() for name in batch.properties.add if name.startswith("-"))
+    remove = frozenset((*batch.properties.remove, *minus))
+    for contact in batch.contacts:
+        contact.tags = (contact.tags | add) - remove
+    return [DONE] * len(batch.contacts)
+
+
+# Attributes of a contact that `contact.update` does not set, and what to do instead.
+_ELSEWHERE = {
+    "key": "a contact's key is its identity and no step changes it; use a field of another name",
+    "points": "points are changed by the action contact.points",
+    "stage": "the stage is changed by the action contact.stage",
+    "tags": "tags are changed by the action contact.tags",
+    "last_active_at": "last_active_at follows what the contact does and no step changes it",
+}
+_ATTRIBUTES = frozenset({"email", "timezone", "owner"})
+
+
+def _blank(value: Any) -> bool:
+    return value is None or value == [] or (isinstance(value, str) and not value.strip())
+
+
+def _check_timezone(name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        names = {known.casefold(): known for known in available_timezones()}
+        near = difflib.get_close_matches(name.casefold(), names, n=1)
+        hint = f"did you mean {names[near[0]]}?" if near else "names look like Europe/Paris"
+        raise ValueError(f"unknown timezone {name!r}; {hint}") from None
+
+
+class Update(Properties):
+    fields: dict[Name, Json] = Field(
+        description="Values by field name, at least one. `email`, `timezone` and `owner` are the contact's "
+        "own; other names are custom fields. A blank value leaves the field as it is."
+    )
+
+    @field_validator("fields")
+    @classmethod
+    def _can_be_set(cls, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not fields:
+            raise ValueError("name at least one field and its value")
+        for name, value in fields.items():
+            if name in _ELSEWHERE:
+                raise ValueError(_ELSEWHERE[name])
+            if name not in _ATTRIBUTES or _blank(value):
+                continue
+            if not isinstance(value, str):
+                raise ValueError(f"{name} must be a text")
+            if name == "email" and not all(value.strip().rpartition("@")):
+                raise ValueError(f"{value!r} is not an email address")
+            if name == "timezone":
+                _check_timezone(value.strip())
+        return fields
+
+
+@action("contact.update", properties=Update, needs=[Need.FIELDS], reference="lead.updatelead")
+def update(batch: Batch[Update]) -> list[Result]:
+    """Sets fields of the contact. Blank values leave what is there; nothing is skipped."""
+    given = {name: value for name, value in batch.properties.fields.items() if not _blank(value)}
+    own = {name: given.pop(name).strip() for name in _ATTRIBUTES & given.keys()}
+    for contact in batch.contacts:
+        for name, value in own.items():
+            setattr(contact, name, value)
+        if given:
+            contact.fields = {**contact.fields, **given}
+    return [DONE] * len(batch.contacts)
+
+
+class ChangeSegments(Properties):
+    add: list[Name] = Field(default=[], description="Keys of the segments to add the contact to.")
+    remove: list[Name] = Field(
+        default=[], description="Keys of the segments to remove it from; what is in both lists is removed."
+    )
+
+    @model_validator(mode="after")
+    def _names_a_segment(self) -> ChangeSegments:
+        if not self.add and not self.remove:
+            raise ValueError("name at least one segment in add or remove")
+        return self
+
+
+@action("contact.segments", properties=ChangeSegments, needs=[Need.SEGMENTS], reference="lead.changelist")
+def change_segments(batch: Batch[ChangeSegments]) -> list[Result]:
+    """Adds the contact to segments and removes it from others, as if by hand. Never skips."""
+    add, remove = frozenset(batch.properties.add), frozenset(batch.properties.remove)
+    for contact in batch.contacts:
+        contact.segments = (contact.segments | add) - remove
+    return [DONE] * len(batch.contacts)
+
+
+class ChangeStage(Properties):
+    stage: Name = Field(description="Key of the stage to move the contact to.")
+
+
+@action("contact.stage", properties=ChangeStage, needs=[Need.STAGES], reference="stage.change")
+def change_stage(batch: Batch[ChangeStage]) -> list[Result]:
+    """Moves the contact forward to a stage.
+
+    Skipped when the stage does not exist or is not published, when the contact is already there,
+    and when its present stage has a higher weight.
+    """
+    key, stages = batch.properties.stage, batch.world.stages
+    stage = stages.get(key)
+    if stage is None or not stage.published:
+        state = "does not exist" if stage is None else "is not published"
+        return [Skipped(f"the stage {key!r} {state}")] * len(batch.contacts)
+    # Without a weight a stage has no order, and nothing is ahead of it.
+    ahead = {
+        other.key: Skipped(f"its stage {other.key!r} is ahead of {key!r}")
+        for other in stages.values()
+        if other.weight is not None and stage.weight is not None and other.weight > stage.weight
+    }
+    already = Skipped(f"it is already in the stage {key!r}")
+    results: list[Result] = []
+    for contact in batch.contacts:
+        if contact.stage == key:
+            results.append(already)
+        elif contact.stage in ahead:
+            results.append(ahead[contact.stage])
+        else:
+            contact.stage = key
+            results.append(DONE)
+    return results

@@ -1,0 +1,98 @@
+"""Actions on a contact's way through campaigns: joining, leaving and jumping."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from domain.contact import Contact
+from domain.steps.properties import Name
+from domain.steps.registry import (
+    DONE,
+    Batch,
+    Done,
+    Effect,
+    Join,
+    Jump,
+    Leave,
+    Need,
+    Properties,
+    Result,
+    Skipped,
+    action,
+)
+
+# How often a contact may pass a step that sends it round again, within a day.
+MOST_PASSES = 100
+_TOO_OFTEN = Skipped(f"it passed here {MOST_PASSES} times within a day")
+
+
+class ChangeCampaigns(Properties):
+    add: list[Name] = Field(
+        default=[],
+        description="Keys of the campaigns to join; `this` restarts the present one, if it allows that.",
+    )
+    remove: list[Name] = Field(
+        default=[],
+        description="Keys of the campaigns to leave, after the joining; `this` is the present one.",
+    )
+
+    @model_validator(mode="after")
+    def _names_a_campaign(self) -> ChangeCampaigns:
+        if not self.add and not self.remove:
+            raise ValueError("name at least one campaign, or `this`, in add or remove")
+        return self
+
+
+@action(
+    "campaign.change",
+    properties=ChangeCampaigns,
+    needs=[Need.RECENT_PASSES],
+    reference="campaign.addremovelead",
+)
+def change(batch: Batch[ChangeCampaigns]) -> list[Result]:
+    """Makes the contact join campaigns, then leave others.
+
+    Skipped when it joins and the contact already passed here 100 times within a day.
+    """
+
+    def keys(names: list[str]) -> list[str]:
+        return list(dict.fromkeys(batch.campaign.key if name == "this" else name for name in names))
+
+    joins = [Join(key) for key in keys(batch.properties.add)]
+    effects: tuple[Effect, ...] = (*joins, *(Leave(key) for key in keys(batch.properties.remove)))
+    done = Done(effects=effects) if effects else DONE
+    if not joins:
+        return [done] * len(batch.contacts)
+    return _guarded(batch.contacts, batch.step.id, batch.world.recent_passes, done)
+
+
+class JumpTo(Properties):
+    to: Name = Field(description="Key of the step of this campaign to go on from.")
+
+
+@action(
+    "campaign.jump",
+    properties=JumpTo,
+    needs=[Need.RECENT_PASSES],
+    last=True,
+    reference="campaign.jump_to_event",
+)
+def jump(batch: Batch[JumpTo]) -> list[Result]:
+    """Sends the contact on from another step of this campaign; nothing may follow it.
+
+    Skipped when that step is gone, and when the contact already passed here 100 times within a day.
+    """
+    to = batch.properties.to
+    if to not in batch.campaign.by_key:
+        return [Skipped(f"the campaign has no step {to!r} any more")] * len(batch.contacts)
+    return _guarded(batch.contacts, batch.step.id, batch.world.recent_passes, Done(effects=(Jump(to),)))
+
+
+def _guarded(
+    contacts: list[Contact], step_id: int, passes: dict[tuple[int, int], int], done: Done
+) -> list[Result]:
+    if not passes:
+        return [done] * len(contacts)
+    return [
+        _TOO_OFTEN if passes.get((contact.id, step_id), 0) >= MOST_PASSES else done for contact in contacts
+    ]

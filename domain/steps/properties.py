@@ -1,0 +1,49 @@
+"""Kinds of property that several step types take."""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, StringConstraints
+
+# The largest whole number that a column of points holds.
+POINTS_LIMIT = 2**31 - 1
+
+
+def _not_a_bool(value: Any) -> Any:
+    # YAML 1.1 reads `yes` and `on` as true, which Python would count as 1.
+    if isinstance(value, bool):
+        raise ValueError("a whole number is needed, not true or false")
+    return value
+
+
+def _as_json(value: Any) -> Any:
+    """Return a value as JSON holds it; YAML reads 2026-12-24 as a date, which JSON has only as text."""
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(name): _as_json(item) for name, item in value.items()}
+    if isinstance(value, float) and not float("-inf") < value < float("inf"):
+        raise ValueError(f"{value} is not a number that can be stored")
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise ValueError(f"a text, a number, true, false or a list is needed, not a {type(value).__name__}")
+
+
+def _split(value: Any) -> Any:
+    return value.split(",") if isinstance(value, str) else value
+
+
+def _without_blanks(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        return value
+    return [item for item in value if item is not None and not (isinstance(item, str) and not item.strip())]
+
+
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+WholeNumber = Annotated[int, BeforeValidator(_not_a_bool)]
+Json = Annotated[Any, BeforeValidator(_as_json)]
+# A list; one text with commas between the patterns will do as well.
+Patterns = Annotated[list[Name], BeforeValidator(_without_blanks), BeforeValidator(_split)]
