@@ -1,0 +1,299 @@
+"""Campaign files on disk: read with the line of every problem, and written for export."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import yaml
+
+from domain.errors import CampaignError
+from domain.file import CampaignFile, FindType, check, dotted
+from domain.file import Path as Place
+from domain.steps import registry
+
+_TAG = "tag:yaml.org,2002:"
+# Aliases let a short file describe an endless one.
+MAX_NODES = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class FileProblem:
+    """One thing that is wrong with a file. The line counts from 1; None means the file as a whole."""
+
+    file: Path
+    line: int | None
+    path: str
+    sentence: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line is not None else str(self.file)
+        return ": ".join(piece for piece in (place, self.path, self.sentence) if piece)
+
+
+class CampaignFileError(CampaignError):
+    """A campaign file cannot be used. Its message has one line for each problem."""
+
+    def __init__(self, problems: list[FileProblem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+def read(path: Path, *, default_zone: ZoneInfo, step_type: FindType = registry.step_type) -> CampaignFile:
+    """Return the campaign of a YAML or JSON file. Raises CampaignFileError with all its problems."""
+    problems: list[FileProblem] = []
+    document = _Document(_compose(path, _text(path)))
+    for place, sentence in document.problems:
+        problems.append(FileProblem(path, document.line(place), dotted(place), sentence))
+    try:
+        checked = check(document.data, default_zone=default_zone, step_type=step_type)
+    except RecursionError:
+        raise _unreadable(path, "the file is nested too deeply") from None
+    for problem in checked.problems:
+        # What the document could not give has been said already.
+        if problem.path not in document.dropped:
+            line = document.line(problem.path) if document.data is not None else None
+            problems.append(FileProblem(path, line, problem.place, problem.sentence))
+    if problems or checked.file is None:
+        raise CampaignFileError(sorted(problems, key=lambda problem: problem.line or 0))
+    return checked.file
+
+
+def _unreadable(path: Path, sentence: str, line: int | None = None) -> CampaignFileError:
+    return CampaignFileError([FileProblem(path, line, "", sentence)])
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise _unreadable(path, "there is no such file") from None
+    except OSError as error:
+        raise _unreadable(
+            path, f"the file cannot be read: {(error.strerror or str(error)).lower()}"
+        ) from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _unreadable(path, "the file is not UTF-8; save it with that encoding", line) from None
+    # A tab between JSON's tokens means nothing, but YAML takes it for indentation.
+    return text.replace("\t", " ") if path.suffix.lower() == ".json" else text
+
+
+def _compose(path: Path, text: str) -> yaml.Node | None:
+    try:
+        documents = list(yaml.compose_all(text, _Loader))
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise _unreadable(
+            path, f"the file holds a character that YAML does not allow: {error.character!r}", line
+        ) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        sentence = f"the file is not YAML: {' '.join(filter(None, (error.context, error.problem)))}"
+        if "'\\t'" in sentence:
+            sentence += "; indent with spaces"
+        raise _unreadable(path, sentence, mark.line + 1 if mark else None) from None
+    except RecursionError:
+        raise _unreadable(path, "the file is nested too deeply") from None
+    if len(documents) > 1:
+        sentence = "the file has several documents; put each campaign in a file of its own"
+        raise _unreadable(path, sentence, documents[1].start_mark.line + 1)
+    return documents[0] if documents else None
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain scalars by the core schema of YAML 1.2.
+
+    In YAML 1.1 `yes:` and `no:` would be booleans, `09:30` the number 570 and a postal code 01234 octal.
+    Dates stay text, which the file's checks read.
+    """
+
+    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012
+
+
+class _Dumper(yaml.SafeDumper):
+    """Block style, with the same schema as the loader."""
+
+    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: FBT001, FBT002
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
+for _class in (_Loader, _Dumper):
+    for _name, _pattern, _first in (
+        ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+        ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+        (
+            "float",
+            r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+            "-+0123456789.",
+        ),
+        ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+        # Not of the core schema, but people share settings with it.
+        ("merge", r"<<", "<"),
+    ):
+        _class.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern})\Z"), list(_first))
+
+
+class _Document:
+    """A document as plain data, with the line of each place in it."""
+
+    def __init__(self, root: yaml.Node | None) -> None:
+        self.problems: list[tuple[Place, str]] = []
+        self.dropped: set[Place] = set()
+        self._lines: dict[Place, int] = {(): 1}
+        self._count = 0
+        self._open: set[int] = set()
+        self.data: object = None if root is None else self._value(root, ())
+
+    def line(self, place: Place) -> int:
+        """Return the line of a place, or of the nearest above it that the file has."""
+        while place not in self._lines:
+            place = place[:-1]
+        return self._lines[place]
+
+    def _say(self, place: Place, sentence: str) -> None:
+        self.problems.append((place, sentence))
+        self.dropped.add(place)
+
+    def _value(self, node: yaml.Node, place: Place) -> object:
+        self._lines.setdefault(place, node.start_mark.line + 1)
+        self._count += 1
+        if id(node) in self._open:
+            self._say(place, "an alias cannot stand inside what it stands for")
+        elif self._count > MAX_NODES:
+            if self._count == MAX_NODES + 1:
+                self._say(place, f"the file is too large: it has more than {MAX_NODES} values")
+        elif isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, place)
+        elif node.tag not in (_TAG + "map", _TAG + "seq"):
+            self._say(place, f"the tag {_shown_tag(node.tag)} is not allowed here")
+        else:
+            self._open.add(id(node))
+            try:
+                if isinstance(node, yaml.MappingNode):
+                    return self._mapping(node, place)
+                return [self._value(each, (*place, index)) for index, each in enumerate(node.value)]
+            finally:
+                self._open.discard(id(node))
+        return None
+
+    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, object]:
+        found: dict[str, object] = {}
+        merged: dict[str, object] = {}
+        lines: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if key_node.tag == _TAG + "merge":
+                merged = {**self._merge(value_node, place), **merged}
+                continue
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._say(place, f"the name on line {line} must be text, not a list or a mapping")
+                continue
+            key = _joined(key_node.value)
+            if key_node.tag != _TAG + "str":
+                self._say((*place, key), f"the name {key} must be text; put it in quotes")
+            if key in lines:
+                self._say((*place, key), f"{key!r} is written twice, on lines {lines[key]} and {line}")
+                continue
+            lines[key] = line
+            self._lines[(*place, key)] = line
+            found[key] = self._value(value_node, (*place, key))
+        return {**merged, **found}
+
+    def _merge(self, node: yaml.Node, place: Place) -> dict[str, object]:
+        if isinstance(node, yaml.SequenceNode):
+            merged: dict[str, object] = {}
+            for each in node.value:
+                merged = {**self._merge(each, place), **merged}
+            return merged
+        value = self._value(node, place) if isinstance(node, yaml.MappingNode) else None
+        if not isinstance(value, dict):
+            self._say(
+                place, f"'<<' on line {node.start_mark.line + 1} takes a mapping, or a list of mappings"
+            )
+            return {}
+        return value
+
+    def _scalar(self, node: yaml.ScalarNode, place: Place) -> object:
+        text = node.value
+        try:
+            match node.tag.removeprefix(_TAG):
+                case "str" | "timestamp" | "merge":
+                    return _joined(text)
+                case "null":
+                    return None
+                case "bool":
+                    return {"true": True, "false": False}[text.lower()]
+                case "int":
+                    return int(text, 0 if text[:2] in ("0o", "0x") else 10)
+                case "float":
+                    return float(re.sub(r"\.(?=[a-zA-Z])", "", text))
+        except (ValueError, KeyError):
+            self._say(place, f"{text[:40]!r} cannot be read as {_shown_tag(node.tag)}")
+            return None
+        self._say(place, f"the tag {_shown_tag(node.tag)} is not allowed here")
+        return None
+
+
+def _joined(text: str) -> str:
+    """Return a text with JSON's pairs of surrogate escapes made one character each."""
+    if not any("\ud800" <= letter <= "\udfff" for letter in text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
+def _shown_tag(tag: str) -> str:
+    return "!!" + tag.removeprefix(_TAG) if tag.startswith(_TAG) else tag
+
+
+def write(data: dict[str, Any]) -> str:
+    """Return data as the YAML of a campaign file: names in their order, text of several lines as a block."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=sys.maxsize)
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = None
+    if _BLOCK.fullmatch(text):
+        style = "|"
+    elif _in_yaml_1_1(text):
+        # Other programs may read our export by the older rules.
+        style = '"'
+    return dumper.represent_scalar(_TAG + "str", text, style=style)
+
+
+# Only what a literal block gives back exactly: no space at the end of a line, no other line breaks.
+_BLOCK = re.compile(r"(?=[^\s])(?:[^\r\t\x85\u2028\u2029\n]*[^\s]\n|\n)+(?:[^\r\t\x85\u2028\u2029\n]*[^\s])?")
+
+
+def _in_yaml_1_1(text: str) -> bool:
+    resolvers = yaml.SafeDumper.yaml_implicit_resolvers.get(text[:1], [])
+    return any(pattern.match(text) for _, pattern in resolvers)
+
+
+def _represent_mapping(dumper: yaml.SafeDumper, data: dict[str, Any]) -> yaml.Node:
+    node = dumper.represent_mapping(_TAG + "map", data, flow_style=not data)
+    for key, _ in node.value:
+        # A quoted 'yes' would be right too, but is not how people write a branch.
+        if key.value in ("yes", "no"):
+            key.style = None
+    return node
+
+
+def _represent_list(dumper: yaml.SafeDumper, data: list[Any]) -> yaml.Node:
+    return dumper.represent_sequence(_TAG + "seq", data, flow_style=not data)
+
+
+_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(dict, _represent_mapping)
+_Dumper.add_representer(list, _represent_list)
