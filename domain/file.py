@@ -123,7 +123,8 @@ class CampaignFile(BaseModel):
     name: str
     description: str | None = None
     category: str | None = None
-    published: bool = False
+    # Unsaid: a new campaign is off, one that exists stays as it is.
+    published: bool | None = None
     publish_from: datetime | None = None
     publish_until: datetime | None = None
     reentry: Reentry = "never"
@@ -357,7 +358,7 @@ class _Checker:
             "name": self.text(data, "name", ()) or key,
             "description": self.text(data, "description", (), empty=True),
             "category": self.text(data, "category", ()),
-            "published": self.flag(data, "published", default=False),
+            "published": self.flag(data, "published", default=None),
             "publish_from": self.date(data, "publish_from", ()),
             "publish_until": self.date(data, "publish_until", ()),
             "reentry": self.choice(data, "reentry", get_args(Reentry), ()) or "never",
@@ -653,7 +654,7 @@ class _Checker:
             return None
         return value
 
-    def flag(self, data: Mapping[Any, Any], name: str, *, default: bool) -> bool:
+    def flag(self, data: Mapping[Any, Any], name: str, *, default: bool | None) -> bool | None:
         value = data.get(name)
         if value is None:
             return default

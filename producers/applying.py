@@ -164,11 +164,8 @@ def check_references(conn: Connection, file: CampaignFile) -> list[Problem]:
     return problems
 
 
-def plan(conn: Connection, file: CampaignFile, *, states_published: bool, zone: ZoneInfo) -> Plan:
-    """Return what applying a file would do, with counts of the contacts touched.
-
-    `states_published` tells whether the file says so itself; else a campaign stays as it is.
-    """
+def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> Plan:
+    """Return what applying a file would do, with counts of the contacts touched."""
     warnings = _warnings(conn, file)
     stages = sorted({each.key for each in references(file) if each.what == "stages"} - _stages(conn))
     row = conn.execute(campaigns.sql["find"], {"key": file.campaign}).first()
@@ -187,7 +184,7 @@ def plan(conn: Connection, file: CampaignFile, *, states_published: bool, zone: 
     published = campaigns.listing(conn, [row.id])
     # A deleted campaign is not listed; applying its file brings it back, unpublished unless it says so.
     was_published = bool(published) and bool(published[0].published)
-    wants = file.published if states_published else was_published
+    wants = was_published if file.published is None else file.published
     old = {step.step: step for step in before.walk()}
     new = {step.step: step for step in file.walk()}
     ids = {step.key: step.id for step in campaigns.steps(conn, row.id)}
@@ -225,11 +222,10 @@ def apply(
     campaigns.close(conn, campaign_id)
     if planned.stages:
         campaigns.make_stages(conn, planned.stages)
-    if planned.publishes is not None:
-        file = file.model_copy(update={"published": planned.publishes})
-    elif planned.campaign_id is not None:
+    published = planned.publishes
+    if published is None:
         rows = campaigns.listing(conn, [campaign_id])
-        file = file.model_copy(update={"published": bool(rows) and rows[0].published})
+        published = bool(rows) and bool(rows[0].published)
     if planned.unchanged:
         if planned.publishes is not None:
             campaigns.set_published(conn, campaign_id, planned.publishes, now=now)
@@ -242,6 +238,7 @@ def apply(
         conn,
         campaign_id,
         file,
+        published=published,
         version=planned.version,
         segment_ids=[row.id for row in segments.values()],
         form_ids=[row.id for row in forms.values()],
@@ -323,7 +320,7 @@ def _timing_of(step: StepFile) -> Any:
 
 
 def _without_published(file: CampaignFile) -> dict[str, Any]:
-    return to_data(file.model_copy(update={"published": False}))
+    return to_data(file.model_copy(update={"published": None}))
 
 
 def _warnings(conn: Connection, file: CampaignFile) -> list[str]:

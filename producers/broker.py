@@ -65,3 +65,18 @@ def publish(broker: Broker, order: Order, *, delay_ms: int = 0) -> None:
         queue_name=order.queue, actor_name=order.actor, args=(), kwargs=asdict(order), options={}
     )
     broker.enqueue(message, delay=delay_ms or None)
+
+
+def queue_depths(url: str) -> dict[str, int]:
+    """Return how many messages each queue holds, delayed ones included."""
+    broker = make_broker(url)
+    try:
+        if hasattr(broker, "client"):
+            return {
+                queue: int(broker.client.hlen(f"{broker.namespace}:{queue}.msgs"))  # type: ignore[attr-defined]
+                + int(broker.client.hlen(f"{broker.namespace}:{queue}.DQ.msgs"))  # type: ignore[attr-defined]
+                for queue in QUEUES
+            }
+        return {queue: sum(broker.get_queue_message_counts(queue)[:2]) for queue in QUEUES}  # type: ignore[attr-defined]
+    finally:
+        broker.close()

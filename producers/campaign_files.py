@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from zoneinfo import ZoneInfo
 import yaml
 
 from domain.errors import CampaignError
-from domain.file import CampaignFile, FindType, check, dotted
+from domain.file import CampaignFile, FindType, Problem, check, dotted
 from domain.file import Path as Place
 from domain.steps import registry
 
@@ -43,8 +44,17 @@ class CampaignFileError(CampaignError):
         self.problems = problems
 
 
-def read(path: Path, *, default_zone: ZoneInfo, step_type: FindType = registry.step_type) -> CampaignFile:
-    """Return the campaign of a YAML or JSON file. Raises CampaignFileError with all its problems."""
+def read(
+    path: Path,
+    *,
+    default_zone: ZoneInfo,
+    step_type: FindType = registry.step_type,
+    also: Iterable[Problem] = (),
+) -> CampaignFile:
+    """Return the campaign of a YAML or JSON file. Raises CampaignFileError with all its problems.
+
+    `also` holds what others, who know more than the file, found wrong with it.
+    """
     problems: list[FileProblem] = []
     document = _Document(_compose(path, _text(path)))
     for place, sentence in document.problems:
@@ -53,7 +63,7 @@ def read(path: Path, *, default_zone: ZoneInfo, step_type: FindType = registry.s
         checked = check(document.data, default_zone=default_zone, step_type=step_type)
     except RecursionError:
         raise _unreadable(path, "the file is nested too deeply") from None
-    for problem in checked.problems:
+    for problem in (*checked.problems, *also):
         # What the document could not give has been said already.
         if problem.path not in document.dropped:
             line = document.line(problem.path) if document.data is not None else None

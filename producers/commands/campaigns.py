@@ -35,7 +35,7 @@ def validate(files: Files, as_json: Json = False) -> None:
         except CampaignFileError as error:
             problems += error.problems
     if as_json:
-        here.print_json([{"file": p.file, "line": p.line, "path": p.path, "error": p.sentence} for p in problems])
+        here.print_json([{"file": str(p.file), "line": p.line, "path": p.path, "error": p.sentence} for p in problems])
     elif not problems:
         here.say(f"{len(files)} file{'s are' if len(files) > 1 else ' is'} right.")
     if problems:
@@ -140,7 +140,7 @@ def show(campaign: Key, as_json: Json = False) -> None:
         )
         label = f"{branch + ': ' if branch else ''}{step.step}  {step.kind.value} {step.type}  {timing}"
         node = parent.add(escape(label.rstrip()))
-        pending += [(node, below_branch, below) for below_branch, below in step.below()]
+        pending += [(node, below, child) for below, children in step.branches() for child in children]
     here.console.print(tree)
 
 
@@ -163,13 +163,12 @@ def clone(campaign: Key, key: Annotated[str, typer.Argument(metavar="NEW-KEY")])
         found = campaigns.find(conn, campaign)
         file = campaigns.definition(conn, found.id, found.version, here.zone)
         data = {**_stored(file, False), "campaign": key, "name": f"{file.name} (copy)"}
-        data.pop("published", None)
         from domain.file import check
 
         checked = check(data, default_zone=here.zone)
         if checked.file is None:
             raise CampaignError(checked.problems[0].sentence)
-        planned = applying.plan(conn, checked.file, states_published=True, zone=here.zone)
+        planned = applying.plan(conn, checked.file, zone=here.zone)
         if planned.campaign_id is not None:
             raise CampaignError(f"there is a campaign {key!r} already; choose another key")
         now = database_now(conn)
@@ -259,7 +258,7 @@ def _plans(conn: Connection, files: list[tuple[Path, CampaignFile]]) -> list[app
     if problems:
         raise CampaignFileError(problems)
     return [
-        applying.plan(conn, file, states_published="published" in file.model_fields_set, zone=here.zone)
+        applying.plan(conn, file, zone=here.zone)
         for _, file in files
     ]
 

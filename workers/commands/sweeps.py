@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine
 from db import campaigns, contacts, sweeps
 from db.clock import now as database_now
 from db.scope import Reason, Scope
-from domain.errors import CampaignError
+from domain.errors import CampaignError, NotFoundError
 from domain.orders import RunSweep
 from producers.broker import make_broker, publish
 from producers.session import Session, session
@@ -276,21 +276,36 @@ def _scope(
     if thread_id is not None and max_threads is not None and thread_id > max_threads:
         raise CampaignError(f"--thread-id {thread_id} is greater than --max-threads {max_threads}")
     named = [contact_id] if contact_id else [each.strip() for each in (contact_ids or "").split(",") if each.strip()]
-    ids = contacts.ids_of(conn, [*named, *(each for each in (min_contact_id, max_contact_id) if each)])
+    ids = _contact_ids(conn, named)
     # A single id goes before a list, a list before a range.
     ranged = not named
     return Scope(
         campaign_ids=None if campaign_id is None else (campaigns.find(conn, campaign_id).id,),
         excluded=() if campaign_id else tuple(campaigns.find(conn, each).id for each in exclude or ()),
         contact_ids=tuple(sorted({ids[each] for each in named})) if named else None,
-        min_id=ids[min_contact_id] if min_contact_id and ranged else None,
-        max_id=ids[max_contact_id] if max_contact_id and ranged else None,
+        min_id=_bound(conn, min_contact_id) if ranged else None,
+        max_id=_bound(conn, max_contact_id) if ranged else None,
         thread=thread_id,
         threads=max_threads,
         reasons=reasons,
         batch_limit=batch_limit,
         campaign_limit=limit,
     )
+
+
+def _contact_ids(conn: Connection, named: list[str]) -> dict[str, int]:
+    """Return the ids of contacts given by key or id; a key goes before an id that looks the same."""
+    found = contacts.by_keys(conn, named) if named else {}
+    for each in named:
+        if each not in found and each.isdecimal():
+            found[each] = int(each)
+        elif each not in found:
+            raise NotFoundError("contact", each)
+    return found
+
+
+def _bound(conn: Connection, named: str | None) -> int | None:
+    return None if named is None else _contact_ids(conn, [named])[named]
 
 
 def _instant(conn: Connection, now: str | None) -> datetime:

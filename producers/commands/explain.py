@@ -1,0 +1,89 @@
+"""`parcours explain`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from db import campaigns, contacts
+from db.clock import now as database_now
+from domain.decide import zone_of
+from domain.errors import NotFoundError
+from producers.session import iso, session
+
+app = typer.Typer()
+
+
+@app.command()
+def explain(
+    campaign: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="A key or an id.")],
+    contact: Annotated[str, typer.Argument(metavar="CONTACT", help="The contact's key.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Where a contact stands in a campaign, and why: passed steps, waits in local time, what was skipped."""
+    here = session()
+    with here.engine.connect() as conn:
+        found = campaigns.find(conn, campaign)
+        shown = contacts.show(conn, contact)
+        if shown is None:
+            raise NotFoundError("contact", contact)
+        why_not = campaigns.status_of(campaigns.listing(conn, [found.id])[0]).why_not(database_now(conn))
+    standing = next((each for each in shown.campaigns if each.campaign == found.key), None)
+    zone = zone_of(shown.timezone, here.zone)
+    sentences = []
+    if why_not:
+        sentences.append(f"The campaign does not run: {why_not}. Everybody keeps their place.")
+    if standing is None:
+        sentences.append(f"{contact} was never in {found.key}.")
+    else:
+        sentences.append(f"Joined {iso(standing.added_at)}, rotation {standing.rotation}.")
+        if standing.left_at is not None:
+            sentences.append(f"Left {iso(standing.left_at)} ({standing.departure}).")
+        for passed in standing.outcomes:
+            because = (passed.detail or {}).get("reason") or (passed.detail or {}).get("error")
+            sentences.append(f"{iso(passed.at)}  {passed.step}: {passed.result}{f' ({because})' if because else ''}")
+        for wait in standing.waits:
+            if wait.due_at is None:
+                until = "until it happens"
+            else:
+                local = wait.due_at.astimezone(zone).strftime("%a %d %b %Y %H:%M")
+                until = f"until {local} {zone.key}"
+            sentences.append(f"waits at {wait.step} ({wait.waiting}) {until}")
+        if standing.left_at is None and not standing.waits:
+            sentences.append("Waits for nothing: the end of every path is reached.")
+    if not as_json:
+        for sentence in sentences:
+            here.say(sentence)
+        return
+    here.print_json(
+        {
+            "campaign": found.key,
+            "contact": contact,
+            "running": why_not is None,
+            "why_not": why_not,
+            "timezone": zone.key,
+            "membership": None
+            if standing is None
+            else {
+                "rotation": standing.rotation,
+                "added_at": iso(standing.added_at),
+                "left_at": iso(standing.left_at),
+                "departure": standing.departure,
+            },
+            "passed": [
+                {"step": each.step, "rotation": each.rotation, "result": each.result, "at": iso(each.at), "detail": each.detail or {}}
+                for each in (standing.outcomes if standing else [])
+            ],
+            "waits": [
+                {
+                    "step": each.step,
+                    "waiting": each.waiting,
+                    "due_at": iso(each.due_at),
+                    "due_local": each.due_at and each.due_at.astimezone(zone).isoformat(),
+                }
+                for each in (standing.waits if standing else [])
+            ],
+            "explanation": sentences,
+        }
+    )

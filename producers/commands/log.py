@@ -1,0 +1,73 @@
+"""`parcours log`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from db import campaigns, contacts, outcomes
+from domain.errors import NotFoundError
+from producers.session import iso, session
+
+app = typer.Typer()
+
+
+@app.command("log")
+def show(
+    campaign: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="A key or an id.")],
+    contact: Annotated[str | None, typer.Option(help="Only this contact.")] = None,
+    step: Annotated[str | None, typer.Option(help="Only this step.")] = None,
+    waiting: Annotated[bool, typer.Option("--waiting", help="The open waits instead.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON value a line.")] = False,
+) -> None:
+    """What became of whom at which step, oldest first; with --waiting, who stands where until when."""
+    here = session()
+    with here.engine.connect() as conn:
+        found = campaigns.find(conn, campaign)
+        contact_id = step_id = None
+        if contact is not None:
+            contact_id = contacts.by_keys(conn, [contact]).get(contact)
+            if contact_id is None:
+                raise NotFoundError("contact", contact)
+        if step is not None:
+            step_id = {each.key: each.id for each in campaigns.steps(conn, found.id)}.get(step)
+            if step_id is None:
+                raise NotFoundError("step", step, f"`parcours campaigns show {found.key}` names them")
+        if waiting:
+            columns = ("contact", "step", "rotation", "waiting", "due_at")
+            lines = (
+                {
+                    "contact": row.contact,
+                    "step": row.step,
+                    "rotation": row.rotation,
+                    "waiting": "retry" if row.reason == "retry" else row.kind,
+                    "due_at": iso(row.due_at),
+                }
+                for row in outcomes.waiting(conn, found.id, contact_id=contact_id, step_id=step_id)
+            )
+        else:
+            columns = ("contact", "step", "rotation", "result", "at", "due_at", "detail")
+            lines = (
+                {
+                    "contact": row.contact,
+                    "step": row.step,
+                    "rotation": row.rotation,
+                    "result": row.result,
+                    "at": iso(row.at),
+                    "due_at": iso(row.due_at),
+                    "detail": row.detail or {},
+                }
+                for row in outcomes.log(conn, found.id, contact_id=contact_id, step_id=step_id)
+            )
+        if as_json:
+            for line in lines:
+                here.print_json(line)
+        else:
+            here.print_table("", columns, ([_text(line[column]) for column in columns] for line in lines))
+
+
+def _text(value: object) -> object:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {each}" for name, each in value.items())
+    return value

@@ -1,0 +1,85 @@
+"""`parcours overview`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from db import campaigns, overview
+from db.clock import now as database_now
+from db.overview import Overview
+from producers.session import Session, iso, session
+
+app = typer.Typer()
+
+
+@app.command("overview")
+def show(
+    campaign: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="A key or an id.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """The figures of a campaign: who came, where they stand, what became of them at each step."""
+    here = session()
+    with here.engine.connect() as conn:
+        found = campaigns.find(conn, campaign)
+        row = campaigns.listing(conn, [found.id])[0]
+        why_not = campaigns.status_of(row).why_not(database_now(conn))
+        figures = overview.of(conn, campaigns.load(conn, found.id, found.version, here.zone))
+    about = {
+        "id": found.id,
+        "key": found.key,
+        "name": found.name,
+        "description": row.description,
+        "category": row.category,
+        "published": row.published,
+        "running": why_not is None,
+        "version": found.version,
+    }
+    if as_json:
+        here.print_json(
+            {
+                "campaign": about,
+                "contacts": {"added": figures.added, "active": figures.active, "left": figures.left},
+                "emails_sent": figures.emails_sent,
+                "page_views": figures.page_views,
+                "steps": [
+                    {
+                        "step": step.step,
+                        "kind": step.kind,
+                        "type": step.type,
+                        "parent": step.parent,
+                        "branch": step.branch,
+                        "reached": step.reached,
+                        "waiting": step.waiting,
+                        **step.results,
+                    }
+                    for step in figures.steps
+                ],
+                "series": [{**each, "day": each["day"].isoformat()} for each in figures.series],
+                "activity": [{**each, "at": iso(each["at"])} for each in figures.activity],
+            }
+        )
+    else:
+        state = "runs" if why_not is None else f"does not run: {why_not}"
+        print_overview(here, f"{found.name} ({found.key}): {state}", figures)
+
+
+def print_overview(here: Session, title: str, figures: Overview) -> None:
+    """Print the figures as a person reads them: the tree indented, shares of what reached each step."""
+    here.say(title)
+    here.say(
+        f"{figures.added:,} contacts added, {figures.active:,} active, {figures.left:,} left; "
+        f"{figures.emails_sent:,} emails sent, {figures.page_views:,} page views"
+    )
+    depth: dict[str | None, int] = {None: -1}
+    rows = []
+    for step in figures.steps:
+        depth[step.step] = depth[step.parent] + 1
+        branch = f"{step.branch}: " if step.branch else ""
+        results = [step.results[name] or None for name in ("done", "skipped", "failed", "yes", "no", "cancelled")]
+        rows.append(("  " * depth[step.step] + branch + step.step, step.type, step.reached, step.waiting or None, *results))
+    columns = ("step", "type", "reached", "waiting", "done", "skipped", "failed", "yes", "no", "cancelled")
+    here.print_table("", columns, rows)
+    for each in figures.activity[:5]:
+        here.say(f"{iso(each['at'])}  {each['who']}: {each['what']}")

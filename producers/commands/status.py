@@ -1,0 +1,62 @@
+"""`parcours status`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from db import overview
+from db.clock import now as database_now
+from producers.broker import queue_depths
+from producers.session import iso, session
+
+app = typer.Typer()
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """Backlog, age of the oldest due wait, rate and time to drain; queues, sweeps and outbox."""
+    here = session()
+    with here.engine.connect() as conn:
+        now = database_now(conn)
+        backlog = overview.backlog(conn, now=now)
+        per_second = conn.execute(overview.sql["recent"], {"now": now}).scalar_one() / 60
+        outbox = {row.state: row.n for row in conn.execute(overview.sql["outbox"])}
+        sweeps = [dict(row._mapping) for row in conn.execute(overview.sql["open_sweeps"])]
+    queues = None if here.settings.broker_url is None else queue_depths(here.settings.broker_url)
+    due = sum(each.due for each in backlog if each.published)
+    oldest = min((each.oldest_due_at for each in backlog if each.published and each.oldest_due_at), default=None)
+    rows: list[dict[str, Any]] = [
+        {
+            "campaign": each.campaign,
+            "published": each.published,
+            "due": each.due,
+            "waiting": each.waiting,
+            "oldest_due_seconds": None if each.oldest_due_at is None else round((now - each.oldest_due_at).total_seconds(), 1),
+        }
+        for each in backlog
+    ]
+    whole = {
+        "at": iso(now),
+        "due": due,
+        "oldest_due_seconds": None if oldest is None else round((now - oldest).total_seconds(), 1),
+        "steps_per_second": round(per_second, 1),
+        "seconds_to_drain": round(due / per_second) if due and per_second else (0 if not due else None),
+    }
+    if as_json:
+        here.print_json({**whole, "campaigns": rows, "queues": queues, "outbox": outbox, "sweeps": sweeps})
+        return
+    age = "" if whole["oldest_due_seconds"] is None else f", the oldest for {whole['oldest_due_seconds']:,} s"
+    here.say(f"{due:,} due{age}; {whole['steps_per_second']:,} steps a second over the last minute")
+    here.print_table("", list(rows[0]) if rows else ["campaign"], [list(row.values()) for row in rows])
+    if queues is None:
+        here.say("No broker is set: queues live inside `parcours up`.")
+    else:
+        here.print_table("", ("queue", "messages"), list(queues.items()))
+    for sweep in sweeps:
+        here.say(f"{sweep['kind']} {sweep['id']} asked {iso(sweep['asked_at'])}, {'started' if sweep['started_at'] else 'not started'}")
+    if outbox:
+        here.print_table("", ("outbox", "messages"), sorted(outbox.items()))
+    if outbox.get("queued"):
+        here.say("Delivery is not part of this version yet: queued messages stay in the outbox.")

@@ -1,0 +1,64 @@
+"""`parcours forms`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from db import contacts, forms
+from db.clock import now as database_now
+from db.partitions import ensure_partitions
+from domain.errors import NotFoundError
+from producers.keys import checked_key
+from producers.session import session
+from workers.forms import submit as submit_form
+
+app = typer.Typer(no_args_is_help=True, help="Create forms and submit them.")
+
+Key = Annotated[str, typer.Argument(metavar="KEY", help="The form's key.")]
+
+
+@app.command()
+def create(
+    key: Key,
+    name: Annotated[str | None, typer.Option(help="For people; default: the key.")] = None,
+    standalone: Annotated[bool, typer.Option("--standalone", help="Never the source of a campaign.")] = False,
+) -> None:
+    """Create a form."""
+    here = session()
+    key = checked_key("form", key)
+    with here.engine.begin() as conn:
+        made = forms.create(conn, key, name or key, standalone)
+    here.say(f"Form {key} is created." if made else f"Form {key} existed already; nothing changed.")
+
+
+@app.command()
+def submit(
+    key: Key,
+    contact: Annotated[str, typer.Argument(metavar="CONTACT", help="The contact's key.")],
+    field: Annotated[list[str] | None, typer.Option("--field", metavar="K=V", help="A field; repeatable.")] = None,
+) -> None:
+    """Submit a form for a contact, effects included: campaigns joined, decisions taken."""
+    here = session()
+    fields = dict(_pair(each) for each in field or [])
+    with here.engine.connect() as conn:
+        now = database_now(conn)
+    ensure_partitions(here.engine, now)
+    with here.engine.begin() as conn:
+        form = forms.find(conn, key)
+        if form is None:
+            raise NotFoundError("form", key, f"make it with `parcours forms create {key}`")
+        found = contacts.by_keys(conn, [contact])
+        if not found:
+            raise NotFoundError("contact", contact)
+        done = submit_form(conn, form, {found[contact]: fields}, now=now, zone=here.zone)
+    did = ", ".join(f"{n} {what}" for what, n in sorted(done.items()) if n)
+    here.say(f"{contact} submitted {form.key}{': ' + did if did else ''}.")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise typer.BadParameter(f"--field {text!r} is not of the form name=value")
+    return name, value

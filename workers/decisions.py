@@ -1,0 +1,58 @@
+"""What contacts did, against the decisions that wait for it: each armed decision is taken once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from db import campaigns, waits
+from domain.steps.registry import Fact, Kind, Standing, all_types
+from workers import executor
+
+
+@cache
+def types_waiting_for(event_type: str) -> tuple[str, ...]:
+    """Return the decision types that look at events of a type; none for most events, which then cost nothing."""
+    return tuple(each.name for each in all_types() if each.kind is Kind.DECISION and event_type in each.events)
+
+
+def react(
+    conn: Connection, happened: Mapping[int, Sequence[Fact]], *, now: datetime, zone: ZoneInfo
+) -> Counter[str]:
+    """Take the armed decisions that facts satisfy, in every campaign; return what followed.
+
+    `happened` holds each contact's facts in their order; the caller has locked the contacts.
+    A decision that a fact arms on its way is not satisfied by the same fact.
+    """
+    done: Counter[str] = Counter()
+    rounds = max((len(facts) for facts in happened.values()), default=0)
+    for nth in range(rounds):
+        done += _react_once(conn, {id_: facts[nth] for id_, facts in happened.items() if nth < len(facts)}, now, zone)
+    return done
+
+
+def _react_once(conn: Connection, happened: Mapping[int, Fact], now: datetime, zone: ZoneInfo) -> Counter[str]:
+    types = {name for fact in happened.values() for name in types_waiting_for(fact.type)}
+    if not types:
+        return Counter()
+    taken: dict[tuple[int, int], dict[int, Mapping[str, Any]]] = {}
+    for contact_id, step_id, campaign_id in waits.armed(conn, happened, types):
+        campaign, status = campaigns.enter(conn, campaign_id, zone)
+        if status.why_not(now) is not None or step_id not in campaign.steps:
+            continue
+        step, fact = campaign.step(step_id), happened[contact_id]
+        if fact.type not in step.type.events:
+            continue
+        if step.type.run(step.properties, fact, Standing(campaign, step, campaign.email_upstream(step))):
+            detail = {"event": fact.type, "at": fact.at.isoformat()}
+            taken.setdefault((campaign_id, step_id), {})[contact_id] = detail
+    done: Counter[str] = Counter()
+    for (campaign_id, step_id), details in sorted(taken.items()):
+        done += executor.take_armed(conn, campaign_id, step_id, details, now=now, zone=zone)
+    return done

@@ -1,0 +1,45 @@
+"""A form submission: stored, members added, decisions taken, in one transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from db import campaigns, facts, forms
+from db.forms import Form
+from domain.membership import Arrival
+from domain.steps.registry import Fact
+from workers import decisions, membership
+
+
+def submit(
+    conn: Connection,
+    form: Form,
+    submissions: Mapping[int, Mapping[str, Any]],
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+) -> Counter[str]:
+    """Store one submission a contact and do all that follows at once; return what happened.
+
+    Members join before decisions are looked at, so a "submits form" decision at the root of the
+    campaign that was just joined is satisfied by the same submission.
+    """
+    present = facts.lock(conn, submissions)
+    forms.submit(conn, form.id, {contact_id: submissions[contact_id] for contact_id in present}, now=now)
+    done: Counter[str] = Counter()
+    if not form.standalone:
+        for campaign_id in campaigns.of_form(conn, form.id):
+            campaign, status = campaigns.enter(conn, campaign_id, zone)
+            if status.why_not(now) is None:
+                done += membership.arrive(conn, campaign, present, Arrival.FORM, now=now, zone=zone)
+    happened = {
+        contact_id: [Fact("form.submitted", {"form": form.key, "fields": dict(submissions[contact_id])}, now)]
+        for contact_id in present
+    }
+    return done + decisions.react(conn, happened, now=now, zone=zone)
