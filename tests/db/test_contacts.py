@@ -120,7 +120,8 @@ def test_a_decision_without_a_deadline_is_shown_without_a_due_time(conn: Connect
         text(
             "INSERT INTO wait "
             "(contact_id, step_id, campaign_id, rotation, passage, reason, "
-            "anchor_at, due_at) VALUES (:contact_id, :step_id, :campaign_id, 1, 1, 'decision', :now, 'infinity')"
+            "anchor_at, due_at) VALUES (:contact_id, :step_id, :campaign_id, 1, 1, "
+            "'decision', :now, 'infinity')"
         ),
         given,
     )
