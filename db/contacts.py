@@ -1,0 +1,171 @@
+"""Contacts: importing many, and showing one."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, text
+
+from db.statements import statements
+
+
+class Incoming(NamedTuple):
+    """A row of a file, in the columns of the staging table. None leaves what is there."""
+
+    line: int
+    # Whether the row has no key of its own, so that its address says who it is.
+    by_email: bool
+    key: str
+    email: str | None
+    timezone: str | None
+    points: int | None
+    stage: str | None
+    owner: str | None
+    # A JSON object, and a JSON array of texts.
+    fields: str | None
+    tags: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import did, in contacts.
+
+    A new contact that the file names more than once is counted as added and, once, as
+    updated.
+    """
+
+    added: int
+    updated: int
+    unchanged: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What became of a contact at a step."""
+
+    step: str
+    rotation: int
+    result: str
+    at: datetime
+    detail: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A step that a contact stands at, and until when; None: without a deadline."""
+
+    step: str
+    waiting: str
+    due_at: datetime | None
+
+
+@dataclass(slots=True)
+class Standing:
+    """A contact's membership of one campaign."""
+
+    campaign: str
+    rotation: int
+    added_at: datetime
+    left_at: datetime | None
+    departure: str | None
+    outcomes: list[Passed] = field(default_factory=list)
+    waits: list[Waiting] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Shown:
+    """All that is known of one contact."""
+
+    id: int
+    key: str
+    email: str | None
+    timezone: str | None
+    points: int
+    stage: str | None
+    owner: str | None
+    fields: dict[str, Any]
+    tags: list[str]
+    segments: list[str]
+    campaigns: list[Standing] = field(default_factory=list)
+
+
+def stage(conn: Connection, rows: Iterable[Incoming]) -> int:
+    """Copy rows to this transaction's staging table and return how many; memory does not grow with them.
+
+    `merge` then brings them to the contacts.
+    """
+    sql = statements("contacts")
+    conn.execute(sql["prepare"])
+    driver = conn.connection.driver_connection
+    assert driver is not None
+    count = 0
+    with driver.cursor() as cursor, cursor.copy(str(sql["stage"])) as copy:
+        for row in rows:
+            copy.write_row(row)
+            count += 1
+    conn.execute(sql["settle"])
+    return count
+
+
+def merge(conn: Connection, *, now: datetime) -> Imported:
+    """Add and update contacts from the staged rows and return the counts.
+
+    Fields merge with those that are there, tags are added, nothing is taken away.
+    """
+    sql = statements("contacts")
+    if conn.execute(text("SELECT EXISTS (SELECT FROM incoming WHERE by_email)")).scalar_one():
+        conn.execute(sql["identify"])
+    conn.execute(sql["merge_repeated"])
+    named = conn.execute(text("SELECT count(*) FROM incoming")).scalar_one()
+    added, repeated = conn.execute(sql["add"], {"now": now}).one()
+    # A first import has nothing to compare.
+    updated = conn.execute(sql["update"], {"now": now}).rowcount if added < named else 0
+    if conn.execute(text("SELECT EXISTS (SELECT FROM incoming WHERE tags IS NOT NULL)")).scalar_one():
+        conn.execute(sql["add_tags"])
+    return Imported(added=added, updated=updated + repeated, unchanged=named - added - updated)
+
+
+def staged_ids(conn: Connection, size: int) -> Iterator[list[int]]:
+    """Yield the ids of the contacts that were staged and merged, in order, so many at a time."""
+    with conn.execute(statements("contacts")["incoming_ids"], execution_options={"yield_per": size}) as rows:
+        for batch in rows.scalars().partitions(size):
+            yield list(batch)
+
+
+def analyze(conn: Connection) -> None:
+    """Tell the planner about a bulk load now rather than when the autovacuum gets to it."""
+    conn.execute(text("ANALYZE contact, contact_tag, segment_member"))
+
+
+def by_keys(conn: Connection, keys: Sequence[str]) -> dict[str, int]:
+    """Return the ids of the contacts that exist, by key."""
+    rows = conn.execute(statements("contacts")["by_keys"], {"keys": list(keys)})
+    return {row.key: row.id for row in rows}
+
+
+def by_emails(conn: Connection, emails: Sequence[str]) -> dict[str, int]:
+    """Return ids by address, for the addresses that a contact has; capitals make no difference."""
+    rows = conn.execute(statements("contacts")["by_emails"], {"emails": list(emails)})
+    return {row.email: row.id for row in rows}
+
+
+def show(conn: Connection, key: str) -> Shown | None:
+    """Return a contact with its memberships, passed steps and open waits; None when there is none."""
+    sql = statements("contacts")
+    row = conn.execute(sql["show"], {"key": key}).one_or_none()
+    if row is None:
+        return None
+    contact = Shown(*row)
+    given = {"contact_id": contact.id}
+    standings: dict[int, Standing] = {}
+    for campaign_id, *rest in conn.execute(sql["memberships"], given):
+        standings[campaign_id] = Standing(*rest)
+    for campaign_id, *rest in conn.execute(sql["outcomes"], given):
+        if campaign_id in standings:
+            standings[campaign_id].outcomes.append(Passed(*rest))
+    for campaign_id, *rest in conn.execute(sql["waits"], given):
+        if campaign_id in standings:
+            standings[campaign_id].waits.append(Waiting(*rest))
+    contact.campaigns = list(standings.values())
+    return contact

@@ -1,0 +1,36 @@
+"""Forms: what a contact may submit."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form; one that is not standalone starts the campaigns that have it as a source."""
+
+    id: int
+    key: str
+    name: str
+    standalone: bool
+    published: bool
+
+
+def create(conn: Connection, key: str, name: str, standalone: bool) -> bool:
+    """Store a form and return whether it is new; an existing one is left as it is."""
+    created = conn.execute(
+        text(
+            "INSERT INTO form (key, name, standalone) VALUES (:key, :name, :standalone) "
+            "ON CONFLICT (key) DO NOTHING RETURNING id"
+        ),
+        {"key": key, "name": name, "standalone": standalone},
+    ).one_or_none()
+    return created is not None
+
+
+def find(conn: Connection, key: str) -> Form | None:
+    """Return the form of a key, or None."""
+    row = conn.execute(
+        text("SELECT id, key, name, standalone, published FROM form WHERE key = :key"), {"key": key}
+    ).one_or_none()
+    return None if row is None else Form(*row)

@@ -1,0 +1,190 @@
+-- name: prepare
+-- What a file says, before it is compared with what there is. It belongs to this connection and
+-- goes with the transaction.
+CREATE TEMPORARY TABLE incoming (
+    line     bigint NOT NULL,
+    by_email boolean NOT NULL,
+    key      text NOT NULL,
+    email    text,
+    timezone text,
+    points   int,
+    stage    text,
+    owner    text,
+    fields   jsonb,
+    tags     jsonb,
+    repeated boolean NOT NULL DEFAULT false
+) ON COMMIT DROP;
+
+-- name: stage
+COPY incoming (line, by_email, key, email, timezone, points, stage, owner, fields, tags) FROM STDIN;
+
+-- name: settle
+-- Without this, the planner takes a new table for a small one and joins a million rows one by one.
+ANALYZE incoming;
+
+-- name: identify
+-- A row without a key is the contact with its address: the one whose key is the address, else the
+-- oldest. Rows that nobody answers to, and that differ in capitals only, are one new contact.
+-- Served by contact_email_idx.
+WITH known AS (
+    SELECT DISTINCT ON (incoming.line) incoming.line, contact.key
+    FROM incoming
+    JOIN contact ON lower(contact.email) = lower(incoming.email)
+    WHERE incoming.by_email
+    ORDER BY incoming.line, contact.key = incoming.key DESC, contact.id
+), named AS (
+    SELECT incoming.line,
+           coalesce(known.key, first_value(incoming.key) OVER (PARTITION BY lower(incoming.email)
+                                                               ORDER BY incoming.line)) AS key
+    FROM incoming
+    LEFT JOIN known USING (line)
+    WHERE incoming.by_email
+)
+UPDATE incoming
+SET key = named.key
+FROM named
+WHERE incoming.line = named.line AND incoming.key <> named.key;
+
+-- name: merge_repeated
+-- Several rows of one contact become one: in each column the last that is not blank, which is what
+-- reading them one after another would give. So does jsonb_object_agg: of one name it keeps the last.
+WITH repeated AS MATERIALIZED (
+    SELECT key FROM incoming GROUP BY key HAVING count(*) > 1
+), taken AS MATERIALIZED (
+    DELETE FROM incoming USING repeated WHERE incoming.key = repeated.key RETURNING incoming.*
+), merged_fields AS (
+    SELECT taken.key, jsonb_object_agg(field.key, field.value ORDER BY taken.line) AS fields
+    FROM taken CROSS JOIN LATERAL jsonb_each(taken.fields) AS field
+    GROUP BY taken.key
+), merged_tags AS (
+    SELECT taken.key, jsonb_agg(DISTINCT tag) AS tags
+    FROM taken CROSS JOIN LATERAL jsonb_array_elements(taken.tags) AS tag
+    GROUP BY taken.key
+), merged AS (
+    SELECT taken.key,
+           max(taken.line) AS line,
+           bool_and(taken.by_email) AS by_email,
+           (array_agg(taken.email ORDER BY taken.line DESC) FILTER (WHERE taken.email IS NOT NULL))[1] AS email,
+           (array_agg(taken.timezone ORDER BY taken.line DESC) FILTER (WHERE taken.timezone IS NOT NULL))[1] AS timezone,
+           (array_agg(taken.points ORDER BY taken.line DESC) FILTER (WHERE taken.points IS NOT NULL))[1] AS points,
+           (array_agg(taken.stage ORDER BY taken.line DESC) FILTER (WHERE taken.stage IS NOT NULL))[1] AS stage,
+           (array_agg(taken.owner ORDER BY taken.line DESC) FILTER (WHERE taken.owner IS NOT NULL))[1] AS owner
+    FROM taken
+    GROUP BY taken.key
+)
+INSERT INTO incoming (line, by_email, key, email, timezone, points, stage, owner, fields, tags, repeated)
+SELECT merged.line, merged.by_email, merged.key, merged.email, merged.timezone, merged.points, merged.stage,
+       merged.owner, merged_fields.fields, merged_tags.tags, true
+FROM merged
+LEFT JOIN merged_fields USING (key)
+LEFT JOIN merged_tags USING (key);
+
+-- name: add
+-- In key order, so that two imports with common keys wait for each other rather than deadlock. A
+-- contact that somebody else adds meanwhile is left to `update`, which runs after this one and sees it.
+-- Not one statement with DO UPDATE: a row without points must give 0 to a new contact and nothing to
+-- an existing one, and each row of an existing contact would use up an id.
+WITH added AS (
+    INSERT INTO contact (key, email, timezone, points, stage, owner, fields, created_at, changed_at)
+    SELECT incoming.key, incoming.email, incoming.timezone, coalesce(incoming.points, 0), incoming.stage,
+           incoming.owner, coalesce(incoming.fields, '{}'), :now, :now
+    FROM incoming
+    WHERE NOT EXISTS (SELECT FROM contact AS present WHERE present.key = incoming.key)
+    ORDER BY incoming.key COLLATE "C"
+    ON CONFLICT (key) DO NOTHING
+    RETURNING key
+)
+SELECT (SELECT count(*) FROM added) AS added,
+       (SELECT count(*) FROM added JOIN incoming USING (key) WHERE incoming.repeated) AS repeated;
+
+-- name: update
+-- Rows are locked in the order of ids, as the workers lock them. Only what differs is written:
+-- importing a file again writes nothing. A tag that is missing counts as a difference.
+WITH differing AS MATERIALIZED (
+    SELECT contact.id, incoming.email, incoming.timezone, incoming.points, incoming.stage, incoming.owner,
+           coalesce(incoming.fields, '{}') AS fields
+    FROM incoming
+    JOIN contact USING (key)
+    WHERE (contact.email, contact.timezone, contact.points, contact.stage, contact.owner, contact.fields)
+          IS DISTINCT FROM
+          (coalesce(incoming.email, contact.email), coalesce(incoming.timezone, contact.timezone),
+           coalesce(incoming.points, contact.points), coalesce(incoming.stage, contact.stage),
+           coalesce(incoming.owner, contact.owner), contact.fields || coalesce(incoming.fields, '{}'))
+       OR EXISTS (SELECT FROM jsonb_array_elements_text(incoming.tags) AS tag
+                  WHERE NOT EXISTS (SELECT FROM contact_tag
+                                    WHERE contact_tag.contact_id = contact.id AND contact_tag.tag = tag))
+    ORDER BY contact.id
+    FOR UPDATE OF contact
+)
+UPDATE contact
+SET email = coalesce(differing.email, contact.email),
+    timezone = coalesce(differing.timezone, contact.timezone),
+    points = coalesce(differing.points, contact.points),
+    stage = coalesce(differing.stage, contact.stage),
+    owner = coalesce(differing.owner, contact.owner),
+    fields = contact.fields || differing.fields,
+    changed_at = :now
+FROM differing
+WHERE contact.id = differing.id;
+
+-- name: add_tags
+INSERT INTO contact_tag (contact_id, tag)
+SELECT DISTINCT contact.id, tag
+FROM incoming
+JOIN contact USING (key)
+CROSS JOIN LATERAL jsonb_array_elements_text(incoming.tags) AS tag
+ORDER BY contact.id, tag
+ON CONFLICT DO NOTHING;
+
+-- name: incoming_ids
+SELECT contact.id
+FROM incoming
+JOIN contact USING (key)
+ORDER BY contact.id;
+
+-- name: by_keys
+SELECT key, id FROM contact WHERE key = ANY(CAST(:keys AS text[]));
+
+-- name: by_emails
+-- One contact an address, as in `identify`.
+SELECT DISTINCT ON (wanted.email) wanted.email, contact.id
+FROM unnest(CAST(:emails AS text[])) AS wanted (email)
+JOIN contact ON lower(contact.email) = lower(wanted.email)
+ORDER BY wanted.email, contact.key = wanted.email DESC, contact.id;
+
+-- name: show
+SELECT contact.id, contact.key, contact.email, contact.timezone, contact.points, contact.stage, contact.owner,
+       contact.fields,
+       ARRAY(SELECT tag FROM contact_tag WHERE contact_tag.contact_id = contact.id ORDER BY tag) AS tags,
+       ARRAY(SELECT segment.key
+             FROM segment_member
+             JOIN segment ON segment.id = segment_member.segment_id
+             WHERE segment_member.contact_id = contact.id AND segment_member.active
+             ORDER BY segment.key) AS segments
+FROM contact
+WHERE contact.key = :key;
+
+-- name: memberships
+SELECT membership.campaign_id, campaign.key AS campaign, membership.rotation, membership.added_at,
+       membership.left_at, membership.departure
+FROM membership
+JOIN campaign ON campaign.id = membership.campaign_id
+WHERE membership.contact_id = :contact_id
+ORDER BY membership.added_at, campaign.key;
+
+-- name: outcomes
+SELECT step.campaign_id, step.key AS step, outcome.rotation, outcome.result, outcome.at, outcome.detail
+FROM outcome
+JOIN step ON step.id = outcome.step_id
+WHERE outcome.contact_id = :contact_id
+ORDER BY outcome.at, outcome.step_id;
+
+-- name: waits
+-- A decision without a deadline is due at infinity, which Python has no name for.
+SELECT step.campaign_id, step.key AS step,
+       CASE wait.reason WHEN 'retry' THEN 'retry' ELSE step.kind END AS waiting,
+       nullif(wait.due_at, 'infinity') AS due_at
+FROM wait
+JOIN step ON step.id = wait.step_id
+WHERE wait.contact_id = :contact_id
+ORDER BY wait.due_at, wait.step_id;

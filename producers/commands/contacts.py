@@ -1,0 +1,187 @@
+"""`parcours contacts`: import and show."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+
+from db import contacts, segments
+from db.contacts import Imported, Incoming, Shown
+from domain.errors import NotFoundError
+from producers.contact_files import Rejected
+from producers.contact_files import contacts as contacts_of
+from producers.progress import Advance, reading
+from producers.rejects import RejectFile
+from producers.session import iso, session
+
+app = typer.Typer(no_args_is_help=True, help="Import and show contacts.")
+
+MEMBERS_A_STATEMENT = 20_000
+# From so many rows on, the planner should hear of it at once.
+BULK = 10_000
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="CSV or NDJSON; the key, or e-mail address, identifies.")],
+    segment: Annotated[str | None, typer.Option(help="Make all of them members of this segment.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
+) -> None:
+    """Add or update contacts from a file, in one transaction.
+
+    Columns email, timezone, points, stage, owner and tags are the contact's own; every other
+    column becomes a field. Blank cells change nothing; fields that the file does not name stay.
+    Rows that cannot be used go to FILE.rejected with their line number and the reason.
+    """
+    here = session()
+    with RejectFile(file) as rejects, reading(file) as advance:
+        imported = _import(file, segment, rejects, advance)
+    if as_json:
+        here.print_json(
+            {
+                "added": imported.added,
+                "updated": imported.updated,
+                "unchanged": imported.unchanged,
+                "rejected": rejects.count,
+                "rejected_file": rejects.written,
+            }
+        )
+        return
+    here.say(
+        f"{imported.added:,} added, {imported.updated:,} updated, {imported.unchanged:,} unchanged, "
+        f"{rejects.count:,} rejected" + (f" (see {rejects.written})." if rejects.count else ".")
+    )
+
+
+def _import(file: Path, segment_key: str | None, rejects: RejectFile, advance: Advance) -> Imported:
+    engine = session().engine
+    now = datetime.now(UTC)
+
+    def usable() -> Iterator[Incoming]:
+        for row in contacts_of(file, advance):
+            if isinstance(row, Rejected):
+                rejects.add(row)
+            else:
+                yield row
+
+    with engine.begin() as conn:
+        segment = None
+        if segment_key is not None:
+            segment = segments.find(conn, segment_key.strip())
+            if segment is None:
+                raise NotFoundError("segment", segment_key, "`parcours segments create` makes one")
+        staged = contacts.stage(conn, usable())
+        imported = contacts.merge(conn, now=now)
+        if segment is not None:
+            for ids in contacts.staged_ids(conn, MEMBERS_A_STATEMENT):
+                segments.add_members(conn, segment.id, ids, manual=True, now=now)
+    if staged >= BULK:
+        with engine.begin() as conn:
+            contacts.analyze(conn)
+    return imported
+
+
+@app.command()
+def show(
+    key: Annotated[str, typer.Argument(help="The contact's key.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show a contact: what is known of it, and where it is in every campaign."""
+    here = session()
+    with here.engine.connect() as conn:
+        contact = contacts.show(conn, key.strip())
+    if contact is None:
+        raise NotFoundError("contact", key)
+    zone = _zone(contact.timezone, here.zone)
+    if as_json:
+        here.print_json(_as_json(contact, zone))
+    else:
+        _print(contact, zone)
+
+
+def _zone(name: str | None, default: ZoneInfo) -> ZoneInfo:
+    try:
+        return default if name is None else ZoneInfo(name)
+    except (LookupError, ValueError):
+        # A name that an upstream system sent and this machine's zones do not have.
+        return default
+
+
+def _as_json(contact: Shown, zone: ZoneInfo) -> dict[str, Any]:
+    return {
+        "key": contact.key,
+        "email": contact.email,
+        "timezone": contact.timezone,
+        "points": contact.points,
+        "stage": contact.stage,
+        "owner": contact.owner,
+        "fields": contact.fields,
+        "tags": contact.tags,
+        "segments": contact.segments,
+        "campaigns": [
+            {
+                "campaign": standing.campaign,
+                "rotation": standing.rotation,
+                "added_at": iso(standing.added_at),
+                "left_at": iso(standing.left_at),
+                "departure": standing.departure,
+                "outcomes": [
+                    {
+                        "step": passed.step,
+                        "rotation": passed.rotation,
+                        "result": passed.result,
+                        "at": iso(passed.at),
+                        "detail": passed.detail,
+                    }
+                    for passed in standing.outcomes
+                ],
+                "waits": [
+                    {
+                        "step": wait.step,
+                        "waiting": wait.waiting,
+                        "due_at": iso(wait.due_at),
+                        "due_local": wait.due_at and wait.due_at.astimezone(zone).isoformat(),
+                    }
+                    for wait in standing.waits
+                ],
+            }
+            for standing in contact.campaigns
+        ],
+    }
+
+
+def _print(contact: Shown, zone: ZoneInfo) -> None:
+    here = session()
+    attributes = [
+        ("email", contact.email),
+        ("timezone", contact.timezone or f"none ({zone.key} is used)"),
+        ("points", str(contact.points)),
+        ("stage", contact.stage),
+        ("owner", contact.owner),
+        *((name, str(value)) for name, value in sorted(contact.fields.items())),
+        ("tags", ", ".join(contact.tags)),
+        ("segments", ", ".join(contact.segments)),
+    ]
+    known = [(name, value) for name, value in attributes if value]
+    here.print_table(f"Contact {contact.key}", ["", "value"], known)
+    if not contact.campaigns:
+        here.say("In no campaign.")
+    for standing in contact.campaigns:
+        title = f"Campaign {standing.campaign}, rotation {standing.rotation}, joined {iso(standing.added_at)}"
+        if standing.left_at is not None:
+            title += f", left {iso(standing.left_at)} ({standing.departure})"
+        rows: list[tuple[str, str, str, str]] = [
+            (passed.step, passed.result, iso(passed.at) or "", _local(passed.at, zone))
+            for passed in standing.outcomes
+        ]
+        for wait in standing.waits:
+            local = "" if wait.due_at is None else _local(wait.due_at, zone)
+            rows.append((wait.step, f"waits ({wait.waiting})", iso(wait.due_at) or "no deadline", local))
+        here.print_table(title, ["step", "result", "at or due (UTC)", zone.key], rows)
+
+
+def _local(at: datetime, zone: ZoneInfo) -> str:
+    return at.astimezone(zone).isoformat(" ", "minutes")

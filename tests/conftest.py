@@ -1,0 +1,208 @@
+"""Real servers for the tests: a PostgreSQL of their own, and a Redis when there is one."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from hypothesis import settings
+from sqlalchemy import Connection, Engine, make_url, text
+
+from db import embedded, schema
+from db.engine import connect
+
+ROOT = Path(__file__).parent.parent
+# The embedded server's library warns when nobody said where sockets go.
+os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+
+_numbers = count(1)
+# A statement's time says more about the machine than about the example.
+settings.register_profile("parcours", deadline=None)
+settings.load_profile("parcours")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command did."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Run(Protocol):
+    def __call__(self, *args: object, stdin: str | None = None) -> Ran: ...
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The URL of a PostgreSQL server for this run: `PARCOURS_TEST_DATABASE_URL`, else an embedded one."""
+    given = os.environ.get("PARCOURS_TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    # Not pytest's folder: as root, the server runs as another user, who must get in.
+    home = Path(tempfile.mkdtemp(prefix="parcours-test-"))
+    home.chmod(0o755)
+    try:
+        url = embedded.start(home)
+        # Nothing of this outlives the run, so nothing waits for the disk.
+        _administer(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+        yield url
+    finally:
+        embedded.stop(home)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def template(server: str) -> Iterator[str]:
+    """The name of a migrated database that nobody is connected to."""
+    name = f"parcours_template_{os.getpid()}"
+    _administer(server, f"CREATE DATABASE {name}")
+    engine = connect(_url(server, name))
+    schema.upgrade(engine)
+    engine.dispose()
+    yield name
+    _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def shared_engine(server: str, template: str) -> Iterator[Engine]:
+    """A migrated database for tests that commit nothing; made once."""
+    yield from _cloned(server, template)
+
+
+@pytest.fixture
+def engine(server: str, template: str) -> Iterator[Engine]:
+    """A migrated, empty database of the test's own."""
+    yield from _cloned(server, template)
+
+
+@pytest.fixture
+def conn(shared_engine: Engine) -> Iterator[Connection]:
+    """A connection whose transaction is rolled back after the test."""
+    with shared_engine.connect() as connection, connection.begin() as transaction:
+        yield connection
+        transaction.rollback()
+
+
+@pytest.fixture
+def run(engine: Engine, tmp_path: Path) -> Run:
+    """Run the command on the database of `engine`, with tmp_path as its home and its working directory."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PARCOURS_")}
+    environment |= {
+        "PARCOURS_HOME": str(tmp_path),
+        "PARCOURS_DATABASE_URL": engine.url.render_as_string(hide_password=False),
+        "PYTHONPATH": str(ROOT),
+        "COLUMNS": "200",
+    }
+
+    def run_command(*args: object, stdin: str | None = None) -> Ran:
+        done = subprocess.run(
+            [sys.executable, "-m", "parcours", *map(str, args)],
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            encoding="utf-8",
+            env=environment,
+            cwd=tmp_path,
+            timeout=120,
+            check=False,
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    return run_command
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A Redis: `PARCOURS_TEST_REDIS_URL`, else one of our own on a free port; skips when there is neither."""
+    given = os.environ.get("PARCOURS_TEST_REDIS_URL")
+    if given:
+        yield given
+        return
+    binary = shutil.which("redis-server")
+    if binary is None:
+        pytest.skip("no Redis: set PARCOURS_TEST_REDIS_URL or install redis-server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(
+            [binary, *options, "--dir", folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            _await_port(port, process)
+            yield f"redis://127.0.0.1:{port}/0"
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url() -> str:
+    """A RabbitMQ: `PARCOURS_TEST_RABBITMQ_URL`; skips without."""
+    given = os.environ.get("PARCOURS_TEST_RABBITMQ_URL")
+    if not given:
+        pytest.skip("no RabbitMQ: set PARCOURS_TEST_RABBITMQ_URL")
+    return given
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end which servers were missing, so that a green run is not taken for more than it is."""
+    missing = []
+    if not os.environ.get("PARCOURS_TEST_REDIS_URL") and shutil.which("redis-server") is None:
+        missing.append("Redis (PARCOURS_TEST_REDIS_URL)")
+    if not os.environ.get("PARCOURS_TEST_RABBITMQ_URL"):
+        missing.append("RabbitMQ (PARCOURS_TEST_RABBITMQ_URL)")
+    if missing:
+        terminalreporter.write_line(f"servers missing: {', '.join(missing)}; what needs them was skipped")
+    else:
+        terminalreporter.write_line("servers missing: none")
+
+
+def _cloned(server: str, template: str) -> Iterator[Engine]:
+    name = f"parcours_test_{os.getpid()}_{next(_numbers)}"
+    _administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    engine = connect(_url(server, name))
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+        _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _administer(url: str, *statements: str) -> None:
+    engine = connect(url)
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            for statement in statements:
+                connection.execute(text(statement))
+    finally:
+        engine.dispose()
+
+
+def _url(server: str, database: str) -> str:
+    return make_url(server).set(database=database).render_as_string(hide_password=False)
+
+
+def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 10
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    raise RuntimeError(f"redis-server did not listen on port {port}")

@@ -1,0 +1,153 @@
+"""Reading files of contacts: what is used, what is rejected and why."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from db.contacts import Incoming
+from domain.errors import CampaignError
+from producers.contact_files import Named, Rejected, contacts, names
+
+
+def read(tmp_path: Path, content: str | bytes, name: str = "people.csv") -> list[Incoming | Rejected]:
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return list(contacts(path))
+
+
+def only(rows: list[Incoming | Rejected]) -> Incoming:
+    (row,) = rows
+    assert isinstance(row, Incoming), row
+    return row
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("start", ["", "\ufeff", "\n"])
+def test_the_delimiter_is_found_in_the_header(tmp_path: Path, delimiter: str, start: str) -> None:
+    lines = [["key", "email", "points", "tags", "city"], ["a", "a@b.c", "-3", "new|vip", 'Köln "x"\\']]
+    quoted = "\r\n".join(
+        delimiter.join('"' + cell.replace('"', '""') + '"' for cell in line) for line in lines
+    )
+    row = only(read(tmp_path, start + quoted))
+    assert (row.key, row.email, row.points, row.by_email) == ("a", "a@b.c", -3, False)
+    assert json.loads(row.fields or "") == {"city": 'Köln "x"\\'}
+    assert json.loads(row.tags or "") == ["new", "vip"]
+
+
+def test_blank_cells_say_nothing(tmp_path: Path) -> None:
+    row = only(read(tmp_path, "key,email,timezone,points,stage,owner,tags,city\na,, ,,,,,\n"))
+    assert row[3:] == (None,) * 7
+
+
+def test_a_file_without_a_key_column_goes_by_address(tmp_path: Path) -> None:
+    row = only(read(tmp_path, "Email,city\na@b.c,Rome\n"))
+    assert (row.by_email, row.key, row.email) == (True, "a@b.c", "a@b.c")
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (",a@b.c,,", "no key"),
+        ("   ,a@b.c,,", "no key"),
+        ("k,a@b.c,", "3 cells, but the header has 4"),
+        ("k,a@b.c,,,", "5 cells, but the header has 4"),
+        ("k,nobody,,", "not an e-mail address: 'nobody'"),
+        ("k,,Europe/Pariss,", "unknown timezone 'Europe/Pariss'"),
+        ("k,,,many", "points is not a whole number: 'many'"),
+        ("k,,,1.5", "points is not a whole number: '1.5'"),
+        ("k,,,3000000000", "points out of range: 3000000000"),
+        ("k\0,,,", "a NUL character"),
+        ("k" * 256 + ",,,", "a key of 256 characters; 255 is the most"),
+        ('"k"x,,,', "not CSV: ',' expected after '\"'"),
+    ],
+)
+def test_a_bad_csv_row_is_rejected_alone(tmp_path: Path, bad: str, reason: str) -> None:
+    rows = read(tmp_path, f"key,email,timezone,points\nfirst,,,\n\n{bad}\nlast,,,\n")
+    assert [row.key if isinstance(row, Incoming) else row for row in rows] == [
+        "first",
+        Rejected(4, reason, bad),
+        "last",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ('{"key": "k"', "not JSON"),
+        ("[1]", "not a JSON object"),
+        ('{"city": "x"}', "no key"),
+        ('{"key": null}', "no key"),
+        ('{"key": true}', "key is not a text"),
+        ('{"key": "k", "x": NaN}', "not JSON"),
+        ('{"key": "k", "x": 1e999}', "a number too large"),
+        ('{"key": "k", "x": ["\\u0000"]}', "a NUL character"),
+        ('{"key": "k", "x": "\\ud800"}', "half of a surrogate pair"),
+        ('{"key": "k", "points": "x"}', "points is not a whole number"),
+        ('{"key": "k", "points": true}', "points is not a whole number"),
+        ('{"key": "k", "tags": [1]}', "tags is not a list of texts"),
+        ('{"key": "k", "timezone": "Mars"}', "unknown timezone 'Mars'"),
+        ('{"key": "k", "x": ' + "[" * 100_000 + "}", "not JSON"),
+    ],
+)
+def test_a_bad_ndjson_row_is_rejected_alone(tmp_path: Path, bad: str, reason: str) -> None:
+    first, rejected, last = read(tmp_path, f'{{"key": "first"}}\n{bad}\n\n{{"key": 2}}\n', "people.txt")
+    assert isinstance(first, Incoming)
+    assert isinstance(last, Incoming)
+    assert (first.key, last.key, last.line) == ("first", "2", 4)
+    assert isinstance(rejected, Rejected)
+    assert (rejected.line, rejected.row) == (2, bad)
+    assert rejected.reason.startswith(reason)
+
+
+def test_ndjson_values_are_kept_as_they_are(tmp_path: Path) -> None:
+    given = {"n": 1.5, "deep": {"a": [None, True]}, "text": "é\u2028\\u0000", "none": None}
+    row = only(read(tmp_path, json.dumps({"key": "a", "tags": ["x,y"], **given}), "a.ndjson"))
+    assert json.loads(row.fields or "") == given
+    assert json.loads(row.tags or "") == ["x,y"]
+
+
+def test_a_quoted_cell_may_hold_line_breaks_and_lines_are_still_counted(tmp_path: Path) -> None:
+    good, bad = read(tmp_path, 'key,points,note\na,1,"one\ntwo"\nb,x,"three\nfour"\n')
+    assert isinstance(good, Incoming)
+    assert json.loads(good.fields or "") == {"note": "one\ntwo"}
+    assert bad == Rejected(4, "points is not a whole number: 'x'", 'b,x,"three\nfour"')
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "is empty"),
+        (b"\xef\xbb\xbf\n  \n", "is empty"),
+        (b"name,city\nx,y\n", "no column 'key' or 'email'; its columns are: name, city"),
+        (b"key,city,city\n", "two columns are named 'city'"),
+        (b"key,,city\n", "column 2 has no name"),
+        ("key,city\na,b\nc,Zürich\n".encode("latin-1"), "line 3, byte 4 is 0xfc"),
+        (b"key\n" + b"a\n" * 50_000 + b"\xff\n", "line 50002, byte 1 is 0xff"),
+        ("key,city\n".encode("utf-16"), "line 1, byte 1 is 0xff"),
+    ],
+)
+def test_a_file_that_cannot_be_used_at_all_says_why(tmp_path: Path, content: bytes, sentence: str) -> None:
+    with pytest.raises(CampaignError, match=sentence):
+        read(tmp_path, content)
+
+
+def test_a_json_array_is_told_to_be_lines(tmp_path: Path) -> None:
+    with pytest.raises(CampaignError, match="one object a line"):
+        read(tmp_path, '[{"key": "a"}]', "people.json")
+
+
+def named(tmp_path: Path, content: str) -> list[Named | Rejected]:
+    path = tmp_path / "names"
+    path.write_text(content, encoding="utf-8")
+    return list(names(path))
+
+
+def test_names_come_from_a_plain_list_a_table_or_objects(tmp_path: Path) -> None:
+    assert named(tmp_path, "a\n\n b \n") == [Named(1, False, "a", "a"), Named(3, False, "b", " b ")]
+    assert named(tmp_path, "key\na\n") == [Named(2, False, "a", "a")]
+    assert named(tmp_path, "x;email\n1;a@b.c\n2;no\n") == [
+        Named(2, True, "a@b.c", "1;a@b.c"),
+        Rejected(3, "not an e-mail address: 'no'", "2;no"),
+    ]
+    assert named(tmp_path, '{"email": "a@b.c"}\n') == [Named(1, True, "a@b.c", '{"email": "a@b.c"}')]
