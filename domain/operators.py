@@ -143,8 +143,10 @@ def _several(name: str, value: Any) -> list[Any]:
 _TRUE, _FALSE = ("bool", True), ("bool", False)
 _BOOLS = {"true": _TRUE, "yes": _TRUE, "false": _FALSE, "no": _FALSE}
 # A longer text of digits is no number that anybody counts with, and slow to read.
-_NUMBER = re.compile(r"\s*[+-]?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][+-]?[0-9]{1,5})?\s*")
-_DATE = re.compile(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_NUMBER = re.compile(
+    r"\s*[+-]?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][+-]?[0-9]{1,5})?\s*", re.ASCII
+)
+_DATE = re.compile(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 _Key = str | int | float | datetime | tuple[str, bool] | None
 
@@ -154,6 +156,9 @@ def _key(value: Any, zone: ZoneInfo) -> _Key:
     if isinstance(value, str):
         if not value:
             return None
+        if value[0] > "9":
+            # Most texts: neither a number nor a date begins with a letter.
+            return value.casefold()
         if _NUMBER.fullmatch(value):
             # Long identifiers would lose their last digits as floats.
             return int(value) if value.strip().lstrip("+-").isdigit() else float(value)
@@ -189,7 +194,7 @@ def _equal(accepted: Collection[_Key], zone: ZoneInfo) -> Callable[[Any], bool]:
 
 def _for_any(one: Callable[[Any], bool]) -> Test:
     def passes(actual: Any, now: datetime) -> bool:
-        if isinstance(actual, _LISTS):
+        if not isinstance(actual, str) and isinstance(actual, _LISTS):
             return any(one(item) for item in actual)
         return one(actual)
 

@@ -1,0 +1,108 @@
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from domain.steps import conditions
+from domain.steps.registry import Need, StepType
+from tests.domain.worlds import NOW, contact, properties, run
+
+
+@pytest.mark.parametrize(
+    ("step_type", "given", "sentence"),
+    [
+        (conditions.field, {"field": "a", "operator": "equals", "value": 1}, "unknown operator"),
+        (conditions.field, {"field": "a", "operator": "="}, "needs a value"),
+        (conditions.field, {"field": "", "operator": "empty"}, "at least 1 character"),
+        (conditions.field, {"field": "a", "operator": "regexp", "value": "("}, "not a regular expression"),
+        (conditions.points, {"operator": "like", "points": 1}, "Input should be"),
+        (conditions.points, {"operator": "="}, "Field required"),
+        (conditions.points, {"operator": "=", "points": True}, "a whole number"),
+        (conditions.has_tags, {}, "Field required"),
+    ],
+)
+def test_properties_that_make_no_sense_are_refused_with_a_sentence(
+    step_type: StepType, given: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        properties(step_type, given)
+
+
+def test_a_field_is_a_custom_field_or_an_attribute() -> None:
+    ada = contact(1, email="Ada@Example.com", fields={"country": "us"}, last_active_at=NOW)
+    bob = contact(2)
+    country = {"field": "country", "operator": "=", "value": "US"}
+    address = {"field": "email", "operator": "endsWith", "value": "@example.com"}
+    active = {"field": "last_active_at", "operator": "date", "value": "+P0D"}
+    for given in (country, address, active):
+        assert run(conditions.field, given, ada, bob) == [True, False]
+
+
+def test_a_value_that_yaml_read_as_a_date_is_compared_as_one() -> None:
+    given = {"field": "born", "operator": "lt", "value": NOW.date()}
+    assert run(conditions.field, given, contact(fields={"born": "2026-03-01"})) == [True]
+
+
+def test_days_are_those_of_the_contacts_own_timezone_else_of_the_default() -> None:
+    late = {"seen": "2026-03-02T23:30:00+00:00"}
+    contacts = [
+        contact(1, fields=late),
+        contact(2, fields=late, timezone="Asia/Tokyo"),
+        contact(3, fields=late, timezone="Europe/London"),
+        contact(4, fields=late, timezone="Nowhere/Land"),
+    ]
+    given = {"field": "seen", "operator": "date", "value": "+P0D"}
+    assert run(conditions.field, given, *contacts) == [True, False, True, True]
+    assert run(conditions.field, given, *contacts, zone="Europe/Paris") == [False, False, True, False]
+
+
+def test_the_field_tags_asks_for_a_tag() -> None:
+    ada, bob = contact(1, tags=frozenset({"vip"})), contact(2)
+    assert run(conditions.field, {"field": "tags", "operator": "=", "value": "vip"}, ada, bob) == [
+        True,
+        False,
+    ]
+    assert run(conditions.field, {"field": "tags", "operator": "!in", "value": ["vip"]}, ada, bob) == [
+        False,
+        True,
+    ]
+
+
+def test_one_of_the_tags_is_enough() -> None:
+    contacts = [contact(1, tags=frozenset({"a", "x"})), contact(2, tags=frozenset({"x"})), contact(3)]
+    assert run(conditions.has_tags, {"tags": ["a", "b"]}, *contacts) == [True, False, False]
+    assert run(conditions.has_tags, {"tags": []}, *contacts) == [False, False, False]
+
+
+def test_one_of_the_segments_is_enough() -> None:
+    contacts = [contact(1, segments=frozenset({"a", "x"})), contact(2, segments=frozenset({"x"})), contact(3)]
+    assert run(conditions.in_segments, {"segments": ["a", "b"]}, *contacts) == [True, False, False]
+    assert run(conditions.in_segments, {"segments": []}, *contacts) == [False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("operator", "expected"),
+    [
+        ("=", [False, True, False]),
+        ("!=", [True, False, True]),
+        ("gt", [False, False, True]),
+        (">", [False, False, True]),
+        ("gte", [False, True, True]),
+        (">=", [False, True, True]),
+        ("lt", [True, False, False]),
+        ("<", [True, False, False]),
+        ("lte", [True, True, False]),
+        ("<=", [True, True, False]),
+    ],
+)
+@pytest.mark.parametrize("name", ["points", "score", "value"])
+def test_points_are_compared_with_a_number(operator: str, expected: list[bool], name: str) -> None:
+    contacts = [contact(1, points=9), contact(2, points=10), contact(3, points=11)]
+    assert run(conditions.points, {"operator": operator, name: 10}, *contacts) == expected
+
+
+def test_conditions_say_what_they_need() -> None:
+    assert conditions.field.needs == {Need.FIELDS, Need.TAGS}
+    assert conditions.has_tags.needs == {Need.TAGS}
+    assert conditions.in_segments.needs == {Need.SEGMENTS}
+    assert conditions.points.needs == frozenset()
