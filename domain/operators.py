@@ -61,18 +61,23 @@ def test(operator: str, value: Any, zone: ZoneInfo) -> Test:
     as `check` does.
     """
     name = _known(operator)
-    if name.startswith("!"):
-        positive = test(name[1:], value, zone)
-        return lambda actual, now: not positive(actual, now)
+    if not name.startswith("!"):
+        return _positive(name, name, value, zone)
+    positive = _positive(name[1:], name, value, zone)
+    return lambda actual, now: not positive(actual, now)
+
+
+def _positive(name: str, written: str, value: Any, zone: ZoneInfo) -> Test:
+    """Return the test of an operator without its `!`; errors call it as it was written."""
     if name == "empty":
         return lambda actual, now: _is_empty(actual)
     if name == "date":
         return _on_the_day(_duration(value), zone)
     if name == "in":
         return _for_any(
-            _equal([item for each in _several(name, value) for item in _accepted(each, zone)], zone)
+            _equal([item for each in _several(written, value) for item in _accepted(each, zone)], zone)
         )
-    one = _single(name, value)
+    one = _single(written, value)
     if name == "=":
         return _for_any(_equal(_accepted(one, zone), zone))
     if name in _ORDER:
