@@ -61,18 +61,23 @@ def test(operator: str, value: Any, zone: ZoneInfo) -> Test:
     as `check` does.
     """
     name = _known(operator)
-    if name.startswith("!"):
-        positive = test(name[1:], value, zone)
-        return lambda actual, now: not positive(actual, now)
+    if not name.startswith("!"):
+        return _positive(name, name, value, zone)
+    positive = _positive(name[1:], name, value, zone)
+    return lambda actual, now: not positive(actual, now)
+
+
+def _positive(name: str, written: str, value: Any, zone: ZoneInfo) -> Test:
+    """Return the test of an operator without its `!`; errors call it as it was written."""
     if name == "empty":
         return lambda actual, now: _is_empty(actual)
     if name == "date":
         return _on_the_day(_duration(value), zone)
     if name == "in":
         return _for_any(
-            _equal([item for each in _several(name, value) for item in _accepted(each, zone)], zone)
+            _equal([item for each in _several(written, value) for item in _accepted(each, zone)], zone)
         )
-    one = _single(name, value)
+    one = _single(written, value)
     if name == "=":
         return _for_any(_equal(_accepted(one, zone), zone))
     if name in _ORDER:
@@ -143,8 +148,10 @@ def _several(name: str, value: Any) -> list[Any]:
 _TRUE, _FALSE = ("bool", True), ("bool", False)
 _BOOLS = {"true": _TRUE, "yes": _TRUE, "false": _FALSE, "no": _FALSE}
 # A longer text of digits is no number that anybody counts with, and slow to read.
-_NUMBER = re.compile(r"\s*[+-]?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][+-]?[0-9]{1,5})?\s*")
-_DATE = re.compile(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_NUMBER = re.compile(
+    r"\s*[+-]?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][+-]?[0-9]{1,5})?\s*", re.ASCII
+)
+_DATE = re.compile(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 _Key = str | int | float | datetime | tuple[str, bool] | None
 
@@ -154,6 +161,9 @@ def _key(value: Any, zone: ZoneInfo) -> _Key:
     if isinstance(value, str):
         if not value:
             return None
+        if value[0] > "9":
+            # Most texts: neither a number nor a date begins with a letter.
+            return value.casefold()
         if _NUMBER.fullmatch(value):
             # Long identifiers would lose their last digits as floats.
             return int(value) if value.strip().lstrip("+-").isdigit() else float(value)
@@ -189,7 +199,7 @@ def _equal(accepted: Collection[_Key], zone: ZoneInfo) -> Callable[[Any], bool]:
 
 def _for_any(one: Callable[[Any], bool]) -> Test:
     def passes(actual: Any, now: datetime) -> bool:
-        if isinstance(actual, _LISTS):
+        if not isinstance(actual, str) and isinstance(actual, _LISTS):
             return any(one(item) for item in actual)
         return one(actual)
 

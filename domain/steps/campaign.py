@@ -23,7 +23,7 @@ from domain.steps.registry import (
 
 # How often a contact may pass a step that sends it round again, within a day.
 MOST_PASSES = 100
-_TOO_OFTEN = Skipped(f"it passed here {MOST_PASSES} times within a day")
+_TOO_OFTEN = Skipped(f"more than {MOST_PASSES} passes within a day")
 
 
 class ChangeCampaigns(Properties):

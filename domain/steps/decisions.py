@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from domain.operators import wildcard
 from domain.steps.properties import Name, Patterns
@@ -29,7 +29,12 @@ class PageHit(Properties):
         description="Addresses, whole; * stands for anything and ? for one character. Without a scheme in "
         "the pattern, http, https and a slash at the end do not matter.",
     )
-    referrer: Patterns = Field(default=[], description="Addresses the visit came from, written as for `url`.")
+    referrer: Patterns = Field(
+        default=[],
+        # The misspelling of HTTP is how the reference engine, and many a person, writes it.
+        validation_alias=AliasChoices("referrer", "referer"),
+        description="Addresses the visit came from, written as for `url`.",
+    )
 
 
 @decision("page.hit", properties=PageHit, events=["page.hit"], reference="page.pagehit")

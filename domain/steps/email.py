@@ -67,7 +67,7 @@ def send(batch: Batch[SendEmail]) -> list[Result]:
     # Nothing in here may raise: `received` is not put back when a batch is tried contact by contact.
     for contact in batch.contacts:
         address = contact.email
-        if not address:
+        if not address or address.isspace():
             results.append(no_address)
             continue
         if marketing:
