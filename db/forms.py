@@ -1,6 +1,10 @@
 """Forms: what a contact may submit."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, text
 
@@ -34,3 +38,21 @@ def find(conn: Connection, key: str) -> Form | None:
         text("SELECT id, key, name, standalone, published FROM form WHERE key = :key"), {"key": key}
     ).one_or_none()
     return None if row is None else Form(*row)
+
+
+def submit(conn: Connection, form_id: int, submissions: Mapping[int, Mapping[str, Any]], *, now: datetime) -> None:
+    """Store one submission a contact, by contact id."""
+    if submissions:
+        conn.execute(
+            text(
+                "INSERT INTO form_submission (contact_id, form_id, at, fields) "
+                "SELECT contact_id, :form_id, :now, fields "
+                "FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:fields AS jsonb[])) AS new (contact_id, fields)"
+            ),
+            {
+                "form_id": form_id,
+                "now": now,
+                "contact_ids": list(submissions),
+                "fields": [json.dumps(dict(fields), default=str) for fields in submissions.values()],
+            },
+        )
