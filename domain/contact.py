@@ -48,6 +48,7 @@ class Contact:
             self.tags,
             self.segments,
             self.do_not_contact,
+            self.received,
         )
 
     def restore(self, state: tuple[Any, ...]) -> None:
@@ -62,6 +63,7 @@ class Contact:
             self.tags,
             self.segments,
             self.do_not_contact,
+            self.received,
         ) = state
 
 

@@ -9,6 +9,7 @@ is what it waits for. Another package adds a type by naming such a function in i
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -246,7 +247,7 @@ def _decorator(name: str, kind: Kind, properties: type[Properties], **more: Any)
             kind=kind,
             properties=properties,
             run=function,
-            description=(function.__doc__ or "").strip(),
+            description=inspect.cleandoc(function.__doc__ or ""),
             **{**more, **sets},
         )
 

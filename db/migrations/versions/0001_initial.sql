@@ -78,8 +78,9 @@ CREATE TABLE segment (
 );
 
 -- `entry` numbers the times that anybody entered any segment. Whether a contact came back
--- after leaving a campaign is a comparison of entries, which no clock can get wrong.
-CREATE SEQUENCE segment_entry CACHE 100;
+-- after leaving a campaign is a comparison of entries, which no clock can get wrong. No CACHE: a
+-- session's own block of numbers would not be in the order of time.
+CREATE SEQUENCE segment_entry;
 CREATE TABLE segment_member (
     contact_id       bigint NOT NULL,
     segment_id       int NOT NULL,
