@@ -1,91 +1,104 @@
-from __future__ import annotations
-
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from domain.steps.email import opened, send
-from domain.steps.registry import Done, EmailFacts, Outbound, Skipped, World
-from tests.domain.worlds import a_contact, decide, refusal, run
+from domain.steps import email
+from domain.steps.registry import EmailFacts, Need, Outbound, Skipped, World
+from tests.domain.worlds import contact, properties, run, takes
 
-WORLD = World(emails={"hello": EmailFacts("hello", True), "draft": EmailFacts("draft", False)})
-
-
-def sent(**payload: Any) -> Done:
-    full = {"email_type": "marketing", "priority": "normal", "attempts": 3, **payload}
-    return Done(effects=(Outbound("email", "hello", "ann@example.com", full),))
-
-
-def ann(**more: Any) -> Any:
-    return a_contact(email="ann@example.com", **more)
-
-
-def test_an_email_goes_to_the_contacts_address() -> None:
-    contact = ann()
-    assert run(send, {"email": "hello"}, contact, world=WORLD) == [sent()]
-    assert contact.received == {"hello"}
-
-
-def test_priority_and_attempts_go_along() -> None:
-    properties = {"email": "hello", "email_type": "transactional", "priority": "high", "attempts": 1}
-    expected = sent(email_type="transactional", priority="high", attempts=1)
-    assert run(send, properties, ann(), world=WORLD) == [expected]
-
-
-@pytest.mark.parametrize(("email", "says"), [("gone", "does not exist"), ("draft", "is not published")])
-def test_a_template_that_is_gone_or_unpublished_skips_all(email: str, says: str) -> None:
-    results = run(send, {"email": email}, ann(), a_contact(2), world=WORLD)
-    assert [isinstance(each, Skipped) and says in each.reason for each in results] == [True, True]
-
-
-@pytest.mark.parametrize("address", [None, "", " "])
-@pytest.mark.parametrize("email_type", ["marketing", "transactional"])
-def test_a_contact_without_address_is_skipped(address: str | None, email_type: str) -> None:
-    contact = a_contact(email=address)
-    (result,) = run(send, {"email": "hello", "email_type": email_type}, contact, world=WORLD)
-    assert isinstance(result, Skipped)
-    assert "no email address" in result.reason
-    assert not contact.received
-
-
-def test_do_not_contact_skips_marketing_with_its_reason_and_only_that_contact() -> None:
-    refusing, willing = ann(do_not_contact={"email": "bounced"}), ann(do_not_contact={"sms": "manual"})
-    results = run(send, {"email": "hello"}, refusing, willing, world=WORLD)
-    assert isinstance(results[0], Skipped)
-    assert "bounced" in results[0].reason
-    assert results[1] == sent()
-    assert not refusing.received
-
-
-def test_a_marketing_email_is_sent_once_also_within_a_batch() -> None:
-    contact, before = ann(received=frozenset({"other"})), frozenset({"hello"})
-    first, second = run(send, {"email": "hello"}, contact, contact, world=WORLD)
-    assert first == sent()
-    assert isinstance(second, Skipped)
-    assert "already" in second.reason
-    assert isinstance(run(send, {"email": "hello"}, ann(received=before), world=WORLD)[0], Skipped)
-
-
-def test_a_transactional_email_always_goes() -> None:
-    contact = ann(received=frozenset({"hello"}), do_not_contact={"email": "unsubscribed"})
-    properties = {"email": "hello", "email_type": "transactional"}
-    assert run(send, properties, contact, world=WORLD) == [sent(email_type="transactional")]
+EMAILS = World(emails={"hello": EmailFacts("hello", True), "draft": EmailFacts("draft", False)})
+MARKETING = {"email": "hello"}
+TRANSACTIONAL = {"email": "hello", "email_type": "transactional", "priority": "high", "attempts": 5}
 
 
 @pytest.mark.parametrize(
-    "wrong", [{}, {"email": ""}, *({"email": "x", **more} for more in (
-        {"email_type": "spam"}, {"priority": "2"}, {"attempts": 0}, {"attempts": True}
-    ))]
-)  # fmt: skip
-def test_wrong_properties_of_an_email_are_refused(wrong: dict[str, Any]) -> None:
-    assert refusal(send, wrong)
+    "given", [{}, {"email": ""}, {"email": "a", "email_type": "other"}, {"email": "a", "attempts": 0}]
+)
+def test_an_email_without_sense_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        properties(email.send, given)
 
 
-def test_opening_the_nearest_email_upstream_is_a_yes() -> None:
-    assert decide(opened, {}, {"email": "hello"}, email="hello")
+@pytest.mark.parametrize("key", ["draft", "nowhere"])
+def test_a_template_that_cannot_be_sent_is_skipped_for_all(key: str) -> None:
+    contacts = [contact(1, email="a@example.com"), contact(2)]
+    results = run(email.send, {"email": key}, *contacts, world=EMAILS)
+    assert [type(result) for result in results] == [Skipped, Skipped]
+    assert key in results[0].reason
+    assert contacts[0].received == frozenset()
 
 
-@pytest.mark.parametrize("data", [{}, {"email": None}, {"email": "other"}, {"email": ["hello"]}])
-@pytest.mark.parametrize("upstream", ["hello", None])
-def test_any_other_opening_is_not(data: dict[str, Any], upstream: str | None) -> None:
-    assert not decide(opened, {}, data, email=upstream)
+def test_an_email_goes_to_the_address_of_the_contact() -> None:
+    ada, bob = contact(1, email="ada@example.com"), contact(2, email="bob@example.com")
+    first, second = run(email.send, MARKETING, ada, bob, world=EMAILS)
+    payload = {"email_type": "marketing", "priority": "normal", "attempts": 3}
+    assert first.effects == (Outbound("email", "hello", "ada@example.com", payload),)
+    assert second.effects == (Outbound("email", "hello", "bob@example.com", payload),)
+    assert first.effects[0].payload is second.effects[0].payload
+
+
+@pytest.mark.parametrize("given", [MARKETING, TRANSACTIONAL])
+@pytest.mark.parametrize("address", [None, ""])
+def test_who_has_no_address_is_skipped(given: dict[str, Any], address: str | None) -> None:
+    (result,) = run(email.send, given, contact(email=address), world=EMAILS)
+    assert isinstance(result, Skipped)
+
+
+def test_do_not_contact_stops_marketing_and_says_why() -> None:
+    ada = contact(email="ada@example.com", do_not_contact={"email": "bounced"})
+    (result,) = run(email.send, MARKETING, ada, world=EMAILS)
+    assert isinstance(result, Skipped)
+    assert "bounced" in result.reason
+    assert ada.received == frozenset()
+
+
+def test_do_not_contact_on_another_channel_does_not_stop_an_email() -> None:
+    ada = contact(email="ada@example.com", do_not_contact={"sms": "manual"})
+    (result,) = run(email.send, MARKETING, ada, world=EMAILS)
+    assert not isinstance(result, Skipped)
+
+
+def test_a_marketing_email_goes_once_also_within_a_batch() -> None:
+    before = frozenset({"other"})
+    ada = contact(email="ada@example.com", received=before)
+    (first,) = run(email.send, MARKETING, ada, world=EMAILS)
+    (second,) = run(email.send, MARKETING, ada, world=EMAILS)
+    assert not isinstance(first, Skipped)
+    assert isinstance(second, Skipped)
+    assert ada.received == {"other", "hello"}
+    assert before == {"other"}
+
+
+def test_a_transactional_email_goes_again_and_whatever_do_not_contact_says() -> None:
+    ada = contact(
+        email="ada@example.com", received=frozenset({"hello"}), do_not_contact={"email": "unsubscribed"}
+    )
+    (result,) = run(email.send, TRANSACTIONAL, ada, world=EMAILS)
+    assert result.effects[0].payload == {"email_type": "transactional", "priority": "high", "attempts": 5}
+
+
+def test_sending_says_what_it_needs() -> None:
+    assert email.send.needs == {Need.EMAILS, Need.DO_NOT_CONTACT, Need.RECEIVED}
+
+
+@pytest.mark.parametrize(
+    ("data", "sent", "taken"),
+    [
+        ({"email": "hello"}, "hello", True),
+        ({"email": "other"}, "hello", False),
+        ({"email": "hello"}, None, False),
+        ({}, "hello", False),
+        ({}, None, False),
+        ({"email": None}, None, False),
+        ({"email": ["hello"]}, "hello", False),
+    ],
+)
+def test_an_opening_counts_for_the_nearest_email_sent_upstream(
+    data: dict[str, Any], sent: str | None, taken: bool
+) -> None:
+    assert takes(email.opened, {}, data, email=sent) is taken
+
+
+def test_the_opening_decision_listens_to_openings() -> None:
+    assert email.opened.events == {"email.opened"}

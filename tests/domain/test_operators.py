@@ -1,246 +1,419 @@
-from __future__ import annotations
-
-import re
-import time
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from domain import operators
-from tests.domain.worlds import NOW
 
-PARIS = ZoneInfo("Europe/Paris")
-
-# Values that look like each other's kind hurt more than any others.
-tricky: st.SearchStrategy[Any] = st.sampled_from(
-    [
-        "", " ", "0", "1", "01", "1.0", "1e999", "-1", "true", "Yes", "no", "nan", "2026-02-28", "2024-02-29",
-        "2026-02-30", "2026-03-29T02:30", "2026-01-01T00:00Z", "0001-01-01", "9999-12-31T23:59:59-12:00",
-        "ß", "SS", "İ", "[", "%", "_", "\\", "a|b", "a,b", "+P0D", "-P9999Y", "anniversary", "9" * 5000,
-        0, 1, 1.0, True, False, None, float("nan"), float("inf"), 2**53 + 1, [], {}, [[]], [None, ""],
-    ]
-)  # fmt: skip
-scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | tricky
-json = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=6,
-)
+NOW = datetime(2026, 3, 2, 23, 30, tzinfo=UTC)
+GREENWICH = ZoneInfo("UTC")
+TOKYO = ZoneInfo("Asia/Tokyo")
 
 
-def holds(operator: str, value: Any, actual: Any, *, now: datetime = NOW, zone: ZoneInfo = PARIS) -> bool:
-    return operators.test(operator, value, zone)(actual, now)
-
-
-def compiled(operator: str, value: Any) -> operators.Test | None:
-    try:
-        return operators.test(operator, value, PARIS)
-    except ValueError:
-        return None
-
-
-YES = [
-    ("=", "us", "US"),
-    ("=", 5, "5.0"),
-    ("=", "05", 5),
-    ("=", True, "yes"),
-    ("=", "no", False),
-    ("=", 1, True),
-    ("=", "2026-01-01T00:00:00+01:00", "2025-12-31T23:00:00Z"),
-    ("=", "2026-01-01", "2026-01-01T00:00:00"),
-    ("=", "a", ["b", "A"]),
-    ("!=", "a", "b"),
-    ("!=", "a", None),
-    ("!=", "a", ""),
-    ("!=", "a", []),
-    ("gt", 9, "10"),
-    (">", "9", 10),
-    ("gte", 10, 10),
-    (">=", 10, 10),
-    ("lt", "b", "A"),
-    ("<", "2026-01-01", "2025-12-31T22:59:59Z"),
-    ("lte", "2026-01-01", "2026-01-01"),
-    ("<=", 1.5, 1),
-    ("empty", None, None),
-    ("empty", None, ""),
-    ("empty", "ignored", []),
-    ("!empty", None, 0),
-    ("!empty", None, False),
-    ("like", "Par%", "paris"),
-    ("like", "p_ris", "Paris"),
-    ("like", r"100\%", "100%"),
-    ("like", "a*[b]?", "a*[b]?"),
-    ("!like", "par%", "London"),
-    ("!like", "par%", None),
-    ("regexp", "^p.*s$", "Paris"),
-    ("regexp", "ari", "Paris"),
-    ("!regexp", "^x", "Paris"),
-    ("!regexp", "^x", None),
-    ("startsWith", "PA", "Paris"),
-    ("endsWith", "IS", "Paris"),
-    ("contains", "ar", "PARIS"),
-    ("contains", "2", 123),
-    ("in", ["v1", "v2"], "V1"),
-    ("in", "v1|v,2", "v,2"),
-    ("in", "v1, v2", "v2"),
-    ("in", ["1", "2"], 2),
-    ("in", ["b"], ["a", "b"]),
-    ("!in", ["v1"], "v10"),
-    ("!in", ["v1"], None),
-    ("!in", ["v1"], ["v2"]),
-    ("date", "+P0D", "2026-11-23"),
-    ("date", "+P0D", "2026-11-22T23:30:00Z"),
-    ("date", "+P0D", "2026-11-23T00:10:00"),
-    ("date", "-P1D", "2026-11-22"),
-    ("date", "+P1M", "2026-12-23"),
-    ("date", "-P1Y2M1W1D", "2025-09-15"),
-    ("date", "anniversary", "1990-11-23"),
-    ("date", "anniversary", "1990-11-22T23:30:00+00:00"),
-]
-NO = [
-    ("=", "US", "USA"),
-    ("=", "x", None),
-    ("=", 5, True),
-    ("=", "x", {"x": "x"}),
-    ("!=", 5, "5"),
-    ("!=", "a", ["b", "a"]),
-    ("gt", 9, None),
-    ("lt", 9, ""),
-    ("lt", 9, []),
-    ("gt", 9, "many"),
-    ("gt", "2026-01-01", 5),
-    ("like", "ar", "Paris"),
-    ("like", "100_", "100"),
-    ("like", "%", None),
-    ("regexp", "^ari", "Paris"),
-    ("startsWith", "a", None),
-    ("in", ["v1"], "v10"),
-    ("in", ["v1"], None),
-    ("in", "v1", "v"),
-    ("!in", "v1|v2", ["v3", "v2"]),
-    ("date", "+P0D", "2026-11-24"),
-    ("date", "+P0D", "2026-11-23T23:30:00Z"),
-    ("date", "+P0D", "someday"),
-    ("date", "+P0D", None),
-    ("date", "-P9999Y", "2026-11-23"),
-    ("date", "anniversary", "1990-11-24"),
-]
-
-
-@pytest.mark.parametrize(("operator", "value", "actual"), YES)
-def test_what_holds(operator: str, value: Any, actual: Any) -> None:
-    assert holds(operator, value, actual)
-
-
-@pytest.mark.parametrize(("operator", "value", "actual"), NO)
-def test_what_does_not(operator: str, value: Any, actual: Any) -> None:
-    assert not holds(operator, value, actual)
+def ask(
+    actual: Any, operator: str, value: Any = None, *, zone: ZoneInfo = GREENWICH, now: datetime = NOW
+) -> bool:
+    answer = operators.test(operator, value, zone)(actual, now)
+    assert isinstance(answer, bool)
+    return answer
 
 
 @pytest.mark.parametrize(
-    ("today", "day", "expected"),
+    ("operator", "value", "sentence"),
     [
-        ("2026-02-28", "2024-02-29", True),
-        ("2028-02-28", "2024-02-29", False),
-        ("2028-02-29", "2024-02-29", True),
-        ("2026-03-01", "2024-02-29", False),
-        ("2028-02-29", "2026-02-28", False),
-    ],
-)
-def test_a_leap_day_counts_on_the_28th_of_other_years(today: str, day: str, expected: bool) -> None:
-    now = datetime.fromisoformat(today).replace(hour=12, tzinfo=UTC)
-    assert holds("date", "anniversary", day, now=now) is expected
-
-
-def test_a_month_from_the_31st_is_the_last_of_a_shorter_month() -> None:
-    assert holds("date", "+P1M", "2026-02-28", now=datetime(2026, 1, 31, 12, tzinfo=UTC))
-
-
-def test_a_compiled_test_follows_the_instant_it_is_asked_with() -> None:
-    today = operators.test("date", "+P0D", PARIS)
-    assert today("2026-11-23", NOW)
-    assert not today("2026-11-23", NOW.replace(day=24))
-    assert today("2026-11-24", NOW.replace(day=24))
-
-
-@pytest.mark.parametrize(
-    ("operator", "value", "says"),
-    [
-        ("startwith", "a", "did you mean 'startsWith'?"),
-        ("bogus-operator", "a", "unknown operator"),
+        ("startswith", "a", "did you mean 'startsWith'?"),
+        ("zzz", "a", "there are =, !="),
         ("=", None, "needs a value"),
-        ("!=", None, "'!=' needs a value"),
-        ("gt", "", "needs a value"),
-        ("=", ["a"], "use 'in'"),
-        ("in", [], "needs a list"),
-        ("in", " , ", "needs a list"),
-        ("in", None, "needs a list"),
-        ("!in", [["a"]], "'!in' needs a list"),
+        ("!=", "", "needs a value"),
+        ("contains", None, "needs a value"),
+        ("=", ["a"], "use 'in' for a list"),
+        ("=", {}, "takes one value"),
+        ("gt", True, "a number, a date or a text"),
         ("regexp", "(", "not a regular expression"),
-        ("!regexp", "*", "not a regular expression"),
-        ("date", "P1D", "signed duration"),
-        ("date", "+P", "signed duration"),
-        ("date", "+PT5H", "signed duration"),
-        ("date", "2026-01-01", "signed duration"),
+        ("!regexp", "a{99999999999999999999}", "not a regular expression"),
+        ("in", [], "needs a list"),
+        ("in", "", "needs a list"),
+        ("!in", " | ", "needs a list"),
+        ("in", None, "needs a list"),
+        ("in", [["a"]], "needs a list of texts"),
         ("date", None, "needs a value"),
+        ("date", "tomorrow", "anniversary"),
+        ("date", "P1D", "signed"),
+        ("date", "+P", "signed"),
+        ("date", "+PT1H", "signed"),
+        ("date", 3, "signed"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_with_a_sentence(operator: str, value: Any, says: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(says)) as caught:
+def test_what_cannot_be_tested_is_refused_with_a_sentence(operator: str, value: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence) as caught:
         operators.check(operator, value)
     assert "\n" not in str(caught.value)
 
 
-@given(st.sampled_from([*operators.OPERATORS, ">", ">=", "<", "<="]), json, json)
-def test_a_value_is_refused_or_its_test_never_raises(operator: str, value: Any, actual: Any) -> None:
-    test = compiled(operator, value)
-    if test is not None:
+@pytest.mark.parametrize("name", [*operators.OPERATORS, ">", ">=", "<", "<="])
+def test_every_operator_is_known(name: str) -> None:
+    operators.check(name, "anniversary")
+
+
+@pytest.mark.parametrize(
+    ("actual", "value", "equal"),
+    [
+        ("Paris", "PARIS", True),
+        ("Paris", "Pari", False),
+        ("straße", "STRASSE", True),
+        (5, "5.0", True),
+        ("05", 5, True),
+        ("1e3", 1000, True),
+        ("12345678901234567890", "12345678901234567891", False),
+        ("1_000", 1000, False),
+        ("nan", "NaN", True),
+        (float("nan"), 1, False),
+        ("2026-03-02", "2026-03-02T00:00:00Z", True),
+        ("2026-03-02T12:00:00+02:00", "2026-03-02 10:00", True),
+        ("2026-02-30", "2026-02-30", True),
+        ("2026-02-30", "2026-02-28", False),
+        (NOW, "2026-03-02T23:30Z", True),
+        (True, "yes", True),
+        (True, 1, True),
+        (True, "no", False),
+        (False, "false", True),
+        (False, 0, True),
+        ("NO", False, True),
+        ("yes", True, True),
+        ("0", False, True),
+        ("maybe", True, False),
+        ("yes", "true", False),
+        (["a", "B"], "b", True),
+        (["a"], "b", False),
+        ({"a": "b"}, "b", False),
+        (None, "a", False),
+        ("", "a", False),
+        (None, False, False),
+        ([], "a", False),
+    ],
+)
+def test_equality_is_of_numbers_times_truth_or_folded_text(actual: Any, value: Any, equal: bool) -> None:
+    assert ask(actual, "=", value) is equal
+    assert ask(actual, "!=", value) is not equal
+
+
+def test_a_date_without_an_offset_begins_at_midnight_in_the_zone() -> None:
+    assert ask("2026-03-01T15:00:00Z", "=", "2026-03-02", zone=TOKYO)
+    assert not ask("2026-03-01T15:00:00Z", "=", "2026-03-02")
+
+
+@pytest.mark.parametrize(
+    ("actual", "value", "order"),
+    [
+        (9, 10, -1),
+        ("9", "10", -1),
+        ("10", 9.5, 1),
+        (10, "10", 0),
+        ("2026-03-02", "2026-03-01T23:59:59", 1),
+        ("2026-03-02T01:00+02:00", "2026-03-02", -1),
+        ("apple", "Banana", -1),
+        ("apple", "APPLE", 0),
+    ],
+)
+def test_order_is_of_numbers_times_or_folded_text(actual: Any, value: Any, order: int) -> None:
+    for name, sign, expected in (
+        ("gt", ">", order > 0),
+        ("gte", ">=", order >= 0),
+        ("lt", "<", order < 0),
+        ("lte", "<=", order <= 0),
+    ):
+        assert ask(actual, name, value) is ask(actual, sign, value) is expected
+
+
+@pytest.mark.parametrize("name", ["gt", "gte", "lt", "lte"])
+@pytest.mark.parametrize(
+    ("actual", "value"),
+    [
+        (None, 5),
+        ("", 5),
+        ([], 5),
+        (None, "a"),
+        ("unknown", 5),
+        ("soon", "2026-01-01"),
+        (True, 1),
+        (5, "a"),
+        ({}, 1),
+    ],
+)
+def test_what_has_no_value_of_the_kind_asked_for_has_no_order(name: str, actual: Any, value: Any) -> None:
+    assert not ask(actual, name, value)
+
+
+@pytest.mark.parametrize(
+    ("actual", "empty"),
+    [
+        (None, True),
+        ("", True),
+        ([], True),
+        (frozenset(), True),
+        (0, False),
+        (False, False),
+        (" ", False),
+        ([""], False),
+    ],
+)
+def test_empty_is_nothing_or_no_text_or_no_item(actual: Any, empty: bool) -> None:
+    assert ask(actual, "empty") is empty
+    assert ask(actual, "!empty") is not empty
+
+
+@pytest.mark.parametrize(
+    ("actual", "operator", "value", "passes"),
+    [
+        ("Hello World", "like", "hello%", True),
+        ("Hello World", "like", "hello", False),
+        ("Hello World", "like", "h_llo w%", True),
+        ("a\nb", "like", "a%b", True),
+        ("50% off", "like", r"50\% off", True),
+        ("500 off", "like", r"50\% off", False),
+        ("a*b[c]?", "like", "a*b[c]?", True),
+        ("axb", "like", "a*b", False),
+        ("a\\", "like", "a\\", True),
+        (123, "like", "12_", True),
+        ("ada@example.com", "regexp", r"@EXAMPLE\.com$", True),
+        ("ada@example.com", "regexp", "^example", False),
+        ("Hello", "startsWith", "he", True),
+        ("Hello", "startsWith", "lo", False),
+        ("Hello", "endsWith", "LO", True),
+        ("Hello", "endsWith", "he", False),
+        ("Hello", "contains", "ELL", True),
+        ("Hello", "contains", "x", False),
+        ("a%c", "contains", "%", True),
+        (2026, "startsWith", 20, True),
+        (["red", "dark blue"], "contains", "blue", True),
+        ({"a": "b"}, "contains", "a", False),
+        (None, "contains", "a", False),
+        (None, "like", "%", False),
+        ("", "regexp", ".*", False),
+    ],
+)
+def test_text_is_searched_without_regard_to_case(
+    actual: Any, operator: str, value: Any, passes: bool
+) -> None:
+    assert ask(actual, operator, value) is passes
+
+
+@pytest.mark.parametrize(
+    ("actual", "value", "within"),
+    [
+        ("v1", ["v10"], False),
+        ("v10", ["v1", "V10"], True),
+        ("fr", "de|FR", True),
+        ("fr", "de, fr", True),
+        ("a, b", "a, b|c", True),
+        (5, ["5"], True),
+        (5, 5, True),
+        (True, ["yes"], True),
+        (["a", "b"], ["b", "c"], True),
+        (["a"], ["b", "c"], False),
+        (None, ["a", None, ""], False),
+        ("", ["a", ""], False),
+        ([], ["a"], False),
+    ],
+)
+def test_in_compares_whole_values(actual: Any, value: Any, within: bool) -> None:
+    assert ask(actual, "in", value) is within
+    assert ask(actual, "!in", value) is not within
+
+
+@pytest.mark.parametrize("operator", ["!=", "!like", "!regexp", "!in"])
+@pytest.mark.parametrize("nothing", [None, "", []])
+def test_the_negative_operators_accept_no_value(operator: str, nothing: Any) -> None:
+    assert ask(nothing, operator, "a")
+
+
+@pytest.mark.parametrize(
+    ("actual", "value", "zone", "passes"),
+    [
+        ("2026-03-02", "+P0D", GREENWICH, True),
+        ("2026-03-02", "-P0D", GREENWICH, True),
+        ("2026-03-02T05:00:00Z", "+P0D", GREENWICH, True),
+        ("2026-03-02", "+P0D", TOKYO, False),
+        ("2026-03-03", "+P0D", TOKYO, True),
+        ("2026-03-02T15:00:00Z", "+P0D", TOKYO, True),
+        ("2026-03-02T14:59:00Z", "+P0D", TOKYO, False),
+        ("2026-03-03T00:30", "+P0D", TOKYO, True),
+        (NOW, "+P0D", GREENWICH, True),
+        ("2026-03-01", "-P1D", GREENWICH, True),
+        ("2026-03-03", "+P1D", GREENWICH, True),
+        ("2026-03-03", "-P1D", GREENWICH, False),
+        ("2026-03-16", "+P2W", GREENWICH, True),
+        ("2026-04-05", "+P1M3D", GREENWICH, True),
+        ("2025-03-02", "-P1Y", GREENWICH, True),
+        ("1980-03-02", "anniversary", GREENWICH, True),
+        ("1980-03-03", "anniversary", GREENWICH, False),
+        ("1980-03-03", "anniversary", TOKYO, True),
+        ("1980-03-02T08:00:00Z", "anniversary", GREENWICH, True),
+        (["2020-01-01", "2026-03-02"], "+P0D", GREENWICH, True),
+        ("2026-03-02", "+P9999Y", GREENWICH, False),
+        ("soon", "+P0D", GREENWICH, False),
+        (20260302, "+P0D", GREENWICH, False),
+        (None, "anniversary", GREENWICH, False),
+        ("0001-01-01T00:00+14:00", "+P0D", GREENWICH, False),
+    ],
+)
+def test_date_compares_the_calendar_day(actual: Any, value: str, zone: ZoneInfo, passes: bool) -> None:
+    assert ask(actual, "date", value, zone=zone) is passes
+
+
+def test_a_month_later_is_the_same_day_or_the_last_of_the_month() -> None:
+    assert ask("2026-02-28", "date", "+P1M", now=datetime(2026, 1, 31, 12, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("today", "passes"),
+    [((2027, 2, 28), True), ((2027, 3, 1), False), ((2028, 2, 28), False), ((2028, 2, 29), True)],
+)
+def test_who_was_born_on_29_february_has_a_birthday_every_year(
+    today: tuple[int, int, int], passes: bool
+) -> None:
+    assert ask("2000-02-29", "date", "anniversary", now=datetime(*today, 12, tzinfo=UTC)) is passes
+
+
+def test_one_compiled_test_follows_the_clock_it_is_given() -> None:
+    today = operators.test("date", "+P0D", GREENWICH)
+    assert today("2026-03-02", NOW)
+    assert today("2026-03-03", NOW.replace(day=3))
+    assert today("2026-03-02", NOW)
+
+
+TAGS = frozenset({"vip", "new"})
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "passes"),
+    [
+        ("=", "vip", True),
+        ("=", "VIP", False),
+        ("like", "vip", True),
+        ("like", "vi%", False),
+        ("contains", "vip", True),
+        ("contains", "vi", False),
+        ("in", ["old", "new"], True),
+        ("in", "old|new", True),
+        ("in", ["old"], False),
+        ("!=", "vip", False),
+        ("!=", "old", True),
+        ("!like", "old", True),
+        ("!in", ["old", "new"], False),
+        ("!in", ["old"], True),
+        ("empty", None, False),
+        ("!empty", None, True),
+        ("regexp", "vip", False),
+        ("!regexp", "old", False),
+        ("startsWith", "v", False),
+        ("endsWith", "p", False),
+        ("gt", "a", False),
+        ("date", "anniversary", False),
+    ],
+)
+def test_tags_are_asked_for_by_name(operator: str, value: Any, passes: bool) -> None:
+    assert operators.test_tags(operator, value)(TAGS) is passes
+
+
+def test_who_has_no_tags_is_empty_and_has_none() -> None:
+    assert operators.test_tags("empty", None)(frozenset()) is True
+    assert operators.test_tags("!empty", None)(frozenset()) is False
+    assert operators.test_tags("!=", "vip")(frozenset()) is True
+
+
+# Texts near the borders between text, number, time and truth, where the rules meet.
+edges = st.sampled_from(
+    [
+        "yes",
+        "NO",
+        "true",
+        "0",
+        "1",
+        "1.0",
+        " 1",
+        "-1",
+        "1e999",
+        "nan",
+        "inf",
+        "2026-03-02",
+        "2026-03-02T12:00Z",
+        "2026-13-01",
+        "2026-03-02\ud800",
+        "0001-01-01T00:00+14:00",
+        "9999-12-31T23:59-12:00",
+        "٣",
+        "²",
+        "ß",
+        "İ",
+        "\x00",
+    ]
+)
+texts = st.text("aAbBsSßİıſé019eET:.+- \n\t|,%_\\*?[](){}^$", max_size=8)
+numbers = st.integers() | st.floats() | st.integers(0, 1)
+scalars = st.booleans() | numbers | texts | edges | st.datetimes().map(str) | st.dates().map(str)
+json = st.recursive(
+    st.none() | scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+zones = st.sampled_from([GREENWICH, TOKYO, ZoneInfo("America/New_York")])
+
+
+@given(json, scalars, zones)
+def test_not_equal_is_the_negation_of_equal(actual: Any, value: Any, zone: ZoneInfo) -> None:
+    assume(value != "")
+    assert ask(actual, "!=", value, zone=zone) is not ask(actual, "=", value, zone=zone)
+
+
+@given(json, scalars, zones)
+def test_in_a_list_of_one_is_equal(actual: Any, value: Any, zone: ZoneInfo) -> None:
+    assume(value != "")
+    assert ask(actual, "in", [value], zone=zone) is ask(actual, "=", value, zone=zone)
+
+
+@given(scalars, zones)
+def test_every_value_equals_itself(value: Any, zone: ZoneInfo) -> None:
+    assume(value != "")
+    assert ask(value, "=", value, zone=zone)
+
+
+@given(numbers | edges | texts, numbers | edges | texts, zones)
+def test_at_least_is_above_or_equal_and_never_below(actual: Any, value: Any, zone: ZoneInfo) -> None:
+    assume("" not in (actual, value) and type(actual) is type(value))
+    assume(
+        not isinstance(value, str)
+        or (ask(actual, "gte", value, zone=zone) or ask(actual, "lte", value, zone=zone))
+    )
+    if value != value or actual != actual:  # noqa: PLR0124
+        return
+    above, below = ask(actual, "gt", value, zone=zone), ask(actual, "lt", value, zone=zone)
+    assert ask(actual, "gte", value, zone=zone) is not below
+    assert ask(actual, "lte", value, zone=zone) is not above
+
+
+@given(texts.filter(bool), texts.filter(bool))
+def test_like_without_wildcards_is_the_whole_folded_text(actual: str, value: str) -> None:
+    escaped = value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    assert ask(value, "like", escaped)
+    assert ask(actual, "like", escaped) is (actual.casefold() == value.casefold())
+    assert ask(actual + value, "like", "%" + escaped)
+
+
+# Python announces that some patterns will mean something else one day.
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@given(st.sampled_from(operators.OPERATORS), json, st.lists(json, max_size=5), zones)
+def test_a_test_that_was_accepted_never_raises(
+    operator: str, value: Any, actuals: list[Any], zone: ZoneInfo
+) -> None:
+    try:
+        test = operators.test(operator, value, zone)
+    except ValueError:
+        return
+    tags = operators.test_tags(operator, value)
+    for actual in [*actuals, value, NOW]:
         assert test(actual, NOW) in (True, False)
-
-
-@given(st.sampled_from(["=", "like", "in", "empty", "regexp"]), json, json)
-def test_an_operator_with_a_bang_is_the_negation(operator: str, value: Any, actual: Any) -> None:
-    positive, negative = compiled(operator, value), compiled(f"!{operator}", value)
-    assert (positive is None) == (negative is None)
-    if positive is not None and negative is not None:
-        assert negative(actual, NOW) is not positive(actual, NOW)
-
-
-@given(scalars, json)
-def test_in_a_list_of_one_is_equal(value: Any, actual: Any) -> None:
-    equal, within = compiled("=", value), compiled("in", [value])
-    if equal is not None and within is not None:
-        assert within(actual, NOW) is equal(actual, NOW)
-
-
-@given(scalars, scalars)
-def test_equality_has_no_direction(one: Any, other: Any) -> None:
-    there, back = compiled("=", one), compiled("=", other)
-    if there is not None and back is not None:
-        assert there(other, NOW) is back(one, NOW)
-
-
-@given(st.sampled_from([("gt", "lte"), ("gte", "lt")]), scalars, scalars)
-def test_nothing_is_above_and_below(pair: tuple[str, str], value: Any, actual: Any) -> None:
-    above, below = compiled(pair[0], value), compiled(pair[1], value)
-    if above is not None and below is not None:
-        assert not (above(actual, NOW) and below(actual, NOW))
-
-
-@given(st.text(max_size=10), st.text(max_size=3))
-def test_a_text_starts_ends_and_is_contained_as_like_says(text: str, part: str) -> None:
-    escaped = part.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
-    patterns = {"startsWith": f"{escaped}%", "endsWith": f"%{escaped}", "contains": f"%{escaped}%"}
-    for operator, pattern in patterns.items():
-        if part and text:
-            assert holds(operator, part, text) is holds("like", pattern, text)
-
-
-def test_many_wildcards_on_a_long_text_take_no_time() -> None:
-    began = time.perf_counter()
-    assert not holds("like", "%a" * 20 + "b", "a" * 5000)
-    assert time.perf_counter() - began < 1
+    assert tags(TAGS) in (True, False)

@@ -1,63 +1,54 @@
-"""Small worlds for step types: one campaign, one step, a few contacts."""
+"""Small worlds for the tests of step types: one campaign, one step, a few contacts."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
-
-import pytest
-from pydantic import ValidationError
 
 from domain.campaign import Campaign, Step
 from domain.contact import Contact
 from domain.steps.registry import Batch, Fact, Properties, Standing, StepType, World
 
-NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+NOBODY = World()
 
 
-def a_contact(number: int = 1, **more: Any) -> Contact:
-    return Contact(id=number, key=f"c{number}", **more)
+def contact(contact_id: int = 1, **known: Any) -> Contact:
+    return Contact(id=contact_id, key=f"contact-{contact_id}", **known)
 
 
-def a_batch(
-    type_: StepType,
-    properties: dict[str, Any],
+def properties(step_type: StepType, given: Mapping[str, Any]) -> Properties:
+    return step_type.properties.model_validate(dict(given))
+
+
+def campaign_of(step_type: StepType, given: Mapping[str, Any]) -> tuple[Campaign, Step]:
+    """Return the campaign `welcome` of one step, 7, whose key is `here`."""
+    step = Step(7, "here", "Here", step_type, properties(step_type, given))
+    return Campaign(1, "welcome", 1, {7: step}), step
+
+
+def run(
+    step_type: StepType,
+    given: Mapping[str, Any],
     *contacts: Contact,
-    world: World | None = None,
+    world: World = NOBODY,
     now: datetime = NOW,
     zone: str = "UTC",
-) -> Batch[Properties]:
-    """Return a batch at the one step, key `here`, of the campaign `welcome`."""
-    checked = type_.properties.model_validate(properties)
-    step = Step(id=7, key="here", name="Here", type=type_, properties=checked)
-    campaign = Campaign(id=1, key="welcome", version=1, steps={step.id: step})
-    return Batch(checked, list(contacts), now, campaign, step, world or World(), ZoneInfo(zone))
+) -> list[Any]:
+    """Return what an action or a condition answers for each contact."""
+    campaign, step = campaign_of(step_type, given)
+    batch = Batch(step.properties, list(contacts), now, campaign, step, world, ZoneInfo(zone))
+    results = list(step_type.run(batch))
+    assert len(results) == len(contacts)
+    return results
 
 
-def run(type_: StepType, properties: dict[str, Any], *contacts: Contact, **more: Any) -> list[Any]:
-    """Run an action or a condition on contacts; return what it says of each."""
-    return list(type_.run(a_batch(type_, properties, *contacts, **more)))
-
-
-def decide(
-    type_: StepType, properties: dict[str, Any], data: dict[str, Any], *, email: str | None = None
+def takes(
+    step_type: StepType, given: Mapping[str, Any], data: Mapping[str, Any], *, email: str | None = None
 ) -> bool:
-    """Return whether a decision takes a fact with this data for the one it waits for."""
-    batch = a_batch(type_, properties)
-    (event,) = type_.events
-    fact = Fact(event, data, NOW)
-    taken: bool = type_.run(batch.properties, fact, Standing(batch.campaign, batch.step, email))
-    return taken
-
-
-def refusal(type_: StepType, properties: dict[str, Any]) -> str:
-    """Return what is said of properties that are wrong."""
-    with pytest.raises(ValidationError) as caught:
-        type_.properties.model_validate(properties)
-    return "; ".join(error["msg"] for error in caught.value.errors())
-
-
-def tags_of(contacts: Iterable[Contact]) -> list[set[str]]:
-    return [set(contact.tags) for contact in contacts]
+    """Return whether a decision takes a fact with this data."""
+    campaign, step = campaign_of(step_type, given)
+    (event,) = step_type.events
+    answer = step_type.run(step.properties, Fact(event, data, NOW), Standing(campaign, step, email))
+    assert isinstance(answer, bool)
+    return answer
