@@ -59,7 +59,7 @@ def start(home: Path) -> str:
 def _configure(uri: str) -> None:
     """Write our settings once; a second command that starts at the same moment writes the same."""
     with psycopg.connect(uri, autocommit=True) as conn:
-        set_already = dict(
+        set_already: dict[str, str] = dict(
             conn.execute("SELECT name, setting FROM pg_file_settings WHERE sourcefile LIKE '%postgresql.auto.conf'")
         )
         wanted = {name: value for name, value in SERVER_SETTINGS.items() if set_already.get(name) != value}

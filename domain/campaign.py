@@ -81,7 +81,7 @@ class Campaign:
         """Yield a step and everything below it, depth first."""
         yield step
         for branch in (None, "yes", "no"):
-            for child in self.children(step, branch):  # type: ignore[arg-type]
+            for child in self.children(step, branch):
                 yield from self.below(child)
 
     def needs(self, step: Step) -> frozenset[Need]:

@@ -20,10 +20,9 @@ from domain.campaign import Branch, Campaign, Step
 from domain.contact import Contact
 from domain.steps.registry import (
     Batch,
-    Done,
     Failed,
-    Jump,
     Join,
+    Jump,
     Kind,
     Leave,
     Outbound,

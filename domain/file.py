@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from functools import cache
 from typing import Any, Literal, cast, get_args
 from zoneinfo import ZoneInfo, available_timezones
@@ -914,9 +914,7 @@ def _walkable(loc: Path, data: object, *, missing: bool) -> tuple[Path, object]:
     """
     place: list[str | int] = []
     for index, piece in enumerate(loc):
-        if isinstance(data, Mapping) and piece in data:
-            data = data[piece]
-        elif isinstance(data, list) and isinstance(piece, int) and piece < len(data):
+        if (isinstance(data, Mapping) and piece in data) or (isinstance(data, list) and isinstance(piece, int) and piece < len(data)):
             data = data[piece]
         elif missing and index == len(loc) - 1:
             data = None

@@ -41,7 +41,7 @@ def make_broker(url: str | None, *, extra: Iterable[Middleware] = ()) -> Broker:
         # By default a killed worker's messages come back after one command in a thousand and a
         # minute without a heartbeat; an idle pool sends few commands. Ours looks at every tenth,
         # and believes a worker dead after 5 s, so its work is redone within 10 s.
-        broker = RedisBroker(
+        broker = RedisBroker(  # type: ignore[no-untyped-call]
             url=url,
             middleware=middleware,
             namespace="parcours",

@@ -6,19 +6,18 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 import dramatiq
 from dramatiq.broker import Broker
 from sqlalchemy import Engine
 
+from db import campaigns, waits
 from db import sweeps as sweeps_table
-from db import waits
 from db.clock import now as database_now
 from db.partitions import ensure_partitions
 from db.waits import EVERYTHING
 from domain.errors import CampaignError
-from domain.orders import ExecuteDue, SyncMembers
+from domain.orders import ExecuteDue, RunSweep, SyncMembers
 from producers.broker import publish
 from producers.logs import bind_to_line
 from settings import Settings
@@ -55,7 +54,7 @@ class Workshop:
         while more and time.monotonic() - started < SHARE_SECONDS:
             with self.engine.begin() as conn:
                 if sweep is not None and scope.campaign_limit is not None:
-                    room = sweeps.claims_left(conn, sweep, _campaign_of(conn, step_id))
+                    room = sweeps.claims_left(conn, sweep, campaigns.of_step(conn, step_id))
                     limit = min(limit, room or 0)
                     if limit == 0:
                         return
@@ -74,7 +73,7 @@ class Workshop:
             batches += 1
             claimed += done.claimed
             counts += done.counts
-        bind_to_line(step_id=step_id, sweep_id=sweep_id, batches=batches, claimed=claimed, **counts)
+        bind_to_line(step_id=step_id, sweep_id=sweep_id or 0, batches=batches, claimed=claimed, **counts)
         if more:
             publish(self.broker, ExecuteDue(step_id, sweep_id))
         elif claimed:
@@ -104,13 +103,14 @@ class Workshop:
 
 def register(workshop: Workshop) -> None:
     """Make the actors known to the workshop's broker."""
-    options: dict[str, Any] = {"broker": workshop.broker, "throws": CampaignError}
-    dramatiq.actor(workshop.execute_due, actor_name="execute_due", queue_name="executor", **options)
-    dramatiq.actor(workshop.sync_members, actor_name="sync_members", queue_name="membership", **options)
-    dramatiq.actor(workshop.run_sweep, actor_name="run_sweep", queue_name="sweeps", **options)
+    for order, work in (
+        (ExecuteDue, workshop.execute_due),
+        (SyncMembers, workshop.sync_members),
+        (RunSweep, workshop.run_sweep),
+    ):
+        decorate = dramatiq.actor(
+            actor_name=order.actor, queue_name=order.queue, broker=workshop.broker, throws=CampaignError
+        )
+        decorate(work)
 
 
-def _campaign_of(conn: Any, step_id: int) -> int:
-    from db import campaigns
-
-    return campaigns.of_step(conn, step_id)

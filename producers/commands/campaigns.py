@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from db import campaigns
 from db.clock import now as database_now
 from domain.errors import CampaignError
-from domain.file import CampaignFile, file_schema, to_data
+from domain.file import CampaignFile, StepFile, check, file_schema, to_data
 from producers import applying
 from producers.campaign_files import CampaignFileError, read, write
 from producers.session import iso, session
@@ -127,11 +127,11 @@ def show(campaign: Key, as_json: Json = False) -> None:
     from rich.markup import escape
     from rich.tree import Tree
 
-    state = "runs" if why_not is None else f"does not run: {why_not}"
-    tree = Tree(f"[bold]{escape(found.name)}[/bold] ({escape(found.key)}, id {found.id}, version {found.version}) {escape(state)}")
+    runs = "runs" if why_not is None else f"does not run: {why_not}"
+    tree = Tree(f"[bold]{escape(found.name)}[/bold] ({escape(found.key)}, id {found.id}, version {found.version}) {escape(runs)}")
     sources = [f"segment {key}" for key in file.sources.segments] + [f"form {key}" for key in file.sources.forms]
     tree.add(escape(f"from {', '.join(sources)}"))
-    pending = [(tree, None, step) for step in file.steps]
+    pending: list[tuple[Tree, str | None, StepFile]] = [(tree, None, step) for step in file.steps]
     for parent, branch, step in pending:
         timing = " ".join(
             f"{name} {value}"
@@ -163,8 +163,6 @@ def clone(campaign: Key, key: Annotated[str, typer.Argument(metavar="NEW-KEY")])
         found = campaigns.find(conn, campaign)
         file = campaigns.definition(conn, found.id, found.version, here.zone)
         data = {**_stored(file, False), "campaign": key, "name": f"{file.name} (copy)"}
-        from domain.file import check
-
         checked = check(data, default_zone=here.zone)
         if checked.file is None:
             raise CampaignError(checked.problems[0].sentence)

@@ -35,7 +35,7 @@ def show(
             if step_id is None:
                 raise NotFoundError("step", step, f"`parcours campaigns show {found.key}` names them")
         if waiting:
-            columns = ("contact", "step", "rotation", "waiting", "due_at")
+            columns: tuple[str, ...] = ("contact", "step", "rotation", "waiting", "due_at")
             lines = (
                 {
                     "contact": row.contact,

@@ -54,4 +54,5 @@ def worker(
 
     arguments = ["workers.commands.worker:setup", "--processes", str(processes), "--threads", str(threads)]
     arguments += ["--skip-logging", "--worker-shutdown-timeout", "60000", "--queues", *names]
-    raise typer.Exit(cli.main(cli.make_argument_parser().parse_args(arguments)))
+    parsed = cli.make_argument_parser().parse_args(arguments)  # type: ignore[no-untyped-call]
+    raise typer.Exit(cli.main(parsed))  # type: ignore[no-untyped-call]
