@@ -1,0 +1,41 @@
+# `make help` lists the targets. Each makes or renews .venv by itself when it has to.
+MAKEFLAGS += --no-print-directory
+VENV := .venv/bin
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test lint bench clean venv
+
+help:
+	@echo "make demo    four weeks of a sample campaign, in simulated time"
+	@echo "make up      everything in one process: database, workers, tick"
+	@echo "make test    all tests (PYTEST_ARGS='-k tick' passes options on)"
+	@echo "make lint    ruff, mypy and the import contracts"
+	@echo "make bench   benchmarks (BENCH_ARGS=--short for a quick run)"
+	@echo "make clean   removes .venv, caches and builds; .parcours, your data, stays"
+
+demo: venv
+	@$(VENV)/parcours demo
+
+up: venv
+	@exec $(VENV)/parcours up
+
+test: venv
+	@$(VENV)/pytest $(PYTEST_ARGS)
+
+lint: venv
+	@$(VENV)/ruff check --quiet .
+	@$(VENV)/ruff format --check --quiet .
+	@$(VENV)/mypy --no-error-summary
+	@told=$$($(VENV)/lint-imports 2>&1) || { echo "$$told"; exit 1; }
+
+bench: venv
+	@$(VENV)/python -m tests.benchmarks.run $(BENCH_ARGS)
+
+clean:
+	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -not -path './.parcours/*' -prune -exec rm -rf {} +
+
+venv:
+	@.ci/venv
