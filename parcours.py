@@ -115,7 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if debug:
             raise
-        sys.stderr.write(f"parcours: {_sentence(error)}\n")
+        sentence = _sentence(error)
+        # Several lines are problems of files, each with its place in front.
+        sys.stderr.write(sentence + "\n" if "\n" in sentence else f"parcours: {sentence}\n")
         sys.exit(_exit_code(error))
 
 

@@ -9,7 +9,10 @@ from urllib.parse import urlsplit
 import dramatiq
 from dramatiq.broker import Broker
 from dramatiq.brokers.stub import StubBroker
+from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import AgeLimit, Callbacks, Middleware, Retries, ShutdownNotifications, TimeLimit
+from pika.exceptions import AMQPError
+from redis.exceptions import RedisError
 
 from domain.errors import CampaignError
 from domain.orders import QUEUES, Order
@@ -65,6 +68,22 @@ def publish(broker: Broker, order: Order, *, delay_ms: int = 0) -> None:
         queue_name=order.queue, actor_name=order.actor, args=(), kwargs=asdict(order), options={}
     )
     broker.enqueue(message, delay=delay_ms or None)
+
+
+def check_broker(url: str) -> None:
+    """Raise CampaignError when a broker cannot be reached with this URL."""
+    broker = make_broker(url)
+    try:
+        if hasattr(broker, "client"):
+            broker.client.ping()
+        elif hasattr(broker, "connection"):
+            assert broker.connection
+    except (OSError, RedisError, AMQPError, ConnectionClosed) as error:
+        raise CampaignError(
+            f"the broker does not answer ({type(error).__name__}); start it, or check PARCOURS_BROKER_URL"
+        ) from error
+    finally:
+        broker.close()
 
 
 def queue_depths(url: str) -> dict[str, int]:

@@ -70,7 +70,7 @@ WHERE id = :campaign_id;
 
 -- name: save_version
 INSERT INTO campaign_version (campaign_id, version, definition, created_at)
-VALUES (:campaign_id, :version, CAST(:definition AS jsonb), :now);
+VALUES (:campaign_id, :version, CAST(:definition AS json), :now);
 
 -- name: save_step
 INSERT INTO step (campaign_id, key, kind, type, created_at) VALUES (:campaign_id, :key, :kind, :type, :now)

@@ -13,6 +13,9 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
+from dramatiq.errors import ConnectionClosed
+from pika.exceptions import AMQPError
+from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine
 
 from db import campaigns, contacts, sweeps
@@ -193,9 +196,15 @@ def _ask(here: Session, kind: sweeps.Kind, scope: Scope, at: datetime) -> int:
     with here.engine.begin() as conn:
         sweep_id = sweeps.ask(conn, kind, scope, at=at)
     if here.settings.broker_url is not None:
-        broker = make_broker(here.settings.broker_url)
-        publish(broker, RunSweep(sweep_id))
-        broker.close()
+        try:
+            broker = make_broker(here.settings.broker_url)
+            publish(broker, RunSweep(sweep_id))
+            broker.close()
+        except (RedisError, AMQPError, ConnectionClosed, OSError) as error:
+            here.warn(
+                f"the broker did not take the hint ({type(error).__name__}); sweep {sweep_id} is written down, "
+                "and tick finds it when the broker is back"
+            )
     return sweep_id
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from domain.orders import QUEUES
+from producers.broker import check_broker
 from producers.session import session
 
 app = typer.Typer()
@@ -45,7 +46,8 @@ def worker(
     unknown = [name for name in names if name not in QUEUES]
     if unknown or not names:
         raise typer.BadParameter(f"unknown queue {', '.join(unknown)!r}; there are {', '.join(QUEUES)}")
-    here.need_broker("worker")
+    # Said here in a sentence rather than by every process in its log.
+    check_broker(here.need_broker("worker"))
     # Checked, and the embedded server started, once here rather than in every process.
     os.environ["_PARCOURS_WORKER_DATABASE"] = here.engine.url.render_as_string(hide_password=False)
     here.engine.dispose()

@@ -141,7 +141,7 @@ CREATE TABLE campaign (
 CREATE TABLE campaign_version (
     campaign_id int NOT NULL REFERENCES campaign (id) ON DELETE CASCADE,
     version     int NOT NULL,
-    definition  jsonb NOT NULL,
+    definition  json NOT NULL,
     created_at  timestamptz NOT NULL,
     PRIMARY KEY (campaign_id, version)
 );
