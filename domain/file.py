@@ -15,6 +15,7 @@ from typing import Any, Literal, cast, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from domain.campaign import Branch, Campaign, Step
 from domain.errors import CampaignError
@@ -64,7 +65,7 @@ _SENDS_AN_EMAIL = frozenset({"email.send", "message.send"})
 
 
 class StepFile(BaseModel):
-    """One step of a campaign file, with what is below it. Intervals and hours are kept as they were written."""
+    """One step of a campaign file, with what is below it. Intervals and hours are kept as written."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -120,7 +121,7 @@ class CampaignFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     campaign: str
-    name: str
+    name: str = Field(default_factory=lambda data: data["campaign"])
     description: str | None = None
     category: str | None = None
     # Unsaid: a new campaign is off, one that exists stays as it is.
@@ -265,7 +266,7 @@ def to_data(file: CampaignFile) -> dict[str, Any]:
 
     Names come in the order of the documentation, defaults are left out, the keys of all steps are stated.
     """
-    data = _plain_fields(file, leave_out={"name"} if file.name == file.campaign else set())
+    data = _plain_fields(file)
     data["steps"] = [_step_data(step) for step in file.steps]
     return data
 
@@ -278,12 +279,12 @@ def _step_data(step: StepFile) -> dict[str, Any]:
     return data
 
 
-def _plain_fields(model: BaseModel, leave_out: Iterable[str] = ()) -> dict[str, Any]:
+def _plain_fields(model: BaseModel) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for name, info in type(model).model_fields.items():
         value = getattr(model, name)
-        if name in leave_out or (
-            not info.is_required() and value == info.get_default(call_default_factory=True)
+        if not info.is_required() and value == info.get_default(
+            call_default_factory=True, validated_data=data
         ):
             continue
         if isinstance(value, datetime):
@@ -312,7 +313,8 @@ class _Node:
     type: StepType | None = None
     key: str = ""
     values: dict[str, Any] = field(default_factory=dict)
-    # The least time between reaching the step and passing it; an interval that cannot be read is not held against it.
+    # The least time between reaching the step and passing it; endless when the interval cannot be read,
+    # which has been said already.
     seconds: float = 0.0
     children: dict[str, list[_Node]] = field(default_factory=dict)
 
@@ -508,6 +510,11 @@ class _Checker:
         if given is not None and not isinstance(given, Mapping):
             self.say(path, f"must be a mapping of properties to values, not {_called(given)}")
             return {}
+        if _nests(given, MAX_DEPTH):
+            self.say(
+                path, f"is nested too deeply; lists and mappings can be at most {MAX_DEPTH} in each other"
+            )
+            return {}
         before = len(self.problems)
         plain: dict[str, Any] = self.plain(given or {}, path)
         if node.type is not None and len(self.problems) == before:
@@ -570,7 +577,8 @@ class _Checker:
         ):
             self.say(
                 node.path,
-                "nobody can say when nothing has happened: give this step 'after' or 'at', or its decision 'within'",
+                "nobody can say when nothing has happened: "
+                "give this step 'after' or 'at', or its decision 'within'",
             )
 
     def timing(self, node: _Node) -> None:
@@ -649,7 +657,8 @@ class _Checker:
             letters = "small letters" if pattern is _CAMPAIGN_KEY else "letters without accents"
             self.say(
                 (*path, name),
-                f"{value!r} cannot be a key; use {letters}, digits, '_', '.' and '-', beginning with a letter or digit",
+                f"{value!r} cannot be a key; use {letters}, digits, '_', '.' and '-', "
+                "beginning with a letter or digit",
             )
             return None
         return value
@@ -709,9 +718,6 @@ class _Checker:
 
     def plain(self, value: object, path: Path) -> Any:
         """Return properties as JSON could hold them, after saying what in them it could not."""
-        if len(path) > 3 * MAX_DEPTH:
-            self.say(path, "is nested too deeply")
-            return None
         if isinstance(value, Mapping):
             for name in value:
                 if not isinstance(name, str):
@@ -784,7 +790,9 @@ class _Graph:
             if above.kind is Kind.ACTION and above.type_name in _SENDS_AN_EMAIL:
                 return
             above = above.parent
-        if not node.values["with"].get("email"):
+        given = node.data.get("with")
+        # Properties that are no mapping have been said already.
+        if given is None or (isinstance(given, Mapping) and not given.get("email")):
             self.say(node.path, f"{node.type_name!r} is about the nearest email above it, and there is none")
 
     def loops(self) -> None:
@@ -798,7 +806,8 @@ class _Graph:
             names = " → ".join([*(each.key for each in way), way[0].key])
             self.say(
                 node.path,
-                f"this jump makes a loop without rest ({names}); put a decision in it, or delays of 30 minutes in all",
+                f"this jump makes a loop without rest ({names}); "
+                "put a decision in it, or delays of 30 minutes in all",
             )
 
     def restart(self, node: _Node) -> None:
@@ -814,7 +823,7 @@ class _Graph:
             )
 
     def shortest(self, starts: list[_Node], goal: _Node) -> list[_Node] | None:
-        """Return the quickest way to a step that meets no decision, ends included, if it is too quick; else None."""
+        """Return the quickest way to a step that meets no decision, with its ends, or None if it is slow."""
         # Only steps whose kind is known count: the others have been said, and may become decisions.
         best: dict[int, float] = {}
         queue: list[tuple[float, int, _Node, _Node | None]] = []
@@ -854,12 +863,20 @@ def _step_file(node: _Node) -> StepFile:
     return StepFile(**{"step": node.key, node.kind.value: node.type_name, **node.values, **below})
 
 
+def _nests(value: object, limit: int) -> bool:
+    """Return whether more lists and mappings are in each other than the limit."""
+    if not isinstance(value, Mapping | list | tuple):
+        return False
+    below = value.values() if isinstance(value, Mapping) else value
+    return limit == 0 or any(_nests(each, limit - 1) for each in below)
+
+
 def _least_seconds(interval: Interval) -> float:
     return (interval.months * 28 + interval.days) * 86_400 + interval.exact.total_seconds()
 
 
 def _with_offset(moment: datetime, zone: ZoneInfo) -> datetime:
-    """Return the same instant with a fixed offset, which compares and reads back alike whatever the zone's rules."""
+    """Return the same instant with a fixed offset, so that it compares and reads back alike in any zone."""
     return datetime.fromisoformat(
         (moment if moment.utcoffset() is not None else moment.replace(tzinfo=zone)).isoformat()
     )
@@ -901,7 +918,7 @@ def _sentences(error: ValidationError, model: type[BaseModel], data: object) -> 
     found: dict[Path, list[str]] = {}
     for each in error.errors(include_url=False):
         place, value = _walkable(each["loc"], data, missing=each["type"] == "missing")
-        sentence = _sentence(each["type"], each["msg"], each.get("ctx", {}), place, value, model)
+        sentence = _sentence(each, place, value, model)
         if sentence not in found.setdefault(place, []):
             found[place].append(sentence)
     return [(place, _one_sentence(sentences)) for place, sentences in found.items()]
@@ -914,8 +931,10 @@ def _walkable(loc: Path, data: object, *, missing: bool) -> tuple[Path, object]:
     """
     place: list[str | int] = []
     for index, piece in enumerate(loc):
-        if (isinstance(data, Mapping) and piece in data) or (isinstance(data, list) and isinstance(piece, int) and piece < len(data)):
-            data = data[piece]
+        if (isinstance(data, Mapping) and piece in data) or (
+            isinstance(data, list) and isinstance(piece, int) and piece < len(data)
+        ):
+            data = cast(Any, data)[piece]
         elif missing and index == len(loc) - 1:
             data = None
         else:
@@ -924,9 +943,8 @@ def _walkable(loc: Path, data: object, *, missing: bool) -> tuple[Path, object]:
     return tuple(place), data
 
 
-def _sentence(
-    kind: str, message: str, context: Mapping[str, Any], place: Path, value: object, model: type[BaseModel]
-) -> str:
+def _sentence(error: ErrorDetails, place: Path, value: object, model: type[BaseModel]) -> str:
+    kind, message, context = error["type"], error["msg"], error.get("ctx", {})
     if kind == "extra_forbidden":
         known = sorted(_property_names(model, place[:-1]))
         hint = _did_you_mean(str(place[-1]), known)
@@ -997,7 +1015,7 @@ def _called(value: object) -> str:
         ((list, tuple), "a list"),
         (date, "a date"),
     ):
-        if isinstance(value, types):  # type: ignore[arg-type]
+        if isinstance(value, types):
             return name
     return f"a {type(value).__name__}"
 
@@ -1028,12 +1046,12 @@ def _storable(text: str) -> bool:
 # For editors.
 
 
-def file_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a campaign file, with every installed step type.
+def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a campaign file, with the given or all installed step types.
 
     It is for an editor's completion and hints; check() knows rules that a schema cannot state.
     """
-    types = registry.all_types()
+    types = registry.all_types() if types is None else types
     interval = _or_null({"type": "string", "examples": ["3 days", "90 minutes", "P1DT2H"]})
     steps = {"type": ["array", "null"], "items": {"$ref": "#/$defs/step"}}
     hour = {"type": "string", "pattern": "^[0-9]{1,2}:[0-9]{2}$", "examples": ["09:00"]}
@@ -1096,7 +1114,10 @@ def file_schema() -> dict[str, Any]:
             "name": told("What people read; the key when left out.", {"type": ["string", "null"]}),
             "description": {"type": ["string", "null"]},
             "category": told("Key of a category.", {"type": ["string", "null"]}),
-            "published": told("Whether it is on.", {"type": ["boolean", "null"], "default": False}),
+            "published": told(
+                "Whether it is on; when left out, a new campaign is off and another stays as it is.",
+                {"type": ["boolean", "null"]},
+            ),
             "publish_from": told("When it starts.", day),
             "publish_until": told("When it ends.", day),
             "reentry": told(
@@ -1141,7 +1162,7 @@ def _when(kind: Kind, then: dict[str, Any], name: str | None = None) -> dict[str
 
 
 def _without(*names: str) -> dict[str, Any]:
-    return {"properties": dict.fromkeys(names, {"type": "null"})}
+    return {"properties": {name: {"type": "null"} for name in names}}
 
 
 def _of_type(found: StepType) -> dict[str, Any]:

@@ -55,17 +55,20 @@ def read(
 
     `also` holds what others, who know more than the file, found wrong with it.
     """
-    problems: list[FileProblem] = []
-    document = _Document(_compose(path, _text(path)))
-    for place, sentence in document.problems:
-        problems.append(FileProblem(path, document.line(place), dotted(place), sentence))
+    root = _compose(path, _text(path))
     try:
-        checked = check(document.data, default_zone=default_zone, step_type=step_type)
+        document = _Document(root)
     except RecursionError:
         raise _unreadable(path, "the file is nested too deeply") from None
+    problems = [
+        FileProblem(path, line, dotted(place), sentence) for line, place, sentence in document.problems
+    ]
+    if document.broken:
+        # What is missing from the data may be in the file, so that its checks would blame it for our loss.
+        raise CampaignFileError(problems)
+    checked = check(document.data, default_zone=default_zone, step_type=step_type)
     for problem in (*checked.problems, *also):
-        # What the document could not give has been said already.
-        if problem.path not in document.dropped:
+        if problem.path not in document.not_text:
             line = document.line(problem.path) if document.data is not None else None
             problems.append(FileProblem(path, line, problem.place, problem.sentence))
     if problems or checked.file is None:
@@ -101,7 +104,7 @@ def _compose(path: Path, text: str) -> yaml.Node | None:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise _unreadable(
-            path, f"the file holds a character that YAML does not allow: {error.character!r}", line
+            path, f"the file holds a character that YAML does not allow: U+{error.character:04X}", line
         ) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -118,10 +121,10 @@ def _compose(path: Path, text: str) -> yaml.Node | None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain scalars by the core schema of YAML 1.2.
+    """Plain scalars by the core schema of YAML 1.2, but numbers with a leading zero are text.
 
-    In YAML 1.1 `yes:` and `no:` would be booleans, `09:30` the number 570 and a postal code 01234 octal.
-    Dates stay text, which the file's checks read.
+    In YAML 1.1 `yes:` and `no:` would be booleans, `09:30` the number 570 and a postal code 01234 octal;
+    the core schema would take the zero from the postal code. Dates stay text, which the file's checks read.
     """
 
     yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012
@@ -139,13 +142,15 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+_WHOLE = "(?:0|[1-9][0-9]*)"
 for _class in (_Loader, _Dumper):
     for _name, _pattern, _first in (
         ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-        ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+        ("int", rf"[-+]?{_WHOLE}|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
         (
             "float",
-            r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+            rf"[-+]?(?:(?:\.[0-9]+|{_WHOLE}\.[0-9]*)(?:[eE][-+]?[0-9]+)?|{_WHOLE}[eE][-+]?[0-9]+)"
+            r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
             "-+0123456789.",
         ),
         ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -156,11 +161,17 @@ for _class in (_Loader, _Dumper):
 
 
 class _Document:
-    """A document as plain data, with the line of each place in it."""
+    """A document as plain data, with the line of each place in it.
+
+    `problems` has line, place and sentence; with a `broken` document, some of the data could not be had.
+    """
 
     def __init__(self, root: yaml.Node | None) -> None:
-        self.problems: list[tuple[Place, str]] = []
-        self.dropped: set[Place] = set()
+        self.problems: list[tuple[int | None, Place, str]] = []
+        self.broken = False
+        # Names that had to be made text, which has been said.
+        self.not_text: set[Place] = set()
+        self._said: set[tuple[int, str]] = set()
         self._lines: dict[Place, int] = {(): 1}
         self._count = 0
         self._open: set[int] = set()
@@ -172,68 +183,81 @@ class _Document:
             place = place[:-1]
         return self._lines[place]
 
-    def _say(self, place: Place, sentence: str) -> None:
-        self.problems.append((place, sentence))
-        self.dropped.add(place)
+    def _say(self, node: yaml.Node, place: Place, sentence: str) -> None:
+        # Aliases bring us to the same node again.
+        if (id(node), sentence) not in self._said:
+            self._said.add((id(node), sentence))
+            self.problems.append((_line(node), place, sentence))
+
+    def _cannot(self, node: yaml.Node, place: Place, sentence: str) -> None:
+        self.broken = True
+        self._say(node, place, sentence)
 
     def _value(self, node: yaml.Node, place: Place) -> object:
-        self._lines.setdefault(place, node.start_mark.line + 1)
-        self._count += 1
-        if id(node) in self._open:
-            self._say(place, "an alias cannot stand inside what it stands for")
-        elif self._count > MAX_NODES:
-            if self._count == MAX_NODES + 1:
-                self._say(place, f"the file is too large: it has more than {MAX_NODES} values")
-        elif isinstance(node, yaml.ScalarNode):
+        self._lines.setdefault(place, _line(node))
+        if not self._may_read(node, place):
+            return None
+        if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, place)
-        elif node.tag not in (_TAG + "map", _TAG + "seq"):
-            self._say(place, f"the tag {_shown_tag(node.tag)} is not allowed here")
+        self._open.add(id(node))
+        value: object
+        if isinstance(node, yaml.MappingNode):
+            pairs = self._pairs(node, place)
+            self._lines.update({(*place, key): line for key, (line, _) in pairs.items()})
+            value = {key: self._value(below, (*place, key)) for key, (_, below) in pairs.items()}
         else:
-            self._open.add(id(node))
-            try:
-                if isinstance(node, yaml.MappingNode):
-                    return self._mapping(node, place)
-                return [self._value(each, (*place, index)) for index, each in enumerate(node.value)]
-            finally:
-                self._open.discard(id(node))
-        return None
+            value = [self._value(each, (*place, index)) for index, each in enumerate(node.value)]
+        self._open.discard(id(node))
+        return value
 
-    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, object]:
-        found: dict[str, object] = {}
-        merged: dict[str, object] = {}
-        lines: dict[str, int] = {}
+    def _may_read(self, node: yaml.Node, place: Place) -> bool:
+        self._count += 1
+        if self._count > MAX_NODES:
+            if self._count == MAX_NODES + 1:
+                self.broken = True
+                self.problems.append(
+                    (None, (), f"the file is too large: it has more than {MAX_NODES} values")
+                )
+        elif id(node) in self._open:
+            self._cannot(node, place, "an alias cannot stand inside what it stands for")
+        elif not isinstance(node, yaml.ScalarNode) and node.tag not in (_TAG + "map", _TAG + "seq"):
+            self._cannot(node, place, f"the tag {_shown_tag(node.tag)} is not allowed here")
+        else:
+            return True
+        return False
+
+    def _pairs(self, node: yaml.MappingNode, place: Place) -> dict[str, tuple[int, yaml.Node]]:
+        """Return a mapping's names with their line and value; its own come before those it merges."""
+        own: dict[str, tuple[int, yaml.Node]] = {}
+        merged: dict[str, tuple[int, yaml.Node]] = {}
         for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
             if key_node.tag == _TAG + "merge":
-                merged = {**self._merge(value_node, place), **merged}
+                merged = {**self._merged(value_node, place), **merged}
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
-                self._say(place, f"the name on line {line} must be text, not a list or a mapping")
+                self._cannot(key_node, place, "a name must be text, not a list or a mapping")
                 continue
             key = _joined(key_node.value)
-            if key_node.tag != _TAG + "str":
-                self._say((*place, key), f"the name {key} must be text; put it in quotes")
-            if key in lines:
-                self._say((*place, key), f"{key!r} is written twice, on lines {lines[key]} and {line}")
+            if key in own:
+                sentence = f"{key!r} is written twice, on lines {own[key][0]} and {_line(key_node)}"
+                self._say(key_node, (*place, key), sentence)
                 continue
-            lines[key] = line
-            self._lines[(*place, key)] = line
-            found[key] = self._value(value_node, (*place, key))
-        return {**merged, **found}
+            if key_node.tag != _TAG + "str":
+                self.not_text.add((*place, key))
+                self._say(key_node, (*place, key), f"the name {key} must be text; put it in quotes")
+            own[key] = (_line(key_node), value_node)
+        return {**merged, **own}
 
-    def _merge(self, node: yaml.Node, place: Place) -> dict[str, object]:
-        if isinstance(node, yaml.SequenceNode):
-            merged: dict[str, object] = {}
-            for each in node.value:
-                merged = {**self._merge(each, place), **merged}
-            return merged
-        value = self._value(node, place) if isinstance(node, yaml.MappingNode) else None
-        if not isinstance(value, dict):
-            self._say(
-                place, f"'<<' on line {node.start_mark.line + 1} takes a mapping, or a list of mappings"
-            )
-            return {}
-        return value
+    def _merged(self, node: yaml.Node, place: Place) -> dict[str, tuple[int, yaml.Node]]:
+        merged: dict[str, tuple[int, yaml.Node]] = {}
+        for each in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            if not isinstance(each, yaml.MappingNode):
+                self._cannot(each, place, "'<<' takes a mapping, or a list of mappings")
+            elif self._may_read(each, place):
+                self._open.add(id(each))
+                merged = {**self._pairs(each, place), **merged}
+                self._open.discard(id(each))
+        return merged
 
     def _scalar(self, node: yaml.ScalarNode, place: Place) -> object:
         text = node.value
@@ -250,10 +274,14 @@ class _Document:
                 case "float":
                     return float(re.sub(r"\.(?=[a-zA-Z])", "", text))
         except (ValueError, KeyError):
-            self._say(place, f"{text[:40]!r} cannot be read as {_shown_tag(node.tag)}")
+            self._cannot(node, place, f"{text[:40]!r} cannot be read as {_shown_tag(node.tag)}")
             return None
-        self._say(place, f"the tag {_shown_tag(node.tag)} is not allowed here")
+        self._cannot(node, place, f"the tag {_shown_tag(node.tag)} is not allowed here")
         return None
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
 
 
 def _joined(text: str) -> str:
@@ -276,8 +304,7 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
     style = None
     if _BLOCK.fullmatch(text):
         style = "|"
-    elif _in_yaml_1_1(text):
-        # Other programs may read our export by the older rules.
+    elif _in_yaml_1_1(text) or _LIKE_AN_HOUR.fullmatch(text) or _OTHER_LINE_BREAK.search(text):
         style = '"'
     return dumper.represent_scalar(_TAG + "str", text, style=style)
 
@@ -286,7 +313,14 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
 _BLOCK = re.compile(r"(?=[^\s])(?:[^\r\t\x85\u2028\u2029\n]*[^\s]\n|\n)+(?:[^\r\t\x85\u2028\u2029\n]*[^\s])?")
 
 
+# YAML 1.1 has 10:30 for a number, but not 09:00. A reader of our export should see one rule.
+_LIKE_AN_HOUR = re.compile(r"[0-9]{1,2}:[0-9]{2}")
+# In any other style these become an ordinary line break, or a space.
+_OTHER_LINE_BREAK = re.compile(r"[\r\x85\u2028\u2029]")
+
+
 def _in_yaml_1_1(text: str) -> bool:
+    """Return whether text without quotes is not text by the older rules, which other programs may use."""
     resolvers = yaml.SafeDumper.yaml_implicit_resolvers.get(text[:1], [])
     return any(pattern.match(text) for _, pattern in resolvers)
 
@@ -297,6 +331,9 @@ def _represent_mapping(dumper: yaml.SafeDumper, data: dict[str, Any]) -> yaml.No
         # A quoted 'yes' would be right too, but is not how people write a branch.
         if key.value in ("yes", "no"):
             key.style = None
+        # Nor is a block.
+        elif key.style == "|":
+            key.style = '"'
     return node
 
 

@@ -68,6 +68,7 @@ TYPES = [
     _type(Kind.ACTION, "contact.tags", Tags),
     _type(Kind.ACTION, "contact.update", Update),
     _type(Kind.ACTION, "email.send", Email),
+    _type(Kind.ACTION, "message.send", NoProperties),
     _type(Kind.ACTION, "webhook.send", Webhook),
     _type(Kind.CONDITION, "contact.field", FieldTest),
     _type(Kind.CONDITION, "contact.tags", Tags),

@@ -10,16 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.file import (
-    DEEPEST_STEP,
-    CampaignFile,
-    Problem,
-    build,
-    check,
-    dotted,
-    file_schema,
-    to_data,
-)
+from domain.file import MAX_DEPTH, CampaignFile, Problem, build, check, dotted, file_schema, to_data
 from domain.schedule import Interval, Timing
 from domain.steps.registry import Kind
 from tests.domain.step_types import TYPES, find
@@ -58,11 +49,11 @@ def jump(to: str, **more: object) -> dict[str, Any]:
 def test_a_short_file_has_the_documented_defaults() -> None:
     file = right(campaign(TAG))
     assert file.name == "welcome"
-    assert (file.published, file.exit_on_leave, file.reentry) == (False, True, "never")
+    assert (file.published, file.exit_on_leave, file.reentry) == (None, True, "never")
     step = file.steps[0]
     assert (step.step, step.name, step.kind, step.type) == (
         "contact-tags",
-        "contact-tags",
+        None,
         Kind.ACTION,
         "contact.tags",
     )
@@ -110,11 +101,11 @@ def test_the_files_own_timezone_comes_before_the_default() -> None:
 
 def test_a_condition_may_stand_between_two_decisions() -> None:
     second = {"condition": "contact.tags", "yes": [{"decision": "page.hit"}]}
-    right(campaign({"decision": "email.open", "yes": [second]}))
+    right(campaign({"decision": "page.hit", "yes": [second]}))
 
 
 def test_a_no_step_needs_no_delay_when_the_decision_has_within() -> None:
-    right(campaign({"decision": "email.open", "within": "3 days", "no": [TAG]}))
+    right(campaign({"decision": "page.hit", "within": "3 days", "no": [TAG]}))
 
 
 def test_dates_inside_properties_become_text() -> None:
@@ -124,12 +115,12 @@ def test_dates_inside_properties_become_text() -> None:
 
 def test_the_deepest_tree_can_be_checked_stored_and_read_again() -> None:
     step = TAG
-    for _ in range(DEEPEST_STEP - 1):
+    for _ in range(MAX_DEPTH - 1):
         step = {**TAG, "then": [step]}
     file = right(campaign(step))
     data = json.loads(json.dumps(to_data(file)))
     assert right(data) == file == CampaignFile.model_validate(data)
-    assert len(list(file.walk())) == DEEPEST_STEP
+    assert len(list(file.walk())) == MAX_DEPTH
 
 
 # What is wrong, and where
@@ -140,9 +131,9 @@ def test_an_empty_file_is_one_problem(empty: object) -> None:
     assert list(problems(empty)) == [""]
 
 
-@pytest.mark.parametrize("other", [[], "campaign", 3])
-def test_a_file_is_a_mapping(other: object) -> None:
-    assert problems(other) == {"": "a campaign file is a mapping that starts with `campaign: KEY`"}
+@pytest.mark.parametrize(("other", "called"), [([], "a list"), ("campaign", "text"), (3, "a number")])
+def test_a_file_is_a_mapping(other: object, called: str) -> None:
+    assert problems(other) == {"": f"a campaign file is a mapping of names to values, not {called}"}
 
 
 def test_every_problem_is_found_at_once() -> None:
@@ -158,23 +149,26 @@ def test_every_problem_is_found_at_once() -> None:
         "steps": [
             {"action": "contact.points", "with": {"pints": 5}, "after": 3},
             "tag",
-            {"decision": "email.open", "yes": [{"action": "email.sent"}]},
+            {"decision": "page.hit", "yes": [{"action": "email.sent"}]},
         ],
     }
     assert problems(data) == {
-        "campaign": "the key of the campaign is missing",
+        "campaign": "the key of the campaign is missing, such as 'campaign: welcome'",
         "name": "must not be empty",
-        "publishd": "unknown key 'publishd'; did you mean 'published'?",
-        "reentry": "must be never, after_exit or always, not 'allways'; did you mean 'always'?",
+        "publishd": "unknown name 'publishd'; did you mean 'published'?",
+        "reentry": "must be 'never', 'after_exit' or 'always', not 'allways'; did you mean 'always'?",
         "cooldown": problems(campaign(TAG, cooldown="3 dayz"))["cooldown"],
-        "timezone": "there is no timezone 'Europe/Pariss'; did you mean 'Europe/Paris'?",
+        "timezone": "unknown timezone 'Europe/Pariss'; did you mean 'Europe/Paris'?",
         "exit_on_leave": "must be true or false, not 'yes'",
-        "publish_from": "'soon' is not a date; write for example 2026-12-24T09:00",
-        "sources.segment": "unknown key 'segment'; did you mean 'segments'?",
+        "publish_from": (
+            "'soon' is not a date; write it like '2026-12-24T09:00' or '2026-12-24T09:00+01:00'"
+        ),
+        "sources": "the campaign has no source; name at least one segment or form",
+        "sources.segment": "unknown name 'segment'; did you mean 'segments'?",
         "steps[0].with.pints": "unknown property 'pints'; did you mean 'points'?",
-        "steps[0].with.points": "'contact.points' needs the property 'points'",
+        "steps[0].with.points": "the property 'points' is missing",
         "steps[0].after": problems(campaign({**TAG, "after": 3}))["steps[0].after"],
-        "steps[1]": "must be a mapping of keys to values",
+        "steps[1]": "a step is a mapping of names to values, not text",
         "steps[2].yes[0].action": "unknown action 'email.sent'; did you mean 'email.send'?",
     }
 
@@ -184,6 +178,8 @@ def test_every_problem_is_found_at_once() -> None:
     [
         ({"campaign": "Welcome"}, "campaign"),
         ({"campaign": 2026}, "campaign"),
+        ({"campaign": "this"}, "campaign"),
+        ({"campaign": None}, "campaign"),
         ({"name": ["a"]}, "name"),
         ({"name": "nul \0"}, "name"),
         ({"name": "half \ud83d"}, "name"),
@@ -206,7 +202,7 @@ def test_every_problem_is_found_at_once() -> None:
         ({"steps": []}, "steps"),
         ({"steps": {"action": "contact.tags"}}, "steps"),
         ({"steps": [None]}, "steps[0]"),
-        ({3: True}, "3"),
+        ({3: True}, ""),
         ({"a key": 1}, '["a key"]'),
     ],
 )
@@ -217,13 +213,15 @@ def test_what_a_campaign_cannot_say(more: dict[Any, Any], place: str) -> None:
 @pytest.mark.parametrize("until", ["2026-12-01T08:00", "2026-12-01T07:00Z", "2026-11-30"])
 def test_a_campaign_ends_after_it_begins(until: str) -> None:
     data = campaign(TAG, publish_from="2026-12-01T08:00", publish_until=until)
-    assert problems(data) == {"publish_until": "must be later than `publish_from`"}
+    assert problems(data) == {"publish_until": "'publish_until' must be after 'publish_from'"}
 
 
 @pytest.mark.parametrize(
     ("more", "place"),
     [
-        ({"step": "Tag"}, "step"),
+        ({"step": "tag it"}, "step"),
+        ({"step": "-tag"}, "step"),
+        ({"step": 7}, "step"),
         ({"stepp": "tag"}, "stepp"),
         ({"with": ["new"]}, "with"),
         ({"after": "3 fortnights"}, "after"),
@@ -241,7 +239,7 @@ def test_a_campaign_ends_after_it_begins(until: str) -> None:
         ({"between": {"09:00": "18:00"}}, "between"),
         ({"between": ["09:00", [1]]}, "between"),
         ({"days": ["mon", "someday"]}, "days"),
-        ({"days": ["mon", True]}, "days[1]"),
+        ({"days": ["mon", True]}, "days"),
         ({"max_attempts": 0}, "max_attempts"),
         ({"max_attempts": True}, "max_attempts"),
         ({"on_failure": "ignore"}, "on_failure"),
@@ -290,7 +288,7 @@ def test_what_a_condition_cannot_say(more: dict[str, Any]) -> None:
     ],
 )
 def test_what_a_decision_cannot_say(more: dict[str, Any]) -> None:
-    assert list(problems(campaign({"decision": "email.open", **more}))) == [f"steps[0].{next(iter(more))}"]
+    assert list(problems(campaign({"decision": "page.hit", **more}))) == [f"steps[0].{next(iter(more))}"]
 
 
 def test_a_condition_may_have_timing() -> None:
@@ -300,12 +298,13 @@ def test_a_condition_may_have_timing() -> None:
 def test_a_step_is_exactly_one_of_three() -> None:
     found = problems(campaign({"name": "nothing"}, {"action": "contact.tags", "condition": "contact.tags"}))
     assert list(found) == ["steps[0]", "steps[1]"]
-    assert "`action` and `condition`" in found["steps[1]"]
+    assert found["steps[0]"] == "says nothing to do; give it 'action', 'decision' or 'condition'"
+    assert found["steps[1]"] == "a step is one thing: this one has 'action' and 'condition'"
 
 
 def test_a_type_of_another_kind_is_recognised() -> None:
     assert problems(campaign({"action": "email.open"})) == {
-        "steps[0].action": "'email.open' is a decision, not an action"
+        "steps[0].action": "'email.open' is a decision; write 'decision: email.open'"
     }
 
 
@@ -314,51 +313,52 @@ def test_a_type_of_another_kind_is_recognised() -> None:
     [
         (
             {"action": "contact.points", "with": {"points": "many"}},
-            {"points": "must be a whole number"},
+            {"points": "must be a whole number, not 'many'"},
         ),
         (
             {"action": "email.send", "with": {"email": 7}},
-            {"email": "must be text; put it in quotes"},
+            {"email": "must be text, not 7"},
         ),
         (
             {"action": "email.send"},
-            {"email": "'email.send' needs the property 'email'"},
+            {"email": "the property 'email' is missing"},
         ),
         (
             {"action": "contact.tags", "with": {"add": "new", "remove": [3, "old"]}},
-            {"add": "must be a list", "remove[0]": "must be text; put it in quotes"},
+            {"add": "must be a list, not 'new'", "remove[0]": "must be text, not 3"},
         ),
         (
             {"action": "webhook.send", "with": {"url": "u", "method": "put", "body": 3}},
             {
                 "method": "must be 'get' or 'post', not 'put'",
-                "body": "must be a mapping of keys to values, or must be text; put it in quotes",
+                "body": "must be a mapping or text, not 3",
             },
         ),
         (
             {"action": "contact.update", "with": {"owner": {}, "limit": -1}},
             {
-                "owner.name": "'contact.update' needs the property 'name'",
+                "owner.name": "the property 'name' is missing",
                 "limit": "the limit cannot be below zero",
             },
         ),
         (
             {"action": "contact.delete", "with": {"now": True}},
-            {"now": "unknown property 'now'; 'contact.delete' takes no properties"},
+            {"now": "unknown property 'now'; this takes none"},
         ),
         (
             {"condition": "contact.field", "with": {"field": "a", "value": {"b": [float("nan")]}}},
             {"value.b[0]": "must be a finite number"},
         ),
         (
-            {"condition": "contact.field", "with": {"field": "a", "value": {True: b"raw"}}},
+            {"condition": "contact.field", "with": {"field": "a", "value": {True: 1, "raw": b"raw"}}},
             {
-                "value.True": "the key True must be text; put it in quotes",
+                "value": "the name True must be text; put it in quotes",
+                "value.raw": "must be text, a number, true, false, a list or a mapping, not a bytes",
             },
         ),
         (
             {"condition": "contact.field", "with": {"field": "a", "value": "\0"}},
-            {"value": "has a character that cannot be stored"},
+            {"value": "holds a character that cannot be stored (NUL, or half of a surrogate pair)"},
         ),
     ],
 )
@@ -369,20 +369,23 @@ def test_wrong_properties_are_told_in_plain_words(step: dict[str, Any], found: d
 
 
 def test_properties_nested_without_end_are_refused() -> None:
-    value: object = 1
-    for _ in range(200):
-        value = [value]
+    value: object = [1, 2]
+    for _ in range(MAX_DEPTH - 2):
+        value = [value, value] if value == [1, 2] else [value]
     step = {"condition": "contact.field", "with": {"field": "a", "value": value}}
-    assert list(problems(campaign(step)).values()) == ["is nested too deeply"]
+    right(campaign(step))
+    step = {"condition": "contact.field", "with": {"field": "a", "value": [value]}}
+    assert problems(campaign(step)) == {
+        "steps[0].with": "is nested too deeply; lists and mappings can be at most 100 in each other"
+    }
 
 
 def test_a_tree_without_end_is_refused() -> None:
     step = TAG
-    for _ in range(DEEPEST_STEP):
+    for _ in range(MAX_DEPTH):
         step = {**TAG, "then": [step]}
-    assert list(problems(campaign(step)).values()) == [
-        "more than 100 steps stand below each other; split the campaign"
-    ]
+    place = "steps[0]" + ".then[0]" * (MAX_DEPTH - 1) + ".then"
+    assert problems(campaign(step)) == {place: "steps can be at most 100 below each other"}
 
 
 def test_nothing_follows_a_last_step() -> None:
@@ -393,21 +396,36 @@ def test_nothing_follows_a_last_step() -> None:
 def test_a_key_used_twice_names_both_places() -> None:
     found = problems(campaign({**TAG, "step": "tag", "then": [{**TAG, "step": "tag"}]}))
     assert found == {
-        "steps[0].then[0].step": (
-            "the key 'tag' is used twice, at steps[0] and at steps[0].then[0]; change one"
-        )
+        "steps[0].then[0].step": "the key 'tag' is already used at steps[0].step; each step needs its own"
     }
 
 
 @pytest.mark.parametrize("branch", ["yes", "no"])
 def test_a_decision_never_stands_directly_below_a_decision(branch: str) -> None:
-    found = problems(campaign({"decision": "email.open", branch: [{"decision": "page.hit"}]}))
+    found = problems(campaign({"decision": "page.hit", branch: [{"decision": "page.hit"}]}))
     assert list(found) == [f"steps[0].{branch}[0]"]
 
 
 def test_a_no_step_without_any_deadline_is_refused() -> None:
-    decision = {"decision": "email.open", "no": [{**TAG, "after": "1 day"}, TAG, {**TAG, "at": "2026-12-24"}]}
+    decision = {"decision": "page.hit", "no": [{**TAG, "after": "1 day"}, TAG, {**TAG, "at": "2026-12-24"}]}
     assert list(problems(campaign(decision))) == ["steps[0].no[1]"]
+
+
+EMAIL = {"action": "email.send", "with": {"email": "hello"}}
+
+
+def test_a_decision_about_an_email_needs_one_anywhere_above() -> None:
+    opened = {"decision": "email.open"}
+    right(campaign({**EMAIL, "then": [opened]}))
+    right(campaign({**EMAIL, "then": [{**TAG, "then": [opened]}]}))
+    right(campaign({"action": "message.send", "then": [opened]}))
+    assert problems(campaign({**EMAIL, "then": [TAG]}, {**TAG, "then": [opened]})) == {
+        "steps[1].then[0]": "'email.open' is about the nearest email above it, and there is none"
+    }
+
+
+def test_a_decision_with_unreadable_properties_is_not_blamed_for_its_place_as_well() -> None:
+    assert list(problems(campaign({"decision": "email.open", "with": ["hello"]}))) == ["steps[0].with"]
 
 
 # Jumps and loops
@@ -415,7 +433,7 @@ def test_a_no_step_without_any_deadline_is_refused() -> None:
 
 def test_a_jump_to_no_step_is_refused() -> None:
     assert problems(campaign({**TAG, "step": "tag-new"}, jump("tag-now"))) == {
-        "steps[1].with.to": "there is no step 'tag-now'; did you mean 'tag-new'?"
+        "steps[1].with.to": "there is no step 'tag-now' to jump to; did you mean 'tag-new'?"
     }
 
 
@@ -439,9 +457,9 @@ def loop(*, start: dict[str, Any] | None = None, **jump_: object) -> dict[str, A
 
 def test_a_loop_without_delay_or_decision_is_refused() -> None:
     assert problems(loop()) == {
-        "steps[0].then[0].with.to": (
-            "the loop back → start → back has neither a decision nor 30 minutes of `after` on the way; "
-            "put one there"
+        "steps[0].then[0]": (
+            "this jump makes a loop without rest (start → back → start); "
+            "put a decision in it, or delays of 30 minutes in all"
         )
     }
 
@@ -476,14 +494,14 @@ def test_a_loop_of_two_jumps_is_one_problem() -> None:
         {**TAG, "step": "two", "then": [jump("one", step="to-one")]},
     )
     found = problems(data)
-    assert list(found) == ["steps[0].then[0].with.to"]
-    assert "to-two → two → to-one → one → to-two" in found["steps[0].then[0].with.to"]
+    assert list(found) == ["steps[0].then[0]"]
+    assert "(two → to-one → one → to-two → two)" in found["steps[0].then[0]"]
 
 
 def test_a_quick_way_around_a_delay_is_found() -> None:
     slow = {**TAG, "after": "1 day", "then": [jump("start")]}
     data = campaign({**TAG, "step": "start", "then": [slow, jump("start", step="fast")]})
-    assert list(problems(data)) == ["steps[0].then[1].with.to"]
+    assert list(problems(data)) == ["steps[0].then[1]"]
 
 
 def test_a_jump_that_leads_away_is_no_loop() -> None:
@@ -497,18 +515,18 @@ def test_a_wrong_delay_is_not_called_a_loop_as_well() -> None:
 @pytest.mark.parametrize("itself", ["this", "welcome"])
 def test_a_restart_reached_at_once_is_refused(itself: str) -> None:
     change = {"action": "campaign.change", "step": "again", "with": {"add": ["other", itself]}}
-    assert list(problems(campaign(change))) == ["steps[0].with.add"]
+    assert list(problems(campaign(change))) == ["steps[0].with.add[1]"]
     found = problems(campaign({**TAG, "step": "tag", "then": [{**change, "after": "29 minutes"}]}))
     assert found == {
-        "steps[0].then[0].with.add": (
-            "the campaign restarts itself by tag → again, with neither a decision nor 30 minutes of `after` "
-            "on the way; put one there"
+        "steps[0].then[0].with.add[1]": (
+            "this starts the campaign again and again without rest; "
+            "put a decision before it, or delays of 30 minutes in all"
         )
     }
     right(campaign({**TAG, "then": [{**change, "after": "30 minutes"}]}))
     right(campaign({"decision": "page.hit", "yes": [change]}))
     far = campaign({"decision": "page.hit", "yes": [change]}, jump("again"))
-    assert list(problems(far)) == ["steps[0].yes[0].with.add"]
+    assert list(problems(far)) == ["steps[0].yes[0].with.add[1]"]
 
 
 def test_adding_to_another_campaign_is_no_restart() -> None:
@@ -529,7 +547,7 @@ def test_build_flattens_the_tree_in_document_order() -> None:
             "then": [
                 {
                     "step": "b",
-                    "decision": "email.open",
+                    "decision": "page.hit",
                     "within": "3 days",
                     "look_back": "1 hour",
                     "yes": [{**TAG, "step": "c", "between": ["09:00", "18:00"], "days": ["mon"]}],
@@ -572,7 +590,7 @@ def test_build_flattens_the_tree_in_document_order() -> None:
 
 
 def test_data_has_the_documented_order_made_keys_and_no_defaults() -> None:
-    data = campaign({**TAG, "max_attempts": 5, "then": []}, published=False, name="welcome")
+    data = campaign({**TAG, "max_attempts": 5, "then": []}, exit_on_leave=True, name="welcome")
     assert json.dumps(to_data(right(data))) == json.dumps(
         {
             "campaign": "welcome",
@@ -580,6 +598,18 @@ def test_data_has_the_documented_order_made_keys_and_no_defaults() -> None:
             "steps": [{"step": "contact-tags", "action": "contact.tags", "with": {"add": ["new"]}}],
         }
     )
+
+
+def test_said_and_unsaid_are_kept_apart_for_published() -> None:
+    assert to_data(right(campaign(TAG, published=False)))["published"] is False
+    assert "published" not in to_data(right(campaign(TAG)))
+
+
+@pytest.mark.parametrize("key", ["welcome", "0"])
+def test_stored_data_without_a_name_is_a_file_with_the_key_for_a_name(key: str) -> None:
+    stored = to_data(right({**campaign(TAG), "campaign": key}))
+    assert "name" not in stored
+    assert CampaignFile.model_validate(stored).name == key
 
 
 texts = st.text(
@@ -718,7 +748,7 @@ def test_the_schema_knows_every_type_and_its_properties() -> None:
     json.dumps(schema)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     fields = schema["$defs"]["step"]["properties"]
-    assert {each["const"]: each["description"] for each in fields["decision"]["anyOf"]} == {
+    assert {each["const"]: each["description"] for each in fields["decision"]["oneOf"]} == {
         "email.open": "About email.open.",
         "page.hit": "About page.hit.",
     }

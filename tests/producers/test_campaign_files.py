@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.errors import CampaignError
-from domain.file import CampaignFile, to_data
+from domain.file import CampaignFile, FindType, Problem, to_data
+from domain.steps import registry
+from domain.steps.registry import Kind, StepType
 from producers.campaign_files import CampaignFileError, read, write
 from tests.domain.step_types import find
 
@@ -89,8 +91,15 @@ def problems(file: Path, content: str | bytes) -> list[str]:
     return [line.removeprefix(f"{file}:") for line in lines]
 
 
-def test_the_documented_example_is_right(file: Path) -> None:
-    found = load(file, EXAMPLE)
+def installed(kind: Kind, name: str) -> StepType:
+    """Answer with the installed types, and a made-up one for the type that is not installed yet."""
+    return find(kind, name) if name == "webhook.send" else registry.step_type(kind, name)
+
+
+@pytest.mark.parametrize("step_type", [find, installed])
+def test_the_documented_example_is_right(file: Path, step_type: FindType) -> None:
+    file.write_text(EXAMPLE, encoding="utf-8")
+    found = read(file, default_zone=PARIS, step_type=step_type)
     assert found.publish_from is not None
     assert found.publish_from.isoformat() == "2026-12-01T00:00:00+01:00"
     assert [step.step for step in found.walk()] == [
@@ -119,7 +128,7 @@ def test_an_export_reads_as_the_same_file(file: Path) -> None:
     assert "\n        yes:\n" in exported
     assert "\n        no:\n" in exported
     assert '\n    hour: "09:00"\n' in exported
-    assert "\npublish_from: 2026-12-01T00:00:00+01:00\n" in exported
+    assert '\npublish_from: "2026-12-01T00:00:00+01:00"\n' in exported
 
 
 def test_an_unquoted_hour_is_an_hour(file: Path) -> None:
@@ -131,12 +140,13 @@ def test_an_unquoted_hour_is_an_hour(file: Path) -> None:
 
 def test_words_and_odd_numbers_in_properties_stay_text(file: Path) -> None:
     value = (
-        "[no, on, y, 0123, 12:30:45, 1_000, .inf, 2026-01-02, =, <<, 0x1f, 1, -2, 1.5, 1e3, true, null, ~]"
+        "[no, on, y, 0123, -007, 00.5, 01e3, 12:30:45, 1_000, 2026-01-02, =, <<, "
+        "0, 1, -2, 0x1f, 0o17, 0.5, .5, 1., 1e3, true, null, ~]"
     )
     step = f"  - {{condition: contact.field, with: {{field: f, value: {value}}}}}\n"
     assert load(file, HEAD + step).steps[0].with_["value"] == [
-        *("no", "on", "y", "0123", "12:30:45", "1_000", ".inf", "2026-01-02", "=", "<<", "0x1f"),
-        *(1, -2, 1.5, 1000.0, True, None, None),
+        *("no", "on", "y", "0123", "-007", "00.5", "01e3", "12:30:45", "1_000", "2026-01-02", "=", "<<"),
+        *(0, 1, -2, 31, 15, 0.5, 0.5, 1.0, 1000.0, True, None, None),
     ]
 
 
@@ -165,6 +175,48 @@ def test_anchors_and_merged_mappings_are_followed(file: Path) -> None:
     assert [(step.step, step.after) for step in found.steps] == [("one", "1 day"), ("two", "1 day")]
 
 
+def test_a_list_of_merged_mappings_counts_from_the_left(file: Path) -> None:
+    text = (
+        "  - &a {step: a, action: contact.tags, after: 1 day}\n"
+        "  - &b {step: b, action: contact.tags, after: 2 days, name: B}\n"
+        "  - {<<: [*a, *b], step: c}\n"
+    )
+    step = load(file, HEAD + text).steps[2]
+    assert (step.after, step.name) == ("1 day", "B")
+
+
+def test_a_problem_has_the_line_of_the_value_that_counts_not_of_the_merged_one(file: Path) -> None:
+    text = (
+        "  - &a\n"
+        "    step: a\n"
+        "    action: contact.points\n"
+        "    with:\n"
+        "      points: 3\n"
+        "  - step: b\n"
+        "    with:\n"
+        "      - points\n"
+        "    <<: *a\n"
+        "  - step: c\n"
+        "    with: {}\n"
+        "    <<: *a\n"
+    )
+    assert problems(file, HEAD + text) == [
+        "10: steps[1].with: must be a mapping of properties to values, not a list",
+        "14: steps[2].with.points: the property 'points' is missing",
+    ]
+
+
+def test_what_others_found_is_told_in_its_line_among_the_rest(file: Path) -> None:
+    file.write_text(HEAD + "  - action: contact.tags\n    hour: x\n", encoding="utf-8")
+    also = [Problem(("sources", "segments", 0), "there is no segment 's'")]
+    with pytest.raises(CampaignFileError) as caught:
+        read(file, default_zone=PARIS, step_type=find, also=also)
+    assert [(each.line, each.path) for each in caught.value.problems] == [
+        (2, "sources.segments[0]"),
+        (5, "steps[0].hour"),
+    ]
+
+
 def test_every_problem_has_its_line_and_path_in_the_order_of_the_lines(file: Path) -> None:
     text = (
         "campaign: Welcome\n"
@@ -182,12 +234,12 @@ def test_every_problem_has_its_line_and_path_in_the_order_of_the_lines(file: Pat
     )
     place = "steps[0].then[0].no"
     *found, last = problems(file, text)
-    assert found[0].startswith("1: campaign: 'Welcome' is not a key;")
+    assert found[0].startswith("1: campaign: 'Welcome' cannot be a key; use small letters")
     assert found[1:] == [
         "1: sources: the campaign has no source; name at least one segment or form",
-        "2: publishd: unknown key 'publishd'; did you mean 'published'?",
-        f"10: {place}[0].with.points: must be a whole number",
-        f"11: {place}[1].with.email: 'email.send' needs the property 'email'",
+        "2: publishd: unknown name 'publishd'; did you mean 'published'?",
+        f"10: {place}[0].with.points: must be a whole number, not 'many'",
+        f"11: {place}[1].with.email: the property 'email' is missing",
     ]
     assert last.startswith(f"12: {place}[1].hour: ")
 
@@ -195,8 +247,8 @@ def test_every_problem_has_its_line_and_path_in_the_order_of_the_lines(file: Pat
 def test_a_key_given_twice_names_both_lines(file: Path) -> None:
     text = HEAD + "  - action: contact.tags\n    with:\n      add: [a]\n      add: [b]\nno:\n"
     found = problems(file, text)
-    assert found[0] == "7: steps[0].with.add: the key 'add' is given twice, on line 6 and on line 7; keep one"
-    assert found[1].startswith("8: no: unknown key 'no'")
+    assert found[0] == "7: steps[0].with.add: 'add' is written twice, on lines 6 and 7"
+    assert found[1].startswith("8: no: unknown name 'no'")
     assert len(found) == 2
 
 
@@ -205,42 +257,59 @@ def test_an_error_is_of_the_kind_that_is_never_retried(file: Path) -> None:
         load(file, "campaign: c\n")
     assert isinstance(caught.value, CampaignFileError)
     first = caught.value.problems[0]
-    assert (first.file, first.line, first.path) == (str(file), 1, "sources")
+    assert (first.file, first.line, first.path) == (file, 1, "sources")
 
 
 @pytest.mark.parametrize("empty", ["", "\n\n", "# only a comment\n", "---\n", "null\n", "{}\n"])
 def test_an_empty_file_is_told_in_one_sentence(file: Path, empty: str) -> None:
     (found,) = problems(file, empty)
-    assert found.endswith(": the file is empty; it needs at least `campaign`, `sources` and `steps`")
+    assert found.endswith(" the file is empty; a campaign has at least 'campaign', 'sources' and 'steps'")
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"campaign: c\nname: caf\xe9\n", "2: this is not UTF-8 text; save the file as UTF-8"),
-        ("campaign: c\n".encode("utf-16"), "1: this is not UTF-8 text; save the file as UTF-8"),
-        ("campaign: c\nname: a\x07\n", "2: the character U+0007 is not allowed"),
-        (HEAD + "  - a\n---\ncampaign: d\n", "6: a second document begins; keep one campaign in a file"),
-        ("campaign: c\nname: a: b\n", "2: this is not YAML: mapping values are not allowed here"),
-        ("campaign: c\nsteps:\n\t- a\n", "3: this is not YAML: a tab stands where YAML wants spaces"),
-        ("campaign: [c\n", "2: this is not YAML: expected ',' or ']', but got '<stream end>'"),
-        ("campaign: *c\n", "1: this is not YAML: found undefined alias 'c'"),
-        ("- campaign: c\n", "1: a campaign file is a mapping that starts with `campaign: KEY`"),
-        ("welcome\n", "1: a campaign file is a mapping that starts with `campaign: KEY`"),
+        (b"campaign: c\nname: caf\xe9\n", "2: the file is not UTF-8; save it with that encoding"),
+        ("campaign: c\n".encode("utf-16"), "1: the file is not UTF-8; save it with that encoding"),
+        ("campaign: c\nname: a\x07\n", "2: the file holds a character that YAML does not allow: U+0007"),
+        (
+            HEAD + "  - a\n---\ncampaign: d\n",
+            "6: the file has several documents; put each campaign in a file of its own",
+        ),
+        ("campaign: c\nname: a: b\n", "2: the file is not YAML: mapping values are not allowed here"),
+        (
+            "campaign: c\nsteps:\n\t- a\n",
+            "3: the file is not YAML: while scanning for the next token found character '\\t' "
+            "that cannot start any token; indent with spaces",
+        ),
+        (
+            "campaign: [c\n",
+            "2: the file is not YAML: while parsing a flow sequence "
+            "expected ',' or ']', but got '<stream end>'",
+        ),
+        ("campaign: *c\n", "1: the file is not YAML: found undefined alias 'c'"),
+        ("- campaign: c\n", "1: a campaign file is a mapping of names to values, not a list"),
+        ("welcome\n", "1: a campaign file is a mapping of names to values, not text"),
         (
             "a: 1\nb: !!python/object:os.system x\n",
-            "2: the tag !!python/object:os.system is not allowed here",
+            "2: b: the tag !!python/object:os.system is not allowed here",
         ),
-        ("a: !secret x\n", "1: the tag !secret is not allowed here"),
-        ("a: !!int many\n", "1: 'many' does not fit its tag !!int"),
-        ("a: !!bool maybe\n", "1: 'maybe' does not fit its tag !!bool"),
-        ("a: !!timestamp soon\n", "1: the tag !!timestamp is not allowed here"),
-        ("a: !!set {b}\n", "1: the tag !!set is not allowed here"),
-        ("? [a, b]\n: c\n", "1: a key must be text"),
-        ("a: &x [*x]\n", "1: an alias stands inside the value that it names"),
-        ("a: &x\n  <<: *x\n", "1: an alias stands inside the value that it names"),
-        ("a: " + "9" * 5000, "1: the number is too long; put it in quotes if it is text"),
-        ("a: " + "[" * 5000, "1: the values are nested too deeply"),
+        ("a: !secret x\n", "1: a: the tag !secret is not allowed here"),
+        ("a: !!int many\n", "1: a: 'many' cannot be read as !!int"),
+        ("a: !!bool maybe\n", "1: a: 'maybe' cannot be read as !!bool"),
+        ("a: !!set {b}\n", "1: a: the tag !!set is not allowed here"),
+        ("a: 1\n? [a, b]\n: c\n", "2: a name must be text, not a list or a mapping"),
+        ("a: 1\nb: &x [*x]\n", "2: b[0]: an alias cannot stand inside what it stands for"),
+        ("a: &x\n  <<: *x\n", "1: a: an alias cannot stand inside what it stands for"),
+        ("a: &x\n  - <<: *x\n", "2: a[0]: an alias cannot stand inside what it stands for"),
+        ("a:\n  <<: !secret {}\n", "2: a: the tag !secret is not allowed here"),
+        ("a:\n  <<: b\n", "2: a: '<<' takes a mapping, or a list of mappings"),
+        ("a: " + "9" * 5000, f"1: a: '{'9' * 40}' cannot be read as !!int"),
+        ("a: " + "[" * 5000, " the file is nested too deeply"),
+        (
+            "a0: &a0 []\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 5000)),
+            " the file is nested too deeply",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_told_in_one_sentence(file: Path, content: str | bytes, said: str) -> None:
@@ -252,14 +321,36 @@ def test_what_cannot_be_read_is_told_in_one_sentence(file: Path, content: str | 
 def test_aliases_of_aliases_do_not_fill_the_memory(file: Path) -> None:
     text = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
     text += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
-    (found,) = problems(file, text)
-    assert "more than 200000 values" in found
+    assert problems(file, text) == [" the file is too large: it has more than 200000 values"]
+
+
+def test_merges_of_merges_do_not_take_forever(file: Path) -> None:
+    text = "a0: &a0 {b: 1}\n"
+    text += "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 12))
+    assert problems(file, text) == [" the file is too large: it has more than 200000 values"]
+
+
+def test_a_fault_in_what_aliases_stand_for_is_told_once(file: Path) -> None:
+    text = "  - &a {action: contact.tags, on_failure: !secret x}\n  - *a\n  - {<<: *a, step: b}\n"
+    assert problems(file, HEAD + text) == ["4: steps[0].on_failure: the tag !secret is not allowed here"]
+    text = "  - &a {action: contact.tags, name: A, name: B}\n  - *a\n  - {<<: *a, step: b}\n"
+    assert problems(file, HEAD + text) == ["4: steps[0].name: 'name' is written twice, on lines 4 and 4"]
+
+
+def test_a_name_that_is_no_text_is_told_once(file: Path) -> None:
+    text = HEAD + "  - action: contact.tags\n1: x\n"
+    assert problems(file, text) == ["5: 1: the name 1 must be text; put it in quotes"]
+
+
+def test_a_tagged_date_is_a_date(file: Path) -> None:
+    found = load(file, HEAD + "  - {action: contact.tags, at: !!timestamp 2026-12-24T09:00}\n")
+    assert str(found.steps[0].at) == "2026-12-24 09:00:00+01:00"
 
 
 def test_a_missing_file_and_a_directory_are_told_without_a_line(tmp_path: Path) -> None:
     for path, said in (
         (tmp_path / "no.yaml", "there is no such file"),
-        (tmp_path, "this is a directory; name a file in it"),
+        (tmp_path, "the file cannot be read: is a directory"),
     ):
         with pytest.raises(CampaignFileError) as caught:
             read(path, default_zone=PARIS, step_type=find)
@@ -283,6 +374,7 @@ def test_export_is_block_style_in_the_given_order_with_unicode_and_literal_text(
         "a": ["x", {"b": "one\ntwo\n", "c": {}}],
         "no": "no",
         "n": "09:00",
+        "h": "10:30",
         "m": "10:30:00",
         "t": "true",
         "i": "12",
@@ -297,10 +389,22 @@ def test_export_is_block_style_in_the_given_order_with_unicode_and_literal_text(
         "    c: {}\n"
         'no: "no"\n'
         'n: "09:00"\n'
+        'h: "10:30"\n'
         'm: "10:30:00"\n'
         't: "true"\n'
         'i: "12"\n'
     )
+
+
+@pytest.mark.parametrize(
+    "odd", ["\x85", "a\u2028b", "\u2029\n", "a\rb", "\n", "a\nb\n", "\ufeff", "yes", "\x07", "<<", "09:00"]
+)
+def test_odd_names_and_texts_are_read_back(file: Path, odd: str) -> None:
+    step = {"step": "s", "action": "webhook.send", "with": {"url": "u", "body": {odd: [odd]}}}
+    data = {"campaign": "0", "sources": {"forms": ["f"]}, "steps": [step]}
+    found = load(file, write(data))
+    assert found.steps[0].with_ == step["with"]
+    assert to_data(found) == data
 
 
 texts = st.text(
@@ -322,6 +426,13 @@ texts = st.text(
         "# a",
         "12:30",
         "2026-01-01",
+        "09:00",
+        "a\x85b",
+        "\u2028",
+        "a\u2029\nb",
+        "a\n\x85b\n",
+        "a\rb",
+        "\ufeffa",
     ]
 )
 plain = st.recursive(

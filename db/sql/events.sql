@@ -1,0 +1,163 @@
+-- name: remember
+-- Which of these events are new. Sorted, so that two consumers with the same events in another order
+-- wait for each other one way only.
+INSERT INTO event_key (source, id, received_at)
+SELECT DISTINCT source, id, CAST(:now AS timestamptz)
+FROM unnest(CAST(:sources AS text[]), CAST(:ids AS text[])) AS new (source, id)
+ORDER BY source, id
+ON CONFLICT (source, id) DO NOTHING
+RETURNING source, id;
+
+-- name: make_contacts
+INSERT INTO contact (key)
+SELECT DISTINCT key FROM unnest(CAST(:keys AS text[])) AS new (key) ORDER BY key
+ON CONFLICT (key) DO NOTHING;
+
+-- name: contact_ids
+SELECT key, id FROM contact WHERE key = ANY (CAST(:keys AS text[]));
+
+-- name: erased
+SELECT key_hash, at FROM erased WHERE key_hash = ANY (CAST(:hashes AS bytea[]));
+
+-- name: store
+INSERT INTO inbox (contact_id, received_at, source, id, type, at, data)
+SELECT contact_id, :now, source, id, type, at, data
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:sources AS text[]), CAST(:ids AS text[]), CAST(:types AS text[]),
+            CAST(:ats AS timestamptz[]), CAST(:datas AS jsonb[])) WITH ORDINALITY
+     AS new (contact_id, source, id, type, at, data, nth)
+ORDER BY nth;
+
+-- name: pending_contacts
+-- Contacts with something in the inbox, oldest first, with their locks; who is in other hands is
+-- skipped. One worker then does all of a contact's events in their order.
+WITH oldest AS MATERIALIZED (
+    SELECT contact_id, min(seq) AS seq
+    FROM (SELECT contact_id, seq FROM inbox ORDER BY seq LIMIT :look) AS head
+    GROUP BY contact_id
+)
+SELECT contact.id
+FROM contact JOIN oldest ON oldest.contact_id = contact.id
+ORDER BY oldest.seq
+LIMIT :limit
+FOR NO KEY UPDATE OF contact SKIP LOCKED;
+
+-- name: take
+-- The events of contacts whose locks the caller holds, at most so many of each.
+WITH next AS (
+    SELECT contact_id, seq FROM (
+        SELECT contact_id, seq, row_number() OVER (PARTITION BY contact_id ORDER BY seq) AS nth
+        FROM inbox WHERE contact_id = ANY (CAST(:contact_ids AS bigint[]))
+    ) AS numbered
+    WHERE nth <= :each
+)
+DELETE FROM inbox USING next
+WHERE inbox.contact_id = next.contact_id AND inbox.seq = next.seq
+RETURNING inbox.contact_id, inbox.seq, inbox.received_at, inbox.source, inbox.id, inbox.type, inbox.at, inbox.data;
+
+-- name: keep
+INSERT INTO event (contact_id, received_at, source, id, type, at, data)
+SELECT * FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:receiveds AS timestamptz[]), CAST(:sources AS text[]),
+                     CAST(:ids AS text[]), CAST(:types AS text[]), CAST(:ats AS timestamptz[]),
+                     CAST(:datas AS jsonb[]));
+
+-- name: seen_active
+UPDATE contact SET last_active_at = greatest(contact.last_active_at, active.at)
+FROM (SELECT contact_id, max(at) AS at
+      FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:ats AS timestamptz[])) AS seen (contact_id, at)
+      GROUP BY contact_id) AS active
+WHERE contact.id = active.contact_id AND (contact.last_active_at IS NULL OR contact.last_active_at < active.at);
+
+-- name: said
+SELECT id, email, timezone, owner, stage, fields, said_at FROM contact WHERE id = ANY (CAST(:ids AS bigint[]));
+
+-- name: say
+UPDATE contact
+SET email = said.email, timezone = said.timezone, owner = said.owner, stage = said.stage, fields = said.fields,
+    said_at = said.said_at, changed_at = :now
+FROM unnest(CAST(:ids AS bigint[]), CAST(:emails AS text[]), CAST(:timezones AS text[]), CAST(:owners AS text[]),
+            CAST(:stages AS text[]), CAST(:fields AS jsonb[]), CAST(:said_ats AS jsonb[]))
+     AS said (id, email, timezone, owner, stage, fields, said_at)
+WHERE contact.id = said.id;
+
+-- name: do_not_contact
+-- An existing entry keeps its reason when that is "unsubscribed": nothing else outranks a person's word.
+INSERT INTO do_not_contact (contact_id, channel, reason, at)
+SELECT DISTINCT ON (contact_id) contact_id, :channel, :reason, at
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:ats AS timestamptz[])) AS new (contact_id, at)
+ORDER BY contact_id, at
+ON CONFLICT (contact_id, channel) DO UPDATE SET reason = excluded.reason, at = excluded.at
+WHERE do_not_contact.reason <> 'unsubscribed';
+
+-- name: mark_messages
+-- The state of our own messages; the first time counts.
+UPDATE message
+SET opened_at = CASE WHEN marked.what IN ('email.opened', 'email.clicked', 'email.replied')
+                     THEN least(message.opened_at, marked.at) ELSE message.opened_at END,
+    clicked_at = CASE WHEN marked.what = 'email.clicked' THEN least(message.clicked_at, marked.at)
+                      ELSE message.clicked_at END,
+    replied_at = CASE WHEN marked.what = 'email.replied' THEN least(message.replied_at, marked.at)
+                      ELSE message.replied_at END,
+    bounced_at = CASE WHEN marked.what = 'email.bounced' THEN least(message.bounced_at, marked.at)
+                      ELSE message.bounced_at END
+FROM unnest(CAST(:keys AS text[]), CAST(:whats AS text[]), CAST(:ats AS timestamptz[])) AS marked (key, what, at)
+WHERE message.key = marked.key;
+
+-- name: templates
+SELECT key, template FROM message WHERE key = ANY (CAST(:keys AS text[]));
+
+-- name: see_devices
+INSERT INTO device (contact_id, type, brand, os, last_seen_at)
+SELECT seen.contact_id, seen.type, seen.brand, seen.os, max(seen.at)
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:types AS text[]), CAST(:brands AS text[]), CAST(:oss AS text[]),
+            CAST(:ats AS timestamptz[])) AS seen (contact_id, type, brand, os, at)
+WHERE NOT EXISTS (
+    SELECT FROM device
+    WHERE device.contact_id = seen.contact_id AND device.type IS NOT DISTINCT FROM seen.type
+      AND device.brand IS NOT DISTINCT FROM seen.brand AND device.os IS NOT DISTINCT FROM seen.os
+)
+GROUP BY seen.contact_id, seen.type, seen.brand, seen.os;
+
+-- name: segments_by_time
+-- Adds or removals as upstream dates them: an older word does not undo a newer one, and nobody but a
+-- person undoes what a person did. A contact that comes in anew gets a new entry.
+INSERT INTO segment_member (contact_id, segment_id, active, changed_at)
+SELECT DISTINCT ON (contact_id) contact_id, :segment_id, :active, at
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:ats AS timestamptz[])) AS said (contact_id, at)
+ORDER BY contact_id, at DESC
+ON CONFLICT (contact_id, segment_id) DO UPDATE
+SET active = excluded.active,
+    entry = CASE WHEN excluded.active AND NOT segment_member.active THEN nextval('segment_entry')
+                 ELSE segment_member.entry END,
+    changed_at = excluded.changed_at
+WHERE excluded.changed_at >= segment_member.changed_at
+  AND NOT (excluded.active AND segment_member.manually_removed)
+  AND NOT (NOT excluded.active AND segment_member.manually_added);
+
+-- name: campaigns_of_segment
+SELECT campaign_source.campaign_id
+FROM campaign_source
+JOIN segment ON segment.id = campaign_source.source_id
+JOIN campaign ON campaign.id = campaign_source.campaign_id AND campaign.deleted_at IS NULL
+WHERE campaign_source.kind = 'segment' AND campaign_source.source_id = :segment_id
+ORDER BY campaign_source.campaign_id;
+
+-- name: recent
+-- For look_back: what contacts did of some types since an instant.
+SELECT contact_id, type, at, data FROM event
+WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND type = ANY (CAST(:types AS text[]))
+  AND at > :since AND received_at > CAST(:since AS timestamptz) - interval '1 day'
+ORDER BY contact_id, at;
+
+-- name: backlog
+SELECT count(*) AS n, min(received_at) AS oldest FROM inbox;
+
+-- name: has_pending
+SELECT EXISTS (SELECT FROM inbox);
+
+-- name: bury
+INSERT INTO dead_letter (at, origin, reason, body)
+SELECT :now, :origin, reason, body FROM unnest(CAST(:reasons AS text[]), CAST(:bodies AS text[])) AS dead (reason, body);
+
+-- name: tombstone
+INSERT INTO erased (key_hash, at) SELECT * FROM unnest(CAST(:hashes AS bytea[]), CAST(:ats AS timestamptz[]))
+ON CONFLICT (key_hash) DO UPDATE SET at = greatest(erased.at, excluded.at);
