@@ -112,6 +112,12 @@ def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
     return segments
 
 
+def change_tags(conn: Connection, *, added: Sequence[tuple[int, str]], removed: Sequence[tuple[int, str]]) -> None:
+    """Give contacts tags, and take tags from them."""
+    _write(conn, "add_tags", ("ids", "tags"), sorted(set(added)))
+    _write(conn, "remove_tags", ("ids", "tags"), sorted(set(removed)))
+
+
 def send(conn: Connection, campaign_id: int, messages: Sequence[Message], *, now: datetime) -> None:
     """Write messages to the outbox."""
     written: dict[int, str] = {}

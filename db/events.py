@@ -1,0 +1,237 @@
+"""The inbox of contact events, and what an event changes in a contact."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import Connection
+
+from db.statements import statements
+from domain.events import ContactEvent
+
+sql = statements("events")
+
+
+class Pending(NamedTuple):
+    """An event that was taken from the inbox."""
+
+    contact_id: int
+    seq: int
+    received_at: datetime
+    source: str
+    id: str
+    type: str
+    at: datetime
+    data: dict[str, Any]
+
+
+class Said(NamedTuple):
+    """A contact's attributes as events may change them, and when each was last said."""
+
+    id: int
+    email: str | None
+    timezone: str | None
+    owner: str | None
+    stage: str | None
+    fields: dict[str, Any]
+    said_at: dict[str, str]
+
+
+class Past(NamedTuple):
+    contact_id: int
+    type: str
+    at: datetime
+    data: dict[str, Any]
+
+
+def remember(conn: Connection, events: Sequence[ContactEvent], *, now: datetime) -> set[tuple[str, str]]:
+    """Return the (source, id) of those that were never seen before, and remember them."""
+    if not events:
+        return set()
+    parameters = {"sources": [each.source for each in events], "ids": [each.id for each in events], "now": now}
+    return {(row.source, row.id) for row in conn.execute(sql["remember"], parameters)}
+
+
+def contact_ids(conn: Connection, keys: Iterable[str]) -> dict[str, int]:
+    """Return the ids of the contacts that exist, by key."""
+    return {row.key: row.id for row in conn.execute(sql["contact_ids"], {"keys": sorted(set(keys))})}
+
+
+def make_contacts(conn: Connection, keys: Iterable[str]) -> None:
+    """Make contacts of keys that have none."""
+    conn.execute(sql["make_contacts"], {"keys": sorted(set(keys))})
+
+
+def key_hash(key: str) -> bytes:
+    """Return what is remembered of an erased contact's key."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def erased(conn: Connection, keys: Iterable[str]) -> dict[str, datetime]:
+    """Return when contacts of these keys were erased; those never erased are left out."""
+    hashes = {key_hash(key): key for key in keys}
+    rows = conn.execute(sql["erased"], {"hashes": list(hashes)})
+    return {hashes[bytes(row.key_hash)]: row.at for row in rows}
+
+
+def tombstone(conn: Connection, at: Mapping[str, datetime]) -> None:
+    """Remember that contacts were erased, so that late events do not bring them back."""
+    if at:
+        conn.execute(sql["tombstone"], {"hashes": [key_hash(key) for key in at], "ats": list(at.values())})
+
+
+def store(conn: Connection, events: Sequence[tuple[int, ContactEvent]], *, now: datetime) -> None:
+    """Put events of contacts into the inbox, in their order."""
+    if not events:
+        return
+    parameters = {
+        "contact_ids": [contact_id for contact_id, _ in events],
+        "sources": [each.source for _, each in events],
+        "ids": [each.id for _, each in events],
+        "types": [each.type for _, each in events],
+        "ats": [each.at for _, each in events],
+        "datas": [json.dumps(each.data, default=str) for _, each in events],
+        "now": now,
+    }
+    conn.execute(sql["store"], parameters)
+
+
+def take(conn: Connection, *, contacts: int, each: int) -> list[Pending]:
+    """Take the oldest events of at most so many contacts, whose locks come with them, in each one's order."""
+    picked = list(conn.execute(sql["pending_contacts"], {"look": contacts * each, "limit": contacts}).scalars())
+    if not picked:
+        return []
+    rows = [Pending(*row) for row in conn.execute(sql["take"], {"contact_ids": picked, "each": each})]
+    return sorted(rows, key=lambda event: event.seq)
+
+
+def has_pending(conn: Connection) -> bool:
+    """Return whether the inbox holds anything."""
+    return bool(conn.execute(sql["has_pending"]).scalar_one())
+
+
+def backlog(conn: Connection) -> tuple[int, datetime | None]:
+    """Return how many events wait in the inbox, and since when the oldest does."""
+    row = conn.execute(sql["backlog"]).one()
+    return row.n, row.oldest
+
+
+def keep(conn: Connection, events: Sequence[Pending]) -> None:
+    """Write events to the history."""
+    if events:
+        parameters = {
+            "contact_ids": [each.contact_id for each in events],
+            "receiveds": [each.received_at for each in events],
+            "sources": [each.source for each in events],
+            "ids": [each.id for each in events],
+            "types": [each.type for each in events],
+            "ats": [each.at for each in events],
+            "datas": [json.dumps(each.data) for each in events],
+        }
+        conn.execute(sql["keep"], parameters)
+
+
+def seen_active(conn: Connection, seen: Sequence[tuple[int, datetime]]) -> None:
+    """Move the time at which contacts were last active."""
+    if seen:
+        parameters = {"contact_ids": [contact_id for contact_id, _ in seen], "ats": [at for _, at in seen]}
+        conn.execute(sql["seen_active"], parameters)
+
+
+def said(conn: Connection, ids: Iterable[int]) -> dict[int, Said]:
+    """Return contacts' attributes with when each was last said."""
+    return {row.id: Said(*row) for row in conn.execute(sql["said"], {"ids": list(ids)})}
+
+
+def say(conn: Connection, contacts: Sequence[Said], *, now: datetime) -> None:
+    """Write contacts' attributes."""
+    if contacts:
+        parameters = {
+            "ids": [each.id for each in contacts],
+            "emails": [each.email for each in contacts],
+            "timezones": [each.timezone for each in contacts],
+            "owners": [each.owner for each in contacts],
+            "stages": [each.stage for each in contacts],
+            "fields": [json.dumps(each.fields) for each in contacts],
+            "said_ats": [json.dumps(each.said_at) for each in contacts],
+            "now": now,
+        }
+        conn.execute(sql["say"], parameters)
+
+
+def do_not_contact(
+    conn: Connection, events: Sequence[tuple[int, datetime]], *, channel: str, reason: Literal["unsubscribed", "bounced"]
+) -> None:
+    """Mark contacts as not to be contacted on a channel."""
+    if events:
+        parameters = {
+            "contact_ids": [contact_id for contact_id, _ in events],
+            "ats": [at for _, at in events],
+            "channel": channel,
+            "reason": reason,
+        }
+        conn.execute(sql["do_not_contact"], parameters)
+
+
+def mark_messages(conn: Connection, marks: Sequence[tuple[str, str, datetime]]) -> None:
+    """Write what became of our own messages: (message key, event type, when)."""
+    if marks:
+        keys, whats, ats = map(list, zip(*marks, strict=True))
+        conn.execute(sql["mark_messages"], {"keys": keys, "whats": whats, "ats": ats})
+
+
+def templates(conn: Connection, keys: Iterable[str]) -> dict[str, str]:
+    """Return the templates of our own messages, by message key."""
+    rows = conn.execute(sql["templates"], {"keys": sorted(set(keys))})
+    return {row.key: row.template for row in rows if row.template}
+
+
+def see_devices(conn: Connection, seen: Sequence[tuple[int, str | None, str | None, str | None, datetime]]) -> None:
+    """Remember devices: (contact id, type, brand, system, when)."""
+    if seen:
+        names = ("contact_ids", "types", "brands", "oss", "ats")
+        conn.execute(sql["see_devices"], dict(zip(names, map(list, zip(*seen, strict=True)), strict=True)))
+
+
+def segments_by_time(
+    conn: Connection, segment_id: int, said_at: Sequence[tuple[int, datetime]], *, active: bool
+) -> None:
+    """Put contacts into a segment or take them out, unless something newer or a person said otherwise."""
+    if said_at:
+        parameters = {
+            "segment_id": segment_id,
+            "active": active,
+            "contact_ids": [contact_id for contact_id, _ in said_at],
+            "ats": [at for _, at in said_at],
+        }
+        conn.execute(sql["segments_by_time"], parameters)
+
+
+def campaigns_of_segment(conn: Connection, segment_id: int) -> list[int]:
+    """Return the campaigns that a segment feeds."""
+    return list(conn.execute(sql["campaigns_of_segment"], {"segment_id": segment_id}).scalars())
+
+
+def recent(conn: Connection, contacts: Iterable[int], types: Iterable[str], *, since: datetime) -> list[Past]:
+    """Return what contacts did of some types since an instant, oldest first."""
+    parameters = {"contact_ids": list(contacts), "types": list(types), "since": since}
+    return [Past(*row) for row in conn.execute(sql["recent"], parameters)]
+
+
+def bury(
+    conn: Connection, letters: Sequence[tuple[str, str]], *, origin: Literal["event", "message"], now: datetime
+) -> None:
+    """Keep what could not be understood or done: (reason, body as it came)."""
+    if letters:
+        parameters = {
+            "origin": origin,
+            "now": now,
+            # PostgreSQL has no NUL in texts; what cannot be stored must not block the rest.
+            "reasons": [reason.replace("\0", "") for reason, _ in letters],
+            "bodies": [body.replace("\0", "\N{REPLACEMENT CHARACTER}") for _, body in letters],
+        }
+        conn.execute(sql["bury"], parameters)

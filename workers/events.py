@@ -1,0 +1,256 @@
+"""Contact events: accepted into the inbox, then acted on, contact by contact in order, many contacts at once.
+
+Accepting is quick and never waits for a campaign; acting is one transaction from the inbox to the last
+effect: the contact, segments and forms, campaigns joined and left, decisions taken, history.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from db import campaigns, erasure, events, facts, forms, outcomes
+from db.events import Pending
+from domain.changes import apply_change
+from domain.events import ABOUT_THE_CONTACT, ContactEvent
+from domain.membership import Departure
+from domain.steps.registry import Fact
+from workers import decisions, membership
+from workers.forms import submit
+
+# Contacts of one batch, and events of each in it: a contact with a flood of events takes turns.
+CONTACTS_AT_ONCE = 500
+EVENTS_EACH = 20
+
+
+@dataclass(slots=True)
+class Accepted:
+    """What became of events that were offered: positions count from 0."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    rejected: list[tuple[int, str]] = field(default_factory=list)
+
+
+def accept(
+    conn: Connection,
+    offered: Sequence[ContactEvent],
+    *,
+    now: datetime,
+    unknown_contacts: Literal["create", "reject"],
+) -> Accepted:
+    """Put events into the inbox, each once; return what became of them. Accepted means stored.
+
+    An event of somebody unknown makes the contact, unless the setting says otherwise. One that names a
+    segment or form that does not exist is rejected, and may be offered again later.
+    """
+    done = Accepted()
+    good = _acceptable(conn, offered, done, unknown_contacts)
+    new = events.remember(conn, [event for _, event in good], now=now)
+    fresh = []
+    for _, event in good:
+        if (event.source, event.id) in new:
+            # A repetition inside the batch finds its key gone.
+            new.discard((event.source, event.id))
+            fresh.append(event)
+        else:
+            done.duplicates += 1
+    done.accepted = len(fresh)
+    keys = {event.contact for event in fresh}
+    ids = events.contact_ids(conn, keys)
+    missing = {event.contact for event in fresh if event.contact not in ids and event.type != "contact.deleted"}
+    if missing:
+        events.make_contacts(conn, missing)
+        ids |= events.contact_ids(conn, missing)
+    events.store(conn, [(ids[event.contact], event) for event in fresh if event.contact in ids], now=now)
+    # Somebody we never heard of is erased by remembering not to make them.
+    events.tombstone(conn, {event.contact: event.at for event in fresh if event.contact not in ids})
+    return done
+
+
+def _acceptable(
+    conn: Connection, offered: Sequence[ContactEvent], done: Accepted, unknown_contacts: str
+) -> list[tuple[int, ContactEvent]]:
+    segments = campaigns.named(conn, "segments", _names(offered, "segment."))
+    known_forms = campaigns.named(conn, "forms", _names(offered, "form."))
+    keys = {event.contact for event in offered}
+    known = events.contact_ids(conn, keys)
+    gone = events.erased(conn, keys - set(known))
+    good = []
+    for index, event in enumerate(offered):
+        reason = None
+        if event.type.startswith("segment.") and event.data["segment"] not in segments:
+            reason = f"there is no segment {event.data['segment']!r}; make it with `parcours segments create`"
+        elif event.type == "form.submitted" and event.data["form"] not in known_forms:
+            reason = f"there is no form {event.data['form']!r}; make it with `parcours forms create`"
+        elif event.contact not in known and unknown_contacts == "reject" and event.type != "contact.deleted":
+            reason = "the contact is unknown, and PARCOURS_UNKNOWN_CONTACTS says reject"
+        elif event.contact in gone and event.at <= gone[event.contact] and event.type != "contact.deleted":
+            reason = "the contact was erased after this happened"
+        if reason is None:
+            good.append((index, event))
+        else:
+            done.rejected.append((index, reason))
+    return good
+
+
+def _names(offered: Sequence[ContactEvent], prefix: str) -> set[str]:
+    name = prefix.rstrip(".")
+    return {str(event.data[name]) for event in offered if event.type.startswith(prefix) and name in event.data}
+
+
+@dataclass(slots=True)
+class Acted:
+    """What a batch came to: events, what followed from them, and the oldest one's age in seconds."""
+
+    events: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    lag_seconds: float = 0.0
+
+
+def act(conn: Connection, *, now: datetime, zone: ZoneInfo) -> Acted:
+    """Act on the oldest events of the inbox, as many contacts as make a batch; 0 events when there are none free.
+
+    A contact's events are done in their order, by one worker, under the contact's lock.
+    """
+    taken = events.take(conn, contacts=CONTACTS_AT_ONCE, each=EVENTS_EACH)
+    if not taken:
+        return Acted()
+    by_contact: dict[int, list[Pending]] = {}
+    for event in taken:
+        by_contact.setdefault(event.contact_id, []).append(event)
+    counts: Counter[str] = Counter()
+    erased: set[int] = set()
+    for nth in range(max(map(len, by_contact.values()))):
+        once = [found[nth] for found in by_contact.values() if nth < len(found)]
+        counts += _act_once(conn, [event for event in once if event.contact_id not in erased], erased, now, zone)
+    kept = [event for event in taken if event.contact_id not in erased]
+    events.keep(conn, kept)
+    events.seen_active(conn, [(event.contact_id, event.at) for event in kept if event.type not in ABOUT_THE_CONTACT])
+    lag = (now - min(event.received_at for event in taken)).total_seconds()
+    return Acted(len(taken), counts, lag)
+
+
+def _act_once(
+    conn: Connection, once: Sequence[Pending], erased: set[int], now: datetime, zone: ZoneInfo
+) -> Counter[str]:
+    """Act on at most one event of each contact: what it changes, then who joins and leaves, then decisions."""
+    by_type: dict[str, list[Pending]] = {}
+    for event in once:
+        by_type.setdefault(event.type, []).append(event)
+    counts: Counter[str] = Counter()
+    _change_contacts(conn, by_type.get("contact.changed", []), now)
+    for type_, active in (("segment.contact_added", True), ("segment.contact_removed", False)):
+        counts += _change_segments(conn, by_type.get(type_, []), active=active, now=now, zone=zone)
+    _note_channels(conn, by_type)
+    _note_pages(conn, by_type.get("page.hit", []), now)
+    counts += _submit_forms(conn, by_type.get("form.submitted", []), now=now, zone=zone)
+    others = [event for event in once if event.type != "form.submitted" and event.type not in ABOUT_THE_CONTACT]
+    counts += decisions.react(conn, _facts(conn, others), now=now, zone=zone)
+    deleted = by_type.get("contact.deleted", [])
+    if deleted:
+        erasure.erase(conn, {event.contact_id: event.at for event in deleted})
+        erased.update(event.contact_id for event in deleted)
+    return counts
+
+
+def _change_contacts(conn: Connection, changed: Sequence[Pending], now: datetime) -> None:
+    if not changed:
+        return
+    known = events.said(conn, [event.contact_id for event in changed])
+    tags_added: list[tuple[int, str]] = []
+    tags_removed: list[tuple[int, str]] = []
+    said = []
+    for event in changed:
+        said.append(apply_change(known[event.contact_id], event.data, event.at))
+        tags = event.data.get("tags") or []
+        added, removed = (tags, []) if isinstance(tags, list) else (tags.get("add", []), tags.get("remove", []))
+        tags_added += [(event.contact_id, tag) for tag in added if tag.strip()]
+        tags_removed += [(event.contact_id, tag) for tag in removed]
+    events.say(conn, [each for each, before in zip(said, changed, strict=True) if each != known[before.contact_id]], now=now)
+    facts.change_tags(conn, added=tags_added, removed=tags_removed)
+
+
+def _change_segments(
+    conn: Connection, changed: Sequence[Pending], *, active: bool, now: datetime, zone: ZoneInfo
+) -> Counter[str]:
+    by_key: dict[str, list[tuple[int, datetime]]] = {}
+    for event in changed:
+        by_key.setdefault(str(event.data["segment"]), []).append((event.contact_id, event.at))
+    known = campaigns.named(conn, "segments", by_key) if by_key else {}
+    counts: Counter[str] = Counter()
+    for key, said_at in sorted(by_key.items()):
+        # One deleted since it was accepted changes nothing.
+        if key in known:
+            events.segments_by_time(conn, known[key].id, said_at, active=active)
+            touched = [contact_id for contact_id, _ in said_at]
+            counts += membership.segment_changed(conn, known[key].id, touched, now=now, zone=zone)
+    return counts
+
+
+def _submit_forms(conn: Connection, submitted: Sequence[Pending], *, now: datetime, zone: ZoneInfo) -> Counter[str]:
+    by_key: dict[str, dict[int, Any]] = {}
+    for event in submitted:
+        by_key.setdefault(str(event.data["form"]), {})[event.contact_id] = event.data.get("fields") or {}
+    counts: Counter[str] = Counter()
+    for key, submissions in sorted(by_key.items()):
+        form = forms.find(conn, key)
+        if form is not None:
+            counts += submit(conn, form, submissions, now=now, zone=zone)
+    return counts
+
+
+def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
+    """What became of messages, and who does not want more: before anything else decides to send."""
+    marked = [
+        (str(event.data["message"]), event.type, event.at)
+        for type_ in ("email.opened", "email.clicked", "email.replied", "email.bounced")
+        for event in by_type.get(type_, [])
+        if event.data.get("message")
+    ]
+    events.mark_messages(conn, marked)
+    # A full mailbox is no reason never to write again.
+    bounced = [(e.contact_id, e.at) for e in by_type.get("email.bounced", []) if e.data.get("kind") != "soft"]
+    unsubscribed = [(e.contact_id, e.at) for e in by_type.get("email.unsubscribed", [])]
+    events.do_not_contact(conn, bounced, channel="email", reason="bounced")
+    events.do_not_contact(conn, unsubscribed, channel="email", reason="unsubscribed")
+
+
+def _note_pages(conn: Connection, hits: Sequence[Pending], now: datetime) -> None:
+    """Count the views that a campaign brought."""
+    attributed = Counter(str(event.data["campaign"]) for event in hits if event.data.get("campaign"))
+    if not attributed:
+        return
+    ids = {row.key: row.id for row in campaigns.listing(conn)}
+    day = now.astimezone(UTC).date()
+    outcomes.count_campaign(
+        conn, Counter({(ids[key], day, "page_views"): n for key, n in attributed.items() if key in ids})
+    )
+
+
+def _facts(conn: Connection, happened: Sequence[Pending]) -> dict[int, list[Fact]]:
+    """Return what contacts did, as decisions look at it: messages named, a click counted as an opening too."""
+    messages = {str(event.data["message"]) for event in happened if event.data.get("message")}
+    templates = events.templates(conn, messages) if messages else {}
+    devices = []
+    found: dict[int, list[Fact]] = {}
+    for event in happened:
+        data = event.data
+        if "email" not in data and str(data.get("message")) in templates:
+            data = {**data, "email": templates[str(data["message"])]}
+        device = data if event.type == "device.seen" else data.get("device")
+        if isinstance(device, dict) and event.type in ("device.seen", "page.hit"):
+            parts = (device.get(name) for name in ("type", "brand", "os"))
+            devices.append((event.contact_id, *(part and str(part) for part in parts), event.at))
+        facts_ = [Fact(event.type, data, event.at)]
+        if event.type == "email.clicked":
+            facts_.append(Fact("email.opened", data, event.at))
+        found[event.contact_id] = facts_
+    events.see_devices(conn, devices)  # type: ignore[arg-type]
+    return found
