@@ -140,7 +140,11 @@ UPDATE membership
 SET left_at = coalesce(membership.left_at, :now),
     departure = CAST(:departure AS departure),
     manual = false,
-    left_entry = coalesce(membership.left_entry, (SELECT last_value FROM segment_entry))
+    left_entry = coalesce(
+        membership.left_entry,
+        (SELECT max(entry) FROM segment_member WHERE segment_member.contact_id = membership.contact_id),
+        0
+    )
 WHERE campaign_id = :campaign_id
   AND contact_id = ANY (CAST(:contact_ids AS bigint[]))
   AND (left_at IS NULL OR (departure <> 'manual' AND CAST(:departure AS departure) = 'manual'))

@@ -79,7 +79,8 @@ CREATE TABLE segment (
 
 -- `entry` numbers the times that anybody entered any segment. Whether a contact came back
 -- after leaving a campaign is a comparison of entries, which no clock can get wrong.
-CREATE SEQUENCE segment_entry CACHE 100;
+-- Without a cache: connections with numbers in hand would give a later entry a smaller one.
+CREATE SEQUENCE segment_entry;
 CREATE TABLE segment_member (
     contact_id       bigint NOT NULL,
     segment_id       int NOT NULL,
@@ -172,8 +173,8 @@ CREATE TYPE arrival AS ENUM ('segment', 'form', 'manual', 'action');
 CREATE TYPE departure AS ENUM ('segment', 'action', 'manual');
 
 -- left_at is null while the contact is in. `segment` and `action` departures are exits, which may
--- be undone automatically; a `manual` one only by hand. left_entry is the segment entry counter at
--- the departure: who entered a source segment later than that really came back.
+-- be undone automatically; a `manual` one only by hand. left_entry is the contact's latest segment
+-- entry at the departure: who entered a source segment later than that really came back.
 CREATE TABLE membership (
     contact_id  bigint NOT NULL,
     campaign_id int NOT NULL,
