@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy.exc import ProgrammingError
 
-from tests.workers.worlds import START, World, at
+from tests.workers.worlds import World, at
 
 TWO_ROOTS = """
     - {step: one, action: contact.points, with: {points: 1}}
