@@ -1,6 +1,6 @@
 """The table `wait`: who stands where until when."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -31,6 +31,7 @@ class Armed(NamedTuple):
     contact_id: int
     step_id: int
     campaign_id: int
+    passage: int
 
 
 def claim_due(
@@ -66,9 +67,13 @@ def arm(conn: Connection, waits: Sequence[Wait]) -> None:
     conn.execute(sql["arm"], dict(zip(names, map(list, zip(*waits, strict=True)), strict=True)))
 
 
-def take_armed(conn: Connection, step_id: int, contact_ids: Iterable[int]) -> list[Claim]:
-    """Take the armed decision of contacts that the caller has locked; who is not there any more is left out."""
-    rows = conn.execute(sql["take_armed"], {"step_id": step_id, "contact_ids": list(contact_ids)})
+def take_armed(conn: Connection, step_id: int, passages: Mapping[int, int]) -> list[Claim]:
+    """Take the armed decision of contacts that the caller has locked, in the passage that was found armed.
+
+    Who is not there any more, or again in another passage, is left out.
+    """
+    parameters = {"step_id": step_id, "contact_ids": list(passages), "passages": list(passages.values())}
+    rows = conn.execute(sql["take_armed"], parameters)
     return [Claim(*row) for row in rows]
 
 

@@ -359,8 +359,11 @@ class _Walk:
             ready = []
             for passing in passings:
                 since = (from_anchor and passing.anchor_at) or now
-                due = self._due_at(step, since, passing.contact)
-                if due <= now:
+                due: datetime | None = self._due_at(step, since, passing.contact)
+                if due is not None and due <= now:
+                    # What was due before now may not be allowed any more.
+                    due = self.postponed_until(step, passing.contact) if since < now else None
+                if due is None:
                     ready.append(passing)
                 else:
                     self.wait(passing, step, due, "delay", anchor=since)

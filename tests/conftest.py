@@ -78,13 +78,13 @@ def template(server: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def shared_engine(server: str, template: str) -> Iterator[Engine]:
     """A migrated database for tests that commit nothing; made once."""
-    yield from _cloned(server, template)
+    yield from cloned(server, template)
 
 
 @pytest.fixture
 def engine(server: str, template: str) -> Iterator[Engine]:
     """A migrated, empty database of the test's own."""
-    yield from _cloned(server, template)
+    yield from cloned(server, template)
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line("servers missing: none")
 
 
-def _cloned(server: str, template: str) -> Iterator[Engine]:
+def cloned(server: str, template: str) -> Iterator[Engine]:
     name = f"parcours_test_{os.getpid()}_{next(_numbers)}"
     _administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
     engine = connect(_url(server, name))

@@ -42,7 +42,8 @@ def _react_once(conn: Connection, happened: Mapping[int, Fact], now: datetime, z
     if not types:
         return Counter()
     taken: dict[tuple[int, int], dict[int, Mapping[str, Any]]] = {}
-    for contact_id, step_id, campaign_id in waits.armed(conn, happened, types):
+    passages: dict[tuple[int, int], dict[int, int]] = {}
+    for contact_id, step_id, campaign_id, passage in waits.armed(conn, happened, types):
         campaign, status = campaigns.enter(conn, campaign_id, zone)
         if status.why_not(now) is not None or step_id not in campaign.steps:
             continue
@@ -52,7 +53,10 @@ def _react_once(conn: Connection, happened: Mapping[int, Fact], now: datetime, z
         if step.type.run(step.properties, fact, Standing(campaign, step, campaign.email_upstream(step))):
             detail = {"event": fact.type, "at": fact.at.isoformat()}
             taken.setdefault((campaign_id, step_id), {})[contact_id] = detail
+            passages.setdefault((campaign_id, step_id), {})[contact_id] = passage
     done: Counter[str] = Counter()
     for (campaign_id, step_id), details in sorted(taken.items()):
-        done += executor.take_armed(conn, campaign_id, step_id, details, now=now, zone=zone)
+        done += executor.take_armed(
+            conn, campaign_id, step_id, passages[campaign_id, step_id], details, now=now, zone=zone
+        )
     return done

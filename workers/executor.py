@@ -85,6 +85,7 @@ def take_armed(
     conn: Connection,
     campaign_id: int,
     step_id: int,
+    passages: Mapping[int, int],
     details: Mapping[int, Mapping[str, Any]],
     *,
     now: datetime,
@@ -92,13 +93,14 @@ def take_armed(
 ) -> Counter[str]:
     """Take an armed decision for contacts that did what it waited for; their "yes" branch runs.
 
-    The caller has locked the contacts. `details` says, for each, what to remember of the fact. Whose
-    wait is gone (the deadline, or the same fact before) is left out.
+    The caller has locked the contacts. `passages` says in which passage each was found armed, and
+    `details` what to remember of the fact. Whose wait is gone (the deadline, the same fact before,
+    or a new start that the fact led to) is left out.
     """
     campaign, status = campaigns.enter(conn, campaign_id, zone)
     if status.why_not(now) is not None or step_id not in campaign.steps:
         return Counter()
-    claims: Sequence[Claim] = waits.take_armed(conn, step_id, details)
+    claims: Sequence[Claim] = waits.take_armed(conn, step_id, passages)
     if not claims:
         return Counter()
     step = campaign.step(step_id)

@@ -144,6 +144,9 @@ def _join(
 ) -> int:
     by_zone = any(depends_on_zone(campaign, step_id) for step_id in (root.id for root in campaign.roots))
     names = memberships.zones(conn, chunk) if by_zone else [""]
+    if not names:
+        # There is nobody in this range of ids.
+        return 0
     roots = roots_by_zone(campaign, names, now=now, zone=zone)
     joined = memberships.join(
         conn, campaign.id, segment_ids, chunk, roots, by_zone=by_zone, now=now, limit=limit, scope=scope

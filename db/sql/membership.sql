@@ -37,10 +37,13 @@ SELECT count(*) FROM joined;
 
 -- name: join_by_zone
 -- As `join`, for trees whose roots fall due at different instants in different timezones: the due
--- times come for each timezone, '' being that of contacts who have none.
+-- times come for each timezone, '' being that of contacts who have none. Who has one that is not
+-- among them, since the contact changed after they were read, joins with the next update.
 WITH candidate AS (
     SELECT DISTINCT segment_member.contact_id
     FROM segment_member
+    JOIN contact ON contact.id = segment_member.contact_id
+                AND coalesce(contact.timezone, '') = ANY (CAST(:zones AS text[]))
     WHERE segment_member.active
       AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
       AND segment_member.contact_id BETWEEN :first_id AND :last_id
@@ -140,7 +143,11 @@ UPDATE membership
 SET left_at = coalesce(membership.left_at, :now),
     departure = CAST(:departure AS departure),
     manual = false,
-    left_entry = coalesce(membership.left_entry, (SELECT last_value FROM segment_entry))
+    left_entry = coalesce(
+        membership.left_entry,
+        (SELECT max(entry) FROM segment_member WHERE segment_member.contact_id = membership.contact_id),
+        0
+    )
 WHERE campaign_id = :campaign_id
   AND contact_id = ANY (CAST(:contact_ids AS bigint[]))
   AND (left_at IS NULL OR (departure <> 'manual' AND CAST(:departure AS departure) = 'manual'))

@@ -77,14 +77,18 @@ FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:step_ids AS int[]), CAST(:camp
 ON CONFLICT (contact_id, step_id) DO NOTHING;
 
 -- name: take_armed
--- The armed decisions of contacts, whose locks the caller holds, leave the table.
+-- The armed decisions of contacts, whose locks the caller holds, leave the table. One that was armed
+-- again in the meantime is of another passage, and stays.
 DELETE FROM wait
-WHERE step_id = :step_id AND contact_id = ANY (CAST(:contact_ids AS bigint[])) AND reason = 'decision'
-RETURNING contact_id, rotation, passage, attempt, reason, anchor_at, nullif(due_at, 'infinity') AS due_at;
+USING unnest(CAST(:contact_ids AS bigint[]), CAST(:passages AS int[])) AS armed (contact_id, passage)
+WHERE wait.step_id = :step_id AND wait.contact_id = armed.contact_id AND wait.passage = armed.passage
+  AND wait.reason = 'decision'
+RETURNING wait.contact_id, wait.rotation, wait.passage, wait.attempt, wait.reason, wait.anchor_at,
+          nullif(wait.due_at, 'infinity') AS due_at;
 
 -- name: armed
 -- Which decisions of some types the contacts stand at, in running campaigns; served by the primary key.
-SELECT wait.contact_id, wait.step_id, wait.campaign_id
+SELECT wait.contact_id, wait.step_id, wait.campaign_id, wait.passage
 FROM wait
 JOIN step ON step.id = wait.step_id AND step.type = ANY (CAST(:types AS text[]))
 WHERE wait.contact_id = ANY (CAST(:contact_ids AS bigint[])) AND wait.reason = 'decision';

@@ -173,8 +173,8 @@ CREATE TYPE arrival AS ENUM ('segment', 'form', 'manual', 'action');
 CREATE TYPE departure AS ENUM ('segment', 'action', 'manual');
 
 -- left_at is null while the contact is in. `segment` and `action` departures are exits, which may
--- be undone automatically; a `manual` one only by hand. left_entry is the segment entry counter at
--- the departure: who entered a source segment later than that really came back.
+-- be undone automatically; a `manual` one only by hand. left_entry is the contact's latest segment
+-- entry at the departure: who entered a source segment later than that really came back.
 CREATE TABLE membership (
     contact_id  bigint NOT NULL,
     campaign_id int NOT NULL,

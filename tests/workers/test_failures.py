@@ -1,0 +1,234 @@
+"""Steps that fail: tried again, given up, and never in the way of others."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from domain.steps.registry import Done, Failed, Outbound, Skipped
+from tests.workers.worlds import START, Moody, World, at
+
+MOODY = "- {step: a, action: test.moody, then: [{step: below, action: contact.tags, with: {add: [below]}}]}"
+BROKEN = Failed("it is broken")
+
+
+@pytest.fixture
+def ann(world: World) -> World:
+    """A world with Ann in the segment."""
+    world.contacts("ann", segment="everyone")
+    return world
+
+
+def test_a_failed_step_is_tried_again_after_a_growing_delay_and_then_given_up(ann: World, moody: Moody) -> None:
+    moody.otherwise = BROKEN
+    ann.campaign("- {step: a, action: test.moody, max_attempts: 4, then: [{step: b, action: test.moody}]}")
+    ann.run()
+    now, delays = START, []
+    for _ in range(3):
+        (wait,) = ann.waits()
+        assert (wait.step, wait.reason, ann.log()) == ("a", "retry", [])
+        assert wait.due_at is not None
+        delays.append(wait.due_at - now)
+        assert ann.trigger(wait.due_at - timedelta(microseconds=1)) == {}
+        now = wait.due_at
+        ann.trigger(now)
+    for minutes, delay in zip((1, 4, 16), delays, strict=True):
+        assert 0.75 * minutes <= delay / timedelta(minutes=1) <= 1.25 * minutes
+    (row,) = ann.passed()
+    assert (row.step, row.result, row.detail) == ("a", "failed", {"error": "it is broken", "attempts": 4})
+    assert ann.waits() == []
+    assert moody.met == ["ann"] * 4
+
+
+def test_a_step_that_works_in_the_end_goes_on_below(ann: World, moody: Moody) -> None:
+    moody.otherwise = BROKEN
+    ann.campaign(MOODY)
+    ann.run()
+    moody.otherwise = Done()
+    ann.trigger(at(1, "10:00"))
+    assert ann.log() == ["a done", "below done"]
+    assert ann.tags("ann") == {"below"}
+
+
+@pytest.mark.parametrize(("on_failure", "log"), [("stop", ["a failed"]), ("continue", ["a failed", "below done"])])
+def test_what_follows_a_final_failure_is_for_the_campaign_to_say(
+    ann: World, moody: Moody, on_failure: str, log: list[str]
+) -> None:
+    moody.otherwise = BROKEN
+    ann.campaign(MOODY.replace("then", f"max_attempts: 1, on_failure: {on_failure}, then"))
+    ann.run()
+    assert ann.log() == log
+
+
+def test_what_trying_again_cannot_mend_is_not_tried_again(ann: World, moody: Moody) -> None:
+    moody.otherwise = Failed("the address is no address", retry=False)
+    ann.campaign(MOODY)
+    ann.run()
+    assert ann.log() == ["a failed"]
+
+
+def test_a_step_may_say_when_to_try_again(ann: World, moody: Moody) -> None:
+    moody.otherwise = Failed("too many", after=timedelta(hours=2))
+    ann.campaign(MOODY)
+    ann.run()
+    assert ann.due("ann", "a") == at(1, "11:00")
+
+
+def test_a_retry_keeps_the_window_of_its_step(ann: World, moody: Moody) -> None:
+    moody.otherwise = Failed("too many", after=timedelta(hours=2))
+    ann.campaign(MOODY.replace("then", 'between: ["08:00", "10:00"], then'))
+    ann.run()
+    ann.trigger(at(1, "11:00"))
+    assert ann.due("ann", "a") == at(2, "08:00")
+    assert moody.met == ["ann"]
+
+
+def test_skipped_is_a_result_of_its_own_with_the_reason_and_goes_on(ann: World, moody: Moody) -> None:
+    moody.otherwise = Skipped("there is nothing to do", {"why": 1})
+    ann.campaign(MOODY)
+    ann.run()
+    assert ann.log() == ["a skipped", "below done"]
+    assert ann.passed()[0].detail == {"reason": "there is nothing to do", "why": 1}
+
+
+def test_one_bad_contact_does_not_stop_the_others(world: World, moody: Moody) -> None:
+    world.crowd(20, segment="everyone")
+    moody.moods = {"c7": ValueError("no such thing")}
+    world.campaign(MOODY)
+    world.run()
+    assert world.tally() == {"a done": 19, "below done": 19}
+    (wait,) = world.waits()
+    assert (wait.contact, wait.reason) == ("c7", "retry")
+    # What the first try did to the contacts was undone before the second.
+    assert world.points() == [0 if n == 7 else 1 for n in range(1, 21)]
+    (row,) = world.read("SELECT error FROM failure")
+    assert row.error == "ValueError: no such thing"
+
+
+def test_leaving_cancels_a_retry(ann: World, moody: Moody) -> None:
+    moody.otherwise = BROKEN
+    ann.campaign(MOODY)
+    ann.run()
+    ann.remove("ann")
+    assert (ann.log(), ann.waits()) == (["a cancelled"], [])
+
+
+# The automatic stop.
+
+
+def failing(world: World, moody: Moody, size: int, failed: int) -> None:
+    keys = world.crowd(size, segment="everyone")
+    moody.moods = dict.fromkeys(keys[:failed], BROKEN)
+    world.campaign(MOODY)
+    world.run()
+
+
+def published(world: World) -> bool:
+    return bool(world.read("SELECT published FROM campaign")[0].published)
+
+
+@pytest.mark.parametrize(
+    ("size", "failed", "stops"),
+    [(285, 100, True), (286, 100, False), (99, 99, False), (100, 100, True)],
+)
+def test_a_campaign_stops_itself_at_35_percent_and_100_contacts(
+    world: World, moody: Moody, size: int, failed: int, stops: bool
+) -> None:
+    failing(world, moody, size, failed)
+    assert published(world) is not stops
+    told = "parcours: stopped: 100 contacts failed at step 'a' within an hour"
+    assert (told in world.audit()) is stops
+    # Nobody is lost: everybody waits for the next try, and the others went on.
+    assert len(world.waits()) == failed
+    assert world.tally() == ({"a done": size - failed, "below done": size - failed} if size > failed else {})
+
+
+def test_the_stop_counts_contacts_and_not_attempts(world: World, moody: Moody) -> None:
+    failing(world, moody, 50, 50)
+    for minute in (3, 10, 30):
+        world.trigger(at(1, f"09:{minute:02}"))
+    assert len(moody.met) > 150
+    assert published(world)
+
+
+def test_the_stop_looks_an_hour_back(world: World, moody: Moody) -> None:
+    failing(world, moody, 60, 60)
+    world.crowd(60, segment="everyone", prefix="late")
+    moody.otherwise = BROKEN
+    world.trigger(at(1, "09:30"), contacts=["c1"])
+    world.update(at(1, "10:31"))
+    world.trigger(at(1, "10:31"), reasons=("kickoff",))
+    assert published(world)
+
+
+def test_the_stop_is_told_once_and_a_person_may_start_again(world: World, moody: Moody) -> None:
+    keys = world.crowd(300, segment="everyone")
+    moody.moods = dict.fromkeys(keys, BROKEN)
+    world.campaign(MOODY)
+    world.update()
+    # It stops at the batch that reaches the number, and the rest stays where it was.
+    world.trigger(batch=60)
+    assert len(moody.met) == 120
+    assert sum("stopped" in line for line in world.audit()) == 1
+    moody.moods = {}
+    world.publish(now=at(1, "10:30"))
+    world.trigger(at(1, "10:30"))
+    assert world.tally() == {"a done": 300, "below done": 300}
+
+
+# The outbox.
+
+
+def test_an_email_becomes_a_message_or_a_reason_why_not(world: World) -> None:
+    world.email("hello")
+    world.contacts("ann", "out", segment="everyone")
+    world.contacts("nowhere", email=" ", segment="everyone")
+    world.do_not_contact("out")
+    world.campaign(
+        """
+        - step: send
+          action: email.send
+          with: {email: hello}
+          then: [{step: again, action: email.send, with: {email: hello}}]
+        - {step: bill, action: email.send, with: {email: hello, email_type: transactional, priority: high}}
+        - {step: missing, action: email.send, with: {email: unknown}}
+        """
+    )
+    world.run()
+    assert world.log("ann") == ["send done", "again skipped", "bill done", "missing skipped"]
+    assert world.log("out") == ["send skipped", "again skipped", "bill done", "missing skipped"]
+    assert world.log("nowhere") == ["send skipped", "again skipped", "bill skipped", "missing skipped"]
+    assert sorted(world.outbox()) == ["ann hello", "ann hello", "out hello"]
+    reasons = {(row.contact, row.step): (row.detail or {}).get("reason") for row in world.passed()}
+    assert reasons["ann", "again"] == "it was already sent the email 'hello'"
+    assert reasons["out", "send"] == "it must not be contacted by email: unsubscribed"
+    assert reasons["nowhere", "send"] == "it has no email address"
+    assert reasons["ann", "missing"] == "the email 'unknown' does not exist"
+
+
+def test_an_email_that_is_switched_off_is_skipped_for_all(ann: World) -> None:
+    ann.email("hello", published=False)
+    ann.campaign("- {step: send, action: email.send, with: {email: hello}}")
+    ann.run()
+    assert (ann.log(), ann.outbox()) == (["send skipped"], [])
+
+
+def test_a_message_has_a_key_that_names_campaign_step_contact_and_passage(ann: World) -> None:
+    ann.email("hello")
+    ann.campaign("- {step: send, action: email.send, with: {email: hello}}")
+    ann.run()
+    with ann.engine.connect() as conn:
+        campaign_id = ann.found(conn).id
+    (row,) = ann.read("SELECT key, address, payload, state::text FROM message")
+    assert row.key == f"{campaign_id}-{ann.step_id('send')}-{ann.contact_id('ann')}-1"
+    assert (row.address, row.state) == ("ann@example.com", "queued")
+    assert row.payload == {"email_type": "marketing", "priority": "normal", "attempts": 3}
+
+
+def test_a_step_may_write_any_message(ann: World, moody: Moody) -> None:
+    moody.otherwise = Done(effects=(Outbound("webhook", address="https://example.com", payload={"a": 1}),))
+    ann.campaign(MOODY)
+    ann.run()
+    (row,) = ann.read("SELECT channel, template, address, payload FROM message")
+    assert tuple(row) == ("webhook", None, "https://example.com", {"a": 1})

@@ -1,0 +1,437 @@
+"""Small worlds on a real database: contacts, segments and campaigns, and a clock that tests move by hand.
+
+Everybody has a key, and everything is said and read by keys. Times are arguments: `at(2, "09:30")` is
+half past nine on the second day, a Tuesday, in UTC.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy import Connection, Engine, event, text
+
+from db import campaigns, emails, facts, outcomes
+from db import forms as form_table
+from db import segments as segment_table
+from db.campaigns import Found
+from db.partitions import ensure_partitions
+from db.scope import Scope
+from domain.contact import Contact
+from domain.membership import Arrival, Departure
+from domain.steps import registry
+from domain.steps.registry import Batch, Fact, NoProperties, Result, StepType, action
+from producers import applying, campaign_files
+from workers import decisions, membership
+from workers.forms import submit
+from workers.sweeps import trigger_inline, update_inline
+
+UTC_ZONE = ZoneInfo("UTC")
+# The first day is a Monday, far from any change of clocks.
+_FIRST_DAY = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+def at(day: int, clock: str = "09:00", *, zone: str | None = None) -> datetime:
+    """Return a time of a day; day 1 is Monday, the first of June, and day 0 the Sunday before."""
+    moment = _FIRST_DAY + timedelta(days=day - 1)
+    own = UTC if zone is None else ZoneInfo(zone)
+    return datetime.combine(moment, time.fromisoformat(clock), tzinfo=own).astimezone(UTC)
+
+
+START = at(1)
+
+
+class Wait(NamedTuple):
+    contact: str
+    step: str
+    reason: str
+    # None: for ever.
+    due_at: datetime | None
+    rotation: int
+
+
+class Passed(NamedTuple):
+    contact: str
+    step: str
+    result: str
+    rotation: int
+    at: datetime
+    detail: dict[str, Any] | None
+
+
+class World:
+    """One database, and the verbs with which tests tell their story."""
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self.engine = engine
+        self.zone = UTC_ZONE
+        self._file = folder / "campaign.yaml"
+
+    # Making.
+
+    def contacts(self, *keys: str, segment: str | None = None, when: datetime = START, **columns: Any) -> None:
+        """Make contacts with these attributes; other names are custom fields. Each has an email address."""
+        own = {name: columns.pop(name) for name in ("timezone", "points", "email") if name in columns}
+        with self.engine.begin() as conn:
+            conn.execute(
+                text(
+                    "INSERT INTO contact (key, email, timezone, points, fields) "
+                    "SELECT key, coalesce(CAST(:email AS text), key || '@example.com'), :timezone, :points, "
+                    "CAST(:fields AS jsonb) FROM unnest(CAST(:keys AS text[])) AS key"
+                ),
+                {"keys": list(keys), "email": None, "timezone": None, "points": 0, "fields": json.dumps(columns)}
+                | own,
+            )
+        if segment is not None:
+            self.enter(segment, *keys, when=when)
+
+    def crowd(self, size: int, *, segment: str | None = None, prefix: str = "c", **columns: Any) -> list[str]:
+        """Make many contacts, `c1` and so on; return their keys."""
+        keys = [f"{prefix}{number}" for number in range(1, size + 1)]
+        self.contacts(*keys, segment=segment, **columns)
+        return keys
+
+    def segment(self, key: str, *, public: bool = True, published: bool = True) -> None:
+        """Make a segment, or change one."""
+        with self.engine.begin() as conn:
+            segment_table.save(conn, key, name=None, public=public, published=published)
+
+    def enter(self, segment: str, *keys: str, when: datetime = START, manual: bool = False) -> None:
+        """Put contacts into a segment, made when it is new."""
+        with self.engine.begin() as conn:
+            if segment_table.find(conn, segment) is None:
+                segment_table.save(conn, segment, name=None, public=None, published=None)
+            found = segment_table.find(conn, segment)
+            assert found is not None
+            segment_table.add_members(conn, found.id, self.ids(conn, *keys), manual=manual, now=when)
+
+    def leave(self, segment: str, *keys: str, when: datetime = START) -> None:
+        """Take contacts out of a segment."""
+        with self.engine.begin() as conn:
+            found = segment_table.find(conn, segment)
+            assert found is not None
+            segment_table.remove_members(conn, found.id, self.ids(conn, *keys), manual=False, now=when)
+
+    def form(self, key: str, *, standalone: bool = False) -> None:
+        with self.engine.begin() as conn:
+            form_table.create(conn, key, key, standalone)
+
+    def email(self, key: str, *, published: bool = True) -> None:
+        with self.engine.begin() as conn:
+            emails.save(conn, emails.Email(key, key, None, "Hello", None, published), now=START)
+
+    def do_not_contact(self, *keys: str) -> None:
+        """Nobody may send these contacts an email."""
+        self.write(
+            "INSERT INTO do_not_contact (contact_id, channel, reason, at) "
+            "SELECT id, 'email', 'unsubscribed', :at FROM contact WHERE key = ANY (:keys)",
+            keys=list(keys),
+            at=START,
+        )
+
+    def campaign(
+        self,
+        steps: str,
+        *,
+        key: str = "c",
+        segments: Sequence[str] = ("everyone",),
+        forms: Sequence[str] = (),
+        when: datetime = START,
+        backfill: bool = False,
+        reschedule: bool = False,
+        **settings: Any,
+    ) -> applying.Plan:
+        """Apply a campaign, published unless said otherwise, of the YAML of its steps; sources are made."""
+        with self.engine.begin() as conn:
+            for segment in segments:
+                found = segment_table.find(conn, segment)
+                if found is None:
+                    segment_table.save(conn, segment, name=None, public=None, published=None)
+            for form in forms:
+                form_table.create(conn, form, form, False)
+        head = {
+            "campaign": key,
+            "published": True,
+            **settings,
+            "sources": {"segments": list(segments), "forms": list(forms)},
+        }
+        lines = [f"{name}: {json.dumps(value)}" for name, value in head.items()]
+        body = textwrap.indent(textwrap.dedent(steps).strip("\n"), "  ")
+        self._file.write_text("\n".join([*lines, "steps:", body, ""]), encoding="utf-8")
+        file = campaign_files.read(self._file, default_zone=self.zone)
+        with self.engine.begin() as conn:
+            assert applying.check_references(conn, file) == []
+            plan = applying.plan(conn, file, zone=self.zone)
+            applying.apply(
+                conn, plan, backfill=backfill, reschedule=reschedule, who="test", now=when, zone=self.zone
+            )
+        return plan
+
+    # What happens.
+
+    def update(self, now: datetime = START, **scope: Any) -> Counter[str]:
+        """Align members with segments; return the counts of all campaigns together."""
+        done = update_inline(self.engine, self._scope(scope), now=now, zone=self.zone)
+        return +sum(done.values(), Counter())
+
+    def trigger(self, now: datetime = START, *, batch: int = 1000, **scope: Any) -> Counter[str]:
+        """Do what is due; return the counts of all campaigns together."""
+        done = trigger_inline(self.engine, self._scope(scope), now=now, zone=self.zone, batch_size=batch)
+        return +sum(done.values(), Counter())
+
+    def run(self, now: datetime = START) -> None:
+        """Do what a cron would: update, then trigger."""
+        self.update(now)
+        self.trigger(now)
+
+    def submit(self, form: str, key: str, now: datetime = START, **fields: Any) -> Counter[str]:
+        """A contact submits a form."""
+        ensure_partitions(self.engine, now)
+        with self.engine.begin() as conn:
+            found = form_table.find(conn, form)
+            assert found is not None
+            (contact_id,) = self.ids(conn, key)
+            return +submit(conn, found, {contact_id: fields}, now=now, zone=self.zone)
+
+    def happens(self, key: str, type_: str, now: datetime, times: int = 1, **data: Any) -> Counter[str]:
+        """A contact does something that decisions may wait for."""
+        ensure_partitions(self.engine, now)
+        with self.engine.begin() as conn:
+            ids = facts.lock(conn, self.ids(conn, key))
+            happened = dict.fromkeys(ids, [Fact(type_, data, now)] * times)
+            return +decisions.react(conn, happened, now=now, zone=self.zone)
+
+    def add(self, key: str, now: datetime = START, *, campaign: str = "c") -> Counter[str]:
+        """A person adds a contact to a campaign."""
+        ensure_partitions(self.engine, now)
+        with self.engine.begin() as conn:
+            tree, _ = campaigns.enter(conn, self.found(conn, campaign).id, self.zone)
+            return membership.arrive(conn, tree, self.ids(conn, key), Arrival.MANUAL, now=now, zone=self.zone)
+
+    def remove(self, key: str, now: datetime = START, *, campaign: str = "c") -> None:
+        """A person removes a contact from a campaign."""
+        ensure_partitions(self.engine, now)
+        with self.engine.begin() as conn:
+            ids = self.ids(conn, key)
+            membership.depart(conn, self.found(conn, campaign).id, ids, Departure.MANUAL, now=now)
+
+    def publish(self, published: bool = True, now: datetime = START, *, campaign: str = "c") -> None:
+        """Resume a campaign, or pause it."""
+        with self.engine.begin() as conn:
+            campaigns.set_published(conn, self.found(conn, campaign).id, published, now=now)
+
+    def pause(self, now: datetime = START, *, campaign: str = "c") -> None:
+        self.publish(False, now, campaign=campaign)
+
+    # What there is.
+
+    def log(self, *keys: str, campaign: str = "c") -> list[str]:
+        """Return the outcomes as `step result`, oldest first; of several contacts, `contact: step result`."""
+        rows = [row for row in self.passed(campaign=campaign) if not keys or row.contact in keys]
+        several = len({row.contact for row in rows}) > 1
+        return [f"{row.contact}: " * several + f"{row.step} {row.result}" for row in rows]
+
+    def passed(self, *, campaign: str = "c") -> list[Passed]:
+        """Return the outcomes of a campaign, oldest first."""
+        with self.engine.connect() as conn:
+            rows = outcomes.log(conn, self.found(conn, campaign).id, contact_id=None, step_id=None)
+            return [Passed(r.contact, r.step, r.result, r.rotation, r.at, r.detail) for r in rows]
+
+    def tally(self, *, campaign: str = "c") -> dict[str, int]:
+        """Return how many outcomes there are of each `step result`."""
+        return dict(Counter(f"{row.step} {row.result}" for row in self.passed(campaign=campaign)))
+
+    def waits(self, *keys: str, campaign: str = "c") -> list[Wait]:
+        """Return the open waits of a campaign, next due first."""
+        with self.engine.connect() as conn:
+            rows = outcomes.waiting(conn, self.found(conn, campaign).id, contact_id=None, step_id=None)
+            found = [Wait(row.contact, row.step, row.reason, row.due_at, row.rotation) for row in rows]
+        return [wait for wait in found if not keys or wait.contact in keys]
+
+    def due(self, key: str, step: str, *, campaign: str = "c") -> datetime | None:
+        """Return when a contact is due at a step; fails when it does not wait there."""
+        (found,) = [wait for wait in self.waits(key, campaign=campaign) if wait.step == step]
+        return found.due_at
+
+    def standing(self, key: str, *, campaign: str = "c") -> list[str]:
+        """Return the steps at which a contact waits, next due first."""
+        return [wait.step for wait in self.waits(key, campaign=campaign)]
+
+    def members(self, *, campaign: str = "c") -> dict[str, str]:
+        """Return memberships: `in 1` is in, in the first rotation; `segment 1` left through the segments."""
+        rows = self.read(
+            "SELECT contact.key, coalesce(membership.departure::text, 'in') || ' ' || rotation AS state "
+            "FROM membership JOIN contact ON contact.id = contact_id "
+            "JOIN campaign ON campaign.id = campaign_id WHERE campaign.key = :campaign ORDER BY contact.id",
+            campaign=campaign,
+        )
+        return {row.key: row.state for row in rows}
+
+    def points(self, *keys: str) -> list[int]:
+        """Return contacts' points, in the order of the keys; of everybody, by id, when none is named."""
+        rows = self.read("SELECT key, points FROM contact ORDER BY id")
+        found = {row.key: row.points for row in rows}
+        return [found[key] for key in keys or found]
+
+    def tags(self, key: str) -> set[str]:
+        rows = self.read(
+            "SELECT tag FROM contact_tag JOIN contact ON contact.id = contact_id WHERE key = :key", key=key
+        )
+        return {row.tag for row in rows}
+
+    def outbox(self) -> list[str]:
+        """Return the messages as `contact template`, in the order they were written."""
+        rows = self.read(
+            "SELECT contact.key, template FROM message JOIN contact ON contact.id = contact_id ORDER BY message.id"
+        )
+        return [f"{row.key} {row.template}" for row in rows]
+
+    def audit(self, *, campaign: str = "c") -> list[str]:
+        """Return who changed what, oldest first."""
+        with self.engine.connect() as conn:
+            rows = campaigns.activity(conn, self.found(conn, campaign).id, limit=1000)
+        return [f"{row.who}: {row.what}" for row in reversed(rows)]
+
+    # Below.
+
+    def read(self, sql: str, **parameters: Any) -> Sequence[Any]:
+        with self.engine.connect() as conn:
+            return conn.execute(text(sql), parameters).all()
+
+    def write(self, sql: str, **parameters: Any) -> None:
+        with self.engine.begin() as conn:
+            conn.execute(text(sql), parameters)
+
+    def ids(self, conn: Connection, *keys: str) -> list[int]:
+        rows = conn.execute(text("SELECT key, id FROM contact WHERE key = ANY (:keys)"), {"keys": list(keys)})
+        found = {row.key: row.id for row in rows}
+        return [found[key] for key in keys]
+
+    def contact_id(self, key: str) -> int:
+        with self.engine.connect() as conn:
+            return self.ids(conn, key)[0]
+
+    def found(self, conn: Connection, campaign: str = "c") -> Found:
+        return campaigns.find(conn, campaign)
+
+    def step_id(self, step: str, *, campaign: str = "c") -> int:
+        with self.engine.connect() as conn:
+            steps = campaigns.steps(conn, self.found(conn, campaign).id)
+        return next(each.id for each in steps if each.key == step)
+
+    def _scope(self, named: dict[str, Any]) -> Scope:
+        """Return a scope; `campaigns`, `excluded`, `contacts` and the ends of the range are given by key."""
+        given = dict(named)
+        with self.engine.connect() as conn:
+            for name, option in (("campaigns", "campaign_ids"), ("excluded", "excluded")):
+                if name in given:
+                    given[option] = tuple(self.found(conn, key).id for key in given.pop(name))
+            if "contacts" in given:
+                given["contact_ids"] = tuple(sorted(self.ids(conn, *given.pop("contacts"))))
+            for end in ("min_id", "max_id"):
+                if end in given:
+                    (given[end],) = self.ids(conn, given[end])
+        return Scope(**given)
+
+    # What is always true.
+
+    def check(self) -> None:
+        """Fail if the database contradicts itself, whatever the story was."""
+        counted = self.read(
+            "SELECT step_id, (at AT TIME ZONE 'UTC')::date AS day, result, count(*) AS n FROM outcome GROUP BY 1, 2, 3 "
+            "EXCEPT SELECT step_id, day, result, sum(n)::bigint FROM step_count GROUP BY 1, 2, 3"
+        )
+        kept = self.read(
+            "SELECT step_id, day, result, sum(n)::bigint AS n FROM step_count GROUP BY 1, 2, 3 "
+            "EXCEPT SELECT step_id, (at AT TIME ZONE 'UTC')::date, result, count(*) FROM outcome GROUP BY 1, 2, 3"
+        )
+        assert (counted, kept) == ([], []), "the counters of the steps are not the number of outcomes"
+        twice = self.read(
+            "SELECT contact_id, step_id, rotation, passage, array_agg(result::text) FROM outcome "
+            "GROUP BY 1, 2, 3, 4 HAVING count(*) > 1"
+        )
+        assert twice == [], "a passage has more than one outcome"
+        members = self.read(
+            "SELECT campaign.key, coalesce(sum(n) FILTER (WHERE what = 'added'), 0) "
+            "- coalesce(sum(n) FILTER (WHERE what = 'left'), 0) AS counted, "
+            "(SELECT count(*) FROM membership WHERE campaign_id = campaign.id AND left_at IS NULL) AS active "
+            "FROM campaign LEFT JOIN campaign_count ON campaign_id = campaign.id GROUP BY campaign.id"
+        )
+        assert [row for row in members if row.counted != row.active] == [], "who is in is not added less left"
+        lost = self.read(
+            "SELECT wait.* FROM wait LEFT JOIN membership USING (contact_id, campaign_id) "
+            "WHERE membership.left_at IS NOT NULL OR membership.rotation IS DISTINCT FROM wait.rotation"
+        )
+        assert lost == [], "somebody waits who is out, or in another rotation"
+
+    def clear(self) -> None:
+        """Forget everything."""
+        tables = [
+            *("campaign", "category", "stage", "contact", "contact_tag", "do_not_contact", "segment"),
+            *("segment_member", "form", "form_submission", "email", "membership", "wait", "outcome", "failure"),
+            *("message", "step_count", "campaign_count", "sweep", "audit"),
+        ]
+        with self.engine.begin() as conn:
+            for table in tables:
+                conn.execute(text(f"DELETE FROM {table}"))
+
+
+@contextmanager
+def statements_counted(engine: Engine) -> Iterator[list[str]]:
+    """Collect the statements that an engine sends."""
+    sent: list[str] = []
+
+    def listen(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
+        sent.append(statement)
+
+    event.listen(engine, "before_cursor_execute", listen)
+    try:
+        yield sent
+    finally:
+        event.remove(engine, "before_cursor_execute", listen)
+
+
+class Moody:
+    """An action type that does, for each contact, what a test says; and remembers whom it met."""
+
+    def __init__(self) -> None:
+        self.met: list[str] = []
+        self.moods: dict[str, Result | Exception] = {}
+        self.otherwise: Result | Exception = registry.DONE
+
+    def run(self, batch: Batch[NoProperties]) -> list[Result]:
+        """Does what the test says."""
+        return [self.meet(contact) for contact in batch.contacts]
+
+    def meet(self, contact: Contact) -> Result:
+        self.met.append(contact.key)
+        mood = self.moods.get(contact.key, self.otherwise)
+        contact.points += 1
+        if isinstance(mood, Exception):
+            raise mood
+        return mood
+
+    def install(self, patch: pytest.MonkeyPatch, name: str = "test.moody") -> None:
+        """Make the type known, as another package's would be."""
+        made = action(name, properties=NoProperties)(self.run)
+        points = {**registry._entry_points(), f"action.{name}": _Point(made)}
+        patch.setattr(registry, "_entry_points", lambda: points)
+        registry.step_type.cache_clear()
+
+
+class _Point(NamedTuple):
+    """An entry point that is not installed."""
+
+    made: StepType
+    value: str = "tests"
+
+    def load(self) -> StepType:
+        return self.made
