@@ -1,0 +1,334 @@
+"""`parcours demo`: four weeks of a sample campaign in simulated time.
+
+The engine is the real one: membership, waits, steps and decisions are done by the functions that the
+workers call, with an instant of the simulation as `now`. Made up are the contacts, and the mail
+provider that delivers to them.
+"""
+
+from __future__ import annotations
+
+import heapq
+import shlex
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+from sqlalchemy import Connection, Engine, text
+
+from db import campaigns, contacts, emails, embedded, facts, forms, outcomes, overview, schema, segments, stages
+from db.embedded import EmbeddedServerError
+from db.engine import connect
+from db.overview import Overview
+from db.partitions import ensure_partitions
+from db.scope import Scope
+from domain.errors import CampaignError
+from domain.steps.registry import Fact
+from producers import applying, campaign_files, email_files
+from producers.commands.overview import print_overview
+from producers.session import Session, session
+from workers import decisions
+from workers.forms import submit
+from workers.sample.contacts import Act, Person, people
+from workers.sweeps import trigger_inline, update_inline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+app = typer.Typer()
+
+SAMPLE = Path(__file__).parent.parent / "sample"
+CAMPAIGN = "welcome"
+# A Monday. Always the same one, so that every run gives the same figures; America and Europe change
+# to summer time within the four weeks.
+START = datetime(2026, 3, 2, tzinfo=UTC)
+STEP = timedelta(hours=1)
+
+Tell = Callable[["Simulation"], None]
+
+
+@app.command()
+def demo(
+    number: Annotated[int, typer.Option("--contacts", min=1, max=100_000, hidden=True)] = 4000,
+    days: Annotated[int, typer.Option("--days", min=1, max=365, hidden=True)] = 28,
+    seed: Annotated[int, typer.Option("--seed", hidden=True)] = 1,
+) -> None:
+    """Four weeks of a sample campaign in simulated time, in a database of its own.
+
+    Every run starts afresh, in the folder `demo` of the home; your own database is not touched.
+    """
+    here = session()
+    home = here.settings.home / "demo"
+    started = time.monotonic()
+    here.say(f"The demo has a PostgreSQL of its own, in {home}; your own data is not touched.")
+    engine = connect(_start(home))
+    try:
+        _wipe(engine, home)
+        schema.upgrade(engine)
+        here.say(
+            f"{number:,} made-up contacts in {days} days of simulated time, from {START:%A %d %B %Y}. "
+            "The engine is the real one; the mail provider is a stand-in."
+        )
+        simulation = Simulation(engine, here.zone, here.settings.batch_size, people(number, seed), days)
+        with _progress(here, days) as tell:
+            simulation.run(tell)
+        title, figures = _figures(engine, here.zone)
+        someone = _someone(engine)
+    finally:
+        engine.dispose()
+        # It would be there again with the next command, and should not be left behind unasked.
+        embedded.stop(home)
+    here.say("")
+    print_overview(here, title, figures)
+    took = time.monotonic() - started
+    here.say("")
+    here.say(f"{days} days of the campaign took {took:.0f} seconds.")
+    _say_what_next(here, home, someone)
+
+
+def _start(home: Path) -> str:
+    try:
+        return embedded.start(home)
+    except EmbeddedServerError as error:
+        raise CampaignError(
+            f"the demo brings its own PostgreSQL, which did not start in {home}; {home / 'postgres' / 'log'} says why"
+        ) from error
+
+
+def _wipe(engine: Engine, home: Path) -> None:
+    """Empty the demo's database. Raises CampaignError when somebody is at work in it."""
+    with engine.begin() as conn:
+        others = conn.execute(
+            text(
+                "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' "
+                "AND datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        ).scalar_one()
+        if others:
+            raise CampaignError(
+                f"another command, such as `parcours up`, is using the demo in {home}; stop it and try again"
+            )
+        conn.execute(text("DROP SCHEMA public CASCADE"))
+        conn.execute(text("CREATE SCHEMA public"))
+
+
+@dataclass
+class Simulation:
+    """Contacts, a campaign and a clock that goes in hours."""
+
+    engine: Engine
+    zone: ZoneInfo
+    batch_size: int
+    persons: list[Person]
+    days: int
+    now: datetime = START
+    # What happened so far, for whoever watches.
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def run(self, tell: Tell) -> None:
+        """Load the sample, then run it to its end; `tell` is called after each hour in which something happened."""
+        load(self.engine, self.persons, self.zone)
+        self._by_key = {person.key: person for person in self.persons}
+        with self.engine.connect() as conn:
+            self._ids = contacts.by_keys(conn, list(self._by_key))
+        self._keys = {id_: key for key, id_ in self._ids.items()}
+        # What contacts are going to do. The number keeps the order of what falls on the same instant.
+        self._plans: list[tuple[datetime, int, Act]] = []
+        self._planned = 0
+        for person in self.persons:
+            self._plan(person.comes_and_goes(START))
+        end = START + timedelta(days=self.days)
+        while (following := self._next()) is not None and following <= end:
+            self.now = following
+            self._hour()
+            tell(self)
+        self.now = end
+        tell(self)
+
+    def _hour(self) -> None:
+        """One hour, as a crontab would have it: contacts act, then `update`, `trigger`, and the mail goes out."""
+        ensure_partitions(self.engine, self.now)
+        acts = []
+        while self._plans and self._plans[0][0] <= self.now:
+            acts.append(heapq.heappop(self._plans)[2])
+        if acts:
+            self._act(acts)
+        everything = Scope()
+        for counts in update_inline(self.engine, everything, now=self.now, zone=self.zone).values():
+            self.counts += counts
+        trigger_inline(self.engine, everything, now=self.now, zone=self.zone, batch_size=self.batch_size)
+        with self.engine.begin() as conn:
+            sent = pretend_to_deliver(conn, now=self.now)
+        self.counts["emails_sent"] += len(sent)
+        for contact_id, template in sent:
+            self._plan(self._by_key[self._keys[contact_id]].answers(template, self.now))
+
+    def _next(self) -> datetime | None:
+        """Return the next full hour at which somebody acts or something is due."""
+        with self.engine.connect() as conn:
+            due = conn.execute(text("SELECT min(due_at) FROM wait WHERE due_at < 'infinity'")).scalar_one()
+        instants = [at for at in (due, self._plans[0][0] if self._plans else None) if at is not None]
+        if not instants:
+            return None
+        hours = -((START - min(instants)) // STEP)
+        return max(START + hours * STEP, self.now + STEP)
+
+    def _plan(self, acts: Iterable[Act]) -> None:
+        for act in acts:
+            self._planned += 1
+            heapq.heappush(self._plans, (act.at, self._planned, act))
+
+    def _act(self, acts: list[Act]) -> None:
+        """Do what contacts did within the hour, set-wise: what an event from outside will do one by one."""
+
+        def who(what: str, about: str = "") -> list[int]:
+            return [self._ids[act.key] for act in acts if act.what == what and (not about or act.about == about)]
+
+        now = self.now
+        with self.engine.begin() as conn:
+            newsletter = segments.find(conn, "newsletter")
+            assert newsletter is not None
+            segments.add_members(conn, newsletter.id, who("joins"), manual=False, now=now)
+            segments.remove_members(conn, newsletter.id, who("leaves"), manual=False, now=now)
+        for key in ("signup", "order"):
+            submitting = who("submits", key)
+            if submitting:
+                with self.engine.begin() as conn:
+                    form = forms.find(conn, key)
+                    assert form is not None
+                    self.counts += submit(conn, form, dict.fromkeys(submitting, {}), now=now, zone=self.zone)
+        happened: dict[int, list[Fact]] = {}
+        for act in acts:
+            if act.what == "opens":
+                happened.setdefault(self._ids[act.key], []).append(Fact("email.opened", {"email": act.about}, act.at))
+            elif act.what == "visits":
+                happened.setdefault(self._ids[act.key], []).append(Fact("page.hit", {"url": act.about}, act.at))
+        if happened:
+            with self.engine.begin() as conn:
+                present = facts.lock(conn, happened)
+                decisions.react(conn, {id_: happened[id_] for id_ in present}, now=now, zone=self.zone)
+                # All visits of the demo come from a link in one of the campaign's emails.
+                campaign_id = campaigns.find(conn, CAMPAIGN).id
+                views = len(who("visits"))
+                outcomes.count_campaign(conn, Counter({(campaign_id, now.date(), "page_views"): views}))
+
+
+def load(engine: Engine, persons: list[Person], zone: ZoneInfo) -> None:
+    """Load the sample: contacts, a segment that nobody is in yet, forms, stages, emails, the campaign."""
+    with engine.begin() as conn:
+        contacts.stage(conn, (person.incoming(line) for line, person in enumerate(persons, 2)))
+        contacts.merge(conn, now=START)
+        segments.save(conn, "newsletter", name="Newsletter", public=True, published=True)
+        forms.create(conn, "signup", "Sign up on the web site", standalone=False)
+        forms.create(conn, "order", "Order", standalone=True)
+        for weight, key in enumerate(("engaged", "customer"), 1):
+            stages.save(conn, key, name=key.capitalize(), weight=weight * 10, published=True)
+        templates, wrong = email_files.read([SAMPLE / "emails.yaml"])
+        if wrong:
+            raise CampaignError("\n".join(map(str, wrong)))
+        for template in templates:
+            emails.save(conn, template, now=START)
+        file = campaign_files.read(SAMPLE / "welcome.yaml", default_zone=zone)
+        planned = applying.plan(conn, file, zone=zone)
+        applying.apply(conn, planned, backfill=False, reschedule=False, who="demo", now=START, zone=zone)
+    with engine.begin() as conn:
+        contacts.analyze(conn)
+
+
+def pretend_to_deliver(conn: Connection, *, now: datetime) -> list[tuple[int, str]]:
+    """Mark what is in the outbox as sent and count it; return (contact id, template).
+
+    A stand-in for delivery, which is not part of this version: no mail leaves this machine.
+    """
+    sent = conn.execute(
+        text(
+            "UPDATE message SET state = 'sent', sent_at = :now, attempts = 1 "
+            "WHERE state = 'queued' AND channel = 'email' RETURNING contact_id, campaign_id, template"
+        ),
+        {"now": now},
+    ).all()
+    day = now.astimezone(UTC).date()
+    outcomes.count_campaign(conn, Counter((row.campaign_id, day, "emails_sent") for row in sent))
+    # The order of the rows is the server's, and the figures must not depend on it.
+    return sorted((row.contact_id, row.template) for row in sent)
+
+
+def _figures(engine: Engine, zone: ZoneInfo) -> tuple[str, Overview]:
+    with engine.connect() as conn:
+        found = campaigns.find(conn, CAMPAIGN)
+        return f"{found.name} ({found.key})", overview.of(
+            conn, campaigns.load(conn, found.id, found.version, zone)
+        )
+
+
+def _someone(engine: Engine) -> str:
+    """Return the key of the contact with most to tell."""
+    with engine.connect() as conn:
+        rows = conn.execute(
+            text(
+                "SELECT contact.key FROM contact LEFT JOIN outcome ON outcome.contact_id = contact.id "
+                "GROUP BY contact.key ORDER BY count(outcome.contact_id) DESC, contact.key LIMIT 1"
+            )
+        )
+        return str(rows.scalar_one())
+
+
+@contextmanager
+def _progress(here: Session, days: int) -> Iterator[Tell]:
+    """Show how far the simulation is: a bar on a terminal, elsewhere a line a week."""
+
+    def summary(simulation: Simulation) -> str:
+        counts = simulation.counts
+        joined = counts["added"] + counts["restarted"]
+        return f"{simulation.now:%a %d %b}: {joined:,} came in, {counts['emails_sent']:,} emails"
+
+    if not here.console.is_terminal:
+        weeks = 0
+
+        def line(simulation: Simulation) -> None:
+            nonlocal weeks
+            passed = (simulation.now - START) // timedelta(days=7)
+            if passed > weeks:
+                weeks = passed
+                here.say(f"After week {weeks}, {summary(simulation)}")
+
+        yield line
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(bar_width=20), TaskProgressColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=here.console, transient=True) as bar:
+        task = bar.add_task("loading contacts and campaign", total=days)
+
+        def move(simulation: Simulation) -> None:
+            passed = (simulation.now - START) / timedelta(days=1)
+            bar.update(task, completed=passed, description=summary(simulation))
+
+        yield move
+
+
+def _say_what_next(here: Session, home: Path, someone: str) -> None:
+    setting = f"PARCOURS_HOME={shlex.quote(str(home))}"
+    if here.settings.database_url is not None:
+        # A configured database goes before the home's own.
+        setting = f"env -u PARCOURS_DATABASE_URL {setting}"
+    here.say("")
+    here.say("The database stays as it is until the next demo. Look around in it:")
+    for command, about in (
+        (f"overview {CAMPAIGN}", "these figures again"),
+        (f"contacts show {someone}", "one contact, and all it did"),
+        (f"explain {CAMPAIGN} {someone}", "where it stands, and why"),
+        (f"log {CAMPAIGN} --step opened", "every outcome of one step"),
+        (f"campaigns export {CAMPAIGN}", "the campaign as a file, to change and apply"),
+        ("up", "let it run on, by the real clock"),
+        ("db stop", "stop its server, which these commands start"),
+    ):
+        here.say(f"  {setting} parcours {command:32}  # {about}")
+    here.say(f"The campaign's file, with comments: {SAMPLE / 'welcome.yaml'}")
+    here.say("Pages to see all this in a browser come with a later version.")
