@@ -2,17 +2,18 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from db import outcomes
+from db import events, outcomes
 from db.statements import statements
-from domain.campaign import Campaign
+from domain.campaign import Campaign, Step
 from domain.contact import Contact
-from domain.decide import Member, Message
-from domain.steps.registry import EmailFacts, Need, StageFacts, World
+from domain.decide import Claim, Member, Message
+from domain.steps.registry import EmailFacts, Fact, Need, StageFacts, World
 
 sql = statements("facts")
 
@@ -80,7 +81,23 @@ def _world(
     if Need.RECENT_PASSES in needs:
         counted = [step.id for step in campaign.steps.values() if Need.RECENT_PASSES in step.type.needs]
         passes = outcomes.recent_passes(conn, contact_ids, counted, now=now)
-    return World(emails, stages, passes)
+    return World(emails, stages, recent_passes=passes)
+
+
+def look_back(conn: Connection, known: Facts, step: Step, arrivals: Sequence[Claim]) -> Facts:
+    """Add what contacts did before they arrived at a decision that looks back."""
+    if step.look_back is None or not arrivals:
+        return known
+    first = min(claim.anchor_at for claim in arrivals)
+    # A day more than the longest the interval can be: months differ in length.
+    interval = step.look_back
+    since = first - timedelta(days=interval.months * 31 + interval.days + 1) - interval.exact
+    past: dict[int, list[Fact]] = {}
+    for contact_id, type_, at, data in events.recent(
+        conn, [claim.contact_id for claim in arrivals], step.type.events, since=since
+    ):
+        past.setdefault(contact_id, []).append(Fact(type_, data, at))
+    return known._replace(world=replace(known.world, past=past))
 
 
 def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:

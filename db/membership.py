@@ -167,3 +167,46 @@ def active(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> se
     """Return which of these contacts are in the campaign."""
     parameters = {"campaign_id": campaign_id, "contact_ids": list(contact_ids)}
     return set(conn.execute(sql["active"], parameters).scalars())
+
+
+def inside(conn: Connection, segment_ids: Sequence[int], contact_ids: Sequence[int]) -> list[int]:
+    """Return which of these contacts are in one of these segments."""
+    parameters = {"segment_ids": list(segment_ids), "contact_ids": list(contact_ids)}
+    return list(conn.execute(sql["inside"], parameters).scalars())
+
+
+def outside(
+    conn: Connection, campaign_id: int, segment_ids: Sequence[int], contact_ids: Sequence[int]
+) -> list[int]:
+    """Return which of these contacts are members through a segment and in none of these any more."""
+    parameters = {"campaign_id": campaign_id, "segment_ids": list(segment_ids), "contact_ids": list(contact_ids)}
+    return list(conn.execute(sql["outside"], parameters).scalars())
+
+
+def give_grace(conn: Connection, campaign_id: int, contact_ids: Sequence[int], *, until: datetime) -> None:
+    """Let members that left every segment stay until an instant; who has a grace keeps it."""
+    parameters = {"campaign_id": campaign_id, "contact_ids": list(contact_ids), "until": until}
+    conn.execute(sql["give_grace"], parameters)
+
+
+def stay(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> None:
+    """Forget the grace of members that a segment took back."""
+    conn.execute(sql["stay"], {"campaign_id": campaign_id, "contact_ids": list(contact_ids)})
+
+
+def grace_over(conn: Connection, *, now: datetime, limit: int) -> list[tuple[int, int]]:
+    """Take (contact, campaign) whose grace is over, with the contacts' locks."""
+    return [(row.contact_id, row.campaign_id) for row in conn.execute(sql["grace_over"], {"now": now, "limit": limit})]
+
+
+def has_grace_over(conn: Connection, *, now: datetime) -> bool:
+    """Return whether anybody's grace is over."""
+    return bool(conn.execute(sql["has_grace_over"], {"now": now}).scalar_one())
+
+
+def take_grace_over(
+    conn: Connection, campaign_id: int, contact_ids: Sequence[int], *, now: datetime
+) -> list[int]:
+    """Take those of these contacts whose grace is over."""
+    parameters = {"campaign_id": campaign_id, "contact_ids": list(contact_ids), "now": now}
+    return sorted(conn.execute(sql["take_grace_over"], parameters).scalars())

@@ -49,6 +49,8 @@ class Campaign:
     reentry: Literal["never", "after_exit", "always"] = "never"
     cooldown: Interval | None = None
     exit_on_leave: bool = True
+    # How long somebody who left every source segment may be out before they leave the campaign.
+    grace: Interval | None = None
 
     def step(self, step_id: int) -> Step:
         """Return a step of this version. Raises UnknownStepError."""

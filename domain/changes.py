@@ -4,50 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple
 
 ATTRIBUTES = ("email", "timezone", "owner", "stage")
 
 
-class Said(Protocol):
-    """Attributes, custom fields, and when each of them was last said (ISO 8601, in UTC)."""
+class Change(NamedTuple):
+    """Attributes with new values, all custom fields, and when each was last said (ISO 8601, in UTC)."""
 
-    @property
-    def fields(self) -> dict[str, Any]: ...
-
-    @property
-    def said_at(self) -> dict[str, str]: ...
-
-    def _replace(self: S, **changes: Any) -> S: ...
+    attributes: dict[str, str | None]
+    fields: dict[str, Any]
+    said_at: dict[str, str]
 
 
-S = TypeVar("S", bound=Said)
-
-
-def apply_change(contact: S, data: Mapping[str, Any], at: datetime) -> S:
-    """Return a contact after a `contact.changed` of an instant.
+def change(
+    fields: Mapping[str, Any], said_at: Mapping[str, str], data: Mapping[str, Any], at: datetime
+) -> Change:
+    """Return what a `contact.changed` of an instant makes of a contact.
 
     What the event does not name stays; null erases. An attribute of which something newer was said
     stays too, so that the order in which events arrive does not matter.
     """
-    said_at = dict(contact.said_at)
     word = at.isoformat()
-    changes: dict[str, Any] = {}
+    done = Change({}, dict(fields), dict(said_at))
     for name in ATTRIBUTES:
         if name in data and _is_news(said_at, name, word):
-            changes[name] = data[name]
-            said_at[name] = word
-    fields = dict(contact.fields)
+            done.attributes[name] = data[name]
+            done.said_at[name] = word
     for name, value in (data.get("fields") or {}).items():
         place = f"fields.{name}"
         if not _is_news(said_at, place, word):
             continue
-        said_at[place] = word
+        done.said_at[place] = word
         if value is None:
-            fields.pop(name, None)
+            done.fields.pop(name, None)
         else:
-            fields[name] = value
-    return contact._replace(**changes, fields=fields, said_at=said_at)
+            done.fields[name] = value
+    return done
 
 
 def _is_news(said_at: Mapping[str, str], place: str, word: str) -> bool:

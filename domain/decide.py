@@ -28,6 +28,7 @@ from domain.steps.registry import (
     Outbound,
     Result,
     Skipped,
+    Standing,
     World,
 )
 
@@ -120,7 +121,7 @@ class Plan:
     def counts(self) -> Counter[str]:
         """Return what happened, in the words of the command: results, and `scheduled` for new delays and retries."""
         counted: Counter[str] = Counter(outcome.result for outcome in self.outcomes)
-        counted["scheduled"] = sum(wait.reason != "decision" for wait in self.waits)
+        counted["scheduled"] = sum(wait.reason in ("delay", "retry") for wait in self.waits)
         return counted
 
 
@@ -182,6 +183,9 @@ def decide(
             )
             continue
         passing = _Passing(contact, member, claim.passage, claim.attempt, claim.anchor_at, claim.due_at)
+        if step.kind is Kind.DECISION and claim.reason == "kickoff":
+            walk.look_back(step, passing)
+            continue
         until = walk.postponed_until(step, contact) if step.kind is not Kind.DECISION else None
         if until is not None:
             walk.wait(passing, step, until, claim.reason, anchor=claim.anchor_at, attempt=claim.attempt)
@@ -274,6 +278,22 @@ class _Walk:
         else:
             self._act(step, passings)
 
+    def look_back(self, step: Step, passing: _Passing) -> None:
+        """Take a decision whose fact came before the contact did, or arm it from when the contact arrived."""
+        assert step.look_back is not None
+        assert passing.anchor_at is not None
+        zone = zone_of(passing.contact.timezone, self.default_zone)
+        standing = Standing(self.campaign, step, self.campaign.email_upstream(step))
+        for fact in self.world.past.get(passing.contact.id, ()):
+            young = schedule.add(step.look_back, fact.at, zone) >= passing.anchor_at
+            if young and fact.type in step.type.events and step.type.run(step.properties, fact, standing):
+                detail = {"event": fact.type, "at": fact.at.isoformat(), "looked_back": True}
+                self.record(passing, step, "yes", detail)
+                self.follow(step, "yes", [passing])
+                return
+        due = deadline(self.campaign, step, since=passing.anchor_at, zone=zone)
+        self.wait(passing, step, due, "decision", anchor=passing.anchor_at)
+
     def _close(self, step: Step, passings: list[_Passing]) -> None:
         """Nobody did what the decision waited for: the "no" branch, counted from when each arrived."""
         for passing in passings:
@@ -347,6 +367,11 @@ class _Walk:
                 self._reach(child, onward, from_anchor=from_anchor)
 
     def _reach(self, step: Step, passings: list[_Passing], *, from_anchor: bool) -> None:
+        if step.kind is Kind.DECISION and step.look_back is not None:
+            # Due at once: whoever takes it next looks at what the contact did before.
+            for passing in passings:
+                self.wait(passing, step, self.now, "kickoff", anchor=self.now)
+            return
         if step.kind is Kind.DECISION:
             for passing in passings:
                 self.wait(passing, step, self._deadline(step, passing.contact), "decision", anchor=self.now)
@@ -495,6 +520,8 @@ def deadline(campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo)
 
 def first_due(campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo) -> tuple[Reason, datetime | None]:
     """Return the reason and due time of the wait of a contact that joins at `since`, for a root step."""
+    if step.kind is Kind.DECISION and step.look_back is not None:
+        return "kickoff", since
     if step.kind is Kind.DECISION:
         return "decision", deadline(campaign, step, since=since, zone=zone)
     due = schedule.due_at(step.timing, since=since, zone=zone)

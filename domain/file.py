@@ -46,7 +46,7 @@ _CAMPAIGN_KEY = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _STEP_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _CAMPAIGN_NAMES = (
     "campaign", "name", "description", "category", "published", "publish_from", "publish_until", "reentry",
-    "cooldown", "timezone", "exit_on_leave", "sources", "steps",
+    "cooldown", "timezone", "exit_on_leave", "grace", "sources", "steps",
 )  # fmt: skip
 _TIMING_NAMES = ("after", "at", "hour", "between", "days")
 _DECISION_NAMES = ("within", "look_back")
@@ -132,6 +132,7 @@ class CampaignFile(BaseModel):
     cooldown: str | None = None
     timezone: str | None = None
     exit_on_leave: bool = True
+    grace: str | None = None
     sources: SourcesFile
     steps: tuple[StepFile, ...]
 
@@ -243,6 +244,7 @@ def build(
         steps=steps,
         reentry=file.reentry,
         cooldown=_interval(file.cooldown),
+        grace=_interval(file.grace),
         exit_on_leave=file.exit_on_leave,
     )
 
@@ -365,6 +367,7 @@ class _Checker:
             "publish_until": self.date(data, "publish_until", ()),
             "reentry": self.choice(data, "reentry", get_args(Reentry), ()) or "never",
             "cooldown": self.parsed(data, "cooldown", parse_interval, ()),
+            "grace": self.parsed(data, "grace", parse_interval, ()),
             "timezone": self.text(data, "timezone", (), quietly=True),
             "exit_on_leave": self.flag(data, "exit_on_leave", default=True),
             "sources": self.sources(data),
@@ -1124,6 +1127,7 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
                 "May a contact pass again?", {"enum": [*get_args(Reentry), None], "default": "never"}
             ),
             "cooldown": told("The least time between two passages.", interval),
+            "grace": told("How long somebody may be out of every source segment before they leave.", interval),
             "timezone": told("For dates in this file without an offset.", {"type": ["string", "null"]}),
             "exit_on_leave": told(
                 "Whether leaving all sources ends the passage.",

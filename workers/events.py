@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from db import campaigns, erasure, events, facts, forms, outcomes
 from db.events import Pending
-from domain.changes import apply_change
+from domain.changes import change
 from domain.events import ABOUT_THE_CONTACT, ContactEvent
 from domain.membership import Departure
 from domain.steps.registry import Fact
@@ -168,12 +168,16 @@ def _change_contacts(conn: Connection, changed: Sequence[Pending], now: datetime
     tags_removed: list[tuple[int, str]] = []
     said = []
     for event in changed:
-        said.append(apply_change(known[event.contact_id], event.data, event.at))
+        before = known[event.contact_id]
+        changed_to = change(before.fields, before.said_at, event.data, event.at)
+        after = before._replace(**changed_to.attributes, fields=changed_to.fields, said_at=changed_to.said_at)
+        if after != before:
+            said.append(after)
         tags = event.data.get("tags") or []
         added, removed = (tags, []) if isinstance(tags, list) else (tags.get("add", []), tags.get("remove", []))
         tags_added += [(event.contact_id, tag) for tag in added if tag.strip()]
         tags_removed += [(event.contact_id, tag) for tag in removed]
-    events.say(conn, [each for each, before in zip(said, changed, strict=True) if each != known[before.contact_id]], now=now)
+    events.say(conn, said, now=now)
     facts.change_tags(conn, added=tags_added, removed=tags_removed)
 
 

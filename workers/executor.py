@@ -71,6 +71,8 @@ def execute_due(
         return Executed(campaign_id)
     step = campaign.step(step_id)
     known = facts.load(conn, campaign, [claim.contact_id for claim in claims], campaign.needs(step), now=now)
+    if step.look_back is not None:
+        known = facts.look_back(conn, known, step, [claim for claim in claims if claim.reason == "kickoff"])
     plan = decide(
         campaign, step, claims, known.contacts, known.members, world=known.world, now=now, default_zone=zone
     )
@@ -123,19 +125,20 @@ def take_armed(
 def write(conn: Connection, campaign: Campaign, known: Facts, plan: Plan, *, now: datetime, zone: ZoneInfo) -> None:
     """Write a plan, set-wise: the number of statements does not depend on the number of contacts."""
     changed = facts.save(conn, known, now=now)
-    _save_segments(conn, changed, now=now)
     outcomes.record(conn, plan.outcomes)
     memberships.rotate(conn, campaign.id, plan.rotations)
     waits.move(conn, campaign.id, plan.rotations)
     waits.arm(conn, plan.waits)
     facts.send(conn, campaign.id, plan.messages, now=now)
+    _save_segments(conn, changed, now=now, zone=zone)
     _change_campaigns(conn, plan, now=now, zone=zone)
     if plan.failures:
         outcomes.fail(conn, plan.failures, now=now)
         _stop_if_failing(conn, campaign, plan, now=now)
 
 
-def _save_segments(conn: Connection, changed: facts.SegmentChanges, *, now: datetime) -> None:
+def _save_segments(conn: Connection, changed: facts.SegmentChanges, *, now: datetime, zone: ZoneInfo) -> None:
+    """Segments that steps changed reach the campaigns that they feed at once, this one included."""
     for pairs, change in ((changed.added, segments.add_members), (changed.removed, segments.remove_members)):
         by_key: dict[str, list[int]] = {}
         for contact_id, key in pairs:
@@ -144,6 +147,7 @@ def _save_segments(conn: Connection, changed: facts.SegmentChanges, *, now: date
         for key, contact_ids in sorted(by_key.items()):
             if key in known:
                 change(conn, known[key].id, contact_ids, manual=True, now=now)
+                membership.segment_changed(conn, known[key].id, contact_ids, now=now, zone=zone)
 
 
 def _change_campaigns(conn: Connection, plan: Plan, *, now: datetime, zone: ZoneInfo) -> None:

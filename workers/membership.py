@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from db import campaigns, facts, outcomes, waits
+from db import campaigns, events, facts, outcomes, waits
 from db import membership as memberships
 from db.membership import Chunk, Root
 from db.scope import Scope
@@ -93,6 +93,51 @@ def depart(
     return gone
 
 
+def segment_changed(
+    conn: Connection, segment_id: int, contact_ids: Sequence[int], *, now: datetime, zone: ZoneInfo
+) -> Counter[str]:
+    """Let a change of a segment reach the campaigns that it feeds: who is in it now joins, who is in none leaves.
+
+    The caller has locked the contacts. Campaigns that do not run are left to the next update.
+    """
+    done: Counter[str] = Counter()
+    for campaign_id in events.campaigns_of_segment(conn, segment_id):
+        campaign, status = campaigns.enter(conn, campaign_id, zone)
+        if status.why_not(now) is not None:
+            continue
+        sources = campaigns.sources(conn, campaign_id)
+        published = [source.id for source in sources if source.published]
+        inside = memberships.inside(conn, published, contact_ids)
+        if inside:
+            memberships.stay(conn, campaign_id, inside)
+            done += arrive(conn, campaign, inside, Arrival.SEGMENT, now=now, zone=zone)
+        outside = memberships.outside(conn, campaign_id, [source.id for source in sources], contact_ids)
+        if outside and campaign.exit_on_leave:
+            if campaign.grace is None:
+                done["removed"] += depart(conn, campaign_id, outside, Departure.SEGMENT, now=now)
+            else:
+                memberships.give_grace(
+                    conn, campaign_id, outside, until=schedule.add(campaign.grace, now, zone)
+                )
+    return done
+
+
+def grace_over(conn: Connection, *, now: datetime, zone: ZoneInfo, limit: int = LOCKED_AT_ONCE) -> int:
+    """Let go whom no segment took back within their grace; return how many were looked at."""
+    looked = memberships.grace_over(conn, now=now, limit=limit)
+    by_campaign: dict[int, list[int]] = {}
+    for contact_id, campaign_id in looked:
+        by_campaign.setdefault(campaign_id, []).append(contact_id)
+    for campaign_id, contact_ids in sorted(by_campaign.items()):
+        campaign, status = campaigns.enter(conn, campaign_id, zone)
+        if status.why_not(now) is not None or not campaign.exit_on_leave:
+            continue
+        every = [source.id for source in campaigns.sources(conn, campaign_id)]
+        outside = memberships.outside(conn, campaign_id, every, contact_ids)
+        depart(conn, campaign_id, outside, Departure.SEGMENT, now=now)
+    return len(looked)
+
+
 def reconcile(
     conn: Connection,
     campaign: Campaign,
@@ -117,13 +162,22 @@ def reconcile(
             done += _return(conn, campaign, published, chunk, now=now, zone=zone, limit=_left(limit, done), scope=scope)
     if sources and campaign.exit_on_leave:
         every = [source.id for source in sources]
+        rest = chunk
         while (room := _left(limit, done)) > 0:
             orphans = memberships.orphans(
-                conn, campaign.id, every, chunk, limit=min(room, LOCKED_AT_ONCE), scope=scope
+                conn, campaign.id, every, rest, limit=min(room, LOCKED_AT_ONCE), scope=scope
             )
-            done["removed"] += depart(conn, campaign.id, orphans, Departure.SEGMENT, now=now) if orphans else 0
+            if campaign.grace is not None and orphans:
+                until = schedule.add(campaign.grace, now, zone)
+                memberships.give_grace(conn, campaign.id, orphans, until=until)
+                orphans_over = memberships.take_grace_over(conn, campaign.id, orphans, now=now)
+            else:
+                orphans_over = orphans
+            if orphans_over:
+                done["removed"] += depart(conn, campaign.id, orphans_over, Departure.SEGMENT, now=now)
             if len(orphans) < LOCKED_AT_ONCE:
                 break
+            rest = Chunk(orphans[-1] + 1, chunk.last_id)
     return done
 
 

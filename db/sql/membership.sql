@@ -186,3 +186,52 @@ FROM campaign_count WHERE campaign_id = :campaign_id;
 -- name: active
 SELECT contact_id FROM membership
 WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[])) AND left_at IS NULL;
+
+-- name: inside
+-- Which contacts are in one of these segments.
+SELECT DISTINCT contact_id FROM segment_member
+WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND active AND segment_id = ANY (CAST(:segment_ids AS int[]))
+ORDER BY contact_id;
+
+-- name: outside
+-- Active members that came through a segment and are in none of these.
+SELECT membership.contact_id FROM membership
+WHERE membership.campaign_id = :campaign_id
+  AND membership.contact_id = ANY (CAST(:contact_ids AS bigint[]))
+  AND membership.left_at IS NULL AND NOT membership.manual
+  AND NOT EXISTS (
+      SELECT FROM segment_member
+      WHERE segment_member.contact_id = membership.contact_id AND segment_member.active
+        AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
+  )
+ORDER BY membership.contact_id;
+
+-- name: give_grace
+INSERT INTO leaving (contact_id, campaign_id, due_at)
+SELECT contact_id, :campaign_id, :until FROM unnest(CAST(:contact_ids AS bigint[])) AS out (contact_id)
+ON CONFLICT (contact_id, campaign_id) DO NOTHING;
+
+-- name: stay
+DELETE FROM leaving WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[]));
+
+-- name: grace_over
+WITH over AS MATERIALIZED (
+    SELECT leaving.contact_id, leaving.campaign_id
+    FROM leaving JOIN contact ON contact.id = leaving.contact_id
+    WHERE leaving.due_at <= :now
+    ORDER BY leaving.due_at
+    LIMIT :limit
+    FOR UPDATE OF leaving SKIP LOCKED
+    FOR NO KEY UPDATE OF contact SKIP LOCKED
+)
+DELETE FROM leaving USING over
+WHERE leaving.contact_id = over.contact_id AND leaving.campaign_id = over.campaign_id
+RETURNING leaving.contact_id, leaving.campaign_id;
+
+-- name: has_grace_over
+SELECT EXISTS (SELECT FROM leaving WHERE due_at <= :now);
+
+-- name: take_grace_over
+DELETE FROM leaving
+WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[])) AND due_at <= :now
+RETURNING contact_id;

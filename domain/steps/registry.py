@@ -148,6 +148,8 @@ class World:
 
     emails: Mapping[str, EmailFacts] = field(default_factory=dict)
     stages: Mapping[str, StageFacts] = field(default_factory=dict)
+    # What contacts did lately, oldest first; only for a decision that looks back.
+    past: Mapping[int, list[Fact]] = field(default_factory=dict)
     # (contact id, step id) to how often the contact passed that step within the last day.
     recent_passes: dict[tuple[int, int], int] = field(default_factory=dict)
 

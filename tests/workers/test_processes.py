@@ -22,7 +22,7 @@ from sqlalchemy import Engine, text
 from db.engine import connect
 from db.scope import Scope
 from producers import applying, campaign_files
-from tests.conftest import Run
+from tests.conftest import Run, cloned
 from workers.sweeps import trigger_inline, update_inline
 
 ROOT = Path(__file__).parents[2]
@@ -135,9 +135,7 @@ def finish(url: str, gate: Any) -> None:
 
 @pytest.fixture
 def second_engine(server: str, template: str) -> Iterator[Engine]:
-    from tests.conftest import _cloned
-
-    yield from _cloned(server, template)
+    yield from cloned(server, template)
 
 
 def in_processes(work: Callable[[str, Any], None], url: str, *, processes: int, parties: int) -> None:
