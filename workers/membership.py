@@ -115,7 +115,7 @@ def reconcile(
         done["added"] = _join(conn, campaign, published, chunk, now=now, zone=zone, limit=limit, scope=scope)
         if campaign.reentry != "never":
             done += _return(conn, campaign, published, chunk, now=now, zone=zone, limit=_left(limit, done), scope=scope)
-    if sources and campaign.exit_on_leave:
+    if campaign.exit_on_leave:
         every = [source.id for source in sources]
         while (room := _left(limit, done)) > 0:
             orphans = memberships.orphans(
