@@ -43,8 +43,10 @@ def _react_once(conn: Connection, happened: Mapping[int, Fact], now: datetime, z
         return Counter()
     taken: dict[tuple[int, int], dict[int, Mapping[str, Any]]] = {}
     passages: dict[tuple[int, int], dict[int, int]] = {}
-    for contact_id, step_id, campaign_id, passage in waits.armed(conn, happened, types):
-        campaign, status = campaigns.enter(conn, campaign_id, zone)
+    armed = waits.armed(conn, happened, types)
+    entered = {id_: campaigns.enter(conn, id_, zone) for id_ in sorted({each.campaign_id for each in armed})}
+    for contact_id, step_id, campaign_id, passage in armed:
+        campaign, status = entered[campaign_id]
         if status.why_not(now) is not None or step_id not in campaign.steps:
             continue
         step, fact = campaign.step(step_id), happened[contact_id]
