@@ -115,8 +115,8 @@ def states(
 
 def enter(
     conn: Connection, campaign_id: int, entering: dict[int, Entering], *, arrival: Arrival, now: datetime
-) -> None:
-    """Write new and returning members."""
+) -> set[int]:
+    """Write new and returning members; return those who had no membership before."""
     parameters = {
         "campaign_id": campaign_id,
         "contact_ids": list(entering),
@@ -125,7 +125,7 @@ def enter(
         "arrival": arrival.value,
         "now": now,
     }
-    conn.execute(sql["enter"], parameters)
+    return {row.contact_id for row in conn.execute(sql["enter"], parameters) if row.is_new}
 
 
 def leave(

@@ -44,7 +44,7 @@ def arrive(
     entries = {}
     zones = {}
     again: list[int] = []
-    came_in = 0
+    came_back = 0
     for contact_id, (state, timezone) in memberships.states(conn, campaign.id, sources, present).items():
         own_zone = zone_of(timezone, zone)
         entry = entering(
@@ -56,12 +56,11 @@ def arrive(
         zones[contact_id] = own_zone
         if state is not None:
             again.append(contact_id)
-        if state is None or state.departure is not None:
-            came_in += 1
+            came_back += state.departure is not None
     if not entries:
         return Counter()
     _cancel(conn, campaign.id, again, "the contact started again", now=now)
-    memberships.enter(conn, campaign.id, entries, arrival=arrival, now=now)
+    new = memberships.enter(conn, campaign.id, entries, arrival=arrival, now=now)
     due = {
         (step.id, own_zone): first_due(campaign, step, since=now, zone=own_zone)
         for step in campaign.roots
@@ -76,8 +75,9 @@ def arrive(
             for reason, due_at in (due[step.id, zones[contact_id]],)
         ],
     )
-    _count(conn, campaign.id, "added", came_in, now)
-    return Counter(entry.what for entry in entries.values())
+    _count(conn, campaign.id, "added", len(new) + came_back, now)
+    # Whom an update let in at the same moment, it counts.
+    return +Counter({"added": len(new), "restarted": len(again)})
 
 
 def depart(
@@ -160,7 +160,7 @@ def reconcile(
         done["added"] = _join(conn, campaign, published, chunk, now=now, zone=zone, limit=limit, scope=scope)
         if campaign.reentry != "never":
             done += _return(conn, campaign, published, chunk, now=now, zone=zone, limit=_left(limit, done), scope=scope)
-    if sources and campaign.exit_on_leave:
+    if campaign.exit_on_leave:
         every = [source.id for source in sources]
         rest = chunk
         while (room := _left(limit, done)) > 0:

@@ -127,14 +127,16 @@ LEFT JOIN membership ON membership.contact_id = contact.id AND membership.campai
 WHERE contact.id = ANY (CAST(:contact_ids AS bigint[]));
 
 -- name: enter
--- New and returning members, whose locks the caller holds.
+-- New and returning members, whose locks the caller holds. `join` takes no such lock, so a new member
+-- may meet the row of an update that came first: xmax tells an insertion from a change.
 INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival, manual)
 SELECT contact_id, :campaign_id, rotation, :now, CAST(:arrival AS arrival), manual
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[]), CAST(:manuals AS boolean[]))
      AS entering (contact_id, rotation, manual)
 ON CONFLICT (contact_id, campaign_id) DO UPDATE
 SET rotation = excluded.rotation, added_at = excluded.added_at, arrival = excluded.arrival,
-    manual = excluded.manual, left_at = NULL, departure = NULL, left_entry = NULL;
+    manual = excluded.manual, left_at = NULL, departure = NULL, left_entry = NULL
+RETURNING contact_id, xmax = 0 AS is_new;
 
 -- name: leave
 -- Members, whose locks the caller holds, are out; who was out already only has the manner changed,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from db import campaigns
 from domain.campaign import Campaign
 from domain.membership import Arrival
 from tests.workers.worlds import START, World, at
@@ -320,7 +321,7 @@ def test_who_enters_two_campaigns_through_one_segment_is_in_both_and_each_by_its
 def test_a_contact_that_is_gone_is_let_in_nowhere(world: World) -> None:
     world.campaign(SLOW)
     with world.engine.begin() as conn:
-        tree: Campaign = membership.campaigns.enter(conn, world.found(conn).id, world.zone)[0]
+        tree: Campaign = campaigns.enter(conn, world.found(conn).id, world.zone)[0]
         found: Any = membership.arrive(conn, tree, [10**9], Arrival.MANUAL, now=START, zone=world.zone)
     assert found == {}
     assert world.members() == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.workers.worlds import World, at
-from workers import sweeps
+from workers.executor import execute_due
 
 STEPS = """
     - {step: now, action: contact.points, with: {points: 1}}
@@ -84,14 +84,13 @@ def test_a_campaign_paused_between_two_batches_stops_there(
     world.crowd(10, segment="everyone")
     world.campaign("- {step: a, action: contact.points, with: {points: 1}}")
     world.update()
-    execute = sweeps.execute_due
 
     def once_then_pause(*args: object, **more: object) -> object:
-        done = execute(*args, **more)  # type: ignore[arg-type]
+        done = execute_due(*args, **more)  # type: ignore[arg-type]
         args[0].exec_driver_sql("UPDATE campaign SET published = false")  # type: ignore[attr-defined]
         return done
 
-    monkeypatch.setattr(sweeps, "execute_due", once_then_pause)
+    monkeypatch.setattr("workers.sweeps.execute_due", once_then_pause)
     assert world.trigger(batch=3) == {"done": 3}
     assert len(world.waits()) == 7
 

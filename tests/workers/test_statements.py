@@ -1,0 +1,125 @@
+"""What a batch costs: the same number of statements for ten contacts and for a thousand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from db import campaigns
+from db.partitions import ensure_partitions
+from domain.membership import Arrival, Departure
+from domain.steps.registry import Failed, Fact
+from tests.workers.worlds import START, Moody, World, at, statements_counted
+from workers import decisions, executor, membership
+
+EVERYTHING = """
+    - step: start
+      condition: contact.field
+      with: {field: country, operator: "=", value: US}
+      yes:
+        - {step: stage, action: contact.stage, with: {stage: lead}}
+        - step: tag
+          action: contact.tags
+          with: {add: [new]}
+          then:
+            - {step: point, action: contact.points, with: {points: 1}}
+            - {step: set, action: contact.update, with: {fields: {colour: red}}}
+            - {step: segment, action: contact.segments, with: {add: [other], remove: [gone]}}
+            - {step: send, action: email.send, with: {email: hello}, then: [{step: opened, decision: email.open}]}
+            - {step: moody, action: test.moody}
+            - {step: later, action: contact.points, with: {points: 1}, after: 1 day, hour: "09:00"}
+      no:
+        - {step: other, action: campaign.change, with: {add: [other]}}
+        - {step: jump, action: campaign.jump, with: {to: target}}
+        - step: never
+          condition: contact.tags
+          with: {tags: [none]}
+          yes: [{step: target, action: contact.points, with: {points: 1}}]
+        - {step: out, action: campaign.change, with: {remove: [this]}, after: 1 day}
+"""
+ZONES = ("Europe/Paris", "America/New_York", None)
+
+
+def many(world: World, size: int, moody: Moody) -> int:
+    """Make contacts of every sort, in the segment and in a campaign with every sort of step; return its root."""
+    moody.moods = {"US0-1": Failed("it is broken")}
+    world.segment("gone")
+    world.segment("other")
+    world.email("hello")
+    for number, zone in enumerate(ZONES):
+        for country in ("US", "FR"):
+            keys = world.crowd(size // 6 or 1, prefix=f"{country}{number}-", country=country, timezone=zone)
+            world.enter("everyone", *keys)
+            world.enter("gone", *keys)
+    slow = "- {step: a, action: contact.points, with: {points: 1}, after: 1 day}"
+    world.campaign(slow, key="other", segments=["nobody"])
+    world.campaign(EVERYTHING, reentry="always")
+    return world.step_id("start")
+
+
+def cost(world: World, size: int, moody: Moody, work: Callable[[World, list[int], int], None]) -> int:
+    root = many(world, size, moody)
+    ids = [row.id for row in world.read("SELECT id FROM contact ORDER BY id")]
+    # What is made or read once a process is not of the batch.
+    ensure_partitions(world.engine, START)
+    with world.engine.connect() as conn:
+        for key in ("c", "other"):
+            campaigns.enter(conn, world.found(conn, key).id, world.zone)
+    with statements_counted(world.engine) as sent:
+        work(world, ids, root)
+    found = len(sent)
+    world.check()
+    world.clear()
+    return found
+
+
+def joining(world: World, ids: list[int], root: int) -> None:
+    assert world.update()["added"] == len(ids)
+
+
+def arriving(world: World, ids: list[int], root: int) -> None:
+    with world.engine.begin() as conn:
+        tree, _ = campaigns.enter(conn, world.found(conn).id, world.zone)
+        for _ in range(2):
+            done = membership.arrive(conn, tree, ids, Arrival.FORM, now=START, zone=world.zone)
+            assert done.total() == len(ids)
+
+
+def leaving(world: World, ids: list[int], root: int) -> None:
+    world.update()
+    with world.engine.begin() as conn:
+        gone = membership.depart(conn, world.found(conn).id, ids, Departure.MANUAL, now=START)
+    assert gone == len(ids)
+
+
+def executing(world: World, ids: list[int], root: int) -> None:
+    world.update()
+    with world.engine.begin() as conn:
+        done = executor.execute_due(conn, root, now=START, limit=5000, zone=world.zone)
+    assert done.claimed == len(ids)
+
+
+def reacting(world: World, ids: list[int], root: int) -> None:
+    world.update()
+    with world.engine.begin() as conn:
+        executor.execute_due(conn, root, now=START, limit=5000, zone=world.zone)
+        happened = {id_: [Fact("email.opened", {"email": "hello"}, START)] for id_ in ids}
+        assert decisions.react(conn, happened, now=START, zone=world.zone)["yes"] == len(ids) // 2
+
+
+@pytest.mark.parametrize("work", [joining, arriving, leaving, executing, reacting])
+def test_a_batch_sends_as_many_statements_for_a_thousand_contacts_as_for_ten(
+    world: World, moody: Moody, work: Callable[[World, list[int], int], None]
+) -> None:
+    few, lots = (cost(world, size, moody, work) for size in (12, 1200))
+    assert few == lots
+    assert few < 100
+
+
+def test_a_sweep_with_nothing_due_is_a_few_reads(world: World, moody: Moody) -> None:
+    many(world, 600, moody)
+    world.run()
+    with statements_counted(world.engine) as sent:
+        assert world.trigger(at(1, "09:00")) == {}
+    assert len(sent) == 2
