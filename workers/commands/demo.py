@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import heapq
 import shlex
+import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -336,17 +338,21 @@ def _say_what_next(here: Session, home: Path, someone: str) -> None:
     if here.settings.database_url is not None:
         # A configured database goes before the home's own.
         setting = f"env -u PARCOURS_DATABASE_URL {setting}"
+    called = Path(sys.argv[0])
+    # `make demo` runs the one of a virtual environment that the shell may know nothing of.
+    command = str(called) if called.name == "parcours" and shutil.which("parcours") is None else "parcours"
     here.say("")
     here.say("The database stays as it is until the next demo. Look around in it:")
-    for command, about in (
-        (f"overview {CAMPAIGN}", "these figures again"),
-        (f"contacts show {someone}", "one contact, and all it did"),
-        (f"explain {CAMPAIGN} {someone}", "where it stands, and why"),
-        (f"log {CAMPAIGN} --step opened", "every outcome of one step"),
-        (f"campaigns export {CAMPAIGN}", "the campaign as a file, to change and apply"),
-        ("up", "let it run on, by the real clock"),
-        ("db stop", "stop its server, which these commands start"),
+    for arguments, about in (
+        (f"overview {CAMPAIGN}", "the figures"),
+        (f"contacts show {someone}", "a contact"),
+        (f"explain {CAMPAIGN} {someone}", "its place"),
+        (f"log {CAMPAIGN} --step opened", "a step"),
+        (f"campaigns export {CAMPAIGN}", "its file"),
+        ("up", "let it run on"),
+        ("db stop", "stop it"),
     ):
-        here.say(f"  {setting} parcours {command:32}  # {about}")
+        here.say(f"  {setting} {command} {arguments:25} # {about}")
+    here.say("These commands start the demo's server again, which has been stopped; the last one stops it.")
     here.say(f"The campaign's file, with comments: {SAMPLE / 'welcome.yaml'}")
     here.say("Pages to see all this in a browser come with a later version.")
