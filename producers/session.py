@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cached_property
@@ -73,18 +73,40 @@ class Session:
         """Print one JSON value on one line of standard output."""
         sys.stdout.write(json.dumps(value, default=_plain, ensure_ascii=False) + "\n")
 
-    def print_table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Print a table; numbers are right-aligned, None is blank."""
+    def print_table(
+        self, title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, cut: Collection[str] = ()
+    ) -> None:
+        """Print a table; numbers are right-aligned and never broken, None is blank.
+
+        Text that is too long folds, between words if it can; in the columns of `cut` it is cut instead.
+        """
+        from rich.box import SIMPLE_HEAD
         from rich.markup import escape
         from rich.table import Table
 
         rows = [list(row) for row in rows]
-        table = Table(title=title or None, title_justify="left", header_style="bold")
-        for index, column in enumerate(columns):
-            numeric = bool(rows) and all(isinstance(row[index], int | float | None) for row in rows)
-            table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*("" if cell is None else escape(_cell(cell)) for cell in row))
+        texts = [["" if cell is None else _cell(cell) for cell in row] for row in rows]
+        numeric = [bool(rows) and all(_is_number(row[index]) for row in rows) for index in range(len(columns))]
+        widths = _least_widths(columns, texts, numeric, room=self.console.width)
+        table = Table(
+            title=title or None,
+            title_justify="left",
+            header_style="bold",
+            box=SIMPLE_HEAD,
+            show_edge=False,
+            pad_edge=False,
+            collapse_padding=True,
+        )
+        for column, is_numeric, width in zip(columns, numeric, widths, strict=True):
+            table.add_column(
+                column,
+                justify="right" if is_numeric else "left",
+                overflow="ellipsis" if column in cut else "fold",
+                no_wrap=is_numeric or column in cut,
+                min_width=None if column in cut else width,
+            )
+        for row in texts:
+            table.add_row(*map(escape, row))
         self.console.print(table)
 
     def say(self, sentence: str) -> None:
@@ -128,3 +150,28 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _least_widths(
+    columns: Sequence[str], texts: Sequence[Sequence[str]], numeric: Sequence[bool], *, room: int
+) -> list[int]:
+    """Return widths below which columns should not shrink: whole numbers, headings, and words where there is room."""
+    heads = [len(column) for column in columns]
+    words = [
+        max((len(word) for row in texts for word in row[index].split()), default=0) for index in range(len(columns))
+    ]
+    widths = [max(pair) for pair in zip(heads, words, strict=True)]
+    # A divider and a space stand between two columns.
+    over = sum(widths) + 2 * (len(columns) - 1) - room
+    while over > 0:
+        shrinking = [index for index, width in enumerate(widths) if not numeric[index] and width > heads[index]]
+        if not shrinking:
+            break
+        widest = max(shrinking, key=lambda index: widths[index])
+        widths[widest] -= 1
+        over -= 1
+    return widths

@@ -22,9 +22,7 @@ def types_waiting_for(event_type: str) -> tuple[str, ...]:
     return tuple(each.name for each in all_types() if each.kind is Kind.DECISION and event_type in each.events)
 
 
-def react(
-    conn: Connection, happened: Mapping[int, Sequence[Fact]], *, now: datetime, zone: ZoneInfo
-) -> Counter[str]:
+def react(conn: Connection, happened: Mapping[int, Sequence[Fact]], *, now: datetime, zone: ZoneInfo) -> Counter[str]:
     """Take the armed decisions that facts satisfy, in every campaign; return what followed.
 
     `happened` holds each contact's facts in their order; the caller has locked the contacts.

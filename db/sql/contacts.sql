@@ -177,7 +177,7 @@ SELECT step.campaign_id, step.key AS step, outcome.rotation, outcome.result, out
 FROM outcome
 JOIN step ON step.id = outcome.step_id
 WHERE outcome.contact_id = :contact_id
-ORDER BY outcome.at, outcome.step_id;
+ORDER BY outcome.at, outcome.rotation, outcome.step_id;
 
 -- name: waits
 -- A decision without a deadline is due at infinity, which Python has no name for.

@@ -8,10 +8,13 @@ import typer
 
 from db import campaigns, overview
 from db.clock import now as database_now
-from db.overview import Overview
+from db.overview import RESULTS, Overview
 from producers.session import Session, iso, session
 
 app = typer.Typer()
+
+# Columns of a terminal from which on there is room for everything.
+ROOMY = 110
 
 
 @app.command("overview")
@@ -72,14 +75,21 @@ def print_overview(here: Session, title: str, figures: Overview) -> None:
         f"{figures.added:,} contacts added, {figures.active:,} active, {figures.left:,} left; "
         f"{figures.emails_sent:,} emails sent, {figures.page_views:,} page views"
     )
+    results = [name for name in RESULTS if any(step.results[name] for step in figures.steps)]
+    # On a narrow terminal the figures go before the types, which the campaign's file has too.
+    narrow = here.console.width < ROOMY
+    indent = " " if narrow else "  "
     depth: dict[str | None, int] = {None: -1}
     rows = []
     for step in figures.steps:
         depth[step.step] = depth[step.parent] + 1
         branch = f"{step.branch}: " if step.branch else ""
-        results = [step.results[name] or None for name in ("done", "skipped", "failed", "yes", "no", "cancelled")]
-        rows.append(("  " * depth[step.step] + branch + step.step, step.type, step.reached, step.waiting or None, *results))
-    columns = ("step", "type", "reached", "waiting", "done", "skipped", "failed", "yes", "no", "cancelled")
-    here.print_table("", columns, rows)
+        name = indent * depth[step.step] + branch + step.step
+        type_ = () if narrow else (step.type,)
+        rows.append(
+            (name, *type_, step.reached, step.waiting or None, *(step.results[each] or None for each in results))
+        )
+    columns = ("step", *(() if narrow else ("type",)), "reached", "waiting", *results)
+    here.print_table("", columns, rows, cut=["step"])
     for each in figures.activity[:5]:
         here.say(f"{iso(each['at'])}  {each['who']}: {each['what']}")

@@ -75,9 +75,7 @@ class Person:
     def incoming(self, line: int) -> Incoming:
         """Return the contact as an import takes it."""
         fields = json.dumps({"country": self.country, "first_name": self.first_name}, ensure_ascii=False)
-        return Incoming(
-            line, False, self.key, self.email, self.timezone, self.points, None, None, fields, None
-        )
+        return Incoming(line, False, self.key, self.email, self.timezone, self.points, None, None, fields, None)
 
     def comes_and_goes(self, start: datetime) -> Iterator[Act]:
         """Yield how this contact signs up within two weeks, and whether it leaves and comes back."""
@@ -115,11 +113,12 @@ class Person:
             yield Act(ordered, "submits", self.key, "order")
 
     def _awake(self, at: datetime, chance: Random) -> datetime:
-        """Return an instant moved out of the contact's night."""
+        """Return an instant in whole seconds, moved out of the contact's night."""
+        at = at.replace(microsecond=0)
         local = at.astimezone(ZoneInfo(self.timezone or "UTC"))
         if 7 <= local.hour < 23:
             return at
-        return at + timedelta(hours=(7 - local.hour) % 24 + 2 * chance.random())
+        return at + timedelta(hours=(7 - local.hour) % 24, seconds=chance.randrange(7200))
 
 
 def people(number: int, seed: int) -> list[Person]:
