@@ -16,8 +16,9 @@ from domain.file import CampaignFile
 
 sql = statements("campaigns")
 
-# (id, version) to campaign: a version never changes, so it is read once a process.
-_loaded: dict[tuple[int, int, str], Campaign] = {}
+# (database, id, version, default timezone) to campaign: a version never changes, so it is read once
+# a process.
+_loaded: dict[tuple[str, int, int, str], Campaign] = {}
 
 
 class Found(NamedTuple):
@@ -88,7 +89,7 @@ def of_form(conn: Connection, form_id: int) -> list[int]:
 
 def load(conn: Connection, campaign_id: int, version: int, zone: ZoneInfo) -> Campaign:
     """Return one version of a campaign; `zone` is that of dates without an offset."""
-    place = (campaign_id, version, zone.key)
+    place = (str(conn.engine.url), campaign_id, version, zone.key)
     if place not in _loaded:
         if len(_loaded) > 1000:
             _loaded.clear()
@@ -169,8 +170,8 @@ def save(
         for source_id in ids:
             conn.execute(sql["save_source"], {**here, "kind": kind, "source_id": source_id})
     return {
-        key: int(conn.execute(sql["save_step"], {**here, "key": key, "kind": kind, "type": type_}).scalar_one())
-        for key, kind, type_ in step_kinds
+        key: int(conn.execute(sql["save_step"], {**here, "key": key, "kind": kind, "type": type_, "position": nth}).scalar_one())
+        for nth, (key, kind, type_) in enumerate(step_kinds)
     }
 
 

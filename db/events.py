@@ -235,3 +235,8 @@ def bury(
             "bodies": [body.replace("\0", "\N{REPLACEMENT CHARACTER}") for _, body in letters],
         }
         conn.execute(sql["bury"], parameters)
+
+
+def has_pending_of(conn: Connection, keys: Iterable[str]) -> bool:
+    """Return whether the inbox holds anything of these contacts."""
+    return bool(conn.execute(sql["has_pending_of"], {"keys": sorted(set(keys))}).scalar_one())

@@ -35,6 +35,22 @@ class SyncMembers(Order):
 
 
 @dataclass(frozen=True, slots=True)
+class ActOnEvents(Order):
+    """Act on what the inbox holds."""
+
+    queue = "decisions"
+    actor = "act_on_events"
+
+
+@dataclass(frozen=True, slots=True)
+class EndGraces(Order):
+    """Let go whose grace is over."""
+
+    queue = "membership"
+    actor = "end_graces"
+
+
+@dataclass(frozen=True, slots=True)
 class ExecuteDue(Order):
     """Do what is due at a step: now, or as of a sweep's instant and within its scope."""
 

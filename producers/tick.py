@@ -10,10 +10,10 @@ from dramatiq.broker import Broker
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
-from db import sweeps, waits
+from db import events, membership, sweeps, waits
 from db.clock import now as database_now
 from db.partitions import ensure_partitions
-from domain.orders import ExecuteDue, RunSweep
+from domain.orders import ActOnEvents, EndGraces, ExecuteDue, Order, RunSweep
 from producers.broker import publish
 
 log = structlog.get_logger()
@@ -45,6 +45,11 @@ class Tick:
             now = database_now(conn)
             steps = waits.due_steps(conn, now=now)
             open_sweeps = sweeps.unfinished(conn, older_than=1)
+            others: list[Order] = []
+            if events.has_pending(conn):
+                others.append(ActOnEvents())
+            if membership.has_grace_over(conn, now=now):
+                others.append(EndGraces())
         if steps:
             ensure_partitions(self._engine, now)
         for step in steps:
@@ -52,7 +57,9 @@ class Tick:
         orphans = [sweep_id for sweep_id in open_sweeps if self._due_for_a_nudge(sweep_id)]
         for sweep_id in orphans:
             publish(self._broker, RunSweep(sweep_id))
-        return len(steps) + len(orphans)
+        for order in others:
+            publish(self._broker, order)
+        return len(steps) + len(orphans) + len(others)
 
     def run(self, stop: threading.Event) -> None:
         """Tick every second until told to stop; a lost database or broker is waited for."""

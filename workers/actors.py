@@ -12,16 +12,17 @@ from dramatiq.broker import Broker
 from sqlalchemy import Engine
 
 from db import campaigns, waits
+from db import events as events_table
 from db import sweeps as sweeps_table
 from db.clock import now as database_now
 from db.partitions import ensure_partitions
 from db.waits import EVERYTHING
 from domain.errors import CampaignError
-from domain.orders import ExecuteDue, RunSweep, SyncMembers
+from domain.orders import ActOnEvents, EndGraces, ExecuteDue, RunSweep, SyncMembers
 from producers.broker import publish
 from producers.logs import bind_to_line
 from settings import Settings
-from workers import sweeps
+from workers import events, membership, sweeps
 from workers.executor import execute_due as execute_batch
 
 # A message works so long and then makes room for others of its queue.
@@ -81,6 +82,32 @@ class Workshop:
                 if waits.has_due(conn, [step_id], now=now, scope=scope):
                     publish(self.broker, ExecuteDue(step_id, sweep_id), delay_ms=LOOK_AGAIN_MS)
 
+    def act_on_events(self) -> None:
+        """Act on contact events until the inbox is empty or others should have a turn."""
+        started = time.monotonic()
+        done, counts, lag = 0, Counter[str](), 0.0
+        while time.monotonic() - started < SHARE_SECONDS:
+            batch = events.act_once(self.engine, zone=self.settings.zone)
+            if not batch.events:
+                break
+            done, counts, lag = done + batch.events, counts + batch.counts, max(lag, batch.lag_seconds)
+        bind_to_line(events=done, lag_seconds=round(lag, 3), **counts)
+        with self.engine.connect() as conn:
+            if events_table.has_pending(conn):
+                # In somebody else's hands, or more than a turn's worth.
+                publish(self.broker, ActOnEvents(), delay_ms=0 if done else LOOK_AGAIN_MS)
+
+    def end_graces(self) -> None:
+        """Let go whose grace is over."""
+        with self.engine.connect() as conn:
+            now = database_now(conn)
+        ensure_partitions(self.engine, now)
+        while True:
+            with self.engine.begin() as conn:
+                looked = membership.grace_over(conn, now=now, zone=self.settings.zone)
+            if not looked:
+                return
+
     def sync_members(self, sweep_id: int) -> None:
         """Align chunks of an update until none is left or others should have a turn."""
         started, chunks, moved = time.monotonic(), 0, 0
@@ -105,6 +132,8 @@ def register(workshop: Workshop) -> None:
     """Make the actors known to the workshop's broker."""
     for order, work in (
         (ExecuteDue, workshop.execute_due),
+        (ActOnEvents, workshop.act_on_events),
+        (EndGraces, workshop.end_graces),
         (SyncMembers, workshop.sync_members),
         (RunSweep, workshop.run_sweep),
     ):

@@ -6,20 +6,22 @@ effect: the contact, segments and forms, campaigns joined and left, decisions ta
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from db import campaigns, erasure, events, facts, forms, outcomes
+from db.clock import now as database_now
 from db.events import Pending
+from db.partitions import ensure_partitions
 from domain.changes import change
 from domain.events import ABOUT_THE_CONTACT, ContactEvent
-from domain.membership import Departure
 from domain.steps.registry import Fact
 from workers import decisions, membership
 from workers.forms import submit
@@ -103,6 +105,41 @@ def _acceptable(
 def _names(offered: Sequence[ContactEvent], prefix: str) -> set[str]:
     name = prefix.rstrip(".")
     return {str(event.data[name]) for event in offered if event.type.startswith(prefix) and name in event.data}
+
+
+def take_in(
+    engine: Engine,
+    offered: Sequence[ContactEvent],
+    *,
+    unknown_contacts: Literal["create", "reject"],
+) -> Accepted:
+    """Accept events in a transaction of their own: when this returns, they are stored."""
+    with engine.begin() as conn:
+        return accept(conn, offered, now=database_now(conn), unknown_contacts=unknown_contacts)
+
+
+def act_once(engine: Engine, *, zone: ZoneInfo) -> Acted:
+    """Act on one batch of the inbox in a transaction of its own."""
+    with engine.connect() as conn:
+        now = database_now(conn)
+    ensure_partitions(engine, now)
+    with engine.begin() as conn:
+        return act(conn, now=database_now(conn), zone=zone)
+
+
+def act_on_all(engine: Engine, contact_keys: Iterable[str], *, zone: ZoneInfo) -> Counter[str]:
+    """Act until nothing of these contacts is left in the inbox, in other hands or not; return what followed."""
+    counts: Counter[str] = Counter()
+    keys = list(contact_keys)
+    while True:
+        batch = act_once(engine, zone=zone)
+        counts += batch.counts
+        if batch.events:
+            continue
+        with engine.connect() as conn:
+            if not events.has_pending_of(conn, keys):
+                return counts
+        time.sleep(0.02)
 
 
 @dataclass(slots=True)

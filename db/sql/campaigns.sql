@@ -73,8 +73,10 @@ INSERT INTO campaign_version (campaign_id, version, definition, created_at)
 VALUES (:campaign_id, :version, CAST(:definition AS json), :now);
 
 -- name: save_step
-INSERT INTO step (campaign_id, key, kind, type, created_at) VALUES (:campaign_id, :key, :kind, :type, :now)
-ON CONFLICT (campaign_id, key) DO UPDATE SET kind = excluded.kind, type = excluded.type, removed_at = NULL
+INSERT INTO step (campaign_id, key, kind, type, position, created_at)
+VALUES (:campaign_id, :key, :kind, :type, :position, :now)
+ON CONFLICT (campaign_id, key)
+DO UPDATE SET kind = excluded.kind, type = excluded.type, position = excluded.position, removed_at = NULL
 RETURNING id;
 
 -- name: remove_steps

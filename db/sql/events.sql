@@ -161,3 +161,8 @@ SELECT :now, :origin, reason, body FROM unnest(CAST(:reasons AS text[]), CAST(:b
 -- name: tombstone
 INSERT INTO erased (key_hash, at) SELECT * FROM unnest(CAST(:hashes AS bytea[]), CAST(:ats AS timestamptz[]))
 ON CONFLICT (key_hash) DO UPDATE SET at = greatest(erased.at, excluded.at);
+
+-- name: has_pending_of
+SELECT EXISTS (
+    SELECT FROM inbox JOIN contact ON contact.id = inbox.contact_id WHERE contact.key = ANY (CAST(:keys AS text[]))
+);

@@ -64,7 +64,7 @@ WHERE campaign.published AND campaign.deleted_at IS NULL
         AND (CAST(:threads AS int) IS NULL
              OR (wait.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
   )
-ORDER BY campaign.created_at DESC, campaign.id DESC, step.id;
+ORDER BY campaign.created_at DESC, campaign.id DESC, step.position;
 
 -- name: arm
 -- A contact that already waits at the step keeps its wait, so a second delivery changes nothing.

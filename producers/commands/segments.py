@@ -66,7 +66,7 @@ def _refuse_if_used(conn: Connection, key: str) -> None:
 
 @app.command()
 def add(key: SegmentKey, contact: ContactKeys) -> None:
-    """Add contacts by hand: no rule removes them again."""
+    """Add contacts by hand: no rule removes them again. Campaigns follow with the next `update`."""
     here = session()
     with here.engine.begin() as conn:
         segment = _segment(conn, key)
@@ -77,7 +77,7 @@ def add(key: SegmentKey, contact: ContactKeys) -> None:
 
 @app.command()
 def remove(key: SegmentKey, contact: ContactKeys) -> None:
-    """Remove contacts by hand: no rule brings them back."""
+    """Remove contacts by hand: no rule brings them back. Campaigns follow with the next `update`."""
     here = session()
     with here.engine.begin() as conn:
         segment = _segment(conn, key)

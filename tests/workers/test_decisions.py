@@ -364,7 +364,6 @@ def test_facts_do_nothing_in_a_campaign_that_does_not_run(ann: World) -> None:
     assert ann.standing("ann") == ["hit"]
 
 
-@pytest.mark.xfail(strict=True, reason="look_back is read from the file, and nothing looks back yet")
 def test_what_happened_shortly_before_the_decision_was_reached_counts_if_it_looks_back(ann: World) -> None:
     ann.campaign(
         """

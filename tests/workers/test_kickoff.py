@@ -60,7 +60,6 @@ def test_roots_run_in_the_order_of_the_file(world: World) -> None:
     assert row.stage == "second"
 
 
-@pytest.mark.xfail(strict=True, reason="steps that are due together go by their ids, which an older version gave")
 def test_roots_run_in_the_order_of_the_file_also_after_it_changed(world: World) -> None:
     world.campaign(
         """

@@ -118,7 +118,6 @@ def test_what_is_too_old_is_skipped_where_the_campaign_says_so(ann: World) -> No
     assert "later skipped" in ann.log()
 
 
-@pytest.mark.xfail(strict=True, reason="there is no grace yet: who leaves a segment leaves at once")
 def test_a_grace_holds_members_of_a_segment_that_flaps(ann: World) -> None:
     ann.campaign(STEPS, grace="1 day")
     ann.run()

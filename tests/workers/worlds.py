@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -26,12 +27,12 @@ from db.campaigns import Found
 from db.partitions import ensure_partitions
 from db.scope import Scope
 from domain.contact import Contact
+from domain.events import ContactEvent
 from domain.membership import Arrival, Departure
 from domain.steps import registry
 from domain.steps.registry import Batch, Fact, NoProperties, Result, StepType, action
 from producers import applying, campaign_files
-from workers import decisions, membership
-from workers.forms import submit
+from workers import decisions, events, membership
 from workers.sweeps import trigger_inline, update_inline
 
 UTC_ZONE = ZoneInfo("UTC")
@@ -196,10 +197,11 @@ class World:
         """A contact submits a form."""
         ensure_partitions(self.engine, now)
         with self.engine.begin() as conn:
-            found = form_table.find(conn, form)
-            assert found is not None
-            (contact_id,) = self.ids(conn, key)
-            return +submit(conn, found, {contact_id: fields}, now=now, zone=self.zone)
+            data = {"form": form, "fields": fields}
+            event = ContactEvent("test", str(uuid4()), "form.submitted", key, now, data)
+            accepted = events.accept(conn, [event], now=now, unknown_contacts="reject")
+            assert accepted.accepted == 1, accepted.rejected
+            return +events.act(conn, now=now, zone=self.zone).counts
 
     def happens(self, key: str, type_: str, now: datetime, times: int = 1, **data: Any) -> Counter[str]:
         """A contact does something that decisions may wait for."""

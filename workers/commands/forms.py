@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from typing import Annotated
+from uuid import uuid4
 
 import typer
 
 from db import contacts, forms
 from db.clock import now as database_now
-from db.partitions import ensure_partitions
 from domain.errors import NotFoundError
+from domain.events import ContactEvent
 from producers.keys import checked_key
 from producers.session import session
-from workers.forms import submit as submit_form
+from workers import events
 
 app = typer.Typer(no_args_is_help=True, help="Create forms and submit them.")
 
@@ -44,15 +45,15 @@ def submit(
     fields = dict(_pair(each) for each in field or [])
     with here.engine.connect() as conn:
         now = database_now(conn)
-    ensure_partitions(here.engine, now)
-    with here.engine.begin() as conn:
         form = forms.find(conn, key)
         if form is None:
             raise NotFoundError("form", key, f"make it with `parcours forms create {key}`")
-        found = contacts.by_keys(conn, [contact])
-        if not found:
+        if not contacts.by_keys(conn, [contact]):
             raise NotFoundError("contact", contact)
-        done = submit_form(conn, form, {found[contact]: fields}, now=now, zone=here.zone)
+    data = {"form": form.key, "fields": fields}
+    event = ContactEvent("parcours", str(uuid4()), "form.submitted", contact, now, data)
+    events.take_in(here.engine, [event], unknown_contacts="reject")
+    done = events.act_on_all(here.engine, [contact], zone=here.zone)
     did = ", ".join(f"{n} {what}" for what, n in sorted(done.items()) if n)
     here.say(f"{contact} submitted {form.key}{': ' + did if did else ''}.")
 

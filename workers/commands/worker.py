@@ -52,6 +52,8 @@ def worker(
     os.environ["_PARCOURS_WORKER_DATABASE"] = here.engine.url.render_as_string(hide_password=False)
     here.engine.dispose()
 
+    # How long an idle consumer of Redis sleeps at most between looks, in ms; dramatiq reads it on import.
+    os.environ.setdefault("dramatiq_worker_timeout", "100")
     from dramatiq import cli
 
     arguments = ["workers.commands.worker:setup", "--processes", str(processes), "--threads", str(threads)]

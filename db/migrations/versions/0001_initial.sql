@@ -162,6 +162,8 @@ CREATE TABLE step (
     key         text NOT NULL,
     kind        text NOT NULL CHECK (kind IN ('action', 'decision', 'condition')),
     type        text NOT NULL,
+    -- Its place in the file: steps that are due together go in this order.
+    position    int NOT NULL,
     created_at  timestamptz NOT NULL,
     removed_at  timestamptz,
     UNIQUE (campaign_id, key)
