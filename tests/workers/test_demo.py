@@ -25,7 +25,7 @@ from workers.commands.demo import SAMPLE, START, Simulation
 from workers.sample.contacts import people
 
 UTC = ZoneInfo("UTC")
-CONTACTS, DAYS = 100, 16
+CONTACTS, DAYS = 60, 14
 
 
 def simulated(engine: Engine, *, seed: int = 1) -> Overview:
@@ -173,7 +173,7 @@ def test_the_command_shows_the_table_and_leaves_a_database_to_look_at() -> None:
         return done.stdout
 
     try:
-        said = run("demo", "--contacts", "40", "--days", "4")
+        said = run("demo", "--contacts", "20", "--days", "2")
         assert "picture-guide" in said
         assert "contacts added" in said
         assert f"PARCOURS_HOME={home / 'demo'} parcours overview welcome" in said

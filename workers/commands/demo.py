@@ -73,8 +73,10 @@ def demo(
     here.say(f"The demo has a PostgreSQL of its own, in {home}; your own data is not touched.")
     engine = connect(_start(home))
     _hurry(engine)
+    # Before anything that ends with the server stopped.
+    _check_alone(engine, home)
     try:
-        _wipe(engine, home)
+        _wipe(engine)
         schema.upgrade(engine)
         here.say(
             f"{number:,} made-up contacts in {days} days of simulated time, from {START:%A %d %B %Y}. "
@@ -106,19 +108,24 @@ def _start(home: Path) -> str:
         ) from error
 
 
-def _wipe(engine: Engine, home: Path) -> None:
-    """Empty the demo's database. Raises CampaignError when somebody is at work in it."""
-    with engine.begin() as conn:
+def _check_alone(engine: Engine, home: Path) -> None:
+    """Raise CampaignError when somebody else is at work in the demo's database."""
+    with engine.connect() as conn:
         others = conn.execute(
             text(
                 "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' "
                 "AND datname = current_database() AND pid <> pg_backend_pid()"
             )
         ).scalar_one()
-        if others:
-            raise CampaignError(
-                f"another command, such as `parcours up`, is using the demo in {home}; stop it and try again"
-            )
+    if others:
+        engine.dispose()
+        raise CampaignError(
+            f"another command, such as `parcours up`, is using the demo in {home}; stop it and try again"
+        )
+
+
+def _wipe(engine: Engine) -> None:
+    with engine.begin() as conn:
         conn.execute(text("DROP SCHEMA public CASCADE"))
         conn.execute(text("CREATE SCHEMA public"))
 
