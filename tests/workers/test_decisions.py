@@ -150,7 +150,8 @@ def test_a_no_child_that_is_late_still_keeps_its_window(ann: World) -> None:
         """
         - step: hit
           decision: page.hit
-          no: [{step: a, action: contact.points, with: {points: 1}, after: 1 day, between: ["09:00", "18:00"]}]
+          no:
+            - {step: a, action: contact.points, with: {points: 1}, after: 1 day, between: ["09:00", "18:00"]}
         """
     )
     ann.update(at(1, "10:00"))

@@ -8,6 +8,7 @@ from producers.campaign_files import CampaignFileError
 from tests.workers.worlds import World, at
 
 POINT = "action: contact.points, with: {points: 1}"
+OUT = "{step: out, action: campaign.change, with: {remove: [this]}}"
 ROUND = """
     - step: a
       action: contact.points
@@ -206,14 +207,14 @@ def test_a_root_decision_jumps_on_its_no_branch_and_a_second_run_adds_nothing(an
 
 
 def test_roots_that_remove_and_then_give_points_are_one_done(ann: World) -> None:
-    ann.campaign(f"[{{step: out, action: campaign.change, with: {{remove: [this]}}}}, {{step: point, {POINT}}}]")
+    ann.campaign(f"[{OUT}, {{step: point, {POINT}}}]")
     ann.run()
     assert ann.log() == ["out done", "point cancelled"]
     assert ann.points("ann") == [0]
 
 
 def test_roots_that_give_points_and_then_remove_are_two_done(ann: World) -> None:
-    ann.campaign(f"[{{step: point, {POINT}}}, {{step: out, action: campaign.change, with: {{remove: [this]}}}}]")
+    ann.campaign(f"[{{step: point, {POINT}}}, {OUT}]")
     ann.run()
     assert ann.log() == ["point done", "out done"]
 
@@ -285,7 +286,8 @@ def test_adding_to_this_restarts_only_where_that_is_allowed(ann: World, reentry:
 
 @pytest.mark.parametrize(("after", "allowed"), [(None, False), ("29 minutes", False), ("30 minutes", True)])
 def test_a_restart_needs_half_an_hour_of_rest(ann: World, after: str | None, allowed: bool) -> None:
-    step = "- {step: again, action: campaign.change, with: {add: [this]}%s}" % (f", after: {after}" if after else "")
+    timing = f", after: {after}" if after else ""
+    step = f"- {{step: again, action: campaign.change, with: {{add: [this]}}{timing}}}"
     if allowed:
         ann.campaign(step)
     else:
@@ -297,7 +299,8 @@ def test_a_restart_needs_half_an_hour_of_rest(ann: World, after: str | None, all
 def test_a_jump_back_needs_half_an_hour_of_rest_or_a_decision(
     ann: World, after: str | None, allowed: bool
 ) -> None:
-    jump = "{step: jump, action: campaign.jump, with: {to: a}%s}" % (f", after: {after}" if after else "")
+    timing = f", after: {after}" if after else ""
+    jump = f"{{step: jump, action: campaign.jump, with: {{to: a}}{timing}}}"
     steps = f"- {{step: a, {POINT}, then: [{jump}]}}"
     if allowed:
         ann.campaign(steps)
@@ -314,7 +317,8 @@ def test_a_campaign_that_does_not_exist_any_more_stops_nobody(ann: World) -> Non
 
 def test_a_step_that_changes_segments_leads_into_another_campaign_at_once(ann: World) -> None:
     ann.segment("second")
-    ann.campaign("- {step: put, action: contact.segments, with: {add: [second], remove: [everyone]}}", key="first")
+    put = "- {step: put, action: contact.segments, with: {add: [second], remove: [everyone]}}"
+    ann.campaign(put, key="first")
     ann.campaign(f"- {{step: a, {POINT}}}", key="next", segments=["second"])
     ann.run()
     assert ann.update(at(2)) == {}

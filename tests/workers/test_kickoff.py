@@ -9,6 +9,8 @@ from sqlalchemy.exc import ProgrammingError
 
 from tests.workers.worlds import World, at
 
+utc = datetime.fromisoformat
+
 TWO_ROOTS = """
     - {step: one, action: contact.points, with: {points: 1}}
     - {step: two, action: contact.points, with: {points: 10}}
@@ -141,18 +143,18 @@ def test_a_condition_is_evaluated_once_and_only_when_its_time_has_come(world: Wo
         ("after: 2 weeks", None, at(1), at(15)),
         ("after: P1DT2H", None, at(1), at(2, "11:00")),
         # A month later is the same day, or the last of the month.
-        ("after: 1 month", None, at(1), datetime.fromisoformat("2026-07-01T09:00Z")),
+        ("after: 1 month", None, at(1), utc("2026-07-01T09:00Z")),
         (
             "after: 1 month",
             None,
-            datetime.fromisoformat("2027-01-31T10:00Z"),
-            datetime.fromisoformat("2027-02-28T10:00Z"),
+            utc("2027-01-31T10:00Z"),
+            utc("2027-02-28T10:00Z"),
         ),
         (
             "after: 1 year",
             None,
-            datetime.fromisoformat("2028-02-29T10:00Z"),
-            datetime.fromisoformat("2029-02-28T10:00Z"),
+            utc("2028-02-29T10:00Z"),
+            utc("2029-02-28T10:00Z"),
         ),
         # A date, with an offset or in the default timezone; one that has passed is due at once.
         ("at: 2026-06-05T12:00", None, at(1), at(5, "12:00")),
@@ -160,25 +162,25 @@ def test_a_condition_is_evaluated_once_and_only_when_its_time_has_come(world: Wo
         ("at: 2026-05-01T12:00", None, at(1), at(1)),
         # An hour is the contact's own.
         ('after: 1 day, hour: "09:00"', None, at(1, "08:00"), at(2, "09:00")),
-        ('hour: "09:00"', None, datetime.fromisoformat("2026-10-22T08:00Z"), datetime.fromisoformat("2026-10-22T09:00Z")),
+        ('hour: "09:00"', None, utc("2026-10-22T08:00Z"), utc("2026-10-22T09:00Z")),
         (
             'hour: "09:00"',
             "Europe/Paris",
-            datetime.fromisoformat("2026-10-22T08:00Z"),
-            datetime.fromisoformat("2026-10-23T07:00Z"),
+            utc("2026-10-22T08:00Z"),
+            utc("2026-10-23T07:00Z"),
         ),
         (
             'hour: "09:00"',
             "America/New_York",
-            datetime.fromisoformat("2026-10-22T08:00Z"),
-            datetime.fromisoformat("2026-10-22T13:00Z"),
+            utc("2026-10-22T08:00Z"),
+            utc("2026-10-22T13:00Z"),
         ),
         # One day across the change of clocks is the same time on the wall.
         (
             "after: 1 day",
             "Europe/Paris",
-            datetime.fromisoformat("2026-10-24T10:00Z"),
-            datetime.fromisoformat("2026-10-25T11:00Z"),
+            utc("2026-10-24T10:00Z"),
+            utc("2026-10-25T11:00Z"),
         ),
         # A window: before it, in it, at its end and after it.
         ('between: ["08:00", "10:00"]', None, at(1, "07:00"), at(1, "08:00")),
@@ -199,7 +201,7 @@ def test_a_condition_is_evaluated_once_and_only_when_its_time_has_come(world: Wo
 )
 @pytest.mark.parametrize("way", ["segment", "form", "step"])
 def test_a_step_is_due_when_its_timing_says_by_every_way_to_it(
-    world: World, timing: str, zone: str | None, joins: datetime, due: datetime, way: str
+    world: World, *, timing: str, zone: str | None, joins: datetime, due: datetime, way: str
 ) -> None:
     world.contacts("ann", timezone=zone)
     step = f"{{step: later, action: contact.points, with: {{points: 1}}, {timing}}}"
@@ -262,7 +264,8 @@ def test_a_window_that_forbids_now_postpones_to_its_next_start(world: World) -> 
 
 def test_a_weekday_that_forbids_now_postpones(world: World) -> None:
     world.contacts("ann", segment="everyone")
-    world.campaign('- {step: a, action: contact.points, with: {points: 1}, after: 4 days, hour: "09:00", days: [fri]}')
+    timing = 'after: 4 days, hour: "09:00", days: [fri]'
+    world.campaign(f"- {{step: a, action: contact.points, with: {{points: 1}}, {timing}}}")
     world.update(at(1, "08:00"))
     assert world.due("ann", "a") == at(5, "09:00")
     world.trigger(at(6))

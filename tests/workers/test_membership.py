@@ -53,7 +53,7 @@ CELLS = [
 
 @pytest.mark.parametrize(("state", "arrival", "never", "after_exit", "always"), CELLS)
 def test_every_cell_of_the_table_by_the_real_ways_in(
-    world: World, state: str, arrival: str, never: str, after_exit: str, always: str
+    world: World, *, state: str, arrival: str, never: str, after_exit: str, always: str
 ) -> None:
     expected = {"never": never, "after_exit": after_exit, "always": always}
     world.contacts(*expected)

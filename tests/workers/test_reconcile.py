@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, text
 
-from db import campaigns
+from db import campaigns, membership
 from db.membership import Chunk
 from db.scope import Scope
 from domain.membership import Arrival, Departure, State, entering
 from domain.schedule import Interval
-from tests.workers.worlds import START, World
+from tests.workers.worlds import START, UTC_ZONE, World
 from workers.membership import reconcile
 
 NOW = START + timedelta(days=30)
@@ -63,9 +63,7 @@ def after(person: Person, *, reentry: Any, cooled: bool, exit_on_leave: bool) ->
         assert person.on is not None
         known = None if state is None else replace(state, entry=person.on[0])
         cooldown = COOLDOWN if cooled else None
-        entry = entering(
-            known, Arrival.SEGMENT, reentry=reentry, cooldown=cooldown, now=NOW, zone=campaigns_zone()
-        )
+        entry = entering(known, Arrival.SEGMENT, reentry=reentry, cooldown=cooldown, now=NOW, zone=UTC_ZONE)
         if entry is not None:
             return f"in {entry.rotation}"
     if state is None:
@@ -74,12 +72,6 @@ def after(person: Person, *, reentry: Any, cooled: bool, exit_on_leave: bool) ->
     if state.departure is None and exit_on_leave and not state.manual and not held:
         return f"segment {state.rotation}"
     return f"{state.departure or 'in'} {state.rotation}"
-
-
-def campaigns_zone() -> Any:
-    from tests.workers.worlds import UTC_ZONE
-
-    return UTC_ZONE
 
 
 def given_people(conn: Connection, world: dict[int, Person], campaign_id: int, on: int, off: int) -> None:
@@ -99,9 +91,9 @@ def given_people(conn: Connection, world: dict[int, Person], campaign_id: int, o
         if person.state is not None:
             conn.execute(
                 text(
-                    "INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival, manual, left_at, "
-                    "departure, left_entry) VALUES (:id, :campaign, :rotation, :now, 'segment', :manual, :left_at, "
-                    ":departure, :left_entry)"
+                    "INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival, manual, "
+                    "left_at, departure, left_entry) VALUES (:id, :campaign, :rotation, :now, 'segment', "
+                    ":manual, :left_at, :departure, :left_entry)"
                 ),
                 {
                     **here,
@@ -154,9 +146,16 @@ def name(reentry: str, cooled: bool, exit_on_leave: bool) -> str:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
-@given(worlds, reentries, st.booleans(), st.booleans(), st.none() | st.integers(1, 4))
+@given(
+    people=worlds,
+    reentry=reentries,
+    cooled=st.booleans(),
+    exit_on_leave=st.booleans(),
+    limit=st.none() | st.integers(1, 4),
+)
 def test_the_update_does_what_the_rule_says_and_then_nothing(
     sources: World,
+    *,
     people: dict[int, Person],
     reentry: str,
     cooled: bool,
@@ -220,8 +219,6 @@ def test_who_moves_to_another_timezone_meanwhile_does_not_join_by_half(
 ) -> None:
     world.contacts("ann", segment="everyone", timezone="Europe/Paris")
     world.campaign('- {step: a, action: contact.points, with: {points: 1}, after: 1 day, hour: "09:00"}')
-    from db import membership
-
     zones = membership.zones
 
     def just_before_she_moves(conn: Connection, chunk: Chunk) -> list[str]:

@@ -102,7 +102,7 @@ def test_only_the_chosen_contacts_move_through_the_basic_campaign(fifty: World, 
     for now in (at(1), at(1, "09:15"), at(1, "09:30")):
         fifty.trigger(now, contacts=chosen)
     assert {row.contact for row in fifty.passed()} == set(chosen)
-    each = {"tag done", "country yes", "us done", "us-2 done", "send done", "opened no", "rich no", "tagged yes"}
+    each = ["tag done", "country yes", "us done", "us-2 done", "send done", "opened no", "tagged yes"]
     tally = fifty.tally()
     assert {name: tally[name] for name in each} == dict.fromkeys(each, len(chosen))
 

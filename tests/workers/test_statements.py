@@ -9,7 +9,7 @@ import pytest
 from db import campaigns
 from db.partitions import ensure_partitions
 from domain.membership import Arrival, Departure
-from domain.steps.registry import Failed, Fact
+from domain.steps.registry import Fact, Failed
 from tests.workers.worlds import START, Moody, World, at, statements_counted
 from workers import decisions, executor, membership
 
@@ -26,7 +26,10 @@ EVERYTHING = """
             - {step: point, action: contact.points, with: {points: 1}}
             - {step: set, action: contact.update, with: {fields: {colour: red}}}
             - {step: segment, action: contact.segments, with: {add: [other], remove: [gone]}}
-            - {step: send, action: email.send, with: {email: hello}, then: [{step: opened, decision: email.open}]}
+            - step: send
+              action: email.send
+              with: {email: hello}
+              then: [{step: opened, decision: email.open}]
             - {step: moody, action: test.moody}
             - {step: later, action: contact.points, with: {points: 1}, after: 1 day, hour: "09:00"}
       no:
@@ -42,7 +45,7 @@ ZONES = ("Europe/Paris", "America/New_York", None)
 
 
 def many(world: World, size: int, moody: Moody) -> int:
-    """Make contacts of every sort, in the segment and in a campaign with every sort of step; return its root."""
+    """Make contacts and steps of every sort; return the id of the root."""
     moody.moods = {"US0-1": Failed("it is broken")}
     world.segment("gone")
     world.segment("other")

@@ -43,7 +43,9 @@ def test_a_step_that_comes_back_under_its_key_keeps_its_history(ann: World) -> N
 
 
 @pytest.mark.parametrize(("delay", "due"), [("1 day", at(2)), ("5 days", at(6))])
-def test_reschedule_moves_waits_both_ways_and_the_default_keeps_them(ann: World, delay: str, due: object) -> None:
+def test_reschedule_moves_waits_both_ways_and_the_default_keeps_them(
+    ann: World, delay: str, due: object
+) -> None:
     ann.campaign(f"- {{step: a, {POINT}, after: 3 days}}")
     ann.update()
     changed = f"- {{step: a, {POINT}, after: {delay}}}"
@@ -139,7 +141,8 @@ def test_a_decision_added_below_a_step_is_only_for_those_who_pass_the_step_after
 def test_who_waits_goes_on_in_the_new_version(ann: World) -> None:
     ann.campaign(f"- {{step: a, {POINT}, after: 1 day}}")
     ann.update()
-    ann.campaign(f"- {{step: a, action: contact.points, with: {{points: 7}}, after: 1 day, then: [{{step: b, {POINT}}}]}}")
+    seven = "action: contact.points, with: {points: 7}"
+    ann.campaign(f"- {{step: a, {seven}, after: 1 day, then: [{{step: b, {POINT}}}]}}")
     ann.trigger(at(2))
     assert (ann.points(), ann.log()) == ([8], ["a done", "b done"])
 

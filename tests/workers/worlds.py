@@ -78,7 +78,9 @@ class World:
 
     # Making.
 
-    def contacts(self, *keys: str, segment: str | None = None, when: datetime = START, **columns: Any) -> None:
+    def contacts(
+        self, *keys: str, segment: str | None = None, when: datetime = START, **columns: Any
+    ) -> None:
         """Make contacts with these attributes; other names are custom fields. Each has an email address."""
         own = {name: columns.pop(name) for name in ("timezone", "points", "email") if name in columns}
         with self.engine.begin() as conn:
@@ -88,8 +90,9 @@ class World:
                     "SELECT key, coalesce(CAST(:email AS text), key || '@example.com'), :timezone, :points, "
                     "CAST(:fields AS jsonb) FROM unnest(CAST(:keys AS text[])) AS key"
                 ),
-                {"keys": list(keys), "email": None, "timezone": None, "points": 0, "fields": json.dumps(columns)}
-                | own,
+                {"email": None, "timezone": None, "points": 0}
+                | own
+                | {"keys": list(keys), "fields": json.dumps(columns)},
             )
         if segment is not None:
             self.enter(segment, *keys, when=when)
@@ -292,7 +295,8 @@ class World:
     def outbox(self) -> list[str]:
         """Return the messages as `contact template`, in the order they were written."""
         rows = self.read(
-            "SELECT contact.key, template FROM message JOIN contact ON contact.id = contact_id ORDER BY message.id"
+            "SELECT contact.key, template FROM message JOIN contact ON contact.id = contact_id "
+            "ORDER BY message.id"
         )
         return [f"{row.key} {row.template}" for row in rows]
 
@@ -348,12 +352,14 @@ class World:
     def check(self) -> None:
         """Fail if the database contradicts itself, whatever the story was."""
         counted = self.read(
-            "SELECT step_id, (at AT TIME ZONE 'UTC')::date AS day, result, count(*) AS n FROM outcome GROUP BY 1, 2, 3 "
+            "SELECT step_id, (at AT TIME ZONE 'UTC')::date AS day, result, count(*) AS n "
+            "FROM outcome GROUP BY 1, 2, 3 "
             "EXCEPT SELECT step_id, day, result, sum(n)::bigint FROM step_count GROUP BY 1, 2, 3"
         )
         kept = self.read(
             "SELECT step_id, day, result, sum(n)::bigint AS n FROM step_count GROUP BY 1, 2, 3 "
-            "EXCEPT SELECT step_id, (at AT TIME ZONE 'UTC')::date, result, count(*) FROM outcome GROUP BY 1, 2, 3"
+            "EXCEPT SELECT step_id, (at AT TIME ZONE 'UTC')::date, result, count(*) "
+            "FROM outcome GROUP BY 1, 2, 3"
         )
         assert (counted, kept) == ([], []), "the counters of the steps are not the number of outcomes"
         twice = self.read(
@@ -378,7 +384,16 @@ class World:
         """Forget everything."""
         tables = [
             *("campaign", "category", "stage", "contact", "contact_tag", "do_not_contact", "segment"),
-            *("segment_member", "form", "form_submission", "email", "membership", "wait", "outcome", "failure"),
+            *(
+                "segment_member",
+                "form",
+                "form_submission",
+                "email",
+                "membership",
+                "wait",
+                "outcome",
+                "failure",
+            ),
             *("message", "step_count", "campaign_count", "sweep", "audit"),
         ]
         with self.engine.begin() as conn:
