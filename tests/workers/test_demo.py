@@ -20,7 +20,7 @@ from db import campaigns, overview
 from db.overview import Overview, StepFigures
 from domain.file import CampaignFile
 from producers import campaign_files
-from tests.conftest import ROOT, _cloned
+from tests.conftest import ROOT, cloned
 from workers.commands.demo import SAMPLE, START, Simulation
 from workers.sample.contacts import people
 
@@ -38,7 +38,7 @@ def simulated(engine: Engine, *, seed: int = 1) -> Overview:
 @pytest.fixture(scope="module")
 def world(server: str, template: str) -> Iterator[Engine]:
     """A database in which the demo has run."""
-    yield from _cloned(server, template)
+    yield from cloned(server, template)
 
 
 @pytest.fixture(scope="module")

@@ -163,7 +163,7 @@ CREATE TABLE step (
     kind        text NOT NULL CHECK (kind IN ('action', 'decision', 'condition')),
     type        text NOT NULL,
     -- Its place in the file: steps that are due together go in this order.
-    position    int NOT NULL,
+    position    int NOT NULL DEFAULT 0,
     created_at  timestamptz NOT NULL,
     removed_at  timestamptz,
     UNIQUE (campaign_id, key)
