@@ -425,6 +425,10 @@ class _Walk:
         results = list(step.type.run(batch))
         if len(results) != len(contacts):
             raise ValueError(f"{step.type.name} answered for {len(results)} of {len(contacts)} contacts")
+        if step.kind is Kind.ACTION:
+            for result in results:
+                if not isinstance(result, (Done, Skipped, Failed)):
+                    raise TypeError(f"{step.type.name} answered {result!r}, which is no result")
         return results
 
     def _fail(self, passing: _Passing, step: Step, failed: Failed) -> bool:

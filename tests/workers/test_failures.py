@@ -110,6 +110,15 @@ def test_one_bad_contact_does_not_stop_the_others(world: World, moody: Moody) ->
     assert row.error == "ValueError: no such thing"
 
 
+def test_an_answer_that_is_none_is_a_failure_of_its_contact(world: World, moody: Moody) -> None:
+    world.crowd(3, segment="everyone")
+    moody.moods["c2"] = None  # type: ignore[assignment]
+    world.campaign(MOODY)
+    world.run()
+    assert world.tally() == {"a done": 2, "below done": 2}
+    assert [wait.contact for wait in world.waits()] == ["c2"]
+
+
 def test_leaving_cancels_a_retry(ann: World, moody: Moody) -> None:
     moody.otherwise = BROKEN
     ann.campaign(MOODY)
