@@ -240,3 +240,32 @@ def bury(
 def has_pending_of(conn: Connection, keys: Iterable[str]) -> bool:
     """Return whether the inbox holds anything of these contacts."""
     return bool(conn.execute(sql["has_pending_of"], {"keys": sorted(set(keys))}).scalar_one())
+
+
+def is_longer_than(conn: Connection, limit: int) -> bool:
+    """Return whether the inbox holds more than so many events; reads no more than that many index entries."""
+    return bool(conn.execute(sql["is_longer_than"], {"limit": limit}).scalar_one())
+
+
+class DeadLetter(NamedTuple):
+    id: int
+    at: datetime
+    origin: str
+    reason: str
+    body: str
+
+
+def dead_letters(conn: Connection, *, id_: int | None = None, limit: int = 100) -> list[DeadLetter]:
+    """Return the latest dead letters, or the one of an id."""
+    return [DeadLetter(*row) for row in conn.execute(sql["dead_letters"], {"id": id_, "limit": limit})]
+
+
+def exhume(conn: Connection, ids: Sequence[int] | None) -> list[DeadLetter]:
+    """Take dead letters out of the table, all of them without ids."""
+    rows = conn.execute(sql["exhume"], {"ids": None if ids is None else list(ids)})
+    return sorted(DeadLetter(*row) for row in rows)
+
+
+def count_dead_letters(conn: Connection) -> int:
+    """Return how many dead letters there are."""
+    return int(conn.execute(sql["count_dead_letters"]).scalar_one())

@@ -166,3 +166,22 @@ ON CONFLICT (key_hash) DO UPDATE SET at = greatest(erased.at, excluded.at);
 SELECT EXISTS (
     SELECT FROM inbox JOIN contact ON contact.id = inbox.contact_id WHERE contact.key = ANY (CAST(:keys AS text[]))
 );
+
+-- name: is_longer_than
+SELECT EXISTS (SELECT FROM inbox ORDER BY seq OFFSET :limit LIMIT 1);
+
+-- name: dead_letters
+SELECT id, at, origin, reason, body FROM dead_letter
+WHERE CAST(:id AS bigint) IS NULL OR id = CAST(:id AS bigint)
+ORDER BY id DESC
+LIMIT :limit;
+
+-- name: exhume
+-- A dead letter that is replayed or discarded leaves the table in the transaction that does so.
+DELETE FROM dead_letter
+WHERE id IN (SELECT id FROM dead_letter WHERE CAST(:ids AS bigint[]) IS NULL OR id = ANY (CAST(:ids AS bigint[]))
+             ORDER BY id FOR UPDATE SKIP LOCKED)
+RETURNING id, at, origin, reason, body;
+
+-- name: count_dead_letters
+SELECT count(*) FROM dead_letter;

@@ -1,0 +1,79 @@
+"""The queue of contact events, through kombu: Redis or RabbitMQ by URL.
+
+A message holds one CloudEvent or a list of them, as JSON. Publishers that are not ours need nothing
+but the names below: see "Publishing events" in the README.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kombu import Connection, Exchange, Queue
+
+EXCHANGE = Exchange("parcours.events", type="topic", durable=True)
+QUEUE = Queue("parcours.events", EXCHANGE, routing_key="#", durable=True)
+
+# A consumer that dies with messages in hand: Redis gives them to another after so many seconds.
+# RabbitMQ does at once.
+VISIBILITY_SECONDS = 5
+
+
+def connection(url: str) -> Connection:
+    """Return a connection, not yet opened. RabbitMQ confirms what it has stored; an amqp path is the virtual host."""
+    if url.startswith(("redis", "unix", "sentinel")):
+        options: dict[str, Any] = {"visibility_timeout": VISIBILITY_SECONDS, "socket_keepalive": True}
+        # Keys of other users of the same database stay apart from ours.
+        options["global_keyprefix"] = ""
+    else:
+        options = {"confirm_publish": True}
+    return Connection(url, transport_options=options, heartbeat=0)
+
+
+@contextmanager
+def publisher(url: str) -> Iterator[Any]:
+    """Yield a function that publishes lists of CloudEvents, each list as one message.
+
+    Events of several types share a message; its routing key is the type of the first. Raises
+    kombu's OperationalError when the broker is away.
+    """
+    with connection(url) as conn:
+        producer = conn.Producer()
+
+        def publish(events: Iterable[Any]) -> None:
+            body = list(events)
+            if not body:
+                return
+            producer.publish(
+                json.dumps(body, ensure_ascii=False, default=str),
+                exchange=EXCHANGE,
+                routing_key=str(body[0].get("type", "event")) if isinstance(body[0], dict) else "event",
+                content_type="application/cloudevents-batch+json",
+                content_encoding="utf-8",
+                delivery_mode="persistent",
+                # The queue too: on Redis, what is published before a consumer ever came would be lost.
+                declare=[QUEUE],
+                retry=True,
+                retry_policy={"max_retries": 3, "interval_start": 0, "interval_step": 0.5},
+            )
+
+        yield publish
+
+
+def depth(url: str) -> int:
+    """Return how many messages wait in the queue."""
+    with connection(url) as conn:
+        found = QUEUE(conn.default_channel).queue_declare(passive=False)
+        return int(found.message_count)
+
+
+def decode(body: bytes | str) -> list[Any]:
+    """Return the events of a message, not yet parsed. Raises ValueError with a sentence when it is not JSON."""
+    try:
+        text = body.decode("utf-8") if isinstance(body, bytes | memoryview) else str(body)
+        value = json.loads(text)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"the message is not JSON in UTF-8 ({error})") from None
+    return value if isinstance(value, list) else [value]

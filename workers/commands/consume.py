@@ -1,0 +1,29 @@
+"""`parcours consume`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import typer
+
+from domain.errors import CampaignError
+from producers.logs import configure
+from producers.session import session
+from workers.consumer import Consumer
+
+app = typer.Typer()
+
+
+@app.command()
+def consume() -> None:
+    """Take contact events from their queue until told to stop, and act on them. Several may run."""
+    here = session()
+    url = here.settings.events_broker_url
+    if url is None:
+        raise CampaignError("`parcours consume` needs a queue: set PARCOURS_EVENTS_URL or PARCOURS_BROKER_URL")
+    configure(here.settings.log_format, here.settings.log_level)
+    stop = threading.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: stop.set())
+    Consumer(here.engine, url, here.settings).run(stop)

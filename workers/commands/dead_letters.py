@@ -1,0 +1,81 @@
+"""`parcours dead-letters`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from db import events as events_table
+from db.clock import now as database_now
+from domain.errors import NotFoundError
+from domain.events import EventError, parse
+from producers.session import iso, session
+from workers import events
+
+app = typer.Typer(no_args_is_help=True, help="What could not be understood or done.")
+
+Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID…]", help="Numbers from `list`.")]
+All = Annotated[bool, typer.Option("--all", help="All of them.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+@app.command("list")
+def list_(limit: Annotated[int, typer.Option(min=1)] = 100, as_json: Json = False) -> None:
+    """List the latest, newest first."""
+    here = session()
+    with here.engine.connect() as conn:
+        found = events_table.dead_letters(conn, limit=limit)
+    if as_json:
+        here.print_json([{**each._asdict(), "at": iso(each.at)} for each in found])
+    else:
+        here.print_table("", ("id", "at", "origin", "reason"), [(str(e.id), e.at, e.origin, e.reason) for e in found])
+
+
+@app.command()
+def show(number: Annotated[int, typer.Argument(metavar="ID")]) -> None:
+    """Show one, with its body as it came."""
+    here = session()
+    with here.engine.connect() as conn:
+        found = events_table.dead_letters(conn, id_=number)
+    if not found:
+        raise NotFoundError("dead letter", str(number), "`parcours dead-letters list` numbers them")
+    here.say(f"{iso(found[0].at)} {found[0].origin}: {found[0].reason}")
+    typer.echo(found[0].body)
+
+
+@app.command()
+def replay(ids: Ids = None, all_: All = False) -> None:
+    """Take them in again, effects included; what still cannot be understood stays, with its present reason."""
+    here = session()
+    with here.engine.begin() as conn:
+        now = database_now(conn)
+        letters = events_table.exhume(conn, _chosen(ids, all_))
+        good, bodies, dead = [], [], []
+        for letter in letters:
+            try:
+                good.append(parse(json.loads(letter.body), now=now))
+                bodies.append(letter.body)
+            except (EventError, ValueError) as error:
+                dead.append((str(error), letter.body))
+        done = events.accept(conn, good, now=now, unknown_contacts=here.settings.unknown_contacts)
+        dead += [(reason, bodies[index]) for index, reason in done.rejected]
+        events_table.bury(conn, dead, origin="event", now=now)
+    events.act_on_all(here.engine, [event.contact for event in good], zone=here.zone)
+    here.say(f"{done.accepted:,} taken in, {done.duplicates:,} known already, {len(dead):,} still dead.")
+
+
+@app.command()
+def discard(ids: Ids = None, all_: All = False) -> None:
+    """Throw them away."""
+    here = session()
+    with here.engine.begin() as conn:
+        gone = events_table.exhume(conn, _chosen(ids, all_))
+    here.say(f"{len(gone):,} discarded.")
+
+
+def _chosen(ids: list[int] | None, all_: bool) -> list[int] | None:
+    if bool(ids) == all_:
+        raise typer.BadParameter("give the numbers from `parcours dead-letters list`, or --all")
+    return None if all_ else ids

@@ -1,0 +1,131 @@
+"""`parcours events`: publish contact events."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import uuid4
+
+import typer
+
+from db.clock import now as database_now
+from domain.errors import CampaignError
+from domain.events import ContactEvent, EventError, parse
+from producers import event_queue
+from producers.session import iso, session
+from workers import events
+
+app = typer.Typer(no_args_is_help=True, help="Publish contact events.")
+
+# Events of one message, or of one transaction with --inline.
+BATCH = 100
+
+
+@app.callback()
+def group() -> None:
+    """Publish contact events."""
+
+
+@app.command()
+def publish(
+    file: Annotated[
+        Path | None, typer.Argument(help="CloudEvents as NDJSON, or one JSON value; - reads standard input.")
+    ] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="Type of one event made here.")] = None,
+    contact: Annotated[str | None, typer.Option(help="Key of its contact.")] = None,
+    data: Annotated[str, typer.Option(help="Its data, a JSON object.")] = "{}",
+    source: Annotated[str, typer.Option(help="Its source.")] = "parcours",
+    id_: Annotated[str | None, typer.Option("--id", help="Its id; default: a new one.")] = None,
+    time: Annotated[str | None, typer.Option(help="When it happened (ISO 8601); default: now.")] = None,
+    inline: Annotated[bool, typer.Option("--inline", help="Take it in here, effects included; no broker needed.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Counts as JSON.")] = False,
+) -> None:
+    """Publish events from a file, or one given by options.
+
+    Every event is checked first: when one is wrong, its line is named and nothing is published.
+    """
+    here = session()
+    if (file is None) == (type_ is None):
+        raise typer.BadParameter("give a FILE, or --type and --contact")
+    if type_ is not None:
+        if contact is None:
+            raise typer.BadParameter("--type needs --contact")
+        values = [(0, _one(type_, contact, data, source, id_, time))]
+    else:
+        assert file is not None
+        values = list(_read(file))
+    with here.engine.connect() as conn:
+        now = database_now(conn)
+    parsed: list[ContactEvent] = []
+    for line, value in values:
+        value.setdefault("time", iso(now)) if isinstance(value, dict) else None
+        try:
+            parsed.append(parse(value, now=now))
+        except EventError as error:
+            raise CampaignError(f"{f'{file}:{line}: ' if line else ''}{error}") from None
+    if inline:
+        _take_in(parsed, as_json=as_json)
+        return
+    url = here.settings.events_broker_url
+    if url is None:
+        raise CampaignError("there is no queue to publish to: set PARCOURS_EVENTS_URL or PARCOURS_BROKER_URL, or use --inline")
+    with event_queue.publisher(url) as send:
+        for first in range(0, len(values), BATCH):
+            send(value for _, value in values[first : first + BATCH])
+    if as_json:
+        here.print_json({"published": len(values)})
+    else:
+        here.say(f"{len(values):,} published.")
+
+
+def _take_in(parsed: list[ContactEvent], *, as_json: bool) -> None:
+    here = session()
+    accepted = duplicates = 0
+    rejected: list[dict[str, Any]] = []
+    for first in range(0, len(parsed), BATCH):
+        batch = parsed[first : first + BATCH]
+        done = events.take_in(here.engine, batch, unknown_contacts=here.settings.unknown_contacts)
+        accepted, duplicates = accepted + done.accepted, duplicates + done.duplicates
+        rejected += [{"index": first + index, "error": reason} for index, reason in done.rejected]
+        events.act_on_all(here.engine, [event.contact for event in batch], zone=here.zone)
+    if as_json:
+        here.print_json({"accepted": accepted, "duplicates": duplicates, "rejected": rejected})
+    else:
+        here.say(f"{accepted:,} accepted, {duplicates:,} known already, {len(rejected):,} rejected.")
+        for each in rejected:
+            here.warn(f"event {each['index'] + 1}: {each['error']}")
+    if rejected and not accepted and not duplicates:
+        raise typer.Exit(1)
+
+
+def _one(type_: str, contact: str, data: str, source: str, id_: str | None, time: str | None) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except json.JSONDecodeError as error:
+        raise typer.BadParameter(f"--data is not JSON: {error}") from None
+    event = {"specversion": "1.0", "id": id_ or str(uuid4()), "source": source, "type": type_, "subject": contact}
+    return {**event, **({"time": time} if time else {}), "data": value}
+
+
+def _read(file: Path) -> Iterator[tuple[int, Any]]:
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise CampaignError(f"{file} is not UTF-8; save it as UTF-8") from None
+    if not text.strip():
+        raise CampaignError(f"{file} is empty")
+    try:
+        whole = json.loads(text)
+    except json.JSONDecodeError:
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip():
+                try:
+                    yield number, json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise CampaignError(f"{file}:{number}: this line is not JSON: {error}") from None
+        return
+    for value in whole if isinstance(whole, list) else [whole]:
+        yield 1, value
