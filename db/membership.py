@@ -29,6 +29,33 @@ class Root(NamedTuple):
     due_at: datetime | None
 
 
+def differing(
+    conn: Connection,
+    campaign_id: int,
+    segment_ids: Sequence[int],
+    whole: Chunk,
+    *,
+    width: int,
+    leaving: bool,
+    returning: bool,
+) -> list[Chunk]:
+    """Return the parts of a range, each of so many contact ids, in which members and segments may differ.
+
+    `leaving` and `returning` say whether the campaign lets members go with their segments, and come back.
+    """
+    parameters = {
+        "campaign_id": campaign_id,
+        "segment_ids": list(segment_ids),
+        **whole._asdict(),
+        "width": width,
+        "leaving": leaving,
+        "returning": returning,
+    }
+    numbers = conn.execute(sql["differing"], parameters).scalars().all()
+    firsts = (whole.first_id + number * width for number in numbers)
+    return [Chunk(first, min(first + width - 1, whole.last_id)) for first in firsts]
+
+
 def join(
     conn: Connection,
     campaign_id: int,

@@ -38,7 +38,7 @@ def claim_due(
 ) -> list[Claim]:
     """Take at most `limit` due waits of a step, and their contacts' locks, oldest due first."""
     rows = conn.execute(sql["claim_due"], {"step_id": step_id, "now": now, "limit": limit, **scope.waits()})
-    return [Claim(*row) for row in rows]
+    return [Claim._make(row) for row in rows.all()]
 
 
 def has_due(conn: Connection, step_ids: Sequence[int], *, now: datetime, scope: Scope = EVERYTHING) -> bool:
@@ -69,7 +69,7 @@ def arm(conn: Connection, waits: Sequence[Wait]) -> None:
 def take_armed(conn: Connection, step_id: int, contact_ids: Iterable[int]) -> list[Claim]:
     """Take the armed decision of contacts that the caller has locked; who is not there any more is left out."""
     rows = conn.execute(sql["take_armed"], {"step_id": step_id, "contact_ids": list(contact_ids)})
-    return [Claim(*row) for row in rows]
+    return [Claim._make(row) for row in rows.all()]
 
 
 def armed(conn: Connection, contact_ids: Iterable[int], types: Iterable[str]) -> list[Armed]:
