@@ -43,15 +43,18 @@ def differing(
 
     `leaving` and `returning` say whether the campaign lets members go with their segments, and come back.
     """
-    parameters = {
+    parameters: dict[str, Any] = {
         "campaign_id": campaign_id,
-        "segment_ids": list(segment_ids),
         **whole._asdict(),
         "width": width,
         "leaving": leaving,
         "returning": returning,
     }
-    numbers = conn.execute(sql["differing"], parameters).scalars().all()
+    if len(segment_ids) == 1:
+        numbers = conn.execute(sql["differing"], {**parameters, "segment_id": segment_ids[0]}).scalars().all()
+    else:
+        parameters["segment_ids"] = list(segment_ids)
+        numbers = conn.execute(sql["differing_several"], parameters).scalars().all()
     firsts = (whole.first_id + number * width for number in numbers)
     return [Chunk(first, min(first + width - 1, whole.last_id)) for first in firsts]
 

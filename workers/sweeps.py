@@ -21,8 +21,8 @@ from workers.membership import reconcile
 
 # Contact ids of one chunk of an update: some tenths of a second of work.
 CHUNK_WIDTH = 20_000
-# Contact ids of one read that looks for chunks with something to do: what is joined fits in memory.
-READ_AT_ONCE = 100_000
+# Contact ids of one read that looks for chunks with something to do.
+READ_AT_ONCE = 500_000
 # Hints for one step or update: how many workers may share it from the start.
 FAN_OUT = 4
 

@@ -2,7 +2,24 @@
 -- The chunks of a range in which an update may find something to do: somebody in a segment and not in
 -- the campaign, in the campaign and in no segment, or out of it and able to come back. In normal
 -- running there are none, and this is all that an update reads: one pass over segment_member_active_idx
--- and membership_campaign_idx, without their tables.
+-- and membership_campaign_idx, without their tables. `= ANY` would do the same, but only the contacts
+-- of one segment come out of the index in order, ready to be merged; those of several are hashed.
+SELECT DISTINCT (coalesce(present.contact_id, member.contact_id) - :first_id) / :width AS number
+FROM (
+    SELECT contact_id FROM segment_member
+    WHERE active AND segment_id = :segment_id AND contact_id BETWEEN :first_id AND :last_id
+) AS present
+FULL JOIN (
+    SELECT contact_id, departure, manual FROM membership
+    WHERE campaign_id = :campaign_id AND contact_id BETWEEN :first_id AND :last_id
+) AS member ON member.contact_id = present.contact_id
+WHERE member.contact_id IS NULL
+   OR (present.contact_id IS NULL AND member.departure IS NULL AND NOT member.manual AND :leaving)
+   OR (present.contact_id IS NOT NULL AND member.departure <> 'manual' AND :returning)
+ORDER BY number;
+
+-- name: differing_several
+-- As `differing`, for campaigns with several segments, or none.
 SELECT DISTINCT (coalesce(present.contact_id, member.contact_id) - :first_id) / :width AS number
 FROM (
     SELECT contact_id FROM segment_member
