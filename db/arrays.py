@@ -24,7 +24,7 @@ class ListDumper(array.ListDumper):
     has no type of its own, so a statement says which it means: `CAST(:ids AS bigint[])`.
     """
 
-    def get_key(self, obj: list[Any], format: PyFormat) -> DumperKey:
+    def get_key(self, obj: list[Any], format: PyFormat) -> DumperKey:  # noqa: A002
         return self.cls
 
     def dump(self, obj: list[Any]) -> Buffer | None:
@@ -33,9 +33,9 @@ class ListDumper(array.ListDumper):
             # Written by the interpreter in one call; the spaces do not matter.
             return f"{{{str(obj)[1:-1]}}}".encode()
         kinds -= {type(None)}
-        writer = _WRITERS.get(kinds.pop()) if len(kinds) == 1 else None
-        if writer is None:
+        if len(kinds) > 1 or not kinds <= _WRITERS.keys():
             return super().dump(obj)
+        writer = _WRITERS[kinds.pop()] if kinds else str
         # Columns repeat themselves: a batch has few steps, results and instants.
         written = {value: "NULL" if value is None else writer(value) for value in set(obj)}
         return f"{{{','.join(map(written.__getitem__, obj))}}}".encode()

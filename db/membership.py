@@ -72,7 +72,7 @@ def join(
     scope: Scope,
 ) -> int:
     """Add who is in a segment and was never in the campaign, roots armed; return how many."""
-    columns = dict(zip(("zones", "step_ids", "reasons", "due"), map(list, zip(*roots, strict=True)), strict=True))
+    columns = _columns(roots)
     if not by_zone:
         del columns["zones"]
     parameters: dict[str, Any] = {
@@ -182,7 +182,7 @@ def backfill(conn: Connection, campaign_id: int, roots: Sequence[Root], *, now: 
     """Put every active member at steps added at the root; return how many waits that made."""
     if not roots:
         return 0
-    columns = dict(zip(("zones", "step_ids", "reasons", "due"), map(list, zip(*roots, strict=True)), strict=True))
+    columns = _columns(roots)
     return conn.execute(sql["backfill"], {"campaign_id": campaign_id, "now": now, **columns}).rowcount
 
 
@@ -197,3 +197,12 @@ def active(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> se
     """Return which of these contacts are in the campaign."""
     parameters = {"campaign_id": campaign_id, "contact_ids": list(contact_ids)}
     return set(conn.execute(sql["active"], parameters).scalars())
+
+
+def _columns(roots: Sequence[Root]) -> dict[str, list[Any]]:
+    return {
+        "zones": [root.zone for root in roots],
+        "step_ids": [root.step_id for root in roots],
+        "reasons": [root.reason for root in roots],
+        "due": [root.due_at for root in roots],
+    }

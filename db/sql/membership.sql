@@ -156,13 +156,18 @@ ORDER BY membership.contact_id
 LIMIT :limit;
 
 -- name: states
+-- One probe a contact; see `contacts` in facts.sql.
 SELECT contact.id AS contact_id, contact.timezone, membership.rotation, membership.added_at, membership.manual,
        membership.left_at, membership.departure, membership.left_entry,
        (SELECT max(segment_member.entry) FROM segment_member
         WHERE segment_member.contact_id = contact.id AND segment_member.active
           AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))) AS entry
 FROM contact
-LEFT JOIN membership ON membership.contact_id = contact.id AND membership.campaign_id = :campaign_id
+LEFT JOIN LATERAL (
+    SELECT * FROM membership
+    WHERE membership.contact_id = contact.id AND membership.campaign_id = :campaign_id
+    LIMIT 1
+) AS membership ON true
 WHERE contact.id = ANY (CAST(:contact_ids AS bigint[]));
 
 -- name: enter

@@ -132,11 +132,11 @@ def join(conn: psycopg.Connection[Any], tree: Tree, *, now: datetime) -> int:
             }
             row = conn.execute(_JOIN, given).fetchone()
         assert row is not None
-        joined, last = row
+        joined: int = row[0]
         total += joined
         if joined < BATCH:
             return total
-        after = last
+        after = row[1]
 
 
 def missing(conn: psycopg.Connection[Any], tree: Tree) -> int:
@@ -164,8 +164,15 @@ def _run_batch(conn: psycopg.Connection[Any], tree: Tree, now: datetime) -> int:
         return 0
     found = conn.execute(_LOAD, {"ids": [claim[0] for claim in claims]}).fetchall()
     known = {contact_id: (points, country) for contact_id, points, country in found}
-    ids, steps, rotations, passages, dues, results = [], [], [], [], [], []
-    scored, tagged, later = [], [], []
+    ids: list[int] = []
+    steps: list[int] = []
+    rotations: list[int] = []
+    passages: list[int] = []
+    dues: list[datetime | None] = []
+    results: list[str] = []
+    scored: list[int] = []
+    tagged: list[str] = []
+    later: list[int] = []
     for contact_id, rotation, passage, due in claims:
         points, country = known[contact_id]
         yes = country == COUNTRY

@@ -390,9 +390,7 @@ def table(cases: Sequence[Case], contacts: int) -> Table:
         if case.unit == "ms":
             base, ours = f"{min(FEW, contacts):,} wait: {case.base:.1f} ms", f"all wait: {case.ours:.1f} ms"
         ratios = case.ratios
-        shown.add_row(
-            case.name, base, ours, f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f}–{max(ratios):.2f}"
-        )
+        shown.add_row(case.name, base, ours, f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f}–{max(ratios):.2f}")
     return shown
 
 
