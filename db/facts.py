@@ -44,25 +44,23 @@ def load(conn: Connection, campaign: Campaign, contact_ids: Sequence[int], needs
     ids = {"ids": list(contact_ids)}
     contacts: dict[int, Contact] = {}
     members: dict[int, Member] = {}
-    for row in conn.execute(sql["contacts"], {**ids, "campaign_id": campaign.id}):
-        id_, key, email, timezone, points, stage, owner, last_active_at, rotation, active = row
-        contacts[id_] = Contact(id_, key, email, timezone, points, stage, owner, last_active_at=last_active_at)
+    parameters = {**ids, "campaign_id": campaign.id, "fields": Need.FIELDS in needs}
+    for row in conn.execute(sql["contacts"], parameters).all():
+        id_, key, email, timezone, points, stage, owner, fields, last_active_at, rotation, active = row
+        contacts[id_] = Contact(id_, key, email, timezone, points, stage, owner, fields or {}, last_active_at)
         if rotation is not None:
             members[id_] = Member(rotation, active)
-    if Need.FIELDS in needs:
-        for contact_id, fields in conn.execute(sql["fields"], ids):
-            contacts[contact_id].fields = fields
     if Need.TAGS in needs:
-        for contact_id, tags in conn.execute(sql["tags"], ids):
+        for contact_id, tags in conn.execute(sql["tags"], ids).all():
             contacts[contact_id].tags = frozenset(tags)
     if Need.SEGMENTS in needs:
-        for contact_id, keys in conn.execute(sql["segments"], ids):
+        for contact_id, keys in conn.execute(sql["segments"], ids).all():
             contacts[contact_id].segments = frozenset(keys)
     if Need.DO_NOT_CONTACT in needs:
-        for contact_id, channel, reason in conn.execute(sql["do_not_contact"], ids):
+        for contact_id, channel, reason in conn.execute(sql["do_not_contact"], ids).all():
             contacts[contact_id].do_not_contact = {**contacts[contact_id].do_not_contact, channel: reason}
     if Need.RECEIVED in needs:
-        for contact_id, templates in conn.execute(sql["received"], ids):
+        for contact_id, templates in conn.execute(sql["received"], ids).all():
             contacts[contact_id].received = frozenset(templates)
     world = _world(conn, campaign, contact_ids, needs, now=now)
     return Facts(contacts, members, world, {id_: contact.state() for id_, contact in contacts.items()})

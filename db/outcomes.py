@@ -40,7 +40,9 @@ def record(conn: Connection, outcomes: Sequence[Outcome]) -> None:
             "details": [detail and (written.get(id(detail)) or _written(written, detail)) for detail in details],
         },
     )
-    counted = Counter(zip(steps, (at.astimezone(UTC).date() for at in ats), results, strict=True))
+    # Most rows of a batch happen at one instant.
+    days = {at: at.astimezone(UTC).date() for at in set(ats)}
+    counted = Counter(zip(steps, map(days.__getitem__, ats), results, strict=True))
     places = list(counted)
     conn.execute(
         sql["count"],

@@ -39,7 +39,7 @@ def claim_due(
 ) -> list[Claim]:
     """Take at most `limit` due waits of a step, and their contacts' locks, oldest due first."""
     rows = conn.execute(sql["claim_due"], {"step_id": step_id, "now": now, "limit": limit, **scope.waits()})
-    return [Claim(*row) for row in rows]
+    return [Claim._make(row) for row in rows.all()]
 
 
 def has_due(conn: Connection, step_ids: Sequence[int], *, now: datetime, scope: Scope = EVERYTHING) -> bool:
@@ -73,8 +73,7 @@ def take_armed(conn: Connection, step_id: int, passages: Mapping[int, int]) -> l
     Who is not there any more, or again in another passage, is left out.
     """
     parameters = {"step_id": step_id, "contact_ids": list(passages), "passages": list(passages.values())}
-    rows = conn.execute(sql["take_armed"], parameters)
-    return [Claim(*row) for row in rows]
+    return [Claim._make(row) for row in conn.execute(sql["take_armed"], parameters).all()]
 
 
 def armed(conn: Connection, contact_ids: Iterable[int], types: Iterable[str]) -> list[Armed]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -28,6 +30,15 @@ STOP_SHARE = 0.35
 
 # At most so many workers are at one step at a time; hints beyond that have nothing to add.
 HANDS = 16
+
+
+
+@cache
+def _spare_the_collector() -> None:
+    # A batch makes so many small objects that the garbage collector goes through everything several
+    # times a second, all that was ever imported included; measured, that was a third of the time.
+    gc.freeze()
+
 
 _FREE_HAND = text(
     "SELECT hand FROM generate_series(1, :hands) AS hand "
@@ -60,6 +71,7 @@ def execute_due(
     `zone` is the timezone of contacts who have none. Nothing happens when the campaign does not
     run, or when as many workers as make sense are at this step already.
     """
+    _spare_the_collector()
     campaign_id = campaigns.of_step(conn, step_id)
     if conn.execute(_FREE_HAND, {"step_id": step_id, "hands": HANDS}).first() is None:
         return Executed(campaign_id)
