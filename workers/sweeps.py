@@ -225,7 +225,7 @@ def _chunks(conn: Connection, campaign_id: int, scope: Scope, *, zone: ZoneInfo,
             sources,
             Chunk(start, min(start + at_once - 1, last)),
             width=width,
-            leaving=campaign.exit_on_leave and bool(sources),
+            leaving=campaign.exit_on_leave,
             returning=campaign.reentry != "never",
         )
     ]
