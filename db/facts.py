@@ -39,7 +39,9 @@ def lock(conn: Connection, contact_ids: Iterable[int]) -> list[int]:
     return list(conn.execute(sql["lock"], {"ids": list(contact_ids)}).scalars())
 
 
-def load(conn: Connection, campaign: Campaign, contact_ids: Sequence[int], needs: frozenset[Need], *, now: datetime) -> Facts:
+def load(
+    conn: Connection, campaign: Campaign, contact_ids: Sequence[int], needs: frozenset[Need], *, now: datetime
+) -> Facts:
     """Return what the steps ahead need of contacts that the caller has locked: one statement a need."""
     ids = {"ids": list(contact_ids)}
     contacts: dict[int, Contact] = {}
@@ -82,20 +84,21 @@ def _world(
     return World(emails, stages, recent_passes=passes)
 
 
-def look_back(conn: Connection, known: Facts, step: Step, arrivals: Sequence[Claim]) -> Facts:
-    """Add what contacts did before they arrived at a decision that looks back."""
-    if step.look_back is None or not arrivals:
-        return known
-    first = min(claim.anchor_at for claim in arrivals)
-    # A day more than the longest the interval can be: months differ in length.
-    interval = step.look_back
-    since = first - timedelta(days=interval.months * 31 + interval.days + 1) - interval.exact
+def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequence[Claim]]]) -> Facts:
+    """Add what contacts did before they arrived at decisions that look back; nothing is read without one."""
     past: dict[int, list[Fact]] = {}
-    for contact_id, type_, at, data in events.recent(
-        conn, [claim.contact_id for claim in arrivals], step.type.events, since=since
-    ):
-        past.setdefault(contact_id, []).append(Fact(type_, data, at))
-    return known._replace(world=replace(known.world, past=past))
+    for step, claims in claimed:
+        arrivals = [claim for claim in claims if claim.reason == "kickoff"]
+        if step.look_back is None or not arrivals:
+            continue
+        first = min(claim.anchor_at for claim in arrivals)
+        # A day more than the longest the interval can be: months differ in length.
+        interval = step.look_back
+        since = first - timedelta(days=interval.months * 31 + interval.days + 1) - interval.exact
+        ids = [claim.contact_id for claim in arrivals]
+        for contact_id, type_, at, data in events.recent(conn, ids, step.type.events, since=since):
+            past.setdefault(contact_id, []).append(Fact(type_, data, at))
+    return known._replace(world=replace(known.world, past=past)) if past else known
 
 
 def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
@@ -141,7 +144,16 @@ def send(conn: Connection, campaign_id: int, messages: Sequence[Message], *, now
         return written.get(id(value)) or written.setdefault(id(value), json.dumps(dict(value), default=str))
 
     rows = [
-        (each.contact_id, each.key, each.step_id, each.rotation, out.channel, out.template, out.address, payload(out.payload))
+        (
+            each.contact_id,
+            each.key,
+            each.step_id,
+            each.rotation,
+            out.channel,
+            out.template,
+            out.address,
+            payload(out.payload),
+        )
         for each in messages
         for out in (each.outbound,)
     ]

@@ -97,7 +97,9 @@ def trigger_inline(
         before = claimed.total()
         for step in steps:
             while _may_claim(scope, claimed[step.campaign_id]):
-                limit = min(size, (scope.campaign_limit or size) - claimed[step.campaign_id] if scope.campaign_limit else size)
+                limit = min(
+                    size, (scope.campaign_limit or size) - claimed[step.campaign_id] if scope.campaign_limit else size
+                )
                 with engine.begin() as conn:
                     batch = execute_due(conn, step.step_id, now=now, limit=limit, zone=zone, scope=scope)
                 claimed[step.campaign_id] += batch.claimed
@@ -200,7 +202,9 @@ def claims_left(conn: Connection, sweep: sweeps.Sweep, campaign_id: int) -> int 
 
 def _room(scope: Scope, done: Counter[str]) -> int | None:
     room = None if scope.campaign_limit is None else scope.campaign_limit - done.total()
-    return room if scope.batch_limit is None else min(scope.batch_limit, room if room is not None else scope.batch_limit)
+    return (
+        room if scope.batch_limit is None else min(scope.batch_limit, room if room is not None else scope.batch_limit)
+    )
 
 
 def _chunks(conn: Connection, campaign_id: int, scope: Scope, *, zone: ZoneInfo, width: int) -> list[Chunk]:
