@@ -25,7 +25,7 @@ from domain.errors import CampaignError, NotFoundError
 from domain.orders import RunSweep
 from producers.broker import make_broker, publish
 from producers.session import Session, session
-from workers.sweeps import Counts, running, trigger_inline, update_inline
+from workers.sweeps import Counts, finish_if_done, running, trigger_inline, update_inline
 
 update_app = typer.Typer()
 trigger_app = typer.Typer()
@@ -213,11 +213,12 @@ def _ask(here: Session, kind: sweeps.Kind, scope: Scope, at: datetime) -> int:
 def _watch(here: Session, sweep_id: int, progress: _Progress) -> Counts:
     asked, told = time.monotonic(), False
     while True:
-        with here.engine.connect() as conn:
+        with here.engine.begin() as conn:
             sweep = sweeps.find(conn, sweep_id)
+            done = sweep is None or finish_if_done(conn, sweep)
             counts = sweeps.counts(conn, sweep_id)
         progress.show(counts)
-        if sweep is None or sweep.finished_at is not None:
+        if sweep is None or done:
             return counts
         if sweep.started_at is None and not told and time.monotonic() - asked > PATIENCE_SECONDS:
             told = True
