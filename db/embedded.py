@@ -4,10 +4,12 @@ import atexit
 import logging
 import os
 import subprocess
+import time
 import warnings
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 from psycopg import sql
 
@@ -25,6 +27,10 @@ SERVER_SETTINGS = {
 }
 
 
+# A server may have to replay what it had not written when it was killed.
+PATIENCE_SECONDS = 60
+
+
 class EmbeddedServerError(CampaignError):
     """The embedded server could not be started."""
 
@@ -38,22 +44,49 @@ def start(home: Path) -> str:
     """
     data = _data(home)
     data.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        library = _library()
+    library = _library()
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        _forget_a_dead_server(data)
         # It remembers servers that it started, and believes them running for ever.
         library.PostgresServer._instances.pop(data.resolve(), None)
-        server = library.get_server(data, cleanup_mode=None)
-        # It would only keep its own books at exit.
-        atexit.unregister(server._cleanup)
-    except (subprocess.SubprocessError, OSError, AssertionError) as error:
-        log = data / "log"
-        raise EmbeddedServerError(
-            f"the embedded PostgreSQL did not start in {data} ({error.__class__.__name__}); "
-            f"look at {log}, or set PARCOURS_DATABASE_URL to a server of yours"
-        ) from error
-    uri: str = server.get_uri()
-    _configure(uri)
+        try:
+            server = library.get_server(data, cleanup_mode=None)
+            # It would only keep its own books at exit.
+            atexit.unregister(server._cleanup)
+            uri: str = server.get_uri()
+            _configure(uri)
+            break
+        except (subprocess.SubprocessError, psycopg.OperationalError, OSError, AssertionError) as error:
+            # The processes of a server that was killed need a moment to go, and what another command
+            # has just started a moment to answer. What the system refuses, it will refuse again.
+            if isinstance(error, OSError) or time.monotonic() > give_up:
+                raise EmbeddedServerError(
+                    f"the embedded PostgreSQL did not start in {data} ({error.__class__.__name__}); "
+                    f"look at {data / 'log'}, or set PARCOURS_DATABASE_URL to a server of yours"
+                ) from error
+            time.sleep(0.5)
     return uri.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+def _forget_a_dead_server(data: Path) -> None:
+    """Remove the pid file of a server that was killed.
+
+    PostgreSQL and the library both take a process of that number for the server: also a dead one
+    that nobody has waited for, as in a container without an init, and somebody else's.
+    """
+    file = data / "postmaster.pid"
+    try:
+        process = psutil.Process(int(file.read_text().splitlines()[0]))
+        alive = process.status() != psutil.STATUS_ZOMBIE and "postgres" in process.name()
+    except (FileNotFoundError, psutil.NoSuchProcess):
+        # Nothing there, or what PostgreSQL finds out by itself.
+        return
+    except (IndexError, ValueError):
+        # Being written at this moment.
+        return
+    if not alive:
+        file.unlink(missing_ok=True)
 
 
 def _configure(uri: str) -> None:
@@ -72,6 +105,7 @@ def _configure(uri: str) -> None:
 def stop(home: Path) -> bool:
     """Stop the embedded server of this home; return whether it was running."""
     data = _data(home)
+    _forget_a_dead_server(data)
     if not (data / "postmaster.pid").exists():
         return False
     library = _library()
