@@ -20,6 +20,7 @@ from domain.campaign import Branch, Campaign, Step
 from domain.contact import Contact
 from domain.steps.registry import (
     Batch,
+    Done,
     Failed,
     Join,
     Jump,
