@@ -13,6 +13,7 @@ from db.statements import statements
 from domain.campaign import Campaign, Step
 from domain.contact import Contact
 from domain.decide import Claim, Member, Message
+from domain.events import as_facts
 from domain.steps.registry import EmailFacts, Fact, Need, StageFacts, World
 
 sql = statements("facts")
@@ -90,11 +91,13 @@ def look_back(conn: Connection, known: Facts, step: Step, arrivals: Sequence[Cla
     # A day more than the longest the interval can be: months differ in length.
     interval = step.look_back
     since = first - timedelta(days=interval.months * 31 + interval.days + 1) - interval.exact
+    # A click is an opening too.
+    types = step.events | {"email.clicked"} if step.looks_at("email.opened") else step.events
+    happened = events.recent(conn, [claim.contact_id for claim in arrivals], types, since=since)
+    templates = events.templates_named(conn, [each.data for each in happened])
     past: dict[int, list[Fact]] = {}
-    for contact_id, type_, at, data in events.recent(
-        conn, [claim.contact_id for claim in arrivals], step.type.events, since=since
-    ):
-        past.setdefault(contact_id, []).append(Fact(type_, data, at))
+    for contact_id, type_, at, data in happened:
+        past.setdefault(contact_id, []).extend(as_facts(type_, data, at, templates))
     return known._replace(world=replace(known.world, past=past))
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from domain.errors import CampaignError
+from domain.steps.registry import Fact
 
 MAX_KEY = 255
 MAX_DATA_BYTES = 262_144
@@ -125,3 +126,19 @@ def _check_change(data: Mapping[str, Any]) -> None:
 
 def _is_tags(tags: object) -> bool:
     return isinstance(tags, Mapping) and set(tags) <= {"add", "remove"}
+
+
+def as_facts(type_: str, data: dict[str, Any], at: datetime, templates: Mapping[str, str]) -> list[Fact]:
+    """Return what an event is to decisions: nothing, one fact, or, for a click, an opening as well.
+
+    `templates` holds the email templates of our own messages, by message id.
+    """
+    if type_ in ABOUT_THE_CONTACT:
+        return []
+    template = templates.get(str(data.get("message")))
+    if template is not None and "email" not in data:
+        data = {**data, "email": template}
+    facts = [Fact(type_, data, at)]
+    if type_ == "email.clicked":
+        facts.append(Fact("email.opened", data, at))
+    return facts

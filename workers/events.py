@@ -21,7 +21,7 @@ from db.clock import now as database_now
 from db.events import Pending
 from db.partitions import ensure_partitions
 from domain.changes import change
-from domain.events import ABOUT_THE_CONTACT, ContactEvent
+from domain.events import ABOUT_THE_CONTACT, ContactEvent, as_facts
 from domain.steps.registry import Fact
 from workers import decisions, membership
 from workers.forms import submit
@@ -277,21 +277,20 @@ def _note_pages(conn: Connection, hits: Sequence[Pending], now: datetime) -> Non
 
 def _facts(conn: Connection, happened: Sequence[Pending]) -> dict[int, list[Fact]]:
     """Return what contacts did, as decisions look at it: messages named, a click counted as an opening too."""
-    messages = {str(event.data["message"]) for event in happened if event.data.get("message")}
-    templates = events.templates(conn, messages) if messages else {}
+    templates = events.templates_named(conn, [event.data for event in happened])
     devices = []
     found: dict[int, list[Fact]] = {}
     for event in happened:
         data = event.data
-        if "email" not in data and str(data.get("message")) in templates:
-            data = {**data, "email": templates[str(data["message"])]}
         device = data if event.type == "device.seen" else data.get("device")
         if isinstance(device, dict) and event.type in ("device.seen", "page.hit"):
-            parts = (device.get(name) for name in ("type", "brand", "os"))
-            devices.append((event.contact_id, *(part and str(part) for part in parts), event.at))
-        facts_ = [Fact(event.type, data, event.at)]
-        if event.type == "email.clicked":
-            facts_.append(Fact("email.opened", data, event.at))
-        found[event.contact_id] = facts_
-    events.see_devices(conn, devices)  # type: ignore[arg-type]
+            type_, brand, os = (_name(device.get(part)) for part in ("type", "brand", "os"))
+            devices.append((event.contact_id, type_, brand, os, event.at))
+        found[event.contact_id] = as_facts(event.type, data, event.at, templates)
+    events.see_devices(conn, devices)
     return found
+
+
+def _name(value: Any) -> str | None:
+    """Return a name that came from outside; what is no text is none."""
+    return value.strip() or None if isinstance(value, str) else None

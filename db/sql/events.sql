@@ -144,7 +144,7 @@ ORDER BY campaign_source.campaign_id;
 -- name: recent
 -- For look_back: what contacts did of some types since an instant.
 SELECT contact_id, type, at, data FROM event
-WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND type = ANY (CAST(:types AS text[]))
+WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND type LIKE ANY (CAST(:types AS text[]))
   AND at > :since AND received_at > CAST(:since AS timestamptz) - interval '1 day'
 ORDER BY contact_id, at;
 
