@@ -207,13 +207,12 @@ def _change_contacts(conn: Connection, changed: Sequence[Pending], now: datetime
     for event in changed:
         before = known[event.contact_id]
         changed_to = change(before.fields, before.said_at, event.data, event.at)
-        after = before._replace(**changed_to.attributes, fields=changed_to.fields, said_at=changed_to.said_at)
+        attributes: dict[str, Any] = {**changed_to.attributes}
+        after = before._replace(**attributes, fields=changed_to.fields, said_at=changed_to.said_at)
         if after != before:
             said.append(after)
-        tags = event.data.get("tags") or []
-        added, removed = (tags, []) if isinstance(tags, list) else (tags.get("add", []), tags.get("remove", []))
-        tags_added += [(event.contact_id, tag) for tag in added if tag.strip()]
-        tags_removed += [(event.contact_id, tag) for tag in removed]
+        for tag, given in changed_to.tags.items():
+            (tags_added if given else tags_removed).append((event.contact_id, tag))
     events.say(conn, said, now=now)
     facts.change_tags(conn, added=tags_added, removed=tags_removed)
 

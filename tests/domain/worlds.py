@@ -44,11 +44,19 @@ def run(
 
 
 def takes(
-    step_type: StepType, given: Mapping[str, Any], data: Mapping[str, Any], *, email: str | None = None
+    step_type: StepType,
+    given: Mapping[str, Any],
+    data: Mapping[str, Any],
+    *,
+    email: str | None = None,
+    event: str | None = None,
 ) -> bool:
-    """Return whether a decision takes a fact with this data."""
+    """Return whether a decision takes a fact with this data; of the one type it looks at unless `event` says."""
     campaign, step = campaign_of(step_type, given)
-    (event,) = step_type.events
+    if event is None:
+        (event,) = step.events
+    if not step.looks_at(event):
+        return False
     answer = step_type.run(step.properties, Fact(event, data, NOW), Standing(campaign, step, email))
     assert isinstance(answer, bool)
     return answer
