@@ -58,7 +58,7 @@ def remember(conn: Connection, events: Sequence[ContactEvent], *, now: datetime)
 
 
 def contact_ids(conn: Connection, keys: Iterable[str]) -> dict[str, int]:
-    """Return the ids of the contacts that exist, by key."""
+    """Return the ids of the contacts that exist, by key; nobody erases them before the transaction ends."""
     return {row.key: row.id for row in conn.execute(sql["contact_ids"], {"keys": sorted(set(keys))})}
 
 
@@ -107,6 +107,12 @@ def take(conn: Connection, *, contacts: int, each: int) -> list[Pending]:
     if not picked:
         return []
     rows = [Pending(*row) for row in conn.execute(sql["take"], {"contact_ids": picked, "each": each})]
+    return sorted(rows, key=lambda event: event.seq)
+
+
+def take_all(conn: Connection, contacts: Iterable[int]) -> list[Pending]:
+    """Take all that is left in the inbox of contacts whose locks the caller holds, in its order."""
+    rows = [Pending(*row) for row in conn.execute(sql["take_all"], {"contact_ids": list(contacts)})]
     return sorted(rows, key=lambda event: event.seq)
 
 

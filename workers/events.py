@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -163,10 +163,15 @@ def act(conn: Connection, *, now: datetime, zone: ZoneInfo) -> Acted:
     for event in taken:
         by_contact.setdefault(event.contact_id, []).append(event)
     counts: Counter[str] = Counter()
-    erased: set[int] = set()
+    # Contact id to key and time.
+    erased: dict[int, tuple[str, datetime]] = {}
+    late: list[Pending] = []
     for nth in range(max(map(len, by_contact.values()))):
         once = [found[nth] for found in by_contact.values() if nth < len(found)]
-        counts += _act_once(conn, [event for event in once if event.contact_id not in erased], erased, now, zone)
+        late += [event for event in once if event.contact_id in erased]
+        present = [event for event in once if event.contact_id not in erased]
+        counts += _act_once(conn, present, erased, late, now=now, zone=zone)
+    _begin_again(conn, erased, late, now)
     kept = [event for event in taken if event.contact_id not in erased]
     events.keep(conn, kept)
     events.seen_active(conn, [(event.contact_id, event.at) for event in kept if event.type not in ABOUT_THE_CONTACT])
@@ -175,9 +180,18 @@ def act(conn: Connection, *, now: datetime, zone: ZoneInfo) -> Acted:
 
 
 def _act_once(
-    conn: Connection, once: Sequence[Pending], erased: set[int], now: datetime, zone: ZoneInfo
+    conn: Connection,
+    once: Sequence[Pending],
+    erased: dict[int, tuple[str, datetime]],
+    late: list[Pending],
+    *,
+    now: datetime,
+    zone: ZoneInfo,
 ) -> Counter[str]:
-    """Act on at most one event of each contact: what it changes, then who joins and leaves, then decisions."""
+    """Act on at most one event of each contact: what it changes, then who joins and leaves, then decisions.
+
+    Adds who was erased to `erased`, and what was still in their inbox to `late`.
+    """
     by_type: dict[str, list[Pending]] = {}
     for event in once:
         by_type.setdefault(event.type, []).append(event)
@@ -191,10 +205,26 @@ def _act_once(
     others = [event for event in once if event.type != "form.submitted" and event.type not in ABOUT_THE_CONTACT]
     counts += decisions.react(conn, _facts(conn, others), now=now, zone=zone)
     deleted = by_type.get("contact.deleted", [])
-    if deleted:
-        erasure.erase(conn, {event.contact_id: event.at for event in deleted})
-        erased.update(event.contact_id for event in deleted)
+    at = {event.contact_id: event.at for event in deleted}
+    if at:
+        late += events.take_all(conn, at)
+        erased.update({id_: (key, at[id_]) for id_, key in erasure.erase(conn, at).items()})
     return counts
+
+
+def _begin_again(
+    conn: Connection, erased: Mapping[int, tuple[str, datetime]], late: Sequence[Pending], now: datetime
+) -> None:
+    """Give what happened after an erasure, and was accepted before it, to a new contact of that key."""
+    # What was still in the inbox came later than what was taken with the erasure.
+    late = sorted(late, key=lambda event: event.seq)
+    newer = [(erased[event.contact_id][0], event) for event in late if event.at > erased[event.contact_id][1]]
+    if newer:
+        keys = {key for key, _ in newer}
+        events.make_contacts(conn, keys)
+        ids = events.contact_ids(conn, keys)
+        again = [(ids[key], ContactEvent(e.source, e.id, e.type, key, e.at, e.data)) for key, e in newer]
+        events.store(conn, again, now=now)
 
 
 def _change_contacts(conn: Connection, changed: Sequence[Pending], now: datetime) -> None:
