@@ -49,7 +49,8 @@ def _react_once(conn: Connection, happened: Mapping[int, Fact], now: datetime, z
         if status.why_not(now) is not None or step_id not in campaign.steps:
             continue
         step, fact = campaign.step(step_id), happened[contact_id]
-        if step.looks_at(fact.type) and step.type.run(step.properties, fact, Standing(campaign, step, campaign.email_upstream(step))):
+        standing = Standing(campaign, step, campaign.email_upstream(step))
+        if step.looks_at(fact.type) and step.type.run(step.properties, fact, standing):
             detail = {"event": fact.type, "at": fact.at.isoformat()}
             taken.setdefault((campaign_id, step_id), {})[contact_id] = detail
             passages.setdefault((campaign_id, step_id), {})[contact_id] = passage
