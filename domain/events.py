@@ -157,10 +157,11 @@ def _check_change(data: Mapping[str, Any]) -> None:
         if len(data.get(name) or "") > MAX_KEY:
             raise EventError(f'"{name}" of contact.changed is longer than {MAX_KEY} characters')
     tags = data.get("tags", [])
+    lists: list[Any] | None = None
     if isinstance(tags, list):
         lists = [tags]
-    else:
-        lists = [tags.get("add", []), tags.get("remove", [])] if _is_tags(tags) else None
+    elif _is_tags(tags):
+        lists = [tags.get("add", []), tags.get("remove", [])]
     if lists is None or not all(isinstance(each, list) and all(isinstance(tag, str) for tag in each) for each in lists):
         raise EventError('"tags" of contact.changed must be a list of names, or {"add": [...], "remove": [...]}')
     # What is longer would not fit into an index.
