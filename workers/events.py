@@ -265,9 +265,10 @@ def _change_segments(
 
 
 def _submit_forms(conn: Connection, submitted: Sequence[Pending], *, now: datetime, zone: ZoneInfo) -> Counter[str]:
-    by_key: dict[str, dict[int, Any]] = {}
+    by_key: dict[str, dict[int, forms.Submission]] = {}
     for event in submitted:
-        by_key.setdefault(str(event.data["form"]), {})[event.contact_id] = event.data.get("fields") or {}
+        submission = forms.Submission(event.at, event.data.get("fields") or {})
+        by_key.setdefault(str(event.data["form"]), {})[event.contact_id] = submission
     counts: Counter[str] = Counter()
     for key, submissions in sorted(by_key.items()):
         form = forms.find(conn, key)

@@ -419,6 +419,17 @@ def test_a_submission_joins_before_its_decision_is_looked_at(world: World) -> No
     assert row.fields == {"a": 1}
 
 
+def test_a_submission_that_comes_late_keeps_its_time(ann: World) -> None:
+    ann.form("signup", standalone=True)
+    ann.campaign("- {step: sent, decision: form.submit}")
+    ann.update()
+    ann.tell(event("form.submitted", "ann", at(2), form="signup"), now=at(3))
+    (row,) = ann.read("SELECT at FROM form_submission")
+    (outcome,) = ann.passed()
+    assert outcome.detail is not None
+    assert (row.at, outcome.at, outcome.detail["at"]) == (at(2), at(3), at(2).isoformat())
+
+
 # Every decision.
 
 KINDS = [
