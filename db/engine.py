@@ -18,13 +18,13 @@ def connect(url: str, *, pool_size: int = 10) -> Engine:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise CampaignError("PARCOURS_DATABASE_URL is not a URL; use postgresql://user:password@host/database") from None
+        raise CampaignError(
+            "PARCOURS_DATABASE_URL is not a URL; use postgresql://user:password@host/database"
+        ) from None
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername != "postgresql+psycopg":
-        raise CampaignError(
-            f"PARCOURS_DATABASE_URL starts with {parsed.drivername}://; Parcours needs postgresql://"
-        )
+        raise CampaignError(f"PARCOURS_DATABASE_URL starts with {parsed.drivername}://; Parcours needs postgresql://")
     engine = create_engine(
         parsed,
         pool_size=pool_size,

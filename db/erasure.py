@@ -41,6 +41,6 @@ def erase(conn: Connection, contacts: Mapping[int, datetime]) -> dict[int, str]:
     conn.execute(sql["count_left"], {**ids, "at": max(contacts.values())})
     events.tombstone(conn, {key: contacts[id_] for id_, key in keys.items()})
     for table in TABLES:
-        conn.execute(text(f"DELETE FROM {table} WHERE contact_id = ANY (CAST(:ids AS bigint[]))"), ids)  # noqa: S608
+        conn.execute(text(f"DELETE FROM {table} WHERE contact_id = ANY (CAST(:ids AS bigint[]))"), ids)
     conn.execute(text("DELETE FROM contact WHERE id = ANY (CAST(:ids AS bigint[]))"), ids)
     return keys

@@ -40,7 +40,9 @@ def lock(conn: Connection, contact_ids: Iterable[int]) -> list[int]:
     return list(conn.execute(sql["lock"], {"ids": list(contact_ids)}).scalars())
 
 
-def load(conn: Connection, campaign: Campaign, contact_ids: Sequence[int], needs: frozenset[Need], *, now: datetime) -> Facts:
+def load(
+    conn: Connection, campaign: Campaign, contact_ids: Sequence[int], needs: frozenset[Need], *, now: datetime
+) -> Facts:
     """Return what the steps ahead need of contacts that the caller has locked: one statement a need."""
     ids = {"ids": list(contact_ids)}
     contacts: dict[int, Contact] = {}
@@ -83,22 +85,25 @@ def _world(
     return World(emails, stages, recent_passes=passes)
 
 
-def look_back(conn: Connection, known: Facts, step: Step, arrivals: Sequence[Claim]) -> Facts:
-    """Add what contacts did before they arrived at a decision that looks back."""
-    if step.look_back is None or not arrivals:
-        return known
-    first = min(claim.anchor_at for claim in arrivals)
-    # A day more than the longest the interval can be: months differ in length.
-    interval = step.look_back
-    since = first - timedelta(days=interval.months * 31 + interval.days + 1) - interval.exact
-    # A click is an opening too.
-    types = step.events | {"email.clicked"} if step.looks_at("email.opened") else step.events
-    happened = events.recent(conn, [claim.contact_id for claim in arrivals], types, since=since)
-    templates = events.templates_named(conn, [each.data for each in happened])
+def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequence[Claim]]]) -> Facts:
+    """Add what contacts did before they arrived at decisions that look back; nothing is read without one."""
     past: dict[int, list[Fact]] = {}
-    for contact_id, type_, at, data in happened:
-        past.setdefault(contact_id, []).extend(as_facts(type_, data, at, templates))
-    return known._replace(world=replace(known.world, past=past))
+    for step, claims in claimed:
+        arrivals = [claim for claim in claims if claim.reason == "kickoff"]
+        if step.look_back is None or not arrivals:
+            continue
+        first = min(claim.anchor_at for claim in arrivals)
+        # A day more than the longest the interval can be: months differ in length.
+        interval = step.look_back
+        since = first - timedelta(days=interval.months * 31 + interval.days + 1) - interval.exact
+        ids = [claim.contact_id for claim in arrivals]
+        # A click is an opening too.
+        types = step.events | {"email.clicked"} if step.looks_at("email.opened") else step.events
+        happened = events.recent(conn, ids, types, since=since)
+        templates = events.templates_named(conn, [each.data for each in happened])
+        for contact_id, type_, at, data in happened:
+            past.setdefault(contact_id, []).extend(as_facts(type_, data, at, templates))
+    return known._replace(world=replace(known.world, past=past)) if past else known
 
 
 def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
@@ -144,7 +149,16 @@ def send(conn: Connection, campaign_id: int, messages: Sequence[Message], *, now
         return written.get(id(value)) or written.setdefault(id(value), json.dumps(dict(value), default=str))
 
     rows = [
-        (each.contact_id, each.key, each.step_id, each.rotation, out.channel, out.template, out.address, payload(out.payload))
+        (
+            each.contact_id,
+            each.key,
+            each.step_id,
+            each.rotation,
+            out.channel,
+            out.template,
+            out.address,
+            payload(out.payload),
+        )
         for each in messages
         for out in (each.outbound,)
     ]

@@ -205,9 +205,7 @@ def inside(conn: Connection, segment_ids: Sequence[int], contact_ids: Sequence[i
     return list(conn.execute(sql["inside"], parameters).scalars())
 
 
-def outside(
-    conn: Connection, campaign_id: int, segment_ids: Sequence[int], contact_ids: Sequence[int]
-) -> list[int]:
+def outside(conn: Connection, campaign_id: int, segment_ids: Sequence[int], contact_ids: Sequence[int]) -> list[int]:
     """Return which of these contacts are members through a segment and in none of these any more."""
     parameters = {"campaign_id": campaign_id, "segment_ids": list(segment_ids), "contact_ids": list(contact_ids)}
     return list(conn.execute(sql["outside"], parameters).scalars())
@@ -234,9 +232,7 @@ def has_grace_over(conn: Connection, *, now: datetime) -> bool:
     return bool(conn.execute(sql["has_grace_over"], {"now": now}).scalar_one())
 
 
-def take_grace_over(
-    conn: Connection, campaign_id: int, contact_ids: Sequence[int], *, now: datetime
-) -> list[int]:
+def take_grace_over(conn: Connection, campaign_id: int, contact_ids: Sequence[int], *, now: datetime) -> list[int]:
     """Take those of these contacts whose grace is over."""
     parameters = {"campaign_id": campaign_id, "contact_ids": list(contact_ids), "now": now}
     return sorted(conn.execute(sql["take_grace_over"], parameters).scalars())

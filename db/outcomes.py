@@ -97,17 +97,13 @@ def recent_passes(
     return {(row.contact_id, row.step_id): row.n for row in conn.execute(sql["recent_passes"], parameters)}
 
 
-def log(
-    conn: Connection, campaign_id: int, *, contact_id: int | None, step_id: int | None
-) -> Iterator[Row[Any]]:
+def log(conn: Connection, campaign_id: int, *, contact_id: int | None, step_id: int | None) -> Iterator[Row[Any]]:
     """Yield the outcomes of a campaign, oldest first, without holding them all in memory."""
     parameters = {"campaign_id": campaign_id, "contact_id": contact_id, "step_id": step_id}
     yield from conn.execution_options(stream_results=True, yield_per=2000).execute(sql["log"], parameters)
 
 
-def waiting(
-    conn: Connection, campaign_id: int, *, contact_id: int | None, step_id: int | None
-) -> Iterator[Row[Any]]:
+def waiting(conn: Connection, campaign_id: int, *, contact_id: int | None, step_id: int | None) -> Iterator[Row[Any]]:
     """Yield the open waits of a campaign, next due first."""
     parameters = {"campaign_id": campaign_id, "contact_id": contact_id, "step_id": step_id}
     yield from conn.execution_options(stream_results=True, yield_per=2000).execute(sql["waiting"], parameters)

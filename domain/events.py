@@ -166,7 +166,7 @@ def _check_change(data: Mapping[str, Any]) -> None:
         raise EventError('"tags" of contact.changed must be a list of names, or {"add": [...], "remove": [...]}')
     # What is longer would not fit into an index.
     if any(len(tag) > MAX_KEY for each in lists for tag in each):
-        raise EventError(f'a tag of contact.changed is longer than {MAX_KEY} characters')
+        raise EventError(f"a tag of contact.changed is longer than {MAX_KEY} characters")
 
 
 def _is_tags(tags: object) -> bool:

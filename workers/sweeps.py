@@ -97,7 +97,9 @@ def trigger_inline(
         before = claimed.total()
         for step in steps:
             while _may_claim(scope, claimed[step.campaign_id]):
-                limit = min(size, (scope.campaign_limit or size) - claimed[step.campaign_id] if scope.campaign_limit else size)
+                limit = min(
+                    size, (scope.campaign_limit or size) - claimed[step.campaign_id] if scope.campaign_limit else size
+                )
                 with engine.begin() as conn:
                     batch = execute_due(conn, step.step_id, now=now, limit=limit, zone=zone, scope=scope)
                 claimed[step.campaign_id] += batch.claimed
@@ -128,31 +130,39 @@ def run_sweep(engine: Engine, sweep_id: int, look: int, *, zone: ZoneInfo) -> li
         if sweep is None or sweep.finished_at is not None:
             return []
         ensure_partitions(engine, sweep.at)
-        first = sweeps.start(conn, sweep_id)
-        orders: list[Order]
-        if sweep.kind == "update":
-            if first:
-                for campaign_id, _ in running(conn, sweep.scope, sweep.at):
-                    width = sweep.scope.batch_limit or CHUNK_WIDTH
-                    chunks = _chunks(conn, campaign_id, sweep.scope, zone=zone, width=width)
-                    sweeps.add_chunks(conn, sweep_id, campaign_id, chunks)
-            left = sweeps.chunks_left(conn, sweep_id)
-            # A cap on contacts is kept exactly by one worker at a time.
-            hands = 1 if sweep.scope.campaign_limit else FAN_OUT
-            orders = [SyncMembers(sweep_id)] * min(left, hands)
-        else:
-            hands = 1 if sweep.scope.campaign_limit else FAN_OUT
-            steps = [
-                step
-                for step in waits.due_steps(conn, now=sweep.at, scope=sweep.scope)
-                if claims_left(conn, sweep, step.campaign_id) != 0
-            ]
-            orders = [ExecuteDue(step.step_id, sweep_id) for step in steps for _ in range(hands)]
+        if sweeps.start(conn, sweep_id) and sweep.kind == "update":
+            for campaign_id, _ in running(conn, sweep.scope, sweep.at):
+                width = sweep.scope.batch_limit or CHUNK_WIDTH
+                chunks = _chunks(conn, campaign_id, sweep.scope, zone=zone, width=width)
+                sweeps.add_chunks(conn, sweep_id, campaign_id, chunks)
+        orders = _left_of(conn, sweep)
         if not orders:
             sweeps.finish(conn, sweep_id)
             return []
     delay = min(250 * 2**look, 5_000)
     return [*((order, 0) for order in orders), (RunSweep(sweep_id, look + 1), delay)]
+
+
+def finish_if_done(conn: Connection, sweep: sweeps.Sweep) -> bool:
+    """Return whether a sweep is finished; who waits for one need not wait for the next look of a worker."""
+    if sweep.finished_at is None and sweep.started_at is not None and not _left_of(conn, sweep):
+        sweeps.finish(conn, sweep.id)
+        return True
+    return sweep.finished_at is not None
+
+
+def _left_of(conn: Connection, sweep: sweeps.Sweep) -> list[Order]:
+    """Return orders for what is left of a started sweep, also for what somebody has in hand and not committed."""
+    # A cap on contacts is kept exactly by one worker at a time.
+    hands = 1 if sweep.scope.campaign_limit else FAN_OUT
+    if sweep.kind == "update":
+        return [SyncMembers(sweep.id)] * min(sweeps.chunks_left(conn, sweep.id), hands)
+    return [
+        ExecuteDue(step.step_id, sweep.id)
+        for step in waits.due_steps(conn, now=sweep.at, scope=sweep.scope)
+        if claims_left(conn, sweep, step.campaign_id) != 0
+        for _ in range(hands)
+    ]
 
 
 def sync_members(engine: Engine, sweep_id: int, *, zone: ZoneInfo) -> int:
@@ -200,7 +210,9 @@ def claims_left(conn: Connection, sweep: sweeps.Sweep, campaign_id: int) -> int 
 
 def _room(scope: Scope, done: Counter[str]) -> int | None:
     room = None if scope.campaign_limit is None else scope.campaign_limit - done.total()
-    return room if scope.batch_limit is None else min(scope.batch_limit, room if room is not None else scope.batch_limit)
+    return (
+        room if scope.batch_limit is None else min(scope.batch_limit, room if room is not None else scope.batch_limit)
+    )
 
 
 def _chunks(conn: Connection, campaign_id: int, scope: Scope, *, zone: ZoneInfo, width: int) -> list[Chunk]:
@@ -225,7 +237,7 @@ def _chunks(conn: Connection, campaign_id: int, scope: Scope, *, zone: ZoneInfo,
             sources,
             Chunk(start, min(start + at_once - 1, last)),
             width=width,
-            leaving=campaign.exit_on_leave and bool(sources),
+            leaving=campaign.exit_on_leave,
             returning=campaign.reentry != "never",
         )
     ]

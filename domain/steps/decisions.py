@@ -51,10 +51,7 @@ def page_hit(properties: PageHit, fact: Fact, standing: Standing) -> bool:
         return True
     page = fact.data.get("page")
     return (
-        (
-            isinstance(page, str)
-            and any(wildcard(pattern).match(page.casefold()) for pattern in properties.pages)
-        )
+        (isinstance(page, str) and any(wildcard(pattern).match(page.casefold()) for pattern in properties.pages))
         or _visited(properties.url, fact.data.get("url"))
         or _visited(properties.referrer, fact.data.get("referrer"))
     )
@@ -84,9 +81,7 @@ class PageDevice(Properties):
     device_os: Patterns = Field(default=[], description="Operating systems; any of them will do.")
 
 
-@decision(
-    "page.device", properties=PageDevice, events=["page.hit", "device.seen"], reference="page.devicehit"
-)
+@decision("page.device", properties=PageDevice, events=["page.hit", "device.seen"], reference="page.devicehit")
 def page_device(properties: PageDevice, fact: Fact, standing: Standing) -> bool:
     """The contact visits a page, or is seen, with a certain device.
 
@@ -113,9 +108,7 @@ class AssetDownloaded(Properties):
     assets: list[Name] = Field(default=[], description="Keys of assets, any of which will do; none: any asset.")
 
 
-@decision(
-    "asset.download", properties=AssetDownloaded, events=["asset.downloaded"], reference="asset.download"
-)
+@decision("asset.download", properties=AssetDownloaded, events=["asset.downloaded"], reference="asset.download")
 def asset_downloaded(properties: AssetDownloaded, fact: Fact, standing: Standing) -> bool:
     """The contact downloads one of the assets, or any asset when none is named."""
     return not properties.assets or fact.data.get("asset") in properties.assets
@@ -133,9 +126,7 @@ class SmsReplied(Properties):
 def sms_replied(properties: SmsReplied, fact: Fact, standing: Standing) -> bool:
     """The contact sends a text message, one that looks like the pattern if there is one."""
     pattern, text = properties.pattern.strip(), fact.data.get("text")
-    return not pattern or (
-        isinstance(text, str) and wildcard(pattern).match(text.strip().casefold()) is not None
-    )
+    return not pattern or (isinstance(text, str) and wildcard(pattern).match(text.strip().casefold()) is not None)
 
 
 _UTC = ZoneInfo("UTC")

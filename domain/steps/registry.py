@@ -167,7 +167,7 @@ class Batch(Generic[P]):
     step: Step
     world: World
     # The timezone of contacts who have none.
-    zone: ZoneInfo = ZoneInfo("UTC")
+    zone: ZoneInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,9 +269,7 @@ def decision(
 def _decorator(name: str, kind: Kind, properties: type[Properties], **more: Any) -> Callable[[Any], StepType]:
     def decorate(function: Callable[..., Any]) -> StepType:
         sets = {
-            key: frozenset(value)
-            for key, value in more.items()
-            if key in ("needs", "events") and not callable(value)
+            key: frozenset(value) for key, value in more.items() if key in ("needs", "events") and not callable(value)
         }
         return StepType(
             name=name,

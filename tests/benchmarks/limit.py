@@ -36,16 +36,17 @@ COUNTRY = "FR"
 TAGS = {True: "local", False: "abroad"}
 DELAY = timedelta(days=7)
 
+# The range stands on both sides: else each batch would be joined with the whole campaign.
 _JOIN = """
 WITH candidate AS (
     SELECT contact_id FROM segment_member
-    WHERE segment_id = %(segment)s AND active AND contact_id > %(after)s
+    WHERE segment_id = %(segment)s AND active AND contact_id BETWEEN %(first)s AND %(last)s
       AND NOT EXISTS (
           SELECT FROM membership
           WHERE membership.contact_id = segment_member.contact_id AND membership.campaign_id = %(campaign)s
+            AND membership.contact_id BETWEEN %(first)s AND %(last)s
       )
     ORDER BY contact_id
-    LIMIT %(limit)s
 ), joined AS (
     INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival)
     SELECT contact_id, %(campaign)s, 1, %(now)s, 'segment' FROM candidate
@@ -56,7 +57,7 @@ WITH candidate AS (
     SELECT contact_id, %(step)s, %(campaign)s, 1, 1, 'kickoff', %(now)s, %(now)s FROM joined
     ON CONFLICT DO NOTHING
 )
-SELECT count(*), max(contact_id) FROM joined
+SELECT count(*) FROM joined
 """
 
 # Over everybody at once, in one process: no range, no limit, only one of the two directions.
@@ -119,24 +120,23 @@ ON CONFLICT DO NOTHING
 
 def join(conn: psycopg.Connection[Any], tree: Tree, *, now: datetime) -> int:
     """Let everybody in the segment into the campaign; return how many that were."""
-    total, after = 0, 0
-    while True:
+    total = 0
+    row = conn.execute("SELECT max(contact_id) FROM segment_member").fetchone()
+    assert row is not None
+    for first in range(1, row[0] + 1, BATCH):
         with conn.transaction():
             given = {
                 "segment": tree.segment_id,
                 "campaign": tree.campaign_id,
                 "step": tree.score,
-                "after": after,
+                "first": first,
+                "last": first + BATCH - 1,
                 "now": now,
-                "limit": BATCH,
             }
             row = conn.execute(_JOIN, given).fetchone()
         assert row is not None
-        joined: int = row[0]
-        total += joined
-        if joined < BATCH:
-            return total
-        after = row[1]
+        total += row[0]
+    return total
 
 
 def missing(conn: psycopg.Connection[Any], tree: Tree) -> int:

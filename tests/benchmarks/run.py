@@ -267,14 +267,17 @@ Measured = Callable[[str], tuple[float, Any]]
 def both(server: Server, template: str, contacts: int, *, base: Measured, ours: Measured, base_first: bool) -> Pair:
     """Measure the limit and the engine, each on a database of its own; raise if they left different things."""
     seconds: dict[bool, float] = {}
-    left: dict[bool, Any] = {}
+    left: dict[bool, dict[str, Any]] = {}
     for is_base in (base_first, not base_first):
         with server.copy(template) as name:
             seconds[is_base], said = (base if is_base else ours)(name)
             with server.bare(name) as conn:
-                left[is_base] = said, {what: conn.execute(sql.encode()).fetchall() for what, sql in _STATE.items()}
-    if left[True] != left[False]:
-        raise WrongResultError(f"the limit left\n{left[True]}\nthe engine left\n{left[False]}")
+                state = {what: conn.execute(sql.encode()).fetchall() for what, sql in _STATE.items()}
+                left[is_base] = {"said": said, **state}
+    wrong = [what for what in left[True] if left[True][what] != left[False][what]]
+    if wrong:
+        sides = (f"  {what}, limit: {left[True][what]}\n  {what}, engine: {left[False][what]}" for what in wrong)
+        raise WrongResultError("\n".join(["the engine did something else than the limit", *sides]))
     return Pair(contacts / seconds[True], contacts / seconds[False])
 
 

@@ -22,9 +22,7 @@ PAGE = "https://www.example.com/Pricing/"
         (["signup"], {"form": ["signup"]}, False),
     ],
 )
-def test_a_form_counts_when_it_is_one_of_those_named(
-    forms: list[str], data: dict[str, Any], taken: bool
-) -> None:
+def test_a_form_counts_when_it_is_one_of_those_named(forms: list[str], data: dict[str, Any], taken: bool) -> None:
     assert takes(decisions.form_submitted, {"forms": forms}, data) is taken
 
 
@@ -192,9 +190,7 @@ def test_an_unknown_device_is_none_of_those_wanted(data: dict[str, Any]) -> None
         (["paper"], {"asset": ["paper"]}, False),
     ],
 )
-def test_a_download_counts_when_it_is_one_of_those_named(
-    assets: list[str], data: dict[str, Any], taken: bool
-) -> None:
+def test_a_download_counts_when_it_is_one_of_those_named(assets: list[str], data: dict[str, Any], taken: bool) -> None:
     assert takes(decisions.asset_downloaded, {"assets": assets}, data) is taken
 
 

@@ -107,7 +107,7 @@ def test_nobody_outside_the_chunks_would_have_moved(
                 segment_ids,
                 whole,
                 width=1,
-                leaving=exit_on_leave and bool(segment_ids),
+                leaving=exit_on_leave,
                 returning=reentry != "never",
             )
 
