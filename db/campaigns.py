@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Row
 
+from db.events import like
 from db.statements import statements
 from domain import file as campaign_file
 from domain.campaign import Campaign, Status
@@ -177,6 +178,11 @@ def save(
         )
         for nth, (key, kind, type_) in enumerate(step_kinds)
     }
+
+
+def save_events(conn: Connection, step_id: int, patterns: Iterable[str]) -> None:
+    """Write which events a decision looks at whose type leaves that to its properties."""
+    conn.execute(sql["save_events"], {"step_id": step_id, "patterns": sorted(like(each) for each in patterns)})
 
 
 def remove_steps(conn: Connection, campaign_id: int, step_ids: Sequence[int], *, now: datetime) -> None:

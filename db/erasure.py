@@ -28,17 +28,19 @@ TABLES = (
 )
 
 
-def erase(conn: Connection, contacts: Mapping[int, datetime]) -> None:
-    """Delete contacts, whose locks the caller holds, and all that is known of them.
+def erase(conn: Connection, contacts: Mapping[int, datetime]) -> dict[int, str]:
+    """Delete contacts, whose locks the caller holds, and all that is known of them; return their keys.
 
     Keeps a hash of each key with the time, so that events from before do not bring them back. The
     counters of steps are corrected by what goes; members that go have left.
     """
     ids = {"ids": list(contacts)}
+    # Whoever is just giving them an event is done before, or finds them gone.
+    keys = {row.id: row.key for row in conn.execute(sql["close"], ids)}
     conn.execute(sql["uncount"], ids)
     conn.execute(sql["count_left"], {**ids, "at": max(contacts.values())})
-    keys = conn.execute(text("SELECT id, key FROM contact WHERE id = ANY (CAST(:ids AS bigint[]))"), ids)
-    events.tombstone(conn, {row.key: contacts[row.id] for row in keys})
+    events.tombstone(conn, {key: contacts[id_] for id_, key in keys.items()})
     for table in TABLES:
         conn.execute(text(f"DELETE FROM {table} WHERE contact_id = ANY (CAST(:ids AS bigint[]))"), ids)
     conn.execute(text("DELETE FROM contact WHERE id = ANY (CAST(:ids AS bigint[]))"), ids)
+    return keys

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -57,7 +58,7 @@ def remember(conn: Connection, events: Sequence[ContactEvent], *, now: datetime)
 
 
 def contact_ids(conn: Connection, keys: Iterable[str]) -> dict[str, int]:
-    """Return the ids of the contacts that exist, by key."""
+    """Return the ids of the contacts that exist, by key; nobody erases them before the transaction ends."""
     return {row.key: row.id for row in conn.execute(sql["contact_ids"], {"keys": sorted(set(keys))})}
 
 
@@ -106,6 +107,12 @@ def take(conn: Connection, *, contacts: int, each: int) -> list[Pending]:
     if not picked:
         return []
     rows = [Pending(*row) for row in conn.execute(sql["take"], {"contact_ids": picked, "each": each})]
+    return sorted(rows, key=lambda event: event.seq)
+
+
+def take_all(conn: Connection, contacts: Iterable[int]) -> list[Pending]:
+    """Take all that is left in the inbox of contacts whose locks the caller holds, in its order."""
+    rows = [Pending(*row) for row in conn.execute(sql["take_all"], {"contact_ids": list(contacts)})]
     return sorted(rows, key=lambda event: event.seq)
 
 
@@ -194,6 +201,12 @@ def templates(conn: Connection, keys: Iterable[str]) -> dict[str, str]:
     return {row.key: row.template for row in rows if row.template}
 
 
+def templates_named(conn: Connection, datas: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the templates of the messages that the data of events name, by message key."""
+    keys = {str(data["message"]) for data in datas if data.get("message")}
+    return templates(conn, keys) if keys else {}
+
+
 def see_devices(conn: Connection, seen: Sequence[tuple[int, str | None, str | None, str | None, datetime]]) -> None:
     """Remember devices: (contact id, type, brand, system, when)."""
     if seen:
@@ -221,9 +234,15 @@ def campaigns_of_segment(conn: Connection, segment_id: int) -> list[int]:
 
 
 def recent(conn: Connection, contacts: Iterable[int], types: Iterable[str], *, since: datetime) -> list[Past]:
-    """Return what contacts did of some types since an instant, oldest first."""
-    parameters = {"contact_ids": list(contacts), "types": list(types), "since": since}
+    """Return what contacts did of some types, `*` being anything, since an instant, oldest first."""
+    patterns = [like(each) for each in types]
+    parameters = {"contact_ids": list(contacts), "types": patterns, "since": since}
     return [Past(*row) for row in conn.execute(sql["recent"], parameters)]
+
+
+def like(event_type: str) -> str:
+    """Return a pattern for LIKE of an event type in which `*` is anything."""
+    return re.sub(r"([%_\\])", r"\\\1", event_type).replace("*", "%")
 
 
 def bury(

@@ -13,6 +13,7 @@ from db.statements import statements
 from domain.campaign import Campaign, Step
 from domain.contact import Contact
 from domain.decide import Claim, Member, Message
+from domain.events import as_facts
 from domain.steps.registry import EmailFacts, Fact, Need, StageFacts, World
 
 sql = statements("facts")
@@ -96,8 +97,12 @@ def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequ
         interval = step.look_back
         since = first - timedelta(days=interval.months * 31 + interval.days + 1) - interval.exact
         ids = [claim.contact_id for claim in arrivals]
-        for contact_id, type_, at, data in events.recent(conn, ids, step.type.events, since=since):
-            past.setdefault(contact_id, []).append(Fact(type_, data, at))
+        # A click is an opening too.
+        types = step.events | {"email.clicked"} if step.looks_at("email.opened") else step.events
+        happened = events.recent(conn, ids, types, since=since)
+        templates = events.templates_named(conn, [each.data for each in happened])
+        for contact_id, type_, at, data in happened:
+            past.setdefault(contact_id, []).extend(as_facts(type_, data, at, templates))
     return known._replace(world=replace(known.world, past=past)) if past else known
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
@@ -40,19 +40,27 @@ def find(conn: Connection, key: str) -> Form | None:
     return None if row is None else Form(*row)
 
 
-def submit(conn: Connection, form_id: int, submissions: Mapping[int, Mapping[str, Any]], *, now: datetime) -> None:
+class Submission(NamedTuple):
+    """What a contact put into a form, and when."""
+
+    at: datetime
+    fields: dict[str, Any]
+
+
+def submit(conn: Connection, form_id: int, submissions: Mapping[int, Submission]) -> None:
     """Store one submission a contact, by contact id."""
     if submissions:
         conn.execute(
             text(
                 "INSERT INTO form_submission (contact_id, form_id, at, fields) "
-                "SELECT contact_id, :form_id, :now, fields "
-                "FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:fields AS jsonb[])) AS new (contact_id, fields)"
+                "SELECT contact_id, :form_id, at, fields "
+                "FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:ats AS timestamptz[]), CAST(:fields AS jsonb[])) "
+                "AS new (contact_id, at, fields)"
             ),
             {
                 "form_id": form_id,
-                "now": now,
                 "contact_ids": list(submissions),
-                "fields": [json.dumps(dict(fields), default=str) for fields in submissions.values()],
+                "ats": [each.at for each in submissions.values()],
+                "fields": [json.dumps(each.fields, default=str) for each in submissions.values()],
             },
         )

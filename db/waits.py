@@ -84,10 +84,10 @@ def take_armed(conn: Connection, step_id: int, passages: Mapping[int, int]) -> l
     return [Claim._make(row) for row in conn.execute(sql["take_armed"], parameters).all()]
 
 
-def armed(conn: Connection, contact_ids: Iterable[int], types: Iterable[str]) -> list[Armed]:
-    """Return the armed decisions of some types at which contacts stand."""
-    rows = conn.execute(sql["armed"], {"contact_ids": list(contact_ids), "types": list(types)})
-    return [Armed(*row) for row in rows]
+def armed(conn: Connection, contact_ids: Iterable[int], types: Iterable[str], events: Iterable[str]) -> list[Armed]:
+    """Return the armed decisions of some types, which may look at some of these events, at which contacts stand."""
+    parameters = {"contact_ids": list(contact_ids), "types": list(types), "events": list(events)}
+    return [Armed(*row) for row in conn.execute(sql["armed"], parameters)]
 
 
 def move(conn: Connection, campaign_id: int, rotations: dict[int, int]) -> None:

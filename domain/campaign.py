@@ -10,7 +10,7 @@ from typing import Literal
 
 from domain.errors import UnknownStepError
 from domain.schedule import Interval, Timing
-from domain.steps.registry import Kind, Need, Properties, StepType
+from domain.steps.registry import Kind, Need, Properties, StepType, event_pattern
 
 Branch = Literal["yes", "no"]
 
@@ -36,6 +36,17 @@ class Step:
     @property
     def kind(self) -> Kind:
         return self.type.kind
+
+    @cached_property
+    def events(self) -> frozenset[str]:
+        """The event types that this decision looks at; `*` in one is anything."""
+        return self.type.events_of(self.properties)
+
+    def looks_at(self, event_type: str) -> bool:
+        """Return whether this decision looks at events of a type."""
+        if not callable(self.type.events):
+            return event_type in self.type.events
+        return any(event_pattern(each).match(event_type) for each in self.events)
 
 
 @dataclass(frozen=True)

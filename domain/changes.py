@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -10,10 +10,14 @@ ATTRIBUTES = ("email", "timezone", "owner", "stage")
 
 
 class Change(NamedTuple):
-    """Attributes with new values, all custom fields, and when each was last said (ISO 8601, in UTC)."""
+    """Attributes with new values, all custom fields, tags given and taken, and when each was last said.
+
+    Times are ISO 8601, in UTC.
+    """
 
     attributes: dict[str, str | None]
     fields: dict[str, Any]
+    tags: dict[str, bool]
     said_at: dict[str, str]
 
 
@@ -24,7 +28,7 @@ def change(fields: Mapping[str, Any], said_at: Mapping[str, str], data: Mapping[
     stays too, so that the order in which events arrive does not matter.
     """
     word = at.isoformat()
-    done = Change({}, dict(fields), dict(said_at))
+    done = Change({}, dict(fields), {}, dict(said_at))
     for name in ATTRIBUTES:
         if name in data and _is_news(said_at, name, word):
             done.attributes[name] = data[name]
@@ -38,7 +42,19 @@ def change(fields: Mapping[str, Any], said_at: Mapping[str, str], data: Mapping[
             done.fields.pop(name, None)
         else:
             done.fields[name] = value
+    for tag, given in _tags(data):
+        if _is_news(said_at, f"tags.{tag}", word):
+            done.tags[tag] = given
+            done.said_at[f"tags.{tag}"] = word
     return done
+
+
+def _tags(data: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Yield tags and whether they are given, those taken last: what is in both lists is taken."""
+    tags = data.get("tags") or []
+    given, taken = (tags, []) if isinstance(tags, list) else (tags.get("add", []), tags.get("remove", []))
+    yield from ((tag.strip(), True) for tag in given if tag.strip())
+    yield from ((tag.strip(), False) for tag in taken if tag.strip())
 
 
 def _is_news(said_at: Mapping[str, str], place: str, word: str) -> bool:

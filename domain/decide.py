@@ -292,7 +292,7 @@ class _Walk:
         standing = Standing(self.campaign, step, self.campaign.email_upstream(step))
         for fact in self.world.past.get(passing.contact.id, ()):
             young = schedule.add(step.look_back, fact.at, zone) >= passing.anchor_at
-            if young and fact.type in step.type.events and step.type.run(step.properties, fact, standing):
+            if young and step.looks_at(fact.type) and step.type.run(step.properties, fact, standing):
                 detail = {"event": fact.type, "at": fact.at.isoformat(), "looked_back": True}
                 self.record(passing, step, "yes", detail)
                 self.follow(step, "yes", [passing])

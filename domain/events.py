@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from domain.errors import CampaignError
+from domain.steps.registry import Fact
 
 MAX_KEY = 255
 MAX_DATA_BYTES = 262_144
@@ -25,6 +27,9 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
 ABOUT_THE_CONTACT = frozenset(
     {"contact.changed", "contact.deleted", "segment.contact_added", "segment.contact_removed", "email.bounced"}
 )
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class EventError(CampaignError):
@@ -53,7 +58,7 @@ def parse(value: object, *, now: datetime) -> ContactEvent:
         raise EventError("an event is a JSON object")
     version = value.get("specversion")
     if version != "1.0":
-        raise EventError(f'"specversion" must be "1.0", not {json.dumps(version, default=str)[:40]}')
+        raise EventError(f'"specversion" must be "1.0", not {_shown(version)}')
     source, id_, type_ = (_text(value, name) for name in ("source", "id", "type"))
     contact = _text(value, "subject", hint="the key of the contact")
     data = _data(value)
@@ -70,16 +75,26 @@ def parse(value: object, *, now: datetime) -> ContactEvent:
 def _text(value: Mapping[Any, Any], name: str, hint: str = "") -> str:
     found = value.get(name)
     about = f" ({hint})" if hint else ""
-    if isinstance(found, int) and not isinstance(found, bool) and name == "subject":
+    if name == "subject" and isinstance(found, int) and not isinstance(found, bool) and abs(found) < 10**MAX_KEY:
         found = str(found)
     if not isinstance(found, str) or not found.strip():
         raise EventError(f'"{name}"{about} is missing or not a text')
     found = found.strip()
     if len(found) > MAX_KEY:
         raise EventError(f'"{name}"{about} is longer than {MAX_KEY} characters')
-    if "\0" in found:
-        raise EventError(f'"{name}"{about} holds a NUL character')
+    _check_characters(found, f'"{name}"{about}')
     return found
+
+
+def _check_characters(text: str, what: str) -> None:
+    if "\0" in text:
+        raise EventError(f"{what} holds a NUL character")
+    if not text.isascii() and _SURROGATE.search(text):
+        raise EventError(f"{what} holds half of a character (a lone surrogate)")
+
+
+def _shown(value: object) -> str:
+    return ascii(value)[:40] if isinstance(value, str | float | bool | None) else f"a {type(value).__name__}"
 
 
 def _data(value: Mapping[Any, Any]) -> dict[str, Any]:
@@ -90,12 +105,34 @@ def _data(value: Mapping[Any, Any]) -> dict[str, Any]:
         return {}
     if not isinstance(data, Mapping):
         raise EventError('"data" must be a JSON object')
-    text = json.dumps(data, default=str)
+    try:
+        text = json.dumps(data, default=str, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        # NaN and the infinities, which JSON does not have, numbers with thousands of digits, nesting
+        # without end: none of it could be stored.
+        raise EventError(f'"data" is no JSON that can be stored: {error}') from None
     if len(text) > MAX_DATA_BYTES:
         raise EventError(f'"data" is larger than {MAX_DATA_BYTES} bytes')
-    if "\\u0000" in text:
-        raise EventError('"data" holds a NUL character')
+    if "\\u" in text:
+        # Unescaped, so that neither a pair of surrogates nor the written text "\\u0000" is taken for one.
+        for plain in _texts(data):
+            _check_characters(plain, '"data"')
     return dict(data)
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield str(name)
+            yield from _texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
+    elif not isinstance(value, int | float | None):
+        # As it will be written.
+        yield str(value)
 
 
 def _time(value: Mapping[Any, Any], now: datetime) -> datetime:
@@ -104,11 +141,11 @@ def _time(value: Mapping[Any, Any], now: datetime) -> datetime:
         return now
     try:
         at = datetime.fromisoformat(found)
-    except (TypeError, ValueError):
-        raise EventError(f'"time" {str(found)[:40]!r} is not an RFC 3339 time such as 2026-12-01T09:00:00Z') from None
-    if at.tzinfo is None:
-        raise EventError('"time" has no offset; write it like 2026-12-01T09:00:00Z')
-    return at.astimezone(UTC)
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        raise EventError(f'"time" {_shown(found)} is not an RFC 3339 time such as 2026-12-01T09:00:00Z') from None
+    raise EventError('"time" has no offset; write it like 2026-12-01T09:00:00Z')
 
 
 def _check_change(data: Mapping[str, Any]) -> None:
@@ -117,13 +154,36 @@ def _check_change(data: Mapping[str, Any]) -> None:
     for name in ("email", "timezone", "owner", "stage"):
         if not isinstance(data.get(name), str | None):
             raise EventError(f'"{name}" of contact.changed must be a text or null')
+        if len(data.get(name) or "") > MAX_KEY:
+            raise EventError(f'"{name}" of contact.changed is longer than {MAX_KEY} characters')
     tags = data.get("tags", [])
-    lists = (
-        [tags] if isinstance(tags, list) else [tags.get("add", []), tags.get("remove", [])] if _is_tags(tags) else None
-    )
+    lists: list[Any] | None = None
+    if isinstance(tags, list):
+        lists = [tags]
+    elif _is_tags(tags):
+        lists = [tags.get("add", []), tags.get("remove", [])]
     if lists is None or not all(isinstance(each, list) and all(isinstance(tag, str) for tag in each) for each in lists):
         raise EventError('"tags" of contact.changed must be a list of names, or {"add": [...], "remove": [...]}')
+    # What is longer would not fit into an index.
+    if any(len(tag) > MAX_KEY for each in lists for tag in each):
+        raise EventError(f"a tag of contact.changed is longer than {MAX_KEY} characters")
 
 
 def _is_tags(tags: object) -> bool:
     return isinstance(tags, Mapping) and set(tags) <= {"add", "remove"}
+
+
+def as_facts(type_: str, data: dict[str, Any], at: datetime, templates: Mapping[str, str]) -> list[Fact]:
+    """Return what an event is to decisions: nothing, one fact, or, for a click, an opening as well.
+
+    `templates` holds the email templates of our own messages, by message id.
+    """
+    if type_ in ABOUT_THE_CONTACT:
+        return []
+    template = templates.get(str(data.get("message")))
+    if template is not None and "email" not in data:
+        data = {**data, "email": template}
+    facts = [Fact(type_, data, at)]
+    if type_ == "email.clicked":
+        facts.append(Fact("email.opened", data, at))
+    return facts

@@ -246,6 +246,9 @@ def apply(
         now=now,
     )
     campaign = build(file, campaign_id=campaign_id, version=planned.version, step_ids=step_ids, zone=zone)
+    for decision in campaign.steps.values():
+        if callable(decision.type.events):
+            campaigns.save_events(conn, decision.id, decision.events)
     if planned.removed:
         dropped = [before[key] for key in planned.removed]
         campaigns.remove_steps(conn, campaign_id, [id_ for id_ in dropped if id_ not in step_ids.values()], now=now)

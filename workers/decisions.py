@@ -18,8 +18,8 @@ from workers import executor
 
 @cache
 def types_waiting_for(event_type: str) -> tuple[str, ...]:
-    """Return the decision types that look at events of a type; none for most events, which then cost nothing."""
-    return tuple(each.name for each in all_types() if each.kind is Kind.DECISION and event_type in each.events)
+    """Return the decision types that may look at events of a type."""
+    return tuple(each.name for each in all_types() if each.kind is Kind.DECISION and each.may_look_at(event_type))
 
 
 def react(conn: Connection, happened: Mapping[int, Sequence[Fact]], *, now: datetime, zone: ZoneInfo) -> Counter[str]:
@@ -36,21 +36,21 @@ def react(conn: Connection, happened: Mapping[int, Sequence[Fact]], *, now: date
 
 
 def _react_once(conn: Connection, happened: Mapping[int, Fact], now: datetime, zone: ZoneInfo) -> Counter[str]:
-    types = {name for fact in happened.values() for name in types_waiting_for(fact.type)}
+    event_types = {fact.type for fact in happened.values()}
+    types = {name for event_type in event_types for name in types_waiting_for(event_type)}
     if not types:
         return Counter()
     taken: dict[tuple[int, int], dict[int, Mapping[str, Any]]] = {}
     passages: dict[tuple[int, int], dict[int, int]] = {}
-    armed = waits.armed(conn, happened, types)
+    armed = waits.armed(conn, happened, types, event_types)
     entered = {id_: campaigns.enter(conn, id_, zone) for id_ in sorted({each.campaign_id for each in armed})}
     for contact_id, step_id, campaign_id, passage in armed:
         campaign, status = entered[campaign_id]
         if status.why_not(now) is not None or step_id not in campaign.steps:
             continue
         step, fact = campaign.step(step_id), happened[contact_id]
-        if fact.type not in step.type.events:
-            continue
-        if step.type.run(step.properties, fact, Standing(campaign, step, campaign.email_upstream(step))):
+        standing = Standing(campaign, step, campaign.email_upstream(step))
+        if step.looks_at(fact.type) and step.type.run(step.properties, fact, standing):
             detail = {"event": fact.type, "at": fact.at.isoformat()}
             taken.setdefault((campaign_id, step_id), {})[contact_id] = detail
             passages.setdefault((campaign_id, step_id), {})[contact_id] = passage

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from db.clock import now as database_now
 from db.events import Pending
 from db.partitions import ensure_partitions
 from domain.changes import change
-from domain.events import ABOUT_THE_CONTACT, ContactEvent
+from domain.events import ABOUT_THE_CONTACT, ContactEvent, as_facts
 from domain.steps.registry import Fact
 from workers import decisions, membership
 from workers.forms import submit
@@ -163,10 +163,15 @@ def act(conn: Connection, *, now: datetime, zone: ZoneInfo) -> Acted:
     for event in taken:
         by_contact.setdefault(event.contact_id, []).append(event)
     counts: Counter[str] = Counter()
-    erased: set[int] = set()
+    # Contact id to key and time.
+    erased: dict[int, tuple[str, datetime]] = {}
+    late: list[Pending] = []
     for nth in range(max(map(len, by_contact.values()))):
         once = [found[nth] for found in by_contact.values() if nth < len(found)]
-        counts += _act_once(conn, [event for event in once if event.contact_id not in erased], erased, now, zone)
+        late += [event for event in once if event.contact_id in erased]
+        present = [event for event in once if event.contact_id not in erased]
+        counts += _act_once(conn, present, erased, late, now=now, zone=zone)
+    _begin_again(conn, erased, late, now)
     kept = [event for event in taken if event.contact_id not in erased]
     events.keep(conn, kept)
     events.seen_active(conn, [(event.contact_id, event.at) for event in kept if event.type not in ABOUT_THE_CONTACT])
@@ -175,9 +180,18 @@ def act(conn: Connection, *, now: datetime, zone: ZoneInfo) -> Acted:
 
 
 def _act_once(
-    conn: Connection, once: Sequence[Pending], erased: set[int], now: datetime, zone: ZoneInfo
+    conn: Connection,
+    once: Sequence[Pending],
+    erased: dict[int, tuple[str, datetime]],
+    late: list[Pending],
+    *,
+    now: datetime,
+    zone: ZoneInfo,
 ) -> Counter[str]:
-    """Act on at most one event of each contact: what it changes, then who joins and leaves, then decisions."""
+    """Act on at most one event of each contact: what it changes, then who joins and leaves, then decisions.
+
+    Adds who was erased to `erased`, and what was still in their inbox to `late`.
+    """
     by_type: dict[str, list[Pending]] = {}
     for event in once:
         by_type.setdefault(event.type, []).append(event)
@@ -191,10 +205,26 @@ def _act_once(
     others = [event for event in once if event.type != "form.submitted" and event.type not in ABOUT_THE_CONTACT]
     counts += decisions.react(conn, _facts(conn, others), now=now, zone=zone)
     deleted = by_type.get("contact.deleted", [])
-    if deleted:
-        erasure.erase(conn, {event.contact_id: event.at for event in deleted})
-        erased.update(event.contact_id for event in deleted)
+    at = {event.contact_id: event.at for event in deleted}
+    if at:
+        late += events.take_all(conn, at)
+        erased.update({id_: (key, at[id_]) for id_, key in erasure.erase(conn, at).items()})
     return counts
+
+
+def _begin_again(
+    conn: Connection, erased: Mapping[int, tuple[str, datetime]], late: Sequence[Pending], now: datetime
+) -> None:
+    """Give what happened after an erasure, and was accepted before it, to a new contact of that key."""
+    # What was still in the inbox came later than what was taken with the erasure.
+    late = sorted(late, key=lambda event: event.seq)
+    newer = [(erased[event.contact_id][0], event) for event in late if event.at > erased[event.contact_id][1]]
+    if newer:
+        keys = {key for key, _ in newer}
+        events.make_contacts(conn, keys)
+        ids = events.contact_ids(conn, keys)
+        again = [(ids[key], ContactEvent(e.source, e.id, e.type, key, e.at, e.data)) for key, e in newer]
+        events.store(conn, again, now=now)
 
 
 def _change_contacts(conn: Connection, changed: Sequence[Pending], now: datetime) -> None:
@@ -211,10 +241,8 @@ def _change_contacts(conn: Connection, changed: Sequence[Pending], now: datetime
         after = before._replace(**attributes, fields=changed_to.fields, said_at=changed_to.said_at)
         if after != before:
             said.append(after)
-        tags = event.data.get("tags") or []
-        added, removed = (tags, []) if isinstance(tags, list) else (tags.get("add", []), tags.get("remove", []))
-        tags_added += [(event.contact_id, tag) for tag in added if tag.strip()]
-        tags_removed += [(event.contact_id, tag) for tag in removed]
+        for tag, given in changed_to.tags.items():
+            (tags_added if given else tags_removed).append((event.contact_id, tag))
     events.say(conn, said, now=now)
     facts.change_tags(conn, added=tags_added, removed=tags_removed)
 
@@ -237,9 +265,10 @@ def _change_segments(
 
 
 def _submit_forms(conn: Connection, submitted: Sequence[Pending], *, now: datetime, zone: ZoneInfo) -> Counter[str]:
-    by_key: dict[str, dict[int, Any]] = {}
+    by_key: dict[str, dict[int, forms.Submission]] = {}
     for event in submitted:
-        by_key.setdefault(str(event.data["form"]), {})[event.contact_id] = event.data.get("fields") or {}
+        submission = forms.Submission(event.at, event.data.get("fields") or {})
+        by_key.setdefault(str(event.data["form"]), {})[event.contact_id] = submission
     counts: Counter[str] = Counter()
     for key, submissions in sorted(by_key.items()):
         form = forms.find(conn, key)
@@ -278,21 +307,20 @@ def _note_pages(conn: Connection, hits: Sequence[Pending], now: datetime) -> Non
 
 def _facts(conn: Connection, happened: Sequence[Pending]) -> dict[int, list[Fact]]:
     """Return what contacts did, as decisions look at it: messages named, a click counted as an opening too."""
-    messages = {str(event.data["message"]) for event in happened if event.data.get("message")}
-    templates = events.templates(conn, messages) if messages else {}
+    templates = events.templates_named(conn, [event.data for event in happened])
     devices = []
     found: dict[int, list[Fact]] = {}
     for event in happened:
         data = event.data
-        if "email" not in data and str(data.get("message")) in templates:
-            data = {**data, "email": templates[str(data["message"])]}
         device = data if event.type == "device.seen" else data.get("device")
         if isinstance(device, dict) and event.type in ("device.seen", "page.hit"):
-            parts = (device.get(name) for name in ("type", "brand", "os"))
-            devices.append((event.contact_id, *(part and str(part) for part in parts), event.at))
-        facts_ = [Fact(event.type, data, event.at)]
-        if event.type == "email.clicked":
-            facts_.append(Fact("email.opened", data, event.at))
-        found[event.contact_id] = facts_
-    events.see_devices(conn, devices)  # type: ignore[arg-type]
+            type_, brand, os = (_name(device.get(part)) for part in ("type", "brand", "os"))
+            devices.append((event.contact_id, type_, brand, os, event.at))
+        found[event.contact_id] = as_facts(event.type, data, event.at, templates)
+    events.see_devices(conn, devices)
     return found
+
+
+def _name(value: Any) -> str | None:
+    """Return a name that came from outside; what is no text is none."""
+    return value.strip() or None if isinstance(value, str) else None

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
 from db import campaigns, facts, forms
-from db.forms import Form
+from db.forms import Form, Submission
 from domain.membership import Arrival
 from domain.steps.registry import Fact
 from workers import decisions, membership
@@ -20,7 +19,7 @@ from workers import decisions, membership
 def submit(
     conn: Connection,
     form: Form,
-    submissions: Mapping[int, Mapping[str, Any]],
+    submissions: Mapping[int, Submission],
     *,
     now: datetime,
     zone: ZoneInfo,
@@ -31,7 +30,7 @@ def submit(
     campaign that was just joined is satisfied by the same submission.
     """
     present = facts.lock(conn, submissions)
-    forms.submit(conn, form.id, {contact_id: submissions[contact_id] for contact_id in present}, now=now)
+    forms.submit(conn, form.id, {contact_id: submissions[contact_id] for contact_id in present})
     done: Counter[str] = Counter()
     if not form.standalone:
         for campaign_id in campaigns.of_form(conn, form.id):
@@ -39,7 +38,8 @@ def submit(
             if status.why_not(now) is None:
                 done += membership.arrive(conn, campaign, present, Arrival.FORM, now=now, zone=zone)
     happened = {
-        contact_id: [Fact("form.submitted", {"form": form.key, "fields": dict(submissions[contact_id])}, now)]
+        contact_id: [Fact("form.submitted", {"form": form.key, "fields": fields}, at)]
         for contact_id in present
+        for at, fields in (submissions[contact_id],)
     }
     return done + decisions.react(conn, happened, now=now, zone=zone)

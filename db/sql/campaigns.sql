@@ -76,8 +76,12 @@ VALUES (:campaign_id, :version, CAST(:definition AS json), :now);
 INSERT INTO step (campaign_id, key, kind, type, position, created_at)
 VALUES (:campaign_id, :key, :kind, :type, :position, :now)
 ON CONFLICT (campaign_id, key)
-DO UPDATE SET kind = excluded.kind, type = excluded.type, position = excluded.position, removed_at = NULL
+DO UPDATE SET kind = excluded.kind, type = excluded.type, position = excluded.position, removed_at = NULL,
+              events = NULL
 RETURNING id;
+
+-- name: save_events
+UPDATE step SET events = CAST(:patterns AS text[]) WHERE id = :step_id;
 
 -- name: remove_steps
 UPDATE step SET removed_at = :now

@@ -14,7 +14,9 @@ SELECT DISTINCT key FROM unnest(CAST(:keys AS text[])) AS new (key) ORDER BY key
 ON CONFLICT (key) DO NOTHING;
 
 -- name: contact_ids
-SELECT key, id FROM contact WHERE key = ANY (CAST(:keys AS text[]));
+-- With the lock that a foreign key would take: nobody is erased between being found and getting an
+-- event, which would then stand in the inbox of nobody for ever. In the order of ids, as erasing does.
+SELECT key, id FROM contact WHERE key = ANY (CAST(:keys AS text[])) ORDER BY id FOR KEY SHARE;
 
 -- name: erased
 SELECT key_hash, at FROM erased WHERE key_hash = ANY (CAST(:hashes AS bytea[]));
@@ -53,6 +55,11 @@ WITH next AS (
 DELETE FROM inbox USING next
 WHERE inbox.contact_id = next.contact_id AND inbox.seq = next.seq
 RETURNING inbox.contact_id, inbox.seq, inbox.received_at, inbox.source, inbox.id, inbox.type, inbox.at, inbox.data;
+
+-- name: take_all
+-- All that is left of contacts whose locks the caller holds.
+DELETE FROM inbox WHERE contact_id = ANY (CAST(:contact_ids AS bigint[]))
+RETURNING contact_id, seq, received_at, source, id, type, at, data;
 
 -- name: keep
 INSERT INTO event (contact_id, received_at, source, id, type, at, data)
@@ -144,7 +151,7 @@ ORDER BY campaign_source.campaign_id;
 -- name: recent
 -- For look_back: what contacts did of some types since an instant.
 SELECT contact_id, type, at, data FROM event
-WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND type = ANY (CAST(:types AS text[]))
+WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND type LIKE ANY (CAST(:types AS text[]))
   AND at > :since AND received_at > CAST(:since AS timestamptz) - interval '1 day'
 ORDER BY contact_id, at;
 

@@ -87,11 +87,15 @@ RETURNING wait.contact_id, wait.rotation, wait.passage, wait.attempt, wait.reaso
           nullif(wait.due_at, 'infinity') AS due_at;
 
 -- name: armed
--- Which decisions of some types the contacts stand at, in running campaigns; served by the primary key.
+-- Which decisions of some types the contacts stand at; served by the primary key. A step whose own
+-- properties say which events it looks at is left out here already when none of them happened.
 SELECT wait.contact_id, wait.step_id, wait.campaign_id, wait.passage
 FROM wait
 JOIN step ON step.id = wait.step_id AND step.type = ANY (CAST(:types AS text[]))
-WHERE wait.contact_id = ANY (CAST(:contact_ids AS bigint[])) AND wait.reason = 'decision';
+WHERE wait.contact_id = ANY (CAST(:contact_ids AS bigint[])) AND wait.reason = 'decision'
+  AND (step.events IS NULL
+       OR EXISTS (SELECT FROM unnest(CAST(:events AS text[])) AS happened (type)
+                  WHERE happened.type LIKE ANY (step.events)));
 
 -- name: move
 -- A jump: every open wait of the contact in this campaign moves to the new rotation.

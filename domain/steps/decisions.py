@@ -1,14 +1,18 @@
-"""Decisions on what a contact does on a web site: submitting a form, visiting a page."""
+"""Decisions on what a contact does: on a web site, with its device, by text message, or anything of your own."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
+from domain import operators
+from domain.events import ABOUT_THE_CONTACT
 from domain.operators import wildcard
-from domain.steps.properties import Name, Patterns
+from domain.steps.properties import Json, Name, Patterns, without_scheme
 from domain.steps.registry import Fact, Properties, Standing, decision
 
 
@@ -53,15 +57,11 @@ def page_hit(properties: PageHit, fact: Fact, standing: Standing) -> bool:
     )
 
 
-_SCHEME = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//")
-
-
 def _visited(patterns: list[str], address: Any) -> bool:
     if not patterns or not isinstance(address, str) or not address:
         return False
     full = address.strip().casefold()
-    bare = _SCHEME.sub("", full, count=1) if _SCHEME.match(full) else full
-    bare = bare.removesuffix("/")
+    bare = without_scheme(full)
     for pattern in patterns:
         matches = wildcard(pattern).match
         if "://" in pattern:
@@ -71,3 +71,120 @@ def _visited(patterns: list[str], address: Any) -> bool:
         elif matches(bare) or matches(bare + "/"):
             return True
     return False
+
+
+class PageDevice(Properties):
+    device_type: Patterns = Field(
+        default=[], description="Kinds of device, such as desktop, mobile or tablet; any of them will do."
+    )
+    device_brand: Patterns = Field(default=[], description="Makers of devices; any of them will do.")
+    device_os: Patterns = Field(default=[], description="Operating systems; any of them will do.")
+
+
+@decision("page.device", properties=PageDevice, events=["page.hit", "device.seen"], reference="page.devicehit")
+def page_device(properties: PageDevice, fact: Fact, standing: Standing) -> bool:
+    """The contact visits a page, or is seen, with a certain device.
+
+    Every criterion that is set must hold; within one, any of its values will do, in whatever case.
+    Without any, every device will do.
+    """
+    # Source: the reference engine lets only the last criterion count, and wants all of its values
+    # at once; what users expect is in the specification's 7.2.
+    wanted = {
+        "type": properties.device_type,
+        "brand": properties.device_brand,
+        "os": properties.device_os,
+    }
+    device = fact.data if fact.type == "device.seen" else fact.data.get("device")
+    seen = device if isinstance(device, Mapping) else {}
+    return all(_is_one_of(seen.get(name), names) for name, names in wanted.items() if names)
+
+
+def _is_one_of(value: Any, names: list[str]) -> bool:
+    return isinstance(value, str) and value.strip().casefold() in {name.casefold() for name in names}
+
+
+class AssetDownloaded(Properties):
+    assets: list[Name] = Field(default=[], description="Keys of assets, any of which will do; none: any asset.")
+
+
+@decision("asset.download", properties=AssetDownloaded, events=["asset.downloaded"], reference="asset.download")
+def asset_downloaded(properties: AssetDownloaded, fact: Fact, standing: Standing) -> bool:
+    """The contact downloads one of the assets, or any asset when none is named."""
+    return not properties.assets or fact.data.get("asset") in properties.assets
+
+
+class SmsReplied(Properties):
+    pattern: str = Field(
+        default="",
+        description="What the whole text looks like, in any case; * stands for anything and ? for one "
+        "character. Empty: any text.",
+    )
+
+
+@decision("sms.reply", properties=SmsReplied, events=["sms.replied"], reference="sms.reply")
+def sms_replied(properties: SmsReplied, fact: Fact, standing: Standing) -> bool:
+    """The contact sends a text message, one that looks like the pattern if there is one."""
+    pattern, text = properties.pattern.strip(), fact.data.get("text")
+    return not pattern or (isinstance(text, str) and wildcard(pattern).match(text.strip().casefold()) is not None)
+
+
+_UTC = ZoneInfo("UTC")
+
+
+class PropertyTest(Properties):
+    field: Name = Field(
+        description="Name of a property in the event's data; dots lead into objects, and through lists to "
+        "each of their items."
+    )
+    operator: str = Field(description="One of " + ", ".join(operators.OPERATORS) + "; also >, >=, < and <=.")
+    value: Json = Field(default=None, description="What to compare with, as in the condition contact.field.")
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> PropertyTest:
+        operators.check(self.operator, self.value)
+        return self
+
+    @cached_property
+    def test(self) -> operators.Test:
+        return operators.test(self.operator, self.value, _UTC)
+
+
+class EventHappened(Properties):
+    type: Name = Field(description="Type of the event, such as order.paid; * stands for anything.")
+    where: list[PropertyTest] = Field(
+        default=[], description="Tests of the event's properties, all of which must hold; none: any such event."
+    )
+
+    @field_validator("type")
+    @classmethod
+    def _can_be_waited_for(cls, type_: str) -> str:
+        if type_ in ABOUT_THE_CONTACT:
+            raise ValueError(f"{type_} says something about the contact, not what it did; nothing waits for it")
+        return type_
+
+
+def _types_of(properties: EventHappened) -> frozenset[str]:
+    return frozenset([properties.type])
+
+
+@decision("event.happened", properties=EventHappened, events=_types_of)
+def event_happened(properties: EventHappened, fact: Fact, standing: Standing) -> bool:
+    """An event of your own happens to the contact, with the properties asked for.
+
+    Days, in tests of dates, are those of UTC, and the present is when the event happened.
+    """
+    return all(each.test(_property(fact.data, each.field), fact.at) for each in properties.where)
+
+
+def _property(value: Any, path: str) -> Any:
+    """Return what a dotted path leads to, or None; of a list, what it leads to in each item."""
+    if isinstance(value, Mapping):
+        if path in value:
+            return value[path]
+        name, _, rest = path.partition(".")
+        return _property(value.get(name), rest) if rest else None
+    if isinstance(value, list):
+        found = [_property(item, path) for item in value]
+        return [item for each in found for item in (each if isinstance(each, list) else [each]) if item is not None]
+    return None

@@ -1,12 +1,13 @@
-"""Sending an email, and waiting for it to be opened."""
+"""Sending an email, and waiting for it to be opened, clicked or answered."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from domain.steps.properties import Name, WholeNumber
+from domain.operators import wildcard
+from domain.steps.properties import Name, Patterns, WholeNumber, without_scheme
 from domain.steps.registry import (
     Batch,
     Done,
@@ -85,6 +86,46 @@ def send(batch: Batch[SendEmail]) -> list[Result]:
 
 @decision("email.open", properties=NoProperties, events=["email.opened"], reference="email.open")
 def opened(properties: NoProperties, fact: Fact, standing: Standing) -> bool:
-    """The contact opens the nearest email that was sent above this step."""
+    """The contact opens the nearest email that was sent above this step. A click counts as an opening."""
+    return _is_about(fact, standing)
+
+
+class Clicked(Properties):
+    urls: Patterns = Field(
+        default=[],
+        description="Texts, one of which the address clicked contains; * stands for anything and ? for one "
+        "character. Case, http, https and a slash at the end do not matter; none: any link.",
+    )
+
+    @field_validator("urls")
+    @classmethod
+    def _says_something(cls, urls: list[str]) -> list[str]:
+        for url in urls:
+            if not without_scheme(url):
+                raise ValueError(f"{url!r} is part of any address; say more of it, or leave urls out")
+        return urls
+
+
+@decision("email.click", properties=Clicked, events=["email.clicked"], reference="email.click")
+def clicked(properties: Clicked, fact: Fact, standing: Standing) -> bool:
+    """The contact clicks a link in the nearest email that was sent above this step: one of those listed, or any."""
+    if not _is_about(fact, standing):
+        return False
+    if not properties.urls:
+        return True
+    url = fact.data.get("url")
+    if not isinstance(url, str) or not url:
+        return False
+    address = without_scheme(url)
+    return any(wildcard(f"*{without_scheme(part)}*").match(address) for part in properties.urls)
+
+
+@decision("email.reply", properties=NoProperties, events=["email.replied"], reference="email.reply")
+def replied(properties: NoProperties, fact: Fact, standing: Standing) -> bool:
+    """The contact answers the nearest email that was sent above this step."""
+    return _is_about(fact, standing)
+
+
+def _is_about(fact: Fact, standing: Standing) -> bool:
     email = fact.data.get("email")
     return email is not None and email == standing.email

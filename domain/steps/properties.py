@@ -1,5 +1,6 @@
 """Kinds of property that several step types take."""
 
+import re
 from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any
@@ -40,6 +41,15 @@ def _without_blanks(value: Any) -> Any:
     if not isinstance(value, list | tuple):
         return value
     return [item for item in value if item is not None and not (isinstance(item, str) and not item.strip())]
+
+
+_SCHEME = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//")
+
+
+def without_scheme(address: str) -> str:
+    """Return an address to compare by: folded case, no scheme, no slash at the end."""
+    full = address.strip().casefold()
+    return _SCHEME.sub("", full, count=1).removesuffix("/") if _SCHEME.match(full) else full.removesuffix("/")
 
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]

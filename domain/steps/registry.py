@@ -9,12 +9,14 @@ is what it waits for. Another package adds a type by naming such a function in i
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from zoneinfo import ZoneInfo
@@ -196,12 +198,26 @@ class StepType:
     run: Callable[..., Any]
     description: str
     needs: frozenset[Need] = frozenset()
-    # The event types that a decision of this type looks at.
-    events: frozenset[str] = frozenset()
+    # The event types that a decision of this type looks at; a function of its properties when they say.
+    events: frozenset[str] | Callable[[Any], frozenset[str]] = frozenset()
     # Nothing may follow a step of this type.
     last: bool = False
     # The reference engine's key for the same thing.
     reference: str | None = None
+
+    def may_look_at(self, event_type: str) -> bool:
+        """Return whether some decision of this type may look at events of a type."""
+        return callable(self.events) or event_type in self.events
+
+    def events_of(self, properties: Properties) -> frozenset[str]:
+        """Return the event types that a decision with these properties looks at; `*` in one is anything."""
+        return self.events(properties) if callable(self.events) else self.events
+
+
+@lru_cache(maxsize=4096)
+def event_pattern(event_type: str) -> re.Pattern[str]:
+    """Return a pattern for `match` on a whole event type; `*` is anything, all else is itself."""
+    return re.compile(fnmatch.translate(event_type.replace("[", "[[]").replace("?", "[?]")))
 
 
 class UnknownTypeError(CampaignError):
@@ -235,15 +251,26 @@ def condition(
 
 
 def decision(
-    name: str, *, properties: type[P], events: Iterable[str], reference: str | None = None
+    name: str,
+    *,
+    properties: type[P],
+    events: Iterable[str] | Callable[[P], frozenset[str]],
+    reference: str | None = None,
 ) -> Callable[[Callable[[P, Fact, Standing], bool]], StepType]:
-    """Make a decision type of a function that tells whether one fact is the one waited for."""
+    """Make a decision type of a function that tells whether one fact is the one waited for.
+
+    `events` are the types of event that it is asked about. Where they depend on the properties it
+    is a function of those, and `*` stands for anything in what it returns; steps of such a type
+    are found by what it returned when their campaign was applied.
+    """
     return _decorator(name, Kind.DECISION, properties, events=events, reference=reference)
 
 
 def _decorator(name: str, kind: Kind, properties: type[Properties], **more: Any) -> Callable[[Any], StepType]:
     def decorate(function: Callable[..., Any]) -> StepType:
-        sets = {key: frozenset(value) for key, value in more.items() if key in ("needs", "events")}
+        sets = {
+            key: frozenset(value) for key, value in more.items() if key in ("needs", "events") and not callable(value)
+        }
         return StepType(
             name=name,
             kind=kind,

@@ -3,8 +3,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from domain.steps import decisions
+from domain.steps import decisions, email
 from tests.domain.worlds import properties, takes
 
 PAGE = "https://www.example.com/Pricing/"
@@ -102,3 +103,209 @@ def test_no_pattern_and_no_event_makes_a_page_hit_raise(patterns: list[str], dat
 
 def test_many_stars_do_not_keep_a_worker_busy() -> None:
     assert not takes(decisions.page_hit, {"url": ["*a" * 30 + "b"]}, {"url": "a" * 20_000})
+
+
+@pytest.mark.parametrize("type_", [email.opened, email.clicked, email.replied])
+@pytest.mark.parametrize(
+    ("sent", "data", "taken"),
+    [
+        ("hello", {"email": "hello"}, True),
+        ("hello", {"email": "other"}, False),
+        ("hello", {}, False),
+        (None, {"email": "hello"}, False),
+        (None, {}, False),
+        ("hello", {"email": ["hello"]}, False),
+    ],
+)
+def test_an_email_counts_when_it_is_the_nearest_one_sent(
+    type_: Any, sent: str | None, data: dict[str, Any], taken: bool
+) -> None:
+    assert takes(type_, {}, data, email=sent) is taken
+
+
+@pytest.mark.parametrize(
+    ("part", "url", "taken"),
+    [
+        ("example.com/offer", "https://www.Example.com/Offer/", True),
+        ("https://EXAMPLE.com/", "http://example.com/offer", True),
+        ("/offer", "https://example.com/offer?id=1", True),
+        ("offer/", "https://example.com/offer", True),
+        ("offer?id", "https://example.com/offer?id=1", True),
+        ("offer*id=1", "https://example.com/offer?utm=x&id=1", True),
+        ("com/offer", "https://example.com/other", False),
+        ("example.com", "", False),
+        ("example.com", None, False),
+        ("example.com", ["example.com"], False),
+        ("[a]", "https://example.com/a", False),
+    ],
+)
+def test_a_click_counts_when_the_address_contains_a_listed_text(part: str, url: Any, taken: bool) -> None:
+    data = {"email": "hello", "url": url}
+    assert takes(email.clicked, {"urls": ["nowhere.example", part]}, data, email="hello") is taken
+    assert takes(email.clicked, {"urls": []}, data, email="hello")
+    assert not takes(email.clicked, {"urls": [part]}, data, email="other")
+
+
+@pytest.mark.parametrize("url", ["https://", "/", "//"])
+def test_a_text_that_every_address_contains_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match="part of any address"):
+        properties(email.clicked, {"urls": [url]})
+
+
+PHONE = {"type": "Mobile", "brand": "Acme", "os": "Sailfish"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "taken"),
+    [
+        ({}, True),
+        ({"device_type": ["tablet", "mobile"]}, True),
+        ({"device_type": ["mobile"], "device_brand": ["ACME", "Other"], "device_os": ["sailfish"]}, True),
+        ({"device_type": ["mobile"], "device_brand": ["Other"], "device_os": ["sailfish"]}, False),
+        ({"device_type": ["desktop"], "device_os": ["sailfish"]}, False),
+        ({"device_type": "desktop, mobile"}, True),
+        ({"device_type": ["mob"]}, False),
+    ],
+)
+def test_any_value_within_a_criterion_and_all_criteria_together(wanted: dict[str, Any], taken: bool) -> None:
+    hit = {"url": "https://a.example", "device": PHONE}
+    assert takes(decisions.page_device, wanted, hit, event="page.hit") is taken
+    assert takes(decisions.page_device, wanted, PHONE, event="device.seen") is taken
+
+
+@pytest.mark.parametrize("data", [{}, {"device": None}, {"device": "mobile"}, {"device": {"type": ["mobile"]}}])
+def test_an_unknown_device_is_none_of_those_wanted(data: dict[str, Any]) -> None:
+    assert not takes(decisions.page_device, {"device_type": ["mobile"]}, data, event="page.hit")
+    assert takes(decisions.page_device, {}, data, event="page.hit")
+
+
+@pytest.mark.parametrize(
+    ("assets", "data", "taken"),
+    [
+        ([], {"asset": "paper"}, True),
+        ([], {}, True),
+        (["paper", "film"], {"asset": "film"}, True),
+        (["paper"], {"asset": "film"}, False),
+        (["paper"], {}, False),
+        (["paper"], {"asset": ["paper"]}, False),
+    ],
+)
+def test_a_download_counts_when_it_is_one_of_those_named(assets: list[str], data: dict[str, Any], taken: bool) -> None:
+    assert takes(decisions.asset_downloaded, {"assets": assets}, data) is taken
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "taken"),
+    [
+        ("", "anything", True),
+        (" ", None, True),
+        ("yes", " YES ", True),
+        ("yes", "yes please", False),
+        ("yes*", "Yes, please", True),
+        ("?", "1", True),
+        ("?", "12", False),
+        ("*", None, False),
+        ("yes", 1, False),
+        ("a*b", "a\nb", True),
+    ],
+)
+def test_a_text_message_matches_as_a_whole(pattern: str, text: Any, taken: bool) -> None:
+    assert takes(decisions.sms_replied, {"pattern": pattern}, {"text": text}) is taken
+
+
+@pytest.mark.parametrize(
+    ("type_", "event", "taken"),
+    [
+        ("order.paid", "order.paid", True),
+        ("order.paid", "order.paid.twice", False),
+        ("order.paid", "Order.paid", False),
+        ("order.*", "order.paid", True),
+        ("order.*", "order", False),
+        ("*", "anything", True),
+        ("*.paid", "order.paid", True),
+        ("order.pai?", "order.paid", False),
+        ("order.pai?", "order.pai?", True),
+        ("order_paid", "orderXpaid", False),
+        ("[o]rder", "order", False),
+        ("[o]rder", "[o]rder", True),
+    ],
+)
+def test_an_event_of_ones_own_is_waited_for_by_its_type(type_: str, event: str, taken: bool) -> None:
+    assert takes(decisions.event_happened, {"type": type_}, {}, event=event) is taken
+
+
+ORDER = {
+    "total": 30,
+    "currency": "EUR",
+    "customer": {"vip": True, "since": "2026-03-02T08:00:00Z"},
+    "items": [{"sku": "A-1", "tags": ["red"]}, {"sku": "B-2", "tags": ["blue", "new"]}],
+    "a.b": "dotted",
+    "none": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "operator", "value", "taken"),
+    [
+        ("total", "gte", 30, True),
+        ("total", ">", 30, False),
+        ("currency", "in", ["usd", "eur"], True),
+        ("customer.vip", "=", True, True),
+        ("customer.since", "date", "+P0D", True),
+        ("customer.since", "date", "-P1D", False),
+        ("items.sku", "=", "b-2", True),
+        ("items.sku", "=", "c-3", False),
+        ("items.tags", "=", "new", True),
+        ("a.b", "=", "dotted", True),
+        ("no.such", "empty", None, True),
+        ("total.more", "empty", None, True),
+        ("none", "!empty", None, False),
+        ("missing", "!=", "x", True),
+    ],
+)
+def test_a_property_is_found_by_its_path_and_tested(field: str, operator: str, value: Any, taken: bool) -> None:
+    where = [{"field": field, "operator": operator, "value": value}]
+    assert takes(decisions.event_happened, {"type": "order.paid", "where": where}, ORDER) is taken
+
+
+def test_all_property_tests_must_hold() -> None:
+    total, eur, usd = (
+        {"field": field, "operator": "=", "value": value}
+        for field, value in (("total", 30), ("currency", "EUR"), ("currency", "USD"))
+    )
+    assert takes(decisions.event_happened, {"type": "order.paid", "where": [total, eur]}, ORDER)
+    assert not takes(decisions.event_happened, {"type": "order.paid", "where": [total, usd]}, ORDER)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({}, "Field required"),
+        ({"type": " "}, "at least 1 character"),
+        ({"type": "contact.changed"}, "not what it did"),
+        ({"type": "a", "where": [{"field": "x", "operator": "equals"}]}, "unknown operator"),
+        ({"type": "a", "where": [{"field": "x", "operator": "gt"}]}, "needs a value"),
+        ({"type": "a", "where": [{"operator": "empty"}]}, "Field required"),
+        ({"type": "a", "where": [{"field": "x", "operator": "empty", "no": 1}]}, "Extra inputs"),
+        ({"type": "a", "count": 3}, "Extra inputs"),
+    ],
+)
+def test_what_makes_no_sense_of_an_event_is_refused(wrong: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        properties(decisions.event_happened, wrong)
+
+
+@given(st.dictionaries(st.text("ab"), json, max_size=3), st.text("ab.", min_size=1))
+def test_no_path_and_no_data_make_an_event_raise(data: dict[str, Any], path: str) -> None:
+    for operator, value in (("=", 1), ("!=", "a"), ("empty", None), ("contains", "a"), ("date", "+P0D")):
+        where = [{"field": path or "a", "operator": operator, "value": value}]
+        assert takes(decisions.event_happened, {"type": "x", "where": where}, data) in (True, False)
+
+
+@given(st.dictionaries(st.sampled_from(["email", "url", "device", "type", "asset", "text"]), json))
+def test_no_data_makes_a_decision_raise(data: dict[str, Any]) -> None:
+    assert takes(email.clicked, {"urls": ["a*b"]}, data, email="a") in (True, False)
+    assert takes(decisions.page_device, {"device_type": ["a"]}, data, event="page.hit") in (True, False)
+    assert takes(decisions.page_device, {"device_os": ["a"]}, data, event="device.seen") in (True, False)
+    assert takes(decisions.asset_downloaded, {"assets": ["a"]}, data) in (True, False)
+    assert takes(decisions.sms_replied, {"pattern": "a*"}, data) in (True, False)

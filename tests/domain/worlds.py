@@ -43,10 +43,20 @@ def run(
     return results
 
 
-def takes(step_type: StepType, given: Mapping[str, Any], data: Mapping[str, Any], *, email: str | None = None) -> bool:
-    """Return whether a decision takes a fact with this data."""
+def takes(
+    step_type: StepType,
+    given: Mapping[str, Any],
+    data: Mapping[str, Any],
+    *,
+    email: str | None = None,
+    event: str | None = None,
+) -> bool:
+    """Return whether a decision takes a fact with this data; of the one type it looks at unless `event` says."""
     campaign, step = campaign_of(step_type, given)
-    (event,) = step_type.events
+    if event is None:
+        (event,) = step.events
+    if not step.looks_at(event):
+        return False
     answer = step_type.run(step.properties, Fact(event, data, NOW), Standing(campaign, step, email))
     assert isinstance(answer, bool)
     return answer

@@ -226,7 +226,8 @@ class Simulation:
                 with self.engine.begin() as conn:
                     form = forms.find(conn, key)
                     assert form is not None
-                    self.counts += submit(conn, form, {id_: {} for id_ in submitting}, now=now, zone=self.zone)
+                    submissions = {id_: forms.Submission(now, {}) for id_ in submitting}
+                    self.counts += submit(conn, form, submissions, now=now, zone=self.zone)
         happened: dict[int, list[Fact]] = {}
         for act in acts:
             if act.what == "opens":

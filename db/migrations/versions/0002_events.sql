@@ -25,6 +25,10 @@ CREATE TABLE erased (
     at       timestamptz NOT NULL
 );
 
+-- For a decision whose type leaves that to its properties: the types of event it looks at, as patterns
+-- for LIKE. NULL: the step's type says it.
+ALTER TABLE step ADD COLUMN events text[];
+
 ALTER TABLE message ADD COLUMN opened_at timestamptz, ADD COLUMN clicked_at timestamptz,
                     ADD COLUMN replied_at timestamptz, ADD COLUMN bounced_at timestamptz;
 
