@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from db import events as events_table
 from db.clock import now as database_now
 from domain.events import ContactEvent, EventError, parse
-from producers import event_queue
+from producers import event_queue, metrics
 from settings import Settings
 from workers import events
 
@@ -114,6 +114,7 @@ class Consumer:
             done = events.accept(conn, good, now=now, unknown_contacts=self._settings.unknown_contacts)
             dead += [(reason, bodies[index]) for index, reason in done.rejected]
             events_table.bury(conn, dead, origin="event", now=now)
+        metrics.count_events(accepted=done.accepted, duplicates=done.duplicates, rejected=len(dead))
         log.info(
             "events_stored",
             messages=len(messages),
