@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import socket
+import socketserver
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
 import pika
 import redis
 import structlog
-from pika.exceptions import AMQPError
+import typer
+from kombu.exceptions import KombuError
+from pika.exceptions import AMQPError, ChannelClosedByBroker
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
@@ -43,6 +48,18 @@ OK = "ok"
 
 Report = dict[str, str]
 
+HealthPort = Annotated[
+    int | None,
+    typer.Option(
+        "--health-port",
+        min=1,
+        max=65_535,
+        help="Serve /health/live, /health/ready and /metrics here (PARCOURS_HEALTH_PORT; off by default), on the "
+        "address PARCOURS_HEALTH_HOST. Where the port is taken, the first free one above: several processes of a "
+        "machine, and each process of a pool, have one of their own, which their log names.",
+    ),
+]
+
 
 class Health:
     """What a process needs, looked at when somebody asks.
@@ -51,7 +68,12 @@ class Health:
     """
 
     def __init__(
-        self, database_url: URL, settings: Settings, *, needs: Literal["broker", "events"] = "broker", inside: Broker | None = None
+        self,
+        database_url: URL,
+        settings: Settings,
+        *,
+        needs: Literal["broker", "events"] = "broker",
+        inside: Broker | None = None,
     ) -> None:
         """`needs` is the broker that this process lives on; `inside`, the one in it when no URL is set."""
         self._engine = create_engine(
@@ -74,7 +96,7 @@ class Health:
             queues = inside.queues
             depths["broker"] = lambda: {name: queues[name].qsize() for name in QUEUES if name in queues}
         if (events_url := settings.events_broker_url) is not None:
-            depths["events"] = lambda: _depths(events_url, (event_queue.QUEUE.name,), plain=True)
+            depths["events"] = lambda: _events_depth(events_url)
         self.figures = SharedFigures(self._engine, depths)
 
     def ready(self) -> Report:
@@ -99,7 +121,7 @@ class Health:
             return OK
         try:
             _ping(self._broker_url)
-        except (OSError, RedisError, AMQPError, ValueError) as error:
+        except (OSError, RedisError, AMQPError, KombuError, ValueError) as error:
             log.warning("broker_away", error=type(error).__name__)
             return "the broker does not answer; start it, or check its URL"
         return OK
@@ -111,12 +133,13 @@ def is_ready(report: Report) -> bool:
 
 
 @contextlib.contextmanager
-def served(health: Health, settings: Settings) -> Iterator[None]:
-    """Serve health and metrics of this process while it runs, when the settings say so."""
-    if settings.health_port is None:
+def served(health: Health, settings: Settings, port: int | None) -> Iterator[None]:
+    """Serve health and metrics of this process while it runs, when the option or the setting names a port."""
+    port = port or settings.health_port
+    if port is None:
         yield
         return
-    server = start_server(health, settings.health_host, settings.health_port)
+    server = start_server(health, settings.health_host, port)
     try:
         yield
     finally:
@@ -134,12 +157,14 @@ def start_server(health: Health, host: str, port: int) -> ThreadingHTTPServer:
             server = _Server((host, candidate), health)
         except OSError as error:
             refused = error
-            continue
+            if error.errno == errno.EADDRINUSE:
+                continue
+            break
         threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
         log.info("health_served", host=host, port=candidate)
         return server
     raise CampaignError(
-        f"health cannot be served on {host}, port {port} or above ({refused.strerror}); "
+        f"health cannot be served on {host}, port {candidate} ({refused.strerror}); "
         "check PARCOURS_HEALTH_PORT and PARCOURS_HEALTH_HOST"
     )
 
@@ -149,7 +174,13 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], health: Health) -> None:
         self.health = health
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        # Not the library's: it asks the name service who we are, which can take long.
+        socketserver.TCPServer.server_bind(self)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Whoever asked has gone; the library would print a traceback."""
@@ -211,29 +242,50 @@ def _rabbitmq(url: str) -> Iterator[pika.BlockingConnection]:
 
 
 def _ping(url: str) -> None:
-    if url.startswith("amqp"):
-        with _rabbitmq(url):
-            return
-    with contextlib.closing(_redis(url)) as client:
-        client.ping()
-
-
-def _depths(url: str, queues: tuple[str, ...], *, plain: bool = False) -> dict[str, int]:
-    """Return how many messages wait in queues, dramatiq's or `plain` ones; one that nobody made yet holds none."""
-    if not url.startswith("amqp"):
+    if _is_redis(url):
         with contextlib.closing(_redis(url)) as client:
-            if plain:
-                return {queue: int(client.llen(queue)) for queue in queues}
+            client.ping()
+    elif _is_rabbitmq(url):
+        with _rabbitmq(url):
+            pass
+    else:
+        with event_queue.connection(url) as conn:
+            conn.ensure_connection(max_retries=1, timeout=TIMEOUT_SECONDS)
+
+
+def _is_redis(url: str) -> bool:
+    return url.startswith(("redis://", "rediss://", "unix://"))
+
+
+def _is_rabbitmq(url: str) -> bool:
+    return url.startswith(("amqp://", "amqps://"))
+
+
+def _depths(url: str) -> dict[str, int]:
+    """Return how many messages wait in each of dramatiq's queues, delayed ones too."""
+    if _is_redis(url):
+        with contextlib.closing(_redis(url)) as client:
             return {
-                queue: sum(int(client.hlen(f"parcours:{queue}{part}.msgs")) for part in ("", ".DQ")) for queue in queues
+                queue: sum(int(client.hlen(f"parcours:{queue}{part}.msgs")) for part in ("", ".DQ")) for queue in QUEUES
             }
-    found = {}
     with _rabbitmq(url) as conn:
-        for queue in queues:
-            found[queue] = 0
-            for name in (queue,) if plain else (queue, f"{queue}.DQ"):
-                # Asking for one that is not there closes the channel.
-                with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):
-                    declared = conn.channel().queue_declare(name, passive=True)
-                    found[queue] += int(declared.method.message_count)
-    return found
+        return {queue: sum(_ready_in(conn, f"{queue}{part}") for part in ("", ".DQ")) for queue in QUEUES}
+
+
+def _events_depth(url: str) -> dict[str, int]:
+    name = str(event_queue.QUEUE.name)
+    if _is_redis(url):
+        with contextlib.closing(_redis(url)) as client:
+            return {name: int(client.llen(name))}
+    if _is_rabbitmq(url):
+        with _rabbitmq(url) as conn:
+            return {name: _ready_in(conn, name)}
+    return {name: event_queue.depth(url)}
+
+
+def _ready_in(conn: pika.BlockingConnection, queue: str) -> int:
+    """Return how many messages a queue of RabbitMQ holds; one that nobody made yet holds none."""
+    try:
+        return int(conn.channel().queue_declare(queue, passive=True).method.message_count)
+    except ChannelClosedByBroker:
+        return 0

@@ -140,7 +140,7 @@ class SharedFigures(Collector):
         else:
             up.add_metric(["database"], 1)
             yield from _families(read, now)
-        queues = GaugeMetricFamily("parcours_queue_messages", "Messages in a queue, delayed ones too.", labels=["queue"])
+        queues = GaugeMetricFamily("parcours_queue_messages", "Messages in a queue, delayed too.", labels=["queue"])
         for source, depths in self._depths.items():
             try:
                 for queue, n in depths().items():

@@ -45,9 +45,7 @@ def list_(as_json: Json = False) -> None:
     with here.engine.connect() as conn:
         found = api_keys.listing(conn)
     if as_json:
-        here.print_json(
-            [{**each._asdict(), "created_at": iso(each.created_at), "revoked_at": iso(each.revoked_at)} for each in found]
-        )
+        here.print_json([each._asdict() for each in found])
         return
     here.print_table(
         "",
