@@ -79,7 +79,18 @@ def _text(value: Mapping[Any, Any], name: str, hint: str = "") -> str:
         raise EventError(f'"{name}"{about} is longer than {MAX_KEY} characters')
     if "\0" in found:
         raise EventError(f'"{name}"{about} holds a NUL character')
+    if not _is_storable(found):
+        raise EventError(f'"{name}"{about} holds half of a surrogate pair')
     return found
+
+
+def _is_storable(text: str) -> bool:
+    """JSON can say half of a surrogate pair, which no text in UTF-8 can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _data(value: Mapping[Any, Any]) -> dict[str, Any]:
@@ -90,7 +101,12 @@ def _data(value: Mapping[Any, Any]) -> dict[str, Any]:
         return {}
     if not isinstance(data, Mapping):
         raise EventError('"data" must be a JSON object')
-    text = json.dumps(data, default=str)
+    try:
+        text = json.dumps(data, default=str, allow_nan=False)
+    except (ValueError, RecursionError):
+        raise EventError('"data" holds a number that is too large, or is nested too deeply') from None
+    if not _is_storable(json.dumps(data, default=str, ensure_ascii=False)):
+        raise EventError('"data" holds half of a surrogate pair')
     if len(text) > MAX_DATA_BYTES:
         raise EventError(f'"data" is larger than {MAX_DATA_BYTES} bytes')
     if "\\u0000" in text:
@@ -108,7 +124,10 @@ def _time(value: Mapping[Any, Any], now: datetime) -> datetime:
         raise EventError(f'"time" {str(found)[:40]!r} is not an RFC 3339 time such as 2026-12-01T09:00:00Z') from None
     if at.tzinfo is None:
         raise EventError('"time" has no offset; write it like 2026-12-01T09:00:00Z')
-    return at.astimezone(UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise EventError(f'"time" {found[:40]!r} is outside of the calendar') from None
 
 
 def _check_change(data: Mapping[str, Any]) -> None:

@@ -91,7 +91,7 @@ class Health:
         depths: dict[str, Callable[[], Mapping[str, int]]] = {}
         if settings.broker_url is not None:
             url = settings.broker_url
-            depths["broker"] = lambda: _depths(url, QUEUES)
+            depths["broker"] = lambda: _depths(url)
         elif inside is not None and hasattr(inside, "queues"):
             queues = inside.queues
             depths["broker"] = lambda: {name: queues[name].qsize() for name in QUEUES if name in queues}

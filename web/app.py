@@ -35,7 +35,7 @@ from producers.broker import publish
 from producers.health import Health, is_ready
 from settings import Settings
 from web.lines import OneLineMiddleware
-from web.problems import PROBLEM, Problem, problem
+from web.problems import PROBLEM, ProblemError, problem
 from workers import events
 
 log = structlog.get_logger()
@@ -152,7 +152,7 @@ def _add_events(app: FastAPI, engine: Engine, hints: Hints | None, settings: Set
         """
         values = _values(request, raw)
         if len(values) > most_events:
-            raise Problem(413, f"there are {len(values):,} events in the request; send {most_events:,} at most")
+            raise ProblemError(413, f"there are {len(values):,} events in the request; send {most_events:,} at most")
         taken = _store(engine, values, settings)
         metrics.count_events(accepted=taken.accepted, duplicates=taken.duplicates, rejected=len(taken.rejected))
         if taken.accepted and hints is not None:
@@ -169,7 +169,7 @@ def _store(engine: Engine, values: list[Any], settings: Settings) -> events.Acce
     """Store what can be understood, in one transaction; return what became of each, by its place in the request."""
     with engine.begin() as conn:
         if events_table.is_longer_than(conn, settings.max_inbox):
-            raise Problem(
+            raise ProblemError(
                 429,
                 "too many events wait to be acted on; send these again later",
                 headers={"Retry-After": str(FULL_RETRY_SECONDS)},
@@ -196,11 +196,11 @@ def _values(request: Request, raw: bytes) -> list[Any]:
     try:
         value = json.loads(raw.decode("utf-8-sig"), parse_constant=_no_json)
     except (ValueError, RecursionError) as error:
-        raise Problem(400, f"the body is not JSON in UTF-8 ({_first_line(error)})") from None
+        raise ProblemError(400, f"the body is not JSON in UTF-8 ({_first_line(error)})") from None
     if binary:
         return [{**_attributes(request), "data": value}]
     if not isinstance(value, dict | list):
-        raise Problem(400, "the body is neither a JSON object nor a list of them")
+        raise ProblemError(400, "the body is neither a JSON object nor a list of them")
     return value if isinstance(value, list) else [value]
 
 
@@ -226,14 +226,14 @@ def _first_line(error: BaseException) -> str:
 async def read_body(request: Request, *, limit: int) -> bytes:
     """Return the body of a request, as it comes: what a header says of its length is not believed.
 
-    Raises Problem 413 as soon as it is longer than the limit.
+    Raises ProblemError (413) as soon as it is longer than the limit.
     """
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > limit:
-            raise Problem(413, f"the body is longer than {limit:,} bytes; send less at once")
+            raise ProblemError(413, f"the body is longer than {limit:,} bytes; send less at once")
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -242,10 +242,10 @@ def _check_content_type(request: Request) -> None:
     found = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if found not in EVENT_TYPES:
         about = f"{found[:80]!r} is not understood" if found else "the content type is missing"
-        raise Problem(415, f"{about}; send {', '.join(EVENT_TYPES)}", headers={"Accept": ", ".join(EVENT_TYPES)})
+        raise ProblemError(415, f"{about}; send {', '.join(EVENT_TYPES)}", headers={"Accept": ", ".join(EVENT_TYPES)})
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
-        raise Problem(415, f"the content encoding {encoding[:40]!r} is not understood; send the body as it is")
+        raise ProblemError(415, f"the content encoding {encoding[:40]!r} is not understood; send the body as it is")
 
 
 def needs_role(engine: Engine, role: Role, *, open_to_all: bool) -> Callable[[Request], None]:
@@ -257,7 +257,7 @@ def needs_role(engine: Engine, role: Role, *, open_to_all: bool) -> Callable[[Re
         offered = _offered_key(request)
         challenge = {"WWW-Authenticate": "Bearer"}
         if offered is None:
-            raise Problem(
+            raise ProblemError(
                 401,
                 "a key is needed: send `Authorization: Bearer …` or `X-Api-Key`; `parcours keys create` makes one",
                 headers=challenge,
@@ -265,9 +265,11 @@ def needs_role(engine: Engine, role: Role, *, open_to_all: bool) -> Callable[[Re
         with engine.connect() as conn:
             key = api_keys.find(conn, offered)
         if key is None:
-            raise Problem(401, "the key is unknown or revoked; `parcours keys create` makes one", headers=challenge)
+            raise ProblemError(
+                401, "the key is unknown or revoked; `parcours keys create` makes one", headers=challenge
+            )
         if role not in GRANTS[key.role]:
-            raise Problem(403, f"the key's role is {key.role}; this needs {role} or manage")
+            raise ProblemError(403, f"the key's role is {key.role}; this needs {role} or manage")
 
     return check
 
@@ -309,7 +311,7 @@ def _add_problems(app: FastAPI) -> None:
 
         return handle
 
-    app.add_exception_handler(Problem, answer(lambda error: error.response()))
+    app.add_exception_handler(ProblemError, answer(lambda error: error.response()))
     # What the framework itself refuses: an unknown path, another method.
     app.add_exception_handler(
         HTTPException,

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 PROBLEM = "application/problem+json"
 
 
-class Problem(Exception):
+class ProblemError(Exception):
     """A request that is refused; the sentence says why and what to do."""
 
     def __init__(self, status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> None:

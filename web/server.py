@@ -21,11 +21,26 @@ BACKLOG = 2048
 class Server:
     """The HTTP server of a process. The address is bound at once, so that a taken port is known at once."""
 
-    def __init__(self, app: ASGIApp, *, host: str, port: int) -> None:
+    def __init__(self, *, host: str, port: int) -> None:
         """Raises CampaignError when the address cannot be bound."""
         self._socket = _bind(host, port)
         self.host = host
         self.port: int = self._socket.getsockname()[1]
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def address(self) -> str:
+        """Where a browser finds it."""
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{name}:{self.port}"
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self, app: ASGIApp) -> None:
+        """Serve an app until told to stop."""
         # Our own middleware says what there is to say.
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         config = uvicorn.Config(
@@ -38,31 +53,17 @@ class Server:
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
-
-    @property
-    def address(self) -> str:
-        """Where a browser finds it."""
-        name = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{name}:{self.port}"
-
-    @property
-    def is_running(self) -> bool:
-        return self._thread.is_alive()
-
-    def start(self) -> None:
-        """Serve until told to stop."""
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="http", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
         """Finish the requests in hand, and end."""
-        self._server.should_exit = True
-        if self._thread.ident is not None:
+        if self._server is not None and self._thread is not None:
+            self._server.should_exit = True
             self._thread.join(GRACE_SECONDS + 5)
         self._socket.close()
-
-    def _run(self) -> None:
-        self._server.run(sockets=[self._socket])
 
 
 def is_loopback(host: str) -> bool:

@@ -39,6 +39,8 @@ def up(
     here = session()
     settings = here.settings
     configure(settings.log_format, settings.log_level)
+    # First: where the port is taken, another `up` may be living on the same embedded server.
+    server = Server(host=host, port=port)
     engine = here.engine
     stop = threading.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
@@ -58,7 +60,6 @@ def up(
         if open_to_all:
             # Without a key, a page of another site must not reach us under a name of its own.
             http = TrustedHostMiddleware(http, ["localhost", "127.0.0.1", "[::1]", "::1", host], www_redirect=False)
-        server = Server(http, host=host, port=port)
         worker = dramatiq.Worker(broker, worker_threads=THREADS, worker_timeout=100)
         worker.start()
         # Batches in hand are finished; what is not begun is found again by the next tick.
@@ -70,8 +71,8 @@ def up(
             thread = threading.Thread(target=consumer.run, args=(stop,), name="consumer", daemon=True)
             thread.start()
             running.callback(thread.join, timeout=30)
+        server.start(http)
         running.callback(server.stop)
-        server.start()
         where = "your database" if settings.database_url else f"the embedded PostgreSQL of {settings.home}"
         here.say(f"Parcours is up on {where}: {', '.join(parts[:-1])} and {parts[-1]}. Stop it with Ctrl-C.")
         here.say(f"HTTP: {server.address} takes events at /events, and shows /health/ready and /metrics.")

@@ -30,18 +30,18 @@ def web(
     """
     here = session()
     configure(here.settings.log_format, here.settings.log_level)
+    server = Server(host=host, port=port)
     engine = here.engine
     broker = None if here.settings.broker_url is None else make_broker(here.settings.broker_url)
-    server = Server(make_app(engine, broker, here.settings, open_to_all=False), host=host, port=port)
     stop = threading.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: stop.set())
     with engine.connect() as conn:
         keyless = all(key.revoked_at for key in api_keys.listing(conn))
-    server.start()
+    server.start(make_app(engine, broker, here.settings, open_to_all=False))
     here.warn(f"HTTP is served at {server.address}. Stop it with Ctrl-C.")
     if keyless:
-        here.warn("There is no key yet, so nobody may post: `parcours keys create --name shop --role publish` makes one.")
+        here.warn("There is no key yet, so nobody may post: `parcours keys create` makes one.")
     if broker is None:
         here.warn("No PARCOURS_BROKER_URL is set: events are stored, and acted on by whoever looks at the inbox.")
     try:
