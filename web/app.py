@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 import structlog
 from dramatiq.broker import Broker
@@ -76,6 +77,7 @@ def make_app(engine: Engine, broker: Broker | None, settings: Settings, *, open_
         redoc_url=None,
         lifespan=lifespan,
     )
+    app.state.max_body_bytes = settings.max_body_bytes
     app.add_middleware(OneLineMiddleware)
     _add_problems(app)
     _add_health(app, Health(engine.url, settings, inside=broker))
@@ -134,9 +136,6 @@ def _add_events(app: FastAPI, engine: Engine, hints: Hints | None, settings: Set
     may_publish = needs_role(engine, "publish", open_to_all=open_to_all)
     most_events = max(1, settings.max_body_bytes // LEAST_EVENT_BYTES)
 
-    async def body(request: Request) -> bytes:
-        return await read_body(request, limit=settings.max_body_bytes)
-
     @app.post(
         "/events",
         status_code=202,
@@ -145,7 +144,7 @@ def _add_events(app: FastAPI, engine: Engine, hints: Hints | None, settings: Set
         responses={status: {"content": {PROBLEM: {}}, "description": why} for status, why in ANSWERS.items()},
         openapi_extra=EVENTS_BODY,
     )
-    def post_events(request: Request, raw: Annotated[bytes, Depends(body)]) -> Response:
+    def post_events(request: Request, raw: Annotated[bytes, Depends(read_body)]) -> Response:
         """One CloudEvent, or a list of them. 202 says that they are stored; what follows from them follows at once.
 
         The same (source, id) again changes nothing. Positions of rejected events count from 0.
@@ -206,8 +205,6 @@ def _values(request: Request, raw: bytes) -> list[Any]:
 
 def _attributes(request: Request) -> dict[str, str]:
     """Return the attributes of an event in binary mode. Source: CloudEvents 1.0.2, HTTP binding, section 3.1."""
-    from urllib.parse import unquote
-
     return {
         name.removeprefix("ce-"): unquote(value) for name, value in request.headers.items() if name.startswith("ce-")
     }
@@ -223,11 +220,12 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [""])[0][:200]
 
 
-async def read_body(request: Request, *, limit: int) -> bytes:
+async def read_body(request: Request) -> bytes:
     """Return the body of a request, as it comes: what a header says of its length is not believed.
 
     Raises ProblemError (413) as soon as it is longer than the limit.
     """
+    limit: int = request.app.state.max_body_bytes
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
