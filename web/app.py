@@ -18,6 +18,7 @@ from dramatiq.errors import DramatiqError
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pika.exceptions import AMQPError
+from pydantic import BaseModel
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -85,6 +86,21 @@ def make_app(engine: Engine, broker: Broker | None, settings: Settings, *, open_
     return app
 
 
+class Rejected(BaseModel):
+    """An event that was not stored; sending it again as it is will not help."""
+
+    index: int
+    error: str
+
+
+class Taken(BaseModel):
+    """What became of the events of a request."""
+
+    accepted: int
+    duplicates: int
+    rejected: list[Rejected]
+
+
 class Hints:
     """Publishes that the inbox holds something, from a thread of its own.
 
@@ -144,7 +160,7 @@ def _add_events(app: FastAPI, engine: Engine, hints: Hints | None, settings: Set
         responses={status: {"content": {PROBLEM: {}}, "description": why} for status, why in ANSWERS.items()},
         openapi_extra=EVENTS_BODY,
     )
-    def post_events(request: Request, raw: Annotated[bytes, Depends(read_body)]) -> Response:
+    def post_events(request: Request, raw: Annotated[bytes, Depends(read_body)]) -> Taken:
         """One CloudEvent, or a list of them. 202 says that they are stored; what follows from them follows at once.
 
         The same (source, id) again changes nothing. Positions of rejected events count from 0.
@@ -156,12 +172,8 @@ def _add_events(app: FastAPI, engine: Engine, hints: Hints | None, settings: Set
         metrics.count_events(accepted=taken.accepted, duplicates=taken.duplicates, rejected=len(taken.rejected))
         if taken.accepted and hints is not None:
             hints.give()
-        answer = {
-            "accepted": taken.accepted,
-            "duplicates": taken.duplicates,
-            "rejected": [{"index": index, "error": error} for index, error in taken.rejected],
-        }
-        return JSONResponse(answer, status_code=202)
+        rejected = [Rejected(index=index, error=error) for index, error in taken.rejected]
+        return Taken(accepted=taken.accepted, duplicates=taken.duplicates, rejected=rejected)
 
 
 def _store(engine: Engine, values: list[Any], settings: Settings) -> events.Accepted:

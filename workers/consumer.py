@@ -141,13 +141,16 @@ class Consumer:
                 if stop.wait(PAUSE_SECONDS):
                     return None
 
+    def _is_full(self) -> bool:
+        with self._engine.connect() as conn:
+            return events_table.is_longer_than(conn, self._settings.max_inbox)
+
     def _wait_for_room(self, stop: threading.Event) -> None:
         """Leave the rest in the queue while the inbox is over its limit."""
         told = False
         while not stop.is_set():
-            with self._engine.connect() as conn:
-                if not events_table.is_longer_than(conn, self._settings.max_inbox):
-                    return
+            if not self._until_it_works(self._is_full, stop):
+                return
             if not told:
                 log.warning("inbox_full", limit=self._settings.max_inbox)
                 told = True

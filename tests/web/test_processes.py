@@ -140,6 +140,6 @@ def test_each_process_of_a_pool_serves_health_on_a_port_of_its_own(start: Start,
             told = line_with(process, "health_served")
             ports.append(int(json.loads(told[told.index("{") :])["port"]))
         assert ports[0] != ports[1]
+        eventually(lambda: all(is_ready(port) for port in ports))
         for port in ports:
-            eventually(lambda port=port: is_ready(port))
             assert of(samples(get(port, "/metrics")[1]), "parcours_source_up", source="broker") == 1
