@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Name: (where its Typer app is, its line of --help). In the order that --help shows.
 COMMANDS = {
-    "up": ("workers.commands.up:app", "Everything in one process: database, workers, tick."),
+    "up": ("web.commands.up:app", "Everything in one process: database, workers, tick, HTTP."),
     "demo": ("workers.commands.demo:app", "Four weeks of a sample campaign in simulated time."),
     "contacts": ("producers.commands.contacts:app", "Import and show contacts."),
     "segments": ("producers.commands.segments:app", "Create, fill and list segments."),
@@ -45,6 +45,8 @@ COMMANDS = {
     "check": ("producers.commands.check:app", "Prove the invariants of the database."),
     "worker": ("workers.commands.worker:app", "A pool of workers for some queues."),
     "tick": ("producers.commands.tick:app", "Publish due work every second."),
+    "web": ("web.commands.web:app", "The HTTP interface: contact events, health, metrics."),
+    "keys": ("producers.commands.keys:app", "Make, list and revoke the keys of the HTTP interface."),
     "db": ("producers.commands.db:app", "Migrate, check or stop the database."),
 }
 # What a crontab of the reference engine calls.

@@ -33,9 +33,12 @@ class Settings(BaseSettings):
         "create", description="What an event of an unknown contact does."
     )
     max_inbox: int = Field(100_000, ge=1, description="Events in the inbox at which consumers pause and HTTP says 429.")
-    log_format: Literal["json", "console"] | None = Field(
-        None, description="Default: console on a terminal, else json."
+    max_body_bytes: int = Field(5_000_000, ge=1, description="Bytes of one HTTP request at which the answer is 413.")
+    health_port: int | None = Field(
+        None, ge=1, le=65_535, description="Health and metrics of `worker`, `tick` and `consume`; unset: not served."
     )
+    health_host: str = Field("127.0.0.1", description="Address that `health_port` is bound to.")
+    log_format: Literal["json", "console"] | None = Field(None, description="Default: console on a terminal, else json.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     batch_size: int = Field(1000, ge=1, le=20_000, description="Contacts of one unit of work.")
 

@@ -31,6 +31,18 @@ def current(engine: Engine) -> str | None:
         return MigrationContext.configure(conn).get_current_revision()
 
 
+def behind(engine: Engine) -> str | None:
+    """Return in words how a database is behind this code, or None when it is not.
+
+    One that is ahead is fit: while a new version is brought in, the previous code still runs on it.
+    """
+    found = current(engine)
+    if found is None:
+        return "has no tables yet"
+    known = {revision.revision for revision in ScriptDirectory.from_config(_config()).walk_revisions()}
+    return f"is at revision {found}, not {newest()}" if found in known - {newest()} else None
+
+
 def upgrade(engine: Engine) -> tuple[str | None, str]:
     """Apply the missing migrations and return the revisions before and after.
 

@@ -120,7 +120,7 @@ class OneLineMiddleware(dramatiq.Middleware):
                     **told,
                     error=type(exception).__name__,
                     text=_text(exception),
-                    where=_where(exception.__traceback__),
+                    where=where(exception.__traceback__),
                 )
         finally:
             self._forget()
@@ -218,7 +218,7 @@ def _text(error: BaseException) -> str:
     return lines[0][:TEXT_LIMIT] if lines else ""
 
 
-def _where(traceback: TracebackType | None) -> str:
+def where(traceback: TracebackType | None) -> str:
     """Return the last places an error passed, the innermost last: `actors.py:12 > executor.py:80`."""
     places = []
     while traceback is not None:

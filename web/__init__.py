@@ -1,1 +1,1 @@
-"""HTTP: health now; event and form ingest, tracking, API and pages as they arrive."""
+"""HTTP: events, health and metrics; forms, tracking, API and pages as they arrive."""

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from db import events as events_table
 from db.clock import now as database_now
 from domain.events import ContactEvent, EventError, parse
-from producers import event_queue
+from producers import event_queue, metrics
 from settings import Settings
 from workers import events
 
@@ -114,6 +114,7 @@ class Consumer:
             done = events.accept(conn, good, now=now, unknown_contacts=self._settings.unknown_contacts)
             dead += [(reason, bodies[index]) for index, reason in done.rejected]
             events_table.bury(conn, dead, origin="event", now=now)
+        metrics.count_events(accepted=done.accepted, duplicates=done.duplicates, rejected=len(dead))
         log.info(
             "events_stored",
             messages=len(messages),
@@ -140,13 +141,16 @@ class Consumer:
                 if stop.wait(PAUSE_SECONDS):
                     return None
 
+    def _is_full(self) -> bool:
+        with self._engine.connect() as conn:
+            return events_table.is_longer_than(conn, self._settings.max_inbox)
+
     def _wait_for_room(self, stop: threading.Event) -> None:
         """Leave the rest in the queue while the inbox is over its limit."""
         told = False
         while not stop.is_set():
-            with self._engine.connect() as conn:
-                if not events_table.is_longer_than(conn, self._settings.max_inbox):
-                    return
+            if not self._until_it_works(self._is_full, stop):
+                return
             if not told:
                 log.warning("inbox_full", limit=self._settings.max_inbox)
                 told = True

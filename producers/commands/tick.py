@@ -6,6 +6,7 @@ import threading
 import typer
 
 from producers.broker import make_broker
+from producers.health import Health, HealthPort, served
 from producers.logs import configure
 from producers.session import session
 from producers.tick import Tick
@@ -14,7 +15,7 @@ app = typer.Typer()
 
 
 @app.command()
-def tick() -> None:
+def tick(health_port: HealthPort = None) -> None:
     """Publish due work every second, until told to stop. Several may run: one leads."""
     here = session()
     url = here.need_broker("tick")
@@ -22,4 +23,5 @@ def tick() -> None:
     stop = threading.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: stop.set())
-    Tick(here.engine, make_broker(url)).run(stop)
+    with served(Health(here.engine.url, here.settings), here.settings, health_port):
+        Tick(here.engine, make_broker(url)).run(stop)

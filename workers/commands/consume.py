@@ -8,6 +8,7 @@ import threading
 import typer
 
 from domain.errors import CampaignError
+from producers.health import Health, HealthPort, served
 from producers.logs import configure
 from producers.session import session
 from workers.consumer import Consumer
@@ -16,7 +17,7 @@ app = typer.Typer()
 
 
 @app.command()
-def consume() -> None:
+def consume(health_port: HealthPort = None) -> None:
     """Take contact events from their queue until told to stop, and act on them. Several may run."""
     here = session()
     url = here.settings.events_broker_url
@@ -26,4 +27,5 @@ def consume() -> None:
     stop = threading.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: stop.set())
-    Consumer(here.engine, url, here.settings).run(stop)
+    with served(Health(here.engine.url, here.settings, needs="events"), here.settings, health_port):
+        Consumer(here.engine, url, here.settings).run(stop)

@@ -7,6 +7,7 @@ import typer
 
 from domain.orders import QUEUES
 from producers.broker import check_broker
+from producers.health import HealthPort
 from producers.session import session
 
 app = typer.Typer()
@@ -18,7 +19,9 @@ def setup() -> None:
 
     from db.engine import connect
     from producers.broker import make_broker
+    from producers.health import Health, start_server
     from producers.logs import OneLineMiddleware, configure
+    from producers.metrics import MetricsMiddleware
     from settings import read_settings
     from workers.actors import Workshop, register
 
@@ -26,9 +29,12 @@ def setup() -> None:
     configure(settings.log_format, settings.log_level)
     url = os.environ.get("_PARCOURS_WORKER_DATABASE") or settings.database_url
     assert url is not None
-    broker = make_broker(settings.broker_url, extra=[OneLineMiddleware()])
+    engine = connect(url)
+    broker = make_broker(settings.broker_url, extra=[MetricsMiddleware(), OneLineMiddleware()])
     dramatiq.set_broker(broker)
-    register(Workshop(connect(url), broker, settings))
+    register(Workshop(engine, broker, settings))
+    if settings.health_port is not None:
+        start_server(Health(engine.url, settings), settings.health_host, settings.health_port)
 
 
 @app.command()
@@ -36,6 +42,7 @@ def worker(
     queues: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(QUEUES)}.")] = ",".join(QUEUES),
     processes: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each process.")] = 4,
+    health_port: HealthPort = None,
 ) -> None:
     """Work on queues until told to stop; a batch in hand is finished first.
 
@@ -51,6 +58,8 @@ def worker(
     # Checked, and the embedded server started, once here rather than in every process.
     os.environ["_PARCOURS_WORKER_DATABASE"] = here.engine.url.render_as_string(hide_password=False)
     here.engine.dispose()
+    if health_port is not None:
+        os.environ["PARCOURS_HEALTH_PORT"] = str(health_port)
 
     # How long an idle consumer of Redis sleeps at most between looks, in ms; dramatiq reads it on import.
     os.environ.setdefault("dramatiq_worker_timeout", "100")

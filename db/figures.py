@@ -1,0 +1,47 @@
+"""The figures of the whole installation, for those who watch it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from db import events, overview
+from db.overview import Backlog
+from db.statements import statements
+
+sql = statements("figures")
+
+
+class StepsPassed(NamedTuple):
+    kind: str
+    type: str
+    result: str
+    n: int
+
+
+class Figures(NamedTuple):
+    backlog: list[Backlog]
+    steps_passed: list[StepsPassed]
+    inbox: int
+    inbox_since: datetime | None
+    outbox: dict[str, int]
+    dead_letters: dict[str, int]
+    open_sweeps: dict[str, int]
+    open_failures: int
+
+
+def read(conn: Connection, *, now: datetime) -> Figures:
+    """Return the figures as of an instant."""
+    inbox, since = events.backlog(conn)
+    return Figures(
+        overview.backlog(conn, now=now),
+        [StepsPassed(*row) for row in conn.execute(sql["steps_passed"])],
+        inbox,
+        since,
+        {row.state: row.n for row in conn.execute(overview.sql["outbox"])},
+        {row.origin: row.n for row in conn.execute(sql["dead_letters"])},
+        {row.kind: row.n for row in conn.execute(sql["open_sweeps"])},
+        int(conn.execute(sql["open_failures"]).scalar_one()),
+    )

@@ -1,0 +1,130 @@
+"""The app on a real database, and its process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from dramatiq.broker import Broker
+from dramatiq.brokers.stub import StubBroker
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine, text
+
+from db import api_keys
+from db.api_keys import Role
+from producers.broker import make_broker
+from settings import Settings
+from web.app import make_app
+
+ROOT = Path(__file__).parents[2]
+
+
+class Client(Protocol):
+    def __call__(
+        self, *, broker: Broker | None = None, open_to_all: bool = True, engine: Engine | None = None, **settings: Any
+    ) -> TestClient: ...
+
+
+Start = Callable[..., AbstractContextManager["subprocess.Popen[str]"]]
+
+
+def settings_with(**values: Any) -> Settings:
+    """Return settings that do not depend on who runs the tests."""
+    return Settings(_env_file=None, **values)
+
+
+@pytest.fixture
+def client(engine: Engine) -> Iterator[Client]:
+    """Makes clients of an app on the test's database."""
+    default = engine
+    with contextlib.ExitStack() as opened:
+
+        def make(
+            *, broker: Broker | None = None, open_to_all: bool = True, engine: Engine | None = None, **settings: Any
+        ) -> TestClient:
+            app = make_app(engine or default, broker, settings_with(**settings), open_to_all=open_to_all)
+            return opened.enter_context(TestClient(app))
+
+        yield make
+
+
+@pytest.fixture
+def stub() -> Iterator[StubBroker]:
+    broker = make_broker(None)
+    assert isinstance(broker, StubBroker)
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def key(engine: Engine) -> Callable[[Role], str]:
+    """Makes keys of a role."""
+
+    def make(role: Role) -> str:
+        with engine.begin() as conn:
+            return api_keys.create(conn, "test", role)[0]
+
+    return make
+
+
+@pytest.fixture
+def start(engine: Engine, tmp_path: Path) -> Start:
+    """Start the command as a process on the test's database; SIGTERM at the end, and it must then exit with 0."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PARCOURS_")}
+    environment |= {
+        "PARCOURS_HOME": str(tmp_path),
+        "PARCOURS_DATABASE_URL": engine.url.render_as_string(hide_password=False),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+    @contextlib.contextmanager
+    def started(*args: object, **more: str) -> Iterator[subprocess.Popen[str]]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "parcours", *map(str, args)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            env=environment | more,
+            cwd=tmp_path,
+        )
+        try:
+            yield process
+            process.send_signal(signal.SIGTERM)
+            told, _ = process.communicate(timeout=60)
+            assert process.returncode == 0, told
+        finally:
+            process.kill()
+            process.communicate()
+
+    return started
+
+
+def event(id_: str, type_: str = "page.hit", contact: str = "anna", **data: Any) -> dict[str, Any]:
+    """Return a CloudEvent."""
+    if type_ == "page.hit":
+        data.setdefault("url", "https://example.com/")
+    return {"specversion": "1.0", "id": id_, "source": "test", "type": type_, "subject": contact, "data": data}
+
+
+def count(engine: Engine, table: str) -> int:
+    with engine.connect() as conn:
+        return int(conn.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
+
+
+def eventually(holds: Callable[[], Any], *, seconds: float = 30) -> Any:
+    """Return what the condition says as soon as that is true; fail when it does not become so."""
+    until = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < until, f"not within {seconds} s"
+        time.sleep(0.02)
+    return found

@@ -1,0 +1,1 @@
+"""The command's parts that do work in this process; `parcours.py` finds them by name."""

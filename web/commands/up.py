@@ -1,0 +1,86 @@
+"""`parcours up`: database, workers, tick and HTTP in one process."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import ExitStack
+from typing import Annotated
+
+import dramatiq
+import typer
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp
+
+from db import embedded
+from producers.broker import make_broker
+from producers.logs import OneLineMiddleware, configure
+from producers.metrics import MetricsMiddleware
+from producers.session import session
+from producers.tick import Tick
+from web.app import make_app
+from web.server import Server, is_loopback
+from workers.actors import Workshop, register
+from workers.consumer import Consumer
+
+app = typer.Typer()
+
+THREADS = 4
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Of the HTTP interface; 0 takes a free one.")] = 8080,
+    host: Annotated[
+        str, typer.Option(help="Its address. On a loopback address no key is needed, on any other one is.")
+    ] = "127.0.0.1",
+) -> None:
+    """Run everything in one process until Ctrl-C: database (embedded unless a URL is set), workers, tick, HTTP."""
+    here = session()
+    settings = here.settings
+    configure(settings.log_format, settings.log_level)
+    # First: where the port is taken, another `up` may be living on the same embedded server.
+    server = Server(host=host, port=port)
+    engine = here.engine
+    stop = threading.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: stop.set())
+    # Undone from the last to the first, whatever happens in between.
+    with ExitStack() as running:
+        if settings.database_url is None:
+            running.callback(embedded.stop, settings.home)
+        running.callback(engine.dispose)
+        # With a broker, this process is one pool more; without, the queues live in it.
+        broker = make_broker(settings.broker_url, extra=[MetricsMiddleware(), OneLineMiddleware()])
+        running.callback(broker.close)
+        dramatiq.set_broker(broker)
+        register(Workshop(engine, broker, settings))
+        open_to_all = is_loopback(host)
+        http: ASGIApp = make_app(engine, broker, settings, open_to_all=open_to_all)
+        if open_to_all:
+            # Without a key, a page of another site must not reach us under a name of its own.
+            http = TrustedHostMiddleware(http, ["localhost", "127.0.0.1", "[::1]", "::1", host], www_redirect=False)
+        worker = dramatiq.Worker(broker, worker_threads=THREADS, worker_timeout=100)
+        worker.start()
+        # Batches in hand are finished; what is not begun is found again by the next tick.
+        running.callback(worker.stop, timeout=60_000)
+        parts = ["workers", "tick", "HTTP"]
+        if settings.events_broker_url is not None:
+            parts.insert(2, "the consumer of events")
+            consumer = Consumer(engine, settings.events_broker_url, settings)
+            thread = threading.Thread(target=consumer.run, args=(stop,), name="consumer", daemon=True)
+            thread.start()
+            running.callback(thread.join, timeout=30)
+        server.start(http)
+        running.callback(server.stop)
+        where = "your database" if settings.database_url else f"the embedded PostgreSQL of {settings.home}"
+        here.say(f"Parcours is up on {where}: {', '.join(parts[:-1])} and {parts[-1]}. Stop it with Ctrl-C.")
+        here.say(f"HTTP: {server.address} takes events at /events, and shows /health/ready and /metrics.")
+        if open_to_all:
+            here.say("Everybody on this machine may use it without a key, since nobody else can reach it.")
+        else:
+            here.say(f"Others can reach {host}, so a key is needed: `parcours keys create` makes one.")
+        here.say("Web pages come later.")
+        running.callback(stop.set)
+        Tick(engine, broker).run(stop)
+    here.say("Stopped.")

@@ -1,0 +1,35 @@
+"""Errors as problem details. Source: RFC 9457."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from fastapi.responses import JSONResponse
+
+PROBLEM = "application/problem+json"
+
+
+class ProblemError(Exception):
+    """A request that is refused; the sentence says why and what to do."""
+
+    def __init__(self, status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+    def response(self) -> JSONResponse:
+        """Return the answer."""
+        return problem(self.status, self.detail, headers=self.headers)
+
+
+def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return a problem; its type is the status's own ("about:blank", which is left out)."""
+    title = HTTPStatus(status).phrase
+    return JSONResponse(
+        {"title": title, "status": status, "detail": detail},
+        status_code=status,
+        headers=dict(headers or {}),
+        media_type=PROBLEM,
+    )

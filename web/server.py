@@ -1,0 +1,94 @@
+"""Serving the app from a thread, so that signals stay with whoever started it."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import logging
+import socket
+import threading
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from domain.errors import CampaignError
+
+# Requests in hand are finished within this time when the server stops.
+GRACE_SECONDS = 10
+BACKLOG = 2048
+
+
+class Server:
+    """The HTTP server of a process. The address is bound at once, so that a taken port is known at once."""
+
+    def __init__(self, *, host: str, port: int) -> None:
+        """Raises CampaignError when the address cannot be bound."""
+        self._socket = _bind(host, port)
+        self.host = host
+        self.port: int = self._socket.getsockname()[1]
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def address(self) -> str:
+        """Where a browser finds it."""
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{name}:{self.port}"
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self, app: ASGIApp) -> None:
+        """Serve an app until told to stop."""
+        # Our own middleware says what there is to say.
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            # Nobody is believed to be a proxy: addresses play no part in who may do what.
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="http", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the requests in hand, and end."""
+        if self._server is not None and self._thread is not None:
+            self._server.should_exit = True
+            self._thread.join(GRACE_SECONDS + 5)
+        self._socket.close()
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether nobody but this machine reaches an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listening = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        # asyncio does so for sockets that it makes itself. Without, each answer waits 40 ms for the client's system
+        # to acknowledge its headers. Connections inherit it.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            reason = f"port {port} of {host} is taken; stop what uses it, or choose another with --port"
+        elif error.errno == errno.EACCES:
+            reason = f"port {port} needs more rights than this user has; choose one above 1023 with --port"
+        else:
+            reason = f"{host!r} is no address of this machine; choose another with --host"
+        raise CampaignError(reason) from None
