@@ -37,6 +37,7 @@ COMMANDS = {
     "consume": ("workers.commands.consume:app", "Take contact events from their queue."),
     "dead-letters": ("workers.commands.dead_letters:app", "What could not be understood or done: list, show, replay, discard."),
     "check": ("producers.commands.check:app", "Prove the invariants of the database."),
+    "doctor": ("producers.commands.doctor:app", "What is wrong with connections and clocks, and how to mend it."),
     "worker": ("workers.commands.worker:app", "A pool of workers for some queues."),
     "tick": ("producers.commands.tick:app", "Publish due work every second."),
     "db": ("producers.commands.db:app", "Migrate, check or stop the database."),
