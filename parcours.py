@@ -25,7 +25,10 @@ COMMANDS = {
     "forms": ("workers.commands.forms:app", "Create forms and submit them."),
     "stages": ("producers.commands.stages:app", "Create and list stages."),
     "emails": ("producers.commands.emails:app", "Apply email templates."),
-    "campaigns": ("producers.commands.campaigns:app", "Validate, plan, apply, list, show, publish and pause campaigns."),
+    "campaigns": (
+        "producers.commands.campaigns:app",
+        "Validate, plan, apply, list, show, publish and pause campaigns.",
+    ),
     "steps": ("producers.commands.steps:app", "The catalogue of step types."),
     "update": ("workers.commands.sweeps:update_app", "Align members with segments and forms."),
     "trigger": ("workers.commands.sweeps:trigger_app", "Do what is due."),
@@ -35,7 +38,10 @@ COMMANDS = {
     "status": ("producers.commands.status:app", "Backlog, age of the oldest due wait, outbox."),
     "events": ("workers.commands.events:app", "Publish contact events."),
     "consume": ("workers.commands.consume:app", "Take contact events from their queue."),
-    "dead-letters": ("workers.commands.dead_letters:app", "What could not be understood or done: list, show, replay, discard."),
+    "dead-letters": (
+        "workers.commands.dead_letters:app",
+        "What could not be understood or done: list, show, replay, discard.",
+    ),
     "check": ("producers.commands.check:app", "Prove the invariants of the database."),
     "doctor": ("producers.commands.doctor:app", "What is wrong with connections and clocks, and how to mend it."),
     "worker": ("workers.commands.worker:app", "A pool of workers for some queues."),

@@ -29,9 +29,13 @@ class Settings(BaseSettings):
     secret_key: str | None = Field(None, description="Signs tracking links; unset: made once and kept in the home.")
     public_url: str = Field("http://127.0.0.1:8080", description="Where contacts reach our pages.")
     default_timezone: str = Field("UTC", description="Timezone of contacts who have none.")
-    unknown_contacts: Literal["create", "reject"] = Field("create", description="What an event of an unknown contact does.")
+    unknown_contacts: Literal["create", "reject"] = Field(
+        "create", description="What an event of an unknown contact does."
+    )
     max_inbox: int = Field(100_000, ge=1, description="Events in the inbox at which consumers pause and HTTP says 429.")
-    log_format: Literal["json", "console"] | None = Field(None, description="Default: console on a terminal, else json.")
+    log_format: Literal["json", "console"] | None = Field(
+        None, description="Default: console on a terminal, else json."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     batch_size: int = Field(1000, ge=1, le=20_000, description="Contacts of one unit of work.")
 

@@ -170,7 +170,11 @@ def save(
         for source_id in ids:
             conn.execute(sql["save_source"], {**here, "kind": kind, "source_id": source_id})
     return {
-        key: int(conn.execute(sql["save_step"], {**here, "key": key, "kind": kind, "type": type_, "position": nth}).scalar_one())
+        key: int(
+            conn.execute(
+                sql["save_step"], {**here, "key": key, "kind": kind, "type": type_, "position": nth}
+            ).scalar_one()
+        )
         for nth, (key, kind, type_) in enumerate(step_kinds)
     }
 

@@ -1,8 +1,11 @@
 """Connections: one engine a process, and what every connection of it has in common."""
 
-from sqlalchemy import Engine, create_engine, make_url
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
+from db.arrays import ListDumper
 from domain.errors import CampaignError
 
 
@@ -15,19 +18,30 @@ def connect(url: str, *, pool_size: int = 10) -> Engine:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise CampaignError("PARCOURS_DATABASE_URL is not a URL; use postgresql://user:password@host/database") from None
+        raise CampaignError(
+            "PARCOURS_DATABASE_URL is not a URL; use postgresql://user:password@host/database"
+        ) from None
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername != "postgresql+psycopg":
-        raise CampaignError(
-            f"PARCOURS_DATABASE_URL starts with {parsed.drivername}://; Parcours needs postgresql://"
-        )
-    return create_engine(
+        raise CampaignError(f"PARCOURS_DATABASE_URL starts with {parsed.drivername}://; Parcours needs postgresql://")
+    engine = create_engine(
         parsed,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
-        # A million-row claim is planned for its array sizes each time; the server's plan cache
-        # would settle on a plan made for the first small batch.
-        connect_args={"options": "-c timezone=UTC -c jit=off", "application_name": "parcours", "prepare_threshold": None},
+        connect_args={
+            # A batch keeps to one core: starting helpers takes the server longer than the batch.
+            "options": "-c timezone=UTC -c jit=off -c max_parallel_workers_per_gather=0",
+            "application_name": "parcours",
+            # A million-row claim is planned for its array sizes each time; the server's plan cache
+            # would settle on a plan made for the first small batch.
+            "prepare_threshold": None,
+        },
     )
+    event.listen(engine, "connect", _write_lists_fast)
+    return engine
+
+
+def _write_lists_fast(connection: Any, _: Any) -> None:
+    connection.adapters.register_dumper(list, ListDumper)

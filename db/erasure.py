@@ -40,5 +40,5 @@ def erase(conn: Connection, contacts: Mapping[int, datetime]) -> None:
     keys = conn.execute(text("SELECT id, key FROM contact WHERE id = ANY (CAST(:ids AS bigint[]))"), ids)
     events.tombstone(conn, {row.key: contacts[row.id] for row in keys})
     for table in TABLES:
-        conn.execute(text(f"DELETE FROM {table} WHERE contact_id = ANY (CAST(:ids AS bigint[]))"), ids)  # noqa: S608
+        conn.execute(text(f"DELETE FROM {table} WHERE contact_id = ANY (CAST(:ids AS bigint[]))"), ids)
     conn.execute(text("DELETE FROM contact WHERE id = ANY (CAST(:ids AS bigint[]))"), ids)

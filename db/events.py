@@ -164,7 +164,11 @@ def say(conn: Connection, contacts: Sequence[Said], *, now: datetime) -> None:
 
 
 def do_not_contact(
-    conn: Connection, events: Sequence[tuple[int, datetime]], *, channel: str, reason: Literal["unsubscribed", "bounced"]
+    conn: Connection,
+    events: Sequence[tuple[int, datetime]],
+    *,
+    channel: str,
+    reason: Literal["unsubscribed", "bounced"],
 ) -> None:
     """Mark contacts as not to be contacted on a channel."""
     if events:

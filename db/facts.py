@@ -39,30 +39,30 @@ def lock(conn: Connection, contact_ids: Iterable[int]) -> list[int]:
     return list(conn.execute(sql["lock"], {"ids": list(contact_ids)}).scalars())
 
 
-def load(conn: Connection, campaign: Campaign, contact_ids: Sequence[int], needs: frozenset[Need], *, now: datetime) -> Facts:
+def load(
+    conn: Connection, campaign: Campaign, contact_ids: Sequence[int], needs: frozenset[Need], *, now: datetime
+) -> Facts:
     """Return what the steps ahead need of contacts that the caller has locked: one statement a need."""
     ids = {"ids": list(contact_ids)}
     contacts: dict[int, Contact] = {}
     members: dict[int, Member] = {}
-    for row in conn.execute(sql["contacts"], {**ids, "campaign_id": campaign.id}):
-        id_, key, email, timezone, points, stage, owner, last_active_at, rotation, active = row
-        contacts[id_] = Contact(id_, key, email, timezone, points, stage, owner, last_active_at=last_active_at)
+    parameters = {**ids, "campaign_id": campaign.id, "fields": Need.FIELDS in needs}
+    for row in conn.execute(sql["contacts"], parameters).all():
+        id_, key, email, timezone, points, stage, owner, fields, last_active_at, rotation, active = row
+        contacts[id_] = Contact(id_, key, email, timezone, points, stage, owner, fields or {}, last_active_at)
         if rotation is not None:
             members[id_] = Member(rotation, active)
-    if Need.FIELDS in needs:
-        for contact_id, fields in conn.execute(sql["fields"], ids):
-            contacts[contact_id].fields = fields
     if Need.TAGS in needs:
-        for contact_id, tags in conn.execute(sql["tags"], ids):
+        for contact_id, tags in conn.execute(sql["tags"], ids).all():
             contacts[contact_id].tags = frozenset(tags)
     if Need.SEGMENTS in needs:
-        for contact_id, keys in conn.execute(sql["segments"], ids):
+        for contact_id, keys in conn.execute(sql["segments"], ids).all():
             contacts[contact_id].segments = frozenset(keys)
     if Need.DO_NOT_CONTACT in needs:
-        for contact_id, channel, reason in conn.execute(sql["do_not_contact"], ids):
+        for contact_id, channel, reason in conn.execute(sql["do_not_contact"], ids).all():
             contacts[contact_id].do_not_contact = {**contacts[contact_id].do_not_contact, channel: reason}
     if Need.RECEIVED in needs:
-        for contact_id, templates in conn.execute(sql["received"], ids):
+        for contact_id, templates in conn.execute(sql["received"], ids).all():
             contacts[contact_id].received = frozenset(templates)
     world = _world(conn, campaign, contact_ids, needs, now=now)
     return Facts(contacts, members, world, {id_: contact.state() for id_, contact in contacts.items()})
@@ -84,20 +84,21 @@ def _world(
     return World(emails, stages, recent_passes=passes)
 
 
-def look_back(conn: Connection, known: Facts, step: Step, arrivals: Sequence[Claim]) -> Facts:
-    """Add what contacts did before they arrived at a decision that looks back."""
-    if step.look_back is None or not arrivals:
-        return known
-    first = min(claim.anchor_at for claim in arrivals)
-    # A day more than the longest the interval can be: months differ in length.
-    interval = step.look_back
-    since = first - timedelta(days=interval.months * 31 + interval.days + 1) - interval.exact
+def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequence[Claim]]]) -> Facts:
+    """Add what contacts did before they arrived at decisions that look back; nothing is read without one."""
     past: dict[int, list[Fact]] = {}
-    for contact_id, type_, at, data in events.recent(
-        conn, [claim.contact_id for claim in arrivals], step.type.events, since=since
-    ):
-        past.setdefault(contact_id, []).append(Fact(type_, data, at))
-    return known._replace(world=replace(known.world, past=past))
+    for step, claims in claimed:
+        arrivals = [claim for claim in claims if claim.reason == "kickoff"]
+        if step.look_back is None or not arrivals:
+            continue
+        first = min(claim.anchor_at for claim in arrivals)
+        # A day more than the longest the interval can be: months differ in length.
+        interval = step.look_back
+        since = first - timedelta(days=interval.months * 31 + interval.days + 1) - interval.exact
+        ids = [claim.contact_id for claim in arrivals]
+        for contact_id, type_, at, data in events.recent(conn, ids, step.type.events, since=since):
+            past.setdefault(contact_id, []).append(Fact(type_, data, at))
+    return known._replace(world=replace(known.world, past=past)) if past else known
 
 
 def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
@@ -143,7 +144,16 @@ def send(conn: Connection, campaign_id: int, messages: Sequence[Message], *, now
         return written.get(id(value)) or written.setdefault(id(value), json.dumps(dict(value), default=str))
 
     rows = [
-        (each.contact_id, each.key, each.step_id, each.rotation, out.channel, out.template, out.address, payload(out.payload))
+        (
+            each.contact_id,
+            each.key,
+            each.step_id,
+            each.rotation,
+            out.channel,
+            out.template,
+            out.address,
+            payload(out.payload),
+        )
         for each in messages
         for out in (each.outbound,)
     ]

@@ -29,6 +29,36 @@ class Root(NamedTuple):
     due_at: datetime | None
 
 
+def differing(
+    conn: Connection,
+    campaign_id: int,
+    segment_ids: Sequence[int],
+    whole: Chunk,
+    *,
+    width: int,
+    leaving: bool,
+    returning: bool,
+) -> list[Chunk]:
+    """Return the parts of a range, each of so many contact ids, in which members and segments may differ.
+
+    `leaving` and `returning` say whether the campaign lets members go with their segments, and come back.
+    """
+    parameters: dict[str, Any] = {
+        "campaign_id": campaign_id,
+        **whole._asdict(),
+        "width": width,
+        "leaving": leaving,
+        "returning": returning,
+    }
+    if len(segment_ids) == 1:
+        numbers = conn.execute(sql["differing"], {**parameters, "segment_id": segment_ids[0]}).scalars().all()
+    else:
+        parameters["segment_ids"] = list(segment_ids)
+        numbers = conn.execute(sql["differing_several"], parameters).scalars().all()
+    firsts = (whole.first_id + number * width for number in numbers)
+    return [Chunk(first, min(first + width - 1, whole.last_id)) for first in firsts]
+
+
 def join(
     conn: Connection,
     campaign_id: int,
@@ -42,7 +72,7 @@ def join(
     scope: Scope,
 ) -> int:
     """Add who is in a segment and was never in the campaign, roots armed; return how many."""
-    columns = dict(zip(("zones", "step_ids", "reasons", "due"), map(list, zip(*roots, strict=True)), strict=True))
+    columns = _columns(roots)
     if not by_zone:
         del columns["zones"]
     parameters: dict[str, Any] = {
@@ -152,7 +182,7 @@ def backfill(conn: Connection, campaign_id: int, roots: Sequence[Root], *, now: 
     """Put every active member at steps added at the root; return how many waits that made."""
     if not roots:
         return 0
-    columns = dict(zip(("zones", "step_ids", "reasons", "due"), map(list, zip(*roots, strict=True)), strict=True))
+    columns = _columns(roots)
     return conn.execute(sql["backfill"], {"campaign_id": campaign_id, "now": now, **columns}).rowcount
 
 
@@ -175,9 +205,7 @@ def inside(conn: Connection, segment_ids: Sequence[int], contact_ids: Sequence[i
     return list(conn.execute(sql["inside"], parameters).scalars())
 
 
-def outside(
-    conn: Connection, campaign_id: int, segment_ids: Sequence[int], contact_ids: Sequence[int]
-) -> list[int]:
+def outside(conn: Connection, campaign_id: int, segment_ids: Sequence[int], contact_ids: Sequence[int]) -> list[int]:
     """Return which of these contacts are members through a segment and in none of these any more."""
     parameters = {"campaign_id": campaign_id, "segment_ids": list(segment_ids), "contact_ids": list(contact_ids)}
     return list(conn.execute(sql["outside"], parameters).scalars())
@@ -204,9 +232,16 @@ def has_grace_over(conn: Connection, *, now: datetime) -> bool:
     return bool(conn.execute(sql["has_grace_over"], {"now": now}).scalar_one())
 
 
-def take_grace_over(
-    conn: Connection, campaign_id: int, contact_ids: Sequence[int], *, now: datetime
-) -> list[int]:
+def take_grace_over(conn: Connection, campaign_id: int, contact_ids: Sequence[int], *, now: datetime) -> list[int]:
     """Take those of these contacts whose grace is over."""
     parameters = {"campaign_id": campaign_id, "contact_ids": list(contact_ids), "now": now}
     return sorted(conn.execute(sql["take_grace_over"], parameters).scalars())
+
+
+def _columns(roots: Sequence[Root]) -> dict[str, list[Any]]:
+    return {
+        "zones": [root.zone for root in roots],
+        "step_ids": [root.step_id for root in roots],
+        "reasons": [root.reason for root in roots],
+        "due": [root.due_at for root in roots],
+    }

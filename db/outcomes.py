@@ -40,7 +40,9 @@ def record(conn: Connection, outcomes: Sequence[Outcome]) -> None:
             "details": [detail and (written.get(id(detail)) or _written(written, detail)) for detail in details],
         },
     )
-    counted = Counter(zip(steps, (at.astimezone(UTC).date() for at in ats), results, strict=True))
+    # Most rows of a batch happen at one instant.
+    days = {at: at.astimezone(UTC).date() for at in set(ats)}
+    counted = Counter(zip(steps, map(days.__getitem__, ats), results, strict=True))
     places = list(counted)
     conn.execute(
         sql["count"],
@@ -95,17 +97,13 @@ def recent_passes(
     return {(row.contact_id, row.step_id): row.n for row in conn.execute(sql["recent_passes"], parameters)}
 
 
-def log(
-    conn: Connection, campaign_id: int, *, contact_id: int | None, step_id: int | None
-) -> Iterator[Row[Any]]:
+def log(conn: Connection, campaign_id: int, *, contact_id: int | None, step_id: int | None) -> Iterator[Row[Any]]:
     """Yield the outcomes of a campaign, oldest first, without holding them all in memory."""
     parameters = {"campaign_id": campaign_id, "contact_id": contact_id, "step_id": step_id}
     yield from conn.execution_options(stream_results=True, yield_per=2000).execute(sql["log"], parameters)
 
 
-def waiting(
-    conn: Connection, campaign_id: int, *, contact_id: int | None, step_id: int | None
-) -> Iterator[Row[Any]]:
+def waiting(conn: Connection, campaign_id: int, *, contact_id: int | None, step_id: int | None) -> Iterator[Row[Any]]:
     """Yield the open waits of a campaign, next due first."""
     parameters = {"campaign_id": campaign_id, "contact_id": contact_id, "step_id": step_id}
     yield from conn.execution_options(stream_results=True, yield_per=2000).execute(sql["waiting"], parameters)

@@ -43,9 +43,7 @@ def find(conn: Connection, key: str) -> Segment | None:
     return None if row is None else Segment(*row)
 
 
-def save(
-    conn: Connection, key: str, *, name: str | None, public: bool | None, published: bool | None
-) -> Stored:
+def save(conn: Connection, key: str, *, name: str | None, public: bool | None, published: bool | None) -> Stored:
     """Create a segment or change what is given of it; None keeps what is there.
 
     A new segment is named by its key, public and published, unless said otherwise.

@@ -19,9 +19,7 @@ class Stage:
     contacts: int
 
 
-def save(
-    conn: Connection, key: str, *, name: str | None, weight: int | None, published: bool | None
-) -> Stored:
+def save(conn: Connection, key: str, *, name: str | None, weight: int | None, published: bool | None) -> Stored:
     """Create a stage or change what is given of it; None keeps what is there.
 
     A new stage is named by its key, has no weight and is published, unless said otherwise.

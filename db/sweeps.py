@@ -1,7 +1,7 @@
 """Sweeps: one `update` or `trigger`, asked for, started, counted, finished."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -52,10 +52,12 @@ def unfinished(conn: Connection, *, older_than: float) -> list[int]:
     return list(conn.execute(sql["unfinished"], {"seconds": older_than}).scalars())
 
 
-def add_chunks(conn: Connection, sweep_id: int, campaign_id: int, whole: Chunk, *, width: int) -> None:
-    """Split a range of contact ids into chunks that workers take one by one."""
-    parameters = {"sweep_id": sweep_id, "campaign_id": campaign_id, "width": width, **whole._asdict()}
-    conn.execute(sql["add_chunks"], parameters)
+def add_chunks(conn: Connection, sweep_id: int, campaign_id: int, chunks: Sequence[Chunk]) -> None:
+    """Write down the ranges of contact ids that workers take one by one."""
+    if chunks:
+        firsts, lasts = map(list, zip(*chunks, strict=True))
+        parameters = {"sweep_id": sweep_id, "campaign_id": campaign_id, "first_ids": firsts, "last_ids": lasts}
+        conn.execute(sql["add_chunks"], parameters)
 
 
 def take_chunk(conn: Connection, sweep_id: int) -> tuple[int, Chunk] | None:

@@ -34,12 +34,10 @@ class Armed(NamedTuple):
     passage: int
 
 
-def claim_due(
-    conn: Connection, step_id: int, *, now: datetime, limit: int, scope: Scope = EVERYTHING
-) -> list[Claim]:
+def claim_due(conn: Connection, step_id: int, *, now: datetime, limit: int, scope: Scope = EVERYTHING) -> list[Claim]:
     """Take at most `limit` due waits of a step, and their contacts' locks, oldest due first."""
     rows = conn.execute(sql["claim_due"], {"step_id": step_id, "now": now, "limit": limit, **scope.waits()})
-    return [Claim(*row) for row in rows]
+    return [Claim._make(row) for row in rows.all()]
 
 
 def has_due(conn: Connection, step_ids: Sequence[int], *, now: datetime, scope: Scope = EVERYTHING) -> bool:
@@ -63,7 +61,17 @@ def arm(conn: Connection, waits: Sequence[Wait]) -> None:
     """Write waits; who already waits at a step keeps that wait."""
     if not waits:
         return
-    names = ("contact_ids", "step_ids", "campaign_ids", "rotations", "passages", "attempts", "reasons", "anchors", "due")
+    names = (
+        "contact_ids",
+        "step_ids",
+        "campaign_ids",
+        "rotations",
+        "passages",
+        "attempts",
+        "reasons",
+        "anchors",
+        "due",
+    )
     conn.execute(sql["arm"], dict(zip(names, map(list, zip(*waits, strict=True)), strict=True)))
 
 
@@ -73,8 +81,7 @@ def take_armed(conn: Connection, step_id: int, passages: Mapping[int, int]) -> l
     Who is not there any more, or again in another passage, is left out.
     """
     parameters = {"step_id": step_id, "contact_ids": list(passages), "passages": list(passages.values())}
-    rows = conn.execute(sql["take_armed"], parameters)
-    return [Claim(*row) for row in rows]
+    return [Claim._make(row) for row in conn.execute(sql["take_armed"], parameters).all()]
 
 
 def armed(conn: Connection, contact_ids: Iterable[int], types: Iterable[str]) -> list[Armed]:
@@ -105,3 +112,11 @@ def cancel_steps(conn: Connection, step_ids: Sequence[int], *, limit: int) -> li
 def count_at(conn: Connection, step_ids: Sequence[int]) -> dict[int, int]:
     """Return how many wait at each step; steps where nobody waits are left out."""
     return {row.step_id: row.n for row in conn.execute(sql["count_at"], {"step_ids": list(step_ids)})}
+
+
+def take_kickoffs(
+    conn: Connection, campaign_id: int, contact_ids: Sequence[int], *, now: datetime
+) -> list[tuple[int, Claim]]:
+    """Take what contacts that the caller has locked are to begin in a campaign now: (step, claim) pairs."""
+    parameters = {"campaign_id": campaign_id, "contact_ids": list(contact_ids), "now": now}
+    return [(row[0], Claim._make(row[1:])) for row in conn.execute(sql["take_kickoffs"], parameters).all()]

@@ -17,9 +17,7 @@ class Change(NamedTuple):
     said_at: dict[str, str]
 
 
-def change(
-    fields: Mapping[str, Any], said_at: Mapping[str, str], data: Mapping[str, Any], at: datetime
-) -> Change:
+def change(fields: Mapping[str, Any], said_at: Mapping[str, str], data: Mapping[str, Any], at: datetime) -> Change:
     """Return what a `contact.changed` of an instant makes of a contact.
 
     What the event does not name stays; null erases. An attribute of which something newer was said

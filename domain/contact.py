@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 
@@ -37,34 +38,30 @@ class Contact:
         return self.fields.get(name)
 
     def state(self) -> tuple[Any, ...]:
-        """Return everything that a step may have changed, to be compared before and after."""
-        return (
-            self.email,
-            self.timezone,
-            self.points,
-            self.stage,
-            self.owner,
-            self.fields,
-            self.tags,
-            self.segments,
-            self.do_not_contact,
-            self.received,
-        )
+        """Return everything that a step may have changed, to be compared before and after.
+
+        The columns of the contact's own row come first, then the custom fields.
+        """
+        return _state(self)
 
     def restore(self, state: tuple[Any, ...]) -> None:
         """Put back what `state` returned."""
-        (
-            self.email,
-            self.timezone,
-            self.points,
-            self.stage,
-            self.owner,
-            self.fields,
-            self.tags,
-            self.segments,
-            self.do_not_contact,
-            self.received,
-        ) = state
+        for name, value in zip(_CHANGEABLE, state, strict=True):
+            setattr(self, name, value)
 
 
+_CHANGEABLE = (
+    "email",
+    "timezone",
+    "points",
+    "stage",
+    "owner",
+    "fields",
+    "tags",
+    "segments",
+    "do_not_contact",
+    "received",
+)
+# Every step asks this of every contact, so that a step that breaks can be undone.
+_state = attrgetter(*_CHANGEABLE)
 _ATTRIBUTES = frozenset({"key", "email", "timezone", "points", "stage", "owner", "last_active_at", "tags"})

@@ -20,6 +20,7 @@ from domain.campaign import Branch, Campaign, Step
 from domain.contact import Contact
 from domain.steps.registry import (
     Batch,
+    Done,
     Failed,
     Join,
     Jump,
@@ -149,8 +150,7 @@ def retry_delay(attempt: int, contact_id: int, step_id: int) -> timedelta:
 
 def decide(
     campaign: Campaign,
-    step: Step,
-    claims: Sequence[Claim],
+    claimed: Sequence[tuple[Step, Sequence[Claim]]],
     contacts: Mapping[int, Contact],
     members: Mapping[int, Member],
     *,
@@ -158,40 +158,16 @@ def decide(
     now: datetime,
     default_zone: ZoneInfo,
 ) -> Plan:
-    """Return what becomes of contacts whose wait at a step was claimed; changes them in place.
+    """Return what becomes of contacts whose waits at steps were claimed; changes them in place.
 
-    A claim of somebody who is no longer in the campaign, or whose rotation is not the member's
-    present one, is cancelled. A step whose window or weekday forbids `now` is postponed. The rest
-    runs, and so does everything below that is due at once.
+    Step after step as they are given. A claim of somebody who is no longer in the campaign, or whose
+    rotation is not the member's present one, is cancelled. A step whose window or weekday forbids
+    `now` is postponed. The rest runs, and so does everything below that is due at once.
     """
     walk = _Walk(campaign, world, now, default_zone)
-    ready: list[_Passing] = []
-    for claim in claims:
-        contact, member = contacts.get(claim.contact_id), members.get(claim.contact_id)
-        if contact is None or member is None or not member.active or member.rotation != claim.rotation:
-            walk.plan.outcomes.append(
-                Outcome(
-                    claim.contact_id,
-                    step.id,
-                    claim.rotation,
-                    claim.passage,
-                    now,
-                    claim.due_at,
-                    "cancelled",
-                    {"reason": "the contact is no longer in this rotation of the campaign"},
-                )
-            )
-            continue
-        passing = _Passing(contact, member, claim.passage, claim.attempt, claim.anchor_at, claim.due_at)
-        if step.kind is Kind.DECISION and claim.reason == "kickoff":
-            walk.look_back(step, passing)
-            continue
-        until = walk.postponed_until(step, contact) if step.kind is not Kind.DECISION else None
-        if until is not None:
-            walk.wait(passing, step, until, claim.reason, anchor=claim.anchor_at, attempt=claim.attempt)
-        else:
-            ready.append(passing)
-    walk.start(step, ready)
+    for step, claims in claimed:
+        walk.start(step, [passing for claim in claims if (passing := walk.enter(step, claim, contacts, members))])
+    walk.run_jumps()
     return walk.finish()
 
 
@@ -253,13 +229,43 @@ class _Walk:
 
     # One step, and what is below it.
 
+    def enter(
+        self, step: Step, claim: Claim, contacts: Mapping[int, Contact], members: Mapping[int, Member]
+    ) -> _Passing | None:
+        """Return a claimed contact as one that may run the step now, or None when something else became of it."""
+        contact, member = contacts.get(claim.contact_id), members.get(claim.contact_id)
+        if contact is None or member is None or not member.active or member.rotation != claim.rotation:
+            self.plan.outcomes.append(
+                Outcome(
+                    claim.contact_id,
+                    step.id,
+                    claim.rotation,
+                    claim.passage,
+                    self.now,
+                    claim.due_at,
+                    "cancelled",
+                    {"reason": "the contact is no longer in this rotation of the campaign"},
+                )
+            )
+            return None
+        passing = _Passing(contact, member, claim.passage, claim.attempt, claim.anchor_at, claim.due_at)
+        if step.kind is Kind.DECISION:
+            if claim.reason == "kickoff":
+                self.look_back(step, passing)
+                return None
+            return passing
+        until = self.postponed_until(step, contact)
+        if until is None:
+            return passing
+        self.wait(passing, step, until, claim.reason, anchor=claim.anchor_at, attempt=claim.attempt)
+        return None
+
     def start(self, step: Step, passings: list[_Passing]) -> None:
-        """Run a step for claimed contacts, then every jump that was met on the way."""
+        """Run a step for claimed contacts; jumps are put off until everything else is done."""
         if _is_jump(step):
             self._jumps.append((step, passings))
         elif passings:
             self._run(step, passings)
-        self.run_jumps()
 
     def run_jumps(self) -> None:
         """Run the jumps; always last, so that all that was due in the old rotation is done in it."""

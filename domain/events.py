@@ -118,7 +118,9 @@ def _check_change(data: Mapping[str, Any]) -> None:
         if not isinstance(data.get(name), str | None):
             raise EventError(f'"{name}" of contact.changed must be a text or null')
     tags = data.get("tags", [])
-    lists = [tags] if isinstance(tags, list) else [tags.get("add", []), tags.get("remove", [])] if _is_tags(tags) else None
+    lists = (
+        [tags] if isinstance(tags, list) else [tags.get("add", []), tags.get("remove", [])] if _is_tags(tags) else None
+    )
     if lists is None or not all(isinstance(each, list) and all(isinstance(tag, str) for tag in each) for each in lists):
         raise EventError('"tags" of contact.changed must be a list of names, or {"add": [...], "remove": [...]}')
 

@@ -285,9 +285,7 @@ def _plain_fields(model: BaseModel) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for name, info in type(model).model_fields.items():
         value = getattr(model, name)
-        if not info.is_required() and value == info.get_default(
-            call_default_factory=True, validated_data=data
-        ):
+        if not info.is_required() and value == info.get_default(call_default_factory=True, validated_data=data):
             continue
         if isinstance(value, datetime):
             value = value.isoformat()
@@ -401,17 +399,13 @@ class _Checker:
     def sources(self, data: Mapping[Any, Any]) -> SourcesFile:
         found = data.get("sources")
         if found is not None and not isinstance(found, Mapping):
-            self.say(
-                ("sources",), f"must be a mapping of 'segments' and 'forms' to lists, not {_called(found)}"
-            )
+            self.say(("sources",), f"must be a mapping of 'segments' and 'forms' to lists, not {_called(found)}")
             return SourcesFile()
         found = found or {}
         self.names(found, ("segments", "forms"), ("sources",))
         if not any(found.get(name) for name in ("segments", "forms")):
             self.say(("sources",), "the campaign has no source; name at least one segment or form")
-        return SourcesFile(
-            segments=self.source_keys(found, "segments"), forms=self.source_keys(found, "forms")
-        )
+        return SourcesFile(segments=self.source_keys(found, "segments"), forms=self.source_keys(found, "forms"))
 
     def source_keys(self, data: Mapping[Any, Any], name: str) -> tuple[str, ...]:
         keys, path = data.get(name), ("sources", name)
@@ -432,9 +426,7 @@ class _Checker:
 
     # Steps.
 
-    def steps(
-        self, found: object, path: Path, parent: _Node | None, branch: str, depth: int = 1
-    ) -> list[_Node]:
+    def steps(self, found: object, path: Path, parent: _Node | None, branch: str, depth: int = 1) -> list[_Node]:
         if found is None:
             return []
         if not isinstance(found, list | tuple):
@@ -451,9 +443,7 @@ class _Checker:
                 self.say((*path, index), f"a step is a mapping of names to values, not {_called(data)}")
         return nodes
 
-    def step(
-        self, data: Mapping[Any, Any], path: Path, parent: _Node | None, branch: str, depth: int
-    ) -> _Node:
+    def step(self, data: Mapping[Any, Any], path: Path, parent: _Node | None, branch: str, depth: int) -> _Node:
         node = _Node(path, data, parent, branch)
         unknown = self.names(data, _STEP_NAMES, path)
         self.kind_and_type(node, unknown)
@@ -514,9 +504,7 @@ class _Checker:
             self.say(path, f"must be a mapping of properties to values, not {_called(given)}")
             return {}
         if _nests(given, MAX_DEPTH):
-            self.say(
-                path, f"is nested too deeply; lists and mappings can be at most {MAX_DEPTH} in each other"
-            )
+            self.say(path, f"is nested too deeply; lists and mappings can be at most {MAX_DEPTH} in each other")
             return {}
         before = len(self.problems)
         plain: dict[str, Any] = self.plain(given or {}, path)
@@ -580,8 +568,7 @@ class _Checker:
         ):
             self.say(
                 node.path,
-                "nobody can say when nothing has happened: "
-                "give this step 'after' or 'at', or its decision 'within'",
+                "nobody can say when nothing has happened: give this step 'after' or 'at', or its decision 'within'",
             )
 
     def timing(self, node: _Node) -> None:
@@ -660,8 +647,7 @@ class _Checker:
             letters = "small letters" if pattern is _CAMPAIGN_KEY else "letters without accents"
             self.say(
                 (*path, name),
-                f"{value!r} cannot be a key; use {letters}, digits, '_', '.' and '-', "
-                "beginning with a letter or digit",
+                f"{value!r} cannot be a key; use {letters}, digits, '_', '.' and '-', beginning with a letter or digit",
             )
             return None
         return value
@@ -703,9 +689,7 @@ class _Checker:
             try:
                 value = datetime.fromisoformat(value.strip())
             except ValueError:
-                sentence = (
-                    f"{value!r} is not a date; write it like '2026-12-24T09:00' or '2026-12-24T09:00+01:00'"
-                )
+                sentence = f"{value!r} is not a date; write it like '2026-12-24T09:00' or '2026-12-24T09:00+01:00'"
                 self.say((*path, name), sentence)
                 return None
         elif isinstance(value, date) and not isinstance(value, datetime):
@@ -727,9 +711,7 @@ class _Checker:
                     self.say(path, f"the name {name!r} must be text; put it in quotes")
                 elif not _storable(name):
                     self.say(path, f"the name {name!r} {_UNSTORABLE}")
-            return {
-                name: self.plain(each, (*path, name)) for name, each in value.items() if isinstance(name, str)
-            }
+            return {name: self.plain(each, (*path, name)) for name, each in value.items() if isinstance(name, str)}
         if isinstance(value, list | tuple):
             return [self.plain(each, (*path, index)) for index, each in enumerate(value)]
         if isinstance(value, str):
@@ -748,9 +730,7 @@ class _Checker:
 class _Graph:
     """Where contacts can walk: down the tree, and over jumps."""
 
-    def __init__(
-        self, checker: _Checker, roots: list[_Node], nodes: list[_Node], campaign: str | None
-    ) -> None:
+    def __init__(self, checker: _Checker, roots: list[_Node], nodes: list[_Node], campaign: str | None) -> None:
         self.say = checker.say
         self.roots = roots
         self.nodes = nodes
@@ -809,8 +789,7 @@ class _Graph:
             names = " → ".join([*(each.key for each in way), way[0].key])
             self.say(
                 node.path,
-                f"this jump makes a loop without rest ({names}); "
-                "put a decision in it, or delays of 30 minutes in all",
+                f"this jump makes a loop without rest ({names}); put a decision in it, or delays of 30 minutes in all",
             )
 
     def restart(self, node: _Node) -> None:
@@ -834,9 +813,7 @@ class _Graph:
 
         def reach(node: _Node, seconds: float, source: _Node | None) -> None:
             seconds += node.seconds
-            if node.kind in (Kind.ACTION, Kind.CONDITION) and seconds < best.get(
-                id(node), LEAST_LOOP_SECONDS
-            ):
+            if node.kind in (Kind.ACTION, Kind.CONDITION) and seconds < best.get(id(node), LEAST_LOOP_SECONDS):
                 best[id(node)] = seconds
                 heapq.heappush(queue, (seconds, id(node), node, source))
 
@@ -1082,9 +1059,7 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
                 "Only between these times of the contact's day.",
                 {"type": ["array", "null"], "items": hour, "minItems": 2, "maxItems": 2},
             ),
-            "days": told(
-                "Only on these days.", {"type": ["array", "null"], "items": {"enum": list(WEEKDAYS)}}
-            ),
+            "days": told("Only on these days.", {"type": ["array", "null"], "items": {"enum": list(WEEKDAYS)}}),
             "within": told("How long to wait before the answer is no.", interval),
             "look_back": told("How old may be what the contact did before reaching the decision.", interval),
             "max_attempts": told(
@@ -1123,9 +1098,7 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
             ),
             "publish_from": told("When it starts.", day),
             "publish_until": told("When it ends.", day),
-            "reentry": told(
-                "May a contact pass again?", {"enum": [*get_args(Reentry), None], "default": "never"}
-            ),
+            "reentry": told("May a contact pass again?", {"enum": [*get_args(Reentry), None], "default": "never"}),
             "cooldown": told("The least time between two passages.", interval),
             "grace": told("How long somebody may be out of every source segment before they leave.", interval),
             "timezone": told("For dates in this file without an offset.", {"type": ["string", "null"]}),
@@ -1183,7 +1156,5 @@ def _of_type(found: StepType) -> dict[str, Any]:
 
 def _properties_schema(found: StepType) -> dict[str, Any]:
     # Its own definitions stay inside it, so that two types may name theirs alike.
-    schema = found.properties.model_json_schema(
-        ref_template=f"#/$defs/{found.kind}.{found.name}/$defs/{{model}}"
-    )
+    schema = found.properties.model_json_schema(ref_template=f"#/$defs/{found.kind}.{found.name}/$defs/{{model}}")
     return {**schema, "description": found.description}

@@ -74,9 +74,7 @@ def _positive(name: str, written: str, value: Any, zone: ZoneInfo) -> Test:
     if name == "date":
         return _on_the_day(_duration(value), zone)
     if name == "in":
-        return _for_any(
-            _equal([item for each in _several(written, value) for item in _accepted(each, zone)], zone)
-        )
+        return _for_any(_equal([item for each in _several(written, value) for item in _accepted(each, zone)], zone))
     one = _single(written, value)
     if name == "=":
         return _for_any(_equal(_accepted(one, zone), zone))
@@ -148,9 +146,7 @@ def _several(name: str, value: Any) -> list[Any]:
 _TRUE, _FALSE = ("bool", True), ("bool", False)
 _BOOLS = {"true": _TRUE, "yes": _TRUE, "false": _FALSE, "no": _FALSE}
 # A longer text of digits is no number that anybody counts with, and slow to read.
-_NUMBER = re.compile(
-    r"\s*[+-]?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][+-]?[0-9]{1,5})?\s*", re.ASCII
-)
+_NUMBER = re.compile(r"\s*[+-]?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][+-]?[0-9]{1,5})?\s*", re.ASCII)
 _DATE = re.compile(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 _Key = str | int | float | datetime | tuple[str, bool] | None
@@ -308,9 +304,7 @@ def _from_sql(pattern: str) -> str:
 
 # Time.
 
-_DURATION = re.compile(
-    r"([+-])P(?=[0-9])(?:([0-9]{1,4})Y)?(?:([0-9]{1,5})M)?(?:([0-9]{1,5})W)?(?:([0-9]{1,6})D)?"
-)
+_DURATION = re.compile(r"([+-])P(?=[0-9])(?:([0-9]{1,4})Y)?(?:([0-9]{1,5})M)?(?:([0-9]{1,5})W)?(?:([0-9]{1,6})D)?")
 
 
 def _moment(text: str) -> date | None:

@@ -274,7 +274,9 @@ def _cancel_at(conn: Connection, step_ids: list[int], *, now: datetime) -> None:
         outcomes.record(
             conn,
             [
-                Outcome(each.contact_id, each.step_id, each.rotation, each.passage, now, each.due_at, "cancelled", detail)
+                Outcome(
+                    each.contact_id, each.step_id, each.rotation, each.passage, now, each.due_at, "cancelled", detail
+                )
                 for each in gone
             ],
         )
@@ -327,7 +329,10 @@ def _warnings(conn: Connection, file: CampaignFile) -> list[str]:
     found = list(references(file))
     emails = {each.key for each in found if each.what == "emails"}
     missing = sorted(emails - set(campaigns.named(conn, "emails", emails)))
-    warnings = [f"there is no email {key!r} yet; until `parcours emails apply` brings it, its step is skipped" for key in missing]
+    warnings = [
+        f"there is no email {key!r} yet; until `parcours emails apply` brings it, its step is skipped"
+        for key in missing
+    ]
     others = {each.key for each in found if each.what == "campaigns"}
     known = {row.key for row in campaigns.listing(conn)}
     return warnings + [f"there is no campaign {key!r} yet; nobody can be added to it" for key in sorted(others - known)]

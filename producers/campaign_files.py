@@ -60,9 +60,7 @@ def read(
         document = _Document(root)
     except RecursionError:
         raise _unreadable(path, "the file is nested too deeply") from None
-    problems = [
-        FileProblem(path, line, dotted(place), sentence) for line, place, sentence in document.problems
-    ]
+    problems = [FileProblem(path, line, dotted(place), sentence) for line, place, sentence in document.problems]
     if document.broken:
         # What is missing from the data may be in the file, so that its checks would blame it for our loss.
         raise CampaignFileError(problems)
@@ -86,9 +84,7 @@ def _text(path: Path) -> str:
     except FileNotFoundError:
         raise _unreadable(path, "there is no such file") from None
     except OSError as error:
-        raise _unreadable(
-            path, f"the file cannot be read: {(error.strerror or str(error)).lower()}"
-        ) from None
+        raise _unreadable(path, f"the file cannot be read: {(error.strerror or str(error)).lower()}") from None
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -215,9 +211,7 @@ class _Document:
         if self._count > MAX_NODES:
             if self._count == MAX_NODES + 1:
                 self.broken = True
-                self.problems.append(
-                    (None, (), f"the file is too large: it has more than {MAX_NODES} values")
-                )
+                self.problems.append((None, (), f"the file is too large: it has more than {MAX_NODES} values"))
         elif id(node) in self._open:
             self._cannot(node, place, "an alias cannot stand inside what it stands for")
         elif not isinstance(node, yaml.ScalarNode) and node.tag not in (_TAG + "map", _TAG + "seq"):

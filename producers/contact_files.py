@@ -239,9 +239,7 @@ def _from_csv(source: _Source, header: _Csv) -> Iterator[Incoming | Rejected]:
     zone_at, points_at = places.get("timezone"), places.get("points")
     stage_at, owner_at, tags_at = places.get("stage"), places.get("owner"), places.get("tags")
     custom = [
-        (place, encode_basestring(column) + ":")
-        for place, column in enumerate(header.columns)
-        if column not in OWN
+        (place, encode_basestring(column) + ":") for place, column in enumerate(header.columns) if column not in OWN
     ]
     for line, cells, row in source.records(header):
         try:

@@ -36,9 +36,7 @@ def test_every_queue_has_its_pool_with_time_to_stop_and_a_memory_limit() -> None
         pool = services[f"worker-{queue}"]
         assert pool["command"][:3] == ["worker", "--queues", queue]
         assert (pool["stop_grace_period"], pool["mem_limit"]) == ("90s", "256m")
-    assert {name for name in services if name.startswith("worker-")} == {
-        f"worker-{queue}" for queue in QUEUES
-    }
+    assert {name for name in services if name.startswith("worker-")} == {f"worker-{queue}" for queue in QUEUES}
 
 
 def test_no_password_is_written_down_but_loud_placeholders() -> None:

@@ -141,5 +141,3 @@ def register(workshop: Workshop) -> None:
             actor_name=order.actor, queue_name=order.queue, broker=workshop.broker, throws=CampaignError
         )
         decorate(work)
-
-

@@ -207,7 +207,8 @@ def _change_contacts(conn: Connection, changed: Sequence[Pending], now: datetime
     for event in changed:
         before = known[event.contact_id]
         changed_to = change(before.fields, before.said_at, event.data, event.at)
-        after = before._replace(**changed_to.attributes, fields=changed_to.fields, said_at=changed_to.said_at)
+        attributes: dict[str, Any] = {**changed_to.attributes}
+        after = before._replace(**attributes, fields=changed_to.fields, said_at=changed_to.said_at)
         if after != before:
             said.append(after)
         tags = event.data.get("tags") or []

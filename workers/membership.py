@@ -47,9 +47,7 @@ def arrive(
     came_back = 0
     for contact_id, (state, timezone) in memberships.states(conn, campaign.id, sources, present).items():
         own_zone = zone_of(timezone, zone)
-        entry = entering(
-            state, arrival, reentry=campaign.reentry, cooldown=campaign.cooldown, now=now, zone=own_zone
-        )
+        entry = entering(state, arrival, reentry=campaign.reentry, cooldown=campaign.cooldown, now=now, zone=own_zone)
         if entry is None:
             continue
         entries[contact_id] = entry
@@ -116,9 +114,7 @@ def segment_changed(
             if campaign.grace is None:
                 done["removed"] += depart(conn, campaign_id, outside, Departure.SEGMENT, now=now)
             else:
-                memberships.give_grace(
-                    conn, campaign_id, outside, until=schedule.add(campaign.grace, now, zone)
-                )
+                memberships.give_grace(conn, campaign_id, outside, until=schedule.add(campaign.grace, now, zone))
     return done
 
 
@@ -164,9 +160,7 @@ def reconcile(
         every = [source.id for source in sources]
         rest = chunk
         while (room := _left(limit, done)) > 0:
-            orphans = memberships.orphans(
-                conn, campaign.id, every, rest, limit=min(room, LOCKED_AT_ONCE), scope=scope
-            )
+            orphans = memberships.orphans(conn, campaign.id, every, rest, limit=min(room, LOCKED_AT_ONCE), scope=scope)
             if campaign.grace is not None and orphans:
                 until = schedule.add(campaign.grace, now, zone)
                 memberships.give_grace(conn, campaign.id, orphans, until=until)

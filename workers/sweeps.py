@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -21,6 +21,8 @@ from workers.membership import reconcile
 
 # Contact ids of one chunk of an update: some tenths of a second of work.
 CHUNK_WIDTH = 20_000
+# Contact ids of one read that looks for chunks with something to do.
+READ_AT_ONCE = 500_000
 # Hints for one step or update: how many workers may share it from the start.
 FAN_OUT = 4
 
@@ -55,7 +57,7 @@ def update_inline(
     done: Counts = {key: Counter() for _, key in wanted}
     for campaign_id, key in wanted:
         with engine.connect() as conn:
-            chunks = _chunks(conn, campaign_id, scope)
+            chunks = _chunks(conn, campaign_id, scope, zone=zone, width=CHUNK_WIDTH)
         for chunk in chunks:
             while (limit := _room(scope, done[key])) is None or limit > 0:
                 with engine.begin() as conn:
@@ -95,7 +97,9 @@ def trigger_inline(
         before = claimed.total()
         for step in steps:
             while _may_claim(scope, claimed[step.campaign_id]):
-                limit = min(size, (scope.campaign_limit or size) - claimed[step.campaign_id] if scope.campaign_limit else size)
+                limit = min(
+                    size, (scope.campaign_limit or size) - claimed[step.campaign_id] if scope.campaign_limit else size
+                )
                 with engine.begin() as conn:
                     batch = execute_due(conn, step.step_id, now=now, limit=limit, zone=zone, scope=scope)
                 claimed[step.campaign_id] += batch.claimed
@@ -131,9 +135,9 @@ def run_sweep(engine: Engine, sweep_id: int, look: int, *, zone: ZoneInfo) -> li
         if sweep.kind == "update":
             if first:
                 for campaign_id, _ in running(conn, sweep.scope, sweep.at):
-                    for chunk in _whole(conn, campaign_id, sweep.scope):
-                        width = sweep.scope.batch_limit or CHUNK_WIDTH
-                        sweeps.add_chunks(conn, sweep_id, campaign_id, chunk, width=width)
+                    width = sweep.scope.batch_limit or CHUNK_WIDTH
+                    chunks = _chunks(conn, campaign_id, sweep.scope, zone=zone, width=width)
+                    sweeps.add_chunks(conn, sweep_id, campaign_id, chunks)
             left = sweeps.chunks_left(conn, sweep_id)
             # A cap on contacts is kept exactly by one worker at a time.
             hands = 1 if sweep.scope.campaign_limit else FAN_OUT
@@ -198,26 +202,34 @@ def claims_left(conn: Connection, sweep: sweeps.Sweep, campaign_id: int) -> int 
 
 def _room(scope: Scope, done: Counter[str]) -> int | None:
     room = None if scope.campaign_limit is None else scope.campaign_limit - done.total()
-    return room if scope.batch_limit is None else min(scope.batch_limit, room if room is not None else scope.batch_limit)
+    return (
+        room if scope.batch_limit is None else min(scope.batch_limit, room if room is not None else scope.batch_limit)
+    )
 
 
-def _whole(conn: Connection, campaign_id: int, scope: Scope) -> list[Chunk]:
-    """Return the range of contact ids that an update has to look at: one chunk, or none."""
+def _chunks(conn: Connection, campaign_id: int, scope: Scope, *, zone: ZoneInfo, width: int) -> list[Chunk]:
+    """Return the ranges of contact ids, each so wide, in which an update has something to do; mostly none."""
     sources = [source.id for source in campaigns.sources(conn, campaign_id)]
     whole = memberships.id_range(conn, campaign_id, sources)
     if whole is None:
         return []
+    campaign, _ = campaigns.enter(conn, campaign_id, zone)
     first, last = whole
     if scope.contact_ids is not None:
         first, last = max(first, min(scope.contact_ids)), min(last, max(scope.contact_ids))
     first = max(first, scope.min_id) if scope.min_id is not None else first
     last = min(last, scope.max_id) if scope.max_id is not None else last
-    return [Chunk(first, last)] if first <= last else []
-
-
-def _chunks(conn: Connection, campaign_id: int, scope: Scope) -> Sequence[Chunk]:
+    at_once = max(1, READ_AT_ONCE // width) * width
     return [
-        Chunk(first, min(first + CHUNK_WIDTH - 1, whole.last_id))
-        for whole in _whole(conn, campaign_id, scope)
-        for first in range(whole.first_id, whole.last_id + 1, CHUNK_WIDTH)
+        chunk
+        for start in range(first, last + 1, at_once)
+        for chunk in memberships.differing(
+            conn,
+            campaign_id,
+            sources,
+            Chunk(start, min(start + at_once - 1, last)),
+            width=width,
+            leaving=campaign.exit_on_leave,
+            returning=campaign.reentry != "never",
+        )
     ]

@@ -1,19 +1,23 @@
--- What a batch knows of its contacts: one statement a need, whatever the number of contacts.
+-- What a batch knows of its contacts: one statement a need, whatever the number of contacts. The
+-- custom fields come with the contact's own row.
 
 -- name: contacts
--- The contacts of a batch, already locked, with their membership of the campaign.
+-- The contacts of a batch, already locked, with their membership of the campaign. One probe of its
+-- primary key a contact: right after many have joined, before the table is analyzed, the planner
+-- would rather read the whole campaign for a join.
 SELECT contact.id, contact.key, contact.email, contact.timezone, contact.points, contact.stage, contact.owner,
-       contact.last_active_at, membership.rotation, membership.left_at IS NULL AS active
+       CASE WHEN :fields THEN nullif(contact.fields, '{}') END AS fields, contact.last_active_at, membership.rotation, membership.left_at IS NULL AS active
 FROM contact
-LEFT JOIN membership ON membership.contact_id = contact.id AND membership.campaign_id = :campaign_id
+LEFT JOIN LATERAL (
+    SELECT rotation, left_at FROM membership
+    WHERE membership.contact_id = contact.id AND membership.campaign_id = :campaign_id
+    LIMIT 1
+) AS membership ON true
 WHERE contact.id = ANY (CAST(:ids AS bigint[]));
 
 -- name: lock
 -- Everybody takes contact locks in id order, so nobody waits in a circle. Contacts that are gone are left out.
 SELECT id FROM contact WHERE id = ANY (CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE;
-
--- name: fields
-SELECT id AS contact_id, fields FROM contact WHERE id = ANY (CAST(:ids AS bigint[])) AND fields <> '{}';
 
 -- name: tags
 SELECT contact_id, array_agg(tag) AS tags FROM contact_tag

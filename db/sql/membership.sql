@@ -1,10 +1,48 @@
+-- name: differing
+-- The chunks of a range in which an update may find something to do: somebody in a segment and not in
+-- the campaign, in the campaign and in no segment, or out of it and able to come back. In normal
+-- running there are none, and this is all that an update reads: one pass over segment_member_active_idx
+-- and membership_campaign_idx, without their tables. `= ANY` would do the same, but only the contacts
+-- of one segment come out of the index in order, ready to be merged; those of several are hashed.
+SELECT DISTINCT (coalesce(present.contact_id, member.contact_id) - :first_id) / :width AS number
+FROM (
+    SELECT contact_id FROM segment_member
+    WHERE active AND segment_id = :segment_id AND contact_id BETWEEN :first_id AND :last_id
+) AS present
+FULL JOIN (
+    SELECT contact_id, departure, manual FROM membership
+    WHERE campaign_id = :campaign_id AND contact_id BETWEEN :first_id AND :last_id
+) AS member ON member.contact_id = present.contact_id
+WHERE member.contact_id IS NULL
+   OR (present.contact_id IS NULL AND member.departure IS NULL AND NOT member.manual AND :leaving)
+   OR (present.contact_id IS NOT NULL AND member.departure <> 'manual' AND :returning)
+ORDER BY number;
+
+-- name: differing_several
+-- As `differing`, for campaigns with several segments, or none.
+SELECT DISTINCT (coalesce(present.contact_id, member.contact_id) - :first_id) / :width AS number
+FROM (
+    SELECT contact_id FROM segment_member
+    WHERE active AND segment_id = ANY (CAST(:segment_ids AS int[])) AND contact_id BETWEEN :first_id AND :last_id
+) AS present
+FULL JOIN (
+    SELECT contact_id, departure, manual FROM membership
+    WHERE campaign_id = :campaign_id AND contact_id BETWEEN :first_id AND :last_id
+) AS member ON member.contact_id = present.contact_id
+WHERE member.contact_id IS NULL
+   OR (present.contact_id IS NULL AND member.departure IS NULL AND NOT member.manual AND :leaving)
+   OR (present.contact_id IS NOT NULL AND member.departure <> 'manual' AND :returning)
+ORDER BY number;
+
 -- name: join
 -- Everybody in a range of contact ids who is in a source segment and was never in the campaign joins,
 -- and stands at every root step: one statement, so joining cannot be half done. Two sweeps that meet
 -- in a range are sorted out by the primary key: whoever inserts the membership arms its roots. Ids go
 -- in ascending order, so they cannot wait for each other in a circle. No contact lock: there is no
 -- wait of this campaign yet that anybody could hold.
--- Served by segment_member_active_idx (segment_id, contact_id) and the membership's primary key.
+-- Served by segment_member_active_idx (segment_id, contact_id) and membership_campaign_idx, both within
+-- the range: the range is said of both, since the planner does not carry it over, and would read the
+-- whole campaign for each chunk.
 WITH candidate AS (
     SELECT DISTINCT segment_member.contact_id
     FROM segment_member
@@ -17,6 +55,7 @@ WITH candidate AS (
       AND NOT EXISTS (
           SELECT FROM membership
           WHERE membership.contact_id = segment_member.contact_id AND membership.campaign_id = :campaign_id
+            AND membership.contact_id BETWEEN :first_id AND :last_id
       )
     ORDER BY segment_member.contact_id
     LIMIT :limit
@@ -53,6 +92,7 @@ WITH candidate AS (
       AND NOT EXISTS (
           SELECT FROM membership
           WHERE membership.contact_id = segment_member.contact_id AND membership.campaign_id = :campaign_id
+            AND membership.contact_id BETWEEN :first_id AND :last_id
       )
     ORDER BY segment_member.contact_id
     LIMIT :limit
@@ -85,6 +125,7 @@ FROM membership
 JOIN segment_member ON segment_member.contact_id = membership.contact_id
                    AND segment_member.active
                    AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
+                   AND segment_member.contact_id BETWEEN :first_id AND :last_id
 WHERE membership.campaign_id = :campaign_id
   AND membership.contact_id BETWEEN :first_id AND :last_id
   AND membership.departure IN ('segment', 'action')
@@ -103,7 +144,7 @@ SELECT membership.contact_id
 FROM membership
 WHERE membership.campaign_id = :campaign_id
   AND membership.contact_id BETWEEN :first_id AND :last_id
-  AND membership.left_at IS NULL
+  AND membership.departure IS NULL
   AND NOT membership.manual
   AND (CAST(:ids AS bigint[]) IS NULL OR membership.contact_id = ANY (CAST(:ids AS bigint[])))
   AND (CAST(:threads AS int) IS NULL OR (membership.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
@@ -112,18 +153,24 @@ WHERE membership.campaign_id = :campaign_id
       WHERE segment_member.contact_id = membership.contact_id
         AND segment_member.active
         AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
+        AND segment_member.contact_id BETWEEN :first_id AND :last_id
   )
 ORDER BY membership.contact_id
 LIMIT :limit;
 
 -- name: states
+-- One probe a contact; see `contacts` in facts.sql.
 SELECT contact.id AS contact_id, contact.timezone, membership.rotation, membership.added_at, membership.manual,
        membership.left_at, membership.departure, membership.left_entry,
        (SELECT max(segment_member.entry) FROM segment_member
         WHERE segment_member.contact_id = contact.id AND segment_member.active
           AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))) AS entry
 FROM contact
-LEFT JOIN membership ON membership.contact_id = contact.id AND membership.campaign_id = :campaign_id
+LEFT JOIN LATERAL (
+    SELECT * FROM membership
+    WHERE membership.contact_id = contact.id AND membership.campaign_id = :campaign_id
+    LIMIT 1
+) AS membership ON true
 WHERE contact.id = ANY (CAST(:contact_ids AS bigint[]));
 
 -- name: enter

@@ -17,8 +17,8 @@ SELECT id FROM sweep WHERE finished_at IS NULL AND asked_at < now() - make_inter
 
 -- name: add_chunks
 INSERT INTO sweep_chunk (sweep_id, campaign_id, first_id, last_id)
-SELECT :sweep_id, :campaign_id, first_id, least(first_id + :width - 1, :last_id)
-FROM generate_series(CAST(:first_id AS bigint), CAST(:last_id AS bigint), CAST(:width AS bigint)) AS first_id;
+SELECT :sweep_id, :campaign_id, first_id, last_id
+FROM unnest(CAST(:first_ids AS bigint[]), CAST(:last_ids AS bigint[])) AS chunk (first_id, last_id);
 
 -- name: take_chunk
 -- A chunk leaves the table with the work that it stands for: a crash gives it back.

@@ -119,3 +119,10 @@ RETURNING wait.contact_id, wait.step_id, wait.rotation, wait.passage, nullif(wai
 
 -- name: count_at
 SELECT step_id, count(*) AS n FROM wait WHERE step_id = ANY (CAST(:step_ids AS int[])) GROUP BY step_id;
+
+-- name: take_kickoffs
+-- Whatever else contacts, whose locks the caller holds, are to begin in a campaign now.
+DELETE FROM wait
+WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[]))
+  AND reason = 'kickoff' AND due_at <= :now
+RETURNING step_id, contact_id, rotation, passage, attempt, reason, anchor_at, due_at;

@@ -88,11 +88,7 @@ def jump(batch: Batch[JumpTo]) -> list[Result]:
     return _guarded(batch.contacts, batch.step.id, batch.world.recent_passes, Done(effects=(Jump(to),)))
 
 
-def _guarded(
-    contacts: list[Contact], step_id: int, passes: dict[tuple[int, int], int], done: Done
-) -> list[Result]:
+def _guarded(contacts: list[Contact], step_id: int, passes: dict[tuple[int, int], int], done: Done) -> list[Result]:
     if not passes:
         return [done] * len(contacts)
-    return [
-        _TOO_OFTEN if passes.get((contact.id, step_id), 0) >= MOST_PASSES else done for contact in contacts
-    ]
+    return [_TOO_OFTEN if passes.get((contact.id, step_id), 0) >= MOST_PASSES else done for contact in contacts]

@@ -32,9 +32,7 @@ class FieldTest(Properties):
         return self
 
 
-@condition(
-    "contact.field", properties=FieldTest, needs=[Need.FIELDS, Need.TAGS], reference="lead.field_value"
-)
+@condition("contact.field", properties=FieldTest, needs=[Need.FIELDS, Need.TAGS], reference="lead.field_value")
 def field(batch: Batch[FieldTest]) -> list[bool]:
     """The value of a field passes a test; the case of letters does not matter, and days are the contact's.
 
@@ -57,9 +55,7 @@ def field(batch: Batch[FieldTest]) -> list[bool]:
 
 
 class HasTags(Properties):
-    tags: list[Name] = Field(
-        description="Names of tags; one of them is enough, an empty list is never satisfied."
-    )
+    tags: list[Name] = Field(description="Names of tags; one of them is enough, an empty list is never satisfied.")
 
 
 @condition("contact.tags", properties=HasTags, needs=[Need.TAGS], reference="lead.tags")

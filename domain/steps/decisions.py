@@ -47,10 +47,7 @@ def page_hit(properties: PageHit, fact: Fact, standing: Standing) -> bool:
         return True
     page = fact.data.get("page")
     return (
-        (
-            isinstance(page, str)
-            and any(wildcard(pattern).match(page.casefold()) for pattern in properties.pages)
-        )
+        (isinstance(page, str) and any(wildcard(pattern).match(page.casefold()) for pattern in properties.pages))
         or _visited(properties.url, fact.data.get("url"))
         or _visited(properties.referrer, fact.data.get("referrer"))
     )

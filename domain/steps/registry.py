@@ -165,7 +165,7 @@ class Batch(Generic[P]):
     step: Step
     world: World
     # The timezone of contacts who have none.
-    zone: ZoneInfo = ZoneInfo("UTC")
+    zone: ZoneInfo
 
 
 @dataclass(frozen=True, slots=True)

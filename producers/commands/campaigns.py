@@ -77,9 +77,7 @@ def apply(
         _confirm(plans, yes=yes)
         now = database_now(conn)
         for each in plans:
-            applying.apply(
-                conn, each, backfill=backfill, reschedule=reschedule, who=_user(), now=now, zone=here.zone
-            )
+            applying.apply(conn, each, backfill=backfill, reschedule=reschedule, who=_user(), now=now, zone=here.zone)
     here.say("Applied.")
 
 
@@ -122,13 +120,16 @@ def show(campaign: Key, as_json: Json = False) -> None:
     if as_json:
         state = {"id": found.id, "version": found.version, "running": why_not is None, "why_not": why_not}
         recent = [{"at": iso(each.at), "who": each.who, "what": each.what} for each in activity]
-        here.print_json({**state, "published": row.published, "definition": _stored(file, row.published), "activity": recent})
+        here.print_json(
+            {**state, "published": row.published, "definition": _stored(file, row.published), "activity": recent}
+        )
         return
     from rich.markup import escape
     from rich.tree import Tree
 
     runs = "runs" if why_not is None else f"does not run: {why_not}"
-    tree = Tree(f"[bold]{escape(found.name)}[/bold] ({escape(found.key)}, id {found.id}, version {found.version}) {escape(runs)}")
+    about = f"({found.key}, id {found.id}, version {found.version}) {runs}"
+    tree = Tree(f"[bold]{escape(found.name)}[/bold] {escape(about)}")
     sources = [f"segment {key}" for key in file.sources.segments] + [f"form {key}" for key in file.sources.forms]
     tree.add(escape(f"from {', '.join(sources)}"))
     pending: list[tuple[Tree, str | None, StepFile]] = [(tree, None, step) for step in file.steps]
@@ -187,9 +188,7 @@ def pause(campaign: Key) -> None:
 
 
 @app.command()
-def delete(
-    campaign: Key, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
-) -> None:
+def delete(campaign: Key, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Delete a campaign. Its history stays in the database; applying its file brings it back, unpublished."""
     here = session()
     with here.engine.begin() as conn:
@@ -255,10 +254,7 @@ def _plans(conn: Connection, files: list[tuple[Path, CampaignFile]]) -> list[app
                 problems += error.problems
     if problems:
         raise CampaignFileError(problems)
-    return [
-        applying.plan(conn, file, zone=here.zone)
-        for _, file in files
-    ]
+    return [applying.plan(conn, file, zone=here.zone) for _, file in files]
 
 
 def _confirm(plans: list[applying.Plan], *, yes: bool) -> None:

@@ -174,8 +174,7 @@ def _print(contact: Shown, zone: ZoneInfo) -> None:
         if standing.left_at is not None:
             title += f", left {iso(standing.left_at)} ({standing.departure})"
         rows: list[tuple[str, str, str, str]] = [
-            (passed.step, passed.result, iso(passed.at) or "", _local(passed.at, zone))
-            for passed in standing.outcomes
+            (passed.step, passed.result, iso(passed.at) or "", _local(passed.at, zone)) for passed in standing.outcomes
         ]
         for wait in standing.waits:
             local = "" if wait.due_at is None else _local(wait.due_at, zone)

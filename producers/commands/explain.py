@@ -72,7 +72,13 @@ def explain(
                 "departure": standing.departure,
             },
             "passed": [
-                {"step": each.step, "rotation": each.rotation, "result": each.result, "at": iso(each.at), "detail": each.detail or {}}
+                {
+                    "step": each.step,
+                    "rotation": each.rotation,
+                    "result": each.result,
+                    "at": iso(each.at),
+                    "detail": each.detail or {},
+                }
                 for each in (standing.outcomes if standing else [])
             ],
             "waits": [

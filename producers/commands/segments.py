@@ -34,9 +34,7 @@ def create(
         bool | None,
         typer.Option("--public/--private", help="Only a public segment can be a source; default: public."),
     ] = None,
-    published: Annotated[
-        bool | None, typer.Option("--published/--unpublished", help="Default: published.")
-    ] = None,
+    published: Annotated[bool | None, typer.Option("--published/--unpublished", help="Default: published.")] = None,
 ) -> None:
     """Create a segment, or change what is given of an existing one."""
     here = session()
@@ -89,9 +87,7 @@ def remove(key: SegmentKey, contact: ContactKeys) -> None:
 @app.command("import")
 def import_(
     key: SegmentKey,
-    file: Annotated[
-        Path, typer.Argument(help="A contact key a line, or CSV or NDJSON with a column key or email.")
-    ],
+    file: Annotated[Path, typer.Argument(help="A contact key a line, or CSV or NDJSON with a column key or email.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:
     """Add the contacts of a file by hand, in one transaction; who is unknown goes to FILE.rejected."""

@@ -20,9 +20,7 @@ def create(
         int | None,
         typer.Option(min=-(2**31), max=2**31 - 1, help="Contacts are not moved to a stage of less weight."),
     ] = None,
-    published: Annotated[
-        bool | None, typer.Option("--published/--unpublished", help="Default: published.")
-    ] = None,
+    published: Annotated[bool | None, typer.Option("--published/--unpublished", help="Default: published.")] = None,
 ) -> None:
     """Create a stage, or change what is given of an existing one."""
     here = session()
@@ -50,8 +48,5 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     here.print_table(
         "Stages",
         ["key", "name", "weight", "published", "contacts"],
-        [
-            (stage.key, stage.name, stage.weight, "yes" if stage.published else "no", stage.contacts)
-            for stage in found
-        ],
+        [(stage.key, stage.name, stage.weight, "yes" if stage.published else "no", stage.contacts) for stage in found],
     )

@@ -33,7 +33,9 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
             "published": each.published,
             "due": each.due,
             "waiting": each.waiting,
-            "oldest_due_seconds": None if each.oldest_due_at is None else round((now - each.oldest_due_at).total_seconds(), 1),
+            "oldest_due_seconds": None
+            if each.oldest_due_at is None
+            else round((now - each.oldest_due_at).total_seconds(), 1),
         }
         for each in backlog
     ]
@@ -55,7 +57,8 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
     else:
         here.print_table("", ("queue", "messages"), list(queues.items()))
     for sweep in sweeps:
-        here.say(f"{sweep['kind']} {sweep['id']} asked {iso(sweep['asked_at'])}, {'started' if sweep['started_at'] else 'not started'}")
+        started = "started" if sweep["started_at"] else "not started"
+        here.say(f"{sweep['kind']} {sweep['id']} asked {iso(sweep['asked_at'])}, {started}")
     if outbox:
         here.print_table("", ("outbox", "messages"), sorted(outbox.items()))
     if outbox.get("queued"):

@@ -38,7 +38,12 @@ def list_(as_json: Json = False) -> None:
         "",
         ("kind", "type", "properties", "what it does"),
         [
-            (each.kind.value, each.name, ", ".join(each.properties.model_fields), each.description.split("\n\n")[0].replace("\n", " "))
+            (
+                each.kind.value,
+                each.name,
+                ", ".join(each.properties.model_fields),
+                each.description.split("\n\n")[0].replace("\n", " "),
+            )
             for each in types
         ],
     )
@@ -52,7 +57,10 @@ def show(type_: Annotated[str, typer.Argument(metavar="TYPE")]) -> None:
     if not found:
         raise NotFoundError("step type", type_, "`parcours steps list` shows all of them")
     for each in found:
-        here.say(f"{each.kind.value} {each.name}" + (f" ({each.reference} in the reference engine)" if each.reference else ""))
+        here.say(
+            f"{each.kind.value} {each.name}"
+            + (f" ({each.reference} in the reference engine)" if each.reference else "")
+        )
         here.say(each.description)
         rows = []
         for name, field in each.properties.model_fields.items():

@@ -95,10 +95,7 @@ def test_a_decision_without_a_deadline_is_shown_without_a_due_time(conn: Connect
     import_(conn, row(1, "a"))
     contact_id = shown(conn, "a").id
     campaign_id = conn.execute(
-        text(
-            "INSERT INTO campaign (key, name, created_at, changed_at) "
-            "VALUES ('c', 'C', :now, :now) RETURNING id"
-        ),
+        text("INSERT INTO campaign (key, name, created_at, changed_at) VALUES ('c', 'C', :now, :now) RETURNING id"),
         {"now": NOW},
     ).scalar_one()
     step_id = conn.execute(

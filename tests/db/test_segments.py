@@ -105,9 +105,7 @@ def test_adding_does_what_the_rule_says_and_gives_an_entry_to_who_entered(
         after = entries(conn)
         assert sorted(entered) == sorted(active(expected) - active(world))
         assert world_of(conn) == expected
-        assert {contact_id for contact_id in after if after[contact_id] != before.get(contact_id)} == set(
-            entered
-        )
+        assert {contact_id for contact_id in after if after[contact_id] != before.get(contact_id)} == set(entered)
         assert all(after[contact_id] > max(before.values(), default=0) for contact_id in entered)
         assert segments.add_members(conn, SEGMENT, wanted, manual=manual, now=NOW) == []
         assert (world_of(conn), entries(conn)) == (expected, after)

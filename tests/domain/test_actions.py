@@ -59,9 +59,7 @@ def test_points_beyond_what_a_column_holds_are_skipped_for_that_contact_only() -
 def test_tags_are_added_and_removed_and_a_minus_removes() -> None:
     before = frozenset({"old", "cold", "kept"})
     ada = contact(tags=before)
-    assert run(actions.change_tags, {"add": ["new", "-cold"], "remove": ["old", "never-there"]}, ada) == [
-        DONE
-    ]
+    assert run(actions.change_tags, {"add": ["new", "-cold"], "remove": ["old", "never-there"]}, ada) == [DONE]
     assert ada.tags == {"new", "kept"}
     assert before == {"old", "cold", "kept"}
 
@@ -141,9 +139,7 @@ def test_a_contact_moves_to_a_stage_but_not_backwards(present: str | None, to: s
 
 
 def test_campaigns_are_joined_first_and_left_then() -> None:
-    (result,) = run(
-        campaign.change, {"remove": ["old", "this"], "add": ["this", "next", "welcome"]}, contact()
-    )
+    (result,) = run(campaign.change, {"remove": ["old", "this"], "add": ["this", "next", "welcome"]}, contact())
     assert result.effects == (Join("welcome"), Join("next"), Leave("old"), Leave("welcome"))
 
 

@@ -21,9 +21,7 @@ PAGE = "https://www.example.com/Pricing/"
         (["signup"], {"form": ["signup"]}, False),
     ],
 )
-def test_a_form_counts_when_it_is_one_of_those_named(
-    forms: list[str], data: dict[str, Any], taken: bool
-) -> None:
+def test_a_form_counts_when_it_is_one_of_those_named(forms: list[str], data: dict[str, Any], taken: bool) -> None:
     assert takes(decisions.form_submitted, {"forms": forms}, data) is taken
 
 

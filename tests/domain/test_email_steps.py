@@ -71,9 +71,7 @@ def test_a_marketing_email_goes_once_also_within_a_batch() -> None:
 
 
 def test_a_transactional_email_goes_again_and_whatever_do_not_contact_says() -> None:
-    ada = contact(
-        email="ada@example.com", received=frozenset({"hello"}), do_not_contact={"email": "unsubscribed"}
-    )
+    ada = contact(email="ada@example.com", received=frozenset({"hello"}), do_not_contact={"email": "unsubscribed"})
     (result,) = run(email.send, TRANSACTIONAL, ada, world=EMAILS)
     assert result.effects[0].payload == {"email_type": "transactional", "priority": "high", "attempts": 5}
 

@@ -160,9 +160,7 @@ def test_every_problem_is_found_at_once() -> None:
         "cooldown": problems(campaign(TAG, cooldown="3 dayz"))["cooldown"],
         "timezone": "unknown timezone 'Europe/Pariss'; did you mean 'Europe/Paris'?",
         "exit_on_leave": "must be true or false, not 'yes'",
-        "publish_from": (
-            "'soon' is not a date; write it like '2026-12-24T09:00' or '2026-12-24T09:00+01:00'"
-        ),
+        "publish_from": ("'soon' is not a date; write it like '2026-12-24T09:00' or '2026-12-24T09:00+01:00'"),
         "sources": "the campaign has no source; name at least one segment or form",
         "sources.segment": "unknown name 'segment'; did you mean 'segments'?",
         "steps[0].with.pints": "unknown property 'pints'; did you mean 'points'?",
@@ -395,9 +393,7 @@ def test_nothing_follows_a_last_step() -> None:
 
 def test_a_key_used_twice_names_both_places() -> None:
     found = problems(campaign({**TAG, "step": "tag", "then": [{**TAG, "step": "tag"}]}))
-    assert found == {
-        "steps[0].then[0].step": "the key 'tag' is already used at steps[0].step; each step needs its own"
-    }
+    assert found == {"steps[0].then[0].step": "the key 'tag' is already used at steps[0].step; each step needs its own"}
 
 
 @pytest.mark.parametrize("branch", ["yes", "no"])
@@ -562,9 +558,7 @@ def test_build_flattens_the_tree_in_document_order() -> None:
         exit_on_leave=False,
     )
     ids = {"a": 11, "b": 12, "c": 13, "d": 14, "e": 15}
-    tree = build(
-        right(data), campaign_id=7, version=3, step_ids=ids, zone=ZoneInfo("Asia/Tokyo"), step_type=find
-    )
+    tree = build(right(data), campaign_id=7, version=3, step_ids=ids, zone=ZoneInfo("Asia/Tokyo"), step_type=find)
     assert (tree.id, tree.key, tree.version) == (7, "welcome", 3)
     assert (tree.reentry, tree.cooldown, tree.exit_on_leave) == ("always", Interval(days=30), False)
     assert list(tree.steps) == [11, 12, 13, 14, 15]
@@ -612,9 +606,9 @@ def test_stored_data_without_a_name_is_a_file_with_the_key_for_a_name(key: str) 
     assert CampaignFile.model_validate(stored).name == key
 
 
-texts = st.text(
-    st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1, max_size=20
-).filter(str.strip)
+texts = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1, max_size=20).filter(
+    str.strip
+)
 keys = st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,8}", fullmatch=True)
 intervals = st.sampled_from(["30 minutes", "1 day", "2 weeks", "3 months"])
 dates = st.datetimes(datetime(1971, 1, 1), datetime(8999, 1, 1)).map(datetime.isoformat) | st.sampled_from(  # noqa: DTZ001
@@ -712,13 +706,7 @@ WORDS = (
     *("add", "after", "at", "hour", "between", "days", "within", "then", "yes", "no"),
 )
 json_like = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=8)
-    | st.dates()
-    | st.binary(max_size=2),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates() | st.binary(max_size=2),
     lambda below: (
         st.lists(below, max_size=3)
         | st.dictionaries(

@@ -13,9 +13,7 @@ GREENWICH = ZoneInfo("UTC")
 TOKYO = ZoneInfo("Asia/Tokyo")
 
 
-def ask(
-    actual: Any, operator: str, value: Any = None, *, zone: ZoneInfo = GREENWICH, now: datetime = NOW
-) -> bool:
+def ask(actual: Any, operator: str, value: Any = None, *, zone: ZoneInfo = GREENWICH, now: datetime = NOW) -> bool:
     answer = operators.test(operator, value, zone)(actual, now)
     assert isinstance(answer, bool)
     return answer
@@ -195,9 +193,7 @@ def test_empty_is_nothing_or_no_text_or_no_item(actual: Any, empty: bool) -> Non
         ("", "regexp", ".*", False),
     ],
 )
-def test_text_is_searched_without_regard_to_case(
-    actual: Any, operator: str, value: Any, passes: bool
-) -> None:
+def test_text_is_searched_without_regard_to_case(actual: Any, operator: str, value: Any, passes: bool) -> None:
     assert ask(actual, operator, value) is passes
 
 
@@ -272,9 +268,7 @@ def test_a_month_later_is_the_same_day_or_the_last_of_the_month() -> None:
     ("today", "passes"),
     [((2027, 2, 28), True), ((2027, 3, 1), False), ((2028, 2, 28), False), ((2028, 2, 29), True)],
 )
-def test_who_was_born_on_29_february_has_a_birthday_every_year(
-    today: tuple[int, int, int], passes: bool
-) -> None:
+def test_who_was_born_on_29_february_has_a_birthday_every_year(today: tuple[int, int, int], passes: bool) -> None:
     assert ask("2000-02-29", "date", "anniversary", now=datetime(*today, 12, tzinfo=UTC)) is passes
 
 
@@ -384,10 +378,7 @@ def test_every_value_equals_itself(value: Any, zone: ZoneInfo) -> None:
 @given(numbers | edges | texts, numbers | edges | texts, zones)
 def test_at_least_is_above_or_equal_and_never_below(actual: Any, value: Any, zone: ZoneInfo) -> None:
     assume("" not in (actual, value) and type(actual) is type(value))
-    assume(
-        not isinstance(value, str)
-        or (ask(actual, "gte", value, zone=zone) or ask(actual, "lte", value, zone=zone))
-    )
+    assume(not isinstance(value, str) or (ask(actual, "gte", value, zone=zone) or ask(actual, "lte", value, zone=zone)))
     if value != value or actual != actual:  # noqa: PLR0124
         return
     above, below = ask(actual, "gt", value, zone=zone), ask(actual, "lt", value, zone=zone)
@@ -406,9 +397,7 @@ def test_like_without_wildcards_is_the_whole_folded_text(actual: str, value: str
 # Python announces that some patterns will mean something else one day.
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 @given(st.sampled_from(operators.OPERATORS), json, st.lists(json, max_size=5), zones)
-def test_a_test_that_was_accepted_never_raises(
-    operator: str, value: Any, actuals: list[Any], zone: ZoneInfo
-) -> None:
+def test_a_test_that_was_accepted_never_raises(operator: str, value: Any, actuals: list[Any], zone: ZoneInfo) -> None:
     try:
         test = operators.test(operator, value, zone)
     except ValueError:

@@ -277,9 +277,7 @@ def test_wrong_days_are_refused_with_what_to_write(value: object, advice: str) -
         ("0 days", "2024-01-31T10:00", "2024-01-31T10:00"),
     ],
 )
-def test_months_move_first_then_days_then_the_exact_duration(
-    interval: str, since: str, expected: str
-) -> None:
+def test_months_move_first_then_days_then_the_exact_duration(interval: str, since: str, expected: str) -> None:
     assert add(parse_interval(interval), utc(since), ZULU) == utc(expected)
 
 
@@ -419,9 +417,7 @@ def test_days_are_judged_in_the_contacts_timezone() -> None:
 
 
 def test_a_forbidden_day_moves_to_the_next_allowed_one_at_the_same_local_time() -> None:
-    assert due(Timing(days=WORKDAYS), local("2026-10-24T14:30", PARIS), PARIS) == local(
-        "2026-10-26T14:30", PARIS
-    )
+    assert due(Timing(days=WORKDAYS), local("2026-10-24T14:30", PARIS), PARIS) == local("2026-10-26T14:30", PARIS)
 
 
 def test_a_day_and_an_hour_that_has_passed_mean_next_week() -> None:
@@ -481,9 +477,7 @@ def test_an_hour_lost_before_midnight_never_lands_on_a_forbidden_day() -> None:
     assert due(late_saturday, since, NUUK) == local("2024-04-06T23:30", NUUK)
     late_sunday = Timing(hour=time(23, 30), days=SUNDAY)
     assert due(late_sunday, since, NUUK) == local("2024-03-31T23:30", NUUK)
-    assert due(Timing(days=SATURDAY), local("2024-03-29T23:30", NUUK), NUUK) == local(
-        "2024-04-06T23:30", NUUK
-    )
+    assert due(Timing(days=SATURDAY), local("2024-03-29T23:30", NUUK), NUUK) == local("2024-04-06T23:30", NUUK)
 
 
 def test_a_window_that_falls_in_the_gap_waits_for_the_next_day() -> None:
@@ -606,9 +600,7 @@ def test_a_decision_without_no_children_stays_open_for_ever() -> None:
         (Timing(days=WORKDAYS), True),
     ],
 )
-def test_only_calendar_intervals_hours_windows_and_days_depend_on_the_timezone(
-    timing: Timing, depends: bool
-) -> None:
+def test_only_calendar_intervals_hours_windows_and_days_depend_on_the_timezone(timing: Timing, depends: bool) -> None:
     assert depends_on_zone(timing) is depends
 
 

@@ -43,9 +43,7 @@ def run(
     return results
 
 
-def takes(
-    step_type: StepType, given: Mapping[str, Any], data: Mapping[str, Any], *, email: str | None = None
-) -> bool:
+def takes(step_type: StepType, given: Mapping[str, Any], data: Mapping[str, Any], *, email: str | None = None) -> bool:
     """Return whether a decision takes a fact with this data."""
     campaign, step = campaign_of(step_type, given)
     (event,) = step_type.events

@@ -169,9 +169,7 @@ def test_json_is_read_with_tabs_and_escaped_characters(tmp_path: Path) -> None:
 
 
 def test_anchors_and_merged_mappings_are_followed(file: Path) -> None:
-    found = load(
-        file, HEAD + "  - &a {step: one, action: contact.tags, after: 1 day}\n  - {<<: *a, step: two}\n"
-    )
+    found = load(file, HEAD + "  - &a {step: one, action: contact.tags, after: 1 day}\n  - {<<: *a, step: two}\n")
     assert [(step.step, step.after) for step in found.steps] == [("one", "1 day"), ("two", "1 day")]
 
 
@@ -284,8 +282,7 @@ def test_an_empty_file_is_told_in_one_sentence(file: Path, empty: str) -> None:
         ),
         (
             "campaign: [c\n",
-            "2: the file is not YAML: while parsing a flow sequence "
-            "expected ',' or ']', but got '<stream end>'",
+            "2: the file is not YAML: while parsing a flow sequence expected ',' or ']', but got '<stream end>'",
         ),
         ("campaign: *c\n", "1: the file is not YAML: found undefined alias 'c'"),
         ("- campaign: c\n", "1: a campaign file is a mapping of names to values, not a list"),
@@ -407,9 +404,7 @@ def test_odd_names_and_texts_are_read_back(file: Path, odd: str) -> None:
     assert to_data(found) == data
 
 
-texts = st.text(
-    st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=12
-) | st.sampled_from(
+texts = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=12) | st.sampled_from(
     [
         "no",
         "0123",

@@ -26,9 +26,7 @@ def only(rows: list[Incoming | Rejected]) -> Incoming:
 @pytest.mark.parametrize("start", ["", "\ufeff", "\n"])
 def test_the_delimiter_is_found_in_the_header(tmp_path: Path, delimiter: str, start: str) -> None:
     lines = [["key", "email", "points", "tags", "city"], ["a", "a@b.c", "-3", "new|vip", 'Köln "x"\\']]
-    quoted = "\r\n".join(
-        delimiter.join('"' + cell.replace('"', '""') + '"' for cell in line) for line in lines
-    )
+    quoted = "\r\n".join(delimiter.join('"' + cell.replace('"', '""') + '"' for cell in line) for line in lines)
     row = only(read(tmp_path, start + quoted))
     assert (row.key, row.email, row.points, row.by_email) == ("a", "a@b.c", -3, False)
     assert json.loads(row.fields or "") == {"city": 'Köln "x"\\'}

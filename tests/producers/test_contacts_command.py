@@ -30,9 +30,7 @@ def show(run: Run, key: str) -> dict[str, Any]:
 
 
 def test_an_import_merges_fields_and_a_second_one_changes_nothing(run: Run, tmp_path: Path) -> None:
-    first = write(
-        tmp_path, "key,email,timezone,points,tags,city,age\na,a@b.c,Europe/Paris,5,new,Rome,7\nb,,,,,,\n"
-    )
+    first = write(tmp_path, "key,email,timezone,points,tags,city,age\na,a@b.c,Europe/Paris,5,new,Rome,7\nb,,,,,,\n")
     assert import_(run, first) == {
         "added": 2,
         "updated": 0,
@@ -41,9 +39,7 @@ def test_an_import_merges_fields_and_a_second_one_changes_nothing(run: Run, tmp_
         "rejected_file": None,
     }
     assert import_(run, first)["unchanged"] == 2
-    second = write(
-        tmp_path, '{"key": "a", "city": null, "n": [1], "tags": ["vip"]}\n{"key": "b"}\n', "more.ndjson"
-    )
+    second = write(tmp_path, '{"key": "a", "city": null, "n": [1], "tags": ["vip"]}\n{"key": "b"}\n', "more.ndjson")
     counts = import_(run, second)
     assert (counts["added"], counts["updated"], counts["unchanged"]) == (0, 1, 1)
     assert show(run, "a") == {
@@ -76,9 +72,7 @@ def test_rejected_rows_are_beside_the_file_and_a_clean_run_removes_them(run: Run
     assert not beside.exists()
 
 
-def test_wrong_encoding_far_into_the_file_leaves_nothing_behind(
-    run: Run, tmp_path: Path, engine: Engine
-) -> None:
+def test_wrong_encoding_far_into_the_file_leaves_nothing_behind(run: Run, tmp_path: Path, engine: Engine) -> None:
     path = tmp_path / "people.csv"
     path.write_bytes(b"key,city\n,rejected\n" + b"".join(b"k%d,x\n" % n for n in range(20_000)) + b"z,\xe9\n")
     done = run("contacts", "import", path)
@@ -121,10 +115,7 @@ def test_show_says_where_a_contact_is_in_their_own_time(run: Run, tmp_path: Path
     with engine.begin() as conn:
         conn.execute(text("CREATE TABLE outcome_all PARTITION OF outcome DEFAULT"))
         conn.execute(
-            text(
-                "INSERT INTO campaign (key, name, created_at, changed_at) VALUES "
-                "('welcome', 'W', now(), now())"
-            )
+            text("INSERT INTO campaign (key, name, created_at, changed_at) VALUES ('welcome', 'W', now(), now())")
         )
         conn.execute(
             text(

@@ -150,9 +150,7 @@ def test_messages_handled_at_once_keep_their_lines_apart(broker: StubBroker, lin
     assert {line["message_id"]: line["step_id"] for line in lines()} == sent
 
 
-def test_other_lines_of_a_message_carry_its_actor_and_later_ones_do_not(
-    broker: StubBroker, lines: Lines
-) -> None:
+def test_other_lines_of_a_message_carry_its_actor_and_later_ones_do_not(broker: StubBroker, lines: Lines) -> None:
     @dramatiq.actor(broker=broker)
     def execute() -> None:
         structlog.get_logger().info("campaign_stopped", campaign_id=1)

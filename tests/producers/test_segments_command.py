@@ -34,9 +34,7 @@ def test_people_are_added_and_removed_by_hand(run: Run, people: None, engine: En
     assert run("segments", "remove", "news", "b").stdout == "1 removed from news, 0 not in it.\n"
     assert members(engine) == {"a": (True, True, False), "b": (False, False, True), "c": (True, True, False)}
     listed = json.loads(run("segments", "list", "--json").stdout)
-    assert listed == [
-        {"key": "news", "name": "News", "public": True, "published": True, "members": 2, "campaigns": []}
-    ]
+    assert listed == [{"key": "news", "name": "News", "public": True, "published": True, "members": 2, "campaigns": []}]
 
 
 @pytest.mark.parametrize(
@@ -59,9 +57,7 @@ def test_what_is_unknown_is_one_sentence_and_nothing_is_half_written(
     assert members(engine) == {}
 
 
-def test_a_file_fills_a_segment_and_who_is_unknown_is_rejected(
-    run: Run, people: None, tmp_path: Path
-) -> None:
+def test_a_file_fills_a_segment_and_who_is_unknown_is_rejected(run: Run, people: None, tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text("a\nghost\nb\n")
     done = run("segments", "import", "news", path, "--json")
@@ -87,10 +83,7 @@ def test_creating_again_updates_and_says_so(run: Run, people: None) -> None:
 def test_a_segment_that_a_campaign_uses_cannot_be_unpublished(run: Run, people: None, engine: Engine) -> None:
     with engine.begin() as conn:
         conn.execute(
-            text(
-                "INSERT INTO campaign (key, name, created_at, changed_at) VALUES "
-                "('welcome', 'W', now(), now())"
-            )
+            text("INSERT INTO campaign (key, name, created_at, changed_at) VALUES ('welcome', 'W', now(), now())")
         )
         conn.execute(
             text(

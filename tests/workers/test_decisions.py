@@ -186,9 +186,7 @@ def test_within_without_a_no_branch_still_closes(ann: World) -> None:
 
 
 def test_a_decision_without_a_no_branch_stays_armed_for_ever(ann: World) -> None:
-    ann.campaign(
-        "- {step: hit, decision: page.hit, yes: [{step: came, action: contact.points, with: {points: 1}}]}"
-    )
+    ann.campaign("- {step: hit, decision: page.hit, yes: [{step: came, action: contact.points, with: {points: 1}}]}")
     ann.run()
     ann.run(at(3650))
     assert ann.due("ann", "hit") is None

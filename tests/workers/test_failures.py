@@ -20,9 +20,7 @@ def ann(world: World) -> World:
     return world
 
 
-def test_a_failed_step_is_tried_again_after_a_growing_delay_and_then_given_up(
-    ann: World, moody: Moody
-) -> None:
+def test_a_failed_step_is_tried_again_after_a_growing_delay_and_then_given_up(ann: World, moody: Moody) -> None:
     moody.otherwise = BROKEN
     ann.campaign("- {step: a, action: test.moody, max_attempts: 4, then: [{step: b, action: test.moody}]}")
     ann.run()
@@ -53,9 +51,7 @@ def test_a_step_that_works_in_the_end_goes_on_below(ann: World, moody: Moody) ->
     assert ann.tags("ann") == {"below"}
 
 
-@pytest.mark.parametrize(
-    ("on_failure", "log"), [("stop", ["a failed"]), ("continue", ["a failed", "below done"])]
-)
+@pytest.mark.parametrize(("on_failure", "log"), [("stop", ["a failed"]), ("continue", ["a failed", "below done"])])
 def test_what_follows_a_final_failure_is_for_the_campaign_to_say(
     ann: World, moody: Moody, on_failure: str, log: list[str]
 ) -> None:

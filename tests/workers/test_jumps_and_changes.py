@@ -152,9 +152,7 @@ def test_a_contact_walks_a_loop_at_most_a_hundred_times_a_day(ann: World) -> Non
     assert ann.members() == {"ann": "in 101"}
 
 
-def test_the_guard_counts_a_day_back_and_each_contact_by_itself(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_guard_counts_a_day_back_and_each_contact_by_itself(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("domain.steps.campaign.MOST_PASSES", 2)
     world.contacts("ann", "bob", segment="everyone")
     world.campaign(ROUND)
@@ -296,9 +294,7 @@ def test_a_restart_needs_half_an_hour_of_rest(ann: World, after: str | None, all
 
 
 @pytest.mark.parametrize(("after", "allowed"), [(None, False), ("29 minutes", False), ("30 minutes", True)])
-def test_a_jump_back_needs_half_an_hour_of_rest_or_a_decision(
-    ann: World, after: str | None, allowed: bool
-) -> None:
+def test_a_jump_back_needs_half_an_hour_of_rest_or_a_decision(ann: World, after: str | None, allowed: bool) -> None:
     timing = f", after: {after}" if after else ""
     jump = f"{{step: jump, action: campaign.jump, with: {{to: a}}{timing}}}"
     steps = f"- {{step: a, {POINT}, then: [{jump}]}}"

@@ -252,9 +252,7 @@ def test_an_hour_that_has_just_passed_does_not_postpone(world: World) -> None:
 
 def test_a_window_that_forbids_now_postpones_to_its_next_start(world: World) -> None:
     world.contacts("ann", segment="everyone")
-    world.campaign(
-        '- {step: a, action: contact.points, with: {points: 1}, after: 1 day, between: ["08:00", "10:00"]}'
-    )
+    world.campaign('- {step: a, action: contact.points, with: {points: 1}, after: 1 day, between: ["08:00", "10:00"]}')
     world.update(at(1, "09:00"))
     world.trigger(at(2, "10:00"))
     assert (world.log(), world.due("ann", "a")) == ([], at(3, "08:00"))

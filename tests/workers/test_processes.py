@@ -291,7 +291,9 @@ def test_a_stopped_worker_finishes_its_batch(engine: Engine, pool: Pool, tmp_pat
         os.kill(worker.pid, signal.SIGTERM)
     assert worker.wait(30) in (0, -signal.SIGTERM)
     with engine.connect() as conn:
-        done = conn.execute(text("SELECT count(*) FROM outcome o JOIN step s ON s.id = o.step_id WHERE s.key = 'greet'"))
+        done = conn.execute(
+            text("SELECT count(*) FROM outcome o JOIN step s ON s.id = o.step_id WHERE s.key = 'greet'")
+        )
         # Whole batches of 100, none half done.
         assert done.scalar_one() % 100 == 0
 

@@ -164,9 +164,7 @@ def test_the_update_does_what_the_rule_says_and_then_nothing(
 ) -> None:
     zone, chunk = sources.zone, Chunk(1, 100)
     with sources.engine.connect() as conn:  # Rolled back after each example.
-        campaign, _ = campaigns.enter(
-            conn, sources.found(conn, name(reentry, cooled, exit_on_leave)).id, zone
-        )
+        campaign, _ = campaigns.enter(conn, sources.found(conn, name(reentry, cooled, exit_on_leave)).id, zone)
         on, off = (
             conn.execute(text("SELECT id FROM segment WHERE key = :key"), {"key": key}).scalar_one()
             for key in ("on", "off")
@@ -198,9 +196,7 @@ def test_the_way_by_timezone_joins_the_same_contacts_as_the_plain_one(world: Wor
         key = f"c-{zone}".lower().replace("/", "-")
         world.contacts(key, timezone=zone, segment="everyone")
     world.campaign("- {step: a, action: contact.points, with: {points: 1}}", key="plain")
-    world.campaign(
-        '- {step: a, action: contact.points, with: {points: 1}, after: 1 day, hour: "09:00"}', key="zoned"
-    )
+    world.campaign('- {step: a, action: contact.points, with: {points: 1}, after: 1 day, hour: "09:00"}', key="zoned")
     world.update()
     assert world.members(campaign="plain") == world.members(campaign="zoned")
     assert len(world.waits(campaign="zoned")) == len(world.waits(campaign="plain")) == 5

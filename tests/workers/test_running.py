@@ -78,9 +78,7 @@ def test_a_deleted_campaign_does_nothing(ann: World) -> None:
     assert ann.points("ann") == [1]
 
 
-def test_a_campaign_paused_between_two_batches_stops_there(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_campaign_paused_between_two_batches_stops_there(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.crowd(10, segment="everyone")
     world.campaign("- {step: a, action: contact.points, with: {points: 1}}")
     world.update()

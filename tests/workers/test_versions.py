@@ -43,9 +43,7 @@ def test_a_step_that_comes_back_under_its_key_keeps_its_history(ann: World) -> N
 
 
 @pytest.mark.parametrize(("delay", "due"), [("1 day", at(2)), ("5 days", at(6))])
-def test_reschedule_moves_waits_both_ways_and_the_default_keeps_them(
-    ann: World, delay: str, due: object
-) -> None:
+def test_reschedule_moves_waits_both_ways_and_the_default_keeps_them(ann: World, delay: str, due: object) -> None:
     ann.campaign(f"- {{step: a, {POINT}, after: 3 days}}")
     ann.update()
     changed = f"- {{step: a, {POINT}, after: {delay}}}"

@@ -78,9 +78,7 @@ class World:
 
     # Making.
 
-    def contacts(
-        self, *keys: str, segment: str | None = None, when: datetime = START, **columns: Any
-    ) -> None:
+    def contacts(self, *keys: str, segment: str | None = None, when: datetime = START, **columns: Any) -> None:
         """Make contacts with these attributes; other names are custom fields. Each has an email address."""
         own = {name: columns.pop(name) for name in ("timezone", "points", "email") if name in columns}
         with self.engine.begin() as conn:
@@ -174,9 +172,7 @@ class World:
         with self.engine.begin() as conn:
             assert applying.check_references(conn, file) == []
             plan = applying.plan(conn, file, zone=self.zone)
-            applying.apply(
-                conn, plan, backfill=backfill, reschedule=reschedule, who="test", now=when, zone=self.zone
-            )
+            applying.apply(conn, plan, backfill=backfill, reschedule=reschedule, who="test", now=when, zone=self.zone)
         return plan
 
     # What happens.
@@ -295,8 +291,7 @@ class World:
     def outbox(self) -> list[str]:
         """Return the messages as `contact template`, in the order they were written."""
         rows = self.read(
-            "SELECT contact.key, template FROM message JOIN contact ON contact.id = contact_id "
-            "ORDER BY message.id"
+            "SELECT contact.key, template FROM message JOIN contact ON contact.id = contact_id ORDER BY message.id"
         )
         return [f"{row.key} {row.template}" for row in rows]
 

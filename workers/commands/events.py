@@ -40,7 +40,9 @@ def publish(
     source: Annotated[str, typer.Option(help="Its source.")] = "parcours",
     id_: Annotated[str | None, typer.Option("--id", help="Its id; default: a new one.")] = None,
     time: Annotated[str | None, typer.Option(help="When it happened (ISO 8601); default: now.")] = None,
-    inline: Annotated[bool, typer.Option("--inline", help="Take it in here, effects included; no broker needed.")] = False,
+    inline: Annotated[
+        bool, typer.Option("--inline", help="Take it in here, effects included; no broker needed.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Counts as JSON.")] = False,
 ) -> None:
     """Publish events from a file, or one given by options.
@@ -71,7 +73,9 @@ def publish(
         return
     url = here.settings.events_broker_url
     if url is None:
-        raise CampaignError("there is no queue to publish to: set PARCOURS_EVENTS_URL or PARCOURS_BROKER_URL, or use --inline")
+        raise CampaignError(
+            "there is no queue to publish to: set PARCOURS_EVENTS_URL or PARCOURS_BROKER_URL, or use --inline"
+        )
     with event_queue.publisher(url) as send:
         for first in range(0, len(values), BATCH):
             send(value for _, value in values[first : first + BATCH])

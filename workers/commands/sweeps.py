@@ -50,7 +50,9 @@ Wait = Annotated[bool, typer.Option("--wait", help="Until it is done, with progr
 Inline = Annotated[bool, typer.Option("--inline", help="Do the work in this process; no broker needed.")]
 Now = Annotated[str | None, typer.Option("--now", metavar="ISO", help="Act as if it were that instant.")]
 Json = Annotated[bool, typer.Option("--json", help="Counts as JSON, with --inline or --wait.")]
-Env = Annotated[str | None, typer.Option("--env", hidden=True, help="Ignored: crontabs of the reference engine have it.")]
+Env = Annotated[
+    str | None, typer.Option("--env", hidden=True, help="Ignored: crontabs of the reference engine have it.")
+]
 
 
 @update_app.command()
@@ -231,7 +233,9 @@ def _why_idle(conn: Connection, scope: Scope, at: datetime) -> str | None:
     rows = campaigns.listing(conn, scope.campaign_ids)
     reasons = {row.key: campaigns.status_of(row).why_not(at) for row in rows if row.id not in scope.excluded}
     if scope.campaign_ids is not None:
-        return next((f"campaign {key!r} does not run: {why}; nothing was done" for key, why in reasons.items() if why), None)
+        return next(
+            (f"campaign {key!r} does not run: {why}; nothing was done" for key, why in reasons.items() if why), None
+        )
     return None if any(why is None for why in reasons.values()) else "no campaign is running; nothing was done"
 
 
@@ -240,7 +244,9 @@ def _print(here: Session, counts: Counts, columns: tuple[str, ...], *, quiet: bo
         rows = [{"campaign": key, **{column: found[column] for column in columns}} for key, found in counts.items()]
         here.print_json({"campaigns": rows})
     elif not quiet:
-        here.print_table("", ("campaign", *columns), [(key, *(found[column] for column in columns)) for key, found in counts.items()])
+        here.print_table(
+            "", ("campaign", *columns), [(key, *(found[column] for column in columns)) for key, found in counts.items()]
+        )
 
 
 class _Progress:
@@ -262,7 +268,9 @@ class _Progress:
     def show(self, counts: Counts) -> None:
         if self._status is not None:
             total: Counter[str] = sum(counts.values(), Counter())
-            self._status.update(", ".join(f"{column} {total[column]:,}" for column in self._columns if total[column]) or "…")
+            self._status.update(
+                ", ".join(f"{column} {total[column]:,}" for column in self._columns if total[column]) or "…"
+            )
 
 
 def _scope(

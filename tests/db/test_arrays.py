@@ -1,0 +1,46 @@
+"""Lists as array parameters: what goes in comes out."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine, text
+
+NOW = datetime(2026, 3, 2, 9, 30, 15, 123456, tzinfo=UTC)
+# The letters that mean something in an array's text, and some that do not.
+texts = st.text(alphabet="{}\",\\ NULnul'\n\té😀", max_size=8)
+
+
+def back(conn: Connection, values: list[Any], type_: str) -> Any:
+    return conn.execute(text(f"SELECT CAST(:values AS {type_}[])"), {"values": values}).scalar_one()
+
+
+@given(st.lists(st.none() | texts))
+def test_texts_come_back_as_they_were(shared_engine: Engine, values: list[str | None]) -> None:
+    with shared_engine.connect() as conn:
+        assert back(conn, values, "text") == values
+
+
+@given(st.lists(st.none() | st.integers(-(2**63), 2**63 - 1)))
+def test_numbers_come_back_as_they_were(shared_engine: Engine, values: list[int | None]) -> None:
+    with shared_engine.connect() as conn:
+        assert back(conn, values, "bigint") == values
+
+
+@pytest.mark.parametrize(
+    ("values", "type_"),
+    [
+        ([], "int"),
+        ([None, None], "timestamptz"),
+        ([NOW, None, NOW + timedelta(days=1)], "timestamptz"),
+        ([date(2026, 3, 2), date(2026, 3, 3)], "date"),
+        ([True, False, None], "boolean"),
+        ([[1, 2], [3, 4]], "int"),
+        ([1.5, None], "float"),
+        (["NULL", "null", ""], "text"),
+    ],
+)
+def test_other_values_come_back_as_they_were(conn: Connection, values: list[Any], type_: str) -> None:
+    assert back(conn, values, type_) == values
