@@ -41,6 +41,7 @@ def run(engine: Engine) -> Iterator[Checked]:
     with engine.connect().execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True) as conn:
         # Groups of millions fit into memory or spill to disk once, rather than in many small runs.
         conn.execute(text("SET LOCAL work_mem = '128MB'"))
+        conn.execute(text("SET LOCAL max_parallel_workers_per_gather = 2"))
         for name, says in INVARIANTS.items():
             found, examples = 0, []
             with conn.execution_options(yield_per=1000).execute(sql[name]) as rows:

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from kombu import Connection
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from db import events as events_table
 from db.clock import now as database_now
@@ -46,12 +46,12 @@ class Consumer:
     def run(self, stop: threading.Event) -> None:
         """Consume until told to stop; when the broker or the database is away, wait and go on."""
         while not stop.is_set():
-            try:
-                with event_queue.connection(self._url) as conn:
+            with event_queue.consuming(self._url) as conn:
+                try:
                     self._consume(conn, stop)
-            except (*event_queue.connection(self._url).recoverable_connection_errors, OSError) as error:
-                log.warning("broker_away", error=f"{type(error).__name__}: {error}".splitlines()[0])
-                stop.wait(PAUSE_SECONDS)
+                except event_queue.away(conn) as error:
+                    log.warning("broker_away", error=f"{type(error).__name__}: {error}".splitlines()[0])
+                    stop.wait(PAUSE_SECONDS)
 
     def _consume(self, conn: Connection, stop: threading.Event) -> None:
         channel = conn.channel()
@@ -62,6 +62,7 @@ class Consumer:
         self._batch.clear()
         with consumer:
             while not stop.is_set():
+                event_queue.keep_alive(conn, channel)
                 self._gather(conn)
                 if self._batch:
                     self._handle(stop)
@@ -92,7 +93,26 @@ class Consumer:
             self._until_it_works(self._act_on_inbox, stop)
 
     def _store(self, messages: list[Any]) -> int:
-        """Store what can be understood and bury the rest, in one transaction."""
+        """Store what can be understood and bury the rest, in one transaction.
+
+        What the database refuses although we understood it is found by trying message by message, and buried:
+        it must not stand in the way of what comes behind it.
+        """
+        try:
+            return self._store_together(messages)
+        except (OperationalError, InterfaceError):
+            raise
+        except DBAPIError as error:
+            if len(messages) > 1:
+                return sum(self._store([message]) for message in messages)
+            reason = f"the database refused it: {str(error.orig).strip().splitlines()[0]}"
+            with self._engine.begin() as conn:
+                body = _text(messages[0].body).replace("\0", "")
+                events_table.bury(conn, [(reason, body)], origin="event", now=database_now(conn))
+            log.warning("events_refused", error=type(error.orig).__name__)
+            return 0
+
+    def _store_together(self, messages: list[Any]) -> int:
         with self._engine.begin() as conn:
             now = database_now(conn)
             good: list[ContactEvent] = []
@@ -135,7 +155,7 @@ class Consumer:
         while True:
             try:
                 return work()
-            except DBAPIError as error:
+            except (OperationalError, InterfaceError) as error:
                 log.warning("database_away", error=str(error.orig).strip().splitlines()[0])
                 if stop.wait(PAUSE_SECONDS):
                     return None
@@ -144,13 +164,16 @@ class Consumer:
         """Leave the rest in the queue while the inbox is over its limit."""
         told = False
         while not stop.is_set():
-            with self._engine.connect() as conn:
-                if not events_table.is_longer_than(conn, self._settings.max_inbox):
-                    return
+            if not self._until_it_works(self._is_inbox_full, stop):
+                return
             if not told:
                 log.warning("inbox_full", limit=self._settings.max_inbox)
                 told = True
             time.sleep(0.2)
+
+    def _is_inbox_full(self) -> int:
+        with self._engine.connect() as conn:
+            return int(events_table.is_longer_than(conn, self._settings.max_inbox))
 
 
 def _text(body: Any) -> str:
