@@ -87,6 +87,7 @@ class RabbitMQ:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2",
         }
         self._script = script
+        self._log = folder / "log.txt"
         self._process: subprocess.Popen[bytes] | None = None
         # The virtual host "/" in the one spelling that pika and kombu both understand.
         self.url = f"amqp://guest:guest@127.0.0.1:{self._port}/%2F"
@@ -97,7 +98,7 @@ class RabbitMQ:
         # The name service must have noticed that the killed node is gone.
         end = time.monotonic() + 60
         while True:
-            self._process = _start([self._script], self._environment)
+            self._process = _start([self._script], self._environment, self._log)
             try:
                 _await(self._port, self._process, 60)
                 return
@@ -109,6 +110,9 @@ class RabbitMQ:
 
     def kill(self) -> None:
         _kill(self._process)
+        # What we waited for is the script; the node below it dies a moment later.
+        while answers(self.url):
+            time.sleep(0.01)
 
     def close(self) -> None:
         self.kill()
@@ -184,15 +188,16 @@ def _rabbitmq_script() -> str | None:
     return debian if os.access(debian, os.X_OK) else shutil.which("rabbitmq-server", path=places)
 
 
-def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        command,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def _start(command: list[str], environment: dict[str, str], log: Path | None = None) -> subprocess.Popen[bytes]:
+    with (log or Path(os.devnull)).open("ab") as output:
+        return subprocess.Popen(
+            command,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
 
 
 def _kill(process: subprocess.Popen[bytes] | None) -> None:

@@ -25,7 +25,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import Engine, make_url, text
 
-from db import check, emails, forms, segments, waits
+from db import emails, forms, segments, waits
 from db.clock import now as database_now
 from db.engine import connect
 from db.scope import Scope
@@ -234,8 +234,8 @@ QUESTIONS = {
     "JOIN contact c ON c.id = m.contact_id JOIN segment s ON s.id = m.segment_id",
     "submissions": "SELECT c.key, f.key, s.fields::text FROM form_submission s "
     "JOIN contact c ON c.id = s.contact_id JOIN form f ON f.id = s.form_id",
-    "messages": "SELECT c.key, s.key, m.rotation, substring(m.key FROM '[0-9]+$'), m.template, m.address, m.state::text "
-    "FROM message m JOIN contact c ON c.id = m.contact_id JOIN step s ON s.id = m.step_id",
+    "messages": "SELECT c.key, s.key, m.rotation, substring(m.key FROM '[0-9]+$'), m.template, m.address, "
+    "m.state::text FROM message m JOIN contact c ON c.id = m.contact_id JOIN step s ON s.id = m.step_id",
     "do not contact": "SELECT c.key, d.channel, d.reason FROM do_not_contact d JOIN contact c ON c.id = d.contact_id",
     "history": "SELECT c.key, e.source, e.id FROM event e JOIN contact c ON c.id = e.contact_id",
     "step counters": "SELECT s.key, n.result::text, sum(n.n)::bigint FROM step_count n "
@@ -252,7 +252,10 @@ def everything(engine: Engine) -> dict[str, Counter[Any]]:
 
 def differences(found: dict[str, Counter[Any]], wanted: dict[str, Counter[Any]]) -> dict[str, Any]:
     return {
-        name: {"too much": sorted(found[name] - wanted[name], key=str)[:5], "missing": sorted(wanted[name] - found[name], key=str)[:5]}
+        name: {
+            "too much": sorted(found[name] - wanted[name], key=str)[:5],
+            "missing": sorted(wanted[name] - found[name], key=str)[:5],
+        }
         for name in wanted
         if found[name] != wanted[name]
     }
@@ -366,8 +369,8 @@ class Upstream:
     def again(self) -> None:
         """Publish everything once more, as an upstream does that is not sure of what arrived."""
         with event_queue.publisher(self._url) as publish_events:
-            for message in dict.fromkeys(map(id, self._messages)):
-                publish_events(next(each for each in self._messages if id(each) == message))
+            for message in self._messages:
+                publish_events(message)
 
 
 def eventually(true: Callable[[], bool], *, within: float, why: Callable[[], str] = lambda: "") -> None:
@@ -423,7 +426,13 @@ def fleet(durable: Engine, broker: servers.Broker, tmp_path: Path) -> Iterator[F
 
 
 def havoc(
-    fleet: Fleet, broker: servers.Broker, postgresql: servers.PostgreSQL, chance: random.Random, *, kills: int, pause: float
+    fleet: Fleet,
+    broker: servers.Broker,
+    postgresql: servers.PostgreSQL,
+    chance: random.Random,
+    *,
+    kills: int,
+    pause: float,
 ) -> None:
     """Kill so many processes, and restart the broker and the database once, in an order of chance."""
     acts = ["process"] * kills + ["broker", "database"]
@@ -496,7 +505,11 @@ def test_the_end_is_that_of_the_calm_run(
 
 def joins(engine: Engine) -> int:
     with engine.connect() as conn:
-        return int(conn.execute(text("SELECT count(*) FROM outcome JOIN step ON id = step_id WHERE key = 'greet'")).scalar_one())
+        return int(
+            conn.execute(
+                text("SELECT count(*) FROM outcome JOIN step ON id = step_id WHERE key = 'greet'")
+            ).scalar_one()
+        )
 
 
 def test_every_process_goes_on_by_itself_when_database_and_broker_were_away(
@@ -539,7 +552,9 @@ def test_what_a_killed_worker_held_on_redis_is_done_within_ten_seconds(
     a_world(durable, tmp_path)
     with durable.begin() as conn:
         now = database_now(conn)
-        conn.execute(text("INSERT INTO segment_member (contact_id, segment_id, changed_at) VALUES (1, 1, :now)"), {"now": now})
+        conn.execute(
+            text("INSERT INTO segment_member (contact_id, segment_id, changed_at) VALUES (1, 1, :now)"), {"now": now}
+        )
     update_inline(durable, Scope(), now=now, zone=ZONE)
     with durable.connect() as conn:
         step_id = conn.execute(text("SELECT id FROM step WHERE key = 'greet'")).scalar_one()
