@@ -29,6 +29,8 @@ log = structlog.get_logger()
 # Messages in hand at most, and how long the first of them waits for company.
 PREFETCH = 100
 GATHER_SECONDS = 0.01
+# How often an idle consumer looks up.
+IDLE_SECONDS = 0.5
 # Between tries when the database or the broker is away.
 PAUSE_SECONDS = 1.0
 
@@ -69,14 +71,22 @@ class Consumer:
                     self._wait_for_room(stop)
 
     def _gather(self, conn: Connection) -> None:
-        """Take what is there: wait for the first message, then shortly for company."""
-        wait = 0.5
+        """Take what is there: wait for the first message, then shortly for company.
+
+        The wait is counted from the first message on. Counted anew with each, a steady trickle would hold
+        the first back until the batch is full.
+        """
+        until = None
         while len(self._batch) < PREFETCH:
+            wait = IDLE_SECONDS if until is None else until - time.monotonic()
+            if wait <= 0:
+                return
             try:
                 conn.drain_events(timeout=wait)
             except TimeoutError:
                 return
-            wait = GATHER_SECONDS
+            if until is None and self._batch:
+                until = time.monotonic() + GATHER_SECONDS
 
     def _handle(self, stop: threading.Event) -> None:
         """Store the events of the messages in hand, acknowledge, then act on them."""
