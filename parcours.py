@@ -43,6 +43,7 @@ COMMANDS = {
         "What could not be understood or done: list, show, replay, discard.",
     ),
     "check": ("producers.commands.check:app", "Prove the invariants of the database."),
+    "doctor": ("producers.commands.doctor:app", "What is wrong with connections and clocks, and how to mend it."),
     "worker": ("workers.commands.worker:app", "A pool of workers for some queues."),
     "tick": ("producers.commands.tick:app", "Publish due work every second."),
     "web": ("web.commands.web:app", "The HTTP interface: contact events, health, metrics."),

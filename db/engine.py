@@ -37,6 +37,12 @@ def connect(url: str, *, pool_size: int = 10) -> Engine:
             # A million-row claim is planned for its array sizes each time; the server's plan cache
             # would settle on a plan made for the first small batch.
             "prepare_threshold": None,
+            # A server that vanished without a word is noticed in half a minute, not in hours.
+            "connect_timeout": 10,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,
         },
     )
     event.listen(engine, "connect", _write_lists_fast)

@@ -17,6 +17,9 @@ from redis.exceptions import RedisError
 from domain.errors import CampaignError
 from domain.orders import QUEUES, Order
 
+# What a broker that is away, or comes back, raises when something is published.
+AWAY = (RedisError, AMQPError, ConnectionClosed, OSError)
+
 # A hint that waited this long has been overtaken by ticks.
 MAX_AGE_MS = 3_600_000
 
@@ -78,7 +81,7 @@ def check_broker(url: str) -> None:
             broker.client.ping()
         elif hasattr(broker, "connection"):
             assert broker.connection
-    except (OSError, RedisError, AMQPError, ConnectionClosed) as error:
+    except AWAY as error:
         raise CampaignError(
             f"the broker does not answer ({type(error).__name__}); start it, or check PARCOURS_BROKER_URL"
         ) from error

@@ -7,11 +7,13 @@ but the names below: see "Publishing events" in the README.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from kombu import Connection, Exchange, Queue
+from kombu.exceptions import OperationalError as KombuError
 
 EXCHANGE = Exchange("parcours.events", type="topic", durable=True)
 QUEUE = Queue("parcours.events", EXCHANGE, routing_key="#", durable=True)
@@ -19,17 +21,58 @@ QUEUE = Queue("parcours.events", EXCHANGE, routing_key="#", durable=True)
 # A consumer that dies with messages in hand: Redis gives them to another after so many seconds.
 # RabbitMQ does at once.
 VISIBILITY_SECONDS = 5
+# RabbitMQ and we believe each other dead after two of these without a word.
+HEARTBEAT_SECONDS = 30
+# Redis may lose everything under an open connection (FLUSHALL), and with it that our queue takes what
+# the exchange is given. So that is said again this often.
+DECLARE_SECONDS = 2.0
 
 
 def connection(url: str) -> Connection:
     """Return a connection, not yet opened. RabbitMQ confirms what it has stored; an amqp path is the virtual host."""
     if url.startswith(("redis", "unix", "sentinel")):
-        options: dict[str, Any] = {"visibility_timeout": VISIBILITY_SECONDS, "socket_keepalive": True}
+        options: dict[str, Any] = {
+            "visibility_timeout": VISIBILITY_SECONDS,
+            "socket_keepalive": True,
+            "socket_connect_timeout": 10,
+            "socket_timeout": 30,
+        }
         # Keys of other users of the same database stay apart from ours.
         options["global_keyprefix"] = ""
     else:
         options = {"confirm_publish": True}
     return Connection(url, transport_options=options, heartbeat=0)
+
+
+def consuming(url: str) -> Connection:
+    """Return a connection for a consumer, which says `keep_alive` more often than its heartbeat."""
+    conn = connection(url)
+    if conn.transport.supports_heartbeats:
+        conn.heartbeat = HEARTBEAT_SECONDS
+    return conn
+
+
+def away(conn: Connection) -> tuple[type[Exception], ...]:
+    """Return what a connection raises whose broker is away, comes back, or does not let us in just now."""
+    errors = {*conn.connection_errors, *conn.recoverable_connection_errors, KombuError, OSError}
+    # In kombu's list for Redis; of ours it would hide mistakes.
+    return tuple(errors - {KeyError})
+
+
+def keep_alive(conn: Connection, channel: Any) -> None:
+    """Show the broker that we live, notice when it does not, and see that our queue is still there."""
+    if conn.transport.supports_heartbeats:
+        conn.heartbeat_check()
+    else:
+        declare(channel)
+
+
+def declare(channel: Any) -> None:
+    """Say again, on Redis, that our queue is bound to the exchange; now and then is enough."""
+    said_at = getattr(channel, "_parcours_declared_at", None)
+    if said_at is None or time.monotonic() - said_at > DECLARE_SECONDS:
+        QUEUE(channel).declare()
+        channel._parcours_declared_at = time.monotonic()
 
 
 @contextmanager
@@ -46,6 +89,8 @@ def publisher(url: str) -> Iterator[Any]:
             body = list(events)
             if not body:
                 return
+            if not conn.transport.supports_heartbeats:
+                declare(producer.channel)
             producer.publish(
                 json.dumps(body, ensure_ascii=False, default=str),
                 exchange=EXCHANGE,

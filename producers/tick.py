@@ -8,13 +8,13 @@ import time
 import structlog
 from dramatiq.broker import Broker
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from db import events, membership, sweeps, waits
 from db.clock import now as database_now
 from db.partitions import ensure_partitions
 from domain.orders import ActOnEvents, EndGraces, ExecuteDue, Order, RunSweep
-from producers.broker import publish
+from producers.broker import AWAY, publish
 
 log = structlog.get_logger()
 
@@ -69,7 +69,7 @@ class Tick:
                 published = self.run_once()
                 if published:
                     log.info("tick", published=published)
-            except (OperationalError, ConnectionError, OSError) as error:
+            except (OperationalError, InterfaceError, *AWAY) as error:
                 log.warning("tick_interrupted", error=f"{type(error).__name__}: {error}".splitlines()[0])
                 self.close()
             stop.wait(max(0.0, 1.0 - (time.monotonic() - began)))

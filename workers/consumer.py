@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from kombu import Connection
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from db import events as events_table
 from db.clock import now as database_now
@@ -29,6 +29,8 @@ log = structlog.get_logger()
 # Messages in hand at most, and how long the first of them waits for company.
 PREFETCH = 100
 GATHER_SECONDS = 0.01
+# How often an idle consumer looks up.
+IDLE_SECONDS = 0.5
 # Between tries when the database or the broker is away.
 PAUSE_SECONDS = 1.0
 
@@ -46,12 +48,12 @@ class Consumer:
     def run(self, stop: threading.Event) -> None:
         """Consume until told to stop; when the broker or the database is away, wait and go on."""
         while not stop.is_set():
-            try:
-                with event_queue.connection(self._url) as conn:
+            with event_queue.consuming(self._url) as conn:
+                try:
                     self._consume(conn, stop)
-            except (*event_queue.connection(self._url).recoverable_connection_errors, OSError) as error:
-                log.warning("broker_away", error=f"{type(error).__name__}: {error}".splitlines()[0])
-                stop.wait(PAUSE_SECONDS)
+                except event_queue.away(conn) as error:
+                    log.warning("broker_away", error=f"{type(error).__name__}: {error}".splitlines()[0])
+                    stop.wait(PAUSE_SECONDS)
 
     def _consume(self, conn: Connection, stop: threading.Event) -> None:
         channel = conn.channel()
@@ -62,20 +64,29 @@ class Consumer:
         self._batch.clear()
         with consumer:
             while not stop.is_set():
+                event_queue.keep_alive(conn, channel)
                 self._gather(conn)
                 if self._batch:
                     self._handle(stop)
                     self._wait_for_room(stop)
 
     def _gather(self, conn: Connection) -> None:
-        """Take what is there: wait for the first message, then shortly for company."""
-        wait = 0.5
+        """Take what is there: wait for the first message, then shortly for company.
+
+        The wait is counted from the first message on. Counted anew with each, a steady trickle would hold
+        the first back until the batch is full.
+        """
+        until = None
         while len(self._batch) < PREFETCH:
+            wait = IDLE_SECONDS if until is None else until - time.monotonic()
+            if wait <= 0:
+                return
             try:
                 conn.drain_events(timeout=wait)
             except TimeoutError:
                 return
-            wait = GATHER_SECONDS
+            if until is None and self._batch:
+                until = time.monotonic() + GATHER_SECONDS
 
     def _handle(self, stop: threading.Event) -> None:
         """Store the events of the messages in hand, acknowledge, then act on them."""
@@ -92,7 +103,26 @@ class Consumer:
             self._until_it_works(self._act_on_inbox, stop)
 
     def _store(self, messages: list[Any]) -> int:
-        """Store what can be understood and bury the rest, in one transaction."""
+        """Store what can be understood and bury the rest, in one transaction.
+
+        What the database refuses although we understood it is found by trying message by message, and buried:
+        it must not stand in the way of what comes behind it.
+        """
+        try:
+            return self._store_together(messages)
+        except (OperationalError, InterfaceError):
+            raise
+        except DBAPIError as error:
+            if len(messages) > 1:
+                return sum(self._store([message]) for message in messages)
+            reason = f"the database refused it: {str(error.orig).strip().splitlines()[0]}"
+            with self._engine.begin() as conn:
+                body = _text(messages[0].body).replace("\0", "")
+                events_table.bury(conn, [(reason, body)], origin="event", now=database_now(conn))
+            log.warning("events_refused", error=type(error.orig).__name__)
+            return 0
+
+    def _store_together(self, messages: list[Any]) -> int:
         with self._engine.begin() as conn:
             now = database_now(conn)
             good: list[ContactEvent] = []
@@ -136,25 +166,25 @@ class Consumer:
         while True:
             try:
                 return work()
-            except DBAPIError as error:
+            except (OperationalError, InterfaceError) as error:
                 log.warning("database_away", error=str(error.orig).strip().splitlines()[0])
                 if stop.wait(PAUSE_SECONDS):
                     return None
-
-    def _is_full(self) -> bool:
-        with self._engine.connect() as conn:
-            return events_table.is_longer_than(conn, self._settings.max_inbox)
 
     def _wait_for_room(self, stop: threading.Event) -> None:
         """Leave the rest in the queue while the inbox is over its limit."""
         told = False
         while not stop.is_set():
-            if not self._until_it_works(self._is_full, stop):
+            if not self._until_it_works(self._is_inbox_full, stop):
                 return
             if not told:
                 log.warning("inbox_full", limit=self._settings.max_inbox)
                 told = True
             time.sleep(0.2)
+
+    def _is_inbox_full(self) -> int:
+        with self._engine.connect() as conn:
+            return int(events_table.is_longer_than(conn, self._settings.max_inbox))
 
 
 def _text(body: Any) -> str:

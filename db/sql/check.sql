@@ -1,0 +1,109 @@
+-- name: outcomes_twice
+-- The groups come out of the primary keys of the partitions, whose first column they share.
+SELECT contact.key AS contact, step.key AS step, twice.rotation, twice.passage, twice.n
+FROM (
+    SELECT contact_id, step_id, rotation, passage, count(*) AS n
+    FROM outcome
+    GROUP BY contact_id, step_id, rotation, passage
+    HAVING count(*) > 1
+) AS twice
+LEFT JOIN contact ON contact.id = twice.contact_id
+LEFT JOIN step ON step.id = twice.step_id;
+
+-- name: counters_differ
+SELECT step.key AS step, day, result::text AS result, coalesce(counted.n, 0) AS outcomes, coalesce(kept.n, 0) AS counter
+FROM (
+    SELECT step_id, (at AT TIME ZONE 'UTC')::date AS day, result, count(*) AS n FROM outcome GROUP BY 1, 2, 3
+) AS counted
+FULL JOIN (
+    SELECT step_id, day, result, sum(n)::bigint AS n FROM step_count GROUP BY 1, 2, 3
+) AS kept USING (step_id, day, result)
+LEFT JOIN step ON step.id = step_id
+WHERE coalesce(counted.n, 0) <> coalesce(kept.n, 0);
+
+-- name: waits_of_nobody
+SELECT contact.key AS contact, step.key AS step, wait.rotation, membership.rotation AS member_rotation,
+       membership.left_at
+FROM wait
+LEFT JOIN membership ON membership.contact_id = wait.contact_id AND membership.campaign_id = wait.campaign_id
+LEFT JOIN contact ON contact.id = wait.contact_id
+LEFT JOIN step ON step.id = wait.step_id
+WHERE membership.contact_id IS NULL OR membership.left_at IS NOT NULL OR membership.rotation <> wait.rotation;
+
+-- name: waits_at_removed_steps
+SELECT contact.key AS contact, coalesce(step.key, wait.step_id::text) AS step, step.removed_at
+FROM wait
+LEFT JOIN step ON step.id = wait.step_id
+LEFT JOIN contact ON contact.id = wait.contact_id
+WHERE step.id IS NULL OR step.removed_at IS NOT NULL OR step.campaign_id <> wait.campaign_id;
+
+-- name: lost_members
+-- Of running campaigns only, and only who joined a version that had a root to start at: one added
+-- later starts for existing members when a person says so. Members as of an instant before the first
+-- version (somebody wrote the past) are of the first one.
+WITH version AS (
+    SELECT campaign_version.campaign_id,
+           json_array_length(definition -> 'steps') AS roots,
+           CASE WHEN row_number() OVER versions = 1 THEN '-infinity' ELSE campaign_version.created_at END AS since,
+           lead(campaign_version.created_at, 1, 'infinity') OVER versions AS until
+    FROM campaign_version
+    JOIN campaign ON campaign.id = campaign_version.campaign_id
+    LEFT JOIN category ON category.id = campaign.category_id
+    WHERE campaign.published AND campaign.deleted_at IS NULL
+      AND (campaign.publish_from IS NULL OR campaign.publish_from <= now())
+      AND (campaign.publish_until IS NULL OR campaign.publish_until > now())
+      AND coalesce(category.published, true)
+    WINDOW versions AS (PARTITION BY campaign_version.campaign_id ORDER BY campaign_version.version)
+)
+SELECT contact.key AS contact, campaign.key AS campaign, membership.rotation
+FROM membership
+JOIN version ON version.campaign_id = membership.campaign_id
+            AND membership.added_at >= version.since AND membership.added_at < version.until AND version.roots > 0
+JOIN campaign ON campaign.id = membership.campaign_id
+LEFT JOIN contact ON contact.id = membership.contact_id
+WHERE membership.left_at IS NULL
+  AND NOT EXISTS (
+      SELECT FROM wait
+      WHERE wait.contact_id = membership.contact_id AND wait.campaign_id = membership.campaign_id
+        AND wait.rotation = membership.rotation
+  )
+  AND NOT EXISTS (
+      SELECT FROM outcome JOIN step ON step.id = outcome.step_id
+      WHERE outcome.contact_id = membership.contact_id AND step.campaign_id = membership.campaign_id
+        AND outcome.rotation = membership.rotation
+  );
+
+-- name: members_differ
+SELECT campaign.key AS campaign, coalesce(counted.n, 0) AS counter, coalesce(active.n, 0) AS active
+FROM campaign
+LEFT JOIN (
+    SELECT campaign_id, sum(CASE what WHEN 'added' THEN n ELSE -n END)::bigint AS n
+    FROM campaign_count WHERE what IN ('added', 'left')
+    GROUP BY campaign_id
+) AS counted ON counted.campaign_id = campaign.id
+LEFT JOIN (
+    SELECT campaign_id, count(*) AS n FROM membership WHERE left_at IS NULL GROUP BY campaign_id
+) AS active ON active.campaign_id = campaign.id
+WHERE coalesce(counted.n, 0) <> coalesce(active.n, 0);
+
+-- name: of_contacts_gone
+SELECT 'wait' AS "table", wait.contact_id, step.key AS what
+FROM wait LEFT JOIN step ON step.id = wait.step_id
+WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = wait.contact_id)
+UNION ALL
+SELECT 'inbox', inbox.contact_id, inbox.source || ' ' || inbox.id
+FROM inbox
+WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = inbox.contact_id);
+
+-- name: messages_twice
+-- The passage is the last number of the key.
+SELECT contact.key AS contact, step.key AS step, twice.passage, twice.n
+FROM (
+    SELECT contact_id, step_id, channel, substring(key FROM '-(\d+)$')::int AS passage, count(*) AS n
+    FROM message
+    WHERE key ~ '^\d+-\d+-\d+-\d+$'
+    GROUP BY 1, 2, 3, 4
+    HAVING count(*) > 1
+) AS twice
+LEFT JOIN contact ON contact.id = twice.contact_id
+LEFT JOIN step ON step.id = twice.step_id;

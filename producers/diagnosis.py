@@ -1,0 +1,223 @@
+"""What `parcours doctor` looks at: every connection, the machine, and the database's health.
+
+A look never raises for what it finds wrong: it says so, and how to mend it.
+"""
+
+from __future__ import annotations
+
+import os
+import smtplib
+import ssl
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from kombu.exceptions import OperationalError as KombuError
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from db import embedded, schema
+from db.engine import connect
+from db.health import partition_makers, stuck_sweeps, unvacuumed
+from domain.errors import CampaignError
+from producers import event_queue
+from producers.broker import check_broker
+from settings import Settings
+
+State = Literal["ok", "warning", "wrong"]
+
+POSTGRESQL, REDIS, RABBITMQ = 15, 6, 3
+# The clocks of two machines may differ so much before due times look odd.
+CLOCK_SECONDS = 2.0
+SMTP_SECONDS = 5.0
+
+
+class Finding(NamedTuple):
+    """One line of the doctor's: what was looked at, how it is, and what to do about it."""
+
+    about: str
+    state: State
+    says: str
+    mend: str | None = None
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything, and yield what is found, connections first."""
+    yield _home(settings.home)
+    yield from _database(settings)
+    yield from _broker("broker", settings.broker_url, "PARCOURS_BROKER_URL")
+    if settings.events_url is not None:
+        yield from _broker("events queue", settings.events_url, "PARCOURS_EVENTS_URL")
+    yield from _events(settings.events_broker_url)
+    yield _smtp(settings.smtp_url)
+
+
+def _home(home: Path) -> Finding:
+    place = home
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        why = error.strerror or str(error)
+        return Finding(
+            "home", "wrong", f"{home} cannot be written to: {why}", "give this user the folder, or set PARCOURS_HOME"
+        )
+    return Finding("home", "ok", f"{home} can be written to")
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    engine = None
+    try:
+        engine = connect(settings.database_url or embedded.start(settings.home))
+        with engine.connect() as conn:
+            yield _postgresql(conn)
+            yield _clock(conn)
+        migrations = _migrations(engine)
+        yield migrations
+        if migrations.state == "ok":
+            with engine.connect() as conn:
+                yield from _tables(conn)
+    except (SQLAlchemyError, CampaignError) as error:
+        first = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        yield Finding("database", "wrong", first, "start PostgreSQL, or check PARCOURS_DATABASE_URL")
+    finally:
+        if engine is not None:
+            engine.dispose()
+
+
+def _postgresql(conn: Connection) -> Finding:
+    major = int(conn.execute(text("SHOW server_version_num")).scalar_one()) // 10000
+    if major < POSTGRESQL:
+        return Finding("database", "wrong", f"the server is PostgreSQL {major}", f"upgrade it to {POSTGRESQL} or newer")
+    return Finding("database", "ok", f"PostgreSQL {major} answers")
+
+
+def _clock(conn: Connection) -> Finding:
+    before = datetime.now(UTC)
+    theirs = conn.execute(text("SELECT clock_timestamp()")).scalar_one()
+    after = datetime.now(UTC)
+    # Between the two the answer was given; outside them by how much the clocks differ at least.
+    apart = max((before - theirs).total_seconds(), (theirs - after).total_seconds(), 0.0)
+    if apart > CLOCK_SECONDS:
+        return Finding(
+            "clock",
+            "warning",
+            f"this machine and the database's are {apart:,.1f} s apart; due times follow the database's",
+            "let both synchronize with NTP",
+        )
+    return Finding("clock", "ok", "agrees with the database's")
+
+
+def _migrations(engine: Engine) -> Finding:
+    revision = schema.current(engine)
+    if revision == schema.newest():
+        return Finding("migrations", "ok", f"revision {revision}")
+    found = "no tables yet" if revision is None else f"revision {revision}, not {schema.newest()}"
+    return Finding("migrations", "wrong", found, "run `parcours db upgrade`")
+
+
+def _tables(conn: Connection) -> Iterator[Finding]:
+    missing, may_make = partition_makers(conn)
+    if not missing:
+        yield Finding("partitions", "ok", "those of today are there")
+    elif may_make:
+        yield Finding("partitions", "ok", f"{', '.join(missing)} will be made with the first work")
+    else:
+        mend = "let the user of PARCOURS_DATABASE_URL own the tables and create in their schema"
+        yield Finding("partitions", "wrong", f"{', '.join(missing)} is missing and this user may not make it", mend)
+    slack = unvacuumed(conn)
+    if slack:
+        said = ", ".join(f"{name} ({dead:,} dead rows)" for name, dead in slack)
+        tables = ", ".join(name for name, _ in slack)
+        mend = f"run VACUUM ANALYZE {tables}; see that autovacuum is on and that nothing holds old snapshots"
+        yield Finding("vacuum", "warning", said, mend)
+    else:
+        yield Finding("vacuum", "ok", "the hot tables are clean")
+    letters = int(conn.execute(text("SELECT count(*) FROM dead_letter")).scalar_one())
+    if letters:
+        mend = "`parcours dead-letters list` says why; then replay or discard them"
+        yield Finding("dead letters", "warning", f"there are {letters:,}", mend)
+    else:
+        yield Finding("dead letters", "ok", "none")
+    stuck = stuck_sweeps(conn)
+    if stuck:
+        mend = "is a `parcours worker` for the queues sweeps, membership and executor running, and a `parcours tick`?"
+        yield Finding("sweeps", "wrong", f"not finished, nor worked on: {', '.join(map(str, stuck))}", mend)
+    else:
+        yield Finding("sweeps", "ok", "none is stuck")
+
+
+def _broker(about: str, url: str | None, setting: str) -> Iterator[Finding]:
+    if url is None:
+        yield Finding(about, "ok", "none is set: queues live inside `parcours up`")
+        return
+    mend = f"start it, or check {setting}"
+    try:
+        if about == "broker":
+            check_broker(url)
+        if url.startswith(("redis", "unix")):
+            with Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
+                name, oldest, version = "Redis", REDIS, str(client.info("server")["redis_version"])
+        elif url.startswith("amqp"):
+            with event_queue.connection(url) as conn:
+                conn.ensure_connection(max_retries=1, timeout=5)
+                name, oldest, version = "RabbitMQ", RABBITMQ, str(conn.connection.server_properties["version"])
+        else:
+            with event_queue.connection(url) as conn:
+                conn.ensure_connection(max_retries=1, timeout=5)
+            yield Finding(about, "ok", "answers")
+            return
+    except CampaignError as error:
+        yield Finding(about, "wrong", str(error).split(";")[0], mend)
+        return
+    except (RedisError, OSError, KombuError, *event_queue.connection(url).recoverable_connection_errors) as error:
+        yield Finding(about, "wrong", f"does not answer ({type(error).__name__})", mend)
+        return
+    if int(version.split(".")[0]) < oldest:
+        yield Finding(about, "warning", f"{name} {version} is older than we try", f"upgrade it to {oldest} or newer")
+    else:
+        yield Finding(about, "ok", f"{name} {version} answers")
+
+
+def _events(url: str | None) -> Iterator[Finding]:
+    """The queue itself, which connecting says nothing about."""
+    if url is None:
+        return
+    try:
+        waiting = event_queue.depth(url)
+    except Exception as error:
+        mend = "see that the user of the URL may declare and read `parcours.events`"
+        yield Finding("contact events", "wrong", f"the queue cannot be used ({type(error).__name__})", mend)
+        return
+    yield Finding("contact events", "ok", f"{waiting:,} messages in the queue")
+
+
+def _smtp(url: str | None) -> Finding:
+    if url is None:
+        return Finding("mail", "ok", "no SMTP is set: mail is written to files below the home")
+    parts = urlsplit(url)
+    mend = "check PARCOURS_SMTP_URL: smtp://user:password@host:587, or smtps://…:465"
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+        return Finding("mail", "wrong", "PARCOURS_SMTP_URL is no SMTP URL", mend)
+    try:
+        port = parts.port or (465 if parts.scheme == "smtps" else 25)
+        server = (
+            smtplib.SMTP_SSL(parts.hostname, port, timeout=SMTP_SECONDS, context=ssl.create_default_context())
+            if parts.scheme == "smtps"
+            else smtplib.SMTP(parts.hostname, port, timeout=SMTP_SECONDS)
+        )
+        with server:
+            code, _ = server.ehlo()
+    except (OSError, smtplib.SMTPException, ValueError) as error:
+        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
+        return Finding("mail", "wrong", f"{parts.hostname} does not answer ({why})", mend)
+    if code != 250:
+        return Finding("mail", "wrong", f"{parts.hostname} answers EHLO with {code}", mend)
+    return Finding("mail", "ok", f"{parts.hostname} answers")

@@ -1,0 +1,219 @@
+"""Contact events: how long from publication to the consequence, and how many a consumer takes in.
+
+    python -m tests.benchmarks.events [--short]
+
+One `parcours consume` on servers of its own: PostgreSQL with all its safeguards, Redis, and RabbitMQ
+where it is installed. Latency is from just before an event is published to the commit of the "yes"
+action's outcome, by PostgreSQL's own record of commits. Everything shares this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Engine, make_url, text
+
+from db import schema, segments
+from db.clock import now as database_now
+from db.engine import connect
+from db.scope import Scope
+from producers import applying, campaign_files, event_queue
+from tests import servers
+from workers.sweeps import update_inline
+
+ROOT = Path(__file__).parents[2]
+ZONE = ZoneInfo("UTC")
+PER_SECOND = 200
+
+CAMPAIGN = """
+campaign: visits
+published: true
+sources: {segments: [everybody]}
+steps:
+  - step: visit
+    decision: page.hit
+    yes:
+      - {step: point, action: contact.points, with: {points: 1}}
+"""
+
+
+def event(type_: str, number: int, id_: str, **data: Any) -> dict[str, Any]:
+    return {
+        "specversion": "1.0",
+        "id": id_,
+        "source": "benchmark",
+        "type": type_,
+        "subject": f"c{number}",
+        "time": datetime.now(UTC).isoformat(),
+        "data": data,
+    }
+
+
+def a_world(engine: Engine, contacts: int) -> None:
+    """Contacts that all stand at a decision, armed."""
+    with engine.begin() as conn:
+        conn.execute(
+            text("INSERT INTO contact (key) SELECT 'c' || n FROM generate_series(1, :n) AS n"), {"n": contacts}
+        )
+        segments.save(conn, "everybody", name=None, public=True, published=True)
+        now = database_now(conn)
+        conn.execute(
+            text("INSERT INTO segment_member (contact_id, segment_id, changed_at) SELECT id, 1, :now FROM contact"),
+            {"now": now},
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "visits.yaml"
+            path.write_text(CAMPAIGN, encoding="utf-8")
+            plan = applying.plan(conn, campaign_files.read(path, default_zone=ZONE), zone=ZONE)
+        applying.apply(conn, plan, backfill=False, reschedule=False, who="benchmark", now=now, zone=ZONE)
+    update_inline(engine, Scope(), now=now, zone=ZONE)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+        conn.execute(text("VACUUM ANALYZE"))
+
+
+@contextmanager
+def consumer(engine: Engine, url: str) -> Iterator[None]:
+    """One consuming process."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "parcours", "consume"],
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("PARCOURS_")},
+                "PARCOURS_DATABASE_URL": engine.url.render_as_string(hide_password=False),
+                "PARCOURS_BROKER_URL": url,
+                "PARCOURS_HOME": folder,
+                "PYTHONPATH": str(ROOT),
+            },
+            cwd=folder,
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+
+
+def latency(engine: Engine, url: str, *, seconds: int) -> list[float]:
+    """Publish one event a message at a steady pace; return the seconds from each to its consequence, sorted."""
+    number = PER_SECOND * seconds
+    a_world(engine, number + 1)
+    sent: dict[str, float] = {}
+    with consumer(engine, url), event_queue.publisher(url) as publish:
+        # The first event waits for the process to start.
+        publish([event("page.hit", number + 1, "first", url="https://shop.example/")])
+        _until(engine, "SELECT count(*) FROM outcome JOIN step ON id = step_id WHERE key = 'point'", 1)
+        began = time.time()
+        for nth in range(number):
+            time.sleep(max(0.0, began + nth / PER_SECOND - time.time()))
+            sent[f"c{nth + 1}"] = time.time()
+            publish([event("page.hit", nth + 1, str(nth), url="https://shop.example/")])
+        _until(engine, "SELECT count(*) FROM outcome JOIN step ON id = step_id WHERE key = 'point'", number + 1)
+    with engine.connect() as conn:
+        rows = conn.execute(
+            text(
+                "SELECT contact.key, extract(epoch FROM pg_xact_commit_timestamp(outcome.xmin))::float AS at "
+                "FROM outcome "
+                "JOIN step ON step.id = step_id AND step.key = 'point' JOIN contact ON contact.id = contact_id"
+            )
+        )
+        return sorted(row.at - sent[row.key] for row in rows if row.key in sent)
+
+
+def ingest(engine: Engine, url: str, *, events: int, each: int) -> float:
+    """Let one consumer take what stands in the queue; return the events a second that it stored and acted on."""
+    a_world(engine, 10_000)
+    with event_queue.publisher(url) as publish:
+        for first in range(0, events, each):
+            publish(event("order.paid", n % 10_000 + 1, str(n), amount=n) for n in range(first, first + each))
+    with consumer(engine, url):
+        _until(engine, "SELECT count(*) FROM event", events)
+    with engine.connect() as conn:
+        took = conn.execute(
+            text("SELECT extract(epoch FROM max(pg_xact_commit_timestamp(xmin)) - min(received_at))::float FROM event")
+        ).scalar_one()
+    return events / float(took)
+
+
+def _until(engine: Engine, question: str, number: int) -> None:
+    end = time.monotonic() + 300
+    while True:
+        with engine.connect() as conn:
+            found = conn.execute(text(question)).scalar_one()
+        if found >= number:
+            return
+        if time.monotonic() > end:
+            raise TimeoutError(f"{found} of {number} after 300 s")
+        time.sleep(0.2)
+
+
+@contextmanager
+def database(postgresql: servers.PostgreSQL, name: str) -> Iterator[Engine]:
+    """A migrated database of its own, dropped afterwards."""
+    admin = connect(postgresql.url)
+    with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+        conn.execute(text(f"CREATE DATABASE {name}"))
+        made = connect(make_url(postgresql.url).set(database=name).render_as_string(hide_password=False))
+        try:
+            schema.upgrade(made)
+            yield made
+        finally:
+            made.dispose()
+            conn.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+def percentile(sorted_values: Sequence[float], share: float) -> float:
+    return sorted_values[math.ceil(share * len(sorted_values)) - 1]
+
+
+def main() -> None:
+    """Print a table of both brokers."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--short", action="store_true", help="a few seconds of each")
+    short = parser.parse_args().short
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+    postgresql = servers.PostgreSQL()
+    say = sys.stdout.write
+    try:
+        admin = connect(postgresql.url)
+        with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+            conn.execute(text("ALTER SYSTEM SET track_commit_timestamp = on"))
+        admin.dispose()
+        postgresql.restart()
+        say(f"{'broker':<10}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}{'1 a message/s':>16}{'100 a message/s':>18}\n")
+        for name in ("redis", "rabbitmq"):
+            if shutil.which(f"{name}-server", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None:
+                say(f"{name:<10} is not installed\n")
+                continue
+            with servers.broker(name) as broker:
+                with database(postgresql, "latency") as engine:
+                    took = latency(engine, broker.url, seconds=4 if short else 20)
+                rates = []
+                for each, events in ((1, 2_000 if short else 10_000), (100, 20_000 if short else 100_000)):
+                    with database(postgresql, f"ingest_{each}") as engine:
+                        rates.append(ingest(engine, broker.url, events=events, each=each))
+            p50, p99 = (percentile(took, share) * 1000 for share in (0.5, 0.99))
+            say(f"{name:<10}{p50:>9.1f}{p99:>9.1f}{took[-1] * 1000:>9.1f}{rates[0]:>16,.0f}{rates[1]:>18,.0f}\n")
+            sys.stdout.flush()
+    finally:
+        postgresql.close()
+
+
+if __name__ == "__main__":
+    main()
