@@ -38,7 +38,9 @@ class Settings(BaseSettings):
         None, ge=1, le=65_535, description="Health and metrics of `worker`, `tick` and `consume`; unset: not served."
     )
     health_host: str = Field("127.0.0.1", description="Address that `health_port` is bound to.")
-    log_format: Literal["json", "console"] | None = Field(None, description="Default: console on a terminal, else json.")
+    log_format: Literal["json", "console"] | None = Field(
+        None, description="Default: console on a terminal, else json."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     batch_size: int = Field(1000, ge=1, le=20_000, description="Contacts of one unit of work.")
 
