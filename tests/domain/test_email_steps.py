@@ -99,4 +99,4 @@ def test_an_opening_counts_for_the_nearest_email_sent_upstream(
 
 
 def test_the_opening_decision_listens_to_openings() -> None:
-    assert email.opened.events == {"email.opened"}
+    assert email.opened.events == frozenset({"email.opened"})
