@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from db import overview
+from db import events, overview
 from db.clock import now as database_now
 from producers.broker import queue_depths
 from producers.session import iso, session
@@ -16,13 +16,15 @@ app = typer.Typer()
 
 @app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Backlog, age of the oldest due wait, rate and time to drain; queues, sweeps and outbox."""
+    """Backlog, age of the oldest due wait, rate and time to drain; inbox, queues, sweeps, outbox, dead letters."""
     here = session()
     with here.engine.connect() as conn:
         now = database_now(conn)
         backlog = overview.backlog(conn, now=now)
         per_second = conn.execute(overview.sql["recent"], {"now": now}).scalar_one() / 60
         outbox = {row.state: row.n for row in conn.execute(overview.sql["outbox"])}
+        waiting_events, oldest_event = events.backlog(conn)
+        dead_letters = events.count_dead_letters(conn)
         sweeps = [dict(row._mapping) for row in conn.execute(overview.sql["open_sweeps"])]
     queues = None if here.settings.broker_url is None else queue_depths(here.settings.broker_url)
     due = sum(each.due for each in backlog if each.published)
@@ -46,12 +48,19 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
         "steps_per_second": round(per_second, 1),
         "seconds_to_drain": round(due / per_second) if due and per_second else (0 if not due else None),
     }
+    inbox = {
+        "events": waiting_events,
+        "oldest_seconds": None if oldest_event is None else round((now - oldest_event).total_seconds(), 1),
+    }
     if as_json:
-        here.print_json({**whole, "campaigns": rows, "queues": queues, "outbox": outbox, "sweeps": sweeps})
+        more = {"inbox": inbox, "outbox": outbox, "dead_letters": dead_letters, "sweeps": sweeps}
+        here.print_json({**whole, "campaigns": rows, "queues": queues, **more})
         return
     age = "" if whole["oldest_due_seconds"] is None else f", the oldest for {whole['oldest_due_seconds']:,} s"
     here.say(f"{due:,} due{age}; {whole['steps_per_second']:,} steps a second over the last minute")
     here.print_table("", list(rows[0]) if rows else ["campaign"], [list(row.values()) for row in rows])
+    since = "" if inbox["oldest_seconds"] is None else f", the oldest for {inbox['oldest_seconds']:,} s"
+    here.say(f"{waiting_events:,} events in the inbox{since}; {dead_letters:,} dead letters")
     if queues is None:
         here.say("No broker is set: queues live inside `parcours up`.")
     else:
