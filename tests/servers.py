@@ -155,7 +155,7 @@ class PostgreSQL:
 def broker(name: str) -> Iterator[Redis | RabbitMQ]:
     """A started broker of the test's own, by name; skips when it is not installed."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        made = {"redis": Redis, "rabbitmq": RabbitMQ}[name](Path(folder))
+        made: Redis | RabbitMQ = Redis(Path(folder)) if name == "redis" else RabbitMQ(Path(folder))
         try:
             made.start()
             yield made
