@@ -46,13 +46,13 @@ def make_broker(url: str | None, *, extra: Iterable[Middleware] = ()) -> Broker:
 
         # By default a killed worker's messages come back after one command in a thousand and a
         # minute without a heartbeat; an idle pool sends few commands. Ours looks at every tenth,
-        # and believes a worker dead after 5 s, so its work is redone within 10 s.
+        # and believes a worker dead after 3 s, so its work is redone within 10 s.
         broker = RedisBroker(  # type: ignore[no-untyped-call]
             url=url,
             middleware=middleware,
             namespace="parcours",
             maintenance_chance=100_000,
-            heartbeat_timeout=5_000,
+            heartbeat_timeout=3_000,
         )
     elif scheme in ("amqp", "amqps"):
         from dramatiq.brokers.rabbitmq import RabbitmqBroker

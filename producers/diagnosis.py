@@ -50,10 +50,13 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Look at everything, and yield what is found, connections first."""
     yield _home(settings.home)
     yield from _database(settings)
-    yield from _broker("broker", settings.broker_url, "PARCOURS_BROKER_URL")
+    answer = _broker("broker", settings.broker_url, "PARCOURS_BROKER_URL")
+    yield answer
     if settings.events_url is not None:
-        yield from _broker("events queue", settings.events_url, "PARCOURS_EVENTS_URL")
-    yield from _events(settings.events_broker_url)
+        answer = _broker("events queue", settings.events_url, "PARCOURS_EVENTS_URL")
+        yield answer
+    if settings.events_broker_url is not None and answer.state != "wrong":
+        yield _events(settings.events_broker_url)
     yield _smtp(settings.smtp_url)
 
 
@@ -154,10 +157,9 @@ def _tables(conn: Connection) -> Iterator[Finding]:
         yield Finding("sweeps", "ok", "none is stuck")
 
 
-def _broker(about: str, url: str | None, setting: str) -> Iterator[Finding]:
+def _broker(about: str, url: str | None, setting: str) -> Finding:
     if url is None:
-        yield Finding(about, "ok", "none is set: queues live inside `parcours up`")
-        return
+        return Finding(about, "ok", "none is set: queues live inside `parcours up`")
     mend = f"start it, or check {setting}"
     try:
         if about == "broker":
@@ -167,36 +169,29 @@ def _broker(about: str, url: str | None, setting: str) -> Iterator[Finding]:
                 name, oldest, version = "Redis", REDIS, str(client.info("server")["redis_version"])
         elif url.startswith("amqp"):
             with event_queue.connection(url) as conn:
-                conn.ensure_connection(max_retries=1, timeout=5)
+                conn.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=5)
                 name, oldest, version = "RabbitMQ", RABBITMQ, str(conn.connection.server_properties["version"])
         else:
             with event_queue.connection(url) as conn:
-                conn.ensure_connection(max_retries=1, timeout=5)
-            yield Finding(about, "ok", "answers")
-            return
+                conn.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=5)
+            return Finding(about, "ok", "answers")
     except CampaignError as error:
-        yield Finding(about, "wrong", str(error).split(";")[0], mend)
-        return
+        return Finding(about, "wrong", str(error).split(";")[0], mend)
     except (RedisError, OSError, KombuError, *event_queue.connection(url).recoverable_connection_errors) as error:
-        yield Finding(about, "wrong", f"does not answer ({type(error).__name__})", mend)
-        return
+        return Finding(about, "wrong", f"does not answer ({type(error).__name__})", mend)
     if int(version.split(".")[0]) < oldest:
-        yield Finding(about, "warning", f"{name} {version} is older than we try", f"upgrade it to {oldest} or newer")
-    else:
-        yield Finding(about, "ok", f"{name} {version} answers")
+        return Finding(about, "warning", f"{name} {version} is older than we try", f"upgrade it to {oldest} or newer")
+    return Finding(about, "ok", f"{name} {version} answers")
 
 
-def _events(url: str | None) -> Iterator[Finding]:
+def _events(url: str) -> Finding:
     """The queue itself, which connecting says nothing about."""
-    if url is None:
-        return
     try:
         waiting = event_queue.depth(url)
     except Exception as error:
         mend = "see that the user of the URL may declare and read `parcours.events`"
-        yield Finding("contact events", "wrong", f"the queue cannot be used ({type(error).__name__})", mend)
-        return
-    yield Finding("contact events", "ok", f"{waiting:,} messages in the queue")
+        return Finding("contact events", "wrong", f"the queue cannot be used ({type(error).__name__})", mend)
+    return Finding("contact events", "ok", f"{waiting:,} messages in the queue")
 
 
 def _smtp(url: str | None) -> Finding:

@@ -71,6 +71,8 @@ def declare(channel: Any) -> None:
     """Say again, on Redis, that our queue is bound to the exchange; now and then is enough."""
     said_at = getattr(channel, "_parcours_declared_at", None)
     if said_at is None or time.monotonic() - said_at > DECLARE_SECONDS:
+        # kombu remembers what this process has bound, and would not say it to Redis again.
+        channel.state.queue_bindings_delete(QUEUE.name)
         QUEUE(channel).declare()
         channel._parcours_declared_at = time.monotonic()
 

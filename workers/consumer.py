@@ -29,6 +29,9 @@ log = structlog.get_logger()
 # Messages in hand at most, and how long the first of them waits for company.
 PREFETCH = 100
 GATHER_SECONDS = 0.01
+# After that, it waits only for what comes at once, and so long at most.
+AT_ONCE_SECONDS = 0.002
+BACKLOG_SECONDS = 0.1
 # How often an idle consumer looks up.
 IDLE_SECONDS = 0.5
 # Between tries when the database or the broker is away.
@@ -73,20 +76,24 @@ class Consumer:
     def _gather(self, conn: Connection) -> None:
         """Take what is there: wait for the first message, then shortly for company.
 
-        The wait is counted from the first message on. Counted anew with each, a steady trickle would hold
-        the first back until the batch is full.
+        Both waits are counted from the first message on. Counted anew with each, a steady trickle would
+        hold the first back until the batch is full; with the short one alone, a queue that has grown would
+        be taken in such small batches that it grows on.
         """
-        until = None
+        first_at = None
         while len(self._batch) < PREFETCH:
-            wait = IDLE_SECONDS if until is None else until - time.monotonic()
-            if wait <= 0:
-                return
+            wait = IDLE_SECONDS
+            if first_at is not None:
+                waited = time.monotonic() - first_at
+                if waited > BACKLOG_SECONDS:
+                    return
+                wait = max(GATHER_SECONDS - waited, AT_ONCE_SECONDS)
             try:
                 conn.drain_events(timeout=wait)
             except TimeoutError:
                 return
-            if until is None and self._batch:
-                until = time.monotonic() + GATHER_SECONDS
+            if first_at is None and self._batch:
+                first_at = time.monotonic()
 
     def _handle(self, stop: threading.Event) -> None:
         """Store the events of the messages in hand, acknowledge, then act on them."""

@@ -80,7 +80,7 @@ def test_what_does_not_answer_is_wrong(examine: Examine) -> None:
         smtp_url="smtp://127.0.0.1:1",
     )
     wrong = {name for name, each in found.items() if each.state == "wrong"}
-    assert wrong == {"database", "broker", "events queue", "contact events", "mail"}
+    assert wrong == {"database", "broker", "events queue", "mail"}
     assert all(found[name].mend for name in wrong)
 
 

@@ -579,3 +579,26 @@ def _somebody_waits(engine: Engine) -> bool:
     with engine.connect() as conn:
         found = conn.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'outcome'::regclass"))
         return bool(found.scalar_one())
+
+
+@pytest.mark.parametrize("broker", ["redis"], indirect=True)
+def test_what_others_publish_after_a_flushall_still_reaches_the_queue(
+    durable: Engine, broker: servers.Broker, fleet: Fleet, tmp_path: Path
+) -> None:
+    a_world(durable, tmp_path)
+    fleet.start(0)
+
+    def known() -> int:
+        with durable.connect() as conn:
+            return int(conn.execute(text("SELECT count(*) FROM event_key")).scalar_one())
+
+    # Somebody else's publisher, which declared the queue once and keeps its connection.
+    with event_queue.connection(broker.url) as conn:
+        producer = conn.Producer()
+        for number, lost in ((1, False), (2, True)):
+            if lost:
+                producer.channel.client.flushall()
+                time.sleep(event_queue.DECLARE_SECONDS + 1)
+            body = json.dumps(event("order.paid", f"c{number}", datetime.now(UTC)))
+            producer.publish(body, exchange=event_queue.EXCHANGE, routing_key="order.paid", declare=[event_queue.QUEUE])
+            eventually(lambda number=number: known() == number, within=15, why=fleet.said)  # type: ignore[misc]
