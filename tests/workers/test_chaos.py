@@ -23,6 +23,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import redis
 from sqlalchemy import Engine, make_url, text
 
 from db import emails, forms, segments, waits
@@ -567,8 +568,11 @@ def test_what_a_killed_worker_held_on_redis_is_done_within_ten_seconds(
         publish(sender, ExecuteDue(step_id))
         sender.close()
         eventually(lambda: _somebody_waits(durable), within=20, why=fleet.said)
+        client = redis.Redis.from_url(broker.url)
+        before = client.zcard("parcours:__heartbeats__")
         fleet.start(3)
-        eventually(lambda: fleet.said().count("worker") >= 0, within=5)
+        eventually(lambda: int(client.zcard("parcours:__heartbeats__")) > int(before), within=30, why=fleet.said)
+        client.close()
         fleet.kill(2)
         killed = time.monotonic()
     eventually(lambda: joins(durable) == 1, within=15, why=fleet.said)
