@@ -113,6 +113,9 @@ def root(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command: exit code 0 on success, 1 on a failed job, 2 on wrong usage."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # How long an idle consumer of Redis sleeps at most between looks, in ms. dramatiq reads it when it is
+    # imported, by whichever module comes first; its default, a second, is a long time for an event.
+    os.environ.setdefault("dramatiq_worker_timeout", "100")
     debug = "--debug" in arguments
     # --debug may stand anywhere: people add it at the end of the line that failed.
     if debug:

@@ -59,8 +59,8 @@ def start(home: Path) -> str:
             break
         except (subprocess.SubprocessError, psycopg.OperationalError, OSError, AssertionError) as error:
             # The processes of a server that was killed need a moment to go, and what another command
-            # has just started a moment to answer. What the system refuses, it will refuse again.
-            if isinstance(error, OSError) or time.monotonic() > give_up:
+            # has just started a moment to answer. What the system forbids, it will forbid again.
+            if isinstance(error, PermissionError) or time.monotonic() > give_up:
                 raise EmbeddedServerError(
                     f"the embedded PostgreSQL did not start in {data} ({error.__class__.__name__}); "
                     f"look at {data / 'log'}, or set PARCOURS_DATABASE_URL to a server of yours"

@@ -79,7 +79,8 @@ def test_migrations_from_several_machines_at_once_happen_once(server: str) -> No
 def test_a_database_that_is_behind_is_named_with_what_to_do(engine: Engine, home: Path) -> None:
     with engine.begin() as conn:
         conn.execute(text("UPDATE alembic_version SET version_num = '0000'"))
-    environment = {**os.environ, "PARCOURS_DATABASE_URL": engine.url.render_as_string(hide_password=False)}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PARCOURS_")}
+    environment = {**environment, "PARCOURS_DATABASE_URL": engine.url.render_as_string(hide_password=False)}
     done = subprocess.run(
         [sys.executable, "-m", "parcours", "segments", "list"],
         env={**environment, "PARCOURS_HOME": str(home), "PYTHONPATH": str(ROOT)},

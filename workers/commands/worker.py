@@ -61,8 +61,6 @@ def worker(
     if health_port is not None:
         os.environ["PARCOURS_HEALTH_PORT"] = str(health_port)
 
-    # How long an idle consumer of Redis sleeps at most between looks, in ms; dramatiq reads it on import.
-    os.environ.setdefault("dramatiq_worker_timeout", "100")
     from dramatiq import cli
 
     arguments = ["workers.commands.worker:setup", "--processes", str(processes), "--threads", str(threads)]
