@@ -237,6 +237,8 @@ class _Walk:
         self.plan = Plan()
         # Rotations are read at the end, since a jump still moves the waits made before it.
         self._waits: list[tuple[_Passing, Step, int, int, Reason, datetime, datetime | None]] = []
+        # Who entered the step in hand too late.
+        self._late: list[_Passing] = []
         self._jumps: list[tuple[Step, list[_Passing]]] = []
         self._due: dict[tuple[int, datetime, ZoneInfo], datetime] = {}
         self._deadlines: dict[tuple[int, ZoneInfo], datetime | None] = {}
@@ -270,7 +272,7 @@ class _Walk:
             return passing
         # A kickoff did not fall due in a pause: its contact came then, and begins when it is over.
         if claim.reason != "kickoff" and self.is_too_late(step, claim.due_at, contact):
-            self.skip(step, [passing])
+            self._late.append(passing)
             return None
         until = self.postponed_until(step, contact)
         if until is None:
@@ -279,7 +281,13 @@ class _Walk:
         return None
 
     def start(self, step: Step, passings: list[_Passing]) -> None:
-        """Run a step for claimed contacts; jumps are put off until everything else is done."""
+        """Run a step for claimed contacts, and pass over it for those who are too late.
+
+        Jumps are put off until everything else is done.
+        """
+        late, self._late = [passing for passing in self._late if passing.member.active], []
+        if late:
+            self.skip(step, late)
         if _is_jump(step):
             self._jumps.append((step, passings))
         elif passings:
