@@ -1,5 +1,7 @@
 """Campaigns: their definition, whether they run, and what changed in them."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -8,10 +10,12 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Row
 
+from db import waits
 from db.events import like
 from db.statements import statements
 from domain import file as campaign_file
 from domain.campaign import Campaign, Status
+from domain.catch_up import Pause, pause_after, shift_between
 from domain.errors import CampaignError, NotFoundError
 from domain.file import CampaignFile
 
@@ -41,6 +45,12 @@ class StoredStep(NamedTuple):
     kind: str
     type: str
     removed_at: datetime | None
+
+
+class _Standing(NamedTuple):
+    status: Status
+    last: Pause | None
+    shifts: bool
 
 
 def find(conn: Connection, key: str) -> Found:
@@ -148,6 +158,7 @@ def save(
     `step_kinds` holds (key, kind, type) of each step in document order.
     """
     here = {"campaign_id": campaign_id, "now": now}
+    before = _standing(conn, campaign_id)
     category_id = conn.execute(sql["category"], {"key": file.category}).scalar_one() if file.category else None
     conn.execute(
         sql["save_version"],
@@ -166,6 +177,7 @@ def save(
             "version": version,
         },
     )
+    _status_changed(conn, campaign_id, before, now=now)
     conn.execute(sql["clear_sources"], here)
     for kind, ids in (("segment", segment_ids), ("form", form_ids)):
         for source_id in ids:
@@ -191,14 +203,48 @@ def remove_steps(conn: Connection, campaign_id: int, step_ids: Sequence[int], *,
 
 
 def set_published(conn: Connection, campaign_id: int, published: bool, *, now: datetime) -> bool:
-    """Switch a campaign on or off; return whether that changed anything."""
+    """Switch a campaign on or off; return whether that changed anything.
+
+    Who switches it on has closed it: what fell due meanwhile may move.
+    """
+    before = _standing(conn, campaign_id)
     parameters = {"campaign_id": campaign_id, "published": published, "now": now}
-    return conn.execute(sql["publish"], parameters).first() is not None
+    changed = conn.execute(sql["publish"], parameters).first() is not None
+    if changed:
+        _status_changed(conn, campaign_id, before, now=now)
+    return changed
+
+
+def pauses(conn: Connection, campaign_id: int) -> list[Pause]:
+    """Return when a campaign did not run, oldest first."""
+    return [Pause(*row) for row in conn.execute(sql["pauses"], {"campaign_id": campaign_id})]
+
+
+def _standing(conn: Connection, campaign_id: int) -> _Standing:
+    row = conn.execute(sql["standing"], {"campaign_id": campaign_id}).one()
+    last = None if row.paused_at is None else Pause(row.paused_at, row.resumed_at)
+    return _Standing(status_of(row), last, row.shifts)
+
+
+def _status_changed(conn: Connection, campaign_id: int, before: _Standing, *, now: datetime) -> None:
+    """Write the pause that begins or ends with a change, and move the waits where the campaign says so."""
+    after = _standing(conn, campaign_id)
+    pause = pause_after(before.status, after.status, before.last, now=now)
+    if pause is None or pause == before.last:
+        return
+    conn.execute(sql["save_pause"], {"campaign_id": campaign_id, **pause._asdict()})
+    moved = shift_between(before.last, pause)
+    if after.shifts and moved is not None:
+        waits.shift(conn, campaign_id, moved)
 
 
 def delete(conn: Connection, campaign_id: int, *, now: datetime) -> bool:
     """Mark a campaign as deleted; return whether it was there."""
-    return conn.execute(sql["delete"], {"campaign_id": campaign_id, "now": now}).first() is not None
+    before = _standing(conn, campaign_id)
+    deleted = conn.execute(sql["delete"], {"campaign_id": campaign_id, "now": now}).first() is not None
+    if deleted:
+        _status_changed(conn, campaign_id, before, now=now)
+    return deleted
 
 
 def audit(

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from db.scope import Scope
 from db.statements import statements
+from domain.catch_up import Shift
 from domain.decide import Claim, Wait
 
 sql = statements("waits")
@@ -107,6 +108,16 @@ def cancel_steps(conn: Connection, step_ids: Sequence[int], *, limit: int) -> li
     """Delete at most `limit` waits at steps, with the campaign closed to workers; return them."""
     rows = conn.execute(sql["cancel_steps"], {"step_ids": list(step_ids), "limit": limit})
     return [Cancelled(*row) for row in rows]
+
+
+def shift(conn: Connection, campaign_id: int, moved: Shift, *, limit: int = 5_000) -> None:
+    """Move a campaign's waits, with the campaign closed to workers, in statements of at most `limit` rows."""
+    parameters = {"campaign_id": campaign_id, "since": moved.since, "until": moved.until, "limit": limit}
+    place: tuple[int, int] | None = (0, 0)
+    while place is not None:
+        here = {"contact_id": place[0], "step_id": place[1]}
+        row = conn.execute(sql["shift"], {**parameters, **here}).first()
+        place = None if row is None else (row.contact_id, row.step_id)
 
 
 def count_at(conn: Connection, step_ids: Sequence[int]) -> dict[int, int]:

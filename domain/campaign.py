@@ -62,6 +62,8 @@ class Campaign:
     exit_on_leave: bool = True
     # How long somebody who left every source segment may be out before they leave the campaign.
     grace: Interval | None = None
+    # What happens to work that fell due in a pause; an interval: what is older is skipped.
+    catch_up: Literal["run", "shift"] | Interval = "run"
 
     def step(self, step_id: int) -> Step:
         """Return a step of this version. Raises UnknownStepError."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Literal, NamedTuple
@@ -17,7 +17,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from domain import schedule
 from domain.campaign import Branch, Campaign, Step
+from domain.catch_up import Pause, fell_due_in
 from domain.contact import Contact
+from domain.schedule import Interval
 from domain.steps.registry import (
     Batch,
     Done,
@@ -35,6 +37,8 @@ from domain.steps.registry import (
 
 Reason = Literal["kickoff", "delay", "retry", "decision"]
 Verdict = Literal["done", "skipped", "failed", "yes", "no", "cancelled"]
+
+TOO_LATE = "it fell due while the campaign did not run"
 
 
 class Claim(NamedTuple):
@@ -157,14 +161,16 @@ def decide(
     world: World,
     now: datetime,
     default_zone: ZoneInfo,
+    pauses: Sequence[Pause] = (),
 ) -> Plan:
     """Return what becomes of contacts whose waits at steps were claimed; changes them in place.
 
     Step after step as they are given. A claim of somebody who is no longer in the campaign, or whose
     rotation is not the member's present one, is cancelled. A step whose window or weekday forbids
-    `now` is postponed. The rest runs, and so does everything below that is due at once.
+    `now` is postponed. Where the campaign says so, an action that fell due too long ago in one of its
+    `pauses` is skipped. The rest runs, and so does everything below that is due at once.
     """
-    walk = _Walk(campaign, world, now, default_zone)
+    walk = _Walk(campaign, world, now, default_zone, pauses)
     for step, claims in claimed:
         walk.start(step, [passing for claim in claims if (passing := walk.enter(step, claim, contacts, members))])
     walk.run_jumps()
@@ -215,14 +221,24 @@ class _Passing:
 
 
 class _Walk:
-    def __init__(self, campaign: Campaign, world: World, now: datetime, default_zone: ZoneInfo) -> None:
+    def __init__(
+        self,
+        campaign: Campaign,
+        world: World,
+        now: datetime,
+        default_zone: ZoneInfo,
+        pauses: Sequence[Pause] = (),
+    ) -> None:
         self.campaign = campaign
         self.world = world
         self.now = now
         self.default_zone = default_zone
+        self.pauses = pauses
         self.plan = Plan()
         # Rotations are read at the end, since a jump still moves the waits made before it.
         self._waits: list[tuple[_Passing, Step, int, int, Reason, datetime, datetime | None]] = []
+        # Who entered the step in hand too late.
+        self._late: list[_Passing] = []
         self._jumps: list[tuple[Step, list[_Passing]]] = []
         self._due: dict[tuple[int, datetime, ZoneInfo], datetime] = {}
         self._deadlines: dict[tuple[int, ZoneInfo], datetime | None] = {}
@@ -254,6 +270,10 @@ class _Walk:
                 self.look_back(step, passing)
                 return None
             return passing
+        # A kickoff did not fall due in a pause: its contact came then, and begins when it is over.
+        if claim.reason != "kickoff" and self.is_too_late(step, claim.due_at, contact):
+            self._late.append(passing)
+            return None
         until = self.postponed_until(step, contact)
         if until is None:
             return passing
@@ -261,7 +281,13 @@ class _Walk:
         return None
 
     def start(self, step: Step, passings: list[_Passing]) -> None:
-        """Run a step for claimed contacts; jumps are put off until everything else is done."""
+        """Run a step for claimed contacts, and pass over it for those who are too late.
+
+        Jumps are put off until everything else is done.
+        """
+        late, self._late = [passing for passing in self._late if passing.member.active], []
+        if late:
+            self.skip(step, late)
         if _is_jump(step):
             self._jumps.append((step, passings))
         elif passings:
@@ -352,6 +378,13 @@ class _Walk:
         for to, group in jumped.items():
             self._jump(to, group)
 
+    def skip(self, step: Step, passings: list[_Passing]) -> None:
+        """Pass over an action whose time went by in a pause; what is below counts from now."""
+        for passing in passings:
+            due = passing.due_at and passing.due_at.isoformat()
+            self.record(passing, step, "skipped", {"reason": TOO_LATE, "was_due_at": due})
+        self.follow(step, None, passings)
+
     def _jump(self, to: str, passings: list[_Passing]) -> None:
         """A new rotation begins at the target; open waits move along, so that armed decisions stay armed."""
         landed = []
@@ -387,10 +420,13 @@ class _Walk:
         if timing == schedule.Timing():
             ready = passings
         else:
-            ready = []
+            ready, late = [], []
             for passing in passings:
                 since = (from_anchor and passing.anchor_at) or now
                 due: datetime | None = self._due_at(step, since, passing.contact)
+                if from_anchor and self.is_too_late(step, due, passing.contact):
+                    late.append(replace(passing, due_at=due))
+                    continue
                 if due is not None and due <= now:
                     # What was due before now may not be allowed any more.
                     due = self.postponed_until(step, passing.contact) if since < now else None
@@ -398,6 +434,8 @@ class _Walk:
                     ready.append(passing)
                 else:
                     self.wait(passing, step, due, "delay", anchor=since)
+            if late:
+                self.skip(step, late)
         if _is_jump(step):
             self._jumps.append((step, ready))
         elif ready:
@@ -502,6 +540,14 @@ class _Walk:
         return self.plan
 
     # Time.
+
+    def is_too_late(self, step: Step, due_at: datetime | None, contact: Contact) -> bool:
+        """Return whether an action fell due in a pause, longer ago than the campaign catches up with."""
+        interval = self.campaign.catch_up
+        if step.kind is not Kind.ACTION or due_at is None or not self.pauses or not isinstance(interval, Interval):
+            return False
+        zone = zone_of(contact.timezone, self.default_zone)
+        return fell_due_in(self.pauses, due_at) and schedule.add(interval, due_at, zone) < self.now
 
     def postponed_until(self, step: Step, contact: Contact) -> datetime | None:
         if step.timing.between is None and not step.timing.days:

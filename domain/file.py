@@ -46,7 +46,7 @@ _CAMPAIGN_KEY = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _STEP_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _CAMPAIGN_NAMES = (
     "campaign", "name", "description", "category", "published", "publish_from", "publish_until", "reentry",
-    "cooldown", "timezone", "exit_on_leave", "grace", "sources", "steps",
+    "cooldown", "timezone", "exit_on_leave", "grace", "catch_up", "sources", "steps",
 )  # fmt: skip
 _TIMING_NAMES = ("after", "at", "hour", "between", "days")
 _DECISION_NAMES = ("within", "look_back")
@@ -115,6 +115,14 @@ class SourcesFile(BaseModel):
     forms: tuple[str, ...] = ()
 
 
+class SkipFile(BaseModel):
+    """A campaign's `catch_up` that skips what is older than an interval, kept as written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    skip: str
+
+
 class CampaignFile(BaseModel):
     """A campaign file that check() found nothing wrong with. Its dates have an offset."""
 
@@ -133,6 +141,7 @@ class CampaignFile(BaseModel):
     timezone: str | None = None
     exit_on_leave: bool = True
     grace: str | None = None
+    catch_up: Literal["run", "shift"] | SkipFile = "run"
     sources: SourcesFile
     steps: tuple[StepFile, ...]
 
@@ -245,6 +254,7 @@ def build(
         reentry=file.reentry,
         cooldown=_interval(file.cooldown),
         grace=_interval(file.grace),
+        catch_up=parse_interval(file.catch_up.skip) if isinstance(file.catch_up, SkipFile) else file.catch_up,
         exit_on_leave=file.exit_on_leave,
     )
 
@@ -289,7 +299,7 @@ def _plain_fields(model: BaseModel) -> dict[str, Any]:
             continue
         if isinstance(value, datetime):
             value = value.isoformat()
-        elif isinstance(value, SourcesFile):
+        elif isinstance(value, SourcesFile | SkipFile):
             value = _plain_fields(value)
         elif isinstance(value, tuple):
             value = list(value)
@@ -366,6 +376,7 @@ class _Checker:
             "reentry": self.choice(data, "reentry", get_args(Reentry), ()) or "never",
             "cooldown": self.parsed(data, "cooldown", parse_interval, ()),
             "grace": self.parsed(data, "grace", parse_interval, ()),
+            "catch_up": self.catch_up(data) or "run",
             "timezone": self.text(data, "timezone", (), quietly=True),
             "exit_on_leave": self.flag(data, "exit_on_leave", default=True),
             "sources": self.sources(data),
@@ -395,6 +406,23 @@ class _Checker:
         near = difflib.get_close_matches(name.lower(), by_lower, n=1)
         hint = f"did you mean {by_lower[near[0]]!r}?" if near else "use a name like 'Europe/Paris'"
         self.say(("timezone",), f"unknown timezone {name!r}; {hint}")
+
+    def catch_up(self, data: Mapping[Any, Any]) -> str | SkipFile | None:
+        value = data.get("catch_up")
+        if not isinstance(value, Mapping):
+            if value is None or value in ("run", "shift"):
+                return cast("str | None", value)
+            hint = _did_you_mean(value, ("run", "shift")) if isinstance(value, str) else ""
+            if value == "skip":
+                hint = "; say what is too old, such as {skip: 1 day}"
+            self.say(("catch_up",), f"must be 'run', 'shift' or {{skip: INTERVAL}}, not {_shown(value)}{hint}")
+            return None
+        self.names(value, ("skip",), ("catch_up",))
+        if value.get("skip") is None:
+            self.say(("catch_up",), "says nothing to do; write 'run', 'shift' or such as {skip: 1 day}")
+            return None
+        interval = self.parsed(value, "skip", parse_interval, ("catch_up",))
+        return None if interval is None else SkipFile(skip=interval)
 
     def sources(self, data: Mapping[Any, Any]) -> SourcesFile:
         found = data.get("sources")
@@ -1101,6 +1129,22 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
             "reentry": told("May a contact pass again?", {"enum": [*get_args(Reentry), None], "default": "never"}),
             "cooldown": told("The least time between two passages.", interval),
             "grace": told("How long somebody may be out of every source segment before they leave.", interval),
+            "catch_up": told(
+                "What happens to work that fell due while the campaign did not run: it runs, it is skipped "
+                "when it is older than an interval, or its due times move by the length of the pause.",
+                {
+                    "oneOf": [
+                        {"enum": ["run", "shift", None]},
+                        {
+                            "type": "object",
+                            "additionalProperties": False,
+                            "required": ["skip"],
+                            "properties": {"skip": {"type": "string", "examples": ["1 day"]}},
+                        },
+                    ],
+                    "default": "run",
+                },
+            ),
             "timezone": told("For dates in this file without an offset.", {"type": ["string", "null"]}),
             "exit_on_leave": told(
                 "Whether leaving all sources ends the passage.",

@@ -21,6 +21,7 @@ from db.waits import EVERYTHING
 from domain.campaign import Campaign, Step
 from domain.decide import Claim, Plan, decide, take
 from domain.membership import Arrival, Departure
+from domain.schedule import Interval
 from workers import membership
 
 # A campaign stops itself when so many contacts of a step, and such a share of them, failed within
@@ -84,7 +85,16 @@ def execute_due(
     needs = frozenset(need for step, _ in claimed for need in campaign.needs(step))
     known = facts.load(conn, campaign, [claim.contact_id for claim in claims], needs, now=now)
     known = facts.look_back(conn, known, claimed)
-    plan = decide(campaign, claimed, known.contacts, known.members, world=known.world, now=now, default_zone=zone)
+    plan = decide(
+        campaign,
+        claimed,
+        known.contacts,
+        known.members,
+        world=known.world,
+        now=now,
+        default_zone=zone,
+        pauses=campaigns.pauses(conn, campaign_id) if isinstance(campaign.catch_up, Interval) else (),
+    )
     write(conn, campaign, known, plan, now=now, zone=zone)
     counts = plan.counts()
     if sweep_id is not None:

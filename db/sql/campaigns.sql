@@ -29,6 +29,27 @@ SELECT campaign.version, campaign.published, campaign.publish_from, campaign.pub
 FROM campaign LEFT JOIN category ON category.id = campaign.category_id
 WHERE campaign.id = :campaign_id;
 
+-- name: standing
+-- What says whether a campaign runs, its last pause, and whether its waits move by the length of one.
+SELECT campaign.published, campaign.publish_from, campaign.publish_until,
+       coalesce(category.published, true) AS category_published, campaign.deleted_at IS NOT NULL AS deleted,
+       pause.paused_at, pause.resumed_at, coalesce(version.definition ->> 'catch_up' = 'shift', false) AS shifts
+FROM campaign
+LEFT JOIN category ON category.id = campaign.category_id
+LEFT JOIN campaign_version AS version ON version.campaign_id = campaign.id AND version.version = campaign.version
+LEFT JOIN LATERAL (
+    SELECT paused_at, resumed_at FROM campaign_pause
+    WHERE campaign_pause.campaign_id = campaign.id ORDER BY paused_at DESC LIMIT 1
+) AS pause ON true
+WHERE campaign.id = :campaign_id;
+
+-- name: save_pause
+INSERT INTO campaign_pause (campaign_id, paused_at, resumed_at) VALUES (:campaign_id, :paused_at, :resumed_at)
+ON CONFLICT (campaign_id, paused_at) DO UPDATE SET resumed_at = excluded.resumed_at;
+
+-- name: pauses
+SELECT paused_at, resumed_at FROM campaign_pause WHERE campaign_id = :campaign_id ORDER BY paused_at;
+
 -- name: of_step
 SELECT campaign_id FROM step WHERE id = :step_id;
 

@@ -121,6 +121,27 @@ DELETE FROM wait USING gone
 WHERE wait.contact_id = gone.contact_id AND wait.step_id = gone.step_id
 RETURNING wait.contact_id, wait.step_id, wait.rotation, wait.passage, nullif(wait.due_at, 'infinity') AS due_at;
 
+-- name: shift
+-- A bounded number of a campaign's waits, by the primary key, move by the length of a pause, with the
+-- campaign closed to workers. Who came during the pause counts from its end. What was due before it
+-- stays, and so does what has no due time. The key is what bounds the statement: a batch that began
+-- together is due together, so the due time would not.
+WITH still_to_come AS (
+    -- Sessions are in UTC, so that a day is always 24 hours here.
+    SELECT contact_id, step_id, CAST(:until AS timestamptz) - greatest(anchor_at, :since) AS by
+    FROM wait
+    WHERE campaign_id = :campaign_id AND due_at >= :since AND due_at < 'infinity'
+      AND (contact_id, step_id) > (CAST(:contact_id AS bigint), CAST(:step_id AS int))
+    ORDER BY contact_id, step_id
+    LIMIT :limit
+), moved AS (
+    UPDATE wait SET due_at = wait.due_at + by, anchor_at = wait.anchor_at + by
+    FROM still_to_come
+    WHERE wait.contact_id = still_to_come.contact_id AND wait.step_id = still_to_come.step_id
+    RETURNING wait.contact_id, wait.step_id
+)
+SELECT contact_id, step_id FROM moved ORDER BY contact_id DESC, step_id DESC LIMIT 1;
+
 -- name: count_at
 SELECT step_id, count(*) AS n FROM wait WHERE step_id = ANY (CAST(:step_ids AS int[])) GROUP BY step_id;
 

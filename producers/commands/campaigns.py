@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from db import campaigns
 from db.clock import now as database_now
 from domain.errors import CampaignError
-from domain.file import CampaignFile, StepFile, check, file_schema, to_data
+from domain.file import CampaignFile, SkipFile, StepFile, check, file_schema, to_data
 from producers import applying
 from producers.campaign_files import CampaignFileError, read, write
 from producers.session import iso, session
@@ -132,6 +132,10 @@ def show(campaign: Key, as_json: Json = False) -> None:
     tree = Tree(f"[bold]{escape(found.name)}[/bold] {escape(about)}")
     sources = [f"segment {key}" for key in file.sources.segments] + [f"form {key}" for key in file.sources.forms]
     tree.add(escape(f"from {', '.join(sources)}"))
+    if isinstance(file.catch_up, SkipFile):
+        tree.add(escape(f"after a pause: skips what fell due more than {file.catch_up.skip} before"))
+    elif file.catch_up == "shift":
+        tree.add("after a pause: moves what is due by its length")
     pending: list[tuple[Tree, str | None, StepFile]] = [(tree, None, step) for step in file.steps]
     for parent, branch, step in pending:
         timing = " ".join(

@@ -184,6 +184,13 @@ def test_every_problem_is_found_at_once() -> None:
         ({"published": 1}, "published"),
         ({"reentry": True}, "reentry"),
         ({"cooldown": 30}, "cooldown"),
+        ({"catch_up": "skip"}, "catch_up"),
+        ({"catch_up": True}, "catch_up"),
+        ({"catch_up": ["run"]}, "catch_up"),
+        ({"catch_up": {}}, "catch_up"),
+        ({"catch_up": {"skip": None}}, "catch_up"),
+        ({"catch_up": {"skip": 1}}, "catch_up.skip"),
+        ({"catch_up": {"skip": "1 dya"}}, "catch_up.skip"),
         ({"timezone": "Europe"}, "timezone"),
         ({"timezone": "../etc/passwd"}, "timezone"),
         ({"publish_from": 2026}, "publish_from"),
@@ -594,6 +601,21 @@ def test_data_has_the_documented_order_made_keys_and_no_defaults() -> None:
     )
 
 
+def test_catch_up_is_a_word_or_an_interval_to_skip() -> None:
+    assert problems(campaign(TAG, catch_up="shfit")) == {
+        "catch_up": "must be 'run', 'shift' or {skip: INTERVAL}, not 'shfit'; did you mean 'shift'?"
+    }
+    assert problems(campaign(TAG, catch_up="skip")) == {
+        "catch_up": "must be 'run', 'shift' or {skip: INTERVAL}, not 'skip'; say what is too old, such as {skip: 1 day}"
+    }
+    assert problems(campaign(TAG, catch_up={"skip": "1 day", "run": True}))["catch_up.run"] == "unknown name 'run'"
+    assert "catch_up" not in to_data(right(campaign(TAG, catch_up="run")))
+    for said, built in (({"skip": "1 day"}, Interval(days=1)), ("shift", "shift"), (None, "run")):
+        data = campaign({**TAG, "step": "a"}, catch_up=said)
+        tree = build(right(data), campaign_id=1, version=1, step_ids={"a": 1}, zone=PARIS, step_type=find)
+        assert tree.catch_up == built
+
+
 def test_said_and_unsaid_are_kept_apart_for_published() -> None:
     assert to_data(right(campaign(TAG, published=False)))["published"] is False
     assert "published" not in to_data(right(campaign(TAG)))
@@ -672,6 +694,7 @@ def campaigns(draw: st.DrawFn) -> dict[str, Any]:
                 "publish_from": dates,
                 "reentry": st.sampled_from(["never", "after_exit", "always"]),
                 "cooldown": intervals,
+                "catch_up": st.sampled_from(["run", "shift"]) | st.fixed_dictionaries({"skip": intervals}),
                 "timezone": st.sampled_from(["Europe/Paris", "America/St_Johns"]),
                 "exit_on_leave": st.booleans(),
             },

@@ -108,14 +108,6 @@ def test_the_newest_campaign_goes_first(world: World) -> None:
     assert row.stage == "first"
 
 
-@pytest.mark.xfail(strict=True, reason="there is no catch_up yet: all that is overdue runs")
-def test_what_is_too_old_is_skipped_where_the_campaign_says_so(ann: World) -> None:
-    ann.campaign(STEPS, catch_up={"skip": "1 day"})
-    ann.run()
-    ann.trigger(at(9))
-    assert "later skipped" in ann.log()
-
-
 def test_a_grace_holds_members_of_a_segment_that_flaps(ann: World) -> None:
     ann.campaign(STEPS, grace="1 day")
     ann.run()

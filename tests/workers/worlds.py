@@ -258,7 +258,9 @@ class World:
     def publish(self, published: bool = True, now: datetime = START, *, campaign: str = "c") -> None:
         """Resume a campaign, or pause it."""
         with self.engine.begin() as conn:
-            campaigns.set_published(conn, self.found(conn, campaign).id, published, now=now)
+            found = self.found(conn, campaign)
+            campaigns.close(conn, found.id)
+            campaigns.set_published(conn, found.id, published, now=now)
 
     def pause(self, now: datetime = START, *, campaign: str = "c") -> None:
         self.publish(False, now, campaign=campaign)
