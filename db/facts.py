@@ -82,7 +82,11 @@ def _world(
     if Need.RECENT_PASSES in needs:
         counted = [step.id for step in campaign.steps.values() if Need.RECENT_PASSES in step.type.needs]
         passes = outcomes.recent_passes(conn, contact_ids, counted, now=now)
-    return World(emails, stages, recent_passes=passes)
+    campaigns: dict[int, dict[str, datetime]] = {}
+    if Need.CAMPAIGNS in needs:
+        for contact_id, key, added_at in conn.execute(sql["campaigns"], {"ids": list(contact_ids)}).all():
+            campaigns.setdefault(contact_id, {})[key] = added_at
+    return World(emails, stages, recent_passes=passes, campaigns=campaigns)
 
 
 def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequence[Claim]]]) -> Facts:

@@ -304,6 +304,13 @@ def _from_sql(pattern: str) -> str:
 
 # Time.
 
+
+def is_moment(text: str) -> bool:
+    """Return whether a text is a date, or a date and time, that can be compared with others."""
+    moment = _moment(text)
+    return moment is not None and _instant(moment, _UTC) is not None
+
+
 _DURATION = re.compile(r"([+-])P(?=[0-9])(?:([0-9]{1,4})Y)?(?:([0-9]{1,5})M)?(?:([0-9]{1,5})W)?(?:([0-9]{1,6})D)?")
 
 

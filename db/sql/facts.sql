@@ -45,6 +45,13 @@ SELECT key, published FROM email;
 -- name: stages
 SELECT key, weight, published FROM stage;
 
+-- name: campaigns
+-- The campaigns that contacts are in. Served by the primary key of membership.
+SELECT membership.contact_id, campaign.key, membership.added_at
+FROM membership JOIN campaign ON campaign.id = membership.campaign_id
+WHERE membership.contact_id = ANY (CAST(:ids AS bigint[])) AND membership.left_at IS NULL
+  AND campaign.deleted_at IS NULL;
+
 -- name: save_columns
 UPDATE contact
 SET email = changed.email, timezone = changed.timezone, points = changed.points, stage = changed.stage,

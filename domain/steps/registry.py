@@ -49,6 +49,7 @@ class Need(StrEnum):
     EMAILS = "emails"
     STAGES = "stages"
     RECENT_PASSES = "recent_passes"
+    CAMPAIGNS = "campaigns"
 
 
 class Properties(BaseModel):
@@ -154,6 +155,8 @@ class World:
     past: Mapping[int, list[Fact]] = field(default_factory=dict)
     # (contact id, step id) to how often the contact passed that step within the last day.
     recent_passes: dict[tuple[int, int], int] = field(default_factory=dict)
+    # Contact id to the keys of the campaigns it is in, and since when, as the batch began.
+    campaigns: Mapping[int, Mapping[str, datetime]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,97 @@
+"""Step types of the catalogue on a real database: what they read, and what they write back."""
+
+from __future__ import annotations
+
+from db import campaigns
+from db.partitions import ensure_partitions
+from tests.workers.worlds import START, World, at, statements_counted
+from workers import executor
+
+
+def asked(world: World, condition: str, given: str, *, key: str = "asks") -> dict[str, bool]:
+    """Return what a condition answers for everybody."""
+    world.campaign(f"- {{step: ask, condition: {condition}, with: {given}}}", key=key)
+    world.run()
+    return {row.contact: row.result == "yes" for row in world.passed(campaign=key)}
+
+
+def test_a_stage_and_an_owner_are_read(world: World) -> None:
+    world.contacts("ann", "bob", segment="everyone")
+    world.write("UPDATE contact SET stage = 'fan', owner = 'zoe' WHERE key = 'ann'")
+    assert asked(world, "contact.stage", "{stages: [lead, fan]}", key="stage") == {"ann": True, "bob": False}
+    assert asked(world, "contact.owner", "{owners: [max, zoe]}", key="owner") == {"ann": True, "bob": False}
+
+
+def test_refusals_are_read(world: World) -> None:
+    world.contacts("ann", "bob", segment="everyone")
+    world.do_not_contact("ann")
+    assert asked(world, "contact.dnc", "{channels: [sms, email]}", key="any") == {"ann": True, "bob": False}
+    given = "{channels: [sms, email], match: all}"
+    assert asked(world, "contact.dnc", given, key="all") == {"ann": False, "bob": False}
+    given = "{channels: [email], reason: bounced}"
+    assert asked(world, "contact.dnc", given, key="why") == {"ann": False, "bob": False}
+
+
+def test_campaigns_are_those_a_contact_is_in_and_not_those_it_left(world: World) -> None:
+    world.contacts("ann", "bob", "cid", segment="everyone")
+    world.campaign("- {action: contact.points, with: {points: 1}}", key="other", segments=["others"])
+    world.enter("others", "ann", "bob")
+    world.update()
+    world.remove("bob", at(2), campaign="other")
+    nobody = {"ann": False, "bob": False, "cid": False}
+    assert asked(world, "contact.campaigns", "{campaigns: [other]}", key="a") == {**nobody, "ann": True}
+    assert asked(world, "contact.campaigns", "{campaigns: [this]}", key="b") == dict.fromkeys(nobody, True)
+    given = "{campaigns: [other], added: {operator: before, date: 2026-06-01}}"
+    assert asked(world, "contact.campaigns", given, key="c") == nobody
+    given = "{campaigns: [other], added: {operator: after, date: 2026-06-01}}"
+    assert asked(world, "contact.campaigns", given, key="d") == {**nobody, "ann": True}
+    world.write("UPDATE campaign SET deleted_at = now() WHERE key = 'other'")
+    assert asked(world, "contact.campaigns", "{campaigns: [other]}", key="e") == nobody
+
+
+def test_a_draw_stays_the_same_when_a_contact_starts_again_and_in_a_new_version(world: World) -> None:
+    keys = world.crowd(100, segment="everyone")
+    steps = "- {step: draw, condition: split.random, with: {percent: 50}}"
+    world.campaign(steps, reentry="after_exit")
+    world.run()
+    world.leave("everyone", *keys, when=at(2))
+    world.update(at(2))
+    world.campaign(f"- {{step: first, action: contact.points, with: {{points: 1}}}}\n{steps}", reentry="after_exit")
+    world.enter("everyone", *keys, when=at(3))
+    world.run(at(3))
+    drawn: dict[str, list[str]] = {}
+    for row in world.passed():
+        if row.step == "draw":
+            drawn.setdefault(row.contact, []).append(row.result)
+    assert {len(results) for results in drawn.values()} == {2}
+    assert {len(set(results)) for results in drawn.values()} == {1}
+    assert {results[0] for results in drawn.values()} == {"yes", "no"}
+
+
+EVERYTHING = """
+    - step: start
+      condition: contact.campaigns
+      with: {campaigns: [this]}
+      yes:
+        - {condition: contact.dnc, with: {channels: [email]}}
+        - {condition: split.random, with: {percent: 50}}
+"""
+
+
+def test_a_batch_asks_as_much_of_the_database_for_a_thousand_contacts_as_for_ten(world: World) -> None:
+    def cost(size: int) -> int:
+        world.crowd(size, segment="everyone")
+        world.campaign(EVERYTHING)
+        world.update()
+        ensure_partitions(world.engine, START)
+        root = world.step_id("start")
+        with world.engine.connect() as conn:
+            campaigns.enter(conn, world.found(conn).id, world.zone)
+        with statements_counted(world.engine) as sent, world.engine.begin() as conn:
+            done = executor.execute_due(conn, root, now=START, limit=5000, zone=world.zone)
+        assert done.claimed == size
+        world.check()
+        world.clear()
+        return len(sent)
+
+    assert cost(10) == cost(1000)
