@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
@@ -111,7 +112,7 @@ def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequ
 
 
 def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
-    """Write what steps changed in the contacts: at most four statements, none when nothing changed.
+    """Write what steps changed in the contacts: at most six statements, none when nothing changed.
 
     Segment changes are returned, since memberships of campaigns may follow from them.
     """
@@ -119,6 +120,8 @@ def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
     fields: list[tuple[int, str]] = []
     tags_added: list[tuple[int, str]] = []
     tags_removed: list[tuple[int, str]] = []
+    refused: list[tuple[int, str, str, str | None]] = []
+    allowed: list[tuple[int, str]] = []
     segments = SegmentChanges([], [])
     for id_, was in facts.before.items():
         is_ = facts.contacts[id_].state()
@@ -132,10 +135,20 @@ def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
         tags_removed += [(id_, tag) for tag in was[6] - is_[6]]
         segments.added.extend((id_, key) for key in sorted(is_[7] - was[7]))
         segments.removed.extend((id_, key) for key in sorted(was[7] - is_[7]))
+        if was[8] != is_[8] or was[10] != is_[10]:
+            comments: dict[str, str] = is_[10]
+            refused += [
+                (id_, channel, reason, comments.get(channel))
+                for channel, reason in is_[8].items()
+                if was[8].get(channel) != reason or channel in comments
+            ]
+            allowed += [(id_, channel) for channel in was[8].keys() - is_[8].keys()]
     _write(conn, "save_columns", ("ids", "emails", "timezones", "points", "stages", "owners"), columns, now=now)
     _write(conn, "save_fields", ("ids", "fields"), fields, now=now)
     _write(conn, "add_tags", ("ids", "tags"), sorted(tags_added))
     _write(conn, "remove_tags", ("ids", "tags"), tags_removed)
+    _write(conn, "refuse", ("ids", "channels", "reasons", "comments"), sorted(refused, key=itemgetter(0, 1)), now=now)
+    _write(conn, "allow", ("ids", "channels"), allowed)
     return segments
 
 

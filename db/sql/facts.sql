@@ -75,6 +75,20 @@ DELETE FROM contact_tag
 USING unnest(CAST(:ids AS bigint[]), CAST(:tags AS text[])) AS gone (contact_id, tag)
 WHERE contact_tag.contact_id = gone.contact_id AND contact_tag.tag = gone.tag;
 
+-- name: refuse
+-- What may be replaced was decided under the contacts' locks, which whoever unsubscribes takes as well.
+INSERT INTO do_not_contact (contact_id, channel, reason, comment, at)
+SELECT id, channel, reason, comment, :now
+FROM unnest(CAST(:ids AS bigint[]), CAST(:channels AS text[]), CAST(:reasons AS text[]), CAST(:comments AS text[]))
+     AS new (id, channel, reason, comment)
+ON CONFLICT (contact_id, channel) DO UPDATE
+SET reason = excluded.reason, comment = excluded.comment, at = excluded.at;
+
+-- name: allow
+DELETE FROM do_not_contact
+USING unnest(CAST(:ids AS bigint[]), CAST(:channels AS text[])) AS gone (contact_id, channel)
+WHERE do_not_contact.contact_id = gone.contact_id AND do_not_contact.channel = gone.channel;
+
 -- name: send
 -- The outbox. The key is unique, so a message written once stays one.
 INSERT INTO message (contact_id, key, campaign_id, step_id, rotation, channel, template, address, payload,

@@ -68,6 +68,62 @@ def test_a_draw_stays_the_same_when_a_contact_starts_again_and_in_a_new_version(
     assert {results[0] for results in drawn.values()} == {"yes", "no"}
 
 
+def refusals(world: World) -> dict[str, dict[str, tuple[str, str | None]]]:
+    found: dict[str, dict[str, tuple[str, str | None]]] = {}
+    for row in world.read(
+        "SELECT key, channel, reason, comment FROM contact JOIN do_not_contact ON contact_id = contact.id"
+    ):
+        found.setdefault(row.key, {})[row.channel] = (row.reason, row.comment)
+    return found
+
+
+def test_an_owner_and_refusals_are_written_back(world: World) -> None:
+    world.contacts("ann", "bob", "cid", segment="everyone")
+    world.do_not_contact("ann")
+    world.write(
+        "INSERT INTO do_not_contact (contact_id, channel, reason, comment, at) "
+        "SELECT id, 'email', 'bounced', 'no such box', :at FROM contact WHERE key = 'bob'",
+        at=START,
+    )
+    world.campaign(
+        """
+        - {step: owner, action: contact.owner, with: {owner: zoe}}
+        - {step: add, action: contact.dnc_add, with: {channels: [email, sms], reason: asked by phone}}
+        - {step: undo, action: contact.dnc_remove, with: {channels: [sms, push]}, after: 1 day}
+        - {step: plain, action: contact.dnc_add, with: {channels: [push]}, after: 2 days}
+        - {step: again, action: contact.dnc_remove, with: {channels: [email]}, after: 3 days}
+        """
+    )
+    world.run()
+    assert {row.owner for row in world.read("SELECT owner FROM contact")} == {"zoe"}
+    asked_for = ("manual", "asked by phone")
+    by_hand = {"email": asked_for, "sms": asked_for}
+    mine = {"email": ("unsubscribed", None), "sms": asked_for}
+    assert refusals(world) == {"ann": mine, "bob": by_hand, "cid": by_hand}
+    world.trigger(at(2))
+    assert refusals(world) == {"ann": {"email": ("unsubscribed", None)}} | {
+        key: {"email": asked_for} for key in ("bob", "cid")
+    }
+    world.trigger(at(3))
+    world.trigger(at(4))
+    assert refusals(world) == {key: {"push": ("manual", None)} for key in ("ann", "bob", "cid")}
+
+
+def test_a_refusal_stops_the_email_below_it(world: World) -> None:
+    world.contacts("ann", segment="everyone")
+    world.email("hello")
+    world.campaign(
+        """
+        - action: contact.dnc_add
+          step: add
+          with: {channels: [email]}
+          then: [{step: send, action: email.send, with: {email: hello}}]
+        """
+    )
+    world.run()
+    assert world.log() == ["add done", "send skipped"]
+
+
 EVERYTHING = """
     - step: start
       condition: contact.campaigns
@@ -75,12 +131,15 @@ EVERYTHING = """
       yes:
         - {condition: contact.dnc, with: {channels: [email]}}
         - {condition: split.random, with: {percent: 50}}
+        - {action: contact.owner, with: {owner: zoe}}
+        - {action: contact.dnc_remove, with: {channels: [email]}}
+        - {action: contact.dnc_add, with: {channels: [sms], reason: so}}
 """
 
 
 def test_a_batch_asks_as_much_of_the_database_for_a_thousand_contacts_as_for_ten(world: World) -> None:
     def cost(size: int) -> int:
-        world.crowd(size, segment="everyone")
+        world.do_not_contact(*world.crowd(size, segment="everyone"))
         world.campaign(EVERYTHING)
         world.update()
         ensure_partitions(world.engine, START)
