@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from pydantic import Field, field_validator, model_validator
 
 from domain.steps.properties import POINTS_LIMIT, Channel, Json, Name, WholeNumber
-from domain.steps.registry import DONE, Batch, Need, Properties, Result, Skipped, action
+from domain.steps.registry import DONE, Batch, Done, Erase, Need, NoProperties, Properties, Result, Skipped, action
 
 
 class ChangePoints(Properties):
@@ -248,3 +248,14 @@ def remove_do_not_contact(batch: Batch[RemoveDoNotContact]) -> list[Result]:
 
 def _without(entries: Mapping[str, str], gone: frozenset[str]) -> dict[str, str]:
     return {channel: text for channel, text in entries.items() if channel not in gone}
+
+
+@action("contact.delete", properties=NoProperties, last=True, reference="lead.deletecontact")
+def delete(batch: Batch[NoProperties]) -> list[Result]:
+    """Deletes the contact for good, from every campaign; nothing may follow it.
+
+    All that is known of the contact goes with it: its history, so that the campaign keeps no trace, and its
+    messages, also those that were not sent yet. Only a hash of its key stays, so that events from before do
+    not bring it back.
+    """
+    return [Done(effects=(Erase(),))] * len(batch.contacts)

@@ -96,7 +96,12 @@ class Jump:
     to: str
 
 
-Effect = Outbound | Join | Leave | Jump
+@dataclass(frozen=True, slots=True)
+class Erase:
+    """An effect: the contact is deleted for good, with all that is known of it."""
+
+
+Effect = Outbound | Join | Leave | Jump | Erase
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from domain.steps import actions
-from domain.steps.registry import DONE, StepType
+from domain.steps.registry import DONE, Done, Erase, StepType
 from tests.domain.worlds import contact, properties, run
 
 
@@ -73,3 +73,8 @@ def test_a_refusal_that_goes_takes_its_comment_along() -> None:
     run(actions.add_do_not_contact, {"channels": ["email"], "reason": "by phone"}, someone)
     run(actions.remove_do_not_contact, {"channels": ["email"]}, someone)
     assert (someone.do_not_contact, someone.refusal_comments) == ({}, {})
+
+
+def test_deleting_asks_for_an_erasure_and_ends_the_branch() -> None:
+    assert run(actions.delete, {}, contact(1), contact(2)) == [Done(effects=(Erase(),))] * 2
+    assert actions.delete.last

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from db import campaigns
 from db.partitions import ensure_partitions
-from tests.workers.worlds import START, World, at, statements_counted
+from producers.campaign_files import CampaignFileError
+from tests.workers.worlds import START, World, at, event, statements_counted
 from workers import executor
 
 
@@ -124,6 +127,110 @@ def test_a_refusal_stops_the_email_below_it(world: World) -> None:
     assert world.log() == ["add done", "send skipped"]
 
 
+HELD = ("wait", "outcome", "failure", "membership", "message", "segment_member", "form_submission", "device", "event")
+
+
+def nothing_is_left_of(world: World, *ids: int) -> None:
+    for table in (*HELD, "inbox", "contact_tag", "do_not_contact"):
+        assert not world.read(f"SELECT FROM {table} WHERE contact_id = ANY (:ids)", ids=list(ids)), table
+    assert not world.read("SELECT FROM contact WHERE id = ANY (:ids)", ids=list(ids))
+
+
+def test_a_deleted_contact_leaves_nothing_and_its_later_steps_do_not_run(world: World) -> None:
+    world.contacts("ann", segment="everyone", country="US")
+    world.contacts("bob", segment="everyone")
+    world.email("hello")
+    world.campaign("- {step: b, action: contact.points, with: {points: 1}, after: 1 day}", key="other")
+    world.campaign("- {step: b, action: contact.points, with: {points: 1}}", key="joined", segments=["nobody"])
+    world.campaign(
+        """
+        - {step: send, action: email.send, with: {email: hello}}
+        - {step: join, action: campaign.change, with: {add: [joined]}}
+        - {step: later, action: contact.points, with: {points: 1}, after: 1 day}
+        - step: ask
+          condition: contact.field
+          with: {field: country, operator: "=", value: US}
+          yes: [{step: delete, action: contact.delete}]
+        - {step: after, action: contact.tags, with: {add: [late]}}
+        - {step: hop, action: campaign.jump, with: {to: after}, after: 2 days}
+        """
+    )
+    ann = world.contact_id("ann")
+    world.update()
+    # The newest first: the other campaign is left with nobody's wait but Bob's.
+    assert world.trigger()["erased"] == 1
+    nothing_is_left_of(world, ann)
+    assert world.log() == ["send done", "join done", "ask no", "after done"]
+    world.check()
+    assert world.trigger(at(2))["done"] == 2
+    assert world.log("bob", campaign="joined") == ["b done"]
+    assert len(world.read("SELECT FROM erased")) == 1
+    assert world.update(at(2)) == {}
+
+
+def test_nobody_is_brought_back_by_what_happened_before(world: World) -> None:
+    world.contacts("ann", segment="everyone")
+    world.campaign("- {step: delete, action: contact.delete}")
+    world.run(at(2))
+    old, new = event("page.hit", "ann", at(1), url="a.com"), event("page.hit", "ann", at(3), url="a.com")
+    accepted = world.accept(old, new, now=at(3))
+    assert (accepted.accepted, [index for index, _ in accepted.rejected]) == (1, [0])
+
+
+def test_a_contact_deleted_by_what_it_did_is_gone_with_all_else_it_did(world: World) -> None:
+    world.contacts("ann", "bob", segment="everyone")
+    steps = """
+        - step: hit
+          decision: page.hit
+          with: {url: ["a.com/bye"]}
+          yes: [{step: delete, action: contact.delete}]
+        """
+    world.campaign(steps, key="one")
+    world.campaign(steps, key="two")
+    world.campaign(steps, key="three")
+    ann = world.contact_id("ann")
+    world.run()
+    happened = [
+        event("page.hit", "ann", at(1, "10:00"), url="a.com/hello", device={"type": "mobile"}),
+        event("page.hit", "ann", at(1, "10:01"), url="a.com/bye"),
+        event("contact.changed", "ann", at(1, "10:02"), fields={"colour": "red"}),
+        event("segment.contact_added", "ann", at(1, "10:03"), segment="everyone"),
+        event("device.seen", "ann", at(1, "10:04"), type="tablet"),
+        event("page.hit", "bob", at(1, "10:05"), url="a.com/hello"),
+    ]
+    counts = world.tell(*happened, now=at(1, "11:00"))
+    assert counts["erased"] == 1
+    nothing_is_left_of(world, ann)
+    assert len(world.read("SELECT FROM event")) == 1
+    assert world.log(campaign="one") == []
+
+
+def test_a_form_that_deletes_who_submits_it(world: World) -> None:
+    world.contacts("ann", "bob", segment="everyone")
+    world.form("bye")
+    world.campaign(
+        """
+        - step: bye
+          decision: form.submit
+          yes: [{step: delete, action: contact.delete}]
+        """
+    )
+    ann = world.contact_id("ann")
+    world.run()
+    assert world.submit("bye", "ann", at(2))["erased"] == 1
+    nothing_is_left_of(world, ann)
+
+
+def test_nothing_may_follow_a_deletion(world: World) -> None:
+    with pytest.raises(CampaignFileError, match="nothing can follow"):
+        world.campaign(
+            """
+            - action: contact.delete
+              then: [{action: contact.points, with: {points: 1}}]
+            """
+        )
+
+
 EVERYTHING = """
     - step: start
       condition: contact.campaigns
@@ -134,6 +241,7 @@ EVERYTHING = """
         - {action: contact.owner, with: {owner: zoe}}
         - {action: contact.dnc_remove, with: {channels: [email]}}
         - {action: contact.dnc_add, with: {channels: [sms], reason: so}}
+        - {action: contact.delete}
 """
 
 
