@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
@@ -15,9 +16,11 @@ from domain.campaign import Campaign, Step
 from domain.contact import Contact
 from domain.decide import Claim, Member, Message
 from domain.events import as_facts
-from domain.steps.registry import EmailFacts, Fact, Need, StageFacts, World
+from domain.operators import instant
+from domain.steps.registry import EmailFacts, Fact, Need, StageFacts, Submission, Visit, World
 
 sql = statements("facts")
+_UTC = ZoneInfo("UTC")
 
 
 class Facts(NamedTuple):
@@ -87,7 +90,46 @@ def _world(
     if Need.CAMPAIGNS in needs:
         for contact_id, key, added_at in conn.execute(sql["campaigns"], {"ids": list(contact_ids)}).all():
             campaigns.setdefault(contact_id, {})[key] = added_at
-    return World(emails, stages, recent_passes=passes, campaigns=campaigns)
+    ids = list(contact_ids)
+    return World(
+        emails,
+        stages,
+        recent_passes=passes,
+        campaigns=campaigns,
+        devices=_devices(conn, ids) if Need.DEVICES in needs else {},
+        submissions=_submissions(conn, ids) if Need.SUBMISSIONS in needs else {},
+        visits=_visits(conn, campaign, ids) if Need.VISITS in needs else {},
+    )
+
+
+def _devices(conn: Connection, ids: list[int]) -> dict[int, list[Mapping[str, str | None]]]:
+    found: dict[int, list[Mapping[str, str | None]]] = {}
+    for contact_id, type_, brand, os in conn.execute(sql["devices"], {"ids": ids}).all():
+        found.setdefault(contact_id, []).append({"type": type_, "brand": brand, "os": os})
+    return found
+
+
+def _submissions(conn: Connection, ids: list[int]) -> dict[int, list[Submission]]:
+    found: dict[int, list[Submission]] = {}
+    for contact_id, form, fields in conn.execute(sql["submissions"], {"ids": ids}).all():
+        found.setdefault(contact_id, []).append(Submission(form, fields))
+    return found
+
+
+def _visits(conn: Connection, campaign: Campaign, ids: list[int]) -> dict[int, list[Visit]]:
+    """Return the visits that steps may ask for: only as far back, and as many of one page, as they look."""
+    asked = [step.properties for step in campaign.steps.values() if Need.VISITS in step.type.needs]
+    earliest = [
+        None if since is None else instant(since, _UTC)
+        for since in (getattr(each, "since", None) for each in asked)
+    ]
+    known = [each for each in earliest if each is not None]
+    since = min(known) if known and len(known) == len(earliest) else None
+    latest = all(getattr(each, "until", None) is None for each in asked)
+    found: dict[int, list[Visit]] = {}
+    for contact_id, url, page, at in conn.execute(sql["visits"], {"ids": ids, "since": since, "latest": latest}).all():
+        found.setdefault(contact_id, []).append(Visit(url, page, at))
+    return found
 
 
 def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequence[Claim]]]) -> Facts:

@@ -52,6 +52,28 @@ FROM membership JOIN campaign ON campaign.id = membership.campaign_id
 WHERE membership.contact_id = ANY (CAST(:ids AS bigint[])) AND membership.left_at IS NULL
   AND campaign.deleted_at IS NULL;
 
+-- name: devices
+-- Served by the primary key, as all three are.
+SELECT contact_id, type, brand, os FROM device WHERE contact_id = ANY (CAST(:ids AS bigint[]));
+
+-- name: submissions
+-- Those of forms that are gone are gone.
+SELECT form_submission.contact_id, form.key, form_submission.fields
+FROM form_submission JOIN form ON form.id = form_submission.form_id
+WHERE form_submission.contact_id = ANY (CAST(:ids AS bigint[]));
+
+-- name: visits
+-- Pages seen. An event comes after it happened, or a clock is wrong by less than a day, so the time it was
+-- received bounds the search as well, and leaves out partitions; one day more is for dates, which begin
+-- earlier in some timezones than in UTC. Where no period ends, the latest visit of
+-- a page stands for all of them.
+SELECT contact_id, data ->> 'url', data ->> 'page', max(at)
+FROM event
+WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND type = 'page.hit'
+  AND at >= coalesce(CAST(:since AS timestamptz), '-infinity') - interval '1 day'
+  AND received_at >= coalesce(CAST(:since AS timestamptz), '-infinity') - interval '2 days'
+GROUP BY contact_id, 2, 3, CASE WHEN :latest THEN NULL ELSE at END;
+
 -- name: save_columns
 UPDATE contact
 SET email = changed.email, timezone = changed.timezone, points = changed.points, stage = changed.stage,

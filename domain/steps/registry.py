@@ -12,13 +12,13 @@ import difflib
 import fnmatch
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache, lru_cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict
@@ -50,6 +50,10 @@ class Need(StrEnum):
     STAGES = "stages"
     RECENT_PASSES = "recent_passes"
     CAMPAIGNS = "campaigns"
+    DEVICES = "devices"
+    SUBMISSIONS = "submissions"
+    # No further back than the `since` of the steps' properties, when each has one.
+    VISITS = "visits"
 
 
 class Properties(BaseModel):
@@ -150,6 +154,21 @@ class StageFacts:
     published: bool
 
 
+class Submission(NamedTuple):
+    """What a contact put into a form once."""
+
+    form: str
+    fields: Mapping[str, Any]
+
+
+class Visit(NamedTuple):
+    """A page that a contact saw, by address and by key, as far as they are known."""
+
+    url: str | None
+    page: str | None
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """What is not of one contact but may be asked by the steps of a batch."""
@@ -162,6 +181,10 @@ class World:
     recent_passes: dict[tuple[int, int], int] = field(default_factory=dict)
     # Contact id to the keys of the campaigns it is in, and since when, as the batch began.
     campaigns: Mapping[int, Mapping[str, datetime]] = field(default_factory=dict)
+    # Of each contact that has any, by contact id. Devices have a type, a brand and an os.
+    devices: Mapping[int, Sequence[Mapping[str, str | None]]] = field(default_factory=dict)
+    submissions: Mapping[int, Sequence[Submission]] = field(default_factory=dict)
+    visits: Mapping[int, Sequence[Visit]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

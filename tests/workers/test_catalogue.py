@@ -238,6 +238,9 @@ EVERYTHING = """
       yes:
         - {condition: contact.dnc, with: {channels: [email]}}
         - {condition: split.random, with: {percent: 50}}
+        - {condition: contact.device, with: {device_type: [mobile]}}
+        - {condition: form.field, with: {form: poll, field: a, operator: empty}}
+        - {condition: page.visited, with: {url: a.com, since: 2026-01-01}}
         - {action: contact.owner, with: {owner: zoe}}
         - {action: contact.dnc_remove, with: {channels: [email]}}
         - {action: contact.dnc_add, with: {channels: [sms], reason: so}}
@@ -247,6 +250,7 @@ EVERYTHING = """
 
 def test_a_batch_asks_as_much_of_the_database_for_a_thousand_contacts_as_for_ten(world: World) -> None:
     def cost(size: int) -> int:
+        world.form("poll")
         world.do_not_contact(*world.crowd(size, segment="everyone"))
         world.campaign(EVERYTHING)
         world.update()
@@ -262,3 +266,82 @@ def test_a_batch_asks_as_much_of_the_database_for_a_thousand_contacts_as_for_ten
         return len(sent)
 
     assert cost(10) == cost(1000)
+
+
+def test_devices_are_those_a_contact_was_ever_seen_with(world: World) -> None:
+    world.contacts("ann", "bob", segment="everyone")
+    world.tell(
+        event("device.seen", "ann", at(0), type="mobile", os="Android"),
+        event("page.hit", "ann", at(0), url="a.com", device={"type": "desktop"}),
+    )
+    assert asked(world, "contact.device", "{device_type: [Mobile]}", key="a") == {"ann": True, "bob": False}
+    assert asked(world, "contact.device", "{}", key="b") == {"ann": True, "bob": False}
+    given = "{device_type: [desktop], device_os: [Android]}"
+    assert asked(world, "contact.device", given, key="c") == {"ann": False, "bob": False}
+
+
+def test_a_form_field_is_looked_for_in_all_submissions(world: World) -> None:
+    world.contacts("ann", "bob", segment="everyone")
+    world.form("poll")
+    world.form("other")
+    world.submit("poll", "ann", at(0), colour="red")
+    world.submit("poll", "ann", at(0), colour="blue")
+    world.submit("other", "bob", at(0), colour="red")
+    given = '{form: poll, field: colour, operator: "=", value: Red}'
+    assert asked(world, "form.field", given, key="a") == {"ann": True, "bob": False}
+    given = '{form: poll, field: colour, operator: "!=", value: red}'
+    assert asked(world, "form.field", given, key="b") == {"ann": True, "bob": False}
+
+
+def test_a_form_that_is_gone_satisfies_nobody(world: World) -> None:
+    world.contacts("ann", segment="everyone")
+    world.form("poll")
+    world.submit("poll", "ann", at(0), colour="red")
+    world.campaign(
+        "- {step: ask, condition: form.field, with: {form: poll, field: colour, operator: '!empty'}, after: 1 day}"
+    )
+    world.run()
+    world.write("DELETE FROM form")
+    world.trigger(at(2))
+    assert world.log() == ["ask no"]
+
+
+def test_a_submission_is_known_to_what_it_sets_off(world: World) -> None:
+    world.contacts("ann", segment="everyone")
+    world.form("poll")
+    world.campaign(
+        """
+        - step: sent
+          decision: form.submit
+          yes: [{step: ask, condition: form.field, with: {form: poll, field: colour, operator: "=", value: red}}]
+        """
+    )
+    world.run()
+    world.submit("poll", "ann", at(2), colour="red")
+    assert world.log() == ["sent yes", "ask yes"]
+
+
+def test_pages_are_looked_up_in_the_history_and_no_further_back_than_asked(world: World) -> None:
+    world.contacts("ann", "bob", "cid", segment="everyone")
+    world.tell(
+        event("page.hit", "ann", at(-9), url="https://a.com/cart"),
+        event("page.hit", "ann", at(0), url="https://a.com/cart"),
+        event("page.hit", "bob", at(-9), url="https://a.com/cart", page="cart"),
+        event("device.seen", "cid", at(0), url="https://a.com/cart", page="cart"),
+        now=at(1),
+    )
+    nobody = {"ann": False, "bob": False, "cid": False}
+    either = {**nobody, "ann": True, "bob": True}
+    assert asked(world, "page.visited", "{url: a.com/cart}", key="a") == either
+    assert asked(world, "page.visited", "{url: a.com/c*, since: 2026-05-31}", key="b") == {**nobody, "ann": True}
+    assert asked(world, "page.visited", "{url: a.com/cart, until: 2026-05-30}", key="c") == either
+    given = "{url: a.com/cart, since: 2026-05-30, until: 2026-05-30}"
+    assert asked(world, "page.visited", given, key="d") == nobody
+    assert asked(world, "page.visited", "{page: cart}", key="e") == {**nobody, "bob": True}
+    assert asked(world, "page.visited", "{url: b.com}", key="f") == nobody
+
+
+def test_an_address_is_asked_of_nobody(world: World) -> None:
+    world.contacts("ann", segment="everyone")
+    world.contacts("bob", segment="everyone", email="bob at home")
+    assert asked(world, "contact.email_valid", "{}") == {"ann": True, "bob": False}
