@@ -120,8 +120,7 @@ def _visits(conn: Connection, campaign: Campaign, ids: list[int]) -> dict[int, l
     """Return the visits that steps may ask for: only as far back, and as many of one page, as they look."""
     asked = [step.properties for step in campaign.steps.values() if Need.VISITS in step.type.needs]
     earliest = [
-        None if since is None else instant(since, _UTC)
-        for since in (getattr(each, "since", None) for each in asked)
+        None if since is None else instant(since, _UTC) for since in (getattr(each, "since", None) for each in asked)
     ]
     known = [each for each in earliest if each is not None]
     since = min(known) if known and len(known) == len(earliest) else None

@@ -6,6 +6,7 @@ import pytest
 
 from db import campaigns
 from db.partitions import ensure_partitions
+from producers import applying
 from producers.campaign_files import CampaignFileError
 from tests.workers.worlds import START, World, at, event, statements_counted
 from workers import executor
@@ -345,3 +346,14 @@ def test_an_address_is_asked_of_nobody(world: World) -> None:
     world.contacts("ann", segment="everyone")
     world.contacts("bob", segment="everyone", email="bob at home")
     assert asked(world, "contact.email_valid", "{}") == {"ann": True, "bob": False}
+
+
+def test_a_form_that_a_condition_names_must_exist_when_the_campaign_is_applied(world: World) -> None:
+    steps = "- {condition: form.field, with: {form: poll, field: a, operator: empty}}"
+    world.form("poll")
+    plan = world.campaign(steps)
+    world.write("DELETE FROM form")
+    with world.engine.connect() as conn:
+        problems = applying.check_references(conn, plan.file)
+    assert [each.place for each in problems] == ["steps[0].with.form"]
+    assert "there is no form 'poll'" in str(problems[0])
