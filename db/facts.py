@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
@@ -14,9 +16,11 @@ from domain.campaign import Campaign, Step
 from domain.contact import Contact
 from domain.decide import Claim, Member, Message
 from domain.events import as_facts
-from domain.steps.registry import EmailFacts, Fact, Need, StageFacts, World
+from domain.operators import instant
+from domain.steps.registry import EmailFacts, Fact, Need, StageFacts, Submission, Visit, World
 
 sql = statements("facts")
+_UTC = ZoneInfo("UTC")
 
 
 class Facts(NamedTuple):
@@ -82,7 +86,49 @@ def _world(
     if Need.RECENT_PASSES in needs:
         counted = [step.id for step in campaign.steps.values() if Need.RECENT_PASSES in step.type.needs]
         passes = outcomes.recent_passes(conn, contact_ids, counted, now=now)
-    return World(emails, stages, recent_passes=passes)
+    campaigns: dict[int, dict[str, datetime]] = {}
+    if Need.CAMPAIGNS in needs:
+        for contact_id, key, added_at in conn.execute(sql["campaigns"], {"ids": list(contact_ids)}).all():
+            campaigns.setdefault(contact_id, {})[key] = added_at
+    ids = list(contact_ids)
+    return World(
+        emails,
+        stages,
+        recent_passes=passes,
+        campaigns=campaigns,
+        devices=_devices(conn, ids) if Need.DEVICES in needs else {},
+        submissions=_submissions(conn, ids) if Need.SUBMISSIONS in needs else {},
+        visits=_visits(conn, campaign, ids) if Need.VISITS in needs else {},
+    )
+
+
+def _devices(conn: Connection, ids: list[int]) -> dict[int, list[Mapping[str, str | None]]]:
+    found: dict[int, list[Mapping[str, str | None]]] = {}
+    for contact_id, type_, brand, os in conn.execute(sql["devices"], {"ids": ids}).all():
+        found.setdefault(contact_id, []).append({"type": type_, "brand": brand, "os": os})
+    return found
+
+
+def _submissions(conn: Connection, ids: list[int]) -> dict[int, list[Submission]]:
+    found: dict[int, list[Submission]] = {}
+    for contact_id, form, fields in conn.execute(sql["submissions"], {"ids": ids}).all():
+        found.setdefault(contact_id, []).append(Submission(form, fields))
+    return found
+
+
+def _visits(conn: Connection, campaign: Campaign, ids: list[int]) -> dict[int, list[Visit]]:
+    """Return the visits that steps may ask for: only as far back, and as many of one page, as they look."""
+    asked = [step.properties for step in campaign.steps.values() if Need.VISITS in step.type.needs]
+    earliest = [
+        None if since is None else instant(since, _UTC) for since in (getattr(each, "since", None) for each in asked)
+    ]
+    known = [each for each in earliest if each is not None]
+    since = min(known) if known and len(known) == len(earliest) else None
+    latest = all(getattr(each, "until", None) is None for each in asked)
+    found: dict[int, list[Visit]] = {}
+    for contact_id, url, page, at in conn.execute(sql["visits"], {"ids": ids, "since": since, "latest": latest}).all():
+        found.setdefault(contact_id, []).append(Visit(url, page, at))
+    return found
 
 
 def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequence[Claim]]]) -> Facts:
@@ -107,7 +153,7 @@ def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequ
 
 
 def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
-    """Write what steps changed in the contacts: at most four statements, none when nothing changed.
+    """Write what steps changed in the contacts: at most six statements, none when nothing changed.
 
     Segment changes are returned, since memberships of campaigns may follow from them.
     """
@@ -115,6 +161,8 @@ def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
     fields: list[tuple[int, str]] = []
     tags_added: list[tuple[int, str]] = []
     tags_removed: list[tuple[int, str]] = []
+    refused: list[tuple[int, str, str, str | None]] = []
+    allowed: list[tuple[int, str]] = []
     segments = SegmentChanges([], [])
     for id_, was in facts.before.items():
         is_ = facts.contacts[id_].state()
@@ -128,10 +176,20 @@ def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
         tags_removed += [(id_, tag) for tag in was[6] - is_[6]]
         segments.added.extend((id_, key) for key in sorted(is_[7] - was[7]))
         segments.removed.extend((id_, key) for key in sorted(was[7] - is_[7]))
+        if was[8] != is_[8] or was[10] != is_[10]:
+            comments: dict[str, str] = is_[10]
+            refused += [
+                (id_, channel, reason, comments.get(channel))
+                for channel, reason in is_[8].items()
+                if was[8].get(channel) != reason or channel in comments
+            ]
+            allowed += [(id_, channel) for channel in was[8].keys() - is_[8].keys()]
     _write(conn, "save_columns", ("ids", "emails", "timezones", "points", "stages", "owners"), columns, now=now)
     _write(conn, "save_fields", ("ids", "fields"), fields, now=now)
     _write(conn, "add_tags", ("ids", "tags"), sorted(tags_added))
     _write(conn, "remove_tags", ("ids", "tags"), tags_removed)
+    _write(conn, "refuse", ("ids", "channels", "reasons", "comments"), sorted(refused, key=itemgetter(0, 1)), now=now)
+    _write(conn, "allow", ("ids", "channels"), allowed)
     return segments
 
 

@@ -10,7 +10,7 @@ from typing import Any
 class Contact:
     """One person, with the facts that the steps ahead asked for (see `Need`).
 
-    Steps change the attributes in place. Sets are replaced, never mutated, so that what
+    Steps change the attributes in place. Sets and dicts are replaced, never mutated, so that what
     was loaded can be compared with what there is at the end.
     """
 
@@ -28,6 +28,8 @@ class Contact:
     segments: frozenset[str] = frozenset()
     # Channel to reason.
     do_not_contact: dict[str, str] = field(default_factory=dict)
+    # Channel to the comment that a step gave its entry; those in the database are not loaded.
+    refusal_comments: dict[str, str] = field(default_factory=dict)
     # Keys of the email templates that were written to the outbox for the contact, ever.
     received: frozenset[str] = frozenset()
 
@@ -61,6 +63,7 @@ _CHANGEABLE = (
     "segments",
     "do_not_contact",
     "received",
+    "refusal_comments",
 )
 # Every step asks this of every contact, so that a step that breaks can be undone.
 _state = attrgetter(*_CHANGEABLE)

@@ -23,6 +23,7 @@ from domain.schedule import Interval
 from domain.steps.registry import (
     Batch,
     Done,
+    Erase,
     Failed,
     Join,
     Jump,
@@ -122,11 +123,18 @@ class Plan:
     # Campaign key to contacts, in the order of the walk.
     joins: dict[str, list[int]] = field(default_factory=dict)
     leaves: dict[str, list[int]] = field(default_factory=dict)
+    # Contacts to be deleted once everything else is written.
+    erased: list[int] = field(default_factory=list)
 
     def counts(self) -> Counter[str]:
-        """Return what happened, in the words of the command: results, and `scheduled` for new delays and retries."""
+        """Return what happened, in the words of the command: results, and `scheduled` for new delays and retries.
+
+        `erased`, when there are any, are contacts that exist no more.
+        """
         counted: Counter[str] = Counter(outcome.result for outcome in self.outcomes)
         counted["scheduled"] = sum(wait.reason in ("delay", "retry") for wait in self.waits)
+        if self.erased:
+            counted["erased"] = len(self.erased)
         return counted
 
 
@@ -370,6 +378,9 @@ class _Walk:
                         self.plan.leaves.setdefault(campaign, []).append(passing.contact.id)
                         if campaign == self.campaign.key:
                             passing.member.active = False
+                    case Erase():
+                        self.plan.erased.append(passing.contact.id)
+                        passing.member.active = False
                     case Jump(to):
                         self._count_pass(passing, step)
                         jumped.setdefault(to, []).append(passing)

@@ -304,6 +304,30 @@ def _from_sql(pattern: str) -> str:
 
 # Time.
 
+
+def is_moment(text: str) -> bool:
+    """Return whether a text is a date, or a date and time, that can be compared with others."""
+    return instant(text, _UTC) is not None
+
+
+def instant(text: str, zone: ZoneInfo) -> datetime | None:
+    """Return the instant of a date, which begins at midnight, or of a date and time; None if it is none."""
+    moment = _moment(text)
+    return None if moment is None else _instant(moment, zone)
+
+
+def end(text: str, zone: ZoneInfo) -> datetime | None:
+    """Return the instant before which a period ends: a date counts until its midnight, a time is meant exactly."""
+    moment = _moment(text)
+    if moment is None or isinstance(moment, datetime):
+        return None if moment is None else _instant(moment, zone)
+    try:
+        return _instant(moment + timedelta(days=1), zone)
+    except OverflowError:
+        # The last day of the calendar ends with it.
+        return None
+
+
 _DURATION = re.compile(r"([+-])P(?=[0-9])(?:([0-9]{1,4})Y)?(?:([0-9]{1,5})M)?(?:([0-9]{1,5})W)?(?:([0-9]{1,6})D)?")
 
 

@@ -33,6 +33,7 @@ _REFERRING: dict[tuple[Kind, str], dict[str, What]] = {
     (Kind.ACTION, "email.send"): {"email": "emails"},
     (Kind.ACTION, "contact.stage"): {"stage": "stages"},
     (Kind.ACTION, "campaign.change"): {"add": "campaigns", "remove": "campaigns"},
+    (Kind.CONDITION, "form.field"): {"form": "forms"},
 }
 
 

@@ -171,14 +171,20 @@ def act(conn: Connection, *, now: datetime, zone: ZoneInfo) -> Acted:
     counts: Counter[str] = Counter()
     # Contact id to key and time.
     erased: dict[int, tuple[str, datetime]] = {}
+    # Who was deleted by a step of a campaign: what else they did happened before, and goes as well.
+    deleted: set[int] = set()
     late: list[Pending] = []
     for nth in range(max(map(len, by_contact.values()))):
         once = [found[nth] for found in by_contact.values() if nth < len(found)]
         late += [event for event in once if event.contact_id in erased]
-        present = [event for event in once if event.contact_id not in erased]
-        counts += _act_once(conn, present, erased, late, now=now, zone=zone)
+        present = [event for event in once if event.contact_id not in erased and event.contact_id not in deleted]
+        followed = _act_once(conn, present, erased, late, now=now, zone=zone)
+        counts += followed
+        if followed["erased"]:
+            seen = {event.contact_id for event in present} - erased.keys()
+            deleted |= seen - set(facts.lock(conn, seen))
     _begin_again(conn, erased, late, now)
-    kept = [event for event in taken if event.contact_id not in erased]
+    kept = [event for event in taken if event.contact_id not in erased and event.contact_id not in deleted]
     events.keep(conn, kept)
     events.seen_active(conn, [(event.contact_id, event.at) for event in kept if event.type not in ABOUT_THE_CONTACT])
     lag = (now - min(event.received_at for event in taken)).total_seconds()

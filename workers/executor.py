@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, text
 
-from db import campaigns, facts, outcomes, segments, sweeps, waits
+from db import campaigns, erasure, facts, outcomes, segments, sweeps, waits
 from db import membership as memberships
 from db.facts import Facts
 from db.scope import Scope
@@ -170,6 +170,9 @@ def write(conn: Connection, campaign: Campaign, known: Facts, plan: Plan, *, now
     if plan.failures:
         outcomes.fail(conn, plan.failures, now=now)
         _stop_if_failing(conn, campaign, plan, now=now)
+    if plan.erased:
+        # Last, so that whatever the walk wrote of these contacts goes as well.
+        erasure.erase(conn, dict.fromkeys(plan.erased, now))
 
 
 def _save_segments(conn: Connection, changed: facts.SegmentChanges, *, now: datetime, zone: ZoneInfo) -> None:

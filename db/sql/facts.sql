@@ -45,6 +45,35 @@ SELECT key, published FROM email;
 -- name: stages
 SELECT key, weight, published FROM stage;
 
+-- name: campaigns
+-- The campaigns that contacts are in. Served by the primary key of membership.
+SELECT membership.contact_id, campaign.key, membership.added_at
+FROM membership JOIN campaign ON campaign.id = membership.campaign_id
+WHERE membership.contact_id = ANY (CAST(:ids AS bigint[])) AND membership.left_at IS NULL
+  AND campaign.deleted_at IS NULL;
+
+-- name: devices
+-- Served by the primary key, as all three are.
+SELECT contact_id, type, brand, os FROM device WHERE contact_id = ANY (CAST(:ids AS bigint[]));
+
+-- name: submissions
+-- Those of forms that are gone are gone.
+SELECT form_submission.contact_id, form.key, form_submission.fields
+FROM form_submission JOIN form ON form.id = form_submission.form_id
+WHERE form_submission.contact_id = ANY (CAST(:ids AS bigint[]));
+
+-- name: visits
+-- Pages seen. An event comes after it happened, or a clock is wrong by less than a day, so the time it was
+-- received bounds the search as well, and leaves out partitions; one day more is for dates, which begin
+-- earlier in some timezones than in UTC. Where no period ends, the latest visit of
+-- a page stands for all of them.
+SELECT contact_id, data ->> 'url', data ->> 'page', max(at)
+FROM event
+WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND type = 'page.hit'
+  AND at >= coalesce(CAST(:since AS timestamptz), '-infinity') - interval '1 day'
+  AND received_at >= coalesce(CAST(:since AS timestamptz), '-infinity') - interval '2 days'
+GROUP BY contact_id, 2, 3, CASE WHEN :latest THEN NULL ELSE at END;
+
 -- name: save_columns
 UPDATE contact
 SET email = changed.email, timezone = changed.timezone, points = changed.points, stage = changed.stage,
@@ -67,6 +96,20 @@ ON CONFLICT DO NOTHING;
 DELETE FROM contact_tag
 USING unnest(CAST(:ids AS bigint[]), CAST(:tags AS text[])) AS gone (contact_id, tag)
 WHERE contact_tag.contact_id = gone.contact_id AND contact_tag.tag = gone.tag;
+
+-- name: refuse
+-- What may be replaced was decided under the contacts' locks, which whoever unsubscribes takes as well.
+INSERT INTO do_not_contact (contact_id, channel, reason, comment, at)
+SELECT id, channel, reason, comment, :now
+FROM unnest(CAST(:ids AS bigint[]), CAST(:channels AS text[]), CAST(:reasons AS text[]), CAST(:comments AS text[]))
+     AS new (id, channel, reason, comment)
+ON CONFLICT (contact_id, channel) DO UPDATE
+SET reason = excluded.reason, comment = excluded.comment, at = excluded.at;
+
+-- name: allow
+DELETE FROM do_not_contact
+USING unnest(CAST(:ids AS bigint[]), CAST(:channels AS text[])) AS gone (contact_id, channel)
+WHERE do_not_contact.contact_id = gone.contact_id AND do_not_contact.channel = gone.channel;
 
 -- name: send
 -- The outbox. The key is unique, so a message written once stays one.

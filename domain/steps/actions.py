@@ -1,4 +1,4 @@
-"""Actions on the contact itself: points, tags, fields, segments and stage."""
+"""Actions on the contact itself: points, tags, fields, segments, stage, owner and refusals."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
-from domain.steps.properties import POINTS_LIMIT, Json, Name, WholeNumber
-from domain.steps.registry import DONE, Batch, Need, Properties, Result, Skipped, action
+from domain.steps.properties import POINTS_LIMIT, Channel, Json, Name, WholeNumber
+from domain.steps.registry import DONE, Batch, Done, Erase, Need, NoProperties, Properties, Result, Skipped, action
 
 
 class ChangePoints(Properties):
@@ -197,3 +197,65 @@ def change_stage(batch: Batch[ChangeStage]) -> list[Result]:
             contact.stage = key
             results.append(DONE)
     return results
+
+
+class ChangeOwner(Properties):
+    owner: Name = Field(description="The new owner.")
+
+
+@action("contact.owner", properties=ChangeOwner, reference="lead.changeowner")
+def change_owner(batch: Batch[ChangeOwner]) -> list[Result]:
+    """Gives the contact an owner, in place of the one it may have. Never skips."""
+    for contact in batch.contacts:
+        contact.owner = batch.properties.owner
+    return [DONE] * len(batch.contacts)
+
+
+class AddDoNotContact(Properties):
+    channels: list[Channel] = Field(min_length=1, description="Channels, such as email or sms; at least one.")
+    reason: str = Field(default="", description="Why, in your own words; kept as a comment.")
+
+
+@action("contact.dnc_add", properties=AddDoNotContact, needs=[Need.DO_NOT_CONTACT], reference="lead.adddnc")
+def add_do_not_contact(batch: Batch[AddDoNotContact]) -> list[Result]:
+    """Marks the contact as "do not contact" on channels, by hand's reason. Never skips.
+
+    An entry of another reason is replaced, except "unsubscribed": nothing outranks a person's word.
+    """
+    channels, comment = frozenset(batch.properties.channels), batch.properties.reason.strip()
+    for contact in batch.contacts:
+        new = [channel for channel in channels if contact.do_not_contact.get(channel) != "unsubscribed"]
+        contact.do_not_contact = {**contact.do_not_contact, **dict.fromkeys(new, "manual")}
+        if comment:
+            contact.refusal_comments = {**contact.refusal_comments, **dict.fromkeys(new, comment)}
+    return [DONE] * len(batch.contacts)
+
+
+class RemoveDoNotContact(Properties):
+    channels: list[Channel] = Field(min_length=1, description="Channels, such as email or sms; at least one.")
+
+
+@action("contact.dnc_remove", properties=RemoveDoNotContact, needs=[Need.DO_NOT_CONTACT], reference="lead.removednc")
+def remove_do_not_contact(batch: Batch[RemoveDoNotContact]) -> list[Result]:
+    """Removes the "do not contact" of channels, whatever its reason, also "unsubscribed". Never skips."""
+    gone = frozenset(batch.properties.channels)
+    for contact in batch.contacts:
+        if not gone.isdisjoint(contact.do_not_contact):
+            contact.do_not_contact = _without(contact.do_not_contact, gone)
+            contact.refusal_comments = _without(contact.refusal_comments, gone)
+    return [DONE] * len(batch.contacts)
+
+
+def _without(entries: Mapping[str, str], gone: frozenset[str]) -> dict[str, str]:
+    return {channel: text for channel, text in entries.items() if channel not in gone}
+
+
+@action("contact.delete", properties=NoProperties, last=True, reference="lead.deletecontact")
+def delete(batch: Batch[NoProperties]) -> list[Result]:
+    """Deletes the contact for good, from every campaign; nothing may follow it.
+
+    All that is known of the contact goes with it: its history, so that the campaign keeps no trace, and its
+    messages, also those that were not sent yet. Only a hash of its key stays, so that events from before do
+    not bring it back.
+    """
+    return [Done(effects=(Erase(),))] * len(batch.contacts)

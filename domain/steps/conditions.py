@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable
+from datetime import datetime
+from fractions import Fraction
+from hashlib import sha256
 from typing import Literal
 
 from pydantic import AliasChoices, Field, model_validator
 
 from domain import operators
+from domain.contact import Contact
 from domain.decide import zone_of
-from domain.steps.properties import Json, Name, WholeNumber
-from domain.steps.registry import Batch, Need, Properties, condition
+from domain.steps.properties import Channel, Json, Moment, Name, Percent, WholeNumber
+from domain.steps.registry import Batch, Need, NoProperties, Properties, condition
 
 
 class FieldTest(Properties):
@@ -107,3 +112,144 @@ def points(batch: Batch[PointsTest]) -> list[bool]:
     """The contact's points compare as asked with a number."""
     compare, number = _COMPARE[batch.properties.operator], batch.properties.points
     return [compare(contact.points, number) for contact in batch.contacts]
+
+
+class InStage(Properties):
+    stages: list[Name] = Field(description="Keys of stages; one of them is enough, an empty list is never satisfied.")
+
+
+@condition("contact.stage", properties=InStage, reference="lead.stages")
+def in_stage(batch: Batch[InStage]) -> list[bool]:
+    """The contact's present stage is one of these, published or not."""
+    stages = frozenset(batch.properties.stages)
+    return [contact.stage in stages for contact in batch.contacts]
+
+
+class HasOwner(Properties):
+    owners: list[Name] = Field(description="Owners; one of them is enough, an empty list is never satisfied.")
+
+
+@condition("contact.owner", properties=HasOwner, reference="lead.owner")
+def has_owner(batch: Batch[HasOwner]) -> list[bool]:
+    """The contact's owner is one of these, written just so."""
+    # Source: the reference engine recognises the first of several only; all count, as 7.3 wants it.
+    owners = frozenset(batch.properties.owners)
+    return [contact.owner in owners for contact in batch.contacts]
+
+
+class DoNotContact(Properties):
+    channels: list[Channel] = Field(min_length=1, description="Channels, such as email or sms; at least one.")
+    reason: Literal["unsubscribed", "bounced", "manual"] | None = Field(
+        default=None, description="Only entries of this reason count; none: of any."
+    )
+    match: Literal["any", "all"] = Field(
+        default="any", description="Whether an entry on any of the channels is enough, or all must have one."
+    )
+
+
+@condition("contact.dnc", properties=DoNotContact, needs=[Need.DO_NOT_CONTACT], reference="lead.dnc")
+def is_do_not_contact(batch: Batch[DoNotContact]) -> list[bool]:
+    """The contact is marked as "do not contact" on a channel, or on all of several."""
+    # Source: the reference engine keeps the answer of the last channel only; any and all are 7.3's.
+    wanted, channels = batch.properties.reason, frozenset(batch.properties.channels)
+    enough = any if batch.properties.match == "any" else all
+
+    def marked(contact: Contact, channel: str) -> bool:
+        reason = contact.do_not_contact.get(channel)
+        return reason is not None and wanted in (None, reason)
+
+    return [enough(marked(contact, channel) for channel in channels) for contact in batch.contacts]
+
+
+class AddedWhen(Properties):
+    operator: Literal["before", "after"] = Field(description="On which side of the date; the date itself is after.")
+    date: Moment = Field(
+        description="A date, which begins at midnight, or a date and time; without an offset it is meant in the "
+        "contact's timezone."
+    )
+
+
+class InCampaigns(Properties):
+    campaigns: list[Name] = Field(
+        description="Keys of campaigns, `this` for the present one; one of them is enough, an empty list is never "
+        "satisfied."
+    )
+    added: AddedWhen | None = Field(
+        default=None, description="When the contact was added to that campaign: an operator and a date."
+    )
+
+
+@condition("contact.campaigns", properties=InCampaigns, needs=[Need.CAMPAIGNS], reference="lead.campaigns")
+def in_campaigns(batch: Batch[InCampaigns]) -> list[bool]:
+    """The contact is in one of the campaigns now, and was added to it before or after a date if one is given.
+
+    Who left does not count. What a step just above makes of other campaigns shows from the next wait on.
+    """
+    # Source: the reference engine counts who was removed, and ignores timezones; 7.3 wants neither.
+    keys = {batch.campaign.key if key == "this" else key for key in batch.properties.campaigns}
+    added = batch.properties.added
+    tests: dict[str | None, operators.Test] = {}
+
+    def in_time(contact: Contact, at: datetime) -> bool:
+        if added is None:
+            return True
+        test = tests.get(contact.timezone)
+        if test is None:
+            sign = "lt" if added.operator == "before" else "gte"
+            test = operators.test(sign, added.date, zone_of(contact.timezone, batch.zone))
+            tests[contact.timezone] = test
+        return test(at, batch.now)
+
+    present = batch.world.campaigns
+    return [
+        any(key in keys and in_time(contact, at) for key, at in present.get(contact.id, {}).items())
+        for contact in batch.contacts
+    ]
+
+
+class Split(Properties):
+    percent: Percent = Field(description="How many of a hundred contacts take the yes branch, 0 to 100.")
+
+
+# Another salt would deal every contact anew.
+_SPLIT_SALT = b"parcours split.random 1"
+
+
+def split_threshold(percent: float) -> int:
+    """Return below which number of 64 bits a draw is within a percentage, exactly: nothing at 0, all at 100."""
+    return int(Fraction(percent) * 2**64 / 100)
+
+
+@condition("split.random", properties=Split)
+def split(batch: Batch[Split]) -> list[bool]:
+    """The contact is among so many percent, drawn at random once and for all.
+
+    The same contact gets the same answer at this step however often it comes, also after re-entry and in
+    later versions of the campaign; with a higher percentage, who had a yes keeps it. Other steps, and
+    campaigns of other keys, draw independently. The draw is the first 8 bytes of the SHA-256 of a salt,
+    the campaign's key, the step's key and the contact's id, with zero bytes between them.
+    """
+    threshold = split_threshold(batch.properties.percent)
+    prefix = sha256(b"\0".join([_SPLIT_SALT, batch.campaign.key.encode(), batch.step.key.encode(), b""]))
+    answers = []
+    for contact in batch.contacts:
+        drawn = prefix.copy()
+        drawn.update(str(contact.id).encode())
+        answers.append(int.from_bytes(drawn.digest()[:8]) < threshold)
+    return answers
+
+
+# The common form of an address: a local part without quotes, and a domain of at least two labels. Letters
+# of any script will do. Neither part has two ways to match the same text, so none takes long.
+_LABEL = r"(?!-)[^\W_](?:[^\W_]|-){0,62}(?<!-)"
+_ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+"
+_EMAIL = re.compile(rf"(?=.{{1,254}}\Z)(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+(?![0-9]+\Z){_LABEL}")
+
+
+@condition("contact.email_valid", properties=NoProperties, reference="email.validate.address")
+def has_valid_email(batch: Batch[NoProperties]) -> list[bool]:
+    """The contact's email address is written as an address is.
+
+    Only the syntax is looked at: nobody asks whether the domain or the mailbox exists.
+    """
+    return [_EMAIL.fullmatch((contact.email or "").strip()) is not None for contact in batch.contacts]

@@ -49,15 +49,20 @@ def page_hit(properties: PageHit, fact: Fact, standing: Standing) -> bool:
     """
     if not (properties.pages or properties.url or properties.referrer):
         return True
-    page = fact.data.get("page")
     return (
-        (isinstance(page, str) and any(wildcard(pattern).match(page.casefold()) for pattern in properties.pages))
-        or _visited(properties.url, fact.data.get("url"))
-        or _visited(properties.referrer, fact.data.get("referrer"))
+        is_page(properties.pages, fact.data.get("page"))
+        or visited(properties.url, fact.data.get("url"))
+        or visited(properties.referrer, fact.data.get("referrer"))
     )
 
 
-def _visited(patterns: list[str], address: Any) -> bool:
+def is_page(patterns: list[str], page: Any) -> bool:
+    """Return whether the key of a page matches one of some patterns."""
+    return isinstance(page, str) and any(wildcard(pattern).match(page.casefold()) for pattern in patterns)
+
+
+def visited(patterns: list[str], address: Any) -> bool:
+    """Return whether an address matches one of some patterns, as the property `url` explains them."""
     if not patterns or not isinstance(address, str) or not address:
         return False
     full = address.strip().casefold()
@@ -88,6 +93,12 @@ def page_device(properties: PageDevice, fact: Fact, standing: Standing) -> bool:
     Every criterion that is set must hold; within one, any of its values will do, in whatever case.
     Without any, every device will do.
     """
+    device = fact.data if fact.type == "device.seen" else fact.data.get("device")
+    return is_device(properties, device if isinstance(device, Mapping) else {})
+
+
+def is_device(properties: PageDevice, device: Mapping[str, Any]) -> bool:
+    """Return whether a device has what is asked for: any value within a criterion, all criteria together."""
     # Source: the reference engine lets only the last criterion count, and wants all of its values
     # at once; what users expect is in the specification's 7.2.
     wanted = {
@@ -95,9 +106,7 @@ def page_device(properties: PageDevice, fact: Fact, standing: Standing) -> bool:
         "brand": properties.device_brand,
         "os": properties.device_os,
     }
-    device = fact.data if fact.type == "device.seen" else fact.data.get("device")
-    seen = device if isinstance(device, Mapping) else {}
-    return all(_is_one_of(seen.get(name), names) for name, names in wanted.items() if names)
+    return all(_is_one_of(device.get(name), names) for name, names in wanted.items() if names)
 
 
 def _is_one_of(value: Any, names: list[str]) -> bool:

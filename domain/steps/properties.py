@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
+
+from domain import operators
 
 # The largest whole number that a column of points holds.
 POINTS_LIMIT = 2**31 - 1
@@ -16,6 +18,19 @@ def _not_a_bool(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("a whole number is needed, not true or false")
     return value
+
+
+def _not_true(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number is needed, not true or false")
+    return value
+
+
+def _moment(value: Any) -> Any:
+    text = value.isoformat() if isinstance(value, date) else value
+    if not isinstance(text, str) or not operators.is_moment(text):
+        raise ValueError(f"{value!r} is no date; write it like 2026-12-24 or 2026-12-24T09:00+01:00")
+    return text.strip()
 
 
 def _as_json(value: Any) -> Any:
@@ -54,6 +69,11 @@ def without_scheme(address: str) -> str:
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 WholeNumber = Annotated[int, BeforeValidator(_not_a_bool)]
+Percent = Annotated[float, BeforeValidator(_not_true), Field(ge=0, le=100, allow_inf_nan=False)]
+# Channels are written in small letters where messages and refusals are kept.
+Channel = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, to_lower=True)]
+# A date, or a date and time, as ISO 8601 writes it.
+Moment = Annotated[str, BeforeValidator(_moment)]
 Json = Annotated[Any, BeforeValidator(_as_json)]
 # A list; one text with commas between the patterns will do as well.
 Patterns = Annotated[list[Name], BeforeValidator(_without_blanks), BeforeValidator(_split)]

@@ -12,13 +12,13 @@ import difflib
 import fnmatch
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache, lru_cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict
@@ -49,6 +49,11 @@ class Need(StrEnum):
     EMAILS = "emails"
     STAGES = "stages"
     RECENT_PASSES = "recent_passes"
+    CAMPAIGNS = "campaigns"
+    DEVICES = "devices"
+    SUBMISSIONS = "submissions"
+    # No further back than the `since` of the steps' properties, when each has one.
+    VISITS = "visits"
 
 
 class Properties(BaseModel):
@@ -95,7 +100,12 @@ class Jump:
     to: str
 
 
-Effect = Outbound | Join | Leave | Jump
+@dataclass(frozen=True, slots=True)
+class Erase:
+    """An effect: the contact is deleted for good, with all that is known of it."""
+
+
+Effect = Outbound | Join | Leave | Jump | Erase
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +154,21 @@ class StageFacts:
     published: bool
 
 
+class Submission(NamedTuple):
+    """What a contact put into a form once."""
+
+    form: str
+    fields: Mapping[str, Any]
+
+
+class Visit(NamedTuple):
+    """A page that a contact saw, by address and by key, as far as they are known."""
+
+    url: str | None
+    page: str | None
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """What is not of one contact but may be asked by the steps of a batch."""
@@ -154,6 +179,12 @@ class World:
     past: Mapping[int, list[Fact]] = field(default_factory=dict)
     # (contact id, step id) to how often the contact passed that step within the last day.
     recent_passes: dict[tuple[int, int], int] = field(default_factory=dict)
+    # Contact id to the keys of the campaigns it is in, and since when, as the batch began.
+    campaigns: Mapping[int, Mapping[str, datetime]] = field(default_factory=dict)
+    # Of each contact that has any, by contact id. Devices have a type, a brand and an os.
+    devices: Mapping[int, Sequence[Mapping[str, str | None]]] = field(default_factory=dict)
+    submissions: Mapping[int, Sequence[Submission]] = field(default_factory=dict)
+    visits: Mapping[int, Sequence[Visit]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

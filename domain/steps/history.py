@@ -1,0 +1,100 @@
+"""Conditions on what a contact did before, and on what it was seen with."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, model_validator
+
+from domain import operators
+from domain.decide import zone_of
+from domain.steps.decisions import PageDevice, is_device, is_page, visited
+from domain.steps.properties import Json, Moment, Name, Patterns
+from domain.steps.registry import Batch, Need, Properties, condition
+
+
+@condition("contact.device", properties=PageDevice, needs=[Need.DEVICES], reference="lead.device")
+def has_device(batch: Batch[PageDevice]) -> list[bool]:
+    """The contact was ever seen with such a device.
+
+    Every criterion that is set must hold for one and the same device; within one, any of its values will do,
+    in whatever case. Without any, every device will do.
+    """
+    devices = batch.world.devices
+    return [
+        any(is_device(batch.properties, each) for each in devices.get(contact.id, ())) for contact in batch.contacts
+    ]
+
+
+class FormFieldTest(Properties):
+    form: Name = Field(description="Key of the form.")
+    field: Name = Field(description="Name of the form's field.")
+    operator: str = Field(description="One of " + ", ".join(operators.OPERATORS) + "; also >, >=, < and <=.")
+    value: Json = Field(default=None, description="What to compare with, as in the condition contact.field.")
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> FormFieldTest:
+        operators.check(self.operator, self.value)
+        return self
+
+
+@condition("form.field", properties=FormFieldTest, needs=[Need.SUBMISSIONS], reference="form.field_value")
+def form_field(batch: Batch[FormFieldTest]) -> list[bool]:
+    """What the contact put into a field of a form passes a test, in any of its submissions.
+
+    Who never submitted the form does not satisfy it, whatever the operator; nor does anybody once the form
+    is gone. The case of letters does not matter, and days are the contact's.
+    """
+    asked = batch.properties
+    tests: dict[str | None, operators.Test] = {}
+    answers = []
+    for contact in batch.contacts:
+        test = tests.get(contact.timezone)
+        if test is None:
+            zone = zone_of(contact.timezone, batch.zone)
+            test = tests[contact.timezone] = operators.test(asked.operator, asked.value, zone)
+        past = batch.world.submissions.get(contact.id, ())
+        answers.append(any(each.form == asked.form and test(each.fields.get(asked.field), batch.now) for each in past))
+    return answers
+
+
+class PageVisited(Properties):
+    url: Patterns = Field(default=[], description="Addresses, written as for the decision page.hit.")
+    page: Patterns = Field(default=[], description="Keys of pages; * and ? are wildcards.")
+    since: Moment | None = Field(
+        default=None,
+        description="The earliest date, or date and time; without an offset it is meant in the contact's timezone. "
+        "It also keeps the search short.",
+    )
+    until: Moment | None = Field(
+        default=None, description="The last date, which counts as a whole, or the time before which it was."
+    )
+
+
+@condition("page.visited", properties=PageVisited, needs=[Need.VISITS], reference="lead.pageHit")
+def page_visited(batch: Batch[PageVisited]) -> list[bool]:
+    """The contact visited a page that matches one of the rules, by url or page, in a period if one is given.
+
+    Without any rule, any page will do. It looks at the history, to which an event is added once all that
+    follows from it is done: the visit that leads to this step at once is not there yet.
+    """
+    asked = batch.properties
+    periods = {zone: _period(asked, zone_of(zone, batch.zone)) for zone in {each.timezone for each in batch.contacts}}
+    answers = []
+    for contact in batch.contacts:
+        since, until = periods[contact.timezone]
+        answers.append(
+            any(
+                (since is None or visit.at >= since)
+                and (until is None or visit.at < until)
+                and (not (asked.url or asked.page) or visited(asked.url, visit.url) or is_page(asked.page, visit.page))
+                for visit in batch.world.visits.get(contact.id, ())
+            )
+        )
+    return answers
+
+
+def _period(asked: PageVisited, zone: ZoneInfo) -> tuple[datetime | None, datetime | None]:
+    since = None if asked.since is None else operators.instant(asked.since, zone)
+    return since, None if asked.until is None else operators.end(asked.until, zone)
