@@ -120,7 +120,7 @@ class Campaign:
         """Return the template key of the nearest email sent above a step, or None.
 
         Source: the reference engine only looks at the direct parent, so that "opens email" below a
-        condition can never be true; see the specification, 7.5.
+        condition can never be true there.
         """
         parent = step.parent
         while parent is not None:

@@ -795,7 +795,7 @@ class _Graph:
             self.targets[id(node)] = target
 
     def about_an_email(self, node: _Node) -> None:
-        """Source: the specification, 7.5; but any email above will do, not only the direct parent."""
+        """Source: the builder of the reference engine; but any email above will do, not only the direct parent."""
         above = node.parent
         while above is not None:
             if above.kind is Kind.ACTION and above.type_name in _SENDS_AN_EMAIL:

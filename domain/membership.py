@@ -76,7 +76,8 @@ def entering(
     merely stayed in it stays out. The cooldown counts from the departure, for a restart from the last
     start, and does not hold a person back.
 
-    Source: the table of the specification's 2.3 with its improvements.
+    Source: Mautic 5's rules for adding contacts, except that nobody but a person undoes a removal by hand, and
+    that restarting on every submission is a choice of the campaign.
     """
     by_hand = arrival is not Arrival.SEGMENT
     if state is None:

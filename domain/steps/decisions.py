@@ -100,7 +100,7 @@ def page_device(properties: PageDevice, fact: Fact, standing: Standing) -> bool:
 def is_device(properties: PageDevice, device: Mapping[str, Any]) -> bool:
     """Return whether a device has what is asked for: any value within a criterion, all criteria together."""
     # Source: the reference engine lets only the last criterion count, and wants all of its values
-    # at once; what users expect is in the specification's 7.2.
+    # at once; users expect any value of each, and all criteria together.
     wanted = {
         "type": properties.device_type,
         "brand": properties.device_brand,
