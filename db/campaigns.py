@@ -31,6 +31,7 @@ class Found(NamedTuple):
     key: str
     name: str
     version: int
+    deleted: bool
 
 
 class Source(NamedTuple):
@@ -55,10 +56,16 @@ class _Standing(NamedTuple):
 
 def find(conn: Connection, key: str) -> Found:
     """Return the campaign of a key or an id. Raises NotFoundError."""
-    row = conn.execute(sql["find"], {"key": key}).first()
-    if row is None or row.deleted_at is not None:
+    found = stored(conn, key)
+    if found is None or found.deleted:
         raise NotFoundError("campaign", key, "`parcours campaigns list` shows all of them")
-    return Found(row.id, row.key, row.name, row.version)
+    return found
+
+
+def stored(conn: Connection, key: str) -> Found | None:
+    """Return the campaign of a key or an id, deleted ones included, or None."""
+    row = conn.execute(sql["find"], {"key": key}).first()
+    return None if row is None else Found(row.id, row.key, row.name, row.version, row.deleted_at is not None)
 
 
 def listing(conn: Connection, ids: Sequence[int] | None = None) -> Sequence[Row[Any]]:

@@ -40,7 +40,7 @@ def read(conn: Connection, *, now: datetime) -> Figures:
         [StepsPassed(*row) for row in conn.execute(sql["steps_passed"])],
         inbox,
         since,
-        {row.state: row.n for row in conn.execute(overview.sql["outbox"])},
+        overview.outbox(conn),
         {row.origin: row.n for row in conn.execute(sql["dead_letters"])},
         {row.kind: row.n for row in conn.execute(sql["open_sweeps"])},
         int(conn.execute(sql["open_failures"]).scalar_one()),

@@ -245,3 +245,9 @@ def _columns(roots: Sequence[Root]) -> dict[str, list[Any]]:
         "reasons": [root.reason for root in roots],
         "due": [root.due_at for root in roots],
     }
+
+
+def count_active(conn: Connection, campaign_id: int) -> int:
+    """Return how many members a campaign has, from its counters."""
+    figures = conn.execute(sql["figures"], {"campaign_id": campaign_id}).one()
+    return int(figures.added - figures.left)

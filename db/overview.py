@@ -85,3 +85,18 @@ def backlog(conn: Connection, *, now: datetime) -> list[Backlog]:
         Backlog(row.campaign, row.published, row.due, waiting.get(row.campaign, 0), row.oldest_due_at)
         for row in conn.execute(sql["backlog"], {"now": now})
     ]
+
+
+def steps_in_last_minute(conn: Connection, *, now: datetime) -> int:
+    """Return how many outcomes were written in the minute before an instant."""
+    return int(conn.execute(sql["recent"], {"now": now}).scalar_one())
+
+
+def outbox(conn: Connection) -> dict[str, int]:
+    """Return how many messages are in each state."""
+    return {row.state: row.n for row in conn.execute(sql["outbox"])}
+
+
+def open_sweeps(conn: Connection) -> list[dict[str, Any]]:
+    """Return the sweeps that are not finished: id, kind, asked_at, started_at."""
+    return [dict(row._mapping) for row in conn.execute(sql["open_sweeps"])]

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from db import campaigns, outcomes, waits
 from db import membership as memberships
+from db import stages as stages_table
 from db.membership import Root
 from domain import schedule
 from domain.campaign import Campaign, Step
@@ -168,8 +169,11 @@ def check_references(conn: Connection, file: CampaignFile) -> list[Problem]:
 def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> Plan:
     """Return what applying a file would do, with counts of the contacts touched."""
     warnings = _warnings(conn, file)
-    stages = sorted({each.key for each in references(file) if each.what == "stages"} - _stages(conn))
-    row = conn.execute(campaigns.sql["find"], {"key": file.campaign}).first()
+    stages = sorted(
+        {each.key for each in references(file) if each.what == "stages"}
+        - {stage.key for stage in stages_table.listed(conn)}
+    )
+    row = campaigns.stored(conn, file.campaign)
     if row is None or row.key != file.campaign or row.version == 0:
         return Plan(
             file,
@@ -200,7 +204,7 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> Plan:
         row.version + 1,
         unchanged=bool(published) and _without_published(before) == _without_published(file),
         publishes=None if wants == was_published else wants,
-        members=_members(conn, row.id),
+        members=memberships.count_active(conn, row.id),
         added=[key for key in new if key not in old],
         changed=[key for key in kept if _own(old[key]) != _own(new[key])],
         removed={key: waiting.get(ids[key], 0) for key in gone},
@@ -340,14 +344,3 @@ def _warnings(conn: Connection, file: CampaignFile) -> list[str]:
     others = {each.key for each in found if each.what == "campaigns"}
     known = {row.key for row in campaigns.listing(conn)}
     return warnings + [f"there is no campaign {key!r} yet; nobody can be added to it" for key in sorted(others - known)]
-
-
-def _stages(conn: Connection) -> set[str]:
-    from db import facts
-
-    return {row.key for row in conn.execute(facts.sql["stages"])}
-
-
-def _members(conn: Connection, campaign_id: int) -> int:
-    figures = conn.execute(memberships.sql["figures"], {"campaign_id": campaign_id}).one()
-    return int(figures.added - figures.left)

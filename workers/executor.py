@@ -202,15 +202,15 @@ def _change_campaigns(conn: Connection, plan: Plan, *, now: datetime, zone: Zone
 
 def _other(conn: Connection, key: str, zone: ZoneInfo) -> Campaign | None:
     """Return a campaign that a step names, or None when it is deleted: there is nobody to tell any more."""
-    row = conn.execute(campaigns.sql["find"], {"key": key}).first()
-    return None if row is None or row.deleted_at is not None else campaigns.enter(conn, row.id, zone)[0]
+    found = campaigns.stored(conn, key)
+    return None if found is None or found.deleted else campaigns.enter(conn, found.id, zone)[0]
 
 
 def _stop_if_failing(conn: Connection, campaign: Campaign, plan: Plan, *, now: datetime) -> None:
     """Switch the campaign off when a step fails for too many; once, whoever notices.
 
     Source: the reference engine counts attempts over all members; distinct contacts within an hour
-    and a minimum are its wanted improvement (6.5).
+    and a minimum sample keep one contact that fails again and again from stopping everybody.
     """
     steps = sorted({failure.step_id for failure in plan.failures})
     failing = outcomes.failing_step(conn, steps, now=now, at_least=STOP_AT_LEAST, share=STOP_SHARE)

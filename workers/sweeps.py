@@ -97,9 +97,9 @@ def trigger_inline(
         before = claimed.total()
         for step in steps:
             while _may_claim(scope, claimed[step.campaign_id]):
-                limit = min(
-                    size, (scope.campaign_limit or size) - claimed[step.campaign_id] if scope.campaign_limit else size
-                )
+                limit = size
+                if scope.campaign_limit is not None:
+                    limit = min(size, scope.campaign_limit - claimed[step.campaign_id])
                 with engine.begin() as conn:
                     batch = execute_due(conn, step.step_id, now=now, limit=limit, zone=zone, scope=scope)
                 claimed[step.campaign_id] += batch.claimed

@@ -21,11 +21,11 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
     with here.engine.connect() as conn:
         now = database_now(conn)
         backlog = overview.backlog(conn, now=now)
-        per_second = conn.execute(overview.sql["recent"], {"now": now}).scalar_one() / 60
-        outbox = {row.state: row.n for row in conn.execute(overview.sql["outbox"])}
+        per_second = overview.steps_in_last_minute(conn, now=now) / 60
+        outbox = overview.outbox(conn)
         waiting_events, oldest_event = events.backlog(conn)
         dead_letters = events.count_dead_letters(conn)
-        sweeps = [dict(row._mapping) for row in conn.execute(overview.sql["open_sweeps"])]
+        sweeps = overview.open_sweeps(conn)
     queues = None if here.settings.broker_url is None else queue_depths(here.settings.broker_url)
     due = sum(each.due for each in backlog if each.published)
     oldest = min((each.oldest_due_at for each in backlog if each.published and each.oldest_due_at), default=None)
