@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -125,11 +124,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(args=arguments, prog_name="parcours")
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        # `parcours log … | head` closes our output. What was not finished was rolled back, so this is no
-        # success; the code is the one that a shell gives for it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
         if debug:
             raise
