@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     broker_url: str | None = Field(None, description="redis://… or amqp://…; unset: inside the process.")
     events_url: str | None = Field(None, description="kombu URL of contact events; default: the broker's.")
     smtp_url: str | None = Field(None, description="Unset: mail is written to files below the home.")
-    secret_key: str | None = Field(None, description="Signs tracking links; unset: made once and kept in the home.")
+    secret_key: str | None = Field(None, description="Signs links and sessions; unset: made once, in the database.")
     public_url: str = Field("http://127.0.0.1:8080", description="Where contacts reach our pages.")
     default_timezone: str = Field("UTC", description="Timezone of contacts who have none.")
     unknown_contacts: Literal["create", "reject"] = Field(

@@ -1,0 +1,18 @@
+"""What all processes of an installation share and nobody has to set."""
+
+import secrets
+
+from sqlalchemy import Engine, text
+
+
+def secret_key(engine: Engine) -> str:
+    """Return the secret that signs links and sessions, made the first time that somebody asks.
+
+    It stands in the database, so that every machine has the same one.
+    """
+    with engine.begin() as conn:
+        conn.execute(
+            text("INSERT INTO installation (name, value) VALUES ('secret_key', :made) ON CONFLICT DO NOTHING"),
+            {"made": secrets.token_urlsafe(32)},
+        )
+        return str(conn.execute(text("SELECT value FROM installation WHERE name = 'secret_key'")).scalar_one())
