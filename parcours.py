@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "up": ("web.commands.up:app", "Everything in one process: database, workers, tick, HTTP."),
     "demo": ("workers.commands.demo:app", "Four weeks of a sample campaign in simulated time."),
+    "simulate": ("workers.commands.simulate:app", "A campaign in simulated time: the volume of each step and day."),
     "contacts": ("producers.commands.contacts:app", "Import and show contacts."),
     "segments": ("producers.commands.segments:app", "Create, fill and list segments."),
     "forms": ("workers.commands.forms:app", "Create forms and submit them."),

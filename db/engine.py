@@ -8,11 +8,16 @@ from sqlalchemy.exc import ArgumentError
 from db.arrays import ListDumper
 from domain.errors import CampaignError
 
+# A batch keeps to one core: starting helpers takes the server longer than the batch.
+OPTIONS = "-c timezone=UTC -c jit=off -c max_parallel_workers_per_gather=0"
 
-def connect(url: str, *, pool_size: int = 10) -> Engine:
+
+def connect(url: str, *, pool_size: int = 10, options: str = "") -> Engine:
     """Return an engine for a PostgreSQL URL; `postgres://` and `postgresql://` mean psycopg 3.
 
-    Sessions run in UTC and at READ COMMITTED, which the claim statements rely on.
+    Sessions run in UTC and at READ COMMITTED, which the claim statements rely on. `options` are
+    further ones of the server's command line for every session, such as `-c search_path=…`; they
+    show in the engine's URL, so that what is cached by URL is not mixed up.
     Raises CampaignError for what is not a PostgreSQL URL.
     """
     try:
@@ -25,14 +30,15 @@ def connect(url: str, *, pool_size: int = 10) -> Engine:
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername != "postgresql+psycopg":
         raise CampaignError(f"PARCOURS_DATABASE_URL starts with {parsed.drivername}://; Parcours needs postgresql://")
+    if options:
+        parsed = parsed.update_query_dict({"options": f"{OPTIONS} {options}"})
     engine = create_engine(
         parsed,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
         connect_args={
-            # A batch keeps to one core: starting helpers takes the server longer than the batch.
-            "options": "-c timezone=UTC -c jit=off -c max_parallel_workers_per_gather=0",
+            "options": f"{OPTIONS} {options}".rstrip(),
             "application_name": "parcours",
             # A million-row claim is planned for its array sizes each time; the server's plan cache
             # would settle on a plan made for the first small batch.

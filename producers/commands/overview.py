@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,32 +40,34 @@ def show(
         "version": found.version,
     }
     if as_json:
-        here.print_json(
-            {
-                "campaign": about,
-                "contacts": {"added": figures.added, "active": figures.active, "left": figures.left},
-                "emails_sent": figures.emails_sent,
-                "page_views": figures.page_views,
-                "steps": [
-                    {
-                        "step": step.step,
-                        "kind": step.kind,
-                        "type": step.type,
-                        "parent": step.parent,
-                        "branch": step.branch,
-                        "reached": step.reached,
-                        "waiting": step.waiting,
-                        **step.results,
-                    }
-                    for step in figures.steps
-                ],
-                "series": [{**each, "day": each["day"].isoformat()} for each in figures.series],
-                "activity": [{**each, "at": iso(each["at"])} for each in figures.activity],
-            }
-        )
+        here.print_json({"campaign": about, **figures_json(figures)})
     else:
         state = "runs" if why_not is None else f"does not run: {why_not}"
         print_overview(here, f"{found.name} ({found.key}): {state}", figures)
+
+
+def figures_json(figures: Overview) -> dict[str, Any]:
+    """Return the figures as `overview --json` has them."""
+    return {
+        "contacts": {"added": figures.added, "active": figures.active, "left": figures.left},
+        "emails_sent": figures.emails_sent,
+        "page_views": figures.page_views,
+        "steps": [
+            {
+                "step": step.step,
+                "kind": step.kind,
+                "type": step.type,
+                "parent": step.parent,
+                "branch": step.branch,
+                "reached": step.reached,
+                "waiting": step.waiting,
+                **step.results,
+            }
+            for step in figures.steps
+        ],
+        "series": [{**each, "day": each["day"].isoformat()} for each in figures.series],
+        "activity": [{**each, "at": iso(each["at"])} for each in figures.activity],
+    }
 
 
 def print_overview(here: Session, title: str, figures: Overview) -> None:

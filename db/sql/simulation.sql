@@ -1,0 +1,23 @@
+-- All of these read whole tables, which nobody else uses: those of a simulation.
+
+-- name: contact_ids
+SELECT id FROM contact ORDER BY id;
+
+-- name: armed_at
+SELECT contact_id, step_id, passage FROM wait
+WHERE campaign_id = :campaign_id AND reason = 'decision' AND anchor_at = :now
+ORDER BY contact_id, step_id;
+
+-- name: next_due
+SELECT min(due_at) FROM wait WHERE due_at < 'infinity';
+
+-- name: volume
+SELECT step.key AS step, step_count.day, step_count.result::text AS result, sum(step_count.n)::bigint AS n
+FROM step_count JOIN step ON step.id = step_count.step_id
+WHERE step.campaign_id = :campaign_id
+GROUP BY step.key, step_count.day, step_count.result
+ORDER BY step_count.day, step.key, step_count.result;
+
+-- name: messages
+SELECT (due_at AT TIME ZONE 'UTC')::date AS day, channel, count(*) AS n
+FROM message GROUP BY 1, 2 ORDER BY 1, 2;

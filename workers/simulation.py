@@ -1,0 +1,186 @@
+"""A campaign run in simulated time: the engine is the real one, what contacts do is drawn from a seed."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import Random
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, Engine
+
+from db import campaigns, emails, facts, forms, segments
+from db import simulation as rows
+from db.partitions import ensure_partitions
+from db.scope import Scope
+from domain.campaign import Campaign
+from domain.errors import CampaignError
+from domain.file import CampaignFile
+from producers import applying
+from workers.executor import take_armed
+from workers.forms import submit
+from workers.sweeps import trigger_inline, update_inline
+
+STEP = timedelta(hours=1)
+CONTACTS_AT_ONCE = 5_000
+# How likely contacts are to do what a decision waits for, when nobody says, in percent; the figures are round
+# numbers of the size that senders report. What they do comes within a day or so of the waiting's beginning.
+LIKELY = {"email.open": 35, "email.click": 8, "email.reply": 2, "page.hit": 20, "form.submit": 10, "sms.reply": 5}
+OTHERWISE = 15
+MEAN_HOURS = 20.0
+
+Tell = Callable[["Simulation"], None]
+
+
+class _Act(NamedTuple):
+    """What a contact is going to do: take an armed decision."""
+
+    at: datetime
+    contact_id: int
+    step_id: int
+    passage: int
+
+
+@dataclass
+class Simulation:
+    """A campaign, contacts who are there already, and a clock that goes in hours, in a database of its own."""
+
+    engine: Engine
+    file: CampaignFile
+    zone: ZoneInfo
+    batch_size: int
+    start: datetime
+    days: int
+    seed: int
+    # Percent of contacts who do what a decision waits for, by step key.
+    answers: Mapping[str, float] = field(default_factory=dict)
+    # Days over which contacts come in, evenly; 0: all at the start.
+    over: float = 0
+    now: datetime = field(init=False)
+    counts: Counter[str] = field(default_factory=Counter)
+    # What the file names and nobody has made yet.
+    missing: list[str] = field(default_factory=list)
+
+    def run(self, tell: Tell) -> Campaign:
+        """Run the campaign to the end; `tell` is called after each hour in which something happened. Returns it."""
+        self.now = self.start
+        ensure_partitions(self.engine, self.now)
+        with self.engine.begin() as conn:
+            campaign = self._apply(conn)
+            coming = self._arrivals(conn)
+        self._campaign = campaign
+        self._acts: list[_Act] = []
+        end = self.start + timedelta(days=self.days)
+        while self.now <= end:
+            self._hour([coming.pop() for _ in range(len(coming)) if coming[-1][0] <= self.now])
+            tell(self)
+            following = self._next(coming)
+            if following is None:
+                break
+            self.now = following
+        self.now = min(self.now, end)
+        return campaign
+
+    def _apply(self, conn: Connection) -> Campaign:
+        """Apply the file as a published campaign, with all that it names."""
+        for what, key in sorted({(each.what, each.key) for each in applying.references(self.file)}):
+            self._make(conn, what, key)
+        file = self.file.model_copy(update={"published": True, "publish_from": None, "publish_until": None})
+        problems = applying.check_references(conn, file)
+        if problems:
+            raise CampaignError(problems[0].sentence)
+        planned = applying.plan(conn, file, zone=self.zone)
+        id_ = applying.apply(
+            conn, planned, backfill=False, reschedule=False, who="simulation", now=self.start, zone=self.zone
+        )
+        return campaigns.load(conn, id_, planned.version, self.zone)
+
+    def _make(self, conn: Connection, what: applying.What, key: str) -> None:
+        if what not in ("segments", "forms", "emails") or key in campaigns.named(conn, what, [key]):
+            return
+        self.missing.append(f"{what.removesuffix('s')} {key!r}")
+        match what:
+            case "segments":
+                segments.save(conn, key, name=None, public=None, published=None)
+            case "forms":
+                forms.create(conn, key, key, standalone=False)
+            case "emails":
+                emails.save(conn, emails.Email(key, key, None, key, None, True), now=self.start)
+
+    def _arrivals(self, conn: Connection) -> list[tuple[datetime, int]]:
+        """Return when each contact comes in, the last one first."""
+        ids = rows.contact_ids(conn)
+        span = timedelta(days=self.over) / max(1, len(ids))
+        return [(self.start + span * nth, id_) for nth, id_ in enumerate(ids)][::-1]
+
+    def _hour(self, arrived: Sequence[tuple[datetime, int]]) -> None:
+        """One hour, as a crontab would have it: contacts come and act, then `update` and `trigger`."""
+        ensure_partitions(self.engine, self.now)
+        if arrived:
+            self._arrive([id_ for _, id_ in arrived])
+        self._act()
+        counts = trigger_inline(self.engine, Scope(), now=self.now, zone=self.zone, batch_size=self.batch_size)
+        self.counts += sum(counts.values(), Counter())
+        with self.engine.connect() as conn:
+            armed = rows.armed_at(conn, self._campaign.id, self.now)
+        for contact_id, step_id, passage in armed:
+            self._plan(contact_id, step_id, passage)
+
+    def _arrive(self, ids: Sequence[int]) -> None:
+        with self.engine.begin() as conn:
+            sources = self.file.sources
+            if sources.segments:
+                found = segments.find(conn, sources.segments[0])
+                assert found is not None
+                segments.add_members(conn, found.id, ids, manual=False, now=self.now)
+            elif sources.forms:
+                form = forms.find(conn, sources.forms[0])
+                assert form is not None
+                for first in range(0, len(ids), CONTACTS_AT_ONCE):
+                    submissions = {id_: forms.Submission(self.now, {}) for id_ in ids[first : first + CONTACTS_AT_ONCE]}
+                    self.counts += submit(conn, form, submissions, now=self.now, zone=self.zone)
+        for counts in update_inline(self.engine, Scope(), now=self.now, zone=self.zone).values():
+            self.counts += counts
+
+    def _plan(self, contact_id: int, step_id: int, passage: int) -> None:
+        """Draw whether and when a contact does what a decision waits for."""
+        step = self._campaign.steps[step_id]
+        chance = Random(f"{self.seed}/{contact_id}/{step.key}/{passage}")
+        percent = self.answers.get(step.key, LIKELY.get(step.type.name, OTHERWISE))
+        if chance.random() * 100 < percent:
+            at = self.now + timedelta(hours=chance.expovariate(1 / MEAN_HOURS))
+            heapq.heappush(self._acts, _Act(at, contact_id, step_id, passage))
+
+    def _act(self) -> None:
+        """Contacts do what decisions wait for; where the deadline came first, nothing is there to be taken."""
+        by_step: dict[int, dict[int, int]] = {}
+        while self._acts and self._acts[0].at <= self.now:
+            act = heapq.heappop(self._acts)
+            by_step.setdefault(act.step_id, {})[act.contact_id] = act.passage
+        for step_id, passages in by_step.items():
+            with self.engine.begin() as conn:
+                present = facts.lock(conn, passages)
+                self.counts += take_armed(
+                    conn,
+                    self._campaign.id,
+                    step_id,
+                    {id_: passages[id_] for id_ in present},
+                    {id_: {"simulated": True} for id_ in present},
+                    now=self.now,
+                    zone=self.zone,
+                )
+
+    def _next(self, coming: Sequence[tuple[datetime, int]]) -> datetime | None:
+        """Return the next full hour at which somebody comes or acts, or something is due."""
+        with self.engine.connect() as conn:
+            due = rows.next_due(conn)
+        instants = [due, coming[-1][0] if coming else None, self._acts[0].at if self._acts else None]
+        known = [at for at in instants if at is not None]
+        if not known:
+            return None
+        hours = -((self.start - min(known)) // STEP)
+        return max(self.start + hours * STEP, self.now + STEP)
