@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "up": ("web.commands.up:app", "Everything in one process: database, workers, tick, HTTP."),
     "demo": ("workers.commands.demo:app", "Four weeks of a sample campaign in simulated time."),
-    "contacts": ("producers.commands.contacts:app", "Import and show contacts."),
+    "contacts": ("producers.commands.contacts:app", "Import, show and merge contacts."),
     "segments": ("producers.commands.segments:app", "Create, fill and list segments."),
     "forms": ("workers.commands.forms:app", "Create forms and submit them."),
     "stages": ("producers.commands.stages:app", "Create and list stages."),

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine
 
-from db import campaigns, erasure, events, facts, forms, outcomes
+from db import campaigns, erasure, events, facts, forms, merging, outcomes
 from db.clock import now as database_now
 from db.events import Pending
 from db.partitions import ensure_partitions
@@ -71,6 +71,9 @@ def accept(
     if missing:
         events.make_contacts(conn, missing)
         ids |= events.contact_ids(conn, missing)
+    # Upstream deletes who was merged into another: that is the end of the key, and not of the survivor.
+    forgotten = merging.forget(conn, {event.contact: event.at for event in fresh if event.type == "contact.deleted"})
+    fresh = [event for event in fresh if event.type != "contact.deleted" or event.contact not in forgotten]
     events.store(conn, [(ids[event.contact], event) for event in fresh if event.contact in ids], now=now)
     # Somebody we never heard of is erased by remembering not to make them.
     events.tombstone(conn, {event.contact: event.at for event in fresh if event.contact not in ids})
@@ -162,7 +165,8 @@ def act(conn: Connection, *, now: datetime, zone: ZoneInfo) -> Acted:
 
     A contact's events are done in their order, by one worker, under the contact's lock.
     """
-    taken = events.take(conn, contacts=CONTACTS_AT_ONCE, each=EVENTS_EACH)
+    picked = merging.without_those_in_merges(conn, events.pending_contacts(conn, CONTACTS_AT_ONCE, each=EVENTS_EACH))
+    taken = events.take(conn, picked, each=EVENTS_EACH)
     if not taken:
         return Acted()
     by_contact: dict[int, list[Pending]] = {}
@@ -208,6 +212,7 @@ def _act_once(
     for event in once:
         by_type.setdefault(event.type, []).append(event)
     counts: Counter[str] = Counter()
+    _merge_contacts(conn, by_type.get("contact.merged", []), now)
     _change_contacts(conn, by_type.get("contact.changed", []), now)
     for type_, active in (("segment.contact_added", True), ("segment.contact_removed", False)):
         counts += _change_segments(conn, by_type.get(type_, []), active=active, now=now, zone=zone)
@@ -237,6 +242,27 @@ def _begin_again(
         ids = events.contact_ids(conn, keys)
         again = [(ids[key], ContactEvent(e.source, e.id, e.type, key, e.at, e.data)) for key, e in newer]
         events.store(conn, again, now=now)
+
+
+def _merge_contacts(conn: Connection, merged: Sequence[Pending], now: datetime) -> None:
+    """Merge contacts into those of the events. A key that is no contact's leads there from now on, unless erased."""
+    if not merged:
+        return
+    said = [(str(event.data["from"]).strip(), event) for event in merged]
+    ids = merging.lock(conn, {key for key, _ in said})
+    pairs: dict[int, int] = {}
+    leading: dict[str, Pending] = {}
+    for key, event in said:
+        gone = ids.get(key)
+        if gone is None or gone in pairs:
+            leading[key] = event
+        elif gone != event.contact_id:
+            pairs[gone] = event.contact_id
+    merging.merge(conn, pairs, now=now)
+    erased = events.erased(conn, leading)
+    never = datetime.min.replace(tzinfo=UTC)
+    into = {key: event.contact_id for key, event in leading.items() if event.at > erased.get(key, never)}
+    merging.lead_to(conn, into, now=now)
 
 
 def _change_contacts(conn: Connection, changed: Sequence[Pending], now: datetime) -> None:

@@ -424,6 +424,7 @@ class World:
             ),
             *("message", "step_count", "campaign_count", "sweep", "audit"),
             *("inbox", "event", "event_key", "erased", "leaving", "device", "dead_letter", "frequency_rule"),
+            "contact_alias",
         ]
         with self.engine.begin() as conn:
             for table in tables:
