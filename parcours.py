@@ -26,8 +26,8 @@ COMMANDS = {
     "stages": ("producers.commands.stages:app", "Create and list stages."),
     "emails": ("producers.commands.emails:app", "Apply email templates."),
     "campaigns": (
-        "producers.commands.campaigns:app",
-        "Validate, plan, apply, list, show, publish and pause campaigns.",
+        "workers.commands.campaigns:app",
+        "Validate, plan, apply, list, show, publish and pause campaigns; add and remove contacts.",
     ),
     "steps": ("producers.commands.steps:app", "The catalogue of step types."),
     "update": ("workers.commands.sweeps:update_app", "Align members with segments and forms."),

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
@@ -95,6 +95,12 @@ def recent_passes(
     """Return how often each contact passed each step within the last day; zeros are left out."""
     parameters = {"contact_ids": list(contact_ids), "step_ids": list(step_ids), "now": now}
     return {(row.contact_id, row.step_id): row.n for row in conn.execute(sql["recent_passes"], parameters)}
+
+
+def passed(conn: Connection, step_id: int, passages: Mapping[int, int]) -> set[int]:
+    """Return which contacts have an outcome of a step in the passage given for each."""
+    parameters = {"step_id": step_id, "contact_ids": list(passages), "passages": list(passages.values())}
+    return set(conn.execute(sql["passed"], parameters).scalars())
 
 
 def log(conn: Connection, campaign_id: int, *, contact_id: int | None, step_id: int | None) -> Iterator[Row[Any]]:

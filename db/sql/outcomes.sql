@@ -61,6 +61,13 @@ WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND step_id = ANY (CAST(
   AND at > CAST(:now AS timestamptz) - interval '1 day' AND at <= :now AND result = 'done'
 GROUP BY contact_id, step_id;
 
+-- name: passed
+SELECT DISTINCT outcome.contact_id
+FROM outcome
+JOIN unnest(CAST(:contact_ids AS bigint[]), CAST(:passages AS int[])) AS asked (contact_id, passage)
+  ON outcome.contact_id = asked.contact_id AND outcome.passage = asked.passage
+WHERE outcome.step_id = :step_id;
+
 -- name: log
 SELECT contact.key AS contact, step.key AS step, outcome.rotation, outcome.result, outcome.at,
        outcome.due_at, outcome.detail
