@@ -796,6 +796,7 @@ class _Graph:
                 self.jump(node)
             elif node.kind is Kind.DECISION and node.type_name in _ABOUT_AN_EMAIL:
                 self.about_an_email(node)
+        self.draws()
         self.loops()
         for node in self.nodes:
             if node.is_action("campaign.change"):
@@ -826,6 +827,26 @@ class _Graph:
         # Properties that are no mapping have been said already.
         if given is None or (isinstance(given, Mapping) and not given.get("email")):
             self.say(node.path, f"{node.type_name!r} is about the nearest email above it, and there is none")
+
+    def draws(self) -> None:
+        """Steps of one draw divide the contacts only if they cut it alike."""
+        seen: dict[str, _Node] = {}
+        for node in self.nodes:
+            given = node.values.get("with", {})
+            name, shares = given.get("draw"), given.get("shares")
+            if (node.kind, node.type_name) != (Kind.CONDITION, "split.random") or not isinstance(shares, Mapping):
+                continue
+            if not isinstance(name, str):
+                continue
+            first = seen.setdefault(name.strip(), node)
+            # The order says which part of the draw a share is.
+            if list(first.values["with"]["shares"].items()) != list(shares.items()):
+                place = dotted((*first.path, "with", "shares"))
+                self.say(
+                    (*node.path, "with", "shares"),
+                    f"the draw {name.strip()!r} has other shares at {place}; all its steps name the same ones, in the "
+                    "same order",
+                )
 
     def loops(self) -> None:
         seen: set[frozenset[int]] = set()
