@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -793,7 +794,7 @@ def test_a_problem_prints_its_place() -> None:
     )
 
 
-def drawing(draw: str, shares: dict[str, float], share: str, **more: object) -> dict[str, Any]:
+def drawing(draw: str, shares: Mapping[str, float], share: str, **more: object) -> dict[str, Any]:
     return {"condition": "split.random", "with": {"draw": draw, "shares": shares, "share": share}, **more}
 
 
