@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row
 
 from db.statements import statements
+from domain.campaign import StopRule
 from domain.decide import Failure, Outcome
 
 sql = statements("outcomes")
@@ -80,11 +81,15 @@ def fail(conn: Connection, failures: Sequence[Failure], *, now: datetime) -> Non
         conn.execute(sql["fail"], parameters)
 
 
-def failing_step(
-    conn: Connection, step_ids: Iterable[int], *, now: datetime, at_least: int, share: float
-) -> FailingStep | None:
-    """Return a step where at least so many contacts, and such a share of them, failed within the hour."""
-    parameters = {"step_ids": list(step_ids), "now": now, "at_least": at_least, "share": share}
+def failing_step(conn: Connection, step_ids: Iterable[int], stop: StopRule, *, now: datetime) -> FailingStep | None:
+    """Return a step at which so many contacts failed lately that its campaign is to stop."""
+    parameters = {
+        "step_ids": list(step_ids),
+        "now": now,
+        "at_least": stop.at_least,
+        "share": stop.share,
+        "within": stop.within,
+    }
     row = conn.execute(sql["failing_step"], parameters).first()
     return None if row is None else FailingStep(*row)
 

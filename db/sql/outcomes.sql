@@ -32,18 +32,18 @@ ON CONFLICT (contact_id, step_id)
 DO UPDATE SET at = excluded.at, attempts = excluded.attempts, error = excluded.error;
 
 -- name: failing_step
--- A step whose failures within the hour are reason to stop the campaign: distinct contacts that
--- failed there, against all contacts that it had something to do with in that hour. Asked only by
+-- A step whose failures within a while are reason to stop the campaign: distinct contacts that
+-- failed there, against all contacts that it had something to do with in that while. Asked only by
 -- batches in which somebody failed.
 WITH failed AS (
     SELECT step_id, count(*) AS n FROM failure
-    WHERE step_id = ANY (CAST(:step_ids AS int[])) AND at > CAST(:now AS timestamptz) - interval '1 hour'
+    WHERE step_id = ANY (CAST(:step_ids AS int[])) AND at > CAST(:now AS timestamptz) - CAST(:within AS interval)
     GROUP BY step_id
     HAVING count(*) >= :at_least
 ), passed AS (
     SELECT step_id, count(DISTINCT contact_id) AS n FROM outcome
     WHERE step_id IN (SELECT step_id FROM failed)
-      AND at > CAST(:now AS timestamptz) - interval '1 hour' AND at <= :now
+      AND at > CAST(:now AS timestamptz) - CAST(:within AS interval) AND at <= :now
       AND result IN ('done', 'skipped', 'yes', 'no')
     GROUP BY step_id
 )
