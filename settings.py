@@ -2,12 +2,15 @@
 
 import difflib
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from domain.campaign import StopRule
 
 PREFIX = "PARCOURS_"
 
@@ -42,6 +45,14 @@ class Settings(BaseSettings):
         None, description="Default: console on a terminal, else json."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    stop_share: float = Field(
+        0.35,
+        gt=0,
+        le=1,
+        description="Share of a step's contacts that failed lately at which its campaign stops itself.",
+    )
+    stop_contacts: int = Field(100, ge=1, description="So many contacts must have failed as well.")
+    stop_minutes: int = Field(60, ge=1, le=44_640, description="How long ago still counts as lately.")
     batch_size: int = Field(1000, ge=1, le=20_000, description="Contacts of one unit of work.")
 
     @field_validator("default_timezone")
@@ -57,6 +68,11 @@ class Settings(BaseSettings):
     def zone(self) -> ZoneInfo:
         """The timezone of contacts who have none."""
         return ZoneInfo(self.default_timezone)
+
+    @property
+    def stop_rule(self) -> StopRule:
+        """When a campaign stops itself."""
+        return StopRule(self.stop_contacts, self.stop_share, timedelta(minutes=self.stop_minutes))
 
     @property
     def events_broker_url(self) -> str | None:

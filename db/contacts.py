@@ -87,6 +87,8 @@ class Shown:
     fields: dict[str, Any]
     tags: list[str]
     segments: list[str]
+    # The keys of contacts that were merged into this one.
+    aliases: list[str]
     campaigns: list[Standing] = field(default_factory=list)
 
 
@@ -114,8 +116,10 @@ def merge(conn: Connection, *, now: datetime) -> Imported:
     Fields merge with those that are there, tags are added, nothing is taken away.
     """
     sql = statements("contacts")
+    conn.execute(sql["shut_out_merges"])
     if conn.execute(text("SELECT EXISTS (SELECT FROM incoming WHERE by_email)")).scalar_one():
         conn.execute(sql["identify"])
+    conn.execute(sql["follow_aliases"])
     conn.execute(sql["merge_repeated"])
     named = conn.execute(text("SELECT count(*) FROM incoming")).scalar_one()
     added, repeated = conn.execute(sql["add"], {"now": now}).one()
@@ -139,7 +143,7 @@ def analyze(conn: Connection) -> None:
 
 
 def by_keys(conn: Connection, keys: Sequence[str]) -> dict[str, int]:
-    """Return the ids of the contacts that exist, by key."""
+    """Return the ids of the contacts that exist, by key; that of a merged contact leads to the survivor."""
     rows = conn.execute(statements("contacts")["by_keys"], {"keys": list(keys)})
     return {row.key: row.id for row in rows}
 

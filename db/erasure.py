@@ -25,21 +25,24 @@ TABLES = (
     "device",
     "inbox",
     "event",
+    "contact_alias",
 )
 
 
 def erase(conn: Connection, contacts: Mapping[int, datetime]) -> dict[int, str]:
     """Delete contacts, whose locks the caller holds, and all that is known of them; return their keys.
 
-    Keeps a hash of each key with the time, so that events from before do not bring them back. The
+    Keeps a hash of each key, those of contacts merged into them included, with the time, so that events
+    from before do not bring them back. The
     counters of steps are corrected by what goes; members that go have left.
     """
     ids = {"ids": list(contacts)}
     # Whoever is just giving them an event is done before, or finds them gone.
     keys = {row.id: row.key for row in conn.execute(sql["close"], ids)}
+    aliases = {row.key: contacts[row.contact_id] for row in conn.execute(sql["aliases"], ids)}
     conn.execute(sql["uncount"], ids)
     conn.execute(sql["count_left"], {**ids, "at": max(contacts.values())})
-    events.tombstone(conn, {key: contacts[id_] for id_, key in keys.items()})
+    events.tombstone(conn, aliases | {key: contacts[id_] for id_, key in keys.items()})
     for table in TABLES:
         conn.execute(text(f"DELETE FROM {table} WHERE contact_id = ANY (CAST(:ids AS bigint[]))"), ids)
     conn.execute(text("DELETE FROM contact WHERE id = ANY (CAST(:ids AS bigint[]))"), ids)

@@ -58,7 +58,10 @@ def remember(conn: Connection, events: Sequence[ContactEvent], *, now: datetime)
 
 
 def contact_ids(conn: Connection, keys: Iterable[str]) -> dict[str, int]:
-    """Return the ids of the contacts that exist, by key; nobody erases them before the transaction ends."""
+    """Return the ids of contacts by key, nobody erasing them before the transaction ends.
+
+    The key of a merged contact leads to the survivor.
+    """
     return {row.key: row.id for row in conn.execute(sql["contact_ids"], {"keys": sorted(set(keys))})}
 
 
@@ -101,12 +104,16 @@ def store(conn: Connection, events: Sequence[tuple[int, ContactEvent]], *, now: 
     conn.execute(sql["store"], parameters)
 
 
-def take(conn: Connection, *, contacts: int, each: int) -> list[Pending]:
-    """Take the oldest events of at most so many contacts, whose locks come with them, in each one's order."""
-    picked = list(conn.execute(sql["pending_contacts"], {"look": contacts * each, "limit": contacts}).scalars())
-    if not picked:
+def pending_contacts(conn: Connection, limit: int, *, each: int) -> list[int]:
+    """Return contacts with something in the inbox, oldest first, with their locks: of so many events `each`."""
+    return list(conn.execute(sql["pending_contacts"], {"look": limit * each, "limit": limit}).scalars())
+
+
+def take(conn: Connection, contact_ids: Sequence[int], *, each: int) -> list[Pending]:
+    """Take the oldest events of contacts whose locks the caller holds, at most so many of each, in its order."""
+    if not contact_ids:
         return []
-    rows = [Pending(*row) for row in conn.execute(sql["take"], {"contact_ids": picked, "each": each})]
+    rows = [Pending(*row) for row in conn.execute(sql["take"], {"contact_ids": list(contact_ids), "each": each})]
     return sorted(rows, key=lambda event: event.seq)
 
 

@@ -171,6 +171,12 @@ def leave(
     return list(conn.execute(sql["leave"], parameters).scalars())
 
 
+def rotations(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> dict[int, int]:
+    """Return the present rotation of those of these contacts that are in the campaign."""
+    parameters = {"campaign_id": campaign_id, "contact_ids": list(contact_ids)}
+    return {row.contact_id: row.rotation for row in conn.execute(sql["rotations"], parameters)}
+
+
 def rotate(conn: Connection, campaign_id: int, rotations: dict[int, int]) -> None:
     """Write the new rotations of members that jumped."""
     if rotations:

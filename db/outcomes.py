@@ -2,13 +2,14 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row
 
 from db.statements import statements
+from domain.campaign import StopRule
 from domain.decide import Failure, Outcome
 
 sql = statements("outcomes")
@@ -80,11 +81,15 @@ def fail(conn: Connection, failures: Sequence[Failure], *, now: datetime) -> Non
         conn.execute(sql["fail"], parameters)
 
 
-def failing_step(
-    conn: Connection, step_ids: Iterable[int], *, now: datetime, at_least: int, share: float
-) -> FailingStep | None:
-    """Return a step where at least so many contacts, and such a share of them, failed within the hour."""
-    parameters = {"step_ids": list(step_ids), "now": now, "at_least": at_least, "share": share}
+def failing_step(conn: Connection, step_ids: Iterable[int], stop: StopRule, *, now: datetime) -> FailingStep | None:
+    """Return a step at which so many contacts failed lately that its campaign is to stop."""
+    parameters = {
+        "step_ids": list(step_ids),
+        "now": now,
+        "at_least": stop.at_least,
+        "share": stop.share,
+        "within": stop.within,
+    }
     row = conn.execute(sql["failing_step"], parameters).first()
     return None if row is None else FailingStep(*row)
 
@@ -95,6 +100,12 @@ def recent_passes(
     """Return how often each contact passed each step within the last day; zeros are left out."""
     parameters = {"contact_ids": list(contact_ids), "step_ids": list(step_ids), "now": now}
     return {(row.contact_id, row.step_id): row.n for row in conn.execute(sql["recent_passes"], parameters)}
+
+
+def passed(conn: Connection, step_id: int, passages: Mapping[int, int]) -> set[int]:
+    """Return which contacts have an outcome of a step in the passage given for each."""
+    parameters = {"step_id": step_id, "contact_ids": list(passages), "passages": list(passages.values())}
+    return set(conn.execute(sql["passed"], parameters).scalars())
 
 
 def log(conn: Connection, campaign_id: int, *, contact_id: int | None, step_id: int | None) -> Iterator[Row[Any]]:

@@ -35,6 +35,8 @@ class Overview:
     emails_sent: int
     page_views: int
     steps: list[StepFigures]
+    # Steps that the present version does not have and that contacts came to; they stand nowhere in the tree.
+    removed: list[StepFigures]
     series: list[dict[str, Any]]
     activity: list[dict[str, Any]]
 
@@ -72,10 +74,23 @@ def of(conn: Connection, campaign: Campaign) -> Overview:
         )
         for step in campaign.steps.values()
     ]
+    removed = _removed(conn, campaign)
     whole = conn.execute(sql["contacts"], {"campaign_id": campaign.id}).one()
     series = [dict(row._mapping) for row in conn.execute(sql["series"], {"campaign_id": campaign.id})]
     activity = [{"at": row.at, "who": row.who, "what": row.what} for row in campaigns.activity(conn, campaign.id)]
-    return Overview(whole.added, whole.left, whole.emails_sent, whole.page_views, steps, series, activity)
+    return Overview(whole.added, whole.left, whole.emails_sent, whole.page_views, steps, removed, series, activity)
+
+
+def _removed(conn: Connection, campaign: Campaign) -> list[StepFigures]:
+    gone = {step.id: step for step in campaigns.steps(conn, campaign.id) if step.id not in campaign.steps}
+    counted: dict[int, dict[str, int]] = {}
+    for row in conn.execute(sql["results"], {"step_ids": list(gone)}) if gone else ():
+        counted.setdefault(row.step_id, dict.fromkeys(RESULTS, 0))[row.result] = row.n
+    return [
+        StepFigures(step.key, step.kind, step.type, None, None, sum(counted[id_].values()), 0, counted[id_])
+        for id_, step in gone.items()
+        if any(counted.get(id_, {}).values())
+    ]
 
 
 def backlog(conn: Connection, *, now: datetime) -> list[Backlog]:

@@ -28,6 +28,18 @@ class Cancelled(NamedTuple):
     due_at: datetime | None
 
 
+class Displaced(NamedTuple):
+    """A wait that a step lost, with what says when its contact is due elsewhere."""
+
+    contact_id: int
+    step_id: int
+    rotation: int
+    passage: int
+    due_at: datetime | None
+    anchor_at: datetime
+    timezone: str | None
+
+
 class Armed(NamedTuple):
     contact_id: int
     step_id: int
@@ -104,10 +116,10 @@ def cancel(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> li
     return [Cancelled(*row) for row in rows]
 
 
-def cancel_steps(conn: Connection, step_ids: Sequence[int], *, limit: int) -> list[Cancelled]:
-    """Delete at most `limit` waits at steps, with the campaign closed to workers; return them."""
+def cancel_steps(conn: Connection, step_ids: Sequence[int], *, limit: int) -> list[Displaced]:
+    """Delete at most `limit` waits at steps, with the campaign closed to workers; return them by contact."""
     rows = conn.execute(sql["cancel_steps"], {"step_ids": list(step_ids), "limit": limit})
-    return [Cancelled(*row) for row in rows]
+    return sorted(Displaced(*row) for row in rows)
 
 
 def shift(conn: Connection, campaign_id: int, moved: Shift, *, limit: int = 5_000) -> None:
@@ -118,6 +130,12 @@ def shift(conn: Connection, campaign_id: int, moved: Shift, *, limit: int = 5_00
         here = {"contact_id": place[0], "step_id": place[1]}
         row = conn.execute(sql["shift"], {**parameters, **here}).first()
         place = None if row is None else (row.contact_id, row.step_id)
+
+
+def standing(conn: Connection, step_id: int, contact_ids: Sequence[int]) -> set[int]:
+    """Return which of these contacts wait at a step."""
+    parameters = {"step_id": step_id, "contact_ids": list(contact_ids)}
+    return set(conn.execute(sql["standing"], parameters).scalars())
 
 
 def count_at(conn: Connection, step_ids: Sequence[int]) -> dict[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal
 
@@ -129,6 +129,18 @@ class Campaign:
                 return str(getattr(above.properties, "email"))  # noqa: B009
             parent = above.parent
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class StopRule:
+    """When a campaign stops itself: so many contacts of a step, and such a share of them, failed within a while.
+
+    A broken step does not burn through everybody, one bad contact stops nobody.
+    """
+
+    at_least: int = 100
+    share: float = 0.35
+    within: timedelta = timedelta(hours=1)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ MAX_DATA_BYTES = 262_144
 
 # What the data of our own types must name. Any other type is a custom event, for `event.happened`.
 _REQUIRED: dict[str, tuple[str, ...]] = {
+    "contact.merged": ("from",),
     "segment.contact_added": ("segment",),
     "segment.contact_removed": ("segment",),
     "form.submitted": ("form",),
@@ -25,7 +26,14 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
 
 # Types that change a contact or its segments rather than say what the contact did.
 ABOUT_THE_CONTACT = frozenset(
-    {"contact.changed", "contact.deleted", "segment.contact_added", "segment.contact_removed", "email.bounced"}
+    {
+        "contact.changed",
+        "contact.deleted",
+        "contact.merged",
+        "segment.contact_added",
+        "segment.contact_removed",
+        "email.bounced",
+    }
 )
 
 
@@ -67,6 +75,8 @@ def parse(value: object, *, now: datetime) -> ContactEvent:
             raise EventError(f'an event of type {type_!r} needs "{name}", a text, in its data')
     if type_ == "contact.changed":
         _check_change(data)
+    if type_ == "contact.merged":
+        _check_merge(data, contact)
     if type_ == "form.submitted" and not isinstance(data.get("fields", {}), Mapping):
         raise EventError('"fields" of a form submission must be an object')
     return ContactEvent(source, id_, type_, contact, _time(value, now), data)
@@ -146,6 +156,14 @@ def _time(value: Mapping[Any, Any], now: datetime) -> datetime:
     except (TypeError, ValueError, OverflowError):
         raise EventError(f'"time" {_shown(found)} is not an RFC 3339 time such as 2026-12-01T09:00:00Z') from None
     raise EventError('"time" has no offset; write it like 2026-12-01T09:00:00Z')
+
+
+def _check_merge(data: Mapping[str, Any], contact: str) -> None:
+    gone = data["from"].strip()
+    if gone == contact:
+        raise EventError(f"{contact!r} cannot be merged into itself")
+    if len(gone) > MAX_KEY:
+        raise EventError(f'"from" of contact.merged is longer than {MAX_KEY} characters')
 
 
 def _check_change(data: Mapping[str, Any]) -> None:

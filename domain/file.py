@@ -46,7 +46,7 @@ _CAMPAIGN_KEY = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _STEP_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _CAMPAIGN_NAMES = (
     "campaign", "name", "description", "category", "published", "publish_from", "publish_until", "reentry",
-    "cooldown", "timezone", "exit_on_leave", "grace", "catch_up", "sources", "steps",
+    "cooldown", "timezone", "exit_on_leave", "grace", "catch_up", "sources", "redirect", "steps",
 )  # fmt: skip
 _TIMING_NAMES = ("after", "at", "hour", "between", "days")
 _DECISION_NAMES = ("within", "look_back")
@@ -143,6 +143,8 @@ class CampaignFile(BaseModel):
     grace: str | None = None
     catch_up: Literal["run", "shift"] | SkipFile = "run"
     sources: SourcesFile
+    # Where those go who wait at steps that this version drops. An act of applying, and no part of the version.
+    redirect: dict[str, str] = Field(default_factory=dict)
     steps: tuple[StepFile, ...]
 
     def walk(self) -> Iterator[StepFile]:
@@ -277,8 +279,10 @@ def to_data(file: CampaignFile) -> dict[str, Any]:
     """Return a file as plain data that JSON can hold: check() makes the same file of it again.
 
     Names come in the order of the documentation, defaults are left out, the keys of all steps are stated.
+    `redirect` is left out too: it is for applying the file once.
     """
     data = _plain_fields(file)
+    data.pop("redirect", None)
     data["steps"] = [_step_data(step) for step in file.steps]
     return data
 
@@ -390,9 +394,10 @@ class _Checker:
         nodes = [node for root in roots for node in root.walk()]
         self.give_keys(nodes)
         _Graph(self, roots, nodes, key).check()
+        redirect = self.redirect(data, {node.key for node in nodes})
         if self.problems:
             return None
-        return CampaignFile(**values, steps=tuple(map(_step_file, roots)))
+        return CampaignFile(**values, redirect=redirect, steps=tuple(map(_step_file, roots)))
 
     def timezone(self, data: Mapping[Any, Any]) -> None:
         name = self.text(data, "timezone", ())
@@ -451,6 +456,22 @@ class _Checker:
             elif key in keys[:index]:
                 self.say((*path, index), f"{key!r} is already named at {dotted((*path, keys.index(key)))}")
         return tuple(key for key in keys if isinstance(key, str))
+
+    def redirect(self, data: Mapping[Any, Any], keys: set[str]) -> dict[str, str]:
+        found = data.get("redirect")
+        if found is None:
+            return {}
+        if not isinstance(found, Mapping):
+            self.say(("redirect",), f"must be a mapping of removed steps to steps, not {_called(found)}")
+            return {}
+        for gone, target in found.items():
+            if not isinstance(gone, str):
+                self.say(("redirect",), f"the name {gone!r} must be text; put it in quotes")
+            elif not isinstance(target, str):
+                self.say(("redirect", gone), f"must be the key of a step, not {_called(target)}")
+            elif target not in keys:
+                self.say(("redirect", gone), f"there is no step {target!r} to wait at{_did_you_mean(target, keys)}")
+        return dict(found)
 
     # Steps.
 
@@ -775,6 +796,7 @@ class _Graph:
                 self.jump(node)
             elif node.kind is Kind.DECISION and node.type_name in _ABOUT_AN_EMAIL:
                 self.about_an_email(node)
+        self.draws()
         self.loops()
         for node in self.nodes:
             if node.is_action("campaign.change"):
@@ -805,6 +827,26 @@ class _Graph:
         # Properties that are no mapping have been said already.
         if given is None or (isinstance(given, Mapping) and not given.get("email")):
             self.say(node.path, f"{node.type_name!r} is about the nearest email above it, and there is none")
+
+    def draws(self) -> None:
+        """Steps of one draw divide the contacts only if they cut it alike."""
+        seen: dict[str, _Node] = {}
+        for node in self.nodes:
+            given = node.values.get("with", {})
+            name, shares = given.get("draw"), given.get("shares")
+            if (node.kind, node.type_name) != (Kind.CONDITION, "split.random") or not isinstance(shares, Mapping):
+                continue
+            if not isinstance(name, str):
+                continue
+            first = seen.setdefault(name.strip(), node)
+            # The order says which part of the draw a share is.
+            if list(first.values["with"]["shares"].items()) != list(shares.items()):
+                place = dotted((*first.path, "with", "shares"))
+                self.say(
+                    (*node.path, "with", "shares"),
+                    f"the draw {name.strip()!r} has other shares at {place}; all its steps name the same ones, in the "
+                    "same order",
+                )
 
     def loops(self) -> None:
         seen: set[frozenset[int]] = set()
@@ -1159,6 +1201,10 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
                     "forms": told("Keys of forms.", keys),
                 },
             },
+            "redirect": told(
+                "When this version is applied: who waits at a step that it drops goes on at another; key to key.",
+                {"type": ["object", "null"], "additionalProperties": {"type": "string", "minLength": 1}},
+            ),
             "steps": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/step"}},
         },
         "$defs": {"step": step, **{f"{each.kind}.{each.name}": _properties_schema(each) for each in types}},

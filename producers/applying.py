@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -14,9 +15,10 @@ from db import campaigns, outcomes, waits
 from db import membership as memberships
 from db import stages as stages_table
 from db.membership import Root
+from db.waits import Displaced
 from domain import schedule
 from domain.campaign import Campaign, Step
-from domain.decide import Outcome, deadline, first_due, zone_of
+from domain.decide import Outcome, Wait, deadline, first_due, zone_of
 from domain.file import CampaignFile, Problem, StepFile, build, to_data
 from domain.steps.registry import Kind
 
@@ -60,6 +62,8 @@ class Plan:
     changed: list[str] = field(default_factory=list)
     # Step key to how many contacts wait there.
     removed: dict[str, int] = field(default_factory=dict)
+    # Those of them whose contacts go on at another step.
+    redirected: dict[str, str] = field(default_factory=dict)
     retimed: dict[str, int] = field(default_factory=dict)
     new_roots: list[str] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
@@ -68,7 +72,7 @@ class Plan:
     @property
     def cancels(self) -> int:
         """How many waiting contacts the removed steps lose."""
-        return sum(self.removed.values())
+        return sum(waiting for key, waiting in self.removed.items() if key not in self.redirected)
 
     def lines(self) -> list[str]:
         """Return the plan in sentences."""
@@ -83,7 +87,8 @@ class Plan:
         lines += [f"  + step {key}" for key in self.added if not new]
         lines += [f"  ~ step {key}" for key in self.changed]
         for key, waiting in self.removed.items():
-            fate = f"; {waiting:,} contacts wait there and are cancelled" if waiting else "; nobody waits there"
+            end = f"go to {self.redirected[key]}" if key in self.redirected else "are cancelled"
+            fate = f"; {waiting:,} contacts wait there and {end}" if waiting else "; nobody waits there"
             lines.append(f"  - step {key}{fate}")
         for key, waiting in self.retimed.items():
             if waiting:
@@ -105,6 +110,7 @@ class Plan:
             "added": self.added,
             "changed": self.changed,
             "removed": self.removed,
+            "redirected": self.redirected,
             "retimed": self.retimed,
             "new_roots": self.new_roots,
             "publishes": self.publishes,
@@ -163,6 +169,36 @@ def check_references(conn: Connection, file: CampaignFile) -> list[Problem]:
                 sentence = f"form {key!r} is standalone; only campaign forms can be sources"
         if sentence:
             problems.append(Problem(place, sentence))
+    return problems + _check_redirect(conn, file)
+
+
+def _check_redirect(conn: Connection, file: CampaignFile) -> list[Problem]:
+    """Return which redirected steps are none that this version drops.
+
+    A file that was applied already may be applied again, and one whose step an earlier version dropped too.
+    """
+    row = campaigns.stored(conn, file.campaign) if file.redirect else None
+    if row is None or row.version == 0 or row.key != file.campaign:
+        return [
+            Problem(("redirect", key), "the campaign is new, so nobody waits at any step of it; leave 'redirect' out")
+            for key in file.redirect
+        ]
+    # What is stored has its offsets; no date of it depends on a timezone.
+    if _same_version(campaigns.definition(conn, row.id, row.version, ZoneInfo("UTC")), file):
+        return []
+    before = {step.key: step for step in campaigns.steps(conn, row.id)}
+    after = {step.step: step for step in file.walk()}
+    problems = []
+    for key in file.redirect:
+        sentence = None
+        if key not in before:
+            near = get_close_matches(key, before, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            sentence = f"the campaign never had a step {key!r}{hint}"
+        elif key in after and after[key].kind == before[key].kind:
+            sentence = f"{key!r} is still a step of this version, so who waits there stays"
+        if sentence:
+            problems.append(Problem(("redirect", key), sentence))
     return problems
 
 
@@ -202,12 +238,13 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> Plan:
         file,
         row.id,
         row.version + 1,
-        unchanged=bool(published) and _without_published(before) == _without_published(file),
+        unchanged=bool(published) and _same_version(before, file),
         publishes=None if wants == was_published else wants,
         members=memberships.count_active(conn, row.id),
         added=[key for key in new if key not in old],
         changed=[key for key in kept if _own(old[key]) != _own(new[key])],
         removed={key: waiting.get(ids[key], 0) for key in gone},
+        redirected={key: file.redirect[key] for key in gone if key in file.redirect},
         retimed={key: waiting.get(ids[key], 0) for key in retimed},
         new_roots=[step.step for step in file.steps if step.step not in old_roots],
         stages=stages,
@@ -257,7 +294,8 @@ def apply(
     if planned.removed:
         dropped = [before[key] for key in planned.removed]
         campaigns.remove_steps(conn, campaign_id, [id_ for id_ in dropped if id_ not in step_ids.values()], now=now)
-        _cancel_at(conn, dropped, now=now)
+        targets = {before[key]: campaign.by_key[to] for key, to in planned.redirected.items()}
+        _leave_steps(conn, campaign, dropped, targets, now=now, zone=zone)
     if reschedule:
         for key, waiting in planned.retimed.items():
             if waiting:
@@ -276,18 +314,67 @@ def _tell(conn: Connection, campaign_id: int, what: str, *, who: str, now: datet
     campaigns.audit(conn, campaign_id, who=who, what=what, now=now, detail=detail)
 
 
-def _cancel_at(conn: Connection, step_ids: list[int], *, now: datetime) -> None:
-    detail = {"reason": "the step was removed from the campaign"}
-    while gone := waits.cancel_steps(conn, step_ids, limit=AT_ONCE):
-        outcomes.record(
-            conn,
-            [
-                Outcome(
-                    each.contact_id, each.step_id, each.rotation, each.passage, now, each.due_at, "cancelled", detail
-                )
-                for each in gone
-            ],
-        )
+def _leave_steps(
+    conn: Connection,
+    campaign: Campaign,
+    step_ids: list[int],
+    targets: dict[int, Step],
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+) -> None:
+    """End the waits at steps that are dropped; those who have a target wait there instead."""
+    why = "the step was removed from the campaign"
+    details = {
+        step_id: {"reason": why} | ({"redirected_to": targets[step_id].key} if step_id in targets else {})
+        for step_id in step_ids
+    }
+    # Where a target is dropped itself, as another kind of step, its old waits go before new ones come.
+    later: list[tuple[Step, list[Displaced]]] = []
+    for step_id in step_ids:
+        target = targets.get(step_id)
+        while gone := waits.cancel_steps(conn, [step_id], limit=AT_ONCE):
+            detail = details[step_id]
+            outcomes.record(
+                conn,
+                [
+                    Outcome(
+                        each.contact_id, step_id, each.rotation, each.passage, now, each.due_at, "cancelled", detail
+                    )
+                    for each in gone
+                ],
+            )
+            if target is not None and target.id in step_ids:
+                later.append((target, gone))
+            elif target is not None:
+                _wait_at(conn, campaign, target, gone, zone=zone)
+    for target, gone in later:
+        _wait_at(conn, campaign, target, gone, zone=zone)
+
+
+def _wait_at(conn: Connection, campaign: Campaign, step: Step, coming: list[Displaced], *, zone: ZoneInfo) -> None:
+    """Let contacts wait at a step, by its timing from when they passed what was above the step that is gone.
+
+    Who waits there already keeps that wait. Who passed the step before does so again in a new rotation, as after
+    a jump: a passage is only once.
+    """
+    there = waits.standing(conn, step.id, [each.contact_id for each in coming])
+    coming = [each for each in coming if each.contact_id not in there]
+    rotations = memberships.rotations(conn, campaign.id, [each.contact_id for each in coming])
+    again = outcomes.passed(conn, step.id, {each.contact_id: each.passage for each in coming})
+    jumped = {contact_id: rotation + 1 for contact_id, rotation in rotations.items() if contact_id in again}
+    memberships.rotate(conn, campaign.id, jumped)
+    waits.move(conn, campaign.id, jumped)
+    arriving = []
+    for each in coming:
+        reason, due = first_due(campaign, step, since=each.anchor_at, zone=zone_of(each.timezone, zone))
+        if step.kind is not Kind.DECISION:
+            reason = "delay"
+        # What was read before a contact jumped for another of the dropped steps has its old rotation.
+        rotation = jumped.get(each.contact_id, rotations.get(each.contact_id, each.rotation))
+        passage = jumped.get(each.contact_id, each.passage)
+        arriving.append(Wait(each.contact_id, step.id, campaign.id, rotation, passage, 0, reason, each.anchor_at, due))
+    waits.arm(conn, arriving)
 
 
 def _reschedule(conn: Connection, campaign: Campaign, step: Step, *, zone: ZoneInfo) -> None:
@@ -329,8 +416,10 @@ def _timing_of(step: StepFile) -> Any:
     return own if step.kind is not Kind.DECISION else (own, [_timing_of(child) for child in step.no])
 
 
-def _without_published(file: CampaignFile) -> dict[str, Any]:
-    return to_data(file.model_copy(update={"published": None}))
+def _same_version(one: CampaignFile, other: CampaignFile) -> bool:
+    """Return whether two files make the same version of a campaign, switched on or off."""
+    first, second = (to_data(file.model_copy(update={"published": None})) for file in (one, other))
+    return first == second
 
 
 def _warnings(conn: Connection, file: CampaignFile) -> list[str]:

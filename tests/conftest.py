@@ -40,7 +40,7 @@ class Ran:
 
 
 class Run(Protocol):
-    def __call__(self, *args: object, stdin: str | None = None) -> Ran: ...
+    def __call__(self, *args: object, stdin: str | None = None, path: Path | None = None) -> Ran: ...
 
 
 @pytest.fixture(scope="session")
@@ -97,23 +97,26 @@ def conn(shared_engine: Engine) -> Iterator[Connection]:
 
 @pytest.fixture
 def run(engine: Engine, tmp_path: Path) -> Run:
-    """Run the command on the database of `engine`, with tmp_path as its home and its working directory."""
+    """Run the command on the database of `engine`, with tmp_path as its home and its working directory.
+
+    `path` is a folder of further packages.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PARCOURS_")}
     environment |= {
         "PARCOURS_HOME": str(tmp_path),
         "PARCOURS_DATABASE_URL": engine.url.render_as_string(hide_password=False),
-        "PYTHONPATH": str(ROOT),
         "COLUMNS": "200",
     }
 
-    def run_command(*args: object, stdin: str | None = None) -> Ran:
+    def run_command(*args: object, stdin: str | None = None, path: Path | None = None) -> Ran:
+        python_path = str(ROOT) if path is None else os.pathsep.join((str(ROOT), str(path)))
         done = subprocess.run(
             [sys.executable, "-m", "parcours", *map(str, args)],
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
             encoding="utf-8",
-            env=environment,
+            env={**environment, "PYTHONPATH": python_path},
             cwd=tmp_path,
             timeout=120,
             check=False,

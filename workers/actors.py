@@ -67,6 +67,7 @@ class Workshop:
                     zone=self.settings.zone,
                     scope=scope,
                     sweep_id=sweep_id,
+                    stop=self.settings.stop_rule,
                 )
                 if sweep_id is not None:
                     sweeps_table.count(conn, sweep_id, done.campaign_id, {"claimed": done.claimed})
@@ -87,7 +88,7 @@ class Workshop:
         started = time.monotonic()
         done, counts, lag = 0, Counter[str](), 0.0
         while time.monotonic() - started < SHARE_SECONDS:
-            batch = events.act_once(self.engine, zone=self.settings.zone)
+            batch = events.act_once(self.engine, zone=self.settings.zone, stop=self.settings.stop_rule)
             if not batch.events:
                 break
             done, counts, lag = done + batch.events, counts + batch.counts, max(lag, batch.lag_seconds)

@@ -163,7 +163,8 @@ class Consumer:
 
     def _act_on_inbox(self) -> int:
         acted = 0
-        while (batch := events.act_once(self._engine, zone=self._settings.zone)).events:
+        known = self._settings
+        while (batch := events.act_once(self._engine, zone=known.zone, stop=known.stop_rule)).events:
             acted += batch.events
             log.info("events_acted_on", events=batch.events, lag_seconds=round(batch.lag_seconds, 3), **batch.counts)
         return acted

@@ -12,8 +12,10 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from db import campaigns, waits
+from domain.campaign import StopRule
 from domain.steps.registry import Fact, Kind, Standing, all_types
 from workers import executor
+from workers.executor import BY_DEFAULT
 
 
 @cache
@@ -22,7 +24,14 @@ def types_waiting_for(event_type: str) -> tuple[str, ...]:
     return tuple(each.name for each in all_types() if each.kind is Kind.DECISION and each.may_look_at(event_type))
 
 
-def react(conn: Connection, happened: Mapping[int, Sequence[Fact]], *, now: datetime, zone: ZoneInfo) -> Counter[str]:
+def react(
+    conn: Connection,
+    happened: Mapping[int, Sequence[Fact]],
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    stop: StopRule = BY_DEFAULT,
+) -> Counter[str]:
     """Take the armed decisions that facts satisfy, in every campaign; return what followed.
 
     `happened` holds each contact's facts in their order; the caller has locked the contacts.
@@ -31,11 +40,14 @@ def react(conn: Connection, happened: Mapping[int, Sequence[Fact]], *, now: date
     done: Counter[str] = Counter()
     rounds = max((len(facts) for facts in happened.values()), default=0)
     for nth in range(rounds):
-        done += _react_once(conn, {id_: facts[nth] for id_, facts in happened.items() if nth < len(facts)}, now, zone)
+        once = {id_: facts[nth] for id_, facts in happened.items() if nth < len(facts)}
+        done += _react_once(conn, once, now, zone, stop)
     return done
 
 
-def _react_once(conn: Connection, happened: Mapping[int, Fact], now: datetime, zone: ZoneInfo) -> Counter[str]:
+def _react_once(
+    conn: Connection, happened: Mapping[int, Fact], now: datetime, zone: ZoneInfo, stop: StopRule
+) -> Counter[str]:
     event_types = {fact.type for fact in happened.values()}
     types = {name for event_type in event_types for name in types_waiting_for(event_type)}
     if not types:
@@ -57,6 +69,6 @@ def _react_once(conn: Connection, happened: Mapping[int, Fact], now: datetime, z
     done: Counter[str] = Counter()
     for (campaign_id, step_id), details in sorted(taken.items()):
         done += executor.take_armed(
-            conn, campaign_id, step_id, passages[campaign_id, step_id], details, now=now, zone=zone
+            conn, campaign_id, step_id, passages[campaign_id, step_id], details, now=now, zone=zone, stop=stop
         )
     return done

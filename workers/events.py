@@ -16,15 +16,17 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine
 
-from db import campaigns, erasure, events, facts, forms, outcomes
+from db import campaigns, erasure, events, facts, forms, merging, outcomes
 from db.clock import now as database_now
 from db.events import Pending
 from db.partitions import ensure_partitions
+from domain.campaign import StopRule
 from domain.changes import change
 from domain.events import ABOUT_THE_CONTACT, ContactEvent, as_facts
 from domain.steps.registry import Fact
 from producers import metrics
 from workers import decisions, membership
+from workers.executor import BY_DEFAULT
 from workers.forms import submit
 
 # Contacts of one batch, and events of each in it: a contact with a flood of events takes turns.
@@ -71,6 +73,9 @@ def accept(
     if missing:
         events.make_contacts(conn, missing)
         ids |= events.contact_ids(conn, missing)
+    # Upstream deletes who was merged into another: that is the end of the key, and not of the survivor.
+    forgotten = merging.forget(conn, {event.contact: event.at for event in fresh if event.type == "contact.deleted"})
+    fresh = [event for event in fresh if event.type != "contact.deleted" or event.contact not in forgotten]
     events.store(conn, [(ids[event.contact], event) for event in fresh if event.contact in ids], now=now)
     # Somebody we never heard of is erased by remembering not to make them.
     events.tombstone(conn, {event.contact: event.at for event in fresh if event.contact not in ids})
@@ -119,26 +124,28 @@ def take_in(
         return accept(conn, offered, now=database_now(conn), unknown_contacts=unknown_contacts)
 
 
-def act_once(engine: Engine, *, zone: ZoneInfo) -> Acted:
+def act_once(engine: Engine, *, zone: ZoneInfo, stop: StopRule = BY_DEFAULT) -> Acted:
     """Act on one batch of the inbox in a transaction of its own."""
     with engine.connect() as conn:
         now = database_now(conn)
     ensure_partitions(engine, now)
     began = time.monotonic()
     with engine.begin() as conn:
-        acted = act(conn, now=database_now(conn), zone=zone)
+        acted = act(conn, now=database_now(conn), zone=zone, stop=stop)
     if acted.events:
         # The lag ends where the transaction began; what followed from the event is there at its end.
         metrics.DECISION_SECONDS.observe(acted.lag_seconds + time.monotonic() - began)
     return acted
 
 
-def act_on_all(engine: Engine, contact_keys: Iterable[str], *, zone: ZoneInfo) -> Counter[str]:
+def act_on_all(
+    engine: Engine, contact_keys: Iterable[str], *, zone: ZoneInfo, stop: StopRule = BY_DEFAULT
+) -> Counter[str]:
     """Act until nothing of these contacts is left in the inbox, in other hands or not; return what followed."""
     counts: Counter[str] = Counter()
     keys = list(contact_keys)
     while True:
-        batch = act_once(engine, zone=zone)
+        batch = act_once(engine, zone=zone, stop=stop)
         counts += batch.counts
         if batch.events:
             continue
@@ -157,12 +164,13 @@ class Acted:
     lag_seconds: float = 0.0
 
 
-def act(conn: Connection, *, now: datetime, zone: ZoneInfo) -> Acted:
+def act(conn: Connection, *, now: datetime, zone: ZoneInfo, stop: StopRule = BY_DEFAULT) -> Acted:
     """Act on the oldest events of the inbox, as many contacts as make a batch; 0 events when there are none free.
 
     A contact's events are done in their order, by one worker, under the contact's lock.
     """
-    taken = events.take(conn, contacts=CONTACTS_AT_ONCE, each=EVENTS_EACH)
+    picked = merging.without_those_in_merges(conn, events.pending_contacts(conn, CONTACTS_AT_ONCE, each=EVENTS_EACH))
+    taken = events.take(conn, picked, each=EVENTS_EACH)
     if not taken:
         return Acted()
     by_contact: dict[int, list[Pending]] = {}
@@ -178,7 +186,7 @@ def act(conn: Connection, *, now: datetime, zone: ZoneInfo) -> Acted:
         once = [found[nth] for found in by_contact.values() if nth < len(found)]
         late += [event for event in once if event.contact_id in erased]
         present = [event for event in once if event.contact_id not in erased and event.contact_id not in deleted]
-        followed = _act_once(conn, present, erased, late, now=now, zone=zone)
+        followed = _act_once(conn, present, erased, late, now=now, zone=zone, stop=stop)
         counts += followed
         if followed["erased"]:
             seen = {event.contact_id for event in present} - erased.keys()
@@ -199,6 +207,7 @@ def _act_once(
     *,
     now: datetime,
     zone: ZoneInfo,
+    stop: StopRule,
 ) -> Counter[str]:
     """Act on at most one event of each contact: what it changes, then who joins and leaves, then decisions.
 
@@ -208,14 +217,15 @@ def _act_once(
     for event in once:
         by_type.setdefault(event.type, []).append(event)
     counts: Counter[str] = Counter()
+    _merge_contacts(conn, by_type.get("contact.merged", []), now)
     _change_contacts(conn, by_type.get("contact.changed", []), now)
     for type_, active in (("segment.contact_added", True), ("segment.contact_removed", False)):
         counts += _change_segments(conn, by_type.get(type_, []), active=active, now=now, zone=zone)
     _note_channels(conn, by_type)
     _note_pages(conn, by_type.get("page.hit", []), now)
-    counts += _submit_forms(conn, by_type.get("form.submitted", []), now=now, zone=zone)
+    counts += _submit_forms(conn, by_type.get("form.submitted", []), now=now, zone=zone, stop=stop)
     others = [event for event in once if event.type != "form.submitted" and event.type not in ABOUT_THE_CONTACT]
-    counts += decisions.react(conn, _facts(conn, others), now=now, zone=zone)
+    counts += decisions.react(conn, _facts(conn, others), now=now, zone=zone, stop=stop)
     deleted = by_type.get("contact.deleted", [])
     at = {event.contact_id: event.at for event in deleted}
     if at:
@@ -237,6 +247,27 @@ def _begin_again(
         ids = events.contact_ids(conn, keys)
         again = [(ids[key], ContactEvent(e.source, e.id, e.type, key, e.at, e.data)) for key, e in newer]
         events.store(conn, again, now=now)
+
+
+def _merge_contacts(conn: Connection, merged: Sequence[Pending], now: datetime) -> None:
+    """Merge contacts into those of the events. A key that is no contact's leads there from now on, unless erased."""
+    if not merged:
+        return
+    said = [(str(event.data["from"]).strip(), event) for event in merged]
+    ids = merging.lock(conn, {key for key, _ in said})
+    pairs: dict[int, int] = {}
+    leading: dict[str, Pending] = {}
+    for key, event in said:
+        gone = ids.get(key)
+        if gone is None or gone in pairs:
+            leading[key] = event
+        elif gone != event.contact_id:
+            pairs[gone] = event.contact_id
+    merging.merge(conn, pairs, now=now)
+    erased = events.erased(conn, leading)
+    never = datetime.min.replace(tzinfo=UTC)
+    into = {key: event.contact_id for key, event in leading.items() if event.at > erased.get(key, never)}
+    merging.lead_to(conn, into, now=now)
 
 
 def _change_contacts(conn: Connection, changed: Sequence[Pending], now: datetime) -> None:
@@ -276,7 +307,9 @@ def _change_segments(
     return counts
 
 
-def _submit_forms(conn: Connection, submitted: Sequence[Pending], *, now: datetime, zone: ZoneInfo) -> Counter[str]:
+def _submit_forms(
+    conn: Connection, submitted: Sequence[Pending], *, now: datetime, zone: ZoneInfo, stop: StopRule
+) -> Counter[str]:
     by_key: dict[str, dict[int, forms.Submission]] = {}
     for event in submitted:
         submission = forms.Submission(event.at, event.data.get("fields") or {})
@@ -285,7 +318,7 @@ def _submit_forms(conn: Connection, submitted: Sequence[Pending], *, now: dateti
     for key, submissions in sorted(by_key.items()):
         form = forms.find(conn, key)
         if form is not None:
-            counts += submit(conn, form, submissions, now=now, zone=zone)
+            counts += submit(conn, form, submissions, now=now, zone=zone, stop=stop)
     return counts
 
 

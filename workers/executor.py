@@ -6,7 +6,7 @@ import gc
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,16 +18,13 @@ from db import membership as memberships
 from db.facts import Facts
 from db.scope import Scope
 from db.waits import EVERYTHING
-from domain.campaign import Campaign, Step
+from domain.campaign import Campaign, Step, StopRule
 from domain.decide import Claim, Plan, decide, take
 from domain.membership import Arrival, Departure
 from domain.schedule import Interval
 from workers import membership
 
-# A campaign stops itself when so many contacts of a step, and such a share of them, failed within
-# the hour: a broken step does not burn through everybody, one bad contact stops nobody.
-STOP_AT_LEAST = 100
-STOP_SHARE = 0.35
+BY_DEFAULT = StopRule()
 
 # At most so many workers are at one step at a time; hints beyond that have nothing to add.
 HANDS = 16
@@ -65,6 +62,7 @@ def execute_due(
     zone: ZoneInfo,
     scope: Scope = EVERYTHING,
     sweep_id: int | None = None,
+    stop: StopRule = BY_DEFAULT,
 ) -> Executed:
     """Run one batch of due waits at a step, with all that is due at once below it.
 
@@ -95,7 +93,7 @@ def execute_due(
         default_zone=zone,
         pauses=campaigns.pauses(conn, campaign_id) if isinstance(campaign.catch_up, Interval) else (),
     )
-    write(conn, campaign, known, plan, now=now, zone=zone)
+    write(conn, campaign, known, plan, now=now, zone=zone, stop=stop)
     counts = plan.counts()
     if sweep_id is not None:
         sweeps.count(conn, sweep_id, campaign_id, counts)
@@ -127,6 +125,7 @@ def take_armed(
     *,
     now: datetime,
     zone: ZoneInfo,
+    stop: StopRule = BY_DEFAULT,
 ) -> Counter[str]:
     """Take an armed decision for contacts that did what it waited for; their "yes" branch runs.
 
@@ -153,11 +152,20 @@ def take_armed(
         now=now,
         default_zone=zone,
     )
-    write(conn, campaign, known, plan, now=now, zone=zone)
+    write(conn, campaign, known, plan, now=now, zone=zone, stop=stop)
     return plan.counts()
 
 
-def write(conn: Connection, campaign: Campaign, known: Facts, plan: Plan, *, now: datetime, zone: ZoneInfo) -> None:
+def write(
+    conn: Connection,
+    campaign: Campaign,
+    known: Facts,
+    plan: Plan,
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    stop: StopRule = BY_DEFAULT,
+) -> None:
     """Write a plan, set-wise: the number of statements does not depend on the number of contacts."""
     changed = facts.save(conn, known, now=now)
     outcomes.record(conn, plan.outcomes)
@@ -169,7 +177,7 @@ def write(conn: Connection, campaign: Campaign, known: Facts, plan: Plan, *, now
     _change_campaigns(conn, plan, now=now, zone=zone)
     if plan.failures:
         outcomes.fail(conn, plan.failures, now=now)
-        _stop_if_failing(conn, campaign, plan, now=now)
+        _stop_if_failing(conn, campaign, plan, stop, now=now)
     if plan.erased:
         # Last, so that whatever the walk wrote of these contacts goes as well.
         erasure.erase(conn, dict.fromkeys(plan.erased, now))
@@ -206,22 +214,24 @@ def _other(conn: Connection, key: str, zone: ZoneInfo) -> Campaign | None:
     return None if found is None or found.deleted else campaigns.enter(conn, found.id, zone)[0]
 
 
-def _stop_if_failing(conn: Connection, campaign: Campaign, plan: Plan, *, now: datetime) -> None:
+def _stop_if_failing(conn: Connection, campaign: Campaign, plan: Plan, stop: StopRule, *, now: datetime) -> None:
     """Switch the campaign off when a step fails for too many; once, whoever notices.
 
-    Source: the reference engine counts attempts over all members; distinct contacts within an hour
+    Source: the reference engine counts attempts over all members; distinct contacts within a while
     and a minimum sample keep one contact that fails again and again from stopping everybody.
     """
     steps = sorted({failure.step_id for failure in plan.failures})
-    failing = outcomes.failing_step(conn, steps, now=now, at_least=STOP_AT_LEAST, share=STOP_SHARE)
+    failing = outcomes.failing_step(conn, steps, stop, now=now)
     if failing is None or not campaigns.set_published(conn, campaign.id, False, now=now):
         return
     step = campaign.step(failing.step_id)
+    minutes = stop.within // timedelta(minutes=1)
+    within = "an hour" if minutes == 60 else f"{minutes} minutes"
     campaigns.audit(
         conn,
         campaign.id,
         who="parcours",
-        what=f"stopped: {failing.failed} contacts failed at step {step.key!r} within an hour",
+        what=f"stopped: {failing.failed} contacts failed at step {step.key!r} within {within}",
         now=now.astimezone(UTC),
         detail={"step": step.key, "failed": failing.failed, "passed": failing.passed},
     )

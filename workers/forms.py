@@ -11,9 +11,11 @@ from sqlalchemy import Connection
 
 from db import campaigns, facts, forms
 from db.forms import Form, Submission
+from domain.campaign import StopRule
 from domain.membership import Arrival
 from domain.steps.registry import Fact
 from workers import decisions, membership
+from workers.executor import BY_DEFAULT
 
 
 def submit(
@@ -23,6 +25,7 @@ def submit(
     *,
     now: datetime,
     zone: ZoneInfo,
+    stop: StopRule = BY_DEFAULT,
 ) -> Counter[str]:
     """Store one submission a contact and do all that follows at once; return what happened.
 
@@ -42,4 +45,4 @@ def submit(
         for contact_id in present
         for at, fields in (submissions[contact_id],)
     }
-    return done + decisions.react(conn, happened, now=now, zone=zone)
+    return done + decisions.react(conn, happened, now=now, zone=zone, stop=stop)

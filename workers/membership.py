@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
@@ -34,17 +35,31 @@ def arrive(
     now: datetime,
     zone: ZoneInfo,
 ) -> Counter[str]:
-    """Let contacts into a campaign as far as the rules do, with every root step armed.
+    """Let contacts into a campaign as far as the rules do; return how many were `added` and `restarted`."""
+    entered = admit(conn, campaign, contact_ids, arrival, now=now, zone=zone)
+    # Whom an update let in at the same moment, it counts.
+    return Counter[str]("added" if each == "added" else "restarted" for each in entered.values())
 
-    Returns how many were `added` and `restarted`. The roots of a new rotation replace whatever was
-    still open in earlier ones.
+
+def admit(
+    conn: Connection,
+    campaign: Campaign,
+    contact_ids: Sequence[int],
+    arrival: Arrival,
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+) -> dict[int, Literal["added", "back", "restarted"]]:
+    """Let contacts into a campaign as far as the rules do, with every root step armed; return what each did.
+
+    Whom the rules hold back is left out. The roots of a new rotation replace whatever was still open in
+    earlier ones.
     """
     present = facts.lock(conn, contact_ids)
     sources = [source.id for source in campaigns.sources(conn, campaign.id)]
     entries = {}
     zones = {}
-    again: list[int] = []
-    came_back = 0
+    again: dict[int, Literal["back", "restarted"]] = {}
     for contact_id, (state, timezone) in memberships.states(conn, campaign.id, sources, present).items():
         own_zone = zone_of(timezone, zone)
         entry = entering(state, arrival, reentry=campaign.reentry, cooldown=campaign.cooldown, now=now, zone=own_zone)
@@ -53,11 +68,10 @@ def arrive(
         entries[contact_id] = entry
         zones[contact_id] = own_zone
         if state is not None:
-            again.append(contact_id)
-            came_back += state.departure is not None
+            again[contact_id] = "restarted" if state.departure is None else "back"
     if not entries:
-        return Counter()
-    _cancel(conn, campaign.id, again, "the contact started again", now=now)
+        return {}
+    _cancel(conn, campaign.id, list(again), "the contact started again", now=now)
     new = memberships.enter(conn, campaign.id, entries, arrival=arrival, now=now)
     due = {
         (step.id, own_zone): first_due(campaign, step, since=now, zone=own_zone)
@@ -73,22 +87,28 @@ def arrive(
             for reason, due_at in (due[step.id, zones[contact_id]],)
         ],
     )
-    _count(conn, campaign.id, "added", len(new) + came_back, now)
-    # Whom an update let in at the same moment, it counts.
-    return +Counter({"added": len(new), "restarted": len(again)})
+    _count(conn, campaign.id, "added", len(new) + list(again.values()).count("back"), now)
+    return {**dict.fromkeys(new, "added"), **again}
 
 
 def depart(
     conn: Connection, campaign_id: int, contact_ids: Sequence[int], departure: Departure, *, now: datetime
 ) -> int:
     """Let members out of a campaign; whatever they waited for, in any rotation, is cancelled. Returns how many left."""
+    left = dismiss(conn, campaign_id, contact_ids, departure, now=now)
+    return list(left.values()).count("removed")
+
+
+def dismiss(
+    conn: Connection, campaign_id: int, contact_ids: Sequence[int], departure: Departure, *, now: datetime
+) -> dict[int, Literal["removed", "stays out"]]:
+    """As `depart`; return what each did. Who was out already and now stays out is told apart, others are left out."""
     present = facts.lock(conn, contact_ids)
     were_in = memberships.active(conn, campaign_id, present)
     left = memberships.leave(conn, campaign_id, present, departure=departure, now=now)
     _cancel(conn, campaign_id, left, "the contact left the campaign", now=now)
-    gone = len(were_in.intersection(left))
-    _count(conn, campaign_id, "left", gone, now)
-    return gone
+    _count(conn, campaign_id, "left", len(were_in.intersection(left)), now)
+    return {contact_id: "removed" if contact_id in were_in else "stays out" for contact_id in left}
 
 
 def segment_changed(

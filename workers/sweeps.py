@@ -15,8 +15,9 @@ from db import membership as memberships
 from db.membership import Chunk
 from db.partitions import ensure_partitions
 from db.scope import Scope
+from domain.campaign import StopRule
 from domain.orders import ExecuteDue, Order, RunSweep, SyncMembers
-from workers.executor import execute_due
+from workers.executor import BY_DEFAULT, execute_due
 from workers.membership import reconcile
 
 # Contact ids of one chunk of an update: some tenths of a second of work.
@@ -77,6 +78,7 @@ def trigger_inline(
     zone: ZoneInfo,
     batch_size: int,
     progress: Callable[[Counts], None] = lambda counts: None,
+    stop: StopRule = BY_DEFAULT,
 ) -> Counts:
     """Do everything that is due as of `now` in this process; return what happened by campaign key.
 
@@ -101,7 +103,7 @@ def trigger_inline(
                 if scope.campaign_limit is not None:
                     limit = min(size, scope.campaign_limit - claimed[step.campaign_id])
                 with engine.begin() as conn:
-                    batch = execute_due(conn, step.step_id, now=now, limit=limit, zone=zone, scope=scope)
+                    batch = execute_due(conn, step.step_id, now=now, limit=limit, zone=zone, scope=scope, stop=stop)
                 claimed[step.campaign_id] += batch.claimed
                 done.setdefault(names.get(step.campaign_id, str(step.campaign_id)), Counter()).update(batch.counts)
                 progress(done)

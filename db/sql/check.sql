@@ -93,15 +93,26 @@ WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = wait.contact_id)
 UNION ALL
 SELECT 'inbox', inbox.contact_id, inbox.source || ' ' || inbox.id
 FROM inbox
-WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = inbox.contact_id);
+WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = inbox.contact_id)
+UNION ALL
+SELECT 'contact_alias', contact_alias.contact_id, contact_alias.key
+FROM contact_alias
+WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = contact_alias.contact_id);
+
+-- name: keys_twice
+SELECT contact_alias.key, survivor.key AS merged_into
+FROM contact_alias
+JOIN contact ON contact.key = contact_alias.key
+LEFT JOIN contact AS survivor ON survivor.id = contact_alias.contact_id;
 
 -- name: messages_twice
--- The passage is the last number of the key.
+-- The passage is the last number of the key, and the contact that before it: of whoever was merged into
+-- another, the survivor has messages too.
 SELECT contact.key AS contact, step.key AS step, twice.passage, twice.n
 FROM (
     SELECT contact_id, step_id, channel, substring(key FROM '-(\d+)$')::int AS passage, count(*) AS n
     FROM message
-    WHERE key ~ '^\d+-\d+-\d+-\d+$'
+    WHERE key ~ '^\d+-\d+-\d+-\d+$' AND split_part(key, '-', 3) = contact_id::text
     GROUP BY 1, 2, 3, 4
     HAVING count(*) > 1
 ) AS twice

@@ -45,6 +45,18 @@ SET key = named.key
 FROM named
 WHERE incoming.line = named.line AND incoming.key <> named.key;
 
+-- name: shut_out_merges
+-- Shared with other imports: a contact that is merged away between being looked up and being written would
+-- begin anew.
+SELECT pg_advisory_xact_lock_shared(7272687600000000);
+
+-- name: follow_aliases
+-- A row of a contact that was merged into another is one of the survivor.
+UPDATE incoming
+SET key = contact.key
+FROM contact_alias JOIN contact ON contact.id = contact_alias.contact_id
+WHERE incoming.key = contact_alias.key;
+
 -- name: merge_repeated
 -- Several rows of one contact become one: in each column the last that is not blank, which is what
 -- reading them one after another would give. So does jsonb_object_agg: of one name it keeps the last.
@@ -146,7 +158,10 @@ JOIN contact USING (key)
 ORDER BY contact.id;
 
 -- name: by_keys
-SELECT key, id FROM contact WHERE key = ANY(CAST(:keys AS text[]));
+-- The key of a merged contact leads to the survivor.
+SELECT key, id FROM contact WHERE key = ANY (CAST(:keys AS text[]))
+UNION ALL
+SELECT key, contact_id FROM contact_alias WHERE key = ANY (CAST(:keys AS text[]));
 
 -- name: by_emails
 -- One contact an address, as in `identify`.
@@ -163,9 +178,10 @@ SELECT contact.id, contact.key, contact.email, contact.timezone, contact.points,
              FROM segment_member
              JOIN segment ON segment.id = segment_member.segment_id
              WHERE segment_member.contact_id = contact.id AND segment_member.active
-             ORDER BY segment.key) AS segments
+             ORDER BY segment.key) AS segments,
+       ARRAY(SELECT key FROM contact_alias WHERE contact_alias.contact_id = contact.id ORDER BY key) AS aliases
 FROM contact
-WHERE contact.key = :key;
+WHERE contact.key = :key OR contact.id = (SELECT contact_id FROM contact_alias WHERE contact_alias.key = :key);
 
 -- name: memberships
 SELECT membership.campaign_id, campaign.key AS campaign, membership.rotation, membership.added_at,

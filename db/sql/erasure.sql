@@ -1,6 +1,9 @@
 -- name: close
 SELECT id, key FROM contact WHERE id = ANY (CAST(:ids AS bigint[])) ORDER BY id FOR UPDATE;
 
+-- name: aliases
+SELECT contact_id, key FROM contact_alias WHERE contact_id = ANY (CAST(:ids AS bigint[]));
+
 -- name: uncount
 -- What is counted is always what can be counted; a slot may go below zero, their sum does not.
 INSERT INTO step_count (step_id, day, result, slot, n)

@@ -10,13 +10,24 @@ RETURNING source, id;
 
 -- name: make_contacts
 INSERT INTO contact (key)
-SELECT DISTINCT key FROM unnest(CAST(:keys AS text[])) AS new (key) ORDER BY key
+SELECT DISTINCT key FROM unnest(CAST(:keys AS text[])) AS new (key)
+WHERE NOT EXISTS (SELECT FROM contact_alias WHERE contact_alias.key = new.key)
+ORDER BY key
 ON CONFLICT (key) DO NOTHING;
 
 -- name: contact_ids
 -- With the lock that a foreign key would take: nobody is erased between being found and getting an
 -- event, which would then stand in the inbox of nobody for ever. In the order of ids, as erasing does.
-SELECT key, id FROM contact WHERE key = ANY (CAST(:keys AS text[])) ORDER BY id FOR KEY SHARE;
+-- The key of a merged contact leads to the survivor.
+SELECT known.key, contact.id
+FROM (
+    SELECT key, id FROM contact WHERE key = ANY (CAST(:keys AS text[]))
+    UNION ALL
+    SELECT key, contact_id FROM contact_alias WHERE key = ANY (CAST(:keys AS text[]))
+) AS known
+JOIN contact ON contact.id = known.id
+ORDER BY contact.id
+FOR KEY SHARE OF contact;
 
 -- name: erased
 SELECT key_hash, at FROM erased WHERE key_hash = ANY (CAST(:hashes AS bytea[]));
@@ -171,7 +182,10 @@ ON CONFLICT (key_hash) DO UPDATE SET at = greatest(erased.at, excluded.at);
 
 -- name: has_pending_of
 SELECT EXISTS (
-    SELECT FROM inbox JOIN contact ON contact.id = inbox.contact_id WHERE contact.key = ANY (CAST(:keys AS text[]))
+    SELECT FROM inbox
+    WHERE contact_id IN (SELECT id FROM contact WHERE key = ANY (CAST(:keys AS text[]))
+                         UNION ALL
+                         SELECT contact_id FROM contact_alias WHERE key = ANY (CAST(:keys AS text[])))
 );
 
 -- name: is_longer_than

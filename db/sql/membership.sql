@@ -202,6 +202,10 @@ WHERE campaign_id = :campaign_id
   AND (left_at IS NULL OR (departure <> 'manual' AND CAST(:departure AS departure) = 'manual'))
 RETURNING contact_id;
 
+-- name: rotations
+SELECT contact_id, rotation FROM membership
+WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[])) AND left_at IS NULL;
+
 -- name: rotate
 UPDATE membership SET rotation = jumped.rotation
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[])) AS jumped (contact_id, rotation)

@@ -32,18 +32,18 @@ ON CONFLICT (contact_id, step_id)
 DO UPDATE SET at = excluded.at, attempts = excluded.attempts, error = excluded.error;
 
 -- name: failing_step
--- A step whose failures within the hour are reason to stop the campaign: distinct contacts that
--- failed there, against all contacts that it had something to do with in that hour. Asked only by
+-- A step whose failures within a while are reason to stop the campaign: distinct contacts that
+-- failed there, against all contacts that it had something to do with in that while. Asked only by
 -- batches in which somebody failed.
 WITH failed AS (
     SELECT step_id, count(*) AS n FROM failure
-    WHERE step_id = ANY (CAST(:step_ids AS int[])) AND at > CAST(:now AS timestamptz) - interval '1 hour'
+    WHERE step_id = ANY (CAST(:step_ids AS int[])) AND at > CAST(:now AS timestamptz) - CAST(:within AS interval)
     GROUP BY step_id
     HAVING count(*) >= :at_least
 ), passed AS (
     SELECT step_id, count(DISTINCT contact_id) AS n FROM outcome
     WHERE step_id IN (SELECT step_id FROM failed)
-      AND at > CAST(:now AS timestamptz) - interval '1 hour' AND at <= :now
+      AND at > CAST(:now AS timestamptz) - CAST(:within AS interval) AND at <= :now
       AND result IN ('done', 'skipped', 'yes', 'no')
     GROUP BY step_id
 )
@@ -60,6 +60,13 @@ FROM outcome
 WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND step_id = ANY (CAST(:step_ids AS int[]))
   AND at > CAST(:now AS timestamptz) - interval '1 day' AND at <= :now AND result = 'done'
 GROUP BY contact_id, step_id;
+
+-- name: passed
+SELECT DISTINCT outcome.contact_id
+FROM outcome
+JOIN unnest(CAST(:contact_ids AS bigint[]), CAST(:passages AS int[])) AS asked (contact_id, passage)
+  ON outcome.contact_id = asked.contact_id AND outcome.passage = asked.passage
+WHERE outcome.step_id = :step_id;
 
 -- name: log
 SELECT contact.key AS contact, step.key AS step, outcome.rotation, outcome.result, outcome.at,

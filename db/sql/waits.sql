@@ -117,9 +117,10 @@ WITH gone AS (
     WHERE wait.step_id = ANY (CAST(:step_ids AS int[]))
     LIMIT :limit
 )
-DELETE FROM wait USING gone
+DELETE FROM wait USING gone LEFT JOIN contact ON contact.id = gone.contact_id
 WHERE wait.contact_id = gone.contact_id AND wait.step_id = gone.step_id
-RETURNING wait.contact_id, wait.step_id, wait.rotation, wait.passage, nullif(wait.due_at, 'infinity') AS due_at;
+RETURNING wait.contact_id, wait.step_id, wait.rotation, wait.passage, nullif(wait.due_at, 'infinity') AS due_at,
+          wait.anchor_at, contact.timezone;
 
 -- name: shift
 -- A bounded number of a campaign's waits, by the primary key, move by the length of a pause, with the
@@ -141,6 +142,9 @@ WITH still_to_come AS (
     RETURNING wait.contact_id, wait.step_id
 )
 SELECT contact_id, step_id FROM moved ORDER BY contact_id DESC, step_id DESC LIMIT 1;
+
+-- name: standing
+SELECT contact_id FROM wait WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND step_id = :step_id;
 
 -- name: count_at
 SELECT step_id, count(*) AS n FROM wait WHERE step_id = ANY (CAST(:step_ids AS int[])) GROUP BY step_id;

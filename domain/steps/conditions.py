@@ -208,34 +208,75 @@ def in_campaigns(batch: Batch[InCampaigns]) -> list[bool]:
 
 
 class Split(Properties):
-    percent: Percent = Field(description="How many of a hundred contacts take the yes branch, 0 to 100.")
+    percent: Percent | None = Field(
+        default=None,
+        description="How many of a hundred contacts take the yes branch, 0 to 100; else all of draw, shares and share.",
+    )
+    draw: Name | None = Field(
+        default=None,
+        description="Name of a draw that several steps of the campaign share, so that they divide the contacts.",
+    )
+    shares: dict[Name, Percent] | None = Field(
+        default=None,
+        description="Name and percentage of each share of the draw, the same in all its steps; at most 100 together, "
+        "the rest is in none. A share that grows or is added at the end leaves everybody in the shares before it.",
+    )
+    share: Name | None = Field(default=None, description="The share whose contacts take the yes branch.")
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Split:
+        drawn = [name for name in ("draw", "shares", "share") if getattr(self, name) is not None]
+        if self.percent is not None and drawn:
+            raise ValueError(f"give it 'percent' or {drawn[0]!r}, not both")
+        if self.percent is None and len(drawn) < 3:
+            raise ValueError("give it 'percent', or all of 'draw', 'shares' and 'share'")
+        if self.shares is not None:
+            # As they were written: three times a third may be a little more than all.
+            total = sum(Fraction(str(percent)) for percent in self.shares.values())
+            if total > 100:
+                raise ValueError(f"the shares are {float(total):g} percent together; at most 100")
+            if self.share not in self.shares:
+                raise ValueError(f"there is no share {self.share!r}; 'shares' has {', '.join(self.shares) or 'none'}")
+        return self
+
+    def bounds(self) -> tuple[int, int]:
+        """Return between which numbers of 64 bits a draw means yes: the first one included, the last not."""
+        if self.shares is None:
+            return 0, split_threshold(Fraction(self.percent or 0))
+        names = list(self.shares)
+        before = sum((Fraction(str(self.shares[name])) for name in names[: names.index(self.share or "")]), Fraction(0))
+        return split_threshold(before), split_threshold(before + Fraction(str(self.shares[self.share or ""])))
 
 
 # Another salt would deal every contact anew.
 _SPLIT_SALT = b"parcours split.random 1"
+_DRAW_SALT = b"parcours split.random draw 1"
 
 
-def split_threshold(percent: float) -> int:
+def split_threshold(percent: float | Fraction) -> int:
     """Return below which number of 64 bits a draw is within a percentage, exactly: nothing at 0, all at 100."""
     return int(Fraction(percent) * 2**64 / 100)
 
 
 @condition("split.random", properties=Split)
 def split(batch: Batch[Split]) -> list[bool]:
-    """The contact is among so many percent, drawn at random once and for all.
+    """The contact is among so many percent, or in a share of a draw, drawn at random once and for all.
 
     The same contact gets the same answer at this step however often it comes, also after re-entry and in
-    later versions of the campaign; with a higher percentage, who had a yes keeps it. Other steps, and
-    campaigns of other keys, draw independently. The draw is the first 8 bytes of the SHA-256 of a salt,
-    the campaign's key, the step's key and the contact's id, with zero bytes between them.
+    later versions of the campaign; with a higher percentage, who had a yes keeps it. Steps that name the same
+    draw share it: a contact is in one of its shares at most. Other steps, and campaigns of other keys, draw
+    independently. The draw is the first 8 bytes of the SHA-256 of a salt, the campaign's key, the key of the
+    step or the name of the draw, and the contact's id, with zero bytes between them.
     """
-    threshold = split_threshold(batch.properties.percent)
-    prefix = sha256(b"\0".join([_SPLIT_SALT, batch.campaign.key.encode(), batch.step.key.encode(), b""]))
+    properties = batch.properties
+    first, last = properties.bounds()
+    salt, name = (_SPLIT_SALT, batch.step.key) if properties.draw is None else (_DRAW_SALT, properties.draw)
+    prefix = sha256(b"\0".join([salt, batch.campaign.key.encode(), name.encode(), b""]))
     answers = []
     for contact in batch.contacts:
         drawn = prefix.copy()
         drawn.update(str(contact.id).encode())
-        answers.append(int.from_bytes(drawn.digest()[:8]) < threshold)
+        answers.append(first <= int.from_bytes(drawn.digest()[:8]) < last)
     return answers
 
 

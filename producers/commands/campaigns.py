@@ -77,7 +77,7 @@ def apply(
         _confirm(plans, yes=yes)
         now = database_now(conn)
         for each in plans:
-            applying.apply(conn, each, backfill=backfill, reschedule=reschedule, who=_user(), now=now, zone=here.zone)
+            applying.apply(conn, each, backfill=backfill, reschedule=reschedule, who=user(), now=now, zone=here.zone)
     here.say("Applied.")
 
 
@@ -175,7 +175,7 @@ def clone(campaign: Key, key: Annotated[str, typer.Argument(metavar="NEW-KEY")])
         if planned.campaign_id is not None:
             raise CampaignError(f"there is a campaign {key!r} already; choose another key")
         now = database_now(conn)
-        applying.apply(conn, planned, backfill=False, reschedule=False, who=_user(), now=now, zone=here.zone)
+        applying.apply(conn, planned, backfill=False, reschedule=False, who=user(), now=now, zone=here.zone)
     here.say(f"{found.key} is copied to {key}, unpublished.")
 
 
@@ -202,7 +202,7 @@ def delete(campaign: Key, yes: Annotated[bool, typer.Option("--yes", "-y", help=
         campaigns.close(conn, found.id)
         now = database_now(conn)
         campaigns.delete(conn, found.id, now=now)
-        campaigns.audit(conn, found.id, who=_user(), what="deleted", now=now)
+        campaigns.audit(conn, found.id, who=user(), what="deleted", now=now)
     here.say(f"{found.key} is deleted.")
 
 
@@ -221,7 +221,7 @@ def _switch(campaign: str, published: bool) -> None:
         now = database_now(conn)
         changed = campaigns.set_published(conn, found.id, published, now=now)
         if changed:
-            campaigns.audit(conn, found.id, who=_user(), what=word, now=now)
+            campaigns.audit(conn, found.id, who=user(), what=word, now=now)
         why_not = campaigns.status_of(campaigns.listing(conn, [found.id])[0]).why_not(now)
     here.say(f"{found.key} {'is' if changed else 'was already'} {word}.")
     if published and why_not:
@@ -281,7 +281,8 @@ def _stored(file: CampaignFile, published: bool) -> dict[str, object]:
     return to_data(file.model_copy(update={"published": published}))
 
 
-def _user() -> str:
+def user() -> str:
+    """Return who calls the command, for the audit."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):

@@ -1,5 +1,6 @@
-"""`parcours contacts`: import and show."""
+"""`parcours contacts`: import, show and merge."""
 
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,16 +9,19 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from db import contacts, segments
+from db import contacts, merging, segments
+from db.clock import now as database_now
 from db.contacts import Imported, Incoming, Shown
-from domain.errors import NotFoundError
+from db.partitions import ensure_partitions
+from domain.errors import CampaignError, NotFoundError
 from producers.contact_files import Rejected
 from producers.contact_files import contacts as contacts_of
+from producers.keys import checked_key
 from producers.progress import Advance, reading
 from producers.rejects import RejectFile
 from producers.session import iso, session
 
-app = typer.Typer(no_args_is_help=True, help="Import and show contacts.")
+app = typer.Typer(no_args_is_help=True, help="Import, show and merge contacts.")
 
 MEMBERS_A_STATEMENT = 20_000
 # From so many rows on, the planner should hear of it at once.
@@ -102,6 +106,48 @@ def show(
         _print(contact, zone)
 
 
+@app.command()
+def merge(
+    gone: Annotated[str, typer.Argument(metavar="FROM", help="The key of the contact that goes.")],
+    into: Annotated[str, typer.Argument(metavar="INTO", help="The key of the contact that stays.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what happened as JSON.")] = False,
+) -> None:
+    """Make one contact of two, for good: all that is known of FROM becomes INTO's, and FROM's key leads there.
+
+    INTO's own values win. In campaigns that both are in, INTO goes on, and what FROM waited for is cancelled.
+    """
+    here = session()
+    gone, into = checked_key("contact", gone), checked_key("contact", into)
+    if gone == into:
+        raise CampaignError(f"contact {into!r} cannot be merged into itself; name two")
+    if not yes and sys.stdin.isatty() and sys.stdout.isatty():
+        typer.confirm(f"Merge {gone} into {into}? This cannot be undone.", abort=True)
+    with here.engine.connect() as conn:
+        now = database_now(conn)
+    ensure_partitions(here.engine, now)
+    with here.engine.begin() as conn:
+        merging.shut_out_imports(conn)
+        ids = merging.lock(conn, [gone, into])
+        led = merging.aliases(conn, [gone, into])
+        for key in (gone, into):
+            if key in led:
+                hint = f"`parcours contacts show {key}` shows into whom"
+                raise CampaignError(f"contact {key!r} was merged into another already; {hint}")
+            if key not in ids:
+                raise NotFoundError("contact", key)
+        merged = merging.merge(conn, {ids[gone]: ids[into]}, now=now)
+    if as_json:
+        here.print_json({"from": gone, "into": into, **merged._asdict()})
+        return
+    here.say(f"{gone} is merged into {into}, and the key {gone} leads there from now on.")
+    if merged.memberships_dropped:
+        here.say(
+            f"Both were in {merged.memberships_dropped:,} of the same campaigns; "
+            f"{merged.waits_cancelled:,} waits of {gone} were cancelled there."
+        )
+
+
 def _zone(name: str | None, default: ZoneInfo) -> ZoneInfo:
     try:
         return default if name is None else ZoneInfo(name)
@@ -121,6 +167,7 @@ def _as_json(contact: Shown, zone: ZoneInfo) -> dict[str, Any]:
         "fields": contact.fields,
         "tags": contact.tags,
         "segments": contact.segments,
+        "aliases": contact.aliases,
         "campaigns": [
             {
                 "campaign": standing.campaign,
@@ -164,6 +211,7 @@ def _print(contact: Shown, zone: ZoneInfo) -> None:
         *((name, str(value)) for name, value in sorted(contact.fields.items())),
         ("tags", ", ".join(contact.tags)),
         ("segments", ", ".join(contact.segments)),
+        ("merged with", ", ".join(contact.aliases)),
     ]
     known = [(name, value) for name, value in attributes if value]
     here.print_table(f"Contact {contact.key}", ["", "value"], known)

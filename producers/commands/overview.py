@@ -8,7 +8,7 @@ import typer
 
 from db import campaigns, overview
 from db.clock import now as database_now
-from db.overview import RESULTS, Overview
+from db.overview import RESULTS, Overview, StepFigures
 from producers.session import Session, iso, session
 
 app = typer.Typer()
@@ -52,21 +52,23 @@ def figures_json(figures: Overview) -> dict[str, Any]:
         "contacts": {"added": figures.added, "active": figures.active, "left": figures.left},
         "emails_sent": figures.emails_sent,
         "page_views": figures.page_views,
-        "steps": [
-            {
-                "step": step.step,
-                "kind": step.kind,
-                "type": step.type,
-                "parent": step.parent,
-                "branch": step.branch,
-                "reached": step.reached,
-                "waiting": step.waiting,
-                **step.results,
-            }
-            for step in figures.steps
-        ],
+        "steps": list(map(_figures, figures.steps)),
+        "removed_steps": list(map(_figures, figures.removed)),
         "series": [{**each, "day": each["day"].isoformat()} for each in figures.series],
         "activity": [{**each, "at": iso(each["at"])} for each in figures.activity],
+    }
+
+
+def _figures(step: StepFigures) -> dict[str, Any]:
+    return {
+        "step": step.step,
+        "kind": step.kind,
+        "type": step.type,
+        "parent": step.parent,
+        "branch": step.branch,
+        "reached": step.reached,
+        "waiting": step.waiting,
+        **step.results,
     }
 
 
@@ -77,16 +79,17 @@ def print_overview(here: Session, title: str, figures: Overview) -> None:
         f"{figures.added:,} contacts added, {figures.active:,} active, {figures.left:,} left; "
         f"{figures.emails_sent:,} emails sent, {figures.page_views:,} page views"
     )
-    results = [name for name in RESULTS if any(step.results[name] for step in figures.steps)]
+    steps = [*figures.steps, *figures.removed]
+    results = [name for name in RESULTS if any(step.results[name] for step in steps)]
     # On a narrow terminal the figures go before the types, which the campaign's file has too.
     narrow = here.console.width < ROOMY
     indent = " " if narrow else "  "
     depth: dict[str | None, int] = {None: -1}
     rows = []
-    for step in figures.steps:
+    for step in steps:
         depth[step.step] = depth[step.parent] + 1
         branch = f"{step.branch}: " if step.branch else ""
-        name = indent * depth[step.step] + branch + step.step
+        name = indent * depth[step.step] + branch + step.step + (" (removed)" if step in figures.removed else "")
         type_ = () if narrow else (step.type,)
         rows.append(
             (name, *type_, step.reached, step.waiting or None, *(step.results[each] or None for each in results))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from domain.errors import NotFoundError
-from domain.steps.registry import all_types
+from domain.steps.catalogue import page
+from domain.steps.registry import Kind, StepType, all_types
 from producers.session import session
 
 app = typer.Typer(no_args_is_help=True, help="The catalogue of step types.")
@@ -68,3 +72,30 @@ def show(type_: Annotated[str, typer.Argument(metavar="TYPE")]) -> None:
             rows.append((name, "yes" if field.is_required() else "no", default, field.description or ""))
         if rows:
             here.print_table("", ("property", "required", "default", "meaning"), rows)
+
+
+@app.command()
+def catalogue(
+    tests: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Folder of tests: name, for each type, the files that use it."),
+    ] = None,
+) -> None:
+    """Print every type as a page of Markdown: description, properties, outcomes."""
+    types = all_types()
+    renew = "parcours steps catalogue" + ("" if tests is None else f" --tests {tests}")
+    typer.echo(page(types, {} if tests is None else _tests_of(types, tests), renew=renew), nl=False)
+
+
+def _tests_of(types: Sequence[StepType], folder: Path) -> dict[tuple[Kind, str], list[str]]:
+    """Return the test files of each type: those that call its function, else those that use it in a campaign."""
+    texts = {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in sorted(folder.rglob("test_*.py"))}
+    found = {}
+    for each in types:
+        package, _, module = each.run.__module__.rpartition(".")
+        imported = re.compile(rf"^from {re.escape(package)} import .*\b{module}\b", re.MULTILINE)
+        called = re.compile(rf"\b{module}\.{each.run.__name__}\b")
+        used = re.compile(rf"\b{each.kind.value}: {re.escape(each.name)}\b")
+        files = [path for path, text in texts.items() if imported.search(text) and called.search(text)]
+        found[each.kind, each.name] = files or [path for path, text in texts.items() if used.search(text)]
+    return found

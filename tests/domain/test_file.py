@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -791,3 +792,20 @@ def test_a_problem_prints_its_place() -> None:
     assert str(Problem(("steps", 2, "then", 0, "with", "points"), "is wrong")) == (
         "steps[2].then[0].with.points: is wrong"
     )
+
+
+def drawing(draw: str, shares: Mapping[str, float], share: str, **more: object) -> dict[str, Any]:
+    return {"condition": "split.random", "with": {"draw": draw, "shares": shares, "share": share}, **more}
+
+
+def test_all_steps_of_a_draw_cut_it_alike() -> None:
+    alike = [drawing("d", {"a": 50, "b": 50}, "a", yes=[drawing("d", {"a": 50.0, "b": 50}, "b")])]
+    other = drawing("e", {"b": 50, "a": 50}, "a")
+    assert check(campaign(*alike, other), default_zone=PARIS).problems == []
+    for shares in ({"b": 50, "a": 50}, {"a": 50}, {"a": 50, "b": 49}):
+        file = campaign(other, *alike, drawing(" d ", shares, "a"))
+        (problem,) = check(file, default_zone=PARIS).problems
+        assert problem.place == "steps[2].with.shares"
+        assert problem.sentence == (
+            "the draw 'd' has other shares at steps[1].with.shares; all its steps name the same ones, in the same order"
+        )

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from domain.contact import Contact
 from domain.steps import conditions
 from domain.steps.registry import StepType, World
 from tests.domain.worlds import contact, properties, run
@@ -28,6 +29,13 @@ from tests.domain.worlds import contact, properties, run
         (conditions.split, {"percent": -1}, "greater than or equal to 0"),
         (conditions.split, {"percent": True}, "a number is needed"),
         (conditions.split, {"percent": float("nan")}, "finite|greater"),
+        (conditions.split, {}, "give it 'percent', or all of 'draw', 'shares' and 'share'"),
+        (conditions.split, {"draw": "d", "shares": {"a": 1}}, "or all of 'draw', 'shares' and 'share'"),
+        (conditions.split, {"percent": 5, "share": "a"}, "give it 'percent' or 'share', not both"),
+        (conditions.split, {"draw": "d", "shares": {"a": 60, "b": 40.1}, "share": "a"}, "100.1 percent together"),
+        (conditions.split, {"draw": "d", "shares": {"a": 60}, "share": "b"}, "no share 'b'; 'shares' has a"),
+        (conditions.split, {"draw": "d", "shares": {}, "share": "b"}, "'shares' has none"),
+        (conditions.split, {"draw": "d", "shares": {"a": -1}, "share": "a"}, "greater than or equal to 0"),
     ],
 )
 def test_properties_that_make_no_sense_are_refused(step_type: StepType, given_: dict[str, Any], sentence: str) -> None:
@@ -121,3 +129,60 @@ def test_a_draw_is_the_contacts_own_and_grows_with_the_percentage(ids: list[int]
 def test_the_draw_never_changes() -> None:
     answers = run(conditions.split, {"percent": 50}, *CROWD[:16])
     assert "".join("ny"[answer] for answer in answers) == "nnynnyyyyyyynynn"
+
+
+def in_share(shares: dict[str, float], share: str, *people: Contact, draw: str = "d") -> set[int]:
+    given_ = {"draw": draw, "shares": shares, "share": share}
+    answers = run(conditions.split, given_, *people)
+    return {person.id for person, answer in zip(people, answers, strict=True) if answer}
+
+
+# Percentages that add up to at most 100: points that cut a line of a thousand.
+cuts = st.lists(st.integers(0, 1000), min_size=1, max_size=6).map(sorted)
+
+
+def shares_of(cut: list[int]) -> dict[str, float]:
+    return {f"s{nth}": (end - start) / 10 for nth, (start, end) in enumerate(zip([0, *cut], cut, strict=False))}
+
+
+@given(cuts, st.lists(st.integers(1, 2**62), unique=True, max_size=30))
+def test_shares_divide_the_contacts_and_a_full_draw_leaves_nobody_out(cut: list[int], ids: list[int]) -> None:
+    people = [contact(id_) for id_ in ids]
+    shares = shares_of([*cut, 1000])
+    drawn = [in_share(shares, name, *people) for name in shares]
+    assert sorted(id_ for each in drawn for id_ in each) == sorted(ids)
+    # Each by itself as in company.
+    assert all(
+        in_share(shares, name, person) <= each for name, each in zip(shares, drawn, strict=True) for person in people
+    )
+
+
+@given(cuts, st.integers(0, 1000), st.lists(st.integers(1, 2**62), unique=True, max_size=30))
+def test_a_share_that_grows_at_the_end_keeps_everybody_where_they_were(
+    cut: list[int], end: int, ids: list[int]
+) -> None:
+    people = [contact(id_) for id_ in ids]
+    *_, last = before = shares_of(cut)
+    after = shares_of([*cut[:-1], max(cut[-1], end), 1000])
+    for name in before:
+        was, is_ = in_share(before, name, *people), in_share(after, name, *people)
+        assert was <= is_ if name == last else was == is_
+
+
+def test_a_draw_takes_about_its_shares_and_is_independent_of_others() -> None:
+    shares = {"a": 50.0, "b": 30.0, "c": 20.0}
+    for name, percent in shares.items():
+        assert abs(len(in_share(shares, name, *CROWD)) / 100 - percent) < 2
+    both = in_share(shares, "a", *CROWD) & in_share(shares, "a", *CROWD, draw="another")
+    assert abs(len(both) / 100 - 25) < 2
+
+
+def test_three_times_a_third_is_a_whole_draw() -> None:
+    thirds = {"a": 33.3, "b": 33.3, "c": 33.4}
+    assert sum(len(in_share(thirds, name, *CROWD)) for name in thirds) == len(CROWD)
+
+
+def test_the_shares_of_a_draw_never_change() -> None:
+    shares = {"a": 50.0, "b": 30.0, "c": 20.0}
+    drawn = {id_: name for name in shares for id_ in in_share(shares, name, *CROWD[:16])}
+    assert "".join(drawn[number] for number in range(1, 17)) == "aaaaaaabaaaabaca"

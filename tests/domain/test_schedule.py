@@ -31,6 +31,12 @@ LORD_HOWE = ZoneInfo("Australia/Lord_Howe")
 APIA = ZoneInfo("Pacific/Apia")
 NUUK = ZoneInfo("America/Nuuk")
 BEIRUT = ZoneInfo("Asia/Beirut")
+CARACAS = ZoneInfo("America/Caracas")
+PYONGYANG = ZoneInfo("Asia/Pyongyang")
+ISTANBUL = ZoneInfo("Europe/Istanbul")
+KWAJALEIN = ZoneInfo("Pacific/Kwajalein")
+CASABLANCA = ZoneInfo("Africa/Casablanca")
+TROLL = ZoneInfo("Antarctica/Troll")
 ZULU = ZoneInfo("UTC")
 
 NINE = time(9)
@@ -512,6 +518,36 @@ def test_a_skipped_day_is_not_made_up_for() -> None:
     assert due(Timing(between=(time(9), time(10)), days=FRIDAY), thursday, APIA) == next_friday
 
 
+@pytest.mark.parametrize(
+    ("zone", "since", "timing", "expected"),
+    [
+        # Venezuela: half an hour back on 9 December 2007, forward again on 1 May 2016.
+        (CARACAS, "2007-12-08T09:00", Timing(after=Interval(days=1)), "2007-12-09T13:30"),
+        (CARACAS, "2007-12-08T20:00", Timing(hour=NINE), "2007-12-09T13:30"),
+        (CARACAS, "2016-04-30T09:00", Timing(after=Interval(months=1)), "2016-05-30T13:00"),
+        (CARACAS, "2016-04-30T20:00", Timing(hour=time(2, 45)), "2016-05-01T07:00"),
+        # North Korea: back at midnight of 15 August 2015, and 23:30 became midnight on 4 May 2018.
+        (PYONGYANG, "2015-08-14T09:00", Timing(after=Interval(days=1)), "2015-08-15T00:30"),
+        (PYONGYANG, "2018-05-04T12:00", Timing(hour=time(23, 45)), "2018-05-04T15:00"),
+        (PYONGYANG, "2018-05-04T12:00", Timing(hour=time(23, 45), days=FRIDAY), "2018-05-11T14:45"),
+        # Turkey put winter time off by two weeks in 2015 and stayed in summer time in 2016.
+        (ISTANBUL, "2015-10-24T09:00", Timing(after=Interval(days=1)), "2015-10-25T06:00"),
+        (ISTANBUL, "2015-11-07T09:00", Timing(after=Interval(days=1)), "2015-11-08T07:00"),
+        (ISTANBUL, "2016-10-29T09:00", Timing(after=Interval(days=1)), "2016-10-30T06:00"),
+        (ISTANBUL, "2016-09-01T08:00", Timing(after=Interval(months=6), between=MORNING), "2017-03-01T05:00"),
+        # Samoa and the Marshall Islands had no 30 December 2011 and no 21 August 1993.
+        (APIA, "2011-12-29T12:00", Timing(hour=NINE), "2011-12-30T19:00"),
+        (APIA, "2011-11-30T09:00", Timing(after=Interval(months=1)), "2011-12-30T19:00"),
+        (APIA, "2011-12-29T12:00", Timing(days=FRIDAY), "2012-01-05T22:00"),
+        (KWAJALEIN, "1993-08-20T12:00", Timing(after=Interval(days=1)), "1993-08-22T00:00"),
+    ],
+)
+def test_a_country_that_changed_its_rules_keeps_its_own_clock(
+    zone: ZoneInfo, since: str, timing: Timing, expected: str
+) -> None:
+    assert due(timing, local(since, zone), zone) == utc(expected)
+
+
 # Going again over a wait that falls due.
 
 
@@ -621,6 +657,19 @@ changes = st.sampled_from(
         (BEIRUT, datetime(2026, 3, 28, 22, tzinfo=UTC)),
         (BEIRUT, datetime(2026, 10, 24, 21, tzinfo=UTC)),
         (LONDON, datetime(2026, 3, 29, 1, tzinfo=UTC)),
+        # Changes of the rules themselves, by half an hour, at midnight, without moving any clock, and by a day.
+        (CARACAS, datetime(2007, 12, 9, 7, tzinfo=UTC)),
+        (CARACAS, datetime(2016, 5, 1, 7, tzinfo=UTC)),
+        (PYONGYANG, datetime(2015, 8, 14, 15, tzinfo=UTC)),
+        (PYONGYANG, datetime(2018, 5, 4, 15, tzinfo=UTC)),
+        (ISTANBUL, datetime(2015, 11, 8, 1, tzinfo=UTC)),
+        (ISTANBUL, datetime(2016, 9, 6, 21, tzinfo=UTC)),
+        (KWAJALEIN, datetime(1993, 8, 21, 12, tzinfo=UTC)),
+        # Summer time below standard time during Ramadan, and one of two hours.
+        (CASABLANCA, datetime(2026, 2, 15, 2, tzinfo=UTC)),
+        (CASABLANCA, datetime(2026, 3, 22, 2, tzinfo=UTC)),
+        (TROLL, datetime(2026, 3, 29, 1, tzinfo=UTC)),
+        (TROLL, datetime(2026, 10, 25, 1, tzinfo=UTC)),
     ]
 )
 distances = st.one_of(
@@ -776,6 +825,7 @@ def test_a_window_is_due_at_its_first_open_instant(timing: Timing, place: here, 
 
 
 @given(st.builds(Timing, days=weekdays.filter(bool)), places)
+@example(Timing(days=FRIDAY | SATURDAY), (PYONGYANG, local("2018-05-03T23:30", PYONGYANG)))
 def test_days_alone_keep_the_local_time_unless_the_clocks_skip_it(timing: Timing, place: here) -> None:
     zone, since = place
     found = due(timing, since, zone)
@@ -783,6 +833,8 @@ def test_days_alone_keep_the_local_time_unless_the_clocks_skip_it(timing: Timing
     if before.weekday() in timing.days:
         assert found == since
     elif after.time() != before.time():
-        wanted = datetime.combine(after, before.time())
-        assert shown(wanted.replace(tzinfo=zone).astimezone(UTC), zone) == after != wanted
+        # A gap before midnight leads into the next day.
+        skipped = [datetime.combine(after - DAY * nth, before.time()) for nth in (0, 1)]
+        assert after in [shown(wall.replace(tzinfo=zone).astimezone(UTC), zone) for wall in skipped]
+        assert after not in skipped
     assert operator.sub(after, before) < timedelta(days=15)

@@ -52,6 +52,7 @@ def test_an_import_merges_fields_and_a_second_one_changes_nothing(run: Run, tmp_
         "fields": {"city": None, "age": "7", "n": [1]},
         "tags": ["new", "vip"],
         "segments": [],
+        "aliases": [],
         "campaigns": [],
     }
 
@@ -180,3 +181,26 @@ def test_show_says_where_a_contact_is_in_their_own_time(run: Run, tmp_path: Path
     printed = run("contacts", "show", "a").stdout
     assert "2026-03-29 03:00+02:00" in printed
     assert "no deadline" in printed
+
+
+def test_merging_says_what_happened_and_refuses_what_makes_no_sense(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text("key,city\nann,\nben,Lyon\n", encoding="utf-8")
+    run("contacts", "import", "people.csv")
+    for names, says in (
+        (("ann", "ann"), "contact 'ann' cannot be merged into itself; name two\n"),
+        (("ann", "nobody"), "there is no contact 'nobody'\n"),
+        (("nobody", "ann"), "there is no contact 'nobody'\n"),
+        ((" ", "ann"), "the key of a contact cannot be blank\n"),
+    ):
+        done = run("contacts", "merge", *names)
+        assert (done.returncode, done.stderr) == (1, f"parcours: {says}")
+    done = run("contacts", "merge", "ben", "ann")
+    assert done.stdout == "ben is merged into ann, and the key ben leads there from now on.\n"
+    shown = json.loads(run("contacts", "show", "ben", "--json").stdout)
+    assert (shown["key"], shown["aliases"], shown["fields"]) == ("ann", ["ben"], {"city": "Lyon"})
+    assert "merged with" in run("contacts", "show", "ann").stdout
+    for names in (("ben", "ann"), ("ann", "ben")):
+        done = run("contacts", "merge", *names)
+        says = "contact 'ben' was merged into another already; `parcours contacts show ben` shows into whom\n"
+        assert (done.returncode, done.stderr) == (1, f"parcours: {says}")
+    assert run("check").returncode == 0

@@ -72,6 +72,32 @@ def test_a_draw_stays_the_same_when_a_contact_starts_again_and_in_a_new_version(
     assert {results[0] for results in drawn.values()} == {"yes", "no"}
 
 
+def test_steps_of_one_draw_divide_the_members_and_keep_them_over_re_entry(world: World) -> None:
+    keys = world.crowd(60, segment="everyone")
+
+    def steps(shares: str, *names: str) -> str:
+        condition = "condition: split.random, with: {draw: offer, shares: " + shares
+        return "\n".join(f"- {{step: {name}, {condition}, share: {name}}}}}" for name in names)
+
+    def drawn(rotation: int) -> dict[str, str]:
+        rows = [row for row in world.passed() if row.rotation == rotation and row.result == "yes"]
+        assert len({row.contact for row in rows}) == len(rows)
+        return {row.contact: row.step for row in rows}
+
+    world.campaign(steps("{a: 40, b: 30, c: 30}", "a", "b", "c"), reentry="after_exit")
+    world.run()
+    first = drawn(1)
+    assert (set(first), set(first.values())) == (set(keys), {"a", "b", "c"})
+    world.leave("everyone", *keys, when=at(2))
+    world.update(at(2))
+    world.campaign(steps("{a: 40, b: 30, c: 10, d: 20}", "d", "c", "b", "a"), reentry="after_exit")
+    world.enter("everyone", *keys, when=at(3))
+    world.run(at(3))
+    second = drawn(2)
+    moved = {key: (first[key], second[key]) for key in keys if first[key] != second[key]}
+    assert set(moved.values()) == {("c", "d")}
+
+
 def refusals(world: World) -> dict[str, dict[str, tuple[str, str | None]]]:
     found: dict[str, dict[str, tuple[str, str | None]]] = {}
     for row in world.read(

@@ -6,8 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from domain.campaign import StopRule
 from domain.steps.registry import Done, Failed, Outbound, Skipped
-from tests.workers.worlds import START, Moody, World, at
+from settings import Settings, SettingsError, read_settings
+from tests.workers.worlds import START, Moody, World, at, event
+from workers import events
 
 MOODY = "- {step: a, action: test.moody, then: [{step: below, action: contact.tags, with: {add: [below]}}]}"
 BROKEN = Failed("it is broken")
@@ -169,6 +172,64 @@ def test_the_stop_looks_an_hour_back(world: World, moody: Moody) -> None:
     world.update(at(1, "10:31"))
     world.trigger(at(1, "10:31"), reasons=("kickoff",))
     assert published(world)
+
+
+@pytest.mark.parametrize(
+    ("stop", "stops"),
+    [
+        (StopRule(at_least=3), True),
+        (StopRule(at_least=4), False),
+        (StopRule(at_least=3, share=0.3), True),
+        (StopRule(at_least=3, share=0.31), False),
+    ],
+)
+def test_the_installation_says_at_how_many_and_at_what_share_it_stops(
+    world: World, moody: Moody, stop: StopRule, stops: bool
+) -> None:
+    keys = world.crowd(10 if stop.share < 0.35 else 8, segment="everyone")
+    moody.moods = dict.fromkeys(keys[:3], BROKEN)
+    world.campaign(MOODY)
+    world.update()
+    world.trigger(stop=stop)
+    assert published(world) is not stops
+
+
+@pytest.mark.parametrize(("minutes", "stops"), [(10, False), (90, True)])
+def test_the_installation_says_how_far_back_the_stop_looks(
+    world: World, moody: Moody, minutes: int, stops: bool
+) -> None:
+    stop = StopRule(at_least=2, share=0.5, within=timedelta(minutes=minutes))
+    moody.otherwise = Failed("it is broken", after=timedelta(days=1))
+    world.contacts("ann", segment="everyone")
+    world.campaign(MOODY)
+    world.update()
+    world.trigger(stop=stop)
+    world.contacts("ben", segment="everyone")
+    world.update(at(1, "10:15"))
+    world.trigger(at(1, "10:15"), stop=stop)
+    assert published(world) is not stops
+    assert ("parcours: stopped: 2 contacts failed at step 'a' within 90 minutes" in world.audit()) is stops
+
+
+def test_what_follows_from_an_event_stops_a_campaign_too(world: World, moody: Moody) -> None:
+    moody.otherwise = BROKEN
+    world.contacts("ann", segment="everyone")
+    world.campaign("- {step: hit, decision: page.hit, yes: [{step: a, action: test.moody}]}")
+    world.update()
+    world.accept(event("page.hit", "ann", url="u"))
+    with world.engine.begin() as conn:
+        events.act(conn, now=START, zone=world.zone, stop=StopRule(at_least=1))
+    assert not published(world)
+
+
+def test_the_stop_is_set_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().stop_rule == StopRule()
+    for name, value in (("SHARE", "0.5"), ("CONTACTS", "7"), ("MINUTES", "15")):
+        monkeypatch.setenv(f"PARCOURS_STOP_{name}", value)
+    assert read_settings().stop_rule == StopRule(7, 0.5, timedelta(minutes=15))
+    monkeypatch.setenv("PARCOURS_STOP_SHARE", "35")
+    with pytest.raises(SettingsError, match="PARCOURS_STOP_SHARE: Input should be less than or equal to 1"):
+        read_settings()
 
 
 def test_the_stop_is_told_once_and_a_person_may_start_again(world: World, moody: Moody) -> None:

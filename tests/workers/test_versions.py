@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from db import campaigns, overview
+from producers import applying
 from tests.workers.worlds import World, at
 
 POINT = "action: contact.points, with: {points: 1}"
@@ -152,6 +154,148 @@ def test_a_step_that_becomes_another_kind_cancels_who_waits_there(ann: World) ->
     assert plan.removed == {"a": 1}
     ann.trigger(at(2))
     assert ann.log() == ["a cancelled"]
+
+
+def test_who_waits_at_a_removed_step_goes_on_where_the_file_says(world: World) -> None:
+    world.crowd(5, segment="everyone")
+    world.contacts("paris", segment="everyone", timezone="Europe/Paris")
+    world.campaign(f"[{{step: keep, {POINT}, after: 9 days}}, {{step: old, {POINT}, after: 1 day}}]")
+    world.update()
+    plan = world.campaign(
+        f"""
+        - {{step: keep, {POINT}, after: 9 days}}
+        - {{step: new, {POINT}, after: 2 days, hour: "20:00"}}
+        """,
+        redirect={"old": "new"},
+        when=at(1, "12:00"),
+    )
+    assert (plan.removed, plan.redirected, plan.cancels) == ({"old": 6}, {"old": "new"}, 0)
+    assert "  - step old; 6 contacts wait there and go to new" in plan.lines()
+    # From when they joined, by the timing of the step that they wait at now.
+    assert (world.due("c1", "new"), world.due("paris", "new")) == (at(3, "20:00"), at(3, "18:00"))
+    assert world.tally() == {"old cancelled": 6}
+    reason = "the step was removed from the campaign"
+    assert world.passed()[0].detail == {"reason": reason, "redirected_to": "new"}
+    world.trigger(at(10))
+    assert world.tally() == {"old cancelled": 6, "keep done": 6, "new done": 6}
+
+
+def test_who_is_sent_on_to_a_decision_has_its_deadline_and_the_time_already_waited_counts(ann: World) -> None:
+    ann.campaign(f"- {{step: old, {POINT}, after: 9 days}}")
+    ann.update()
+    hit = f"- {{step: hit, decision: page.hit, yes: [{{step: y, {POINT}}}], no: [{{step: n, {POINT}, after: 5 days}}]}}"
+    ann.campaign(hit, redirect={"old": "hit"}, when=at(3))
+    assert [(wait.step, wait.reason, wait.due_at) for wait in ann.waits()] == [("hit", "decision", at(6))]
+    ann.happens("ann", "page.hit", at(4), url="u")
+    assert ann.log() == ["old cancelled", "hit yes", "y done"]
+
+
+def test_what_is_overdue_at_the_new_step_runs_with_the_next_sweep(ann: World) -> None:
+    ann.campaign(f"- {{step: old, {POINT}, after: 9 days}}")
+    ann.update()
+    ann.campaign(f"- {{step: new, {POINT}, after: 1 day}}", redirect={"old": "new"}, when=at(5))
+    ann.trigger(at(5))
+    assert ann.log() == ["old cancelled", "new done"]
+
+
+def test_who_waits_at_the_new_step_already_keeps_that_wait(ann: World) -> None:
+    new = f"{{step: new, {POINT}, after: 9 days, then: [{{step: below, {POINT}}}]}}"
+    ann.campaign(f"[{new}, {{step: old, {POINT}, after: 1 day}}, {{step: older, {POINT}, after: 2 days}}]")
+    ann.update()
+    ann.write("UPDATE wait SET anchor_at = anchor_at - interval '1 day' WHERE step_id = :id", id=ann.step_id("old"))
+    ann.campaign(f"- {new}", redirect={"old": "new", "older": "new"}, when=at(1, "12:00"))
+    assert [(wait.step, wait.due_at, wait.rotation) for wait in ann.waits()] == [("new", at(10), 1)]
+    assert ann.log() == ["old cancelled", "older cancelled"]
+    ann.trigger(at(10))
+    assert ann.log()[2:] == ["new done", "below done"]
+
+
+def test_who_passed_the_new_step_before_passes_it_again_in_a_new_rotation(ann: World) -> None:
+    ann.email("hello")
+    send = "step: send, action: email.send, with: {email: hello, email_type: transactional}"
+    ann.campaign(f"- {{{send}, then: [{{step: old, {POINT}, after: 1 day}}, {{step: other, {POINT}, after: 9 days}}]}}")
+    ann.run()
+    ann.campaign(
+        f"- {{{send}, then: [{{step: other, {POINT}, after: 9 days}}]}}", redirect={"old": "send"}, when=at(1, "12:00")
+    )
+    assert {(wait.step, wait.rotation) for wait in ann.waits()} == {("send", 2), ("other", 2)}
+    ann.trigger(at(10))
+    assert ann.log() == ["send done", "old cancelled", "send done", "other done"]
+    assert (ann.members(), ann.outbox()) == ({"ann": "in 2"}, ["ann hello", "ann hello"])
+
+
+def test_a_step_that_becomes_another_kind_may_lead_to_itself(ann: World) -> None:
+    ann.campaign(f"[{{step: a, {POINT}, after: 1 day}}, {{step: b, {POINT}, after: 1 day}}]")
+    ann.update()
+    tagged = "condition: contact.tags, with: {tags: [x]}, after: 2 days"
+    plan = ann.campaign(
+        f"[{{step: a, {tagged}}}, {{step: b, {tagged}}}]", redirect={"a": "a", "b": "a"}, when=at(1, "12:00")
+    )
+    assert plan.redirected == {"a": "a", "b": "a"}
+    assert [(wait.step, wait.due_at) for wait in ann.waits()] == [("a", at(3))]
+    ann.trigger(at(3))
+    assert ann.log() == ["a cancelled", "b cancelled", "a no"]
+
+
+def test_a_retry_at_a_removed_step_begins_anew_at_the_new_one(ann: World) -> None:
+    ann.campaign(f"- {{step: old, {POINT}}}")
+    ann.update()
+    ann.write("UPDATE wait SET reason = 'retry', attempt = 3, due_at = :due", due=at(5))
+    ann.campaign(f"- {{step: new, {POINT}, after: 1 day}}", redirect={"old": "new"}, when=at(1, "12:00"))
+    assert ann.read("SELECT attempt FROM wait")[0].attempt == 0
+    assert [(wait.step, wait.reason, wait.due_at) for wait in ann.waits()] == [("new", "delay", at(2))]
+
+
+def test_many_are_sent_on_in_bounded_statements(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(applying, "AT_ONCE", 3)
+    world.crowd(10, segment="everyone")
+    world.campaign(f"[{{step: a, {POINT}, after: 1 day}}, {{step: b, {POINT}, after: 1 day}}]")
+    world.update()
+    tagged = "condition: contact.tags, with: {tags: [x]}, after: 2 days"
+    world.campaign(f"- {{step: a, {tagged}}}", redirect={"a": "a", "b": "a"}, when=at(1, "12:00"))
+    assert sorted(wait.contact for wait in world.waits()) == sorted(f"c{n}" for n in range(1, 11))
+    assert world.tally() == {"a cancelled": 10, "b cancelled": 10}
+
+
+def test_redirect_is_no_part_of_the_version_and_the_file_may_be_applied_again(ann: World) -> None:
+    ann.campaign(f"- {{step: old, {POINT}, after: 1 day}}")
+    ann.update()
+    new = f"- {{step: new, {POINT}, after: 1 day}}"
+    ann.campaign(new, redirect={"old": "new"}, when=at(1, "12:00"))
+    (row,) = ann.read("SELECT definition FROM campaign_version ORDER BY version DESC LIMIT 1")
+    assert "redirect" not in row.definition
+    assert ann.campaign(new, redirect={"old": "new"}).unchanged
+    assert ann.campaign(f"{new}\n- {{step: other, {POINT}}}", redirect={"old": "other"}).redirected == {}
+
+
+def test_a_step_that_moves_keeps_its_waits(ann: World) -> None:
+    below = f"{{step: b, {POINT}, after: 1 day, then: [{{step: c, {POINT}}}]}}"
+    ann.campaign(f"[{{step: a, {POINT}, after: 9 days}}, {below}]")
+    ann.update()
+    plan = ann.campaign(f"- {{step: a, {POINT}, after: 9 days, then: [{below}]}}", when=at(1, "12:00"))
+    assert plan.removed == {}
+    assert ann.standing("ann") == ["b", "a"]
+    ann.trigger(at(2))
+    assert ann.log() == ["b done", "c done"]
+    # And a wait below a parent survives the step's becoming a root.
+    ann.campaign(f"[{{step: c, {POINT}, after: 3 days}}, {{step: a, {POINT}, after: 9 days}}]", when=at(3))
+    assert ann.standing("ann") == ["a"]
+
+
+def test_history_of_a_removed_step_stays_in_the_log_and_the_figures(ann: World) -> None:
+    ann.campaign(f"[{{step: keep, {POINT}}}, {{step: drop, {POINT}}}, {{step: unseen, {POINT}, after: 1 day}}]")
+    ann.trigger()
+    ann.run()
+    ann.campaign(f"- {{step: keep, {POINT}}}")
+    assert ann.log() == ["keep done", "drop done", "unseen cancelled"]
+    with ann.engine.connect() as conn:
+        found = ann.found(conn)
+        figures = overview.of(conn, campaigns.load(conn, found.id, found.version, ann.zone))
+    assert [each.step for each in figures.steps] == ["keep"]
+    assert [(each.step, each.reached, each.results["done"]) for each in figures.removed] == [
+        ("drop", 1, 1),
+        ("unseen", 1, 0),
+    ]
 
 
 def test_a_branch_that_disappears_is_not_followed(ann: World) -> None:

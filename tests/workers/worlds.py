@@ -27,6 +27,7 @@ from db import segments as segment_table
 from db.campaigns import Found
 from db.partitions import ensure_partitions
 from db.scope import Scope
+from domain.campaign import StopRule
 from domain.contact import Contact
 from domain.events import ContactEvent
 from domain.membership import Arrival, Departure
@@ -35,6 +36,7 @@ from domain.steps.registry import Batch, Fact, NoProperties, Result, StepType, a
 from producers import applying, campaign_files
 from workers import decisions, events, membership
 from workers.events import Accepted
+from workers.executor import BY_DEFAULT
 from workers.sweeps import trigger_inline, update_inline
 
 UTC_ZONE = ZoneInfo("UTC")
@@ -189,9 +191,11 @@ class World:
         done = update_inline(self.engine, self._scope(scope), now=now, zone=self.zone)
         return +sum(done.values(), Counter())
 
-    def trigger(self, now: datetime = START, *, batch: int = 1000, **scope: Any) -> Counter[str]:
+    def trigger(
+        self, now: datetime = START, *, batch: int = 1000, stop: StopRule = BY_DEFAULT, **scope: Any
+    ) -> Counter[str]:
         """Do what is due; return the counts of all campaigns together."""
-        done = trigger_inline(self.engine, self._scope(scope), now=now, zone=self.zone, batch_size=batch)
+        done = trigger_inline(self.engine, self._scope(scope), now=now, zone=self.zone, batch_size=batch, stop=stop)
         return +sum(done.values(), Counter())
 
     def run(self, now: datetime = START) -> None:
@@ -424,6 +428,7 @@ class World:
             ),
             *("message", "step_count", "campaign_count", "sweep", "audit"),
             *("inbox", "event", "event_key", "erased", "leaving", "device", "dead_letter", "frequency_rule"),
+            "contact_alias",
         ]
         with self.engine.begin() as conn:
             for table in tables:

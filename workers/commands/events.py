@@ -94,7 +94,7 @@ def _take_in(parsed: list[ContactEvent], *, as_json: bool) -> None:
         done = events.take_in(here.engine, batch, unknown_contacts=here.settings.unknown_contacts)
         accepted, duplicates = accepted + done.accepted, duplicates + done.duplicates
         rejected += [{"index": first + index, "error": reason} for index, reason in done.rejected]
-        events.act_on_all(here.engine, [event.contact for event in batch], zone=here.zone)
+        events.act_on_all(here.engine, [event.contact for event in batch], zone=here.zone, stop=here.settings.stop_rule)
     if as_json:
         here.print_json({"accepted": accepted, "duplicates": duplicates, "rejected": rejected})
     else:

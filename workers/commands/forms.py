@@ -53,7 +53,7 @@ def submit(
     data = {"form": form.key, "fields": fields}
     event = ContactEvent("parcours", str(uuid4()), "form.submitted", contact, now, data)
     events.take_in(here.engine, [event], unknown_contacts="reject")
-    done = events.act_on_all(here.engine, [contact], zone=here.zone)
+    done = events.act_on_all(here.engine, [contact], zone=here.zone, stop=here.settings.stop_rule)
     did = ", ".join(f"{n} {what}" for what, n in sorted(done.items()) if n)
     here.say(f"{contact} submitted {form.key}{': ' + did if did else ''}.")
 

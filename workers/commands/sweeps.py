@@ -151,8 +151,16 @@ def trigger(
         )
 
     def work(engine: Engine, progress: Callable[[Counts], None]) -> Counts:
-        size = here.settings.batch_size
-        return trigger_inline(engine, scope, now=at, zone=here.zone, batch_size=size, progress=progress)
+        known = here.settings
+        return trigger_inline(
+            engine,
+            scope,
+            now=at,
+            zone=here.zone,
+            batch_size=known.batch_size,
+            progress=progress,
+            stop=known.stop_rule,
+        )
 
     _run(here, "trigger", scope, at, work, TRIGGER_COLUMNS, quiet=quiet, wait=wait, inline=inline, as_json=as_json)
 

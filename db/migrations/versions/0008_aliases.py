@@ -1,0 +1,12 @@
+"""Keys of contacts that were merged into others."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0008"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    op.execute(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))

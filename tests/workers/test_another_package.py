@@ -1,0 +1,100 @@
+"""Step types of another package, installed beside ours and used by the command."""
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Ran, Run
+
+PACKAGE = ROOT / "tests" / "example_package"
+
+FILE = """\
+campaign: gold
+published: true
+sources: {segments: [members]}
+steps:
+  - step: silver
+    action: loyalty.reward
+    with: {level: silver}
+  - step: redeem
+    decision: loyalty.redeem
+    with: {at_least: 10}
+    yes:
+      - step: known
+        condition: loyalty.level
+        with: {levels: [silver]}
+        yes: [{step: gold, action: loyalty.reward, with: {level: gold}}]
+"""
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A folder that holds the example package as an installer would leave it: its code and its entry points."""
+    project = tomllib.loads((PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    folder = tmp_path / "site"
+    info = folder / f"parcours_loyalty-{project['version']}.dist-info"
+    info.mkdir(parents=True)
+    name, version = project["name"], project["version"]
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
+    points = [f"{key} = {value}\n" for key, value in project["entry-points"]["parcours.steps"].items()]
+    (info / "entry_points.txt").write_text(f"[parcours.steps]\n{''.join(points)}", encoding="utf-8")
+    (folder / "loyalty.py").write_bytes((PACKAGE / "loyalty.py").read_bytes())
+    return folder
+
+
+@pytest.fixture
+def call(run: Run, installed: Path) -> Callable[..., Ran]:
+    """The command with the package installed; it must succeed."""
+
+    def calling(*args: object) -> Ran:
+        done = run(*args, path=installed)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return calling
+
+
+def test_a_campaign_uses_an_action_a_condition_and_a_decision_of_another_package(
+    call: Callable[..., Ran], tmp_path: Path
+) -> None:
+    file = tmp_path / "gold.yaml"
+    file.write_text(FILE, encoding="utf-8")
+    people = tmp_path / "people.csv"
+    people.write_text("key,level\nann,\nben,silver\n", encoding="utf-8")
+    assert call("campaigns", "validate", file).stdout == "1 file is right.\n"
+    call("segments", "create", "members")
+    call("contacts", "import", people, "--segment", "members")
+    call("campaigns", "apply", file, "--yes")
+    call("update", "--inline")
+    call("trigger", "--inline")
+    for key, value in (("ann", 20), ("ben", 5)):
+        data = json.dumps({"value": value})
+        call("events", "publish", "--type", "voucher.redeemed", "--contact", key, "--data", data, "--inline")
+    log = [json.loads(line) for line in call("log", "gold", "--json").stdout.splitlines()]
+    assert sorted((line["contact"], line["step"], line["result"]) for line in log) == [
+        ("ann", "gold", "done"),
+        ("ann", "known", "yes"),
+        ("ann", "redeem", "yes"),
+        ("ann", "silver", "done"),
+        ("ben", "silver", "skipped"),
+    ]
+    details = {(line["contact"], line["step"]): line["detail"] for line in log}
+    assert details["ben", "silver"] == {"reason": "it has that level already"}
+    assert json.loads(call("contacts", "show", "ann", "--json").stdout)["fields"] == {"level": "gold"}
+    assert "Gives the contact a level" in call("steps", "show", "loyalty.reward").stdout
+
+
+def test_its_properties_are_checked_as_ours_are_and_without_it_the_type_is_unknown(
+    run: Run, installed: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "gold.yaml"
+    file.write_text(FILE.replace("level: silver", "levle: silver"), encoding="utf-8")
+    done = run("campaigns", "validate", file, path=installed)
+    assert done.returncode == 1
+    assert "unknown property 'levle'; did you mean 'level'?" in done.stderr
+    file.write_text(FILE, encoding="utf-8")
+    done = run("campaigns", "validate", file)
+    assert (done.returncode, "unknown action 'loyalty.reward'" in done.stderr) == (1, True)

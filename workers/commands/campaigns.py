@@ -1,0 +1,114 @@
+"""`parcours campaigns`: what the producers' part has, and who is in one by hand, which is work at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy import Connection
+
+from db import campaigns, contacts
+from db.clock import now as database_now
+from db.partitions import ensure_partitions
+from domain.errors import CampaignError
+from domain.membership import Arrival, Departure
+from producers.commands.campaigns import Key, app, user
+from producers.keys import checked_key
+from producers.session import session
+from workers import membership
+
+__all__ = ["app"]
+
+ContactKeys = Annotated[list[str] | None, typer.Argument(metavar="CONTACT…", help="Keys of contacts.")]
+KeyFile = Annotated[Path | None, typer.Option("--file", help="A file with one key a line, besides those named.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON, one line a contact.")]
+
+# Contacts of one transaction to what became of those of whom there is something to say.
+Move = Callable[[Connection, int, list[int]], Mapping[int, str]]
+
+
+@app.command()
+def add(campaign: Key, contact: ContactKeys = None, file: KeyFile = None, as_json: Json = False) -> None:
+    """Add contacts by hand: no segment removes them again. Who was out comes back, also after a removal by hand."""
+    here = session()
+    with here.engine.connect() as conn:
+        now = database_now(conn)
+
+    def move(conn: Connection, campaign_id: int, ids: list[int]) -> Mapping[int, str]:
+        tree, _ = campaigns.enter(conn, campaign_id, here.zone)
+        return membership.admit(conn, tree, ids, Arrival.MANUAL, now=now, zone=here.zone)
+
+    refused = "already in it, which its `reentry` does not let start again"
+    _move(campaign, contact, file, move, otherwise=refused, told="added by hand", as_json=as_json)
+
+
+@app.command()
+def remove(campaign: Key, contact: ContactKeys = None, file: KeyFile = None, as_json: Json = False) -> None:
+    """Remove contacts by hand: only a person brings them back. What they waited for is cancelled."""
+    here = session()
+    with here.engine.connect() as conn:
+        now = database_now(conn)
+
+    def move(conn: Connection, campaign_id: int, ids: list[int]) -> Mapping[int, str]:
+        campaigns.enter(conn, campaign_id, here.zone)
+        done = membership.dismiss(conn, campaign_id, ids, Departure.MANUAL, now=now)
+        words = {"removed": "removed", "stays out": "out already, and stays out for good"}
+        return {contact_id: words[what] for contact_id, what in done.items()}
+
+    _move(campaign, contact, file, move, otherwise="not in it", told="removed by hand", as_json=as_json)
+
+
+def _move(
+    campaign: str,
+    named: list[str] | None,
+    file: Path | None,
+    move: Move,
+    *,
+    otherwise: str,
+    told: str,
+    as_json: bool,
+) -> None:
+    """Move contacts, so many a transaction, and say of each what became of it, or `otherwise`."""
+    here = session()
+    with here.engine.connect() as conn:
+        found = campaigns.find(conn, campaign)
+        now = database_now(conn)
+    ensure_partitions(here.engine, now)
+    counts: Counter[str] = Counter()
+    wanted = list(dict.fromkeys(_keys(named, file)))
+    for first in range(0, len(wanted), membership.LOCKED_AT_ONCE):
+        keys = wanted[first : first + membership.LOCKED_AT_ONCE]
+        with here.engine.begin() as conn:
+            ids = contacts.by_keys(conn, keys)
+            done = move(conn, found.id, list(ids.values()))
+            words = {key: done.get(ids[key], otherwise) if key in ids else "no contact of that key" for key in keys}
+            moved = sum(key in ids and ids[key] in done for key in keys)
+            if moved:
+                campaigns.audit(conn, found.id, who=user(), what=f"{told}: {moved:,} contacts", now=now)
+        counts.update(words.values())
+        for key, what in words.items():
+            if as_json:
+                here.print_json({"contact": key, "what": what})
+            else:
+                here.say(f"{key}: {what}")
+    if not wanted:
+        raise CampaignError("name contacts, or a --file with one key a line that is not blank")
+    unknown = counts["no contact of that key"]
+    if unknown:
+        raise CampaignError(f"{unknown:,} of {counts.total():,} are no contacts; with the others it is done")
+
+
+def _keys(named: list[str] | None, file: Path | None) -> Iterator[str]:
+    yield from (checked_key("contact", key) for key in named or ())
+    if file is None:
+        return
+    try:
+        with file.open(encoding="utf-8-sig") as lines:
+            yield from (checked_key("contact", line) for line in lines if line.strip())
+    except UnicodeDecodeError:
+        raise CampaignError(f"{file} is not UTF-8 text") from None
+    except OSError as error:
+        raise CampaignError(f"{file} cannot be read: {error.strerror}") from None
