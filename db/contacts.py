@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
+from db import policies
 from db.statements import statements
+from domain.policy import Rule
 
 
 class Incoming(NamedTuple):
@@ -88,6 +90,8 @@ class Shown:
     tags: list[str]
     segments: list[str]
     campaigns: list[Standing] = field(default_factory=list)
+    # What it wants of channels.
+    rules: dict[str, Rule] = field(default_factory=dict)
 
 
 def stage(conn: Connection, rows: Iterable[Incoming]) -> int:
@@ -157,6 +161,7 @@ def show(conn: Connection, key: str) -> Shown | None:
     if row is None:
         return None
     contact = Shown(*row)
+    contact.rules = policies.rules(conn, [contact.id]).get(contact.id, {})
     given = {"contact_id": contact.id}
     standings: dict[int, Standing] = {}
     for campaign_id, *rest in conn.execute(sql["memberships"], given):

@@ -52,6 +52,7 @@ def test_an_import_merges_fields_and_a_second_one_changes_nothing(run: Run, tmp_
         "fields": {"city": None, "age": "7", "n": [1]},
         "tags": ["new", "vip"],
         "segments": [],
+        "channels": {},
         "campaigns": [],
     }
 
