@@ -60,6 +60,8 @@ class Waiting:
     step: str
     waiting: str
     due_at: datetime | None
+    # What holds its message back, and since when.
+    held: Any = None
 
 
 @dataclass(slots=True)

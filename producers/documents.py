@@ -1,7 +1,7 @@
 """YAML documents that are not campaigns: read one by one, with the line of everything that is wrong in them."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ class Document:
             else:
                 self._nodes[name.value] = value
         if not self.key:
-            self.note(node, "has no key")
+            self.note(node, f"has no {'key' if key_name == kind else key_name}")
             return
         try:
             checked_key(kind, self.key)
@@ -173,10 +173,13 @@ def sort(problems: list[Problem], paths: Sequence[Path]) -> None:
     problems.sort(key=lambda problem: (paths.index(problem.path), problem.line))
 
 
-def refuse(problems: Sequence[Problem]) -> CampaignError:
-    """Return the error that says how many problems there were, once each was told."""
-    count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
-    return CampaignError(f"{count} in the files; nothing was written")
+def stop_at(problems: Sequence[Problem], tell: Callable[[str], None]) -> None:
+    """Tell each problem. Raises CampaignError when there are any."""
+    for problem in problems:
+        tell(str(problem))
+    if problems:
+        count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
+        raise CampaignError(f"{count} in the files; nothing was written")
 
 
 def _text_of(node: yaml.Node) -> str | None:

@@ -27,6 +27,8 @@ from domain.templates import Liquid
 
 # Where the number of a contact is looked for when a step does not say.
 NUMBER_FIELDS = ("phone", "mobile")
+# What a marketing message may be, in the order in which it is tried where the contact has no word.
+CHANNELS = ("email", "sms", "push")
 
 Transactional = Annotated[
     bool,
@@ -397,7 +399,7 @@ def in_order(channels: Mapping[str, str], rules: Mapping[str, Rule], batch: Batc
         is_paused = Limits(rule=rule).hold(batch.now) is not None
         return is_paused, not rule.preferred, -_a_month(rule)
 
-    return sorted(channels, key=place)
+    return sorted((channel for channel in CHANNELS if channel in channels), key=place)
 
 
 def _a_month(rule: Rule) -> int:

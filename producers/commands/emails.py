@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from db import emails
-from producers.documents import refuse
+from producers.documents import stop_at
 from producers.email_files import read
 from producers.session import session
 
@@ -24,10 +24,7 @@ def apply(
     """Create or update email templates: all of them, or none if anything is wrong."""
     here = session()
     wanted, problems = read(files)
-    for problem in problems:
-        here.warn(str(problem))
-    if problems:
-        raise refuse(problems)
+    stop_at(problems, here.warn)
     now = datetime.now(UTC)
     with here.engine.begin() as conn:
         done = [(emails.save(conn, email, now=now), email.key) for email in wanted]

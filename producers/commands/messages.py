@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from db import campaigns, templates
-from producers.documents import refuse
+from producers.documents import stop_at
 from producers.message_files import read
 from producers.session import session
 
@@ -28,10 +28,7 @@ def apply(
     """Create or update templates: all of them, or none if anything is wrong."""
     here = session()
     wanted, problems = read(files)
-    for problem in problems:
-        here.warn(str(problem))
-    if problems:
-        raise refuse(problems)
+    stop_at(problems, here.warn)
     now = datetime.now(UTC)
     with here.engine.begin() as conn:
         done = [(templates.save(conn, each, now=now), each.kind, each.key) for each in wanted]

@@ -9,7 +9,7 @@ import typer
 
 from db import policies
 from domain.errors import NotFoundError
-from producers.documents import refuse
+from producers.documents import stop_at
 from producers.policy_files import read
 from producers.session import session
 
@@ -26,10 +26,7 @@ def apply(
     """Create or replace the policies of channels: all of them, or none if anything is wrong."""
     here = session()
     wanted, problems = read(files)
-    for problem in problems:
-        here.warn(str(problem))
-    if problems:
-        raise refuse(problems)
+    stop_at(problems, here.warn)
     now = datetime.now(UTC)
     with here.engine.begin() as conn:
         done = {channel: policies.save(conn, channel, rules, now=now) for channel, rules in wanted.items()}
