@@ -161,13 +161,13 @@ def _check_change(data: Mapping[str, Any]) -> None:
     if not isinstance(channels, Mapping | None):
         raise EventError('"channels" of contact.changed must be an object of channels and their rules')
     for channel, rule in (channels or {}).items():
-        if not channel.strip() or len(channel) > MAX_KEY:
-            raise EventError(f"a channel of contact.changed must have 1 to {MAX_KEY} characters")
+        if not isinstance(channel, str) or not channel.strip() or len(channel) > MAX_KEY:
+            raise EventError(f"a channel of contact.changed must be a text of 1 to {MAX_KEY} characters")
         try:
             if rule is not None:
                 parse_rule(rule)
         except ValueError as error:
-            raise EventError(f'"channels" of contact.changed, {channel[:40]!r}: {error}') from None
+            raise EventError(f'"channels" of contact.changed, {channel[:40]!r}: {str(error)[:300]}') from None
     tags = data.get("tags", [])
     lists: list[Any] | None = None
     if isinstance(tags, list):

@@ -255,10 +255,16 @@ def _instant(given: Mapping[str, Any], name: str) -> datetime | None:
         return None
     try:
         at = datetime.fromisoformat(value)
-        if at.tzinfo is not None:
-            return at.astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
-        pass
+    except (TypeError, ValueError):
+        at = None
+    # Near the ends of the calendar a change of timezone would leave it.
+    if at is not None and not 1900 <= at.year <= 9000:
+        raise ValueError(
+            f"the year of {name!r} must be between 1900 and 9000, not {at.year}; "
+            "leave 'paused_until' out for a pause without end"
+        )
+    if at is not None and at.tzinfo is not None:
+        return at.astimezone(UTC)
     raise ValueError(f"{name!r} is a time with an offset, such as 2026-12-24T00:00:00+01:00, not {value!r}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -149,7 +150,7 @@ def _send(
         if isinstance(made, str):
             results.append(Skipped(made))
             continue
-        outbound = Outbound(made.channel, made.template, made.address, made.payload, not transactional, rank)
+        outbound = replace(made, marketing=not transactional, priority=rank)
         results.append(sending.send(batch, contact, outbound))
     return results
 
@@ -308,8 +309,9 @@ def send_message(batch: Batch[SendMessage]) -> list[Result]:
     key = batch.properties.message
     facts = batch.world.templates.get(("message", key))
     missing = sending.not_sendable("message", key, facts)
-    if missing is not None or facts is None:
-        return [Skipped(missing or "")] * len(batch.contacts)
+    if missing is not None:
+        return [Skipped(missing)] * len(batch.contacts)
+    assert facts is not None
     return [_reach(batch, contact, facts) for contact in batch.contacts]
 
 
@@ -335,9 +337,7 @@ def _reach(batch: Batch[SendMessage], contact: Contact, message: TemplateFacts) 
         fallback = [
             {"channel": other.channel, "template": other.template, "address": other.address} for other in others
         ]
-        first = Outbound(
-            first.channel, first.template, first.address, {**first.payload, "fallback": fallback}, True, first.priority
-        )
+        first = replace(first, payload={**first.payload, "fallback": fallback})
     return _sent(contact, first, sending.send(batch, contact, first, {**detail, "channel": first.channel}))
 
 

@@ -228,7 +228,7 @@ def _print(contact: Shown, zone: ZoneInfo) -> None:
         *((name, str(value)) for name, value in sorted(contact.fields.items())),
         ("tags", ", ".join(contact.tags)),
         ("segments", ", ".join(contact.segments)),
-        *((channel, _in_words(rule, zone)) for channel, rule in contact.rules.items()),
+        *((f"by {channel}", _in_words(rule, zone)) for channel, rule in contact.rules.items()),
     ]
     known = [(name, value) for name, value in attributes if value]
     here.print_table(f"Contact {contact.key}", ["", "value"], known)
