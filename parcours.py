@@ -26,6 +26,8 @@ COMMANDS = {
     "forms": ("workers.commands.forms:app", "Create forms and submit them."),
     "stages": ("producers.commands.stages:app", "Create and list stages."),
     "emails": ("producers.commands.emails:app", "Apply email templates."),
+    "messages": ("producers.commands.messages:app", "Apply text, push and marketing messages."),
+    "policies": ("producers.commands.policies:app", "Caps and quiet hours of channels."),
     "campaigns": (
         "workers.commands.campaigns:app",
         "Validate, plan, apply, list, show, publish and pause campaigns; add and remove contacts.",

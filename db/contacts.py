@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
+from db import policies
 from db.statements import statements
+from domain.policy import Rule
 
 
 class Incoming(NamedTuple):
@@ -58,6 +60,8 @@ class Waiting:
     step: str
     waiting: str
     due_at: datetime | None
+    # What holds its message back, and since when.
+    held: Any = None
 
 
 @dataclass(slots=True)
@@ -90,6 +94,8 @@ class Shown:
     # The keys of contacts that were merged into this one.
     aliases: list[str]
     campaigns: list[Standing] = field(default_factory=list)
+    # What it wants of channels.
+    rules: dict[str, Rule] = field(default_factory=dict)
 
 
 def stage(conn: Connection, rows: Iterable[Incoming]) -> int:
@@ -161,6 +167,7 @@ def show(conn: Connection, key: str) -> Shown | None:
     if row is None:
         return None
     contact = Shown(*row)
+    contact.rules = policies.rules(conn, [contact.id]).get(contact.id, {})
     given = {"contact_id": contact.id}
     standings: dict[int, Standing] = {}
     for campaign_id, *rest in conn.execute(sql["memberships"], given):

@@ -11,7 +11,10 @@ Stored = Literal["created", "updated", "unchanged"]
 
 @dataclass(frozen=True, slots=True)
 class Email:
-    """A template; subject, html and text are Liquid. Without a sender, the installation's is used."""
+    """A template; subject, html and text are Liquid. Without a sender, the installation's is used.
+
+    Who does not want emails of its category, a refusal of `email:CATEGORY`, is not sent it.
+    """
 
     key: str
     subject: str
@@ -19,6 +22,7 @@ class Email:
     text: str | None
     sender: str | None
     published: bool
+    category: str | None = None
 
 
 def save(conn: Connection, email: Email, *, now: datetime) -> Stored:
@@ -30,12 +34,13 @@ def save(conn: Connection, email: Email, *, now: datetime) -> Stored:
         "text": email.text,
         "sender": email.sender,
         "published": email.published,
+        "category": email.category,
         "now": now,
     }
     created = conn.execute(
         text(
-            "INSERT INTO email (key, subject, html, text, sender, published, changed_at) "
-            "VALUES (:key, :subject, :html, :text, :sender, :published, :now) "
+            "INSERT INTO email (key, subject, html, text, sender, published, category, changed_at) "
+            "VALUES (:key, :subject, :html, :text, :sender, :published, :category, :now) "
             "ON CONFLICT (key) DO NOTHING RETURNING id"
         ),
         given,
@@ -45,10 +50,10 @@ def save(conn: Connection, email: Email, *, now: datetime) -> Stored:
     updated = conn.execute(
         text(
             "UPDATE email SET subject = :subject, html = :html, text = :text, sender = :sender, "
-            "published = :published, changed_at = :now WHERE key = :key "
-            "AND (subject, html, text, sender, published) IS DISTINCT FROM "
+            "published = :published, category = :category, changed_at = :now WHERE key = :key "
+            "AND (subject, html, text, sender, published, category) IS DISTINCT FROM "
             "(CAST(:subject AS text), CAST(:html AS text), CAST(:text AS text), CAST(:sender AS text), "
-            "CAST(:published AS boolean)) RETURNING id"
+            "CAST(:published AS boolean), CAST(:category AS text)) RETURNING id"
         ),
         given,
     ).one_or_none()
@@ -57,5 +62,5 @@ def save(conn: Connection, email: Email, *, now: datetime) -> Stored:
 
 def listed(conn: Connection) -> list[Email]:
     """Return all templates by key."""
-    rows = conn.execute(text("SELECT key, subject, html, text, sender, published FROM email ORDER BY key"))
+    rows = conn.execute(text("SELECT key, subject, html, text, sender, published, category FROM email ORDER BY key"))
     return [Email(*row) for row in rows]

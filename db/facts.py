@@ -10,14 +10,15 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from db import events, outcomes
+from db import events, outcomes, policies
 from db.statements import statements
 from domain.campaign import Campaign, Step
 from domain.contact import Contact
 from domain.decide import Claim, Member, Message
 from domain.events import as_facts
 from domain.operators import instant
-from domain.steps.registry import EmailFacts, Fact, Need, StageFacts, Submission, Visit, World
+from domain.policy import LONGEST, Policy
+from domain.steps.registry import EmailFacts, Fact, Need, StageFacts, Submission, TemplateFacts, Visit, World
 
 sql = statements("facts")
 _UTC = ZoneInfo("UTC")
@@ -70,6 +71,8 @@ def load(
         for contact_id, templates in conn.execute(sql["received"], ids).all():
             contacts[contact_id].received = frozenset(templates)
     world = _world(conn, campaign, contact_ids, needs, now=now)
+    if Need.POLICIES in needs:
+        _bind(conn, contacts, world.policies, now=now)
     return Facts(contacts, members, world, {id_: contact.state() for id_, contact in contacts.items()})
 
 
@@ -80,7 +83,7 @@ def _world(
     stages: dict[str, StageFacts] = {}
     passes: dict[tuple[int, int], int] = {}
     if Need.EMAILS in needs:
-        emails = {row.key: EmailFacts(row.key, row.published) for row in conn.execute(sql["emails"])}
+        emails = {row.key: EmailFacts(*row) for row in conn.execute(sql["emails"])}
     if Need.STAGES in needs:
         stages = {row.key: StageFacts(row.key, row.weight, row.published) for row in conn.execute(sql["stages"])}
     if Need.RECENT_PASSES in needs:
@@ -99,7 +102,32 @@ def _world(
         devices=_devices(conn, ids) if Need.DEVICES in needs else {},
         submissions=_submissions(conn, ids) if Need.SUBMISSIONS in needs else {},
         visits=_visits(conn, campaign, ids) if Need.VISITS in needs else {},
+        templates=_templates(conn) if Need.TEMPLATES in needs else {},
+        policies=policies.by_channel(conn) if Need.POLICIES in needs else {},
     )
+
+
+def _templates(conn: Connection) -> dict[tuple[str, str], TemplateFacts]:
+    return {
+        (kind, key): TemplateFacts(key, published, channels or {})
+        for kind, key, published, channels in conn.execute(sql["templates"]).all()
+    }
+
+
+def _bind(conn: Connection, contacts: Mapping[int, Contact], bound: Mapping[str, Policy], *, now: datetime) -> None:
+    """Load what contacts want of channels and, for channels that anything caps, what was sent on them lately."""
+    caps = {channel: [policy.cap.period] for channel, policy in bound.items() if policy.cap is not None}
+    for contact_id, found in policies.rules(conn, contacts).items():
+        contacts[contact_id].rules = found
+        for channel, rule in found.items():
+            if rule.cap is not None:
+                caps.setdefault(channel, []).append(rule.cap.period)
+    if not caps:
+        return
+    longest = max(LONGEST[period] for periods in caps.values() for period in periods)
+    parameters = {"ids": list(contacts), "channels": sorted(caps), "since": now - longest}
+    for contact_id, channel, sent in conn.execute(sql["sent"], parameters).all():
+        contacts[contact_id].sent = {**contacts[contact_id].sent, channel: tuple(sent)}
 
 
 def _devices(conn: Connection, ids: list[int]) -> dict[int, list[Mapping[str, str | None]]]:
@@ -216,11 +244,17 @@ def send(conn: Connection, campaign_id: int, messages: Sequence[Message], *, now
             out.template,
             out.address,
             payload(out.payload),
+            out.marketing,
+            out.priority,
+            out.not_before,
         )
         for each in messages
         for out in (each.outbound,)
     ]
-    names = ("contact_ids", "keys", "step_ids", "rotations", "channels", "templates", "addresses", "payloads")
+    names = (
+        *("contact_ids", "keys", "step_ids", "rotations", "channels", "templates", "addresses", "payloads"),
+        *("marketings", "priorities", "not_befores"),
+    )
     _write(conn, "send", names, rows, campaign_id=campaign_id, now=now)
 
 

@@ -1,5 +1,6 @@
 """Migrations: bring a database to this version's schema, or say how far it is from it."""
 
+import time
 from pathlib import Path
 
 from alembic import command
@@ -51,7 +52,10 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
     table locks within 10 s gives up rather than stop everybody behind it.
     """
     with engine.connect() as conn:
-        conn.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})
+        # Asking again and again: who waits inside a statement holds up an index that is built concurrently.
+        while not conn.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK}).scalar_one():
+            conn.rollback()
+            time.sleep(0.1)
         conn.commit()
         try:
             conn.execute(text("SET lock_timeout = '10s'"))

@@ -1,5 +1,6 @@
 """The table `wait`: who stands where until when."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -84,8 +85,11 @@ def arm(conn: Connection, waits: Sequence[Wait]) -> None:
         "reasons",
         "anchors",
         "due",
+        "helds",
     )
-    conn.execute(sql["arm"], dict(zip(names, map(list, zip(*waits, strict=True)), strict=True)))
+    parameters = dict(zip(names, map(list, zip(*waits, strict=True)), strict=True))
+    parameters["helds"] = [None if each.held is None else json.dumps(each.held) for each in waits]
+    conn.execute(sql["arm"], parameters)
 
 
 def take_armed(conn: Connection, step_id: int, passages: Mapping[int, int]) -> list[Claim]:

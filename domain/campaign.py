@@ -13,6 +13,7 @@ from domain.schedule import Interval, Timing
 from domain.steps.registry import Kind, Need, Properties, StepType, event_pattern
 
 Branch = Literal["yes", "no"]
+Priority = Literal["high", "normal", "low"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class Campaign:
     grace: Interval | None = None
     # What happens to work that fell due in a pause; an interval: what is older is skipped.
     catch_up: Literal["run", "shift"] | Interval = "run"
+    # Whose messages go first, and get a slot that becomes free.
+    priority: Priority = "normal"
 
     def step(self, step_id: int) -> Step:
         """Return a step of this version. Raises UnknownStepError."""
@@ -116,8 +119,8 @@ class Campaign:
     def _needs(self) -> dict[int, frozenset[Need]]:
         return {}
 
-    def email_upstream(self, step: Step) -> str | None:
-        """Return the template key of the nearest email sent above a step, or None.
+    def sender_upstream(self, step: Step) -> Step | None:
+        """Return the nearest step above that may send the contact an email, or None.
 
         Source: the reference engine only looks at the direct parent, so that "opens email" below a
         condition can never be true there.
@@ -125,10 +128,17 @@ class Campaign:
         parent = step.parent
         while parent is not None:
             above = self.steps[parent]
-            if above.type.name == "email.send":
-                return str(getattr(above.properties, "email"))  # noqa: B009
+            if above.type.name in ("email.send", "message.send"):
+                return above
             parent = above.parent
         return None
+
+    def email_upstream(self, step: Step) -> str | None:
+        """Return the template key of the nearest email sent above a step; None where no step names one."""
+        sender = self.sender_upstream(step)
+        if sender is None or sender.type.name != "email.send":
+            return None
+        return str(getattr(sender.properties, "email"))  # noqa: B009
 
 
 @dataclass(frozen=True, slots=True)

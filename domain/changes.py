@@ -6,29 +6,34 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from domain.policy import Rule, parse_rule
+
 ATTRIBUTES = ("email", "timezone", "owner", "stage")
 
 
 class Change(NamedTuple):
     """Attributes with new values, all custom fields, tags given and taken, and when each was last said.
 
-    Times are ISO 8601, in UTC.
+    `rules` has the channels of which something new was said; None: nothing particular any more. Times are
+    ISO 8601, in UTC.
     """
 
     attributes: dict[str, str | None]
     fields: dict[str, Any]
     tags: dict[str, bool]
     said_at: dict[str, str]
+    rules: dict[str, Rule | None]
 
 
 def change(fields: Mapping[str, Any], said_at: Mapping[str, str], data: Mapping[str, Any], at: datetime) -> Change:
     """Return what a `contact.changed` of an instant makes of a contact.
 
-    What the event does not name stays; null erases. An attribute of which something newer was said
-    stays too, so that the order in which events arrive does not matter.
+    What the event does not name stays; null erases. A channel's rule is one word, said as a whole. An
+    attribute of which something newer was said stays too, so that the order in which events arrive does
+    not matter.
     """
     word = at.isoformat()
-    done = Change({}, dict(fields), {}, dict(said_at))
+    done = Change({}, dict(fields), {}, dict(said_at), {})
     for name in ATTRIBUTES:
         if name in data and _is_news(said_at, name, word):
             done.attributes[name] = data[name]
@@ -46,6 +51,12 @@ def change(fields: Mapping[str, Any], said_at: Mapping[str, str], data: Mapping[
         if _is_news(said_at, f"tags.{tag}", word):
             done.tags[tag] = given
             done.said_at[f"tags.{tag}"] = word
+    for name, value in (data.get("channels") or {}).items():
+        channel = name.strip().lower()
+        if _is_news(said_at, f"channels.{channel}", word):
+            rule = None if value is None else parse_rule(value)
+            done.rules[channel] = None if rule is None or rule.says_nothing else rule
+            done.said_at[f"channels.{channel}"] = word
     return done
 
 

@@ -5,6 +5,8 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
+from domain.policy import Rule
+
 
 @dataclass(slots=True)
 class Contact:
@@ -32,6 +34,10 @@ class Contact:
     refusal_comments: dict[str, str] = field(default_factory=dict)
     # Keys of the email templates that were written to the outbox for the contact, ever.
     received: frozenset[str] = frozenset()
+    # Channel to what the contact wants of it.
+    rules: dict[str, Rule] = field(default_factory=dict)
+    # Channel to when its marketing messages go or went, as far back as a cap may ask.
+    sent: dict[str, tuple[datetime, ...]] = field(default_factory=dict)
 
     def value(self, name: str) -> Any:
         """Return what a field condition or a template means by a name: an attribute, else a custom field."""
@@ -64,6 +70,7 @@ _CHANGEABLE = (
     "do_not_contact",
     "received",
     "refusal_comments",
+    "sent",
 )
 # Every step asks this of every contact, so that a step that breaks can be undone.
 _state = attrgetter(*_CHANGEABLE)

@@ -30,6 +30,7 @@ from domain.steps.registry import (
     Kind,
     Leave,
     Outbound,
+    Postponed,
     Result,
     Skipped,
     Standing,
@@ -53,6 +54,8 @@ class Claim(NamedTuple):
     anchor_at: datetime
     # None: an armed decision without a deadline.
     due_at: datetime | None
+    # Why a step postponed the contact, if one did.
+    held: Mapping[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -89,6 +92,7 @@ class Wait(NamedTuple):
     anchor_at: datetime
     # None: never; the table has `infinity` there.
     due_at: datetime | None
+    held: Mapping[str, Any] | None = None
 
 
 class Message(NamedTuple):
@@ -226,6 +230,7 @@ class _Passing:
     attempt: int = 0
     anchor_at: datetime | None = None
     due_at: datetime | None = None
+    held: Mapping[str, Any] | None = None
 
 
 class _Walk:
@@ -272,7 +277,7 @@ class _Walk:
                 )
             )
             return None
-        passing = _Passing(contact, member, claim.passage, claim.attempt, claim.anchor_at, claim.due_at)
+        passing = _Passing(contact, member, claim.passage, claim.attempt, claim.anchor_at, claim.due_at, claim.held)
         if step.kind is Kind.DECISION:
             if claim.reason == "kickoff":
                 self.look_back(step, passing)
@@ -361,6 +366,9 @@ class _Walk:
             if isinstance(result, Failed):
                 if self._fail(passing, step, result):
                     passed.append(passing)
+                continue
+            if isinstance(result, Postponed):
+                self._postpone(passing, step, result)
                 continue
             if isinstance(result, Skipped):
                 self.record(passing, step, "skipped", {"reason": result.reason, **(result.detail or {})})
@@ -482,9 +490,19 @@ class _Walk:
             raise ValueError(f"{step.type.name} answered for {len(results)} of {len(contacts)} contacts")
         if step.kind is Kind.ACTION:
             for result in results:
-                if not isinstance(result, (Done, Skipped, Failed)):
+                if not isinstance(result, (Done, Skipped, Failed, Postponed)):
                     raise TypeError(f"{step.type.name} answered {result!r}, which is no result")
+                if isinstance(result, Postponed) and result.until <= self.now:
+                    # It would be due again at once, for ever.
+                    raise ValueError(f"{step.type.name} postponed to {result.until.isoformat()}, which is not ahead")
         return results
+
+    def _postpone(self, passing: _Passing, step: Step, postponed: Postponed) -> None:
+        """Keep a contact at the step; the outcome that comes one day says why, and since when."""
+        since = (passing.held or {}).get("held_since") or self.now.isoformat()
+        passing.held = {"held_since": since, **postponed.detail}
+        anchor = passing.anchor_at or self.now
+        self.wait(passing, step, postponed.until, "delay", anchor=anchor, attempt=passing.attempt)
 
     def _fail(self, passing: _Passing, step: Step, failed: Failed) -> bool:
         """Try again later, or give up; return whether the contact goes on below."""
@@ -501,6 +519,8 @@ class _Walk:
     # Rows.
 
     def record(self, passing: _Passing, step: Step, result: Verdict, detail: Mapping[str, Any] | None) -> None:
+        if passing.held:
+            detail = {**passing.held, **(detail or {})}
         self.plan.outcomes.append(
             Outcome(
                 passing.contact.id,
@@ -542,7 +562,18 @@ class _Walk:
             contact_id, rotation = passing.contact.id, passing.member.rotation
             if passing.member.active:
                 self.plan.waits.append(
-                    Wait(contact_id, step.id, self.campaign.id, rotation, passage, attempt, reason, anchor, due)
+                    Wait(
+                        contact_id,
+                        step.id,
+                        self.campaign.id,
+                        rotation,
+                        passage,
+                        attempt,
+                        reason,
+                        anchor,
+                        due,
+                        passing.held,
+                    )
                 )
             else:
                 self.plan.outcomes.append(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from domain.errors import CampaignError
+from domain.policy import parse_rule
 from domain.steps.registry import Fact
 
 MAX_KEY = 255
@@ -174,6 +175,17 @@ def _check_change(data: Mapping[str, Any]) -> None:
             raise EventError(f'"{name}" of contact.changed must be a text or null')
         if len(data.get(name) or "") > MAX_KEY:
             raise EventError(f'"{name}" of contact.changed is longer than {MAX_KEY} characters')
+    channels = data.get("channels")
+    if not isinstance(channels, Mapping | None):
+        raise EventError('"channels" of contact.changed must be an object of channels and their rules')
+    for channel, rule in (channels or {}).items():
+        if not isinstance(channel, str) or not channel.strip() or len(channel) > MAX_KEY:
+            raise EventError(f"a channel of contact.changed must be a text of 1 to {MAX_KEY} characters")
+        try:
+            if rule is not None:
+                parse_rule(rule)
+        except ValueError as error:
+            raise EventError(f'"channels" of contact.changed, {channel[:40]!r}: {str(error)[:300]}') from None
     tags = data.get("tags", [])
     lists: list[Any] | None = None
     if isinstance(tags, list):

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from domain.campaign import Branch, Campaign, Step
+from domain.campaign import Branch, Campaign, Priority, Step
 from domain.errors import CampaignError
 from domain.schedule import (
     WEEKDAYS,
@@ -46,7 +46,7 @@ _CAMPAIGN_KEY = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _STEP_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _CAMPAIGN_NAMES = (
     "campaign", "name", "description", "category", "published", "publish_from", "publish_until", "reentry",
-    "cooldown", "timezone", "exit_on_leave", "grace", "catch_up", "sources", "redirect", "steps",
+    "cooldown", "timezone", "exit_on_leave", "grace", "catch_up", "priority", "sources", "redirect", "steps",
 )  # fmt: skip
 _TIMING_NAMES = ("after", "at", "hour", "between", "days")
 _DECISION_NAMES = ("within", "look_back")
@@ -142,6 +142,7 @@ class CampaignFile(BaseModel):
     exit_on_leave: bool = True
     grace: str | None = None
     catch_up: Literal["run", "shift"] | SkipFile = "run"
+    priority: Priority = "normal"
     sources: SourcesFile
     # Where those go who wait at steps that this version drops. An act of applying, and no part of the version.
     redirect: dict[str, str] = Field(default_factory=dict)
@@ -258,6 +259,7 @@ def build(
         grace=_interval(file.grace),
         catch_up=parse_interval(file.catch_up.skip) if isinstance(file.catch_up, SkipFile) else file.catch_up,
         exit_on_leave=file.exit_on_leave,
+        priority=file.priority,
     )
 
 
@@ -381,6 +383,7 @@ class _Checker:
             "cooldown": self.parsed(data, "cooldown", parse_interval, ()),
             "grace": self.parsed(data, "grace", parse_interval, ()),
             "catch_up": self.catch_up(data) or "run",
+            "priority": self.choice(data, "priority", get_args(Priority), ()) or "normal",
             "timezone": self.text(data, "timezone", (), quietly=True),
             "exit_on_leave": self.flag(data, "exit_on_leave", default=True),
             "sources": self.sources(data),
@@ -1186,6 +1189,10 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
                     ],
                     "default": "run",
                 },
+            ),
+            "priority": told(
+                "Whose messages go first, and get a slot that a cap leaves free.",
+                {"enum": [*get_args(Priority), None], "default": "normal"},
             ),
             "timezone": told("For dates in this file without an offset.", {"type": ["string", "null"]}),
             "exit_on_leave": told(

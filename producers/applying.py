@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from db import campaigns, outcomes, waits
+from db import campaigns, outcomes, templates, waits
 from db import membership as memberships
 from db import stages as stages_table
 from db.membership import Root
@@ -26,7 +26,9 @@ from domain.steps.registry import Kind
 AT_ONCE = 5_000
 
 Place = tuple[str | int, ...]
-What = Literal["segments", "forms", "emails", "stages", "campaigns"]
+What = Literal["segments", "forms", "emails", "stages", "campaigns", "sms", "push", "message"]
+# Templates that `parcours messages apply` brings; the words are kinds of the table.
+_TEMPLATES: tuple[templates.Kind, ...] = ("sms", "push", "message")
 
 # Which property of which type names something that must exist; `None` stands for `this`.
 _REFERRING: dict[tuple[Kind, str], dict[str, What]] = {
@@ -34,6 +36,10 @@ _REFERRING: dict[tuple[Kind, str], dict[str, What]] = {
     (Kind.CONDITION, "contact.segments"): {"segments": "segments"},
     (Kind.DECISION, "form.submit"): {"forms": "forms"},
     (Kind.ACTION, "email.send"): {"email": "emails"},
+    (Kind.ACTION, "email.send_to_user"): {"email": "emails"},
+    (Kind.ACTION, "sms.send"): {"sms": "sms"},
+    (Kind.ACTION, "push.send"): {"push": "push"},
+    (Kind.ACTION, "message.send"): {"message": "message"},
     (Kind.ACTION, "contact.stage"): {"stage": "stages"},
     (Kind.ACTION, "campaign.change"): {"add": "campaigns", "remove": "campaigns"},
     (Kind.CONDITION, "form.field"): {"form": "forms"},
@@ -144,7 +150,7 @@ def check_references(conn: Connection, file: CampaignFile) -> list[Problem]:
     """Return what a file names that is missing or may not be used, with its place.
 
     Sources are public, published segments and campaign forms; other segments and forms
-    must exist. Emails and campaigns may come later: a plan notes them.
+    must exist. Emails, other templates and campaigns may come later: a plan notes them.
     """
     found = list(references(file))
     segments = campaigns.named(conn, "segments", {each.key for each in found if each.what == "segments"})
@@ -430,6 +436,12 @@ def _warnings(conn: Connection, file: CampaignFile) -> list[str]:
         f"there is no email {key!r} yet; until `parcours emails apply` brings it, its step is skipped"
         for key in missing
     ]
+    for kind in _TEMPLATES:
+        keys = {each.key for each in found if each.what == kind}
+        warnings += [
+            f"there is no {kind} {key!r} yet; until `parcours messages apply` brings it, its step is skipped"
+            for key in sorted(keys - templates.known(conn, kind, keys))
+        ]
     others = {each.key for each in found if each.what == "campaigns"}
     known = {row.key for row in campaigns.listing(conn)}
     return warnings + [f"there is no campaign {key!r} yet; nobody can be added to it" for key in sorted(others - known)]

@@ -16,13 +16,14 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine
 
-from db import campaigns, erasure, events, facts, forms, merging, outcomes
+from db import campaigns, erasure, events, facts, forms, merging, outcomes, policies
 from db.clock import now as database_now
 from db.events import Pending
 from db.partitions import ensure_partitions
 from domain.campaign import StopRule
 from domain.changes import change
 from domain.events import ABOUT_THE_CONTACT, ContactEvent, as_facts
+from domain.policy import Rule
 from domain.steps.registry import Fact
 from producers import metrics
 from workers import decisions, membership
@@ -276,6 +277,7 @@ def _change_contacts(conn: Connection, changed: Sequence[Pending], now: datetime
     known = events.said(conn, [event.contact_id for event in changed])
     tags_added: list[tuple[int, str]] = []
     tags_removed: list[tuple[int, str]] = []
+    rules: dict[tuple[int, str], Rule | None] = {}
     said = []
     for event in changed:
         before = known[event.contact_id]
@@ -286,8 +288,10 @@ def _change_contacts(conn: Connection, changed: Sequence[Pending], now: datetime
             said.append(after)
         for tag, given in changed_to.tags.items():
             (tags_added if given else tags_removed).append((event.contact_id, tag))
+        rules |= {(event.contact_id, channel): rule for channel, rule in changed_to.rules.items()}
     events.say(conn, said, now=now)
     facts.change_tags(conn, added=tags_added, removed=tags_removed)
+    policies.save_rules(conn, rules)
 
 
 def _change_segments(

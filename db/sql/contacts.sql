@@ -202,7 +202,7 @@ ORDER BY outcome.at, outcome.rotation, outcome.step_id;
 -- A decision without a deadline is due at infinity, which Python has no name for.
 SELECT step.campaign_id, step.key AS step,
        CASE wait.reason WHEN 'retry' THEN 'retry' ELSE step.kind END AS waiting,
-       nullif(wait.due_at, 'infinity') AS due_at
+       nullif(wait.due_at, 'infinity') AS due_at, wait.held
 FROM wait
 JOIN step ON step.id = wait.step_id
 WHERE wait.contact_id = :contact_id

@@ -33,14 +33,26 @@ GROUP BY segment_member.contact_id;
 SELECT contact_id, channel, reason FROM do_not_contact WHERE contact_id = ANY (CAST(:ids AS bigint[]));
 
 -- name: received
--- Emails written to the outbox for a contact and not given up, by template.
+-- Emails written to the outbox for a contact and not given up, by template. One without an address went to
+-- somebody else about the contact.
 SELECT contact_id, array_agg(DISTINCT template) AS templates FROM message
 WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND channel = 'email' AND template IS NOT NULL
-  AND state NOT IN ('failed', 'cancelled')
+  AND address IS NOT NULL AND state NOT IN ('failed', 'cancelled')
 GROUP BY contact_id;
 
 -- name: emails
-SELECT key, published FROM email;
+SELECT key, published, category FROM email;
+
+-- name: templates
+-- Only what a marketing message is made of is looked into.
+SELECT kind, key, published, CASE WHEN kind = 'message' THEN content END AS channels FROM template;
+
+-- name: sent
+-- When marketing messages went, or are to go. Served by message_marketing_idx.
+SELECT contact_id, channel, array_agg(due_at) AS sent FROM message
+WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND channel = ANY (CAST(:channels AS text[])) AND marketing
+  AND due_at > :since AND state NOT IN ('failed', 'cancelled')
+GROUP BY contact_id, channel;
 
 -- name: stages
 SELECT key, weight, published FROM stage;
@@ -114,10 +126,12 @@ WHERE do_not_contact.contact_id = gone.contact_id AND do_not_contact.channel = g
 -- name: send
 -- The outbox. The key is unique, so a message written once stays one.
 INSERT INTO message (contact_id, key, campaign_id, step_id, rotation, channel, template, address, payload,
-                     due_at, created_at)
-SELECT contact_id, key, :campaign_id, step_id, rotation, channel, template, address, payload, :now, :now
+                     marketing, priority, due_at, created_at)
+SELECT contact_id, key, :campaign_id, step_id, rotation, channel, template, address, payload, marketing, priority,
+       coalesce(not_before, :now), :now
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:keys AS text[]), CAST(:step_ids AS int[]),
             CAST(:rotations AS int[]), CAST(:channels AS text[]), CAST(:templates AS text[]),
-            CAST(:addresses AS text[]), CAST(:payloads AS jsonb[]))
-     AS new (contact_id, key, step_id, rotation, channel, template, address, payload)
+            CAST(:addresses AS text[]), CAST(:payloads AS jsonb[]), CAST(:marketings AS boolean[]),
+            CAST(:priorities AS smallint[]), CAST(:not_befores AS timestamptz[]))
+     AS new (contact_id, key, step_id, rotation, channel, template, address, payload, marketing, priority, not_before)
 ON CONFLICT (key) DO NOTHING;

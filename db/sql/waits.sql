@@ -24,7 +24,7 @@ WITH due AS MATERIALIZED (
 DELETE FROM wait USING due
 WHERE wait.contact_id = due.contact_id AND wait.step_id = :step_id
 RETURNING wait.contact_id, wait.rotation, wait.passage, wait.attempt, wait.reason, wait.anchor_at,
-          nullif(wait.due_at, 'infinity') AS due_at;
+          nullif(wait.due_at, 'infinity') AS due_at, wait.held;
 
 -- name: has_due
 -- Whether anything within a scope is due and not yet committed by whoever has it in hand: a claimed
@@ -68,12 +68,14 @@ ORDER BY campaign.created_at DESC, campaign.id DESC, step.position;
 
 -- name: arm
 -- A contact that already waits at the step keeps its wait, so a second delivery changes nothing.
-INSERT INTO wait (contact_id, step_id, campaign_id, rotation, passage, attempt, reason, anchor_at, due_at)
-SELECT contact_id, step_id, campaign_id, rotation, passage, attempt, reason, anchor_at, coalesce(due_at, 'infinity')
+INSERT INTO wait (contact_id, step_id, campaign_id, rotation, passage, attempt, reason, anchor_at, due_at, held)
+SELECT contact_id, step_id, campaign_id, rotation, passage, attempt, reason, anchor_at, coalesce(due_at, 'infinity'),
+       held
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:step_ids AS int[]), CAST(:campaign_ids AS int[]),
             CAST(:rotations AS int[]), CAST(:passages AS int[]), CAST(:attempts AS smallint[]),
-            CAST(:reasons AS wait_reason[]), CAST(:anchors AS timestamptz[]), CAST(:due AS timestamptz[]))
-     AS new (contact_id, step_id, campaign_id, rotation, passage, attempt, reason, anchor_at, due_at)
+            CAST(:reasons AS wait_reason[]), CAST(:anchors AS timestamptz[]), CAST(:due AS timestamptz[]),
+            CAST(:helds AS jsonb[]))
+     AS new (contact_id, step_id, campaign_id, rotation, passage, attempt, reason, anchor_at, due_at, held)
 ON CONFLICT (contact_id, step_id) DO NOTHING;
 
 -- name: take_armed
@@ -84,7 +86,7 @@ USING unnest(CAST(:contact_ids AS bigint[]), CAST(:passages AS int[])) AS armed 
 WHERE wait.step_id = :step_id AND wait.contact_id = armed.contact_id AND wait.passage = armed.passage
   AND wait.reason = 'decision'
 RETURNING wait.contact_id, wait.rotation, wait.passage, wait.attempt, wait.reason, wait.anchor_at,
-          nullif(wait.due_at, 'infinity') AS due_at;
+          nullif(wait.due_at, 'infinity') AS due_at, wait.held;
 
 -- name: armed
 -- Which decisions of some types the contacts stand at; served by the primary key. A step whose own
@@ -154,4 +156,4 @@ SELECT step_id, count(*) AS n FROM wait WHERE step_id = ANY (CAST(:step_ids AS i
 DELETE FROM wait
 WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[]))
   AND reason = 'kickoff' AND due_at <= :now
-RETURNING step_id, contact_id, rotation, passage, attempt, reason, anchor_at, due_at;
+RETURNING step_id, contact_id, rotation, passage, attempt, reason, anchor_at, due_at, held;

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Callable
 from datetime import datetime
 from fractions import Fraction
@@ -15,7 +14,7 @@ from pydantic import AliasChoices, Field, model_validator
 from domain import operators
 from domain.contact import Contact
 from domain.decide import zone_of
-from domain.steps.properties import Channel, Json, Moment, Name, Percent, WholeNumber
+from domain.steps.properties import EMAIL, Channel, Json, Moment, Name, Percent, WholeNumber
 from domain.steps.registry import Batch, Need, NoProperties, Properties, condition
 
 
@@ -280,17 +279,10 @@ def split(batch: Batch[Split]) -> list[bool]:
     return answers
 
 
-# The common form of an address: a local part without quotes, and a domain of at least two labels. Letters
-# of any script will do. Neither part has two ways to match the same text, so none takes long.
-_LABEL = r"(?!-)[^\W_](?:[^\W_]|-){0,62}(?<!-)"
-_ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+"
-_EMAIL = re.compile(rf"(?=.{{1,254}}\Z)(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+(?![0-9]+\Z){_LABEL}")
-
-
 @condition("contact.email_valid", properties=NoProperties, reference="email.validate.address")
 def has_valid_email(batch: Batch[NoProperties]) -> list[bool]:
     """The contact's email address is written as an address is.
 
     Only the syntax is looked at: nobody asks whether the domain or the mailbox exists.
     """
-    return [_EMAIL.fullmatch((contact.email or "").strip()) is not None for contact in batch.contacts]
+    return [EMAIL.fullmatch((contact.email or "").strip()) is not None for contact in batch.contacts]

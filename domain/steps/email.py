@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from domain.contact import Contact
 from domain.operators import wildcard
-from domain.steps.properties import Name, Patterns, WholeNumber, without_scheme
+from domain.steps import sending
+from domain.steps.properties import Address, Attempts, Name, Patterns, without_scheme
 from domain.steps.registry import (
     Batch,
     Done,
+    EmailFacts,
     Fact,
     Need,
     NoProperties,
@@ -28,60 +31,113 @@ class SendEmail(Properties):
     email: Name = Field(description="Key of the email template.")
     email_type: Literal["marketing", "transactional"] = Field(
         default="marketing",
-        description="A marketing email goes to a contact once, and never against do-not-contact; "
-        "a transactional one always goes.",
+        description="A marketing email goes to a contact once, never against do-not-contact, and within its "
+        "policies; a transactional one always goes, and before the others.",
     )
     priority: Literal["normal", "high"] = Field(default="normal", description="Which emails go first.")
-    attempts: Annotated[WholeNumber, Field(ge=1)] = Field(
-        default=3, description="How often to try to deliver it before giving up."
-    )
+    attempts: Attempts = 3
 
 
 @action(
     "email.send",
     properties=SendEmail,
-    needs=[Need.EMAILS, Need.DO_NOT_CONTACT, Need.RECEIVED],
+    needs=[Need.EMAILS, Need.DO_NOT_CONTACT, Need.RECEIVED, Need.POLICIES],
     reference="email.send",
 )
 def send(batch: Batch[SendEmail]) -> list[Result]:
     """Sends an email to the contact.
 
-    Skipped when the template does not exist or is not published, when the contact has no address,
-    and, for marketing emails, when it must not be contacted by email or was already sent this one.
+    Skipped when the template does not exist or is not published, when the contact has no address or
+    does not want emails of the template's category (do not contact on `email:CATEGORY`), and, for
+    marketing emails, when it must not be contacted by email or was already sent this one. A policy or
+    the contact's own rule may hold a marketing email back: it is skipped, goes later while the steps
+    below follow at once (`queue`: "opened within 3 days" then begins before the email leaves), or the
+    contact waits here until it may go.
     """
     properties = batch.properties
     template = properties.email
     facts = batch.world.emails.get(template)
-    if facts is None or not facts.published:
-        state = "does not exist" if facts is None else "is not published"
-        return [Skipped(f"the email {template!r} {state}")] * len(batch.contacts)
+    missing = sending.not_sendable("email", template, facts)
+    if missing is not None:
+        return [Skipped(missing)] * len(batch.contacts)
+    marketing = properties.email_type == "marketing"
     payload = {
         "email_type": properties.email_type,
         "priority": properties.priority,
         "attempts": properties.attempts,
     }
-    marketing = properties.email_type == "marketing"
-    no_address = Skipped("it has no email address")
-    again = Skipped(f"it was already sent the email {template!r}")
+    rank = sending.rank(batch, high=properties.priority == "high")
     this = frozenset([template])
     results: list[Result] = []
-    # Nothing in here may raise: `received` is not put back when a batch is tried contact by contact.
     for contact in batch.contacts:
-        address = contact.email
-        if not address or address.isspace():
-            results.append(no_address)
+        reason = unreachable(contact, template, facts, marketing=marketing)
+        if reason is not None:
+            results.append(Skipped(reason))
             continue
-        if marketing:
-            reason = contact.do_not_contact.get("email")
-            if reason is not None:
-                results.append(Skipped(f"it must not be contacted by email: {reason}"))
-                continue
-            if template in contact.received:
-                results.append(again)
-                continue
-        contact.received = contact.received | this
-        results.append(Done(effects=(Outbound("email", template, address, payload),)))
+        outbound = Outbound("email", template, contact.email, payload, marketing, rank)
+        result = sending.send(batch, contact, outbound)
+        if isinstance(result, Done):
+            contact.received = contact.received | this
+        results.append(result)
     return results
+
+
+def unreachable(contact: Contact, template: str, facts: EmailFacts | None, *, marketing: bool = True) -> str | None:
+    """Return why a contact cannot be sent an email of a template, or None."""
+    if not contact.email or contact.email.isspace():
+        return "it has no email address"
+    if facts is not None and facts.category is not None:
+        reason = contact.do_not_contact.get(category_channel(facts.category))
+        if reason is not None:
+            return f"it does not want emails of the category {facts.category!r}: {reason}"
+    if marketing:
+        reason = sending.refusal(contact, "email")
+        if reason is not None:
+            return reason
+        if template in contact.received:
+            return f"it was already sent the email {template!r}"
+    return None
+
+
+def category_channel(category: str) -> str:
+    """Return the channel under which a contact refuses emails of a category; channels have small letters."""
+    return f"email:{category.lower()}"
+
+
+class SendEmailToUser(Properties):
+    email: Name = Field(description="Key of the email template.")
+    to: list[Address] = Field(default=[], description="Addresses, or Liquid such as {{ contact.owner }}.")
+    cc: list[Address] = Field(default=[], description="Who gets a copy.")
+    bcc: list[Address] = Field(default=[], description="Who gets a copy that the others do not see.")
+    to_owner: bool = Field(default=False, description="Whether the contact's owner gets it.")
+    attempts: Attempts = 3
+
+    @model_validator(mode="after")
+    def _goes_to_somebody(self) -> SendEmailToUser:
+        if not (self.to or self.cc or self.bcc or self.to_owner):
+            raise ValueError("name at least one address in to, cc or bcc, or set to_owner")
+        return self
+
+
+@action("email.send_to_user", properties=SendEmailToUser, needs=[Need.EMAILS], reference="email.send.to.user")
+def send_to_user(batch: Batch[SendEmailToUser]) -> list[Result]:
+    """Sends colleagues an email, with what is known of the contact.
+
+    Skipped when the template does not exist or is not published, and when it would go to the contact's
+    owner alone and there is none. It is not for the contact, so do-not-contact and policies do not
+    bind it. An address that Liquid leaves empty or broken is left out when the email goes.
+    """
+    properties = batch.properties
+    missing = sending.not_sendable("email", properties.email, batch.world.emails.get(properties.email))
+    if missing is not None:
+        return [Skipped(missing)] * len(batch.contacts)
+    payload: dict[str, Any] = {name: getattr(properties, name) for name in ("to", "cc", "bcc")}
+    payload |= {"to_owner": properties.to_owner, "attempts": properties.attempts}
+    others = properties.to or properties.cc or properties.bcc
+    outbound = Outbound("email", properties.email, None, payload, marketing=False, priority=sending.rank(batch))
+    nobody = Skipped("it has no owner, and the email goes to nobody else")
+    done = Done(effects=(outbound,))
+    return [done if others or (contact.owner or "").strip() else nobody for contact in batch.contacts]
 
 
 @decision("email.open", properties=NoProperties, events=["email.opened"], reference="email.open")
@@ -127,5 +183,11 @@ def replied(properties: NoProperties, fact: Fact, standing: Standing) -> bool:
 
 
 def _is_about(fact: Fact, standing: Standing) -> bool:
-    email = fact.data.get("email")
-    return email is not None and email == standing.email
+    email, message = fact.data.get("email"), fact.data.get("message")
+    if email is not None and email == standing.email:
+        return True
+    # Which email a marketing message was depends on its template, so the message itself tells.
+    sender = standing.campaign.sender_upstream(standing.step)
+    if sender is None or sender.type.name != "message.send" or not isinstance(message, str):
+        return False
+    return message.startswith(f"{standing.campaign.id}-{sender.id}-")

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from domain import operators
+from domain.templates import Liquid, is_fixed
 
 # The largest whole number that a column of points holds.
 POINTS_LIMIT = 2**31 - 1
@@ -58,6 +59,19 @@ def _without_blanks(value: Any) -> Any:
     return [item for item in value if item is not None and not (isinstance(item, str) and not item.strip())]
 
 
+# The common form of an address: a local part without quotes, and a domain of at least two labels. Letters
+# of any script will do. Neither part has two ways to match the same text, so none takes long.
+_LABEL = r"(?!-)[^\W_](?:[^\W_]|-){0,62}(?<!-)"
+_ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+"
+EMAIL = re.compile(rf"(?=.{{1,254}}\Z)(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+(?![0-9]+\Z){_LABEL}")
+
+
+def _address(value: str) -> str:
+    if is_fixed(value) and EMAIL.fullmatch(value) is None:
+        raise ValueError(f"{value!r} is not an email address")
+    return value
+
+
 _SCHEME = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//")
 
 
@@ -77,3 +91,6 @@ Moment = Annotated[str, BeforeValidator(_moment)]
 Json = Annotated[Any, BeforeValidator(_as_json)]
 # A list; one text with commas between the patterns will do as well.
 Patterns = Annotated[list[Name], BeforeValidator(_without_blanks), BeforeValidator(_split)]
+# An email address, or Liquid that makes one for each contact.
+Address = Annotated[Liquid, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_address)]
+Attempts = Annotated[WholeNumber, Field(ge=1, description="How often to try to deliver it before giving up.")]

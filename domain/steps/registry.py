@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict
 
 from domain.contact import Contact
 from domain.errors import CampaignError
+from domain.policy import Policy
 
 if TYPE_CHECKING:
     from domain.campaign import Campaign, Step
@@ -54,6 +55,10 @@ class Need(StrEnum):
     SUBMISSIONS = "submissions"
     # No further back than the `since` of the steps' properties, when each has one.
     VISITS = "visits"
+    # Templates of other channels than email.
+    TEMPLATES = "templates"
+    # What may hold marketing messages back: policies, contacts' own rules, and what was sent to them.
+    POLICIES = "policies"
 
 
 class Properties(BaseModel):
@@ -70,13 +75,18 @@ class NoProperties(Properties):
 class Outbound:
     """An effect: one message for the outbox.
 
-    `payload` is what the channel needs besides the template; it must be JSON.
+    `payload` is what the channel needs besides the template; it must be JSON. A message that is not
+    `marketing` goes whatever refusals and policies say, and before those that are; among these, one
+    of a higher `priority` goes first. None goes before `not_before`.
     """
 
     channel: str
     template: str | None = None
     address: str | None = None
     payload: Mapping[str, Any] = field(default_factory=dict)
+    marketing: bool = True
+    priority: int = 0
+    not_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +143,18 @@ class Failed:
     after: timedelta | None = None
 
 
-Result = Done | Skipped | Failed
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """Not now: the contact goes on standing at the step until an instant ahead, then the step runs again.
+
+    There is no outcome yet. The one that comes then carries this detail, and since when it was held.
+    """
+
+    until: datetime
+    detail: Mapping[str, Any]
+
+
+Result = Done | Skipped | Failed | Postponed
 DONE = Done()
 
 
@@ -143,6 +164,16 @@ class EmailFacts:
 
     key: str
     published: bool
+    category: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateFacts:
+    """What a step may know of a template of another channel; for a marketing message, its template by channel."""
+
+    key: str
+    published: bool
+    channels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +216,10 @@ class World:
     devices: Mapping[int, Sequence[Mapping[str, str | None]]] = field(default_factory=dict)
     submissions: Mapping[int, Sequence[Submission]] = field(default_factory=dict)
     visits: Mapping[int, Sequence[Visit]] = field(default_factory=dict)
+    # By kind (sms, push or message) and key.
+    templates: Mapping[tuple[str, str], TemplateFacts] = field(default_factory=dict)
+    # By channel.
+    policies: Mapping[str, Policy] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

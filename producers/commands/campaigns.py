@@ -136,6 +136,8 @@ def show(campaign: Key, as_json: Json = False) -> None:
         tree.add(escape(f"after a pause: skips what fell due more than {file.catch_up.skip} before"))
     elif file.catch_up == "shift":
         tree.add("after a pause: moves what is due by its length")
+    if file.priority != "normal":
+        tree.add(f"priority: {file.priority}")
     pending: list[tuple[Tree, str | None, StepFile]] = [(tree, None, step) for step in file.steps]
     for parent, branch, step in pending:
         timing = " ".join(

@@ -1,19 +1,22 @@
-"""`parcours contacts`: import, show and merge."""
+"""`parcours contacts`: import, show and merge, and what contacts want of channels."""
 
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import typer
 
-from db import contacts, merging, segments
+from db import contacts, facts, merging, policies, segments
 from db.clock import now as database_now
 from db.contacts import Imported, Incoming, Shown
 from db.partitions import ensure_partitions
+from domain.decide import zone_of
 from domain.errors import CampaignError, NotFoundError
+from domain.operators import instant
+from domain.policy import Rule, as_data, parse_rule
 from producers.contact_files import Rejected
 from producers.contact_files import contacts as contacts_of
 from producers.keys import checked_key
@@ -21,7 +24,7 @@ from producers.progress import Advance, reading
 from producers.rejects import RejectFile
 from producers.session import iso, session
 
-app = typer.Typer(no_args_is_help=True, help="Import, show and merge contacts.")
+app = typer.Typer(no_args_is_help=True, help="Import, show and merge contacts, and set what they want of channels.")
 
 MEMBERS_A_STATEMENT = 20_000
 # From so many rows on, the planner should hear of it at once.
@@ -99,7 +102,7 @@ def show(
         contact = contacts.show(conn, key.strip())
     if contact is None:
         raise NotFoundError("contact", key)
-    zone = _zone(contact.timezone, here.zone)
+    zone = zone_of(contact.timezone, here.zone)
     if as_json:
         here.print_json(_as_json(contact, zone))
     else:
@@ -148,12 +151,70 @@ def merge(
         )
 
 
-def _zone(name: str | None, default: ZoneInfo) -> ZoneInfo:
-    try:
-        return default if name is None else ZoneInfo(name)
-    except (LookupError, ValueError):
-        # A name that an upstream system sent and this machine's zones do not have.
-        return default
+@app.command()
+def channel(
+    key: Annotated[str, typer.Argument(help="The contact's key.")],
+    channel: Annotated[str, typer.Argument(help="A channel, such as email, sms or push.")],
+    number: Annotated[int | None, typer.Option(min=1, help="At most so many messages a period.")] = None,
+    period: Annotated[Literal["day", "week", "month"] | None, typer.Option(help="The period of --number.")] = None,
+    preferred: Annotated[bool | None, typer.Option("--preferred/--not-preferred", help="Tried first.")] = None,
+    pause_from: Annotated[
+        str | None,
+        typer.Option(help="Nothing is sent from then on: an ISO 8601 date or time, in the contact's timezone."),
+    ] = None,
+    pause_until: Annotated[str | None, typer.Option(help="The end of the pause; without one it does not end.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Forget what was set before.")] = False,
+) -> None:
+    """Set what a contact wants of a channel; what is not named stays as it is."""
+    here = session()
+    channel = checked_key("channel", channel).lower()
+    given = {"number": number, "period": period, "preferred": preferred}
+    if not clear and all(value is None for value in (*given.values(), pause_from, pause_until)):
+        raise CampaignError("nothing to set; name --number and --period, --preferred, --pause-from or --pause-until")
+    with here.engine.begin() as conn:
+        contact = contacts.show(conn, key.strip())
+        if contact is None or not facts.lock(conn, [contact.id]):
+            raise NotFoundError("contact", key)
+        zone = zone_of(contact.timezone, here.zone)
+        before = policies.rules(conn, [contact.id]).get(contact.id, {})
+        data = {} if clear or channel not in before else as_data(before[channel])
+        data |= {name: value for name, value in given.items() if value is not None}
+        for name, option, text in (
+            ("paused_from", "--pause-from", pause_from),
+            ("paused_until", "--pause-until", pause_until),
+        ):
+            if text is not None:
+                data[name] = _moment(option, text, zone)
+        try:
+            rule = parse_rule(data)
+        except ValueError as error:
+            raise CampaignError(f"{channel}: {error}") from None
+        policies.set_rule(conn, contact.id, channel, None if rule.says_nothing else rule, now=database_now(conn))
+    here.say(f"{contact.key}, {channel}: {_in_words(rule, zone)}.")
+
+
+def _moment(option: str, text: str, zone: ZoneInfo) -> str:
+    found = instant(text, zone)
+    if found is None:
+        raise CampaignError(f"{option} {text!r} is no date or time; write it like 2026-12-24 or 2026-12-24T09:00+01:00")
+    return found.isoformat()
+
+
+def _in_words(rule: Rule, zone: ZoneInfo) -> str:
+    """Return what a contact wants of a channel, for a person."""
+    words = []
+    if rule.preferred:
+        words.append("preferred")
+    if rule.cap is not None:
+        words.append(f"at most {rule.cap.number} a {rule.cap.period}")
+    if rule.paused_from is not None or rule.paused_until is not None:
+        ends = [
+            f"{word} {_local(at, zone)}"
+            for word, at in (("from", rule.paused_from), ("until", rule.paused_until))
+            if at is not None
+        ]
+        words.append(f"paused {' '.join(ends)}")
+    return ", ".join(words) or "nothing particular"
 
 
 def _as_json(contact: Shown, zone: ZoneInfo) -> dict[str, Any]:
@@ -168,6 +229,7 @@ def _as_json(contact: Shown, zone: ZoneInfo) -> dict[str, Any]:
         "tags": contact.tags,
         "segments": contact.segments,
         "aliases": contact.aliases,
+        "channels": {channel: as_data(rule) for channel, rule in contact.rules.items()},
         "campaigns": [
             {
                 "campaign": standing.campaign,
@@ -212,6 +274,7 @@ def _print(contact: Shown, zone: ZoneInfo) -> None:
         ("tags", ", ".join(contact.tags)),
         ("segments", ", ".join(contact.segments)),
         ("merged with", ", ".join(contact.aliases)),
+        *((f"by {channel}", _in_words(rule, zone)) for channel, rule in contact.rules.items()),
     ]
     known = [(name, value) for name, value in attributes if value]
     here.print_table(f"Contact {contact.key}", ["", "value"], known)

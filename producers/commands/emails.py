@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from db import emails
-from domain.errors import CampaignError
+from producers.documents import stop_at
 from producers.email_files import read
 from producers.session import session
 
@@ -17,18 +17,14 @@ app = typer.Typer(no_args_is_help=True, help="Apply email templates.")
 @app.command()
 def apply(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="YAML: key, subject, html, text, from, published.")
+        list[Path], typer.Argument(metavar="FILE...", help="YAML: key, subject, html, text, from, category, published.")
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
     """Create or update email templates: all of them, or none if anything is wrong."""
     here = session()
     wanted, problems = read(files)
-    for problem in problems:
-        here.warn(str(problem))
-    if problems:
-        count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
-        raise CampaignError(f"{count} in the files; nothing was written")
+    stop_at(problems, here.warn)
     now = datetime.now(UTC)
     with here.engine.begin() as conn:
         done = [(emails.save(conn, email, now=now), email.key) for email in wanted]
@@ -53,6 +49,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
                     "key": email.key,
                     "subject": email.subject,
                     "from": email.sender,
+                    "category": email.category,
                     "published": email.published,
                     "html": email.html is not None,
                     "text": email.text is not None,
@@ -63,12 +60,13 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
         return
     here.print_table(
         "Emails",
-        ["key", "subject", "from", "published", "parts"],
+        ["key", "subject", "from", "category", "published", "parts"],
         [
             (
                 email.key,
                 email.subject,
                 email.sender,
+                email.category,
                 "yes" if email.published else "no",
                 " and ".join(part for part, body in (("html", email.html), ("text", email.text)) if body),
             )

@@ -14,6 +14,8 @@ from producers.session import iso, session
 
 app = typer.Typer()
 
+_RULES = {"cap": "cap", "quiet_hours": "quiet hours", "paused": "pause"}
+
 
 @app.command()
 def explain(
@@ -49,7 +51,9 @@ def explain(
             else:
                 local = wait.due_at.astimezone(zone).strftime("%a %d %b %Y %H:%M")
                 until = f"until {local} {zone.key}"
-            sentences.append(f"waits at {wait.step} ({wait.waiting}) {until}")
+            policy = (wait.held or {}).get("policy")
+            held = f", held back by {policy['channel']}'s {_RULES[policy['rule']]}" if policy else ""
+            sentences.append(f"waits at {wait.step} ({wait.waiting}) {until}{held}")
         if standing.left_at is None and not standing.waits:
             sentences.append("Waits for nothing: the end of every path is reached.")
     if not as_json:
@@ -87,6 +91,7 @@ def explain(
                     "waiting": each.waiting,
                     "due_at": iso(each.due_at),
                     "due_local": each.due_at and each.due_at.astimezone(zone).isoformat(),
+                    "held": each.held,
                 }
                 for each in (standing.waits if standing else [])
             ],

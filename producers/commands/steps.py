@@ -45,7 +45,7 @@ def list_(as_json: Json = False) -> None:
             (
                 each.kind.value,
                 each.name,
-                ", ".join(each.properties.model_fields),
+                ", ".join(info.alias or name for name, info in each.properties.model_fields.items()),
                 each.description.split("\n\n")[0].replace("\n", " "),
             )
             for each in types
@@ -69,7 +69,7 @@ def show(type_: Annotated[str, typer.Argument(metavar="TYPE")]) -> None:
         rows = []
         for name, field in each.properties.model_fields.items():
             default = "" if field.is_required() else str(field.get_default(call_default_factory=True))
-            rows.append((name, "yes" if field.is_required() else "no", default, field.description or ""))
+            rows.append((field.alias or name, "yes" if field.is_required() else "no", default, field.description or ""))
         if rows:
             here.print_table("", ("property", "required", "default", "meaning"), rows)
 

@@ -78,6 +78,15 @@ def test_what_may_be_left_out_has_a_meaning() -> None:
         (cloud("contact.changed", {"tags": [1]}), '"tags" of contact.changed must be a list of names'),
         (cloud("contact.changed", {"tags": {"ad": []}}), '"tags" of contact.changed must be a list of names'),
         (cloud("contact.changed", {"tags": {"add": None}}), '"tags" of contact.changed must be a list of names'),
+        (cloud("contact.changed", {"channels": ["sms"]}), '"channels" of contact.changed must be an object'),
+        (cloud("contact.changed", {"channels": {" ": None}}), "a channel of contact.changed must be a text"),
+        (cloud("contact.changed", {"channels": {1: None}}), "a channel of contact.changed must be a text"),
+        (cloud("contact.changed", {"channels": {"sms": {"nmber": 1}}}), "'sms': a channel's rule has no 'nmber'; did"),
+        (cloud("contact.changed", {"channels": {"sms": {"number": 1}}}), "the period of a cap is day, week or month"),
+        (
+            cloud("contact.changed", {"channels": {"sms": {"paused_until": "9999-12-31T00:00:00Z"}}}),
+            "leave 'paused_until' out for a pause without end",
+        ),
         (cloud("contact.changed", {"tags": ["x" * 3000]}), "a tag of contact.changed is longer than 255"),
     ],
 )  # fmt: skip
@@ -119,7 +128,9 @@ anything = st.recursive(
 types = st.sampled_from(
     ["contact.changed", "form.submitted", "segment.contact_added", "page.hit", "email.clicked", "a"]
 )
-names = st.sampled_from(["fields", "email", "timezone", "tags", "segment", "form", "url", "device", "message"])
+names = st.sampled_from(
+    ["fields", "email", "timezone", "tags", "segment", "form", "url", "device", "message", "channels"]
+)
 datas = st.dictionaries(names | texts, anything | st.fixed_dictionaries({"add": anything}), max_size=4)
 almost = st.builds(
     lambda type_, data, wrong: {**cloud(type_, data), **wrong},
@@ -167,6 +178,11 @@ changes = st.fixed_dictionaries(
                 "remove": st.lists(st.sampled_from(["v", "w"]), max_size=2),
             },
         ),
+        "channels": st.dictionaries(
+            st.sampled_from(["sms", "SMS", "email"]),
+            st.sampled_from([None, {}, {"preferred": True}, {"number": 1, "period": "day"}]),
+            max_size=1,
+        ),
     },
 )
 
@@ -177,12 +193,14 @@ def become(said: list[tuple[datetime, dict[str, Any]]]) -> tuple[Any, ...]:
     fields: dict[str, Any] = {}
     said_at: dict[str, str] = {}
     tags: set[str] = set()
+    rules: dict[str, Any] = {}
     for at, data in said:
         done = change(fields, said_at, data, at)
         attributes |= done.attributes
         fields, said_at = done.fields, done.said_at
         tags = {tag for tag in tags | done.tags.keys() if done.tags.get(tag, True)}
-    return attributes, fields, tags, said_at
+        rules |= done.rules
+    return attributes, fields, tags, said_at, rules
 
 
 @given(st.lists(changes, max_size=6), st.randoms(use_true_random=False))

@@ -54,7 +54,8 @@ def test_every_error_of_every_file_is_found_before_anything_is_written(run: Run,
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         f"{bad}:2: email 'broken': subject: expected end of expression, found word",
-        f"{bad}:3: email 'broken': unknown property 'sender'; known are key, subject, html, text, from, published",
+        f"{bad}:3: email 'broken': unknown property 'sender'; known are key, subject, html, text, from, category, "
+        "published",
         f"{bad}:6: email 'broken': text: unknown filter 'nope'",
         f"{worse}:3: not YAML: expected the node content, but found '<stream end>'",
         f"{again}:1: email 'hello': is also in {good}:1",

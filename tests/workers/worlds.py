@@ -21,7 +21,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy import event as listening
 
-from db import campaigns, emails, facts, outcomes
+from db import campaigns, emails, facts, outcomes, policies, templates
 from db import forms as form_table
 from db import segments as segment_table
 from db.campaigns import Found
@@ -31,6 +31,7 @@ from domain.campaign import StopRule
 from domain.contact import Contact
 from domain.events import ContactEvent
 from domain.membership import Arrival, Departure
+from domain.policy import parse_rule
 from domain.steps import registry
 from domain.steps.registry import Batch, Fact, NoProperties, Result, StepType, action
 from producers import applying, campaign_files
@@ -135,9 +136,26 @@ class World:
         with self.engine.begin() as conn:
             form_table.create(conn, key, key, standalone)
 
-    def email(self, key: str, *, published: bool = True) -> None:
+    def email(self, key: str, *, published: bool = True, category: str | None = None) -> None:
         with self.engine.begin() as conn:
-            emails.save(conn, emails.Email(key, key, None, "Hello", None, published), now=START)
+            emails.save(conn, emails.Email(key, key, None, "Hello", None, published, category), now=START)
+
+    def template(self, kind: templates.Kind, key: str, *, published: bool = True, **content: str) -> None:
+        """Make a template of another channel; without content, one that says hello."""
+        said = content or {"title": "Hello", "text": "Hello"}
+        with self.engine.begin() as conn:
+            templates.save(conn, templates.Template(kind, key, key, published, said), now=START)
+
+    def policy(self, channel: str, **rules: Any) -> None:
+        """Bind the marketing messages of a channel, in place of what bound them before."""
+        with self.engine.begin() as conn:
+            policies.save(conn, channel, rules, now=START)
+
+    def rule(self, key: str, channel: str, **given: Any) -> None:
+        """A contact says what it wants of a channel."""
+        with self.engine.begin() as conn:
+            (contact_id,) = self.ids(conn, key)
+            policies.set_rule(conn, contact_id, channel, parse_rule(given), now=START)
 
     def do_not_contact(self, *keys: str) -> None:
         """Nobody may send these contacts an email."""
@@ -429,6 +447,7 @@ class World:
             *("message", "step_count", "campaign_count", "sweep", "audit"),
             *("inbox", "event", "event_key", "erased", "leaving", "device", "dead_letter", "frequency_rule"),
             "contact_alias",
+            *("template", "policy"),
         ]
         with self.engine.begin() as conn:
             for table in tables:
