@@ -130,6 +130,16 @@ class Campaign:
             parent = above.parent
         return None
 
+    def texts_upstream(self, step: Step) -> bool:
+        """Return whether a step above may send the contact a text message."""
+        parent = step.parent
+        while parent is not None:
+            above = self.steps[parent]
+            if above.type.name in ("sms.send", "message.send"):
+                return True
+            parent = above.parent
+        return False
+
 
 @dataclass(frozen=True)
 class Status:
