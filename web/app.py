@@ -1,4 +1,4 @@
-"""The HTTP interface: contact events in, health and metrics out.
+"""The HTTP interface: contact events and what people do with our messages in, health and metrics out.
 
 Errors are problem details (RFC 9457), each with one sentence that says what to do.
 """
@@ -17,6 +17,7 @@ from dramatiq.broker import Broker
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection, Engine
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -26,9 +27,15 @@ from producers.health import Health, is_ready
 from settings import Settings
 from web.access import needs_role
 from web.bodies import check_content_type, read_body, read_json, read_objects
+from web.forms import add_forms
+from web.inbound import add_inbound
 from web.inbox import AWAY, Inbox, Offered, Taken
 from web.lines import OneLineMiddleware
 from web.problems import PROBLEM, ProblemError, problem
+from web.sightings import Sightings
+from web.signed import Signed
+from web.tracking import add_tracking
+from web.unsubscribe import add_unsubscribing
 
 log = structlog.get_logger()
 
@@ -44,10 +51,14 @@ def make_app(engine: Engine, broker: Broker | None, settings: Settings, *, open_
     Without a broker events are stored all the same, and wait for somebody who looks at the inbox.
     """
     inbox = Inbox(engine, broker, settings)
+    signed = Signed(engine, settings)
+    sightings = Sightings(inbox)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(signed.prepare)
         yield
+        sightings.close()
         inbox.close()
 
     app = FastAPI(
@@ -63,6 +74,10 @@ def make_app(engine: Engine, broker: Broker | None, settings: Settings, *, open_
     _add_problems(app)
     _add_health(app, Health(engine.url, settings, inside=broker))
     _add_events(app, inbox, open_to_all=open_to_all)
+    add_tracking(app, signed, sightings)
+    add_unsubscribing(app, inbox, signed)
+    add_forms(app, inbox, signed)
+    add_inbound(app, inbox, open_to_all=open_to_all)
     return app
 
 

@@ -252,4 +252,9 @@ def has_valid_email(batch: Batch[NoProperties]) -> list[bool]:
 
     Only the syntax is looked at: nobody asks whether the domain or the mailbox exists.
     """
-    return [_EMAIL.fullmatch((contact.email or "").strip()) is not None for contact in batch.contacts]
+    return [is_email((contact.email or "").strip()) for contact in batch.contacts]
+
+
+def is_email(text: str) -> bool:
+    """Return whether a text is written as an email address is."""
+    return _EMAIL.fullmatch(text) is not None
