@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, Headers
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 
-from db import forms, tracking
+from db import contacts, forms, tracking
 from db.forms import Form
 from domain.addresses import origin_of
 from domain.events import MAX_DATA_BYTES, ContactEvent, parse
@@ -263,30 +263,34 @@ def _events(form: Form, submitted: Submitted, visitor: str | None, conn: Connect
     somebody else puts their own address into the form.
     """
     offered = Offered()
-    contact, is_new = _who(submitted, visitor, conn)
+    contact, new_address = _who(submitted, visitor, conn)
 
     def made(type_: str, id_: str, data: Mapping[str, Any]) -> ContactEvent:
         described = {"specversion": "1.0", "source": SOURCE, "id": id_, "type": type_, "subject": contact}
         return parse({**described, "data": data}, now=now)
 
-    if is_new:
-        offered.offer(0, partial(made, "contact.changed", str(uuid4()), {"email": contact}))
+    if new_address is not None:
+        offered.offer(0, partial(made, "contact.changed", str(uuid4()), {"email": new_address}))
     data = {"form": form.key, "fields": submitted.fields, **({"message": visitor} if visitor else {})}
     offered.offer(0, partial(made, "form.submitted", submitted.id, data))
     return offered
 
 
-def _who(submitted: Submitted, visitor: str | None, conn: Connection) -> tuple[str, bool]:
-    """Return the contact's key, and whether the address makes them a new one. Raises ProblemError."""
+def _who(submitted: Submitted, visitor: str | None, conn: Connection) -> tuple[str, str | None]:
+    """Return the contact's key, and the address of a contact that nobody knew. Raises ProblemError."""
     if submitted.contact:
-        return submitted.contact, False
+        return submitted.contact, None
     email = (submitted.email or "").strip()
     if is_email(email):
         known = tracking.keys_by_emails(conn, [email]).get(email)
-        return (email, True) if known is None else (known, False)
+        if known is not None:
+            return known, None
+        # In small letters: until somebody has acted on it, the key is all that finds a new contact again.
+        key = email.lower()
+        return key, None if contacts.by_keys(conn, [key]) else email
     origin = tracking.origins(conn, [visitor]).get(visitor) if visitor else None
     if origin is not None:
-        return origin.contact, False
+        return origin.contact, None
     if email:
         raise ProblemError(422, "the email is not an address")
     raise ProblemError(422, "nobody can tell whose submission this is; send an email, or the token of a visit")
