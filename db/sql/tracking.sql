@@ -1,12 +1,14 @@
 -- name: origins
--- Who got messages of ours, and what sent them; those of contacts that are gone are gone.
+-- Who got messages of ours, and what sent them; those of contacts that are gone are gone. One that went to
+-- users is about a contact who never saw it.
 SELECT message.key, contact.id AS contact_id, contact.key AS contact, message.channel, message.sent_at,
        campaign.key AS campaign, step.key AS step
 FROM message
 JOIN contact ON contact.id = message.contact_id
 LEFT JOIN campaign ON campaign.id = message.campaign_id
 LEFT JOIN step ON step.id = message.step_id
-WHERE message.key = ANY (CAST(:keys AS text[]));
+WHERE message.key = ANY (CAST(:keys AS text[]))
+  AND NOT message.payload ?| ARRAY['to', 'cc', 'bcc', 'to_owner'];
 
 -- name: keys
 SELECT id, key FROM contact WHERE id = ANY (CAST(:ids AS bigint[]));

@@ -317,3 +317,9 @@ def test_an_erased_contact_is_nobody(http: TestClient, mail: Mailing) -> None:
         conn.execute(text("DELETE FROM message"))
     http.get(f"/t/o/{mail.token('open')}.gif", headers=PERSON)
     assert mail.stored() == []
+
+
+def test_what_users_do_with_a_message_about_a_contact_is_not_the_contacts(http: TestClient, mail: Mailing) -> None:
+    mail.write("""UPDATE message SET payload = '{"to": ["sales@example.com"]}', address = NULL""")
+    http.get(f"/t/o/{mail.token('open')}.gif", headers=PERSON)
+    assert mail.stored() == []
