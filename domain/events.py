@@ -69,7 +69,7 @@ def parse(value: object, *, now: datetime) -> ContactEvent:
             raise EventError(f'an event of type {type_!r} needs "{name}", a text, in its data')
     if type_ == "contact.changed":
         _check_change(data)
-    if type_ in ("email.unsubscribed", "email.resubscribed") and not _is_channel(data.get("channel", "email")):
+    if type_ in ("email.unsubscribed", "email.resubscribed") and not is_channel(data.get("channel", "email")):
         raise EventError(f'"channel" of {type_} must be a text such as email or sms')
     if type_ == "form.submitted" and not isinstance(data.get("fields", {}), Mapping):
         raise EventError('"fields" of a form submission must be an object')
@@ -173,8 +173,9 @@ def _check_change(data: Mapping[str, Any]) -> None:
         raise EventError(f"a tag of contact.changed is longer than {MAX_KEY} characters")
 
 
-def _is_channel(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip()) and len(value) <= MAX_CHANNEL
+def is_channel(value: object) -> bool:
+    """Return whether a value can be the name of a channel."""
+    return isinstance(value, str) and bool(value.strip()) and len(value) <= MAX_CHANNEL and value.isprintable()
 
 
 def channel_of(data: Mapping[str, Any]) -> str:

@@ -141,13 +141,18 @@ class Inbox:
             taken = events.accept(conn, new, now=now, unknown_contacts=self.settings.unknown_contacts)
         rejected = sorted(offered.rejected + [(offered.good[nth][0], reason) for nth, reason in taken.rejected])
         metrics.count_events(accepted=taken.accepted, duplicates=taken.duplicates, rejected=len(rejected))
-        if taken.accepted and self._hints is not None:
-            self._hints.give()
+        if taken.accepted:
+            self.hint()
         return Taken(
             accepted=taken.accepted,
             duplicates=taken.duplicates,
             rejected=[Rejected(index=index, error=error) for index, error in rejected],
         )
+
+    def hint(self) -> None:
+        """Say that the inbox holds something; returns at once."""
+        if self._hints is not None:
+            self._hints.give()
 
     def close(self) -> None:
         """Publish the hint that is asked for, and end."""

