@@ -179,24 +179,28 @@ def say(conn: Connection, contacts: Sequence[Said], *, now: datetime) -> None:
 
 def do_not_contact(
     conn: Connection,
-    events: Sequence[tuple[int, datetime]],
+    said: Sequence[tuple[int, str, datetime]],
     *,
-    channel: str,
     reason: Literal["unsubscribed", "bounced"],
 ) -> None:
-    """Mark contacts as not to be contacted on a channel."""
-    if events:
-        parameters = {
-            "contact_ids": [contact_id for contact_id, _ in events],
-            "ats": [at for _, at in events],
-            "channel": channel,
-            "reason": reason,
-        }
-        conn.execute(sql["do_not_contact"], parameters)
+    """Mark contacts as not to be contacted on a channel: (contact id, channel, when)."""
+    if said:
+        conn.execute(sql["do_not_contact"], {**_said(said), "reason": reason})
+
+
+def resubscribe(conn: Connection, said: Sequence[tuple[int, str, datetime]]) -> None:
+    """Take back what contacts said when they unsubscribed, unless they said so since: (contact id, channel, when)."""
+    if said:
+        conn.execute(sql["resubscribe"], _said(said))
+
+
+def _said(said: Sequence[tuple[int, str, datetime]]) -> dict[str, list[Any]]:
+    contact_ids, channels, ats = map(list, zip(*said, strict=True))
+    return {"contact_ids": contact_ids, "channels": channels, "ats": ats}
 
 
 def mark_messages(conn: Connection, marks: Sequence[tuple[str, str, datetime]]) -> None:
-    """Write what became of our own messages: (message key, event type, when)."""
+    """Write what became of our own messages: (message key, opened, clicked, replied or bounced, when)."""
     if marks:
         keys, whats, ats = map(list, zip(*marks, strict=True))
         conn.execute(sql["mark_messages"], {"keys": keys, "whats": whats, "ats": ats})
@@ -212,6 +216,22 @@ def templates_named(conn: Connection, datas: Iterable[Mapping[str, Any]]) -> dic
     """Return the templates of the messages that the data of events name, by message key."""
     keys = {str(data["message"]) for data in datas if data.get("message")}
     return templates(conn, keys) if keys else {}
+
+
+def texted(conn: Connection, contact_ids: Iterable[int]) -> dict[int, dict[int, datetime]]:
+    """Return which campaigns, by id, sent contacts a text message, and when first."""
+    found: dict[int, dict[int, datetime]] = {}
+    ids = list(contact_ids)
+    for contact_id, campaign_id, first_at in conn.execute(sql["texted"], {"contact_ids": ids}) if ids else ():
+        found.setdefault(contact_id, {})[campaign_id] = first_at
+    return found
+
+
+def campaigns_of_messages(conn: Connection, keys: Iterable[str]) -> dict[str, int]:
+    """Return the ids of the campaigns that wrote our own messages, by message key."""
+    wanted = sorted(set(keys))
+    rows = conn.execute(sql["campaigns_of_messages"], {"keys": wanted}) if wanted else ()
+    return {row.key: row.campaign_id for row in rows}
 
 
 def see_devices(conn: Connection, seen: Sequence[tuple[int, str | None, str | None, str | None, datetime]]) -> None:

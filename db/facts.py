@@ -175,8 +175,9 @@ def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequ
         types = step.events | {"email.clicked"} if step.looks_at("email.opened") else step.events
         happened = events.recent(conn, ids, types, since=since)
         templates = events.templates_named(conn, [each.data for each in happened])
+        texted = events.texted(conn, {each.contact_id for each in happened if each.type == "sms.replied"})
         for contact_id, type_, at, data in happened:
-            past.setdefault(contact_id, []).extend(as_facts(type_, data, at, templates))
+            past.setdefault(contact_id, []).extend(as_facts(type_, data, at, templates, texted.get(contact_id)))
     return known._replace(world=replace(known.world, past=past)) if past else known
 
 

@@ -1,7 +1,7 @@
 """Forms: what a contact may submit."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -18,6 +18,10 @@ class Form:
     name: str
     standalone: bool
     published: bool
+    # Where people go after they submitted it; None: a page of ours says thank you.
+    redirect: str | None = None
+    # The sites whose pages may submit it, as origins; empty: every site.
+    allowed_origins: tuple[str, ...] = ()
 
 
 def create(conn: Connection, key: str, name: str, standalone: bool) -> bool:
@@ -32,12 +36,32 @@ def create(conn: Connection, key: str, name: str, standalone: bool) -> bool:
     return created is not None
 
 
+def place(conn: Connection, key: str, *, redirect: str | None, allowed_origins: Sequence[str] | None) -> bool:
+    """Say where a form stands and where it leads; None leaves what is there. Return whether that changed it."""
+    changed = conn.execute(
+        text(
+            "UPDATE form SET redirect = wanted.redirect, allowed_origins = wanted.origins "
+            "FROM (SELECT id, coalesce(CAST(:redirect AS text), redirect) AS redirect, "
+            "             coalesce(CAST(:origins AS text[]), allowed_origins) AS origins "
+            "      FROM form WHERE key = :key FOR UPDATE) AS wanted "
+            "WHERE form.id = wanted.id AND (form.redirect, form.allowed_origins) "
+            "      IS DISTINCT FROM (wanted.redirect, wanted.origins) RETURNING form.id"
+        ),
+        {"key": key, "redirect": redirect, "origins": None if allowed_origins is None else list(allowed_origins)},
+    ).one_or_none()
+    return changed is not None
+
+
 def find(conn: Connection, key: str) -> Form | None:
     """Return the form of a key, or None."""
     row = conn.execute(
-        text("SELECT id, key, name, standalone, published FROM form WHERE key = :key"), {"key": key}
+        text("SELECT id, key, name, standalone, published, redirect, allowed_origins FROM form WHERE key = :key"),
+        {"key": key},
     ).one_or_none()
-    return None if row is None else Form(*row)
+    if row is None:
+        return None
+    origins = tuple(row.allowed_origins)
+    return Form(row.id, row.key, row.name, row.standalone, row.published, row.redirect, origins)
 
 
 class Submission(NamedTuple):

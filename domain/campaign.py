@@ -119,19 +119,23 @@ class Campaign:
     def _needs(self) -> dict[int, frozenset[Need]]:
         return {}
 
+    def above(self, step: Step, *types: str) -> Step | None:
+        """Return the nearest step above that is an action of one of these types, or None."""
+        parent = step.parent
+        while parent is not None:
+            found = self.steps[parent]
+            if found.type.name in types:
+                return found
+            parent = found.parent
+        return None
+
     def sender_upstream(self, step: Step) -> Step | None:
         """Return the nearest step above that may send the contact an email, or None.
 
         Source: the reference engine only looks at the direct parent, so that "opens email" below a
         condition can never be true there.
         """
-        parent = step.parent
-        while parent is not None:
-            above = self.steps[parent]
-            if above.type.name in ("email.send", "message.send"):
-                return above
-            parent = above.parent
-        return None
+        return self.above(step, "email.send", "message.send")
 
     def email_upstream(self, step: Step) -> str | None:
         """Return the template key of the nearest email sent above a step; None where no step names one."""
@@ -139,6 +143,10 @@ class Campaign:
         if sender is None or sender.type.name != "email.send":
             return None
         return str(getattr(sender.properties, "email"))  # noqa: B009
+
+    def texts_upstream(self, step: Step) -> bool:
+        """Return whether a step above may send the contact a text message."""
+        return self.above(step, "sms.send", "message.send") is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 from domain.errors import CampaignError
 from domain.policy import parse_rule
 from domain.steps.registry import Fact
+from domain.visitors import is_automatic
 
 MAX_KEY = 255
+MAX_CHANNEL = 40
 MAX_DATA_BYTES = 262_144
 
 # What the data of our own types must name. Any other type is a custom event, for `event.happened`.
@@ -78,6 +80,8 @@ def parse(value: object, *, now: datetime) -> ContactEvent:
         _check_change(data)
     if type_ == "contact.merged":
         _check_merge(data, contact)
+    if type_ in ("email.unsubscribed", "email.resubscribed") and not is_channel(data.get("channel", "email")):
+        raise EventError(f'"channel" of {type_} must be a text such as email or sms')
     if type_ == "form.submitted" and not isinstance(data.get("fields", {}), Mapping):
         raise EventError('"fields" of a form submission must be an object')
     return ContactEvent(source, id_, type_, contact, _time(value, now), data)
@@ -199,17 +203,38 @@ def _check_change(data: Mapping[str, Any]) -> None:
         raise EventError(f"a tag of contact.changed is longer than {MAX_KEY} characters")
 
 
+def is_channel(value: object) -> bool:
+    """Return whether a value can be the name of a channel."""
+    return isinstance(value, str) and bool(value.strip()) and len(value) <= MAX_CHANNEL and value.isprintable()
+
+
+def channel_of(data: Mapping[str, Any]) -> str:
+    """Return the channel that an unsubscription, or its opposite, is about, as refusals name it."""
+    return str(data.get("channel") or "email").strip().lower()
+
+
 def _is_tags(tags: object) -> bool:
     return isinstance(tags, Mapping) and set(tags) <= {"add", "remove"}
 
 
-def as_facts(type_: str, data: dict[str, Any], at: datetime, templates: Mapping[str, str]) -> list[Fact]:
+def as_facts(
+    type_: str,
+    data: dict[str, Any],
+    at: datetime,
+    templates: Mapping[str, str],
+    texted: Mapping[int, datetime] | None = None,
+) -> list[Fact]:
     """Return what an event is to decisions: nothing, one fact, or, for a click, an opening as well.
 
-    `templates` holds the email templates of our own messages, by message id.
+    An event that is marked as a machine's is nothing. `templates` holds the email templates of our own
+    messages, by message id. `texted` says which campaigns, by id, sent the contact a text message, and
+    when first: a text that comes back says in `answers` which of them it may answer.
     """
-    if type_ in ABOUT_THE_CONTACT:
+    if type_ in ABOUT_THE_CONTACT or is_automatic(type_, data):
         return []
+    if type_ == "sms.replied":
+        answers = [campaign for campaign, first_at in (texted or {}).items() if first_at <= at]
+        return [Fact(type_, {**data, "answers": answers}, at)]
     template = templates.get(str(data.get("message")))
     if template is not None and "email" not in data:
         data = {**data, "email": template}

@@ -21,6 +21,7 @@ from db import embedded, schema
 from db.engine import connect
 
 ROOT = Path(__file__).parent.parent
+CHROMIUM = Path("/usr/bin/chromium")
 # The embedded server's library warns when nobody said where sockets go.
 os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
 
@@ -170,6 +171,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         missing.append("Redis (PARCOURS_TEST_REDIS_URL): fakeredis stood in")
     if not os.environ.get("PARCOURS_TEST_RABBITMQ_URL"):
         missing.append("RabbitMQ (PARCOURS_TEST_RABBITMQ_URL): what needs it was skipped")
+    if not CHROMIUM.exists():
+        missing.append(f"a browser ({CHROMIUM}): what needs it was skipped")
     if missing:
         terminalreporter.write_line(f"servers missing: {'; '.join(missing)}")
     else:

@@ -1,60 +1,48 @@
-"""The HTTP interface: contact events in, health and metrics out.
+"""The HTTP interface: contact events and what people do with our messages in, health and metrics out.
 
 Errors are problem details (RFC 9457), each with one sentence that says what to do.
 """
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import unquote
 
 import structlog
 from dramatiq.broker import Broker
-from dramatiq.errors import DramatiqError
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from pika.exceptions import AMQPError
-from pydantic import BaseModel
-from redis.exceptions import RedisError
-from sqlalchemy import Engine
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy import Connection, Engine
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from db import api_keys
-from db import events as events_table
-from db.api_keys import Role
-from db.clock import now as database_now
-from domain.events import ContactEvent, EventError, parse
-from domain.orders import ActOnEvents
+from domain.events import parse
 from producers import metrics
-from producers.broker import publish
 from producers.health import Health, is_ready
 from settings import Settings
+from web.access import needs_role
+from web.bodies import check_content_type, read_body, read_json, read_objects
+from web.forms import add_forms
+from web.inbound import add_inbound
+from web.inbox import AWAY, Inbox, Offered, Taken
 from web.lines import OneLineMiddleware
 from web.problems import PROBLEM, ProblemError, problem
-from workers import events
+from web.sightings import Sightings
+from web.signed import Signed
+from web.tracking import add_tracking
+from web.unsubscribe import add_unsubscribing
 
 log = structlog.get_logger()
 
-# What each role may do.
-GRANTS: dict[Role, frozenset[Role]] = {
-    "publish": frozenset({"publish"}),
-    "read": frozenset({"read"}),
-    "manage": frozenset({"publish", "read", "manage"}),
-}
 EVENT_TYPES = ("application/cloudevents+json", "application/cloudevents-batch+json", "application/json")
 # No event is shorter, so a body that holds more values than its limit has room for is no body of events.
 LEAST_EVENT_BYTES = 80
-FULL_RETRY_SECONDS = 5
 AWAY_RETRY_SECONDS = 2
-# Between a hint that could not be published and the next try.
-HINT_PAUSE_SECONDS = 1.0
 
 
 def make_app(engine: Engine, broker: Broker | None, settings: Settings, *, open_to_all: bool) -> FastAPI:
@@ -62,13 +50,16 @@ def make_app(engine: Engine, broker: Broker | None, settings: Settings, *, open_
 
     Without a broker events are stored all the same, and wait for somebody who looks at the inbox.
     """
-    hints = None if broker is None else Hints(broker)
+    inbox = Inbox(engine, broker, settings)
+    signed = Signed(engine, settings)
+    sightings = Sightings(inbox)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(signed.prepare)
         yield
-        if hints is not None:
-            hints.stop()
+        sightings.close()
+        inbox.close()
 
     app = FastAPI(
         title="Parcours",
@@ -82,75 +73,17 @@ def make_app(engine: Engine, broker: Broker | None, settings: Settings, *, open_
     app.add_middleware(OneLineMiddleware)
     _add_problems(app)
     _add_health(app, Health(engine.url, settings, inside=broker))
-    _add_events(app, engine, hints, settings, open_to_all=open_to_all)
+    _add_events(app, inbox, open_to_all=open_to_all)
+    add_tracking(app, signed, sightings)
+    add_unsubscribing(app, inbox, signed)
+    add_forms(app, inbox, signed)
+    add_inbound(app, inbox, open_to_all=open_to_all)
     return app
 
 
-class Rejected(BaseModel):
-    """An event that was not stored; sending it again as it is will not help."""
-
-    index: int
-    error: str
-
-
-class Taken(BaseModel):
-    """What became of the events of a request."""
-
-    accepted: int
-    duplicates: int
-    rejected: list[Rejected]
-
-
-class Hints:
-    """Publishes that the inbox holds something, from a thread of its own.
-
-    Nobody who posts waits for the broker, and posts that come together share a hint. A broker that is
-    away costs nothing but time: the events are stored, and the next hint or tick finds them.
-    """
-
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-        self._wanted = threading.Event()
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-
-    def give(self) -> None:
-        """Ask for a hint; returns at once."""
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="hints", daemon=True)
-                self._thread.start()
-        self._wanted.set()
-
-    def stop(self) -> None:
-        """Publish what is asked for, and end."""
-        self._stopped.set()
-        self._wanted.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
-
-    def _run(self) -> None:
-        told = False
-        while True:
-            self._wanted.wait()
-            asked_to_stop = self._stopped.is_set()
-            self._wanted.clear()
-            try:
-                publish(self._broker, ActOnEvents())
-                told = False
-            except (OSError, RedisError, AMQPError, DramatiqError) as error:
-                if not told:
-                    log.warning("hint_not_published", error=type(error).__name__)
-                told = True
-                self._stopped.wait(HINT_PAUSE_SECONDS)
-            if asked_to_stop:
-                return
-
-
-def _add_events(app: FastAPI, engine: Engine, hints: Hints | None, settings: Settings, *, open_to_all: bool) -> None:
-    may_publish = needs_role(engine, "publish", open_to_all=open_to_all)
-    most_events = max(1, settings.max_body_bytes // LEAST_EVENT_BYTES)
+def _add_events(app: FastAPI, inbox: Inbox, *, open_to_all: bool) -> None:
+    may_publish = needs_role(inbox.engine, "publish", open_to_all=open_to_all)
+    most_events = max(1, inbox.settings.max_body_bytes // LEAST_EVENT_BYTES)
 
     @app.post(
         "/events",
@@ -168,51 +101,22 @@ def _add_events(app: FastAPI, engine: Engine, hints: Hints | None, settings: Set
         values = _values(request, raw)
         if len(values) > most_events:
             raise ProblemError(413, f"there are {len(values):,} events in the request; send {most_events:,} at most")
-        taken = _store(engine, values, settings)
-        metrics.count_events(accepted=taken.accepted, duplicates=taken.duplicates, rejected=len(taken.rejected))
-        if taken.accepted and hints is not None:
-            hints.give()
-        rejected = [Rejected(index=index, error=error) for index, error in taken.rejected]
-        return Taken(accepted=taken.accepted, duplicates=taken.duplicates, rejected=rejected)
+        return inbox.put(partial(_parsed, values), limited=True)
 
 
-def _store(engine: Engine, values: list[Any], settings: Settings) -> events.Accepted:
-    """Store what can be understood, in one transaction; return what became of each, by its place in the request."""
-    with engine.begin() as conn:
-        if events_table.is_longer_than(conn, settings.max_inbox):
-            raise ProblemError(
-                429,
-                "too many events wait to be acted on; send these again later",
-                headers={"Retry-After": str(FULL_RETRY_SECONDS)},
-            )
-        now = database_now(conn)
-        good: list[tuple[int, ContactEvent]] = []
-        rejected: list[tuple[int, str]] = []
-        for index, value in enumerate(values):
-            try:
-                good.append((index, parse(value, now=now)))
-            except EventError as error:
-                rejected.append((index, str(error)))
-        offered = [event for _, event in good]
-        taken = events.accept(conn, offered, now=now, unknown_contacts=settings.unknown_contacts)
-    taken.rejected = sorted(rejected + [(good[nth][0], reason) for nth, reason in taken.rejected])
-    return taken
+def _parsed(values: list[Any], _: Connection, now: datetime) -> Offered:
+    offered = Offered()
+    for index, value in enumerate(values):
+        offered.offer(index, partial(parse, value, now=now))
+    return offered
 
 
 def _values(request: Request, raw: bytes) -> list[Any]:
     """Return the events of a request, not yet parsed."""
-    binary = "ce-specversion" in request.headers
-    if binary and not raw.strip():
-        return [_attributes(request)]
-    try:
-        value = json.loads(raw.decode("utf-8-sig"), parse_constant=_no_json)
-    except (ValueError, RecursionError) as error:
-        raise ProblemError(400, f"the body is not JSON in UTF-8 ({_first_line(error)})") from None
-    if binary:
-        return [{**_attributes(request), "data": value}]
-    if not isinstance(value, dict | list):
-        raise ProblemError(400, "the body is neither a JSON object nor a list of them")
-    return value if isinstance(value, list) else [value]
+    if "ce-specversion" not in request.headers:
+        return read_objects(raw)
+    data = {"data": read_json(raw)} if raw.strip() else {}
+    return [{**_attributes(request), **data}]
 
 
 def _attributes(request: Request) -> dict[str, str]:
@@ -222,73 +126,8 @@ def _attributes(request: Request) -> dict[str, str]:
     }
 
 
-def _no_json(constant: str) -> None:
-    raise ValueError(f"{constant} is not a JSON value")
-
-
-def _first_line(error: BaseException) -> str:
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    return (str(error).splitlines() or [""])[0][:200]
-
-
-async def read_body(request: Request) -> bytes:
-    """Return the body of a request, as it comes: what a header says of its length is not believed.
-
-    Raises ProblemError (413) as soon as it is longer than the limit.
-    """
-    limit: int = request.app.state.max_body_bytes
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise ProblemError(413, f"the body is longer than {limit:,} bytes; send less at once")
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
 def _check_content_type(request: Request) -> None:
-    found = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if found not in EVENT_TYPES:
-        about = f"{found[:80]!r} is not understood" if found else "the content type is missing"
-        raise ProblemError(415, f"{about}; send {', '.join(EVENT_TYPES)}", headers={"Accept": ", ".join(EVENT_TYPES)})
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        raise ProblemError(415, f"the content encoding {encoding[:40]!r} is not understood; send the body as it is")
-
-
-def needs_role(engine: Engine, role: Role, *, open_to_all: bool) -> Callable[[Request], None]:
-    """Return a dependency that lets in who has a key that may do what a role does."""
-
-    def check(request: Request) -> None:
-        if open_to_all:
-            return
-        offered = _offered_key(request)
-        challenge = {"WWW-Authenticate": "Bearer"}
-        if offered is None:
-            raise ProblemError(
-                401,
-                "a key is needed: send `Authorization: Bearer …` or `X-Api-Key`; `parcours keys create` makes one",
-                headers=challenge,
-            )
-        with engine.connect() as conn:
-            key = api_keys.find(conn, offered)
-        if key is None:
-            raise ProblemError(
-                401, "the key is unknown or revoked; `parcours keys create` makes one", headers=challenge
-            )
-        if role not in GRANTS[key.role]:
-            raise ProblemError(403, f"the key's role is {key.role}; this needs {role} or manage")
-
-    return check
-
-
-def _offered_key(request: Request) -> str | None:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
-    return request.headers.get("x-api-key", "").strip() or None
+    check_content_type(request, EVENT_TYPES)
 
 
 def _add_health(app: FastAPI, health: Health) -> None:
@@ -329,7 +168,7 @@ def _add_problems(app: FastAPI) -> None:
     )
     app.add_exception_handler(ClientDisconnect, answer(lambda _: problem(400, "the body ended too early")))
     # Deadlocks too: nothing of the request is stored, and it may come again.
-    for away in (OperationalError, InterfaceError, PoolTimeoutError):
+    for away in AWAY:
         app.add_exception_handler(away, answer(_database_away))
 
 

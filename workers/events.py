@@ -22,9 +22,10 @@ from db.events import Pending
 from db.partitions import ensure_partitions
 from domain.campaign import StopRule
 from domain.changes import change
-from domain.events import ABOUT_THE_CONTACT, ContactEvent, as_facts
+from domain.events import ABOUT_THE_CONTACT, ContactEvent, as_facts, channel_of
 from domain.policy import Rule
 from domain.steps.registry import Fact
+from domain.visitors import is_automatic
 from producers import metrics
 from workers import decisions, membership
 from workers.executor import BY_DEFAULT
@@ -33,6 +34,16 @@ from workers.forms import submit
 # Contacts of one batch, and events of each in it: a contact with a flood of events takes turns.
 CONTACTS_AT_ONCE = 500
 EVENTS_EACH = 20
+# What an event makes of the message that it names.
+BECOMES = {
+    "email.opened": "opened",
+    "email.clicked": "clicked",
+    "sms.clicked": "clicked",
+    "push.clicked": "clicked",
+    "email.replied": "replied",
+    "sms.replied": "replied",
+    "email.bounced": "bounced",
+}
 
 
 @dataclass(slots=True)
@@ -195,9 +206,13 @@ def act(conn: Connection, *, now: datetime, zone: ZoneInfo, stop: StopRule = BY_
     _begin_again(conn, erased, late, now)
     kept = [event for event in taken if event.contact_id not in erased and event.contact_id not in deleted]
     events.keep(conn, kept)
-    events.seen_active(conn, [(event.contact_id, event.at) for event in kept if event.type not in ABOUT_THE_CONTACT])
+    events.seen_active(conn, [(event.contact_id, event.at) for event in kept if _is_activity(event)])
     lag = (now - min(event.received_at for event in taken)).total_seconds()
     return Acted(len(taken), counts, lag)
+
+
+def _is_activity(event: Pending) -> bool:
+    return event.type not in ABOUT_THE_CONTACT and not is_automatic(event.type, event.data)
 
 
 def _act_once(
@@ -225,7 +240,7 @@ def _act_once(
     _note_channels(conn, by_type)
     _note_pages(conn, by_type.get("page.hit", []), now)
     counts += _submit_forms(conn, by_type.get("form.submitted", []), now=now, zone=zone, stop=stop)
-    others = [event for event in once if event.type != "form.submitted" and event.type not in ABOUT_THE_CONTACT]
+    others = [event for event in once if event.type != "form.submitted" and _is_activity(event)]
     counts += decisions.react(conn, _facts(conn, others), now=now, zone=zone, stop=stop)
     deleted = by_type.get("contact.deleted", [])
     at = {event.contact_id: event.at for event in deleted}
@@ -329,34 +344,42 @@ def _submit_forms(
 def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
     """What became of messages, and who does not want more: before anything else decides to send."""
     marked = [
-        (str(event.data["message"]), event.type, event.at)
-        for type_ in ("email.opened", "email.clicked", "email.replied", "email.bounced")
+        (str(event.data["message"]), what, event.at)
+        for type_, what in BECOMES.items()
         for event in by_type.get(type_, [])
-        if event.data.get("message")
+        if event.data.get("message") and not is_automatic(type_, event.data)
     ]
     events.mark_messages(conn, marked)
     # A full mailbox is no reason never to write again.
-    bounced = [(e.contact_id, e.at) for e in by_type.get("email.bounced", []) if e.data.get("kind") != "soft"]
-    unsubscribed = [(e.contact_id, e.at) for e in by_type.get("email.unsubscribed", [])]
-    events.do_not_contact(conn, bounced, channel="email", reason="bounced")
-    events.do_not_contact(conn, unsubscribed, channel="email", reason="unsubscribed")
+    bounced = [(e.contact_id, "email", e.at) for e in by_type.get("email.bounced", []) if e.data.get("kind") != "soft"]
+    events.do_not_contact(conn, bounced, reason="bounced")
+    events.do_not_contact(conn, _about_channels(by_type.get("email.unsubscribed", [])), reason="unsubscribed")
+    events.resubscribe(conn, _about_channels(by_type.get("email.resubscribed", [])))
+
+
+def _about_channels(said: Sequence[Pending]) -> list[tuple[int, str, datetime]]:
+    return [(event.contact_id, channel_of(event.data), event.at) for event in said]
 
 
 def _note_pages(conn: Connection, hits: Sequence[Pending], now: datetime) -> None:
-    """Count the views that a campaign brought."""
-    attributed = Counter(str(event.data["campaign"]) for event in hits if event.data.get("campaign"))
-    if not attributed:
-        return
-    ids = {row.key: row.id for row in campaigns.listing(conn)}
+    """Count the views that a campaign brought: the one named, else the one that wrote the message named."""
+    seen = [event.data for event in hits if not is_automatic(event.type, event.data)]
+    by_key = Counter(str(data["campaign"]) for data in seen if data.get("campaign"))
+    by_message = Counter(str(data["message"]) for data in seen if data.get("message") and not data.get("campaign"))
+    views: Counter[int] = Counter()
+    if by_key:
+        ids = {row.key: row.id for row in campaigns.listing(conn)}
+        views += Counter({ids[key]: n for key, n in by_key.items() if key in ids})
+    for message, campaign_id in events.campaigns_of_messages(conn, by_message).items():
+        views[campaign_id] += by_message[message]
     day = now.astimezone(UTC).date()
-    outcomes.count_campaign(
-        conn, Counter({(ids[key], day, "page_views"): n for key, n in attributed.items() if key in ids})
-    )
+    outcomes.count_campaign(conn, Counter({(id_, day, "page_views"): n for id_, n in views.items()}))
 
 
 def _facts(conn: Connection, happened: Sequence[Pending]) -> dict[int, list[Fact]]:
     """Return what contacts did, as decisions look at it: messages named, a click counted as an opening too."""
     templates = events.templates_named(conn, [event.data for event in happened])
+    texted = events.texted(conn, [event.contact_id for event in happened if event.type == "sms.replied"])
     devices = []
     found: dict[int, list[Fact]] = {}
     for event in happened:
@@ -365,7 +388,7 @@ def _facts(conn: Connection, happened: Sequence[Pending]) -> dict[int, list[Fact
         if isinstance(device, dict) and event.type in ("device.seen", "page.hit"):
             type_, brand, os = (_name(device.get(part)) for part in ("type", "brand", "os"))
             devices.append((event.contact_id, type_, brand, os, event.at))
-        found[event.contact_id] = as_facts(event.type, data, event.at, templates)
+        found[event.contact_id] = as_facts(event.type, data, event.at, templates, texted.get(event.contact_id))
     events.see_devices(conn, devices)
     return found
 

@@ -100,28 +100,47 @@ WHERE contact.id = said.id;
 -- name: do_not_contact
 -- An existing entry keeps its reason when that is "unsubscribed": nothing else outranks a person's word.
 INSERT INTO do_not_contact (contact_id, channel, reason, at)
-SELECT DISTINCT ON (contact_id) contact_id, :channel, :reason, at
-FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:ats AS timestamptz[])) AS new (contact_id, at)
-ORDER BY contact_id, at
+SELECT DISTINCT ON (contact_id, channel) contact_id, channel, :reason, at
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:channels AS text[]), CAST(:ats AS timestamptz[]))
+     AS new (contact_id, channel, at)
+ORDER BY contact_id, channel, at
 ON CONFLICT (contact_id, channel) DO UPDATE SET reason = excluded.reason, at = excluded.at
 WHERE do_not_contact.reason <> 'unsubscribed';
 
 -- name: mark_messages
 -- The state of our own messages; the first time counts.
 UPDATE message
-SET opened_at = CASE WHEN marked.what IN ('email.opened', 'email.clicked', 'email.replied')
+SET opened_at = CASE WHEN marked.what IN ('opened', 'clicked', 'replied')
                      THEN least(message.opened_at, marked.at) ELSE message.opened_at END,
-    clicked_at = CASE WHEN marked.what = 'email.clicked' THEN least(message.clicked_at, marked.at)
+    clicked_at = CASE WHEN marked.what = 'clicked' THEN least(message.clicked_at, marked.at)
                       ELSE message.clicked_at END,
-    replied_at = CASE WHEN marked.what = 'email.replied' THEN least(message.replied_at, marked.at)
+    replied_at = CASE WHEN marked.what = 'replied' THEN least(message.replied_at, marked.at)
                       ELSE message.replied_at END,
-    bounced_at = CASE WHEN marked.what = 'email.bounced' THEN least(message.bounced_at, marked.at)
+    bounced_at = CASE WHEN marked.what = 'bounced' THEN least(message.bounced_at, marked.at)
                       ELSE message.bounced_at END
 FROM unnest(CAST(:keys AS text[]), CAST(:whats AS text[]), CAST(:ats AS timestamptz[])) AS marked (key, what, at)
 WHERE message.key = marked.key;
 
+-- name: resubscribe
+-- What a person said in the meantime counts; a bounce, and what somebody did by hand, stays.
+DELETE FROM do_not_contact
+USING unnest(CAST(:contact_ids AS bigint[]), CAST(:channels AS text[]), CAST(:ats AS timestamptz[]))
+      AS said (contact_id, channel, at)
+WHERE do_not_contact.contact_id = said.contact_id AND do_not_contact.channel = said.channel
+  AND do_not_contact.reason = 'unsubscribed' AND do_not_contact.at <= said.at;
+
 -- name: templates
-SELECT key, template FROM message WHERE key = ANY (CAST(:keys AS text[]));
+-- Of emails alone: the template of a text message may have the key of an email.
+SELECT key, template FROM message WHERE key = ANY (CAST(:keys AS text[])) AND channel = 'email';
+
+-- name: texted
+-- Which campaigns sent contacts a text message, and when first. Served by the primary key.
+SELECT contact_id, campaign_id, min(created_at) AS first_at FROM message
+WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND channel = 'sms' AND state NOT IN ('failed', 'cancelled')
+GROUP BY contact_id, campaign_id;
+
+-- name: campaigns_of_messages
+SELECT key, campaign_id FROM message WHERE key = ANY (CAST(:keys AS text[]));
 
 -- name: see_devices
 INSERT INTO device (contact_id, type, brand, os, last_seen_at)

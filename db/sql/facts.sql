@@ -82,6 +82,8 @@ WHERE form_submission.contact_id = ANY (CAST(:ids AS bigint[]));
 SELECT contact_id, data ->> 'url', data ->> 'page', max(at)
 FROM event
 WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND type = 'page.hit'
+  -- Those of machines are marked.
+  AND NOT data ? 'bot'
   AND at >= coalesce(CAST(:since AS timestamptz), '-infinity') - interval '1 day'
   AND received_at >= coalesce(CAST(:since AS timestamptz), '-infinity') - interval '2 days'
 GROUP BY contact_id, 2, 3, CASE WHEN :latest THEN NULL ELSE at END;

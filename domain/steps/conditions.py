@@ -14,7 +14,7 @@ from pydantic import AliasChoices, Field, model_validator
 from domain import operators
 from domain.contact import Contact
 from domain.decide import zone_of
-from domain.steps.properties import EMAIL, Channel, Json, Moment, Name, Percent, WholeNumber
+from domain.steps.properties import Channel, Json, Moment, Name, Percent, WholeNumber, is_email
 from domain.steps.registry import Batch, Need, NoProperties, Properties, condition
 
 
@@ -285,4 +285,4 @@ def has_valid_email(batch: Batch[NoProperties]) -> list[bool]:
 
     Only the syntax is looked at: nobody asks whether the domain or the mailbox exists.
     """
-    return [EMAIL.fullmatch((contact.email or "").strip()) is not None for contact in batch.contacts]
+    return [is_email((contact.email or "").strip()) for contact in batch.contacts]

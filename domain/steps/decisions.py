@@ -133,7 +133,14 @@ class SmsReplied(Properties):
 
 @decision("sms.reply", properties=SmsReplied, events=["sms.replied"], reference="sms.reply")
 def sms_replied(properties: SmsReplied, fact: Fact, standing: Standing) -> bool:
-    """The contact sends a text message, one that looks like the pattern if there is one."""
+    """The contact sends a text message, one that looks like the pattern if there is one.
+
+    Below a step that sends text messages, only a text that comes after one from this campaign counts.
+    """
+    # Source: the reference engine takes any text for an answer, also to what was never sent.
+    answers = fact.data.get("answers")
+    if answers is not None and standing.campaign.id not in answers and standing.campaign.texts_upstream(standing.step):
+        return False
     pattern, text = properties.pattern.strip(), fact.data.get("text")
     return not pattern or (isinstance(text, str) and wildcard(pattern).match(text.strip().casefold()) is not None)
 

@@ -66,8 +66,13 @@ _ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+"
 EMAIL = re.compile(rf"(?=.{{1,254}}\Z)(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+(?![0-9]+\Z){_LABEL}")
 
 
+def is_email(text: str) -> bool:
+    """Return whether a text is written as an email address is."""
+    return EMAIL.fullmatch(text) is not None
+
+
 def _address(value: str) -> str:
-    if is_fixed(value) and EMAIL.fullmatch(value) is None:
+    if is_fixed(value) and not is_email(value):
         raise ValueError(f"{value!r} is not an email address")
     return value
 

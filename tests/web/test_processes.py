@@ -10,12 +10,14 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import Engine
 
 from db import api_keys
 from tests.conftest import Run
 from tests.web.conftest import Start, count, event, eventually
+from tests.web.mailing import PERSON, mailing
 from tests.web.test_health_and_metrics import free_port, of, samples
 
 
@@ -143,3 +145,24 @@ def test_each_process_of_a_pool_serves_health_on_a_port_of_its_own(start: Start,
         eventually(lambda: all(is_ready(port) for port in ports))
         for port in ports:
             assert of(samples(get(port, "/metrics")[1]), "parcours_source_up", source="broker") == 1
+
+
+def test_up_moves_a_contact_by_a_form_a_click_and_an_opening(start: Start, engine: Engine, tmp_path: Path) -> None:
+    world = mailing(engine, tmp_path)
+    world.campaign(
+        "- {step: sent, decision: form.submit, yes: [{action: contact.points, with: {points: 5}}]}",
+        key="f",
+        segments=[],
+        forms=["signup"],
+    )
+    with start("up", "--port", 0) as process:
+        told = line_with(process, "HTTP: http://127.0.0.1:")
+        address = f"http://127.0.0.1:{told.split('http://127.0.0.1:')[1].split()[0]}"
+        with httpx.Client(base_url=address, headers=PERSON) as http:
+            assert http.post("/forms/signup", data={"email": "ann@example.com"}).status_code == 200
+            eventually(lambda: world.points("ann") == [5])
+            assert http.get(f"/t/o/{world.token('open')}.gif").status_code == 200
+            eventually(lambda: world.tags("ann") == {"opened"})
+            link = world.token("click", [world.key, "https://example.com/"])
+            assert http.get(f"/t/c/{link}").status_code == 302
+            eventually(lambda: world.tags("ann") == {"opened", "clicked"})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import typer
 
 from db import contacts, forms
 from db.clock import now as database_now
+from domain.addresses import origin_of
 from domain.errors import NotFoundError
 from domain.events import ContactEvent
 from producers.keys import checked_key
@@ -25,13 +27,41 @@ def create(
     key: Key,
     name: Annotated[str | None, typer.Option(help="For people; default: the key.")] = None,
     standalone: Annotated[bool, typer.Option("--standalone", help="Never the source of a campaign.")] = False,
+    redirect: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where people go after an HTML form; default: a thank-you page.")
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN", help="A site whose pages may submit it, such as https://example.com; repeatable."
+        ),
+    ] = None,
 ) -> None:
-    """Create a form."""
+    """Create a form, which /forms/KEY takes over HTTP; of one that exists, change where it stands and leads.
+
+    Without --allow-origin, pages of every site may submit it.
+    """
     here = session()
     key = checked_key("form", key)
+    if redirect is not None and origin_of(redirect) is None:
+        raise typer.BadParameter(f"--redirect {redirect!r} is not an address that starts with http:// or https://")
+    origins = None if not allow_origin else [_origin(each) for each in allow_origin]
     with here.engine.begin() as conn:
         made = forms.create(conn, key, name or key, standalone)
-    here.say(f"Form {key} is created." if made else f"Form {key} existed already; nothing changed.")
+        changed = forms.place(conn, key, redirect=redirect, allowed_origins=origins)
+    if made:
+        here.say(f"Form {key} is created.")
+    elif changed:
+        here.say(f"Form {key} existed already; where it stands and leads is changed.")
+    else:
+        here.say(f"Form {key} existed already; nothing changed.")
+
+
+def _origin(given: str) -> str:
+    origin = origin_of(given)
+    if origin is None or urlsplit(given).path not in ("", "/"):
+        raise typer.BadParameter(f"--allow-origin {given!r} is not an origin; write it like https://example.com")
+    return origin
 
 
 @app.command()

@@ -1,0 +1,253 @@
+"""Forms over HTTP: whose a submission is, where it leads, and which sites may send it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+
+from db import forms
+from tests.conftest import Run
+from tests.web.conftest import Client
+from tests.web.mailing import Mailing, mailing
+
+JOINS = "- {step: sent, decision: form.submit, yes: [{action: contact.tags, with: {add: [sent]}}]}"
+SITE = "https://shop.example"
+
+
+@pytest.fixture
+def mail(engine: Engine, tmp_path: Path) -> Mailing:
+    world = mailing(engine, tmp_path)
+    world.campaign(JOINS, key="f", segments=[], forms=["signup"])
+    return world
+
+
+@pytest.fixture
+def http(client: Client, mail: Mailing) -> TestClient:
+    found = client(public_url="https://parcours.example")
+    found.follow_redirects = False
+    return found
+
+
+def placed(mail: Mailing, *origins: str, redirect: str | None = None) -> None:
+    with mail.engine.begin() as conn:
+        assert forms.place(conn, "signup", redirect=redirect, allowed_origins=origins)
+
+
+def submissions(mail: Mailing) -> list[tuple[str, dict[str, Any]]]:
+    mail.act_now()
+    rows = mail.read("SELECT key, form_submission.fields FROM form_submission JOIN contact ON contact.id = contact_id")
+    return [(row.key, row.fields) for row in rows]
+
+
+def test_a_submission_joins_the_campaign_and_moves_the_contact(http: TestClient, mail: Mailing) -> None:
+    answer = http.post("/forms/signup", json={"contact": "ann", "fields": {"plan": "pro", "n": 3}})
+    assert answer.status_code == 202
+    assert answer.json() == {"accepted": 1, "duplicates": 0, "rejected": []}
+    (row,) = mail.stored()
+    assert (row.type, row.source) == ("form.submitted", "parcours/forms")
+    assert submissions(mail) == [("ann", {"plan": "pro", "n": 3})]
+    assert mail.log(campaign="f") == ["sent yes", *mail.log(campaign="f")[1:]]
+    assert mail.tags("ann") == {"sent"}
+
+
+@pytest.mark.parametrize("kind", ["urlencoded", "multipart"])
+def test_a_plain_html_form_gets_a_page_and_repeated_fields_are_a_list(
+    http: TestClient, mail: Mailing, kind: str
+) -> None:
+    fields = {"email": "ann@example.com", "colour": ["red", "blue"], "name": "Zoë", "_other": "ours"}
+    if kind == "multipart":
+        pairs = [
+            (name, each) for name, value in fields.items() for each in ([value] if isinstance(value, str) else value)
+        ]
+        parts = [f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in pairs]
+        # As browsers send a field for a file that is left empty.
+        parts.append('--b\r\nContent-Disposition: form-data; name="photo"; filename=""\r\n\r\n\r\n--b--\r\n')
+        headers = {"content-type": "multipart/form-data; boundary=b"}
+        answer = http.post("/forms/signup", content="".join(parts).encode(), headers=headers)
+    else:
+        answer = http.post("/forms/signup", data=fields, headers={"accept-language": "fr"})
+        assert "Merci" in answer.text
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/html")
+    sent = {"email": "ann@example.com", "colour": ["red", "blue"], "name": "Zoë"}
+    assert submissions(mail) == [("ann", sent)]
+
+
+def test_a_script_that_sends_an_html_form_may_ask_for_json(http: TestClient, mail: Mailing) -> None:
+    answer = http.post("/forms/signup", data={"email": "ann@example.com"}, headers={"accept": "application/json"})
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 1)
+
+
+# Whose it is.
+
+
+def test_an_address_finds_its_contact_or_makes_one(http: TestClient, mail: Mailing) -> None:
+    http.post("/forms/signup", json={"email": "ANN@example.com"})
+    http.post("/forms/signup", json={"email": "new@example.com", "fields": {"a": "b"}})
+    http.post("/forms/signup", json={"fields": {"email": "New@example.com"}})
+    assert [key for key, _ in submissions(mail)] == ["ann", "new@example.com", "new@example.com"]
+    (row,) = mail.read("SELECT email FROM contact WHERE key = 'new@example.com'")
+    assert row.email == "new@example.com"
+
+
+def test_a_visit_says_whose_it_is_unless_an_address_does(http: TestClient, mail: Mailing) -> None:
+    visit = mail.token("visit")
+    http.post("/forms/signup", data={"_visit": visit, "a": "1"})
+    http.post("/forms/signup", json={"visit": visit, "email": "other@example.com"})
+    assert [key for key, _ in submissions(mail)] == ["ann", "other@example.com"]
+
+
+@pytest.mark.parametrize("body", [{}, {"email": "no address"}, {"visit": "x.y"}, {"visit": "x", "fields": {}}])
+def test_what_is_nobodys_is_a_422_that_says_what_to_send(http: TestClient, mail: Mailing, body: Any) -> None:
+    answer = http.post("/forms/signup", json=body)
+    assert answer.status_code == 422
+    assert "email" in answer.json()["detail"]
+    assert mail.stored() == []
+
+
+def test_an_unknown_person_is_refused_where_the_setting_says_so(client: Client, mail: Mailing) -> None:
+    answer = client(unknown_contacts="reject").post("/forms/signup", json={"email": "new@example.com"})
+    assert answer.status_code == 422
+    assert mail.stored() == []
+
+
+def test_the_same_id_again_changes_nothing(http: TestClient, mail: Mailing) -> None:
+    one = {"contact": "ann", "id": "s-1"}
+    http.post("/forms/signup", json=one)
+    assert http.post("/forms/signup", json=one).json()["duplicates"] == 1
+    assert len(submissions(mail)) == 1
+
+
+@pytest.mark.parametrize("body", [{"json": {"contact": "ann", "_hp": "x"}}, {"data": {"_contact": "ann", "_hp": "x"}}])
+def test_who_fills_in_what_nobody_sees_is_thanked_and_forgotten(http: TestClient, mail: Mailing, body: Any) -> None:
+    assert http.post("/forms/signup", **body).status_code in (200, 202)
+    assert mail.stored() == []
+
+
+# Where it leads.
+
+
+@pytest.mark.parametrize(
+    ("wanted", "leads"),
+    [
+        ("/thanks", "https://parcours.example/thanks"),
+        ("https://parcours.example/thanks", "https://parcours.example/thanks"),
+        (f"{SITE}/thanks?a=1#b", f"{SITE}/thanks?a=1#b"),
+        ("https://other.example/x", "https://other.example/x"),
+        (None, "https://other.example/done"),
+        ("https://evil.example/", "https://other.example/done"),
+        ("//evil.example/", "https://other.example/done"),
+        ("/\\evil.example/", "https://other.example/done"),
+        ("\\\\evil.example/", "https://other.example/done"),
+        (f"{SITE}.evil.example/", "https://other.example/done"),
+        (f"{SITE}@evil.example/", "https://other.example/done"),
+        ("javascript:alert(1)", "https://other.example/done"),
+    ],
+)
+def test_a_page_leads_only_where_the_form_allows(
+    http: TestClient, mail: Mailing, wanted: str | None, leads: str
+) -> None:
+    placed(mail, SITE, redirect="https://other.example/done")
+    data = {"_contact": "ann"} | ({"_redirect": wanted} if wanted else {})
+    answer = http.post("/forms/signup", data=data)
+    assert (answer.status_code, answer.headers["location"]) == (303, leads)
+
+
+def test_where_a_redirect_is_not_allowed_a_page_says_thank_you(http: TestClient, mail: Mailing) -> None:
+    answer = http.post("/forms/signup", data={"_contact": "ann", "_redirect": "https://evil.example/"})
+    assert answer.status_code == 200
+    assert "evil" not in answer.text
+    assert len(mail.stored()) == 1
+
+
+# Which sites.
+
+
+def test_every_site_may_submit_a_form_that_names_none(http: TestClient, mail: Mailing) -> None:
+    answer = http.post("/forms/signup", json={"contact": "ann"}, headers={"origin": SITE})
+    assert answer.headers["access-control-allow-origin"] == "*"
+
+
+def test_only_the_sites_that_a_form_names_may_submit_it(http: TestClient, mail: Mailing) -> None:
+    placed(mail, SITE)
+    asked = {"origin": SITE, "access-control-request-method": "POST", "access-control-request-headers": "content-type"}
+    answer = http.options("/forms/signup", headers=asked)
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (204, SITE)
+    answer = http.post("/forms/signup", json={"contact": "ann"}, headers={"origin": SITE})
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (202, SITE)
+    assert answer.headers["vary"] == "Origin"
+    # A sentence that the page may read.
+    assert http.post("/forms/signup", json=[], headers={"origin": SITE}).headers["access-control-allow-origin"] == SITE
+    assert http.post(
+        "/forms/signup", json={"contact": "ann"}, headers={"origin": "https://parcours.example"}
+    ).is_success
+    for origin in ("https://evil.example", "null", "http://shop.example"):
+        assert http.options("/forms/signup", headers=asked | {"origin": origin}).status_code == 403
+        answer = http.post("/forms/signup", data={"_contact": "ann"}, headers={"origin": origin})
+        assert answer.status_code == 403
+        assert "access-control-allow-origin" not in answer.headers
+    assert len(mail.stored()) == 2
+
+
+# What is refused.
+
+
+def test_a_form_that_is_unknown_or_not_published_is_a_404(http: TestClient, mail: Mailing) -> None:
+    mail.write("UPDATE form SET published = false")
+    for key in ("signup", "nothing"):
+        answer = http.post(f"/forms/{key}", json={"contact": "ann"})
+        assert answer.status_code == 404
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        ({"content": b"{", "headers": {"content-type": "application/json"}}, 400),
+        ({"json": []}, 400),
+        ({"json": {"fields": []}}, 400),
+        ({"json": {"contact": 5}}, 400),
+        ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400),
+        ({"content": b"x", "headers": {"content-type": "text/plain"}}, 415),
+        ({"content": b"x" * 600_000, "headers": {"content-type": "application/json"}}, 413),
+        (
+            {
+                "content": b"&".join(b"a=1" for _ in range(600)),
+                "headers": {"content-type": "application/x-www-form-urlencoded"},
+            },
+            413,
+        ),
+        ({"files": {"photo": ("me.png", b"x")}}, 422),
+        ({"json": {"contact": "ann", "fields": {"a": "\0"}}}, 422),
+        ({"json": {"contact": "x" * 300}}, 422),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_with_a_sentence(
+    http: TestClient, mail: Mailing, request_: dict[str, Any], status: int
+) -> None:
+    answer = http.post("/forms/signup", **request_)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["detail"]
+    assert mail.stored() == []
+
+
+# The command.
+
+
+def test_the_command_says_where_a_form_stands_and_leads(run: Run, mail: Mailing) -> None:
+    done = run("forms", "create", "ask", "--redirect", f"{SITE}/thanks", "--allow-origin", f"{SITE}/")
+    assert (done.returncode, done.stdout.strip()) == (0, "Form ask is created.")
+    assert "nothing changed" in run("forms", "create", "ask").stdout
+    assert "is changed" in run("forms", "create", "ask", "--allow-origin", "https://b.example").stdout
+    with mail.engine.connect() as conn:
+        form = forms.find(conn, "ask")
+    assert form is not None
+    assert (form.redirect, form.allowed_origins) == (f"{SITE}/thanks", ("https://b.example",))
+    for wrong in (["--redirect", "nowhere"], ["--allow-origin", f"{SITE}/page"], ["--allow-origin", "*"]):
+        done = run("forms", "create", "ask", *wrong)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr

@@ -1,0 +1,296 @@
+"""Forms that people submit on our sites and others': as JSON from a script, or as a plain HTML form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any
+from urllib.parse import urljoin
+from uuid import uuid4
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+from sqlalchemy import Connection
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, Headers
+from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
+
+from db import contacts, forms, tracking
+from db.forms import Form
+from domain.addresses import origin_of
+from domain.events import MAX_DATA_BYTES, ContactEvent, parse
+from domain.steps.properties import is_email
+from web.bodies import content_type, read_at_most, read_json
+from web.inbox import Inbox, Offered, Taken
+from web.notices import PLAIN_HEADERS, language_of, notice
+from web.problems import PROBLEM, ProblemError
+from web.signed import Signed
+
+SOURCE = "parcours/forms"
+MAX_FIELDS = 500
+# What is ours among the names of an HTML form's fields.
+REDIRECT, VISIT, CONTACT, HONEY_POT = "_redirect", "_visit", "_contact", "_hp"
+_JSON, _URLENCODED, _MULTIPART = "application/json", "application/x-www-form-urlencoded", "multipart/form-data"
+_THANKS = {
+    "en": ("Thank you", "We have received what you sent."),
+    "fr": ("Merci", "Nous avons bien reçu votre envoi."),
+}
+_FIELDS: dict[str, Any] = {"type": "object", "additionalProperties": True}
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            _JSON: {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "contact": {"type": "string", "description": "The key of the contact."},
+                        "email": {"type": "string", "description": "Finds a contact, or makes one with this key."},
+                        "visit": {"type": "string", "description": "The token that a click wrote into an address."},
+                        "id": {"type": "string", "description": "The same again changes nothing."},
+                        "fields": _FIELDS,
+                    },
+                }
+            },
+            _URLENCODED: {"schema": _FIELDS},
+            _MULTIPART: {"schema": _FIELDS},
+        },
+    }
+}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "A page that says thank you, after an HTML form.", "content": {"text/html": {}}},
+    303: {"description": "After an HTML form that leads somewhere."},
+    **{
+        status: {"content": {PROBLEM: {}}, "description": why}
+        for status, why in {
+            400: "The body cannot be read.",
+            403: "The form may not be submitted from that site.",
+            404: "There is no such form, or it is not published.",
+            413: "The body is too large.",
+            415: "Another content type.",
+            422: "Nobody can tell whose submission it is, or it cannot be stored.",
+        }.items()
+    },
+}
+
+
+@dataclass(slots=True)
+class Submitted:
+    """A submission, before anybody looked up whose it is."""
+
+    fields: dict[str, Any]
+    contact: str | None = None
+    email: str | None = None
+    visit: str | None = None
+    id: str = field(default_factory=lambda: str(uuid4()))
+    redirect: str | None = None
+    # Somebody filled in what no person sees.
+    is_trapped: bool = False
+
+
+async def _body(request: Request) -> bytes:
+    return await read_at_most(request, min(request.app.state.max_body_bytes, 2 * MAX_DATA_BYTES))
+
+
+def add_forms(app: FastAPI, inbox: Inbox, signed: Signed) -> None:
+    """Add the route of forms to an app."""
+    own = origin_of(inbox.settings.public_url)
+
+    @app.post(
+        "/forms/{key}",
+        status_code=202,
+        response_model=Taken,
+        summary="Submit a form",
+        responses=_ANSWERS,
+        openapi_extra=_BODY,
+    )
+    async def submit(key: str, request: Request, raw: Annotated[bytes, Depends(_body)]) -> Response:
+        """Store a submission; campaigns are joined and decisions taken right after.
+
+        In an HTML form, fields that begin with `_` are ours: `_redirect` (where to go next: on this site or
+        one that the form allows), `_visit`, `_contact`, and `_hp`, which people do not see and leave empty.
+        """
+        form = await run_in_threadpool(_find, inbox, key)
+        origin = request.headers.get("origin")
+        cors = _cors(form, origin, own)
+        try:
+            if not cors and origin != own:
+                raise ProblemError(403, f"the form may not be submitted from {str(origin)[:200]}")
+            submitted = await _read(request, raw)
+            if not submitted.is_trapped:
+                visitor = None if submitted.visit is None else await signed.message("visit", submitted.visit)
+                make = partial(_events, form, submitted, visitor)
+                taken = await run_in_threadpool(inbox.put, make, limited=False)
+                if taken.rejected:
+                    raise ProblemError(422, taken.rejected[0].error)
+            else:
+                # Whoever is trapped does not learn of it.
+                taken = Taken(accepted=1, duplicates=0, rejected=[])
+        except ProblemError as error:
+            error.headers |= cors
+            raise
+        if _wants_json(request):
+            return JSONResponse(taken.model_dump(), 202, {**PLAIN_HEADERS, **cors})
+        target = _target(form, submitted.redirect, inbox.settings.public_url)
+        if target is not None:
+            return RedirectResponse(target, 303, {**PLAIN_HEADERS, **cors})
+        language = language_of(request.headers.get("accept-language", ""))
+        return notice(*_THANKS[language], language=language, headers=cors)
+
+    @app.options("/forms/{key}", status_code=204, include_in_schema=False)
+    def may_submit(key: str, request: Request) -> Response:
+        origin = request.headers.get("origin")
+        cors = _cors(_find(inbox, key), origin, own)
+        if not cors and origin != own:
+            raise ProblemError(403, f"the form may not be submitted from {str(origin)[:200]}")
+        more = {"Access-Control-Allow-Methods": "POST", "Access-Control-Allow-Headers": "Content-Type"}
+        return Response(status_code=204, headers={**cors, **more, "Access-Control-Max-Age": "600"})
+
+
+def _find(inbox: Inbox, key: str) -> Form:
+    with inbox.engine.connect() as conn:
+        form = None if "\0" in key else forms.find(conn, key)
+    if form is None or not form.published:
+        raise ProblemError(404, "there is no such form, or it is not published")
+    return form
+
+
+def _cors(form: Form, origin: str | None, own: str | None) -> dict[str, str]:
+    """Return the headers that let a page see the answer; none when it is of a site that may not submit the form."""
+    if not form.allowed_origins or origin is None:
+        return {"Access-Control-Allow-Origin": "*"}
+    if origin in form.allowed_origins or origin == own:
+        return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+    return {}
+
+
+def _wants_json(request: Request) -> bool:
+    accepted = request.headers.get("accept", "")
+    return content_type(request) == _JSON or ("application/json" in accepted and "text/html" not in accepted)
+
+
+def _target(form: Form, wanted: str | None, public_url: str) -> str | None:
+    """Return where to go after a submission: where its page says, if that is allowed, else where the form says."""
+    if wanted:
+        target = urljoin(public_url, wanted)
+        known = {origin_of(public_url), *form.allowed_origins, origin_of(form.redirect or "")}
+        # As it is written, since what joins an address hides what a browser would mend.
+        if origin_of(target) in known - {None} and "\\" not in wanted:
+            return target
+    return form.redirect
+
+
+async def _read(request: Request, raw: bytes) -> Submitted:
+    if content_type(request) == _JSON:
+        return _from_json(read_json(raw))
+    return _from_fields(await _fields(request.headers, raw))
+
+
+def _from_json(value: Any) -> Submitted:
+    if not isinstance(value, dict) or not isinstance(value.get("fields", {}), dict):
+        raise ProblemError(400, 'the body is not a JSON object such as {"email": "…", "fields": {…}}')
+    texts = {name: value[name] for name in ("contact", "email", "visit", "id") if value.get(name) not in (None, "")}
+    if not all(isinstance(each, str) for each in texts.values()):
+        raise ProblemError(400, "contact, email, visit and id are texts")
+    fields = {name: each for name, each in value.get("fields", {}).items() if name != HONEY_POT}
+    texts.setdefault("email", _one(fields.get("email")))
+    trapped = bool(value.get(HONEY_POT) or value.get("fields", {}).get(HONEY_POT))
+    return Submitted(fields, **texts, is_trapped=trapped)
+
+
+def _from_fields(sent: Iterable[tuple[str, str]]) -> Submitted:
+    values: dict[str, list[str]] = {}
+    for name, value in sent:
+        values.setdefault(name, []).append(value)
+    fields = {
+        name: each[0] if len(each) == 1 else each for name, each in values.items() if name and not name.startswith("_")
+    }
+    ours = {name: _one(values.get(name)) for name in (REDIRECT, VISIT, CONTACT, HONEY_POT)}
+    return Submitted(
+        fields,
+        contact=ours[CONTACT],
+        email=_one(fields.get("email")),
+        visit=ours[VISIT],
+        redirect=ours[REDIRECT],
+        is_trapped=ours[HONEY_POT] is not None,
+    )
+
+
+def _one(value: Any) -> str | None:
+    first = value[0] if isinstance(value, list) and value else value
+    return first.strip() or None if isinstance(first, str) else None
+
+
+async def _fields(headers: Headers, raw: bytes) -> list[tuple[str, str]]:
+    """Return the fields of an HTML form, in their order. Raises ProblemError."""
+
+    async def body() -> Any:
+        yield raw
+        yield b""
+
+    kind = headers.get("content-type", "").split(";")[0].strip().lower()
+    try:
+        if kind == _URLENCODED:
+            found: FormData = await FormParser(headers, body()).parse()
+        elif kind == _MULTIPART:
+            found = await MultiPartParser(headers, body(), max_files=MAX_FIELDS, max_fields=MAX_FIELDS).parse()
+        else:
+            known = f"{_JSON}, {_URLENCODED}, {_MULTIPART}"
+            raise ProblemError(415, f"{kind[:80] or 'no content type'} is not understood; send {known}")
+    except MultiPartException as error:
+        raise ProblemError(400, f"the form cannot be read: {error.message}") from None
+    fields: list[tuple[str, str]] = []
+    try:
+        for name, value in found.multi_items():
+            if isinstance(value, str):
+                fields.append((name, value))
+            # A field for a file that is left empty is sent all the same.
+            elif value.filename:
+                raise ProblemError(422, "files are not taken; send the form without them")
+    finally:
+        await found.close()
+    if len(fields) > MAX_FIELDS:
+        raise ProblemError(413, f"the form has more than {MAX_FIELDS} fields")
+    return fields
+
+
+def _events(form: Form, submitted: Submitted, visitor: str | None, conn: Connection, now: datetime) -> Offered:
+    """Return the submission as an event, after one that makes the contact known when nobody has the address.
+
+    Whose it is says the key that is given, else the address, else the visit: who was sent a link on by
+    somebody else puts their own address into the form.
+    """
+    offered = Offered()
+    contact, new_address = _who(submitted, visitor, conn)
+
+    def made(type_: str, id_: str, data: Mapping[str, Any]) -> ContactEvent:
+        described = {"specversion": "1.0", "source": SOURCE, "id": id_, "type": type_, "subject": contact}
+        return parse({**described, "data": data}, now=now)
+
+    if new_address is not None:
+        offered.offer(0, partial(made, "contact.changed", str(uuid4()), {"email": new_address}))
+    data = {"form": form.key, "fields": submitted.fields, **({"message": visitor} if visitor else {})}
+    offered.offer(0, partial(made, "form.submitted", submitted.id, data))
+    return offered
+
+
+def _who(submitted: Submitted, visitor: str | None, conn: Connection) -> tuple[str, str | None]:
+    """Return the contact's key, and the address of a contact that nobody knew. Raises ProblemError."""
+    if submitted.contact:
+        return submitted.contact, None
+    email = (submitted.email or "").strip()
+    if is_email(email):
+        known = tracking.keys_by_emails(conn, [email]).get(email)
+        if known is not None:
+            return known, None
+        # In small letters: until somebody has acted on it, the key is all that finds a new contact again.
+        key = email.lower()
+        return key, None if contacts.by_keys(conn, [key]) else email
+    origin = tracking.origins(conn, [visitor]).get(visitor) if visitor else None
+    if origin is not None:
+        return origin.contact, None
+    if email:
+        raise ProblemError(422, "the email is not an address")
+    raise ProblemError(422, "nobody can tell whose submission this is; send an email, or the token of a visit")

@@ -1,0 +1,160 @@
+"""The way of events from a request into the inbox, and the hint that they are there."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import structlog
+from dramatiq.broker import Broker
+from dramatiq.errors import DramatiqError
+from pika.exceptions import AMQPError
+from pydantic import BaseModel
+from redis.exceptions import RedisError
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from db import events as events_table
+from db.clock import now as database_now
+from domain.events import ContactEvent, EventError
+from domain.orders import ActOnEvents
+from producers import metrics
+from producers.broker import publish
+from settings import Settings
+from web.problems import ProblemError
+from workers import events
+
+log = structlog.get_logger()
+
+FULL_RETRY_SECONDS = 5
+# Between a hint that could not be published and the next try.
+HINT_PAUSE_SECONDS = 1.0
+# What says that the database is away for now; deadlocks too, after which the same may be tried again.
+AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
+
+
+class Rejected(BaseModel):
+    """An event that was not stored; sending it again as it is will not help."""
+
+    index: int
+    error: str
+
+
+class Taken(BaseModel):
+    """What became of the events of a request."""
+
+    accepted: int
+    duplicates: int
+    rejected: list[Rejected]
+
+
+class Hints:
+    """Publishes that the inbox holds something, from a thread of its own.
+
+    Nobody who posts waits for the broker, and posts that come together share a hint. A broker that is
+    away costs nothing but time: the events are stored, and the next hint or tick finds them.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._wanted = threading.Event()
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def give(self) -> None:
+        """Ask for a hint; returns at once."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="hints", daemon=True)
+                self._thread.start()
+        self._wanted.set()
+
+    def stop(self) -> None:
+        """Publish what is asked for, and end."""
+        self._stopped.set()
+        self._wanted.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        told = False
+        while True:
+            self._wanted.wait()
+            asked_to_stop = self._stopped.is_set()
+            self._wanted.clear()
+            try:
+                publish(self._broker, ActOnEvents())
+                told = False
+            except (OSError, RedisError, AMQPError, DramatiqError) as error:
+                if not told:
+                    log.warning("hint_not_published", error=type(error).__name__)
+                told = True
+                self._stopped.wait(HINT_PAUSE_SECONDS)
+            if asked_to_stop:
+                return
+
+
+@dataclass(slots=True)
+class Offered:
+    """Events to be stored, and what cannot be understood: each with its place in the request, from 0."""
+
+    good: list[tuple[int, ContactEvent]] = field(default_factory=list)
+    rejected: list[tuple[int, str]] = field(default_factory=list)
+
+    def offer(self, index: int, read: Callable[[], ContactEvent]) -> None:
+        """Add what a function reads, or why it cannot."""
+        try:
+            self.good.append((index, read()))
+        except EventError as error:
+            self.rejected.append((index, str(error)))
+
+
+class Inbox:
+    """Where the events of requests go."""
+
+    def __init__(self, engine: Engine, broker: Broker | None, settings: Settings) -> None:
+        """Without a broker events are stored all the same, and wait for somebody who looks at the inbox."""
+        self.engine = engine
+        self.settings = settings
+        self._hints = None if broker is None else Hints(broker)
+
+    def put(self, make: Callable[[Connection, datetime], Offered], *, limited: bool) -> Taken:
+        """Store the events that a function makes in this transaction; when this returns, they are stored.
+
+        Raises ProblemError (429) when it is `limited` and the inbox is full: for those who can come
+        again. What people do in front of a browser is stored in any case.
+        """
+        with self.engine.begin() as conn:
+            if limited and events_table.is_longer_than(conn, self.settings.max_inbox):
+                raise ProblemError(
+                    429,
+                    "too many events wait to be acted on; send these again later",
+                    headers={"Retry-After": str(FULL_RETRY_SECONDS)},
+                )
+            now = database_now(conn)
+            offered = make(conn, now)
+            new = [event for _, event in offered.good]
+            taken = events.accept(conn, new, now=now, unknown_contacts=self.settings.unknown_contacts)
+        rejected = sorted(offered.rejected + [(offered.good[nth][0], reason) for nth, reason in taken.rejected])
+        metrics.count_events(accepted=taken.accepted, duplicates=taken.duplicates, rejected=len(rejected))
+        if taken.accepted:
+            self.hint()
+        return Taken(
+            accepted=taken.accepted,
+            duplicates=taken.duplicates,
+            rejected=[Rejected(index=index, error=error) for index, error in rejected],
+        )
+
+    def hint(self) -> None:
+        """Say that the inbox holds something; returns at once."""
+        if self._hints is not None:
+            self._hints.give()
+
+    def close(self) -> None:
+        """Publish the hint that is asked for, and end."""
+        if self._hints is not None:
+            self._hints.stop()

@@ -1,0 +1,87 @@
+"""Small pages for people who are no users of ours: they run no script, load nothing and stand in no frame."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, select_autoescape
+
+LANGUAGES = ("en", "fr")
+_STYLE = (
+    "body{font:1.1rem/1.5 system-ui,sans-serif;margin:15vh auto;max-width:32rem;padding:0 1rem;"
+    "color:#1c1c1e;background:#fff}button{font:inherit;padding:.5rem 1.2rem;border:1px solid #1c1c1e;"
+    "border-radius:.4rem;background:#1c1c1e;color:#fff;cursor:pointer}"
+    "@media(prefers-color-scheme:dark){body{color:#eee;background:#1c1c1e}button{background:#eee;color:#1c1c1e}}"
+)
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+# Of every answer to somebody outside.
+PLAIN_HEADERS = {"X-Content-Type-Options": "nosniff", "X-Robots-Tag": "noindex"}
+_HEADERS = {
+    **PLAIN_HEADERS,
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'self'; "
+        "frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Vary": "Accept-Language",
+}
+_PAGE = Environment(autoescape=select_autoescape(default=True, default_for_string=True)).from_string(
+    """<!doctype html>
+<html lang="{{ language }}">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title>
+<style>{{ style|safe }}</style>
+<main>
+<h1>{{ title }}</h1>
+{% for line in lines %}<p>{{ line }}</p>
+{% endfor %}{% if button %}<form method="post"><input type="hidden" name="action" value="{{ button.action }}">
+<button>{{ button.label }}</button></form>
+{% endif %}</main>
+</html>
+"""
+)
+
+
+class Button(NamedTuple):
+    """A button that posts an action to the page's own address."""
+
+    action: str
+    label: str
+
+
+def notice(
+    title: str,
+    *lines: str,
+    language: str = "en",
+    status: int = 200,
+    button: Button | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> HTMLResponse:
+    """Return a page of a heading and some lines; all of them are escaped."""
+    content = _PAGE.render(language=language, title=title, lines=lines, button=button, style=_STYLE)
+    return HTMLResponse(content, status, {**_HEADERS, **(headers or {})})
+
+
+def language_of(accepted: str) -> str:
+    """Return the language of ours that an Accept-Language header likes best; English when it likes none.
+
+    Source: RFC 9110, section 12.5.4.
+    """
+    best, liked = LANGUAGES[0], 0.0
+    for each in accepted.split(","):
+        tag, _, weight = each.partition(";")
+        language = tag.strip().lower().split("-")[0]
+        try:
+            liking = float(weight.strip().removeprefix("q=")) if weight else 1.0
+        except ValueError:
+            continue
+        if language in LANGUAGES and liking > liked:
+            best, liked = language, liking
+    return best
