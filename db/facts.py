@@ -99,7 +99,16 @@ def _world(
         devices=_devices(conn, ids) if Need.DEVICES in needs else {},
         submissions=_submissions(conn, ids) if Need.SUBMISSIONS in needs else {},
         visits=_visits(conn, campaign, ids) if Need.VISITS in needs else {},
+        been=_been(conn, campaign, ids),
     )
+
+
+def _been(conn: Connection, campaign: Campaign, ids: list[int]) -> set[tuple[int, int, int]]:
+    moved = [step.id for step in campaign.steps.values() if step.moved]
+    if not moved:
+        return set()
+    rows = conn.execute(sql["been"], {"ids": ids, "step_ids": moved})
+    return {(row.contact_id, row.step_id, row.passage) for row in rows}
 
 
 def _devices(conn: Connection, ids: list[int]) -> dict[int, list[Mapping[str, str | None]]]:

@@ -12,7 +12,7 @@ import difflib
 import fnmatch
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -185,6 +185,8 @@ class World:
     devices: Mapping[int, Sequence[Mapping[str, str | None]]] = field(default_factory=dict)
     submissions: Mapping[int, Sequence[Submission]] = field(default_factory=dict)
     visits: Mapping[int, Sequence[Visit]] = field(default_factory=dict)
+    # (contact id, step id, passage) of steps that moved and that a contact passed, or stands at, already.
+    been: Set[tuple[int, int, int]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
