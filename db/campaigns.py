@@ -46,6 +46,7 @@ class StoredStep(NamedTuple):
     kind: str
     type: str
     removed_at: datetime | None
+    moved: bool
 
 
 class _Standing(NamedTuple):
@@ -111,12 +112,13 @@ def load(conn: Connection, campaign_id: int, version: int, zone: ZoneInfo) -> Ca
     if place not in _loaded:
         if len(_loaded) > 1000:
             _loaded.clear()
-        step_ids = {step.key: step.id for step in steps(conn, campaign_id)}
+        stored_steps = steps(conn, campaign_id)
         _loaded[place] = campaign_file.build(
             definition(conn, campaign_id, version, zone),
             campaign_id=campaign_id,
             version=version,
-            step_ids=step_ids,
+            step_ids={step.key: step.id for step in stored_steps},
+            moved={step.key for step in stored_steps if step.moved},
             zone=zone,
         )
     return _loaded[place]
@@ -197,6 +199,12 @@ def save(
         )
         for nth, (key, kind, type_) in enumerate(step_kinds)
     }
+
+
+def mark_moved(conn: Connection, step_ids: Sequence[int]) -> None:
+    """Remember that steps stand elsewhere than they did."""
+    if step_ids:
+        conn.execute(sql["mark_moved"], {"step_ids": list(step_ids)})
 
 
 def save_events(conn: Connection, step_id: int, patterns: Iterable[str]) -> None:

@@ -104,6 +104,7 @@ def _world(
         visits=_visits(conn, campaign, ids) if Need.VISITS in needs else {},
         templates=_templates(conn) if Need.TEMPLATES in needs else {},
         policies=policies.by_channel(conn) if Need.POLICIES in needs else {},
+        been=_been(conn, campaign, ids),
     )
 
 
@@ -128,6 +129,14 @@ def _bind(conn: Connection, contacts: Mapping[int, Contact], bound: Mapping[str,
     parameters = {"ids": list(contacts), "channels": sorted(caps), "since": now - longest}
     for contact_id, channel, sent in conn.execute(sql["sent"], parameters).all():
         contacts[contact_id].sent = {**contacts[contact_id].sent, channel: tuple(sent)}
+
+
+def _been(conn: Connection, campaign: Campaign, ids: list[int]) -> set[tuple[int, int, int]]:
+    moved = [step.id for step in campaign.steps.values() if step.moved]
+    if not moved:
+        return set()
+    rows = conn.execute(sql["been"], {"ids": ids, "step_ids": moved})
+    return {(row.contact_id, row.step_id, row.passage) for row in rows}
 
 
 def _devices(conn: Connection, ids: list[int]) -> dict[int, list[Mapping[str, str | None]]]:

@@ -33,6 +33,8 @@ class Step:
     look_back: Interval | None = None
     max_attempts: int = 5
     on_failure: Literal["stop", "continue"] = "stop"
+    # It stood elsewhere in an earlier version: who passed it there may come to it again.
+    moved: bool = False
 
     @property
     def kind(self) -> Kind:

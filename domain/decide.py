@@ -183,6 +183,10 @@ def decide(
     `pauses` is skipped. The rest runs, and so does everything below that is due at once.
     """
     walk = _Walk(campaign, world, now, default_zone, pauses)
+    walk.been = {
+        *world.been,
+        *((claim.contact_id, step.id, claim.passage) for step, claims in claimed for claim in claims),
+    }
     for step, claims in claimed:
         walk.start(step, [passing for claim in claims if (passing := walk.enter(step, claim, contacts, members))])
     walk.run_jumps()
@@ -248,6 +252,8 @@ class _Walk:
         self.default_zone = default_zone
         self.pauses = pauses
         self.plan = Plan()
+        # Where contacts are not to come a second time, of steps that moved.
+        self.been = world.been
         # Rotations are read at the end, since a jump still moves the waits made before it.
         self._waits: list[tuple[_Passing, Step, int, int, Reason, datetime, datetime | None]] = []
         # Who entered the step in hand too late.
@@ -425,6 +431,9 @@ class _Walk:
                 self._reach(child, onward, from_anchor=from_anchor)
 
     def _reach(self, step: Step, passings: list[_Passing], *, from_anchor: bool) -> None:
+        if step.moved:
+            # A passage is only once, also when a new version leads to the step by another way.
+            passings = [each for each in passings if (each.contact.id, step.id, each.passage) not in self.been]
         if step.kind is Kind.DECISION and step.look_back is not None:
             # Due at once: whoever takes it next looks at what the contact did before.
             for passing in passings:

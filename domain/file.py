@@ -7,7 +7,7 @@ import heapq
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cache
@@ -216,12 +216,13 @@ def build(
     version: int,
     step_ids: Mapping[str, int],
     zone: ZoneInfo,
+    moved: Collection[str] = (),
     step_type: FindType = registry.step_type,
 ) -> Campaign:
     """Return a file's tree as the engine walks it, its steps in the order of the document.
 
-    `step_ids` has the id of each step's key. `zone` is for dates without an offset, which a file
-    from check() does not have.
+    `step_ids` has the id of each step's key, `moved` the keys of steps that stood elsewhere before. `zone` is
+    for dates without an offset, which a file from check() does not have.
     """
     steps: dict[int, Step] = {}
     zone = ZoneInfo(file.timezone) if file.timezone else zone
@@ -241,6 +242,7 @@ def build(
             look_back=_interval(found.look_back),
             max_attempts=found.max_attempts,
             on_failure=found.on_failure,
+            moved=found.step in moved,
         )
         steps[step.id] = step
         for below, children in found.branches():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
@@ -66,6 +66,8 @@ class Plan:
     members: int = 0
     added: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
+    # Steps that stood elsewhere in an earlier version, and what is below them.
+    moved: list[str] = field(default_factory=list)
     # Step key to how many contacts wait there.
     removed: dict[str, int] = field(default_factory=dict)
     # Those of them whose contacts go on at another step.
@@ -92,6 +94,11 @@ class Plan:
             lines.append(f"  {len(list(self.file.walk()))} steps")
         lines += [f"  + step {key}" for key in self.added if not new]
         lines += [f"  ~ step {key}" for key in self.changed]
+        lines += [
+            f"  > step {key} moves: who waits there stays, and nobody passes it twice in one rotation"
+            for key in self.moved
+            if key not in self.added and key not in self.removed
+        ]
         for key, waiting in self.removed.items():
             end = f"go to {self.redirected[key]}" if key in self.redirected else "are cancelled"
             fate = f"; {waiting:,} contacts wait there and {end}" if waiting else "; nobody waits there"
@@ -115,6 +122,7 @@ class Plan:
             "members": self.members,
             "added": self.added,
             "changed": self.changed,
+            "moved": self.moved,
             "removed": self.removed,
             "redirected": self.redirected,
             "retimed": self.retimed,
@@ -249,6 +257,7 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> Plan:
         members=memberships.count_active(conn, row.id),
         added=[key for key in new if key not in old],
         changed=[key for key in kept if _own(old[key]) != _own(new[key])],
+        moved=_moved(before, file, ids),
         removed={key: waiting.get(ids[key], 0) for key in gone},
         redirected={key: file.redirect[key] for key in gone if key in file.redirect},
         retimed={key: waiting.get(ids[key], 0) for key in retimed},
@@ -297,6 +306,7 @@ def apply(
     for decision in campaign.steps.values():
         if callable(decision.type.events):
             campaigns.save_events(conn, decision.id, decision.events)
+    campaigns.mark_moved(conn, [step_ids[key] for key in planned.moved])
     if planned.removed:
         dropped = [before[key] for key in planned.removed]
         campaigns.remove_steps(conn, campaign_id, [id_ for id_ in dropped if id_ not in step_ids.values()], now=now)
@@ -409,6 +419,26 @@ def _backfill(conn: Connection, campaign: Campaign, keys: list[str], *, now: dat
         for key in keys
     ]
     memberships.backfill(conn, campaign.id, roots, now=now)
+
+
+def _moved(before: CampaignFile, after: CampaignFile, known: Collection[str]) -> list[str]:
+    """Return which steps that the campaign knows can be reached by another way than before."""
+    old = {step.step: place for step, place in _standing(before.steps, None, None)}
+    found: list[str] = []
+    for step, place in _standing(after.steps, None, None):
+        if place[0] in found or (step.step in known and old.get(step.step) != place):
+            found.append(step.step)
+    return [key for key in found if key in known]
+
+
+def _standing(
+    steps: tuple[StepFile, ...], parent: str | None, branch: str | None
+) -> Iterator[tuple[StepFile, tuple[str | None, str | None, Kind]]]:
+    """Yield steps, those above first, with the key of the step above, the branch and the kind."""
+    for step in steps:
+        yield step, (parent, branch, step.kind)
+        for below, children in step.branches():
+            yield from _standing(children, step.step, below)
 
 
 def _own(step: StepFile) -> dict[str, Any]:

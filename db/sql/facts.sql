@@ -125,6 +125,14 @@ DELETE FROM do_not_contact
 USING unnest(CAST(:ids AS bigint[]), CAST(:channels AS text[])) AS gone (contact_id, channel)
 WHERE do_not_contact.contact_id = gone.contact_id AND do_not_contact.channel = gone.channel;
 
+-- name: been
+-- Where contacts of a batch came already, of steps that moved; the claims in hand are no waits any more.
+SELECT contact_id, step_id, passage FROM outcome
+WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND step_id = ANY (CAST(:step_ids AS int[]))
+UNION
+SELECT contact_id, step_id, passage FROM wait
+WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND step_id = ANY (CAST(:step_ids AS int[]));
+
 -- name: send
 -- The outbox. The key is unique, so a message written once stays one.
 INSERT INTO message (contact_id, key, campaign_id, step_id, rotation, channel, template, address, payload,

@@ -222,6 +222,10 @@ JOIN unnest(CAST(:zones AS text[]), CAST(:step_ids AS int[]), CAST(:reasons AS w
             CAST(:due AS timestamptz[])) AS root (zone, step_id, reason, due_at)
   ON root.zone = coalesce(contact.timezone, '')
 WHERE membership.campaign_id = :campaign_id AND membership.left_at IS NULL
+  -- Who passed it where it stood before has done so.
+  AND NOT EXISTS (SELECT FROM outcome
+                  WHERE outcome.contact_id = membership.contact_id AND outcome.step_id = root.step_id
+                    AND outcome.passage = membership.rotation)
 ON CONFLICT (contact_id, step_id) DO NOTHING;
 
 -- name: id_range

@@ -12,7 +12,7 @@ import difflib
 import fnmatch
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -220,6 +220,8 @@ class World:
     templates: Mapping[tuple[str, str], TemplateFacts] = field(default_factory=dict)
     # By channel.
     policies: Mapping[str, Policy] = field(default_factory=dict)
+    # (contact id, step id, passage) of steps that moved and that a contact passed, or stands at, already.
+    been: Set[tuple[int, int, int]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

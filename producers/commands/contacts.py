@@ -146,8 +146,8 @@ def merge(
     here.say(f"{gone} is merged into {into}, and the key {gone} leads there from now on.")
     if merged.memberships_dropped:
         here.say(
-            f"Both were in {merged.memberships_dropped:,} of the same campaigns; "
-            f"{merged.waits_cancelled:,} waits of {gone} were cancelled there."
+            f"Campaigns that both were in: {merged.memberships_dropped:,}; "
+            f"waits of {gone} that were cancelled there: {merged.waits_cancelled:,}."
         )
 
 

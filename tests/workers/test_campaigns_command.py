@@ -56,7 +56,7 @@ def test_what_became_of_each_contact_is_said_in_both_directions(run: Run, file: 
     log = [json.loads(line) for line in run("log", "c", "--contact", "ann", "--json").stdout.splitlines()]
     assert [(line["result"], line["rotation"]) for line in log] == [("cancelled", 1)] * 2 + [("cancelled", 2)] * 2
     activity = json.loads(run("campaigns", "show", "c", "--json").stdout)["activity"]
-    assert activity[0]["what"] == "added by hand: 2 contacts"
+    assert activity[0]["what"] == "contacts added by hand: 2"
     assert run("check").returncode == 0
 
 

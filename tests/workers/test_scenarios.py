@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from tests.workers.worlds import World, at
+from db import campaigns, overview
+from domain.campaign import StopRule
+from domain.steps.registry import Failed
+from tests.workers.worlds import Moody, World, at
 
 BASIC = """
     - {step: tag, action: contact.tags, with: {add: [member]}}
@@ -123,3 +128,104 @@ def test_a_month_of_a_campaign_runs_the_same_by_the_day_and_by_the_hour(world: W
             world.run(at(1 + hour // 24, f"{hour % 24:02}:00"))
     assert world.tally(campaign="daily") == world.tally(campaign="often")
     assert [f"{row.step} {row.at:%d}" for row in world.passed(campaign="daily")] != []
+
+
+SLOW = "- {step: slow, action: contact.points, with: {points: 1}, after: 1 day}"
+
+
+def test_of_three_who_wait_only_those_who_were_named_and_are_due_move(world: World) -> None:
+    keys = world.crowd(3, segment="everyone")
+    world.campaign(SLOW)
+    world.update()
+    assert world.trigger(at(1, "12:00"), contacts=keys) == {}
+    assert world.trigger(at(2), contacts=["c1", "c3"]) == {"done": 2}
+    assert [wait.contact for wait in world.waits()] == ["c2"]
+
+
+@pytest.mark.parametrize("settings", [{"published": False}, {"publish_until": "2026-06-02T09:00:00Z"}])
+def test_what_is_due_in_a_campaign_that_does_not_run_stays_just_as_it_is(
+    world: World, settings: dict[str, Any]
+) -> None:
+    keys = world.crowd(1, segment="everyone")
+    world.campaign(SLOW)
+    world.update()
+    before = world.read("SELECT * FROM wait")
+    world.campaign(SLOW, when=at(1, "12:00"), **settings)
+    assert world.trigger(at(4), contacts=keys) == {}
+    assert (world.read("SELECT * FROM wait"), world.passed()) == (before, [])
+
+
+def test_a_step_with_an_hour_in_five_minutes_waits_for_it(world: World) -> None:
+    world.crowd(1, segment="everyone")
+    world.campaign(
+        """
+        - step: now
+          action: contact.points
+          with: {points: 1}
+          then: [{step: later, action: contact.points, with: {points: 1}, hour: "09:05"}]
+        """
+    )
+    world.update()
+    assert world.trigger() == {"done": 1, "scheduled": 1}
+    assert world.due("c1", "later") == at(1, "09:05")
+    assert world.trigger(at(1, "09:04")) == {}
+    assert world.trigger(at(1, "09:05")) == {"done": 1}
+
+
+def test_the_no_path_may_be_asked_for_alone_and_for_some_contacts(fifty: World) -> None:
+    fifty.trigger()
+    fifty.trigger(at(1, "09:15"))
+    fifty.remove("us1", at(1, "09:16"))
+    fifty.trigger(at(1, "09:30"), contacts=["us1", "us2", "us3"], reasons=("decision",))
+    tally = fifty.tally()
+    assert {step: tally[step] for step in ("opened no", "rich no", "tagged yes", "opened cancelled")} == {
+        "opened no": 2,
+        "rich no": 2,
+        "tagged yes": 2,
+        "opened cancelled": 1,
+    }
+    assert "opened yes" not in tally
+
+
+@pytest.mark.parametrize(("failed", "stops"), [(5, False), (9, False), (10, True)])
+def test_an_installation_may_stop_at_the_tenth_of_a_hundred_failures(
+    world: World, moody: Moody, failed: int, stops: bool
+) -> None:
+    keys = world.crowd(100, segment="everyone")
+    moody.moods = dict.fromkeys(keys[:failed], Failed("it is broken"))
+    world.campaign("- {step: a, action: test.moody}")
+    world.update()
+    world.trigger(stop=StopRule(at_least=10, share=0.1))
+    assert world.read("SELECT published FROM campaign")[0].published is not stops
+
+
+def test_a_new_campaign_of_two_contacts_does_four_steps_and_writes_two_emails(world: World) -> None:
+    world.contacts("ann", "bob", segment="everyone")
+    world.email("hello")
+    world.campaign(
+        """
+        - {step: opened, decision: page.hit}
+        - {step: send, action: email.send, with: {email: hello}}
+        - {step: tag, action: contact.tags, with: {add: [sent]}}
+        """
+    )
+    assert world.update() == {"added": 2}
+    assert world.trigger() == {"done": 4}
+    assert sorted(world.outbox()) == ["ann hello", "bob hello"]
+
+
+def test_the_figures_of_a_step_keep_who_passed_it_and_left(world: World) -> None:
+    world.contacts("ann", "bob", segment="everyone")
+    world.campaign("- {step: a, action: contact.points, with: {points: 1}}")
+    world.run()
+
+    def figures() -> tuple[int, int, int, int]:
+        with world.engine.connect() as conn:
+            found = world.found(conn)
+            shown = overview.of(conn, campaigns.load(conn, found.id, found.version, world.zone))
+        (step,) = shown.steps
+        return step.reached, step.results["done"], step.waiting, shown.active
+
+    assert figures() == (2, 2, 0, 2)
+    world.remove("bob", at(2))
+    assert figures() == (2, 2, 0, 1)

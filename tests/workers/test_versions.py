@@ -282,6 +282,68 @@ def test_a_step_that_moves_keeps_its_waits(ann: World) -> None:
     assert ann.standing("ann") == ["a"]
 
 
+MOVES = {
+    # The step was passed where it stood before.
+    "passed": (f"- {{step: b, {POINT}, then: [{{step: c, {POINT}}}]}}", False),
+    # It is waited for where it stood before, and would be due at once where it stands now.
+    "waited for": (f"- {{step: b, {POINT}, after: 12 days, then: [{{step: c, {POINT}}}]}}", True),
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_nobody_passes_a_step_twice_because_it_moved(ann: World, move: str) -> None:
+    step, waits = MOVES[move]
+    ann.campaign(f"- {{step: a, {POINT}, after: 9 days}}\n{step}")
+    ann.run()
+    moved = f"{{step: b, {POINT}, then: [{{step: c, {POINT}}}, {{step: d, {POINT}}}]}}"
+    plan = ann.campaign(f"- {{step: a, {POINT}, after: 9 days, then: [{moved}]}}", when=at(2))
+    assert plan.moved == ["b", "c"]
+    assert "  > step b moves: who waits there stays, and nobody passes it twice in one rotation" in plan.lines()
+    ann.contacts("ben", segment="everyone")
+    ann.run(at(2))
+    ann.trigger(at(10))
+    assert ann.log("ann") == (["a done"] if waits else ["b done", "c done", "a done"])
+    ann.trigger(at(20))
+    assert sorted(ann.log("ann")) == ["a done", "b done", "c done"] + ["d done"] * waits
+    # For new members it is a step as any other.
+    assert ann.log("ben") == ["a done", "b done", "c done", "d done"]
+
+
+def test_a_member_who_is_to_begin_at_a_step_that_moved_passes_it_once(ann: World) -> None:
+    ann.campaign(f"[{{step: a, {POINT}}}, {{step: b, {POINT}}}]")
+    ann.update()
+    ann.campaign(f"- {{step: a, {POINT}, then: [{{step: b, {POINT}}}]}}", when=at(1, "10:00"))
+    ann.trigger(at(2))
+    assert sorted(ann.log()) == ["a done", "b done"]
+
+
+def test_a_step_that_comes_back_elsewhere_and_one_of_another_kind_are_passed_once(ann: World) -> None:
+    a, tagged = f"step: a, {POINT}, after: 9 days", "condition: contact.tags, with: {tags: [x]}"
+    ann.campaign(f"[{{{a}}}, {{step: b, {POINT}}}, {{step: k, {POINT}, after: 8 days}}]")
+    ann.run()
+    ann.campaign(f"[{{{a}}}, {{step: k, {tagged}}}]", when=at(2))
+    ann.campaign(f"- {{{a}, then: [{{step: b, {POINT}}}, {{step: k, {tagged}}}]}}", when=at(3))
+    ann.trigger(at(20))
+    assert ann.log() == ["b done", "k cancelled", "a done"]
+
+
+def test_backfill_leaves_out_who_passed_the_step_where_it_stood_before(ann: World) -> None:
+    ann.campaign(f"- {{step: a, {POINT}, then: [{{step: b, {POINT}}}]}}")
+    ann.run()
+    ann.campaign(f"[{{step: a, {POINT}}}, {{step: b, {POINT}}}]", when=at(2), backfill=True)
+    ann.run(at(2))
+    assert ann.points() == [2]
+
+
+def test_a_new_rotation_passes_a_step_that_moved_again(ann: World) -> None:
+    ann.campaign(f"[{{step: a, {POINT}}}, {{step: b, {POINT}}}]", reentry="always")
+    ann.run()
+    ann.campaign(f"- {{step: a, {POINT}, then: [{{step: b, {POINT}}}]}}", reentry="always", when=at(2))
+    ann.add("ann", at(3))
+    ann.trigger(at(3))
+    assert ann.points() == [4]
+
+
 def test_history_of_a_removed_step_stays_in_the_log_and_the_figures(ann: World) -> None:
     ann.campaign(f"[{{step: keep, {POINT}}}, {{step: drop, {POINT}}}, {{step: unseen, {POINT}, after: 1 day}}]")
     ann.trigger()

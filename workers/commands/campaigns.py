@@ -42,7 +42,7 @@ def add(campaign: Key, contact: ContactKeys = None, file: KeyFile = None, as_jso
         return membership.admit(conn, tree, ids, Arrival.MANUAL, now=now, zone=here.zone)
 
     refused = "already in it, which its `reentry` does not let start again"
-    _move(campaign, contact, file, move, otherwise=refused, told="added by hand", as_json=as_json)
+    _move(campaign, contact, file, move, otherwise=refused, told="contacts added by hand", as_json=as_json)
 
 
 @app.command()
@@ -58,7 +58,7 @@ def remove(campaign: Key, contact: ContactKeys = None, file: KeyFile = None, as_
         words = {"removed": "removed", "stays out": "out already, and stays out for good"}
         return {contact_id: words[what] for contact_id, what in done.items()}
 
-    _move(campaign, contact, file, move, otherwise="not in it", told="removed by hand", as_json=as_json)
+    _move(campaign, contact, file, move, otherwise="not in it", told="contacts removed by hand", as_json=as_json)
 
 
 def _move(
@@ -87,7 +87,7 @@ def _move(
             words = {key: done.get(ids[key], otherwise) if key in ids else "no contact of that key" for key in keys}
             moved = sum(key in ids and ids[key] in done for key in keys)
             if moved:
-                campaigns.audit(conn, found.id, who=user(), what=f"{told}: {moved:,} contacts", now=now)
+                campaigns.audit(conn, found.id, who=user(), what=f"{told}: {moved:,}", now=now)
         counts.update(words.values())
         for key, what in words.items():
             if as_json:

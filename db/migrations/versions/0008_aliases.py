@@ -1,4 +1,4 @@
-"""Keys of contacts that were merged into others."""
+"""Keys of contacts that were merged into others, and steps that moved."""
 
 from pathlib import Path
 

@@ -6,3 +6,7 @@ CREATE TABLE contact_alias (
     merged_at  timestamptz NOT NULL,
     PRIMARY KEY (contact_id, key)
 );
+
+-- The step stands elsewhere than in an earlier version, so that a contact may reach it in a passage in which
+-- it passed it, or still waits there, already.
+ALTER TABLE step ADD COLUMN moved boolean NOT NULL DEFAULT false;
