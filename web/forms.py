@@ -125,6 +125,8 @@ def add_forms(app: FastAPI, inbox: Inbox, signed: Signed) -> None:
                 taken = await run_in_threadpool(inbox.put, make, limited=False)
                 if taken.rejected:
                     raise ProblemError(422, taken.rejected[0].error)
+                # One submission, with or without an event that makes the contact known.
+                taken = Taken(accepted=min(taken.accepted, 1), duplicates=min(taken.duplicates, 1), rejected=[])
             else:
                 # Whoever is trapped does not learn of it.
                 taken = Taken(accepted=1, duplicates=0, rejected=[])
@@ -265,14 +267,14 @@ def _events(form: Form, submitted: Submitted, visitor: str | None, conn: Connect
     offered = Offered()
     contact, new_address = _who(submitted, visitor, conn)
 
-    def made(type_: str, id_: str, data: Mapping[str, Any]) -> ContactEvent:
-        described = {"specversion": "1.0", "source": SOURCE, "id": id_, "type": type_, "subject": contact}
+    def made(type_: str, source: str, data: Mapping[str, Any]) -> ContactEvent:
+        described = {"specversion": "1.0", "source": source, "id": submitted.id, "type": type_, "subject": contact}
         return parse({**described, "data": data}, now=now)
 
     if new_address is not None:
-        offered.offer(0, partial(made, "contact.changed", str(uuid4()), {"email": new_address}))
+        offered.offer(0, partial(made, "contact.changed", f"{SOURCE}/contacts", {"email": new_address}))
     data = {"form": form.key, "fields": submitted.fields, **({"message": visitor} if visitor else {})}
-    offered.offer(0, partial(made, "form.submitted", submitted.id, data))
+    offered.offer(0, partial(made, "form.submitted", SOURCE, data))
     return offered
 
 

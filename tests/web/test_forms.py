@@ -115,10 +115,10 @@ def test_an_unknown_person_is_refused_where_the_setting_says_so(client: Client, 
     assert mail.stored() == []
 
 
-def test_the_same_id_again_changes_nothing(http: TestClient, mail: Mailing) -> None:
-    one = {"contact": "ann", "id": "s-1"}
-    http.post("/forms/signup", json=one)
-    assert http.post("/forms/signup", json=one).json()["duplicates"] == 1
+@pytest.mark.parametrize("who", [{"contact": "ann"}, {"email": "new@example.com"}])
+def test_the_same_id_again_changes_nothing(http: TestClient, mail: Mailing, who: dict[str, str]) -> None:
+    for answer in ({"accepted": 1, "duplicates": 0, "rejected": []}, {"accepted": 0, "duplicates": 1, "rejected": []}):
+        assert http.post("/forms/signup", json={**who, "id": "s-1"}).json() == answer
     assert len(submissions(mail)) == 1
 
 
