@@ -64,6 +64,8 @@ class Campaign:
     grace: Interval | None = None
     # What happens to work that fell due in a pause; an interval: what is older is skipped.
     catch_up: Literal["run", "shift"] | Interval = "run"
+    # How many of its messages leave in a second, all channels together; None: as many as can.
+    per_second: float | None = None
 
     def step(self, step_id: int) -> Step:
         """Return a step of this version. Raises UnknownStepError."""

@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 
 from domain.campaign import Branch, Campaign, Step
 from domain.errors import CampaignError
+from domain.rate import parse_rate
 from domain.schedule import (
     WEEKDAYS,
     Interval,
@@ -46,7 +47,7 @@ _CAMPAIGN_KEY = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _STEP_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _CAMPAIGN_NAMES = (
     "campaign", "name", "description", "category", "published", "publish_from", "publish_until", "reentry",
-    "cooldown", "timezone", "exit_on_leave", "grace", "catch_up", "sources", "steps",
+    "cooldown", "timezone", "exit_on_leave", "grace", "catch_up", "rate", "sources", "steps",
 )  # fmt: skip
 _TIMING_NAMES = ("after", "at", "hour", "between", "days")
 _DECISION_NAMES = ("within", "look_back")
@@ -142,6 +143,7 @@ class CampaignFile(BaseModel):
     exit_on_leave: bool = True
     grace: str | None = None
     catch_up: Literal["run", "shift"] | SkipFile = "run"
+    rate: str | None = None
     sources: SourcesFile
     steps: tuple[StepFile, ...]
 
@@ -256,6 +258,7 @@ def build(
         grace=_interval(file.grace),
         catch_up=parse_interval(file.catch_up.skip) if isinstance(file.catch_up, SkipFile) else file.catch_up,
         exit_on_leave=file.exit_on_leave,
+        per_second=None if file.rate is None else parse_rate(file.rate),
     )
 
 
@@ -377,6 +380,7 @@ class _Checker:
             "cooldown": self.parsed(data, "cooldown", parse_interval, ()),
             "grace": self.parsed(data, "grace", parse_interval, ()),
             "catch_up": self.catch_up(data) or "run",
+            "rate": self.parsed(data, "rate", parse_rate, ()),
             "timezone": self.text(data, "timezone", (), quietly=True),
             "exit_on_leave": self.flag(data, "exit_on_leave", default=True),
             "sources": self.sources(data),
@@ -1144,6 +1148,10 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
                     ],
                     "default": "run",
                 },
+            ),
+            "rate": told(
+                "How fast its messages leave, all channels together; each goes when its turn comes.",
+                {"type": ["string", "null"], "examples": ["100 per minute", "2000 per hour"]},
             ),
             "timezone": told("For dates in this file without an offset.", {"type": ["string", "null"]}),
             "exit_on_leave": told(

@@ -423,7 +423,18 @@ class World:
                 "failure",
             ),
             *("message", "step_count", "campaign_count", "sweep", "audit"),
-            *("inbox", "event", "event_key", "erased", "leaving", "device", "dead_letter", "frequency_rule"),
+            *(
+                "inbox",
+                "event",
+                "event_key",
+                "erased",
+                "leaving",
+                "device",
+                "dead_letter",
+                "frequency_rule",
+                "circuit",
+                "rate",
+            ),
         ]
         with self.engine.begin() as conn:
             for table in tables:

@@ -25,7 +25,8 @@ from workers.consumer import Consumer
 
 app = typer.Typer()
 
-THREADS = 4
+# Some may be waiting for an answer of a provider; there is one left for what contacts do.
+THREADS = 8
 
 
 @app.command()
