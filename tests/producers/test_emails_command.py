@@ -53,12 +53,15 @@ def test_every_error_of_every_file_is_found_before_anything_is_written(run: Run,
     done = run("emails", "apply", good, bad, worse, again)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        f"{bad}:2: email 'broken': subject: expected end of expression, found word",
-        f"{bad}:3: email 'broken': unknown property 'sender'; known are key, subject, html, text, from, published",
-        f"{bad}:6: email 'broken': text: unknown filter 'nope'",
+        f"{bad}:2:18: email 'broken': subject: expected end of expression, found word",
+        f"{bad}:3: email 'broken': unknown property 'sender'; known are key, subject, html, text, from, published, "
+        "tracking, variants, translations",
+        f"{bad}:6:6: email 'broken': text: unknown name 'a'; known are contact, campaign, step, message, "
+        "unsubscribe_url, open_url, and custom fields as contact.NAME",
+        f"{bad}:6:10: email 'broken': text: unknown filter 'nope'",
         f"{worse}:3: not YAML: expected the node content, but found '<stream end>'",
         f"{again}:1: email 'hello': is also in {good}:1",
-        f"{again}:3: email 'hello': text: a template cannot include another",
-        "parcours: 6 errors in the files; nothing was written",
+        f"{again}:3:11: email 'hello': text: a template cannot include another",
+        "parcours: 7 errors in the files; nothing was written",
     ]
     assert json.loads(run("emails", "list", "--json").stdout) == []
