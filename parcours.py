@@ -24,7 +24,7 @@ COMMANDS = {
     "segments": ("producers.commands.segments:app", "Create, fill and list segments."),
     "forms": ("workers.commands.forms:app", "Create forms and submit them."),
     "stages": ("producers.commands.stages:app", "Create and list stages."),
-    "emails": ("producers.commands.emails:app", "Apply email templates."),
+    "emails": ("producers.commands.emails:app", "Apply, list and preview email templates."),
     "campaigns": (
         "producers.commands.campaigns:app",
         "Validate, plan, apply, list, show, publish and pause campaigns.",
@@ -42,6 +42,8 @@ COMMANDS = {
         "workers.commands.dead_letters:app",
         "What could not be understood or done: list, show, replay, discard.",
     ),
+    "outbox": ("workers.commands.outbox:app", "Messages that were given up: list them, try them again."),
+    "webhooks": ("workers.commands.webhooks:app", "The secret that webhooks are signed with."),
     "check": ("producers.commands.check:app", "Prove the invariants of the database."),
     "doctor": ("producers.commands.doctor:app", "What is wrong with connections and clocks, and how to mend it."),
     "worker": ("workers.commands.worker:app", "A pool of workers for some queues."),

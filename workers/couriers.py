@@ -57,9 +57,13 @@ class Channel(Generic[T]):
 
 
 class Nowhere:
-    """Takes everything and does nothing: for simulations, whose contacts are made up."""
+    """Takes everything, and notes the keys alone: for simulations, whose contacts are made up."""
+
+    def __init__(self, taken: list[str]) -> None:
+        self._taken = taken
 
     def send(self, batch: Sequence[Any]) -> list[Result]:
+        self._taken += [each.key for each in batch]
         return [Sent()] * len(batch)
 
     def close(self) -> None:

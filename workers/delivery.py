@@ -95,18 +95,21 @@ def deliver_inline(engine: Engine, delivery: Delivery, scope: Scope, *, now: dat
     """
     counts: Counter[str] = Counter()
     while True:
-        before = counts.total()
-        for channel in CHANNELS:
+        with engine.connect() as conn:
+            channels = {lane.channel for lane in outbox.lanes(conn, now=now, scope=scope)}
+        worked = False
+        for channel in sorted(channels):
             while True:
                 done = deliver_once(engine, delivery, channel, zone=zone, as_of=now, scope=scope)
                 counts += done.counts
                 if done.claimed or done.counts:
-                    continue
-                if done.wait is None or done.wait > 1:
+                    worked = True
+                elif done.wait is not None and done.wait <= 1:
+                    time.sleep(done.wait)
+                else:
                     break
-                time.sleep(done.wait)
-        # A channel that gave up may have passed a message on to one before it.
-        if counts.total() == before:
+        # A channel that gave up may have passed a message on to another.
+        if not worked:
             return counts
 
 

@@ -189,9 +189,9 @@ def delivery_of(engine: Engine, settings: Settings) -> Delivery:
     )
 
 
-def nowhere(links: Links) -> Delivery:
-    """Return a delivery that does everything but send, at once: for simulations."""
-    channels = [Channel(name, Nowhere, "nowhere", at_once=1000, connections=1) for name in CHANNELS]
+def nowhere(links: Links, taken: list[str]) -> Delivery:
+    """Return a delivery that does everything but send, and adds the keys of what it took: for simulations."""
+    channels = [Channel(name, lambda: Nowhere(taken), "nowhere", at_once=1000, connections=1) for name in CHANNELS]
     return Delivery({channel.name: Outlet(channel) for channel in channels}, links, {}, 600)
 
 
