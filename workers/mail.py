@@ -56,8 +56,8 @@ def as_bytes(mail: Mail, house: House, *, now: datetime) -> bytes:
     """
     headers = [
         ("From", _mailbox(mail.sender or house.mail_from)),
-        ("To", ", ".join(map(_mailbox, mail.to))),
-        ("Cc", ", ".join(map(_mailbox, mail.cc))),
+        ("To", _list(mail.to)),
+        ("Cc", _list(mail.cc)),
         ("Subject", _header(mail.subject, len("Subject: "))),
         ("Date", format_datetime(now.astimezone(UTC))),
         ("Message-ID", message_id(mail.key, house.host)),
@@ -79,7 +79,7 @@ def as_bytes(mail: Mail, house: House, *, now: datetime) -> bytes:
 
 
 def _part(kind: str, body: str) -> list[str]:
-    written = body.replace("\r\n", "\n").replace("\r", "\n").encode("utf-8", "replace")
+    written = (body.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n") + "\n").encode("utf-8", "replace")
     quoted = binascii.b2a_qp(written, istext=True).decode("ascii").replace("\n", "\r\n")
     head = [f"Content-Type: text/{kind}; charset=utf-8", "Content-Transfer-Encoding: quoted-printable", ""]
     return [*head, quoted]
@@ -88,6 +88,10 @@ def _part(kind: str, body: str) -> list[str]:
 def _header(value: str, used: int) -> str:
     charset = "us-ascii" if value.isascii() else "utf-8"
     return Header(value, charset, maxlinelen=76 - used).encode(linesep="\r\n")
+
+
+def _list(addresses: Sequence[str]) -> str:
+    return ", ".join(address for each in addresses if (address := wire_address(each)) is not None)
 
 
 def _mailbox(address: str) -> str:
@@ -130,10 +134,10 @@ class SmtpCourier:
         sender = wire_address(parseaddr(mail.sender or self._house.mail_from)[1])
         if sender is None:
             return GaveUp(f"{mail.sender or self._house.mail_from!r} is no address to send from")
-        addresses = [(each, wire_address(parseaddr(each)[1])) for each in (*mail.to, *mail.cc, *mail.bcc)]
-        to = [address for _, address in addresses if address is not None]
+        addresses = (*mail.to, *mail.cc, *mail.bcc)
+        to = [address for each in addresses if (address := wire_address(each)) is not None]
         if not to:
-            return GaveUp(f"{addresses[0][0]!r} is no email address" if addresses else "there is nobody to send it to")
+            return GaveUp(f"{', '.join(addresses)[:200]!r} is no email address")
         body = as_bytes(mail, self._house, now=datetime.now(UTC))
         kept = self._conn is not None
         try:
