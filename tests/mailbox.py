@@ -30,9 +30,7 @@ class MailServer:
 
     @property
     def url(self) -> str:
-        assert self._controller.server is not None
-        port = self._controller.server.sockets[0].getsockname()[1]
-        return f"smtp://127.0.0.1:{port}"
+        return f"smtp://127.0.0.1:{self._controller.port}"
 
     @contextmanager
     def running(self) -> Iterator[MailServer]:
@@ -67,13 +65,13 @@ class MailServer:
 class _Controller(Controller):
     def _trigger_server(self) -> None:
         # The library connects to the port that it was given, which is 0 here.
-        assert self.server is not None
-        self.port = self.server.sockets[0].getsockname()[1]
-        super()._trigger_server()
+        server: Any = self.server
+        self.port = server.sockets[0].getsockname()[1]
+        super()._trigger_server()  # type: ignore[no-untyped-call]
 
 
 class Receiver:
-    """Takes webhooks; a key that it knows changes nothing. `answers` says, in turn, what it answers: status, headers."""
+    """Takes webhooks; a key that it knows changes nothing. `answers` are its next ones: status and headers."""
 
     def __init__(self) -> None:
         # Every request, and what the first of each key said.

@@ -66,7 +66,7 @@ def webhooks() -> Iterator[WebhookCourier]:
 def test_an_email_is_read_back_as_it_was_meant() -> None:
     made = mail(
         sender="Nörá <nora@example.com>",
-        subject="Größe " * 30,
+        subject="Größe" + " Größe" * 30,
         html="<p>ä" + "x" * 2000 + "</p>",
         text="From here\n.\nto there é",
         unsubscribe_url=f"https://parcours.example/unsubscribe/{'x' * 150}",
@@ -74,7 +74,7 @@ def test_an_email_is_read_back_as_it_was_meant() -> None:
     written = as_bytes(made, HOUSE, now=START)
     assert max(map(len, written.split(b"\r\n"))) < 998
     read = message_from_bytes(written, policy=policy.default)
-    assert read["Subject"] == made.subject.strip()
+    assert read["Subject"] == made.subject
     assert read["From"].addresses[0].display_name == "Nörá"
     assert read["Message-ID"] == "<1-2-3-4@parcours.example>"
     assert read["List-Unsubscribe"] == f"<{made.unsubscribe_url}>"
@@ -168,9 +168,8 @@ def test_mail_written_twice_is_one_file(tmp_path: Path) -> None:
 
 
 def test_a_webhook_bears_its_key_and_a_signature(receiver: Receiver, webhooks: WebhookCourier) -> None:
-    assert webhooks.send([call(f"{receiver.url}/hook?x=1", headers={"X-Own": "a\r\nHost: evil", "host": "evil"})]) == [
-        Sent()
-    ]
+    headers = {"X-Own": "a\r\nHost: evil", "host": "evil"}
+    assert webhooks.send([call(f"{receiver.url}/hook?x=1", headers=headers)]) == [Sent()]
     (got,) = receiver.calls
     assert (got["method"], got["path"], json.loads(got["body"])) == ("POST", "/hook?x=1", {"a": "b"})
     assert got["headers"]["Idempotency-Key"] == "1-2-3-4"
@@ -184,13 +183,16 @@ def test_forms_and_queries(receiver: Receiver, webhooks: WebhookCourier) -> None
     webhooks.send([call(receiver.url, as_json=False, body={"a": "b c", "n": 1})])
     webhooks.send([call(f"{receiver.url}/?x=1", method="get", body={"a": "b c"})])
     assert receiver.calls[0]["body"] == b"a=b+c&n=1"
-    assert (receiver.calls[1]["path"], receiver.calls[1]["body"]) == ("/?x=1&a=b%20c", b"")
+    assert (receiver.calls[1]["path"], receiver.calls[1]["body"]) == ("/?x=1&a=b+c", b"")
 
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(200, Sent), (202, Sent), (204, Sent), (302, GaveUp), (400, GaveUp), (404, GaveUp), (410, GaveUp)]
-    + [(408, Retry), (425, Retry), (429, Retry), (500, Retry), (503, Retry)],
+    [
+        *((status, Sent) for status in (200, 202, 204)),
+        *((status, GaveUp) for status in (302, 400, 404, 410)),
+        *((status, Retry) for status in (408, 425, 429, 500, 503)),
+    ],
 )
 def test_what_a_status_means(receiver: Receiver, webhooks: WebhookCourier, status: int, kind: type[Result]) -> None:
     receiver.answers = [(status, {"Location": f"{receiver.url}/elsewhere"})]
@@ -199,11 +201,8 @@ def test_what_a_status_means(receiver: Receiver, webhooks: WebhookCourier, statu
 
 
 def test_retry_after_is_heard(receiver: Receiver, webhooks: WebhookCourier) -> None:
-    receiver.answers = [
-        (429, {"Retry-After": "90"}),
-        (503, {"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT"}),
-        (429, {"Retry-After": "soon"}),
-    ]
+    given = ("90", "Thu, 01 Jan 1970 00:00:00 GMT", "soon")
+    receiver.answers = [(429, {"Retry-After": each}) for each in given]
     answers = [webhooks.send([call(receiver.url)])[0] for _ in range(3)]
     afters = [answer.after for answer in answers if isinstance(answer, Retry)]
     assert afters == [timedelta(seconds=90), timedelta(0), None]
