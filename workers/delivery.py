@@ -33,6 +33,7 @@ from domain.delivery import (
     GaveUp,
     Result,
     Retry,
+    Sent,
     Untried,
     circuit_after,
     settle,
@@ -47,7 +48,7 @@ from workers.webhooks import TIMEOUT_SECONDS, Call
 
 # Messages of one claim: what waits for a lease when a worker dies.
 MESSAGES_AT_ONCE = 200
-# Lanes of one claim, and messages of a deleted campaign cancelled at once.
+# Lanes of one claim, once it has found something, and messages of a deleted campaign cancelled at once.
 LANES_AT_ONCE = 20
 CANCELLED_AT_ONCE = 1000
 # So many batches of a channel are under way at most, over all workers.
@@ -136,14 +137,16 @@ def deliver_once(
             batch = claim(conn, delivery, channel, now=as_of or clock, clock=clock, zone=zone, scope=scope)
         counts = batch.counts
         if batch.messages:
-            sending = _Sending(engine, batch, as_of)
-            ready = sending.admitted(_rendered(sending, delivery), lease_seconds=delivery.lease_seconds)
-            # What was begun before half of the lease is over is recorded before it ends.
-            groups = outlet.send(
-                ready, connections=connections, until=began + delivery.lease_seconds / 2, closed=sending.is_closed
-            )
-            for group in groups:
-                sending.record(group, until=began + delivery.lease_seconds)
+            # One connection for all records of the batch; between them, no transaction is open on it.
+            with engine.connect() as conn:
+                sending = _Sending(conn, batch, as_of, lasts_until=began + delivery.lease_seconds)
+                ready = sending.admitted(_rendered(sending, delivery), lease_seconds=delivery.lease_seconds)
+                # What was begun before half of the lease is over is recorded before it ends.
+                groups = outlet.send(
+                    ready, connections=connections, until=began + delivery.lease_seconds / 2, closed=sending.is_closed
+                )
+                for group in groups:
+                    sending.record(group)
             counts += sending.counts
         return Delivered(batch.claimed, counts, batch.more, batch.wait)
 
@@ -179,7 +182,10 @@ def claim(
     # The lanes are ordered; of those, as many as fill the batch.
     lanes = [lane for lane in outbox.lanes(conn, now=now, scope=scope) if lane.channel == channel]
     leased_until = max(now, clock) + timedelta(seconds=delivery.lease_seconds)
-    for lane in lanes[:LANES_AT_ONCE]:
+    for nth, lane in enumerate(lanes):
+        if nth >= LANES_AT_ONCE and batch.messages:
+            batch.more = True
+            break
         if lane.deleted:
             cancelled = outbox.cancel_deleted(conn, lane, now=now, limit=CANCELLED_AT_ONCE)
             batch.counts["cancelled"] += cancelled
@@ -275,7 +281,7 @@ def _rendered(sending: _Sending, delivery: Delivery) -> Iterator[Ready]:
         else:
             settled.append((message, made))
     if settled:
-        sending.record(settled, until=time.monotonic() + delivery.lease_seconds / 2)
+        sending.record(settled)
 
 
 def _ready(batch: Batch, message: Claimed, delivery: Delivery) -> Ready | Result:
@@ -368,9 +374,11 @@ def _call(message: Claimed, values: dict[str, Any]) -> Call:
 class _Sending:
     """A batch on its way, and what is found out meanwhile: providers that are away, campaigns that stopped."""
 
-    def __init__(self, engine: Engine, batch: Batch, as_of: datetime | None) -> None:
-        self.engine = engine
+    def __init__(self, conn: Connection, batch: Batch, as_of: datetime | None, *, lasts_until: float) -> None:
+        self.conn = conn
         self.batch = batch
+        # When the lease is over, on the monotonic clock.
+        self._lasts_until = lasts_until
         self.counts: Counter[str] = Counter()
         self._as_of = as_of
         self._provider: dict[str, str] = {}
@@ -389,14 +397,14 @@ class _Sending:
         suspected = sorted({each.provider for each in ready} & self.batch.circuits.keys())
         for provider in suspected:
             mine = [each for each in ready if each.provider == provider]
-            with self.engine.begin() as conn:
-                clock = database_now(conn)
+            with self.conn.begin():
+                clock = database_now(self.conn)
                 now = self._as_of or clock
-                circuit = outbox.lock_circuit(conn, provider)
+                circuit = outbox.lock_circuit(self.conn, provider)
                 admits = "all" if circuit is None else circuit.admits(clock)
                 if admits == "one" and circuit is not None:
                     probe = circuit.probed(clock + timedelta(seconds=lease_seconds))
-                    outbox.save_circuit(conn, provider, probe, now=clock)
+                    outbox.save_circuit(self.conn, provider, probe, now=clock)
             if admits == "all":
                 continue
             until = now + PROBE_PAUSE
@@ -404,11 +412,11 @@ class _Sending:
                 until = now + (circuit.opened_until - clock)
             kept = mine[:1] if admits == "one" else []
             back: list[tuple[Claimed, Result]] = [(each.message, Untried(until)) for each in mine[len(kept) :]]
-            self.record(back, until=time.monotonic() + lease_seconds / 2)
+            self.record(back)
             ready = [each for each in ready if each.provider != provider or each in kept]
         return ready
 
-    def record(self, results: Sequence[tuple[Claimed, Result]], *, until: float) -> None:
+    def record(self, results: Sequence[tuple[Claimed, Result]]) -> None:
         """Write down what became of messages, in a transaction that is tried until their lease ends.
 
         What has left is worth some patience: it would leave again.
@@ -417,11 +425,11 @@ class _Sending:
             return
         while True:
             try:
-                with self.engine.begin() as conn:
-                    counted = self._record(conn, results)
+                with self.conn.begin():
+                    counted = self._record(self.conn, results)
                 break
             except (OperationalError, InterfaceError):
-                if time.monotonic() > until:
+                if time.monotonic() > self._lasts_until:
                     raise
                 time.sleep(RECORD_PAUSE_SECONDS)
         self.counts += counted
@@ -429,6 +437,8 @@ class _Sending:
     def _record(self, conn: Connection, results: Sequence[tuple[Claimed, Result]]) -> Counter[str]:
         clock = database_now(conn)
         now = self._as_of or clock
+        if all(isinstance(result, Sent) for _, result in results):
+            outbox.hurry(conn)
         paused = self._circuits(conn, results, now=now, clock=clock)
         done = settle(results, paused=paused, now=now)
         blamed = {failure.contact_id for failure in done.failures.values()}

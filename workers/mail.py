@@ -112,6 +112,13 @@ def wire_address(address: str) -> str | None:
         return None
 
 
+def _recipients(mail: Mail) -> list[str] | GaveUp:
+    """Return the addresses that an email goes to; those that are none are left out."""
+    addresses = (*mail.to, *mail.cc, *mail.bcc)
+    found = [address for each in addresses if (address := wire_address(each)) is not None]
+    return found or GaveUp(f"{', '.join(addresses)[:200]!r} is no email address")
+
+
 class SmtpCourier:
     """One connection to the mail server, kept for message after message."""
 
@@ -134,10 +141,9 @@ class SmtpCourier:
         sender = wire_address(parseaddr(mail.sender or self._house.mail_from)[1])
         if sender is None:
             return GaveUp(f"{mail.sender or self._house.mail_from!r} is no address to send from")
-        addresses = (*mail.to, *mail.cc, *mail.bcc)
-        to = [address for each in addresses if (address := wire_address(each)) is not None]
-        if not to:
-            return GaveUp(f"{', '.join(addresses)[:200]!r} is no email address")
+        to = _recipients(mail)
+        if isinstance(to, GaveUp):
+            return to
         body = as_bytes(mail, self._house, now=datetime.now(UTC))
         kept = self._conn is not None
         try:
@@ -254,16 +260,21 @@ class MailFiles:
         self._house = house
 
     def send(self, batch: Sequence[Mail]) -> list[Result]:
+        return [self._write(mail) for mail in batch]
+
+    def _write(self, mail: Mail) -> Result:
+        to = _recipients(mail)
+        if isinstance(to, GaveUp):
+            return to
+        path = self._folder / file_name(mail)
+        aside = path.with_suffix(".part")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for mail in batch:
-                path = self._folder / file_name(mail)
-                aside = path.with_suffix(".part")
-                aside.write_bytes(as_bytes(mail, self._house, now=mail.at))
-                os.replace(aside, path)
+            aside.write_bytes(as_bytes(mail, self._house, now=mail.at))
+            os.replace(aside, path)
         except OSError as error:
-            return [Retry(f"{self._folder}: {error.strerror}", away=True)] * len(batch)
-        return [Sent()] * len(batch)
+            return Retry(f"{self._folder}: {error.strerror}", away=True)
+        return Sent()
 
     def close(self) -> None:
         """Each email closes its file."""

@@ -106,6 +106,9 @@ WHERE message.key = new.key AND message.state = 'sending'
 RETURNING message.key, message.contact_id, message.campaign_id, message.channel, message.state::text AS state,
           message.address IS NOT NULL AS to_contact;
 
+-- name: hurry
+SET LOCAL synchronous_commit = off;
+
 -- name: stopped
 -- Which of these campaigns do not run, so that what is not yet sent of them stays.
 SELECT campaign.id

@@ -45,6 +45,10 @@ WITH failed AS (
     WHERE step_id IN (SELECT step_id FROM failed)
       AND at > CAST(:now AS timestamptz) - interval '1 hour' AND at <= :now
       AND result IN ('done', 'skipped', 'yes', 'no')
+      -- A message that was given up failed at a step that had been passed when it was written.
+      AND NOT EXISTS (SELECT FROM failure
+                      WHERE failure.contact_id = outcome.contact_id AND failure.step_id = outcome.step_id
+                        AND failure.at > CAST(:now AS timestamptz) - interval '1 hour')
     GROUP BY step_id
 )
 SELECT failed.step_id, failed.n AS failed, coalesce(passed.n, 0) AS passed

@@ -159,7 +159,7 @@ def test_an_url_that_is_none_is_refused_in_a_sentence(url: str) -> None:
 
 def test_mail_written_twice_is_one_file(tmp_path: Path) -> None:
     files = MailFiles(tmp_path / "mail", HOUSE)
-    assert files.send([mail(to="../a b@example.com"), mail(to="../a b@example.com")]) == [Sent()] * 2
+    assert files.send([mail(to="../a+b@example.com"), mail(to="../a+b@example.com")]) == [Sent()] * 2
     (file,) = (tmp_path / "mail").iterdir()
     assert file.name == "20260601T090000.000000Z-1-2-3-4-.._a_b_example.com.eml"
 
