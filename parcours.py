@@ -25,7 +25,7 @@ COMMANDS = {
     "segments": ("producers.commands.segments:app", "Create, fill and list segments."),
     "forms": ("workers.commands.forms:app", "Create forms and submit them."),
     "stages": ("producers.commands.stages:app", "Create and list stages."),
-    "emails": ("producers.commands.emails:app", "Apply email templates."),
+    "emails": ("producers.commands.emails:app", "Apply, list and preview email templates."),
     "messages": ("producers.commands.messages:app", "Apply text, push and marketing messages."),
     "policies": ("producers.commands.policies:app", "Caps and quiet hours of channels."),
     "campaigns": (
@@ -45,6 +45,8 @@ COMMANDS = {
         "workers.commands.dead_letters:app",
         "What could not be understood or done: list, show, replay, discard.",
     ),
+    "outbox": ("workers.commands.outbox:app", "Messages that were given up: list them, try them again."),
+    "webhooks": ("workers.commands.webhooks:app", "The secret that webhooks are signed with."),
     "check": ("producers.commands.check:app", "Prove the invariants of the database."),
     "doctor": ("producers.commands.doctor:app", "What is wrong with connections and clocks, and how to mend it."),
     "worker": ("workers.commands.worker:app", "A pool of workers for some queues."),

@@ -29,6 +29,21 @@ class Settings(BaseSettings):
     broker_url: str | None = Field(None, description="redis://… or amqp://…; unset: inside the process.")
     events_url: str | None = Field(None, description="kombu URL of contact events; default: the broker's.")
     smtp_url: str | None = Field(None, description="Unset: mail is written to files below the home.")
+    mail_from: str | None = Field(None, description="Sender of emails without one; unset: parcours@ the public host.")
+    sms_url: str | None = Field(None, description="Text messages are posted here; unset: written to files.")
+    push_url: str | None = Field(None, description="Notifications are posted here; unset: written to files.")
+    webhook_secret: str | None = Field(None, description="Signs webhooks; unset: made of the secret key.")
+    webhook_allow_private: bool = Field(False, description="Whether webhooks may call addresses inside a network.")
+    email_per_second: float | None = Field(None, gt=0, description="Emails a second, all workers together.")
+    sms_per_second: float | None = Field(None, gt=0, description="Text messages a second, all workers together.")
+    push_per_second: float | None = Field(None, gt=0, description="Notifications a second, all workers together.")
+    webhook_per_second: float | None = Field(None, gt=0, description="Webhooks a second, all workers together.")
+    delivery_connections: int = Field(
+        4, ge=1, le=64, description="Connections of one process to a provider, used at the same time."
+    )
+    delivery_lease_seconds: float = Field(
+        120, ge=5, le=3600, description="After so long, what a dead worker was sending is sent by another."
+    )
     secret_key: str | None = Field(None, description="Signs links and sessions; unset: made once, in the database.")
     public_url: str = Field("http://127.0.0.1:8080", description="Where contacts reach our pages.")
     default_timezone: str = Field("UTC", description="Timezone of contacts who have none.")
@@ -54,6 +69,13 @@ class Settings(BaseSettings):
     stop_contacts: int = Field(100, ge=1, description="So many contacts must have failed as well.")
     stop_minutes: int = Field(60, ge=1, le=44_640, description="How long ago still counts as lately.")
     batch_size: int = Field(1000, ge=1, le=20_000, description="Contacts of one unit of work.")
+
+    @field_validator("sms_url", "push_url", "public_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("write it like https://host/path")
+        return value
 
     @field_validator("default_timezone")
     @classmethod

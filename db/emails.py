@@ -1,12 +1,19 @@
 """Email templates."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
+
+from db.statements import statements
+from domain.content import Chosen, Content, Variant, choose
 
 Stored = Literal["created", "updated", "unchanged"]
+
+sql = statements("emails")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +30,16 @@ class Email:
     sender: str | None
     published: bool
     category: str | None = None
+    # Whether links and an image tell of clicks and openings.
+    tracking: bool = True
+    variants: tuple[Variant, ...] = ()
+    # Locale to what is said in it.
+    translations: Mapping[str, Content] = field(default_factory=dict)
+
+    def content_for(self, contact_id: int, language: str | None) -> Chosen:
+        """Return what a contact who reads a language gets."""
+        main = Content(self.subject, self.html, self.text)
+        return choose(self.key, main, self.variants, self.translations, contact_id=contact_id, language=language)
 
 
 def save(conn: Connection, email: Email, *, now: datetime) -> Stored:
@@ -35,32 +52,39 @@ def save(conn: Connection, email: Email, *, now: datetime) -> Stored:
         "sender": email.sender,
         "published": email.published,
         "category": email.category,
+        "tracking": email.tracking,
+        "variants": json.dumps([asdict(variant) for variant in email.variants]),
+        "translations": json.dumps({locale: asdict(content) for locale, content in email.translations.items()}),
         "now": now,
     }
-    created = conn.execute(
-        text(
-            "INSERT INTO email (key, subject, html, text, sender, published, category, changed_at) "
-            "VALUES (:key, :subject, :html, :text, :sender, :published, :category, :now) "
-            "ON CONFLICT (key) DO NOTHING RETURNING id"
-        ),
-        given,
-    ).one_or_none()
-    if created is not None:
+    if conn.execute(sql["create"], given).one_or_none() is not None:
         return "created"
-    updated = conn.execute(
-        text(
-            "UPDATE email SET subject = :subject, html = :html, text = :text, sender = :sender, "
-            "published = :published, category = :category, changed_at = :now WHERE key = :key "
-            "AND (subject, html, text, sender, published, category) IS DISTINCT FROM "
-            "(CAST(:subject AS text), CAST(:html AS text), CAST(:text AS text), CAST(:sender AS text), "
-            "CAST(:published AS boolean), CAST(:category AS text)) RETURNING id"
-        ),
-        given,
-    ).one_or_none()
-    return "unchanged" if updated is None else "updated"
+    return "unchanged" if conn.execute(sql["update"], given).one_or_none() is None else "updated"
 
 
-def listed(conn: Connection) -> list[Email]:
-    """Return all templates by key."""
-    rows = conn.execute(text("SELECT key, subject, html, text, sender, published, category FROM email ORDER BY key"))
-    return [Email(*row) for row in rows]
+def listed(conn: Connection, keys: Collection[str] | None = None) -> list[Email]:
+    """Return templates by key: all of them, or those named that exist."""
+    rows = conn.execute(sql["listed"], {"keys": None if keys is None else list(keys)})
+    return [
+        Email(
+            row.key,
+            row.subject,
+            row.html,
+            row.text,
+            row.sender,
+            row.published,
+            row.category,
+            row.tracking,
+            tuple(map(_variant, row.variants)),
+            _contents(row.translations),
+        )
+        for row in rows
+    ]
+
+
+def _variant(stored: Mapping[str, Any]) -> Variant:
+    return Variant(stored["name"], stored["weight"], Content(**stored["content"]), _contents(stored["translations"]))
+
+
+def _contents(stored: Mapping[str, Any]) -> dict[str, Content]:
+    return {locale: Content(**content) for locale, content in stored.items()}

@@ -69,6 +69,8 @@ class Campaign:
     catch_up: Literal["run", "shift"] | Interval = "run"
     # Whose messages go first, and get a slot that becomes free.
     priority: Priority = "normal"
+    # How many of its messages leave in a second, all channels together; None: as many as can.
+    per_second: float | None = None
 
     def step(self, step_id: int) -> Step:
         """Return a step of this version. Raises UnknownStepError."""

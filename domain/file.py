@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 
 from domain.campaign import Branch, Campaign, Priority, Step
 from domain.errors import CampaignError
+from domain.rate import parse_rate
 from domain.schedule import (
     WEEKDAYS,
     Interval,
@@ -46,7 +47,7 @@ _CAMPAIGN_KEY = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _STEP_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _CAMPAIGN_NAMES = (
     "campaign", "name", "description", "category", "published", "publish_from", "publish_until", "reentry",
-    "cooldown", "timezone", "exit_on_leave", "grace", "catch_up", "priority", "sources", "redirect", "steps",
+    "cooldown", "timezone", "exit_on_leave", "grace", "catch_up", "priority", "rate", "sources", "redirect", "steps",
 )  # fmt: skip
 _TIMING_NAMES = ("after", "at", "hour", "between", "days")
 _DECISION_NAMES = ("within", "look_back")
@@ -143,6 +144,7 @@ class CampaignFile(BaseModel):
     grace: str | None = None
     catch_up: Literal["run", "shift"] | SkipFile = "run"
     priority: Priority = "normal"
+    rate: str | None = None
     sources: SourcesFile
     # Where those go who wait at steps that this version drops. An act of applying, and no part of the version.
     redirect: dict[str, str] = Field(default_factory=dict)
@@ -262,6 +264,7 @@ def build(
         catch_up=parse_interval(file.catch_up.skip) if isinstance(file.catch_up, SkipFile) else file.catch_up,
         exit_on_leave=file.exit_on_leave,
         priority=file.priority,
+        per_second=None if file.rate is None else parse_rate(file.rate),
     )
 
 
@@ -386,6 +389,7 @@ class _Checker:
             "grace": self.parsed(data, "grace", parse_interval, ()),
             "catch_up": self.catch_up(data) or "run",
             "priority": self.choice(data, "priority", get_args(Priority), ()) or "normal",
+            "rate": self.parsed(data, "rate", parse_rate, ()),
             "timezone": self.text(data, "timezone", (), quietly=True),
             "exit_on_leave": self.flag(data, "exit_on_leave", default=True),
             "sources": self.sources(data),
@@ -1195,6 +1199,10 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
             "priority": told(
                 "Whose messages go first, and get a slot that a cap leaves free.",
                 {"enum": [*get_args(Priority), None], "default": "normal"},
+            ),
+            "rate": told(
+                "How fast its messages leave, all channels together; each goes when its turn comes.",
+                {"type": ["string", "null"], "examples": ["100 per minute", "2000 per hour"]},
             ),
             "timezone": told("For dates in this file without an offset.", {"type": ["string", "null"]}),
             "exit_on_leave": told(

@@ -58,3 +58,12 @@ class ExecuteDue(Order):
     actor = "execute_due"
     step_id: int
     sweep_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver(Order):
+    """Send what is due of a channel."""
+
+    queue = "delivery"
+    actor = "deliver"
+    channel: str

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 import smtplib
-import ssl
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
-from urllib.parse import urlsplit
 
 from kombu.exceptions import OperationalError as KombuError
 from redis import Redis
@@ -25,7 +24,7 @@ from db import embedded, schema
 from db.engine import connect
 from db.health import partition_makers, stuck_sweeps, unvacuumed
 from domain.errors import CampaignError
-from producers import event_queue
+from producers import event_queue, smtp
 from producers.broker import check_broker
 from settings import Settings
 
@@ -57,7 +56,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield answer
     if settings.events_broker_url is not None and answer.state != "wrong":
         yield _events(settings.events_broker_url)
-    yield _smtp(settings.smtp_url)
+    yield from _smtp(settings)
 
 
 def _home(home: Path) -> Finding:
@@ -194,25 +193,28 @@ def _events(url: str) -> Finding:
     return Finding("contact events", "ok", f"{waiting:,} messages in the queue")
 
 
-def _smtp(url: str | None) -> Finding:
-    if url is None:
-        return Finding("mail", "ok", "no SMTP is set: mail is written to files below the home")
-    parts = urlsplit(url)
-    mend = "check PARCOURS_SMTP_URL: smtp://user:password@host:587, or smtps://…:465"
-    if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
-        return Finding("mail", "wrong", "PARCOURS_SMTP_URL is no SMTP URL", mend)
+def _smtp(settings: Settings) -> Iterator[Finding]:
+    if settings.smtp_url is None:
+        yield Finding("mail", "ok", f"no SMTP is set: mail is written to {settings.home / 'mail'}")
+        return
     try:
-        port = parts.port or (465 if parts.scheme == "smtps" else 25)
-        server = (
-            smtplib.SMTP_SSL(parts.hostname, port, timeout=SMTP_SECONDS, context=ssl.create_default_context())
-            if parts.scheme == "smtps"
-            else smtplib.SMTP(parts.hostname, port, timeout=SMTP_SECONDS)
-        )
-        with server:
-            code, _ = server.ehlo()
-    except (OSError, smtplib.SMTPException, ValueError) as error:
+        server = smtp.parse(settings.smtp_url)
+    except CampaignError as error:
+        says, _, mend = str(error).partition("; ")
+        yield Finding("mail", "wrong", says, mend or smtp.MEND)
+        return
+    mend = "check PARCOURS_SMTP_URL: smtp://user:password@host:587, or smtps://…:465"
+    try:
+        conn = smtp.connect(replace(server, timeout=min(server.timeout, SMTP_SECONDS)))
+        conn.close()
+    except (smtplib.SMTPResponseException, smtplib.SMTPNotSupportedError) as error:
+        yield Finding("mail", "wrong", f"{server.host} refuses us ({' '.join(map(str, error.args))[:200]})", mend)
+    except (OSError, smtplib.SMTPException) as error:
         why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
-        return Finding("mail", "wrong", f"{parts.hostname} does not answer ({why})", mend)
-    if code != 250:
-        return Finding("mail", "wrong", f"{parts.hostname} answers EHLO with {code}", mend)
-    return Finding("mail", "ok", f"{parts.hostname} answers")
+        yield Finding("mail", "wrong", f"{server.host} does not answer ({why})", mend)
+    else:
+        signed_in = ", and lets us sign in" if server.user else ""
+        yield Finding("mail", "ok", f"{server.host} answers{signed_in}")
+    if settings.mail_from is None:
+        says = "no PARCOURS_MAIL_FROM is set; emails without a `from` leave under a made-up address"
+        yield Finding("sender", "warning", says, "set it to an address of yours")

@@ -5,6 +5,7 @@ from pathlib import Path
 import yaml
 
 from db.templates import Kind, Template
+from domain.templates import NAMES
 from producers.documents import Document, Places, Problem, mappings, sort
 
 _COMMON = ("name", "published")
@@ -47,7 +48,7 @@ def _kind(node: yaml.MappingNode) -> Kind | None:
 
 def _template(document: Document, kind: Kind) -> Template | None:
     own = [name for name in PROPERTIES[kind] if name not in (kind, *_COMMON)]
-    content = {name: document.text(name, liquid=kind != "message") for name in own}
+    content = {name: document.text(name, liquid=None if kind == "message" else NAMES) for name in own}
     said = {name: text.strip() if kind == "message" else text for name, text in content.items() if text}
     for needed in {"sms": ["text"], "push": ["title", "text"]}.get(kind, []):
         if needed not in said:

@@ -10,10 +10,11 @@ from dramatiq.broker import Broker
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from db import events, membership, sweeps, waits
+from db import events, membership, outbox, sweeps, waits
 from db.clock import now as database_now
 from db.partitions import ensure_partitions
-from domain.orders import ActOnEvents, EndGraces, ExecuteDue, Order, RunSweep
+from db.waits import EVERYTHING
+from domain.orders import ActOnEvents, Deliver, EndGraces, ExecuteDue, Order, RunSweep
 from producers.broker import AWAY, publish
 
 log = structlog.get_logger()
@@ -50,6 +51,8 @@ class Tick:
                 others.append(ActOnEvents())
             if membership.has_grace_over(conn, now=now):
                 others.append(EndGraces())
+            channels = {lane.channel for lane in outbox.lanes(conn, now=now, scope=EVERYTHING)}
+            others += [Deliver(channel) for channel in sorted(channels)]
         if steps:
             ensure_partitions(self._engine, now)
         for step in steps:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 
 import dramatiq
 from dramatiq.broker import Broker
@@ -18,12 +19,13 @@ from db.clock import now as database_now
 from db.partitions import ensure_partitions
 from db.waits import EVERYTHING
 from domain.errors import CampaignError
-from domain.orders import ActOnEvents, EndGraces, ExecuteDue, RunSweep, SyncMembers
+from domain.orders import ActOnEvents, Deliver, EndGraces, ExecuteDue, RunSweep, SyncMembers
 from producers.broker import publish
 from producers.logs import bind_to_line
 from settings import Settings
-from workers import events, membership, sweeps
+from workers import delivery, events, membership, sweeps
 from workers.executor import execute_due as execute_batch
+from workers.outlets import Delivery, delivery_of
 
 # A message works so long and then makes room for others of its queue.
 SHARE_SECONDS = 2.0
@@ -38,6 +40,11 @@ class Workshop:
     engine: Engine
     broker: Broker
     settings: Settings
+
+    @cached_property
+    def delivery(self) -> Delivery:
+        """The ways out of this process, whose connections outlive a message of the queue."""
+        return delivery_of(self.engine, self.settings)
 
     def execute_due(self, step_id: int, sweep_id: int | None = None) -> None:
         """Do what is due at a step, batch after batch; then let others have a turn."""
@@ -98,6 +105,26 @@ class Workshop:
                 # In somebody else's hands, or more than a turn's worth.
                 publish(self.broker, ActOnEvents(), delay_ms=0 if done else LOOK_AGAIN_MS)
 
+    def deliver(self, channel: str) -> None:
+        """Send what is due of a channel, batch after batch; then let others have a turn."""
+        started, claimed, counts = time.monotonic(), 0, Counter[str]()
+        with delivery.hand(self.engine, channel) as free:
+            if not free:
+                return
+            more, wait = True, None
+            while more and time.monotonic() - started < SHARE_SECONDS:
+                done = delivery.deliver_once(self.engine, self.delivery, channel, zone=self.settings.zone)
+                claimed, counts = claimed + done.claimed, counts + done.counts
+                more, wait = done.more, done.wait
+        bind_to_line(claimed=claimed, **counts)
+        if more:
+            publish(self.broker, Deliver(channel))
+        elif wait is not None:
+            # The rate lets the next one go then; ticks come once a second.
+            publish(self.broker, Deliver(channel), delay_ms=max(1, int(min(wait, 1.0) * 1000)))
+        else:
+            self.delivery.outlets[channel].close()
+
     def end_graces(self) -> None:
         """Let go whose grace is over."""
         with self.engine.connect() as conn:
@@ -134,6 +161,7 @@ def register(workshop: Workshop) -> None:
     for order, work in (
         (ExecuteDue, workshop.execute_due),
         (ActOnEvents, workshop.act_on_events),
+        (Deliver, workshop.deliver),
         (EndGraces, workshop.end_graces),
         (SyncMembers, workshop.sync_members),
         (RunSweep, workshop.run_sweep),

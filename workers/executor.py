@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -177,7 +177,7 @@ def write(
     _change_campaigns(conn, plan, now=now, zone=zone)
     if plan.failures:
         outcomes.fail(conn, plan.failures, now=now)
-        _stop_if_failing(conn, campaign, plan, stop, now=now)
+        stop_if_failing(conn, campaign, (failure.step_id for failure in plan.failures), stop, now=now)
     if plan.erased:
         # Last, so that whatever the walk wrote of these contacts goes as well.
         erasure.erase(conn, dict.fromkeys(plan.erased, now))
@@ -214,13 +214,15 @@ def _other(conn: Connection, key: str, zone: ZoneInfo) -> Campaign | None:
     return None if found is None or found.deleted else campaigns.enter(conn, found.id, zone)[0]
 
 
-def _stop_if_failing(conn: Connection, campaign: Campaign, plan: Plan, stop: StopRule, *, now: datetime) -> None:
-    """Switch the campaign off when a step fails for too many; once, whoever notices.
+def stop_if_failing(
+    conn: Connection, campaign: Campaign, step_ids: Iterable[int], stop: StopRule, *, now: datetime
+) -> None:
+    """Switch the campaign off when one of the steps fails for too many; once, whoever notices.
 
     Source: the reference engine counts attempts over all members; distinct contacts within a while
     and a minimum sample keep one contact that fails again and again from stopping everybody.
     """
-    steps = sorted({failure.step_id for failure in plan.failures})
+    steps = sorted(campaign.steps.keys() & set(step_ids))
     failing = outcomes.failing_step(conn, steps, stop, now=now)
     if failing is None or not campaigns.set_published(conn, campaign.id, False, now=now):
         return

@@ -45,6 +45,10 @@ WITH failed AS (
     WHERE step_id IN (SELECT step_id FROM failed)
       AND at > CAST(:now AS timestamptz) - CAST(:within AS interval) AND at <= :now
       AND result IN ('done', 'skipped', 'yes', 'no')
+      -- A message that was given up failed at a step that had been passed when it was written.
+      AND NOT EXISTS (SELECT FROM failure
+                      WHERE failure.contact_id = outcome.contact_id AND failure.step_id = outcome.step_id
+                        AND failure.at > CAST(:now AS timestamptz) - interval '1 hour')
     GROUP BY step_id
 )
 SELECT failed.step_id, failed.n AS failed, coalesce(passed.n, 0) AS passed
@@ -69,11 +73,18 @@ JOIN unnest(CAST(:contact_ids AS bigint[]), CAST(:passages AS int[])) AS asked (
 WHERE outcome.step_id = :step_id;
 
 -- name: log
-SELECT contact.key AS contact, step.key AS step, outcome.rotation, outcome.result, outcome.at,
-       outcome.due_at, outcome.detail
+-- With what became of the message that a step wrote, and which words it has.
+SELECT contact.key AS contact, step.key AS step, outcome.rotation, outcome.result, outcome.at, outcome.due_at,
+       CASE WHEN message.key IS NULL THEN outcome.detail
+            ELSE coalesce(outcome.detail, '{}') || jsonb_build_object('message', jsonb_strip_nulls(jsonb_build_object(
+                'key', message.key, 'channel', message.channel, 'state', message.state, 'variant', message.variant,
+                'locale', message.locale, 'error', message.error)))
+       END AS detail
 FROM outcome
 JOIN step ON step.id = outcome.step_id
 JOIN contact ON contact.id = outcome.contact_id
+LEFT JOIN message ON message.contact_id = outcome.contact_id AND message.step_id = outcome.step_id
+                 AND message.rotation = outcome.rotation AND outcome.result = 'done'
 WHERE step.campaign_id = :campaign_id
   AND (CAST(:contact_id AS bigint) IS NULL OR outcome.contact_id = CAST(:contact_id AS bigint))
   AND (CAST(:step_id AS int) IS NULL OR outcome.step_id = CAST(:step_id AS int))

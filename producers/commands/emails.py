@@ -1,4 +1,4 @@
-"""`parcours emails`: apply and list."""
+"""`parcours emails`: apply, list, and show what a contact would get."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,18 +6,23 @@ from typing import Annotated
 
 import typer
 
-from db import emails
+from db import contacts, emails, outbox
+from domain.errors import CampaignError, NotFoundError
+from domain.templates import RenderError
+from producers import rendering
 from producers.documents import stop_at
 from producers.email_files import read
 from producers.session import session
+from producers.tokens import tokens_of
 
-app = typer.Typer(no_args_is_help=True, help="Apply email templates.")
+app = typer.Typer(no_args_is_help=True, help="Apply email templates, list and preview them.")
 
 
 @app.command()
 def apply(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="YAML: key, subject, html, text, from, category, published.")
+        list[Path],
+        typer.Argument(metavar="FILE...", help="YAML: key, subject, html, text, from, category, variants, …"),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
@@ -53,6 +58,9 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
                     "published": email.published,
                     "html": email.html is not None,
                     "text": email.text is not None,
+                    "tracking": email.tracking,
+                    "variants": {variant.name: variant.weight for variant in email.variants},
+                    "translations": sorted(email.translations),
                 }
                 for email in found
             ]
@@ -60,7 +68,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
         return
     here.print_table(
         "Emails",
-        ["key", "subject", "from", "category", "published", "parts"],
+        ["key", "subject", "from", "category", "published", "parts", "variants", "translations"],
         [
             (
                 email.key,
@@ -69,7 +77,80 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
                 email.category,
                 "yes" if email.published else "no",
                 " and ".join(part for part, body in (("html", email.html), ("text", email.text)) if body),
+                ", ".join(f"{variant.name} {variant.weight:g} %" for variant in email.variants),
+                ", ".join(sorted(email.translations)),
             )
             for email in found
         ],
     )
+
+
+@app.command()
+def preview(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Of the email.")],
+    contact: Annotated[str, typer.Option(help="Key of the contact whom it is filled in for.")],
+    html: Annotated[bool, typer.Option("--html", help="The HTML alone, as it would leave.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="The text alone.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON.")] = False,
+) -> None:
+    """Show an email as a contact would get it: their variant and translation, filled in. Nothing is sent.
+
+    Campaign and step are called `preview` here, since no campaign sends it.
+    """
+    here = session()
+    if html + text + as_json > 1:
+        raise typer.BadParameter("choose one of --html, --text and --json")
+    with here.engine.connect() as conn:
+        found = emails.listed(conn, [key])
+        if not found:
+            raise NotFoundError("email", key, "`parcours emails list` shows all of them")
+        ids = contacts.by_keys(conn, [contact])
+        if contact not in ids:
+            raise NotFoundError("contact", contact)
+        recipient = outbox.recipients(conn, ids.values())[ids[contact]]
+    (email,) = found
+    links = rendering.Links(tokens_of(here.engine, here.settings), here.settings.public_url)
+    chosen = email.content_for(recipient.id, rendering.language_of(recipient))
+    step = outbox.StepName(0, "preview", 0, "preview", "preview")
+    try:
+        mail = rendering.mail_to_contact(
+            email,
+            chosen,
+            rendering.values_of(recipient, step, "preview"),
+            links,
+            key="preview",
+            at=datetime.now(UTC),
+            address=recipient.email or "",
+            marketing=True,
+        )
+    except RenderError as error:
+        raise CampaignError(f"email {key!r}, for contact {contact!r}: {error}") from None
+    if as_json:
+        here.print_json(
+            {
+                "email": key,
+                "contact": contact,
+                "variant": chosen.variant,
+                "locale": chosen.locale,
+                "from": mail.sender or here.settings.mail_from,
+                "to": recipient.email,
+                "subject": mail.subject,
+                "html": mail.html,
+                "text": mail.text,
+            }
+        )
+    elif html or text:
+        body = mail.html if html else mail.text
+        if body is None:
+            raise CampaignError(f"email {key!r} has no HTML; leave out --html")
+        typer.echo(body)
+    else:
+        for name, value in (
+            ("From", mail.sender or here.settings.mail_from or "(the installation's sender)"),
+            ("To", recipient.email or "(no address)"),
+            ("Variant", chosen.variant or "the main one"),
+            ("Locale", chosen.locale or "the default"),
+            ("Subject", mail.subject),
+        ):
+            here.say(f"{name}: {value}")
+        typer.echo(f"\n{mail.text}")

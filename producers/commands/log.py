@@ -69,5 +69,5 @@ def show(
 
 def _text(value: object) -> object:
     if isinstance(value, dict):
-        return ", ".join(f"{name}: {each}" for name, each in value.items())
+        return ", ".join(f"{name}: {_text(each)}" for name, each in value.items())
     return value

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Any
 
 import typer
 
-from db import events, overview
+from db import events, outbox, overview
 from db.clock import now as database_now
+from db.waits import EVERYTHING
 from producers.broker import queue_depths
 from producers.session import iso, session
 
@@ -22,7 +24,9 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
         now = database_now(conn)
         backlog = overview.backlog(conn, now=now)
         per_second = overview.steps_in_last_minute(conn, now=now) / 60
-        outbox = overview.outbox(conn)
+        messages = outbox.counts(conn)
+        due_messages = outbox.lanes(conn, now=now, scope=EVERYTHING)
+        circuits = outbox.circuits(conn)
         waiting_events, oldest_event = events.backlog(conn)
         dead_letters = events.count_dead_letters(conn)
         sweeps = overview.open_sweeps(conn)
@@ -52,8 +56,25 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
         "events": waiting_events,
         "oldest_seconds": None if oldest_event is None else round((now - oldest_event).total_seconds(), 1),
     }
+    oldest_message = min((lane.due_at for lane in due_messages if not lane.deleted), default=None)
+    outbox_age = None if oldest_message is None else round(max(0.0, (now - oldest_message).total_seconds()), 1)
+    away = [
+        {"provider": name, "state": circuit.state, "until": iso(circuit.opened_until), "error": circuit.error}
+        for name, circuit in circuits.items()
+    ]
     if as_json:
-        more = {"inbox": inbox, "outbox": outbox, "dead_letters": dead_letters, "sweeps": sweeps}
+        states: Counter[str] = Counter()
+        for _, state, n in messages:
+            states[state] += n
+        more = {
+            "inbox": inbox,
+            "outbox": dict(states),
+            "outbox_channels": [{"channel": c, "state": state, "messages": n} for c, state, n in messages],
+            "outbox_oldest_due_seconds": outbox_age,
+            "circuits": away,
+            "dead_letters": dead_letters,
+            "sweeps": sweeps,
+        }
         here.print_json({**whole, "campaigns": rows, "queues": queues, **more})
         return
     age = "" if whole["oldest_due_seconds"] is None else f", the oldest for {whole['oldest_due_seconds']:,} s"
@@ -68,7 +89,11 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
     for sweep in sweeps:
         started = "started" if sweep["started_at"] else "not started"
         here.say(f"{sweep['kind']} {sweep['id']} asked {iso(sweep['asked_at'])}, {started}")
-    if outbox:
-        here.print_table("", ("outbox", "messages"), sorted(outbox.items()))
-    if outbox.get("queued"):
-        here.say("Delivery is not part of this version yet: queued messages stay in the outbox.")
+    if messages:
+        here.print_table("", ("outbox", "state", "messages"), messages)
+    if outbox_age is not None:
+        here.say(f"The oldest message that is due has waited for {outbox_age:,} s.")
+    for each in away:
+        here.say(f"{each['provider']}: {each['state']} until {each['until'] or 'the next failure'}; {each['error']}")
+    if here.settings.smtp_url is None:
+        here.say(f"No PARCOURS_SMTP_URL is set: mail is written to {here.settings.home / 'mail'}.")

@@ -50,7 +50,7 @@ def examine(engine: Engine, tmp_path: Path) -> Examine:
 
 
 def test_all_is_well(examine: Examine, redis_url: str, smtp_url: str) -> None:
-    found = examine(broker_url=redis_url, smtp_url=smtp_url)
+    found = examine(broker_url=redis_url, smtp_url=smtp_url, mail_from="us@example.org")
     assert {each.state for each in found.values()} == {"ok"}, found
     assert found["broker"].says.startswith("Redis ")
     assert found["contact events"].says.endswith("messages in the queue")

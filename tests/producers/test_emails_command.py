@@ -53,13 +53,88 @@ def test_every_error_of_every_file_is_found_before_anything_is_written(run: Run,
     done = run("emails", "apply", good, bad, worse, again)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        f"{bad}:2: email 'broken': subject: expected end of expression, found word",
+        f"{bad}:2:18: email 'broken': subject: expected end of expression, found word",
         f"{bad}:3: email 'broken': unknown property 'sender'; known are key, subject, html, text, from, category, "
-        "published",
-        f"{bad}:6: email 'broken': text: unknown filter 'nope'",
+        "published, tracking, variants, translations",
+        f"{bad}:6:6: email 'broken': text: unknown name 'a'; known are contact, campaign, step, message, "
+        "unsubscribe_url, open_url, and custom fields as contact.NAME",
+        f"{bad}:6:10: email 'broken': text: unknown filter 'nope'",
         f"{worse}:3: not YAML: expected the node content, but found '<stream end>'",
         f"{again}:1: email 'hello': is also in {good}:1",
-        f"{again}:3: email 'hello': text: a template cannot include another",
-        "parcours: 6 errors in the files; nothing was written",
+        f"{again}:3:11: email 'hello': text: a template cannot include another",
+        "parcours: 7 errors in the files; nothing was written",
     ]
     assert json.loads(run("emails", "list", "--json").stdout) == []
+
+
+RICH = """\
+key: hello
+subject: 'Hi {{ contact.first_name }}'
+from: Ann <ann@example.org>
+html: '<p>Hello, {{ contact.first_name }}: <a href="https://example.com/x">x</a></p>'
+variants: [{name: short, weight: 100, subject: Hi}]
+translations:
+  fr: {subject: 'Salut {{ contact.first_name }}', text: 'Bonjour {{ contact.first_name }}'}
+  no: {subject: Hei}
+"""
+PEOPLE = "key,email,first_name,locale\nann,ann@example.com,Ann <3,\nben,ben@example.com,Ben,fr-CA\n"
+
+
+def test_a_preview_is_what_the_contact_would_get(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "emails.yaml").write_text(RICH)
+    (tmp_path / "people.csv").write_text(PEOPLE)
+    assert run("emails", "apply", "emails.yaml").returncode == 0
+    run("contacts", "import", "people.csv")
+    ann = json.loads(run("emails", "preview", "hello", "--contact", "ann", "--json").stdout)
+    assert (ann["variant"], ann["locale"], ann["subject"]) == ("short", None, "Hi")
+    assert "Ann &lt;3" in ann["html"]
+    assert ann["text"] == "Hello, Ann <3: x (https://example.com/x)\n"
+    ben = json.loads(run("emails", "preview", "hello", "--contact", "ben", "--json").stdout)
+    assert (ben["variant"], ben["locale"], ben["subject"], ben["html"]) == (None, "fr", "Salut Ben", None)
+    assert run("emails", "preview", "hello", "--contact", "ben", "--text").stdout == "Bonjour Ben\n"
+    assert "Locale: fr" in run("emails", "preview", "hello", "--contact", "ben").stdout
+    for wrong, says in (
+        (("nope", "--contact", "ann"), "there is no email 'nope'"),
+        (("hello", "--contact", "eve"), "there is no contact 'eve'"),
+        (("hello", "--contact", "ben", "--html"), "has no HTML"),
+    ):
+        done = run("emails", "preview", *wrong)
+        assert (done.returncode, says in done.stderr) == (1, True), done.stderr
+    (listed,) = json.loads(run("emails", "list", "--json").stdout)
+    assert (listed["variants"], listed["translations"], listed["tracking"]) == ({"short": 100}, ["fr", "no"], True)
+
+
+def test_what_is_wrong_with_variants_and_translations_is_said(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "emails.yaml").write_text(
+        """\
+key: hello
+subject: Hi
+from: nobody
+text: |
+  Hello
+    {{ contcat.first_name }}
+variants:
+  - {name: a, weight: 60, subject: A}
+  - {name: a, weight: 60, subject: B, translations: {de: {subject: C}}}
+  - {weight: 0}
+translations:
+  french: {subject: x}
+  fr: {subjet: x}
+"""
+    )
+    done = run("emails", "apply", "emails.yaml")
+    assert done.returncode == 1
+    said = [line.split(": ", 2) for line in done.stderr.splitlines()[:-1]]
+    assert [(place.removeprefix("emails.yaml:"), what.split(";")[0]) for place, _, what in said] == [
+        ("3", "'from' is an address such as 'Ann <ann@example.org>', not 'nobody'"),
+        ("6:8", "text: unknown name 'contcat'"),
+        ("8", "two variants have the same name"),
+        ("8", "the weights of the variants come to more than 100 percent"),
+        ("9", "a variant has the translation 'de', which the email has not"),
+        ("10", "a variant has no name"),
+        ("10", "the weight of a variant is a percentage above 0"),
+        ("10", "a variant says nothing else than the email: give it a subject, html or text"),
+        ("12", "'french' is not a locale"),
+        ("13", "unknown property 'subjet' in the translation 'fr'"),
+        ("13", "the translation 'fr' says nothing"),
+    ]

@@ -174,7 +174,7 @@ def broker_url(request: pytest.FixtureRequest) -> str:
 class Pool:
     """Worker pools as an operator starts them; the ones still running are ended with the test."""
 
-    def __init__(self, engine: Engine, broker_url: str, folder: Path) -> None:
+    def __init__(self, engine: Engine, broker_url: str, folder: Path, **settings: str) -> None:
         self.log = folder / "workers.log"
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("PARCOURS_")},
@@ -183,6 +183,7 @@ class Pool:
             "PARCOURS_HOME": str(folder),
             "PARCOURS_BATCH_SIZE": "100",
             "PYTHONPATH": str(ROOT),
+            **settings,
         }
         self._started: list[subprocess.Popen[bytes]] = []
 

@@ -448,6 +448,18 @@ class World:
             *("inbox", "event", "event_key", "erased", "leaving", "device", "dead_letter", "frequency_rule"),
             "contact_alias",
             *("template", "policy"),
+            *(
+                "inbox",
+                "event",
+                "event_key",
+                "erased",
+                "leaving",
+                "device",
+                "dead_letter",
+                "frequency_rule",
+                "circuit",
+                "rate",
+            ),
         ]
         with self.engine.begin() as conn:
             for table in tables:

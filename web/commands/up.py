@@ -19,13 +19,15 @@ from producers.metrics import MetricsMiddleware
 from producers.session import session
 from producers.tick import Tick
 from web.app import make_app
+from web.mail import add_mail
 from web.server import Server, is_loopback
 from workers.actors import Workshop, register
 from workers.consumer import Consumer
 
 app = typer.Typer()
 
-THREADS = 4
+# Some may be waiting for an answer of a provider; there is one left for what contacts do.
+THREADS = 8
 
 
 @app.command()
@@ -54,9 +56,13 @@ def up(
         broker = make_broker(settings.broker_url, extra=[MetricsMiddleware(), OneLineMiddleware()])
         running.callback(broker.close)
         dramatiq.set_broker(broker)
-        register(Workshop(engine, broker, settings))
+        workshop = Workshop(engine, broker, settings)
+        running.callback(workshop.delivery.close)
+        register(workshop)
         open_to_all = is_loopback(host)
-        http: ASGIApp = make_app(engine, broker, settings, open_to_all=open_to_all)
+        http: ASGIApp = (site := make_app(engine, broker, settings, open_to_all=open_to_all))
+        if open_to_all and settings.smtp_url is None:
+            add_mail(site, settings.home / "mail")
         if open_to_all:
             # Without a key, a page of another site must not reach us under a name of its own.
             http = TrustedHostMiddleware(http, ["localhost", "127.0.0.1", "[::1]", "::1", host], www_redirect=False)
@@ -80,6 +86,9 @@ def up(
             here.say("Everybody on this machine may use it without a key, since nobody else can reach it.")
         else:
             here.say(f"Others can reach {host}, so a key is needed: `parcours keys create` makes one.")
+        if settings.smtp_url is None:
+            shown = f", and shown at {server.address}/mail" if open_to_all else ""
+            here.say(f"No PARCOURS_SMTP_URL is set: mail is written to {settings.home / 'mail'}{shown}.")
         here.say("Web pages come later.")
         running.callback(stop.set)
         Tick(engine, broker).run(stop)

@@ -1,8 +1,8 @@
 """`parcours demo`: four weeks of a sample campaign in simulated time.
 
 The engine is the real one: membership, waits, steps and decisions are done by the functions that the
-workers call, with an instant of the simulation as `now`. Made up are the contacts, and the mail
-provider that delivers to them.
+workers call, with an instant of the simulation as `now`. Made up are the contacts; and emails are
+filled in and counted, and handed to nobody.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Engine, event, text
 
 from db import campaigns, contacts, emails, embedded, facts, forms, outcomes, overview, schema, segments, stages
 from db.embedded import EmbeddedServerError
@@ -34,9 +34,13 @@ from domain.errors import CampaignError
 from domain.steps.registry import Fact
 from producers import applying, campaign_files, email_files
 from producers.commands.overview import print_overview
+from producers.rendering import Links
 from producers.session import Session, session
+from producers.tokens import Tokens
 from workers import decisions
+from workers.delivery import deliver_inline
 from workers.forms import submit
+from workers.outlets import nowhere
 from workers.sample.contacts import Act, Person, people
 from workers.sweeps import trigger_inline, update_inline
 
@@ -80,7 +84,7 @@ def demo(
         schema.upgrade(engine)
         here.say(
             f"{number:,} made-up contacts in {days} days of simulated time, from {START:%A %d %B %Y}. "
-            "The engine is the real one; the mail provider is a stand-in."
+            "The engine is the real one; emails are filled in and counted, and no mail leaves this machine."
         )
         simulation = Simulation(engine, here.zone, here.settings.batch_size, people(number, seed), days)
         with _progress(here, days) as tell:
@@ -188,8 +192,7 @@ class Simulation:
             for counts in update_inline(self.engine, everything, now=self.now, zone=self.zone).values():
                 self.counts += counts
         trigger_inline(self.engine, everything, now=self.now, zone=self.zone, batch_size=self.batch_size)
-        with self.engine.begin() as conn:
-            sent = pretend_to_deliver(conn, now=self.now)
+        sent = deliver(self.engine, now=self.now, zone=self.zone)
         self.counts["emails_sent"] += len(sent)
         for contact_id, template in sent:
             self._plan(self._by_key[self._keys[contact_id]].answers(template, self.now))
@@ -271,20 +274,20 @@ def load(engine: Engine, persons: list[Person], zone: ZoneInfo) -> None:
         contacts.analyze(conn)
 
 
-def pretend_to_deliver(conn: Connection, *, now: datetime) -> list[tuple[int, str]]:
-    """Mark what is in the outbox as sent and count it; return (contact id, template).
+def deliver(engine: Engine, *, now: datetime, zone: ZoneInfo) -> list[tuple[int, str]]:
+    """Deliver what is due as workers do, but to nowhere; return (contact id, template).
 
-    A stand-in for delivery, which is not part of this version: no mail leaves this machine.
+    No mail leaves this machine.
     """
-    sent = conn.execute(
-        text(
-            "UPDATE message SET state = 'sent', sent_at = :now, attempts = 1 "
-            "WHERE state = 'queued' AND channel = 'email' RETURNING contact_id, campaign_id, template"
-        ),
-        {"now": now},
-    ).all()
-    day = now.astimezone(UTC).date()
-    outcomes.count_campaign(conn, Counter((row.campaign_id, day, "emails_sent") for row in sent))
+    keys: list[str] = []
+    delivery = nowhere(Links(Tokens("demo"), "https://www.example.com"), keys)
+    deliver_inline(engine, delivery, Scope(), now=now, zone=zone)
+    if not keys:
+        return []
+    with engine.connect() as conn:
+        sent = conn.execute(
+            text("SELECT contact_id, template FROM message WHERE key = ANY (CAST(:keys AS text[]))"), {"keys": keys}
+        ).all()
     # The order of the rows is the server's, and the figures must not depend on it.
     return sorted((row.contact_id, row.template) for row in sent)
 

@@ -11,12 +11,16 @@ from uuid import uuid4
 
 import typer
 
+from db import contacts
 from db.clock import now as database_now
+from db.scope import Scope
 from domain.errors import CampaignError
 from domain.events import ContactEvent, EventError, parse
 from producers import event_queue
-from producers.session import iso, session
+from producers.session import Session, iso, session
 from workers import events
+from workers.commands.outbox import send_out
+from workers.outlets import Delivery, delivery_of
 
 app = typer.Typer(no_args_is_help=True, help="Publish contact events.")
 
@@ -87,6 +91,7 @@ def publish(
 
 def _take_in(parsed: list[ContactEvent], *, as_json: bool) -> None:
     here = session()
+    delivery = delivery_of(here.engine, here.settings)
     accepted = duplicates = 0
     rejected: list[dict[str, Any]] = []
     for first in range(0, len(parsed), BATCH):
@@ -95,6 +100,7 @@ def _take_in(parsed: list[ContactEvent], *, as_json: bool) -> None:
         accepted, duplicates = accepted + done.accepted, duplicates + done.duplicates
         rejected += [{"index": first + index, "error": reason} for index, reason in done.rejected]
         events.act_on_all(here.engine, [event.contact for event in batch], zone=here.zone, stop=here.settings.stop_rule)
+        _send_out(here, delivery, [event.contact for event in batch], quiet=as_json)
     if as_json:
         here.print_json({"accepted": accepted, "duplicates": duplicates, "rejected": rejected})
     else:
@@ -103,6 +109,14 @@ def _take_in(parsed: list[ContactEvent], *, as_json: bool) -> None:
             here.warn(f"event {each['index'] + 1}: {each['error']}")
     if rejected and not accepted and not duplicates:
         raise typer.Exit(1)
+
+
+def _send_out(here: Session, delivery: Delivery, keys: list[str], *, quiet: bool) -> None:
+    with here.engine.connect() as conn:
+        now = database_now(conn)
+        ids = contacts.by_keys(conn, keys)
+    if ids:
+        send_out(here, delivery, Scope(contact_ids=tuple(sorted(ids.values()))), now=now, quiet=quiet)
 
 
 def _one(type_: str, contact: str, data: str, source: str, id_: str | None, time: str | None) -> dict[str, Any]:

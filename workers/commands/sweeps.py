@@ -25,6 +25,8 @@ from domain.errors import CampaignError, NotFoundError
 from domain.orders import RunSweep
 from producers.broker import make_broker, publish
 from producers.session import Session, session
+from workers.commands.outbox import send_out
+from workers.outlets import delivery_of
 from workers.sweeps import Counts, finish_if_done, running, trigger_inline, update_inline
 
 update_app = typer.Typer()
@@ -124,7 +126,10 @@ def trigger(
     as_json: Json = False,
     env: Env = None,
 ) -> None:
-    """Do what is due: first steps, delays, retries and "no" paths, of one campaign or all."""
+    """Do what is due: first steps, delays, retries and "no" paths, of one campaign or all.
+
+    With --inline, messages that are due leave as well.
+    """
     here = session()
     reasons: list[Reason] = []
     if kickoff_only:
@@ -150,6 +155,9 @@ def trigger(
             reasons=tuple(reasons) or None,
         )
 
+    # Before anything is done: a setting may be wrong.
+    delivery = delivery_of(here.engine, here.settings) if inline else None
+
     def work(engine: Engine, progress: Callable[[Counts], None]) -> Counts:
         known = here.settings
         return trigger_inline(
@@ -163,6 +171,8 @@ def trigger(
         )
 
     _run(here, "trigger", scope, at, work, TRIGGER_COLUMNS, quiet=quiet, wait=wait, inline=inline, as_json=as_json)
+    if delivery is not None:
+        send_out(here, delivery, scope, now=at, quiet=quiet or as_json)
 
 
 def _run(

@@ -1,0 +1,167 @@
+-- name: lanes
+-- The lanes in which something is due, and those of deleted campaigns that hold anything. One probe of
+-- message_lane_idx a lane: each step jumps to the first row of the next one. Paused campaigns and
+-- messages of next week cost no more than that.
+WITH RECURSIVE lane AS (
+    (SELECT channel, campaign_id, marketing, priority, due_at
+     FROM message WHERE state IN ('queued', 'sending')
+     ORDER BY channel, campaign_id, marketing, priority, due_at LIMIT 1)
+    UNION ALL
+    SELECT following.*
+    FROM lane CROSS JOIN LATERAL (
+        SELECT channel, campaign_id, marketing, priority, due_at
+        FROM message
+        WHERE state IN ('queued', 'sending')
+          AND (channel, campaign_id, marketing, priority)
+              > (lane.channel, lane.campaign_id, lane.marketing, lane.priority)
+        ORDER BY channel, campaign_id, marketing, priority, due_at LIMIT 1
+    ) AS following
+)
+SELECT lane.channel, lane.campaign_id, lane.marketing, lane.priority, lane.due_at,
+       campaign.deleted_at IS NOT NULL AS deleted
+FROM lane
+JOIN campaign ON campaign.id = lane.campaign_id
+LEFT JOIN category ON category.id = campaign.category_id
+WHERE (CAST(:campaign_ids AS int[]) IS NULL OR campaign.id = ANY (CAST(:campaign_ids AS int[])))
+  AND NOT campaign.id = ANY (CAST(:excluded AS int[]))
+  AND (campaign.deleted_at IS NOT NULL
+       OR lane.due_at <= :now
+          AND campaign.published
+          AND (campaign.publish_from IS NULL OR campaign.publish_from <= :now)
+          AND (campaign.publish_until IS NULL OR campaign.publish_until > :now)
+          AND coalesce(category.published, true))
+ORDER BY lane.marketing, lane.priority DESC, lane.due_at, lane.campaign_id;
+
+-- name: claim
+-- The next messages of a lane, in the hands of one worker until the lease ends: they are due again
+-- then, so whoever dies with them only delays them. SKIP LOCKED lets workers share a lane.
+WITH due AS MATERIALIZED (
+    SELECT contact_id, id
+    FROM message
+    WHERE channel = :channel AND campaign_id = :campaign_id AND marketing = :marketing AND priority = :priority
+      AND state IN ('queued', 'sending') AND due_at <= :now
+      AND (CAST(:ids AS bigint[]) IS NULL OR contact_id = ANY (CAST(:ids AS bigint[])))
+      AND (CAST(:min_id AS bigint) IS NULL OR contact_id >= CAST(:min_id AS bigint))
+      AND (CAST(:max_id AS bigint) IS NULL OR contact_id <= CAST(:max_id AS bigint))
+      AND (CAST(:threads AS int) IS NULL OR (contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
+    ORDER BY due_at
+    LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE message
+SET state = 'sending', due_at = :leased_until, tried_at = coalesce(message.tried_at, :now)
+FROM due
+WHERE message.contact_id = due.contact_id AND message.id = due.id
+RETURNING message.key, message.contact_id, message.campaign_id, message.step_id, message.channel, message.template,
+          message.address, message.payload, message.marketing, message.attempts, message.created_at,
+          message.tried_at, message.due_at, message.variant, message.locale;
+
+-- name: cancel_deleted
+-- A bounded number of the messages that a deleted campaign left behind.
+WITH gone AS (
+    SELECT contact_id, id FROM message
+    WHERE channel = :channel AND campaign_id = :campaign_id AND marketing = :marketing AND priority = :priority
+      AND (state = 'queued' OR state = 'sending' AND due_at <= :now) AND state IN ('queued', 'sending')
+    LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE message SET state = 'cancelled', error = 'the campaign was deleted'
+FROM gone WHERE message.contact_id = gone.contact_id AND message.id = gone.id;
+
+-- name: refusals
+SELECT contact_id, reason FROM do_not_contact
+WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND channel = :channel;
+
+-- name: contacts
+SELECT contact.id, contact.key, contact.email, contact.timezone, contact.points, contact.stage, contact.owner,
+       contact.fields, ARRAY(SELECT tag FROM contact_tag WHERE contact_id = contact.id ORDER BY tag) AS tags
+FROM contact WHERE contact.id = ANY (CAST(:ids AS bigint[]));
+
+-- name: templates
+SELECT key, published, content FROM template
+WHERE kind = :kind AND key = ANY (CAST(:keys AS text[]));
+
+-- name: steps
+SELECT step.id, step.key, campaign.id AS campaign_id, campaign.key AS campaign, campaign.name AS campaign_name
+FROM step JOIN campaign ON campaign.id = step.campaign_id
+WHERE step.id = ANY (CAST(:ids AS int[]));
+
+-- name: record
+-- Only what is still in the hands of the worker that was given it: whose lease ended, and who was slower
+-- than the next, changes nothing; but what left has left, whoever says so first.
+UPDATE message
+SET state = new.state, channel = new.channel, template = new.template, address = new.address,
+    payload = coalesce(new.payload, message.payload), attempts = new.attempts, due_at = new.due_at,
+    error = new.error, variant = new.variant, locale = new.locale,
+    sent_at = CASE WHEN new.state = 'sent' THEN CAST(:now AS timestamptz) END,
+    bounced_at = CASE WHEN new.bounced THEN CAST(:now AS timestamptz) ELSE message.bounced_at END
+FROM unnest(CAST(:keys AS text[]), CAST(:leases AS timestamptz[]), CAST(:states AS message_state[]),
+            CAST(:channels AS text[]), CAST(:templates AS text[]), CAST(:addresses AS text[]),
+            CAST(:payloads AS jsonb[]), CAST(:attempts AS int[]), CAST(:due AS timestamptz[]),
+            CAST(:errors AS text[]), CAST(:variants AS text[]), CAST(:locales AS text[]), CAST(:bounced AS boolean[]))
+     AS new (key, leased_until, state, channel, template, address, payload, attempts, due_at, error, variant, locale,
+             bounced)
+WHERE message.key = new.key AND message.state = 'sending'
+  AND (new.state = 'sent' OR message.due_at = new.leased_until)
+RETURNING message.key, message.contact_id, message.campaign_id, message.channel, message.state::text AS state,
+          message.address IS NOT NULL AS to_contact;
+
+-- name: hurry
+SET LOCAL synchronous_commit = off;
+
+-- name: stopped
+-- Which of these campaigns do not run, so that what is not yet sent of them stays.
+SELECT campaign.id
+FROM campaign LEFT JOIN category ON category.id = campaign.category_id
+WHERE campaign.id = ANY (CAST(:ids AS int[]))
+  AND NOT (campaign.published AND campaign.deleted_at IS NULL
+           AND (campaign.publish_from IS NULL OR campaign.publish_from <= :now)
+           AND (campaign.publish_until IS NULL OR campaign.publish_until > :now)
+           AND coalesce(category.published, true));
+
+-- name: circuits
+SELECT provider, state, failures, trips, opened_until, error FROM circuit ORDER BY provider;
+
+-- name: lock_circuit
+SELECT state, failures, trips, opened_until, error FROM circuit WHERE provider = :provider FOR UPDATE;
+
+-- name: save_circuit
+INSERT INTO circuit (provider, state, failures, trips, opened_until, error, changed_at)
+VALUES (:provider, :state, :failures, :trips, :opened_until, :error, :now)
+ON CONFLICT (provider) DO UPDATE
+SET state = excluded.state, failures = excluded.failures, trips = excluded.trips,
+    opened_until = excluded.opened_until, error = excluded.error, changed_at = excluded.changed_at;
+
+-- name: forget_circuit
+DELETE FROM circuit WHERE provider = :provider;
+
+-- name: refill
+-- The tokens of a bucket as of an instant, the bucket staying locked until the transaction ends. A new one
+-- holds one token; a clock that goes back gives nothing.
+INSERT INTO rate (name, tokens, at) VALUES (:name, 1, :now)
+ON CONFLICT (name) DO UPDATE
+SET tokens = least(CAST(:burst AS double precision),
+                   rate.tokens + greatest(0, extract(epoch FROM excluded.at - rate.at)) * CAST(:per_second AS double precision)),
+    at = greatest(rate.at, excluded.at)
+RETURNING tokens;
+
+-- name: spend
+UPDATE rate SET tokens = tokens - :n WHERE name = :name;
+
+-- name: count
+SELECT channel, state::text AS state, count(*) AS n FROM message GROUP BY channel, state ORDER BY channel, state;
+
+-- name: failed
+SELECT message.key, message.due_at AS at, campaign.key AS campaign, step.key AS step, contact.key AS contact,
+       message.channel, message.template, message.attempts, message.error
+FROM message
+JOIN contact ON contact.id = message.contact_id
+LEFT JOIN campaign ON campaign.id = message.campaign_id
+LEFT JOIN step ON step.id = message.step_id
+WHERE message.state = 'failed' AND (CAST(:keys AS text[]) IS NULL OR message.key = ANY (CAST(:keys AS text[])))
+ORDER BY message.due_at DESC
+LIMIT :limit;
+
+-- name: retry
+UPDATE message SET state = 'queued', attempts = 0, due_at = :now, tried_at = NULL
+WHERE state = 'failed' AND (CAST(:keys AS text[]) IS NULL OR key = ANY (CAST(:keys AS text[])));

@@ -1,0 +1,14 @@
+"""How fast a campaign's messages leave: `rate: 100 per minute`."""
+
+import re
+
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+_RATE = re.compile(r"([0-9]{1,9})\s*(?:per|/)\s*(second|minute|hour|day)", re.IGNORECASE)
+
+
+def parse_rate(text: object) -> float:
+    """Return the messages a second of `N per second|minute|hour|day`. Raises ValueError with a sentence."""
+    found = _RATE.fullmatch(text.strip()) if isinstance(text, str) else None
+    if found is None or int(found[1]) == 0:
+        raise ValueError(f"{text!r} is not a rate; write it like '100 per minute' or '2000 per hour'")
+    return int(found[1]) / _SECONDS[found[2].lower()]

@@ -1,0 +1,125 @@
+"""Messages as they leave: templates filled in for one contact, with links that tell who followed them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from db.emails import Email
+from db.outbox import Recipient, StepName
+from domain.content import LOCALE_FIELDS, Chosen
+from domain.templates import one_line, render
+from producers import html
+from producers.tokens import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """An email, ready to leave. The key makes its Message-ID; `at` is when it was written."""
+
+    key: str
+    at: datetime
+    sender: str | None
+    to: tuple[str, ...]
+    subject: str
+    html: str | None
+    text: str | None
+    cc: tuple[str, ...] = ()
+    bcc: tuple[str, ...] = ()
+    unsubscribe_url: str | None = None
+
+
+class Links:
+    """The addresses of ours that stand in messages."""
+
+    def __init__(self, tokens: Tokens, public_url: str) -> None:
+        self._tokens = tokens
+        self.public_url = public_url.rstrip("/")
+        # The name under which messages of this installation are known.
+        self.host = urlsplit(self.public_url).hostname or "localhost"
+
+    def opened(self, key: str) -> str:
+        return f"{self.public_url}/t/o/{self._tokens.sign('open', key)}.gif"
+
+    def clicked(self, key: str, url: str) -> str:
+        return f"{self.public_url}/t/c/{self._tokens.sign('click', [key, url])}"
+
+    def unsubscribe(self, key: str, channel: str) -> str:
+        return f"{self.public_url}/unsubscribe/{self._tokens.sign('unsubscribe', [key, channel])}"
+
+    def is_ours(self, url: str) -> bool:
+        """Return whether an address is one of those above, so that it is not followed a second time."""
+        return url.startswith((f"{self.public_url}/t/", f"{self.public_url}/unsubscribe/"))
+
+
+def language_of(contact: Recipient) -> str | None:
+    """Return the locale that a contact's custom fields name."""
+    found = (contact.fields.get(name) for name in LOCALE_FIELDS)
+    return next((value for value in found if isinstance(value, str) and value.strip()), None)
+
+
+def values_of(contact: Recipient, step: StepName | None, key: str, *, step_name: str | None = None) -> dict[str, Any]:
+    """Return what templates may say: of the contact every custom field, and its own attributes, which go first."""
+    attributes = {
+        name: getattr(contact, name) for name in ("key", "email", "timezone", "points", "stage", "owner", "tags")
+    }
+    return {
+        "contact": {**contact.fields, **attributes},
+        "campaign": {"key": step and step.campaign, "name": step and step.campaign_name},
+        "step": {"key": step and step.key, "name": step_name or (step and step.key)},
+        "message": {"key": key},
+    }
+
+
+def mail_to_contact(
+    email: Email,
+    chosen: Chosen,
+    values: Mapping[str, Any],
+    links: Links,
+    *,
+    key: str,
+    at: datetime,
+    address: str,
+    marketing: bool,
+) -> Mail:
+    """Return an email filled in for a contact. Raises RenderError."""
+    unsubscribe, opened = links.unsubscribe(key, "email"), links.opened(key)
+    values = {**values, "unsubscribe_url": unsubscribe, "open_url": opened if email.tracking else ""}
+    subject, body, text = _filled_in(chosen, values)
+    # Made of the HTML as it was written, so that it names the addresses themselves.
+    text = text if text is not None or body is None else html.text_of(body)
+    if body is not None and email.tracking:
+        seen = opened in body
+        body = html.with_links(body, lambda url: links.clicked(key, url), leave=links.is_ours)
+        body = body if seen else html.with_image(body, opened)
+    return Mail(
+        key, at, email.sender, (address,), subject, body, text, unsubscribe_url=unsubscribe if marketing else None
+    )
+
+
+def mail_to_users(
+    email: Email,
+    chosen: Chosen,
+    values: Mapping[str, Any],
+    *,
+    key: str,
+    at: datetime,
+    to: tuple[str, ...],
+    cc: tuple[str, ...],
+    bcc: tuple[str, ...],
+) -> Mail:
+    """Return an email about a contact, for somebody else: nothing in it tells who read it. Raises RenderError."""
+    subject, body, text = _filled_in(chosen, {**values, "unsubscribe_url": "", "open_url": ""})
+    text = text if text is not None or body is None else html.text_of(body)
+    return Mail(key, at, email.sender, to, subject, body, text, cc, bcc)
+
+
+def _filled_in(chosen: Chosen, values: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
+    content = chosen.content
+    subject = one_line(render(content.subject or "", values))
+    body = None if content.html is None else render(content.html, values, html=True)
+    text = None if content.text is None else render(content.text, values)
+    return subject, body, text

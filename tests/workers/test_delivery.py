@@ -1,0 +1,293 @@
+"""Messages leave: what is claimed, in which order, what stops them, and what becomes of each answer."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from db.scope import Scope
+from domain.delivery import Bounced, GaveUp, Result, Retry, Sent
+from producers.rendering import Links
+from producers.tokens import Tokens
+from tests.workers.worlds import START, World, at, statements_counted
+from workers import delivery
+from workers.couriers import Channel
+from workers.outlets import CHANNELS, Delivery, Outlet
+
+SEND = "- {step: send, action: email.send, with: {email: hello}}"
+
+
+class Provider:
+    """Takes messages as a provider would, and answers what the test says: by address, else `otherwise`."""
+
+    def __init__(self) -> None:
+        self.got: list[Any] = []
+        self.answers: dict[str, Result] = {}
+        self.otherwise: Result = Sent()
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def send(self, batch: Sequence[Any]) -> list[Result]:
+        self.got += batch
+        self.meanwhile()
+        return [self.answers.get(self._name(each), self.otherwise) for each in batch]
+
+    def close(self) -> None:
+        pass
+
+    def _name(self, message: Any) -> str:
+        return str(message.to[0] if hasattr(message, "subject") else getattr(message, "to", None))
+
+    def took(self) -> list[str]:
+        return [self._name(each).removesuffix("@example.com") for each in self.got]
+
+
+class Post:
+    """A delivery whose providers are the test's."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.providers = {name: Provider() for name in CHANNELS}
+        self.rates: dict[str, float] = {}
+
+    @property
+    def email(self) -> Provider:
+        return self.providers["email"]
+
+    def delivery(self, at_once: int = 1, connections: int = 1) -> Delivery:
+        def outlet(name: str) -> Outlet:
+            provider = self.providers[name]
+            return Outlet(Channel(name, lambda: provider, "the test", at_once, connections))
+
+        links = Links(Tokens("secret"), "https://parcours.example")
+        return Delivery({name: outlet(name) for name in CHANNELS}, links, self.rates, 60)
+
+    def deliver(self, now: datetime = START, **scope: Any) -> Counter[str]:
+        made = Scope(**scope)
+        return delivery.deliver_inline(self.world.engine, self.delivery(), made, now=now, zone=self.world.zone)
+
+
+@pytest.fixture
+def post(world: World) -> Post:
+    return Post(world)
+
+
+def sending(world: World, *keys: str, steps: str = SEND, **settings: Any) -> None:
+    """Contacts whose email is in the outbox."""
+    world.email("hello")
+    world.contacts(*keys, segment="everyone")
+    world.campaign(steps, **settings)
+    world.run()
+
+
+def states(world: World) -> dict[str, str]:
+    rows = world.read(
+        "SELECT contact.key, message.state::text AS state FROM message JOIN contact ON contact.id = contact_id"
+    )
+    return {row.key: row.state for row in rows}
+
+
+def message(world: World, key: str = "ann") -> Any:
+    (row,) = world.read(
+        "SELECT message.* FROM message JOIN contact ON contact.id = contact_id WHERE contact.key = :key", key=key
+    )
+    return row
+
+
+def test_what_is_due_leaves_once_and_is_counted(world: World, post: Post) -> None:
+    sending(world, "ann", "ben")
+    assert post.deliver() == {"sent": 2}
+    assert post.deliver() == {}
+    assert sorted(post.email.took()) == ["ann", "ben"]
+    assert states(world) == {"ann": "sent", "ben": "sent"}
+    assert message(world).sent_at == START
+    (row,) = world.read("SELECT day, sum(n)::int AS n FROM campaign_count WHERE what = 'emails_sent' GROUP BY day")
+    assert (row.day, row.n) == (START.date(), 2)
+
+
+def test_transactional_goes_before_marketing_then_priority_then_what_was_due_first(world: World, post: Post) -> None:
+    sending(world, "ann", "ben", "cid", "dan")
+    for key, marketing, priority, minutes in (
+        ("ann", True, 0, 0),
+        ("ben", True, 1, 9),
+        ("cid", False, 0, 9),
+        ("dan", True, 0, -9),
+    ):
+        world.write(
+            "UPDATE message SET marketing = :marketing, priority = :priority, due_at = :due "
+            "FROM contact WHERE contact.id = contact_id AND contact.key = :key",
+            key=key,
+            marketing=marketing,
+            priority=priority,
+            due=START + timedelta(minutes=minutes),
+        )
+    post.deliver(START + timedelta(hours=1))
+    assert post.email.took() == ["cid", "ben", "dan", "ann"]
+
+
+def test_messages_of_a_paused_campaign_stay_and_those_of_a_deleted_one_are_cancelled(world: World, post: Post) -> None:
+    sending(world, "ann")
+    world.pause()
+    assert post.deliver() == {}
+    assert states(world) == {"ann": "queued"}
+    world.write("UPDATE campaign SET deleted_at = :now", now=START)
+    assert post.deliver() == {"cancelled": 1}
+    assert message(world).error == "the campaign was deleted"
+    assert post.email.got == []
+
+
+def test_a_refusal_that_comes_while_a_marketing_message_waits_stops_it(world: World, post: Post) -> None:
+    sending(world, "ann", "ben", "cid")
+    world.do_not_contact("ann", "ben")
+    world.write("UPDATE message SET marketing = false WHERE address LIKE 'ben%'")
+    assert post.deliver() == {"sent": 2, "cancelled": 1}
+    assert states(world) == {"ann": "cancelled", "ben": "sent", "cid": "sent"}
+    assert message(world).error == "it must not be contacted by email: unsubscribed"
+
+
+def test_a_campaign_paused_while_its_batch_is_on_the_way_keeps_the_rest(
+    world: World, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "LOOK_SECONDS", 0.0)
+    sending(world, "ann", "ben", "cid")
+    post.email.meanwhile = world.pause
+    assert post.deliver() == {"sent": 1}
+    assert Counter(states(world).values()) == {"sent": 1, "queued": 2}
+    post.email.meanwhile = lambda: None
+    world.publish()
+    assert post.deliver() == {"sent": 2}
+
+
+def test_what_did_not_work_is_tried_again_and_then_given_up(world: World, post: Post) -> None:
+    sending(world, "ann", steps="- {step: send, action: email.send, with: {email: hello, attempts: 2}}")
+    post.email.otherwise = Retry("451 later")
+    assert post.deliver() == {}
+    row = message(world)
+    assert (row.state, row.attempts, row.error) == ("queued", 1, "451 later")
+    assert timedelta(seconds=45) <= row.due_at - START <= timedelta(seconds=75)
+    assert post.deliver(START + timedelta(seconds=40)) == {}
+    assert post.deliver(START + timedelta(minutes=2)) == {"failed": 1}
+    row = message(world)
+    assert (row.state, row.attempts, row.error) == ("failed", 2, "451 later")
+    (failure,) = world.read("SELECT attempts, error FROM failure")
+    assert tuple(failure) == (2, "451 later")
+
+
+def test_a_provider_that_asks_for_patience_gets_it(world: World, post: Post) -> None:
+    sending(world, "ann")
+    post.email.otherwise = Retry("429", after=timedelta(minutes=30))
+    post.deliver()
+    assert message(world).due_at == START + timedelta(minutes=30)
+
+
+def test_an_address_that_does_not_exist_is_not_contacted_again(world: World, post: Post) -> None:
+    sending(world, "ann")
+    post.email.otherwise = Bounced("550 no such user")
+    assert post.deliver() == {"failed": 1}
+    assert message(world).bounced_at == START
+    (row,) = world.read("SELECT channel, reason FROM do_not_contact")
+    assert tuple(row) == ("email", "bounced")
+
+
+def test_a_channel_that_is_refused_or_given_up_hands_on_to_the_next_under_the_same_key(
+    world: World, post: Post
+) -> None:
+    sending(world, "ann", "ben")
+    world.write(
+        "UPDATE message SET payload = payload || CAST(:more AS jsonb)",
+        more=json.dumps(
+            {"text": "Hi {{ contact.key }}", "fallback": [{"channel": "sms", "address": "+331"}, {"channel": "push"}]}
+        ),
+    )
+    world.do_not_contact("ann")
+    post.email.otherwise = GaveUp("554 no")
+    post.providers["sms"].otherwise = GaveUp("no such number")
+    keys = {row.key for row in world.read("SELECT key FROM message")}
+    assert post.deliver() == {"sent": 2}
+    assert {note.key for note in post.providers["push"].got} == keys
+    assert sorted(note.content["text"] for note in post.providers["push"].got) == ["Hi ann", "Hi ben"]
+    row = message(world)
+    assert (row.channel, row.state, row.payload["fallback"]) == ("push", "sent", [])
+    assert [each["channel"] for each in row.payload["given_up"]] == ["email", "sms"]
+
+
+def test_a_campaign_whose_messages_fail_for_many_stops_itself(world: World, post: Post) -> None:
+    world.email("hello")
+    world.crowd(120, segment="everyone")
+    world.campaign(SEND)
+    world.run()
+    post.email.otherwise = GaveUp("554 no")
+    post.deliver()
+    assert world.audit()[-1].startswith("parcours: stopped: ")
+
+
+def test_a_provider_that_is_away_is_left_alone_by_all_and_nobody_fails(world: World, post: Post) -> None:
+    world.email("hello")
+    world.crowd(120, segment="everyone")
+    world.campaign(SEND)
+    world.run()
+    post.email.otherwise = Retry("connection refused", away=True)
+    assert post.deliver() == {}
+    # Five in a row open the circuit; nobody tries any more.
+    assert len(post.email.got) == 5
+    assert post.deliver() == {}
+    assert len(post.email.got) == 5
+    (circuit,) = world.read("SELECT * FROM circuit")
+    assert (circuit.provider, circuit.state, circuit.error) == ("email", "open", "connection refused")
+    assert world.read("SELECT FROM failure") == []
+    # When its time is over, one message is tried.
+    world.write("UPDATE circuit SET opened_until = now()")
+    later = START + timedelta(hours=1)
+    assert post.deliver(later) == {}
+    assert len(post.email.got) == 6
+    world.write("UPDATE circuit SET opened_until = now()")
+    post.email.otherwise = Sent()
+    assert post.deliver(later + timedelta(minutes=1)) == {"sent": 120}
+    assert world.read("SELECT FROM circuit") == []
+
+
+def test_a_rate_lets_so_many_go(world: World, post: Post) -> None:
+    sending(world, "ann", "ben", "cid", rate="2 per hour")
+    # A new bucket holds one.
+    assert post.deliver() == {"sent": 1}
+    assert post.deliver() == {}
+    world.write("UPDATE rate SET at = at - interval '30 minutes'")
+    assert post.deliver() == {"sent": 1}
+
+
+def test_an_unpublished_email_is_not_sent_any_more(world: World, post: Post) -> None:
+    sending(world, "ann")
+    world.write("UPDATE email SET published = false")
+    assert post.deliver() == {"cancelled": 1}
+
+
+def test_a_batch_sends_as_many_statements_for_a_thousand_messages_as_for_ten(world: World, post: Post) -> None:
+    def cost(size: int) -> int:
+        world.email("hello")
+        world.crowd(size, segment="everyone")
+        world.campaign(SEND)
+        world.run()
+        made = post.delivery(at_once=1000)
+        with statements_counted(world.engine) as sent:
+            done = delivery.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
+        assert done.claimed == min(size, delivery.MESSAGES_AT_ONCE)
+        world.clear()
+        return len(sent)
+
+    assert cost(10) == cost(delivery.MESSAGES_AT_ONCE) < 25
+
+
+def test_only_messages_of_the_contacts_asked_for_leave(world: World, post: Post) -> None:
+    sending(world, "ann", "ben")
+    assert post.deliver(contact_ids=(world.contact_id("ben"),)) == {"sent": 1}
+    assert post.email.took() == ["ben"]
+
+
+def test_nothing_leaves_before_its_time(world: World, post: Post) -> None:
+    sending(world, "ann")
+    assert post.deliver(at(0)) == {}
+    assert post.email.got == []

@@ -1,0 +1,286 @@
+"""Emails as they go over the wire, by SMTP or into files."""
+
+from __future__ import annotations
+
+import binascii
+import contextlib
+import os
+import re
+import smtplib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.header import Header
+from email.utils import format_datetime, formataddr, parseaddr
+from hashlib import sha256
+from pathlib import Path
+
+from domain.delivery import Bounced, GaveUp, Result, Retry, Sent
+from domain.templates import one_line
+from producers import smtp
+from producers.rendering import Mail
+from producers.smtp import MailServer
+
+# A mailbox that does not exist, has moved, or has no right name. Source: RFC 5321, section 4.2.3.
+NO_MAILBOX = frozenset({550, 551, 553})
+# Subjects of enhanced codes: 1 is the address, 2 the mailbox. Source: RFC 3463, section 3.
+_ENHANCED = re.compile(r"^5\.(\d{1,3})\.(\d{1,3})\b")
+AWAY = 421
+# "Authentication required", and the ways of refusing it. Source: RFC 4954, section 6.
+OUR_FAULT = frozenset({530, 534, 535, 538})
+_SAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Who we are to other mail servers: the host of Message-IDs, and the sender of emails that name none."""
+
+    host: str
+    mail_from: str
+
+    @property
+    def helo(self) -> str:
+        return self.host if "." in self.host else "localhost"
+
+
+def message_id(key: str, host: str) -> str:
+    """Return the Message-ID of a message; trying again gives the same, so that doubles can be told."""
+    return f"<{key}@{host}>"
+
+
+def as_bytes(mail: Mail, house: House, *, now: datetime) -> bytes:
+    """Return an email as RFC 5322 has it: each body quoted-printable, the text first where there are two.
+
+    Headers are put together here since the library's own folding takes long addresses apart.
+    Source: RFC 5322; RFC 2045 to 2047; RFC 8058 for one-click unsubscription.
+    """
+    headers = [
+        ("From", _mailbox(mail.sender or house.mail_from)),
+        ("To", _list(mail.to)),
+        ("Cc", _list(mail.cc)),
+        ("Subject", _header(mail.subject, len("Subject: "))),
+        ("Date", format_datetime(now.astimezone(UTC))),
+        ("Message-ID", message_id(mail.key, house.host)),
+        ("List-Unsubscribe", f"<{mail.unsubscribe_url}>" if mail.unsubscribe_url else ""),
+        ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click" if mail.unsubscribe_url else ""),
+        ("MIME-Version", "1.0"),
+    ]
+    parts = [(kind, body) for kind, body in (("plain", mail.text), ("html", mail.html)) if body is not None]
+    lines = [f"{name}: {value}" for name, value in headers if value]
+    if len(parts) == 1:
+        return "\r\n".join([*lines, *_part(*parts[0])]).encode()
+    # Quoted-printable writes no such line, so the boundary is in no body.
+    boundary = f"=_{sha256(mail.key.encode()).hexdigest()[:24]}"
+    lines.append(f'Content-Type: multipart/alternative; boundary="{boundary}"')
+    lines.append("")
+    for part in parts:
+        lines += [f"--{boundary}", *_part(*part)]
+    return "\r\n".join([*lines, f"--{boundary}--", ""]).encode()
+
+
+def _part(kind: str, body: str) -> list[str]:
+    written = (body.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n") + "\n").encode("utf-8", "replace")
+    quoted = binascii.b2a_qp(written, istext=True).decode("ascii").replace("\n", "\r\n")
+    head = [f"Content-Type: text/{kind}; charset=utf-8", "Content-Transfer-Encoding: quoted-printable", ""]
+    return [*head, quoted]
+
+
+def _header(value: str, used: int) -> str:
+    charset = "us-ascii" if value.isascii() else "utf-8"
+    return Header(value, charset, maxlinelen=76 - used).encode(linesep="\r\n")
+
+
+def _list(addresses: Sequence[str]) -> str:
+    return ", ".join(address for each in addresses if (address := wire_address(each)) is not None)
+
+
+def _mailbox(address: str) -> str:
+    name, bare = parseaddr(one_line(address))
+    # The library refuses an address beyond ASCII, which a server with SMTPUTF8 takes.
+    head, _, tail = formataddr((name, "a@b")).rpartition("a@b")
+    return f"{head}{wire_address(bare) or ''}{tail}"
+
+
+def wire_address(address: str) -> str | None:
+    """Return an address as a server takes it, its domain in ASCII; None for what is no address."""
+    local, at, domain = address.strip().rpartition("@")
+    if not at or not local or not domain or re.search(r"[\s<>\x00-\x1f\x7f]", local + domain):
+        return None
+    try:
+        return f"{local}@{domain if domain.isascii() else domain.encode('idna').decode('ascii')}"
+    except UnicodeError:
+        return None
+
+
+def _recipients(mail: Mail) -> list[str] | GaveUp:
+    """Return the addresses that an email goes to; those that are none are left out."""
+    addresses = (*mail.to, *mail.cc, *mail.bcc)
+    found = [address for each in addresses if (address := wire_address(each)) is not None]
+    return found or GaveUp(f"{', '.join(addresses)[:200]!r} is no email address")
+
+
+class SmtpCourier:
+    """One connection to the mail server, kept for message after message."""
+
+    def __init__(self, server: MailServer, house: House) -> None:
+        self._server = server
+        self._house = house
+        self._conn: smtplib.SMTP | None = None
+
+    def send(self, batch: Sequence[Mail]) -> list[Result]:
+        return [self._send(mail) for mail in batch]
+
+    def close(self) -> None:
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            with contextlib.suppress(OSError, smtplib.SMTPException):
+                conn.quit()
+            conn.close()
+
+    def _send(self, mail: Mail) -> Result:
+        sender = wire_address(parseaddr(mail.sender or self._house.mail_from)[1])
+        if sender is None:
+            return GaveUp(f"{mail.sender or self._house.mail_from!r} is no address to send from")
+        to = _recipients(mail)
+        if isinstance(to, GaveUp):
+            return to
+        body = as_bytes(mail, self._house, now=datetime.now(UTC))
+        kept = self._conn is not None
+        try:
+            return self._say(sender, to, body)
+        except (OSError, smtplib.SMTPException) as error:
+            self._drop()
+            # The server may end a connection that was idle; nothing has been handed over on it yet.
+            if kept and isinstance(error, _Unused):
+                return self._again(sender, to, body)
+            return _no_answer(error)
+
+    def _again(self, sender: str, to: list[str], body: bytes) -> Result:
+        try:
+            return self._say(sender, to, body)
+        except (OSError, smtplib.SMTPException) as error:
+            self._drop()
+            return _no_answer(error)
+
+    def _say(self, sender: str, to: list[str], body: bytes) -> Result:
+        if self._conn is None:
+            self._conn = smtp.connect(self._server, name=self._house.helo)
+        conn = self._conn
+        options = []
+        if not all(address.isascii() for address in (sender, *to)):
+            if not conn.has_extn("smtputf8"):
+                return GaveUp("the mail server takes no address with letters beyond ASCII")
+            options = ["SMTPUTF8", "BODY=8BITMIME"]
+            conn.command_encoding = "utf-8"
+        try:
+            code, said = conn.mail(sender, options)
+        except (OSError, smtplib.SMTPServerDisconnected) as error:
+            raise _Unused(str(error)) from error
+        if code == AWAY:
+            raise _Unused(_text(code, said))
+        if code != 250:
+            return self._reset(_refused(code, said, "the sender"))
+        accepted, refused = 0, None
+        for address in to:
+            code, said = conn.rcpt(address)
+            if code in (250, 251):
+                accepted += 1
+            else:
+                refused = _refused_recipient(code, said)
+        if not accepted:
+            assert refused is not None
+            return self._reset(refused)
+        # Answered before the body when it is refused at once.
+        try:
+            code, said = conn.data(body)
+        except smtplib.SMTPDataError as error:
+            code, said = error.smtp_code, error.smtp_error if isinstance(error.smtp_error, bytes) else b""
+        return Sent() if code == 250 else self._reset(_refused(code, said, "the message"))
+
+    def _reset(self, result: Result) -> Result:
+        """Leave the connection ready for the next message."""
+        if isinstance(result, Retry) and result.away:
+            self._drop()
+        elif self._conn is not None:
+            try:
+                self._conn.rset()
+            except (OSError, smtplib.SMTPException):
+                self._drop()
+        return result
+
+    def _drop(self) -> None:
+        if self._conn is not None:
+            self._conn.close()
+            self._conn = None
+
+
+class _Unused(smtplib.SMTPServerDisconnected):
+    """The connection broke before anything of a message was handed over."""
+
+
+def _no_answer(error: Exception) -> Retry:
+    if isinstance(error, smtplib.SMTPResponseException):
+        code = error.smtp_code
+        said = error.smtp_error if isinstance(error.smtp_error, bytes) else str(error.smtp_error).encode()
+        return Retry(f"the mail server refuses us: {_text(code, said)}", away=True)
+    return Retry(f"the mail server does not answer ({str(error) or type(error).__name__})"[:300], away=True)
+
+
+def _refused_recipient(code: int, said: bytes) -> Result:
+    """Return what the refusal of an address means; where the server says more than the number, that counts."""
+    enhanced = _ENHANCED.match(said.decode("utf-8", "replace"))
+    gone = code in NO_MAILBOX
+    if enhanced is not None:
+        # 5.1.x is about the address, 5.2.1 says that the mailbox is switched off; 5.7.x is about us.
+        gone = code >= 500 and (enhanced[1] == "1" or (enhanced[1], enhanced[2]) == ("2", "1"))
+    if gone:
+        return Bounced(f"the mail server refuses the address: {_text(code, said)}")
+    return _refused(code, said, "the address")
+
+
+def _refused(code: int, said: bytes, what: str) -> Result:
+    text = f"the mail server refuses {what}: {_text(code, said)}"
+    if code == AWAY or code in OUR_FAULT:
+        return Retry(text, away=True)
+    return GaveUp(text) if 500 <= code < 600 else Retry(text)
+
+
+def _text(code: int, said: bytes) -> str:
+    return f"{code} {' '.join(said.decode('utf-8', 'replace').split())}"[:300]
+
+
+class MailFiles:
+    """Writes emails as files that mail programs open, named by time, in place of sending them.
+
+    The name comes from the message, so what is written twice is there once.
+    """
+
+    def __init__(self, folder: Path, house: House) -> None:
+        self._folder = folder
+        self._house = house
+
+    def send(self, batch: Sequence[Mail]) -> list[Result]:
+        return [self._write(mail) for mail in batch]
+
+    def _write(self, mail: Mail) -> Result:
+        to = _recipients(mail)
+        if isinstance(to, GaveUp):
+            return to
+        path = self._folder / file_name(mail)
+        aside = path.with_suffix(".part")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            aside.write_bytes(as_bytes(mail, self._house, now=mail.at))
+            os.replace(aside, path)
+        except OSError as error:
+            return Retry(f"{self._folder}: {error.strerror}", away=True)
+        return Sent()
+
+    def close(self) -> None:
+        """Each email closes its file."""
+
+
+def file_name(mail: Mail) -> str:
+    """Return the name of an email's file: when it was written, its key, and who gets it."""
+    to = _SAFE.sub("_", ",".join(mail.to))[:60]
+    return f"{mail.at.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{_SAFE.sub('_', mail.key)}-{to}.eml"
