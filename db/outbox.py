@@ -145,13 +145,14 @@ def record(conn: Connection, rows: Sequence[Row], *, now: datetime) -> list[Reco
     return [Recorded(*row) for row in conn.execute(sql["record"], {**columns, "now": now})]
 
 
-def hurry(conn: Connection) -> None:
-    """Let this transaction's commit not wait for the disk; it is visible to everybody all the same.
+def hurry(conn: Connection) -> datetime:
+    """Let this transaction's commit not wait for the disk, and return when it began; others see it all the same.
 
     For records of what was sent: a server that loses power forgets those of its last moment, and their
     messages leave again when their lease ends, as they do when a worker dies.
     """
-    conn.execute(sql["hurry"])
+    began: datetime = conn.execute(sql["hurry"]).one().now
+    return began
 
 
 def stopped(conn: Connection, campaign_ids: Iterable[int], *, now: datetime) -> set[int]:

@@ -438,10 +438,9 @@ class _Sending:
         self.counts += counted
 
     def _record(self, conn: Connection, results: Sequence[tuple[Claimed, Result]]) -> Counter[str]:
-        clock = database_now(conn)
+        only_sent = all(isinstance(result, Sent) for _, result in results)
+        clock = outbox.hurry(conn) if only_sent else database_now(conn)
         now = self._as_of or clock
-        if all(isinstance(result, Sent) for _, result in results):
-            outbox.hurry(conn)
         paused = self._circuits(conn, results, now=now, clock=clock)
         done = settle(results, paused=paused, now=now)
         blamed = {failure.contact_id for failure in done.failures.values()}

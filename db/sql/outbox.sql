@@ -107,7 +107,7 @@ RETURNING message.key, message.contact_id, message.campaign_id, message.channel,
           message.address IS NOT NULL AS to_contact;
 
 -- name: hurry
-SET LOCAL synchronous_commit = off;
+SELECT now() AS now, set_config('synchronous_commit', 'off', true);
 
 -- name: stopped
 -- Which of these campaigns do not run, so that what is not yet sent of them stays.

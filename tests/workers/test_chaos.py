@@ -26,7 +26,7 @@ import pytest
 import redis
 from sqlalchemy import Engine, make_url, text
 
-from db import emails, forms, segments, waits
+from db import emails, forms, outbox, segments, waits
 from db.clock import now as database_now
 from db.engine import connect
 from db.scope import Scope
@@ -34,12 +34,18 @@ from domain.events import parse
 from domain.orders import ExecuteDue
 from producers import applying, campaign_files, event_queue
 from producers.broker import make_broker, publish
+from producers.rendering import Links
+from producers.tokens import Tokens
 from tests import servers
 from workers import events
+from workers.delivery import deliver_inline
+from workers.outlets import nowhere
 from workers.sweeps import trigger_inline, update_inline
 
 ROOT = Path(__file__).parents[2]
 ZONE = ZoneInfo("UTC")
+# When the messages in the hands of somebody killed come back.
+LEASE = timedelta(seconds=5)
 SEED = int(os.environ.get("PARCOURS_TEST_SEED") or random.SystemRandom().randrange(10**6))
 LATER = timedelta(days=60)
 
@@ -265,6 +271,7 @@ def differences(found: dict[str, Counter[Any]], wanted: dict[str, Counter[Any]])
 def calm_run(engine: Engine, first: list[Event], second: list[Event], later: datetime) -> list[dict[str, Counter[Any]]]:
     """The same in one process and in order; return what there is after the first wave, and in the end."""
     states = []
+    post = nowhere(Links(Tokens("secret"), "https://parcours.example"), [])
     for wave, at in ((first, None), (second, later)):
         with engine.connect() as conn:
             now = database_now(conn)
@@ -275,6 +282,7 @@ def calm_run(engine: Engine, first: list[Event], second: list[Event], later: dat
                 when = moment or database_now(conn)
             update_inline(engine, Scope(), now=when, zone=ZONE)
             trigger_inline(engine, Scope(), now=when, zone=ZONE, batch_size=1000)
+            deliver_inline(engine, post, Scope(), now=when, zone=ZONE)
         states.append(everything(engine))
     return states
 
@@ -292,6 +300,7 @@ class Fleet:
             "PARCOURS_BROKER_URL": broker_url,
             "PARCOURS_HOME": str(folder),
             "PARCOURS_BATCH_SIZE": "50",
+            "PARCOURS_DELIVERY_LEASE_SECONDS": str(LEASE.seconds),
             "PYTHONPATH": str(ROOT),
         }
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
@@ -389,6 +398,7 @@ def unrest(engine: Engine, known: int) -> str:
             "events to come": known - int(conn.execute(text("SELECT count(*) FROM event_key")).scalar_one()),
             "events in the inbox": int(conn.execute(text("SELECT count(*) FROM inbox")).scalar_one()),
             "steps due": len(waits.due_steps(conn, now=now)),
+            "lanes of messages due": len(outbox.lanes(conn, now=now + LEASE, scope=Scope())),
         }
     return ", ".join(f"{n} {what}" for what, n in found.items() if n)
 
