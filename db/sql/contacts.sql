@@ -95,7 +95,10 @@ WITH added AS (
     RETURNING key
 )
 SELECT (SELECT count(*) FROM added) AS added,
-       (SELECT count(*) FROM added JOIN incoming USING (key) WHERE incoming.repeated) AS repeated;
+       -- Not by a join with `added`: whose rows nobody can estimate, and where contacts were before, the
+       -- planner takes them for one.
+       (SELECT count(*) FROM incoming
+        WHERE repeated AND NOT EXISTS (SELECT FROM contact AS present WHERE present.key = incoming.key)) AS repeated;
 
 -- name: update
 -- Rows are locked in the order of ids, as the workers lock them. Only what differs is written:
