@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -311,9 +311,8 @@ def _note_pages(conn: Connection, hits: Sequence[Pending], now: datetime) -> Non
     if not attributed:
         return
     ids = {row.key: row.id for row in campaigns.listing(conn)}
-    day = now.astimezone(UTC).date()
     outcomes.count_campaign(
-        conn, Counter({(ids[key], day, "page_views"): n for key, n in attributed.items() if key in ids})
+        conn, Counter({(ids[key], now, "page_views"): n for key, n in attributed.items() if key in ids})
     )
 
 

@@ -241,7 +241,7 @@ class Simulation:
                 # All visits of the demo come from a link in one of the campaign's emails.
                 campaign_id = campaigns.find(conn, CAMPAIGN).id
                 views = len(who("visits"))
-                outcomes.count_campaign(conn, Counter({(campaign_id, now.date(), "page_views"): views}))
+                outcomes.count_campaign(conn, Counter({(campaign_id, now, "page_views"): views}))
 
 
 def _up(at: datetime, grid: timedelta) -> datetime:
@@ -283,8 +283,7 @@ def pretend_to_deliver(conn: Connection, *, now: datetime) -> list[tuple[int, st
         ),
         {"now": now},
     ).all()
-    day = now.astimezone(UTC).date()
-    outcomes.count_campaign(conn, Counter((row.campaign_id, day, "emails_sent") for row in sent))
+    outcomes.count_campaign(conn, Counter((row.campaign_id, now, "emails_sent") for row in sent))
     # The order of the rows is the server's, and the figures must not depend on it.
     return sorted((row.contact_id, row.template) for row in sent)
 
