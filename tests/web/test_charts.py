@@ -19,7 +19,7 @@ NOW = datetime(2026, 6, 15, 9, 30, tzinfo=UTC)
 days = st.dates(date(2023, 12, 25), date(2027, 1, 10))
 
 
-def test_the_bucket_fits_the_length():
+def test_the_bucket_fits_the_length() -> None:
     assert fitting(TODAY, TODAY) == "hour"
     assert fitting(TODAY - timedelta(days=1), TODAY) == "hour"
     assert fitting(TODAY - timedelta(days=2), TODAY) == "day"
@@ -28,7 +28,7 @@ def test_the_bucket_fits_the_length():
     assert fitting(TODAY - timedelta(days=3650), TODAY) == "month"
 
 
-def test_presets_end_today_and_all_begins_where_counting_began():
+def test_presets_end_today_and_all_begins_where_counting_began() -> None:
     assert preset("7", today=TODAY, begun=None) == ("7", date(2026, 6, 9), TODAY, "day")
     assert preset("all", today=TODAY, begun=date(2025, 1, 2)) == ("all", date(2025, 1, 2), TODAY, "week")
     assert preset("all", today=TODAY, begun=None) == ("all", TODAY, TODAY, "hour")
@@ -45,13 +45,13 @@ def test_presets_end_today_and_all_begins_where_counting_began():
         ("0001-01-01", "2026-06-01", "order"),
     ],
 )
-def test_a_range_that_is_none_is_refused_with_what_is_wrong(first, last, wrong):
+def test_a_range_that_is_none_is_refused_with_what_is_wrong(first: str, last: str, wrong: str) -> None:
     with pytest.raises(ValueError, match=f"^{wrong}$"):
         between(first, last)
 
 
 @given(days, st.integers(0, 1500))
-def test_buckets_follow_each_other_without_gaps_and_hold_every_day(first, length):
+def test_buckets_follow_each_other_without_gaps_and_hold_every_day(first: date, length: int) -> None:
     last = first + timedelta(days=length)
     for bucket in ("day", "week", "month"):
         found = list(buckets(first, last, bucket))
@@ -68,14 +68,14 @@ def test_buckets_follow_each_other_without_gaps_and_hold_every_day(first, length
 
 
 @given(st.integers(0, 10**9))
-def test_four_levels_hold_the_highest_value_and_not_much_more(highest):
+def test_four_levels_hold_the_highest_value_and_not_much_more(highest: int) -> None:
     step = level_step(highest)
     assert step * LINES >= highest
     assert step == 1 or step * LINES <= 2.5 * highest
 
 
 @given(st.lists(st.integers(0, 10**7), min_size=1, max_size=92))
-def test_points_stand_within_the_plot_the_higher_the_more(values):
+def test_points_stand_within_the_plot_the_higher_the_more(values: list[int]) -> None:
     first = TODAY - timedelta(days=len(values) - 1)
     shown = charts.Range("days", first, TODAY, "day")
     at = list(buckets(first, TODAY, "day"))
@@ -89,7 +89,7 @@ def test_points_stand_within_the_plot_the_higher_the_more(values):
     assert all(column.left >= 0 and column.left + column.width <= 100.01 for column in chart.columns)
 
 
-def test_buckets_in_which_nothing_happened_are_drawn_as_nothing():
+def test_buckets_in_which_nothing_happened_are_drawn_as_nothing() -> None:
     shown = charts.Range("7", date(2026, 6, 9), TODAY, "day")
     chart = draw([(datetime(2026, 6, 10, tzinfo=UTC), {"added": 3})], ["added", "emails_sent"], shown, now=NOW)
     assert [column.values["added"] for column in chart.columns] == [0, 3, 0, 0, 0, 0, 0]
@@ -97,14 +97,14 @@ def test_buckets_in_which_nothing_happened_are_drawn_as_nothing():
     assert chart.times[-1] == 6
 
 
-def test_hours_still_to_come_are_left_out():
+def test_hours_still_to_come_are_left_out() -> None:
     shown = charts.Range("1", TODAY, TODAY, "hour")
     chart = draw([], ["added"], shown, now=NOW)
     assert [column.at.hour for column in chart.columns] == list(range(10))
     assert chart.is_empty
 
 
-def test_a_single_bucket_is_a_level_line():
+def test_a_single_bucket_is_a_level_line() -> None:
     shown = charts.Range("days", TODAY, TODAY, "day")
     chart = draw([(datetime(2026, 6, 15, tzinfo=UTC), {"added": 4})], ["added"], shown, now=NOW)
     assert chart.lines[0].path == f"M0 0.00H{charts.WIDTH}"
