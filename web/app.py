@@ -1,21 +1,22 @@
-"""The HTTP interface: contact events in, health and metrics out.
+"""The HTTP interface: pages, REST, contact events in, health and metrics out.
 
-Errors are problem details (RFC 9457), each with one sentence that says what to do.
+Errors are problem details (RFC 9457), or pages where a browser asks for one, each with a sentence that says what to do.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
 
 import structlog
 from dramatiq.broker import Broker
 from dramatiq.errors import DramatiqError
 from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pika.exceptions import AMQPError
 from pydantic import BaseModel
@@ -26,28 +27,29 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from db import api_keys
 from db import events as events_table
-from db.api_keys import Role
 from db.clock import now as database_now
+from domain.errors import CampaignError, NotFoundError
 from domain.events import ContactEvent, EventError, parse
 from domain.orders import ActOnEvents
 from producers import metrics
 from producers.broker import publish
 from producers.health import Health, is_ready
 from settings import Settings
+from web.access import SignInNeededError, needs_role
+from web.bodies import read_body
+from web.language import _ as said
+from web.language import marked
 from web.lines import OneLineMiddleware
+from web.pages.middleware import PagesMiddleware
+from web.pages.rendering import redirect, render_error
+from web.pages.routes import ROUTERS
 from web.problems import PROBLEM, ProblemError, problem
+from web.site import Site
 from workers import events
 
 log = structlog.get_logger()
 
-# What each role may do.
-GRANTS: dict[Role, frozenset[Role]] = {
-    "publish": frozenset({"publish"}),
-    "read": frozenset({"read"}),
-    "manage": frozenset({"publish", "read", "manage"}),
-}
 EVENT_TYPES = ("application/cloudevents+json", "application/cloudevents-batch+json", "application/json")
 # No event is shorter, so a body that holds more values than its limit has room for is no body of events.
 LEAST_EVENT_BYTES = 80
@@ -79,8 +81,13 @@ def make_app(engine: Engine, broker: Broker | None, settings: Settings, *, open_
         lifespan=lifespan,
     )
     app.state.max_body_bytes = settings.max_body_bytes
-    app.add_middleware(OneLineMiddleware)
+    app.state.site = Site(engine, settings, open_to_all, hint=_nothing if hints is None else hints.give)
+    app.add_middleware(OneLineMiddleware, failed=_answer)
+    # The last added is the first that a request meets.
+    app.add_middleware(PagesMiddleware, zone=settings.zone)
     _add_problems(app)
+    for router in ROUTERS:
+        app.include_router(router)
     _add_health(app, Health(engine.url, settings, inside=broker))
     _add_events(app, engine, hints, settings, open_to_all=open_to_all)
     return app
@@ -232,22 +239,6 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [""])[0][:200]
 
 
-async def read_body(request: Request) -> bytes:
-    """Return the body of a request, as it comes: what a header says of its length is not believed.
-
-    Raises ProblemError (413) as soon as it is longer than the limit.
-    """
-    limit: int = request.app.state.max_body_bytes
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise ProblemError(413, f"the body is longer than {limit:,} bytes; send less at once")
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
 def _check_content_type(request: Request) -> None:
     found = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if found not in EVENT_TYPES:
@@ -256,39 +247,6 @@ def _check_content_type(request: Request) -> None:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise ProblemError(415, f"the content encoding {encoding[:40]!r} is not understood; send the body as it is")
-
-
-def needs_role(engine: Engine, role: Role, *, open_to_all: bool) -> Callable[[Request], None]:
-    """Return a dependency that lets in who has a key that may do what a role does."""
-
-    def check(request: Request) -> None:
-        if open_to_all:
-            return
-        offered = _offered_key(request)
-        challenge = {"WWW-Authenticate": "Bearer"}
-        if offered is None:
-            raise ProblemError(
-                401,
-                "a key is needed: send `Authorization: Bearer …` or `X-Api-Key`; `parcours keys create` makes one",
-                headers=challenge,
-            )
-        with engine.connect() as conn:
-            key = api_keys.find(conn, offered)
-        if key is None:
-            raise ProblemError(
-                401, "the key is unknown or revoked; `parcours keys create` makes one", headers=challenge
-            )
-        if role not in GRANTS[key.role]:
-            raise ProblemError(403, f"the key's role is {key.role}; this needs {role} or manage")
-
-    return check
-
-
-def _offered_key(request: Request) -> str | None:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
-    return request.headers.get("x-api-key", "").strip() or None
 
 
 def _add_health(app: FastAPI, health: Health) -> None:
@@ -314,34 +272,90 @@ def _add_health(app: FastAPI, health: Health) -> None:
         return Response(metrics.exposition(None), headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
+# Who comes to these is a program, whatever it says that it accepts.
+NO_PAGES = ("/api/", "/events", "/health/", "/metrics", "/t/", "/static/")
+
+
+def _wants_page(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "") and not request.url.path.startswith(NO_PAGES)
+
+
+def _answer(request: Request, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an error as a page or a problem, as the client understands it."""
+    if _wants_page(request) and not request.headers.get("hx-request"):
+        page = render_error(status, sentence)
+        page.headers.update(headers or {})
+        return page
+    return problem(status, sentence, headers=headers)
+
+
 def _add_problems(app: FastAPI) -> None:
-    def answer(work: Callable[[Any], Response]) -> Callable[[Request, Exception], Awaitable[Response]]:
-        async def handle(_: Request, error: Exception) -> Response:
-            return work(error)
+    def handles(*errors: type[Exception]) -> Callable[[Callable[[Request, Any], Response]], None]:
+        def add(work: Callable[[Request, Any], Response]) -> None:
+            async def handle(request: Request, error: Exception) -> Response:
+                return work(request, error)
 
-        return handle
+            for each in errors:
+                app.add_exception_handler(each, handle)
 
-    app.add_exception_handler(ProblemError, answer(lambda error: error.response()))
+        return add
+
+    @handles(ProblemError)
+    def refused(request: Request, error: ProblemError) -> Response:
+        if error.extensions:
+            return error.response()
+        return _answer(request, error.status, error.detail, error.headers)
+
     # What the framework itself refuses: an unknown path, another method.
-    app.add_exception_handler(
-        HTTPException,
-        answer(lambda error: problem(error.status_code, str(error.detail), headers=dict(error.headers or {}))),
-    )
-    app.add_exception_handler(ClientDisconnect, answer(lambda _: problem(400, "the body ended too early")))
+    @handles(HTTPException)
+    def not_served(request: Request, error: HTTPException) -> Response:
+        sentence = said(PAGE_SENTENCES.get(error.status_code, "")) if _wants_page(request) else ""
+        return _answer(request, error.status_code, sentence or str(error.detail), dict(error.headers or {}))
+
+    @handles(RequestValidationError)
+    def not_valid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        place = ".".join(str(piece) for piece in first["loc"])
+        return _answer(request, 422, f"{place}: {str(first['msg'])[:1].lower()}{str(first['msg'])[1:]}")
+
+    @handles(SignInNeededError)
+    def signs_in(request: Request, _: SignInNeededError) -> Response:
+        goal = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return redirect(request, "/sign-in?" + urlencode({"next": goal if request.method == "GET" else "/"}))
+
+    @handles(NotFoundError)
+    def not_there(request: Request, error: NotFoundError) -> Response:
+        return _answer(request, 404, str(error))
+
+    @handles(CampaignError)
+    def cannot(request: Request, error: CampaignError) -> Response:
+        return _answer(request, 422, str(error))
+
+    @handles(ClientDisconnect)
+    def gone(_: Request, _error: ClientDisconnect) -> Response:
+        return problem(400, "the body ended too early")
+
     # Deadlocks too: nothing of the request is stored, and it may come again.
-    for away in (OperationalError, InterfaceError, PoolTimeoutError):
-        app.add_exception_handler(away, answer(_database_away))
+    @handles(OperationalError, InterfaceError, PoolTimeoutError)
+    def database_away(request: Request, error: Exception) -> Response:
+        log.warning("database_away", error=type(getattr(error, "orig", error)).__name__)
+        return _answer(
+            request,
+            503,
+            marked("the database cannot be reached; nothing is stored, send it again"),
+            {"Retry-After": str(AWAY_RETRY_SECONDS)},
+        )
 
 
-def _database_away(error: Exception) -> Response:
-    log.warning("database_away", error=type(getattr(error, "orig", error)).__name__)
-    return problem(
-        503,
-        "the database cannot be reached; nothing is stored, send it again",
-        headers={"Retry-After": str(AWAY_RETRY_SECONDS)},
-    )
+def _nothing() -> None:
+    """Nobody is to be told."""
 
 
+# What people read instead of the framework's words.
+PAGE_SENTENCES = {
+    404: marked("There is nothing at this address. It may have been moved or deleted."),
+    405: marked("This address does not take what was sent. Go back and try again."),
+}
 ANSWERS = {
     400: "The body is not JSON.",
     401: "No key, or one that is unknown or revoked.",
