@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from db import campaigns, waits
 from db.statements import statements
@@ -17,6 +17,8 @@ RESULTS = ("done", "skipped", "failed", "yes", "no", "cancelled")
 WAITS_COUNTED = 500_000
 # What is due by now is counted up to here.
 DUE_COUNTED = 10_000
+# More than any id.
+LAST = 2**62
 
 Bucket = Literal["hour", "day", "week", "month"]
 
@@ -71,12 +73,24 @@ class Counts(NamedTuple):
     page_views: int
 
 
+class Days(NamedTuple):
+    first: date
+    last: date
+
+
 class Due(NamedTuple):
     """What is due by now, counted up to a limit, and when the next wait will be."""
 
     now: int
     more: bool
     next_at: datetime | None
+
+
+class ActivityPlace(NamedTuple):
+    """An audit entry, before which a page of the activity begins."""
+
+    at: datetime
+    id: int
 
 
 @dataclass(frozen=True)
@@ -156,10 +170,10 @@ def series(conn: Connection, campaign_id: int, bucket: Bucket, first: date, last
     return [Counts(*row) for row in conn.execute(statement, parameters)]
 
 
-def first_day(conn: Connection, campaign_id: int) -> date | None:
-    """Return the first day on which anything was counted, or None."""
-    found: date | None = conn.execute(sql["first_day"], {"campaign_id": campaign_id}).scalar()
-    return found
+def days(conn: Connection, campaign_id: int) -> Days | None:
+    """Return the first and the last day on which anything was counted; None before that."""
+    row = conn.execute(sql["days"], {"campaign_id": campaign_id}).one()
+    return None if row.first is None else Days(*row)
 
 
 def due(conn: Connection, step_ids: Sequence[int], *, now: datetime) -> Due:
@@ -167,6 +181,17 @@ def due(conn: Connection, step_ids: Sequence[int], *, now: datetime) -> Due:
     parameters = {"step_ids": list(step_ids), "now": now, "limit": DUE_COUNTED + 1}
     row = conn.execute(sql["due"], parameters).one()
     return Due(min(row.n, DUE_COUNTED), row.n > DUE_COUNTED, row.next_at)
+
+
+def activity(
+    conn: Connection, campaign_id: int, place: ActivityPlace | None, *, limit: int
+) -> tuple[Sequence[Row[Any]], ActivityPlace | None]:
+    """Return a page of the audit, newest first, before a place; and where the next page begins."""
+    place = place or ActivityPlace(datetime.max.replace(tzinfo=UTC), LAST)
+    given = {"campaign_id": campaign_id, "at": place.at, "id": place.id, "limit": limit + 1}
+    rows = conn.execute(sql["activity"], given).all()
+    shown = rows[:limit]
+    return shown, ActivityPlace(shown[-1].at, shown[-1].id) if len(rows) > limit else None
 
 
 def _results(conn: Connection, step_ids: Sequence[int]) -> dict[int, dict[str, int]]:

@@ -39,8 +39,8 @@ WHERE campaign_id = :campaign_id
   AND hour < CAST(CAST(:last AS date) + 1 AS timestamp) AT TIME ZONE 'UTC'
 GROUP BY 1 ORDER BY 1;
 
--- name: first_day
-SELECT min(day) FROM campaign_count WHERE campaign_id = :campaign_id;
+-- name: days
+SELECT min(day) AS first, max(day) AS last FROM campaign_count WHERE campaign_id = :campaign_id;
 
 -- name: due
 -- One probe of wait_due_idx a step, and as many of its entries as are due by now, up to the limit.
@@ -52,6 +52,12 @@ SELECT (SELECT count(*) FROM (
             SELECT min(due_at) AS at FROM wait
             WHERE step_id = step.id AND due_at > :now AND due_at < 'infinity'
         ) AS next) AS next_at;
+
+-- name: activity
+-- From audit_campaign_idx.
+SELECT id, at, who, what, detail FROM audit
+WHERE campaign_id = :campaign_id AND at <= :at AND (at, id) < (:at, :id)
+ORDER BY at DESC, id DESC LIMIT :limit;
 
 -- name: backlog
 -- Due work of each campaign, through wait_due_idx.
