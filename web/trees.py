@@ -79,8 +79,8 @@ def _node(campaign: Campaign, figures: Mapping[str, StepFigures], step: Step, ca
     forks = []
     for branch in BRANCHES:
         children = campaign.children(step, branch)
-        if children or (branch is not None and own.kind != "action"):
-            n = own.reached if branch is None else own.results[branch]
+        n = own.reached if branch is None else own.results[branch]
+        if children or (branch is not None and n):
             nodes = [_node(campaign, figures, child, own.reached, most) for child in children]
             forks.append(Fork(branch, n, None if branch is None else percent(n, own.reached), nodes))
     return Node(step, own, percent(own.reached, most) or 0.0, percent(own.reached, came), parts(own), forks)

@@ -77,6 +77,7 @@ DEPARTURES = {
 }
 # What the engine writes as the reason of a result.
 WHY = {
+    "it has no email address": marked("it has no email address"),
     "the contact left the campaign": marked("the contact left the campaign"),
     "the contact started again": marked("the contact started again"),
     "it fell due while the campaign did not run": marked("it fell due while the campaign did not run"),

@@ -72,7 +72,8 @@ def test_before_anybody_came_there_are_no_percentages() -> None:
     }
     (hello,) = tree(campaign(), found, added=0)
     assert (hello.share, hello.conversion, hello.parts) == (0.0, None, [])
-    assert hello.forks[0].nodes[0].forks[0].percent is None
+    # A side with nothing below that nobody took is left out.
+    assert [(fork.branch, fork.percent) for fork in hello.forks[0].nodes[0].forks] == [("yes", None)]
 
 
 counts = st.integers(0, 10**7)

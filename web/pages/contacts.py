@@ -36,6 +36,8 @@ A_PAGE = 50
 ENTRIES_A_PAGE = 40
 # What an event brought is shown up to here.
 MOST_TEXT = 300
+# Of a result's detail: what the page says in other words, or need not.
+UNTOLD = ("event", "at", "attempts", "looked_back")
 LATEST = datetime.max.replace(tzinfo=UTC)
 
 
@@ -135,7 +137,7 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         entries, older = timeline.page(conn, contact.id, place, limit=ENTRIES_A_PAGE)
         names = {row.key: row.name for row in campaigns.listing(conn)}
         part = request.headers.get("hx-target") == "older"
-        stays = [] if part else [_stay(conn, site, standing) for standing in contact.campaigns]
+        stays = [_stay(conn, site, standing) for standing in contact.campaigns]
         refusals = [] if part else contacts.refusals(conn, contact.id)
     inside = {each.campaign for each in contact.campaigns if each.left_at is None}
     return render(
@@ -149,6 +151,7 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         zone=zone_of(contact.timezone, site.zone),
         entries=entries,
         names=names,
+        steps={(each.standing.campaign, key): step.name for each in stays for key, step in each.steps.items()},
         older=written(older),
         words=words,
         brief=brief,
@@ -161,7 +164,11 @@ def brief(entry: Entry) -> str:
     detail = entry.detail or {}
     if entry.what == "outcome":
         told = detail.get("error") or detail.get("reason")
-        return words.why(str(told)) if told else text_of({k: v for k, v in detail.items() if k != "attempts"})
+        if told:
+            return words.why(str(told))
+        happened = detail.get("event")
+        rest = {name: each for name, each in detail.items() if name not in UNTOLD}
+        return ", ".join(filter(None, (words.word(words.EVENT_TYPES, happened), text_of(rest))))
     if entry.what == "message":
         return text_of({name: detail[name] for name in ("address", "error") if name in detail})
     return text_of(detail)

@@ -9,6 +9,7 @@ from fastapi import Request, Response
 from db import forms, listings
 from db.listings import FIRST, SubmissionPlace
 from domain.errors import CampaignError, NotFoundError
+from producers.contact_files import KEY_LENGTH
 from producers.keys import checked_key
 from web.language import _
 from web.pages import FormOf, SiteOf, pages_router
@@ -31,9 +32,9 @@ def create(request: Request, site: SiteOf, form: FormOf) -> Response:
     """Make a form."""
     given = {name: form.text(name).strip() for name in ("key", "name")}
     try:
-        key = checked_key(_("form"), given["key"])
-    except CampaignError as error:
-        return _list(request, site, given, str(error))
+        key = checked_key("form", given["key"])
+    except CampaignError:
+        return _list(request, site, given, _("Write a key of at most {n} characters.", n=KEY_LENGTH))
     with site.engine.begin() as conn:
         made = forms.create(conn, key, given["name"] or key, "standalone" in form)
     if not made:

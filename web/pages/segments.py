@@ -13,6 +13,7 @@ from db.clock import now as database_now
 from db.partitions import ensure_partitions
 from db.segments import Segment
 from domain.errors import CampaignError, NotFoundError
+from producers.contact_files import KEY_LENGTH
 from producers.keys import checked_key
 from web.language import _, _n
 from web.pages import FormOf, SiteOf, pages_router
@@ -41,9 +42,9 @@ def create(request: Request, site: SiteOf, form: FormOf) -> Response:
     """Make a segment."""
     given = {name: form.text(name).strip() for name in ("key", "name")}
     try:
-        key = checked_key(_("segment"), given["key"])
-    except CampaignError as error:
-        return _list(request, site, given, str(error))
+        key = checked_key("segment", given["key"])
+    except CampaignError:
+        return _list(request, site, given, _("Write a key of at most {n} characters.", n=KEY_LENGTH))
     with site.engine.begin() as conn:
         if segments.find(conn, key) is not None:
             return _list(request, site, given, _("There is a segment with this key already; choose another."))
