@@ -51,8 +51,9 @@ COMMANDS = {
     "doctor": ("producers.commands.doctor:app", "What is wrong with connections and clocks, and how to mend it."),
     "worker": ("workers.commands.worker:app", "A pool of workers for some queues."),
     "tick": ("producers.commands.tick:app", "Publish due work every second."),
-    "web": ("web.commands.web:app", "The HTTP interface: contact events, health, metrics."),
+    "web": ("web.commands.web:app", "The HTTP interface: pages, REST, contact events, health, metrics."),
     "keys": ("producers.commands.keys:app", "Make, list and revoke the keys of the HTTP interface."),
+    "users": ("producers.commands.users:app", "Who may sign in to the pages."),
     "db": ("producers.commands.db:app", "Migrate, check or stop the database."),
 }
 # What a crontab of the reference engine calls.

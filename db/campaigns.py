@@ -49,6 +49,21 @@ class StoredStep(NamedTuple):
     moved: bool
 
 
+class SourceOf(NamedTuple):
+    """A segment or form that feeds a campaign."""
+
+    campaign_id: int
+    kind: str
+    key: str
+
+
+class Overdue(NamedTuple):
+    """Waits whose time has passed; without any there is no oldest."""
+
+    waits: int
+    oldest_at: datetime | None
+
+
 class _Standing(NamedTuple):
     status: Status
     last: Pause | None
@@ -142,6 +157,21 @@ def steps(conn: Connection, campaign_id: int) -> list[StoredStep]:
 def sources(conn: Connection, campaign_id: int) -> list[Source]:
     """Return the segments that feed a campaign."""
     return [Source(*row) for row in conn.execute(sql["sources"], {"campaign_id": campaign_id})]
+
+
+def every_source(conn: Connection) -> list[SourceOf]:
+    """Return what feeds each campaign that is not deleted: its segments, then its forms, by key."""
+    return [SourceOf(*row) for row in conn.execute(sql["every_source"])]
+
+
+def inside(conn: Connection, campaign_ids: Iterable[int]) -> dict[int, int]:
+    """Return how many contacts are in campaigns now; zeros may be left out."""
+    return {row.campaign_id: row.n for row in conn.execute(sql["inside"], {"campaign_ids": list(campaign_ids)})}
+
+
+def overdue(conn: Connection, campaign_id: int, *, now: datetime) -> Overdue:
+    """Return what is due in a campaign and not done."""
+    return Overdue(*conn.execute(sql["overdue"], {"campaign_id": campaign_id, "now": now}).one())
 
 
 def create(conn: Connection, key: str, *, now: datetime) -> int:

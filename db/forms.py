@@ -64,6 +64,32 @@ def find(conn: Connection, key: str) -> Form | None:
     return Form(row.id, row.key, row.name, row.standalone, row.published, row.redirect, origins)
 
 
+class FormLine(NamedTuple):
+    """A form as it is listed: with its latest submission and the campaigns that it is a source of."""
+
+    key: str
+    name: str
+    standalone: bool
+    published: bool
+    latest_at: datetime | None
+    campaigns: list[str]
+
+
+def listed(conn: Connection) -> list[FormLine]:
+    """Return all forms by key; the latest submission comes from form_submission_recent_idx."""
+    rows = conn.execute(
+        text(
+            "SELECT key, name, standalone, published, "
+            "(SELECT at FROM form_submission WHERE form_id = form.id ORDER BY at DESC LIMIT 1), "
+            "ARRAY(SELECT campaign.key FROM campaign_source "
+            "JOIN campaign ON campaign.id = campaign_source.campaign_id AND campaign.deleted_at IS NULL "
+            "WHERE campaign_source.kind = 'form' AND campaign_source.source_id = form.id ORDER BY campaign.key) "
+            "FROM form ORDER BY key"
+        )
+    )
+    return [FormLine(*row) for row in rows]
+
+
 class Submission(NamedTuple):
     """What a contact put into a form, and when."""
 

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row
@@ -60,15 +60,18 @@ def _written(written: dict[int, str], detail: Any) -> str:
     return written.setdefault(id(detail), json.dumps(detail, default=str))
 
 
-def count_campaign(conn: Connection, counted: Counter[tuple[int, date, str]]) -> None:
-    """Add to the counters of campaigns: (campaign, day, what) to how many."""
-    places = [place for place, n in counted.items() if n]
+def count_campaign(conn: Connection, counted: Counter[tuple[int, datetime, str]]) -> None:
+    """Add to the counters of campaigns: (campaign, instant, what) to how many."""
+    hours: Counter[tuple[int, datetime, str]] = Counter()
+    for (campaign_id, at, what), n in counted.items():
+        hours[campaign_id, at.astimezone(UTC).replace(minute=0, second=0, microsecond=0), what] += n
+    places = [place for place, n in hours.items() if n]
     if places:
         parameters = {
-            "campaign_ids": [campaign for campaign, _, _ in places],
-            "days": [day for _, day, _ in places],
+            "campaign_ids": [campaign_id for campaign_id, _, _ in places],
+            "hours": [hour for _, hour, _ in places],
             "whats": [what for _, _, what in places],
-            "ns": [counted[place] for place in places],
+            "ns": [hours[place] for place in places],
         }
         conn.execute(sql["count_campaign"], parameters)
 

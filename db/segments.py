@@ -60,9 +60,9 @@ def users(conn: Connection, segment_id: int) -> list[str]:
     return list(conn.execute(statements("segments")["users"], {"segment_id": segment_id}).scalars())
 
 
-def listed(conn: Connection) -> list[SegmentLine]:
-    """Return all segments by key."""
-    return [SegmentLine(*row) for row in conn.execute(statements("segments")["listed"])]
+def listed(conn: Connection, *, most: int | None = None) -> list[SegmentLine]:
+    """Return all segments by key; the members of each are counted up to `most`."""
+    return [SegmentLine(*row) for row in conn.execute(statements("segments")["listed"], {"most": most})]
 
 
 def add_members(

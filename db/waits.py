@@ -147,6 +147,18 @@ def count_at(conn: Connection, step_ids: Sequence[int]) -> dict[int, int]:
     return {row.step_id: row.n for row in conn.execute(sql["count_at"], {"step_ids": list(step_ids)})}
 
 
+def count_up_to(conn: Connection, step_ids: Sequence[int], limit: int) -> dict[int, int]:
+    """Return how many wait at each step, `limit` where it is that or more; steps where nobody waits are left out."""
+    rows = conn.execute(sql["count_up_to"], {"step_ids": list(step_ids), "limit": limit})
+    return {row.step_id: row.n for row in rows}
+
+
+def guess_at(conn: Connection, step_id: int) -> int:
+    """Return about how many wait at a step, as the planner believes from its statistics."""
+    plan = conn.execute(sql["guess_at"], {"step_id": step_id}).scalar_one()
+    return int(plan[0]["Plan"]["Plan Rows"])
+
+
 def take_kickoffs(
     conn: Connection, campaign_id: int, contact_ids: Sequence[int], *, now: datetime
 ) -> list[tuple[int, Claim]]:

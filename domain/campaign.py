@@ -14,6 +14,7 @@ from domain.steps.registry import Kind, Need, Properties, StepType, event_patter
 
 Branch = Literal["yes", "no"]
 Priority = Literal["high", "normal", "low"]
+State = Literal["running", "paused", "scheduled", "ended", "category_off", "deleted"]
 
 
 @dataclass(frozen=True)
@@ -175,16 +176,29 @@ class Status:
     category_published: bool = True
     deleted: bool = False
 
-    def why_not(self, now: datetime) -> str | None:
-        """Return why the campaign does not run, or None when it does. The one definition of running."""
+    def state(self, now: datetime) -> State:
+        """Return whether the campaign runs, and if not, why. The one definition of running."""
         if self.deleted:
-            return "it is deleted"
+            return "deleted"
         if not self.published:
-            return "it is not published"
+            return "paused"
         if self.publish_from is not None and now < self.publish_from:
-            return f"it starts on {self.publish_from.isoformat()}"
+            return "scheduled"
         if self.publish_until is not None and now >= self.publish_until:
-            return f"it ended on {self.publish_until.isoformat()}"
-        if not self.category_published:
-            return "its category is switched off"
+            return "ended"
+        return "running" if self.category_published else "category_off"
+
+    def why_not(self, now: datetime) -> str | None:
+        """Return why the campaign does not run, or None when it does."""
+        match self.state(now):
+            case "deleted":
+                return "it is deleted"
+            case "paused":
+                return "it is not published"
+            case "scheduled" if self.publish_from is not None:
+                return f"it starts on {self.publish_from.isoformat()}"
+            case "ended" if self.publish_until is not None:
+                return f"it ended on {self.publish_until.isoformat()}"
+            case "category_off":
+                return "its category is switched off"
         return None

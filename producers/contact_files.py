@@ -374,9 +374,14 @@ def _email(value: Any) -> str:
     email = value.strip() if isinstance(value, str) else ""
     if not email:
         raise _RowError("no key: no e-mail address")
-    if _ADDRESS.fullmatch(email) is None:
+    if not is_address(email):
         raise _RowError(f"not an e-mail address: {email!r}")
     return email
+
+
+def is_address(text: str) -> bool:
+    """Return whether a text looks like an e-mail address."""
+    return _ADDRESS.fullmatch(text) is not None
 
 
 def _timezone(value: str) -> str | None:

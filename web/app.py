@@ -1,39 +1,47 @@
-"""The HTTP interface: contact events and what people do with our messages in, health and metrics out.
+"""The HTTP interface: pages, contact events and what people do with our messages in, health and metrics out.
 
-Errors are problem details (RFC 9457), each with one sentence that says what to do.
+Errors are problem details (RFC 9457), or pages where a browser asks for one, each with a sentence that says what to do.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
 
 import structlog
 from dramatiq.broker import Broker
 from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection, Engine
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from domain.errors import CampaignError, NotFoundError
 from domain.events import parse
 from producers import metrics
 from producers.health import Health, is_ready
 from settings import Settings
-from web.access import needs_role
+from web.access import SignInNeededError, needs_role
 from web.bodies import check_content_type, read_body, read_json, read_objects
 from web.forms import add_forms
 from web.inbound import add_inbound
 from web.inbox import AWAY, Inbox, Offered, Taken
+from web.language import _ as said
+from web.language import marked
 from web.lines import OneLineMiddleware
+from web.pages.middleware import PagesMiddleware
+from web.pages.rendering import redirect, render_error
+from web.pages.routes import ROUTERS
 from web.problems import PROBLEM, ProblemError, problem
 from web.sightings import Sightings
 from web.signed import Signed
+from web.site import Site
 from web.tracking import add_tracking
 from web.unsubscribe import add_unsubscribing
 
@@ -70,8 +78,13 @@ def make_app(engine: Engine, broker: Broker | None, settings: Settings, *, open_
         lifespan=lifespan,
     )
     app.state.max_body_bytes = settings.max_body_bytes
-    app.add_middleware(OneLineMiddleware)
+    app.state.site = Site(engine, settings, open_to_all, hint=inbox.hint)
+    app.add_middleware(OneLineMiddleware, failed=_answer)
+    # The last added is the first that a request meets.
+    app.add_middleware(PagesMiddleware, zone=settings.zone)
     _add_problems(app)
+    for router in ROUTERS:
+        app.include_router(router)
     _add_health(app, Health(engine.url, settings, inside=broker))
     _add_events(app, inbox, open_to_all=open_to_all)
     add_tracking(app, signed, sightings)
@@ -153,34 +166,86 @@ def _add_health(app: FastAPI, health: Health) -> None:
         return Response(metrics.exposition(None), headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
+# Who comes to these is a program, whatever it says that it accepts.
+NO_PAGES = ("/api/", "/events", "/health/", "/metrics", "/t/", "/static/")
+
+
+def _wants_page(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "") and not request.url.path.startswith(NO_PAGES)
+
+
+def _answer(request: Request, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an error as a page or a problem, as the client understands it."""
+    if _wants_page(request) and not request.headers.get("hx-request"):
+        page = render_error(status, sentence)
+        page.headers.update(headers or {})
+        return page
+    return problem(status, sentence, headers=headers)
+
+
 def _add_problems(app: FastAPI) -> None:
-    def answer(work: Callable[[Any], Response]) -> Callable[[Request, Exception], Awaitable[Response]]:
-        async def handle(_: Request, error: Exception) -> Response:
-            return work(error)
+    def handles(*errors: type[Exception]) -> Callable[[Callable[[Request, Any], Response]], None]:
+        def add(work: Callable[[Request, Any], Response]) -> None:
+            async def handle(request: Request, error: Exception) -> Response:
+                return work(request, error)
 
-        return handle
+            for each in errors:
+                app.add_exception_handler(each, handle)
 
-    app.add_exception_handler(ProblemError, answer(lambda error: error.response()))
+        return add
+
+    @handles(ProblemError)
+    def refused(request: Request, error: ProblemError) -> Response:
+        if error.extensions:
+            return error.response()
+        return _answer(request, error.status, error.detail, error.headers)
+
     # What the framework itself refuses: an unknown path, another method.
-    app.add_exception_handler(
-        HTTPException,
-        answer(lambda error: problem(error.status_code, str(error.detail), headers=dict(error.headers or {}))),
-    )
-    app.add_exception_handler(ClientDisconnect, answer(lambda _: problem(400, "the body ended too early")))
+    @handles(HTTPException)
+    def not_served(request: Request, error: HTTPException) -> Response:
+        sentence = said(PAGE_SENTENCES.get(error.status_code, "")) if _wants_page(request) else ""
+        return _answer(request, error.status_code, sentence or str(error.detail), dict(error.headers or {}))
+
+    @handles(RequestValidationError)
+    def not_valid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        place = ".".join(str(piece) for piece in first["loc"])
+        return _answer(request, 422, f"{place}: {str(first['msg'])[:1].lower()}{str(first['msg'])[1:]}")
+
+    @handles(SignInNeededError)
+    def signs_in(request: Request, _: SignInNeededError) -> Response:
+        goal = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return redirect(request, "/sign-in?" + urlencode({"next": goal if request.method == "GET" else "/"}))
+
+    @handles(NotFoundError)
+    def not_there(request: Request, error: NotFoundError) -> Response:
+        return _answer(request, 404, str(error))
+
+    @handles(CampaignError)
+    def cannot(request: Request, error: CampaignError) -> Response:
+        return _answer(request, 422, str(error))
+
+    @handles(ClientDisconnect)
+    def gone(_: Request, _error: ClientDisconnect) -> Response:
+        return problem(400, "the body ended too early")
+
     # Deadlocks too: nothing of the request is stored, and it may come again.
-    for away in AWAY:
-        app.add_exception_handler(away, answer(_database_away))
+    @handles(*AWAY)
+    def database_away(request: Request, error: Exception) -> Response:
+        log.warning("database_away", error=type(getattr(error, "orig", error)).__name__)
+        return _answer(
+            request,
+            503,
+            marked("the database cannot be reached; nothing is stored, send it again"),
+            {"Retry-After": str(AWAY_RETRY_SECONDS)},
+        )
 
 
-def _database_away(error: Exception) -> Response:
-    log.warning("database_away", error=type(getattr(error, "orig", error)).__name__)
-    return problem(
-        503,
-        "the database cannot be reached; nothing is stored, send it again",
-        headers={"Retry-After": str(AWAY_RETRY_SECONDS)},
-    )
-
-
+# What people read instead of the framework's words.
+PAGE_SENTENCES = {
+    404: marked("There is nothing at this address. It may have been moved or deleted."),
+    405: marked("This address does not take what was sent. Go back and try again."),
+}
 ANSWERS = {
     400: "The body is not JSON.",
     401: "No key, or one that is unknown or revoked.",

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import Histogram
+from starlette.requests import Request
 
 from producers import metrics
 from producers.logs import where
+from web.language import marked
 from web.problems import problem
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = structlog.get_logger()
@@ -24,6 +29,7 @@ REQUEST_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
     registry=metrics.PROCESS,
 )
+UNEXPECTED = marked("something unexpected went wrong; the log says more")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # They come every few seconds, and say what they have to say themselves.
 QUIET = ("/health/", "/metrics")
@@ -35,8 +41,10 @@ class OneLineMiddleware:
     The route, never the path: a path may hold the key of a contact.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, failed: Callable[[Request, int, str], Response] | None = None) -> None:
         self._app = app
+        # Makes the answer to what nobody expected; it must not fail in turn.
+        self._failed = failed or (lambda _request, status, sentence: problem(status, sentence))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -58,7 +66,8 @@ class OneLineMiddleware:
         except Exception as error:
             failure = error
             if not status:
-                await problem(500, "something unexpected went wrong; the log says more")(scope, receive, watch)
+                answer = self._failed(Request(scope), 500, UNEXPECTED)
+                await answer(scope, receive, watch)
         seconds = time.perf_counter() - began
         route = getattr(scope.get("route"), "path", "none")
         method = scope["method"] if scope["method"] in METHODS else "other"

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -511,11 +511,10 @@ def _ends(recorded: Sequence[outbox.Recorded]) -> Counter[str]:
 
 def _count_emails(conn: Connection, recorded: Sequence[outbox.Recorded], *, now: datetime) -> None:
     """Count emails to contacts by campaign and day, in the transaction that says that they were sent."""
-    day = now.astimezone(UTC).date()
     outcomes.count_campaign(
         conn,
         Counter(
-            (each.campaign_id, day, "emails_sent")
+            (each.campaign_id, now, "emails_sent")
             for each in recorded
             if each.state == "sent" and each.channel == "email" and each.to_contact
         ),

@@ -372,8 +372,7 @@ def _note_pages(conn: Connection, hits: Sequence[Pending], now: datetime) -> Non
         views += Counter({ids[key]: n for key, n in by_key.items() if key in ids})
     for message, campaign_id in events.campaigns_of_messages(conn, by_message).items():
         views[campaign_id] += by_message[message]
-    day = now.astimezone(UTC).date()
-    outcomes.count_campaign(conn, Counter({(id_, day, "page_views"): n for id_, n in views.items()}))
+    outcomes.count_campaign(conn, Counter({(id_, now, "page_views"): n for id_, n in views.items()}))
 
 
 def _facts(conn: Connection, happened: Sequence[Pending]) -> dict[int, list[Fact]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -285,4 +285,4 @@ def _cancel(conn: Connection, campaign_id: int, contact_ids: Sequence[int], reas
 
 
 def _count(conn: Connection, campaign_id: int, what: str, n: int, now: datetime) -> None:
-    outcomes.count_campaign(conn, Counter({(campaign_id, now.astimezone(UTC).date(), what): n}))
+    outcomes.count_campaign(conn, Counter({(campaign_id, now, what): n}))

@@ -161,3 +161,26 @@ UPDATE wait SET due_at = coalesce(moved.due_at, 'infinity'),
                 reason = CASE WHEN wait.reason = 'kickoff' THEN 'delay' ELSE wait.reason END
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:due AS timestamptz[])) AS moved (contact_id, due_at)
 WHERE wait.contact_id = moved.contact_id AND wait.step_id = :step_id;
+
+-- name: every_source
+-- What feeds each campaign that is not deleted.
+SELECT campaign_source.campaign_id, campaign_source.kind, coalesce(segment.key, form.key) AS key
+FROM campaign_source
+JOIN campaign ON campaign.id = campaign_source.campaign_id AND campaign.deleted_at IS NULL
+LEFT JOIN segment ON campaign_source.kind = 'segment' AND segment.id = campaign_source.source_id
+LEFT JOIN form ON campaign_source.kind = 'form' AND form.id = campaign_source.source_id
+WHERE coalesce(segment.key, form.key) IS NOT NULL
+ORDER BY campaign_source.campaign_id, campaign_source.kind DESC, key;
+
+-- name: inside
+-- From the counters, which cost the days of a campaign and not its members.
+SELECT campaign_id, coalesce(sum(CASE what WHEN 'added' THEN n WHEN 'left' THEN -n END), 0)::bigint AS n
+FROM campaign_count
+WHERE campaign_id = ANY (CAST(:campaign_ids AS int[])) AND what IN ('added', 'left')
+GROUP BY campaign_id;
+
+-- name: overdue
+-- Served by wait_due_idx.
+SELECT count(*) AS n, min(wait.due_at) AS oldest_at
+FROM wait
+WHERE wait.step_id IN (SELECT id FROM step WHERE campaign_id = :campaign_id) AND wait.due_at <= :now;

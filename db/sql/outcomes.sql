@@ -16,11 +16,21 @@ ORDER BY step_id, day, result
 ON CONFLICT (step_id, day, result, slot) DO UPDATE SET n = step_count.n + excluded.n;
 
 -- name: count_campaign
+-- By the day for good, and by the hour for the graph of a day, which does not show who left.
+WITH counted AS (
+    SELECT * FROM unnest(CAST(:campaign_ids AS int[]), CAST(:hours AS timestamptz[]), CAST(:whats AS text[]),
+                         CAST(:ns AS bigint[])) AS counted (campaign_id, hour, what, n)
+), hours AS (
+    INSERT INTO campaign_hour_count (campaign_id, hour, what, slot, n)
+    SELECT campaign_id, hour, what, pg_backend_pid() % 32, n FROM counted WHERE what <> 'left'
+    ORDER BY campaign_id, hour, what
+    ON CONFLICT (campaign_id, hour, what, slot) DO UPDATE SET n = campaign_hour_count.n + excluded.n
+)
 INSERT INTO campaign_count (campaign_id, day, what, slot, n)
-SELECT campaign_id, day, what, pg_backend_pid() % 32, n
-FROM unnest(CAST(:campaign_ids AS int[]), CAST(:days AS date[]), CAST(:whats AS text[]), CAST(:ns AS bigint[]))
-     AS counted (campaign_id, day, what, n)
-ORDER BY campaign_id, day, what
+SELECT campaign_id, (hour AT TIME ZONE 'UTC')::date, what, pg_backend_pid() % 32, sum(n)
+FROM counted
+GROUP BY 1, 2, 3
+ORDER BY 1, 2, 3
 ON CONFLICT (campaign_id, day, what, slot) DO UPDATE SET n = campaign_count.n + excluded.n;
 
 -- name: fail

@@ -18,6 +18,47 @@ SELECT day, coalesce(sum(n) FILTER (WHERE what = 'added'), 0)::bigint AS added,
 FROM campaign_count WHERE campaign_id = :campaign_id
 GROUP BY day ORDER BY day;
 
+-- name: series_by
+-- At most some thousands of rows of counters, whatever the campaign's size.
+SELECT date_trunc(:bucket, CAST(day AS timestamp)) AT TIME ZONE 'UTC' AS at,
+       coalesce(sum(n) FILTER (WHERE what = 'added'), 0)::bigint AS added,
+       coalesce(sum(n) FILTER (WHERE what = 'emails_sent'), 0)::bigint AS emails_sent,
+       coalesce(sum(n) FILTER (WHERE what = 'page_views'), 0)::bigint AS page_views
+FROM campaign_count
+WHERE campaign_id = :campaign_id AND day BETWEEN :first AND :last AND what <> 'left'
+GROUP BY 1 ORDER BY 1;
+
+-- name: series_by_hour
+SELECT date_trunc(:bucket, hour, 'UTC') AS at,
+       coalesce(sum(n) FILTER (WHERE what = 'added'), 0)::bigint AS added,
+       coalesce(sum(n) FILTER (WHERE what = 'emails_sent'), 0)::bigint AS emails_sent,
+       coalesce(sum(n) FILTER (WHERE what = 'page_views'), 0)::bigint AS page_views
+FROM campaign_hour_count
+WHERE campaign_id = :campaign_id
+  AND hour >= CAST(CAST(:first AS date) AS timestamp) AT TIME ZONE 'UTC'
+  AND hour < CAST(CAST(:last AS date) + 1 AS timestamp) AT TIME ZONE 'UTC'
+GROUP BY 1 ORDER BY 1;
+
+-- name: days
+SELECT min(day) AS first, max(day) AS last FROM campaign_count WHERE campaign_id = :campaign_id;
+
+-- name: due
+-- One probe of wait_due_idx a step, and as many of its entries as are due by now, up to the limit.
+SELECT (SELECT count(*) FROM (
+           SELECT FROM wait WHERE step_id = ANY (CAST(:step_ids AS int[])) AND due_at <= :now LIMIT :limit
+       ) AS due_now) AS n,
+       (SELECT min(next.at) FROM unnest(CAST(:step_ids AS int[])) AS step (id)
+        CROSS JOIN LATERAL (
+            SELECT min(due_at) AS at FROM wait
+            WHERE step_id = step.id AND due_at > :now AND due_at < 'infinity'
+        ) AS next) AS next_at;
+
+-- name: activity
+-- From audit_campaign_idx.
+SELECT id, at, who, what, detail FROM audit
+WHERE campaign_id = :campaign_id AND at <= :at AND (at, id) < (:at, :id)
+ORDER BY at DESC, id DESC LIMIT :limit;
+
 -- name: backlog
 -- Due work of each campaign, through wait_due_idx.
 SELECT campaign.key AS campaign, campaign.published,

@@ -23,16 +23,19 @@ WHERE campaign_source.kind = 'segment' AND campaign_source.source_id = :segment_
 ORDER BY campaign.key;
 
 -- name: listed
--- Members are counted from segment_member_active_idx alone.
-SELECT segment.key, segment.name, segment.public, segment.published, coalesce(member.n, 0) AS members,
+-- Members are counted from segment_member_active_idx alone, of each segment at most so many (null: all).
+SELECT segment.key, segment.name, segment.public, segment.published, member.n AS members,
        ARRAY(SELECT campaign.key
              FROM campaign_source
              JOIN campaign ON campaign.id = campaign_source.campaign_id AND campaign.deleted_at IS NULL
              WHERE campaign_source.kind = 'segment' AND campaign_source.source_id = segment.id
              ORDER BY campaign.key) AS campaigns
 FROM segment
-LEFT JOIN (SELECT segment_id, count(*) AS n FROM segment_member WHERE active GROUP BY segment_id) AS member
-       ON member.segment_id = segment.id
+CROSS JOIN LATERAL (
+    SELECT count(*) AS n FROM (
+        SELECT FROM segment_member WHERE segment_id = segment.id AND active LIMIT CAST(:most AS bigint)
+    ) AS counted
+) AS member
 ORDER BY segment.key;
 
 -- name: add_members

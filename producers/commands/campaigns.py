@@ -12,8 +12,9 @@ from sqlalchemy import Connection
 from db import campaigns
 from db.clock import now as database_now
 from domain.errors import CampaignError
-from domain.file import CampaignFile, SkipFile, StepFile, check, file_schema, to_data
-from producers import applying
+from domain.file import CampaignFile, SkipFile, StepFile, file_schema, to_data
+from producers import applying, campaign_changes
+from producers.campaign_changes import with_published
 from producers.campaign_files import CampaignFileError, read, write
 from producers.session import iso, session
 
@@ -121,7 +122,12 @@ def show(campaign: Key, as_json: Json = False) -> None:
         state = {"id": found.id, "version": found.version, "running": why_not is None, "why_not": why_not}
         recent = [{"at": iso(each.at), "who": each.who, "what": each.what} for each in activity]
         here.print_json(
-            {**state, "published": row.published, "definition": _stored(file, row.published), "activity": recent}
+            {
+                **state,
+                "published": row.published,
+                "definition": to_data(with_published(file, row.published)),
+                "activity": recent,
+            }
         )
         return
     from rich.markup import escape
@@ -159,7 +165,7 @@ def export(campaign: Key) -> None:
         found = campaigns.find(conn, campaign)
         file = campaigns.definition(conn, found.id, found.version, here.zone)
         published = campaigns.listing(conn, [found.id])[0].published
-    typer.echo(write(_stored(file, published)), nl=False)
+    typer.echo(write(to_data(with_published(file, published))), nl=False)
 
 
 @app.command()
@@ -168,16 +174,7 @@ def clone(campaign: Key, key: Annotated[str, typer.Argument(metavar="NEW-KEY")])
     here = session()
     with here.engine.begin() as conn:
         found = campaigns.find(conn, campaign)
-        file = campaigns.definition(conn, found.id, found.version, here.zone)
-        data = {**_stored(file, False), "campaign": key, "name": f"{file.name} (copy)"}
-        checked = check(data, default_zone=here.zone)
-        if checked.file is None:
-            raise CampaignError(checked.problems[0].sentence)
-        planned = applying.plan(conn, checked.file, zone=here.zone)
-        if planned.campaign_id is not None:
-            raise CampaignError(f"there is a campaign {key!r} already; choose another key")
-        now = database_now(conn)
-        applying.apply(conn, planned, backfill=False, reschedule=False, who=user(), now=now, zone=here.zone)
+        campaign_changes.clone(conn, found, key, who=user(), now=database_now(conn), zone=here.zone)
     here.say(f"{found.key} is copied to {key}, unpublished.")
 
 
@@ -201,10 +198,7 @@ def delete(campaign: Key, yes: Annotated[bool, typer.Option("--yes", "-y", help=
         found = campaigns.find(conn, campaign)
         if not yes and _interactive():
             typer.confirm(f"Delete {found.key}?", abort=True)
-        campaigns.close(conn, found.id)
-        now = database_now(conn)
-        campaigns.delete(conn, found.id, now=now)
-        campaigns.audit(conn, found.id, who=user(), what="deleted", now=now)
+        campaign_changes.delete(conn, found, who=user(), now=database_now(conn))
     here.say(f"{found.key} is deleted.")
 
 
@@ -216,18 +210,13 @@ def schema() -> None:
 
 def _switch(campaign: str, published: bool) -> None:
     here = session()
-    word = "published" if published else "paused"
     with here.engine.begin() as conn:
         found = campaigns.find(conn, campaign)
-        campaigns.close(conn, found.id)
-        now = database_now(conn)
-        changed = campaigns.set_published(conn, found.id, published, now=now)
-        if changed:
-            campaigns.audit(conn, found.id, who=user(), what=word, now=now)
-        why_not = campaigns.status_of(campaigns.listing(conn, [found.id])[0]).why_not(now)
-    here.say(f"{found.key} {'is' if changed else 'was already'} {word}.")
-    if published and why_not:
-        here.say(f"It does not run yet: {why_not}.")
+        done = campaign_changes.switch(conn, found, published, who=user(), now=database_now(conn))
+    word = "published" if published else "paused"
+    here.say(f"{found.key} {'is' if done.changed else 'was already'} {word}.")
+    if published and done.why_not:
+        here.say(f"It does not run yet: {done.why_not}.")
 
 
 def _read_all(files: list[Path]) -> list[tuple[Path, CampaignFile]]:
@@ -277,10 +266,6 @@ def _interactive() -> bool:
     import sys
 
     return sys.stdin.isatty() and sys.stdout.isatty()
-
-
-def _stored(file: CampaignFile, published: bool) -> dict[str, object]:
-    return to_data(file.model_copy(update={"published": published}))
 
 
 def user() -> str:

@@ -95,7 +95,7 @@ def test_up_on_another_address_needs_a_key(start: Start) -> None:
     with start("up", "--port", 0, "--host", "0.0.0.0") as process:
         told = line_with(process, "HTTP: http://0.0.0.0:")
         port = int(told.split("http://0.0.0.0:")[1].split()[0])
-        assert "a key is needed" in line_with(process, "key")
+        assert "programs need a key" in line_with(process, "key")
         assert post(port, [event("1")])[0] == 401
 
 

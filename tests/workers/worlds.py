@@ -424,6 +424,11 @@ class World:
             "FROM campaign LEFT JOIN campaign_count ON campaign_id = campaign.id GROUP BY campaign.id"
         )
         assert [row for row in members if row.counted != row.active] == [], "who is in is not added less left"
+        hours = self.read(
+            "SELECT campaign_id, (hour AT TIME ZONE 'UTC')::date AS day, what, sum(n) FROM campaign_hour_count "
+            "GROUP BY 1, 2, 3 EXCEPT SELECT campaign_id, day, what, sum(n) FROM campaign_count GROUP BY 1, 2, 3"
+        )
+        assert hours == [], "the hours of a day are not the day"
         lost = self.read(
             "SELECT wait.* FROM wait LEFT JOIN membership USING (contact_id, campaign_id) "
             "WHERE membership.left_at IS NOT NULL OR membership.rotation IS DISTINCT FROM wait.rotation"
@@ -444,7 +449,7 @@ class World:
                 "outcome",
                 "failure",
             ),
-            *("message", "step_count", "campaign_count", "sweep", "audit"),
+            *("message", "step_count", "campaign_count", "campaign_hour_count", "sweep", "audit"),
             *("inbox", "event", "event_key", "erased", "leaving", "device", "dead_letter", "frequency_rule"),
             "contact_alias",
             *("template", "policy"),

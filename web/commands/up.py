@@ -81,15 +81,18 @@ def up(
         running.callback(server.stop)
         where = "your database" if settings.database_url else f"the embedded PostgreSQL of {settings.home}"
         here.say(f"Parcours is up on {where}: {', '.join(parts[:-1])} and {parts[-1]}. Stop it with Ctrl-C.")
+        here.say(f"Look at it in a browser: {server.address}/campaigns")
         here.say(f"HTTP: {server.address} takes events at /events, and shows /health/ready and /metrics.")
         if open_to_all:
-            here.say("Everybody on this machine may use it without a key, since nobody else can reach it.")
+            here.say("Everybody on this machine may use it without a key or a sign-in, since nobody else can reach it.")
         else:
-            here.say(f"Others can reach {host}, so a key is needed: `parcours keys create` makes one.")
+            here.say(
+                f"Others can reach {host}, so programs need a key (`parcours keys create`) and people sign in "
+                "(`parcours users create`)."
+            )
         if settings.smtp_url is None:
             shown = f", and shown at {server.address}/mail" if open_to_all else ""
             here.say(f"No PARCOURS_SMTP_URL is set: mail is written to {settings.home / 'mail'}{shown}.")
-        here.say("Web pages come later.")
         running.callback(stop.set)
         Tick(engine, broker).run(stop)
     here.say("Stopped.")

@@ -51,6 +51,8 @@ app = typer.Typer()
 
 SAMPLE = Path(__file__).parent.parent / "sample"
 CAMPAIGN = "welcome"
+# Where `parcours up` shows it, unless told otherwise.
+PAGE = f"http://127.0.0.1:8080/campaigns/{CAMPAIGN}"
 # A Monday. Always the same one, so that every run gives the same figures; America and Europe change
 # to summer time within the four weeks.
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -244,7 +246,7 @@ class Simulation:
                 # All visits of the demo come from a link in one of the campaign's emails.
                 campaign_id = campaigns.find(conn, CAMPAIGN).id
                 views = len(who("visits"))
-                outcomes.count_campaign(conn, Counter({(campaign_id, now.date(), "page_views"): views}))
+                outcomes.count_campaign(conn, Counter({(campaign_id, now, "page_views"): views}))
 
 
 def _up(at: datetime, grid: timedelta) -> datetime:
@@ -360,10 +362,10 @@ def _say_what_next(here: Session, home: Path, someone: str) -> None:
         (f"explain {CAMPAIGN} {someone}", "its place"),
         (f"log {CAMPAIGN} --step opened", "a step"),
         (f"campaigns export {CAMPAIGN}", "its file"),
-        ("up", "let it run on"),
+        ("up", f"in a browser, at {PAGE}"),
         ("db stop", "stop it"),
     ):
         here.say(f"  {setting} {command} {arguments:25} # {about}")
     here.say("These commands start the demo's server again, which has been stopped; the last one stops it.")
     here.say(f"The campaign's file, with comments: {SAMPLE / 'welcome.yaml'}")
-    here.say("Pages to see all this in a browser come with a later version.")
+    here.say("With `up`, the campaign also runs on: what is due by the real clock is done.")

@@ -1,0 +1,38 @@
+-- What went wrong in a campaign, in groups of a step and a reason. Each read takes the latest so many
+-- rows of a step, so that the cost has a limit when everything goes wrong; counters say how many there are.
+
+-- name: outcomes
+-- From outcome_trouble_idx.
+SELECT step.id AS step_id, latest.why, count(*) AS n, max(latest.at) AS latest_at
+FROM unnest(CAST(:step_ids AS int[])) AS step (id)
+CROSS JOIN LATERAL (
+    SELECT coalesce(detail ->> 'error', detail ->> 'reason', '') AS why, at FROM outcome
+    WHERE step_id = step.id AND result = CAST(:result AS result) AND result IN ('failed', 'skipped')
+    ORDER BY at DESC LIMIT :limit
+) AS latest
+GROUP BY step.id, latest.why
+ORDER BY step.id, n DESC, latest.why;
+
+-- name: retries
+-- Who failed and is tried again: the failures that still have their wait.
+SELECT step.id AS step_id, latest.why, count(*) AS n, max(latest.at) AS latest_at
+FROM unnest(CAST(:step_ids AS int[])) AS step (id)
+CROSS JOIN LATERAL (
+    SELECT recent.error AS why, recent.at
+    FROM (SELECT contact_id, error, at FROM failure WHERE step_id = step.id ORDER BY at DESC LIMIT :limit) AS recent
+    JOIN wait ON wait.contact_id = recent.contact_id AND wait.step_id = step.id AND wait.reason = 'retry'
+) AS latest
+GROUP BY step.id, latest.why
+ORDER BY step.id, n DESC, latest.why;
+
+-- name: messages
+-- What could not be delivered, from message_failed_idx.
+SELECT step.id AS step_id, latest.why, count(*) AS n, max(latest.at) AS latest_at
+FROM unnest(CAST(:step_ids AS int[])) AS step (id)
+CROSS JOIN LATERAL (
+    SELECT coalesce(error, '') AS why, due_at AS at FROM message
+    WHERE campaign_id = :campaign_id AND step_id = step.id AND state = 'failed'
+    ORDER BY contact_id DESC LIMIT :limit
+) AS latest
+GROUP BY step.id, latest.why
+ORDER BY step.id, n DESC, latest.why;

@@ -1,0 +1,52 @@
+-- name: create
+INSERT INTO account (email, name, role, password_hash) VALUES (:email, :name, :role, :password_hash)
+ON CONFLICT DO NOTHING
+RETURNING id, email, name, role, active;
+
+-- name: listing
+SELECT id, email, name, role, active FROM account ORDER BY lower(email);
+
+-- name: by_email
+SELECT id, email, name, role, active, password_hash FROM account WHERE lower(email) = lower(:email);
+
+-- name: set_active
+UPDATE account SET active = :active WHERE lower(email) = lower(:email)
+RETURNING id, email, name, role, active;
+
+-- name: set_password
+UPDATE account SET password_hash = :password_hash WHERE lower(email) = lower(:email)
+RETURNING id, email, name, role, active;
+
+-- name: sign_out_everywhere
+DELETE FROM sign_in WHERE account_id = :account_id;
+
+-- name: sign_in
+INSERT INTO sign_in (hash, account_id, created_at, expires_at) VALUES (:hash, :account_id, :now, :expires_at);
+
+-- name: forget_expired
+-- One after another: two at once must not wait for each other's rows.
+DELETE FROM sign_in WHERE hash IN (SELECT hash FROM sign_in WHERE expires_at <= :now FOR UPDATE SKIP LOCKED);
+
+-- name: signed_in
+SELECT account.id, account.email, account.name, account.role, account.active
+FROM sign_in JOIN account ON account.id = sign_in.account_id
+WHERE sign_in.hash = :hash AND sign_in.expires_at > :now AND account.active;
+
+-- name: sign_out
+DELETE FROM sign_in WHERE hash = :hash;
+
+-- name: attempt
+-- Those who try for the same address go one after another, so that many at once count as many.
+SELECT pg_advisory_xact_lock(hashtextextended(encode(CAST(:email_hash AS bytea), 'hex'), 72726877));
+
+-- name: failures
+SELECT count(*) AS n, min(at) AS first_at FROM sign_in_failure WHERE email_hash = :email_hash AND at > :since;
+
+-- name: fail
+INSERT INTO sign_in_failure (email_hash, at) VALUES (:email_hash, :now);
+
+-- name: forgive
+DELETE FROM sign_in_failure WHERE email_hash = :email_hash;
+
+-- name: forget_failures
+DELETE FROM sign_in_failure WHERE id IN (SELECT id FROM sign_in_failure WHERE at <= :since FOR UPDATE SKIP LOCKED);

@@ -1,0 +1,66 @@
+"""What people do to a campaign as a whole: switch it on and off, copy it, delete it. With the entry in the audit."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from db import campaigns
+from db.campaigns import Found
+from domain.errors import CampaignError
+from domain.file import CampaignFile, check, to_data
+from producers import applying
+
+
+class TakenError(CampaignError):
+    """A key is somebody else's already."""
+
+
+class Switched(NamedTuple):
+    """What switching did, and why the campaign does not run now, if it does not."""
+
+    changed: bool
+    why_not: str | None
+
+
+def switch(conn: Connection, found: Found, published: bool, *, who: str, now: datetime) -> Switched:
+    """Publish or pause a campaign. When a pause has committed, nothing in it moves any more."""
+    campaigns.close(conn, found.id)
+    changed = campaigns.set_published(conn, found.id, published, now=now)
+    if changed:
+        campaigns.audit(conn, found.id, who=who, what="published" if published else "paused", now=now)
+    rows = campaigns.listing(conn, [found.id])
+    return Switched(changed, campaigns.status_of(rows[0]).why_not(now) if rows else "it is deleted")
+
+
+def clone(
+    conn: Connection, found: Found, key: str, *, who: str, now: datetime, zone: ZoneInfo, name: str | None = None
+) -> int:
+    """Copy a campaign, its steps and sources, under another key, unpublished; return the copy's id.
+
+    Raises TakenError when the key is another campaign's, a deleted one's too, and CampaignError for no key.
+    """
+    file = campaigns.definition(conn, found.id, found.version, zone)
+    data = {**to_data(with_published(file, False)), "campaign": key, "name": name or f"{file.name} (copy)"}
+    checked = check(data, default_zone=zone)
+    if checked.file is None:
+        raise CampaignError(checked.problems[0].sentence)
+    planned = applying.plan(conn, checked.file, zone=zone)
+    if planned.campaign_id is not None:
+        raise TakenError(f"there is a campaign {key!r} already; choose another key")
+    return applying.apply(conn, planned, backfill=False, reschedule=False, who=who, now=now, zone=zone)
+
+
+def delete(conn: Connection, found: Found, *, who: str, now: datetime) -> None:
+    """Delete a campaign; its history stays."""
+    campaigns.close(conn, found.id)
+    if campaigns.delete(conn, found.id, now=now):
+        campaigns.audit(conn, found.id, who=who, what="deleted", now=now)
+
+
+def with_published(file: CampaignFile, published: bool) -> CampaignFile:
+    """Return a file that says whether it is published, which versions do not keep."""
+    return file.model_copy(update={"published": published})

@@ -1,0 +1,120 @@
+"""Liquid templates: compiled once, checked before they are stored, rendered for many contacts.
+
+The same names are known everywhere: `contact` (and any custom field of it), `campaign`, `step`,
+`message`, and in emails `unsubscribe_url` and `open_url`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from liquid import BoundTemplate, Environment, Mode
+from liquid.exceptions import LiquidError
+
+# Root to the names below it; None: any. An empty set: a value by itself.
+NAMES: Mapping[str, frozenset[str] | None] = {
+    "contact": None,
+    "campaign": frozenset({"key", "name"}),
+    "step": frozenset({"key", "name"}),
+    "message": frozenset({"key"}),
+}
+EMAIL_NAMES: Mapping[str, frozenset[str] | None] = {
+    **NAMES,
+    "unsubscribe_url": frozenset(),
+    "open_url": frozenset(),
+}
+# A template stands alone: there is nowhere to load another from.
+_LOADING_TAGS = ("include", "render", "extends", "import")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
+
+
+class _Bounded(Environment):
+    # A slip of the pen must not hold up a worker, nor fill its memory.
+    loop_iteration_limit = 100_000
+    output_stream_limit = 5_000_000
+
+
+_PLAIN = _Bounded(tolerance=Mode.STRICT)
+_HTML = _Bounded(tolerance=Mode.STRICT, autoescape=True)
+
+
+class RenderError(Exception):
+    """A template cannot be filled in for a contact; the message says why."""
+
+
+class TemplateProblem(NamedTuple):
+    """What is wrong with a template, and where; lines and columns count from 1."""
+
+    what: str
+    line: int
+    column: int
+
+
+def problems(source: str, names: Mapping[str, frozenset[str] | None]) -> Iterator[TemplateProblem]:
+    """Yield what is wrong with a template: its syntax, else every filter, tag and name that there is not."""
+
+    def at(what: str, index: int) -> TemplateProblem:
+        before = source[: max(index, 0)]
+        return TemplateProblem(what, before.count("\n") + 1, len(before) - before.rfind("\n"))
+
+    try:
+        found = _PLAIN.from_string(source).analyze(include_partials=False)
+    except LiquidError as error:
+        yield at(str(error.message), error.token.start_index if error.token else 0)
+        return
+    # Liquid itself notices these only when the first contact is written to.
+    for name, spans in found.filters.items():
+        if name not in _PLAIN.filters:
+            yield at(f"unknown filter {name!r}", spans[0].index)
+    for name, spans in found.tags.items():
+        if name in _LOADING_TAGS:
+            yield at(f"a template cannot {name} another", spans[0].index)
+    for root, variables in found.globals.items():
+        if root not in names:
+            known = ", ".join(names)
+            yield at(
+                f"unknown name {root!r}; known are {known}, and custom fields as contact.NAME", variables[0].span.index
+            )
+            continue
+        below = names[root]
+        for variable in variables:
+            if below is None or len(variable.segments) < 2:
+                continue
+            second = variable.segments[1]
+            if isinstance(second, str) and second not in below:
+                hint = f"; it has {', '.join(sorted(below))}" if below else ", which is a text"
+                yield at(f"unknown name '{root}.{second}'{hint}", variable.span.index)
+
+
+@lru_cache(maxsize=2048)
+def _compiled(source: str, html: bool) -> BoundTemplate:
+    return (_HTML if html else _PLAIN).from_string(source)
+
+
+def render(source: str, values: Mapping[str, Any], *, html: bool = False) -> str:
+    """Return a template filled in; in HTML, values are escaped. Raises RenderError."""
+    try:
+        return str(_compiled(source, html).render(**values))
+    except LiquidError as error:
+        raise RenderError(f"the template cannot be filled in: {error.message}") from None
+    except (ArithmeticError, ValueError, TypeError, RecursionError) as error:
+        raise RenderError(f"the template cannot be filled in: {type(error).__name__}: {error}"[:300]) from None
+
+
+def one_line(value: str) -> str:
+    """Return a text on one line, fit for a header: no value can begin another."""
+    return _CONTROL.sub(" ", value).strip()
+
+
+def render_all(value: Any, values: Mapping[str, Any]) -> Any:
+    """Return JSON with every text in it filled in; names of objects stay as they are. Raises RenderError."""
+    if isinstance(value, str):
+        return render(value, values)
+    if isinstance(value, Mapping):
+        return {name: render_all(each, values) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [render_all(each, values) for each in value]
+    return value

@@ -1,0 +1,24 @@
+"""Pages for people: HTML made on the server, a little HTMX, everything served by us.
+
+A module of pages makes its router with `pages_router()`, takes `SiteOf`, `VisitorOf` and `FormOf` as arguments of
+its routes, and answers with `render` or `redirect`; its router is named in `web.pages.routes`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from web.access import Form, Visitor, guard, posted, visitor
+from web.site import Site, site_of
+
+SiteOf = Annotated[Site, Depends(site_of)]
+VisitorOf = Annotated[Visitor, Depends(visitor)]
+# Of a POST; that it comes from a page of ours is already checked.
+FormOf = Annotated[Form, Depends(posted)]
+
+
+def pages_router() -> APIRouter:
+    """Return a router for pages: one has to be signed in, and an editor for every POST, which carries a token."""
+    return APIRouter(include_in_schema=False, dependencies=[Depends(guard)])

@@ -1,0 +1,376 @@
+"""The campaigns: found, switched on and off, copied and deleted."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import Request, Response
+from sqlalchemy import Connection
+
+from db import campaigns
+from db.campaigns import Found
+from db.clock import now as database_now
+from domain.campaign import State, Status
+from domain.errors import CampaignError
+from domain.file import CampaignFile, SkipFile
+from producers import campaign_changes
+from web.language import _, _n, instant, marked
+from web.pages import FormOf, SiteOf, VisitorOf, pages_router
+from web.pages.rendering import redirect, render
+from web.site import Site
+
+router = pages_router()
+
+PER_PAGE = 25
+# What a state is called, and the tone of its badge.
+STATES: dict[State, tuple[str, str]] = {
+    "running": (marked("Running"), "good"),
+    "paused": (marked("Paused"), "calm"),
+    "scheduled": (marked("Scheduled"), "info"),
+    "ended": (marked("Ended"), "calm"),
+    "category_off": (marked("Category off"), "warn"),
+}
+DEFAULT_SORT = "-changed"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A campaign in the list."""
+
+    id: int
+    key: str
+    name: str
+    description: str
+    category: str | None
+    published: bool
+    state: State
+    reason: str | None
+    created_at: datetime
+    changed_at: datetime
+    # (segment or form, key)
+    sources: list[tuple[str, str]]
+
+    @property
+    def tone(self) -> str:
+        return STATES[self.state][1]
+
+    @property
+    def state_name(self) -> str:
+        return _(STATES[self.state][0])
+
+
+SORTS: dict[str, Callable[[Line], Any]] = {
+    "name": lambda line: (line.name.casefold(), line.id),
+    "changed": lambda line: (line.changed_at, line.id),
+    "created": lambda line: (line.created_at, line.id),
+    "state": lambda line: (list(STATES).index(line.state), line.name.casefold()),
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a visitor asked the list for; every part of it is in the address."""
+
+    text: str = ""
+    state: str = ""
+    category: str = ""
+    source: str = ""
+    sort: str = DEFAULT_SORT
+    page: int = 1
+
+    @classmethod
+    def of(cls, request: Request) -> Wanted:
+        given = request.query_params
+        sort, page = given.get("sort", ""), given.get("page", "1")
+        return cls(
+            given.get("q", "").strip(),
+            given.get("state", ""),
+            given.get("category", ""),
+            given.get("source", ""),
+            sort if sort.removeprefix("-") in SORTS else DEFAULT_SORT,
+            int(page) if page.isascii() and page.isdigit() and 0 < len(page) < 7 and int(page) else 1,
+        )
+
+    def url(self, **changed: Any) -> str:
+        parts = {
+            "q": self.text, "state": self.state, "category": self.category, "source": self.source,
+            "sort": "" if self.sort == DEFAULT_SORT else self.sort, "page": "" if self.page == 1 else self.page,
+        }  # fmt: skip
+        query = urlencode({name: value for name, value in {**parts, **changed}.items() if value})
+        return "/campaigns" + (f"?{query}" if query else "")
+
+    def sorted_url(self, sort: str) -> str:
+        return self.url(sort="" if sort == DEFAULT_SORT else sort, page="")
+
+    def matches(self, line: Line) -> bool:
+        text = self.text.casefold()
+        found = any(text in each.casefold() for each in (line.key, line.name, line.description))
+        return (
+            found
+            and self.state in ("", line.state)
+            and self.category in ("", line.category or "-")
+            and (not self.source or self.source in [f"{kind}:{key}" for kind, key in line.sources])
+        )
+
+
+@router.get("/campaigns")
+def show(request: Request, site: SiteOf) -> Response:
+    wanted = Wanted.of(request)
+    with site.engine.connect() as conn:
+        lines = all_lines(conn)
+        found = sorted(filter(wanted.matches, lines), key=SORTS[wanted.sort.removeprefix("-")])
+        if wanted.sort.startswith("-"):
+            found.reverse()
+        first = (wanted.page - 1) * PER_PAGE
+        here = found[first : first + PER_PAGE]
+        inside = campaigns.inside(conn, [line.id for line in here])
+    return render(
+        request,
+        "campaigns/list.html",
+        wanted=wanted,
+        lines=here,
+        inside=inside,
+        total=len(found),
+        first=first,
+        there_are_any=bool(lines),
+        states=STATES,
+        categories=sorted({line.category for line in lines if line.category}),
+        uncategorised=any(line.category is None for line in lines),
+        sources=sorted({source for line in lines for source in line.sources}),
+        has_more=first + PER_PAGE < len(found),
+    )
+
+
+def all_lines(conn: Connection) -> list[Line]:
+    """Return every campaign that is not deleted, newest first."""
+    now = database_now(conn)
+    sources: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    for source in campaigns.every_source(conn):
+        sources[source.campaign_id].append((source.kind, source.key))
+    return [line_of(row, sources[row.id], now) for row in campaigns.listing(conn)]
+
+
+def line_of(row: Any, sources: list[tuple[str, str]], now: datetime) -> Line:
+    """Return a row of `campaigns.listing` as people read it."""
+    status = campaigns.status_of(row)
+    return Line(
+        row.id,
+        row.key,
+        row.name,
+        row.description,
+        row.category,
+        row.published,
+        status.state(now),
+        reason_of(status, now),
+        row.created_at,
+        row.changed_at,
+        sources,
+    )
+
+
+def reason_of(status: Status, now: datetime) -> str | None:
+    """Return why a campaign does not run, in the reader's language; None when it does."""
+    match status.state(now):
+        case "paused":
+            return _("It is switched off.")
+        case "scheduled" if status.publish_from:
+            return _("It starts on {date}.", date=instant(status.publish_from))
+        case "ended" if status.publish_until:
+            return _("It ended on {date}.", date=instant(status.publish_until))
+        case "category_off":
+            return _("Its category is switched off.")
+    return None
+
+
+# Switching on and off.
+
+
+@router.get("/campaigns/{key}/publish")
+def ask_to_publish(request: Request, key: str, site: SiteOf) -> Response:
+    with site.engine.connect() as conn:
+        found = campaigns.find(conn, key)
+        consequences = what_publishing_does(conn, found, site)
+    return render(
+        request,
+        "confirm.html",
+        question=_("Switch on “{name}”?", name=found.name),
+        consequences=consequences,
+        action=f"/campaigns/{found.key}/publish",
+        label=_("Switch on"),
+        back="/campaigns",
+        dangerous=False,
+    )
+
+
+@router.get("/campaigns/{key}/pause")
+def ask_to_pause(request: Request, key: str, site: SiteOf) -> Response:
+    with site.engine.connect() as conn:
+        found = campaigns.find(conn, key)
+        consequences = what_pausing_does(conn, found, site)
+    return render(
+        request,
+        "confirm.html",
+        question=_("Pause “{name}”?", name=found.name),
+        consequences=consequences,
+        action=f"/campaigns/{found.key}/pause",
+        label=_("Pause"),
+        back="/campaigns",
+        dangerous=False,
+    )
+
+
+def what_publishing_does(conn: Connection, found: Found, site: Site) -> list[str]:
+    """Return in sentences what happens once a campaign is switched on."""
+    now = database_now(conn)
+    row = campaigns.listing(conn, [found.id])[0]
+    if row.published:
+        return [_("It is switched on already.")]
+    file = campaigns.definition(conn, found.id, found.version, site.zone)
+    sentences = [_people_inside(conn, found)]
+    overdue = campaigns.overdue(conn, found.id, now=now)
+    if overdue.waits:
+        sentences += [_overdue(overdue.waits), catch_up(file)]
+    on = Status(True, row.publish_from, row.publish_until, row.category_published)
+    reason = reason_of(on, now)
+    sentences.append(reason or _("From now on contacts join, and what is due is done."))
+    if reason:
+        sentences.append(_("Until then nothing moves.") if on.state(now) == "scheduled" else _("So nothing moves."))
+    return sentences
+
+
+def what_pausing_does(conn: Connection, found: Found, site: Site) -> list[str]:
+    """Return in sentences what happens once a campaign is paused."""
+    file = campaigns.definition(conn, found.id, found.version, site.zone)
+    return [
+        _people_inside(conn, found),
+        _("Everybody stays where they are, and nobody joins. What is being done at this moment is finished."),
+        _("When it is switched on again:") + " " + catch_up(file),
+    ]
+
+
+def catch_up(file: CampaignFile) -> str:
+    """Return in a sentence what becomes of work whose time passes during a pause."""
+    if isinstance(file.catch_up, SkipFile):
+        return _("What fell due more than {time} before is skipped, the rest is done at once.", time=file.catch_up.skip)
+    if file.catch_up == "shift":
+        return _("Everything that waits moves by the length of the pause.")
+    return _("What fell due meanwhile is done at once.")
+
+
+def _people_inside(conn: Connection, found: Found) -> str:
+    return _n("{n} contact is inside.", "{n} contacts are inside.", campaigns.inside(conn, [found.id]).get(found.id, 0))
+
+
+def _overdue(n: int) -> str:
+    return _n("{n} wait is overdue.", "{n} waits are overdue.", n)
+
+
+@router.post("/campaigns/{key}/publish")
+def publish(request: Request, key: str, site: SiteOf, who: VisitorOf) -> Response:
+    found, done = _switch(key, True, site, who.who)
+    said = _("“{name}” is switched on.", name=found.name)
+    return redirect(request, "/campaigns", flash=said, kind="warning" if done.why_not else "done")
+
+
+@router.post("/campaigns/{key}/pause")
+def pause(request: Request, key: str, site: SiteOf, who: VisitorOf) -> Response:
+    found, _done = _switch(key, False, site, who.who)
+    said = _("“{name}” is paused. Everybody stays where they are.", name=found.name)
+    return redirect(request, "/campaigns", flash=said)
+
+
+def _switch(key: str, published: bool, site: Site, who: str) -> tuple[Found, campaign_changes.Switched]:
+    with site.engine.begin() as conn:
+        found = campaigns.find(conn, key)
+        return found, campaign_changes.switch(conn, found, published, who=who, now=database_now(conn))
+
+
+# Copying and deleting.
+
+
+@router.get("/campaigns/{key}/clone")
+def ask_to_clone(request: Request, key: str, site: SiteOf) -> Response:
+    with site.engine.connect() as conn:
+        found = campaigns.find(conn, key)
+        taken = {row.key for row in campaigns.listing(conn)}
+    free = next(each for n in range(1, len(taken) + 2) if (each := f"{found.key}-{n + 1}") not in taken)
+    return _clone_page(request, found, free, _("{name} (copy)", name=found.name), {})
+
+
+@router.post("/campaigns/{key}/clone")
+def clone(request: Request, key: str, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
+    new_key, name = form.text("key").strip(), form.text("name").strip()
+    with site.engine.begin() as conn:
+        found = campaigns.find(conn, key)
+        now = database_now(conn)
+        try:
+            campaign_changes.clone(conn, found, new_key, who=who.who, now=now, zone=site.zone, name=name or None)
+        except CampaignError as error:
+            conn.rollback()
+            return _clone_page(request, found, new_key, name, {"key": [str(error)]}, status=422)
+    return redirect(
+        request,
+        f"/campaigns/{new_key}/edit",
+        flash=_("This is a copy of “{name}”, not switched on.", name=found.name),
+    )
+
+
+def _clone_page(
+    request: Request, found: Found, key: str, name: str, errors: dict[str, list[str]], status: int = 200
+) -> Response:
+    fields = [
+        {"name": "name", "label": _("Name"), "value": name, "errors": errors.get("name", []), "help": None},
+        {
+            "name": "key",
+            "label": _("Key"),
+            "value": key,
+            "errors": errors.get("key", []),
+            "help": _("Small letters, digits, dashes. It stays for good."),
+        },
+    ]
+    return render(
+        request,
+        "confirm.html",
+        status,
+        question=_("Copy “{name}”?", name=found.name),
+        consequences=[_("Steps, settings and sources are copied, contacts are not. The copy is not switched on.")],
+        fields=fields,
+        action=f"/campaigns/{found.key}/clone",
+        label=_("Copy"),
+        back="/campaigns",
+        dangerous=False,
+    )
+
+
+@router.get("/campaigns/{key}/delete")
+def ask_to_delete(request: Request, key: str, site: SiteOf) -> Response:
+    with site.engine.connect() as conn:
+        found = campaigns.find(conn, key)
+        consequences = [
+            _people_inside(conn, found),
+            _("Nothing is done for them any more, and nobody joins."),
+            _("Its history stays in the database."),
+        ]
+    return render(
+        request,
+        "confirm.html",
+        question=_("Delete “{name}”?", name=found.name),
+        consequences=consequences,
+        action=f"/campaigns/{found.key}/delete",
+        label=_("Delete"),
+        back="/campaigns",
+        dangerous=True,
+    )
+
+
+@router.post("/campaigns/{key}/delete")
+def delete(request: Request, key: str, site: SiteOf, who: VisitorOf) -> Response:
+    with site.engine.begin() as conn:
+        found = campaigns.find(conn, key)
+        campaign_changes.delete(conn, found, who=who.who, now=database_now(conn))
+    return redirect(request, "/campaigns", flash=_("“{name}” is deleted.", name=found.name))

@@ -1,0 +1,213 @@
+"""Contacts: found by the beginning of their key or address, and one with all that is known of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from fastapi import Request, Response
+from sqlalchemy import Connection
+
+from db import campaigns, contacts, listings, timeline
+from db.campaigns import Found
+from db.clock import now as database_now
+from db.contacts import Shown, Standing
+from db.partitions import ensure_partitions
+from db.timeline import Entry, Place
+from domain.campaign import Step
+from domain.decide import zone_of
+from domain.errors import NotFoundError
+from domain.membership import Arrival, Departure
+from web import words
+from web.language import _, _n
+from web.pages import FormOf, SiteOf, pages_router
+from web.pages.rendering import redirect, render
+from web.places import before_of, instant_of, next_address, written
+from web.site import Site
+from workers import membership
+
+router = pages_router()
+
+A_PAGE = 50
+ENTRIES_A_PAGE = 40
+# What an event brought is shown up to here.
+MOST_TEXT = 300
+# Of a result's detail: what the page says in other words, or need not.
+UNTOLD = ("event", "at", "attempts", "looked_back")
+LATEST = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Stay:
+    """A contact's membership of a campaign, with the campaign's own words for its steps."""
+
+    standing: Standing
+    name: str
+    steps: Mapping[str, Step]
+    # The campaign is there to be looked at.
+    exists: bool
+
+
+@router.get("/contacts")
+def find(request: Request, site: SiteOf) -> Response:
+    """All contacts, newest first, or those whose key or address begins as asked."""
+    search = request.query_params.get("q", "").strip()
+    with site.engine.connect() as conn:
+        found = listings.search(conn, search)
+        page = listings.contacts(conn, found=found, before=before_of(request), limit=A_PAGE)
+    return render(
+        request,
+        "contacts/list.html",
+        page=page,
+        search=search,
+        more=found is not None and found.more,
+        next=next_address("/contacts", page.after, q=search),
+        begun="before" in request.query_params,
+    )
+
+
+@router.get("/contacts/{key:path}/leave")
+def ask_to_leave(request: Request, site: SiteOf, key: str) -> Response:
+    """Say what taking a contact out of a campaign means."""
+    with site.engine.connect() as conn:
+        contact = _contact(conn, key)
+        found = campaigns.find(conn, request.query_params.get("campaign", ""))
+    standing = next((each for each in contact.campaigns if each.campaign == found.key), None)
+    waits = 0 if standing is None else len(standing.waits)
+    return render(
+        request,
+        "confirm.html",
+        question=_("Take {contact} out of “{campaign}”?", contact=contact.key, campaign=found.name),
+        consequences=[
+            _n("What they wait for is cancelled: {n} step.", "What they wait for is cancelled: {n} steps.", waits),
+            _("No segment or form brings them back; only somebody by hand does."),
+        ],
+        action=f"{_address(contact.key)}/leave?{urlencode({'campaign': found.key})}",
+        back=_address(contact.key),
+        label=_("Take out"),
+        dangerous=True,
+    )
+
+
+@router.post("/contacts/{key:path}/leave")
+def leave(request: Request, site: SiteOf, key: str) -> Response:
+    """Take a contact out of a campaign by hand."""
+    now = _now(site)
+    with site.engine.begin() as conn:
+        contact = _contact(conn, key)
+        found = campaigns.find(conn, request.query_params.get("campaign", ""))
+        campaigns.enter(conn, found.id, site.zone)
+        gone = membership.depart(conn, found.id, [contact.id], Departure.MANUAL, now=now)
+    said = (
+        _("{contact} is out of “{campaign}”.", contact=contact.key, campaign=found.name)
+        if gone
+        else _("{contact} was not in “{campaign}”.", contact=contact.key, campaign=found.name)
+    )
+    return redirect(request, _address(contact.key), flash=said, kind="done" if gone else "warning")
+
+
+@router.post("/contacts/{key:path}/join")
+def join(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
+    """Let a contact into a campaign by hand; its first steps are done as soon as they are due."""
+    now = _now(site)
+    with site.engine.begin() as conn:
+        contact = _contact(conn, key)
+        found = campaigns.find(conn, form.text("campaign"))
+        campaign, status = campaigns.enter(conn, found.id, site.zone)
+        done = membership.arrive(conn, campaign, [contact.id], Arrival.MANUAL, now=now, zone=site.zone)
+    said, kind = _("{contact} is in “{campaign}” already.", contact=contact.key, campaign=found.name), "warning"
+    if done:
+        said, kind = _("{contact} is in “{campaign}” now.", contact=contact.key, campaign=found.name), "done"
+        if status.why_not(now) is not None:
+            said += " " + _("It does not run at present, so nothing happens yet.")
+            kind = "warning"
+    return redirect(request, _address(contact.key), flash=said, kind=kind)
+
+
+@router.get("/contacts/{key:path}")
+def show(request: Request, site: SiteOf, key: str) -> Response:
+    """A contact: attributes, where they stand, and what happened."""
+    with site.engine.connect() as conn:
+        contact = _contact(conn, key)
+        place = Place(*(instant_of(request) or (LATEST, 0)))
+        entries, older = timeline.page(conn, contact.id, place, limit=ENTRIES_A_PAGE)
+        names = {row.key: row.name for row in campaigns.listing(conn)}
+        part = request.headers.get("hx-target") == "older"
+        stays = [_stay(conn, site, standing) for standing in contact.campaigns]
+        refusals = [] if part else contacts.refusals(conn, contact.id)
+    inside = {each.campaign for each in contact.campaigns if each.left_at is None}
+    return render(
+        request,
+        "contacts/timeline.html" if part else "contacts/show.html",
+        contact=contact,
+        address=_address(contact.key),
+        stays=sorted(stays, key=lambda stay: stay.standing.left_at is not None),
+        refusals=refusals,
+        joinable=[(campaign, name) for campaign, name in names.items() if campaign not in inside],
+        zone=zone_of(contact.timezone, site.zone),
+        entries=entries,
+        names=names,
+        steps={(each.standing.campaign, key): step.name for each in stays for key, step in each.steps.items()},
+        older=written(older),
+        words=words,
+        brief=brief,
+        text_of=text_of,
+    )
+
+
+def brief(entry: Entry) -> str:
+    """Return what is to know of an entry beside its name: a reason, or what an event brought."""
+    detail = entry.detail or {}
+    if entry.what == "outcome":
+        told = detail.get("error") or detail.get("reason")
+        if told:
+            return words.why(str(told))
+        happened = detail.get("event")
+        rest = {name: each for name, each in detail.items() if name not in UNTOLD}
+        return ", ".join(filter(None, (words.word(words.EVENT_TYPES, happened), text_of(rest))))
+    if entry.what == "message":
+        return text_of({name: detail[name] for name in ("address", "error") if name in detail})
+    return text_of(detail)
+
+
+def text_of(value: Any) -> str:
+    """Return a value that came from outside on one line of limited length."""
+    if isinstance(value, dict):
+        text = ", ".join(f"{name}: {text_of(each)}" for name, each in value.items())
+    elif isinstance(value, list):
+        text = ", ".join(map(text_of, value))
+    elif isinstance(value, str):
+        text = value
+    else:
+        text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}…"
+
+
+def _now(site: Site) -> datetime:
+    """Return the database's time, with somewhere to write what happens at it."""
+    with site.engine.connect() as conn:
+        now = database_now(conn)
+    ensure_partitions(site.engine, now)
+    return now
+
+
+def _contact(conn: Connection, key: str) -> Shown:
+    contact = contacts.show(conn, key)
+    if contact is None:
+        raise NotFoundError("contact", key)
+    return contact
+
+
+def _stay(conn: Connection, site: Site, standing: Standing) -> Stay:
+    found: Found | None = campaigns.stored(conn, standing.campaign)
+    if found is None or found.deleted:
+        return Stay(standing, standing.campaign, {}, exists=False)
+    return Stay(standing, found.name, campaigns.load(conn, found.id, found.version, site.zone).by_key, exists=True)
+
+
+def _address(key: str) -> str:
+    return f"/contacts/{quote(key, safe='')}"

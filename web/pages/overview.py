@@ -1,0 +1,291 @@
+"""The overview of a campaign: its figures, its tree with who stands where, its contacts, what failed, its history.
+
+Every tab has its own address, which gives the whole page; HTMX asks for the part that changes. `live` is
+that part again while contacts move, and a script puts in what differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
+from urllib.parse import urlencode
+
+from fastapi import Request, Response
+from sqlalchemy import Connection, Row
+
+from db import campaigns, listings, overview, troubles
+from db.campaigns import Found
+from db.clock import now as database_now
+from db.listings import Asked, At, State
+from db.overview import ActivityPlace, StepFigures
+from domain.campaign import Campaign, Step
+from domain.decide import zone_of
+from domain.errors import NotFoundError
+from domain.steps.registry import Kind
+from web import charts, trees, words
+from web.charts import Chart, Range
+from web.language import _, marked
+from web.pages import SiteOf, pages_router
+from web.pages.campaign_list import Line, line_of
+from web.pages.rendering import render
+from web.places import before_of, instant_of, next_address, written
+from web.site import Site
+
+router = pages_router()
+
+Tab = Literal["path", "decisions", "actions", "conditions", "contacts", "failures"]
+TABS: Mapping[Tab, str] = {
+    "path": marked("Overview"),
+    "decisions": marked("Decisions"),
+    "actions": marked("Actions"),
+    "conditions": marked("Conditions"),
+    "contacts": marked("Contacts"),
+    "failures": marked("Failures"),
+}
+KIND_OF: Mapping[Tab, Kind] = {"decisions": Kind.DECISION, "actions": Kind.ACTION, "conditions": Kind.CONDITION}
+PRESETS = {
+    "1": marked("Today"),
+    "7": marked("7 days"),
+    "30": marked("30 days"),
+    "90": marked("90 days"),
+    "all": marked("All"),
+}
+WRONG_RANGE = {
+    "from": marked("The first day is no date; write it like 2026-03-31."),
+    "to": marked("The last day is no date; write it like 2026-03-31."),
+    "order": marked("The last day comes before the first; swap them."),
+}
+SERIES = tuple(words.SERIES)
+CONTACTS_A_PAGE = 50
+ACTIVITY_A_PAGE = 12
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A campaign, as a page needs it to be."""
+
+    found: Found
+    row: Row[Any]
+    campaign: Campaign
+    now: datetime
+
+    @property
+    def address(self) -> str:
+        return f"/campaigns/{self.found.key}"
+
+    @property
+    def line(self) -> Line:
+        """The campaign as the list of them has it: its state in words."""
+        return line_of(self.row, [], self.now)
+
+
+def opened(conn: Connection, site: Site, key: str) -> Opened:
+    """Return the campaign of a key or an id. Raises NotFoundError."""
+    found = campaigns.find(conn, key)
+    row = campaigns.listing(conn, [found.id])[0]
+    return Opened(found, row, campaigns.load(conn, found.id, found.version, site.zone), database_now(conn))
+
+
+@router.get("/campaigns/{key}")
+def show(request: Request, site: SiteOf, key: str) -> Response:
+    """The tree and the graph."""
+    return _answer(request, site, key, "path")
+
+
+@router.get("/campaigns/{key}/decisions")
+def decisions(request: Request, site: SiteOf, key: str) -> Response:
+    """The figures of decisions."""
+    return _answer(request, site, key, "decisions")
+
+
+@router.get("/campaigns/{key}/actions")
+def actions(request: Request, site: SiteOf, key: str) -> Response:
+    """The figures of actions."""
+    return _answer(request, site, key, "actions")
+
+
+@router.get("/campaigns/{key}/conditions")
+def conditions(request: Request, site: SiteOf, key: str) -> Response:
+    """The figures of conditions."""
+    return _answer(request, site, key, "conditions")
+
+
+@router.get("/campaigns/{key}/contacts")
+def contacts(request: Request, site: SiteOf, key: str) -> Response:
+    """Who is in the campaign, where they stand and what they wait for."""
+    return _answer(request, site, key, "contacts")
+
+
+@router.get("/campaigns/{key}/failures")
+def failures(request: Request, site: SiteOf, key: str) -> Response:
+    """What failed and what was passed over, by step and reason."""
+    return _answer(request, site, key, "failures")
+
+
+@router.get("/campaigns/{key}/live")
+def live(request: Request, site: SiteOf, key: str) -> Response:
+    """The parts of a page that change while contacts move."""
+    asked = request.query_params.get("tab", "path")
+    tab = next((each for each in TABS if each == asked), None)
+    if tab is None:
+        raise NotFoundError("tab", asked)
+    # Lists that somebody reads do not move under their eyes.
+    return _answer(request, site, key, tab, template="overview/live.html", still=tab in ("contacts", "failures"))
+
+
+@router.get("/campaigns/{key}/activity")
+def activity(request: Request, site: SiteOf, key: str) -> Response:
+    """Older entries of the history."""
+    asked = instant_of(request)
+    place = None if asked is None else ActivityPlace(*asked)
+    with site.engine.connect() as conn:
+        about = opened(conn, site, key)
+        rows, older = overview.activity(conn, about.found.id, place, limit=ACTIVITY_A_PAGE)
+    whole = not request.headers.get("hx-request")
+    template = "overview/activity.html" if whole else "overview/activity_rows.html"
+    return render(request, template, about=about, activity=rows, older=written(older), words=words)
+
+
+def _answer(
+    request: Request, site: Site, key: str, tab: Tab, *, template: str | None = None, still: bool = False
+) -> Response:
+    with site.engine.connect() as conn:
+        about = opened(conn, site, key)
+        found = overview.figures(conn, about.campaign, waits_counted=overview.WAITS_COUNTED)
+        values: dict[str, Any] = {
+            "figures": found,
+            "due": overview.due(conn, list(about.campaign.steps), now=about.now),
+            **({} if still else _tab(conn, request, site, about, found, tab)),
+        }
+        rows, older = overview.activity(conn, about.found.id, None, limit=ACTIVITY_A_PAGE)
+    if template is None:
+        template = "overview/tab.html" if request.headers.get("hx-target") == "tabs" else "overview/page.html"
+    return render(
+        request,
+        template,
+        about=about,
+        tab=tab,
+        tabs=TABS,
+        still=still,
+        waiting=sum(step.waiting for step in found.steps),
+        about_waiting=any(step.about for step in found.steps),
+        trouble=sum(step.results["failed"] for step in found.steps),
+        activity=rows,
+        older=written(older),
+        kept=urlencode(
+            {name: request.query_params[name] for name in ("range", "from", "to") if name in request.query_params}
+        ),
+        words=words,
+        **values,
+    )
+
+
+def _tab(
+    conn: Connection, request: Request, site: Site, about: Opened, found: overview.Figures, tab: Tab
+) -> dict[str, Any]:
+    by_key = {step.step: step for step in found.steps}
+    match tab:
+        case "path":
+            shown, chart, wrong = _graph(conn, request, about)
+            gone = [_gone(step) for step in overview.removed(conn, about.campaign)]
+            nodes = trees.tree(about.campaign, by_key, added=found.added)
+            return {"shown": shown, "chart": chart, "wrong": wrong, "presets": PRESETS, "nodes": nodes, "gone": gone}
+        case "decisions" | "actions" | "conditions":
+            return {"kind": KIND_OF[tab].value, "lines": _lines(about.campaign, by_key, found.added, KIND_OF[tab])}
+        case "contacts":
+            return _contacts(conn, request, site, about)
+        case "failures":
+            counted = {what: sum(step.results[what] for step in found.steps) for what in ("failed", "skipped")}
+            return {"troubles": troubles.of(conn, about.campaign), "counted": counted}
+
+
+def _graph(conn: Connection, request: Request, about: Opened) -> tuple[Range, Chart, str | None]:
+    """Return the range that is asked for, its graph, and what is wrong with what was asked."""
+    asked = request.query_params
+    today = about.now.astimezone(UTC).date()
+    wrong = None
+    shown = None
+    if "from" in asked or "to" in asked:
+        try:
+            shown = charts.between(asked.get("from", ""), asked.get("to", ""))
+        except ValueError as error:
+            wrong = _(WRONG_RANGE[str(error)])
+    else:
+        days = overview.days(conn, about.found.id)
+        choice = asked.get("range", charts.DEFAULT)
+        shown = charts.preset(choice, today=today, begun=days and days.first)
+        if "range" not in asked and shown is not None and days is not None and days.last < shown.first:
+            # What is long over is looked at as a whole.
+            shown = charts.preset("all", today=days.last, begun=days.first)
+    if shown is None:
+        shown = charts.preset(charts.DEFAULT, today=today, begun=None)
+        assert shown is not None
+    counts = overview.series(conn, about.found.id, shown.bucket, shown.first, shown.last)
+    counted = ((each.at, {name: getattr(each, name) for name in SERIES}) for each in counts)
+    return shown, charts.draw(counted, SERIES, shown, now=about.now), wrong
+
+
+@dataclass(frozen=True)
+class StepLine:
+    """A step in a table. `of_parent`: who reached it, in percent of who reached the step above."""
+
+    step: Step
+    figures: StepFigures
+    parent: Step | None
+    of_parent: float | None
+
+
+def _lines(campaign: Campaign, figures: Mapping[str, StepFigures], added: int, kind: Kind) -> list[StepLine]:
+    lines = []
+    for step in campaign.steps.values():
+        if step.kind is kind:
+            parent = None if step.parent is None else campaign.steps[step.parent]
+            came = added if parent is None else figures[parent.key].reached
+            own = figures[step.key]
+            lines.append(StepLine(step, own, parent, trees.percent(own.reached, came)))
+    return lines
+
+
+def _gone(step: StepFigures) -> tuple[StepFigures, list[trees.Part]]:
+    return step, trees.parts(step)
+
+
+def _contacts(conn: Connection, request: Request, site: Site, about: Opened) -> dict[str, Any]:
+    asked = request.query_params
+    key = asked.get("step", "")
+    step = about.campaign.by_key.get(key)
+    step_id, step_name = (None, "") if step is None else (step.id, step.name)
+    if key and step is None:
+        # A step that is gone still has its history.
+        gone = next((each for each in campaigns.steps(conn, about.found.id) if each.key == key), None)
+        if gone is None:
+            raise NotFoundError("step", key)
+        step_id, step_name = gone.id, gone.key
+    state: State | None = asked["state"] if asked.get("state") in get_args(State) else None  # type: ignore[assignment]
+    at: At = asked["at"] if asked.get("at") in get_args(At) else "waiting"  # type: ignore[assignment]
+    wanted = Asked(step_id, at, asked.get("why"), state if step_id is None else None)
+    search = asked.get("q", "").strip()
+    found = listings.search(conn, search)
+    page = listings.members(
+        conn,
+        about.found.id,
+        wanted,
+        found=found,
+        before=before_of(request),
+        limit=CONTACTS_A_PAGE,
+    )
+    given = {"step": key, "at": at if key else "", "why": asked.get("why", ""), "state": state or "", "q": search}
+    return {
+        "page": page,
+        "asked": given,
+        "step_name": step_name,
+        "steps": about.campaign.steps,
+        "kind": None if step is None else step.kind.value,
+        "more": found is not None and found.more,
+        "next": next_address(f"{about.address}/contacts", page.after, **given),
+        "begun": "before" in asked,
+        "zone_for": lambda name: zone_of(name, site.zone),
+        "default_zone": site.zone,
+    }

@@ -1,0 +1,117 @@
+"""Templates to answers."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from web import access, language
+from web.assets import asset
+from web.language import LANGUAGES, _, _n
+from web.site import site_of
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+FLASH_COOKIE = "parcours_flash"
+# What one cookie can hold, with room for its signature.
+_MOST_FLASH = 1_500
+
+
+@cache
+def environment() -> Environment:
+    """Return the templates; every value in them is escaped, and a name that was not given is an error."""
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals.update(
+        _=_,
+        _n=_n,
+        asset=asset,
+        number=language.number,
+        percent=language.percent,
+        day=language.day,
+        instant=language.instant,
+        languages=LANGUAGES,
+        reader=language.reader,
+        urlencode=urlencode,
+    )
+    made.filters["sentence"] = sentence
+    return made
+
+
+def sentence(text: str) -> str:
+    """Return a sentence of the code, which also stands after a colon elsewhere, as one that stands alone."""
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
+def render(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """Return a page. Templates get `values`, `request`, `visitor`, `csrf` and `flashes`.
+
+    `_`, `_n`, `number`, `percent`, `day`, `instant` and `asset` are there in all templates and macros.
+    """
+    flashes = _flashes(request)
+    answer = HTMLResponse(
+        environment()
+        .get_template(template)
+        .render(
+            request=request,
+            visitor=getattr(request.state, "visitor", None),
+            csrf=access.csrf_token(request),
+            flashes=flashes,
+            **values,
+        ),
+        status_code=status,
+    )
+    if access.BROWSER_COOKIE not in request.cookies:
+        access.set_cookie(request, answer, access.BROWSER_COOKIE, access.browser(request))
+    if flashes:
+        answer.delete_cookie(FLASH_COOKIE, path="/")
+    return answer
+
+
+def render_error(status: int, text: str) -> HTMLResponse:
+    """Return the page of an error. Nothing but the template is needed for it, so it cannot fail in turn."""
+    return HTMLResponse(
+        environment().get_template("error.html").render(status=status, sentence=text), status_code=status
+    )
+
+
+def redirect(request: Request, url: str, *, flash: str | None = None, kind: str = "done") -> Response:
+    """Send a browser to another page of ours; `flash` is said there once. Kinds: done, warning, error."""
+    answer: Response = RedirectResponse(url, status_code=303)
+    if request.headers.get("hx-request"):
+        answer = Response(status_code=204, headers={"HX-Redirect": url})
+    if flash:
+        said = site_of(request).tokens.sign("flash", [kind, flash[:_MOST_FLASH]])
+        access.set_cookie(request, answer, FLASH_COOKIE, said, seconds=60)
+    return answer
+
+
+def _flashes(request: Request) -> list[tuple[str, str]]:
+    cookie = request.cookies.get(FLASH_COOKIE)
+    # A part of a page has no place to say it.
+    if not cookie or request.headers.get("hx-request"):
+        return []
+    found = site_of(request).tokens.read("flash", cookie)
+    return [(str(found[0]), str(found[1]))] if isinstance(found, list) and len(found) == 2 else []
+
+
+def is_ours(path: str) -> bool:
+    """Return whether a path, which a form may have brought, leads to a page of ours."""
+    return path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+
+
+def to_json(value: Any) -> str:
+    """Return JSON for an attribute of an element."""
+    return json.dumps(value, ensure_ascii=False)

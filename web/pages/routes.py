@@ -1,0 +1,20 @@
+"""All pages there are."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from web import assets
+from web.pages import campaign_list, contacts, emails, forms, overview, segments, sign_in
+
+ROUTERS: tuple[APIRouter, ...] = (
+    assets.router,
+    sign_in.router,
+    campaign_list.router,
+    # After all that has a name of its own below a campaign.
+    overview.router,
+    contacts.router,
+    segments.router,
+    forms.router,
+    emails.router,
+)

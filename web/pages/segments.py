@@ -1,0 +1,142 @@
+"""Segments: who is in them, and adding and taking out contacts by hand."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from urllib.parse import quote
+
+from fastapi import Request, Response
+from sqlalchemy import Connection
+
+from db import contacts, facts, listings, segments
+from db.clock import now as database_now
+from db.partitions import ensure_partitions
+from db.segments import Segment
+from domain.errors import CampaignError, NotFoundError
+from producers.contact_files import KEY_LENGTH
+from producers.keys import checked_key
+from web.language import _, _n
+from web.pages import FormOf, SiteOf, pages_router
+from web.pages.contacts import A_PAGE
+from web.pages.rendering import redirect, render
+from web.places import before_of, next_address
+from web.site import Site
+from workers import membership
+
+router = pages_router()
+
+# Members of a segment that the list counts one by one.
+COUNTED = 100_000
+# Contacts of one form, whose locks one transaction takes.
+MOST_AT_ONCE = 500
+
+
+@router.get("/segments")
+def show_all(request: Request, site: SiteOf) -> Response:
+    """All segments, with their members and the campaigns that they feed."""
+    return _list(request, site)
+
+
+@router.post("/segments")
+def create(request: Request, site: SiteOf, form: FormOf) -> Response:
+    """Make a segment."""
+    given = {name: form.text(name).strip() for name in ("key", "name")}
+    try:
+        key = checked_key("segment", given["key"])
+    except CampaignError:
+        return _list(request, site, given, _("Write a key of at most {n} characters.", n=KEY_LENGTH))
+    with site.engine.begin() as conn:
+        if segments.find(conn, key) is not None:
+            return _list(request, site, given, _("There is a segment with this key already; choose another."))
+        segments.save(conn, key, name=given["name"] or None, public="private" not in form, published=True)
+    return redirect(request, _address(key), flash=_("The segment {key} is there.", key=key))
+
+
+@router.post("/segments/{key:path}/members")
+def change(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
+    """Add or take out contacts by hand, with all that follows for campaigns."""
+    wanted = list(dict.fromkeys(each for line in form.all("contacts") for each in line.replace(",", "\n").split("\n")))
+    wanted = [each.strip() for each in wanted if each.strip()]
+    if not wanted:
+        return redirect(request, _address(key), flash=_("Name at least one contact, by its key."), kind="error")
+    if len(wanted) > MOST_AT_ONCE:
+        said = _("These are too many at once; `parcours segments import` takes any number.")
+        return redirect(request, _address(key), flash=said, kind="error")
+    with site.engine.connect() as conn:
+        now = database_now(conn)
+    ensure_partitions(site.engine, now)
+    with site.engine.begin() as conn:
+        segment = _segment(conn, key)
+        known = contacts.by_keys(conn, wanted)
+        unknown = [each for each in wanted if each not in known]
+        if not unknown:
+            moved = _move(conn, site, segment, list(known.values()), out="remove" in form, now=now)
+    if unknown:
+        few = ", ".join(unknown[:5])
+        return redirect(
+            request, _address(key), flash=_("There is no contact {keys}; nothing is changed.", keys=few), kind="error"
+        )
+    said = (
+        _n("{n} contact taken out.", "{n} contacts taken out.", moved)
+        if "remove" in form
+        else _n("{n} contact added.", "{n} contacts added.", moved)
+    )
+    return redirect(request, _address(key), flash=said, kind="done" if moved else "warning")
+
+
+@router.get("/segments/{key:path}")
+def show(request: Request, site: SiteOf, key: str) -> Response:
+    """A segment and its members."""
+    search = request.query_params.get("q", "").strip()
+    with site.engine.connect() as conn:
+        segment = _segment(conn, key)
+        found = listings.search(conn, search)
+        page = listings.segment_members(conn, segment.id, found=found, before=before_of(request), limit=A_PAGE)
+        line = next(each for each in segments.listed(conn, most=COUNTED) if each.key == key)
+    return render(
+        request,
+        "segments/show.html",
+        segment=segment,
+        line=line,
+        counted=COUNTED,
+        page=page,
+        search=search,
+        more=found is not None and found.more,
+        address=_address(key),
+        next=next_address(_address(key), page.after, q=search),
+        begun="before" in request.query_params,
+    )
+
+
+def _move(conn: Connection, site: Site, segment: Segment, ids: list[int], *, out: bool, now: datetime) -> int:
+    locked = facts.lock(conn, ids)
+    change_members = segments.remove_members if out else segments.add_members
+    moved = change_members(conn, segment.id, locked, manual=True, now=now)
+    if moved:
+        membership.segment_changed(conn, segment.id, moved, now=now, zone=site.zone)
+    return len(moved)
+
+
+def _list(request: Request, site: Site, given: dict[str, str] | None = None, error: str | None = None) -> Response:
+    with site.engine.connect() as conn:
+        lines = segments.listed(conn, most=COUNTED)
+    return render(
+        request,
+        "segments/list.html",
+        400 if error else 200,
+        lines=lines,
+        counted=COUNTED,
+        given=given or {"key": "", "name": ""},
+        error=error,
+    )
+
+
+def _segment(conn: Connection, key: str) -> Segment:
+    found = segments.find(conn, key)
+    if found is None:
+        raise NotFoundError("segment", key)
+    return found
+
+
+def _address(key: str) -> str:
+    return f"/segments/{quote(key, safe='')}"

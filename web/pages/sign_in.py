@@ -1,0 +1,95 @@
+"""Signing in and out, and choosing a language."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from db import users
+from db.clock import now as database_now
+from db.users import Throttled
+from web.access import BROWSER_COOKIE, SIGN_IN_COOKIE, Form, Visitor, posted, set_cookie, visitor
+from web.language import LANGUAGES, _, _n
+from web.pages import SiteOf
+from web.pages.middleware import LANGUAGE_COOKIE
+from web.pages.rendering import is_ours, redirect, render
+
+router = APIRouter(include_in_schema=False)
+
+HOME = "/campaigns"
+A_YEAR_SECONDS = 365 * 24 * 3600
+# What a form may post without a sign-in.
+OpenFormOf = Annotated[Form, Depends(posted)]
+
+
+@router.get("/")
+def home() -> Response:
+    return Response(status_code=303, headers={"Location": HOME})
+
+
+@router.get("/sign-in")
+def ask(request: Request, site: SiteOf) -> Response:
+    if site.open_to_all:
+        return redirect(request, HOME)
+    return _page(request, request.query_params.get("next", HOME))
+
+
+@router.post("/sign-in")
+def sign_in(request: Request, site: SiteOf, form: OpenFormOf) -> Response:
+    if site.open_to_all:
+        return redirect(request, HOME)
+    goal, email = form.text("next"), form.text("email").strip()
+    with site.engine.begin() as conn:
+        now = database_now(conn)
+        found = users.authenticate(conn, email, form.text("password"), now=now)
+        secret = None if found is None or isinstance(found, Throttled) else users.sign_in(conn, found, now=now)
+    if isinstance(found, Throttled):
+        minutes = max(1, math.ceil((found.until - now).total_seconds() / 60))
+        sentence = _n(
+            "Too many sign-ins failed. Try again in {n} minute.",
+            "Too many sign-ins failed. Try again in {n} minutes.",
+            minutes,
+        )
+        return _page(request, goal, email=email, error=sentence, status=429)
+    if secret is None:
+        return _page(request, goal, email=email, error=_("The address or the password is wrong."), status=401)
+    answer = redirect(request, goal if is_ours(goal) else HOME)
+    set_cookie(request, answer, SIGN_IN_COOKIE, secret, seconds=int(users.SIGNED_IN_FOR.total_seconds()))
+    return answer
+
+
+def _page(request: Request, goal: str, *, email: str = "", error: str | None = None, status: int = 200) -> Response:
+    goal = goal if is_ours(goal) else HOME
+    return render(request, "sign_in.html", status, next=goal, email=email, error=error)
+
+
+def _maybe_visitor(request: Request, site: SiteOf) -> None:
+    """Know who it is where that makes no difference to what they may do, so that their forms are theirs."""
+    if not site.open_to_all and SIGN_IN_COOKIE in request.cookies:
+        with site.engine.connect() as conn:
+            user = users.signed_in(conn, request.cookies[SIGN_IN_COOKIE], now=database_now(conn))
+        if user is not None:
+            request.state.visitor = Visitor(user.email, user.role, user)
+
+
+@router.post("/sign-out", dependencies=[Depends(visitor)])
+def sign_out(request: Request, site: SiteOf, _form: OpenFormOf) -> Response:
+    secret = request.cookies.get(SIGN_IN_COOKIE)
+    if secret:
+        with site.engine.begin() as conn:
+            users.sign_out(conn, secret)
+    answer = redirect(request, "/sign-in")
+    for name in (SIGN_IN_COOKIE, BROWSER_COOKIE):
+        answer.delete_cookie(name, path="/")
+    return answer
+
+
+@router.post("/language", dependencies=[Depends(_maybe_visitor)])
+def choose_language(request: Request, form: OpenFormOf) -> Response:
+    goal, language = form.text("next"), form.text("language")
+    answer = redirect(request, goal if is_ours(goal) else HOME)
+    if language in LANGUAGES:
+        set_cookie(request, answer, LANGUAGE_COOKIE, language, seconds=A_YEAR_SECONDS)
+    return answer

@@ -1,0 +1,37 @@
+// The little that pages do by themselves; without it everything still works, on pages of its own.
+"use strict";
+
+const dialog = document.getElementById("dialog");
+
+// A question that HTMX put into the dialog opens it.
+document.body.addEventListener("htmx:afterSwap", (event) => {
+  if (event.detail.target === dialog && dialog.firstElementChild) dialog.showModal();
+});
+document.body.addEventListener("click", (event) => {
+  const closes = event.target.closest("[data-close]");
+  if (dialog && dialog.open && (closes || event.target === dialog)) {
+    event.preventDefault();
+    dialog.close();
+  }
+});
+
+function flash(text) {
+  const line = document.createElement("p");
+  line.className = "flash error";
+  line.textContent = text;
+  document.getElementById("flashes").replaceChildren(line);
+}
+for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
+  document.body.addEventListener(failure, () => flash(document.body.dataset.failed));
+}
+
+// Asked twice, a form is sent once.
+document.addEventListener("submit", (event) => {
+  if (event.defaultPrevented || event.target.method !== "post") return;
+  if (event.target.dataset.sent) event.preventDefault();
+  event.target.dataset.sent = "1";
+});
+// The back button brings the page as it was left.
+window.addEventListener("pageshow", () => {
+  for (const form of document.forms) delete form.dataset.sent;
+});
