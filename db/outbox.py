@@ -110,10 +110,10 @@ def _of(lane: Lane) -> dict[str, Any]:
     }
 
 
-def refusals(conn: Connection, contact_ids: Iterable[int], channel: str) -> dict[int, str]:
-    """Return why contacts must not be contacted on a channel, by contact; who may be is left out."""
-    rows = conn.execute(sql["refusals"], {"contact_ids": list(contact_ids), "channel": channel})
-    return {row.contact_id: row.reason for row in rows}
+def refusals(conn: Connection, contact_ids: Iterable[int], channels: Iterable[str]) -> dict[tuple[int, str], str]:
+    """Return why contacts must not be contacted on channels, by contact and channel; who may be is left out."""
+    rows = conn.execute(sql["refusals"], {"contact_ids": list(contact_ids), "channels": list(channels)})
+    return {(row.contact_id, row.channel): row.reason for row in rows}
 
 
 def recipients(conn: Connection, contact_ids: Iterable[int]) -> dict[int, Recipient]:

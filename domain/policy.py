@@ -7,7 +7,7 @@ never more than two messages whose week is not over; when the older one's is, a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple, cast, get_args
@@ -113,6 +113,13 @@ class Limits:
             return None
         slot = self._free(now)
         return Hold(blocker, None if slot is None else self._free(slot + later))
+
+    def late_hold(self, now: datetime) -> Hold | None:
+        """Return what holds back a message whose turn had come before: quiet hours and pauses, but no cap.
+
+        It has its place under the cap already; workers that were down must not make up for it at night.
+        """
+        return Limits(replace(self.policy, cap=None), replace(self.rule, cap=None), zone=self.zone).hold(now)
 
     def _blocker(self, at: datetime) -> Blocker | None:
         if self._after_pause(at) != at:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,13 +19,14 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from db import campaigns, emails, events, facts, outbox, outcomes
+from db import campaigns, emails, events, facts, outbox, outcomes, policies
 from db.clock import now as database_now
 from db.emails import Email
 from db.outbox import Lane, Recipient, StepName, StoredTemplate
 from db.scope import Scope
 from db.waits import EVERYTHING
 from domain.campaign import Campaign, StopRule
+from domain.decide import zone_of
 from domain.delivery import (
     Cancelled,
     Circuit,
@@ -38,6 +39,8 @@ from domain.delivery import (
     circuit_after,
     settle,
 )
+from domain.policy import NO_POLICY, NO_RULE, Limits
+from domain.steps.email import category_channel
 from domain.templates import RenderError, one_line, render, render_all
 from producers import rendering
 from workers.couriers import Note
@@ -168,8 +171,9 @@ def claim(
 
     A marketing message whose contact must not be contacted on the channel is cancelled here: every refusal
     that was committed before this transaction read them counts, whenever the message was written. One that
-    is committed later no longer stops what is claimed already. No contact is locked for it; whoever erases
-    one takes the message out of our hands, and nothing is recorded of it.
+    is committed later no longer stops what is claimed already. One whose contact has quiet hours or a pause
+    by now goes back until they end. No contact is locked for it; whoever erases one takes the message out of
+    our hands, and nothing is recorded of it.
     """
     batch = Batch(circuits=outbox.circuits(conn))
     limit = MESSAGES_AT_ONCE
@@ -201,8 +205,8 @@ def claim(
     batch.claimed, batch.wait = len(batch.messages), None
     if rate is not None:
         outbox.spend(conn, channel, batch.claimed)
-    _cancel_refused(conn, batch, channel, now=now)
     _load(conn, batch, channel)
+    _hold_back(conn, batch, channel, now=now, zone=zone)
     return batch
 
 
@@ -240,19 +244,45 @@ def _granted(conn: Connection, name: str, per_second: float, wanted: int, clock:
     return min(wanted, int(tokens)), None if tokens >= 1 else (1 - tokens) / per_second
 
 
-def _cancel_refused(conn: Connection, batch: Batch, channel: str, *, now: datetime) -> None:
-    asked = {message.contact_id for message in batch.messages if message.marketing and message.to_contact}
-    refusals = outbox.refusals(conn, asked, channel) if asked else {}
-    refused = [
-        (message, Cancelled(f"it must not be contacted by {channel}: {refusals[message.contact_id]}"))
-        for message in batch.messages
-        if message.marketing and message.to_contact and message.contact_id in refusals
-    ]
-    if refused:
-        rows = settle(refused, paused={}, now=now).rows
-        batch.counts += _ends(outbox.record(conn, rows, now=now))
-        gone = {message.key for message, _ in refused}
+def _hold_back(conn: Connection, batch: Batch, channel: str, *, now: datetime, zone: ZoneInfo) -> None:
+    """Take out of the batch what must not go, or not now, whatever was true when it was written."""
+    asked = {message.contact_id for message in batch.messages if message.to_contact}
+    if not asked:
+        return
+    categories = {email.category for email in batch.emails.values() if email.category is not None}
+    refusals = outbox.refusals(conn, asked, [channel, *map(category_channel, categories)])
+    bound = policies.by_channel(conn).get(channel, NO_POLICY)
+    rules = policies.rules(conn, asked)
+    held: list[tuple[Claimed, Result]] = []
+    for message in batch.messages:
+        if not message.to_contact:
+            continue
+        reason = _refusal(batch, message, refusals)
+        if reason is not None:
+            held.append((message, Cancelled(reason)))
+        elif message.marketing:
+            recipient = batch.recipients.get(message.contact_id)
+            rule = rules.get(message.contact_id, {}).get(channel, NO_RULE)
+            own = zone_of(recipient.timezone if recipient is not None else None, zone)
+            hold = Limits(bound, rule, zone=own).late_hold(now)
+            if hold is not None:
+                never = Cancelled(f"it has paused {channel} without an end")
+                held.append((message, never if hold.until is None else Untried(hold.until)))
+    if held:
+        batch.counts += _ends(outbox.record(conn, settle(held, paused={}, now=now).rows, now=now))
+        gone = {message.key for message, _ in held}
         batch.messages = [message for message in batch.messages if message.key not in gone]
+
+
+def _refusal(batch: Batch, message: Claimed, refusals: Mapping[tuple[int, str], str]) -> str | None:
+    """Return why a contact must not be written to; a category of emails refused stops transactional ones too."""
+    email = batch.emails.get(message.template or "") if message.channel == "email" else None
+    if email is not None and email.category is not None:
+        reason = refusals.get((message.contact_id, category_channel(email.category)))
+        if reason is not None:
+            return f"it does not want emails of the category {email.category!r}: {reason}"
+    reason = refusals.get((message.contact_id, message.channel)) if message.marketing else None
+    return None if reason is None else f"it must not be contacted by {message.channel}: {reason}"
 
 
 def _load(conn: Connection, batch: Batch, channel: str) -> None:

@@ -22,6 +22,9 @@ from workers.outlets import CHANNELS, Delivery, Outlet
 SEND = "- {step: send, action: email.send, with: {email: hello}}"
 
 
+NIGHT = '{"quiet_hours": {"between": ["22:00", "08:00"]}}'
+
+
 class Provider:
     """Takes messages as a provider would, and answers what the test says: by address, else `otherwise`."""
 
@@ -147,6 +150,41 @@ def test_a_refusal_that_comes_while_a_marketing_message_waits_stops_it(world: Wo
     assert post.deliver() == {"sent": 2, "cancelled": 1}
     assert states(world) == {"ann": "cancelled", "ben": "sent", "cid": "sent"}
     assert message(world).error == "it must not be contacted by email: unsubscribed"
+
+
+def test_who_refuses_a_category_gets_none_of_it_not_even_a_transactional_email(world: World, post: Post) -> None:
+    sending(world, "ann", "ben")
+    world.write("UPDATE email SET category = 'News'")
+    world.write("UPDATE message SET marketing = false")
+    world.write(
+        "INSERT INTO do_not_contact (contact_id, channel, reason, at) "
+        "SELECT id, 'email:news', 'unsubscribed', :at FROM contact WHERE key = 'ann'",
+        at=START,
+    )
+    assert post.deliver() == {"sent": 1, "cancelled": 1}
+    assert message(world).error == "it does not want emails of the category 'News': unsubscribed"
+    assert post.email.took() == ["ben"]
+
+
+def test_a_message_that_is_late_does_not_go_at_night_nor_in_a_pause(world: World, post: Post) -> None:
+    sending(world, "ann", "ben", "cid", "dan")
+    world.write("INSERT INTO policy VALUES ('email', CAST(:rules AS jsonb), :at)", rules=NIGHT, at=START)
+    world.write("UPDATE contact SET timezone = 'America/New_York' WHERE key = 'ben'")
+    world.write("UPDATE message SET marketing = false WHERE contact_id = (SELECT id FROM contact WHERE key = 'cid')")
+    world.write(
+        "INSERT INTO frequency_rule (contact_id, channel, paused_from, paused_until) "
+        "SELECT id, 'email', :at, :until FROM contact WHERE key = 'dan'",
+        at=START,
+        until=at(3),
+    )
+    # 23:00, and the afternoon of the contact in New York.
+    assert post.deliver(at(1, "23:00")) == {"sent": 2}
+    assert sorted(post.email.took()) == ["ben", "cid"]
+    assert post.deliver(at(2, "07:59")) == {}
+    assert post.deliver(at(2, "08:00")) == {"sent": 1}
+    assert post.deliver(at(3, "08:59")) == {}
+    assert post.deliver(at(3)) == {"sent": 1}
+    assert post.email.took()[2:] == ["ann", "dan"]
 
 
 def test_a_campaign_paused_while_its_batch_is_on_the_way_keeps_the_rest(
