@@ -23,6 +23,7 @@ COMMANDS = {
     "simulate": ("workers.commands.simulate:app", "A campaign in simulated time: the volume of each step and day."),
     "contacts": ("producers.commands.contacts:app", "Import, show and merge contacts."),
     "segments": ("producers.commands.segments:app", "Create, fill and list segments."),
+    "companies": ("producers.commands.companies:app", "Create and list companies, and put contacts into them."),
     "forms": ("workers.commands.forms:app", "Create forms and submit them."),
     "stages": ("producers.commands.stages:app", "Create and list stages."),
     "emails": ("producers.commands.emails:app", "Apply, list and preview email templates."),

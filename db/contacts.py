@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
-from db import policies
+from db import companies, policies
 from db.statements import statements
 from domain.policy import Rule
 
@@ -27,6 +27,8 @@ class Incoming(NamedTuple):
     # A JSON object, and a JSON array of texts.
     fields: str | None
     tags: str | None
+    # The key of the company that becomes the primary one.
+    company: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ class Shown:
     segments: list[str]
     # The keys of contacts that were merged into this one.
     aliases: list[str]
+    # Keys of its companies, the primary one first.
+    companies: list[str]
     campaigns: list[Standing] = field(default_factory=list)
     # What it wants of channels.
     rules: dict[str, Rule] = field(default_factory=dict)
@@ -142,6 +146,7 @@ def merge(conn: Connection, *, now: datetime) -> Imported:
     updated = conn.execute(sql["update"], {"now": now}).rowcount if added < named else 0
     if conn.execute(text("SELECT EXISTS (SELECT FROM incoming WHERE tags IS NOT NULL)")).scalar_one():
         conn.execute(sql["add_tags"])
+    companies.set_primary(conn, {row.id: row.company for row in conn.execute(sql["companies"])})
     return Imported(added=added, updated=updated + repeated, unchanged=named - added - updated)
 
 

@@ -23,6 +23,7 @@ TABLES = (
     "do_not_contact",
     "frequency_rule",
     "device",
+    "company_member",
     "inbox",
     "event",
     "contact_alias",

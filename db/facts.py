@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from db import events, outcomes, policies
+from db import companies, events, outcomes, policies
 from db.statements import statements
 from domain.campaign import Campaign, Step
 from domain.contact import Contact
@@ -64,6 +64,9 @@ def load(
     if Need.SEGMENTS in needs:
         for contact_id, keys in conn.execute(sql["segments"], ids).all():
             contacts[contact_id].segments = frozenset(keys)
+    if Need.COMPANIES in needs:
+        for contact_id, standing in companies.of_contacts(conn, contacts).items():
+            contacts[contact_id].companies, contacts[contact_id].company = standing
     if Need.DO_NOT_CONTACT in needs:
         for contact_id, channel, reason in conn.execute(sql["do_not_contact"], ids).all():
             contacts[contact_id].do_not_contact = {**contacts[contact_id].do_not_contact, channel: reason}
@@ -105,7 +108,13 @@ def _world(
         templates=_templates(conn) if Need.TEMPLATES in needs else {},
         policies=policies.by_channel(conn) if Need.POLICIES in needs else {},
         been=_been(conn, campaign, ids),
+        companies=companies.known(conn, ids, _companies_named(campaign)) if Need.COMPANIES in needs else {},
     )
+
+
+def _companies_named(campaign: Campaign) -> set[str]:
+    named = {getattr(step.properties, "named_company", None) for step in campaign.steps.values()}
+    return {each for each in named if each is not None}
 
 
 def _templates(conn: Connection) -> dict[tuple[str, str], TemplateFacts]:
@@ -191,8 +200,9 @@ def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequ
 
 
 def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
-    """Write what steps changed in the contacts: at most six statements, none when nothing changed.
+    """Write what steps changed in the contacts: six statements at most, five more where companies change.
 
+    None when nothing changed.
     Segment changes are returned, since memberships of campaigns may follow from them.
     """
     columns: list[tuple[Any, ...]] = []
@@ -201,6 +211,8 @@ def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
     tags_removed: list[tuple[int, str]] = []
     refused: list[tuple[int, str, str, str | None]] = []
     allowed: list[tuple[int, str]] = []
+    joined: list[tuple[int, str]] = []
+    primary: dict[int, str | None] = {}
     segments = SegmentChanges([], [])
     for id_, was in facts.before.items():
         is_ = facts.contacts[id_].state()
@@ -222,12 +234,18 @@ def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
                 if was[8].get(channel) != reason or channel in comments
             ]
             allowed += [(id_, channel) for channel in was[8].keys() - is_[8].keys()]
+        if was[12] is not is_[12]:
+            joined += [(id_, key) for key in is_[12] - was[12]]
+        if was[13] != is_[13]:
+            primary[id_] = is_[13]
     _write(conn, "save_columns", ("ids", "emails", "timezones", "points", "stages", "owners"), columns, now=now)
     _write(conn, "save_fields", ("ids", "fields"), fields, now=now)
     _write(conn, "add_tags", ("ids", "tags"), sorted(tags_added))
     _write(conn, "remove_tags", ("ids", "tags"), tags_removed)
     _write(conn, "refuse", ("ids", "channels", "reasons", "comments"), sorted(refused, key=itemgetter(0, 1)), now=now)
     _write(conn, "allow", ("ids", "channels"), allowed)
+    companies.join(conn, joined)
+    companies.set_primary(conn, primary)
     return segments
 
 

@@ -40,6 +40,7 @@ FILLED: dict[str, tuple[str, ...]] = {
     "do_not_contact": ("channel",),
     "frequency_rule": ("channel",),
     "device": ("type", "brand", "os"),
+    "company_member": ("company_id",),
 }
 
 _MOVE = """
@@ -108,7 +109,7 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
     # After the dropping, so that no wait goes without a trace.
     _record(conn, cancelled, now=now)
     _renumber(conn, pairs)
-    for name in ("drop_graces", "merge_segments", "merge_refusals", "merge_preferences"):
+    for name in ("drop_graces", "merge_segments", "merge_refusals", "merge_preferences", "merge_companies"):
         conn.execute(sql[name], both)
     conn.execute(sql["merge_attributes"], {**both, "now": now})
     for table, columns in FILLED.items():

@@ -50,6 +50,8 @@ class Recipient(NamedTuple):
     owner: str | None
     fields: dict[str, Any]
     tags: list[str]
+    # The primary one: key, name, points and its own fields.
+    company: dict[str, Any] | None = None
 
 
 class StepName(NamedTuple):

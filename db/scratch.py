@@ -20,7 +20,7 @@ SCRATCH_LOCK = 72726879
 FIRST_ID = 1_500_000_000
 
 # What campaigns refer to, copied as it is; of contacts and campaigns nothing is.
-DEFINITIONS = ("category", "stage", "segment", "form", "email", "template")
+DEFINITIONS = ("category", "stage", "segment", "form", "email", "template", "policy", "company")
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def _keep_plans(connection: Any, _: Any) -> None:
 def _copy(conn: Connection, source: str) -> None:
     for table in DEFINITIONS:
         conn.execute(text(f'INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM "{source}".{table}'))
-    for table in ("category", "segment", "form", "email"):
+    for table in ("category", "segment", "form", "email", "company"):
         # Ids were copied, so that the sequence has to go on behind them.
         sequence = f"pg_get_serial_sequence('{table}', 'id')"
         conn.execute(text(f"SELECT setval({sequence}, (SELECT coalesce(max(id), 0) + 1 FROM {table}))"))

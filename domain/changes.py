@@ -23,6 +23,8 @@ class Change(NamedTuple):
     tags: dict[str, bool]
     said_at: dict[str, str]
     rules: dict[str, Rule | None]
+    # The key of the primary company, or None for none any more, if anything new was said of it.
+    company: tuple[str | None, ...] = ()
 
 
 def change(fields: Mapping[str, Any], said_at: Mapping[str, str], data: Mapping[str, Any], at: datetime) -> Change:
@@ -57,6 +59,9 @@ def change(fields: Mapping[str, Any], said_at: Mapping[str, str], data: Mapping[
             rule = None if value is None else parse_rule(value)
             done.rules[channel] = None if rule is None or rule.says_nothing else rule
             done.said_at[f"channels.{channel}"] = word
+    if "company" in data and _is_news(said_at, "company", word):
+        done.said_at["company"] = word
+        return done._replace(company=((data["company"] or "").strip() or None,))
     return done
 
 

@@ -34,6 +34,9 @@ class Contact:
     refusal_comments: dict[str, str] = field(default_factory=dict)
     # Keys of the email templates that were written to the outbox for the contact, ever.
     received: frozenset[str] = frozenset()
+    # Keys of the contact's companies, and of its primary one.
+    companies: frozenset[str] = frozenset()
+    company: str | None = None
     # Channel to what the contact wants of it.
     rules: dict[str, Rule] = field(default_factory=dict)
     # Channel to when its marketing messages go or went, as far back as a cap may ask.
@@ -71,6 +74,8 @@ _CHANGEABLE = (
     "received",
     "refusal_comments",
     "sent",
+    "companies",
+    "company",
 )
 # Every step asks this of every contact, so that a step that breaks can be undone.
 _state = attrgetter(*_CHANGEABLE)

@@ -22,6 +22,8 @@ from domain.contact import Contact
 from domain.schedule import Interval
 from domain.steps.registry import (
     Batch,
+    ChangeCompany,
+    Company,
     Done,
     Erase,
     Failed,
@@ -127,6 +129,9 @@ class Plan:
     # Campaign key to contacts, in the order of the walk.
     joins: dict[str, list[int]] = field(default_factory=dict)
     leaves: dict[str, list[int]] = field(default_factory=dict)
+    # Company key to points added and fields set.
+    company_points: Counter[str] = field(default_factory=Counter)
+    company_fields: dict[str, dict[str, Any]] = field(default_factory=dict)
     # Contacts to be deleted once everything else is written.
     erased: list[int] = field(default_factory=list)
 
@@ -395,6 +400,8 @@ class _Walk:
                     case Erase():
                         self.plan.erased.append(passing.contact.id)
                         passing.member.active = False
+                    case ChangeCompany():
+                        self._change_company(effect)
                     case Jump(to):
                         self._count_pass(passing, step)
                         jumped.setdefault(to, []).append(passing)
@@ -559,6 +566,16 @@ class _Walk:
         contact_id = passing.contact.id
         key = f"{self.campaign.id}-{step.id}-{contact_id}-{passing.passage}"
         self.plan.messages.append(Message(contact_id, key, step.id, passing.member.rotation, outbound))
+
+    def _change_company(self, change: ChangeCompany) -> None:
+        key = change.company
+        before = self.world.companies.get(key) or Company(key, key)
+        after = before._replace(points=before.points + change.points, fields={**before.fields, **change.fields})
+        self.world.companies[key] = after
+        if change.points:
+            self.plan.company_points[key] += change.points
+        if change.fields:
+            self.plan.company_fields.setdefault(key, {}).update(change.fields)
 
     def _count_pass(self, passing: _Passing, step: Step) -> None:
         place = (passing.contact.id, step.id)

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from domain.errors import CampaignError
 from domain.policy import parse_rule
+from domain.steps.properties import MAX_KEY
 from domain.steps.registry import Fact
 from domain.visitors import is_automatic
 
-MAX_KEY = 255
 MAX_CHANNEL = 40
 MAX_DATA_BYTES = 262_144
 
@@ -174,7 +174,7 @@ def _check_merge(data: Mapping[str, Any], contact: str) -> None:
 def _check_change(data: Mapping[str, Any]) -> None:
     if not isinstance(data.get("fields", {}), Mapping):
         raise EventError('"fields" of contact.changed must be an object of names and values')
-    for name in ("email", "timezone", "owner", "stage"):
+    for name in ("email", "timezone", "owner", "stage", "company"):
         if not isinstance(data.get(name), str | None):
             raise EventError(f'"{name}" of contact.changed must be a text or null')
         if len(data.get(name) or "") > MAX_KEY:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from db import campaigns, outcomes, templates, waits
+from db import campaigns, companies, outcomes, templates, waits
 from db import membership as memberships
 from db import stages as stages_table
 from db.membership import Root
@@ -26,7 +26,7 @@ from domain.steps.registry import Kind
 AT_ONCE = 5_000
 
 Place = tuple[str | int, ...]
-What = Literal["segments", "forms", "emails", "stages", "campaigns", "sms", "push", "message"]
+What = Literal["segments", "forms", "emails", "stages", "campaigns", "sms", "push", "message", "companies"]
 # Templates that `parcours messages apply` brings; the words are kinds of the table.
 _TEMPLATES: tuple[templates.Kind, ...] = ("sms", "push", "message")
 
@@ -43,6 +43,7 @@ _REFERRING: dict[tuple[Kind, str], dict[str, What]] = {
     (Kind.ACTION, "contact.stage"): {"stage": "stages"},
     (Kind.ACTION, "campaign.change"): {"add": "campaigns", "remove": "campaigns"},
     (Kind.CONDITION, "form.field"): {"form": "forms"},
+    (Kind.ACTION, "company.add_contact"): {"company": "companies"},
 }
 
 
@@ -472,6 +473,11 @@ def _warnings(conn: Connection, file: CampaignFile) -> list[str]:
             f"there is no {kind} {key!r} yet; until `parcours messages apply` brings it, its step is skipped"
             for key in sorted(keys - templates.known(conn, kind, keys))
         ]
+    firms = {each.key for each in found if each.what == "companies"}
+    warnings += [
+        f"there is no company {key!r} yet; until `parcours companies create` makes it, its step is skipped"
+        for key in sorted(firms - companies.existing(conn, firms))
+    ]
     others = {each.key for each in found if each.what == "campaigns"}
     known = {row.key for row in campaigns.listing(conn)}
     return warnings + [f"there is no campaign {key!r} yet; nobody can be added to it" for key in sorted(others - known)]

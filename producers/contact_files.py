@@ -20,7 +20,7 @@ from domain.errors import CampaignError
 
 KEY_LENGTH = 255
 # What a contact has by itself; every other column is a custom field.
-OWN = ("key", "email", "timezone", "points", "stage", "owner", "tags")
+OWN = ("key", "email", "timezone", "points", "stage", "owner", "tags", "company")
 
 _JSON_ENDINGS = (".ndjson", ".jsonl", ".json")
 _CSV_ENDINGS = (".csv", ".tsv")
@@ -238,6 +238,7 @@ def _from_csv(source: _Source, header: _Csv) -> Iterator[Incoming | Rejected]:
     key_at, email_at = places.get("key"), places.get("email")
     zone_at, points_at = places.get("timezone"), places.get("points")
     stage_at, owner_at, tags_at = places.get("stage"), places.get("owner"), places.get("tags")
+    company_at = places.get("company")
     custom = [
         (place, encode_basestring(column) + ":") for place, column in enumerate(header.columns) if column not in OWN
     ]
@@ -270,6 +271,7 @@ def _from_csv(source: _Source, header: _Csv) -> Iterator[Incoming | Rejected]:
                 None if owner_at is None else cells[owner_at].strip() or None,
                 "{" + fields + "}" if fields else None,
                 None if tags_at is None else _tags(_TAG_SEPARATORS.split(cells[tags_at])),
+                None if company_at is None else _company(cells[company_at]),
             )
         except _RowError as error:
             yield Rejected(line, str(error), row)
@@ -297,9 +299,17 @@ def _from_ndjson(source: _Source) -> Iterator[Incoming | Rejected]:
                 _text(given, "owner"),
                 _encode(fields) if fields else None,
                 None if tags is None else _tags(_tag_list(tags)),
+                _company(_text(given, "company") or ""),
             )
         except _RowError as error:
             yield Rejected(line, str(error), row)
+
+
+def _company(text: str) -> str | None:
+    company = text.strip()
+    if len(company) > KEY_LENGTH:
+        raise _RowError(f"the company is longer than {KEY_LENGTH} characters")
+    return company or None
 
 
 def _object(row: str) -> dict[str, Any]:

@@ -62,10 +62,15 @@ def language_of(contact: Recipient) -> str | None:
 
 
 def values_of(contact: Recipient, step: StepName | None, key: str, *, step_name: str | None = None) -> dict[str, Any]:
-    """Return what templates may say: of the contact every custom field, and its own attributes, which go first."""
+    """Return what templates may say: of the contact every custom field, and its own attributes, which go first.
+
+    `contact.company` is its primary company: `contact.company.name`, and every field of it.
+    """
     attributes = {
         name: getattr(contact, name) for name in ("key", "email", "timezone", "points", "stage", "owner", "tags")
     }
+    if contact.company is not None:
+        attributes["company"] = contact.company
     return {
         "contact": {**contact.fields, **attributes},
         "campaign": {"key": step and step.campaign, "name": step and step.campaign_name},

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine
 
-from db import campaigns, erasure, events, facts, forms, merging, outcomes, policies
+from db import campaigns, companies, erasure, events, facts, forms, merging, outcomes, policies
 from db.clock import now as database_now
 from db.events import Pending
 from db.partitions import ensure_partitions
@@ -293,6 +293,7 @@ def _change_contacts(conn: Connection, changed: Sequence[Pending], now: datetime
     tags_added: list[tuple[int, str]] = []
     tags_removed: list[tuple[int, str]] = []
     rules: dict[tuple[int, str], Rule | None] = {}
+    primary: dict[int, str | None] = {}
     said = []
     for event in changed:
         before = known[event.contact_id]
@@ -303,10 +304,13 @@ def _change_contacts(conn: Connection, changed: Sequence[Pending], now: datetime
             said.append(after)
         for tag, given in changed_to.tags.items():
             (tags_added if given else tags_removed).append((event.contact_id, tag))
+        if changed_to.company:
+            (primary[event.contact_id],) = changed_to.company
         rules |= {(event.contact_id, channel): rule for channel, rule in changed_to.rules.items()}
     events.say(conn, said, now=now)
     facts.change_tags(conn, added=tags_added, removed=tags_removed)
     policies.save_rules(conn, rules)
+    companies.set_primary(conn, primary)
 
 
 def _change_segments(

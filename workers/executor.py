@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, text
 
-from db import campaigns, erasure, facts, outcomes, segments, sweeps, waits
+from db import campaigns, companies, erasure, facts, outcomes, segments, sweeps, waits
 from db import membership as memberships
 from db.facts import Facts
 from db.scope import Scope
@@ -175,6 +175,8 @@ def write(
     facts.send(conn, campaign.id, plan.messages, now=now)
     _save_segments(conn, changed, now=now, zone=zone)
     _change_campaigns(conn, plan, now=now, zone=zone)
+    # Late, since other contacts have these companies as well, and whoever holds their locks waits for nobody.
+    companies.change(conn, plan.company_points, plan.company_fields)
     if plan.failures:
         outcomes.fail(conn, plan.failures, now=now)
         stop_if_failing(conn, campaign, (failure.step_id for failure in plan.failures), stop, now=now)

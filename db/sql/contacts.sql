@@ -12,11 +12,12 @@ CREATE TEMPORARY TABLE incoming (
     owner    text,
     fields   jsonb,
     tags     jsonb,
+    company  text,
     repeated boolean NOT NULL DEFAULT false
 ) ON COMMIT DROP;
 
 -- name: stage
-COPY incoming (line, by_email, key, email, timezone, points, stage, owner, fields, tags) FROM STDIN;
+COPY incoming (line, by_email, key, email, timezone, points, stage, owner, fields, tags, company) FROM STDIN;
 
 -- name: settle
 -- Without this, the planner takes a new table for a small one and joins a million rows one by one.
@@ -80,13 +81,14 @@ WITH repeated AS MATERIALIZED (
            (array_agg(taken.timezone ORDER BY taken.line DESC) FILTER (WHERE taken.timezone IS NOT NULL))[1] AS timezone,
            (array_agg(taken.points ORDER BY taken.line DESC) FILTER (WHERE taken.points IS NOT NULL))[1] AS points,
            (array_agg(taken.stage ORDER BY taken.line DESC) FILTER (WHERE taken.stage IS NOT NULL))[1] AS stage,
-           (array_agg(taken.owner ORDER BY taken.line DESC) FILTER (WHERE taken.owner IS NOT NULL))[1] AS owner
+           (array_agg(taken.owner ORDER BY taken.line DESC) FILTER (WHERE taken.owner IS NOT NULL))[1] AS owner,
+           (array_agg(taken.company ORDER BY taken.line DESC) FILTER (WHERE taken.company IS NOT NULL))[1] AS company
     FROM taken
     GROUP BY taken.key
 )
-INSERT INTO incoming (line, by_email, key, email, timezone, points, stage, owner, fields, tags, repeated)
+INSERT INTO incoming (line, by_email, key, email, timezone, points, stage, owner, fields, tags, company, repeated)
 SELECT merged.line, merged.by_email, merged.key, merged.email, merged.timezone, merged.points, merged.stage,
-       merged.owner, merged_fields.fields, merged_tags.tags, true
+       merged.owner, merged_fields.fields, merged_tags.tags, merged.company, true
 FROM merged
 LEFT JOIN merged_fields USING (key)
 LEFT JOIN merged_tags USING (key);
@@ -151,6 +153,19 @@ CROSS JOIN LATERAL jsonb_array_elements_text(incoming.tags) AS tag
 ORDER BY contact.id, tag
 ON CONFLICT DO NOTHING;
 
+-- name: companies
+-- Whose primary company is to be another. They are locked, in the order of ids: so is the primary company of
+-- a contact.
+SELECT contact.id, incoming.company
+FROM incoming
+JOIN contact USING (key)
+WHERE incoming.company IS NOT NULL
+  AND NOT EXISTS (SELECT FROM company_member JOIN company ON company.id = company_member.company_id
+                  WHERE company_member.contact_id = contact.id AND company_member.is_primary
+                    AND company.key = incoming.company)
+ORDER BY contact.id
+FOR NO KEY UPDATE OF contact;
+
 -- name: incoming_ids
 SELECT contact.id
 FROM incoming
@@ -179,7 +194,12 @@ SELECT contact.id, contact.key, contact.email, contact.timezone, contact.points,
              JOIN segment ON segment.id = segment_member.segment_id
              WHERE segment_member.contact_id = contact.id AND segment_member.active
              ORDER BY segment.key) AS segments,
-       ARRAY(SELECT key FROM contact_alias WHERE contact_alias.contact_id = contact.id ORDER BY key) AS aliases
+       ARRAY(SELECT key FROM contact_alias WHERE contact_alias.contact_id = contact.id ORDER BY key) AS aliases,
+       ARRAY(SELECT company.key
+             FROM company_member
+             JOIN company ON company.id = company_member.company_id
+             WHERE company_member.contact_id = contact.id
+             ORDER BY NOT company_member.is_primary, company.key) AS companies
 FROM contact
 WHERE contact.key = :key OR contact.id = (SELECT contact_id FROM contact_alias WHERE contact_alias.key = :key);
 

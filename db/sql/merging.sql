@@ -128,6 +128,13 @@ FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (g
 WHERE gone.contact_id = pair.gone_id AND gone.preferred
   AND EXISTS (SELECT FROM frequency_rule AS own WHERE own.contact_id = pair.into_id AND own.preferred);
 
+-- name: merge_companies
+-- There is one primary company, the survivor's.
+UPDATE company_member AS gone SET is_primary = false
+FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
+WHERE gone.contact_id = pair.gone_id AND gone.is_primary
+  AND EXISTS (SELECT FROM company_member AS own WHERE own.contact_id = pair.into_id AND own.is_primary);
+
 -- name: merge_attributes
 -- The survivor's own values win, the other's fill the gaps; a JSON null is a gap. When each was last said
 -- goes with it.

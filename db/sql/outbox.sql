@@ -74,7 +74,10 @@ WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND channel = ANY (CAST(
 
 -- name: contacts
 SELECT contact.id, contact.key, contact.email, contact.timezone, contact.points, contact.stage, contact.owner,
-       contact.fields, ARRAY(SELECT tag FROM contact_tag WHERE contact_id = contact.id ORDER BY tag) AS tags
+       contact.fields, ARRAY(SELECT tag FROM contact_tag WHERE contact_id = contact.id ORDER BY tag) AS tags,
+       (SELECT company.fields || jsonb_build_object('key', company.key, 'name', company.name, 'points', company.points)
+        FROM company_member JOIN company ON company.id = company_member.company_id
+        WHERE company_member.contact_id = contact.id AND company_member.is_primary) AS company
 FROM contact WHERE contact.id = ANY (CAST(:ids AS bigint[]));
 
 -- name: templates

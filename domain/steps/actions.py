@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
-from domain.steps.properties import POINTS_LIMIT, Channel, Json, Name, WholeNumber
+from domain.steps.properties import POINTS_LIMIT, Channel, Json, Name, WholeNumber, is_blank
 from domain.steps.registry import DONE, Batch, Done, Erase, Need, NoProperties, Properties, Result, Skipped, action
 
 
@@ -90,10 +90,6 @@ _ELSEWHERE = {
 _ATTRIBUTES = frozenset({"email", "timezone", "owner"})
 
 
-def _blank(value: Any) -> bool:
-    return value is None or value == [] or (isinstance(value, str) and not value.strip())
-
-
 def _check_timezone(name: str) -> None:
     try:
         ZoneInfo(name)
@@ -118,7 +114,7 @@ class Update(Properties):
         for name, value in fields.items():
             if name in _ELSEWHERE:
                 raise ValueError(_ELSEWHERE[name])
-            if name not in _ATTRIBUTES or _blank(value):
+            if name not in _ATTRIBUTES or is_blank(value):
                 continue
             if not isinstance(value, str):
                 raise ValueError(f"{name} must be a text")
@@ -132,7 +128,7 @@ class Update(Properties):
 @action("contact.update", properties=Update, needs=[Need.FIELDS], reference="lead.updatelead")
 def update(batch: Batch[Update]) -> list[Result]:
     """Sets fields of the contact. Blank values leave what is there; nothing is skipped."""
-    given = {name: value for name, value in batch.properties.fields.items() if not _blank(value)}
+    given = {name: value for name, value in batch.properties.fields.items() if not is_blank(value)}
     own = {name: given.pop(name).strip() for name in _ATTRIBUTES & given.keys()}
     for contact in batch.contacts:
         for name, value in own.items():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from fractions import Fraction
 from hashlib import sha256
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, model_validator
 
@@ -21,7 +21,7 @@ from domain.steps.registry import Batch, Need, NoProperties, Properties, conditi
 class FieldTest(Properties):
     field: Name = Field(
         description="Name of a custom field, or one of key, email, timezone, points, stage, owner, "
-        "last_active_at and tags."
+        "last_active_at and tags; `company.NAME` is the key, name, points or a field of the primary company."
     )
     operator: str = Field(description="One of " + ", ".join(operators.OPERATORS) + "; also >, >=, < and <=.")
     value: Json = Field(
@@ -36,7 +36,24 @@ class FieldTest(Properties):
         return self
 
 
-@condition("contact.field", properties=FieldTest, needs=[Need.FIELDS, Need.TAGS], reference="lead.field_value")
+def _value(batch: Batch[FieldTest], contact: Contact, name: str) -> Any:
+    """Return what a contact has under a name.
+
+    Source: the reference engine asks every company of the contact, so that what it does not have in one is
+    found in another; the primary one is what people mean.
+    """
+    if not name.startswith("company."):
+        return contact.value(name)
+    company = batch.world.companies.get(contact.company or "")
+    if company is None:
+        return None
+    asked = name.removeprefix("company.")
+    return getattr(company, asked) if asked in ("key", "name", "points") else company.fields.get(asked)
+
+
+@condition(
+    "contact.field", properties=FieldTest, needs=[Need.FIELDS, Need.TAGS, Need.COMPANIES], reference="lead.field_value"
+)
 def field(batch: Batch[FieldTest]) -> list[bool]:
     """The value of a field passes a test; the case of letters does not matter, and days are the contact's.
 
@@ -54,7 +71,7 @@ def field(batch: Batch[FieldTest]) -> list[bool]:
         test = tests.get(zone)
         if test is None:
             test = tests[zone] = operators.test(sign, value, zone_of(zone, batch.zone))
-        answers.append(test(contact.value(name), batch.now))
+        answers.append(test(_value(batch, contact, name), batch.now))
     return answers
 
 

@@ -12,6 +12,8 @@ from domain.templates import Liquid, is_fixed
 
 # The largest whole number that a column of points holds.
 POINTS_LIMIT = 2**31 - 1
+# Characters of a key; what is longer would not fit into an index.
+MAX_KEY = 255
 
 
 def _not_a_bool(value: Any) -> Any:
@@ -78,6 +80,11 @@ def _address(value: str) -> str:
 
 
 _SCHEME = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//")
+
+
+def is_blank(value: Any) -> bool:
+    """Return whether a value says nothing, so that it leaves a field as it is."""
+    return value is None or value == [] or (isinstance(value, str) and not value.strip())
 
 
 def without_scheme(address: str) -> str:

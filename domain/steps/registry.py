@@ -50,6 +50,8 @@ class Need(StrEnum):
     EMAILS = "emails"
     STAGES = "stages"
     RECENT_PASSES = "recent_passes"
+    # Those of the contacts, and those that the steps name.
+    COMPANIES = "companies"
     CAMPAIGNS = "campaigns"
     DEVICES = "devices"
     SUBMISSIONS = "submissions"
@@ -115,7 +117,16 @@ class Erase:
     """An effect: the contact is deleted for good, with all that is known of it."""
 
 
-Effect = Outbound | Join | Leave | Jump | Erase
+@dataclass(frozen=True, slots=True)
+class ChangeCompany:
+    """An effect: a company by key gets points, and fields."""
+
+    company: str
+    points: int = 0
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+Effect = Outbound | Join | Leave | Jump | Erase | ChangeCompany
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +196,15 @@ class StageFacts:
     published: bool
 
 
+class Company(NamedTuple):
+    """A company as steps see it; `name` is what people call it, and not unique."""
+
+    key: str
+    name: str
+    points: int = 0
+    fields: Mapping[str, Any] = {}
+
+
 class Submission(NamedTuple):
     """What a contact put into a form once."""
 
@@ -220,6 +240,8 @@ class World:
     templates: Mapping[tuple[str, str], TemplateFacts] = field(default_factory=dict)
     # By channel.
     policies: Mapping[str, Policy] = field(default_factory=dict)
+    # By key, the oldest first. Changed by the walk, so that steps below see what those above did.
+    companies: dict[str, Company] = field(default_factory=dict)
     # (contact id, step id, passage) of steps that moved and that a contact passed, or stands at, already.
     been: Set[tuple[int, int, int]] = frozenset()
 

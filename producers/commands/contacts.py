@@ -39,9 +39,9 @@ def import_(
 ) -> None:
     """Add or update contacts from a file, in one transaction.
 
-    Columns email, timezone, points, stage, owner and tags are the contact's own; every other
-    column becomes a field. Blank cells change nothing; fields that the file does not name stay.
-    Rows that cannot be used go to FILE.rejected with their line number and the reason.
+    Columns email, timezone, points, stage, owner, tags and company (which becomes the primary one)
+    are the contact's own; every other column becomes a field. Blank cells change nothing; fields that
+    the file does not name stay. Rows that cannot be used go to FILE.rejected with their line number and the reason.
     """
     here = session()
     with RejectFile(file) as rejects, reading(file) as advance:
@@ -229,6 +229,7 @@ def _as_json(contact: Shown, zone: ZoneInfo) -> dict[str, Any]:
         "tags": contact.tags,
         "segments": contact.segments,
         "aliases": contact.aliases,
+        "companies": contact.companies,
         "channels": {channel: as_data(rule) for channel, rule in contact.rules.items()},
         "campaigns": [
             {
@@ -274,6 +275,7 @@ def _print(contact: Shown, zone: ZoneInfo) -> None:
         ("tags", ", ".join(contact.tags)),
         ("segments", ", ".join(contact.segments)),
         ("merged with", ", ".join(contact.aliases)),
+        ("companies", ", ".join(contact.companies)),
         *((f"by {channel}", _in_words(rule, zone)) for channel, rule in contact.rules.items()),
     ]
     known = [(name, value) for name, value in attributes if value]

@@ -34,8 +34,8 @@ def test_the_delimiter_is_found_in_the_header(tmp_path: Path, delimiter: str, st
 
 
 def test_blank_cells_say_nothing(tmp_path: Path) -> None:
-    row = only(read(tmp_path, "key,email,timezone,points,stage,owner,tags,city\na,, ,,,,,\n"))
-    assert row[3:] == (None,) * 7
+    row = only(read(tmp_path, "key,email,timezone,points,stage,owner,tags,company,city\na,, ,,,,,,\n"))
+    assert row[3:] == (None,) * 8
 
 
 def test_a_file_without_a_key_column_goes_by_address(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ def test_an_import_merges_fields_and_a_second_one_changes_nothing(run: Run, tmp_
         "tags": ["new", "vip"],
         "segments": [],
         "aliases": [],
+        "companies": [],
         "channels": {},
         "campaigns": [],
     }

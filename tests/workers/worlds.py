@@ -452,7 +452,7 @@ class World:
             *("message", "step_count", "campaign_count", "campaign_hour_count", "sweep", "audit"),
             *("inbox", "event", "event_key", "erased", "leaving", "device", "dead_letter", "frequency_rule"),
             "contact_alias",
-            *("template", "policy"),
+            *("template", "policy", "company_member", "company"),
             *(
                 "inbox",
                 "event",

@@ -1,0 +1,140 @@
+"""Actions on the companies of a contact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from domain.steps.properties import MAX_KEY, POINTS_LIMIT, Json, Name, WholeNumber, is_blank
+from domain.steps.registry import (
+    DONE,
+    Batch,
+    ChangeCompany,
+    Company,
+    Done,
+    Effect,
+    Need,
+    Properties,
+    Result,
+    Skipped,
+    action,
+)
+
+_NO_COMPANY = Skipped("it is in no company")
+
+
+class AddContact(Properties):
+    company: Name = Field(description="Key of the company.")
+    primary: bool = Field(default=False, description="Whether it becomes the contact's primary company.")
+
+    @property
+    def named_company(self) -> str:
+        """What has to be known before the batch begins."""
+        return self.company
+
+
+@action("company.add_contact", properties=AddContact, needs=[Need.COMPANIES], reference="lead.addtocompany")
+def add_contact(batch: Batch[AddContact]) -> list[Result]:
+    """Makes the contact a member of a company. Being one already is no error.
+
+    Skipped when the company does not exist. A contact's first company becomes its primary one.
+    """
+    key = batch.properties.company
+    if key not in batch.world.companies:
+        # Source: the reference engine passes in silence; 6.3 of its description wants a note for such things.
+        return [Skipped(f"the company {key!r} does not exist")] * len(batch.contacts)
+    for contact in batch.contacts:
+        if batch.properties.primary or not contact.companies:
+            contact.company = key
+        contact.companies = contact.companies | {key}
+    return [DONE] * len(batch.contacts)
+
+
+class AddPoints(Properties):
+    points: Annotated[WholeNumber, Field(ge=-POINTS_LIMIT, le=POINTS_LIMIT)] = Field(
+        description="How many points to add to each company; a negative number takes points away. Not 0."
+    )
+
+    @field_validator("points")
+    @classmethod
+    def _changes_something(cls, points: int) -> int:
+        if points == 0:
+            raise ValueError("adding 0 points changes nothing; give a number above or below 0")
+        return points
+
+
+@action("company.points", properties=AddPoints, needs=[Need.COMPANIES], reference="lead.scorecontactscompanies")
+def add_points(batch: Batch[AddPoints]) -> list[Result]:
+    """Adds points to all companies of the contact, once for each contact who comes here.
+
+    Skipped when the contact is in no company. A total stays within what a 32-bit whole number holds.
+    """
+    points = batch.properties.points
+    return [
+        Done(effects=tuple(ChangeCompany(key, points) for key in sorted(contact.companies)))
+        if contact.companies
+        else _NO_COMPANY
+        for contact in batch.contacts
+    ]
+
+
+_OWN = {
+    "key": "a company's key is its identity and no step changes it; use a field of another name",
+    "points": "a company's points are changed by the action company.points",
+}
+
+
+class Update(Properties):
+    fields: dict[Name, Json] = Field(
+        description="Values by field name, at least one; `name` is the company's own. A blank value leaves the field "
+        "as it is."
+    )
+
+    @field_validator("fields")
+    @classmethod
+    def _can_be_set(cls, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not fields:
+            raise ValueError("name at least one field and its value")
+        for name in fields:
+            if name in _OWN:
+                raise ValueError(_OWN[name])
+        called = fields.get("name")
+        if called is not None and (not isinstance(called, str) or len(called.strip()) > MAX_KEY):
+            raise ValueError(f"the name of a company is a text of at most {MAX_KEY} characters")
+        return fields
+
+    @property
+    def named_company(self) -> str | None:
+        """What has to be known before the batch begins."""
+        return str(self.fields.get("name") or "").strip() or None
+
+
+@action("company.update", properties=Update, needs=[Need.COMPANIES], reference="lead.updatecompany")
+def update(batch: Batch[Update]) -> list[Result]:
+    """Sets fields of the contact's primary company.
+
+    A name that is not the present one's is another company: it is found by its name or made, becomes the contact's
+    primary one, and gets the fields. Skipped without a primary company and without a name.
+    """
+    called = batch.properties.named_company
+    given = {name: value for name, value in batch.properties.fields.items() if name != "name" and not is_blank(value)}
+    other = None if called is None else _by_name(batch.world.companies, called)
+    results: list[Result] = []
+    for contact in batch.contacts:
+        present = batch.world.companies.get(contact.company or "")
+        if called is not None and (present is None or present.name != called):
+            contact.company = other
+            contact.companies = contact.companies | {str(other)}
+        if contact.company is None:
+            results.append(Skipped("it has no primary company"))
+            continue
+        effects: tuple[Effect, ...] = (ChangeCompany(contact.company, fields=given),) if given else ()
+        results.append(Done(effects=effects) if effects else DONE)
+    return results
+
+
+def _by_name(companies: Mapping[str, Company], called: str) -> str:
+    """Return the key of the oldest company of a name; one that is to be made has its name as its key."""
+    return next((company.key for company in companies.values() if company.name == called), called)
