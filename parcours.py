@@ -24,6 +24,7 @@ COMMANDS = {
     "contacts": ("producers.commands.contacts:app", "Import, show and merge contacts."),
     "segments": ("producers.commands.segments:app", "Create, fill and list segments."),
     "forms": ("workers.commands.forms:app", "Create forms and submit them."),
+    "points": ("producers.commands.points:app", "Create and list groups of points."),
     "stages": ("producers.commands.stages:app", "Create and list stages."),
     "emails": ("producers.commands.emails:app", "Apply email templates."),
     "messages": ("producers.commands.messages:app", "Apply text, push and marketing messages."),

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from db import events, outcomes, policies
+from db import events, outcomes, policies, scores
 from db.statements import statements
 from domain.campaign import Campaign, Step
 from domain.contact import Contact
@@ -64,6 +64,12 @@ def load(
     if Need.SEGMENTS in needs:
         for contact_id, keys in conn.execute(sql["segments"], ids).all():
             contacts[contact_id].segments = frozenset(keys)
+    if Need.SCORES in needs:
+        for contact_id, scored in scores.of_contacts(conn, contacts).items():
+            contacts[contact_id].scores = scored
+    if Need.UTM in needs:
+        for contact_id, utm in scores.utm(conn, contacts).items():
+            contacts[contact_id].utm = utm
     if Need.DO_NOT_CONTACT in needs:
         for contact_id, channel, reason in conn.execute(sql["do_not_contact"], ids).all():
             contacts[contact_id].do_not_contact = {**contacts[contact_id].do_not_contact, channel: reason}
@@ -87,7 +93,7 @@ def _world(
     if Need.STAGES in needs:
         stages = {row.key: StageFacts(row.key, row.weight, row.published) for row in conn.execute(sql["stages"])}
     if Need.RECENT_PASSES in needs:
-        counted = [step.id for step in campaign.steps.values() if Need.RECENT_PASSES in step.type.needs]
+        counted = [step.id for step in campaign.steps.values() if Need.RECENT_PASSES in step.needs]
         passes = outcomes.recent_passes(conn, contact_ids, counted, now=now)
     campaigns: dict[int, dict[str, datetime]] = {}
     if Need.CAMPAIGNS in needs:
@@ -146,7 +152,7 @@ def _submissions(conn: Connection, ids: list[int]) -> dict[int, list[Submission]
 
 def _visits(conn: Connection, campaign: Campaign, ids: list[int]) -> dict[int, list[Visit]]:
     """Return the visits that steps may ask for: only as far back, and as many of one page, as they look."""
-    asked = [step.properties for step in campaign.steps.values() if Need.VISITS in step.type.needs]
+    asked = [step.properties for step in campaign.steps.values() if Need.VISITS in step.needs]
     earliest = [
         None if since is None else instant(since, _UTC) for since in (getattr(each, "since", None) for each in asked)
     ]
@@ -182,7 +188,7 @@ def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequ
 
 
 def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
-    """Write what steps changed in the contacts: at most six statements, none when nothing changed.
+    """Write what steps changed in the contacts: at most seven statements, none when nothing changed.
 
     Segment changes are returned, since memberships of campaigns may follow from them.
     """
@@ -192,6 +198,7 @@ def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
     tags_removed: list[tuple[int, str]] = []
     refused: list[tuple[int, str, str, str | None]] = []
     allowed: list[tuple[int, str]] = []
+    scored: list[tuple[int, str, int]] = []
     segments = SegmentChanges([], [])
     for id_, was in facts.before.items():
         is_ = facts.contacts[id_].state()
@@ -213,8 +220,11 @@ def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
                 if was[8].get(channel) != reason or channel in comments
             ]
             allowed += [(id_, channel) for channel in was[8].keys() - is_[8].keys()]
+        if was[12] != is_[12]:
+            scored += [(id_, group, points) for group, points in is_[12].items() if was[12].get(group) != points]
     _write(conn, "save_columns", ("ids", "emails", "timezones", "points", "stages", "owners"), columns, now=now)
     _write(conn, "save_fields", ("ids", "fields"), fields, now=now)
+    _write(conn, "save_scores", ("ids", "groups", "points"), scored)
     _write(conn, "add_tags", ("ids", "tags"), sorted(tags_added))
     _write(conn, "remove_tags", ("ids", "tags"), tags_removed)
     _write(conn, "refuse", ("ids", "channels", "reasons", "comments"), sorted(refused, key=itemgetter(0, 1)), now=now)

@@ -446,7 +446,7 @@ class World:
             ),
             *("message", "step_count", "campaign_count", "sweep", "audit"),
             *("inbox", "event", "event_key", "erased", "leaving", "device", "dead_letter", "frequency_rule"),
-            "contact_alias",
+            *("contact_alias", "point_group", "contact_score", "point_log", "stage_log", "contact_utm"),
             *("template", "policy"),
         ]
         with self.engine.begin() as conn:
