@@ -25,6 +25,7 @@ COMMANDS = {
     "segments": ("producers.commands.segments:app", "Create, fill and list segments."),
     "companies": ("producers.commands.companies:app", "Create and list companies, and put contacts into them."),
     "forms": ("workers.commands.forms:app", "Create forms and submit them."),
+    "points": ("producers.commands.points:app", "Create and list groups of points."),
     "stages": ("producers.commands.stages:app", "Create and list stages."),
     "emails": ("producers.commands.emails:app", "Apply, list and preview email templates."),
     "messages": ("producers.commands.messages:app", "Apply text, push and marketing messages."),

@@ -7,9 +7,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
-from db import companies, policies
+from db import companies, policies, scores
+from db.scores import PointsLogged, StageLogged
 from db.statements import statements
 from domain.policy import Rule
+
+# How many changes of points, and of stages, are shown.
+LATEST = 10
 
 
 class Incoming(NamedTuple):
@@ -109,6 +113,13 @@ class Shown:
     campaigns: list[Standing] = field(default_factory=list)
     # What it wants of channels.
     rules: dict[str, Rule] = field(default_factory=dict)
+    # Points by group.
+    scores: dict[str, int] = field(default_factory=dict)
+    # Where it came from last.
+    utm: dict[str, str] = field(default_factory=dict)
+    # The latest changes, newest first.
+    point_log: list[PointsLogged] = field(default_factory=list)
+    stage_log: list[StageLogged] = field(default_factory=list)
 
 
 def stage(conn: Connection, rows: Iterable[Incoming]) -> int:
@@ -182,6 +193,10 @@ def show(conn: Connection, key: str) -> Shown | None:
         return None
     contact = Shown(*row)
     contact.rules = policies.rules(conn, [contact.id]).get(contact.id, {})
+    contact.scores = scores.of_contacts(conn, [contact.id]).get(contact.id, {})
+    contact.utm = scores.utm(conn, [contact.id]).get(contact.id, {})
+    contact.point_log = scores.points_of(conn, contact.id, limit=LATEST)
+    contact.stage_log = scores.stages_of(conn, contact.id, limit=LATEST)
     given = {"contact_id": contact.id}
     standings: dict[int, Standing] = {}
     for campaign_id, *rest in conn.execute(sql["memberships"], given):

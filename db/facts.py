@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from db import companies, events, outcomes, policies
+from db import companies, events, outcomes, policies, scores
 from db.statements import statements
 from domain.campaign import Campaign, Step
 from domain.contact import Contact
@@ -67,6 +67,12 @@ def load(
     if Need.COMPANIES in needs:
         for contact_id, standing in companies.of_contacts(conn, contacts).items():
             contacts[contact_id].companies, contacts[contact_id].company = standing
+    if Need.SCORES in needs:
+        for contact_id, scored in scores.of_contacts(conn, contacts).items():
+            contacts[contact_id].scores = scored
+    if Need.UTM in needs:
+        for contact_id, utm in scores.utm(conn, contacts).items():
+            contacts[contact_id].utm = utm
     if Need.DO_NOT_CONTACT in needs:
         for contact_id, channel, reason in conn.execute(sql["do_not_contact"], ids).all():
             contacts[contact_id].do_not_contact = {**contacts[contact_id].do_not_contact, channel: reason}
@@ -90,7 +96,7 @@ def _world(
     if Need.STAGES in needs:
         stages = {row.key: StageFacts(row.key, row.weight, row.published) for row in conn.execute(sql["stages"])}
     if Need.RECENT_PASSES in needs:
-        counted = [step.id for step in campaign.steps.values() if Need.RECENT_PASSES in step.type.needs]
+        counted = [step.id for step in campaign.steps.values() if Need.RECENT_PASSES in step.needs]
         passes = outcomes.recent_passes(conn, contact_ids, counted, now=now)
     campaigns: dict[int, dict[str, datetime]] = {}
     if Need.CAMPAIGNS in needs:
@@ -164,7 +170,7 @@ def _submissions(conn: Connection, ids: list[int]) -> dict[int, list[Submission]
 
 def _visits(conn: Connection, campaign: Campaign, ids: list[int]) -> dict[int, list[Visit]]:
     """Return the visits that steps may ask for: only as far back, and as many of one page, as they look."""
-    asked = [step.properties for step in campaign.steps.values() if Need.VISITS in step.type.needs]
+    asked = [step.properties for step in campaign.steps.values() if Need.VISITS in step.needs]
     earliest = [
         None if since is None else instant(since, _UTC) for since in (getattr(each, "since", None) for each in asked)
     ]
@@ -200,7 +206,7 @@ def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequ
 
 
 def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
-    """Write what steps changed in the contacts: six statements at most, five more where companies change.
+    """Write what steps changed in the contacts: seven statements at most, five more where companies change.
 
     None when nothing changed.
     Segment changes are returned, since memberships of campaigns may follow from them.
@@ -213,6 +219,7 @@ def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
     allowed: list[tuple[int, str]] = []
     joined: list[tuple[int, str]] = []
     primary: dict[int, str | None] = {}
+    scored: list[tuple[int, str, int]] = []
     segments = SegmentChanges([], [])
     for id_, was in facts.before.items():
         is_ = facts.contacts[id_].state()
@@ -234,12 +241,15 @@ def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
                 if was[8].get(channel) != reason or channel in comments
             ]
             allowed += [(id_, channel) for channel in was[8].keys() - is_[8].keys()]
-        if was[12] is not is_[12]:
-            joined += [(id_, key) for key in is_[12] - was[12]]
-        if was[13] != is_[13]:
-            primary[id_] = is_[13]
+        if was[13] is not is_[13]:
+            joined += [(id_, key) for key in is_[13] - was[13]]
+        if was[14] != is_[14]:
+            primary[id_] = is_[14]
+        if was[12] != is_[12]:
+            scored += [(id_, group, points) for group, points in is_[12].items() if was[12].get(group) != points]
     _write(conn, "save_columns", ("ids", "emails", "timezones", "points", "stages", "owners"), columns, now=now)
     _write(conn, "save_fields", ("ids", "fields"), fields, now=now)
+    _write(conn, "save_scores", ("ids", "groups", "points"), scored)
     _write(conn, "add_tags", ("ids", "tags"), sorted(tags_added))
     _write(conn, "remove_tags", ("ids", "tags"), tags_removed)
     _write(conn, "refuse", ("ids", "channels", "reasons", "comments"), sorted(refused, key=itemgetter(0, 1)), now=now)

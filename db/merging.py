@@ -27,6 +27,10 @@ MOVED = (
     "inbox",
     "event",
     "contact_alias",
+    "point_log",
+    "stage_log",
+    # Of two, the older is dropped before.
+    "contact_utm",
 )
 
 # Tables of which the survivor has at most one row for each value of these columns: the survivor's own stays,
@@ -37,6 +41,8 @@ FILLED: dict[str, tuple[str, ...]] = {
     "failure": ("step_id",),
     "segment_member": ("segment_id",),
     "contact_tag": ("tag",),
+    # Added up before.
+    "contact_score": ("group_key",),
     "do_not_contact": ("channel",),
     "frequency_rule": ("channel",),
     "device": ("type", "brand", "os"),
@@ -109,7 +115,15 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
     # After the dropping, so that no wait goes without a trace.
     _record(conn, cancelled, now=now)
     _renumber(conn, pairs)
-    for name in ("drop_graces", "merge_segments", "merge_refusals", "merge_preferences", "merge_companies"):
+    for name in (
+        "drop_graces",
+        "merge_segments",
+        "merge_refusals",
+        "merge_preferences",
+        "merge_companies",
+        "add_scores",
+        "drop_older_utm",
+    ):
         conn.execute(sql[name], both)
     conn.execute(sql["merge_attributes"], {**both, "now": now})
     for table, columns in FILLED.items():

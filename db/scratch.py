@@ -20,7 +20,7 @@ SCRATCH_LOCK = 72726879
 FIRST_ID = 1_500_000_000
 
 # What campaigns refer to, copied as it is; of contacts and campaigns nothing is.
-DEFINITIONS = ("category", "stage", "segment", "form", "email", "template", "policy", "company")
+DEFINITIONS = ("category", "stage", "point_group", "segment", "form", "email", "template", "policy", "company")
 
 
 @contextmanager

@@ -42,6 +42,11 @@ class Step:
         return self.type.kind
 
     @cached_property
+    def needs(self) -> frozenset[Need]:
+        """What this step wants loaded of its contacts."""
+        return self.type.needs_of(self.properties)
+
+    @cached_property
     def events(self) -> frozenset[str]:
         """The event types that this decision looks at; `*` in one is anything."""
         return self.type.events_of(self.properties)
@@ -117,7 +122,7 @@ class Campaign:
             reached = list(self.below(step))
             if any(below.type.name == "campaign.jump" for below in reached):
                 reached = list(self.steps.values())
-            known[step.id] = frozenset(need for below in reached for need in below.type.needs)
+            known[step.id] = frozenset(need for below in reached for need in below.needs)
         return known[step.id]
 
     @cached_property

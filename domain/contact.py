@@ -1,11 +1,13 @@
 """A contact as a batch sees it: loaded once, changed in memory by the steps, written back once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from domain.policy import Rule
+from domain.utm import NAMES as UTM_NAMES
 
 
 @dataclass(slots=True)
@@ -41,11 +43,17 @@ class Contact:
     rules: dict[str, Rule] = field(default_factory=dict)
     # Channel to when its marketing messages go or went, as far back as a cap may ask.
     sent: dict[str, tuple[datetime, ...]] = field(default_factory=dict)
+    # Key of a point group to the points in it.
+    scores: dict[str, int] = field(default_factory=dict)
+    # Where the latest visit or submission that said so came from, by name of the parameter.
+    utm: dict[str, str] = field(default_factory=dict)
 
     def value(self, name: str) -> Any:
-        """Return what a field condition or a template means by a name: an attribute, else a custom field."""
-        if name in _ATTRIBUTES:
+        """Return what a field condition means by a name: an attribute, a utm_ parameter, else a custom field."""
+        if name in ATTRIBUTES:
             return getattr(self, name)
+        if name in UTM_NAMES:
+            return self.utm.get(name)
         return self.fields.get(name)
 
     def state(self) -> tuple[Any, ...]:
@@ -74,9 +82,54 @@ _CHANGEABLE = (
     "received",
     "refusal_comments",
     "sent",
+    "scores",
     "companies",
     "company",
 )
 # Every step asks this of every contact, so that a step that breaks can be undone.
 _state = attrgetter(*_CHANGEABLE)
-_ATTRIBUTES = frozenset({"key", "email", "timezone", "points", "stage", "owner", "last_active_at", "tags"})
+ATTRIBUTES = frozenset({"key", "email", "timezone", "points", "stage", "owner", "last_active_at", "tags"})
+
+
+class PointChange(NamedTuple):
+    """By how much a step changed a contact's points, in a group if there is one, and to what."""
+
+    contact_id: int
+    step_id: int
+    group: str | None
+    change: int
+    points: int
+
+
+class StageChange(NamedTuple):
+    """From which stage to which a step moved a contact; None: no stage."""
+
+    contact_id: int
+    step_id: int
+    before: str | None
+    after: str | None
+
+
+_POINTS, _STAGE, _SCORES = (_CHANGEABLE.index(name) for name in ("points", "stage", "scores"))
+
+
+def scored(
+    step_id: int, contacts: Sequence[Contact], before: Sequence[tuple[Any, ...]]
+) -> tuple[list[PointChange], list[StageChange]]:
+    """Return what a step made of the points and stages of contacts; `before` is what `state` said of each."""
+    points: list[PointChange] = []
+    stages: list[StageChange] = []
+    # Every action asks this of every contact, and for most of them the answer is nothing.
+    for contact, was in zip(contacts, before, strict=True):
+        if contact.points != was[_POINTS]:
+            change = contact.points - was[_POINTS]
+            points.append(PointChange(contact.id, step_id, None, change, contact.points))
+        if contact.stage != was[_STAGE]:
+            stages.append(StageChange(contact.id, step_id, was[_STAGE], contact.stage))
+        if contact.scores is not was[_SCORES]:
+            points += [
+                PointChange(contact.id, step_id, group, score - was[_SCORES].get(group, 0), score)
+                for group, score in contact.scores.items()
+                if was[_SCORES].get(group, 0) != score
+            ]
+    return points, stages

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from domain import schedule
 from domain.campaign import Branch, Campaign, Step
 from domain.catch_up import Pause, fell_due_in
-from domain.contact import Contact
+from domain.contact import Contact, PointChange, StageChange, scored
 from domain.schedule import Interval
 from domain.steps.registry import (
     Batch,
@@ -124,6 +124,9 @@ class Plan:
     waits: list[Wait] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    # What steps made of points and stages, in the order of the walk.
+    points: list[PointChange] = field(default_factory=list)
+    stages: list[StageChange] = field(default_factory=list)
     # Contact to new rotation: the membership and every open wait of the contact move to it.
     rotations: dict[int, int] = field(default_factory=dict)
     # Campaign key to contacts, in the order of the walk.
@@ -487,9 +490,9 @@ class _Walk:
         contacts = [passing.contact for passing in passings]
         before = [contact.state() for contact in contacts]
         try:
-            return self._call(step, contacts)
+            results: list[Any] = self._call(step, contacts)
         except Exception:
-            results: list[Any] = []
+            results = []
             for contact, state in zip(contacts, before, strict=True):
                 contact.restore(state)
                 try:
@@ -497,7 +500,11 @@ class _Walk:
                 except Exception as error:
                     contact.restore(state)
                     results.append(Failed(f"{type(error).__name__}: {error}"[:500]))
-            return results
+        if step.kind is Kind.ACTION:
+            points, stages = scored(step.id, contacts, before)
+            self.plan.points += points
+            self.plan.stages += stages
+        return results
 
     def _call(self, step: Step, contacts: list[Contact]) -> list[Result | bool]:
         batch = Batch(step.properties, contacts, self.now, self.campaign, step, self.world, self.default_zone)

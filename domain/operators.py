@@ -5,7 +5,7 @@ A test is compiled once a batch, for one timezone, and then asked for each conta
 Values are JSON. Numbers and numeric text compare as numbers, ISO dates and times as instants,
 other text without regard to case. A value that is a list (a multiselect) passes when one of its
 items does. What has no value passes only `empty` and the operators that start with `!`, except
-`!empty`. None of the tests raises, whatever the value.
+`!empty`. None of the tests raises, whatever the value, but for a regular expression that takes too long.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
+
+import regex
 
 # A value and the present instant (UTC) to the answer.
 Test = Callable[[Any, datetime], bool]
@@ -49,6 +51,16 @@ _LISTS = (list, tuple, set, frozenset)
 _UTC = ZoneInfo("UTC")
 
 
+class TooSlowError(Exception):
+    """A regular expression takes too long for a value; the message says what to do."""
+
+    def __init__(self, pattern: str) -> None:
+        super().__init__(
+            f"the regular expression {pattern[:100]!r} takes too long; write it without choices and repetitions "
+            "inside repetitions"
+        )
+
+
 def check(operator: str, value: Any) -> None:
     """Raise ValueError, with one sentence, if a value cannot be tested so."""
     test(operator, value, _UTC)
@@ -58,7 +70,7 @@ def test(operator: str, value: Any, zone: ZoneInfo) -> Test:
     """Return the compiled test of an operator and the value to compare with.
 
     `zone` is where days begin and what times without an offset are meant in. Raises ValueError
-    as `check` does.
+    as `check` does. The test of a regular expression may raise TooSlowError.
     """
     name = _known(operator)
     if not name.startswith("!"):
@@ -72,7 +84,7 @@ def _positive(name: str, written: str, value: Any, zone: ZoneInfo) -> Test:
     if name == "empty":
         return lambda actual, now: _is_empty(actual)
     if name == "date":
-        return _on_the_day(_duration(value), zone)
+        return _on_the_day(_the_day(value), zone)
     if name == "in":
         return _for_any(_equal([item for each in _several(written, value) for item in _accepted(each, zone)], zone))
     one = _single(written, value)
@@ -246,7 +258,7 @@ def _text_test(name: str, value: Any) -> Callable[[Any], bool]:
     if wanted is None:
         raise ValueError(f"the operator {name!r} needs a text")
     if name == "regexp":
-        return _searched(wanted)
+        return _Searched(wanted)
     wanted = wanted.casefold()
     test_text: Callable[[str], Any]
     match name:
@@ -266,17 +278,47 @@ def _text_test(name: str, value: Any) -> Callable[[Any], bool]:
     return passes
 
 
-def _searched(pattern: str) -> Callable[[Any], bool]:
-    try:
-        search = re.compile(pattern, re.IGNORECASE).search
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+# Compiling a longer one takes a while as well.
+_LONGEST_PATTERN = 1_000
+# Of the processor's time. It is looked at every so many tries only, so that a search may take three times as long.
+_SEARCH_SECONDS = 0.05
+# What a search that was too slow counts for; one that was not takes back 1. From so much debt on, only one
+# value in so many is searched, until one is quick: many slow values cannot keep a worker busy either.
+_SLOW, _DEBT, _ONE_IN = 10, 100, 100
 
-    def passes(actual: Any) -> bool:
+
+class _Searched:
+    """The test of a regular expression, with a limit to what it costs: for one value, and for many."""
+
+    def __init__(self, pattern: str) -> None:
+        if len(pattern) > _LONGEST_PATTERN:
+            raise ValueError(f"a regular expression of {len(pattern):,} characters; {_LONGEST_PATTERN:,} is the most")
+        try:
+            self._search = regex.compile(pattern, regex.IGNORECASE).search
+        except Exception as error:
+            # A pattern is what somebody typed: the package answers nonsense with errors of many types.
+            said = str(error) if isinstance(error, regex.error) else "it is too deep or too large"
+            raise ValueError(f"{pattern!r} is not a regular expression: {said}") from None
+        self._pattern = pattern
+        self._debt = 0
+        self._passed_over = 0
+
+    def __call__(self, actual: Any) -> bool:
         text = _text(actual)
-        return text is not None and search(text) is not None
-
-    return passes
+        if text is None:
+            return False
+        if self._debt >= _DEBT and self._passed_over < _ONE_IN:
+            self._passed_over += 1
+            raise TooSlowError(self._pattern)
+        self._passed_over = 0
+        try:
+            found = self._search(text, timeout=_SEARCH_SECONDS) is not None
+        except (TimeoutError, MemoryError):
+            self._debt += _SLOW
+            raise TooSlowError(self._pattern) from None
+        if self._debt:
+            self._debt = 0 if self._debt >= _DEBT else self._debt - 1
+        return found
 
 
 @lru_cache(maxsize=4096)
@@ -368,17 +410,20 @@ def _day(value: Any, zone: ZoneInfo) -> date | None:
     return moment if isinstance(moment, date) else None
 
 
-def _duration(value: Any) -> tuple[int, int] | None:
-    """Return the months and days of a signed duration, or None for an anniversary."""
+def _the_day(value: Any) -> date | tuple[int, int] | None:
+    """Return a fixed day, the months and days of a signed duration, or None for an anniversary."""
     if value is None or value == "":
         _no_value("date")
     if value == "anniversary":
         return None
+    fixed = _moment(value) if isinstance(value, str) else None
+    if fixed is not None and not isinstance(fixed, datetime):
+        return fixed
     found = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
         raise ValueError(
-            f"the operator 'date' needs anniversary, or a signed duration in days, weeks, months or years "
-            f"such as +P0D, -P1D or +P1M, not {value!r}"
+            f"the operator 'date' needs anniversary, a day such as 2026-12-24, or a signed duration in days, weeks, "
+            f"months or years such as +P0D, -P1D or +P1M, not {value!r}"
         )
     sign = -1 if found[1] == "-" else 1
     years, months, weeks, days = (int(part or 0) for part in found.groups()[1:])
@@ -395,12 +440,14 @@ def _moved(day: date, months: int, days: int) -> date | None:
         return None
 
 
-def _on_the_day(duration: tuple[int, int] | None, zone: ZoneInfo) -> Test:
+def _on_the_day(asked: date | tuple[int, int] | None, zone: ZoneInfo) -> Test:
     # `now` is the same for a whole batch.
     @lru_cache(maxsize=1)
     def wanted(now: datetime) -> date | None:
+        if isinstance(asked, date):
+            return asked
         today = now.astimezone(zone).date()
-        return today if duration is None else _moved(today, *duration)
+        return today if asked is None else _moved(today, *asked)
 
     def same_day(actual: Any, now: datetime) -> bool:
         day = _day(actual, zone)
@@ -414,7 +461,7 @@ def _on_the_day(duration: tuple[int, int] | None, zone: ZoneInfo) -> Test:
             return (today.month, today.day) == (2, 28)
         return (day.month, day.day) == (today.month, today.day)
 
-    one = anniversary if duration is None else same_day
+    one = anniversary if asked is None else same_day
     return lambda actual, now: (
         any(one(item, now) for item in actual) if isinstance(actual, _LISTS) else one(actual, now)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from db import campaigns, companies, outcomes, templates, waits
+from db import campaigns, companies, outcomes, scores, templates, waits
 from db import membership as memberships
 from db import stages as stages_table
 from db.membership import Root
@@ -26,7 +26,9 @@ from domain.steps.registry import Kind
 AT_ONCE = 5_000
 
 Place = tuple[str | int, ...]
-What = Literal["segments", "forms", "emails", "stages", "campaigns", "sms", "push", "message", "companies"]
+What = Literal[
+    "segments", "forms", "emails", "stages", "point_groups", "campaigns", "sms", "push", "message", "companies"
+]
 # Templates that `parcours messages apply` brings; the words are kinds of the table.
 _TEMPLATES: tuple[templates.Kind, ...] = ("sms", "push", "message")
 
@@ -41,6 +43,8 @@ _REFERRING: dict[tuple[Kind, str], dict[str, What]] = {
     (Kind.ACTION, "push.send"): {"push": "push"},
     (Kind.ACTION, "message.send"): {"message": "message"},
     (Kind.ACTION, "contact.stage"): {"stage": "stages"},
+    (Kind.ACTION, "contact.points"): {"group": "point_groups"},
+    (Kind.CONDITION, "contact.points"): {"group": "point_groups"},
     (Kind.ACTION, "campaign.change"): {"add": "campaigns", "remove": "campaigns"},
     (Kind.CONDITION, "form.field"): {"form": "forms"},
     (Kind.ACTION, "company.add_contact"): {"company": "companies"},
@@ -76,6 +80,7 @@ class Plan:
     retimed: dict[str, int] = field(default_factory=dict)
     new_roots: list[str] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
+    point_groups: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -110,6 +115,7 @@ class Plan:
         for key in self.new_roots:
             lines.append(f"  {self.members:,} members are past {key}; --backfill starts it for them too")
         lines += [f"  makes stage {key}" for key in self.stages]
+        lines += [f"  makes point group {key}" for key in self.point_groups]
         if self.publishes is not None:
             lines.append(f"  {'publishes it' if self.publishes else 'pauses it: everybody stays where they are'}")
         return lines + [f"  note: {warning}" for warning in self.warnings]
@@ -220,10 +226,9 @@ def _check_redirect(conn: Connection, file: CampaignFile) -> list[Problem]:
 def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> Plan:
     """Return what applying a file would do, with counts of the contacts touched."""
     warnings = _warnings(conn, file)
-    stages = sorted(
-        {each.key for each in references(file) if each.what == "stages"}
-        - {stage.key for stage in stages_table.listed(conn)}
-    )
+    named = list(references(file))
+    stages = _missing(named, "stages", {stage.key for stage in stages_table.listed(conn)})
+    point_groups = _missing(named, "point_groups", {group.key for group in scores.groups(conn)})
     row = campaigns.stored(conn, file.campaign)
     if row is None or row.key != file.campaign or row.version == 0:
         return Plan(
@@ -234,6 +239,7 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> Plan:
             publishes=True if file.published else None,
             added=[step.step for step in file.walk()],
             stages=stages,
+            point_groups=point_groups,
             warnings=warnings,
         )
     before = campaigns.definition(conn, row.id, row.version, zone)
@@ -264,8 +270,13 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> Plan:
         retimed={key: waiting.get(ids[key], 0) for key in retimed},
         new_roots=[step.step for step in file.steps if step.step not in old_roots],
         stages=stages,
+        point_groups=point_groups,
         warnings=warnings,
     )
+
+
+def _missing(named: Sequence[Reference], what: What, known: set[str]) -> list[str]:
+    return sorted({each.key for each in named if each.what == what} - known)
 
 
 def apply(
@@ -280,6 +291,8 @@ def apply(
     campaigns.close(conn, campaign_id)
     if planned.stages:
         campaigns.make_stages(conn, planned.stages)
+    if planned.point_groups:
+        scores.make_groups(conn, planned.point_groups)
     published = planned.publishes
     if published is None:
         rows = campaigns.listing(conn, [campaign_id])

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine
 
-from db import campaigns, companies, erasure, events, facts, forms, merging, outcomes, policies
+from db import campaigns, companies, erasure, events, facts, forms, merging, outcomes, policies, scores
 from db.clock import now as database_now
 from db.events import Pending
 from db.partitions import ensure_partitions
@@ -25,6 +25,7 @@ from domain.changes import change
 from domain.events import ABOUT_THE_CONTACT, ContactEvent, as_facts, channel_of
 from domain.policy import Rule
 from domain.steps.registry import Fact
+from domain.utm import utm_of
 from domain.visitors import is_automatic
 from producers import metrics
 from workers import decisions, membership
@@ -239,6 +240,8 @@ def _act_once(
         counts += _change_segments(conn, by_type.get(type_, []), active=active, now=now, zone=zone)
     _note_channels(conn, by_type)
     _note_pages(conn, by_type.get("page.hit", []), now)
+    found = [(event, utm_of(event.type, event.data)) for event in once]
+    scores.came_from(conn, {event.contact_id: (event.at, utm) for event, utm in found if utm})
     counts += _submit_forms(conn, by_type.get("form.submitted", []), now=now, zone=zone, stop=stop)
     others = [event for event in once if event.type != "form.submitted" and _is_activity(event)]
     counts += decisions.react(conn, _facts(conn, others), now=now, zone=zone, stop=stop)
@@ -294,6 +297,7 @@ def _change_contacts(conn: Connection, changed: Sequence[Pending], now: datetime
     tags_removed: list[tuple[int, str]] = []
     rules: dict[tuple[int, str], Rule | None] = {}
     primary: dict[int, str | None] = {}
+    stages: dict[int, tuple[str | None, str | None]] = {}
     said = []
     for event in changed:
         before = known[event.contact_id]
@@ -302,12 +306,15 @@ def _change_contacts(conn: Connection, changed: Sequence[Pending], now: datetime
         after = before._replace(**attributes, fields=changed_to.fields, said_at=changed_to.said_at)
         if after != before:
             said.append(after)
+        if after.stage != before.stage:
+            stages[event.contact_id] = (before.stage, after.stage)
         for tag, given in changed_to.tags.items():
             (tags_added if given else tags_removed).append((event.contact_id, tag))
         if changed_to.company:
             (primary[event.contact_id],) = changed_to.company
         rules |= {(event.contact_id, channel): rule for channel, rule in changed_to.rules.items()}
     events.say(conn, said, now=now)
+    scores.log_said(conn, stages, now=now)
     facts.change_tags(conn, added=tags_added, removed=tags_removed)
     policies.save_rules(conn, rules)
     companies.set_primary(conn, primary)

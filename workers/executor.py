@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, text
 
-from db import campaigns, companies, erasure, facts, outcomes, segments, sweeps, waits
+from db import campaigns, companies, erasure, facts, outcomes, scores, segments, sweeps, waits
 from db import membership as memberships
 from db.facts import Facts
 from db.scope import Scope
@@ -168,6 +168,7 @@ def write(
 ) -> None:
     """Write a plan, set-wise: the number of statements does not depend on the number of contacts."""
     changed = facts.save(conn, known, now=now)
+    scores.log(conn, plan.points, plan.stages, now=now)
     outcomes.record(conn, plan.outcomes)
     memberships.rotate(conn, campaign.id, plan.rotations)
     waits.move(conn, campaign.id, plan.rotations)

@@ -106,7 +106,13 @@ WITH added AS (
     WHERE NOT EXISTS (SELECT FROM contact AS present WHERE present.key = incoming.key)
     ORDER BY incoming.key COLLATE "C"
     ON CONFLICT (key) DO NOTHING
-    RETURNING key
+    RETURNING id, key, points, stage
+), logged_points AS (
+    INSERT INTO point_log (contact_id, change, points, source, at)
+    SELECT id, points, points, 'import', :now FROM added WHERE points <> 0
+), logged_stages AS (
+    INSERT INTO stage_log (contact_id, to_stage, source, at)
+    SELECT id, stage, 'import', :now FROM added WHERE stage IS NOT NULL
 )
 SELECT (SELECT count(*) FROM added) AS added,
        -- Not by a join with `added`: whose rows nobody can estimate, and where contacts were before, the
@@ -119,7 +125,7 @@ SELECT (SELECT count(*) FROM added) AS added,
 -- importing a file again writes nothing. A tag that is missing counts as a difference.
 WITH differing AS MATERIALIZED (
     SELECT contact.id, incoming.email, incoming.timezone, incoming.points, incoming.stage, incoming.owner,
-           coalesce(incoming.fields, '{}') AS fields
+           coalesce(incoming.fields, '{}') AS fields, contact.points AS had_points, contact.stage AS had_stage
     FROM incoming
     JOIN contact USING (key)
     WHERE (contact.email, contact.timezone, contact.points, contact.stage, contact.owner, contact.fields)
@@ -132,6 +138,13 @@ WITH differing AS MATERIALIZED (
                                     WHERE contact_tag.contact_id = contact.id AND contact_tag.tag = tag))
     ORDER BY contact.id
     FOR UPDATE OF contact
+), logged_points AS (
+    INSERT INTO point_log (contact_id, change, points, source, at)
+    SELECT id, CAST(points AS bigint) - had_points, points, 'import', :now FROM differing WHERE points <> had_points
+), logged_stages AS (
+    INSERT INTO stage_log (contact_id, from_stage, to_stage, source, at)
+    SELECT id, had_stage, stage, 'import', :now
+    FROM differing WHERE stage <> coalesce(had_stage, '')
 )
 UPDATE contact
 SET email = coalesce(differing.email, contact.email),

@@ -101,6 +101,11 @@ UPDATE contact SET fields = changed.fields, changed_at = :now
 FROM unnest(CAST(:ids AS bigint[]), CAST(:fields AS jsonb[])) AS changed (id, fields)
 WHERE contact.id = changed.id;
 
+-- name: save_scores
+INSERT INTO contact_score (contact_id, group_key, points)
+SELECT * FROM unnest(CAST(:ids AS bigint[]), CAST(:groups AS text[]), CAST(:points AS int[]))
+ON CONFLICT (contact_id, group_key) DO UPDATE SET points = excluded.points;
+
 -- name: add_tags
 INSERT INTO contact_tag (contact_id, tag)
 SELECT * FROM unnest(CAST(:ids AS bigint[]), CAST(:tags AS text[]))

@@ -135,6 +135,22 @@ FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (g
 WHERE gone.contact_id = pair.gone_id AND gone.is_primary
   AND EXISTS (SELECT FROM company_member AS own WHERE own.contact_id = pair.into_id AND own.is_primary);
 
+
+-- name: add_scores
+UPDATE contact_score AS own
+SET points = greatest(-2147483647, least(2147483647, own.points::bigint + gone.points))
+FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id),
+     contact_score AS gone
+WHERE gone.contact_id = pair.gone_id AND own.contact_id = pair.into_id AND own.group_key = gone.group_key;
+
+-- name: drop_older_utm
+-- Where either of the two came from last is where the survivor came from last.
+DELETE FROM contact_utm AS older
+USING unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id),
+      contact_utm AS newer
+WHERE (older.contact_id = pair.gone_id AND newer.contact_id = pair.into_id AND newer.at >= older.at)
+   OR (older.contact_id = pair.into_id AND newer.contact_id = pair.gone_id AND newer.at > older.at);
+
 -- name: merge_attributes
 -- The survivor's own values win, the other's fill the gaps; a JSON null is a gap. When each was last said
 -- goes with it.

@@ -9,13 +9,16 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
-from domain.steps.properties import POINTS_LIMIT, Channel, Json, Name, WholeNumber, is_blank
+from domain.steps.properties import POINTS_LIMIT, Channel, Json, Name, PointGroup, WholeNumber, is_blank
 from domain.steps.registry import DONE, Batch, Done, Erase, Need, NoProperties, Properties, Result, Skipped, action
 
 
 class ChangePoints(Properties):
     points: Annotated[WholeNumber, Field(ge=-POINTS_LIMIT, le=POINTS_LIMIT)] = Field(
         description="How many points to add; a negative number takes points away. Not 0."
+    )
+    group: PointGroup | None = Field(
+        default=None, description="Key of the point group whose points change; none: the contact's own points."
     )
 
     @field_validator("points")
@@ -26,21 +29,28 @@ class ChangePoints(Properties):
         return points
 
 
-@action("contact.points", properties=ChangePoints, reference="lead.changepoints")
+def _scores(asked: ChangePoints) -> frozenset[Need]:
+    return frozenset() if asked.group is None else frozenset([Need.SCORES])
+
+
+@action("contact.points", properties=ChangePoints, needs=_scores, reference="lead.changepoints")
 def change_points(batch: Batch[ChangePoints]) -> list[Result]:
-    """Adds points to the contact, or takes some away.
+    """Adds points to the contact, or takes some away; with a group, to its points there, which begin at 0.
 
     Skipped when the total would not fit a 32-bit whole number.
     """
-    points = batch.properties.points
+    points, group = batch.properties.points, batch.properties.group
     results: list[Result] = [DONE] * len(batch.contacts)
     for place, contact in enumerate(batch.contacts):
-        total = contact.points + points
-        if -POINTS_LIMIT <= total <= POINTS_LIMIT:
+        before = contact.points if group is None else contact.scores.get(group, 0)
+        total = before + points
+        if not -POINTS_LIMIT <= total <= POINTS_LIMIT:
+            # Written as it is, it would make the statement fail for the whole batch.
+            results[place] = Skipped(f"{before} and {points} points are more than can be kept")
+        elif group is None:
             contact.points = total
         else:
-            # Written as it is, it would make the statement fail for the whole batch.
-            results[place] = Skipped(f"{contact.points} and {points} points are more than can be kept")
+            contact.scores = {**contact.scores, group: total}
     return results
 
 

@@ -12,28 +12,41 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, model_validator
 
 from domain import operators
-from domain.contact import Contact
+from domain.contact import ATTRIBUTES, Contact
 from domain.decide import zone_of
-from domain.steps.properties import Channel, Json, Moment, Name, Percent, WholeNumber, is_email
-from domain.steps.registry import Batch, Need, NoProperties, Properties, condition
+from domain.steps.properties import Channel, Json, Moment, Name, Percent, PointGroup, WholeNumber, is_email
+from domain.steps.registry import Batch, Failed, Need, NoProperties, Properties, condition
+from domain.utm import NAMES as UTM_NAMES
 
 
 class FieldTest(Properties):
     field: Name = Field(
         description="Name of a custom field, or one of key, email, timezone, points, stage, owner, "
-        "last_active_at and tags; `company.NAME` is the key, name, points or a field of the primary company."
+        "last_active_at, tags, "
+        + ", ".join(UTM_NAMES)
+        + "; `company.NAME` is the key, name, points or a field of the primary company."
     )
     operator: str = Field(description="One of " + ", ".join(operators.OPERATORS) + "; also >, >=, < and <=.")
     value: Json = Field(
         default=None,
-        description="What to compare with: a list for in and !in, `anniversary` or a duration such as +P0D "
-        "for date, nothing for empty and !empty.",
+        description="What to compare with: a list for in and !in; `anniversary`, a duration from today such as +P0D "
+        "or -P1D, or a day such as 2026-12-24 for date; nothing for empty and !empty.",
     )
 
     @model_validator(mode="after")
     def _makes_sense(self) -> FieldTest:
         operators.check(self.operator, self.value)
         return self
+
+
+def _where_field_is(asked: FieldTest) -> frozenset[Need]:
+    if asked.field == "tags":
+        return frozenset([Need.TAGS])
+    if asked.field in UTM_NAMES:
+        return frozenset([Need.UTM])
+    if asked.field.startswith("company."):
+        return frozenset([Need.COMPANIES])
+    return frozenset() if asked.field in ATTRIBUTES else frozenset([Need.FIELDS])
 
 
 def _value(batch: Batch[FieldTest], contact: Contact, name: str) -> Any:
@@ -51,13 +64,13 @@ def _value(batch: Batch[FieldTest], contact: Contact, name: str) -> Any:
     return getattr(company, asked) if asked in ("key", "name", "points") else company.fields.get(asked)
 
 
-@condition(
-    "contact.field", properties=FieldTest, needs=[Need.FIELDS, Need.TAGS, Need.COMPANIES], reference="lead.field_value"
-)
-def field(batch: Batch[FieldTest]) -> list[bool]:
+@condition("contact.field", properties=FieldTest, needs=_where_field_is, reference="lead.field_value")
+def field(batch: Batch[FieldTest]) -> list[bool | Failed]:
     """The value of a field passes a test; the case of letters does not matter, and days are the contact's.
 
-    A contact without a value satisfies empty, !=, !in, !like and !regexp, and nothing else.
+    A contact without a value satisfies empty, !=, !in, !like and !regexp, and nothing else. The utm_ fields are
+    those of the latest visit or form submission that had any of them. A contact fails for whose value a regular
+    expression takes too long.
     """
     name, sign, value = batch.properties.field, batch.properties.operator, batch.properties.value
     if name == "tags":
@@ -65,13 +78,16 @@ def field(batch: Batch[FieldTest]) -> list[bool]:
         return [passes(contact.tags) for contact in batch.contacts]
     # One compiled test a timezone that occurs.
     tests: dict[str | None, operators.Test] = {}
-    answers = []
+    answers: list[bool | Failed] = []
     for contact in batch.contacts:
         zone = contact.timezone
         test = tests.get(zone)
         if test is None:
             test = tests[zone] = operators.test(sign, value, zone_of(zone, batch.zone))
-        answers.append(test(_value(batch, contact, name), batch.now))
+        try:
+            answers.append(test(_value(batch, contact, name), batch.now))
+        except operators.TooSlowError as error:
+            answers.append(Failed(str(error)))
     return answers
 
 
@@ -121,13 +137,25 @@ class PointsTest(Properties):
         validation_alias=AliasChoices("points", "score", "value"),
         description="The number to compare with; `score` and `value` are other names for it.",
     )
+    group: PointGroup | None = Field(
+        default=None, description="Key of the point group whose points are meant; none: the contact's own points."
+    )
 
 
-@condition("contact.points", properties=PointsTest, reference="lead.points")
+def _scores(asked: PointsTest) -> frozenset[Need]:
+    return frozenset() if asked.group is None else frozenset([Need.SCORES])
+
+
+@condition("contact.points", properties=PointsTest, needs=_scores, reference="lead.points")
 def points(batch: Batch[PointsTest]) -> list[bool]:
-    """The contact's points compare as asked with a number."""
-    compare, number = _COMPARE[batch.properties.operator], batch.properties.points
-    return [compare(contact.points, number) for contact in batch.contacts]
+    """The contact's points, or those it has in a group, compare as asked with a number.
+
+    Who never had points in the group does not satisfy it, whatever the operator.
+    """
+    compare, number, group = _COMPARE[batch.properties.operator], batch.properties.points, batch.properties.group
+    if group is None:
+        return [compare(contact.points, number) for contact in batch.contacts]
+    return [group in contact.scores and compare(contact.scores[group], number) for contact in batch.contacts]
 
 
 class InStage(Properties):

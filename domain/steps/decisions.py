@@ -188,9 +188,13 @@ def _types_of(properties: EventHappened) -> frozenset[str]:
 def event_happened(properties: EventHappened, fact: Fact, standing: Standing) -> bool:
     """An event of your own happens to the contact, with the properties asked for.
 
-    Days, in tests of dates, are those of UTC, and the present is when the event happened.
+    Days, in tests of dates, are those of UTC, and the present is when the event happened. A property for which
+    a regular expression takes too long does not pass.
     """
-    return all(each.test(_property(fact.data, each.field), fact.at) for each in properties.where)
+    try:
+        return all(each.test(_property(fact.data, each.field), fact.at) for each in properties.where)
+    except operators.TooSlowError:
+        return False
 
 
 def _property(value: Any, path: str) -> Any:

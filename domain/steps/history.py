@@ -11,7 +11,7 @@ from domain import operators
 from domain.decide import zone_of
 from domain.steps.decisions import PageDevice, is_device, is_page, visited
 from domain.steps.properties import Json, Moment, Name, Patterns
-from domain.steps.registry import Batch, Need, Properties, condition
+from domain.steps.registry import Batch, Failed, Need, Properties, condition
 
 
 @condition("contact.device", properties=PageDevice, needs=[Need.DEVICES], reference="lead.device")
@@ -19,12 +19,12 @@ def has_device(batch: Batch[PageDevice]) -> list[bool]:
     """The contact was ever seen with such a device.
 
     Every criterion that is set must hold for one and the same device; within one, any of its values will do,
-    in whatever case. Without any, every device will do.
+    in whatever case. Without any criterion nobody satisfies it.
     """
-    devices = batch.world.devices
-    return [
-        any(is_device(batch.properties, each) for each in devices.get(contact.id, ())) for contact in batch.contacts
-    ]
+    asked, devices = batch.properties, batch.world.devices
+    if not (asked.device_type or asked.device_brand or asked.device_os):
+        return [False] * len(batch.contacts)
+    return [any(is_device(asked, each) for each in devices.get(contact.id, ())) for contact in batch.contacts]
 
 
 class FormFieldTest(Properties):
@@ -40,22 +40,27 @@ class FormFieldTest(Properties):
 
 
 @condition("form.field", properties=FormFieldTest, needs=[Need.SUBMISSIONS], reference="form.field_value")
-def form_field(batch: Batch[FormFieldTest]) -> list[bool]:
+def form_field(batch: Batch[FormFieldTest]) -> list[bool | Failed]:
     """What the contact put into a field of a form passes a test, in any of its submissions.
 
     Who never submitted the form does not satisfy it, whatever the operator; nor does anybody once the form
-    is gone. The case of letters does not matter, and days are the contact's.
+    is gone. The case of letters does not matter, and days are the contact's. A contact fails for whose
+    submission a regular expression takes too long.
     """
     asked = batch.properties
     tests: dict[str | None, operators.Test] = {}
-    answers = []
+    answers: list[bool | Failed] = []
     for contact in batch.contacts:
         test = tests.get(contact.timezone)
         if test is None:
             zone = zone_of(contact.timezone, batch.zone)
             test = tests[contact.timezone] = operators.test(asked.operator, asked.value, zone)
         past = batch.world.submissions.get(contact.id, ())
-        answers.append(any(each.form == asked.form and test(each.fields.get(asked.field), batch.now) for each in past))
+        found = (each.fields.get(asked.field) for each in past if each.form == asked.form)
+        try:
+            answers.append(any(test(value, batch.now) for value in found))
+        except operators.TooSlowError as error:
+            answers.append(Failed(str(error)))
     return answers
 
 
@@ -77,7 +82,8 @@ def page_visited(batch: Batch[PageVisited]) -> list[bool]:
     """The contact visited a page that matches one of the rules, by url or page, in a period if one is given.
 
     Without any rule, any page will do. It looks at the history, to which an event is added once all that
-    follows from it is done: the visit that leads to this step at once is not there yet.
+    follows from it is done: the visit that leads to this step at once is not there yet. How long visits
+    lasted is not asked: pages say when they were opened, and never when they were left.
     """
     asked = batch.properties
     periods = {zone: _period(asked, zone_of(zone, batch.zone)) for zone in {each.timezone for each in batch.contacts}}

@@ -96,6 +96,7 @@ def without_scheme(address: str) -> str:
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 WholeNumber = Annotated[int, BeforeValidator(_not_a_bool)]
 Percent = Annotated[float, BeforeValidator(_not_true), Field(ge=0, le=100, allow_inf_nan=False)]
+PointGroup = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
 # Channels are written in small letters where messages and refusals are kept.
 Channel = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, to_lower=True)]
 # A date, or a date and time, as ISO 8601 writes it.

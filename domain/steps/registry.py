@@ -52,6 +52,10 @@ class Need(StrEnum):
     RECENT_PASSES = "recent_passes"
     # Those of the contacts, and those that the steps name.
     COMPANIES = "companies"
+    # Points in the groups.
+    SCORES = "scores"
+    # Where the latest visit or submission that said so came from.
+    UTM = "utm"
     CAMPAIGNS = "campaigns"
     DEVICES = "devices"
     SUBMISSIONS = "submissions"
@@ -287,13 +291,18 @@ class StepType:
     properties: type[Properties]
     run: Callable[..., Any]
     description: str
-    needs: frozenset[Need] = frozenset()
+    # What it wants loaded; a function of its properties when they say.
+    needs: frozenset[Need] | Callable[[Any], frozenset[Need]] = frozenset()
     # The event types that a decision of this type looks at; a function of its properties when they say.
     events: frozenset[str] | Callable[[Any], frozenset[str]] = frozenset()
     # Nothing may follow a step of this type.
     last: bool = False
     # The reference engine's key for the same thing.
     reference: str | None = None
+
+    def needs_of(self, properties: Properties) -> frozenset[Need]:
+        """Return what a step with these properties wants loaded."""
+        return self.needs(properties) if callable(self.needs) else self.needs
 
     def may_look_at(self, event_type: str) -> bool:
         """Return whether some decision of this type may look at events of a type."""
@@ -325,18 +334,28 @@ def action(
     name: str,
     *,
     properties: type[P],
-    needs: Iterable[Need] = (),
+    needs: Iterable[Need] | Callable[[P], frozenset[Need]] = (),
     last: bool = False,
     reference: str | None = None,
 ) -> Callable[[Callable[[Batch[P]], Iterable[Result]]], StepType]:
-    """Make an action type of a function; its docstring is the description that users read."""
+    """Make an action type of a function; its docstring is the description that users read.
+
+    What it needs may depend on the properties; `needs` is a function of them then.
+    """
     return _decorator(name, Kind.ACTION, properties, needs=needs, last=last, reference=reference)
 
 
 def condition(
-    name: str, *, properties: type[P], needs: Iterable[Need] = (), reference: str | None = None
-) -> Callable[[Callable[[Batch[P]], Iterable[bool]]], StepType]:
-    """Make a condition type of a function that returns, for each contact, whether it is satisfied."""
+    name: str,
+    *,
+    properties: type[P],
+    needs: Iterable[Need] | Callable[[P], frozenset[Need]] = (),
+    reference: str | None = None,
+) -> Callable[[Callable[[Batch[P]], Iterable[bool | Failed]]], StepType]:
+    """Make a condition type of a function that returns, for each contact, whether it is satisfied.
+
+    Where that cannot be told it is `Failed`. `needs` is as for `action`.
+    """
     return _decorator(name, Kind.CONDITION, properties, needs=needs, reference=reference)
 
 

@@ -13,6 +13,7 @@ from db import contacts, facts, merging, policies, segments
 from db.clock import now as database_now
 from db.contacts import Imported, Incoming, Shown
 from db.partitions import ensure_partitions
+from db.scores import PointsLogged, StageLogged
 from domain.decide import zone_of
 from domain.errors import CampaignError, NotFoundError
 from domain.operators import instant
@@ -225,6 +226,8 @@ def _as_json(contact: Shown, zone: ZoneInfo) -> dict[str, Any]:
         "points": contact.points,
         "stage": contact.stage,
         "owner": contact.owner,
+        "scores": contact.scores,
+        "utm": contact.utm,
         "fields": contact.fields,
         "tags": contact.tags,
         "segments": contact.segments,
@@ -260,6 +263,18 @@ def _as_json(contact: Shown, zone: ZoneInfo) -> dict[str, Any]:
             }
             for standing in contact.campaigns
         ],
+        "point_log": [{**each._asdict(), "at": iso(each.at)} for each in contact.point_log],
+        "stage_log": [
+            {
+                "at": iso(each.at),
+                "campaign": each.campaign,
+                "step": each.step,
+                "source": each.source,
+                "from": each.before,
+                "to": each.after,
+            }
+            for each in contact.stage_log
+        ],
     }
 
 
@@ -269,9 +284,11 @@ def _print(contact: Shown, zone: ZoneInfo) -> None:
         ("email", contact.email),
         ("timezone", contact.timezone or f"none ({zone.key} is used)"),
         ("points", str(contact.points)),
+        *((f"points in {group}", str(points)) for group, points in sorted(contact.scores.items())),
         ("stage", contact.stage),
         ("owner", contact.owner),
         *((name, str(value)) for name, value in sorted(contact.fields.items())),
+        *sorted(contact.utm.items()),
         ("tags", ", ".join(contact.tags)),
         ("segments", ", ".join(contact.segments)),
         ("merged with", ", ".join(contact.aliases)),
@@ -293,6 +310,24 @@ def _print(contact: Shown, zone: ZoneInfo) -> None:
             local = "" if wait.due_at is None else _local(wait.due_at, zone)
             rows.append((wait.step, f"waits ({wait.waiting})", iso(wait.due_at) or "no deadline", local))
         here.print_table(title, ["step", "result", "at or due (UTC)", zone.key], rows)
+    _print_logs(contact, zone)
+
+
+def _print_logs(contact: Shown, zone: ZoneInfo) -> None:
+    here = session()
+    if contact.point_log:
+        points = [
+            (_local(each.at, zone), f"{each.change:+}", each.points, each.group, _by(each))
+            for each in contact.point_log
+        ]
+        here.print_table("Latest points", [zone.key, "change", "points", "group", "by"], points)
+    if contact.stage_log:
+        stages = [(_local(each.at, zone), each.before, each.after, _by(each)) for each in contact.stage_log]
+        here.print_table("Latest stages", [zone.key, "from", "to", "by"], stages)
+
+
+def _by(logged: PointsLogged | StageLogged) -> str:
+    return logged.source or f"{logged.campaign} / {logged.step}"
 
 
 def _local(at: datetime, zone: ZoneInfo) -> str:

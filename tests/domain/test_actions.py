@@ -48,6 +48,13 @@ def test_points_are_added_and_taken_away() -> None:
     assert (ada.points, bob.points) == (-2, -5)
 
 
+def test_points_of_a_group_begin_at_0_and_leave_the_contacts_own_alone() -> None:
+    ada, bob = contact(1, points=3, scores={"wine": 2, "tea": 1}), contact(2)
+    assert run(actions.change_points, {"points": 5, "group": "wine"}, ada, bob) == [DONE, DONE]
+    assert (ada.points, ada.scores) == (3, {"wine": 7, "tea": 1})
+    assert (bob.points, bob.scores) == (0, {"wine": 5})
+
+
 def test_points_beyond_what_a_column_holds_are_skipped_for_that_contact_only() -> None:
     rich, poor = contact(1, points=2**31 - 1), contact(2)
     results = run(actions.change_points, {"points": 1}, rich, poor)
@@ -179,8 +186,10 @@ def test_a_jump_to_a_step_that_is_gone_is_skipped() -> None:
 
 
 def test_actions_say_what_they_need() -> None:
-    found = [
-        actions.change_points.needs,
+    points = actions.change_points
+    assert points.needs_of(properties(points, {"points": 1})) == set()
+    assert points.needs_of(properties(points, {"points": 1, "group": "wine"})) == {Need.SCORES}
+    found: list[object] = [
         actions.change_tags.needs,
         actions.update.needs,
         actions.change_segments.needs,
@@ -189,4 +198,4 @@ def test_actions_say_what_they_need() -> None:
         campaign.jump.needs,
     ]
     passes = {Need.RECENT_PASSES}
-    assert found == [set(), {Need.TAGS}, {Need.FIELDS}, {Need.SEGMENTS}, {Need.STAGES}, passes, passes]
+    assert found == [{Need.TAGS}, {Need.FIELDS}, {Need.SEGMENTS}, {Need.STAGES}, passes, passes]

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from domain.steps import conditions
-from domain.steps.registry import Need, StepType
+from domain.steps.registry import Failed, Need, StepType
 from tests.domain.worlds import NOW, contact, properties, run
 
 
@@ -101,8 +101,49 @@ def test_points_are_compared_with_a_number(operator: str, expected: list[bool], 
     assert run(conditions.points, {"operator": operator, name: 10}, *contacts) == expected
 
 
-def test_conditions_say_what_they_need() -> None:
-    assert conditions.field.needs == {Need.FIELDS, Need.TAGS}
-    assert conditions.has_tags.needs == {Need.TAGS}
-    assert conditions.in_segments.needs == {Need.SEGMENTS}
-    assert conditions.points.needs == frozenset()
+@pytest.mark.parametrize("operator", ["=", "!=", "gt", "gte", "lt", "lte"])
+def test_who_never_had_points_in_a_group_does_not_satisfy_it_whatever_is_asked(operator: str) -> None:
+    given = {"operator": operator, "points": 0, "group": "wine"}
+    assert run(conditions.points, given, contact(points=5), contact(2, scores={"tea": 5})) == [False, False]
+
+
+def test_the_points_of_a_group_are_compared_and_not_the_contacts_own() -> None:
+    given = {"operator": "gte", "points": 5, "group": "wine"}
+    people = [contact(1, scores={"wine": 5}), contact(2, points=9, scores={"wine": 4, "tea": 9})]
+    assert run(conditions.points, given, *people) == [True, False]
+
+
+def test_a_utm_field_is_where_the_contact_came_from_last_and_no_custom_field() -> None:
+    given = {"field": "utm_source", "operator": "=", "value": "Spring"}
+    people = [contact(1, utm={"utm_source": "spring"}), contact(2, fields={"utm_source": "spring"})]
+    assert run(conditions.field, given, *people) == [True, False]
+    assert run(conditions.field, {"field": "utm_term", "operator": "empty"}, *people) == [True, True]
+
+
+# It doubles its tries with each letter.
+SLOW = "(a|a)*$"
+
+
+def test_a_contact_whose_value_is_too_much_for_a_regular_expression_fails_and_no_other() -> None:
+    people = [contact(1, fields={"a": "a" * 60 + "!"}), contact(2, fields={"a": "aa"}), contact(3)]
+    slow, *others = run(conditions.field, {"field": "a", "operator": "regexp", "value": "^" + SLOW}, *people)
+    assert isinstance(slow, Failed)
+    assert "takes too long" in slow.error
+    assert others == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("step_type", "given", "needs"),
+    [
+        (conditions.field, {"field": "country", "operator": "empty"}, {Need.FIELDS}),
+        (conditions.field, {"field": "email", "operator": "empty"}, set()),
+        (conditions.field, {"field": "tags", "operator": "empty"}, {Need.TAGS}),
+        (conditions.field, {"field": "utm_term", "operator": "empty"}, {Need.UTM}),
+        (conditions.has_tags, {"tags": []}, {Need.TAGS}),
+        (conditions.in_segments, {"segments": []}, {Need.SEGMENTS}),
+        (conditions.points, {"operator": "=", "points": 1}, set()),
+        (conditions.points, {"operator": "=", "points": 1, "group": "wine"}, {Need.SCORES}),
+    ],
+)
+def test_conditions_say_what_they_need(step_type: StepType, given: dict[str, Any], needs: set[Need]) -> None:
+    assert step_type.needs_of(properties(step_type, given)) == needs

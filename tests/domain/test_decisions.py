@@ -309,3 +309,10 @@ def test_no_data_makes_a_decision_raise(data: dict[str, Any]) -> None:
     assert takes(decisions.page_device, {"device_os": ["a"]}, data, event="device.seen") in (True, False)
     assert takes(decisions.asset_downloaded, {"assets": ["a"]}, data) in (True, False)
     assert takes(decisions.sms_replied, {"pattern": "a*"}, data) in (True, False)
+
+
+def test_a_property_that_is_too_much_for_a_regular_expression_does_not_pass() -> None:
+    where = [{"field": "a", "operator": "regexp", "value": "^(a|a)*$"}]
+    given = {"type": "order.paid", "where": where}
+    assert takes(decisions.event_happened, given, {"a": "aa"}, event="order.paid")
+    assert not takes(decisions.event_happened, given, {"a": "a" * 60 + "!"}, event="order.paid")

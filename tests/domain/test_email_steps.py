@@ -77,7 +77,13 @@ def test_a_transactional_email_goes_again_and_whatever_do_not_contact_says() -> 
 
 
 def test_sending_says_what_it_needs() -> None:
-    assert email.send.needs == {Need.EMAILS, Need.DO_NOT_CONTACT, Need.RECEIVED, Need.POLICIES}
+    needs = email.send.needs_of(properties(email.send, {"email": "hello"}))
+    assert needs == {
+        Need.EMAILS,
+        Need.DO_NOT_CONTACT,
+        Need.RECEIVED,
+        Need.POLICIES,
+    }
 
 
 @pytest.mark.parametrize(

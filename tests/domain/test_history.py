@@ -34,7 +34,7 @@ DESK = {"type": "desktop", "brand": None, "os": "Linux"}
 @pytest.mark.parametrize(
     ("given", "answers"),
     [
-        ({}, [True, True, False]),
+        ({}, [False, False, False]),
         ({"device_type": ["tablet", "MOBILE"]}, [True, False, False]),
         ({"device_os": ["linux"]}, [True, True, False]),
         # One device must have it all.

@@ -40,6 +40,9 @@ def ask(actual: Any, operator: str, value: Any = None, *, zone: ZoneInfo = GREEN
         ("date", None, "needs a value"),
         ("date", "tomorrow", "anniversary"),
         ("date", "P1D", "signed"),
+        ("date", "2026-12-24T09:00", "a day such as"),
+        ("regexp", "a" * 1001, "1,000 is the most"),
+        ("regexp", "(" * 400 + "a" + ")" * 400, "too deep"),
         ("date", "+P", "signed"),
         ("date", "+PT1H", "signed"),
         ("date", 3, "signed"),
@@ -197,6 +200,45 @@ def test_text_is_searched_without_regard_to_case(actual: Any, operator: str, val
     assert ask(actual, operator, value) is passes
 
 
+# `^(a|a)*$` doubles its tries with each of these letters.
+TOO_MUCH = "a" * 60 + "!"
+
+
+@pytest.mark.timeout(60)
+def test_a_regular_expression_that_takes_too_long_is_given_up_with_a_sentence() -> None:
+    for operator in ("regexp", "!regexp"):
+        slow = operators.test(operator, "^(a|a)*$", GREENWICH)
+        with pytest.raises(operators.TooSlowError, match=r"\(a\|a\).* takes too long") as caught:
+            slow(TOO_MUCH, NOW)
+        assert "\n" not in str(caught.value)
+        assert slow("aa", NOW) is (operator == "regexp")
+
+
+def took_too_long(test: operators.Test, value: str) -> bool:
+    try:
+        test(value, NOW)
+    except operators.TooSlowError:
+        return True
+    return False
+
+
+@pytest.mark.timeout(60)
+def test_thousands_of_slow_values_cost_no_more_than_a_few_and_a_quick_one_mends_it() -> None:
+    slow = operators.test("regexp", "^(a|a)*$", GREENWICH)
+    assert all(took_too_long(slow, TOO_MUCH) for _ in range(2000))
+    # One value in a hundred is tried.
+    tried = [took_too_long(slow, "aa") for _ in range(200)]
+    assert tried == sorted(tried, reverse=True)
+    assert not tried[-1]
+
+
+def test_a_slow_value_now_and_then_takes_nothing_from_the_others() -> None:
+    slow = operators.test("regexp", "^(a|a)*$", GREENWICH)
+    for _ in range(12):
+        assert took_too_long(slow, TOO_MUCH)
+        assert [took_too_long(slow, "aa") for _ in range(10)] == [False] * 10
+
+
 @pytest.mark.parametrize(
     ("actual", "value", "within"),
     [
@@ -249,6 +291,10 @@ def test_the_negative_operators_accept_no_value(operator: str, nothing: Any) -> 
         ("1980-03-03", "anniversary", TOKYO, True),
         ("1980-03-02T08:00:00Z", "anniversary", GREENWICH, True),
         (["2020-01-01", "2026-03-02"], "+P0D", GREENWICH, True),
+        ("2024-12-24", "2024-12-24", GREENWICH, True),
+        ("2024-12-24T15:30:00Z", "2024-12-24", GREENWICH, True),
+        ("2024-12-24T15:30:00Z", "2024-12-24", TOKYO, False),
+        ("2024-12-25", "2024-12-24", GREENWICH, False),
         ("2026-03-02", "+P9999Y", GREENWICH, False),
         ("soon", "+P0D", GREENWICH, False),
         (20260302, "+P0D", GREENWICH, False),

@@ -42,7 +42,10 @@ def test_an_import_merges_fields_and_a_second_one_changes_nothing(run: Run, tmp_
     second = write(tmp_path, '{"key": "a", "city": null, "n": [1], "tags": ["vip"]}\n{"key": "b"}\n', "more.ndjson")
     counts = import_(run, second)
     assert (counts["added"], counts["updated"], counts["unchanged"]) == (0, 1, 1)
-    assert show(run, "a") == {
+    shown = show(run, "a")
+    (imported,) = shown.pop("point_log")
+    assert (imported["change"], imported["points"], imported["source"]) == (5, 5, "import")
+    assert shown == {
         "key": "a",
         "email": "a@b.c",
         "timezone": "Europe/Paris",
@@ -56,6 +59,9 @@ def test_an_import_merges_fields_and_a_second_one_changes_nothing(run: Run, tmp_
         "companies": [],
         "channels": {},
         "campaigns": [],
+        "scores": {},
+        "utm": {},
+        "stage_log": [],
     }
 
 

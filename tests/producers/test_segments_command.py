@@ -1,4 +1,4 @@
-"""`parcours segments` and `parcours stages`, from outside."""
+"""`parcours segments`, `parcours stages` and `parcours points`, from outside."""
 
 import json
 from pathlib import Path
@@ -96,6 +96,16 @@ def test_a_segment_that_a_campaign_uses_cannot_be_unpublished(run: Run, people: 
     assert "it is a source of welcome" in done.stderr
     (listed,) = json.loads(run("segments", "list", "--json").stdout)
     assert (listed["published"], listed["campaigns"]) == (True, ["welcome"])
+
+
+def test_groups_of_points_are_created_renamed_and_listed(run: Run) -> None:
+    assert "is created" in run("points", "groups", "create", "wine").stdout
+    assert "is renamed" in run("points", "groups", "create", " wine ", "--name", "Wines").stdout
+    assert "nothing changed" in run("points", "groups", "create", "wine").stdout
+    listed = run("points", "groups", "list", "--json").stdout
+    assert json.loads(listed) == [{"key": "wine", "name": "Wines", "contacts": 0}]
+    refused = run("points", "groups", "create", " ")
+    assert (refused.returncode, refused.stderr) == (1, "parcours: the key of a point group cannot be blank\n")
 
 
 def test_stages_are_listed_by_weight(run: Run) -> None:

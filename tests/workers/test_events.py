@@ -796,6 +796,7 @@ def a_full_life(world: World) -> None:
           action: email.send
           with: {email: hello}
           then: [{step: opened, decision: email.open}]
+        - {step: score, action: contact.points, with: {points: 1, group: wine}}
         - {step: later, action: contact.points, with: {points: 1}, after: 9 days}
         """,
         forms=["signup"],
@@ -805,9 +806,10 @@ def a_full_life(world: World) -> None:
     world.tell(
         event("contact.changed", "ann", tags=["vip"], fields={"a": 1}),
         event("device.seen", "ann", type="mobile"),
-        event("form.submitted", "ann", form="signup"),
+        event("form.submitted", "ann", form="signup", fields={"utm_source": "fair"}),
         event("email.opened", "ann", email="hello"),
         event("email.unsubscribed", "ann"),
+        event("contact.changed", "ann", stage="fan"),
     )
     world.write("UPDATE membership SET manual = false")
     world.tell(removed("ann", at(2)))

@@ -10,8 +10,8 @@ from db import campaigns
 from db.partitions import ensure_partitions
 from domain.membership import Arrival, Departure
 from domain.steps.registry import Fact, Failed
-from tests.workers.worlds import START, Moody, World, at, statements_counted
-from workers import decisions, executor, membership
+from tests.workers.worlds import START, Moody, World, at, event, statements_counted
+from workers import decisions, events, executor, membership
 
 EVERYTHING = """
     - step: start
@@ -24,6 +24,9 @@ EVERYTHING = """
           with: {add: [new]}
           then:
             - {step: point, action: contact.points, with: {points: 1}}
+            - {step: score, action: contact.points, with: {points: 1, group: wine}}
+            - {step: scored, condition: contact.points, with: {operator: gt, points: 0, group: wine}}
+            - {step: from, condition: contact.field, with: {field: utm_source, operator: "=", value: fair}}
             - {step: set, action: contact.update, with: {fields: {colour: red}}}
             - {step: segment, action: contact.segments, with: {add: [other], remove: [gone]}}
             - step: send
@@ -111,7 +114,16 @@ def reacting(world: World, ids: list[int], root: int) -> None:
         assert decisions.react(conn, happened, now=START, zone=world.zone)["yes"] == len(ids) // 2
 
 
-@pytest.mark.parametrize("work", [joining, arriving, leaving, executing, reacting])
+def being_told(world: World, ids: list[int], root: int) -> None:
+    keys = [row.key for row in world.read("SELECT key FROM contact")]
+    moved = [event("contact.changed", key, stage="fan") for key in keys]
+    seen = [event("page.hit", key, url="/?utm_source=fair") for key in keys]
+    world.accept(*moved[:500], *seen[:500])
+    with world.engine.begin() as conn:
+        assert events.act(conn, now=START, zone=world.zone).events == 2 * min(len(ids), 500)
+
+
+@pytest.mark.parametrize("work", [joining, arriving, leaving, executing, reacting, being_told])
 def test_a_batch_sends_as_many_statements_for_a_thousand_contacts_as_for_ten(
     world: World, moody: Moody, work: Callable[[World, list[int], int], None]
 ) -> None:

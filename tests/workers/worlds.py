@@ -451,20 +451,8 @@ class World:
             ),
             *("message", "step_count", "campaign_count", "campaign_hour_count", "sweep", "audit"),
             *("inbox", "event", "event_key", "erased", "leaving", "device", "dead_letter", "frequency_rule"),
-            "contact_alias",
-            *("template", "policy", "company_member", "company"),
-            *(
-                "inbox",
-                "event",
-                "event_key",
-                "erased",
-                "leaving",
-                "device",
-                "dead_letter",
-                "frequency_rule",
-                "circuit",
-                "rate",
-            ),
+            *("contact_alias", "point_group", "contact_score", "point_log", "stage_log", "contact_utm"),
+            *("template", "policy", "company_member", "company", "circuit", "rate"),
         ]
         with self.engine.begin() as conn:
             for table in tables:
