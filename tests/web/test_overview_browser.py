@@ -84,6 +84,8 @@ def test_a_campaign_is_switched_on_contacts_come_and_the_overview_follows(
         # The tabs change the address and not the page; a step leads to its contacts.
         tab.get_by_role("link", name="Actions").click()
         expect(tab).to_have_url(f"{address}/campaigns/c/actions")
+        expect(tab).to_have_title("First steps · Actions · Parcours")
+        expect(tab.get_by_role("link", name="Actions")).to_be_focused()
         tab.get_by_role("link", name="Overview").click()
         tab.locator(f"#step-{world.step_id('visited')}").get_by_role("link", name="waiting").click()
         tab.wait_for_url("**/contacts?step=visited&at=waiting")

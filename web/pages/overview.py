@@ -94,43 +94,10 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
     return _answer(request, site, key, "path")
 
 
-@router.get("/campaigns/{key}/decisions")
-def decisions(request: Request, site: SiteOf, key: str) -> Response:
-    """The figures of decisions."""
-    return _answer(request, site, key, "decisions")
-
-
-@router.get("/campaigns/{key}/actions")
-def actions(request: Request, site: SiteOf, key: str) -> Response:
-    """The figures of actions."""
-    return _answer(request, site, key, "actions")
-
-
-@router.get("/campaigns/{key}/conditions")
-def conditions(request: Request, site: SiteOf, key: str) -> Response:
-    """The figures of conditions."""
-    return _answer(request, site, key, "conditions")
-
-
-@router.get("/campaigns/{key}/contacts")
-def contacts(request: Request, site: SiteOf, key: str) -> Response:
-    """Who is in the campaign, where they stand and what they wait for."""
-    return _answer(request, site, key, "contacts")
-
-
-@router.get("/campaigns/{key}/failures")
-def failures(request: Request, site: SiteOf, key: str) -> Response:
-    """What failed and what was passed over, by step and reason."""
-    return _answer(request, site, key, "failures")
-
-
 @router.get("/campaigns/{key}/live")
 def live(request: Request, site: SiteOf, key: str) -> Response:
     """The parts of a page that change while contacts move."""
-    asked = request.query_params.get("tab", "path")
-    tab = next((each for each in TABS if each == asked), None)
-    if tab is None:
-        raise NotFoundError("tab", asked)
+    tab = _known(request.query_params.get("tab", "path"))
     # Lists that somebody reads do not move under their eyes.
     return _answer(request, site, key, tab, template="overview/live.html", still=tab in ("contacts", "failures"))
 
@@ -146,6 +113,19 @@ def activity(request: Request, site: SiteOf, key: str) -> Response:
     whole = not request.headers.get("hx-request")
     template = "overview/activity.html" if whole else "overview/activity_rows.html"
     return render(request, template, about=about, activity=rows, older=written(older), words=words)
+
+
+@router.get("/campaigns/{key}/{tab}")
+def show_tab(request: Request, site: SiteOf, key: str, tab: str) -> Response:
+    """Another tab: figures of decisions, actions or conditions; the contacts; what failed."""
+    return _answer(request, site, key, _known(tab))
+
+
+def _known(tab: str) -> Tab:
+    found = next((each for each in TABS if each == tab), None)
+    if found is None:
+        raise NotFoundError("page of a campaign", tab)
+    return found
 
 
 def _answer(
