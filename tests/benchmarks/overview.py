@@ -28,7 +28,8 @@ from db import schema
 from db.partitions import ensure_partitions
 from producers import applying, campaign_files
 from settings import Settings
-from tests.benchmarks.run import ZONE, Server, a_server
+from tests.benchmarks.server import Server, a_server
+from tests.benchmarks.worlds import ZONE
 from web.app import make_app
 
 DAYS = 60
