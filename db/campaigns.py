@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection, Row, text
 
 from db import waits
 from db.events import like
@@ -162,6 +162,11 @@ def sources(conn: Connection, campaign_id: int) -> list[Source]:
 def every_source(conn: Connection) -> list[SourceOf]:
     """Return what feeds each campaign that is not deleted: its segments, then its forms, by key."""
     return [SourceOf(*row) for row in conn.execute(sql["every_source"])]
+
+
+def categories(conn: Connection) -> list[str]:
+    """Return the keys of all categories."""
+    return list(conn.execute(text("SELECT key FROM category ORDER BY key")).scalars())
 
 
 def inside(conn: Connection, campaign_ids: Iterable[int]) -> dict[int, int]:

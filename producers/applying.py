@@ -233,7 +233,7 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> Plan:
     if row is None or row.key != file.campaign or row.version == 0:
         return Plan(
             file,
-            None if row is None or row.key != file.campaign else row.id,
+            None,
             1,
             unchanged=False,
             publishes=True if file.published else None,

@@ -19,11 +19,48 @@ class TakenError(CampaignError):
     """A key is somebody else's already."""
 
 
+class StaleError(CampaignError):
+    """A campaign is no longer as it was when somebody began to change it."""
+
+
+class Stamp(NamedTuple):
+    """What a campaign was like when somebody looked: who changes it says so, and overwrites nobody unseen."""
+
+    version: int
+    published: bool
+
+    def __str__(self) -> str:
+        return f"{self.version}.{int(self.published)}"
+
+    @classmethod
+    def parse(cls, text: str) -> Stamp | None:
+        """Return the stamp that a text is, or None."""
+        version, sign, published = text.partition(".")
+        if not (sign and version.isascii() and version.isdigit() and len(version) < 10 and published in ("0", "1")):
+            return None
+        return cls(int(version), published == "1")
+
+
 class Switched(NamedTuple):
     """What switching did, and why the campaign does not run now, if it does not."""
 
     changed: bool
     why_not: str | None
+
+
+def stamp(conn: Connection, found: Found) -> Stamp:
+    """Return the stamp of a campaign as it is."""
+    return Stamp(found.version, campaigns.listing(conn, [found.id])[0].published)
+
+
+def hold(conn: Connection, key: str, *, now: datetime) -> Found | None:
+    """Keep everybody else from changing the campaign of a key, or making it, until the transaction ends.
+
+    Returns the campaign as it is then; None when there is none yet, or only a deleted one.
+    """
+    campaigns.close(conn, campaigns.create(conn, key, now=now))
+    found = campaigns.stored(conn, key)
+    return None if found is None or found.deleted or found.version == 0 else found
 
 
 def switch(conn: Connection, found: Found, published: bool, *, who: str, now: datetime) -> Switched:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,20 +55,43 @@ def read(
 
     `also` holds what others, who know more than the file, found wrong with it.
     """
-    root = _compose(path, _text(path))
+    return read_text(_text(path), name=path, default_zone=default_zone, step_type=step_type, also=also)
+
+
+def read_text(
+    text: str,
+    *,
+    name: Path,
+    default_zone: ZoneInfo,
+    step_type: FindType = registry.step_type,
+    also: Iterable[Problem] = (),
+    around: Mapping[str, object] | None = None,
+) -> CampaignFile:
+    """Return the campaign of a YAML or JSON text, which problems call by `name`; otherwise as `read`.
+
+    With `around`, the text holds the steps only, and that the rest of the campaign, whose problems have no line.
+    """
+    # A tab between JSON's tokens means nothing, but YAML takes it for indentation.
+    root = _compose(name, text.replace("\t", " ") if name.suffix.lower() == ".json" else text)
     try:
         document = _Document(root)
     except RecursionError:
-        raise _unreadable(path, "the file is nested too deeply") from None
-    problems = [FileProblem(path, line, dotted(place), sentence) for line, place, sentence in document.problems]
+        raise _unreadable(name, "the file is nested too deeply") from None
+    within: Place = () if around is None else ("steps",)
+    problems = [
+        FileProblem(name, line, dotted((*within, *place)), sentence) for line, place, sentence in document.problems
+    ]
     if document.broken:
         # What is missing from the data may be in the file, so that its checks would blame it for our loss.
         raise CampaignFileError(problems)
-    checked = check(document.data, default_zone=default_zone, step_type=step_type)
+    data = document.data if around is None else {**around, "steps": document.data}
+    checked = check(data, default_zone=default_zone, step_type=step_type)
     for problem in (*checked.problems, *also):
-        if problem.path not in document.not_text:
-            line = document.line(problem.path) if document.data is not None else None
-            problems.append(FileProblem(path, line, problem.place, problem.sentence))
+        inside = problem.path[: len(within)] == within
+        place = problem.path[len(within) :] if inside else None
+        if place not in document.not_text:
+            line = document.line(place) if document.data is not None and place is not None else None
+            problems.append(FileProblem(name, line, problem.place, problem.sentence))
     if problems or checked.file is None:
         raise CampaignFileError(sorted(problems, key=lambda problem: problem.line or 0))
     return checked.file
@@ -86,12 +109,10 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise _unreadable(path, f"the file cannot be read: {(error.strerror or str(error)).lower()}") from None
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise _unreadable(path, "the file is not UTF-8; save it with that encoding", line) from None
-    # A tab between JSON's tokens means nothing, but YAML takes it for indentation.
-    return text.replace("\t", " ") if path.suffix.lower() == ".json" else text
 
 
 def _compose(path: Path, text: str) -> yaml.Node | None:
@@ -289,8 +310,8 @@ def _shown_tag(tag: str) -> str:
     return "!!" + tag.removeprefix(_TAG) if tag.startswith(_TAG) else tag
 
 
-def write(data: dict[str, Any]) -> str:
-    """Return data as the YAML of a campaign file: names in their order, text of several lines as a block."""
+def write(data: dict[str, Any] | list[Any]) -> str:
+    """Return a campaign, or its steps, as YAML: names in their order, text of several lines as a block."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=sys.maxsize)
 
 

@@ -123,3 +123,31 @@ def test_no_page_is_wider_than_its_screen(start: Start, world: World, tab: Page,
             tab.goto(f"http://127.0.0.1:{port}{path}")
             assert tab.evaluate("document.documentElement.scrollWidth") <= width, path
         tab.close()
+
+
+def test_a_campaign_is_made_in_the_browser_errors_and_all(start: Start, world: World, tab: Page) -> None:
+    world.segment("everyone")
+    world.contacts("anna", segment="everyone")
+    problems: list[str] = []
+    tab.on("pageerror", lambda error: problems.append(str(error)))
+    port = free_port()
+    with start("up", "--port", port):
+        eventually(lambda: is_ready(port))
+        tab.goto(f"http://127.0.0.1:{port}/campaigns")
+        tab.get_by_role("link", name="New campaign").click()
+        tab.get_by_label("Name").fill("Série d’été")
+        expect(tab.get_by_label("Key")).to_have_value("serie-d-ete")
+        tab.get_by_label("everyone").check()
+        tab.get_by_label("Switched on").check()
+        steps = tab.locator("#steps")
+        steps.fill("- step: tag\n  action: contact.tags\n  with: {ad: [new]}\n")
+        # While one types, with its line, which is marked.
+        expect(tab.locator("#problems")).to_contain_text("did you mean 'add'?")
+        expect(tab.locator(".gutter .wrong")).to_have_text("3")
+        steps.fill("- step: tag\n  action: contact.tags\n  with: {add: [new]}\n")
+        expect(tab.locator("#problems")).to_contain_text("Everything is right.")
+        tab.get_by_role("button", name="Review").click()
+        expect(tab.get_by_text("The campaign is made, with 1 step.")).to_be_visible()
+        tab.get_by_role("button", name="Apply").click()
+        expect(tab.locator("#state")).to_have_text("Running")
+    assert problems == []

@@ -311,7 +311,6 @@ def clone(request: Request, key: str, site: SiteOf, who: VisitorOf, form: FormOf
         try:
             campaign_changes.clone(conn, found, new_key, who=who.who, now=now, zone=site.zone, name=name or None)
         except CampaignError as error:
-            conn.rollback()
             return _clone_page(request, found, new_key, name, {"key": [str(error)]}, status=422)
     return redirect(
         request,

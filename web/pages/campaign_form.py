@@ -1,0 +1,507 @@
+"""Making a campaign and changing one: settings in fields, steps as YAML, the plan before it is applied."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+from zoneinfo import ZoneInfo, available_timezones
+
+from fastapi import Request, Response
+from sqlalchemy import Connection
+
+from db import campaigns, forms, segments
+from db.campaigns import Found
+from db.clock import now as database_now
+from domain.file import CampaignFile, SkipFile, to_data
+from domain.steps.registry import StepType, all_types
+from producers import applying, campaign_changes
+from producers.applying import Plan
+from producers.campaign_changes import Stamp, with_published
+from producers.campaign_files import CampaignFileError, read_text, write
+from web.access import Form
+from web.language import _, _n, marked
+from web.pages import FormOf, SiteOf, VisitorOf, pages_router
+from web.pages.rendering import redirect, render
+from web.site import Site
+
+router = pages_router()
+
+REENTRY = (
+    ("never", marked("Never: once in a lifetime")),
+    ("after_exit", marked("After they left")),
+    ("always", marked("Always, also while they are inside")),
+)
+CATCH_UP = (
+    ("run", marked("Do all of it at once")),
+    ("skip", marked("Skip what is too old")),
+    ("shift", marked("Move everything by the length of the pause")),
+)
+PRIORITY = (
+    ("high", marked("First")),
+    ("normal", marked("In between")),
+    ("low", marked("Last")),
+)
+# Where an error of a part of the file is shown.
+FIELD_OF = {"campaign": "key", "sources": "sources"}
+NEW_STEPS = """\
+- step: hello
+  action: email.send
+  with: {email: welcome}
+"""
+_LINES_AROUND = 3
+
+
+class StepProblem(NamedTuple):
+    """What is wrong in the text of the steps; lines count from 1."""
+
+    line: int
+    place: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What stands in the form, as text, right or wrong."""
+
+    name: str = ""
+    key: str = ""
+    description: str = ""
+    category: str = ""
+    published: bool = False
+    publish_from: str = ""
+    publish_until: str = ""
+    timezone: str = ""
+    reentry: str = "never"
+    cooldown: str = ""
+    exit_on_leave: bool = True
+    grace: str = ""
+    catch_up: str = "run"
+    catch_up_skip: str = ""
+    priority: str = "normal"
+    rate: str = ""
+    segments: tuple[str, ...] = ()
+    forms: tuple[str, ...] = ()
+    steps: str = NEW_STEPS
+    # Of the campaign that the form was filled with; None for a new one.
+    stamp: Stamp | None = None
+
+    @classmethod
+    def of_form(cls, form: Form, *, key: str | None) -> Draft:
+        """Return what somebody posted; without a `key` the campaign is new, and named by the form."""
+        texts = {
+            name: form.text(name).strip()
+            for name in (
+                "name", "category", "publish_from", "publish_until", "timezone", "reentry", "cooldown", "grace",
+                "catch_up", "catch_up_skip", "priority", "rate",
+            )
+        }  # fmt: skip
+        return cls(
+            **texts,
+            key=key or form.text("key").strip() or slug(texts["name"]),
+            description=_plain_lines(form.text("description")).strip(),
+            published="published" in form,
+            exit_on_leave="exit_on_leave" in form,
+            segments=tuple(dict.fromkeys(form.all("segments"))),
+            forms=tuple(dict.fromkeys(form.all("forms"))),
+            steps=_plain_lines(form.text("steps")),
+            stamp=Stamp.parse(form.text("stamp")),
+        )
+
+    @classmethod
+    def of_file(cls, file: CampaignFile, stamp: Stamp, zone: ZoneInfo) -> Draft:
+        """Return the form of a campaign as it is."""
+        skip = file.catch_up if isinstance(file.catch_up, SkipFile) else None
+        return cls(
+            name=file.name,
+            key=file.campaign,
+            description=file.description or "",
+            category=file.category or "",
+            published=stamp.published,
+            publish_from=_local(file.publish_from, file, zone),
+            publish_until=_local(file.publish_until, file, zone),
+            timezone=file.timezone or "",
+            reentry=file.reentry,
+            cooldown=file.cooldown or "",
+            exit_on_leave=file.exit_on_leave,
+            grace=file.grace or "",
+            catch_up="skip" if skip else str(file.catch_up),
+            catch_up_skip=skip.skip if skip else "",
+            priority=file.priority,
+            rate=file.rate or "",
+            segments=file.sources.segments,
+            forms=file.sources.forms,
+            steps=write(to_data(file)["steps"]),
+            stamp=stamp,
+        )
+
+    def settings(self, base: CampaignFile | None, zone: ZoneInfo) -> dict[str, Any]:
+        """Return all but the steps as data of a campaign file.
+
+        A date that is shown as `base` has it is that of `base`, with its seconds and offset.
+        """
+        data: dict[str, Any] = {
+            "campaign": self.key or None,
+            "name": self.name or None,
+            "description": self.description or None,
+            "category": self.category or None,
+            "published": self.published,
+            "timezone": self.timezone or None,
+            "reentry": self.reentry,
+            "cooldown": self.cooldown or None,
+            "exit_on_leave": self.exit_on_leave,
+            "grace": self.grace or None,
+            "catch_up": {"skip": self.catch_up_skip or None} if self.catch_up == "skip" else self.catch_up,
+            "priority": self.priority or None,
+            "rate": self.rate or None,
+            "sources": {"segments": list(self.segments), "forms": list(self.forms)},
+        }
+        for name in ("publish_from", "publish_until"):
+            text, before = getattr(self, name), getattr(base, name) if base else None
+            kept = base is not None and text == _local(before, base, zone) and self.timezone == (base.timezone or "")
+            data[name] = before if kept else text or None
+        return data
+
+
+@dataclass
+class Checked:
+    """A draft's campaign, or what is wrong with it, by field of the form and by line of the steps."""
+
+    file: CampaignFile | None = None
+    fields: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    steps: list[StepProblem] = field(default_factory=list)
+
+    @property
+    def is_right(self) -> bool:
+        return self.file is not None and not self.fields and not self.steps
+
+
+class Choice(NamedTuple):
+    """Something of a plan that the one who applies it decides."""
+
+    name: str
+    label: str
+    help: str
+
+
+def _local(moment: datetime | None, file: CampaignFile, zone: ZoneInfo) -> str:
+    if moment is None:
+        return ""
+    own = ZoneInfo(file.timezone) if file.timezone else zone
+    return moment.astimezone(own).replace(tzinfo=None).isoformat(timespec="minutes")
+
+
+def _plain_lines(text: str) -> str:
+    # Browsers send the line ends of the internet.
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def slug(name: str) -> str:
+    """Return a key made of a name: "Série d’été 2026" is "serie-d-ete-2026"."""
+    plain = "".join(each for each in unicodedata.normalize("NFKD", name) if not unicodedata.combining(each))
+    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:80].strip("-")
+
+
+def check(conn: Connection, draft: Draft, base: CampaignFile | None, zone: ZoneInfo) -> Checked:
+    """Return what a draft says, or everything that is wrong with it: by itself, then with what it names."""
+    checked = Checked()
+    around = draft.settings(base, zone)
+    if not draft.name:
+        checked.fields["name"].append(_("give the campaign a name"))
+    try:
+        checked.file = read_text(draft.steps, name=Path("steps.yaml"), default_zone=zone, around=around)
+        also = applying.check_references(conn, checked.file)
+        if also:
+            read_text(draft.steps, name=Path("steps.yaml"), default_zone=zone, around=around, also=also)
+    except CampaignFileError as error:
+        checked.file = None
+        for problem in error.problems:
+            part = re.split(r"[.\[]", problem.path, maxsplit=1)[0]
+            if part in ("steps", ""):
+                place = problem.path.removeprefix("steps")
+                checked.steps.append(StepProblem(problem.line or 1, place, problem.sentence))
+            elif not (part == "name" and not draft.name):
+                shown = FIELD_OF.get(part, part)
+                checked.fields[shown].append(problem.sentence)
+    return checked
+
+
+# Pages.
+
+
+@router.get("/campaigns/new")
+def new(request: Request, site: SiteOf) -> Response:
+    with site.engine.connect() as conn:
+        return _form(request, conn, Draft(), None, Checked())
+
+
+@router.get("/campaigns/{key}/edit")
+def edit(request: Request, key: str, site: SiteOf) -> Response:
+    with site.engine.connect() as conn:
+        found = campaigns.find(conn, key)
+        file = campaigns.definition(conn, found.id, found.version, site.zone)
+        draft = Draft.of_file(file, campaign_changes.stamp(conn, found), site.zone)
+        return _form(request, conn, draft, found, Checked())
+
+
+@router.post("/campaigns/new")
+def create(request: Request, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
+    return _save(request, site, None, form, who.who)
+
+
+@router.post("/campaigns/{key}/edit")
+def change(request: Request, key: str, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
+    return _save(request, site, key, form, who.who)
+
+
+@router.post("/campaigns/new/check")
+def check_while_typing(request: Request, site: SiteOf, form: FormOf) -> Response:
+    draft = Draft.of_form(form, key=form.text("of") or None)
+    with site.engine.connect() as conn:
+        checked = check(conn, draft, None, site.zone)
+    return render(request, "campaigns/problems.html", checked=checked)
+
+
+def _save(request: Request, site: Site, key: str | None, form: Form, who: str) -> Response:
+    """Show the form again with what is wrong, or the plan; or do what the plan said, if it still says so."""
+    does = form.text("do")
+    with site.engine.connect() as conn:
+        found = None if key is None else campaigns.find(conn, key)
+        draft = Draft.of_form(form, key=found.key if found else None)
+        if does == "edit":
+            return _form(request, conn, draft, found, Checked())
+        stale = _stale(conn, draft, found, site.zone)
+        if stale is not None:
+            return _form(request, conn, stale.draft, stale.found, Checked(), stale=stale, status=409)
+        checked = check(conn, draft, _base(conn, found, site.zone), site.zone)
+        if checked.file is None or not checked.is_right:
+            return _form(request, conn, draft, found, checked, status=422)
+        planned = applying.plan(conn, checked.file, zone=site.zone)
+        seen = form.text("seen")
+        if does != "apply" or seen != _digest(planned):
+            return _review(request, draft, planned, form, changed=does == "apply")
+    with site.engine.connect() as conn, conn.begin() as transaction:
+        now = database_now(conn)
+        held = campaign_changes.hold(conn, checked.file.campaign, now=now)
+        stale = _stale(conn, draft, held, site.zone)
+        planned = applying.plan(conn, checked.file, zone=site.zone)
+        # One that was deleted meanwhile would come back unasked.
+        overtaken = stale is not None or seen != _digest(planned) or (found is not None and held is None)
+        if overtaken:
+            transaction.rollback()
+        else:
+            applying.apply(
+                conn,
+                planned,
+                backfill="backfill" in form,
+                reschedule="reschedule" in form,
+                who=who,
+                now=now,
+                zone=site.zone,
+            )
+    if overtaken:
+        # Somebody was faster by a moment: it shows as to one who comes later.
+        return _save(request, site, key, Form([*form.pairs(), ("do", "review")]), who)
+    name = checked.file.name
+    said = _("“{name}” is made.", name=name) if planned.campaign_id is None else _("“{name}” is changed.", name=name)
+    return redirect(request, f"/campaigns/{quote(checked.file.campaign)}", flash=said)
+
+
+class Stale(NamedTuple):
+    """Somebody changed the campaign since the form was filled: what they changed, and the form to go on with."""
+
+    found: Found | None
+    draft: Draft
+    sentence: str
+    difference: list[tuple[str, str]]
+    who: str
+    at: datetime | None
+
+
+def _stale(conn: Connection, draft: Draft, found: Found | None, zone: ZoneInfo) -> Stale | None:
+    if found is None:
+        there = campaigns.stored(conn, draft.key) if draft.key else None
+        # One without a version is being made by us in this transaction.
+        taken = there is not None and there.version > 0 and not there.deleted and there.key == draft.key
+        if draft.stamp is not None or not taken:
+            return None
+        sentence = _("There is a campaign with the key “{key}” already. Choose another key.", key=draft.key)
+        return Stale(None, draft, sentence, [], "", None)
+    current = campaign_changes.stamp(conn, found)
+    if draft.stamp == current:
+        return None
+    before: list[str] = []
+    if draft.stamp is not None and 0 < draft.stamp.version <= found.version:
+        before = _lines(campaigns.definition(conn, found.id, draft.stamp.version, zone), draft.stamp.published)
+    after = _lines(campaigns.definition(conn, found.id, found.version, zone), current.published)
+    last = next(iter(campaigns.activity(conn, found.id, limit=1)), None)
+    return Stale(
+        found,
+        replace(draft, stamp=current),
+        _("Somebody changed this campaign while you were editing it."),
+        list(_difference(before, after)),
+        "" if last is None else last.who,
+        None if last is None else last.at,
+    )
+
+
+def _lines(file: CampaignFile, published: bool) -> list[str]:
+    return write(to_data(with_published(file, published))).splitlines()
+
+
+def _difference(before: list[str], after: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield (what, line): added, removed, same, or a gap between two places."""
+    kinds = {"+": "added", "-": "removed", " ": "same", "@": "gap"}
+    for line in list(difflib.unified_diff(before, after, lineterm="", n=_LINES_AROUND))[2:]:
+        yield kinds[line[0]], "…" if line[0] == "@" else line[1:]
+
+
+def _base(conn: Connection, found: Found | None, zone: ZoneInfo) -> CampaignFile | None:
+    return None if found is None else campaigns.definition(conn, found.id, found.version, zone)
+
+
+def _digest(planned: Plan) -> str:
+    """Return a name of what a plan does; how many contacts it touches may change while one reads."""
+    said = {
+        "file": to_data(planned.file),
+        "version": planned.version,
+        "publishes": planned.publishes,
+        "added": planned.added,
+        "changed": planned.changed,
+        "removed": sorted(planned.removed),
+        "retimed": sorted(planned.retimed),
+        "new_roots": planned.new_roots,
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _form(
+    request: Request,
+    conn: Connection,
+    draft: Draft,
+    found: Found | None,
+    checked: Checked,
+    *,
+    stale: Stale | None = None,
+    status: int = 200,
+) -> Response:
+    usable = [line for line in segments.listed(conn) if line.public and line.published]
+    sources = [form for form in forms.listed(conn) if not form.standalone]
+    return render(
+        request,
+        "campaigns/form.html",
+        status,
+        draft=draft,
+        found=found,
+        checked=checked,
+        stale=stale,
+        segments=usable,
+        # Chosen once, and no source any more: shown, so that it is seen and can be taken out.
+        lost_segments=[key for key in draft.segments if key not in {line.key for line in usable}],
+        forms=sources,
+        lost_forms=[key for key in draft.forms if key not in {form.key for form in sources}],
+        categories=campaigns.categories(conn),
+        timezones=sorted(available_timezones()),
+        reentry=[(key, _(text)) for key, text in REENTRY],
+        catch_up=[(key, _(text)) for key, text in CATCH_UP],
+        priority=[(key, _(text)) for key, text in PRIORITY],
+        types=_types(),
+    )
+
+
+def _types() -> list[tuple[str, list[tuple[StepType, str]]]]:
+    """Return the catalogue by kind, each type with its first sentence."""
+    found = defaultdict(list)
+    for each in all_types():
+        found[each.kind.value].append((each, each.description.split("\n\n")[0].replace("\n", " ")))
+    labels = {"action": _("Actions"), "decision": _("Decisions"), "condition": _("Conditions")}
+    return [(labels[kind], types) for kind, types in found.items()]
+
+
+def _review(request: Request, draft: Draft, planned: Plan, form: Form, *, changed: bool) -> Response:
+    dropped = ("do", "seen", "backfill", "reschedule", "key", "stamp")
+    kept = [pair for pair in form.pairs() if pair[0] not in dropped] + [("key", draft.key)]
+    kept += [("stamp", str(draft.stamp))] if draft.stamp else []
+    return render(
+        request,
+        "campaigns/review.html",
+        draft=draft,
+        planned=planned,
+        lines=list(plan_lines(planned, comes_back=draft.stamp is None)),
+        choices=list(_choices(planned)),
+        chosen={name for name in ("backfill", "reschedule") if name in form},
+        kept=kept,
+        seen=_digest(planned),
+        changed=changed,
+        nothing=planned.unchanged and planned.publishes is None,
+        action=f"/campaigns/{draft.key}/edit" if planned.campaign_id is not None and draft.stamp else "/campaigns/new",
+    )
+
+
+def plan_lines(planned: Plan, *, comes_back: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield what a plan does in sentences, each with its kind: added, changed, removed, note, on or off.
+
+    A campaign that `comes_back` was deleted, if it was there at all.
+    """
+    if comes_back and planned.campaign_id is not None:
+        yield "note", _("A deleted campaign had this key; it comes back with its history.")
+    if planned.campaign_id is None:
+        n = len(planned.added)
+        yield "added", _n("The campaign is made, with {n} step.", "The campaign is made, with {n} steps.", n)
+    elif planned.unchanged:
+        if planned.publishes is None:
+            yield "note", _("Nothing changes.")
+    else:
+        yield "changed", _("Version {n} is made.", n=planned.version)
+        for key in planned.added:
+            yield "added", _("Step {key} is new.", key=key)
+    for key in planned.changed:
+        yield "changed", _("Step {key} changes.", key=key)
+    for key in planned.moved:
+        if key not in planned.added and key not in planned.removed:
+            yield "changed", _("Step {key} moves. Who waits there stays.", key=key)
+    for key, waiting in planned.removed.items():
+        gone = _("Step {key} goes.", key=key)
+        fate = _n(
+            "{n} contact waits there and is cancelled.", "{n} contacts wait there and are cancelled.", waiting
+        ) if waiting else _("Nobody waits there.")  # fmt: skip
+        yield "removed", f"{gone} {fate}"
+    for key in planned.stages:
+        yield "added", _("Stage {key} is made.", key=key)
+    for key in planned.point_groups:
+        yield "added", _("Point group {key} is made.", key=key)
+    if planned.publishes is not None:
+        on = _("It is switched on: contacts join, and what is due is done.")
+        off = _("It is paused. Everybody stays where they are.")
+        yield ("on", on) if planned.publishes else ("off", off)
+    for warning in planned.warnings:
+        yield "note", warning
+
+
+def _choices(planned: Plan) -> Iterator[Choice]:
+    retimed = sum(planned.retimed.values())
+    if retimed:
+        yield Choice(
+            "reschedule",
+            _n("Move {n} waiting contact to the new time", "Move {n} waiting contacts to the new time", retimed),
+            _("Otherwise they keep the time that they have. Steps: {steps}.", steps=", ".join(planned.retimed)),
+        )
+    if planned.new_roots and planned.members:
+        yield Choice(
+            "backfill",
+            _n(
+                "Start the new first steps for {n} contact inside",
+                "Start the new first steps for {n} contacts inside",
+                planned.members,
+            ),
+            _("Otherwise only who joins later gets them. Steps: {steps}.", steps=", ".join(planned.new_roots)),
+        )
