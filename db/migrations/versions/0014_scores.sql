@@ -11,11 +11,11 @@ CREATE TABLE contact_score (
     PRIMARY KEY (contact_id, group_key)
 );
 
--- What changed points and stages: a step, which also says the campaign, or else `source`. The order within
--- an instant is that of ids of one session, so that a session may take a hundred of them at a time.
+-- What changed points and stages: a step, which also says the campaign, or else `source`. The ids give the
+-- order within an instant; no CACHE, since a session's own block of numbers would not be in the order of time.
 CREATE TABLE point_log (
     contact_id bigint NOT NULL,
-    id         bigint GENERATED ALWAYS AS IDENTITY (CACHE 100),
+    id         bigint GENERATED ALWAYS AS IDENTITY,
     at         timestamptz NOT NULL,
     -- Two points may be further apart than a number of points is large.
     change     bigint NOT NULL,
@@ -28,7 +28,7 @@ CREATE TABLE point_log (
 
 CREATE TABLE stage_log (
     contact_id bigint NOT NULL,
-    id         bigint GENERATED ALWAYS AS IDENTITY (CACHE 100),
+    id         bigint GENERATED ALWAYS AS IDENTITY,
     at         timestamptz NOT NULL,
     step_id    int,
     from_stage text,
