@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
-from db import companies, policies, scores
+from db import policies, scores
 from db.scores import PointsLogged, StageLogged
 from db.statements import statements
 from domain.policy import Rule
@@ -157,7 +157,9 @@ def merge(conn: Connection, *, now: datetime) -> Imported:
     updated = conn.execute(sql["update"], {"now": now}).rowcount if added < named else 0
     if conn.execute(text("SELECT EXISTS (SELECT FROM incoming WHERE tags IS NOT NULL)")).scalar_one():
         conn.execute(sql["add_tags"])
-    companies.set_primary(conn, {row.id: row.company for row in conn.execute(sql["companies"])})
+    if conn.execute(text("SELECT EXISTS (SELECT FROM incoming WHERE company IS NOT NULL)")).scalar_one():
+        for name in ("make_companies", "join_companies", "forget_primary_companies", "make_primary_companies"):
+            conn.execute(sql[name])
     return Imported(added=added, updated=updated + repeated, unchanged=named - added - updated)
 
 

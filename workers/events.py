@@ -14,7 +14,9 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
+from psycopg.errors import DeadlockDetected
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
 
 from db import campaigns, companies, erasure, events, facts, forms, merging, outcomes, policies, scores
 from db.clock import now as database_now
@@ -35,6 +37,8 @@ from workers.forms import submit
 # Contacts of one batch, and events of each in it: a contact with a flood of events takes turns.
 CONTACTS_AT_ONCE = 500
 EVENTS_EACH = 20
+# So often in a row a batch may lose a deadlock.
+DEADLOCKS = 5
 # What an event makes of the message that it names.
 BECOMES = {
     "email.opened": "opened",
@@ -138,13 +142,23 @@ def take_in(
 
 
 def act_once(engine: Engine, *, zone: ZoneInfo, stop: StopRule = BY_DEFAULT) -> Acted:
-    """Act on one batch of the inbox in a transaction of its own."""
+    """Act on one batch of the inbox in a transaction of its own.
+
+    Batches of different contacts may meet at a company of both, in one order here and in another there. Who
+    loses such a deadlock has done nothing, and begins again.
+    """
     with engine.connect() as conn:
         now = database_now(conn)
     ensure_partitions(engine, now)
     began = time.monotonic()
-    with engine.begin() as conn:
-        acted = act(conn, now=database_now(conn), zone=zone, stop=stop)
+    for left in reversed(range(DEADLOCKS)):
+        try:
+            with engine.begin() as conn:
+                acted = act(conn, now=database_now(conn), zone=zone, stop=stop)
+            break
+        except OperationalError as error:
+            if not isinstance(error.orig, DeadlockDetected) or not left:
+                raise
     if acted.events:
         # The lag ends where the transaction began; what followed from the event is there at its end.
         metrics.DECISION_SECONDS.observe(acted.lag_seconds + time.monotonic() - began)

@@ -97,7 +97,19 @@ WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = inbox.contact_id)
 UNION ALL
 SELECT 'contact_alias', contact_alias.contact_id, contact_alias.key
 FROM contact_alias
-WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = contact_alias.contact_id);
+WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = contact_alias.contact_id)
+UNION ALL
+SELECT 'company_member', company_member.contact_id, company.key
+FROM company_member JOIN company ON company.id = company_member.company_id
+WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = company_member.contact_id)
+UNION ALL
+SELECT 'contact_score', contact_score.contact_id, contact_score.group_key
+FROM contact_score
+WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = contact_score.contact_id)
+UNION ALL
+SELECT 'contact_utm', contact_utm.contact_id, NULL
+FROM contact_utm
+WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = contact_utm.contact_id);
 
 -- name: keys_twice
 SELECT contact_alias.key, survivor.key AS merged_into

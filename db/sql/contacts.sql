@@ -122,7 +122,8 @@ SELECT (SELECT count(*) FROM added) AS added,
 
 -- name: update
 -- Rows are locked in the order of ids, as the workers lock them. Only what differs is written:
--- importing a file again writes nothing. A tag that is missing counts as a difference.
+-- importing a file again writes nothing. A tag that is missing counts as a difference, and so does another
+-- primary company: all that is written later is written to rows that are locked here.
 WITH differing AS MATERIALIZED (
     SELECT contact.id, incoming.email, incoming.timezone, incoming.points, incoming.stage, incoming.owner,
            coalesce(incoming.fields, '{}') AS fields, contact.points AS had_points, contact.stage AS had_stage
@@ -136,6 +137,10 @@ WITH differing AS MATERIALIZED (
        OR EXISTS (SELECT FROM jsonb_array_elements_text(incoming.tags) AS tag
                   WHERE NOT EXISTS (SELECT FROM contact_tag
                                     WHERE contact_tag.contact_id = contact.id AND contact_tag.tag = tag))
+       OR incoming.company IS NOT NULL
+          AND NOT EXISTS (SELECT FROM company_member JOIN company ON company.id = company_member.company_id
+                          WHERE company_member.contact_id = contact.id AND company_member.is_primary
+                            AND company.key = incoming.company)
     ORDER BY contact.id
     FOR UPDATE OF contact
 ), logged_points AS (
@@ -166,18 +171,32 @@ CROSS JOIN LATERAL jsonb_array_elements_text(incoming.tags) AS tag
 ORDER BY contact.id, tag
 ON CONFLICT DO NOTHING;
 
--- name: companies
--- Whose primary company is to be another. They are locked, in the order of ids: so is the primary company of
--- a contact.
-SELECT contact.id, incoming.company
-FROM incoming
-JOIN contact USING (key)
+-- name: make_companies
+INSERT INTO company (key, name)
+SELECT DISTINCT incoming.company, incoming.company FROM incoming
 WHERE incoming.company IS NOT NULL
-  AND NOT EXISTS (SELECT FROM company_member JOIN company ON company.id = company_member.company_id
-                  WHERE company_member.contact_id = contact.id AND company_member.is_primary
-                    AND company.key = incoming.company)
-ORDER BY contact.id
-FOR NO KEY UPDATE OF contact;
+  AND NOT EXISTS (SELECT FROM company WHERE company.key = incoming.company)
+ORDER BY 1
+ON CONFLICT (key) DO NOTHING;
+
+-- name: join_companies
+INSERT INTO company_member (contact_id, company_id)
+SELECT contact.id, company.id
+FROM incoming JOIN contact USING (key) JOIN company ON company.key = incoming.company
+ON CONFLICT DO NOTHING;
+
+-- name: forget_primary_companies
+-- Two statements, since the index that keeps the primary one alone looks at each row by itself.
+UPDATE company_member SET is_primary = false
+FROM incoming JOIN contact USING (key) JOIN company ON company.key = incoming.company
+WHERE company_member.contact_id = contact.id AND company_member.is_primary
+  AND company_member.company_id <> company.id;
+
+-- name: make_primary_companies
+UPDATE company_member SET is_primary = true
+FROM incoming JOIN contact USING (key) JOIN company ON company.key = incoming.company
+WHERE company_member.contact_id = contact.id AND company_member.company_id = company.id
+  AND NOT company_member.is_primary;
 
 -- name: incoming_ids
 SELECT contact.id

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import AliasChoices, Field, field_validator
 
 from domain.steps.properties import MAX_KEY, POINTS_LIMIT, Json, Name, WholeNumber, is_blank
 from domain.steps.registry import (
@@ -39,14 +39,14 @@ class AddContact(Properties):
 def add_contact(batch: Batch[AddContact]) -> list[Result]:
     """Makes the contact a member of a company. Being one already is no error.
 
-    Skipped when the company does not exist. A contact's first company becomes its primary one.
+    Skipped when the company does not exist. It becomes the primary one of those who have none.
     """
     key = batch.properties.company
     if key not in batch.world.companies:
         # Source: the reference engine passes in silence; 6.3 of its description wants a note for such things.
         return [Skipped(f"the company {key!r} does not exist")] * len(batch.contacts)
     for contact in batch.contacts:
-        if batch.properties.primary or not contact.companies:
+        if batch.properties.primary or contact.company is None:
             contact.company = key
         contact.companies = contact.companies | {key}
     return [DONE] * len(batch.contacts)
@@ -54,7 +54,9 @@ def add_contact(batch: Batch[AddContact]) -> list[Result]:
 
 class AddPoints(Properties):
     points: Annotated[WholeNumber, Field(ge=-POINTS_LIMIT, le=POINTS_LIMIT)] = Field(
-        description="How many points to add to each company; a negative number takes points away. Not 0."
+        validation_alias=AliasChoices("points", "score"),
+        description="How many points to add to each company; a negative number takes points away. Not 0. `score` is "
+        "another name for it.",
     )
 
     @field_validator("points")

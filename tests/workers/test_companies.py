@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event as listening
 
-from db import companies, contacts
+from db import check, companies, contacts
 from domain.steps.registry import Company
 from producers.contact_files import contacts as contacts_of
 from tests.workers.worlds import START, World, at, event, statements_counted
+from workers import events
 
 
 def company(world: World, key: str, name: str | None = None, **fields: object) -> None:
@@ -143,14 +148,59 @@ def test_the_newest_word_of_an_event_is_the_primary_company(world: World) -> Non
     assert inside(world) == {"ann": ["Acme", "New House"]}
 
 
+def test_two_batches_that_meet_at_companies_in_different_orders_both_get_through(world: World) -> None:
+    world.contacts("c1", "c2", "c3", "c4", segment="everyone")
+    with world.engine.begin() as conn:
+        c1, c2, c3, c4 = world.ids(conn, "c1", "c2", "c3", "c4")
+        companies.join(conn, [(c2, "first"), (c3, "first")])
+        companies.join(conn, [(c1, "second"), (c4, "second")])
+    for key in ("one", "two"):
+        steps = f"""
+            - step: hit
+              decision: page.hit
+              with: {{url: ["shop.example/{key}"]}}
+              yes: [{{step: score, action: company.points, with: {{points: 1}}}}]
+            """
+        world.campaign(steps, key=key)
+    world.run()
+    begun, together, here = threading.Event(), threading.Barrier(2, timeout=30), threading.local()
+
+    def meet(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if "FROM company WHERE key" in statement and "NO KEY UPDATE" in statement:
+            here.locks = getattr(here, "locks", 0) + 1
+            begun.set()
+            # Each holds its first company and is about to ask for the other's.
+            if here.locks == 2:
+                together.wait()
+
+    def act(first: str, second: str) -> int:
+        pages = ((first, "one"), (second, "two"))
+        hits = [event("page.hit", key, START, url=f"https://shop.example/{page}") for key, page in pages]
+        assert world.accept(*hits).accepted == 2
+        return events.act_once(world.engine, zone=world.zone).events
+
+    listening.listen(world.engine, "before_cursor_execute", meet)
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            one = threads.submit(act, "c1", "c2")
+            assert begun.wait(30)
+            two = threads.submit(act, "c3", "c4")
+            assert (one.result(60), two.result(60)) == (2, 2)
+    finally:
+        listening.remove(world.engine, "before_cursor_execute", meet)
+    assert (stored(world, "first").points, stored(world, "second").points) == (2, 2)
+
+
 def test_an_import_brings_companies(world: World, tmp_path: Path) -> None:
     path = tmp_path / "people.csv"
+    done = []
     for company_of_ben in ("Acme", "New House", ""):
         path.write_text(f"key,company\nann,Acme\nben,{company_of_ben}\ncid,\n", encoding="utf-8")
         with world.engine.begin() as conn:
             contacts.stage(conn, contacts_of(path))  # type: ignore[arg-type]
-            contacts.merge(conn, now=START)
+            done.append(contacts.merge(conn, now=START))
     assert inside(world) == {"ann": ["Acme*"], "ben": ["Acme", "New House*"]}
+    assert [(each.added, each.updated, each.unchanged) for each in done] == [(3, 0, 0), (0, 1, 2), (0, 0, 3)]
 
 
 def test_a_batch_sends_as_many_statements_for_a_thousand_contacts_as_for_ten(world: World) -> None:
@@ -177,6 +227,13 @@ def test_a_batch_sends_as_many_statements_for_a_thousand_contacts_as_for_ten(wor
         counts.append(len(sent))
         assert stored(world, "acme").points == size
     assert counts[0] == counts[1]
+
+
+def test_a_company_of_nobody_contradicts_the_invariants(world: World) -> None:
+    with world.engine.begin() as conn:
+        companies.join(conn, [(999_999, "acme")])
+    wrong = {each.name: each.examples for each in check.run(world.engine) if each.violations}
+    assert wrong == {"of_contacts_gone": [{"table": "company_member", "contact_id": 999_999, "what": "acme"}]}
 
 
 def test_who_is_erased_is_in_no_company_any_more_and_a_survivor_keeps_its_own(world: World) -> None:
