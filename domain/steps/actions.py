@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
-from domain.steps.properties import POINTS_LIMIT, Channel, Json, Name, PointGroup, WholeNumber, is_blank
+from domain.steps.properties import POINTS_LIMIT, Channel, Json, Name, PointGroup, PointsAdded, is_blank
 from domain.steps.registry import DONE, Batch, Done, Erase, Need, NoProperties, Properties, Result, Skipped, action
 
 
 class ChangePoints(Properties):
-    points: Annotated[WholeNumber, Field(ge=-POINTS_LIMIT, le=POINTS_LIMIT)] = Field(
-        description="How many points to add; a negative number takes points away. Not 0."
-    )
+    points: PointsAdded = Field(description="How many points to add; a negative number takes points away. Not 0.")
     group: PointGroup | None = Field(
         default=None, description="Key of the point group whose points change; none: the contact's own points."
     )
-
-    @field_validator("points")
-    @classmethod
-    def _changes_something(cls, points: int) -> int:
-        if points == 0:
-            raise ValueError("adding 0 points changes nothing; give a number above or below 0")
-        return points
 
 
 def _scores(asked: ChangePoints) -> frozenset[Need]:

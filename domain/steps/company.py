@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import AliasChoices, Field, field_validator
 
-from domain.steps.properties import MAX_KEY, POINTS_LIMIT, Json, Name, WholeNumber, is_blank
+from domain.steps.properties import MAX_KEY, Json, Name, PointsAdded, is_blank
 from domain.steps.registry import (
     DONE,
     Batch,
@@ -53,18 +53,11 @@ def add_contact(batch: Batch[AddContact]) -> list[Result]:
 
 
 class AddPoints(Properties):
-    points: Annotated[WholeNumber, Field(ge=-POINTS_LIMIT, le=POINTS_LIMIT)] = Field(
+    points: PointsAdded = Field(
         validation_alias=AliasChoices("points", "score"),
         description="How many points to add to each company; a negative number takes points away. Not 0. `score` is "
         "another name for it.",
     )
-
-    @field_validator("points")
-    @classmethod
-    def _changes_something(cls, points: int) -> int:
-        if points == 0:
-            raise ValueError("adding 0 points changes nothing; give a number above or below 0")
-        return points
 
 
 @action("company.points", properties=AddPoints, needs=[Need.COMPANIES], reference="lead.scorecontactscompanies")

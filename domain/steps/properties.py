@@ -23,6 +23,12 @@ def _not_a_bool(value: Any) -> Any:
     return value
 
 
+def _not_zero(points: int) -> int:
+    if points == 0:
+        raise ValueError("adding 0 points changes nothing; give a number above or below 0")
+    return points
+
+
 def _not_true(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("a number is needed, not true or false")
@@ -95,6 +101,8 @@ def without_scheme(address: str) -> str:
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 WholeNumber = Annotated[int, BeforeValidator(_not_a_bool)]
+# By how much points change; some change there must be.
+PointsAdded = Annotated[WholeNumber, Field(ge=-POINTS_LIMIT, le=POINTS_LIMIT), AfterValidator(_not_zero)]
 Percent = Annotated[float, BeforeValidator(_not_true), Field(ge=0, le=100, allow_inf_nan=False)]
 PointGroup = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
 # Channels are written in small letters where messages and refusals are kept.

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from db import contacts, emails
 from db.emails import Email
 from domain.errors import NotFoundError
-from producers.templates import RenderError, one_line, render
+from domain.templates import RenderError, one_line, render
 from web.language import _
 from web.pages import SiteOf, pages_router
 from web.pages.rendering import render as page
