@@ -98,7 +98,7 @@ LEFT JOIN message ON message.contact_id = outcome.contact_id AND message.step_id
 WHERE step.campaign_id = :campaign_id
   AND (CAST(:contact_id AS bigint) IS NULL OR outcome.contact_id = CAST(:contact_id AS bigint))
   AND (CAST(:step_id AS int) IS NULL OR outcome.step_id = CAST(:step_id AS int))
-ORDER BY outcome.at, outcome.contact_id, outcome.rotation, outcome.step_id;
+ORDER BY outcome.at, outcome.contact_id, outcome.rotation, outcome.step_id, outcome.passage;
 
 -- name: waiting
 SELECT contact.key AS contact, contact.timezone, step.key AS step, step.kind, wait.rotation, wait.reason,

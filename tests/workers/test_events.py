@@ -809,7 +809,7 @@ def a_full_life(world: World) -> None:
         event("form.submitted", "ann", form="signup", fields={"utm_source": "fair"}),
         event("email.opened", "ann", email="hello"),
         event("email.unsubscribed", "ann"),
-        event("contact.changed", "ann", stage="fan"),
+        event("contact.changed", "ann", stage="fan", company="Acme"),
     )
     world.write("UPDATE membership SET manual = false")
     world.tell(removed("ann", at(2)))

@@ -177,7 +177,7 @@ def test_a_message_of_the_other_stays_under_its_key_and_counts_as_received(pair:
     (key,) = one(pair, "SELECT key FROM message")
     merge(pair)
     assert pair.outbox() == ["ann hello"]
-    pair.trigger()
+    pair.trigger(at(1, "10:00"))
     # The survivor's own turn finds that she was sent it.
     assert pair.log() == ["send done", "send skipped"]
     pair.tell(event("email.opened", "ben", at(2), message=key))

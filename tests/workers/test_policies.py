@@ -34,7 +34,9 @@ def messages(world: World) -> list[tuple[str | None, bool, int, datetime]]:
 
 
 def details(world: World, step: str, *, campaign: str = "c") -> list[dict[str, Any] | None]:
-    return [row.detail for row in world.passed(campaign=campaign) if row.step == step]
+    """Return what the outcomes of a step remember, besides what became of their messages."""
+    found = [dict(row.detail or {}) for row in world.passed(campaign=campaign) if row.step == step]
+    return [{name: value for name, value in each.items() if name != "message"} or None for each in found]
 
 
 def test_a_message_over_the_cap_of_all_campaigns_waits_at_its_step_and_says_why_when_it_goes(ann: World) -> None:
