@@ -27,6 +27,7 @@ from domain.events import parse
 from producers import metrics
 from producers.health import Health, is_ready
 from settings import Settings
+from web import docs
 from web.access import SignInNeededError, needs_role
 from web.bodies import check_content_type, read_body, read_json, read_objects
 from web.forms import add_forms
@@ -72,7 +73,8 @@ def make_app(engine: Engine, broker: Broker | None, settings: Settings, *, open_
     app = FastAPI(
         title="Parcours",
         summary="A campaign engine: contacts walk a tree of actions, decisions and conditions.",
-        docs_url="/api/docs",
+        # The framework's own page loads its parts from elsewhere.
+        docs_url=None,
         openapi_url="/api/openapi.json",
         redoc_url=None,
         lifespan=lifespan,
@@ -83,7 +85,7 @@ def make_app(engine: Engine, broker: Broker | None, settings: Settings, *, open_
     # The last added is the first that a request meets.
     app.add_middleware(PagesMiddleware, zone=settings.zone)
     _add_problems(app)
-    for router in ROUTERS:
+    for router in (docs.router, *ROUTERS):
         app.include_router(router)
     _add_health(app, Health(engine.url, settings, inside=broker))
     _add_events(app, inbox, open_to_all=open_to_all)
