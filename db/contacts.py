@@ -154,7 +154,7 @@ def merge(conn: Connection, *, now: datetime) -> Imported:
     named = conn.execute(text("SELECT count(*) FROM incoming")).scalar_one()
     added, repeated = conn.execute(sql["add"], {"now": now}).one()
     # A first import has nothing to compare.
-    updated = conn.execute(sql["update"], {"now": now}).rowcount if added < named else 0
+    updated = conn.execute(sql["update"], {"now": now}).scalar_one() if added < named else 0
     if conn.execute(text("SELECT EXISTS (SELECT FROM incoming WHERE tags IS NOT NULL)")).scalar_one():
         conn.execute(sql["add_tags"])
     if conn.execute(text("SELECT EXISTS (SELECT FROM incoming WHERE company IS NOT NULL)")).scalar_one():

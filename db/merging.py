@@ -121,6 +121,7 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
         "merge_refusals",
         "merge_preferences",
         "merge_companies",
+        "take_primary_company",
         "add_scores",
         "drop_older_utm",
     ):

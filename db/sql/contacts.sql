@@ -125,7 +125,7 @@ SELECT (SELECT count(*) FROM added) AS added,
 -- importing a file again writes nothing. A tag that is missing counts as a difference, and so does another
 -- primary company: all that is written later is written to rows that are locked here.
 WITH differing AS MATERIALIZED (
-    SELECT contact.id, incoming.email, incoming.timezone, incoming.points, incoming.stage, incoming.owner,
+    SELECT contact.id, contact.created_at, incoming.email, incoming.timezone, incoming.points, incoming.stage, incoming.owner,
            coalesce(incoming.fields, '{}') AS fields, contact.points AS had_points, contact.stage AS had_stage
     FROM incoming
     JOIN contact USING (key)
@@ -150,17 +150,20 @@ WITH differing AS MATERIALIZED (
     INSERT INTO stage_log (contact_id, from_stage, to_stage, source, at)
     SELECT id, had_stage, stage, 'import', :now
     FROM differing WHERE stage <> coalesce(had_stage, '')
+), updated AS (
+    UPDATE contact
+    SET email = coalesce(differing.email, contact.email),
+        timezone = coalesce(differing.timezone, contact.timezone),
+        points = coalesce(differing.points, contact.points),
+        stage = coalesce(differing.stage, contact.stage),
+        owner = coalesce(differing.owner, contact.owner),
+        fields = contact.fields || differing.fields,
+        changed_at = :now
+    FROM differing
+    WHERE contact.id = differing.id
 )
-UPDATE contact
-SET email = coalesce(differing.email, contact.email),
-    timezone = coalesce(differing.timezone, contact.timezone),
-    points = coalesce(differing.points, contact.points),
-    stage = coalesce(differing.stage, contact.stage),
-    owner = coalesce(differing.owner, contact.owner),
-    fields = contact.fields || differing.fields,
-    changed_at = :now
-FROM differing
-WHERE contact.id = differing.id;
+-- Who was added just now has no tags and no company yet.
+SELECT count(*) FROM differing WHERE created_at <> :now;
 
 -- name: add_tags
 INSERT INTO contact_tag (contact_id, tag)

@@ -135,6 +135,13 @@ FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (g
 WHERE gone.contact_id = pair.gone_id AND gone.is_primary
   AND EXISTS (SELECT FROM company_member AS own WHERE own.contact_id = pair.into_id AND own.is_primary);
 
+-- name: take_primary_company
+-- Without one it is the other's, also where the survivor is in that company already.
+UPDATE company_member AS own SET is_primary = true
+FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id),
+     company_member AS gone
+WHERE gone.contact_id = pair.gone_id AND gone.is_primary
+  AND own.contact_id = pair.into_id AND own.company_id = gone.company_id;
 
 -- name: add_scores
 UPDATE contact_score AS own

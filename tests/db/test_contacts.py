@@ -1,6 +1,7 @@
 """Bringing staged rows to the contacts."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 from hypothesis import given
@@ -11,6 +12,8 @@ from db import contacts, forms
 from db.contacts import Imported, Incoming
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
+# No two imports are at the same instant.
+_days = map(timedelta, count())
 
 
 def row(line: int, key: str, **given: Any) -> Incoming:
@@ -21,13 +24,20 @@ def row(line: int, key: str, **given: Any) -> Incoming:
 def import_(conn: Connection, *rows: Incoming) -> Imported:
     conn.execute(text("DROP TABLE IF EXISTS pg_temp.incoming"))
     contacts.stage(conn, rows)
-    return contacts.merge(conn, now=NOW)
+    return contacts.merge(conn, now=NOW + next(_days))
 
 
 def shown(conn: Connection, key: str) -> contacts.Shown:
     found = contacts.show(conn, key)
     assert found is not None
     return found
+
+
+def test_who_is_new_and_has_tags_is_not_counted_as_updated_too(conn: Connection) -> None:
+    import_(conn, row(1, "a"))
+    imported = import_(conn, row(1, "a"), row(2, "b", tags='["new"]'), row(3, "c", company="acme"))
+    assert imported == Imported(added=2, updated=0, unchanged=1)
+    assert shown(conn, "b").tags == ["new"]
 
 
 keys = st.sampled_from(["a", "b", "c"])

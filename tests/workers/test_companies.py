@@ -194,11 +194,11 @@ def test_two_batches_that_meet_at_companies_in_different_orders_both_get_through
 def test_an_import_brings_companies(world: World, tmp_path: Path) -> None:
     path = tmp_path / "people.csv"
     done = []
-    for company_of_ben in ("Acme", "New House", ""):
+    for day, company_of_ben in enumerate(("Acme", "New House", ""), 1):
         path.write_text(f"key,company\nann,Acme\nben,{company_of_ben}\ncid,\n", encoding="utf-8")
         with world.engine.begin() as conn:
             contacts.stage(conn, contacts_of(path))  # type: ignore[arg-type]
-            done.append(contacts.merge(conn, now=START))
+            done.append(contacts.merge(conn, now=at(day)))
     assert inside(world) == {"ann": ["Acme*"], "ben": ["Acme", "New House*"]}
     assert [(each.added, each.updated, each.unchanged) for each in done] == [(3, 0, 0), (0, 1, 2), (0, 0, 3)]
 
@@ -246,6 +246,28 @@ def test_who_is_erased_is_in_no_company_any_more_and_a_survivor_keeps_its_own(wo
     assert inside(world) == {"ann": ["acme*", "other"], "cid": ["third*"]}
     world.tell(event("contact.deleted", "cid", at(3)))
     assert inside(world) == {"ann": ["acme*", "other"]}
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "after"),
+    [
+        ({}, {"acme": True}, ["acme*"]),
+        ({"acme": False}, {"acme": True, "other": False}, ["acme*", "other"]),
+        ({"acme": False}, {"other": True}, ["acme", "other*"]),
+        ({"acme": True}, {"other": True}, ["acme*", "other"]),
+    ],
+)
+def test_a_survivor_without_a_primary_company_takes_the_others(
+    world: World, own: dict[str, bool], others: dict[str, bool], after: list[str]
+) -> None:
+    world.contacts("ann", "ben")
+    with world.engine.begin() as conn:
+        for contact_id, found in zip(world.ids(conn, "ann", "ben"), (own, others), strict=True):
+            companies.join(conn, [(contact_id, key) for key in found])
+            for key in (key for key, primary in found.items() if primary):
+                companies.set_primary(conn, {contact_id: key})
+    world.tell(event("contact.merged", "ann", at(2), **{"from": "ben"}))
+    assert inside(world) == {"ann": after}
 
 
 @pytest.mark.parametrize(
