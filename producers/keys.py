@@ -1,4 +1,4 @@
-"""Keys as people type them."""
+"""Keys and fields as people type them."""
 
 from domain.errors import CampaignError
 from producers.contact_files import KEY_LENGTH
@@ -12,3 +12,11 @@ def checked_key(what: str, key: str) -> str:
     if "\0" in trimmed or len(trimmed) > KEY_LENGTH:
         raise CampaignError(f"the key of a {what} has at most {KEY_LENGTH} characters, and no NUL")
     return trimmed
+
+
+def field_value(text: str) -> tuple[str, str]:
+    """Return the name and the value of `NAME=VALUE`; raises CampaignError for a text of another form."""
+    name, sign, value = text.partition("=")
+    if not sign or not name.strip():
+        raise CampaignError(f"--field {text!r} is not of the form NAME=VALUE")
+    return name.strip(), value

@@ -35,6 +35,8 @@ class FieldTest(Properties):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> FieldTest:
+        if self.field == "company.":
+            raise ValueError("which field of the company? Write `company.NAME`, such as company.city")
         operators.check(self.operator, self.value)
         return self
 

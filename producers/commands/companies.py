@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from db import companies, contacts, facts
 from domain.errors import CampaignError, NotFoundError
-from producers.keys import checked_key
+from producers.keys import checked_key, field_value
 from producers.session import session
 
 app = typer.Typer(no_args_is_help=True, help="Create and list companies, and put contacts into them.")
@@ -31,8 +31,11 @@ def create(
     key = checked_key("company", key)
     if name is not None:
         name = checked_key("company", name)
+    fields = dict(field_value(each) for each in field or ())
+    for taken in sorted(fields.keys() & {"key", "name", "points"}):
+        raise CampaignError(f"--field cannot set {taken}, which every company has of its own; use another name")
     with here.engine.begin() as conn:
-        stored = companies.save(conn, key, name=name, fields=dict(_pair(each) for each in field or ()))
+        stored = companies.save(conn, key, name=name, fields=fields)
     here.say(
         {
             "created": f"Company {key} is created.",
@@ -40,13 +43,6 @@ def create(
             "unchanged": f"Company {key} existed already; nothing changed.",
         }[stored]
     )
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, sign, value = text.partition("=")
-    if not sign or not name.strip():
-        raise typer.BadParameter(f"--field {text!r} is not of the form NAME=VALUE")
-    return name.strip(), value
 
 
 @app.command("list")

@@ -14,6 +14,7 @@ from tests.domain.worlds import NOW, contact, properties, run
         (conditions.field, {"field": "a", "operator": "equals", "value": 1}, "unknown operator"),
         (conditions.field, {"field": "a", "operator": "="}, "needs a value"),
         (conditions.field, {"field": "", "operator": "empty"}, "at least 1 character"),
+        (conditions.field, {"field": "company.", "operator": "empty"}, "which field of the company"),
         (conditions.field, {"field": "a", "operator": "regexp", "value": "("}, "not a regular expression"),
         (conditions.points, {"operator": "like", "points": 1}, "Input should be"),
         (conditions.points, {"operator": "="}, "Field required"),

@@ -41,6 +41,7 @@ def test_a_company_is_made_filled_shown_and_left(run: Run, tmp_path: Path) -> No
         (("show", "nope"), "there is no company 'nope'"),
         (("create", " "), "cannot be blank"),
         (("create", "x", "--field", "city"), "NAME=VALUE"),
+        (("create", "x", "--field", "points=3"), "--field cannot set points"),
     ],
 )
 def test_bad_input_gets_a_sentence(run: Run, arguments: tuple[str, ...], says: str) -> None:

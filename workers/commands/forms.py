@@ -13,7 +13,7 @@ from db.clock import now as database_now
 from domain.addresses import origin_of
 from domain.errors import NotFoundError
 from domain.events import ContactEvent
-from producers.keys import checked_key
+from producers.keys import checked_key, field_value
 from producers.session import session
 from workers import events
 
@@ -72,7 +72,7 @@ def submit(
 ) -> None:
     """Submit a form for a contact, effects included: campaigns joined, decisions taken."""
     here = session()
-    fields = dict(_pair(each) for each in field or [])
+    fields = dict(field_value(each) for each in field or [])
     with here.engine.connect() as conn:
         now = database_now(conn)
         form = forms.find(conn, key)
@@ -86,10 +86,3 @@ def submit(
     done = events.act_on_all(here.engine, [contact], zone=here.zone, stop=here.settings.stop_rule)
     did = ", ".join(f"{n} {what}" for what, n in sorted(done.items()) if n)
     here.say(f"{contact} submitted {form.key}{': ' + did if did else ''}.")
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, sign, value = text.partition("=")
-    if not sign or not name:
-        raise typer.BadParameter(f"--field {text!r} is not of the form name=value")
-    return name, value
