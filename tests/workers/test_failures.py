@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 
 import pytest
@@ -223,6 +224,8 @@ def test_what_follows_from_an_event_stops_a_campaign_too(world: World, moody: Mo
 
 
 def test_the_stop_is_set_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [each for each in os.environ if each.startswith("PARCOURS_")]:
+        monkeypatch.delenv(name)
     assert Settings().stop_rule == StopRule()
     for name, value in (("SHARE", "0.5"), ("CONTACTS", "7"), ("MINUTES", "15")):
         monkeypatch.setenv(f"PARCOURS_STOP_{name}", value)
