@@ -29,6 +29,7 @@ from producers.health import Health, is_ready
 from settings import Settings
 from web import docs
 from web.access import SignInNeededError, needs_role
+from web.api.routes import ROUTERS as RESOURCES
 from web.bodies import check_content_type, read_body, read_json, read_objects
 from web.forms import add_forms
 from web.inbound import add_inbound
@@ -85,7 +86,7 @@ def make_app(engine: Engine, broker: Broker | None, settings: Settings, *, open_
     # The last added is the first that a request meets.
     app.add_middleware(PagesMiddleware, zone=settings.zone)
     _add_problems(app)
-    for router in (docs.router, *ROUTERS):
+    for router in (docs.router, *RESOURCES, *ROUTERS):
         app.include_router(router)
     _add_health(app, Health(engine.url, settings, inside=broker))
     _add_events(app, inbox, open_to_all=open_to_all)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
+from sqlalchemy import Connection
 
 from db import campaigns, overview
 from db.clock import now as database_now
@@ -25,10 +27,24 @@ def show(
     """The figures of a campaign: who came, where they stand, what became of them at each step."""
     here = session()
     with here.engine.connect() as conn:
-        found = campaigns.find(conn, campaign)
-        row = campaigns.listing(conn, [found.id])[0]
-        why_not = campaigns.status_of(row).why_not(database_now(conn))
-        figures = overview.of(conn, campaigns.load(conn, found.id, found.version, here.zone))
+        about, why_not, figures = _look_up(conn, campaign, here.zone)
+    if as_json:
+        here.print_json({"campaign": about, **figures_json(figures)})
+    else:
+        state = "runs" if why_not is None else f"does not run: {why_not}"
+        print_overview(here, f"{about['name']} ({about['key']}): {state}", figures)
+
+
+def overview_json(conn: Connection, campaign: str, zone: ZoneInfo) -> dict[str, Any]:
+    """Return the figures of a campaign, by key or id, as `overview --json` has them. Raises NotFoundError."""
+    about, _, figures = _look_up(conn, campaign, zone)
+    return {"campaign": about, **figures_json(figures)}
+
+
+def _look_up(conn: Connection, campaign: str, zone: ZoneInfo) -> tuple[dict[str, Any], str | None, Overview]:
+    found = campaigns.find(conn, campaign)
+    row = campaigns.listing(conn, [found.id])[0]
+    why_not = campaigns.status_of(row).why_not(database_now(conn))
     about = {
         "id": found.id,
         "key": found.key,
@@ -39,11 +55,7 @@ def show(
         "running": why_not is None,
         "version": found.version,
     }
-    if as_json:
-        here.print_json({"campaign": about, **figures_json(figures)})
-    else:
-        state = "runs" if why_not is None else f"does not run: {why_not}"
-        print_overview(here, f"{found.name} ({found.key}): {state}", figures)
+    return about, why_not, overview.of(conn, campaigns.load(conn, found.id, found.version, zone))
 
 
 def figures_json(figures: Overview) -> dict[str, Any]:

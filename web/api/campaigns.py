@@ -1,0 +1,373 @@
+"""Campaigns: what they are and how they do, made and changed with the campaign file as the body."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Request, Response
+from pydantic import BaseModel, Field
+from sqlalchemy import Connection
+
+from db import campaigns
+from db.campaigns import Found
+from db.clock import now as database_now
+from domain.errors import NotFoundError
+from domain.file import CampaignFile, check, dotted, to_data
+from producers import applying, campaign_changes
+from producers.applying import Plan
+from producers.campaign_changes import TakenError, with_published
+from producers.campaign_files import CampaignFileError, read_text
+from producers.commands.overview import overview_json
+from producers.session import iso
+from web.api.common import (
+    Cursor,
+    Given,
+    Instant,
+    Limit,
+    Listed,
+    Manager,
+    Raw,
+    Reader,
+    SiteOf,
+    address,
+    api_router,
+    body,
+    checked_json,
+    cursor,
+    documented,
+    place_of,
+    unusable,
+)
+from web.bodies import check_content_type, content_type
+from web.problems import PROBLEM, ProblemError
+from web.site import Site, site_of
+
+router = api_router("campaigns")
+
+YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
+EXAMPLE = {
+    "campaign": "welcome",
+    "name": "Welcome",
+    "sources": {"segments": ["newsletter"]},
+    "steps": [{"step": "hello", "action": "email.send", "with": {"email": "welcome-1"}, "after": "1 day"}],
+}
+
+
+class CampaignLine(BaseModel):
+    """A campaign as it is listed."""
+
+    id: int = Field(examples=[1])
+    campaign: str = Field(examples=["welcome"], description="Its key.")
+    name: str = Field(examples=["Welcome"])
+    category: str | None = Field(examples=[None])
+    state: str = Field(examples=["running"], description="running, paused, scheduled, ended or category_off.")
+    published: bool = Field(examples=[True])
+    running: bool = Field(examples=[True])
+    version: int = Field(examples=[1])
+    changed_at: Instant
+
+
+class Activity(BaseModel):
+    """Something that somebody did to a campaign."""
+
+    at: Instant
+    who: str = Field(examples=["ada@example.com"])
+    what: str = Field(examples=["created"])
+
+
+class Campaign(CampaignLine):
+    """A campaign with its definition, which is the campaign file as JSON, and what was done to it lately."""
+
+    why_not: str | None = Field(examples=[None], description="Why it does not run.")
+    definition: dict[str, Any] = Field(examples=[EXAMPLE])
+    activity: list[Activity]
+
+
+class Planned(BaseModel):
+    """What applying a campaign file would do. Counts are of contacts who wait at a step."""
+
+    campaign: str = Field(examples=["welcome"])
+    creates: bool = Field(examples=[False])
+    unchanged: bool = Field(examples=[False])
+    version: int = Field(examples=[2], description="The version that applying makes.")
+    members: int = Field(examples=[120])
+    added: list[str] = Field(examples=[["remind"]])
+    changed: list[str]
+    moved: list[str]
+    removed: dict[str, int] = Field(examples=[{"old": 3}])
+    redirected: dict[str, str] = Field(examples=[{"old": "remind"}])
+    retimed: dict[str, int]
+    new_roots: list[str]
+    publishes: bool | None = Field(description="Whether it publishes (true) or pauses (false); null: neither.")
+    warnings: list[str]
+    lines: list[str] = Field(description="The plan in sentences.")
+
+
+class CopyGiven(Given):
+    """Where a copy goes."""
+
+    key: str = Field(examples=["welcome-2"])
+    name: str | None = Field(None, examples=["Welcome, again"])
+
+
+CAMPAIGN_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "The campaign file. `parcours campaigns schema` prints its JSON Schema.",
+        "content": {
+            "application/json": {"schema": {"type": "object"}, "example": EXAMPLE},
+            "application/yaml": {"schema": {"type": "string"}},
+        },
+    }
+}
+CONFLICT: dict[int | str, dict[str, Any]] = {
+    409: {"content": {PROBLEM: {}}, "description": "There is a campaign of that key already."}
+}
+CHANGED: dict[int | str, dict[str, Any]] = {
+    412: {"content": {PROBLEM: {}}, "description": "The campaign changed since; get it again."}
+}
+IfMatch = Annotated[str | None, Header(description="The ETag, or the version in quotes, that the change is meant for.")]
+
+
+def _file(request: Request, raw: Raw) -> CampaignFile:
+    """Return the campaign file of a body, JSON or YAML. Raises ProblemError with everything that is wrong in it."""
+    check_content_type(request, ("application/json", *YAML_TYPES))
+    zone = site_of(request).zone
+    if content_type(request) == "application/json":
+        checked = check(checked_json(raw), default_zone=zone)
+        if checked.file is None:
+            raise unusable([(each.place, each.sentence) for each in checked.problems])
+        return checked.file
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ProblemError(400, "the body is not UTF-8") from None
+    try:
+        return read_text(text, name=Path("body.yaml"), default_zone=zone)
+    except CampaignFileError as error:
+        raise unusable(
+            [
+                (each.path, f"line {each.line}: {each.sentence}" if each.line else each.sentence)
+                for each in error.problems
+            ]
+        ) from None
+
+
+@router.get("/campaigns", summary="List campaigns")
+def list_campaigns(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor = None) -> Listed[CampaignLine]:
+    """Newest first."""
+    place = place_of(cursor, "campaigns", datetime, int)
+    with site.engine.connect() as conn:
+        now = database_now(conn)
+        rows = [row for row in campaigns.listing(conn) if place is None or (row.created_at, row.id) < tuple(place)]
+    more = _cursor(rows[limit - 1]) if len(rows) > limit else None
+    return Listed(items=[CampaignLine(**_line(row, now)) for row in rows[:limit]], next=more)
+
+
+@router.post("/campaigns", status_code=201, summary="Make a campaign", responses=CONFLICT, openapi_extra=CAMPAIGN_BODY)
+def make_campaign(
+    site: SiteOf, who: Manager, response: Response, file: Annotated[CampaignFile, Depends(_file)]
+) -> Campaign:
+    """The body is the campaign file. A deleted campaign of that key comes back with its history.
+
+    It stays switched off unless the file says `published: true`.
+    """
+    with site.engine.begin() as conn:
+        now = database_now(conn)
+        if campaign_changes.hold(conn, file.campaign, now=now) is not None:
+            raise ProblemError(409, f"there is a campaign {file.campaign!r} already; PUT changes it")
+        _apply(conn, site, file, who=who, now=now)
+        made = _campaign(conn, site, campaigns.find(conn, file.campaign), response)
+    response.headers["Location"] = address("campaigns", made.campaign)
+    return made
+
+
+@router.get("/campaigns/{campaign}", summary="Get a campaign")
+def get_campaign(site: SiteOf, _who: Reader, campaign: str, response: Response) -> Campaign:
+    """State, version, and the definition as it can be sent back. The ETag is for `If-Match`."""
+    with site.engine.connect() as conn:
+        return _campaign(conn, site, campaigns.find(conn, campaign), response)
+
+
+@router.put("/campaigns/{campaign}", summary="Change a campaign", responses=CHANGED, openapi_extra=CAMPAIGN_BODY)
+def change_campaign(
+    site: SiteOf,
+    who: Manager,
+    campaign: str,
+    response: Response,
+    file: Annotated[CampaignFile, Depends(_file)],
+    backfill: bool = False,
+    reschedule: bool = False,
+    if_match: IfMatch = None,
+) -> Campaign:
+    """The body is the whole campaign file; what it changes makes a new version.
+
+    `backfill` starts new first steps for members too, `reschedule` moves who waits to changed delays and dates.
+    """
+    with site.engine.begin() as conn:
+        now = database_now(conn)
+        key = campaigns.find(conn, campaign).key
+        _check_key(file, key)
+        _check_match(conn, _held(conn, key, now), if_match)
+        _apply(conn, site, file, who=who, now=now, backfill=backfill, reschedule=reschedule)
+        return _campaign(conn, site, campaigns.find(conn, key), response)
+
+
+@router.delete("/campaigns/{campaign}", status_code=204, summary="Delete a campaign", responses=CHANGED)
+def delete_campaign(site: SiteOf, who: Manager, campaign: str, if_match: IfMatch = None) -> None:
+    """Nobody moves in it any more; its history stays."""
+    with site.engine.begin() as conn:
+        now = database_now(conn)
+        found = _held(conn, campaigns.find(conn, campaign).key, now)
+        _check_match(conn, found, if_match)
+        campaign_changes.delete(conn, found, who=who, now=now)
+
+
+@router.get("/campaigns/{campaign}/overview", summary="Get a campaign's figures")
+def get_overview(site: SiteOf, _who: Reader, campaign: str) -> dict[str, Any]:
+    """What `parcours overview --json` prints: who came, where they stand, what became of them at each step."""
+    with site.engine.connect() as conn:
+        return overview_json(conn, campaign, site.zone)
+
+
+@router.post("/campaigns/{campaign}/plan", summary="Say what a change would do", openapi_extra=CAMPAIGN_BODY)
+def plan_campaign(site: SiteOf, _who: Reader, campaign: str, file: Annotated[CampaignFile, Depends(_file)]) -> Planned:
+    """The body is the campaign file; nothing is changed. The campaign need not be there yet."""
+    with site.engine.connect() as conn:
+        stored = campaigns.stored(conn, campaign)
+        _check_key(file, campaign if stored is None else stored.key)
+        planned = _plan(conn, site, file)
+    return Planned(**planned.to_json(), lines=planned.lines())
+
+
+@router.post("/campaigns/{campaign}/publish", summary="Switch a campaign on", responses=CHANGED)
+def publish_campaign(
+    site: SiteOf, who: Manager, campaign: str, response: Response, if_match: IfMatch = None
+) -> Campaign:
+    """`why_not` says why it does not run yet, if it does not. Twice changes nothing."""
+    return _switch(site, campaign, True, who, if_match, response)
+
+
+@router.post("/campaigns/{campaign}/pause", summary="Switch a campaign off", responses=CHANGED)
+def pause_campaign(site: SiteOf, who: Manager, campaign: str, response: Response, if_match: IfMatch = None) -> Campaign:
+    """Everybody stays where they are. Once this is answered, nothing moves any more."""
+    return _switch(site, campaign, False, who, if_match, response)
+
+
+@router.post(
+    "/campaigns/{campaign}/clone",
+    status_code=201,
+    summary="Copy a campaign",
+    responses=CONFLICT,
+    openapi_extra=documented(CopyGiven),
+)
+def clone_campaign(
+    site: SiteOf, who: Manager, campaign: str, response: Response, given: Annotated[CopyGiven, Depends(body(CopyGiven))]
+) -> Campaign:
+    """Steps and sources, under another key, switched off; nobody is in it."""
+    with site.engine.begin() as conn:
+        found = campaigns.find(conn, campaign)
+        now = database_now(conn)
+        try:
+            campaign_changes.clone(conn, found, given.key, who=who, now=now, zone=site.zone, name=given.name)
+        except TakenError as error:
+            raise ProblemError(409, str(error)) from None
+        made = _campaign(conn, site, campaigns.find(conn, given.key), response)
+    response.headers["Location"] = address("campaigns", made.campaign)
+    return made
+
+
+def _switch(site: Site, campaign: str, published: bool, who: str, if_match: str | None, response: Response) -> Campaign:
+    with site.engine.begin() as conn:
+        now = database_now(conn)
+        found = _held(conn, campaigns.find(conn, campaign).key, now)
+        _check_match(conn, found, if_match)
+        campaign_changes.switch(conn, found, published, who=who, now=now)
+        return _campaign(conn, site, found, response)
+
+
+def _held(conn: Connection, key: str, now: datetime) -> Found:
+    found = campaign_changes.hold(conn, key, now=now)
+    if found is None:
+        raise NotFoundError("campaign", key)
+    return found
+
+
+def _check_key(file: CampaignFile, key: str) -> None:
+    if file.campaign != key:
+        raise unusable([("campaign", f"the address says {key!r} and the file {file.campaign!r}; a key stays for good")])
+
+
+def _check_match(conn: Connection, found: Found, if_match: str | None) -> None:
+    """Raise ProblemError (412) when a campaign is not as the caller saw it. Source: RFC 9110, section 13.1.1."""
+    if if_match is None or if_match.strip() == "*":
+        return
+    wanted = {each.strip() for each in if_match.split(",")}
+    if not wanted & {_tag(conn, found), f'"{found.version}"'}:
+        raise ProblemError(
+            412,
+            f"the campaign is at version {found.version} now; get it again, and change that",
+            headers={"ETag": _tag(conn, found)},
+        )
+
+
+def _tag(conn: Connection, found: Found) -> str:
+    return f'"{campaign_changes.stamp(conn, found)}"'
+
+
+def _plan(conn: Connection, site: Site, file: CampaignFile) -> Plan:
+    problems = applying.check_references(conn, file)
+    if problems:
+        raise unusable([(dotted(each.path), each.sentence) for each in problems])
+    return applying.plan(conn, file, zone=site.zone)
+
+
+def _apply(
+    conn: Connection,
+    site: Site,
+    file: CampaignFile,
+    *,
+    who: str,
+    now: datetime,
+    backfill: bool = False,
+    reschedule: bool = False,
+) -> None:
+    planned = _plan(conn, site, file)
+    applying.apply(conn, planned, backfill=backfill, reschedule=reschedule, who=who, now=now, zone=site.zone)
+
+
+def _campaign(conn: Connection, site: Site, found: Found, response: Response) -> Campaign:
+    """Return a campaign as it is answered, with its ETag."""
+    row = campaigns.listing(conn, [found.id])[0]
+    now = database_now(conn)
+    file = campaigns.definition(conn, found.id, found.version, site.zone)
+    response.headers["ETag"] = _tag(conn, found)
+    return Campaign(
+        **_line(row, now),
+        why_not=campaigns.status_of(row).why_not(now),
+        definition=to_data(with_published(file, row.published)),
+        activity=[
+            Activity(at=str(iso(each.at)), who=each.who, what=each.what) for each in campaigns.activity(conn, found.id)
+        ],
+    )
+
+
+def _line(row: Any, now: datetime) -> dict[str, Any]:
+    status = campaigns.status_of(row)
+    return {
+        "id": row.id,
+        "campaign": row.key,
+        "name": row.name,
+        "category": row.category,
+        "state": status.state(now),
+        "published": row.published,
+        "running": status.why_not(now) is None,
+        "version": row.version,
+        "changed_at": iso(row.changed_at),
+    }
+
+
+def _cursor(row: Any) -> str:
+    return cursor("campaigns", row.created_at, row.id)

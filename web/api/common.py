@@ -1,0 +1,190 @@
+"""What every resource needs: who calls, bodies, pages of a list and the shapes of answers."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Generic, TypeVar
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy import Connection
+
+from db import contacts
+from db.clock import now as database_now
+from db.partitions import ensure_partitions
+from domain.errors import NotFoundError
+from domain.file import dotted
+from web.access import caller
+from web.bodies import check_content_type, read_body, read_json
+from web.problems import PROBLEM, ProblemError
+from web.site import Site, site_of
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+JSON_TYPES = ("application/json",)
+# Nothing that we store is nested as deep.
+MAX_DEPTH = 60
+MOST_A_PAGE = 500
+# More than any id.
+HIGHEST_ID = 2**62
+
+SiteOf = Annotated[Site, Depends(site_of)]
+# The name of who calls, for the audit; with it, only those get in who may.
+Reader = Annotated[str, Depends(caller("read"))]
+Manager = Annotated[str, Depends(caller("manage"))]
+Raw = Annotated[bytes, Depends(read_body)]
+
+Instant = Annotated[
+    str, Field(examples=["2026-06-01T09:00:00Z"], json_schema_extra={"format": "date-time"}, description="In UTC.")
+]
+Limit = Annotated[int, Query(ge=1, le=MOST_A_PAGE, description="How many items a page has at most.")]
+Cursor = Annotated[str | None, Query(description="`next` of the page before; leave it out for the first page.")]
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"content": {PROBLEM: {}}, "description": why}
+    for status, why in {
+        400: "The body is not JSON, or the cursor is not one of this list.",
+        401: "No key, or one that is unknown or revoked.",
+        403: "The role of the key or person may not.",
+        404: "What the address names is not there.",
+        422: "What was sent cannot be used; `detail` says why, `problems` names each place.",
+    }.items()
+}
+
+
+class Listed(BaseModel, Generic[T]):
+    """A page of a list. `next` is the cursor of the next page; null on the last one."""
+
+    items: list[T]
+    next: str | None = Field(examples=[None])
+
+
+class Given(BaseModel):
+    """A body; a name that is not known is a mistake."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def api_router(tag: str) -> APIRouter:
+    """Return a router for a resource; every operation says who may, by `Reader` or `Manager`."""
+    return APIRouter(prefix="/api", tags=[tag], responses=PROBLEMS)
+
+
+# Bodies.
+
+
+def body(model: type[M]) -> Callable[..., M]:
+    """Return a dependency: the JSON body of a request, as a model. Raises ProblemError."""
+
+    def read(request: Request, raw: Raw) -> M:
+        check_content_type(request, JSON_TYPES)
+        try:
+            return model.model_validate(checked_json(raw))
+        except ValidationError as error:
+            raise unusable([(dotted(each["loc"]), each["msg"]) for each in error.errors()]) from None
+
+    return read
+
+
+def documented(model: type[BaseModel]) -> dict[str, Any]:
+    """Return what the OpenAPI document says of a body that `body` reads."""
+    return {"requestBody": {"required": True, "content": {JSON_TYPES[0]: {"schema": model.model_json_schema()}}}}
+
+
+def checked_json(raw: bytes) -> Any:
+    """Return the JSON value of a body that can be stored. Raises ProblemError."""
+    value = read_json(raw)
+    waiting: list[tuple[Any, int]] = [(value, 0)]
+    while waiting:
+        each, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise ProblemError(422, f"the body is nested deeper than {MAX_DEPTH} levels")
+        if isinstance(each, dict):
+            waiting += [(part, depth + 1) for pair in each.items() for part in pair]
+        elif isinstance(each, list):
+            waiting += [(part, depth + 1) for part in each]
+        elif isinstance(each, float) and not math.isfinite(each):
+            raise ProblemError(422, "the body holds a number that is too large")
+        elif isinstance(each, str) and ("\0" in each or any("\ud800" <= letter <= "\udfff" for letter in each)):
+            raise ProblemError(422, "the body holds a NUL character or half of a surrogate pair")
+    return value
+
+
+def unusable(problems: Sequence[tuple[str, str]]) -> ProblemError:
+    """Return the problem of a body, with each place in it and what is wrong there."""
+    place, sentence = problems[0]
+    more = f" (and {len(problems) - 1:,} more)" if len(problems) > 1 else ""
+    listed = [{"path": path, "error": error} for path, error in problems]
+    return ProblemError(422, f"{place}: {sentence}{more}".removeprefix(": "), extensions={"problems": listed})
+
+
+# Lists.
+
+
+def page(
+    found: Sequence[T], limit: int, place: Callable[[T], Sequence[Any]], kind: str
+) -> tuple[Sequence[T], str | None]:
+    """Return the first `limit` rows, of which one more was asked for, and the cursor behind them."""
+    shown = found[:limit]
+    return shown, cursor(kind, *place(shown[-1])) if len(found) > limit else None
+
+
+def cursor(kind: str, *place: Any) -> str:
+    """Return a place in a list as text that is nobody's business but ours."""
+    parts = [each.isoformat() if isinstance(each, datetime) else each for each in place]
+    return base64.urlsafe_b64encode(json.dumps([kind, *parts]).encode()).decode().rstrip("=")
+
+
+def place_of(text: str | None, kind: str, *types: type) -> list[Any] | None:
+    """Return the place that a cursor of a list names; None for the beginning. Raises ProblemError (400)."""
+    if text is None:
+        return None
+    try:
+        found, *parts = json.loads(base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)))
+        if found != kind or len(parts) != len(types):
+            raise ValueError
+        return [_part(part, type_) for part, type_ in zip(parts, types, strict=True)]
+    except (ValueError, TypeError, RecursionError, binascii.Error):
+        raise ProblemError(400, "the cursor is not one of this list; use `next` of its page before") from None
+
+
+def _part(part: Any, type_: Any) -> Any:
+    if type_ is datetime:
+        at = None if part is None else datetime.fromisoformat(part)
+        if at is not None and at.tzinfo is None:
+            raise ValueError
+        return at
+    if type(part) is not type_ or "\0" in str(part) or (type_ is int and not 0 <= int(part) <= HIGHEST_ID):
+        raise ValueError
+    return part
+
+
+# Places.
+
+
+def address(*pieces: str) -> str:
+    """Return the address of a resource."""
+    return "/".join(("/api", *(quote(piece, safe="") for piece in pieces)))
+
+
+def begin_at(site: Site) -> datetime:
+    """Return the database's time, with somewhere to write what happens at it."""
+    with site.engine.connect() as conn:
+        now = database_now(conn)
+    ensure_partitions(site.engine, now)
+    return now
+
+
+def contact_id(conn: Connection, key: str) -> int:
+    """Return the id of a contact. Raises NotFoundError."""
+    found = contacts.by_keys(conn, [key])
+    if key not in found:
+        raise NotFoundError("contact", key)
+    return found[key]
