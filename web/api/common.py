@@ -13,12 +13,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from sqlalchemy import Connection
 
-from db import contacts
-from db.clock import now as database_now
-from db.partitions import ensure_partitions
-from domain.errors import NotFoundError
 from domain.file import dotted
 from web.access import caller
 from web.bodies import check_content_type, read_body, read_json
@@ -128,14 +123,6 @@ def unusable(problems: Sequence[tuple[str, str]]) -> ProblemError:
 # Lists.
 
 
-def page(
-    found: Sequence[T], limit: int, place: Callable[[T], Sequence[Any]], kind: str
-) -> tuple[Sequence[T], str | None]:
-    """Return the first `limit` rows, of which one more was asked for, and the cursor behind them."""
-    shown = found[:limit]
-    return shown, cursor(kind, *place(shown[-1])) if len(found) > limit else None
-
-
 def cursor(kind: str, *place: Any) -> str:
     """Return a place in a list as text that is nobody's business but ours."""
     parts = [each.isoformat() if isinstance(each, datetime) else each for each in place]
@@ -166,25 +153,6 @@ def _part(part: Any, type_: Any) -> Any:
     return part
 
 
-# Places.
-
-
 def address(*pieces: str) -> str:
     """Return the address of a resource."""
     return "/".join(("/api", *(quote(piece, safe="") for piece in pieces)))
-
-
-def begin_at(site: Site) -> datetime:
-    """Return the database's time, with somewhere to write what happens at it."""
-    with site.engine.connect() as conn:
-        now = database_now(conn)
-    ensure_partitions(site.engine, now)
-    return now
-
-
-def contact_id(conn: Connection, key: str) -> int:
-    """Return the id of a contact. Raises NotFoundError."""
-    found = contacts.by_keys(conn, [key])
-    if key not in found:
-        raise NotFoundError("contact", key)
-    return found[key]
