@@ -4,10 +4,20 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine, text
 
+from db.clock import now as database_now
+
 # Any number, as long as nobody else locks by it.
 PARTITION_LOCK = 72726878
 
 _known: set[tuple[str, str]] = set()
+
+
+def begin(engine: Engine) -> datetime:
+    """Return the database's time, with somewhere to write what happens at it."""
+    with engine.connect() as conn:
+        now = database_now(conn)
+    ensure_partitions(engine, now)
+    return now
 
 
 def ensure_partitions(engine: Engine, at: datetime) -> None:

@@ -12,11 +12,10 @@ import dramatiq
 from dramatiq.broker import Broker
 from sqlalchemy import Engine
 
-from db import campaigns, waits
+from db import campaigns, partitions, waits
 from db import events as events_table
 from db import sweeps as sweeps_table
 from db.clock import now as database_now
-from db.partitions import ensure_partitions
 from db.waits import EVERYTHING
 from domain.errors import CampaignError
 from domain.orders import ActOnEvents, Deliver, EndGraces, ExecuteDue, RunSweep, SyncMembers
@@ -53,7 +52,7 @@ class Workshop:
             if sweep_id is not None and (sweep is None or sweep.finished_at is not None):
                 return
             now = database_now(conn) if sweep is None else sweep.at
-        ensure_partitions(self.engine, now)
+        partitions.ensure_partitions(self.engine, now)
         scope = EVERYTHING if sweep is None else sweep.scope
         limit = scope.batch_limit or self.settings.batch_size
         started, batches, claimed = time.monotonic(), 0, 0
@@ -127,9 +126,7 @@ class Workshop:
 
     def end_graces(self) -> None:
         """Let go whose grace is over."""
-        with self.engine.connect() as conn:
-            now = database_now(conn)
-        ensure_partitions(self.engine, now)
+        now = partitions.begin(self.engine)
         while True:
             with self.engine.begin() as conn:
                 looked = membership.grace_over(conn, now=now, zone=self.settings.zone)

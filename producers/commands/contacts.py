@@ -9,10 +9,9 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from db import contacts, facts, merging, policies, segments
+from db import contacts, facts, merging, partitions, policies, segments
 from db.clock import now as database_now
 from db.contacts import Imported, Incoming, Shown
-from db.partitions import ensure_partitions
 from db.scores import PointsLogged, StageLogged
 from domain.decide import zone_of
 from domain.errors import CampaignError, NotFoundError
@@ -127,9 +126,7 @@ def merge(
         raise CampaignError(f"contact {into!r} cannot be merged into itself; name two")
     if not yes and sys.stdin.isatty() and sys.stdout.isatty():
         typer.confirm(f"Merge {gone} into {into}? This cannot be undone.", abort=True)
-    with here.engine.connect() as conn:
-        now = database_now(conn)
-    ensure_partitions(here.engine, now)
+    now = partitions.begin(here.engine)
     with here.engine.begin() as conn:
         merging.shut_out_imports(conn)
         ids = merging.lock(conn, [gone, into])

@@ -12,11 +12,9 @@ from urllib.parse import quote, urlencode
 from fastapi import Request, Response
 from sqlalchemy import Connection
 
-from db import campaigns, contacts, listings, timeline
+from db import campaigns, contacts, listings, partitions, timeline
 from db.campaigns import Found
-from db.clock import now as database_now
 from db.contacts import Shown, Standing
-from db.partitions import ensure_partitions
 from db.timeline import Entry, Place
 from domain.campaign import Step
 from domain.decide import zone_of
@@ -96,7 +94,7 @@ def ask_to_leave(request: Request, site: SiteOf, key: str) -> Response:
 @router.post("/contacts/{key:path}/leave")
 def leave(request: Request, site: SiteOf, key: str) -> Response:
     """Take a contact out of a campaign by hand."""
-    now = _now(site)
+    now = partitions.begin(site.engine)
     with site.engine.begin() as conn:
         contact = _contact(conn, key)
         found = campaigns.find(conn, request.query_params.get("campaign", ""))
@@ -113,7 +111,7 @@ def leave(request: Request, site: SiteOf, key: str) -> Response:
 @router.post("/contacts/{key:path}/join")
 def join(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
     """Let a contact into a campaign by hand; its first steps are done as soon as they are due."""
-    now = _now(site)
+    now = partitions.begin(site.engine)
     with site.engine.begin() as conn:
         contact = _contact(conn, key)
         found = campaigns.find(conn, form.text("campaign"))
@@ -185,14 +183,6 @@ def text_of(value: Any) -> str:
     else:
         text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}…"
-
-
-def _now(site: Site) -> datetime:
-    """Return the database's time, with somewhere to write what happens at it."""
-    with site.engine.connect() as conn:
-        now = database_now(conn)
-    ensure_partitions(site.engine, now)
-    return now
 
 
 def _contact(conn: Connection, key: str) -> Shown:

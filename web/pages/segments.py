@@ -8,9 +8,7 @@ from urllib.parse import quote
 from fastapi import Request, Response
 from sqlalchemy import Connection
 
-from db import contacts, facts, listings, segments
-from db.clock import now as database_now
-from db.partitions import ensure_partitions
+from db import contacts, facts, listings, partitions, segments
 from db.segments import Segment
 from domain.errors import CampaignError, NotFoundError
 from producers.contact_files import KEY_LENGTH
@@ -62,9 +60,7 @@ def change(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
     if len(wanted) > MOST_AT_ONCE:
         said = _("These are too many at once; `parcours segments import` takes any number.")
         return redirect(request, _address(key), flash=said, kind="error")
-    with site.engine.connect() as conn:
-        now = database_now(conn)
-    ensure_partitions(site.engine, now)
+    now = partitions.begin(site.engine)
     with site.engine.begin() as conn:
         segment = _segment(conn, key)
         known = contacts.by_keys(conn, wanted)

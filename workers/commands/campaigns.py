@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from sqlalchemy import Connection
 
-from db import campaigns, contacts
-from db.clock import now as database_now
-from db.partitions import ensure_partitions
+from db import campaigns, contacts, partitions
 from domain.errors import CampaignError
 from domain.membership import Arrival, Departure
 from producers.commands.campaigns import Key, app, user
@@ -27,17 +26,15 @@ KeyFile = Annotated[Path | None, typer.Option("--file", help="A file with one ke
 Json = Annotated[bool, typer.Option("--json", help="As JSON, one line a contact.")]
 
 # Contacts of one transaction to what became of those of whom there is something to say.
-Move = Callable[[Connection, int, list[int]], Mapping[int, str]]
+Move = Callable[[Connection, int, list[int], datetime], Mapping[int, str]]
 
 
 @app.command()
 def add(campaign: Key, contact: ContactKeys = None, file: KeyFile = None, as_json: Json = False) -> None:
     """Add contacts by hand: no segment removes them again. Who was out comes back, also after a removal by hand."""
     here = session()
-    with here.engine.connect() as conn:
-        now = database_now(conn)
 
-    def move(conn: Connection, campaign_id: int, ids: list[int]) -> Mapping[int, str]:
+    def move(conn: Connection, campaign_id: int, ids: list[int], now: datetime) -> Mapping[int, str]:
         tree, _ = campaigns.enter(conn, campaign_id, here.zone)
         return membership.admit(conn, tree, ids, Arrival.MANUAL, now=now, zone=here.zone)
 
@@ -49,10 +46,8 @@ def add(campaign: Key, contact: ContactKeys = None, file: KeyFile = None, as_jso
 def remove(campaign: Key, contact: ContactKeys = None, file: KeyFile = None, as_json: Json = False) -> None:
     """Remove contacts by hand: only a person brings them back. What they waited for is cancelled."""
     here = session()
-    with here.engine.connect() as conn:
-        now = database_now(conn)
 
-    def move(conn: Connection, campaign_id: int, ids: list[int]) -> Mapping[int, str]:
+    def move(conn: Connection, campaign_id: int, ids: list[int], now: datetime) -> Mapping[int, str]:
         campaigns.enter(conn, campaign_id, here.zone)
         done = membership.dismiss(conn, campaign_id, ids, Departure.MANUAL, now=now)
         words = {"removed": "removed", "stays out": "out already, and stays out for good"}
@@ -75,15 +70,14 @@ def _move(
     here = session()
     with here.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
-        now = database_now(conn)
-    ensure_partitions(here.engine, now)
+    now = partitions.begin(here.engine)
     counts: Counter[str] = Counter()
     wanted = list(dict.fromkeys(_keys(named, file)))
     for first in range(0, len(wanted), membership.LOCKED_AT_ONCE):
         keys = wanted[first : first + membership.LOCKED_AT_ONCE]
         with here.engine.begin() as conn:
             ids = contacts.by_keys(conn, keys)
-            done = move(conn, found.id, list(ids.values()))
+            done = move(conn, found.id, list(ids.values()), now)
             words = {key: done.get(ids[key], otherwise) if key in ids else "no contact of that key" for key in keys}
             moved = sum(key in ids and ids[key] in done for key in keys)
             if moved:
