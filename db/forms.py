@@ -75,8 +75,8 @@ class FormLine(NamedTuple):
     campaigns: list[str]
 
 
-def listed(conn: Connection) -> list[FormLine]:
-    """Return all forms by key; the latest submission comes from form_submission_recent_idx."""
+def listed(conn: Connection, *, key: str | None = None) -> list[FormLine]:
+    """Return the form of a key, or all by key; the latest submission comes from form_submission_recent_idx."""
     rows = conn.execute(
         text(
             "SELECT key, name, standalone, published, "
@@ -84,8 +84,9 @@ def listed(conn: Connection) -> list[FormLine]:
             "ARRAY(SELECT campaign.key FROM campaign_source "
             "JOIN campaign ON campaign.id = campaign_source.campaign_id AND campaign.deleted_at IS NULL "
             "WHERE campaign_source.kind = 'form' AND campaign_source.source_id = form.id ORDER BY campaign.key) "
-            "FROM form ORDER BY key"
-        )
+            "FROM form WHERE CAST(:key AS text) IS NULL OR key = CAST(:key AS text) ORDER BY key"
+        ),
+        {"key": key},
     )
     return [FormLine(*row) for row in rows]
 

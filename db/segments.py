@@ -60,9 +60,10 @@ def users(conn: Connection, segment_id: int) -> list[str]:
     return list(conn.execute(statements("segments")["users"], {"segment_id": segment_id}).scalars())
 
 
-def listed(conn: Connection, *, most: int | None = None) -> list[SegmentLine]:
-    """Return all segments by key; the members of each are counted up to `most`."""
-    return [SegmentLine(*row) for row in conn.execute(statements("segments")["listed"], {"most": most})]
+def listed(conn: Connection, *, key: str | None = None, most: int | None = None) -> list[SegmentLine]:
+    """Return the segment of a key, or all by key; the members of each are counted up to `most`."""
+    given = {"key": key, "most": most}
+    return [SegmentLine(*row) for row in conn.execute(statements("segments")["listed"], given)]
 
 
 def add_members(

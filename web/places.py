@@ -1,10 +1,10 @@
-"""Where a page of a list begins, as addresses say it; what is no place of ours is the beginning."""
+"""Addresses of ours, and where a page of a list begins, as they say it; what is no place of ours is the beginning."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import Request
 
@@ -18,16 +18,21 @@ class Instant(NamedTuple):
     number: int
 
 
+def address(*pieces: str) -> str:
+    """Return an address of ours; a key may be any piece of it."""
+    return "/" + "/".join(quote(piece, safe="") for piece in pieces)
+
+
 def before_of(request: Request) -> int:
     """Return the contact before which a page of a list begins."""
     text = request.query_params.get("before", "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else FIRST
 
 
-def next_address(address: str, after: int | None, **asked: str) -> str | None:
+def next_address(path: str, after: int | str | None, **asked: str) -> str | None:
     """Return the address of a list's next page, if there is one."""
     given = {name: value for name, value in asked.items() if value}
-    return None if after is None else f"{address}?{urlencode({**given, 'before': after})}"
+    return None if after is None else f"{path}?{urlencode({**given, 'before': after})}"
 
 
 def instant_of(request: Request) -> Instant | None:

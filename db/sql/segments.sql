@@ -36,6 +36,7 @@ CROSS JOIN LATERAL (
         SELECT FROM segment_member WHERE segment_id = segment.id AND active LIMIT CAST(:most AS bigint)
     ) AS counted
 ) AS member
+WHERE CAST(:key AS text) IS NULL OR segment.key = CAST(:key AS text)
 ORDER BY segment.key;
 
 -- name: add_members

@@ -31,7 +31,6 @@ from web.api.common import (
     Raw,
     Reader,
     SiteOf,
-    address,
     api_router,
     body,
     checked_json,
@@ -41,6 +40,7 @@ from web.api.common import (
     unusable,
 )
 from web.bodies import check_content_type, content_type
+from web.places import address
 from web.problems import PROBLEM, ProblemError
 from web.site import Site, site_of
 
@@ -180,7 +180,7 @@ def make_campaign(
             raise ProblemError(409, f"there is a campaign {file.campaign!r} already; PUT changes it")
         _apply(conn, site, file, who=who, now=now)
         made = _campaign(conn, site, campaigns.find(conn, file.campaign), response)
-    response.headers["Location"] = address("campaigns", made.campaign)
+    response.headers["Location"] = address("api", "campaigns", made.campaign)
     return made
 
 
@@ -275,7 +275,7 @@ def clone_campaign(
         except TakenError as error:
             raise ProblemError(409, str(error)) from None
         made = _campaign(conn, site, campaigns.find(conn, given.key), response)
-    response.headers["Location"] = address("campaigns", made.campaign)
+    response.headers["Location"] = address("api", "campaigns", made.campaign)
     return made
 
 

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
-from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -151,8 +150,3 @@ def _part(part: Any, type_: Any) -> Any:
     if type(part) is not type_ or "\0" in str(part) or (type_ is int and not 0 <= int(part) <= HIGHEST_ID):
         raise ValueError
     return part
-
-
-def address(*pieces: str) -> str:
-    """Return the address of a resource."""
-    return "/".join(("/api", *(quote(piece, safe="") for piece in pieces)))

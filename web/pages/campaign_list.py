@@ -187,6 +187,33 @@ def reason_of(status: Status, now: datetime) -> str | None:
     return None
 
 
+def _ask(
+    request: Request,
+    found: Found,
+    does: str,
+    question: str,
+    consequences: list[str],
+    label: str,
+    *,
+    dangerous: bool = False,
+    status: int = 200,
+    **more: Any,
+) -> Response:
+    """Return the page that asks whether something is to be done to a campaign, and says what follows from it."""
+    return render(
+        request,
+        "confirm.html",
+        status,
+        question=question,
+        consequences=consequences,
+        action=f"/campaigns/{found.key}/{does}",
+        label=label,
+        back="/campaigns",
+        dangerous=dangerous,
+        **more,
+    )
+
+
 # Switching on and off.
 
 
@@ -195,16 +222,7 @@ def ask_to_publish(request: Request, key: str, site: SiteOf) -> Response:
     with site.engine.connect() as conn:
         found = campaigns.find(conn, key)
         consequences = what_publishing_does(conn, found, site)
-    return render(
-        request,
-        "confirm.html",
-        question=_("Switch on “{name}”?", name=found.name),
-        consequences=consequences,
-        action=f"/campaigns/{found.key}/publish",
-        label=_("Switch on"),
-        back="/campaigns",
-        dangerous=False,
-    )
+    return _ask(request, found, "publish", _("Switch on “{name}”?", name=found.name), consequences, _("Switch on"))
 
 
 @router.get("/campaigns/{key}/pause")
@@ -212,16 +230,7 @@ def ask_to_pause(request: Request, key: str, site: SiteOf) -> Response:
     with site.engine.connect() as conn:
         found = campaigns.find(conn, key)
         consequences = what_pausing_does(conn, found, site)
-    return render(
-        request,
-        "confirm.html",
-        question=_("Pause “{name}”?", name=found.name),
-        consequences=consequences,
-        action=f"/campaigns/{found.key}/pause",
-        label=_("Pause"),
-        back="/campaigns",
-        dangerous=False,
-    )
+    return _ask(request, found, "pause", _("Pause “{name}”?", name=found.name), consequences, _("Pause"))
 
 
 def what_publishing_does(conn: Connection, found: Found, site: Site) -> list[str]:
@@ -332,18 +341,9 @@ def _clone_page(
             "help": _("Small letters, digits, dashes. It stays for good."),
         },
     ]
-    return render(
-        request,
-        "confirm.html",
-        status,
-        question=_("Copy “{name}”?", name=found.name),
-        consequences=[_("Steps, settings and sources are copied, contacts are not. The copy is not switched on.")],
-        fields=fields,
-        action=f"/campaigns/{found.key}/clone",
-        label=_("Copy"),
-        back="/campaigns",
-        dangerous=False,
-    )
+    question = _("Copy “{name}”?", name=found.name)
+    consequences = [_("Steps, settings and sources are copied, contacts are not. The copy is not switched on.")]
+    return _ask(request, found, "clone", question, consequences, _("Copy"), status=status, fields=fields)
 
 
 @router.get("/campaigns/{key}/delete")
@@ -355,16 +355,8 @@ def ask_to_delete(request: Request, key: str, site: SiteOf) -> Response:
             _("Nothing is done for them any more, and nobody joins."),
             _("Its history stays in the database."),
         ]
-    return render(
-        request,
-        "confirm.html",
-        question=_("Delete “{name}”?", name=found.name),
-        consequences=consequences,
-        action=f"/campaigns/{found.key}/delete",
-        label=_("Delete"),
-        back="/campaigns",
-        dangerous=True,
-    )
+    question = _("Delete “{name}”?", name=found.name)
+    return _ask(request, found, "delete", question, consequences, _("Delete"), dangerous=True)
 
 
 @router.post("/campaigns/{key}/delete")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from fastapi import Request, Response
 from sqlalchemy import Connection
@@ -24,7 +24,7 @@ from web import words
 from web.language import _, _n
 from web.pages import FormOf, SiteOf, pages_router
 from web.pages.rendering import redirect, render
-from web.places import before_of, instant_of, next_address, written
+from web.places import address, before_of, instant_of, next_address, written
 from web.site import Site
 from workers import membership
 
@@ -84,8 +84,8 @@ def ask_to_leave(request: Request, site: SiteOf, key: str) -> Response:
             _n("What they wait for is cancelled: {n} step.", "What they wait for is cancelled: {n} steps.", waits),
             _("No segment or form brings them back; only somebody by hand does."),
         ],
-        action=f"{_address(contact.key)}/leave?{urlencode({'campaign': found.key})}",
-        back=_address(contact.key),
+        action=f"{address('contacts', contact.key)}/leave?{urlencode({'campaign': found.key})}",
+        back=address("contacts", contact.key),
         label=_("Take out"),
         dangerous=True,
     )
@@ -105,7 +105,7 @@ def leave(request: Request, site: SiteOf, key: str) -> Response:
         if gone
         else _("{contact} was not in “{campaign}”.", contact=contact.key, campaign=found.name)
     )
-    return redirect(request, _address(contact.key), flash=said, kind="done" if gone else "warning")
+    return redirect(request, address("contacts", contact.key), flash=said, kind="done" if gone else "warning")
 
 
 @router.post("/contacts/{key:path}/join")
@@ -123,7 +123,7 @@ def join(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
         if status.why_not(now) is not None:
             said += " " + _("It does not run at present, so nothing happens yet.")
             kind = "warning"
-    return redirect(request, _address(contact.key), flash=said, kind=kind)
+    return redirect(request, address("contacts", contact.key), flash=said, kind=kind)
 
 
 @router.get("/contacts/{key:path}")
@@ -142,7 +142,7 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         request,
         "contacts/timeline.html" if part else "contacts/show.html",
         contact=contact,
-        address=_address(contact.key),
+        address=address("contacts", contact.key),
         stays=sorted(stays, key=lambda stay: stay.standing.left_at is not None),
         refusals=refusals,
         joinable=[(campaign, name) for campaign, name in names.items() if campaign not in inside],
@@ -197,7 +197,3 @@ def _stay(conn: Connection, site: Site, standing: Standing) -> Stay:
     if found is None or found.deleted:
         return Stay(standing, standing.campaign, {}, exists=False)
     return Stay(standing, found.name, campaigns.load(conn, found.id, found.version, site.zone).by_key, exists=True)
-
-
-def _address(key: str) -> str:
-    return f"/contacts/{quote(key, safe='')}"

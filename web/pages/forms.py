@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote, urlencode
-
 from fastapi import Request, Response
 
 from db import forms, listings
@@ -15,7 +13,7 @@ from web.language import _
 from web.pages import FormOf, SiteOf, pages_router
 from web.pages.contacts import A_PAGE, LATEST, text_of
 from web.pages.rendering import redirect, render
-from web.places import instant_of, written
+from web.places import address, instant_of, next_address, written
 from web.site import Site
 
 router = pages_router()
@@ -39,7 +37,7 @@ def create(request: Request, site: SiteOf, form: FormOf) -> Response:
         made = forms.create(conn, key, given["name"] or key, "standalone" in form)
     if not made:
         return _list(request, site, given, _("There is a form with this key already; choose another."))
-    return redirect(request, _address(key), flash=_("The form {key} is there.", key=key))
+    return redirect(request, address("forms", key), flash=_("The form {key} is there.", key=key))
 
 
 @router.get("/forms/{key:path}")
@@ -51,7 +49,7 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         if found is None:
             raise NotFoundError("form", key)
         rows, older = listings.submissions(conn, found.id, place, limit=A_PAGE)
-        line = next(each for each in forms.listed(conn) if each.key == key)
+        (line,) = forms.listed(conn, key=key)
     public = site.settings.public_url or str(request.base_url)
     return render(
         request,
@@ -59,8 +57,8 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         form=found,
         line=line,
         rows=rows,
-        next=None if older is None else f"{_address(key)}?{urlencode({'before': written(older)})}",
-        target=f"{public.rstrip('/')}{_address(key)}",
+        next=next_address(address("forms", key), written(older)),
+        target=public.rstrip("/") + address("forms", key),
         begun="before" in request.query_params,
         text_of=text_of,
     )
@@ -71,7 +69,3 @@ def _list(request: Request, site: Site, given: dict[str, str] | None = None, err
         lines = forms.listed(conn)
     status = 400 if error else 200
     return render(request, "forms/list.html", status, lines=lines, given=given or {"key": "", "name": ""}, error=error)
-
-
-def _address(key: str) -> str:
-    return f"/forms/{quote(key, safe='')}"

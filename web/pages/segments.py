@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from urllib.parse import quote
 
 from fastapi import Request, Response
 from sqlalchemy import Connection
@@ -17,7 +16,7 @@ from web.language import _, _n
 from web.pages import FormOf, SiteOf, pages_router
 from web.pages.contacts import A_PAGE
 from web.pages.rendering import redirect, render
-from web.places import before_of, next_address
+from web.places import address, before_of, next_address
 from web.site import Site
 from workers import membership
 
@@ -47,19 +46,20 @@ def create(request: Request, site: SiteOf, form: FormOf) -> Response:
         if segments.find(conn, key) is not None:
             return _list(request, site, given, _("There is a segment with this key already; choose another."))
         segments.save(conn, key, name=given["name"] or None, public="private" not in form, published=True)
-    return redirect(request, _address(key), flash=_("The segment {key} is there.", key=key))
+    return redirect(request, address("segments", key), flash=_("The segment {key} is there.", key=key))
 
 
 @router.post("/segments/{key:path}/members")
 def change(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
     """Add or take out contacts by hand, with all that follows for campaigns."""
+    own = address("segments", key)
     wanted = list(dict.fromkeys(each for line in form.all("contacts") for each in line.replace(",", "\n").split("\n")))
     wanted = [each.strip() for each in wanted if each.strip()]
     if not wanted:
-        return redirect(request, _address(key), flash=_("Name at least one contact, by its key."), kind="error")
+        return redirect(request, own, flash=_("Name at least one contact, by its key."), kind="error")
     if len(wanted) > MOST_AT_ONCE:
         said = _("These are too many at once; `parcours segments import` takes any number.")
-        return redirect(request, _address(key), flash=said, kind="error")
+        return redirect(request, own, flash=said, kind="error")
     now = partitions.begin(site.engine)
     with site.engine.begin() as conn:
         segment = _segment(conn, key)
@@ -70,14 +70,17 @@ def change(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
     if unknown:
         few = ", ".join(unknown[:5])
         return redirect(
-            request, _address(key), flash=_("There is no contact {keys}; nothing is changed.", keys=few), kind="error"
+            request,
+            own,
+            flash=_("There is no contact {keys}; nothing is changed.", keys=few),
+            kind="error",
         )
     said = (
         _n("{n} contact taken out.", "{n} contacts taken out.", moved)
         if "remove" in form
         else _n("{n} contact added.", "{n} contacts added.", moved)
     )
-    return redirect(request, _address(key), flash=said, kind="done" if moved else "warning")
+    return redirect(request, own, flash=said, kind="done" if moved else "warning")
 
 
 @router.get("/segments/{key:path}")
@@ -88,7 +91,7 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         segment = _segment(conn, key)
         found = listings.search(conn, search)
         page = listings.segment_members(conn, segment.id, found=found, before=before_of(request), limit=A_PAGE)
-        line = next(each for each in segments.listed(conn, most=COUNTED) if each.key == key)
+        (line,) = segments.listed(conn, key=key, most=COUNTED)
     return render(
         request,
         "segments/show.html",
@@ -98,8 +101,8 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         page=page,
         search=search,
         more=found is not None and found.more,
-        address=_address(key),
-        next=next_address(_address(key), page.after, q=search),
+        address=address("segments", key),
+        next=next_address(address("segments", key), page.after, q=search),
         begun="before" in request.query_params,
     )
 
@@ -132,7 +135,3 @@ def _segment(conn: Connection, key: str) -> Segment:
     if found is None:
         raise NotFoundError("segment", key)
     return found
-
-
-def _address(key: str) -> str:
-    return f"/segments/{quote(key, safe='')}"
