@@ -15,6 +15,9 @@ from domain.templates import one_line, render
 from producers import html
 from producers.tokens import Tokens
 
+# What campaign, step and message are called in a preview.
+PREVIEW = StepName(0, "preview", 0, "preview", "preview")
+
 
 @dataclass(frozen=True, slots=True)
 class Mail:
@@ -71,8 +74,19 @@ def values_of(contact: Recipient, step: StepName | None, key: str, *, step_name:
     }
     if contact.company is not None:
         attributes["company"] = contact.company
+    return _values({**contact.fields, **attributes}, step, key, step_name)
+
+
+def preview_values(contact: Recipient | None) -> dict[str, Any]:
+    """Return what templates may say in a preview, which no campaign sends; None: of nobody in particular."""
+    if contact is None:
+        return _values({}, PREVIEW, PREVIEW.key, None)
+    return values_of(contact, PREVIEW, PREVIEW.key)
+
+
+def _values(contact: Mapping[str, Any], step: StepName | None, key: str, step_name: str | None) -> dict[str, Any]:
     return {
-        "contact": {**contact.fields, **attributes},
+        "contact": contact,
         "campaign": {"key": step and step.campaign, "name": step and step.campaign_name},
         "step": {"key": step and step.key, "name": step_name or (step and step.key)},
         "message": {"key": key},

@@ -111,14 +111,13 @@ def preview(
     (email,) = found
     links = rendering.Links(tokens_of(here.engine, here.settings), here.settings.public_url)
     chosen = email.content_for(recipient.id, rendering.language_of(recipient))
-    step = outbox.StepName(0, "preview", 0, "preview", "preview")
     try:
         mail = rendering.mail_to_contact(
             email,
             chosen,
-            rendering.values_of(recipient, step, "preview"),
+            rendering.preview_values(recipient),
             links,
-            key="preview",
+            key=rendering.PREVIEW.key,
             at=datetime.now(UTC),
             address=recipient.email or "",
             marketing=True,

@@ -13,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from db import emails
+from db import companies, contacts, emails
 from db.emails import Email
 from db.partitions import ensure_partitions
 from domain.steps.registry import Failed
@@ -477,6 +477,16 @@ def test_an_email_is_shown_filled_in_within_a_frame_that_runs_nothing(client: Cl
     assert http.get("/emails/broken").status_code == 200
     assert "cannot be filled in" in http.get("/emails/broken/preview").text
     assert "There is no contact zoe." in http.get("/emails/hello?contact=zoe").text
+
+
+def test_an_email_is_shown_with_all_that_sending_knows_of_a_contact(client: Client, world: World) -> None:
+    world.contacts("anna")
+    with world.engine.begin() as conn:
+        companies.save(conn, "acme", name="Acme", fields={"city": "Lyon"})
+        companies.set_primary(conn, {contacts.by_keys(conn, ["anna"])["anna"]: "acme"})
+        said = "{{ contact.company.name }} of {{ contact.company.city }}"
+        emails.save(conn, Email("hello", said, None, said, None, True), now=START)
+    assert text_of(client().get("/emails/hello?contact=anna").text).count("Acme of Lyon") == 2
 
 
 def test_every_page_is_there_in_french(client: Client, world: World, engine: Engine) -> None:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 
-from db import contacts, emails
+from db import contacts, emails, outbox
 from db.emails import Email
 from domain.errors import NotFoundError
 from domain.templates import RenderError, one_line, render
+from producers.rendering import preview_values
 from web.language import _
 from web.pages import SiteOf, pages_router
 from web.pages.rendering import render as page
+from web.places import address
 
 router = pages_router()
 
@@ -74,7 +75,7 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
             filled[name] = None if source is None else render(source, values)
         except RenderError as problem:
             filled[name], error = source, str(problem)
-    address = f"/emails/{quote(key, safe='')}"
+    own = address("emails", key)
     return page(
         request,
         "emails/show.html",
@@ -83,31 +84,20 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         text=filled["text"],
         wanted=wanted,
         error=error,
-        preview=f"{address}/preview" + (f"?{urlencode({'contact': wanted})}" if wanted else ""),
-        address=address,
+        preview=f"{own}/preview" + (f"?{urlencode({'contact': wanted})}" if wanted else ""),
+        address=own,
     )
 
 
 def _email(conn: Connection, key: str) -> Email:
-    found = next((each for each in emails.listed(conn) if each.key == key), None)
-    if found is None:
+    found = emails.listed(conn, [key])
+    if not found:
         raise NotFoundError("email", key)
-    return found
+    return found[0]
 
 
-def _values(conn: Connection, key: str) -> Mapping[str, Any]:
+def _values(conn: Connection, key: str) -> dict[str, Any]:
     """Return what the template may say: of a contact, or of nobody."""
-    found = contacts.show(conn, key) if key else None
-    contact: dict[str, Any] = {}
-    if found is not None:
-        names = ("key", "email", "timezone", "points", "stage", "owner", "tags")
-        contact = {**found.fields, **{name: getattr(found, name) for name in names}}
-    nothing = {"key": "preview", "name": "preview"}
-    return {
-        "contact": contact,
-        "campaign": nothing,
-        "step": nothing,
-        "message": nothing,
-        "unsubscribe_url": "#",
-        "open_url": "",
-    }
+    id_ = contacts.by_keys(conn, [key]).get(key) if key else None
+    recipient = None if id_ is None else outbox.recipients(conn, [id_]).get(id_)
+    return {**preview_values(recipient), "unsubscribe_url": "#", "open_url": ""}
