@@ -83,14 +83,15 @@ class Form:
 
 def visitor(request: Request, site: Annotated[Site, Depends(site_of)]) -> Visitor:
     """Return who looks at a page. Raises SignInNeededError."""
-    found = _visitor(request, site)
+    found = known_visitor(request, site)
     if found is None:
         raise SignInNeededError
     request.state.visitor = found
     return found
 
 
-def _visitor(request: Request, site: Site) -> Visitor | None:
+def known_visitor(request: Request, site: Site) -> Visitor | None:
+    """Return who looks at a page, if that is known."""
     if site.open_to_all:
         return NEIGHBOUR
     secret = request.cookies.get(SIGN_IN_COOKIE)
@@ -178,7 +179,7 @@ def caller(role: Role) -> Callable[[Request], str]:
         offered = _offered_key(request)
         if offered is not None and not site.open_to_all:
             return f"key {_check_key(site.engine, offered, role).name}"
-        found = _visitor(request, site)
+        found = known_visitor(request, site)
         if found is None:
             raise _no_key()
         if request.method not in SAFE_METHODS:

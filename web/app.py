@@ -30,7 +30,7 @@ from settings import Settings
 from web import docs
 from web.access import SignInNeededError, needs_role
 from web.api.routes import ROUTERS as RESOURCES
-from web.bodies import check_content_type, read_body, read_json, read_objects
+from web.bodies import read_body, read_json, read_objects, takes
 from web.forms import add_forms
 from web.inbound import add_inbound
 from web.inbox import AWAY, Inbox, Offered, Taken
@@ -40,7 +40,7 @@ from web.lines import OneLineMiddleware
 from web.pages.middleware import PagesMiddleware
 from web.pages.rendering import redirect, render_error
 from web.pages.routes import ROUTERS
-from web.problems import PROBLEM, ProblemError, problem
+from web.problems import ProblemError, problem, problems
 from web.sightings import Sightings
 from web.signed import Signed
 from web.site import Site
@@ -81,7 +81,7 @@ def make_app(engine: Engine, broker: Broker | None, settings: Settings, *, open_
         lifespan=lifespan,
     )
     app.state.max_body_bytes = settings.max_body_bytes
-    app.state.site = Site(engine, settings, open_to_all, hint=inbox.hint)
+    app.state.site = Site(engine, settings, open_to_all, signed, hint=inbox.hint)
     app.add_middleware(OneLineMiddleware, failed=_answer)
     # The last added is the first that a request meets.
     app.add_middleware(PagesMiddleware, zone=settings.zone)
@@ -105,8 +105,8 @@ def _add_events(app: FastAPI, inbox: Inbox, *, open_to_all: bool) -> None:
         "/events",
         status_code=202,
         summary="Store contact events",
-        dependencies=[Depends(may_publish), Depends(_check_content_type)],
-        responses={status: {"content": {PROBLEM: {}}, "description": why} for status, why in ANSWERS.items()},
+        dependencies=[Depends(may_publish), Depends(takes(*EVENT_TYPES))],
+        responses=problems(ANSWERS),
         openapi_extra=EVENTS_BODY,
     )
     def post_events(request: Request, raw: Annotated[bytes, Depends(read_body)]) -> Taken:
@@ -140,10 +140,6 @@ def _attributes(request: Request) -> dict[str, str]:
     return {
         name.removeprefix("ce-"): unquote(value) for name, value in request.headers.items() if name.startswith("ce-")
     }
-
-
-def _check_content_type(request: Request) -> None:
-    check_content_type(request, EVENT_TYPES)
 
 
 def _add_health(app: FastAPI, health: Health) -> None:

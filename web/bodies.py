@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import Request
@@ -60,6 +61,15 @@ def check_content_type(request: Request, known: tuple[str, ...]) -> None:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise ProblemError(415, f"the content encoding {encoding[:40]!r} is not understood; send the body as it is")
+
+
+def takes(*known: str) -> Callable[[Request], None]:
+    """Return a dependency that refuses bodies of other types than these."""
+
+    def check(request: Request) -> None:
+        check_content_type(request, known)
+
+    return check
 
 
 def _no_json(constant: str) -> None:

@@ -14,7 +14,7 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, Headers
+from starlette.datastructures import FormData
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 
 from db import contacts, forms, tracking
@@ -24,8 +24,9 @@ from domain.events import MAX_DATA_BYTES, ContactEvent, parse
 from domain.steps.properties import is_email
 from web.bodies import content_type, read_at_most, read_json
 from web.inbox import Inbox, Offered, Taken
-from web.notices import PLAIN_HEADERS, language_of, notice
-from web.problems import PROBLEM, ProblemError
+from web.language import preferred
+from web.notices import PLAIN_HEADERS, notice
+from web.problems import ProblemError, problems
 from web.signed import Signed
 
 SOURCE = "parcours/forms"
@@ -62,17 +63,16 @@ _BODY: dict[str, Any] = {
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"description": "A page that says thank you, after an HTML form.", "content": {"text/html": {}}},
     303: {"description": "After an HTML form that leads somewhere."},
-    **{
-        status: {"content": {PROBLEM: {}}, "description": why}
-        for status, why in {
+    **problems(
+        {
             400: "The body cannot be read.",
             403: "The form may not be submitted from that site.",
             404: "There is no such form, or it is not published.",
             413: "The body is too large.",
             415: "Another content type.",
             422: "Nobody can tell whose submission it is, or it cannot be stored.",
-        }.items()
-    },
+        }
+    ),
 }
 
 
@@ -138,7 +138,7 @@ def add_forms(app: FastAPI, inbox: Inbox, signed: Signed) -> None:
         target = _target(form, submitted.redirect, inbox.settings.public_url)
         if target is not None:
             return RedirectResponse(target, 303, {**PLAIN_HEADERS, **cors})
-        language = language_of(request.headers.get("accept-language", ""))
+        language = preferred(request.headers.get("accept-language", ""))
         return notice(*_THANKS[language], language=language, headers=cors)
 
     @app.options("/forms/{key}", status_code=204, include_in_schema=False)
@@ -187,7 +187,7 @@ def _target(form: Form, wanted: str | None, public_url: str) -> str | None:
 async def _read(request: Request, raw: bytes) -> Submitted:
     if content_type(request) == _JSON:
         return _from_json(read_json(raw))
-    return _from_fields(await _fields(request.headers, raw))
+    return _from_fields(await _fields(request, raw))
 
 
 def _from_json(value: Any) -> Submitted:
@@ -225,14 +225,14 @@ def _one(value: Any) -> str | None:
     return first.strip() or None if isinstance(first, str) else None
 
 
-async def _fields(headers: Headers, raw: bytes) -> list[tuple[str, str]]:
+async def _fields(request: Request, raw: bytes) -> list[tuple[str, str]]:
     """Return the fields of an HTML form, in their order. Raises ProblemError."""
 
     async def body() -> Any:
         yield raw
         yield b""
 
-    kind = headers.get("content-type", "").split(";")[0].strip().lower()
+    kind, headers = content_type(request), request.headers
     try:
         if kind == _URLENCODED:
             found: FormData = await FormParser(headers, body()).parse()

@@ -9,16 +9,16 @@ from functools import partial
 from typing import Annotated, Any
 from uuid import uuid4
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI
 from sqlalchemy import Connection
 
 from db import tracking
 from db.tracking import Origin
 from domain.events import ContactEvent, EventError, parse
 from web.access import needs_role
-from web.bodies import check_content_type, read_body, read_objects
+from web.bodies import read_body, read_objects, takes
 from web.inbox import Inbox, Offered, Taken
-from web.problems import PROBLEM, ProblemError
+from web.problems import ProblemError, problems
 
 # No report is shorter.
 LEAST_BYTES = 10
@@ -111,21 +111,16 @@ REPORTS = (
         _text_message,
     ),
 )
-_ANSWERS: dict[int | str, dict[str, Any]] = {
-    status: {"content": {PROBLEM: {}}, "description": why}
-    for status, why in {
+_ANSWERS = problems(
+    {
         400: "The body is not JSON.",
         401: "No key, or one that is unknown or revoked.",
         403: "The key's role may not.",
         413: "The body is too large.",
         415: "Another content type than application/json.",
         429: "Too many events wait to be acted on; Retry-After says when to come again.",
-    }.items()
-}
-
-
-def _check_json(request: Request) -> None:
-    check_content_type(request, ("application/json",))
+    }
+)
 
 
 def add_inbound(app: FastAPI, inbox: Inbox, *, open_to_all: bool) -> None:
@@ -141,7 +136,7 @@ def add_inbound(app: FastAPI, inbox: Inbox, *, open_to_all: bool) -> None:
             description="One report, or a list of them. Whose it is, the first of these that is given says: "
             + ", ".join(f"`{name}`" for name in report.who)
             + f". It becomes an event of type `{report.type}`.",
-            dependencies=[Depends(may_publish), Depends(_check_json)],
+            dependencies=[Depends(may_publish), Depends(takes("application/json"))],
             responses=_ANSWERS,
             openapi_extra=_body_of(report),
         )(_taker(inbox, report, most))

@@ -79,18 +79,26 @@ def catalogue(language: str) -> dict[str, str]:
 
 
 def chosen(cookie: str | None, accept: str) -> str:
-    """Return the language that a reader chose, else the one their browser likes best. Source: RFC 9110, 12.5.4."""
-    if cookie in LANGUAGES:
-        return str(cookie)
-    wanted = []
-    for place, each in enumerate(accept.split(",")[:20]):
-        name, _sign, quality = each.strip().partition(";q=")
+    """Return the language that a reader chose, else the one their browser likes best."""
+    return cookie if cookie in LANGUAGES else preferred(accept)
+
+
+def preferred(accept: str) -> str:
+    """Return the language of ours that an Accept-Language header likes best; English when it likes none.
+
+    Source: RFC 9110, section 12.5.4.
+    """
+    best, liked = DEFAULT, 0.0
+    for each in accept.split(",")[:20]:
+        tag, _sign, quality = each.partition(";")
+        name = tag.strip().split("-")[0].lower()
         try:
-            weight = float(quality) if quality else 1.0
+            liking = float(quality.strip().removeprefix("q=")) if quality else 1.0
         except ValueError:
-            weight = 0.0
-        wanted.append((-weight, place, name.strip().split("-")[0].lower()))
-    return next((name for weight, _place, name in sorted(wanted) if weight < 0 and name in LANGUAGES), DEFAULT)
+            continue
+        if name in LANGUAGES and liking > liked:
+            best, liked = name, liking
+    return best
 
 
 def number(value: float) -> str:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, select_autoescape
 
-LANGUAGES = ("en", "fr")
 _STYLE = (
     "body{font:1.1rem/1.5 system-ui,sans-serif;margin:15vh auto;max-width:32rem;padding:0 1rem;"
     "color:#1c1c1e;background:#fff}button{font:inherit;padding:.5rem 1.2rem;border:1px solid #1c1c1e;"
@@ -67,21 +66,3 @@ def notice(
     """Return a page of a heading and some lines; all of them are escaped."""
     content = _PAGE.render(language=language, title=title, lines=lines, button=button, style=_STYLE)
     return HTMLResponse(content, status, {**_HEADERS, **(headers or {})})
-
-
-def language_of(accepted: str) -> str:
-    """Return the language of ours that an Accept-Language header likes best; English when it likes none.
-
-    Source: RFC 9110, section 12.5.4.
-    """
-    best, liked = LANGUAGES[0], 0.0
-    for each in accepted.split(","):
-        tag, _, weight = each.partition(";")
-        language = tag.strip().lower().split("-")[0]
-        try:
-            liking = float(weight.strip().removeprefix("q=")) if weight else 1.0
-        except ValueError:
-            continue
-        if language in LANGUAGES and liking > liked:
-            best, liked = language, liking
-    return best

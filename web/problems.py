@@ -11,6 +11,11 @@ from fastapi.responses import JSONResponse
 PROBLEM = "application/problem+json"
 
 
+def problems(why: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+    """Return what the OpenAPI document says of problems: each status with its description."""
+    return {status: {"content": {PROBLEM: {}}, "description": said} for status, said in why.items()}
+
+
 class ProblemError(Exception):
     """A request that is refused; the sentence says why and what to do."""
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from fastapi import Request
 from sqlalchemy import Engine
 
-from producers.tokens import Tokens, tokens_of
+from producers.tokens import Tokens
 from settings import Settings
+from web.signed import Signed
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,14 @@ class Site:
     settings: Settings
     # Everybody is let in without a key or a sign-in: nobody but this machine reaches us.
     open_to_all: bool
+    signed: Signed
     # Says that the inbox holds something; returns at once.
     hint: Callable[[], None] = field(default=lambda: None)
 
-    @cached_property
+    @property
     def tokens(self) -> Tokens:
-        # Not when the app is made: it also starts while the database is away.
-        return tokens_of(self.engine, self.settings)
+        """What signs and reads tokens; see `Signed.tokens`."""
+        return self.signed.tokens()
 
     @property
     def zone(self) -> ZoneInfo:

@@ -20,8 +20,9 @@ from domain.events import EventError, parse
 from domain.visitors import device_of, why_automatic
 from web.bodies import read_at_most, read_json
 from web.inbox import AWAY
-from web.notices import PLAIN_HEADERS, language_of, notice
-from web.problems import PROBLEM, ProblemError
+from web.language import preferred
+from web.notices import PLAIN_HEADERS, notice
+from web.problems import ProblemError, problems
 from web.sightings import SOURCE, Sighting, Sightings
 from web.signed import Signed
 
@@ -87,7 +88,7 @@ def add_tracking(app: FastAPI, signed: Signed, sightings: Sightings) -> None:
     )
     async def clicked(request: Request, token: str) -> Response:
         """Leads to the address that was signed, with the visit in its query (`parcours`), and nowhere else."""
-        language = language_of(request.headers.get("accept-language", ""))
+        language = preferred(request.headers.get("accept-language", ""))
         try:
             found = await signed.pair("click", token)
             if found is None or origin_of(found[1]) is None:
@@ -104,7 +105,7 @@ def add_tracking(app: FastAPI, signed: Signed, sightings: Sightings) -> None:
         "/t/p",
         status_code=204,
         summary="Tell of a page that was seen",
-        responses={400: {"description": "Not a page hit.", "content": {PROBLEM: {}}}},
+        responses=problems({400: "Not a page hit."}),
         openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _HIT}}}},
     )
     async def page_hit(request: Request) -> Response:

@@ -15,7 +15,8 @@ from db import tracking
 from domain.events import ContactEvent, channel_of, is_channel
 from web.bodies import read_at_most
 from web.inbox import AWAY, Inbox, Offered
-from web.notices import Button, language_of, notice
+from web.language import preferred
+from web.notices import Button, notice
 from web.sightings import SOURCE
 from web.signed import Signed
 
@@ -83,7 +84,7 @@ def add_unsubscribing(app: FastAPI, inbox: Inbox, signed: Signed) -> None:
     """Add the routes of /unsubscribe to an app."""
 
     async def answer(request: Request, token: str, action: Action | None) -> Response:
-        language = language_of(request.headers.get("accept-language", ""))
+        language = preferred(request.headers.get("accept-language", ""))
         try:
             pair = await signed.pair("unsubscribe", token)
             if pair is None or not is_channel(pair[1]):

@@ -61,6 +61,7 @@ def test_translations_fill_in_what_their_text_does(language: str) -> None:
         (None, "fr-CA,fr;q=0.9,en;q=0.8", "fr"),
         (None, "de, en;q=0.5, fr;q=0.7", "fr"),
         (None, "fr;q=0, en", "en"),
+        (None, "en; q=0.5, fr; q=0.7", "fr"),
         (None, "de", "en"),
         (None, ";;q=x,,", "en"),
         ("fr", "en", "fr"),

@@ -41,7 +41,7 @@ from web.api.common import (
 )
 from web.bodies import check_content_type, content_type
 from web.places import address
-from web.problems import PROBLEM, ProblemError
+from web.problems import ProblemError, problems
 from web.site import Site, site_of
 
 router = api_router("campaigns")
@@ -122,12 +122,8 @@ CAMPAIGN_BODY: dict[str, Any] = {
         },
     }
 }
-CONFLICT: dict[int | str, dict[str, Any]] = {
-    409: {"content": {PROBLEM: {}}, "description": "There is a campaign of that key already."}
-}
-CHANGED: dict[int | str, dict[str, Any]] = {
-    412: {"content": {PROBLEM: {}}, "description": "The campaign changed since; get it again."}
-}
+CONFLICT = problems({409: "There is a campaign of that key already."})
+CHANGED = problems({412: "The campaign changed since; get it again."})
 IfMatch = Annotated[str | None, Header(description="The ETag, or the version in quotes, that the change is meant for.")]
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from domain.file import dotted
 from web.access import caller
 from web.bodies import check_content_type, read_body, read_json
-from web.problems import PROBLEM, ProblemError
+from web.problems import ProblemError, problems
 from web.site import Site, site_of
 
 T = TypeVar("T")
@@ -41,16 +41,15 @@ Instant = Annotated[
 Limit = Annotated[int, Query(ge=1, le=MOST_A_PAGE, description="How many items a page has at most.")]
 Cursor = Annotated[str | None, Query(description="`next` of the page before; leave it out for the first page.")]
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"content": {PROBLEM: {}}, "description": why}
-    for status, why in {
+PROBLEMS = problems(
+    {
         400: "The body is not JSON, or the cursor is not one of this list.",
         401: "No key, or one that is unknown or revoked.",
         403: "The role of the key or person may not.",
         404: "What the address names is not there.",
         422: "What was sent cannot be used; `detail` says why, `problems` names each place.",
-    }.items()
-}
+    }
+)
 
 
 class Listed(BaseModel, Generic[T]):

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from db import users
 from db.clock import now as database_now
 from db.users import Throttled
-from web.access import BROWSER_COOKIE, SIGN_IN_COOKIE, Form, Visitor, posted, set_cookie, visitor
+from web.access import BROWSER_COOKIE, SIGN_IN_COOKIE, Form, known_visitor, posted, set_cookie, visitor
 from web.language import LANGUAGES, _, _n
 from web.pages import SiteOf
 from web.pages.middleware import LANGUAGE_COOKIE
@@ -67,11 +67,7 @@ def _page(request: Request, goal: str, *, email: str = "", error: str | None = N
 
 def _maybe_visitor(request: Request, site: SiteOf) -> None:
     """Know who it is where that makes no difference to what they may do, so that their forms are theirs."""
-    if not site.open_to_all and SIGN_IN_COOKIE in request.cookies:
-        with site.engine.connect() as conn:
-            user = users.signed_in(conn, request.cookies[SIGN_IN_COOKIE], now=database_now(conn))
-        if user is not None:
-            request.state.visitor = Visitor(user.email, user.role, user)
+    request.state.visitor = known_visitor(request, site)
 
 
 @router.post("/sign-out", dependencies=[Depends(visitor)])
