@@ -109,6 +109,11 @@ def pending_contacts(conn: Connection, limit: int, *, each: int) -> list[int]:
     return list(conn.execute(sql["pending_contacts"], {"look": limit * each, "limit": limit}).scalars())
 
 
+def pending_of(conn: Connection, keys: Iterable[str], limit: int) -> list[int]:
+    """Return those of these contacts with something in the inbox, oldest first, with their locks."""
+    return list(conn.execute(sql["pending_of"], {"keys": sorted(set(keys)), "limit": limit}).scalars())
+
+
 def take(conn: Connection, contact_ids: Sequence[int], *, each: int) -> list[Pending]:
     """Take the oldest events of contacts whose locks the caller holds, at most so many of each, in its order."""
     if not contact_ids:

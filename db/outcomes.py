@@ -21,6 +21,27 @@ class FailingStep(NamedTuple):
     passed: int
 
 
+class Logged(NamedTuple):
+    """The place of an outcome in a campaign's history."""
+
+    at: datetime
+    contact_id: int
+    rotation: int
+    step_id: int
+    passage: int
+
+
+class Waiting(NamedTuple):
+    """The place of a wait among those of a campaign; `at` is None for one without a deadline."""
+
+    at: datetime | None
+    contact_id: int
+    step_id: int
+
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
 def record(conn: Connection, outcomes: Sequence[Outcome]) -> None:
     """Write history and its counters, which therefore always agree."""
     if not outcomes:
@@ -111,13 +132,47 @@ def passed(conn: Connection, step_id: int, passages: Mapping[int, int]) -> set[i
     return set(conn.execute(sql["passed"], parameters).scalars())
 
 
-def log(conn: Connection, campaign_id: int, *, contact_id: int | None, step_id: int | None) -> Iterator[Row[Any]]:
-    """Yield the outcomes of a campaign, oldest first, without holding them all in memory."""
-    parameters = {"campaign_id": campaign_id, "contact_id": contact_id, "step_id": step_id}
-    yield from conn.execution_options(stream_results=True, yield_per=2000).execute(sql["log"], parameters)
+def log(
+    conn: Connection,
+    campaign_id: int,
+    *,
+    contact_id: int | None,
+    step_id: int | None,
+    after: Logged | None = None,
+    limit: int | None = None,
+) -> Iterator[Row[Any]]:
+    """Yield the outcomes of a campaign, oldest first, without holding them all in memory; a page: `limit` past `after`.
+
+    A page of a whole campaign costs a read of all that came later; that of a contact reads only theirs.
+    """
+    place = after or Logged(_LONG_AGO, 0, 0, 0, 0)
+    yield from _stream(conn, "log", place, campaign_id, contact_id, step_id, limit)
 
 
-def waiting(conn: Connection, campaign_id: int, *, contact_id: int | None, step_id: int | None) -> Iterator[Row[Any]]:
-    """Yield the open waits of a campaign, next due first."""
-    parameters = {"campaign_id": campaign_id, "contact_id": contact_id, "step_id": step_id}
-    yield from conn.execution_options(stream_results=True, yield_per=2000).execute(sql["waiting"], parameters)
+def waiting(
+    conn: Connection,
+    campaign_id: int,
+    *,
+    contact_id: int | None,
+    step_id: int | None,
+    after: Waiting | None = None,
+    limit: int | None = None,
+) -> Iterator[Row[Any]]:
+    """Yield the open waits of a campaign, next due first; a page: `limit` past `after`."""
+    place = after or Waiting(_LONG_AGO, 0, 0)
+    yield from _stream(conn, "waiting", place, campaign_id, contact_id, step_id, limit)
+
+
+def _stream(
+    conn: Connection,
+    name: str,
+    place: Logged | Waiting,
+    campaign_id: int,
+    contact_id: int | None,
+    step_id: int | None,
+    limit: int | None,
+) -> Iterator[Row[Any]]:
+    after = {f"after_{part}": value for part, value in place._asdict().items()}
+    after["after_at"] = place.at or "infinity"
+    given = {"campaign_id": campaign_id, "contact_id": contact_id, "step_id": step_id, "limit": limit, **after}
+    yield from conn.execution_options(stream_results=True, yield_per=2000).execute(sql[name], given)

@@ -60,6 +60,10 @@ def users(conn: Connection, segment_id: int) -> list[str]:
     return list(conn.execute(statements("segments")["users"], {"segment_id": segment_id}).scalars())
 
 
+# Pages and the REST interface count members of a segment one by one up to here.
+COUNTED = 100_000
+
+
 def listed(conn: Connection, *, key: str | None = None, most: int | None = None) -> list[SegmentLine]:
     """Return the segment of a key, or all by key; the members of each are counted up to `most`."""
     given = {"key": key, "most": most}

@@ -40,20 +40,28 @@ def mappings(paths: Sequence[Path], problems: list[Problem], like: str) -> Itera
     Raises OSError when a file cannot be opened.
     """
     for path in paths:
-        for node in _nodes(path, problems):
-            if isinstance(node, yaml.MappingNode):
-                yield path, node
-            else:
-                problems.append(Problem(path, node.start_mark.line + 1, None, like))
+        try:
+            text = path.read_text("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = error.object[: error.start].count(b"\n") + 1
+            problems.append(Problem(path, line, None, f"byte 0x{error.object[error.start]:02x} is not UTF-8"))
+            continue
+        for node in mappings_of(text, path, problems, like):
+            yield path, node
 
 
-def _nodes(path: Path, problems: list[Problem]) -> Iterator[yaml.Node]:
+def mappings_of(text: str, path: Path, problems: list[Problem], like: str) -> Iterator[yaml.MappingNode]:
+    """Yield the mappings of a text, whose problems are noted as of `path`; otherwise as `mappings`."""
+    for node in _nodes(text, path, problems):
+        if isinstance(node, yaml.MappingNode):
+            yield node
+        else:
+            problems.append(Problem(path, node.start_mark.line + 1, None, like))
+
+
+def _nodes(text: str, path: Path, problems: list[Problem]) -> Iterator[yaml.Node]:
     try:
-        documents = [node for node in yaml.compose_all(path.read_text("utf-8-sig"), yaml.SafeLoader) if node]
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        problems.append(Problem(path, line, None, f"byte 0x{error.object[error.start]:02x} is not UTF-8"))
-        return
+        documents = [node for node in yaml.compose_all(text, yaml.SafeLoader) if node]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = f"not YAML: {error.problem or error.context}"

@@ -1,6 +1,7 @@
 """Files of email templates: YAML, checked as a whole before anything is stored."""
 
 import re
+from collections.abc import Iterable
 from email.utils import parseaddr
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import yaml
 from db.emails import Email
 from domain.content import Content, Variant
 from domain.templates import EMAIL_NAMES
-from producers.documents import Document, Part, Places, Problem, mappings, plain_of, sort
+from producers.documents import Document, Part, Places, Problem, mappings, mappings_of, plain_of, sort
 
+_LIKE = "an email is a mapping: key, subject, …"
 _CONTENT = ("subject", "html", "text")
 PROPERTIES = ("key", *_CONTENT, "from", "category", "published", "tracking", "variants", "translations")
 _VARIANT = ("name", "weight", *_CONTENT, "translations")
@@ -24,17 +26,30 @@ def read(paths: list[Path]) -> tuple[list[Email], list[Problem]]:
 
     Raises OSError when a file cannot be opened.
     """
-    emails: list[Email] = []
     problems: list[Problem] = []
+    emails = _emails(mappings(paths, problems, _LIKE), problems)
+    sort(problems, paths)
+    return emails, problems
+
+
+def read_text(text: str, name: Path) -> tuple[list[Email], list[Problem]]:
+    """Return the templates of a YAML or JSON text, which problems call by `name`; otherwise as `read`."""
+    problems: list[Problem] = []
+    emails = _emails(((name, node) for node in mappings_of(text, name, problems, _LIKE)), problems)
+    sort(problems, [name])
+    return emails, problems
+
+
+def _emails(nodes: Iterable[tuple[Path, yaml.MappingNode]], problems: list[Problem]) -> list[Email]:
+    emails = []
     places = Places()
-    for path, node in mappings(paths, problems, "an email is a mapping: key, subject, …"):
+    for path, node in nodes:
         document = Document(path, node, problems, kind="email", key_name="key", known=PROPERTIES)
         places.check(document)
         email = _email(document)
         if email is not None:
             emails.append(email)
-    sort(problems, paths)
-    return emails, problems
+    return emails
 
 
 def _email(document: Document) -> Email | None:

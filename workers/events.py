@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -141,8 +141,10 @@ def take_in(
         return accept(conn, offered, now=database_now(conn), unknown_contacts=unknown_contacts)
 
 
-def act_once(engine: Engine, *, zone: ZoneInfo, stop: StopRule = BY_DEFAULT) -> Acted:
-    """Act on one batch of the inbox in a transaction of its own.
+def act_once(
+    engine: Engine, *, zone: ZoneInfo, stop: StopRule = BY_DEFAULT, of: Collection[str] | None = None
+) -> Acted:
+    """Act on one batch of the inbox, or of what is there of the contacts named, in a transaction of its own.
 
     Batches of different contacts may meet at a company of both, in one order here and in another there. Who
     loses such a deadlock has done nothing, and begins again.
@@ -154,7 +156,7 @@ def act_once(engine: Engine, *, zone: ZoneInfo, stop: StopRule = BY_DEFAULT) -> 
     for left in reversed(range(DEADLOCKS)):
         try:
             with engine.begin() as conn:
-                acted = act(conn, now=database_now(conn), zone=zone, stop=stop)
+                acted = act(conn, now=database_now(conn), zone=zone, stop=stop, of=of)
             break
         except OperationalError as error:
             if not isinstance(error.orig, DeadlockDetected) or not left:
@@ -172,7 +174,7 @@ def act_on_all(
     counts: Counter[str] = Counter()
     keys = list(contact_keys)
     while True:
-        batch = act_once(engine, zone=zone, stop=stop)
+        batch = act_once(engine, zone=zone, stop=stop, of=keys)
         counts += batch.counts
         if batch.events:
             continue
@@ -191,13 +193,25 @@ class Acted:
     lag_seconds: float = 0.0
 
 
-def act(conn: Connection, *, now: datetime, zone: ZoneInfo, stop: StopRule = BY_DEFAULT) -> Acted:
+def act(
+    conn: Connection,
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    stop: StopRule = BY_DEFAULT,
+    of: Collection[str] | None = None,
+) -> Acted:
     """Act on the oldest events of the inbox, as many contacts as make a batch; 0 events when there are none free.
+
+    `of`: only on those of the contacts with these keys.
 
     A contact's events are done in their order, by one worker, under the contact's lock.
     """
-    picked = merging.without_those_in_merges(conn, events.pending_contacts(conn, CONTACTS_AT_ONCE, each=EVENTS_EACH))
-    taken = events.take(conn, picked, each=EVENTS_EACH)
+    if of is None:
+        pending = events.pending_contacts(conn, CONTACTS_AT_ONCE, each=EVENTS_EACH)
+    else:
+        pending = events.pending_of(conn, of, CONTACTS_AT_ONCE)
+    taken = events.take(conn, merging.without_those_in_merges(conn, pending), each=EVENTS_EACH)
     if not taken:
         return Acted()
     by_contact: dict[int, list[Pending]] = {}

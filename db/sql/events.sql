@@ -54,6 +54,21 @@ ORDER BY oldest.seq
 LIMIT :limit
 FOR NO KEY UPDATE OF contact SKIP LOCKED;
 
+-- name: pending_of
+-- Likewise, of those who are named.
+WITH oldest AS MATERIALIZED (
+    SELECT contact_id, min(seq) AS seq FROM inbox
+    WHERE contact_id IN (SELECT id FROM contact WHERE key = ANY (CAST(:keys AS text[]))
+                         UNION ALL
+                         SELECT contact_id FROM contact_alias WHERE key = ANY (CAST(:keys AS text[])))
+    GROUP BY contact_id
+)
+SELECT contact.id
+FROM contact JOIN oldest ON oldest.contact_id = contact.id
+ORDER BY oldest.seq
+LIMIT :limit
+FOR NO KEY UPDATE OF contact SKIP LOCKED;
+
 -- name: take
 -- The events of contacts whose locks the caller holds, at most so many of each.
 WITH next AS (

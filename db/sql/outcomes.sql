@@ -83,13 +83,15 @@ JOIN unnest(CAST(:contact_ids AS bigint[]), CAST(:passages AS int[])) AS asked (
 WHERE outcome.step_id = :step_id;
 
 -- name: log
--- With what became of the message that a step wrote, and which words it has.
+-- With what became of the message that a step wrote, and which words it has. The last columns are the
+-- place in the order, past which a page begins.
 SELECT contact.key AS contact, step.key AS step, outcome.rotation, outcome.result, outcome.at, outcome.due_at,
        CASE WHEN message.key IS NULL THEN outcome.detail
             ELSE coalesce(outcome.detail, '{}') || jsonb_build_object('message', jsonb_strip_nulls(jsonb_build_object(
                 'key', message.key, 'channel', message.channel, 'state', message.state, 'variant', message.variant,
                 'locale', message.locale, 'error', message.error)))
-       END AS detail
+       END AS detail,
+       outcome.contact_id, outcome.step_id, outcome.passage
 FROM outcome
 JOIN step ON step.id = outcome.step_id
 JOIN contact ON contact.id = outcome.contact_id
@@ -98,15 +100,30 @@ LEFT JOIN message ON message.contact_id = outcome.contact_id AND message.step_id
 WHERE step.campaign_id = :campaign_id
   AND (CAST(:contact_id AS bigint) IS NULL OR outcome.contact_id = CAST(:contact_id AS bigint))
   AND (CAST(:step_id AS int) IS NULL OR outcome.step_id = CAST(:step_id AS int))
-ORDER BY outcome.at, outcome.contact_id, outcome.rotation, outcome.step_id, outcome.passage;
+  AND outcome.at >= CAST(:after_at AS timestamptz)
+  AND (outcome.at, outcome.contact_id, outcome.rotation, outcome.step_id, outcome.passage)
+      > (CAST(:after_at AS timestamptz), CAST(:after_contact_id AS bigint), CAST(:after_rotation AS bigint),
+         CAST(:after_step_id AS bigint), CAST(:after_passage AS bigint))
+ORDER BY outcome.at, outcome.contact_id, outcome.rotation, outcome.step_id, outcome.passage
+LIMIT CAST(:limit AS bigint);
 
 -- name: waiting
-SELECT contact.key AS contact, contact.timezone, step.key AS step, step.kind, wait.rotation, wait.reason,
-       nullif(wait.due_at, 'infinity') AS due_at
-FROM wait
-JOIN step ON step.id = wait.step_id
-JOIN contact ON contact.id = wait.contact_id
-WHERE wait.campaign_id = :campaign_id
-  AND (CAST(:contact_id AS bigint) IS NULL OR wait.contact_id = CAST(:contact_id AS bigint))
-  AND (CAST(:step_id AS int) IS NULL OR wait.step_id = CAST(:step_id AS int))
-ORDER BY wait.due_at, wait.contact_id, wait.step_id;
+-- From wait_due_idx, a page of each step, or, of one contact, from the primary key.
+SELECT contact.key AS contact, contact.timezone, step.key AS step, step.kind, found.rotation, found.reason,
+       nullif(found.due_at, 'infinity') AS due_at, found.contact_id, step.id AS step_id
+FROM step
+CROSS JOIN LATERAL (
+    SELECT wait.contact_id, wait.rotation, wait.reason, wait.due_at
+    FROM wait
+    WHERE wait.step_id = step.id
+      AND (CAST(:contact_id AS bigint) IS NULL OR wait.contact_id = CAST(:contact_id AS bigint))
+      AND (wait.due_at, wait.contact_id, wait.step_id)
+          > (CAST(:after_at AS timestamptz), CAST(:after_contact_id AS bigint), CAST(:after_step_id AS bigint))
+    ORDER BY wait.due_at, wait.contact_id
+    LIMIT CAST(:limit AS bigint)
+) AS found
+JOIN contact ON contact.id = found.contact_id
+WHERE step.campaign_id = :campaign_id
+  AND (CAST(:step_id AS int) IS NULL OR step.id = CAST(:step_id AS int))
+ORDER BY found.due_at, found.contact_id, step.id
+LIMIT CAST(:limit AS bigint);

@@ -104,7 +104,7 @@ def show(
         raise NotFoundError("contact", key)
     zone = zone_of(contact.timezone, here.zone)
     if as_json:
-        here.print_json(_as_json(contact, zone))
+        here.print_json(contact_json(contact, zone))
     else:
         _print(contact, zone)
 
@@ -215,7 +215,8 @@ def _in_words(rule: Rule, zone: ZoneInfo) -> str:
     return ", ".join(words) or "nothing particular"
 
 
-def _as_json(contact: Shown, zone: ZoneInfo) -> dict[str, Any]:
+def contact_json(contact: Shown, zone: ZoneInfo) -> dict[str, Any]:
+    """Return a contact as `contacts show --json` has it; `zone` is that of its local times."""
     return {
         "key": contact.key,
         "email": contact.email,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from sqlalchemy import Connection, Row
 
 from db import campaigns, contacts, outcomes
+from db.campaigns import Found
 from domain.errors import NotFoundError
 from producers.session import iso, session
 
@@ -25,46 +27,57 @@ def show(
     here = session()
     with here.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
-        contact_id = step_id = None
-        if contact is not None:
-            contact_id = contacts.by_keys(conn, [contact]).get(contact)
-            if contact_id is None:
-                raise NotFoundError("contact", contact)
-        if step is not None:
-            step_id = {each.key: each.id for each in campaigns.steps(conn, found.id)}.get(step)
-            if step_id is None:
-                raise NotFoundError("step", step, f"`parcours campaigns show {found.key}` names them")
+        contact_id, step_id = filters(conn, found, contact, step)
         if waiting:
             columns: tuple[str, ...] = ("contact", "step", "rotation", "waiting", "due_at")
-            lines = (
-                {
-                    "contact": row.contact,
-                    "step": row.step,
-                    "rotation": row.rotation,
-                    "waiting": "retry" if row.reason == "retry" else row.kind,
-                    "due_at": iso(row.due_at),
-                }
-                for row in outcomes.waiting(conn, found.id, contact_id=contact_id, step_id=step_id)
-            )
+            rows = outcomes.waiting(conn, found.id, contact_id=contact_id, step_id=step_id)
+            lines = map(waiting_json, rows)
         else:
             columns = ("contact", "step", "rotation", "result", "at", "due_at", "detail")
-            lines = (
-                {
-                    "contact": row.contact,
-                    "step": row.step,
-                    "rotation": row.rotation,
-                    "result": row.result,
-                    "at": iso(row.at),
-                    "due_at": iso(row.due_at),
-                    "detail": row.detail or {},
-                }
-                for row in outcomes.log(conn, found.id, contact_id=contact_id, step_id=step_id)
-            )
+            lines = map(log_json, outcomes.log(conn, found.id, contact_id=contact_id, step_id=step_id))
         if as_json:
             for line in lines:
                 here.print_json(line)
         else:
             here.print_table("", columns, ([_text(line[column]) for column in columns] for line in lines))
+
+
+def filters(conn: Connection, found: Found, contact: str | None, step: str | None) -> tuple[int | None, int | None]:
+    """Return the ids of a contact and of a step of a campaign, as far as they are named. Raises NotFoundError."""
+    contact_id = step_id = None
+    if contact is not None:
+        contact_id = contacts.by_keys(conn, [contact]).get(contact)
+        if contact_id is None:
+            raise NotFoundError("contact", contact)
+    if step is not None:
+        step_id = {each.key: each.id for each in campaigns.steps(conn, found.id)}.get(step)
+        if step_id is None:
+            raise NotFoundError("step", step, f"`parcours campaigns show {found.key}` names them")
+    return contact_id, step_id
+
+
+def log_json(row: Row[Any]) -> dict[str, Any]:
+    """Return an outcome as `log --json` has it."""
+    return {
+        "contact": row.contact,
+        "step": row.step,
+        "rotation": row.rotation,
+        "result": row.result,
+        "at": iso(row.at),
+        "due_at": iso(row.due_at),
+        "detail": row.detail or {},
+    }
+
+
+def waiting_json(row: Row[Any]) -> dict[str, Any]:
+    """Return an open wait as `log --waiting --json` has it."""
+    return {
+        "contact": row.contact,
+        "step": row.step,
+        "rotation": row.rotation,
+        "waiting": "retry" if row.reason == "retry" else row.kind,
+        "due_at": iso(row.due_at),
+    }
 
 
 def _text(value: object) -> object:

@@ -12,9 +12,11 @@ from sqlalchemy import Engine
 
 from db.partitions import ensure_partitions
 from tests.conftest import Run
-from tests.web.conftest import Client
+from tests.web.conftest import Client, event
 from tests.web.test_overview_pages import travelled
+from tests.web.test_sign_in import given_user, sign_in
 from tests.workers.worlds import START, World
+from web.api.common import cursor_of
 
 STEP = {"step": "hello", "action": "contact.points", "with": {"points": 1}}
 YAML = {"content-type": "application/yaml"}
@@ -190,6 +192,204 @@ def test_every_page_of_campaigns_comes_once(http: TestClient) -> None:
         assert [each["campaign"] for each in walked(http, "/api/campaigns", limit)] == keys[::-1]
 
 
+# Members and what happened.
+
+
+def test_members_are_added_and_removed_by_hand_with_the_rules_of_the_command(http: TestClient, world: World) -> None:
+    world.contacts("ann", "a/b")
+    world.campaign(json.dumps([{**STEP, "after": "1 day"}]))
+    for method in ("PUT", "POST"):
+        assert http.request(method, "/api/campaigns/c/members/nobody").status_code == 404
+        assert http.request(method, "/api/campaigns/nothing/members/ann").status_code == 404
+    added = http.put("/api/campaigns/c/members/ann")
+    assert (added.status_code, added.json()) == (200, {"contact": "ann", "changed": True, "what": "added"})
+    again = http.post("/api/campaigns/c/members/ann").json()
+    assert (again["changed"], again["what"][:13]) == (False, "already in it")
+    assert http.put("/api/campaigns/c/members/a%2Fb").json()["what"] == "added"
+    (member,) = [each for each in walked(http, "/api/campaigns/c/members", 1) if each["contact"] == "ann"]
+    assert (member["arrival"], [wait["step"] for wait in member["waits"]]) == ("manual", ["hello"])
+    # No segment takes out who was added by hand, and none brings back who was taken out.
+    world.update()
+    assert http.delete("/api/campaigns/c/members/ann").json()["what"] == "removed"
+    assert http.delete("/api/campaigns/c/members/ann").json()["changed"] is False
+    world.enter("everyone", "ann")
+    world.update()
+    for state, there in (("active", ["a/b"]), ("left", ["ann"])):
+        page = http.get("/api/campaigns/c/members", params={"state": state}).json()
+        assert [each["contact"] for each in page["items"]] == there
+    assert http.put("/api/campaigns/c/members/ann").json()["what"] == "back"
+    done = [each["what"] for each in http.get("/api/campaigns/c").json()["activity"]]
+    assert done[:2] == ["contacts added by hand: 1", "contacts removed by hand: 1"]
+
+
+def test_every_page_of_members_comes_once(http: TestClient, world: World) -> None:
+    keys = world.crowd(7, segment="everyone")
+    world.campaign(json.dumps([STEP]))
+    world.update()
+    for limit in (1, 3, 7, 500):
+        assert [each["contact"] for each in walked(http, "/api/campaigns/c/members", limit)] == keys[::-1]
+
+
+def printed(run: Run, *args: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run("log", *args, "--json").stdout.splitlines()]
+
+
+def test_the_log_is_what_the_command_prints_page_by_page(http: TestClient, world: World, run: Run) -> None:
+    travelled(world)
+    whole = printed(run, "c")
+    assert len(whole) > 10
+    for limit in (1, 3, 500):
+        assert walked(http, "/api/campaigns/c/log", limit) == whole
+    for name, value in (("contact", "c1"), ("step", "known")):
+        only = http.get("/api/campaigns/c/log", params={name: value}).json()["items"]
+        assert only == printed(run, "c", f"--{name}", value)
+        assert http.get("/api/campaigns/c/log", params={name: "nothing"}).status_code == 404
+
+
+def test_waits_come_page_by_page_those_without_a_deadline_last(http: TestClient, world: World, run: Run) -> None:
+    world.crowd(5, segment="everyone")
+    world.campaign(
+        """
+        - {step: later, action: contact.points, with: {points: 1}, after: 2 days}
+        - {step: ever, decision: page.hit, with: {url: "*"}, yes: [{action: contact.tags, with: {add: [y]}}]}
+        """
+    )
+    world.run()
+    whole = printed(run, "c", "--waiting")
+    assert [each["due_at"] is None for each in whole] == [False] * 5 + [True] * 5
+    for limit in (1, 2, 3, 500):
+        assert walked(http, "/api/campaigns/c/waiting", limit) == whole
+    # A cursor is of one list, and one that somebody made up breaks nothing.
+    cursor = http.get("/api/campaigns/c/waiting", params={"limit": 1}).json()["next"]
+    assert http.get("/api/campaigns/c/log", params={"cursor": cursor}).status_code == 400
+    made_up = cursor_of("log", START, *[2**62] * 4)
+    assert http.get("/api/campaigns/c/log", params={"cursor": made_up}).status_code == 200
+
+
+# Contacts.
+
+
+def test_a_contact_is_made_changed_found_and_erased(http: TestClient, world: World) -> None:
+    given = {"email": "ann@example.com", "timezone": "Europe/Paris", "fields": {"city": "Paris"}, "tags": ["new"]}
+    made = http.put("/api/contacts/a%2Fb", json={**given, "owner": "bob", "company": "acme"})
+    assert (made.status_code, made.headers["location"]) == (201, "/api/contacts/a%2Fb"), made.text
+    assert (made.json()["owner"], made.json()["companies"]) == ("bob", ["acme"])
+    changed = http.put("/api/contacts/a%2Fb", json={"owner": None, "tags": {"add": ["old"], "remove": ["new"]}})
+    assert changed.status_code == 200
+    assert changed.json() == http.get("/api/contacts/a%2Fb").json()
+    assert {name: changed.json()[name] for name in ("email", "owner", "tags", "fields")} == {
+        "email": "ann@example.com",
+        "owner": None,
+        "tags": ["old"],
+        "fields": {"city": "Paris"},
+    }
+    world.contacts("zoe")
+    for search, there in (("a/", ["a/b"]), ("ANN@", ["a/b"]), ("nobody", []), ("", ["zoe", "a/b"])):
+        items = http.get("/api/contacts", params={"search": search}).json()["items"]
+        assert [each["key"] for each in items] == there
+    assert http.delete("/api/contacts/a%2Fb").status_code == 204
+    assert http.get("/api/contacts/a%2Fb").status_code == 404
+    assert http.delete("/api/contacts/a%2Fb").status_code == 404
+    # Somebody new may have the key.
+    assert http.put("/api/contacts/a%2Fb", json={}).status_code == 201
+
+
+def test_who_changes_a_contact_does_not_do_the_work_of_others(http: TestClient, world: World) -> None:
+    world.contacts("zoe")
+    for each in ("zoe", "ann"):
+        assert http.post("/events", json=[event(each, "order.paid", each)]).status_code == 202
+    assert http.put("/api/contacts/ann", json={"owner": "bob"}).status_code == 200
+    left = world.read("SELECT contact.key, inbox.type FROM inbox JOIN contact ON contact.id = inbox.contact_id")
+    assert left == [("zoe", "order.paid")]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"emial": "x"}, {"email": 7}, {"fields": []}, {"tags": "x"}, {"tags": ["x" * 999]}, []]
+)
+def test_what_is_wrong_of_a_contact_makes_nobody(http: TestClient, wrong: Any) -> None:
+    assert http.put("/api/contacts/ann", json=wrong).status_code == 422
+    assert http.get("/api/contacts/ann").status_code == 404
+
+
+def test_a_contact_has_its_campaigns(http: TestClient, world: World) -> None:
+    world.contacts("ann", segment="everyone")
+    for key in ("b", "a", "c"):
+        world.campaign(json.dumps([{**STEP, "after": "1 day"}]), key=key)
+    world.update()
+    for limit in (1, 2, 500):
+        stays = walked(http, "/api/contacts/ann/campaigns", limit)
+        assert [each["campaign"] for each in stays] == ["a", "b", "c"]
+    assert [wait["step"] for wait in stays[0]["waits"]] == ["hello"]
+    assert http.get("/api/contacts/bob/campaigns").status_code == 404
+
+
+def test_every_page_of_contacts_comes_once(http: TestClient, world: World) -> None:
+    keys = world.crowd(7)
+    for limit in (1, 3, 500):
+        assert [each["key"] for each in walked(http, "/api/contacts", limit)] == keys[::-1]
+
+
+# Segments, forms and emails.
+
+
+def test_a_segment_is_made_and_who_comes_in_by_hand_joins_its_campaigns_at_once(http: TestClient, world: World) -> None:
+    made = http.post("/api/segments", json={"key": "vip", "name": "Very important"})
+    assert (made.status_code, made.headers["location"], made.json()["public"]) == (201, "/api/segments/vip", True)
+    assert http.post("/api/segments", json={"key": "vip"}).status_code == 409
+    assert http.post("/api/segments", json={"key": " "}).status_code == 422
+    world.contacts("ann", "bob")
+    world.campaign(json.dumps([{**STEP, "after": "1 day"}]), segments=["vip"])
+    for key in ("ann", "bob"):
+        assert http.put(f"/api/segments/vip/members/{key}").json() == {"contact": key, "changed": True}
+    assert http.put("/api/segments/vip/members/ann").json()["changed"] is False
+    assert world.members() == {"ann": "in 1", "bob": "in 1"}
+    got = http.get("/api/segments/vip").json()
+    assert (got["members"], got["campaigns"]) == (2, ["c"])
+    assert [each["contact"] for each in walked(http, "/api/segments/vip/members", 1)] == ["bob", "ann"]
+    assert http.delete("/api/segments/vip/members/ann").json()["changed"] is True
+    assert world.members() == {"ann": "segment 1", "bob": "in 1"}
+    for path in ("vip/members/nobody", "nothing/members/ann"):
+        assert http.put(f"/api/segments/{path}").status_code == 404
+    assert [each["key"] for each in walked(http, "/api/segments", 1)] == ["everyone", "vip"]
+
+
+def test_a_form_is_made(http: TestClient) -> None:
+    given = {"key": "signup", "redirect": "https://example.com/thanks", "allowed_origins": ["https://example.com/"]}
+    made = http.post("/api/forms", json=given)
+    assert (made.status_code, made.headers["location"]) == (201, "/api/forms/signup"), made.text
+    assert made.json() == http.get("/api/forms/signup").json()
+    assert http.post("/api/forms", json=given).status_code == 409
+    for wrong in ({"redirect": "javascript:x"}, {"allowed_origins": ["https://example.com/path"]}, {"standalone": 7}):
+        answer = http.post("/api/forms", json={"key": "other", **wrong})
+        assert (answer.status_code, answer.json()["problems"][0]["path"][:8]) == (422, next(iter(wrong))[:8])
+    assert [each["key"] for each in walked(http, "/api/forms", 1)] == ["signup"]
+    assert http.get("/api/forms/other").status_code == 404
+
+
+def test_an_email_is_made_and_changed_as_a_whole(http: TestClient) -> None:
+    given = {
+        "subject": "Hello 👋 {{ contact.first_name }}",
+        "html": "<p>\t\u0085x</p>",
+        "from": "Ann <ann@example.com>",
+        "variants": [{"name": "short", "weight": 50, "subject": "Hi"}],
+        "translations": {"fr": {"subject": "Bonjour"}},
+    }
+    made = http.put("/api/emails/hello", json=given)
+    assert (made.status_code, made.headers["location"]) == (201, "/api/emails/hello"), made.text
+    got = http.get("/api/emails/hello").json()
+    assert {name: got[name] for name in ("subject", "html", "from")} == {
+        name: given[name] for name in ("subject", "html", "from")
+    }
+    assert (got["variants"][0]["subject"], got["translations"]["fr"]["subject"]) == ("Hi", "Bonjour")
+    changed = http.put("/api/emails/hello", json={"key": "hello", "subject": "Other", "text": "x"})
+    assert (changed.status_code, changed.json()["variants"], changed.json()["from"]) == (200, [], None)
+    wrong: Any
+    for wrong in ({}, [], {"key": "other", "subject": "x", "text": "x"}, {"subject": "{{", "text": "x"}, {"x": 1}):
+        answer = http.put("/api/emails/hello", json=wrong)
+        assert (answer.status_code, bool(answer.json()["problems"])) == (422, True)
+    assert [each["key"] for each in walked(http, "/api/emails", 1)] == ["hello"]
+
+
 # Who may.
 
 
@@ -206,6 +406,25 @@ def test_roles(client: Client, world: World, key: Any) -> None:
     for role, status in (("publish", 403), ("read", 403), ("manage", 200)):
         assert http.post("/api/campaigns/c/pause", headers=may[role]).status_code == status
     assert http.get("/api/campaigns/c", headers=may["read"]).json()["activity"][0]["who"] == "key test"
+
+
+def test_who_signed_in_may_what_the_role_may(client: Client, world: World, engine: Engine) -> None:
+    world.campaign(json.dumps([STEP]))
+    world.contacts("ann")
+    http = client(open_to_all=False)
+    given_user(engine, "viewer", "vic@example.com")
+    given_user(engine, "editor", "eve@example.com")
+    sign_in(http, "vic@example.com")
+    assert http.get("/api/campaigns/c").status_code == 200
+    assert http.put("/api/campaigns/c/members/ann").status_code == 403
+    http.cookies.clear()
+    sign_in(http, "eve@example.com")
+    # A page of another site sends the cookies along, and its name.
+    foreign = http.put("/api/campaigns/c/members/ann", headers={"origin": "https://example.org"})
+    assert foreign.status_code == 403
+    assert http.get("/api/campaigns/c/members").json()["items"] == []
+    assert http.put("/api/campaigns/c/members/ann").status_code == 200
+    assert http.get("/api/campaigns/c").json()["activity"][0]["who"] == "eve@example.com"
 
 
 # Lists.

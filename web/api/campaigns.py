@@ -34,7 +34,7 @@ from web.api.common import (
     api_router,
     body,
     checked_json,
-    cursor,
+    cursor_of,
     documented,
     place_of,
     unusable,
@@ -366,4 +366,4 @@ def _line(row: Any, now: datetime) -> dict[str, Any]:
 
 
 def _cursor(row: Any) -> str:
-    return cursor("campaigns", row.created_at, row.id)
+    return cursor_of("campaigns", row.created_at, row.id)

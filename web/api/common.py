@@ -12,7 +12,10 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy import Connection
 
+from db import contacts
+from domain.errors import NotFoundError
 from domain.file import dotted
 from web.access import caller
 from web.bodies import check_content_type, read_body, read_json
@@ -121,7 +124,15 @@ def unusable(problems: Sequence[tuple[str, str]]) -> ProblemError:
 # Lists.
 
 
-def cursor(kind: str, *place: Any) -> str:
+def page(
+    found: Sequence[T], limit: int, kind: str, place: Callable[[T], Sequence[Any]]
+) -> tuple[Sequence[T], str | None]:
+    """Return the first `limit` rows, of which one more was asked for, and the cursor behind them."""
+    shown = found[:limit]
+    return shown, cursor_of(kind, *place(shown[-1])) if len(found) > limit else None
+
+
+def cursor_of(kind: str, *place: Any) -> str:
     """Return a place in a list as text that is nobody's business but ours."""
     parts = [each.isoformat() if isinstance(each, datetime) else each for each in place]
     return base64.urlsafe_b64encode(json.dumps([kind, *parts]).encode()).decode().rstrip("=")
@@ -141,6 +152,7 @@ def place_of(text: str | None, kind: str, *types: type) -> list[Any] | None:
 
 
 def _part(part: Any, type_: Any) -> Any:
+    # What has no deadline has no instant.
     if type_ is datetime:
         at = None if part is None else datetime.fromisoformat(part)
         if at is not None and at.tzinfo is None:
@@ -149,3 +161,11 @@ def _part(part: Any, type_: Any) -> Any:
     if type(part) is not type_ or "\0" in str(part) or (type_ is int and not 0 <= int(part) <= HIGHEST_ID):
         raise ValueError
     return part
+
+
+def contact_id(conn: Connection, key: str) -> int:
+    """Return the id of a contact. Raises NotFoundError."""
+    found = contacts.by_keys(conn, [key])
+    if key not in found:
+        raise NotFoundError("contact", key)
+    return found[key]

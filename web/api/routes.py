@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from web.api import campaigns
+from web.api import campaigns, contacts, emails, forms, logs, members, segments
 
-ROUTERS: tuple[APIRouter, ...] = (campaigns.router,)
+ROUTERS: tuple[APIRouter, ...] = (
+    campaigns.router,
+    members.router,
+    logs.router,
+    contacts.router,
+    segments.router,
+    forms.router,
+    emails.router,
+)

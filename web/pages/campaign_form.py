@@ -394,7 +394,7 @@ def _form(
     stale: Stale | None = None,
     status: int = 200,
 ) -> Response:
-    usable = [line for line in segments.listed(conn) if line.public and line.published]
+    usable = [line for line in segments.listed(conn, most=segments.COUNTED) if line.public and line.published]
     sources = [form for form in forms.listed(conn) if not form.standalone]
     return render(
         request,
@@ -402,6 +402,7 @@ def _form(
         status,
         draft=draft,
         found=found,
+        counted=segments.COUNTED,
         checked=checked,
         stale=stale,
         segments=usable,

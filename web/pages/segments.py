@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from fastapi import Request, Response
 from sqlalchemy import Connection
 
-from db import contacts, facts, listings, partitions, segments
-from db.segments import Segment
+from db import contacts, listings, partitions, segments
+from db.segments import COUNTED, Segment
 from domain.errors import CampaignError, NotFoundError
 from producers.contact_files import KEY_LENGTH
 from producers.keys import checked_key
@@ -18,12 +16,10 @@ from web.pages.contacts import A_PAGE
 from web.pages.rendering import redirect, render
 from web.places import address, before_of, next_address
 from web.site import Site
-from workers import membership
+from workers import by_hand
 
 router = pages_router()
 
-# Members of a segment that the list counts one by one.
-COUNTED = 100_000
 # Contacts of one form, whose locks one transaction takes.
 MOST_AT_ONCE = 500
 
@@ -66,7 +62,10 @@ def change(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
         known = contacts.by_keys(conn, wanted)
         unknown = [each for each in wanted if each not in known]
         if not unknown:
-            moved = _move(conn, site, segment, list(known.values()), out="remove" in form, now=now)
+            inside = "remove" not in form
+            moved = len(
+                by_hand.change_segment(conn, segment.id, list(known.values()), inside=inside, now=now, zone=site.zone)
+            )
     if unknown:
         few = ", ".join(unknown[:5])
         return redirect(
@@ -105,15 +104,6 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         next=next_address(address("segments", key), page.after, q=search),
         begun="before" in request.query_params,
     )
-
-
-def _move(conn: Connection, site: Site, segment: Segment, ids: list[int], *, out: bool, now: datetime) -> int:
-    locked = facts.lock(conn, ids)
-    change_members = segments.remove_members if out else segments.add_members
-    moved = change_members(conn, segment.id, locked, manual=True, now=now)
-    if moved:
-        membership.segment_changed(conn, segment.id, moved, now=now, zone=site.zone)
-    return len(moved)
 
 
 def _list(request: Request, site: Site, given: dict[str, str] | None = None, error: str | None = None) -> Response:

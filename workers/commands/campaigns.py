@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
+from zoneinfo import ZoneInfo
 
 import typer
 from sqlalchemy import Connection
 
 from db import campaigns, contacts, partitions
 from domain.errors import CampaignError
-from domain.membership import Arrival, Departure
 from producers.commands.campaigns import Key, app, user
 from producers.keys import checked_key
 from producers.session import session
-from workers import membership
+from workers import by_hand, membership
 
 __all__ = ["app"]
 
@@ -25,35 +25,25 @@ ContactKeys = Annotated[list[str] | None, typer.Argument(metavar="CONTACT…", h
 KeyFile = Annotated[Path | None, typer.Option("--file", help="A file with one key a line, besides those named.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, one line a contact.")]
 
-# Contacts of one transaction to what became of those of whom there is something to say.
-Move = Callable[[Connection, int, list[int], datetime], Mapping[int, str]]
+
+class Move(Protocol):
+    """Moves the contacts of one transaction, and returns what became of those of whom there is something to say."""
+
+    def __call__(
+        self, conn: Connection, campaign_id: int, contact_ids: Sequence[int], *, who: str, now: datetime, zone: ZoneInfo
+    ) -> Mapping[int, str]: ...
 
 
 @app.command()
 def add(campaign: Key, contact: ContactKeys = None, file: KeyFile = None, as_json: Json = False) -> None:
     """Add contacts by hand: no segment removes them again. Who was out comes back, also after a removal by hand."""
-    here = session()
-
-    def move(conn: Connection, campaign_id: int, ids: list[int], now: datetime) -> Mapping[int, str]:
-        tree, _ = campaigns.enter(conn, campaign_id, here.zone)
-        return membership.admit(conn, tree, ids, Arrival.MANUAL, now=now, zone=here.zone)
-
-    refused = "already in it, which its `reentry` does not let start again"
-    _move(campaign, contact, file, move, otherwise=refused, told="contacts added by hand", as_json=as_json)
+    _move(campaign, contact, file, by_hand.add, otherwise=by_hand.ALREADY_IN, as_json=as_json)
 
 
 @app.command()
 def remove(campaign: Key, contact: ContactKeys = None, file: KeyFile = None, as_json: Json = False) -> None:
     """Remove contacts by hand: only a person brings them back. What they waited for is cancelled."""
-    here = session()
-
-    def move(conn: Connection, campaign_id: int, ids: list[int], now: datetime) -> Mapping[int, str]:
-        campaigns.enter(conn, campaign_id, here.zone)
-        done = membership.dismiss(conn, campaign_id, ids, Departure.MANUAL, now=now)
-        words = {"removed": "removed", "stays out": "out already, and stays out for good"}
-        return {contact_id: words[what] for contact_id, what in done.items()}
-
-    _move(campaign, contact, file, move, otherwise="not in it", told="contacts removed by hand", as_json=as_json)
+    _move(campaign, contact, file, by_hand.remove, otherwise=by_hand.NOT_IN, as_json=as_json)
 
 
 def _move(
@@ -63,7 +53,6 @@ def _move(
     move: Move,
     *,
     otherwise: str,
-    told: str,
     as_json: bool,
 ) -> None:
     """Move contacts, so many a transaction, and say of each what became of it, or `otherwise`."""
@@ -77,11 +66,8 @@ def _move(
         keys = wanted[first : first + membership.LOCKED_AT_ONCE]
         with here.engine.begin() as conn:
             ids = contacts.by_keys(conn, keys)
-            done = move(conn, found.id, list(ids.values()), now)
+            done = move(conn, found.id, list(ids.values()), who=user(), now=now, zone=here.zone)
             words = {key: done.get(ids[key], otherwise) if key in ids else "no contact of that key" for key in keys}
-            moved = sum(key in ids and ids[key] in done for key in keys)
-            if moved:
-                campaigns.audit(conn, found.id, who=user(), what=f"{told}: {moved:,}", now=now)
         counts.update(words.values())
         for key, what in words.items():
             if as_json:

@@ -1,0 +1,218 @@
+"""Contacts: found, shown, changed and erased."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import uuid4
+
+from fastapi import Depends, Query, Response
+from pydantic import BaseModel, Field
+from sqlalchemy import Connection
+
+from db import contacts, listings
+from db.clock import now as database_now
+from db.contacts import Shown
+from db.listings import FIRST, ContactLine
+from domain.decide import zone_of
+from domain.errors import NotFoundError
+from domain.events import parse
+from producers.commands.contacts import contact_json
+from producers.keys import checked_key
+from producers.session import iso
+from web.api.common import (
+    Cursor,
+    Given,
+    Instant,
+    Limit,
+    Listed,
+    Manager,
+    Reader,
+    SiteOf,
+    api_router,
+    body,
+    cursor_of,
+    documented,
+    page,
+    place_of,
+)
+from web.places import address
+from web.problems import PROBLEM, ProblemError
+from web.site import Site
+from workers import events
+
+router = api_router("contacts")
+
+SOURCE = "parcours/api"
+
+
+class ListedContact(BaseModel):
+    """A contact as it is listed, with at most ten of its tags."""
+
+    key: str = Field(examples=["ann"])
+    email: str | None = Field(examples=["ann@example.com"])
+    timezone: str | None = Field(examples=["Europe/Paris"])
+    points: int = Field(examples=[5])
+    stage: str | None = Field(examples=[None])
+    created_at: Instant
+    last_active_at: Instant | None
+    tags: list[str] = Field(examples=[["customer"]])
+
+
+class Contact(BaseModel):
+    """All that is known of a contact, as `parcours contacts show --json` prints it, without its campaigns."""
+
+    key: str = Field(examples=["ann"])
+    email: str | None = Field(examples=["ann@example.com"])
+    timezone: str | None = Field(examples=["Europe/Paris"])
+    points: int = Field(examples=[5])
+    stage: str | None = Field(examples=[None])
+    owner: str | None = Field(examples=[None])
+    scores: dict[str, int] = Field(examples=[{}], description="Points by group.")
+    utm: dict[str, str] = Field(examples=[{}], description="Where the contact came from last.")
+    fields: dict[str, Any] = Field(examples=[{"first_name": "Ann"}])
+    tags: list[str] = Field(examples=[["customer"]])
+    segments: list[str] = Field(examples=[["newsletter"]])
+    aliases: list[str] = Field(description="Keys of contacts that were merged into this one.")
+    companies: list[str] = Field(description="Keys of its companies, the primary one first.")
+    channels: dict[str, Any] = Field(examples=[{}], description="What it wants of channels.")
+
+
+class Stay(BaseModel):
+    """A contact's membership of a campaign: what happened at its steps, and where it waits."""
+
+    campaign: str = Field(examples=["welcome"])
+    rotation: int = Field(examples=[1])
+    added_at: Instant
+    left_at: Instant | None
+    departure: str | None = Field(examples=[None])
+    outcomes: list[dict[str, Any]]
+    waits: list[dict[str, Any]]
+
+
+class Tags(Given):
+    """Tags to add and to take away."""
+
+    add: list[str] = Field([])
+    remove: list[str] = Field([])
+
+
+class ContactGiven(Given):
+    """What is to be so of a contact. What is not named stays; null takes it away."""
+
+    email: str | None = Field(None, examples=["ann@example.com"])
+    timezone: str | None = Field(None, examples=["Europe/Paris"])
+    owner: str | None = Field(None, examples=["bob"])
+    stage: str | None = Field(None, examples=["lead"])
+    company: str | None = Field(None, examples=["acme"], description="Key of the primary company.")
+    fields: dict[str, Any] = Field({}, examples=[{"first_name": "Ann"}])
+    tags: list[str] | Tags = Field([], examples=[["customer"]], description="Tags to add, or {add, remove}.")
+
+
+@router.get("/contacts", summary="List contacts")
+def list_contacts(
+    site: SiteOf,
+    _who: Reader,
+    search: Annotated[str, Query(description="How the key or the email address begins.")] = "",
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Listed[ListedContact]:
+    """Newest first. A search finds 2,000 contacts at most."""
+    place = place_of(cursor, "contacts", int)
+    with site.engine.connect() as conn:
+        found = listings.search(conn, search)
+        rows = listings.contacts(conn, found=found, before=FIRST if place is None else place[0], limit=limit)
+    more = None if rows.after is None else cursor_of("contacts", rows.after)
+    return Listed(items=list(map(_line, rows.rows)), next=more)
+
+
+# Before what has any key in this place.
+@router.get("/contacts/{contact:path}/campaigns", summary="List a contact's campaigns")
+def list_stays(site: SiteOf, _who: Reader, contact: str, limit: Limit = 50, cursor: Cursor = None) -> Listed[Stay]:
+    """Those it is in and those it left, by key."""
+    place = place_of(cursor, "stays", str)
+    with site.engine.connect() as conn:
+        shown = _shown(conn, contact)
+    stays = sorted(_json(site, shown)["campaigns"], key=lambda stay: str(stay["campaign"]))
+    if place is not None:
+        stays = [stay for stay in stays if stay["campaign"] > place[0]]
+    rows, more = page(stays, limit, "stays", lambda stay: (stay["campaign"],))
+    return Listed(items=[Stay(**stay) for stay in rows], next=more)
+
+
+@router.get("/contacts/{contact:path}", summary="Get a contact")
+def get_contact(site: SiteOf, _who: Reader, contact: str) -> Contact:
+    """The key of a contact that was merged leads to the one that it is now."""
+    with site.engine.connect() as conn:
+        return Contact(**_json(site, _shown(conn, contact)))
+
+
+@router.put(
+    "/contacts/{contact:path}",
+    summary="Make or change a contact",
+    responses={
+        201: {"description": "The contact is new."},
+        409: {"content": {PROBLEM: {}}, "description": "The contact was erased at the same moment."},
+    },
+    openapi_extra=documented(ContactGiven),
+)
+def put_contact(
+    site: SiteOf,
+    _who: Manager,
+    contact: str,
+    response: Response,
+    given: Annotated[ContactGiven, Depends(body(ContactGiven))],
+) -> Contact:
+    """What follows for campaigns has followed once this is answered."""
+    key = checked_key("contact", contact)
+    with site.engine.connect() as conn:
+        new = contacts.show(conn, key) is None
+    _happened(site, "contact.changed", key, given.model_dump(exclude_unset=True))
+    if new:
+        response.status_code = 201
+        response.headers["Location"] = address("api", "contacts", key)
+    with site.engine.connect() as conn:
+        return Contact(**_json(site, _shown(conn, key)))
+
+
+@router.delete("/contacts/{contact:path}", status_code=204, summary="Erase a contact")
+def erase_contact(site: SiteOf, _who: Manager, contact: str) -> None:
+    """For good: nothing that names them is kept."""
+    with site.engine.connect() as conn:
+        _shown(conn, contact)
+    _happened(site, "contact.deleted", contact, {})
+
+
+def _happened(site: Site, type_: str, key: str, data: dict[str, Any]) -> None:
+    """Take in an event of a contact and act on it. Raises EventError, and ProblemError for one that is rejected."""
+    with site.engine.connect() as conn:
+        now = database_now(conn)
+    about = {"specversion": "1.0", "id": str(uuid4()), "source": SOURCE, "type": type_, "subject": key}
+    event = parse({**about, "data": data}, now=now)
+    taken = events.take_in(site.engine, [event], unknown_contacts="create")
+    if taken.rejected:
+        raise ProblemError(409, taken.rejected[0][1])
+    events.act_on_all(site.engine, [event.contact], zone=site.zone, stop=site.settings.stop_rule)
+
+
+def _shown(conn: Connection, key: str) -> Shown:
+    found = contacts.show(conn, key)
+    if found is None:
+        raise NotFoundError("contact", key)
+    return found
+
+
+def _json(site: Site, shown: Shown) -> dict[str, Any]:
+    return contact_json(shown, zone_of(shown.timezone, site.zone))
+
+
+def _line(line: ContactLine) -> ListedContact:
+    return ListedContact(
+        key=line.key,
+        email=line.email,
+        timezone=line.timezone,
+        points=line.points,
+        stage=line.stage,
+        created_at=str(iso(line.created_at)),
+        last_active_at=iso(line.last_active_at),
+        tags=line.tags,
+    )

@@ -1,0 +1,127 @@
+"""Forms: what contacts submit."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Response
+from pydantic import BaseModel, Field
+from sqlalchemy import Connection
+
+from db import forms
+from domain.addresses import origin_of
+from domain.errors import NotFoundError
+from producers.keys import checked_key
+from producers.session import iso
+from web.api.common import (
+    Cursor,
+    Given,
+    Instant,
+    Limit,
+    Listed,
+    Manager,
+    Reader,
+    SiteOf,
+    api_router,
+    body,
+    documented,
+    page,
+    place_of,
+    unusable,
+)
+from web.places import address
+from web.problems import PROBLEM, ProblemError
+
+router = api_router("forms")
+
+
+class Form(BaseModel):
+    """A form; one that is not standalone starts the campaigns that have it as a source."""
+
+    key: str = Field(examples=["signup"])
+    name: str = Field(examples=["Sign up"])
+    standalone: bool = Field(examples=[False])
+    published: bool = Field(examples=[True])
+    latest_at: Instant | None = Field(description="When it was submitted last.")
+    campaigns: list[str] = Field(examples=[["welcome"]], description="Those that it is a source of.")
+
+
+class FormGiven(Given):
+    """A new form."""
+
+    key: str = Field(examples=["signup"])
+    name: str | None = Field(None, examples=["Sign up"], description="For people; without one, the key.")
+    standalone: bool = Field(False, description="Never the source of a campaign.")
+    redirect: str | None = Field(None, examples=["https://example.com/thanks"])
+    allowed_origins: list[str] = Field(
+        [], examples=[["https://example.com"]], description="Sites whose pages may submit it; none: all."
+    )
+
+
+@router.get("/forms", summary="List forms")
+def list_forms(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor = None) -> Listed[Form]:
+    """By key."""
+    place = place_of(cursor, "forms", str)
+    with site.engine.connect() as conn:
+        lines = sorted(forms.listed(conn), key=lambda line: line.key)
+    rows, more = page(
+        [line for line in lines if place is None or line.key > place[0]], limit, "forms", lambda line: (line.key,)
+    )
+    return Listed(items=list(map(_form, rows)), next=more)
+
+
+@router.post(
+    "/forms",
+    status_code=201,
+    summary="Make a form",
+    responses={409: {"content": {PROBLEM: {}}, "description": "There is a form of that key already."}},
+    openapi_extra=documented(FormGiven),
+)
+def make_form(
+    site: SiteOf, _who: Manager, response: Response, given: Annotated[FormGiven, Depends(body(FormGiven))]
+) -> Form:
+    """`POST /forms/{key}` takes what is submitted."""
+    key = checked_key("form", given.key)
+    if given.redirect is not None and origin_of(given.redirect) is None:
+        raise unusable([("redirect", "this is not an address that starts with http:// or https://")])
+    origins = [_origin(index, each) for index, each in enumerate(given.allowed_origins)]
+    with site.engine.begin() as conn:
+        if not forms.create(conn, key, given.name or key, given.standalone):
+            raise ProblemError(409, f"there is a form {key!r} already; choose another key")
+        forms.place(conn, key, redirect=given.redirect, allowed_origins=origins)
+        made = _line(conn, key)
+    response.headers["Location"] = address("api", "forms", key)
+    return made
+
+
+@router.get("/forms/{form:path}", summary="Get a form")
+def get_form(site: SiteOf, _who: Reader, form: str) -> Form:
+    """With when it was submitted last, and the campaigns that it feeds."""
+    with site.engine.connect() as conn:
+        return _line(conn, form)
+
+
+def _origin(index: int, given: str) -> str:
+    origin = origin_of(given)
+    if origin is None or urlsplit(given).path not in ("", "/"):
+        raise unusable([(f"allowed_origins[{index}]", "this is no origin; write it like https://example.com")])
+    return origin
+
+
+def _line(conn: Connection, key: str) -> Form:
+    found = forms.listed(conn, key=key)
+    if not found:
+        raise NotFoundError("form", key)
+    return _form(found[0])
+
+
+def _form(line: forms.FormLine) -> Form:
+    return Form(
+        key=line.key,
+        name=line.name,
+        standalone=line.standalone,
+        published=line.published,
+        latest_at=iso(line.latest_at),
+        campaigns=line.campaigns,
+    )

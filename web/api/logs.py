@@ -1,0 +1,85 @@
+"""What became of whom at which step of a campaign, and who stands where until when."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import Query
+from pydantic import BaseModel, Field
+
+from db import campaigns, outcomes
+from db.outcomes import Logged, Waiting
+from producers.commands.log import filters, log_json, waiting_json
+from web.api.common import Cursor, Instant, Limit, Listed, Reader, SiteOf, api_router, page, place_of
+
+router = api_router("logs")
+
+OfContact = Annotated[str | None, Query(description="Only what is of this contact, by key.")]
+OfStep = Annotated[str | None, Query(description="Only what is of this step, by key.")]
+
+
+class Entry(BaseModel):
+    """What became of a contact at a step."""
+
+    contact: str = Field(examples=["ann"])
+    step: str = Field(examples=["hello"])
+    rotation: int = Field(examples=[1])
+    result: str = Field(examples=["done"], description="done, skipped, failed, yes, no or cancelled.")
+    at: Instant
+    due_at: Instant | None
+    detail: dict[str, Any] = Field(examples=[{}])
+
+
+class Standing(BaseModel):
+    """A contact that waits at a step; without `due_at`, until something happens."""
+
+    contact: str = Field(examples=["ann"])
+    step: str = Field(examples=["opened"])
+    rotation: int = Field(examples=[1])
+    waiting: str = Field(examples=["decision"], description="The kind of the step, or retry.")
+    due_at: Instant | None
+
+
+@router.get("/campaigns/{campaign}/log", summary="List what happened")
+def list_log(
+    site: SiteOf,
+    _who: Reader,
+    campaign: str,
+    contact: OfContact = None,
+    step: OfStep = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Listed[Entry]:
+    """Oldest first, as `parcours log --json` prints it."""
+    place = place_of(cursor, "log", datetime, int, int, int, int)
+    after = None if place is None else Logged(*place)
+    with site.engine.connect() as conn:
+        found = campaigns.find(conn, campaign)
+        contact_id, step_id = filters(conn, found, contact, step)
+        rows = list(outcomes.log(conn, found.id, contact_id=contact_id, step_id=step_id, after=after, limit=limit + 1))
+    shown, more = page(rows, limit, "log", lambda row: (row.at, row.contact_id, row.rotation, row.step_id, row.passage))
+    return Listed(items=[Entry(**log_json(row)) for row in shown], next=more)
+
+
+@router.get("/campaigns/{campaign}/waiting", summary="List who waits")
+def list_waiting(
+    site: SiteOf,
+    _who: Reader,
+    campaign: str,
+    contact: OfContact = None,
+    step: OfStep = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Listed[Standing]:
+    """Next due first, as `parcours log --waiting --json` prints it."""
+    place = place_of(cursor, "waiting", datetime, int, int)
+    after = None if place is None else Waiting(*place)
+    with site.engine.connect() as conn:
+        found = campaigns.find(conn, campaign)
+        contact_id, step_id = filters(conn, found, contact, step)
+        rows = list(
+            outcomes.waiting(conn, found.id, contact_id=contact_id, step_id=step_id, after=after, limit=limit + 1)
+        )
+    shown, more = page(rows, limit, "waiting", lambda row: (row.due_at, row.contact_id, row.step_id))
+    return Listed(items=[Standing(**waiting_json(row)) for row in shown], next=more)

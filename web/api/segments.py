@@ -1,0 +1,183 @@
+"""Segments: what there is, who is in them, and in and out by hand."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Response
+from pydantic import BaseModel, Field
+from sqlalchemy import Connection
+
+from db import listings, partitions, segments
+from db.listings import FIRST
+from db.segments import COUNTED, SegmentLine
+from domain.errors import NotFoundError
+from producers.keys import checked_key
+from producers.session import iso
+from web.api.common import (
+    Cursor,
+    Given,
+    Instant,
+    Limit,
+    Listed,
+    Manager,
+    Reader,
+    SiteOf,
+    api_router,
+    body,
+    contact_id,
+    cursor_of,
+    documented,
+    page,
+    place_of,
+)
+from web.places import address
+from web.problems import PROBLEM, ProblemError
+from web.site import Site
+from workers import by_hand
+
+router = api_router("segments")
+
+
+class Segment(BaseModel):
+    """A segment; only a public and published one can be the source of a campaign."""
+
+    key: str = Field(examples=["newsletter"])
+    name: str = Field(examples=["Newsletter"])
+    public: bool = Field(examples=[True])
+    published: bool = Field(examples=[True])
+    members: int = Field(examples=[120], description=f"How many are in it, counted up to {COUNTED:,}.")
+    campaigns: list[str] = Field(examples=[["welcome"]], description="Those that it is a source of.")
+
+
+class SegmentGiven(Given):
+    """A new segment."""
+
+    key: str = Field(examples=["newsletter"])
+    name: str | None = Field(None, examples=["Newsletter"], description="For people; without one, the key.")
+    public: bool = True
+    published: bool = True
+
+
+class SegmentMember(BaseModel):
+    """A contact who is in a segment."""
+
+    contact: str = Field(examples=["ann"])
+    email: str | None = Field(examples=["ann@example.com"])
+    manually_added: bool = Field(examples=[False])
+    changed_at: Instant
+
+
+class SegmentMoved(BaseModel):
+    """Whether a contact came in or went out just now."""
+
+    contact: str = Field(examples=["ann"])
+    changed: bool = Field(examples=[True])
+
+
+@router.get("/segments", summary="List segments")
+def list_segments(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor = None) -> Listed[Segment]:
+    """By key."""
+    place = place_of(cursor, "segments", str)
+    with site.engine.connect() as conn:
+        lines = sorted(segments.listed(conn, most=COUNTED), key=lambda line: line.key)
+    rows, more = page(
+        [line for line in lines if place is None or line.key > place[0]], limit, "segments", lambda line: (line.key,)
+    )
+    return Listed(items=list(map(_segment, rows)), next=more)
+
+
+@router.post(
+    "/segments",
+    status_code=201,
+    summary="Make a segment",
+    responses={409: {"content": {PROBLEM: {}}, "description": "There is a segment of that key already."}},
+    openapi_extra=documented(SegmentGiven),
+)
+def make_segment(
+    site: SiteOf, _who: Manager, response: Response, given: Annotated[SegmentGiven, Depends(body(SegmentGiven))]
+) -> Segment:
+    """Public and published, unless said otherwise."""
+    key = checked_key("segment", given.key)
+    with site.engine.begin() as conn:
+        if segments.find(conn, key) is not None:
+            raise ProblemError(409, f"there is a segment {key!r} already; choose another key")
+        segments.save(conn, key, name=given.name or None, public=given.public, published=given.published)
+        made = _line(conn, key)
+    response.headers["Location"] = address("api", "segments", key)
+    return made
+
+
+# Before what has any key in this place.
+@router.get("/segments/{segment:path}/members", summary="List a segment's members")
+def list_segment_members(
+    site: SiteOf, _who: Reader, segment: str, limit: Limit = 50, cursor: Cursor = None
+) -> Listed[SegmentMember]:
+    """Newest contact first."""
+    place = place_of(cursor, "segment members", int)
+    with site.engine.connect() as conn:
+        before = FIRST if place is None else place[0]
+        rows = listings.segment_members(conn, _found(conn, segment).id, found=None, before=before, limit=limit)
+    items = [
+        SegmentMember(
+            contact=each.key,
+            email=each.email,
+            manually_added=each.manually_added,
+            changed_at=str(iso(each.changed_at)),
+        )
+        for each in rows.rows
+    ]
+    return Listed(items=items, next=None if rows.after is None else cursor_of("segment members", rows.after))
+
+
+@router.put("/segments/{segment:path}/members/{contact:path}", summary="Put a contact into a segment by hand")
+def put_segment_member(site: SiteOf, _who: Manager, segment: str, contact: str) -> SegmentMoved:
+    """No rule removes them again. What follows for campaigns has followed once this is answered."""
+    return _move(site, segment, contact, inside=True)
+
+
+@router.delete("/segments/{segment:path}/members/{contact:path}", summary="Take a contact out of a segment by hand")
+def remove_segment_member(site: SiteOf, _who: Manager, segment: str, contact: str) -> SegmentMoved:
+    """No rule brings them back. What follows for campaigns has followed once this is answered."""
+    return _move(site, segment, contact, inside=False)
+
+
+@router.get("/segments/{segment:path}", summary="Get a segment")
+def get_segment(site: SiteOf, _who: Reader, segment: str) -> Segment:
+    """With how many are in it, and the campaigns that it feeds."""
+    with site.engine.connect() as conn:
+        return _line(conn, segment)
+
+
+def _move(site: Site, segment: str, contact: str, *, inside: bool) -> SegmentMoved:
+    now = partitions.begin(site.engine)
+    with site.engine.begin() as conn:
+        found = _found(conn, segment)
+        ids = [contact_id(conn, contact)]
+        moved = by_hand.change_segment(conn, found.id, ids, inside=inside, now=now, zone=site.zone)
+    return SegmentMoved(contact=contact, changed=bool(moved))
+
+
+def _found(conn: Connection, key: str) -> segments.Segment:
+    found = segments.find(conn, key)
+    if found is None:
+        raise NotFoundError("segment", key)
+    return found
+
+
+def _line(conn: Connection, key: str) -> Segment:
+    found = segments.listed(conn, key=key, most=COUNTED)
+    if not found:
+        raise NotFoundError("segment", key)
+    return _segment(found[0])
+
+
+def _segment(line: SegmentLine) -> Segment:
+    return Segment(
+        key=line.key,
+        name=line.name,
+        public=line.public,
+        published=line.published,
+        members=line.members,
+        campaigns=line.campaigns,
+    )
