@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from db import events, overview
+from db import events, outbox, overview
 from db.overview import Backlog
 from db.statements import statements
 
@@ -35,12 +36,15 @@ class Figures(NamedTuple):
 def read(conn: Connection, *, now: datetime) -> Figures:
     """Return the figures as of an instant."""
     inbox, since = events.backlog(conn)
+    messages = Counter[str]()
+    for counted in outbox.counts(conn):
+        messages[counted.state] += counted.messages
     return Figures(
         overview.backlog(conn, now=now),
         [StepsPassed(*row) for row in conn.execute(sql["steps_passed"])],
         inbox,
         since,
-        overview.outbox(conn),
+        messages,
         {row.origin: row.n for row in conn.execute(sql["dead_letters"])},
         {row.kind: row.n for row in conn.execute(sql["open_sweeps"])},
         int(conn.execute(sql["open_failures"]).scalar_one()),

@@ -14,6 +14,8 @@ from db.statements import statements
 from domain.delivery import Circuit, Claimed, Row
 
 sql = statements("outbox")
+# Messages that are done and counted one by one; measured, that takes 0.1 s.
+COUNTED = 500_000
 
 
 class Lane(NamedTuple):
@@ -52,6 +54,15 @@ class Recipient(NamedTuple):
     tags: list[str]
     # The primary one: key, name, points and its own fields.
     company: dict[str, Any] | None = None
+
+
+class Counted(NamedTuple):
+    """How many messages of a channel are in a state. `about`: they are too many to count."""
+
+    channel: str
+    state: str
+    messages: int
+    about: bool
 
 
 class StepName(NamedTuple):
@@ -208,9 +219,12 @@ def spend(conn: Connection, name: str, n: int) -> None:
 # For people.
 
 
-def counts(conn: Connection) -> list[tuple[str, str, int]]:
-    """Return how many messages there are, by channel and state."""
-    return [(row.channel, row.state, row.n) for row in conn.execute(sql["count"])]
+def counts(conn: Connection) -> list[Counted]:
+    """Return how many messages there are, by channel and state; beyond `COUNTED` a sample of what is done."""
+    percent = min(100.0, 100 * COUNTED / max(1.0, conn.execute(sql["about"]).scalar_one()))
+    about = percent < 100
+    rows = conn.execute(sql["count"], {"percent": percent})
+    return [Counted(row.channel, row.state, row.n, about and row.state in ("sent", "cancelled")) for row in rows]
 
 
 def failed(conn: Connection, *, keys: Sequence[str] | None = None, limit: int) -> list[FailedMessage]:

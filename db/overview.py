@@ -1,5 +1,6 @@
 """The figures of a campaign, from counters that are kept with what they count."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -97,11 +98,14 @@ class ActivityPlace(NamedTuple):
 
 @dataclass(frozen=True)
 class Backlog:
+    """What is due and what waits in a campaign. `about`: those that wait are too many to count."""
+
     campaign: str
     published: bool
     due: int
     waiting: int
     oldest_due_at: datetime | None
+    about: bool
 
 
 def of(conn: Connection, campaign: Campaign) -> Overview:
@@ -225,10 +229,15 @@ def _waiting(conn: Connection, step_ids: Sequence[int], limit: int | None) -> tu
 
 
 def backlog(conn: Connection, *, now: datetime) -> list[Backlog]:
-    """Return what is due and what waits, by campaign."""
-    waiting = {row.campaign: row.n for row in conn.execute(sql["waiting"])}
+    """Return what is due and what waits, by campaign; the cost follows what is due."""
+    steps = {row.id: row.campaign for row in conn.execute(sql["steps"])}
+    at_step, guessed = _waiting(conn, list(steps), WAITS_COUNTED)
+    waiting = Counter[str]()
+    for step_id, n in at_step.items():
+        waiting[steps[step_id]] += n
+    about = {steps[step_id] for step_id in guessed}
     return [
-        Backlog(row.campaign, row.published, row.due, waiting.get(row.campaign, 0), row.oldest_due_at)
+        Backlog(row.campaign, row.published, row.due, waiting[row.campaign], row.oldest_due_at, row.campaign in about)
         for row in conn.execute(sql["backlog"], {"now": now})
     ]
 
@@ -236,11 +245,6 @@ def backlog(conn: Connection, *, now: datetime) -> list[Backlog]:
 def steps_in_last_minute(conn: Connection, *, now: datetime) -> int:
     """Return how many outcomes were written in the minute before an instant."""
     return int(conn.execute(sql["recent"], {"now": now}).scalar_one())
-
-
-def outbox(conn: Connection) -> dict[str, int]:
-    """Return how many messages are in each state."""
-    return {row.state: row.n for row in conn.execute(sql["outbox"])}
 
 
 def open_sweeps(conn: Connection) -> list[dict[str, Any]]:

@@ -376,8 +376,6 @@ class _Checker:
             self.say(("campaign",), "the key of the campaign is missing, such as 'campaign: welcome'")
         elif key == "this":
             self.say(("campaign",), "'this' cannot be a key, since steps mean their own campaign by it")
-        elif key == "new":
-            self.say(("campaign",), "'new' cannot be a key, since /campaigns/new is the page that makes a campaign")
         values = {
             "campaign": key,
             "name": self.text(data, "name", ()) or key,

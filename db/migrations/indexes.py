@@ -16,3 +16,12 @@ def create_index(name: str, table: str, rest: str) -> None:
     with op.get_context().autocommit_block():
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
         op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {table} {rest}")
+
+
+def create_partitioned_index(name: str, table: str, rest: str) -> None:
+    """Create an index on a partitioned table and on its partitions, on each of them as `create_index` does."""
+    partitions = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = CAST(:table AS regclass)"
+    for partition in op.get_bind().execute(text(partitions), {"table": table}).scalars().all():
+        create_index(f"{partition}_{name}", partition, rest)
+    # Takes those of its like that the partitions have.
+    op.execute(f"CREATE INDEX {name} ON {table} {rest}")

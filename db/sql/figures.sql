@@ -6,10 +6,8 @@ FROM step_count JOIN step ON step.id = step_count.step_id
 GROUP BY step.kind, step.type, step_count.result;
 
 -- name: open_failures
--- Steps that failed and will be tried again.
-SELECT count(*)
-FROM failure JOIN wait ON wait.contact_id = failure.contact_id AND wait.step_id = failure.step_id
-WHERE wait.reason = 'retry';
+-- Steps that failed and will be tried again; from wait_retry_idx.
+SELECT count(*) FROM wait WHERE reason = 'retry';
 
 -- name: dead_letters
 SELECT origin, count(*) AS n FROM dead_letter GROUP BY origin;

@@ -70,16 +70,14 @@ WHERE campaign.deleted_at IS NULL
 GROUP BY campaign.id
 ORDER BY campaign.created_at DESC, campaign.id DESC;
 
--- name: waiting
-SELECT campaign.key AS campaign, count(*) AS n
-FROM wait JOIN campaign ON campaign.id = wait.campaign_id GROUP BY campaign.key;
+-- name: steps
+SELECT step.id, campaign.key AS campaign
+FROM step JOIN campaign ON campaign.id = step.campaign_id
+WHERE campaign.deleted_at IS NULL;
 
 -- name: recent
--- Steps passed within the last minute, for the rate.
+-- Steps passed within the last minute, for the rate; from outcome_at_idx.
 SELECT count(*) FROM outcome WHERE at > CAST(:now AS timestamptz) - interval '1 minute' AND at <= :now;
-
--- name: outbox
-SELECT state::text AS state, count(*) AS n FROM message GROUP BY state;
 
 -- name: open_sweeps
 SELECT id, kind, asked_at, started_at FROM sweep WHERE finished_at IS NULL ORDER BY id;

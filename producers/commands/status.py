@@ -39,6 +39,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
             "published": each.published,
             "due": each.due,
             "waiting": each.waiting,
+            "about": each.about,
             "oldest_due_seconds": None
             if each.oldest_due_at is None
             else round((now - each.oldest_due_at).total_seconds(), 1),
@@ -64,12 +65,12 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
     ]
     if as_json:
         states: Counter[str] = Counter()
-        for _, state, n in messages:
-            states[state] += n
+        for counted in messages:
+            states[counted.state] += counted.messages
         more = {
             "inbox": inbox,
             "outbox": dict(states),
-            "outbox_channels": [{"channel": c, "state": state, "messages": n} for c, state, n in messages],
+            "outbox_channels": [counted._asdict() for counted in messages],
             "outbox_oldest_due_seconds": outbox_age,
             "circuits": away,
             "dead_letters": dead_letters,
@@ -79,7 +80,9 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
         return
     age = "" if whole["oldest_due_seconds"] is None else f", the oldest for {whole['oldest_due_seconds']:,} s"
     here.say(f"{due:,} due{age}; {whole['steps_per_second']:,} steps a second over the last minute")
-    here.print_table("", list(rows[0]) if rows else ["campaign"], [list(row.values()) for row in rows])
+    columns = ("campaign", "published", "due", "waiting", "oldest_due_seconds")
+    lines = [{**row, "waiting": _about(row["waiting"], about=row["about"])} for row in rows]
+    here.print_table("", columns, [[line[column] for column in columns] for line in lines])
     since = "" if inbox["oldest_seconds"] is None else f", the oldest for {inbox['oldest_seconds']:,} s"
     here.say(f"{waiting_events:,} events in the inbox{since}; {dead_letters:,} dead letters")
     if queues is None:
@@ -90,10 +93,15 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
         started = "started" if sweep["started_at"] else "not started"
         here.say(f"{sweep['kind']} {sweep['id']} asked {iso(sweep['asked_at'])}, {started}")
     if messages:
-        here.print_table("", ("outbox", "state", "messages"), messages)
+        shown = [(each.channel, each.state, _about(each.messages, about=each.about)) for each in messages]
+        here.print_table("", ("outbox", "state", "messages"), shown)
     if outbox_age is not None:
         here.say(f"The oldest message that is due has waited for {outbox_age:,} s.")
     for each in away:
         here.say(f"{each['provider']}: {each['state']} until {each['until'] or 'the next failure'}; {each['error']}")
     if here.settings.smtp_url is None:
         here.say(f"No PARCOURS_SMTP_URL is set: mail is written to {here.settings.home / 'mail'}.")
+
+
+def _about(n: int, *, about: bool) -> str:
+    return f"≈ {n:,}" if about else f"{n:,}"

@@ -44,7 +44,7 @@ def filled(**fields: Any) -> dict[str, Any]:
 
 
 def posted(http: TestClient, path: str, **fields: Any) -> Response:
-    data = {"csrf": token_of(http.get("/campaigns/new")), **fields}
+    data = {"csrf": token_of(http.get("/campaigns/+new")), **fields}
     answer: Response = http.post(path, data=data, follow_redirects=False)
     return answer
 
@@ -73,12 +73,12 @@ def applied(http: TestClient, path: str, **fields: Any) -> Response:
 
 def test_a_campaign_is_reviewed_and_then_made(client: Client, world: World) -> None:
     http = client()
-    review = posted(http, "/campaigns/new", **filled(published="1", description="For all"), do="review")
+    review = posted(http, "/campaigns/+new", **filled(published="1", description="For all"), do="review")
     assert "The campaign is made, with 1 step." in text_of(review.text)
     assert "It is switched on" in text_of(review.text)
     with world.engine.connect() as conn:
         assert campaigns.listing(conn) == []
-    done = posted(http, "/campaigns/new", **hidden(review.text), do="apply")
+    done = posted(http, "/campaigns/+new", **hidden(review.text), do="apply")
     assert (done.status_code, done.headers["location"]) == (303, "/campaigns/first-steps")
     with world.engine.connect() as conn:
         found = campaigns.find(conn, "first-steps")
@@ -87,6 +87,15 @@ def test_a_campaign_is_reviewed_and_then_made(client: Client, world: World) -> N
     assert (file.name, file.description, file.sources.segments) == ("First steps", "For all", ("everyone",))
     assert [step.step for step in file.walk()] == ["tag"]
     assert world.audit(campaign="first-steps")[0].endswith("created")
+
+
+def test_a_campaign_may_have_the_key_new(client: Client, world: World) -> None:
+    http = client()
+    guessed = http.get("/campaigns/new", follow_redirects=False)
+    assert (guessed.status_code, guessed.headers["location"]) == (303, "/campaigns/+new")
+    assert applied(http, "/campaigns/+new", key="new").headers["location"] == "/campaigns/new"
+    assert "First steps" in text_of(http.get("/campaigns/new", follow_redirects=False).text)
+    assert 'name="key"' in http.get("/campaigns/+new").text
 
 
 def test_every_setting_comes_back_in_the_form(client: Client, world: World) -> None:
@@ -105,7 +114,7 @@ def test_every_setting_comes_back_in_the_form(client: Client, world: World) -> N
         "priority": "high",
         "rate": "100 per minute",
     }
-    assert applied(http, "/campaigns/new", **given).status_code == 303
+    assert applied(http, "/campaigns/+new", **given).status_code == 303
     page = http.get("/campaigns/k/edit").text
     for name, value in given.items():
         if name != "key":
@@ -119,7 +128,7 @@ def test_every_setting_comes_back_in_the_form(client: Client, world: World) -> N
 def test_errors_are_shown_at_their_line_and_field_and_nothing_is_made(client: Client, world: World) -> None:
     http = client()
     wrong = filled(steps="- step: tag\n  action: contact.tags\n  with: {ad: [new]}\n", cooldown="soon", name="")
-    page = posted(http, "/campaigns/new", **wrong, do="review")
+    page = posted(http, "/campaigns/+new", **wrong, do="review")
     assert page.status_code == 422
     words = text_of(page.text)
     assert "Line 3" in words
@@ -128,26 +137,26 @@ def test_errors_are_shown_at_their_line_and_field_and_nothing_is_made(client: Cl
     assert 'data-line="3"' in page.text
     # What was written is still there.
     assert "with: {ad: [new]}" in unescape(page.text)
-    typing = posted(http, "/campaigns/new/check", **wrong)
+    typing = posted(http, "/campaigns/+new/check", **wrong)
     assert (typing.status_code, "Line 3" in text_of(typing.text)) == (200, True)
-    assert "Everything is right." in text_of(posted(http, "/campaigns/new/check", **filled(key="x")).text)
+    assert "Everything is right." in text_of(posted(http, "/campaigns/+new/check", **filled(key="x")).text)
     with world.engine.connect() as conn:
         assert campaigns.listing(conn) == []
 
 
 def test_only_public_published_segments_are_offered_and_taken(client: Client, world: World) -> None:
     http = client()
-    offered = http.get("/campaigns/new").text
+    offered = http.get("/campaigns/+new").text
     assert 'value="everyone"' in offered
     assert 'value="secret"' not in offered
-    page = posted(http, "/campaigns/new", **filled(segments=["secret"]), do="review")
+    page = posted(http, "/campaigns/+new", **filled(segments=["secret"]), do="review")
     assert page.status_code == 422
     assert "Segment 'secret' is private; only public segments can be sources." in text_of(page.text)
 
 
 def test_the_second_of_two_is_told_and_nothing_is_overwritten(client: Client, world: World) -> None:
     http = client()
-    applied(http, "/campaigns/new", key="k")
+    applied(http, "/campaigns/+new", key="k")
     both = stamp(http.get("/campaigns/k/edit").text)
     assert applied(http, "/campaigns/k/edit", stamp=both, description="by one").status_code == 303
     second = posted(http, "/campaigns/k/edit", **filled(stamp=both, description="by two"), do="review")
@@ -165,27 +174,27 @@ def test_the_second_of_two_is_told_and_nothing_is_overwritten(client: Client, wo
 
 def test_a_plan_that_says_something_else_by_now_is_shown_again(client: Client, world: World) -> None:
     http = client()
-    review = posted(http, "/campaigns/new", **filled(key="k"), do="review")
+    review = posted(http, "/campaigns/+new", **filled(key="k"), do="review")
     kept = hidden(review.text)
     kept["steps"] = [LATER]
-    again = posted(http, "/campaigns/new", **kept, do="apply")
+    again = posted(http, "/campaigns/+new", **kept, do="apply")
     assert again.status_code == 200
     assert "Something changed since you looked" in text_of(again.text)
-    taken = posted(http, "/campaigns/new", **filled(key="k"), do="review")
-    assert applied(http, "/campaigns/new", key="k").status_code == 303
-    late = posted(http, "/campaigns/new", **hidden(taken.text), do="apply")
+    taken = posted(http, "/campaigns/+new", **filled(key="k"), do="review")
+    assert applied(http, "/campaigns/+new", key="k").status_code == 303
+    late = posted(http, "/campaigns/+new", **hidden(taken.text), do="apply")
     assert late.status_code == 409
     assert "There is a campaign with the key “k” already." in text_of(late.text)
 
 
 def test_a_campaign_that_was_deleted_meanwhile_does_not_come_back_unasked(client: Client, world: World) -> None:
     http = client()
-    applied(http, "/campaigns/new", key="k")
+    applied(http, "/campaigns/+new", key="k")
     page = http.get("/campaigns/k/edit").text
     review = posted(http, "/campaigns/k/edit", **filled(stamp=stamp(page), description="more"), do="review")
     world.write("UPDATE campaign SET deleted_at = now() WHERE key = 'k'")
     assert posted(http, "/campaigns/k/edit", **hidden(review.text), do="apply").status_code == 404
-    again = posted(http, "/campaigns/new", **filled(key="k"), do="review")
+    again = posted(http, "/campaigns/+new", **filled(key="k"), do="review")
     assert "A deleted campaign had this key; it comes back with its history." in text_of(again.text)
 
 
@@ -211,8 +220,8 @@ def test_who_waits_is_moved_and_new_first_steps_begin_for_all_if_one_says_so(cli
 def test_script_in_a_name_is_shown_and_never_run(client: Client, world: World) -> None:
     http = client()
     given = {"key": "k", "name": SCRIPT, "description": SCRIPT, "category": SCRIPT}
-    review = posted(http, "/campaigns/new", **filled(**given), do="review")
-    done = posted(http, "/campaigns/new", **hidden(review.text), do="apply")
+    review = posted(http, "/campaigns/+new", **filled(**given), do="review")
+    done = posted(http, "/campaigns/+new", **hidden(review.text), do="apply")
     assert done.status_code == 303
     for page in (review, http.get("/campaigns"), http.get("/campaigns/k/edit"), http.get("/campaigns/k")):
         assert SCRIPT not in page.text
@@ -223,8 +232,8 @@ def test_a_viewer_may_not_change_anything(client: Client, world: World) -> None:
     http = client(open_to_all=False)
     given_user(world.engine, role="viewer")
     sign_in(http)
-    token = token_of(http.get("/campaigns/new"))
-    assert http.post("/campaigns/new", data={"csrf": token, **filled(), "do": "review"}).status_code == 403
+    token = token_of(http.get("/campaigns/+new"))
+    assert http.post("/campaigns/+new", data={"csrf": token, **filled(), "do": "review"}).status_code == 403
 
 
 @pytest.mark.parametrize(

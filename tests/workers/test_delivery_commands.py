@@ -52,7 +52,7 @@ def test_an_inline_trigger_sends_what_is_due_once(here: Run, tmp_path: Path) -> 
     assert line["detail"]["message"].items() >= {"channel": "email", "state": "sent", "variant": "b"}.items()
     status = json.loads(here("status", "--json").stdout)
     assert (status["outbox"], status["outbox_oldest_due_seconds"]) == ({"sent": 1}, None)
-    assert status["outbox_channels"] == [{"channel": "email", "state": "sent", "messages": 1}]
+    assert status["outbox_channels"] == [{"channel": "email", "state": "sent", "messages": 1, "about": False}]
     assert json.loads(here("overview", "welcome", "--json").stdout)["emails_sent"] == 1
 
 

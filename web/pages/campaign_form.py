@@ -238,7 +238,7 @@ def check(conn: Connection, draft: Draft, base: CampaignFile | None, zone: ZoneI
 # Pages.
 
 
-@router.get("/campaigns/new")
+@router.get("/campaigns/+new")
 def new(request: Request, site: SiteOf) -> Response:
     with site.engine.connect() as conn:
         return _form(request, conn, Draft(), None, Checked())
@@ -253,7 +253,7 @@ def edit(request: Request, key: str, site: SiteOf) -> Response:
         return _form(request, conn, draft, found, Checked())
 
 
-@router.post("/campaigns/new")
+@router.post("/campaigns/+new")
 def create(request: Request, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
     return _save(request, site, None, form, who.who)
 
@@ -263,7 +263,7 @@ def change(request: Request, key: str, site: SiteOf, who: VisitorOf, form: FormO
     return _save(request, site, key, form, who.who)
 
 
-@router.post("/campaigns/new/check")
+@router.post("/campaigns/+new/check")
 def check_while_typing(request: Request, site: SiteOf, form: FormOf) -> Response:
     draft = Draft.of_form(form, key=form.text("of") or None)
     with site.engine.connect() as conn:
@@ -444,7 +444,7 @@ def _review(request: Request, draft: Draft, planned: Plan, form: Form, *, change
         seen=_digest(planned),
         changed=changed,
         nothing=planned.unchanged and planned.publishes is None,
-        action=f"/campaigns/{draft.key}/edit" if planned.campaign_id is not None and draft.stamp else "/campaigns/new",
+        action=f"/campaigns/{draft.key}/edit" if planned.campaign_id is not None and draft.stamp else "/campaigns/+new",
     )
 
 

@@ -29,7 +29,7 @@ from web.charts import Chart, Range
 from web.language import _, marked
 from web.pages import SiteOf, pages_router
 from web.pages.campaign_list import Line, line_of
-from web.pages.rendering import render
+from web.pages.rendering import redirect, render
 from web.places import before_of, instant_of, next_address, written
 from web.site import Site
 
@@ -90,8 +90,13 @@ def opened(conn: Connection, site: Site, key: str) -> Opened:
 
 @router.get("/campaigns/{key}")
 def show(request: Request, site: SiteOf, key: str) -> Response:
-    """The tree and the graph."""
-    return _answer(request, site, key, "path")
+    """The tree and the graph; `new`, if no campaign has that key, leads to the page that makes one."""
+    try:
+        return _answer(request, site, key, "path")
+    except NotFoundError:
+        if key != "new":
+            raise
+    return redirect(request, "/campaigns/+new")
 
 
 @router.get("/campaigns/{key}/live")
