@@ -3,33 +3,22 @@
 import time
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 # Any number, as long as nobody else locks by it: "parcours" in letters of the telephone.
 MIGRATION_LOCK = 72726877
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    return config
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def newest() -> str:
     """Return the revision that this code needs."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    assert head is not None
-    return head
+    return _revisions()[-1]
 
 
 def current(engine: Engine) -> str | None:
     """Return the revision of a database, or None when it was never migrated."""
     with engine.connect() as conn:
-        return MigrationContext.configure(conn).get_current_revision()
+        return _revision(conn)
 
 
 def behind(engine: Engine) -> str | None:
@@ -40,8 +29,7 @@ def behind(engine: Engine) -> str | None:
     found = current(engine)
     if found is None:
         return "has no tables yet"
-    known = {revision.revision for revision in ScriptDirectory.from_config(_config()).walk_revisions()}
-    return f"is at revision {found}, not {newest()}" if found in known - {newest()} else None
+    return f"is at revision {found}, not {newest()}" if found in _revisions()[:-1] else None
 
 
 def upgrade(engine: Engine) -> tuple[str | None, str]:
@@ -51,6 +39,10 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
     advisory lock and then find nothing left to do. A migration that cannot get its
     table locks within 10 s gives up rather than stop everybody behind it.
     """
+    # Here, since every command asks for the revision and hardly any migrates: it takes a while to load.
+    from alembic import command
+    from alembic.config import Config
+
     with engine.connect() as conn:
         # Asking again and again: who waits inside a statement holds up an index that is built concurrently.
         while not conn.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK}).scalar_one():
@@ -59,8 +51,9 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
         conn.commit()
         try:
             conn.execute(text("SET lock_timeout = '10s'"))
-            before = MigrationContext.configure(conn).get_current_revision()
-            config = _config()
+            before = _revision(conn)
+            config = Config()
+            config.set_main_option("script_location", str(MIGRATIONS))
             config.attributes["connection"] = conn
             conn.commit()
             command.upgrade(config, "head")
@@ -71,3 +64,14 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
             conn.execute(text("RESET lock_timeout"))
             conn.commit()
     return before, newest()
+
+
+def _revision(conn: Connection) -> str | None:
+    if conn.execute(text("SELECT to_regclass('alembic_version')")).scalar_one() is None:
+        return None
+    return conn.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+
+
+def _revisions() -> list[str]:
+    """Return all revisions, oldest first: the numbers that their files begin with."""
+    return sorted(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))

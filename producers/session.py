@@ -45,10 +45,12 @@ class Session:
         A configured database is never migrated in passing: several versions of the code may be
         running on it. Raises CampaignError when it is behind.
         """
-        from db import embedded, schema
+        from db import schema
         from db.engine import connect
 
         if self.settings.database_url is None:
+            from db import embedded
+
             engine = connect(embedded.start(self.settings.home))
             if schema.current(engine) != schema.newest():
                 schema.upgrade(engine)

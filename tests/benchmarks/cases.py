@@ -68,10 +68,13 @@ class Case:
         unit: Literal["contacts/s", "ms"],
         measure: Callable[[bool], Pair],
         labels: tuple[str, str] = ("", ""),
+        least: float | None = None,
     ) -> None:
+        """`least` is the ratio that the engine must reach."""
         self.name = name
         self.unit = unit
         self.labels = labels
+        self.least = least
         self._measure = measure
         self.pairs: list[Pair] = []
 
@@ -111,6 +114,7 @@ class Case:
             "compared_with": self.base,
             "engine": self.ours,
             "ratio": statistics.median(ratios),
+            "least": self.least,
             "ratio_min": min(ratios),
             "ratio_max": max(ratios),
             "wal_bytes_a_contact": None if self.wal_bytes is None else self.wal_bytes[1],

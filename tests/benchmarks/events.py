@@ -18,13 +18,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from rich.console import Console
+from rich.table import Table
 from sqlalchemy import Engine, make_url, text
 
 from db import schema, segments
@@ -182,24 +184,24 @@ def percentile(sorted_values: Sequence[float], share: float) -> float:
     return sorted_values[math.ceil(share * len(sorted_values)) - 1]
 
 
-def main() -> None:
-    """Print a table of both brokers."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="a few seconds of each")
-    short = parser.parse_args().short
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
-    postgresql = servers.PostgreSQL()
-    say = sys.stdout.write
-    try:
-        admin = connect(postgresql.url)
-        with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
-            conn.execute(text("ALTER SYSTEM SET track_commit_timestamp = on"))
-        admin.dispose()
-        postgresql.restart()
-        say(f"{'broker':<10}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}{'1 a message/s':>16}{'100 a message/s':>18}\n")
+class Measured(NamedTuple):
+    """What one consumer did on one broker: latency in milliseconds, and events a second by how they were packed."""
+
+    broker: str
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    one_a_message: float
+    hundred_a_message: float
+
+
+def measure(*, short: bool, say: Callable[[str], None]) -> list[Measured]:
+    """Measure each broker that is installed, on servers of its own."""
+    found = []
+    with _postgresql() as postgresql:
         for name in ("redis", "rabbitmq"):
             if shutil.which(f"{name}-server", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None:
-                say(f"{name:<10} is not installed\n")
+                say(f"events: {name} is not installed")
                 continue
             with servers.broker(name) as broker:
                 with database(postgresql, "latency") as engine:
@@ -209,10 +211,44 @@ def main() -> None:
                     with database(postgresql, f"ingest_{each}") as engine:
                         rates.append(ingest(engine, broker.url, events=events, each=each))
             p50, p99 = (percentile(took, share) * 1000 for share in (0.5, 0.99))
-            say(f"{name:<10}{p50:>9.1f}{p99:>9.1f}{took[-1] * 1000:>9.1f}{rates[0]:>16,.0f}{rates[1]:>18,.0f}\n")
-            sys.stdout.flush()
+            found.append(Measured(name, p50, p99, took[-1] * 1000, *rates))
+            say(f"events: {name} measured")
+    return found
+
+
+@contextmanager
+def _postgresql() -> Iterator[servers.PostgreSQL]:
+    """A server that keeps the times of commits."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+    postgresql = servers.PostgreSQL()
+    try:
+        admin = connect(postgresql.url)
+        with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+            conn.execute(text("ALTER SYSTEM SET track_commit_timestamp = on"))
+        admin.dispose()
+        postgresql.restart()
+        yield postgresql
     finally:
         postgresql.close()
+
+
+def shown(found: Sequence[Measured]) -> Table:
+    """Return what was measured as a table."""
+    table = Table("broker", title=f"events: latency at {PER_SECOND} a second; ingest by one consumer")
+    for column in ("p50", "p99", "longest", "1 a message", "100 a message"):
+        table.add_column(column, justify="right")
+    for each in found:
+        times = (f"{value:,.0f} ms" for value in (each.p50_ms, each.p99_ms, each.max_ms))
+        table.add_row(each.broker, *times, f"{each.one_a_message:,.0f}/s", f"{each.hundred_a_message:,.0f}/s")
+    return table
+
+
+def main() -> None:
+    """Print a table of both brokers."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--short", action="store_true", help="a few seconds of each")
+    progress = Console(stderr=True)
+    Console(width=110).print(shown(measure(short=parser.parse_args().short, say=progress.print)))
 
 
 if __name__ == "__main__":

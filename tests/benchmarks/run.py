@@ -21,7 +21,7 @@ import structlog
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import pools, worlds
+from tests.benchmarks import events, pools, worlds
 from tests.benchmarks.cases import Case, Cases, WrongResultError
 from tests.benchmarks.server import a_server
 
@@ -56,7 +56,7 @@ def grow(sizes: Sequence[int], rounds: int, say: Say) -> list[dict[str, Any]]:
 
 def shown_cases(cases: Sequence[Case], contacts: int) -> Table:
     table = Table("case", title=f"{contacts:,} contacts")
-    for column in ("compared with", "engine", "ratio", "spread", "WAL a contact"):
+    for column in ("compared with", "engine", "ratio", "least", "spread", "WAL a contact"):
         table.add_column(column, justify="right")
     for case in cases:
         ratios = case.ratios
@@ -64,7 +64,8 @@ def shown_cases(cases: Sequence[Case], contacts: int) -> Table:
         wal = case.wal_bytes
         told = "" if wal is None else f"{wal[1]:,.0f} B ({wal[0]:,.0f})"
         base, ours = case.shown(case.base, ours=False), case.shown(case.ours, ours=True)
-        table.add_row(case.name, base, ours, f"{statistics.median(ratios):.2f}", spread, told)
+        least = "" if case.least is None else f"{case.least:.2f}"
+        table.add_row(case.name, base, ours, f"{statistics.median(ratios):.2f}", least, spread, told)
     return table
 
 
@@ -120,6 +121,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = pools.compare(workers, contacts, options.rounds, say)
         screen.print(shown_pools(found))
         figures["pools"] = [each._asdict() for each in found]
+    if not options.case:
+        events_found = events.measure(short=options.short, say=say)
+        screen.print(events.shown(events_found))
+        figures["events"] = [each._asdict() for each in events_found]
     if options.growth:
         grown = grow(options.growth, options.rounds, say)
         screen.print(shown_growth(grown))

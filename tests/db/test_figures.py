@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine, text
 
-from db import figures, outbox, overview, schema
-from db.partitions import ensure_partitions
+from db import figures, outbox, overview
 from tests.workers.worlds import START, World
 
 FINISHED = {"sent": 3000, "cancelled": 1000}
@@ -66,31 +65,3 @@ def test_who_waits_is_an_estimate_where_they_are_many(world: World, monkeypatch:
     assert (exact.waiting, exact.about) == (400, False)
     assert guessed.about
     assert 300 < guessed.waiting < 500
-
-
-def test_indexes_come_to_a_database_that_has_outcomes(engine: Engine) -> None:
-    ensure_partitions(engine, START)
-    with engine.begin() as conn:
-        conn.execute(text("DROP INDEX outcome_at_idx, wait_retry_idx"))
-        conn.execute(text("UPDATE alembic_version SET version_num = '0014'"))
-        conn.execute(
-            text(
-                "INSERT INTO outcome (contact_id, step_id, rotation, passage, at, result) "
-                "VALUES (1, 1, 1, 1, :at, 'yes')"
-            ),
-            {"at": START},
-        )
-    schema.upgrade(engine)
-    with engine.connect() as conn:
-        found = conn.execute(
-            text(
-                "SELECT inhrelid::regclass::text AS name, indisvalid "
-                "FROM pg_inherits JOIN pg_index ON indexrelid = inhrelid "
-                "WHERE inhparent = 'outcome_at_idx'::regclass"
-            )
-        ).all()
-        whole = conn.execute(
-            text("SELECT indisvalid FROM pg_index WHERE indexrelid = 'outcome_at_idx'::regclass")
-        ).scalar_one()
-    assert whole
-    assert [tuple(row) for row in found] == [(f"{START:outcome_%Y_%m}_outcome_at_idx", True)]
