@@ -36,7 +36,7 @@ ORDER BY lane.marketing, lane.priority DESC, lane.due_at, lane.campaign_id;
 -- The next messages of a lane, in the hands of one worker until the lease ends: they are due again
 -- then, so whoever dies with them only delays them. SKIP LOCKED lets workers share a lane.
 WITH due AS MATERIALIZED (
-    SELECT contact_id, id
+    SELECT contact_id, id, due_at
     FROM message
     WHERE channel = :channel AND campaign_id = :campaign_id AND marketing = :marketing AND priority = :priority
       AND state IN ('queued', 'sending') AND due_at <= :now
@@ -47,14 +47,17 @@ WITH due AS MATERIALIZED (
     ORDER BY due_at
     LIMIT :limit
     FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE message
+    SET state = 'sending', due_at = :leased_until, tried_at = coalesce(message.tried_at, :now)
+    FROM due
+    WHERE message.contact_id = due.contact_id AND message.id = due.id
+    RETURNING message.*, due.due_at AS was_due_at
 )
-UPDATE message
-SET state = 'sending', due_at = :leased_until, tried_at = coalesce(message.tried_at, :now)
-FROM due
-WHERE message.contact_id = due.contact_id AND message.id = due.id
-RETURNING message.key, message.contact_id, message.campaign_id, message.step_id, message.channel, message.template,
-          message.address, message.payload, message.marketing, message.attempts, message.created_at,
-          message.tried_at, message.due_at, message.variant, message.locale;
+SELECT key, contact_id, campaign_id, step_id, channel, template, address, payload, marketing, attempts, created_at,
+       tried_at, due_at, variant, locale
+FROM claimed
+ORDER BY was_due_at;
 
 -- name: cancel_deleted
 -- A bounded number of the messages that a deleted campaign left behind.
