@@ -8,7 +8,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +18,8 @@ from sqlalchemy import Connection, Engine, make_url, text
 
 from db import embedded, schema
 from db.engine import connect
+from tests import commands
+from tests.commands import Ran
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = Path("/usr/bin/chromium")
@@ -29,15 +30,6 @@ _numbers = count(1)
 # A statement's time says more about the machine than about the example.
 settings.register_profile("parcours", deadline=None)
 settings.load_profile("parcours")
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command did."""
-
-    returncode: int
-    stdout: str
-    stderr: str
 
 
 class Run(Protocol):
@@ -100,7 +92,7 @@ def conn(shared_engine: Engine) -> Iterator[Connection]:
 def run(engine: Engine, tmp_path: Path) -> Run:
     """Run the command on the database of `engine`, with tmp_path as its home and its working directory.
 
-    `path` is a folder of further packages.
+    `path` is a folder of further packages, which a process of its own finds.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PARCOURS_")}
     environment |= {
@@ -110,14 +102,15 @@ def run(engine: Engine, tmp_path: Path) -> Run:
     }
 
     def run_command(*args: object, stdin: str | None = None, path: Path | None = None) -> Ran:
-        python_path = str(ROOT) if path is None else os.pathsep.join((str(ROOT), str(path)))
+        if path is None:
+            words = list(map(str, args))
+            return commands.run(words, environment=environment, folder=tmp_path, stdin=stdin, seconds=120)
         done = subprocess.run(
             [sys.executable, "-m", "parcours", *map(str, args)],
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
+            input=stdin or "",
             capture_output=True,
             encoding="utf-8",
-            env={**environment, "PYTHONPATH": python_path},
+            env={**environment, "PYTHONPATH": os.pathsep.join((str(ROOT), str(path)))},
             cwd=tmp_path,
             timeout=120,
             check=False,
@@ -162,6 +155,23 @@ def rabbitmq_url() -> str:
     if not given:
         pytest.skip("no RabbitMQ: set PARCOURS_TEST_RABBITMQ_URL")
     return given
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, keep each file in one of them, and in one all that need RabbitMQ.
+
+    Those share a server, whose queues have one name each. They take longest, so they begin.
+    """
+    if not config.getoption("numprocesses", None):
+        return
+    together = {item.path for item in items if "rabbitmq" in item.nodeid or "rabbitmq_url" in fixtures_of(item)}
+    items.sort(key=lambda item: item.path not in together)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("rabbitmq" if item.path in together else str(item.path)))
+
+
+def fixtures_of(item: pytest.Item) -> list[str]:
+    return list(getattr(item, "fixturenames", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Ran, Run
+from tests.commands import Ran
+from tests.conftest import ROOT, Run
 
 PACKAGE = ROOT / "tests" / "example_package"
 
