@@ -52,11 +52,20 @@ class WrongResultError(Exception):
 
 
 class Pair(NamedTuple):
-    """Two measurements of one round, and the bytes of log that each wrote for a contact where it writes."""
+    """Two measurements of one round; where they write, also the bytes of log and the rows that each wrote a contact."""
 
     base: float
     ours: float
     wal: tuple[float, float] | None = None
+    rows: tuple[float, float] | None = None
+
+
+class Size(NamedTuple):
+    """What a table holds, and the bytes that it takes with its indexes, a row."""
+
+    table: str
+    rows: int
+    bytes_a_row: float
 
 
 class Case:
@@ -96,10 +105,12 @@ class Case:
     @property
     def wal_bytes(self) -> tuple[float, float] | None:
         """The bytes of log a contact, of the limit and of the engine; None where nothing is compared."""
-        known = [pair.wal for pair in self.pairs if pair.wal is not None]
-        if not known:
-            return None
-        return statistics.median(base for base, _ in known), statistics.median(ours for _, ours in known)
+        return _medians([pair.wal for pair in self.pairs])
+
+    @property
+    def rows(self) -> tuple[float, float] | None:
+        """The rows that were inserted, changed or deleted for a contact, likewise."""
+        return _medians([pair.rows for pair in self.pairs])
 
     def shown(self, value: float, *, ours: bool) -> str:
         label = self.labels[ours]
@@ -118,8 +129,16 @@ class Case:
             "ratio_min": min(ratios),
             "ratio_max": max(ratios),
             "wal_bytes_a_contact": None if self.wal_bytes is None else self.wal_bytes[1],
+            "rows_a_contact": None if self.rows is None else self.rows[1],
             "rounds": [pair._asdict() for pair in self.pairs],
         }
+
+
+def _medians(pairs: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
+    known = [pair for pair in pairs if pair is not None]
+    if not known:
+        return None
+    return statistics.median(base for base, _ in known), statistics.median(ours for _, ours in known)
 
 
 ByHand = Callable[[psycopg.Connection[Any]], Any]
@@ -151,12 +170,17 @@ class Cases:
         hundred = ("one campaign", "hundred")
         few, many = (f"{number:,} wait" for number in (self._waiting[0], self._waiting[-1]))
         return [
-            self._against("update", "fresh", lambda db: limit.join(db, data, now=NOW), _updated),
+            self._against("update", "fresh", lambda db: limit.join(db, data, now=NOW), _updated, least=0.7),
             self._against(
-                "update, nothing changed", "joined", lambda db: limit.missing(db, data), _updated, runs=READ_RUNS
+                "update, nothing changed",
+                "joined",
+                lambda db: limit.missing(db, data),
+                _updated,
+                least=0.7,
+                runs=READ_RUNS,
             ),
             self._against("update, 1 % changed", "changed", lambda db: limit.sync(db, data, now=NOW), _updated),
-            self._against("trigger", "joined", lambda db: limit.run_due(db, data, now=NOW), _triggered),
+            self._against("trigger", "joined", lambda db: limit.run_due(db, data, now=NOW), _triggered, least=0.5),
             self._against("trigger, emails", "mailing", lambda db: limit.run_emails(db, email, now=NOW), _triggered),
             self._against("trigger, no paths", "silent", lambda db: limit.run_silent(db, email, now=LATER), _no_paths),
             Case("trigger, 100 campaigns", "contacts/s", self._hundred, hundred),
@@ -166,7 +190,16 @@ class Cases:
             Case("overview", "ms", self._overview, ("nobody yet", "everybody past")),
         ]
 
-    def _against(self, name: str, template: str, base: ByHand, ours: ByEngine, *, runs: int = 1) -> Case:
+    def _against(
+        self,
+        name: str,
+        template: str,
+        base: ByHand,
+        ours: ByEngine,
+        *,
+        least: float | None = None,
+        runs: int = 1,
+    ) -> Case:
         def by_hand(database: str) -> tuple[float, Any]:
             with self._server.bare(database) as db:
                 return median_of(runs, lambda: base(db))
@@ -175,7 +208,7 @@ class Cases:
             with self._server.engine(database) as engine:
                 return median_of(runs, lambda: ours(engine))
 
-        return Case(name, "contacts/s", lambda first: self._both(template, by_hand, by_engine, first))
+        return Case(name, "contacts/s", lambda first: self._both(template, by_hand, by_engine, first), least=least)
 
     def _both(
         self,
@@ -187,12 +220,14 @@ class Cases:
         """Measure the limit and the engine, each on a copy of its own; raise if they left different things."""
         seconds: dict[bool, float] = {}
         wal: dict[bool, float] = {}
+        rows: dict[bool, float] = {}
         left: dict[bool, dict[str, Any]] = {}
         for is_base in (base_first, not base_first):
             with self._server.copy(template) as name:
                 before = self._server.wal_bytes()
                 seconds[is_base], said = (base if is_base else ours)(name)
                 wal[is_base] = (self._server.wal_bytes() - before) / self._worlds.contacts
+                rows[is_base] = self._server.rows_written(name) / self._worlds.contacts
                 with self._server.bare(name) as db:
                     state = {what: db.execute(sql.encode()).fetchall() for what, sql in _STATE.items()}
                 left[is_base] = {"said": said, **state}
@@ -201,7 +236,9 @@ class Cases:
             sides = (f"  {what}, limit: {left[True][what]}\n  {what}, engine: {left[False][what]}" for what in wrong)
             raise WrongResultError("\n".join(["the engine did something else than the limit", *sides]))
         contacts_ = self._worlds.contacts
-        return Pair(contacts_ / seconds[True], contacts_ / seconds[False], (wal[True], wal[False]))
+        return Pair(
+            contacts_ / seconds[True], contacts_ / seconds[False], (wal[True], wal[False]), (rows[True], rows[False])
+        )
 
     def _hundred(self, base_first: bool) -> Pair:
         """Compare the engine on one campaign with the same contacts in a hundred."""
@@ -254,6 +291,25 @@ class Cases:
                     seconds, _ = median_of(READ_RUNS, partial(overview.of, conn, tree))
             found[is_base] = seconds * 1000
         return Pair(found[True], found[False])
+
+
+def sizes(server: Server, contacts_: int) -> list[Size]:
+    """Return what the tables hold and take once everybody got an email and waits for what they do with it."""
+    tables = ("contact", "segment_member", "membership", "wait", "outcome", "message")
+    with server.copy("mailing") as name:
+        with server.engine(name) as engine:
+            _triggered(engine)
+        server.settle(name)
+        with server.bare(name) as db:
+            found = db.execute(
+                "SELECT coalesce(inhparent, pg_class.oid)::regclass::text AS name, sum(reltuples)::bigint, "
+                "sum(pg_total_relation_size(pg_class.oid))::bigint FROM pg_class "
+                "LEFT JOIN pg_inherits ON inhrelid = pg_class.oid "
+                "WHERE relkind = 'r' AND reltuples >= %s GROUP BY 1",
+                (contacts_ * 0.9,),
+            ).fetchall()
+    by_name = {name: Size(name, rows, bytes_ / rows) for name, rows, bytes_ in found}
+    return [by_name[table] for table in tables]
 
 
 def _updated(engine: Engine) -> int:

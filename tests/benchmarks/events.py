@@ -137,8 +137,11 @@ def latency(engine: Engine, url: str, *, seconds: int) -> list[float]:
         return sorted(row.at - sent[row.key] for row in rows if row.key in sent)
 
 
-def ingest(engine: Engine, url: str, *, events: int, each: int) -> float:
-    """Let one consumer take what stands in the queue; return the events a second that it stored and acted on."""
+def ingest(engine: Engine, url: str, *, events: int, each: int) -> tuple[float, float]:
+    """Let one consumer take what stands in the queue; return the events a second, and the bytes that one takes.
+
+    Those are of its row, of its key and of their indexes.
+    """
     a_world(engine, 10_000)
     with event_queue.publisher(url) as publish:
         for first in range(0, events, each):
@@ -149,7 +152,13 @@ def ingest(engine: Engine, url: str, *, events: int, each: int) -> float:
         took = conn.execute(
             text("SELECT extract(epoch FROM max(pg_xact_commit_timestamp(xmin)) - min(received_at))::float FROM event")
         ).scalar_one()
-    return events / float(took)
+        bytes_ = conn.execute(
+            text(
+                "SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relkind = 'r' AND (relname = 'event_key' "
+                "OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'event'::regclass))"
+            )
+        ).scalar_one()
+    return events / float(took), float(bytes_) / events
 
 
 def _until(engine: Engine, question: str, number: int) -> None:
@@ -185,7 +194,7 @@ def percentile(sorted_values: Sequence[float], share: float) -> float:
 
 
 class Measured(NamedTuple):
-    """What one consumer did on one broker: latency in milliseconds, and events a second by how they were packed."""
+    """What one consumer did on one broker: latency in ms, events a second by how they were packed, and their size."""
 
     broker: str
     p50_ms: float
@@ -193,6 +202,7 @@ class Measured(NamedTuple):
     max_ms: float
     one_a_message: float
     hundred_a_message: float
+    bytes_an_event: float
 
 
 def measure(*, short: bool, say: Callable[[str], None]) -> list[Measured]:
@@ -206,12 +216,13 @@ def measure(*, short: bool, say: Callable[[str], None]) -> list[Measured]:
             with servers.broker(name) as broker:
                 with database(postgresql, "latency") as engine:
                     took = latency(engine, broker.url, seconds=4 if short else 20)
-                rates = []
+                ingested = []
                 for each, events in ((1, 2_000 if short else 10_000), (100, 20_000 if short else 100_000)):
                     with database(postgresql, f"ingest_{each}") as engine:
-                        rates.append(ingest(engine, broker.url, events=events, each=each))
+                        ingested.append(ingest(engine, broker.url, events=events, each=each))
+            one, hundred = ingested
             p50, p99 = (percentile(took, share) * 1000 for share in (0.5, 0.99))
-            found.append(Measured(name, p50, p99, took[-1] * 1000, *rates))
+            found.append(Measured(name, p50, p99, took[-1] * 1000, one[0], hundred[0], hundred[1]))
             say(f"events: {name} measured")
     return found
 
@@ -235,11 +246,12 @@ def _postgresql() -> Iterator[servers.PostgreSQL]:
 def shown(found: Sequence[Measured]) -> Table:
     """Return what was measured as a table."""
     table = Table("broker", title=f"events: latency at {PER_SECOND} a second; ingest by one consumer")
-    for column in ("p50", "p99", "longest", "1 a message", "100 a message"):
+    for column in ("p50", "p99", "longest", "1 a message", "100 a message", "bytes an event"):
         table.add_column(column, justify="right")
     for each in found:
         times = (f"{value:,.0f} ms" for value in (each.p50_ms, each.p99_ms, each.max_ms))
-        table.add_row(each.broker, *times, f"{each.one_a_message:,.0f}/s", f"{each.hundred_a_message:,.0f}/s")
+        rates = (f"{value:,.0f}/s" for value in (each.one_a_message, each.hundred_a_message))
+        table.add_row(each.broker, *times, *rates, f"{each.bytes_an_event:,.0f}")
     return table
 
 

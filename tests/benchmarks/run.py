@@ -22,15 +22,18 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks import events, pools, worlds
-from tests.benchmarks.cases import Case, Cases, WrongResultError
+from tests.benchmarks.cases import Case, Cases, Size, WrongResultError, sizes
 from tests.benchmarks.server import a_server
 
 SHORT = 20_000
 Say = Callable[[str], None]
 
 
-def measure(contacts: int, rounds: int, wanted: Sequence[str], say: Say) -> list[Case]:
-    """Build the worlds of a size and measure the cases that are wanted, a round of each after the other."""
+def measure(contacts: int, rounds: int, wanted: Sequence[str], say: Say) -> tuple[list[Case], list[Size]]:
+    """Build the worlds of a size and measure the cases that are wanted, a round of each after the other.
+
+    The sizes of tables are measured where all cases are wanted.
+    """
     say(f"{contacts:,} contacts: building the worlds")
     with a_server(contacts) as server:
         waiting = sorted({min(contacts, number) for number in (10_000, 100_000, contacts)})
@@ -40,14 +43,14 @@ def measure(contacts: int, rounds: int, wanted: Sequence[str], say: Say) -> list
             for case in cases:
                 case.measure_once(base_first=number % 2 == 0)
             say(f"{contacts:,} contacts: round {number + 1} of {rounds}")
-        return cases
+        return cases, [] if wanted else sizes(server, contacts)
 
 
 def grow(sizes: Sequence[int], rounds: int, say: Say) -> list[dict[str, Any]]:
     """Return microseconds a contact of `update` and `trigger` for worlds of several sizes."""
     grown = []
     for contacts in sizes:
-        cases = {case.name: case for case in measure(contacts, rounds, ("update", "trigger"), say)}
+        cases = {case.name: case for case in measure(contacts, rounds, ("update", "trigger"), say)[0]}
         grown.append(
             {"contacts": contacts, **{name: round(1e6 / case.ours, 2) for name, case in cases.items() if case.ours}}
         )
@@ -56,16 +59,26 @@ def grow(sizes: Sequence[int], rounds: int, say: Say) -> list[dict[str, Any]]:
 
 def shown_cases(cases: Sequence[Case], contacts: int) -> Table:
     table = Table("case", title=f"{contacts:,} contacts")
-    for column in ("compared with", "engine", "ratio", "least", "spread", "WAL a contact"):
+    for column in ("compared with", "engine", "ratio", "least", "spread", "WAL a contact", "rows a contact"):
         table.add_column(column, justify="right")
     for case in cases:
         ratios = case.ratios
         spread = f"{min(ratios):.2f}–{max(ratios):.2f}"
         wal = case.wal_bytes
         told = "" if wal is None else f"{wal[1]:,.0f} B ({wal[0]:,.0f})"
+        rows = "" if case.rows is None else f"{case.rows[1]:.1f} ({case.rows[0]:.1f})"
         base, ours = case.shown(case.base, ours=False), case.shown(case.ours, ours=True)
         least = "" if case.least is None else f"{case.least:.2f}"
-        table.add_row(case.name, base, ours, f"{statistics.median(ratios):.2f}", least, spread, told)
+        table.add_row(case.name, base, ours, f"{statistics.median(ratios):.2f}", least, spread, told, rows)
+    return table
+
+
+def shown_sizes(held: Sequence[Size]) -> Table:
+    table = Table("table", title="after an email to everybody, with indexes")
+    for column in ("rows", "bytes a row"):
+        table.add_column(column, justify="right")
+    for each in held:
+        table.add_row(each.table, f"{each.rows:,}", f"{each.bytes_a_row:,.0f}")
     return table
 
 
@@ -108,15 +121,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def say(line: str) -> None:
         progress.print(line, highlight=False)
 
-    screen = Console(width=max(110, shutil.get_terminal_size().columns))
+    screen = Console(width=max(132, shutil.get_terminal_size().columns))
     figures: dict[str, Any] = {"cores": os.cpu_count(), "contacts": contacts, "rounds": options.rounds}
     try:
-        cases = measure(contacts, options.rounds, options.case, say)
+        cases, held = measure(contacts, options.rounds, options.case, say)
     except WrongResultError as error:
         progress.print(f"wrong result: {error}", style="red", markup=False)
         return 1
     screen.print(shown_cases(cases, contacts))
     figures["cases"] = [case.to_json() for case in cases]
+    if held:
+        screen.print(shown_sizes(held))
+        figures["sizes"] = [each._asdict() for each in held]
     if workers and not options.case:
         found = pools.compare(workers, contacts, options.rounds, say)
         screen.print(shown_pools(found))

@@ -44,6 +44,15 @@ class Server:
         assert row is not None
         return int(row[0])
 
+    def rows_written(self, name: str) -> int:
+        """Return how many rows were ever inserted, changed or deleted in a database that nobody is connected to."""
+        with psycopg.connect(_plain(self._url), autocommit=True) as conn:
+            row = conn.execute(
+                "SELECT tup_inserted + tup_updated + tup_deleted FROM pg_stat_database WHERE datname = %s", (name,)
+            ).fetchone()
+        assert row is not None
+        return int(row[0])
+
     def settle(self, name: str) -> None:
         """Vacuum and analyze, as autovacuum would have done by and by."""
         with self.bare(name) as conn:
