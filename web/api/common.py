@@ -12,6 +12,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 from sqlalchemy import Connection
 
 from db import contacts
@@ -84,9 +85,15 @@ def body(model: type[M]) -> Callable[..., M]:
         try:
             return model.model_validate(checked_json(raw))
         except ValidationError as error:
-            raise unusable([(dotted(each["loc"]), each["msg"]) for each in error.errors()]) from None
+            raise unusable([(dotted(each["loc"]), _sentence(model, each)) for each in error.errors()]) from None
 
     return read
+
+
+def _sentence(model: type[BaseModel], error: ErrorDetails) -> str:
+    if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
+        return f"there is no such property here; there are {', '.join(model.model_fields)}"
+    return error["msg"]
 
 
 def documented(model: type[BaseModel]) -> dict[str, Any]:
