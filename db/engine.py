@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
-from db.arrays import ListDumper
+from db.adapters import JsonbLoader, ListDumper
 from domain.errors import CampaignError
 
 # A batch keeps to one core: starting helpers takes the server longer than the batch.
@@ -51,9 +51,10 @@ def connect(url: str, *, pool_size: int = 10, options: str = "") -> Engine:
             "tcp_user_timeout": 30_000,
         },
     )
-    event.listen(engine, "connect", _write_lists_fast)
+    event.listen(engine, "connect", _adapt)
     return engine
 
 
-def _write_lists_fast(connection: Any, _: Any) -> None:
+def _adapt(connection: Any, _: Any) -> None:
     connection.adapters.register_dumper(list, ListDumper)
+    connection.adapters.register_loader("jsonb", JsonbLoader)

@@ -1,6 +1,7 @@
 """What a batch knows of its contacts: loaded once by need, written back once by difference."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -13,7 +14,7 @@ from sqlalchemy import Connection
 from db import companies, events, outcomes, policies, scores
 from db.statements import statements
 from domain.campaign import Campaign, Step
-from domain.contact import Contact
+from domain.contact import CHANGEABLE, COLUMNS, Contact
 from domain.decide import Claim, Member, Message
 from domain.events import as_facts
 from domain.operators import instant
@@ -22,6 +23,7 @@ from domain.steps.registry import EmailFacts, Fact, Need, StageFacts, Submission
 
 sql = statements("facts")
 _UTC = ZoneInfo("UTC")
+_REFUSALS = CHANGEABLE.index("do_not_contact")
 
 
 class Facts(NamedTuple):
@@ -211,52 +213,67 @@ def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
     None when nothing changed.
     Segment changes are returned, since memberships of campaigns may follow from them.
     """
-    columns: list[tuple[Any, ...]] = []
-    fields: list[tuple[int, str]] = []
-    tags_added: list[tuple[int, str]] = []
-    tags_removed: list[tuple[int, str]] = []
+    changed = _changed(facts)
+    was, is_ = facts.before, facts.contacts
+    own = [name for name in CHANGEABLE[:COLUMNS] if name in changed]
+    if own == ["points"]:
+        # What most batches change; the other columns need not be sent.
+        points = [(id_, after) for id_, _, after in changed["points"]]
+        _write(conn, "save_points", ("ids", "points"), points, now=now)
+    else:
+        columns = [(id_, *is_[id_].state()[:COLUMNS]) for id_ in _ids(changed, *own)]
+        _write(conn, "save_columns", ("ids", "emails", "timezones", "points", "stages", "owners"), columns, now=now)
+    fields = [(id_, json.dumps(after, default=str)) for id_, _, after in changed["fields"]]
+    scored = [
+        (id_, group, points)
+        for id_, before, after in changed["scores"]
+        for group, points in after.items()
+        if before.get(group) != points
+    ]
+    tags_added = [(id_, tag) for id_, before, after in changed["tags"] for tag in after - before]
+    tags_removed = [(id_, tag) for id_, before, after in changed["tags"] for tag in before - after]
     refused: list[tuple[int, str, str, str | None]] = []
     allowed: list[tuple[int, str]] = []
-    joined: list[tuple[int, str]] = []
-    primary: dict[int, str | None] = {}
-    scored: list[tuple[int, str, int]] = []
-    segments = SegmentChanges([], [])
-    for id_, was in facts.before.items():
-        is_ = facts.contacts[id_].state()
-        if was == is_:
-            continue
-        if was[:5] != is_[:5]:
-            columns.append((id_, *is_[:5]))
-        if was[5] != is_[5]:
-            fields.append((id_, json.dumps(is_[5], default=str)))
-        tags_added += [(id_, tag) for tag in is_[6] - was[6]]
-        tags_removed += [(id_, tag) for tag in was[6] - is_[6]]
-        segments.added.extend((id_, key) for key in sorted(is_[7] - was[7]))
-        segments.removed.extend((id_, key) for key in sorted(was[7] - is_[7]))
-        if was[8] != is_[8] or was[10] != is_[10]:
-            comments: dict[str, str] = is_[10]
-            refused += [
-                (id_, channel, reason, comments.get(channel))
-                for channel, reason in is_[8].items()
-                if was[8].get(channel) != reason or channel in comments
-            ]
-            allowed += [(id_, channel) for channel in was[8].keys() - is_[8].keys()]
-        if was[13] is not is_[13]:
-            joined += [(id_, key) for key in is_[13] - was[13]]
-        if was[14] != is_[14]:
-            primary[id_] = is_[14]
-        if was[12] != is_[12]:
-            scored += [(id_, group, points) for group, points in is_[12].items() if was[12].get(group) != points]
-    _write(conn, "save_columns", ("ids", "emails", "timezones", "points", "stages", "owners"), columns, now=now)
+    for id_ in _ids(changed, "do_not_contact", "refusal_comments"):
+        before = was[id_][_REFUSALS]
+        after, comments = is_[id_].do_not_contact, is_[id_].refusal_comments
+        refused += [
+            (id_, channel, reason, comments.get(channel))
+            for channel, reason in after.items()
+            if before.get(channel) != reason or channel in comments
+        ]
+        allowed += [(id_, channel) for channel in before.keys() - after.keys()]
     _write(conn, "save_fields", ("ids", "fields"), fields, now=now)
     _write(conn, "save_scores", ("ids", "groups", "points"), scored)
     _write(conn, "add_tags", ("ids", "tags"), sorted(tags_added))
     _write(conn, "remove_tags", ("ids", "tags"), tags_removed)
     _write(conn, "refuse", ("ids", "channels", "reasons", "comments"), sorted(refused, key=itemgetter(0, 1)), now=now)
     _write(conn, "allow", ("ids", "channels"), allowed)
-    companies.join(conn, joined)
-    companies.set_primary(conn, primary)
-    return segments
+    companies.join(conn, [(id_, key) for id_, before, after in changed["companies"] for key in after - before])
+    companies.set_primary(conn, {id_: after for id_, _, after in changed["company"]})
+    return SegmentChanges(
+        [(id_, key) for id_, before, after in changed["segments"] for key in sorted(after - before)],
+        [(id_, key) for id_, before, after in changed["segments"] for key in sorted(before - after)],
+    )
+
+
+def _changed(facts: Facts) -> Mapping[str, list[tuple[int, Any, Any]]]:
+    """Return (contact id, before, after) of those who changed, by what changed.
+
+    Attribute by attribute: of most, nothing changed in the whole batch, and one comparison says so.
+    """
+    found: defaultdict[str, list[tuple[int, Any, Any]]] = defaultdict(list)
+    befores = zip(*facts.before.values(), strict=True)
+    afters = zip(*(facts.contacts[id_].state() for id_ in facts.before), strict=True)
+    for name, before, after in zip(CHANGEABLE, befores, afters, strict=False):
+        if before != after:
+            found[name] = [each for each in zip(facts.before, before, after, strict=True) if each[1] != each[2]]
+    return found
+
+
+def _ids(changed: Mapping[str, list[tuple[int, Any, Any]]], *names: str) -> Iterable[int]:
+    """Return the contacts of whom any of these changed."""
+    return dict.fromkeys(id_ for name in names for id_, _, _ in changed[name])
 
 
 def change_tags(conn: Connection, *, added: Sequence[tuple[int, str]], removed: Sequence[tuple[int, str]]) -> None:

@@ -65,11 +65,12 @@ class Contact:
 
     def restore(self, state: tuple[Any, ...]) -> None:
         """Put back what `state` returned."""
-        for name, value in zip(_CHANGEABLE, state, strict=True):
+        for name, value in zip(CHANGEABLE, state, strict=True):
             setattr(self, name, value)
 
 
-_CHANGEABLE = (
+# In the order of `Contact.state`.
+CHANGEABLE = (
     "email",
     "timezone",
     "points",
@@ -86,8 +87,10 @@ _CHANGEABLE = (
     "companies",
     "company",
 )
+# How many of them are columns of the contact's own row.
+COLUMNS = 5
 # Every step asks this of every contact, so that a step that breaks can be undone.
-_state = attrgetter(*_CHANGEABLE)
+_state = attrgetter(*CHANGEABLE)
 ATTRIBUTES = frozenset({"key", "email", "timezone", "points", "stage", "owner", "last_active_at", "tags"})
 
 
@@ -110,7 +113,7 @@ class StageChange(NamedTuple):
     after: str | None
 
 
-_POINTS, _STAGE, _SCORES = (_CHANGEABLE.index(name) for name in ("points", "stage", "scores"))
+_POINTS, _STAGE, _SCORES = (CHANGEABLE.index(name) for name in ("points", "stage", "scores"))
 
 
 def scored(

@@ -20,8 +20,11 @@ WHERE contact.id = ANY (CAST(:ids AS bigint[]));
 SELECT id FROM contact WHERE id = ANY (CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE;
 
 -- name: tags
-SELECT contact_id, array_agg(tag) AS tags FROM contact_tag
-WHERE contact_id = ANY (CAST(:ids AS bigint[])) GROUP BY contact_id;
+-- One probe a contact, as in `contacts`: a table that campaigns fill, not yet analyzed, would be read as a whole.
+SELECT wanted.id, owned.tags
+FROM unnest(CAST(:ids AS bigint[])) AS wanted (id)
+CROSS JOIN LATERAL (SELECT array_agg(tag) AS tags FROM contact_tag WHERE contact_tag.contact_id = wanted.id) AS owned
+WHERE owned.tags IS NOT NULL;
 
 -- name: segments
 SELECT segment_member.contact_id, array_agg(segment.key) AS keys
@@ -34,11 +37,15 @@ SELECT contact_id, channel, reason FROM do_not_contact WHERE contact_id = ANY (C
 
 -- name: received
 -- Emails written to the outbox for a contact and not given up, by template. One without an address went to
--- somebody else about the contact.
-SELECT contact_id, array_agg(DISTINCT template) AS templates FROM message
-WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND channel = 'email' AND template IS NOT NULL
-  AND address IS NOT NULL AND state NOT IN ('failed', 'cancelled')
-GROUP BY contact_id;
+-- somebody else about the contact. One probe a contact, as in `tags`.
+SELECT wanted.id, owned.templates
+FROM unnest(CAST(:ids AS bigint[])) AS wanted (id)
+CROSS JOIN LATERAL (
+    SELECT array_agg(DISTINCT template) AS templates FROM message
+    WHERE message.contact_id = wanted.id AND channel = 'email' AND template IS NOT NULL
+      AND address IS NOT NULL AND state NOT IN ('failed', 'cancelled')
+) AS owned
+WHERE owned.templates IS NOT NULL;
 
 -- name: emails
 SELECT key, published, category FROM email;
@@ -94,6 +101,12 @@ SET email = changed.email, timezone = changed.timezone, points = changed.points,
     owner = changed.owner, changed_at = :now
 FROM unnest(CAST(:ids AS bigint[]), CAST(:emails AS text[]), CAST(:timezones AS text[]), CAST(:points AS int[]),
             CAST(:stages AS text[]), CAST(:owners AS text[])) AS changed (id, email, timezone, points, stage, owner)
+WHERE contact.id = changed.id;
+
+-- name: save_points
+-- As `save_columns`, where nothing else of the row changed.
+UPDATE contact SET points = changed.points, changed_at = :now
+FROM unnest(CAST(:ids AS bigint[]), CAST(:points AS int[])) AS changed (id, points)
 WHERE contact.id = changed.id;
 
 -- name: save_fields
