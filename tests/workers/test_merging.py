@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from db import check, contacts, erasure, merging
 from db.merging import Merged
 from domain.events import EventError, parse
+from tests.workers.test_processes import eventually
 from tests.workers.worlds import START, World, at, event, statements_counted
 
 POINT = "action: contact.points, with: {points: 1}"
@@ -428,6 +431,25 @@ def test_an_import_and_a_merge_keep_out_of_each_others_way(pair: World) -> None:
         assert contacts.merge(conn, now=at(3)) == contacts.Imported(0, 1, 0)
     assert pair.tags("ann") == {"imported", "again"}
     assert [tuple(row) for row in pair.read("SELECT key, points, fields FROM contact")] == [("ann", 3, {"a": 1})]
+
+
+def test_an_import_updates_whom_somebody_else_adds_meanwhile(world: World) -> None:
+    rows = [contacts.Incoming(n, False, key, None, None, n, *[None] * 4) for n, key in enumerate(("ann", "ben"), 1)]
+    waiting = "SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
+
+    def load() -> contacts.Imported:
+        with world.engine.begin() as conn:
+            contacts.stage(conn, rows)
+            return contacts.merge(conn, now=at(2))
+
+    with ThreadPoolExecutor(1) as threads:
+        with world.engine.begin() as other:
+            other.execute(text("INSERT INTO contact (key) VALUES ('ben')"))
+            imported = threads.submit(load)
+            eventually(lambda: bool(world.read(waiting)))
+        assert imported.result(30) == contacts.Imported(added=1, updated=1, unchanged=0)
+    assert [row.points for row in world.read("SELECT points FROM contact ORDER BY key")] == [1, 2]
+    assert [row.points for row in world.read("SELECT points FROM point_log ORDER BY points")] == [1, 2]
 
 
 @pytest.mark.parametrize(
