@@ -6,13 +6,13 @@
 -- of one segment come out of the index in order, ready to be merged; those of several are hashed.
 SELECT DISTINCT (coalesce(present.contact_id, member.contact_id) - :first_id) / :width AS number
 FROM (
-    SELECT contact_id, departure, manual FROM membership
-    WHERE campaign_id = :campaign_id AND contact_id BETWEEN :first_id AND :last_id
-) AS member
-FULL JOIN (
     SELECT contact_id FROM segment_member
     WHERE active AND segment_id = :segment_id AND contact_id BETWEEN :first_id AND :last_id
-) AS present ON present.contact_id = member.contact_id
+) AS present
+FULL JOIN (
+    SELECT contact_id, departure, manual FROM membership
+    WHERE campaign_id = :campaign_id AND contact_id BETWEEN :first_id AND :last_id
+) AS member ON member.contact_id = present.contact_id
 WHERE member.contact_id IS NULL
    OR (present.contact_id IS NULL AND member.departure IS NULL AND NOT member.manual AND :leaving)
    OR (present.contact_id IS NOT NULL AND member.departure <> 'manual' AND :returning)
@@ -22,13 +22,13 @@ ORDER BY number;
 -- As `differing`, for campaigns with several segments, or none.
 SELECT DISTINCT (coalesce(present.contact_id, member.contact_id) - :first_id) / :width AS number
 FROM (
-    SELECT contact_id, departure, manual FROM membership
-    WHERE campaign_id = :campaign_id AND contact_id BETWEEN :first_id AND :last_id
-) AS member
-FULL JOIN (
     SELECT contact_id FROM segment_member
     WHERE active AND segment_id = ANY (CAST(:segment_ids AS int[])) AND contact_id BETWEEN :first_id AND :last_id
-) AS present ON present.contact_id = member.contact_id
+) AS present
+FULL JOIN (
+    SELECT contact_id, departure, manual FROM membership
+    WHERE campaign_id = :campaign_id AND contact_id BETWEEN :first_id AND :last_id
+) AS member ON member.contact_id = present.contact_id
 WHERE member.contact_id IS NULL
    OR (present.contact_id IS NULL AND member.departure IS NULL AND NOT member.manual AND :leaving)
    OR (present.contact_id IS NOT NULL AND member.departure <> 'manual' AND :returning)
