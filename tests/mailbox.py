@@ -94,7 +94,12 @@ class Receiver:
             protocol_version = "HTTP/1.1"
 
             def answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                length = int(self.headers.get("Content-Length") or 0)
+                body = self.rfile.read(length)
+                if len(body) < length:
+                    # The sender died within its request, which therefore is none.
+                    self.close_connection = True
+                    return
                 status, headers = receiver.take(self.command, self.path, dict(self.headers), body)
                 self.send_response(status)
                 for name, value in {"Content-Length": "0", **headers}.items():
