@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     )
     stop_contacts: int = Field(100, ge=1, description="So many contacts must have failed as well.")
     stop_minutes: int = Field(60, ge=1, le=44_640, description="How long ago still counts as lately.")
-    batch_size: int = Field(1000, ge=1, le=20_000, description="Contacts of one unit of work.")
+    batch_size: int = Field(4000, ge=1, le=20_000, description="Most contacts of one unit of work.")
 
     @field_validator("sms_url", "push_url", "public_url")
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import dramatiq
@@ -25,6 +25,7 @@ from settings import Settings
 from workers import delivery, events, membership, sweeps
 from workers.executor import execute_due as execute_batch
 from workers.outlets import Delivery, delivery_of
+from workers.pace import Pace
 
 # A message works so long and then makes room for others of its queue.
 SHARE_SECONDS = 2.0
@@ -39,6 +40,8 @@ class Workshop:
     engine: Engine
     broker: Broker
     settings: Settings
+    # By step; threads that lose each other's latest batch learn from the next.
+    paces: dict[int, Pace] = field(default_factory=dict)
 
     @cached_property
     def delivery(self) -> Delivery:
@@ -54,11 +57,12 @@ class Workshop:
             now = database_now(conn) if sweep is None else sweep.at
         partitions.ensure_partitions(self.engine, now)
         scope = EVERYTHING if sweep is None else sweep.scope
-        limit = scope.batch_limit or self.settings.batch_size
+        pace = self.paces.setdefault(step_id, Pace(self.settings.batch_size))
         started, batches, claimed = time.monotonic(), 0, 0
         counts: Counter[str] = Counter()
         more = True
         while more and time.monotonic() - started < SHARE_SECONDS:
+            limit, began = scope.batch_limit or pace.size, time.monotonic()
             with self.engine.begin() as conn:
                 if sweep is not None and scope.campaign_limit is not None:
                     room = sweeps.claims_left(conn, sweep, campaigns.of_step(conn, step_id))
@@ -77,6 +81,7 @@ class Workshop:
                 )
                 if sweep_id is not None:
                     sweeps_table.count(conn, sweep_id, done.campaign_id, {"claimed": done.claimed})
+            pace.learn(done.claimed, time.monotonic() - began)
             more = done.more
             batches += 1
             claimed += done.claimed

@@ -19,6 +19,7 @@ from domain.campaign import StopRule
 from domain.orders import ExecuteDue, Order, RunSweep, SyncMembers
 from workers.executor import BY_DEFAULT, execute_due
 from workers.membership import reconcile
+from workers.pace import Pace
 
 # Contact ids of one chunk of an update: some tenths of a second of work.
 CHUNK_WIDTH = 20_000
@@ -82,6 +83,7 @@ def trigger_inline(
 ) -> Counts:
     """Do everything that is due as of `now` in this process; return what happened by campaign key.
 
+    `batch_size` is the most contacts of a batch; without a limit in the scope, it is as many as are done quickly.
     Returns when nothing within the scope is due any more, also not in another worker's hands.
     """
     ensure_partitions(engine, now)
@@ -89,7 +91,7 @@ def trigger_inline(
         names = dict(running(conn, scope, now))
     done: Counts = {key: Counter() for key in names.values()}
     claimed: Counter[int] = Counter()
-    size = scope.batch_limit or batch_size
+    paces: dict[int, Pace] = {}
     while True:
         with engine.connect() as conn:
             steps = waits.due_steps(conn, now=now, scope=scope)
@@ -98,12 +100,15 @@ def trigger_inline(
             return done
         before = claimed.total()
         for step in steps:
+            pace = paces.setdefault(step.step_id, Pace(batch_size))
             while _may_claim(scope, claimed[step.campaign_id]):
-                limit = size
+                limit = scope.batch_limit or pace.size
                 if scope.campaign_limit is not None:
-                    limit = min(size, scope.campaign_limit - claimed[step.campaign_id])
+                    limit = min(limit, scope.campaign_limit - claimed[step.campaign_id])
+                began = time.monotonic()
                 with engine.begin() as conn:
                     batch = execute_due(conn, step.step_id, now=now, limit=limit, zone=zone, scope=scope, stop=stop)
+                pace.learn(batch.claimed, time.monotonic() - began)
                 claimed[step.campaign_id] += batch.claimed
                 done.setdefault(names.get(step.campaign_id, str(step.campaign_id)), Counter()).update(batch.counts)
                 progress(done)

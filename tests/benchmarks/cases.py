@@ -22,12 +22,15 @@ from db.contacts import Incoming
 from db.scope import Scope
 from producers.contact_files import contacts as contacts_of
 from producers.tick import Tick
+from settings import Settings
 from tests.benchmarks import limit
 from tests.benchmarks.server import Server
 from tests.benchmarks.worlds import NOW, ZONE, Worlds
 from workers.sweeps import trigger_inline, update_inline
 
 IDLE_RUNS = 50
+# The engine's own; what it takes of it is its own affair.
+BATCH_SIZE: int = Settings.model_fields["batch_size"].default
 # What only reads is run so often on one database.
 READ_RUNS = 5
 LATER = NOW + limit.PATIENCE
@@ -319,12 +322,12 @@ def _updated(engine: Engine) -> int:
 
 def _triggered(engine: Engine, now: datetime = NOW) -> int:
     """Do what is due; return how many contacts that were, of trees in which each comes to one delay or decision."""
-    done = trigger_inline(engine, Scope(), now=now, zone=ZONE, batch_size=limit.BATCH)
+    done = trigger_inline(engine, Scope(), now=now, zone=ZONE, batch_size=BATCH_SIZE)
     return sum(counts["scheduled"] or counts["done"] for counts in done.values())
 
 
 def _no_paths(engine: Engine) -> int:
-    return trigger_inline(engine, Scope(), now=LATER, zone=ZONE, batch_size=limit.BATCH)["benchmark"]["no"]
+    return trigger_inline(engine, Scope(), now=LATER, zone=ZONE, batch_size=BATCH_SIZE)["benchmark"]["no"]
 
 
 def _imported(engine: Engine, path: Path) -> int:
@@ -339,7 +342,7 @@ def _ticking(engine: Engine) -> Callable[[], int]:
 
 def _sweeping(engine: Engine) -> Callable[[], int]:
     def sweep() -> int:
-        done = trigger_inline(engine, Scope(), now=datetime.now(UTC), zone=ZONE, batch_size=limit.BATCH)
+        done = trigger_inline(engine, Scope(), now=datetime.now(UTC), zone=ZONE, batch_size=BATCH_SIZE)
         return sum(counts.total() for counts in done.values())
 
     return sweep
