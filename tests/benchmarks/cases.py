@@ -173,18 +173,18 @@ class Cases:
         hundred = ("one campaign", "hundred")
         few, many = (f"{number:,} wait" for number in (self._waiting[0], self._waiting[-1]))
         return [
-            self._against("update", "fresh", lambda db: limit.join(db, data, now=NOW), _updated, least=0.7),
+            self._against("update", "fresh", lambda db: limit.join(db, data, now=NOW), updated, least=0.7),
             self._against(
                 "update, nothing changed",
                 "joined",
                 lambda db: limit.missing(db, data),
-                _updated,
+                updated,
                 least=0.7,
                 runs=READ_RUNS,
             ),
-            self._against("update, 1 % changed", "changed", lambda db: limit.sync(db, data, now=NOW), _updated),
-            self._against("trigger", "joined", lambda db: limit.run_due(db, data, now=NOW), _triggered, least=0.5),
-            self._against("trigger, emails", "mailing", lambda db: limit.run_emails(db, email, now=NOW), _triggered),
+            self._against("update, 1 % changed", "changed", lambda db: limit.sync(db, data, now=NOW), updated),
+            self._against("trigger", "joined", lambda db: limit.run_due(db, data, now=NOW), triggered, least=0.5),
+            self._against("trigger, emails", "mailing", lambda db: limit.run_emails(db, email, now=NOW), triggered),
             self._against("trigger, no paths", "silent", lambda db: limit.run_silent(db, email, now=LATER), _no_paths),
             Case("trigger, 100 campaigns", "contacts/s", self._hundred, hundred),
             Case("import", "contacts/s", self._import),
@@ -248,7 +248,7 @@ class Cases:
         speed = {}
         for is_base in (base_first, not base_first):
             with self._server.copy("joined" if is_base else "hundred") as name, self._server.engine(name) as engine:
-                seconds, done = timed(partial(_triggered, engine))
+                seconds, done = timed(partial(triggered, engine))
             if done != self._worlds.contacts:
                 raise WrongResultError(f"{done:,} of {self._worlds.contacts:,} contacts went through their campaigns")
             speed[is_base] = self._worlds.contacts / seconds
@@ -287,7 +287,7 @@ class Cases:
         for is_base in (base_first, not base_first):
             with self._server.copy("fresh" if is_base else "joined") as name, self._server.engine(name) as engine:
                 if not is_base:
-                    _triggered(engine)
+                    triggered(engine)
                 with engine.connect() as conn:
                     campaign = campaigns.find(conn, "benchmark")
                     tree = campaigns.load(conn, campaign.id, campaign.version, ZONE)
@@ -301,7 +301,7 @@ def sizes(server: Server, contacts_: int) -> list[Size]:
     tables = ("contact", "segment_member", "membership", "wait", "outcome", "message")
     with server.copy("mailing") as name:
         with server.engine(name) as engine:
-            _triggered(engine)
+            triggered(engine)
         server.settle(name)
         with server.bare(name) as db:
             found = db.execute(
@@ -315,12 +315,12 @@ def sizes(server: Server, contacts_: int) -> list[Size]:
     return [by_name[table] for table in tables]
 
 
-def _updated(engine: Engine) -> int:
+def updated(engine: Engine) -> int:
     done = update_inline(engine, Scope(), now=NOW, zone=ZONE)["benchmark"]
     return done["added"] + done["removed"]
 
 
-def _triggered(engine: Engine, now: datetime = NOW) -> int:
+def triggered(engine: Engine, now: datetime = NOW) -> int:
     """Do what is due; return how many contacts that were, of trees in which each comes to one delay or decision."""
     done = trigger_inline(engine, Scope(), now=now, zone=ZONE, batch_size=BATCH_SIZE)
     return sum(counts["scheduled"] or counts["done"] for counts in done.values())

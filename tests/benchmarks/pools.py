@@ -32,32 +32,57 @@ WARM_UP_SECONDS = 2.0
 STEPS_A_CONTACT = 3
 
 
+# Of the sessions of this database, how many wait for each other at this moment.
+_WAITING = (
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND wait_event_type IN ('Lock', 'LWLock', 'BufferPin')"
+)
+
+
+class Run(NamedTuple):
+    """One measurement: how busy all cores were (0 to 1), and how many sessions waited for others on average."""
+
+    seconds: float
+    peak_bytes: int
+    busy: float
+    waiting: float
+
+
 class Pool(NamedTuple):
-    """A number of processes, the median of their speed, and the most memory that one of them held."""
+    """A number of processes, and what is the median of the runs but for memory, of which it is the most."""
 
     processes: int
     steps_a_second: float
     peak_bytes: int
+    busy: float
+    waiting: float
 
 
 def compare(numbers: Sequence[int], contacts: int, rounds: int, say: Callable[[str], None]) -> list[Pool]:
     """Measure pools of these sizes in turn; nothing where there is no Redis."""
-    speeds: dict[int, list[float]] = {number: [] for number in numbers}
-    peaks = dict.fromkeys(numbers, 0)
+    runs: dict[int, list[Run]] = {number: [] for number in numbers}
     with servers.broker("redis") as broker, a_server(contacts) as server:
         say(f"{contacts:,} contacts: building the world of the workers")
         worlds.make_joined(server, contacts)
         for turn in range(rounds):
             for number in numbers:
-                seconds, peak = _run(server, broker.url, number, contacts)
-                speeds[number].append(contacts * STEPS_A_CONTACT / seconds)
-                peaks[number] = max(peaks[number], peak)
+                runs[number].append(_run(server, broker.url, number, contacts))
             say(f"workers: round {turn + 1} of {rounds}")
-    return [Pool(number, statistics.median(speeds[number]), peaks[number]) for number in numbers]
+    return [_summed_up(number, runs[number], contacts * STEPS_A_CONTACT) for number in numbers]
 
 
-def _run(server: Server, broker_url: str, number: int, contacts: int) -> tuple[float, int]:
-    """Return the seconds in which so many processes do what is due, and the most memory that one held."""
+def _summed_up(number: int, runs: Sequence[Run], steps: int) -> Pool:
+    return Pool(
+        number,
+        steps / statistics.median(run.seconds for run in runs),
+        max(run.peak_bytes for run in runs),
+        statistics.median(run.busy for run in runs),
+        statistics.median(run.waiting for run in runs),
+    )
+
+
+def _run(server: Server, broker_url: str, number: int, contacts: int) -> Run:
+    """Let so many processes do what is due."""
     with server.copy("joined") as name, server.engine(name) as engine:
         with _processes(number, server.url(name), broker_url) as pool:
             _until(lambda: len(psutil.Process(pool.pid).children(recursive=True)) >= number)
@@ -68,17 +93,20 @@ def _run(server: Server, broker_url: str, number: int, contacts: int) -> tuple[f
             broker = make_broker(broker_url)
             began = time.perf_counter()
             publish(broker, RunSweep(sweep_id))
-            peak = 0
+            peak, waiting = 0, list[int]()
+            psutil.cpu_percent()
 
             def done() -> bool:
                 nonlocal peak
                 peak = max(peak, _memory(pool))
+                waiting.append(_value(engine, _WAITING))
                 return _value(engine, "SELECT sum(n) FROM step_count") >= contacts * STEPS_A_CONTACT
 
             _until(done)
             seconds = time.perf_counter() - began
+            busy = psutil.cpu_percent() / 100
             broker.close()
-        return seconds, peak
+        return Run(seconds, peak, busy, statistics.mean(waiting))
 
 
 def _value(engine: Engine, question: str) -> int:

@@ -14,6 +14,7 @@ import shutil
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks import events, pools, worlds
-from tests.benchmarks.cases import Case, Cases, Size, WrongResultError, sizes
+from tests.benchmarks.cases import Case, Cases, Size, WrongResultError, sizes, timed, triggered, updated
 from tests.benchmarks.server import a_server
 
 SHORT = 20_000
@@ -47,13 +48,20 @@ def measure(contacts: int, rounds: int, wanted: Sequence[str], say: Say) -> tupl
 
 
 def grow(sizes: Sequence[int], rounds: int, say: Say) -> list[dict[str, Any]]:
-    """Return microseconds a contact of `update` and `trigger` for worlds of several sizes."""
+    """Return microseconds a contact of `update` and `trigger` for worlds of several sizes, the medians of the rounds."""
     grown = []
     for contacts in sizes:
-        cases = {case.name: case for case in measure(contacts, rounds, ("update", "trigger"), say)[0]}
-        grown.append(
-            {"contacts": contacts, **{name: round(1e6 / case.ours, 2) for name, case in cases.items() if case.ours}}
-        )
+        say(f"growth: {contacts:,} contacts")
+        line: dict[str, Any] = {"contacts": contacts}
+        with a_server(contacts) as server:
+            worlds.make_joined(server, contacts)
+            for case, template, work in (("update", "fresh", updated), ("trigger", "joined", triggered)):
+                seconds = []
+                for _ in range(rounds):
+                    with server.copy(template) as name, server.engine(name) as engine:
+                        seconds.append(timed(partial(work, engine))[0])
+                line[case] = round(1e6 * statistics.median(seconds) / contacts, 2)
+        grown.append(line)
     return grown
 
 
@@ -84,12 +92,19 @@ def shown_sizes(held: Sequence[Size]) -> Table:
 
 def shown_pools(found: Sequence[pools.Pool]) -> Table:
     table = Table("workers", title="trigger by processes, from the queue")
-    for column in ("steps/s", "times one", "memory a process"):
+    for column in ("steps/s", "times one", "memory a process", "cores busy", "sessions waiting"):
         table.add_column(column, justify="right")
     for each in found:
         times = each.steps_a_second / found[0].steps_a_second
         memory = f"{each.peak_bytes / 1e6:,.0f} MB"
-        table.add_row(str(each.processes), f"{each.steps_a_second:,.0f}", f"{times:.2f}", memory)
+        table.add_row(
+            str(each.processes),
+            f"{each.steps_a_second:,.0f}",
+            f"{times:.2f}",
+            memory,
+            f"{each.busy:.0%}",
+            f"{each.waiting:.2f}",
+        )
     return table
 
 
