@@ -48,7 +48,7 @@ def measure(contacts: int, rounds: int, wanted: Sequence[str], say: Say) -> tupl
 
 
 def grow(sizes: Sequence[int], rounds: int, say: Say) -> list[dict[str, Any]]:
-    """Return microseconds a contact of `update` and `trigger` for worlds of several sizes, the medians of the rounds."""
+    """Return microseconds a contact of `update` and `trigger` for worlds of several sizes: medians of the rounds."""
     grown = []
     for contacts in sizes:
         say(f"growth: {contacts:,} contacts")
