@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
 from db.statements import statements
+from db.stored import Stored
 from domain.steps.registry import Company
 
 sql = statements("companies")
-
-Stored = Literal["created", "updated", "unchanged"]
 
 
 class CompanyLine(NamedTuple):

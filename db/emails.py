@@ -4,14 +4,13 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Connection
 
 from db.statements import statements
+from db.stored import Stored
 from domain.content import Chosen, Content, Variant, choose
-
-Stored = Literal["created", "updated", "unchanged"]
 
 sql = statements("emails")
 

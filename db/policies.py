@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from db.emails import Stored
 from db.statements import statements
+from db.stored import Stored
 from domain.policy import Cap, Policy, Rule, parse_policy
 
 sql = statements("policies")

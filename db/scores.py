@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 
 from sqlalchemy import Connection
 
-from db.stages import Stored
 from db.statements import statements
+from db.stored import Stored
 from domain.contact import PointChange, StageChange
 from domain.utm import NAMES
 

@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from sqlalchemy import Connection, text
 
 from db.statements import statements
-
-Stored = Literal["created", "updated", "unchanged"]
+from db.stored import Stored
 
 
 @dataclass(frozen=True, slots=True)

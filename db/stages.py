@@ -1,11 +1,10 @@
 """Stages: where a contact stands in its life, ordered by weight."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from sqlalchemy import Connection, text
 
-Stored = Literal["created", "updated", "unchanged"]
+from db.stored import Stored
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, text
 
-from db.emails import Stored
+from db.stored import Stored
 
 Kind = Literal["sms", "push", "message"]
 

@@ -75,15 +75,10 @@ class Delivered:
 
 
 @dataclass(slots=True)
-class Batch:
-    """Claimed messages with all that their rendering needs."""
+class Batch(Delivered):
+    """Claimed messages with all that their rendering needs. Some of those `claimed` may be cancelled by now."""
 
     messages: list[Claimed] = field(default_factory=list)
-    # How many were claimed, of which some may have been cancelled at once.
-    claimed: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
-    more: bool = False
-    wait: float | None = None
     circuits: dict[str, Circuit] = field(default_factory=dict)
     campaigns: dict[int, Campaign] = field(default_factory=dict)
     recipients: dict[int, Recipient] = field(default_factory=dict)

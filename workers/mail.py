@@ -145,22 +145,15 @@ class SmtpCourier:
         if isinstance(to, GaveUp):
             return to
         body = as_bytes(mail, self._house, now=datetime.now(UTC))
-        kept = self._conn is not None
-        try:
-            return self._say(sender, to, body)
-        except (OSError, smtplib.SMTPException) as error:
-            self._drop()
-            # The server may end a connection that was idle; nothing has been handed over on it yet.
-            if kept and isinstance(error, _Unused):
-                return self._again(sender, to, body)
-            return _no_answer(error)
-
-    def _again(self, sender: str, to: list[str], body: bytes) -> Result:
-        try:
-            return self._say(sender, to, body)
-        except (OSError, smtplib.SMTPException) as error:
-            self._drop()
-            return _no_answer(error)
+        while True:
+            kept = self._conn is not None
+            try:
+                return self._say(sender, to, body)
+            except (OSError, smtplib.SMTPException) as error:
+                self._drop()
+                # The server may end a connection that was idle; nothing has been handed over on it yet.
+                if not (kept and isinstance(error, _Unused)):
+                    return _no_answer(error)
 
     def _say(self, sender: str, to: list[str], body: bytes) -> Result:
         if self._conn is None:

@@ -52,7 +52,8 @@ app = typer.Typer()
 SAMPLE = Path(__file__).parent.parent / "sample"
 CAMPAIGN = "welcome"
 # Where `parcours up` shows it, unless told otherwise.
-PAGE = f"http://127.0.0.1:8080/campaigns/{CAMPAIGN}"
+# All days, since those of the simulation may be long past.
+PAGE = f"http://127.0.0.1:8080/campaigns/{CAMPAIGN}?range=all"
 # A Monday. Always the same one, so that every run gives the same figures; America and Europe change
 # to summer time within the four weeks.
 START = datetime(2026, 3, 2, tzinfo=UTC)
