@@ -158,16 +158,20 @@ def rabbitmq_url() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where several processes share the tests, keep each file in one of them, and in one all that need RabbitMQ.
+    """Where several processes share the tests, keep each file in one of them, and in one all that share a broker.
 
-    Those share a server, whose queues have one name each. They take longest, so they begin.
+    Its queues have one name each, so a worker of one test would take the messages of another. They take
+    longest, so they begin.
     """
     if not config.getoption("numprocesses", None):
         return
-    together = {item.path for item in items if "rabbitmq" in item.nodeid or "rabbitmq_url" in fixtures_of(item)}
+    shared = ["rabbitmq", *(["redis"] if os.environ.get("PARCOURS_TEST_REDIS_URL") else [])]
+    together = {
+        item.path for item in items if any(name in item.nodeid or f"{name}_url" in fixtures_of(item) for name in shared)
+    }
     items.sort(key=lambda item: item.path not in together)
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("rabbitmq" if item.path in together else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group("brokers" if item.path in together else str(item.path)))
 
 
 def fixtures_of(item: pytest.Item) -> list[str]:
