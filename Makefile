@@ -22,7 +22,7 @@ up: venv
 	@exec $(VENV)/parcours up
 
 test: venv
-	@$(VENV)/pytest --numprocesses auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
+	@$(VENV)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile $(PYTEST_ARGS)
 
 lint: venv
 	@$(VENV)/ruff check --quiet .

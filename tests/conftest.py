@@ -1,5 +1,6 @@
 """Real servers for the tests: a PostgreSQL of their own, and a Redis when there is one."""
 
+import fcntl
 import os
 import shutil
 import socket
@@ -157,25 +158,16 @@ def rabbitmq_url() -> str:
     return given
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where several processes share the tests, keep each file in one of them, and in one all that share a broker.
-
-    Its queues have one name each, so a worker of one test would take the messages of another. They take
-    longest, so they begin.
-    """
-    if not config.getoption("numprocesses", None):
-        return
+@pytest.fixture(autouse=True)
+def _alone_on_a_shared_broker(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keep the tests of other processes away from a broker that they share: its queues have one name each."""
     shared = ["rabbitmq", *(["redis"] if os.environ.get("PARCOURS_TEST_REDIS_URL") else [])]
-    together = {
-        item.path for item in items if any(name in item.nodeid or f"{name}_url" in fixtures_of(item) for name in shared)
-    }
-    items.sort(key=lambda item: item.path not in together)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("brokers" if item.path in together else str(item.path)))
-
-
-def fixtures_of(item: pytest.Item) -> list[str]:
-    return list(getattr(item, "fixturenames", ()))
+    if not any(name in request.node.nodeid or f"{name}_url" in request.fixturenames for name in shared):
+        yield
+        return
+    with Path(tempfile.gettempdir(), "parcours-test-brokers.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
