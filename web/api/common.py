@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -137,6 +137,21 @@ def page(
     """Return the first `limit` rows, of which one more was asked for, and the cursor behind them."""
     shown = found[:limit]
     return shown, cursor_of(kind, *place(shown[-1])) if len(found) > limit else None
+
+
+class Keyed(Protocol):
+    @property
+    def key(self) -> str: ...
+
+
+K = TypeVar("K", bound=Keyed)
+
+
+def page_by_key(found: Sequence[K], limit: int, kind: str, cursor: str | None) -> tuple[Sequence[K], str | None]:
+    """Return a page of things that are few enough to be read as a whole, by key. Raises ProblemError (400)."""
+    place = place_of(cursor, kind, str)
+    behind = [each for each in sorted(found, key=lambda each: each.key) if place is None or each.key > place[0]]
+    return page(behind, limit, kind, lambda each: (each.key,))
 
 
 def cursor_of(kind: str, *place: Any) -> str:

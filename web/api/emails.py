@@ -27,8 +27,7 @@ from web.api.common import (
     SiteOf,
     api_router,
     checked_json,
-    page,
-    place_of,
+    page_by_key,
     unusable,
 )
 from web.bodies import check_content_type
@@ -90,12 +89,8 @@ def _given(request: Request, raw: Raw) -> Any:
 @router.get("/emails", summary="List email templates")
 def list_emails(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor = None) -> Listed[Email]:
     """By key."""
-    place = place_of(cursor, "emails", str)
     with site.engine.connect() as conn:
-        found = sorted(emails.listed(conn), key=lambda email: email.key)
-    rows, more = page(
-        [email for email in found if place is None or email.key > place[0]], limit, "emails", lambda email: (email.key,)
-    )
+        rows, more = page_by_key(emails.listed(conn), limit, "emails", cursor)
     return Listed(items=list(map(_email, rows)), next=more)
 
 

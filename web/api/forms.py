@@ -26,8 +26,7 @@ from web.api.common import (
     api_router,
     body,
     documented,
-    page,
-    place_of,
+    page_by_key,
     unusable,
 )
 from web.places import address
@@ -62,12 +61,8 @@ class FormGiven(Given):
 @router.get("/forms", summary="List forms")
 def list_forms(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor = None) -> Listed[Form]:
     """By key."""
-    place = place_of(cursor, "forms", str)
     with site.engine.connect() as conn:
-        lines = sorted(forms.listed(conn), key=lambda line: line.key)
-    rows, more = page(
-        [line for line in lines if place is None or line.key > place[0]], limit, "forms", lambda line: (line.key,)
-    )
+        rows, more = page_by_key(forms.listed(conn), limit, "forms", cursor)
     return Listed(items=list(map(_form, rows)), next=more)
 
 

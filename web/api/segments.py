@@ -28,7 +28,7 @@ from web.api.common import (
     contact_id,
     cursor_of,
     documented,
-    page,
+    page_by_key,
     place_of,
 )
 from web.places import address
@@ -78,12 +78,8 @@ class SegmentMoved(BaseModel):
 @router.get("/segments", summary="List segments")
 def list_segments(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor = None) -> Listed[Segment]:
     """By key."""
-    place = place_of(cursor, "segments", str)
     with site.engine.connect() as conn:
-        lines = sorted(segments.listed(conn, most=COUNTED), key=lambda line: line.key)
-    rows, more = page(
-        [line for line in lines if place is None or line.key > place[0]], limit, "segments", lambda line: (line.key,)
-    )
+        rows, more = page_by_key(segments.listed(conn, most=COUNTED), limit, "segments", cursor)
     return Listed(items=list(map(_segment, rows)), next=more)
 
 
