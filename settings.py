@@ -5,12 +5,13 @@ import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.campaign import StopRule
+from domain.identity import timezone
 
 PREFIX = "PARCOURS_"
 
@@ -80,11 +81,7 @@ class Settings(BaseSettings):
     @field_validator("default_timezone")
     @classmethod
     def _known_timezone(cls, value: str) -> str:
-        if value not in available_timezones():
-            near = difflib.get_close_matches(value, available_timezones(), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "; use a name like 'Europe/Paris'"
-            raise ValueError(f"unknown timezone {value!r}{hint}")
-        return value
+        return timezone(value)
 
     @property
     def zone(self) -> ZoneInfo:

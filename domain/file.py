@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from functools import cache
 from typing import Any, Literal, cast, get_args
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from domain import identity
 from domain.campaign import Branch, Campaign, Priority, Step
 from domain.errors import CampaignError
 from domain.rate import parse_rate
@@ -370,7 +370,7 @@ class _Checker:
             self.say((), f"a campaign file is a mapping of names to values, not {_called(data)}")
             return None
         self.names(data, _CAMPAIGN_NAMES, ())
-        self.timezone(data)
+        timezone = self.timezone(data)
         key = self.key(data, "campaign", _CAMPAIGN_KEY, ())
         if data.get("campaign") is None:
             self.say(("campaign",), "the key of the campaign is missing, such as 'campaign: welcome'")
@@ -390,7 +390,7 @@ class _Checker:
             "catch_up": self.catch_up(data) or "run",
             "priority": self.choice(data, "priority", get_args(Priority), ()) or "normal",
             "rate": self.parsed(data, "rate", parse_rate, ()),
-            "timezone": self.text(data, "timezone", (), quietly=True),
+            "timezone": timezone,
             "exit_on_leave": self.flag(data, "exit_on_leave", default=True),
             "sources": self.sources(data),
         }
@@ -408,18 +408,17 @@ class _Checker:
             return None
         return CampaignFile(**values, redirect=redirect, steps=tuple(map(_step_file, roots)))
 
-    def timezone(self, data: Mapping[Any, Any]) -> None:
+    def timezone(self, data: Mapping[Any, Any]) -> str | None:
         name = self.text(data, "timezone", ())
         if name is None:
-            return
-        if name in _zones():
-            self.zone = ZoneInfo(name)
-            return
-        # "europe/paris" is nearer to the right name than it looks to difflib.
-        by_lower = {each.lower(): each for each in _zones()}
-        near = difflib.get_close_matches(name.lower(), by_lower, n=1)
-        hint = f"did you mean {by_lower[near[0]]!r}?" if near else "use a name like 'Europe/Paris'"
-        self.say(("timezone",), f"unknown timezone {name!r}; {hint}")
+            return None
+        try:
+            known = identity.timezone(name)
+        except identity.IdentityError as error:
+            self.say(("timezone",), str(error))
+            return None
+        self.zone = ZoneInfo(known)
+        return known
 
     def catch_up(self, data: Mapping[Any, Any]) -> str | SkipFile | None:
         value = data.get("catch_up")
@@ -939,11 +938,6 @@ def _with_offset(moment: datetime, zone: ZoneInfo) -> datetime:
     return datetime.fromisoformat(
         (moment if moment.utcoffset() is not None else moment.replace(tzinfo=zone)).isoformat()
     )
-
-
-@cache
-def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
 
 
 # Sentences.

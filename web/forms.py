@@ -21,7 +21,7 @@ from db import contacts, forms, tracking
 from db.forms import Form
 from domain.addresses import origin_of
 from domain.events import MAX_DATA_BYTES, ContactEvent, parse
-from domain.steps.properties import is_email
+from domain.identity import is_address
 from web.bodies import content_type, read_at_most, read_json
 from web.inbox import Inbox, Offered, Taken
 from web.language import preferred
@@ -283,7 +283,7 @@ def _who(submitted: Submitted, visitor: str | None, conn: Connection) -> tuple[s
     if submitted.contact:
         return submitted.contact, None
     email = (submitted.email or "").strip()
-    if is_email(email):
+    if is_address(email):
         known = tracking.keys_by_emails(conn, [email]).get(email)
         if known is not None:
             return known, None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
+from domain.identity import is_address, timezone
 from domain.steps.properties import POINTS_LIMIT, Channel, Json, Name, PointGroup, PointsAdded, is_blank
 from domain.steps.registry import DONE, Batch, Done, Erase, Need, NoProperties, Properties, Result, Skipped, action
 
@@ -91,16 +90,6 @@ _ELSEWHERE = {
 _ATTRIBUTES = frozenset({"email", "timezone", "owner"})
 
 
-def _check_timezone(name: str) -> None:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        names = {known.casefold(): known for known in available_timezones()}
-        near = difflib.get_close_matches(name.casefold(), names, n=1)
-        hint = f"did you mean {names[near[0]]}?" if near else "names look like Europe/Paris"
-        raise ValueError(f"unknown timezone {name!r}; {hint}") from None
-
-
 class Update(Properties):
     fields: dict[Name, Json] = Field(
         description="Values by field name, at least one. `email`, `timezone` and `owner` are the contact's "
@@ -119,10 +108,10 @@ class Update(Properties):
                 continue
             if not isinstance(value, str):
                 raise ValueError(f"{name} must be a text")
-            if name == "email" and not all(value.strip().rpartition("@")):
+            if name == "email" and not is_address(value):
                 raise ValueError(f"{value!r} is not an email address")
             if name == "timezone":
-                _check_timezone(value.strip())
+                timezone(value.strip())
         return fields
 
 
@@ -131,6 +120,8 @@ def update(batch: Batch[Update]) -> list[Result]:
     """Sets fields of the contact. Blank values leave what is there; nothing is skipped."""
     given = {name: value for name, value in batch.properties.fields.items() if not is_blank(value)}
     own = {name: given.pop(name).strip() for name in _ATTRIBUTES & given.keys()}
+    if "timezone" in own:
+        own["timezone"] = timezone(own["timezone"])
     for contact in batch.contacts:
         for name, value in own.items():
             setattr(contact, name, value)

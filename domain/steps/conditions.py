@@ -14,7 +14,8 @@ from pydantic import AliasChoices, Field, model_validator
 from domain import operators
 from domain.contact import ATTRIBUTES, Contact
 from domain.decide import zone_of
-from domain.steps.properties import Channel, Json, Moment, Name, Percent, PointGroup, WholeNumber, is_email
+from domain.identity import is_address
+from domain.steps.properties import Channel, Json, Moment, Name, Percent, PointGroup, WholeNumber
 from domain.steps.registry import Batch, Failed, Need, NoProperties, Properties, condition
 from domain.utm import NAMES as UTM_NAMES
 
@@ -332,4 +333,4 @@ def has_valid_email(batch: Batch[NoProperties]) -> list[bool]:
 
     Only the syntax is looked at: nobody asks whether the domain or the mailbox exists.
     """
-    return [is_email((contact.email or "").strip()) for contact in batch.contacts]
+    return [is_address((contact.email or "").strip()) for contact in batch.contacts]

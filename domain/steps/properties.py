@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from domain import operators
+from domain.identity import is_address
 from domain.templates import Liquid, is_fixed
 
 # The largest whole number that a column of points holds.
@@ -67,20 +68,8 @@ def _without_blanks(value: Any) -> Any:
     return [item for item in value if item is not None and not (isinstance(item, str) and not item.strip())]
 
 
-# The common form of an address: a local part without quotes, and a domain of at least two labels. Letters
-# of any script will do. Neither part has two ways to match the same text, so none takes long.
-_LABEL = r"(?!-)[^\W_](?:[^\W_]|-){0,62}(?<!-)"
-_ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+"
-EMAIL = re.compile(rf"(?=.{{1,254}}\Z)(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+(?![0-9]+\Z){_LABEL}")
-
-
-def is_email(text: str) -> bool:
-    """Return whether a text is written as an email address is."""
-    return EMAIL.fullmatch(text) is not None
-
-
 def _address(value: str) -> str:
-    if is_fixed(value) and not is_email(value):
+    if is_fixed(value) and not is_address(value):
         raise ValueError(f"{value!r} is not an email address")
     return value
 

@@ -24,7 +24,7 @@ from tests.domain.worlds import contact, properties, run
         (actions.update, {"fields": {"stage": "lead"}}, "contact.stage"),
         (actions.update, {"fields": {"tags": ["a"]}}, "contact.tags"),
         (actions.update, {"fields": {"key": "a"}}, "identity"),
-        (actions.update, {"fields": {"timezone": "Europe/Pari"}}, "did you mean Europe/Paris?"),
+        (actions.update, {"fields": {"timezone": "Europe/Pari"}}, "did you mean 'Europe/Paris'"),
         (actions.update, {"fields": {"timezone": "Europe"}}, "unknown timezone"),
         (actions.update, {"fields": {"timezone": "../etc"}}, "unknown timezone"),
         (actions.update, {"fields": {"email": "nobody"}}, "not an email address"),

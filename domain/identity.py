@@ -1,0 +1,127 @@
+"""Who somebody is: the one notion of an email address, a timezone and a phone number.
+
+Whatever comes in by any way is read here, and means the same everywhere.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from functools import cache
+from zoneinfo import available_timezones
+
+# Characters. Source: RFC 5321, section 4.5.3.1, and RFC 3696, erratum 1690.
+MAX_ADDRESS = 254
+MAX_LOCAL = 64
+# Characters of a number as people write it; E.164 has 15 digits.
+MAX_PHONE = 40
+
+# The common form of an address: a local part without quotes, and a domain of at least two labels. Letters
+# of any script will do. Neither part has two ways to match the same text, so none takes long.
+_LABEL = r"(?!-)[^\W_](?:[^\W_]|-){0,62}(?<!-)"
+_ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+"
+_LOCAL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
+_DOMAIN = re.compile(rf"(?:{_LABEL}\.)+(?![0-9]+\Z){_LABEL}")
+
+
+class IdentityError(ValueError):
+    """A text is no address, timezone or phone number; the message is one sentence that says why."""
+
+
+def address(text: str) -> str:
+    """Return an email address as it is kept: one mailbox, without spaces around, as it was spelled.
+
+    Raises IdentityError for anything else: lists, names with an address in angle brackets, `mailto:`.
+
+    Source: RFC 5321, section 4.1.2, without quoted local parts and address literals; RFC 6531 for letters
+    beyond ASCII.
+    """
+    text = text.strip()
+    local, at, domain = text.rpartition("@")
+    if not at:
+        raise IdentityError(f"{_shown(text)} is not an email address: it has no @")
+    if len(text) > MAX_ADDRESS or len(local) > MAX_LOCAL:
+        raise IdentityError(f"{_shown(text)} is not an email address: it is too long")
+    if text.lower().startswith("mailto:"):
+        raise IdentityError(f"{_shown(text)} is not an email address: leave out mailto:")
+    if any(mark in local for mark in "@,; "):
+        raise IdentityError(f"{_shown(text)} is not one email address; give one for each contact")
+    if not _LOCAL.fullmatch(local):
+        raise IdentityError(f"{_shown(text)} is not an email address: check the part before @")
+    if wire_domain(domain) is None:
+        raise IdentityError(f"{_shown(text)} is not an email address: check the part after @")
+    return text
+
+
+def is_address(text: str) -> bool:
+    """Return whether a text is one email address."""
+    try:
+        address(text)
+    except IdentityError:
+        return False
+    return True
+
+
+def same_address(text: str) -> str:
+    """Return an address in the form in which two spellings of one mailbox are equal: without regard to case."""
+    return text.strip().lower()
+
+
+def wire_domain(domain: str) -> str | None:
+    """Return a domain as mail servers take it, in ASCII; None for what is no domain of a mailbox."""
+    if not _DOMAIN.fullmatch(domain):
+        return None
+    try:
+        return domain if domain.isascii() else domain.encode("idna").decode("ascii")
+    except UnicodeError:
+        return None
+
+
+def timezone(name: str) -> str:
+    """Return the canonical spelling of an IANA timezone; case is forgiven.
+
+    Raises IdentityError with the nearest name.
+    """
+    known = _timezones()
+    folded = name.strip().casefold()
+    if folded in known:
+        return known[folded]
+    near = difflib.get_close_matches(folded, known, n=1)
+    hint = f"did you mean {known[near[0]]!r}?" if near else "use a name like 'Europe/Paris'"
+    raise IdentityError(f"unknown timezone {_shown(name)}; {hint}")
+
+
+def phone(text: str, country: str | None = None) -> str:
+    """Return a phone number in the form +33123456789.
+
+    `country` (two letters, ISO 3166-1) says how a number without a country code is read.
+
+    Raises IdentityError. Source: ITU-T E.164, with the numbering plans of the package phonenumbers.
+    """
+    # Here, since its tables of all countries take a while to load and most processes never ask.
+    import phonenumbers
+
+    if len(text) > MAX_PHONE:
+        raise IdentityError(f"{_shown(text)} is not a phone number: it is too long")
+    written = text.strip()
+    if written.startswith("00"):
+        # The prefix of most countries for numbers of other countries.
+        written = "+" + written[2:]
+    try:
+        found = phonenumbers.parse(written, country.strip().upper() if country else None)
+    except phonenumbers.NumberParseException:
+        hint = "" if country else "; write it with the country code, like +33 1 23 45 67 89"
+        raise IdentityError(f"{_shown(text)} is not a phone number{hint}") from None
+    if not phonenumbers.is_possible_number(found):
+        raise IdentityError(f"{_shown(text)} is not a phone number: it has too few or too many digits")
+    return phonenumbers.format_number(found, phonenumbers.PhoneNumberFormat.E164)
+
+
+@cache
+def _timezones() -> dict[str, str]:
+    # `localtime` is what the machine is set to, which is nobody's timezone.
+    return {name.casefold(): name for name in sorted(available_timezones()) if name != "localtime"}
+
+
+def _shown(text: str) -> str:
+    return ascii(text)[:60] if not text.isprintable() else repr(text)[:60]

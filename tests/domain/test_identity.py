@@ -1,0 +1,65 @@
+"""One notion of an address, a timezone and a phone number."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.identity import IdentityError, address, is_address, phone, timezone
+
+
+@pytest.mark.parametrize(
+    "text", ["ann@example.com", " Ann.O'Neil+tag@Example.co.uk ", "j\xfcrgen@ex\xe4mple.de", "a@b.co", "1@2.museum"]
+)
+def test_an_address_is_kept_as_it_was_spelled_without_spaces_around(text: str) -> None:
+    assert address(text) == text.strip()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "nonsense", "ant@x,bee@x", "ant@x.org,bee@x.org", "cat@x.org;dog@x.org", "mailto:eve@x.org", "fox@@x.org",
+        "gnu@x.org.", "h\u200ben@x.org", "hen@x\u200b.org", "ibis@localhost", "Jay <jay@x.org>", "<kid@x.org>",
+        "a b@x.org", ".a@x.org", "a..b@x.org", "a@-x.org", "a@127.0.0.1", "a@[127.0.0.1]",
+        "a\ud83d@x.org", "a\0@x.org", "a\n@x.org",
+        "x" * 65 + "@x.org", "a@" + "x" * 64 + ".org", "a@" + "xx." * 90 + "org",
+    ],
+)  # fmt: skip
+def test_what_is_not_one_mailbox_is_refused_with_a_sentence(text: str) -> None:
+    with pytest.raises(IdentityError) as caught:
+        address(text)
+    assert str(caught.value).isprintable()
+
+
+@given(st.text())
+def test_every_text_is_an_address_or_told_why_not(text: str) -> None:
+    if is_address(text):
+        assert address(address(text)) == address(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "known"), [("Europe/Paris", "Europe/Paris"), (" europe/paris", "Europe/Paris"), ("utc", "UTC")]
+)
+def test_a_timezone_has_one_spelling(name: str, known: str) -> None:
+    assert timezone(name) == known
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Central European Time", "localtime", "../etc/passwd", "Europe/Pariss", "x" * 999]
+)
+def test_a_timezone_that_does_not_exist_is_refused(name: str) -> None:
+    with pytest.raises(IdentityError, match="unknown timezone"):
+        timezone(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "country"),
+    [("+33 1 23 45 67 89", None), ("0033 1 23 45 67 89", "US"), ("01.23.45.67.89", "fr"), ("(+33) 123456789", "DE")],
+)
+def test_a_phone_number_has_one_spelling(text: str, country: str | None) -> None:
+    assert phone(text, country) == "+33123456789"
+
+
+@pytest.mark.parametrize("text", ["", "hello", "12", "9" * 3000, "01 23 45 67 89", "\u0661\ud83d"])
+def test_what_is_no_phone_number_is_refused(text: str) -> None:
+    with pytest.raises(IdentityError):
+        phone(text)
