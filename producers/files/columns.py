@@ -160,7 +160,9 @@ def _recognise(columns: list[Column], meaning: str) -> None:
             return own_name(column.name) == meaning
         return folded(column.name) == folded(meaning) or folded(column.name) in FIELD_NAMES[meaning]
 
-    found = min((column for column in columns if means(column)), key=lambda each: rank_of(each.name, meaning), default=None)
+    found = min(
+        (column for column in columns if means(column)), key=lambda each: rank_of(each.name, meaning), default=None
+    )
     if found is not None:
         found.role, found.target = ("own" if meaning in OWN else "field"), meaning
 
@@ -173,7 +175,9 @@ def _name_field(column: Column, place: int, used: set[str], notes: list[str]) ->
     """Give a field a name that no column before has, and that no attribute hides."""
     name = column.name[: gate.MAX_NAME]
     number = 2
-    while column.target in used or column.target in OWN:
+    # "Phone" beside a column that became the field phone is one more of them.
+    known = {*OWN, *(each for each in FIELD_NAMES if each in used)}
+    while column.target in used or any(folded(column.target) == folded(each) for each in known):
         column.target = f"{name} {number}"
         number += 1
     if column.target != column.name:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,12 +66,18 @@ class ContactFile:
     columns: list[Column]
     _notes: list[str]
     _told: dict[str, _Told] = field(default_factory=dict)
+    _key_at: int | None = None
+    _email_at: int | None = None
+
+    def __post_init__(self) -> None:
+        self._key_at, self._email_at = place_of(self.columns, "key"), place_of(self.columns, "email")
 
     @property
     def notes(self) -> list[str]:
         """What was guessed and what was left alone, in sentences; more come while rows are read."""
         later = [
-            f"{says}: {told.count:,} {'cell' if told.count == 1 else 'cells'}, the first in line {told.line:,}: {told.example!r}."
+            f"{says}: {told.count:,} {'cell' if told.count == 1 else 'cells'}, the first in line {told.line:,}: "
+            f"{told.example!r}."
             for says, told in self._told.items()
         ]
         return [*self.source.notes, *self._notes, *later]
@@ -102,36 +109,18 @@ class ContactFile:
 
     def who(self, cells: list[Any]) -> tuple[str | None, str | None]:
         """Return the key and the address of a row, one of which may be None; raises RowError when both are."""
-        key_at, email_at = place_of(self.columns, "key"), place_of(self.columns, "email")
-        key = None if key_at is None else _key(cells[key_at])
-        email = None if email_at is None else self.email(cells[email_at])
+        key = None if self._key_at is None else _key(cells[self._key_at])
+        email = None if self._email_at is None else _email(cells[self._email_at])
         if key is None and email is None:
-            raise RowError(_nobody(key_at, email_at))
-        if key is None and email is not None and len(email) > KEY_LENGTH:
-            raise RowError(f"an address of {len(email)} characters; {KEY_LENGTH} is the most")
+            raise RowError(_nobody(self._key_at, self._email_at))
         return key, email
-
-    def email(self, value: Any) -> str | None:
-        """Return the address that a cell holds, or None for a blank one; raises RowError for what is none."""
-        if value is None or value == "":
-            return None
-        if not isinstance(value, str):
-            raise RowError(f"not an email address: {str(value)[:60]!r}")
-        text = value.strip()
-        if _SEVERAL in text:
-            text = text.split(_SEVERAL)[0].strip()
-        if not text:
-            return None
-        try:
-            return identity.address(text)
-        except identity.IdentityError as error:
-            raise RowError(str(error)) from None
 
     def follow(self) -> bool:
         """Take in columns that turned up since, as properties of objects do; return whether there were any."""
         if len(self.columns) == len(self.table.names):
             return False
         self.columns[:] = _with_shapes_of(self.columns, understand(self.table.names, self.source.options)[0])
+        self.__post_init__()
         return True
 
     def tell(self, says: str, line: int, example: Any) -> None:
@@ -218,16 +207,19 @@ def _check(source: Source, table: Table, columns: list[Column]) -> None:
 def _find_shapes(file: ContactFile, sample: list[Row]) -> None:
     """Find out in which shape each field is written, from the sample and, if that leaves it open, the rest."""
     options, columns = file.source.options, file.columns
-    places = [
-        place for place, column in enumerate(columns) if column.role == "field" and column.target not in _TEXTS
-    ]
+    places = [place for place, column in enumerate(columns) if column.role == "field" and column.target not in _TEXTS]
     seen = {place: Seen() for place in places}
     for row in sample:
         for place in places:
             if place < len(row.cells) and isinstance(row.cells[place], str):
                 seen[place].see(row.cells[place])
     open_ = [place for place in places if seen[place].needs_order]
-    if open_ and options.dates is None and len(sample) >= SAMPLE and not any(s.day_first or s.month_first for s in seen.values()):
+    if (
+        open_
+        and options.dates is None
+        and len(sample) >= SAMPLE
+        and not any(s.day_first or s.month_first for s in seen.values())
+    ):
         for number, each in enumerate(file.table.rows(), 1):
             if number > SAMPLE and isinstance(each, Row):
                 for place in open_:
@@ -250,7 +242,9 @@ def _tell_of_nameless(file: ContactFile, sample: list[Row]) -> None:
     for place, column in enumerate(file.columns):
         value = next((row.cells[place] for row in sample if not column.name and str(row.cells[place]).strip()), None)
         if value is not None:
-            file._notes.append(f"Column {place + 1} has no name and is ignored; it holds values such as {str(value)[:40]!r}.")
+            file._notes.append(
+                f"Column {place + 1} has no name and is ignored; it holds values such as {str(value)[:40]!r}."
+            )
 
 
 def _with_shapes_of(before: list[Column], after: list[Column]) -> list[Column]:
@@ -274,7 +268,11 @@ class _Builder:
         self._owner_at, self._tags_at, self._company_at = at["owner"], at["tags"], at["company"]
         self._fields: list[tuple[int, str, Column | None]] = [
             # A column of text needs nothing but quotes.
-            (place, encode_basestring(column.target) + ":", column if column.shape != TEXT or column.target in _TEXTS else None)
+            (
+                place,
+                encode_basestring(column.target) + ":",
+                column if column.shape != TEXT or column.target in _TEXTS else None,
+            )
             for place, column in enumerate(columns)
             if column.role == "field"
         ]
@@ -335,7 +333,12 @@ class _Builder:
         return json.dumps(value, ensure_ascii=False)
 
     def _json(self, column: Column | None, cell: Any) -> str:
-        if column is not None and column.target in _TEXTS and isinstance(cell, int | float) and not isinstance(cell, bool):
+        if (
+            column is not None
+            and column.target in _TEXTS
+            and isinstance(cell, int | float)
+            and not isinstance(cell, bool)
+        ):
             # A workbook keeps a telephone number as a number.
             return encode_basestring(str(cell))
         return json.dumps(cell, ensure_ascii=False, allow_nan=False)
@@ -351,7 +354,7 @@ class _Builder:
             if refuses(cell, on_no=column.refusal.on_no):
                 if not column.refusal.on_no and not is_plain(cell):
                     self._file.tell(
-                        f"Column {column.name!r} is about not being written to; what is neither yes nor no counts as yes",
+                        f"Column {column.name!r} says who is not written to; what is neither yes nor no counts as yes",
                         row.line,
                         cell,
                     )
@@ -381,6 +384,22 @@ def _key(value: Any) -> str | None:
     return key or None
 
 
+def _email(value: Any) -> str | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise RowError(f"not an email address: {str(value)[:60]!r}")
+    text = value.strip()
+    if _SEVERAL in text:
+        text = text.split(_SEVERAL)[0].strip()
+    if not text:
+        return None
+    try:
+        return identity.address(text)
+    except identity.IdentityError as error:
+        raise RowError(str(error)) from None
+
+
 def _text(value: Any, name: str) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
@@ -400,20 +419,20 @@ def _timezone(value: Any) -> str | None:
     name = _text(value, "timezone")
     if name is None:
         return None
-    # As HubSpot writes it.
-    name = name.replace("_slash_", "/")
-    known = _zones.get(name)
-    if known is None:
-        try:
-            known = identity.timezone(name)
-        except identity.IdentityError as error:
-            raise RowError(str(error)) from None
-        _zones[name] = known
-    return known
+    zone, error = _known_zone(name)
+    if error is not None:
+        raise RowError(error)
+    return zone
 
 
-# By how people wrote them; few zones are written in few ways.
-_zones: dict[str, str] = {}
+@lru_cache(maxsize=4_096)
+def _known_zone(name: str) -> tuple[str | None, str | None]:
+    """Return a timezone or why it is none: looking for the nearest name takes a while, and files repeat few."""
+    try:
+        # As HubSpot writes it.
+        return identity.timezone(name.replace("_slash_", "/")), None
+    except identity.IdentityError as error:
+        return None, str(error)
 
 
 def _points(value: Any) -> int | None:
@@ -426,7 +445,8 @@ def _points(value: Any) -> int | None:
         if _INTEGER.fullmatch(text):
             value = int(text)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise RowError(f"points is not a whole number: {str(value)[:60]!r}" if isinstance(value, str) else f"points is not a whole number: {str(value)[:60]}")
+        shown = value[:60] if isinstance(value, str) else json.dumps(value)[:60]
+        raise RowError(f"points is not a whole number: {shown!r}")
     if value not in _POINTS:
         raise RowError(f"points out of range: {str(value)[:60]}")
     return value
@@ -444,5 +464,3 @@ def _tags(value: Any) -> str | None:
         raise RowError("tags is not a list of texts")
     tags = [encode_basestring(tag) for tag in dict.fromkeys(found) if tag]
     return "[" + ",".join(tags) + "]" if tags else None
-
-

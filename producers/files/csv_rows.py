@@ -53,19 +53,18 @@ class CsvTable:
             if isinstance(cells, str):
                 yield Rejected(line, cells, text)
                 continue
-            if len(cells) != width:
-                if len(cells) > width and "".join(cells[width:]).strip():
-                    extra = next(cell for cell in cells[width:] if cell.strip())
-                    yield Rejected(line, f"{len(cells)} cells, but the header has {width}: {extra[:40]!r} is too many", text)
-                    continue
-                # Programs leave out the blank cells at the end of a row, or add some.
-                cells = cells[:width] + [BLANK] * (width - len(cells))
+            if len(cells) > width and (extra := next((cell for cell in cells[width:] if cell.strip()), None)):
+                reason = f"{len(cells)} cells, but the header has {width}: {extra[:40]!r} is too many"
+                yield Rejected(line, reason, text)
+                continue
             if "\0" in text:
                 yield Rejected(line, "a NUL character", text)
             elif may_break and not text.isascii() and (half := _HALVES.search(text)):
                 yield Rejected(line, _broken(half[0], self.source), text)
             else:
-                yield Row(line, cells, text)
+                # Programs leave out the blank cells at the end of a row, or add some.
+                even = cells if len(cells) == width else cells[:width] + [BLANK] * (width - len(cells))
+                yield Row(line, even, text)
 
     def _plain_rows(self) -> Iterator[Row | Rejected]:
         for number, line in self._lines():
@@ -128,21 +127,23 @@ def open_csv(source: Source, *, plain: bool = False) -> CsvTable:
     if given:
         return CsvTable(source, delimiter, given, skipped)
     lines = (each for each in source.lines() if each[0] > skipped)
-    line, cells, text = next(_records(lines, delimiter, 0, lambda _, broken: False))
+    first_line, cells, text = next(_records(lines, delimiter, 0, lambda _, broken: False))
     if isinstance(cells, str):
-        raise CampaignError(f"{source.name}: line {line} should name the columns, but is not CSV: {cells}")
+        raise CampaignError(f"{source.name}: line {first_line} should name the columns, but is not CSV: {cells}")
     if "\0" in text or _HALVES.search(text):
-        raise CampaignError(f"{source.name}: line {line} should name the columns, but holds bytes that are no text")
+        raise CampaignError(
+            f"{source.name}: line {first_line} should name the columns, but holds bytes that are no text"
+        )
     names = [" ".join(cell.split()) for cell in cells]
     if plain and len(names) == 1 and own_name(names[0]) not in ("key", "email"):
         return CsvTable(source, delimiter, names, skipped, plain=True)
     if any(is_address(name) for name in names):
         example = ",".join("email" if is_address(name) else f"column{place}" for place, name in enumerate(names, 1))
         raise CampaignError(
-            f"{source.name}: line {line} holds an email address, so it is no header; name the columns with "
+            f"{source.name}: line {first_line} holds an email address, so it is no header; name the columns with "
             f'--columns "{example}", or add a first line that names them'
         )
-    return CsvTable(source, delimiter, names, line - 1 + text.count("\n") + 1)
+    return CsvTable(source, delimiter, names, first_line - 1 + text.count("\n") + 1)
 
 
 def _delimiter(line: str) -> str:

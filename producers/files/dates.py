@@ -12,10 +12,13 @@ _TIME = r"(?:[T ,]+(?P<time>.+))?"
 _NUMBERS = re.compile(
     rf"(?P<a>\d{{1,4}})(?P<sep>[./ -])\s?(?P<b>\d{{1,2}})(?P=sep)\s?(?P<c>\d{{4}}|\d{{2}})\.?{_TIME}", re.ASCII
 )
-_DAY_FIRST = re.compile(rf"(?P<day>\d{{1,2}})(?:st|nd|rd|th|er)?\.?[ -](?P<name>[^\W\d_]+)\.?,?[ -](?P<year>\d{{4}}){_TIME}")
+_DAY_FIRST = re.compile(
+    rf"(?P<day>\d{{1,2}})(?:st|nd|rd|th|er)?\.?[ -](?P<name>[^\W\d_]+)\.?,?[ -](?P<year>\d{{4}}){_TIME}"
+)
 _NAME_FIRST = re.compile(rf"(?P<name>[^\W\d_]+)\.? (?P<day>\d{{1,2}})(?:st|nd|rd|th)?,? (?P<year>\d{{4}}){_TIME}")
 _CLOCK = re.compile(
-    r"(\d{1,2})[:h](\d{2})(?::(\d{2})(?:[.,]\d+)?)?\s*(?:([AaPp])\.?\s?[Mm]\.?|Uhr|(Z|UTC|GMT|[+-]\d{2}:?\d{2}))?", re.ASCII
+    r"(\d{1,2})[:h](\d{2})(?::(\d{2})(?:[.,]\d+)?)?\s*(?:([AaPp])\.?\s?[Mm]\.?|Uhr|(Z|UTC|GMT|[+-]\d{2}:?\d{2}))?",
+    re.ASCII,
 )
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}.*)?", re.ASCII)
 _WITHOUT_YEAR = re.compile(r"\d{1,2}/\d{1,2}|\d{1,2}\.\d{1,2}\.|--\d{2}-?\d{2}", re.ASCII)

@@ -63,7 +63,9 @@ def encoding_of(binary: BinaryIO, given: str | None) -> Encoding:
             return _named(codec, head)
     wide = _utf16_without_mark(head)
     if wide is not None:
-        return Encoding(wide, "surrogatepass", "UTF-16", "The file is read as UTF-16, a guess; --encoding names another.")
+        return Encoding(
+            wide, "surrogatepass", "UTF-16", "The file is read as UTF-16, a guess; --encoding names another."
+        )
     good, bad, sample = _survey(binary)
     if not bad:
         return Encoding("utf-8", "strict", "UTF-8", may_break=False)
@@ -73,7 +75,10 @@ def encoding_of(binary: BinaryIO, given: str | None) -> Encoding:
     codec = _guess(sample)
     name = _NAMES.get(codec, codec)
     return Encoding(
-        codec, "surrogateescape", name, f"The file is not UTF-8 and is read as {name}, a guess; --encoding names another."
+        codec,
+        "surrogateescape",
+        name,
+        f"The file is not UTF-8 and is read as {name}, a guess; --encoding names another.",
     )
 
 

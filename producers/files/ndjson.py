@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from domain import gate
+from producers.files.headers import OWN
 from producers.files.rows import BLANK, Rejected, Row, RowError
 from producers.files.source import MAX_LINE, LongLine, Source
 
@@ -38,7 +39,9 @@ class JsonTable:
 
     def _cells(self, given: dict[str, Any]) -> list[Any]:
         cells: list[Any] = [BLANK] * len(self.names)
-        for name, value in given.items():
+        for written, value in given.items():
+            # A contact's own attributes are known in any capitals, which may differ from object to object.
+            name = written.lower() if written.lower() in OWN else written
             place = self._places.get(name)
             if place is None:
                 if len(self.names) >= MAX_PROPERTIES:
@@ -46,6 +49,8 @@ class JsonTable:
                 place = self._places[name] = len(self.names)
                 self.names.append(name)
                 cells.append(BLANK)
+            if name != written and name in given and given[name] != value:
+                raise RowError(f"it says its {name} twice, as {name!r} and as {written!r}")
             cells[place] = value
         return cells
 

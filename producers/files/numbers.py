@@ -9,7 +9,8 @@ Decimal = Literal[".", ","]
 
 _PLAIN = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)
 _CURRENCY = re.compile(
-    r"[€$£¥₹₽₺]|(?<![^\W\d_])(?:EUR|USD|GBP|CHF|SEK|NOK|DKK|PLN|CZK|JPY|CAD|AUD|kr\.?|zł|Kč|Fr\.)(?![^\W\d_])|%", re.IGNORECASE
+    r"[€$£¥₹₽₺]|(?<![^\W\d_])(?:EUR|USD|GBP|CHF|SEK|NOK|DKK|PLN|CZK|JPY|CAD|AUD|kr\.?|zł|Kč|Fr\.)(?![^\W\d_])|%",
+    re.IGNORECASE,
 )
 # Programs divide thousands by these; the first three are never typed by hand.
 _NARROW = "\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}"

@@ -6,19 +6,84 @@ from typing import Any
 
 from producers.files.headers import folded
 
-_YES = frozenset(folded(word) for word in "1 true yes y t x on oui o ja j si sì wahr vrai verdadero".split())
+_YES = frozenset(
+    folded(word)
+    for word in [
+        "1",
+        "true",
+        "yes",
+        "y",
+        "t",
+        "x",
+        "on",
+        "oui",
+        "o",
+        "ja",
+        "j",
+        "si",
+        "sì",
+        "wahr",
+        "vrai",
+        "verdadero",
+    ]
+)
 _NO = frozenset(
-    folded(word) for word in "0 false no n f off non nein falsch faux null none na never nie jamais".split()
+    folded(word)
+    for word in [
+        "0",
+        "false",
+        "no",
+        "n",
+        "f",
+        "off",
+        "non",
+        "nein",
+        "falsch",
+        "faux",
+        "null",
+        "none",
+        "na",
+        "never",
+        "nie",
+        "jamais",
+    ]
 )
 _DASHES = frozenset(("", "-", "\N{EN DASH}", "\N{EM DASH}"))
 # Words of the status of a subscriber; the text may have more around them.
 _GONE = frozenset(
     folded(word)
-    for word in (
-        "unsubscribed unsubscribe optout opted-out opt_out bounced bounce hardbounced hardbounce cleaned complained complaint "
-        "spam suppressed neversubscribed blocklisted blacklisted blocked removed donotcontact donotemail désinscrit désinscrite désabonné "
-        "désabonnée abgemeldet gesperrt archived nonsubscribed notsubscribed"
-    ).split()
+    for word in [
+        "unsubscribed",
+        "unsubscribe",
+        "optout",
+        "opted-out",
+        "opt_out",
+        "bounced",
+        "bounce",
+        "hardbounced",
+        "hardbounce",
+        "cleaned",
+        "complained",
+        "complaint",
+        "spam",
+        "suppressed",
+        "neversubscribed",
+        "blocklisted",
+        "blacklisted",
+        "blocked",
+        "removed",
+        "donotcontact",
+        "donotemail",
+        "désinscrit",
+        "désinscrite",
+        "désabonné",
+        "désabonnée",
+        "abgemeldet",
+        "gesperrt",
+        "archived",
+        "nonsubscribed",
+        "notsubscribed",
+    ]
 )
 
 

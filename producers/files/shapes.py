@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from producers.files import dates, numbers
 from producers.files.numbers import Decimal
@@ -187,7 +186,7 @@ def _numbers(
         comma, point = any(each.comma for each in everywhere), any(each.point for each in everywhere)
         guess = bool(seen.either)
         # Without any sign of a comma, 1.234 is what JSON and conditions take it for.
-        decimal = "," if comma and not point or (comma_likely and not point and "," in seen.ambiguous) else "."
+        decimal = "," if (comma and not point) or (comma_likely and not point and "," in seen.ambiguous) else "."
     if not seen.local_numbers and decimal == ".":
         if not (guess and comma_likely):
             return TEXT, None
@@ -200,5 +199,3 @@ def _numbers(
     told = f"Column {column!r} has numbers with a decimal {'comma' if decimal == ',' else 'point'}"
     told += ", a guess (--decimal says it)" if guess and options.decimal is None else ""
     return shape, f"{told}: {example!r} becomes {shape.read(example)}."
-
-

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import stat
 import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import TextIOWrapper
 from pathlib import Path
@@ -114,9 +115,7 @@ class Source:
         """
         self.binary.seek(0)
         # newline="" leaves line endings to the csv module, which knows those inside quotes.
-        text = TextIOWrapper(
-            self.binary, encoding=self.encoding.codec, errors=self.encoding.errors, newline=""
-        )
+        text = TextIOWrapper(self.binary, encoding=self.encoding.codec, errors=self.encoding.errors, newline="")
         number = 0
         try:
             readline = text.readline
@@ -135,8 +134,9 @@ class Source:
                 f"{getattr(error, 'reason', error)}; name its encoding with --encoding"
             ) from None
         finally:
-            # Otherwise the end of the wrapper closes the file.
-            text.detach()
+            # Otherwise the end of the wrapper closes the file. Who stops reading early may have closed it before.
+            with suppress(ValueError):
+                text.detach()
 
     def _zipped(self) -> Kind:
         try:
@@ -174,7 +174,7 @@ def opened(path: Path, options: Options, advance: Advance) -> Iterator[Source]:
     else:
         name, binary = str(path), path.open("rb")
     try:
-        if not binary.seekable() or not stat.S_ISREG(path_mode(binary)):
+        if not binary.seekable() or not stat.S_ISREG(os.fstat(binary.fileno()).st_mode):
             spool = tempfile.TemporaryFile()  # noqa: SIM115
             shutil.copyfileobj(binary, spool)
             if not is_standard_input(path):
@@ -185,10 +185,3 @@ def opened(path: Path, options: Options, advance: Advance) -> Iterator[Source]:
     finally:
         if binary is not getattr(sys.stdin, "buffer", None):
             binary.close()
-
-
-def path_mode(binary: BinaryIO) -> int:
-    """Return the mode bits of an open file."""
-    import os
-
-    return os.fstat(binary.fileno()).st_mode

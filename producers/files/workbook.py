@@ -111,12 +111,16 @@ def _check_size(source: Source) -> None:
         parts = archive.infolist()
         shared = sum(part.file_size for part in parts if "sharedstrings" in part.filename.lower())
         if sum(part.file_size for part in parts) > MAX_XML or shared > MAX_SHARED or len(parts) > 10_000:
-            raise CampaignError(f"{source.name} unpacks to more than is read of a workbook; save the sheet as CSV UTF-8")
+            raise CampaignError(
+                f"{source.name} unpacks to more than is read of a workbook; save the sheet as CSV UTF-8"
+            )
         for part in parts:
             if part.filename.endswith((".xml", ".rels")):
                 with archive.open(part) as opened:
                     if _DOCTYPE in opened.read(4_096):
-                        raise CampaignError(f"{source.name} is no workbook that a spreadsheet program wrote; save it again")
+                        raise CampaignError(
+                            f"{source.name} is no workbook that a spreadsheet program wrote; save it again"
+                        )
 
 
 def _load(source: Source) -> Workbook:
@@ -148,8 +152,8 @@ def _cells(source: Source, workbook: Workbook, title: str) -> Iterator[tuple[int
 
 def _damaged(source: Source, error: Exception) -> CampaignError:
     return CampaignError(
-        f"{source.name} is a workbook that cannot be read ({type(error).__name__}); open it in your spreadsheet program "
-        "and save it again as XLSX or CSV UTF-8"
+        f"{source.name} is a workbook that cannot be read ({type(error).__name__}); open it in your spreadsheet "
+        "program and save it again as XLSX or CSV UTF-8"
     )
 
 

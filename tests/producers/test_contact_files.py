@@ -7,7 +7,8 @@ import pytest
 
 from db.contacts import Incoming
 from domain.errors import CampaignError
-from producers.contact_files import Named, Rejected, contacts, names
+from producers.files.contacts import Named, contacts, names
+from producers.files.rows import Rejected
 
 
 def read(tmp_path: Path, content: str | bytes, name: str = "people.csv") -> list[Incoming | Rejected]:
@@ -35,7 +36,7 @@ def test_the_delimiter_is_found_in_the_header(tmp_path: Path, delimiter: str, st
 
 def test_blank_cells_say_nothing(tmp_path: Path) -> None:
     row = only(read(tmp_path, "key,email,timezone,points,stage,owner,tags,company,city\na,, ,,,,,,\n"))
-    assert row[3:] == (None,) * 8
+    assert row[3:] == (None,) * 9
 
 
 def test_a_file_without_a_key_column_goes_by_address(tmp_path: Path) -> None:
