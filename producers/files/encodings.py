@@ -31,6 +31,8 @@ _NAMES = {
     "cp932": "Shift JIS (Japanese)",
     "gb18030": "GB 18030 (Chinese)",
 }
+# Letters, and the signs that letters of another codec are taken for.
+_WORDS = re.compile("[A-Za-z\xa1-\u01ff\ufffd]+")
 _CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x19\x1b-\x1f\x7f]")
 
 
@@ -145,8 +147,20 @@ def _blocks(binary: BinaryIO) -> Iterator[bytes]:
 
 
 def _guess(sample: bytes) -> str:
+    if _is_western(sample):
+        return "cp1252"
     from charset_normalizer import from_bytes
 
     best = from_bytes(sample, cp_isolation=_CANDIDATES).best()
-    # Of few letters nobody can say more than what most programs of the West save.
     return "cp1252" if best is None else best.encoding
+
+
+def _is_western(sample: bytes) -> bool:
+    """Return whether a text is one of letters with accents among plain ones, as the codec of most programs has them.
+
+    Of few words the statistics of languages cannot tell Western from Central European.
+    """
+    text = sample.decode("cp1252", "replace")
+    words = [word for word in _WORDS.findall(text) if not word.isascii()]
+    accented = [word for word in words if 2 * sum(map(str.isascii, word)) >= len(word)]
+    return bool(words) and len(accented) >= 0.8 * len(words) and all(word.isalpha() for word in accented)

@@ -29,7 +29,7 @@ _NOTED_LINES = 2_000
 _HEAD = 4_096
 
 _JSON_ENDINGS = (".ndjson", ".jsonl", ".json")
-_CSV_ENDINGS = (".csv", ".tsv", ".txt")
+_CSV_ENDINGS = (".csv", ".tsv")
 
 _SAVE = "export your contacts as CSV, or save the sheet as CSV UTF-8 or XLSX"
 # How a file begins, and what it is.
