@@ -320,13 +320,19 @@ def make_stages(conn: Connection, keys: Iterable[str]) -> list[str]:
     return list(conn.execute(sql["make_stages"], {"keys": sorted(keys)}).scalars())
 
 
-def waiting_at(conn: Connection, step_id: int, *, after: int, limit: int) -> Sequence[Row[Any]]:
-    """Return contact, anchor and timezone of waits at a step, by contact id, past `after`; retries left out."""
-    return conn.execute(sql["due_at_steps"], {"step_id": step_id, "after": after, "limit": limit}).all()
+def waiting_at(conn: Connection, step_id: int, *, after: tuple[int, int], limit: int) -> Sequence[Row[Any]]:
+    """Return contact, passage, anchor and timezone of waits at a step, in that order, past `after`; no retries."""
+    parameters = {"step_id": step_id, "after": after[0], "after_passage": after[1], "limit": limit}
+    return conn.execute(sql["due_at_steps"], parameters).all()
 
 
-def reschedule(conn: Connection, step_id: int, due: Mapping[int, datetime | None]) -> None:
-    """Move the waits of contacts at a step."""
+def reschedule(conn: Connection, step_id: int, due: Mapping[tuple[int, int], datetime | None]) -> None:
+    """Move the waits at a step, named by (contact, passage)."""
     if due:
-        parameters = {"step_id": step_id, "contact_ids": list(due), "due": list(due.values())}
+        parameters = {
+            "step_id": step_id,
+            "contact_ids": [contact_id for contact_id, _ in due],
+            "passages": [passage for _, passage in due],
+            "due": list(due.values()),
+        }
         conn.execute(sql["reschedule"], parameters)

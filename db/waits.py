@@ -72,7 +72,7 @@ def due_steps(conn: Connection, *, now: datetime, scope: Scope = EVERYTHING) -> 
 
 
 def arm(conn: Connection, waits: Sequence[Wait]) -> None:
-    """Write waits; who already waits at a step keeps that wait."""
+    """Write waits; who already waits at a step in a passage keeps that wait."""
     if not waits:
         return
     names = (
@@ -129,17 +129,17 @@ def cancel_steps(conn: Connection, step_ids: Sequence[int], *, limit: int) -> li
 def shift(conn: Connection, campaign_id: int, moved: Shift, *, limit: int = 5_000) -> None:
     """Move a campaign's waits, with the campaign closed to workers, in statements of at most `limit` rows."""
     parameters = {"campaign_id": campaign_id, "since": moved.since, "until": moved.until, "limit": limit}
-    place: tuple[int, int] | None = (0, 0)
+    # Passages of merged contacts may be below zero.
+    place: Mapping[str, int] | None = {"contact_id": 0, "step_id": 0, "passage": 0}
     while place is not None:
-        here = {"contact_id": place[0], "step_id": place[1]}
-        row = conn.execute(sql["shift"], {**parameters, **here}).first()
-        place = None if row is None else (row.contact_id, row.step_id)
+        row = conn.execute(sql["shift"], {**parameters, **place}).first()
+        place = None if row is None else row._asdict()
 
 
-def standing(conn: Connection, step_id: int, contact_ids: Sequence[int]) -> set[int]:
-    """Return which of these contacts wait at a step."""
-    parameters = {"step_id": step_id, "contact_ids": list(contact_ids)}
-    return set(conn.execute(sql["standing"], parameters).scalars())
+def standing(conn: Connection, step_id: int, contact_ids: Iterable[int]) -> set[tuple[int, int]]:
+    """Return the (contact, passage) in which some of these contacts wait at a step."""
+    parameters = {"step_id": step_id, "contact_ids": sorted(set(contact_ids))}
+    return {(row.contact_id, row.passage) for row in conn.execute(sql["standing"], parameters)}
 
 
 def count_at(conn: Connection, step_ids: Sequence[int]) -> dict[int, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Literal, NamedTuple
 from zlib import crc32
@@ -41,6 +41,8 @@ from domain.steps.registry import (
 
 Reason = Literal["kickoff", "delay", "retry", "decision"]
 Verdict = Literal["done", "skipped", "failed", "yes", "no", "cancelled"]
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 TOO_LATE = "it fell due while the campaign did not run"
 
@@ -196,9 +198,29 @@ def decide(
         *((claim.contact_id, step.id, claim.passage) for step, claims in claimed for claim in claims),
     }
     for step, claims in claimed:
-        walk.start(step, [passing for claim in claims if (passing := walk.enter(step, claim, contacts, members))])
+        for group in apart(claims):
+            walk.start(step, [passing for claim in group if (passing := walk.enter(step, claim, contacts, members))])
     walk.run_jumps()
     return walk.finish()
+
+
+def apart(claims: Sequence[Claim]) -> list[list[Claim]]:
+    """Return claims in groups in which nobody is twice, the older passages first.
+
+    After a jump, or two, a contact may be due at one step in several passages. A step meets a contact once
+    in a batch, and the second time as the first time left it.
+    """
+    nth: Counter[int] = Counter()
+    groups: list[list[Claim]] = []
+    ordered = claims
+    if len({claim.contact_id for claim in claims}) < len(claims):
+        ordered = sorted(claims, key=lambda claim: (claim.due_at or _NEVER, claim.passage))
+    for claim in ordered:
+        if nth[claim.contact_id] == len(groups):
+            groups.append([])
+        groups[nth[claim.contact_id]].append(claim)
+        nth[claim.contact_id] += 1
+    return groups
 
 
 def take(

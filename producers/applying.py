@@ -385,40 +385,52 @@ def _leave_steps(
 def _wait_at(conn: Connection, campaign: Campaign, step: Step, coming: list[Displaced], *, zone: ZoneInfo) -> None:
     """Let contacts wait at a step, by its timing from when they passed what was above the step that is gone.
 
-    Who waits there already keeps that wait. Who passed the step before does so again in a new rotation, as after
-    a jump: a passage is only once.
+    Who waits there already in the same passage keeps that wait. Who passed the step before does so again in a
+    new rotation, as after a jump, unless they wait there anyway: a passage is only once.
     """
     there = waits.standing(conn, step.id, [each.contact_id for each in coming])
-    coming = [each for each in coming if each.contact_id not in there]
-    rotations = memberships.rotations(conn, campaign.id, [each.contact_id for each in coming])
-    again = outcomes.passed(conn, step.id, {each.contact_id: each.passage for each in coming})
-    jumped = {contact_id: rotation + 1 for contact_id, rotation in rotations.items() if contact_id in again}
+    again = outcomes.passed(conn, step.id, [(each.contact_id, each.passage) for each in coming])
+    standing = {contact_id for contact_id, _ in there}
+    coming = [
+        each
+        for each in coming
+        if (each.contact_id, each.passage) not in there
+        and not (each.contact_id in standing and (each.contact_id, each.passage) in again)
+    ]
+    rotations = memberships.rotations(conn, campaign.id, sorted({each.contact_id for each in coming}))
+    jumped: dict[int, int] = {}
+    passages = []
+    for each in coming:
+        passage = each.passage
+        if (each.contact_id, passage) in again and each.contact_id in rotations:
+            passage = jumped[each.contact_id] = jumped.get(each.contact_id, rotations[each.contact_id]) + 1
+        passages.append(passage)
     memberships.rotate(conn, campaign.id, jumped)
     waits.move(conn, campaign.id, jumped)
     arriving = []
-    for each in coming:
+    for each, passage in zip(coming, passages, strict=True):
         reason, due = first_due(campaign, step, since=each.anchor_at, zone=zone_of(each.timezone, zone))
         if step.kind is not Kind.DECISION:
             reason = "delay"
         # What was read before a contact jumped for another of the dropped steps has its old rotation.
         rotation = jumped.get(each.contact_id, rotations.get(each.contact_id, each.rotation))
-        passage = jumped.get(each.contact_id, each.passage)
         arriving.append(Wait(each.contact_id, step.id, campaign.id, rotation, passage, 0, reason, each.anchor_at, due))
     waits.arm(conn, arriving)
 
 
 def _reschedule(conn: Connection, campaign: Campaign, step: Step, *, zone: ZoneInfo) -> None:
     """Give everybody who waits at a step the due time that its present timing asks for, earlier or later."""
-    after = 0
+    after = (0, 0)
     while rows := campaigns.waiting_at(conn, step.id, after=after, limit=AT_ONCE):
-        after = rows[-1].contact_id
-        due: dict[int, datetime | None] = {}
+        after = (rows[-1].contact_id, rows[-1].passage)
+        due: dict[tuple[int, int], datetime | None] = {}
         for row in rows:
             own = zone_of(row.timezone, zone)
             if step.kind is Kind.DECISION:
-                due[row.contact_id] = deadline(campaign, step, since=row.anchor_at, zone=own)
+                at = deadline(campaign, step, since=row.anchor_at, zone=own)
             else:
-                due[row.contact_id] = schedule.due_at(step.timing, since=row.anchor_at, zone=own)
+                at = schedule.due_at(step.timing, since=row.anchor_at, zone=own)
+            due[row.contact_id, row.passage] = at
         campaigns.reschedule(conn, step.id, due)
 
 

@@ -157,11 +157,14 @@ class Simulation:
 
     def _act(self) -> None:
         """Contacts do what decisions wait for; where the deadline came first, nothing is there to be taken."""
-        by_step: dict[int, dict[int, int]] = {}
+        by_step: dict[tuple[int, int], dict[int, int]] = {}
+        # Of several passages of a contact at a step, one after the other.
+        nth: Counter[tuple[int, int]] = Counter()
         while self._acts and self._acts[0].at <= self.now:
             act = heapq.heappop(self._acts)
-            by_step.setdefault(act.step_id, {})[act.contact_id] = act.passage
-        for step_id, passages in by_step.items():
+            by_step.setdefault((act.step_id, nth[act.contact_id, act.step_id]), {})[act.contact_id] = act.passage
+            nth[act.contact_id, act.step_id] += 1
+        for (step_id, _), passages in by_step.items():
             with self.engine.begin() as conn:
                 present = facts.lock(conn, passages)
                 self.counts += take_armed(

@@ -17,11 +17,14 @@ ORDER BY campaign.created_at DESC, campaign.id DESC;
 -- name: open
 -- A batch enters the campaign: many may be in at once, and whoever edits or pauses it waits until
 -- they are out and keeps new ones outside. So nobody works on a version that is gone, and when
--- `pause` has returned, nothing moves any more.
-SELECT pg_advisory_xact_lock_shared(7272687700000000 + :campaign_id);
+-- `pause` has returned, nothing moves any more. From here to the end of the transaction no table that
+-- has an index for what is asked is read as a whole: what a batch costs must not follow from what the
+-- statistics happen to say of tables that grow while they are not looked at.
+SELECT pg_advisory_xact_lock_shared(7272687700000000 + :campaign_id), set_config('enable_seqscan', 'off', true);
 
 -- name: close
-SELECT pg_advisory_xact_lock(7272687700000000 + :campaign_id);
+-- And with its doors closed, who changes it works on waits of everybody in it, a bounded number at a time.
+SELECT pg_advisory_xact_lock(7272687700000000 + :campaign_id), set_config('enable_seqscan', 'off', true);
 
 -- name: status
 SELECT campaign.version, campaign.published, campaign.publish_from, campaign.publish_until,
@@ -149,18 +152,31 @@ ON CONFLICT DO NOTHING
 RETURNING key;
 
 -- name: due_at_steps
--- For --reschedule: who waits at a step, in bounded reads.
-SELECT wait.contact_id, wait.anchor_at, contact.timezone
-FROM wait JOIN contact ON contact.id = wait.contact_id
-WHERE wait.step_id = :step_id AND wait.contact_id > :after AND wait.reason <> 'retry'
-ORDER BY wait.contact_id
+-- For --reschedule: who waits at a step, in bounded reads. By the primary key (see waits.sql), so that all of
+-- them together read it once.
+SELECT wait.contact_id, wait.passage, wait.anchor_at,
+       (SELECT timezone FROM contact WHERE contact.id = wait.contact_id) AS timezone
+FROM wait
+WHERE wait.step_id + 0 = :step_id AND wait.reason <> 'retry'
+  AND (wait.contact_id, wait.passage) > (CAST(:after AS bigint), CAST(:after_passage AS int))
+  AND wait.contact_id >= CAST(:after AS bigint)
+ORDER BY wait.contact_id, wait.passage
 LIMIT :limit;
 
 -- name: reschedule
 UPDATE wait SET due_at = coalesce(moved.due_at, 'infinity'),
                 reason = CASE WHEN wait.reason = 'kickoff' THEN 'delay' ELSE wait.reason END
-FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:due AS timestamptz[])) AS moved (contact_id, due_at)
-WHERE wait.contact_id = moved.contact_id AND wait.step_id = :step_id;
+FROM (
+    SELECT found.place, new.due_at
+    FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:passages AS int[]), CAST(:due AS timestamptz[]))
+         AS new (contact_id, passage, due_at)
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM wait
+        WHERE wait.contact_id = new.contact_id AND wait.step_id + 0 = :step_id AND wait.passage = new.passage
+        LIMIT 1
+    ) AS found
+) AS moved
+WHERE wait.ctid = moved.place;
 
 -- name: every_source
 -- What feeds each campaign that is not deleted.

@@ -7,7 +7,7 @@ SELECT contact_id, key FROM contact_alias WHERE contact_id = ANY (CAST(:ids AS b
 -- name: uncount
 -- What is counted is always what can be counted; a slot may go below zero, their sum does not.
 INSERT INTO step_count (step_id, day, result, slot, n)
-SELECT step_id, (at AT TIME ZONE 'UTC')::date, result, pg_backend_pid() % 32, -count(*)
+SELECT step_id, (at AT TIME ZONE 'UTC')::date, result, (SELECT counter_slot()), -count(*)
 FROM outcome
 WHERE contact_id = ANY (CAST(:ids AS bigint[]))
 GROUP BY 1, 2, 3
@@ -16,7 +16,7 @@ ON CONFLICT (step_id, day, result, slot) DO UPDATE SET n = step_count.n + exclud
 
 -- name: count_left
 INSERT INTO campaign_count (campaign_id, day, what, slot, n)
-SELECT campaign_id, (CAST(:at AS timestamptz) AT TIME ZONE 'UTC')::date, 'left', pg_backend_pid() % 32, count(*)
+SELECT campaign_id, (CAST(:at AS timestamptz) AT TIME ZONE 'UTC')::date, 'left', (SELECT counter_slot()), count(*)
 FROM membership
 WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND left_at IS NULL
 GROUP BY campaign_id

@@ -70,7 +70,7 @@ WITH candidate AS (
     FROM joined
     CROSS JOIN unnest(CAST(:step_ids AS int[]), CAST(:reasons AS wait_reason[]), CAST(:due AS timestamptz[]))
          AS root (step_id, reason, due_at)
-    ON CONFLICT (contact_id, step_id) DO NOTHING
+    ON CONFLICT (contact_id, step_id, passage) DO NOTHING
 )
 SELECT count(*) FROM joined;
 
@@ -109,7 +109,7 @@ WITH candidate AS (
     JOIN unnest(CAST(:zones AS text[]), CAST(:step_ids AS int[]), CAST(:reasons AS wait_reason[]),
                 CAST(:due AS timestamptz[])) AS root (zone, step_id, reason, due_at)
       ON root.zone = coalesce(contact.timezone, '')
-    ON CONFLICT (contact_id, step_id) DO NOTHING
+    ON CONFLICT (contact_id, step_id, passage) DO NOTHING
 )
 SELECT count(*) FROM joined;
 
@@ -209,7 +209,7 @@ WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigi
 -- name: rotate
 UPDATE membership SET rotation = jumped.rotation
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[])) AS jumped (contact_id, rotation)
-WHERE membership.contact_id = jumped.contact_id AND membership.campaign_id = :campaign_id;
+WHERE membership.contact_id = ANY (ARRAY[jumped.contact_id]) AND membership.campaign_id = :campaign_id;
 
 -- name: backfill
 -- Existing active members start at a step that was added at the root.
@@ -226,7 +226,9 @@ WHERE membership.campaign_id = :campaign_id AND membership.left_at IS NULL
   AND NOT EXISTS (SELECT FROM outcome
                   WHERE outcome.contact_id = membership.contact_id AND outcome.step_id = root.step_id
                     AND outcome.passage = membership.rotation)
-ON CONFLICT (contact_id, step_id) DO NOTHING;
+  -- Who waits there, in whatever passage, keeps that wait.
+  AND NOT EXISTS (SELECT FROM wait WHERE wait.contact_id = membership.contact_id AND wait.step_id = root.step_id)
+ON CONFLICT (contact_id, step_id, passage) DO NOTHING;
 
 -- name: id_range
 -- The ids between which an update has anything to look at.

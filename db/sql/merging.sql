@@ -50,7 +50,7 @@ WITH doubled AS (
     JOIN membership AS own ON own.contact_id = pair.into_id AND own.campaign_id = gone.campaign_id
 ), counted AS (
     INSERT INTO campaign_count (campaign_id, day, what, slot, n)
-    SELECT campaign_id, (CAST(:now AS timestamptz) AT TIME ZONE 'UTC')::date, 'left', pg_backend_pid() % 32, count(*)
+    SELECT campaign_id, (CAST(:now AS timestamptz) AT TIME ZONE 'UTC')::date, 'left', (SELECT counter_slot()), count(*)
     FROM doubled
     WHERE active
     GROUP BY campaign_id
@@ -70,7 +70,7 @@ WITH dropped AS (
     RETURNING outcome.step_id, (outcome.at AT TIME ZONE 'UTC')::date AS day, outcome.result
 )
 INSERT INTO step_count (step_id, day, result, slot, n)
-SELECT step_id, day, result, pg_backend_pid() % 32, -count(*)
+SELECT step_id, day, result, (SELECT counter_slot()), -count(*)
 FROM dropped
 GROUP BY step_id, day, result
 ORDER BY step_id, day, result

@@ -42,7 +42,7 @@ DELETE FROM sweep_chunk WHERE sweep_id = :sweep_id AND campaign_id = :campaign_i
 
 -- name: count
 INSERT INTO sweep_count (sweep_id, campaign_id, what, slot, n)
-SELECT :sweep_id, :campaign_id, what, pg_backend_pid() % 32, n
+SELECT :sweep_id, :campaign_id, what, (SELECT counter_slot()), n
 FROM unnest(CAST(:whats AS text[]), CAST(:ns AS bigint[])) AS counted (what, n)
 ORDER BY what
 ON CONFLICT (sweep_id, campaign_id, what, slot) DO UPDATE SET n = sweep_count.n + excluded.n;

@@ -73,7 +73,7 @@ def list_waiting(
     cursor: Cursor = None,
 ) -> Listed[Standing]:
     """Next due first, as `parcours log --waiting --json` prints it."""
-    place = place_of(cursor, "waiting", datetime, int, int)
+    place = place_of(cursor, "waiting", datetime, int, int, int)
     after = None if place is None else Waiting(*place)
     with site.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
@@ -81,5 +81,5 @@ def list_waiting(
         rows = list(
             outcomes.waiting(conn, found.id, contact_id=contact_id, step_id=step_id, after=after, limit=limit + 1)
         )
-    shown, more = page(rows, limit, "waiting", lambda row: (row.due_at, row.contact_id, row.step_id))
+    shown, more = page(rows, limit, "waiting", lambda row: (row.due_at, row.contact_id, row.step_id, row.passage))
     return Listed(items=[Standing(**waiting_json(row)) for row in shown], next=more)
