@@ -10,7 +10,7 @@ from dramatiq.broker import Broker
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from db import events, membership, outbox, sweeps, waits
+from db import campaigns, events, membership, outbox, sweeps, waits
 from db.clock import now as database_now
 from db.partitions import ensure_partitions
 from db.waits import EVERYTHING
@@ -44,6 +44,7 @@ class Tick:
             return 0
         with conn.begin():
             now = database_now(conn)
+            campaigns.read_by_index(conn)
             steps = waits.due_steps(conn, now=now)
             open_sweeps = sweeps.unfinished(conn, older_than=1)
             others: list[Order] = []

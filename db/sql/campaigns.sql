@@ -19,12 +19,19 @@ ORDER BY campaign.created_at DESC, campaign.id DESC;
 -- they are out and keeps new ones outside. So nobody works on a version that is gone, and when
 -- `pause` has returned, nothing moves any more. From here to the end of the transaction no table that
 -- has an index for what is asked is read as a whole: what a batch costs must not follow from what the
--- statistics happen to say of tables that grow while they are not looked at.
-SELECT pg_advisory_xact_lock_shared(7272687700000000 + :campaign_id), set_config('enable_seqscan', 'off', true);
+-- statistics happen to say of tables that grow while they are not looked at. Nor is an index read to its end, to be
+-- sorted, where it gives the rows in the order that is asked for.
+SELECT pg_advisory_xact_lock_shared(7272687700000000 + :campaign_id),
+       set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true);
+
+-- name: read_by_index
+-- As for whoever enters a campaign.
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true);
 
 -- name: close
 -- And with its doors closed, who changes it works on waits of everybody in it, a bounded number at a time.
-SELECT pg_advisory_xact_lock(7272687700000000 + :campaign_id), set_config('enable_seqscan', 'off', true);
+SELECT pg_advisory_xact_lock(7272687700000000 + :campaign_id),
+       set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true);
 
 -- name: status
 SELECT campaign.version, campaign.published, campaign.publish_from, campaign.publish_until,

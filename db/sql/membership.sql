@@ -52,11 +52,10 @@ WITH candidate AS (
       AND (CAST(:ids AS bigint[]) IS NULL OR segment_member.contact_id = ANY (CAST(:ids AS bigint[])))
       AND (CAST(:threads AS int) IS NULL
            OR (segment_member.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
-      AND NOT EXISTS (
-          SELECT FROM membership
-          WHERE membership.contact_id = segment_member.contact_id AND membership.campaign_id = :campaign_id
-            AND membership.contact_id BETWEEN :first_id AND :last_id
-      )
+      -- One probe a contact, as in `orphans`.
+      AND (SELECT true FROM membership
+           WHERE membership.contact_id = segment_member.contact_id AND membership.campaign_id = :campaign_id
+           LIMIT 1) IS NULL
     ORDER BY segment_member.contact_id
     LIMIT :limit
 ), joined AS (
@@ -89,11 +88,10 @@ WITH candidate AS (
       AND (CAST(:ids AS bigint[]) IS NULL OR segment_member.contact_id = ANY (CAST(:ids AS bigint[])))
       AND (CAST(:threads AS int) IS NULL
            OR (segment_member.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
-      AND NOT EXISTS (
-          SELECT FROM membership
-          WHERE membership.contact_id = segment_member.contact_id AND membership.campaign_id = :campaign_id
-            AND membership.contact_id BETWEEN :first_id AND :last_id
-      )
+      -- One probe a contact, as in `orphans`.
+      AND (SELECT true FROM membership
+           WHERE membership.contact_id = segment_member.contact_id AND membership.campaign_id = :campaign_id
+           LIMIT 1) IS NULL
     ORDER BY segment_member.contact_id
     LIMIT :limit
 ), joined AS (
@@ -148,13 +146,12 @@ WHERE membership.campaign_id = :campaign_id
   AND NOT membership.manual
   AND (CAST(:ids AS bigint[]) IS NULL OR membership.contact_id = ANY (CAST(:ids AS bigint[])))
   AND (CAST(:threads AS int) IS NULL OR (membership.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
-  AND NOT EXISTS (
-      SELECT FROM segment_member
-      WHERE segment_member.contact_id = membership.contact_id
-        AND segment_member.active
-        AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
-        AND segment_member.contact_id BETWEEN :first_id AND :last_id
-  )
+  -- One probe a contact, and no join that statistics could turn into comparing everybody with everybody.
+  AND (SELECT true FROM segment_member
+       WHERE segment_member.contact_id = membership.contact_id
+         AND segment_member.active
+         AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
+       LIMIT 1) IS NULL
 ORDER BY membership.contact_id
 LIMIT :limit;
 
@@ -207,9 +204,18 @@ SELECT contact_id, rotation FROM membership
 WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[])) AND left_at IS NULL;
 
 -- name: rotate
+-- As `move` in waits.sql: each row is probed for, and written by its place.
 UPDATE membership SET rotation = jumped.rotation
-FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[])) AS jumped (contact_id, rotation)
-WHERE membership.contact_id = ANY (ARRAY[jumped.contact_id]) AND membership.campaign_id = :campaign_id;
+FROM (
+    SELECT found.place, new.rotation
+    FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[])) AS new (contact_id, rotation)
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM membership
+        WHERE membership.contact_id = new.contact_id AND membership.campaign_id = :campaign_id
+        LIMIT 1
+    ) AS found
+) AS jumped
+WHERE membership.ctid = jumped.place;
 
 -- name: backfill
 -- Existing active members start at a step that was added at the root.
@@ -258,11 +264,10 @@ SELECT membership.contact_id FROM membership
 WHERE membership.campaign_id = :campaign_id
   AND membership.contact_id = ANY (CAST(:contact_ids AS bigint[]))
   AND membership.left_at IS NULL AND NOT membership.manual
-  AND NOT EXISTS (
-      SELECT FROM segment_member
-      WHERE segment_member.contact_id = membership.contact_id AND segment_member.active
-        AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
-  )
+  AND (SELECT true FROM segment_member
+       WHERE segment_member.contact_id = membership.contact_id AND segment_member.active
+         AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
+       LIMIT 1) IS NULL
 ORDER BY membership.contact_id;
 
 -- name: give_grace
