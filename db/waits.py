@@ -19,6 +19,8 @@ EVERYTHING = Scope()
 class DueStep(NamedTuple):
     step_id: int
     campaign_id: int
+    # Of whoever waits there longest.
+    due_at: datetime
 
 
 class Cancelled(NamedTuple):

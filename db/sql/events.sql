@@ -140,7 +140,7 @@ WHERE message.key = marked.key;
 DELETE FROM do_not_contact
 USING unnest(CAST(:contact_ids AS bigint[]), CAST(:channels AS text[]), CAST(:ats AS timestamptz[]))
       AS said (contact_id, channel, at)
-WHERE do_not_contact.contact_id = said.contact_id AND do_not_contact.channel = said.channel
+WHERE do_not_contact.contact_id = ANY (ARRAY[said.contact_id]) AND do_not_contact.channel = said.channel
   AND do_not_contact.reason = 'unsubscribed' AND do_not_contact.at <= said.at;
 
 -- name: templates

@@ -62,12 +62,12 @@ SELECT EXISTS (
 -- name: due_steps
 -- The steps of running campaigns at which something is due: one probe of wait_due_idx a step, however many
 -- wait: the order asks for it.
-SELECT step.id, step.campaign_id
+SELECT step.id, step.campaign_id, due.due_at
 FROM step
 JOIN campaign ON campaign.id = step.campaign_id
 LEFT JOIN category ON category.id = campaign.category_id
 CROSS JOIN LATERAL (
-    SELECT FROM wait
+    SELECT wait.due_at FROM wait
     WHERE wait.step_id = step.id
       AND wait.due_at <= :now
       AND (CAST(:reasons AS wait_reason[]) IS NULL OR wait.reason = ANY (CAST(:reasons AS wait_reason[])))
