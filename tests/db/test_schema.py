@@ -64,3 +64,18 @@ def test_indexes_come_to_a_database_that_has_outcomes(older: Engine) -> None:
         ).scalar_one()
     assert whole
     assert [tuple(row) for row in found] == [(f"{START:outcome_%Y_%m}_outcome_at_idx", True)]
+
+
+def test_the_key_of_waits_changes_under_those_there_are(older: Engine) -> None:
+    row = (
+        "INSERT INTO wait (contact_id, step_id, campaign_id, rotation, passage, reason, anchor_at, due_at) "
+        "VALUES (1, 1, 1, :passage, :passage, 'delay', :at, :at)"
+    )
+    with older.begin() as conn:
+        conn.execute(text(row), {"passage": 1, "at": START})
+    schema.upgrade(older)
+    with older.begin() as conn:
+        conn.execute(text(row), {"passage": 2, "at": START})
+        assert conn.execute(text("SELECT array_agg(passage ORDER BY passage) FROM wait")).scalar_one() == [1, 2]
+        indexes = conn.execute(text("SELECT indexname FROM pg_indexes WHERE tablename = 'wait' ORDER BY 1"))
+        assert list(indexes.scalars()) == ["wait_due_idx", "wait_pkey", "wait_retry_idx"]
