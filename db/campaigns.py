@@ -185,6 +185,11 @@ def create(conn: Connection, key: str, *, now: datetime) -> int:
     return int(made) if made is not None else int(conn.execute(sql["find"], {"key": key}).one().id)
 
 
+def version_of(conn: Connection, campaign_id: int) -> int:
+    """Return the present version of a campaign's row; 0 when none was ever applied."""
+    return int(conn.execute(text("SELECT version FROM campaign WHERE id = :id"), {"id": campaign_id}).scalar_one())
+
+
 def save(
     conn: Connection,
     campaign_id: int,

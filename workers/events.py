@@ -211,7 +211,8 @@ def act(
         pending = events.pending_contacts(conn, CONTACTS_AT_ONCE, each=EVENTS_EACH)
     else:
         pending = events.pending_of(conn, of, CONTACTS_AT_ONCE)
-    taken = events.take(conn, merging.without_those_in_merges(conn, pending), each=EVENTS_EACH)
+    free = erasure.without_those_in_other_hands(conn, merging.without_those_in_merges(conn, pending))
+    taken = events.take(conn, free, each=EVENTS_EACH)
     if not taken:
         return Acted()
     by_contact: dict[int, list[Pending]] = {}

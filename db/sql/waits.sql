@@ -47,7 +47,7 @@ SELECT step.id, step.campaign_id
 FROM step
 JOIN campaign ON campaign.id = step.campaign_id
 LEFT JOIN category ON category.id = campaign.category_id
-WHERE campaign.published AND campaign.deleted_at IS NULL
+WHERE campaign.published AND campaign.deleted_at IS NULL AND step.removed_at IS NULL
   AND (campaign.publish_from IS NULL OR campaign.publish_from <= :now)
   AND (campaign.publish_until IS NULL OR campaign.publish_until > :now)
   AND coalesce(category.published, true)
@@ -112,17 +112,19 @@ WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigi
 RETURNING contact_id, step_id, rotation, passage, nullif(due_at, 'infinity') AS due_at;
 
 -- name: cancel_steps
--- Steps that a new version dropped: a bounded number of those who wait there.
-WITH gone AS (
-    SELECT wait.contact_id, wait.step_id
-    FROM wait
+-- Steps that a new version dropped: a bounded number of those who wait there, with the locks of contacts who
+-- may wait elsewhere next. Who is being erased is left to that; merges are shut out.
+WITH gone AS MATERIALIZED (
+    SELECT wait.contact_id, wait.step_id, contact.timezone
+    FROM wait JOIN contact ON contact.id = wait.contact_id
     WHERE wait.step_id = ANY (CAST(:step_ids AS int[]))
     LIMIT :limit
+    FOR KEY SHARE OF contact SKIP LOCKED
 )
-DELETE FROM wait USING gone LEFT JOIN contact ON contact.id = gone.contact_id
+DELETE FROM wait USING gone
 WHERE wait.contact_id = gone.contact_id AND wait.step_id = gone.step_id
 RETURNING wait.contact_id, wait.step_id, wait.rotation, wait.passage, nullif(wait.due_at, 'infinity') AS due_at,
-          wait.anchor_at, contact.timezone;
+          wait.anchor_at, gone.timezone;
 
 -- name: shift
 -- A bounded number of a campaign's waits, by the primary key, move by the length of a pause, with the
@@ -169,3 +171,11 @@ DELETE FROM wait
 WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[]))
   AND reason = 'kickoff' AND due_at <= :now
 RETURNING step_id, contact_id, rotation, passage, attempt, reason, anchor_at, due_at, held;
+
+-- name: of_nobody
+-- Contacts that are due at steps and are gone: no claim would ever find them. One probe a row, as in `tags`
+-- of facts.sql.
+SELECT DISTINCT contact_id FROM wait
+WHERE step_id = ANY (CAST(:step_ids AS int[])) AND due_at <= :now
+  AND (SELECT true FROM contact WHERE contact.id = wait.contact_id) IS NULL
+LIMIT :limit;
