@@ -53,8 +53,7 @@ class Tick:
                 others.append(EndGraces())
             channels = {lane.channel for lane in outbox.lanes(conn, now=now, scope=EVERYTHING)}
             others += [Deliver(channel) for channel in sorted(channels)]
-        if steps:
-            ensure_partitions(self._engine, now)
+        ensure_partitions(self._engine, now)
         for step in steps:
             publish(self._broker, ExecuteDue(step.step_id))
         orphans = [sweep_id for sweep_id in open_sweeps if self._due_for_a_nudge(sweep_id)]

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import Connection
 
-from db import campaigns
+from db import campaigns, partitions
 from db.clock import now as database_now
 from domain.errors import CampaignError
 from domain.file import CampaignFile, SkipFile, StepFile, file_schema, to_data
@@ -70,13 +70,15 @@ def apply(
     """Create or update campaigns from files, all or none; the plan is shown first."""
     here = session()
     read_files = _read_all(files)
-    with here.engine.begin() as conn:
+    with here.engine.connect() as conn:
         plans = _plans(conn, read_files)
-        for each in plans:
-            for line in each.lines():
-                here.say(line)
-        _confirm(plans, yes=yes)
-        now = database_now(conn)
+    for each in plans:
+        for line in each.lines():
+            here.say(line)
+    # With no transaction open: a person may take their time, and whoever changes a campaign meanwhile is noticed.
+    _confirm(plans, yes=yes)
+    now = partitions.begin(here.engine)
+    with here.engine.begin() as conn:
         for each in plans:
             applying.apply(conn, each, backfill=backfill, reschedule=reschedule, who=user(), now=now, zone=here.zone)
     here.say("Applied.")

@@ -42,4 +42,5 @@ def test_indexes_come_to_a_database_that_has_outcomes(engine: Engine) -> None:
             text("SELECT indisvalid FROM pg_index WHERE indexrelid = 'outcome_at_idx'::regclass")
         ).scalar_one()
     assert whole
-    assert [tuple(row) for row in found] == [(f"{START:outcome_%Y_%m}_outcome_at_idx", True)]
+    assert all(row.indisvalid for row in found)
+    assert {f"{START:outcome_%Y_%m}_outcome_at_idx", "outcome_default_outcome_at_idx"} <= {row.name for row in found}
