@@ -118,11 +118,11 @@ def _clock(conn: Connection) -> Finding:
 
 
 def _migrations(engine: Engine) -> Finding:
-    revision = schema.current(engine)
-    if revision == schema.newest():
-        return Finding("migrations", "ok", f"revision {revision}")
-    found = "no tables yet" if revision is None else f"revision {revision}, not {schema.newest()}"
-    return Finding("migrations", "wrong", found, "run `parcours db upgrade`")
+    unfit = schema.unfit(engine)
+    if unfit is not None:
+        says, _, mend = unfit.removeprefix("the database has ").removeprefix("the database is at ").partition("; ")
+        return Finding("migrations", "wrong", says, mend)
+    return Finding("migrations", "ok", f"revision {schema.current(engine)}")
 
 
 def _tables(conn: Connection) -> Iterator[Finding]:

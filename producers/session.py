@@ -43,7 +43,7 @@ class Session:
         """The database: the configured one, else the embedded one, started and migrated when needed.
 
         A configured database is never migrated in passing: several versions of the code may be
-        running on it. Raises CampaignError when it is behind.
+        running on it. Raises CampaignError when it is behind, or too far ahead.
         """
         from db import schema
         from db.engine import connect
@@ -54,12 +54,12 @@ class Session:
             engine = connect(embedded.start(self.settings.home))
             if schema.current(engine) != schema.newest():
                 schema.upgrade(engine)
+            if (unfit := schema.unfit(engine)) is not None:
+                raise CampaignError(unfit)
             return engine
         engine = connect(self.settings.database_url)
-        revision = schema.current(engine)
-        if revision != schema.newest():
-            found = "has no tables yet" if revision is None else f"is at revision {revision}, not {schema.newest()}"
-            raise CampaignError(f"the database {found}; run `parcours db upgrade`")
+        if (unfit := schema.unfit(engine)) is not None:
+            raise CampaignError(unfit)
         return engine
 
     def need_broker(self, command: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
 from db import schema
 from db.partitions import ensure_partitions
+from tests.conftest import Run
 from tests.workers.worlds import START
 
 
@@ -44,3 +46,36 @@ def test_indexes_come_to_a_database_that_has_outcomes(engine: Engine) -> None:
     assert whole
     assert all(row.indisvalid for row in found)
     assert {f"{START:outcome_%Y_%m}_outcome_at_idx", "outcome_default_outcome_at_idx"} <= {row.name for row in found}
+
+
+@pytest.fixture
+def ahead(engine: Engine) -> Engine:
+    """A database that a newer version upgraded."""
+    with engine.begin() as conn:
+        conn.execute(text("UPDATE alembic_version SET version_num = '9000'"))
+    return engine
+
+
+def test_code_that_a_newer_schema_still_serves_starts_and_runs(ahead: Engine, run: Run) -> None:
+    assert schema.unfit(ahead) is None
+    done = run("segments", "list", "--json")
+    assert (done.returncode, done.stdout) == (0, "[]\n")
+    done = run("db", "upgrade")
+    assert done.returncode == 0
+    assert (
+        done.stdout
+        == "The database is at revision 9000, made by a newer version; this version works with it as it is.\n"
+    )
+    assert schema.current(ahead) == "9000"
+
+
+def test_code_that_a_newer_schema_does_not_serve_says_so_in_a_sentence(ahead: Engine, run: Run) -> None:
+    with ahead.begin() as conn:
+        conn.execute(text("UPDATE installation SET value = '8000' WHERE name = 'serves_since'"))
+    for command in (("segments", "list"), ("db", "upgrade"), ("db", "check")):
+        done = run(*command)
+        assert done.returncode == 1
+        assert done.stderr == (
+            f"parcours: the database is at revision 9000, and this version of Parcours works with {schema.newest()} "
+            "only: a newer version has upgraded it; use that version here too\n"
+        )

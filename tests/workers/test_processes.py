@@ -146,7 +146,7 @@ def in_processes(work: Callable[[str, Any], None], url: str, *, processes: int, 
         for each in running:
             each.start()
         for each in running:
-            each.join(120)
+            each.join(600)
         assert [each.exitcode for each in running] == [0] * processes
 
 
@@ -205,7 +205,7 @@ class Pool:
             env=self._environment,
             capture_output=True,
             encoding="utf-8",
-            timeout=120,
+            timeout=600,
             check=False,
         )
         assert done.returncode == 0, done.stderr + self.log.read_text(encoding="utf-8")[-3000:]
@@ -214,7 +214,7 @@ class Pool:
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
+        process.wait(600)
 
     def close(self) -> None:
         for process in self._started:
@@ -228,7 +228,7 @@ def pool(engine: Engine, broker_url: str, tmp_path: Path) -> Iterator[Pool]:
     pool.close()
 
 
-def eventually(true: Callable[[], bool], *, within: float = 30.0) -> None:
+def eventually(true: Callable[[], bool], *, within: float = 600) -> None:
     end = time.monotonic() + within
     while not true():
         assert time.monotonic() < end, "it did not happen in time"
@@ -290,7 +290,7 @@ def test_a_stopped_worker_finishes_its_batch(engine: Engine, pool: Pool, tmp_pat
         pool.run("trigger", "--now", START.isoformat())
         eventually(lambda: waits_for_a_lock(engine))
         os.kill(worker.pid, signal.SIGTERM)
-    assert worker.wait(30) in (0, -signal.SIGTERM)
+    assert worker.wait(600) in (0, -signal.SIGTERM)
     with engine.connect() as conn:
         done = conn.execute(
             text("SELECT count(*) FROM outcome o JOIN step s ON s.id = o.step_id WHERE s.key = 'greet'")
