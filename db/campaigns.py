@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Row, text
+from sqlalchemy.exc import OperationalError
 
 from db import waits
 from db.events import like
+from db.faults import Fault, fault_of
 from db.statements import statements
 from domain import file as campaign_file
 from domain.campaign import Campaign, Status
@@ -103,9 +105,38 @@ def enter(conn: Connection, campaign_id: int, zone: ZoneInfo) -> tuple[Campaign,
     return load(conn, campaign_id, row.version, zone), status_of(row)
 
 
-def close(conn: Connection, campaign_id: int) -> None:
-    """Wait until no batch is at work in a campaign, and keep new ones out until the transaction ends."""
-    conn.execute(sql["close"], {"campaign_id": campaign_id})
+class Inside(NamedTuple):
+    """A session that is at work in a campaign: who, from which machine (None: this one), for how many seconds."""
+
+    pid: int
+    name: str
+    machine: str | None
+    seconds: float
+
+
+def close(
+    conn: Connection, campaign_id: int, *, told: Callable[[Sequence[Inside]], None] | None = None, after_ms: int = 2_000
+) -> None:
+    """Wait until no batch is at work in a campaign, and keep new ones out until the transaction ends.
+
+    `told` hears whom it waits for, when that takes more than a moment.
+    """
+    parameters = {"campaign_id": campaign_id}
+    if told is not None:
+        attempt = conn.begin_nested()
+        conn.execute(text(f"SET LOCAL lock_timeout = {int(after_ms)}"))
+        try:
+            conn.execute(sql["close"], parameters)
+        except OperationalError as error:
+            if fault_of(error) is not Fault.AGAIN:
+                raise
+            attempt.rollback()
+            told([Inside(*row) for row in conn.execute(sql["inside_it"], parameters)])
+        else:
+            conn.execute(text("SET LOCAL lock_timeout = DEFAULT"))
+            attempt.commit()
+            return
+    conn.execute(sql["close"], parameters)
 
 
 def of_step(conn: Connection, step_id: int) -> int:

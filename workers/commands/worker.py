@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from domain.orders import QUEUES
-from producers.broker import check_broker
 from producers.health import HealthPort
 from producers.session import session
 
@@ -54,7 +53,7 @@ def worker(
     if unknown or not names:
         raise typer.BadParameter(f"unknown queue {', '.join(unknown)!r}; there are {', '.join(QUEUES)}")
     # Said here in a sentence rather than by every process in its log.
-    check_broker(here.need_broker("worker"))
+    here.wait_for_servers(here.need_broker("worker"))
     # Checked, and the embedded server started, once here rather than in every process.
     os.environ["_PARCOURS_WORKER_DATABASE"] = here.engine.url.render_as_string(hide_password=False)
     here.engine.dispose()
