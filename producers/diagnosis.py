@@ -120,7 +120,7 @@ def _sessions(one: Connection, other: Connection) -> Finding:
         return Finding(
             "sessions",
             "wrong",
-            "a pooler in transaction mode, such as PgBouncer, stands before the server; locks of a session get lost there",
+            "a pooler in transaction mode, such as PgBouncer, stands before the server; session locks get lost there",
             "set PARCOURS_DATABASE_URL to the server itself, or the pooler to pool_mode = session",
         )
     return Finding("sessions", "ok", "each connection has one of its own")

@@ -1,6 +1,14 @@
 """`parcours worker`: a pool of processes and threads for some queues."""
 
+from __future__ import annotations
+
 import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Annotated
 
 import typer
@@ -10,6 +18,8 @@ from producers.health import HealthPort
 from producers.session import session
 
 app = typer.Typer()
+# Before a pool that was killed starts again.
+PAUSE_SECONDS = 1.0
 
 
 def setup() -> None:
@@ -65,4 +75,33 @@ def worker(
     arguments = ["workers.commands.worker:setup", "--processes", str(processes), "--threads", str(threads)]
     arguments += ["--skip-logging", "--worker-shutdown-timeout", "60000", "--queues", *names]
     parsed = cli.make_argument_parser().parse_args(arguments)  # type: ignore[no-untyped-call]
-    raise typer.Exit(cli.main(parsed))  # type: ignore[no-untyped-call]
+    with _signals_noted() as noted:
+        code = cli.main(parsed)  # type: ignore[no-untyped-call]
+    if code == cli.RET_KILLED and not noted():
+        # One of the processes was killed, by the machine that ran out of memory for instance. dramatiq then lets
+        # the others finish and ends; nobody asked us to.
+        here.warn("A worker process was killed; the pool starts again.")
+        time.sleep(PAUSE_SECONDS)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _signals_noted() -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether this process was sent a signal, whoever handles it."""
+    reading, writing = socket.socketpair()
+    reading.setblocking(False)
+    writing.setblocking(False)
+    before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    # Those of child processes are their own business.
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1) and None)
+
+    def noted() -> bool:
+        with suppress(BlockingIOError):
+            return bool(reading.recv(1))
+        return False
+
+    try:
+        yield noted
+    finally:
+        signal.set_wakeup_fd(before)
