@@ -276,7 +276,7 @@ def test_a_killed_worker_loses_nothing_and_repeats_nothing(
         with engine.connect() as conn:
             return not conn.execute(text("SELECT count(*) FROM sweep WHERE finished_at IS NULL")).scalar_one()
 
-    eventually(nothing_is_due, within=60)
+    eventually(nothing_is_due)
     first = [row for row in everything(engine)["outcomes"] if row[1] in ("greet", "local", "plus", "minus")]
     assert first == everything(second_engine)["outcomes"]
 
@@ -325,3 +325,19 @@ def test_trigger_without_workers_says_that_nobody_has_started_it(run: Run) -> No
     done = run("trigger", "--inline", "-i", "nobody")
     assert done.returncode == 1
     assert done.stderr.strip() == "parcours: there is no campaign 'nobody'; `parcours campaigns list` shows all of them"
+
+
+def test_a_killed_process_of_a_pool_is_replaced_and_a_stopped_pool_ends(engine: Engine, pool: Pool) -> None:
+    def workers() -> set[int]:
+        """Return the pool's own child processes."""
+        listed = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text(encoding="ascii").split()
+        return set(map(int, listed))
+
+    worker = pool.start("worker", "--processes", "2", "--threads", "1")
+    eventually(lambda: len(workers()) == 2)
+    first = workers()
+    os.kill(min(first), signal.SIGKILL)
+    eventually(lambda: len(workers()) == 2 and not workers() & first)
+    assert "A worker process was killed; the pool starts again." in pool.log.read_text(encoding="utf-8")
+    os.kill(worker.pid, signal.SIGTERM)
+    assert worker.wait(600) is not None

@@ -82,7 +82,7 @@ def worker(
         # the others finish and ends; nobody asked us to.
         here.warn("A worker process was killed; the pool starts again.")
         time.sleep(PAUSE_SECONDS)
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     raise typer.Exit(code)
 
 
