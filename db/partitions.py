@@ -92,15 +92,28 @@ def _make(conn: Connection, partition: Partition) -> None:
         return
     ends = {"first": first, "end": end}
     inside = f"{column} >= :first AND {column} < :end"
+    if conn.execute(text("SELECT to_regclass(:name)"), {"name": f"{table}_default"}).scalar() is None:
+        # A database of an earlier revision.
+        _attach(conn, partition)
+        return
     # Attaching would take this lock: it looks whether the default one has rows of the range.
     conn.execute(text(f"LOCK TABLE {table}_default IN ACCESS EXCLUSIVE MODE"))
     counted = text(f"SELECT count(*) FROM (SELECT FROM {table}_default WHERE {inside} LIMIT {MOST_MOVED + 1}) AS found")
     if conn.execute(counted, ends).scalar_one() > MOST_MOVED:
         return
-    # Made aside and attached: ATTACH does not block readers and writers of the parent.
+    _attach(
+        conn,
+        partition,
+        f"WITH moved AS (DELETE FROM {table}_default WHERE {inside} RETURNING *) INSERT INTO {name} TABLE moved",
+    )
+
+
+def _attach(conn: Connection, partition: Partition, filling: str | None = None) -> None:
+    """Make a partition aside, fill it, and attach it, which does not block readers and writers of the parent."""
+    table, _, name, first, end = partition
     conn.execute(text(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)"))
-    moved = f"WITH moved AS (DELETE FROM {table}_default WHERE {inside} RETURNING *) INSERT INTO {name} TABLE moved"
-    conn.execute(text(moved), ends)
+    if filling is not None:
+        conn.execute(text(filling), {"first": first, "end": end})
     conn.execute(
         text(
             f"ALTER TABLE {table} ATTACH PARTITION {name} "

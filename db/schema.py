@@ -56,8 +56,8 @@ def serves(conn: Connection) -> bool:
     return said is not None and str(said) <= newest()
 
 
-def upgrade(engine: Engine) -> tuple[str | None, str]:
-    """Apply the missing migrations and return the revisions before and after.
+def upgrade(engine: Engine, *, to: str = "head") -> tuple[str | None, str]:
+    """Apply the missing migrations, or those up to a revision, and return the revisions before and after.
 
     Several machines may call this at once: one migrates, the others wait for its
     advisory lock and then find nothing left to do. A migration that cannot get its
@@ -84,21 +84,22 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
             config.set_main_option("script_location", str(MIGRATIONS))
             config.attributes["connection"] = conn
             conn.commit()
-            command.upgrade(config, "head")
-            conn.execute(
-                text(
-                    "INSERT INTO installation (name, value) VALUES ('serves_since', :since) "
-                    "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-                ),
-                {"since": SERVES_SINCE},
-            )
+            command.upgrade(config, to)
+            if to == "head":
+                conn.execute(
+                    text(
+                        "INSERT INTO installation (name, value) VALUES ('serves_since', :since) "
+                        "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+                    ),
+                    {"since": SERVES_SINCE},
+                )
             conn.commit()
         finally:
             conn.rollback()
             conn.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": MIGRATION_LOCK})
             conn.execute(text("RESET lock_timeout"))
             conn.commit()
-    return before, newest()
+    return before, newest() if to == "head" else to
 
 
 def _revision(conn: Connection) -> str | None:
