@@ -138,7 +138,8 @@ def whole_reads(plan: dict[str, Any]) -> Iterator[str]:
     if plan["Node Type"] == "Seq Scan":
         table = plan["Relation Name"]
         # The default partition and those made ahead are empty.
-        if table in LARGE or table == f"{at(1):outcome_%Y_%m}" or table.startswith("event_2"):
+        filled = {f"{at(1):outcome_%Y_%m}", f"{at(1):event_%Y_%m_%d}", f"{NOW:event_%Y_%m_%d}"}
+        if table in LARGE or table in filled:
             yield table
     for below in plan.get("Plans", ()):
         yield from whole_reads(below)
