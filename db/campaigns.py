@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Row, text
+from sqlalchemy.exc import OperationalError
 
 from db import waits
 from db.events import like
+from db.faults import Fault, fault_of
 from db.statements import statements
 from domain import file as campaign_file
 from domain.campaign import Campaign, Status
@@ -108,9 +110,38 @@ def read_by_index(conn: Connection) -> None:
     conn.execute(sql["read_by_index"])
 
 
-def close(conn: Connection, campaign_id: int) -> None:
-    """Wait until no batch is at work in a campaign, and keep new ones out until the transaction ends."""
-    conn.execute(sql["close"], {"campaign_id": campaign_id})
+class Inside(NamedTuple):
+    """A session that is at work in a campaign: who, from which machine (None: this one), for how many seconds."""
+
+    pid: int
+    name: str
+    machine: str | None
+    seconds: float
+
+
+def close(
+    conn: Connection, campaign_id: int, *, told: Callable[[Sequence[Inside]], None] | None = None, after_ms: int = 2_000
+) -> None:
+    """Wait until no batch is at work in a campaign, and keep new ones out until the transaction ends.
+
+    `told` hears whom it waits for, when that takes more than a moment.
+    """
+    parameters = {"campaign_id": campaign_id}
+    if told is not None:
+        attempt = conn.begin_nested()
+        conn.execute(text(f"SET LOCAL lock_timeout = {int(after_ms)}"))
+        try:
+            conn.execute(sql["close"], parameters)
+        except OperationalError as error:
+            if fault_of(error) is not Fault.AGAIN:
+                raise
+            attempt.rollback()
+            told([Inside(*row) for row in conn.execute(sql["inside_it"], parameters)])
+        else:
+            conn.execute(text("SET LOCAL lock_timeout = DEFAULT"))
+            attempt.commit()
+            return
+    conn.execute(sql["close"], parameters)
 
 
 def of_step(conn: Connection, step_id: int) -> int:
@@ -188,6 +219,11 @@ def create(conn: Connection, key: str, *, now: datetime) -> int:
     """Return the id of a campaign's row, made when the key is new."""
     made = conn.execute(sql["create"], {"key": key, "now": now}).scalar()
     return int(made) if made is not None else int(conn.execute(sql["find"], {"key": key}).one().id)
+
+
+def version_of(conn: Connection, campaign_id: int) -> int:
+    """Return the present version of a campaign's row; 0 when none was ever applied."""
+    return int(conn.execute(text("SELECT version FROM campaign WHERE id = :id"), {"id": campaign_id}).scalar_one())
 
 
 def save(

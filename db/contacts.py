@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
-from db import policies, scores
+from db import merging, policies, scores
 from db.scores import PointsLogged, StageLogged
 from db.statements import statements
 from domain.policy import Rule
@@ -147,7 +147,7 @@ def merge(conn: Connection, *, now: datetime) -> Imported:
     Fields merge with those that are there, tags are added, nothing is taken away.
     """
     sql = statements("contacts")
-    conn.execute(sql["shut_out_merges"])
+    merging.shut_out_merges(conn)
     given = conn.execute(sql["given"]).one()
     if given.addresses:
         conn.execute(sql["identify"])

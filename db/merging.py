@@ -69,6 +69,11 @@ class Merged(NamedTuple):
     waits_cancelled: int
 
 
+def shut_out_merges(conn: Connection) -> None:
+    """Wait until no merge is at work, and keep new ones out, as imports do; the caller holds nothing yet."""
+    conn.execute(sql["shut_out_merges"])
+
+
 def shut_out_imports(conn: Connection) -> None:
     """Wait until no import is at work, and keep new ones out; the caller holds no contact yet."""
     conn.execute(sql["shut_out_imports"])
@@ -83,18 +88,21 @@ def without_those_in_merges(conn: Connection, contact_ids: Sequence[int]) -> lis
     """Return which of these contacts, whose locks the caller holds, may be acted on together now.
 
     Left out is who is to be merged into another of them, since the other then has their events too, and
-    who is to take in somebody in other hands, or while an import is at work: their turn comes again.
+    who is to take in somebody, when one of the two is in other hands, or while an import is at work: their
+    turn comes again. Both are locked against whoever would give them something: a campaign that the survivor
+    joined meanwhile may be one that the other is in.
     """
     asked = conn.execute(sql["asked_for"], {"contact_ids": list(contact_ids)}).all()
     if not asked:
         return list(contact_ids)
     free: set[int] = set()
     if conn.execute(sql["try_to_shut_out_imports"]).scalar_one():
-        free.update(conn.execute(sql["lock_free"], {"keys": sorted({each.key for each in asked})}).scalars())
+        both = {each.into_id for each in asked} | {each.gone_id for each in asked}
+        free.update(conn.execute(sql["lock_free"], {"ids": sorted(both)}).scalars())
     left_out: set[int] = set()
-    for into_id, gone_id, _ in asked:
+    for into_id, gone_id in asked:
         if into_id not in left_out:
-            left_out.add(gone_id if gone_id in free else into_id)
+            left_out.add(gone_id if {into_id, gone_id} <= free else into_id)
     return [contact_id for contact_id in contact_ids if contact_id not in left_out]
 
 

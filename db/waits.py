@@ -62,6 +62,12 @@ def has_due(conn: Connection, step_ids: Sequence[int], *, now: datetime, scope: 
     return bool(conn.execute(sql["has_due"], parameters).scalar_one())
 
 
+def of_nobody(conn: Connection, step_ids: Sequence[int], *, now: datetime | None, limit: int) -> list[int]:
+    """Return ids that are due at steps, at any time without `now`, although there is no such contact any more."""
+    parameters = {"step_ids": list(step_ids), "now": "infinity" if now is None else now, "limit": limit}
+    return list(conn.execute(sql["of_nobody"], parameters).scalars())
+
+
 def due_steps(conn: Connection, *, now: datetime, scope: Scope = EVERYTHING) -> list[DueStep]:
     """Return the steps of running campaigns at which something is due, newest campaign first."""
     parameters = {

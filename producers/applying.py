@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from db import campaigns, companies, outcomes, scores, templates, waits
+from db import campaigns, companies, erasure, merging, outcomes, scores, templates, waits
 from db import membership as memberships
 from db import stages as stages_table
 from db.membership import Root
@@ -19,6 +19,7 @@ from db.waits import Displaced
 from domain import schedule
 from domain.campaign import Campaign, Step
 from domain.decide import Outcome, Wait, deadline, first_due, zone_of
+from domain.errors import CampaignError
 from domain.file import CampaignFile, Problem, StepFile, build, to_data
 from domain.steps.registry import Kind
 
@@ -285,10 +286,18 @@ def apply(
     """Do what a plan says, in the caller's transaction; return the campaign's id.
 
     Batches at work in the campaign are waited for, and none begins before the transaction ends.
+    Raises CampaignError when somebody else has changed the campaign since the plan was made.
     """
     file = planned.file
+    # Before anything else is held: a merge at work may wait for the campaign.
+    merging.shut_out_merges(conn)
     campaign_id = campaigns.create(conn, file.campaign, now=now)
     campaigns.close(conn, campaign_id)
+    if campaigns.version_of(conn, campaign_id) != planned.version - 1:
+        raise CampaignError(
+            f"somebody else applied {file.campaign} at the same moment; nothing of this was applied: "
+            "look at the plan again, then apply"
+        )
     if planned.stages:
         campaigns.make_stages(conn, planned.stages)
     if planned.point_groups:
@@ -378,6 +387,7 @@ def _leave_steps(
                 later.append((target, gone))
             elif target is not None:
                 _wait_at(conn, campaign, target, gone, zone=zone)
+    erasure.clean_up(conn, waits.of_nobody(conn, step_ids, now=None, limit=AT_ONCE), now=now)
     for target, gone in later:
         _wait_at(conn, campaign, target, gone, zone=zone)
 

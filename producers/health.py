@@ -106,14 +106,14 @@ class Health:
         """
         report = {"database": OK, "migrations": OK, "broker": self._broker()}
         try:
-            behind = schema.behind(self._engine)
+            unfit = schema.unfit(self._engine)
         except SQLAlchemyError as error:
             log.warning("database_away", error=type(error).__name__)
             report["database"] = "the database does not answer; start it, or check PARCOURS_DATABASE_URL"
             report["migrations"] = "unknown without the database"
         else:
-            if behind is not None:
-                report["migrations"] = f"the database {behind}; run `parcours db upgrade`"
+            if unfit is not None:
+                report["migrations"] = unfit
         return report
 
     def _broker(self) -> str:

@@ -59,8 +59,7 @@ class Tick:
             if membership.has_grace_over(conn, now=now):
                 others.append(EndGraces())
             lanes = outbox.lanes(conn, now=now, scope=EVERYTHING)
-        if steps:
-            ensure_partitions(self._engine, now)
+        ensure_partitions(self._engine, now)
         orphans = [sweep_id for sweep_id in open_sweeps if self._due_for_a_nudge(sweep_id)]
         for sweep_id in orphans:
             publish(self._broker, RunSweep(sweep_id))

@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from db import events as events_table
+from db import partitions
 from db.clock import now as database_now
 from domain.events import ContactEvent, EventError, parse
 from producers import event_queue, metrics
@@ -130,6 +131,7 @@ class Consumer:
             return 0
 
     def _store_together(self, messages: list[Any]) -> int:
+        partitions.begin(self._engine)
         with self._engine.begin() as conn:
             now = database_now(conn)
             good: list[ContactEvent] = []

@@ -18,10 +18,9 @@ from psycopg.errors import DeadlockDetected
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
-from db import campaigns, companies, erasure, events, facts, forms, merging, outcomes, policies, scores
+from db import campaigns, companies, erasure, events, facts, forms, merging, outcomes, partitions, policies, scores
 from db.clock import now as database_now
 from db.events import Pending
-from db.partitions import ensure_partitions
 from domain.campaign import StopRule
 from domain.changes import change
 from domain.events import ABOUT_THE_CONTACT, ContactEvent, as_facts, channel_of
@@ -137,6 +136,7 @@ def take_in(
     unknown_contacts: Literal["create", "reject"],
 ) -> Accepted:
     """Accept events in a transaction of their own: when this returns, they are stored."""
+    partitions.begin(engine)
     with engine.begin() as conn:
         return accept(conn, offered, now=database_now(conn), unknown_contacts=unknown_contacts)
 
@@ -149,9 +149,7 @@ def act_once(
     Batches of different contacts may meet at a company of both, in one order here and in another there. Who
     loses such a deadlock has done nothing, and begins again.
     """
-    with engine.connect() as conn:
-        now = database_now(conn)
-    ensure_partitions(engine, now)
+    partitions.begin(engine)
     began = time.monotonic()
     for left in reversed(range(DEADLOCKS)):
         try:
@@ -211,7 +209,8 @@ def act(
         pending = events.pending_contacts(conn, CONTACTS_AT_ONCE, each=EVENTS_EACH)
     else:
         pending = events.pending_of(conn, of, CONTACTS_AT_ONCE)
-    taken = events.take(conn, merging.without_those_in_merges(conn, pending), each=EVENTS_EACH)
+    free = erasure.without_those_in_other_hands(conn, merging.without_those_in_merges(conn, pending))
+    taken = events.take(conn, free, each=EVENTS_EACH)
     if not taken:
         return Acted()
     by_contact: dict[int, list[Pending]] = {}

@@ -51,11 +51,6 @@ SET key = named.key
 FROM named
 WHERE incoming.line = named.line AND incoming.key <> named.key;
 
--- name: shut_out_merges
--- Shared with other imports: a contact that is merged away between being looked up and being written would
--- begin anew.
-SELECT pg_advisory_xact_lock_shared(7272687600000000);
-
 -- name: follow_aliases
 -- A row of a contact that was merged into another is one of the survivor.
 UPDATE incoming
@@ -147,7 +142,7 @@ WITH differing AS MATERIALIZED (
                           WHERE company_member.contact_id = contact.id AND company_member.is_primary
                             AND company.key = incoming.company)
     ORDER BY contact.id
-    FOR UPDATE OF contact
+    FOR NO KEY UPDATE OF contact
 ), logged_points AS (
     INSERT INTO point_log (contact_id, change, points, source, at)
     SELECT id, CAST(points AS bigint) - had_points, points, 'import', :now FROM differing WHERE points <> had_points

@@ -38,8 +38,10 @@ ORDER BY number;
 -- Everybody in a range of contact ids who is in a source segment and was never in the campaign joins,
 -- and stands at every root step: one statement, so joining cannot be half done. Two sweeps that meet
 -- in a range are sorted out by the primary key: whoever inserts the membership arms its roots. Ids go
--- in ascending order, so they cannot wait for each other in a circle. No contact lock: there is no
--- wait of this campaign yet that anybody could hold.
+-- in ascending order, so they cannot wait for each other in a circle. The contact's row is held as a
+-- foreign key would hold it, which is in nobody's way but of who erases or merges the contact: a wait of
+-- nobody would be due for ever. Who is being erased or merged at this moment is left out, and joins with
+-- the next update if they are still there.
 -- Served by segment_member_active_idx (segment_id, contact_id) and membership_campaign_idx, both within
 -- the range: the range is said of both, since the planner does not carry it over, and would read the
 -- whole campaign for each chunk.
@@ -58,9 +60,14 @@ WITH candidate AS (
            LIMIT 1) IS NULL
     ORDER BY segment_member.contact_id
     LIMIT :limit
+), held AS MATERIALIZED (
+    SELECT id FROM contact
+    WHERE id = ANY (ARRAY(SELECT contact_id FROM candidate))
+    ORDER BY id
+    FOR KEY SHARE SKIP LOCKED
 ), joined AS (
     INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival)
-    SELECT contact_id, :campaign_id, 1, :now, 'segment' FROM candidate
+    SELECT id, :campaign_id, 1, :now, 'segment' FROM held
     ON CONFLICT (contact_id, campaign_id) DO NOTHING
     RETURNING contact_id
 ), armed AS (
@@ -71,7 +78,8 @@ WITH candidate AS (
          AS root (step_id, reason, due_at)
     ON CONFLICT (contact_id, step_id, passage) DO NOTHING
 )
-SELECT count(*) FROM joined;
+SELECT (SELECT count(*) FROM joined) AS joined,
+       (SELECT count(*) FROM candidate) - (SELECT count(*) FROM held) AS left_out;
 
 -- name: join_by_zone
 -- As `join`, for trees whose roots fall due at different instants in different timezones: the due
@@ -94,22 +102,35 @@ WITH candidate AS (
            LIMIT 1) IS NULL
     ORDER BY segment_member.contact_id
     LIMIT :limit
+), held AS MATERIALIZED (
+    SELECT id, coalesce(timezone, '') AS zone FROM contact
+    WHERE id = ANY (ARRAY(SELECT contact_id FROM candidate))
+    ORDER BY id
+    FOR KEY SHARE SKIP LOCKED
 ), joined AS (
     INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival)
-    SELECT contact_id, :campaign_id, 1, :now, 'segment' FROM candidate
+    SELECT id, :campaign_id, 1, :now, 'segment' FROM held
     ON CONFLICT (contact_id, campaign_id) DO NOTHING
     RETURNING contact_id
 ), armed AS (
     INSERT INTO wait (contact_id, step_id, campaign_id, rotation, passage, reason, anchor_at, due_at)
     SELECT joined.contact_id, root.step_id, :campaign_id, 1, 1, root.reason, :now, coalesce(root.due_at, 'infinity')
     FROM joined
-    JOIN contact ON contact.id = joined.contact_id
+    JOIN held ON held.id = joined.contact_id
     JOIN unnest(CAST(:zones AS text[]), CAST(:step_ids AS int[]), CAST(:reasons AS wait_reason[]),
                 CAST(:due AS timestamptz[])) AS root (zone, step_id, reason, due_at)
-      ON root.zone = coalesce(contact.timezone, '')
+      ON root.zone = held.zone
     ON CONFLICT (contact_id, step_id, passage) DO NOTHING
 )
-SELECT count(*) FROM joined;
+SELECT (SELECT count(*) FROM joined) AS joined,
+       (SELECT count(*) FROM candidate) - (SELECT count(*) FROM held) AS left_out;
+
+-- name: of_nobody
+-- Who is in a segment and is no contact any more.
+SELECT DISTINCT contact_id FROM segment_member
+WHERE active AND segment_id = ANY (CAST(:segment_ids AS int[])) AND contact_id BETWEEN :first_id AND :last_id
+  AND (SELECT true FROM contact WHERE contact.id = segment_member.contact_id) IS NULL
+LIMIT :limit;
 
 -- name: zones
 SELECT DISTINCT coalesce(timezone, '') FROM contact WHERE id BETWEEN :first_id AND :last_id;
@@ -171,7 +192,7 @@ LEFT JOIN LATERAL (
 WHERE contact.id = ANY (CAST(:contact_ids AS bigint[]));
 
 -- name: enter
--- New and returning members, whose locks the caller holds. `join` takes no such lock, so a new member
+-- New and returning members, whose locks the caller holds. `join` is not held up by such a lock, so a new member
 -- may meet the row of an update that came first: xmax tells an insertion from a change.
 INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival, manual)
 SELECT contact_id, :campaign_id, rotation, :now, CAST(:arrival AS arrival), manual
@@ -219,21 +240,26 @@ WHERE membership.ctid = jumped.place;
 
 -- name: backfill
 -- Existing active members start at a step that was added at the root.
+-- The contacts are held as in `join`; merges are shut out.
+WITH held AS MATERIALIZED (
+    SELECT contact.id, coalesce(contact.timezone, '') AS zone, membership.rotation
+    FROM membership JOIN contact ON contact.id = membership.contact_id
+    WHERE membership.campaign_id = :campaign_id AND membership.left_at IS NULL
+    FOR KEY SHARE OF contact SKIP LOCKED
+)
 INSERT INTO wait (contact_id, step_id, campaign_id, rotation, passage, reason, anchor_at, due_at)
-SELECT membership.contact_id, root.step_id, :campaign_id, membership.rotation, membership.rotation,
+SELECT held.id, root.step_id, :campaign_id, held.rotation, held.rotation,
        root.reason, :now, coalesce(root.due_at, 'infinity')
-FROM membership
-JOIN contact ON contact.id = membership.contact_id
+FROM held
 JOIN unnest(CAST(:zones AS text[]), CAST(:step_ids AS int[]), CAST(:reasons AS wait_reason[]),
             CAST(:due AS timestamptz[])) AS root (zone, step_id, reason, due_at)
-  ON root.zone = coalesce(contact.timezone, '')
-WHERE membership.campaign_id = :campaign_id AND membership.left_at IS NULL
-  -- Who passed it where it stood before has done so.
-  AND NOT EXISTS (SELECT FROM outcome
-                  WHERE outcome.contact_id = membership.contact_id AND outcome.step_id = root.step_id
-                    AND outcome.passage = membership.rotation)
+  ON root.zone = held.zone
+-- Who passed it where it stood before has done so.
+WHERE NOT EXISTS (SELECT FROM outcome
+                  WHERE outcome.contact_id = held.id AND outcome.step_id = root.step_id
+                    AND outcome.passage = held.rotation)
   -- Who waits there, in whatever passage, keeps that wait.
-  AND NOT EXISTS (SELECT FROM wait WHERE wait.contact_id = membership.contact_id AND wait.step_id = root.step_id)
+  AND NOT EXISTS (SELECT FROM wait WHERE wait.contact_id = held.id AND wait.step_id = root.step_id)
 ON CONFLICT (contact_id, step_id, passage) DO NOTHING;
 
 -- name: id_range

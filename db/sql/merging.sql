@@ -6,6 +6,11 @@
 -- waits for it must hold no contact, since it may be waiting for that.
 SELECT pg_advisory_xact_lock(7272687600000000);
 
+-- name: shut_out_merges
+-- Shared with other imports: a contact that is merged away between being looked up and being written would
+-- begin anew. Also with new versions of campaigns, which let contacts wait elsewhere.
+SELECT pg_advisory_xact_lock_shared(7272687600000000);
+
 -- name: try_to_shut_out_imports
 SELECT pg_try_advisory_xact_lock(7272687600000000);
 
@@ -15,11 +20,11 @@ SELECT id, key FROM contact WHERE key = ANY (CAST(:keys AS text[])) ORDER BY id 
 
 -- name: lock_free
 -- As `lock`, leaving out who is in other hands: nobody who holds contacts waits for others.
-SELECT id FROM contact WHERE key = ANY (CAST(:keys AS text[])) ORDER BY id FOR UPDATE SKIP LOCKED;
+SELECT id FROM contact WHERE id = ANY (CAST(:ids AS bigint[])) ORDER BY id FOR UPDATE SKIP LOCKED;
 
 -- name: asked_for
 -- Who is to be merged into some contacts, by what stands in the inbox, in the order in which it was said.
-SELECT inbox.contact_id AS into_id, gone.id AS gone_id, gone.key
+SELECT inbox.contact_id AS into_id, gone.id AS gone_id
 FROM inbox JOIN contact AS gone ON gone.key = btrim(inbox.data ->> 'from')
 WHERE inbox.contact_id = ANY (CAST(:contact_ids AS bigint[])) AND inbox.type = 'contact.merged'
   AND gone.id <> inbox.contact_id

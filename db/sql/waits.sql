@@ -79,7 +79,7 @@ CROSS JOIN LATERAL (
     ORDER BY wait.due_at
     LIMIT 1
 ) AS due
-WHERE campaign.published AND campaign.deleted_at IS NULL
+WHERE campaign.published AND campaign.deleted_at IS NULL AND step.removed_at IS NULL
   AND (campaign.publish_from IS NULL OR campaign.publish_from <= :now)
   AND (campaign.publish_until IS NULL OR campaign.publish_until > :now)
   AND coalesce(category.published, true)
@@ -148,14 +148,20 @@ WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigi
 RETURNING contact_id, step_id, rotation, passage, nullif(due_at, 'infinity') AS due_at;
 
 -- name: cancel_steps
--- Steps that a new version dropped: a bounded number of those who wait there.
-WITH gone AS (
-    DELETE FROM wait
-    WHERE ctid = ANY (ARRAY(SELECT ctid FROM wait WHERE step_id = ANY (CAST(:step_ids AS int[])) LIMIT :limit))
+-- Steps that a new version dropped: a bounded number of those who wait there, with the locks of contacts who
+-- may wait elsewhere next. Who is being erased is left to that; merges are shut out.
+WITH gone AS MATERIALIZED (
+    SELECT wait.ctid AS place
+    FROM wait JOIN contact ON contact.id = wait.contact_id
+    WHERE wait.step_id = ANY (CAST(:step_ids AS int[]))
+    LIMIT :limit
+    FOR KEY SHARE OF contact SKIP LOCKED
+), taken AS (
+    DELETE FROM wait WHERE ctid = ANY (ARRAY(SELECT place FROM gone))
     RETURNING contact_id, step_id, rotation, passage, nullif(due_at, 'infinity') AS due_at, anchor_at
 )
-SELECT gone.*, (SELECT timezone FROM contact WHERE contact.id = gone.contact_id) AS timezone
-FROM gone;
+SELECT taken.*, (SELECT timezone FROM contact WHERE contact.id = taken.contact_id) AS timezone
+FROM taken;
 
 -- name: shift
 -- A bounded number of a campaign's waits, by the primary key, move by the length of a pause, with the
@@ -205,3 +211,11 @@ DELETE FROM wait
 WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[]))
   AND reason = 'kickoff' AND due_at <= :now
 RETURNING step_id, contact_id, rotation, passage, attempt, reason, anchor_at, due_at, held;
+
+-- name: of_nobody
+-- Contacts that are due at steps and are gone: no claim would ever find them. One probe a row, as in `tags`
+-- of facts.sql.
+SELECT DISTINCT contact_id FROM wait
+WHERE step_id = ANY (CAST(:step_ids AS int[])) AND due_at <= :now
+  AND (SELECT true FROM contact WHERE contact.id = wait.contact_id) IS NULL
+LIMIT :limit;

@@ -24,6 +24,8 @@ def consume(health_port: HealthPort = None) -> None:
     if url is None:
         raise CampaignError("`parcours consume` needs a queue: set PARCOURS_EVENTS_URL or PARCOURS_BROKER_URL")
     configure(here.settings.log_format, here.settings.log_level)
+    # The queue is waited for by the consumer itself.
+    here.wait_for_servers()
     stop = threading.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: stop.set())
