@@ -17,9 +17,10 @@ from uuid import uuid4
 
 import pytest
 import redis
-from kombu import Connection
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
+from db import events as inbox_table
 from producers import event_queue
 from settings import Settings
 from tests.workers.worlds import START, World
@@ -43,8 +44,9 @@ def eventually(true: Callable[[], bool], *, within: float = 30.0) -> None:
 def url(request: pytest.FixtureRequest) -> str:
     found: str = request.getfixturevalue(f"{request.param}_url")
     with event_queue.connection(found) as conn:
-        event_queue.QUEUE(conn.default_channel).declare()
-        event_queue.QUEUE(conn.default_channel).purge()
+        queue: Any = event_queue.QUEUE(conn.default_channel)
+        queue.declare()
+        queue.purge()
     return found
 
 
@@ -166,7 +168,7 @@ def test_redis_takes_plain_json_without_an_envelope(world: World, client: Any, r
     assert known(world) == {str(number) for number in range(6)}
     assert "the message is not JSON in UTF-8" in dead(world)[0]
     # Nothing of ours is left.
-    assert [name for name in client.keys("parcours.events*")] == []
+    assert client.keys("parcours.events*") == []
 
 
 def test_every_priority_of_kombus_is_looked_at(world: World, client: Any, redis_url: str) -> None:
@@ -209,7 +211,7 @@ def test_a_stop_without_a_database_puts_the_messages_back_in_their_order(
     world: World, client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: Any, **__: Any) -> None:
-        raise events.DBAPIError("", {}, Exception(), connection_invalidated=True)
+        raise DBAPIError("", {}, Exception(), connection_invalidated=True)
 
     for number in range(5):
         client.lpush(event_queue.QUEUE.name, json.dumps(cloud(str(number))))
@@ -226,7 +228,7 @@ def test_a_stop_without_a_database_puts_the_messages_back_in_their_order(
 def test_what_a_dead_consumer_held_is_taken_by_another(world: World, client: Any, redis_url: str) -> None:
     for number in range(5):
         client.lpush(event_queue.QUEUE.name, json.dumps(cloud(str(number))))
-    with Connection(redis_url) as conn:
+    with event_queue.consuming(redis_url) as conn:
         victim = RedisReader(conn)
         # Whoever is killed now says nothing more.
         assert len(victim.take()) == 5
@@ -289,7 +291,7 @@ def test_our_publisher_loses_nothing_to_a_redis_that_forgets_everything(
 def test_a_defect_in_storing_costs_one_event_and_not_the_consumer(
     world: World, client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    as_ever = events.events.store
+    as_ever = inbox_table.store
 
     def store(conn: Any, new: Any, **more: Any) -> None:
         if any(event.type == "cursed" for _, event in new):
@@ -298,7 +300,7 @@ def test_a_defect_in_storing_costs_one_event_and_not_the_consumer(
             conn.execute(text("SELECT CAST('x' AS int)"))
         as_ever(conn, new, **more)
 
-    monkeypatch.setattr(events.events, "store", store)
+    monkeypatch.setattr(inbox_table, "store", store)
     batch = [cloud(str(n), {13: "cursed", 57: "refused"}.get(n, "fine"), f"c{n}") for n in range(100)]
     client.lpush(event_queue.QUEUE.name, json.dumps(batch))
     with consuming(world, redis_url):
@@ -330,7 +332,7 @@ def test_a_database_that_is_not_as_expected_makes_no_dead_letters(
 def test_a_dead_letter_of_any_size_and_text_is_kept(world: World) -> None:
     letters = [("why \ud83d\0", "\0\udc00" + "x" * 2_000_000), ("r" * 10_000, "")]
     with world.engine.begin() as conn:
-        events.events.bury(conn, letters, origin="event", now=START)
+        inbox_table.bury(conn, letters, origin="event", now=START)
     first, second = world.read("SELECT reason, body FROM dead_letter ORDER BY id")
     assert first.reason == "why �� (only the first 1,000,000 characters of the body are kept)"
     assert (len(first.body), first.body[:3]) == (1_000_000, "��x")
