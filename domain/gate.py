@@ -34,7 +34,8 @@ class GateError(ValueError):
 def check(value: object, what: str, *, levels: int = MAX_DEPTH) -> None:
     """Raise GateError when a JSON-like value cannot be stored and read again.
 
-    `what` names the value in the sentence, `levels` says how deep it may be. Never recurses, so that no depth is too deep to be refused.
+    `what` names the value in the sentence, `levels` says how deep it may be. Never recurses, so that no depth is
+    too deep to be refused.
     """
     level: list[object] = [value]
     depth = 0

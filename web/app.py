@@ -58,8 +58,17 @@ LEAST_EVENT_BYTES = 80
 AWAY_RETRY_SECONDS = 2
 
 
-def make_app(engine: Engine, broker: Broker | None, settings: Settings, *, open_to_all: bool) -> FastAPI:
+def make_app(
+    engine: Engine,
+    broker: Broker | None,
+    settings: Settings,
+    *,
+    open_to_all: bool,
+    parts: Mapping[str, Callable[[], str | None]] | None = None,
+) -> FastAPI:
     """Return the app. `open_to_all` lets everybody in without a key: for a loopback address only.
+
+    `parts` of the same process are told with its health.
 
     Without a broker events are stored all the same, and wait for somebody who looks at the inbox.
     """
@@ -91,7 +100,7 @@ def make_app(engine: Engine, broker: Broker | None, settings: Settings, *, open_
     _add_problems(app)
     for router in (docs.router, *RESOURCES, *ROUTERS):
         app.include_router(router)
-    _add_health(app, Health(engine.url, settings, inside=broker))
+    _add_health(app, Health(engine.url, settings, inside=broker, parts=parts))
     _add_events(app, inbox, open_to_all=open_to_all)
     add_tracking(app, signed, sightings)
     add_unsubscribing(app, inbox, signed)

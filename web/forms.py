@@ -176,7 +176,11 @@ def _wants_json(request: Request) -> bool:
 def _target(form: Form, wanted: str | None, public_url: str) -> str | None:
     """Return where to go after a submission: where its page says, if that is allowed, else where the form says."""
     if wanted:
-        target = urljoin(public_url, wanted)
+        try:
+            target = urljoin(public_url, wanted)
+        except ValueError:
+            # No address at all, such as https://[example.com].
+            return form.redirect
         known = {origin_of(public_url), *form.allowed_origins, origin_of(form.redirect or "")}
         # As it is written, since what joins an address hides what a browser would mend.
         if origin_of(target) in known - {None} and "\\" not in wanted:

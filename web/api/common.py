@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import MAXYEAR, datetime
 from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -170,7 +170,7 @@ def _part(part: Any, type_: Any) -> Any:
         return None if part is None else _part(part, datetime)
     if type_ is datetime:
         at = datetime.fromisoformat(part)
-        if at.tzinfo is None or not 1 < at.year < datetime.max.year:
+        if at.tzinfo is None or not 1 < at.year < MAXYEAR:
             raise ValueError
         return at
     if type(part) is not type_ or (type_ is int and not 0 <= int(part) <= HIGHEST_ID):
