@@ -54,8 +54,8 @@ def check(value: object, what: str, *, levels: int = MAX_DEPTH) -> None:
                 _check_number(each, what)
         level = below
         depth += 1
-        if depth >= MAX_DEPTH and any(isinstance(each, Mapping | list | tuple) for each in level):
-            raise GateError(f"{what} is nested more than {MAX_DEPTH} levels deep; send it flatter")
+        if depth >= levels and any(isinstance(each, Mapping | list | tuple) for each in level):
+            raise GateError(f"{what} is nested more than {levels} levels deep; send it flatter")
 
 
 def check_text(text: str, what: str, *, most: int = MAX_TEXT) -> None:

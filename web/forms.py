@@ -275,10 +275,12 @@ def _events(form: Form, submitted: Submitted, visitor: str | None, conn: Connect
         described = {"specversion": "1.0", "source": source, "id": submitted.id, "type": type_, "subject": contact}
         return parse({**described, "data": data}, now=now)
 
-    if new_address is not None:
-        offered.offer(0, partial(made, "contact.changed", f"{SOURCE}/contacts", {"email": new_address}))
     data = {"form": form.key, "fields": submitted.fields, **({"message": visitor} if visitor else {})}
     offered.offer(0, partial(made, "form.submitted", SOURCE, data))
+    # A submission that is refused makes nobody known.
+    if new_address is not None and not offered.rejected:
+        offered.offer(0, partial(made, "contact.changed", f"{SOURCE}/contacts", {"email": new_address}))
+        offered.good.reverse()
     return offered
 
 

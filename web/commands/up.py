@@ -58,7 +58,7 @@ def _watch(parts: Mapping[str, Callable[[], str | None]], stop: threading.Event,
 
 
 @app.command()
-def up(
+def up(  # noqa: PLR0915 - one part after the other, in the order in which they depend on each other
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Of the HTTP interface; 0 takes a free one.")] = 8080,
     host: Annotated[
         str, typer.Option(help="Its address. On a loopback address no key is needed, on any other one is.")
