@@ -122,7 +122,7 @@ def test_a_deep_campaign_survives_get_and_put_as_json(http: TestClient) -> None:
         step = {"step": f"s{number}", "action": "contact.points", "with": {"points": 1}, "then": [step]}
     assert http.post("/api/segments", json={"key": "everyone"}).status_code == 201
     file = {"campaign": "deep", "sources": {"segments": ["everyone"]}, "steps": [step]}
-    made = http.put("/api/campaigns/deep", json=file)
+    made = http.post("/api/campaigns", json=file)
     assert made.status_code == 201, made.text
     got = http.get("/api/campaigns/deep")
     assert got.status_code == 200, got.text
