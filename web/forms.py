@@ -47,7 +47,7 @@ _BODY: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "properties": {
-                        "contact": {"type": "string", "description": "The key of the contact."},
+                        "contact": {"type": "string", "description": "The key of the contact, if the form takes it."},
                         "email": {"type": "string", "description": "Finds a contact, or makes one with this key."},
                         "visit": {"type": "string", "description": "The token that a click wrote into an address."},
                         "id": {"type": "string", "description": "The same again changes nothing."},
@@ -269,7 +269,7 @@ def _events(form: Form, submitted: Submitted, visitor: str | None, conn: Connect
     somebody else puts their own address into the form.
     """
     offered = Offered()
-    contact, new_address = _who(submitted, visitor, conn)
+    contact, new_address = _who(form, submitted, visitor, conn)
 
     def made(type_: str, source: str, data: Mapping[str, Any]) -> ContactEvent:
         described = {"specversion": "1.0", "source": source, "id": submitted.id, "type": type_, "subject": contact}
@@ -284,9 +284,15 @@ def _events(form: Form, submitted: Submitted, visitor: str | None, conn: Connect
     return offered
 
 
-def _who(submitted: Submitted, visitor: str | None, conn: Connection) -> tuple[str, str | None]:
+def _who(form: Form, submitted: Submitted, visitor: str | None, conn: Connection) -> tuple[str, str | None]:
     """Return the contact's key, and the address of a contact that nobody knew. Raises ProblemError."""
     if submitted.contact:
+        if not form.names_contact:
+            raise ProblemError(
+                422,
+                "this form does not take the key of a contact, which anybody could send; send an email, or the token "
+                "of a visit, or allow it with `parcours forms create --names-contact`",
+            )
         return submitted.contact, None
     email = (submitted.email or "").strip()
     if is_address(email):
