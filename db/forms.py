@@ -46,7 +46,10 @@ def place(
     allowed_origins: Sequence[str] | None,
     names_contact: bool | None = None,
 ) -> bool:
-    """Say where a form stands and leads, and whether it names its contact; None leaves what is there. Return whether that changed it."""
+    """Say where a form stands and leads, and whether it names its contact; None leaves what is there.
+
+    Return whether that changed it.
+    """
     changed = conn.execute(
         text(
             "UPDATE form SET redirect = wanted.redirect, allowed_origins = wanted.origins, "

@@ -134,6 +134,16 @@ def depth(url: str) -> int:
         return int(found.message_count)
 
 
+def consumers(url: str) -> int:
+    """Return how many consumers give a sign of life."""
+    with connection(url) as conn:
+        channel: Any = conn.default_channel
+        if not is_redis(conn):
+            return int(QUEUE(channel).queue_declare(passive=False).consumer_count)
+        names = map(bytes.decode, channel.client.smembers(CONSUMERS))
+        return sum(1 for name in names if channel.client.exists(alive_sign(name)))
+
+
 def decode(body: bytes | str) -> list[Any]:
     """Return the events of a message, not yet parsed. Raises ValueError with a sentence when it is not JSON."""
     try:

@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from db import events as inbox_table
 from producers import event_queue
+from producers.diagnosis import _events
 from settings import Settings
 from tests.workers.worlds import START, World
 from workers import consumer, events
@@ -283,6 +284,17 @@ def test_our_publisher_loses_nothing_to_a_redis_that_forgets_everything(
         send([cloud("2")])
     with consuming(world, redis_url):
         eventually(lambda: known(world) == {"2"})
+
+
+def test_the_doctor_says_that_nobody_takes_events(world: World, url: str) -> None:
+    put(url, "hello")
+    found = _events(url)
+    assert (found.state, found.says) == ("warning", "1 messages wait in the queue, and nobody takes them")
+    with consuming(world, url):
+        eventually(lambda: event_queue.consumers(url) == 1)
+        eventually(lambda: dead(world) != [])
+        assert _events(url).state == "ok"
+    assert event_queue.consumers(url) == 0
 
 
 # Defects.
