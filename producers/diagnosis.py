@@ -211,10 +211,15 @@ def _broker(about: str, url: str | None, setting: str) -> Finding:
 def _events(url: str) -> Finding:
     """The queue itself, which connecting says nothing about."""
     try:
-        waiting = event_queue.depth(url)
+        waiting, taking = event_queue.depth(url), event_queue.consumers(url)
     except Exception as error:
         mend = "see that the user of the URL may declare and read `parcours.events`"
         return Finding("contact events", "wrong", f"the queue cannot be used ({type(error).__name__})", mend)
+    if waiting and not taking:
+        mend = "start `parcours consume` (or `parcours up`); if it runs, see its log"
+        return Finding(
+            "contact events", "warning", f"{waiting:,} messages wait in the queue, and nobody takes them", mend
+        )
     return Finding("contact events", "ok", f"{waiting:,} messages in the queue")
 
 

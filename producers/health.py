@@ -74,8 +74,13 @@ class Health:
         *,
         needs: Literal["broker", "events"] = "broker",
         inside: Broker | None = None,
+        parts: Mapping[str, Callable[[], str | None]] | None = None,
     ) -> None:
-        """`needs` is the broker that this process lives on; `inside`, the one in it when no URL is set."""
+        """`needs` is the broker that this process lives on; `inside`, the one in it when no URL is set.
+
+        `parts` of this process each say what is wrong with them, or None.
+        """
+        self._parts = parts or {}
         self._engine = create_engine(
             database_url,
             poolclass=NullPool,
@@ -105,6 +110,7 @@ class Health:
         The sentences hold no address and no name: whoever reaches the port may read them.
         """
         report = {"database": OK, "migrations": OK, "broker": self._broker()}
+        report |= {name: trouble() or OK for name, trouble in self._parts.items()}
         try:
             unfit = schema.unfit(self._engine)
         except SQLAlchemyError as error:

@@ -29,5 +29,7 @@ def consume(health_port: HealthPort = None) -> None:
     stop = threading.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: stop.set())
-    with served(Health(here.engine.url, here.settings, needs="events"), here.settings, health_port):
-        Consumer(here.engine, url, here.settings).run(stop)
+    consumer = Consumer(here.engine, url, here.settings)
+    health = Health(here.engine.url, here.settings, needs="events", parts={"consumer": lambda: consumer.trouble})
+    with served(health, here.settings, health_port):
+        consumer.run(stop)
