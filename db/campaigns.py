@@ -142,7 +142,7 @@ def load(conn: Connection, campaign_id: int, version: int, zone: ZoneInfo) -> Ca
 def definition(conn: Connection, campaign_id: int, version: int, zone: ZoneInfo) -> CampaignFile:
     """Return the campaign file of a version."""
     data = conn.execute(sql["definition"], {"campaign_id": campaign_id, "version": version}).scalar_one()
-    checked = campaign_file.check(data, default_zone=zone)
+    checked = campaign_file.check(data, default_zone=zone, stored=True)
     if checked.file is None:
         first = checked.problems[0].sentence
         raise CampaignError(f"version {version} of campaign {campaign_id} cannot be read by this version: {first}")

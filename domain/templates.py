@@ -28,6 +28,8 @@ EMAIL_NAMES: Names = {
     "unsubscribe_url": frozenset(),
     "open_url": frozenset(),
 }
+# What templates know of a contact besides its custom fields.
+ATTRIBUTES = ("key", "email", "timezone", "points", "stage", "owner", "tags")
 # A template stands alone: there is nowhere to load another from.
 _LOADING_TAGS = ("include", "render", "extends", "import")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
@@ -91,14 +93,24 @@ def problems(source: str, names: Names = NAMES) -> Iterator[TemplateProblem]:
                 yield at(f"unknown name '{root}.{second}'{hint}", variable.span.index)
 
 
+def contact_values(contact: Any, company: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what templates may say of a contact: every custom field, and its own attributes, which go first.
+
+    `contact.company` is its primary company: `contact.company.name`, and every field of it.
+    """
+    values = {**contact.fields, **{name: getattr(contact, name) for name in ATTRIBUTES}}
+    values["tags"] = sorted(contact.tags)
+    return values if company is None else {**values, "company": company}
+
+
 def is_fixed(text: str) -> bool:
     """Return whether a template says the same to everybody, so that its text is known beforehand."""
     return "{{" not in text and "{%" not in text
 
 
-def checked(template: str) -> str:
+def checked(template: str, names: Names = NAMES) -> str:
     """Return a template that Liquid can read, with names that there are. Raises ValueError with a sentence."""
-    for problem in problems(template):
+    for problem in problems(template, names):
         where = f" in line {problem.line}" if "\n" in template.strip() else ""
         raise ValueError(f"this is not Liquid{where}: {problem.what}")
     return template
