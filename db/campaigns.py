@@ -47,6 +47,8 @@ class StoredStep(NamedTuple):
     type: str
     removed_at: datetime | None
     moved: bool
+    # Since when those who came before may wait by an earlier timing.
+    retimed_at: datetime | None
 
 
 class SourceOf(NamedTuple):
@@ -240,6 +242,12 @@ def mark_moved(conn: Connection, step_ids: Sequence[int]) -> None:
     """Remember that steps stand elsewhere than they did."""
     if step_ids:
         conn.execute(sql["mark_moved"], {"step_ids": list(step_ids)})
+
+
+def mark_retimed(conn: Connection, step_ids: Sequence[int], at: datetime | None) -> None:
+    """Remember since when those who came to steps before may wait by an earlier timing; None: nobody does."""
+    if step_ids:
+        conn.execute(sql["mark_retimed"], {"step_ids": list(step_ids), "at": at})
 
 
 def save_events(conn: Connection, step_id: int, patterns: Iterable[str]) -> None:

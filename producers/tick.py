@@ -14,7 +14,7 @@ from db import events, membership, outbox, sweeps, waits
 from db.clock import now as database_now
 from db.partitions import ensure_partitions
 from db.waits import EVERYTHING
-from domain.orders import ActOnEvents, Deliver, EndGraces, ExecuteDue, Order, RunSweep
+from domain.orders import ActOnEvents, Deliver, EndGraces, ExecuteDue, FollowTimezones, Order, RunSweep
 from producers.broker import AWAY, publish
 
 log = structlog.get_logger()
@@ -51,6 +51,8 @@ class Tick:
                 others.append(ActOnEvents())
             if membership.has_grace_over(conn, now=now):
                 others.append(EndGraces())
+            if waits.has_rezoned(conn):
+                others.append(FollowTimezones())
             channels = {lane.channel for lane in outbox.lanes(conn, now=now, scope=EVERYTHING)}
             others += [Deliver(channel) for channel in sorted(channels)]
         if steps:

@@ -17,6 +17,7 @@ from domain.decide import zone_of
 from domain.errors import CampaignError, NotFoundError
 from domain.operators import instant
 from domain.policy import Rule, as_data, parse_rule
+from producers import local_time
 from producers.contact_files import Rejected
 from producers.contact_files import contacts as contacts_of
 from producers.keys import checked_key
@@ -85,6 +86,7 @@ def _import(file: Path, segment_key: str | None, rejects: RejectFile, advance: A
         if segment is not None:
             for ids in contacts.staged_ids(conn, MEMBERS_A_STATEMENT):
                 segments.add_members(conn, segment.id, ids, manual=True, now=now)
+    local_time.follow_all(engine, now=now, zone=session().zone)
     if staged >= BULK:
         with engine.begin() as conn:
             contacts.analyze(conn)
@@ -138,6 +140,7 @@ def merge(
             if key not in ids:
                 raise NotFoundError("contact", key)
         merged = merging.merge(conn, {ids[gone]: ids[into]}, now=now)
+        local_time.follow(conn, now=now, zone=here.zone, of=[ids[into]])
     if as_json:
         here.print_json({"from": gone, "into": into, **merged._asdict()})
         return
