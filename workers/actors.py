@@ -66,6 +66,7 @@ class Workshop:
             limit, began = scope.batch_limit or pace.size, time.monotonic()
             with self.engine.begin() as conn:
                 if sweep is not None and scope.campaign_limit is not None:
+                    sweeps_table.turn(conn, sweep.id)
                     room = sweeps.claims_left(conn, sweep, campaigns.of_step(conn, step_id))
                     limit = min(limit, room or 0)
                     if limit == 0:

@@ -181,6 +181,9 @@ def sync_members(engine: Engine, sweep_id: int, *, zone: ZoneInfo) -> int:
     """Align one chunk of an update; return how many contacts moved, or -1 when no chunk was free."""
     with engine.begin() as conn:
         sweep = sweeps.find(conn, sweep_id)
+        if sweep is not None and sweep.scope.campaign_limit is not None:
+            # Before a chunk is taken: who has its turn may drop all that are left.
+            sweeps.turn(conn, sweep_id)
         taken = None if sweep is None else sweeps.take_chunk(conn, sweep_id)
         if sweep is None or taken is None:
             return -1
