@@ -14,6 +14,7 @@ from tests.workers.worlds import START, Moody, World, at, event
 from workers import events
 
 MOODY = "- {step: a, action: test.moody, then: [{step: below, action: contact.tags, with: {add: [below]}}]}"
+STUBBORN = "- {step: a, action: test.moody, max_attempts: 1}"
 BROKEN = Failed("it is broken")
 
 
@@ -163,6 +164,37 @@ def test_the_stop_counts_contacts_and_not_attempts(world: World, moody: Moody) -
         world.trigger(at(1, f"09:{minute:02}"))
     assert len(moody.met) > 150
     assert published(world)
+
+
+def test_the_stop_does_not_count_who_passed_at_a_retry(world: World, moody: Moody) -> None:
+    stop = StopRule(at_least=3)
+    keys = world.crowd(4, segment="everyone")
+    moody.moods = dict.fromkeys(keys[:2], BROKEN)
+    world.campaign(MOODY)
+    world.update()
+    world.trigger(stop=stop)
+    # The two pass at their next try; a third contact fails then, and nobody else is left to.
+    moody.moods = {}
+    world.trigger(at(1, "09:10"), stop=stop)
+    world.contacts("late", segment="everyone")
+    moody.moods = {"late": BROKEN}
+    world.update(at(1, "09:20"))
+    world.trigger(at(1, "09:20"), stop=stop)
+    assert world.tally()["a done"] == 4
+    assert published(world)
+
+
+@pytest.mark.parametrize(("minutes", "stops"), [(180, True), (60, False)])
+def test_the_stop_looks_back_as_far_as_the_setting_says(world: World, moody: Moody, minutes: int, stops: bool) -> None:
+    stop = StopRule(at_least=3, share=1, within=timedelta(minutes=minutes))
+    keys = world.crowd(3, segment="everyone")
+    world.campaign(STUBBORN)
+    moody.moods = dict.fromkeys(keys, BROKEN)
+    world.update()
+    for nth, key in enumerate(keys):
+        # Two hours lie between the first failure and the last.
+        world.trigger(at(1, f"{9 + nth:02}:00"), contacts=[key], stop=stop)
+    assert published(world) is not stops
 
 
 def test_the_stop_looks_an_hour_back(world: World, moody: Moody) -> None:
