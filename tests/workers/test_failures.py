@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from db import outcomes
 from domain.campaign import StopRule
 from domain.steps.registry import Done, Failed, Outbound, Skipped
 from settings import Settings, SettingsError, read_settings
@@ -14,7 +15,6 @@ from tests.workers.worlds import START, Moody, World, at, event
 from workers import events
 
 MOODY = "- {step: a, action: test.moody, then: [{step: below, action: contact.tags, with: {add: [below]}}]}"
-STUBBORN = "- {step: a, action: test.moody, max_attempts: 1}"
 BROKEN = Failed("it is broken")
 
 
@@ -184,17 +184,23 @@ def test_the_stop_does_not_count_who_passed_at_a_retry(world: World, moody: Mood
     assert published(world)
 
 
-@pytest.mark.parametrize(("minutes", "stops"), [(180, True), (60, False)])
-def test_the_stop_looks_back_as_far_as_the_setting_says(world: World, moody: Moody, minutes: int, stops: bool) -> None:
-    stop = StopRule(at_least=3, share=1, within=timedelta(minutes=minutes))
-    keys = world.crowd(3, segment="everyone")
-    world.campaign(STUBBORN)
-    moody.moods = dict.fromkeys(keys, BROKEN)
-    world.update()
-    for nth, key in enumerate(keys):
-        # Two hours lie between the first failure and the last.
-        world.trigger(at(1, f"{9 + nth:02}:00"), contacts=[key], stop=stop)
-    assert published(world) is not stops
+@pytest.mark.parametrize(("minutes", "failed"), [(240, 3), (60, 1)])
+def test_the_stop_looks_back_as_far_as_the_setting_says(world: World, minutes: int, failed: int) -> None:
+    world.crowd(3, segment="everyone")
+    world.campaign("- {step: a, action: contact.points, with: {points: 1}}")
+    world.run()
+    # Messages that they had passed the step with were given up later, one each hour.
+    world.write(
+        "INSERT INTO failure (contact_id, step_id, at, attempts, error) "
+        "SELECT id, :step_id, CAST(:at AS timestamptz) + row_number() OVER (ORDER BY id) * interval '1 hour', 1, 'x' "
+        "FROM contact",
+        step_id=world.step_id("a"),
+        at=at(1, "09:01"),
+    )
+    stop = StopRule(at_least=failed, share=1, within=timedelta(minutes=minutes))
+    with world.engine.connect() as conn:
+        found = outcomes.failing_step(conn, [world.step_id("a")], stop, now=at(1, "12:01"))
+    assert found == (world.step_id("a"), failed, 0)
 
 
 def test_the_stop_looks_an_hour_back(world: World, moody: Moody) -> None:
