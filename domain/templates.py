@@ -32,6 +32,7 @@ EMAIL_NAMES: Names = {
 ATTRIBUTES = ("key", "email", "timezone", "points", "stage", "owner", "tags")
 # A template stands alone: there is nowhere to load another from.
 _LOADING_TAGS = ("include", "render", "extends", "import")
+_ASKED_ABOUT = r"contact\.{name}\s*\|\s*default|{{%-?\s*(?:if|unless|elsif|case)\b[^%]*contact\.{name}\b"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 
 
@@ -91,6 +92,25 @@ def problems(source: str, names: Names = NAMES) -> Iterator[TemplateProblem]:
             if isinstance(second, str) and second not in below:
                 hint = f"; it has {', '.join(sorted(below))}" if below else ", which is a text"
                 yield at(f"unknown name '{root}.{second}'{hint}", variable.span.index)
+
+
+def fields_named(source: str) -> set[str]:
+    """Return the custom fields of the contact that a template names with nothing to say where there is none.
+
+    Left out are those that it asks about first, in an `if` or with the filter `default`. Of what is no Liquid
+    there are none.
+    """
+    try:
+        found = _PLAIN.from_string(source).analyze(include_partials=False)
+    except LiquidError:
+        return set()
+    named = {
+        variable.segments[1]
+        for variable in found.globals.get("contact", ())
+        if len(variable.segments) > 1 and isinstance(variable.segments[1], str)
+    }
+    own = {*ATTRIBUTES, "company"}
+    return {name for name in named - own if not re.search(_ASKED_ABOUT.format(name=re.escape(name)), source)}
 
 
 def contact_values(contact: Any, company: Mapping[str, Any] | None) -> dict[str, Any]:

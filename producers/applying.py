@@ -20,7 +20,9 @@ from domain import schedule
 from domain.campaign import Campaign, Step
 from domain.decide import Outcome, Wait, deadline, first_due, zone_of
 from domain.file import CampaignFile, Problem, StepFile, build, to_data
+from domain.steps.filled import texts_in
 from domain.steps.registry import Kind
+from producers.template_notes import notes
 
 # Waits that one statement cancels or moves.
 AT_ONCE = 5_000
@@ -523,6 +525,7 @@ def _warnings(conn: Connection, file: CampaignFile) -> list[str]:
         f"there is no company {key!r} yet; until `parcours companies create` makes it, its step is skipped"
         for key in sorted(firms - companies.existing(conn, firms))
     ]
+    warnings += notes(conn, ((f"step {step.step}", texts_in(step.with_)) for step in file.walk()))
     others = {each.key for each in found if each.what == "campaigns"}
     known = {row.key for row in campaigns.listing(conn)}
     return warnings + [f"there is no campaign {key!r} yet; nobody can be added to it" for key in sorted(others - known)]

@@ -15,7 +15,7 @@ NAMES: templates.Names = {name: below for name, below in templates.NAMES.items()
 def check(fields: Mapping[str, Any]) -> None:
     """Raise ValueError, with one sentence, if a text among values cannot be filled in."""
     for name, value in fields.items():
-        for text in _texts(value):
+        for text in texts_in(value):
             if not templates.is_fixed(text):
                 templates.checked(text, NAMES)
             elif operators.TEMPLATE.search(text):
@@ -24,7 +24,7 @@ def check(fields: Mapping[str, Any]) -> None:
 
 def needs(fields: Mapping[str, Any]) -> frozenset[Need]:
     """Return what the templates among values want loaded of a contact."""
-    said = " ".join(text for value in fields.values() for text in _texts(value) if not templates.is_fixed(text))
+    said = " ".join(text for value in fields.values() for text in texts_in(value) if not templates.is_fixed(text))
     found = {Need.FIELDS} if said else set()
     # Whoever says `contact` alone, or asks for a name that is made up on the way, may mean any of them.
     for word, need in (("tags", Need.TAGS), ("company", Need.COMPANIES)):
@@ -35,7 +35,7 @@ def needs(fields: Mapping[str, Any]) -> frozenset[Need]:
 
 def is_template(value: Any) -> bool:
     """Return whether a text in a value is to be filled in."""
-    return any(not templates.is_fixed(text) for text in _texts(value))
+    return any(not templates.is_fixed(text) for text in texts_in(value))
 
 
 def fill_in(fields: Mapping[str, Any], batch: Batch[Any], contact: Contact) -> dict[str, Any]:
@@ -53,12 +53,13 @@ def _company(company: Company) -> dict[str, Any]:
     return {**company.fields, "key": company.key, "name": company.name, "points": company.points}
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts_in(value: Any) -> Iterator[str]:
+    """Yield every text in a value, however deep."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for each in value.values():
-            yield from _texts(each)
+            yield from texts_in(each)
     elif isinstance(value, list | tuple):
         for each in value:
-            yield from _texts(each)
+            yield from texts_in(each)

@@ -2,12 +2,17 @@
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
+from db import outbox
+from domain.delivery import Circuit
 from tests.commands import Ran
 from tests.conftest import Run
+from tests.workers.worlds import START
 
 CAMPAIGN = """
 campaign: welcome
@@ -117,3 +122,83 @@ def test_explain_says_what_keeps_somebody_out_who_left(here: Run, explained: Cal
     assert any("Re-entry is never" in sentence for sentence in explained("ann"))
     here("campaigns", "remove", "welcome", "ann")
     assert any("removed by hand" in sentence for sentence in explained("ann"))
+
+
+def test_the_log_begins_and_ends_where_one_asks(here: Run) -> None:
+    here("segments", "add", "everyone", "ann", "bob")
+    for day in ("2026-03-02", "2026-03-04"):
+        key = "ann" if day == "2026-03-02" else "bob"
+        here("update", "--inline", "--contact-id", key, "--now", f"{day}T09:00:00Z")
+        here("trigger", "--inline", "--now", f"{day}T09:00:00Z")
+
+    def logged(*options: str) -> list[str]:
+        done = here("log", "welcome", "--json", *options)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line)["contact"] for line in done.stdout.splitlines()]
+
+    assert logged() == ["ann", "bob"]
+    assert logged("--limit", "1") == ["ann"]
+    assert logged("--since", "2026-03-03") == logged("--since", "2026-03-04T10:00+01:00") == ["bob"]
+    assert logged("--since", "2026-03-05") == []
+    wrong = here("log", "welcome", "--since", "yesterday")
+    assert wrong.returncode == 1
+    assert "--since 'yesterday' is no date or time" in wrong.stderr
+
+
+def test_contacts_are_listed_page_by_page_and_by_what_they_are_in(here: Run) -> None:
+    here("segments", "add", "everyone", "ann")
+    here("update", "--inline")
+
+    def listed(*options: object) -> tuple[list[str], int | None]:
+        done = here("contacts", "list", "--json", *options)
+        assert done.returncode == 0, done.stderr
+        page = json.loads(done.stdout)
+        return [each["key"] for each in page["contacts"]], page["before"]
+
+    assert listed() == (["bob", "ann"], None)
+    keys, before = listed("--limit", 1)
+    assert keys == ["bob"]
+    assert listed("--limit", 1, "--before", before) == (["ann"], None)
+    assert listed("BOB@ex") == (["bob"], None)
+    assert listed("--segment", "everyone") == listed("--campaign", "welcome") == (["ann"], None)
+    assert here("contacts", "list", "--segment", "nowhere").returncode == 1
+    shown = here("contacts", "list", "--limit", 1)
+    assert "bob@example.com" in shown.stdout
+    assert f"--before {before}" in shown.stdout
+
+
+def test_the_version_is_told(run: Run) -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout.split()[0]) == (0, "parcours")
+
+
+def test_a_field_that_nobody_has_is_noted_when_a_template_is_applied(here: Run, tmp_path: Path) -> None:
+    (tmp_path / "e.yaml").write_text(
+        """
+- {key: bare, subject: "Welcome, {{ contact.first_name }}!", text: "{{ contact.email }}, {{ contact.company.name }}"}
+- {key: kind, subject: "Welcome, {{ contact.first_name | default: 'friend' }}!", text: Hello}
+- {key: asks, subject: Hello, text: "{% if contact.first_name %}{{ contact.first_name }}{% endif %}"}
+"""
+    )
+    done = here("emails", "apply", "e.yaml")
+    assert done.returncode == 0
+    (note,) = done.stderr.splitlines()
+    assert note.startswith("note: email bare names contact.first_name, which no contact has")
+    assert "{{ contact.first_name | default: 'friend' }}" in note
+    (tmp_path / "p2.csv").write_text("key,first_name\nann,Ann\n")
+    here("contacts", "import", "p2.csv")
+    assert here("emails", "apply", "e.yaml").stderr == ""
+
+
+def test_a_provider_that_is_away_is_told_only_to_commands_whose_messages_wait_for_it(here: Run, engine: Engine) -> None:
+    with engine.begin() as conn:
+        outbox.save_circuit(
+            conn,
+            "hooks.example.com",
+            Circuit("open", 5, 1, START + timedelta(days=999), "connection refused"),
+            now=START,
+        )
+    here("segments", "add", "everyone", "ann")
+    here("update", "--inline")
+    done = here("trigger", "--inline")
+    assert (done.returncode, done.stderr) == (0, "")
