@@ -320,10 +320,8 @@ def apply(
             version = planned.version - 1
             same = build(file, campaign_id=campaign_id, version=version, step_ids=stored, zone=zone)
             _retime(conn, same, planned, reschedule=True, now=now, zone=zone)
-            moved = sum(planned.retimed.values())
-            _tell(
-                conn, campaign_id, f"rescheduled {moved:,} waits", who=who, now=now, detail={"retimed": planned.retimed}
-            )
+            detail = {"waits": sum(planned.retimed.values()), "retimed": planned.retimed}
+            _tell(conn, campaign_id, "rescheduled", who=who, now=now, detail=detail)
         return campaign_id
     segments = campaigns.named(conn, "segments", file.sources.segments)
     forms = campaigns.named(conn, "forms", file.sources.forms)

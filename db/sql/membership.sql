@@ -273,18 +273,21 @@ DELETE FROM leaving WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(
 
 -- name: grace_over
 -- Of campaigns that run: in the others everybody keeps their place, and a grace that ends in a pause is looked at
--- when it is over.
+-- when it is over. Served by leaving_campaign_idx (campaign_id, due_at), so that many who wait for the end of a
+-- pause cost nothing.
 WITH over AS MATERIALIZED (
     SELECT leaving.contact_id, leaving.campaign_id
     FROM leaving
     JOIN contact ON contact.id = leaving.contact_id
-    JOIN campaign ON campaign.id = leaving.campaign_id
-    LEFT JOIN category ON category.id = campaign.category_id
     WHERE leaving.due_at <= :now
-      AND campaign.published AND campaign.deleted_at IS NULL
-      AND (campaign.publish_from IS NULL OR campaign.publish_from <= :now)
-      AND (campaign.publish_until IS NULL OR campaign.publish_until > :now)
-      AND coalesce(category.published, true)
+      AND leaving.campaign_id = ANY (ARRAY(
+          SELECT campaign.id FROM campaign
+          LEFT JOIN category ON category.id = campaign.category_id
+          WHERE campaign.published AND campaign.deleted_at IS NULL
+            AND (campaign.publish_from IS NULL OR campaign.publish_from <= :now)
+            AND (campaign.publish_until IS NULL OR campaign.publish_until > :now)
+            AND coalesce(category.published, true)
+      ))
     ORDER BY leaving.due_at
     LIMIT :limit
     FOR UPDATE OF leaving SKIP LOCKED
