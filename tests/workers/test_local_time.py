@@ -10,8 +10,12 @@ import pytest
 
 from db import merging
 from producers import local_time
+from producers.broker import make_broker
+from producers.tick import Tick
+from settings import Settings
 from tests.conftest import Run
 from tests.workers.worlds import START, UTC_ZONE, World, at, event, statements_counted
+from workers.actors import Workshop
 
 TOKYO = "Asia/Tokyo"
 NINE = '- {step: a, action: contact.points, with: {points: 1}, after: 1 day, hour: "09:00"}'
@@ -138,3 +142,18 @@ def test_a_file_that_brings_timezones_moves_waits(run: Run, tmp_path: Path) -> N
         assert run(*line).returncode == 0
     (wait,) = json.loads(run("contacts", "show", "ann", "--json").stdout)["campaigns"][0]["waits"]
     assert wait["due_local"].endswith("T14:00:00+09:00")
+
+
+def test_a_worker_that_tick_asks_moves_what_nobody_else_did(ann: World, redis_url: str) -> None:
+    ann.campaign(NINE)
+    ann.run(at(1, "12:00"))
+    ann.write("UPDATE contact SET timezone = :name", name=TOKYO)
+    broker = make_broker(redis_url)
+    tick = Tick(ann.engine, broker)
+    # The wait, which is due since June, and the note.
+    assert tick.run_once() == 2
+    tick.close()
+    Workshop(ann.engine, broker, Settings(_env_file=None)).follow_timezones()
+    broker.close()
+    assert ann.due("ann", "a") == tokyo(3, "09:00")
+    assert ann.read("SELECT FROM rezoned") == []
