@@ -49,6 +49,8 @@ class StoredStep(NamedTuple):
     type: str
     removed_at: datetime | None
     moved: bool
+    # Since when those who came before may wait by an earlier timing.
+    retimed_at: datetime | None
 
 
 class SourceOf(NamedTuple):
@@ -178,7 +180,7 @@ def load(conn: Connection, campaign_id: int, version: int, zone: ZoneInfo) -> Ca
 def definition(conn: Connection, campaign_id: int, version: int, zone: ZoneInfo) -> CampaignFile:
     """Return the campaign file of a version."""
     data = conn.execute(sql["definition"], {"campaign_id": campaign_id, "version": version}).scalar_one()
-    checked = campaign_file.check(data, default_zone=zone)
+    checked = campaign_file.check(data, default_zone=zone, stored=True)
     if checked.file is None:
         first = checked.problems[0].sentence
         raise CampaignError(f"version {version} of campaign {campaign_id} cannot be read by this version: {first}")
@@ -281,6 +283,12 @@ def mark_moved(conn: Connection, step_ids: Sequence[int]) -> None:
     """Remember that steps stand elsewhere than they did."""
     if step_ids:
         conn.execute(sql["mark_moved"], {"step_ids": list(step_ids)})
+
+
+def mark_retimed(conn: Connection, step_ids: Sequence[int], at: datetime | None) -> None:
+    """Remember since when those who came to steps before may wait by an earlier timing; None: nobody does."""
+    if step_ids:
+        conn.execute(sql["mark_retimed"], {"step_ids": list(step_ids), "at": at})
 
 
 def save_events(conn: Connection, step_id: int, patterns: Iterable[str]) -> None:

@@ -15,6 +15,8 @@ from domain.policy import Rule
 
 # How many changes of points, and of stages, are shown.
 LATEST = 10
+# So many contacts tell which fields there are.
+LOOKED_AT = 20_000
 
 
 class Incoming(NamedTuple):
@@ -233,3 +235,9 @@ def show(conn: Connection, key: str) -> Shown | None:
 def refusals(conn: Connection, contact_id: int) -> list[Refusal]:
     """Return the channels on which a contact is not to be written to."""
     return [Refusal(*row) for row in conn.execute(statements("contacts")["refusals"], {"contact_id": contact_id})]
+
+
+def fields_of_nobody(conn: Connection, names: Iterable[str]) -> set[str]:
+    """Return which custom fields no contact has, among the newest of them; none where there are no contacts."""
+    parameters = {"names": sorted(set(names)), "looked_at": LOOKED_AT}
+    return set(conn.execute(statements("contacts")["fields_of_nobody"], parameters).scalars())

@@ -31,6 +31,7 @@ TABLES = (
     "inbox",
     "event",
     "contact_alias",
+    "rezoned",
 )
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-from db import events, outcomes
+from db import events, outcomes, waits
 from db.statements import statements
 from db.waits import Cancelled
 from domain.decide import Outcome
@@ -31,6 +31,7 @@ MOVED = (
     "stage_log",
     # Of two, the older is dropped before.
     "contact_utm",
+    "rezoned",
 )
 
 # Tables of which the survivor has at most one row for each value of these columns: the survivor's own stays,
@@ -141,6 +142,8 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
     for table in (*FILLED, *MOVED):
         conn.execute(text(_MOVE.format(table=table)), both)
     conn.execute(sql["become_alias"], {**both, "now": now})
+    # What came along was meant for the other one's timezone.
+    waits.note_rezoned(conn, pairs.values())
     return Merged(dropped, len(cancelled))
 
 

@@ -671,6 +671,25 @@ def deadline(campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo)
     return schedule.deadline(step.within, children, since=since, zone=zone)
 
 
+def due_elsewhere(
+    campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo, now: datetime | None
+) -> datetime | None:
+    """Return when a wait that began at `since` is due now that its contact's timezone is another; None: as it was.
+
+    Only what goes by the clock moves: an hour, a window, weekdays, and the deadline of a decision whose "no"
+    branch has one of them. `now` is None for what is due already: it stays so, or turns out to be too early.
+    """
+    if step.kind is not Kind.DECISION:
+        timings = [step.timing]
+    else:
+        timings = [child.timing for child in campaign.children(step, "no")] if step.within is None else []
+    if not any(map(schedule.goes_by_clock, timings)):
+        return None
+    if now is None:
+        return min(schedule.due_at(timing, since=since, zone=zone) for timing in timings)
+    return min(schedule.due_ahead(timing, since=since, now=now, zone=zone) for timing in timings)
+
+
 def first_due(campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo) -> tuple[Reason, datetime | None]:
     """Return the reason and due time of the wait of a contact that joins at `since`, for a root step."""
     if step.kind is Kind.DECISION and step.look_back is not None:

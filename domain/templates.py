@@ -28,8 +28,11 @@ EMAIL_NAMES: Names = {
     "unsubscribe_url": frozenset(),
     "open_url": frozenset(),
 }
+# What templates know of a contact besides its custom fields.
+ATTRIBUTES = ("key", "email", "timezone", "points", "stage", "owner", "tags")
 # A template stands alone: there is nowhere to load another from.
 _LOADING_TAGS = ("include", "render", "extends", "import")
+_ASKED_ABOUT = r"contact\.{name}\s*\|\s*default|{{%-?\s*(?:if|unless|elsif|case)\b[^%]*contact\.{name}\b"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 
 
@@ -91,14 +94,43 @@ def problems(source: str, names: Names = NAMES) -> Iterator[TemplateProblem]:
                 yield at(f"unknown name '{root}.{second}'{hint}", variable.span.index)
 
 
+def fields_named(source: str) -> set[str]:
+    """Return the custom fields of the contact that a template names with nothing to say where there is none.
+
+    Left out are those that it asks about first, in an `if` or with the filter `default`. Of what is no Liquid
+    there are none.
+    """
+    try:
+        found = _PLAIN.from_string(source).analyze(include_partials=False)
+    except LiquidError:
+        return set()
+    named = {
+        variable.segments[1]
+        for variable in found.globals.get("contact", ())
+        if len(variable.segments) > 1 and isinstance(variable.segments[1], str)
+    }
+    own = {*ATTRIBUTES, "company"}
+    return {name for name in named - own if not re.search(_ASKED_ABOUT.format(name=re.escape(name)), source)}
+
+
+def contact_values(contact: Any, company: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what templates may say of a contact: every custom field, and its own attributes, which go first.
+
+    `contact.company` is its primary company: `contact.company.name`, and every field of it.
+    """
+    values = {**contact.fields, **{name: getattr(contact, name) for name in ATTRIBUTES}}
+    values["tags"] = sorted(contact.tags)
+    return values if company is None else {**values, "company": company}
+
+
 def is_fixed(text: str) -> bool:
     """Return whether a template says the same to everybody, so that its text is known beforehand."""
     return "{{" not in text and "{%" not in text
 
 
-def checked(template: str) -> str:
+def checked(template: str, names: Names = NAMES) -> str:
     """Return a template that Liquid can read, with names that there are. Raises ValueError with a sentence."""
-    for problem in problems(template):
+    for problem in problems(template, names):
         where = f" in line {problem.line}" if "\n" in template.strip() else ""
         raise ValueError(f"this is not Liquid{where}: {problem.what}")
     return template

@@ -15,7 +15,7 @@ from db import campaigns, events, membership, outbox, sweeps, waits
 from db.clock import now as database_now
 from db.partitions import ensure_partitions
 from db.waits import EVERYTHING
-from domain.orders import ActOnEvents, Deliver, EndGraces, ExecuteDue, Order, RunSweep
+from domain.orders import ActOnEvents, Deliver, EndGraces, ExecuteDue, FollowTimezones, Order, RunSweep
 from producers.broker import AWAY, publish
 
 log = structlog.get_logger()
@@ -58,6 +58,8 @@ class Tick:
                 others.append(ActOnEvents())
             if membership.has_grace_over(conn, now=now):
                 others.append(EndGraces())
+            if waits.has_rezoned(conn):
+                others.append(FollowTimezones())
             lanes = outbox.lanes(conn, now=now, scope=EVERYTHING)
         ensure_partitions(self._engine, now)
         orphans = [sweep_id for sweep_id in open_sweeps if self._due_for_a_nudge(sweep_id)]

@@ -31,7 +31,7 @@ from domain.policy import Rule
 from domain.steps.registry import Fact
 from domain.utm import utm_of
 from domain.visitors import is_automatic
-from producers import metrics
+from producers import local_time, metrics
 from workers import decisions, membership
 from workers.executor import BY_DEFAULT
 from workers.forms import submit
@@ -302,6 +302,8 @@ def act(
         if followed["erased"]:
             seen = {event.contact_id for event in present} - erased.keys()
             deleted |= seen - set(facts.lock(conn, seen))
+    if any(event.type in ("contact.changed", "contact.merged") for event in taken):
+        local_time.follow(conn, now=now, zone=zone, of=by_contact)
     _begin_again(conn, erased, late, now)
     kept = [event for event in taken if event.contact_id not in erased and event.contact_id not in deleted]
     events.keep(conn, kept)

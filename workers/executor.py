@@ -244,5 +244,5 @@ def stop_if_failing(
         who="parcours",
         what=f"stopped: {failing.failed} contacts failed at step {step.key!r} within {within}",
         now=now.astimezone(UTC),
-        detail={"step": step.key, "failed": failing.failed, "passed": failing.passed},
+        detail={"step": step.key, "failed": failing.failed, "passed": failing.passed, "minutes": minutes},
     )

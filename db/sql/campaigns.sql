@@ -77,7 +77,7 @@ SELECT campaign_id FROM step WHERE id = :step_id;
 SELECT definition FROM campaign_version WHERE campaign_id = :campaign_id AND version = :version;
 
 -- name: steps
-SELECT id, key, kind, type, removed_at, moved FROM step WHERE campaign_id = :campaign_id ORDER BY id;
+SELECT id, key, kind, type, removed_at, moved, retimed_at FROM step WHERE campaign_id = :campaign_id ORDER BY id;
 
 -- name: sources
 SELECT segment.id, segment.key, segment.published
@@ -120,6 +120,14 @@ ON CONFLICT (campaign_id, key)
 DO UPDATE SET kind = excluded.kind, type = excluded.type, position = excluded.position, removed_at = NULL,
               events = NULL
 RETURNING id;
+
+-- name: mark_retimed
+-- Not before whoever waits there came: clocks may be simulated.
+UPDATE step SET retimed_at = CASE WHEN CAST(:at AS timestamptz) IS NOT NULL THEN greatest(
+    CAST(:at AS timestamptz),
+    (SELECT max(wait.anchor_at) FROM wait WHERE wait.step_id = step.id AND wait.reason <> 'retry')
+) END
+WHERE id = ANY (CAST(:step_ids AS int[]));
 
 -- name: mark_moved
 UPDATE step SET moved = true WHERE id = ANY (CAST(:step_ids AS int[]));

@@ -265,3 +265,11 @@ ORDER BY wait.due_at, wait.step_id;
 
 -- name: refusals
 SELECT channel, reason, comment, at FROM do_not_contact WHERE contact_id = :contact_id ORDER BY channel;
+
+-- name: fields_of_nobody
+-- The newest contacts stand for all: whoever has a field has had it from a file or an event of late.
+WITH newest AS MATERIALIZED (
+    SELECT fields FROM contact ORDER BY id DESC LIMIT :looked_at
+)
+SELECT name FROM unnest(CAST(:names AS text[])) AS asked (name)
+WHERE EXISTS (SELECT FROM newest) AND NOT EXISTS (SELECT FROM newest WHERE jsonb_exists(newest.fields, asked.name));

@@ -305,10 +305,22 @@ ON CONFLICT (contact_id, campaign_id) DO NOTHING;
 DELETE FROM leaving WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[]));
 
 -- name: grace_over
+-- Of campaigns that run: in the others everybody keeps their place, and a grace that ends in a pause is looked at
+-- when it is over. Served by leaving_campaign_idx (campaign_id, due_at), so that many who wait for the end of a
+-- pause cost nothing.
 WITH over AS MATERIALIZED (
     SELECT leaving.contact_id, leaving.campaign_id
-    FROM leaving JOIN contact ON contact.id = leaving.contact_id
+    FROM leaving
+    JOIN contact ON contact.id = leaving.contact_id
     WHERE leaving.due_at <= :now
+      AND leaving.campaign_id = ANY (ARRAY(
+          SELECT campaign.id FROM campaign
+          LEFT JOIN category ON category.id = campaign.category_id
+          WHERE campaign.published AND campaign.deleted_at IS NULL
+            AND (campaign.publish_from IS NULL OR campaign.publish_from <= :now)
+            AND (campaign.publish_until IS NULL OR campaign.publish_until > :now)
+            AND coalesce(category.published, true)
+      ))
     ORDER BY leaving.due_at
     LIMIT :limit
     FOR UPDATE OF leaving SKIP LOCKED
@@ -319,7 +331,15 @@ WHERE leaving.contact_id = over.contact_id AND leaving.campaign_id = over.campai
 RETURNING leaving.contact_id, leaving.campaign_id;
 
 -- name: has_grace_over
-SELECT EXISTS (SELECT FROM leaving WHERE due_at <= :now);
+SELECT EXISTS (
+    SELECT FROM campaign
+    LEFT JOIN category ON category.id = campaign.category_id
+    WHERE campaign.published AND campaign.deleted_at IS NULL
+      AND (campaign.publish_from IS NULL OR campaign.publish_from <= :now)
+      AND (campaign.publish_until IS NULL OR campaign.publish_until > :now)
+      AND coalesce(category.published, true)
+      AND EXISTS (SELECT FROM leaving WHERE leaving.campaign_id = campaign.id AND leaving.due_at <= :now)
+);
 
 -- name: take_grace_over
 DELETE FROM leaving

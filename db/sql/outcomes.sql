@@ -44,9 +44,20 @@ DO UPDATE SET at = excluded.at, attempts = excluded.attempts, error = excluded.e
 -- A step whose failures within a while are reason to stop the campaign: distinct contacts that
 -- failed there, against all contacts that it had something to do with in that while. Asked only by
 -- batches in which somebody failed.
-WITH failed AS (
-    SELECT step_id, count(*) AS n FROM failure
+WITH suspected AS (
+    SELECT step_id FROM failure
     WHERE step_id = ANY (CAST(:step_ids AS int[])) AND at > CAST(:now AS timestamptz) - CAST(:within AS interval)
+    GROUP BY step_id
+    HAVING count(*) >= :at_least
+), failed AS (
+    SELECT step_id, count(*) AS n FROM failure
+    WHERE step_id IN (SELECT step_id FROM suspected)
+      AND at > CAST(:now AS timestamptz) - CAST(:within AS interval)
+      -- Who passed since, at a retry or in another passage, has not failed.
+      AND NOT EXISTS (SELECT FROM outcome
+                      WHERE outcome.contact_id = failure.contact_id AND outcome.step_id = failure.step_id
+                        AND outcome.at > failure.at AND outcome.at <= :now
+                        AND outcome.result IN ('done', 'skipped', 'yes', 'no'))
     GROUP BY step_id
     HAVING count(*) >= :at_least
 ), passed AS (
@@ -57,7 +68,7 @@ WITH failed AS (
       -- A message that was given up failed at a step that had been passed when it was written.
       AND NOT EXISTS (SELECT FROM failure
                       WHERE failure.contact_id = outcome.contact_id AND failure.step_id = outcome.step_id
-                        AND failure.at > CAST(:now AS timestamptz) - interval '1 hour')
+                        AND failure.at >= outcome.at)
     GROUP BY step_id
 )
 SELECT failed.step_id, failed.n AS failed, coalesce(passed.n, 0) AS passed

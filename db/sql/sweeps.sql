@@ -8,6 +8,10 @@ SELECT id, kind, scope, at, asked_at, started_at, finished_at FROM sweep WHERE i
 -- Whoever starts it first splits it into chunks; the others find it started.
 UPDATE sweep SET started_at = now() WHERE id = :sweep_id AND started_at IS NULL RETURNING id;
 
+-- name: turn
+-- Who keeps to a cap reads what is left of it and adds to what is taken, one after another.
+SELECT id FROM sweep WHERE id = :sweep_id FOR NO KEY UPDATE;
+
 -- name: finish
 UPDATE sweep SET finished_at = now() WHERE id = :sweep_id AND finished_at IS NULL;
 

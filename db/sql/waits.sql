@@ -219,3 +219,46 @@ SELECT DISTINCT contact_id FROM wait
 WHERE step_id = ANY (CAST(:step_ids AS int[])) AND due_at <= :now
   AND (SELECT true FROM contact WHERE contact.id = wait.contact_id) IS NULL
 LIMIT :limit;
+
+-- name: take_rezoned
+-- A bounded number of contacts whose timezone changed, each with its lock; who is in other hands has a turn
+-- later. The notes go with the waits that move: a crash gives them back.
+WITH free AS MATERIALIZED (
+    SELECT id, timezone FROM contact
+    WHERE id = ANY (ARRAY(
+        SELECT contact_id FROM rezoned
+        WHERE CAST(:ids AS bigint[]) IS NULL OR contact_id = ANY (CAST(:ids AS bigint[]))
+        LIMIT :limit
+    ))
+    ORDER BY id
+    FOR NO KEY UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM rezoned WHERE contact_id = ANY (ARRAY(SELECT id FROM free))
+)
+SELECT id, timezone FROM free;
+
+-- name: has_rezoned
+SELECT EXISTS (SELECT FROM rezoned);
+
+-- name: note_rezoned
+INSERT INTO rezoned (contact_id) SELECT unnest(CAST(:ids AS bigint[]));
+
+-- name: still_to_come
+-- What contacts, whose locks the caller holds, wait for with a due time; retries and kickoffs go by no clock.
+SELECT contact_id, step_id, campaign_id, passage, reason, anchor_at, due_at, held
+FROM wait
+WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND due_at < 'infinity' AND reason IN ('delay', 'decision');
+
+-- name: move_to
+UPDATE wait SET due_at = moved.due_at
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:step_ids AS int[]), CAST(:passages AS int[]),
+            CAST(:due AS timestamptz[])) AS moved (contact_id, step_id, passage, due_at)
+WHERE wait.contact_id = ANY (CAST(:contact_ids AS bigint[]))
+  AND wait.contact_id = moved.contact_id AND wait.step_id = moved.step_id AND wait.passage = moved.passage;
+
+-- name: count_from_before
+-- How many of those who wait at steps came there until an instant.
+SELECT wait.step_id, count(*) AS n
+FROM unnest(CAST(:step_ids AS int[]), CAST(:befores AS timestamptz[])) AS asked (step_id, before)
+JOIN wait ON wait.step_id = asked.step_id AND wait.anchor_at <= asked.before AND wait.reason <> 'retry'
+GROUP BY wait.step_id;

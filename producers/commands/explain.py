@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
 from db import campaigns, contacts
 from db.clock import now as database_now
+from db.contacts import Standing
+from domain import schedule
+from domain.campaign import Campaign
 from domain.decide import zone_of
 from domain.errors import NotFoundError
 from producers.session import iso, session
 
 app = typer.Typer()
+
+
+def _never(contact: str, campaign: str, inside: list[str]) -> str:
+    """Return why a contact is not in a campaign that it never was in."""
+    if not inside:
+        return f"{contact} was never in {campaign}, and is in none of its segments."
+    named = ", ".join(inside)
+    return (
+        f"{contact} was never in {campaign}, but a source has it (segment {named}); "
+        f"the next `parcours update` adds it once the campaign runs."
+    )
+
+
+def may_come_back(campaign: Campaign, standing: Standing, *, now: datetime, zone: ZoneInfo) -> str | None:
+    """Return whether a contact that left may come back, in a sentence; None when nothing is in the way."""
+    if standing.departure == "manual":
+        return "It was removed by hand, so only `parcours campaigns add` lets it in again."
+    if campaign.reentry == "never":
+        return "Re-entry is never: who left does not come back by itself; `reentry: after_exit` would allow it."
+    if campaign.cooldown is not None:
+        ends = schedule.add(campaign.cooldown, standing.left_at or standing.added_at, zone)
+        if ends > now:
+            return f"The cooldown holds it back until {iso(ends)}."
+    return None
+
 
 _RULES = {"cap": "cap", "quiet_hours": "quiet hours", "paused": "pause"}
 
@@ -30,18 +60,24 @@ def explain(
         shown = contacts.show(conn, contact)
         if shown is None:
             raise NotFoundError("contact", contact)
-        why_not = campaigns.status_of(campaigns.listing(conn, [found.id])[0]).why_not(database_now(conn))
+        now = database_now(conn)
+        why_not = campaigns.status_of(campaigns.listing(conn, [found.id])[0]).why_not(now)
+        loaded = campaigns.load(conn, found.id, found.version, here.zone)
+        sources = {source.key for source in campaigns.sources(conn, found.id) if source.published}
     standing = next((each for each in shown.campaigns if each.campaign == found.key), None)
     zone = zone_of(shown.timezone, here.zone)
     sentences = []
     if why_not:
         sentences.append(f"The campaign does not run: {why_not}. Everybody keeps their place.")
     if standing is None:
-        sentences.append(f"{contact} was never in {found.key}.")
+        sentences.append(_never(contact, found.key, sorted(sources.intersection(shown.segments))))
     else:
         sentences.append(f"Joined {iso(standing.added_at)}, rotation {standing.rotation}.")
         if standing.left_at is not None:
             sentences.append(f"Left {iso(standing.left_at)} ({standing.departure}).")
+            back = may_come_back(loaded, standing, now=now, zone=zone)
+            if back:
+                sentences.append(back)
         for passed in standing.outcomes:
             because = (passed.detail or {}).get("reason") or (passed.detail or {}).get("error")
             sentences.append(f"{iso(passed.at)}  {passed.step}: {passed.result}{f' ({because})' if because else ''}")
