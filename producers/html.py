@@ -105,6 +105,10 @@ class _Reader(HTMLParser):
         if not self._unseen:
             self._write(_SPACES.sub(" ", data))
 
+    def parse_marked_section(self, i: int, report: int = 1) -> int:
+        """Read `<![foo[x]]>` as browsers do, as a comment that ends at the next `>`; the library raises for some."""
+        return self.parse_bogus_comment(i)
+
     def _begin_item(self) -> None:
         number = self._lists[-1] if self._lists else None
         if self._lists and number is not None:

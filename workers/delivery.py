@@ -16,12 +16,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import structlog
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import InterfaceError, OperationalError
 
 from db import campaigns, emails, events, facts, outbox, outcomes, policies
 from db.clock import now as database_now
 from db.emails import Email
+from db.faults import Fault, fault_of
 from db.outbox import Lane, Recipient, StepName, StoredTemplate
 from db.scope import Scope
 from db.waits import EVERYTHING
@@ -39,6 +40,7 @@ from domain.delivery import (
     circuit_after,
     settle,
 )
+from domain.errors import CampaignError
 from domain.policy import NO_POLICY, NO_RULE, Limits
 from domain.steps.email import category_channel
 from domain.templates import RenderError, one_line, render, render_all
@@ -46,8 +48,10 @@ from producers import rendering
 from workers.couriers import Note
 from workers.executor import stop_if_failing
 from workers.mail import wire_address
-from workers.outlets import CHANNELS, Delivery, Ready
+from workers.outlets import CHANNELS, Delivery, Ready, unforeseen
 from workers.webhooks import TIMEOUT_SECONDS, Call
+
+log = structlog.get_logger()
 
 # Messages of one claim: what waits for a lease when a worker dies.
 MESSAGES_AT_ONCE = 200
@@ -138,11 +142,11 @@ def deliver_once(
             # One connection for all records of the batch; between them, no transaction is open on it.
             with engine.connect() as conn:
                 sending = _Sending(conn, batch, as_of, delivery.stop, lasts_until=began + delivery.lease_seconds)
-                ready = sending.admitted(_rendered(sending, delivery), lease_seconds=delivery.lease_seconds)
                 # What was begun before half of the lease is over is recorded before it ends.
-                groups = outlet.send(
-                    ready, connections=connections, until=began + delivery.lease_seconds / 2, closed=sending.is_closed
-                )
+                until = began + delivery.lease_seconds / 2
+                rendered = _rendered(sending, delivery, until=until)
+                ready = sending.admitted(rendered, lease_seconds=delivery.lease_seconds)
+                groups = outlet.send(ready, connections=connections, until=until, closed=sending.is_closed)
                 for group in groups:
                     sending.record(group)
             counts += sending.counts
@@ -216,8 +220,15 @@ def _of_lane(
     zone: ZoneInfo,
     scope: Scope,
 ) -> list[Claimed]:
-    """Claim from a lane, if its campaign runs: whoever pauses it waits until this has committed."""
-    campaign, status = campaigns.enter(conn, lane.campaign_id, zone)
+    """Claim from a lane, if its campaign runs: whoever pauses it waits until this has committed.
+
+    What a campaign that this process cannot read has to send stays; it keeps back nobody else's.
+    """
+    try:
+        campaign, status = campaigns.enter(conn, lane.campaign_id, zone)
+    except CampaignError as error:
+        log.error("campaign_unreadable", campaign_id=lane.campaign_id, text=str(error))
+        return []
     if status.why_not(now) is not None:
         return []
     name = f"campaign:{campaign.id}"
@@ -293,14 +304,23 @@ def _load(conn: Connection, batch: Batch, channel: str) -> None:
 # Rendering.
 
 
-def _rendered(sending: _Sending, delivery: Delivery) -> Iterator[Ready]:
-    """Yield messages as their couriers take them; of those that cannot be rendered, the end is recorded."""
+def _rendered(sending: _Sending, delivery: Delivery, *, until: float) -> Iterator[Ready]:
+    """Yield messages as their couriers take them; of those that cannot be rendered, the end is recorded.
+
+    Whatever rendering raises is that message's failure. What was not rendered at `until`, on the monotonic
+    clock, goes back, so that messages that take long do not outlast the lease of the others.
+    """
     settled: list[tuple[Claimed, Result]] = []
     for message in sending.batch.messages:
+        if time.monotonic() > until:
+            settled.append((message, Untried()))
+            continue
         try:
             made = _ready(sending.batch, message, delivery)
         except RenderError as error:
             made = GaveUp(str(error))
+        except Exception as error:
+            made = unforeseen(message, "rendering", error)
         if isinstance(made, Ready):
             yield made
         else:
@@ -445,9 +465,10 @@ class _Sending:
         return ready
 
     def record(self, results: Sequence[tuple[Claimed, Result]]) -> None:
-        """Write down what became of messages, in a transaction that is tried until their lease ends.
+        """Write down what became of messages; what cannot be written of one does not keep back the others.
 
-        What has left is worth some patience: it would leave again.
+        What has left is worth some patience: it would leave again. So while the database is away, it is tried
+        until the lease ends.
         """
         if not results:
             return
@@ -456,11 +477,29 @@ class _Sending:
                 with self.conn.begin():
                     counted = self._record(self.conn, results)
                 break
-            except (OperationalError, InterfaceError):
+            except Exception as error:
+                fault = fault_of(error)
+                if fault in (Fault.ROW, Fault.OTHER):
+                    counted = self._record_apart(results, error)
+                    break
                 if time.monotonic() > self._lasts_until:
                     raise
                 time.sleep(RECORD_PAUSE_SECONDS)
         self.counts += counted
+
+    def _record_apart(self, results: Sequence[tuple[Claimed, Result]], error: Exception) -> Counter[str]:
+        """Write down results one by one; of one that cannot be written even so, no more than the message's state."""
+        if len(results) > 1:
+            for each in results:
+                self.record([each])
+            return Counter()
+        ((message, result),) = results
+        again = unforeseen(message, "recording", error)
+        with self.conn.begin():
+            now = self._as_of or database_now(self.conn)
+            # Without what follows from it: counters, failures, refusals.
+            rows = settle([(message, result if isinstance(result, Sent) else again)], paused={}, now=now).rows
+            return _ends(outbox.record(self.conn, rows, now=now))
 
     def _record(self, conn: Connection, results: Sequence[tuple[Claimed, Result]]) -> Counter[str]:
         only_sent = all(isinstance(result, Sent) for _, result in results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -9,9 +10,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from db import campaigns
 from db.scope import Scope
 from domain.delivery import Bounced, GaveUp, Result, Retry, Sent
+from producers import rendering
 from producers.rendering import Links
 from producers.tokens import Tokens
 from tests.workers.worlds import START, World, at, statements_counted
@@ -329,3 +333,114 @@ def test_nothing_leaves_before_its_time(world: World, post: Post) -> None:
     sending(world, "ann")
     assert post.deliver(at(0)) == {}
     assert post.email.got == []
+
+
+# One message that cannot be handled keeps back nobody else's.
+
+
+def test_html_that_the_reader_of_the_library_refuses_still_becomes_text(world: World, post: Post) -> None:
+    sending(world, "ann")
+    world.write("UPDATE email SET html = '<p>Hi<![foo[x]]> Ann</p><![CDATA[y', text = NULL")
+    assert post.deliver() == {"sent": 1}
+    assert post.email.got[0].text.startswith("Hi Ann")
+
+
+def test_whatever_rendering_raises_is_the_failure_of_that_message_alone(
+    world: World, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sending(world, "ann", "ben", steps=SEND.replace("hello}", "hello, attempts: 2}"))
+    real = rendering.mail_to_contact
+
+    def poisoned(*args: Any, **more: Any) -> Any:
+        if more["address"].startswith("ann"):
+            raise AssertionError("unknown status keyword \0 \ud83d")
+        return real(*args, **more)
+
+    monkeypatch.setattr(rendering, "mail_to_contact", poisoned)
+    assert post.deliver() == {"sent": 1}
+    assert states(world) == {"ann": "queued", "ben": "sent"}
+    assert post.deliver(START + timedelta(minutes=5)) == {"failed": 1}
+    (failure,) = world.read("SELECT error FROM failure")
+    assert failure.error == message(world).error
+    assert failure.error == "rendering failed unexpectedly: AssertionError: unknown status keyword \ufffd \ufffd"
+
+
+def test_a_courier_that_raises_fails_the_message_that_it_raised_for(world: World, post: Post) -> None:
+    sending(world, "ann", "ben", "cid")
+    # It hands over three at once, and for one of them it raises; for another it forgets to answer.
+    real = post.email.send
+
+    def send(batch: Sequence[Any]) -> list[Result]:
+        if any(each.to[0].startswith("ann") for each in batch):
+            raise MemoryError
+        if batch[0].to[0].startswith("ben") and len(batch) == 1:
+            return []
+        return real(batch)
+
+    post.email.send = send  # type: ignore[method-assign]
+    made = post.delivery(at_once=3)
+    done = delivery.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
+    assert done.counts == {"sent": 1}
+    assert states(world) == {"ann": "queued", "ben": "queued", "cid": "sent"}
+    assert message(world).error == "sending failed unexpectedly: MemoryError: "
+
+
+def test_a_provider_s_answer_with_a_nul_is_recorded_and_nothing_is_sent_twice(world: World, post: Post) -> None:
+    sending(world, "ann", "ben", "cid")
+    post.email.answers["ann@example.com"] = GaveUp("554 no\0 \ud83d thanks" + "!" * 1000)
+    made = post.delivery(at_once=3)
+    delivery.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
+    assert states(world) == {"ann": "failed", "ben": "sent", "cid": "sent"}
+    assert message(world).error.startswith("554 no\ufffd \ufffd thanks!")
+    (failure,) = world.read("SELECT error FROM failure")
+    assert len(failure.error) == 500
+    assert post.deliver(START + timedelta(days=1)) == {}
+    assert len(post.email.got) == 3
+
+
+def test_a_result_that_cannot_be_written_keeps_back_no_other_and_is_sent_once(
+    world: World, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sending(world, "ann", "ben", "cid")
+    ann = world.contact_id("ann")
+    real = delivery._count_emails
+
+    def poisoned(conn: Any, recorded: Any, **more: Any) -> None:
+        if any(each.contact_id == ann for each in recorded):
+            conn.execute(text("SELECT 1 / 0"))
+        real(conn, recorded, **more)
+
+    monkeypatch.setattr(delivery, "_count_emails", poisoned)
+    made = post.delivery(at_once=3)
+    done = delivery.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
+    assert done.counts == {"sent": 3}
+    assert set(states(world).values()) == {"sent"}
+
+
+def test_a_courier_that_cannot_be_made_ends_the_batch_and_blocks_nobody(world: World, post: Post) -> None:
+    sending(world, "ann")
+
+    def broken() -> Any:
+        raise OSError("no such host")
+
+    outlets = {**post.delivery().outlets, "email": Outlet(Channel("email", broken, "nowhere", 1, 1))}
+    made = dataclasses.replace(post.delivery(), outlets=outlets)
+    delivery.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
+    assert (message(world).state, message(world).attempts) == ("queued", 1)
+
+
+def test_a_campaign_that_cannot_be_read_keeps_back_only_its_own_messages(world: World, post: Post) -> None:
+    sending(world, "ann")
+    world.email("more")
+    world.campaign(SEND.replace("hello", "more"), key="other")
+    world.run()
+    world.write(
+        "UPDATE campaign_version SET definition = '{}' "
+        "FROM campaign WHERE campaign.id = campaign_id AND campaign.key = 'c'"
+    )
+    campaigns._loaded.clear()
+    assert post.deliver() == {"sent": 1}
+    found = world.read(
+        "SELECT campaign.key, message.state::text FROM message JOIN campaign ON campaign.id = campaign_id ORDER BY 1"
+    )
+    assert [tuple(row) for row in found] == [("c", "queued"), ("other", "sent")]
