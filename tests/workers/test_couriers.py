@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import socket
 from collections.abc import Iterator
@@ -92,37 +93,84 @@ def test_one_connection_takes_many_emails(server: MailServer, courier: SmtpCouri
     assert [each["Message-ID"] for each in server.mails] == [f"<{n}@parcours.example>" for n in range(20)]
 
 
+AWAY, PATIENT = Retry("", away=True), Retry("", patient=True)
+
+
+def meant(answer: Result) -> Result | type[Result]:
+    """What an answer means, without its words."""
+    return dataclasses.replace(answer, error="") if isinstance(answer, Retry) else type(answer)
+
+
 @pytest.mark.parametrize(
-    ("answer", "kind"),
+    ("answer", "meaning"),
     [
         ("550 no such user", Bounced),
         ("553 no such name", Bounced),
         ("550 5.1.1 no such user", Bounced),
-        ("550 5.7.1 we do not like you", GaveUp),
+        ("550 5.1.1 <ann@example.com>: Recipient address rejected: relay user unknown", Bounced),
+        ("550 5.2.1 The email account that you tried to reach is disabled", Bounced),
+        ("556 5.1.10 the domain takes no mail", Bounced),
+        ("550 Requested action not taken: mailbox unavailable", Bounced),
+        ("551 User not local; please try <x@example.org>", Bounced),
+        ("553 Requested action not taken: mailbox name not allowed", Bounced),
+        ("550 Unrouteable address", GaveUp),
+        ("550 no", GaveUp),
         ("552 5.2.2 mailbox full", GaveUp),
-        ("450 greylisted", Retry),
+        ("550 5.4.1 no route", GaveUp),
+        # Ours, and nobody's failure.
+        ("550 relay not permitted", AWAY),
+        ("550 ann@example.com: relaying denied, user unknown here", AWAY),
+        ("550 authentication required", AWAY),
+        ("553 sorry, that domain isn't in my list of allowed rcpthosts; relay access denied", AWAY),
+        ("554 relay access denied", AWAY),
+        ("530 5.7.0 Must issue a STARTTLS command first", AWAY),
+        ("535 5.7.8 bad credentials", AWAY),
+        ("550 5.7.1 we do not like you", AWAY),
+        ("554 5.7.1 <ann@example.com>: Relay access denied", AWAY),
+        ("550 5.7.26 unauthenticated", AWAY),
+        ("550 your IP is on a blacklist", AWAY),
+        ("421 too many connections", AWAY),
+        # Later.
+        ("450 greylisted", PATIENT),
+        ("451 4.7.1 greylisted, try again in 300 seconds", PATIENT),
+        ("452 4.5.3 daily quota exceeded", PATIENT),
+        ("450 4.1.1 user unknown, but perhaps later", PATIENT),
     ],
 )
 def test_what_a_refused_address_means(
-    server: MailServer, courier: SmtpCourier, answer: str, kind: type[Result]
+    server: MailServer, courier: SmtpCourier, answer: str, meaning: Result | type[Result]
 ) -> None:
     server.answers["ann@example.com"] = answer
     refused_, following = courier.send([mail(), mail("2", to="ben@example.com")])
-    assert isinstance(refused_, kind), refused_
-    # The connection is fit for the next.
+    assert meant(refused_) == meaning, refused_
     assert following == Sent()
-    assert server.connections == 1
+    # The connection is fit for the next, unless the server is away.
+    assert server.connections == (2 if meaning == AWAY else 1)
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
-    [("554 spam", GaveUp), ("451 later", Retry), ("250 OK", Sent)],
+    ("answer", "meaning"),
+    [
+        ("554 spam", GaveUp),
+        ("554 5.7.1 message rejected as spam", GaveUp),
+        ("552 5.3.4 message too big", GaveUp),
+        ("550 5.7.60 client is not allowed to send as this sender", AWAY),
+        ("451 later", PATIENT),
+        ("452 4.5.3 quota", PATIENT),
+        ("250 OK", Sent),
+    ],
 )
 def test_what_a_refused_message_means(
-    server: MailServer, courier: SmtpCourier, answer: str, expected: type[Result]
+    server: MailServer, courier: SmtpCourier, answer: str, meaning: Result | type[Result]
 ) -> None:
     server.answer = answer
-    assert [type(each) for each in courier.send([mail()])] == [expected]
+    assert [meant(each) for each in courier.send([mail()])] == [meaning]
+
+
+def test_a_refused_sender_is_our_fault_unless_the_email_names_it(server: MailServer, courier: SmtpCourier) -> None:
+    server.sender_answer = "550 5.1.8 bad sender"
+    ours, own = courier.send([mail(), mail("2", sender="eve@example.net")])
+    assert (meant(ours), meant(own)) == (AWAY, GaveUp)
 
 
 def test_a_server_that_is_not_there_is_away() -> None:

@@ -15,12 +15,14 @@ from sqlalchemy import text
 from db import campaigns
 from db.scope import Scope
 from domain.delivery import Bounced, GaveUp, Result, Retry, Sent
-from producers import rendering
+from producers import rendering, smtp
 from producers.rendering import Links
 from producers.tokens import Tokens
+from tests.mailbox import MailServer
 from tests.workers.worlds import START, World, at, statements_counted
 from workers import delivery
 from workers.couriers import Channel
+from workers.mail import House, SmtpCourier
 from workers.outlets import CHANNELS, Delivery, Outlet
 
 SEND = "- {step: send, action: email.send, with: {email: hello}}"
@@ -290,6 +292,27 @@ def test_a_provider_that_is_away_is_left_alone_by_all_and_nobody_fails(world: Wo
     post.email.otherwise = Sent()
     assert post.deliver(later + timedelta(minutes=1)) == {"sent": 120}
     assert world.read("SELECT FROM circuit") == []
+
+
+def test_a_mail_server_that_will_not_relay_for_us_is_left_alone_and_no_contact_is_marked(
+    world: World, post: Post
+) -> None:
+    world.email("hello")
+    world.crowd(20, segment="everyone")
+    world.campaign(SEND)
+    world.run()
+    with MailServer().running() as server:
+        server.answers = {f"c{n}@example.com": "550 relay not permitted" for n in range(1, 21)}
+        house = House("parcours.example", "us@example.org")
+        channel = Channel("email", lambda: SmtpCourier(smtp.parse(server.url), house), "the test", 1, 1)
+        made = dataclasses.replace(post.delivery(), outlets={**post.delivery().outlets, "email": Outlet(channel)})
+        delivery.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
+        made.close()
+    assert set(states(world).values()) == {"queued"}
+    (circuit,) = world.read("SELECT state, error FROM circuit")
+    assert circuit.state == "open"
+    assert "relay not permitted" in circuit.error
+    assert world.read("SELECT FROM do_not_contact UNION ALL SELECT FROM failure") == []
 
 
 def test_a_rate_lets_so_many_go(world: World, post: Post) -> None:
