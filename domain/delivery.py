@@ -73,7 +73,9 @@ class Bounced(_Unsent):
 
 @dataclass(frozen=True, slots=True)
 class Cancelled(_Unsent):
-    """It must not leave any more."""
+    """It must not leave any more; `altogether`: on no other channel either."""
+
+    altogether: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,10 +221,9 @@ def settle(results: Iterable[tuple[Claimed, Result]], *, paused: Mapping[str, da
                 if message.to_contact:
                     done.bounced.setdefault(message.channel, []).append(message.contact_id)
                 _give_up(done, message, message.attempts + 1, error, now, bounced=True)
-            case Cancelled(reason):
-                done.rows.append(
-                    _next_channel(message, reason, now) or _row(message, "cancelled", message.attempts, now, reason)
-                )
+            case Cancelled(reason, altogether):
+                onward = None if altogether else _next_channel(message, reason, now)
+                done.rows.append(onward or _row(message, "cancelled", message.attempts, now, reason))
     return done
 
 

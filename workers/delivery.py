@@ -42,6 +42,7 @@ from domain.delivery import (
 )
 from domain.errors import CampaignError
 from domain.policy import NO_POLICY, NO_RULE, Limits
+from domain.steps.channels import present_address
 from domain.steps.email import category_channel
 from domain.templates import RenderError, one_line, render, render_all
 from producers import rendering
@@ -251,10 +252,16 @@ def _granted(conn: Connection, name: str, per_second: float, wanted: int, clock:
 
 
 def _hold_back(conn: Connection, batch: Batch, channel: str, *, now: datetime, zone: ZoneInfo) -> None:
-    """Take out of the batch what must not go, or not now, whatever was true when it was written."""
+    """Take out of the batch what must not go, or not now, whatever was true when it was written.
+
+    The outbox is a promise about a contact: what the step meant stays, but who the contact is, where it is
+    reached and what it wants is as of now.
+    """
     asked = {message.contact_id for message in batch.messages if message.to_contact}
     if not asked:
         return
+    batch.messages = [_readdressed(batch, message) for message in batch.messages]
+    withdrawn = _withdrawn(conn, batch)
     categories = {email.category for email in batch.emails.values() if email.category is not None}
     refusals = outbox.refusals(conn, asked, [channel, *map(category_channel, categories)])
     bound = policies.by_channel(conn).get(channel, NO_POLICY)
@@ -264,7 +271,9 @@ def _hold_back(conn: Connection, batch: Batch, channel: str, *, now: datetime, z
         if not message.to_contact:
             continue
         reason = _refusal(batch, message, refusals)
-        if reason is not None:
+        if message.key in withdrawn:
+            held.append((message, Cancelled(withdrawn[message.key], altogether=True)))
+        elif reason is not None:
             held.append((message, Cancelled(reason)))
         elif message.marketing:
             recipient = batch.recipients.get(message.contact_id)
@@ -280,9 +289,47 @@ def _hold_back(conn: Connection, batch: Batch, channel: str, *, now: datetime, z
         batch.messages = [message for message in batch.messages if message.key not in gone]
 
 
+def _readdressed(batch: Batch, message: Claimed) -> Claimed:
+    """Return a message with the present address of its contact; the former one stays where there is none now."""
+    contact = batch.recipients.get(message.contact_id)
+    if contact is None or not message.to_contact:
+        return message
+    present = present_address(
+        message.channel, message.payload, message.address, email=contact.email, fields=contact.fields
+    )
+    return message if present is None else message._replace(address=present)
+
+
+def _withdrawn(conn: Connection, batch: Batch) -> dict[str, str]:
+    """Return which messages must not go on any channel, and why.
+
+    A marketing message belongs to its campaign: it does not go to who left that or was taken out of it, unless
+    by the campaign's own tree, nor for a step that was removed. A transactional one says what happened and goes
+    all the same.
+    """
+    reasons: dict[str, str] = {}
+    marketing = [message for message in batch.messages if message.marketing and message.to_contact]
+    departed = outbox.departed(conn, {(message.contact_id, message.campaign_id) for message in marketing})
+    emails_ = [message.key for message in marketing if message.channel == "email"]
+    told = outbox.told_already(conn, emails_)
+    for message in batch.messages:
+        if not (message.to_contact and message.marketing):
+            continue
+        if (message.contact_id, message.campaign_id) in departed:
+            reasons[message.key] = "the contact left the campaign before the message went"
+        elif message.step_id not in batch.campaigns[message.campaign_id].steps:
+            reasons[message.key] = "the step was removed from the campaign"
+        elif message.key in told:
+            reasons[message.key] = f"the contact gets the email {message.template!r} already, from another message"
+    return reasons
+
+
 def _refusal(batch: Batch, message: Claimed, refusals: Mapping[tuple[int, str], str]) -> str | None:
     """Return why a contact must not be written to; a category of emails refused stops transactional ones too."""
     email = batch.emails.get(message.template or "") if message.channel == "email" else None
+    contact = batch.recipients.get(message.contact_id)
+    if message.channel == "email" and contact is not None and not (contact.email or "").strip():
+        return "it has no email address any more"
     if email is not None and email.category is not None:
         reason = refusals.get((message.contact_id, category_channel(email.category)))
         if reason is not None:

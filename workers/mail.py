@@ -39,8 +39,8 @@ _UNKNOWN = re.compile(
 # What is said of us rather than of the address: not signed in, not allowed to relay, not trusted.
 _ABOUT_US = re.compile(
     r"relay|authenticat|log ?in|sign in|credential|(?<!mailbox name )not (permitted|allowed|authori[sz]ed)"
-    r"|access denied|permission|tls required|starttls|black ?list|block ?list|blocked|banned|reputation|spamhaus|\brbl\b|\bspf\b"
-    r"|\bdkim\b|\bdmarc\b|\bptr\b|reverse dns|sender|policy",
+    r"|access denied|permission|tls required|starttls|black ?list|block ?list|blocked|banned|reputation|spamhaus"
+    r"|\brbl\b|\bspf\b|\bdkim\b|\bdmarc\b|\bptr\b|reverse dns|sender|policy",
     re.IGNORECASE,
 )
 # What is said of what this message holds, so that others may well pass.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from db import campaigns
+from db import campaigns, merging
 from db.scope import Scope
 from domain.delivery import Bounced, GaveUp, Result, Retry, Sent
 from producers import rendering, smtp
@@ -467,3 +468,88 @@ def test_a_campaign_that_cannot_be_read_keeps_back_only_its_own_messages(world: 
         "SELECT campaign.key, message.state::text FROM message JOIN campaign ON campaign.id = campaign_id ORDER BY 1"
     )
     assert [tuple(row) for row in found] == [("c", "queued"), ("other", "sent")]
+
+
+# The outbox is a promise about a contact, not a copy of it.
+
+
+def test_a_message_goes_to_the_present_address(world: World, post: Post) -> None:
+    steps = f"""
+    {SEND}
+    - {{step: text, action: sms.send, with: {{text: Hi, number_field: cell}}}}
+    """
+    world.email("hello")
+    world.contacts("ann", segment="everyone", cell="+331", phone="+339")
+    world.campaign(textwrap.dedent(steps))
+    world.run()
+    world.write("UPDATE contact SET email = 'new@example.com', fields = fields || '{\"cell\": \"+332\"}'")
+    assert post.deliver() == {"sent": 2}
+    assert post.email.took() == ["new"]
+    assert post.providers["sms"].took() == ["+332"]
+    assert {row.address for row in world.read("SELECT address FROM message")} == {"new@example.com", "+332"}
+
+
+def test_who_has_no_address_any_more_gets_no_email(world: World, post: Post) -> None:
+    sending(world, "ann")
+    world.write("UPDATE contact SET email = NULL")
+    assert post.deliver() == {"cancelled": 1}
+    assert message(world).error == "it has no email address any more"
+
+
+def test_who_left_the_campaign_gets_none_of_its_marketing_but_what_is_transactional(world: World, post: Post) -> None:
+    sending(world, "ann", "ben", "cid")
+    world.write("UPDATE message SET marketing = false WHERE address LIKE 'ben%'")
+    world.write(
+        "UPDATE message SET payload = payload || CAST(:more AS jsonb)",
+        more=json.dumps({"text": "Hi", "fallback": [{"channel": "push"}]}),
+    )
+    world.remove("ann")
+    world.leave("everyone", "ben", when=at(1, "09:30"))
+    world.leave("everyone", "cid", when=at(1, "09:30"))
+    world.update(at(1, "09:31"))
+    assert post.deliver(at(1, "10:00")) == {"sent": 1, "cancelled": 2}
+    assert states(world) == {"ann": "cancelled", "ben": "sent", "cid": "cancelled"}
+    assert message(world).error == "the contact left the campaign before the message went"
+    assert (post.email.took(), post.providers["push"].got) == (["ben"], [])
+
+
+def test_what_was_sent_before_the_tree_let_its_contact_out_still_goes(world: World, post: Post) -> None:
+    own = f"{SEND}\n- {{step: out, action: campaign.change, with: {{remove: [this]}}}}"
+    sending(world, "ann", steps=own)
+    assert post.deliver() == {"sent": 1}
+
+
+def test_who_is_taken_out_by_another_campaign_gets_nothing(world: World, post: Post) -> None:
+    sending(world, "ann")
+    world.campaign("- {step: out, action: campaign.change, with: {remove: [c]}}", key="other")
+    world.run(at(1, "09:10"))
+    assert post.deliver(at(1, "09:20")) == {"cancelled": 1}
+
+
+def test_who_came_back_gets_what_waited(world: World, post: Post) -> None:
+    sending(world, "ann")
+    world.remove("ann", at(1, "09:10"))
+    world.add("ann", at(1, "09:20"))
+    assert post.deliver(at(1, "09:30")) == {"sent": 1}
+
+
+def test_a_step_that_was_removed_sends_no_marketing_any_more(world: World, post: Post) -> None:
+    sending(world, "ann", "ben")
+    world.write("UPDATE message SET marketing = false WHERE address LIKE 'ben%'")
+    world.campaign("- {step: other, action: contact.points, with: {points: 1}}")
+    assert post.deliver() == {"sent": 1, "cancelled": 1}
+    assert message(world).error == "the step was removed from the campaign"
+
+
+@pytest.mark.parametrize("before", ["queued", "sent"])
+def test_after_a_merge_the_survivor_gets_a_message_once(world: World, post: Post, before: str) -> None:
+    sending(world, "ann", "ben", steps=SEND + "\n- {step: text, action: push.send, with: {title: Hi, text: Hi}}")
+    if before == "sent":
+        # Of the one that goes.
+        post.deliver(contact_ids=(world.contact_id("ben"),))
+    with world.engine.begin() as conn:
+        ids = merging.lock(conn, ["ann", "ben"])
+        merging.merge(conn, {ids["ben"]: ids["ann"]}, now=START)
+    post.deliver()
+    assert len(post.email.got) == len(post.providers["push"].got) == 1
+    assert post.email.took() == (["ann"] if before == "queued" else ["ben"])
