@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from db import campaigns, merging
+from db import campaigns, check, contacts, erasure, merging, outbox, overview
 from db.scope import Scope
 from domain.delivery import Bounced, GaveUp, Result, Retry, Sent
 from producers import rendering, smtp
+from producers.commands.explain import message_sentence
 from producers.rendering import Links
 from producers.tokens import Tokens
 from tests.mailbox import MailServer
@@ -553,3 +554,37 @@ def test_after_a_merge_the_survivor_gets_a_message_once(world: World, post: Post
     post.deliver()
     assert len(post.email.got) == len(post.providers["push"].got) == 1
     assert post.email.took() == (["ann"] if before == "queued" else ["ben"])
+
+
+def test_a_step_says_how_many_of_its_messages_arrived(world: World, post: Post) -> None:
+    sending(world, "ann", "ben", "cid", "dan", "eve")
+    post.email.answers = {"ann@example.com": GaveUp("554 no"), "ben@example.com": Bounced("550 no such user")}
+    world.do_not_contact("cid")
+    assert post.deliver() == {"sent": 2, "failed": 2, "cancelled": 1}
+
+    def figures() -> tuple[int, int, int, int]:
+        with world.engine.connect() as conn:
+            campaign = campaigns.load(conn, world.found(conn, "c").id, 1, world.zone)
+            (step,) = overview.figures(conn, campaign).steps
+        return step.results["done"], step.delivered, step.undelivered, step.withdrawn
+
+    assert figures() == (5, 2, 2, 1)
+    # Whatever ends or deletes a message, the counters are those of the messages that there are.
+    with world.engine.begin() as conn:
+        outbox.retry(conn, None, now=at(2))
+    assert figures() == (5, 2, 0, 1)
+    with world.engine.begin() as conn:
+        erasure.erase(conn, {world.contact_id("dan"): at(2)})
+    assert figures() == (4, 1, 0, 1)
+    assert [each.name for each in check.run(world.engine) if each.violations] == []
+
+
+def test_what_became_of_a_message_stands_with_the_contact(world: World, post: Post) -> None:
+    sending(world, "ann")
+    post.email.otherwise = GaveUp("554 no")
+    post.deliver()
+    with world.engine.connect() as conn:
+        shown = contacts.show(conn, "ann")
+    assert shown is not None
+    (passed,) = shown.campaigns[0].outcomes
+    assert message_sentence(passed.detail["message"]) == "the message was not delivered: 554 no"
