@@ -231,7 +231,7 @@ def _ended(conn: Connection, step_ids: Sequence[int]) -> dict[tuple[int, str], i
     return {(row.step_id, row.state): row.n for row in conn.execute(sql["deliveries"], {"step_ids": list(step_ids)})}
 
 
-def _deliveries(ended: Mapping[tuple[int, str], int], step_id: int) -> dict[str, int]:
+def _deliveries(ended: Mapping[tuple[int, str], int], step_id: int) -> dict[str, Any]:
     return {name: ended.get((step_id, state), 0) for name, state in _ENDS.items()}
 
 

@@ -34,8 +34,25 @@ SIGNATURE = "Parcours-Signature"
 _RESERVED = frozenset(
     {"idempotency-key", "parcours-signature", "host", "content-length", "transfer-encoding", "connection"}
 )
+# What is not the public internet, in a list of our own: what a version of Python knows of these changes. Source:
+# IANA's registries of special-purpose addresses (RFC 6890), and what clouds serve their machines' data from.
+_INSIDE = [
+    ipaddress.ip_network(network)
+    for network in (
+        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+        *("192.0.0.0/24", "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16"),
+        *("192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
+        # The wire server and platform addresses of Azure, and the metadata of Alibaba and Oracle.
+        *("168.63.129.16/32", "100.100.100.200/32", "192.0.0.192/32"),
+        # Of IPv6, all but 2000::/3, and what is special in that. 64:ff9b::/96 is looked into below.
+        *("::/8", "100::/8", "200::/7", "400::/6", "800::/5", "1000::/4", "4000::/2", "8000::/1"),
+        *("2001::/23", "2001:db8::/32", "2620:4f:8000::/48", "3ffe::/16", "3fff::/20", "5f00::/16"),
+    )
+]
 # Addresses that carry one of IPv4 in their last bits. Source: RFC 6052, section 2.1.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_MAPPED = ipaddress.ip_network("::ffff:0:0/96")
+_SIX_TO_FOUR = ipaddress.ip_network("2002::/16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +168,11 @@ def refused(address: str) -> bool:
     """
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        carried = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
-        if ip in _NAT64:
-            carried.append(ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF))
-        if any(each is not None and (not each.is_global or each.is_multicast) for each in carried):
+        if ip in _NAT64 or ip in _MAPPED:
+            return refused(str(ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)))
+        if ip in _SIX_TO_FOUR and refused(str(ipaddress.IPv4Address(int(ip) >> 80 & 0xFFFF_FFFF))):
             return True
-    return not ip.is_global or ip.is_multicast
+    return any(ip in network for network in _INSIDE if network.version == ip.version) or not ip.is_global
 
 
 class _RefusedError(Exception):

@@ -259,6 +259,35 @@ def test_retry_after_is_heard(receiver: Receiver, webhooks: WebhookCourier) -> N
 INSIDE = ["127.0.0.1", "10.1.2.3", "192.168.0.1", "172.16.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1"]
 INSIDE += ["::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1"]
 INSIDE += ["2002:7f00:1::", "ff02::1"]
+# What versions of Python disagree about, and what clouds answer their machines at.
+INSIDE += [
+    "168.63.129.16",
+    "192.0.0.192",
+    "192.0.0.9",
+    "192.88.99.1",
+    "100.100.100.200",
+    "198.18.0.1",
+    "255.255.255.255",
+]
+INSIDE += [
+    "64:ff9b:1::1",
+    "64:ff9b::a83f:8110",
+    "fec0::1",
+    "2001::1",
+    "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+    "2001:20::1",
+]
+INSIDE += [
+    "2001:db8::1",
+    "3fff::1",
+    "3ffe::1",
+    "5f00::1",
+    "::ffff:168.63.129.16",
+    "::127.0.0.1",
+    "::ffff:0:127.0.0.1",
+    "100::1",
+]
+INSIDE += ["2002:a83f:8110::1", "2002:c0a8:1::", "4000::1"]
 
 
 @pytest.mark.parametrize("address", INSIDE)
