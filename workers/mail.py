@@ -48,6 +48,7 @@ _ABOUT_CONTENT = re.compile(
     r"spam|content|virus|malware|phish|attachment|message (was )?(rejected|refused)|too (big|large)", re.IGNORECASE
 )
 AWAY = 421
+LONGEST_SECONDS = 45.0
 # "Authentication required", and the ways of refusing it. Source: RFC 4954, section 6.
 OUR_FAULT = frozenset({530, 534, 535, 538})
 _SAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -144,10 +145,12 @@ def _recipients(mail: Mail) -> list[str] | GaveUp:
 class SmtpCourier:
     """One connection to the mail server, kept for message after message."""
 
-    def __init__(self, server: MailServer, house: House) -> None:
+    def __init__(self, server: MailServer, house: House, *, seconds: float | None = None) -> None:
         self._server = server
         self._house = house
-        self._conn: smtplib.SMTP | None = None
+        # Of one email as a whole, however slowly the server says each word.
+        self._seconds = seconds or max(LONGEST_SECONDS, 2 * server.timeout)
+        self._conn: smtp.Wired | None = None
 
     def send(self, batch: Sequence[Mail]) -> list[Result]:
         return [self._send(mail) for mail in batch]
@@ -179,8 +182,11 @@ class SmtpCourier:
 
     def _say(self, mail: Mail, sender: str, to: list[str], body: bytes) -> Result:
         if self._conn is None:
-            self._conn = smtp.connect(self._server, name=self._house.helo)
-        conn = self._conn
+            self._conn = smtp.connect(self._server, name=self._house.helo, seconds=self._seconds)
+        with self._conn.within(self._seconds):
+            return self._hand_over(self._conn, mail, sender, to, body)
+
+    def _hand_over(self, conn: smtp.Wired, mail: Mail, sender: str, to: list[str], body: bytes) -> Result:
         options = []
         if not all(address.isascii() for address in (sender, *to)):
             if not conn.has_extn("smtputf8"):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
@@ -20,7 +23,8 @@ from tests.mailbox import MailServer, Receiver
 from tests.workers.worlds import START
 from workers.couriers import Gateway, Note, NoteFiles
 from workers.mail import House, MailFiles, SmtpCourier, as_bytes
-from workers.webhooks import Call, WebhookCourier, refused, signature
+from workers.network import refused
+from workers.webhooks import Call, WebhookCourier, signature
 
 HOUSE = House("parcours.example", "us@example.org")
 
@@ -373,3 +377,44 @@ def test_notes_are_lines_of_a_file(tmp_path: Path) -> None:
     assert files.send([Note("1", START, "ann", "+331", {"text": "é"}), Note("2", START, "ben", None, {"text": "b"})])
     (file,) = (tmp_path / "sms").iterdir()
     assert [json.loads(line)["text"] for line in file.read_text(encoding="utf-8").splitlines()] == ["é", "b"]
+
+
+def test_a_gateway_whose_answer_drips_is_cut_off() -> None:
+    with dripping(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x") as port:
+        gateway = Gateway(f"http://127.0.0.1:{port}/", seconds=0.5)
+        (answer,) = gateway.send([Note("1", START, "ann", "+331", {"text": "Hi"})])
+        gateway.close()
+    assert isinstance(answer, Retry)
+    assert answer.away
+
+
+def test_a_mail_server_whose_answer_drips_is_cut_off() -> None:
+    with dripping(b"220-", b"x") as port:
+        courier = SmtpCourier(smtp.parse(f"smtp://127.0.0.1:{port}"), HOUSE, seconds=0.5)
+        (answer,) = courier.send([mail()])
+        courier.close()
+    assert isinstance(answer, Retry)
+    assert answer.away
+
+
+@contextmanager
+def dripping(first: bytes, then: bytes) -> Iterator[int]:
+    """A server that answers a little at a time and never ends."""
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                conn, _ = listening.accept()
+                with conn:
+                    conn.sendall(first)
+                    while not ended.wait(0.05):
+                        conn.sendall(then)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            ended.set()
+            thread.join(5)
