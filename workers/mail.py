@@ -49,6 +49,10 @@ _ABOUT_CONTENT = re.compile(
 )
 AWAY = 421
 LONGEST_SECONDS = 45.0
+# Source: RFC 5321, section 4.5.3.1, for an address; RFC 5322, section 2.1.1, for a line, which words must fit into.
+LONGEST_ADDRESS = 320
+LONGEST_WORD = 70
+LONGEST_LINE = 998
 # "Authentication required", and the ways of refusing it. Source: RFC 4954, section 6.
 OUR_FAULT = frozenset({530, 534, 535, 538})
 _SAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -77,6 +81,7 @@ def as_bytes(mail: Mail, house: House, *, now: datetime) -> bytes:
     Headers are put together here since the library's own folding takes long addresses apart.
     Source: RFC 5322; RFC 2045 to 2047; RFC 8058 for one-click unsubscription.
     """
+    unsubscribe = mail.unsubscribe_url is not None and len(mail.unsubscribe_url) < LONGEST_LINE - 20
     headers = [
         ("From", _mailbox(mail.sender or house.mail_from)),
         ("To", _list(mail.to)),
@@ -84,8 +89,8 @@ def as_bytes(mail: Mail, house: House, *, now: datetime) -> bytes:
         ("Subject", _header(mail.subject, len("Subject: "))),
         ("Date", format_datetime(now.astimezone(UTC))),
         ("Message-ID", message_id(mail.key, house.host)),
-        ("List-Unsubscribe", f"<{mail.unsubscribe_url}>" if mail.unsubscribe_url else ""),
-        ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click" if mail.unsubscribe_url else ""),
+        ("List-Unsubscribe", f"<{mail.unsubscribe_url}>" if unsubscribe else ""),
+        ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click" if unsubscribe else ""),
         ("MIME-Version", "1.0"),
     ]
     parts = [(kind, body) for kind, body in (("plain", mail.text), ("html", mail.html)) if body is not None]
@@ -109,25 +114,39 @@ def _part(kind: str, body: str) -> list[str]:
 
 
 def _header(value: str, used: int) -> str:
-    charset = "us-ascii" if value.isascii() else "utf-8"
-    return Header(value, charset, maxlinelen=76 - used).encode(linesep="\r\n")
+    # What has no space to be folded at is encoded, which can be cut anywhere.
+    plain = value.isascii() and max(map(len, value.split()), default=0) <= LONGEST_WORD
+    return Header(value, "us-ascii" if plain else "utf-8", maxlinelen=76 - used).encode(linesep="\r\n")
 
 
 def _list(addresses: Sequence[str]) -> str:
-    return ", ".join(address for each in addresses if (address := wire_address(each)) is not None)
+    # Each on a line of its own, since many would make one that is too long.
+    return ",\r\n ".join(address for each in addresses if (address := wire_address(each)) is not None)
 
 
 def _mailbox(address: str) -> str:
     name, bare = parseaddr(one_line(address))
+    wire = wire_address(bare) or ""
+    if not name:
+        return wire
+    if not name.isascii() or len(name) > LONGEST_WORD:
+        folded = Header(name, "utf-8", maxlinelen=LONGEST_WORD).encode(linesep="\r\n")
+        return f"{folded}\r\n <{wire}>"
     # The library refuses an address beyond ASCII, which a server with SMTPUTF8 takes.
     head, _, tail = formataddr((name, "a@b")).rpartition("a@b")
-    return f"{head}{wire_address(bare) or ''}{tail}"
+    return f"{head}{wire}{tail}"
 
 
 def wire_address(address: str) -> str | None:
     """Return an address as a server takes it, its domain in ASCII; None for what is no address."""
     local, at, domain = address.strip().rpartition("@")
-    if not at or not local or not domain or re.search(r"[\s<>\x00-\x1f\x7f]", local + domain):
+    if (
+        len(address) > LONGEST_ADDRESS
+        or not at
+        or not local
+        or not domain
+        or re.search(r"[\s<>\x00-\x1f\x7f]", local + domain)
+    ):
         return None
     try:
         return f"{local}@{domain if domain.isascii() else domain.encode('idna').decode('ascii')}"

@@ -91,6 +91,20 @@ def test_an_email_is_read_back_as_it_was_meant() -> None:
     assert text.get_content().replace("\r\n", "\n").strip() == made.text
 
 
+@pytest.mark.parametrize("long", ["x" * 3000, "é" * 3000, "word " * 600])
+def test_no_line_of_an_email_is_longer_than_mail_servers_take(long: str) -> None:
+    people = tuple(f"somebody.with.a.long.name.{n}@department.example.com" for n in range(60))
+    made = dataclasses.replace(
+        mail(sender=f"{long} <nora@example.com>", subject=long, html=f"<p>{long}</p>", text=long), to=people, cc=people
+    )
+    written = as_bytes(made, HOUSE, now=START)
+    assert max(map(len, written.split(b"\r\n"))) <= 998
+    read = message_from_bytes(written, policy=policy.default)
+    assert read["Subject"].split() == long.split()
+    assert read["From"].addresses[0].addr_spec == "nora@example.com"
+    assert [each.addr_spec for each in read["To"].addresses] == list(people)
+
+
 def test_one_connection_takes_many_emails(server: MailServer, courier: SmtpCourier) -> None:
     assert courier.send([mail(str(n)) for n in range(20)]) == [Sent()] * 20
     assert server.connections == 1
