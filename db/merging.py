@@ -124,6 +124,7 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
     # After the dropping, so that no wait goes without a trace.
     _record(conn, cancelled, now=now)
     _renumber(conn, pairs)
+    conn.execute(sql["withdraw_messages"], {**both, "now": now})
     for name in (
         "drop_graces",
         "merge_segments",

@@ -17,7 +17,10 @@ EVERYTHING = Scope()
 # With a cap, those whose turn it is are always the same: the lowest ids of those who are due together. Not
 # without one, since a million who are due together would be sorted for each batch.
 _CLAIM_IN_ORDER = text(
-    str(sql["claim_due"]).replace("ORDER BY wait.due_at\n", "ORDER BY wait.due_at, wait.contact_id\n")
+    str(sql["claim_due"])
+    .replace("ORDER BY due_at\n", "ORDER BY due_at, contact_id\n")
+    .replace("SELECT waiting.place\n", "SELECT waiting.place, waiting.contact_id\n")
+    .replace("ORDER BY waiting.due_at\n", "ORDER BY waiting.due_at, waiting.contact_id\n")
 )
 
 

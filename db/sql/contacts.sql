@@ -247,9 +247,20 @@ WHERE membership.contact_id = :contact_id
 ORDER BY membership.added_at, campaign.key;
 
 -- name: outcomes
-SELECT step.campaign_id, step.key AS step, outcome.rotation, outcome.result, outcome.at, outcome.detail
+-- With what became of the message that a step wrote; its key ends with the passage.
+SELECT step.campaign_id, step.key AS step, outcome.rotation, outcome.result, outcome.at,
+       CASE WHEN told.message IS NULL THEN outcome.detail
+            ELSE coalesce(outcome.detail, '{}') || jsonb_build_object('message', told.message) END AS detail
 FROM outcome
 JOIN step ON step.id = outcome.step_id
+LEFT JOIN LATERAL (
+    SELECT jsonb_strip_nulls(jsonb_build_object('key', message.key, 'channel', message.channel,
+                                                'state', message.state, 'error', message.error)) AS message
+    FROM message
+    WHERE message.contact_id = outcome.contact_id AND message.step_id = outcome.step_id
+      AND outcome.result = 'done' AND split_part(message.key, '-', 4) = outcome.passage::text
+    ORDER BY message.id LIMIT 1
+) AS told ON true
 WHERE outcome.contact_id = :contact_id
 ORDER BY outcome.at, outcome.rotation, outcome.step_id;
 

@@ -100,6 +100,20 @@ WHERE outcome.contact_id = lowered.gone_id AND step.id = outcome.step_id
   AND EXISTS (SELECT FROM membership
               WHERE membership.contact_id = lowered.into_id AND membership.campaign_id = step.campaign_id);
 
+-- name: withdraw_messages
+-- What a step has to tell both, the survivor is told once; what is on its way already counts as told.
+UPDATE message
+SET state = 'cancelled', error = 'the contact was merged with another, who gets the message of this step'
+FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
+WHERE message.contact_id IN (pair.gone_id, pair.into_id)
+  AND (message.state = 'queued' OR message.state = 'sending' AND message.due_at <= :now)
+  AND message.channel <> 'webhook' AND NOT (message.channel = 'email' AND message.address IS NULL)
+  AND EXISTS (SELECT FROM message AS other
+              WHERE other.contact_id IN (pair.gone_id, pair.into_id) AND other.contact_id <> message.contact_id
+                AND other.step_id = message.step_id
+                AND (other.state = 'sent' OR other.state = 'sending' AND other.due_at > :now
+                     OR other.state IN ('queued', 'sending') AND message.contact_id = pair.gone_id));
+
 -- name: drop_graces
 DELETE FROM leaving
 USING unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
@@ -44,7 +44,22 @@ def may_come_back(campaign: Campaign, standing: Standing, *, now: datetime, zone
     return None
 
 
+_MESSAGES = {
+    "queued": "the message is in the outbox",
+    "sending": "the message is being sent",
+    "sent": "the message was delivered",
+    "failed": "the message was not delivered",
+    "cancelled": "the message was withdrawn",
+}
 _RULES = {"cap": "cap", "quiet_hours": "quiet hours", "paused": "pause"}
+
+
+def message_sentence(message: dict[str, Any] | None) -> str | None:
+    """Return what became of the message that a step wrote, with the reason where it did not arrive."""
+    if not message:
+        return None
+    error = message.get("error") if message["state"] != "sent" else None
+    return _MESSAGES[message["state"]] + (f": {error}" if error else "")
 
 
 @app.command()
@@ -79,7 +94,8 @@ def explain(
             if back:
                 sentences.append(back)
         for passed in standing.outcomes:
-            because = (passed.detail or {}).get("reason") or (passed.detail or {}).get("error")
+            detail = passed.detail or {}
+            because = detail.get("reason") or detail.get("error") or message_sentence(detail.get("message"))
             sentences.append(f"{iso(passed.at)}  {passed.step}: {passed.result}{f' ({because})' if because else ''}")
         for wait in standing.waits:
             if wait.due_at is None:

@@ -46,7 +46,7 @@ def show(
                 found.id,
                 contact_id=contact_id,
                 step_id=step_id,
-                after=None if at is None else outcomes.Waiting(at, 0, 0),
+                after=None if at is None else outcomes.Waiting(at, 0, 0, 0),
                 limit=limit,
             )
             lines = map(waiting_json, rows)
@@ -65,7 +65,7 @@ def show(
             for line in lines:
                 here.print_json(line)
         else:
-            here.print_table("", columns, ([_text(line[column]) for column in columns] for line in lines))
+            here.print_table("", columns, ([_text(_told(line, column)) for column in columns] for line in lines))
 
 
 def moment(option: str, text: str, zone: ZoneInfo) -> datetime:
@@ -112,6 +112,13 @@ def waiting_json(row: Row[Any]) -> dict[str, Any]:
         "waiting": "retry" if row.reason == "retry" else row.kind,
         "due_at": iso(row.due_at),
     }
+
+
+def _told(line: dict[str, Any], column: str) -> object:
+    """Return a cell; a step whose message did not arrive is not just `done`."""
+    if column == "result" and (line["detail"].get("message") or {}).get("state") == "failed":
+        return f"{line['result']}, not delivered"
+    return line[column]
 
 
 def _text(value: object) -> object:

@@ -7,7 +7,7 @@ from alembic import op
 from db.migrations.indexes import create_index
 
 revision = "0022"
-down_revision = "0018"
+down_revision = "0021"
 
 
 def upgrade() -> None:
