@@ -32,8 +32,8 @@ def behind(engine: Engine) -> str | None:
     return f"is at revision {found}, not {newest()}" if found in _revisions()[:-1] else None
 
 
-def upgrade(engine: Engine) -> tuple[str | None, str]:
-    """Apply the missing migrations and return the revisions before and after.
+def upgrade(engine: Engine, *, to: str = "head") -> tuple[str | None, str]:
+    """Apply the missing migrations, or those up to a revision, and return the revisions before and after.
 
     Several machines may call this at once: one migrates, the others wait for its
     advisory lock and then find nothing left to do. A migration that cannot get its
@@ -56,14 +56,14 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
             config.set_main_option("script_location", str(MIGRATIONS))
             config.attributes["connection"] = conn
             conn.commit()
-            command.upgrade(config, "head")
+            command.upgrade(config, to)
             conn.commit()
         finally:
             conn.rollback()
             conn.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": MIGRATION_LOCK})
             conn.execute(text("RESET lock_timeout"))
             conn.commit()
-    return before, newest()
+    return before, newest() if to == "head" else to
 
 
 def _revision(conn: Connection) -> str | None:
