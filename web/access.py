@@ -223,7 +223,7 @@ def caller(role: Role) -> Callable[[Request], str]:
         if found is None:
             raise _no_key()
         if request.method not in SAFE_METHODS:
-            _check_origin(request)
+            check_origin(request)
         if role not in GRANTS[ROLE_OF[found.role]]:
             raise ProblemError(403, f"your role is {found.role}; this needs editor or admin")
         return found.who
@@ -253,7 +253,7 @@ def _check_key(engine: Engine, offered: str, role: Role) -> api_keys.ApiKey:
     return key
 
 
-def _check_origin(request: Request) -> None:
+def check_origin(request: Request) -> None:
     """Refuse what a page of another site sends: browsers name the page's origin, which scripts cannot change."""
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):

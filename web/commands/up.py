@@ -19,6 +19,7 @@ from producers.metrics import MetricsMiddleware
 from producers.session import session
 from producers.tick import Tick
 from web.app import make_app
+from web.limits import NoProxyMiddleware
 from web.mail import add_mail
 from web.server import Server, is_loopback
 from workers.actors import Workshop, register
@@ -44,9 +45,7 @@ def up(
     # First: where the port is taken, another `up` may be living on the same embedded server.
     server = Server(host=host, port=port)
     engine = here.engine
-    stop = threading.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda *_: stop.set())
+    stop = _until_told()
     # Undone from the last to the first, whatever happens in between.
     with ExitStack() as running:
         if settings.database_url is None:
@@ -60,12 +59,9 @@ def up(
         running.callback(workshop.delivery.close)
         register(workshop)
         open_to_all = is_loopback(host)
-        http: ASGIApp = (site := make_app(engine, broker, settings, open_to_all=open_to_all))
+        site = make_app(engine, broker, settings, open_to_all=open_to_all)
         if open_to_all and settings.smtp_url is None:
             add_mail(site, settings.home / "mail")
-        if open_to_all:
-            # Without a key, a page of another site must not reach us under a name of its own.
-            http = TrustedHostMiddleware(http, ["localhost", "127.0.0.1", "[::1]", "::1", host], www_redirect=False)
         worker = dramatiq.Worker(broker, worker_threads=THREADS, worker_timeout=100)
         worker.start()
         # Batches in hand are finished; what is not begun is found again by the next tick.
@@ -77,7 +73,8 @@ def up(
             thread = threading.Thread(target=consumer.run, args=(stop,), name="consumer", daemon=True)
             thread.start()
             running.callback(thread.join, timeout=30)
-        server.start(http)
+        proxies = None if open_to_all else settings.trusted_proxies
+        server.start(_for_this_machine(site, host) if open_to_all else site, trusted_proxies=proxies)
         running.callback(server.stop)
         where = "your database" if settings.database_url else f"the embedded PostgreSQL of {settings.home}"
         here.say(f"Parcours is up on {where}: {', '.join(parts[:-1])} and {parts[-1]}. Stop it with Ctrl-C.")
@@ -96,3 +93,17 @@ def up(
         running.callback(stop.set)
         Tick(engine, broker).run(stop)
     here.say("Stopped.")
+
+
+def _until_told() -> threading.Event:
+    """Return what is set when this process is told to stop."""
+    stop = threading.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: stop.set())
+    return stop
+
+
+def _for_this_machine(site: ASGIApp, host: str) -> ASGIApp:
+    """Return the app for those who need no key: nobody comes through a proxy, or from a page under another name."""
+    names = ["localhost", "127.0.0.1", "[::1]", "::1", host]
+    return TrustedHostMiddleware(NoProxyMiddleware(site), names, www_redirect=False)
