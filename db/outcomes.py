@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -37,6 +37,7 @@ class Waiting(NamedTuple):
     at: datetime | None
     contact_id: int
     step_id: int
+    passage: int
 
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -100,8 +101,15 @@ def count_campaign(conn: Connection, counted: Counter[tuple[int, datetime, str]]
 def fail(conn: Connection, failures: Sequence[Failure], *, now: datetime) -> None:
     """Remember the last failed attempt of contacts at steps."""
     if failures:
-        contacts, steps, attempts, errors = map(list, zip(*failures, strict=True))
-        parameters = {"contact_ids": contacts, "step_ids": steps, "attempts": attempts, "errors": errors, "now": now}
+        # One statement writes a row once.
+        last = {(each.contact_id, each.step_id): each for each in failures}.values()
+        parameters = {
+            "contact_ids": [each.contact_id for each in last],
+            "step_ids": [each.step_id for each in last],
+            "attempts": [each.attempts for each in last],
+            "errors": [each.error for each in last],
+            "now": now,
+        }
         conn.execute(sql["fail"], parameters)
 
 
@@ -126,10 +134,14 @@ def recent_passes(
     return {(row.contact_id, row.step_id): row.n for row in conn.execute(sql["recent_passes"], parameters)}
 
 
-def passed(conn: Connection, step_id: int, passages: Mapping[int, int]) -> set[int]:
-    """Return which contacts have an outcome of a step in the passage given for each."""
-    parameters = {"step_id": step_id, "contact_ids": list(passages), "passages": list(passages.values())}
-    return set(conn.execute(sql["passed"], parameters).scalars())
+def passed(conn: Connection, step_id: int, passages: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Return the (contact, passage) among these that have an outcome of a step."""
+    parameters = {
+        "step_id": step_id,
+        "contact_ids": [contact_id for contact_id, _ in passages],
+        "passages": [passage for _, passage in passages],
+    }
+    return {(row.contact_id, row.passage) for row in conn.execute(sql["passed"], parameters)}
 
 
 def log(
@@ -159,7 +171,7 @@ def waiting(
     limit: int | None = None,
 ) -> Iterator[Row[Any]]:
     """Yield the open waits of a campaign, next due first; a page: `limit` past `after`."""
-    place = after or Waiting(_LONG_AGO, 0, 0)
+    place = after or Waiting(_LONG_AGO, 0, 0, 0)
     yield from _stream(conn, "waiting", place, campaign_id, contact_id, step_id, limit)
 
 

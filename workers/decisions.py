@@ -52,8 +52,10 @@ def _react_once(
     types = {name for event_type in event_types for name in types_waiting_for(event_type)}
     if not types:
         return Counter()
-    taken: dict[tuple[int, int], dict[int, Mapping[str, Any]]] = {}
-    passages: dict[tuple[int, int], dict[int, int]] = {}
+    taken: dict[tuple[int, int, int], dict[int, Mapping[str, Any]]] = {}
+    passages: dict[tuple[int, int, int], dict[int, int]] = {}
+    # A contact may stand at a step in several passages; they are taken one after the other, oldest first.
+    nth: Counter[tuple[int, int]] = Counter()
     armed = waits.armed(conn, happened, types, event_types)
     entered = {id_: campaigns.enter(conn, id_, zone) for id_ in sorted({each.campaign_id for each in armed})}
     for contact_id, step_id, campaign_id, passage in armed:
@@ -64,11 +66,12 @@ def _react_once(
         standing = Standing(campaign, step, campaign.email_upstream(step))
         if step.looks_at(fact.type) and step.type.run(step.properties, fact, standing):
             detail = {"event": fact.type, "at": fact.at.isoformat()}
-            taken.setdefault((campaign_id, step_id), {})[contact_id] = detail
-            passages.setdefault((campaign_id, step_id), {})[contact_id] = passage
+            place = (campaign_id, step_id, nth[contact_id, step_id])
+            nth[contact_id, step_id] += 1
+            taken.setdefault(place, {})[contact_id] = detail
+            passages.setdefault(place, {})[contact_id] = passage
     done: Counter[str] = Counter()
-    for (campaign_id, step_id), details in sorted(taken.items()):
-        done += executor.take_armed(
-            conn, campaign_id, step_id, passages[campaign_id, step_id], details, now=now, zone=zone, stop=stop
-        )
+    for place, details in sorted(taken.items(), key=lambda each: each[0]):
+        campaign_id, step_id, _ = place
+        done += executor.take_armed(conn, campaign_id, step_id, passages[place], details, now=now, zone=zone, stop=stop)
     return done
