@@ -129,7 +129,6 @@ def test_an_unknown_contact_or_file_is_one_sentence(run: Run, tmp_path: Path) ->
 def test_show_says_where_a_contact_is_in_their_own_time(run: Run, tmp_path: Path, engine: Engine) -> None:
     import_(run, write(tmp_path, "key,timezone\na,Europe/Paris\n"))
     with engine.begin() as conn:
-        conn.execute(text("CREATE TABLE outcome_all PARTITION OF outcome DEFAULT"))
         conn.execute(
             text("INSERT INTO campaign (key, name, created_at, changed_at) VALUES ('welcome', 'W', now(), now())")
         )
