@@ -11,7 +11,7 @@ import typer
 
 from db import contacts, facts, merging, partitions, policies, segments
 from db.clock import now as database_now
-from db.contacts import Imported, Incoming, Shown
+from db.contacts import Imported, Incoming, Refused, SameAddress, Shown
 from db.scores import PointsLogged, StageLogged
 from domain.decide import zone_of
 from domain.errors import CampaignError, NotFoundError
@@ -35,23 +35,32 @@ BULK = 10_000
 def import_(
     file: Annotated[Path, typer.Argument(help="CSV or NDJSON; the key, or e-mail address, identifies.")],
     segment: Annotated[str | None, typer.Option(help="Make all of them members of this segment.")] = None,
+    same_address: Annotated[
+        Literal["merge", "reject"],
+        typer.Option(
+            help="What becomes of somebody new with the address of another contact: one with that contact, or rejected."
+        ),
+    ] = "merge",
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:
     """Add or update contacts from a file, in one transaction.
 
     Columns email, timezone, points, stage, owner, tags and company (which becomes the primary one)
     are the contact's own; every other column becomes a field. Blank cells change nothing; fields that
-    the file does not name stay. Rows that cannot be used go to FILE.rejected with their line number and the reason.
+    the file does not name stay. An address belongs to one contact, unless PARCOURS_SHARED_ADDRESSES says otherwise:
+    --same-address says what becomes of a second one. Rows that cannot be used go to FILE.rejected with their line number and the reason.
     """
     here = session()
     with RejectFile(file) as rejects, reading(file) as advance:
-        imported = _import(file, segment, rejects, advance)
+        allowed = here.settings.shared_addresses == "allow"
+        imported = _import(file, segment, rejects, advance, "allow" if allowed else same_address)
     if as_json:
         here.print_json(
             {
                 "added": imported.added,
                 "updated": imported.updated,
                 "unchanged": imported.unchanged,
+                "merged": imported.merged,
                 "rejected": rejects.count,
                 "rejected_file": rejects.written,
             }
@@ -61,9 +70,17 @@ def import_(
         f"{imported.added:,} added, {imported.updated:,} updated, {imported.unchanged:,} unchanged, "
         f"{rejects.count:,} rejected" + (f" (see {rejects.written})." if rejects.count else ".")
     )
+    if imported.merged:
+        rows = "1 row has" if imported.merged == 1 else f"{imported.merged:,} rows have"
+        here.say(
+            f"{rows} the address of another contact and became part of it; their keys lead there. "
+            "With --same-address reject such rows are left out."
+        )
 
 
-def _import(file: Path, segment_key: str | None, rejects: RejectFile, advance: Advance) -> Imported:
+def _import(
+    file: Path, segment_key: str | None, rejects: RejectFile, advance: Advance, same_address: SameAddress
+) -> Imported:
     engine = session().engine
     now = datetime.now(UTC)
 
@@ -81,7 +98,9 @@ def _import(file: Path, segment_key: str | None, rejects: RejectFile, advance: A
             if segment is None:
                 raise NotFoundError("segment", segment_key, "`parcours segments create` makes one")
         staged = contacts.stage(conn, usable())
-        imported = contacts.merge(conn, now=now)
+        imported = contacts.merge(conn, now=now, same_address=same_address)
+        for row in imported.refused:
+            rejects.add(Rejected(row.line, _in_use(row), f"{row.key},{row.email}"))
         if segment is not None:
             for ids in contacts.staged_ids(conn, MEMBERS_A_STATEMENT):
                 segments.add_members(conn, segment.id, ids, manual=True, now=now)
@@ -91,9 +110,14 @@ def _import(file: Path, segment_key: str | None, rejects: RejectFile, advance: A
     return imported
 
 
+def _in_use(row: Refused) -> str:
+    one = f"merge the two with `parcours contacts merge {row.key} {row.owner}`, or correct the address"
+    return f"the address {row.email} is that of contact {row.owner!r}; {one}"
+
+
 @app.command()
 def show(
-    key: Annotated[str, typer.Argument(help="The contact's key.")],
+    key: Annotated[str, typer.Argument(help="The contact's key or address.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show a contact: what is known of it, and where it is in every campaign."""
