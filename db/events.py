@@ -99,6 +99,25 @@ def key_hash(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
+def keys(conn: Connection, ids: Iterable[int]) -> list[str]:
+    """Return the keys of contacts by id, in that order; those that are gone are left out."""
+    return list(conn.execute(sql["keys"], {"ids": list(ids)}).scalars())
+
+
+def as_cloud_event(event: Pending, contact: str) -> str:
+    """Return an event as it may be offered again: under an id of its own, since its first one is known."""
+    described = {
+        "specversion": "1.0",
+        "source": event.source,
+        "id": f"{event.id}#{event.seq}",
+        "type": event.type,
+        "subject": contact,
+        "time": event.at.isoformat(),
+        "data": event.data,
+    }
+    return json.dumps(described, ensure_ascii=False)
+
+
 def erased(conn: Connection, keys: Iterable[str]) -> dict[str, datetime]:
     """Return when contacts of these keys were erased; those never erased are left out."""
     hashes = {key_hash(key): key for key in keys}

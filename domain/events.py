@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from domain.errors import CampaignError
+from domain.identity import IdentityError, address
 from domain.policy import parse_rule
 from domain.steps.properties import MAX_KEY
 from domain.steps.registry import Fact
@@ -174,6 +175,11 @@ def _check_merge(data: Mapping[str, Any], contact: str) -> None:
 def _check_change(data: Mapping[str, Any]) -> None:
     if not isinstance(data.get("fields", {}), Mapping):
         raise EventError('"fields" of contact.changed must be an object of names and values')
+    if isinstance(data.get("email"), str) and data["email"].strip():
+        try:
+            address(data["email"])
+        except IdentityError as error:
+            raise EventError(f'"email" of contact.changed: {error}') from None
     for name in ("email", "timezone", "owner", "stage", "company"):
         if not isinstance(data.get(name), str | None):
             raise EventError(f'"{name}" of contact.changed must be a text or null')

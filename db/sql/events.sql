@@ -26,6 +26,9 @@ FROM (SELECT DISTINCT hashtext(address) AS number FROM unnest(CAST(:addresses AS
 -- event, which would then stand in the inbox of nobody for ever. In the order of ids, as erasing does.
 SELECT id FROM contact WHERE id = ANY (CAST(:ids AS bigint[])) ORDER BY id FOR KEY SHARE;
 
+-- name: keys
+SELECT key FROM contact WHERE id = ANY (CAST(:ids AS bigint[])) ORDER BY id;
+
 -- name: erased
 SELECT key_hash, at FROM erased WHERE key_hash = ANY (CAST(:hashes AS bytea[]));
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from db import campaigns, erasure
+from db.house import House, furnish
 from db.partitions import ensure_partitions
 from domain.events import MAX_DATA_BYTES, ContactEvent, EventError, parse
 from tests.workers.worlds import START, World, at, event, statements_counted
@@ -264,6 +265,8 @@ def test_any_order_of_arrival_gives_the_same_contact(
     world: World, datas: list[dict[str, Any]], order: random.Random, together: bool
 ) -> None:
     world.clear()
+    # Both are told the same, addresses too.
+    furnish(world.engine, House(shared_addresses=True))
     told = [(START + timedelta(microseconds=nth), data) for nth, data in enumerate(datas)]
     for key in ("calm", "wild"):
         arriving = [event("contact.changed", key, when, **data) for when, data in told]
