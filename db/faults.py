@@ -26,8 +26,9 @@ class Fault(enum.Enum):
 
 
 # Connection exceptions, operator intervention (shutdown, crash, cannot connect now), too few resources,
-# read-only (a standby that was promoted elsewhere).
-_AWAY = ("08", "57P", "53", "25006")
+# read-only (a standby that was promoted elsewhere). Likewise a database that is not as this process expects it,
+# whatever the rows are: no such prepared statement (a pooler), user, database, schema, table, column or right.
+_AWAY = ("08", "57P", "53", "25006", "26", "28", "3D", "3F", "42")
 # Deadlock and serialization failures, a lock that did not come in time, a statement that was cancelled.
 _AGAIN = ("40", "55P03", "57014")
 # Data exceptions, integrity constraints, program limits (an index row too large), a value that does not fit

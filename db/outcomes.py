@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row
 from db.statements import statements
 from domain.campaign import StopRule
 from domain.decide import Failure, Outcome
+from domain.gate import clean_json
 
 sql = statements("outcomes")
 
@@ -78,7 +79,11 @@ def record(conn: Connection, outcomes: Sequence[Outcome]) -> None:
 
 
 def _written(written: dict[int, str], detail: Any) -> str:
-    return written.setdefault(id(detail), json.dumps(detail, default=str))
+    text = json.dumps(detail, default=str)
+    if "\\u" in text:
+        # A step type of another package may say what the database cannot hold.
+        text = json.dumps(clean_json(detail), default=str)
+    return written.setdefault(id(detail), text)
 
 
 def count_campaign(conn: Connection, counted: Counter[tuple[int, datetime, str]]) -> None:
@@ -100,8 +105,15 @@ def count_campaign(conn: Connection, counted: Counter[tuple[int, datetime, str]]
 def fail(conn: Connection, failures: Sequence[Failure], *, now: datetime) -> None:
     """Remember the last failed attempt of contacts at steps."""
     if failures:
-        contacts, steps, attempts, errors = map(list, zip(*failures, strict=True))
-        parameters = {"contact_ids": contacts, "step_ids": steps, "attempts": attempts, "errors": errors, "now": now}
+        # One statement writes a row once.
+        last = {(each.contact_id, each.step_id): each for each in failures}.values()
+        parameters = {
+            "contact_ids": [each.contact_id for each in last],
+            "step_ids": [each.step_id for each in last],
+            "attempts": [each.attempts for each in last],
+            "errors": [each.error for each in last],
+            "now": now,
+        }
         conn.execute(sql["fail"], parameters)
 
 
@@ -124,6 +136,14 @@ def recent_passes(
     """Return how often each contact passed each step within the last day; zeros are left out."""
     parameters = {"contact_ids": list(contact_ids), "step_ids": list(step_ids), "now": now}
     return {(row.contact_id, row.step_id): row.n for row in conn.execute(sql["recent_passes"], parameters)}
+
+
+def answered(conn: Connection, step_id: int, contact_ids: Sequence[int]) -> set[tuple[int, int, str, str]]:
+    """Return the facts that led contacts on from a decision since they joined: (contact, step, type, time)."""
+    if not contact_ids:
+        return set()
+    rows = conn.execute(sql["answered"], {"step_id": step_id, "contact_ids": list(contact_ids)})
+    return {(row.contact_id, step_id, row.event, row.happened_at) for row in rows}
 
 
 def passed(conn: Connection, step_id: int, passages: Mapping[int, int]) -> set[int]:

@@ -8,31 +8,37 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from psycopg.errors import DeadlockDetected
+import structlog
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError
 
 from db import campaigns, companies, erasure, events, facts, forms, merging, outcomes, policies, scores
 from db.clock import now as database_now
 from db.events import Pending
+from db.faults import Fault, fault_of
 from db.partitions import ensure_partitions
 from domain.campaign import StopRule
 from domain.changes import change
 from domain.events import ABOUT_THE_CONTACT, ContactEvent, as_facts, channel_of
 from domain.policy import Rule
+from domain.steps.properties import MAX_KEY
 from domain.steps.registry import Fact
 from domain.utm import utm_of
 from domain.visitors import is_automatic
 from producers import metrics
+from producers.logs import described
 from workers import decisions, membership
-from workers.executor import BY_DEFAULT
+from workers.decisions import Reacted
+from workers.executor import BY_DEFAULT, reason_of
 from workers.forms import submit
+
+log = structlog.get_logger()
 
 # Contacts of one batch, and events of each in it: a contact with a flood of events takes turns.
 CONTACTS_AT_ONCE = 500
@@ -141,30 +147,120 @@ def take_in(
         return accept(conn, offered, now=database_now(conn), unknown_contacts=unknown_contacts)
 
 
+@dataclass(slots=True)
+class Acted:
+    """What a batch came to: events, what followed from them, and the oldest one's age in seconds."""
+
+    events: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    lag_seconds: float = 0.0
+
+
 def act_once(
     engine: Engine, *, zone: ZoneInfo, stop: StopRule = BY_DEFAULT, of: Collection[str] | None = None
 ) -> Acted:
     """Act on one batch of the inbox, or of what is there of the contacts named, in a transaction of its own.
 
-    Batches of different contacts may meet at a company of both, in one order here and in another there. Who
-    loses such a deadlock has done nothing, and begins again.
+    A batch that raises is done in halves, each in its own transaction, until the guilty contacts are alone, and
+    then event by event: one that cannot be acted on leaves the inbox for the dead letters, with the reason.
+    Raises only what says nothing about the events: the database is away.
     """
     with engine.connect() as conn:
         now = database_now(conn)
     ensure_partitions(engine, now)
     began = time.monotonic()
-    for left in reversed(range(DEADLOCKS)):
-        try:
-            with engine.begin() as conn:
-                acted = act(conn, now=database_now(conn), zone=zone, stop=stop, of=of)
-            break
-        except OperationalError as error:
-            if not isinstance(error.orig, DeadlockDetected) or not left:
-                raise
+    acted = _Acting(engine, zone, stop).batch(of)
     if acted.events:
         # The lag ends where the transaction began; what followed from the event is there at its end.
         metrics.DECISION_SECONDS.observe(acted.lag_seconds + time.monotonic() - began)
     return acted
+
+
+@dataclass
+class _Acting:
+    """Acting on a batch, whose bad events stop nobody."""
+
+    engine: Engine
+    zone: ZoneInfo
+    stop: StopRule
+    done: Acted = field(default_factory=Acted)
+
+    def batch(self, of: Collection[str] | None) -> Acted:
+        # What was taken by the try that failed.
+        taken: list[Pending] = []
+
+        def some(conn: Connection) -> Acted:
+            taken.clear()
+            return _act_on(conn, _pending(conn, of), taken, now=database_now(conn), zone=self.zone, stop=self.stop)
+
+        error = self._try(some)
+        if error is not None:
+            if not taken:
+                raise error
+            self._apart(list(dict.fromkeys(event.contact_id for event in taken)), error)
+        return self.done
+
+    def _apart(self, contacts: Sequence[int], error: Exception) -> None:
+        """Act on contacts of whom somebody made a batch fail."""
+        if len(contacts) == 1:
+            self._one_by_one(contacts[0])
+            return
+        middle = len(contacts) // 2
+        for half in (contacts[:middle], contacts[middle:]):
+            failed = self._try(partial(self._act_on, half, EVENTS_EACH, []))
+            if failed is not None:
+                self._apart(half, failed)
+
+    def _one_by_one(self, contact_id: int) -> None:
+        """Act on a contact's events, each by itself; bury those that cannot be acted on."""
+        for _ in range(EVENTS_EACH):
+            before = self.done.events
+            taken: list[Pending] = []
+            error = self._try(partial(self._act_on, [contact_id], 1, taken))
+            if error is not None and taken:
+                self._bury(taken[0], error)
+            elif error is not None:
+                raise error
+            elif self.done.events == before:
+                return
+
+    def _act_on(self, contact_ids: Sequence[int], each: int, taken: list[Pending], conn: Connection) -> Acted:
+        taken.clear()
+        free = events.lock_pending(conn, contact_ids)
+        return _act_on(conn, free, taken, each=each, now=database_now(conn), zone=self.zone, stop=self.stop)
+
+    def _bury(self, event: Pending, error: Exception) -> None:
+        log.error("event_buried", event_type=event.type, contact_id=event.contact_id, **described(error))
+        reason = f"it could not be acted on: {reason_of(error)}; mend that, then `parcours dead-letters replay` it"
+        with self.engine.begin() as conn:
+            buried = events.bury_pending(conn, event, reason, now=database_now(conn))
+        self.done.events += buried
+        self.done.counts["dead letters"] += buried
+
+    def _try(self, work: Callable[[Connection], Acted]) -> Exception | None:
+        """Do work in a transaction of its own; return the error when that is for what is in its hands.
+
+        Batches of different contacts may meet at a company of both, in one order here and in another there. Who
+        loses such a deadlock has done nothing, and begins again.
+        """
+        for left in reversed(range(DEADLOCKS)):
+            try:
+                with self.engine.begin() as conn:
+                    acted = work(conn)
+            except Exception as error:
+                match fault_of(error):
+                    case Fault.AWAY:
+                        raise
+                    case Fault.AGAIN if left:
+                        continue
+                    case Fault.AGAIN:
+                        raise
+                return error
+            self.done.events += acted.events
+            self.done.counts += acted.counts
+            self.done.lag_seconds = max(self.done.lag_seconds, acted.lag_seconds)
+            break
+        return None
 
 
 def act_on_all(
@@ -184,15 +280,6 @@ def act_on_all(
         time.sleep(0.02)
 
 
-@dataclass(slots=True)
-class Acted:
-    """What a batch came to: events, what followed from them, and the oldest one's age in seconds."""
-
-    events: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
-    lag_seconds: float = 0.0
-
-
 def act(
     conn: Connection,
     *,
@@ -207,11 +294,27 @@ def act(
 
     A contact's events are done in their order, by one worker, under the contact's lock.
     """
+    return _act_on(conn, _pending(conn, of), [], now=now, zone=zone, stop=stop)
+
+
+def _pending(conn: Connection, of: Collection[str] | None) -> list[int]:
     if of is None:
-        pending = events.pending_contacts(conn, CONTACTS_AT_ONCE, each=EVENTS_EACH)
-    else:
-        pending = events.pending_of(conn, of, CONTACTS_AT_ONCE)
-    taken = events.take(conn, merging.without_those_in_merges(conn, pending), each=EVENTS_EACH)
+        return events.pending_contacts(conn, CONTACTS_AT_ONCE)
+    return events.pending_of(conn, of, CONTACTS_AT_ONCE)
+
+
+def _act_on(
+    conn: Connection,
+    pending: Sequence[int],
+    taken: list[Pending],
+    *,
+    each: int = EVENTS_EACH,
+    now: datetime,
+    zone: ZoneInfo,
+    stop: StopRule,
+) -> Acted:
+    """Act on the oldest events of contacts, whose locks the caller holds; adds what it takes to `taken`."""
+    taken += events.take(conn, merging.without_those_in_merges(conn, pending), each=each)
     if not taken:
         return Acted()
     by_contact: dict[int, list[Pending]] = {}
@@ -223,11 +326,13 @@ def act(
     # Who was deleted by a step of a campaign: what else they did happened before, and goes as well.
     deleted: set[int] = set()
     late: list[Pending] = []
+    # What a decision could not judge, and why; it is acted on otherwise.
+    letters: list[tuple[Pending, str]] = []
     for nth in range(max(map(len, by_contact.values()))):
         once = [found[nth] for found in by_contact.values() if nth < len(found)]
         late += [event for event in once if event.contact_id in erased]
         present = [event for event in once if event.contact_id not in erased and event.contact_id not in deleted]
-        followed = _act_once(conn, present, erased, late, now=now, zone=zone, stop=stop)
+        followed = _act_once(conn, present, erased, late, letters, now=now, zone=zone, stop=stop)
         counts += followed
         if followed["erased"]:
             seen = {event.contact_id for event in present} - erased.keys()
@@ -235,6 +340,8 @@ def act(
     _begin_again(conn, erased, late, now)
     kept = [event for event in taken if event.contact_id not in erased and event.contact_id not in deleted]
     events.keep(conn, kept)
+    gone = erased.keys() | deleted
+    events.bury_events(conn, [letter for letter in letters if letter[0].contact_id not in gone], now=now)
     events.seen_active(conn, [(event.contact_id, event.at) for event in kept if _is_activity(event)])
     lag = (now - min(event.received_at for event in taken)).total_seconds()
     return Acted(len(taken), counts, lag)
@@ -249,6 +356,7 @@ def _act_once(
     once: Sequence[Pending],
     erased: dict[int, tuple[str, datetime]],
     late: list[Pending],
+    letters: list[tuple[Pending, str]],
     *,
     now: datetime,
     zone: ZoneInfo,
@@ -256,7 +364,8 @@ def _act_once(
 ) -> Counter[str]:
     """Act on at most one event of each contact: what it changes, then who joins and leaves, then decisions.
 
-    Adds who was erased to `erased`, and what was still in their inbox to `late`.
+    Adds who was erased to `erased`, what was still in their inbox to `late`, and what a decision could not
+    judge to `letters`, with the reason.
     """
     by_type: dict[str, list[Pending]] = {}
     for event in once:
@@ -270,9 +379,12 @@ def _act_once(
     _note_pages(conn, by_type.get("page.hit", []), now)
     found = [(event, utm_of(event.type, event.data)) for event in once]
     scores.came_from(conn, {event.contact_id: (event.at, utm) for event, utm in found if utm})
-    counts += _submit_forms(conn, by_type.get("form.submitted", []), now=now, zone=zone, stop=stop)
+    filled_in = _submit_forms(conn, by_type.get("form.submitted", []), now=now, zone=zone, stop=stop)
     others = [event for event in once if event.type != "form.submitted" and _is_activity(event)]
-    counts += decisions.react(conn, _facts(conn, others), now=now, zone=zone, stop=stop)
+    reacted = decisions.react(conn, _facts(conn, others), now=now, zone=zone, stop=stop)
+    counts += filled_in.counts + reacted.counts
+    raised = filled_in.raised | reacted.raised
+    letters += [(event, raised[event.contact_id]) for event in once if event.contact_id in raised]
     deleted = by_type.get("contact.deleted", [])
     at = {event.contact_id: event.at for event in deleted}
     if at:
@@ -360,24 +472,26 @@ def _change_segments(
         # One deleted since it was accepted changes nothing.
         if key in known:
             events.segments_by_time(conn, known[key].id, said_at, active=active)
-            touched = [contact_id for contact_id, _ in said_at]
-            counts += membership.segment_changed(conn, known[key].id, touched, now=now, zone=zone)
+            since = dict(said_at)
+            counts += membership.segment_changed(conn, known[key].id, list(since), now=now, zone=zone, since=since)
     return counts
 
 
 def _submit_forms(
     conn: Connection, submitted: Sequence[Pending], *, now: datetime, zone: ZoneInfo, stop: StopRule
-) -> Counter[str]:
+) -> Reacted:
     by_key: dict[str, dict[int, forms.Submission]] = {}
     for event in submitted:
         submission = forms.Submission(event.at, event.data.get("fields") or {})
         by_key.setdefault(str(event.data["form"]), {})[event.contact_id] = submission
-    counts: Counter[str] = Counter()
+    done = Reacted()
     for key, submissions in sorted(by_key.items()):
         form = forms.find(conn, key)
         if form is not None:
-            counts += submit(conn, form, submissions, now=now, zone=zone, stop=stop)
-    return counts
+            followed = submit(conn, form, submissions, now=now, zone=zone, stop=stop)
+            done.counts += followed.counts
+            done.raised |= followed.raised
+    return done
 
 
 def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
@@ -432,5 +546,5 @@ def _facts(conn: Connection, happened: Sequence[Pending]) -> dict[int, list[Fact
 
 
 def _name(value: Any) -> str | None:
-    """Return a name that came from outside; what is no text is none."""
-    return value.strip() or None if isinstance(value, str) else None
+    """Return a name that came from outside, no longer than an index holds; what is no text is none."""
+    return value.strip()[:MAX_KEY] or None if isinstance(value, str) else None

@@ -91,7 +91,7 @@ RETURNING wait.contact_id, wait.rotation, wait.passage, wait.attempt, wait.reaso
 -- name: armed
 -- Which decisions of some types the contacts stand at; served by the primary key. A step whose own
 -- properties say which events it looks at is left out here already when none of them happened.
-SELECT wait.contact_id, wait.step_id, wait.campaign_id, wait.passage
+SELECT wait.contact_id, wait.step_id, wait.campaign_id, wait.passage, wait.anchor_at
 FROM wait
 JOIN step ON step.id = wait.step_id AND step.type = ANY (CAST(:types AS text[]))
 WHERE wait.contact_id = ANY (CAST(:contact_ids AS bigint[])) AND wait.reason = 'decision'
