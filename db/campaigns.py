@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Row, text
+from sqlalchemy.exc import OperationalError
 
 from db import waits
 from db.events import like
+from db.faults import Fault, fault_of
 from db.statements import statements
 from domain import file as campaign_file
 from domain.campaign import Campaign, Status
@@ -47,6 +49,8 @@ class StoredStep(NamedTuple):
     type: str
     removed_at: datetime | None
     moved: bool
+    # Since when those who came before may wait by an earlier timing.
+    retimed_at: datetime | None
 
 
 class SourceOf(NamedTuple):
@@ -103,9 +107,43 @@ def enter(conn: Connection, campaign_id: int, zone: ZoneInfo) -> tuple[Campaign,
     return load(conn, campaign_id, row.version, zone), status_of(row)
 
 
-def close(conn: Connection, campaign_id: int) -> None:
-    """Wait until no batch is at work in a campaign, and keep new ones out until the transaction ends."""
-    conn.execute(sql["close"], {"campaign_id": campaign_id})
+def read_by_index(conn: Connection) -> None:
+    """Let nothing in this transaction read a table, or an index, as a whole because of what statistics say."""
+    conn.execute(sql["read_by_index"])
+
+
+class Inside(NamedTuple):
+    """A session that is at work in a campaign: who, from which machine (None: this one), for how many seconds."""
+
+    pid: int
+    name: str
+    machine: str | None
+    seconds: float
+
+
+def close(
+    conn: Connection, campaign_id: int, *, told: Callable[[Sequence[Inside]], None] | None = None, after_ms: int = 2_000
+) -> None:
+    """Wait until no batch is at work in a campaign, and keep new ones out until the transaction ends.
+
+    `told` hears whom it waits for, when that takes more than a moment.
+    """
+    parameters = {"campaign_id": campaign_id}
+    if told is not None:
+        attempt = conn.begin_nested()
+        conn.execute(text(f"SET LOCAL lock_timeout = {int(after_ms)}"))
+        try:
+            conn.execute(sql["close"], parameters)
+        except OperationalError as error:
+            if fault_of(error) is not Fault.AGAIN:
+                raise
+            attempt.rollback()
+            told([Inside(*row) for row in conn.execute(sql["inside_it"], parameters)])
+        else:
+            conn.execute(text("SET LOCAL lock_timeout = DEFAULT"))
+            attempt.commit()
+            return
+    conn.execute(sql["close"], parameters)
 
 
 def of_step(conn: Connection, step_id: int) -> int:
@@ -142,7 +180,7 @@ def load(conn: Connection, campaign_id: int, version: int, zone: ZoneInfo) -> Ca
 def definition(conn: Connection, campaign_id: int, version: int, zone: ZoneInfo) -> CampaignFile:
     """Return the campaign file of a version."""
     data = conn.execute(sql["definition"], {"campaign_id": campaign_id, "version": version}).scalar_one()
-    checked = campaign_file.check(data, default_zone=zone)
+    checked = campaign_file.check(data, default_zone=zone, stored=True)
     if checked.file is None:
         first = checked.problems[0].sentence
         raise CampaignError(f"version {version} of campaign {campaign_id} cannot be read by this version: {first}")
@@ -183,6 +221,11 @@ def create(conn: Connection, key: str, *, now: datetime) -> int:
     """Return the id of a campaign's row, made when the key is new."""
     made = conn.execute(sql["create"], {"key": key, "now": now}).scalar()
     return int(made) if made is not None else int(conn.execute(sql["find"], {"key": key}).one().id)
+
+
+def version_of(conn: Connection, campaign_id: int) -> int:
+    """Return the present version of a campaign's row; 0 when none was ever applied."""
+    return int(conn.execute(text("SELECT version FROM campaign WHERE id = :id"), {"id": campaign_id}).scalar_one())
 
 
 def save(
@@ -240,6 +283,12 @@ def mark_moved(conn: Connection, step_ids: Sequence[int]) -> None:
     """Remember that steps stand elsewhere than they did."""
     if step_ids:
         conn.execute(sql["mark_moved"], {"step_ids": list(step_ids)})
+
+
+def mark_retimed(conn: Connection, step_ids: Sequence[int], at: datetime | None) -> None:
+    """Remember since when those who came to steps before may wait by an earlier timing; None: nobody does."""
+    if step_ids:
+        conn.execute(sql["mark_retimed"], {"step_ids": list(step_ids), "at": at})
 
 
 def save_events(conn: Connection, step_id: int, patterns: Iterable[str]) -> None:
@@ -320,13 +369,19 @@ def make_stages(conn: Connection, keys: Iterable[str]) -> list[str]:
     return list(conn.execute(sql["make_stages"], {"keys": sorted(keys)}).scalars())
 
 
-def waiting_at(conn: Connection, step_id: int, *, after: int, limit: int) -> Sequence[Row[Any]]:
-    """Return contact, anchor and timezone of waits at a step, by contact id, past `after`; retries left out."""
-    return conn.execute(sql["due_at_steps"], {"step_id": step_id, "after": after, "limit": limit}).all()
+def waiting_at(conn: Connection, step_id: int, *, after: tuple[int, int], limit: int) -> Sequence[Row[Any]]:
+    """Return contact, passage, anchor and timezone of waits at a step, in that order, past `after`; no retries."""
+    parameters = {"step_id": step_id, "after": after[0], "after_passage": after[1], "limit": limit}
+    return conn.execute(sql["due_at_steps"], parameters).all()
 
 
-def reschedule(conn: Connection, step_id: int, due: Mapping[int, datetime | None]) -> None:
-    """Move the waits of contacts at a step."""
+def reschedule(conn: Connection, step_id: int, due: Mapping[tuple[int, int], datetime | None]) -> None:
+    """Move the waits at a step, named by (contact, passage)."""
     if due:
-        parameters = {"step_id": step_id, "contact_ids": list(due), "due": list(due.values())}
+        parameters = {
+            "step_id": step_id,
+            "contact_ids": [contact_id for contact_id, _ in due],
+            "passages": [passage for _, passage in due],
+            "due": list(due.values()),
+        }
         conn.execute(sql["reschedule"], parameters)

@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
-from db import policies, scores
+from db import merging, policies, scores
 from db.scores import PointsLogged, StageLogged
 from db.statements import statements
 from domain.policy import Rule
 
 # How many changes of points, and of stages, are shown.
 LATEST = 10
+# So many contacts tell which fields there are.
+LOOKED_AT = 20_000
 
 
 class Incoming(NamedTuple):
@@ -147,7 +149,7 @@ def merge(conn: Connection, *, now: datetime) -> Imported:
     Fields merge with those that are there, tags are added, nothing is taken away.
     """
     sql = statements("contacts")
-    conn.execute(sql["shut_out_merges"])
+    merging.shut_out_merges(conn)
     given = conn.execute(sql["given"]).one()
     if given.addresses:
         conn.execute(sql["identify"])
@@ -233,3 +235,9 @@ def show(conn: Connection, key: str) -> Shown | None:
 def refusals(conn: Connection, contact_id: int) -> list[Refusal]:
     """Return the channels on which a contact is not to be written to."""
     return [Refusal(*row) for row in conn.execute(statements("contacts")["refusals"], {"contact_id": contact_id})]
+
+
+def fields_of_nobody(conn: Connection, names: Iterable[str]) -> set[str]:
+    """Return which custom fields no contact has, among the newest of them; none where there are no contacts."""
+    parameters = {"names": sorted(set(names)), "looked_at": LOOKED_AT}
+    return set(conn.execute(statements("contacts")["fields_of_nobody"], parameters).scalars())

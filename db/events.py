@@ -13,12 +13,17 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import Connection
 
 from db.statements import statements
+from domain import gate
 from domain.events import ContactEvent
 
 sql = statements("events")
 
 # So many of the oldest events a contact of a batch are looked at for contacts; more are of few contacts.
 LOOK_EACH = 4
+
+# Characters of a dead letter that are kept; no event that can be understood is longer.
+MAX_LETTER = 1_000_000
+MAX_REASON = 2_000
 
 
 class Pending(NamedTuple):
@@ -294,14 +299,17 @@ def like(event_type: str) -> str:
 def bury(
     conn: Connection, letters: Sequence[tuple[str, str]], *, origin: Literal["event", "message"], now: datetime
 ) -> None:
-    """Keep what could not be understood or done: (reason, body as it came)."""
+    """Keep what could not be understood or done: (reason, body as it came). Never fails for what is in them.
+
+    What PostgreSQL has not in texts is replaced, and a body without end is cut, which its reason says.
+    """
     if letters:
+        kept = [_kept(reason, body) for reason, body in letters]
         parameters = {
             "origin": origin,
             "now": now,
-            # PostgreSQL has no NUL in texts; what cannot be stored must not block the rest.
-            "reasons": [reason.replace("\0", "") for reason, _ in letters],
-            "bodies": [body.replace("\0", "\N{REPLACEMENT CHARACTER}") for _, body in letters],
+            "reasons": [reason for reason, _ in kept],
+            "bodies": [body for _, body in kept],
         }
         conn.execute(sql["bury"], parameters)
 
@@ -340,6 +348,13 @@ def _as_sent(event: Pending, contact: str) -> str:
         "data": event.data,
     }
     return json.dumps(sent, ensure_ascii=False)
+
+
+def _kept(reason: str, body: str) -> tuple[str, str]:
+    reason = gate.clean(reason)[:MAX_REASON]
+    if len(body) > MAX_LETTER:
+        reason += f" (only the first {MAX_LETTER:,} characters of the body are kept)"
+    return reason, gate.clean(body[:MAX_LETTER])
 
 
 def has_pending_of(conn: Connection, keys: Iterable[str]) -> bool:

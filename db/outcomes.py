@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -38,6 +38,7 @@ class Waiting(NamedTuple):
     at: datetime | None
     contact_id: int
     step_id: int
+    passage: int
 
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -146,10 +147,14 @@ def answered(conn: Connection, step_id: int, contact_ids: Sequence[int]) -> set[
     return {(row.contact_id, step_id, row.event, row.happened_at) for row in rows}
 
 
-def passed(conn: Connection, step_id: int, passages: Mapping[int, int]) -> set[int]:
-    """Return which contacts have an outcome of a step in the passage given for each."""
-    parameters = {"step_id": step_id, "contact_ids": list(passages), "passages": list(passages.values())}
-    return set(conn.execute(sql["passed"], parameters).scalars())
+def passed(conn: Connection, step_id: int, passages: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Return the (contact, passage) among these that have an outcome of a step."""
+    parameters = {
+        "step_id": step_id,
+        "contact_ids": [contact_id for contact_id, _ in passages],
+        "passages": [passage for _, passage in passages],
+    }
+    return {(row.contact_id, row.passage) for row in conn.execute(sql["passed"], parameters)}
 
 
 def log(
@@ -179,7 +184,7 @@ def waiting(
     limit: int | None = None,
 ) -> Iterator[Row[Any]]:
     """Yield the open waits of a campaign, next due first; a page: `limit` past `after`."""
-    place = after or Waiting(_LONG_AGO, 0, 0)
+    place = after or Waiting(_LONG_AGO, 0, 0, 0)
     yield from _stream(conn, "waiting", place, campaign_id, contact_id, step_id, limit)
 
 

@@ -66,6 +66,7 @@ class Campaign:
     key: str
     version: int
     steps: Mapping[int, Step]
+    name: str = ""
     reentry: Literal["never", "after_exit", "always"] = "never"
     cooldown: Interval | None = None
     exit_on_leave: bool = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Literal, NamedTuple
 from zlib import crc32
@@ -42,6 +42,8 @@ from domain.steps.registry import (
 
 Reason = Literal["kickoff", "delay", "retry", "decision"]
 Verdict = Literal["done", "skipped", "failed", "yes", "no", "cancelled"]
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 TOO_LATE = "it fell due while the campaign did not run"
 # So late an event may reach us and still be followed by another in its order.
@@ -228,9 +230,29 @@ def decide(
         *((claim.contact_id, step.id, claim.passage) for step, claims in claimed for claim in claims),
     }
     for step, claims in claimed:
-        walk.start(step, [passing for claim in claims if (passing := walk.enter(step, claim, contacts, members))])
+        for group in apart(claims):
+            walk.start(step, [passing for claim in group if (passing := walk.enter(step, claim, contacts, members))])
     walk.run_jumps()
     return walk.finish()
+
+
+def apart(claims: Sequence[Claim]) -> list[list[Claim]]:
+    """Return claims in groups in which nobody is twice, the older passages first.
+
+    After a jump, or two, a contact may be due at one step in several passages. A step meets a contact once
+    in a batch, and the second time as the first time left it.
+    """
+    nth: Counter[int] = Counter()
+    groups: list[list[Claim]] = []
+    ordered = claims
+    if len({claim.contact_id for claim in claims}) < len(claims):
+        ordered = sorted(claims, key=lambda claim: (claim.due_at or _NEVER, claim.passage))
+    for claim in ordered:
+        if nth[claim.contact_id] == len(groups):
+            groups.append([])
+        groups[nth[claim.contact_id]].append(claim)
+        nth[claim.contact_id] += 1
+    return groups
 
 
 def take(
@@ -726,6 +748,25 @@ def deadline(campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo)
     """Return when a decision that a contact reaches at `since` takes its "no" branch; None without one."""
     children = [child.timing for child in campaign.children(step, "no")]
     return schedule.deadline(step.within, children, since=since, zone=zone)
+
+
+def due_elsewhere(
+    campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo, now: datetime | None
+) -> datetime | None:
+    """Return when a wait that began at `since` is due now that its contact's timezone is another; None: as it was.
+
+    Only what goes by the clock moves: an hour, a window, weekdays, and the deadline of a decision whose "no"
+    branch has one of them. `now` is None for what is due already: it stays so, or turns out to be too early.
+    """
+    if step.kind is not Kind.DECISION:
+        timings = [step.timing]
+    else:
+        timings = [child.timing for child in campaign.children(step, "no")] if step.within is None else []
+    if not any(map(schedule.goes_by_clock, timings)):
+        return None
+    if now is None:
+        return min(schedule.due_at(timing, since=since, zone=zone) for timing in timings)
+    return min(schedule.due_ahead(timing, since=since, now=now, zone=zone) for timing in timings)
 
 
 def first_due(campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo) -> tuple[Reason, datetime | None]:

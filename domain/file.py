@@ -30,6 +30,7 @@ from domain.schedule import (
     parse_window,
 )
 from domain.steps import registry
+from domain.steps.properties import APPLYING
 from domain.steps.registry import Kind, StepType
 
 Path = tuple[str | int, ...]
@@ -200,13 +201,17 @@ def dotted(path: Path) -> str:
     return text
 
 
-def check(data: object, *, default_zone: ZoneInfo, step_type: FindType = registry.step_type) -> Checked:
+def check(
+    data: object, *, default_zone: ZoneInfo, step_type: FindType = registry.step_type, stored: bool = False
+) -> Checked:
     """Return the campaign file that some data describes, or everything that is wrong with it.
+
+    What was `stored` before is not held to what only a new file must keep to.
 
     `data` is what a YAML or JSON reader returns; dates may be text or already parsed. Dates without an
     offset are in the file's timezone, or in `default_zone` when it names none.
     """
-    checker = _Checker(default_zone, step_type)
+    checker = _Checker(default_zone, step_type, None if stored else APPLYING)
     file = checker.campaign(data)
     return Checked(None if checker.problems else file, checker.problems)
 
@@ -258,6 +263,7 @@ def build(
         key=file.campaign,
         version=version,
         steps=steps,
+        name=file.name,
         reentry=file.reentry,
         cooldown=_interval(file.cooldown),
         grace=_interval(file.grace),
@@ -352,8 +358,10 @@ class _Node:
 class _Checker:
     """One reading of one file, which collects what is wrong."""
 
-    def __init__(self, zone: ZoneInfo, step_type: FindType) -> None:
+    def __init__(self, zone: ZoneInfo, step_type: FindType, context: Mapping[str, Any] | None) -> None:
         self.problems: list[Problem] = []
+        # Of the validation of properties.
+        self.context = context
         self.zone = zone
         self.step_type = step_type
 
@@ -567,7 +575,7 @@ class _Checker:
         plain: dict[str, Any] = self.plain(given or {}, path)
         if node.type is not None and len(self.problems) == before:
             try:
-                node.type.properties.model_validate(plain)
+                node.type.properties.model_validate(plain, context=self.context)
             except ValidationError as error:
                 for place, sentence in _sentences(error, node.type.properties, plain):
                     self.say((*path, *place), sentence)

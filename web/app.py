@@ -18,10 +18,13 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from db.faults import Fault, fault_of
 from domain.errors import CampaignError, NotFoundError
 from domain.events import parse
 from producers import metrics
@@ -33,7 +36,7 @@ from web.api.routes import ROUTERS as RESOURCES
 from web.bodies import read_body, read_json, read_objects, takes
 from web.forms import add_forms
 from web.inbound import add_inbound
-from web.inbox import AWAY, Inbox, Offered, Taken
+from web.inbox import Inbox, Offered, Taken
 from web.language import _ as said
 from web.language import marked
 from web.lines import OneLineMiddleware
@@ -55,8 +58,17 @@ LEAST_EVENT_BYTES = 80
 AWAY_RETRY_SECONDS = 2
 
 
-def make_app(engine: Engine, broker: Broker | None, settings: Settings, *, open_to_all: bool) -> FastAPI:
+def make_app(
+    engine: Engine,
+    broker: Broker | None,
+    settings: Settings,
+    *,
+    open_to_all: bool,
+    parts: Mapping[str, Callable[[], str | None]] | None = None,
+) -> FastAPI:
     """Return the app. `open_to_all` lets everybody in without a key: for a loopback address only.
+
+    `parts` of the same process are told with its health.
 
     Without a broker events are stored all the same, and wait for somebody who looks at the inbox.
     """
@@ -88,7 +100,7 @@ def make_app(engine: Engine, broker: Broker | None, settings: Settings, *, open_
     _add_problems(app)
     for router in (docs.router, *RESOURCES, *ROUTERS):
         app.include_router(router)
-    _add_health(app, Health(engine.url, settings, inside=broker))
+    _add_health(app, Health(engine.url, settings, inside=broker, parts=parts))
     _add_events(app, inbox, open_to_all=open_to_all)
     add_tracking(app, signed, sightings)
     add_unsubscribing(app, inbox, signed)
@@ -106,18 +118,21 @@ def _add_events(app: FastAPI, inbox: Inbox, *, open_to_all: bool) -> None:
         status_code=202,
         summary="Store contact events",
         dependencies=[Depends(may_publish), Depends(takes(*EVENT_TYPES))],
-        responses=problems(ANSWERS),
+        responses={422: {"model": Taken, "description": "Every event was rejected."}, **problems(ANSWERS)},
         openapi_extra=EVENTS_BODY,
     )
-    def post_events(request: Request, raw: Annotated[bytes, Depends(read_body)]) -> Taken:
+    def post_events(request: Request, response: Response, raw: Annotated[bytes, Depends(read_body)]) -> Taken:
         """One CloudEvent, or a list of them. 202 says that they are stored; what follows from them follows at once.
 
-        The same (source, id) again changes nothing. Positions of rejected events count from 0.
+        The same (source, id) again changes nothing. Positions of rejected events count from 0. 422, with the same
+        body, says that every one was rejected.
         """
         values = _values(request, raw)
         if len(values) > most_events:
             raise ProblemError(413, f"there are {len(values):,} events in the request; send {most_events:,} at most")
-        return inbox.put(partial(_parsed, values), limited=True)
+        taken = inbox.put(partial(_parsed, values), limited=True)
+        response.status_code = taken.status
+        return taken
 
 
 def _parsed(values: list[Any], _: Connection, now: datetime) -> Offered:
@@ -228,10 +243,17 @@ def _add_problems(app: FastAPI) -> None:
     def gone(_: Request, _error: ClientDisconnect) -> Response:
         return problem(400, "the body ended too early")
 
-    # Deadlocks too: nothing of the request is stored, and it may come again.
-    @handles(*AWAY)
-    def database_away(request: Request, error: Exception) -> Response:
-        log.warning("database_away", error=type(getattr(error, "orig", error)).__name__)
+    @handles(DBAPIError, PoolTimeoutError)
+    def database_refused(request: Request, error: Exception) -> Response:
+        fault = fault_of(error)
+        name = type(getattr(error, "orig", error)).__name__
+        if fault is Fault.OTHER:
+            raise error
+        if fault is Fault.ROW:
+            log.warning("request_refused_by_database", error=name)
+            return _answer(request, 422, marked("the database cannot store a value that was sent; correct it"))
+        # Deadlocks too: nothing of the request is stored, and it may come again.
+        log.warning("database_away", error=name)
         return _answer(
             request,
             503,

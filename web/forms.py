@@ -47,7 +47,7 @@ _BODY: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "properties": {
-                        "contact": {"type": "string", "description": "The key of the contact."},
+                        "contact": {"type": "string", "description": "The key of the contact, if the form takes it."},
                         "email": {"type": "string", "description": "Finds a contact, or makes one with this key."},
                         "visit": {"type": "string", "description": "The token that a click wrote into an address."},
                         "id": {"type": "string", "description": "The same again changes nothing."},
@@ -176,7 +176,11 @@ def _wants_json(request: Request) -> bool:
 def _target(form: Form, wanted: str | None, public_url: str) -> str | None:
     """Return where to go after a submission: where its page says, if that is allowed, else where the form says."""
     if wanted:
-        target = urljoin(public_url, wanted)
+        try:
+            target = urljoin(public_url, wanted)
+        except ValueError:
+            # No address at all, such as https://[example.com].
+            return form.redirect
         known = {origin_of(public_url), *form.allowed_origins, origin_of(form.redirect or "")}
         # As it is written, since what joins an address hides what a browser would mend.
         if origin_of(target) in known - {None} and "\\" not in wanted:
@@ -265,22 +269,30 @@ def _events(form: Form, submitted: Submitted, visitor: str | None, conn: Connect
     somebody else puts their own address into the form.
     """
     offered = Offered()
-    contact, new_address = _who(submitted, visitor, conn)
+    contact, new_address = _who(form, submitted, visitor, conn)
 
     def made(type_: str, source: str, data: Mapping[str, Any]) -> ContactEvent:
         described = {"specversion": "1.0", "source": source, "id": submitted.id, "type": type_, "subject": contact}
         return parse({**described, "data": data}, now=now)
 
-    if new_address is not None:
-        offered.offer(0, partial(made, "contact.changed", f"{SOURCE}/contacts", {"email": new_address}))
     data = {"form": form.key, "fields": submitted.fields, **({"message": visitor} if visitor else {})}
     offered.offer(0, partial(made, "form.submitted", SOURCE, data))
+    # A submission that is refused makes nobody known.
+    if new_address is not None and not offered.rejected:
+        offered.offer(0, partial(made, "contact.changed", f"{SOURCE}/contacts", {"email": new_address}))
+        offered.good.reverse()
     return offered
 
 
-def _who(submitted: Submitted, visitor: str | None, conn: Connection) -> tuple[str, str | None]:
+def _who(form: Form, submitted: Submitted, visitor: str | None, conn: Connection) -> tuple[str, str | None]:
     """Return the contact's key, and the address of a contact that nobody knew. Raises ProblemError."""
     if submitted.contact:
+        if not form.names_contact:
+            raise ProblemError(
+                422,
+                "this form does not take the key of a contact, which anybody could send; send an email, or the token "
+                "of a visit, or allow it with `parcours forms create --names-contact`",
+            )
         return submitted.contact, None
     email = (submitted.email or "").strip()
     if is_address(email):

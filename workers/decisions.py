@@ -66,7 +66,9 @@ def _react_once(
     types = {name for event_type in event_types for name in types_waiting_for(event_type)}
     if not types:
         return
-    taken: dict[tuple[int, int], dict[int, int]] = {}
+    taken: dict[tuple[int, int, int], dict[int, int]] = {}
+    # A contact may stand at a step in several passages; they are taken one after the other, oldest first.
+    nth: Counter[tuple[int, int]] = Counter()
     failures: dict[int, list[Failure]] = {}
     armed = waits.armed(conn, happened, types, event_types)
     entered = {id_: campaigns.enter(conn, id_, zone) for id_ in sorted({each.campaign_id for each in armed})}
@@ -84,8 +86,10 @@ def _react_once(
             done.raised[each.contact_id] = f"{place}: {why(error)}"
             continue
         if satisfied:
-            taken.setdefault((campaign.id, step.id), {})[each.contact_id] = each.passage
-    for (campaign_id, step_id), passages in sorted(taken.items()):
+            passages = taken.setdefault((campaign.id, step.id, nth[each.contact_id, step.id]), {})
+            passages[each.contact_id] = each.passage
+            nth[each.contact_id, step.id] += 1
+    for (campaign_id, step_id, _), passages in sorted(taken.items(), key=lambda found: found[0]):
         done.counts += executor.take_armed(
             conn,
             campaign_id,

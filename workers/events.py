@@ -16,22 +16,23 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import structlog
+from psycopg import Error as DriverError
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
-from db import campaigns, companies, erasure, events, facts, forms, merging, outcomes, policies, scores
+from db import campaigns, companies, erasure, events, facts, forms, merging, outcomes, partitions, policies, scores
 from db.clock import now as database_now
 from db.events import Pending
 from db.faults import Fault, fault_of
-from db.partitions import ensure_partitions
 from domain.campaign import StopRule
 from domain.changes import change
-from domain.events import ABOUT_THE_CONTACT, ContactEvent, as_facts, channel_of
+from domain.events import ABOUT_THE_CONTACT, SEGMENT_TYPES, ContactEvent, EventError, as_facts, channel_of
 from domain.policy import Rule
 from domain.steps.properties import MAX_KEY
 from domain.steps.registry import Fact
 from domain.utm import utm_of
 from domain.visitors import is_automatic
-from producers import metrics
+from producers import local_time, metrics
 from producers.logs import described
 from workers import decisions, membership
 from workers.decisions import Reacted
@@ -66,6 +67,25 @@ class Accepted:
     rejected: list[tuple[int, str]] = field(default_factory=list)
 
 
+def understood(read: Callable[[], ContactEvent]) -> ContactEvent:
+    """Return the event that a function reads. Raises EventError when it cannot, and nothing else."""
+    try:
+        return read()
+    except EventError:
+        raise
+    except Exception as error:
+        # A defect of ours, and no reason to stop what comes behind it.
+        log.exception("event_not_understood")
+        raise EventError(_unexpected(error)) from error
+
+
+def _unexpected(error: BaseException) -> str:
+    return (
+        f"something unexpected went wrong ({type(error).__name__}), and the log has the details; once that is mended, "
+        "send it again, or replay its dead letter with `parcours dead-letters replay`"
+    )
+
+
 def accept(
     conn: Connection,
     offered: Sequence[ContactEvent],
@@ -76,8 +96,58 @@ def accept(
     """Put events into the inbox, each once; return what became of them. Accepted means stored.
 
     An event of somebody unknown makes the contact, unless the setting says otherwise. One that names a
-    segment or form that does not exist is rejected, and may be offered again later.
+    segment or form that does not exist is rejected, and may be offered again later. One that cannot be stored is
+    rejected as well, and holds back none of the others.
     """
+    try:
+        with conn.begin_nested():
+            return _accept(conn, offered, now=now, unknown_contacts=unknown_contacts)
+    except Exception as error:
+        if not _is_of_the_events(error):
+            raise
+        if len(offered) == 1:
+            return Accepted(rejected=[(0, _refusal(error))])
+    # Halved until the guilty are alone. The first half is stored before the second is looked at, as in one batch.
+    done = Accepted()
+    half = len(offered) // 2
+    for first, part in ((0, offered[:half]), (half, offered[half:])):
+        of_part = accept(conn, part, now=now, unknown_contacts=unknown_contacts)
+        done.accepted += of_part.accepted
+        done.duplicates += of_part.duplicates
+        done.rejected += [(first + index, reason) for index, reason in of_part.rejected]
+    return done
+
+
+# SQLSTATEs by which the database says that it is not as this process expects it (a migration is under way, a
+# right is missing, a transaction cannot go on), whatever the event is.
+_OF_THE_DATABASE = ("25", "26", "28", "3D", "3F", "42")
+
+
+def _is_of_the_events(error: BaseException) -> bool:
+    """Return whether events are the reason of an error, so that others may do without them."""
+    fault = fault_of(error)
+    if fault is not Fault.OTHER:
+        return fault is Fault.ROW
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return not (isinstance(cause, DriverError) and (cause.sqlstate or "").startswith(_OF_THE_DATABASE))
+
+
+def _refusal(error: BaseException) -> str:
+    if fault_of(error) is Fault.ROW:
+        why = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
+        log.warning("event_refused", error=type(getattr(error, "orig", error)).__name__)
+        return f"the database cannot store it ({why[0][:200]}); correct the event and send it again"
+    log.error("event_not_stored", exc_info=error)
+    return _unexpected(error)
+
+
+def _accept(
+    conn: Connection,
+    offered: Sequence[ContactEvent],
+    *,
+    now: datetime,
+    unknown_contacts: Literal["create", "reject"],
+) -> Accepted:
     done = Accepted()
     good = _acceptable(conn, offered, done, unknown_contacts)
     new = events.remember(conn, [event for _, event in good], now=now)
@@ -108,15 +178,17 @@ def accept(
 def _acceptable(
     conn: Connection, offered: Sequence[ContactEvent], done: Accepted, unknown_contacts: str
 ) -> list[tuple[int, ContactEvent]]:
-    segments = campaigns.named(conn, "segments", _names(offered, "segment."))
-    known_forms = campaigns.named(conn, "forms", _names(offered, "form."))
+    about_segments = [event.data["segment"] for event in offered if event.type in SEGMENT_TYPES]
+    about_forms = [event.data["form"] for event in offered if event.type == "form.submitted"]
+    segments = campaigns.named(conn, "segments", set(about_segments))
+    known_forms = campaigns.named(conn, "forms", set(about_forms))
     keys = {event.contact for event in offered}
     known = events.contact_ids(conn, keys)
     gone = events.erased(conn, keys - set(known))
     good = []
     for index, event in enumerate(offered):
         reason = None
-        if event.type.startswith("segment.") and event.data["segment"] not in segments:
+        if event.type in SEGMENT_TYPES and event.data["segment"] not in segments:
             reason = f"there is no segment {event.data['segment']!r}; make it with `parcours segments create`"
         elif event.type == "form.submitted" and event.data["form"] not in known_forms:
             reason = f"there is no form {event.data['form']!r}; make it with `parcours forms create`"
@@ -131,11 +203,6 @@ def _acceptable(
     return good
 
 
-def _names(offered: Sequence[ContactEvent], prefix: str) -> set[str]:
-    name = prefix.rstrip(".")
-    return {str(event.data[name]) for event in offered if event.type.startswith(prefix) and name in event.data}
-
-
 def take_in(
     engine: Engine,
     offered: Sequence[ContactEvent],
@@ -143,6 +210,7 @@ def take_in(
     unknown_contacts: Literal["create", "reject"],
 ) -> Accepted:
     """Accept events in a transaction of their own: when this returns, they are stored."""
+    partitions.begin(engine)
     with engine.begin() as conn:
         return accept(conn, offered, now=database_now(conn), unknown_contacts=unknown_contacts)
 
@@ -165,9 +233,7 @@ def act_once(
     then event by event: one that cannot be acted on leaves the inbox for the dead letters, with the reason.
     Raises only what says nothing about the events: the database is away.
     """
-    with engine.connect() as conn:
-        now = database_now(conn)
-    ensure_partitions(engine, now)
+    partitions.begin(engine)
     began = time.monotonic()
     acted = _Acting(engine, zone, stop).batch(of)
     if acted.events:
@@ -314,7 +380,8 @@ def _act_on(
     stop: StopRule,
 ) -> Acted:
     """Act on the oldest events of contacts, whose locks the caller holds; adds what it takes to `taken`."""
-    taken += events.take(conn, merging.without_those_in_merges(conn, pending), each=each)
+    free = erasure.without_those_in_other_hands(conn, merging.without_those_in_merges(conn, pending))
+    taken += events.take(conn, free, each=each)
     if not taken:
         return Acted()
     by_contact: dict[int, list[Pending]] = {}
@@ -337,6 +404,8 @@ def _act_on(
         if followed["erased"]:
             seen = {event.contact_id for event in present} - erased.keys()
             deleted |= seen - set(facts.lock(conn, seen))
+    if any(event.type in ("contact.changed", "contact.merged") for event in taken):
+        local_time.follow(conn, now=now, zone=zone, of=by_contact)
     _begin_again(conn, erased, late, now)
     kept = [event for event in taken if event.contact_id not in erased and event.contact_id not in deleted]
     events.keep(conn, kept)

@@ -88,6 +88,8 @@ def execute_due(
         return Executed(campaign_id)
     claims = waits.claim_due(conn, step_id, now=now, limit=limit, scope=scope)
     if not claims:
+        # What is due here, if anything, is in other hands, or nobody's.
+        erasure.clean_up(conn, waits.of_nobody(conn, [step_id], now=now, limit=limit), now=now)
         return Executed(campaign_id)
     claimed = _with_siblings(conn, campaign, step_id, claims, now=now)
     counts = _Unit(conn, campaign, now, zone, stop).do(claimed)
@@ -359,5 +361,5 @@ def stop_if_failing(
         who="parcours",
         what=f"stopped: {failing.failed} contacts failed at step {step.key!r} within {within}",
         now=now.astimezone(UTC),
-        detail={"step": step.key, "failed": failing.failed, "passed": failing.passed},
+        detail={"step": step.key, "failed": failing.failed, "passed": failing.passed, "minutes": minutes},
     )

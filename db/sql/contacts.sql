@@ -51,11 +51,6 @@ SET key = named.key
 FROM named
 WHERE incoming.line = named.line AND incoming.key <> named.key;
 
--- name: shut_out_merges
--- Shared with other imports: a contact that is merged away between being looked up and being written would
--- begin anew.
-SELECT pg_advisory_xact_lock_shared(7272687600000000);
-
 -- name: follow_aliases
 -- A row of a contact that was merged into another is one of the survivor.
 UPDATE incoming
@@ -147,7 +142,7 @@ WITH differing AS MATERIALIZED (
                           WHERE company_member.contact_id = contact.id AND company_member.is_primary
                             AND company.key = incoming.company)
     ORDER BY contact.id
-    FOR UPDATE OF contact
+    FOR NO KEY UPDATE OF contact
 ), logged_points AS (
     INSERT INTO point_log (contact_id, change, points, source, at)
     SELECT id, CAST(points AS bigint) - had_points, points, 'import', :now FROM differing WHERE points <> had_points
@@ -252,9 +247,20 @@ WHERE membership.contact_id = :contact_id
 ORDER BY membership.added_at, campaign.key;
 
 -- name: outcomes
-SELECT step.campaign_id, step.key AS step, outcome.rotation, outcome.result, outcome.at, outcome.detail
+-- With what became of the message that a step wrote; its key ends with the passage.
+SELECT step.campaign_id, step.key AS step, outcome.rotation, outcome.result, outcome.at,
+       CASE WHEN told.message IS NULL THEN outcome.detail
+            ELSE coalesce(outcome.detail, '{}') || jsonb_build_object('message', told.message) END AS detail
 FROM outcome
 JOIN step ON step.id = outcome.step_id
+LEFT JOIN LATERAL (
+    SELECT jsonb_strip_nulls(jsonb_build_object('key', message.key, 'channel', message.channel,
+                                                'state', message.state, 'error', message.error)) AS message
+    FROM message
+    WHERE message.contact_id = outcome.contact_id AND message.step_id = outcome.step_id
+      AND outcome.result = 'done' AND split_part(message.key, '-', 4) = outcome.passage::text
+    ORDER BY message.id LIMIT 1
+) AS told ON true
 WHERE outcome.contact_id = :contact_id
 ORDER BY outcome.at, outcome.rotation, outcome.step_id;
 
@@ -270,3 +276,11 @@ ORDER BY wait.due_at, wait.step_id;
 
 -- name: refusals
 SELECT channel, reason, comment, at FROM do_not_contact WHERE contact_id = :contact_id ORDER BY channel;
+
+-- name: fields_of_nobody
+-- The newest contacts stand for all: whoever has a field has had it from a file or an event of late.
+WITH newest AS MATERIALIZED (
+    SELECT fields FROM contact ORDER BY id DESC LIMIT :looked_at
+)
+SELECT name FROM unnest(CAST(:names AS text[])) AS asked (name)
+WHERE EXISTS (SELECT FROM newest) AND NOT EXISTS (SELECT FROM newest WHERE jsonb_exists(newest.fields, asked.name));

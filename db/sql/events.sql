@@ -142,7 +142,7 @@ UPDATE contact SET last_active_at = greatest(contact.last_active_at, active.at)
 FROM (SELECT contact_id, max(at) AS at
       FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:ats AS timestamptz[])) AS seen (contact_id, at)
       GROUP BY contact_id) AS active
-WHERE contact.id = active.contact_id AND (contact.last_active_at IS NULL OR contact.last_active_at < active.at);
+WHERE contact.id = ANY (ARRAY[active.contact_id]) AND (contact.last_active_at IS NULL OR contact.last_active_at < active.at);
 
 -- name: said
 SELECT id, email, timezone, owner, stage, fields, said_at FROM contact WHERE id = ANY (CAST(:ids AS bigint[]));
@@ -154,7 +154,7 @@ SET email = said.email, timezone = said.timezone, owner = said.owner, stage = sa
 FROM unnest(CAST(:ids AS bigint[]), CAST(:emails AS text[]), CAST(:timezones AS text[]), CAST(:owners AS text[]),
             CAST(:stages AS text[]), CAST(:fields AS jsonb[]), CAST(:said_ats AS jsonb[]))
      AS said (id, email, timezone, owner, stage, fields, said_at)
-WHERE contact.id = said.id;
+WHERE contact.id = ANY (ARRAY[said.id]);
 
 -- name: do_not_contact
 -- An existing entry keeps its reason when that is "unsubscribed": nothing else outranks a person's word.
@@ -185,7 +185,7 @@ WHERE message.key = marked.key;
 DELETE FROM do_not_contact
 USING unnest(CAST(:contact_ids AS bigint[]), CAST(:channels AS text[]), CAST(:ats AS timestamptz[]))
       AS said (contact_id, channel, at)
-WHERE do_not_contact.contact_id = said.contact_id AND do_not_contact.channel = said.channel
+WHERE do_not_contact.contact_id = ANY (ARRAY[said.contact_id]) AND do_not_contact.channel = said.channel
   AND do_not_contact.reason = 'unsubscribed' AND do_not_contact.at <= said.at;
 
 -- name: templates

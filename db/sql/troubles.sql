@@ -20,7 +20,8 @@ FROM unnest(CAST(:step_ids AS int[])) AS step (id)
 CROSS JOIN LATERAL (
     SELECT recent.error AS why, recent.at
     FROM (SELECT contact_id, error, at FROM failure WHERE step_id = step.id ORDER BY at DESC LIMIT :limit) AS recent
-    JOIN wait ON wait.contact_id = recent.contact_id AND wait.step_id = step.id AND wait.reason = 'retry'
+    WHERE EXISTS (SELECT FROM wait
+                  WHERE wait.contact_id = recent.contact_id AND wait.step_id = step.id AND wait.reason = 'retry')
 ) AS latest
 GROUP BY step.id, latest.why
 ORDER BY step.id, n DESC, latest.why;

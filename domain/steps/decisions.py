@@ -7,12 +7,12 @@ from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic import AliasChoices, Field, ValidationInfo, field_validator, model_validator
 
 from domain import operators
 from domain.events import ABOUT_THE_CONTACT
 from domain.operators import wildcard
-from domain.steps.properties import Json, Name, Patterns, without_scheme
+from domain.steps.properties import Json, Name, Patterns, Plain, check_test, without_scheme
 from domain.steps.registry import Fact, Properties, Standing, decision
 
 
@@ -124,7 +124,7 @@ def asset_downloaded(properties: AssetDownloaded, fact: Fact, standing: Standing
 
 
 class SmsReplied(Properties):
-    pattern: str = Field(
+    pattern: Plain = Field(
         default="",
         description="What the whole text looks like, in any case; * stands for anything and ? for one "
         "character. Empty: any text.",
@@ -157,8 +157,8 @@ class PropertyTest(Properties):
     value: Json = Field(default=None, description="What to compare with, as in the condition contact.field.")
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> PropertyTest:
-        operators.check(self.operator, self.value)
+    def _makes_sense(self, info: ValidationInfo) -> PropertyTest:
+        check_test(self.operator, self.value, info)
         return self
 
     @cached_property

@@ -81,6 +81,8 @@ class NoProperties(Properties):
 class Outbound:
     """An effect: one message for the outbox.
 
+    `address` is where the contact is reached now. When the message goes, the contact is asked again: an
+    email goes to its present address. An email without an address goes to whom its payload names.
     `payload` is what the channel needs besides the template; it must be JSON. A message that is not
     `marketing` goes whatever refusals and policies say, and before those that are; among these, one
     of a higher `priority` goes first. None goes before `not_before`.

@@ -9,14 +9,16 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from db import contacts, facts, merging, partitions, policies, segments
+from db import campaigns, contacts, facts, listings, merging, partitions, policies, segments
 from db.clock import now as database_now
 from db.contacts import Imported, Incoming, Shown
+from db.listings import ContactLine
 from db.scores import PointsLogged, StageLogged
 from domain.decide import zone_of
 from domain.errors import CampaignError, NotFoundError
 from domain.operators import instant
 from domain.policy import Rule, as_data, parse_rule
+from producers import local_time
 from producers.contact_files import Rejected
 from producers.contact_files import contacts as contacts_of
 from producers.keys import checked_key
@@ -85,6 +87,7 @@ def _import(file: Path, segment_key: str | None, rejects: RejectFile, advance: A
         if segment is not None:
             for ids in contacts.staged_ids(conn, MEMBERS_A_STATEMENT):
                 segments.add_members(conn, segment.id, ids, manual=True, now=now)
+    local_time.follow_all(engine, now=now, zone=session().zone)
     if staged >= BULK:
         with engine.begin() as conn:
             contacts.analyze(conn)
@@ -107,6 +110,66 @@ def show(
         here.print_json(contact_json(contact, zone))
     else:
         _print(contact, zone)
+
+
+@app.command("list")
+def list_(
+    beginning: Annotated[
+        str | None, typer.Argument(metavar="[BEGINNING]", help="Only keys or addresses that begin so.")
+    ] = None,
+    segment: Annotated[str | None, typer.Option(help="Only active members of this segment.")] = None,
+    campaign: Annotated[str | None, typer.Option(help="Only contacts of this campaign, by key or id.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Contacts of one page.")] = 100,
+    before: Annotated[int | None, typer.Option(min=1, help="Where a page ended: the number that it gave.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List contacts, the newest first, a page at a time."""
+    here = session()
+    if segment is not None and campaign is not None:
+        raise CampaignError("name --segment or --campaign, not both")
+    with here.engine.connect() as conn:
+        found = listings.search(conn, beginning or "")
+        segment_id = None
+        if segment is not None:
+            known = segments.find(conn, segment.strip())
+            if known is None:
+                raise NotFoundError("segment", segment, "`parcours segments list` shows all of them")
+            segment_id = known.id
+        page = listings.contacts(
+            conn,
+            found=found,
+            before=before or listings.FIRST,
+            limit=limit,
+            segment_id=segment_id,
+            campaign_id=None if campaign is None else campaigns.find(conn, campaign).id,
+        )
+    if found is not None and found.more:
+        here.warn(f"more than {listings.FOUND_AT_MOST:,} begin so; type more of it to see all")
+    if as_json:
+        here.print_json({"contacts": [line_json(line) for line in page.rows], "before": page.after})
+        return
+    columns = ("key", "email", "timezone", "points", "stage", "created_at", "last_active_at", "tags")
+    here.print_table("", columns, [[_shown(getattr(line, column)) for column in columns] for line in page.rows])
+    if page.after is not None:
+        here.say(f"There are more: --before {page.after} lists the next ones.")
+
+
+def line_json(line: ContactLine) -> dict[str, Any]:
+    """Return a contact as `contacts list --json` has it."""
+    return {
+        "key": line.key,
+        "email": line.email,
+        "timezone": line.timezone,
+        "points": line.points,
+        "stage": line.stage,
+        "created_at": iso(line.created_at),
+        "last_active_at": iso(line.last_active_at),
+        "tags": line.tags,
+    }
+
+
+def _shown(value: Any) -> Any:
+    return ", ".join(value) if isinstance(value, list) else value
 
 
 @app.command()
@@ -138,6 +201,7 @@ def merge(
             if key not in ids:
                 raise NotFoundError("contact", key)
         merged = merging.merge(conn, {ids[gone]: ids[into]}, now=now)
+        local_time.follow(conn, now=now, zone=here.zone, of=[ids[into]])
     if as_json:
         here.print_json({"from": gone, "into": into, **merged._asdict()})
         return

@@ -98,10 +98,15 @@ def import_(
         with here.engine.begin() as conn:
             segment = _segment(conn, key)
             rows = names(file, advance)
+            found: list[int] = []
             while batch := list(islice(rows, NAMES_A_STATEMENT)):
-                ids = _known(conn, batch, rejects)
-                added += len(segments.add_members(conn, segment.id, ids, manual=True, now=now))
+                found += _known(conn, batch, rejects)
                 named += len(batch)
+            # In the order of ids, in which everybody takes the locks of contacts.
+            found = sorted(set(found))
+            for start in range(0, len(found), NAMES_A_STATEMENT):
+                ids = found[start : start + NAMES_A_STATEMENT]
+                added += len(segments.add_members(conn, segment.id, ids, manual=True, now=now))
         if named >= NAMES_A_STATEMENT:
             with here.engine.begin() as conn:
                 contacts.analyze(conn)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Annotated
 
 import dramatiq
+import structlog
 import typer
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp
 
 from db import embedded
+from domain.errors import CampaignError
 from producers.broker import make_broker
 from producers.logs import OneLineMiddleware, configure
 from producers.metrics import MetricsMiddleware
@@ -26,12 +29,36 @@ from workers.consumer import Consumer
 
 app = typer.Typer()
 
+log = structlog.get_logger()
+
 # Some may be waiting for an answer of a provider; there is one left for what contacts do.
 THREADS = 8
+# A part of the process that has ended although nobody told it to; whoever starts us again mends that.
+DEAD = "it has ended unexpectedly; the process stops, so that it can be started again"
+WATCH_SECONDS = 1.0
+
+
+def _start_consumer(
+    consumer: Consumer, stop: threading.Event, running: ExitStack, parts: dict[str, Callable[[], str | None]]
+) -> None:
+    thread = threading.Thread(target=consumer.run, args=(stop,), name="consumer", daemon=True)
+    thread.start()
+    running.callback(thread.join, timeout=30)
+    parts["consumer"] = lambda: consumer.trouble if thread.is_alive() else DEAD
+
+
+def _watch(parts: Mapping[str, Callable[[], str | None]], stop: threading.Event, lost: list[str]) -> None:
+    """Stop the process when a part of it has died."""
+    while not stop.wait(WATCH_SECONDS):
+        dead = [name for name, trouble in parts.items() if trouble() == DEAD]
+        if dead and not stop.is_set():
+            log.error("part_died", part=dead[0])
+            lost.append(dead[0])
+            stop.set()
 
 
 @app.command()
-def up(
+def up(  # noqa: PLR0915 - one part after the other, in the order in which they depend on each other
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Of the HTTP interface; 0 takes a free one.")] = 8080,
     host: Annotated[
         str, typer.Option(help="Its address. On a loopback address no key is needed, on any other one is.")
@@ -59,8 +86,9 @@ def up(
         workshop = Workshop(engine, broker, settings)
         running.callback(workshop.delivery.close)
         register(workshop)
+        parts_alive: dict[str, Callable[[], str | None]] = {"HTTP": lambda: None if server.is_running else DEAD}
         open_to_all = is_loopback(host)
-        http: ASGIApp = (site := make_app(engine, broker, settings, open_to_all=open_to_all))
+        http: ASGIApp = (site := make_app(engine, broker, settings, open_to_all=open_to_all, parts=parts_alive))
         if open_to_all and settings.smtp_url is None:
             add_mail(site, settings.home / "mail")
         if open_to_all:
@@ -73,10 +101,7 @@ def up(
         parts = ["workers", "tick", "HTTP"]
         if settings.events_broker_url is not None:
             parts.insert(2, "the consumer of events")
-            consumer = Consumer(engine, settings.events_broker_url, settings)
-            thread = threading.Thread(target=consumer.run, args=(stop,), name="consumer", daemon=True)
-            thread.start()
-            running.callback(thread.join, timeout=30)
+            _start_consumer(Consumer(engine, settings.events_broker_url, settings), stop, running, parts_alive)
         server.start(http)
         running.callback(server.stop)
         where = "your database" if settings.database_url else f"the embedded PostgreSQL of {settings.home}"
@@ -94,5 +119,11 @@ def up(
             shown = f", and shown at {server.address}/mail" if open_to_all else ""
             here.say(f"No PARCOURS_SMTP_URL is set: mail is written to {settings.home / 'mail'}{shown}.")
         running.callback(stop.set)
+        lost: list[str] = []
+        threading.Thread(target=_watch, args=(parts_alive, stop, lost), name="watch", daemon=True).start()
         Tick(engine, broker).run(stop)
+    if lost:
+        raise CampaignError(
+            f"stopped, because its part {lost[0]!r} ended unexpectedly; see the log, then start it again"
+        )
     here.say("Stopped.")

@@ -31,6 +31,7 @@ def web(
     here = session()
     configure(here.settings.log_format, here.settings.log_level)
     server = Server(host=host, port=port)
+    here.wait_for_servers(here.settings.broker_url)
     engine = here.engine
     broker = None if here.settings.broker_url is None else make_broker(here.settings.broker_url)
     stop = threading.Event()

@@ -49,7 +49,11 @@ def simulate(
     ] = 0,
     answer: Annotated[
         list[str] | None,
-        typer.Option("--answer", metavar="STEP=PERCENT", help="How many do what a decision waits for; repeatable."),
+        typer.Option(
+            "--answer",
+            metavar="STEP=PERCENT",
+            help="How many of those who arrive at a decision do what it waits for, before its deadline; repeatable.",
+        ),
     ] = None,
     now: Annotated[
         str | None, typer.Option("--now", metavar="ISO", help="When it begins; the present by default.")
