@@ -16,14 +16,12 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import structlog
-from psycopg import Error as DriverError
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
 
 from db import campaigns, companies, erasure, events, facts, forms, merging, outcomes, partitions, policies, scores
 from db.clock import now as database_now
 from db.events import Pending
-from db.faults import Fault, fault_of
+from db.faults import Fault, blames_the_data, fault_of
 from domain.campaign import StopRule
 from domain.changes import change
 from domain.events import ABOUT_THE_CONTACT, SEGMENT_TYPES, ContactEvent, EventError, as_facts, channel_of
@@ -103,7 +101,7 @@ def accept(
         with conn.begin_nested():
             return _accept(conn, offered, now=now, unknown_contacts=unknown_contacts)
     except Exception as error:
-        if not _is_of_the_events(error):
+        if not blames_the_data(error):
             raise
         if len(offered) == 1:
             return Accepted(rejected=[(0, _refusal(error))])
@@ -116,20 +114,6 @@ def accept(
         done.duplicates += of_part.duplicates
         done.rejected += [(first + index, reason) for index, reason in of_part.rejected]
     return done
-
-
-# SQLSTATEs by which the database says that it is not as this process expects it (a migration is under way, a
-# right is missing, a transaction cannot go on), whatever the event is.
-_OF_THE_DATABASE = ("25", "26", "28", "3D", "3F", "42")
-
-
-def _is_of_the_events(error: BaseException) -> bool:
-    """Return whether events are the reason of an error, so that others may do without them."""
-    fault = fault_of(error)
-    if fault is not Fault.OTHER:
-        return fault is Fault.ROW
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    return not (isinstance(cause, DriverError) and (cause.sqlstate or "").startswith(_OF_THE_DATABASE))
 
 
 def _refusal(error: BaseException) -> str:
@@ -314,13 +298,10 @@ class _Acting:
                 with self.engine.begin() as conn:
                     acted = work(conn)
             except Exception as error:
-                match fault_of(error):
-                    case Fault.AWAY:
-                        raise
-                    case Fault.AGAIN if left:
-                        continue
-                    case Fault.AGAIN:
-                        raise
+                if fault_of(error) is Fault.AGAIN and left:
+                    continue
+                if not blames_the_data(error):
+                    raise
                 return error
             self.done.events += acted.events
             self.done.counts += acted.counts

@@ -325,19 +325,21 @@ def _save_segments(conn: Connection, changed: facts.SegmentChanges, *, now: date
 def _change_campaigns(conn: Connection, plan: Plan, *, now: datetime, zone: ZoneInfo) -> None:
     """Adds first, then removals; each campaign by itself, so that one's refusal is not another's."""
     for key, contact_ids in plan.joins.items():
-        other = _other(conn, key, zone)
+        other = _other(conn, key)
         if other is not None:
-            membership.arrive(conn, other, contact_ids, Arrival.ACTION, now=now, zone=zone)
+            tree, _ = campaigns.enter_readable(conn, other, zone)
+            membership.arrive(conn, tree, contact_ids, Arrival.ACTION, now=now, zone=zone)
     for key, contact_ids in plan.leaves.items():
-        other = _other(conn, key, zone)
+        other = _other(conn, key)
         if other is not None:
-            membership.depart(conn, other.id, contact_ids, Departure.ACTION, now=now)
+            campaigns.enter(conn, other, zone)
+            membership.depart(conn, other, contact_ids, Departure.ACTION, now=now)
 
 
-def _other(conn: Connection, key: str, zone: ZoneInfo) -> Campaign | None:
-    """Return a campaign that a step names, or None when it is deleted: there is nobody to tell any more."""
+def _other(conn: Connection, key: str) -> int | None:
+    """Return the id of a campaign that a step names, or None when it is deleted: there is nobody to tell any more."""
     found = campaigns.stored(conn, key)
-    return None if found is None or found.deleted else campaigns.enter(conn, found.id, zone)[0]
+    return None if found is None or found.deleted else found.id
 
 
 def stop_if_failing(

@@ -7,14 +7,9 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from db.faults import Fault, fault_of
+from db.faults import blames_the_data
 
 T = TypeVar("T")
-
-
-def is_systemic(error: BaseException) -> bool:
-    """Return whether an error says nothing about the data in hand: begin again, or wait."""
-    return fault_of(error) in (Fault.AWAY, Fault.AGAIN)
 
 
 def in_halves(
@@ -33,7 +28,7 @@ def in_halves(
             work(items)
             return
     except Exception as error:
-        if is_systemic(error):
+        if not blames_the_data(error):
             raise
         alone = error
     if len(items) == 1:
