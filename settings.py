@@ -51,6 +51,11 @@ class Settings(BaseSettings):
     unknown_contacts: Literal["create", "reject"] = Field(
         "create", description="What an event of an unknown contact does."
     )
+    trusted_proxies: str | None = Field(
+        None, description="Addresses or networks of proxies before `web`, with commas; they say whom a request is from."
+    )
+    forms_per_minute: int = Field(60, ge=1, description="Form submissions of one network address in a minute.")
+    hits_per_minute: int = Field(600, ge=1, description="Page hits from one network address in a minute.")
     max_inbox: int = Field(100_000, ge=1, description="Events in the inbox at which consumers pause and HTTP says 429.")
     max_body_bytes: int = Field(5_000_000, ge=1, description="Bytes of one HTTP request at which the answer is 413.")
     health_port: int | None = Field(

@@ -36,19 +36,23 @@ class Incoming(NamedTuple):
     tags: str | None
     # The key of the company that becomes the primary one.
     company: str | None = None
+    # A JSON object: channels on which the contact must not be written to, and why. Never takes one back.
+    refusals: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did, in contacts.
+    """What an import did, in rows: together they are as many as were staged.
 
-    A new contact that the file names more than once is counted as added and, once, as
-    updated.
+    Of several rows of one new contact one is added. The others, and those of a known contact that changes,
+    are updated as far as they differ from each other.
     """
 
     added: int
     updated: int
     unchanged: int
+    # Contacts that are not written to on some channel from now on, and were before.
+    silenced: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +159,7 @@ def merge(conn: Connection, *, now: datetime) -> Imported:
         conn.execute(sql["identify"])
     conn.execute(sql["follow_aliases"])
     conn.execute(sql["merge_repeated"])
-    named = conn.execute(text("SELECT count(*) FROM incoming")).scalar_one()
+    named, rows = conn.execute(text("SELECT count(*), coalesce(sum(rows), 0) FROM incoming")).one()
     added, repeated = _add(conn, now)
     # A first import has nothing to compare.
     updated = conn.execute(sql["update"], {"now": now}).scalar_one() if added < named else 0
@@ -164,11 +168,13 @@ def merge(conn: Connection, *, now: datetime) -> Imported:
     if given.companies:
         for name in ("make_companies", "join_companies", "forget_primary_companies", "make_primary_companies"):
             conn.execute(sql[name])
-    return Imported(added=added, updated=updated + repeated, unchanged=named - added - updated)
+    silenced = conn.execute(sql["refuse"], {"now": now}).scalar_one() if given.refusals else 0
+    updated += repeated
+    return Imported(added=added, updated=updated, unchanged=int(rows) - added - updated, silenced=silenced)
 
 
 def _add(conn: Connection, now: datetime) -> tuple[int, int]:
-    """Add who is new; return how many that were, and how many of them the file named more than once.
+    """Add who is new; return how many that were, and how many more rows of the file changed them.
 
     Looking out for each row that somebody else may add meanwhile takes a quarter of the time, so that is
     done only once it happened.

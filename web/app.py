@@ -31,7 +31,7 @@ from producers import metrics
 from producers.health import Health, is_ready
 from settings import Settings
 from web import docs
-from web.access import SignInNeededError, needs_role
+from web.access import SignInNeededError, check_origin, needs_role
 from web.api.routes import ROUTERS as RESOURCES
 from web.bodies import read_body, read_json, read_objects, takes
 from web.forms import add_forms
@@ -39,6 +39,7 @@ from web.inbound import add_inbound
 from web.inbox import Inbox, Offered, Taken
 from web.language import _ as said
 from web.language import marked
+from web.limits import PatienceMiddleware
 from web.lines import OneLineMiddleware
 from web.pages.middleware import PagesMiddleware
 from web.pages.rendering import redirect, render_error
@@ -94,15 +95,17 @@ def make_app(
     )
     app.state.max_body_bytes = settings.max_body_bytes
     app.state.site = Site(engine, settings, open_to_all, signed, hint=inbox.hint)
+    # What it refuses is answered like anything else, so it is inside of what answers.
+    app.add_middleware(PatienceMiddleware, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(OneLineMiddleware, failed=_answer)
     # The last added is the first that a request meets.
     app.add_middleware(PagesMiddleware, zone=settings.zone)
     _add_problems(app)
     for router in (docs.router, *RESOURCES, *ROUTERS):
         app.include_router(router)
-    _add_health(app, Health(engine.url, settings, inside=broker, parts=parts))
+    _add_health(app, Health(engine.url, settings, inside=broker, parts=parts), engine, open_to_all=open_to_all)
     _add_events(app, inbox, open_to_all=open_to_all)
-    add_tracking(app, signed, sightings)
+    add_tracking(app, signed, sightings, hits_per_minute=settings.hits_per_minute)
     add_unsubscribing(app, inbox, signed)
     add_forms(app, inbox, signed)
     add_inbound(app, inbox, open_to_all=open_to_all)
@@ -111,13 +114,15 @@ def make_app(
 
 def _add_events(app: FastAPI, inbox: Inbox, *, open_to_all: bool) -> None:
     may_publish = needs_role(inbox.engine, "publish", open_to_all=open_to_all)
+    # Where nobody is asked for a key, a page of another site must not publish in its visitor's name.
+    from_our_pages = [Depends(check_origin)] if open_to_all else []
     most_events = max(1, inbox.settings.max_body_bytes // LEAST_EVENT_BYTES)
 
     @app.post(
         "/events",
         status_code=202,
         summary="Store contact events",
-        dependencies=[Depends(may_publish), Depends(takes(*EVENT_TYPES))],
+        dependencies=[*from_our_pages, Depends(may_publish), Depends(takes(*EVENT_TYPES))],
         responses={422: {"model": Taken, "description": "Every event was rejected."}, **problems(ANSWERS)},
         openapi_extra=EVENTS_BODY,
     )
@@ -157,7 +162,10 @@ def _attributes(request: Request) -> dict[str, str]:
     }
 
 
-def _add_health(app: FastAPI, health: Health) -> None:
+def _add_health(app: FastAPI, health: Health, engine: Engine, *, open_to_all: bool) -> None:
+    may_read = [Depends(needs_role(engine, "read", open_to_all=open_to_all))]
+    answers = problems({401: ANSWERS[401], 403: ANSWERS[403]})
+
     @app.get("/health/live", summary="Is this process alive")
     def live() -> Response:
         """Always 200: restart the process when there is no answer."""
@@ -169,12 +177,17 @@ def _add_health(app: FastAPI, health: Health) -> None:
         report = health.ready()
         return JSONResponse(report, status_code=200 if is_ready(report) else 503)
 
-    @app.get("/metrics", summary="Metrics for Prometheus")
+    @app.get("/metrics", summary="Metrics for Prometheus", dependencies=may_read, responses=answers)
     def all_metrics() -> Response:
-        """Of this process, and the figures that all processes share."""
+        """Of this process, and the figures that all processes share; without a key on PARCOURS_HEALTH_PORT only."""
         return Response(metrics.exposition(health.figures), headers={"Content-Type": metrics.CONTENT_TYPE})
 
-    @app.get("/metrics/process", summary="Metrics for Prometheus, of this process only")
+    @app.get(
+        "/metrics/process",
+        summary="Metrics for Prometheus, of this process only",
+        dependencies=may_read,
+        responses=answers,
+    )
     def process_metrics() -> Response:
         """Without the figures that all processes share, which cost the database a few statements."""
         return Response(metrics.exposition(None), headers={"Content-Type": metrics.CONTENT_TYPE})

@@ -25,6 +25,7 @@ from domain.identity import is_address
 from web.bodies import content_type, read_at_most, read_json
 from web.inbox import Inbox, Offered, Taken
 from web.language import preferred
+from web.limits import OF_ONE_VISIT, Rates, source
 from web.notices import PLAIN_HEADERS, notice
 from web.problems import ProblemError, problems
 from web.signed import Signed
@@ -70,6 +71,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
             404: "There is no such form, or it is not published.",
             413: "The body is too large.",
             415: "Another content type.",
+            429: "Too many submissions from one network address or visit.",
             422: "Nobody can tell whose submission it is, or it cannot be stored.",
         }
     ),
@@ -97,6 +99,7 @@ async def _body(request: Request) -> bytes:
 def add_forms(app: FastAPI, inbox: Inbox, signed: Signed) -> None:
     """Add the route of forms to an app."""
     own = origin_of(inbox.settings.public_url)
+    of_source, of_visit = Rates(inbox.settings.forms_per_minute), Rates(OF_ONE_VISIT)
 
     @app.post(
         "/forms/{key}",
@@ -118,9 +121,12 @@ def add_forms(app: FastAPI, inbox: Inbox, signed: Signed) -> None:
         try:
             if not cors and origin != own:
                 raise ProblemError(403, f"the form may not be submitted from {str(origin)[:200]}")
+            of_source.check(source(request))
             submitted = await _read(request, raw)
             if not submitted.is_trapped:
                 visitor = None if submitted.visit is None else await signed.message("visit", submitted.visit)
+                if visitor is not None:
+                    of_visit.check(visitor)
                 make = partial(_events, form, submitted, visitor)
                 taken = await run_in_threadpool(inbox.put, make, limited=False)
                 if taken.rejected:

@@ -13,11 +13,14 @@ CREATE TEMPORARY TABLE incoming (
     fields   jsonb,
     tags     jsonb,
     company  text,
-    repeated boolean NOT NULL DEFAULT false
+    refusals jsonb,
+    -- How many rows of the file this one stands for, and how many of those differ.
+    rows     int NOT NULL DEFAULT 1,
+    versions int NOT NULL DEFAULT 1
 ) ON COMMIT DROP;
 
 -- name: stage
-COPY incoming (line, by_email, key, email, timezone, points, stage, owner, fields, tags, company) FROM STDIN;
+COPY incoming (line, by_email, key, email, timezone, points, stage, owner, fields, tags, company, refusals) FROM STDIN;
 
 -- name: settle
 -- Without this, the planner takes a new table for a small one and joins a million rows one by one.
@@ -25,7 +28,8 @@ ANALYZE incoming;
 
 -- name: given
 -- What any row has, in one pass.
-SELECT bool_or(by_email) AS addresses, bool_or(tags IS NOT NULL) AS tags, bool_or(company IS NOT NULL) AS companies
+SELECT bool_or(by_email) AS addresses, bool_or(tags IS NOT NULL) AS tags, bool_or(company IS NOT NULL) AS companies,
+       bool_or(refusals IS NOT NULL) AS refusals
 FROM incoming;
 
 -- name: identify
@@ -73,8 +77,16 @@ WITH repeated AS MATERIALIZED (
     SELECT taken.key, jsonb_agg(DISTINCT tag) AS tags
     FROM taken CROSS JOIN LATERAL jsonb_array_elements(taken.tags) AS tag
     GROUP BY taken.key
+), merged_refusals AS (
+    -- "unsubscribed" is the last of the reasons in the alphabet, and outranks the others.
+    SELECT taken.key, jsonb_object_agg(refusal.key, refusal.value ORDER BY refusal.value) AS refusals
+    FROM taken CROSS JOIN LATERAL jsonb_each(taken.refusals) AS refusal
+    GROUP BY taken.key
 ), merged AS (
     SELECT taken.key,
+           count(*) AS rows,
+           count(DISTINCT (taken.email, taken.timezone, taken.points, taken.stage, taken.owner, taken.fields, taken.tags,
+                           taken.company, taken.refusals)) AS versions,
            max(taken.line) AS line,
            bool_and(taken.by_email) AS by_email,
            (array_agg(taken.email ORDER BY taken.line DESC) FILTER (WHERE taken.email IS NOT NULL))[1] AS email,
@@ -86,11 +98,14 @@ WITH repeated AS MATERIALIZED (
     FROM taken
     GROUP BY taken.key
 )
-INSERT INTO incoming (line, by_email, key, email, timezone, points, stage, owner, fields, tags, company, repeated)
+INSERT INTO incoming (line, by_email, key, email, timezone, points, stage, owner, fields, tags, company, refusals,
+                      rows, versions)
 SELECT merged.line, merged.by_email, merged.key, merged.email, merged.timezone, merged.points, merged.stage,
-       merged.owner, merged_fields.fields, merged_tags.tags, merged.company, true
+       merged.owner, merged_fields.fields, merged_tags.tags, merged.company, merged_refusals.refusals, merged.rows,
+       merged.versions
 FROM merged
 LEFT JOIN merged_fields USING (key)
+LEFT JOIN merged_refusals USING (key)
 LEFT JOIN merged_tags USING (key);
 
 -- name: add
@@ -117,8 +132,8 @@ WITH added AS (
 SELECT (SELECT count(*) FROM added) AS added,
        -- Not by a join with `added`: whose rows nobody can estimate, and where contacts were before, the
        -- planner takes them for one.
-       (SELECT count(*) FROM incoming
-        WHERE repeated AND NOT EXISTS (SELECT FROM contact AS present WHERE present.key = incoming.key)) AS repeated;
+       (SELECT coalesce(sum(versions - 1), 0) FROM incoming
+        WHERE versions > 1 AND NOT EXISTS (SELECT FROM contact AS present WHERE present.key = incoming.key)) AS repeated;
 
 -- name: update
 -- Rows are locked in the order of ids, as the workers lock them. Only what differs is written:
@@ -126,7 +141,8 @@ SELECT (SELECT count(*) FROM added) AS added,
 -- primary company: all that is written later is written to rows that are locked here.
 WITH differing AS MATERIALIZED (
     SELECT contact.id, contact.created_at, incoming.email, incoming.timezone, incoming.points, incoming.stage, incoming.owner,
-           coalesce(incoming.fields, '{}') AS fields, contact.points AS had_points, contact.stage AS had_stage
+           coalesce(incoming.fields, '{}') AS fields, contact.points AS had_points, contact.stage AS had_stage,
+           incoming.versions
     FROM incoming
     JOIN contact USING (key)
     WHERE (contact.email, contact.timezone, contact.points, contact.stage, contact.owner, contact.fields)
@@ -141,6 +157,11 @@ WITH differing AS MATERIALIZED (
           AND NOT EXISTS (SELECT FROM company_member JOIN company ON company.id = company_member.company_id
                           WHERE company_member.contact_id = contact.id AND company_member.is_primary
                             AND company.key = incoming.company)
+       OR EXISTS (SELECT FROM jsonb_each_text(incoming.refusals) AS refusal (channel, reason)
+                  WHERE NOT EXISTS (SELECT FROM do_not_contact
+                                    WHERE do_not_contact.contact_id = contact.id
+                                      AND do_not_contact.channel = refusal.channel
+                                      AND (do_not_contact.reason <> 'bounced' OR refusal.reason = 'bounced')))
     ORDER BY contact.id
     FOR NO KEY UPDATE OF contact
 ), logged_points AS (
@@ -162,8 +183,8 @@ WITH differing AS MATERIALIZED (
     FROM differing
     WHERE contact.id = differing.id
 )
--- Who was added just now has no tags and no company yet.
-SELECT count(*) FROM differing WHERE created_at <> :now;
+-- Who was added just now has no tags, no company and no refusals yet.
+SELECT coalesce(sum(versions), 0) FROM differing WHERE created_at <> :now;
 
 -- name: add_tags
 INSERT INTO contact_tag (contact_id, tag)
@@ -173,6 +194,22 @@ JOIN contact USING (key)
 CROSS JOIN LATERAL jsonb_array_elements_text(incoming.tags) AS tag
 ORDER BY contact.id, tag
 ON CONFLICT DO NOTHING;
+
+-- name: refuse
+-- An entry that is there stays; only that of a mail server gives way to a person's word.
+WITH refused AS (
+    INSERT INTO do_not_contact (contact_id, channel, reason, comment, at)
+    SELECT contact.id, refusal.channel, refusal.reason, 'import', :now
+    FROM incoming
+    JOIN contact USING (key)
+    CROSS JOIN LATERAL jsonb_each_text(incoming.refusals) AS refusal (channel, reason)
+    ORDER BY contact.id, refusal.channel
+    ON CONFLICT (contact_id, channel) DO UPDATE
+    SET reason = excluded.reason, comment = excluded.comment, at = excluded.at
+    WHERE do_not_contact.reason = 'bounced' AND excluded.reason <> 'bounced'
+    RETURNING contact_id
+)
+SELECT count(DISTINCT contact_id) FROM refused;
 
 -- name: make_companies
 INSERT INTO company (key, name)

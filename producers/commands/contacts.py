@@ -19,10 +19,13 @@ from domain.errors import CampaignError, NotFoundError
 from domain.operators import instant
 from domain.policy import Rule, as_data, parse_rule
 from producers import local_time
-from producers.contact_files import Rejected
-from producers.contact_files import contacts as contacts_of
+from producers.commands import file_options
+from producers.commands.dry_run import show_dry_run
+from producers.files.contacts import ContactFile, contact_file
+from producers.files.options import parse as parse_options
+from producers.files.rows import Rejected
 from producers.keys import checked_key
-from producers.progress import Advance, reading
+from producers.progress import reading
 from producers.rejects import RejectFile
 from producers.session import iso, session
 
@@ -35,19 +38,47 @@ BULK = 10_000
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="CSV or NDJSON; the key, or e-mail address, identifies.")],
+    file: Annotated[
+        Path, typer.Argument(help="CSV, NDJSON or XLSX; - is standard input. The key, or email address, identifies.")
+    ],
     segment: Annotated[str | None, typer.Option(help="Make all of them members of this segment.")] = None,
+    column_map: file_options.Map = None,
+    do_not_contact: file_options.DoNotContact = None,
+    columns: file_options.Columns = None,
+    encoding: file_options.Encoding = None,
+    delimiter: file_options.Delimiter = None,
+    dates: file_options.Dates = None,
+    decimal: file_options.Decimal = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show how the columns are understood, and the first rows; change nothing.")
+    ] = False,
+    allow_rejected: file_options.AllowRejected = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:
     """Add or update contacts from a file, in one transaction.
 
     Columns email, timezone, points, stage, owner, tags and company (which becomes the primary one)
-    are the contact's own; every other column becomes a field. Blank cells change nothing; fields that
-    the file does not name stay. Rows that cannot be used go to FILE.rejected with their line number and the reason.
+    are the contact's own; every other column becomes a field. Exports of common programs are understood as they
+    come. Blank cells change nothing; fields that the file does not name stay. Rows that cannot be used go to
+    FILE.rejected with their line number and the reason, and the exit code is then 1. An import never lets anybody
+    be written to again who must not be.
     """
     here = session()
-    with RejectFile(file) as rejects, reading(file) as advance:
-        imported = _import(file, segment, rejects, advance)
+    options = parse_options(
+        columns=column_map or (),
+        refusals=do_not_contact or (),
+        header=columns,
+        encoding=encoding,
+        delimiter=delimiter,
+        dates=dates,
+        decimal=decimal,
+    )
+    if dry_run:
+        with reading(file) as advance, contact_file(file, options, advance) as opened:
+            show_dry_run(here, opened, as_json=as_json)
+        return
+    with RejectFile(file) as rejects, reading(file) as advance, contact_file(file, options, advance) as opened:
+        imported = _import(opened, segment, rejects)
     if as_json:
         here.print_json(
             {
@@ -56,21 +87,28 @@ def import_(
                 "unchanged": imported.unchanged,
                 "rejected": rejects.count,
                 "rejected_file": rejects.written,
+                "silenced": imported.silenced,
+                "notes": opened.notes,
             }
         )
-        return
-    here.say(
-        f"{imported.added:,} added, {imported.updated:,} updated, {imported.unchanged:,} unchanged, "
-        f"{rejects.count:,} rejected" + (f" (see {rejects.written})." if rejects.count else ".")
-    )
+    else:
+        file_options.tell(here, opened.notes)
+        here.say(
+            f"{imported.added:,} added, {imported.updated:,} updated, {imported.unchanged:,} unchanged, "
+            f"{rejects.count:,} rejected" + (f" (see {rejects.written})." if rejects.count else ".")
+        )
+        if imported.silenced:
+            are = "1 contact is" if imported.silenced == 1 else f"{imported.silenced:,} contacts are"
+            here.say(f"{are} not to be contacted any more, as the file says.")
+    file_options.end(here, rejects, allowed=allow_rejected)
 
 
-def _import(file: Path, segment_key: str | None, rejects: RejectFile, advance: Advance) -> Imported:
+def _import(file: ContactFile, segment_key: str | None, rejects: RejectFile) -> Imported:
     engine = session().engine
     now = datetime.now(UTC)
 
     def usable() -> Iterator[Incoming]:
-        for row in contacts_of(file, advance):
+        for row in file.contacts():
             if isinstance(row, Rejected):
                 rejects.add(row)
             else:

@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 from db import campaigns, contacts, overview
 from db.contacts import Incoming
 from db.scope import Scope
-from producers.contact_files import contacts as contacts_of
+from producers.files.contacts import contacts as contacts_of
 from producers.tick import Tick
 from settings import Settings
 from tests.benchmarks import limit

@@ -12,7 +12,7 @@ from sqlalchemy import event as listening
 
 from db import check, companies, contacts
 from domain.steps.registry import Company
-from producers.contact_files import contacts as contacts_of
+from producers.files.contacts import contacts as contacts_of
 from tests.workers.worlds import START, World, at, event, statements_counted
 from workers import events
 

@@ -22,6 +22,7 @@ from producers.metrics import MetricsMiddleware
 from producers.session import session
 from producers.tick import Tick
 from web.app import make_app
+from web.limits import NoProxyMiddleware
 from web.mail import add_mail
 from web.server import Server, is_loopback
 from workers.actors import Workshop, register
@@ -58,7 +59,7 @@ def _watch(parts: Mapping[str, Callable[[], str | None]], stop: threading.Event,
 
 
 @app.command()
-def up(  # noqa: PLR0915 - one part after the other, in the order in which they depend on each other
+def up(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Of the HTTP interface; 0 takes a free one.")] = 8080,
     host: Annotated[
         str, typer.Option(help="Its address. On a loopback address no key is needed, on any other one is.")
@@ -71,9 +72,7 @@ def up(  # noqa: PLR0915 - one part after the other, in the order in which they 
     # First: where the port is taken, another `up` may be living on the same embedded server.
     server = Server(host=host, port=port)
     engine = here.engine
-    stop = threading.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda *_: stop.set())
+    stop = _until_told()
     # Undone from the last to the first, whatever happens in between.
     with ExitStack() as running:
         if settings.database_url is None:
@@ -88,12 +87,9 @@ def up(  # noqa: PLR0915 - one part after the other, in the order in which they 
         register(workshop)
         parts_alive: dict[str, Callable[[], str | None]] = {"HTTP": lambda: None if server.is_running else DEAD}
         open_to_all = is_loopback(host)
-        http: ASGIApp = (site := make_app(engine, broker, settings, open_to_all=open_to_all, parts=parts_alive))
+        site = make_app(engine, broker, settings, open_to_all=open_to_all, parts=parts_alive)
         if open_to_all and settings.smtp_url is None:
             add_mail(site, settings.home / "mail")
-        if open_to_all:
-            # Without a key, a page of another site must not reach us under a name of its own.
-            http = TrustedHostMiddleware(http, ["localhost", "127.0.0.1", "[::1]", "::1", host], www_redirect=False)
         worker = dramatiq.Worker(broker, worker_threads=THREADS, worker_timeout=100)
         worker.start()
         # Batches in hand are finished; what is not begun is found again by the next tick.
@@ -102,7 +98,8 @@ def up(  # noqa: PLR0915 - one part after the other, in the order in which they 
         if settings.events_broker_url is not None:
             parts.insert(2, "the consumer of events")
             _start_consumer(Consumer(engine, settings.events_broker_url, settings), stop, running, parts_alive)
-        server.start(http)
+        proxies = None if open_to_all else settings.trusted_proxies
+        server.start(_for_this_machine(site, host) if open_to_all else site, trusted_proxies=proxies)
         running.callback(server.stop)
         where = "your database" if settings.database_url else f"the embedded PostgreSQL of {settings.home}"
         here.say(f"Parcours is up on {where}: {', '.join(parts[:-1])} and {parts[-1]}. Stop it with Ctrl-C.")
@@ -127,3 +124,17 @@ def up(  # noqa: PLR0915 - one part after the other, in the order in which they 
             f"stopped, because its part {lost[0]!r} ended unexpectedly; see the log, then start it again"
         )
     here.say("Stopped.")
+
+
+def _until_told() -> threading.Event:
+    """Return what is set when this process is told to stop."""
+    stop = threading.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: stop.set())
+    return stop
+
+
+def _for_this_machine(site: ASGIApp, host: str) -> ASGIApp:
+    """Return the app for those who need no key: nobody comes through a proxy, or from a page under another name."""
+    names = ["localhost", "127.0.0.1", "[::1]", "::1", host]
+    return TrustedHostMiddleware(NoProxyMiddleware(site), names, www_redirect=False)
