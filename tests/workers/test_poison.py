@@ -1,5 +1,6 @@
 """Whoever cannot be handled is set apart with the reason, and stops nobody else."""
 
+import json
 import random
 import string
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from domain.decide import retry_delay
 from domain.events import ContactEvent
 from domain.steps import registry
 from domain.steps.registry import Batch, Fact, NoProperties, Result, Standing, action, condition, decision
+from tests.conftest import Run
 from tests.workers.worlds import START, Moody, World, at, event
 from workers import decisions, events
 
@@ -379,3 +381,30 @@ def test_a_stored_definition_says_its_format_and_a_newer_one_is_set_aside(world:
     with world.engine.connect() as conn:
         (why,) = campaigns.set_aside(conn).values()
     assert "this release of Parcours reads format 1" in why
+
+
+def test_a_step_that_raises_says_why_at_the_first_attempt(
+    world: World, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moody = Moody()
+    moody.install(monkeypatch)
+    world.contacts("ann", segment="everyone")
+    moody.moods["ann"] = ValueError("the coffee is cold")
+    world.campaign("- {step: moody, action: test.moody}")
+    world.run()
+    assert "; the last attempt failed: ValueError: the coffee is cold" in run("explain", "c", "ann").stdout
+
+
+def test_status_tells_of_a_campaign_that_is_set_aside(world: World, run: Run) -> None:
+    world.campaign(VISIT)
+    world.write(
+        "UPDATE campaign_version SET definition = "
+        "CAST(replace(CAST(definition AS text), 'page.hit', 'no.such') AS json)"
+    )
+    campaigns._loaded.clear()
+    assert "Alarm: campaign c is set aside: version 1 of campaign" in run("status").stdout
+    (alarm,) = json.loads(run("status", "--json").stdout)["set_aside"]
+    assert alarm["campaign"] == "c"
+    assert "unknown decision 'no.such'" in alarm["error"]
+    assert run("trigger", "--inline").returncode == 0
+    assert "cannot be read by this process" in run("overview", "c").stderr

@@ -12,4 +12,4 @@ def upgrade() -> None:
     rest = "(left(regexp_replace(fields ->> 'phone', '[^0-9]', '', 'g'), 40)) WHERE fields ? 'phone'"
     create_index("contact_phone_digits_idx", "contact", rest)
     # A process of before reads the table for an inbound text message meanwhile, which is slower and no less right.
-    op.execute("DROP INDEX contact_phone_idx")
+    op.execute("DROP INDEX IF EXISTS contact_phone_idx")
