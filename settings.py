@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.campaign import StopRule
-from domain.identity import timezone
+from domain.identity import country, timezone
 
 PREFIX = "PARCOURS_"
 
@@ -56,6 +56,12 @@ class Settings(BaseSettings):
     )
     forms_per_minute: int = Field(60, ge=1, description="Form submissions of one network address in a minute.")
     hits_per_minute: int = Field(600, ge=1, description="Page hits from one network address in a minute.")
+    shared_addresses: Literal["reject", "allow"] = Field(
+        "reject", description="Whether several contacts may have one email address."
+    )
+    default_country: str | None = Field(
+        None, description="Two letters, such as FR: how phone numbers without a country code are read."
+    )
     max_inbox: int = Field(100_000, ge=1, description="Events in the inbox at which consumers pause and HTTP says 429.")
     max_body_bytes: int = Field(5_000_000, ge=1, description="Bytes of one HTTP request at which the answer is 413.")
     health_port: int | None = Field(
@@ -87,6 +93,11 @@ class Settings(BaseSettings):
     @classmethod
     def _known_timezone(cls, value: str) -> str:
         return timezone(value)
+
+    @field_validator("default_country")
+    @classmethod
+    def _known_country(cls, value: str | None) -> str | None:
+        return None if value is None else country(value)
 
     @property
     def zone(self) -> ZoneInfo:

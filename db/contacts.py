@@ -1,9 +1,9 @@
 """Contacts: importing many, and showing one."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
@@ -11,12 +11,27 @@ from sqlalchemy.exc import IntegrityError
 from db import merging, policies, scores
 from db.scores import PointsLogged, StageLogged
 from db.statements import statements
+from domain.gate import clean
+from domain.identity import is_address
 from domain.policy import Rule
 
 # How many changes of points, and of stages, are shown.
 LATEST = 10
 # So many contacts tell which fields there are.
 LOOKED_AT = 20_000
+
+
+# What becomes of a row whose address is another contact's.
+SameAddress = Literal["merge", "reject", "allow"]
+
+
+class Refused(NamedTuple):
+    """A row that would give a contact the address of another, `owner`."""
+
+    line: int
+    key: str
+    email: str
+    owner: str
 
 
 class Incoming(NamedTuple):
@@ -53,6 +68,10 @@ class Imported:
     unchanged: int
     # Contacts that are not written to on some channel from now on, and were before.
     silenced: int = 0
+    # Rows of somebody new whose address is another contact's, and which became that contact's.
+    merged: int = 0
+    # Rows that were left out for their address.
+    refused: tuple[Refused, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +168,12 @@ def stage(conn: Connection, rows: Iterable[Incoming]) -> int:
     return count
 
 
-def merge(conn: Connection, *, now: datetime) -> Imported:
+def merge(conn: Connection, *, now: datetime, same_address: SameAddress = "merge") -> Imported:
     """Add and update contacts from the staged rows and return the counts.
 
-    Fields merge with those that are there, tags are added, nothing is taken away.
+    Fields merge with those that are there, tags are added, nothing is taken away. A row of somebody new
+    with the address of another contact becomes that contact's, and its key leads there; or it is left out,
+    as are rows that give the address of another to a contact that exists.
     """
     sql = statements("contacts")
     merging.shut_out_merges(conn)
@@ -160,6 +181,7 @@ def merge(conn: Connection, *, now: datetime) -> Imported:
     if given.addresses:
         conn.execute(sql["identify"])
     conn.execute(sql["follow_aliases"])
+    merged, refused = _same_addresses(conn, same_address)
     conn.execute(sql["merge_repeated"])
     named, rows = conn.execute(text("SELECT count(*), coalesce(sum(rows), 0) FROM incoming")).one()
     added, repeated = _add(conn, now)
@@ -171,8 +193,26 @@ def merge(conn: Connection, *, now: datetime) -> Imported:
         for name in ("make_companies", "join_companies", "forget_primary_companies", "make_primary_companies"):
             conn.execute(sql[name])
     silenced = conn.execute(sql["refuse"], {"now": now}).scalar_one() if given.refusals else 0
+    if merged:
+        conn.execute(sql["lead_same_addresses"], {"now": now})
     updated += repeated
-    return Imported(added=added, updated=updated, unchanged=int(rows) - added - updated, silenced=silenced)
+    return Imported(added, updated, int(rows) - added - updated, silenced, merged, refused)
+
+
+def _same_addresses(conn: Connection, asked: SameAddress) -> tuple[int, tuple[Refused, ...]]:
+    """Keep addresses apart; return how many rows became another contact's, and which are left out."""
+    if asked == "allow":
+        return 0, ()
+    sql = statements("contacts")
+    found = conn.execute(sql["find_same_addresses"]).rowcount
+    if not found:
+        return 0, ()
+    merging = {"merging": asked == "merge"}
+    refused = tuple(Refused(*row) for row in conn.execute(sql["same_addresses"], merging))
+    conn.execute(sql["leave_out_same_addresses"], merging)
+    if asked == "merge":
+        conn.execute(sql["merge_same_addresses"])
+    return found - len(refused), refused
 
 
 def _add(conn: Connection, now: datetime) -> tuple[int, int]:
@@ -202,22 +242,46 @@ def analyze(conn: Connection) -> None:
     conn.execute(text("ANALYZE contact, contact_tag, segment_member"))
 
 
-def by_keys(conn: Connection, keys: Sequence[str]) -> dict[str, int]:
-    """Return the ids of the contacts that exist, by key; that of a merged contact leads to the survivor."""
-    rows = conn.execute(statements("contacts")["by_keys"], {"keys": list(keys)})
-    return {row.key: row.id for row in rows}
+def named(conn: Connection, names: Iterable[str]) -> dict[str, int]:
+    """Return the ids of contacts by the names that people and programs give them; unknown ones are left out.
+
+    A name is a key (that of a merged contact leads to the survivor) or else an address, whose capitals make no
+    difference. This is the one place that says whom a name means.
+    """
+    # What cannot be stored is nobody's name.
+    wanted = sorted({name for name in names if clean(name) == name})
+    if not wanted:
+        return {}
+    addresses = [name if is_address(name) else None for name in wanted]
+    rows = conn.execute(statements("contacts")["named"], {"names": wanted, "addresses": addresses})
+    return {row.name: row.id for row in rows if row.id is not None}
 
 
-def by_emails(conn: Connection, emails: Sequence[str]) -> dict[str, int]:
-    """Return ids by address, for the addresses that a contact has; capitals make no difference."""
-    rows = conn.execute(statements("contacts")["by_emails"], {"emails": list(emails)})
-    return {row.email: row.id for row in rows}
+def find(conn: Connection, name: str) -> int | None:
+    """Return the id of the contact that a name means, as `named` does, or None."""
+    return named(conn, [name]).get(name)
 
 
-def show(conn: Connection, key: str) -> Shown | None:
-    """Return a contact with its memberships, passed steps and open waits; None when there is none."""
+class Holder(NamedTuple):
+    """A contact that has an address."""
+
+    id: int
+    key: str
+
+
+def holders(conn: Connection, addresses: Iterable[str]) -> dict[str, list[Holder]]:
+    """Return who has addresses, capitals making no difference; the oldest contact first."""
+    found: dict[str, list[Holder]] = {}
+    rows = conn.execute(statements("contacts")["holders"], {"addresses": sorted(set(addresses))})
+    for address, id_, key in rows:
+        found.setdefault(address, []).append(Holder(id_, key))
+    return found
+
+
+def show(conn: Connection, name: str) -> Shown | None:
+    """Return the contact of a name, with its memberships, passed steps and open waits; None when there is none."""
     sql = statements("contacts")
-    row = conn.execute(sql["show"], {"key": key}).one_or_none()
+    row = conn.execute(sql["show"], {"id": find(conn, name)}).one_or_none()
     if row is None:
         return None
     contact = Shown(*row)

@@ -12,9 +12,11 @@ from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection
 
+from db import contacts
 from db.statements import statements
 from domain import gate
 from domain.events import ContactEvent
+from domain.identity import is_address, same_address
 
 sql = statements("events")
 
@@ -66,22 +68,63 @@ def remember(conn: Connection, events: Sequence[ContactEvent], *, now: datetime)
     return {(row.source, row.id) for row in conn.execute(sql["remember"], parameters)}
 
 
-def contact_ids(conn: Connection, keys: Iterable[str]) -> dict[str, int]:
-    """Return the ids of contacts by key, nobody erasing them before the transaction ends.
+def contact_ids(conn: Connection, names: Iterable[str]) -> dict[str, int]:
+    """Return the ids of the contacts that names mean, nobody erasing them before the transaction ends."""
+    found = contacts.named(conn, names)
+    if not found:
+        return {}
+    kept = set(conn.execute(sql["keep_contacts"], {"ids": sorted(set(found.values()))}).scalars())
+    return {name: id_ for name, id_ in found.items() if id_ in kept}
 
-    The key of a merged contact leads to the survivor.
+
+def make_contacts(conn: Connection, names: Iterable[str]) -> None:
+    """Make contacts for names that mean nobody; one that is named by an address has it.
+
+    Whoever else is about to make a contact of one of these addresses waits, and then finds it.
     """
-    return {row.key: row.id for row in conn.execute(sql["contact_ids"], {"keys": sorted(set(keys))})}
+    addresses: dict[str, str] = {}
+    keys: list[str] = []
+    for name in sorted(set(names)):
+        if not is_address(name):
+            keys.append(name)
+        elif same_address(name) not in addresses:
+            addresses[same_address(name)] = name
+    lock_addresses(conn, addresses)
+    since = contacts.named(conn, addresses.values())
+    new = [name for name in addresses.values() if name not in since]
+    emails = [*[None] * len(keys), *new]
+    conn.execute(sql["make_contacts"], {"keys": [*keys, *new], "emails": emails})
 
 
-def make_contacts(conn: Connection, keys: Iterable[str]) -> None:
-    """Make contacts of keys that have none."""
-    conn.execute(sql["make_contacts"], {"keys": sorted(set(keys))})
+def lock_addresses(conn: Connection, addresses: Iterable[str]) -> None:
+    """Wait until nobody else gives these addresses to contacts, and keep others out until the transaction ends."""
+    wanted = sorted({same_address(address) for address in addresses})
+    if wanted:
+        conn.execute(sql["lock_addresses"], {"addresses": wanted})
 
 
 def key_hash(key: str) -> bytes:
     """Return what is remembered of an erased contact's key."""
     return hashlib.sha256(key.encode()).digest()
+
+
+def keys(conn: Connection, ids: Iterable[int]) -> list[str]:
+    """Return the keys of contacts by id, in that order; those that are gone are left out."""
+    return list(conn.execute(sql["keys"], {"ids": list(ids)}).scalars())
+
+
+def as_cloud_event(event: Pending, contact: str) -> str:
+    """Return an event as it may be offered again: under an id of its own, since its first one is known."""
+    described = {
+        "specversion": "1.0",
+        "source": event.source,
+        "id": f"{event.id}#{event.seq}",
+        "type": event.type,
+        "subject": contact,
+        "time": event.at.isoformat(),
+        "data": event.data,
+    }
+    return json.dumps(described, ensure_ascii=False)
 
 
 def erased(conn: Connection, keys: Iterable[str]) -> dict[str, datetime]:
@@ -128,9 +171,10 @@ def lock_pending(conn: Connection, contact_ids: Sequence[int]) -> list[int]:
     return [contact_id for contact_id in contact_ids if contact_id in free]
 
 
-def pending_of(conn: Connection, keys: Iterable[str], limit: int) -> list[int]:
+def pending_of(conn: Connection, names: Iterable[str], limit: int) -> list[int]:
     """Return those of these contacts with something in the inbox, oldest first, with their locks."""
-    return list(conn.execute(sql["pending_of"], {"keys": sorted(set(keys)), "limit": limit}).scalars())
+    ids = sorted(set(contacts.named(conn, names).values()))
+    return list(conn.execute(sql["pending_of"], {"ids": ids, "limit": limit}).scalars())
 
 
 def take(conn: Connection, contact_ids: Sequence[int], *, each: int) -> list[Pending]:
@@ -357,9 +401,10 @@ def _kept(reason: str, body: str) -> tuple[str, str]:
     return reason, gate.clean(body[:MAX_LETTER])
 
 
-def has_pending_of(conn: Connection, keys: Iterable[str]) -> bool:
+def has_pending_of(conn: Connection, names: Iterable[str]) -> bool:
     """Return whether the inbox holds anything of these contacts."""
-    return bool(conn.execute(sql["has_pending_of"], {"keys": sorted(set(keys))}).scalar_one())
+    ids = sorted(set(contacts.named(conn, names).values()))
+    return bool(conn.execute(sql["has_pending_of"], {"ids": ids}).scalar_one())
 
 
 def is_longer_than(conn: Connection, limit: int) -> bool:

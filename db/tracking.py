@@ -36,10 +36,9 @@ def origins(conn: Connection, messages: Iterable[str]) -> dict[str, Origin]:
 
 def keys_by_emails(conn: Connection, emails: Iterable[str]) -> dict[str, str]:
     """Return the keys of contacts by their addresses, for the addresses that somebody has."""
-    wanted = sorted(set(emails))
-    if not wanted:
+    ids = contacts.named(conn, emails)
+    if not ids:
         return {}
-    ids = contacts.by_emails(conn, wanted)
     keys = {row.id: row.key for row in conn.execute(sql["keys"], {"ids": sorted(set(ids.values()))})}
     return {email: keys[id_] for email, id_ in ids.items()}
 

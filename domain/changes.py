@@ -38,7 +38,7 @@ def change(fields: Mapping[str, Any], said_at: Mapping[str, str], data: Mapping[
     done = Change({}, dict(fields), {}, dict(said_at), {})
     for name in ATTRIBUTES:
         if name in data and _is_news(said_at, name, word):
-            done.attributes[name] = data[name]
+            done.attributes[name] = _blank_is_none(data[name]) if name == "email" else data[name]
             done.said_at[name] = word
     for name, value in (data.get("fields") or {}).items():
         place = f"fields.{name}"
@@ -63,6 +63,10 @@ def change(fields: Mapping[str, Any], said_at: Mapping[str, str], data: Mapping[
         done.said_at["company"] = word
         return done._replace(company=((data["company"] or "").strip() or None,))
     return done
+
+
+def _blank_is_none(text: str | None) -> str | None:
+    return (text or "").strip() or None
 
 
 def _tags(data: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:

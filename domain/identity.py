@@ -117,6 +117,16 @@ def phone(text: str, country: str | None = None) -> str:
     return phonenumbers.format_number(found, phonenumbers.PhoneNumberFormat.E164)
 
 
+def country(code: str) -> str:
+    """Return a country's code of two letters in capitals. Raises IdentityError for one without phone numbers."""
+    import phonenumbers
+
+    found = code.strip().upper()
+    if found not in phonenumbers.SUPPORTED_REGIONS:
+        raise IdentityError(f"unknown country {_shown(code)}; use two letters such as FR or US")
+    return found
+
+
 @cache
 def _timezones() -> dict[str, str]:
     # `localtime` is what the machine is set to, which is nobody's timezone.

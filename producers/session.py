@@ -46,6 +46,14 @@ class Session:
         A configured database is never migrated in passing: several versions of the code may be
         running on it. Raises CampaignError when it is behind, or too far ahead.
         """
+        from db.house import House, furnish
+
+        engine = self._connected()
+        known = self.settings
+        furnish(engine, House(known.shared_addresses == "allow", known.default_country, known.home))
+        return engine
+
+    def _connected(self) -> Engine:
         from db import schema
         from db.engine import connect
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -17,11 +17,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 
-from db import contacts, forms, tracking
+from db import forms, tracking
 from db.forms import Form
 from domain.addresses import origin_of
-from domain.events import MAX_DATA_BYTES, ContactEvent, parse
-from domain.identity import is_address
+from domain.events import MAX_DATA_BYTES, parse
+from domain.identity import is_address, same_address
 from web.bodies import content_type, read_at_most, read_json
 from web.inbox import Inbox, Offered, Taken
 from web.language import preferred
@@ -131,8 +131,6 @@ def add_forms(app: FastAPI, inbox: Inbox, signed: Signed) -> None:
                 taken = await run_in_threadpool(inbox.put, make, limited=False)
                 if taken.rejected:
                     raise ProblemError(422, taken.rejected[0].error)
-                # One submission, with or without an event that makes the contact known.
-                taken = Taken(accepted=min(taken.accepted, 1), duplicates=min(taken.duplicates, 1), rejected=[])
             else:
                 # Whoever is trapped does not learn of it.
                 taken = Taken(accepted=1, duplicates=0, rejected=[])
@@ -269,29 +267,26 @@ async def _fields(request: Request, raw: bytes) -> list[tuple[str, str]]:
 
 
 def _events(form: Form, submitted: Submitted, visitor: str | None, conn: Connection, now: datetime) -> Offered:
-    """Return the submission as an event, after one that makes the contact known when nobody has the address.
+    """Return the submission as an event.
 
     Whose it is says the key that is given, else the address, else the visit: who was sent a link on by
     somebody else puts their own address into the form.
     """
     offered = Offered()
-    contact, new_address = _who(form, submitted, visitor, conn)
-
-    def made(type_: str, source: str, data: Mapping[str, Any]) -> ContactEvent:
-        described = {"specversion": "1.0", "source": source, "id": submitted.id, "type": type_, "subject": contact}
-        return parse({**described, "data": data}, now=now)
-
-    data = {"form": form.key, "fields": submitted.fields, **({"message": visitor} if visitor else {})}
-    offered.offer(0, partial(made, "form.submitted", SOURCE, data))
-    # A submission that is refused makes nobody known.
-    if new_address is not None and not offered.rejected:
-        offered.offer(0, partial(made, "contact.changed", f"{SOURCE}/contacts", {"email": new_address}))
-        offered.good.reverse()
+    described = {
+        "specversion": "1.0",
+        "source": SOURCE,
+        "id": submitted.id,
+        "type": "form.submitted",
+        "subject": _who(form, submitted, visitor, conn),
+        "data": {"form": form.key, "fields": submitted.fields, **({"message": visitor} if visitor else {})},
+    }
+    offered.offer(0, partial(parse, described, now=now))
     return offered
 
 
-def _who(form: Form, submitted: Submitted, visitor: str | None, conn: Connection) -> tuple[str, str | None]:
-    """Return the contact's key, and the address of a contact that nobody knew. Raises ProblemError."""
+def _who(form: Form, submitted: Submitted, visitor: str | None, conn: Connection) -> str:
+    """Return the contact's key, or the address of one that nobody knew. Raises ProblemError."""
     if submitted.contact:
         if not form.names_contact:
             raise ProblemError(
@@ -299,18 +294,15 @@ def _who(form: Form, submitted: Submitted, visitor: str | None, conn: Connection
                 "this form does not take the key of a contact, which anybody could send; send an email, or the token "
                 "of a visit, or allow it with `parcours forms create --names-contact`",
             )
-        return submitted.contact, None
+        return submitted.contact
     email = (submitted.email or "").strip()
     if is_address(email):
         known = tracking.keys_by_emails(conn, [email]).get(email)
-        if known is not None:
-            return known, None
-        # In small letters: until somebody has acted on it, the key is all that finds a new contact again.
-        key = email.lower()
-        return key, None if contacts.by_keys(conn, [key]) else email
+        # In small letters, as people remember it.
+        return same_address(email) if known is None else known
     origin = tracking.origins(conn, [visitor]).get(visitor) if visitor else None
     if origin is not None:
-        return origin.contact, None
+        return origin.contact
     if email:
         raise ProblemError(422, "the email is not an address")
     raise ProblemError(422, "nobody can tell whose submission this is; send an email, or the token of a visit")

@@ -18,13 +18,28 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy import Connection, Engine
 
-from db import campaigns, companies, erasure, events, facts, forms, merging, outcomes, partitions, policies, scores
+from db import (
+    campaigns,
+    companies,
+    contacts,
+    erasure,
+    events,
+    facts,
+    forms,
+    merging,
+    outcomes,
+    partitions,
+    policies,
+    scores,
+)
 from db.clock import now as database_now
 from db.events import Pending
 from db.faults import Fault, blames_the_data, fault_of
+from db.house import house_of
 from domain.campaign import StopRule
 from domain.changes import change
 from domain.events import ABOUT_THE_CONTACT, SEGMENT_TYPES, ContactEvent, EventError, as_facts, channel_of
+from domain.identity import same_address
 from domain.policy import Rule
 from domain.steps.properties import MAX_KEY
 from domain.steps.registry import Fact
@@ -482,6 +497,7 @@ def _merge_contacts(conn: Connection, merged: Sequence[Pending], now: datetime) 
 def _change_contacts(conn: Connection, changed: Sequence[Pending], now: datetime) -> None:
     if not changed:
         return
+    changed = _without_taken_addresses(conn, changed, now)
     known = events.said(conn, [event.contact_id for event in changed])
     tags_added: list[tuple[int, str]] = []
     tags_removed: list[tuple[int, str]] = []
@@ -508,6 +524,38 @@ def _change_contacts(conn: Connection, changed: Sequence[Pending], now: datetime
     facts.change_tags(conn, added=tags_added, removed=tags_removed)
     policies.save_rules(conn, rules)
     companies.set_primary(conn, primary)
+
+
+def _without_taken_addresses(conn: Connection, changed: Sequence[Pending], now: datetime) -> list[Pending]:
+    """Return the changes without addresses that are those of other contacts; each is told as a dead letter."""
+    given = {event.seq: str(event.data["email"]).strip() for event in changed if event.data.get("email")}
+    if not given or house_of(conn).shared_addresses:
+        return list(changed)
+    events.lock_addresses(conn, given.values())
+    holders = contacts.holders(conn, given.values())
+    # Who is just given another one no longer has theirs.
+    moving = {event.contact_id: same_address(given[event.seq]) for event in changed if event.seq in given}
+    kept: list[Pending] = []
+    letters: list[tuple[str, str]] = []
+    # Of two at once, the first has it.
+    taken: dict[str, int] = {}
+    for event in changed:
+        address = given.get(event.seq, "")
+        found = holders.get(address, [])
+        others = [each for each in found if moving.get(each.id, same_address(address)) == same_address(address)]
+        mine = not others or any(holder.id == event.contact_id for holder in others)
+        first = taken.setdefault(same_address(address), event.contact_id) if address and mine else event.contact_id
+        if mine and first == event.contact_id:
+            kept.append(event)
+            continue
+        (key,) = events.keys(conn, [event.contact_id])
+        owner = others[0].key if others else events.keys(conn, [first])[0]
+        one = f"merge the two with `parcours contacts merge {key} {owner}`, or correct the address"
+        reason = f"the address {address} is that of contact {owner!r}, so {key!r} does not get it; {one}"
+        letters.append((reason, events.as_cloud_event(event, key)))
+        kept.append(event._replace(data={name: value for name, value in event.data.items() if name != "email"}))
+    events.bury(conn, letters, origin="event", now=now)
+    return kept
 
 
 def _change_segments(

@@ -62,6 +62,63 @@ SET key = contact.key
 FROM contact_alias JOIN contact ON contact.id = contact_alias.contact_id
 WHERE incoming.key = contact_alias.key;
 
+-- name: find_same_addresses
+-- Rows that would give a contact the address of another one: of somebody who has it already, unless the file
+-- gives them a new one, or else of the first row that names it. Who is a contact already goes before who would
+-- become one. Whoever has the address now keeps it, also where several do. Served by contact_email_idx.
+CREATE TEMPORARY TABLE same_address ON COMMIT DROP AS
+WITH moving AS MATERIALIZED (
+    SELECT DISTINCT contact.id FROM incoming JOIN contact USING (key)
+    WHERE lower(incoming.email) <> lower(contact.email)
+), held AS MATERIALIZED (
+    SELECT incoming.line, incoming.key, contact.key AS holder, contact.id
+    FROM incoming
+    JOIN contact ON lower(contact.email) = lower(incoming.email)
+    LEFT JOIN moving ON moving.id = contact.id
+    WHERE contact.key = incoming.key OR moving.id IS NULL
+), doubled AS (
+    SELECT lower(email) AS address FROM incoming WHERE email IS NOT NULL
+    GROUP BY 1 HAVING min(key COLLATE "C") <> max(key COLLATE "C")
+), first AS (
+    SELECT line, key,
+           first_value(key) OVER (PARTITION BY lower(email)
+                                  ORDER BY EXISTS (SELECT FROM contact WHERE contact.key = incoming.key) DESC, line)
+               AS owner
+    FROM incoming
+    WHERE lower(email) IN (SELECT address FROM doubled)
+      AND NOT EXISTS (SELECT FROM held WHERE held.line = incoming.line)
+), owned AS (
+    SELECT line, key, (array_agg(holder ORDER BY id))[1] AS owner FROM held
+    GROUP BY line, key HAVING bool_and(holder <> key)
+    UNION ALL
+    SELECT line, key, owner FROM first WHERE owner <> key
+)
+SELECT owned.line, owned.key, owned.owner, incoming.email,
+       EXISTS (SELECT FROM contact WHERE contact.key = owned.key) AS exists
+FROM owned JOIN incoming USING (line);
+
+-- name: same_addresses
+SELECT line, key, email, owner FROM same_address WHERE "exists" OR NOT CAST(:merging AS boolean) ORDER BY line;
+
+-- name: leave_out_same_addresses
+-- Who is a contact already is not made one with another in passing; somebody new may be.
+DELETE FROM incoming USING same_address
+WHERE incoming.line = same_address.line AND (same_address.exists OR NOT CAST(:merging AS boolean));
+
+-- name: merge_same_addresses
+UPDATE incoming SET key = same_address.owner
+FROM same_address
+WHERE incoming.line = same_address.line AND NOT same_address.exists;
+
+-- name: lead_same_addresses
+-- The keys of who was merged lead to the contact that they are, so that the file means the same the next time.
+INSERT INTO contact_alias (contact_id, key, merged_at)
+SELECT DISTINCT ON (same_address.key) contact.id, same_address.key, CAST(:now AS timestamptz)
+FROM same_address JOIN contact ON contact.key = same_address.owner
+WHERE NOT same_address.exists AND NOT EXISTS (SELECT FROM contact AS own WHERE own.key = same_address.key)
+ORDER BY same_address.key, same_address.line
+ON CONFLICT (key) DO NOTHING;
+
 -- name: merge_repeated
 -- Several rows of one contact become one: in each column the last that is not blank, which is what
 -- reading them one after another would give. So does jsonb_object_agg: of one name it keeps the last.
@@ -244,18 +301,24 @@ FROM incoming
 JOIN contact USING (key)
 ORDER BY contact.id;
 
--- name: by_keys
--- The key of a merged contact leads to the survivor.
-SELECT key, id FROM contact WHERE key = ANY (CAST(:keys AS text[]))
-UNION ALL
-SELECT key, contact_id FROM contact_alias WHERE key = ANY (CAST(:keys AS text[]));
+-- name: named
+-- Whom names mean: by key, that of a merged contact leading to the survivor; then, of a name that is an address,
+-- whoever has it, in capitals or not; of several, the oldest. Scalar sub-selects, each a probe of its index
+-- whatever the statistics say; `+ 0` keeps the planner from looking for the lowest id in the order of ids.
+SELECT wanted.name,
+       coalesce((SELECT contact.id FROM contact WHERE contact.key = wanted.name),
+                (SELECT contact_alias.contact_id FROM contact_alias WHERE contact_alias.key = wanted.name),
+                (SELECT min(contact.id + 0) FROM contact WHERE lower(contact.email) = lower(wanted.address))) AS id
+FROM unnest(CAST(:names AS text[]), CAST(:addresses AS text[])) AS wanted (name, address);
 
--- name: by_emails
--- One contact an address, as in `identify`.
-SELECT DISTINCT ON (wanted.email) wanted.email, contact.id
-FROM unnest(CAST(:emails AS text[])) AS wanted (email)
-JOIN contact ON lower(contact.email) = lower(wanted.email)
-ORDER BY wanted.email, contact.key = wanted.email DESC, contact.id;
+-- name: holders
+-- Which contacts have addresses, the oldest first.
+SELECT wanted.address, holder.id, holder.key
+FROM unnest(CAST(:addresses AS text[])) AS wanted (address)
+CROSS JOIN LATERAL (
+    SELECT contact.id, contact.key FROM contact WHERE lower(contact.email) = lower(wanted.address)
+    ORDER BY contact.id + 0 LIMIT 10
+) AS holder;
 
 -- name: show
 SELECT contact.id, contact.key, contact.email, contact.timezone, contact.points, contact.stage, contact.owner,
@@ -273,7 +336,7 @@ SELECT contact.id, contact.key, contact.email, contact.timezone, contact.points,
              WHERE company_member.contact_id = contact.id
              ORDER BY NOT company_member.is_primary, company.key) AS companies
 FROM contact
-WHERE contact.key = :key OR contact.id = (SELECT contact_id FROM contact_alias WHERE contact_alias.key = :key);
+WHERE contact.id = :id;
 
 -- name: memberships
 SELECT membership.campaign_id, campaign.key AS campaign, membership.rotation, membership.added_at,

@@ -9,25 +9,25 @@ ON CONFLICT (source, id) DO NOTHING
 RETURNING source, id;
 
 -- name: make_contacts
-INSERT INTO contact (key)
-SELECT DISTINCT key FROM unnest(CAST(:keys AS text[])) AS new (key)
+INSERT INTO contact (key, email)
+SELECT key, email FROM unnest(CAST(:keys AS text[]), CAST(:emails AS text[])) AS new (key, email)
 WHERE NOT EXISTS (SELECT FROM contact_alias WHERE contact_alias.key = new.key)
 ORDER BY key
 ON CONFLICT (key) DO NOTHING;
 
--- name: contact_ids
+-- name: lock_addresses
+-- A number for each address; two that share one only wait for each other. In one order for everybody.
+SELECT pg_advisory_xact_lock(72726880, number)
+FROM (SELECT DISTINCT hashtext(address) AS number FROM unnest(CAST(:addresses AS text[])) AS wanted (address)
+      ORDER BY number) AS numbers;
+
+-- name: keep_contacts
 -- With the lock that a foreign key would take: nobody is erased between being found and getting an
 -- event, which would then stand in the inbox of nobody for ever. In the order of ids, as erasing does.
--- The key of a merged contact leads to the survivor.
-SELECT known.key, contact.id
-FROM (
-    SELECT key, id FROM contact WHERE key = ANY (CAST(:keys AS text[]))
-    UNION ALL
-    SELECT key, contact_id FROM contact_alias WHERE key = ANY (CAST(:keys AS text[]))
-) AS known
-JOIN contact ON contact.id = known.id
-ORDER BY contact.id
-FOR KEY SHARE OF contact;
+SELECT id FROM contact WHERE id = ANY (CAST(:ids AS bigint[])) ORDER BY id FOR KEY SHARE;
+
+-- name: keys
+SELECT key FROM contact WHERE id = ANY (CAST(:ids AS bigint[])) ORDER BY id;
 
 -- name: erased
 SELECT key_hash, at FROM erased WHERE key_hash = ANY (CAST(:hashes AS bytea[]));
@@ -89,13 +89,10 @@ FOR NO KEY UPDATE OF contact SKIP LOCKED;
 
 -- name: pending_of
 -- Likewise, of those who are named.
-WITH named AS MATERIALIZED (
-    SELECT id FROM contact WHERE key = ANY (CAST(:keys AS text[]))
-    UNION
-    SELECT contact_id FROM contact_alias WHERE key = ANY (CAST(:keys AS text[]))
-), oldest AS MATERIALIZED (
+WITH oldest AS MATERIALIZED (
     SELECT named.id AS contact_id, first.seq
-    FROM named CROSS JOIN LATERAL (
+    FROM unnest(CAST(:ids AS bigint[])) AS named (id)
+    CROSS JOIN LATERAL (
         SELECT seq FROM inbox WHERE inbox.contact_id >= named.id AND inbox.contact_id < named.id + 1
         ORDER BY inbox.contact_id, inbox.seq LIMIT 1
     ) AS first
@@ -269,12 +266,7 @@ INSERT INTO erased (key_hash, at) SELECT * FROM unnest(CAST(:hashes AS bytea[]),
 ON CONFLICT (key_hash) DO UPDATE SET at = greatest(erased.at, excluded.at);
 
 -- name: has_pending_of
-SELECT EXISTS (
-    SELECT FROM inbox
-    WHERE contact_id IN (SELECT id FROM contact WHERE key = ANY (CAST(:keys AS text[]))
-                         UNION ALL
-                         SELECT contact_id FROM contact_alias WHERE key = ANY (CAST(:keys AS text[])))
-);
+SELECT EXISTS (SELECT FROM inbox WHERE contact_id = ANY (CAST(:ids AS bigint[])));
 
 -- name: is_longer_than
 SELECT EXISTS (SELECT FROM inbox ORDER BY seq OFFSET :limit LIMIT 1);

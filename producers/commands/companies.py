@@ -112,7 +112,7 @@ def _locked(conn: Connection, key: str, named: list[str]) -> list[int]:
     if companies.find(conn, key.strip()) is None:
         raise _unknown(key)
     keys = [each.strip() for each in named]
-    known = contacts.by_keys(conn, keys)
+    known = contacts.named(conn, keys)
     missing = [each for each in keys if each not in known]
     if missing:
         raise NotFoundError("contact", missing[0])

@@ -11,7 +11,7 @@ import typer
 
 from db import campaigns, contacts, facts, listings, merging, partitions, policies, segments
 from db.clock import now as database_now
-from db.contacts import Imported, Incoming, Shown
+from db.contacts import Imported, Incoming, Refused, SameAddress, Shown
 from db.listings import ContactLine
 from db.scores import PointsLogged, StageLogged
 from domain.decide import zone_of
@@ -53,15 +53,22 @@ def import_(
         bool, typer.Option("--dry-run", help="Show how the columns are understood, and the first rows; change nothing.")
     ] = False,
     allow_rejected: file_options.AllowRejected = False,
+    same_address: Annotated[
+        Literal["merge", "reject"],
+        typer.Option(
+            help="What becomes of somebody new with the address of another contact: one with that contact, or rejected."
+        ),
+    ] = "merge",
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:
     """Add or update contacts from a file, in one transaction.
 
     Columns email, timezone, points, stage, owner, tags and company (which becomes the primary one)
     are the contact's own; every other column becomes a field. Exports of common programs are understood as they
-    come. Blank cells change nothing; fields that the file does not name stay. Rows that cannot be used go to
-    FILE.rejected with their line number and the reason, and the exit code is then 1. An import never lets anybody
-    be written to again who must not be.
+    come. Blank cells change nothing; fields that the file does not name stay. An address belongs to one contact,
+    unless PARCOURS_SHARED_ADDRESSES says otherwise: --same-address says what becomes of a second one. Rows that
+    cannot be used go to FILE.rejected with their line number and the reason, and the exit code is then 1. An import
+    never lets anybody be written to again who must not be.
     """
     here = session()
     options = parse_options(
@@ -78,13 +85,15 @@ def import_(
             show_dry_run(here, opened, as_json=as_json)
         return
     with RejectFile(file) as rejects, reading(file) as advance, contact_file(file, options, advance) as opened:
-        imported = _import(opened, segment, rejects)
+        allowed = here.settings.shared_addresses == "allow"
+        imported = _import(opened, segment, rejects, "allow" if allowed else same_address)
     if as_json:
         here.print_json(
             {
                 "added": imported.added,
                 "updated": imported.updated,
                 "unchanged": imported.unchanged,
+                "merged": imported.merged,
                 "rejected": rejects.count,
                 "rejected_file": rejects.written,
                 "silenced": imported.silenced,
@@ -97,13 +106,19 @@ def import_(
             f"{imported.added:,} added, {imported.updated:,} updated, {imported.unchanged:,} unchanged, "
             f"{rejects.count:,} rejected" + (f" (see {rejects.written})." if rejects.count else ".")
         )
+        if imported.merged:
+            rows = "1 row has" if imported.merged == 1 else f"{imported.merged:,} rows have"
+            here.say(
+                f"{rows} the address of another contact and became part of it; their keys lead there. "
+                "With --same-address reject such rows are left out."
+            )
         if imported.silenced:
             are = "1 contact is" if imported.silenced == 1 else f"{imported.silenced:,} contacts are"
             here.say(f"{are} not to be contacted any more, as the file says.")
     file_options.end(here, rejects, allowed=allow_rejected)
 
 
-def _import(file: ContactFile, segment_key: str | None, rejects: RejectFile) -> Imported:
+def _import(file: ContactFile, segment_key: str | None, rejects: RejectFile, same_address: SameAddress) -> Imported:
     engine = session().engine
     now = datetime.now(UTC)
 
@@ -121,7 +136,9 @@ def _import(file: ContactFile, segment_key: str | None, rejects: RejectFile) -> 
             if segment is None:
                 raise NotFoundError("segment", segment_key, "`parcours segments create` makes one")
         staged = contacts.stage(conn, usable())
-        imported = contacts.merge(conn, now=now)
+        imported = contacts.merge(conn, now=now, same_address=same_address)
+        for row in imported.refused:
+            rejects.add(Rejected(row.line, _in_use(row), f"{row.key},{row.email}"))
         if segment is not None:
             for ids in contacts.staged_ids(conn, MEMBERS_A_STATEMENT):
                 segments.add_members(conn, segment.id, ids, manual=True, now=now)
@@ -132,9 +149,14 @@ def _import(file: ContactFile, segment_key: str | None, rejects: RejectFile) -> 
     return imported
 
 
+def _in_use(row: Refused) -> str:
+    one = f"merge the two with `parcours contacts merge {row.key} {row.owner}`, or correct the address"
+    return f"the address {row.email} is that of contact {row.owner!r}; {one}"
+
+
 @app.command()
 def show(
-    key: Annotated[str, typer.Argument(help="The contact's key.")],
+    key: Annotated[str, typer.Argument(help="The contact's key or address.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show a contact: what is known of it, and where it is in every campaign."""

@@ -117,10 +117,10 @@ def preview(
         found = emails.listed(conn, [key])
         if not found:
             raise NotFoundError("email", key, "`parcours emails list` shows all of them")
-        ids = contacts.by_keys(conn, [contact])
-        if contact not in ids:
+        id_ = contacts.find(conn, contact)
+        if id_ is None:
             raise NotFoundError("contact", contact)
-        recipient = outbox.recipients(conn, ids.values())[ids[contact]]
+        recipient = outbox.recipients(conn, [id_])[id_]
     (email,) = found
     links = rendering.Links(tokens_of(here.engine, here.settings), here.settings.public_url)
     chosen = email.content_for(recipient.id, rendering.language_of(recipient))

@@ -80,7 +80,7 @@ def filters(conn: Connection, found: Found, contact: str | None, step: str | Non
     """Return the ids of a contact and of a step of a campaign, as far as they are named. Raises NotFoundError."""
     contact_id = step_id = None
     if contact is not None:
-        contact_id = contacts.by_keys(conn, [contact]).get(contact)
+        contact_id = contacts.find(conn, contact.strip())
         if contact_id is None:
             raise NotFoundError("contact", contact)
     if step is not None:

@@ -1,6 +1,6 @@
 """`parcours segments`: create, fill and list."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -26,7 +26,7 @@ app = typer.Typer(no_args_is_help=True, help="Create, fill and list segments.")
 NAMES_A_STATEMENT = 20_000
 
 SegmentKey = Annotated[str, typer.Argument(metavar="KEY", help="The segment's key.")]
-ContactKeys = Annotated[list[str], typer.Argument(metavar="CONTACT...", help="Keys of contacts.")]
+ContactKeys = Annotated[list[str], typer.Argument(metavar="CONTACT...", help="Keys or email addresses of contacts.")]
 
 
 @app.command()
@@ -146,23 +146,16 @@ def import_(
 
 
 def _known(conn: Connection, batch: Sequence[Named | Rejected], rejects: RejectFile) -> list[int]:
-    found = {
-        False: contacts.by_keys(conn, [row.name for row in _named(batch) if not row.by_email]),
-        True: contacts.by_emails(conn, [row.name for row in _named(batch) if row.by_email]),
-    }
+    found = contacts.named(conn, [row.name for row in batch if isinstance(row, Named)])
     ids = []
     for row in batch:
         if isinstance(row, Rejected):
             rejects.add(row)
-        elif row.name in found[row.by_email]:
-            ids.append(found[row.by_email][row.name])
+        elif row.name in found:
+            ids.append(found[row.name])
         else:
             rejects.add(Rejected(row.line, f"unknown contact {row.name!r}", row.row))
     return ids
-
-
-def _named(batch: Sequence[Named | Rejected]) -> Iterator[Named]:
-    return (row for row in batch if isinstance(row, Named))
 
 
 @app.command("list")
@@ -216,7 +209,7 @@ def _segment(conn: Connection, key: str) -> Segment:
 
 def _contacts(conn: Connection, keys: Sequence[str]) -> list[int]:
     wanted = list(dict.fromkeys(checked_key("contact", key) for key in keys))
-    found = contacts.by_keys(conn, wanted)
+    found = contacts.named(conn, wanted)
     unknown = [repr(key) for key in wanted if key not in found]
     if unknown:
         few = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")

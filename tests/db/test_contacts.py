@@ -22,7 +22,7 @@ def row(line: int, key: str, **given: Any) -> Incoming:
 
 
 def import_(conn: Connection, *rows: Incoming) -> Imported:
-    conn.execute(text("DROP TABLE IF EXISTS pg_temp.incoming"))
+    conn.execute(text("DROP TABLE IF EXISTS pg_temp.incoming, pg_temp.same_address"))
     contacts.stage(conn, rows)
     return contacts.merge(conn, now=NOW + next(_days))
 
@@ -143,3 +143,57 @@ def test_a_form_is_created_once(conn: Connection) -> None:
     assert form is not None
     assert (form.name, form.standalone) == ("Sign up", False)
     assert forms.find(conn, "nothing") is None
+
+
+# Addresses that two contacts would have.
+
+
+def test_a_new_row_with_the_address_of_a_contact_becomes_its_row_and_its_key_leads_there(
+    conn: Connection,
+) -> None:
+    import_(conn, row(1, "kim@example.com", by_email=True, email="kim@example.com"))
+    imported = import_(conn, row(1, "crm-7", email="KIM@example.com", fields='{"city": "Rome"}'))
+    assert (imported.added, imported.updated, imported.merged, imported.refused) == (0, 1, 1, ())
+    assert (shown(conn, "crm-7").key, shown(conn, "crm-7").fields) == ("kim@example.com", {"city": "Rome"})
+    again = import_(conn, row(1, "crm-7", email="KIM@example.com", fields='{"city": "Rome"}'))
+    assert (again.added, again.updated, again.unchanged, again.merged) == (0, 0, 1, 0)
+
+
+def test_new_rows_of_one_address_are_one_contact_named_by_the_first(conn: Connection) -> None:
+    imported = import_(conn, row(1, "a", email="us@example.com"), row(2, "b", email="Us@example.com"))
+    assert (imported.added, imported.merged, imported.refused) == (1, 1, ())
+    assert shown(conn, "b").key == "a"
+
+
+def test_rows_with_the_address_of_another_contact_are_left_out_where_asked(conn: Connection) -> None:
+    import_(conn, row(1, "a", email="us@example.com"))
+    conn.execute(text("DROP TABLE IF EXISTS pg_temp.incoming, pg_temp.same_address"))
+    contacts.stage(conn, [row(5, "b", email="us@example.com"), row(6, "c", email="c@example.com")])
+    imported = contacts.merge(conn, now=NOW + next(_days), same_address="reject")
+    assert imported.refused == (contacts.Refused(5, "b", "us@example.com", "a"),)
+    assert (imported.added, imported.merged, contacts.find(conn, "b")) == (1, 0, None)
+
+
+def test_a_row_cannot_give_a_contact_that_exists_the_address_of_another(conn: Connection) -> None:
+    import_(conn, row(1, "a", email="a@example.com"), row(2, "b", email="b@example.com"))
+    imported = import_(conn, row(1, "b", email="A@example.com", points=5))
+    assert imported.refused == (contacts.Refused(1, "b", "A@example.com", "a"),)
+    assert (shown(conn, "b").email, shown(conn, "b").points) == ("b@example.com", 0)
+
+
+def test_an_address_that_the_file_takes_from_one_contact_may_go_to_another(conn: Connection) -> None:
+    import_(conn, row(1, "a", email="a@example.com"), row(2, "b", email="b@example.com"))
+    imported = import_(conn, row(1, "b", email="a@example.com"), row(2, "a", email="new@example.com"))
+    assert (imported.updated, imported.refused) == (2, ())
+    assert (shown(conn, "a").email, shown(conn, "b").email) == ("new@example.com", "a@example.com")
+
+
+def test_contacts_may_share_an_address_where_the_setting_says_so(conn: Connection) -> None:
+    import_(conn, row(1, "a", email="us@example.com"))
+    conn.execute(text("DROP TABLE IF EXISTS pg_temp.incoming, pg_temp.same_address"))
+    contacts.stage(conn, [row(1, "b", email="us@example.com")])
+    assert contacts.merge(conn, now=NOW + next(_days), same_address="allow").added == 1
+    # Who shared one before the setting said otherwise goes on to.
+    imported = import_(conn, row(1, "b", email="us@example.com", points=1))
+    assert (imported.updated, imported.merged, imported.refused) == (1, 0, ())
+    assert contacts.find(conn, "US@example.com") == contacts.find(conn, "a")

@@ -38,6 +38,7 @@ def test_an_import_merges_fields_and_a_second_one_changes_nothing(run: Run, tmp_
         "added": 2,
         "updated": 0,
         "unchanged": 0,
+        "merged": 0,
         "rejected": 0,
         "rejected_file": None,
         "silenced": 0,

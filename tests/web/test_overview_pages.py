@@ -483,7 +483,7 @@ def test_an_email_is_shown_with_all_that_sending_knows_of_a_contact(client: Clie
     world.contacts("anna")
     with world.engine.begin() as conn:
         companies.save(conn, "acme", name="Acme", fields={"city": "Lyon"})
-        companies.set_primary(conn, {contacts.by_keys(conn, ["anna"])["anna"]: "acme"})
+        companies.set_primary(conn, {contacts.named(conn, ["anna"])["anna"]: "acme"})
         said = "{{ contact.company.name }} of {{ contact.company.city }}"
         emails.save(conn, Email("hello", said, None, said, None, True), now=START)
     assert text_of(client().get("/emails/hello?contact=anna").text).count("Acme of Lyon") == 2

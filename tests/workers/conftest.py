@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from db import campaigns
+from db.house import House, furnish
 from tests.conftest import cloned
 from tests.workers.worlds import Moody, World
 
@@ -27,6 +28,7 @@ def world(worlds_engine: Engine, tmp_path: Path) -> Iterator[World]:
         yield made
         made.check()
     finally:
+        furnish(worlds_engine, House())
         made.clear()
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from db import campaigns, erasure
 from db import membership as memberships
+from db.house import House, furnish
 from db.partitions import ensure_partitions
 from domain.events import MAX_DATA_BYTES, ContactEvent, EventError, parse
 from tests.workers.worlds import START, World, at, event, statements_counted
@@ -265,6 +266,8 @@ def test_any_order_of_arrival_gives_the_same_contact(
     world: World, datas: list[dict[str, Any]], order: random.Random, together: bool
 ) -> None:
     world.clear()
+    # Both are told the same, addresses too.
+    furnish(world.engine, House(shared_addresses=True))
     told = [(START + timedelta(microseconds=nth), data) for nth, data in enumerate(datas)]
     for key in ("calm", "wild"):
         arriving = [event("contact.changed", key, when, **data) for when, data in told]

@@ -314,7 +314,7 @@ def test_the_old_key_leads_to_the_survivor_for_events_look_ups_and_again_after_a
     merge(world, "ann", "cleo")
     world.tell(event("contact.changed", "ben", at(3), fields={"a": 1}), event("page.hit", "ann", at(3), url="u"))
     with world.engine.connect() as conn:
-        found = contacts.by_keys(conn, ["ann", "ben", "cleo"])
+        found = contacts.named(conn, ["ann", "ben", "cleo"])
         shown = contacts.show(conn, "ben")
     assert len(found) == 3
     assert len(set(found.values())) == 1

@@ -181,7 +181,7 @@ def _part(part: Any, type_: Any) -> Any:
 
 def contact_id(conn: Connection, key: str) -> int:
     """Return the id of a contact. Raises NotFoundError."""
-    found = contacts.by_keys(conn, [key])
-    if key not in found:
+    found = contacts.find(conn, key)
+    if found is None:
         raise NotFoundError("contact", key)
-    return found[key]
+    return found

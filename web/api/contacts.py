@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from db import contacts, listings
 from db.clock import now as database_now
 from db.contacts import Shown
+from db.house import house_of
 from db.listings import FIRST, ContactLine
 from domain.decide import zone_of
 from domain.errors import NotFoundError
@@ -151,7 +152,10 @@ def get_contact(site: SiteOf, _who: Reader, contact: str) -> Contact:
     summary="Make or change a contact",
     responses={
         201: {"description": "The contact is new."},
-        409: {"content": {PROBLEM: {}}, "description": "The contact was erased at the same moment."},
+        409: {
+            "content": {PROBLEM: {}},
+            "description": "The address is another contact's, or the contact was erased at the same moment.",
+        },
     },
     openapi_extra=documented(ContactGiven),
 )
@@ -165,7 +169,9 @@ def put_contact(
     """What follows for campaigns has followed once this is answered."""
     key = checked_key("contact", contact)
     with site.engine.connect() as conn:
-        new = contacts.show(conn, key) is None
+        own = contacts.find(conn, key)
+        _check_address(conn, own, given.email)
+    new = own is None
     _happened(site, "contact.changed", key, given.model_dump(exclude_unset=True))
     if new:
         response.status_code = 201
@@ -180,6 +186,15 @@ def erase_contact(site: SiteOf, _who: Manager, contact: str) -> None:
     with site.engine.connect() as conn:
         _shown(conn, contact)
     _happened(site, "contact.deleted", contact, {})
+
+
+def _check_address(conn: Connection, own: int | None, email: str | None) -> None:
+    """Raise ProblemError when an address is that of another contact than `own`."""
+    if not email or house_of(conn).shared_addresses:
+        return
+    others = contacts.holders(conn, [email.strip()]).get(email.strip(), [])
+    if others and own not in {holder.id for holder in others}:
+        raise ProblemError(409, f"the address {email.strip()} is that of contact {others[0].key!r}; use that contact")
 
 
 def _happened(site: Site, type_: str, key: str, data: dict[str, Any]) -> None:

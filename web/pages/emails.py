@@ -98,6 +98,6 @@ def _email(conn: Connection, key: str) -> Email:
 
 def _values(conn: Connection, key: str) -> dict[str, Any]:
     """Return what the template may say: of a contact, or of nobody."""
-    id_ = contacts.by_keys(conn, [key]).get(key) if key else None
+    id_ = contacts.find(conn, key) if key else None
     recipient = None if id_ is None else outbox.recipients(conn, [id_]).get(id_)
     return {**preview_values(recipient), "unsubscribe_url": "#", "open_url": ""}

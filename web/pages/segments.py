@@ -58,7 +58,7 @@ def change(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
     now = partitions.begin(site.engine)
     with site.engine.begin() as conn:
         segment = _segment(conn, key)
-        known = contacts.by_keys(conn, wanted)
+        known = contacts.named(conn, wanted)
         unknown = [each for each in wanted if each not in known]
         if not unknown:
             inside = "remove" not in form

@@ -65,7 +65,7 @@ def _move(
     for first in range(0, len(wanted), membership.LOCKED_AT_ONCE):
         keys = wanted[first : first + membership.LOCKED_AT_ONCE]
         with here.engine.begin() as conn:
-            ids = contacts.by_keys(conn, keys)
+            ids = contacts.named(conn, keys)
             done = move(conn, found.id, list(ids.values()), who=user(), now=now, zone=here.zone)
             words = {key: done.get(ids[key], otherwise) if key in ids else "no contact of that key" for key in keys}
         counts.update(words.values())

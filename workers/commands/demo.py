@@ -166,7 +166,7 @@ class Simulation:
         load(self.engine, self.persons, self.zone)
         self._by_key = {person.key: person for person in self.persons}
         with self.engine.connect() as conn:
-            self._ids = contacts.by_keys(conn, list(self._by_key))
+            self._ids = contacts.named(conn, list(self._by_key))
         self._keys = {id_: key for key, id_ in self._ids.items()}
         # What contacts are going to do. The number keeps the order of what falls on the same instant.
         self._plans: list[tuple[datetime, int, Act]] = []

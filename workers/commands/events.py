@@ -133,7 +133,7 @@ def _take_in(
 def _send_out(here: Session, delivery: Delivery, keys: list[str], *, quiet: bool) -> None:
     with here.engine.connect() as conn:
         now = database_now(conn)
-        ids = contacts.by_keys(conn, keys)
+        ids = contacts.named(conn, keys)
     if ids:
         send_out(here, delivery, Scope(contact_ids=tuple(sorted(ids.values()))), now=now, quiet=quiet)
 

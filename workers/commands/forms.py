@@ -75,7 +75,7 @@ def _origin(given: str) -> str:
 @app.command()
 def submit(
     key: Key,
-    contact: Annotated[str, typer.Argument(metavar="CONTACT", help="The contact's key.")],
+    contact: Annotated[str, typer.Argument(metavar="CONTACT", help="The contact's key or address.")],
     field: Annotated[list[str] | None, typer.Option("--field", metavar="K=V", help="A field; repeatable.")] = None,
 ) -> None:
     """Submit a form for a contact, effects included: campaigns joined, decisions taken."""
@@ -86,7 +86,8 @@ def submit(
         form = forms.find(conn, key)
         if form is None:
             raise NotFoundError("form", key, f"make it with `parcours forms create {key}`")
-        if not contacts.by_keys(conn, [contact]):
+        contact = contact.strip()
+        if contacts.find(conn, contact) is None:
             raise NotFoundError("contact", contact)
     data = {"form": form.key, "fields": fields}
     event = ContactEvent("parcours", str(uuid4()), "form.submitted", contact, now, data)

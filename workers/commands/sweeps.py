@@ -353,7 +353,7 @@ def _excluded(conn: Connection, named: list[str]) -> tuple[int, ...]:
 
 def _contact_ids(conn: Connection, named: list[str]) -> dict[str, int]:
     """Return the ids of contacts given by key or id; a key goes before an id that looks the same."""
-    found = contacts.by_keys(conn, named) if named else {}
+    found = contacts.named(conn, named)
     for each in named:
         if each not in found and each.isdecimal():
             found[each] = int(each)
