@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -18,10 +20,12 @@ from db.statements import statements
 from domain import file as campaign_file
 from domain.campaign import Campaign, Status
 from domain.catch_up import Pause, pause_after, shift_between
-from domain.errors import CampaignError, NotFoundError
-from domain.file import CampaignFile
+from domain.errors import CampaignError, NotFoundError, UnreadableCampaignError
+from domain.file import FORMAT, CampaignFile
 
 sql = statements("campaigns")
+# Whether a campaign can be read does not depend on the zone of dates without an offset.
+_ANY_ZONE = ZoneInfo("UTC")
 
 # (database, id, version, default timezone) to campaign: a version never changes, so it is read once
 # a process.
@@ -104,7 +108,40 @@ def enter(conn: Connection, campaign_id: int, zone: ZoneInfo) -> tuple[Campaign,
     row = conn.execute(sql["status"], {"campaign_id": campaign_id}).first()
     if row is None:
         raise NotFoundError("campaign", str(campaign_id))
-    return load(conn, campaign_id, row.version, zone), status_of(row)
+    try:
+        return load(conn, campaign_id, row.version, zone), status_of(row)
+    except UnreadableCampaignError as error:
+        # Without a tree, and so without a step: it does not run here, and keeps all that waits.
+        return Campaign(campaign_id, "", row.version, {}), replace(status_of(row), unreadable=str(error))
+
+
+def enter_readable(conn: Connection, campaign_id: int, zone: ZoneInfo) -> tuple[Campaign, Status]:
+    """Enter a campaign whose tree is needed. Raises UnreadableCampaignError."""
+    campaign, status = enter(conn, campaign_id, zone)
+    if status.unreadable is not None:
+        raise UnreadableCampaignError(status.unreadable)
+    return campaign, status
+
+
+def is_readable(conn: Connection, campaign_id: int) -> bool:
+    """Return whether this process can read a campaign's present version."""
+    row = conn.execute(sql["status"], {"campaign_id": campaign_id}).first()
+    try:
+        return row is None or load(conn, campaign_id, row.version, _ANY_ZONE) is not None
+    except UnreadableCampaignError:
+        return False
+
+
+def set_aside(conn: Connection) -> dict[str, str]:
+    """Return the published campaigns that this process cannot read, by key, and why."""
+    found = {}
+    for row in listing(conn):
+        if row.published:
+            try:
+                load(conn, row.id, row.version, _ANY_ZONE)
+            except UnreadableCampaignError as error:
+                found[row.key] = str(error)
+    return found
 
 
 def read_by_index(conn: Connection) -> None:
@@ -166,25 +203,39 @@ def load(conn: Connection, campaign_id: int, version: int, zone: ZoneInfo) -> Ca
         if len(_loaded) > 1000:
             _loaded.clear()
         stored_steps = steps(conn, campaign_id)
-        _loaded[place] = campaign_file.build(
-            definition(conn, campaign_id, version, zone),
-            campaign_id=campaign_id,
-            version=version,
-            step_ids={step.key: step.id for step in stored_steps},
-            moved={step.key for step in stored_steps if step.moved},
-            zone=zone,
-        )
+        file = definition(conn, campaign_id, version)
+        with _reading(campaign_id, version):
+            _loaded[place] = campaign_file.build(
+                file,
+                campaign_id=campaign_id,
+                version=version,
+                step_ids={step.key: step.id for step in stored_steps},
+                moved={step.key for step in stored_steps if step.moved},
+                zone=zone,
+            )
     return _loaded[place]
 
 
-def definition(conn: Connection, campaign_id: int, version: int, zone: ZoneInfo) -> CampaignFile:
-    """Return the campaign file of a version."""
+def definition(conn: Connection, campaign_id: int, version: int) -> CampaignFile:
+    """Return the campaign file of a version. Raises UnreadableCampaignError."""
     data = conn.execute(sql["definition"], {"campaign_id": campaign_id, "version": version}).scalar_one()
-    checked = campaign_file.check(data, default_zone=zone, stored=True)
-    if checked.file is None:
-        first = checked.problems[0].sentence
-        raise CampaignError(f"version {version} of campaign {campaign_id} cannot be read by this version: {first}")
-    return checked.file
+    with _reading(campaign_id, version):
+        return campaign_file.stored(data)
+
+
+@contextmanager
+def _reading(campaign_id: int, version: int) -> Iterator[None]:
+    try:
+        yield
+    # Whatever it is, it is this campaign's alone: a type that is not installed, the code of another package that
+    # cannot be imported or refuses its properties, a definition that is damaged.
+    except Exception as error:
+        why = str(error) if isinstance(error, CampaignError) else f"{type(error).__name__}: {error}"
+        why = (why.splitlines() or [""])[0][:300]
+        raise UnreadableCampaignError(
+            f"version {version} of campaign {campaign_id} cannot be read by this process ({why}); "
+            "install here what it needs, or apply its file again; until then its contacts keep their places"
+        ) from error
 
 
 def steps(conn: Connection, campaign_id: int) -> list[StoredStep]:
@@ -249,7 +300,7 @@ def save(
     category_id = conn.execute(sql["category"], {"key": file.category}).scalar_one() if file.category else None
     conn.execute(
         sql["save_version"],
-        {**here, "version": version, "definition": json.dumps(campaign_file.to_data(file))},
+        {**here, "version": version, "definition": json.dumps({"format": FORMAT, **campaign_file.to_data(file)})},
     )
     conn.execute(
         sql["save"],

@@ -94,6 +94,8 @@ class Waiting:
     due_at: datetime | None
     # What holds its message back, and since when.
     held: Any = None
+    # Why the last attempt failed.
+    error: str | None = None
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -18,6 +19,9 @@ from domain.events import ContactEvent
 from domain.identity import is_address, same_address
 
 sql = statements("events")
+
+# So many of the oldest events a contact of a batch are looked at for contacts; more are of few contacts.
+LOOK_EACH = 4
 
 # Characters of a dead letter that are kept; no event that can be understood is longer.
 MAX_LETTER = 1_000_000
@@ -152,9 +156,19 @@ def store(conn: Connection, events: Sequence[tuple[int, ContactEvent]], *, now: 
     conn.execute(sql["store"], parameters)
 
 
-def pending_contacts(conn: Connection, limit: int, *, each: int) -> list[int]:
-    """Return contacts with something in the inbox, oldest first, with their locks: of so many events `each`."""
-    return list(conn.execute(sql["pending_contacts"], {"look": limit * each, "limit": limit}).scalars())
+def pending_contacts(conn: Connection, limit: int) -> list[int]:
+    """Return contacts with something in the inbox, oldest first, with their locks.
+
+    Behind a flood of few contacts others have their turn at once, however long it is.
+    """
+    parameters = {"look": limit * LOOK_EACH, "limit": limit, "share": random.random()}
+    return list(conn.execute(sql["pending_contacts"], parameters).scalars())
+
+
+def lock_pending(conn: Connection, contact_ids: Sequence[int]) -> list[int]:
+    """Take the locks of those of these contacts that are in nobody's hands; return them in the given order."""
+    free = set(conn.execute(sql["lock_pending"], {"contact_ids": list(contact_ids)}).scalars())
+    return [contact_id for contact_id in contact_ids if contact_id in free]
 
 
 def pending_of(conn: Connection, names: Iterable[str], limit: int) -> list[int]:
@@ -342,6 +356,42 @@ def bury(
             "bodies": [body for _, body in kept],
         }
         conn.execute(sql["bury"], parameters)
+
+
+def bury_events(conn: Connection, letters: Sequence[tuple[Pending, str]], *, now: datetime) -> None:
+    """Keep events as dead letters, as they could be sent again: (event, why)."""
+    if letters:
+        ids = [event.contact_id for event, _ in letters]
+        keys = {row.id: row.key for row in conn.execute(sql["keys"], {"contact_ids": ids})}
+        written = [(reason, _as_sent(event, keys.get(event.contact_id, ""))) for event, reason in letters]
+        bury(conn, written, origin="event", now=now)
+
+
+def bury_pending(conn: Connection, event: Pending, reason: str, *, now: datetime) -> bool:
+    """Move an event from the inbox to the dead letters; return whether it was still there.
+
+    It counts as never seen, so that it can be sent again, or replayed.
+    """
+    place = {"contact_id": event.contact_id, "seq": event.seq}
+    if conn.execute(sql["drop_pending"], place).first() is None:
+        return False
+    conn.execute(sql["forget"], {"source": event.source, "id": event.id})
+    bury_events(conn, [(event, reason)], now=now)
+    return True
+
+
+def _as_sent(event: Pending, contact: str) -> str:
+    """Return an event as a CloudEvent in its JSON form."""
+    sent = {
+        "specversion": "1.0",
+        "source": event.source,
+        "id": event.id,
+        "type": event.type,
+        "subject": contact,
+        "time": event.at.isoformat(),
+        "data": event.data,
+    }
+    return json.dumps(sent, ensure_ascii=False)
 
 
 def _kept(reason: str, body: str) -> tuple[str, str]:

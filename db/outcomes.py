@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row
 from db.statements import statements
 from domain.campaign import StopRule
 from domain.decide import Failure, Outcome
+from domain.gate import clean_json
 
 sql = statements("outcomes")
 
@@ -79,7 +80,11 @@ def record(conn: Connection, outcomes: Sequence[Outcome]) -> None:
 
 
 def _written(written: dict[int, str], detail: Any) -> str:
-    return written.setdefault(id(detail), json.dumps(detail, default=str))
+    text = json.dumps(detail, default=str)
+    if "\\u" in text:
+        # A step type of another package may say what the database cannot hold.
+        text = json.dumps(clean_json(detail), default=str)
+    return written.setdefault(id(detail), text)
 
 
 def count_campaign(conn: Connection, counted: Counter[tuple[int, datetime, str]]) -> None:
@@ -132,6 +137,14 @@ def recent_passes(
     """Return how often each contact passed each step within the last day; zeros are left out."""
     parameters = {"contact_ids": list(contact_ids), "step_ids": list(step_ids), "now": now}
     return {(row.contact_id, row.step_id): row.n for row in conn.execute(sql["recent_passes"], parameters)}
+
+
+def answered(conn: Connection, step_id: int, contact_ids: Sequence[int]) -> set[tuple[int, int, str, str]]:
+    """Return the facts that led contacts on from a decision since they joined: (contact, step, type, time)."""
+    if not contact_ids:
+        return set()
+    rows = conn.execute(sql["answered"], {"step_id": step_id, "contact_ids": list(contact_ids)})
+    return {(row.contact_id, step_id, row.event, row.happened_at) for row in rows}
 
 
 def passed(conn: Connection, step_id: int, passages: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:

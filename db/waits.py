@@ -69,6 +69,8 @@ class Armed(NamedTuple):
     step_id: int
     campaign_id: int
     passage: int
+    # When the contact came to the decision.
+    anchor_at: datetime
 
 
 def claim_due(conn: Connection, step_id: int, *, now: datetime, limit: int, scope: Scope = EVERYTHING) -> list[Claim]:

@@ -38,6 +38,10 @@ FindType = Callable[[Kind, str], StepType]
 Reentry = Literal["never", "after_exit", "always"]
 OnFailure = Literal["stop", "continue"]
 
+# The format of campaign files, and of the definitions that are stored: raised when an older release could not read
+# a new one. What says nothing is of the first.
+FORMAT = 1
+
 # A loop that only waits must wait this long; it is also the reference engine's limit for a restart.
 LEAST_LOOP_SECONDS = 30 * 60
 # Trees are walked by recursion, here and by the engine.
@@ -47,7 +51,7 @@ MAX_ATTEMPTS = 1000
 _CAMPAIGN_KEY = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _STEP_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _CAMPAIGN_NAMES = (
-    "campaign", "name", "description", "category", "published", "publish_from", "publish_until", "reentry",
+    "format", "campaign", "name", "description", "category", "published", "publish_from", "publish_until", "reentry",
     "cooldown", "timezone", "exit_on_leave", "grace", "catch_up", "priority", "rate", "sources", "redirect", "steps",
 )  # fmt: skip
 _TIMING_NAMES = ("after", "at", "hour", "between", "days")
@@ -216,6 +220,29 @@ def check(
     return Checked(None if checker.problems else file, checker.problems)
 
 
+def stored(data: Mapping[str, Any]) -> CampaignFile:
+    """Return the campaign file of a stored definition.
+
+    It was checked when it was applied and is trusted now, so a rule that came later changes nothing about it.
+    Raises CampaignError with one sentence for what cannot be read.
+    """
+    try:
+        if _newer(data):
+            raise CampaignError(_newer(data))
+        return CampaignFile.model_validate({name: value for name, value in data.items() if name != "format"})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise CampaignError(f"{dotted(first['loc'])}: {first['msg']}") from None
+
+
+def _newer(data: Mapping[Any, Any]) -> str:
+    """Return why a file of its format cannot be read; nothing if it can."""
+    given = data.get("format", FORMAT)
+    if type(given) is int and 1 <= given <= FORMAT:
+        return ""
+    return f"the format is {given!r}, and this release of Parcours reads format {FORMAT}; upgrade it, or write {FORMAT}"
+
+
 def build(
     file: CampaignFile,
     *,
@@ -378,6 +405,8 @@ class _Checker:
             self.say((), f"a campaign file is a mapping of names to values, not {_called(data)}")
             return None
         self.names(data, _CAMPAIGN_NAMES, ())
+        if _newer(data):
+            self.say(("format",), _newer(data))
         timezone = self.timezone(data)
         key = self.key(data, "campaign", _CAMPAIGN_KEY, ())
         if data.get("campaign") is None:

@@ -212,7 +212,7 @@ def _check_redirect(conn: Connection, file: CampaignFile) -> list[Problem]:
             for key in file.redirect
         ]
     # What is stored has its offsets; no date of it depends on a timezone.
-    if _same_version(campaigns.definition(conn, row.id, row.version, ZoneInfo("UTC")), file):
+    if _same_version(campaigns.definition(conn, row.id, row.version), file):
         return []
     before = {step.key: step for step in campaigns.steps(conn, row.id)}
     after = {step.step: step for step in file.walk()}
@@ -249,7 +249,7 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> Plan:
             point_groups=point_groups,
             warnings=warnings,
         )
-    before = campaigns.definition(conn, row.id, row.version, zone)
+    before = campaigns.definition(conn, row.id, row.version)
     published = campaigns.listing(conn, [row.id])
     # A deleted campaign is not listed; applying its file brings it back, unpublished unless it says so.
     was_published = bool(published) and bool(published[0].published)

@@ -94,7 +94,7 @@ def clone(
 
     Raises TakenError when the key is another campaign's, a deleted one's too, and CampaignError for no key.
     """
-    file = campaigns.definition(conn, found.id, found.version, zone)
+    file = campaigns.definition(conn, found.id, found.version)
     data = {**to_data(with_published(file, False)), "campaign": key, "name": name or f"{file.name} (copy)"}
     checked = check(data, default_zone=zone)
     if checked.file is None:

@@ -40,7 +40,6 @@ from domain.delivery import (
     circuit_after,
     settle,
 )
-from domain.errors import CampaignError
 from domain.policy import NO_POLICY, NO_RULE, Limits
 from domain.steps.channels import present_address
 from domain.steps.email import category_channel
@@ -225,11 +224,9 @@ def _of_lane(
 
     What a campaign that this process cannot read has to send stays; it keeps back nobody else's.
     """
-    try:
-        campaign, status = campaigns.enter(conn, lane.campaign_id, zone)
-    except CampaignError as error:
-        log.error("campaign_unreadable", campaign_id=lane.campaign_id, text=str(error))
-        return []
+    campaign, status = campaigns.enter(conn, lane.campaign_id, zone)
+    if status.unreadable is not None:
+        log.error("campaign_unreadable", campaign_id=lane.campaign_id, text=status.unreadable)
     if status.why_not(now) is not None:
         return []
     name = f"campaign:{campaign.id}"

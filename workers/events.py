@@ -11,14 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import structlog
-from psycopg import Error as DriverError
-from psycopg.errors import DeadlockDetected
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, OperationalError
 
 from db import (
     campaigns,
@@ -36,19 +34,22 @@ from db import (
 )
 from db.clock import now as database_now
 from db.events import Pending
-from db.faults import Fault, fault_of
+from db.faults import Fault, blames_the_data, fault_of
 from db.house import house_of
 from domain.campaign import StopRule
 from domain.changes import change
 from domain.events import ABOUT_THE_CONTACT, SEGMENT_TYPES, ContactEvent, EventError, as_facts, channel_of
 from domain.identity import same_address
 from domain.policy import Rule
+from domain.steps.properties import MAX_KEY
 from domain.steps.registry import Fact
 from domain.utm import utm_of
 from domain.visitors import is_automatic
 from producers import local_time, metrics
+from producers.logs import described
 from workers import decisions, membership
-from workers.executor import BY_DEFAULT
+from workers.decisions import Reacted
+from workers.executor import BY_DEFAULT, reason_of
 from workers.forms import submit
 
 log = structlog.get_logger()
@@ -115,7 +116,7 @@ def accept(
         with conn.begin_nested():
             return _accept(conn, offered, now=now, unknown_contacts=unknown_contacts)
     except Exception as error:
-        if not _is_of_the_events(error):
+        if not blames_the_data(error):
             raise
         if len(offered) == 1:
             return Accepted(rejected=[(0, _refusal(error))])
@@ -128,20 +129,6 @@ def accept(
         done.duplicates += of_part.duplicates
         done.rejected += [(first + index, reason) for index, reason in of_part.rejected]
     return done
-
-
-# SQLSTATEs by which the database says that it is not as this process expects it (a migration is under way, a
-# right is missing, a transaction cannot go on), whatever the event is.
-_OF_THE_DATABASE = ("25", "26", "28", "3D", "3F", "42")
-
-
-def _is_of_the_events(error: BaseException) -> bool:
-    """Return whether events are the reason of an error, so that others may do without them."""
-    fault = fault_of(error)
-    if fault is not Fault.OTHER:
-        return fault is Fault.ROW
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    return not (isinstance(cause, DriverError) and (cause.sqlstate or "").startswith(_OF_THE_DATABASE))
 
 
 def _refusal(error: BaseException) -> str:
@@ -227,28 +214,115 @@ def take_in(
         return accept(conn, offered, now=database_now(conn), unknown_contacts=unknown_contacts)
 
 
+@dataclass(slots=True)
+class Acted:
+    """What a batch came to: events, what followed from them, and the oldest one's age in seconds."""
+
+    events: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    lag_seconds: float = 0.0
+
+
 def act_once(
     engine: Engine, *, zone: ZoneInfo, stop: StopRule = BY_DEFAULT, of: Collection[str] | None = None
 ) -> Acted:
     """Act on one batch of the inbox, or of what is there of the contacts named, in a transaction of its own.
 
-    Batches of different contacts may meet at a company of both, in one order here and in another there. Who
-    loses such a deadlock has done nothing, and begins again.
+    A batch that raises is done in halves, each in its own transaction, until the guilty contacts are alone, and
+    then event by event: one that cannot be acted on leaves the inbox for the dead letters, with the reason.
+    Raises only what says nothing about the events: the database is away.
     """
     partitions.begin(engine)
     began = time.monotonic()
-    for left in reversed(range(DEADLOCKS)):
-        try:
-            with engine.begin() as conn:
-                acted = act(conn, now=database_now(conn), zone=zone, stop=stop, of=of)
-            break
-        except OperationalError as error:
-            if not isinstance(error.orig, DeadlockDetected) or not left:
-                raise
+    acted = _Acting(engine, zone, stop).batch(of)
     if acted.events:
         # The lag ends where the transaction began; what followed from the event is there at its end.
         metrics.DECISION_SECONDS.observe(acted.lag_seconds + time.monotonic() - began)
     return acted
+
+
+@dataclass
+class _Acting:
+    """Acting on a batch, whose bad events stop nobody."""
+
+    engine: Engine
+    zone: ZoneInfo
+    stop: StopRule
+    done: Acted = field(default_factory=Acted)
+
+    def batch(self, of: Collection[str] | None) -> Acted:
+        # What was taken by the try that failed.
+        taken: list[Pending] = []
+
+        def some(conn: Connection) -> Acted:
+            taken.clear()
+            return _act_on(conn, _pending(conn, of), taken, now=database_now(conn), zone=self.zone, stop=self.stop)
+
+        error = self._try(some)
+        if error is not None:
+            if not taken:
+                raise error
+            self._apart(list(dict.fromkeys(event.contact_id for event in taken)), error)
+        return self.done
+
+    def _apart(self, contacts: Sequence[int], error: Exception) -> None:
+        """Act on contacts of whom somebody made a batch fail."""
+        if len(contacts) == 1:
+            self._one_by_one(contacts[0])
+            return
+        middle = len(contacts) // 2
+        for half in (contacts[:middle], contacts[middle:]):
+            failed = self._try(partial(self._act_on, half, EVENTS_EACH, []))
+            if failed is not None:
+                self._apart(half, failed)
+
+    def _one_by_one(self, contact_id: int) -> None:
+        """Act on a contact's events, each by itself; bury those that cannot be acted on."""
+        for _ in range(EVENTS_EACH):
+            before = self.done.events
+            taken: list[Pending] = []
+            error = self._try(partial(self._act_on, [contact_id], 1, taken))
+            if error is not None and taken:
+                self._bury(taken[0], error)
+            elif error is not None:
+                raise error
+            elif self.done.events == before:
+                return
+
+    def _act_on(self, contact_ids: Sequence[int], each: int, taken: list[Pending], conn: Connection) -> Acted:
+        taken.clear()
+        free = events.lock_pending(conn, contact_ids)
+        return _act_on(conn, free, taken, each=each, now=database_now(conn), zone=self.zone, stop=self.stop)
+
+    def _bury(self, event: Pending, error: Exception) -> None:
+        log.error("event_buried", event_type=event.type, contact_id=event.contact_id, **described(error))
+        reason = f"it could not be acted on: {reason_of(error)}; mend that, then `parcours dead-letters replay` it"
+        with self.engine.begin() as conn:
+            buried = events.bury_pending(conn, event, reason, now=database_now(conn))
+        self.done.events += buried
+        self.done.counts["dead letters"] += buried
+
+    def _try(self, work: Callable[[Connection], Acted]) -> Exception | None:
+        """Do work in a transaction of its own; return the error when that is for what is in its hands.
+
+        Batches of different contacts may meet at a company of both, in one order here and in another there. Who
+        loses such a deadlock has done nothing, and begins again.
+        """
+        for left in reversed(range(DEADLOCKS)):
+            try:
+                with self.engine.begin() as conn:
+                    acted = work(conn)
+            except Exception as error:
+                if fault_of(error) is Fault.AGAIN and left:
+                    continue
+                if not blames_the_data(error):
+                    raise
+                return error
+            self.done.events += acted.events
+            self.done.counts += acted.counts
+            self.done.lag_seconds = max(self.done.lag_seconds, acted.lag_seconds)
+            break
+        return None
 
 
 def act_on_all(
@@ -268,15 +342,6 @@ def act_on_all(
         time.sleep(0.02)
 
 
-@dataclass(slots=True)
-class Acted:
-    """What a batch came to: events, what followed from them, and the oldest one's age in seconds."""
-
-    events: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
-    lag_seconds: float = 0.0
-
-
 def act(
     conn: Connection,
     *,
@@ -291,12 +356,28 @@ def act(
 
     A contact's events are done in their order, by one worker, under the contact's lock.
     """
+    return _act_on(conn, _pending(conn, of), [], now=now, zone=zone, stop=stop)
+
+
+def _pending(conn: Connection, of: Collection[str] | None) -> list[int]:
     if of is None:
-        pending = events.pending_contacts(conn, CONTACTS_AT_ONCE, each=EVENTS_EACH)
-    else:
-        pending = events.pending_of(conn, of, CONTACTS_AT_ONCE)
+        return events.pending_contacts(conn, CONTACTS_AT_ONCE)
+    return events.pending_of(conn, of, CONTACTS_AT_ONCE)
+
+
+def _act_on(
+    conn: Connection,
+    pending: Sequence[int],
+    taken: list[Pending],
+    *,
+    each: int = EVENTS_EACH,
+    now: datetime,
+    zone: ZoneInfo,
+    stop: StopRule,
+) -> Acted:
+    """Act on the oldest events of contacts, whose locks the caller holds; adds what it takes to `taken`."""
     free = erasure.without_those_in_other_hands(conn, merging.without_those_in_merges(conn, pending))
-    taken = events.take(conn, free, each=EVENTS_EACH)
+    taken += events.take(conn, free, each=each)
     if not taken:
         return Acted()
     by_contact: dict[int, list[Pending]] = {}
@@ -308,11 +389,13 @@ def act(
     # Who was deleted by a step of a campaign: what else they did happened before, and goes as well.
     deleted: set[int] = set()
     late: list[Pending] = []
+    # What a decision could not judge, and why; it is acted on otherwise.
+    letters: list[tuple[Pending, str]] = []
     for nth in range(max(map(len, by_contact.values()))):
         once = [found[nth] for found in by_contact.values() if nth < len(found)]
         late += [event for event in once if event.contact_id in erased]
         present = [event for event in once if event.contact_id not in erased and event.contact_id not in deleted]
-        followed = _act_once(conn, present, erased, late, now=now, zone=zone, stop=stop)
+        followed = _act_once(conn, present, erased, late, letters, now=now, zone=zone, stop=stop)
         counts += followed
         if followed["erased"]:
             seen = {event.contact_id for event in present} - erased.keys()
@@ -322,6 +405,8 @@ def act(
     _begin_again(conn, erased, late, now)
     kept = [event for event in taken if event.contact_id not in erased and event.contact_id not in deleted]
     events.keep(conn, kept)
+    gone = erased.keys() | deleted
+    events.bury_events(conn, [letter for letter in letters if letter[0].contact_id not in gone], now=now)
     events.seen_active(conn, [(event.contact_id, event.at) for event in kept if _is_activity(event)])
     lag = (now - min(event.received_at for event in taken)).total_seconds()
     return Acted(len(taken), counts, lag)
@@ -336,6 +421,7 @@ def _act_once(
     once: Sequence[Pending],
     erased: dict[int, tuple[str, datetime]],
     late: list[Pending],
+    letters: list[tuple[Pending, str]],
     *,
     now: datetime,
     zone: ZoneInfo,
@@ -343,7 +429,8 @@ def _act_once(
 ) -> Counter[str]:
     """Act on at most one event of each contact: what it changes, then who joins and leaves, then decisions.
 
-    Adds who was erased to `erased`, and what was still in their inbox to `late`.
+    Adds who was erased to `erased`, what was still in their inbox to `late`, and what a decision could not
+    judge to `letters`, with the reason.
     """
     by_type: dict[str, list[Pending]] = {}
     for event in once:
@@ -357,9 +444,12 @@ def _act_once(
     _note_pages(conn, by_type.get("page.hit", []), now)
     found = [(event, utm_of(event.type, event.data)) for event in once]
     scores.came_from(conn, {event.contact_id: (event.at, utm) for event, utm in found if utm})
-    counts += _submit_forms(conn, by_type.get("form.submitted", []), now=now, zone=zone, stop=stop)
+    filled_in = _submit_forms(conn, by_type.get("form.submitted", []), now=now, zone=zone, stop=stop)
     others = [event for event in once if event.type != "form.submitted" and _is_activity(event)]
-    counts += decisions.react(conn, _facts(conn, others), now=now, zone=zone, stop=stop)
+    reacted = decisions.react(conn, _facts(conn, others), now=now, zone=zone, stop=stop)
+    counts += filled_in.counts + reacted.counts
+    raised = filled_in.raised | reacted.raised
+    letters += [(event, raised[event.contact_id]) for event in once if event.contact_id in raised]
     deleted = by_type.get("contact.deleted", [])
     at = {event.contact_id: event.at for event in deleted}
     if at:
@@ -480,24 +570,26 @@ def _change_segments(
         # One deleted since it was accepted changes nothing.
         if key in known:
             events.segments_by_time(conn, known[key].id, said_at, active=active)
-            touched = [contact_id for contact_id, _ in said_at]
-            counts += membership.segment_changed(conn, known[key].id, touched, now=now, zone=zone)
+            since = dict(said_at)
+            counts += membership.segment_changed(conn, known[key].id, list(since), now=now, zone=zone, since=since)
     return counts
 
 
 def _submit_forms(
     conn: Connection, submitted: Sequence[Pending], *, now: datetime, zone: ZoneInfo, stop: StopRule
-) -> Counter[str]:
+) -> Reacted:
     by_key: dict[str, dict[int, forms.Submission]] = {}
     for event in submitted:
         submission = forms.Submission(event.at, event.data.get("fields") or {})
         by_key.setdefault(str(event.data["form"]), {})[event.contact_id] = submission
-    counts: Counter[str] = Counter()
+    done = Reacted()
     for key, submissions in sorted(by_key.items()):
         form = forms.find(conn, key)
         if form is not None:
-            counts += submit(conn, form, submissions, now=now, zone=zone, stop=stop)
-    return counts
+            followed = submit(conn, form, submissions, now=now, zone=zone, stop=stop)
+            done.counts += followed.counts
+            done.raised |= followed.raised
+    return done
 
 
 def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
@@ -552,5 +644,5 @@ def _facts(conn: Connection, happened: Sequence[Pending]) -> dict[int, list[Fact
 
 
 def _name(value: Any) -> str | None:
-    """Return a name that came from outside; what is no text is none."""
-    return value.strip() or None if isinstance(value, str) else None
+    """Return a name that came from outside, no longer than an index holds; what is no text is none."""
+    return value.strip()[:MAX_KEY] or None if isinstance(value, str) else None

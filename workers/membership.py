@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -17,7 +17,7 @@ from db.scope import Scope
 from db.waits import EVERYTHING
 from domain import schedule
 from domain.campaign import Campaign
-from domain.decide import Outcome, Wait, first_due, zone_of
+from domain.decide import Outcome, Wait, came_at, first_due, zone_of
 from domain.membership import Arrival, Departure, entering
 from domain.steps.registry import Kind
 
@@ -34,9 +34,14 @@ def arrive(
     *,
     now: datetime,
     zone: ZoneInfo,
+    since: Mapping[int, datetime] | None = None,
 ) -> Counter[str]:
-    """Let contacts into a campaign as far as the rules do; return how many were `added` and `restarted`."""
-    entered = admit(conn, campaign, contact_ids, arrival, now=now, zone=zone)
+    """Let contacts into a campaign as far as the rules do; return how many were `added` and `restarted`.
+
+    `since`: when contacts did what lets them in. What they do from then on answers the decisions that they
+    come to, though we hear of both only now.
+    """
+    entered = admit(conn, campaign, contact_ids, arrival, now=now, zone=zone, since=since)
     # Whom an update let in at the same moment, it counts.
     return Counter[str]("added" if each == "added" else "restarted" for each in entered.values())
 
@@ -49,6 +54,7 @@ def admit(
     *,
     now: datetime,
     zone: ZoneInfo,
+    since: Mapping[int, datetime] | None = None,
 ) -> dict[int, Literal["added", "back", "restarted"]]:
     """Let contacts into a campaign as far as the rules do, with every root step armed; return what each did.
 
@@ -81,10 +87,12 @@ def admit(
     waits.arm(
         conn,
         [
-            Wait(contact_id, step.id, campaign.id, entry.rotation, entry.rotation, 0, reason, now, due_at)
+            Wait(contact_id, step.id, campaign.id, entry.rotation, entry.rotation, 0, reason, anchor, due_at)
             for contact_id, entry in entries.items()
+            for began in (came_at((since or {}).get(contact_id, now), now),)
             for step in campaign.roots
             for reason, due_at in (due[step.id, zones[contact_id]],)
+            for anchor in (began if reason == "decision" else now,)
         ],
     )
     _count(conn, campaign.id, "added", len(new) + list(again.values()).count("back"), now)
@@ -112,11 +120,18 @@ def dismiss(
 
 
 def segment_changed(
-    conn: Connection, segment_id: int, contact_ids: Sequence[int], *, now: datetime, zone: ZoneInfo
+    conn: Connection,
+    segment_id: int,
+    contact_ids: Sequence[int],
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    since: Mapping[int, datetime] | None = None,
 ) -> Counter[str]:
     """Let a change of a segment reach the campaigns that it feeds: who is in it now joins, who is in none leaves.
 
-    The caller has locked the contacts. Campaigns that do not run are left to the next update.
+    The caller has locked the contacts. `since` is as for `arrive`. Campaigns that do not run are left to the next
+    update.
     """
     done: Counter[str] = Counter()
     for campaign_id in events.campaigns_of_segment(conn, segment_id):
@@ -128,7 +143,7 @@ def segment_changed(
         inside = memberships.inside(conn, published, contact_ids)
         if inside:
             memberships.stay(conn, campaign_id, inside)
-            done += arrive(conn, campaign, inside, Arrival.SEGMENT, now=now, zone=zone)
+            done += arrive(conn, campaign, inside, Arrival.SEGMENT, now=now, zone=zone, since=since)
         outside = memberships.outside(conn, campaign_id, [source.id for source in sources], contact_ids)
         if outside and campaign.exit_on_leave:
             if campaign.grace is None:

@@ -153,7 +153,7 @@ class Simulation:
                 assert form is not None
                 for first in range(0, len(ids), CONTACTS_AT_ONCE):
                     submissions = {id_: forms.Submission(self.now, {}) for id_ in ids[first : first + CONTACTS_AT_ONCE]}
-                    self.counts += submit(conn, form, submissions, now=self.now, zone=self.zone)
+                    self.counts += submit(conn, form, submissions, now=self.now, zone=self.zone).counts
         for counts in update_inline(self.engine, Scope(), now=self.now, zone=self.zone).values():
             self.counts += counts
 
@@ -192,6 +192,7 @@ class Simulation:
                     step_id,
                     {id_: passages[id_] for id_ in present},
                     {id_: {"simulated": True} for id_ in present},
+                    at={},
                     now=self.now,
                     zone=self.zone,
                 )

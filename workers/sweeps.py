@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -99,7 +99,11 @@ def trigger_inline(
         local_time.follow_all(engine, now=now, zone=zone)
         with engine.connect() as conn:
             steps = waits.due_steps(conn, now=now, scope=scope)
-        steps = [step for step in steps if _may_claim(scope, claimed[step.campaign_id])]
+            # Set aside: what waits there waits for a process that can read them.
+            aside = _set_aside(conn, steps)
+        steps = [
+            step for step in steps if step.campaign_id not in aside and _may_claim(scope, claimed[step.campaign_id])
+        ]
         if not steps:
             return done
         before = claimed.total()
@@ -121,6 +125,11 @@ def trigger_inline(
         if claimed.total() == before:
             # What is still due is in other hands; it is done when they have committed.
             time.sleep(0.02)
+
+
+def _set_aside(conn: Connection, steps: Sequence[waits.DueStep]) -> set[int]:
+    """Return the campaigns of steps that this process cannot read."""
+    return {id_ for id_ in {step.campaign_id for step in steps} if not campaigns.is_readable(conn, id_)}
 
 
 def _may_claim(scope: Scope, claimed: int) -> bool:
@@ -169,9 +178,12 @@ def _left_of(conn: Connection, sweep: sweeps.Sweep) -> list[Order]:
     hands = 1 if sweep.scope.campaign_limit else FAN_OUT
     if sweep.kind == "update":
         return [SyncMembers(sweep.id)] * min(sweeps.chunks_left(conn, sweep.id), hands)
+    steps = waits.due_steps(conn, now=sweep.at, scope=sweep.scope)
+    aside = _set_aside(conn, steps)
     return [
         ExecuteDue(step.step_id, sweep.id)
-        for step in waits.due_steps(conn, now=sweep.at, scope=sweep.scope)
+        for step in steps
+        if step.campaign_id not in aside
         if claims_left(conn, sweep, step.campaign_id) != 0
         for _ in range(hands)
     ]

@@ -368,9 +368,12 @@ ORDER BY outcome.at, outcome.rotation, outcome.step_id;
 -- A decision without a deadline is due at infinity, which Python has no name for.
 SELECT step.campaign_id, step.key AS step,
        CASE wait.reason WHEN 'retry' THEN 'retry' ELSE step.kind END AS waiting,
-       nullif(wait.due_at, 'infinity') AS due_at, wait.held
+       nullif(wait.due_at, 'infinity') AS due_at, wait.held,
+       CASE WHEN wait.reason = 'retry' OR (wait.reason = 'decision' AND failure.at >= wait.anchor_at)
+            THEN failure.error END AS error
 FROM wait
 JOIN step ON step.id = wait.step_id
+LEFT JOIN failure ON failure.contact_id = wait.contact_id AND failure.step_id = wait.step_id
 WHERE wait.contact_id = :contact_id
 ORDER BY wait.due_at, wait.step_id;
 

@@ -85,6 +85,16 @@ WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND step_id = ANY (CAST(
   AND at > CAST(:now AS timestamptz) - interval '1 day' AND at <= :now AND result = 'done'
 GROUP BY contact_id, step_id;
 
+-- name: answered
+-- The facts that contacts' "yes" of a decision came from, in the membership that they have now.
+SELECT outcome.contact_id, outcome.detail ->> 'event' AS event, outcome.detail ->> 'at' AS happened_at
+FROM outcome
+JOIN step ON step.id = outcome.step_id
+JOIN membership ON membership.contact_id = outcome.contact_id AND membership.campaign_id = step.campaign_id
+WHERE outcome.contact_id = ANY (CAST(:contact_ids AS bigint[])) AND outcome.step_id = :step_id
+  AND outcome.result = 'yes' AND outcome.at >= membership.added_at
+  AND outcome.detail ? 'event' AND outcome.detail ? 'at';
+
 -- name: passed
 SELECT asked.contact_id, asked.passage
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:passages AS int[])) AS asked (contact_id, passage)

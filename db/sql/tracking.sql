@@ -14,10 +14,10 @@ WHERE message.key = ANY (CAST(:keys AS text[]))
 SELECT id, key FROM contact WHERE id = ANY (CAST(:ids AS bigint[]));
 
 -- name: by_phones
--- One contact a number, the oldest. Served by contact_phone_idx.
+-- One contact a number, the oldest. Served by contact_phone_digits_idx, which holds no more of a number than that.
 SELECT DISTINCT ON (wanted.digits) wanted.digits, contact.key
 FROM unnest(CAST(:digits AS text[])) AS wanted (digits)
-JOIN contact ON regexp_replace(contact.fields ->> 'phone', '[^0-9]', '', 'g') = wanted.digits
+JOIN contact ON left(regexp_replace(contact.fields ->> 'phone', '[^0-9]', '', 'g'), 40) = wanted.digits
             AND contact.fields ? 'phone'
 ORDER BY wanted.digits, contact.id;
 

@@ -118,7 +118,7 @@ RETURNING contact_id, rotation, passage, attempt, reason, anchor_at, nullif(due_
 -- name: armed
 -- Which decisions of some types the contacts stand at; served by the primary key. A step whose own
 -- properties say which events it looks at is left out here already when none of them happened.
-SELECT wait.contact_id, wait.step_id, wait.campaign_id, wait.passage
+SELECT wait.contact_id, wait.step_id, wait.campaign_id, wait.passage, wait.anchor_at
 FROM wait
 JOIN step ON step.id = wait.step_id + 0 AND step.type = ANY (CAST(:types AS text[]))
 WHERE wait.contact_id = ANY (CAST(:contact_ids AS bigint[])) AND wait.reason = 'decision'

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationInfo
 
 from domain import operators
+from domain.addresses import comparable
 from domain.identity import is_address
 from domain.templates import Liquid, is_fixed
 
@@ -107,8 +108,8 @@ def is_blank(value: Any) -> bool:
 
 
 def without_scheme(address: str) -> str:
-    """Return an address to compare by: folded case, no scheme, no slash at the end."""
-    full = address.strip().casefold()
+    """Return an address to compare by: in its comparable form, without scheme and without a slash at the end."""
+    full = comparable(address.strip())
     return _SCHEME.sub("", full, count=1).removesuffix("/") if _SCHEME.match(full) else full.removesuffix("/")
 
 

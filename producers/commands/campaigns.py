@@ -119,7 +119,7 @@ def show(campaign: Key, as_json: Json = False) -> None:
     with here.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
         row = campaigns.listing(conn, [found.id])[0]
-        file = campaigns.definition(conn, found.id, found.version, here.zone)
+        file = campaigns.definition(conn, found.id, found.version)
         why_not = campaigns.status_of(row).why_not(database_now(conn))
         activity = campaigns.activity(conn, found.id)
     if as_json:
@@ -167,7 +167,7 @@ def export(campaign: Key) -> None:
     here = session()
     with here.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
-        file = campaigns.definition(conn, found.id, found.version, here.zone)
+        file = campaigns.definition(conn, found.id, found.version)
         published = campaigns.listing(conn, [found.id])[0].published
     typer.echo(write(to_data(with_published(file, published))), nl=False)
 

@@ -7,14 +7,16 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
+from sqlalchemy import Connection
 
 from db import campaigns, contacts
+from db.campaigns import Found
 from db.clock import now as database_now
 from db.contacts import Standing
 from domain import schedule
 from domain.campaign import Campaign
 from domain.decide import zone_of
-from domain.errors import NotFoundError
+from domain.errors import NotFoundError, UnreadableCampaignError
 from producers.session import iso, session
 
 app = typer.Typer()
@@ -62,6 +64,14 @@ def message_sentence(message: dict[str, Any] | None) -> str | None:
     return _MESSAGES[message["state"]] + (f": {error}" if error else "")
 
 
+def _tree(conn: Connection, found: Found, zone: ZoneInfo) -> tuple[Campaign | None, str | None]:
+    """Return a campaign's tree, or why this process cannot read it."""
+    try:
+        return campaigns.load(conn, found.id, found.version, zone), None
+    except UnreadableCampaignError as error:
+        return None, str(error)
+
+
 @app.command()
 def explain(
     campaign: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="A key or an id.")],
@@ -77,7 +87,8 @@ def explain(
             raise NotFoundError("contact", contact)
         now = database_now(conn)
         why_not = campaigns.status_of(campaigns.listing(conn, [found.id])[0]).why_not(now)
-        loaded = campaigns.load(conn, found.id, found.version, here.zone)
+        loaded, unreadable = _tree(conn, found, here.zone)
+        why_not = unreadable or why_not
         sources = {source.key for source in campaigns.sources(conn, found.id) if source.published}
     standing = next((each for each in shown.campaigns if each.campaign == found.key), None)
     zone = zone_of(shown.timezone, here.zone)
@@ -90,7 +101,7 @@ def explain(
         sentences.append(f"Joined {iso(standing.added_at)}, rotation {standing.rotation}.")
         if standing.left_at is not None:
             sentences.append(f"Left {iso(standing.left_at)} ({standing.departure}).")
-            back = may_come_back(loaded, standing, now=now, zone=zone)
+            back = may_come_back(loaded, standing, now=now, zone=zone) if loaded is not None else None
             if back:
                 sentences.append(back)
         for passed in standing.outcomes:
@@ -105,7 +116,8 @@ def explain(
                 until = f"until {local} {zone.key}"
             policy = (wait.held or {}).get("policy")
             held = f", held back by {policy['channel']}'s {_RULES[policy['rule']]}" if policy else ""
-            sentences.append(f"waits at {wait.step} ({wait.waiting}) {until}{held}")
+            failed = f"; the last attempt failed: {wait.error}" if wait.error else ""
+            sentences.append(f"waits at {wait.step} ({wait.waiting}) {until}{held}{failed}")
         if standing.left_at is None and not standing.waits:
             sentences.append("Waits for nothing: the end of every path is reached.")
     if not as_json:
@@ -144,6 +156,7 @@ def explain(
                     "due_at": iso(each.due_at),
                     "due_local": each.due_at and each.due_at.astimezone(zone).isoformat(),
                     "held": each.held,
+                    "error": each.error,
                 }
                 for each in (standing.waits if standing else [])
             ],

@@ -261,7 +261,7 @@ class World:
         with self.engine.begin() as conn:
             ids = facts.lock(conn, self.ids(conn, key))
             happened = dict.fromkeys(ids, [Fact(type_, data, now)] * times)
-            return +decisions.react(conn, happened, now=now, zone=self.zone)
+            return +decisions.react(conn, happened, now=now, zone=self.zone).counts
 
     def add(self, key: str, now: datetime = START, *, campaign: str = "c") -> Counter[str]:
         """A person adds a contact to a campaign."""

@@ -341,7 +341,7 @@ def _campaign(conn: Connection, site: Site, found: Found, response: Response) ->
     """Return a campaign as it is answered, with its ETag."""
     row = campaigns.listing(conn, [found.id])[0]
     now = database_now(conn)
-    file = campaigns.definition(conn, found.id, found.version, site.zone)
+    file = campaigns.definition(conn, found.id, found.version)
     response.headers["ETag"] = _tag(conn, found)
     return Campaign(
         **_line(row, now),
