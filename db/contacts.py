@@ -1,6 +1,6 @@
 """Contacts: importing many, and showing one."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -101,15 +101,6 @@ class Standing:
     departure: str | None
     outcomes: list[Passed] = field(default_factory=list)
     waits: list[Waiting] = field(default_factory=list)
-
-
-class Refusal(NamedTuple):
-    """Why a contact is not to be written to on a channel."""
-
-    channel: str
-    reason: str
-    comment: str | None
-    at: datetime
 
 
 @dataclass(slots=True)
@@ -292,8 +283,3 @@ def show(conn: Connection, name: str) -> Shown | None:
             standings[campaign_id].waits.append(Waiting(*rest))
     contact.campaigns = list(standings.values())
     return contact
-
-
-def refusals(conn: Connection, contact_id: int) -> list[Refusal]:
-    """Return the channels on which a contact is not to be written to."""
-    return [Refusal(*row) for row in conn.execute(statements("contacts")["refusals"], {"contact_id": contact_id})]

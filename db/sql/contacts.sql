@@ -330,6 +330,3 @@ FROM wait
 JOIN step ON step.id = wait.step_id
 WHERE wait.contact_id = :contact_id
 ORDER BY wait.due_at, wait.step_id;
-
--- name: refusals
-SELECT channel, reason, comment, at FROM do_not_contact WHERE contact_id = :contact_id ORDER BY channel;

@@ -71,10 +71,6 @@ WITH gone AS (
 UPDATE message SET state = 'cancelled', error = 'the campaign was deleted'
 FROM gone WHERE message.contact_id = gone.contact_id AND message.id = gone.id;
 
--- name: refusals
-SELECT contact_id, channel, reason FROM do_not_contact
-WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND channel = ANY (CAST(:channels AS text[]));
-
 -- name: contacts
 SELECT contact.id, contact.key, contact.email, contact.timezone, contact.points, contact.stage, contact.owner,
        contact.fields, ARRAY(SELECT tag FROM contact_tag WHERE contact_id = contact.id ORDER BY tag) AS tags,

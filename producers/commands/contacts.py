@@ -48,7 +48,8 @@ def import_(
     Columns email, timezone, points, stage, owner, tags and company (which becomes the primary one)
     are the contact's own; every other column becomes a field. Blank cells change nothing; fields that
     the file does not name stay. An address belongs to one contact, unless PARCOURS_SHARED_ADDRESSES says otherwise:
-    --same-address says what becomes of a second one. Rows that cannot be used go to FILE.rejected with their line number and the reason.
+    --same-address says what becomes of a second one. Rows that cannot be used go to FILE.rejected with their line
+    number and the reason.
     """
     here = session()
     with RejectFile(file) as rejects, reading(file) as advance:
