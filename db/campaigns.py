@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Row, text
+from sqlalchemy.exc import OperationalError
 
 from db import waits
 from db.events import like
+from db.faults import Fault, fault_of
 from db.statements import statements
 from domain import file as campaign_file
 from domain.campaign import Campaign, Status
 from domain.catch_up import Pause, pause_after, shift_between
-from domain.errors import CampaignError, NotFoundError
-from domain.file import CampaignFile
+from domain.errors import CampaignError, NotFoundError, UnreadableCampaignError
+from domain.file import FORMAT, CampaignFile
 
 sql = statements("campaigns")
+# Whether a campaign can be read does not depend on the zone of dates without an offset.
+_ANY_ZONE = ZoneInfo("UTC")
 
 # (database, id, version, default timezone) to campaign: a version never changes, so it is read once
 # a process.
@@ -47,6 +53,8 @@ class StoredStep(NamedTuple):
     type: str
     removed_at: datetime | None
     moved: bool
+    # Since when those who came before may wait by an earlier timing.
+    retimed_at: datetime | None
 
 
 class SourceOf(NamedTuple):
@@ -100,12 +108,79 @@ def enter(conn: Connection, campaign_id: int, zone: ZoneInfo) -> tuple[Campaign,
     row = conn.execute(sql["status"], {"campaign_id": campaign_id}).first()
     if row is None:
         raise NotFoundError("campaign", str(campaign_id))
-    return load(conn, campaign_id, row.version, zone), status_of(row)
+    try:
+        return load(conn, campaign_id, row.version, zone), status_of(row)
+    except UnreadableCampaignError as error:
+        # Without a tree, and so without a step: it does not run here, and keeps all that waits.
+        return Campaign(campaign_id, "", row.version, {}), replace(status_of(row), unreadable=str(error))
 
 
-def close(conn: Connection, campaign_id: int) -> None:
-    """Wait until no batch is at work in a campaign, and keep new ones out until the transaction ends."""
-    conn.execute(sql["close"], {"campaign_id": campaign_id})
+def enter_readable(conn: Connection, campaign_id: int, zone: ZoneInfo) -> tuple[Campaign, Status]:
+    """Enter a campaign whose tree is needed. Raises UnreadableCampaignError."""
+    campaign, status = enter(conn, campaign_id, zone)
+    if status.unreadable is not None:
+        raise UnreadableCampaignError(status.unreadable)
+    return campaign, status
+
+
+def is_readable(conn: Connection, campaign_id: int) -> bool:
+    """Return whether this process can read a campaign's present version."""
+    row = conn.execute(sql["status"], {"campaign_id": campaign_id}).first()
+    try:
+        return row is None or load(conn, campaign_id, row.version, _ANY_ZONE) is not None
+    except UnreadableCampaignError:
+        return False
+
+
+def set_aside(conn: Connection) -> dict[str, str]:
+    """Return the published campaigns that this process cannot read, by key, and why."""
+    found = {}
+    for row in listing(conn):
+        if row.published:
+            try:
+                load(conn, row.id, row.version, _ANY_ZONE)
+            except UnreadableCampaignError as error:
+                found[row.key] = str(error)
+    return found
+
+
+def read_by_index(conn: Connection) -> None:
+    """Let nothing in this transaction read a table, or an index, as a whole because of what statistics say."""
+    conn.execute(sql["read_by_index"])
+
+
+class Inside(NamedTuple):
+    """A session that is at work in a campaign: who, from which machine (None: this one), for how many seconds."""
+
+    pid: int
+    name: str
+    machine: str | None
+    seconds: float
+
+
+def close(
+    conn: Connection, campaign_id: int, *, told: Callable[[Sequence[Inside]], None] | None = None, after_ms: int = 2_000
+) -> None:
+    """Wait until no batch is at work in a campaign, and keep new ones out until the transaction ends.
+
+    `told` hears whom it waits for, when that takes more than a moment.
+    """
+    parameters = {"campaign_id": campaign_id}
+    if told is not None:
+        attempt = conn.begin_nested()
+        conn.execute(text(f"SET LOCAL lock_timeout = {int(after_ms)}"))
+        try:
+            conn.execute(sql["close"], parameters)
+        except OperationalError as error:
+            if fault_of(error) is not Fault.AGAIN:
+                raise
+            attempt.rollback()
+            told([Inside(*row) for row in conn.execute(sql["inside_it"], parameters)])
+        else:
+            conn.execute(text("SET LOCAL lock_timeout = DEFAULT"))
+            attempt.commit()
+            return
+    conn.execute(sql["close"], parameters)
 
 
 def of_step(conn: Connection, step_id: int) -> int:
@@ -128,25 +203,39 @@ def load(conn: Connection, campaign_id: int, version: int, zone: ZoneInfo) -> Ca
         if len(_loaded) > 1000:
             _loaded.clear()
         stored_steps = steps(conn, campaign_id)
-        _loaded[place] = campaign_file.build(
-            definition(conn, campaign_id, version, zone),
-            campaign_id=campaign_id,
-            version=version,
-            step_ids={step.key: step.id for step in stored_steps},
-            moved={step.key for step in stored_steps if step.moved},
-            zone=zone,
-        )
+        file = definition(conn, campaign_id, version)
+        with _reading(campaign_id, version):
+            _loaded[place] = campaign_file.build(
+                file,
+                campaign_id=campaign_id,
+                version=version,
+                step_ids={step.key: step.id for step in stored_steps},
+                moved={step.key for step in stored_steps if step.moved},
+                zone=zone,
+            )
     return _loaded[place]
 
 
-def definition(conn: Connection, campaign_id: int, version: int, zone: ZoneInfo) -> CampaignFile:
-    """Return the campaign file of a version."""
+def definition(conn: Connection, campaign_id: int, version: int) -> CampaignFile:
+    """Return the campaign file of a version. Raises UnreadableCampaignError."""
     data = conn.execute(sql["definition"], {"campaign_id": campaign_id, "version": version}).scalar_one()
-    checked = campaign_file.check(data, default_zone=zone)
-    if checked.file is None:
-        first = checked.problems[0].sentence
-        raise CampaignError(f"version {version} of campaign {campaign_id} cannot be read by this version: {first}")
-    return checked.file
+    with _reading(campaign_id, version):
+        return campaign_file.stored(data)
+
+
+@contextmanager
+def _reading(campaign_id: int, version: int) -> Iterator[None]:
+    try:
+        yield
+    # Whatever it is, it is this campaign's alone: a type that is not installed, the code of another package that
+    # cannot be imported or refuses its properties, a definition that is damaged.
+    except Exception as error:
+        why = str(error) if isinstance(error, CampaignError) else f"{type(error).__name__}: {error}"
+        why = (why.splitlines() or [""])[0][:300]
+        raise UnreadableCampaignError(
+            f"version {version} of campaign {campaign_id} cannot be read by this process ({why}); "
+            "install here what it needs, or apply its file again; until then its contacts keep their places"
+        ) from error
 
 
 def steps(conn: Connection, campaign_id: int) -> list[StoredStep]:
@@ -185,6 +274,11 @@ def create(conn: Connection, key: str, *, now: datetime) -> int:
     return int(made) if made is not None else int(conn.execute(sql["find"], {"key": key}).one().id)
 
 
+def version_of(conn: Connection, campaign_id: int) -> int:
+    """Return the present version of a campaign's row; 0 when none was ever applied."""
+    return int(conn.execute(text("SELECT version FROM campaign WHERE id = :id"), {"id": campaign_id}).scalar_one())
+
+
 def save(
     conn: Connection,
     campaign_id: int,
@@ -206,7 +300,7 @@ def save(
     category_id = conn.execute(sql["category"], {"key": file.category}).scalar_one() if file.category else None
     conn.execute(
         sql["save_version"],
-        {**here, "version": version, "definition": json.dumps(campaign_file.to_data(file))},
+        {**here, "version": version, "definition": json.dumps({"format": FORMAT, **campaign_file.to_data(file)})},
     )
     conn.execute(
         sql["save"],
@@ -240,6 +334,12 @@ def mark_moved(conn: Connection, step_ids: Sequence[int]) -> None:
     """Remember that steps stand elsewhere than they did."""
     if step_ids:
         conn.execute(sql["mark_moved"], {"step_ids": list(step_ids)})
+
+
+def mark_retimed(conn: Connection, step_ids: Sequence[int], at: datetime | None) -> None:
+    """Remember since when those who came to steps before may wait by an earlier timing; None: nobody does."""
+    if step_ids:
+        conn.execute(sql["mark_retimed"], {"step_ids": list(step_ids), "at": at})
 
 
 def save_events(conn: Connection, step_id: int, patterns: Iterable[str]) -> None:
@@ -320,13 +420,19 @@ def make_stages(conn: Connection, keys: Iterable[str]) -> list[str]:
     return list(conn.execute(sql["make_stages"], {"keys": sorted(keys)}).scalars())
 
 
-def waiting_at(conn: Connection, step_id: int, *, after: int, limit: int) -> Sequence[Row[Any]]:
-    """Return contact, anchor and timezone of waits at a step, by contact id, past `after`; retries left out."""
-    return conn.execute(sql["due_at_steps"], {"step_id": step_id, "after": after, "limit": limit}).all()
+def waiting_at(conn: Connection, step_id: int, *, after: tuple[int, int], limit: int) -> Sequence[Row[Any]]:
+    """Return contact, passage, anchor and timezone of waits at a step, in that order, past `after`; no retries."""
+    parameters = {"step_id": step_id, "after": after[0], "after_passage": after[1], "limit": limit}
+    return conn.execute(sql["due_at_steps"], parameters).all()
 
 
-def reschedule(conn: Connection, step_id: int, due: Mapping[int, datetime | None]) -> None:
-    """Move the waits of contacts at a step."""
+def reschedule(conn: Connection, step_id: int, due: Mapping[tuple[int, int], datetime | None]) -> None:
+    """Move the waits at a step, named by (contact, passage)."""
     if due:
-        parameters = {"step_id": step_id, "contact_ids": list(due), "due": list(due.values())}
+        parameters = {
+            "step_id": step_id,
+            "contact_ids": [contact_id for contact_id, _ in due],
+            "passages": [passage for _, passage in due],
+            "due": list(due.values()),
+        }
         conn.execute(sql["reschedule"], parameters)

@@ -21,6 +21,7 @@ INVARIANTS = {
     "members_differ": "contacts added less contacts left is the number of active members",
     "of_contacts_gone": "events in the inbox, waits, old keys, companies and scores are of contacts that exist",
     "keys_twice": "a key is that of a contact or of one that was merged into another",
+    "deliveries_differ": "the counters of deliveries are the number of messages that came to an end, by step",
     "messages_twice": "a contact has one message of a step in a passage",
 }
 

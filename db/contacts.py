@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
-from db import policies, scores
+from db import merging, policies, scores
 from db.scores import PointsLogged, StageLogged
 from db.statements import statements
 from domain.gate import clean
@@ -17,6 +17,8 @@ from domain.policy import Rule
 
 # How many changes of points, and of stages, are shown.
 LATEST = 10
+# So many contacts tell which fields there are.
+LOOKED_AT = 20_000
 
 
 # What becomes of a row whose address is another contact's.
@@ -49,19 +51,23 @@ class Incoming(NamedTuple):
     tags: str | None
     # The key of the company that becomes the primary one.
     company: str | None = None
+    # A JSON object: channels on which the contact must not be written to, and why. Never takes one back.
+    refusals: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did, in contacts.
+    """What an import did, in rows: together they are as many as were staged.
 
-    A new contact that the file names more than once is counted as added and, once, as
-    updated.
+    Of several rows of one new contact one is added. The others, and those of a known contact that changes,
+    are updated as far as they differ from each other.
     """
 
     added: int
     updated: int
     unchanged: int
+    # Contacts that are not written to on some channel from now on, and were before.
+    silenced: int = 0
     # Rows of somebody new whose address is another contact's, and which became that contact's.
     merged: int = 0
     # Rows that were left out for their address.
@@ -88,6 +94,8 @@ class Waiting:
     due_at: datetime | None
     # What holds its message back, and since when.
     held: Any = None
+    # Why the last attempt failed.
+    error: str | None = None
 
 
 @dataclass(slots=True)
@@ -159,14 +167,14 @@ def merge(conn: Connection, *, now: datetime, same_address: SameAddress = "merge
     as are rows that give the address of another to a contact that exists.
     """
     sql = statements("contacts")
-    conn.execute(sql["shut_out_merges"])
+    merging.shut_out_merges(conn)
     given = conn.execute(sql["given"]).one()
     if given.addresses:
         conn.execute(sql["identify"])
     conn.execute(sql["follow_aliases"])
     merged, refused = _same_addresses(conn, same_address)
     conn.execute(sql["merge_repeated"])
-    named = conn.execute(text("SELECT count(*) FROM incoming")).scalar_one()
+    named, rows = conn.execute(text("SELECT count(*), coalesce(sum(rows), 0) FROM incoming")).one()
     added, repeated = _add(conn, now)
     # A first import has nothing to compare.
     updated = conn.execute(sql["update"], {"now": now}).scalar_one() if added < named else 0
@@ -175,9 +183,11 @@ def merge(conn: Connection, *, now: datetime, same_address: SameAddress = "merge
     if given.companies:
         for name in ("make_companies", "join_companies", "forget_primary_companies", "make_primary_companies"):
             conn.execute(sql[name])
+    silenced = conn.execute(sql["refuse"], {"now": now}).scalar_one() if given.refusals else 0
     if merged:
         conn.execute(sql["lead_same_addresses"], {"now": now})
-    return Imported(added, updated + repeated, named - added - updated, merged, refused)
+    updated += repeated
+    return Imported(added, updated, int(rows) - added - updated, silenced, merged, refused)
 
 
 def _same_addresses(conn: Connection, asked: SameAddress) -> tuple[int, tuple[Refused, ...]]:
@@ -197,7 +207,7 @@ def _same_addresses(conn: Connection, asked: SameAddress) -> tuple[int, tuple[Re
 
 
 def _add(conn: Connection, now: datetime) -> tuple[int, int]:
-    """Add who is new; return how many that were, and how many of them the file named more than once.
+    """Add who is new; return how many that were, and how many more rows of the file changed them.
 
     Looking out for each row that somebody else may add meanwhile takes a quarter of the time, so that is
     done only once it happened.
@@ -283,3 +293,9 @@ def show(conn: Connection, name: str) -> Shown | None:
             standings[campaign_id].waits.append(Waiting(*rest))
     contact.campaigns = list(standings.values())
     return contact
+
+
+def fields_of_nobody(conn: Connection, names: Iterable[str]) -> set[str]:
+    """Return which custom fields no contact has, among the newest of them; none where there are no contacts."""
+    parameters = {"names": sorted(set(names)), "looked_at": LOOKED_AT}
+    return set(conn.execute(statements("contacts")["fields_of_nobody"], parameters).scalars())

@@ -1,6 +1,6 @@
 """Erasing a contact: one statement for every table that holds anything of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, text
@@ -31,6 +31,7 @@ TABLES = (
     "inbox",
     "event",
     "contact_alias",
+    "rezoned",
 )
 
 
@@ -52,3 +53,29 @@ def erase(conn: Connection, contacts: Mapping[int, datetime]) -> dict[int, str]:
         conn.execute(text(f"DELETE FROM {table} WHERE contact_id = ANY (CAST(:ids AS bigint[]))"), ids)
     conn.execute(text("DELETE FROM contact WHERE id = ANY (CAST(:ids AS bigint[]))"), ids)
     return keys
+
+
+def without_those_in_other_hands(conn: Connection, contact_ids: Sequence[int]) -> list[int]:
+    """Return which of these contacts, whose locks the caller holds, may be acted on now.
+
+    Left out is who is to be erased and somebody else just gives something: their turn comes again.
+    """
+    asked = conn.execute(sql["asked_for"], {"contact_ids": list(contact_ids)}).scalars().all()
+    if not asked:
+        return list(contact_ids)
+    left_out = set(asked) - set(conn.execute(sql["close_free"], {"ids": list(asked)}).scalars())
+    return [contact_id for contact_id in contact_ids if contact_id not in left_out]
+
+
+def clean_up(conn: Connection, contact_ids: Sequence[int], *, now: datetime) -> int:
+    """Delete what is left of those of these ids that are no contact's any more; return how many that were.
+
+    Nothing should be left of whom somebody erased. What a version before this one left, or a person who deleted
+    the row by hand, would be due for ever. While somebody else cleans up, nothing is done.
+    """
+    if not contact_ids or not conn.execute(sql["try_to_clean_up"]).scalar_one():
+        return 0
+    gone = conn.execute(sql["gone"], {"ids": sorted(contact_ids)}).scalars().all()
+    if gone:
+        erase(conn, dict.fromkeys(gone, now))
+    return len(gone)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -13,10 +14,18 @@ from sqlalchemy import Connection
 
 from db import contacts
 from db.statements import statements
+from domain import gate
 from domain.events import ContactEvent
 from domain.identity import is_address, same_address
 
 sql = statements("events")
+
+# So many of the oldest events a contact of a batch are looked at for contacts; more are of few contacts.
+LOOK_EACH = 4
+
+# Characters of a dead letter that are kept; no event that can be understood is longer.
+MAX_LETTER = 1_000_000
+MAX_REASON = 2_000
 
 
 class Pending(NamedTuple):
@@ -147,9 +156,19 @@ def store(conn: Connection, events: Sequence[tuple[int, ContactEvent]], *, now: 
     conn.execute(sql["store"], parameters)
 
 
-def pending_contacts(conn: Connection, limit: int, *, each: int) -> list[int]:
-    """Return contacts with something in the inbox, oldest first, with their locks: of so many events `each`."""
-    return list(conn.execute(sql["pending_contacts"], {"look": limit * each, "limit": limit}).scalars())
+def pending_contacts(conn: Connection, limit: int) -> list[int]:
+    """Return contacts with something in the inbox, oldest first, with their locks.
+
+    Behind a flood of few contacts others have their turn at once, however long it is.
+    """
+    parameters = {"look": limit * LOOK_EACH, "limit": limit, "share": random.random()}
+    return list(conn.execute(sql["pending_contacts"], parameters).scalars())
+
+
+def lock_pending(conn: Connection, contact_ids: Sequence[int]) -> list[int]:
+    """Take the locks of those of these contacts that are in nobody's hands; return them in the given order."""
+    free = set(conn.execute(sql["lock_pending"], {"contact_ids": list(contact_ids)}).scalars())
+    return [contact_id for contact_id in contact_ids if contact_id in free]
 
 
 def pending_of(conn: Connection, names: Iterable[str], limit: int) -> list[int]:
@@ -316,16 +335,62 @@ def like(event_type: str) -> str:
 def bury(
     conn: Connection, letters: Sequence[tuple[str, str]], *, origin: Literal["event", "message"], now: datetime
 ) -> None:
-    """Keep what could not be understood or done: (reason, body as it came)."""
+    """Keep what could not be understood or done: (reason, body as it came). Never fails for what is in them.
+
+    What PostgreSQL has not in texts is replaced, and a body without end is cut, which its reason says.
+    """
     if letters:
+        kept = [_kept(reason, body) for reason, body in letters]
         parameters = {
             "origin": origin,
             "now": now,
-            # PostgreSQL has no NUL in texts; what cannot be stored must not block the rest.
-            "reasons": [reason.replace("\0", "") for reason, _ in letters],
-            "bodies": [body.replace("\0", "\N{REPLACEMENT CHARACTER}") for _, body in letters],
+            "reasons": [reason for reason, _ in kept],
+            "bodies": [body for _, body in kept],
         }
         conn.execute(sql["bury"], parameters)
+
+
+def bury_events(conn: Connection, letters: Sequence[tuple[Pending, str]], *, now: datetime) -> None:
+    """Keep events as dead letters, as they could be sent again: (event, why)."""
+    if letters:
+        ids = [event.contact_id for event, _ in letters]
+        keys = {row.id: row.key for row in conn.execute(sql["keys"], {"contact_ids": ids})}
+        written = [(reason, _as_sent(event, keys.get(event.contact_id, ""))) for event, reason in letters]
+        bury(conn, written, origin="event", now=now)
+
+
+def bury_pending(conn: Connection, event: Pending, reason: str, *, now: datetime) -> bool:
+    """Move an event from the inbox to the dead letters; return whether it was still there.
+
+    It counts as never seen, so that it can be sent again, or replayed.
+    """
+    place = {"contact_id": event.contact_id, "seq": event.seq}
+    if conn.execute(sql["drop_pending"], place).first() is None:
+        return False
+    conn.execute(sql["forget"], {"source": event.source, "id": event.id})
+    bury_events(conn, [(event, reason)], now=now)
+    return True
+
+
+def _as_sent(event: Pending, contact: str) -> str:
+    """Return an event as a CloudEvent in its JSON form."""
+    sent = {
+        "specversion": "1.0",
+        "source": event.source,
+        "id": event.id,
+        "type": event.type,
+        "subject": contact,
+        "time": event.at.isoformat(),
+        "data": event.data,
+    }
+    return json.dumps(sent, ensure_ascii=False)
+
+
+def _kept(reason: str, body: str) -> tuple[str, str]:
+    reason = gate.clean(reason)[:MAX_REASON]
+    if len(body) > MAX_LETTER:
+        reason += f" (only the first {MAX_LETTER:,} characters of the body are kept)"
+    return reason, gate.clean(body[:MAX_LETTER])
 
 
 def has_pending_of(conn: Connection, names: Iterable[str]) -> bool:

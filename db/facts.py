@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -15,10 +15,11 @@ from db import companies, events, outcomes, policies, refusals, scores
 from db.statements import statements
 from domain.campaign import Campaign, Step
 from domain.contact import CHANGEABLE, COLUMNS, Contact
-from domain.decide import Claim, Member, Message
+from domain.decide import Claim, Member, Message, looks_back
 from domain.events import as_facts
 from domain.operators import instant
 from domain.policy import LONGEST, Policy
+from domain.schedule import Interval
 from domain.steps.registry import EmailFacts, Fact, Need, StageFacts, Submission, TemplateFacts, Visit, World
 
 sql = statements("facts")
@@ -187,24 +188,32 @@ def _visits(conn: Connection, campaign: Campaign, ids: list[int]) -> dict[int, l
 
 def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequence[Claim]]]) -> Facts:
     """Add what contacts did before they arrived at decisions that look back; nothing is read without one."""
-    past: dict[int, list[Fact]] = {}
+    found: dict[int, list[Fact]] = {}
+    answered: set[tuple[int, int, str, str]] = set()
     for step, claims in claimed:
-        arrivals = [claim for claim in claims if claim.reason == "kickoff"]
+        arrivals = [claim for claim in claims if looks_back(step, claim)]
         if step.look_back is None or not arrivals:
             continue
-        first = min(claim.anchor_at for claim in arrivals)
-        # A day more than the longest the interval can be: months differ in length.
-        interval = step.look_back
-        since = first - timedelta(days=interval.months * 31 + interval.days + 1) - interval.exact
+        since = _before(min(claim.anchor_at for claim in arrivals), step.look_back)
         ids = [claim.contact_id for claim in arrivals]
+        answered |= outcomes.answered(conn, step.id, [claim.contact_id for claim in arrivals if claim.passage > 1])
         # A click is an opening too.
         types = step.events | {"email.clicked"} if step.looks_at("email.opened") else step.events
         happened = events.recent(conn, ids, types, since=since)
         templates = events.templates_named(conn, [each.data for each in happened])
         texted = events.texted(conn, {each.contact_id for each in happened if each.type == "sms.replied"})
         for contact_id, type_, at, data in happened:
-            past.setdefault(contact_id, []).extend(as_facts(type_, data, at, templates, texted.get(contact_id)))
-    return known._replace(world=replace(known.world, past=past)) if past else known
+            found.setdefault(contact_id, []).extend(as_facts(type_, data, at, templates, texted.get(contact_id)))
+    return known._replace(world=replace(known.world, past=found, answered=answered)) if found else known
+
+
+def _before(at: datetime, interval: Interval) -> datetime:
+    """Return an instant at least an interval before another."""
+    try:
+        # A day more than the longest the interval can be: months differ in length.
+        return at - timedelta(days=interval.months * 31 + interval.days + 1) - interval.exact
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:

@@ -28,6 +28,9 @@ class Fault(enum.Enum):
 # Connection exceptions, operator intervention (shutdown, crash, cannot connect now), too few resources,
 # read-only (a standby that was promoted elsewhere).
 _AWAY = ("08", "57P", "53", "25006")
+# The database is not as this process expects it, whatever the rows are: a migration is under way, a right is missing,
+# a transaction cannot go on.
+_OF_THE_DATABASE = ("25", "26", "28", "3D", "3F", "42")
 # Deadlock and serialization failures, a lock that did not come in time, a statement that was cancelled.
 _AGAIN = ("40", "55P03", "57014")
 # Data exceptions, integrity constraints, program limits (an index row too large), a value that does not fit
@@ -54,3 +57,12 @@ def fault_of(error: BaseException) -> Fault:
         if code.startswith(classes):
             return fault
     return Fault.OTHER
+
+
+def blames_the_data(error: BaseException) -> bool:
+    """Return whether what was in hand is the reason of an error, so that all else may go on without it."""
+    fault = fault_of(error)
+    if fault is not Fault.OTHER:
+        return fault is Fault.ROW
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return not (isinstance(cause, psycopg.Error) and (cause.sqlstate or "").startswith(_OF_THE_DATABASE))

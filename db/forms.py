@@ -22,6 +22,8 @@ class Form:
     redirect: str | None = None
     # The sites whose pages may submit it, as origins; empty: every site.
     allowed_origins: tuple[str, ...] = ()
+    # Whether who submits it may say by its key which contact it is.
+    names_contact: bool = False
 
 
 def create(conn: Connection, key: str, name: str, standalone: bool) -> bool:
@@ -36,18 +38,35 @@ def create(conn: Connection, key: str, name: str, standalone: bool) -> bool:
     return created is not None
 
 
-def place(conn: Connection, key: str, *, redirect: str | None, allowed_origins: Sequence[str] | None) -> bool:
-    """Say where a form stands and where it leads; None leaves what is there. Return whether that changed it."""
+def place(
+    conn: Connection,
+    key: str,
+    *,
+    redirect: str | None,
+    allowed_origins: Sequence[str] | None,
+    names_contact: bool | None = None,
+) -> bool:
+    """Say where a form stands and leads, and whether it names its contact; None leaves what is there.
+
+    Return whether that changed it.
+    """
     changed = conn.execute(
         text(
-            "UPDATE form SET redirect = wanted.redirect, allowed_origins = wanted.origins "
+            "UPDATE form SET redirect = wanted.redirect, allowed_origins = wanted.origins, "
+            "                names_contact = wanted.names "
             "FROM (SELECT id, coalesce(CAST(:redirect AS text), redirect) AS redirect, "
-            "             coalesce(CAST(:origins AS text[]), allowed_origins) AS origins "
+            "             coalesce(CAST(:origins AS text[]), allowed_origins) AS origins, "
+            "             coalesce(CAST(:names AS boolean), names_contact) AS names "
             "      FROM form WHERE key = :key FOR UPDATE) AS wanted "
-            "WHERE form.id = wanted.id AND (form.redirect, form.allowed_origins) "
-            "      IS DISTINCT FROM (wanted.redirect, wanted.origins) RETURNING form.id"
+            "WHERE form.id = wanted.id AND (form.redirect, form.allowed_origins, form.names_contact) "
+            "      IS DISTINCT FROM (wanted.redirect, wanted.origins, wanted.names) RETURNING form.id"
         ),
-        {"key": key, "redirect": redirect, "origins": None if allowed_origins is None else list(allowed_origins)},
+        {
+            "key": key,
+            "redirect": redirect,
+            "origins": None if allowed_origins is None else list(allowed_origins),
+            "names": names_contact,
+        },
     ).one_or_none()
     return changed is not None
 
@@ -55,13 +74,16 @@ def place(conn: Connection, key: str, *, redirect: str | None, allowed_origins: 
 def find(conn: Connection, key: str) -> Form | None:
     """Return the form of a key, or None."""
     row = conn.execute(
-        text("SELECT id, key, name, standalone, published, redirect, allowed_origins FROM form WHERE key = :key"),
+        text(
+            "SELECT id, key, name, standalone, published, redirect, allowed_origins, names_contact "
+            "FROM form WHERE key = :key"
+        ),
         {"key": key},
     ).one_or_none()
     if row is None:
         return None
     origins = tuple(row.allowed_origins)
-    return Form(row.id, row.key, row.name, row.standalone, row.published, row.redirect, origins)
+    return Form(row.id, row.key, row.name, row.standalone, row.published, row.redirect, origins, row.names_contact)
 
 
 class FormLine(NamedTuple):

@@ -133,11 +133,24 @@ def search(conn: Connection, beginning: str) -> Search | None:
     return Search(ids, len(ids) >= FOUND_AT_MOST)
 
 
-def contacts(conn: Connection, *, found: Search | None, before: int, limit: int) -> Page[ContactLine]:
-    """Return a page of all contacts, or of those found."""
-    page = _page(conn, "contacts", limit, before=before, found=found)
+def contacts(
+    conn: Connection,
+    *,
+    found: Search | None,
+    before: int,
+    limit: int,
+    segment_id: int | None = None,
+    campaign_id: int | None = None,
+) -> Page[ContactLine]:
+    """Return a page of all contacts, or of those found; only of a segment's active members, or of a campaign's."""
+    if segment_id is not None:
+        page = _page(conn, "segment_members", limit, before=before, found=found, segment_id=segment_id)
+    elif campaign_id is not None:
+        page = _members(conn, campaign_id, Asked(), found, before, limit)
+    else:
+        page = _page(conn, "contacts", limit, before=before, found=found)
     rows = conn.execute(sql["contacts_shown"], {"ids": page.rows})
-    return Page([ContactLine(*row) for row in rows], page.after)
+    return Page([ContactLine(*row) for row in rows], page.after, page.short)
 
 
 def members(

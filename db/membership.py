@@ -20,6 +20,13 @@ class Chunk(NamedTuple):
     last_id: int
 
 
+class Joined(NamedTuple):
+    """How many joined, and how many could not: who is being erased or merged, or is gone."""
+
+    joined: int
+    left_out: int
+
+
 class Root(NamedTuple):
     """The wait of a new member at a root step, for contacts of one timezone ('': those who have none)."""
 
@@ -70,8 +77,8 @@ def join(
     now: datetime,
     limit: int | None,
     scope: Scope,
-) -> int:
-    """Add who is in a segment and was never in the campaign, roots armed; return how many."""
+) -> Joined:
+    """Add who is in a segment and was never in the campaign, roots armed."""
     columns = _columns(roots)
     if not by_zone:
         del columns["zones"]
@@ -84,7 +91,13 @@ def join(
         "now": now,
         "limit": limit,
     }
-    return int(conn.execute(sql["join_by_zone" if by_zone else "join"], parameters).scalar_one())
+    return Joined(*conn.execute(sql["join_by_zone" if by_zone else "join"], parameters).one())
+
+
+def of_nobody(conn: Connection, segment_ids: Sequence[int], chunk: Chunk, *, limit: int) -> list[int]:
+    """Return ids in a range that segments still name although there is no such contact any more."""
+    parameters = {"segment_ids": list(segment_ids), "limit": limit, **chunk._asdict()}
+    return list(conn.execute(sql["of_nobody"], parameters).scalars())
 
 
 def zones(conn: Connection, chunk: Chunk) -> list[str]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-from db import events, outcomes
+from db import events, outcomes, waits
 from db.statements import statements
 from db.waits import Cancelled
 from domain.decide import Outcome
@@ -31,6 +31,7 @@ MOVED = (
     "stage_log",
     # Of two, the older is dropped before.
     "contact_utm",
+    "rezoned",
 )
 
 # Tables of which the survivor has at most one row for each value of these columns: the survivor's own stays,
@@ -69,6 +70,11 @@ class Merged(NamedTuple):
     waits_cancelled: int
 
 
+def shut_out_merges(conn: Connection) -> None:
+    """Wait until no merge is at work, and keep new ones out, as imports do; the caller holds nothing yet."""
+    conn.execute(sql["shut_out_merges"])
+
+
 def shut_out_imports(conn: Connection) -> None:
     """Wait until no import is at work, and keep new ones out; the caller holds no contact yet."""
     conn.execute(sql["shut_out_imports"])
@@ -83,18 +89,21 @@ def without_those_in_merges(conn: Connection, contact_ids: Sequence[int]) -> lis
     """Return which of these contacts, whose locks the caller holds, may be acted on together now.
 
     Left out is who is to be merged into another of them, since the other then has their events too, and
-    who is to take in somebody in other hands, or while an import is at work: their turn comes again.
+    who is to take in somebody, when one of the two is in other hands, or while an import is at work: their
+    turn comes again. Both are locked against whoever would give them something: a campaign that the survivor
+    joined meanwhile may be one that the other is in.
     """
     asked = conn.execute(sql["asked_for"], {"contact_ids": list(contact_ids)}).all()
     if not asked:
         return list(contact_ids)
     free: set[int] = set()
     if conn.execute(sql["try_to_shut_out_imports"]).scalar_one():
-        free.update(conn.execute(sql["lock_free"], {"keys": sorted({each.key for each in asked})}).scalars())
+        both = {each.into_id for each in asked} | {each.gone_id for each in asked}
+        free.update(conn.execute(sql["lock_free"], {"ids": sorted(both)}).scalars())
     left_out: set[int] = set()
-    for into_id, gone_id, _ in asked:
+    for into_id, gone_id in asked:
         if into_id not in left_out:
-            left_out.add(gone_id if gone_id in free else into_id)
+            left_out.add(gone_id if {into_id, gone_id} <= free else into_id)
     return [contact_id for contact_id in contact_ids if contact_id not in left_out]
 
 
@@ -115,6 +124,7 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
     # After the dropping, so that no wait goes without a trace.
     _record(conn, cancelled, now=now)
     _renumber(conn, pairs)
+    conn.execute(sql["withdraw_messages"], {**both, "now": now})
     for name in (
         "drop_graces",
         "merge_segments",
@@ -133,6 +143,8 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
     for table in (*FILLED, *MOVED):
         conn.execute(text(_MOVE.format(table=table)), both)
     conn.execute(sql["become_alias"], {**both, "now": now})
+    # What came along was meant for the other one's timezone.
+    waits.note_rezoned(conn, pairs.values())
     return Merged(dropped, len(cancelled))
 
 

@@ -135,6 +135,22 @@ def refusals(conn: Connection, contact_ids: Iterable[int], channels: Iterable[st
     }
 
 
+def departed(conn: Connection, members: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Return which of these (contact, campaign) are out of the campaign, but for whom its own tree let out."""
+    if not members:
+        return set()
+    parameters = {
+        "contact_ids": [contact_id for contact_id, _ in members],
+        "campaign_ids": [campaign_id for _, campaign_id in members],
+    }
+    return {(row.contact_id, row.campaign_id) for row in conn.execute(sql["departed"], parameters)}
+
+
+def told_already(conn: Connection, keys: Collection[str]) -> set[str]:
+    """Return which of these emails to contacts say what another message to the same contact said, or will say."""
+    return set(conn.execute(sql["told_already"], {"keys": list(keys)}).scalars()) if keys else set()
+
+
 def recipients(conn: Connection, contact_ids: Iterable[int]) -> dict[int, Recipient]:
     """Return what templates may say of contacts, by id."""
     return {row.id: Recipient(*row) for row in conn.execute(sql["contacts"], {"ids": list(contact_ids)})}

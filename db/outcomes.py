@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row
 from db.statements import statements
 from domain.campaign import StopRule
 from domain.decide import Failure, Outcome
+from domain.gate import clean_json
 
 sql = statements("outcomes")
 
@@ -37,6 +38,7 @@ class Waiting(NamedTuple):
     at: datetime | None
     contact_id: int
     step_id: int
+    passage: int
 
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -78,7 +80,11 @@ def record(conn: Connection, outcomes: Sequence[Outcome]) -> None:
 
 
 def _written(written: dict[int, str], detail: Any) -> str:
-    return written.setdefault(id(detail), json.dumps(detail, default=str))
+    text = json.dumps(detail, default=str)
+    if "\\u" in text:
+        # A step type of another package may say what the database cannot hold.
+        text = json.dumps(clean_json(detail), default=str)
+    return written.setdefault(id(detail), text)
 
 
 def count_campaign(conn: Connection, counted: Counter[tuple[int, datetime, str]]) -> None:
@@ -100,8 +106,15 @@ def count_campaign(conn: Connection, counted: Counter[tuple[int, datetime, str]]
 def fail(conn: Connection, failures: Sequence[Failure], *, now: datetime) -> None:
     """Remember the last failed attempt of contacts at steps."""
     if failures:
-        contacts, steps, attempts, errors = map(list, zip(*failures, strict=True))
-        parameters = {"contact_ids": contacts, "step_ids": steps, "attempts": attempts, "errors": errors, "now": now}
+        # One statement writes a row once.
+        last = {(each.contact_id, each.step_id): each for each in failures}.values()
+        parameters = {
+            "contact_ids": [each.contact_id for each in last],
+            "step_ids": [each.step_id for each in last],
+            "attempts": [each.attempts for each in last],
+            "errors": [each.error for each in last],
+            "now": now,
+        }
         conn.execute(sql["fail"], parameters)
 
 
@@ -126,10 +139,22 @@ def recent_passes(
     return {(row.contact_id, row.step_id): row.n for row in conn.execute(sql["recent_passes"], parameters)}
 
 
-def passed(conn: Connection, step_id: int, passages: Mapping[int, int]) -> set[int]:
-    """Return which contacts have an outcome of a step in the passage given for each."""
-    parameters = {"step_id": step_id, "contact_ids": list(passages), "passages": list(passages.values())}
-    return set(conn.execute(sql["passed"], parameters).scalars())
+def answered(conn: Connection, step_id: int, contact_ids: Sequence[int]) -> set[tuple[int, int, str, str]]:
+    """Return the facts that led contacts on from a decision since they joined: (contact, step, type, time)."""
+    if not contact_ids:
+        return set()
+    rows = conn.execute(sql["answered"], {"step_id": step_id, "contact_ids": list(contact_ids)})
+    return {(row.contact_id, step_id, row.event, row.happened_at) for row in rows}
+
+
+def passed(conn: Connection, step_id: int, passages: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Return the (contact, passage) among these that have an outcome of a step."""
+    parameters = {
+        "step_id": step_id,
+        "contact_ids": [contact_id for contact_id, _ in passages],
+        "passages": [passage for _, passage in passages],
+    }
+    return {(row.contact_id, row.passage) for row in conn.execute(sql["passed"], parameters)}
 
 
 def log(
@@ -159,7 +184,7 @@ def waiting(
     limit: int | None = None,
 ) -> Iterator[Row[Any]]:
     """Yield the open waits of a campaign, next due first; a page: `limit` past `after`."""
-    place = after or Waiting(_LONG_AGO, 0, 0)
+    place = after or Waiting(_LONG_AGO, 0, 0, 0)
     yield from _stream(conn, "waiting", place, campaign_id, contact_id, step_id, limit)
 
 

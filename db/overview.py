@@ -1,7 +1,7 @@
 """The figures of a campaign, from counters that are kept with what they count."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Literal, NamedTuple
@@ -14,6 +14,7 @@ from domain.campaign import Campaign
 
 sql = statements("overview")
 RESULTS = ("done", "skipped", "failed", "yes", "no", "cancelled")
+_ENDS = {"delivered": "sent", "undelivered": "failed", "withdrawn": "cancelled"}
 # Waits of a campaign that a page may count one by one; beyond, it asks the planner.
 WAITS_COUNTED = 500_000
 # What is due by now is counted up to here.
@@ -28,7 +29,9 @@ Bucket = Literal["hour", "day", "week", "month"]
 class StepFigures:
     """One step of the tree; `reached` are the contacts that came here: those that wait, and every outcome.
 
-    `about`: those that wait are too many to count, so `waiting` and `reached` are estimates.
+    Of the messages that a step wrote, `delivered` were taken by their provider, `undelivered` given up, and
+    `withdrawn` before they went; the others are still in the outbox. `about`: those that wait are too many to
+    count, so `waiting` and `reached` are estimates.
     """
 
     step: str
@@ -40,6 +43,9 @@ class StepFigures:
     waiting: int
     results: dict[str, int]
     about: bool = False
+    delivered: int = 0
+    undelivered: int = 0
+    withdrawn: int = 0
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,7 @@ def figures(conn: Connection, campaign: Campaign, *, waits_counted: int | None =
     ids = list(campaign.steps)
     counted = _results(conn, ids)
     waiting, guessed = _waiting(conn, ids, waits_counted)
+    ended = _ended(conn, ids)
     steps = [
         StepFigures(
             step.key,
@@ -144,7 +151,8 @@ def figures(conn: Connection, campaign: Campaign, *, waits_counted: int | None =
             waiting.get(step.id, 0) + sum(counted[step.id].values()),
             waiting.get(step.id, 0),
             counted[step.id],
-            step.id in guessed,
+            about=step.id in guessed,
+            **_deliveries(ended, step.id),
         )
         for step in campaign.steps.values()
     ]
@@ -159,6 +167,7 @@ def removed(conn: Connection, campaign: Campaign) -> list[StepFigures]:
         return []
     counted = _results(conn, [step.id for step in gone])
     waiting = waits.count_at(conn, [step.id for step in gone])
+    ended = _ended(conn, [step.id for step in gone])
     found = [
         StepFigures(
             step.key,
@@ -169,6 +178,7 @@ def removed(conn: Connection, campaign: Campaign) -> list[StepFigures]:
             waiting.get(step.id, 0) + sum(counted[step.id].values()),
             waiting.get(step.id, 0),
             counted[step.id],
+            **_deliveries(ended, step.id),
         )
         for step in gone
     ]
@@ -214,6 +224,15 @@ def _results(conn: Connection, step_ids: Sequence[int]) -> dict[int, dict[str, i
     for row in conn.execute(sql["results"], {"step_ids": list(step_ids)}):
         counted[row.step_id][row.result] = row.n
     return counted
+
+
+def _ended(conn: Connection, step_ids: Sequence[int]) -> dict[tuple[int, str], int]:
+    """Return how many messages of steps came to each end."""
+    return {(row.step_id, row.state): row.n for row in conn.execute(sql["deliveries"], {"step_ids": list(step_ids)})}
+
+
+def _deliveries(ended: Mapping[tuple[int, str], int], step_id: int) -> dict[str, Any]:
+    return {name: ended.get((step_id, state), 0) for name, state in _ENDS.items()}
 
 
 def _waiting(conn: Connection, step_ids: Sequence[int], limit: int | None) -> tuple[dict[int, int], set[int]]:

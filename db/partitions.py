@@ -1,15 +1,41 @@
-"""Monthly partitions of `outcome`, daily ones of `event`: made before they are needed."""
+"""Monthly partitions of `outcome`, daily ones of `event`: made before they are needed.
 
+What comes for a time that nobody made a partition for goes to the default partition of its table, so no write
+fails. A partition that is made later takes with it what already stands there.
+"""
+
+import time
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
-from sqlalchemy import Engine, text
+from psycopg import Error
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from db.clock import now as database_now
+from db.faults import Fault, fault_of
 
 # Any number, as long as nobody else locks by it.
 PARTITION_LOCK = 72726878
+# Making a partition waits so long for whoever reads the default one, and others wait behind it meanwhile.
+LOCK_SECONDS = 1
+# When that was in vain, or this user may not make any, it is tried again after so long.
+AGAIN_SECONDS = 60.0
+# Rows that a new partition takes over from the default one; more of them stay there for good.
+MOST_MOVED = 100_000
 
-_known: set[tuple[str, str]] = set()
+# Database and name to the time at which to look again.
+_known: dict[tuple[str, str], float] = {}
+
+
+class Partition(NamedTuple):
+    """A range of time of a table."""
+
+    table: str
+    column: str
+    name: str
+    first: datetime
+    end: datetime
 
 
 def begin(engine: Engine) -> datetime:
@@ -21,33 +47,76 @@ def begin(engine: Engine) -> datetime:
 
 
 def ensure_partitions(engine: Engine, at: datetime) -> None:
-    """Make the partitions that work as of an instant writes to, if they are missing.
+    """Make the partitions that work as of an instant and soon after it writes to, if they are missing.
 
-    In a transaction of its own, before the work: attaching a partition waits for nobody
-    for long, but must not be held up by a batch, nor hold one up.
+    In transactions of their own, before the work. Where one cannot be made, its rows go to the default one. Raises
+    only when the database is away.
     """
-    at = at.astimezone(UTC)
-    month = at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    day = at.replace(hour=0, minute=0, second=0, microsecond=0)
-    following = (month + timedelta(days=32)).replace(day=1)
-    wanted = [
-        ("outcome", month.strftime("outcome_%Y_%m"), month, following),
-        ("event", day.strftime("event_%Y_%m_%d"), day, day + timedelta(days=1)),
-    ]
     database = str(engine.url)
-    missing = [each for each in wanted if (database, each[1]) not in _known]
-    if not missing:
+    for partition in wanted(at):
+        place = (database, partition.name)
+        if time.monotonic() < _known.get(place, 0.0):
+            continue
+        try:
+            with engine.begin() as conn:
+                _make(conn, partition)
+            _known[place] = float("inf")
+        except DBAPIError as error:
+            if fault_of(error) is Fault.AWAY or not isinstance(error.orig, Error):
+                raise
+            _known[place] = time.monotonic() + AGAIN_SECONDS
+
+
+def wanted(at: datetime) -> list[Partition]:
+    """Return the partitions of an instant, and those that follow them."""
+    day = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    month = day.replace(day=1)
+    found = []
+    for _ in range(2):
+        following = (month + timedelta(days=32)).replace(day=1)
+        found.append(Partition("outcome", "at", month.strftime("outcome_%Y_%m"), month, following))
+        tomorrow = day + timedelta(days=1)
+        found.append(Partition("event", "received_at", day.strftime("event_%Y_%m_%d"), day, tomorrow))
+        month, day = following, tomorrow
+    return found
+
+
+def _make(conn: Connection, partition: Partition) -> None:
+    """Make a partition, with the rows of its range that stand in the default one; unless those are too many."""
+    table, column, name, first, end = partition
+    if conn.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar() is not None:
         return
-    with engine.begin() as conn:
-        conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": PARTITION_LOCK})
-        for parent, name, first, end in missing:
-            if conn.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar() is None:
-                # Made aside and attached: ATTACH does not block readers and writers of the parent.
-                conn.execute(text(f"CREATE TABLE {name} (LIKE {parent} INCLUDING ALL)"))
-                conn.execute(
-                    text(
-                        f"ALTER TABLE {parent} ATTACH PARTITION {name} "
-                        f"FOR VALUES FROM ('{first.isoformat()}') TO ('{end.isoformat()}')"
-                    )
-                )
-    _known.update((database, each[1]) for each in missing)
+    conn.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
+    conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": PARTITION_LOCK})
+    if conn.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar() is not None:
+        return
+    ends = {"first": first, "end": end}
+    inside = f"{column} >= :first AND {column} < :end"
+    if conn.execute(text("SELECT to_regclass(:name)"), {"name": f"{table}_default"}).scalar() is None:
+        # A database of an earlier revision.
+        _attach(conn, partition)
+        return
+    # Attaching would take this lock: it looks whether the default one has rows of the range.
+    conn.execute(text(f"LOCK TABLE {table}_default IN ACCESS EXCLUSIVE MODE"))
+    counted = text(f"SELECT count(*) FROM (SELECT FROM {table}_default WHERE {inside} LIMIT {MOST_MOVED + 1}) AS found")
+    if conn.execute(counted, ends).scalar_one() > MOST_MOVED:
+        return
+    _attach(
+        conn,
+        partition,
+        f"WITH moved AS (DELETE FROM {table}_default WHERE {inside} RETURNING *) INSERT INTO {name} TABLE moved",
+    )
+
+
+def _attach(conn: Connection, partition: Partition, filling: str | None = None) -> None:
+    """Make a partition aside, fill it, and attach it, which does not block readers and writers of the parent."""
+    table, _, name, first, end = partition
+    conn.execute(text(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)"))
+    if filling is not None:
+        conn.execute(text(filling), {"first": first, "end": end})
+    conn.execute(
+        text(
+            f"ALTER TABLE {table} ATTACH PARTITION {name} "
+            f"FOR VALUES FROM ('{first.isoformat()}') TO ('{end.isoformat()}')"
+        )
+    )

@@ -8,6 +8,9 @@ from sqlalchemy import Connection, Engine, text
 # Any number, as long as nobody else locks by it: "parcours" in letters of the telephone.
 MIGRATION_LOCK = 72726877
 MIGRATIONS = Path(__file__).parent / "migrations"
+# The oldest code, by the revision that it needed, which still works on this version's schema. Raised by a migration
+# that older code cannot live with; written into the database, where older code reads it.
+SERVES_SINCE = "0016"
 
 
 def newest() -> str:
@@ -21,24 +24,49 @@ def current(engine: Engine) -> str | None:
         return _revision(conn)
 
 
-def behind(engine: Engine) -> str | None:
-    """Return in words how a database is behind this code, or None when it is not.
+def unfit(engine: Engine) -> str | None:
+    """Return in a sentence why this code cannot work on a database, and what to do; None when it can.
 
-    One that is ahead is fit: while a new version is brought in, the previous code still runs on it.
+    One that is ahead is fit as long as its schema serves this code: while a new version is brought in, the
+    previous one still runs, and starts, on it.
     """
+    with engine.connect() as conn:
+        found = _revision(conn)
+        if found is None:
+            return "the database has no tables yet; run `parcours db upgrade`"
+        if found < newest():
+            return f"the database is at revision {found}, not {newest()}; run `parcours db upgrade`"
+        if found == newest() or serves(conn):
+            return None
+    return (
+        f"the database is at revision {found}, and this version of Parcours works with {newest()} only: "
+        "a newer version has upgraded it; use that version here too"
+    )
+
+
+def is_ahead(engine: Engine) -> bool:
+    """Return whether a database is at a revision that this code does not know: a newer version made it."""
     found = current(engine)
-    if found is None:
-        return "has no tables yet"
-    return f"is at revision {found}, not {newest()}" if found in _revisions()[:-1] else None
+    return found is not None and found > newest()
 
 
-def upgrade(engine: Engine) -> tuple[str | None, str]:
-    """Apply the missing migrations and return the revisions before and after.
+def serves(conn: Connection) -> bool:
+    """Return whether the schema of a database that is ahead still serves this code."""
+    said = conn.execute(text("SELECT value FROM installation WHERE name = 'serves_since'")).scalar_one_or_none()
+    return said is not None and str(said) <= newest()
+
+
+def upgrade(engine: Engine, *, to: str = "head") -> tuple[str | None, str]:
+    """Apply the missing migrations, or those up to a revision, and return the revisions before and after.
 
     Several machines may call this at once: one migrates, the others wait for its
     advisory lock and then find nothing left to do. A migration that cannot get its
-    table locks within 10 s gives up rather than stop everybody behind it.
+    table locks within 10 s gives up rather than stop everybody behind it. A database that a newer version
+    upgraded already stays as it is.
     """
+    if is_ahead(engine):
+        found = current(engine)
+        return found, str(found)
     # Here, since every command asks for the revision and hardly any migrates: it takes a while to load.
     from alembic import command
     from alembic.config import Config
@@ -56,14 +84,22 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
             config.set_main_option("script_location", str(MIGRATIONS))
             config.attributes["connection"] = conn
             conn.commit()
-            command.upgrade(config, "head")
+            command.upgrade(config, to)
+            if to == "head":
+                conn.execute(
+                    text(
+                        "INSERT INTO installation (name, value) VALUES ('serves_since', :since) "
+                        "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+                    ),
+                    {"since": SERVES_SINCE},
+                )
             conn.commit()
         finally:
             conn.rollback()
             conn.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": MIGRATION_LOCK})
             conn.execute(text("RESET lock_timeout"))
             conn.commit()
-    return before, newest()
+    return before, newest() if to == "head" else to
 
 
 def _revision(conn: Connection) -> str | None:

@@ -1,6 +1,7 @@
 """What a simulation asks of its own database."""
 
 from datetime import date, datetime
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -14,10 +15,18 @@ def contact_ids(conn: Connection) -> list[int]:
     return list(conn.execute(sql["contact_ids"]).scalars())
 
 
-def armed_at(conn: Connection, campaign_id: int, now: datetime) -> list[tuple[int, int, int]]:
-    """Return the (contact, step, passage) of decisions that were armed at an instant and are open."""
-    rows = conn.execute(sql["armed_at"], {"campaign_id": campaign_id, "now": now})
-    return [(row.contact_id, row.step_id, row.passage) for row in rows]
+class Armed(NamedTuple):
+    """A decision that a contact stands at; `due_at`: until when, None: for good."""
+
+    contact_id: int
+    step_id: int
+    passage: int
+    due_at: datetime | None
+
+
+def armed_at(conn: Connection, campaign_id: int, now: datetime) -> list[Armed]:
+    """Return the decisions that were armed at an instant and are open."""
+    return [Armed(*row) for row in conn.execute(sql["armed_at"], {"campaign_id": campaign_id, "now": now})]
 
 
 def next_due(conn: Connection) -> datetime | None:

@@ -42,6 +42,11 @@ def start(conn: Connection, sweep_id: int) -> bool:
     return conn.execute(sql["start"], {"sweep_id": sweep_id}).first() is not None
 
 
+def turn(conn: Connection, sweep_id: int) -> None:
+    """Wait until nobody else works for a sweep that has a cap, and keep others out until the transaction ends."""
+    conn.execute(sql["turn"], {"sweep_id": sweep_id})
+
+
 def finish(conn: Connection, sweep_id: int) -> None:
     """Mark a sweep as finished."""
     conn.execute(sql["finish"], {"sweep_id": sweep_id})

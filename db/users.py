@@ -5,26 +5,26 @@ from __future__ import annotations
 import hashlib
 import secrets
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Literal, NamedTuple
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import Connection
 
+from db import passwords
 from db.statements import statements
+from domain.gate import clean
 
 sql = statements("users")
 
 Role = Literal["viewer", "editor", "admin"]
 SIGNED_IN_FOR = timedelta(days=14)
-# So many failures for one address within the time, and nobody signs in with it until the first is that old.
+# So many failures within the time, of one address from one source, and neither is heard until the first is that
+# old; another source still is, so that nobody can lock somebody else out.
 MOST_FAILURES = 5
+# Of one source, whatever the addresses.
+MOST_FAILURES_OF_SOURCE = 30
 FAILURES_COUNT_FOR = timedelta(minutes=15)
+MOST_AGENT = 200
 _RANDOM_BYTES = 32
-
-# argon2id with the library's parameters, which follow RFC 9106.
-_hasher = PasswordHasher()
 
 
 class User(NamedTuple):
@@ -37,6 +37,24 @@ class User(NamedTuple):
     active: bool
 
 
+class SignIn(NamedTuple):
+    """One browser in which somebody is signed in; `agent` is what it calls itself."""
+
+    id: int
+    created_at: datetime
+    address: str | None
+    agent: str | None
+    current: bool
+
+
+class Attempt(NamedTuple):
+    """A sign-in under way: it counts as failed until `succeed` or `withdraw` says otherwise."""
+
+    id: int
+    user: User | None
+    password_hash: str | None
+
+
 class Throttled(NamedTuple):
     """Too many sign-ins failed; the next try counts from `until` on."""
 
@@ -45,7 +63,7 @@ class Throttled(NamedTuple):
 
 def create(conn: Connection, email: str, *, name: str, role: Role, password: str) -> User | None:
     """Make an account; None when there is one with this address, in whatever capitals."""
-    given = {"email": email, "name": name, "role": role, "password_hash": _hasher.hash(password)}
+    given = {"email": email, "name": name, "role": role, "password_hash": passwords.hashed(password)}
     row = conn.execute(sql["create"], given).one_or_none()
     return None if row is None else User(*row)
 
@@ -68,46 +86,75 @@ def set_active(conn: Connection, email: str, active: bool) -> User | None:
 
 def set_password(conn: Connection, email: str, password: str) -> User | None:
     """Change a password and sign its owner out everywhere; None when there is no such account."""
-    row = conn.execute(sql["set_password"], {"email": email, "password_hash": _hasher.hash(password)}).one_or_none()
+    row = conn.execute(sql["set_password"], {"email": email, "password_hash": passwords.hashed(password)}).one_or_none()
     if row is None:
         return None
     user = User(*row)
     conn.execute(sql["sign_out_everywhere"], {"account_id": user.id})
-    conn.execute(sql["forgive"], {"email_hash": _hash(user.email.lower())})
     return user
 
 
-def authenticate(conn: Connection, email: str, password: str, *, now: datetime) -> User | Throttled | None:
-    """Return whose address and password these are; None when they are nobody's, or a disabled account's.
+def begin(conn: Connection, email: str, source: str, *, now: datetime) -> Attempt | Throttled:
+    """Begin a sign-in with an address from a source, such as a network address or a browser known from before.
 
-    Failures are counted by address, whether or not it has an account, and an answer takes as long in either
-    case: nothing tells a stranger who has one. The caller commits, also after a failure.
+    The attempt counts as failed from now on, whether or not the address has an account, so that many at once
+    count as many. Compare the password after committing (`db.passwords`), then `succeed`.
     """
-    address = {"email_hash": _hash(email.lower())}
+    pair = {"email_hash": _hash(f"{email.lower()}\n{source}"), "source_hash": _hash(source)}
     since = now - FAILURES_COUNT_FOR
-    conn.execute(sql["attempt"], address)
+    conn.execute(sql["attempt"], pair)
     conn.execute(sql["forget_failures"], {"since": since})
-    failures = conn.execute(sql["failures"], {**address, "since": since}).one()
-    if failures.n >= MOST_FAILURES:
-        return Throttled(failures.first_at + FAILURES_COUNT_FOR)
+    failures = conn.execute(sql["failures"], {**pair, "since": since}).one()
+    if failures.of_both >= MOST_FAILURES:
+        return Throttled(failures.both_since + FAILURES_COUNT_FOR)
+    if failures.of_source >= MOST_FAILURES_OF_SOURCE:
+        return Throttled(failures.source_since + FAILURES_COUNT_FOR)
+    id_ = conn.execute(sql["fail"], {**pair, "now": now}).scalar_one()
     row = conn.execute(sql["by_email"], {"email": email}).one_or_none()
-    right = _is_right(_nobodys_hash() if row is None else row.password_hash, password)
-    if row is None or not right or not row.active:
-        conn.execute(sql["fail"], {**address, "now": now})
-        return None
-    conn.execute(sql["forgive"], address)
-    if _hasher.check_needs_rehash(row.password_hash):
-        conn.execute(sql["set_password"], {"email": email, "password_hash": _hasher.hash(password)})
-    return User(*row[:5])
+    if row is None or not row.active:
+        return Attempt(id_, None, None)
+    return Attempt(id_, User(*row[:5]), row.password_hash)
 
 
-def sign_in(conn: Connection, user: User, *, now: datetime) -> str:
+def succeed(conn: Connection, attempt: Attempt, email: str, source: str) -> None:
+    """Forget the failures of an address from a source, this attempt included: the password was right."""
+    conn.execute(sql["withdraw"], {"id": attempt.id})
+    conn.execute(sql["forgive"], {"email_hash": _hash(f"{email.lower()}\n{source}")})
+
+
+def withdraw(conn: Connection, attempt: Attempt) -> None:
+    """Take an attempt back that nobody could look at."""
+    conn.execute(sql["withdraw"], {"id": attempt.id})
+
+
+def renew_hash(conn: Connection, user: User, password: str) -> None:
+    """Keep a password, which has just been right, with today's parameters; nobody is signed out by it."""
+    conn.execute(sql["set_password"], {"email": user.email, "password_hash": passwords.hashed(password)})
+
+
+def sign_in(conn: Connection, user: User, *, now: datetime, address: str | None = None, agent: str = "") -> str:
     """Return the secret that says, until it expires, that its bearer is this user."""
     secret = secrets.token_urlsafe(_RANDOM_BYTES)
     conn.execute(sql["forget_expired"], {"now": now})
     given = {"hash": _hash(secret), "account_id": user.id, "now": now, "expires_at": now + SIGNED_IN_FOR}
-    conn.execute(sql["sign_in"], given)
+    conn.execute(sql["sign_in"], {**given, "address": address, "agent": clean(agent)[:MOST_AGENT] or None})
     return secret
+
+
+def sign_ins(conn: Connection, user: User, secret: str, *, now: datetime) -> list[SignIn]:
+    """Return where a user is signed in, the latest first; that of `secret` is the current one."""
+    given = {"account_id": user.id, "hash": _hash(secret), "now": now}
+    return [SignIn(*row) for row in conn.execute(sql["sign_ins"], given)]
+
+
+def end_sign_in(conn: Connection, user: User, id_: int) -> None:
+    """End one of a user's sign-ins."""
+    conn.execute(sql["end_sign_in"], {"account_id": user.id, "id": id_})
+
+
+def sign_out_everywhere(conn: Connection, user: User) -> None:
+    """End all of a user's sign-ins."""
+    conn.execute(sql["sign_out_everywhere"], {"account_id": user.id})
 
 
 def signed_in(conn: Connection, secret: str, *, now: datetime) -> User | None:
@@ -119,18 +166,6 @@ def signed_in(conn: Connection, secret: str, *, now: datetime) -> User | None:
 def sign_out(conn: Connection, secret: str) -> None:
     """Make a secret worthless."""
     conn.execute(sql["sign_out"], {"hash": _hash(secret)})
-
-
-def _is_right(password_hash: str, password: str) -> bool:
-    try:
-        return _hasher.verify(password_hash, password.encode("utf-8", "surrogatepass"))
-    except (VerificationError, InvalidHashError):
-        return False
-
-
-@cache
-def _nobodys_hash() -> str:
-    return _hasher.hash(secrets.token_urlsafe(_RANDOM_BYTES))
 
 
 def _hash(text: str) -> bytes:

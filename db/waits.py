@@ -3,22 +3,32 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from db.scope import Scope
 from db.statements import statements
 from domain.catch_up import Shift
-from domain.decide import Claim, Wait
+from domain.decide import Claim, Reason, Wait
 
 sql = statements("waits")
 EVERYTHING = Scope()
+# With a cap, those whose turn it is are always the same: the lowest ids of those who are due together. Not
+# without one, since a million who are due together would be sorted for each batch.
+_CLAIM_IN_ORDER = text(
+    str(sql["claim_due"])
+    .replace("ORDER BY due_at\n", "ORDER BY due_at, contact_id\n")
+    .replace("SELECT waiting.place\n", "SELECT waiting.place, waiting.contact_id\n")
+    .replace("ORDER BY waiting.due_at\n", "ORDER BY waiting.due_at, waiting.contact_id\n")
+)
 
 
 class DueStep(NamedTuple):
     step_id: int
     campaign_id: int
+    # Of whoever waits there longest.
+    due_at: datetime
 
 
 class Cancelled(NamedTuple):
@@ -41,16 +51,32 @@ class Displaced(NamedTuple):
     timezone: str | None
 
 
+class ToCome(NamedTuple):
+    """A wait with a due time."""
+
+    contact_id: int
+    step_id: int
+    campaign_id: int
+    passage: int
+    reason: Reason
+    anchor_at: datetime
+    due_at: datetime
+    held: Mapping[str, Any] | None
+
+
 class Armed(NamedTuple):
     contact_id: int
     step_id: int
     campaign_id: int
     passage: int
+    # When the contact came to the decision.
+    anchor_at: datetime
 
 
 def claim_due(conn: Connection, step_id: int, *, now: datetime, limit: int, scope: Scope = EVERYTHING) -> list[Claim]:
     """Take at most `limit` due waits of a step, and their contacts' locks, oldest due first."""
-    rows = conn.execute(sql["claim_due"], {"step_id": step_id, "now": now, "limit": limit, **scope.waits()})
+    claim = sql["claim_due"] if scope.campaign_limit is None else _CLAIM_IN_ORDER
+    rows = conn.execute(claim, {"step_id": step_id, "now": now, "limit": limit, **scope.waits()})
     return [Claim._make(row) for row in rows.all()]
 
 
@@ -58,6 +84,12 @@ def has_due(conn: Connection, step_ids: Sequence[int], *, now: datetime, scope: 
     """Return whether anything is due at these steps, in somebody's hands or not."""
     parameters = {"step_ids": list(step_ids), "now": now, **scope.waits()}
     return bool(conn.execute(sql["has_due"], parameters).scalar_one())
+
+
+def of_nobody(conn: Connection, step_ids: Sequence[int], *, now: datetime | None, limit: int) -> list[int]:
+    """Return ids that are due at steps, at any time without `now`, although there is no such contact any more."""
+    parameters = {"step_ids": list(step_ids), "now": "infinity" if now is None else now, "limit": limit}
+    return list(conn.execute(sql["of_nobody"], parameters).scalars())
 
 
 def due_steps(conn: Connection, *, now: datetime, scope: Scope = EVERYTHING) -> list[DueStep]:
@@ -72,7 +104,7 @@ def due_steps(conn: Connection, *, now: datetime, scope: Scope = EVERYTHING) -> 
 
 
 def arm(conn: Connection, waits: Sequence[Wait]) -> None:
-    """Write waits; who already waits at a step keeps that wait."""
+    """Write waits; who already waits at a step in a passage keeps that wait."""
     if not waits:
         return
     names = (
@@ -129,17 +161,17 @@ def cancel_steps(conn: Connection, step_ids: Sequence[int], *, limit: int) -> li
 def shift(conn: Connection, campaign_id: int, moved: Shift, *, limit: int = 5_000) -> None:
     """Move a campaign's waits, with the campaign closed to workers, in statements of at most `limit` rows."""
     parameters = {"campaign_id": campaign_id, "since": moved.since, "until": moved.until, "limit": limit}
-    place: tuple[int, int] | None = (0, 0)
+    # Passages of merged contacts may be below zero.
+    place: Mapping[str, int] | None = {"contact_id": 0, "step_id": 0, "passage": 0}
     while place is not None:
-        here = {"contact_id": place[0], "step_id": place[1]}
-        row = conn.execute(sql["shift"], {**parameters, **here}).first()
-        place = None if row is None else (row.contact_id, row.step_id)
+        row = conn.execute(sql["shift"], {**parameters, **place}).first()
+        place = None if row is None else row._asdict()
 
 
-def standing(conn: Connection, step_id: int, contact_ids: Sequence[int]) -> set[int]:
-    """Return which of these contacts wait at a step."""
-    parameters = {"step_id": step_id, "contact_ids": list(contact_ids)}
-    return set(conn.execute(sql["standing"], parameters).scalars())
+def standing(conn: Connection, step_id: int, contact_ids: Iterable[int]) -> set[tuple[int, int]]:
+    """Return the (contact, passage) in which some of these contacts wait at a step."""
+    parameters = {"step_id": step_id, "contact_ids": sorted(set(contact_ids))}
+    return {(row.contact_id, row.passage) for row in conn.execute(sql["standing"], parameters)}
 
 
 def count_at(conn: Connection, step_ids: Sequence[int]) -> dict[int, int]:
@@ -165,3 +197,46 @@ def take_kickoffs(
     """Take what contacts that the caller has locked are to begin in a campaign now: (step, claim) pairs."""
     parameters = {"campaign_id": campaign_id, "contact_ids": list(contact_ids), "now": now}
     return [(row[0], Claim._make(row[1:])) for row in conn.execute(sql["take_kickoffs"], parameters).all()]
+
+
+def take_rezoned(conn: Connection, *, limit: int, of: Iterable[int] | None = None) -> dict[int, str | None]:
+    """Take contacts whose timezone changed while they wait, and their locks; return the timezone of each.
+
+    `of`: only those of these contacts. Who is in other hands is left for later.
+    """
+    parameters = {"limit": limit, "ids": None if of is None else list(of)}
+    return {row.id: row.timezone for row in conn.execute(sql["take_rezoned"], parameters)}
+
+
+def has_rezoned(conn: Connection) -> bool:
+    """Return whether any contact's timezone changed and its waits are yet to move."""
+    return bool(conn.execute(sql["has_rezoned"]).scalar_one())
+
+
+def note_rezoned(conn: Connection, contact_ids: Iterable[int]) -> None:
+    """Say that contacts have waits that were meant for another timezone; the database itself sees them change it."""
+    conn.execute(sql["note_rezoned"], {"ids": list(contact_ids)})
+
+
+def still_to_come(conn: Connection, contact_ids: Iterable[int]) -> list[ToCome]:
+    """Return the delays and decisions of contacts, which the caller has locked, that have a due time."""
+    rows = conn.execute(sql["still_to_come"], {"ids": list(contact_ids)})
+    return [ToCome._make(row) for row in rows]
+
+
+def move_to(conn: Connection, moved: Sequence[tuple[ToCome, datetime]]) -> None:
+    """Give waits of contacts, which the caller has locked, other due times."""
+    if moved:
+        parameters = {
+            "contact_ids": [wait.contact_id for wait, _ in moved],
+            "step_ids": [wait.step_id for wait, _ in moved],
+            "passages": [wait.passage for wait, _ in moved],
+            "due": [due for _, due in moved],
+        }
+        conn.execute(sql["move_to"], parameters)
+
+
+def count_from_before(conn: Connection, befores: Mapping[int, datetime]) -> dict[int, int]:
+    """Return how many wait at each step who came there before the instant given; zeros and retries are left out."""
+    parameters = {"step_ids": list(befores), "befores": list(befores.values())}
+    return {row.step_id: row.n for row in conn.execute(sql["count_from_before"], parameters)}

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+import unicodedata
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 VISIT = "parcours"
+_ESCAPES = re.compile("(?:%[0-9a-fA-F]{2})+")
+_PUNYCODE = re.compile(r"(?i)(?<![\w-])xn--[a-z0-9-]{1,59}(?![\w-])")
+_MEANT = " :/?#[]@!$&'()*+,;=%"
 _PORTS = {"http": 80, "https": 443}
 _VISIT = re.compile(rf"(?<=[?&]){VISIT}=[^&#]*&?")
 
@@ -27,6 +31,38 @@ def origin_of(address: str) -> str | None:
         return None
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}" + ("" if port in (None, _PORTS[parts.scheme]) else f":{port}")
+
+
+def comparable(address: str) -> str:
+    """Return an address, or a pattern of some, in the one form in which they are compared.
+
+    A browser writes `/größe` as `/gr%C3%B6%C3%9Fe` and `münchen.de` as `xn--mnchen-3ya.de`; people write either.
+    Escapes of what has a meaning of its own in addresses and patterns, such as %2F or %2A, stay.
+    """
+    if "%" in address:
+        address = _ESCAPES.sub(_unescaped, address)
+    if "xn--" in address.lower():
+        address = _PUNYCODE.sub(_plain_label, address)
+    return unicodedata.normalize("NFC", address.replace(" ", "%20")).casefold()
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    try:
+        text = unquote_to_bytes(found[0]).decode()
+    except UnicodeDecodeError:
+        # Of another encoding.
+        return found[0]
+    return "".join(
+        each if each.isprintable() and not (each.isascii() and each in _MEANT) else quote(each, safe="")
+        for each in text
+    )
+
+
+def _plain_label(found: re.Match[str]) -> str:
+    try:
+        return found[0].encode("ascii").decode("idna")
+    except UnicodeError:
+        return found[0]
 
 
 def with_visit(address: str, token: str) -> str:

@@ -14,7 +14,7 @@ from domain.steps.registry import Kind, Need, Properties, StepType, event_patter
 
 Branch = Literal["yes", "no"]
 Priority = Literal["high", "normal", "low"]
-State = Literal["running", "paused", "scheduled", "ended", "category_off", "deleted"]
+State = Literal["running", "paused", "scheduled", "ended", "category_off", "deleted", "unreadable"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Campaign:
     key: str
     version: int
     steps: Mapping[int, Step]
+    name: str = ""
     reentry: Literal["never", "after_exit", "always"] = "never"
     cooldown: Interval | None = None
     exit_on_leave: bool = True
@@ -180,11 +181,15 @@ class Status:
     publish_until: datetime | None = None
     category_published: bool = True
     deleted: bool = False
+    # Why this process cannot read its present version.
+    unreadable: str | None = None
 
     def state(self, now: datetime) -> State:
         """Return whether the campaign runs, and if not, why. The one definition of running."""
         if self.deleted:
             return "deleted"
+        if self.unreadable is not None:
+            return "unreadable"
         if not self.published:
             return "paused"
         if self.publish_from is not None and now < self.publish_from:
@@ -198,6 +203,8 @@ class Status:
         match self.state(now):
             case "deleted":
                 return "it is deleted"
+            case "unreadable":
+                return self.unreadable
             case "paused":
                 return "it is not published"
             case "scheduled" if self.publish_from is not None:

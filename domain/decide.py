@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Literal, NamedTuple
 from zlib import crc32
@@ -19,6 +19,7 @@ from domain import schedule
 from domain.campaign import Branch, Campaign, Step
 from domain.catch_up import Pause, fell_due_in
 from domain.contact import Contact, PointChange, StageChange, scored
+from domain.gate import clean
 from domain.schedule import Interval
 from domain.steps.registry import (
     Batch,
@@ -42,7 +43,15 @@ from domain.steps.registry import (
 Reason = Literal["kickoff", "delay", "retry", "decision"]
 Verdict = Literal["done", "skipped", "failed", "yes", "no", "cancelled"]
 
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
 TOO_LATE = "it fell due while the campaign did not run"
+# So late an event may reach us and still be followed by another in its order.
+HEARD_LATE = timedelta(minutes=15)
+# Characters of an error that are kept.
+ERROR_LIMIT = 500
+# After so many failed attempts the pause between them does not grow any more.
+LONGEST_AFTER = 6
 
 
 class Claim(NamedTuple):
@@ -108,12 +117,13 @@ class Message(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A failed attempt."""
+    """A failed attempt; `raised` is the exception, where the step's own code or the database raised one."""
 
     contact_id: int
     step_id: int
     attempts: int
     error: str
+    raised: BaseException | None = None
 
 
 @dataclass(slots=True)
@@ -167,9 +177,33 @@ def retry_delay(attempt: int, contact_id: int, step_id: int) -> timedelta:
     The jitter of up to a quarter either way comes from the ids, so that deciding again gives the
     same plan and a thousand contacts that failed together do not come back together.
     """
-    minutes = min(4.0 ** (attempt - 1), 360.0)
+    minutes = min(4.0 ** (min(attempt, LONGEST_AFTER) - 1), 360.0)
     jitter = 0.75 + (crc32(f"{contact_id}/{step_id}/{attempt}".encode()) % 1000) / 2000
     return timedelta(minutes=minutes * jitter)
+
+
+def came_at(at: datetime, now: datetime) -> datetime:
+    """Return since when what a contact does answers the decision that it comes to `now`, by an event of `at`.
+
+    Events reach us a little late, and often several together: what the contact did after the one that led it
+    there counts, though that was before now. What was published much later than it happened counts from now.
+    """
+    return max(min(at, now), now - HEARD_LATE)
+
+
+def why(error: BaseException) -> str:
+    """Return what is kept of an exception: its class and what it says, in text that can be stored."""
+    try:
+        said = str(error)
+    # The step type of another package raised it, and that class may be broken too.
+    except Exception:
+        said = "it cannot say why"
+    return clean(f"{type(error).__name__}: {said}")[:ERROR_LIMIT]
+
+
+def looks_back(step: Step, claim: Claim) -> bool:
+    """Return whether a claim is of somebody who arrived at a decision that looks back, and did not arm it yet."""
+    return step.look_back is not None and claim.reason in ("kickoff", "retry")
 
 
 def decide(
@@ -196,9 +230,29 @@ def decide(
         *((claim.contact_id, step.id, claim.passage) for step, claims in claimed for claim in claims),
     }
     for step, claims in claimed:
-        walk.start(step, [passing for claim in claims if (passing := walk.enter(step, claim, contacts, members))])
+        for group in apart(claims):
+            walk.start(step, [passing for claim in group if (passing := walk.enter(step, claim, contacts, members))])
     walk.run_jumps()
     return walk.finish()
+
+
+def apart(claims: Sequence[Claim]) -> list[list[Claim]]:
+    """Return claims in groups in which nobody is twice, the older passages first.
+
+    After a jump, or two, a contact may be due at one step in several passages. A step meets a contact once
+    in a batch, and the second time as the first time left it.
+    """
+    nth: Counter[int] = Counter()
+    groups: list[list[Claim]] = []
+    ordered = claims
+    if len({claim.contact_id for claim in claims}) < len(claims):
+        ordered = sorted(claims, key=lambda claim: (claim.due_at or _NEVER, claim.passage))
+    for claim in ordered:
+        if nth[claim.contact_id] == len(groups):
+            groups.append([])
+        groups[nth[claim.contact_id]].append(claim)
+        nth[claim.contact_id] += 1
+    return groups
 
 
 def take(
@@ -209,13 +263,14 @@ def take(
     members: Mapping[int, Member],
     details: Mapping[int, Mapping[str, Any]],
     *,
+    at: Mapping[int, datetime],
     world: World,
     now: datetime,
     default_zone: ZoneInfo,
 ) -> Plan:
     """Return what follows when contacts did what an armed decision waited for: its "yes" branch starts.
 
-    `details` holds, for each contact, what to remember of the fact. A claim whose deadline has
+    `details` holds, for each contact, what to remember of the fact, and `at` when it was. A claim whose deadline has
     passed is still a "yes": whoever takes the wait wins.
     """
     walk = _Walk(campaign, world, now, default_zone)
@@ -224,11 +279,43 @@ def take(
         contact, member = contacts[claim.contact_id], members.get(claim.contact_id)
         if member is None or not member.active or member.rotation != claim.rotation:
             continue
-        passing = _Passing(contact, member, claim.passage, 0, claim.anchor_at, claim.due_at)
+        since = came_at(at.get(contact.id, now), now)
+        passing = _Passing(contact, member, claim.passage, 0, claim.anchor_at, claim.due_at, since=since)
         walk.record(passing, step, "yes", details.get(contact.id))
         taken.append(passing)
     walk.follow(step, "yes", taken)
     walk.run_jumps()
+    return walk.finish()
+
+
+def fail(
+    campaign: Campaign,
+    step: Step,
+    claim: Claim,
+    contacts: Mapping[int, Contact],
+    members: Mapping[int, Member],
+    error: BaseException,
+    *,
+    reason: str | None = None,
+    world: World,
+    now: datetime,
+    default_zone: ZoneInfo,
+    go_on: bool = True,
+) -> Plan:
+    """Return what becomes of a claimed contact for whom the step, or what follows at once, raised an error.
+
+    It is a failed attempt as any other. `reason` says it in other words than the exception's. Without
+    `go_on`, nothing below runs even where the step says that a failure does not end the path.
+    """
+    walk = _Walk(campaign, world, now, default_zone)
+    contact, member = contacts.get(claim.contact_id), members.get(claim.contact_id)
+    if contact is None or member is None or not member.active or member.rotation != claim.rotation:
+        walk.enter(step, claim, contacts, members)
+        return walk.finish()
+    passing = _Passing(contact, member, claim.passage, claim.attempt, claim.anchor_at, claim.due_at, claim.held)
+    if walk.fail(passing, step, Failed(reason or why(error)), error) and go_on:
+        walk.follow(step, None, [passing])
+        walk.run_jumps()
     return walk.finish()
 
 
@@ -243,6 +330,8 @@ class _Passing:
     anchor_at: datetime | None = None
     due_at: datetime | None = None
     held: Mapping[str, Any] | None = None
+    # When the contact did what led here; None: it was only time that passed.
+    since: datetime | None = None
 
 
 class _Walk:
@@ -267,6 +356,8 @@ class _Walk:
         # Who entered the step in hand too late.
         self._late: list[_Passing] = []
         self._jumps: list[tuple[Step, list[_Passing]]] = []
+        # What the step in hand raised, by contact.
+        self._raised: dict[int, BaseException] = {}
         self._due: dict[tuple[int, datetime, ZoneInfo], datetime] = {}
         self._deadlines: dict[tuple[int, ZoneInfo], datetime | None] = {}
 
@@ -293,7 +384,7 @@ class _Walk:
             return None
         passing = _Passing(contact, member, claim.passage, claim.attempt, claim.anchor_at, claim.due_at, claim.held)
         if step.kind is Kind.DECISION:
-            if claim.reason == "kickoff":
+            if looks_back(step, claim):
                 self.look_back(step, passing)
                 return None
             return passing
@@ -344,7 +435,10 @@ class _Walk:
         zone = zone_of(passing.contact.timezone, self.default_zone)
         standing = Standing(self.campaign, step, self.campaign.email_upstream(step))
         for fact in self.world.past.get(passing.contact.id, ()):
-            young = schedule.add(step.look_back, fact.at, zone) >= passing.anchor_at
+            # In a loop, the fact that led on before does not do so again.
+            if (passing.contact.id, step.id, fact.type, fact.at.isoformat()) in self.world.answered:
+                continue
+            young = fact.at >= passing.anchor_at or schedule.add(step.look_back, fact.at, zone) >= passing.anchor_at
             if young and step.looks_at(fact.type) and step.type.run(step.properties, fact, standing):
                 detail = {"event": fact.type, "at": fact.at.isoformat(), "looked_back": True}
                 self.record(passing, step, "yes", detail)
@@ -365,7 +459,7 @@ class _Walk:
         branches: dict[Branch, list[_Passing]] = {"yes": [], "no": []}
         for passing, answer in zip(passings, self._results(step, passings), strict=True):
             if isinstance(answer, Failed):
-                self._fail(passing, step, answer)
+                self.fail(passing, step, answer, self._raised.get(passing.contact.id))
                 continue
             branch: Branch = "yes" if answer else "no"
             self.record(passing, step, branch, None)
@@ -378,7 +472,7 @@ class _Walk:
         jumped: dict[str, list[_Passing]] = {}
         for passing, result in zip(passings, self._results(step, passings), strict=True):
             if isinstance(result, Failed):
-                if self._fail(passing, step, result):
+                if self.fail(passing, step, result, self._raised.get(passing.contact.id)):
                     passed.append(passing)
                 continue
             if isinstance(result, Postponed):
@@ -426,13 +520,15 @@ class _Walk:
         for passing in passings:
             passing.member.rotation += 1
             self.plan.rotations[passing.contact.id] = passing.member.rotation
-            landed.append(_Passing(passing.contact, passing.member, passage=passing.member.rotation))
+            landed.append(
+                _Passing(passing.contact, passing.member, passage=passing.member.rotation, since=passing.since)
+            )
         self._reach(self.campaign.by_key[to], landed, from_anchor=False)
 
     def follow(self, step: Step, branch: Branch | None, passings: list[_Passing], *, from_anchor: bool = False) -> None:
         """Send contacts on to the steps below: now, or into a wait."""
         onward = [
-            _Passing(passing.contact, passing.member, passing.passage, anchor_at=passing.anchor_at)
+            _Passing(passing.contact, passing.member, passing.passage, anchor_at=passing.anchor_at, since=passing.since)
             for passing in passings
             if passing.member.active
         ]
@@ -450,8 +546,10 @@ class _Walk:
                 self.wait(passing, step, self.now, "kickoff", anchor=self.now)
             return
         if step.kind is Kind.DECISION:
+            # What the contact does from then on answers it, though we may hear of that later than of what led here.
             for passing in passings:
-                self.wait(passing, step, self._deadline(step, passing.contact), "decision", anchor=self.now)
+                since = passing.since or self.now
+                self.wait(passing, step, self._deadline(step, passing.contact), "decision", anchor=since)
             return
         timing = step.timing
         now = self.now
@@ -489,6 +587,7 @@ class _Walk:
         """
         contacts = [passing.contact for passing in passings]
         before = [contact.state() for contact in contacts]
+        self._raised = {}
         try:
             results: list[Any] = self._call(step, contacts)
         except Exception:
@@ -499,7 +598,8 @@ class _Walk:
                     results += self._call(step, [contact])
                 except Exception as error:
                     contact.restore(state)
-                    results.append(Failed(f"{type(error).__name__}: {error}"[:500]))
+                    self._raised[contact.id] = error
+                    results.append(Failed(why(error)))
         if step.kind is Kind.ACTION:
             points, stages = scored(step.id, contacts, before)
             self.plan.points += points
@@ -527,16 +627,17 @@ class _Walk:
         anchor = passing.anchor_at or self.now
         self.wait(passing, step, postponed.until, "delay", anchor=anchor, attempt=passing.attempt)
 
-    def _fail(self, passing: _Passing, step: Step, failed: Failed) -> bool:
+    def fail(self, passing: _Passing, step: Step, failed: Failed, raised: BaseException | None = None) -> bool:
         """Try again later, or give up; return whether the contact goes on below."""
         attempt = passing.attempt + 1
         contact_id = passing.contact.id
-        self.plan.failures.append(Failure(contact_id, step.id, attempt, failed.error))
+        error = clean(str(failed.error))[:ERROR_LIMIT]
+        self.plan.failures.append(Failure(contact_id, step.id, attempt, error, raised))
         if failed.retry and attempt < step.max_attempts:
             due = self.now + (failed.after or retry_delay(attempt, contact_id, step.id))
             self.wait(passing, step, due, "retry", anchor=passing.anchor_at or self.now, attempt=attempt)
             return False
-        self.record(passing, step, "failed", {"error": failed.error, "attempts": attempt})
+        self.record(passing, step, "failed", {"error": error, "attempts": attempt})
         return step.on_failure == "continue"
 
     # Rows.
@@ -647,6 +748,25 @@ def deadline(campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo)
     """Return when a decision that a contact reaches at `since` takes its "no" branch; None without one."""
     children = [child.timing for child in campaign.children(step, "no")]
     return schedule.deadline(step.within, children, since=since, zone=zone)
+
+
+def due_elsewhere(
+    campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo, now: datetime | None
+) -> datetime | None:
+    """Return when a wait that began at `since` is due now that its contact's timezone is another; None: as it was.
+
+    Only what goes by the clock moves: an hour, a window, weekdays, and the deadline of a decision whose "no"
+    branch has one of them. `now` is None for what is due already: it stays so, or turns out to be too early.
+    """
+    if step.kind is not Kind.DECISION:
+        timings = [step.timing]
+    else:
+        timings = [child.timing for child in campaign.children(step, "no")] if step.within is None else []
+    if not any(map(schedule.goes_by_clock, timings)):
+        return None
+    if now is None:
+        return min(schedule.due_at(timing, since=since, zone=zone) for timing in timings)
+    return min(schedule.due_ahead(timing, since=since, now=now, zone=zone) for timing in timings)
 
 
 def first_due(campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo) -> tuple[Reason, datetime | None]:

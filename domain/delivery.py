@@ -6,15 +6,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
+from zlib import crc32
 
 from domain.decide import Failure, retry_delay
+from domain.gate import clean
 
 # How often a message is tried whose payload does not say it.
 ATTEMPTS = 3
 # A provider may ask for so much patience, not for more.
 LONGEST_RETRY = timedelta(days=1)
-# While a provider is away its messages wait without using up attempts; so long at most.
+# While a provider is away, or asks for patience with a message, messages wait without using up attempts; so
+# long at most.
 LONGEST_AWAY = timedelta(days=3)
+# A message that needs patience waits as long as it has waited already, within these bounds: greylisting lets
+# it through after some minutes, a quota of the day after hours. Source: RFC 5321, section 4.5.4.1.
+FIRST_PATIENCE = timedelta(minutes=5)
+LONGEST_PATIENCE = timedelta(hours=2)
+# Characters that are kept of what a provider says.
+LONGEST_ERROR = 500
 
 # So many failures in a row, with no answer in between, and a provider is away.
 THRESHOLD = 5
@@ -30,33 +39,43 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
-    """It did not leave, and may later. `away`: nobody answered, or the provider as a whole cannot work."""
+class _Unsent:
+    """It did not leave, for a reason. The reason may be a stranger's words, so it is made fit to be stored here."""
 
     error: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "error", clean(self.error)[:LONGEST_ERROR])
+
+
+@dataclass(frozen=True, slots=True)
+class Retry(_Unsent):
+    """It did not leave, and may later.
+
+    `away`: nobody answered, or the provider as a whole cannot work. `patient`: the provider asks to wait with this
+    message, for minutes or until tomorrow, so it is tried for three days whatever its attempts.
+    """
+
     after: timedelta | None = None
     away: bool = False
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class GaveUp:
+class GaveUp(_Unsent):
     """It will never leave."""
 
-    error: str
-
 
 @dataclass(frozen=True, slots=True)
-class Bounced:
+class Bounced(_Unsent):
     """The address does not exist: it will never leave, and nothing else should be sent there."""
 
-    error: str
-
 
 @dataclass(frozen=True, slots=True)
-class Cancelled:
-    """It must not leave any more."""
+class Cancelled(_Unsent):
+    """It must not leave any more; `altogether`: on no other channel either."""
 
-    reason: str
+    altogether: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +191,10 @@ def settle(results: Iterable[tuple[Claimed, Result]], *, paused: Mapping[str, da
     """Return what becomes of messages that were tried.
 
     `paused` says, by the key of messages whose provider is away altogether, until when nobody tries: they
-    keep their attempts, for up to three days. Others are tried again after about 1, 4, 16, … minutes, or when
-    the provider says, up to the `attempts` of their payload. Then, or when the provider will never take it,
-    the next channel of `payload.fallback` has its turn under the same key; without one, it has failed.
+    keep their attempts, for up to three days, and so do those that a provider asks to be patient with. Others
+    are tried again after about 1, 4, 16, … minutes, or when the provider says, up to the `attempts` of their
+    payload. Then, or when the provider will never take it, the next channel of `payload.fallback` has its turn
+    under the same key; without one, it has failed.
     """
     done = Settlement()
     for message, result in results:
@@ -185,6 +205,9 @@ def settle(results: Iterable[tuple[Claimed, Result]], *, paused: Mapping[str, da
                 done.rows.append(_row(message, "queued", message.attempts, until or now))
             case Retry(error, _, True) if message.key in paused and now - message.tried_at < LONGEST_AWAY:
                 done.rows.append(_row(message, "queued", message.attempts, paused[message.key], error))
+            case Retry(error, after, _, True) if now - message.tried_at < LONGEST_AWAY:
+                due = now + min(after if after is not None else _patience(message, now), LONGEST_RETRY)
+                done.rows.append(_row(message, "queued", message.attempts, due, error))
             case Retry(error, after, away):
                 attempts = message.attempts + 1
                 if attempts < int(message.payload.get("attempts") or ATTEMPTS):
@@ -198,11 +221,16 @@ def settle(results: Iterable[tuple[Claimed, Result]], *, paused: Mapping[str, da
                 if message.to_contact:
                     done.bounced.setdefault(message.channel, []).append(message.contact_id)
                 _give_up(done, message, message.attempts + 1, error, now, bounced=True)
-            case Cancelled(reason):
-                done.rows.append(
-                    _next_channel(message, reason, now) or _row(message, "cancelled", message.attempts, now, reason)
-                )
+            case Cancelled(reason, altogether):
+                onward = None if altogether else _next_channel(message, reason, now)
+                done.rows.append(onward or _row(message, "cancelled", message.attempts, now, reason))
     return done
+
+
+def _patience(message: Claimed, now: datetime) -> timedelta:
+    """Return how long a message waits that is tried for days, up to a quarter longer so that not all come together."""
+    waited = min(max(now - message.tried_at, FIRST_PATIENCE), LONGEST_PATIENCE)
+    return waited * (1 + crc32(message.key.encode()) % 1000 / 4000)
 
 
 def _give_up(
@@ -237,7 +265,7 @@ def _row(
         None,
         attempts,
         due_at,
-        error and error.replace("\0", "")[:500],
+        error,
         message.variant,
         message.locale,
         bounced,

@@ -25,3 +25,7 @@ class UnknownStepError(CampaignError):
         super().__init__(f"campaign {campaign_id} has no step {step_id}")
         self.campaign_id = campaign_id
         self.step_id = step_id
+
+
+class UnreadableCampaignError(CampaignError):
+    """A stored campaign cannot be read by this process, which sets it aside; others may read it."""

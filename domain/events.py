@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
+from domain import gate, identity
+from domain.contact import ATTRIBUTES
 from domain.errors import CampaignError
-from domain.identity import IdentityError, address
 from domain.policy import parse_rule
 from domain.steps.properties import MAX_KEY
 from domain.steps.registry import Fact
@@ -40,8 +40,14 @@ ABOUT_THE_CONTACT = frozenset(
     }
 )
 
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
+# Types about a segment; another one that begins so is a custom event.
+SEGMENT_TYPES = frozenset({"segment.contact_added", "segment.contact_removed"})
+# What the data of contact.changed may name: what a person can say of a contact, and nothing that would be lost.
+CHANGES = ("email", "timezone", "owner", "stage", "company", "fields", "tags", "channels")
+# In the data of an event whose time lay in the future: the time that it claimed.
+CLAIMED = "claimed_time"
+# Digits of a number, and what people write between them.
+MAX_PHONE = 255
 
 
 class EventError(CampaignError):
@@ -77,15 +83,20 @@ def parse(value: object, *, now: datetime) -> ContactEvent:
     for name in _REQUIRED.get(type_, ()):
         if not isinstance(data.get(name), str) or not data[name].strip():
             raise EventError(f'an event of type {type_!r} needs "{name}", a text, in its data')
+        if name != "url" and len(data[name]) > MAX_KEY:
+            raise EventError(f'"{name}" of {type_} is longer than {MAX_KEY} characters')
     if type_ == "contact.changed":
-        _check_change(data)
+        data |= _checked_change(data)
     if type_ == "contact.merged":
         _check_merge(data, contact)
     if type_ in ("email.unsubscribed", "email.resubscribed") and not is_channel(data.get("channel", "email")):
         raise EventError(f'"channel" of {type_} must be a text such as email or sms')
     if type_ == "form.submitted" and not isinstance(data.get("fields", {}), Mapping):
         raise EventError('"fields" of a form submission must be an object')
-    return ContactEvent(source, id_, type_, contact, _time(value, now), data)
+    at, claimed = _time(value, now)
+    if claimed is not None:
+        data[CLAIMED] = claimed
+    return ContactEvent(source, id_, type_, contact, at, data)
 
 
 def _text(value: Mapping[Any, Any], name: str, hint: str = "") -> str:
@@ -98,15 +109,15 @@ def _text(value: Mapping[Any, Any], name: str, hint: str = "") -> str:
     found = found.strip()
     if len(found) > MAX_KEY:
         raise EventError(f'"{name}"{about} is longer than {MAX_KEY} characters')
-    _check_characters(found, f'"{name}"{about}')
+    _pass(found, f'"{name}"{about}')
     return found
 
 
-def _check_characters(text: str, what: str) -> None:
-    if "\0" in text:
-        raise EventError(f"{what} holds a NUL character")
-    if not text.isascii() and _SURROGATE.search(text):
-        raise EventError(f"{what} holds half of a character (a lone surrogate)")
+def _pass(value: object, what: str) -> None:
+    try:
+        gate.check(value, what)
+    except gate.GateError as error:
+        raise EventError(str(error)) from None
 
 
 def _shown(value: object) -> str:
@@ -121,65 +132,59 @@ def _data(value: Mapping[Any, Any]) -> dict[str, Any]:
         return {}
     if not isinstance(data, Mapping):
         raise EventError('"data" must be a JSON object')
+    _pass(data, '"data"')
     try:
         text = json.dumps(data, default=str, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        # NaN and the infinities, which JSON does not have, numbers with thousands of digits, nesting
-        # without end: none of it could be stored.
+    except (TypeError, ValueError) as error:
+        # Names that are no texts.
         raise EventError(f'"data" is no JSON that can be stored: {error}') from None
     if len(text) > MAX_DATA_BYTES:
         raise EventError(f'"data" is larger than {MAX_DATA_BYTES} bytes')
-    if "\\u" in text:
-        # Unescaped, so that neither a pair of surrogates nor the written text "\\u0000" is taken for one.
-        for plain in _texts(data):
-            _check_characters(plain, '"data"')
     return dict(data)
 
 
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield str(name)
-            yield from _texts(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _texts(inner)
-    elif not isinstance(value, int | float | None):
-        # As it will be written.
-        yield str(value)
-
-
-def _time(value: Mapping[Any, Any], now: datetime) -> datetime:
+def _time(value: Mapping[Any, Any], now: datetime) -> tuple[datetime, str | None]:
+    """Return when it happened and, when that is bounded, the time that it claimed."""
     found = value.get("time")
     if found is None:
-        return now
+        return now, None
     try:
-        at = datetime.fromisoformat(found)
-        if at.tzinfo is not None:
-            return at.astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
+        said = datetime.fromisoformat(found)
+    except (TypeError, ValueError):
         raise EventError(f'"time" {_shown(found)} is not an RFC 3339 time such as 2026-12-01T09:00:00Z') from None
-    raise EventError('"time" has no offset; write it like 2026-12-01T09:00:00Z')
+    if said.tzinfo is None:
+        raise EventError('"time" has no offset; write it like 2026-12-01T09:00:00Z')
+    try:
+        at = gate.happened_at(said, now)
+    except gate.GateError as error:
+        raise EventError(f'"time": {error}') from None
+    return at, (None if at == said else str(found))
 
 
 def _check_merge(data: Mapping[str, Any], contact: str) -> None:
     gone = data["from"].strip()
     if gone == contact:
         raise EventError(f"{contact!r} cannot be merged into itself")
-    if len(gone) > MAX_KEY:
-        raise EventError(f'"from" of contact.merged is longer than {MAX_KEY} characters')
 
 
-def _check_change(data: Mapping[str, Any]) -> None:
-    if not isinstance(data.get("fields", {}), Mapping):
+def _checked_change(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the email and the timezone of a change, if it names them, as they are kept."""
+    for name in data:
+        if name not in CHANGES:
+            known = ", ".join(CHANGES)
+            raise EventError(
+                f'contact.changed has no "{name[:80]}"; it takes {known}, and attributes of your own in "fields"'
+            )
+    fields = data.get("fields", {})
+    if not isinstance(fields, Mapping):
         raise EventError('"fields" of contact.changed must be an object of names and values')
-    if isinstance(data.get("email"), str) and data["email"].strip():
-        try:
-            address(data["email"])
-        except IdentityError as error:
-            raise EventError(f'"email" of contact.changed: {error}') from None
+    for name in fields:
+        if name in ATTRIBUTES:
+            beside = f', put it beside "fields": {{"{name}": …}}' if name in CHANGES else ""
+            raise EventError(f'"fields" of contact.changed cannot have {name!r}, which every contact has{beside}')
+    phone = fields.get("phone")
+    if isinstance(phone, str | int) and len(str(phone)) > MAX_PHONE:
+        raise EventError(f'"phone" of contact.changed is longer than {MAX_PHONE} characters')
     for name in ("email", "timezone", "owner", "stage", "company"):
         if not isinstance(data.get(name), str | None):
             raise EventError(f'"{name}" of contact.changed must be a text or null')
@@ -207,6 +212,21 @@ def _check_change(data: Mapping[str, Any]) -> None:
     # What is longer would not fit into an index.
     if any(len(tag) > MAX_KEY for each in lists for tag in each):
         raise EventError(f"a tag of contact.changed is longer than {MAX_KEY} characters")
+    return _identity(data)
+
+
+def _identity(data: Mapping[str, Any]) -> dict[str, Any]:
+    readers = {"email": identity.address, "timezone": identity.timezone}
+    said: dict[str, Any] = {}
+    for name, read in readers.items():
+        if name in data:
+            text = (data[name] or "").strip()
+            try:
+                # An empty text says what null says.
+                said[name] = read(text) if text else None
+            except identity.IdentityError as error:
+                raise EventError(f'"{name}" of contact.changed: {error}') from None
+    return said
 
 
 def is_channel(value: object) -> bool:

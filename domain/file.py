@@ -30,12 +30,17 @@ from domain.schedule import (
     parse_window,
 )
 from domain.steps import registry
+from domain.steps.properties import APPLYING
 from domain.steps.registry import Kind, StepType
 
 Path = tuple[str | int, ...]
 FindType = Callable[[Kind, str], StepType]
 Reentry = Literal["never", "after_exit", "always"]
 OnFailure = Literal["stop", "continue"]
+
+# The format of campaign files, and of the definitions that are stored: raised when an older release could not read
+# a new one. What says nothing is of the first.
+FORMAT = 1
 
 # A loop that only waits must wait this long; it is also the reference engine's limit for a restart.
 LEAST_LOOP_SECONDS = 30 * 60
@@ -46,7 +51,7 @@ MAX_ATTEMPTS = 1000
 _CAMPAIGN_KEY = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _STEP_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _CAMPAIGN_NAMES = (
-    "campaign", "name", "description", "category", "published", "publish_from", "publish_until", "reentry",
+    "format", "campaign", "name", "description", "category", "published", "publish_from", "publish_until", "reentry",
     "cooldown", "timezone", "exit_on_leave", "grace", "catch_up", "priority", "rate", "sources", "redirect", "steps",
 )  # fmt: skip
 _TIMING_NAMES = ("after", "at", "hour", "between", "days")
@@ -200,15 +205,42 @@ def dotted(path: Path) -> str:
     return text
 
 
-def check(data: object, *, default_zone: ZoneInfo, step_type: FindType = registry.step_type) -> Checked:
+def check(
+    data: object, *, default_zone: ZoneInfo, step_type: FindType = registry.step_type, stored: bool = False
+) -> Checked:
     """Return the campaign file that some data describes, or everything that is wrong with it.
+
+    What was `stored` before is not held to what only a new file must keep to.
 
     `data` is what a YAML or JSON reader returns; dates may be text or already parsed. Dates without an
     offset are in the file's timezone, or in `default_zone` when it names none.
     """
-    checker = _Checker(default_zone, step_type)
+    checker = _Checker(default_zone, step_type, None if stored else APPLYING)
     file = checker.campaign(data)
     return Checked(None if checker.problems else file, checker.problems)
+
+
+def stored(data: Mapping[str, Any]) -> CampaignFile:
+    """Return the campaign file of a stored definition.
+
+    It was checked when it was applied and is trusted now, so a rule that came later changes nothing about it.
+    Raises CampaignError with one sentence for what cannot be read.
+    """
+    try:
+        if _newer(data):
+            raise CampaignError(_newer(data))
+        return CampaignFile.model_validate({name: value for name, value in data.items() if name != "format"})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise CampaignError(f"{dotted(first['loc'])}: {first['msg']}") from None
+
+
+def _newer(data: Mapping[Any, Any]) -> str:
+    """Return why a file of its format cannot be read; nothing if it can."""
+    given = data.get("format", FORMAT)
+    if type(given) is int and 1 <= given <= FORMAT:
+        return ""
+    return f"the format is {given!r}, and this release of Parcours reads format {FORMAT}; upgrade it, or write {FORMAT}"
 
 
 def build(
@@ -258,6 +290,7 @@ def build(
         key=file.campaign,
         version=version,
         steps=steps,
+        name=file.name,
         reentry=file.reentry,
         cooldown=_interval(file.cooldown),
         grace=_interval(file.grace),
@@ -352,8 +385,10 @@ class _Node:
 class _Checker:
     """One reading of one file, which collects what is wrong."""
 
-    def __init__(self, zone: ZoneInfo, step_type: FindType) -> None:
+    def __init__(self, zone: ZoneInfo, step_type: FindType, context: Mapping[str, Any] | None) -> None:
         self.problems: list[Problem] = []
+        # Of the validation of properties.
+        self.context = context
         self.zone = zone
         self.step_type = step_type
 
@@ -370,6 +405,8 @@ class _Checker:
             self.say((), f"a campaign file is a mapping of names to values, not {_called(data)}")
             return None
         self.names(data, _CAMPAIGN_NAMES, ())
+        if _newer(data):
+            self.say(("format",), _newer(data))
         timezone = self.timezone(data)
         key = self.key(data, "campaign", _CAMPAIGN_KEY, ())
         if data.get("campaign") is None:
@@ -567,7 +604,7 @@ class _Checker:
         plain: dict[str, Any] = self.plain(given or {}, path)
         if node.type is not None and len(self.problems) == before:
             try:
-                node.type.properties.model_validate(plain)
+                node.type.properties.model_validate(plain, context=self.context)
             except ValidationError as error:
                 for place, sentence in _sentences(error, node.type.properties, plain):
                     self.say((*path, *place), sentence)

@@ -31,10 +31,11 @@ class GateError(ValueError):
     """A value that cannot be taken in; the message is one sentence that says why."""
 
 
-def check(value: object, what: str) -> None:
+def check(value: object, what: str, *, levels: int = MAX_DEPTH) -> None:
     """Raise GateError when a JSON-like value cannot be stored and read again.
 
-    `what` names the value in the sentence. Never recurses, so that no depth is too deep to be refused.
+    `what` names the value in the sentence, `levels` says how deep it may be. Never recurses, so that no depth is
+    too deep to be refused.
     """
     level: list[object] = [value]
     depth = 0
@@ -53,8 +54,8 @@ def check(value: object, what: str) -> None:
                 _check_number(each, what)
         level = below
         depth += 1
-        if depth >= MAX_DEPTH and any(isinstance(each, Mapping | list | tuple) for each in level):
-            raise GateError(f"{what} is nested more than {MAX_DEPTH} levels deep; send it flatter")
+        if depth >= levels and any(isinstance(each, Mapping | list | tuple) for each in level):
+            raise GateError(f"{what} is nested more than {levels} levels deep; send it flatter")
 
 
 def check_text(text: str, what: str, *, most: int = MAX_TEXT) -> None:

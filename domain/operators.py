@@ -15,13 +15,15 @@ import fnmatch
 import operator as op
 import re
 from calendar import isleap, monthrange
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from zoneinfo import ZoneInfo
 
 import regex
+
+from domain.schedule import Interval, format_interval, parse_interval
 
 # A value and the present instant (UTC) to the answer.
 Test = Callable[[Any, datetime], bool]
@@ -45,6 +47,9 @@ OPERATORS = (
     "in",
     "!in",
     "date",
+    "within",
+    "older_than",
+    "in_next",
 )
 _SIGNS = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
 _LISTS = (list, tuple, set, frozenset)
@@ -79,6 +84,26 @@ def test(operator: str, value: Any, zone: ZoneInfo) -> Test:
     return lambda actual, now: not positive(actual, now)
 
 
+def refuse_expression(operator: str, value: Any) -> None:
+    """Raise ValueError, with what to write instead, for a value that looks worked out and would be taken as text.
+
+    Such are templates, which no operator fills in, and times counted from now, such as `today`, `-P30D` or
+    `-1 hour`, in whatever compares. The operators on text look for just what is written.
+    """
+    name = _known(operator)
+    for each in _several(name, value) if name in ("in", "!in") else [value]:
+        if not isinstance(each, str):
+            continue
+        if TEMPLATE.search(each):
+            other = _OTHER_FIELD.fullmatch(each) if name in _OTHERS else None
+            instead = f"{{field: {other[1]}}}, which compares two fields" if other else "the value itself"
+            raise ValueError(f"{each!r} is a template, and none is filled in here; write {instead}")
+        relative = _relative(each, bare=name in _ORDER) if name in _COMPARING else None
+        if relative is not None:
+            instead = _instead(name.removeprefix("!"), relative)
+            raise ValueError(f"the operator {operator!r} would compare {each!r} as text; {instead}")
+
+
 def _positive(name: str, written: str, value: Any, zone: ZoneInfo) -> Test:
     """Return the test of an operator without its `!`; errors call it as it was written."""
     if name == "empty":
@@ -88,6 +113,8 @@ def _positive(name: str, written: str, value: Any, zone: ZoneInfo) -> Test:
     if name == "in":
         return _for_any(_equal([item for each in _several(written, value) for item in _accepted(each, zone)], zone))
     one = _single(written, value)
+    if name in _PERIODS:
+        return _in_period(name, one, zone)
     if name == "=":
         return _for_any(_equal(_accepted(one, zone), zone))
     if name in _ORDER:
@@ -95,10 +122,34 @@ def _positive(name: str, written: str, value: Any, zone: ZoneInfo) -> Test:
     return _for_any(_text_test(name, one))
 
 
+_OTHERS = ("=", "!=", "gt", "gte", "lt", "lte")
+
+
+def check_other(operator: str, value: Mapping[str, Any]) -> None:
+    """Raise ValueError, with one sentence, unless a mapping names another field that `operator` can compare with."""
+    if value.keys() != {"field"} or not isinstance(value["field"], str) or not value["field"].strip():
+        raise ValueError("a mapping as the value names another field; write it like {field: billing_country}")
+    if _known(operator) not in _OTHERS:
+        raise ValueError(f"the operator {operator!r} compares no two fields; those that do are {', '.join(_OTHERS)}")
+
+
+def compare(operator: str, actual: Any, other: Any, zone: ZoneInfo, now: datetime) -> bool:
+    """Return whether two values compare as asked; of a list, one of its items is enough.
+
+    Without a value on either side only `!=` passes, as in all tests.
+    """
+    name = _known(operator)
+    positive = name.removeprefix("!")
+    none: tuple[type, ...] = (*_LISTS, dict, bool) if positive in _ORDER else (*_LISTS, dict)
+    values = [each for each in (other if isinstance(other, _LISTS) else [other]) if not _is_empty(each)]
+    found = any(_positive(positive, name, each, zone)(actual, now) for each in values if not isinstance(each, none))
+    return found != name.startswith("!")
+
+
 def test_tags(operator: str, value: Any) -> Callable[[Collection[str]], bool]:
     """Return the compiled test of the field `tags`: whether a contact has the tag, written just so.
 
-    Ordered comparisons, regular expressions, `startsWith`, `endsWith` and `date` never match.
+    Ordered comparisons, regular expressions, `startsWith`, `endsWith` and the tests of dates never match.
     Raises ValueError as `check` does.
     """
     name = _known(operator)
@@ -150,6 +201,87 @@ def _several(name: str, value: Any) -> list[Any]:
     if any(isinstance(item, (*_LISTS, dict)) for item in found):
         raise ValueError(f"the operator {name!r} needs a list of texts, numbers, true or false")
     return found
+
+
+# Expressions: what looks as if it were worked out for each contact, or each day.
+
+# Of Liquid, and of the reference engine.
+TEMPLATE = re.compile(r"\{\{.*\}\}|\{%.*%\}|\{(?:contactfield|leadfield|ownerfield)=", re.DOTALL | re.IGNORECASE)
+_OTHER_FIELD = re.compile(r"\s*\{\{\s*contact\.([\w.]+)\s*\}\}\s*")
+_COMPARING = frozenset({"=", "!=", "in", "!in", "gt", "gte", "lt", "lte"})
+_DAYS_AWAY = {"now": 0, "today": 0, "midnight": 0, "noon": 0, "yesterday": -1, "tomorrow": 1}
+_COUNT = r"([0-9]{1,6})\s*(minute|hour|day|week|month|year)s?"
+_OFFSET = re.compile(rf"(?:(?:{'|'.join(_DAYS_AWAY)})(?:\(\))?\s*)?([+-])\s*{_COUNT}(?:\s+ago)?")
+_AGO = re.compile(rf"{_COUNT}\s+ago")
+_AHEAD = re.compile(rf"in\s+{_COUNT}")
+_SIGNED = re.compile(r"([+-]?)\s*(p[0-9t].*)")
+_SOME_DAY = re.compile(
+    r"(?:this|last|next|previous|first|first day of|last day of|monday|tuesday|wednesday|thursday|friday|saturday|"
+    r"sunday)[ _-](?:day|week|weekend|month|quarter|year|this|last|next|previous|monday|tuesday|wednesday|thursday|"
+    r"friday|saturday|sunday).*"
+)
+
+
+class _Relative(NamedTuple):
+    """A time counted from now: before (-1), after (1) or at it (0); without an interval nobody can say how far."""
+
+    sign: int
+    interval: Interval | None
+
+
+def _relative(text: str, *, bare: bool) -> _Relative | None:
+    """Return the time that a text counts from now, or None; `bare`: also of an interval by itself."""
+    said = text.strip().casefold()
+    word = said.removesuffix("()")
+    if word in _DAYS_AWAY:
+        away = _DAYS_AWAY[word]
+        return _Relative(away, Interval(days=abs(away)))
+    if _SOME_DAY.fullmatch(said):
+        return _Relative(0, None)
+    if found := _SIGNED.fullmatch(said):
+        sign, rest = found[1], found[2]
+    elif found := _OFFSET.fullmatch(said):
+        # "-1 day ago" is what some write for a day ago.
+        sign, rest = found[1], f"{found[2]} {found[3]}"
+    elif found := _AGO.fullmatch(said):
+        sign, rest = "-", f"{found[1]} {found[2]}"
+    elif found := _AHEAD.fullmatch(said):
+        sign, rest = "+", f"{found[1]} {found[2]}"
+    else:
+        sign, rest = "", said
+    try:
+        interval = parse_interval(rest)
+    except ValueError:
+        return None
+    return _Relative(-1 if sign == "-" else 1, interval) if sign or bare else None
+
+
+def _instead(name: str, relative: _Relative) -> str:
+    """Return what to write for a time counted from now."""
+    written = None if relative.interval is None else format_interval(relative.interval)
+    if written is not None and relative.sign < 0 and name in ("gt", "gte"):
+        return f"write the operator within and the value {written!r}"
+    if written is not None and relative.sign < 0 and name in ("lt", "lte"):
+        return f"write the operator older_than and the value {written!r}"
+    if written is not None and relative.sign > 0 and name in ("lt", "lte"):
+        return f"write the operator in_next and the value {written!r}"
+    day = _as_duration(relative)
+    if day is not None and name in ("=", "in"):
+        return f"write the operator date and the value {day}, or, for the text itself, the operator like"
+    return (
+        "write a day such as 2026-12-24, or one of the operators within, older_than and in_next with an interval such "
+        "as '30 days'"
+    )
+
+
+def _as_duration(relative: _Relative) -> str | None:
+    """Return a time counted from now as the operator `date` takes it; None if it is no number of days."""
+    interval = relative.interval
+    if interval is None or interval.exact:
+        return None
+    sign = "-" if relative.sign < 0 else "+"
+    months = f"{interval.months}M" if interval.months else ""
+    return f"{sign}P{months}{interval.days}D" if interval.days or not months else f"{sign}P{months}"
 
 
 # Equality. Each value has one key; what is compared with it accepts a set of keys.
@@ -421,9 +553,11 @@ def _the_day(value: Any) -> date | tuple[int, int] | None:
         return fixed
     found = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
+        relative = _relative(value, bare=True) if isinstance(value, str) else None
+        instead = None if relative is None else _as_duration(relative)
         raise ValueError(
             f"the operator 'date' needs anniversary, a day such as 2026-12-24, or a signed duration in days, weeks, "
-            f"months or years such as +P0D, -P1D or +P1M, not {value!r}"
+            f"months or years such as +P0D, -P1D or +P1M, not {value!r}" + (f"; write {instead}" if instead else "")
         )
     sign = -1 if found[1] == "-" else 1
     years, months, weeks, days = (int(part or 0) for part in found.groups()[1:])
@@ -461,7 +595,50 @@ def _on_the_day(asked: date | tuple[int, int] | None, zone: ZoneInfo) -> Test:
             return (today.month, today.day) == (2, 28)
         return (day.month, day.day) == (today.month, today.day)
 
-    one = anniversary if asked is None else same_day
+    return _of_any(anniversary if asked is None else same_day)
+
+
+_PERIODS = ("within", "older_than", "in_next")
+
+
+def _in_period(name: str, value: Any, zone: ZoneInfo) -> Test:
+    """Return the test of a period that begins or ends now.
+
+    A date without a time is compared by days, as long as the interval is made of days or longer: what is due
+    today is due within the next 7 days, all day long.
+    """
+    interval = parse_interval(value)
+    sign = 1 if name == "in_next" else -1
+
+    # `now` is the same for a whole batch.
+    @lru_cache(maxsize=1)
+    def edge(now: datetime) -> datetime | None:
+        local = now.astimezone(zone)
+        day = _moved(local.date(), sign * interval.months, sign * interval.days)
+        if day is None:
+            return None
+        # A local time, so that a day is a day also where clocks change.
+        moved = _instant(datetime.combine(day, local.time(), tzinfo=zone), zone)
+        return None if moved is None else moved + sign * interval.exact
+
+    def one(actual: Any, now: datetime) -> bool:
+        moment = _moment(actual) if isinstance(actual, str) else actual
+        far = edge(now)
+        if far is None or not isinstance(moment, date):
+            return False
+        by_day = not isinstance(moment, datetime) and not interval.exact
+        at = moment if by_day else _instant(moment, zone)
+        near, limit = (now.astimezone(zone).date(), far.astimezone(zone).date()) if by_day else (now, far)
+        if at is None:
+            return False
+        if name == "older_than":
+            return at < limit
+        return min(near, limit) <= at <= max(near, limit)
+
+    return _of_any(one)
+
+
+def _of_any(one: Test) -> Test:
     return lambda actual, now: (
         any(one(item, now) for item in actual) if isinstance(actual, _LISTS) else one(actual, now)
     )

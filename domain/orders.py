@@ -51,6 +51,14 @@ class EndGraces(Order):
 
 
 @dataclass(frozen=True, slots=True)
+class FollowTimezones(Order):
+    """Move the waits of contacts whose timezone changed."""
+
+    queue = "membership"
+    actor = "follow_timezones"
+
+
+@dataclass(frozen=True, slots=True)
 class ExecuteDue(Order):
     """Do what is due at a step: now, or as of a sweep's instant and within its scope."""
 

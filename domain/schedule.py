@@ -7,7 +7,7 @@ import math
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from difflib import get_close_matches
 from zoneinfo import ZoneInfo
@@ -246,6 +246,20 @@ def deadline(
     if within is not None:
         return add(within, since, zone)
     return min((due_at(child, since=since, zone=zone) for child in children), default=None)
+
+
+def goes_by_clock(timing: Timing) -> bool:
+    """Return whether a step waits for a time or a day of the contact's own clock."""
+    return timing.at is None and (timing.hour is not None or timing.between is not None or bool(timing.days))
+
+
+def due_ahead(timing: Timing, *, since: datetime, now: datetime, zone: ZoneInfo) -> datetime:
+    """Return when a step reached at `since`, and not due at `now` yet, is due in another timezone, in UTC.
+
+    A time of day that has passed there already is the next one: not at once, at an hour that nobody chose.
+    """
+    due = due_at(timing, since=since, zone=zone)
+    return due if due > now else due_at(replace(timing, after=None, at=None), since=now, zone=zone)
 
 
 def depends_on_zone(timing: Timing) -> bool:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from db import campaigns, companies, outcomes, scores, templates, waits
+from db import campaigns, companies, erasure, merging, outcomes, scores, templates, waits
 from db import membership as memberships
 from db import stages as stages_table
 from db.membership import Root
@@ -19,8 +19,11 @@ from db.waits import Displaced
 from domain import schedule
 from domain.campaign import Campaign, Step
 from domain.decide import Outcome, Wait, deadline, first_due, zone_of
+from domain.errors import CampaignError
 from domain.file import CampaignFile, Problem, StepFile, build, to_data
+from domain.steps.filled import texts_in
 from domain.steps.registry import Kind
+from producers.template_notes import notes
 
 # Waits that one statement cancels or moves.
 AT_ONCE = 5_000
@@ -77,7 +80,10 @@ class Plan:
     removed: dict[str, int] = field(default_factory=dict)
     # Those of them whose contacts go on at another step.
     redirected: dict[str, str] = field(default_factory=dict)
+    # Step key to how many contacts wait there by an earlier timing.
     retimed: dict[str, int] = field(default_factory=dict)
+    # Those of them whose timing an earlier version changed, and this one does not.
+    retimed_before: list[str] = field(default_factory=list)
     new_roots: list[str] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
     point_groups: list[str] = field(default_factory=list)
@@ -90,7 +96,7 @@ class Plan:
 
     def lines(self) -> list[str]:
         """Return the plan in sentences."""
-        if self.unchanged and self.publishes is None:
+        if self.unchanged and self.publishes is None and not any(self.retimed.values()):
             return [f"{self.file.campaign}: nothing changes"]
         new = self.campaign_id is None
         lines = [f"{self.file.campaign}: {'creates the campaign' if new else f'makes version {self.version}'}"]
@@ -111,7 +117,8 @@ class Plan:
             lines.append(f"  - step {key}{fate}")
         for key, waiting in self.retimed.items():
             if waiting:
-                lines.append(f"  {waiting:,} contacts wait at {key}, whose timing changes; --reschedule moves them")
+                changes = "changed before" if key in self.retimed_before else "changes"
+                lines.append(f"  {waiting:,} contacts wait at {key}, whose timing {changes}; --reschedule moves them")
         for key in self.new_roots:
             lines.append(f"  {self.members:,} members are past {key}; --backfill starts it for them too")
         lines += [f"  makes stage {key}" for key in self.stages]
@@ -205,7 +212,7 @@ def _check_redirect(conn: Connection, file: CampaignFile) -> list[Problem]:
             for key in file.redirect
         ]
     # What is stored has its offsets; no date of it depends on a timezone.
-    if _same_version(campaigns.definition(conn, row.id, row.version, ZoneInfo("UTC")), file):
+    if _same_version(campaigns.definition(conn, row.id, row.version), file):
         return []
     before = {step.key: step for step in campaigns.steps(conn, row.id)}
     after = {step.step: step for step in file.walk()}
@@ -242,19 +249,23 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> Plan:
             point_groups=point_groups,
             warnings=warnings,
         )
-    before = campaigns.definition(conn, row.id, row.version, zone)
+    before = campaigns.definition(conn, row.id, row.version)
     published = campaigns.listing(conn, [row.id])
     # A deleted campaign is not listed; applying its file brings it back, unpublished unless it says so.
     was_published = bool(published) and bool(published[0].published)
     wants = was_published if file.published is None else file.published
     old = {step.step: step for step in before.walk()}
     new = {step.step: step for step in file.walk()}
-    ids = {step.key: step.id for step in campaigns.steps(conn, row.id)}
+    known = {step.key: step for step in campaigns.steps(conn, row.id)}
+    ids = {key: step.id for key, step in known.items()}
     waiting = waits.count_at(conn, [ids[key] for key in old])
     gone = [key for key in old if key not in new or new[key].kind != old[key].kind]
     kept = [key for key in old if key not in gone]
     old_roots = {step.step for step in before.steps}
     retimed = [key for key in kept if _timing_of(old[key]) != _timing_of(new[key])]
+    since = {ids[key]: at for key in kept if key not in retimed and (at := known[key].retimed_at) is not None}
+    from_before = waits.count_from_before(conn, since)
+    retimed_before = [key for key in kept if ids[key] in from_before]
     return Plan(
         file,
         row.id,
@@ -267,7 +278,11 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> Plan:
         moved=_moved(before, file, ids),
         removed={key: waiting.get(ids[key], 0) for key in gone},
         redirected={key: file.redirect[key] for key in gone if key in file.redirect},
-        retimed={key: waiting.get(ids[key], 0) for key in retimed},
+        retimed={
+            **{key: waiting.get(ids[key], 0) for key in retimed},
+            **{key: from_before[ids[key]] for key in retimed_before},
+        },
+        retimed_before=retimed_before,
         new_roots=[step.step for step in file.steps if step.step not in old_roots],
         stages=stages,
         point_groups=point_groups,
@@ -285,10 +300,18 @@ def apply(
     """Do what a plan says, in the caller's transaction; return the campaign's id.
 
     Batches at work in the campaign are waited for, and none begins before the transaction ends.
+    Raises CampaignError when somebody else has changed the campaign since the plan was made.
     """
     file = planned.file
+    # Before anything else is held: a merge at work may wait for the campaign.
+    merging.shut_out_merges(conn)
     campaign_id = campaigns.create(conn, file.campaign, now=now)
     campaigns.close(conn, campaign_id)
+    if campaigns.version_of(conn, campaign_id) != planned.version - 1:
+        raise CampaignError(
+            f"somebody else applied {file.campaign} at the same moment; nothing of this was applied: "
+            "look at the plan again, then apply"
+        )
     if planned.stages:
         campaigns.make_stages(conn, planned.stages)
     if planned.point_groups:
@@ -301,6 +324,13 @@ def apply(
         if planned.publishes is not None:
             campaigns.set_published(conn, campaign_id, planned.publishes, now=now)
             _tell(conn, campaign_id, "published" if planned.publishes else "paused", who=who, now=now)
+        if reschedule and any(planned.retimed.values()):
+            stored = {step.key: step.id for step in campaigns.steps(conn, campaign_id)}
+            version = planned.version - 1
+            same = build(file, campaign_id=campaign_id, version=version, step_ids=stored, zone=zone)
+            _retime(conn, same, planned, reschedule=True, now=now, zone=zone)
+            detail = {"waits": sum(planned.retimed.values()), "retimed": planned.retimed}
+            _tell(conn, campaign_id, "rescheduled", who=who, now=now, detail=detail)
         return campaign_id
     segments = campaigns.named(conn, "segments", file.sources.segments)
     forms = campaigns.named(conn, "forms", file.sources.forms)
@@ -326,10 +356,7 @@ def apply(
         campaigns.remove_steps(conn, campaign_id, [id_ for id_ in dropped if id_ not in step_ids.values()], now=now)
         targets = {before[key]: campaign.by_key[to] for key, to in planned.redirected.items()}
         _leave_steps(conn, campaign, dropped, targets, now=now, zone=zone)
-    if reschedule:
-        for key, waiting in planned.retimed.items():
-            if waiting:
-                _reschedule(conn, campaign, campaign.by_key[key], zone=zone)
+    _retime(conn, campaign, planned, reschedule=reschedule, now=now, zone=zone)
     if backfill and planned.new_roots:
         _backfill(conn, campaign, planned.new_roots, now=now, zone=zone)
     what = "created" if planned.campaign_id is None else f"changed to version {planned.version}"
@@ -378,6 +405,7 @@ def _leave_steps(
                 later.append((target, gone))
             elif target is not None:
                 _wait_at(conn, campaign, target, gone, zone=zone)
+    erasure.clean_up(conn, waits.of_nobody(conn, step_ids, now=None, limit=AT_ONCE), now=now)
     for target, gone in later:
         _wait_at(conn, campaign, target, gone, zone=zone)
 
@@ -385,40 +413,66 @@ def _leave_steps(
 def _wait_at(conn: Connection, campaign: Campaign, step: Step, coming: list[Displaced], *, zone: ZoneInfo) -> None:
     """Let contacts wait at a step, by its timing from when they passed what was above the step that is gone.
 
-    Who waits there already keeps that wait. Who passed the step before does so again in a new rotation, as after
-    a jump: a passage is only once.
+    Who waits there already in the same passage keeps that wait. Who passed the step before does so again in a
+    new rotation, as after a jump, unless they wait there anyway: a passage is only once.
     """
     there = waits.standing(conn, step.id, [each.contact_id for each in coming])
-    coming = [each for each in coming if each.contact_id not in there]
-    rotations = memberships.rotations(conn, campaign.id, [each.contact_id for each in coming])
-    again = outcomes.passed(conn, step.id, {each.contact_id: each.passage for each in coming})
-    jumped = {contact_id: rotation + 1 for contact_id, rotation in rotations.items() if contact_id in again}
+    again = outcomes.passed(conn, step.id, [(each.contact_id, each.passage) for each in coming])
+    standing = {contact_id for contact_id, _ in there}
+    coming = [
+        each
+        for each in coming
+        if (each.contact_id, each.passage) not in there
+        and not (each.contact_id in standing and (each.contact_id, each.passage) in again)
+    ]
+    rotations = memberships.rotations(conn, campaign.id, sorted({each.contact_id for each in coming}))
+    jumped: dict[int, int] = {}
+    passages = []
+    for each in coming:
+        passage = each.passage
+        if (each.contact_id, passage) in again and each.contact_id in rotations:
+            passage = jumped[each.contact_id] = jumped.get(each.contact_id, rotations[each.contact_id]) + 1
+        passages.append(passage)
     memberships.rotate(conn, campaign.id, jumped)
     waits.move(conn, campaign.id, jumped)
     arriving = []
-    for each in coming:
+    for each, passage in zip(coming, passages, strict=True):
         reason, due = first_due(campaign, step, since=each.anchor_at, zone=zone_of(each.timezone, zone))
         if step.kind is not Kind.DECISION:
             reason = "delay"
         # What was read before a contact jumped for another of the dropped steps has its old rotation.
         rotation = jumped.get(each.contact_id, rotations.get(each.contact_id, each.rotation))
-        passage = jumped.get(each.contact_id, each.passage)
         arriving.append(Wait(each.contact_id, step.id, campaign.id, rotation, passage, 0, reason, each.anchor_at, due))
     waits.arm(conn, arriving)
 
 
+def _retime(
+    conn: Connection, campaign: Campaign, planned: Plan, *, reschedule: bool, now: datetime, zone: ZoneInfo
+) -> None:
+    """Give those who wait by an earlier timing the present one, or remember that there are some."""
+    waiting = [campaign.by_key[key] for key, n in planned.retimed.items() if n]
+    if not reschedule:
+        # Whoever comes from now on follows the present timing.
+        campaigns.mark_retimed(conn, [step.id for step in waiting if step.key not in planned.retimed_before], now)
+        return
+    for step in waiting:
+        _reschedule(conn, campaign, step, zone=zone)
+    campaigns.mark_retimed(conn, [step.id for step in waiting], None)
+
+
 def _reschedule(conn: Connection, campaign: Campaign, step: Step, *, zone: ZoneInfo) -> None:
     """Give everybody who waits at a step the due time that its present timing asks for, earlier or later."""
-    after = 0
+    after = (0, 0)
     while rows := campaigns.waiting_at(conn, step.id, after=after, limit=AT_ONCE):
-        after = rows[-1].contact_id
-        due: dict[int, datetime | None] = {}
+        after = (rows[-1].contact_id, rows[-1].passage)
+        due: dict[tuple[int, int], datetime | None] = {}
         for row in rows:
             own = zone_of(row.timezone, zone)
             if step.kind is Kind.DECISION:
-                due[row.contact_id] = deadline(campaign, step, since=row.anchor_at, zone=own)
+                at = deadline(campaign, step, since=row.anchor_at, zone=own)
             else:
-                due[row.contact_id] = schedule.due_at(step.timing, since=row.anchor_at, zone=own)
+                at = schedule.due_at(step.timing, since=row.anchor_at, zone=own)
+            due[row.contact_id, row.passage] = at
         campaigns.reschedule(conn, step.id, due)
 
 
@@ -491,6 +545,7 @@ def _warnings(conn: Connection, file: CampaignFile) -> list[str]:
         f"there is no company {key!r} yet; until `parcours companies create` makes it, its step is skipped"
         for key in sorted(firms - companies.existing(conn, firms))
     ]
+    warnings += notes(conn, ((f"step {step.step}", texts_in(step.with_)) for step in file.walk()))
     others = {each.key for each in found if each.what == "campaigns"}
     known = {row.key for row in campaigns.listing(conn)}
     return warnings + [f"there is no campaign {key!r} yet; nobody can be added to it" for key in sorted(others - known)]

@@ -24,6 +24,10 @@ AWAY = (RedisError, AMQPError, ConnectionClosed, OSError)
 MAX_AGE_MS = 3_600_000
 
 
+class BrokerAwayError(CampaignError):
+    """A broker does not answer; it may later."""
+
+
 def make_broker(url: str | None, *, extra: Iterable[Middleware] = ()) -> Broker:
     """Return a broker for a URL, with our queues declared; without a URL, one inside this process.
 
@@ -75,7 +79,7 @@ def publish(broker: Broker, order: Order, *, delay_ms: int = 0) -> None:
 
 
 def check_broker(url: str) -> None:
-    """Raise CampaignError when a broker cannot be reached with this URL."""
+    """Raise BrokerAwayError when a broker cannot be reached with this URL, CampaignError when it never will."""
     broker = make_broker(url)
     try:
         if hasattr(broker, "client"):
@@ -83,7 +87,7 @@ def check_broker(url: str) -> None:
         elif hasattr(broker, "connection"):
             assert broker.connection
     except AWAY as error:
-        raise CampaignError(
+        raise BrokerAwayError(
             f"the broker does not answer ({type(error).__name__}); start it, or check PARCOURS_BROKER_URL"
         ) from error
     finally:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from db import campaigns
-from db.campaigns import Found
+from db import campaigns, merging
+from db.campaigns import Found, Inside
 from domain.errors import CampaignError
 from domain.file import CampaignFile, check, to_data
 from producers import applying
@@ -58,14 +59,27 @@ def hold(conn: Connection, key: str, *, now: datetime) -> Found | None:
 
     Returns the campaign as it is then; None when there is none yet, or only a deleted one.
     """
+    # As `applying.apply` does, before anything else is held.
+    merging.shut_out_merges(conn)
     campaigns.close(conn, campaigns.create(conn, key, now=now))
     found = campaigns.stored(conn, key)
     return None if found is None or found.deleted or found.version == 0 else found
 
 
-def switch(conn: Connection, found: Found, published: bool, *, who: str, now: datetime) -> Switched:
-    """Publish or pause a campaign. When a pause has committed, nothing in it moves any more."""
-    campaigns.close(conn, found.id)
+def switch(
+    conn: Connection,
+    found: Found,
+    published: bool,
+    *,
+    who: str,
+    now: datetime,
+    told: Callable[[Sequence[Inside]], None] | None = None,
+) -> Switched:
+    """Publish or pause a campaign. When a pause has committed, nothing in it moves any more.
+
+    `told` hears whom it waits for, when that takes more than a moment.
+    """
+    campaigns.close(conn, found.id, told=told)
     changed = campaigns.set_published(conn, found.id, published, now=now)
     if changed:
         campaigns.audit(conn, found.id, who=who, what="published" if published else "paused", now=now)
@@ -80,7 +94,7 @@ def clone(
 
     Raises TakenError when the key is another campaign's, a deleted one's too, and CampaignError for no key.
     """
-    file = campaigns.definition(conn, found.id, found.version, zone)
+    file = campaigns.definition(conn, found.id, found.version)
     data = {**to_data(with_published(file, False)), "campaign": key, "name": name or f"{file.name} (copy)"}
     checked = check(data, default_zone=zone)
     if checked.file is None:

@@ -34,6 +34,8 @@ POSTGRESQL, REDIS, RABBITMQ = 15, 6, 3
 # The clocks of two machines may differ so much before due times look odd.
 CLOCK_SECONDS = 2.0
 SMTP_SECONDS = 5.0
+# Transactions that tell a pooler from a server.
+POOLER_LOOKS = 5
 
 
 class Finding(NamedTuple):
@@ -81,6 +83,8 @@ def _database(settings: Settings) -> Iterator[Finding]:
         with engine.connect() as conn:
             yield _postgresql(conn)
             yield _clock(conn)
+        with engine.connect() as one, engine.connect() as other:
+            yield _sessions(one, other)
         migrations = _migrations(engine)
         yield migrations
         if migrations.state == "ok":
@@ -101,6 +105,27 @@ def _postgresql(conn: Connection) -> Finding:
     return Finding("database", "ok", f"PostgreSQL {major} answers")
 
 
+def _sessions(one: Connection, other: Connection) -> Finding:
+    """Tell a server from a pooler that gives each transaction any session it has.
+
+    Two connections that are open at once are never of one process of the server, and one keeps its own.
+    """
+    seen: tuple[set[int], set[int]] = (set(), set())
+    for _ in range(POOLER_LOOKS):
+        # Not in turns: a pooler that goes round two sessions would give each of us the same one every time.
+        for conn, pids in ((one, seen[0]), (one, seen[0]), (other, seen[1])):
+            pids.add(int(conn.execute(text("SELECT pg_backend_pid()")).scalar_one()))
+            conn.rollback()
+    if max(map(len, seen)) > 1 or seen[0] & seen[1]:
+        return Finding(
+            "sessions",
+            "wrong",
+            "a pooler in transaction mode, such as PgBouncer, stands before the server; session locks get lost there",
+            "set PARCOURS_DATABASE_URL to the server itself, or the pooler to pool_mode = session",
+        )
+    return Finding("sessions", "ok", "each connection has one of its own")
+
+
 def _clock(conn: Connection) -> Finding:
     before = datetime.now(UTC)
     theirs = conn.execute(text("SELECT clock_timestamp()")).scalar_one()
@@ -118,11 +143,11 @@ def _clock(conn: Connection) -> Finding:
 
 
 def _migrations(engine: Engine) -> Finding:
-    revision = schema.current(engine)
-    if revision == schema.newest():
-        return Finding("migrations", "ok", f"revision {revision}")
-    found = "no tables yet" if revision is None else f"revision {revision}, not {schema.newest()}"
-    return Finding("migrations", "wrong", found, "run `parcours db upgrade`")
+    unfit = schema.unfit(engine)
+    if unfit is not None:
+        says, _, mend = unfit.removeprefix("the database has ").removeprefix("the database is at ").partition("; ")
+        return Finding("migrations", "wrong", says, mend)
+    return Finding("migrations", "ok", f"revision {schema.current(engine)}")
 
 
 def _tables(conn: Connection) -> Iterator[Finding]:
@@ -186,10 +211,15 @@ def _broker(about: str, url: str | None, setting: str) -> Finding:
 def _events(url: str) -> Finding:
     """The queue itself, which connecting says nothing about."""
     try:
-        waiting = event_queue.depth(url)
+        waiting, taking = event_queue.depth(url), event_queue.consumers(url)
     except Exception as error:
         mend = "see that the user of the URL may declare and read `parcours.events`"
         return Finding("contact events", "wrong", f"the queue cannot be used ({type(error).__name__})", mend)
+    if waiting and not taking:
+        mend = "start `parcours consume` (or `parcours up`); if it runs, see its log"
+        return Finding(
+            "contact events", "warning", f"{waiting:,} messages wait in the queue, and nobody takes them", mend
+        )
     return Finding("contact events", "ok", f"{waiting:,} messages in the queue")
 
 

@@ -18,9 +18,11 @@ from kombu.exceptions import OperationalError as KombuError
 EXCHANGE = Exchange("parcours.events", type="topic", durable=True)
 QUEUE = Queue("parcours.events", EXCHANGE, routing_key="#", durable=True)
 
-# A consumer that dies with messages in hand: Redis gives them to another after so many seconds.
-# RabbitMQ does at once.
-VISIBILITY_SECONDS = 5
+# A consumer that dies with messages in hand: on Redis another takes them after so many seconds without a sign
+# of life. RabbitMQ gives them to another at once.
+VISIBILITY_SECONDS = 10
+# On Redis: who consumes, each with a sign of life that expires, and with a list of what it has in hand.
+CONSUMERS = "parcours.events:consumers"
 # RabbitMQ and we believe each other dead after two of these without a word.
 HEARTBEAT_SECONDS = 30
 # Redis may lose everything under an open connection (FLUSHALL), and with it that our queue takes what
@@ -67,10 +69,25 @@ def keep_alive(conn: Connection, channel: Any) -> None:
         declare(channel)
 
 
-def declare(channel: Any) -> None:
-    """Say again, on Redis, that our queue is bound to the exchange; now and then is enough."""
+def is_redis(conn: Connection) -> bool:
+    """Return whether a connection leads to Redis."""
+    return bool(conn.transport.driver_type == "redis")
+
+
+def taken_by(consumer: str) -> str:
+    """Return the list, on Redis, of what a consumer has in hand."""
+    return f"parcours.events:taken:{consumer}"
+
+
+def alive_sign(consumer: str) -> str:
+    """Return what is in Redis, while it lives, of a consumer."""
+    return f"parcours.events:alive:{consumer}"
+
+
+def declare(channel: Any, *, every: float = DECLARE_SECONDS) -> None:
+    """Say again, on Redis, that our queue is bound to the exchange; now and then is enough for who consumes."""
     said_at = getattr(channel, "_parcours_declared_at", None)
-    if said_at is None or time.monotonic() - said_at > DECLARE_SECONDS:
+    if said_at is None or time.monotonic() - said_at >= every:
         # kombu remembers what this process has bound, and would not say it to Redis again.
         channel.state.queue_bindings_delete(QUEUE.name)
         QUEUE(channel).declare()
@@ -92,7 +109,8 @@ def publisher(url: str) -> Iterator[Any]:
             if not body:
                 return
             if not conn.transport.supports_heartbeats:
-                declare(producer.channel)
+                # Each time: what is published to an exchange that has forgotten its queues is lost without a word.
+                declare(producer.channel, every=0)
             producer.publish(
                 json.dumps(body, ensure_ascii=False, default=str),
                 exchange=EXCHANGE,
@@ -116,11 +134,22 @@ def depth(url: str) -> int:
         return int(found.message_count)
 
 
+def consumers(url: str) -> int:
+    """Return how many consumers give a sign of life."""
+    with connection(url) as conn:
+        channel: Any = conn.default_channel
+        if not is_redis(conn):
+            return int(QUEUE(channel).queue_declare(passive=False).consumer_count)
+        names = map(bytes.decode, channel.client.smembers(CONSUMERS))
+        return sum(1 for name in names if channel.client.exists(alive_sign(name)))
+
+
 def decode(body: bytes | str) -> list[Any]:
     """Return the events of a message, not yet parsed. Raises ValueError with a sentence when it is not JSON."""
     try:
-        text = body.decode("utf-8") if isinstance(body, bytes | memoryview) else str(body)
+        text = body.decode("utf-8-sig") if isinstance(body, bytes | memoryview) else str(body)
         value = json.loads(text)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"the message is not JSON in UTF-8 ({error})") from None
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)[:300]
+        raise ValueError(f"the message is not JSON in UTF-8 ({why}); send one CloudEvent or a list of them") from None
     return value if isinstance(value, list) else [value]

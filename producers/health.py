@@ -74,8 +74,13 @@ class Health:
         *,
         needs: Literal["broker", "events"] = "broker",
         inside: Broker | None = None,
+        parts: Mapping[str, Callable[[], str | None]] | None = None,
     ) -> None:
-        """`needs` is the broker that this process lives on; `inside`, the one in it when no URL is set."""
+        """`needs` is the broker that this process lives on; `inside`, the one in it when no URL is set.
+
+        `parts` of this process each say what is wrong with them, or None.
+        """
+        self._parts = parts or {}
         self._engine = create_engine(
             database_url,
             poolclass=NullPool,
@@ -105,15 +110,16 @@ class Health:
         The sentences hold no address and no name: whoever reaches the port may read them.
         """
         report = {"database": OK, "migrations": OK, "broker": self._broker()}
+        report |= {name: trouble() or OK for name, trouble in self._parts.items()}
         try:
-            behind = schema.behind(self._engine)
+            unfit = schema.unfit(self._engine)
         except SQLAlchemyError as error:
             log.warning("database_away", error=type(error).__name__)
             report["database"] = "the database does not answer; start it, or check PARCOURS_DATABASE_URL"
             report["migrations"] = "unknown without the database"
         else:
-            if behind is not None:
-                report["migrations"] = f"the database {behind}; run `parcours db upgrade`"
+            if unfit is not None:
+                report["migrations"] = unfit
         return report
 
     def _broker(self) -> str:

@@ -8,6 +8,10 @@ from html import escape, unescape
 from html.parser import HTMLParser
 
 _ANCHOR = re.compile(r"""<a\b(?:[^>"']|"[^"]*"|'[^']*')*>""", re.IGNORECASE)
+_ANCHOR_BEGINS = re.compile(r"<a\b", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*>?")
+# Tags that begin and never end. Each is sought to the end of the text, so that many would take for ever.
+UNFINISHED_AT_MOST = 10
 _HREF = re.compile(
     r"""(?P<before>\shref\s*=\s*)(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>[^\s>"']+))""", re.IGNORECASE
 )
@@ -38,7 +42,17 @@ def with_links(html: str, tracked: Callable[[str], str], *, leave: Callable[[str
             return found.group(0)
         return f'{found["before"]}"{escape(tracked(url))}"'
 
-    return _ANCHOR.sub(lambda tag: _HREF.sub(link, tag.group(0), count=1), html)
+    parts, at, unfinished = [], 0, 0
+    while unfinished < UNFINISHED_AT_MOST and (begin := _ANCHOR_BEGINS.search(html, at)) is not None:
+        tag = _ANCHOR.match(html, begin.start())
+        if tag is None:
+            unfinished += 1
+            parts.append(html[at : begin.end()])
+            at = begin.end()
+            continue
+        parts += [html[at : begin.start()], _HREF.sub(link, tag.group(0), count=1)]
+        at = tag.end()
+    return "".join(parts) + html[at:]
 
 
 def with_image(html: str, url: str) -> str:
@@ -52,10 +66,19 @@ def with_image(html: str, url: str) -> str:
 def text_of(html: str) -> str:
     """Return HTML as plain text: paragraphs, lists, and where links lead."""
     reader = _Reader()
-    reader.feed(html)
-    reader.close()
-    lines = (line.rstrip() for line in "".join(reader.parts).split("\n"))
+    try:
+        reader.feed(html)
+        reader.close()
+        text = "".join(reader.parts)
+    except _UnfinishedError:
+        # Hardly HTML; what looks like tags goes.
+        text = unescape(_TAG.sub(" ", html))
+    lines = (line.rstrip() for line in text.split("\n"))
     return _BREAKS.sub("\n\n", "\n".join(lines)).strip() + "\n"
+
+
+class _UnfinishedError(Exception):
+    """Too many tags begin and never end."""
 
 
 class _Reader(HTMLParser):
@@ -63,6 +86,7 @@ class _Reader(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.parts: list[str] = []
         self._unseen = 0
+        self._unfinished = 0
         # The open links: where each leads, and what was written before it.
         self._links: list[tuple[str, int]] = []
         # Of each open list, the number of its last item; None: not numbered.
@@ -104,6 +128,32 @@ class _Reader(HTMLParser):
     def handle_data(self, data: str) -> None:
         if not self._unseen:
             self._write(_SPACES.sub(" ", data))
+
+    def parse_marked_section(self, i: int, report: int = 1) -> int:
+        """Read `<![foo[x]]>` as browsers do, as a comment that ends at the next `>`; the library raises for some."""
+        return self.parse_bogus_comment(i)
+
+    def parse_starttag(self, i: int) -> int:
+        return self._ends(super().parse_starttag(i))
+
+    def parse_endtag(self, i: int) -> int:
+        return self._ends(super().parse_endtag(i))
+
+    def parse_html_declaration(self, i: int) -> int:
+        return self._ends(super().parse_html_declaration(i))
+
+    def parse_comment(self, i: int, report: bool = True) -> int:
+        return self._ends(super().parse_comment(i, report))
+
+    def parse_pi(self, i: int) -> int:
+        return self._ends(super().parse_pi(i))
+
+    def _ends(self, at: int) -> int:
+        """Return where something ends, as the library says it: below 0 where it never does."""
+        self._unfinished += at < 0
+        if self._unfinished > UNFINISHED_AT_MOST:
+            raise _UnfinishedError
+        return at
 
     def _begin_item(self) -> None:
         number = self._lists[-1] if self._lists else None

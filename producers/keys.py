@@ -1,7 +1,8 @@
 """Keys and fields as people type them."""
 
 from domain.errors import CampaignError
-from producers.contact_files import KEY_LENGTH
+
+KEY_LENGTH = 255
 
 
 def checked_key(what: str, key: str) -> str:

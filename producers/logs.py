@@ -11,6 +11,7 @@ import sys
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from traceback import format_tb
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import dramatiq
@@ -210,12 +211,30 @@ def _is_wanted(record: logging.LogRecord) -> bool:
 
 
 def _text(error: BaseException) -> str:
-    sqlstate = getattr(getattr(error, "orig", error), "sqlstate", None)
+    error = getattr(error, "orig", None) or error
+    sqlstate = getattr(error, "sqlstate", None)
     # PostgreSQL's class 22, data exceptions: the first line quotes the value that did not fit.
     if isinstance(sqlstate, str) and sqlstate.startswith("22"):
         return f"SQLSTATE {sqlstate}: a value does not fit"
-    lines = str(error).splitlines()
+    try:
+        lines = str(error).splitlines()
+    # Of a step type of another package, whose errors may be broken too.
+    except Exception:
+        lines = []
     return lines[0][:TEXT_LIMIT] if lines else ""
+
+
+def described(error: BaseException) -> dict[str, str]:
+    """Return an error as a line of the log tells it where work goes on without what raised it.
+
+    The traceback is its places and their code. Neither values of variables nor the causes of the error stand
+    there, since these quote contacts.
+    """
+    return {
+        "error": type(error).__name__,
+        "text": _text(error),
+        "traceback": "".join(format_tb(error.__traceback__)),
+    }
 
 
 def where(traceback: TracebackType | None) -> str:

@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from db import figures
+from db import campaigns, figures
 from db.clock import now as database_now
 
 if TYPE_CHECKING:
@@ -134,12 +134,19 @@ class SharedFigures(Collector):
             with self._engine.connect() as conn:
                 now = database_now(conn)
                 read = figures.read(conn, now=now)
+                aside = campaigns.set_aside(conn)
         except SQLAlchemyError as error:
             log.warning("figures_not_read", source="database", error=type(error).__name__)
             up.add_metric(["database"], 0)
         else:
             up.add_metric(["database"], 1)
             yield from _families(read, now)
+            unreadable = GaugeMetricFamily(
+                "parcours_campaign_set_aside", "1 for a campaign that this process cannot read.", labels=["campaign"]
+            )
+            for key in aside:
+                unreadable.add_metric([key], 1)
+            yield unreadable
         queues = GaugeMetricFamily("parcours_queue_messages", "Messages in a queue, delayed too.", labels=["queue"])
         for source, depths in self._depths.items():
             try:

@@ -20,5 +20,5 @@ def reading(path: Path) -> Iterator[Advance]:
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(path.name, total=path.stat().st_size)
+        task = progress.add_task(path.name, total=path.stat().st_size if path.is_file() else None)
         yield lambda done: progress.update(task, completed=done)

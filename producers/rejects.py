@@ -1,21 +1,28 @@
 """The file beside an imported one that holds the rows which could not be used."""
 
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from producers.contact_files import Rejected
+from domain.errors import CampaignError
+from producers.files.rows import Rejected
+from producers.files.source import is_standard_input
 
 
 class RejectFile:
     """Writes `FILE.rejected`: line number, reason and the row as it was, with tabs between.
 
     The file is made with the first rejected row. One of an earlier run never stays, and an
-    import that fails leaves none: it did not reject rows, it did nothing.
+    import that fails leaves none: it did not reject rows, it did nothing. Where nobody may write beside the
+    file, and for standard input, it is in the present folder.
     """
 
     def __init__(self, source: Path) -> None:
-        self.path = source.with_name(source.name + ".rejected")
+        here = Path("stdin" if is_standard_input(source) else source.name)
+        beside = here if is_standard_input(source) else source
+        self.path = beside.with_name(beside.name + ".rejected")
+        self._elsewhere = here.with_name(here.name + ".rejected")
         self.count = 0
         self._file: TextIO | None = None
 
@@ -33,11 +40,23 @@ class RejectFile:
         if self._file is not None:
             self._file.close()
         if (self._file is not None) if kind is not None else not self.count:
-            self.path.unlink(missing_ok=True)
+            with suppress(PermissionError):
+                self.path.unlink(missing_ok=True)
 
     def add(self, row: Rejected) -> None:
         """Write one row."""
         if self._file is None:
-            self._file = self.path.open("w", encoding="utf-8", newline="")
+            self._file = self._opened()
         self._file.write(f"{row.line}\t{row.reason}\t{row.row}\n")
         self.count += 1
+
+    def _opened(self) -> TextIO:
+        for path in (self.path, self._elsewhere):
+            self.path = path
+            with suppress(OSError):
+                # A row may hold half of a character, which is why it is rejected.
+                return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+        raise CampaignError(
+            f"rows are rejected, and {self._elsewhere} cannot be written; "
+            "run the command in a folder that you may write to"
+        )

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from db.emails import Email
 from db.outbox import Recipient, StepName
 from domain.content import LOCALE_FIELDS, Chosen
-from domain.templates import one_line, render
+from domain.templates import contact_values, one_line, render
 from producers import html
 from producers.tokens import Tokens
 
@@ -65,16 +65,8 @@ def language_of(contact: Recipient) -> str | None:
 
 
 def values_of(contact: Recipient, step: StepName | None, key: str, *, step_name: str | None = None) -> dict[str, Any]:
-    """Return what templates may say: of the contact every custom field, and its own attributes, which go first.
-
-    `contact.company` is its primary company: `contact.company.name`, and every field of it.
-    """
-    attributes = {
-        name: getattr(contact, name) for name in ("key", "email", "timezone", "points", "stage", "owner", "tags")
-    }
-    if contact.company is not None:
-        attributes["company"] = contact.company
-    return _values({**contact.fields, **attributes}, step, key, step_name)
+    """Return what templates may say of a contact and of the step that writes to it."""
+    return _values(contact_values(contact, contact.company), step, key, step_name)
 
 
 def preview_values(contact: Recipient | None) -> dict[str, Any]:

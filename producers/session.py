@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Collection, Iterable, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -43,7 +44,7 @@ class Session:
         """The database: the configured one, else the embedded one, started and migrated when needed.
 
         A configured database is never migrated in passing: several versions of the code may be
-        running on it. Raises CampaignError when it is behind.
+        running on it. Raises CampaignError when it is behind, or too far ahead.
         """
         from db.house import House, furnish
 
@@ -62,13 +63,46 @@ class Session:
             engine = connect(embedded.start(self.settings.home))
             if schema.current(engine) != schema.newest():
                 schema.upgrade(engine)
+            if (unfit := schema.unfit(engine)) is not None:
+                raise CampaignError(unfit)
             return engine
         engine = connect(self.settings.database_url)
-        revision = schema.current(engine)
-        if revision != schema.newest():
-            found = "has no tables yet" if revision is None else f"is at revision {revision}, not {schema.newest()}"
-            raise CampaignError(f"the database {found}; run `parcours db upgrade`")
+        if (unfit := schema.unfit(engine)) is not None:
+            raise CampaignError(unfit)
         return engine
+
+    def wait_for_servers(self, broker_url: str | None = None, *, pause: float = 1.0) -> None:
+        """Return as soon as the database, and the broker if one is named, answer; say so while they do not.
+
+        For processes that run until told to stop: they often start before what they need.
+        """
+        said = None
+        while (away := self._away(broker_url)) is not None:
+            if away != said:
+                self.warn(f"Waiting: {away}.")
+                said = away
+            time.sleep(pause)
+        if said is not None:
+            self.warn("Database and broker answer now." if broker_url else "The database answers now.")
+
+    def _away(self, broker_url: str | None) -> str | None:
+        from sqlalchemy.exc import DBAPIError
+
+        from db.faults import Fault, fault_of
+        from producers.broker import BrokerAwayError, check_broker
+
+        try:
+            assert self.engine
+            if broker_url is not None:
+                check_broker(broker_url)
+        except BrokerAwayError as error:
+            return str(error)
+        except DBAPIError as error:
+            if fault_of(error) is not Fault.AWAY:
+                raise
+            why = str(error.orig).strip().splitlines()[0]
+            return f"the database does not answer ({why}); start it, or check PARCOURS_DATABASE_URL"
+        return None
 
     def need_broker(self, command: str) -> str:
         """Return the broker's URL. Raises CampaignError when there is none."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import smtplib
+import socket
 import ssl
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -62,28 +66,82 @@ def parse(url: str) -> MailServer:
     )
 
 
-def connect(server: MailServer, *, name: str = "localhost") -> smtplib.SMTP:
+class Wired(smtplib.SMTP):
+    """A connection that another thread can end, whatever its user waits for."""
+
+    wire: socket.socket | None = None
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        made = socket.create_connection((host, port), timeout, self.source_address)
+        # A second name of the same connection, which encryption does not take over.
+        self.wire = made.dup()
+        return made
+
+    def cut(self) -> None:
+        """End the connection under whoever waits for it."""
+        if self.wire is not None:
+            with contextlib.suppress(OSError):
+                self.wire.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        super().close()
+        wire, self.wire = self.wire, None
+        if wire is not None:
+            wire.close()
+
+    @contextlib.contextmanager
+    def within(self, seconds: float | None) -> Iterator[None]:
+        """Cut the connection when what is done with it takes longer; None: it may take as long as it does."""
+        if seconds is None:
+            yield
+            return
+        watch = threading.Timer(seconds, self.cut)
+        watch.daemon = True
+        watch.start()
+        try:
+            yield
+        finally:
+            watch.cancel()
+
+
+class _WiredEncrypted(Wired, smtplib.SMTP_SSL):
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        made = super()._get_socket(host, port, timeout)
+        return self.context.wrap_socket(made, server_hostname=host)
+
+
+def connect(server: MailServer, *, name: str = "localhost", seconds: float | None = None) -> Wired:
     """Return a connection, encrypted and signed in as the URL says; `name` is who we say we are.
 
-    Raises OSError and smtplib.SMTPException.
+    Takes `seconds` at most. Raises OSError and smtplib.SMTPException.
     """
     context = ssl.create_default_context()
-    conn: smtplib.SMTP
+    conn: Wired
     if server.encrypted:
-        conn = smtplib.SMTP_SSL(server.host, server.port, local_hostname=name, timeout=server.timeout, context=context)
+        conn = _WiredEncrypted(local_hostname=name, timeout=server.timeout, context=context)
     else:
-        conn = smtplib.SMTP(server.host, server.port, local_hostname=name, timeout=server.timeout)
+        conn = Wired(local_hostname=name, timeout=server.timeout)
     try:
-        conn.ehlo_or_helo_if_needed()
-        if not server.encrypted and server.starttls != "never":
-            if conn.has_extn("starttls"):
-                conn.starttls(context=context)
-                conn.ehlo()
-            elif server.starttls == "always":
-                raise smtplib.SMTPNotSupportedError("the server offers no STARTTLS, which the URL asks for")
-        if server.user is not None:
-            conn.login(server.user, server.password or "")
+        with conn.within(seconds):
+            _sign_in(conn, server, context)
     except BaseException:
         conn.close()
         raise
     return conn
+
+
+def _sign_in(conn: Wired, server: MailServer, context: ssl.SSLContext) -> None:
+    # What STARTTLS asks the certificate for.
+    conn._host = server.host  # type: ignore[attr-defined]
+    code, said = conn.connect(server.host, server.port)
+    if code != 220:
+        raise smtplib.SMTPConnectError(code, said)
+    conn.ehlo_or_helo_if_needed()
+    if not server.encrypted and server.starttls != "never":
+        if conn.has_extn("starttls"):
+            conn.starttls(context=context)
+            conn.ehlo()
+        elif server.starttls == "always":
+            raise smtplib.SMTPNotSupportedError("the server offers no STARTTLS, which the URL asks for")
+    if server.user is not None:
+        conn.login(server.user, server.password or "")

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import datetime
 
 import structlog
 from dramatiq.broker import Broker
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from db import events, membership, outbox, sweeps, waits
+from db import campaigns, events, membership, outbox, sweeps, waits
 from db.clock import now as database_now
 from db.partitions import ensure_partitions
 from db.waits import EVERYTHING
-from domain.orders import ActOnEvents, Deliver, EndGraces, ExecuteDue, Order, RunSweep
+from domain.orders import ActOnEvents, Deliver, EndGraces, ExecuteDue, FollowTimezones, Order, RunSweep
 from producers.broker import AWAY, publish
 
 log = structlog.get_logger()
@@ -23,6 +24,9 @@ log = structlog.get_logger()
 LEADER_LOCK = 72726879
 # A sweep that is not finished is looked after again this often, in case its message was lost.
 SWEEP_SECONDS = 15.0
+# A hint for what is due stands so long for all that fall due meanwhile: while no worker runs, queues hold a few
+# messages a step and not one a second. A broker that lost it costs no more than this.
+HINT_SECONDS = 15.0
 
 
 class Tick:
@@ -36,6 +40,8 @@ class Tick:
         self._broker = broker
         self._leading: Connection | None = None
         self._nudged: dict[int, float] = {}
+        # What was published, for what had been due longest then, and when.
+        self._hinted: dict[Order, tuple[datetime, float]] = {}
 
     def run_once(self) -> int:
         """Publish work for what is due; return how many orders that took. 0 when another tick leads."""
@@ -44,6 +50,7 @@ class Tick:
             return 0
         with conn.begin():
             now = database_now(conn)
+            campaigns.read_by_index(conn)
             steps = waits.due_steps(conn, now=now)
             open_sweeps = sweeps.unfinished(conn, older_than=1)
             others: list[Order] = []
@@ -51,18 +58,24 @@ class Tick:
                 others.append(ActOnEvents())
             if membership.has_grace_over(conn, now=now):
                 others.append(EndGraces())
-            channels = {lane.channel for lane in outbox.lanes(conn, now=now, scope=EVERYTHING)}
-            others += [Deliver(channel) for channel in sorted(channels)]
-        if steps:
-            ensure_partitions(self._engine, now)
-        for step in steps:
-            publish(self._broker, ExecuteDue(step.step_id))
+            if waits.has_rezoned(conn):
+                others.append(FollowTimezones())
+            lanes = outbox.lanes(conn, now=now, scope=EVERYTHING)
+        ensure_partitions(self._engine, now)
         orphans = [sweep_id for sweep_id in open_sweeps if self._due_for_a_nudge(sweep_id)]
         for sweep_id in orphans:
             publish(self._broker, RunSweep(sweep_id))
+        due: dict[Order, datetime] = {ExecuteDue(step.step_id): step.due_at for step in steps}
+        for lane in sorted(lanes, key=lambda lane: lane.channel):
+            channel = Deliver(lane.channel)
+            due[channel] = min(due.get(channel, lane.due_at), lane.due_at)
+        fresh = self._fresh(due)
+        for order in fresh:
+            publish(self._broker, order)
+            self._hinted[order] = (due[order], time.monotonic())
         for order in others:
             publish(self._broker, order)
-        return len(steps) + len(orphans) + len(others)
+        return len(fresh) + len(orphans) + len(others)
 
     def run(self, stop: threading.Event) -> None:
         """Tick every second until told to stop; a lost database or broker is waited for."""
@@ -100,6 +113,16 @@ class Tick:
             self._leading = conn
             log.info("tick_leads")
         return self._leading
+
+    def _fresh(self, due: dict[Order, datetime]) -> list[Order]:
+        """Return the orders whose hint is not out: where what was due longest is gone, somebody took the hint."""
+        clock = time.monotonic()
+        self._hinted = {
+            order: (oldest, at)
+            for order, (oldest, at) in self._hinted.items()
+            if due.get(order) == oldest and clock - at < HINT_SECONDS
+        }
+        return [order for order in due if order not in self._hinted]
 
     def _due_for_a_nudge(self, sweep_id: int) -> bool:
         last = self._nudged.get(sweep_id)

@@ -12,7 +12,7 @@ from db import installation
 from settings import Settings
 
 # A token of one purpose is worth nothing for another.
-Purpose = Literal["open", "click", "unsubscribe", "visit", "csrf", "flash"]
+Purpose = Literal["open", "click", "unsubscribe", "visit", "csrf", "flash", "device"]
 
 
 class Tokens:

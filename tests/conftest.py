@@ -105,7 +105,7 @@ def run(engine: Engine, tmp_path: Path) -> Run:
     def run_command(*args: object, stdin: str | None = None, path: Path | None = None) -> Ran:
         if path is None:
             words = list(map(str, args))
-            return commands.run(words, environment=environment, folder=tmp_path, stdin=stdin, seconds=120)
+            return commands.run(words, environment=environment, folder=tmp_path, stdin=stdin, seconds=600)
         done = subprocess.run(
             [sys.executable, "-m", "parcours", *map(str, args)],
             input=stdin or "",
@@ -113,7 +113,7 @@ def run(engine: Engine, tmp_path: Path) -> Run:
             encoding="utf-8",
             env={**environment, "PYTHONPATH": os.pathsep.join((str(ROOT), str(path)))},
             cwd=tmp_path,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         return Ran(done.returncode, done.stdout, done.stderr)
@@ -146,7 +146,7 @@ def redis_url() -> Iterator[str]:
             yield f"redis://127.0.0.1:{port}/0"
         finally:
             process.terminate()
-            process.wait(timeout=10)
+            process.wait(timeout=600)
 
 
 @pytest.fixture(scope="session")
@@ -211,7 +211,7 @@ def _url(server: str, database: str) -> str:
 
 
 def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 600
     while time.monotonic() < until and process.poll() is None:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

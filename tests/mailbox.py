@@ -23,6 +23,7 @@ class MailServer:
         self.connections = 0
         self.answers: dict[str, str] = {}
         self.answer = "250 OK"
+        self.sender_answer = "250 OK"
         # Called with each mail, before it is answered for.
         self.meanwhile: Callable[[EmailMessage], None] = lambda mail: None
         # Ours, on a free port.
@@ -44,6 +45,14 @@ class MailServer:
         self.connections += 1
         session.host_name = hostname
         return said
+
+    async def handle_MAIL(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if self.sender_answer.startswith("2"):
+            envelope.mail_from = address
+            envelope.mail_options.extend(options)
+        return self.sender_answer
 
     async def handle_RCPT(  # noqa: N802
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]

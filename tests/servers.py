@@ -96,7 +96,7 @@ class RabbitMQ:
 
     def start(self) -> None:
         # The name service must have noticed that the killed node is gone.
-        end = time.monotonic() + 60
+        end = time.monotonic() + 600
         while True:
             self._process = _start([self._script], self._environment, self._log)
             try:
@@ -148,7 +148,7 @@ class PostgreSQL:
     def _control(self, *arguments: str) -> None:
         data = (self._home / "postgres").resolve()
         options = {"user": data.stat().st_uid} if os.geteuid() == 0 else {}
-        embedded._library().pg_ctl(["-l", str(data / "log"), *arguments], pgdata=data, timeout=60, **options)
+        embedded._library().pg_ctl(["-l", str(data / "log"), *arguments], pgdata=data, timeout=600, **options)
 
 
 @contextlib.contextmanager
@@ -204,7 +204,7 @@ def _kill(process: subprocess.Popen[bytes] | None) -> None:
     if process is not None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
+        process.wait(600)
 
 
 def _await(port: int, process: subprocess.Popen[bytes], seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ ROLE_OF: dict[users.Role, Role] = {"viewer": "read", "editor": "manage", "admin"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SIGN_IN_COOKIE = "parcours_session"
 BROWSER_COOKIE = "parcours_browser"
+DEVICE_COOKIE = "parcours_device"
+DEVICE_KNOWN_FOR_SECONDS = 400 * 24 * 3600
 CSRF_FIELD = "csrf"
 CSRF_HEADER = "x-csrf-token"
 MOST_FIELDS = 5_000
@@ -100,6 +103,43 @@ def known_visitor(request: Request, site: Site) -> Visitor | None:
     with site.engine.connect() as conn:
         user = users.signed_in(conn, secret, now=database_now(conn))
     return None if user is None else Visitor(user.email, user.role, user)
+
+
+def source_of(request: Request, email: str) -> str:
+    """Return where a sign-in comes from, as failures are counted.
+
+    A browser in which this account was signed in before is a source of its own, so that whoever guesses
+    passwords from the same network address does not keep its owner out.
+
+    Source: OWASP, "Slow Down Online Guessing Attacks with Device Cookies".
+    """
+    known = site_of(request).tokens.read("device", request.cookies.get(DEVICE_COOKIE, ""))
+    if isinstance(known, list) and len(known) == 2 and known[0] == email.lower():
+        return f"device {known[1]}"
+    return f"address {network_of(client_address(request))}"
+
+
+def remember_device(request: Request, response: Response, email: str) -> None:
+    """Let a browser say, next time, that this account was signed in there before."""
+    token = site_of(request).tokens.sign("device", [email.lower(), secrets.token_urlsafe(12)])
+    set_cookie(request, response, DEVICE_COOKIE, token, seconds=DEVICE_KNOWN_FOR_SECONDS)
+
+
+def client_address(request: Request) -> str:
+    """Return the network address that a request came from; behind proxies that we trust, the one before them."""
+    return request.client.host if request.client is not None else "unknown"
+
+
+def network_of(address: str) -> str:
+    """Return what one household or machine has of addresses: an IPv4 address, or 64 bits of an IPv6 address."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if found.version == 4:
+        return str(found)
+    mapped = found.ipv4_mapped
+    return str(mapped or ipaddress.ip_network((found, 64), strict=False))
 
 
 def browser(request: Request) -> str:
@@ -183,7 +223,7 @@ def caller(role: Role) -> Callable[[Request], str]:
         if found is None:
             raise _no_key()
         if request.method not in SAFE_METHODS:
-            _check_origin(request)
+            check_origin(request)
         if role not in GRANTS[ROLE_OF[found.role]]:
             raise ProblemError(403, f"your role is {found.role}; this needs editor or admin")
         return found.who
@@ -213,7 +253,7 @@ def _check_key(engine: Engine, offered: str, role: Role) -> api_keys.ApiKey:
     return key
 
 
-def _check_origin(request: Request) -> None:
+def check_origin(request: Request) -> None:
     """Refuse what a page of another site sends: browsers name the page's origin, which scripts cannot change."""
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
@@ -231,9 +271,8 @@ def _offered_key(request: Request) -> str | None:
 
 
 def is_https(request: Request) -> bool:
-    """Return whether the browser speaks HTTPS, to us or to the proxy of `public_url` in front of us."""
-    public = urlsplit(site_of(request).settings.public_url)
-    return request.url.scheme == "https" or (public.scheme == "https" and request.headers.get("host") == public.netloc)
+    """Return whether cookies are for HTTPS alone: where we are reached by it, as the public address says."""
+    return request.url.scheme == "https" or site_of(request).settings.public_url.startswith("https://")
 
 
 def set_cookie(request: Request, response: Response, name: str, value: str, *, seconds: int | None = None) -> None:

@@ -18,24 +18,28 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from db.faults import Fault, fault_of
 from domain.errors import CampaignError, NotFoundError
 from domain.events import parse
 from producers import metrics
 from producers.health import Health, is_ready
 from settings import Settings
 from web import docs
-from web.access import SignInNeededError, needs_role
+from web.access import SignInNeededError, check_origin, needs_role
 from web.api.routes import ROUTERS as RESOURCES
 from web.bodies import read_body, read_json, read_objects, takes
 from web.forms import add_forms
 from web.inbound import add_inbound
-from web.inbox import AWAY, Inbox, Offered, Taken
+from web.inbox import Inbox, Offered, Taken
 from web.language import _ as said
 from web.language import marked
+from web.limits import PatienceMiddleware
 from web.lines import OneLineMiddleware
 from web.pages.middleware import PagesMiddleware
 from web.pages.rendering import redirect, render_error
@@ -55,8 +59,17 @@ LEAST_EVENT_BYTES = 80
 AWAY_RETRY_SECONDS = 2
 
 
-def make_app(engine: Engine, broker: Broker | None, settings: Settings, *, open_to_all: bool) -> FastAPI:
+def make_app(
+    engine: Engine,
+    broker: Broker | None,
+    settings: Settings,
+    *,
+    open_to_all: bool,
+    parts: Mapping[str, Callable[[], str | None]] | None = None,
+) -> FastAPI:
     """Return the app. `open_to_all` lets everybody in without a key: for a loopback address only.
+
+    `parts` of the same process are told with its health.
 
     Without a broker events are stored all the same, and wait for somebody who looks at the inbox.
     """
@@ -82,15 +95,17 @@ def make_app(engine: Engine, broker: Broker | None, settings: Settings, *, open_
     )
     app.state.max_body_bytes = settings.max_body_bytes
     app.state.site = Site(engine, settings, open_to_all, signed, hint=inbox.hint)
+    # What it refuses is answered like anything else, so it is inside of what answers.
+    app.add_middleware(PatienceMiddleware, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(OneLineMiddleware, failed=_answer)
     # The last added is the first that a request meets.
     app.add_middleware(PagesMiddleware, zone=settings.zone)
     _add_problems(app)
     for router in (docs.router, *RESOURCES, *ROUTERS):
         app.include_router(router)
-    _add_health(app, Health(engine.url, settings, inside=broker))
+    _add_health(app, Health(engine.url, settings, inside=broker, parts=parts), engine, open_to_all=open_to_all)
     _add_events(app, inbox, open_to_all=open_to_all)
-    add_tracking(app, signed, sightings)
+    add_tracking(app, signed, sightings, hits_per_minute=settings.hits_per_minute)
     add_unsubscribing(app, inbox, signed)
     add_forms(app, inbox, signed)
     add_inbound(app, inbox, open_to_all=open_to_all)
@@ -99,25 +114,30 @@ def make_app(engine: Engine, broker: Broker | None, settings: Settings, *, open_
 
 def _add_events(app: FastAPI, inbox: Inbox, *, open_to_all: bool) -> None:
     may_publish = needs_role(inbox.engine, "publish", open_to_all=open_to_all)
+    # Where nobody is asked for a key, a page of another site must not publish in its visitor's name.
+    from_our_pages = [Depends(check_origin)] if open_to_all else []
     most_events = max(1, inbox.settings.max_body_bytes // LEAST_EVENT_BYTES)
 
     @app.post(
         "/events",
         status_code=202,
         summary="Store contact events",
-        dependencies=[Depends(may_publish), Depends(takes(*EVENT_TYPES))],
-        responses=problems(ANSWERS),
+        dependencies=[*from_our_pages, Depends(may_publish), Depends(takes(*EVENT_TYPES))],
+        responses={422: {"model": Taken, "description": "Every event was rejected."}, **problems(ANSWERS)},
         openapi_extra=EVENTS_BODY,
     )
-    def post_events(request: Request, raw: Annotated[bytes, Depends(read_body)]) -> Taken:
+    def post_events(request: Request, response: Response, raw: Annotated[bytes, Depends(read_body)]) -> Taken:
         """One CloudEvent, or a list of them. 202 says that they are stored; what follows from them follows at once.
 
-        The same (source, id) again changes nothing. Positions of rejected events count from 0.
+        The same (source, id) again changes nothing. Positions of rejected events count from 0. 422, with the same
+        body, says that every one was rejected.
         """
         values = _values(request, raw)
         if len(values) > most_events:
             raise ProblemError(413, f"there are {len(values):,} events in the request; send {most_events:,} at most")
-        return inbox.put(partial(_parsed, values), limited=True)
+        taken = inbox.put(partial(_parsed, values), limited=True)
+        response.status_code = taken.status
+        return taken
 
 
 def _parsed(values: list[Any], _: Connection, now: datetime) -> Offered:
@@ -142,7 +162,10 @@ def _attributes(request: Request) -> dict[str, str]:
     }
 
 
-def _add_health(app: FastAPI, health: Health) -> None:
+def _add_health(app: FastAPI, health: Health, engine: Engine, *, open_to_all: bool) -> None:
+    may_read = [Depends(needs_role(engine, "read", open_to_all=open_to_all))]
+    answers = problems({401: ANSWERS[401], 403: ANSWERS[403]})
+
     @app.get("/health/live", summary="Is this process alive")
     def live() -> Response:
         """Always 200: restart the process when there is no answer."""
@@ -154,12 +177,17 @@ def _add_health(app: FastAPI, health: Health) -> None:
         report = health.ready()
         return JSONResponse(report, status_code=200 if is_ready(report) else 503)
 
-    @app.get("/metrics", summary="Metrics for Prometheus")
+    @app.get("/metrics", summary="Metrics for Prometheus", dependencies=may_read, responses=answers)
     def all_metrics() -> Response:
-        """Of this process, and the figures that all processes share."""
+        """Of this process, and the figures that all processes share; without a key on PARCOURS_HEALTH_PORT only."""
         return Response(metrics.exposition(health.figures), headers={"Content-Type": metrics.CONTENT_TYPE})
 
-    @app.get("/metrics/process", summary="Metrics for Prometheus, of this process only")
+    @app.get(
+        "/metrics/process",
+        summary="Metrics for Prometheus, of this process only",
+        dependencies=may_read,
+        responses=answers,
+    )
     def process_metrics() -> Response:
         """Without the figures that all processes share, which cost the database a few statements."""
         return Response(metrics.exposition(None), headers={"Content-Type": metrics.CONTENT_TYPE})
@@ -228,10 +256,17 @@ def _add_problems(app: FastAPI) -> None:
     def gone(_: Request, _error: ClientDisconnect) -> Response:
         return problem(400, "the body ended too early")
 
-    # Deadlocks too: nothing of the request is stored, and it may come again.
-    @handles(*AWAY)
-    def database_away(request: Request, error: Exception) -> Response:
-        log.warning("database_away", error=type(getattr(error, "orig", error)).__name__)
+    @handles(DBAPIError, PoolTimeoutError)
+    def database_refused(request: Request, error: Exception) -> Response:
+        fault = fault_of(error)
+        name = type(getattr(error, "orig", error)).__name__
+        if fault is Fault.OTHER:
+            raise error
+        if fault is Fault.ROW:
+            log.warning("request_refused_by_database", error=name)
+            return _answer(request, 422, marked("the database cannot store a value that was sent; correct it"))
+        # Deadlocks too: nothing of the request is stored, and it may come again.
+        log.warning("database_away", error=name)
         return _answer(
             request,
             503,

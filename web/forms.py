@@ -25,6 +25,7 @@ from domain.identity import is_address, same_address
 from web.bodies import content_type, read_at_most, read_json
 from web.inbox import Inbox, Offered, Taken
 from web.language import preferred
+from web.limits import OF_ONE_VISIT, Rates, source
 from web.notices import PLAIN_HEADERS, notice
 from web.problems import ProblemError, problems
 from web.signed import Signed
@@ -47,7 +48,7 @@ _BODY: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "properties": {
-                        "contact": {"type": "string", "description": "The key of the contact."},
+                        "contact": {"type": "string", "description": "The key of the contact, if the form takes it."},
                         "email": {"type": "string", "description": "Finds a contact, or makes one with this key."},
                         "visit": {"type": "string", "description": "The token that a click wrote into an address."},
                         "id": {"type": "string", "description": "The same again changes nothing."},
@@ -70,6 +71,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
             404: "There is no such form, or it is not published.",
             413: "The body is too large.",
             415: "Another content type.",
+            429: "Too many submissions from one network address or visit.",
             422: "Nobody can tell whose submission it is, or it cannot be stored.",
         }
     ),
@@ -97,6 +99,7 @@ async def _body(request: Request) -> bytes:
 def add_forms(app: FastAPI, inbox: Inbox, signed: Signed) -> None:
     """Add the route of forms to an app."""
     own = origin_of(inbox.settings.public_url)
+    of_source, of_visit = Rates(inbox.settings.forms_per_minute), Rates(OF_ONE_VISIT)
 
     @app.post(
         "/forms/{key}",
@@ -118,9 +121,12 @@ def add_forms(app: FastAPI, inbox: Inbox, signed: Signed) -> None:
         try:
             if not cors and origin != own:
                 raise ProblemError(403, f"the form may not be submitted from {str(origin)[:200]}")
+            of_source.check(source(request))
             submitted = await _read(request, raw)
             if not submitted.is_trapped:
                 visitor = None if submitted.visit is None else await signed.message("visit", submitted.visit)
+                if visitor is not None:
+                    of_visit.check(visitor)
                 make = partial(_events, form, submitted, visitor)
                 taken = await run_in_threadpool(inbox.put, make, limited=False)
                 if taken.rejected:
@@ -174,7 +180,11 @@ def _wants_json(request: Request) -> bool:
 def _target(form: Form, wanted: str | None, public_url: str) -> str | None:
     """Return where to go after a submission: where its page says, if that is allowed, else where the form says."""
     if wanted:
-        target = urljoin(public_url, wanted)
+        try:
+            target = urljoin(public_url, wanted)
+        except ValueError:
+            # No address at all, such as https://[example.com].
+            return form.redirect
         known = {origin_of(public_url), *form.allowed_origins, origin_of(form.redirect or "")}
         # As it is written, since what joins an address hides what a browser would mend.
         if origin_of(target) in known - {None} and "\\" not in wanted:
@@ -268,16 +278,22 @@ def _events(form: Form, submitted: Submitted, visitor: str | None, conn: Connect
         "source": SOURCE,
         "id": submitted.id,
         "type": "form.submitted",
-        "subject": _who(submitted, visitor, conn),
+        "subject": _who(form, submitted, visitor, conn),
         "data": {"form": form.key, "fields": submitted.fields, **({"message": visitor} if visitor else {})},
     }
     offered.offer(0, partial(parse, described, now=now))
     return offered
 
 
-def _who(submitted: Submitted, visitor: str | None, conn: Connection) -> str:
+def _who(form: Form, submitted: Submitted, visitor: str | None, conn: Connection) -> str:
     """Return the contact's key, or the address of one that nobody knew. Raises ProblemError."""
     if submitted.contact:
+        if not form.names_contact:
+            raise ProblemError(
+                422,
+                "this form does not take the key of a contact, which anybody could send; send an email, or the token "
+                "of a visit, or allow it with `parcours forms create --names-contact`",
+            )
         return submitted.contact
     email = (submitted.email or "").strip()
     if is_address(email):

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from typing import TypeVar
 
 import structlog
 from dramatiq.broker import Broker
@@ -14,11 +16,12 @@ from pika.exceptions import AMQPError
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from db import events as events_table
 from db.clock import now as database_now
+from db.faults import Fault, fault_of
 from domain.events import ContactEvent, EventError
 from domain.orders import ActOnEvents
 from producers import metrics
@@ -27,11 +30,15 @@ from settings import Settings
 from web.problems import ProblemError
 from workers import events
 
+T = TypeVar("T")
+
 log = structlog.get_logger()
 
 FULL_RETRY_SECONDS = 5
 # Between a hint that could not be published and the next try.
 HINT_PAUSE_SECONDS = 1.0
+# So often in a row a request may lose a deadlock.
+DEADLOCKS = 5
 # What says that the database is away for now; deadlocks too, after which the same may be tried again.
 AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
 
@@ -49,6 +56,11 @@ class Taken(BaseModel):
     accepted: int
     duplicates: int
     rejected: list[Rejected]
+
+    @property
+    def status(self) -> int:
+        """The HTTP status: 422 when nothing is stored and everything was rejected."""
+        return 422 if self.rejected and not self.accepted and not self.duplicates else 202
 
 
 class Hints:
@@ -89,9 +101,11 @@ class Hints:
             try:
                 publish(self._broker, ActOnEvents())
                 told = False
-            except (OSError, RedisError, AMQPError, DramatiqError) as error:
+            except Exception as error:
+                # A broker that is away, mostly. Whatever it is, the next hint is tried again.
                 if not told:
-                    log.warning("hint_not_published", error=type(error).__name__)
+                    known = isinstance(error, OSError | RedisError | AMQPError | DramatiqError)
+                    log.warning("hint_not_published", error=type(error).__name__, exc_info=not known)
                 told = True
                 self._stopped.wait(HINT_PAUSE_SECONDS)
             if asked_to_stop:
@@ -108,7 +122,7 @@ class Offered:
     def offer(self, index: int, read: Callable[[], ContactEvent]) -> None:
         """Add what a function reads, or why it cannot."""
         try:
-            self.good.append((index, read()))
+            self.good.append((index, events.understood(read)))
         except EventError as error:
             self.rejected.append((index, str(error)))
 
@@ -128,6 +142,18 @@ class Inbox:
         Raises ProblemError (429) when it is `limited` and the inbox is full: for those who can come
         again. What people do in front of a browser is stored in any case.
         """
+        offered, taken = self._until_nobody_is_in_the_way(partial(self._put, make, limited))
+        rejected = sorted(offered.rejected + [(offered.good[nth][0], reason) for nth, reason in taken.rejected])
+        metrics.count_events(accepted=taken.accepted, duplicates=taken.duplicates, rejected=len(rejected))
+        if taken.accepted:
+            self.hint()
+        return Taken(
+            accepted=taken.accepted,
+            duplicates=taken.duplicates,
+            rejected=[Rejected(index=index, error=error) for index, error in rejected],
+        )
+
+    def _put(self, make: Callable[[Connection, datetime], Offered], limited: bool) -> tuple[Offered, events.Accepted]:
         with self.engine.begin() as conn:
             if limited and events_table.is_longer_than(conn, self.settings.max_inbox):
                 raise ProblemError(
@@ -138,16 +164,17 @@ class Inbox:
             now = database_now(conn)
             offered = make(conn, now)
             new = [event for _, event in offered.good]
-            taken = events.accept(conn, new, now=now, unknown_contacts=self.settings.unknown_contacts)
-        rejected = sorted(offered.rejected + [(offered.good[nth][0], reason) for nth, reason in taken.rejected])
-        metrics.count_events(accepted=taken.accepted, duplicates=taken.duplicates, rejected=len(rejected))
-        if taken.accepted:
-            self.hint()
-        return Taken(
-            accepted=taken.accepted,
-            duplicates=taken.duplicates,
-            rejected=[Rejected(index=index, error=error) for index, error in rejected],
-        )
+            return offered, events.accept(conn, new, now=now, unknown_contacts=self.settings.unknown_contacts)
+
+    def _until_nobody_is_in_the_way(self, work: Callable[[], T]) -> T:
+        """Return what the work returns. Who loses a deadlock has stored nothing, and begins again."""
+        for left in reversed(range(DEADLOCKS)):
+            try:
+                return work()
+            except DBAPIError as error:
+                if fault_of(error) is not Fault.AGAIN or not left:
+                    raise
+        raise AssertionError("the last try returns or raises")
 
     def hint(self) -> None:
         """Say that the inbox holds something; returns at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import logging
@@ -10,12 +11,51 @@ import threading
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from domain.errors import CampaignError
 
 # Requests in hand are finished within this time when the server stops.
 GRACE_SECONDS = 10
 BACKLOG = 2048
+# Connections open at once; more are answered with 503.
+MOST_CONNECTIONS = 500
+# The head of a request comes within this time, or the connection is closed.
+HEAD_SECONDS = 10.0
+
+
+class _Impatient(H11Protocol):
+    """Closes connections on which no whole head of a request comes; the server itself would wait for ever."""
+
+    _until: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_watching()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop_watching()
+        elif self._until is None:
+            self._until = self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def _stop_watching(self) -> None:
+        if self._until is not None:
+            self._until.cancel()
+            self._until = None
+
+    def _give_up(self) -> None:
+        self._until = None
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
 
 
 class Server:
@@ -39,17 +79,24 @@ class Server:
     def is_running(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
-    def start(self, app: ASGIApp) -> None:
-        """Serve an app until told to stop."""
-        # Our own middleware says what there is to say.
-        logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    def start(self, app: ASGIApp, *, trusted_proxies: str | None = None) -> None:
+        """Serve an app until told to stop.
+
+        `trusted_proxies`, addresses or networks with commas in between, are believed when they say whom a request
+        comes from (X-Forwarded-For).
+        """
+        # Our own middleware says what there is to say; anybody can make the server warn as often as they like.
+        logging.getLogger("uvicorn").setLevel(logging.ERROR)
         config = uvicorn.Config(
             app,
             log_config=None,
             access_log=False,
             server_header=False,
-            # Nobody is believed to be a proxy: addresses play no part in who may do what.
-            proxy_headers=False,
+            proxy_headers=trusted_proxies is not None,
+            forwarded_allow_ips=trusted_proxies or "",
+            http=_Impatient,
+            ws="none",
+            limit_concurrency=MOST_CONNECTIONS,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         self._server = uvicorn.Server(config)

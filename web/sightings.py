@@ -13,10 +13,10 @@ from typing import Any, Literal
 import structlog
 from prometheus_client import Counter
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
 from db import tracking
 from db.tracking import Origin
+from domain import gate
 from domain.events import ContactEvent
 from domain.visitors import TOO_SOON
 from producers import metrics
@@ -110,8 +110,9 @@ class Sightings:
                 self._put(batch)
             except AWAY:
                 return "away"
-            except DBAPIError as error:
-                log.error("sightings_lost", n=len(batch), why=type(error.orig).__name__)
+            except Exception as error:
+                # These are lost rather than all that come behind them.
+                log.error("sightings_lost", n=len(batch), why=type(error).__name__, exc_info=error)
             with self._lock:
                 for _ in batch:
                     self._kept.popleft()
@@ -127,10 +128,11 @@ class Sightings:
             log.error("sightings_lost", n=lost, why="too old")
 
     def _put(self, sightings: list[Sighting]) -> None:
-        def offer(conn: Connection, _: datetime) -> Offered:
+        def offer(conn: Connection, now: datetime) -> Offered:
             known = tracking.origins(conn, (each.message for each in sightings))
             made = [event_of(each, known[each.message]) for each in sightings if each.message in known]
-            return Offered(list(enumerate(made)))
+            # By the database's clock, as everything else: this machine's may be ahead.
+            return Offered([(n, each._replace(at=gate.happened_at(each.at, now))) for n, each in enumerate(made)])
 
         self._inbox.put(offer, limited=False)
         for each in sightings:

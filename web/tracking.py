@@ -21,6 +21,7 @@ from domain.visitors import device_of, why_automatic
 from web.bodies import read_at_most, read_json
 from web.inbox import AWAY
 from web.language import preferred
+from web.limits import OF_ONE_VISIT, Rates, source
 from web.notices import PLAIN_HEADERS, notice
 from web.problems import ProblemError, problems
 from web.sightings import SOURCE, Sighting, Sightings
@@ -59,11 +60,18 @@ _HIT: dict[str, Any] = {
 }
 
 
-def add_tracking(app: FastAPI, signed: Signed, sightings: Sightings) -> None:
-    """Add the routes under /t to an app."""
+def add_tracking(app: FastAPI, signed: Signed, sightings: Sightings, *, hits_per_minute: int) -> None:
+    """Add the routes under /t to an app.
 
-    def later(request: Request, what: Any, message: str, **data: Any) -> BackgroundTask:
+    What is done with one message or visit too often in a minute is answered as always, and not stored. Openings
+    and clicks have no limit by network address: mail providers fetch the pictures of all their users from a few.
+    """
+    of_visit, of_source = Rates(OF_ONE_VISIT), Rates(hits_per_minute)
+
+    def later(request: Request, what: Any, message: str, **data: Any) -> BackgroundTask | None:
         """Return the storing of a sighting, which happens once the answer is sent."""
+        if of_visit.wait(message):
+            return None
         why = why_automatic(request.method, request.headers)
         return BackgroundTask(sightings.store, Sighting(what, message, datetime.now(UTC), why, data))
 
@@ -105,12 +113,13 @@ def add_tracking(app: FastAPI, signed: Signed, sightings: Sightings) -> None:
         "/t/p",
         status_code=204,
         summary="Tell of a page that was seen",
-        responses=problems({400: "Not a page hit."}),
+        responses=problems({400: "Not a page hit.", 429: "Too many page hits from one network address."}),
         openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _HIT}}}},
     )
     async def page_hit(request: Request) -> Response:
         """From parcours.js. Without the token of a visit, nothing is stored. The content type does not matter."""
         try:
+            of_source.check(source(request))
             hit = read_json(await read_at_most(request, MAX_HIT_BYTES))
             data = _hit(hit)
         except ProblemError as error:

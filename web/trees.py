@@ -9,7 +9,7 @@ from db.overview import StepFigures
 from domain.campaign import Branch, Campaign, Step
 
 # In the order in which they stand in a bar.
-PARTS = ("done", "yes", "no", "skipped", "failed", "cancelled", "waiting")
+PARTS = ("done", "yes", "no", "skipped", "undelivered", "failed", "cancelled", "waiting")
 BRANCHES: tuple[Branch | None, ...] = (None, "yes", "no")
 
 
@@ -61,11 +61,17 @@ def percent(part: int, whole: int) -> float | None:
 
 
 def parts(figures: StepFigures) -> list[Part]:
-    """Return what became of those who reached a step, as parts of a bar; what nobody had is left out."""
+    """Return what became of those who reached a step, as parts of a bar; what nobody had is left out.
+
+    Who passed a step whose message did not arrive has a part of its own.
+    """
     found = []
     left = 0.0
+    undelivered = min(figures.undelivered, figures.results["done"])
+    counts = {**figures.results, "waiting": figures.waiting, "undelivered": undelivered}
+    counts["done"] -= undelivered
     for name in PARTS:
-        n = figures.waiting if name == "waiting" else figures.results[name]
+        n = counts[name]
         if n <= 0 or figures.reached <= 0:
             continue
         width = 100 * n / figures.reached

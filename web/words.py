@@ -246,16 +246,22 @@ def soon(value: datetime, now: datetime) -> str:
 def happened(what: str, detail: Mapping[str, Any]) -> str:
     """Return an audit entry as people read it; what is not known here is said as it is written."""
     if what.startswith("stopped: ") and {"step", "failed"} <= detail.keys():
+        failed, step, minutes = number(int(detail["failed"])), detail["step"], int(detail.get("minutes", 60))
+        if minutes == 60:
+            return _("Stopped by itself: {failed} contacts failed at {step} within an hour", failed=failed, step=step)
         return _(
-            "Stopped by itself: {failed} contacts failed at {step} within an hour",
-            failed=number(int(detail["failed"])),
-            step=detail["step"],
+            "Stopped by itself: {failed} contacts failed at {step} within {minutes} minutes",
+            failed=failed,
+            step=step,
+            minutes=number(minutes),
         )
     changes = [
         _(sentence, steps=", ".join(map(str, detail[name])))
         for name, sentence in CHANGES.items()
         if what != "created" and detail.get(name)
     ]
+    if what == "rescheduled" and "waits" in detail:
+        return _("Moved waiting contacts to the present timing: {n}", n=number(int(detail["waits"])))
     version = what.removeprefix("changed to version ")
     if version != what:
         said = _("Changed to version {n}", n=version)

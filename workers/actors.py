@@ -18,7 +18,8 @@ from db import sweeps as sweeps_table
 from db.clock import now as database_now
 from db.waits import EVERYTHING
 from domain.errors import CampaignError
-from domain.orders import ActOnEvents, Deliver, EndGraces, ExecuteDue, RunSweep, SyncMembers
+from domain.orders import ActOnEvents, Deliver, EndGraces, ExecuteDue, FollowTimezones, RunSweep, SyncMembers
+from producers import local_time
 from producers.broker import publish
 from producers.logs import bind_to_line
 from settings import Settings
@@ -65,6 +66,7 @@ class Workshop:
             limit, began = scope.batch_limit or pace.size, time.monotonic()
             with self.engine.begin() as conn:
                 if sweep is not None and scope.campaign_limit is not None:
+                    sweeps_table.turn(conn, sweep.id)
                     room = sweeps.claims_left(conn, sweep, campaigns.of_step(conn, step_id))
                     limit = min(limit, room or 0)
                     if limit == 0:
@@ -138,6 +140,12 @@ class Workshop:
             if not looked:
                 return
 
+    def follow_timezones(self) -> None:
+        """Move the waits of contacts whose timezone changed."""
+        with self.engine.connect() as conn:
+            now = database_now(conn)
+        local_time.follow_all(self.engine, now=now, zone=self.settings.zone)
+
     def sync_members(self, sweep_id: int) -> None:
         """Align chunks of an update until none is left or others should have a turn."""
         started, chunks, moved = time.monotonic(), 0, 0
@@ -165,6 +173,7 @@ def register(workshop: Workshop) -> None:
         (ActOnEvents, workshop.act_on_events),
         (Deliver, workshop.deliver),
         (EndGraces, workshop.end_graces),
+        (FollowTimezones, workshop.follow_timezones),
         (SyncMembers, workshop.sync_members),
         (RunSweep, workshop.run_sweep),
     ):

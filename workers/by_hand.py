@@ -24,7 +24,7 @@ def add(
 
     No segment removes them again. Who was out comes back, also after a removal by hand.
     """
-    tree, _ = campaigns.enter(conn, campaign_id, zone)
+    tree, _ = campaigns.enter_readable(conn, campaign_id, zone)
     done = dict[int, str](membership.admit(conn, tree, contact_ids, Arrival.MANUAL, now=now, zone=zone))
     _tell(conn, campaign_id, "contacts added by hand", len(done), who=who, now=now)
     return done

@@ -8,34 +8,40 @@ from __future__ import annotations
 
 import json
 import threading
-import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any, NamedTuple
 
 import structlog
-from kombu import Connection
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from db import events as events_table
+from db import partitions
 from db.clock import now as database_now
+from db.faults import Fault, fault_of
 from domain.events import ContactEvent, EventError, parse
 from producers import event_queue, metrics
 from settings import Settings
 from workers import events
+from workers.event_readers import Reader, Received, reading
 
 log = structlog.get_logger()
 
-# Messages in hand at most, and how long the first of them waits for company.
-PREFETCH = 100
-GATHER_SECONDS = 0.01
-# After that, it waits only for what comes at once, and so long at most.
-AT_ONCE_SECONDS = 0.002
-BACKLOG_SECONDS = 0.1
-# How often an idle consumer looks up.
-IDLE_SECONDS = 0.5
-# Between tries when the database or the broker is away.
+# Events of one transaction, and of one message.
+AT_ONCE = 1_000
+MOST_EVENTS = 10_000
+# Between tries when the database or the broker is away, and while the inbox is full.
 PAUSE_SECONDS = 1.0
+FULL_SECONDS = 0.2
+
+
+class Letter(NamedTuple):
+    """One event of a message, not yet parsed: as it came, and why it cannot be read if that is known already."""
+
+    value: Any
+    body: str
+    problem: str | None = None
 
 
 class Consumer:
@@ -46,154 +52,152 @@ class Consumer:
         self._url = url
         self._settings = settings
         self._act = act
-        self._batch: list[Any] = []
+        # Why the last try failed, until one works. Health tells it.
+        self.trouble: str | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Consume until told to stop; when the broker or the database is away, wait and go on."""
+        """Consume until told to stop; whatever goes wrong, wait and go on."""
         while not stop.is_set():
-            with event_queue.consuming(self._url) as conn:
-                try:
-                    self._consume(conn, stop)
-                except event_queue.away(conn) as error:
-                    log.warning("broker_away", error=f"{type(error).__name__}: {error}".splitlines()[0])
-                    stop.wait(PAUSE_SECONDS)
-
-    def _consume(self, conn: Connection, stop: threading.Event) -> None:
-        channel = conn.channel()
-        channel.basic_qos(0, PREFETCH, False)
-        consumer = conn.Consumer(
-            [event_queue.QUEUE], channel=channel, on_message=self._batch.append, accept=None, auto_declare=True
-        )
-        self._batch.clear()
-        with consumer:
-            while not stop.is_set():
-                event_queue.keep_alive(conn, channel)
-                self._gather(conn)
-                if self._batch:
-                    self._handle(stop)
-                    self._wait_for_room(stop)
-
-    def _gather(self, conn: Connection) -> None:
-        """Take what is there: wait for the first message, then shortly for company.
-
-        Both waits are counted from the first message on. Counted anew with each, a steady trickle would
-        hold the first back until the batch is full; with the short one alone, a queue that has grown would
-        be taken in such small batches that it grows on.
-        """
-        first_at = None
-        while len(self._batch) < PREFETCH:
-            wait = IDLE_SECONDS
-            if first_at is not None:
-                waited = time.monotonic() - first_at
-                if waited > BACKLOG_SECONDS:
-                    return
-                wait = max(GATHER_SECONDS - waited, AT_ONCE_SECONDS)
+            conn = event_queue.consuming(self._url)
             try:
-                conn.drain_events(timeout=wait)
-            except TimeoutError:
+                with conn, reading(conn) as reader:
+                    self._consume(reader, stop)
+            except event_queue.away(conn) as error:
+                self.trouble = "the events queue does not answer; start its broker, or check PARCOURS_EVENTS_URL"
+                log.warning("broker_away", error=f"{type(error).__name__}: {error}".splitlines()[0])
+                stop.wait(PAUSE_SECONDS)
+            except Exception as error:
+                # A defect of ours, or an answer of the broker's that nobody foresaw. Messages in hand went back.
+                self.trouble = f"taking events fails ({type(error).__name__}); the log has the details"
+                log.exception("consumer_failed")
+                stop.wait(PAUSE_SECONDS)
+
+    def _consume(self, reader: Reader, stop: threading.Event) -> None:
+        while not stop.is_set():
+            received = reader.take()
+            if received:
+                self._handle(received, reader, stop)
+                self._wait_for_room(reader, stop)
+            elif not stop.is_set():
+                self.trouble = None
+
+    def _handle(self, received: Sequence[Received], reader: Reader, stop: threading.Event) -> None:
+        """Store the events of the messages in hand, let go of them, then act on what is in the inbox."""
+        letters = _letters(received)
+        while batch := list(islice(letters, AT_ONCE)):
+            if self._until_it_works(partial(self._store, batch), reader, stop) is None:
+                # Told to stop without a database: the messages go back to the queue. Events of theirs that are
+                # stored already will be known.
+                reader.give_back()
                 return
-            if first_at is None and self._batch:
-                first_at = time.monotonic()
-
-    def _handle(self, stop: threading.Event) -> None:
-        """Store the events of the messages in hand, acknowledge, then act on them."""
-        messages, self._batch[:] = list(self._batch), []
-        stored = self._until_it_works(lambda: self._store(messages), stop)
-        if stored is None:
-            # Told to stop without a database: the messages go back to the queue.
-            for message in messages:
-                message.requeue()
-            return
-        for message in messages:
-            message.ack()
+            reader.keep_alive()
+        reader.done()
+        self.trouble = None
         if self._act:
-            self._until_it_works(self._act_on_inbox, stop)
+            self._act_on_inbox(reader, stop)
 
-    def _store(self, messages: list[Any]) -> int:
-        """Store what can be understood and bury the rest, in one transaction.
-
-        What the database refuses although we understood it is found by trying message by message, and buried:
-        it must not stand in the way of what comes behind it.
-        """
-        try:
-            return self._store_together(messages)
-        except (OperationalError, InterfaceError):
-            raise
-        except DBAPIError as error:
-            if len(messages) > 1:
-                return sum(self._store([message]) for message in messages)
-            reason = f"the database refused it: {str(error.orig).strip().splitlines()[0]}"
-            with self._engine.begin() as conn:
-                body = _text(messages[0].body).replace("\0", "")
-                events_table.bury(conn, [(reason, body)], origin="event", now=database_now(conn))
-            log.warning("events_refused", error=type(error.orig).__name__)
-            return 0
-
-    def _store_together(self, messages: list[Any]) -> int:
+    def _store(self, letters: Sequence[Letter]) -> int:
+        """Store what can be understood and bury the rest, in one transaction; return how many are stored."""
+        partitions.begin(self._engine)
         with self._engine.begin() as conn:
             now = database_now(conn)
             good: list[ContactEvent] = []
             bodies: list[str] = []
             dead: list[tuple[str, str]] = []
-            for message in messages:
+            for letter in letters:
                 try:
-                    values = event_queue.decode(message.body)
-                except ValueError as error:
-                    dead.append((str(error), _text(message.body)))
-                    continue
-                for value in values:
-                    body = json.dumps(value, ensure_ascii=False, default=str)
-                    try:
-                        good.append(parse(value, now=now))
-                        bodies.append(body)
-                    except EventError as error:
-                        dead.append((str(error), body))
+                    if letter.problem is not None:
+                        raise EventError(letter.problem)
+                    good.append(events.understood(partial(parse, letter.value, now=now)))
+                    bodies.append(letter.body)
+                except EventError as error:
+                    dead.append((str(error), letter.body))
             done = events.accept(conn, good, now=now, unknown_contacts=self._settings.unknown_contacts)
             dead += [(reason, bodies[index]) for index, reason in done.rejected]
             events_table.bury(conn, dead, origin="event", now=now)
         metrics.count_events(accepted=done.accepted, duplicates=done.duplicates, rejected=len(dead))
         log.info(
             "events_stored",
-            messages=len(messages),
+            events=len(letters),
             accepted=done.accepted,
             duplicates=done.duplicates,
             dead_letters=len(dead),
         )
         return done.accepted
 
-    def _act_on_inbox(self) -> int:
-        acted = 0
-        known = self._settings
-        while (batch := events.act_once(self._engine, zone=known.zone, stop=known.stop_rule)).events:
-            acted += batch.events
-            log.info("events_acted_on", events=batch.events, lag_seconds=round(batch.lag_seconds, 3), **batch.counts)
-        return acted
+    def _act_on_inbox(self, reader: Reader, stop: threading.Event) -> None:
+        """Act on what is there; what is left when told to stop is found by the next who looks at the inbox."""
+        while not stop.is_set() and self._until_it_works(self._act_once, reader, stop):
+            reader.keep_alive()
 
-    def _until_it_works(self, work: Callable[[], int], stop: threading.Event) -> int | None:
+    def _act_once(self) -> int:
+        known = self._settings
+        batch = events.act_once(self._engine, zone=known.zone, stop=known.stop_rule)
+        if batch.events:
+            log.info("events_acted_on", events=batch.events, lag_seconds=round(batch.lag_seconds, 3), **batch.counts)
+        return batch.events
+
+    def _until_it_works(self, work: Callable[[], int], reader: Reader, stop: threading.Event) -> int | None:
         """Return what the work returns, tried again while the database is away; None when told to stop."""
         while True:
             try:
                 return work()
-            except (OperationalError, InterfaceError) as error:
-                log.warning("database_away", error=str(error.orig).strip().splitlines()[0])
-                if stop.wait(PAUSE_SECONDS):
+            except Exception as error:
+                fault = fault_of(error)
+                if fault not in (Fault.AWAY, Fault.AGAIN):
+                    raise
+                if fault is Fault.AWAY:
+                    self.trouble = "the database does not answer; start it, or check PARCOURS_DATABASE_URL"
+                log.warning("database_away" if fault is Fault.AWAY else "database_busy", error=_first_line(error))
+                reader.keep_alive()
+                if stop.wait(PAUSE_SECONDS if fault is Fault.AWAY else 0):
                     return None
 
-    def _wait_for_room(self, stop: threading.Event) -> None:
+    def _wait_for_room(self, reader: Reader, stop: threading.Event) -> None:
         """Leave the rest in the queue while the inbox is over its limit."""
         told = False
         while not stop.is_set():
-            if not self._until_it_works(self._is_inbox_full, stop):
+            if not self._until_it_works(self._is_inbox_full, reader, stop):
                 return
             if not told:
                 log.warning("inbox_full", limit=self._settings.max_inbox)
                 told = True
-            time.sleep(0.2)
+            reader.keep_alive()
+            stop.wait(FULL_SECONDS)
 
     def _is_inbox_full(self) -> int:
         with self._engine.connect() as conn:
             return int(events_table.is_longer_than(conn, self._settings.max_inbox))
 
 
-def _text(body: Any) -> str:
-    return body.decode("utf-8", errors="replace") if isinstance(body, bytes) else str(body)
+def _letters(received: Iterable[Received]) -> Iterator[Letter]:
+    """Yield the events of messages, one by one, and a message that cannot be read as a whole."""
+    for message in received:
+        text = message.body.decode("utf-8", errors="replace")
+        if message.problem is not None:
+            yield Letter(None, text, message.problem)
+            continue
+        try:
+            values = event_queue.decode(message.body)
+        except ValueError as error:
+            yield Letter(None, text, str(error))
+            continue
+        if len(values) > MOST_EVENTS:
+            sentence = f"the message holds {len(values):,} events; send {MOST_EVENTS:,} at most in one"
+            yield Letter(None, text, sentence)
+            continue
+        for value in values:
+            yield Letter(value, _written(value, text if len(values) == 1 else None))
+
+
+def _written(value: Any, text: str | None) -> str:
+    """Return an event as it is kept in a dead letter; `text` is its message, if it was alone in it."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (RecursionError, ValueError):
+        # Nested so deeply that it could be read and cannot be written.
+        return text or "(nested too deeply to be kept)"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__])[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import httpx
 
 from domain.delivery import GaveUp, Result, Retry, Sent
+from workers.network import Network, bound
 
 M_contra = TypeVar("M_contra", contravariant=True)
 T = TypeVar("T")
@@ -117,15 +119,21 @@ class Gateway:
     """
 
     url: str
+    # Of one note as a whole, however its answer comes.
+    seconds: float = TIMEOUT_SECONDS
     _client: httpx.Client = field(init=False)
+    _network: Network = field(init=False)
 
     def __post_init__(self) -> None:
-        self._client = httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=False)
+        self._client = httpx.Client(timeout=self.seconds, follow_redirects=False)
+        self._network = Network(allow_private=True)
+        bound(self._client, self._network)
 
     def send(self, batch: Sequence[Note]) -> list[Result]:
         return [self._send(note) for note in batch]
 
     def _send(self, note: Note) -> Result:
+        self._network.ends = time.monotonic() + self.seconds
         try:
             with self._client.stream(
                 "POST", self.url, json=note.data(), headers={"Idempotency-Key": note.key, "User-Agent": "Parcours"}

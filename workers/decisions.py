@@ -4,24 +4,36 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
 from db import campaigns, waits
-from domain.campaign import StopRule
+from domain import schedule
+from domain.campaign import Campaign, Step, StopRule
+from domain.decide import Failure, why
 from domain.steps.registry import Fact, Kind, Standing, all_types
 from workers import executor
 from workers.executor import BY_DEFAULT
+
+UTC = ZoneInfo("UTC")
 
 
 @cache
 def types_waiting_for(event_type: str) -> tuple[str, ...]:
     """Return the decision types that may look at events of a type."""
     return tuple(each.name for each in all_types() if each.kind is Kind.DECISION and each.may_look_at(event_type))
+
+
+@dataclass(slots=True)
+class Reacted:
+    """What followed from what contacts did, and why a decision could not judge it, by contact."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    raised: dict[int, str] = field(default_factory=dict)
 
 
 def react(
@@ -31,44 +43,72 @@ def react(
     now: datetime,
     zone: ZoneInfo,
     stop: StopRule = BY_DEFAULT,
-) -> Counter[str]:
+) -> Reacted:
     """Take the armed decisions that facts satisfy, in every campaign; return what followed.
 
     `happened` holds each contact's facts in their order; the caller has locked the contacts.
-    A decision that a fact arms on its way is not satisfied by the same fact.
+    A decision that a fact arms on its way is not satisfied by the same fact, nor by one from before the
+    contact came to it, unless it looks back. Where judging a fact raises, the decision stays armed, and
+    the contact has a failed attempt there.
     """
-    done: Counter[str] = Counter()
+    done = Reacted()
     rounds = max((len(facts) for facts in happened.values()), default=0)
     for nth in range(rounds):
         once = {id_: facts[nth] for id_, facts in happened.items() if nth < len(facts)}
-        done += _react_once(conn, once, now, zone, stop)
+        _react_once(conn, once, done, now, zone, stop)
     return done
 
 
 def _react_once(
-    conn: Connection, happened: Mapping[int, Fact], now: datetime, zone: ZoneInfo, stop: StopRule
-) -> Counter[str]:
+    conn: Connection, happened: Mapping[int, Fact], done: Reacted, now: datetime, zone: ZoneInfo, stop: StopRule
+) -> None:
     event_types = {fact.type for fact in happened.values()}
     types = {name for event_type in event_types for name in types_waiting_for(event_type)}
     if not types:
-        return Counter()
-    taken: dict[tuple[int, int], dict[int, Mapping[str, Any]]] = {}
-    passages: dict[tuple[int, int], dict[int, int]] = {}
+        return
+    taken: dict[tuple[int, int, int], dict[int, int]] = {}
+    # A contact may stand at a step in several passages; they are taken one after the other, oldest first.
+    nth: Counter[tuple[int, int]] = Counter()
+    failures: dict[int, list[Failure]] = {}
     armed = waits.armed(conn, happened, types, event_types)
     entered = {id_: campaigns.enter(conn, id_, zone) for id_ in sorted({each.campaign_id for each in armed})}
-    for contact_id, step_id, campaign_id, passage in armed:
-        campaign, status = entered[campaign_id]
-        if status.why_not(now) is not None or step_id not in campaign.steps:
+    for each in armed:
+        campaign, status = entered[each.campaign_id]
+        if status.why_not(now) is not None or each.step_id not in campaign.steps:
             continue
-        step, fact = campaign.step(step_id), happened[contact_id]
-        standing = Standing(campaign, step, campaign.email_upstream(step))
-        if step.looks_at(fact.type) and step.type.run(step.properties, fact, standing):
-            detail = {"event": fact.type, "at": fact.at.isoformat()}
-            taken.setdefault((campaign_id, step_id), {})[contact_id] = detail
-            passages.setdefault((campaign_id, step_id), {})[contact_id] = passage
-    done: Counter[str] = Counter()
-    for (campaign_id, step_id), details in sorted(taken.items()):
-        done += executor.take_armed(
-            conn, campaign_id, step_id, passages[campaign_id, step_id], details, now=now, zone=zone, stop=stop
+        step, fact = campaign.step(each.step_id), happened[each.contact_id]
+        try:
+            satisfied = _satisfies(campaign, step, fact, since=each.anchor_at)
+        # The code of a step type, ours or another package's, on what came from outside.
+        except Exception as error:
+            failures.setdefault(campaign.id, []).append(Failure(each.contact_id, step.id, 1, why(error), error))
+            place = f"the decision {step.key!r} of campaign {campaign.key!r} could not judge it"
+            done.raised[each.contact_id] = f"{place}: {why(error)}"
+            continue
+        if satisfied:
+            passages = taken.setdefault((campaign.id, step.id, nth[each.contact_id, step.id]), {})
+            passages[each.contact_id] = each.passage
+            nth[each.contact_id, step.id] += 1
+    for (campaign_id, step_id, _), passages in sorted(taken.items(), key=lambda found: found[0]):
+        done.counts += executor.take_armed(
+            conn,
+            campaign_id,
+            step_id,
+            passages,
+            {id_: {"event": happened[id_].type, "at": happened[id_].at.isoformat()} for id_ in passages},
+            at={id_: happened[id_].at for id_ in passages},
+            now=now,
+            zone=zone,
+            stop=stop,
         )
-    return done
+    for campaign_id, failed in sorted(failures.items()):
+        executor.write_failures(conn, entered[campaign_id][0], failed, now=now, stop=stop)
+
+
+def _satisfies(campaign: Campaign, step: Step, fact: Fact, *, since: datetime) -> bool:
+    """Return whether a fact is what an armed decision waits for, at which the contact stands since an instant."""
+    if not step.looks_at(fact.type):
+        return False
+    if fact.at < since and not (step.look_back and schedule.add(step.look_back, fact.at, UTC) >= since):
+        return False
+    return bool(step.type.run(step.properties, fact, Standing(campaign, step, campaign.email_upstream(step))))

@@ -16,12 +16,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import structlog
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import InterfaceError, OperationalError
 
 from db import campaigns, emails, facts, outbox, outcomes, policies, refusals
 from db.clock import now as database_now
 from db.emails import Email
+from db.faults import Fault, fault_of
 from db.outbox import Lane, Recipient, StepName, StoredTemplate
 from db.refusals import Said
 from db.scope import Scope
@@ -41,14 +42,17 @@ from domain.delivery import (
     settle,
 )
 from domain.policy import NO_POLICY, NO_RULE, Limits
+from domain.steps.channels import present_address
 from domain.steps.email import category_channel
 from domain.templates import RenderError, one_line, render, render_all
 from producers import rendering
 from workers.couriers import Note
 from workers.executor import stop_if_failing
 from workers.mail import wire_address
-from workers.outlets import CHANNELS, Delivery, Ready
+from workers.outlets import CHANNELS, Delivery, Ready, unforeseen
 from workers.webhooks import TIMEOUT_SECONDS, Call
+
+log = structlog.get_logger()
 
 # Messages of one claim: what waits for a lease when a worker dies.
 MESSAGES_AT_ONCE = 200
@@ -139,11 +143,11 @@ def deliver_once(
             # One connection for all records of the batch; between them, no transaction is open on it.
             with engine.connect() as conn:
                 sending = _Sending(conn, batch, as_of, delivery.stop, lasts_until=began + delivery.lease_seconds)
-                ready = sending.admitted(_rendered(sending, delivery), lease_seconds=delivery.lease_seconds)
                 # What was begun before half of the lease is over is recorded before it ends.
-                groups = outlet.send(
-                    ready, connections=connections, until=began + delivery.lease_seconds / 2, closed=sending.is_closed
-                )
+                until = began + delivery.lease_seconds / 2
+                rendered = _rendered(sending, delivery, until=until)
+                ready = sending.admitted(rendered, lease_seconds=delivery.lease_seconds)
+                groups = outlet.send(ready, connections=connections, until=until, closed=sending.is_closed)
                 for group in groups:
                     sending.record(group)
             counts += sending.counts
@@ -217,8 +221,13 @@ def _of_lane(
     zone: ZoneInfo,
     scope: Scope,
 ) -> list[Claimed]:
-    """Claim from a lane, if its campaign runs: whoever pauses it waits until this has committed."""
+    """Claim from a lane, if its campaign runs: whoever pauses it waits until this has committed.
+
+    What a campaign that this process cannot read has to send stays; it keeps back nobody else's.
+    """
     campaign, status = campaigns.enter(conn, lane.campaign_id, zone)
+    if status.unreadable is not None:
+        log.error("campaign_unreadable", campaign_id=lane.campaign_id, text=status.unreadable)
     if status.why_not(now) is not None:
         return []
     name = f"campaign:{campaign.id}"
@@ -241,10 +250,16 @@ def _granted(conn: Connection, name: str, per_second: float, wanted: int, clock:
 
 
 def _hold_back(conn: Connection, batch: Batch, channel: str, *, now: datetime, zone: ZoneInfo) -> None:
-    """Take out of the batch what must not go, or not now, whatever was true when it was written."""
+    """Take out of the batch what must not go, or not now, whatever was true when it was written.
+
+    The outbox is a promise about a contact: what the step meant stays, but who the contact is, where it is
+    reached and what it wants is as of now.
+    """
     asked = {message.contact_id for message in batch.messages if message.to_contact}
     if not asked:
         return
+    batch.messages = [_readdressed(batch, message) for message in batch.messages]
+    withdrawn = _withdrawn(conn, batch)
     categories = {email.category for email in batch.emails.values() if email.category is not None}
     refusals = outbox.refusals(conn, asked, [channel, *map(category_channel, categories)])
     bound = policies.by_channel(conn).get(channel, NO_POLICY)
@@ -254,7 +269,9 @@ def _hold_back(conn: Connection, batch: Batch, channel: str, *, now: datetime, z
         if not message.to_contact:
             continue
         reason = _refusal(batch, message, refusals)
-        if reason is not None:
+        if message.key in withdrawn:
+            held.append((message, Cancelled(withdrawn[message.key], altogether=True)))
+        elif reason is not None:
             held.append((message, Cancelled(reason)))
         elif message.marketing:
             recipient = batch.recipients.get(message.contact_id)
@@ -270,9 +287,47 @@ def _hold_back(conn: Connection, batch: Batch, channel: str, *, now: datetime, z
         batch.messages = [message for message in batch.messages if message.key not in gone]
 
 
+def _readdressed(batch: Batch, message: Claimed) -> Claimed:
+    """Return a message with the present address of its contact; the former one stays where there is none now."""
+    contact = batch.recipients.get(message.contact_id)
+    if contact is None or not message.to_contact:
+        return message
+    present = present_address(
+        message.channel, message.payload, message.address, email=contact.email, fields=contact.fields
+    )
+    return message if present is None else message._replace(address=present)
+
+
+def _withdrawn(conn: Connection, batch: Batch) -> dict[str, str]:
+    """Return which messages must not go on any channel, and why.
+
+    A marketing message belongs to its campaign: it does not go to who left that or was taken out of it, unless
+    by the campaign's own tree, nor for a step that was removed. A transactional one says what happened and goes
+    all the same.
+    """
+    reasons: dict[str, str] = {}
+    marketing = [message for message in batch.messages if message.marketing and message.to_contact]
+    departed = outbox.departed(conn, {(message.contact_id, message.campaign_id) for message in marketing})
+    emails_ = [message.key for message in marketing if message.channel == "email"]
+    told = outbox.told_already(conn, emails_)
+    for message in batch.messages:
+        if not (message.to_contact and message.marketing):
+            continue
+        if (message.contact_id, message.campaign_id) in departed:
+            reasons[message.key] = "the contact left the campaign before the message went"
+        elif message.step_id not in batch.campaigns[message.campaign_id].steps:
+            reasons[message.key] = "the step was removed from the campaign"
+        elif message.key in told:
+            reasons[message.key] = f"the contact gets the email {message.template!r} already, from another message"
+    return reasons
+
+
 def _refusal(batch: Batch, message: Claimed, refusals: Mapping[tuple[int, str], str]) -> str | None:
     """Return why a contact must not be written to; a category of emails refused stops transactional ones too."""
     email = batch.emails.get(message.template or "") if message.channel == "email" else None
+    contact = batch.recipients.get(message.contact_id)
+    if message.channel == "email" and contact is not None and not (contact.email or "").strip():
+        return "it has no email address any more"
     if email is not None and email.category is not None:
         reason = refusals.get((message.contact_id, category_channel(email.category)))
         if reason is not None:
@@ -294,14 +349,23 @@ def _load(conn: Connection, batch: Batch, channel: str) -> None:
 # Rendering.
 
 
-def _rendered(sending: _Sending, delivery: Delivery) -> Iterator[Ready]:
-    """Yield messages as their couriers take them; of those that cannot be rendered, the end is recorded."""
+def _rendered(sending: _Sending, delivery: Delivery, *, until: float) -> Iterator[Ready]:
+    """Yield messages as their couriers take them; of those that cannot be rendered, the end is recorded.
+
+    Whatever rendering raises is that message's failure. What was not rendered at `until`, on the monotonic
+    clock, goes back, so that messages that take long do not outlast the lease of the others.
+    """
     settled: list[tuple[Claimed, Result]] = []
     for message in sending.batch.messages:
+        if time.monotonic() > until:
+            settled.append((message, Untried()))
+            continue
         try:
             made = _ready(sending.batch, message, delivery)
         except RenderError as error:
             made = GaveUp(str(error))
+        except Exception as error:
+            made = unforeseen(message, "rendering", error)
         if isinstance(made, Ready):
             yield made
         else:
@@ -446,9 +510,10 @@ class _Sending:
         return ready
 
     def record(self, results: Sequence[tuple[Claimed, Result]]) -> None:
-        """Write down what became of messages, in a transaction that is tried until their lease ends.
+        """Write down what became of messages; what cannot be written of one does not keep back the others.
 
-        What has left is worth some patience: it would leave again.
+        What has left is worth some patience: it would leave again. So while the database is away, it is tried
+        until the lease ends.
         """
         if not results:
             return
@@ -457,11 +522,29 @@ class _Sending:
                 with self.conn.begin():
                     counted = self._record(self.conn, results)
                 break
-            except (OperationalError, InterfaceError):
+            except Exception as error:
+                fault = fault_of(error)
+                if fault in (Fault.ROW, Fault.OTHER):
+                    counted = self._record_apart(results, error)
+                    break
                 if time.monotonic() > self._lasts_until:
                     raise
                 time.sleep(RECORD_PAUSE_SECONDS)
         self.counts += counted
+
+    def _record_apart(self, results: Sequence[tuple[Claimed, Result]], error: Exception) -> Counter[str]:
+        """Write down results one by one; of one that cannot be written even so, no more than the message's state."""
+        if len(results) > 1:
+            for each in results:
+                self.record([each])
+            return Counter()
+        ((message, result),) = results
+        again = unforeseen(message, "recording", error)
+        with self.conn.begin():
+            now = self._as_of or database_now(self.conn)
+            # Without what follows from it: counters, failures, refusals.
+            rows = settle([(message, result if isinstance(result, Sent) else again)], paused={}, now=now).rows
+            return _ends(outbox.record(self.conn, rows, now=now))
 
     def _record(self, conn: Connection, results: Sequence[tuple[Claimed, Result]]) -> Counter[str]:
         only_sent = all(isinstance(result, Sent) for _, result in results)

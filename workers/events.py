@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from psycopg.errors import DeadlockDetected
+import structlog
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError
 
 from db import (
     campaigns,
@@ -29,27 +28,33 @@ from db import (
     forms,
     merging,
     outcomes,
+    partitions,
     policies,
     refusals,
     scores,
 )
 from db.clock import now as database_now
 from db.events import Pending
+from db.faults import Fault, blames_the_data, fault_of
 from db.house import house_of
-from db.partitions import ensure_partitions
 from db.refusals import Said
 from domain.campaign import StopRule
 from domain.changes import change
-from domain.events import ABOUT_THE_CONTACT, ContactEvent, as_facts, channel_of
+from domain.events import ABOUT_THE_CONTACT, SEGMENT_TYPES, ContactEvent, EventError, as_facts, channel_of
 from domain.identity import same_address
 from domain.policy import Rule
+from domain.steps.properties import MAX_KEY
 from domain.steps.registry import Fact
 from domain.utm import utm_of
 from domain.visitors import is_automatic
-from producers import metrics
+from producers import local_time, metrics
+from producers.logs import described
 from workers import decisions, membership
-from workers.executor import BY_DEFAULT
+from workers.decisions import Reacted
+from workers.executor import BY_DEFAULT, reason_of
 from workers.forms import submit
+
+log = structlog.get_logger()
 
 # Contacts of one batch, and events of each in it: a contact with a flood of events takes turns.
 CONTACTS_AT_ONCE = 500
@@ -77,6 +82,25 @@ class Accepted:
     rejected: list[tuple[int, str]] = field(default_factory=list)
 
 
+def understood(read: Callable[[], ContactEvent]) -> ContactEvent:
+    """Return the event that a function reads. Raises EventError when it cannot, and nothing else."""
+    try:
+        return read()
+    except EventError:
+        raise
+    except Exception as error:
+        # A defect of ours, and no reason to stop what comes behind it.
+        log.exception("event_not_understood")
+        raise EventError(_unexpected(error)) from error
+
+
+def _unexpected(error: BaseException) -> str:
+    return (
+        f"something unexpected went wrong ({type(error).__name__}), and the log has the details; once that is mended, "
+        "send it again, or replay its dead letter with `parcours dead-letters replay`"
+    )
+
+
 def accept(
     conn: Connection,
     offered: Sequence[ContactEvent],
@@ -87,8 +111,44 @@ def accept(
     """Put events into the inbox, each once; return what became of them. Accepted means stored.
 
     An event of somebody unknown makes the contact, unless the setting says otherwise. One that names a
-    segment or form that does not exist is rejected, and may be offered again later.
+    segment or form that does not exist is rejected, and may be offered again later. One that cannot be stored is
+    rejected as well, and holds back none of the others.
     """
+    try:
+        with conn.begin_nested():
+            return _accept(conn, offered, now=now, unknown_contacts=unknown_contacts)
+    except Exception as error:
+        if not blames_the_data(error):
+            raise
+        if len(offered) == 1:
+            return Accepted(rejected=[(0, _refusal(error))])
+    # Halved until the guilty are alone. The first half is stored before the second is looked at, as in one batch.
+    done = Accepted()
+    half = len(offered) // 2
+    for first, part in ((0, offered[:half]), (half, offered[half:])):
+        of_part = accept(conn, part, now=now, unknown_contacts=unknown_contacts)
+        done.accepted += of_part.accepted
+        done.duplicates += of_part.duplicates
+        done.rejected += [(first + index, reason) for index, reason in of_part.rejected]
+    return done
+
+
+def _refusal(error: BaseException) -> str:
+    if fault_of(error) is Fault.ROW:
+        why = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
+        log.warning("event_refused", error=type(getattr(error, "orig", error)).__name__)
+        return f"the database cannot store it ({why[0][:200]}); correct the event and send it again"
+    log.error("event_not_stored", exc_info=error)
+    return _unexpected(error)
+
+
+def _accept(
+    conn: Connection,
+    offered: Sequence[ContactEvent],
+    *,
+    now: datetime,
+    unknown_contacts: Literal["create", "reject"],
+) -> Accepted:
     done = Accepted()
     good = _acceptable(conn, offered, done, unknown_contacts)
     new = events.remember(conn, [event for _, event in good], now=now)
@@ -119,15 +179,17 @@ def accept(
 def _acceptable(
     conn: Connection, offered: Sequence[ContactEvent], done: Accepted, unknown_contacts: str
 ) -> list[tuple[int, ContactEvent]]:
-    segments = campaigns.named(conn, "segments", _names(offered, "segment."))
-    known_forms = campaigns.named(conn, "forms", _names(offered, "form."))
+    about_segments = [event.data["segment"] for event in offered if event.type in SEGMENT_TYPES]
+    about_forms = [event.data["form"] for event in offered if event.type == "form.submitted"]
+    segments = campaigns.named(conn, "segments", set(about_segments))
+    known_forms = campaigns.named(conn, "forms", set(about_forms))
     keys = {event.contact for event in offered}
     known = events.contact_ids(conn, keys)
     gone = events.erased(conn, keys - set(known))
     good = []
     for index, event in enumerate(offered):
         reason = None
-        if event.type.startswith("segment.") and event.data["segment"] not in segments:
+        if event.type in SEGMENT_TYPES and event.data["segment"] not in segments:
             reason = f"there is no segment {event.data['segment']!r}; make it with `parcours segments create`"
         elif event.type == "form.submitted" and event.data["form"] not in known_forms:
             reason = f"there is no form {event.data['form']!r}; make it with `parcours forms create`"
@@ -142,11 +204,6 @@ def _acceptable(
     return good
 
 
-def _names(offered: Sequence[ContactEvent], prefix: str) -> set[str]:
-    name = prefix.rstrip(".")
-    return {str(event.data[name]) for event in offered if event.type.startswith(prefix) and name in event.data}
-
-
 def take_in(
     engine: Engine,
     offered: Sequence[ContactEvent],
@@ -154,8 +211,18 @@ def take_in(
     unknown_contacts: Literal["create", "reject"],
 ) -> Accepted:
     """Accept events in a transaction of their own: when this returns, they are stored."""
+    partitions.begin(engine)
     with engine.begin() as conn:
         return accept(conn, offered, now=database_now(conn), unknown_contacts=unknown_contacts)
+
+
+@dataclass(slots=True)
+class Acted:
+    """What a batch came to: events, what followed from them, and the oldest one's age in seconds."""
+
+    events: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    lag_seconds: float = 0.0
 
 
 def act_once(
@@ -163,25 +230,101 @@ def act_once(
 ) -> Acted:
     """Act on one batch of the inbox, or of what is there of the contacts named, in a transaction of its own.
 
-    Batches of different contacts may meet at a company of both, in one order here and in another there. Who
-    loses such a deadlock has done nothing, and begins again.
+    A batch that raises is done in halves, each in its own transaction, until the guilty contacts are alone, and
+    then event by event: one that cannot be acted on leaves the inbox for the dead letters, with the reason.
+    Raises only what says nothing about the events: the database is away.
     """
-    with engine.connect() as conn:
-        now = database_now(conn)
-    ensure_partitions(engine, now)
+    partitions.begin(engine)
     began = time.monotonic()
-    for left in reversed(range(DEADLOCKS)):
-        try:
-            with engine.begin() as conn:
-                acted = act(conn, now=database_now(conn), zone=zone, stop=stop, of=of)
-            break
-        except OperationalError as error:
-            if not isinstance(error.orig, DeadlockDetected) or not left:
-                raise
+    acted = _Acting(engine, zone, stop).batch(of)
     if acted.events:
         # The lag ends where the transaction began; what followed from the event is there at its end.
         metrics.DECISION_SECONDS.observe(acted.lag_seconds + time.monotonic() - began)
     return acted
+
+
+@dataclass
+class _Acting:
+    """Acting on a batch, whose bad events stop nobody."""
+
+    engine: Engine
+    zone: ZoneInfo
+    stop: StopRule
+    done: Acted = field(default_factory=Acted)
+
+    def batch(self, of: Collection[str] | None) -> Acted:
+        # What was taken by the try that failed.
+        taken: list[Pending] = []
+
+        def some(conn: Connection) -> Acted:
+            taken.clear()
+            return _act_on(conn, _pending(conn, of), taken, now=database_now(conn), zone=self.zone, stop=self.stop)
+
+        error = self._try(some)
+        if error is not None:
+            if not taken:
+                raise error
+            self._apart(list(dict.fromkeys(event.contact_id for event in taken)), error)
+        return self.done
+
+    def _apart(self, contacts: Sequence[int], error: Exception) -> None:
+        """Act on contacts of whom somebody made a batch fail."""
+        if len(contacts) == 1:
+            self._one_by_one(contacts[0])
+            return
+        middle = len(contacts) // 2
+        for half in (contacts[:middle], contacts[middle:]):
+            failed = self._try(partial(self._act_on, half, EVENTS_EACH, []))
+            if failed is not None:
+                self._apart(half, failed)
+
+    def _one_by_one(self, contact_id: int) -> None:
+        """Act on a contact's events, each by itself; bury those that cannot be acted on."""
+        for _ in range(EVENTS_EACH):
+            before = self.done.events
+            taken: list[Pending] = []
+            error = self._try(partial(self._act_on, [contact_id], 1, taken))
+            if error is not None and taken:
+                self._bury(taken[0], error)
+            elif error is not None:
+                raise error
+            elif self.done.events == before:
+                return
+
+    def _act_on(self, contact_ids: Sequence[int], each: int, taken: list[Pending], conn: Connection) -> Acted:
+        taken.clear()
+        free = events.lock_pending(conn, contact_ids)
+        return _act_on(conn, free, taken, each=each, now=database_now(conn), zone=self.zone, stop=self.stop)
+
+    def _bury(self, event: Pending, error: Exception) -> None:
+        log.error("event_buried", event_type=event.type, contact_id=event.contact_id, **described(error))
+        reason = f"it could not be acted on: {reason_of(error)}; mend that, then `parcours dead-letters replay` it"
+        with self.engine.begin() as conn:
+            buried = events.bury_pending(conn, event, reason, now=database_now(conn))
+        self.done.events += buried
+        self.done.counts["dead letters"] += buried
+
+    def _try(self, work: Callable[[Connection], Acted]) -> Exception | None:
+        """Do work in a transaction of its own; return the error when that is for what is in its hands.
+
+        Batches of different contacts may meet at a company of both, in one order here and in another there. Who
+        loses such a deadlock has done nothing, and begins again.
+        """
+        for left in reversed(range(DEADLOCKS)):
+            try:
+                with self.engine.begin() as conn:
+                    acted = work(conn)
+            except Exception as error:
+                if fault_of(error) is Fault.AGAIN and left:
+                    continue
+                if not blames_the_data(error):
+                    raise
+                return error
+            self.done.events += acted.events
+            self.done.counts += acted.counts
+            self.done.lag_seconds = max(self.done.lag_seconds, acted.lag_seconds)
+            break
+        return None
 
 
 def act_on_all(
@@ -201,15 +344,6 @@ def act_on_all(
         time.sleep(0.02)
 
 
-@dataclass(slots=True)
-class Acted:
-    """What a batch came to: events, what followed from them, and the oldest one's age in seconds."""
-
-    events: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
-    lag_seconds: float = 0.0
-
-
 def act(
     conn: Connection,
     *,
@@ -224,11 +358,28 @@ def act(
 
     A contact's events are done in their order, by one worker, under the contact's lock.
     """
+    return _act_on(conn, _pending(conn, of), [], now=now, zone=zone, stop=stop)
+
+
+def _pending(conn: Connection, of: Collection[str] | None) -> list[int]:
     if of is None:
-        pending = events.pending_contacts(conn, CONTACTS_AT_ONCE, each=EVENTS_EACH)
-    else:
-        pending = events.pending_of(conn, of, CONTACTS_AT_ONCE)
-    taken = events.take(conn, merging.without_those_in_merges(conn, pending), each=EVENTS_EACH)
+        return events.pending_contacts(conn, CONTACTS_AT_ONCE)
+    return events.pending_of(conn, of, CONTACTS_AT_ONCE)
+
+
+def _act_on(
+    conn: Connection,
+    pending: Sequence[int],
+    taken: list[Pending],
+    *,
+    each: int = EVENTS_EACH,
+    now: datetime,
+    zone: ZoneInfo,
+    stop: StopRule,
+) -> Acted:
+    """Act on the oldest events of contacts, whose locks the caller holds; adds what it takes to `taken`."""
+    free = erasure.without_those_in_other_hands(conn, merging.without_those_in_merges(conn, pending))
+    taken += events.take(conn, free, each=each)
     if not taken:
         return Acted()
     by_contact: dict[int, list[Pending]] = {}
@@ -240,18 +391,24 @@ def act(
     # Who was deleted by a step of a campaign: what else they did happened before, and goes as well.
     deleted: set[int] = set()
     late: list[Pending] = []
+    # What a decision could not judge, and why; it is acted on otherwise.
+    letters: list[tuple[Pending, str]] = []
     for nth in range(max(map(len, by_contact.values()))):
         once = [found[nth] for found in by_contact.values() if nth < len(found)]
         late += [event for event in once if event.contact_id in erased]
         present = [event for event in once if event.contact_id not in erased and event.contact_id not in deleted]
-        followed = _act_once(conn, present, erased, late, now=now, zone=zone, stop=stop)
+        followed = _act_once(conn, present, erased, late, letters, now=now, zone=zone, stop=stop)
         counts += followed
         if followed["erased"]:
             seen = {event.contact_id for event in present} - erased.keys()
             deleted |= seen - set(facts.lock(conn, seen))
+    if any(event.type in ("contact.changed", "contact.merged") for event in taken):
+        local_time.follow(conn, now=now, zone=zone, of=by_contact)
     _begin_again(conn, erased, late, now)
     kept = [event for event in taken if event.contact_id not in erased and event.contact_id not in deleted]
     events.keep(conn, kept)
+    gone = erased.keys() | deleted
+    events.bury_events(conn, [letter for letter in letters if letter[0].contact_id not in gone], now=now)
     events.seen_active(conn, [(event.contact_id, event.at) for event in kept if _is_activity(event)])
     lag = (now - min(event.received_at for event in taken)).total_seconds()
     return Acted(len(taken), counts, lag)
@@ -266,6 +423,7 @@ def _act_once(
     once: Sequence[Pending],
     erased: dict[int, tuple[str, datetime]],
     late: list[Pending],
+    letters: list[tuple[Pending, str]],
     *,
     now: datetime,
     zone: ZoneInfo,
@@ -273,7 +431,8 @@ def _act_once(
 ) -> Counter[str]:
     """Act on at most one event of each contact: what it changes, then who joins and leaves, then decisions.
 
-    Adds who was erased to `erased`, and what was still in their inbox to `late`.
+    Adds who was erased to `erased`, what was still in their inbox to `late`, and what a decision could not
+    judge to `letters`, with the reason.
     """
     by_type: dict[str, list[Pending]] = {}
     for event in once:
@@ -287,9 +446,12 @@ def _act_once(
     _note_pages(conn, by_type.get("page.hit", []), now)
     found = [(event, utm_of(event.type, event.data)) for event in once]
     scores.came_from(conn, {event.contact_id: (event.at, utm) for event, utm in found if utm})
-    counts += _submit_forms(conn, by_type.get("form.submitted", []), now=now, zone=zone, stop=stop)
+    filled_in = _submit_forms(conn, by_type.get("form.submitted", []), now=now, zone=zone, stop=stop)
     others = [event for event in once if event.type != "form.submitted" and _is_activity(event)]
-    counts += decisions.react(conn, _facts(conn, others), now=now, zone=zone, stop=stop)
+    reacted = decisions.react(conn, _facts(conn, others), now=now, zone=zone, stop=stop)
+    counts += filled_in.counts + reacted.counts
+    raised = filled_in.raised | reacted.raised
+    letters += [(event, raised[event.contact_id]) for event in once if event.contact_id in raised]
     deleted = by_type.get("contact.deleted", [])
     at = {event.contact_id: event.at for event in deleted}
     if at:
@@ -410,24 +572,26 @@ def _change_segments(
         # One deleted since it was accepted changes nothing.
         if key in known:
             events.segments_by_time(conn, known[key].id, said_at, active=active)
-            touched = [contact_id for contact_id, _ in said_at]
-            counts += membership.segment_changed(conn, known[key].id, touched, now=now, zone=zone)
+            since = dict(said_at)
+            counts += membership.segment_changed(conn, known[key].id, list(since), now=now, zone=zone, since=since)
     return counts
 
 
 def _submit_forms(
     conn: Connection, submitted: Sequence[Pending], *, now: datetime, zone: ZoneInfo, stop: StopRule
-) -> Counter[str]:
+) -> Reacted:
     by_key: dict[str, dict[int, forms.Submission]] = {}
     for event in submitted:
         submission = forms.Submission(event.at, event.data.get("fields") or {})
         by_key.setdefault(str(event.data["form"]), {})[event.contact_id] = submission
-    counts: Counter[str] = Counter()
+    done = Reacted()
     for key, submissions in sorted(by_key.items()):
         form = forms.find(conn, key)
         if form is not None:
-            counts += submit(conn, form, submissions, now=now, zone=zone, stop=stop)
-    return counts
+            followed = submit(conn, form, submissions, now=now, zone=zone, stop=stop)
+            done.counts += followed.counts
+            done.raised |= followed.raised
+    return done
 
 
 def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
@@ -497,5 +661,5 @@ def _facts(conn: Connection, happened: Sequence[Pending]) -> dict[int, list[Fact
 
 
 def _name(value: Any) -> str | None:
-    """Return a name that came from outside; what is no text is none."""
-    return value.strip() or None if isinstance(value, str) else None
+    """Return a name that came from outside, no longer than an index holds; what is no text is none."""
+    return value.strip()[:MAX_KEY] or None if isinstance(value, str) else None

@@ -11,7 +11,9 @@ from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import structlog
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from db import campaigns, companies, erasure, facts, outcomes, scores, segments, sweeps, waits
 from db import membership as memberships
@@ -19,10 +21,14 @@ from db.facts import Facts
 from db.scope import Scope
 from db.waits import EVERYTHING
 from domain.campaign import Campaign, Step, StopRule
-from domain.decide import Claim, Plan, decide, take
+from domain.decide import Claim, Failure, Plan, decide, fail, take, why
 from domain.membership import Arrival, Departure
 from domain.schedule import Interval
+from producers.logs import described, where
 from workers import membership
+from workers.isolation import in_halves
+
+log = structlog.get_logger()
 
 BY_DEFAULT = StopRule()
 
@@ -82,26 +88,129 @@ def execute_due(
         return Executed(campaign_id)
     claims = waits.claim_due(conn, step_id, now=now, limit=limit, scope=scope)
     if not claims:
+        # What is due here, if anything, is in other hands, or nobody's.
+        erasure.clean_up(conn, waits.of_nobody(conn, [step_id], now=now, limit=limit), now=now)
         return Executed(campaign_id)
     claimed = _with_siblings(conn, campaign, step_id, claims, now=now)
-    needs = frozenset(need for step, _ in claimed for need in campaign.needs(step))
-    known = facts.load(conn, campaign, [claim.contact_id for claim in claims], needs, now=now)
-    known = facts.look_back(conn, known, claimed)
-    plan = decide(
-        campaign,
-        claimed,
-        known.contacts,
-        known.members,
-        world=known.world,
-        now=now,
-        default_zone=zone,
-        pauses=campaigns.pauses(conn, campaign_id) if isinstance(campaign.catch_up, Interval) else (),
-    )
-    write(conn, campaign, known, plan, now=now, zone=zone, stop=stop)
-    counts = plan.counts()
+    counts = _Unit(conn, campaign, now, zone, stop).do(claimed)
     if sweep_id is not None:
         sweeps.count(conn, sweep_id, campaign_id, counts)
     return Executed(campaign_id, len(claims), counts, more=len(claims) == limit)
+
+
+@dataclass
+class _Unit:
+    """What was claimed, on its way through the tree: together, unless somebody is among them who cannot be done."""
+
+    conn: Connection
+    campaign: Campaign
+    now: datetime
+    zone: ZoneInfo
+    stop: StopRule
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def do(self, claimed: Sequence[tuple[Step, Sequence[Claim]]]) -> Counter[str]:
+        """Decide and write; for whom that raises has a failed attempt, and all others go on."""
+        by_contact: dict[int, list[tuple[Step, Claim]]] = {}
+        for step, claims in claimed:
+            for claim in claims:
+                by_contact.setdefault(claim.contact_id, []).append((step, claim))
+        in_halves(self.conn, list(by_contact.values()), self._together, self._one_by_one)
+        return self.counts
+
+    def _together(self, contacts: Sequence[Sequence[tuple[Step, Claim]]]) -> None:
+        by_step: dict[int, list[Claim]] = {}
+        for claims in contacts:
+            for step, claim in claims:
+                by_step.setdefault(step.id, []).append(claim)
+        claimed = [(step, by_step[step.id]) for step in self.campaign.steps.values() if step.id in by_step]
+        known = self._load(claimed)
+        plan = decide(
+            self.campaign,
+            claimed,
+            known.contacts,
+            known.members,
+            world=known.world,
+            now=self.now,
+            default_zone=self.zone,
+            pauses=campaigns.pauses(self.conn, self.campaign.id)
+            if isinstance(self.campaign.catch_up, Interval)
+            else (),
+        )
+        self._write(known, plan)
+
+    def _one_by_one(self, claims: Sequence[tuple[Step, Claim]], error: Exception) -> None:
+        """Several roots of one contact: those that are not guilty begin."""
+        if len(claims) == 1:
+            self._fail(claims[0], error)
+        else:
+            in_halves(self.conn, claims, lambda some: self._together([some]), self._fail)
+
+    def _fail(self, claimed: tuple[Step, Claim], error: Exception) -> None:
+        step, claim = claimed
+        known = self._load([(step, [claim])], look_back=False)
+
+        def plan(*, go_on: bool) -> Plan:
+            return fail(
+                self.campaign,
+                step,
+                claim,
+                known.contacts,
+                known.members,
+                error,
+                reason=reason_of(error),
+                world=known.world,
+                now=self.now,
+                default_zone=self.zone,
+                go_on=go_on,
+            )
+
+        # What goes on below may be what raised.
+        in_halves(
+            self.conn,
+            [claim],
+            lambda _: self._write(known, plan(go_on=True)),
+            lambda _, again: self._write(known, plan(go_on=False)),
+        )
+
+    def _load(self, claimed: Sequence[tuple[Step, Sequence[Claim]]], *, look_back: bool = True) -> Facts:
+        needs = frozenset(need for step, _ in claimed for need in self.campaign.needs(step))
+        ids = list(dict.fromkeys(claim.contact_id for _, claims in claimed for claim in claims))
+        known = facts.load(self.conn, self.campaign, ids, needs, now=self.now)
+        return facts.look_back(self.conn, known, claimed) if look_back else known
+
+    def _write(self, known: Facts, plan: Plan) -> None:
+        write(self.conn, self.campaign, known, plan, now=self.now, zone=self.zone, stop=self.stop)
+        self.counts += plan.counts()
+
+
+def reason_of(error: Exception) -> str:
+    """Return why something failed, as people read it in outcomes, failures and dead letters."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        return f"the database refused what it should store: {str(error.orig).strip().splitlines()[0]}"
+    return why(error)
+
+
+def tell(campaign: Campaign, failures: Sequence[Failure]) -> None:
+    """Write what steps raised to the log: each error once a batch, with its traceback and how many it met."""
+    alike: dict[tuple[int, str, str], list[Failure]] = {}
+    for each in failures:
+        if each.raised is not None:
+            place = (each.step_id, type(each.raised).__name__, where(each.raised.__traceback__))
+            alike.setdefault(place, []).append(each)
+    for (step_id, *_), (first, *others) in alike.items():
+        assert first.raised is not None
+        step = campaign.step(step_id)
+        log.error(
+            "step_raised",
+            campaign=campaign.key,
+            step=step.key,
+            type=step.type.name,
+            contact_id=first.contact_id,
+            contacts=1 + len(others),
+            attempt=first.attempts,
+            **described(first.raised),
+        )
 
 
 def _with_siblings(
@@ -127,15 +236,16 @@ def take_armed(
     passages: Mapping[int, int],
     details: Mapping[int, Mapping[str, Any]],
     *,
+    at: Mapping[int, datetime],
     now: datetime,
     zone: ZoneInfo,
     stop: StopRule = BY_DEFAULT,
 ) -> Counter[str]:
     """Take an armed decision for contacts that did what it waited for; their "yes" branch runs.
 
-    The caller has locked the contacts. `passages` says in which passage each was found armed, and
-    `details` what to remember of the fact. Whose wait is gone (the deadline, the same fact before,
-    or a new start that the fact led to) is left out.
+    The caller has locked the contacts. `passages` says in which passage each was found armed,
+    `details` what to remember of the fact, and `at` when it was. Whose wait is gone (the deadline,
+    the same fact before, or a new start that the fact led to) is left out.
     """
     campaign, status = campaigns.enter(conn, campaign_id, zone)
     if status.why_not(now) is not None or step_id not in campaign.steps:
@@ -152,6 +262,7 @@ def take_armed(
         known.contacts,
         known.members,
         details,
+        at=at,
         world=known.world,
         now=now,
         default_zone=zone,
@@ -182,12 +293,20 @@ def write(
     _change_campaigns(conn, plan, now=now, zone=zone)
     # Late, since other contacts have these companies as well, and whoever holds their locks waits for nobody.
     companies.change(conn, plan.company_points, plan.company_fields)
-    if plan.failures:
-        outcomes.fail(conn, plan.failures, now=now)
-        stop_if_failing(conn, campaign, (failure.step_id for failure in plan.failures), stop, now=now)
+    write_failures(conn, campaign, plan.failures, now=now, stop=stop)
     if plan.erased:
         # Last, so that whatever the walk wrote of these contacts goes as well.
         erasure.erase(conn, dict.fromkeys(plan.erased, now))
+
+
+def write_failures(
+    conn: Connection, campaign: Campaign, failures: Sequence[Failure], *, now: datetime, stop: StopRule
+) -> None:
+    """Write failed attempts, and to the log what steps raised; too many of them stop the campaign."""
+    if failures:
+        tell(campaign, failures)
+        outcomes.fail(conn, failures, now=now)
+        stop_if_failing(conn, campaign, (failure.step_id for failure in failures), stop, now=now)
 
 
 def _save_segments(conn: Connection, changed: facts.SegmentChanges, *, now: datetime, zone: ZoneInfo) -> None:
@@ -206,19 +325,21 @@ def _save_segments(conn: Connection, changed: facts.SegmentChanges, *, now: date
 def _change_campaigns(conn: Connection, plan: Plan, *, now: datetime, zone: ZoneInfo) -> None:
     """Adds first, then removals; each campaign by itself, so that one's refusal is not another's."""
     for key, contact_ids in plan.joins.items():
-        other = _other(conn, key, zone)
+        other = _other(conn, key)
         if other is not None:
-            membership.arrive(conn, other, contact_ids, Arrival.ACTION, now=now, zone=zone)
+            tree, _ = campaigns.enter_readable(conn, other, zone)
+            membership.arrive(conn, tree, contact_ids, Arrival.ACTION, now=now, zone=zone)
     for key, contact_ids in plan.leaves.items():
-        other = _other(conn, key, zone)
+        other = _other(conn, key)
         if other is not None:
-            membership.depart(conn, other.id, contact_ids, Departure.ACTION, now=now)
+            campaigns.enter(conn, other, zone)
+            membership.depart(conn, other, contact_ids, Departure.ACTION, now=now)
 
 
-def _other(conn: Connection, key: str, zone: ZoneInfo) -> Campaign | None:
-    """Return a campaign that a step names, or None when it is deleted: there is nobody to tell any more."""
+def _other(conn: Connection, key: str) -> int | None:
+    """Return the id of a campaign that a step names, or None when it is deleted: there is nobody to tell any more."""
     found = campaigns.stored(conn, key)
-    return None if found is None or found.deleted else campaigns.enter(conn, found.id, zone)[0]
+    return None if found is None or found.deleted else found.id
 
 
 def stop_if_failing(
@@ -242,5 +363,5 @@ def stop_if_failing(
         who="parcours",
         what=f"stopped: {failing.failed} contacts failed at step {step.key!r} within {within}",
         now=now.astimezone(UTC),
-        detail={"step": step.key, "failed": failing.failed, "passed": failing.passed},
+        detail={"step": step.key, "failed": failing.failed, "passed": failing.passed, "minutes": minutes},
     )

@@ -15,6 +15,7 @@ from domain.campaign import StopRule
 from domain.membership import Arrival
 from domain.steps.registry import Fact
 from workers import decisions, membership
+from workers.decisions import Reacted
 from workers.executor import BY_DEFAULT
 
 
@@ -26,7 +27,7 @@ def submit(
     now: datetime,
     zone: ZoneInfo,
     stop: StopRule = BY_DEFAULT,
-) -> Counter[str]:
+) -> Reacted:
     """Store one submission a contact and do all that follows at once; return what happened.
 
     Members join before decisions are looked at, so a "submits form" decision at the root of the
@@ -39,10 +40,13 @@ def submit(
         for campaign_id in campaigns.of_form(conn, form.id):
             campaign, status = campaigns.enter(conn, campaign_id, zone)
             if status.why_not(now) is None:
-                done += membership.arrive(conn, campaign, present, Arrival.FORM, now=now, zone=zone)
+                since = {contact_id: submissions[contact_id].at for contact_id in present}
+                done += membership.arrive(conn, campaign, present, Arrival.FORM, now=now, zone=zone, since=since)
     happened = {
         contact_id: [Fact("form.submitted", {"form": form.key, "fields": fields}, at)]
         for contact_id in present
         for at, fields in (submissions[contact_id],)
     }
-    return done + decisions.react(conn, happened, now=now, zone=zone, stop=stop)
+    reacted = decisions.react(conn, happened, now=now, zone=zone, stop=stop)
+    reacted.counts += done
+    return reacted

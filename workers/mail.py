@@ -21,11 +21,38 @@ from producers import smtp
 from producers.rendering import Mail
 from producers.smtp import MailServer
 
-# A mailbox that does not exist, has moved, or has no right name. Source: RFC 5321, section 4.2.3.
+# A mailbox that does not exist, has moved, or has no right name, where the text says so too: servers use these
+# codes for all sorts of refusals. Source: RFC 5321, section 4.2.3.
 NO_MAILBOX = frozenset({550, 551, 553})
-# Subjects of enhanced codes: 1 is the address, 2 the mailbox. Source: RFC 3463, section 3.
-_ENHANCED = re.compile(r"^5\.(\d{1,3})\.(\d{1,3})\b")
+# Class, subject and detail of an enhanced code. Source: RFC 3463; RFC 7505 for the null MX.
+_ENHANCED = re.compile(r"^([245])\.(\d{1,3})\.(\d{1,3})\b")
+# The address or its domain does not exist or was given up; the mailbox is switched off.
+_GONE = frozenset({"1.1", "1.2", "1.3", "1.6", "1.10", "2.1"})
+_UNKNOWN = re.compile(
+    r"no such|mailbox name not allowed|(user|recipient|mailbox|address|account|name)\b.{0,40}\b"
+    r"(unknown|not (found|exist|known|valid)|doesn'?t exist|does not exist|unavailable|invalid|disabled|inactive|closed"
+    r"|suspended|moved)"
+    r"|(unknown|invalid|bad|non-?existent|undeliverable) (\w+ )?(user|recipient|mailbox|address|account|name)"
+    r"|not a valid (user|recipient|mailbox|address)|not our customer|no mailbox|user not local",
+    re.IGNORECASE,
+)
+# What is said of us rather than of the address: not signed in, not allowed to relay, not trusted.
+_ABOUT_US = re.compile(
+    r"relay|authenticat|log ?in|sign in|credential|(?<!mailbox name )not (permitted|allowed|authori[sz]ed)"
+    r"|access denied|permission|tls required|starttls|black ?list|block ?list|blocked|banned|reputation|spamhaus"
+    r"|\brbl\b|\bspf\b|\bdkim\b|\bdmarc\b|\bptr\b|reverse dns|sender|policy",
+    re.IGNORECASE,
+)
+# What is said of what this message holds, so that others may well pass.
+_ABOUT_CONTENT = re.compile(
+    r"spam|content|virus|malware|phish|attachment|message (was )?(rejected|refused)|too (big|large)", re.IGNORECASE
+)
 AWAY = 421
+LONGEST_SECONDS = 45.0
+# Source: RFC 5321, section 4.5.3.1, for an address; RFC 5322, section 2.1.1, for a line, which words must fit into.
+LONGEST_ADDRESS = 320
+LONGEST_WORD = 70
+LONGEST_LINE = 998
 # "Authentication required", and the ways of refusing it. Source: RFC 4954, section 6.
 OUR_FAULT = frozenset({530, 534, 535, 538})
 _SAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -54,6 +81,7 @@ def as_bytes(mail: Mail, house: House, *, now: datetime) -> bytes:
     Headers are put together here since the library's own folding takes long addresses apart.
     Source: RFC 5322; RFC 2045 to 2047; RFC 8058 for one-click unsubscription.
     """
+    unsubscribe = mail.unsubscribe_url is not None and len(mail.unsubscribe_url) < LONGEST_LINE - 20
     headers = [
         ("From", _mailbox(mail.sender or house.mail_from)),
         ("To", _list(mail.to)),
@@ -61,8 +89,8 @@ def as_bytes(mail: Mail, house: House, *, now: datetime) -> bytes:
         ("Subject", _header(mail.subject, len("Subject: "))),
         ("Date", format_datetime(now.astimezone(UTC))),
         ("Message-ID", message_id(mail.key, house.host)),
-        ("List-Unsubscribe", f"<{mail.unsubscribe_url}>" if mail.unsubscribe_url else ""),
-        ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click" if mail.unsubscribe_url else ""),
+        ("List-Unsubscribe", f"<{mail.unsubscribe_url}>" if unsubscribe else ""),
+        ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click" if unsubscribe else ""),
         ("MIME-Version", "1.0"),
     ]
     parts = [(kind, body) for kind, body in (("plain", mail.text), ("html", mail.html)) if body is not None]
@@ -86,25 +114,39 @@ def _part(kind: str, body: str) -> list[str]:
 
 
 def _header(value: str, used: int) -> str:
-    charset = "us-ascii" if value.isascii() else "utf-8"
-    return Header(value, charset, maxlinelen=76 - used).encode(linesep="\r\n")
+    # What has no space to be folded at is encoded, which can be cut anywhere.
+    plain = value.isascii() and max(map(len, value.split()), default=0) <= LONGEST_WORD
+    return Header(value, "us-ascii" if plain else "utf-8", maxlinelen=76 - used).encode(linesep="\r\n")
 
 
 def _list(addresses: Sequence[str]) -> str:
-    return ", ".join(address for each in addresses if (address := wire_address(each)) is not None)
+    # Each on a line of its own, since many would make one that is too long.
+    return ",\r\n ".join(address for each in addresses if (address := wire_address(each)) is not None)
 
 
 def _mailbox(address: str) -> str:
     name, bare = parseaddr(one_line(address))
+    wire = wire_address(bare) or ""
+    if not name:
+        return wire
+    if not name.isascii() or len(name) > LONGEST_WORD:
+        folded = Header(name, "utf-8", maxlinelen=LONGEST_WORD).encode(linesep="\r\n")
+        return f"{folded}\r\n <{wire}>"
     # The library refuses an address beyond ASCII, which a server with SMTPUTF8 takes.
     head, _, tail = formataddr((name, "a@b")).rpartition("a@b")
-    return f"{head}{wire_address(bare) or ''}{tail}"
+    return f"{head}{wire}{tail}"
 
 
 def wire_address(address: str) -> str | None:
     """Return an address as a server takes it, its domain in ASCII; None for what is no address."""
     local, at, domain = address.strip().rpartition("@")
-    if not at or not local or not domain or re.search(r"[\s<>\x00-\x1f\x7f]", local + domain):
+    if (
+        len(address) > LONGEST_ADDRESS
+        or not at
+        or not local
+        or not domain
+        or re.search(r"[\s<>\x00-\x1f\x7f]", local + domain)
+    ):
         return None
     try:
         return f"{local}@{domain if domain.isascii() else domain.encode('idna').decode('ascii')}"
@@ -122,10 +164,12 @@ def _recipients(mail: Mail) -> list[str] | GaveUp:
 class SmtpCourier:
     """One connection to the mail server, kept for message after message."""
 
-    def __init__(self, server: MailServer, house: House) -> None:
+    def __init__(self, server: MailServer, house: House, *, seconds: float | None = None) -> None:
         self._server = server
         self._house = house
-        self._conn: smtplib.SMTP | None = None
+        # Of one email as a whole, however slowly the server says each word.
+        self._seconds = seconds or max(LONGEST_SECONDS, 2 * server.timeout)
+        self._conn: smtp.Wired | None = None
 
     def send(self, batch: Sequence[Mail]) -> list[Result]:
         return [self._send(mail) for mail in batch]
@@ -148,17 +192,20 @@ class SmtpCourier:
         while True:
             kept = self._conn is not None
             try:
-                return self._say(sender, to, body)
+                return self._say(mail, sender, to, body)
             except (OSError, smtplib.SMTPException) as error:
                 self._drop()
                 # The server may end a connection that was idle; nothing has been handed over on it yet.
                 if not (kept and isinstance(error, _Unused)):
                     return _no_answer(error)
 
-    def _say(self, sender: str, to: list[str], body: bytes) -> Result:
+    def _say(self, mail: Mail, sender: str, to: list[str], body: bytes) -> Result:
         if self._conn is None:
-            self._conn = smtp.connect(self._server, name=self._house.helo)
-        conn = self._conn
+            self._conn = smtp.connect(self._server, name=self._house.helo, seconds=self._seconds)
+        with self._conn.within(self._seconds):
+            return self._hand_over(self._conn, mail, sender, to, body)
+
+    def _hand_over(self, conn: smtp.Wired, mail: Mail, sender: str, to: list[str], body: bytes) -> Result:
         options = []
         if not all(address.isascii() for address in (sender, *to)):
             if not conn.has_extn("smtputf8"):
@@ -172,7 +219,7 @@ class SmtpCourier:
         if code == AWAY:
             raise _Unused(_text(code, said))
         if code != 250:
-            return self._reset(_refused(code, said, "the sender"))
+            return self._reset(_refused_sender(code, said, own=mail.sender is not None))
         accepted, refused = 0, None
         for address in to:
             code, said = conn.rcpt(address)
@@ -220,22 +267,49 @@ def _no_answer(error: Exception) -> Retry:
 
 
 def _refused_recipient(code: int, said: bytes) -> Result:
-    """Return what the refusal of an address means; where the server says more than the number, that counts."""
-    enhanced = _ENHANCED.match(said.decode("utf-8", "replace"))
-    gone = code in NO_MAILBOX
-    if enhanced is not None:
-        # 5.1.x is about the address, 5.2.1 says that the mailbox is switched off; 5.7.x is about us.
-        gone = code >= 500 and (enhanced[1] == "1" or (enhanced[1], enhanced[2]) == ("2", "1"))
-    if gone:
-        return Bounced(f"the mail server refuses the address: {_text(code, said)}")
+    """Return what the refusal of an address means. Only what says that the mailbox is not there is a bounce."""
+    text = _text(code, said)
+    enhanced = _enhanced(said)
+    gone = enhanced in _GONE if enhanced is not None else bool(_UNKNOWN.search(text) and not _ABOUT_US.search(text))
+    if gone and (code in NO_MAILBOX or enhanced is not None) and 500 <= code < 600:
+        return Bounced(f"the mail server refuses the address: {text}")
     return _refused(code, said, "the address")
 
 
+def _refused_sender(code: int, said: bytes, *, own: bool) -> Result:
+    """Return what the refusal of a sender means: the one that all emails share is our configuration's fault.
+
+    An email that names its `own` sender fails by itself, so that a template cannot stop the others.
+    """
+    text = f"the mail server refuses the sender: {_text(code, said)}"
+    if own and code not in OUR_FAULT and code != AWAY:
+        return GaveUp(f"{text}; the email names it") if code >= 500 else Retry(text, patient=True)
+    return Retry(text, away=True)
+
+
 def _refused(code: int, said: bytes, what: str) -> Result:
+    """Return what a refusal means that is no bounce.
+
+    What is our configuration's fault (nobody signed in, no relaying for us, a policy against us) says that the
+    server takes nothing of us now, so it counts as away and is nobody's failure. A code of the 400s asks for
+    patience: greylisting lets a message through in minutes, a quota tomorrow.
+    """
     text = f"the mail server refuses {what}: {_text(code, said)}"
     if code == AWAY or code in OUR_FAULT:
         return Retry(text, away=True)
+    if 400 <= code < 500:
+        return Retry(text, patient=True)
+    enhanced = _enhanced(said)
+    about_us = enhanced.startswith("7.") if enhanced is not None else bool(_ABOUT_US.search(text))
+    if about_us and not (what == "the message" and _ABOUT_CONTENT.search(text)):
+        return Retry(text, away=True)
     return GaveUp(text) if 500 <= code < 600 else Retry(text)
+
+
+def _enhanced(said: bytes) -> str | None:
+    """Return the subject and detail of an enhanced code, as `7.1` of `5.7.1`, or None where there is none."""
+    found = _ENHANCED.match(said.decode("utf-8", "replace"))
+    return None if found is None else f"{int(found[2])}.{int(found[3])}"
 
 
 def _text(code: int, said: bytes) -> str:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from db import campaigns, events, facts, outcomes, waits
+from db import campaigns, erasure, events, facts, outcomes, waits
 from db import membership as memberships
 from db.membership import Chunk, Root
 from db.scope import Scope
 from db.waits import EVERYTHING
 from domain import schedule
 from domain.campaign import Campaign
-from domain.decide import Outcome, Wait, first_due, zone_of
+from domain.decide import Outcome, Wait, came_at, first_due, zone_of
 from domain.membership import Arrival, Departure, entering
 from domain.steps.registry import Kind
 
@@ -34,9 +34,14 @@ def arrive(
     *,
     now: datetime,
     zone: ZoneInfo,
+    since: Mapping[int, datetime] | None = None,
 ) -> Counter[str]:
-    """Let contacts into a campaign as far as the rules do; return how many were `added` and `restarted`."""
-    entered = admit(conn, campaign, contact_ids, arrival, now=now, zone=zone)
+    """Let contacts into a campaign as far as the rules do; return how many were `added` and `restarted`.
+
+    `since`: when contacts did what lets them in. What they do from then on answers the decisions that they
+    come to, though we hear of both only now.
+    """
+    entered = admit(conn, campaign, contact_ids, arrival, now=now, zone=zone, since=since)
     # Whom an update let in at the same moment, it counts.
     return Counter[str]("added" if each == "added" else "restarted" for each in entered.values())
 
@@ -49,6 +54,7 @@ def admit(
     *,
     now: datetime,
     zone: ZoneInfo,
+    since: Mapping[int, datetime] | None = None,
 ) -> dict[int, Literal["added", "back", "restarted"]]:
     """Let contacts into a campaign as far as the rules do, with every root step armed; return what each did.
 
@@ -81,10 +87,12 @@ def admit(
     waits.arm(
         conn,
         [
-            Wait(contact_id, step.id, campaign.id, entry.rotation, entry.rotation, 0, reason, now, due_at)
+            Wait(contact_id, step.id, campaign.id, entry.rotation, entry.rotation, 0, reason, anchor, due_at)
             for contact_id, entry in entries.items()
+            for began in (came_at((since or {}).get(contact_id, now), now),)
             for step in campaign.roots
             for reason, due_at in (due[step.id, zones[contact_id]],)
+            for anchor in (began if reason == "decision" else now,)
         ],
     )
     _count(conn, campaign.id, "added", len(new) + list(again.values()).count("back"), now)
@@ -112,11 +120,18 @@ def dismiss(
 
 
 def segment_changed(
-    conn: Connection, segment_id: int, contact_ids: Sequence[int], *, now: datetime, zone: ZoneInfo
+    conn: Connection,
+    segment_id: int,
+    contact_ids: Sequence[int],
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    since: Mapping[int, datetime] | None = None,
 ) -> Counter[str]:
     """Let a change of a segment reach the campaigns that it feeds: who is in it now joins, who is in none leaves.
 
-    The caller has locked the contacts. Campaigns that do not run are left to the next update.
+    The caller has locked the contacts. `since` is as for `arrive`. Campaigns that do not run are left to the next
+    update.
     """
     done: Counter[str] = Counter()
     for campaign_id in events.campaigns_of_segment(conn, segment_id):
@@ -128,7 +143,7 @@ def segment_changed(
         inside = memberships.inside(conn, published, contact_ids)
         if inside:
             memberships.stay(conn, campaign_id, inside)
-            done += arrive(conn, campaign, inside, Arrival.SEGMENT, now=now, zone=zone)
+            done += arrive(conn, campaign, inside, Arrival.SEGMENT, now=now, zone=zone, since=since)
         outside = memberships.outside(conn, campaign_id, [source.id for source in sources], contact_ids)
         if outside and campaign.exit_on_leave:
             if campaign.grace is None:
@@ -171,27 +186,85 @@ def reconcile(
     """
     sources = campaigns.sources(conn, campaign.id)
     published = [source.id for source in sources if source.published]
+    every = [source.id for source in sources]
     done: Counter[str] = Counter()
-    if published:
+    # With a limit, who joins comes first. Without one, those whose locks are needed do: who joins is held without
+    # waiting, so that nothing waits for a contact while it holds others that come later in the order of ids.
+    if published and limit is not None:
         done["added"] = _join(conn, campaign, published, chunk, now=now, zone=zone, limit=limit, scope=scope)
-        if campaign.reentry != "never":
-            done += _return(conn, campaign, published, chunk, now=now, zone=zone, limit=_left(limit, done), scope=scope)
-    if campaign.exit_on_leave:
-        every = [source.id for source in sources]
-        rest = chunk
-        while (room := _left(limit, done)) > 0:
-            orphans = memberships.orphans(conn, campaign.id, every, rest, limit=min(room, LOCKED_AT_ONCE), scope=scope)
-            if campaign.grace is not None and orphans:
-                until = schedule.add(campaign.grace, now, zone)
-                memberships.give_grace(conn, campaign.id, orphans, until=until)
-                orphans_over = memberships.take_grace_over(conn, campaign.id, orphans, now=now)
-            else:
-                orphans_over = orphans
-            if orphans_over:
-                done["removed"] += depart(conn, campaign.id, orphans_over, Departure.SEGMENT, now=now)
-            if len(orphans) < LOCKED_AT_ONCE:
-                break
-            rest = Chunk(orphans[-1] + 1, chunk.last_id)
+    done += _realign(conn, campaign, every, published, chunk, now=now, zone=zone, limit=_left(limit, done), scope=scope)
+    if published and limit is None:
+        done["added"] = _join(conn, campaign, published, chunk, now=now, zone=zone, limit=None, scope=scope)
+    return done
+
+
+def _realign(
+    conn: Connection,
+    campaign: Campaign,
+    every: Sequence[int],
+    published: Sequence[int],
+    chunk: Chunk,
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    limit: int,
+    scope: Scope,
+) -> Counter[str]:
+    """Let come back who is in a segment again, and go who is in none; one pass in the order of ids.
+
+    Who they might be is read without their locks, and asked again with them: an event may just have put
+    somebody into a segment or taken them out. In two passes, locks would be taken out of their order, and an
+    import that takes them in order would wait in a circle with this.
+    """
+    done: Counter[str] = Counter()
+    rest = chunk
+    while (room := limit - done.total()) > 0:
+        most = min(room, LOCKED_AT_ONCE)
+        back = left = list[int]()
+        if published and campaign.reentry != "never":
+            back = memberships.returning(conn, campaign.id, published, rest, limit=most, now=now, scope=scope)
+        if campaign.exit_on_leave:
+            left = memberships.orphans(conn, campaign.id, every, rest, limit=most, scope=scope)
+        # Nobody is in both. Beyond the last of a list that was cut off, it says nothing.
+        end = min((found[-1] for found in (back, left) if len(found) == most), default=rest.last_id)
+        found = sorted(id_ for id_ in (*back, *left) if id_ <= end)
+        if len(found) > most:
+            found = found[:most]
+            end = found[-1]
+        done += _ask_again(conn, campaign, every, published, found, set(back), now=now, zone=zone)
+        if end >= rest.last_id:
+            break
+        rest = Chunk(end + 1, rest.last_id)
+    return done
+
+
+def _ask_again(
+    conn: Connection,
+    campaign: Campaign,
+    every: Sequence[int],
+    published: Sequence[int],
+    found: Sequence[int],
+    back: Collection[int],
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+) -> Counter[str]:
+    """Lock contacts, and let come back or go those of whom it is still true."""
+    done: Counter[str] = Counter()
+    if not found:
+        return done
+    locked = facts.lock(conn, found)
+    if len(locked) < len(found):
+        erasure.clean_up(conn, sorted(set(found).difference(locked)), now=now)
+    returning = memberships.inside(conn, published, [id_ for id_ in locked if id_ in back])
+    if returning:
+        done += arrive(conn, campaign, returning, Arrival.SEGMENT, now=now, zone=zone)
+    outside = memberships.outside(conn, campaign.id, every, [id_ for id_ in locked if id_ not in back])
+    if outside and campaign.grace is not None:
+        memberships.give_grace(conn, campaign.id, outside, until=schedule.add(campaign.grace, now, zone))
+        outside = memberships.take_grace_over(conn, campaign.id, outside, now=now)
+    if outside:
+        done["removed"] += depart(conn, campaign.id, outside, Departure.SEGMENT, now=now)
     return done
 
 
@@ -216,10 +289,13 @@ def _join(
         # There is nobody in this range of ids.
         return 0
     roots = roots_by_zone(campaign, names, now=now, zone=zone)
-    joined = memberships.join(
+    joined, left_out = memberships.join(
         conn, campaign.id, segment_ids, chunk, roots, by_zone=by_zone, now=now, limit=limit, scope=scope
     )
     _count(conn, campaign.id, "added", joined, now)
+    if left_out:
+        nobody = memberships.of_nobody(conn, segment_ids, chunk, limit=LOCKED_AT_ONCE)
+        erasure.clean_up(conn, nobody, now=now)
     return joined
 
 
@@ -243,31 +319,6 @@ def depends_on_zone(campaign: Campaign, step_id: int) -> bool:
     if step.within is not None:
         return schedule.depends_on_zone(schedule.Timing(after=step.within))
     return any(schedule.depends_on_zone(child.timing) for child in campaign.children(step, "no"))
-
-
-def _return(
-    conn: Connection,
-    campaign: Campaign,
-    segment_ids: Sequence[int],
-    chunk: Chunk,
-    *,
-    now: datetime,
-    zone: ZoneInfo,
-    limit: int,
-    scope: Scope,
-) -> Counter[str]:
-    done: Counter[str] = Counter()
-    rest = chunk
-    while (room := limit - done.total()) > 0:
-        found = memberships.returning(
-            conn, campaign.id, segment_ids, rest, limit=min(room, LOCKED_AT_ONCE), now=now, scope=scope
-        )
-        if not found:
-            break
-        done += arrive(conn, campaign, found, Arrival.SEGMENT, now=now, zone=zone)
-        # Whom the cooldown still holds back would be found again.
-        rest = Chunk(found[-1] + 1, chunk.last_id)
-    return done
 
 
 def _cancel(conn: Connection, campaign_id: int, contact_ids: Sequence[int], reason: str, *, now: datetime) -> None:

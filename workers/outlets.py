@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+import structlog
 from sqlalchemy import Engine
 
 from db import installation
 from domain.campaign import StopRule
 from domain.delivery import Claimed, Result, Retry, Untried
 from producers import smtp
+from producers.logs import where
 from producers.rendering import Links
 from producers.tokens import Tokens
 from settings import Settings
@@ -28,6 +30,8 @@ from workers.mail import House, MailFiles, SmtpCourier
 from workers.webhooks import WebhookCourier
 
 CHANNELS = ("email", "sms", "push", "webhook")
+log = structlog.get_logger()
+
 # Files take many at once; what is sent takes its turn.
 FILES_AT_ONCE = 200
 
@@ -83,14 +87,16 @@ class Outlet:
             return batch
 
         def work() -> None:
-            courier = self._take()
+            courier: Courier[Any] | None = None
             try:
                 while batch := following():
+                    courier, results = self._carry(courier, batch)
                     written = threading.Event()
-                    done.put((self._carry(courier, batch), written))
+                    done.put((results, written))
                     written.wait()
             finally:
-                self._give(courier)
+                if courier is not None:
+                    self._give(courier)
                 done.put((None, threading.Event()))
 
         working = min(connections, -(-len(ready) // self.channel.at_once))
@@ -120,12 +126,25 @@ class Outlet:
                 working -= results is None
                 written.set()
 
-    def _carry(self, courier: Courier[Any], batch: list[Ready]) -> list[tuple[Claimed, Result]]:
+    def _carry(
+        self, courier: Courier[Any] | None, batch: list[Ready]
+    ) -> tuple[Courier[Any] | None, list[tuple[Claimed, Result]]]:
+        """Return the courier and what became of messages; whatever a courier raises is that message's failure.
+
+        After an error each message goes by itself, under its own key, so that one costs the others nothing.
+        """
         try:
+            courier = courier or self._take()
             results = courier.send([each.content for each in batch])
-        except Exception as error:  # A courier's mistake is this message's failure, not the batch's.
-            results = [Retry(f"{type(error).__name__}: {error}"[:300])] * len(batch)
-        return [(each.message, result) for each, result in zip(batch, results, strict=True)]
+            return courier, [(each.message, result) for each, result in zip(batch, results, strict=True)]
+        except Exception as error:
+            if len(batch) == 1:
+                return courier, [(batch[0].message, unforeseen(batch[0].message, "sending", error))]
+        alone: list[tuple[Claimed, Result]] = []
+        for each in batch:
+            courier, result_of_one = self._carry(courier, [each])
+            alone += result_of_one
+        return courier, alone
 
     def _take(self) -> Courier[Any]:
         with self._lock:
@@ -143,6 +162,25 @@ class Outlet:
             idle, self._idle = self._idle, []
         for courier in idle:
             courier.close()
+
+
+def unforeseen(message: Claimed, doing: str, error: Exception) -> Retry:
+    """Return what becomes of a message whose handling raised what nobody foresaw; the log says where.
+
+    It may have to do with the moment, so it is tried as often as after any other failure, and then given up. The
+    log has no text of the error, which may quote the contact; the message has it.
+    """
+    log.error(
+        "delivery_failed",
+        key=message.key,
+        campaign_id=message.campaign_id,
+        step_id=message.step_id,
+        channel=message.channel,
+        doing=doing,
+        error=type(error).__name__,
+        where=where(error.__traceback__),
+    )
+    return Retry(f"{doing} failed unexpectedly: {type(error).__name__}: {error}")
 
 
 def _drained(done: queue.SimpleQueue[Any]) -> Iterator[Any]:

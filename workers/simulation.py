@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
@@ -17,7 +18,7 @@ from db import campaigns, emails, facts, forms, segments
 from db import simulation as rows
 from db.partitions import ensure_partitions
 from db.scope import Scope
-from domain.campaign import Campaign
+from domain.campaign import Campaign, Step
 from domain.errors import CampaignError
 from domain.file import CampaignFile
 from producers import applying
@@ -25,10 +26,15 @@ from workers.executor import take_armed
 from workers.forms import submit
 from workers.sweeps import trigger_inline, update_inline
 
+# The clock goes in hours, and where less than that counts, in as little as a minute.
 STEP = timedelta(hours=1)
+FINEST = timedelta(minutes=1)
+# What is waited for, or until when, falls on one of so many moments at least.
+MOMENTS = 12
 CONTACTS_AT_ONCE = 5_000
 # How likely contacts are to do what a decision waits for, when nobody says, in percent; the figures are round
-# numbers of the size that senders report. What they do comes within a day or so of the waiting's beginning.
+# numbers of the size that senders report. What they do comes within a day or so of the waiting's beginning, and
+# before its end: the percentage is of those who arrive.
 LIKELY = {"email.open": 35, "email.click": 8, "email.reply": 2, "page.hit": 20, "form.submit": 10, "sms.reply": 5}
 OTHERWISE = 15
 MEAN_HOURS = 20.0
@@ -47,7 +53,7 @@ class _Act(NamedTuple):
 
 @dataclass
 class Simulation:
-    """A campaign, contacts who are there already, and a clock that goes in hours, in a database of its own."""
+    """A campaign, contacts who are there already, and a clock, in a database of its own."""
 
     engine: Engine
     file: CampaignFile
@@ -66,7 +72,7 @@ class Simulation:
     missing: list[str] = field(default_factory=list)
 
     def run(self, tell: Tell) -> Campaign:
-        """Run the campaign to the end; `tell` is called after each hour in which something happened. Returns it."""
+        """Run the campaign to the end; `tell` is called after each moment at which something happened. Returns it."""
         self.now = self.start
         ensure_partitions(self.engine, self.now)
         with self.engine.begin() as conn:
@@ -74,9 +80,11 @@ class Simulation:
             coming = self._arrivals(conn)
         self._campaign = campaign
         self._acts: list[_Act] = []
+        self._owed: dict[str, float] = {}
+        self._clock = min(map(_grid, _lengths(campaign)), default=STEP)
         end = self.start + timedelta(days=self.days)
         while self.now <= end:
-            self._hour([coming.pop() for _ in range(len(coming)) if coming[-1][0] <= self.now])
+            self._moment([coming.pop() for _ in range(len(coming)) if coming[-1][0] <= self.now])
             tell(self)
             following = self._next(coming)
             if following is None:
@@ -117,8 +125,8 @@ class Simulation:
         span = timedelta(days=self.over) / max(1, len(ids))
         return [(self.start + span * nth, id_) for nth, id_ in enumerate(ids)][::-1]
 
-    def _hour(self, arrived: Sequence[tuple[datetime, int]]) -> None:
-        """One hour, as a crontab would have it: contacts come and act, then `update` and `trigger`."""
+    def _moment(self, arrived: Sequence[tuple[datetime, int]]) -> None:
+        """One moment, as a crontab would have it: contacts come and act, then `update` and `trigger`."""
         ensure_partitions(self.engine, self.now)
         if arrived:
             self._arrive([id_ for _, id_ in arrived])
@@ -127,8 +135,11 @@ class Simulation:
         self.counts += sum(counts.values(), Counter())
         with self.engine.connect() as conn:
             armed = rows.armed_at(conn, self._campaign.id, self.now)
-        for contact_id, step_id, passage in armed:
-            self._plan(contact_id, step_id, passage)
+        by_step: dict[int, list[rows.Armed]] = {}
+        for each in armed:
+            by_step.setdefault(each.step_id, []).append(each)
+        for step_id, arrived_there in by_step.items():
+            self._plan(self._campaign.steps[step_id], arrived_there)
 
     def _arrive(self, ids: Sequence[int]) -> None:
         with self.engine.begin() as conn:
@@ -142,26 +153,37 @@ class Simulation:
                 assert form is not None
                 for first in range(0, len(ids), CONTACTS_AT_ONCE):
                     submissions = {id_: forms.Submission(self.now, {}) for id_ in ids[first : first + CONTACTS_AT_ONCE]}
-                    self.counts += submit(conn, form, submissions, now=self.now, zone=self.zone)
+                    self.counts += submit(conn, form, submissions, now=self.now, zone=self.zone).counts
         for counts in update_inline(self.engine, Scope(), now=self.now, zone=self.zone).values():
             self.counts += counts
 
-    def _plan(self, contact_id: int, step_id: int, passage: int) -> None:
-        """Draw whether and when a contact does what a decision waits for."""
-        step = self._campaign.steps[step_id]
-        chance = Random(f"{self.seed}/{contact_id}/{step.key}/{passage}")
+    def _plan(self, step: Step, armed: Sequence[rows.Armed]) -> None:
+        """Draw who of those who arrived at a decision together does what it waits for, and when.
+
+        So many of them do, to the contact; what is left of a percentage goes to those who come next.
+        """
         percent = self.answers.get(step.key, LIKELY.get(step.type.name, OTHERWISE))
-        if chance.random() * 100 < percent:
-            at = self.now + timedelta(hours=chance.expovariate(1 / MEAN_HOURS))
-            heapq.heappush(self._acts, _Act(at, contact_id, step_id, passage))
+        owed = self._owed.get(step.key, Random(f"{self.seed}/{step.key}").random()) + len(armed) * percent / 100
+        self._owed[step.key] = owed % 1
+        chances = {each: Random(f"{self.seed}/{each.contact_id}/{step.key}/{each.passage}") for each in armed}
+        for each in sorted(armed, key=lambda each: chances[each].random())[: int(owed)]:
+            length = None if each.due_at is None else each.due_at - self.now
+            after = _soon(chances[each], length)
+            grid = _grid(length)
+            at = self.now + max(grid, -(-after // grid) * grid)
+            at = at if length is None else min(at, self.now + length)
+            heapq.heappush(self._acts, _Act(at, each.contact_id, each.step_id, each.passage))
 
     def _act(self) -> None:
         """Contacts do what decisions wait for; where the deadline came first, nothing is there to be taken."""
-        by_step: dict[int, dict[int, int]] = {}
+        by_step: dict[tuple[int, int], dict[int, int]] = {}
+        # Of several passages of a contact at a step, one after the other.
+        nth: Counter[tuple[int, int]] = Counter()
         while self._acts and self._acts[0].at <= self.now:
             act = heapq.heappop(self._acts)
-            by_step.setdefault(act.step_id, {})[act.contact_id] = act.passage
-        for step_id, passages in by_step.items():
+            by_step.setdefault((act.step_id, nth[act.contact_id, act.step_id]), {})[act.contact_id] = act.passage
+            nth[act.contact_id, act.step_id] += 1
+        for (step_id, _), passages in by_step.items():
             with self.engine.begin() as conn:
                 present = facts.lock(conn, passages)
                 self.counts += take_armed(
@@ -170,17 +192,45 @@ class Simulation:
                     step_id,
                     {id_: passages[id_] for id_ in present},
                     {id_: {"simulated": True} for id_ in present},
+                    at={},
                     now=self.now,
                     zone=self.zone,
                 )
 
     def _next(self, coming: Sequence[tuple[datetime, int]]) -> datetime | None:
-        """Return the next full hour at which somebody comes or acts, or something is due."""
+        """Return the next moment at which somebody comes or acts, or something is due."""
         with self.engine.connect() as conn:
             due = rows.next_due(conn)
-        instants = [due, coming[-1][0] if coming else None, self._acts[0].at if self._acts else None]
+        instants = [
+            None if due is None else self._up(due, self._clock),
+            self._up(coming[-1][0], STEP) if coming else None,
+            self._acts[0].at if self._acts else None,
+        ]
         known = [at for at in instants if at is not None]
-        if not known:
-            return None
-        hours = -((self.start - min(known)) // STEP)
-        return max(self.start + hours * STEP, self.now + STEP)
+        return max(min(known), self.now + FINEST) if known else None
+
+    def _up(self, at: datetime, grid: timedelta) -> datetime:
+        """Return the first moment of a grid that is not before an instant."""
+        return self.start - (self.start - at) // grid * grid
+
+
+def _lengths(campaign: Campaign) -> Iterator[timedelta]:
+    """Yield what the steps of a campaign wait."""
+    for step in campaign.steps.values():
+        for interval in (step.within, step.timing.after):
+            if interval is not None:
+                yield timedelta(days=interval.months * 28 + interval.days) + interval.exact
+
+
+def _grid(length: timedelta | None) -> timedelta:
+    """Return how fine the clock has to be where something lasts so long: whole minutes, an hour at most."""
+    if length is None:
+        return STEP
+    return min(STEP, max(FINEST, length // MOMENTS // FINEST * FINEST))
+
+
+def _soon(chance: Random, length: timedelta | None) -> timedelta:
+    """Draw when somebody acts: rather soon than late, and within a length of time if there is one."""
+    mean = timedelta(hours=MEAN_HOURS)
+    most = 1.0 if length is None else 1 - math.exp(-(length / mean))
+    return mean * -math.log(1 - chance.random() * most)

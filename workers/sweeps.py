@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -17,6 +17,7 @@ from db.partitions import ensure_partitions
 from db.scope import Scope
 from domain.campaign import StopRule
 from domain.orders import ExecuteDue, Order, RunSweep, SyncMembers
+from producers import local_time
 from workers.executor import BY_DEFAULT, execute_due
 from workers.membership import reconcile
 from workers.pace import Pace
@@ -54,6 +55,7 @@ def update_inline(
 ) -> Counts:
     """Align members with segments in this process; return what happened by campaign key."""
     ensure_partitions(engine, now)
+    local_time.follow_all(engine, now=now, zone=zone)
     with engine.connect() as conn:
         wanted = running(conn, scope, now)
     done: Counts = {key: Counter() for _, key in wanted}
@@ -93,9 +95,15 @@ def trigger_inline(
     claimed: Counter[int] = Counter()
     paces: dict[int, Pace] = {}
     while True:
+        # Each time, since steps that ran may have set a timezone.
+        local_time.follow_all(engine, now=now, zone=zone)
         with engine.connect() as conn:
             steps = waits.due_steps(conn, now=now, scope=scope)
-        steps = [step for step in steps if _may_claim(scope, claimed[step.campaign_id])]
+            # Set aside: what waits there waits for a process that can read them.
+            aside = _set_aside(conn, steps)
+        steps = [
+            step for step in steps if step.campaign_id not in aside and _may_claim(scope, claimed[step.campaign_id])
+        ]
         if not steps:
             return done
         before = claimed.total()
@@ -119,6 +127,11 @@ def trigger_inline(
             time.sleep(0.02)
 
 
+def _set_aside(conn: Connection, steps: Sequence[waits.DueStep]) -> set[int]:
+    """Return the campaigns of steps that this process cannot read."""
+    return {id_ for id_ in {step.campaign_id for step in steps} if not campaigns.is_readable(conn, id_)}
+
+
 def _may_claim(scope: Scope, claimed: int) -> bool:
     return scope.campaign_limit is None or claimed < scope.campaign_limit
 
@@ -137,6 +150,7 @@ def run_sweep(engine: Engine, sweep_id: int, look: int, *, zone: ZoneInfo) -> li
         if sweep is None or sweep.finished_at is not None:
             return []
         ensure_partitions(engine, sweep.at)
+        local_time.follow_all(engine, now=sweep.at, zone=zone)
         if sweeps.start(conn, sweep_id) and sweep.kind == "update":
             for campaign_id, _ in running(conn, sweep.scope, sweep.at):
                 width = sweep.scope.batch_limit or CHUNK_WIDTH
@@ -164,9 +178,12 @@ def _left_of(conn: Connection, sweep: sweeps.Sweep) -> list[Order]:
     hands = 1 if sweep.scope.campaign_limit else FAN_OUT
     if sweep.kind == "update":
         return [SyncMembers(sweep.id)] * min(sweeps.chunks_left(conn, sweep.id), hands)
+    steps = waits.due_steps(conn, now=sweep.at, scope=sweep.scope)
+    aside = _set_aside(conn, steps)
     return [
         ExecuteDue(step.step_id, sweep.id)
-        for step in waits.due_steps(conn, now=sweep.at, scope=sweep.scope)
+        for step in steps
+        if step.campaign_id not in aside
         if claims_left(conn, sweep, step.campaign_id) != 0
         for _ in range(hands)
     ]
@@ -176,6 +193,9 @@ def sync_members(engine: Engine, sweep_id: int, *, zone: ZoneInfo) -> int:
     """Align one chunk of an update; return how many contacts moved, or -1 when no chunk was free."""
     with engine.begin() as conn:
         sweep = sweeps.find(conn, sweep_id)
+        if sweep is not None and sweep.scope.campaign_limit is not None:
+            # Before a chunk is taken: who has its turn may drop all that are left.
+            sweeps.turn(conn, sweep_id)
         taken = None if sweep is None else sweeps.take_chunk(conn, sweep_id)
         if sweep is None or taken is None:
             return -1

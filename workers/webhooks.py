@@ -9,14 +9,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
-import ipaddress
 import json
-import socket
-import ssl
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpcore
@@ -25,6 +22,7 @@ import httpx
 from domain.delivery import GaveUp, Result, Retry
 from domain.templates import one_line
 from workers.couriers import read_some, verdict
+from workers.network import Network, RefusedError
 
 TIMEOUT_SECONDS = 10.0
 LONGEST_SECONDS = 30.0
@@ -34,8 +32,6 @@ SIGNATURE = "Parcours-Signature"
 _RESERVED = frozenset(
     {"idempotency-key", "parcours-signature", "host", "content-length", "transfer-encoding", "connection"}
 )
-# Addresses that carry one of IPv4 in their last bits. Source: RFC 6052, section 2.1.
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +70,7 @@ class WebhookCourier:
 
     def __init__(self, secret: str, *, allow_private: bool) -> None:
         self._secret = secret
-        self._network = _Network(allow_private=allow_private)
+        self._network = Network(allow_private=allow_private)
         self._client = httpx.Client(
             transport=_Transport(self._network),
             follow_redirects=False,
@@ -95,7 +91,7 @@ class WebhookCourier:
             request = self._request(call, seconds)
             with contextlib.closing(self._client.send(request, stream=True)) as answer:
                 return verdict(answer, read_some(answer))
-        except _RefusedError as error:
+        except RefusedError as error:
             return GaveUp(str(error))
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, ValueError) as error:
             return GaveUp(f"this cannot be called: {error}"[:300])
@@ -144,107 +140,8 @@ def _fields(body: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in body.items()]
 
 
-def refused(address: str) -> bool:
-    """Return whether an IP address is inside: private, loopback, link-local, multicast or reserved.
-
-    An address of IPv6 that carries one of IPv4 is as good as that one.
-    """
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        carried = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
-        if ip in _NAT64:
-            carried.append(ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF))
-        if any(each is not None and (not each.is_global or each.is_multicast) for each in carried):
-            return True
-    return not ip.is_global or ip.is_multicast
-
-
-class _RefusedError(Exception):
-    """A name leads to an address that must not be called."""
-
-
-class _Network(httpcore.NetworkBackend):
-    """Connects to an address that was looked at, rather than to a name that may mean another the next moment.
-
-    TLS still asks for the certificate of the name: it is told by whoever calls.
-    """
-
-    def __init__(self, *, allow_private: bool) -> None:
-        self._allow_private = allow_private
-        self._inner = httpcore.SyncBackend()
-        # When the call in hand must be over, on the monotonic clock.
-        self.ends = 0.0
-
-    def left(self, timeout: float | None = None) -> float:
-        """Return the seconds that the call in hand still has. Raises httpcore.ReadTimeout when there are none."""
-        left = self.ends - time.monotonic()
-        if left <= 0:
-            raise httpcore.ReadTimeout("the call took too long")
-        return left if timeout is None else min(left, timeout)
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError(f"the name {host} is not known ({error})") from error
-        addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
-        if not self._allow_private:
-            inside = [address for address in addresses if refused(address)]
-            if inside:
-                raise _RefusedError(
-                    f"{host} is {inside[0]}, an address inside a network, which webhooks do not call; "
-                    "PARCOURS_WEBHOOK_ALLOW_PRIVATE=true lets them"
-                )
-        last: Exception = httpcore.ConnectError(f"{host} has no address")
-        for address in addresses:
-            try:
-                inner = self._inner.connect_tcp(address, port, self.left(timeout), local_address, socket_options)
-                return _Stream(inner, self)
-            except httpcore.ConnectError as error:
-                last = error
-        raise last
-
-    def connect_unix_socket(self, *_: Any, **__: Any) -> NoReturn:
-        raise _RefusedError("webhooks call no sockets of this machine")
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(min(seconds, self.left()))
-
-
-class _Stream(httpcore.NetworkStream):
-    """A connection whose every wait ends with the call: an answer that drips does not hold up a worker."""
-
-    def __init__(self, inner: httpcore.NetworkStream, network: _Network) -> None:
-        self._inner = inner
-        self._network = network
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, self._network.left(timeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, self._network.left(timeout))
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, self._network.left(timeout)), self._network)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
-
-
 class _Transport(httpx.HTTPTransport):
-    def __init__(self, network: _Network) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__(trust_env=False)
         # The library has no parameter for who connects.
         self._pool = httpcore.ConnectionPool(

@@ -4,18 +4,19 @@ from alembic import op
 from sqlalchemy import text
 
 
-def create_index(name: str, table: str, rest: str) -> None:
+def create_index(name: str, table: str, rest: str, *, unique: bool = False) -> None:
     """Create an index on a table: while others work on it, unless there is nothing in it to read.
 
     Called first in a migration, so that all else is one transaction with the revision: building it again after
     it failed changes nothing else. An index of a new, empty table waits for nobody.
     """
+    kind = "UNIQUE INDEX" if unique else "INDEX"
     if not op.get_bind().execute(text(f"SELECT EXISTS (SELECT FROM {table})")).scalar_one():
-        op.execute(f"CREATE INDEX {name} ON {table} {rest}")
+        op.execute(f"CREATE {kind} {name} ON {table} {rest}")
         return
     with op.get_context().autocommit_block():
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {table} {rest}")
+        op.execute(f"CREATE {kind} CONCURRENTLY {name} ON {table} {rest}")
 
 
 def create_partitioned_index(name: str, table: str, rest: str) -> None:

@@ -17,11 +17,31 @@ ORDER BY campaign.created_at DESC, campaign.id DESC;
 -- name: open
 -- A batch enters the campaign: many may be in at once, and whoever edits or pauses it waits until
 -- they are out and keeps new ones outside. So nobody works on a version that is gone, and when
--- `pause` has returned, nothing moves any more.
-SELECT pg_advisory_xact_lock_shared(7272687700000000 + :campaign_id);
+-- `pause` has returned, nothing moves any more. From here to the end of the transaction no table that
+-- has an index for what is asked is read as a whole: what a batch costs must not follow from what the
+-- statistics happen to say of tables that grow while they are not looked at. Nor is an index read to its end, to be
+-- sorted, where it gives the rows in the order that is asked for.
+SELECT pg_advisory_xact_lock_shared(7272687700000000 + :campaign_id),
+       set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true);
+
+-- name: read_by_index
+-- As for whoever enters a campaign.
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true);
 
 -- name: close
-SELECT pg_advisory_xact_lock(7272687700000000 + :campaign_id);
+-- And with its doors closed, who changes it works on waits of everybody in it, a bounded number at a time.
+SELECT pg_advisory_xact_lock(7272687700000000 + :campaign_id),
+       set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true);
+
+-- name: inside_it
+-- Who holds the lock of `open`: a key of 64 bits shows in its two halves.
+SELECT activity.pid, activity.application_name, host(activity.client_addr) AS machine,
+       extract(epoch FROM clock_timestamp() - activity.xact_start)::float8 AS seconds
+FROM pg_locks JOIN pg_stat_activity AS activity USING (pid)
+WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND pid <> pg_backend_pid()
+  AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (classid::bigint << 32) + objid::bigint = 7272687700000000 + :campaign_id
+ORDER BY activity.xact_start;
 
 -- name: status
 SELECT campaign.version, campaign.published, campaign.publish_from, campaign.publish_until,
@@ -57,7 +77,7 @@ SELECT campaign_id FROM step WHERE id = :step_id;
 SELECT definition FROM campaign_version WHERE campaign_id = :campaign_id AND version = :version;
 
 -- name: steps
-SELECT id, key, kind, type, removed_at, moved FROM step WHERE campaign_id = :campaign_id ORDER BY id;
+SELECT id, key, kind, type, removed_at, moved, retimed_at FROM step WHERE campaign_id = :campaign_id ORDER BY id;
 
 -- name: sources
 SELECT segment.id, segment.key, segment.published
@@ -100,6 +120,14 @@ ON CONFLICT (campaign_id, key)
 DO UPDATE SET kind = excluded.kind, type = excluded.type, position = excluded.position, removed_at = NULL,
               events = NULL
 RETURNING id;
+
+-- name: mark_retimed
+-- Not before whoever waits there came: clocks may be simulated.
+UPDATE step SET retimed_at = CASE WHEN CAST(:at AS timestamptz) IS NOT NULL THEN greatest(
+    CAST(:at AS timestamptz),
+    (SELECT max(wait.anchor_at) FROM wait WHERE wait.step_id = step.id AND wait.reason <> 'retry')
+) END
+WHERE id = ANY (CAST(:step_ids AS int[]));
 
 -- name: mark_moved
 UPDATE step SET moved = true WHERE id = ANY (CAST(:step_ids AS int[]));
@@ -149,18 +177,31 @@ ON CONFLICT DO NOTHING
 RETURNING key;
 
 -- name: due_at_steps
--- For --reschedule: who waits at a step, in bounded reads.
-SELECT wait.contact_id, wait.anchor_at, contact.timezone
-FROM wait JOIN contact ON contact.id = wait.contact_id
-WHERE wait.step_id = :step_id AND wait.contact_id > :after AND wait.reason <> 'retry'
-ORDER BY wait.contact_id
+-- For --reschedule: who waits at a step, in bounded reads. By the primary key (see waits.sql), so that all of
+-- them together read it once.
+SELECT wait.contact_id, wait.passage, wait.anchor_at,
+       (SELECT timezone FROM contact WHERE contact.id = wait.contact_id) AS timezone
+FROM wait
+WHERE wait.step_id + 0 = :step_id AND wait.reason <> 'retry'
+  AND (wait.contact_id, wait.passage) > (CAST(:after AS bigint), CAST(:after_passage AS int))
+  AND wait.contact_id >= CAST(:after AS bigint)
+ORDER BY wait.contact_id, wait.passage
 LIMIT :limit;
 
 -- name: reschedule
 UPDATE wait SET due_at = coalesce(moved.due_at, 'infinity'),
                 reason = CASE WHEN wait.reason = 'kickoff' THEN 'delay' ELSE wait.reason END
-FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:due AS timestamptz[])) AS moved (contact_id, due_at)
-WHERE wait.contact_id = moved.contact_id AND wait.step_id = :step_id;
+FROM (
+    SELECT found.place, new.due_at
+    FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:passages AS int[]), CAST(:due AS timestamptz[]))
+         AS new (contact_id, passage, due_at)
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM wait
+        WHERE wait.contact_id = new.contact_id AND wait.step_id + 0 = :step_id AND wait.passage = new.passage
+        LIMIT 1
+    ) AS found
+) AS moved
+WHERE wait.ctid = moved.place;
 
 -- name: every_source
 -- What feeds each campaign that is not deleted.

@@ -130,3 +130,10 @@ FROM (
 ) AS twice
 LEFT JOIN contact ON contact.id = twice.contact_id
 LEFT JOIN step ON step.id = twice.step_id;
+
+-- name: deliveries_differ
+SELECT step_id, state::text AS state, coalesce(counted.n, 0) AS counted, coalesce(found.n, 0) AS messages
+FROM (SELECT step_id, state, sum(n) AS n FROM delivery_count GROUP BY step_id, state) AS counted
+FULL JOIN (SELECT step_id, state, count(*) AS n FROM message
+           WHERE state IN ('sent', 'failed', 'cancelled') GROUP BY step_id, state) AS found USING (step_id, state)
+WHERE coalesce(counted.n, 0) <> coalesce(found.n, 0);

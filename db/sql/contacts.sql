@@ -13,11 +13,14 @@ CREATE TEMPORARY TABLE incoming (
     fields   jsonb,
     tags     jsonb,
     company  text,
-    repeated boolean NOT NULL DEFAULT false
+    refusals jsonb,
+    -- How many rows of the file this one stands for, and how many of those differ.
+    rows     int NOT NULL DEFAULT 1,
+    versions int NOT NULL DEFAULT 1
 ) ON COMMIT DROP;
 
 -- name: stage
-COPY incoming (line, by_email, key, email, timezone, points, stage, owner, fields, tags, company) FROM STDIN;
+COPY incoming (line, by_email, key, email, timezone, points, stage, owner, fields, tags, company, refusals) FROM STDIN;
 
 -- name: settle
 -- Without this, the planner takes a new table for a small one and joins a million rows one by one.
@@ -25,7 +28,8 @@ ANALYZE incoming;
 
 -- name: given
 -- What any row has, in one pass.
-SELECT bool_or(by_email) AS addresses, bool_or(tags IS NOT NULL) AS tags, bool_or(company IS NOT NULL) AS companies
+SELECT bool_or(by_email) AS addresses, bool_or(tags IS NOT NULL) AS tags, bool_or(company IS NOT NULL) AS companies,
+       bool_or(refusals IS NOT NULL) AS refusals
 FROM incoming;
 
 -- name: identify
@@ -50,11 +54,6 @@ UPDATE incoming
 SET key = named.key
 FROM named
 WHERE incoming.line = named.line AND incoming.key <> named.key;
-
--- name: shut_out_merges
--- Shared with other imports: a contact that is merged away between being looked up and being written would
--- begin anew.
-SELECT pg_advisory_xact_lock_shared(7272687600000000);
 
 -- name: follow_aliases
 -- A row of a contact that was merged into another is one of the survivor.
@@ -135,8 +134,16 @@ WITH repeated AS MATERIALIZED (
     SELECT taken.key, jsonb_agg(DISTINCT tag) AS tags
     FROM taken CROSS JOIN LATERAL jsonb_array_elements(taken.tags) AS tag
     GROUP BY taken.key
+), merged_refusals AS (
+    -- "unsubscribed" is the last of the reasons in the alphabet, and outranks the others.
+    SELECT taken.key, jsonb_object_agg(refusal.key, refusal.value ORDER BY refusal.value) AS refusals
+    FROM taken CROSS JOIN LATERAL jsonb_each(taken.refusals) AS refusal
+    GROUP BY taken.key
 ), merged AS (
     SELECT taken.key,
+           count(*) AS rows,
+           count(DISTINCT (taken.email, taken.timezone, taken.points, taken.stage, taken.owner, taken.fields, taken.tags,
+                           taken.company, taken.refusals)) AS versions,
            max(taken.line) AS line,
            bool_and(taken.by_email) AS by_email,
            (array_agg(taken.email ORDER BY taken.line DESC) FILTER (WHERE taken.email IS NOT NULL))[1] AS email,
@@ -148,11 +155,14 @@ WITH repeated AS MATERIALIZED (
     FROM taken
     GROUP BY taken.key
 )
-INSERT INTO incoming (line, by_email, key, email, timezone, points, stage, owner, fields, tags, company, repeated)
+INSERT INTO incoming (line, by_email, key, email, timezone, points, stage, owner, fields, tags, company, refusals,
+                      rows, versions)
 SELECT merged.line, merged.by_email, merged.key, merged.email, merged.timezone, merged.points, merged.stage,
-       merged.owner, merged_fields.fields, merged_tags.tags, merged.company, true
+       merged.owner, merged_fields.fields, merged_tags.tags, merged.company, merged_refusals.refusals, merged.rows,
+       merged.versions
 FROM merged
 LEFT JOIN merged_fields USING (key)
+LEFT JOIN merged_refusals USING (key)
 LEFT JOIN merged_tags USING (key);
 
 -- name: add
@@ -179,8 +189,8 @@ WITH added AS (
 SELECT (SELECT count(*) FROM added) AS added,
        -- Not by a join with `added`: whose rows nobody can estimate, and where contacts were before, the
        -- planner takes them for one.
-       (SELECT count(*) FROM incoming
-        WHERE repeated AND NOT EXISTS (SELECT FROM contact AS present WHERE present.key = incoming.key)) AS repeated;
+       (SELECT coalesce(sum(versions - 1), 0) FROM incoming
+        WHERE versions > 1 AND NOT EXISTS (SELECT FROM contact AS present WHERE present.key = incoming.key)) AS repeated;
 
 -- name: update
 -- Rows are locked in the order of ids, as the workers lock them. Only what differs is written:
@@ -188,7 +198,8 @@ SELECT (SELECT count(*) FROM added) AS added,
 -- primary company: all that is written later is written to rows that are locked here.
 WITH differing AS MATERIALIZED (
     SELECT contact.id, contact.created_at, incoming.email, incoming.timezone, incoming.points, incoming.stage, incoming.owner,
-           coalesce(incoming.fields, '{}') AS fields, contact.points AS had_points, contact.stage AS had_stage
+           coalesce(incoming.fields, '{}') AS fields, contact.points AS had_points, contact.stage AS had_stage,
+           incoming.versions
     FROM incoming
     JOIN contact USING (key)
     WHERE (contact.email, contact.timezone, contact.points, contact.stage, contact.owner, contact.fields)
@@ -203,8 +214,13 @@ WITH differing AS MATERIALIZED (
           AND NOT EXISTS (SELECT FROM company_member JOIN company ON company.id = company_member.company_id
                           WHERE company_member.contact_id = contact.id AND company_member.is_primary
                             AND company.key = incoming.company)
+       OR EXISTS (SELECT FROM jsonb_each_text(incoming.refusals) AS refusal (channel, reason)
+                  WHERE NOT EXISTS (SELECT FROM do_not_contact
+                                    WHERE do_not_contact.contact_id = contact.id
+                                      AND do_not_contact.channel = refusal.channel
+                                      AND (do_not_contact.reason <> 'bounced' OR refusal.reason = 'bounced')))
     ORDER BY contact.id
-    FOR UPDATE OF contact
+    FOR NO KEY UPDATE OF contact
 ), logged_points AS (
     INSERT INTO point_log (contact_id, change, points, source, at)
     SELECT id, CAST(points AS bigint) - had_points, points, 'import', :now FROM differing WHERE points <> had_points
@@ -224,8 +240,8 @@ WITH differing AS MATERIALIZED (
     FROM differing
     WHERE contact.id = differing.id
 )
--- Who was added just now has no tags and no company yet.
-SELECT count(*) FROM differing WHERE created_at <> :now;
+-- Who was added just now has no tags, no company and no refusals yet.
+SELECT coalesce(sum(versions), 0) FROM differing WHERE created_at <> :now;
 
 -- name: add_tags
 INSERT INTO contact_tag (contact_id, tag)
@@ -235,6 +251,36 @@ JOIN contact USING (key)
 CROSS JOIN LATERAL jsonb_array_elements_text(incoming.tags) AS tag
 ORDER BY contact.id, tag
 ON CONFLICT DO NOTHING;
+
+-- name: refuse
+-- An entry that is there stays; only that of a mail server gives way to a person's word.
+-- What is said of emails holds for the mailbox, and so for others who have it; what colleagues say, for the contact.
+WITH said AS MATERIALIZED (
+    SELECT contact.id, refusal.channel, refusal.reason,
+           CASE WHEN split_part(refusal.channel, ':', 1) = 'email' THEN nullif(lower(btrim(contact.email)), '') END
+               AS address
+    FROM incoming
+    JOIN contact USING (key)
+    CROSS JOIN LATERAL jsonb_each_text(incoming.refusals) AS refusal (channel, reason)
+), silenced AS (
+    INSERT INTO refusal (address, channel, reason, comment, at)
+    SELECT DISTINCT ON (address, channel) address, channel, reason, 'import', CAST(:now AS timestamptz)
+    FROM said WHERE address IS NOT NULL
+    ORDER BY address, channel, array_position(ARRAY['unsubscribed', 'manual', 'bounced'], reason)
+    ON CONFLICT (address, channel) DO UPDATE
+    SET reason = excluded.reason, comment = excluded.comment, at = excluded.at
+    WHERE refusal.reason IS NULL OR refusal.reason = 'bounced' AND excluded.reason <> 'bounced'
+), refused AS (
+    INSERT INTO do_not_contact (contact_id, channel, reason, comment, at, address)
+    SELECT id, channel, reason, 'import', :now, CASE WHEN reason <> 'manual' THEN address END
+    FROM said
+    ORDER BY id, channel
+    ON CONFLICT (contact_id, channel) DO UPDATE
+    SET reason = excluded.reason, comment = excluded.comment, at = excluded.at, address = excluded.address
+    WHERE do_not_contact.reason = 'bounced' AND excluded.reason <> 'bounced'
+    RETURNING contact_id
+)
+SELECT count(DISTINCT contact_id) FROM refused;
 
 -- name: make_companies
 INSERT INTO company (key, name)
@@ -315,9 +361,20 @@ WHERE membership.contact_id = :contact_id
 ORDER BY membership.added_at, campaign.key;
 
 -- name: outcomes
-SELECT step.campaign_id, step.key AS step, outcome.rotation, outcome.result, outcome.at, outcome.detail
+-- With what became of the message that a step wrote; its key ends with the passage.
+SELECT step.campaign_id, step.key AS step, outcome.rotation, outcome.result, outcome.at,
+       CASE WHEN told.message IS NULL THEN outcome.detail
+            ELSE coalesce(outcome.detail, '{}') || jsonb_build_object('message', told.message) END AS detail
 FROM outcome
 JOIN step ON step.id = outcome.step_id
+LEFT JOIN LATERAL (
+    SELECT jsonb_strip_nulls(jsonb_build_object('key', message.key, 'channel', message.channel,
+                                                'state', message.state, 'error', message.error)) AS message
+    FROM message
+    WHERE message.contact_id = outcome.contact_id AND message.step_id = outcome.step_id
+      AND outcome.result = 'done' AND split_part(message.key, '-', 4) = outcome.passage::text
+    ORDER BY message.id LIMIT 1
+) AS told ON true
 WHERE outcome.contact_id = :contact_id
 ORDER BY outcome.at, outcome.rotation, outcome.step_id;
 
@@ -325,8 +382,19 @@ ORDER BY outcome.at, outcome.rotation, outcome.step_id;
 -- A decision without a deadline is due at infinity, which Python has no name for.
 SELECT step.campaign_id, step.key AS step,
        CASE wait.reason WHEN 'retry' THEN 'retry' ELSE step.kind END AS waiting,
-       nullif(wait.due_at, 'infinity') AS due_at, wait.held
+       nullif(wait.due_at, 'infinity') AS due_at, wait.held,
+       CASE WHEN wait.reason = 'retry' OR (wait.reason = 'decision' AND failure.at >= wait.anchor_at)
+            THEN failure.error END AS error
 FROM wait
 JOIN step ON step.id = wait.step_id
+LEFT JOIN failure ON failure.contact_id = wait.contact_id AND failure.step_id = wait.step_id
 WHERE wait.contact_id = :contact_id
 ORDER BY wait.due_at, wait.step_id;
+
+-- name: fields_of_nobody
+-- The newest contacts stand for all: whoever has a field has had it from a file or an event of late.
+WITH newest AS MATERIALIZED (
+    SELECT fields FROM contact ORDER BY id DESC LIMIT :looked_at
+)
+SELECT name FROM unnest(CAST(:names AS text[])) AS asked (name)
+WHERE EXISTS (SELECT FROM newest) AND NOT EXISTS (SELECT FROM newest WHERE jsonb_exists(newest.fields, asked.name));

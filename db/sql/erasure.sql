@@ -7,7 +7,7 @@ SELECT contact_id, key FROM contact_alias WHERE contact_id = ANY (CAST(:ids AS b
 -- name: uncount
 -- What is counted is always what can be counted; a slot may go below zero, their sum does not.
 INSERT INTO step_count (step_id, day, result, slot, n)
-SELECT step_id, (at AT TIME ZONE 'UTC')::date, result, pg_backend_pid() % 32, -count(*)
+SELECT step_id, (at AT TIME ZONE 'UTC')::date, result, (SELECT counter_slot()), -count(*)
 FROM outcome
 WHERE contact_id = ANY (CAST(:ids AS bigint[]))
 GROUP BY 1, 2, 3
@@ -16,9 +16,26 @@ ON CONFLICT (step_id, day, result, slot) DO UPDATE SET n = step_count.n + exclud
 
 -- name: count_left
 INSERT INTO campaign_count (campaign_id, day, what, slot, n)
-SELECT campaign_id, (CAST(:at AS timestamptz) AT TIME ZONE 'UTC')::date, 'left', pg_backend_pid() % 32, count(*)
+SELECT campaign_id, (CAST(:at AS timestamptz) AT TIME ZONE 'UTC')::date, 'left', (SELECT counter_slot()), count(*)
 FROM membership
 WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND left_at IS NULL
 GROUP BY campaign_id
 ORDER BY campaign_id
 ON CONFLICT (campaign_id, day, what, slot) DO UPDATE SET n = campaign_count.n + excluded.n;
+
+-- name: asked_for
+-- Who of these contacts is to be erased, by what stands in the inbox.
+SELECT DISTINCT contact_id FROM inbox
+WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND type = 'contact.deleted';
+
+-- name: close_free
+-- As `close`, leaving out who is in other hands: nobody who holds contacts waits for others.
+SELECT id FROM contact WHERE id = ANY (CAST(:ids AS bigint[])) ORDER BY id FOR UPDATE SKIP LOCKED;
+
+-- name: try_to_clean_up
+-- There is no row of a contact to lock, and what is left of one must be counted off once.
+SELECT pg_try_advisory_xact_lock(7272687600000001);
+
+-- name: gone
+SELECT id FROM unnest(CAST(:ids AS bigint[])) AS given (id)
+WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = given.id);

@@ -42,24 +42,60 @@ ORDER BY nth;
 
 -- name: pending_contacts
 -- Contacts with something in the inbox, oldest first, with their locks; who is in other hands is
--- skipped. One worker then does all of a contact's events in their order.
-WITH oldest AS MATERIALIZED (
-    SELECT contact_id, min(seq) AS seq
-    FROM (SELECT contact_id, seq FROM inbox ORDER BY seq LIMIT :look) AS head
+-- skipped. One worker then does all of a contact's events in their order. Where the oldest events are of few
+-- contacts, the rest of the batch are others, from a place in the order of ids that is drawn, and from the
+-- beginning where the end is reached: one probe of the primary key each, whatever each of them has in the inbox.
+WITH RECURSIVE head AS MATERIALIZED (
+    SELECT contact_id, min(seq) AS seq, count(*) AS n
+    FROM (SELECT contact_id, seq FROM inbox ORDER BY seq LIMIT :look) AS oldest
     GROUP BY contact_id
+), place AS MATERIALIZED (
+    SELECT coalesce(floor(max(contact_id) * CAST(:share AS double precision)), 0)::bigint AS first_id FROM inbox
+), above AS (
+    (SELECT contact_id, seq, 1 AS nth FROM inbox
+     WHERE contact_id >= (SELECT first_id FROM place) AND (SELECT sum(n) FROM head) >= :look
+     ORDER BY contact_id, seq LIMIT 1)
+    UNION ALL
+    SELECT next.contact_id, next.seq, above.nth + 1
+    FROM above CROSS JOIN LATERAL (
+        SELECT contact_id, seq FROM inbox WHERE inbox.contact_id > above.contact_id ORDER BY contact_id, seq LIMIT 1
+    ) AS next
+    WHERE above.nth < :limit
+), below AS (
+    (SELECT contact_id, seq, 1 AS nth FROM inbox
+     WHERE contact_id < (SELECT first_id FROM place) AND (SELECT sum(n) FROM head) >= :look
+     ORDER BY contact_id, seq LIMIT 1)
+    UNION ALL
+    SELECT next.contact_id, next.seq, below.nth + 1
+    FROM below CROSS JOIN LATERAL (
+        SELECT contact_id, seq FROM inbox
+        WHERE inbox.contact_id > below.contact_id AND inbox.contact_id < (SELECT first_id FROM place)
+        ORDER BY contact_id, seq LIMIT 1
+    ) AS next
+    WHERE below.nth < :limit
+), turns AS MATERIALIZED (
+    SELECT contact_id, min(seq) AS seq, min(turn) AS turn
+    FROM (SELECT contact_id, seq, 1 AS turn FROM head
+          UNION ALL SELECT contact_id, seq, 2 FROM above
+          UNION ALL SELECT contact_id, seq, 3 FROM below) AS found
+    GROUP BY contact_id
+), chosen AS MATERIALIZED (
+    SELECT contact_id, seq FROM turns ORDER BY turn, seq LIMIT :limit
 )
 SELECT contact.id
-FROM contact JOIN oldest ON oldest.contact_id = contact.id
-ORDER BY oldest.seq
-LIMIT :limit
+FROM contact JOIN chosen ON chosen.contact_id = contact.id
+ORDER BY chosen.seq
 FOR NO KEY UPDATE OF contact SKIP LOCKED;
 
 -- name: pending_of
 -- Likewise, of those who are named.
 WITH oldest AS MATERIALIZED (
-    SELECT contact_id, min(seq) AS seq FROM inbox
-    WHERE contact_id = ANY (CAST(:ids AS bigint[]))
-    GROUP BY contact_id
+    SELECT named.id AS contact_id, first.seq
+    FROM unnest(CAST(:ids AS bigint[])) AS named (id)
+    CROSS JOIN LATERAL (
+        SELECT seq FROM inbox WHERE inbox.contact_id >= named.id AND inbox.contact_id < named.id + 1
+        ORDER BY inbox.contact_id, inbox.seq LIMIT 1
+    ) AS first
 )
 SELECT contact.id
 FROM contact JOIN oldest ON oldest.contact_id = contact.id
@@ -67,17 +103,24 @@ ORDER BY oldest.seq
 LIMIT :limit
 FOR NO KEY UPDATE OF contact SKIP LOCKED;
 
+-- name: lock_pending
+-- Contacts of a batch that failed, again; who is in other hands by now is left to them.
+SELECT id FROM contact WHERE id = ANY (CAST(:contact_ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED;
+
 -- name: take
--- The events of contacts whose locks the caller holds, at most so many of each.
-WITH next AS (
-    SELECT contact_id, seq FROM (
-        SELECT contact_id, seq, row_number() OVER (PARTITION BY contact_id ORDER BY seq) AS nth
-        FROM inbox WHERE contact_id = ANY (CAST(:contact_ids AS bigint[]))
-    ) AS numbered
-    WHERE nth <= :each
+-- The events of contacts whose locks the caller holds, at most so many of each. The first entries of each in
+-- the primary key, so that what else a contact has in the inbox is not read; a range rather than one value, or
+-- the planner may believe to find them soon in the order of all events. The rows are then known by their place.
+WITH next AS MATERIALIZED (
+    SELECT first.place
+    FROM unnest(CAST(:contact_ids AS bigint[])) AS owner (id)
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM inbox
+        WHERE inbox.contact_id >= owner.id AND inbox.contact_id < owner.id + 1
+        ORDER BY inbox.contact_id, inbox.seq LIMIT :each
+    ) AS first
 )
-DELETE FROM inbox USING next
-WHERE inbox.contact_id = next.contact_id AND inbox.seq = next.seq
+DELETE FROM inbox WHERE ctid = ANY (ARRAY(SELECT place FROM next))
 RETURNING inbox.contact_id, inbox.seq, inbox.received_at, inbox.source, inbox.id, inbox.type, inbox.at, inbox.data;
 
 -- name: take_all
@@ -96,7 +139,7 @@ UPDATE contact SET last_active_at = greatest(contact.last_active_at, active.at)
 FROM (SELECT contact_id, max(at) AS at
       FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:ats AS timestamptz[])) AS seen (contact_id, at)
       GROUP BY contact_id) AS active
-WHERE contact.id = active.contact_id AND (contact.last_active_at IS NULL OR contact.last_active_at < active.at);
+WHERE contact.id = ANY (ARRAY[active.contact_id]) AND (contact.last_active_at IS NULL OR contact.last_active_at < active.at);
 
 -- name: said
 SELECT id, email, timezone, owner, stage, fields, said_at FROM contact WHERE id = ANY (CAST(:ids AS bigint[]));
@@ -108,7 +151,7 @@ SET email = said.email, timezone = said.timezone, owner = said.owner, stage = sa
 FROM unnest(CAST(:ids AS bigint[]), CAST(:emails AS text[]), CAST(:timezones AS text[]), CAST(:owners AS text[]),
             CAST(:stages AS text[]), CAST(:fields AS jsonb[]), CAST(:said_ats AS jsonb[]))
      AS said (id, email, timezone, owner, stage, fields, said_at)
-WHERE contact.id = said.id;
+WHERE contact.id = ANY (ARRAY[said.id]);
 
 -- name: mark_messages
 -- The state of our own messages; the first time counts.
@@ -192,6 +235,16 @@ SELECT EXISTS (SELECT FROM inbox);
 -- name: bury
 INSERT INTO dead_letter (at, origin, reason, body)
 SELECT :now, :origin, reason, body FROM unnest(CAST(:reasons AS text[]), CAST(:bodies AS text[])) AS dead (reason, body);
+
+-- name: keys
+SELECT id, key FROM contact WHERE id = ANY (CAST(:contact_ids AS bigint[]));
+
+-- name: drop_pending
+DELETE FROM inbox WHERE contact_id = :contact_id AND seq = :seq RETURNING seq;
+
+-- name: forget
+-- As if the event had never come.
+DELETE FROM event_key WHERE source = :source AND id = :id;
 
 -- name: tombstone
 INSERT INTO erased (key_hash, at) SELECT * FROM unnest(CAST(:hashes AS bytea[]), CAST(:ats AS timestamptz[]))

@@ -75,7 +75,7 @@ SELECT contact_id, type, brand, os FROM device WHERE contact_id = ANY (CAST(:ids
 -- name: submissions
 -- Those of forms that are gone are gone.
 SELECT form_submission.contact_id, form.key, form_submission.fields
-FROM form_submission JOIN form ON form.id = form_submission.form_id
+FROM form_submission JOIN form ON form.id = form_submission.form_id + 0
 WHERE form_submission.contact_id = ANY (CAST(:ids AS bigint[]));
 
 -- name: visits
@@ -93,23 +93,25 @@ WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND type = 'page.hit'
 GROUP BY contact_id, 2, 3, CASE WHEN :latest THEN NULL ELSE at END;
 
 -- name: save_columns
+-- `= ANY (ARRAY[…])` is served by the primary key and by nothing else: it cannot be merged or hashed, so a batch
+-- never reads all contacts to be compared with it. So in all that follow.
 UPDATE contact
 SET email = changed.email, timezone = changed.timezone, points = changed.points, stage = changed.stage,
     owner = changed.owner, changed_at = :now
 FROM unnest(CAST(:ids AS bigint[]), CAST(:emails AS text[]), CAST(:timezones AS text[]), CAST(:points AS int[]),
             CAST(:stages AS text[]), CAST(:owners AS text[])) AS changed (id, email, timezone, points, stage, owner)
-WHERE contact.id = changed.id;
+WHERE contact.id = ANY (ARRAY[changed.id]);
 
 -- name: save_points
 -- As `save_columns`, where nothing else of the row changed.
 UPDATE contact SET points = changed.points, changed_at = :now
 FROM unnest(CAST(:ids AS bigint[]), CAST(:points AS int[])) AS changed (id, points)
-WHERE contact.id = changed.id;
+WHERE contact.id = ANY (ARRAY[changed.id]);
 
 -- name: save_fields
 UPDATE contact SET fields = changed.fields, changed_at = :now
 FROM unnest(CAST(:ids AS bigint[]), CAST(:fields AS jsonb[])) AS changed (id, fields)
-WHERE contact.id = changed.id;
+WHERE contact.id = ANY (ARRAY[changed.id]);
 
 -- name: save_scores
 INSERT INTO contact_score (contact_id, group_key, points)

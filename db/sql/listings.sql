@@ -31,13 +31,13 @@ ORDER BY contact_id DESC LIMIT :limit;
 -- name: waiting
 -- Few who wait come from wait_due_idx and are sorted, many from the primary key until a page is full;
 -- the planner knows which.
-SELECT contact_id FROM wait
+SELECT DISTINCT contact_id FROM wait
 WHERE step_id = :step_id AND contact_id < :before
   AND (CAST(:ids AS bigint[]) IS NULL OR contact_id = ANY (CAST(:ids AS bigint[])))
 ORDER BY contact_id DESC LIMIT :limit;
 
 -- name: retrying
-SELECT wait.contact_id
+SELECT DISTINCT wait.contact_id
 FROM wait JOIN failure ON failure.contact_id = wait.contact_id AND failure.step_id = wait.step_id
 WHERE wait.step_id = :step_id AND wait.reason = 'retry' AND wait.contact_id < :before
   AND (CAST(:why AS text) IS NULL OR failure.error = CAST(:why AS text))

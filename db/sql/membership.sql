@@ -38,8 +38,10 @@ ORDER BY number;
 -- Everybody in a range of contact ids who is in a source segment and was never in the campaign joins,
 -- and stands at every root step: one statement, so joining cannot be half done. Two sweeps that meet
 -- in a range are sorted out by the primary key: whoever inserts the membership arms its roots. Ids go
--- in ascending order, so they cannot wait for each other in a circle. No contact lock: there is no
--- wait of this campaign yet that anybody could hold.
+-- in ascending order, so they cannot wait for each other in a circle. The contact's row is held as a
+-- foreign key would hold it, which is in nobody's way but of who erases or merges the contact: a wait of
+-- nobody would be due for ever. Who is being erased or merged at this moment is left out, and joins with
+-- the next update if they are still there.
 -- Served by segment_member_active_idx (segment_id, contact_id) and membership_campaign_idx, both within
 -- the range: the range is said of both, since the planner does not carry it over, and would read the
 -- whole campaign for each chunk.
@@ -52,16 +54,20 @@ WITH candidate AS (
       AND (CAST(:ids AS bigint[]) IS NULL OR segment_member.contact_id = ANY (CAST(:ids AS bigint[])))
       AND (CAST(:threads AS int) IS NULL
            OR (segment_member.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
-      AND NOT EXISTS (
-          SELECT FROM membership
-          WHERE membership.contact_id = segment_member.contact_id AND membership.campaign_id = :campaign_id
-            AND membership.contact_id BETWEEN :first_id AND :last_id
-      )
+      -- One probe a contact, as in `orphans`.
+      AND (SELECT true FROM membership
+           WHERE membership.contact_id = segment_member.contact_id AND membership.campaign_id = :campaign_id
+           LIMIT 1) IS NULL
     ORDER BY segment_member.contact_id
     LIMIT :limit
+), held AS MATERIALIZED (
+    SELECT id FROM contact
+    WHERE id = ANY (ARRAY(SELECT contact_id FROM candidate))
+    ORDER BY id
+    FOR KEY SHARE SKIP LOCKED
 ), joined AS (
     INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival)
-    SELECT contact_id, :campaign_id, 1, :now, 'segment' FROM candidate
+    SELECT id, :campaign_id, 1, :now, 'segment' FROM held
     ON CONFLICT (contact_id, campaign_id) DO NOTHING
     RETURNING contact_id
 ), armed AS (
@@ -70,9 +76,10 @@ WITH candidate AS (
     FROM joined
     CROSS JOIN unnest(CAST(:step_ids AS int[]), CAST(:reasons AS wait_reason[]), CAST(:due AS timestamptz[]))
          AS root (step_id, reason, due_at)
-    ON CONFLICT (contact_id, step_id) DO NOTHING
+    ON CONFLICT (contact_id, step_id, passage) DO NOTHING
 )
-SELECT count(*) FROM joined;
+SELECT (SELECT count(*) FROM joined) AS joined,
+       (SELECT count(*) FROM candidate) - (SELECT count(*) FROM held) AS left_out;
 
 -- name: join_by_zone
 -- As `join`, for trees whose roots fall due at different instants in different timezones: the due
@@ -89,29 +96,41 @@ WITH candidate AS (
       AND (CAST(:ids AS bigint[]) IS NULL OR segment_member.contact_id = ANY (CAST(:ids AS bigint[])))
       AND (CAST(:threads AS int) IS NULL
            OR (segment_member.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
-      AND NOT EXISTS (
-          SELECT FROM membership
-          WHERE membership.contact_id = segment_member.contact_id AND membership.campaign_id = :campaign_id
-            AND membership.contact_id BETWEEN :first_id AND :last_id
-      )
+      -- One probe a contact, as in `orphans`.
+      AND (SELECT true FROM membership
+           WHERE membership.contact_id = segment_member.contact_id AND membership.campaign_id = :campaign_id
+           LIMIT 1) IS NULL
     ORDER BY segment_member.contact_id
     LIMIT :limit
+), held AS MATERIALIZED (
+    SELECT id, coalesce(timezone, '') AS zone FROM contact
+    WHERE id = ANY (ARRAY(SELECT contact_id FROM candidate))
+    ORDER BY id
+    FOR KEY SHARE SKIP LOCKED
 ), joined AS (
     INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival)
-    SELECT contact_id, :campaign_id, 1, :now, 'segment' FROM candidate
+    SELECT id, :campaign_id, 1, :now, 'segment' FROM held
     ON CONFLICT (contact_id, campaign_id) DO NOTHING
     RETURNING contact_id
 ), armed AS (
     INSERT INTO wait (contact_id, step_id, campaign_id, rotation, passage, reason, anchor_at, due_at)
     SELECT joined.contact_id, root.step_id, :campaign_id, 1, 1, root.reason, :now, coalesce(root.due_at, 'infinity')
     FROM joined
-    JOIN contact ON contact.id = joined.contact_id
+    JOIN held ON held.id = joined.contact_id
     JOIN unnest(CAST(:zones AS text[]), CAST(:step_ids AS int[]), CAST(:reasons AS wait_reason[]),
                 CAST(:due AS timestamptz[])) AS root (zone, step_id, reason, due_at)
-      ON root.zone = coalesce(contact.timezone, '')
-    ON CONFLICT (contact_id, step_id) DO NOTHING
+      ON root.zone = held.zone
+    ON CONFLICT (contact_id, step_id, passage) DO NOTHING
 )
-SELECT count(*) FROM joined;
+SELECT (SELECT count(*) FROM joined) AS joined,
+       (SELECT count(*) FROM candidate) - (SELECT count(*) FROM held) AS left_out;
+
+-- name: of_nobody
+-- Who is in a segment and is no contact any more.
+SELECT DISTINCT contact_id FROM segment_member
+WHERE active AND segment_id = ANY (CAST(:segment_ids AS int[])) AND contact_id BETWEEN :first_id AND :last_id
+  AND (SELECT true FROM contact WHERE contact.id = segment_member.contact_id) IS NULL
+LIMIT :limit;
 
 -- name: zones
 SELECT DISTINCT coalesce(timezone, '') FROM contact WHERE id BETWEEN :first_id AND :last_id;
@@ -148,13 +167,12 @@ WHERE membership.campaign_id = :campaign_id
   AND NOT membership.manual
   AND (CAST(:ids AS bigint[]) IS NULL OR membership.contact_id = ANY (CAST(:ids AS bigint[])))
   AND (CAST(:threads AS int) IS NULL OR (membership.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
-  AND NOT EXISTS (
-      SELECT FROM segment_member
-      WHERE segment_member.contact_id = membership.contact_id
-        AND segment_member.active
-        AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
-        AND segment_member.contact_id BETWEEN :first_id AND :last_id
-  )
+  -- One probe a contact, and no join that statistics could turn into comparing everybody with everybody.
+  AND (SELECT true FROM segment_member
+       WHERE segment_member.contact_id = membership.contact_id
+         AND segment_member.active
+         AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
+       LIMIT 1) IS NULL
 ORDER BY membership.contact_id
 LIMIT :limit;
 
@@ -174,7 +192,7 @@ LEFT JOIN LATERAL (
 WHERE contact.id = ANY (CAST(:contact_ids AS bigint[]));
 
 -- name: enter
--- New and returning members, whose locks the caller holds. `join` takes no such lock, so a new member
+-- New and returning members, whose locks the caller holds. `join` is not held up by such a lock, so a new member
 -- may meet the row of an update that came first: xmax tells an insertion from a change.
 INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival, manual)
 SELECT contact_id, :campaign_id, rotation, :now, CAST(:arrival AS arrival), manual
@@ -207,26 +225,42 @@ SELECT contact_id, rotation FROM membership
 WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[])) AND left_at IS NULL;
 
 -- name: rotate
+-- As `move` in waits.sql: each row is probed for, and written by its place.
 UPDATE membership SET rotation = jumped.rotation
-FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[])) AS jumped (contact_id, rotation)
-WHERE membership.contact_id = jumped.contact_id AND membership.campaign_id = :campaign_id;
+FROM (
+    SELECT found.place, new.rotation
+    FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[])) AS new (contact_id, rotation)
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM membership
+        WHERE membership.contact_id = new.contact_id AND membership.campaign_id = :campaign_id
+        LIMIT 1
+    ) AS found
+) AS jumped
+WHERE membership.ctid = jumped.place;
 
 -- name: backfill
 -- Existing active members start at a step that was added at the root.
+-- The contacts are held as in `join`; merges are shut out.
+WITH held AS MATERIALIZED (
+    SELECT contact.id, coalesce(contact.timezone, '') AS zone, membership.rotation
+    FROM membership JOIN contact ON contact.id = membership.contact_id
+    WHERE membership.campaign_id = :campaign_id AND membership.left_at IS NULL
+    FOR KEY SHARE OF contact SKIP LOCKED
+)
 INSERT INTO wait (contact_id, step_id, campaign_id, rotation, passage, reason, anchor_at, due_at)
-SELECT membership.contact_id, root.step_id, :campaign_id, membership.rotation, membership.rotation,
+SELECT held.id, root.step_id, :campaign_id, held.rotation, held.rotation,
        root.reason, :now, coalesce(root.due_at, 'infinity')
-FROM membership
-JOIN contact ON contact.id = membership.contact_id
+FROM held
 JOIN unnest(CAST(:zones AS text[]), CAST(:step_ids AS int[]), CAST(:reasons AS wait_reason[]),
             CAST(:due AS timestamptz[])) AS root (zone, step_id, reason, due_at)
-  ON root.zone = coalesce(contact.timezone, '')
-WHERE membership.campaign_id = :campaign_id AND membership.left_at IS NULL
-  -- Who passed it where it stood before has done so.
-  AND NOT EXISTS (SELECT FROM outcome
-                  WHERE outcome.contact_id = membership.contact_id AND outcome.step_id = root.step_id
-                    AND outcome.passage = membership.rotation)
-ON CONFLICT (contact_id, step_id) DO NOTHING;
+  ON root.zone = held.zone
+-- Who passed it where it stood before has done so.
+WHERE NOT EXISTS (SELECT FROM outcome
+                  WHERE outcome.contact_id = held.id AND outcome.step_id = root.step_id
+                    AND outcome.passage = held.rotation)
+  -- Who waits there, in whatever passage, keeps that wait.
+  AND NOT EXISTS (SELECT FROM wait WHERE wait.contact_id = held.id AND wait.step_id = root.step_id)
+ON CONFLICT (contact_id, step_id, passage) DO NOTHING;
 
 -- name: id_range
 -- The ids between which an update has anything to look at.
@@ -256,11 +290,10 @@ SELECT membership.contact_id FROM membership
 WHERE membership.campaign_id = :campaign_id
   AND membership.contact_id = ANY (CAST(:contact_ids AS bigint[]))
   AND membership.left_at IS NULL AND NOT membership.manual
-  AND NOT EXISTS (
-      SELECT FROM segment_member
-      WHERE segment_member.contact_id = membership.contact_id AND segment_member.active
-        AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
-  )
+  AND (SELECT true FROM segment_member
+       WHERE segment_member.contact_id = membership.contact_id AND segment_member.active
+         AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
+       LIMIT 1) IS NULL
 ORDER BY membership.contact_id;
 
 -- name: give_grace
@@ -272,10 +305,22 @@ ON CONFLICT (contact_id, campaign_id) DO NOTHING;
 DELETE FROM leaving WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[]));
 
 -- name: grace_over
+-- Of campaigns that run: in the others everybody keeps their place, and a grace that ends in a pause is looked at
+-- when it is over. Served by leaving_campaign_idx (campaign_id, due_at), so that many who wait for the end of a
+-- pause cost nothing.
 WITH over AS MATERIALIZED (
     SELECT leaving.contact_id, leaving.campaign_id
-    FROM leaving JOIN contact ON contact.id = leaving.contact_id
+    FROM leaving
+    JOIN contact ON contact.id = leaving.contact_id
     WHERE leaving.due_at <= :now
+      AND leaving.campaign_id = ANY (ARRAY(
+          SELECT campaign.id FROM campaign
+          LEFT JOIN category ON category.id = campaign.category_id
+          WHERE campaign.published AND campaign.deleted_at IS NULL
+            AND (campaign.publish_from IS NULL OR campaign.publish_from <= :now)
+            AND (campaign.publish_until IS NULL OR campaign.publish_until > :now)
+            AND coalesce(category.published, true)
+      ))
     ORDER BY leaving.due_at
     LIMIT :limit
     FOR UPDATE OF leaving SKIP LOCKED
@@ -286,7 +331,15 @@ WHERE leaving.contact_id = over.contact_id AND leaving.campaign_id = over.campai
 RETURNING leaving.contact_id, leaving.campaign_id;
 
 -- name: has_grace_over
-SELECT EXISTS (SELECT FROM leaving WHERE due_at <= :now);
+SELECT EXISTS (
+    SELECT FROM campaign
+    LEFT JOIN category ON category.id = campaign.category_id
+    WHERE campaign.published AND campaign.deleted_at IS NULL
+      AND (campaign.publish_from IS NULL OR campaign.publish_from <= :now)
+      AND (campaign.publish_until IS NULL OR campaign.publish_until > :now)
+      AND coalesce(category.published, true)
+      AND EXISTS (SELECT FROM leaving WHERE leaving.campaign_id = campaign.id AND leaving.due_at <= :now)
+);
 
 -- name: take_grace_over
 DELETE FROM leaving

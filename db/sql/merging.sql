@@ -6,6 +6,11 @@
 -- waits for it must hold no contact, since it may be waiting for that.
 SELECT pg_advisory_xact_lock(7272687600000000);
 
+-- name: shut_out_merges
+-- Shared with other imports: a contact that is merged away between being looked up and being written would
+-- begin anew. Also with new versions of campaigns, which let contacts wait elsewhere.
+SELECT pg_advisory_xact_lock_shared(7272687600000000);
+
 -- name: try_to_shut_out_imports
 SELECT pg_try_advisory_xact_lock(7272687600000000);
 
@@ -15,11 +20,11 @@ SELECT id, key FROM contact WHERE key = ANY (CAST(:keys AS text[])) ORDER BY id 
 
 -- name: lock_free
 -- As `lock`, leaving out who is in other hands: nobody who holds contacts waits for others.
-SELECT id FROM contact WHERE key = ANY (CAST(:keys AS text[])) ORDER BY id FOR UPDATE SKIP LOCKED;
+SELECT id FROM contact WHERE id = ANY (CAST(:ids AS bigint[])) ORDER BY id FOR UPDATE SKIP LOCKED;
 
 -- name: asked_for
 -- Who is to be merged into some contacts, by what stands in the inbox, in the order in which it was said.
-SELECT inbox.contact_id AS into_id, gone.id AS gone_id, gone.key
+SELECT inbox.contact_id AS into_id, gone.id AS gone_id
 FROM inbox JOIN contact AS gone ON gone.key = btrim(inbox.data ->> 'from')
 WHERE inbox.contact_id = ANY (CAST(:contact_ids AS bigint[])) AND inbox.type = 'contact.merged'
   AND gone.id <> inbox.contact_id
@@ -50,7 +55,7 @@ WITH doubled AS (
     JOIN membership AS own ON own.contact_id = pair.into_id AND own.campaign_id = gone.campaign_id
 ), counted AS (
     INSERT INTO campaign_count (campaign_id, day, what, slot, n)
-    SELECT campaign_id, (CAST(:now AS timestamptz) AT TIME ZONE 'UTC')::date, 'left', pg_backend_pid() % 32, count(*)
+    SELECT campaign_id, (CAST(:now AS timestamptz) AT TIME ZONE 'UTC')::date, 'left', (SELECT counter_slot()), count(*)
     FROM doubled
     WHERE active
     GROUP BY campaign_id
@@ -70,7 +75,7 @@ WITH dropped AS (
     RETURNING outcome.step_id, (outcome.at AT TIME ZONE 'UTC')::date AS day, outcome.result
 )
 INSERT INTO step_count (step_id, day, result, slot, n)
-SELECT step_id, day, result, pg_backend_pid() % 32, -count(*)
+SELECT step_id, day, result, (SELECT counter_slot()), -count(*)
 FROM dropped
 GROUP BY step_id, day, result
 ORDER BY step_id, day, result
@@ -94,6 +99,20 @@ FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[]), CAST(:bys 
 WHERE outcome.contact_id = lowered.gone_id AND step.id = outcome.step_id
   AND EXISTS (SELECT FROM membership
               WHERE membership.contact_id = lowered.into_id AND membership.campaign_id = step.campaign_id);
+
+-- name: withdraw_messages
+-- What a step has to tell both, the survivor is told once; what is on its way already counts as told.
+UPDATE message
+SET state = 'cancelled', error = 'the contact was merged with another, who gets the message of this step'
+FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
+WHERE message.contact_id IN (pair.gone_id, pair.into_id)
+  AND (message.state = 'queued' OR message.state = 'sending' AND message.due_at <= :now)
+  AND message.channel <> 'webhook' AND NOT (message.channel = 'email' AND message.address IS NULL)
+  AND EXISTS (SELECT FROM message AS other
+              WHERE other.contact_id IN (pair.gone_id, pair.into_id) AND other.contact_id <> message.contact_id
+                AND other.step_id = message.step_id
+                AND (other.state = 'sent' OR other.state = 'sending' AND other.due_at > :now
+                     OR other.state IN ('queued', 'sending') AND message.contact_id = pair.gone_id));
 
 -- name: drop_graces
 DELETE FROM leaving

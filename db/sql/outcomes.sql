@@ -6,10 +6,9 @@ FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:step_ids AS int[]), CAST(:rota
             CAST(:results AS result[]), CAST(:details AS jsonb[]));
 
 -- name: count
--- The counters of the same transaction. The rows are written in one order by everybody, and a slot
--- belongs to few backends, so that workers seldom wait for each other here.
+-- The counters of the same transaction, in a slot that no other one writes to meanwhile.
 INSERT INTO step_count (step_id, day, result, slot, n)
-SELECT step_id, day, result, pg_backend_pid() % 32, n
+SELECT step_id, day, result, (SELECT counter_slot()), n
 FROM unnest(CAST(:step_ids AS int[]), CAST(:days AS date[]), CAST(:results AS result[]), CAST(:ns AS bigint[]))
      AS counted (step_id, day, result, n)
 ORDER BY step_id, day, result
@@ -22,12 +21,12 @@ WITH counted AS (
                          CAST(:ns AS bigint[])) AS counted (campaign_id, hour, what, n)
 ), hours AS (
     INSERT INTO campaign_hour_count (campaign_id, hour, what, slot, n)
-    SELECT campaign_id, hour, what, pg_backend_pid() % 32, n FROM counted WHERE what <> 'left'
+    SELECT campaign_id, hour, what, (SELECT counter_slot()), n FROM counted WHERE what <> 'left'
     ORDER BY campaign_id, hour, what
     ON CONFLICT (campaign_id, hour, what, slot) DO UPDATE SET n = campaign_hour_count.n + excluded.n
 )
 INSERT INTO campaign_count (campaign_id, day, what, slot, n)
-SELECT campaign_id, (hour AT TIME ZONE 'UTC')::date, what, pg_backend_pid() % 32, sum(n)
+SELECT campaign_id, (hour AT TIME ZONE 'UTC')::date, what, (SELECT counter_slot()), sum(n)
 FROM counted
 GROUP BY 1, 2, 3
 ORDER BY 1, 2, 3
@@ -45,9 +44,20 @@ DO UPDATE SET at = excluded.at, attempts = excluded.attempts, error = excluded.e
 -- A step whose failures within a while are reason to stop the campaign: distinct contacts that
 -- failed there, against all contacts that it had something to do with in that while. Asked only by
 -- batches in which somebody failed.
-WITH failed AS (
-    SELECT step_id, count(*) AS n FROM failure
+WITH suspected AS (
+    SELECT step_id FROM failure
     WHERE step_id = ANY (CAST(:step_ids AS int[])) AND at > CAST(:now AS timestamptz) - CAST(:within AS interval)
+    GROUP BY step_id
+    HAVING count(*) >= :at_least
+), failed AS (
+    SELECT step_id, count(*) AS n FROM failure
+    WHERE step_id IN (SELECT step_id FROM suspected)
+      AND at > CAST(:now AS timestamptz) - CAST(:within AS interval)
+      -- Who passed since, at a retry or in another passage, has not failed.
+      AND NOT EXISTS (SELECT FROM outcome
+                      WHERE outcome.contact_id = failure.contact_id AND outcome.step_id = failure.step_id
+                        AND outcome.at > failure.at AND outcome.at <= :now
+                        AND outcome.result IN ('done', 'skipped', 'yes', 'no'))
     GROUP BY step_id
     HAVING count(*) >= :at_least
 ), passed AS (
@@ -58,7 +68,7 @@ WITH failed AS (
       -- A message that was given up failed at a step that had been passed when it was written.
       AND NOT EXISTS (SELECT FROM failure
                       WHERE failure.contact_id = outcome.contact_id AND failure.step_id = outcome.step_id
-                        AND failure.at > CAST(:now AS timestamptz) - interval '1 hour')
+                        AND failure.at >= outcome.at)
     GROUP BY step_id
 )
 SELECT failed.step_id, failed.n AS failed, coalesce(passed.n, 0) AS passed
@@ -75,12 +85,24 @@ WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND step_id = ANY (CAST(
   AND at > CAST(:now AS timestamptz) - interval '1 day' AND at <= :now AND result = 'done'
 GROUP BY contact_id, step_id;
 
--- name: passed
-SELECT DISTINCT outcome.contact_id
+-- name: answered
+-- The facts that contacts' "yes" of a decision came from, in the membership that they have now.
+SELECT outcome.contact_id, outcome.detail ->> 'event' AS event, outcome.detail ->> 'at' AS happened_at
 FROM outcome
-JOIN unnest(CAST(:contact_ids AS bigint[]), CAST(:passages AS int[])) AS asked (contact_id, passage)
-  ON outcome.contact_id = asked.contact_id AND outcome.passage = asked.passage
-WHERE outcome.step_id = :step_id;
+JOIN step ON step.id = outcome.step_id
+JOIN membership ON membership.contact_id = outcome.contact_id AND membership.campaign_id = step.campaign_id
+WHERE outcome.contact_id = ANY (CAST(:contact_ids AS bigint[])) AND outcome.step_id = :step_id
+  AND outcome.result = 'yes' AND outcome.at >= membership.added_at
+  AND outcome.detail ? 'event' AND outcome.detail ? 'at';
+
+-- name: passed
+SELECT asked.contact_id, asked.passage
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:passages AS int[])) AS asked (contact_id, passage)
+CROSS JOIN LATERAL (
+    SELECT FROM outcome
+    WHERE outcome.contact_id = asked.contact_id AND outcome.passage = asked.passage AND outcome.step_id = :step_id
+    LIMIT 1
+) AS found;
 
 -- name: log
 -- With what became of the message that a step wrote, and which words it has. The last columns are the
@@ -95,8 +117,16 @@ SELECT contact.key AS contact, step.key AS step, outcome.rotation, outcome.resul
 FROM outcome
 JOIN step ON step.id = outcome.step_id
 JOIN contact ON contact.id = outcome.contact_id
-LEFT JOIN message ON message.contact_id = outcome.contact_id AND message.step_id = outcome.step_id
-                 AND message.rotation = outcome.rotation AND outcome.result = 'done'
+-- A passage has one message of a step, whose key ends with its number; several passages may have one rotation.
+-- Outcomes of who was merged into another got numbers below zero, and are told by the rotation.
+LEFT JOIN LATERAL (
+    SELECT key, channel, state, variant, locale, error FROM message
+    WHERE message.contact_id = outcome.contact_id AND message.step_id = outcome.step_id AND outcome.result = 'done'
+      AND CASE WHEN outcome.passage > 0 THEN message.key LIKE '%-' || outcome.passage
+               ELSE message.rotation = outcome.rotation END
+    ORDER BY message.id
+    LIMIT 1
+) AS message ON true
 WHERE step.campaign_id = :campaign_id
   AND (CAST(:contact_id AS bigint) IS NULL OR outcome.contact_id = CAST(:contact_id AS bigint))
   AND (CAST(:step_id AS int) IS NULL OR outcome.step_id = CAST(:step_id AS int))
@@ -110,20 +140,21 @@ LIMIT CAST(:limit AS bigint);
 -- name: waiting
 -- From wait_due_idx, a page of each step, or, of one contact, from the primary key.
 SELECT contact.key AS contact, contact.timezone, step.key AS step, step.kind, found.rotation, found.reason,
-       nullif(found.due_at, 'infinity') AS due_at, found.contact_id, step.id AS step_id
+       nullif(found.due_at, 'infinity') AS due_at, found.contact_id, step.id AS step_id, found.passage
 FROM step
 CROSS JOIN LATERAL (
-    SELECT wait.contact_id, wait.rotation, wait.reason, wait.due_at
+    SELECT wait.contact_id, wait.rotation, wait.reason, wait.due_at, wait.passage
     FROM wait
     WHERE wait.step_id = step.id
       AND (CAST(:contact_id AS bigint) IS NULL OR wait.contact_id = CAST(:contact_id AS bigint))
-      AND (wait.due_at, wait.contact_id, wait.step_id)
-          > (CAST(:after_at AS timestamptz), CAST(:after_contact_id AS bigint), CAST(:after_step_id AS bigint))
-    ORDER BY wait.due_at, wait.contact_id
+      AND (wait.due_at, wait.contact_id, wait.step_id, wait.passage)
+          > (CAST(:after_at AS timestamptz), CAST(:after_contact_id AS bigint), CAST(:after_step_id AS bigint),
+             CAST(:after_passage AS bigint))
+    ORDER BY wait.due_at, wait.contact_id, wait.passage
     LIMIT CAST(:limit AS bigint)
 ) AS found
 JOIN contact ON contact.id = found.contact_id
 WHERE step.campaign_id = :campaign_id
   AND (CAST(:step_id AS int) IS NULL OR step.id = CAST(:step_id AS int))
-ORDER BY found.due_at, found.contact_id, step.id
+ORDER BY found.due_at, found.contact_id, step.id, found.passage
 LIMIT CAST(:limit AS bigint);

@@ -4,6 +4,12 @@ FROM step_count
 WHERE step_id = ANY (CAST(:step_ids AS int[]))
 GROUP BY step_id, result;
 
+-- name: deliveries
+SELECT step_id, state::text AS state, sum(n)::bigint AS n
+FROM delivery_count
+WHERE step_id = ANY (CAST(:step_ids AS int[]))
+GROUP BY step_id, state;
+
 -- name: contacts
 SELECT coalesce(sum(n) FILTER (WHERE what = 'added'), 0)::bigint AS added,
        coalesce(sum(n) FILTER (WHERE what = 'left'), 0)::bigint AS left,

@@ -46,13 +46,22 @@ ORDER BY segment.key;
 -- Whom a person removed comes back only by a person. The sub-select is not a join on purpose: it is one
 -- probe of the primary key a contact, also while a bulk load has left the statistics behind; the
 -- planner's choice then read the whole table for each batch. Without it, the conflicts would lock,
--- that is write, every row that is active already.
+-- that is write, every row that is active already. Contacts are held as a foreign key would hold them: nobody
+-- is erased or merged between being found and becoming a member, which would then be one of nobody. Who is
+-- gone is left out.
+WITH wanted AS MATERIALIZED (
+    SELECT contact.id AS contact_id
+    FROM contact
+    WHERE contact.id = ANY (CAST(:contact_ids AS bigint[]))
+      AND (SELECT already.active
+           FROM segment_member AS already
+           WHERE already.contact_id = contact.id AND already.segment_id = :segment_id) IS NOT TRUE
+    ORDER BY contact.id
+    FOR KEY SHARE OF contact
+)
 INSERT INTO segment_member (contact_id, segment_id, manually_added, manually_removed, active, entry, changed_at)
 SELECT wanted.contact_id, :segment_id, :manual, false, true, nextval('segment_entry'), :now
-FROM (SELECT DISTINCT unnest(CAST(:contact_ids AS bigint[])) AS contact_id) AS wanted
-WHERE (SELECT already.active
-       FROM segment_member AS already
-       WHERE already.contact_id = wanted.contact_id AND already.segment_id = :segment_id) IS NOT TRUE
+FROM wanted
 ORDER BY wanted.contact_id
 ON CONFLICT (contact_id, segment_id) DO UPDATE
 SET active = true,

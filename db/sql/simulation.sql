@@ -4,7 +4,7 @@
 SELECT id FROM contact ORDER BY id;
 
 -- name: armed_at
-SELECT contact_id, step_id, passage FROM wait
+SELECT contact_id, step_id, passage, nullif(due_at, 'infinity') AS due_at FROM wait
 WHERE campaign_id = :campaign_id AND reason = 'decision' AND anchor_at = :now
 ORDER BY contact_id, step_id;
 

@@ -8,6 +8,10 @@ SELECT id, kind, scope, at, asked_at, started_at, finished_at FROM sweep WHERE i
 -- Whoever starts it first splits it into chunks; the others find it started.
 UPDATE sweep SET started_at = now() WHERE id = :sweep_id AND started_at IS NULL RETURNING id;
 
+-- name: turn
+-- Who keeps to a cap reads what is left of it and adds to what is taken, one after another.
+SELECT id FROM sweep WHERE id = :sweep_id FOR NO KEY UPDATE;
+
 -- name: finish
 UPDATE sweep SET finished_at = now() WHERE id = :sweep_id AND finished_at IS NULL;
 
@@ -42,7 +46,7 @@ DELETE FROM sweep_chunk WHERE sweep_id = :sweep_id AND campaign_id = :campaign_i
 
 -- name: count
 INSERT INTO sweep_count (sweep_id, campaign_id, what, slot, n)
-SELECT :sweep_id, :campaign_id, what, pg_backend_pid() % 32, n
+SELECT :sweep_id, :campaign_id, what, (SELECT counter_slot()), n
 FROM unnest(CAST(:whats AS text[]), CAST(:ns AS bigint[])) AS counted (what, n)
 ORDER BY what
 ON CONFLICT (sweep_id, campaign_id, what, slot) DO UPDATE SET n = sweep_count.n + excluded.n;

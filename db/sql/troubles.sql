@@ -14,13 +14,15 @@ GROUP BY step.id, latest.why
 ORDER BY step.id, n DESC, latest.why;
 
 -- name: retries
--- Who failed and is tried again: the failures that still have their wait.
+-- Who failed and is tried again: the failures that still have their wait. At a decision that is the next event.
 SELECT step.id AS step_id, latest.why, count(*) AS n, max(latest.at) AS latest_at
 FROM unnest(CAST(:step_ids AS int[])) AS step (id)
 CROSS JOIN LATERAL (
     SELECT recent.error AS why, recent.at
     FROM (SELECT contact_id, error, at FROM failure WHERE step_id = step.id ORDER BY at DESC LIMIT :limit) AS recent
-    JOIN wait ON wait.contact_id = recent.contact_id AND wait.step_id = step.id AND wait.reason = 'retry'
+    WHERE EXISTS (SELECT FROM wait
+                  WHERE wait.contact_id = recent.contact_id AND wait.step_id = step.id
+                    AND (wait.reason = 'retry' OR (wait.reason = 'decision' AND recent.at >= wait.anchor_at)))
 ) AS latest
 GROUP BY step.id, latest.why
 ORDER BY step.id, n DESC, latest.why;

@@ -21,7 +21,16 @@ RETURNING id, email, name, role, active;
 DELETE FROM sign_in WHERE account_id = :account_id;
 
 -- name: sign_in
-INSERT INTO sign_in (hash, account_id, created_at, expires_at) VALUES (:hash, :account_id, :now, :expires_at);
+INSERT INTO sign_in (hash, account_id, created_at, expires_at, address, agent)
+VALUES (:hash, :account_id, :now, :expires_at, :address, :agent);
+
+-- name: sign_ins
+SELECT id, created_at, address, agent, hash = :hash AS current
+FROM sign_in WHERE account_id = :account_id AND expires_at > :now
+ORDER BY created_at DESC, id DESC LIMIT 100;
+
+-- name: end_sign_in
+DELETE FROM sign_in WHERE account_id = :account_id AND id = :id;
 
 -- name: forget_expired
 -- One after another: two at once must not wait for each other's rows.
@@ -36,14 +45,23 @@ WHERE sign_in.hash = :hash AND sign_in.expires_at > :now AND account.active;
 DELETE FROM sign_in WHERE hash = :hash;
 
 -- name: attempt
--- Those who try for the same address go one after another, so that many at once count as many.
+-- Those who try for the same address from the same source go one after another, so that many at once count as many.
 SELECT pg_advisory_xact_lock(hashtextextended(encode(CAST(:email_hash AS bytea), 'hex'), 72726877));
 
 -- name: failures
-SELECT count(*) AS n, min(at) AS first_at FROM sign_in_failure WHERE email_hash = :email_hash AND at > :since;
+-- `email_hash` is of the address and the source together.
+SELECT count(*) FILTER (WHERE email_hash = :email_hash) AS of_both,
+       min(at) FILTER (WHERE email_hash = :email_hash) AS both_since,
+       count(*) FILTER (WHERE source_hash = :source_hash) AS of_source,
+       min(at) FILTER (WHERE source_hash = :source_hash) AS source_since
+FROM sign_in_failure
+WHERE (email_hash = :email_hash OR source_hash = :source_hash) AND at > :since;
 
 -- name: fail
-INSERT INTO sign_in_failure (email_hash, at) VALUES (:email_hash, :now);
+INSERT INTO sign_in_failure (email_hash, source_hash, at) VALUES (:email_hash, :source_hash, :now) RETURNING id;
+
+-- name: withdraw
+DELETE FROM sign_in_failure WHERE id = :id;
 
 -- name: forgive
 DELETE FROM sign_in_failure WHERE email_hash = :email_hash;

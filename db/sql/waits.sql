@@ -1,14 +1,74 @@
+-- Statistics are wrong when it matters: `wait` is analyzed while another campaign fills it, or when it has just been
+-- emptied, and the planner then believes that nobody stands at a step where a million do. So what a batch works on
+-- is found in one way only: contact by contact in the primary key, and then by the place of the row (`ctid`). Three
+-- things leave the planner no other: `step_id + 0`, which wait_due_idx does not serve; a lateral sub-select with a
+-- LIMIT or OFFSET, which is no join that could be turned around; and whoever enters a campaign reads no table as a
+-- whole (see `open` in campaigns.sql).
+
 -- name: claim_due
 -- The oldest due waits of a step leave the table with their claim: if this transaction commits,
--- nobody else will see them; if it dies, they were never gone. The claim takes the contact's row
--- lock too, and skips who is in other hands: whoever touches a contact's waits or memberships holds
--- that lock, so nothing here ever waits for another worker and nothing can deadlock.
--- Served by wait_due_idx (step_id, due_at) and the contact's key.
+-- nobody else will see them; if it dies, they were never gone. What is locked is the contact, and who
+-- is in other hands is skipped: whoever touches a contact's waits or memberships holds that lock, so
+-- nothing here ever waits for another worker. The waits themselves are not locked: those of
+-- the contacts that are skipped would stay locked as well, in the way of who has them in hand. One that
+-- went between the look and the lock is gone, and is not deleted again.
+-- Served by wait_due_idx (step_id, due_at), read in its order no further than the limit, and the contact's key.
 WITH due AS MATERIALIZED (
-    SELECT wait.contact_id
-    FROM wait
-    JOIN contact ON contact.id = wait.contact_id
-    WHERE wait.step_id = :step_id
+    SELECT waiting.place
+    FROM (
+        SELECT ctid AS place, contact_id, due_at
+        FROM wait
+        WHERE step_id = :step_id
+          AND due_at <= :now
+          AND (CAST(:reasons AS wait_reason[]) IS NULL OR reason = ANY (CAST(:reasons AS wait_reason[])))
+          AND (CAST(:ids AS bigint[]) IS NULL OR contact_id = ANY (CAST(:ids AS bigint[])))
+          AND (CAST(:min_id AS bigint) IS NULL OR contact_id >= CAST(:min_id AS bigint))
+          AND (CAST(:max_id AS bigint) IS NULL OR contact_id <= CAST(:max_id AS bigint))
+          AND (CAST(:threads AS int) IS NULL
+               OR (contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
+        ORDER BY due_at
+        OFFSET 0
+    ) AS waiting
+    CROSS JOIN LATERAL (
+        SELECT FROM contact WHERE contact.id = waiting.contact_id FOR NO KEY UPDATE SKIP LOCKED
+    ) AS locked
+    ORDER BY waiting.due_at
+    LIMIT :limit
+)
+DELETE FROM wait
+WHERE ctid = ANY (ARRAY(SELECT place FROM due))
+RETURNING contact_id, rotation, passage, attempt, reason, anchor_at, nullif(due_at, 'infinity') AS due_at, held;
+
+-- name: has_due
+-- Whether anything within a scope is due and not yet committed by whoever has it in hand: a claimed
+-- row stays visible to others until then. One probe of wait_due_idx a step: the order asks for it.
+SELECT EXISTS (
+    SELECT FROM unnest(CAST(:step_ids AS int[])) AS step (id)
+    CROSS JOIN LATERAL (
+        SELECT FROM wait
+        WHERE wait.step_id = step.id
+          AND wait.due_at <= :now
+          AND (CAST(:reasons AS wait_reason[]) IS NULL OR wait.reason = ANY (CAST(:reasons AS wait_reason[])))
+          AND (CAST(:ids AS bigint[]) IS NULL OR wait.contact_id = ANY (CAST(:ids AS bigint[])))
+          AND (CAST(:min_id AS bigint) IS NULL OR wait.contact_id >= CAST(:min_id AS bigint))
+          AND (CAST(:max_id AS bigint) IS NULL OR wait.contact_id <= CAST(:max_id AS bigint))
+          AND (CAST(:threads AS int) IS NULL
+               OR (wait.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
+        ORDER BY wait.due_at
+        LIMIT 1
+    ) AS due
+);
+
+-- name: due_steps
+-- The steps of running campaigns at which something is due: one probe of wait_due_idx a step, however many
+-- wait: the order asks for it.
+SELECT step.id, step.campaign_id, due.due_at
+FROM step
+JOIN campaign ON campaign.id = step.campaign_id
+LEFT JOIN category ON category.id = campaign.category_id
+CROSS JOIN LATERAL (
+    SELECT wait.due_at FROM wait
+    WHERE wait.step_id = step.id
       AND wait.due_at <= :now
       AND (CAST(:reasons AS wait_reason[]) IS NULL OR wait.reason = ANY (CAST(:reasons AS wait_reason[])))
       AND (CAST(:ids AS bigint[]) IS NULL OR wait.contact_id = ANY (CAST(:ids AS bigint[])))
@@ -17,57 +77,18 @@ WITH due AS MATERIALIZED (
       AND (CAST(:threads AS int) IS NULL
            OR (wait.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
     ORDER BY wait.due_at
-    LIMIT :limit
-    FOR UPDATE OF wait SKIP LOCKED
-    FOR NO KEY UPDATE OF contact SKIP LOCKED
-)
-DELETE FROM wait USING due
-WHERE wait.contact_id = due.contact_id AND wait.step_id = :step_id
-RETURNING wait.contact_id, wait.rotation, wait.passage, wait.attempt, wait.reason, wait.anchor_at,
-          nullif(wait.due_at, 'infinity') AS due_at, wait.held;
-
--- name: has_due
--- Whether anything within a scope is due and not yet committed by whoever has it in hand: a claimed
--- row stays visible to others until then. One probe of wait_due_idx.
-SELECT EXISTS (
-    SELECT FROM wait
-    WHERE step_id = ANY (CAST(:step_ids AS int[]))
-      AND due_at <= :now
-      AND (CAST(:reasons AS wait_reason[]) IS NULL OR reason = ANY (CAST(:reasons AS wait_reason[])))
-      AND (CAST(:ids AS bigint[]) IS NULL OR contact_id = ANY (CAST(:ids AS bigint[])))
-      AND (CAST(:min_id AS bigint) IS NULL OR contact_id >= CAST(:min_id AS bigint))
-      AND (CAST(:max_id AS bigint) IS NULL OR contact_id <= CAST(:max_id AS bigint))
-      AND (CAST(:threads AS int) IS NULL OR (contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
-);
-
--- name: due_steps
--- The steps of running campaigns at which something is due: one probe of wait_due_idx a step,
--- however many wait.
-SELECT step.id, step.campaign_id
-FROM step
-JOIN campaign ON campaign.id = step.campaign_id
-LEFT JOIN category ON category.id = campaign.category_id
-WHERE campaign.published AND campaign.deleted_at IS NULL
+    LIMIT 1
+) AS due
+WHERE campaign.published AND campaign.deleted_at IS NULL AND step.removed_at IS NULL
   AND (campaign.publish_from IS NULL OR campaign.publish_from <= :now)
   AND (campaign.publish_until IS NULL OR campaign.publish_until > :now)
   AND coalesce(category.published, true)
   AND (CAST(:campaign_ids AS int[]) IS NULL OR campaign.id = ANY (CAST(:campaign_ids AS int[])))
   AND NOT campaign.id = ANY (CAST(:excluded AS int[]))
-  AND EXISTS (
-      SELECT FROM wait
-      WHERE wait.step_id = step.id
-        AND wait.due_at <= :now
-        AND (CAST(:reasons AS wait_reason[]) IS NULL OR wait.reason = ANY (CAST(:reasons AS wait_reason[])))
-        AND (CAST(:ids AS bigint[]) IS NULL OR wait.contact_id = ANY (CAST(:ids AS bigint[])))
-        AND (CAST(:min_id AS bigint) IS NULL OR wait.contact_id >= CAST(:min_id AS bigint))
-        AND (CAST(:max_id AS bigint) IS NULL OR wait.contact_id <= CAST(:max_id AS bigint))
-        AND (CAST(:threads AS int) IS NULL
-             OR (wait.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
-  )
 ORDER BY campaign.created_at DESC, campaign.id DESC, step.position;
 
 -- name: arm
--- A contact that already waits at the step keeps its wait, so a second delivery changes nothing.
+-- A contact that already waits at the step in this passage keeps its wait, so a second delivery changes nothing.
 INSERT INTO wait (contact_id, step_id, campaign_id, rotation, passage, attempt, reason, anchor_at, due_at, held)
 SELECT contact_id, step_id, campaign_id, rotation, passage, attempt, reason, anchor_at, coalesce(due_at, 'infinity'),
        held
@@ -76,34 +97,49 @@ FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:step_ids AS int[]), CAST(:camp
             CAST(:reasons AS wait_reason[]), CAST(:anchors AS timestamptz[]), CAST(:due AS timestamptz[]),
             CAST(:helds AS jsonb[]))
      AS new (contact_id, step_id, campaign_id, rotation, passage, attempt, reason, anchor_at, due_at, held)
-ON CONFLICT (contact_id, step_id) DO NOTHING;
+ON CONFLICT (contact_id, step_id, passage) DO NOTHING;
 
 -- name: take_armed
--- The armed decisions of contacts, whose locks the caller holds, leave the table. One that was armed
--- again in the meantime is of another passage, and stays.
+-- The armed decisions of contacts, whose locks the caller holds, leave the table, each in the passage in
+-- which it was found: the same step may be armed in others.
 DELETE FROM wait
-USING unnest(CAST(:contact_ids AS bigint[]), CAST(:passages AS int[])) AS armed (contact_id, passage)
-WHERE wait.step_id = :step_id AND wait.contact_id = armed.contact_id AND wait.passage = armed.passage
-  AND wait.reason = 'decision'
-RETURNING wait.contact_id, wait.rotation, wait.passage, wait.attempt, wait.reason, wait.anchor_at,
-          nullif(wait.due_at, 'infinity') AS due_at, wait.held;
+WHERE ctid = ANY (ARRAY(
+    SELECT found.place
+    FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:passages AS int[])) AS armed (contact_id, passage)
+    CROSS JOIN LATERAL (
+        SELECT wait.ctid AS place FROM wait
+        WHERE wait.contact_id = armed.contact_id AND wait.step_id + 0 = :step_id AND wait.passage = armed.passage
+          AND wait.reason = 'decision'
+        LIMIT 1
+    ) AS found
+))
+RETURNING contact_id, rotation, passage, attempt, reason, anchor_at, nullif(due_at, 'infinity') AS due_at, held;
 
 -- name: armed
 -- Which decisions of some types the contacts stand at; served by the primary key. A step whose own
 -- properties say which events it looks at is left out here already when none of them happened.
-SELECT wait.contact_id, wait.step_id, wait.campaign_id, wait.passage
+SELECT wait.contact_id, wait.step_id, wait.campaign_id, wait.passage, wait.anchor_at
 FROM wait
-JOIN step ON step.id = wait.step_id AND step.type = ANY (CAST(:types AS text[]))
+JOIN step ON step.id = wait.step_id + 0 AND step.type = ANY (CAST(:types AS text[]))
 WHERE wait.contact_id = ANY (CAST(:contact_ids AS bigint[])) AND wait.reason = 'decision'
   AND (step.events IS NULL
        OR EXISTS (SELECT FROM unnest(CAST(:events AS text[])) AS happened (type)
-                  WHERE happened.type LIKE ANY (step.events)));
+                  WHERE happened.type LIKE ANY (step.events)))
+ORDER BY wait.contact_id, wait.passage;
 
 -- name: move
--- A jump: every open wait of the contact in this campaign moves to the new rotation.
+-- A jump: every open wait of the contact in this campaign moves to the new rotation, each in its own passage.
 UPDATE wait SET rotation = jumped.rotation
-FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[])) AS jumped (contact_id, rotation)
-WHERE wait.contact_id = jumped.contact_id AND wait.campaign_id = :campaign_id;
+FROM (
+    SELECT found.place, new.rotation
+    FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[])) AS new (contact_id, rotation)
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM wait
+        WHERE wait.contact_id = new.contact_id AND wait.campaign_id = :campaign_id
+        OFFSET 0
+    ) AS found
+) AS jumped
+WHERE wait.ctid = jumped.place;
 
 -- name: cancel
 -- Contacts, whose locks the caller holds, stop waiting in a campaign, whatever the rotation.
@@ -112,41 +148,47 @@ WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigi
 RETURNING contact_id, step_id, rotation, passage, nullif(due_at, 'infinity') AS due_at;
 
 -- name: cancel_steps
--- Steps that a new version dropped: a bounded number of those who wait there.
-WITH gone AS (
-    SELECT wait.contact_id, wait.step_id
-    FROM wait
+-- Steps that a new version dropped: a bounded number of those who wait there, with the locks of contacts who
+-- may wait elsewhere next. Who is being erased is left to that; merges are shut out.
+WITH gone AS MATERIALIZED (
+    SELECT wait.ctid AS place
+    FROM wait JOIN contact ON contact.id = wait.contact_id
     WHERE wait.step_id = ANY (CAST(:step_ids AS int[]))
     LIMIT :limit
+    FOR KEY SHARE OF contact SKIP LOCKED
+), taken AS (
+    DELETE FROM wait WHERE ctid = ANY (ARRAY(SELECT place FROM gone))
+    RETURNING contact_id, step_id, rotation, passage, nullif(due_at, 'infinity') AS due_at, anchor_at
 )
-DELETE FROM wait USING gone LEFT JOIN contact ON contact.id = gone.contact_id
-WHERE wait.contact_id = gone.contact_id AND wait.step_id = gone.step_id
-RETURNING wait.contact_id, wait.step_id, wait.rotation, wait.passage, nullif(wait.due_at, 'infinity') AS due_at,
-          wait.anchor_at, contact.timezone;
+SELECT taken.*, (SELECT timezone FROM contact WHERE contact.id = taken.contact_id) AS timezone
+FROM taken;
 
 -- name: shift
 -- A bounded number of a campaign's waits, by the primary key, move by the length of a pause, with the
 -- campaign closed to workers. Who came during the pause counts from its end. What was due before it
 -- stays, and so does what has no due time. The key is what bounds the statement: a batch that began
 -- together is due together, so the due time would not.
-WITH still_to_come AS (
-    -- Sessions are in UTC, so that a day is always 24 hours here.
-    SELECT contact_id, step_id, CAST(:until AS timestamptz) - greatest(anchor_at, :since) AS by
+WITH still_to_come AS MATERIALIZED (
+    SELECT ctid AS place, contact_id, step_id, passage
     FROM wait
     WHERE campaign_id = :campaign_id AND due_at >= :since AND due_at < 'infinity'
-      AND (contact_id, step_id) > (CAST(:contact_id AS bigint), CAST(:step_id AS int))
-    ORDER BY contact_id, step_id
+      AND (contact_id, step_id, passage)
+          > (CAST(:contact_id AS bigint), CAST(:step_id AS int), CAST(:passage AS int))
+    ORDER BY contact_id, step_id, passage
     LIMIT :limit
 ), moved AS (
-    UPDATE wait SET due_at = wait.due_at + by, anchor_at = wait.anchor_at + by
-    FROM still_to_come
-    WHERE wait.contact_id = still_to_come.contact_id AND wait.step_id = still_to_come.step_id
-    RETURNING wait.contact_id, wait.step_id
+    -- Sessions are in UTC, so that a day is always 24 hours here.
+    UPDATE wait
+    SET due_at = due_at + (CAST(:until AS timestamptz) - greatest(anchor_at, :since)),
+        anchor_at = anchor_at + (CAST(:until AS timestamptz) - greatest(anchor_at, :since))
+    WHERE ctid = ANY (ARRAY(SELECT place FROM still_to_come))
 )
-SELECT contact_id, step_id FROM moved ORDER BY contact_id DESC, step_id DESC LIMIT 1;
+SELECT contact_id, step_id, passage FROM still_to_come
+ORDER BY contact_id DESC, step_id DESC, passage DESC LIMIT 1;
 
 -- name: standing
-SELECT contact_id FROM wait WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND step_id = :step_id;
+SELECT contact_id, passage FROM wait
+WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND step_id + 0 = :step_id;
 
 -- name: count_at
 SELECT step_id, count(*) AS n FROM wait WHERE step_id = ANY (CAST(:step_ids AS int[])) GROUP BY step_id;
@@ -169,3 +211,54 @@ DELETE FROM wait
 WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[]))
   AND reason = 'kickoff' AND due_at <= :now
 RETURNING step_id, contact_id, rotation, passage, attempt, reason, anchor_at, due_at, held;
+
+-- name: of_nobody
+-- Contacts that are due at steps and are gone: no claim would ever find them. One probe a row, as in `tags`
+-- of facts.sql.
+SELECT DISTINCT contact_id FROM wait
+WHERE step_id = ANY (CAST(:step_ids AS int[])) AND due_at <= :now
+  AND (SELECT true FROM contact WHERE contact.id = wait.contact_id) IS NULL
+LIMIT :limit;
+
+-- name: take_rezoned
+-- A bounded number of contacts whose timezone changed, each with its lock; who is in other hands has a turn
+-- later. The notes go with the waits that move: a crash gives them back.
+WITH free AS MATERIALIZED (
+    SELECT id, timezone FROM contact
+    WHERE id = ANY (ARRAY(
+        SELECT contact_id FROM rezoned
+        WHERE CAST(:ids AS bigint[]) IS NULL OR contact_id = ANY (CAST(:ids AS bigint[]))
+        LIMIT :limit
+    ))
+    ORDER BY id
+    FOR NO KEY UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM rezoned WHERE contact_id = ANY (ARRAY(SELECT id FROM free))
+)
+SELECT id, timezone FROM free;
+
+-- name: has_rezoned
+SELECT EXISTS (SELECT FROM rezoned);
+
+-- name: note_rezoned
+INSERT INTO rezoned (contact_id) SELECT unnest(CAST(:ids AS bigint[]));
+
+-- name: still_to_come
+-- What contacts, whose locks the caller holds, wait for with a due time; retries and kickoffs go by no clock.
+SELECT contact_id, step_id, campaign_id, passage, reason, anchor_at, due_at, held
+FROM wait
+WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND due_at < 'infinity' AND reason IN ('delay', 'decision');
+
+-- name: move_to
+UPDATE wait SET due_at = moved.due_at
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:step_ids AS int[]), CAST(:passages AS int[]),
+            CAST(:due AS timestamptz[])) AS moved (contact_id, step_id, passage, due_at)
+WHERE wait.contact_id = ANY (CAST(:contact_ids AS bigint[]))
+  AND wait.contact_id = moved.contact_id AND wait.step_id = moved.step_id AND wait.passage = moved.passage;
+
+-- name: count_from_before
+-- How many of those who wait at steps came there until an instant.
+SELECT wait.step_id, count(*) AS n
+FROM unnest(CAST(:step_ids AS int[]), CAST(:befores AS timestamptz[])) AS asked (step_id, before)
+JOIN wait ON wait.step_id = asked.step_id AND wait.anchor_at <= asked.before AND wait.reason <> 'retry'
+GROUP BY wait.step_id;

@@ -5,11 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from domain import templates
+from domain.contact import Contact
 from domain.identity import is_address, timezone
-from domain.steps.properties import POINTS_LIMIT, Channel, Json, Name, PointGroup, PointsAdded, is_blank
-from domain.steps.registry import DONE, Batch, Done, Erase, Need, NoProperties, Properties, Result, Skipped, action
+from domain.steps import filled
+from domain.steps.properties import (
+    POINTS_LIMIT,
+    Channel,
+    Json,
+    Name,
+    Plain,
+    PointGroup,
+    PointsAdded,
+    is_applied,
+    is_blank,
+)
+from domain.steps.registry import (
+    DONE,
+    Batch,
+    Done,
+    Erase,
+    Failed,
+    Need,
+    NoProperties,
+    Properties,
+    Result,
+    Skipped,
+    action,
+)
 
 
 class ChangePoints(Properties):
@@ -93,14 +118,17 @@ _ATTRIBUTES = frozenset({"email", "timezone", "owner"})
 class Update(Properties):
     fields: dict[Name, Json] = Field(
         description="Values by field name, at least one. `email`, `timezone` and `owner` are the contact's "
-        "own; other names are custom fields. A blank value leaves the field as it is."
+        "own; other names are custom fields. Texts are Liquid, such as {{ contact.country }}, filled in for each "
+        "contact. A blank value leaves the field as it is."
     )
 
     @field_validator("fields")
     @classmethod
-    def _can_be_set(cls, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _can_be_set(cls, fields: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:
         if not fields:
             raise ValueError("name at least one field and its value")
+        if is_applied(info):
+            filled.check(fields)
         for name, value in fields.items():
             if name in _ELSEWHERE:
                 raise ValueError(_ELSEWHERE[name])
@@ -108,26 +136,56 @@ class Update(Properties):
                 continue
             if not isinstance(value, str):
                 raise ValueError(f"{name} must be a text")
-            if name == "email" and not is_address(value):
-                raise ValueError(f"{value!r} is not an email address")
-            if name == "timezone":
-                timezone(value.strip())
+            if templates.is_fixed(value):
+                _own(name, value)
         return fields
 
 
-@action("contact.update", properties=Update, needs=[Need.FIELDS], reference="lead.updatelead")
+def _own(name: str, value: str) -> str:
+    """Return an attribute as it is kept. Raises ValueError for what is no address or timezone."""
+    if name == "email" and not is_address(value):
+        raise ValueError(f"{value!r} is not an email address")
+    return timezone(value) if name == "timezone" else value.strip()
+
+
+def _what_update_needs(asked: Update) -> frozenset[Need]:
+    return frozenset([Need.FIELDS]) | filled.needs(asked.fields)
+
+
+@action("contact.update", properties=Update, needs=_what_update_needs, reference="lead.updatelead")
 def update(batch: Batch[Update]) -> list[Result]:
-    """Sets fields of the contact. Blank values leave what is there; nothing is skipped."""
-    given = {name: value for name, value in batch.properties.fields.items() if not is_blank(value)}
-    own = {name: given.pop(name).strip() for name in _ATTRIBUTES & given.keys()}
-    if "timezone" in own:
-        own["timezone"] = timezone(own["timezone"])
+    """Sets fields of the contact. Blank values leave what is there, also where a template comes to nothing.
+
+    Skipped for whom a template does not make an email address or a timezone where one is needed; failed for whom
+    it cannot be filled in.
+    """
+    given = batch.properties.fields
+    if not filled.is_template(given):
+        same = _values(given)
+        return [_set(contact, *same) for contact in batch.contacts]
+    results: list[Result] = []
     for contact in batch.contacts:
-        for name, value in own.items():
-            setattr(contact, name, value)
-        if given:
-            contact.fields = {**contact.fields, **given}
-    return [DONE] * len(batch.contacts)
+        try:
+            results.append(_set(contact, *_values(filled.fill_in(given, batch, contact))))
+        except templates.RenderError as error:
+            results.append(Failed(str(error), retry=False))
+        except ValueError as error:
+            results.append(Skipped(str(error)))
+    return results
+
+
+def _values(fields: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the contact's own attributes, and custom fields, without blanks. Raises ValueError as `_own` does."""
+    given = {name: value for name, value in fields.items() if not is_blank(value)}
+    return {name: _own(name, given.pop(name)) for name in _ATTRIBUTES & given.keys()}, given
+
+
+def _set(contact: Contact, own: Mapping[str, str], fields: Mapping[str, Any]) -> Result:
+    for name, value in own.items():
+        setattr(contact, name, value)
+    if fields:
+        contact.fields = {**contact.fields, **fields}
+    return DONE
 
 
 class ChangeSegments(Properties):
@@ -201,7 +259,7 @@ def change_owner(batch: Batch[ChangeOwner]) -> list[Result]:
 
 class AddDoNotContact(Properties):
     channels: list[Channel] = Field(min_length=1, description="Channels, such as email or sms; at least one.")
-    reason: str = Field(default="", description="Why, in your own words; kept as a comment.")
+    reason: Plain = Field(default="", description="Why, in your own words; kept as a comment.")
 
 
 @action("contact.dnc_add", properties=AddDoNotContact, needs=[Need.DO_NOT_CONTACT], reference="lead.adddnc")

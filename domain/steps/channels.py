@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -68,13 +68,13 @@ def send_sms(batch: Batch[SendSms]) -> list[Result]:
     yet when the steps below follow; an error that may pass is tried again.
     """
     properties = batch.properties
-    payload: dict[str, Any] = {"attempts": properties.attempts}
+    fields = (properties.number_field,) if properties.number_field else NUMBER_FIELDS
+    payload: dict[str, Any] = {"attempts": properties.attempts, "number_fields": list(fields)}
     if properties.text is not None:
         payload["text"] = properties.text
-    fields = (properties.number_field,) if properties.number_field else NUMBER_FIELDS
 
     def outbound(contact: Contact) -> Outbound | str:
-        number = number_of(contact, fields)
+        number = number_of(contact.fields, fields)
         return _no_number(fields) if number is None else Outbound("sms", properties.sms, number, payload)
 
     return _send(batch, "sms", properties.sms, outbound, transactional=properties.transactional)
@@ -118,8 +118,11 @@ def send_push(batch: Batch[SendPush]) -> list[Result]:
     """
     properties = batch.properties
     said = {name: getattr(properties, name) for name in ("title", "text", "url")}
-    payload = {"attempts": properties.attempts, **{name: text for name, text in said.items() if text is not None}}
+    payload: dict[str, Any] = {"attempts": properties.attempts}
+    payload |= {name: text for name, text in said.items() if text is not None}
     field = properties.token_field
+    if field is not None:
+        payload["token_field"] = field
 
     def outbound(contact: Contact) -> Outbound | str:
         token = None if field is None else _text(contact.fields.get(field))
@@ -155,10 +158,26 @@ def _send(
     return results
 
 
-def number_of(contact: Contact, fields: tuple[str, ...] = NUMBER_FIELDS) -> str | None:
-    """Return the first number in some custom fields, or None. A number has a digit."""
-    numbers = (_text(contact.fields.get(name)) for name in fields)
+def number_of(fields: Mapping[str, Any], names: Sequence[str] = NUMBER_FIELDS) -> str | None:
+    """Return the first number in some of a contact's custom fields, or None. A number has a digit."""
+    numbers = (_text(fields.get(name)) for name in names)
     return next((number for number in numbers if number and any(map(str.isdigit, number))), None)
+
+
+def present_address(
+    channel: str, payload: Mapping[str, Any], written: str | None, *, email: str | None, fields: Mapping[str, Any]
+) -> str | None:
+    """Return where a contact is reached when its message goes, which may not be where it was when it was `written`.
+
+    The payload says which fields the step reads; one that does not keeps what was written.
+    """
+    if channel == "email":
+        return (email or "").strip() or None
+    if channel == "sms" and "number_fields" in payload:
+        return number_of(fields, payload["number_fields"])
+    if channel == "push" and "token_field" in payload:
+        return _text(fields.get(payload["token_field"]))
+    return written
 
 
 def _no_number(fields: tuple[str, ...]) -> str:
@@ -378,12 +397,12 @@ def _way(batch: Batch[SendMessage], contact: Contact, channel: str, template: st
     else:
         reason = sending.not_sendable(channel, template, world.templates.get((channel, template)))
         reason = reason or sending.refusal(contact, channel)
-        address = number_of(contact) if channel == "sms" else None
+        address = number_of(contact.fields) if channel == "sms" else None
         if channel == "sms" and address is None:
             reason = reason or _no_number(NUMBER_FIELDS)
     if reason is not None:
         return reason
-    payload = {"attempts": batch.properties.attempts}
+    payload = {"attempts": batch.properties.attempts, "number_fields": list(NUMBER_FIELDS)}
     return Outbound(channel, template, address, payload, priority=sending.rank(batch))
 
 

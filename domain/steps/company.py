@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AliasChoices, Field, ValidationInfo, field_validator
 
-from domain.steps.properties import MAX_KEY, Json, Name, PointsAdded, is_blank
+from domain import templates
+from domain.steps import filled
+from domain.steps.properties import MAX_KEY, Json, Name, PointsAdded, is_applied, is_blank, no_template
 from domain.steps.registry import (
     DONE,
     Batch,
@@ -15,6 +17,7 @@ from domain.steps.registry import (
     Company,
     Done,
     Effect,
+    Failed,
     Need,
     Properties,
     Result,
@@ -83,21 +86,25 @@ _OWN = {
 
 class Update(Properties):
     fields: dict[Name, Json] = Field(
-        description="Values by field name, at least one; `name` is the company's own. A blank value leaves the field "
-        "as it is."
+        description="Values by field name, at least one; `name` is the company's own. Other texts are Liquid, filled "
+        "in for each contact. A blank value leaves the field as it is."
     )
 
     @field_validator("fields")
     @classmethod
-    def _can_be_set(cls, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _can_be_set(cls, fields: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:
         if not fields:
             raise ValueError("name at least one field and its value")
+        if is_applied(info):
+            filled.check({name: value for name, value in fields.items() if name != "name"})
         for name in fields:
             if name in _OWN:
                 raise ValueError(_OWN[name])
         called = fields.get("name")
         if called is not None and (not isinstance(called, str) or len(called.strip()) > MAX_KEY):
             raise ValueError(f"the name of a company is a text of at most {MAX_KEY} characters")
+        if called is not None and is_applied(info):
+            no_template(called, info)
         return fields
 
     @property
@@ -106,7 +113,11 @@ class Update(Properties):
         return str(self.fields.get("name") or "").strip() or None
 
 
-@action("company.update", properties=Update, needs=[Need.COMPANIES], reference="lead.updatecompany")
+def _what_update_needs(asked: Update) -> frozenset[Need]:
+    return frozenset([Need.COMPANIES]) | filled.needs(asked.fields)
+
+
+@action("company.update", properties=Update, needs=_what_update_needs, reference="lead.updatecompany")
 def update(batch: Batch[Update]) -> list[Result]:
     """Sets fields of the contact's primary company.
 
@@ -114,10 +125,16 @@ def update(batch: Batch[Update]) -> list[Result]:
     primary one, and gets the fields. Skipped without a primary company and without a name.
     """
     called = batch.properties.named_company
-    given = {name: value for name, value in batch.properties.fields.items() if name != "name" and not is_blank(value)}
+    given = {name: value for name, value in batch.properties.fields.items() if name != "name"}
+    same = not filled.is_template(given)
     other = None if called is None else _by_name(batch.world.companies, called)
     results: list[Result] = []
     for contact in batch.contacts:
+        try:
+            fields = given if same else filled.fill_in(given, batch, contact)
+        except templates.RenderError as error:
+            results.append(Failed(str(error), retry=False))
+            continue
         present = batch.world.companies.get(contact.company or "")
         if called is not None and (present is None or present.name != called):
             contact.company = other
@@ -125,7 +142,8 @@ def update(batch: Batch[Update]) -> list[Result]:
         if contact.company is None:
             results.append(Skipped("it has no primary company"))
             continue
-        effects: tuple[Effect, ...] = (ChangeCompany(contact.company, fields=given),) if given else ()
+        fields = {name: value for name, value in fields.items() if not is_blank(value)}
+        effects: tuple[Effect, ...] = (ChangeCompany(contact.company, fields=fields),) if fields else ()
         results.append(Done(effects=effects) if effects else DONE)
     return results
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from fractions import Fraction
 from hashlib import sha256
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, Field, ValidationInfo, model_validator
 
 from domain import operators
 from domain.contact import ATTRIBUTES, Contact
 from domain.decide import zone_of
 from domain.identity import is_address
-from domain.steps.properties import Channel, Json, Moment, Name, Percent, PointGroup, WholeNumber
+from domain.steps.properties import Channel, Json, Moment, Name, Percent, PointGroup, WholeNumber, check_test
 from domain.steps.registry import Batch, Failed, Need, NoProperties, Properties, condition
 from domain.utm import NAMES as UTM_NAMES
 
@@ -31,25 +31,39 @@ class FieldTest(Properties):
     value: Json = Field(
         default=None,
         description="What to compare with: a list for in and !in; `anniversary`, a duration from today such as +P0D "
-        "or -P1D, or a day such as 2026-12-24 for date; nothing for empty and !empty.",
+        "or -P1D, or a day such as 2026-12-24 for date; an interval such as 30 days for within (the time up to now), "
+        "older_than and in_next; {field: NAME} for =, !=, gt, gte, lt and lte, to compare two fields; nothing for "
+        "empty and !empty.",
     )
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> FieldTest:
+    def _makes_sense(self, info: ValidationInfo) -> FieldTest:
         if self.field == "company.":
             raise ValueError("which field of the company? Write `company.NAME`, such as company.city")
-        operators.check(self.operator, self.value)
+        if isinstance(self.value, Mapping):
+            operators.check_other(self.operator, self.value)
+        else:
+            check_test(self.operator, self.value, info)
         return self
 
+    @property
+    def other(self) -> str | None:
+        """The field that this one is compared with, if it is not compared with a value."""
+        return self.value["field"] if isinstance(self.value, Mapping) else None
 
-def _where_field_is(asked: FieldTest) -> frozenset[Need]:
-    if asked.field == "tags":
+
+def _where_fields_are(asked: FieldTest) -> frozenset[Need]:
+    return frozenset(need for name in (asked.field, asked.other) if name for need in _where_field_is(name))
+
+
+def _where_field_is(name: str) -> frozenset[Need]:
+    if name == "tags":
         return frozenset([Need.TAGS])
-    if asked.field in UTM_NAMES:
+    if name in UTM_NAMES:
         return frozenset([Need.UTM])
-    if asked.field.startswith("company."):
+    if name.startswith("company."):
         return frozenset([Need.COMPANIES])
-    return frozenset() if asked.field in ATTRIBUTES else frozenset([Need.FIELDS])
+    return frozenset() if name in ATTRIBUTES else frozenset([Need.FIELDS])
 
 
 def _value(batch: Batch[FieldTest], contact: Contact, name: str) -> Any:
@@ -67,7 +81,7 @@ def _value(batch: Batch[FieldTest], contact: Contact, name: str) -> Any:
     return getattr(company, asked) if asked in ("key", "name", "points") else company.fields.get(asked)
 
 
-@condition("contact.field", properties=FieldTest, needs=_where_field_is, reference="lead.field_value")
+@condition("contact.field", properties=FieldTest, needs=_where_fields_are, reference="lead.field_value")
 def field(batch: Batch[FieldTest]) -> list[bool | Failed]:
     """The value of a field passes a test; the case of letters does not matter, and days are the contact's.
 
@@ -76,6 +90,18 @@ def field(batch: Batch[FieldTest]) -> list[bool | Failed]:
     expression takes too long.
     """
     name, sign, value = batch.properties.field, batch.properties.operator, batch.properties.value
+    other = batch.properties.other
+    if other is not None:
+        return [
+            operators.compare(
+                sign,
+                _value(batch, contact, name),
+                _value(batch, contact, other),
+                zone_of(contact.timezone, batch.zone),
+                batch.now,
+            )
+            for contact in batch.contacts
+        ]
     if name == "tags":
         passes = operators.test_tags(sign, value)
         return [passes(contact.tags) for contact in batch.contacts]

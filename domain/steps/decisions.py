@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic import AliasChoices, Field, ValidationInfo, field_validator, model_validator
 
 from domain import operators
+from domain.addresses import comparable
 from domain.events import ABOUT_THE_CONTACT
 from domain.operators import wildcard
-from domain.steps.properties import Json, Name, Patterns, without_scheme
+from domain.steps.properties import Json, Name, Patterns, Plain, check_test, without_scheme
 from domain.steps.registry import Fact, Properties, Standing, decision
 
 
@@ -65,10 +67,10 @@ def visited(patterns: list[str], address: Any) -> bool:
     """Return whether an address matches one of some patterns, as the property `url` explains them."""
     if not patterns or not isinstance(address, str) or not address:
         return False
-    full = address.strip().casefold()
+    full = comparable(address.strip())
     bare = without_scheme(full)
     for pattern in patterns:
-        matches = wildcard(pattern).match
+        matches = _of_addresses(pattern).match
         if "://" in pattern:
             if matches(full):
                 return True
@@ -76,6 +78,11 @@ def visited(patterns: list[str], address: Any) -> bool:
         elif matches(bare) or matches(bare + "/"):
             return True
     return False
+
+
+@lru_cache(maxsize=4096)
+def _of_addresses(pattern: str) -> re.Pattern[str]:
+    return wildcard(comparable(pattern))
 
 
 class PageDevice(Properties):
@@ -124,7 +131,7 @@ def asset_downloaded(properties: AssetDownloaded, fact: Fact, standing: Standing
 
 
 class SmsReplied(Properties):
-    pattern: str = Field(
+    pattern: Plain = Field(
         default="",
         description="What the whole text looks like, in any case; * stands for anything and ? for one "
         "character. Empty: any text.",
@@ -157,8 +164,8 @@ class PropertyTest(Properties):
     value: Json = Field(default=None, description="What to compare with, as in the condition contact.field.")
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> PropertyTest:
-        operators.check(self.operator, self.value)
+    def _makes_sense(self, info: ValidationInfo) -> PropertyTest:
+        check_test(self.operator, self.value, info)
         return self
 
     @cached_property

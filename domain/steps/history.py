@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from domain import operators
 from domain.decide import zone_of
 from domain.steps.decisions import PageDevice, is_device, is_page, visited
-from domain.steps.properties import Json, Moment, Name, Patterns
+from domain.steps.properties import Json, Moment, Name, Patterns, check_test
 from domain.steps.registry import Batch, Failed, Need, Properties, condition
 
 
@@ -34,8 +34,8 @@ class FormFieldTest(Properties):
     value: Json = Field(default=None, description="What to compare with, as in the condition contact.field.")
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> FormFieldTest:
-        operators.check(self.operator, self.value)
+    def _makes_sense(self, info: ValidationInfo) -> FormFieldTest:
+        check_test(self.operator, self.value, info)
         return self
 
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationInfo
 
 from domain import operators
+from domain.addresses import comparable
 from domain.identity import is_address
 from domain.templates import Liquid, is_fixed
 
@@ -15,6 +16,30 @@ from domain.templates import Liquid, is_fixed
 POINTS_LIMIT = 2**31 - 1
 # Characters of a key; what is longer would not fit into an index.
 MAX_KEY = 255
+
+
+# The validation context of the properties in a file that somebody applies. What was stored was judged then, and
+# is not judged anew by what a later release knows better.
+APPLYING = {"applying": True}
+
+
+def is_applied(info: ValidationInfo) -> bool:
+    """Return whether properties are those of a file that somebody applies."""
+    return bool((info.context or {}).get("applying"))
+
+
+def check_test(operator: str, value: Any, info: ValidationInfo) -> None:
+    """Raise ValueError, with one sentence, if a value cannot be tested with an operator."""
+    operators.check(operator, value)
+    if is_applied(info):
+        operators.refuse_expression(operator, value)
+
+
+def no_template(text: str, info: ValidationInfo) -> str:
+    """Return a text in which nothing waits to be filled in. Raises ValueError with a sentence."""
+    if is_applied(info) and operators.TEMPLATE.search(text):
+        raise ValueError(f"{text!r} is a template, and none is filled in here; write the value itself")
+    return text
 
 
 def _not_a_bool(value: Any) -> Any:
@@ -83,19 +108,25 @@ def is_blank(value: Any) -> bool:
 
 
 def without_scheme(address: str) -> str:
-    """Return an address to compare by: folded case, no scheme, no slash at the end."""
-    full = address.strip().casefold()
+    """Return an address to compare by: in its comparable form, without scheme and without a slash at the end."""
+    full = comparable(address.strip())
     return _SCHEME.sub("", full, count=1).removesuffix("/") if _SCHEME.match(full) else full.removesuffix("/")
 
 
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+# Text that is taken as it is written.
+Plain = Annotated[str, AfterValidator(no_template)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(no_template)]
 WholeNumber = Annotated[int, BeforeValidator(_not_a_bool)]
 # By how much points change; some change there must be.
 PointsAdded = Annotated[WholeNumber, Field(ge=-POINTS_LIMIT, le=POINTS_LIMIT), AfterValidator(_not_zero)]
 Percent = Annotated[float, BeforeValidator(_not_true), Field(ge=0, le=100, allow_inf_nan=False)]
-PointGroup = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
+PointGroup = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), AfterValidator(no_template)
+]
 # Channels are written in small letters where messages and refusals are kept.
-Channel = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, to_lower=True)]
+Channel = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, to_lower=True), AfterValidator(no_template)
+]
 # A date, or a date and time, as ISO 8601 writes it.
 Moment = Annotated[str, BeforeValidator(_moment)]
 Json = Annotated[Any, BeforeValidator(_as_json)]

@@ -81,6 +81,8 @@ class NoProperties(Properties):
 class Outbound:
     """An effect: one message for the outbox.
 
+    `address` is where the contact is reached now. When the message goes, the contact is asked again: an
+    email goes to its present address. An email without an address goes to whom its payload names.
     `payload` is what the channel needs besides the template; it must be JSON. A message that is not
     `marketing` goes whatever refusals and policies say, and before those that are; among these, one
     of a higher `priority` goes first. None goes before `not_before`.
@@ -232,6 +234,8 @@ class World:
     stages: Mapping[str, StageFacts] = field(default_factory=dict)
     # What contacts did lately, oldest first; only for a decision that looks back.
     past: Mapping[int, list[Fact]] = field(default_factory=dict)
+    # (contact id, step id, type, time) of facts that answered a decision before in the same membership.
+    answered: Set[tuple[int, int, str, str]] = frozenset()
     # (contact id, step id) to how often the contact passed that step within the last day.
     recent_passes: dict[tuple[int, int], int] = field(default_factory=dict)
     # Contact id to the keys of the campaigns it is in, and since when, as the batch began.

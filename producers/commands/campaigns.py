@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from sqlalchemy import Connection
 
-from db import campaigns
+from db import campaigns, partitions
+from db.campaigns import Inside
 from db.clock import now as database_now
 from domain.errors import CampaignError
 from domain.file import CampaignFile, SkipFile, StepFile, file_schema, to_data
@@ -70,13 +72,15 @@ def apply(
     """Create or update campaigns from files, all or none; the plan is shown first."""
     here = session()
     read_files = _read_all(files)
-    with here.engine.begin() as conn:
+    with here.engine.connect() as conn:
         plans = _plans(conn, read_files)
-        for each in plans:
-            for line in each.lines():
-                here.say(line)
-        _confirm(plans, yes=yes)
-        now = database_now(conn)
+    for each in plans:
+        for line in each.lines():
+            here.say(line)
+    # With no transaction open: a person may take their time, and whoever changes a campaign meanwhile is noticed.
+    _confirm(plans, yes=yes)
+    now = partitions.begin(here.engine)
+    with here.engine.begin() as conn:
         for each in plans:
             applying.apply(conn, each, backfill=backfill, reschedule=reschedule, who=user(), now=now, zone=here.zone)
     here.say("Applied.")
@@ -115,7 +119,7 @@ def show(campaign: Key, as_json: Json = False) -> None:
     with here.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
         row = campaigns.listing(conn, [found.id])[0]
-        file = campaigns.definition(conn, found.id, found.version, here.zone)
+        file = campaigns.definition(conn, found.id, found.version)
         why_not = campaigns.status_of(row).why_not(database_now(conn))
         activity = campaigns.activity(conn, found.id)
     if as_json:
@@ -163,7 +167,7 @@ def export(campaign: Key) -> None:
     here = session()
     with here.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
-        file = campaigns.definition(conn, found.id, found.version, here.zone)
+        file = campaigns.definition(conn, found.id, found.version)
         published = campaigns.listing(conn, [found.id])[0].published
     typer.echo(write(to_data(with_published(file, published))), nl=False)
 
@@ -212,11 +216,22 @@ def _switch(campaign: str, published: bool) -> None:
     here = session()
     with here.engine.begin() as conn:
         found = campaigns.find(conn, campaign)
-        done = campaign_changes.switch(conn, found, published, who=user(), now=database_now(conn))
+        done = campaign_changes.switch(
+            conn, found, published, who=user(), now=database_now(conn), told=_tell_whom_it_waits_for
+        )
     word = "published" if published else "paused"
     here.say(f"{found.key} {'is' if done.changed else 'was already'} {word}.")
     if published and done.why_not:
         here.say(f"It does not run yet: {done.why_not}.")
+
+
+def _tell_whom_it_waits_for(at_work: Sequence[Inside]) -> None:
+    named = [
+        f"process {each.pid} of the database (session '{each.name}' from {each.machine or 'the same machine'}), "
+        f"at work for {each.seconds:,.0f} s"
+        for each in at_work
+    ]
+    session().warn(f"Waiting for a batch in this campaign to end: {'; '.join(named) or 'it is ending now'}.")
 
 
 def _read_all(files: list[Path]) -> list[tuple[Path, CampaignFile]]:

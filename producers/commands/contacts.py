@@ -9,18 +9,23 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from db import contacts, facts, merging, partitions, policies, segments
+from db import campaigns, contacts, facts, listings, merging, partitions, policies, segments
 from db.clock import now as database_now
 from db.contacts import Imported, Incoming, Refused, SameAddress, Shown
+from db.listings import ContactLine
 from db.scores import PointsLogged, StageLogged
 from domain.decide import zone_of
 from domain.errors import CampaignError, NotFoundError
 from domain.operators import instant
 from domain.policy import Rule, as_data, parse_rule
-from producers.contact_files import Rejected
-from producers.contact_files import contacts as contacts_of
+from producers import local_time
+from producers.commands import file_options
+from producers.commands.dry_run import show_dry_run
+from producers.files.contacts import ContactFile, contact_file
+from producers.files.options import parse as parse_options
+from producers.files.rows import Rejected
 from producers.keys import checked_key
-from producers.progress import Advance, reading
+from producers.progress import reading
 from producers.rejects import RejectFile
 from producers.session import iso, session
 
@@ -33,8 +38,21 @@ BULK = 10_000
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="CSV or NDJSON; the key, or e-mail address, identifies.")],
+    file: Annotated[
+        Path, typer.Argument(help="CSV, NDJSON or XLSX; - is standard input. The key, or email address, identifies.")
+    ],
     segment: Annotated[str | None, typer.Option(help="Make all of them members of this segment.")] = None,
+    column_map: file_options.Map = None,
+    do_not_contact: file_options.DoNotContact = None,
+    columns: file_options.Columns = None,
+    encoding: file_options.Encoding = None,
+    delimiter: file_options.Delimiter = None,
+    dates: file_options.Dates = None,
+    decimal: file_options.Decimal = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show how the columns are understood, and the first rows; change nothing.")
+    ] = False,
+    allow_rejected: file_options.AllowRejected = False,
     same_address: Annotated[
         Literal["merge", "reject"],
         typer.Option(
@@ -46,15 +64,29 @@ def import_(
     """Add or update contacts from a file, in one transaction.
 
     Columns email, timezone, points, stage, owner, tags and company (which becomes the primary one)
-    are the contact's own; every other column becomes a field. Blank cells change nothing; fields that
-    the file does not name stay. An address belongs to one contact, unless PARCOURS_SHARED_ADDRESSES says otherwise:
-    --same-address says what becomes of a second one. Rows that cannot be used go to FILE.rejected with their line
-    number and the reason.
+    are the contact's own; every other column becomes a field. Exports of common programs are understood as they
+    come. Blank cells change nothing; fields that the file does not name stay. An address belongs to one contact,
+    unless PARCOURS_SHARED_ADDRESSES says otherwise: --same-address says what becomes of a second one. Rows that
+    cannot be used go to FILE.rejected with their line number and the reason, and the exit code is then 1. An import
+    never lets anybody be written to again who must not be.
     """
     here = session()
-    with RejectFile(file) as rejects, reading(file) as advance:
+    options = parse_options(
+        columns=column_map or (),
+        refusals=do_not_contact or (),
+        header=columns,
+        encoding=encoding,
+        delimiter=delimiter,
+        dates=dates,
+        decimal=decimal,
+    )
+    if dry_run:
+        with reading(file) as advance, contact_file(file, options, advance) as opened:
+            show_dry_run(here, opened, as_json=as_json)
+        return
+    with RejectFile(file) as rejects, reading(file) as advance, contact_file(file, options, advance) as opened:
         allowed = here.settings.shared_addresses == "allow"
-        imported = _import(file, segment, rejects, advance, "allow" if allowed else same_address)
+        imported = _import(opened, segment, rejects, "allow" if allowed else same_address)
     if as_json:
         here.print_json(
             {
@@ -64,29 +96,34 @@ def import_(
                 "merged": imported.merged,
                 "rejected": rejects.count,
                 "rejected_file": rejects.written,
+                "silenced": imported.silenced,
+                "notes": opened.notes,
             }
         )
-        return
-    here.say(
-        f"{imported.added:,} added, {imported.updated:,} updated, {imported.unchanged:,} unchanged, "
-        f"{rejects.count:,} rejected" + (f" (see {rejects.written})." if rejects.count else ".")
-    )
-    if imported.merged:
-        rows = "1 row has" if imported.merged == 1 else f"{imported.merged:,} rows have"
+    else:
+        file_options.tell(here, opened.notes)
         here.say(
-            f"{rows} the address of another contact and became part of it; their keys lead there. "
-            "With --same-address reject such rows are left out."
+            f"{imported.added:,} added, {imported.updated:,} updated, {imported.unchanged:,} unchanged, "
+            f"{rejects.count:,} rejected" + (f" (see {rejects.written})." if rejects.count else ".")
         )
+        if imported.merged:
+            rows = "1 row has" if imported.merged == 1 else f"{imported.merged:,} rows have"
+            here.say(
+                f"{rows} the address of another contact and became part of it; their keys lead there. "
+                "With --same-address reject such rows are left out."
+            )
+        if imported.silenced:
+            are = "1 contact is" if imported.silenced == 1 else f"{imported.silenced:,} contacts are"
+            here.say(f"{are} not to be contacted any more, as the file says.")
+    file_options.end(here, rejects, allowed=allow_rejected)
 
 
-def _import(
-    file: Path, segment_key: str | None, rejects: RejectFile, advance: Advance, same_address: SameAddress
-) -> Imported:
+def _import(file: ContactFile, segment_key: str | None, rejects: RejectFile, same_address: SameAddress) -> Imported:
     engine = session().engine
     now = datetime.now(UTC)
 
     def usable() -> Iterator[Incoming]:
-        for row in contacts_of(file, advance):
+        for row in file.contacts():
             if isinstance(row, Rejected):
                 rejects.add(row)
             else:
@@ -105,6 +142,7 @@ def _import(
         if segment is not None:
             for ids in contacts.staged_ids(conn, MEMBERS_A_STATEMENT):
                 segments.add_members(conn, segment.id, ids, manual=True, now=now)
+    local_time.follow_all(engine, now=now, zone=session().zone)
     if staged >= BULK:
         with engine.begin() as conn:
             contacts.analyze(conn)
@@ -132,6 +170,66 @@ def show(
         here.print_json(contact_json(contact, zone))
     else:
         _print(contact, zone)
+
+
+@app.command("list")
+def list_(
+    beginning: Annotated[
+        str | None, typer.Argument(metavar="[BEGINNING]", help="Only keys or addresses that begin so.")
+    ] = None,
+    segment: Annotated[str | None, typer.Option(help="Only active members of this segment.")] = None,
+    campaign: Annotated[str | None, typer.Option(help="Only contacts of this campaign, by key or id.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Contacts of one page.")] = 100,
+    before: Annotated[int | None, typer.Option(min=1, help="Where a page ended: the number that it gave.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List contacts, the newest first, a page at a time."""
+    here = session()
+    if segment is not None and campaign is not None:
+        raise CampaignError("name --segment or --campaign, not both")
+    with here.engine.connect() as conn:
+        found = listings.search(conn, beginning or "")
+        segment_id = None
+        if segment is not None:
+            known = segments.find(conn, segment.strip())
+            if known is None:
+                raise NotFoundError("segment", segment, "`parcours segments list` shows all of them")
+            segment_id = known.id
+        page = listings.contacts(
+            conn,
+            found=found,
+            before=before or listings.FIRST,
+            limit=limit,
+            segment_id=segment_id,
+            campaign_id=None if campaign is None else campaigns.find(conn, campaign).id,
+        )
+    if found is not None and found.more:
+        here.warn(f"more than {listings.FOUND_AT_MOST:,} begin so; type more of it to see all")
+    if as_json:
+        here.print_json({"contacts": [line_json(line) for line in page.rows], "before": page.after})
+        return
+    columns = ("key", "email", "timezone", "points", "stage", "created_at", "last_active_at", "tags")
+    here.print_table("", columns, [[_shown(getattr(line, column)) for column in columns] for line in page.rows])
+    if page.after is not None:
+        here.say(f"There are more: --before {page.after} lists the next ones.")
+
+
+def line_json(line: ContactLine) -> dict[str, Any]:
+    """Return a contact as `contacts list --json` has it."""
+    return {
+        "key": line.key,
+        "email": line.email,
+        "timezone": line.timezone,
+        "points": line.points,
+        "stage": line.stage,
+        "created_at": iso(line.created_at),
+        "last_active_at": iso(line.last_active_at),
+        "tags": line.tags,
+    }
+
+
+def _shown(value: Any) -> Any:
+    return ", ".join(value) if isinstance(value, list) else value
 
 
 @app.command()
@@ -163,6 +261,7 @@ def merge(
             if key not in ids:
                 raise NotFoundError("contact", key)
         merged = merging.merge(conn, {ids[gone]: ids[into]}, now=now)
+        local_time.follow(conn, now=now, zone=here.zone, of=[ids[into]])
     if as_json:
         here.print_json({"from": gone, "into": into, **merged._asdict()})
         return

@@ -1,5 +1,6 @@
 """`parcours emails`: apply, list, and show what a contact would get."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ from producers import rendering
 from producers.documents import stop_at
 from producers.email_files import read
 from producers.session import session
+from producers.template_notes import notes
 from producers.tokens import tokens_of
 
 app = typer.Typer(no_args_is_help=True, help="Apply email templates, list and preview them.")
@@ -33,12 +35,23 @@ def apply(
     now = datetime.now(UTC)
     with here.engine.begin() as conn:
         done = [(emails.save(conn, email, now=now), email.key) for email in wanted]
+        noted = notes(conn, ((f"email {email.key}", _texts(email)) for email in wanted))
     if as_json:
         outcomes = ("created", "updated", "unchanged")
         here.print_json({outcome: [key for stored, key in done if stored == outcome] for outcome in outcomes})
-        return
-    for stored, key in done:
-        here.say(f"{stored} {key}")
+    else:
+        for stored, key in done:
+            here.say(f"{stored} {key}")
+    for note in noted:
+        here.warn(f"note: {note}")
+
+
+def _texts(email: emails.Email) -> Iterator[str | None]:
+    """Yield all that an email says, in its variants and translations too."""
+    translated = [*email.translations.values(), *(c for v in email.variants for c in v.translations.values())]
+    yield from (email.subject, email.html, email.text)
+    for content in (*translated, *(variant.content for variant in email.variants)):
+        yield from (content.subject, content.html, content.text)
 
 
 @app.command("list")

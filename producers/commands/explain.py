@@ -2,19 +2,74 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
+from sqlalchemy import Connection
 
 from db import campaigns, contacts
+from db.campaigns import Found
 from db.clock import now as database_now
+from db.contacts import Standing
+from domain import schedule
+from domain.campaign import Campaign
 from domain.decide import zone_of
-from domain.errors import NotFoundError
+from domain.errors import NotFoundError, UnreadableCampaignError
 from producers.session import iso, session
 
 app = typer.Typer()
 
+
+def _never(contact: str, campaign: str, inside: list[str]) -> str:
+    """Return why a contact is not in a campaign that it never was in."""
+    if not inside:
+        return f"{contact} was never in {campaign}, and is in none of its segments."
+    named = ", ".join(inside)
+    return (
+        f"{contact} was never in {campaign}, but a source has it (segment {named}); "
+        f"the next `parcours update` adds it once the campaign runs."
+    )
+
+
+def may_come_back(campaign: Campaign, standing: Standing, *, now: datetime, zone: ZoneInfo) -> str | None:
+    """Return whether a contact that left may come back, in a sentence; None when nothing is in the way."""
+    if standing.departure == "manual":
+        return "It was removed by hand, so only `parcours campaigns add` lets it in again."
+    if campaign.reentry == "never":
+        return "Re-entry is never: who left does not come back by itself; `reentry: after_exit` would allow it."
+    if campaign.cooldown is not None:
+        ends = schedule.add(campaign.cooldown, standing.left_at or standing.added_at, zone)
+        if ends > now:
+            return f"The cooldown holds it back until {iso(ends)}."
+    return None
+
+
+_MESSAGES = {
+    "queued": "the message is in the outbox",
+    "sending": "the message is being sent",
+    "sent": "the message was delivered",
+    "failed": "the message was not delivered",
+    "cancelled": "the message was withdrawn",
+}
 _RULES = {"cap": "cap", "quiet_hours": "quiet hours", "paused": "pause"}
+
+
+def message_sentence(message: dict[str, Any] | None) -> str | None:
+    """Return what became of the message that a step wrote, with the reason where it did not arrive."""
+    if not message:
+        return None
+    error = message.get("error") if message["state"] != "sent" else None
+    return _MESSAGES[message["state"]] + (f": {error}" if error else "")
+
+
+def _tree(conn: Connection, found: Found, zone: ZoneInfo) -> tuple[Campaign | None, str | None]:
+    """Return a campaign's tree, or why this process cannot read it."""
+    try:
+        return campaigns.load(conn, found.id, found.version, zone), None
+    except UnreadableCampaignError as error:
+        return None, str(error)
 
 
 @app.command()
@@ -30,20 +85,28 @@ def explain(
         shown = contacts.show(conn, contact)
         if shown is None:
             raise NotFoundError("contact", contact)
-        why_not = campaigns.status_of(campaigns.listing(conn, [found.id])[0]).why_not(database_now(conn))
+        now = database_now(conn)
+        why_not = campaigns.status_of(campaigns.listing(conn, [found.id])[0]).why_not(now)
+        loaded, unreadable = _tree(conn, found, here.zone)
+        why_not = unreadable or why_not
+        sources = {source.key for source in campaigns.sources(conn, found.id) if source.published}
     standing = next((each for each in shown.campaigns if each.campaign == found.key), None)
     zone = zone_of(shown.timezone, here.zone)
     sentences = []
     if why_not:
         sentences.append(f"The campaign does not run: {why_not}. Everybody keeps their place.")
     if standing is None:
-        sentences.append(f"{contact} was never in {found.key}.")
+        sentences.append(_never(contact, found.key, sorted(sources.intersection(shown.segments))))
     else:
         sentences.append(f"Joined {iso(standing.added_at)}, rotation {standing.rotation}.")
         if standing.left_at is not None:
             sentences.append(f"Left {iso(standing.left_at)} ({standing.departure}).")
+            back = may_come_back(loaded, standing, now=now, zone=zone) if loaded is not None else None
+            if back:
+                sentences.append(back)
         for passed in standing.outcomes:
-            because = (passed.detail or {}).get("reason") or (passed.detail or {}).get("error")
+            detail = passed.detail or {}
+            because = detail.get("reason") or detail.get("error") or message_sentence(detail.get("message"))
             sentences.append(f"{iso(passed.at)}  {passed.step}: {passed.result}{f' ({because})' if because else ''}")
         for wait in standing.waits:
             if wait.due_at is None:
@@ -53,7 +116,8 @@ def explain(
                 until = f"until {local} {zone.key}"
             policy = (wait.held or {}).get("policy")
             held = f", held back by {policy['channel']}'s {_RULES[policy['rule']]}" if policy else ""
-            sentences.append(f"waits at {wait.step} ({wait.waiting}) {until}{held}")
+            failed = f"; the last attempt failed: {wait.error}" if wait.error else ""
+            sentences.append(f"waits at {wait.step} ({wait.waiting}) {until}{held}{failed}")
         if standing.left_at is None and not standing.waits:
             sentences.append("Waits for nothing: the end of every path is reached.")
     if not as_json:
@@ -92,6 +156,7 @@ def explain(
                     "due_at": iso(each.due_at),
                     "due_local": each.due_at and each.due_at.astimezone(zone).isoformat(),
                     "held": each.held,
+                    "error": each.error,
                 }
                 for each in (standing.waits if standing else [])
             ],

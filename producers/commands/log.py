@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 from sqlalchemy import Connection, Row
 
 from db import campaigns, contacts, outcomes
 from db.campaigns import Found
-from domain.errors import NotFoundError
+from domain.errors import CampaignError, NotFoundError
+from domain.operators import instant
 from producers.session import iso, session
 
 app = typer.Typer()
@@ -21,6 +24,13 @@ def show(
     contact: Annotated[str | None, typer.Option(help="Only this contact.")] = None,
     step: Annotated[str | None, typer.Option(help="Only this step.")] = None,
     waiting: Annotated[bool, typer.Option("--waiting", help="The open waits instead.")] = False,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ISO", help="Only outcomes from then on; with --waiting, waits that are due from then on."
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many lines.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON value a line.")] = False,
 ) -> None:
     """What became of whom at which step, oldest first; with --waiting, who stands where until when."""
@@ -28,18 +38,42 @@ def show(
     with here.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
         contact_id, step_id = filters(conn, found, contact, step)
+        at = None if since is None else moment("--since", since, here.zone)
         if waiting:
             columns: tuple[str, ...] = ("contact", "step", "rotation", "waiting", "due_at")
-            rows = outcomes.waiting(conn, found.id, contact_id=contact_id, step_id=step_id)
+            rows = outcomes.waiting(
+                conn,
+                found.id,
+                contact_id=contact_id,
+                step_id=step_id,
+                after=None if at is None else outcomes.Waiting(at, 0, 0, 0),
+                limit=limit,
+            )
             lines = map(waiting_json, rows)
         else:
             columns = ("contact", "step", "rotation", "result", "at", "due_at", "detail")
-            lines = map(log_json, outcomes.log(conn, found.id, contact_id=contact_id, step_id=step_id))
+            rows = outcomes.log(
+                conn,
+                found.id,
+                contact_id=contact_id,
+                step_id=step_id,
+                after=None if at is None else outcomes.Logged(at, 0, 0, 0, 0),
+                limit=limit,
+            )
+            lines = map(log_json, rows)
         if as_json:
             for line in lines:
                 here.print_json(line)
         else:
-            here.print_table("", columns, ([_text(line[column]) for column in columns] for line in lines))
+            here.print_table("", columns, ([_text(_told(line, column)) for column in columns] for line in lines))
+
+
+def moment(option: str, text: str, zone: ZoneInfo) -> datetime:
+    """Return the instant that an option names; without an offset it is meant in the zone. Raises CampaignError."""
+    found = instant(text, zone)
+    if found is None:
+        raise CampaignError(f"{option} {text!r} is no date or time; write it like 2026-12-24 or 2026-12-24T09:00+01:00")
+    return found
 
 
 def filters(conn: Connection, found: Found, contact: str | None, step: str | None) -> tuple[int | None, int | None]:
@@ -78,6 +112,13 @@ def waiting_json(row: Row[Any]) -> dict[str, Any]:
         "waiting": "retry" if row.reason == "retry" else row.kind,
         "due_at": iso(row.due_at),
     }
+
+
+def _told(line: dict[str, Any], column: str) -> object:
+    """Return a cell; a step whose message did not arrive is not just `done`."""
+    if column == "result" and (line["detail"].get("message") or {}).get("state") == "failed":
+        return f"{line['result']}, not delivered"
+    return line[column]
 
 
 def _text(value: object) -> object:

@@ -10,6 +10,7 @@ from db import campaigns, templates
 from producers.documents import stop_at
 from producers.message_files import read
 from producers.session import session
+from producers.template_notes import notes
 
 app = typer.Typer(no_args_is_help=True, help="Apply text messages, push messages and marketing messages.")
 
@@ -39,7 +40,13 @@ def apply(
             for channel, key in each.content.items()
         ]
         emails = campaigns.named(conn, "emails", {key for _, channel, key in named if channel == "email"})
+        noted = notes(
+            conn,
+            ((f"{each.kind} {each.key}", each.content.values()) for each in wanted if each.kind != "message"),
+        )
         known = {("email", key) for key in emails} | {(each.kind, each.key) for each in templates.listed(conn)}
+    for note in noted:
+        here.warn(f"note: {note}")
     if as_json:
         outcomes = ("created", "updated", "unchanged")
         here.print_json(

@@ -15,6 +15,7 @@ from producers.session import Session, iso, session
 
 app = typer.Typer()
 
+DELIVERIES = ("delivered", "undelivered", "withdrawn")
 # Columns of a terminal from which on there is room for everything.
 ROOMY = 110
 
@@ -81,6 +82,7 @@ def _figures(step: StepFigures) -> dict[str, Any]:
         "reached": step.reached,
         "waiting": step.waiting,
         **step.results,
+        **{name: getattr(step, name) for name in DELIVERIES},
     }
 
 
@@ -93,6 +95,7 @@ def print_overview(here: Session, title: str, figures: Overview) -> None:
     )
     steps = [*figures.steps, *figures.removed]
     results = [name for name in RESULTS if any(step.results[name] for step in steps)]
+    ends = [name for name in DELIVERIES if any(getattr(step, name) for step in steps)]
     # On a narrow terminal the figures go before the types, which the campaign's file has too.
     narrow = here.console.width < ROOMY
     indent = " " if narrow else "  "
@@ -104,9 +107,13 @@ def print_overview(here: Session, title: str, figures: Overview) -> None:
         name = indent * depth[step.step] + branch + step.step + (" (removed)" if step in figures.removed else "")
         type_ = () if narrow else (step.type,)
         rows.append(
-            (name, *type_, step.reached, step.waiting or None, *(step.results[each] or None for each in results))
+            (
+                *(name, *type_, step.reached, step.waiting or None),
+                *(step.results[each] or None for each in results),
+                *(getattr(step, each) or None for each in ends),
+            )
         )
-    columns = ("step", *(() if narrow else ("type",)), "reached", "waiting", *results)
+    columns = ("step", *(() if narrow else ("type",)), "reached", "waiting", *results, *ends)
     here.print_table("", columns, rows, cut=["step"])
     for each in figures.activity[:5]:
         here.say(f"{iso(each['at'])}  {each['who']}: {each['what']}")

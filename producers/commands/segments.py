@@ -12,7 +12,10 @@ from sqlalchemy import Connection
 from db import contacts, segments
 from db.segments import Segment
 from domain.errors import CampaignError, NotFoundError
-from producers.contact_files import Named, Rejected, names
+from producers.commands import file_options
+from producers.files.contacts import Named, contact_file
+from producers.files.options import parse as parse_options
+from producers.files.rows import Rejected
 from producers.keys import checked_key
 from producers.progress import reading
 from producers.rejects import RejectFile
@@ -87,21 +90,44 @@ def remove(key: SegmentKey, contact: ContactKeys) -> None:
 @app.command("import")
 def import_(
     key: SegmentKey,
-    file: Annotated[Path, typer.Argument(help="A contact key a line, or CSV or NDJSON with a column key or email.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A contact key a line, or CSV, NDJSON or XLSX with a column key or email; - is standard input."
+        ),
+    ],
+    column_map: file_options.Map = None,
+    columns: file_options.Columns = None,
+    encoding: file_options.Encoding = None,
+    delimiter: file_options.Delimiter = None,
+    allow_rejected: file_options.AllowRejected = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:
-    """Add the contacts of a file by hand, in one transaction; who is unknown goes to FILE.rejected."""
+    """Add the contacts of a file by hand, in one transaction.
+
+    Who is unknown goes to FILE.rejected, and the exit code is then 1.
+    """
     here = session()
     now = datetime.now(UTC)
+    options = parse_options(columns=column_map or (), header=columns, encoding=encoding, delimiter=delimiter)
     added = named = 0
-    with RejectFile(file) as rejects, reading(file) as advance:
+    with (
+        RejectFile(file) as rejects,
+        reading(file) as advance,
+        contact_file(file, options, advance, plain=True) as opened,
+    ):
         with here.engine.begin() as conn:
             segment = _segment(conn, key)
-            rows = names(file, advance)
+            rows = opened.names()
+            found: list[int] = []
             while batch := list(islice(rows, NAMES_A_STATEMENT)):
-                ids = _known(conn, batch, rejects)
-                added += len(segments.add_members(conn, segment.id, ids, manual=True, now=now))
+                found += _known(conn, batch, rejects)
                 named += len(batch)
+            # In the order of ids, in which everybody takes the locks of contacts.
+            found = sorted(set(found))
+            for start in range(0, len(found), NAMES_A_STATEMENT):
+                ids = found[start : start + NAMES_A_STATEMENT]
+                added += len(segments.add_members(conn, segment.id, ids, manual=True, now=now))
         if named >= NAMES_A_STATEMENT:
             with here.engine.begin() as conn:
                 contacts.analyze(conn)
@@ -110,11 +136,13 @@ def import_(
         here.print_json(
             {"added": added, "already": already, "rejected": rejects.count, "rejected_file": rejects.written}
         )
-        return
-    here.say(
-        f"{added:,} added to {segment.key}, {already:,} in it already, {rejects.count:,} rejected"
-        + (f" (see {rejects.written})." if rejects.count else ".")
-    )
+    else:
+        file_options.tell(here, opened.notes)
+        here.say(
+            f"{added:,} added to {segment.key}, {already:,} in it already, {rejects.count:,} rejected"
+            + (f" (see {rejects.written})." if rejects.count else ".")
+        )
+    file_options.end(here, rejects, allowed=allow_rejected)
 
 
 def _known(conn: Connection, batch: Sequence[Named | Rejected], rejects: RejectFile) -> list[int]:

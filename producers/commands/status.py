@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
-from db import events, outbox, overview
+from db import campaigns, events, outbox, overview
 from db.clock import now as database_now
 from db.waits import EVERYTHING
-from producers.broker import queue_depths
-from producers.session import iso, session
+from producers.broker import AWAY, queue_depths
+from producers.session import Session, iso, session
 
 app = typer.Typer()
 
@@ -30,7 +31,8 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
         waiting_events, oldest_event = events.backlog(conn)
         dead_letters = events.count_dead_letters(conn)
         sweeps = overview.open_sweeps(conn)
-    queues = None if here.settings.broker_url is None else queue_depths(here.settings.broker_url)
+        aside = campaigns.set_aside(conn)
+    queues, broker_away = _queues(here.settings.broker_url)
     due = sum(each.due for each in backlog if each.published)
     oldest = min((each.oldest_due_at for each in backlog if each.published and each.oldest_due_at), default=None)
     rows: list[dict[str, Any]] = [
@@ -75,20 +77,23 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
             "circuits": away,
             "dead_letters": dead_letters,
             "sweeps": sweeps,
+            "set_aside": [{"campaign": key, "error": why} for key, why in aside.items()],
         }
-        here.print_json({**whole, "campaigns": rows, "queues": queues, **more})
+        here.print_json({**whole, "campaigns": rows, "queues": queues, "broker_error": broker_away, **more})
         return
-    age = "" if whole["oldest_due_seconds"] is None else f", the oldest for {whole['oldest_due_seconds']:,} s"
+    age = _age(whole["oldest_due_seconds"])
     here.say(f"{due:,} due{age}; {whole['steps_per_second']:,} steps a second over the last minute")
     columns = ("campaign", "published", "due", "waiting", "oldest_due_seconds")
     lines = [{**row, "waiting": _about(row["waiting"], about=row["about"])} for row in rows]
     here.print_table("", columns, [[line[column] for column in columns] for line in lines])
-    since = "" if inbox["oldest_seconds"] is None else f", the oldest for {inbox['oldest_seconds']:,} s"
-    here.say(f"{waiting_events:,} events in the inbox{since}; {dead_letters:,} dead letters")
-    if queues is None:
+    here.say(f"{waiting_events:,} events in the inbox{_age(inbox['oldest_seconds'])}; {dead_letters:,} dead letters")
+    if broker_away is not None:
+        here.warn(f"The queues are unknown: {broker_away}.")
+    elif queues is None:
         here.say("No broker is set: queues live inside `parcours up`.")
     else:
         here.print_table("", ("queue", "messages"), list(queues.items()))
+    _alarm(here, aside)
     for sweep in sweeps:
         started = "started" if sweep["started_at"] else "not started"
         here.say(f"{sweep['kind']} {sweep['id']} asked {iso(sweep['asked_at'])}, {started}")
@@ -101,6 +106,25 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
         here.say(f"{each['provider']}: {each['state']} until {each['until'] or 'the next failure'}; {each['error']}")
     if here.settings.smtp_url is None:
         here.say(f"No PARCOURS_SMTP_URL is set: mail is written to {here.settings.home / 'mail'}.")
+
+
+def _queues(url: str | None) -> tuple[dict[str, int] | None, str | None]:
+    """Return how many messages the queues hold, and why nobody knows while the broker is away."""
+    if url is None:
+        return None, None
+    try:
+        return queue_depths(url), None
+    except AWAY as error:
+        return None, f"the broker does not answer ({type(error).__name__}); start it, or check PARCOURS_BROKER_URL"
+
+
+def _age(seconds: Any) -> str:
+    return "" if seconds is None else f", the oldest for {seconds:,} s"
+
+
+def _alarm(here: Session, aside: Mapping[str, str]) -> None:
+    for key, why in aside.items():
+        here.say(f"Alarm: campaign {key} is set aside: {why}.")
 
 
 def _about(n: int, *, about: bool) -> str:

@@ -20,6 +20,7 @@ def tick(health_port: HealthPort = None) -> None:
     here = session()
     url = here.need_broker("tick")
     configure(here.settings.log_format, here.settings.log_level)
+    here.wait_for_servers(url)
     stop = threading.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: stop.set())

@@ -10,7 +10,7 @@ import typer
 from db import users
 from db.users import Role, User
 from domain.errors import CampaignError, NotFoundError
-from producers.contact_files import is_address
+from domain.identity import is_address
 from producers.session import session
 
 app = typer.Typer(no_args_is_help=True, help="Who may sign in to the pages: create, list, disable, change a password.")

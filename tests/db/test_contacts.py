@@ -148,7 +148,7 @@ def test_a_form_is_created_once(conn: Connection) -> None:
 # Addresses that two contacts would have.
 
 
-def test_a_new_row_with_the_address_of_a_contact_becomes_part_of_it_and_its_key_leads_there(
+def test_a_new_row_with_the_address_of_a_contact_becomes_its_row_and_its_key_leads_there(
     conn: Connection,
 ) -> None:
     import_(conn, row(1, "kim@example.com", by_email=True, email="kim@example.com"))

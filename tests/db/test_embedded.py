@@ -44,17 +44,17 @@ def start_command(home: Path, *arguments: str) -> subprocess.Popen[str]:
 def test_two_commands_at_once_share_one_server_and_a_killed_one_comes_back(home: Path) -> None:
     both = [start_command(home, "segments", "create", key) for key in ("one", "two")]
     for each in both:
-        out, err = each.communicate(timeout=60)
+        out, err = each.communicate(timeout=600)
         assert each.returncode == 0, out + err
     pid = int((home / "postgres" / "postmaster.pid").read_text().splitlines()[0])
     os.kill(pid, signal.SIGKILL)
     listed = start_command(home, "segments", "list", "--json")
-    out, err = listed.communicate(timeout=60)
+    out, err = listed.communicate(timeout=600)
     assert listed.returncode == 0, err
     assert '"one"' in out
     assert '"two"' in out
     stopped = start_command(home, "db", "stop")
-    assert stopped.communicate(timeout=60)[0].strip() == "The embedded PostgreSQL is stopped."
+    assert stopped.communicate(timeout=600)[0].strip() == "The embedded PostgreSQL is stopped."
 
 
 def test_migrations_from_several_machines_at_once_happen_once(server: str) -> None:
@@ -86,7 +86,7 @@ def test_a_database_that_is_behind_is_named_with_what_to_do(engine: Engine, home
         env={**environment, "PARCOURS_HOME": str(home), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 1

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
+import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
 from db import schema
+from db.engine import connect
 from db.partitions import ensure_partitions
+from tests.conftest import Run
 from tests.workers.worlds import START
 
 
@@ -17,11 +23,27 @@ def test_revisions_are_those_of_the_migrations(engine: Engine) -> None:
     assert schema.newest() == schema.current(engine) == ScriptDirectory.from_config(config).get_current_head()
 
 
-def test_indexes_come_to_a_database_that_has_outcomes(engine: Engine) -> None:
-    ensure_partitions(engine, START)
-    with engine.begin() as conn:
-        conn.execute(text("DROP INDEX outcome_at_idx, wait_retry_idx"))
-        conn.execute(text("UPDATE alembic_version SET version_num = '0014'"))
+@pytest.fixture
+def older(server: str) -> Iterator[Engine]:
+    """A database as the first release left it, with the partitions of a month."""
+    name = f"parcours_older_{os.getpid()}"
+    admin = connect(server).execution_options(isolation_level="AUTOCOMMIT")
+    with admin.connect() as conn:
+        conn.execute(text(f"CREATE DATABASE {name}"))
+    engine = connect(admin.url.set(database=name).render_as_string(hide_password=False))
+    try:
+        schema.upgrade(engine, to="0014")
+        ensure_partitions(engine, START)
+        yield engine
+    finally:
+        engine.dispose()
+        with admin.connect() as conn:
+            conn.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        admin.dispose()
+
+
+def test_indexes_come_to_a_database_that_has_outcomes(older: Engine) -> None:
+    with older.begin() as conn:
         conn.execute(
             text(
                 "INSERT INTO outcome (contact_id, step_id, rotation, passage, at, result) "
@@ -29,8 +51,8 @@ def test_indexes_come_to_a_database_that_has_outcomes(engine: Engine) -> None:
             ),
             {"at": START},
         )
-    schema.upgrade(engine)
-    with engine.connect() as conn:
+    schema.upgrade(older)
+    with older.connect() as conn:
         found = conn.execute(
             text(
                 "SELECT inhrelid::regclass::text AS name, indisvalid "
@@ -42,4 +64,53 @@ def test_indexes_come_to_a_database_that_has_outcomes(engine: Engine) -> None:
             text("SELECT indisvalid FROM pg_index WHERE indexrelid = 'outcome_at_idx'::regclass")
         ).scalar_one()
     assert whole
-    assert [tuple(row) for row in found] == [(f"{START:outcome_%Y_%m}_outcome_at_idx", True)]
+    assert all(row.indisvalid for row in found)
+    assert f"{START:outcome_%Y_%m}_outcome_at_idx" in {row.name for row in found}
+
+
+def test_the_key_of_waits_changes_under_those_there_are(older: Engine) -> None:
+    row = (
+        "INSERT INTO wait (contact_id, step_id, campaign_id, rotation, passage, reason, anchor_at, due_at) "
+        "VALUES (1, 1, 1, :passage, :passage, 'delay', :at, :at)"
+    )
+    with older.begin() as conn:
+        conn.execute(text(row), {"passage": 1, "at": START})
+    schema.upgrade(older)
+    with older.begin() as conn:
+        conn.execute(text(row), {"passage": 2, "at": START})
+        assert conn.execute(text("SELECT array_agg(passage ORDER BY passage) FROM wait")).scalar_one() == [1, 2]
+        indexes = conn.execute(text("SELECT indexname FROM pg_indexes WHERE tablename = 'wait' ORDER BY 1"))
+        assert list(indexes.scalars()) == ["wait_due_idx", "wait_pkey", "wait_retry_idx"]
+
+
+@pytest.fixture
+def ahead(engine: Engine) -> Engine:
+    """A database that a newer version upgraded."""
+    with engine.begin() as conn:
+        conn.execute(text("UPDATE alembic_version SET version_num = '9000'"))
+    return engine
+
+
+def test_code_that_a_newer_schema_still_serves_starts_and_runs(ahead: Engine, run: Run) -> None:
+    assert schema.unfit(ahead) is None
+    done = run("segments", "list", "--json")
+    assert (done.returncode, done.stdout) == (0, "[]\n")
+    done = run("db", "upgrade")
+    assert done.returncode == 0
+    assert (
+        done.stdout
+        == "The database is at revision 9000, made by a newer version; this version works with it as it is.\n"
+    )
+    assert schema.current(ahead) == "9000"
+
+
+def test_code_that_a_newer_schema_does_not_serve_says_so_in_a_sentence(ahead: Engine, run: Run) -> None:
+    with ahead.begin() as conn:
+        conn.execute(text("UPDATE installation SET value = '8000' WHERE name = 'serves_since'"))
+    for command in (("segments", "list"), ("db", "upgrade"), ("db", "check")):
+        done = run(*command)
+        assert done.returncode == 1
+        assert done.stderr == (
+            f"parcours: the database is at revision 9000, and this version of Parcours works with {schema.newest()} "
+            "only: a newer version has upgraded it; use that version here too\n"
+        )

@@ -1,5 +1,6 @@
 """Segment membership: what the statements do to a million rows, said again for one."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -48,6 +49,13 @@ def removed(member: Member | None, *, manual: bool) -> Member | None:
     if member is None or (not manual and (member.manually_added or not member.active)):
         return member
     return Member(active=False, manually_added=False, manually_removed=manual or member.manually_removed)
+
+
+def given_contacts(conn: Connection, ids: Iterable[int]) -> None:
+    conn.execute(
+        text("INSERT INTO contact (id, key) SELECT id, id::text FROM unnest(CAST(:ids AS bigint[])) AS id"),
+        {"ids": list(ids)},
+    )
 
 
 def given_world(conn: Connection, world: dict[int, Member]) -> None:
@@ -99,6 +107,7 @@ def test_adding_does_what_the_rule_says_and_gives_an_entry_to_who_entered(
         assert member is not None
         expected[contact_id] = member
     with shared_engine.connect() as conn:  # rolled back after each example
+        given_contacts(conn, range(1, 7))
         given_world(conn, world)
         before = entries(conn)
         entered = segments.add_members(conn, SEGMENT, wanted, manual=manual, now=NOW)
@@ -142,6 +151,7 @@ def test_only_what_is_given_of_a_segment_changes(conn: Connection) -> None:
 def test_adding_takes_two_statements_at_most_whatever_the_number(conn: Connection, size: int) -> None:
     from sqlalchemy import event
 
+    given_contacts(conn, range(size))
     ran: list[str] = []
 
     def note(*args: object) -> None:

@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from domain.steps import actions, campaign
-from domain.steps.registry import DONE, Join, Jump, Leave, Need, Skipped, StageFacts, StepType, World
+from domain.steps.registry import DONE, Done, Failed, Join, Jump, Leave, Need, Skipped, StageFacts, StepType, World
 from tests.domain.worlds import contact, properties, run
 
 
@@ -191,7 +191,7 @@ def test_actions_say_what_they_need() -> None:
     assert points.needs_of(properties(points, {"points": 1, "group": "wine"})) == {Need.SCORES}
     found: list[object] = [
         actions.change_tags.needs,
-        actions.update.needs,
+        actions.update.needs_of(properties(actions.update, {"fields": {"a": 1}})),
         actions.change_segments.needs,
         actions.change_stage.needs,
         campaign.change.needs,
@@ -199,3 +199,41 @@ def test_actions_say_what_they_need() -> None:
     ]
     passes = {Need.RECENT_PASSES}
     assert found == [{Need.TAGS}, {Need.FIELDS}, {Need.SEGMENTS}, {Need.STAGES}, passes, passes]
+
+
+def test_an_update_fills_in_its_texts_for_each_contact() -> None:
+    ada = contact(1, fields={"first_name": "Ada", "old": 1}, tags=frozenset({"b", "a"}))
+    bob = contact(2, fields={"greeting": "Hi"})
+    fields = {
+        "greeting": "{% if contact.first_name %}Dear {{ contact.first_name }}{% endif %}",
+        "seen": ["{{ contact.tags | join: ' ' }} in {{ campaign.key }}", 3],
+    }
+    assert run(actions.update, {"fields": fields}, ada, bob) == [DONE, DONE]
+    assert ada.fields == {"first_name": "Ada", "old": 1, "greeting": "Dear Ada", "seen": ["a b in welcome", 3]}
+    # What comes to nothing leaves what is there.
+    assert bob.fields == {"greeting": "Hi", "seen": [" in welcome", 3]}
+    needed = actions.update.needs_of(properties(actions.update, {"fields": fields}))
+    assert needed == {Need.FIELDS, Need.TAGS}
+
+
+def test_an_update_that_makes_no_address_or_timezone_changes_nothing() -> None:
+    people = [
+        contact(1, fields={"work": "ada@example.com", "zone": "asia/tokyo"}),
+        contact(2, email="old@example.com", fields={"work": "nobody", "zone": "Asia/Tokyo"}),
+        contact(3, fields={"work": "eve@example.com", "zone": "Asia/Nowhere"}),
+    ]
+    fields = {"email": "{{ contact.work }}", "timezone": "{{ contact.zone }}", "seen": "yes"}
+    results = run(actions.update, {"fields": fields}, *people)
+    assert [type(result) for result in results] == [Done, Skipped, Skipped]
+    assert [each.email for each in people] == ["ada@example.com", "old@example.com", None]
+    assert people[0].timezone == "Asia/Tokyo"
+    assert ["seen" in each.fields for each in people] == [True, False, False]
+
+
+def test_an_update_that_cannot_be_filled_in_fails_for_that_contact_alone() -> None:
+    ada, bob = contact(1, fields={"n": 0}), contact(2, fields={"n": 2})
+    failed, done = run(actions.update, {"fields": {"share": "{{ 4 | divided_by: contact.n }}"}}, ada, bob)
+    assert isinstance(failed, Failed)
+    assert not failed.retry
+    assert done == DONE
+    assert bob.fields["share"] == "2"

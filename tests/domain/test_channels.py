@@ -139,7 +139,8 @@ def test_a_text_goes_to_the_number_of_the_contact(
     if number is None:
         assert "it has no number in" in reason(result)
         return
-    payload = {"attempts": 3, "text": "Hi {{ contact.name }}"}
+    names = [given["number_field"]] if given else ["phone", "mobile"]
+    payload = {"attempts": 3, "number_fields": names, "text": "Hi {{ contact.name }}"}
     assert sent(result) == Outbound("sms", None, number, payload)
 
 
@@ -148,7 +149,8 @@ def test_a_push_message_goes_to_the_contact_or_to_the_token_of_its_device() -> N
     assert sent(one(channels.send_push, said, person())) == Outbound("push", None, None, {"attempts": 3, **said})
     with_token = {"push": "hello", "token_field": "token"}
     someone = person(fields={"token": "abc"})
-    assert sent(one(channels.send_push, with_token, someone)) == Outbound("push", "hello", "abc", {"attempts": 3})
+    payload = {"attempts": 3, "token_field": "token"}
+    assert sent(one(channels.send_push, with_token, someone)) == Outbound("push", "hello", "abc", payload)
     assert reason(one(channels.send_push, with_token, person())) == "it has no push token in the field 'token'"
 
 
@@ -220,7 +222,8 @@ def test_a_message_goes_by_the_first_channel_with_the_others_to_fall_back_on() -
         {"channel": "sms", "template": "hello", "address": "+33 1"},
         {"channel": "push", "template": "hello", "address": None},
     ]
-    expected = Outbound("email", "hello", "ada@example.com", {"attempts": 3, "fallback": fallback})
+    payload = {"attempts": 3, "number_fields": ["phone", "mobile"], "fallback": fallback}
+    expected = Outbound("email", "hello", "ada@example.com", payload)
     assert sent(result) == expected
     assert someone.received == {"hello"}
 
@@ -248,7 +251,8 @@ def test_channels_that_cannot_reach_a_contact_are_dropped_with_the_reason() -> N
     someone = person(fields={}, do_not_contact={"email": "bounced"})
     result = one(channels.send_message, {"message": "all"}, someone)
     assert isinstance(result, Done)
-    assert sent(result) == Outbound("push", "hello", None, {"attempts": 3})
+    payload = {"attempts": 3, "number_fields": ["phone", "mobile"]}
+    assert sent(result) == Outbound("push", "hello", None, payload)
     assert result.detail == {
         "channel": "push",
         "dropped": {

@@ -148,3 +148,15 @@ def test_a_contact_whose_value_is_too_much_for_a_regular_expression_fails_and_no
 )
 def test_conditions_say_what_they_need(step_type: StepType, given: dict[str, Any], needs: set[Need]) -> None:
     assert step_type.needs_of(properties(step_type, given)) == needs
+
+
+def test_two_fields_of_a_contact_are_compared() -> None:
+    ada = contact(1, fields={"billing": "FR", "shipping": "fr"})
+    bob = contact(2, fields={"billing": "FR"})
+    given = {"field": "billing", "operator": "=", "value": {"field": "shipping"}}
+    assert run(conditions.field, given, ada, bob) == [True, False]
+    assert run(conditions.field, {**given, "operator": "!="}, ada, bob) == [False, True]
+    assert conditions.field.needs_of(properties(conditions.field, {**given, "value": {"field": "tags"}})) == {
+        Need.FIELDS,
+        Need.TAGS,
+    }

@@ -316,3 +316,25 @@ def test_a_property_that_is_too_much_for_a_regular_expression_does_not_pass() ->
     given = {"type": "order.paid", "where": where}
     assert takes(decisions.event_happened, given, {"a": "aa"}, event="order.paid")
     assert not takes(decisions.event_happened, given, {"a": "a" * 60 + "!"}, event="order.paid")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "url"),
+    [
+        ("*/größe", "https://example.com/gr%C3%B6%C3%9Fe"),
+        ("*/gr%c3%b6%C3%9Fe", "https://example.com/größe"),
+        ("https://example.com/größe", "https://example.com/gro%CC%88%C3%9Fe"),
+        ("münchen.de/*", "https://xn--mnchen-3ya.de/karte"),
+        ("http://xn--mnchen-3ya.de/", "http://MÜNCHEN.de/"),
+        ("*/a b", "https://example.com/a%20b"),
+        ("*/%7Euser", "https://example.com/~user"),
+    ],
+)
+def test_an_address_matches_however_it_is_written(pattern: str, url: str) -> None:
+    assert decisions.visited([pattern], url)
+
+
+def test_what_an_escape_keeps_apart_stays_apart() -> None:
+    assert not decisions.visited(["example.com/a/b"], "https://example.com/a%2Fb")
+    assert not decisions.visited(["example.com/a?b"], "https://example.com/a%2A%2Ab")
+    assert decisions.visited(["example.com/%FF"], "https://example.com/%FF")

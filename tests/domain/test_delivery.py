@@ -88,6 +88,24 @@ def test_what_is_the_message_s_own_costs_an_attempt_also_while_a_provider_is_awa
     assert row(Retry("greylisted"), paused=True).attempts == 1
 
 
+def test_what_asks_for_patience_is_tried_for_three_days_at_longer_and_longer_intervals() -> None:
+    """A quota of the day lets a message through tomorrow; greylisting does in minutes."""
+    now, waited = NOW, []
+    for _ in range(200):
+        done = settle([(message(attempts=2), Retry("452 4.5.3 quota", patient=True))], paused={}, now=now)
+        (found,) = done.rows
+        if found.state == "failed":
+            break
+        waited.append(found.due_at - now)
+        now = found.due_at
+    assert timedelta(minutes=5) <= waited[0] <= timedelta(minutes=7)
+    assert max(waited) <= timedelta(hours=2, minutes=30)
+    assert LONGEST_AWAY <= now - NOW <= LONGEST_AWAY + timedelta(hours=3)
+    assert len(waited) < 60
+    # The attempts of the step are still there for what else may happen.
+    assert found.attempts == 3
+
+
 @given(st.integers(1, 30))
 def test_a_circuit_opens_after_five_failures_in_a_row(away: int) -> None:
     after = circuit_after(None, answered=0, away=away, error="x", now=NOW)

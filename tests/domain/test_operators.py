@@ -54,9 +54,115 @@ def test_what_cannot_be_tested_is_refused_with_a_sentence(operator: str, value: 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("operator", "value", "instead"),
+    [
+        ("gt", "-P30D", "within and the value '30 days'"),
+        ("gte", "30 days ago", "within and the value '30 days'"),
+        ("lt", "-P30D", "older_than and the value '30 days'"),
+        ("<=", "-1 hour", "older_than and the value '1 hour'"),
+        ("lt", "+P1M", "in_next and the value '1 month'"),
+        ("lt", "in 3 days", "in_next and the value '3 days'"),
+        ("gt", "P30D", "a day such as 2026-12-24"),
+        ("gt", "30 days", "a day such as 2026-12-24"),
+        ("gt", "today", "a day such as 2026-12-24"),
+        ("lt", "next week", "a day such as 2026-12-24"),
+        ("=", "today", r"date and the value \+P0D, or, for the text itself, the operator like"),
+        ("!=", "Tomorrow", r"\+P1D"),
+        ("=", "now - 2 days", "-P2D"),
+        ("!in", ["a", "yesterday"], "-P1D"),
+        ("in", "a|{{ contact.b }}", "the value itself"),
+        ("=", "{{ contact.b }}", "{field: b}"),
+        ("like", "%{{ contact.b }}%", "the value itself"),
+        ("regexp", "{% if a %}b{% endif %}", "the value itself"),
+        ("contains", "Dear {contactfield=firstname}", "the value itself"),
+    ],
+)
+def test_what_looks_worked_out_and_is_not_is_refused_with_what_to_write(
+    operator: str, value: Any, instead: str
+) -> None:
+    operators.check(operator, value)
+    with pytest.raises(ValueError, match=instead):
+        operators.refuse_expression(operator, value)
+
+
+@pytest.mark.parametrize(
+    ("operator", "value"),
+    [
+        ("=", "30 days"),
+        ("=", "P1D"),
+        ("like", "today"),
+        ("contains", "-1 hour"),
+        ("gt", "2026-03-01"),
+        ("gt", "mauve"),
+        ("gt", -30),
+        ("=", "+33 1 23 45 67 89"),
+        ("contains", "{{"),
+        ("regexp", r"a{2}|\{\{"),
+        ("date", "-P1D"),
+        ("within", "30 days"),
+        ("in", ["monday", "this"]),
+        ("empty", None),
+    ],
+)
+def test_what_is_meant_as_it_is_written_is_not_refused(operator: str, value: Any) -> None:
+    operators.check(operator, value)
+    operators.refuse_expression(operator, value)
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "passing", "failing"),
+    [
+        # NOW is 2026-03-02 23:30 in UTC, and the next day in Paris.
+        ("within", "7 days", ["2026-03-03", "2026-02-24", "2026-03-02T23:30Z"], ["2026-02-23", "2026-03-04", "x", 3]),
+        ("within", "1 hour", ["2026-03-02T22:30Z"], ["2026-03-02T22:29Z", "2026-03-02T23:31Z"]),
+        ("older_than", "7 days", ["2026-02-23", "2026-02-23T23:29Z"], ["2026-02-24", "2026-03-04", None]),
+        ("older_than", "1 month", ["2026-02-02"], ["2026-02-03"]),
+        ("in_next", "7 days", ["2026-03-03", "2026-03-10"], ["2026-03-11", "2026-03-02", ""]),
+        ("in_next", "PT30M", ["2026-03-03T00:00Z", ["x", "2026-03-02T23:45Z"]], ["2026-03-03T00:01Z", []]),
+    ],
+)
+def test_a_period_ends_or_begins_now(operator: str, value: str, passing: list[Any], failing: list[Any]) -> None:
+    paris = ZoneInfo("Europe/Paris")
+    assert [each for each in passing if not ask(each, operator, value, zone=paris)] == []
+    assert [each for each in failing if ask(each, operator, value, zone=paris)] == []
+
+
+def test_a_period_needs_an_interval() -> None:
+    with pytest.raises(ValueError, match="it cannot be negative, so write '7 days'"):
+        operators.check("within", "-7 days")
+
+
+@pytest.mark.parametrize(
+    ("operator", "actual", "other", "passes"),
+    [
+        ("=", "Paris", "PARIS", True),
+        ("=", "5", 5.0, True),
+        ("!=", "a", "b", True),
+        ("!=", "a", None, True),
+        ("=", None, None, False),
+        ("gt", "2026-03-02", "2026-03-01T12:00Z", True),
+        (">=", 5, True, False),
+        ("lt", 5, ["x", 7], True),
+        ("=", ["a", "b"], ["b", "c"], True),
+        ("=", "a", {"b": 1}, False),
+    ],
+)
+def test_two_fields_compare_as_a_field_and_a_value_do(operator: str, actual: Any, other: Any, passes: bool) -> None:
+    assert operators.compare(operator, actual, other, GREENWICH, NOW) is passes
+
+
+@pytest.mark.parametrize(
+    ("operator", "value"), [("=", {"fields": "b"}), ("=", {"field": ""}), ("like", {"field": "b"})]
+)
+def test_only_another_field_can_be_compared_and_not_by_every_operator(operator: str, value: Any) -> None:
+    with pytest.raises(ValueError, match="field"):
+        operators.check_other(operator, value)
+
+
 @pytest.mark.parametrize("name", [*operators.OPERATORS, ">", ">=", "<", "<="])
 def test_every_operator_is_known(name: str) -> None:
-    operators.check(name, "anniversary")
+    operators.check(name, "3 days" if name in ("within", "older_than", "in_next") else "anniversary")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +53,44 @@ def test_a_template_without_end_is_stopped() -> None:
         render("{% for i in (1..9999999) %}x{% endfor %}", {})
 
 
+DOUBLING = "{% assign a = 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' %}" + "{% assign a = a | append: a %}" * 40
+SQUARING = "{% assign a = 99999999999999999999 %}" + "{% assign a = a | times: a %}" * 40
+GROWING = "{{ 'aaaaaaaaaa'" + " | replace: 'a', 'aaaaaaaaaa'" * 30 + " }}"
+LONG = "{% assign a = 'x' %}" + "{% assign a = a | append: a %}" * 17
+NESTED = "{% for i in (1..300) %}{% for j in (1..300) %}{{ i | append: 'xxxxxxxx' | upcase }}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("{{" * 50_000, "{{ contact.x }}" * 6_000, "x" * 600_000, "{% if true %}" * 3_000 + "{% endif %}" * 2_000),
+        *(DOUBLING + "{{ a }}", SQUARING + "{{ a }}", GROWING, NESTED * 9),
+        "{{ (1..999999999999) | join: 'x' }}",
+        "{% assign a = (1..99999999) | reverse %}",
+        "{% for i in (1..90000) %}" + "{% if false %}{% endif %}" * 500 + "{% endfor %}",
+        "{% capture a %}{% for i in (1..50000) %}<{% endfor %}{% endcapture %}{{ a | strip_html }}",
+        LONG + "{% for i in (1..9000) %}{% if a contains 'xxxxxxxxy' %}{% endif %}{% endfor %}",
+        LONG + "{% assign b = a | split: '' | uniq %}",
+        LONG + "{{ a | date: '%Y' }}",
+        *("{{ contact.x | uniq: 1 }}", "{{ contact.x | compact: 'a' }}"),
+    ],
+)
+def test_no_template_takes_more_than_a_moment_or_raises_anything_else(source: str) -> None:
+    began = time.process_time()
+    list(problems(source))
+    with pytest.raises(RenderError):
+        render(source, {"contact": {"x": [1, 2]}})
+    # On the processor's clock, and several times what it takes.
+    assert time.process_time() - began < 10
+
+
+def test_an_ordinary_newsletter_is_far_from_the_limits() -> None:
+    row = "<tr><td>{{ item.name | escape | truncate: 40 }}</td><td>{{ item.price | times: 1.2 | round: 2 }}</td></tr>"
+    source = "<p>x</p>" * 10_000 + "{% for item in contact.items %}" + row * 5 + "{% endfor %}"
+    items = [{"name": f"Product {n}" * 10, "price": n} for n in range(300)]
+    assert render(source, {"contact": {"items": items}}, html=True).count("<tr>") == 1500
+
+
 def tracked(source: str) -> str:
     return html.with_links(source, lambda url: f"T[{url}]", leave=lambda url: url.endswith("/unsubscribe"))
 
@@ -78,6 +118,16 @@ def test_links_to_web_addresses_are_tracked_and_nothing_else(source: str, expect
 @given(st.text(alphabet="<>a href=\"'/:x#-!", max_size=60))
 def test_any_html_survives(source: str) -> None:
     html.text_of(html.with_image(tracked(source), "https://x"))
+
+
+@pytest.mark.parametrize("bit", ["<a ", '<a "', "<a href='", "<!--", "</a ", "<?", "<![", '<a ">'])
+def test_tags_without_an_end_take_no_more_than_a_moment(bit: str) -> None:
+    source = bit * (400_000 // len(bit))
+    began = time.process_time()
+    html.text_of(source)
+    tracked(source)
+    # Sought to the end each by itself, they would take minutes.
+    assert time.process_time() - began < 10
 
 
 def test_the_image_stands_at_the_end_of_the_body() -> None:

@@ -54,6 +54,7 @@ BROKEN = {
         1,
     ),
     "keys_twice": ("INSERT INTO contact_alias VALUES (2, 'c1', now())", 1),
+    "deliveries_differ": ("INSERT INTO delivery_count VALUES (1, 'sent', 0, 3)", 1),
     "messages_twice": ("UPDATE message SET contact_id = 2, key = '9-2-2-1' WHERE contact_id = 1", 1),
 }
 

@@ -1,9 +1,12 @@
 """`parcours contacts`, from outside."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine, text
 
 from tests.conftest import Run
@@ -38,6 +41,8 @@ def test_an_import_merges_fields_and_a_second_one_changes_nothing(run: Run, tmp_
         "merged": 0,
         "rejected": 0,
         "rejected_file": None,
+        "silenced": 0,
+        "notes": [],
     }
     assert import_(run, first)["unchanged"] == 2
     second = write(tmp_path, '{"key": "a", "city": null, "n": [1], "tags": ["vip"]}\n{"key": "b"}\n', "more.ndjson")
@@ -74,20 +79,22 @@ def test_a_repeated_key_counts_once_as_updated_and_the_last_wins(run: Run, tmp_p
 
 def test_rejected_rows_are_beside_the_file_and_a_clean_run_removes_them(run: Run, tmp_path: Path) -> None:
     path = write(tmp_path, "key,points\na,1\nb,x\n,2\n")
-    counts = import_(run, path)
+    assert run("contacts", "import", path).returncode == 1
+    counts = import_(run, path, "--allow-rejected")
     beside = tmp_path / "people.csv.rejected"
-    assert (counts["added"], counts["rejected"], counts["rejected_file"]) == (1, 2, str(beside))
+    assert (counts["unchanged"], counts["rejected"], counts["rejected_file"]) == (1, 2, str(beside))
     assert beside.read_text() == "3\tpoints is not a whole number: 'x'\tb,x\n4\tno key\t,2\n"
     import_(run, write(tmp_path, "key,points\nb,2\n"))
     assert not beside.exists()
 
 
-def test_wrong_encoding_far_into_the_file_leaves_nothing_behind(run: Run, tmp_path: Path, engine: Engine) -> None:
+def test_a_file_that_stops_far_into_it_leaves_nothing_behind(run: Run, tmp_path: Path, engine: Engine) -> None:
     path = tmp_path / "people.csv"
-    path.write_bytes(b"key,city\n,rejected\n" + b"".join(b"k%d,x\n" % n for n in range(20_000)) + b"z,\xe9\n")
+    lines = "key,city\n,rejected\n" + "".join(f"k{n},x\n" for n in range(20_000))
+    path.write_bytes(lines.encode("utf-16") + b"\x41")
     done = run("contacts", "import", path)
     assert done.returncode == 1
-    assert "line 20003, byte 3 is 0xe9" in done.stderr
+    assert "after line 20002" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "people.csv.rejected").exists()
     with engine.connect() as conn:
@@ -123,7 +130,6 @@ def test_an_unknown_contact_or_file_is_one_sentence(run: Run, tmp_path: Path) ->
 def test_show_says_where_a_contact_is_in_their_own_time(run: Run, tmp_path: Path, engine: Engine) -> None:
     import_(run, write(tmp_path, "key,timezone\na,Europe/Paris\n"))
     with engine.begin() as conn:
-        conn.execute(text("CREATE TABLE outcome_all PARTITION OF outcome DEFAULT"))
         conn.execute(
             text("INSERT INTO campaign (key, name, created_at, changed_at) VALUES ('welcome', 'W', now(), now())")
         )
@@ -213,3 +219,131 @@ def test_merging_says_what_happened_and_refuses_what_makes_no_sense(run: Run, tm
         says = "contact 'ben' was merged into another already; `parcours contacts show ben` shows into whom\n"
         assert (done.returncode, done.stderr) == (1, f"parcours: {says}")
     assert run("check").returncode == 0
+
+
+def refusals(engine: Engine) -> list[tuple[str, str, str]]:
+    with engine.connect() as conn:
+        rows = conn.execute(
+            text("SELECT contact.key, channel, reason FROM do_not_contact JOIN contact ON contact.id = contact_id")
+        )
+        return sorted((row.key, row.channel, row.reason) for row in rows)
+
+
+def test_every_row_of_a_file_is_counted_once_whatever_a_quote_swallows(run: Run, tmp_path: Path) -> None:
+    rows = [f"c{n}@b.example,Ann {n},Rome" for n in range(3_000)]
+    rows[1_000] = 'c1000@b.example,"Ann,Rome'
+    rows[2_000] = "c1@b.example,Eve,Rome"
+    rows[2_001] = "c1@b.example,Eve,Rome"
+    rows[2_002] = "nobody,Eve,Rome"
+    path = write(tmp_path, "email,name,city\n" + "\n".join(rows) + "\n,,\n\n")
+    done = run("contacts", "import", path, "--json")
+    counts = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert (counts["added"], counts["updated"], counts["unchanged"], counts["rejected"]) == (2_996, 1, 1, 2)
+    lost = (tmp_path / "people.csv.rejected").read_text().splitlines()
+    assert [line.split("\t")[0] for line in lost] == ["1002", "2004"]
+    assert "a quote is opened and not closed" in lost[0]
+    again = import_(run, path, "--allow-rejected")
+    assert (again["added"], again["updated"], again["unchanged"], again["rejected"]) == (0, 0, 2_998, 2)
+
+
+def test_who_opted_out_is_refused_and_a_later_import_does_not_take_that_back(
+    run: Run, tmp_path: Path, engine: Engine
+) -> None:
+    path = write(tmp_path, "email,doNotEmail\na@b.example,1\nb@b.example,0\nc@b.example,\nd@b.example,on request\n")
+    counts = import_(run, path)
+    assert (counts["silenced"], len(counts["notes"])) == (2, 1)
+    assert "'on request'" in counts["notes"][0]
+    wanted = [("a@b.example", "email", "unsubscribed"), ("d@b.example", "email", "unsubscribed")]
+    assert refusals(engine) == wanted
+    again = import_(run, path)
+    assert (again["unchanged"], again["silenced"]) == (4, 0)
+    import_(run, write(tmp_path, "email,unsubscribed\na@b.example,0\n", "later.csv"))
+    assert refusals(engine) == wanted
+
+
+def test_a_contact_that_is_there_is_refused_too_and_a_bounce_gives_way_to_a_word(
+    run: Run, tmp_path: Path, engine: Engine
+) -> None:
+    import_(run, write(tmp_path, "email,bounced\na@b.example,yes\nb@b.example,\n"))
+    assert refusals(engine) == [("a@b.example", "email", "bounced")]
+    counts = import_(run, write(tmp_path, "email,STOP\na@b.example,x\nb@b.example,x\n"), "--do-not-contact", "stop=sms")
+    assert (counts["updated"], counts["silenced"]) == (2, 2)
+    import_(run, write(tmp_path, "email,Opt Out\na@b.example,x\n"))
+    assert refusals(engine) == [
+        ("a@b.example", "email", "unsubscribed"),
+        ("a@b.example", "sms", "unsubscribed"),
+        ("b@b.example", "sms", "unsubscribed"),
+    ]
+
+
+def test_a_file_of_excel_in_french_is_imported_without_any_option_and_says_what_it_guessed(
+    run: Run, tmp_path: Path
+) -> None:
+    path = tmp_path / "clients.csv"
+    lines = "Prénom;Nom;Adresse e-mail;Depuis le;Montant\r\nZoé;Bénard;zoe@b.example;13/02/2021;2\xa0500,50 €\r\n"
+    path.write_bytes(lines.encode("cp1252"))
+    done = run("contacts", "import", path)
+    assert done.returncode == 0, done.stderr
+    assert "Windows-1252" in done.stdout
+    assert "'13/02/2021' becomes 2021-02-13" in done.stdout
+    assert "1 added, 0 updated, 0 unchanged, 0 rejected." in done.stdout
+    assert show(run, "zoe@b.example")["fields"] == {
+        "first_name": "Zoé",
+        "last_name": "Bénard",
+        "Depuis le": "2021-02-13",
+        "Montant": 2500.5,
+    }
+    assert import_(run, path)["unchanged"] == 1
+
+
+def test_a_dry_run_shows_what_would_happen_and_does_nothing(run: Run, tmp_path: Path, engine: Engine) -> None:
+    path = write(tmp_path, "Email Address;Born;unsubscribed\na@b.example;31.12.1990;yes\nnobody;1.1.2000;\n")
+    shown = json.loads(run("contacts", "import", path, "--dry-run", "--json").stdout)
+    assert [column["means"] for column in shown["columns"]] == [
+        "email address",
+        "field Born",
+        "do not contact (email), when the cell says yes",
+    ]
+    assert shown["columns"][1]["shape"] == "date DD/MM/YYYY"
+    assert shown["rows"] == [{"email": "a@b.example", "do not contact": ["email"], "Born": "1990-12-31"}]
+    assert (shown["usable"], shown["rejected"], shown["rejections"][0]["line"]) == (1, 1, 3)
+    printed = run("contacts", "import", path, "--dry-run")
+    assert printed.returncode == 0
+    assert "Nothing is imported" in printed.stdout
+    assert not (tmp_path / "people.csv.rejected").exists()
+    with engine.connect() as conn:
+        assert conn.execute(text("SELECT count(*) FROM contact")).scalar_one() == 0
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_standard_input_is_a_file_too(name: str) -> None:
+    program = (
+        "import sys; from pathlib import Path; from producers.files.contacts import contacts; "
+        "print([row.key for row in contacts(Path(sys.argv[1]))])"
+    )
+    command = [sys.executable, "-c", program, name]
+    done = subprocess.run(command, input=b"email\na@b.example\n", capture_output=True, check=True)
+    assert done.stdout.decode().strip() == "['a@b.example']"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--map", "Emial=email"), "the file has no column 'Emial'; did you mean 'email'?"),
+        (("--map", "email"), 'write it like --map "Email Address=email"'),
+        (("--map", "x=last_active_at"), "'last_active_at' is kept by Parcours itself"),
+        (("--encoding", "klingon"), "--encoding 'klingon' is not known"),
+        (("--delimiter", "ab"), "--delimiter 'ab' is not one sign"),
+        (("--dates", "soon"), "write DD/MM/YYYY, MM/DD/YYYY or YYYY-MM-DD"),
+        (("--decimal", "x"), "--decimal 'x' is not known"),
+        (("--do-not-contact", "gone=sms"), "the file has no column 'gone'"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_one_sentence(
+    run: Run, tmp_path: Path, options: tuple[str, str], sentence: str
+) -> None:
+    done = run("contacts", "import", write(tmp_path, "email,x\na@b.example,1\n"), *options)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1

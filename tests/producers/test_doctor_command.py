@@ -1,5 +1,7 @@
 """`parcours doctor`: all is well, and each thing that can be wrong with what to do about it."""
 
+from __future__ import annotations
+
 import json
 import socketserver
 import threading
@@ -152,3 +154,29 @@ def test_partitions_that_this_user_may_not_make(examine: Examine, engine: Engine
 def test_json(run: Any) -> None:
     found = json.loads(run("doctor", "--json").stdout)
     assert {"about": "dead letters", "state": "ok", "says": "none", "mend": None} in found
+
+
+class Pooled:
+    """A connection through a pooler: each transaction is in whatever session is free."""
+
+    def __init__(self, pids: list[int]) -> None:
+        self.pids = pids
+
+    def execute(self, _: Any) -> Pooled:
+        return self
+
+    def scalar_one(self) -> int:
+        self.pids.append(self.pids.pop(0))
+        return self.pids[-1]
+
+    def rollback(self) -> None:
+        """The session is free again."""
+
+
+@pytest.mark.parametrize("pids", [[7], [7, 8], [7, 8, 9]])
+def test_a_transaction_pooler_is_told_from_a_server(examine: Examine, pids: list[int]) -> None:
+    found = diagnosis._sessions(Pooled(pids), Pooled(pids))  # type: ignore[arg-type]
+    assert found.state == "wrong"
+    assert "PgBouncer" in found.says
+    assert "pool_mode = session" in (found.mend or "")
+    assert examine()["sessions"].state == "ok"

@@ -69,7 +69,7 @@ def worker_of(broker: StubBroker, threads: int = 1) -> Iterator[dramatiq.Worker]
 def handle(broker: StubBroker, *messages: dramatiq.Message[Any]) -> None:
     with worker_of(broker) as worker:
         for queue in {message.queue_name for message in messages}:
-            broker.join(queue, timeout=10_000, fail_fast=False)
+            broker.join(queue, timeout=600_000, fail_fast=False)
         worker.join()
 
 
@@ -138,14 +138,14 @@ def test_messages_handled_at_once_keep_their_lines_apart(broker: StubBroker, lin
 
     @dramatiq.actor(broker=broker)
     def execute(step_id: int) -> None:
-        together.wait(timeout=10)
+        together.wait(timeout=600)
         bind_to_line(step_id=step_id)
-        together.wait(timeout=10)
+        together.wait(timeout=600)
 
     configure("json", "INFO")
     sent = {execute.send(number).message_id: number for number in range(4)}
     with worker_of(broker, threads=4) as worker:
-        broker.join("default", timeout=10_000)
+        broker.join("default", timeout=600_000)
         worker.join()
     assert {line["message_id"]: line["step_id"] for line in lines()} == sent
 

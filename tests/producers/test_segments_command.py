@@ -61,7 +61,8 @@ def test_a_file_fills_a_segment_and_who_is_unknown_is_rejected(run: Run, people:
     path = tmp_path / "keys"
     path.write_text("a\nghost\nb\n")
     done = run("segments", "import", "news", path, "--json")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1
+    assert "1 row was rejected" in done.stderr
     assert json.loads(done.stdout) == {
         "added": 2,
         "already": 0,

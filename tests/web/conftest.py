@@ -100,7 +100,7 @@ def start(engine: Engine, tmp_path: Path) -> Start:
         try:
             yield process
             process.send_signal(signal.SIGTERM)
-            told, _ = process.communicate(timeout=60)
+            told, _ = process.communicate(timeout=600)
             assert process.returncode == 0, told
         finally:
             process.kill()
@@ -121,7 +121,7 @@ def count(engine: Engine, table: str) -> int:
         return int(conn.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
 
 
-def eventually(holds: Callable[[], Any], *, seconds: float = 30) -> Any:
+def eventually(holds: Callable[[], Any], *, seconds: float = 600) -> Any:
     """Return what the condition says as soon as that is true; fail when it does not become so."""
     until = time.monotonic() + seconds
     while not (found := holds()):

@@ -16,7 +16,7 @@ from db import campaigns
 from tests.web.conftest import Client
 from tests.web.test_overview_pages import SCRIPT, text_of
 from tests.web.test_sign_in import given_user, sign_in, token_of
-from tests.workers.worlds import START, UTC_ZONE, World
+from tests.workers.worlds import START, World
 from web.pages.campaign_form import slug
 
 STEPS = "- step: tag\n  action: contact.tags\n  with: {add: [new]}\n"
@@ -82,7 +82,7 @@ def test_a_campaign_is_reviewed_and_then_made(client: Client, world: World) -> N
     assert (done.status_code, done.headers["location"]) == (303, "/campaigns/first-steps")
     with world.engine.connect() as conn:
         found = campaigns.find(conn, "first-steps")
-        file = campaigns.definition(conn, found.id, found.version, UTC_ZONE)
+        file = campaigns.definition(conn, found.id, found.version)
         assert campaigns.listing(conn)[0].published
     assert (file.name, file.description, file.sources.segments) == ("First steps", "For all", ("everyone",))
     assert [step.step for step in file.walk()] == ["tag"]
@@ -167,7 +167,7 @@ def test_the_second_of_two_is_told_and_nothing_is_overwritten(client: Client, wo
     assert "by two</textarea>" in second.text
     with world.engine.connect() as conn:
         found = campaigns.find(conn, "k")
-        assert campaigns.definition(conn, found.id, found.version, UTC_ZONE).description == "by one"
+        assert campaigns.definition(conn, found.id, found.version).description == "by one"
     # Who has seen it may go on.
     assert applied(http, "/campaigns/k/edit", stamp=stamp(second.text), description="by two").status_code == 303
 

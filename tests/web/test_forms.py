@@ -22,6 +22,8 @@ SITE = "https://shop.example"
 def mail(engine: Engine, tmp_path: Path) -> Mailing:
     world = mailing(engine, tmp_path)
     world.campaign(JOINS, key="f", segments=[], forms=["signup"])
+    with world.engine.begin() as conn:
+        forms.place(conn, "signup", redirect=None, allowed_origins=None, names_contact=True)
     return world
 
 
@@ -99,6 +101,21 @@ def test_a_visit_says_whose_it_is_unless_an_address_does(http: TestClient, mail:
     http.post("/forms/signup", data={"_visit": visit, "a": "1"})
     http.post("/forms/signup", json={"visit": visit, "email": "other@example.com"})
     assert [key for key, _ in submissions(mail)] == ["ann", "other@example.com"]
+
+
+@pytest.mark.parametrize("body", [{"json": {"contact": "ann"}}, {"data": {"_contact": "ann"}}])
+def test_nobody_speaks_for_another_contact_unless_the_form_says_so(
+    http: TestClient, mail: Mailing, run: Run, body: dict[str, Any]
+) -> None:
+    run("forms", "create", "signup", "--no-names-contact")
+    answer = http.post("/forms/signup", **body)
+    assert answer.status_code == 422
+    assert "this form does not take the key of a contact" in answer.text
+    assert mail.stored() == []
+    # The signed token of a visit does.
+    assert http.post("/forms/signup", json={"visit": mail.token("visit")}).status_code == 202
+    run("forms", "create", "signup", "--names-contact")
+    assert http.post("/forms/signup", **body).status_code in (200, 202)
 
 
 @pytest.mark.parametrize("body", [{}, {"email": "no address"}, {"visit": "x.y"}, {"visit": "x", "fields": {}}])

@@ -241,14 +241,14 @@ def test_a_process_without_http_serves_the_same_on_the_first_free_port(engine: E
         assert ports[0] == port
         assert ports[1] > port
         for each in ports:
-            with urllib.request.urlopen(f"http://127.0.0.1:{each}/health/ready", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{each}/health/ready", timeout=600) as answer:
                 assert json.load(answer)["database"] == "ok"
-            with urllib.request.urlopen(f"http://127.0.0.1:{each}/metrics", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{each}/metrics", timeout=600) as answer:
                 assert of(samples(answer.read().decode()), "parcours_inbox_events") == 0
-            with urllib.request.urlopen(f"http://127.0.0.1:{each}/health/live", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{each}/health/live", timeout=600) as answer:
                 assert answer.status == 200
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/nowhere", timeout=10)
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/nowhere", timeout=600)
         assert refused.value.code == 404
         refused.value.close()
     finally:

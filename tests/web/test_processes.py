@@ -23,7 +23,7 @@ from tests.web.test_health_and_metrics import free_port, of, samples
 
 def get(port: int, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=600) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -37,7 +37,7 @@ def post(port: int, value: Any, **headers: str) -> tuple[int, Any]:
         {"Content-Type": "application/cloudevents-batch+json", **headers},
     )
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=600) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         with error:

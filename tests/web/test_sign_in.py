@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 
+import argon2
 import httpx
 import pytest
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text
 
-from db import users
+from db import passwords, users
 from db.clock import now as database_now
 from tests.conftest import Run
 from tests.web.conftest import Client, count
@@ -111,26 +113,132 @@ def test_after_five_failures_an_address_has_to_wait_also_with_the_right_password
     assert sign_in(http, "bob@example.com").status_code == 303
 
 
+def begin(
+    engine: Engine, source: str, now: datetime, email: str = "ada@example.com"
+) -> users.Attempt | users.Throttled:
+    with engine.begin() as conn:
+        return users.begin(conn, email, source, now=now)
+
+
 def test_failures_are_forgotten_after_their_time(engine: Engine) -> None:
     given_user(engine)
-    with engine.begin() as conn:
+    with engine.connect() as conn:
         now: datetime = database_now(conn)
-        for _ in range(users.MOST_FAILURES):
-            assert users.authenticate(conn, "ada@example.com", "wrong", now=now) is None
-        throttled = users.authenticate(conn, "ada@example.com", PASSWORD, now=now)
-        assert throttled == users.Throttled(now + users.FAILURES_COUNT_FOR)
-        later = now + users.FAILURES_COUNT_FOR + timedelta(seconds=1)
-        assert isinstance(users.authenticate(conn, "ada@example.com", PASSWORD, now=later), users.User)
+    for _ in range(users.MOST_FAILURES):
+        assert isinstance(begin(engine, "here", now), users.Attempt)
+    assert begin(engine, "here", now) == users.Throttled(now + users.FAILURES_COUNT_FOR)
+    later = now + users.FAILURES_COUNT_FOR + timedelta(seconds=1)
+    assert isinstance(begin(engine, "here", later), users.Attempt)
+
+
+def test_wrong_passwords_from_elsewhere_keep_nobody_out(engine: Engine) -> None:
+    given_user(engine)
+    with engine.connect() as conn:
+        now: datetime = database_now(conn)
+    for _ in range(users.MOST_FAILURES + 1):
+        begin(engine, "a stranger", now)
+    attempt = begin(engine, "home", now)
+    assert isinstance(attempt, users.Attempt)
+    with engine.begin() as conn:
+        users.succeed(conn, attempt, "ada@example.com", "home")
+    assert isinstance(begin(engine, "a stranger", now), users.Throttled)
+
+
+def test_a_source_that_guesses_for_many_addresses_is_stopped(engine: Engine) -> None:
+    with engine.connect() as conn:
+        now: datetime = database_now(conn)
+    for nth in range(users.MOST_FAILURES_OF_SOURCE):
+        assert isinstance(begin(engine, "a stranger", now, f"{nth}@example.com"), users.Attempt)
+    assert isinstance(begin(engine, "a stranger", now, "next@example.com"), users.Throttled)
+
+
+def test_a_browser_known_from_before_is_heard_though_a_neighbour_guessed_too_often(
+    client: Client, engine: Engine
+) -> None:
+    given_user(engine)
+    own, neighbour = client(open_to_all=False), client(open_to_all=False)
+    sign_in(own)
+    own.post("/sign-out", data={"csrf": token_of(own.get("/campaigns"))})
+    for _ in range(users.MOST_FAILURES):
+        sign_in(neighbour, password="wrong")
+    assert sign_in(neighbour).status_code == 429
+    assert sign_in(own).status_code == 303
+    # The mark is worth nothing for another account, nor when it is not ours.
+    own.cookies.set("parcours_device", "x")
+    assert sign_in(own).status_code == 429
+
+
+def test_a_few_passwords_are_compared_at_once_and_the_others_are_told_to_come_again(
+    client: Client, engine: Engine
+) -> None:
+    given_user(engine)
+    http = client(open_to_all=False)
+    with ExitStack() as taken:
+        for _ in range(passwords.HASHES_AT_ONCE + passwords.HASHES_WAITING):
+            assert passwords._in_line.acquire(blocking=False)
+            taken.callback(passwords._in_line.release)
+        answer = sign_in(http)
+        assert answer.status_code == 429
+        assert int(answer.headers["retry-after"]) >= 1
+        assert "Many people are signing in" in answer.text
+    # Nobody looked at it, so it did not count.
+    assert count(engine, "sign_in_failure") == 0
+    assert sign_in(http).status_code == 303
+
+
+def test_a_comparison_takes_nineteen_mebibytes_and_no_transaction(engine: Engine) -> None:
+    assert "m=19456,t=2,p=1" in passwords.hashed(PASSWORD)
+    given_user(engine)
+    old = argon2.PasswordHasher(memory_cost=65_536).hash(PASSWORD)
+    assert passwords.is_right(old, PASSWORD)
+    assert passwords.is_outdated(old)
+    assert not passwords.is_right(None, PASSWORD)
+    assert not passwords.is_right("no hash", PASSWORD)
+    assert not passwords.is_right(passwords.hashed(PASSWORD), "half \ud83d")
+
+
+def test_people_see_where_they_are_signed_in_and_end_it_there_or_everywhere(client: Client, engine: Engine) -> None:
+    given_user(engine, "viewer")
+    one, other = client(open_to_all=False), client(open_to_all=False)
+    one.headers["user-agent"], other.headers["user-agent"] = "Kitchen <b>", "Office"
+    sign_in(one)
+    sign_in(other)
+    page = one.get("/account")
+    assert "Kitchen &lt;b&gt;" in page.text
+    assert "Office" in page.text
+    ids = re.findall(r"/account/sign-ins/(\d+)/end", page.text)
+    assert len(ids) == 1
+    one.post(f"/account/sign-ins/{ids[0]}/end", data={"csrf": token_of(page)})
+    assert other.get("/campaigns", follow_redirects=False).status_code == 303
+    sign_in(other)
+    one.post("/account/sign-out-everywhere", data={"csrf": token_of(one.get("/account"))})
+    for http in (one, other):
+        assert http.get("/campaigns", follow_redirects=False).status_code == 303
+
+
+def test_nobody_ends_the_sign_in_of_somebody_else(client: Client, engine: Engine) -> None:
+    given_user(engine)
+    given_user(engine, email="bob@example.com")
+    ada, bob = client(open_to_all=False), client(open_to_all=False)
+    sign_in(ada)
+    sign_in(bob, "bob@example.com")
+    with engine.connect() as conn:
+        ids = conn.execute(text("SELECT id FROM sign_in")).scalars().all()
+    token = token_of(bob.get("/account"))
+    for id_ in ids:
+        bob.post(f"/account/sign-ins/{id_}/end", data={"csrf": token})
+    assert ada.get("/campaigns", follow_redirects=False).status_code == 200
 
 
 def test_a_sign_in_expires_and_a_new_password_ends_it(engine: Engine) -> None:
     given_user(engine)
     with engine.begin() as conn:
         now = database_now(conn)
-        user = users.authenticate(conn, "ada@example.com", PASSWORD, now=now)
-        assert isinstance(user, users.User)
-        secret = users.sign_in(conn, user, now=now)
-        assert users.signed_in(conn, secret, now=now) == user
+        attempt = users.begin(conn, "ada@example.com", "here", now=now)
+        assert isinstance(attempt, users.Attempt)
+        assert attempt.user
+        secret = users.sign_in(conn, attempt.user, now=now)
+        assert users.signed_in(conn, secret, now=now) == attempt.user
         assert users.signed_in(conn, secret, now=now + users.SIGNED_IN_FOR) is None
         users.set_password(conn, "ada@example.com", "another long password")
         assert users.signed_in(conn, secret, now=now) is None
@@ -177,7 +285,8 @@ def test_cookies_are_kept_from_scripts_and_other_sites_and_from_plain_http_behin
     assert "HttpOnly" in plain
     assert "SameSite=lax" in plain
     assert "Secure" not in plain
-    behind = client(public_url="https://testserver")
+    # Whatever name the proxy in front asks for.
+    behind = client(public_url="https://example.com")
     assert "Secure" in behind.get("/campaigns").headers["set-cookie"]
 
 
@@ -232,8 +341,9 @@ def test_users_are_made_listed_disabled_and_given_passwords_by_command(run: Run,
     assert "--password-stdin" in run("users", "create", "bob@example.com").stderr
     assert run("users", "password", "ada@example.com", "--password-stdin", stdin="another password\n").returncode == 0
     with engine.begin() as conn:
-        now = database_now(conn)
-        assert isinstance(users.authenticate(conn, "ada@example.com", "another password", now=now), users.User)
+        attempt = users.begin(conn, "ada@example.com", "here", now=database_now(conn))
+    assert isinstance(attempt, users.Attempt)
+    assert passwords.is_right(attempt.password_hash, "another password")
     assert run("users", "disable", "ada@example.com").returncode == 0
     assert "false" in run("users", "list", "--json").stdout
     assert "there is no user 'x@y'" in run("users", "disable", "x@y").stderr

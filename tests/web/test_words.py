@@ -88,6 +88,9 @@ def test_history_is_told_in_words_and_what_is_new_as_it_is_written() -> None:
     assert words.happened("changed to version 3", changes) == "Changed to version 3: new: a, b; removed: c"
     assert words.happened("created", changes) == "Created"
     assert words.happened("paused", {}) == "Switched off"
+    stopped = {"step": "a", "failed": 100, "minutes": 90}
+    assert words.happened("stopped: 100 contacts", stopped).endswith("100 contacts failed at a within 90 minutes")
+    assert words.happened("rescheduled", {"waits": 3}) == "Moved waiting contacts to the present timing: 3"
     assert words.happened("merged with another", {}) == "Merged with another"
 
 

@@ -12,9 +12,12 @@ from sqlalchemy import event as listening
 
 from db import check, companies, contacts
 from domain.steps.registry import Company
-from producers.contact_files import contacts as contacts_of
+from producers.files.contacts import contacts as contacts_of
 from tests.workers.worlds import START, World, at, event, statements_counted
 from workers import events
+
+# How long a test waits for what is sure to come, however slow the machine.
+LONG = 600
 
 
 def company(world: World, key: str, name: str | None = None, **fields: object) -> None:
@@ -163,7 +166,7 @@ def test_two_batches_that_meet_at_companies_in_different_orders_both_get_through
             """
         world.campaign(steps, key=key)
     world.run()
-    begun, together, here = threading.Event(), threading.Barrier(2, timeout=30), threading.local()
+    begun, together, here = threading.Event(), threading.Barrier(2, timeout=LONG), threading.local()
 
     def meet(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
         if "FROM company WHERE key" in statement and "NO KEY UPDATE" in statement:
@@ -183,9 +186,9 @@ def test_two_batches_that_meet_at_companies_in_different_orders_both_get_through
     try:
         with ThreadPoolExecutor(2) as threads:
             one = threads.submit(act, "c1", "c2")
-            assert begun.wait(30)
+            assert begun.wait(LONG)
             two = threads.submit(act, "c3", "c4")
-            assert (one.result(60), two.result(60)) == (2, 2)
+            assert (one.result(LONG), two.result(LONG)) == (2, 2)
     finally:
         listening.remove(world.engine, "before_cursor_execute", meet)
     assert (stored(world, "first").points, stored(world, "second").points) == (2, 2)

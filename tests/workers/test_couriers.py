@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
@@ -19,7 +23,8 @@ from tests.mailbox import MailServer, Receiver
 from tests.workers.worlds import START
 from workers.couriers import Gateway, Note, NoteFiles
 from workers.mail import House, MailFiles, SmtpCourier, as_bytes
-from workers.webhooks import Call, WebhookCourier, refused, signature
+from workers.network import refused
+from workers.webhooks import Call, WebhookCourier, signature
 
 HOUSE = House("parcours.example", "us@example.org")
 
@@ -86,43 +91,104 @@ def test_an_email_is_read_back_as_it_was_meant() -> None:
     assert text.get_content().replace("\r\n", "\n").strip() == made.text
 
 
+@pytest.mark.parametrize("long", ["x" * 3000, "é" * 3000, "word " * 600])
+def test_no_line_of_an_email_is_longer_than_mail_servers_take(long: str) -> None:
+    people = tuple(f"somebody.with.a.long.name.{n}@department.example.com" for n in range(60))
+    made = dataclasses.replace(
+        mail(sender=f"{long} <nora@example.com>", subject=long, html=f"<p>{long}</p>", text=long), to=people, cc=people
+    )
+    written = as_bytes(made, HOUSE, now=START)
+    assert max(map(len, written.split(b"\r\n"))) <= 998
+    read = message_from_bytes(written, policy=policy.default)
+    assert read["Subject"].split() == long.split()
+    assert read["From"].addresses[0].addr_spec == "nora@example.com"
+    assert [each.addr_spec for each in read["To"].addresses] == list(people)
+
+
 def test_one_connection_takes_many_emails(server: MailServer, courier: SmtpCourier) -> None:
     assert courier.send([mail(str(n)) for n in range(20)]) == [Sent()] * 20
     assert server.connections == 1
     assert [each["Message-ID"] for each in server.mails] == [f"<{n}@parcours.example>" for n in range(20)]
 
 
+AWAY, PATIENT = Retry("", away=True), Retry("", patient=True)
+
+
+def meant(answer: Result) -> Result | type[Result]:
+    """What an answer means, without its words."""
+    return dataclasses.replace(answer, error="") if isinstance(answer, Retry) else type(answer)
+
+
 @pytest.mark.parametrize(
-    ("answer", "kind"),
+    ("answer", "meaning"),
     [
         ("550 no such user", Bounced),
         ("553 no such name", Bounced),
         ("550 5.1.1 no such user", Bounced),
-        ("550 5.7.1 we do not like you", GaveUp),
+        ("550 5.1.1 <ann@example.com>: Recipient address rejected: relay user unknown", Bounced),
+        ("550 5.2.1 The email account that you tried to reach is disabled", Bounced),
+        ("556 5.1.10 the domain takes no mail", Bounced),
+        ("550 Requested action not taken: mailbox unavailable", Bounced),
+        ("551 User not local; please try <x@example.org>", Bounced),
+        ("553 Requested action not taken: mailbox name not allowed", Bounced),
+        ("550 Unrouteable address", GaveUp),
+        ("550 no", GaveUp),
         ("552 5.2.2 mailbox full", GaveUp),
-        ("450 greylisted", Retry),
+        ("550 5.4.1 no route", GaveUp),
+        # Ours, and nobody's failure.
+        ("550 relay not permitted", AWAY),
+        ("550 ann@example.com: relaying denied, user unknown here", AWAY),
+        ("550 authentication required", AWAY),
+        ("553 sorry, that domain isn't in my list of allowed rcpthosts; relay access denied", AWAY),
+        ("554 relay access denied", AWAY),
+        ("530 5.7.0 Must issue a STARTTLS command first", AWAY),
+        ("535 5.7.8 bad credentials", AWAY),
+        ("550 5.7.1 we do not like you", AWAY),
+        ("554 5.7.1 <ann@example.com>: Relay access denied", AWAY),
+        ("550 5.7.26 unauthenticated", AWAY),
+        ("550 your IP is on a blacklist", AWAY),
+        ("421 too many connections", AWAY),
+        # Later.
+        ("450 greylisted", PATIENT),
+        ("451 4.7.1 greylisted, try again in 300 seconds", PATIENT),
+        ("452 4.5.3 daily quota exceeded", PATIENT),
+        ("450 4.1.1 user unknown, but perhaps later", PATIENT),
     ],
 )
 def test_what_a_refused_address_means(
-    server: MailServer, courier: SmtpCourier, answer: str, kind: type[Result]
+    server: MailServer, courier: SmtpCourier, answer: str, meaning: Result | type[Result]
 ) -> None:
     server.answers["ann@example.com"] = answer
     refused_, following = courier.send([mail(), mail("2", to="ben@example.com")])
-    assert isinstance(refused_, kind), refused_
-    # The connection is fit for the next.
+    assert meant(refused_) == meaning, refused_
     assert following == Sent()
-    assert server.connections == 1
+    # The connection is fit for the next, unless the server is away.
+    assert server.connections == (2 if meaning == AWAY else 1)
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
-    [("554 spam", GaveUp), ("451 later", Retry), ("250 OK", Sent)],
+    ("answer", "meaning"),
+    [
+        ("554 spam", GaveUp),
+        ("554 5.7.1 message rejected as spam", GaveUp),
+        ("552 5.3.4 message too big", GaveUp),
+        ("550 5.7.60 client is not allowed to send as this sender", AWAY),
+        ("451 later", PATIENT),
+        ("452 4.5.3 quota", PATIENT),
+        ("250 OK", Sent),
+    ],
 )
 def test_what_a_refused_message_means(
-    server: MailServer, courier: SmtpCourier, answer: str, expected: type[Result]
+    server: MailServer, courier: SmtpCourier, answer: str, meaning: Result | type[Result]
 ) -> None:
     server.answer = answer
-    assert [type(each) for each in courier.send([mail()])] == [expected]
+    assert [meant(each) for each in courier.send([mail()])] == [meaning]
+
+
+def test_a_refused_sender_is_our_fault_unless_the_email_names_it(server: MailServer, courier: SmtpCourier) -> None:
+    server.sender_answer = "550 5.1.8 bad sender"
+    ours, own = courier.send([mail(), mail("2", sender="eve@example.net")])
+    assert (meant(ours), meant(own)) == (AWAY, GaveUp)
 
 
 def test_a_server_that_is_not_there_is_away() -> None:
@@ -211,6 +277,35 @@ def test_retry_after_is_heard(receiver: Receiver, webhooks: WebhookCourier) -> N
 INSIDE = ["127.0.0.1", "10.1.2.3", "192.168.0.1", "172.16.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1"]
 INSIDE += ["::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1"]
 INSIDE += ["2002:7f00:1::", "ff02::1"]
+# What versions of Python disagree about, and what clouds answer their machines at.
+INSIDE += [
+    "168.63.129.16",
+    "192.0.0.192",
+    "192.0.0.9",
+    "192.88.99.1",
+    "100.100.100.200",
+    "198.18.0.1",
+    "255.255.255.255",
+]
+INSIDE += [
+    "64:ff9b:1::1",
+    "64:ff9b::a83f:8110",
+    "fec0::1",
+    "2001::1",
+    "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+    "2001:20::1",
+]
+INSIDE += [
+    "2001:db8::1",
+    "3fff::1",
+    "3ffe::1",
+    "5f00::1",
+    "::ffff:168.63.129.16",
+    "::127.0.0.1",
+    "::ffff:0:127.0.0.1",
+    "100::1",
+]
+INSIDE += ["2002:a83f:8110::1", "2002:c0a8:1::", "4000::1"]
 
 
 @pytest.mark.parametrize("address", INSIDE)
@@ -296,3 +391,44 @@ def test_notes_are_lines_of_a_file(tmp_path: Path) -> None:
     assert files.send([Note("1", START, "ann", "+331", {"text": "é"}), Note("2", START, "ben", None, {"text": "b"})])
     (file,) = (tmp_path / "sms").iterdir()
     assert [json.loads(line)["text"] for line in file.read_text(encoding="utf-8").splitlines()] == ["é", "b"]
+
+
+def test_a_gateway_whose_answer_drips_is_cut_off() -> None:
+    with dripping(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x") as port:
+        gateway = Gateway(f"http://127.0.0.1:{port}/", seconds=0.5)
+        (answer,) = gateway.send([Note("1", START, "ann", "+331", {"text": "Hi"})])
+        gateway.close()
+    assert isinstance(answer, Retry)
+    assert answer.away
+
+
+def test_a_mail_server_whose_answer_drips_is_cut_off() -> None:
+    with dripping(b"220-", b"x") as port:
+        courier = SmtpCourier(smtp.parse(f"smtp://127.0.0.1:{port}"), HOUSE, seconds=0.5)
+        (answer,) = courier.send([mail()])
+        courier.close()
+    assert isinstance(answer, Retry)
+    assert answer.away
+
+
+@contextmanager
+def dripping(first: bytes, then: bytes) -> Iterator[int]:
+    """A server that answers a little at a time and never ends."""
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                conn, _ = listening.accept()
+                with conn:
+                    conn.sendall(first)
+                    while not ended.wait(0.05):
+                        conn.sendall(then)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            ended.set()
+            thread.join(5)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from db import campaigns, check, contacts, erasure, merging, outbox, overview
 from db.scope import Scope
 from domain.delivery import Bounced, GaveUp, Result, Retry, Sent
+from producers import rendering, smtp
+from producers.commands.explain import message_sentence
 from producers.rendering import Links
 from producers.tokens import Tokens
+from tests.mailbox import MailServer
 from tests.workers.worlds import START, World, at, statements_counted
 from workers import delivery
 from workers.couriers import Channel
+from workers.mail import House, SmtpCourier
 from workers.outlets import CHANNELS, Delivery, Outlet
 
 SEND = "- {step: send, action: email.send, with: {email: hello}}"
@@ -288,6 +296,27 @@ def test_a_provider_that_is_away_is_left_alone_by_all_and_nobody_fails(world: Wo
     assert world.read("SELECT FROM circuit") == []
 
 
+def test_a_mail_server_that_will_not_relay_for_us_is_left_alone_and_no_contact_is_marked(
+    world: World, post: Post
+) -> None:
+    world.email("hello")
+    world.crowd(20, segment="everyone")
+    world.campaign(SEND)
+    world.run()
+    with MailServer().running() as server:
+        server.answers = {f"c{n}@example.com": "550 relay not permitted" for n in range(1, 21)}
+        house = House("parcours.example", "us@example.org")
+        channel = Channel("email", lambda: SmtpCourier(smtp.parse(server.url), house), "the test", 1, 1)
+        made = dataclasses.replace(post.delivery(), outlets={**post.delivery().outlets, "email": Outlet(channel)})
+        delivery.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
+        made.close()
+    assert set(states(world).values()) == {"queued"}
+    (circuit,) = world.read("SELECT state, error FROM circuit")
+    assert circuit.state == "open"
+    assert "relay not permitted" in circuit.error
+    assert world.read("SELECT FROM do_not_contact UNION ALL SELECT FROM failure") == []
+
+
 def test_a_rate_lets_so_many_go(world: World, post: Post) -> None:
     sending(world, "ann", "ben", "cid", rate="2 per hour")
     # A new bucket holds one.
@@ -329,3 +358,233 @@ def test_nothing_leaves_before_its_time(world: World, post: Post) -> None:
     sending(world, "ann")
     assert post.deliver(at(0)) == {}
     assert post.email.got == []
+
+
+# One message that cannot be handled keeps back nobody else's.
+
+
+def test_html_that_the_reader_of_the_library_refuses_still_becomes_text(world: World, post: Post) -> None:
+    sending(world, "ann")
+    world.write("UPDATE email SET html = '<p>Hi<![foo[x]]> Ann</p><![CDATA[y', text = NULL")
+    assert post.deliver() == {"sent": 1}
+    assert post.email.got[0].text.startswith("Hi Ann")
+
+
+def test_whatever_rendering_raises_is_the_failure_of_that_message_alone(
+    world: World, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sending(world, "ann", "ben", steps=SEND.replace("hello}", "hello, attempts: 2}"))
+    real = rendering.mail_to_contact
+
+    def poisoned(*args: Any, **more: Any) -> Any:
+        if more["address"].startswith("ann"):
+            raise AssertionError("unknown status keyword \0 \ud83d")
+        return real(*args, **more)
+
+    monkeypatch.setattr(rendering, "mail_to_contact", poisoned)
+    assert post.deliver() == {"sent": 1}
+    assert states(world) == {"ann": "queued", "ben": "sent"}
+    assert post.deliver(START + timedelta(minutes=5)) == {"failed": 1}
+    (failure,) = world.read("SELECT error FROM failure")
+    assert failure.error == message(world).error
+    assert failure.error == "rendering failed unexpectedly: AssertionError: unknown status keyword \ufffd \ufffd"
+
+
+def test_a_courier_that_raises_fails_the_message_that_it_raised_for(world: World, post: Post) -> None:
+    sending(world, "ann", "ben", "cid")
+    # It hands over three at once, and for one of them it raises; for another it forgets to answer.
+    real = post.email.send
+
+    def send(batch: Sequence[Any]) -> list[Result]:
+        if any(each.to[0].startswith("ann") for each in batch):
+            raise MemoryError
+        if batch[0].to[0].startswith("ben") and len(batch) == 1:
+            return []
+        return real(batch)
+
+    post.email.send = send  # type: ignore[method-assign]
+    made = post.delivery(at_once=3)
+    done = delivery.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
+    assert done.counts == {"sent": 1}
+    assert states(world) == {"ann": "queued", "ben": "queued", "cid": "sent"}
+    assert message(world).error == "sending failed unexpectedly: MemoryError: "
+
+
+def test_a_provider_s_answer_with_a_nul_is_recorded_and_nothing_is_sent_twice(world: World, post: Post) -> None:
+    sending(world, "ann", "ben", "cid")
+    post.email.answers["ann@example.com"] = GaveUp("554 no\0 \ud83d thanks" + "!" * 1000)
+    made = post.delivery(at_once=3)
+    delivery.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
+    assert states(world) == {"ann": "failed", "ben": "sent", "cid": "sent"}
+    assert message(world).error.startswith("554 no\ufffd \ufffd thanks!")
+    (failure,) = world.read("SELECT error FROM failure")
+    assert len(failure.error) == 500
+    assert post.deliver(START + timedelta(days=1)) == {}
+    assert len(post.email.got) == 3
+
+
+def test_a_result_that_cannot_be_written_keeps_back_no_other_and_is_sent_once(
+    world: World, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sending(world, "ann", "ben", "cid")
+    ann = world.contact_id("ann")
+    real = delivery._count_emails
+
+    def poisoned(conn: Any, recorded: Any, **more: Any) -> None:
+        if any(each.contact_id == ann for each in recorded):
+            conn.execute(text("SELECT 1 / 0"))
+        real(conn, recorded, **more)
+
+    monkeypatch.setattr(delivery, "_count_emails", poisoned)
+    made = post.delivery(at_once=3)
+    done = delivery.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
+    assert done.counts == {"sent": 3}
+    assert set(states(world).values()) == {"sent"}
+
+
+def test_a_courier_that_cannot_be_made_ends_the_batch_and_blocks_nobody(world: World, post: Post) -> None:
+    sending(world, "ann")
+
+    def broken() -> Any:
+        raise OSError("no such host")
+
+    outlets = {**post.delivery().outlets, "email": Outlet(Channel("email", broken, "nowhere", 1, 1))}
+    made = dataclasses.replace(post.delivery(), outlets=outlets)
+    delivery.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
+    assert (message(world).state, message(world).attempts) == ("queued", 1)
+
+
+def test_a_campaign_that_cannot_be_read_keeps_back_only_its_own_messages(world: World, post: Post) -> None:
+    sending(world, "ann")
+    world.email("more")
+    world.campaign(SEND.replace("hello", "more"), key="other")
+    world.run()
+    world.write(
+        "UPDATE campaign_version SET definition = '{}' "
+        "FROM campaign WHERE campaign.id = campaign_id AND campaign.key = 'c'"
+    )
+    campaigns._loaded.clear()
+    assert post.deliver() == {"sent": 1}
+    found = world.read(
+        "SELECT campaign.key, message.state::text FROM message JOIN campaign ON campaign.id = campaign_id ORDER BY 1"
+    )
+    assert [tuple(row) for row in found] == [("c", "queued"), ("other", "sent")]
+
+
+# The outbox is a promise about a contact, not a copy of it.
+
+
+def test_a_message_goes_to_the_present_address(world: World, post: Post) -> None:
+    steps = f"""
+    {SEND}
+    - {{step: text, action: sms.send, with: {{text: Hi, number_field: cell}}}}
+    """
+    world.email("hello")
+    world.contacts("ann", segment="everyone", cell="+331", phone="+339")
+    world.campaign(textwrap.dedent(steps))
+    world.run()
+    world.write("UPDATE contact SET email = 'new@example.com', fields = fields || '{\"cell\": \"+332\"}'")
+    assert post.deliver() == {"sent": 2}
+    assert post.email.took() == ["new"]
+    assert post.providers["sms"].took() == ["+332"]
+    assert {row.address for row in world.read("SELECT address FROM message")} == {"new@example.com", "+332"}
+
+
+def test_who_has_no_address_any_more_gets_no_email(world: World, post: Post) -> None:
+    sending(world, "ann")
+    world.write("UPDATE contact SET email = NULL")
+    assert post.deliver() == {"cancelled": 1}
+    assert message(world).error == "it has no email address any more"
+
+
+def test_who_left_the_campaign_gets_none_of_its_marketing_but_what_is_transactional(world: World, post: Post) -> None:
+    sending(world, "ann", "ben", "cid")
+    world.write("UPDATE message SET marketing = false WHERE address LIKE 'ben%'")
+    world.write(
+        "UPDATE message SET payload = payload || CAST(:more AS jsonb)",
+        more=json.dumps({"text": "Hi", "fallback": [{"channel": "push"}]}),
+    )
+    world.remove("ann")
+    world.leave("everyone", "ben", when=at(1, "09:30"))
+    world.leave("everyone", "cid", when=at(1, "09:30"))
+    world.update(at(1, "09:31"))
+    assert post.deliver(at(1, "10:00")) == {"sent": 1, "cancelled": 2}
+    assert states(world) == {"ann": "cancelled", "ben": "sent", "cid": "cancelled"}
+    assert message(world).error == "the contact left the campaign before the message went"
+    assert (post.email.took(), post.providers["push"].got) == (["ben"], [])
+
+
+def test_what_was_sent_before_the_tree_let_its_contact_out_still_goes(world: World, post: Post) -> None:
+    own = f"{SEND}\n- {{step: out, action: campaign.change, with: {{remove: [this]}}}}"
+    sending(world, "ann", steps=own)
+    assert post.deliver() == {"sent": 1}
+
+
+def test_who_is_taken_out_by_another_campaign_gets_nothing(world: World, post: Post) -> None:
+    sending(world, "ann")
+    world.campaign("- {step: out, action: campaign.change, with: {remove: [c]}}", key="other")
+    world.run(at(1, "09:10"))
+    assert post.deliver(at(1, "09:20")) == {"cancelled": 1}
+
+
+def test_who_came_back_gets_what_waited(world: World, post: Post) -> None:
+    sending(world, "ann")
+    world.remove("ann", at(1, "09:10"))
+    world.add("ann", at(1, "09:20"))
+    assert post.deliver(at(1, "09:30")) == {"sent": 1}
+
+
+def test_a_step_that_was_removed_sends_no_marketing_any_more(world: World, post: Post) -> None:
+    sending(world, "ann", "ben")
+    world.write("UPDATE message SET marketing = false WHERE address LIKE 'ben%'")
+    world.campaign("- {step: other, action: contact.points, with: {points: 1}}")
+    assert post.deliver() == {"sent": 1, "cancelled": 1}
+    assert message(world).error == "the step was removed from the campaign"
+
+
+@pytest.mark.parametrize("before", ["queued", "sent"])
+def test_after_a_merge_the_survivor_gets_a_message_once(world: World, post: Post, before: str) -> None:
+    sending(world, "ann", "ben", steps=SEND + "\n- {step: text, action: push.send, with: {title: Hi, text: Hi}}")
+    if before == "sent":
+        # Of the one that goes.
+        post.deliver(contact_ids=(world.contact_id("ben"),))
+    with world.engine.begin() as conn:
+        ids = merging.lock(conn, ["ann", "ben"])
+        merging.merge(conn, {ids["ben"]: ids["ann"]}, now=START)
+    post.deliver()
+    assert len(post.email.got) == len(post.providers["push"].got) == 1
+    assert post.email.took() == (["ann"] if before == "queued" else ["ben"])
+
+
+def test_a_step_says_how_many_of_its_messages_arrived(world: World, post: Post) -> None:
+    sending(world, "ann", "ben", "cid", "dan", "eve")
+    post.email.answers = {"ann@example.com": GaveUp("554 no"), "ben@example.com": Bounced("550 no such user")}
+    world.do_not_contact("cid")
+    assert post.deliver() == {"sent": 2, "failed": 2, "cancelled": 1}
+
+    def figures() -> tuple[int, int, int, int]:
+        with world.engine.connect() as conn:
+            campaign = campaigns.load(conn, world.found(conn, "c").id, 1, world.zone)
+            (step,) = overview.figures(conn, campaign).steps
+        return step.results["done"], step.delivered, step.undelivered, step.withdrawn
+
+    assert figures() == (5, 2, 2, 1)
+    # Whatever ends or deletes a message, the counters are those of the messages that there are.
+    with world.engine.begin() as conn:
+        outbox.retry(conn, None, now=at(2))
+    assert figures() == (5, 2, 0, 1)
+    with world.engine.begin() as conn:
+        erasure.erase(conn, {world.contact_id("dan"): at(2)})
+    assert figures() == (4, 1, 0, 1)
+    assert [each.name for each in check.run(world.engine) if each.violations] == []
+
+
+def test_what_became_of_a_message_stands_with_the_contact(world: World, post: Post) -> None:
+    sending(world, "ann")
+    post.email.otherwise = GaveUp("554 no")
+    post.deliver()
+    with world.engine.connect() as conn:
+        shown = contacts.show(conn, "ann")
+    assert shown is not None
+    (passed,) = shown.campaigns[0].outcomes
+    assert message_sentence(passed.detail["message"]) == "the message was not delivered: 554 no"

@@ -167,7 +167,7 @@ def test_the_command_shows_the_table_and_leaves_a_database_to_look_at() -> None:
         command = [sys.executable, "-m", "parcours", *args]
         # Run elsewhere, so that a .env of this folder is not read.
         done = subprocess.run(
-            command, capture_output=True, encoding="utf-8", env=environment | more, cwd=home, timeout=120, check=False
+            command, capture_output=True, encoding="utf-8", env=environment | more, cwd=home, timeout=600, check=False
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

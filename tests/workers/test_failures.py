@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from db import outcomes
 from domain.campaign import StopRule
 from domain.steps.registry import Done, Failed, Outbound, Skipped
 from settings import Settings, SettingsError, read_settings
@@ -163,6 +164,43 @@ def test_the_stop_counts_contacts_and_not_attempts(world: World, moody: Moody) -
         world.trigger(at(1, f"09:{minute:02}"))
     assert len(moody.met) > 150
     assert published(world)
+
+
+def test_the_stop_does_not_count_who_passed_at_a_retry(world: World, moody: Moody) -> None:
+    stop = StopRule(at_least=3)
+    keys = world.crowd(4, segment="everyone")
+    moody.moods = dict.fromkeys(keys[:2], BROKEN)
+    world.campaign(MOODY)
+    world.update()
+    world.trigger(stop=stop)
+    # The two pass at their next try; a third contact fails then, and nobody else is left to.
+    moody.moods = {}
+    world.trigger(at(1, "09:10"), stop=stop)
+    world.contacts("late", segment="everyone")
+    moody.moods = {"late": BROKEN}
+    world.update(at(1, "09:20"))
+    world.trigger(at(1, "09:20"), stop=stop)
+    assert world.tally()["a done"] == 4
+    assert published(world)
+
+
+@pytest.mark.parametrize(("minutes", "failed"), [(240, 3), (60, 1)])
+def test_the_stop_looks_back_as_far_as_the_setting_says(world: World, minutes: int, failed: int) -> None:
+    world.crowd(3, segment="everyone")
+    world.campaign("- {step: a, action: contact.points, with: {points: 1}}")
+    world.run()
+    # Messages that they had passed the step with were given up later, one each hour.
+    world.write(
+        "INSERT INTO failure (contact_id, step_id, at, attempts, error) "
+        "SELECT id, :step_id, CAST(:at AS timestamptz) + row_number() OVER (ORDER BY id) * interval '1 hour', 1, 'x' "
+        "FROM contact",
+        step_id=world.step_id("a"),
+        at=at(1, "09:01"),
+    )
+    stop = StopRule(at_least=failed, share=1, within=timedelta(minutes=minutes))
+    with world.engine.connect() as conn:
+        found = outcomes.failing_step(conn, [world.step_id("a")], stop, now=at(1, "12:01"))
+    assert found == (world.step_id("a"), failed, 0)
 
 
 def test_the_stop_looks_an_hour_back(world: World, moody: Moody) -> None:

@@ -320,3 +320,68 @@ def test_a_step_that_changes_segments_leads_into_another_campaign_at_once(ann: W
     assert ann.update(at(2)) == {}
     assert ann.members(campaign="next") == {"ann": "in 1"}
     assert ann.members(campaign="first") == {"ann": "segment 1"}
+
+
+LATER = "{step: p, action: contact.points, with: {points: 1}, after: 3 days}"
+BACK = "{step: back, action: campaign.jump, with: {to: a}, after: 1 day}"
+
+
+@pytest.mark.parametrize("below", [(LATER, BACK), (BACK, LATER)], ids=["delay first", "jump first"])
+def test_a_jump_to_a_step_above_one_where_the_contact_still_waits_loses_no_passage(
+    ann: World, below: tuple[str, str]
+) -> None:
+    ann.campaign(f"- {{step: a, action: contact.tags, with: {{add: [x]}}, then: [{', '.join(below)}]}}")
+    for day in range(1, 31):
+        ann.run(at(day))
+    assert ann.tally()["p done"] == ann.points("ann")[0] == 27
+    ann.run(at(31))
+    assert ann.tally()["p done"] == 28
+    assert [wait.step for wait in ann.waits()].count("p") == 3
+    ann.check()
+
+
+def test_passages_that_are_due_at_one_step_together_pass_it_one_after_the_other(ann: World) -> None:
+    ann.campaign(f"- {{step: a, action: contact.tags, with: {{add: [x]}}, then: [{LATER}, {BACK}]}}")
+    for day in range(1, 5):
+        ann.run(at(day, "08:00"))
+    ann.write("UPDATE wait SET due_at = :due WHERE step_id = :step", due=at(8), step=ann.step_id("p"))
+    before = ann.points("ann")[0]
+    waiting = ann.standing("ann").count("p")
+    ann.trigger(at(8))
+    assert (waiting, ann.points("ann")[0] - before) == (3, 3)
+    logged = ann.read("SELECT change, points FROM point_log ORDER BY id DESC LIMIT 3")
+    assert [(row.change, row.points) for row in logged] == [(1, 4), (1, 3), (1, 2)]
+    ann.check()
+
+
+def test_a_fact_answers_an_armed_decision_in_each_of_its_passages(ann: World) -> None:
+    ann.campaign(
+        f"""
+        - step: a
+          action: contact.tags
+          with: {{add: [x]}}
+          then:
+            - {BACK}
+            - {{step: hit, decision: page.hit, yes: [{{step: came, {POINT}}}]}}
+        """
+    )
+    for day in (1, 2, 3):
+        ann.run(at(day))
+    assert ann.standing("ann").count("hit") == 3
+    ann.happens("ann", "page.hit", at(3, "10:00"))
+    assert ann.points("ann") == [3]
+    assert ann.standing("ann").count("hit") == 0
+    ann.check()
+
+
+def test_the_log_tells_an_outcome_once_where_a_contact_jumped(ann: World) -> None:
+    ann.email("hello")
+    ann.campaign(
+        f"- {{step: a, action: email.send, with: {{email: hello, email_type: transactional}}, then: [{BACK}, {LATER}]}}"
+    )
+    for day in range(1, 6):
+        ann.run(at(day))
+    told = [(row.step, row.at) for row in ann.passed() if row.step == "a"]
+    assert len(told) == len(set(told)) == 5
+    keys = [(row.detail or {})["message"]["key"] for row in ann.passed() if row.step == "a"]
+    assert len(set(keys)) == 5

@@ -447,7 +447,7 @@ def test_an_import_updates_whom_somebody_else_adds_meanwhile(world: World) -> No
             other.execute(text("INSERT INTO contact (key) VALUES ('ben')"))
             imported = threads.submit(load)
             eventually(lambda: bool(world.read(waiting)))
-        assert imported.result(30) == contacts.Imported(added=1, updated=1, unchanged=0)
+        assert imported.result(600) == contacts.Imported(added=1, updated=1, unchanged=0)
     assert [row.points for row in world.read("SELECT points FROM contact ORDER BY key")] == [1, 2]
     assert [row.points for row in world.read("SELECT points FROM point_log ORDER BY points")] == [1, 2]
 

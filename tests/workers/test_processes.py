@@ -146,7 +146,7 @@ def in_processes(work: Callable[[str, Any], None], url: str, *, processes: int, 
         for each in running:
             each.start()
         for each in running:
-            each.join(120)
+            each.join(600)
         assert [each.exitcode for each in running] == [0] * processes
 
 
@@ -205,7 +205,7 @@ class Pool:
             env=self._environment,
             capture_output=True,
             encoding="utf-8",
-            timeout=120,
+            timeout=600,
             check=False,
         )
         assert done.returncode == 0, done.stderr + self.log.read_text(encoding="utf-8")[-3000:]
@@ -214,7 +214,7 @@ class Pool:
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
+        process.wait(600)
 
     def close(self) -> None:
         for process in self._started:
@@ -228,7 +228,7 @@ def pool(engine: Engine, broker_url: str, tmp_path: Path) -> Iterator[Pool]:
     pool.close()
 
 
-def eventually(true: Callable[[], bool], *, within: float = 30.0) -> None:
+def eventually(true: Callable[[], bool], *, within: float = 600) -> None:
     end = time.monotonic() + within
     while not true():
         assert time.monotonic() < end, "it did not happen in time"
@@ -276,7 +276,7 @@ def test_a_killed_worker_loses_nothing_and_repeats_nothing(
         with engine.connect() as conn:
             return not conn.execute(text("SELECT count(*) FROM sweep WHERE finished_at IS NULL")).scalar_one()
 
-    eventually(nothing_is_due, within=60)
+    eventually(nothing_is_due)
     first = [row for row in everything(engine)["outcomes"] if row[1] in ("greet", "local", "plus", "minus")]
     assert first == everything(second_engine)["outcomes"]
 
@@ -290,7 +290,7 @@ def test_a_stopped_worker_finishes_its_batch(engine: Engine, pool: Pool, tmp_pat
         pool.run("trigger", "--now", START.isoformat())
         eventually(lambda: waits_for_a_lock(engine))
         os.kill(worker.pid, signal.SIGTERM)
-    assert worker.wait(30) in (0, -signal.SIGTERM)
+    assert worker.wait(600) in (0, -signal.SIGTERM)
     with engine.connect() as conn:
         done = conn.execute(
             text("SELECT count(*) FROM outcome o JOIN step s ON s.id = o.step_id WHERE s.key = 'greet'")
@@ -325,3 +325,19 @@ def test_trigger_without_workers_says_that_nobody_has_started_it(run: Run) -> No
     done = run("trigger", "--inline", "-i", "nobody")
     assert done.returncode == 1
     assert done.stderr.strip() == "parcours: there is no campaign 'nobody'; `parcours campaigns list` shows all of them"
+
+
+def test_a_killed_process_of_a_pool_is_replaced_and_a_stopped_pool_ends(engine: Engine, pool: Pool) -> None:
+    def workers() -> set[int]:
+        """Return the pool's own child processes."""
+        listed = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text(encoding="ascii").split()
+        return set(map(int, listed))
+
+    worker = pool.start("worker", "--processes", "2", "--threads", "1")
+    eventually(lambda: len(workers()) == 2)
+    first = workers()
+    os.kill(min(first), signal.SIGKILL)
+    eventually(lambda: len(workers()) == 2 and not workers() & first)
+    assert "A worker process was killed; the pool starts again." in pool.log.read_text(encoding="utf-8")
+    os.kill(worker.pid, signal.SIGTERM)
+    assert worker.wait(600) is not None

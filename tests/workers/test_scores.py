@@ -10,8 +10,8 @@ import pytest
 from db import contacts, merging, scores
 from db.contacts import Shown
 from domain.steps.registry import Failed
-from producers.contact_files import Rejected
-from producers.contact_files import contacts as contacts_of
+from producers.files.contacts import contacts as contacts_of
+from producers.files.rows import Rejected
 from tests.workers.worlds import START, Moody, World, at, event, statements_counted
 
 

@@ -82,6 +82,21 @@ def test_a_percentage_says_how_many_do_what_a_decision_waits_for(run: Run, file:
     assert steps(nobody)["cold"]["done"] == 40
 
 
+@pytest.mark.parametrize("within", ["10 minutes", "1 hour", "3 hours", "12 hours", "1 day", "3 days"])
+def test_a_percentage_is_of_those_who_arrive_whatever_the_deadline(run: Run, tmp_path: Path, within: str) -> None:
+    path = tmp_path / "tour.yaml"
+    path.write_text(
+        CAMPAIGN.replace("decision: email.open\n", f"decision: email.open\n        within: {within}\n").replace(
+            ", after: 3 days", ""
+        ),
+        encoding="utf-8",
+    )
+    for percent, answered in ((30, 60), (100, 200)):
+        found = steps(simulated(run, path, "--contacts", 200, "--days", 6, "--answer", f"opened={percent}"))
+        assert found["opened"]["yes"] == answered
+        assert found["opened"]["no"] == found["cold"]["done"] == 200 - answered
+
+
 def test_given_contacts_come_over_several_days(run: Run, file: Path, tmp_path: Path) -> None:
     (tmp_path / "people.csv").write_text("key,email\nann,a@example.com\nbob,b@example.com\n", encoding="utf-8")
     found = simulated(run, file, "--contacts-file", tmp_path / "people.csv", "--over", 4, "--days", 10)

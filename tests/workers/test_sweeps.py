@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from db import sweeps
+from db.scope import Scope
+from producers.broker import make_broker
+from settings import Settings
 from tests.workers.worlds import START, World, at
+from workers.actors import Workshop
+from workers.sweeps import run_sweep
 
 ALL_SORTS = """
     - {step: kick, action: contact.points, with: {points: 1}}
@@ -125,6 +132,50 @@ def test_the_oldest_due_goes_first(world: World) -> None:
     world.trigger(at(2), campaign_limit=1)
     assert world.log() == ["a done"]
     assert world.points("old", "young") == [1, 0]
+
+
+def test_of_those_who_are_due_together_the_lowest_ids_go_first(crowd: World) -> None:
+    crowd.update()
+    # Those with the lowest ids stand last in the table, and so in the index of what is due.
+    for minutes in ("1 minute", "-1 minute"):
+        crowd.write(
+            "UPDATE wait SET due_at = due_at + CAST(:by AS interval) "
+            "WHERE contact_id IN (SELECT id FROM contact ORDER BY id LIMIT 7)",
+            by=minutes,
+        )
+    for done in (3, 6, 9):
+        crowd.trigger(campaign_limit=3)
+        assert crowd.points() == [1] * done + [0] * (20 - done)
+
+
+@pytest.mark.parametrize("kind", ["trigger", "update"])
+def test_a_cap_is_kept_when_several_workers_work_for_the_same_sweep(
+    world: World, redis_url: str, kind: sweeps.Kind
+) -> None:
+    world.crowd(40, segment="everyone")
+    world.campaign(POINT)
+    if kind == "trigger":
+        world.update()
+    with world.engine.begin() as conn:
+        sweep_id = sweeps.ask(conn, kind, Scope(campaign_limit=10, batch_limit=5), at=START)
+    run_sweep(world.engine, sweep_id, 0, zone=world.zone)
+    broker = make_broker(redis_url)
+    workshop = Workshop(world.engine, broker, Settings(_env_file=None))
+    together = threading.Barrier(4)
+
+    def work() -> None:
+        together.wait(30)
+        if kind == "trigger":
+            workshop.execute_due(world.step_id("a"), sweep_id)
+        else:
+            workshop.sync_members(sweep_id)
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(work) for _ in range(4)]:
+            done.result()
+    broker.close()
+    moved = sum(world.points()) if kind == "trigger" else len(world.members())
+    assert moved == 10
 
 
 def test_one_campaign_only_and_all_but_one(world: World) -> None:

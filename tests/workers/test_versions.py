@@ -57,6 +57,33 @@ def test_reschedule_moves_waits_both_ways_and_the_default_keeps_them(ann: World,
     assert ann.due("ann", "a") == due
 
 
+def test_reschedule_after_an_apply_without_it_moves_those_who_came_before(ann: World) -> None:
+    ann.campaign(f"- {{step: a, {POINT}, after: 3 days}}")
+    ann.run()
+    longer = f"- {{step: a, {POINT}, after: 5 days}}"
+    ann.campaign(longer, when=at(2))
+    assert ann.due("ann", "a") == at(4)
+    # The same file again, as somebody does who thinks of it afterwards.
+    plan = ann.campaign(longer, when=at(2, "12:00"))
+    assert "whose timing changed before; --reschedule moves them" in "\n".join(plan.lines())
+    plan = ann.campaign(longer, when=at(2, "13:00"), reschedule=True)
+    assert ann.due("ann", "a") == at(6)
+    assert ann.audit()[-1] == "test: rescheduled"
+    assert ann.campaign(longer, when=at(2, "14:00"), reschedule=True).lines() == ["c: nothing changes"]
+
+
+def test_who_came_since_the_timing_changed_is_not_among_those_who_are_rescheduled(ann: World) -> None:
+    ann.campaign(f"- {{step: a, {POINT}, after: 3 days}}")
+    ann.run()
+    longer = f"- {{step: a, {POINT}, after: 5 days}}"
+    ann.campaign(longer, when=at(2))
+    ann.contacts("bob", segment="everyone")
+    ann.run(at(3))
+    plan = ann.campaign(longer, when=at(3, "12:00"), reschedule=True, description="Another version.")
+    assert plan.retimed == {"a": 1}
+    assert (ann.due("ann", "a"), ann.due("bob", "a")) == (at(6), at(8))
+
+
 def test_reschedule_makes_an_overdue_wait_run_with_the_next_sweep(ann: World) -> None:
     ann.campaign(f"- {{step: a, {POINT}, after: 10 days}}")
     ann.update()

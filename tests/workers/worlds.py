@@ -261,7 +261,7 @@ class World:
         with self.engine.begin() as conn:
             ids = facts.lock(conn, self.ids(conn, key))
             happened = dict.fromkeys(ids, [Fact(type_, data, now)] * times)
-            return +decisions.react(conn, happened, now=now, zone=self.zone)
+            return +decisions.react(conn, happened, now=now, zone=self.zone).counts
 
     def add(self, key: str, now: datetime = START, *, campaign: str = "c") -> Counter[str]:
         """A person adds a contact to a campaign."""
@@ -449,7 +449,7 @@ class World:
                 "outcome",
                 "failure",
             ),
-            *("message", "step_count", "campaign_count", "campaign_hour_count", "sweep", "audit"),
+            *("message", "delivery_count", "step_count", "campaign_count", "campaign_hour_count", "sweep", "audit"),
             *("inbox", "event", "event_key", "erased", "leaving", "device", "dead_letter", "frequency_rule"),
             *("contact_alias", "point_group", "contact_score", "point_log", "stage_log", "contact_utm"),
             *("template", "policy", "company_member", "company", "circuit", "rate"),

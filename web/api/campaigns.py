@@ -13,8 +13,9 @@ from sqlalchemy import Connection
 from db import campaigns
 from db.campaigns import Found
 from db.clock import now as database_now
+from domain import gate
 from domain.errors import NotFoundError
-from domain.file import CampaignFile, check, dotted, to_data
+from domain.file import MAX_DEPTH, CampaignFile, check, dotted, to_data
 from producers import applying, campaign_changes
 from producers.applying import Plan
 from producers.campaign_changes import TakenError, with_published
@@ -124,6 +125,8 @@ CAMPAIGN_BODY: dict[str, Any] = {
 }
 CONFLICT = problems({409: "There is a campaign of that key already."})
 CHANGED = problems({412: "The campaign changed since; get it again."})
+# A step and the list that it stands in are two levels; what a step is given may be as deep as any value.
+LEVELS = 2 * MAX_DEPTH + gate.MAX_DEPTH
 IfMatch = Annotated[str | None, Header(description="The ETag, or the version in quotes, that the change is meant for.")]
 
 
@@ -132,7 +135,7 @@ def _file(request: Request, raw: Raw) -> CampaignFile:
     check_content_type(request, ("application/json", *YAML_TYPES))
     zone = site_of(request).zone
     if content_type(request) == "application/json":
-        checked = check(checked_json(raw), default_zone=zone)
+        checked = check(checked_json(raw, levels=LEVELS), default_zone=zone)
         if checked.file is None:
             raise unusable([(each.place, each.sentence) for each in checked.problems])
         return checked.file
@@ -338,7 +341,7 @@ def _campaign(conn: Connection, site: Site, found: Found, response: Response) ->
     """Return a campaign as it is answered, with its ETag."""
     row = campaigns.listing(conn, [found.id])[0]
     now = database_now(conn)
-    file = campaigns.definition(conn, found.id, found.version, site.zone)
+    file = campaigns.definition(conn, found.id, found.version)
     response.headers["ETag"] = _tag(conn, found)
     return Campaign(
         **_line(row, now),

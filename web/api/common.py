@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import MAXYEAR, datetime
 from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -16,6 +15,7 @@ from pydantic_core import ErrorDetails
 from sqlalchemy import Connection
 
 from db import contacts
+from domain import gate
 from domain.errors import NotFoundError
 from domain.file import dotted
 from web.access import caller
@@ -27,9 +27,9 @@ T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 JSON_TYPES = ("application/json",)
-# Nothing that we store is nested as deep.
-MAX_DEPTH = 60
 MOST_A_PAGE = 500
+# In a cursor: an instant, or null for what is never due.
+NEVER = type("NEVER", (), {})
 # More than any id.
 HIGHEST_ID = 2**62
 
@@ -101,22 +101,13 @@ def documented(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {JSON_TYPES[0]: {"schema": model.model_json_schema()}}}}
 
 
-def checked_json(raw: bytes) -> Any:
+def checked_json(raw: bytes, *, levels: int = gate.MAX_DEPTH) -> Any:
     """Return the JSON value of a body that can be stored. Raises ProblemError."""
     value = read_json(raw)
-    waiting: list[tuple[Any, int]] = [(value, 0)]
-    while waiting:
-        each, depth = waiting.pop()
-        if depth > MAX_DEPTH:
-            raise ProblemError(422, f"the body is nested deeper than {MAX_DEPTH} levels")
-        if isinstance(each, dict):
-            waiting += [(part, depth + 1) for pair in each.items() for part in pair]
-        elif isinstance(each, list):
-            waiting += [(part, depth + 1) for part in each]
-        elif isinstance(each, float) and not math.isfinite(each):
-            raise ProblemError(422, "the body holds a number that is too large")
-        elif isinstance(each, str) and ("\0" in each or any("\ud800" <= letter <= "\udfff" for letter in each)):
-            raise ProblemError(422, "the body holds a NUL character or half of a surrogate pair")
+    try:
+        gate.check(value, "the body", levels=levels)
+    except gate.GateError as error:
+        raise ProblemError(422, str(error)) from None
     return value
 
 
@@ -174,14 +165,17 @@ def place_of(text: str | None, kind: str, *types: type) -> list[Any] | None:
 
 
 def _part(part: Any, type_: Any) -> Any:
-    # What has no deadline has no instant.
+    if type_ is NEVER:
+        # What has no deadline has no instant.
+        return None if part is None else _part(part, datetime)
     if type_ is datetime:
-        at = None if part is None else datetime.fromisoformat(part)
-        if at is not None and at.tzinfo is None:
+        at = datetime.fromisoformat(part)
+        if at.tzinfo is None or not 1 < at.year < MAXYEAR:
             raise ValueError
         return at
-    if type(part) is not type_ or "\0" in str(part) or (type_ is int and not 0 <= int(part) <= HIGHEST_ID):
+    if type(part) is not type_ or (type_ is int and not 0 <= int(part) <= HIGHEST_ID):
         raise ValueError
+    gate.check(part, "a cursor")
     return part
 
 

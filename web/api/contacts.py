@@ -152,7 +152,10 @@ def get_contact(site: SiteOf, _who: Reader, contact: str) -> Contact:
     summary="Make or change a contact",
     responses={
         201: {"description": "The contact is new."},
-        409: {"content": {PROBLEM: {}}, "description": "The address is another's, or the contact was just erased."},
+        409: {
+            "content": {PROBLEM: {}},
+            "description": "The address is another contact's, or the contact was erased at the same moment.",
+        },
     },
     openapi_extra=documented(ContactGiven),
 )

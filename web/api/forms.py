@@ -56,6 +56,9 @@ class FormGiven(Given):
     allowed_origins: list[str] = Field(
         [], examples=[["https://example.com"]], description="Sites whose pages may submit it; none: all."
     )
+    names_contact: bool = Field(
+        False, description="Whether who submits it may give the key of a contact; anybody could give anybody's."
+    )
 
 
 @router.get("/forms", summary="List forms")
@@ -84,7 +87,7 @@ def make_form(
     with site.engine.begin() as conn:
         if not forms.create(conn, key, given.name or key, given.standalone):
             raise ProblemError(409, f"there is a form {key!r} already; choose another key")
-        forms.place(conn, key, redirect=given.redirect, allowed_origins=origins)
+        forms.place(conn, key, redirect=given.redirect, allowed_origins=origins, names_contact=given.names_contact)
         made = _line(conn, key)
     response.headers["Location"] = address("api", "forms", key)
     return made

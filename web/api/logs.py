@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from db import campaigns, outcomes
 from db.outcomes import Logged, Waiting
 from producers.commands.log import filters, log_json, waiting_json
-from web.api.common import Cursor, Instant, Limit, Listed, Reader, SiteOf, api_router, page, place_of
+from web.api.common import NEVER, Cursor, Instant, Limit, Listed, Reader, SiteOf, api_router, page, place_of
 
 router = api_router("logs")
 
@@ -73,7 +73,7 @@ def list_waiting(
     cursor: Cursor = None,
 ) -> Listed[Standing]:
     """Next due first, as `parcours log --waiting --json` prints it."""
-    place = place_of(cursor, "waiting", datetime, int, int)
+    place = place_of(cursor, "waiting", NEVER, int, int, int)
     after = None if place is None else Waiting(*place)
     with site.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
@@ -81,5 +81,5 @@ def list_waiting(
         rows = list(
             outcomes.waiting(conn, found.id, contact_id=contact_id, step_id=step_id, after=after, limit=limit + 1)
         )
-    shown, more = page(rows, limit, "waiting", lambda row: (row.due_at, row.contact_id, row.step_id))
+    shown, more = page(rows, limit, "waiting", lambda row: (row.due_at, row.contact_id, row.step_id, row.passage))
     return Listed(items=[Standing(**waiting_json(row)) for row in shown], next=more)

@@ -11,6 +11,7 @@ import typer
 from db import api_keys
 from domain.errors import CampaignError
 from producers.broker import make_broker
+from producers.health import Health, HealthPort, served
 from producers.logs import configure
 from producers.session import session
 from web.app import make_app
@@ -23,14 +24,16 @@ app = typer.Typer()
 def web(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one.")] = 8080,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = "127.0.0.1",
+    health_port: HealthPort = None,
 ) -> None:
-    """Serve HTTP until told to stop: POST /events for those with a key, /health/live, /health/ready and /metrics.
+    """Serve HTTP until told to stop: pages, and POST /events, REST and /metrics for those with a key.
 
     Several may run behind a proxy, which also brings HTTPS.
     """
     here = session()
     configure(here.settings.log_format, here.settings.log_level)
     server = Server(host=host, port=port)
+    here.wait_for_servers(here.settings.broker_url)
     engine = here.engine
     broker = None if here.settings.broker_url is None else make_broker(here.settings.broker_url)
     stop = threading.Event()
@@ -38,16 +41,18 @@ def web(
         signal.signal(each, lambda *_: stop.set())
     with engine.connect() as conn:
         keyless = all(key.revoked_at for key in api_keys.listing(conn))
-    server.start(make_app(engine, broker, here.settings, open_to_all=False))
+    app = make_app(engine, broker, here.settings, open_to_all=False)
+    server.start(app, trusted_proxies=here.settings.trusted_proxies)
     here.warn(f"HTTP is served at {server.address}. Stop it with Ctrl-C.")
     if keyless:
         here.warn("There is no key yet, so nobody may post: `parcours keys create` makes one.")
     if broker is None:
         here.warn("No PARCOURS_BROKER_URL is set: events are stored, and acted on by whoever looks at the inbox.")
     try:
-        while not stop.wait(1.0):
-            if not server.is_running:
-                raise CampaignError("the HTTP server ended by itself; its log says why")
+        with served(Health(engine.url, here.settings, inside=broker), here.settings, health_port):
+            while not stop.wait(1.0):
+                if not server.is_running:
+                    raise CampaignError("the HTTP server ended by itself; its log says why")
     finally:
         server.stop()
         if broker is not None:

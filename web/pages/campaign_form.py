@@ -248,7 +248,7 @@ def new(request: Request, site: SiteOf) -> Response:
 def edit(request: Request, key: str, site: SiteOf) -> Response:
     with site.engine.connect() as conn:
         found = campaigns.find(conn, key)
-        file = campaigns.definition(conn, found.id, found.version, site.zone)
+        file = campaigns.definition(conn, found.id, found.version)
         draft = Draft.of_file(file, campaign_changes.stamp(conn, found), site.zone)
         return _form(request, conn, draft, found, Checked())
 
@@ -341,8 +341,8 @@ def _stale(conn: Connection, draft: Draft, found: Found | None, zone: ZoneInfo) 
         return None
     before: list[str] = []
     if draft.stamp is not None and 0 < draft.stamp.version <= found.version:
-        before = _lines(campaigns.definition(conn, found.id, draft.stamp.version, zone), draft.stamp.published)
-    after = _lines(campaigns.definition(conn, found.id, found.version, zone), current.published)
+        before = _lines(campaigns.definition(conn, found.id, draft.stamp.version), draft.stamp.published)
+    after = _lines(campaigns.definition(conn, found.id, found.version), current.published)
     last = next(iter(campaigns.activity(conn, found.id, limit=1)), None)
     return Stale(
         found,
@@ -366,7 +366,7 @@ def _difference(before: list[str], after: list[str]) -> Iterator[tuple[str, str]
 
 
 def _base(conn: Connection, found: Found | None, zone: ZoneInfo) -> CampaignFile | None:
-    return None if found is None else campaigns.definition(conn, found.id, found.version, zone)
+    return None if found is None else campaigns.definition(conn, found.id, found.version)
 
 
 def _digest(planned: Plan) -> str:

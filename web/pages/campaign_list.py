@@ -239,7 +239,7 @@ def what_publishing_does(conn: Connection, found: Found, site: Site) -> list[str
     row = campaigns.listing(conn, [found.id])[0]
     if row.published:
         return [_("It is switched on already.")]
-    file = campaigns.definition(conn, found.id, found.version, site.zone)
+    file = campaigns.definition(conn, found.id, found.version)
     sentences = [_people_inside(conn, found)]
     overdue = campaigns.overdue(conn, found.id, now=now)
     if overdue.waits:
@@ -254,7 +254,7 @@ def what_publishing_does(conn: Connection, found: Found, site: Site) -> list[str
 
 def what_pausing_does(conn: Connection, found: Found, site: Site) -> list[str]:
     """Return in sentences what happens once a campaign is paused."""
-    file = campaigns.definition(conn, found.id, found.version, site.zone)
+    file = campaigns.definition(conn, found.id, found.version)
     return [
         _people_inside(conn, found),
         _("Everybody stays where they are, and nobody joins. What is being done at this moment is finished."),

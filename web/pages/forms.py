@@ -7,8 +7,7 @@ from fastapi import Request, Response
 from db import forms, listings
 from db.listings import FIRST, SubmissionPlace
 from domain.errors import CampaignError, NotFoundError
-from producers.contact_files import KEY_LENGTH
-from producers.keys import checked_key
+from producers.keys import KEY_LENGTH, checked_key
 from web.language import _
 from web.pages import FormOf, SiteOf, pages_router
 from web.pages.contacts import A_PAGE, LATEST, text_of

@@ -5,11 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from web import assets
-from web.pages import campaign_form, campaign_list, contacts, emails, forms, overview, segments, sign_in
+from web.pages import account, campaign_form, campaign_list, contacts, emails, forms, overview, segments, sign_in
 
 ROUTERS: tuple[APIRouter, ...] = (
     assets.router,
     sign_in.router,
+    account.router,
     # Before what has the key of a campaign in this place.
     campaign_form.router,
     campaign_list.router,

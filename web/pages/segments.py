@@ -8,8 +8,7 @@ from sqlalchemy import Connection
 from db import contacts, listings, partitions, segments
 from db.segments import COUNTED, Segment
 from domain.errors import CampaignError, NotFoundError
-from producers.contact_files import KEY_LENGTH
-from producers.keys import checked_key
+from producers.keys import KEY_LENGTH, checked_key
 from web.language import _, _n
 from web.pages import FormOf, SiteOf, pages_router
 from web.pages.contacts import A_PAGE

@@ -7,10 +7,21 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from db import users
+from db import passwords, users
 from db.clock import now as database_now
 from db.users import Throttled
-from web.access import BROWSER_COOKIE, SIGN_IN_COOKIE, Form, known_visitor, posted, set_cookie, visitor
+from web.access import (
+    BROWSER_COOKIE,
+    SIGN_IN_COOKIE,
+    Form,
+    client_address,
+    known_visitor,
+    posted,
+    remember_device,
+    set_cookie,
+    source_of,
+    visitor,
+)
 from web.language import LANGUAGES, _, _n
 from web.pages import SiteOf
 from web.pages.middleware import LANGUAGE_COOKIE
@@ -19,6 +30,7 @@ from web.pages.rendering import is_ours, redirect, render
 router = APIRouter(include_in_schema=False)
 
 HOME = "/campaigns"
+BUSY_SECONDS = 5
 A_YEAR_SECONDS = 365 * 24 * 3600
 # What a form may post without a sign-in.
 OpenFormOf = Annotated[Form, Depends(posted)]
@@ -41,22 +53,42 @@ def sign_in(request: Request, site: SiteOf, form: OpenFormOf) -> Response:
     if site.open_to_all:
         return redirect(request, HOME)
     goal, email = form.text("next"), form.text("email").strip()
+    source = source_of(request, email)
     with site.engine.begin() as conn:
         now = database_now(conn)
-        found = users.authenticate(conn, email, form.text("password"), now=now)
-        secret = None if found is None or isinstance(found, Throttled) else users.sign_in(conn, found, now=now)
-    if isinstance(found, Throttled):
-        minutes = max(1, math.ceil((found.until - now).total_seconds() / 60))
+        attempt = users.begin(conn, email, source, now=now)
+    if isinstance(attempt, Throttled):
+        wait = (attempt.until - now).total_seconds()
+        minutes = max(1, math.ceil(wait / 60))
         sentence = _n(
             "Too many sign-ins failed. Try again in {n} minute.",
             "Too many sign-ins failed. Try again in {n} minutes.",
             minutes,
         )
-        return _page(request, goal, email=email, error=sentence, status=429)
-    if secret is None:
+        return _later(request, goal, email, sentence, math.ceil(wait))
+    try:
+        right = passwords.is_right(attempt.password_hash, form.text("password"))
+    except passwords.BusyError:
+        with site.engine.begin() as conn:
+            users.withdraw(conn, attempt)
+        return _later(request, goal, email, _("Many people are signing in. Try again in a few seconds."), BUSY_SECONDS)
+    if not right or attempt.user is None or attempt.password_hash is None:
         return _page(request, goal, email=email, error=_("The address or the password is wrong."), status=401)
+    with site.engine.begin() as conn:
+        users.succeed(conn, attempt, email, source)
+        if passwords.is_outdated(attempt.password_hash):
+            users.renew_hash(conn, attempt.user, form.text("password"))
+        agent = request.headers.get("user-agent", "")
+        secret = users.sign_in(conn, attempt.user, now=now, address=client_address(request), agent=agent)
     answer = redirect(request, goal if is_ours(goal) else HOME)
     set_cookie(request, answer, SIGN_IN_COOKIE, secret, seconds=int(users.SIGNED_IN_FOR.total_seconds()))
+    remember_device(request, answer, attempt.user.email)
+    return answer
+
+
+def _later(request: Request, goal: str, email: str, sentence: str, seconds: int) -> Response:
+    answer = _page(request, goal, email=email, error=sentence, status=429)
+    answer.headers["Retry-After"] = str(max(1, seconds))
     return answer
 
 
@@ -76,6 +108,11 @@ def sign_out(request: Request, site: SiteOf, _form: OpenFormOf) -> Response:
     if secret:
         with site.engine.begin() as conn:
             users.sign_out(conn, secret)
+    return signed_out(request)
+
+
+def signed_out(request: Request) -> Response:
+    """Return the way to the sign-in page, with nothing left in the browser of who was in."""
     answer = redirect(request, "/sign-in")
     for name in (SIGN_IN_COOKIE, BROWSER_COOKIE):
         answer.delete_cookie(name, path="/")

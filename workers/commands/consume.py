@@ -24,8 +24,12 @@ def consume(health_port: HealthPort = None) -> None:
     if url is None:
         raise CampaignError("`parcours consume` needs a queue: set PARCOURS_EVENTS_URL or PARCOURS_BROKER_URL")
     configure(here.settings.log_format, here.settings.log_level)
+    # The queue is waited for by the consumer itself.
+    here.wait_for_servers()
     stop = threading.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: stop.set())
-    with served(Health(here.engine.url, here.settings, needs="events"), here.settings, health_port):
-        Consumer(here.engine, url, here.settings).run(stop)
+    consumer = Consumer(here.engine, url, here.settings)
+    health = Health(here.engine.url, here.settings, needs="events", parts={"consumer": lambda: consumer.trouble})
+    with served(health, here.settings, health_port):
+        consumer.run(stop)

@@ -233,7 +233,7 @@ class Simulation:
                     form = forms.find(conn, key)
                     assert form is not None
                     submissions = {id_: forms.Submission(now, {}) for id_ in submitting}
-                    self.counts += submit(conn, form, submissions, now=now, zone=self.zone)
+                    self.counts += submit(conn, form, submissions, now=now, zone=self.zone).counts
         happened: dict[int, list[Fact]] = {}
         for act in acts:
             if act.what == "opens":

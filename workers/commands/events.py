@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from uuid import uuid4
 
 import typer
@@ -51,7 +51,8 @@ def publish(
 ) -> None:
     """Publish events from a file, or one given by options.
 
-    Every event is checked first: when one is wrong, its line is named and nothing is published.
+    Every event is checked first: when one is wrong, its line is named and nothing is published. With --inline
+    the others are taken in; what was rejected is listed and counted, and the exit code is 1.
     """
     here = session()
     if (file is None) == (type_ is None):
@@ -65,15 +66,21 @@ def publish(
         values = list(_read(file))
     with here.engine.connect() as conn:
         now = database_now(conn)
-    parsed: list[ContactEvent] = []
-    for line, value in values:
+    parsed: list[tuple[int, ContactEvent]] = []
+    wrong: list[_Rejected] = []
+    for index, (line, value) in enumerate(values):
+        place = f"{file}:{line}: " if line else ""
         value.setdefault("time", iso(now)) if isinstance(value, dict) else None
         try:
-            parsed.append(parse(value, now=now))
+            if isinstance(value, EventError):
+                raise value
+            parsed.append((index, parse(value, now=now)))
         except EventError as error:
-            raise CampaignError(f"{f'{file}:{line}: ' if line else ''}{error}") from None
+            if not inline:
+                raise CampaignError(f"{place}{error}") from None
+            wrong.append(_Rejected(index, place, str(error)))
     if inline:
-        _take_in(parsed, as_json=as_json)
+        _take_in(parsed, wrong, [f"{file}:{line}: " if line else "" for line, _ in values], as_json=as_json)
         return
     url = here.settings.events_broker_url
     if url is None:
@@ -89,25 +96,37 @@ def publish(
         here.say(f"{len(values):,} published.")
 
 
-def _take_in(parsed: list[ContactEvent], *, as_json: bool) -> None:
+class _Rejected(NamedTuple):
+    """An event that was not taken in; `place` is where it stands in a file, if it comes from one."""
+
+    nth: int
+    place: str
+    error: str
+
+
+def _take_in(
+    parsed: list[tuple[int, ContactEvent]], wrong: list[_Rejected], places: list[str], *, as_json: bool
+) -> None:
+    """Take in events, each with its place among all that were given; raises typer.Exit when one was rejected."""
     here = session()
     delivery = delivery_of(here.engine, here.settings)
     accepted = duplicates = 0
-    rejected: list[dict[str, Any]] = []
     for first in range(0, len(parsed), BATCH):
-        batch = parsed[first : first + BATCH]
+        indexes, batch = zip(*parsed[first : first + BATCH], strict=True)
         done = events.take_in(here.engine, batch, unknown_contacts=here.settings.unknown_contacts)
         accepted, duplicates = accepted + done.accepted, duplicates + done.duplicates
-        rejected += [{"index": first + index, "error": reason} for index, reason in done.rejected]
+        wrong += [_Rejected(indexes[nth], places[indexes[nth]], reason) for nth, reason in done.rejected]
         events.act_on_all(here.engine, [event.contact for event in batch], zone=here.zone, stop=here.settings.stop_rule)
         _send_out(here, delivery, [event.contact for event in batch], quiet=as_json)
+    rejected = sorted(wrong)
     if as_json:
-        here.print_json({"accepted": accepted, "duplicates": duplicates, "rejected": rejected})
+        told = [{"index": each.nth, "error": each.error} for each in rejected]
+        here.print_json({"accepted": accepted, "duplicates": duplicates, "rejected": told})
     else:
         here.say(f"{accepted:,} accepted, {duplicates:,} known already, {len(rejected):,} rejected.")
         for each in rejected:
-            here.warn(f"event {each['index'] + 1}: {each['error']}")
-    if rejected and not accepted and not duplicates:
+            here.warn(f"{each.place or f'event {each.nth + 1}: '}{each.error}")
+    if rejected:
         raise typer.Exit(1)
 
 
@@ -129,6 +148,7 @@ def _one(type_: str, contact: str, data: str, source: str, id_: str | None, time
 
 
 def _read(file: Path) -> Iterator[tuple[int, Any]]:
+    """Yield each event with its line, or an EventError for a line that cannot be read."""
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -137,13 +157,13 @@ def _read(file: Path) -> Iterator[tuple[int, Any]]:
         raise CampaignError(f"{file} is empty")
     try:
         whole = json.loads(text)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         for number, line in enumerate(text.splitlines(), 1):
             if line.strip():
                 try:
                     yield number, json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise CampaignError(f"{file}:{number}: this line is not JSON: {error}") from None
+                except (json.JSONDecodeError, RecursionError) as error:
+                    yield number, EventError(f"this line is not JSON: {error}")
         return
     for value in whole if isinstance(whole, list) else [whole]:
         yield 1, value

@@ -36,6 +36,14 @@ def create(
             metavar="ORIGIN", help="A site whose pages may submit it, such as https://example.com; repeatable."
         ),
     ] = None,
+    names_contact: Annotated[
+        bool | None,
+        typer.Option(
+            "--names-contact/--no-names-contact",
+            help="Whether who submits it may give the key of a contact. Anybody could give anybody's: only for forms "
+            "behind a sign-in of your own.",
+        ),
+    ] = None,
 ) -> None:
     """Create a form, which /forms/KEY takes over HTTP; of one that exists, change where it stands and leads.
 
@@ -48,7 +56,7 @@ def create(
     origins = None if not allow_origin else [_origin(each) for each in allow_origin]
     with here.engine.begin() as conn:
         made = forms.create(conn, key, name or key, standalone)
-        changed = forms.place(conn, key, redirect=redirect, allowed_origins=origins)
+        changed = forms.place(conn, key, redirect=redirect, allowed_origins=origins, names_contact=names_contact)
     if made:
         here.say(f"Form {key} is created.")
     elif changed:

@@ -21,8 +21,8 @@ from db.scratch import scratch
 from domain.file import CampaignFile
 from producers import campaign_files
 from producers.commands.overview import figures_json, print_overview
-from producers.contact_files import Rejected
-from producers.contact_files import contacts as contacts_of
+from producers.files.contacts import contacts as contacts_of
+from producers.files.rows import Rejected
 from producers.rejects import RejectFile
 from producers.session import Session, iso, session
 from workers.sample.contacts import people
@@ -40,7 +40,9 @@ def simulate(
     number: Annotated[int, typer.Option("--contacts", min=1, max=1_000_000, help="How many made-up contacts.")] = 1000,
     given: Annotated[
         Path | None,
-        typer.Option("--contacts-file", metavar="FILE", help="These contacts instead of made-up ones: CSV or NDJSON."),
+        typer.Option(
+            "--contacts-file", metavar="FILE", help="These contacts instead of made-up ones: CSV, NDJSON or XLSX."
+        ),
     ] = None,
     days: Annotated[int, typer.Option("--days", min=1, max=3660, help="How long.")] = 28,
     seed: Annotated[int, typer.Option("--seed", help="Another number is another draw of what contacts do.")] = 1,
@@ -49,7 +51,11 @@ def simulate(
     ] = 0,
     answer: Annotated[
         list[str] | None,
-        typer.Option("--answer", metavar="STEP=PERCENT", help="How many do what a decision waits for; repeatable."),
+        typer.Option(
+            "--answer",
+            metavar="STEP=PERCENT",
+            help="How many of those who arrive at a decision do what it waits for, before its deadline; repeatable.",
+        ),
     ] = None,
     now: Annotated[
         str | None, typer.Option("--now", metavar="ISO", help="When it begins; the present by default.")
@@ -150,6 +156,10 @@ def _load(engine: Any, number: int, given: Path | None, seed: int, start: dateti
                             yield row
 
                 contacts.stage(conn, usable())
+            if rejects.count:
+                session().warn(
+                    f"note: rows of {given} that cannot be used and are left out: {rejects.count:,}; see {rejects.path}"
+                )
         came = contacts.merge(conn, now=start).added
     with engine.begin() as conn:
         contacts.analyze(conn)

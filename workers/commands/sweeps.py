@@ -52,9 +52,12 @@ Wait = Annotated[bool, typer.Option("--wait", help="Until it is done, with progr
 Inline = Annotated[bool, typer.Option("--inline", help="Do the work in this process; no broker needed.")]
 Now = Annotated[str | None, typer.Option("--now", metavar="ISO", help="Act as if it were that instant.")]
 Json = Annotated[bool, typer.Option("--json", help="Counts as JSON, with --inline or --wait.")]
-Env = Annotated[
-    str | None, typer.Option("--env", hidden=True, help="Ignored: crontabs of the reference engine have it.")
-]
+_IGNORED = "Ignored: crontabs of the reference engine have it."
+Env = Annotated[str | None, typer.Option("-e", "--env", hidden=True, help=_IGNORED)]
+NoInteraction = Annotated[bool, typer.Option("-n", "--no-interaction", hidden=True, help=_IGNORED)]
+Verbose = Annotated[int, typer.Option("-v", "--verbose", count=True, hidden=True, help=_IGNORED)]
+Ansi = Annotated[bool, typer.Option("--ansi/--no-ansi", hidden=True, help=_IGNORED)]
+NoDebug = Annotated[bool, typer.Option("--no-debug", hidden=True, help=_IGNORED)]
 
 
 @update_app.command()
@@ -77,6 +80,10 @@ def update(
     now: Now = None,
     as_json: Json = False,
     env: Env = None,
+    no_interaction: NoInteraction = False,
+    verbose: Verbose = 0,
+    ansi: Ansi = False,
+    no_debug: NoDebug = False,
 ) -> None:
     """Align members with segments: add who is in, remove who is out, of one campaign or all."""
     here = session()
@@ -125,6 +132,10 @@ def trigger(
     now: Now = None,
     as_json: Json = False,
     env: Env = None,
+    no_interaction: NoInteraction = False,
+    verbose: Verbose = 0,
+    ansi: Ansi = False,
+    no_debug: NoDebug = False,
 ) -> None:
     """Do what is due: first steps, delays, retries and "no" paths, of one campaign or all.
 
@@ -317,7 +328,7 @@ def _scope(
     ranged = not named
     return Scope(
         campaign_ids=None if campaign_id is None else (campaigns.find(conn, campaign_id).id,),
-        excluded=() if campaign_id else tuple(campaigns.find(conn, each).id for each in exclude or ()),
+        excluded=() if campaign_id else _excluded(conn, exclude or []),
         contact_ids=tuple(sorted({ids[each] for each in named})) if named else None,
         min_id=_bound(conn, min_contact_id) if ranged else None,
         max_id=_bound(conn, max_contact_id) if ranged else None,
@@ -327,6 +338,17 @@ def _scope(
         batch_limit=batch_limit,
         campaign_limit=limit,
     )
+
+
+def _excluded(conn: Connection, named: list[str]) -> tuple[int, ...]:
+    """Return the ids of campaigns to leave out. One that is gone is left out anyway: the line goes on without it."""
+    found = []
+    for each in named:
+        try:
+            found.append(campaigns.find(conn, each).id)
+        except NotFoundError as error:
+            session().warn(f"--exclude: {error}; nothing to leave out")
+    return tuple(found)
 
 
 def _contact_ids(conn: Connection, named: list[str]) -> dict[str, int]:

@@ -1,16 +1,25 @@
 """`parcours worker`: a pool of processes and threads for some queues."""
 
+from __future__ import annotations
+
 import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Annotated
 
 import typer
 
 from domain.orders import QUEUES
-from producers.broker import check_broker
 from producers.health import HealthPort
 from producers.session import session
 
 app = typer.Typer()
+# Before a pool that was killed starts again.
+PAUSE_SECONDS = 1.0
 
 
 def setup() -> None:
@@ -54,7 +63,7 @@ def worker(
     if unknown or not names:
         raise typer.BadParameter(f"unknown queue {', '.join(unknown)!r}; there are {', '.join(QUEUES)}")
     # Said here in a sentence rather than by every process in its log.
-    check_broker(here.need_broker("worker"))
+    here.wait_for_servers(here.need_broker("worker"))
     # Checked, and the embedded server started, once here rather than in every process.
     os.environ["_PARCOURS_WORKER_DATABASE"] = here.engine.url.render_as_string(hide_password=False)
     here.engine.dispose()
@@ -66,4 +75,33 @@ def worker(
     arguments = ["workers.commands.worker:setup", "--processes", str(processes), "--threads", str(threads)]
     arguments += ["--skip-logging", "--worker-shutdown-timeout", "60000", "--queues", *names]
     parsed = cli.make_argument_parser().parse_args(arguments)  # type: ignore[no-untyped-call]
-    raise typer.Exit(cli.main(parsed))  # type: ignore[no-untyped-call]
+    with _signals_noted() as noted:
+        code = cli.main(parsed)  # type: ignore[no-untyped-call]
+    if code == cli.RET_KILLED and not noted():
+        # One of the processes was killed, by the machine that ran out of memory for instance. dramatiq then lets
+        # the others finish and ends; nobody asked us to.
+        here.warn("A worker process was killed; the pool starts again.")
+        time.sleep(PAUSE_SECONDS)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _signals_noted() -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether this process was sent a signal, whoever handles it."""
+    reading, writing = socket.socketpair()
+    reading.setblocking(False)
+    writing.setblocking(False)
+    before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    # Those of child processes are their own business.
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1) and None)
+
+    def noted() -> bool:
+        with suppress(BlockingIOError):
+            return bool(reading.recv(1))
+        return False
+
+    try:
+        yield noted
+    finally:
+        signal.set_wakeup_fd(before)

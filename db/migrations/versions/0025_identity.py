@@ -8,8 +8,8 @@ from sqlalchemy import text
 
 from db.migrations.indexes import create_index
 
-revision = "0020"
-down_revision = "0015"
+revision = "0025"
+down_revision = "0024"
 
 
 def upgrade() -> None:
@@ -19,6 +19,7 @@ def upgrade() -> None:
         "contact",
         "(right(regexp_replace(fields ->> 'phone', '[^0-9]', '', 'g'), 6)) WHERE fields ? 'phone'",
     )
+    op.execute("DROP INDEX IF EXISTS contact_phone_digits_idx")
     op.execute(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
     op.get_bind().execute(
         text("INSERT INTO installation (name, value) VALUES ('erasure_key', :made) ON CONFLICT DO NOTHING"),

@@ -1,0 +1,64 @@
+"""How often a tick asks for the same work."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from dramatiq.brokers.stub import StubBroker
+
+from db.clock import now as database_now
+from producers import tick
+from producers.broker import make_broker
+from producers.tick import Tick
+from tests.workers.worlds import World
+
+STEPS = "- {step: a, action: contact.points, with: {points: 1}}"
+
+
+@pytest.fixture
+def due(world: World) -> World:
+    """A world in which two contacts are due at a step, as of the server's clock."""
+    world.contacts("ann", "bob", segment="everyone")
+    with world.engine.connect() as conn:
+        now = database_now(conn)
+    world.campaign(STEPS, when=now - timedelta(hours=1))
+    world.update(now - timedelta(minutes=1))
+    return world
+
+
+def hints(broker: StubBroker) -> int:
+    return int(broker.queues["executor"].qsize())
+
+
+def test_a_step_has_one_hint_while_no_worker_runs(due: World) -> None:
+    broker = make_broker(None)
+    assert isinstance(broker, StubBroker)
+    ticking = Tick(due.engine, broker)
+    assert [ticking.run_once() for _ in range(50)] == [1] + [0] * 49
+    assert hints(broker) == 1
+    ticking.close()
+
+
+def test_a_step_where_somebody_was_done_gets_a_new_hint_at_once(due: World) -> None:
+    broker = make_broker(None)
+    assert isinstance(broker, StubBroker)
+    ticking = Tick(due.engine, broker)
+    ticking.run_once()
+    due.write("UPDATE wait SET due_at = due_at + interval '1 second'")
+    assert ticking.run_once() == 1
+    assert hints(broker) == 2
+    ticking.close()
+
+
+def test_a_hint_that_a_broker_lost_is_sent_again_after_a_while(due: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = make_broker(None)
+    assert isinstance(broker, StubBroker)
+    ticking = Tick(due.engine, broker)
+    ticking.run_once()
+    broker.flush_all()
+    assert ticking.run_once() == 0
+    monkeypatch.setattr(tick, "HINT_SECONDS", 0.0)
+    assert ticking.run_once() == 1
+    assert hints(broker) == 1
+    ticking.close()

@@ -1,0 +1,298 @@
+"""What the workers send costs by the batch, whatever PostgreSQL believes of the tables.
+
+Statistics are old when they matter most: right after an import, while a queue fills or drains, when the table was
+analyzed while another campaign filled it. Here they lie on purpose, and every statement of a day's work is run,
+with the server counting the rows that each part of each plan went through.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import pytest
+from sqlalchemy import event, text
+
+from db import campaigns
+from db import membership as memberships
+from db.membership import Chunk
+from domain.membership import Arrival, Departure
+from producers.broker import make_broker
+from producers.tick import Tick
+from tests.conftest import cloned
+from tests.workers import worlds
+from tests.workers.test_plans import LARGE, NOW, fill
+from tests.workers.worlds import UTC_ZONE, World
+from workers import membership
+from workers.executor import execute_due
+
+BATCH = 100
+# What a part of a plan may go through for a batch: a contact has a few waits, segments and outcomes. Comparing a
+# batch with itself, each with each, is too much already.
+ALLOWED = 40 * BATCH
+# What the server is to say of each statement.
+EXPLAIN = {
+    "session_preload_libraries": "auto_explain",
+    "auto_explain.log_min_duration": "0",
+    "auto_explain.log_analyze": "on",
+    "auto_explain.log_timing": "off",
+    "auto_explain.log_format": "json",
+    "auto_explain.log_level": "notice",
+    "client_min_messages": "notice",
+}
+
+
+class Costly(NamedTuple):
+    """A part of a plan that went through more rows than a batch is worth."""
+
+    rows: int
+    node: str
+    statement: str
+
+
+def parts(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from parts(below)
+
+
+def rows_of(part: dict[str, Any]) -> int:
+    """Return how many rows a part of a plan read, those that it dropped again included."""
+    dropped = sum(value for name, value in part.items() if name.startswith("Rows Removed by"))
+    return int((part.get("Actual Rows", 0) + dropped) * part.get("Actual Loops", 1))
+
+
+class Watched:
+    """A world whose server tells what each statement cost."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.plans: list[dict[str, Any]] = []
+        # Each test has contacts of its own, since the world stays as the one before left it.
+        self.turn = 0
+        with world.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+            name = conn.engine.url.database
+            for setting, value in EXPLAIN.items():
+                conn.execute(text(f"ALTER DATABASE {name} SET {setting} = '{value}'"))
+        event.listen(world.engine, "connect", self._listen)
+        world.engine.dispose()
+
+    def _listen(self, connection: Any, _: Any) -> None:
+        connection.add_notice_handler(self._hear)
+
+    def _hear(self, notice: Any) -> None:
+        found = re.search(r"plan:\s*(\{.*\})", notice.message_primary or "", re.DOTALL)
+        if found:
+            self.plans.append(json.loads(found[1]))
+
+    @contextmanager
+    def costly(self) -> Iterator[list[Costly]]:
+        """Collect what costs more than a batch may."""
+        found: list[Costly] = []
+        self.plans.clear()
+        yield found
+        assert len(self.plans) > 2, "the server said nothing"
+        for plan in self.plans:
+            for part in parts(plan["Plan"]):
+                if rows_of(part) > ALLOWED:
+                    node = " ".join(
+                        str(part[name])
+                        for name in ("Node Type", "Relation Name", "Index Name", "Index Cond", "Join Filter", "Filter")
+                        if name in part
+                    )
+                    found.append(Costly(rows_of(part), node, plan["Query Text"]))
+
+
+@pytest.fixture(scope="module")
+def watched(server: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """30,000 contacts with a history, all of whom are due at the first step."""
+    for engine in cloned(server, template):
+        campaigns._loaded.clear()
+        world = World(engine, tmp_path_factory.mktemp("unlucky"))
+        fill(world)
+        world.write(
+            "INSERT INTO wait (contact_id, step_id, campaign_id, rotation, passage, reason, anchor_at, due_at) "
+            "SELECT id, :step, :campaign, 1, 2, 'delay', :now, :now FROM contact",
+            step=world.step_id("start"),
+            campaign=world.read("SELECT id FROM campaign WHERE key = 'c'")[0].id,
+            now=NOW,
+        )
+        yield Watched(world)
+        campaigns._loaded.clear()
+
+
+def relation(world: World, name: str, *, pages: str, tuples: str) -> None:
+    world.write(
+        "SELECT pg_restore_relation_stats('schemaname', 'public', 'relname', relname::text, "
+        f"'relpages', ({pages})::int, 'reltuples', ({tuples})::real) "
+        "FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'i') AND ("
+        "  oid IN (SELECT oid FROM pg_class WHERE relname = :name UNION ALL "
+        "          SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass(:name)) "
+        "  OR oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = to_regclass(:name) OR indrelid IN "
+        "             (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass(:name))))",
+        name=name,
+    )
+
+
+ACTUAL = "pg_relation_size(oid) / 8192"
+# Columns by which many rows are alike, and what they are full of: another step, another campaign.
+ALIKE = {
+    "wait": ("step_id", "campaign_id", "passage", "rotation"),
+    "membership": ("campaign_id",),
+    "segment_member": ("segment_id",),
+    "outcome": ("step_id",),
+    "message": ("step_id", "campaign_id"),
+    "failure": ("step_id",),
+    "form_submission": ("form_id",),
+}
+
+
+def settled(world: World) -> None:
+    pass
+
+
+def never_analyzed(world: World) -> None:
+    for table in LARGE:
+        world.write(
+            "SELECT pg_clear_relation_stats('public', relname::text) FROM pg_class WHERE relname = :name", name=table
+        )
+        world.write(
+            "SELECT pg_clear_attribute_stats('public', CAST(:name AS text), attname::text, false) FROM pg_attribute "
+            "WHERE attrelid = to_regclass(:name) AND attnum > 0 AND NOT attisdropped",
+            name=table,
+        )
+
+
+def tiny(world: World) -> None:
+    for table in LARGE:
+        relation(world, table, pages="1", tuples="1")
+
+
+def drained(world: World) -> None:
+    """All pages are there, and vacuum found nothing in them."""
+    for table in LARGE:
+        relation(world, table, pages=ACTUAL, tuples="0")
+
+
+def nearly_drained(world: World) -> None:
+    for table in LARGE:
+        relation(world, table, pages=ACTUAL, tuples="3")
+
+
+def huge(world: World) -> None:
+    for table in LARGE:
+        relation(world, table, pages=ACTUAL, tuples="1e9")
+
+
+def full_of_another(world: World) -> None:
+    for table, columns in ALIKE.items():
+        for column in columns:
+            world.write(
+                "SELECT pg_restore_attribute_stats('schemaname', 'public', "
+                "'relname', CAST(:table AS text), 'attname', CAST(:column AS text), "
+                "'inherited', CAST(:inherited AS boolean), 'null_frac', 0::real, 'avg_width', 4, "
+                "'n_distinct', 1::real, 'most_common_vals', '{999999}', 'most_common_freqs', '{1}'::real[])",
+                table=table,
+                column=column,
+                inherited=table == "outcome",
+            )
+
+
+LIES: tuple[Callable[[World], None], ...] = (
+    settled,
+    never_analyzed,
+    tiny,
+    drained,
+    nearly_drained,
+    huge,
+    full_of_another,
+)
+
+
+@pytest.fixture(params=LIES, ids=lambda lie: lie.__name__)
+def misled(watched: Watched, request: pytest.FixtureRequest) -> Watched:
+    """The same world, of which the server believes something else."""
+    watched.turn += 1
+    watched.world.engine.dispose()
+    with watched.world.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+        conn.execute(text("ANALYZE"))
+    request.param(watched.world)
+    return watched
+
+
+def ids_of(watched: Watched, first: int, number: int = BATCH) -> list[int]:
+    rows = watched.world.read(
+        "SELECT id FROM contact WHERE key = ANY (:keys)", keys=[f"c{n}" for n in range(first, first + number)]
+    )
+    return [row.id for row in rows]
+
+
+def test_a_read_of_all_is_noticed(watched: Watched) -> None:
+    with watched.costly() as found:
+        for _ in range(3):
+            watched.world.read("SELECT count(*) FROM wait WHERE attempt = 7")
+    assert len(found) == 3
+
+
+def test_a_batch_of_every_sort_of_step(misled: Watched) -> None:
+    world = misled.world
+    with misled.costly() as found, world.engine.begin() as conn:
+        done = execute_due(conn, world.step_id("start"), now=NOW, limit=BATCH, zone=UTC_ZONE)
+    assert done.claimed == BATCH
+    assert found == []
+
+
+def test_contact_events_and_what_follows_from_them(misled: Watched) -> None:
+    offered = [
+        worlds.event(type_, f"c{number}", NOW, **data)
+        for number in range(1_000 + misled.turn * BATCH, 1_015 + misled.turn * BATCH)
+        for type_, data in (
+            ("email.opened", {"email": "hello"}),
+            ("page.hit", {"url": "https://example.com/pricing"}),
+            ("contact.changed", {"fields": {"colour": "green"}, "tags": ["x"]}),
+            ("segment.contact_removed", {"segment": "everyone"}),
+            ("segment.contact_added", {"segment": "everyone"}),
+            ("form.submitted", {"form": "signup", "fields": {}}),
+            ("device.seen", {"type": "tablet"}),
+            ("email.unsubscribed", {}),
+            ("email.resubscribed", {}),
+        )
+    ]
+    with misled.costly() as found:
+        misled.world.tell(*offered)
+    assert found == []
+
+
+def test_the_tick(misled: Watched) -> None:
+    with misled.costly() as found:
+        Tick(misled.world.engine, make_broker(None)).run_once()
+    assert found == []
+
+
+def test_an_update_of_a_range_of_contacts(misled: Watched) -> None:
+    world = misled.world
+    ids = ids_of(misled, 10_000 + misled.turn * BATCH)
+    chunk = Chunk(min(ids), max(ids))
+    world.write("DELETE FROM wait WHERE contact_id = ANY (:ids)", ids=ids[:50])
+    world.write("DELETE FROM membership WHERE contact_id = ANY (:ids)", ids=ids[:50])
+    world.write("UPDATE segment_member SET active = false WHERE contact_id = ANY (:ids)", ids=ids[50:75])
+    with misled.costly() as found, world.engine.begin() as conn:
+        campaign, _ = campaigns.enter(conn, world.found(conn).id, UTC_ZONE)
+        done = membership.reconcile(conn, campaign, chunk, now=NOW, zone=UTC_ZONE)
+    assert (done["added"], done["removed"]) == (50, 25)
+    assert found == []
+
+
+def test_who_joins_leaves_and_comes_back(misled: Watched) -> None:
+    world = misled.world
+    ids = ids_of(misled, 20_000 + misled.turn * BATCH)
+    with misled.costly() as found, world.engine.begin() as conn:
+        campaign, _ = campaigns.enter(conn, world.found(conn).id, UTC_ZONE)
+        assert membership.depart(conn, campaign.id, ids, Departure.ACTION, now=NOW) == BATCH
+        memberships.rotate(conn, campaign.id, dict.fromkeys(ids, 7))
+        membership.segment_changed(conn, 1, ids, now=NOW, zone=UTC_ZONE)
+        membership.arrive(conn, campaign, ids, Arrival.MANUAL, now=NOW, zone=UTC_ZONE)
+    assert found == []
