@@ -218,8 +218,10 @@ def load(conn: Connection, campaign_id: int, version: int, zone: ZoneInfo) -> Ca
 
 def definition(conn: Connection, campaign_id: int, version: int) -> CampaignFile:
     """Return the campaign file of a version. Raises UnreadableCampaignError."""
-    data = conn.execute(sql["definition"], {"campaign_id": campaign_id, "version": version}).scalar_one()
+    data = conn.execute(sql["definition"], {"campaign_id": campaign_id, "version": version}).scalar()
     with _reading(campaign_id, version):
+        if data is None:
+            raise CampaignError("it is not stored")
         return campaign_file.stored(data)
 
 

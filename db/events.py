@@ -354,7 +354,7 @@ def bury_events(conn: Connection, letters: Sequence[tuple[Pending, str]], *, now
     """Keep events as dead letters, as they could be sent again: (event, why)."""
     if letters:
         ids = [event.contact_id for event, _ in letters]
-        keys = {row.id: row.key for row in conn.execute(sql["keys"], {"contact_ids": ids})}
+        keys = {row.id: row.key for row in conn.execute(sql["keys_by_id"], {"ids": ids})}
         written = [(reason, _as_sent(event, keys.get(event.contact_id, ""))) for event, reason in letters]
         bury(conn, written, origin="event", now=now)
 

@@ -236,8 +236,8 @@ SELECT EXISTS (SELECT FROM inbox);
 INSERT INTO dead_letter (at, origin, reason, body)
 SELECT :now, :origin, reason, body FROM unnest(CAST(:reasons AS text[]), CAST(:bodies AS text[])) AS dead (reason, body);
 
--- name: keys
-SELECT id, key FROM contact WHERE id = ANY (CAST(:contact_ids AS bigint[]));
+-- name: keys_by_id
+SELECT id, key FROM contact WHERE id = ANY (CAST(:ids AS bigint[]));
 
 -- name: drop_pending
 DELETE FROM inbox WHERE contact_id = :contact_id AND seq = :seq RETURNING seq;
