@@ -438,7 +438,7 @@ class World:
     def clear(self) -> None:
         """Forget everything."""
         tables = [
-            *("campaign", "category", "stage", "contact", "contact_tag", "do_not_contact", "segment"),
+            *("campaign", "category", "stage", "contact", "contact_tag", "do_not_contact", "refusal", "segment"),
             *(
                 "segment_member",
                 "form",
