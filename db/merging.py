@@ -129,6 +129,7 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
         "drop_graces",
         "merge_segments",
         "merge_refusals",
+        "merge_words",
         "merge_preferences",
         "merge_companies",
         "take_primary_company",
