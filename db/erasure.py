@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from db import events
+from db import events, refusals
 from db.statements import statements
 
 sql = statements("erasure")
@@ -49,6 +49,7 @@ def erase(conn: Connection, contacts: Mapping[int, datetime]) -> dict[int, str]:
     conn.execute(sql["uncount"], ids)
     conn.execute(sql["count_left"], {**ids, "at": max(contacts.values())})
     events.tombstone(conn, aliases | {key: contacts[id_] for id_, key in keys.items()})
+    refusals.forget(conn, contacts)
     for table in TABLES:
         conn.execute(text(f"DELETE FROM {table} WHERE contact_id = ANY (CAST(:ids AS bigint[]))"), ids)
     conn.execute(text("DELETE FROM contact WHERE id = ANY (CAST(:ids AS bigint[]))"), ids)

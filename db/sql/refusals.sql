@@ -139,6 +139,8 @@ CROSS JOIN LATERAL (
 -- name: forget
 -- The words of mailboxes that nobody has any more.
 DELETE FROM refusal
-WHERE address = ANY (CAST(:addresses AS text[]))
+WHERE address = ANY (CAST(:addresses AS text[]) || ARRAY(SELECT own.address FROM do_not_contact AS own
+                                                        WHERE own.contact_id = ANY (CAST(:ids AS bigint[]))
+                                                          AND own.address IS NOT NULL))
   AND (SELECT min(contact.id + 0) FROM contact
        WHERE lower(contact.email) = refusal.address AND NOT contact.id = ANY (CAST(:ids AS bigint[]))) IS NULL;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from db import merging, refusals
+from db import erasure, merging, refusals
 from domain.delivery import Bounced
 from tests.workers.test_delivery import Post, sending, states
 from tests.workers.worlds import START, World, at, event
@@ -106,3 +106,14 @@ def test_what_refuses_an_address_stops_no_transactional_message(world: World, po
     world.tell(event("email.unsubscribed", "kim"))
     assert post.deliver() == {"sent": 1}
     assert states(world) == {"kim": "sent"}
+
+
+def test_erasing_leaves_no_address_but_one_that_somebody_else_has(world: World) -> None:
+    world.contacts("kim", "kimberly", email="kim@b.example")
+    world.contacts("lee")
+    world.tell(event("email.unsubscribed", "kim"), event("email.bounced", "lee"))
+    correct(world, "lee", "lee@right.example")
+    for key, left in (("lee", ["kim@b.example"]), ("kim", ["kim@b.example"]), ("kimberly", [])):
+        with world.engine.begin() as conn:
+            erasure.erase(conn, dict.fromkeys(world.ids(conn, key), START))
+        assert [row.address for row in world.read("SELECT address FROM refusal")] == left
