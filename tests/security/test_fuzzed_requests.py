@@ -23,7 +23,7 @@ from sqlalchemy import Engine
 from db import companies
 from db.partitions import ensure_partitions
 from producers.tokens import Purpose
-from tests.security.places import routes_of
+from tests.security.places import queries_of, routes_of
 from tests.security.test_fuzzed_events import Odd
 from tests.web.conftest import Client
 from tests.web.mailing import PERSON, Mailing, mailing
@@ -31,6 +31,7 @@ from web.api.common import cursor_of
 
 REQUESTS = int(os.environ.get("PARCOURS_TEST_FUZZ") or 1_500)
 RENEWED_EVERY = 300
+MOST_NAMES = 500
 MOST_GROWTH_BYTES = 80_000_000
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE")
 PURPOSES: tuple[Purpose, ...] = ("click", "csrf", "device", "open", "unsubscribe", "visit")
@@ -75,13 +76,16 @@ VALID = (
 class OddRequests:
     """Draws requests; most come as far as the code that stands behind a route."""
 
-    def __init__(self, chance: random.Random, routes: list[tuple[str, str]], mail: Mailing, ids: list[str]) -> None:
+    def __init__(self, chance: random.Random, app: Any, mail: Mailing, ids: list[str]) -> None:
         self.chance = chance
         self.odd = Odd(chance)
-        self.routes = routes
+        self.routes = routes_of(app)
         self.mail = mail
         self.ids = ids
         self.csrf = ""
+        self.queries = queries_of(app)
+        # Of the fields of our forms, as pages come by.
+        self.fields: dict[str, None] = dict.fromkeys(NAMES)
 
     def text(self) -> str:
         draw = self.chance.random()
@@ -127,18 +131,19 @@ class OddRequests:
 
         return re.sub(r"\{([^}]+)\}", filled, path)
 
-    def pairs(self) -> list[tuple[str, str]]:
+    def pairs(self, known: list[str]) -> list[tuple[str, str]]:
         chance = self.chance
-        return [
-            (chance.choice(NAMES) if chance.random() < 0.95 else self.text(), self.text())
-            for _ in range(chance.randrange(5))
-        ]
+        drawn = []
+        for _ in range(chance.randrange(6)):
+            name = chance.choice(known) if known and chance.random() < 0.7 else chance.choice(list(self.fields))
+            drawn.append((name if chance.random() < 0.95 else self.text(), self.text()))
+        return drawn
 
     def body(self, method: str) -> tuple[bytes, str]:
         chance = self.chance
         draw = chance.random()
         if draw < 0.4:
-            pairs = self.pairs()
+            pairs = self.pairs([])
             return "&".join(f"{percent(n)}={percent(v)}" for n, v in pairs).encode(), KINDS[2]
         if draw < 0.85:
             value: Any = dict(chance.choice(VALID))
@@ -156,7 +161,7 @@ class OddRequests:
             given["accept"] = "text/html"
         if chance.random() < 0.9:
             given["x-csrf-token"] = self.csrf
-        for _ in range(chance.randrange(3) if chance.random() < 0.3 else 0):
+        for _ in range(chance.randrange(3) if chance.random() < 0.5 else 0):
             given[chance.choice(HEADERS)] = re.sub(r"[\x00-\x08\x0a-\x1f]", "", self.text())
         return {name: value.encode("utf-8", "surrogatepass") for name, value in given.items()}
 
@@ -167,12 +172,15 @@ class OddRequests:
             method = chance.choice(METHODS)
         where = self.path(path)
         if chance.random() < 0.7:
-            where += "?" + "&".join(f"{percent(name)}={percent(value)}" for name, value in self.pairs())
+            pairs = self.pairs(self.queries.get((method, path), []))
+            where += "?" + "&".join(f"{percent(name)}={percent(value)}" for name, value in pairs)
         body, kind = self.body(method) if method not in ("GET", "HEAD") else (b"", "")
         headers = self.headers(kind)
         answer: httpx.Response = http.request(
             method, where[:60_000], content=body, headers=headers, follow_redirects=False
         )
+        if answer.headers.get("content-type", "").startswith("text/html") and len(self.fields) < MOST_NAMES:
+            self.fields |= dict.fromkeys(re.findall(r'<(?:input|select|textarea)[^>]* name="([^"]+)"', answer.text))
         return f"{method} {where[:300]} {kind} {body[:600]!r} {headers}", answer
 
 
@@ -211,7 +219,7 @@ def test_no_request_breaks_anything(client: Client, engine: Engine, mail: Mailin
     print(f"PARCOURS_TEST_SEED={seed}")  # noqa: T201 - so that a failure can be run again
     http = client(forms_per_minute=10**6, hits_per_minute=10**6)
     ids = [str(row.id) for row in mail.read("SELECT id FROM step UNION SELECT id FROM message")]
-    odd = OddRequests(random.Random(seed), routes_of(http.app), mail, ids)
+    odd = OddRequests(random.Random(seed), http.app, mail, ids)
     broken: list[str] = []
     statuses: dict[int, int] = {}
     before = 0
@@ -229,6 +237,7 @@ def test_no_request_breaks_anything(client: Client, engine: Engine, mail: Mailin
         statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
         if answer.status_code >= 500 and "/health/ready" not in sent:
             broken.append(f"{answer.status_code} {sent}")
+    print(f"answers by status: {statuses}")  # noqa: T201 - so that one sees what a run was worth
     assert not broken, "\n\n".join([f"{len(broken)} requests", *broken[:50]])
     assert statuses.get(200, 0) > REQUESTS / 10, statuses
     assert used_bytes() - before < MOST_GROWTH_BYTES
