@@ -149,7 +149,9 @@ class OddRequests:
         draw = chance.random()
         if draw < 0.85 and not is_json:
             pairs = self.pairs([])
-            pairs += [(name, chance.choice(("x1", "1", "on", "c"))) for name in ("key", "name") if chance.random() < 0.4]
+            pairs += [
+                (name, chance.choice(("x1", "1", "on", "c"))) for name in ("key", "name") if chance.random() < 0.4
+            ]
             return "&".join(f"{percent(n)}={percent(v)}" for n, v in pairs).encode(), KINDS[2]
         if draw < 0.9:
             value: Any = dict(chance.choice(VALID))

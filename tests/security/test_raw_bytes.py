@@ -69,7 +69,9 @@ def test_no_bytes_end_the_server(port: int) -> None:
     assert talk(port, GOOD).startswith(b"HTTP/1.1 200")
 
 
-@pytest.mark.parametrize("path", ["//[", "http://[", "//[::1", "/\x00", "*", "/" + "a" * 60_000, "/health/live?q=[", "?"])
+@pytest.mark.parametrize(
+    "path", ["//[", "http://[", "//[::1", "/\x00", "*", "/" + "a" * 60_000, "/health/live?q=[", "?"]
+)
 def test_no_address_breaks_the_port_of_health(engine: Engine, path: str) -> None:
     made = health.start_server(health.Health(engine.url, settings_with()), "127.0.0.1", 0)
     try:

@@ -24,7 +24,7 @@ from tests.workers.worlds import START, World, at, event
 SCRIPT = "<script>alert(1)</script>"
 EVIL = (
     SCRIPT,
-    "\"><script>alert(1)</script>",
+    '"><script>alert(1)</script>',
     "'><svg/onload=alert(1)>",
     "javascript:alert(1)",
     "{{ 7*7 }}{% raw %}",
@@ -97,7 +97,9 @@ def addresses(evil: str) -> list[str]:
         for key in keys.get(path.split("/")[1], ("hello", said)):
             filled = [path.replace("{tab}", tab) for tab in TABS] if "{tab}" in path else [path]
             found += [re.sub(r"\{[^}]+\}", lambda _, key=key: key, each) for each in filled]  # type: ignore[misc]
-    asked = "&".join(f"{name}={said}" for name in ("q", "step", "at", "why", "from", "to", "next", "cursor", "page", "sort"))
+    asked = "&".join(
+        f"{name}={said}" for name in ("q", "step", "at", "why", "from", "to", "next", "cursor", "page", "sort")
+    )
     return [*found, *(f"{each}?{asked}" for each in found)]
 
 
@@ -112,5 +114,7 @@ def test_no_page_runs_what_it_shows(client: Client, world: World, evil: str) -> 
         if not answer.headers.get("content-type", "").startswith("text/html"):
             continue
         assert Runs(answer.text).found == [], address
-        shown += evil.replace("<", "&lt;").replace(">", "&gt;")[:12] in answer.text.replace("&#34;", '"').replace("&#39;", "'")
+        shown += evil.replace("<", "&lt;").replace(">", "&gt;")[:12] in answer.text.replace("&#34;", '"').replace(
+            "&#39;", "'"
+        )
     assert shown > 10

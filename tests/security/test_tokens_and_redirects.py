@@ -74,7 +74,14 @@ def test_a_forged_sign_in_is_none(client: Client, engine: Engine, mail: Mailing)
     http.follow_redirects = False
     sign_in(http)
     secret = http.cookies["parcours_session"]
-    for each in (secret[:-1], secret + "x", secret.swapcase(), "", "x" * 5_000, *forged(mail, "device", ["ada@example.com", "x"])):
+    for each in (
+        secret[:-1],
+        secret + "x",
+        secret.swapcase(),
+        "",
+        "x" * 5_000,
+        *forged(mail, "device", ["ada@example.com", "x"]),
+    ):
         http.cookies.clear()
         cookie = f"parcours_session={each}".encode()
         assert http.get("/campaigns", headers={"cookie": cookie}).status_code == 303
