@@ -26,8 +26,8 @@ from producers.tokens import Purpose
 from tests.security.places import queries_of, routes_of
 from tests.security.test_fuzzed_events import Odd
 from tests.web.conftest import Client
-from tests.web.test_sign_in import token_of
 from tests.web.mailing import PERSON, Mailing, mailing
+from tests.web.test_sign_in import token_of
 from web.api.common import cursor_of
 
 REQUESTS = int(os.environ.get("PARCOURS_TEST_FUZZ") or 1_500)
@@ -39,8 +39,8 @@ PURPOSES: tuple[Purpose, ...] = ("click", "csrf", "device", "open", "unsubscribe
 TEXTS = (
     "", " ", "0", "-1", "1", "2", "999999999999999999999999", "9" * 5_000, "1e999", "NaN", "½", "١٢", "true", "null",
     "0001-01-01", "9999-12-31", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "2026-02-30", "2026-06-01",
-    "1900-01-01", "-1-1-1", "Europe/Paris", "../../etc/passwd", "\0", "\ud83d", "\udc00x", "\u202e", "\ufeff", "é" * 300,
-    "x" * 9_000, "<script>alert(1)</script>", "' OR 1=1 --", "%", "_", "\\", "%00", "%s", "{}", "{{ 1 }}", "{% for %}",
+    "1900-01-01", "-1-1-1", "Europe/Paris", "../../etc/passwd", "\0", "\ud83d", "\udc00x", "\u202e", "\ufeff",
+    "é" * 300,     "x" * 9_000, "<script>alert(1)</script>", "' OR 1=1 --", "%", "_", "\\", "%00", "%s", "{}", "{{ 1 }}", "{% for %}",
     "(" * 2_000, "[" * 2_000, "a+" * 500, "https://[", "http://[::1]:x/", "//evil.example", "everyone", "ann", "c",
     "hello", "signup", "s0", "7d", "30d", "24h", "all", "+new", "actions", "contacts", "failures", "history", "email",
     "waiting", "done", "created", "-created", "name", "published", "\r\nX-A: b", "a\tb", ";", "&", "=", "fr",
@@ -127,10 +127,9 @@ class OddRequests:
         def filled(match: re.Match[str]) -> str:
             name = match[1].partition(":")[0]
             if not is_odd or self.chance.random() < 0.3:
-                guess = known.get(name) or {"camp": "c", "cont": "ann", "segm": "everyone", "form": "signup"}.get(
+                return known.get(name) or {"camp": "c", "cont": "ann", "segm": "everyone", "form": "signup"}.get(
                     path.removeprefix("/api").strip("/")[:4], "hello"
                 )
-                return guess
             return percent(self.text())
 
         return re.sub(r"\{([^}]+)\}", filled, path)
@@ -218,10 +217,14 @@ def renew(http: TestClient) -> None:
     for method, path, value in (
         ("PUT", "/api/contacts/ann", {"email": "ann@example.com", "fields": {"country": "FR"}}),
         ("POST", "/api/segments", {"key": "everyone"}),
-        ("POST", "/api/campaigns", {**VALID[0], "steps": [{"step": "s0", "action": "contact.points", "with": {"points": 1}}]}),
+        (
+            "POST",
+            "/api/campaigns",
+            {**VALID[0], "steps": [{"step": "s0", "action": "contact.points", "with": {"points": 1}}]},
+        ),
         ("PUT", "/api/campaigns/c/members/ann", None),
         ("POST", "/api/campaigns/c/publish", None),
-    ):  # fmt: skip
+    ):
         http.request(method, path, json=value)
 
 

@@ -10,14 +10,10 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
 
-from domain.delivery import GaveUp, Result, Retry, Sent
+from domain.delivery import GaveUp, Retry, Sent
 from tests.mailbox import Receiver
 from workers.webhooks import Call, WebhookCourier
 

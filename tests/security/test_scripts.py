@@ -7,6 +7,7 @@ import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -83,7 +84,8 @@ def named(world: World, evil: str) -> None:
     world.run()
     world.tell(event("page.hit", evil, at(1, "10:00"), url=f"https://example.com/{evil}"))
     world.tell(event(evil, evil, at(1, "11:00"), a=evil))
-    world.submit("signup", evil, a=evil, **{evil: evil})
+    fields: dict[str, Any] = {"a": evil, evil: evil}
+    world.submit("signup", evil, **fields)
 
 
 def addresses(evil: str) -> list[str]:

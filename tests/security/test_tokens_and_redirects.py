@@ -19,11 +19,29 @@ from tests.web.mailing import PERSON, Mailing, mailing
 from tests.web.test_sign_in import given_user, sign_in
 
 ELSEWHERE = (
-    "https://evil.example/", "//evil.example", "///evil.example", "/\\evil.example", "\\\\evil.example", "/\t/evil.example",
-    "/\n/evil.example", "/%0d%0aSet-Cookie:a=b", "\r\nLocation: https://evil.example", "https:evil.example", "http:/evil.example",
-    "javascript:alert(1)", "data:text/html,x", " //evil.example", "/@evil.example/..//evil.example", "https://127.0.0.1:8080@evil.example/",
-    "http://127.0.0.1:8080.evil.example/", "https://[example.com]", "http://[::1", "//\u3002evil.example", "\ud83d", "\0//evil.example",
-)  # fmt: skip
+    "https://evil.example/",
+    "//evil.example",
+    "///evil.example",
+    "/\\evil.example",
+    "\\\\evil.example",
+    "/\t/evil.example",
+    "/\n/evil.example",
+    "/%0d%0aSet-Cookie:a=b",
+    "\r\nLocation: https://evil.example",
+    "https:evil.example",
+    "http:/evil.example",
+    "javascript:alert(1)",
+    "data:text/html,x",
+    " //evil.example",
+    "/@evil.example/..//evil.example",
+    "https://127.0.0.1:8080@evil.example/",
+    "http://127.0.0.1:8080.evil.example/",
+    "https://[example.com]",
+    "http://[::1",
+    "//\u3002evil.example",
+    "\ud83d",
+    "\0//evil.example",
+)
 HOME = ("127.0.0.1:8080", "testserver", "")
 
 
@@ -47,11 +65,22 @@ def forged(mail: Mailing, purpose: Purpose, value: object) -> list[str]:
     body, _, signature = real.rpartition(".")
     other = base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
     return [
-        body, f"{body}.", f".{signature}", f"{body}.{signature[:-2]}", f"{body}.{signature}x", f"{body}x.{signature}",
-        f"{other[:-1]}A.{signature}", real.swapcase(), f"{real}.{signature}", "." * 500, "x" * 20_000, "\u00e9",
-        str(URLSafeSerializer("", salt=purpose).dumps(value)), str(URLSafeSerializer("secret", salt=purpose).dumps(value)),
+        body,
+        f"{body}.",
+        f".{signature}",
+        f"{body}.{signature[:-2]}",
+        f"{body}.{signature}x",
+        f"{body}x.{signature}",
+        f"{other[:-1]}A.{signature}",
+        real.swapcase(),
+        f"{real}.{signature}",
+        "." * 500,
+        "x" * 20_000,
+        "\u00e9",
+        str(URLSafeSerializer("", salt=purpose).dumps(value)),
+        str(URLSafeSerializer("secret", salt=purpose).dumps(value)),
         *(mail.tokens.sign(each, value) for each in get_args(Purpose) if each != purpose),
-    ]  # fmt: skip
+    ]
 
 
 def test_no_forged_token_is_believed(http: TestClient, mail: Mailing) -> None:

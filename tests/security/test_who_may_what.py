@@ -1,4 +1,4 @@
-"""Every route and everybody who might ask for it; a route that is not in the table fails until somebody says who may."""
+"""Every route and everybody who might ask; a route that is not in the table fails until somebody says who may."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from db import api_keys
 from tests.security.places import routes_of
 from tests.web.conftest import Client
 from tests.web.test_sign_in import given_user, sign_in
+from web.commands.up import _for_this_machine
 
 KEYS = ("key publish", "key read", "key manage")
 PEOPLE = ("viewer", "editor", "admin")
@@ -277,3 +278,25 @@ def test_every_answer_is_careful(actors: Actors) -> None:
             for cookie in headers.get_list("set-cookie"):
                 assert "httponly" in cookie.lower(), route
                 assert "samesite=lax" in cookie.lower(), route
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "evil.example:80",
+        "x@127.0.0.1",
+        "[::1",
+        "",
+        "0",
+    ],
+)
+def test_where_nobody_needs_a_key_another_name_of_this_machine_opens_nothing(client: Client, host: str) -> None:
+    app = _for_this_machine(client().app, "127.0.0.1")
+    http = TestClient(app, base_url="http://127.0.0.1")
+    assert http.get("/campaigns").status_code == 200
+    for route in ROUTES:
+        answer = http.request(*at(route), headers={"host": host}, follow_redirects=False)
+        assert answer.status_code in (400, 403, 421), route
