@@ -12,7 +12,7 @@ import random
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import quote
 
 import httpx
@@ -35,12 +35,13 @@ RENEWED_EVERY = 300
 MOST_NAMES = 500
 MOST_GROWTH_BYTES = 80_000_000
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE")
-PURPOSES: tuple[Purpose, ...] = ("click", "csrf", "device", "open", "unsubscribe", "visit")
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 TEXTS = (
     "", " ", "0", "-1", "1", "2", "999999999999999999999999", "9" * 5_000, "1e999", "NaN", "½", "١٢", "true", "null",
     "0001-01-01", "9999-12-31", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "2026-02-30", "2026-06-01",
     "1900-01-01", "-1-1-1", "Europe/Paris", "../../etc/passwd", "\0", "\ud83d", "\udc00x", "\u202e", "\ufeff",
-    "é" * 300,     "x" * 9_000, "<script>alert(1)</script>", "' OR 1=1 --", "%", "_", "\\", "%00", "%s", "{}", "{{ 1 }}", "{% for %}",
+    "é" * 300,
+    "x" * 9_000, "<script>alert(1)</script>", "' OR 1=1 --", "%", "_", "\\", "%00", "%s", "{}", "{{ 1 }}", "{% for %}",
     "(" * 2_000, "[" * 2_000, "a+" * 500, "https://[", "http://[::1]:x/", "//evil.example", "everyone", "ann", "c",
     "hello", "signup", "s0", "7d", "30d", "24h", "all", "+new", "actions", "contacts", "failures", "history", "email",
     "waiting", "done", "created", "-created", "name", "published", "\r\nX-A: b", "a\tb", ";", "&", "=", "fr",
