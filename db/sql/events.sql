@@ -244,8 +244,9 @@ ORDER BY contact_id, at;
 -- name: backlog
 SELECT count(*) AS n, min(received_at) AS oldest FROM inbox;
 
--- name: has_pending
-SELECT EXISTS (SELECT FROM inbox);
+-- name: oldest_pending
+-- Served by inbox_seq_idx.
+SELECT seq FROM inbox ORDER BY seq LIMIT 1;
 
 -- name: bury
 INSERT INTO dead_letter (at, origin, reason, body)

@@ -237,8 +237,9 @@ WITH free AS MATERIALIZED (
 )
 SELECT id, timezone FROM free;
 
--- name: has_rezoned
-SELECT EXISTS (SELECT FROM rezoned);
+-- name: first_rezoned
+-- Served by rezoned_contact_idx.
+SELECT contact_id FROM rezoned ORDER BY contact_id LIMIT 1;
 
 -- name: note_rezoned
 INSERT INTO rezoned (contact_id) SELECT unnest(CAST(:ids AS bigint[]));
