@@ -175,7 +175,7 @@ SET opened_at = CASE WHEN marked.what IN ('opened', 'clicked', 'replied')
     bounced_at = CASE WHEN marked.what = 'bounced' THEN least(message.bounced_at, marked.at)
                       ELSE message.bounced_at END
 FROM unnest(CAST(:keys AS text[]), CAST(:whats AS text[]), CAST(:ats AS timestamptz[])) AS marked (key, what, at)
-WHERE message.key = marked.key;
+WHERE message.key = ANY (ARRAY[marked.key]);
 
 -- name: resubscribe
 -- What a person said in the meantime counts; a bounce, and what somebody did by hand, stays.

@@ -255,7 +255,7 @@ UPDATE wait SET due_at = moved.due_at
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:step_ids AS int[]), CAST(:passages AS int[]),
             CAST(:due AS timestamptz[])) AS moved (contact_id, step_id, passage, due_at)
 WHERE wait.contact_id = ANY (CAST(:contact_ids AS bigint[]))
-  AND wait.contact_id = moved.contact_id AND wait.step_id = moved.step_id AND wait.passage = moved.passage;
+  AND wait.contact_id = ANY (ARRAY[moved.contact_id]) AND wait.step_id = moved.step_id AND wait.passage = moved.passage;
 
 -- name: count_from_before
 -- How many of those who wait at steps came there until an instant.
