@@ -5,7 +5,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint bench clean venv
+.PHONY: help demo up test lint bench lock audit sbom clean venv
 
 help:
 	@echo "make demo    four weeks of a sample campaign, in simulated time"
@@ -13,6 +13,9 @@ help:
 	@echo "make test    all tests (PYTEST_ARGS='-k tick' passes options on)"
 	@echo "make lint    ruff, mypy and the import contracts"
 	@echo "make bench   benchmarks (BENCH_ARGS=--short for a quick run)"
+	@echo "make lock    renews the locks after a change of pyproject.toml (UPGRADE=1: to the newest versions)"
+	@echo "make audit   asks whether the locked versions have known vulnerabilities"
+	@echo "make sbom    writes sbom.json, what is installed, as CycloneDX"
 	@echo "make clean   removes .venv, caches and builds; .parcours, your data, stays"
 
 demo: venv
@@ -32,6 +35,15 @@ lint: venv
 
 bench: venv
 	@$(VENV)/python -m tests.benchmarks.run $(BENCH_ARGS)
+
+lock:
+	@.ci/lock $(if $(UPGRADE),--upgrade)
+
+audit: venv
+	@$(VENV)/pip-audit --requirement requirements.lock --disable-pip --require-hashes --progress-spinner off --timeout 10
+
+sbom: venv
+	@$(VENV)/cyclonedx-py environment $(VENV)/python --output-file sbom.json
 
 clean:
 	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

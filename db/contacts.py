@@ -111,15 +111,6 @@ class Standing:
     waits: list[Waiting] = field(default_factory=list)
 
 
-class Refusal(NamedTuple):
-    """Why a contact is not to be written to on a channel."""
-
-    channel: str
-    reason: str
-    comment: str | None
-    at: datetime
-
-
 @dataclass(slots=True)
 class Shown:
     """All that is known of one contact."""
@@ -302,11 +293,6 @@ def show(conn: Connection, name: str) -> Shown | None:
             standings[campaign_id].waits.append(Waiting(*rest))
     contact.campaigns = list(standings.values())
     return contact
-
-
-def refusals(conn: Connection, contact_id: int) -> list[Refusal]:
-    """Return the channels on which a contact is not to be written to."""
-    return [Refusal(*row) for row in conn.execute(statements("contacts")["refusals"], {"contact_id": contact_id})]
 
 
 def fields_of_nobody(conn: Connection, names: Iterable[str]) -> set[str]:

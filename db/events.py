@@ -246,26 +246,18 @@ def say(conn: Connection, contacts: Sequence[Said], *, now: datetime) -> None:
         conn.execute(sql["say"], parameters)
 
 
-def do_not_contact(
-    conn: Connection,
-    said: Sequence[tuple[int, str, datetime]],
-    *,
-    reason: Literal["unsubscribed", "bounced"],
-) -> None:
-    """Mark contacts as not to be contacted on a channel: (contact id, channel, when)."""
-    if said:
-        conn.execute(sql["do_not_contact"], {**_said(said), "reason": reason})
+class Written(NamedTuple):
+    """Where one of our own messages went."""
+
+    channel: str
+    address: str | None
 
 
-def resubscribe(conn: Connection, said: Sequence[tuple[int, str, datetime]]) -> None:
-    """Take back what contacts said when they unsubscribed, unless they said so since: (contact id, channel, when)."""
-    if said:
-        conn.execute(sql["resubscribe"], _said(said))
-
-
-def _said(said: Sequence[tuple[int, str, datetime]]) -> dict[str, list[Any]]:
-    contact_ids, channels, ats = map(list, zip(*said, strict=True))
-    return {"contact_ids": contact_ids, "channels": channels, "ats": ats}
+def addresses_of_messages(conn: Connection, keys: Iterable[str]) -> dict[str, Written]:
+    """Return where our own messages went, by message key."""
+    wanted = sorted(set(keys))
+    rows = conn.execute(sql["addresses_of_messages"], {"keys": wanted}) if wanted else ()
+    return {row.key: Written(row.channel, row.address) for row in rows}
 
 
 def mark_messages(conn: Connection, marks: Sequence[tuple[str, str, datetime]]) -> None:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from db import companies, events, outcomes, policies, scores
+from db import companies, events, outcomes, policies, refusals, scores
 from db.statements import statements
 from domain.campaign import Campaign, Step
 from domain.contact import CHANGEABLE, COLUMNS, Contact
@@ -77,8 +77,8 @@ def load(
         for contact_id, utm in scores.utm(conn, contacts).items():
             contacts[contact_id].utm = utm
     if Need.DO_NOT_CONTACT in needs:
-        for contact_id, channel, reason in conn.execute(sql["do_not_contact"], ids).all():
-            contacts[contact_id].do_not_contact = {**contacts[contact_id].do_not_contact, channel: reason}
+        for contact_id, reasons in refusals.of_contacts(conn, contacts).items():
+            contacts[contact_id].do_not_contact = reasons
     if Need.RECEIVED in needs:
         for contact_id, templates in conn.execute(sql["received"], ids).all():
             contacts[contact_id].received = frozenset(templates)
@@ -257,7 +257,11 @@ def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
     _write(conn, "add_tags", ("ids", "tags"), sorted(tags_added))
     _write(conn, "remove_tags", ("ids", "tags"), tags_removed)
     _write(conn, "refuse", ("ids", "channels", "reasons", "comments"), sorted(refused, key=itemgetter(0, 1)), now=now)
+    if refused:
+        refusals.refused_by_hand(conn, refused, now=now)
     _write(conn, "allow", ("ids", "channels"), allowed)
+    if allowed:
+        refusals.allow(conn, allowed, now=now)
     companies.join(conn, [(id_, key) for id_, before, after in changed["companies"] for key in after - before])
     companies.set_primary(conn, {id_: after for id_, _, after in changed["company"]})
     return SegmentChanges(

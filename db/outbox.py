@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from db import refusals as refused
 from db.scope import Scope
 from db.statements import statements
 from domain.delivery import Circuit, Claimed, Row
@@ -125,8 +126,13 @@ def _of(lane: Lane) -> dict[str, Any]:
 
 def refusals(conn: Connection, contact_ids: Iterable[int], channels: Iterable[str]) -> dict[tuple[int, str], str]:
     """Return why contacts must not be contacted on channels, by contact and channel; who may be is left out."""
-    rows = conn.execute(sql["refusals"], {"contact_ids": list(contact_ids), "channels": list(channels)})
-    return {(row.contact_id, row.channel): row.reason for row in rows}
+    wanted = set(channels)
+    return {
+        (id_, channel): reason
+        for id_, reasons in refused.of_contacts(conn, contact_ids).items()
+        for channel, reason in reasons.items()
+        if channel in wanted
+    }
 
 
 def departed(conn: Connection, members: Collection[tuple[int, int]]) -> set[tuple[int, int]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from db import contacts
+from db import contacts, refusals
 from db.statements import statements
 
 sql = statements("tracking")
@@ -43,18 +42,18 @@ def keys_by_emails(conn: Connection, emails: Iterable[str]) -> dict[str, str]:
     return {email: keys[id_] for email, id_ in ids.items()}
 
 
-def keys_by_phones(conn: Connection, numbers: Iterable[str]) -> dict[str, str]:
-    """Return the keys of contacts by their telephone numbers, for the numbers that somebody has.
+def keys_by_phones(conn: Connection, numbers: Iterable[str]) -> dict[str, list[str]]:
+    """Return the keys of contacts by their telephone numbers, for the numbers that somebody has; the oldest first.
 
-    Only digits are compared, with those of the field `phone`; a number without any is nobody's.
+    A number is the same one however it is written: of the field `phone`, by the rules of the field `country`, else
+    of the installation's.
     """
-    digits = {number: re.sub("[^0-9]", "", number) for number in numbers}
-    wanted = sorted(set(digits.values()) - {""})
-    rows = conn.execute(sql["by_phones"], {"digits": wanted}) if wanted else ()
-    keys = {row.digits: row.key for row in rows}
-    return {number: keys[of] for number, of in digits.items() if of in keys}
+    return {number: [owner.key for owner in owners] for number, owners in refusals.owners(conn, numbers).items()}
 
 
 def refuses(conn: Connection, contact_id: int, channel: str) -> bool:
     """Return whether a contact unsubscribed from a channel, by what was last said of it."""
-    return bool(conn.execute(sql["refuses"], {"contact_id": contact_id, "channel": channel}).scalar_one())
+    last = conn.execute(sql["last_word"], {"contact_id": contact_id, "channel": channel}).scalar_one_or_none()
+    if last is not None:
+        return bool(last == "email.unsubscribed")
+    return refusals.of_contacts(conn, [contact_id]).get(contact_id, {}).get(channel) == "unsubscribed"

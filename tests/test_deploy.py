@@ -1,10 +1,15 @@
 """The files of deploy/ and docker-compose.yml keep up with the settings and the queues."""
 
 import re
+import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from settings import PREFIX, Settings
 
@@ -39,8 +44,31 @@ def test_every_queue_has_its_pool_with_time_to_stop_and_a_memory_limit() -> None
     assert {name for name in services if name.startswith("worker-")} == {f"worker-{queue}" for queue in QUEUES}
 
 
-def test_no_password_is_written_down_but_loud_placeholders() -> None:
+def test_no_password_has_a_default_and_one_command_makes_them_all() -> None:
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
-    defaults = re.findall(r"\$\{\w*PASSWORD:?-?([^}]*)\}", text)
-    assert defaults
-    assert all(default.startswith("CHANGE-ME") for default in defaults)
+    uses = re.findall(r"\$\{(\w*PASSWORD)(:?[-?]?)([^}]*)\}", text)
+    assert {name for name, _, _ in uses} == {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "RABBITMQ_PASSWORD"}
+    assert {(sign, rest) for _, sign, rest in uses} == {(":?", "run deploy/make-passwords >> .env")}
+    made = [
+        subprocess.run([ROOT / "deploy" / "make-passwords"], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert re.findall(r"^(\w+)=[0-9a-f]{48}$", made[0], re.MULTILINE) == [
+        "POSTGRES_PASSWORD",
+        "REDIS_PASSWORD",
+        "RABBITMQ_PASSWORD",
+    ]
+    assert made[0] != made[1]
+
+
+@pytest.mark.parametrize(("name", "extra"), [("requirements.lock", []), ("requirements-dev.lock", ["dev"])])
+def test_the_lock_has_every_dependency_with_hashes(name: str, extra: list[str]) -> None:
+    lock = (ROOT / name).read_text(encoding="utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = project["dependencies"] + [each for group in extra for each in project["optional-dependencies"][group]]
+    pinned = dict(re.findall(r"^([\w.-]+)(?:\[[\w,]+\])?==([^\s;]+)", lock, re.MULTILINE))
+    for each in map(Requirement, asked):
+        assert each.specifier.contains(pinned[canonicalize_name(each.name)]), each
+    assert "://" not in lock
+    for block in re.split(r"^(?=[\w.-]+(?:\[[\w,]+\])?==)", lock, flags=re.MULTILINE)[1:]:
+        assert "--hash=sha256:" in block, block

@@ -186,7 +186,7 @@ def _event(
     item: Any,
     messages: Mapping[str, Origin],
     emails: Mapping[str, str],
-    phones: Mapping[str, str],
+    phones: Mapping[str, list[str]],
     now: datetime,
 ) -> ContactEvent:
     if not isinstance(item, Mapping):
@@ -197,7 +197,7 @@ def _event(
         (messages[message].contact if message in messages else None)
         or who.get("contact")
         or emails.get(who.get("email", "").strip())
-        or phones.get(who.get("from", "").strip())
+        or next(iter(phones.get(who.get("from", "").strip(), ())), None)
     )
     if contact is None:
         given = " or ".join(who) or " or ".join(report.who)

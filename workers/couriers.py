@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import httpx
 
+from db.folders import private_folder
 from domain.delivery import GaveUp, Result, Retry, Sent
 from workers.network import Network, bound
 
@@ -93,11 +94,11 @@ class NoteFiles:
         self._folder = folder
 
     def send(self, batch: Sequence[Note]) -> list[Result]:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self._folder)
         path = self._folder / f"{datetime.now(UTC):%Y-%m-%d}.ndjson"
         lines = [json.dumps({"at": note.at.isoformat(), **note.data()}, ensure_ascii=False) + "\n" for note in batch]
         # One write to the end of the file, so that the lines of several workers do not mix.
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             os.write(file, "".join(lines).encode())
         except OSError as error:

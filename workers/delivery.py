@@ -19,11 +19,12 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy import Connection, Engine, text
 
-from db import campaigns, emails, events, facts, outbox, outcomes, policies
+from db import campaigns, emails, facts, outbox, outcomes, policies, refusals
 from db.clock import now as database_now
 from db.emails import Email
 from db.faults import Fault, fault_of
 from db.outbox import Lane, Recipient, StepName, StoredTemplate
+from db.refusals import Said
 from db.scope import Scope
 from db.waits import EVERYTHING
 from domain.campaign import Campaign, StopRule
@@ -558,8 +559,8 @@ class _Sending:
         recorded = outbox.record(conn, done.rows, now=now)
         _count_emails(conn, recorded, now=now)
         for channel, ids in done.bounced.items():
-            gone = [(contact_id, channel, now) for contact_id in sorted(present & set(ids))]
-            events.do_not_contact(conn, gone, reason="bounced")
+            gone = [Said(contact_id, channel, now) for contact_id in sorted(present & set(ids))]
+            refusals.refuse(conn, gone, reason="bounced")
         written = {each.key: each.campaign_id for each in recorded}
         failures = {
             key: failure for key, failure in done.failures.items() if key in written and failure.contact_id in present

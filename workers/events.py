@@ -30,12 +30,14 @@ from db import (
     outcomes,
     partitions,
     policies,
+    refusals,
     scores,
 )
 from db.clock import now as database_now
 from db.events import Pending
 from db.faults import Fault, blames_the_data, fault_of
 from db.house import house_of
+from db.refusals import Said
 from domain.campaign import StopRule
 from domain.changes import change
 from domain.events import ABOUT_THE_CONTACT, SEGMENT_TYPES, ContactEvent, EventError, as_facts, channel_of
@@ -602,14 +604,29 @@ def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
     ]
     events.mark_messages(conn, marked)
     # A full mailbox is no reason never to write again.
-    bounced = [(e.contact_id, "email", e.at) for e in by_type.get("email.bounced", []) if e.data.get("kind") != "soft"]
-    events.do_not_contact(conn, bounced, reason="bounced")
-    events.do_not_contact(conn, _about_channels(by_type.get("email.unsubscribed", [])), reason="unsubscribed")
-    events.resubscribe(conn, _about_channels(by_type.get("email.resubscribed", [])))
+    bounced = [event for event in by_type.get("email.bounced", []) if event.data.get("kind") != "soft"]
+    left, back = by_type.get("email.unsubscribed", []), by_type.get("email.resubscribed", [])
+    if not (bounced or left or back):
+        return
+    named = [str(event.data["message"]) for event in (*bounced, *left, *back) if event.data.get("message")]
+    written = events.addresses_of_messages(conn, named)
+    # What bounced is the address that was written to, which the contact may not have any more.
+    refusals.refuse(conn, [_where(event, "email", written) for event in bounced], reason="bounced")
+    # Who leaves means the address that they have now as well.
+    for said, note in ((left, partial(refusals.refuse, reason="unsubscribed")), (back, refusals.resubscribe)):
+        own = [Said(event.contact_id, channel_of(event.data), event.at) for event in said]
+        there = [_where(event, channel_of(event.data), written) for event in said]
+        note(conn, [*own, *(each for each in there if each.address is not None)])
 
 
-def _about_channels(said: Sequence[Pending]) -> list[tuple[int, str, datetime]]:
-    return [(event.contact_id, channel_of(event.data), event.at) for event in said]
+def _where(event: Pending, channel: str, written: Mapping[str, events.Written]) -> Said:
+    """Return what an event says of a channel, with the address that it names or that its message went to."""
+    named = event.data.get("address")
+    message = written.get(str(event.data.get("message")))
+    address = named if isinstance(named, str) and named.strip() else None
+    if address is None and message is not None and message.channel == channel.partition(":")[0]:
+        address = message.address
+    return Said(event.contact_id, channel, event.at, address)
 
 
 def _note_pages(conn: Connection, hits: Sequence[Pending], now: datetime) -> None:

@@ -15,6 +15,7 @@ from email.utils import format_datetime, formataddr, parseaddr
 from hashlib import sha256
 from pathlib import Path
 
+from db.folders import private_folder
 from domain.delivery import Bounced, GaveUp, Result, Retry, Sent
 from domain.templates import one_line
 from producers import smtp
@@ -336,8 +337,9 @@ class MailFiles:
         path = self._folder / file_name(mail)
         aside = path.with_suffix(".part")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            aside.write_bytes(as_bytes(mail, self._house, now=mail.at))
+            private_folder(self._folder)
+            with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(as_bytes(mail, self._house, now=mail.at))
             os.replace(aside, path)
         except OSError as error:
             return Retry(f"{self._folder}: {error.strerror}", away=True)

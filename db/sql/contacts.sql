@@ -254,15 +254,29 @@ ON CONFLICT DO NOTHING;
 
 -- name: refuse
 -- An entry that is there stays; only that of a mail server gives way to a person's word.
-WITH refused AS (
-    INSERT INTO do_not_contact (contact_id, channel, reason, comment, at)
-    SELECT contact.id, refusal.channel, refusal.reason, 'import', :now
+-- What is said of emails holds for the mailbox, and so for others who have it; what colleagues say, for the contact.
+WITH said AS MATERIALIZED (
+    SELECT contact.id, refusal.channel, refusal.reason,
+           CASE WHEN split_part(refusal.channel, ':', 1) = 'email' THEN nullif(lower(btrim(contact.email)), '') END
+               AS address
     FROM incoming
     JOIN contact USING (key)
     CROSS JOIN LATERAL jsonb_each_text(incoming.refusals) AS refusal (channel, reason)
-    ORDER BY contact.id, refusal.channel
-    ON CONFLICT (contact_id, channel) DO UPDATE
+), silenced AS (
+    INSERT INTO refusal (address, channel, reason, comment, at)
+    SELECT DISTINCT ON (address, channel) address, channel, reason, 'import', CAST(:now AS timestamptz)
+    FROM said WHERE address IS NOT NULL
+    ORDER BY address, channel, array_position(ARRAY['unsubscribed', 'manual', 'bounced'], reason)
+    ON CONFLICT (address, channel) DO UPDATE
     SET reason = excluded.reason, comment = excluded.comment, at = excluded.at
+    WHERE refusal.reason IS NULL OR refusal.reason = 'bounced' AND excluded.reason <> 'bounced'
+), refused AS (
+    INSERT INTO do_not_contact (contact_id, channel, reason, comment, at, address)
+    SELECT id, channel, reason, 'import', :now, CASE WHEN reason <> 'manual' THEN address END
+    FROM said
+    ORDER BY id, channel
+    ON CONFLICT (contact_id, channel) DO UPDATE
+    SET reason = excluded.reason, comment = excluded.comment, at = excluded.at, address = excluded.address
     WHERE do_not_contact.reason = 'bounced' AND excluded.reason <> 'bounced'
     RETURNING contact_id
 )
@@ -376,9 +390,6 @@ JOIN step ON step.id = wait.step_id
 LEFT JOIN failure ON failure.contact_id = wait.contact_id AND failure.step_id = wait.step_id
 WHERE wait.contact_id = :contact_id
 ORDER BY wait.due_at, wait.step_id;
-
--- name: refusals
-SELECT channel, reason, comment, at FROM do_not_contact WHERE contact_id = :contact_id ORDER BY channel;
 
 -- name: fields_of_nobody
 -- The newest contacts stand for all: whoever has a field has had it from a file or an event of late.

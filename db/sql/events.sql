@@ -153,16 +153,6 @@ FROM unnest(CAST(:ids AS bigint[]), CAST(:emails AS text[]), CAST(:timezones AS 
      AS said (id, email, timezone, owner, stage, fields, said_at)
 WHERE contact.id = ANY (ARRAY[said.id]);
 
--- name: do_not_contact
--- An existing entry keeps its reason when that is "unsubscribed": nothing else outranks a person's word.
-INSERT INTO do_not_contact (contact_id, channel, reason, at)
-SELECT DISTINCT ON (contact_id, channel) contact_id, channel, :reason, at
-FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:channels AS text[]), CAST(:ats AS timestamptz[]))
-     AS new (contact_id, channel, at)
-ORDER BY contact_id, channel, at
-ON CONFLICT (contact_id, channel) DO UPDATE SET reason = excluded.reason, at = excluded.at
-WHERE do_not_contact.reason <> 'unsubscribed';
-
 -- name: mark_messages
 -- The state of our own messages; the first time counts.
 UPDATE message
@@ -177,13 +167,8 @@ SET opened_at = CASE WHEN marked.what IN ('opened', 'clicked', 'replied')
 FROM unnest(CAST(:keys AS text[]), CAST(:whats AS text[]), CAST(:ats AS timestamptz[])) AS marked (key, what, at)
 WHERE message.key = ANY (ARRAY[marked.key]);
 
--- name: resubscribe
--- What a person said in the meantime counts; a bounce, and what somebody did by hand, stays.
-DELETE FROM do_not_contact
-USING unnest(CAST(:contact_ids AS bigint[]), CAST(:channels AS text[]), CAST(:ats AS timestamptz[]))
-      AS said (contact_id, channel, at)
-WHERE do_not_contact.contact_id = ANY (ARRAY[said.contact_id]) AND do_not_contact.channel = said.channel
-  AND do_not_contact.reason = 'unsubscribed' AND do_not_contact.at <= said.at;
+-- name: addresses_of_messages
+SELECT key, channel, address FROM message WHERE key = ANY (CAST(:keys AS text[]));
 
 -- name: templates
 -- Of emails alone: the template of a text message may have the key of an email.

@@ -32,9 +32,6 @@ FROM segment_member JOIN segment ON segment.id = segment_member.segment_id
 WHERE segment_member.contact_id = ANY (CAST(:ids AS bigint[])) AND segment_member.active
 GROUP BY segment_member.contact_id;
 
--- name: do_not_contact
-SELECT contact_id, channel, reason FROM do_not_contact WHERE contact_id = ANY (CAST(:ids AS bigint[]));
-
 -- name: received
 -- Emails written to the outbox for a contact and not given up, by template. One without an address went to
 -- somebody else about the contact. One probe a contact, as in `tags`.
@@ -138,7 +135,7 @@ SELECT id, channel, reason, comment, :now
 FROM unnest(CAST(:ids AS bigint[]), CAST(:channels AS text[]), CAST(:reasons AS text[]), CAST(:comments AS text[]))
      AS new (id, channel, reason, comment)
 ON CONFLICT (contact_id, channel) DO UPDATE
-SET reason = excluded.reason, comment = excluded.comment, at = excluded.at;
+SET reason = excluded.reason, comment = excluded.comment, at = excluded.at, address = NULL;
 
 -- name: allow
 DELETE FROM do_not_contact

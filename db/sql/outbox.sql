@@ -71,10 +71,6 @@ WITH gone AS (
 UPDATE message SET state = 'cancelled', error = 'the campaign was deleted'
 FROM gone WHERE message.contact_id = gone.contact_id AND message.id = gone.id;
 
--- name: refusals
-SELECT contact_id, channel, reason FROM do_not_contact
-WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND channel = ANY (CAST(:channels AS text[]));
-
 -- name: departed
 -- Who of these is out of the campaign by now, and was not let out by its own tree: a step of it that removes the
 -- contact writes its outcome at the instant of the departure, and what was sent before on that way still goes.

@@ -13,21 +13,9 @@ WHERE message.key = ANY (CAST(:keys AS text[]))
 -- name: keys
 SELECT id, key FROM contact WHERE id = ANY (CAST(:ids AS bigint[]));
 
--- name: by_phones
--- One contact a number, the oldest. Served by contact_phone_digits_idx, which holds no more of a number than that.
-SELECT DISTINCT ON (wanted.digits) wanted.digits, contact.key
-FROM unnest(CAST(:digits AS text[])) AS wanted (digits)
-JOIN contact ON left(regexp_replace(contact.fields ->> 'phone', '[^0-9]', '', 'g'), 40) = wanted.digits
-            AND contact.fields ? 'phone'
-ORDER BY wanted.digits, contact.id;
-
--- name: refuses
--- A person's last word on a channel: in the inbox if it still stands there, else what it led to.
-SELECT coalesce(
-    (SELECT type = 'email.unsubscribed' FROM inbox
-     WHERE contact_id = :contact_id AND type IN ('email.unsubscribed', 'email.resubscribed')
-       AND lower(coalesce(data ->> 'channel', 'email')) = :channel
-     ORDER BY seq DESC LIMIT 1),
-    EXISTS (SELECT FROM do_not_contact
-            WHERE contact_id = :contact_id AND channel = :channel AND reason = 'unsubscribed')
-);
+-- name: last_word
+-- A person's last word on a channel, if it still stands in the inbox.
+SELECT type FROM inbox
+WHERE contact_id = :contact_id AND type IN ('email.unsubscribed', 'email.resubscribed')
+  AND lower(coalesce(data ->> 'channel', 'email')) = :channel
+ORDER BY seq DESC LIMIT 1;

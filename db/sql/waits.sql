@@ -223,17 +223,24 @@ LIMIT :limit;
 -- name: take_rezoned
 -- A bounded number of contacts whose timezone changed, each with its lock; who is in other hands has a turn
 -- later. The notes go with the waits that move: a crash gives them back.
-WITH free AS MATERIALIZED (
+WITH noted AS MATERIALIZED (
+    SELECT contact_id FROM rezoned
+    WHERE CAST(:ids AS bigint[]) IS NULL OR contact_id = ANY (CAST(:ids AS bigint[]))
+    LIMIT :limit
+), free AS MATERIALIZED (
     SELECT id, timezone FROM contact
-    WHERE id = ANY (ARRAY(
-        SELECT contact_id FROM rezoned
-        WHERE CAST(:ids AS bigint[]) IS NULL OR contact_id = ANY (CAST(:ids AS bigint[]))
-        LIMIT :limit
-    ))
+    WHERE id = ANY (ARRAY(SELECT contact_id FROM noted))
     ORDER BY id
     FOR NO KEY UPDATE SKIP LOCKED
 ), gone AS (
-    DELETE FROM rezoned WHERE contact_id = ANY (ARRAY(SELECT id FROM free))
+    -- A note of nobody would be looked at for ever.
+    DELETE FROM rezoned
+    WHERE contact_id = ANY (ARRAY(
+        SELECT id FROM free
+        UNION ALL
+        SELECT contact_id FROM noted
+        WHERE (SELECT true FROM contact WHERE contact.id = noted.contact_id) IS NULL
+    ))
 )
 SELECT id, timezone FROM free;
 

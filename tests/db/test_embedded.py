@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -12,11 +14,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
 from db import embedded, schema
 from db.engine import connect
+from db.folders import private_folder
 from tests.conftest import ROOT
 
 
@@ -55,6 +59,79 @@ def test_two_commands_at_once_share_one_server_and_a_killed_one_comes_back(home:
     assert '"two"' in out
     stopped = start_command(home, "db", "stop")
     assert stopped.communicate(timeout=600)[0].strip() == "The embedded PostgreSQL is stopped."
+
+
+def as_nobody(command: list[str]) -> subprocess.CompletedProcess[str]:
+    nobody = pwd.getpwnam("nobody")
+    return subprocess.run(
+        command, user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[], capture_output=True, text=True,
+        cwd="/", env={"PATH": "/usr/bin:/bin"}, timeout=60, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(params=["short", "x" * 100])
+def started(request: pytest.FixtureRequest, home: Path) -> Iterator[tuple[Path, str]]:
+    """A home, of which the path may be too long for a socket, and the URL of its server."""
+    folder = home / request.param
+    yield folder, embedded.start(folder).replace("+psycopg", "", 1)
+    embedded.stop(folder)
+
+
+def test_other_users_of_the_machine_cannot_be_the_database(started: tuple[Path, str]) -> None:
+    _, url = started
+    with psycopg.connect(url) as conn:
+        (socket_folder,) = conn.execute("SHOW unix_socket_directories").fetchone() or ("",)
+        assert conn.execute("SHOW listen_addresses").fetchone() == ("",)
+        assert conn.execute("SELECT DISTINCT auth_method FROM pg_hba_file_rules").fetchall() == [("peer",)]
+    sockets = Path(socket_folder)
+    assert stat.S_IMODE(sockets.stat().st_mode) & 0o077 == 0
+    if os.geteuid() == 0:
+        connecting = f"import socket; socket.socket(socket.AF_UNIX).connect({str(sockets / '.s.PGSQL.5432')!r})"
+        assert "PermissionError" in as_nobody(["/usr/bin/python3", "-c", connecting]).stderr
+
+
+def test_a_home_of_an_earlier_version_lets_in_nobody_else_from_now_on(started: tuple[Path, str]) -> None:
+    folder, url = started
+    (folder / "postgres" / "pg_hba.conf").write_text("local all all trust\n")
+    embedded.start(folder)
+    assert "peer" in (folder / "postgres" / "pg_hba.conf").read_text()
+    with psycopg.connect(url) as conn:
+        assert conn.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_socket_folder_of_somebody_else_is_refused(home: Path) -> None:
+    folder = home / ("x" * 100)
+    data = folder / "postgres"
+    data.mkdir(parents=True)
+    planted = embedded._socket_folder(data)
+    try:
+        planted.rmdir()
+        Path(planted).mkdir(mode=0o755)
+        with pytest.raises(embedded.EmbeddedServerError, match="somebody else's"):
+            embedded._socket_folder(data)
+    finally:
+        planted.rmdir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's server has a user of its own")
+def test_folders_above_are_opened_for_passing_if_they_are_ours_and_never_for_reading(home: Path) -> None:
+    ours, theirs = home / "ours", home / "theirs"
+    for folder in (ours, theirs):
+        (folder / "home").mkdir(parents=True)
+        folder.chmod(0o700)
+    os.chown(theirs, pwd.getpwnam("nobody").pw_uid, -1)
+    embedded._let_through(ours / "home")
+    assert stat.S_IMODE(ours.stat().st_mode) == 0o701
+    with pytest.raises(embedded.EmbeddedServerError, match="cannot pass through"):
+        embedded._let_through(theirs / "home")
+    assert stat.S_IMODE(theirs.stat().st_mode) == 0o700
+
+
+def test_what_is_written_to_the_home_is_read_by_nobody_else(tmp_path: Path) -> None:
+    folder = tmp_path / "mail"
+    folder.mkdir(mode=0o755)
+    private_folder(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 def test_migrations_from_several_machines_at_once_happen_once(server: str) -> None:

@@ -157,3 +157,9 @@ def test_a_worker_that_tick_asks_moves_what_nobody_else_did(ann: World, redis_ur
     broker.close()
     assert ann.due("ann", "a") == tokyo(3, "09:00")
     assert ann.read("SELECT FROM rezoned") == []
+
+
+def test_a_note_of_nobody_goes(ann: World) -> None:
+    ann.write("INSERT INTO rezoned (contact_id) VALUES (0)")
+    ann.trigger(at(1, "13:00"))
+    assert ann.read("SELECT FROM rezoned") == []

@@ -438,7 +438,7 @@ class World:
     def clear(self) -> None:
         """Forget everything."""
         tables = [
-            *("campaign", "category", "stage", "contact", "contact_tag", "do_not_contact", "segment"),
+            *("campaign", "category", "stage", "contact", "contact_tag", "do_not_contact", "refusal", "segment"),
             *(
                 "segment_member",
                 "form",
@@ -452,7 +452,7 @@ class World:
             *("message", "delivery_count", "step_count", "campaign_count", "campaign_hour_count", "sweep", "audit"),
             *("inbox", "event", "event_key", "erased", "leaving", "device", "dead_letter", "frequency_rule"),
             *("contact_alias", "point_group", "contact_score", "point_log", "stage_log", "contact_utm"),
-            *("template", "policy", "company_member", "company", "circuit", "rate"),
+            *("template", "policy", "company_member", "company", "circuit", "rate", "rezoned"),
         ]
         with self.engine.begin() as conn:
             for table in tables:

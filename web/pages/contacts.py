@@ -13,6 +13,7 @@ from fastapi import Request, Response
 from sqlalchemy import Connection
 
 from db import campaigns, contacts, listings, partitions, timeline
+from db import refusals as refused
 from db.campaigns import Found
 from db.contacts import Shown, Standing
 from db.timeline import Entry, Place
@@ -136,7 +137,7 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         names = {row.key: row.name for row in campaigns.listing(conn)}
         part = request.headers.get("hx-target") == "older"
         stays = [_stay(conn, site, standing) for standing in contact.campaigns]
-        refusals = [] if part else contacts.refusals(conn, contact.id)
+        refusals = [] if part else refused.in_full(conn, [contact.id]).get(contact.id, [])
     inside = {each.campaign for each in contact.campaigns if each.left_at is None}
     return render(
         request,

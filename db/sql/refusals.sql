@@ -1,0 +1,127 @@
+-- name: reach
+-- How contacts are reached: by which address, and by which number as it is written.
+SELECT id, nullif(lower(btrim(email)), '') AS email, fields ->> 'phone' AS phone, fields ->> 'country' AS country
+FROM contact WHERE id = ANY (CAST(:ids AS bigint[]));
+
+-- name: of_contacts
+-- What is refused of contacts: by themselves, by their mailbox, and, if their number ends like one that refused, by
+-- that number maybe: the caller compares the two. Each a probe a contact, whatever the statistics say; where no
+-- number ever refused, no contact's fields are read.
+SELECT contact_id, channel, reason, comment, at,
+       CAST(NULL AS text) AS number, CAST(NULL AS text) AS phone, CAST(NULL AS text) AS country
+FROM do_not_contact
+WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND address IS NULL
+UNION ALL
+SELECT contact.id, said.channel, said.reason, said.comment, said.at, NULL, NULL, NULL
+FROM contact
+CROSS JOIN LATERAL (
+    SELECT channel, reason, comment, at FROM refusal WHERE refusal.address = lower(btrim(contact.email)) LIMIT 1000
+) AS said
+WHERE contact.id = ANY (CAST(:ids AS bigint[])) AND said.reason IS NOT NULL
+UNION ALL
+SELECT contact.id, said.channel, said.reason, said.comment, said.at, said.address,
+       contact.fields ->> 'phone', contact.fields ->> 'country'
+FROM contact
+CROSS JOIN LATERAL (
+    SELECT address, channel, reason, comment, at FROM refusal
+    WHERE refusal.tail = right(regexp_replace(contact.fields ->> 'phone', '[^0-9]', '', 'g'), 6)
+    LIMIT 1000
+) AS said
+WHERE contact.id = ANY (CAST(:ids AS bigint[])) AND said.reason IS NOT NULL
+  AND (SELECT EXISTS (SELECT FROM refusal WHERE tail IS NOT NULL));
+
+-- name: refuse
+-- A person's word goes before a colleague's, that before a machine's, and the weaker replaces nothing. What was
+-- taken back since stays so.
+INSERT INTO refusal (address, channel, reason, comment, at)
+SELECT DISTINCT ON (address, channel) address, channel, CAST(:reason AS text), comment, at
+FROM unnest(CAST(:addresses AS text[]), CAST(:channels AS text[]), CAST(:ats AS timestamptz[]),
+            CAST(:comments AS text[])) AS said (address, channel, at, comment)
+ORDER BY address, channel, at DESC
+ON CONFLICT (address, channel) DO UPDATE
+SET reason = excluded.reason, comment = excluded.comment,
+    at = CASE WHEN refusal.reason = excluded.reason THEN greatest(refusal.at, excluded.at) ELSE excluded.at END
+WHERE CASE WHEN refusal.reason IS NULL THEN excluded.at >= refusal.at
+           ELSE array_position(ARRAY['unsubscribed', 'manual', 'bounced'], excluded.reason)
+                <= array_position(ARRAY['unsubscribed', 'manual', 'bounced'], refusal.reason) END;
+
+-- name: refuse_contacts
+-- With the address at which it was said, if that took effect there. Without one it is about the contact: unless
+-- they took it back since, which `said_at` remembers.
+INSERT INTO do_not_contact (contact_id, channel, reason, at, address)
+SELECT DISTINCT ON (said.contact_id, said.channel) said.contact_id, said.channel, :reason, said.at, said.address
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:channels AS text[]), CAST(:ats AS timestamptz[]),
+            CAST(:addresses AS text[])) AS said (contact_id, channel, at, address)
+JOIN contact ON contact.id = said.contact_id
+WHERE CASE WHEN said.address IS NULL
+           THEN coalesce(CAST(contact.said_at ->> ('free.' || said.channel) AS timestamptz) <= said.at, true)
+           ELSE EXISTS (SELECT FROM refusal WHERE refusal.address = said.address AND refusal.channel = said.channel
+                                              AND refusal.reason IS NOT NULL) END
+ORDER BY said.contact_id, said.channel, said.at DESC
+ON CONFLICT (contact_id, channel) DO UPDATE
+SET reason = excluded.reason, address = excluded.address, comment = NULL,
+    at = CASE WHEN do_not_contact.reason = excluded.reason THEN greatest(do_not_contact.at, excluded.at)
+              ELSE excluded.at END
+WHERE array_position(ARRAY['unsubscribed', 'manual', 'bounced'], excluded.reason)
+      <= array_position(ARRAY['unsubscribed', 'manual', 'bounced'], do_not_contact.reason)
+  -- What a colleague said of the contact holds at any address.
+  AND NOT (excluded.address IS NOT NULL AND do_not_contact.address IS NULL AND do_not_contact.reason = 'manual');
+
+-- name: resubscribe
+-- What a person said in the meantime counts; a bounce, and what somebody did by hand, stays.
+INSERT INTO refusal (address, channel, reason, at)
+SELECT address, channel, NULL, max(at)
+FROM unnest(CAST(:addresses AS text[]), CAST(:channels AS text[]), CAST(:ats AS timestamptz[]))
+     AS said (address, channel, at)
+GROUP BY address, channel
+ORDER BY address, channel
+ON CONFLICT (address, channel) DO UPDATE
+SET reason = NULL, comment = NULL, at = greatest(refusal.at, excluded.at)
+WHERE refusal.reason IS NULL OR refusal.reason = 'unsubscribed' AND refusal.at <= excluded.at;
+
+-- name: resubscribe_contacts
+DELETE FROM do_not_contact
+USING unnest(CAST(:contact_ids AS bigint[]), CAST(:channels AS text[]), CAST(:ats AS timestamptz[]))
+      AS said (contact_id, channel, at)
+WHERE do_not_contact.contact_id = said.contact_id AND do_not_contact.channel = said.channel
+  AND do_not_contact.reason = 'unsubscribed' AND do_not_contact.at <= said.at;
+
+-- name: resubscribe_mates
+-- What others of the same mailbox said there.
+DELETE FROM do_not_contact
+USING unnest(CAST(:addresses AS text[]), CAST(:channels AS text[]), CAST(:ats AS timestamptz[]))
+      AS said (address, channel, at)
+WHERE do_not_contact.address = said.address AND do_not_contact.channel = said.channel
+  AND do_not_contact.reason = 'unsubscribed' AND do_not_contact.at <= said.at;
+
+-- name: remember_return
+-- Of contacts without an address on the channel.
+UPDATE contact SET said_at = contact.said_at || said.word
+FROM (SELECT contact_id, jsonb_object_agg('free.' || channel, at) AS word
+      FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:channels AS text[]), CAST(:ats AS timestamptz[]))
+           AS each (contact_id, channel, at)
+      GROUP BY contact_id) AS said
+WHERE contact.id = said.contact_id;
+
+-- name: allow
+UPDATE refusal SET reason = NULL, comment = NULL, at = :now
+FROM unnest(CAST(:addresses AS text[]), CAST(:channels AS text[])) AS free (address, channel)
+WHERE refusal.address = free.address AND refusal.channel = free.channel;
+
+-- name: by_phones
+-- Whose number ends like some numbers. Served by contact_phone_tail_idx.
+SELECT wanted.tail, contact.id, contact.key, contact.fields ->> 'phone' AS phone, contact.fields ->> 'country' AS country
+FROM unnest(CAST(:tails AS text[])) AS wanted (tail)
+CROSS JOIN LATERAL (
+    SELECT id, key, fields FROM contact
+    WHERE right(regexp_replace(contact.fields ->> 'phone', '[^0-9]', '', 'g'), 6) = wanted.tail
+      AND contact.fields ? 'phone'
+    ORDER BY id + 0 LIMIT 1000
+) AS contact;
+
+-- name: forget
+-- The words of mailboxes that nobody has any more.
+DELETE FROM refusal
+WHERE address = ANY (CAST(:addresses AS text[]))
+  AND NOT EXISTS (SELECT FROM contact WHERE lower(contact.email) = refusal.address
+                                        AND NOT contact.id = ANY (CAST(:ids AS bigint[])));
