@@ -126,7 +126,7 @@ ON CONFLICT DO NOTHING;
 -- name: remove_tags
 DELETE FROM contact_tag
 USING unnest(CAST(:ids AS bigint[]), CAST(:tags AS text[])) AS gone (contact_id, tag)
-WHERE contact_tag.contact_id = gone.contact_id AND contact_tag.tag = gone.tag;
+WHERE contact_tag.contact_id = ANY (ARRAY[gone.contact_id]) AND contact_tag.tag = gone.tag;
 
 -- name: refuse
 -- What may be replaced was decided under the contacts' locks, which whoever unsubscribes takes as well.
@@ -140,7 +140,7 @@ SET reason = excluded.reason, comment = excluded.comment, at = excluded.at, addr
 -- name: allow
 DELETE FROM do_not_contact
 USING unnest(CAST(:ids AS bigint[]), CAST(:channels AS text[])) AS gone (contact_id, channel)
-WHERE do_not_contact.contact_id = gone.contact_id AND do_not_contact.channel = gone.channel;
+WHERE do_not_contact.contact_id = ANY (ARRAY[gone.contact_id]) AND do_not_contact.channel = gone.channel;
 
 -- name: been
 -- Where contacts of a batch came already, of steps that moved; the claims in hand are no waits any more.
