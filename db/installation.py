@@ -2,7 +2,7 @@
 
 import secrets
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 
 def secret_key(engine: Engine) -> str:
@@ -16,3 +16,21 @@ def secret_key(engine: Engine) -> str:
             {"made": secrets.token_urlsafe(32)},
         )
         return str(conn.execute(text("SELECT value FROM installation WHERE name = 'secret_key'")).scalar_one())
+
+
+def rename(conn: Connection) -> str:
+    """Give a copy of an installation a name of its own, which is returned; what still waits to leave has it too.
+
+    Otherwise the copy's messages would bear the keys of the original's.
+    """
+    name = secrets.token_hex(4)
+    before = conn.execute(text("SELECT value FROM installation WHERE name = 'name' FOR UPDATE")).scalar_one()
+    conn.execute(text("UPDATE installation SET value = :name WHERE name = 'name'"), {"name": name})
+    conn.execute(
+        text(
+            "UPDATE message SET key = CASE WHEN right(key, :length) = :before THEN left(key, -:length) ELSE key END "
+            "|| '-' || :name WHERE state IN ('queued', 'sending')"
+        ),
+        {"before": f"-{before}", "length": len(before) + 1, "name": name},
+    )
+    return name

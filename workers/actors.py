@@ -113,6 +113,8 @@ class Workshop:
 
     def deliver(self, channel: str) -> None:
         """Send what is due of a channel, batch after batch; then let others have a turn."""
+        if channel not in self.delivery.outlets:
+            return
         started, claimed, counts = time.monotonic(), 0, Counter[str]()
         with delivery.hand(self.engine, channel) as free:
             if not free:

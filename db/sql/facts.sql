@@ -151,10 +151,11 @@ SELECT contact_id, step_id, passage FROM wait
 WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND step_id = ANY (CAST(:step_ids AS int[]));
 
 -- name: send
--- The outbox. The key is unique, so a message written once stays one.
+-- The outbox. The key is unique, so a message written once stays one; it ends with the installation's name, so that
+-- no receiver takes a message of a copy for trials for one of ours.
 INSERT INTO message (contact_id, key, campaign_id, step_id, rotation, channel, template, address, payload,
                      marketing, priority, due_at, created_at)
-SELECT contact_id, key, :campaign_id, step_id, rotation, channel, template, address, payload, marketing, priority,
+SELECT contact_id, key || coalesce('-' || (SELECT value FROM installation WHERE name = 'name'), ''), :campaign_id, step_id, rotation, channel, template, address, payload, marketing, priority,
        coalesce(not_before, :now), :now
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:keys AS text[]), CAST(:step_ids AS int[]),
             CAST(:rotations AS int[]), CAST(:channels AS text[]), CAST(:templates AS text[]),
