@@ -2,7 +2,7 @@
 
 import secrets
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 
 def secret_key(engine: Engine) -> str:
@@ -16,3 +16,8 @@ def secret_key(engine: Engine) -> str:
             {"made": secrets.token_urlsafe(32)},
         )
         return str(conn.execute(text("SELECT value FROM installation WHERE name = 'secret_key'")).scalar_one())
+
+
+def erasure_key(conn: Connection) -> str:
+    """Return the secret with which the keys of erased contacts are hashed; every installation has its own."""
+    return str(conn.execute(text("SELECT value FROM installation WHERE name = 'erasure_key'")).scalar_one())
