@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from db import events, refusals
+from db import events, refusals, traces
 from db.statements import statements
 
 sql = statements("erasure")
@@ -42,14 +42,19 @@ def erase(conn: Connection, contacts: Mapping[int, datetime]) -> dict[int, str]:
     from before do not bring them back. The
     counters of steps are corrected by what goes; members that go have left.
     """
-    ids = {"ids": list(contacts)}
+    ids = {"ids": sorted(contacts)}
     # Whoever is just giving them an event is done before, or finds them gone.
     keys = {row.id: row.key for row in conn.execute(sql["close"], ids)}
     aliases = {row.key: contacts[row.contact_id] for row in conn.execute(sql["aliases"], ids)}
     conn.execute(sql["uncount"], ids)
     conn.execute(sql["count_left"], {**ids, "at": max(contacts.values())})
-    events.tombstone(conn, aliases | {key: contacts[id_] for id_, key in keys.items()})
-    refusals.forget(conn, contacts)
+    names = aliases | {key: contacts[id_] for id_, key in keys.items()}
+    events.tombstone(conn, names)
+    messages = set(conn.execute(sql["messages"], ids).scalars())
+    addresses = refusals.forget(conn, contacts)
+    traces.wipe(conn, traces.Traces(frozenset(names), frozenset(messages), frozenset(addresses)))
+    ats = {"ids": list(contacts), "ats": list(contacts.values())}
+    conn.execute(sql["forget_ids"], ats)
     for table in TABLES:
         conn.execute(text(f"DELETE FROM {table} WHERE contact_id = ANY (CAST(:ids AS bigint[]))"), ids)
     conn.execute(text("DELETE FROM contact WHERE id = ANY (CAST(:ids AS bigint[]))"), ids)

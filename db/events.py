@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import random
 import re
@@ -12,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection
 
-from db import contacts
+from db import contacts, installation
 from db.statements import statements
 from domain import gate
 from domain.events import ContactEvent
@@ -103,8 +104,13 @@ def lock_addresses(conn: Connection, addresses: Iterable[str]) -> None:
         conn.execute(sql["lock_addresses"], {"addresses": wanted})
 
 
-def key_hash(key: str) -> bytes:
-    """Return what is remembered of an erased contact's key."""
+def key_hash(key: str, secret: str) -> bytes:
+    """Return what is remembered of an erased contact's key: nobody finds the key by trying without the secret."""
+    return hmac.digest(secret.encode(), key.encode(), "sha256")
+
+
+def _old_hash(key: str) -> bytes:
+    """Return what versions before this one remembered of an erased contact's key."""
     return hashlib.sha256(key.encode()).digest()
 
 
@@ -129,15 +135,35 @@ def as_cloud_event(event: Pending, contact: str) -> str:
 
 def erased(conn: Connection, keys: Iterable[str]) -> dict[str, datetime]:
     """Return when contacts of these keys were erased; those never erased are left out."""
-    hashes = {key_hash(key): key for key in keys}
-    rows = conn.execute(sql["erased"], {"hashes": list(hashes)})
-    return {hashes[bytes(row.key_hash)]: row.at for row in rows}
+    wanted = sorted(set(keys))
+    if not wanted:
+        return {}
+    secret = installation.erasure_key(conn)
+    hashes = {hash_: key for key in wanted for hash_ in (key_hash(key, secret), _old_hash(key))}
+    found: dict[str, datetime] = {}
+    for row in conn.execute(sql["erased"], {"hashes": list(hashes)}):
+        key = hashes[bytes(row.key_hash)]
+        found[key] = max(row.at, found.get(key, row.at))
+    return found
 
 
 def tombstone(conn: Connection, at: Mapping[str, datetime]) -> None:
     """Remember that contacts were erased, so that late events do not bring them back."""
-    if at:
-        conn.execute(sql["tombstone"], {"hashes": [key_hash(key) for key in at], "ats": list(at.values())})
+    if not at:
+        return
+    secret = installation.erasure_key(conn)
+    before = {"hashes": [_old_hash(key) for key in at]}
+    old = {bytes(row.key_hash): row.at for row in conn.execute(sql["drop_old_tombstones"], before)}
+    ats = [max(when, old.get(_old_hash(key), when)) for key, when in at.items()]
+    conn.execute(sql["tombstone"], {"hashes": [key_hash(key, secret) for key in at], "ats": ats})
+
+
+def forget_ids(conn: Connection, ids: Iterable[tuple[str, str]]) -> None:
+    """Forget that events, by (source, id), ever came."""
+    wanted = sorted(set(ids))
+    if wanted:
+        sources, names = map(list, zip(*wanted, strict=True))
+        conn.execute(sql["forget_ids"], {"sources": sources, "ids": names})
 
 
 def store(conn: Connection, events: Sequence[tuple[int, ContactEvent]], *, now: datetime) -> None:

@@ -1,6 +1,7 @@
 """Folders of the home, with what is nobody else's: the database, and mail and messages written to files."""
 
 import os
+import re
 from pathlib import Path
 
 
@@ -12,3 +13,11 @@ def private_folder(folder: Path, *, search: bool = False) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if folder.stat().st_uid == os.geteuid():
         folder.chmod(0o711 if search else 0o700)
+
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def file_safe(text: str) -> str:
+    """Return a text as it may stand in the name of a file."""
+    return _UNSAFE.sub("_", text)

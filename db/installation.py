@@ -34,3 +34,8 @@ def rename(conn: Connection) -> str:
         {"before": f"-{before}", "length": len(before) + 1, "name": name},
     )
     return name
+
+
+def erasure_key(conn: Connection) -> str:
+    """Return the secret with which the keys of erased contacts are hashed; every installation has its own."""
+    return str(conn.execute(text("SELECT value FROM installation WHERE name = 'erasure_key'")).scalar_one())

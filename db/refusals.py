@@ -184,19 +184,27 @@ def owners(conn: Connection, numbers: Iterable[str]) -> dict[str, list[Owner]]:
 
 
 def forget(conn: Connection, contact_ids: Iterable[int]) -> set[str]:
-    """Forget what the addresses of contacts refused, unless others have them too; return the addresses.
+    """Forget what the addresses of contacts, past ones too, refused; return the addresses.
 
-    For those who are erased.
+    For those who are erased. What others have as well is theirs, and left alone.
     """
     ids = sorted(set(contact_ids))
     # Erasing reads no table as a whole, whatever statistics say.
     campaigns.read_by_index(conn)
+    default = house_of(conn).country
     reached = reach(conn, ids).values()
     emails = {each.email for each in reached if each.email}
     phones = {each.phone for each in reached if each.phone}
+    for address in conn.execute(sql["past_addresses"], {"ids": ids}).scalars():
+        if "@" in address:
+            emails.add(address.strip().lower())
+        elif number := number_of(address, None, default):
+            phones.add(number)
     shared = {number for number, who in owners(conn, phones).items() if not {owner.id for owner in who} <= set(ids)}
-    conn.execute(sql["forget"], {"addresses": sorted(emails | (phones - shared)), "ids": ids})
-    return emails | phones
+    held = set(conn.execute(sql["held"], {"addresses": sorted(emails), "ids": ids}).scalars())
+    gone = (emails - held) | (phones - shared)
+    conn.execute(sql["forget"], {"addresses": sorted(gone)})
+    return gone
 
 
 def _placed(said: Sequence[Said], reached: dict[int, Reach]) -> list[Said]:

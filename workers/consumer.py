@@ -113,9 +113,10 @@ class Consumer:
                 except EventError as error:
                     dead.append((str(error), letter.body))
             done = events.accept(conn, good, now=now, unknown_contacts=self._settings.unknown_contacts)
-            dead += [(reason, bodies[index]) for index, reason in done.rejected]
+            rejected = len(dead) + len(done.rejected)
+            dead += [(reason, bodies[index]) for index, reason in done.rejected if reason != events.ERASED]
             events_table.bury(conn, dead, origin="event", now=now)
-        metrics.count_events(accepted=done.accepted, duplicates=done.duplicates, rejected=len(dead))
+        metrics.count_events(accepted=done.accepted, duplicates=done.duplicates, rejected=rejected)
         log.info(
             "events_stored",
             events=len(letters),

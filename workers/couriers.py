@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
@@ -100,6 +101,8 @@ class NoteFiles:
         # One write to the end of the file, so that the lines of several workers do not mix.
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
+            # Whoever takes out the lines of an erased contact is done before.
+            fcntl.flock(file, fcntl.LOCK_EX)
             os.write(file, "".join(lines).encode())
         except OSError as error:
             return [Retry(f"{path}: {error.strerror}", away=True)] * len(batch)

@@ -61,6 +61,8 @@ CONTACTS_AT_ONCE = 500
 EVENTS_EACH = 20
 # So often in a row a batch may lose a deadlock.
 DEADLOCKS = 5
+# Why an event of an erased contact is rejected. It is kept nowhere, not with the dead letters either.
+ERASED = "the contact was erased after this happened"
 # What an event makes of the message that it names.
 BECOMES = {
     "email.opened": "opened",
@@ -189,14 +191,14 @@ def _acceptable(
     good = []
     for index, event in enumerate(offered):
         reason = None
-        if event.type in SEGMENT_TYPES and event.data["segment"] not in segments:
+        if event.contact in gone and event.at <= gone[event.contact] and event.type != "contact.deleted":
+            reason = ERASED
+        elif event.type in SEGMENT_TYPES and event.data["segment"] not in segments:
             reason = f"there is no segment {event.data['segment']!r}; make it with `parcours segments create`"
         elif event.type == "form.submitted" and event.data["form"] not in known_forms:
             reason = f"there is no form {event.data['form']!r}; make it with `parcours forms create`"
         elif event.contact not in known and unknown_contacts == "reject" and event.type != "contact.deleted":
             reason = "the contact is unknown, and PARCOURS_UNKNOWN_CONTACTS says reject"
-        elif event.contact in gone and event.at <= gone[event.contact] and event.type != "contact.deleted":
-            reason = "the contact was erased after this happened"
         if reason is None:
             good.append((index, event))
         else:
@@ -408,6 +410,15 @@ def _act_on(
     kept = [event for event in taken if event.contact_id not in erased and event.contact_id not in deleted]
     events.keep(conn, kept)
     gone = erased.keys() | deleted
+    past = [event for event in [*taken, *late] if event.contact_id in gone and event.type != "contact.deleted"]
+    events.forget_ids(
+        conn,
+        [
+            (event.source, event.id)
+            for event in past
+            if event.at <= (erased[event.contact_id][1] if event.contact_id in erased else now)
+        ],
+    )
     events.bury_events(conn, [letter for letter in letters if letter[0].contact_id not in gone], now=now)
     events.seen_active(conn, [(event.contact_id, event.at) for event in kept if _is_activity(event)])
     lag = (now - min(event.received_at for event in taken)).total_seconds()

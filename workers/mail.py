@@ -15,7 +15,7 @@ from email.utils import format_datetime, formataddr, parseaddr
 from hashlib import sha256
 from pathlib import Path
 
-from db.folders import private_folder
+from db.folders import file_safe, private_folder
 from domain.delivery import Bounced, GaveUp, Result, Retry, Sent
 from domain.identity import wire_address, wire_sender
 from domain.templates import one_line
@@ -56,7 +56,6 @@ LONGEST_WORD = 70
 LONGEST_LINE = 998
 # "Authentication required", and the ways of refusing it. Source: RFC 4954, section 6.
 OUR_FAULT = frozenset({530, 534, 535, 538})
-_SAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,5 +333,5 @@ class MailFiles:
 
 def file_name(mail: Mail) -> str:
     """Return the name of an email's file: when it was written, its key, and who gets it."""
-    to = _SAFE.sub("_", ",".join(mail.to))[:60]
-    return f"{mail.at.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{_SAFE.sub('_', mail.key)}-{to}.eml"
+    to = file_safe(",".join(mail.to))[:60]
+    return f"{mail.at.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{file_safe(mail.key)}-{to}.eml"

@@ -4,6 +4,26 @@ SELECT id, key FROM contact WHERE id = ANY (CAST(:ids AS bigint[])) ORDER BY id 
 -- name: aliases
 SELECT contact_id, key FROM contact_alias WHERE contact_id = ANY (CAST(:ids AS bigint[]));
 
+-- name: messages
+SELECT key FROM message WHERE contact_id = ANY (CAST(:ids AS bigint[]));
+
+-- name: forget_ids
+-- A sender's ids of events may name the contact. Those from before the erasure do nothing when they come again.
+DELETE FROM event_key
+USING event, unnest(CAST(:ids AS bigint[]), CAST(:ats AS timestamptz[])) AS gone (contact_id, at)
+WHERE event.contact_id = gone.contact_id AND event.at <= gone.at
+  AND event_key.source = event.source AND event_key.id = event.id;
+
+-- name: letters
+-- Dead letters that may be about contacts; the caller reads them closely.
+SELECT id, reason, body FROM dead_letter
+WHERE lower(reason || ' ' || body) LIKE ANY (CAST(:patterns AS text[]))
+   OR cardinality(CAST(:tails AS text[])) > 0
+      AND regexp_replace(body, '[^0-9]', '', 'g') LIKE ANY (CAST(:tails AS text[]));
+
+-- name: drop_letters
+DELETE FROM dead_letter WHERE id = ANY (CAST(:ids AS bigint[]));
+
 -- name: uncount
 -- What is counted is always what can be counted; a slot may go below zero, their sum does not.
 INSERT INTO step_count (step_id, day, result, slot, n)

@@ -248,8 +248,18 @@ DELETE FROM inbox WHERE contact_id = :contact_id AND seq = :seq RETURNING seq;
 DELETE FROM event_key WHERE source = :source AND id = :id;
 
 -- name: tombstone
-INSERT INTO erased (key_hash, at) SELECT * FROM unnest(CAST(:hashes AS bytea[]), CAST(:ats AS timestamptz[]))
+INSERT INTO erased (key_hash, at, keyed)
+SELECT hash, at, true FROM unnest(CAST(:hashes AS bytea[]), CAST(:ats AS timestamptz[])) AS gone (hash, at)
+ORDER BY hash
 ON CONFLICT (key_hash) DO UPDATE SET at = greatest(erased.at, excluded.at);
+
+-- name: drop_old_tombstones
+DELETE FROM erased WHERE NOT keyed AND key_hash = ANY (CAST(:hashes AS bytea[])) RETURNING key_hash, at;
+
+-- name: forget_ids
+DELETE FROM event_key
+USING unnest(CAST(:sources AS text[]), CAST(:ids AS text[])) AS gone (source, id)
+WHERE event_key.source = gone.source AND event_key.id = gone.id;
 
 -- name: has_pending_of
 SELECT EXISTS (SELECT FROM inbox WHERE contact_id = ANY (CAST(:ids AS bigint[])));

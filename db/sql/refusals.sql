@@ -137,10 +137,20 @@ CROSS JOIN LATERAL (
 ) AS contact;
 
 -- name: forget
--- The words of mailboxes that nobody has any more.
-DELETE FROM refusal
-WHERE address = ANY (CAST(:addresses AS text[]) || ARRAY(SELECT own.address FROM do_not_contact AS own
-                                                        WHERE own.contact_id = ANY (CAST(:ids AS bigint[]))
-                                                          AND own.address IS NOT NULL))
-  AND (SELECT min(contact.id + 0) FROM contact
-       WHERE lower(contact.email) = refusal.address AND NOT contact.id = ANY (CAST(:ids AS bigint[]))) IS NULL;
+-- The words of mailboxes and numbers that nobody has any more.
+DELETE FROM refusal WHERE address = ANY (CAST(:addresses AS text[]));
+
+-- name: held
+-- Which mailboxes others have.
+SELECT address FROM unnest(CAST(:addresses AS text[])) AS wanted (address)
+WHERE (SELECT min(contact.id + 0) FROM contact
+       WHERE lower(contact.email) = wanted.address AND NOT contact.id = ANY (CAST(:ids AS bigint[]))) IS NOT NULL;
+
+-- name: past_addresses
+-- Where contacts were reached, as far as we still know.
+SELECT address FROM do_not_contact WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND address IS NOT NULL
+UNION
+SELECT said.address
+FROM event
+CROSS JOIN LATERAL (VALUES (event.data ->> 'email'), (event.data -> 'fields' ->> 'phone')) AS said (address)
+WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND type = 'contact.changed' AND said.address <> '';

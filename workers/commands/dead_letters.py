@@ -60,7 +60,7 @@ def replay(ids: Ids = None, all_: All = False) -> None:
             except (EventError, ValueError) as error:
                 dead.append((str(error), letter.body))
         done = events.accept(conn, good, now=now, unknown_contacts=here.settings.unknown_contacts)
-        dead += [(reason, bodies[index]) for index, reason in done.rejected]
+        dead += [(reason, bodies[index]) for index, reason in done.rejected if reason != events.ERASED]
         events_table.bury(conn, dead, origin="event", now=now)
     events.act_on_all(here.engine, [event.contact for event in good], zone=here.zone, stop=here.settings.stop_rule)
     here.say(f"{done.accepted:,} taken in, {done.duplicates:,} known already, {len(dead):,} still dead.")
