@@ -32,8 +32,8 @@ class Traces:
     """How erased contacts are called: by their keys, those of their messages, and addresses nobody else has."""
 
     keys: frozenset[str]
-    messages: frozenset[str]
-    addresses: frozenset[str]
+    messages: frozenset[str] = frozenset()
+    addresses: frozenset[str] = frozenset()
 
     @property
     def emails(self) -> frozenset[str]:

@@ -32,12 +32,14 @@ from db import (
     policies,
     refusals,
     scores,
+    traces,
 )
 from db.clock import now as database_now
 from db.events import Pending
 from db.faults import Fault, blames_the_data, fault_of
 from db.house import house_of
 from db.refusals import Said
+from db.traces import Traces
 from domain.campaign import StopRule
 from domain.changes import change
 from domain.events import ABOUT_THE_CONTACT, SEGMENT_TYPES, ContactEvent, EventError, as_facts, channel_of
@@ -174,7 +176,11 @@ def _accept(
     fresh = [event for event in fresh if event.type != "contact.deleted" or event.contact not in forgotten]
     events.store(conn, [(ids[event.contact], event) for event in fresh if event.contact in ids], now=now)
     # Somebody we never heard of is erased by remembering not to make them.
-    events.tombstone(conn, {event.contact: event.at for event in fresh if event.contact not in ids})
+    unheard = {event.contact: event.at for event in fresh if event.contact not in ids}
+    events.tombstone(conn, unheard)
+    if unheard or forgotten:
+        # Nobody's by now, and yet dead letters may tell of them.
+        traces.wipe(conn, Traces(keys=frozenset(unheard.keys() | forgotten)))
     return done
 
 

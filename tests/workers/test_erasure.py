@@ -14,11 +14,14 @@ from sqlalchemy import Connection, text
 from db import erasure, events, refusals
 from db.house import House, furnish
 from db.refusals import Said
+from producers.rendering import Mail
+from settings import Settings
 from tests.workers.worlds import START, World, at, event
+from workers.consumer import Consumer, Letter
 from workers.couriers import Note, NoteFiles
 from workers.events import ERASED
 from workers.mail import House as Sender
-from workers.mail import Mail, MailFiles
+from workers.mail import MailFiles
 
 KEY, EMAIL, PHONE, IBAN = "zelda-4711", "zelda@fox.example", "+33 6 12 34 56 78", "FR7630006000011234567890189"
 TRACES = (KEY, EMAIL, PHONE, "+33612345678", IBAN)
@@ -164,11 +167,26 @@ def test_a_short_key_takes_no_dead_letter_of_others_along(zelda: World) -> None:
     zelda.tell(event("contact.changed", "42", START, fields={}))
     with zelda.engine.begin() as conn:
         conn.execute(text("DELETE FROM dead_letter"))
-        bodies = [
+        others = [
             '{"subject": "a", "data": {"amount": 42, "note": "room 42"}}',
-            '{"subject": "42"}',
             '{"subject": "421"}',
         ]
-        events.bury(conn, [("no", body) for body in bodies], origin="event", now=START)
+        events.bury(conn, [("no", body) for body in [*others, '{"subject": "42"}']], origin="event", now=START)
     zelda.tell(event("contact.deleted", "42", at(2)))
     assert [row.body for row in zelda.read("SELECT body FROM dead_letter ORDER BY id")] == others
+
+
+def test_what_the_queue_brings_late_of_who_was_erased_becomes_no_dead_letter(zelda: World) -> None:
+    zelda.tell(event("contact.deleted", KEY, at(2)))
+    about = {"specversion": "1.0", "id": "1", "source": "crm", "type": "contact.changed", "subject": KEY}
+    late = {**about, "time": at(1).isoformat(), "data": {"email": EMAIL, "fields": {"iban": IBAN}}}
+    assert Consumer(zelda.engine, "redis://", Settings())._store([Letter(late, json.dumps(late))]) == 0
+    assert left_of(zelda, *TRACES) == []
+
+
+def test_dead_letters_of_somebody_never_heard_of_go_when_they_are_erased(world: World, tmp_path: Path) -> None:
+    furnish(world.engine, House(home=tmp_path / "home"))
+    with world.engine.begin() as conn:
+        events.bury(conn, [("the contact is unknown", json.dumps({"subject": KEY}))], origin="event", now=START)
+    assert world.accept(event("contact.deleted", KEY, at(2)), now=at(2)).accepted == 1
+    assert left_of(world, KEY) == []

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 import pytest
