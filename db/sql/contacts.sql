@@ -361,7 +361,7 @@ WHERE membership.contact_id = :contact_id
 ORDER BY membership.added_at, campaign.key;
 
 -- name: outcomes
--- With what became of the message that a step wrote; its key ends with the passage.
+-- With what became of the message that a step wrote; its key has the passage in the fourth place.
 SELECT step.campaign_id, step.key AS step, outcome.rotation, outcome.result, outcome.at,
        CASE WHEN told.message IS NULL THEN outcome.detail
             ELSE coalesce(outcome.detail, '{}') || jsonb_build_object('message', told.message) END AS detail

@@ -117,12 +117,12 @@ SELECT contact.key AS contact, step.key AS step, outcome.rotation, outcome.resul
 FROM outcome
 JOIN step ON step.id = outcome.step_id
 JOIN contact ON contact.id = outcome.contact_id
--- A passage has one message of a step, whose key ends with its number; several passages may have one rotation.
+-- A passage has one message of a step, whose key has its number; several passages may have one rotation.
 -- Outcomes of who was merged into another got numbers below zero, and are told by the rotation.
 LEFT JOIN LATERAL (
     SELECT key, channel, state, variant, locale, error FROM message
     WHERE message.contact_id = outcome.contact_id AND message.step_id = outcome.step_id AND outcome.result = 'done'
-      AND CASE WHEN outcome.passage > 0 THEN message.key LIKE '%-' || outcome.passage
+      AND CASE WHEN outcome.passage > 0 THEN split_part(message.key, '-', 4) = outcome.passage::text
                ELSE message.rotation = outcome.rotation END
     ORDER BY message.id
     LIMIT 1

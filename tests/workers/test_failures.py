@@ -332,7 +332,8 @@ def test_a_message_has_a_key_that_names_campaign_step_contact_and_passage(ann: W
     with ann.engine.connect() as conn:
         campaign_id = ann.found(conn).id
     (row,) = ann.read("SELECT key, address, payload, state::text FROM message")
-    assert row.key == f"{campaign_id}-{ann.step_id('send')}-{ann.contact_id('ann')}-1"
+    (name,) = ann.read("SELECT value FROM installation WHERE name = 'name'")
+    assert row.key == f"{campaign_id}-{ann.step_id('send')}-{ann.contact_id('ann')}-1-{name.value}"
     assert (row.address, row.state) == ("ann@example.com", "queued")
     assert row.payload == {"email_type": "marketing", "priority": "normal", "attempts": 3}
 
