@@ -212,15 +212,23 @@ def _let_through(path: Path) -> None:
         folder.chmod(stat.S_IMODE(found.st_mode) | stat.S_IXOTH)
 
 
+def _names(*users: int) -> list[str]:
+    """Return the names of users, leaving out those without one, as the owner of a folder from elsewhere may be."""
+    found = set()
+    for user in users:
+        with contextlib.suppress(KeyError):
+            found.add(pwd.getpwuid(user).pw_name)
+    return sorted(found)
+
+
 def _ask_the_system(data: Path, *, reload: bool) -> None:
     """Let in whom the system says it is: the server's own user, and who owns the home. Nobody else, and no network.
 
     Homes that an earlier version made let in everybody; a server that is running reads the change.
     """
-    owner = pwd.getpwuid(data.stat().st_uid).pw_name
-    ours = {owner, pwd.getpwuid(data.parent.stat().st_uid).pw_name, pwd.getpwuid(os.geteuid()).pw_name}
+    ours = _names(data.stat().st_uid, data.parent.stat().st_uid, os.geteuid())
     hba = "# Written by Parcours at each start.\nlocal all all peer map=parcours\n"
-    ident = "".join(f'parcours "{name}" postgres\n' for name in sorted(ours))
+    ident = "".join(f'parcours "{name}" postgres\n' for name in ours)
     changed = False
     for name, text in (("pg_hba.conf", hba), ("pg_ident.conf", ident)):
         file = data / name
@@ -228,8 +236,8 @@ def _ask_the_system(data: Path, *, reload: bool) -> None:
             if file.read_text(encoding="utf-8") == text:
                 continue
             file.write_text(text, encoding="utf-8")
-        except PermissionError:
-            # Somebody else's home; the server will say so.
+        except (PermissionError, FileNotFoundError):
+            # Somebody else's home; the server will say so. Or another command is making this one, and asks itself.
             return
         changed = True
     if changed and reload:

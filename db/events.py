@@ -217,9 +217,10 @@ def take_all(conn: Connection, contacts: Iterable[int]) -> list[Pending]:
     return sorted(rows, key=lambda event: event.seq)
 
 
-def has_pending(conn: Connection) -> bool:
-    """Return whether the inbox holds anything."""
-    return bool(conn.execute(sql["has_pending"]).scalar_one())
+def oldest_pending(conn: Connection) -> int | None:
+    """Return the number of the oldest event in the inbox; None when that is empty."""
+    seq: int | None = conn.execute(sql["oldest_pending"]).scalar_one_or_none()
+    return seq
 
 
 def backlog(conn: Connection) -> tuple[int, datetime | None]:

@@ -246,9 +246,10 @@ def grace_over(conn: Connection, *, now: datetime, limit: int) -> list[tuple[int
     return [(row.contact_id, row.campaign_id) for row in conn.execute(sql["grace_over"], {"now": now, "limit": limit})]
 
 
-def has_grace_over(conn: Connection, *, now: datetime) -> bool:
-    """Return whether anybody's grace is over."""
-    return bool(conn.execute(sql["has_grace_over"], {"now": now}).scalar_one())
+def first_grace_over(conn: Connection, *, now: datetime) -> datetime | None:
+    """Return when the first grace that is over ended; None when there is none."""
+    ended: datetime | None = conn.execute(sql["first_grace_over"], {"now": now}).scalar_one()
+    return ended
 
 
 def take_grace_over(conn: Connection, campaign_id: int, contact_ids: Sequence[int], *, now: datetime) -> list[int]:

@@ -53,12 +53,12 @@ FILLED: dict[str, tuple[str, ...]] = {
 _MOVE = """
 UPDATE {table} SET contact_id = pair.into_id
 FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
-WHERE {table}.contact_id = pair.gone_id
+WHERE {table}.contact_id = ANY (ARRAY[pair.gone_id])
 """
 _GIVE_WAY = """
 DELETE FROM {table}
 USING unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
-WHERE {table}.contact_id = pair.gone_id
+WHERE {table}.contact_id = ANY (ARRAY[pair.gone_id])
   AND EXISTS (SELECT FROM {table} AS own WHERE own.contact_id = pair.into_id AND {same})
 """
 
@@ -129,6 +129,7 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
         "drop_graces",
         "merge_segments",
         "merge_refusals",
+        "merge_words",
         "merge_preferences",
         "merge_companies",
         "take_primary_company",

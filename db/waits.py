@@ -208,9 +208,10 @@ def take_rezoned(conn: Connection, *, limit: int, of: Iterable[int] | None = Non
     return {row.id: row.timezone for row in conn.execute(sql["take_rezoned"], parameters)}
 
 
-def has_rezoned(conn: Connection) -> bool:
-    """Return whether any contact's timezone changed and its waits are yet to move."""
-    return bool(conn.execute(sql["has_rezoned"]).scalar_one())
+def first_rezoned(conn: Connection) -> int | None:
+    """Return the first contact whose timezone changed and whose waits are yet to move; None without any."""
+    contact_id: int | None = conn.execute(sql["first_rezoned"]).scalar_one_or_none()
+    return contact_id
 
 
 def note_rezoned(conn: Connection, contact_ids: Iterable[int]) -> None:

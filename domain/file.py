@@ -40,6 +40,10 @@ OnFailure = Literal["stop", "continue"]
 
 # The format of campaign files, and of the definitions that are stored: raised when an older release could not read
 # a new one. What says nothing is of the first.
+# What is wrong with a file is listed up to here.
+MOST_PROBLEMS = 100
+# Of one campaign; the largest that anybody has are of some hundreds.
+MOST_STEPS = 2_000
 FORMAT = 1
 
 # A loop that only waits must wait this long; it is also the reference engine's limit for a restart.
@@ -216,7 +220,11 @@ def check(
     offset are in the file's timezone, or in `default_zone` when it names none.
     """
     checker = _Checker(default_zone, step_type, None if stored else APPLYING)
-    file = checker.campaign(data)
+    try:
+        file = checker.campaign(data)
+    except _EnoughError:
+        rest = Problem((), f"more may be wrong: the check stops at {MOST_PROBLEMS} problems; mend these first")
+        return Checked(None, [*checker.problems, rest])
     return Checked(None if checker.problems else file, checker.problems)
 
 
@@ -382,6 +390,23 @@ class _Node:
         return self.kind is Kind.ACTION and self.type_name == name
 
 
+class _EnoughError(Exception):
+    """So much is wrong that nobody reads on."""
+
+
+def _steps_in(steps: object) -> int:
+    """Return how many steps a list has, those below them included; counts no further than one above the most."""
+    pending, found = [steps], 0
+    while pending and found <= MOST_STEPS:
+        each = pending.pop()
+        if isinstance(each, list):
+            pending += each
+        elif isinstance(each, Mapping):
+            found += 1
+            pending += [each.get(branch) for branch in ("then", "yes", "no")]
+    return found
+
+
 class _Checker:
     """One reading of one file, which collects what is wrong."""
 
@@ -393,6 +418,8 @@ class _Checker:
         self.step_type = step_type
 
     def say(self, path: Path, sentence: str) -> None:
+        if len(self.problems) == MOST_PROBLEMS:
+            raise _EnoughError
         self.problems.append(Problem(path, sentence))
 
     # The campaign.
@@ -436,6 +463,9 @@ class _Checker:
             self.say(("publish_until",), "'publish_until' must be after 'publish_from'")
         if not data.get("steps") and isinstance(data.get("steps"), list | None):
             self.say(("steps",), "the campaign has no step; give it at least one")
+        if _steps_in(data.get("steps")) > MOST_STEPS:
+            self.say(("steps",), f"the campaign has more than {MOST_STEPS:,} steps; divide it into several")
+            return None
         roots = self.steps(data.get("steps"), ("steps",), None, "")
         nodes = [node for root in roots for node in root.walk()]
         self.give_keys(nodes)

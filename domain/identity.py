@@ -21,6 +21,7 @@ MAX_PHONE = 40
 _LABEL = r"(?!-)[^\W_](?:[^\W_]|-){0,62}(?<!-)"
 _ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+"
 _LOCAL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
+_HOST = re.compile(_LABEL)
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)+(?![0-9]+\Z){_LABEL}")
 
 
@@ -75,6 +76,23 @@ def wire_domain(domain: str) -> str | None:
         return domain if domain.isascii() else domain.encode("idna").decode("ascii")
     except UnicodeError:
         return None
+
+
+def wire_address(text: str) -> str | None:
+    """Return an address as mail servers take it, its domain in ASCII; None for what is no address."""
+    try:
+        local, _, domain = address(text).rpartition("@")
+    except IdentityError:
+        return None
+    return f"{local}@{wire_domain(domain)}"
+
+
+def wire_sender(text: str) -> str | None:
+    """Return the address of a sender as `wire_address` does; its host may be one of the own network, like localhost."""
+    local, _, host = text.strip().rpartition("@")
+    if host.isascii() and _HOST.fullmatch(host) and _LOCAL.fullmatch(local):
+        return text.strip()
+    return wire_address(text)
 
 
 def timezone(name: str) -> str:

@@ -2,26 +2,130 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, asdict, fields
+from typing import Any, get_args, get_type_hints
 from urllib.parse import urlsplit
 
 import dramatiq
-from dramatiq.broker import Broker
+import structlog
+from dramatiq.broker import Broker, MessageProxy
 from dramatiq.brokers.stub import StubBroker
-from dramatiq.errors import ConnectionClosed
-from dramatiq.middleware import AgeLimit, Callbacks, Middleware, Retries, ShutdownNotifications, TimeLimit
+from dramatiq.encoder import JSONEncoder
+from dramatiq.errors import ConnectionClosed, DecodeError
+from dramatiq.middleware import (
+    AgeLimit,
+    Callbacks,
+    Middleware,
+    Retries,
+    ShutdownNotifications,
+    SkipMessage,
+    TimeLimit,
+)
 from pika.exceptions import AMQPError
 from redis.exceptions import RedisError
 
 from domain.errors import CampaignError
 from domain.orders import QUEUES, Order
 
+log = structlog.get_logger()
+
 # What a broker that is away, or comes back, raises when something is published.
 AWAY = (RedisError, AMQPError, ConnectionClosed, OSError)
 
+# What ours are delayed by at most, with room; a message that asks for more is not of ours.
+LONGEST_DELAY_MS = 600_000
+# What we or dramatiq write beside an order's arguments.
+_OPTIONS = frozenset({"retries", "traceback", "requeue_timestamp", "eta", "redis_message_id"})
+_MOST = {"step_id": 2**31 - 1, "sweep_id": 2**63 - 1, "round": 100_000}
+MOST_CHARACTERS = 40
+_ORDERS = {order.actor: order for order in Order.__subclasses__()}
+_hints = {order.actor: get_type_hints(order) for order in _ORDERS.values()}
+
 # A hint that waited this long has been overtaken by ticks.
 MAX_AGE_MS = 3_600_000
+
+
+# The parts of a message, and what each is.
+_PARTS: dict[str, tuple[type, ...]] = {
+    "queue_name": (str,),
+    "actor_name": (str,),
+    "args": (list, tuple),
+    "kwargs": (dict,),
+    "options": (dict,),
+    "message_id": (str,),
+    "message_timestamp": (int,),
+}
+
+
+class TolerantEncoder(JSONEncoder):
+    """Reads what is no message as one for no actor: it is put aside, where an error would stop the queue."""
+
+    def decode(self, data: bytes) -> dict[str, Any]:
+        try:
+            found = super().decode(data)
+            if (
+                isinstance(found, dict)
+                and found.keys() == _PARTS.keys()
+                and all(isinstance(found[name], types) for name, types in _PARTS.items())
+            ):
+                found["options"].setdefault("redis_message_id", found["message_id"])
+                return found
+        except (DecodeError, ValueError, RecursionError):
+            pass
+        log.warning("order_refused", actor="", why="it is no message")
+        unreadable = {"queue_name": "", "actor_name": "unreadable", "args": (), "kwargs": {}}
+        return {**unreadable, "options": {"redis_message_id": ""}, "message_id": "", "message_timestamp": 0}
+
+
+def why_no_order(actor: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
+    """Return why what stands on a queue is no order of ours, or None when it is one."""
+    order = _ORDERS.get(actor)
+    if order is None:
+        return "there is no such actor"
+    known = {each.name: each for each in fields(order)}
+    if args or not kwargs.keys() <= known.keys():
+        return "the arguments are others"
+    missing = {name for name, each in known.items() if each.default is MISSING} - kwargs.keys()
+    if missing:
+        return f"{min(missing)} is missing"
+    for name, value in kwargs.items():
+        if not _fits(name, value, _hints[actor][name]):
+            return f"{name} has a value that it cannot have"
+    return None
+
+
+def _fits(name: str, value: object, hint: Any) -> bool:
+    allowed = get_args(hint) or (hint,)
+    if value is None:
+        return type(None) in allowed
+    if isinstance(value, bool) or type(value) not in allowed:
+        return False
+    if isinstance(value, int):
+        return 0 <= value <= _MOST[name]
+    return isinstance(value, str) and len(value) <= MOST_CHARACTERS
+
+
+class OrdersOnly(Middleware):
+    """End what is no order of ours at once: anybody who reaches the broker can write to its queues."""
+
+    def before_delay_message(self, broker: Broker, message: MessageProxy) -> None:
+        latest = int(time.time() * 1000) + LONGEST_DELAY_MS
+        if not message.options.get("eta", 0) <= latest:
+            message.options["eta"] = 0
+
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        why = why_no_order(message.actor_name, message.args, message.kwargs)
+        retries = message.options.get("retries", 0)
+        if why is None and (type(retries) is not int or retries < 0):
+            why = "the options are others"
+        if why is not None:
+            log.warning("order_refused", actor=message.actor_name[:MOST_CHARACTERS], why=why)
+            raise SkipMessage
+        # Options decide how often and how long something is tried, and what is called then.
+        for name in message.options.keys() - _OPTIONS:
+            del message.options[name]
 
 
 class BrokerAwayError(CampaignError):
@@ -34,6 +138,7 @@ def make_broker(url: str | None, *, extra: Iterable[Middleware] = ()) -> Broker:
     Raises CampaignError for a URL that is neither Redis nor RabbitMQ.
     """
     middleware: list[Middleware] = [
+        OrdersOnly(),
         AgeLimit(max_age=MAX_AGE_MS),
         TimeLimit(time_limit=600_000),
         ShutdownNotifications(),
@@ -41,6 +146,7 @@ def make_broker(url: str | None, *, extra: Iterable[Middleware] = ()) -> Broker:
         Retries(max_retries=10, min_backoff=200, max_backoff=60_000),
         *extra,
     ]
+    dramatiq.set_encoder(TolerantEncoder())
     broker: Broker
     scheme = urlsplit(url).scheme if url else None
     if url is None:

@@ -9,6 +9,7 @@ import yaml
 
 from db.emails import Email
 from domain.content import Content, Variant
+from domain.identity import wire_sender
 from domain.templates import EMAIL_NAMES
 from producers.documents import Document, Part, Places, Problem, mappings, mappings_of, plain_of, sort
 
@@ -56,7 +57,7 @@ def _email(document: Document) -> Email | None:
     """Return the template of a mapping, or None when something is wrong with it, which is noted."""
     content = _content(document)
     sender, category = document.text("from"), (document.text("category") or "").strip()
-    if sender is not None and ("\n" in sender or "@" not in parseaddr(sender)[1]):
+    if sender is not None and ("\n" in sender or wire_sender(parseaddr(sender)[1]) is None):
         document.note("from", f"'from' is an address such as 'Ann <ann@example.org>', not {sender!r}")
     published, tracking = (document.flag(name, default=True) for name in ("published", "tracking"))
     if not content.subject:

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Annotated, Literal
-from urllib.parse import urlsplit
 
 import pika
 import redis
@@ -201,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         health = self.server.health
-        path = urlsplit(self.path).path
+        path = self.path.partition("?")[0]
         if path == "/health/live":
             self._answer(200, json.dumps({"status": "live"}).encode(), "application/json")
         elif path == "/health/ready":

@@ -60,7 +60,7 @@ def follow(conn: Connection, *, now: datetime, zone: ZoneInfo, of: Iterable[int]
 def follow_all(engine: Engine, *, now: datetime, zone: ZoneInfo) -> None:
     """Move the waits of every contact whose timezone changed, and who is in nobody's hands."""
     with engine.connect() as conn:
-        if not waits.has_rezoned(conn):
+        if waits.first_rezoned(conn) is None:
             return
     looked = AT_ONCE
     while looked:

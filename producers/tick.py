@@ -27,6 +27,8 @@ SWEEP_SECONDS = 15.0
 # A hint for what is due stands so long for all that fall due meanwhile: while no worker runs, queues hold a few
 # messages a step and not one a second. A broker that lost it costs no more than this.
 HINT_SECONDS = 15.0
+# What has been waiting longest for an order: since when, or its number.
+Oldest = datetime | int
 
 
 class Tick:
@@ -41,7 +43,7 @@ class Tick:
         self._leading: Connection | None = None
         self._nudged: dict[int, float] = {}
         # What was published, for what had been due longest then, and when.
-        self._hinted: dict[Order, tuple[datetime, float]] = {}
+        self._hinted: dict[Order, tuple[Oldest, float]] = {}
 
     def run_once(self) -> int:
         """Publish work for what is due; return how many orders that took. 0 when another tick leads."""
@@ -53,29 +55,28 @@ class Tick:
             campaigns.read_by_index(conn)
             steps = waits.due_steps(conn, now=now)
             open_sweeps = sweeps.unfinished(conn, older_than=1)
-            others: list[Order] = []
-            if events.has_pending(conn):
-                others.append(ActOnEvents())
-            if membership.has_grace_over(conn, now=now):
-                others.append(EndGraces())
-            if waits.has_rezoned(conn):
-                others.append(FollowTimezones())
+            others: dict[Order, Oldest | None] = {
+                ActOnEvents(): events.oldest_pending(conn),
+                EndGraces(): membership.first_grace_over(conn, now=now),
+                FollowTimezones(): waits.first_rezoned(conn),
+            }
             lanes = outbox.lanes(conn, now=now, scope=EVERYTHING)
         ensure_partitions(self._engine, now)
         orphans = [sweep_id for sweep_id in open_sweeps if self._due_for_a_nudge(sweep_id)]
         for sweep_id in orphans:
             publish(self._broker, RunSweep(sweep_id))
-        due: dict[Order, datetime] = {ExecuteDue(step.step_id): step.due_at for step in steps}
+        channels: dict[Order, datetime] = {}
         for lane in sorted(lanes, key=lambda lane: lane.channel):
             channel = Deliver(lane.channel)
-            due[channel] = min(due.get(channel, lane.due_at), lane.due_at)
+            channels[channel] = min(channels.get(channel, lane.due_at), lane.due_at)
+        due: dict[Order, Oldest] = {ExecuteDue(step.step_id): step.due_at for step in steps}
+        due |= channels
+        due |= {order: oldest for order, oldest in others.items() if oldest is not None}
         fresh = self._fresh(due)
         for order in fresh:
             publish(self._broker, order)
             self._hinted[order] = (due[order], time.monotonic())
-        for order in others:
-            publish(self._broker, order)
-        return len(fresh) + len(orphans) + len(others)
+        return len(fresh) + len(orphans)
 
     def run(self, stop: threading.Event) -> None:
         """Tick every second until told to stop; a lost database or broker is waited for."""
@@ -114,7 +115,7 @@ class Tick:
             log.info("tick_leads")
         return self._leading
 
-    def _fresh(self, due: dict[Order, datetime]) -> list[Order]:
+    def _fresh(self, due: dict[Order, Oldest]) -> list[Order]:
         """Return the orders whose hint is not out: where what was due longest is gone, somebody took the hint."""
         clock = time.monotonic()
         self._hinted = {

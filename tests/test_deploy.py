@@ -1,6 +1,7 @@
 """The files of deploy/ and docker-compose.yml keep up with the settings and the queues."""
 
 import re
+import stat
 import subprocess
 import tomllib
 from pathlib import Path
@@ -59,6 +60,22 @@ def test_no_password_has_a_default_and_one_command_makes_them_all() -> None:
         "RABBITMQ_PASSWORD",
     ]
     assert made[0] != made[1]
+
+
+def test_a_file_of_passwords_is_read_by_its_owner_only(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("PARCOURS_LOG_LEVEL=info\n", encoding="utf-8")
+    file.chmod(0o644)
+    subprocess.run(f"'{ROOT}/deploy/make-passwords' >> '{file}'", shell=True, check=True)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert len(file.read_text(encoding="utf-8").splitlines()) == 5
+
+
+def test_the_image_is_built_with_the_lock_at_hand() -> None:
+    used = set(re.findall(r"-r (\S+)", (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")))
+    let_in = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert used == {"requirements.lock"}
+    assert {f"!{name}" for name in used} <= set(let_in)
 
 
 @pytest.mark.parametrize(("name", "extra"), [("requirements.lock", []), ("requirements-dev.lock", ["dev"])])

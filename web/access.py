@@ -16,6 +16,7 @@ from db import api_keys, users
 from db.api_keys import Role
 from db.clock import now as database_now
 from db.users import User
+from domain.addresses import origin_of
 from web.bodies import read_body
 from web.language import _
 from web.problems import ProblemError
@@ -256,7 +257,10 @@ def _check_key(engine: Engine, offered: str, role: Role) -> api_keys.ApiKey:
 def check_origin(request: Request) -> None:
     """Refuse what a page of another site sends: browsers name the page's origin, which scripts cannot change."""
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    if origin is None:
+        return
+    # What is no origin, `null` too, is not ours.
+    if origin_of(origin) is None or urlsplit(origin).netloc != request.headers.get("host"):
         raise ProblemError(403, f"pages of {origin[:100]} may not change anything here")
 
 

@@ -107,12 +107,14 @@ class Workshop:
             done, counts, lag = done + batch.events, counts + batch.counts, max(lag, batch.lag_seconds)
         bind_to_line(events=done, lag_seconds=round(lag, 3), **counts)
         with self.engine.connect() as conn:
-            if events_table.has_pending(conn):
+            if events_table.oldest_pending(conn) is not None:
                 # In somebody else's hands, or more than a turn's worth.
                 publish(self.broker, ActOnEvents(), delay_ms=0 if done else LOOK_AGAIN_MS)
 
     def deliver(self, channel: str) -> None:
         """Send what is due of a channel, batch after batch; then let others have a turn."""
+        if channel not in self.delivery.outlets:
+            return
         started, claimed, counts = time.monotonic(), 0, Counter[str]()
         with delivery.hand(self.engine, channel) as free:
             if not free:

@@ -41,6 +41,7 @@ from domain.delivery import (
     circuit_after,
     settle,
 )
+from domain.identity import is_address
 from domain.policy import NO_POLICY, NO_RULE, Limits
 from domain.steps.channels import present_address
 from domain.steps.email import category_channel
@@ -48,7 +49,6 @@ from domain.templates import RenderError, one_line, render, render_all
 from producers import rendering
 from workers.couriers import Note
 from workers.executor import stop_if_failing
-from workers.mail import wire_address
 from workers.outlets import CHANNELS, Delivery, Ready, unforeseen
 from workers.webhooks import TIMEOUT_SECONDS, Call
 
@@ -414,7 +414,7 @@ def _email(
         )
         return Ready(message, "email", mail)
     to, cc, bcc = (_addresses(message.payload.get(name), values) for name in ("to", "cc", "bcc"))
-    if message.payload.get("to_owner") and contact.owner and wire_address(contact.owner):
+    if message.payload.get("to_owner") and contact.owner and is_address(contact.owner):
         to = tuple(dict.fromkeys((*to, contact.owner)))
     if not (to or cc or bcc):
         return GaveUp("it names no valid address, so there is nobody to send it to")
@@ -425,7 +425,7 @@ def _email(
 def _addresses(given: Any, values: dict[str, Any]) -> tuple[str, ...]:
     """Return the valid ones of addresses, each of which may be Liquid and come to several with commas."""
     found = [part.strip() for each in given or () for part in one_line(render(each, values)).split(",")]
-    return tuple(dict.fromkeys(each for each in found if wire_address(each)))
+    return tuple(dict.fromkeys(each for each in found if is_address(each)))
 
 
 def _note(batch: Batch, message: Claimed, contact: Recipient, values: dict[str, Any]) -> Ready | Result:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from db.folders import file_safe, private_folder
 from domain.delivery import Bounced, GaveUp, Result, Retry, Sent
+from domain.identity import wire_address, wire_sender
 from domain.templates import one_line
 from producers import smtp
 from producers.rendering import Mail
@@ -50,8 +51,7 @@ _ABOUT_CONTENT = re.compile(
 )
 AWAY = 421
 LONGEST_SECONDS = 45.0
-# Source: RFC 5321, section 4.5.3.1, for an address; RFC 5322, section 2.1.1, for a line, which words must fit into.
-LONGEST_ADDRESS = 320
+# Source: RFC 5322, section 2.1.1, for a line, which words must fit into.
 LONGEST_WORD = 70
 LONGEST_LINE = 998
 # "Authentication required", and the ways of refusing it. Source: RFC 4954, section 6.
@@ -126,7 +126,7 @@ def _list(addresses: Sequence[str]) -> str:
 
 def _mailbox(address: str) -> str:
     name, bare = parseaddr(one_line(address))
-    wire = wire_address(bare) or ""
+    wire = wire_sender(bare) or ""
     if not name:
         return wire
     if not name.isascii() or len(name) > LONGEST_WORD:
@@ -135,23 +135,6 @@ def _mailbox(address: str) -> str:
     # The library refuses an address beyond ASCII, which a server with SMTPUTF8 takes.
     head, _, tail = formataddr((name, "a@b")).rpartition("a@b")
     return f"{head}{wire}{tail}"
-
-
-def wire_address(address: str) -> str | None:
-    """Return an address as a server takes it, its domain in ASCII; None for what is no address."""
-    local, at, domain = address.strip().rpartition("@")
-    if (
-        len(address) > LONGEST_ADDRESS
-        or not at
-        or not local
-        or not domain
-        or re.search(r"[\s<>\x00-\x1f\x7f]", local + domain)
-    ):
-        return None
-    try:
-        return f"{local}@{domain if domain.isascii() else domain.encode('idna').decode('ascii')}"
-    except UnicodeError:
-        return None
 
 
 def _recipients(mail: Mail) -> list[str] | GaveUp:
@@ -182,7 +165,7 @@ class SmtpCourier:
             conn.close()
 
     def _send(self, mail: Mail) -> Result:
-        sender = wire_address(parseaddr(mail.sender or self._house.mail_from)[1])
+        sender = wire_sender(parseaddr(mail.sender or self._house.mail_from)[1])
         if sender is None:
             return GaveUp(f"{mail.sender or self._house.mail_from!r} is no address to send from")
         to = _recipients(mail)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+import structlog
 from sqlalchemy import Connection
 
 from db import campaigns, erasure, events, facts, outcomes, waits
@@ -20,6 +21,10 @@ from domain.campaign import Campaign
 from domain.decide import Outcome, Wait, came_at, first_due, zone_of
 from domain.membership import Arrival, Departure, entering
 from domain.steps.registry import Kind
+from producers.logs import described
+from workers.isolation import in_halves
+
+log = structlog.get_logger()
 
 # Contacts whose locks one transaction takes at most.
 LOCKED_AT_ONCE = 2000
@@ -164,8 +169,15 @@ def grace_over(conn: Connection, *, now: datetime, zone: ZoneInfo, limit: int = 
         if status.why_not(now) is not None or not campaign.exit_on_leave:
             continue
         every = [source.id for source in campaigns.sources(conn, campaign_id)]
-        outside = memberships.outside(conn, campaign_id, every, contact_ids)
-        depart(conn, campaign_id, outside, Departure.SEGMENT, now=now)
+
+        def let_go(some: Sequence[int], campaign_id: int = campaign_id, every: Sequence[int] = every) -> None:
+            outside = memberships.outside(conn, campaign_id, every, some)
+            depart(conn, campaign_id, outside, Departure.SEGMENT, now=now)
+
+        def told(contact_id: int, error: Exception, key: str = campaign.key) -> None:
+            log.error("member_not_let_go", campaign=key, contact_id=contact_id, **described(error))
+
+        in_halves(conn, contact_ids, let_go, told)
     return len(looked)
 
 

@@ -8,19 +8,24 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+import structlog
 from sqlalchemy import Connection, Engine
 
 from db import campaigns, sweeps, waits
 from db import membership as memberships
+from db.faults import blames_the_data
 from db.membership import Chunk
 from db.partitions import ensure_partitions
 from db.scope import Scope
 from domain.campaign import StopRule
 from domain.orders import ExecuteDue, Order, RunSweep, SyncMembers
 from producers import local_time
+from producers.logs import described
 from workers.executor import BY_DEFAULT, execute_due
 from workers.membership import reconcile
 from workers.pace import Pace
+
+log = structlog.get_logger()
 
 # Contact ids of one chunk of an update: some tenths of a second of work.
 CHUNK_WIDTH = 20_000
@@ -160,7 +165,7 @@ def run_sweep(engine: Engine, sweep_id: int, look: int, *, zone: ZoneInfo) -> li
         if not orders:
             sweeps.finish(conn, sweep_id)
             return []
-    delay = min(250 * 2**look, 5_000)
+    delay = min(250 * 2 ** min(look, 5), 5_000)
     return [*((order, 0) for order in orders), (RunSweep(sweep_id, look + 1), delay)]
 
 
@@ -225,7 +230,32 @@ def sync_chunk(
     campaign, status = campaigns.enter(conn, campaign_id, zone)
     if status.why_not(now) is not None:
         return Counter()
-    return reconcile(conn, campaign, chunk, now=now, zone=zone, limit=limit, scope=scope)
+
+    def align(part: Chunk, room: int | None) -> Counter[str]:
+        return reconcile(conn, campaign, part, now=now, zone=zone, limit=room, scope=scope)
+
+    return _aligned(conn, campaign.key, chunk, limit, align)
+
+
+def _aligned(
+    conn: Connection, campaign: str, chunk: Chunk, limit: int | None, align: Callable[[Chunk, int | None], Counter[str]]
+) -> Counter[str]:
+    """Align a chunk; where that raises, each half by itself, until the contact is alone: it is left out and told of."""
+    try:
+        with conn.begin_nested():
+            return align(chunk, limit)
+    except Exception as error:
+        if not blames_the_data(error):
+            raise
+        if chunk.first_id == chunk.last_id:
+            log.error("member_left_out", campaign=campaign, contact_id=chunk.first_id, **described(error))
+            return Counter()
+    middle = (chunk.first_id + chunk.last_id) // 2
+    done = _aligned(conn, campaign, Chunk(chunk.first_id, middle), limit, align)
+    room = None if limit is None else limit - done.total()
+    if room is None or room > 0:
+        done += _aligned(conn, campaign, Chunk(middle + 1, chunk.last_id), room, align)
+    return done
 
 
 def claims_left(conn: Connection, sweep: sweeps.Sweep, campaign_id: int) -> int | None:

@@ -124,7 +124,7 @@ SELECT contact.key AS contact, step.key AS step, twice.passage, twice.n
 FROM (
     SELECT contact_id, step_id, channel, substring(key FROM '-(\d+)$')::int AS passage, count(*) AS n
     FROM message
-    WHERE key ~ '^\d+-\d+-\d+-\d+$' AND split_part(key, '-', 3) = contact_id::text
+    WHERE key ~ '^\d+-\d+-\d+-\d+(-\w+)?$' AND split_part(key, '-', 3) = contact_id::text
     GROUP BY 1, 2, 3, 4
     HAVING count(*) > 1
 ) AS twice

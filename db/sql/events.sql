@@ -165,7 +165,7 @@ SET opened_at = CASE WHEN marked.what IN ('opened', 'clicked', 'replied')
     bounced_at = CASE WHEN marked.what = 'bounced' THEN least(message.bounced_at, marked.at)
                       ELSE message.bounced_at END
 FROM unnest(CAST(:keys AS text[]), CAST(:whats AS text[]), CAST(:ats AS timestamptz[])) AS marked (key, what, at)
-WHERE message.key = marked.key;
+WHERE message.key = ANY (ARRAY[marked.key]);
 
 -- name: addresses_of_messages
 SELECT key, channel, address FROM message WHERE key = ANY (CAST(:keys AS text[]));
@@ -229,8 +229,9 @@ ORDER BY contact_id, at;
 -- name: backlog
 SELECT count(*) AS n, min(received_at) AS oldest FROM inbox;
 
--- name: has_pending
-SELECT EXISTS (SELECT FROM inbox);
+-- name: oldest_pending
+-- Served by inbox_seq_idx.
+SELECT seq FROM inbox ORDER BY seq LIMIT 1;
 
 -- name: bury
 INSERT INTO dead_letter (at, origin, reason, body)

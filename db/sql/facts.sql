@@ -126,7 +126,7 @@ ON CONFLICT DO NOTHING;
 -- name: remove_tags
 DELETE FROM contact_tag
 USING unnest(CAST(:ids AS bigint[]), CAST(:tags AS text[])) AS gone (contact_id, tag)
-WHERE contact_tag.contact_id = gone.contact_id AND contact_tag.tag = gone.tag;
+WHERE contact_tag.contact_id = ANY (ARRAY[gone.contact_id]) AND contact_tag.tag = gone.tag;
 
 -- name: refuse
 -- What may be replaced was decided under the contacts' locks, which whoever unsubscribes takes as well.
@@ -140,7 +140,7 @@ SET reason = excluded.reason, comment = excluded.comment, at = excluded.at, addr
 -- name: allow
 DELETE FROM do_not_contact
 USING unnest(CAST(:ids AS bigint[]), CAST(:channels AS text[])) AS gone (contact_id, channel)
-WHERE do_not_contact.contact_id = gone.contact_id AND do_not_contact.channel = gone.channel;
+WHERE do_not_contact.contact_id = ANY (ARRAY[gone.contact_id]) AND do_not_contact.channel = gone.channel;
 
 -- name: been
 -- Where contacts of a batch came already, of steps that moved; the claims in hand are no waits any more.
@@ -151,10 +151,11 @@ SELECT contact_id, step_id, passage FROM wait
 WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND step_id = ANY (CAST(:step_ids AS int[]));
 
 -- name: send
--- The outbox. The key is unique, so a message written once stays one.
+-- The outbox. The key is unique, so a message written once stays one; it ends with the installation's name, so that
+-- no receiver takes a message of a copy for trials for one of ours.
 INSERT INTO message (contact_id, key, campaign_id, step_id, rotation, channel, template, address, payload,
                      marketing, priority, due_at, created_at)
-SELECT contact_id, key, :campaign_id, step_id, rotation, channel, template, address, payload, marketing, priority,
+SELECT contact_id, key || coalesce('-' || (SELECT value FROM installation WHERE name = 'name'), ''), :campaign_id, step_id, rotation, channel, template, address, payload, marketing, priority,
        coalesce(not_before, :now), :now
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:keys AS text[]), CAST(:step_ids AS int[]),
             CAST(:rotations AS int[]), CAST(:channels AS text[]), CAST(:templates AS text[]),

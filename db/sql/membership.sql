@@ -330,16 +330,21 @@ DELETE FROM leaving USING over
 WHERE leaving.contact_id = over.contact_id AND leaving.campaign_id = over.campaign_id
 RETURNING leaving.contact_id, leaving.campaign_id;
 
--- name: has_grace_over
-SELECT EXISTS (
-    SELECT FROM campaign
-    LEFT JOIN category ON category.id = campaign.category_id
-    WHERE campaign.published AND campaign.deleted_at IS NULL
-      AND (campaign.publish_from IS NULL OR campaign.publish_from <= :now)
-      AND (campaign.publish_until IS NULL OR campaign.publish_until > :now)
-      AND coalesce(category.published, true)
-      AND EXISTS (SELECT FROM leaving WHERE leaving.campaign_id = campaign.id AND leaving.due_at <= :now)
-);
+-- name: first_grace_over
+-- One probe of leaving_campaign_idx a campaign.
+SELECT min(first.due_at)
+FROM campaign
+LEFT JOIN category ON category.id = campaign.category_id
+CROSS JOIN LATERAL (
+    SELECT leaving.due_at FROM leaving
+    WHERE leaving.campaign_id = campaign.id AND leaving.due_at <= :now
+    ORDER BY leaving.due_at
+    LIMIT 1
+) AS first
+WHERE campaign.published AND campaign.deleted_at IS NULL
+  AND (campaign.publish_from IS NULL OR campaign.publish_from <= :now)
+  AND (campaign.publish_until IS NULL OR campaign.publish_until > :now)
+  AND coalesce(category.published, true);
 
 -- name: take_grace_over
 DELETE FROM leaving

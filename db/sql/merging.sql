@@ -140,6 +140,23 @@ WHERE gone.contact_id = pair.gone_id AND own.contact_id = pair.into_id AND own.c
   AND array_position(ARRAY['unsubscribed', 'manual', 'bounced'], gone.reason)
       < array_position(ARRAY['unsubscribed', 'manual', 'bounced'], own.reason);
 
+-- name: merge_words
+-- That one person left a channel as either of the two holds for the survivor's mailbox, if that is another one, and
+-- no newer word was said there. What a mail server said of the other mailbox does not. Each a probe, as everywhere.
+INSERT INTO refusal (address, channel, reason, comment, at)
+SELECT DISTINCT ON (lower(btrim(into_.email)), said.channel) lower(btrim(into_.email)), said.channel, 'unsubscribed',
+       said.comment, said.at
+FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
+JOIN contact AS gone ON gone.id = ANY (ARRAY[pair.gone_id])
+JOIN contact AS into_ ON into_.id = ANY (ARRAY[pair.into_id])
+CROSS JOIN LATERAL (SELECT channel, comment, at FROM refusal
+                    WHERE refusal.address = lower(btrim(gone.email)) AND reason = 'unsubscribed' LIMIT 1000) AS said
+WHERE btrim(into_.email) <> ''
+ORDER BY 1, 2, said.at DESC
+ON CONFLICT (address, channel) DO UPDATE
+SET reason = excluded.reason, comment = excluded.comment, at = excluded.at
+WHERE refusal.reason IS DISTINCT FROM 'unsubscribed' AND (refusal.reason IS NOT NULL OR refusal.at < excluded.at);
+
 -- name: merge_preferences
 -- There is one preferred channel, the survivor's.
 UPDATE frequency_rule AS gone SET preferred = false

@@ -51,7 +51,7 @@ WITH due AS MATERIALIZED (
     UPDATE message
     SET state = 'sending', due_at = :leased_until, tried_at = coalesce(message.tried_at, :now)
     FROM due
-    WHERE message.contact_id = due.contact_id AND message.id = due.id
+    WHERE message.contact_id = ANY (ARRAY[due.contact_id]) AND message.id = due.id
     RETURNING message.*, due.due_at AS was_due_at
 )
 SELECT key, contact_id, campaign_id, step_id, channel, template, address, payload, marketing, attempts, created_at,
@@ -127,7 +127,7 @@ FROM unnest(CAST(:keys AS text[]), CAST(:leases AS timestamptz[]), CAST(:states 
             CAST(:errors AS text[]), CAST(:variants AS text[]), CAST(:locales AS text[]), CAST(:bounced AS boolean[]))
      AS new (key, leased_until, state, channel, template, address, payload, attempts, due_at, error, variant, locale,
              bounced)
-WHERE message.key = new.key AND message.state = 'sending'
+WHERE message.key = ANY (ARRAY[new.key]) AND message.state = 'sending'
   AND (new.state = 'sent' OR message.due_at = new.leased_until)
 RETURNING message.key, message.contact_id, message.campaign_id, message.channel, message.state::text AS state,
           message.address IS NOT NULL AS to_contact;

@@ -9,8 +9,8 @@ FROM contact WHERE id = ANY (CAST(:ids AS bigint[]));
 -- number ever refused, no contact's fields are read.
 SELECT contact_id, channel, reason, comment, at,
        CAST(NULL AS text) AS number, CAST(NULL AS text) AS phone, CAST(NULL AS text) AS country
-FROM do_not_contact
-WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND address IS NULL
+FROM unnest(CAST(:ids AS bigint[])) AS wanted (id)
+CROSS JOIN LATERAL (SELECT * FROM do_not_contact WHERE contact_id = wanted.id AND address IS NULL LIMIT 1000) AS own
 UNION ALL
 SELECT contact.id, said.channel, said.reason, said.comment, said.at, NULL, NULL, NULL
 FROM contact
@@ -28,7 +28,7 @@ CROSS JOIN LATERAL (
     LIMIT 1000
 ) AS said
 WHERE contact.id = ANY (CAST(:ids AS bigint[])) AND said.reason IS NOT NULL
-  AND (SELECT EXISTS (SELECT FROM refusal WHERE tail IS NOT NULL));
+  AND (SELECT min(tail) FROM refusal) IS NOT NULL;
 
 -- name: refuse
 -- A person's word goes before a colleague's, that before a machine's, and the weaker replaces nothing. What was
@@ -52,7 +52,7 @@ INSERT INTO do_not_contact (contact_id, channel, reason, at, address)
 SELECT DISTINCT ON (said.contact_id, said.channel) said.contact_id, said.channel, :reason, said.at, said.address
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:channels AS text[]), CAST(:ats AS timestamptz[]),
             CAST(:addresses AS text[])) AS said (contact_id, channel, at, address)
-JOIN contact ON contact.id = said.contact_id
+JOIN contact ON contact.id = ANY (ARRAY[said.contact_id])
 WHERE CASE WHEN said.address IS NULL
            THEN coalesce(CAST(contact.said_at ->> ('free.' || said.channel) AS timestamptz) <= said.at, true)
            ELSE EXISTS (SELECT FROM refusal WHERE refusal.address = said.address AND refusal.channel = said.channel
@@ -80,19 +80,30 @@ SET reason = NULL, comment = NULL, at = greatest(refusal.at, excluded.at)
 WHERE refusal.reason IS NULL OR refusal.reason = 'unsubscribed' AND refusal.at <= excluded.at;
 
 -- name: resubscribe_contacts
-DELETE FROM do_not_contact
-USING unnest(CAST(:contact_ids AS bigint[]), CAST(:channels AS text[]), CAST(:ats AS timestamptz[]))
-      AS said (contact_id, channel, at)
-WHERE do_not_contact.contact_id = said.contact_id AND do_not_contact.channel = said.channel
-  AND do_not_contact.reason = 'unsubscribed' AND do_not_contact.at <= said.at;
+-- By the place of each row, so that no statistics make it a read of all that refuse.
+WITH gone AS MATERIALIZED (
+    SELECT known.ctid
+    FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:channels AS text[]), CAST(:ats AS timestamptz[]))
+         AS said (contact_id, channel, at)
+    CROSS JOIN LATERAL (SELECT own.ctid FROM do_not_contact AS own
+                        WHERE own.contact_id = said.contact_id AND own.channel = said.channel
+                          AND own.reason = 'unsubscribed' AND own.at <= said.at
+                        FOR UPDATE) AS known
+)
+DELETE FROM do_not_contact WHERE ctid = ANY (ARRAY(SELECT ctid FROM gone));
 
 -- name: resubscribe_mates
 -- What others of the same mailbox said there.
-DELETE FROM do_not_contact
-USING unnest(CAST(:addresses AS text[]), CAST(:channels AS text[]), CAST(:ats AS timestamptz[]))
-      AS said (address, channel, at)
-WHERE do_not_contact.address = said.address AND do_not_contact.channel = said.channel
-  AND do_not_contact.reason = 'unsubscribed' AND do_not_contact.at <= said.at;
+WITH gone AS MATERIALIZED (
+    SELECT known.ctid
+    FROM unnest(CAST(:addresses AS text[]), CAST(:channels AS text[]), CAST(:ats AS timestamptz[]))
+         AS said (address, channel, at)
+    CROSS JOIN LATERAL (SELECT own.ctid FROM do_not_contact AS own
+                        WHERE own.address = said.address AND own.channel = said.channel
+                          AND own.reason = 'unsubscribed' AND own.at <= said.at
+                        FOR UPDATE) AS known
+)
+DELETE FROM do_not_contact WHERE ctid = ANY (ARRAY(SELECT ctid FROM gone));
 
 -- name: remember_return
 -- Of contacts without an address on the channel.
@@ -104,9 +115,15 @@ FROM (SELECT contact_id, jsonb_object_agg('free.' || channel, at) AS word
 WHERE contact.id = said.contact_id;
 
 -- name: allow
-UPDATE refusal SET reason = NULL, comment = NULL, at = :now
-FROM unnest(CAST(:addresses AS text[]), CAST(:channels AS text[])) AS free (address, channel)
-WHERE refusal.address = free.address AND refusal.channel = free.channel;
+-- By the place of each, so that no statistics make it a read of all that refuse.
+WITH freed AS MATERIALIZED (
+    SELECT known.ctid
+    FROM unnest(CAST(:addresses AS text[]), CAST(:channels AS text[])) AS free (address, channel)
+    CROSS JOIN LATERAL (SELECT refusal.ctid FROM refusal
+                        WHERE refusal.address = free.address AND refusal.channel = free.channel
+                        FOR UPDATE) AS known
+)
+UPDATE refusal SET reason = NULL, comment = NULL, at = :now WHERE ctid = ANY (ARRAY(SELECT ctid FROM freed));
 
 -- name: by_phones
 -- Whose number ends like some numbers. Served by contact_phone_tail_idx.
@@ -126,8 +143,8 @@ DELETE FROM refusal WHERE address = ANY (CAST(:addresses AS text[]));
 -- name: held
 -- Which mailboxes others have.
 SELECT address FROM unnest(CAST(:addresses AS text[])) AS wanted (address)
-WHERE EXISTS (SELECT FROM contact WHERE lower(contact.email) = wanted.address
-                                    AND NOT contact.id = ANY (CAST(:ids AS bigint[])));
+WHERE (SELECT min(contact.id + 0) FROM contact
+       WHERE lower(contact.email) = wanted.address AND NOT contact.id = ANY (CAST(:ids AS bigint[]))) IS NOT NULL;
 
 -- name: past_addresses
 -- Where contacts were reached, as far as we still know.

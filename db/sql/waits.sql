@@ -244,8 +244,9 @@ WITH noted AS MATERIALIZED (
 )
 SELECT id, timezone FROM free;
 
--- name: has_rezoned
-SELECT EXISTS (SELECT FROM rezoned);
+-- name: first_rezoned
+-- Served by rezoned_contact_idx.
+SELECT contact_id FROM rezoned ORDER BY contact_id LIMIT 1;
 
 -- name: note_rezoned
 INSERT INTO rezoned (contact_id) SELECT unnest(CAST(:ids AS bigint[]));
@@ -261,7 +262,7 @@ UPDATE wait SET due_at = moved.due_at
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:step_ids AS int[]), CAST(:passages AS int[]),
             CAST(:due AS timestamptz[])) AS moved (contact_id, step_id, passage, due_at)
 WHERE wait.contact_id = ANY (CAST(:contact_ids AS bigint[]))
-  AND wait.contact_id = moved.contact_id AND wait.step_id = moved.step_id AND wait.passage = moved.passage;
+  AND wait.contact_id = ANY (ARRAY[moved.contact_id]) AND wait.step_id = moved.step_id AND wait.passage = moved.passage;
 
 -- name: count_from_before
 -- How many of those who wait at steps came there until an instant.

@@ -3,12 +3,12 @@
 import typer
 from sqlalchemy import text
 
-from db import embedded, schema
+from db import embedded, installation, schema
 from db.engine import connect
 from domain.errors import CampaignError
 from producers.session import session
 
-app = typer.Typer(no_args_is_help=True, help="Migrate, check or stop the database.")
+app = typer.Typer(no_args_is_help=True, help="Migrate, check, rename or stop the database.")
 
 
 @app.command()
@@ -39,6 +39,18 @@ def check() -> None:
         raise CampaignError(unfit)
     revision = schema.current(engine)
     here.say(f"PostgreSQL {version // 10000}, revision {revision}: all is well.")
+
+
+@app.command()
+def rename() -> None:
+    """Give a copy of a database a name of its own, so that its messages do not bear the original's keys.
+
+    Run it on a copy for trials, before anything runs there.
+    """
+    here = session()
+    with here.engine.begin() as conn:
+        name = installation.rename(conn)
+    here.say(f"This installation is {name} now; the keys of its messages end with that.")
 
 
 @app.command()

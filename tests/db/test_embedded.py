@@ -99,6 +99,24 @@ def test_a_home_of_an_earlier_version_lets_in_nobody_else_from_now_on(started: t
         assert conn.execute("SELECT 1").fetchone() == (1,)
 
 
+def test_a_home_that_another_command_is_making_is_left_to_it(home: Path) -> None:
+    data = home / "postgres"
+    data.mkdir()
+    (data / "PG_VERSION").write_text("17\n")
+    embedded._ask_the_system(data, reload=True)
+    assert [file.name for file in data.iterdir()] == ["PG_VERSION"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
+def test_a_home_whose_owner_has_no_name_here_is_for_those_who_have_one(home: Path) -> None:
+    folder = home / "from-elsewhere"
+    folder.mkdir()
+    os.chown(folder, 23456, -1)
+    with psycopg.connect(embedded.start(folder).replace("+psycopg", "", 1)) as conn:
+        assert conn.execute("SELECT 1").fetchone() == (1,)
+    assert embedded.stop(folder)
+
+
 def test_a_socket_folder_of_somebody_else_is_refused(home: Path) -> None:
     folder = home / ("x" * 100)
     data = folder / "postgres"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.file import MAX_DEPTH, CampaignFile, Problem, build, check, dotted, file_schema, to_data
+from domain.file import MAX_DEPTH, MOST_PROBLEMS, CampaignFile, Problem, build, check, dotted, file_schema, to_data
 from domain.schedule import Interval, Timing
 from domain.steps.registry import Kind
 from tests.domain.step_types import TYPES, find
@@ -809,3 +809,21 @@ def test_all_steps_of_a_draw_cut_it_alike() -> None:
         assert problem.sentence == (
             "the draw 'd' has other shares at steps[1].with.shares; all its steps name the same ones, in the same order"
         )
+
+
+def test_a_check_stops_at_a_hundred_problems_and_says_so() -> None:
+    steps = [{"action": f"contact.pointz{nth}"} for nth in range(1_000)]
+    checked = check({"campaign": "a", "steps": steps}, default_zone=PARIS, step_type=find)
+    assert checked.file is None
+    assert len(checked.problems) == MOST_PROBLEMS + 1
+    assert "stops at 100 problems" in checked.problems[-1].sentence
+
+
+def test_a_campaign_of_more_steps_than_a_page_or_a_plan_can_hold_is_refused_at_once() -> None:
+    steps = [TAG for _ in range(100_000)]
+    checked = check(
+        {"campaign": "a", "sources": {"segments": ["s"]}, "steps": steps}, default_zone=PARIS, step_type=find
+    )
+    assert [problem.sentence for problem in checked.problems] == [
+        "the campaign has more than 2,000 steps; divide it into several"
+    ]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.identity import IdentityError, address, is_address, phone, timezone
+from domain.identity import IdentityError, address, is_address, phone, timezone, wire_address, wire_sender
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,25 @@ def test_a_phone_number_has_one_spelling(text: str, country: str | None) -> None
 def test_what_is_no_phone_number_is_refused(text: str) -> None:
     with pytest.raises(IdentityError):
         phone(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ant@x.example,bee@x.example",
+        "mailto:a@x.example",
+        "a@@x.example",
+        "a@x",
+        "a\u200b@x.example",
+        "a@x.example.",
+        "",
+    ],
+)
+def test_what_is_no_address_is_none_for_a_mail_server_either(text: str) -> None:
+    assert wire_address(text) is None
+
+
+def test_a_mail_server_gets_the_domain_in_ascii_and_a_sender_may_be_a_host_of_the_own_network() -> None:
+    assert wire_address(" Käthe@bücher.example ") == "Käthe@xn--bcher-kva.example"
+    assert (wire_sender("parcours@localhost"), wire_address("parcours@localhost")) == ("parcours@localhost", None)
+    assert (wire_sender("a@b@localhost"), wire_sender("a,b@localhost"), wire_sender("")) == (None, None, None)

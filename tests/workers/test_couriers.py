@@ -208,6 +208,16 @@ def test_a_connection_that_the_server_ended_is_made_anew(server: MailServer, cou
     assert server.connections == 2
 
 
+@pytest.mark.parametrize(
+    "to", ["ant@example.com,bee@example.com", "cat@example.com;dog@example.com", "mailto:eel@example.com", "fox@@x.org"]
+)
+def test_what_is_not_one_address_is_given_up_and_not_sent_to_the_first(
+    courier: SmtpCourier, server: MailServer, to: str
+) -> None:
+    assert courier.send([mail(to=to)]) == [GaveUp(f"{to!r} is no email address")]
+    assert server.mails == []
+
+
 def test_an_address_cannot_say_more_than_an_address(courier: SmtpCourier, server: MailServer) -> None:
     (answer,) = courier.send([mail(to="ann@example.com\r\nRCPT TO:<eve@example.com>")])
     assert isinstance(answer, GaveUp)
@@ -225,9 +235,9 @@ def test_an_url_that_is_none_is_refused_in_a_sentence(url: str) -> None:
 
 def test_mail_written_twice_is_one_file(tmp_path: Path) -> None:
     files = MailFiles(tmp_path / "mail", HOUSE)
-    assert files.send([mail(to="../a+b@example.com"), mail(to="../a+b@example.com")]) == [Sent()] * 2
+    assert files.send([mail(to="/a+b@example.com"), mail(to="/a+b@example.com")]) == [Sent()] * 2
     (file,) = (tmp_path / "mail").iterdir()
-    assert file.name == "20260601T090000.000000Z-1-2-3-4-.._a_b_example.com.eml"
+    assert file.name == "20260601T090000.000000Z-1-2-3-4-_a_b_example.com.eml"
 
 
 # Webhooks.

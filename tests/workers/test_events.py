@@ -367,14 +367,14 @@ def test_a_grace_that_ends_in_a_pause_is_looked_at_when_the_campaign_runs_again(
     world.pause(at(2))
 
     with world.engine.begin() as conn:
-        assert not memberships.has_grace_over(conn, now=at(4))
+        assert not memberships.first_grace_over(conn, now=at(4))
         assert grace_over(conn, now=at(4), zone=world.zone) == 0
     world.tell(event("segment.contact_added", "bob", at(4), segment="everyone"))
     world.publish(True, at(5))
     with world.engine.begin() as conn:
-        assert memberships.has_grace_over(conn, now=at(5))
+        assert memberships.first_grace_over(conn, now=at(5))
         assert grace_over(conn, now=at(5), zone=world.zone) == 2
-        assert not memberships.has_grace_over(conn, now=at(5))
+        assert not memberships.first_grace_over(conn, now=at(5))
     assert world.members() == {"ann": "segment 1", "bob": "in 1"}
 
 

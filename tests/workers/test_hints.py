@@ -11,7 +11,7 @@ from db.clock import now as database_now
 from producers import tick
 from producers.broker import make_broker
 from producers.tick import Tick
-from tests.workers.worlds import World
+from tests.workers.worlds import START, World, event
 
 STEPS = "- {step: a, action: contact.points, with: {points: 1}}"
 
@@ -61,4 +61,23 @@ def test_a_hint_that_a_broker_lost_is_sent_again_after_a_while(due: World, monke
     monkeypatch.setattr(tick, "HINT_SECONDS", 0.0)
     assert ticking.run_once() == 1
     assert hints(broker) == 1
+    ticking.close()
+
+
+def test_waiting_events_graces_and_timezones_have_one_hint_each_while_no_worker_runs(world: World) -> None:
+    world.contacts("ann", "bob", segment="everyone")
+    world.campaign(STEPS)
+    world.accept(event("page.hit", "ann", url="/"), event("page.hit", "bob", url="/"))
+    world.write(
+        "INSERT INTO leaving (contact_id, campaign_id, due_at) SELECT contact.id, campaign.id, :at "
+        "FROM contact, campaign",
+        at=START,
+    )
+    world.write("INSERT INTO rezoned (contact_id) SELECT id FROM contact")
+    broker = make_broker(None)
+    ticking = Tick(world.engine, broker)
+    assert [ticking.run_once() for _ in range(50)] == [3] + [0] * 49
+    # Somebody acted on the oldest: there is work that no hint is out for.
+    world.write("DELETE FROM inbox WHERE seq = (SELECT min(seq) FROM inbox)")
+    assert ticking.run_once() == 1
     ticking.close()

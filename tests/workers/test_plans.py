@@ -41,6 +41,7 @@ LARGE = (
     "membership",
     "message",
     "outcome",
+    "refusal",
     "segment_member",
     "wait",
 )
@@ -107,6 +108,8 @@ def fill(world: World) -> None:
             "INSERT INTO segment_member (contact_id, segment_id, changed_at) SELECT contact.id, segment.id, :now "
             "FROM contact, segment WHERE segment.key = 'everyone'",
             "INSERT INTO do_not_contact SELECT id, 'sms', 'manual', NULL, :now FROM contact",
+            "INSERT INTO refusal (address, channel, reason, at) "
+            "SELECT email, 'email:news', 'unsubscribed', :now FROM contact",
             "INSERT INTO device (contact_id, type, last_seen_at) SELECT id, 'phone', :now FROM contact",
             "INSERT INTO form_submission (contact_id, form_id, at) SELECT contact.id, form.id, :now FROM contact, form",
             "INSERT INTO membership (contact_id, campaign_id, added_at, arrival) "

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import event, text
 
-from db import campaigns
+from db import campaigns, refusals
 from db import membership as memberships
 from db.membership import Chunk
 from domain.membership import Arrival, Departure
@@ -263,6 +263,20 @@ def test_contact_events_and_what_follows_from_them(misled: Watched) -> None:
     ]
     with misled.costly() as found:
         misled.world.tell(*offered)
+    assert found == []
+
+
+def test_what_a_batch_of_contacts_refuses_and_takes_back(misled: Watched) -> None:
+    ids = ids_of(misled, 25_000 + misled.turn * BATCH)
+    with misled.costly() as found, misled.world.engine.begin() as conn:
+        assert len(refusals.of_contacts(conn, ids)) == BATCH
+        said = [refusals.Said(id_, "email", NOW) for id_ in ids]
+        refusals.refuse(conn, said, reason="unsubscribed")
+        refusals.resubscribe(conn, said)
+        refusals.allow(conn, [(id_, "email:news") for id_ in ids[:50]], now=NOW)
+        silent = [id_ for id_, reasons in refusals.of_contacts(conn, ids).items() if "email:news" in reasons]
+        assert silent == ids[50:]
+        refusals.forget(conn, ids)
     assert found == []
 
 

@@ -1,6 +1,7 @@
 """Thousands of odd events over queue and HTTP: the good ones are acted on, the bad ones told, and nothing ends.
 
-The seed is printed; `PARCOURS_TEST_SEED` runs the same events again.
+The seed is printed; `PARCOURS_TEST_SEED` runs the same events again. `PARCOURS_TEST_FUZZ` divided by four is how
+many go each way.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from settings import Settings
 from tests.web.conftest import Client
 from workers.consumer import Consumer
 
-EACH_WAY = 1_500
+EACH_WAY = int(os.environ.get("PARCOURS_TEST_FUZZ") or 6_000) // 4
 JSON = {"content-type": "application/json"}
 TYPES = [
     "contact.changed", "contact.merged", "segment.contact_added", "segment.contact_removed", "segment.created",
