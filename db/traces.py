@@ -45,7 +45,8 @@ def wipe(conn: Connection, traces: Traces) -> None:
     _drop_letters(conn, traces)
     home = house_of(conn).home
     if home is not None:
-        # A simulation never gets there. Just before, so that a crash leaves no file of whom nobody can find again.
+        # A simulation knows no home, and what is undone is not committed. Just before, so that a crash leaves no
+        # file of whom nobody can find again.
         event.listen(conn, "commit", lambda _: wipe_files(home, traces), once=True)
 
 
