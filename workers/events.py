@@ -47,6 +47,7 @@ from domain.identity import same_address
 from domain.policy import Rule
 from domain.steps.properties import MAX_KEY
 from domain.steps.registry import Fact
+from domain.text_commands import command_of
 from domain.utm import utm_of
 from domain.visitors import is_automatic
 from producers import local_time, metrics
@@ -623,6 +624,11 @@ def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
     # A full mailbox is no reason never to write again.
     bounced = [event for event in by_type.get("email.bounced", []) if event.data.get("kind") != "soft"]
     left, back = by_type.get("email.unsubscribed", []), by_type.get("email.resubscribed", [])
+    texted = [(event, command_of(event.data.get("text"))) for event in by_type.get("sms.replied", [])]
+    for command, note in (("stop", partial(refusals.refuse, reason="unsubscribed")), ("start", refusals.resubscribe)):
+        meant = [Said(event.contact_id, "sms", event.at) for event, asked in texted if asked == command]
+        if meant:
+            note(conn, meant)
     if not (bounced or left or back):
         return
     named = [str(event.data["message"]) for event in (*bounced, *left, *back) if event.data.get("message")]

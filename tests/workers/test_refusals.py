@@ -141,3 +141,19 @@ def test_what_is_refused_is_read_in_one_statement_for_any_number_of_contacts(wor
                 refusals.of_contacts(conn, ids)
         sent.append(len(counted))
     assert sent == [1, 1]
+
+
+def test_stop_in_a_text_message_refuses_texts_and_start_takes_it_back(world: World) -> None:
+    world.contacts("ann")
+    world.write("UPDATE contact SET fields = :fields", fields='{"phone": "+33612345678"}')
+
+    def silent() -> set[str]:
+        with world.engine.connect() as conn:
+            return set(refusals.of_contacts(conn, [world.contact_id("ann")]).get(world.contact_id("ann"), {}))
+
+    world.tell(event("sms.replied", "ann", at(1), text="no, do not stop"))
+    assert silent() == set()
+    world.tell(event("sms.replied", "ann", at(2), text="Arrêt."))
+    assert silent() == {"sms"}
+    world.tell(event("sms.replied", "ann", at(3), text="START"))
+    assert silent() == set()

@@ -1,0 +1,22 @@
+"""STOP and its like, and nothing else, are commands."""
+
+import pytest
+
+from domain.text_commands import command_of
+
+
+@pytest.mark.parametrize(
+    "text", ["STOP", " stop. ", "Stop!", "STOPALL", "Opt-out", "Arrêt", "ARRE\u0302T", "me désabonner"]
+)
+def test_a_text_that_says_stop_is_one(text: str) -> None:
+    assert command_of(text) == "stop"
+
+
+@pytest.mark.parametrize("text", ["start", "UNSTOP", "Oui !", "reprendre"])
+def test_a_text_that_takes_it_back_is_one(text: str) -> None:
+    assert command_of(text) == "start"
+
+
+@pytest.mark.parametrize("text", ["", "don't stop", "stop by at 5?", "\ud83d", "stop" * 40, None, 7, "end of story"])
+def test_a_sentence_is_none(text: object) -> None:
+    assert command_of(text) is None
