@@ -21,7 +21,7 @@ MAX_PHONE = 40
 _LABEL = r"(?!-)[^\W_](?:[^\W_]|-){0,62}(?<!-)"
 _ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+"
 _LOCAL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
-_HOST = re.compile(_LABEL)
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)+(?![0-9]+\Z){_LABEL}")
 
 
@@ -88,7 +88,9 @@ def wire_address(text: str) -> str | None:
 
 
 def wire_sender(text: str) -> str | None:
-    """Return the address of a sender as `wire_address` does; its host may be one of the own network, like localhost."""
+    """Return the address of a sender as `wire_address` does; its host may be one of the own network, like localhost or
+    127.0.0.1, which stands for us where nobody has set who we are.
+    """
     local, _, host = text.strip().rpartition("@")
     if host.isascii() and _HOST.fullmatch(host) and _LOCAL.fullmatch(local):
         return text.strip()

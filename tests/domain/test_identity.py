@@ -85,3 +85,8 @@ def test_a_mail_server_gets_the_domain_in_ascii_and_a_sender_may_be_a_host_of_th
     assert wire_address(" Käthe@bücher.example ") == "Käthe@xn--bcher-kva.example"
     assert (wire_sender("parcours@localhost"), wire_address("parcours@localhost")) == ("parcours@localhost", None)
     assert (wire_sender("a@b@localhost"), wire_sender("a,b@localhost"), wire_sender("")) == (None, None, None)
+
+
+def test_the_sender_that_is_made_of_the_default_address_is_one() -> None:
+    assert wire_sender("parcours@127.0.0.1") == "parcours@127.0.0.1"
+    assert wire_sender("parcours@a b") is None

@@ -241,7 +241,7 @@ QUESTIONS = {
     "JOIN contact c ON c.id = m.contact_id JOIN segment s ON s.id = m.segment_id",
     "submissions": "SELECT c.key, f.key, s.fields::text FROM form_submission s "
     "JOIN contact c ON c.id = s.contact_id JOIN form f ON f.id = s.form_id",
-    "messages": "SELECT c.key, s.key, m.rotation, substring(m.key FROM '[0-9]+$'), m.template, m.address, "
+    "messages": "SELECT c.key, s.key, m.rotation, split_part(m.key, '-', 4), m.template, m.address, "
     "m.state::text FROM message m JOIN contact c ON c.id = m.contact_id JOIN step s ON s.id = m.step_id",
     "do not contact": "SELECT c.key, d.channel, d.reason FROM do_not_contact d JOIN contact c ON c.id = d.contact_id",
     "history": "SELECT c.key, e.source, e.id FROM event e JOIN contact c ON c.id = e.contact_id",
