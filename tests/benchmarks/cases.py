@@ -47,7 +47,8 @@ _STATE = {
     "tags": "SELECT tag, count(*), sum(contact_id) FROM contact_tag GROUP BY 1 ORDER BY 1",
     "messages": "SELECT campaign_id, step_id, channel, template, state::text, due_at, count(*), "
     # Without the installation's name at its end, which the limit does not write.
-    "sum(hashtext(substring(key FROM '^\\d+-\\d+-\\d+-\\d+') || address)::bigint) FROM message GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2",
+    "sum(hashtext(substring(key FROM '^\\d+-\\d+-\\d+-\\d+') || address)::bigint) "
+    "FROM message GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2",
 }
 
 
