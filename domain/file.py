@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -31,19 +31,20 @@ from domain.schedule import (
 )
 from domain.steps import registry
 from domain.steps.properties import APPLYING
-from domain.steps.registry import Kind, StepType
+from domain.steps.registry import Kind, Properties, StepType
 
+M = TypeVar("M", bound=BaseModel)
 Path = tuple[str | int, ...]
 FindType = Callable[[Kind, str], StepType]
 Reentry = Literal["never", "after_exit", "always"]
 OnFailure = Literal["stop", "continue"]
 
-# The format of campaign files, and of the definitions that are stored: raised when an older release could not read
-# a new one. What says nothing is of the first.
 # What is wrong with a file is listed up to here.
 MOST_PROBLEMS = 100
 # Of one campaign; the largest that anybody has are of some hundreds.
 MOST_STEPS = 2_000
+# The format of campaign files, and of the definitions that are stored: raised when an older release could not read
+# a new one. What says nothing is of the first.
 FORMAT = 1
 
 # A loop that only waits must wait this long; it is also the reference engine's limit for a restart.
@@ -228,12 +229,14 @@ def check(
     return Checked(None if checker.problems else file, checker.problems)
 
 
-def stored(data: Mapping[str, Any]) -> CampaignFile:
+def stored(data: object) -> CampaignFile:
     """Return the campaign file of a stored definition.
 
     It was checked when it was applied and is trusted now, so a rule that came later changes nothing about it.
     Raises CampaignError with one sentence for what cannot be read.
     """
+    if not isinstance(data, Mapping):
+        raise CampaignError(f"the definition is {_called(data)} and no mapping")
     try:
         if _newer(data):
             raise CampaignError(_newer(data))
@@ -241,6 +244,38 @@ def stored(data: Mapping[str, Any]) -> CampaignFile:
     except ValidationError as error:
         first = error.errors()[0]
         raise CampaignError(f"{dotted(first['loc'])}: {first['msg']}") from None
+
+
+def outline(data: object, key: str) -> CampaignFile:
+    """Return what can be understood of a stored definition that cannot be read, to plan another against it.
+
+    What is refused in it is left out; a step without a key, with all below it.
+    """
+    given = data if isinstance(data, Mapping) else {}
+    own = {name: value for name, value in given.items() if name not in ("campaign", "steps")}
+    steps = tuple(_outlined(given.get("steps")))
+    return _as_far_as(CampaignFile, {"sources": SourcesFile(), **own}, {"campaign": key, "steps": steps})
+
+
+def _outlined(steps: object, depth: int = 1) -> Iterator[StepFile]:
+    if not isinstance(steps, list) or depth > MAX_DEPTH:
+        return
+    for step in steps:
+        if isinstance(step, Mapping) and isinstance(step.get("step"), str):
+            below = {name: tuple(_outlined(step.get(name), depth + 1)) for name in _BRANCH_NAMES}
+            own = {name: value for name, value in step.items() if name != "step" and name not in _BRANCH_NAMES}
+            yield _as_far_as(StepFile, own, {"step": step["step"], **below})
+
+
+def _as_far_as(model: type[M], given: Mapping[Any, Any], certain: Mapping[str, Any]) -> M:
+    """Return a model of what is certain, and of what else was given as far as it is not refused."""
+    try:
+        return model.model_validate({**given, **certain})
+    except ValidationError as error:
+        refused = {each["loc"][0] for each in error.errors() if each["loc"]}
+    rest = {name: value for name, value in given.items() if name not in refused}
+    missing = {"sources": SourcesFile()} if model is CampaignFile and "sources" in refused else {}
+    return model.model_validate({**rest, **missing, **certain})
 
 
 def _newer(data: Mapping[Any, Any]) -> str:
@@ -271,12 +306,14 @@ def build(
 
     def place(found: StepFile, parent: int | None, branch: Branch | None) -> None:
         kind = step_type(found.kind, found.type)
+        if found.step not in step_ids:
+            raise CampaignError(f"the database has no row for the step {found.step!r}")
         step = Step(
             id=step_ids[found.step],
             key=found.step,
             name=found.name or found.step,
             type=kind,
-            properties=kind.properties.model_validate(found.with_),
+            properties=_properties(kind, found),
             timing=_timing(found, zone),
             parent=parent,
             branch=branch,
@@ -307,6 +344,15 @@ def build(
         priority=file.priority,
         per_second=None if file.rate is None else parse_rate(file.rate),
     )
+
+
+def _properties(kind: StepType, step: StepFile) -> Properties:
+    try:
+        return kind.properties.model_validate(step.with_)
+    except ValidationError as error:
+        wrong = _sentences(error, kind.properties, step.with_)
+        said = "; ".join(f"{dotted(('with', *place))}: {sentence}" for place, sentence in wrong)
+        raise CampaignError(f"step {step.step!r}: {said}") from None
 
 
 def _timing(step: StepFile, zone: ZoneInfo) -> Timing:
@@ -638,6 +684,11 @@ class _Checker:
             except ValidationError as error:
                 for place, sentence in _sentences(error, node.type.properties, plain):
                     self.say((*path, *place), sentence)
+            # The code of a step type of another package.
+            except Exception as error:
+                self.say(
+                    path, f"the step type {node.type.name!r} failed to check this ({type(error).__name__}: {error})"
+                )
         return plain
 
     def attempts(self, data: Mapping[Any, Any], path: Path) -> int:

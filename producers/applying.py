@@ -140,6 +140,7 @@ class Plan:
             "removed": self.removed,
             "redirected": self.redirected,
             "retimed": self.retimed,
+            "retimed_before": self.retimed_before,
             "new_roots": self.new_roots,
             "publishes": self.publishes,
             "warnings": self.warnings,
@@ -212,7 +213,7 @@ def _check_redirect(conn: Connection, file: CampaignFile) -> list[Problem]:
             for key in file.redirect
         ]
     # What is stored has its offsets; no date of it depends on a timezone.
-    if _same_version(campaigns.definition(conn, row.id, row.version), file):
+    if _same_version(campaigns.read_version(conn, row.key, row.id, row.version).file, file):
         return []
     before = {step.key: step for step in campaigns.steps(conn, row.id)}
     after = {step.step: step for step in file.walk()}
@@ -249,7 +250,9 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> Plan:
             point_groups=point_groups,
             warnings=warnings,
         )
-    before = campaigns.definition(conn, row.id, row.version)
+    before, _, unreadable = campaigns.read_version(conn, row.key, row.id, row.version)
+    if unreadable is not None:
+        warnings.insert(0, f"the version that it has now cannot be read here ({unreadable.why}); this one replaces it")
     published = campaigns.listing(conn, [row.id])
     # A deleted campaign is not listed; applying its file brings it back, unpublished unless it says so.
     was_published = bool(published) and bool(published[0].published)
@@ -258,9 +261,12 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> Plan:
     new = {step.step: step for step in file.walk()}
     known = {step.key: step for step in campaigns.steps(conn, row.id)}
     ids = {key: step.id for key, step in known.items()}
-    waiting = waits.count_at(conn, [ids[key] for key in old])
-    gone = [key for key in old if key not in new or new[key].kind != old[key].kind]
-    kept = [key for key in old if key not in gone]
+    # The table names the steps of the present version too, whatever has become of its definition.
+    there = [key for key in old if key in known]
+    there += [key for key, step in known.items() if step.removed_at is None and key not in old]
+    waiting = waits.count_at(conn, [ids[key] for key in there])
+    gone = [key for key in there if key not in new or new[key].kind.value != known[key].kind]
+    kept = [key for key in there if key in old and key not in gone]
     old_roots = {step.step for step in before.steps}
     retimed = [key for key in kept if _timing_of(old[key]) != _timing_of(new[key])]
     since = {ids[key]: at for key in kept if key not in retimed and (at := known[key].retimed_at) is not None}
@@ -270,10 +276,10 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> Plan:
         file,
         row.id,
         row.version + 1,
-        unchanged=bool(published) and _same_version(before, file),
+        unchanged=bool(published) and unreadable is None and _same_version(before, file),
         publishes=None if wants == was_published else wants,
         members=memberships.count_active(conn, row.id),
-        added=[key for key in new if key not in old],
+        added=[key for key in new if key not in there],
         changed=[key for key in kept if _own(old[key]) != _own(new[key])],
         moved=_moved(before, file, ids),
         removed={key: waiting.get(ids[key], 0) for key in gone},

@@ -16,7 +16,7 @@ from db import campaigns
 from db.campaigns import Found
 from db.clock import now as database_now
 from domain.campaign import State, Status
-from domain.errors import CampaignError
+from domain.errors import CampaignError, UnreadableCampaignError
 from domain.file import CampaignFile, SkipFile
 from producers import campaign_changes
 from web.language import _, _n, instant, marked
@@ -34,6 +34,7 @@ STATES: dict[State, tuple[str, str]] = {
     "scheduled": (marked("Scheduled"), "info"),
     "ended": (marked("Ended"), "calm"),
     "category_off": (marked("Category off"), "warn"),
+    "unreadable": (marked("Cannot be read"), "bad"),
 }
 DEFAULT_SORT = "-changed"
 
@@ -152,12 +153,16 @@ def all_lines(conn: Connection) -> list[Line]:
     sources: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for source in campaigns.every_source(conn):
         sources[source.campaign_id].append((source.kind, source.key))
-    return [line_of(row, sources[row.id], now) for row in campaigns.listing(conn)]
+    rows = campaigns.listing(conn)
+    unreadable = campaigns.unreadable(conn, rows)
+    return [line_of(row, sources[row.id], now, unreadable.get(row.id)) for row in rows]
 
 
-def line_of(row: Any, sources: list[tuple[str, str]], now: datetime) -> Line:
+def line_of(
+    row: Any, sources: list[tuple[str, str]], now: datetime, unreadable: UnreadableCampaignError | None
+) -> Line:
     """Return a row of `campaigns.listing` as people read it."""
-    status = campaigns.status_of(row)
+    status = campaigns.status_of(row, unreadable)
     return Line(
         row.id,
         row.key,
@@ -166,7 +171,7 @@ def line_of(row: Any, sources: list[tuple[str, str]], now: datetime) -> Line:
         row.category,
         row.published,
         status.state(now),
-        reason_of(status, now),
+        reason_of(status, now) if unreadable is None else _("It cannot be read here: {why}", why=unreadable.why),
         row.created_at,
         row.changed_at,
         sources,
@@ -239,11 +244,13 @@ def what_publishing_does(conn: Connection, found: Found, site: Site) -> list[str
     row = campaigns.listing(conn, [found.id])[0]
     if row.published:
         return [_("It is switched on already.")]
-    file = campaigns.definition(conn, found.id, found.version)
+    version = campaigns.read_version(conn, found.key, found.id, found.version)
     sentences = [_people_inside(conn, found)]
+    if version.unreadable is not None:
+        return [*sentences, _("It cannot be read here: {why}", why=version.unreadable.why), _("So nothing moves.")]
     overdue = campaigns.overdue(conn, found.id, now=now)
     if overdue.waits:
-        sentences += [_overdue(overdue.waits), catch_up(file)]
+        sentences += [_overdue(overdue.waits), catch_up(version.file)]
     on = Status(True, row.publish_from, row.publish_until, row.category_published)
     reason = reason_of(on, now)
     sentences.append(reason or _("From now on contacts join, and what is due is done."))
@@ -254,7 +261,7 @@ def what_publishing_does(conn: Connection, found: Found, site: Site) -> list[str
 
 def what_pausing_does(conn: Connection, found: Found, site: Site) -> list[str]:
     """Return in sentences what happens once a campaign is paused."""
-    file = campaigns.definition(conn, found.id, found.version)
+    file = campaigns.read_version(conn, found.key, found.id, found.version).file
     return [
         _people_inside(conn, found),
         _("Everybody stays where they are, and nobody joins. What is being done at this moment is finished."),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import Request, Response
 from sqlalchemy import Connection
@@ -19,7 +19,7 @@ from db.contacts import Shown, Standing
 from db.timeline import Entry, Place
 from domain.campaign import Step
 from domain.decide import zone_of
-from domain.errors import NotFoundError
+from domain.errors import NotFoundError, UnreadableCampaignError
 from domain.membership import Arrival, Departure
 from web import words
 from web.language import _, _n
@@ -49,6 +49,8 @@ class Stay:
     steps: Mapping[str, Step]
     # The campaign is there to be looked at.
     exists: bool
+    # Why this process cannot read it, and so knows no step of it.
+    unreadable: str | None = None
 
 
 @router.get("/contacts")
@@ -116,7 +118,11 @@ def join(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
     with site.engine.begin() as conn:
         contact = _contact(conn, key)
         found = campaigns.find(conn, form.text("campaign"))
-        campaign, status = campaigns.enter(conn, found.id, site.zone)
+        try:
+            campaign, status = campaigns.enter_readable(conn, found.id, site.zone)
+        except UnreadableCampaignError:
+            said = _("“{campaign}” cannot be read here, so nobody can join it.", campaign=found.name)
+            return redirect(request, f"/campaigns/{quote(found.key)}", flash=said, kind="error")
         done = membership.arrive(conn, campaign, [contact.id], Arrival.MANUAL, now=now, zone=site.zone)
     said, kind = _("{contact} is in “{campaign}” already.", contact=contact.key, campaign=found.name), "warning"
     if done:
@@ -197,4 +203,8 @@ def _stay(conn: Connection, site: Site, standing: Standing) -> Stay:
     found: Found | None = campaigns.stored(conn, standing.campaign)
     if found is None or found.deleted:
         return Stay(standing, standing.campaign, {}, exists=False)
-    return Stay(standing, found.name, campaigns.load(conn, found.id, found.version, site.zone).by_key, exists=True)
+    try:
+        steps = campaigns.load(conn, found.id, found.version, site.zone).by_key
+    except UnreadableCampaignError as error:
+        return Stay(standing, found.name, {}, exists=True, unreadable=error.why)
+    return Stay(standing, found.name, steps, exists=True)
