@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from difflib import get_close_matches
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -20,7 +20,7 @@ from domain import schedule
 from domain.campaign import Campaign, Step
 from domain.decide import Outcome, Wait, deadline, first_due, zone_of
 from domain.errors import CampaignError
-from domain.file import CampaignFile, Problem, StepFile, build, to_data
+from domain.file import CampaignFile, Problem, StepFile, build, first_of, near, quoted, short, to_data
 from domain.steps.filled import texts_in
 from domain.steps.registry import Kind
 from producers.template_notes import notes
@@ -175,10 +175,13 @@ def check_references(conn: Connection, file: CampaignFile) -> list[Problem]:
     Sources are public, published segments and campaign forms; other segments and forms
     must exist. Emails, other templates and campaigns may come later: a plan notes them.
     """
+    return first_of(chain(_check_named(conn, file), _check_redirect(conn, file)))
+
+
+def _check_named(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
     found = list(references(file))
     segments = campaigns.named(conn, "segments", {each.key for each in found if each.what == "segments"})
     forms = campaigns.named(conn, "forms", {each.key for each in found if each.what == "forms"})
-    problems = []
     for place, what, key in found:
         source = place[0] == "sources"
         sentence = None
@@ -197,38 +200,31 @@ def check_references(conn: Connection, file: CampaignFile) -> list[Problem]:
             elif source and row.standalone:
                 sentence = f"form {key!r} is standalone; only campaign forms can be sources"
         if sentence:
-            problems.append(Problem(place, sentence))
-    return problems + _check_redirect(conn, file)
+            yield Problem(place, short(sentence, key))
 
 
-def _check_redirect(conn: Connection, file: CampaignFile) -> list[Problem]:
-    """Return which redirected steps are none that this version drops.
+def _check_redirect(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
+    """Yield which redirected steps are none that this version drops.
 
     A file that was applied already may be applied again, and one whose step an earlier version dropped too.
     """
     row = campaigns.stored(conn, file.campaign) if file.redirect else None
     if row is None or row.version == 0 or row.key != file.campaign:
-        return [
-            Problem(("redirect", key), "the campaign is new, so nobody waits at any step of it; leave 'redirect' out")
-            for key in file.redirect
-        ]
+        sentence = "the campaign is new, so nobody waits at any step of it; leave 'redirect' out"
+        yield from (Problem(("redirect", key), sentence) for key in file.redirect)
+        return
     # What is stored has its offsets; no date of it depends on a timezone.
     if _same_version(campaigns.read_version(conn, row.key, row.id, row.version).file, file):
-        return []
+        return
     before = {step.key: step for step in campaigns.steps(conn, row.id)}
     after = {step.step: step for step in file.walk()}
-    problems = []
     for key in file.redirect:
-        sentence = None
         if key not in before:
-            near = get_close_matches(key, before, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            sentence = f"the campaign never had a step {key!r}{hint}"
+            found = near(key, before)
+            hint = f"; did you mean {found[0]!r}?" if found else ""
+            yield Problem(("redirect", key), f"the campaign never had a step {quoted(key)}{hint}")
         elif key in after and after[key].kind == before[key].kind:
-            sentence = f"{key!r} is still a step of this version, so who waits there stays"
-        if sentence:
-            problems.append(Problem(("redirect", key), sentence))
-    return problems
+            yield Problem(("redirect", key), f"{quoted(key)} is still a step of this version, so who waits there stays")
 
 
 def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> Plan:

@@ -17,7 +17,7 @@ from domain.errors import CampaignError
 from domain.file import CampaignFile, SkipFile, StepFile, file_schema
 from producers import applying, campaign_changes
 from producers.campaign_changes import definition_of
-from producers.campaign_files import CampaignFileError, read, write
+from producers.campaign_files import CampaignFileError, FileProblem, first_of, read, write
 from producers.session import iso, session
 
 app = typer.Typer(no_args_is_help=True, help="Validate, plan, apply, list, show, publish and pause campaigns.")
@@ -31,12 +31,13 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 def validate(files: Files, as_json: Json = False) -> None:
     """Say everything that is wrong with campaign files, by themselves; `plan` also asks the database."""
     here = session()
-    problems = []
+    problems: list[FileProblem] = []
     for path in files:
         try:
             read(path, default_zone=here.zone)
         except CampaignFileError as error:
             problems += error.problems
+    problems = first_of(problems)
     if as_json:
         here.print_json([{"file": str(p.file), "line": p.line, "path": p.path, "error": p.sentence} for p in problems])
     elif not problems:

@@ -19,7 +19,7 @@ from domain.file import MAX_DEPTH, CampaignFile, check, dotted
 from producers import applying, campaign_changes
 from producers.applying import Plan
 from producers.campaign_changes import TakenError, definition_of
-from producers.campaign_files import CampaignFileError, read_text
+from producers.campaign_files import MAX_CHARACTERS, TOO_LONG, CampaignFileError, read_text
 from producers.commands.overview import overview_json
 from producers.session import iso
 from web.api.common import (
@@ -151,6 +151,9 @@ IfMatch = Annotated[str | None, Header(description="The ETag, or the version in 
 def _file(request: Request, raw: Raw) -> CampaignFile:
     """Return the campaign file of a body, JSON or YAML. Raises ProblemError with everything that is wrong in it."""
     check_content_type(request, ("application/json", *YAML_TYPES))
+    # Before anything is read of it.
+    if len(raw) > MAX_CHARACTERS and len(raw.decode("utf-8", "replace")) > MAX_CHARACTERS:
+        raise ProblemError(413, TOO_LONG)
     zone = site_of(request).zone
     if content_type(request) == "application/json":
         checked = check(checked_json(raw, levels=LEVELS), default_zone=zone)

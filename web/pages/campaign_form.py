@@ -62,7 +62,7 @@ _LINES_AROUND = 3
 
 
 class StepProblem(NamedTuple):
-    """What is wrong in the text of the steps; lines count from 1."""
+    """What is wrong in the text of the steps; lines count from 1, and 0 is all of it."""
 
     line: int
     place: str
@@ -228,7 +228,7 @@ def check(conn: Connection, draft: Draft, base: CampaignFile | None, zone: ZoneI
             part = re.split(r"[.\[]", problem.path, maxsplit=1)[0]
             if part in ("steps", ""):
                 place = problem.path.removeprefix("steps")
-                checked.steps.append(StepProblem(problem.line or 1, place, problem.sentence))
+                checked.steps.append(StepProblem(problem.line or 0, place, problem.sentence))
             elif not (part == "name" and not draft.name):
                 shown = FIELD_OF.get(part, part)
                 checked.fields[shown].append(problem.sentence)
