@@ -16,6 +16,7 @@ from db import campaigns, outcomes, waits
 from domain import schedule
 from domain.campaign import Campaign, Step, StopRule
 from domain.decide import Failure, why
+from domain.events import remembered
 from domain.steps.registry import Fact, Kind, Standing, all_types
 from workers import executor
 from workers.executor import BY_DEFAULT
@@ -124,7 +125,7 @@ def _react_once(
             campaign_id,
             step_id,
             passages,
-            {id_: {"event": happened[id_].type, "at": happened[id_].at.isoformat()} for id_ in passages},
+            {id_: remembered(happened[id_]) for id_ in passages},
             at={id_: happened[id_].at for id_ in passages},
             now=now,
             zone=zone,

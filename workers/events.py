@@ -42,7 +42,7 @@ from db.refusals import Said
 from db.traces import Traces
 from domain.campaign import StopRule
 from domain.changes import change
-from domain.events import ABOUT_THE_CONTACT, SEGMENT_TYPES, ContactEvent, EventError, as_facts, channel_of
+from domain.events import ABOUT_THE_CONTACT, CLAIMED, SEGMENT_TYPES, ContactEvent, EventError, as_facts, channel_of
 from domain.identity import same_address
 from domain.policy import Rule
 from domain.steps.properties import MAX_KEY
@@ -672,7 +672,8 @@ def _submit_forms(
 ) -> Reacted:
     by_key: dict[str, dict[int, forms.Submission]] = {}
     for event in submitted:
-        submission = forms.Submission(event.at, event.data.get("fields") or {})
+        more = {CLAIMED: event.data[CLAIMED]} if CLAIMED in event.data else {}
+        submission = forms.Submission(event.at, event.data.get("fields") or {}, more)
         by_key.setdefault(str(event.data["form"]), {})[event.contact_id] = submission
     done = Reacted()
     for key, submissions in sorted(by_key.items()):

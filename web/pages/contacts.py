@@ -20,6 +20,7 @@ from db.timeline import Entry, Place
 from domain.campaign import Step
 from domain.decide import zone_of
 from domain.errors import NotFoundError, UnreadableCampaignError
+from domain.events import CLAIMED, claim_of, claimed_by
 from domain.membership import Arrival, Departure
 from web import words
 from web.language import _, _n
@@ -172,11 +173,22 @@ def brief(entry: Entry) -> str:
         if told:
             return words.why(str(told))
         happened = detail.get("event")
-        rest = {name: each for name, each in detail.items() if name not in UNTOLD}
-        return ", ".join(filter(None, (words.word(words.EVENT_TYPES, happened), text_of(rest))))
+        claimed = claim_of(detail)
+        untold = UNTOLD if claimed is None else (*UNTOLD, CLAIMED)
+        rest = {name: each for name, each in detail.items() if name not in untold}
+        told = ", ".join(filter(None, (words.word(words.EVENT_TYPES, happened), text_of(rest))))
+        return _with_claim(told, claimed)
     if entry.what == "message":
         return text_of({name: detail[name] for name in ("address", "error") if name in detail})
-    return text_of(detail)
+    claimed = claimed_by(detail, entry.at) if entry.what == "event" else None
+    return _with_claim(text_of({name: detail[name] for name in detail if name != CLAIMED or not claimed}), claimed)
+
+
+def _with_claim(told: str, claimed: str | None) -> str:
+    if claimed is None:
+        return told
+    sentence = _("It claimed to be of {time}, which was in the future; the time when it came counts.", time=claimed)
+    return f"{told}. {sentence}" if told else sentence
 
 
 def text_of(value: Any) -> str:
