@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import Request, Response
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from db import campaigns
 from db.campaigns import Found
@@ -105,6 +105,11 @@ class Wanted:
         query = urlencode({name: value for name, value in {**parts, **changed}.items() if value})
         return "/campaigns" + (f"?{query}" if query else "")
 
+    @property
+    def by_state(self) -> bool:
+        """Whether the state of every campaign has to be known to answer."""
+        return bool(self.state) or self.sort.removeprefix("-") == "state"
+
     def sorted_url(self, sort: str) -> str:
         return self.url(sort="" if sort == DEFAULT_SORT else sort, page="")
 
@@ -123,12 +128,16 @@ class Wanted:
 def show(request: Request, site: SiteOf) -> Response:
     wanted = Wanted.of(request)
     with site.engine.connect() as conn:
-        lines = all_lines(conn)
+        rows = campaigns.listing(conn)
+        lines = _lines(conn, rows, readable_too=wanted.by_state)
         found = sorted(filter(wanted.matches, lines), key=SORTS[wanted.sort.removeprefix("-")])
         if wanted.sort.startswith("-"):
             found.reverse()
         first = (wanted.page - 1) * PER_PAGE
         here = found[first : first + PER_PAGE]
+        if not wanted.by_state:
+            shown = {row.id: row for row in rows}
+            here = _lines(conn, [shown[line.id] for line in here], readable_too=True)
         inside = campaigns.inside(conn, [line.id for line in here])
     return render(
         request,
@@ -147,14 +156,16 @@ def show(request: Request, site: SiteOf) -> Response:
     )
 
 
-def all_lines(conn: Connection) -> list[Line]:
-    """Return every campaign that is not deleted, newest first."""
+def _lines(conn: Connection, rows: Sequence[Row[Any]], *, readable_too: bool) -> list[Line]:
+    """Return campaigns of `campaigns.listing` as people read them.
+
+    Whether they can be read costs a look at each definition, the first time, and is asked only where it shows.
+    """
     now = database_now(conn)
     sources: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for source in campaigns.every_source(conn):
         sources[source.campaign_id].append((source.kind, source.key))
-    rows = campaigns.listing(conn)
-    unreadable = campaigns.unreadable(conn, rows)
+    unreadable = campaigns.unreadable(conn, rows) if readable_too else {}
     return [line_of(row, sources[row.id], now, unreadable.get(row.id)) for row in rows]
 
 
