@@ -20,7 +20,7 @@ from domain import schedule
 from domain.campaign import Campaign, Step
 from domain.decide import Outcome, Wait, deadline, first_due, zone_of
 from domain.errors import CampaignError
-from domain.file import CampaignFile, Problem, StepFile, build, first_of, near, quoted, short, to_data
+from domain.file import MOST_PROBLEMS, CampaignFile, Problem, StepFile, build, first_of, near, quoted, short, to_data
 from domain.steps.filled import texts_in
 from domain.steps.registry import Kind
 from producers.template_notes import notes
@@ -229,7 +229,9 @@ def _check_redirect(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
 
 def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> Plan:
     """Return what applying a file would do, with counts of the contacts touched."""
-    warnings = _warnings(conn, file)
+    warnings = [short(each) for each in _warnings(conn, file)]
+    if len(warnings) > MOST_PROBLEMS:
+        warnings = [*warnings[:MOST_PROBLEMS], f"there is more to note: a plan stops at {MOST_PROBLEMS} notes"]
     named = list(references(file))
     stages = _missing(named, "stages", {stage.key for stage in stages_table.listed(conn)})
     point_groups = _missing(named, "point_groups", {group.key for group in scores.groups(conn)})

@@ -87,3 +87,12 @@ def test_a_campaign_that_is_too_long_is_refused_before_it_is_read(http: TestClie
         assert "more than 1,000,000 characters; divide it into several" in answer.json()["detail"]
     page = posted(http, "/campaigns/+new", **filled(steps="#" * 1_000_001), do="review")
     assert (page.status_code, "more than 1,000,000 characters" in text_of(page.text)) == (422, True)
+
+
+def test_a_plan_notes_a_hundred_things_and_says_that_there_is_more(http: TestClient) -> None:
+    change = {"action": "campaign.change", "with": {"add": [f"{WORD}{nth}" for nth in range(150)]}}
+    data = {"campaign": "c", "sources": {"segments": ["everyone"]}, "steps": [change]}
+    warnings = http.post("/api/campaigns/c/plan", json=data).json()["warnings"]
+    assert len(warnings) == 101
+    assert warnings[-1] == "there is more to note: a plan stops at 100 notes"
+    assert all(each.count("x") <= 300 for each in warnings)
