@@ -128,9 +128,9 @@ def commands_page() -> str:
 
 
 def _placeholder(argument: Any) -> str:
-    name = argument.metavar or argument.name.rstrip("_").upper()
-    name = name + ("…" if argument.nargs == -1 and not name.endswith("…") else "")
-    return name if argument.required or name.startswith("[") else f"[{name}]"
+    name = (argument.metavar or argument.name.rstrip("_").upper()).strip("[]").rstrip("….")
+    name += "…" if argument.nargs == -1 else ""
+    return name if argument.required else f"[{name}]"
 
 
 def _option(option: Any) -> tuple[str, str, str, str]:
@@ -163,7 +163,7 @@ def settings_page() -> str:
             f"`{PREFIX}{name.upper()}`",
             _kind(info),
             _default(info),
-            _escaped(info.description),
+            _escaped(info.description or ""),
         )
         for name, info in Settings.model_fields.items()
     ]
@@ -428,7 +428,7 @@ def _keys_of(name: str, tree: ast.Module) -> set[str]:
         for target, value in targets
         if isinstance(target, ast.Name) and target.id == name and isinstance(value, ast.Dict)
         for key in value.keys
-        if isinstance(key, ast.Constant)
+        if isinstance(key, ast.Constant) and isinstance(key.value, str)
     }
 
 
@@ -542,13 +542,10 @@ def licence(package: str) -> str:
 
 
 def _licence_of(found: Distribution) -> str:
-    said = found.metadata
-    expression = said.get("License-Expression")
-    if expression:
-        return str(expression)
-    classes = [each.split(" :: ")[-1] for each in said.get_all("Classifier") or () if each.startswith("License ::")]
-    written = (said.get("License") or "").strip().split("\n")[0]
-    return ", ".join(classes) or written[:60]
+    expression, written, *_ = [*(found.metadata.get_all(name) or [""] for name in ("License-Expression", "License"))]
+    classifiers = found.metadata.get_all("Classifier") or []
+    classes = ", ".join(each.split(" :: ")[-1] for each in classifiers if each.startswith("License ::"))
+    return expression[0] or classes or written[0].strip().split("\n")[0][:60]
 
 
 def licences_page() -> str:
@@ -563,8 +560,8 @@ def licences_page() -> str:
             "which are installed beside it and not copied into it. One script is copied: htmx (`0BSD`), for the pages.",
             "",
             "All of these licences allow that. Those of `dramatiq`, `psycopg` and `psycopg-binary` (LGPL) and",
-            "`certifi` (MPL) ask whoever distributes changed versions *of these packages* to publish the changes; your own",
-            "code, step types and campaigns are not affected. The versions are in `requirements.lock`.",
+            "`certifi` (MPL) ask whoever distributes changed versions *of these packages* to publish the changes; your",
+            "own code, step types and campaigns are not affected. The versions are in `requirements.lock`.",
             "",
             *_table(("package", "licence", "only where"), rows),
         ]
