@@ -54,7 +54,7 @@ sbom: venv
 	@$(VENV)/cyclonedx-py environment $(VENV)/python --output-file sbom.json
 
 clean:
-	@rm -rf .venv build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv build dist site .cache *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -not -path './.parcours/*' -prune -exec rm -rf {} +
 
 venv:
