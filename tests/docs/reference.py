@@ -10,6 +10,7 @@ import tomllib
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -333,6 +334,7 @@ class Metric:
         return self.name + ("_total" if self.type == "counter" and not self.name.endswith("_total") else "")
 
 
+@cache
 def metrics() -> list[Metric]:
     """Return every metric that the source declares: a call, or a row of a loop over families."""
     found = {}
@@ -571,13 +573,13 @@ def licences_page() -> str:
 # What the pages share.
 
 
-def sources() -> Iterator[tuple[Path, ast.Module]]:
-    """Yield every module of the package, parsed."""
+@cache
+def sources() -> list[tuple[Path, ast.Module]]:
+    """Return every module of the package, parsed."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    for name in project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]:
-        top = ROOT / name
-        for path in [top] if top.is_file() else sorted(top.rglob("*.py")):
-            yield path, ast.parse(path.read_text("utf-8"))
+    tops = [ROOT / name for name in project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]]
+    files = [path for top in tops for path in ([top] if top.is_file() else sorted(top.rglob("*.py")))]
+    return [(path, ast.parse(path.read_text("utf-8"))) for path in files]
 
 
 def _head(title: str) -> list[str]:
