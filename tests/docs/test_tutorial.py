@@ -1,4 +1,4 @@
-"""The tutorial works word for word: its shell blocks run, and print what it shows."""
+"""The tutorial and the README work word for word: their shell blocks run, and the tutorial's print what it shows."""
 
 from __future__ import annotations
 
@@ -54,6 +54,24 @@ def test_every_shell_block_runs_and_prints_what_the_page_shows(home: Path) -> No
         before = {" ".join(line.split()) for line in "".join(printed[:ran]).splitlines()}
         missing = [line for line in each.text.splitlines() if line.strip() and " ".join(line.split()) not in before]
         assert not missing, f"docs/{PAGE} shows what is not printed: {missing}\n{done.stdout}"
+
+
+@pytest.mark.skipif(not (ROOT / ".venv").exists(), reason="no .venv: run `make venv`")
+def test_the_commands_of_the_readme_move_a_contact(home: Path) -> None:
+    found = blocks("../README.md")
+    (commands,) = (each.text for each in found if "parcours update" in each.text and each.language == "sh")
+    (campaign,) = (each.text for each in found if each.language == "yaml")
+    work = home / "first-campaign"
+    work.mkdir()
+    work.chmod(0o755)
+    (work / "welcome.yaml").write_text(campaign, "utf-8")
+    environment = _environment(home)
+    environment["PATH"] = f"{ROOT / '.venv' / 'bin'}:{environment['PATH']}"
+    done = subprocess.run(
+        ["bash", "-ec", commands], cwd=work, env=environment, capture_output=True, text=True, check=False, timeout=240
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 contacts added, 1 active" in done.stdout
 
 
 def _environment(home: Path) -> dict[str, str]:
