@@ -91,6 +91,15 @@ def test_the_event_on_the_page_is_understood(run: Run, tmp_path: Path) -> None:
     assert run("events", "publish", "event.json", "--inline").stdout.startswith("1 accepted")
 
 
+def test_the_choices_of_a_preference_page_are_understood(run: Run) -> None:
+    page = (ROOT / "docs" / "howto" / "unsubscribe.md").read_text("utf-8")
+    choices = re.findall(r"^\| [^|]+ \| `([\w.]+)` \| (?:`(.*)`|none) \|$", page, re.MULTILINE)
+    assert len(choices) == 5
+    for type_, data in choices:
+        done = run("events", "publish", "--type", type_, "--contact", "ann", "--data", data or "{}", "--inline")
+        assert done.stdout.startswith("1 accepted"), done.stderr
+
+
 def test_every_page_is_in_the_navigation() -> None:
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
     named = set(re.findall(r"[\w/.-]+\.md", str(config["nav"])))
