@@ -71,6 +71,7 @@ LOG_EVENTS = {
     "database_busy": "A transaction lost a deadlock or a lock, and begins again.",
     "delivery_failed": "Preparing, sending or recording a message failed for an unforeseen reason. It is tried again.",
     "event_buried": "An event could not be acted on and became a dead letter.",
+    "event_not_judged": "A replayed event could not be judged again; it stays a dead letter.",
     "event_not_stored": "An event could not be stored for an unforeseen reason; it is rejected with a reason.",
     "event_not_understood": "Reading an event failed for an unforeseen reason; it is rejected with a reason.",
     "event_refused": "The database cannot store a value of an event; it is rejected with a reason.",
