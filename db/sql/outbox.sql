@@ -69,31 +69,38 @@ WITH gone AS (
     FOR UPDATE SKIP LOCKED
 )
 UPDATE message SET state = 'cancelled', error = 'the campaign was deleted'
-FROM gone WHERE message.contact_id = gone.contact_id AND message.id = gone.id;
+FROM gone WHERE message.contact_id = ANY (ARRAY[gone.contact_id]) AND message.id = gone.id;
 
 -- name: departed
 -- Who of these is out of the campaign by now, and was not let out by its own tree: a step of it that removes the
 -- contact writes its outcome at the instant of the departure, and what was sent before on that way still goes.
-SELECT membership.contact_id, membership.campaign_id
+-- A probe of the primary key each.
+SELECT asked.contact_id, asked.campaign_id
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:campaign_ids AS int[])) AS asked (contact_id, campaign_id)
-JOIN membership ON membership.contact_id = asked.contact_id AND membership.campaign_id = asked.campaign_id
-WHERE membership.left_at IS NOT NULL
-  AND NOT (membership.departure = 'action'
-           AND EXISTS (SELECT FROM outcome JOIN step ON step.id = outcome.step_id
-                       WHERE outcome.contact_id = membership.contact_id AND outcome.at = membership.left_at
-                         AND outcome.result = 'done' AND step.campaign_id = membership.campaign_id
-                         AND step.type = 'campaign.change'));
+CROSS JOIN LATERAL (
+    SELECT left_at, departure FROM membership
+    WHERE membership.contact_id = asked.contact_id AND membership.campaign_id = asked.campaign_id
+    LIMIT 1
+) AS member
+WHERE member.left_at IS NOT NULL
+  AND (member.departure <> 'action'
+       OR (SELECT true FROM outcome
+           WHERE outcome.contact_id = asked.contact_id AND outcome.at = member.left_at AND outcome.result = 'done'
+             AND (SELECT step.campaign_id = asked.campaign_id AND step.type = 'campaign.change'
+                  FROM step WHERE step.id = outcome.step_id)
+           LIMIT 1) IS NULL);
 
 -- name: told_already
 -- Of these emails, those whose contact got the same from another message, or will: two contacts became one.
--- From message_template_idx.
+-- From message_template_idx, a probe each.
 SELECT message.key
 FROM message
 WHERE message.key = ANY (CAST(:keys AS text[]))
-  AND EXISTS (SELECT FROM message AS other
-              WHERE other.contact_id = message.contact_id AND other.template = message.template
-                AND other.channel = 'email' AND other.address IS NOT NULL AND other.key <> message.key
-                AND (other.state = 'sent' OR other.state IN ('queued', 'sending') AND other.id < message.id));
+  AND (SELECT true FROM message AS other
+       WHERE other.contact_id = message.contact_id AND other.template = message.template
+         AND other.channel = 'email' AND other.address IS NOT NULL AND other.key <> message.key
+         AND (other.state = 'sent' OR other.state IN ('queued', 'sending') AND other.id < message.id)
+       LIMIT 1) IS NOT NULL;
 
 -- name: contacts
 SELECT contact.id, contact.key, contact.email, contact.timezone, contact.points, contact.stage, contact.owner,
