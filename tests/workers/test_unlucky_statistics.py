@@ -502,7 +502,8 @@ def test_who_may_come_back(misled: Watched) -> None:
     world = misled.world
     ids = ids_of(misled, 901)
     campaign_id = world.read("SELECT id FROM campaign WHERE key = 'c'")[0].id
-    given = {"campaign_id": campaign_id, "segment_ids": [1], "first_id": min(ids), "last_id": max(ids), "now": LATER}
+    (everyone,) = world.read("SELECT id FROM segment WHERE key = 'everyone'")
+    given = {"campaign_id": campaign_id, "segment_ids": [everyone.id], "first_id": min(ids), "last_id": max(ids), "now": LATER}
     given |= {**Scope().contacts(), "limit": BATCH}
     for name in ("min_id", "max_id"):
         given.pop(name)
