@@ -159,6 +159,11 @@ _OF_A_FILE = (
 # How a statement finds the contacts of rows, and how it does so one by one, which no statistics turn around.
 _ONE_BY_ONE = (
     (
+        "WHERE company_member.contact_id = contact.id",
+        "WHERE company_member.contact_id = contact.id AND company_member.contact_id "
+        "= ANY (ARRAY(SELECT contact.id FROM incoming JOIN contact USING (key)))",
+    ),
+    (
         "JOIN contact USING (key)",
         "CROSS JOIN LATERAL (SELECT * FROM contact WHERE contact.key = incoming.key OFFSET 0) AS contact",
     ),
@@ -170,6 +175,10 @@ _ONE_BY_ONE = (
     (
         "NOT EXISTS (SELECT FROM contact AS present WHERE present.key = incoming.key)",
         "(SELECT true FROM contact AS present WHERE present.key = incoming.key) IS NULL",
+    ),
+    (
+        "WHERE contact.id = differing.id",
+        "WHERE contact.id = differing.id AND contact.id = ANY (ARRAY(SELECT id FROM differing))",
     ),
 )
 

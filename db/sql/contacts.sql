@@ -303,17 +303,19 @@ FROM incoming JOIN contact USING (key) JOIN company ON company.key = incoming.co
 ON CONFLICT DO NOTHING;
 
 -- name: forget_primary_companies
--- Two statements, since the index that keeps the primary one alone looks at each row by itself.
+-- Two statements, since the index that keeps the primary one alone looks at each row by itself. A company may have
+-- as many members as the file has rows, so it is no way from one to the other.
 UPDATE company_member SET is_primary = false
-FROM incoming JOIN contact USING (key) JOIN company ON company.key = incoming.company
+FROM incoming JOIN contact USING (key)
 WHERE company_member.contact_id = contact.id AND company_member.is_primary
-  AND company_member.company_id <> company.id;
+  AND company_member.company_id <> (SELECT company.id FROM company WHERE company.key = incoming.company);
 
 -- name: make_primary_companies
 UPDATE company_member SET is_primary = true
-FROM incoming JOIN contact USING (key) JOIN company ON company.key = incoming.company
-WHERE company_member.contact_id = contact.id AND company_member.company_id = company.id
-  AND NOT company_member.is_primary;
+FROM incoming JOIN contact USING (key)
+WHERE company_member.contact_id = contact.id AND NOT company_member.is_primary
+  AND company_member.company_id
+      IS NOT DISTINCT FROM (SELECT company.id FROM company WHERE company.key = incoming.company);
 
 -- name: incoming_ids
 SELECT contact.id
