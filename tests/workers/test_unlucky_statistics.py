@@ -462,6 +462,19 @@ def test_waits_that_move(misled: Watched) -> None:
     assert found == []
 
 
+def test_contacts_that_are_named_are_found_however_many_are_due_before_them(misled: Watched) -> None:
+    start, named = misled.world.step_id("start"), Scope(contact_ids=tuple(ids_of(misled, 15_000)))
+    with misled.costly() as found, undone(misled.world) as conn:
+        assert start in {due.step_id for due in waits.due_steps(conn, now=NOW, scope=named)}
+        assert waits.has_due(conn, [start], now=NOW, scope=named)
+        few = waits.claim_due(conn, start, now=NOW, limit=BATCH // 2, scope=named)
+        capped = named.model_copy(update={"campaign_limit": BATCH})
+        rest = waits.claim_due(conn, start, now=NOW, limit=BATCH, scope=capped)
+        assert {claim.contact_id for claim in few + rest} == set(named.contact_ids or ())
+        assert not waits.has_due(conn, [start], now=NOW, scope=named)
+    assert found == []
+
+
 def test_a_campaign_is_resumed_a_part_at_a_time(misled: Watched) -> None:
     world = misled.world
     campaign_id = world.read("SELECT id FROM campaign WHERE key = 'c'")[0].id
