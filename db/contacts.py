@@ -1,11 +1,11 @@
 """Contacts: importing many, and showing one."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 from sqlalchemy.exc import IntegrityError
 
 from db import merging, policies, scores
@@ -17,6 +17,8 @@ from domain.policy import Rule
 
 # How many changes of points, and of stages, are shown.
 LATEST = 10
+# Up to so many rows of a file, their contacts are looked up one by one rather than among all.
+LOOKED_UP = 20_000
 # So many contacts tell which fields there are.
 LOOKED_AT = 20_000
 
@@ -141,6 +143,58 @@ class Shown:
     stage_log: list[StageLogged] = field(default_factory=list)
 
 
+# What compares a file with the contacts.
+_OF_A_FILE = (
+    "identify",
+    "find_same_addresses",
+    "add",
+    "update",
+    "add_tags",
+    "refuse",
+    "join_companies",
+    "forget_primary_companies",
+    "make_primary_companies",
+    "incoming_ids",
+)
+# How a statement finds the contacts of rows, and how it does so one by one, which no statistics turn around.
+_ONE_BY_ONE = (
+    (
+        "WHERE company_member.contact_id = contact.id",
+        "WHERE company_member.contact_id = contact.id AND company_member.contact_id "
+        "= ANY (ARRAY(SELECT contact.id FROM incoming JOIN contact USING (key)))",
+    ),
+    (
+        "JOIN contact USING (key)",
+        "CROSS JOIN LATERAL (SELECT * FROM contact WHERE contact.key = incoming.key OFFSET 0) AS contact",
+    ),
+    (
+        "JOIN contact ON lower(contact.email) = lower(incoming.email)",
+        "CROSS JOIN LATERAL (SELECT * FROM contact WHERE lower(contact.email) = lower(incoming.email) OFFSET 0) "
+        "AS contact",
+    ),
+    (
+        "NOT EXISTS (SELECT FROM contact AS present WHERE present.key = incoming.key)",
+        "(SELECT true FROM contact AS present WHERE present.key = incoming.key) IS NULL",
+    ),
+    (
+        "WHERE contact.id = differing.id",
+        "WHERE contact.id = differing.id AND contact.id = ANY (ARRAY(SELECT id FROM differing))",
+    ),
+)
+
+
+def _statements(rows: int) -> dict[str, TextClause]:
+    """Return the statements of an import of so many rows."""
+    sql = statements("contacts")
+    if rows > LOOKED_UP:
+        return sql
+    found = dict(sql)
+    for name in _OF_A_FILE:
+        for before, after in _ONE_BY_ONE:
+            found[name] = text(str(found[name]).replace(before, after))
+    return found
+
+
 def stage(conn: Connection, rows: Iterable[Incoming]) -> int:
     """Copy rows to this transaction's staging table and return how many; memory does not grow with them.
 
@@ -168,14 +222,16 @@ def merge(conn: Connection, *, now: datetime, same_address: SameAddress = "merge
     """
     sql = statements("contacts")
     merging.shut_out_merges(conn)
+    conn.execute(sql["join_by_hash"])
     given = conn.execute(sql["given"]).one()
+    sql = _statements(given.n)
     if given.addresses:
         conn.execute(sql["identify"])
     conn.execute(sql["follow_aliases"])
-    merged, refused = _same_addresses(conn, same_address)
+    merged, refused = _same_addresses(conn, same_address, sql)
     conn.execute(sql["merge_repeated"])
     named, rows = conn.execute(text("SELECT count(*), coalesce(sum(rows), 0) FROM incoming")).one()
-    added, repeated = _add(conn, now)
+    added, repeated = _add(conn, now, sql["add"])
     # A first import has nothing to compare.
     updated = conn.execute(sql["update"], {"now": now}).scalar_one() if added < named else 0
     if given.tags:
@@ -190,11 +246,12 @@ def merge(conn: Connection, *, now: datetime, same_address: SameAddress = "merge
     return Imported(added, updated, int(rows) - added - updated, silenced, merged, refused)
 
 
-def _same_addresses(conn: Connection, asked: SameAddress) -> tuple[int, tuple[Refused, ...]]:
+def _same_addresses(
+    conn: Connection, asked: SameAddress, sql: Mapping[str, TextClause]
+) -> tuple[int, tuple[Refused, ...]]:
     """Keep addresses apart; return how many rows became another contact's, and which are left out."""
     if asked == "allow":
         return 0, ()
-    sql = statements("contacts")
     found = conn.execute(sql["find_same_addresses"]).rowcount
     if not found:
         return 0, ()
@@ -206,13 +263,12 @@ def _same_addresses(conn: Connection, asked: SameAddress) -> tuple[int, tuple[Re
     return found - len(refused), refused
 
 
-def _add(conn: Connection, now: datetime) -> tuple[int, int]:
+def _add(conn: Connection, now: datetime, sql: TextClause) -> tuple[int, int]:
     """Add who is new; return how many that were, and how many more rows of the file changed them.
 
     Looking out for each row that somebody else may add meanwhile takes a quarter of the time, so that is
     done only once it happened.
     """
-    sql = statements("contacts")["add"]
     try:
         with conn.begin_nested():
             row = conn.execute(text(str(sql).replace("ON CONFLICT (key) DO NOTHING", "")), {"now": now}).one()
@@ -223,7 +279,10 @@ def _add(conn: Connection, now: datetime) -> tuple[int, int]:
 
 def staged_ids(conn: Connection, size: int) -> Iterator[list[int]]:
     """Yield the ids of the contacts that were staged and merged, in order, so many at a time."""
-    with conn.execute(statements("contacts")["incoming_ids"], execution_options={"yield_per": size}) as rows:
+    sql = statements("contacts")
+    conn.execute(sql["join_by_hash"])
+    sql = _statements(conn.execute(sql["given"]).one().n)
+    with conn.execute(sql["incoming_ids"], execution_options={"yield_per": size}) as rows:
         for batch in rows.scalars().partitions(size):
             yield list(batch)
 

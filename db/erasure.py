@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from db import events, refusals, traces
+from db import campaigns, events, refusals, traces
 from db.statements import statements
 
 sql = statements("erasure")
@@ -43,6 +43,7 @@ def erase(conn: Connection, contacts: Mapping[int, datetime]) -> dict[int, str]:
     counters of steps are corrected by what goes; members that go have left.
     """
     ids = {"ids": sorted(contacts)}
+    campaigns.read_by_index(conn)
     # Whoever is just giving them an event is done before, or finds them gone.
     keys = {row.id: row.key for row in conn.execute(sql["close"], ids)}
     aliases = {row.key: contacts[row.contact_id] for row in conn.execute(sql["aliases"], ids)}

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-from db import events, outcomes, waits
+from db import campaigns, events, outcomes, waits
 from db.statements import statements
 from db.waits import Cancelled
 from domain.decide import Outcome
@@ -50,16 +50,16 @@ FILLED: dict[str, tuple[str, ...]] = {
     "company_member": ("company_id",),
 }
 
-_MOVE = """
-UPDATE {table} SET contact_id = pair.into_id
-FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
-WHERE {table}.contact_id = ANY (ARRAY[pair.gone_id])
+# Who survives the contact of a row.
+_INTO = "(CAST(:into_ids AS bigint[]))[array_position(CAST(:gone_ids AS bigint[]), {table}.contact_id)]"
+_MOVE = f"""
+UPDATE {{table}} SET contact_id = {_INTO}
+WHERE contact_id = ANY (CAST(:gone_ids AS bigint[]))
 """
-_GIVE_WAY = """
-DELETE FROM {table}
-USING unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
-WHERE {table}.contact_id = ANY (ARRAY[pair.gone_id])
-  AND EXISTS (SELECT FROM {table} AS own WHERE own.contact_id = pair.into_id AND {same})
+_GIVE_WAY = f"""
+DELETE FROM {{table}}
+WHERE contact_id = ANY (CAST(:gone_ids AS bigint[]))
+  AND (SELECT true FROM {{table}} AS own WHERE own.contact_id = {_INTO} AND {{same}} LIMIT 1) IS NOT NULL
 """
 
 
@@ -117,6 +117,7 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
     if not pairs:
         return Merged(0, 0)
     both = {"gone_ids": list(pairs), "into_ids": list(pairs.values())}
+    campaigns.read_by_index(conn)
     conn.execute(sql["open_campaigns"], both)
     cancelled = [Cancelled(*row) for row in conn.execute(sql["cancel_waits"], both)]
     dropped = int(conn.execute(sql["count_left"], {**both, "now": now}).scalar_one())

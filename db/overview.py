@@ -240,6 +240,7 @@ def _waiting(conn: Connection, step_ids: Sequence[int], limit: int | None) -> tu
     if limit is None or not step_ids:
         return waits.count_at(conn, step_ids), set()
     share = max(1, limit // len(step_ids))
+    campaigns.read_by_index(conn)
     found = waits.count_up_to(conn, step_ids, share + 1)
     guessed = {step_id for step_id, n in found.items() if n > share}
     for step_id in guessed:

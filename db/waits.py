@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from db.scope import Scope
 from db.statements import statements
@@ -16,12 +16,32 @@ sql = statements("waits")
 EVERYTHING = Scope()
 # With a cap, those whose turn it is are always the same: the lowest ids of those who are due together. Not
 # without one, since a million who are due together would be sorted for each batch.
-_CLAIM_IN_ORDER = text(
-    str(sql["claim_due"])
-    .replace("ORDER BY due_at\n", "ORDER BY due_at, contact_id\n")
-    .replace("SELECT waiting.place\n", "SELECT waiting.place, waiting.contact_id\n")
-    .replace("ORDER BY waiting.due_at\n", "ORDER BY waiting.due_at, waiting.contact_id\n")
+_IN_ORDER = (
+    ("ORDER BY due_at\n", "ORDER BY due_at, contact_id\n"),
+    ("SELECT waiting.place\n", "SELECT waiting.place, waiting.contact_id\n"),
+    ("ORDER BY waiting.due_at\n", "ORDER BY waiting.due_at, waiting.contact_id\n"),
 )
+# Who is named is looked for by name, however many others are due before them: no other index serves these.
+_BY_NAME = (
+    ("WHERE step_id = :step_id\n", "WHERE step_id + 0 = :step_id\n"),
+    ("AND due_at <= :now\n", "AND due_at + interval '0' <= :now\n"),
+)
+
+
+def _claim(*changes: tuple[str, str]) -> TextClause:
+    statement = str(sql["claim_due"])
+    for before, after in changes:
+        statement = statement.replace(before, after)
+    return text(statement)
+
+
+# Whether with a cap, and whether contacts are named.
+_CLAIMS = {
+    (False, False): sql["claim_due"],
+    (True, False): _claim(*_IN_ORDER),
+    (False, True): _claim(*_BY_NAME),
+    (True, True): _claim(*_IN_ORDER, *_BY_NAME),
+}
 
 
 class DueStep(NamedTuple):
@@ -75,7 +95,7 @@ class Armed(NamedTuple):
 
 def claim_due(conn: Connection, step_id: int, *, now: datetime, limit: int, scope: Scope = EVERYTHING) -> list[Claim]:
     """Take at most `limit` due waits of a step, and their contacts' locks, oldest due first."""
-    claim = sql["claim_due"] if scope.campaign_limit is None else _CLAIM_IN_ORDER
+    claim = _CLAIMS[scope.campaign_limit is not None, scope.contact_ids is not None]
     rows = conn.execute(claim, {"step_id": step_id, "now": now, "limit": limit, **scope.waits()})
     return [Claim._make(row) for row in rows.all()]
 

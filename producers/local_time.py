@@ -28,6 +28,7 @@ def follow(conn: Connection, *, now: datetime, zone: ZoneInfo, of: Iterable[int]
     `of`: only of these contacts. `zone` is the timezone of contacts who have none. Who is in other hands has
     a turn later.
     """
+    campaigns.read_by_index(conn)
     names = waits.take_rezoned(conn, limit=AT_ONCE, of=of)
     by_campaign: dict[int, list[ToCome]] = {}
     for wait in waits.still_to_come(conn, names) if names else ():

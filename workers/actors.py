@@ -93,6 +93,7 @@ class Workshop:
             publish(self.broker, ExecuteDue(step_id, sweep_id))
         elif claimed:
             with self.engine.connect() as conn:
+                campaigns.read_by_index(conn)
                 if waits.has_due(conn, [step_id], now=now, scope=scope):
                     publish(self.broker, ExecuteDue(step_id, sweep_id), delay_ms=LOOK_AGAIN_MS)
 

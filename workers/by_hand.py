@@ -47,6 +47,7 @@ def change_segment(
     conn: Connection, segment_id: int, contact_ids: Sequence[int], *, inside: bool, now: datetime, zone: ZoneInfo
 ) -> list[int]:
     """Put contacts into a segment or take them out, with all that follows for campaigns; return whom that moved."""
+    campaigns.read_by_index(conn)
     locked = facts.lock(conn, contact_ids)
     change_members = segments.add_members if inside else segments.remove_members
     moved = change_members(conn, segment_id, locked, manual=True, now=now)

@@ -100,6 +100,7 @@ def deliver_inline(engine: Engine, delivery: Delivery, scope: Scope, *, now: dat
     counts: Counter[str] = Counter()
     while True:
         with engine.connect() as conn:
+            campaigns.read_by_index(conn)
             channels = {lane.channel for lane in outbox.lanes(conn, now=now, scope=scope)}
         worked = False
         for channel in sorted(channels):
@@ -175,6 +176,7 @@ def claim(
     by now goes back until they end. No contact is locked for it; whoever erases one takes the message out of
     our hands, and nothing is recorded of it.
     """
+    campaigns.read_by_index(conn)
     batch = Batch(circuits=outbox.circuits(conn))
     limit = MESSAGES_AT_ONCE
     circuit = batch.circuits.get(channel)
@@ -541,12 +543,14 @@ class _Sending:
         ((message, result),) = results
         again = unforeseen(message, "recording", error)
         with self.conn.begin():
+            campaigns.read_by_index(self.conn)
             now = self._as_of or database_now(self.conn)
             # Without what follows from it: counters, failures, refusals.
             rows = settle([(message, result if isinstance(result, Sent) else again)], paused={}, now=now).rows
             return _ends(outbox.record(self.conn, rows, now=now))
 
     def _record(self, conn: Connection, results: Sequence[tuple[Claimed, Result]]) -> Counter[str]:
+        campaigns.read_by_index(conn)
         only_sent = all(isinstance(result, Sent) for _, result in results)
         clock = outbox.hurry(conn) if only_sent else database_now(conn)
         now = self._as_of or clock

@@ -103,6 +103,7 @@ def trigger_inline(
         # Each time, since steps that ran may have set a timezone.
         local_time.follow_all(engine, now=now, zone=zone)
         with engine.connect() as conn:
+            campaigns.read_by_index(conn)
             steps = waits.due_steps(conn, now=now, scope=scope)
             # Set aside: what waits there waits for a process that can read them.
             aside = _set_aside(conn, steps)
@@ -183,6 +184,7 @@ def _left_of(conn: Connection, sweep: sweeps.Sweep) -> list[Order]:
     hands = 1 if sweep.scope.campaign_limit else FAN_OUT
     if sweep.kind == "update":
         return [SyncMembers(sweep.id)] * min(sweeps.chunks_left(conn, sweep.id), hands)
+    campaigns.read_by_index(conn)
     steps = waits.due_steps(conn, now=sweep.at, scope=sweep.scope)
     aside = _set_aside(conn, steps)
     return [

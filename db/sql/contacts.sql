@@ -26,9 +26,15 @@ COPY incoming (line, by_email, key, email, timezone, points, stage, owner, field
 -- Without this, the planner takes a new table for a small one and joins a million rows one by one.
 ANALYZE incoming;
 
+-- name: join_by_hash
+-- What the statistics say of the contacts may be long untrue, and a nested loop would then compare each row of
+-- the file with each contact. Nor is a table read as a whole for one of them.
+SELECT set_config('enable_nestloop', 'off', true), set_config('enable_seqscan', 'off', true),
+       set_config('enable_bitmapscan', 'off', true);
+
 -- name: given
 -- What any row has, in one pass.
-SELECT bool_or(by_email) AS addresses, bool_or(tags IS NOT NULL) AS tags, bool_or(company IS NOT NULL) AS companies,
+SELECT count(*) AS n, bool_or(by_email) AS addresses, bool_or(tags IS NOT NULL) AS tags, bool_or(company IS NOT NULL) AS companies,
        bool_or(refusals IS NOT NULL) AS refusals
 FROM incoming;
 
@@ -58,8 +64,8 @@ WHERE incoming.line = named.line AND incoming.key <> named.key;
 -- name: follow_aliases
 -- A row of a contact that was merged into another is one of the survivor.
 UPDATE incoming
-SET key = contact.key
-FROM contact_alias JOIN contact ON contact.id = contact_alias.contact_id
+SET key = coalesce((SELECT contact.key FROM contact WHERE contact.id = contact_alias.contact_id), incoming.key)
+FROM contact_alias
 WHERE incoming.key = contact_alias.key;
 
 -- name: find_same_addresses
@@ -297,17 +303,19 @@ FROM incoming JOIN contact USING (key) JOIN company ON company.key = incoming.co
 ON CONFLICT DO NOTHING;
 
 -- name: forget_primary_companies
--- Two statements, since the index that keeps the primary one alone looks at each row by itself.
+-- Two statements, since the index that keeps the primary one alone looks at each row by itself. A company may have
+-- as many members as the file has rows, so it is no way from one to the other.
 UPDATE company_member SET is_primary = false
-FROM incoming JOIN contact USING (key) JOIN company ON company.key = incoming.company
+FROM incoming JOIN contact USING (key)
 WHERE company_member.contact_id = contact.id AND company_member.is_primary
-  AND company_member.company_id <> company.id;
+  AND company_member.company_id <> (SELECT company.id FROM company WHERE company.key = incoming.company);
 
 -- name: make_primary_companies
 UPDATE company_member SET is_primary = true
-FROM incoming JOIN contact USING (key) JOIN company ON company.key = incoming.company
-WHERE company_member.contact_id = contact.id AND company_member.company_id = company.id
-  AND NOT company_member.is_primary;
+FROM incoming JOIN contact USING (key)
+WHERE company_member.contact_id = contact.id AND NOT company_member.is_primary
+  AND company_member.company_id
+      IS NOT DISTINCT FROM (SELECT company.id FROM company WHERE company.key = incoming.company);
 
 -- name: incoming_ids
 SELECT contact.id

@@ -10,9 +10,15 @@ SELECT key FROM message WHERE contact_id = ANY (CAST(:ids AS bigint[]));
 -- name: forget_ids
 -- A sender's ids of events may name the contact. Those from before the erasure do nothing when they come again.
 DELETE FROM event_key
-USING event, unnest(CAST(:ids AS bigint[]), CAST(:ats AS timestamptz[])) AS gone (contact_id, at)
-WHERE event.contact_id = gone.contact_id AND event.at <= gone.at
-  AND event_key.source = event.source AND event_key.id = event.id;
+WHERE ctid = ANY (ARRAY(
+    SELECT found.place
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:ats AS timestamptz[])) AS gone (contact_id, at)
+    CROSS JOIN LATERAL (SELECT source, id, at FROM event WHERE event.contact_id = gone.contact_id OFFSET 0) AS told
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM event_key WHERE event_key.source = told.source AND event_key.id = told.id LIMIT 1
+    ) AS found
+    WHERE told.at <= gone.at
+));
 
 -- name: letters
 -- Dead letters that may be about contacts; the caller reads them closely.
@@ -58,4 +64,4 @@ SELECT pg_try_advisory_xact_lock(7272687600000001);
 
 -- name: gone
 SELECT id FROM unnest(CAST(:ids AS bigint[])) AS given (id)
-WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = given.id);
+WHERE (SELECT true FROM contact WHERE contact.id = given.id) IS NULL;

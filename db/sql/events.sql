@@ -82,10 +82,12 @@ WITH RECURSIVE head AS MATERIALIZED (
 ), chosen AS MATERIALIZED (
     SELECT contact_id, seq FROM turns ORDER BY turn, seq LIMIT :limit
 )
-SELECT contact.id
-FROM contact JOIN chosen ON chosen.contact_id = contact.id
-ORDER BY chosen.seq
-FOR NO KEY UPDATE OF contact SKIP LOCKED;
+SELECT locked.id
+FROM chosen
+CROSS JOIN LATERAL (
+    SELECT id FROM contact WHERE contact.id = chosen.contact_id FOR NO KEY UPDATE SKIP LOCKED
+) AS locked
+ORDER BY chosen.seq;
 
 -- name: pending_of
 -- Likewise, of those who are named.
@@ -97,11 +99,13 @@ WITH oldest AS MATERIALIZED (
         ORDER BY inbox.contact_id, inbox.seq LIMIT 1
     ) AS first
 )
-SELECT contact.id
-FROM contact JOIN oldest ON oldest.contact_id = contact.id
-ORDER BY oldest.seq
-LIMIT :limit
-FOR NO KEY UPDATE OF contact SKIP LOCKED;
+SELECT locked.id
+FROM (SELECT contact_id, seq FROM oldest ORDER BY seq OFFSET 0) AS waiting
+CROSS JOIN LATERAL (
+    SELECT id FROM contact WHERE contact.id = waiting.contact_id FOR NO KEY UPDATE SKIP LOCKED
+) AS locked
+ORDER BY waiting.seq
+LIMIT :limit;
 
 -- name: lock_pending
 -- Contacts of a batch that failed, again; who is in other hands by now is left to them.

@@ -124,9 +124,17 @@ SELECT * FROM unnest(CAST(:ids AS bigint[]), CAST(:tags AS text[]))
 ON CONFLICT DO NOTHING;
 
 -- name: remove_tags
+-- By the place of each row, as in `move` of waits.sql.
 DELETE FROM contact_tag
-USING unnest(CAST(:ids AS bigint[]), CAST(:tags AS text[])) AS gone (contact_id, tag)
-WHERE contact_tag.contact_id = ANY (ARRAY[gone.contact_id]) AND contact_tag.tag = gone.tag;
+WHERE ctid = ANY (ARRAY(
+    SELECT found.place
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:tags AS text[])) AS gone (contact_id, tag)
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM contact_tag
+        WHERE contact_tag.contact_id = gone.contact_id AND contact_tag.tag = gone.tag
+        LIMIT 1
+    ) AS found
+));
 
 -- name: refuse
 -- What may be replaced was decided under the contacts' locks, which whoever unsubscribes takes as well.
@@ -138,9 +146,17 @@ ON CONFLICT (contact_id, channel) DO UPDATE
 SET reason = excluded.reason, comment = excluded.comment, at = excluded.at, address = NULL;
 
 -- name: allow
+-- By the place of each row, as in `move` of waits.sql.
 DELETE FROM do_not_contact
-USING unnest(CAST(:ids AS bigint[]), CAST(:channels AS text[])) AS gone (contact_id, channel)
-WHERE do_not_contact.contact_id = ANY (ARRAY[gone.contact_id]) AND do_not_contact.channel = gone.channel;
+WHERE ctid = ANY (ARRAY(
+    SELECT found.place
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:channels AS text[])) AS gone (contact_id, channel)
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM do_not_contact
+        WHERE do_not_contact.contact_id = gone.contact_id AND do_not_contact.channel = gone.channel
+        LIMIT 1
+    ) AS found
+));
 
 -- name: been
 -- Where contacts of a batch came already, of steps that moved; the claims in hand are no waits any more.

@@ -139,19 +139,21 @@ SELECT DISTINCT coalesce(timezone, '') FROM contact WHERE id BETWEEN :first_id A
 -- Who is out of the campaign by an exit, and in a source segment: who left through the segments may
 -- come back as soon as they are in one again; who left through an action only after really entering
 -- one again. The rule itself is domain.membership's; this finds whom to ask it about.
-SELECT DISTINCT membership.contact_id
+SELECT membership.contact_id
 FROM membership
-JOIN segment_member ON segment_member.contact_id = membership.contact_id
-                   AND segment_member.active
-                   AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
-                   AND segment_member.contact_id BETWEEN :first_id AND :last_id
 WHERE membership.campaign_id = :campaign_id
   AND membership.contact_id BETWEEN :first_id AND :last_id
   AND membership.departure IN ('segment', 'action')
-  AND (membership.departure = 'segment' OR segment_member.entry > membership.left_entry)
   AND membership.left_at <= :now
   AND (CAST(:ids AS bigint[]) IS NULL OR membership.contact_id = ANY (CAST(:ids AS bigint[])))
   AND (CAST(:threads AS int) IS NULL OR (membership.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
+  -- One probe a contact, as in `orphans`.
+  AND (SELECT true FROM segment_member
+       WHERE segment_member.contact_id = membership.contact_id
+         AND segment_member.active
+         AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
+         AND (membership.departure = 'segment' OR segment_member.entry > membership.left_entry)
+       LIMIT 1) IS NOT NULL
 ORDER BY membership.contact_id
 LIMIT :limit;
 

@@ -1,5 +1,7 @@
 -- Contacts into others. Each statement works on pairs (gone_id, into_id): every contact that goes, and who
--- survives it. The caller holds the locks of both.
+-- survives it. The caller holds the locks of both. Whatever the statistics say, each costs what the pairs have:
+-- tables are not joined, which could be done the wrong way round. Rows are found by their contact, and the other of
+-- a pair is looked up in the arrays; or they are probed for, and written by their place.
 
 -- name: shut_out_imports
 -- An import looks contacts up long before it writes them: it and a merge keep out of each other's way. Who
@@ -24,11 +26,12 @@ SELECT id FROM contact WHERE id = ANY (CAST(:ids AS bigint[])) ORDER BY id FOR U
 
 -- name: asked_for
 -- Who is to be merged into some contacts, by what stands in the inbox, in the order in which it was said.
-SELECT inbox.contact_id AS into_id, gone.id AS gone_id
-FROM inbox JOIN contact AS gone ON gone.key = btrim(inbox.data ->> 'from')
-WHERE inbox.contact_id = ANY (CAST(:contact_ids AS bigint[])) AND inbox.type = 'contact.merged'
-  AND gone.id <> inbox.contact_id
-ORDER BY inbox.seq;
+SELECT asked.contact_id AS into_id, gone.id AS gone_id
+FROM (SELECT contact_id, seq, btrim(data ->> 'from') AS key FROM inbox
+      WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND type = 'contact.merged' OFFSET 0) AS asked
+CROSS JOIN LATERAL (SELECT id FROM contact WHERE contact.key = asked.key LIMIT 1) AS gone
+WHERE gone.id <> asked.contact_id
+ORDER BY asked.seq;
 
 -- name: open_campaigns
 -- As whoever works in a campaign: nobody edits or pauses it meanwhile.
@@ -40,19 +43,23 @@ FROM (
 -- name: cancel_waits
 -- Who is in a campaign already goes on there; what the other one waited for there ends.
 DELETE FROM wait
-USING unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
-WHERE wait.contact_id = pair.gone_id
-  AND EXISTS (SELECT FROM membership
-              WHERE membership.contact_id = pair.into_id AND membership.campaign_id = wait.campaign_id)
-RETURNING wait.contact_id, wait.step_id, wait.rotation, wait.passage, nullif(wait.due_at, 'infinity') AS due_at;
+WHERE contact_id = ANY (CAST(:gone_ids AS bigint[]))
+  AND (SELECT true FROM membership
+       WHERE membership.contact_id = (CAST(:into_ids AS bigint[]))[array_position(CAST(:gone_ids AS bigint[]), wait.contact_id)]
+         AND membership.campaign_id = wait.campaign_id
+       LIMIT 1) IS NOT NULL
+RETURNING contact_id, step_id, rotation, passage, nullif(due_at, 'infinity') AS due_at;
 
 -- name: count_left
 -- A membership that goes was counted when it began.
 WITH doubled AS (
     SELECT gone.campaign_id, gone.left_at IS NULL AS active
-    FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
-    JOIN membership AS gone ON gone.contact_id = pair.gone_id
-    JOIN membership AS own ON own.contact_id = pair.into_id AND own.campaign_id = gone.campaign_id
+    FROM membership AS gone
+    WHERE gone.contact_id = ANY (CAST(:gone_ids AS bigint[]))
+      AND (SELECT true FROM membership AS own
+           WHERE own.contact_id = (CAST(:into_ids AS bigint[]))[array_position(CAST(:gone_ids AS bigint[]), gone.contact_id)]
+             AND own.campaign_id = gone.campaign_id
+           LIMIT 1) IS NOT NULL
 ), counted AS (
     INSERT INTO campaign_count (campaign_id, day, what, slot, n)
     SELECT campaign_id, (CAST(:now AS timestamptz) AT TIME ZONE 'UTC')::date, 'left', (SELECT counter_slot()), count(*)
@@ -68,10 +75,11 @@ SELECT count(*) FROM doubled;
 -- Of a step that the survivor has any outcome of, the other's outcomes go, and what counted them.
 WITH dropped AS (
     DELETE FROM outcome
-    USING unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
-    WHERE outcome.contact_id = pair.gone_id
-      AND EXISTS (SELECT FROM outcome AS own
-                  WHERE own.contact_id = pair.into_id AND own.step_id = outcome.step_id)
+    WHERE contact_id = ANY (CAST(:gone_ids AS bigint[]))
+      AND (SELECT true FROM outcome AS own
+           WHERE own.contact_id = (CAST(:into_ids AS bigint[]))[array_position(CAST(:gone_ids AS bigint[]), outcome.contact_id)]
+             AND own.step_id = outcome.step_id
+           LIMIT 1) IS NOT NULL
     RETURNING outcome.step_id, (outcome.at AT TIME ZONE 'UTC')::date AS day, outcome.result
 )
 INSERT INTO step_count (step_id, day, result, slot, n)
@@ -92,53 +100,71 @@ WHERE gone.highest IS NOT NULL;
 
 -- name: renumber
 -- In campaigns that both are in, the survivor may still reach the steps that the other one passed.
-UPDATE outcome SET passage = outcome.passage - lowered.by
-FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[]), CAST(:bys AS int[]))
-         AS lowered (gone_id, into_id, by),
-     step
-WHERE outcome.contact_id = lowered.gone_id AND step.id = outcome.step_id
-  AND EXISTS (SELECT FROM membership
-              WHERE membership.contact_id = lowered.into_id AND membership.campaign_id = step.campaign_id);
+UPDATE outcome
+SET passage = passage - (CAST(:bys AS int[]))[array_position(CAST(:gone_ids AS bigint[]), contact_id)]
+WHERE contact_id = ANY (CAST(:gone_ids AS bigint[]))
+  AND (SELECT true FROM membership
+       WHERE membership.contact_id = (CAST(:into_ids AS bigint[]))[array_position(CAST(:gone_ids AS bigint[]), outcome.contact_id)]
+         AND membership.campaign_id = (SELECT campaign_id FROM step WHERE step.id = outcome.step_id)
+       LIMIT 1) IS NOT NULL;
 
 -- name: withdraw_messages
--- What a step has to tell both, the survivor is told once; what is on its way already counts as told.
+-- What a step has to tell both, the survivor is told once; what is on its way already counts as told. States are
+-- compared as texts, which message_lane_idx does not serve: all that waits to leave would be read.
 UPDATE message
 SET state = 'cancelled', error = 'the contact was merged with another, who gets the message of this step'
-FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
-WHERE message.contact_id IN (pair.gone_id, pair.into_id)
-  AND (message.state = 'queued' OR message.state = 'sending' AND message.due_at <= :now)
-  AND message.channel <> 'webhook' AND NOT (message.channel = 'email' AND message.address IS NULL)
-  AND EXISTS (SELECT FROM message AS other
-              WHERE other.contact_id IN (pair.gone_id, pair.into_id) AND other.contact_id <> message.contact_id
-                AND other.step_id = message.step_id
-                AND (other.state = 'sent' OR other.state = 'sending' AND other.due_at > :now
-                     OR other.state IN ('queued', 'sending') AND message.contact_id = pair.gone_id));
+WHERE contact_id = ANY (CAST(:gone_ids AS bigint[]) || CAST(:into_ids AS bigint[]))
+  AND (state::text = 'queued' OR state::text = 'sending' AND due_at <= :now)
+  AND channel <> 'webhook' AND NOT (channel = 'email' AND address IS NULL)
+  AND (SELECT true FROM message AS other
+       WHERE other.contact_id
+             = (CAST(:into_ids AS bigint[]) || CAST(:gone_ids AS bigint[]))
+               [array_position(CAST(:gone_ids AS bigint[]) || CAST(:into_ids AS bigint[]), message.contact_id)]
+         AND other.step_id + 0 = message.step_id
+         AND (other.state::text = 'sent' OR other.state::text = 'sending' AND other.due_at > :now
+              OR other.state::text IN ('queued', 'sending') AND message.contact_id = ANY (CAST(:gone_ids AS bigint[])))
+       LIMIT 1) IS NOT NULL;
 
 -- name: drop_graces
 DELETE FROM leaving
-USING unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
-WHERE leaving.contact_id = pair.gone_id
-  AND EXISTS (SELECT FROM membership
-              WHERE membership.contact_id = pair.into_id AND membership.campaign_id = leaving.campaign_id);
+WHERE contact_id = ANY (CAST(:gone_ids AS bigint[]))
+  AND (SELECT true FROM membership
+       WHERE membership.contact_id = (CAST(:into_ids AS bigint[]))[array_position(CAST(:gone_ids AS bigint[]), leaving.contact_id)]
+         AND membership.campaign_id = leaving.campaign_id
+       LIMIT 1) IS NOT NULL;
 
 -- name: merge_segments
 -- Who was in the segment as either of the two is in it, unless a person took the survivor out.
-UPDATE segment_member AS own
-SET active = true, entry = gone.entry, manually_added = gone.manually_added, changed_at = gone.changed_at
-FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id),
-     segment_member AS gone
-WHERE gone.contact_id = pair.gone_id AND own.contact_id = pair.into_id AND own.segment_id = gone.segment_id
-  AND gone.active AND NOT own.active AND NOT own.manually_removed;
+UPDATE segment_member
+SET active = true, entry = found.entry, manually_added = found.manually_added, changed_at = found.changed_at
+FROM (
+    SELECT own.place, gone.entry, gone.manually_added, gone.changed_at
+    FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
+    CROSS JOIN LATERAL (SELECT * FROM segment_member WHERE contact_id = pair.gone_id OFFSET 0) AS gone
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place, active, manually_removed FROM segment_member
+        WHERE contact_id = pair.into_id AND segment_id = gone.segment_id LIMIT 1
+    ) AS own
+    WHERE gone.active AND NOT own.active AND NOT own.manually_removed
+) AS found
+WHERE segment_member.ctid = found.place;
 
 -- name: merge_refusals
 -- The stricter of two refusals: a contact's own word, then a colleague's, then a machine's.
-UPDATE do_not_contact AS own
-SET reason = gone.reason, comment = gone.comment, at = gone.at
-FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id),
-     do_not_contact AS gone
-WHERE gone.contact_id = pair.gone_id AND own.contact_id = pair.into_id AND own.channel = gone.channel
-  AND array_position(ARRAY['unsubscribed', 'manual', 'bounced'], gone.reason)
-      < array_position(ARRAY['unsubscribed', 'manual', 'bounced'], own.reason);
+UPDATE do_not_contact
+SET reason = found.reason, comment = found.comment, at = found.at
+FROM (
+    SELECT own.place, gone.reason, gone.comment, gone.at
+    FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
+    CROSS JOIN LATERAL (SELECT * FROM do_not_contact WHERE contact_id = pair.gone_id OFFSET 0) AS gone
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place, reason FROM do_not_contact
+        WHERE contact_id = pair.into_id AND channel = gone.channel LIMIT 1
+    ) AS own
+    WHERE array_position(ARRAY['unsubscribed', 'manual', 'bounced'], gone.reason)
+          < array_position(ARRAY['unsubscribed', 'manual', 'bounced'], own.reason)
+) AS found
+WHERE do_not_contact.ctid = found.place;
 
 -- name: merge_words
 -- That one person left a channel as either of the two holds for the survivor's mailbox, if that is another one, and
@@ -147,8 +173,8 @@ INSERT INTO refusal (address, channel, reason, comment, at)
 SELECT DISTINCT ON (lower(btrim(into_.email)), said.channel) lower(btrim(into_.email)), said.channel, 'unsubscribed',
        said.comment, said.at
 FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
-JOIN contact AS gone ON gone.id = ANY (ARRAY[pair.gone_id])
-JOIN contact AS into_ ON into_.id = ANY (ARRAY[pair.into_id])
+CROSS JOIN LATERAL (SELECT email FROM contact WHERE id = pair.gone_id LIMIT 1) AS gone
+CROSS JOIN LATERAL (SELECT email FROM contact WHERE id = pair.into_id LIMIT 1) AS into_
 CROSS JOIN LATERAL (SELECT channel, comment, at FROM refusal
                     WHERE refusal.address = lower(btrim(gone.email)) AND reason = 'unsubscribed' LIMIT 1000) AS said
 WHERE btrim(into_.email) <> ''
@@ -159,40 +185,61 @@ WHERE refusal.reason IS DISTINCT FROM 'unsubscribed' AND (refusal.reason IS NOT 
 
 -- name: merge_preferences
 -- There is one preferred channel, the survivor's.
-UPDATE frequency_rule AS gone SET preferred = false
-FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
-WHERE gone.contact_id = pair.gone_id AND gone.preferred
-  AND EXISTS (SELECT FROM frequency_rule AS own WHERE own.contact_id = pair.into_id AND own.preferred);
+UPDATE frequency_rule SET preferred = false
+WHERE contact_id = ANY (CAST(:gone_ids AS bigint[])) AND preferred
+  AND (SELECT true FROM frequency_rule AS own
+       WHERE own.contact_id = (CAST(:into_ids AS bigint[]))[array_position(CAST(:gone_ids AS bigint[]), frequency_rule.contact_id)]
+         AND own.preferred
+       LIMIT 1) IS NOT NULL;
 
 -- name: merge_companies
 -- There is one primary company, the survivor's.
-UPDATE company_member AS gone SET is_primary = false
-FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
-WHERE gone.contact_id = pair.gone_id AND gone.is_primary
-  AND EXISTS (SELECT FROM company_member AS own WHERE own.contact_id = pair.into_id AND own.is_primary);
+UPDATE company_member SET is_primary = false
+WHERE contact_id = ANY (CAST(:gone_ids AS bigint[])) AND is_primary
+  AND (SELECT true FROM company_member AS own
+       WHERE own.contact_id = (CAST(:into_ids AS bigint[]))[array_position(CAST(:gone_ids AS bigint[]), company_member.contact_id)]
+         AND own.is_primary
+       LIMIT 1) IS NOT NULL;
 
 -- name: take_primary_company
 -- Without one it is the other's, also where the survivor is in that company already.
-UPDATE company_member AS own SET is_primary = true
-FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id),
-     company_member AS gone
-WHERE gone.contact_id = pair.gone_id AND gone.is_primary
-  AND own.contact_id = pair.into_id AND own.company_id = gone.company_id;
+UPDATE company_member SET is_primary = true
+FROM (
+    SELECT own.place
+    FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
+    CROSS JOIN LATERAL (
+        SELECT company_id FROM company_member WHERE contact_id = pair.gone_id AND is_primary LIMIT 1
+    ) AS gone
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM company_member
+        WHERE contact_id = pair.into_id AND company_id = gone.company_id LIMIT 1
+    ) AS own
+) AS found
+WHERE company_member.ctid = found.place;
 
 -- name: add_scores
-UPDATE contact_score AS own
-SET points = greatest(-2147483647, least(2147483647, own.points::bigint + gone.points))
-FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id),
-     contact_score AS gone
-WHERE gone.contact_id = pair.gone_id AND own.contact_id = pair.into_id AND own.group_key = gone.group_key;
+UPDATE contact_score
+SET points = greatest(-2147483647, least(2147483647, contact_score.points::bigint + found.points))
+FROM (
+    SELECT own.place, gone.points
+    FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
+    CROSS JOIN LATERAL (SELECT group_key, points FROM contact_score WHERE contact_id = pair.gone_id OFFSET 0) AS gone
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM contact_score
+        WHERE contact_id = pair.into_id AND group_key = gone.group_key LIMIT 1
+    ) AS own
+) AS found
+WHERE contact_score.ctid = found.place;
 
 -- name: drop_older_utm
 -- Where either of the two came from last is where the survivor came from last.
-DELETE FROM contact_utm AS older
-USING unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id),
-      contact_utm AS newer
-WHERE (older.contact_id = pair.gone_id AND newer.contact_id = pair.into_id AND newer.at >= older.at)
-   OR (older.contact_id = pair.into_id AND newer.contact_id = pair.gone_id AND newer.at > older.at);
+DELETE FROM contact_utm
+WHERE ctid = ANY (ARRAY(
+    SELECT CASE WHEN own.at >= gone.at THEN gone.place ELSE own.place END
+    FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
+    CROSS JOIN LATERAL (SELECT ctid AS place, at FROM contact_utm WHERE contact_id = pair.gone_id LIMIT 1) AS gone
+    CROSS JOIN LATERAL (SELECT ctid AS place, at FROM contact_utm WHERE contact_id = pair.into_id LIMIT 1) AS own
+));
 
 -- name: merge_attributes
 -- The survivor's own values win, the other's fill the gaps; a JSON null is a gap. When each was last said
@@ -208,17 +255,20 @@ SET email = coalesce(contact.email, gone.email),
     last_active_at = greatest(contact.last_active_at, gone.last_active_at),
     said_at = gone.said_at || contact.said_at,
     changed_at = :now
-FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id),
-     contact AS gone
-WHERE gone.id = pair.gone_id AND contact.id = pair.into_id;
+FROM (
+    SELECT own.place, other.*
+    FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
+    CROSS JOIN LATERAL (SELECT * FROM contact WHERE id = pair.gone_id LIMIT 1) AS other
+    CROSS JOIN LATERAL (SELECT ctid AS place FROM contact WHERE id = pair.into_id LIMIT 1) AS own
+) AS gone
+WHERE contact.ctid = gone.place;
 
 -- name: become_alias
 -- Who is gone is known by the survivor's name, and so is whoever was merged into them before.
 WITH gone AS (
     DELETE FROM contact
-    USING unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
-    WHERE contact.id = pair.gone_id
-    RETURNING contact.key, pair.into_id
+    WHERE id = ANY (CAST(:gone_ids AS bigint[]))
+    RETURNING key, (CAST(:into_ids AS bigint[]))[array_position(CAST(:gone_ids AS bigint[]), id)] AS into_id
 )
 INSERT INTO contact_alias (contact_id, key, merged_at) SELECT into_id, key, :now FROM gone ORDER BY key;
 

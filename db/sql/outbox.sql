@@ -34,17 +34,21 @@ ORDER BY lane.marketing, lane.priority DESC, lane.due_at, lane.campaign_id;
 
 -- name: claim
 -- The next messages of a lane, in the hands of one worker until the lease ends: they are due again
--- then, so whoever dies with them only delays them. SKIP LOCKED lets workers share a lane.
+-- then, so whoever dies with them only delays them. SKIP LOCKED lets workers share a lane. A lane is a range of
+-- message_lane_idx, and written as one: no other index, which would be read to its end, serves that.
 WITH due AS MATERIALIZED (
     SELECT contact_id, id, due_at
     FROM message
-    WHERE channel = :channel AND campaign_id = :campaign_id AND marketing = :marketing AND priority = :priority
-      AND state IN ('queued', 'sending') AND due_at <= :now
+    WHERE (channel, campaign_id, marketing, priority, due_at)
+          >= (:channel, :campaign_id, :marketing, :priority, CAST('-infinity' AS timestamptz))
+      AND (channel, campaign_id, marketing, priority, due_at)
+          <= (:channel, :campaign_id, :marketing, :priority, CAST(:now AS timestamptz))
+      AND state IN ('queued', 'sending')
       AND (CAST(:ids AS bigint[]) IS NULL OR contact_id = ANY (CAST(:ids AS bigint[])))
       AND (CAST(:min_id AS bigint) IS NULL OR contact_id >= CAST(:min_id AS bigint))
       AND (CAST(:max_id AS bigint) IS NULL OR contact_id <= CAST(:max_id AS bigint))
       AND (CAST(:threads AS int) IS NULL OR (contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
-    ORDER BY due_at
+    ORDER BY channel, campaign_id, marketing, priority, due_at
     LIMIT :limit
     FOR UPDATE SKIP LOCKED
 ), claimed AS (
@@ -63,37 +67,48 @@ ORDER BY was_due_at;
 -- A bounded number of the messages that a deleted campaign left behind.
 WITH gone AS (
     SELECT contact_id, id FROM message
-    WHERE channel = :channel AND campaign_id = :campaign_id AND marketing = :marketing AND priority = :priority
+    WHERE (channel, campaign_id, marketing, priority, due_at)
+          >= (:channel, :campaign_id, :marketing, :priority, CAST('-infinity' AS timestamptz))
+      AND (channel, campaign_id, marketing, priority, due_at)
+          <= (:channel, :campaign_id, :marketing, :priority, CAST('infinity' AS timestamptz))
       AND (state = 'queued' OR state = 'sending' AND due_at <= :now) AND state IN ('queued', 'sending')
+    ORDER BY channel, campaign_id, marketing, priority, due_at
     LIMIT :limit
     FOR UPDATE SKIP LOCKED
 )
 UPDATE message SET state = 'cancelled', error = 'the campaign was deleted'
-FROM gone WHERE message.contact_id = gone.contact_id AND message.id = gone.id;
+FROM gone WHERE message.contact_id = ANY (ARRAY[gone.contact_id]) AND message.id = gone.id;
 
 -- name: departed
 -- Who of these is out of the campaign by now, and was not let out by its own tree: a step of it that removes the
 -- contact writes its outcome at the instant of the departure, and what was sent before on that way still goes.
-SELECT membership.contact_id, membership.campaign_id
+-- A probe of the primary key each.
+SELECT asked.contact_id, asked.campaign_id
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:campaign_ids AS int[])) AS asked (contact_id, campaign_id)
-JOIN membership ON membership.contact_id = asked.contact_id AND membership.campaign_id = asked.campaign_id
-WHERE membership.left_at IS NOT NULL
-  AND NOT (membership.departure = 'action'
-           AND EXISTS (SELECT FROM outcome JOIN step ON step.id = outcome.step_id
-                       WHERE outcome.contact_id = membership.contact_id AND outcome.at = membership.left_at
-                         AND outcome.result = 'done' AND step.campaign_id = membership.campaign_id
-                         AND step.type = 'campaign.change'));
+CROSS JOIN LATERAL (
+    SELECT left_at, departure FROM membership
+    WHERE membership.contact_id = asked.contact_id AND membership.campaign_id = asked.campaign_id
+    LIMIT 1
+) AS member
+WHERE member.left_at IS NOT NULL
+  AND (member.departure <> 'action'
+       OR (SELECT true FROM outcome
+           WHERE outcome.contact_id = asked.contact_id AND outcome.at = member.left_at AND outcome.result = 'done'
+             AND (SELECT step.campaign_id = asked.campaign_id AND step.type = 'campaign.change'
+                  FROM step WHERE step.id = outcome.step_id)
+           LIMIT 1) IS NULL);
 
 -- name: told_already
 -- Of these emails, those whose contact got the same from another message, or will: two contacts became one.
--- From message_template_idx.
+-- From message_template_idx, a probe each.
 SELECT message.key
 FROM message
 WHERE message.key = ANY (CAST(:keys AS text[]))
-  AND EXISTS (SELECT FROM message AS other
-              WHERE other.contact_id = message.contact_id AND other.template = message.template
-                AND other.channel = 'email' AND other.address IS NOT NULL AND other.key <> message.key
-                AND (other.state = 'sent' OR other.state IN ('queued', 'sending') AND other.id < message.id));
+  AND (SELECT true FROM message AS other
+       WHERE other.contact_id = message.contact_id AND other.template = message.template
+         AND other.channel = 'email' AND other.address IS NOT NULL AND other.key <> message.key
+         AND (other.state = 'sent' OR other.state IN ('queued', 'sending') AND other.id < message.id)
+       LIMIT 1) IS NOT NULL;
 
 -- name: contacts
 SELECT contact.id, contact.key, contact.email, contact.timezone, contact.points, contact.stage, contact.owner,
@@ -114,23 +129,23 @@ WHERE step.id = ANY (CAST(:ids AS int[]));
 
 -- name: record
 -- Only what is still in the hands of the worker that was given it: whose lease ended, and who was slower
--- than the next, changes nothing; but what left has left, whoever says so first.
+-- than the next, changes nothing; but what left has left, whoever says so first. What is new of a message is
+-- looked up in the arrays, by its place there: a join could be done the wrong way round.
 UPDATE message
-SET state = new.state, channel = new.channel, template = new.template, address = new.address,
-    payload = coalesce(new.payload, message.payload), attempts = new.attempts, due_at = new.due_at,
-    error = new.error, variant = new.variant, locale = new.locale,
-    sent_at = CASE WHEN new.state = 'sent' THEN CAST(:now AS timestamptz) END,
-    bounced_at = CASE WHEN new.bounced THEN CAST(:now AS timestamptz) ELSE message.bounced_at END
-FROM unnest(CAST(:keys AS text[]), CAST(:leases AS timestamptz[]), CAST(:states AS message_state[]),
-            CAST(:channels AS text[]), CAST(:templates AS text[]), CAST(:addresses AS text[]),
-            CAST(:payloads AS jsonb[]), CAST(:attempts AS int[]), CAST(:due AS timestamptz[]),
-            CAST(:errors AS text[]), CAST(:variants AS text[]), CAST(:locales AS text[]), CAST(:bounced AS boolean[]))
-     AS new (key, leased_until, state, channel, template, address, payload, attempts, due_at, error, variant, locale,
-             bounced)
-WHERE message.key = ANY (ARRAY[new.key]) AND message.state = 'sending'
-  AND (new.state = 'sent' OR message.due_at = new.leased_until)
-RETURNING message.key, message.contact_id, message.campaign_id, message.channel, message.state::text AS state,
-          message.address IS NOT NULL AS to_contact;
+SET (state, channel, template, address, payload, attempts, due_at, error, variant, locale, sent_at, bounced_at) = (
+    SELECT (CAST(:states AS message_state[]))[nth], (CAST(:channels AS text[]))[nth],
+           (CAST(:templates AS text[]))[nth], (CAST(:addresses AS text[]))[nth],
+           coalesce((CAST(:payloads AS jsonb[]))[nth], message.payload), (CAST(:attempts AS int[]))[nth],
+           (CAST(:due AS timestamptz[]))[nth], (CAST(:errors AS text[]))[nth], (CAST(:variants AS text[]))[nth],
+           (CAST(:locales AS text[]))[nth],
+           CASE WHEN (CAST(:states AS message_state[]))[nth] = 'sent' THEN CAST(:now AS timestamptz) END,
+           CASE WHEN (CAST(:bounced AS boolean[]))[nth] THEN CAST(:now AS timestamptz) ELSE message.bounced_at END
+    FROM (SELECT array_position(CAST(:keys AS text[]), message.key) AS nth OFFSET 0) AS place
+)
+WHERE key = ANY (CAST(:keys AS text[])) AND state::text = 'sending'
+  AND ((CAST(:states AS message_state[]))[array_position(CAST(:keys AS text[]), key)] = 'sent'
+       OR due_at = (CAST(:leases AS timestamptz[]))[array_position(CAST(:keys AS text[]), key)])
+RETURNING key, contact_id, campaign_id, channel, state::text AS state, address IS NOT NULL AS to_contact;
 
 -- name: hurry
 SELECT now() AS now, set_config('synchronous_commit', 'off', true);

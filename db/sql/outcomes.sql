@@ -48,38 +48,38 @@ WHERE failure.contact_id = mended.contact_id AND failure.step_id = mended.step_i
 -- name: failing_step
 -- A step whose failures within a while are reason to stop the campaign: distinct contacts that
 -- failed there, against all contacts that it had something to do with in that while. Asked only by
--- batches in which somebody failed.
+-- batches in which somebody failed. Put together by contact rather than joined, so that it costs what happened in
+-- that while, and never that times itself. The last word on a contact counts: who passed since, at a retry or in
+-- another passage, has not failed, and a message that was given up failed at a step that had been passed when it
+-- was written.
 WITH suspected AS (
     SELECT step_id FROM failure
     WHERE step_id = ANY (CAST(:step_ids AS int[])) AND at > CAST(:now AS timestamptz) - CAST(:within AS interval)
     GROUP BY step_id
     HAVING count(*) >= :at_least
-), failed AS (
-    SELECT step_id, count(*) AS n FROM failure
-    WHERE step_id IN (SELECT step_id FROM suspected)
+), looked_at AS MATERIALIZED (
+    SELECT step_id, contact_id, CAST(NULL AS timestamptz) AS passed_at, at AS failed_at FROM failure
+    WHERE step_id = ANY (ARRAY(SELECT step_id FROM suspected))
       AND at > CAST(:now AS timestamptz) - CAST(:within AS interval)
-      -- Who passed since, at a retry or in another passage, has not failed.
-      AND NOT EXISTS (SELECT FROM outcome
-                      WHERE outcome.contact_id = failure.contact_id AND outcome.step_id = failure.step_id
-                        AND outcome.at > failure.at AND outcome.at <= :now
-                        AND outcome.result IN ('done', 'skipped', 'yes', 'no'))
-    GROUP BY step_id
-    HAVING count(*) >= :at_least
-), passed AS (
-    SELECT step_id, count(DISTINCT contact_id) AS n FROM outcome
-    WHERE step_id IN (SELECT step_id FROM failed)
+    UNION ALL
+    SELECT step_id, contact_id, at, NULL FROM outcome
+    WHERE step_id = ANY (ARRAY(SELECT step_id FROM suspected))
       AND at > CAST(:now AS timestamptz) - CAST(:within AS interval) AND at <= :now
       AND result IN ('done', 'skipped', 'yes', 'no')
-      -- A message that was given up failed at a step that had been passed when it was written.
-      AND NOT EXISTS (SELECT FROM failure
-                      WHERE failure.contact_id = outcome.contact_id AND failure.step_id = outcome.step_id
-                        AND failure.at >= outcome.at)
+      -- Else there is nothing to compare with, and the outcomes are not read.
+      AND (SELECT count(*) FROM suspected) > 0
+), counted AS (
+    SELECT step_id,
+           count(*) FILTER (WHERE failed_at >= coalesce(passed_at, failed_at)) AS failed,
+           count(*) FILTER (WHERE passed_at > coalesce(failed_at, '-infinity')) AS passed
+    FROM (SELECT step_id, contact_id, max(passed_at) AS passed_at, max(failed_at) AS failed_at
+          FROM looked_at GROUP BY step_id, contact_id) AS contact
     GROUP BY step_id
 )
-SELECT failed.step_id, failed.n AS failed, coalesce(passed.n, 0) AS passed
-FROM failed LEFT JOIN passed USING (step_id)
-WHERE failed.n >= :share * (failed.n + coalesce(passed.n, 0))
-ORDER BY failed.step_id
+SELECT step_id, failed, passed
+FROM counted
+WHERE failed >= :at_least AND failed >= :share * (failed + passed)
+ORDER BY step_id
 LIMIT 1;
 
 -- name: recent_passes
@@ -91,14 +91,23 @@ WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND step_id = ANY (CAST(
 GROUP BY contact_id, step_id;
 
 -- name: answered
--- The facts that contacts' "yes" of a decision came from, in the membership that they have now.
-SELECT outcome.contact_id, outcome.detail ->> 'event' AS event, outcome.detail ->> 'at' AS happened_at
-FROM outcome
-JOIN step ON step.id = outcome.step_id
-JOIN membership ON membership.contact_id = outcome.contact_id AND membership.campaign_id = step.campaign_id
-WHERE outcome.contact_id = ANY (CAST(:contact_ids AS bigint[])) AND outcome.step_id = :step_id
-  AND outcome.result = 'yes' AND outcome.at >= membership.added_at
-  AND outcome.detail ? 'event' AND outcome.detail ? 'at';
+-- The facts that contacts' "yes" of a decision came from, in the membership that they have now. A probe of two
+-- primary keys a contact.
+SELECT wanted.id AS contact_id, answer.detail ->> 'event' AS event, answer.detail ->> 'at' AS happened_at
+FROM unnest(CAST(:contact_ids AS bigint[])) AS wanted (id)
+CROSS JOIN LATERAL (
+    SELECT added_at FROM membership
+    WHERE membership.contact_id = wanted.id
+      AND membership.campaign_id = (SELECT campaign_id FROM step WHERE step.id = :step_id)
+    LIMIT 1
+) AS member
+CROSS JOIN LATERAL (
+    SELECT at, result, detail FROM outcome
+    WHERE outcome.contact_id = wanted.id AND outcome.step_id = :step_id
+    OFFSET 0
+) AS answer
+WHERE answer.result = 'yes' AND answer.at >= member.added_at
+  AND answer.detail ? 'event' AND answer.detail ? 'at';
 
 -- name: passed
 SELECT asked.contact_id, asked.passage

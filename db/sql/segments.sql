@@ -85,8 +85,7 @@ WITH kept AS (
 )
 UPDATE segment_member
 SET manually_added = true, changed_at = :now
-FROM kept
-WHERE segment_member.contact_id = kept.contact_id AND segment_member.segment_id = :segment_id;
+WHERE contact_id = ANY (ARRAY(SELECT contact_id FROM kept)) AND segment_id = :segment_id;
 
 -- name: remove_members
 -- A removal by a person also marks who had left already, so that no rule brings them back; it does
@@ -104,8 +103,6 @@ WITH leaving AS (
         manually_removed = :manual,
         manually_added = false,
         changed_at = :now
-    FROM leaving
-    WHERE segment_member.contact_id = leaving.contact_id AND segment_member.segment_id = :segment_id
-    RETURNING segment_member.contact_id, leaving.active AS was_active
+    WHERE contact_id = ANY (ARRAY(SELECT contact_id FROM leaving)) AND segment_id = :segment_id
 )
-SELECT contact_id FROM removed WHERE was_active ORDER BY contact_id;
+SELECT contact_id FROM leaving WHERE active ORDER BY contact_id;

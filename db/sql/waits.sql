@@ -41,7 +41,8 @@ RETURNING contact_id, rotation, passage, attempt, reason, anchor_at, nullif(due_
 
 -- name: has_due
 -- Whether anything within a scope is due and not yet committed by whoever has it in hand: a claimed
--- row stays visible to others until then. One probe of wait_due_idx a step: the order asks for it.
+-- row stays visible to others until then. One probe of wait_due_idx a step: the order asks for it. Of contacts
+-- that are named, what they wait for is looked through: many others may be due before them.
 SELECT EXISTS (
     SELECT FROM unnest(CAST(:step_ids AS int[])) AS step (id)
     CROSS JOIN LATERAL (
@@ -49,7 +50,6 @@ SELECT EXISTS (
         WHERE wait.step_id = step.id
           AND wait.due_at <= :now
           AND (CAST(:reasons AS wait_reason[]) IS NULL OR wait.reason = ANY (CAST(:reasons AS wait_reason[])))
-          AND (CAST(:ids AS bigint[]) IS NULL OR wait.contact_id = ANY (CAST(:ids AS bigint[])))
           AND (CAST(:min_id AS bigint) IS NULL OR wait.contact_id >= CAST(:min_id AS bigint))
           AND (CAST(:max_id AS bigint) IS NULL OR wait.contact_id <= CAST(:max_id AS bigint))
           AND (CAST(:threads AS int) IS NULL
@@ -57,27 +57,53 @@ SELECT EXISTS (
         ORDER BY wait.due_at
         LIMIT 1
     ) AS due
+    WHERE CAST(:ids AS bigint[]) IS NULL
+) OR EXISTS (
+    SELECT FROM unnest(CAST(:ids AS bigint[])) AS wanted (id)
+    CROSS JOIN LATERAL (SELECT * FROM wait WHERE wait.contact_id = wanted.id OFFSET 0) AS wait
+    WHERE wait.step_id = ANY (CAST(:step_ids AS int[]))
+      AND wait.due_at <= :now
+      AND (CAST(:reasons AS wait_reason[]) IS NULL OR wait.reason = ANY (CAST(:reasons AS wait_reason[])))
+      AND (CAST(:min_id AS bigint) IS NULL OR wait.contact_id >= CAST(:min_id AS bigint))
+      AND (CAST(:max_id AS bigint) IS NULL OR wait.contact_id <= CAST(:max_id AS bigint))
+      AND (CAST(:threads AS int) IS NULL
+           OR (wait.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
 );
 
 -- name: due_steps
 -- The steps of running campaigns at which something is due: one probe of wait_due_idx a step, however many
--- wait: the order asks for it.
+-- wait: the order asks for it. Of contacts that are named, what they wait for is looked through once: many others
+-- may be due before them.
+WITH named AS MATERIALIZED (
+    SELECT wait.step_id, min(wait.due_at) AS due_at
+    FROM unnest(CAST(:ids AS bigint[])) AS wanted (id)
+    CROSS JOIN LATERAL (SELECT * FROM wait WHERE wait.contact_id = wanted.id OFFSET 0) AS wait
+    WHERE wait.due_at <= :now
+      AND (CAST(:reasons AS wait_reason[]) IS NULL OR wait.reason = ANY (CAST(:reasons AS wait_reason[])))
+      AND (CAST(:min_id AS bigint) IS NULL OR wait.contact_id >= CAST(:min_id AS bigint))
+      AND (CAST(:max_id AS bigint) IS NULL OR wait.contact_id <= CAST(:max_id AS bigint))
+      AND (CAST(:threads AS int) IS NULL
+           OR (wait.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
+    GROUP BY wait.step_id
+)
 SELECT step.id, step.campaign_id, due.due_at
 FROM step
 JOIN campaign ON campaign.id = step.campaign_id
 LEFT JOIN category ON category.id = campaign.category_id
 CROSS JOIN LATERAL (
-    SELECT wait.due_at FROM wait
-    WHERE wait.step_id = step.id
-      AND wait.due_at <= :now
-      AND (CAST(:reasons AS wait_reason[]) IS NULL OR wait.reason = ANY (CAST(:reasons AS wait_reason[])))
-      AND (CAST(:ids AS bigint[]) IS NULL OR wait.contact_id = ANY (CAST(:ids AS bigint[])))
-      AND (CAST(:min_id AS bigint) IS NULL OR wait.contact_id >= CAST(:min_id AS bigint))
-      AND (CAST(:max_id AS bigint) IS NULL OR wait.contact_id <= CAST(:max_id AS bigint))
-      AND (CAST(:threads AS int) IS NULL
-           OR (wait.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
-    ORDER BY wait.due_at
-    LIMIT 1
+    (SELECT wait.due_at FROM wait
+     WHERE wait.step_id = step.id
+       AND wait.due_at <= :now
+       AND CAST(:ids AS bigint[]) IS NULL
+       AND (CAST(:reasons AS wait_reason[]) IS NULL OR wait.reason = ANY (CAST(:reasons AS wait_reason[])))
+       AND (CAST(:min_id AS bigint) IS NULL OR wait.contact_id >= CAST(:min_id AS bigint))
+       AND (CAST(:max_id AS bigint) IS NULL OR wait.contact_id <= CAST(:max_id AS bigint))
+       AND (CAST(:threads AS int) IS NULL
+            OR (wait.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
+     ORDER BY wait.due_at
+     LIMIT 1)
+    UNION ALL
+    SELECT named.due_at FROM named WHERE named.step_id = step.id
 ) AS due
 WHERE campaign.published AND campaign.deleted_at IS NULL AND step.removed_at IS NULL
   AND (campaign.publish_from IS NULL OR campaign.publish_from <= :now)
@@ -171,7 +197,7 @@ FROM taken;
 WITH still_to_come AS MATERIALIZED (
     SELECT ctid AS place, contact_id, step_id, passage
     FROM wait
-    WHERE campaign_id = :campaign_id AND due_at >= :since AND due_at < 'infinity'
+    WHERE campaign_id = :campaign_id AND due_at <> 'infinity' AND due_at + interval '0' >= :since
       AND (contact_id, step_id, passage)
           > (CAST(:contact_id AS bigint), CAST(:step_id AS int), CAST(:passage AS int))
     ORDER BY contact_id, step_id, passage
@@ -208,8 +234,14 @@ EXPLAIN (FORMAT JSON) SELECT FROM wait WHERE step_id = :step_id;
 -- name: take_kickoffs
 -- Whatever else contacts, whose locks the caller holds, are to begin in a campaign now.
 DELETE FROM wait
-WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[]))
-  AND reason = 'kickoff' AND due_at <= :now
+WHERE ctid = ANY (ARRAY(
+    SELECT found.place
+    FROM unnest(CAST(:contact_ids AS bigint[])) AS wanted (id)
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place, campaign_id, reason, due_at FROM wait WHERE wait.contact_id = wanted.id OFFSET 0
+    ) AS found
+    WHERE found.campaign_id = :campaign_id AND found.reason = 'kickoff' AND found.due_at <= :now
+))
 RETURNING step_id, contact_id, rotation, passage, attempt, reason, anchor_at, due_at, held;
 
 -- name: of_nobody
@@ -253,16 +285,24 @@ INSERT INTO rezoned (contact_id) SELECT unnest(CAST(:ids AS bigint[]));
 
 -- name: still_to_come
 -- What contacts, whose locks the caller holds, wait for with a due time; retries and kickoffs go by no clock.
+-- `<>`, which no index serves: wait_due_idx would be read as a whole.
 SELECT contact_id, step_id, campaign_id, passage, reason, anchor_at, due_at, held
 FROM wait
-WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND due_at < 'infinity' AND reason IN ('delay', 'decision');
+WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND due_at <> 'infinity' AND reason IN ('delay', 'decision');
 
 -- name: move_to
 UPDATE wait SET due_at = moved.due_at
-FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:step_ids AS int[]), CAST(:passages AS int[]),
-            CAST(:due AS timestamptz[])) AS moved (contact_id, step_id, passage, due_at)
-WHERE wait.contact_id = ANY (CAST(:contact_ids AS bigint[]))
-  AND wait.contact_id = ANY (ARRAY[moved.contact_id]) AND wait.step_id = moved.step_id AND wait.passage = moved.passage;
+FROM (
+    SELECT found.place, new.due_at
+    FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:step_ids AS int[]), CAST(:passages AS int[]),
+                CAST(:due AS timestamptz[])) AS new (contact_id, step_id, passage, due_at)
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM wait
+        WHERE wait.contact_id = new.contact_id AND wait.step_id + 0 = new.step_id AND wait.passage = new.passage
+        LIMIT 1
+    ) AS found
+) AS moved
+WHERE wait.ctid = moved.place;
 
 -- name: count_from_before
 -- How many of those who wait at steps came there until an instant.

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import Connection
 
-from db import contacts, segments
+from db import campaigns, contacts, segments
 from db.segments import Segment
 from domain.errors import CampaignError, NotFoundError
 from producers.commands import file_options
@@ -71,6 +71,7 @@ def add(key: SegmentKey, contact: ContactKeys) -> None:
     here = session()
     with here.engine.begin() as conn:
         segment = _segment(conn, key)
+        campaigns.read_by_index(conn)
         wanted = _contacts(conn, contact)
         entered = segments.add_members(conn, segment.id, wanted, manual=True, now=datetime.now(UTC))
     here.say(f"{len(entered):,} added to {segment.key}, {len(wanted) - len(entered):,} in it already.")
@@ -82,6 +83,7 @@ def remove(key: SegmentKey, contact: ContactKeys) -> None:
     here = session()
     with here.engine.begin() as conn:
         segment = _segment(conn, key)
+        campaigns.read_by_index(conn)
         wanted = _contacts(conn, contact)
         left = segments.remove_members(conn, segment.id, wanted, manual=True, now=datetime.now(UTC))
     here.say(f"{len(left):,} removed from {segment.key}, {len(wanted) - len(left):,} not in it.")
@@ -117,6 +119,7 @@ def import_(
         contact_file(file, options, advance, plain=True) as opened,
     ):
         with here.engine.begin() as conn:
+            campaigns.read_by_index(conn)
             segment = _segment(conn, key)
             rows = opened.names()
             found: list[int] = []

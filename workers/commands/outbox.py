@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from db import outbox
+from db import campaigns, outbox
 from db.clock import now as database_now
 from db.scope import Scope
 from domain.errors import NotFoundError
@@ -57,6 +57,7 @@ def send_out(here: Session, delivery: Delivery, scope: Scope, *, now: datetime, 
     """Send what is due within a scope, and say how that went: of providers that are away, only what concerns it."""
     with here.engine.connect() as conn:
         before = outbox.circuits(conn)
+        campaigns.read_by_index(conn)
         channels = {lane.channel for lane in outbox.lanes(conn, now=now, scope=scope)}
     ends = deliver_inline(here.engine, delivery, scope, now=now, zone=here.zone)
     delivery.close()
