@@ -349,7 +349,7 @@ def test_a_phone_is_read_by_the_country_that_the_submission_names(http: TestClie
 
 
 def test_a_submission_is_in_the_contact_before_its_campaigns_begin(http: TestClient, mail: Mailing) -> None:
-    condition = "{condition: contact.field, with: {field: first_name, operator: eq, value: Zoë}"
+    condition = "{condition: contact.field, with: {field: first_name, operator: '=', value: Zoë}"
     mail.campaign(
         f"[{condition}, yes: [{{action: contact.tags, with: {{add: [known]}}}}]}}]",
         key="g",
@@ -387,7 +387,9 @@ def test_the_command_submits_through_the_same_gate_and_tells_what_was_not_unders
         assert len(submissions(mail)) == 1
 
 
-def test_the_page_of_a_form_says_what_fields_become_and_changes_it(http: TestClient, mail: Mailing) -> None:
+def test_the_page_of_a_form_says_what_fields_become_and_changes_it(client: Client, mail: Mailing) -> None:
+    http = client()
+    http.follow_redirects = False
     page = http.get("/forms/signup").text
     assert "What the contact gets" in page
     csrf = page.split('name="csrf" value="')[1].split('"')[0]
