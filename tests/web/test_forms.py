@@ -350,15 +350,10 @@ def test_a_phone_is_read_by_the_country_that_the_submission_names(http: TestClie
 
 def test_a_submission_is_in_the_contact_before_its_campaigns_begin(http: TestClient, mail: Mailing) -> None:
     condition = "{condition: contact.field, with: {field: first_name, operator: '=', value: Zoë}"
-    mail.campaign(
-        f"[{condition}, yes: [{{action: contact.tags, with: {{add: [known]}}}}]}}]",
-        key="g",
-        segments=[],
-        forms=["signup"],
-    )
+    steps = f"{condition}, yes: [{{action: contact.tags, with: {{add: [known]}}}}]}}"
+    mail.campaign(f"[{{decision: form.submit, yes: [{steps}]}}]", key="g", segments=[], forms=["signup"])
     http.post("/forms/signup", data={"email": "new@example.com", "first_name": "Zoë"})
     mail.act_now()
-    mail.run()
     assert "known" in mail.tags("new@example.com")
 
 
