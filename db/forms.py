@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -24,6 +24,8 @@ class Form:
     allowed_origins: tuple[str, ...] = ()
     # Whether who submits it may say by its key which contact it is.
     names_contact: bool = False
+    # By field, what it becomes of the contact, None for nothing; fields with usual names fill what is empty.
+    mapping: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def create(conn: Connection, key: str, name: str, standalone: bool) -> bool:
@@ -45,27 +47,32 @@ def place(
     redirect: str | None,
     allowed_origins: Sequence[str] | None,
     names_contact: bool | None = None,
+    mapping: Mapping[str, str | None] | None = None,
 ) -> bool:
-    """Say where a form stands and leads, and whether it names its contact; None leaves what is there.
+    """Say where a form stands and leads, whether it names its contact, and what its fields become of them.
+
+    None leaves what is there.
 
     Return whether that changed it.
     """
     changed = conn.execute(
         text(
             "UPDATE form SET redirect = wanted.redirect, allowed_origins = wanted.origins, "
-            "                names_contact = wanted.names "
+            "                names_contact = wanted.names, mapping = wanted.mapping "
             "FROM (SELECT id, coalesce(CAST(:redirect AS text), redirect) AS redirect, "
             "             coalesce(CAST(:origins AS text[]), allowed_origins) AS origins, "
-            "             coalesce(CAST(:names AS boolean), names_contact) AS names "
+            "             coalesce(CAST(:names AS boolean), names_contact) AS names, "
+            "             coalesce(CAST(:mapping AS jsonb), mapping) AS mapping "
             "      FROM form WHERE key = :key FOR UPDATE) AS wanted "
-            "WHERE form.id = wanted.id AND (form.redirect, form.allowed_origins, form.names_contact) "
-            "      IS DISTINCT FROM (wanted.redirect, wanted.origins, wanted.names) RETURNING form.id"
+            "WHERE form.id = wanted.id AND (form.redirect, form.allowed_origins, form.names_contact, form.mapping) "
+            "      IS DISTINCT FROM (wanted.redirect, wanted.origins, wanted.names, wanted.mapping) RETURNING form.id"
         ),
         {
             "key": key,
             "redirect": redirect,
             "origins": None if allowed_origins is None else list(allowed_origins),
             "names": names_contact,
+            "mapping": None if mapping is None else json.dumps(dict(mapping)),
         },
     ).one_or_none()
     return changed is not None
@@ -75,15 +82,16 @@ def find(conn: Connection, key: str) -> Form | None:
     """Return the form of a key, or None."""
     row = conn.execute(
         text(
-            "SELECT id, key, name, standalone, published, redirect, allowed_origins, names_contact "
-            "FROM form WHERE key = :key"
+            "SELECT id, key, name, standalone, published, redirect, allowed_origins, names_contact, "
+            "coalesce(mapping, '{}') AS mapping FROM form WHERE key = :key"
         ),
         {"key": key},
     ).one_or_none()
     if row is None:
         return None
     origins = tuple(row.allowed_origins)
-    return Form(row.id, row.key, row.name, row.standalone, row.published, row.redirect, origins, row.names_contact)
+    place = (row.redirect, origins, row.names_contact, row.mapping)
+    return Form(row.id, row.key, row.name, row.standalone, row.published, *place)
 
 
 class FormLine(NamedTuple):
@@ -95,6 +103,7 @@ class FormLine(NamedTuple):
     published: bool
     latest_at: datetime | None
     campaigns: list[str]
+    mapping: dict[str, str | None]
 
 
 def listed(conn: Connection, *, key: str | None = None) -> list[FormLine]:
@@ -105,7 +114,8 @@ def listed(conn: Connection, *, key: str | None = None) -> list[FormLine]:
             "(SELECT at FROM form_submission WHERE form_id = form.id ORDER BY at DESC LIMIT 1), "
             "ARRAY(SELECT campaign.key FROM campaign_source "
             "JOIN campaign ON campaign.id = campaign_source.campaign_id AND campaign.deleted_at IS NULL "
-            "WHERE campaign_source.kind = 'form' AND campaign_source.source_id = form.id ORDER BY campaign.key) "
+            "WHERE campaign_source.kind = 'form' AND campaign_source.source_id = form.id ORDER BY campaign.key), "
+            "coalesce(mapping, '{}') "
             "FROM form WHERE CAST(:key AS text) IS NULL OR key = CAST(:key AS text) ORDER BY key"
         ),
         {"key": key},

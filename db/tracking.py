@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from db import contacts, refusals
 from db.statements import statements
+from domain.steps.email import category_channel
 
 sql = statements("tracking")
 
@@ -51,9 +52,20 @@ def keys_by_phones(conn: Connection, numbers: Iterable[str]) -> dict[str, list[s
     return {number: [owner.key for owner in owners] for number, owners in refusals.owners(conn, numbers).items()}
 
 
-def refuses(conn: Connection, contact_id: int, channel: str) -> bool:
-    """Return whether a contact unsubscribed from a channel, by what was last said of it."""
-    last = conn.execute(sql["last_word"], {"contact_id": contact_id, "channel": channel}).scalar_one_or_none()
-    if last is not None:
-        return bool(last == "email.unsubscribed")
-    return refusals.of_contacts(conn, [contact_id]).get(contact_id, {}).get(channel) == "unsubscribed"
+def refused(conn: Connection, contact_id: int, channels: Iterable[str]) -> set[str]:
+    """Return from which of some channels a contact unsubscribed, by what was last said of each."""
+    stored = refusals.of_contacts(conn, [contact_id]).get(contact_id, {})
+    last = {row.channel: row.type for row in conn.execute(sql["last_words"], {"contact_id": contact_id})}
+    return {
+        channel
+        for channel in channels
+        if (last[channel] == "email.unsubscribed" if channel in last else stored.get(channel) == "unsubscribed")
+    }
+
+
+def categories(conn: Connection, message: str) -> dict[str, str]:
+    """Return the categories of emails that one can leave, by channel, as they are written; a message's own first."""
+    found: dict[str, str] = {}
+    for category in conn.execute(sql["categories"], {"message": message}).scalars():
+        found.setdefault(category_channel(category), category)
+    return found

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
+from pydantic import Field
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
@@ -22,6 +23,7 @@ from db.forms import Form
 from domain.addresses import origin_of
 from domain.events import MAX_DATA_BYTES, parse
 from domain.identity import is_address, same_address
+from producers import form_fields
 from web.bodies import content_type, read_at_most, read_json
 from web.inbox import Inbox, Offered, Taken
 from web.language import preferred
@@ -78,6 +80,14 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
+class SubmissionTaken(Taken):
+    """What became of a submission."""
+
+    notes: list[str] = Field(
+        default_factory=list, description="What did not reach the contact, and why; left out when there is nothing."
+    )
+
+
 @dataclass(slots=True)
 class Submitted:
     """A submission, before anybody looked up whose it is."""
@@ -90,6 +100,8 @@ class Submitted:
     redirect: str | None = None
     # Somebody filled in what no person sees.
     is_trapped: bool = False
+    # What to tell whoever sent it.
+    notes: list[str] = field(default_factory=list)
 
 
 async def _body(request: Request) -> bytes:
@@ -104,7 +116,7 @@ def add_forms(app: FastAPI, inbox: Inbox, signed: Signed) -> None:
     @app.post(
         "/forms/{key}",
         status_code=202,
-        response_model=Taken,
+        response_model=SubmissionTaken,
         summary="Submit a form",
         responses=_ANSWERS,
         openapi_extra=_BODY,
@@ -138,7 +150,8 @@ def add_forms(app: FastAPI, inbox: Inbox, signed: Signed) -> None:
             error.headers |= cors
             raise
         if _wants_json(request):
-            return JSONResponse(taken.model_dump(), 202, {**PLAIN_HEADERS, **cors})
+            notes = {"notes": submitted.notes} if submitted.notes else {}
+            return JSONResponse({**taken.model_dump(), **notes}, 202, {**PLAIN_HEADERS, **cors})
         target = _target(form, submitted.redirect, inbox.settings.public_url)
         if target is not None:
             return RedirectResponse(target, 303, {**PLAIN_HEADERS, **cors})
@@ -273,15 +286,19 @@ def _events(form: Form, submitted: Submitted, visitor: str | None, conn: Connect
     somebody else puts their own address into the form.
     """
     offered = Offered()
+    contact = _who(form, submitted, visitor, conn)
     described = {
         "specversion": "1.0",
         "source": SOURCE,
         "id": submitted.id,
         "type": "form.submitted",
-        "subject": _who(form, submitted, visitor, conn),
+        "subject": contact,
         "data": {"form": form.key, "fields": submitted.fields, **({"message": visitor} if visitor else {})},
     }
     offered.offer(0, partial(parse, described, now=now))
+    if offered.good:
+        (lost,) = form_fields.lost(conn, form, [(contact, submitted.fields)])
+        submitted.notes = [each.note for each in lost]
     return offered
 
 

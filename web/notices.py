@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from fastapi.responses import HTMLResponse
@@ -14,7 +14,12 @@ _STYLE = (
     "body{font:1.1rem/1.5 system-ui,sans-serif;margin:15vh auto;max-width:32rem;padding:0 1rem;"
     "color:#1c1c1e;background:#fff}button{font:inherit;padding:.5rem 1.2rem;border:1px solid #1c1c1e;"
     "border-radius:.4rem;background:#1c1c1e;color:#fff;cursor:pointer}"
-    "@media(prefers-color-scheme:dark){body{color:#eee;background:#1c1c1e}button{background:#eee;color:#1c1c1e}}"
+    "ul{list-style:none;padding:0;margin:1.5rem 0;border-top:1px solid #8886}"
+    "li{display:flex;justify-content:space-between;align-items:center;gap:1rem;padding:.8rem 0;"
+    "border-bottom:1px solid #8886}li span{min-width:0;overflow-wrap:anywhere}small{display:block;opacity:.75}"
+    "li button{background:none;color:inherit;border-color:currentcolor;font-size:1rem}"
+    "@media(prefers-color-scheme:dark){body{color:#eee;background:#1c1c1e}button{background:#eee;color:#1c1c1e}"
+    "li button{background:none;color:inherit}}"
 )
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 # Of every answer to somebody outside.
@@ -40,7 +45,13 @@ _PAGE = Environment(autoescape=select_autoescape(default=True, default_for_strin
 <main>
 <h1>{{ title }}</h1>
 {% for line in lines %}<p>{{ line }}</p>
-{% endfor %}{% if button %}<form method="post"><input type="hidden" name="action" value="{{ button.action }}">
+{% endfor %}{% if choices %}<ul>
+{% for each in choices %}<li><span>{{ each.name }}<small>{{ each.state }}</small></span>
+<form method="post"><input type="hidden" name="action" value="{{ each.button.action }}">
+<input type="hidden" name="{{ each.field }}" value="{{ each.name }}">
+<button aria-label="{{ each.button.label }}: {{ each.name }}">{{ each.button.label }}</button></form></li>
+{% endfor %}</ul>
+{% endif %}{% if button %}<form method="post"><input type="hidden" name="action" value="{{ button.action }}">
 <button>{{ button.label }}</button></form>
 {% endif %}</main>
 </html>
@@ -55,14 +66,24 @@ class Button(NamedTuple):
     label: str
 
 
+class Choice(NamedTuple):
+    """One thing of several to decide on: how it stands, and the button that changes it, posted with its name."""
+
+    field: str
+    name: str
+    state: str
+    button: Button
+
+
 def notice(
     title: str,
     *lines: str,
     language: str = "en",
     status: int = 200,
     button: Button | None = None,
+    choices: Sequence[Choice] = (),
     headers: Mapping[str, str] | None = None,
 ) -> HTMLResponse:
     """Return a page of a heading and some lines; all of them are escaped."""
-    content = _PAGE.render(language=language, title=title, lines=lines, button=button, style=_STYLE)
+    content = _PAGE.render(language=language, title=title, lines=lines, button=button, choices=choices, style=_STYLE)
     return HTMLResponse(content, status, {**_HEADERS, **(headers or {})})

@@ -50,7 +50,7 @@ from domain.steps.registry import Fact
 from domain.text_commands import command_of
 from domain.utm import utm_of
 from domain.visitors import is_automatic
-from producers import local_time, metrics
+from producers import form_fields, local_time, metrics
 from producers.logs import described
 from workers import decisions, membership
 from workers.decisions import Reacted, Unjudged
@@ -415,7 +415,7 @@ def _act_on(
         if followed["erased"]:
             seen = {event.contact_id for event in present} - erased.keys()
             deleted |= seen - set(facts.lock(conn, seen))
-    if any(event.type in ("contact.changed", "contact.merged") for event in taken):
+    if any(event.type in ("contact.changed", "contact.merged", "form.submitted") for event in taken):
         local_time.follow(conn, now=now, zone=zone, of=by_contact)
     _begin_again(conn, erased, late, now)
     kept = [event for event in taken if event.contact_id not in erased and event.contact_id not in deleted]
@@ -461,14 +461,15 @@ def _act_once(
         by_type.setdefault(event.type, []).append(event)
     counts: Counter[str] = Counter()
     _merge_contacts(conn, by_type.get("contact.merged", []), now)
-    _change_contacts(conn, by_type.get("contact.changed", []), now)
+    submitted = by_type.get("form.submitted", [])
+    _change_contacts(conn, [*by_type.get("contact.changed", []), *_said_in_forms(conn, submitted)], now)
     for type_, active in (("segment.contact_added", True), ("segment.contact_removed", False)):
         counts += _change_segments(conn, by_type.get(type_, []), active=active, now=now, zone=zone)
     _note_channels(conn, by_type)
     _note_pages(conn, by_type.get("page.hit", []), now)
     found = [(event, utm_of(event.type, event.data)) for event in once]
     scores.came_from(conn, {event.contact_id: (event.at, utm) for event, utm in found if utm})
-    filled_in = _submit_forms(conn, by_type.get("form.submitted", []), now=now, zone=zone, stop=stop)
+    filled_in = _submit_forms(conn, submitted, now=now, zone=zone, stop=stop)
     others = [event for event in once if event.type != "form.submitted" and _is_activity(event)]
     reacted = decisions.react(conn, _facts(conn, others), now=now, zone=zone, stop=stop)
     counts += filled_in.counts + reacted.counts
@@ -616,6 +617,32 @@ def _change_contacts(conn: Connection, changed: Sequence[Pending], now: datetime
     facts.change_tags(conn, added=tags_added, removed=tags_removed)
     policies.save_rules(conn, rules)
     companies.set_primary(conn, primary)
+
+
+def _said_in_forms(conn: Connection, submitted: Sequence[Pending]) -> list[Pending]:
+    """Return what submissions say of the contacts themselves, as changes of them."""
+    if not submitted:
+        return []
+    known = {key: forms.find(conn, key) for key in {str(event.data["form"]) for event in submitted}}
+    ids = [event.contact_id for event in submitted]
+    said, joined = events.said(conn, ids), companies.of_contacts(conn, ids)
+    found = []
+    for event in submitted:
+        form = known[str(event.data["form"])]
+        if form is None or event.contact_id not in said:
+            continue
+        before = said[event.contact_id]
+        country = form_fields.country_of(before.fields.get("country"), house_of(conn).country)
+        read = form_fields.readings(event.data.get("fields") or {}, form.mapping, country)
+        for each in read:
+            if each.problem is not None:
+                # What somebody typed stays out of the log.
+                log.info("form_field_not_understood", form=form.key, field=each.field, attribute=each.attribute)
+        company = joined.get(event.contact_id, companies.NOWHERE).primary
+        data = form_fields.change(read, before, company)
+        if data:
+            found.append(event._replace(type="contact.changed", data=data))
+    return found
 
 
 def _without_taken_addresses(conn: Connection, changed: Sequence[Pending], now: datetime) -> list[Pending]:

@@ -13,9 +13,17 @@ WHERE message.key = ANY (CAST(:keys AS text[]))
 -- name: keys
 SELECT id, key FROM contact WHERE id = ANY (CAST(:ids AS bigint[]));
 
--- name: last_word
--- A person's last word on a channel, if it still stands in the inbox.
-SELECT type FROM inbox
-WHERE contact_id = :contact_id AND type IN ('email.unsubscribed', 'email.resubscribed')
-  AND lower(coalesce(data ->> 'channel', 'email')) = :channel
-ORDER BY seq DESC LIMIT 1;
+-- name: last_words
+-- A person's last word on each channel, if it still stands in the inbox.
+SELECT DISTINCT ON (channel) channel, type
+FROM (SELECT lower(coalesce(data ->> 'channel', 'email')) AS channel, type, seq FROM inbox
+      WHERE contact_id = :contact_id AND type IN ('email.unsubscribed', 'email.resubscribed')) AS said
+ORDER BY channel, seq DESC;
+
+-- name: categories
+-- The categories of emails that are sent; that of the message first, whatever became of its template's publication.
+SELECT email.category
+FROM email
+LEFT JOIN message ON message.key = :message AND message.template = email.key AND message.channel = 'email'
+WHERE btrim(email.category) <> '' AND (email.published OR message.key IS NOT NULL)
+ORDER BY message.key IS NULL, lower(email.category), email.category;

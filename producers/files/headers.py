@@ -83,7 +83,7 @@ def folded(name: str) -> str:
     return _NOT_LETTERS.sub("", plain)
 
 
-def _names(text: str) -> dict[str, int]:
+def names_of(text: str) -> dict[str, int]:
     """Return the folded names with their rank."""
     ranks: dict[str, int] = {}
     for rank, name in enumerate(" ".join(text.split()).split(",")):
@@ -91,8 +91,13 @@ def _names(text: str) -> dict[str, int]:
     return ranks
 
 
-OWN_NAMES = {"email": _names(_EMAIL), "timezone": _names(_TIMEZONE), "tags": _names(_TAGS), "company": _names(_COMPANY)}
-FIELD_NAMES = {"first_name": _names(_FIRST_NAME), "last_name": _names(_LAST_NAME), "phone": _names(_PHONE)}
+OWN_NAMES = {
+    "email": names_of(_EMAIL),
+    "timezone": names_of(_TIMEZONE),
+    "tags": names_of(_TAGS),
+    "company": names_of(_COMPANY),
+}
+FIELD_NAMES = {"first_name": names_of(_FIRST_NAME), "last_name": names_of(_LAST_NAME), "phone": names_of(_PHONE)}
 
 
 class Refusal(NamedTuple):
@@ -106,16 +111,16 @@ class Refusal(NamedTuple):
 
 EMAIL_REFUSAL = Refusal(("email",))
 _REFUSALS = {
-    **dict.fromkeys(_names(_ALL_OUT), Refusal(("email", "sms", "push"))),
-    **dict.fromkeys(_names(_SMS_OUT), Refusal(("sms",))),
-    **dict.fromkeys(_names(_EMAIL_OUT), EMAIL_REFUSAL),
-    **dict.fromkeys(_names(_BOUNCED), Refusal(("email",), "bounced")),
-    **dict.fromkeys(_names(_SMS_IN), Refusal(("sms",), on_no=True)),
-    **dict.fromkeys(_names(_EMAIL_IN), Refusal(("email",), on_no=True)),
+    **dict.fromkeys(names_of(_ALL_OUT), Refusal(("email", "sms", "push"))),
+    **dict.fromkeys(names_of(_SMS_OUT), Refusal(("sms",))),
+    **dict.fromkeys(names_of(_EMAIL_OUT), EMAIL_REFUSAL),
+    **dict.fromkeys(names_of(_BOUNCED), Refusal(("email",), "bounced")),
+    **dict.fromkeys(names_of(_SMS_IN), Refusal(("sms",), on_no=True)),
+    **dict.fromkeys(names_of(_EMAIL_IN), Refusal(("email",), on_no=True)),
 }
 # HubSpot goes on with the name of a kind of email.
 _REFUSING_STARTS = ("optedoutofemail", "unsubscribedfrom")
-STATUSES = frozenset(_names(_STATUS))
+STATUSES = frozenset(names_of(_STATUS))
 
 
 @lru_cache(maxsize=4_096)

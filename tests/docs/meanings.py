@@ -73,6 +73,7 @@ LOG_EVENTS = {
     "event_buried": "An event could not be acted on and became a dead letter.",
     "event_not_judged": "A replayed event could not be judged again; it stays a dead letter.",
     "event_not_stored": "An event could not be stored for an unforeseen reason; it is rejected with a reason.",
+    "form_field_not_understood": "A field of a form cannot become what it is mapped to; the submission counts.",
     "event_not_understood": "Reading an event failed for an unforeseen reason; it is rejected with a reason.",
     "event_refused": "The database cannot store a value of an event; it is rejected with a reason.",
     "events_acted_on": "A batch of events from the inbox took effect.",

@@ -94,6 +94,7 @@ TABLE = {
         DELETE /api/contacts/{contact:path}
         PUT /api/emails/{email:path}
         POST /api/forms
+        PUT /api/forms/{form:path}/mapping
         POST /api/segments
         PUT /api/segments/{segment:path}/members/{contact:path}
         DELETE /api/segments/{segment:path}/members/{contact:path}
@@ -136,6 +137,7 @@ TABLE = {
         POST /contacts/{key:path}/join
         POST /contacts/{key:path}/leave
         POST /forms
+        POST /forms/{key:path}/mapping
         POST /segments
         POST /segments/{key:path}/members
     """,

@@ -367,7 +367,15 @@ def test_a_form_is_made(http: TestClient) -> None:
     for wrong in ({"redirect": "javascript:x"}, {"allowed_origins": ["https://example.com/path"]}, {"standalone": 7}):
         answer = http.post("/api/forms", json={"key": "other", **wrong})
         assert (answer.status_code, answer.json()["problems"][0]["path"][:8]) == (422, next(iter(wrong))[:8])
-    assert [each["key"] for each in walked(http, "/api/forms", 1)] == ["signup"]
+    assert made.json()["mapping"] == {}
+    mapped = http.put("/api/forms/signup/mapping", json={"mapping": {"tel": "phone", "plan": None}})
+    assert (mapped.status_code, mapped.json()["mapping"]) == (200, {"tel": "phone", "plan": None})
+    assert http.get("/api/forms/signup").json() == mapped.json()
+    assert http.put("/api/forms/other/mapping", json={"mapping": {}}).status_code == 404
+    assert http.put("/api/forms/signup/mapping", json={"mapping": {"a": "points"}}).status_code == 422
+    made = http.post("/api/forms", json={"key": "told", "mapping": {"a": "b"}})
+    assert (made.status_code, made.json()["mapping"]) == (201, {"a": "b"})
+    assert [each["key"] for each in walked(http, "/api/forms", 1)] == ["signup", "told"]
     assert http.get("/api/forms/other").status_code == 404
 
 

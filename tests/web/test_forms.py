@@ -268,3 +268,134 @@ def test_the_command_says_where_a_form_stands_and_leads(run: Run, mail: Mailing)
         done = run("forms", "create", "ask", *wrong)
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
+
+
+# What reaches the contact.
+
+
+def of_contact(mail: Mailing, key: str) -> dict[str, Any]:
+    mail.act_now()
+    (row,) = mail.read("SELECT email, timezone, fields FROM contact WHERE key = :key", key=key)
+    return {"email": row.email, "timezone": row.timezone, **row.fields}
+
+
+def test_fields_with_usual_names_fill_what_is_empty_in_the_contact(http: TestClient, mail: Mailing) -> None:
+    sent = {
+        "email": "new@example.com",
+        "Prénom": " Zoë ",
+        "lastname": "Rey",
+        "tel": "+33 6 12 34 56 78",
+        "ville": "Lyon",
+        "societe": "acme",
+        "colour": "red",
+    }
+    http.post("/forms/signup", data=sent)
+    filled = {"first_name": "Zoë", "last_name": "Rey", "phone": "+33612345678", "city": "Lyon"}
+    before = {"email": "new@example.com", "timezone": None, **filled}
+    assert of_contact(mail, "new@example.com") == before
+    assert [row.key for row in mail.read("SELECT key FROM company")] == ["acme"]
+    # A second time they are there already.
+    http.post("/forms/signup", data={"email": "new@example.com", "first_name": "Bob", "societe": "b", "country": "FR"})
+    assert of_contact(mail, "new@example.com") == {**before, "country": "FR"}
+    assert [row.key for row in mail.read("SELECT key FROM company")] == ["acme"]
+
+
+def test_a_mapping_replaces_what_the_contact_had_and_an_empty_field_erases_nothing(
+    http: TestClient, mail: Mailing, run: Run
+) -> None:
+    done = run("forms", "create", "signup", "--map", "tel=phone", "--map", "plan=tier", "--map", "prenom=")
+    assert (done.returncode, done.stdout.strip()) == (0, "Form signup existed already; what was given is changed.")
+    http.post("/forms/signup", data={"email": "ann@example.com", "tel": "+33698765432", "plan": "pro", "prenom": "A"})
+    found = of_contact(mail, "ann")
+    assert (found["phone"], found["tier"], found.get("first_name")) == ("+33698765432", "pro", None)
+    http.post("/forms/signup", data={"email": "ann@example.com", "tel": "", "plan": " "})
+    assert of_contact(mail, "ann") == found
+    assert "nothing changed" in run("forms", "create", "signup").stdout
+    assert "is changed" in run("forms", "create", "signup", "--no-map").stdout
+    http.post("/forms/signup", data={"email": "ann@example.com", "tel": "+33611111111", "prenom": "A"})
+    found = of_contact(mail, "ann")
+    assert (found["phone"], found["first_name"]) == ("+33698765432", "A")
+
+
+@pytest.mark.parametrize("wrong", ["plan", "=plan", "a=points", "a=tags", "a=key", "a=" + "x" * 256])
+def test_what_no_form_can_set_is_refused_with_a_sentence(run: Run, mail: Mailing, wrong: str) -> None:
+    done = run("forms", "create", "signup", "--map", wrong)
+    assert done.returncode not in (0, 70)
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip()
+
+
+def test_an_invalid_phone_is_told_and_stops_neither_the_submission_nor_the_other_fields(
+    http: TestClient, mail: Mailing
+) -> None:
+    fields = {"email": "new@example.com", "tel": "call me", "first_name": "Zoë", "timezone": "Mars"}
+    answer = http.post("/forms/signup", json={"fields": fields})
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 1)
+    timezone, phone = answer.json()["notes"]
+    assert "the field 'tel' did not change 'phone' of the contact: 'call me' is not a phone number" in phone
+    assert "unknown timezone 'Mars'" in timezone
+    assert of_contact(mail, "new@example.com") == {"email": "new@example.com", "timezone": None, "first_name": "Zoë"}
+    assert submissions(mail) == [("new@example.com", fields)]
+    page = http.get("/forms/signup").text
+    assert "not understood: timezone, tel" in page
+
+
+def test_a_phone_is_read_by_the_country_that_the_submission_names(http: TestClient, mail: Mailing) -> None:
+    answer = http.post(
+        "/forms/signup", json={"email": "n@example.com", "fields": {"phone": "0612345678", "pays": "FR"}}
+    )
+    assert "notes" not in answer.json()
+    assert of_contact(mail, "n@example.com")["phone"] == "+33612345678"
+
+
+def test_a_submission_is_in_the_contact_before_its_campaigns_begin(http: TestClient, mail: Mailing) -> None:
+    condition = "{condition: contact.field, with: {field: first_name, operator: '=', value: Zoë}"
+    steps = f"{condition}, yes: [{{action: contact.tags, with: {{add: [known]}}}}]}}"
+    mail.campaign(f"[{{decision: form.submit, yes: [{steps}]}}]", key="g", segments=[], forms=["signup"])
+    http.post("/forms/signup", data={"email": "new@example.com", "first_name": "Zoë"})
+    mail.act_now()
+    assert "known" in mail.tags("new@example.com")
+
+
+@pytest.mark.parametrize(
+    "value", [True, 7, 1.5, ["a", "b"], {"a": {"b": []}}, "x" * 1_000, "\U0001f600", [], {}, None, ""]
+)
+def test_no_value_of_a_field_stops_a_submission(http: TestClient, mail: Mailing, run: Run, value: Any) -> None:
+    mapping = ["email", "timezone", "company", "owner", "stage", "phone", "plan"]
+    run("forms", "create", "signup", *[each for name in mapping for each in ("--map", f"m_{name}={name}")])
+    names = ["first_name", "tel", "mail", "ville", "tz", "company", *[f"m_{name}" for name in mapping]]
+    answer = http.post("/forms/signup", json={"email": "n@example.com", "fields": dict.fromkeys(names, value)})
+    assert answer.status_code == 202
+    assert [key for key, _ in submissions(mail)] == ["n@example.com"]
+    assert mail.read("SELECT reason FROM dead_letter") == []
+
+
+def test_the_command_submits_through_the_same_gate_and_tells_what_was_not_understood(run: Run, mail: Mailing) -> None:
+    done = run("forms", "submit", "signup", "ann", "--field", "first_name=Zoë", "--field", "mobile=nine")
+    assert done.returncode == 0, done.stderr
+    assert "did not change 'phone' of the contact: 'nine' is not a phone number" in done.stdout
+    assert of_contact(mail, "ann")["first_name"] == "Zoë"
+    for bad in ("a" * 300 + "=b", "a=\udcff"):
+        done = run("forms", "submit", "signup", "ann", "--field", bad)
+        assert done.returncode not in (0, 70), done.stdout
+        assert "Traceback" not in done.stderr
+        assert len(submissions(mail)) == 1
+
+
+def test_the_page_of_a_form_says_what_fields_become_and_changes_it(client: Client, mail: Mailing) -> None:
+    http = client()
+    http.follow_redirects = False
+    page = http.get("/forms/signup").text
+    assert "What the contact gets" in page
+    csrf = page.split('name="csrf" value="')[1].split('"')[0]
+    for given, said in (("tel=phone\nplan=", "is saved"), ("tel=points", "such as tel=phone")):
+        answer = http.post("/forms/signup/mapping", data={"csrf": csrf, "mapping": given})
+        assert answer.status_code == 303, answer.text
+        assert said in http.get(answer.headers["location"]).text
+    with mail.engine.connect() as conn:
+        form = forms.find(conn, "signup")
+    assert form is not None
+    assert form.mapping == {"tel": "phone", "plan": None}
+    assert "tel=phone" in http.get("/forms/signup").text
+    french = http.get("/forms/signup", headers={"accept-language": "fr"}).text
+    assert "Ce que reçoit le contact" in french

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from playwright.sync_api import sync_playwright
 from sqlalchemy import Engine, text
 
 from db.engine import connect
-from tests.web.conftest import Client
+from tests.conftest import CHROMIUM
+from tests.web.conftest import Client, settings_with
 from tests.web.mailing import PERSON, Mailing, mailing
+from web.app import make_app
+from web.server import Server
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 
@@ -124,3 +128,112 @@ def test_without_a_database_nothing_is_changed_and_the_page_says_so(client: Clie
     answer = http.post(link(mail), data=ONE_CLICK)
     assert answer.status_code == 503
     assert "nothing is changed" in answer.text
+
+
+# Categories of emails.
+
+
+@pytest.fixture
+def sorted_mail(mail: Mailing) -> Mailing:
+    """A mail of the category News, beside others that have one."""
+    mail.write("UPDATE email SET category = 'News'")
+    mail.email("sale", category="Offers & <b>sales</b>")
+    mail.email("again", category="news")
+    mail.email("plain")
+    mail.email("draft", category="Secret plans", published=False)
+    return mail
+
+
+def channels(mail: Mailing) -> dict[str, str]:
+    mail.act_now()
+    return mail.refused()
+
+
+def test_the_page_offers_the_mails_own_category_first_and_those_that_are_sent(
+    http: TestClient, sorted_mail: Mailing
+) -> None:
+    page = http.get(link(sorted_mail)).text
+    assert "Your emails" in page
+    assert page.index("News") < page.index("Offers &amp; &lt;b&gt;sales&lt;/b&gt;") < page.index("from all emails")
+    assert page.count("<button") == 3
+    assert "Secret plans" not in page
+    assert "<script" not in page
+    assert sorted_mail.stored() == []
+
+
+def test_one_leaves_a_category_and_takes_it_back(http: TestClient, sorted_mail: Mailing) -> None:
+    for _ in range(2):
+        page = http.post(link(sorted_mail), data={"action": "unsubscribe", "category": "News"}).text
+        assert page.count("You do not get these.") == 1
+    (row,) = sorted_mail.stored()
+    assert (row.type, row.data) == ("email.unsubscribed", {"message": sorted_mail.key, "channel": "email:news"})
+    assert channels(sorted_mail) == {"email:news": "unsubscribed"}
+    assert "You do not get these." in http.get(link(sorted_mail)).text
+    page = http.post(link(sorted_mail), data={"action": "resubscribe", "category": "News"}).text
+    assert "You do not get these." not in page
+    assert channels(sorted_mail) == {}
+
+
+def test_who_leaves_all_and_comes_back_still_refuses_the_category_that_they_left(
+    http: TestClient, sorted_mail: Mailing
+) -> None:
+    http.post(link(sorted_mail), data={"action": "unsubscribe", "category": "Offers & <b>sales</b>"})
+    assert "You are unsubscribed" in http.post(link(sorted_mail), data=ONE_CLICK).text
+    assert channels(sorted_mail) == {"email": "unsubscribed", "email:offers & <b>sales</b>": "unsubscribed"}
+    page = http.post(link(sorted_mail), data={"action": "resubscribe"}).text
+    assert "You are subscribed again" in page
+    assert page.count("You do not get these.") == 1
+    assert channels(sorted_mail) == {"email:offers & <b>sales</b>": "unsubscribed"}
+
+
+@pytest.mark.parametrize("category", ["Secret plans", "nothing", "x" * 9_000, "\udcff", ""])
+@pytest.mark.parametrize("action", ["unsubscribe", "resubscribe"])
+def test_a_category_that_is_not_offered_changes_nothing(
+    http: TestClient, sorted_mail: Mailing, category: str, action: str
+) -> None:
+    sent = f"action={action}&category=".encode() + category.encode("utf-8", "surrogateescape")
+    answer = http.post(link(sorted_mail), content=sent, headers={"content-type": "application/x-www-form-urlencoded"})
+    assert answer.status_code == 200
+    # Without a name it is about all emails, as ever.
+    assert len(sorted_mail.stored()) == (1 if category == "" and action == "unsubscribe" else 0)
+
+
+def test_text_messages_have_no_categories(http: TestClient, sorted_mail: Mailing) -> None:
+    assert "News" not in http.get(link(sorted_mail, "sms")).text
+    http.post(link(sorted_mail, "sms"), data={"action": "unsubscribe", "category": "News"})
+    assert sorted_mail.stored() == []
+
+
+def test_the_choice_speaks_french(http: TestClient, sorted_mail: Mailing) -> None:
+    page = http.get(link(sorted_mail), headers={"accept-language": "fr"}).text
+    assert "Vos e-mails" in page
+    assert "Se désabonner de tous les e-mails" in page
+
+
+@pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_person_chooses_in_a_browser_without_scripts(
+    engine: Engine, sorted_mail: Mailing, width: int, tmp_path: Path
+) -> None:
+    server = Server(host="127.0.0.1", port=0)
+    server.start(make_app(engine, None, settings_with(), open_to_all=False))
+    try:
+        with sync_playwright() as play:
+            browser = play.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+            context = browser.new_context(
+                java_script_enabled=False, locale="en-GB", viewport={"width": width, "height": 800}
+            )
+            tab = context.new_page()
+            tab.goto(server.address + link(sorted_mail))
+            tab.get_by_role("button", name="Unsubscribe: News").click()
+            tab.get_by_role("button", name="Subscribe again: News").wait_for()
+            box = tab.get_by_role("button", name="Unsubscribe from all emails").bounding_box()
+            assert box is not None
+            assert box["x"] + box["width"] <= width
+            tab.screenshot(path=str(tmp_path / "preferences.png"))
+            tab.get_by_role("button", name="Unsubscribe from all emails").click()
+            tab.get_by_text("You are unsubscribed").wait_for()
+            browser.close()
+    finally:
+        server.stop()
+    assert channels(sorted_mail) == {"email": "unsubscribed", "email:news": "unsubscribed"}

@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 
 from db import forms
 from domain.addresses import origin_of
-from domain.errors import NotFoundError
+from domain.errors import CampaignError, NotFoundError
+from producers import form_fields
 from producers.keys import checked_key
 from producers.session import iso
 from web.api.common import (
@@ -34,6 +35,11 @@ from web.problems import PROBLEM, ProblemError
 
 router = api_router("forms")
 
+_MAPPING = (
+    "By field, the attribute or custom field of the contact that it replaces; null: none. Other fields with usual "
+    "names, such as first_name, fill what is empty in the contact."
+)
+
 
 class Form(BaseModel):
     """A form; one that is not standalone starts the campaigns that have it as a source."""
@@ -44,6 +50,7 @@ class Form(BaseModel):
     published: bool = Field(examples=[True])
     latest_at: Instant | None = Field(description="When it was submitted last.")
     campaigns: list[str] = Field(examples=[["welcome"]], description="Those that it is a source of.")
+    mapping: dict[str, str | None] = Field(examples=[{"tel": "phone"}], description=_MAPPING)
 
 
 class FormGiven(Given):
@@ -59,6 +66,13 @@ class FormGiven(Given):
     names_contact: bool = Field(
         False, description="Whether who submits it may give the key of a contact; anybody could give anybody's."
     )
+    mapping: dict[str, str | None] = Field({}, examples=[{"tel": "phone"}], description=_MAPPING)
+
+
+class MappingGiven(Given):
+    """What the fields of a form become of the contact."""
+
+    mapping: dict[str, str | None] = Field(examples=[{"tel": "phone"}], description=_MAPPING)
 
 
 @router.get("/forms", summary="List forms")
@@ -84,10 +98,18 @@ def make_form(
     if given.redirect is not None and origin_of(given.redirect) is None:
         raise unusable([("redirect", "this is not an address that starts with http:// or https://")])
     origins = [_origin(index, each) for index, each in enumerate(given.allowed_origins)]
+    mapping = _checked(given.mapping)
     with site.engine.begin() as conn:
         if not forms.create(conn, key, given.name or key, given.standalone):
             raise ProblemError(409, f"there is a form {key!r} already; choose another key")
-        forms.place(conn, key, redirect=given.redirect, allowed_origins=origins, names_contact=given.names_contact)
+        forms.place(
+            conn,
+            key,
+            redirect=given.redirect,
+            allowed_origins=origins,
+            names_contact=given.names_contact,
+            mapping=mapping,
+        )
         made = _line(conn, key)
     response.headers["Location"] = address("api", "forms", key)
     return made
@@ -98,6 +120,28 @@ def get_form(site: SiteOf, _who: Reader, form: str) -> Form:
     """With when it was submitted last, and the campaigns that it feeds."""
     with site.engine.connect() as conn:
         return _line(conn, form)
+
+
+@router.put(
+    "/forms/{form:path}/mapping",
+    summary="Say what the fields of a form become of the contact",
+    openapi_extra=documented(MappingGiven),
+)
+def map_fields(
+    site: SiteOf, _who: Manager, form: str, given: Annotated[MappingGiven, Depends(body(MappingGiven))]
+) -> Form:
+    """The whole mapping; `{}` leaves only the usual names."""
+    mapping = _checked(given.mapping)
+    with site.engine.begin() as conn:
+        forms.place(conn, form, redirect=None, allowed_origins=None, mapping=mapping)
+        return _line(conn, form)
+
+
+def _checked(mapping: dict[str, str | None]) -> dict[str, str | None]:
+    try:
+        return form_fields.checked_mapping(mapping.items())
+    except CampaignError as error:
+        raise unusable([("mapping", str(error))]) from None
 
 
 def _origin(index: int, given: str) -> str:
@@ -122,4 +166,5 @@ def _form(line: forms.FormLine) -> Form:
         published=line.published,
         latest_at=iso(line.latest_at),
         campaigns=line.campaigns,
+        mapping=line.mapping,
     )

@@ -7,6 +7,7 @@ from fastapi import Request, Response
 from db import forms, listings
 from db.listings import FIRST, SubmissionPlace
 from domain.errors import CampaignError, NotFoundError
+from producers import form_fields
 from producers.keys import KEY_LENGTH, checked_key
 from web.language import _
 from web.pages import FormOf, SiteOf, pages_router
@@ -49,18 +50,38 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
             raise NotFoundError("form", key)
         rows, older = listings.submissions(conn, found.id, place, limit=A_PAGE)
         (line,) = forms.listed(conn, key=key)
+        lost = form_fields.lost(conn, found, [(row.contact, row.fields) for row in rows])
     public = site.settings.public_url or str(request.base_url)
     return render(
         request,
         "forms/show.html",
         form=found,
         line=line,
-        rows=rows,
+        rows=[(row, [each.field for each in of_row]) for row, of_row in zip(rows, lost, strict=True)],
+        mapping="\n".join(f"{field}={attribute or ''}" for field, attribute in sorted(found.mapping.items())),
         next=next_address(address("forms", key), written(older)),
+        own=address("forms", key),
         target=public.rstrip("/") + address("forms", key),
         begun="before" in request.query_params,
         text_of=text_of,
     )
+
+
+@router.post("/forms/{key:path}/mapping")
+def map_fields(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
+    """Say what the fields become of the contact."""
+    own = address("forms", key)
+    lines = [line for line in form.text("mapping").splitlines() if line.strip()]
+    try:
+        mapping = form_fields.checked_mapping(map(form_fields.mapped_pair, lines))
+    except CampaignError:
+        said = _("Write one field a line, such as tel=phone. A form cannot set the key, points, tags or last activity.")
+        return redirect(request, own, flash=said, kind="error")
+    with site.engine.begin() as conn:
+        if forms.find(conn, key) is None:
+            raise NotFoundError("form", key)
+        forms.place(conn, key, redirect=None, allowed_origins=None, mapping=mapping)
+    return redirect(request, own, flash=_("What the fields become is saved."))
 
 
 def _list(request: Request, site: Site, given: dict[str, str] | None = None, error: str | None = None) -> Response:

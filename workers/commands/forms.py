@@ -11,8 +11,9 @@ import typer
 from db import contacts, forms
 from db.clock import now as database_now
 from domain.addresses import origin_of
-from domain.errors import NotFoundError
-from domain.events import ContactEvent
+from domain.errors import CampaignError, NotFoundError
+from domain.events import parse
+from producers import form_fields
 from producers.keys import checked_key, field_value
 from producers.session import session
 from workers import events
@@ -44,23 +45,39 @@ def create(
             "behind a sign-in of your own.",
         ),
     ] = None,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="FIELD=ATTRIBUTE",
+            help="What a field becomes of the contact, such as tel=phone, and replaces there; FIELD= for nothing; "
+            "repeatable, all at once.",
+        ),
+    ] = None,
+    no_map: Annotated[bool, typer.Option("--no-map", help="Forget what --map said before.")] = False,
 ) -> None:
-    """Create a form, which /forms/KEY takes over HTTP; of one that exists, change where it stands and leads.
+    """Create a form, which /forms/KEY takes over HTTP; of one that exists, change what is given.
 
-    Without --allow-origin, pages of every site may submit it.
+    Without --allow-origin, pages of every site may submit it. Fields with usual names (email, first_name, last_name,
+    phone, company, city, country, zip, language, timezone, in several languages) fill what is empty in the contact.
     """
+    if map_ and no_map:
+        raise typer.BadParameter("--map and --no-map contradict each other; give one of them")
     here = session()
     key = checked_key("form", key)
     if redirect is not None and origin_of(redirect) is None:
         raise typer.BadParameter(f"--redirect {redirect!r} is not an address that starts with http:// or https://")
     origins = None if not allow_origin else [_origin(each) for each in allow_origin]
+    mapping = form_fields.checked_mapping(map(form_fields.mapped_pair, map_ or [])) if map_ or no_map else None
     with here.engine.begin() as conn:
         made = forms.create(conn, key, name or key, standalone)
-        changed = forms.place(conn, key, redirect=redirect, allowed_origins=origins, names_contact=names_contact)
+        changed = forms.place(
+            conn, key, redirect=redirect, allowed_origins=origins, names_contact=names_contact, mapping=mapping
+        )
     if made:
         here.say(f"Form {key} is created.")
     elif changed:
-        here.say(f"Form {key} existed already; where it stands and leads is changed.")
+        here.say(f"Form {key} existed already; what was given is changed.")
     else:
         here.say(f"Form {key} existed already; nothing changed.")
 
@@ -89,9 +106,21 @@ def submit(
         contact = contact.strip()
         if contacts.find(conn, contact) is None:
             raise NotFoundError("contact", contact)
-    data = {"form": form.key, "fields": fields}
-    event = ContactEvent("parcours", str(uuid4()), "form.submitted", contact, now, data)
-    events.take_in(here.engine, [event], unknown_contacts="reject")
+    described = {
+        "specversion": "1.0",
+        "source": "parcours",
+        "id": str(uuid4()),
+        "type": "form.submitted",
+        "subject": contact,
+        "data": {"form": form.key, "fields": fields},
+    }
+    taken = events.take_in(here.engine, [parse(described, now=now)], unknown_contacts="reject")
+    if taken.rejected:
+        raise CampaignError(taken.rejected[0][1])
     done = events.act_on_all(here.engine, [contact], zone=here.zone, stop=here.settings.stop_rule)
+    with here.engine.connect() as conn:
+        (lost,) = form_fields.lost(conn, form, [(contact, fields)])
+    for each in lost:
+        here.say(f"Note: {each.note}.")
     did = ", ".join(f"{n} {what}" for what, n in sorted(done.items()) if n)
     here.say(f"{contact} submitted {form.key}{': ' + did if did else ''}.")
