@@ -1,10 +1,11 @@
 -- name: reach
--- How contacts are reached: by which address, and by which number as it is written.
-SELECT id, nullif(lower(btrim(email)), '') AS email, fields ->> 'phone' AS phone, fields ->> 'country' AS country
+-- How contacts are reached: by which address, and by which numbers as they are written.
+SELECT id, nullif(lower(btrim(email)), '') AS email, ARRAY[fields ->> 'phone', fields ->> 'mobile'] AS phones,
+       fields ->> 'country' AS country
 FROM contact WHERE id = ANY (CAST(:ids AS bigint[]));
 
 -- name: of_contacts
--- What is refused of contacts: by themselves, by their mailbox, and, if their number ends like one that refused, by
+-- What is refused of contacts: by themselves, by their mailbox, and, if a number of theirs ends like one that refused, by
 -- that number maybe: the caller compares the two. Each a probe a contact, whatever the statistics say; where no
 -- number ever refused, no contact's fields are read.
 SELECT contact_id, channel, reason, comment, at,
@@ -20,11 +21,12 @@ CROSS JOIN LATERAL (
 WHERE contact.id = ANY (CAST(:ids AS bigint[])) AND said.reason IS NOT NULL
 UNION ALL
 SELECT contact.id, said.channel, said.reason, said.comment, said.at, said.address,
-       contact.fields ->> 'phone', contact.fields ->> 'country'
+       own.phone, contact.fields ->> 'country'
 FROM contact
+CROSS JOIN LATERAL (VALUES (contact.fields ->> 'phone'), (contact.fields ->> 'mobile')) AS own (phone)
 CROSS JOIN LATERAL (
     SELECT address, channel, reason, comment, at FROM refusal
-    WHERE refusal.tail = right(regexp_replace(contact.fields ->> 'phone', '[^0-9]', '', 'g'), 6)
+    WHERE refusal.tail = right(regexp_replace(own.phone, '[^0-9]', '', 'g'), 6)
     LIMIT 1000
 ) AS said
 WHERE contact.id = ANY (CAST(:ids AS bigint[])) AND said.reason IS NOT NULL
@@ -126,15 +128,26 @@ WITH freed AS MATERIALIZED (
 UPDATE refusal SET reason = NULL, comment = NULL, at = :now WHERE ctid = ANY (ARRAY(SELECT ctid FROM freed));
 
 -- name: by_phones
--- Whose number ends like some numbers. Served by contact_phone_tail_idx.
-SELECT wanted.tail, contact.id, contact.key, contact.fields ->> 'phone' AS phone, contact.fields ->> 'country' AS country
+-- Whose number ends like some numbers. Served by contact_phone_tail_idx and contact_mobile_tail_idx.
+SELECT contact.id, contact.key, contact.phone, contact.country
 FROM unnest(CAST(:tails AS text[])) AS wanted (tail)
 CROSS JOIN LATERAL (
-    SELECT id, key, fields FROM contact
-    WHERE right(regexp_replace(contact.fields ->> 'phone', '[^0-9]', '', 'g'), 6) = wanted.tail
-      AND contact.fields ? 'phone'
-    ORDER BY id + 0 LIMIT 1000
-) AS contact;
+    (SELECT id, key, fields ->> 'phone' AS phone, fields ->> 'country' AS country FROM contact
+     WHERE right(regexp_replace(contact.fields ->> 'phone', '[^0-9]', '', 'g'), 6) = wanted.tail
+       AND contact.fields ? 'phone'
+     ORDER BY id + 0 LIMIT 1000)
+    UNION ALL
+    (SELECT id, key, fields ->> 'mobile', fields ->> 'country' FROM contact
+     WHERE right(regexp_replace(contact.fields ->> 'mobile', '[^0-9]', '', 'g'), 6) = wanted.tail
+       AND contact.fields ? 'mobile'
+     ORDER BY id + 0 LIMIT 1000)
+) AS contact
+ORDER BY contact.id;
+
+-- name: of_addresses
+-- Why addresses refuse a channel; those that do not are left out.
+SELECT address, reason FROM refusal
+WHERE address = ANY (CAST(:addresses AS text[])) AND channel = :channel AND reason IS NOT NULL;
 
 -- name: forget
 -- The words of mailboxes and numbers that nobody has any more.
@@ -152,5 +165,6 @@ SELECT address FROM do_not_contact WHERE contact_id = ANY (CAST(:ids AS bigint[]
 UNION
 SELECT said.address
 FROM event
-CROSS JOIN LATERAL (VALUES (event.data ->> 'email'), (event.data -> 'fields' ->> 'phone')) AS said (address)
+CROSS JOIN LATERAL (VALUES (event.data ->> 'email'), (event.data -> 'fields' ->> 'phone'),
+                           (event.data -> 'fields' ->> 'mobile')) AS said (address)
 WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND type = 'contact.changed' AND said.address <> '';
