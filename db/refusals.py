@@ -8,7 +8,7 @@ belongs to the contact.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Literal, NamedTuple
@@ -38,6 +38,8 @@ class Refusal(NamedTuple):
     reason: str
     comment: str | None
     at: datetime
+    # The mailbox or number that is refused; None: the contact itself, at any address.
+    address: str | None = None
 
 
 class Reach(NamedTuple):
@@ -103,17 +105,26 @@ def _numbers(texts: Iterable[str | None], country: str | None, otherwise: str | 
 
 def in_full(conn: Connection, contact_ids: Iterable[int]) -> dict[int, list[Refusal]]:
     """Return what must not be sent to contacts, by id: for each channel the strongest reason."""
-    default = house_of(conn).country
     found: dict[int, dict[str, Refusal]] = {}
-    for row in conn.execute(sql["of_contacts"], {"ids": list(contact_ids)}):
-        if row.number is not None and number_of(row.phone, row.country, default) != row.number:
-            continue
-        refusal = Refusal(row.channel, row.reason, row.comment, row.at)
-        known = found.setdefault(row.contact_id, {})
-        before = known.get(row.channel)
-        if before is None or STRENGTH.index(row.reason) < STRENGTH.index(before.reason):
-            known[row.channel] = refusal
+    for id_, refusal in _said_of(conn, contact_ids):
+        known = found.setdefault(id_, {})
+        before = known.get(refusal.channel)
+        if before is None or STRENGTH.index(refusal.reason) < STRENGTH.index(before.reason):
+            known[refusal.channel] = refusal
     return {id_: [known[channel] for channel in sorted(known)] for id_, known in found.items()}
+
+
+def listed(conn: Connection, contact_id: int) -> list[Refusal]:
+    """Return all that is refused of a contact, address by address, by channel and with the strongest reason first."""
+    found = {refusal for _, refusal in _said_of(conn, [contact_id])}
+    return sorted(found, key=lambda each: (each.channel, STRENGTH.index(each.reason), each.address or "", each.at))
+
+
+def _said_of(conn: Connection, contact_ids: Iterable[int]) -> Iterator[tuple[int, Refusal]]:
+    default = house_of(conn).country
+    for row in conn.execute(sql["of_contacts"], {"ids": list(contact_ids)}):
+        if row.number is None or number_of(row.phone, row.country, default) == row.number:
+            yield row.contact_id, Refusal(row.channel, row.reason, row.comment, row.at, row.address)
 
 
 def of_contacts(conn: Connection, contact_ids: Iterable[int]) -> dict[int, dict[str, str]]:

@@ -9,18 +9,20 @@ FROM contact WHERE id = ANY (CAST(:ids AS bigint[]));
 -- that number maybe: the caller compares the two. Each a probe a contact, whatever the statistics say; where no
 -- number ever refused, no contact's fields are read.
 SELECT contact_id, channel, reason, comment, at,
-       CAST(NULL AS text) AS number, CAST(NULL AS text) AS phone, CAST(NULL AS text) AS country
+       CAST(NULL AS text) AS address, CAST(NULL AS text) AS number, CAST(NULL AS text) AS phone, CAST(NULL AS text) AS country
 FROM unnest(CAST(:ids AS bigint[])) AS wanted (id)
 CROSS JOIN LATERAL (SELECT * FROM do_not_contact WHERE contact_id = wanted.id AND address IS NULL LIMIT 1000) AS own
 UNION ALL
-SELECT contact.id, said.channel, said.reason, said.comment, said.at, NULL, NULL, NULL
+SELECT contact.id, said.channel, said.reason, said.comment, said.at, said.address, NULL, NULL, NULL
 FROM contact
 CROSS JOIN LATERAL (
-    SELECT channel, reason, comment, at FROM refusal WHERE refusal.address = lower(btrim(contact.email)) LIMIT 1000
+    SELECT address, channel, reason, comment, at FROM refusal
+    WHERE refusal.address = lower(btrim(contact.email))
+    LIMIT 1000
 ) AS said
 WHERE contact.id = ANY (CAST(:ids AS bigint[])) AND said.reason IS NOT NULL
 UNION ALL
-SELECT contact.id, said.channel, said.reason, said.comment, said.at, said.address,
+SELECT contact.id, said.channel, said.reason, said.comment, said.at, said.address, said.address,
        own.phone, contact.fields ->> 'country'
 FROM contact
 CROSS JOIN LATERAL (VALUES (contact.fields ->> 'phone'), (contact.fields ->> 'mobile')) AS own (phone)
