@@ -173,7 +173,7 @@ def export(campaign: Key) -> None:
 
 
 @app.command()
-def clone(campaign: Key, key: Annotated[str, typer.Argument(metavar="NEW-KEY")]) -> None:
+def clone(campaign: Key, key: Annotated[str, typer.Argument(metavar="NEW-KEY", help="Key of the copy.")]) -> None:
     """Copy a campaign, its steps and sources, under another key, unpublished."""
     here = session()
     with here.engine.begin() as conn:

@@ -22,7 +22,9 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
 @app.command("list")
-def list_(limit: Annotated[int, typer.Option(min=1)] = 100, as_json: Json = False) -> None:
+def list_(
+    limit: Annotated[int, typer.Option(min=1, help="List so many at most.")] = 100, as_json: Json = False
+) -> None:
     """List the latest, newest first."""
     here = session()
     with here.engine.connect() as conn:
@@ -34,7 +36,7 @@ def list_(limit: Annotated[int, typer.Option(min=1)] = 100, as_json: Json = Fals
 
 
 @app.command()
-def show(number: Annotated[int, typer.Argument(metavar="ID")]) -> None:
+def show(number: Annotated[int, typer.Argument(metavar="ID", help="Number from `list`.")]) -> None:
     """Show one, with its body as it came."""
     here = session()
     with here.engine.connect() as conn:
