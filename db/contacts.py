@@ -8,7 +8,8 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import Connection, TextClause, text
 from sqlalchemy.exc import IntegrityError
 
-from db import merging, policies, scores
+from db import merging, policies, refusals, scores
+from db.refusals import Refusal
 from db.scores import PointsLogged, StageLogged
 from db.statements import statements
 from domain.gate import clean
@@ -134,6 +135,8 @@ class Shown:
     campaigns: list[Standing] = field(default_factory=list)
     # What it wants of channels.
     rules: dict[str, Rule] = field(default_factory=dict)
+    # What it must not be sent: by itself, by its mailbox, by its numbers.
+    refusals: list[Refusal] = field(default_factory=list)
     # Points by group.
     scores: dict[str, int] = field(default_factory=dict)
     # Where it came from last.
@@ -336,6 +339,7 @@ def show(conn: Connection, name: str) -> Shown | None:
         return None
     contact = Shown(*row)
     contact.rules = policies.rules(conn, [contact.id]).get(contact.id, {})
+    contact.refusals = refusals.listed(conn, contact.id)
     contact.scores = scores.of_contacts(conn, [contact.id]).get(contact.id, {})
     contact.utm = scores.utm(conn, [contact.id]).get(contact.id, {})
     contact.point_log = scores.points_of(conn, contact.id, limit=LATEST)

@@ -14,7 +14,13 @@ _STOP = frozenset(
         *("desinscription", "desinscrire", "me desinscrire", "resilier"),
     }
 )
-_START = frozenset({"start", "unstop", "subscribe", "resume", "reprendre", "reprise", "abonner", "reabonner", "oui"})
+# Only what can be no answer to anything else that we asked.
+_START = frozenset(
+    {
+        *("start", "unstop", "subscribe", "resubscribe", "optin", "opt in", "start sms"),
+        *("abonner", "reabonner", "me reabonner", "reabonnement", "reinscription", "me reinscrire"),
+    }
+)
 
 
 def command_of(text: object) -> Literal["stop", "start"] | None:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from db import tracking
 from db.tracking import Origin
 from domain.events import ContactEvent, EventError, parse
+from domain.text_commands import command_of
 from web.access import needs_role
 from web.bodies import read_body, read_objects, takes
 from web.inbox import Inbox, Offered, Taken
@@ -58,7 +59,7 @@ def _bounce(item: Mapping[str, Any]) -> dict[str, Any]:
 def _text_message(item: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(item.get("text"), str):
         raise EventError('"text" is missing or not a text')
-    return {"text": item["text"]}
+    return {"text": item["text"], **_texts(item, "from")}
 
 
 def _texts(item: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -69,6 +70,12 @@ def _texts(item: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return found
 
 
+_FROM = (
+    "The number that sent it, such as +33612345678. It finds the contact with that number in the field `phone` or "
+    "`mobile`, however it is written there: the field `country`, else `PARCOURS_DEFAULT_COUNTRY`, says how a number "
+    "without the code of a country is read. STOP, and its like, refuses text messages for this number, also when no "
+    "contact has it; START takes that back."
+)
 _TEXT = {"text": {"type": "string", "description": "What was written."}}
 REPORTS = (
     Report(
@@ -105,7 +112,7 @@ REPORTS = (
         "sms",
         "Report text messages that came in",
         "sms.replied",
-        {**_WHO, "from": {"type": "string", "description": "The number; its digits are those of the field `phone`."}},
+        {**_WHO, "from": {"type": "string", "description": _FROM}},
         _TEXT,
         ("text",),
         _text_message,
@@ -165,8 +172,11 @@ def _events(report: Report, items: list[Any], conn: Connection, now: datetime) -
     emails = tracking.keys_by_emails(conn, _said(objects, "email", str.strip))
     phones = tracking.keys_by_phones(conn, _said(objects, "from", str.strip)) if "from" in report.who else {}
     offered = Offered()
+    strange: set[int] = set()
     for index, item in enumerate(items):
-        offered.offer(index, partial(_event, report, item, messages, emails, phones, now))
+        offered.offer(index, partial(_event, report, item, messages, emails, phones, now, partial(strange.add, index)))
+    offered.strangers = [each for each in offered.good if each[0] in strange]
+    offered.good = [each for each in offered.good if each[0] not in strange]
     return offered
 
 
@@ -188,6 +198,7 @@ def _event(
     emails: Mapping[str, str],
     phones: Mapping[str, list[str]],
     now: datetime,
+    strange: Callable[[], None],
 ) -> ContactEvent:
     if not isinstance(item, Mapping):
         raise EventError("a report is a JSON object")
@@ -199,6 +210,10 @@ def _event(
         or emails.get(who.get("email", "").strip())
         or next(iter(phones.get(who.get("from", "").strip(), ())), None)
     )
+    if contact is None and who.get("from", "").strip() and command_of(item.get("text")) is not None:
+        # STOP counts also from a number that nobody has yet.
+        strange()
+        contact = who["from"]
     if contact is None:
         given = " or ".join(who) or " or ".join(report.who)
         raise EventError(f"nobody is found by {given}" if who else f"the report does not say whose it is: give {given}")

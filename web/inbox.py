@@ -118,6 +118,8 @@ class Offered:
 
     good: list[tuple[int, ContactEvent]] = field(default_factory=list)
     rejected: list[tuple[int, str]] = field(default_factory=list)
+    # What numbers that no contact has asked for; there is nobody whose events these could be.
+    strangers: list[tuple[int, ContactEvent]] = field(default_factory=list)
 
     def offer(self, index: int, read: Callable[[], ContactEvent]) -> None:
         """Add what a function reads, or why it cannot."""
@@ -142,18 +144,25 @@ class Inbox:
         Raises ProblemError (429) when it is `limited` and the inbox is full: for those who can come
         again. What people do in front of a browser is stored in any case.
         """
-        offered, taken = self._until_nobody_is_in_the_way(partial(self._put, make, limited))
-        rejected = sorted(offered.rejected + [(offered.good[nth][0], reason) for nth, reason in taken.rejected])
-        metrics.count_events(accepted=taken.accepted, duplicates=taken.duplicates, rejected=len(rejected))
+        offered, taken, heeded = self._until_nobody_is_in_the_way(partial(self._put, make, limited))
+        rejected = sorted(
+            offered.rejected
+            + [(offered.good[nth][0], reason) for nth, reason in taken.rejected]
+            + [(offered.strangers[nth][0], reason) for nth, reason in heeded.rejected]
+        )
+        accepted, duplicates = taken.accepted + heeded.accepted, taken.duplicates + heeded.duplicates
+        metrics.count_events(accepted=accepted, duplicates=duplicates, rejected=len(rejected))
         if taken.accepted:
             self.hint()
         return Taken(
-            accepted=taken.accepted,
-            duplicates=taken.duplicates,
+            accepted=accepted,
+            duplicates=duplicates,
             rejected=[Rejected(index=index, error=error) for index, error in rejected],
         )
 
-    def _put(self, make: Callable[[Connection, datetime], Offered], limited: bool) -> tuple[Offered, events.Accepted]:
+    def _put(
+        self, make: Callable[[Connection, datetime], Offered], limited: bool
+    ) -> tuple[Offered, events.Accepted, events.Accepted]:
         with self.engine.begin() as conn:
             if limited and events_table.is_longer_than(conn, self.settings.max_inbox):
                 raise ProblemError(
@@ -164,7 +173,8 @@ class Inbox:
             now = database_now(conn)
             offered = make(conn, now)
             new = [event for _, event in offered.good]
-            return offered, events.accept(conn, new, now=now, unknown_contacts=self.settings.unknown_contacts)
+            taken = events.accept(conn, new, now=now, unknown_contacts=self.settings.unknown_contacts)
+            return offered, taken, events.heed(conn, [event for _, event in offered.strangers], now=now)
 
     def _until_nobody_is_in_the_way(self, work: Callable[[], T]) -> T:
         """Return what the work returns. Who loses a deadlock has stored nothing, and begins again."""

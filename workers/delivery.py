@@ -25,6 +25,7 @@ from db.emails import Email
 from db.faults import Fault, fault_of
 from db.outbox import Lane, Recipient, StepName, StoredTemplate
 from db.refusals import Said
+from db.refusals import of_numbers as refusals_of_numbers
 from db.scope import Scope
 from db.waits import EVERYTHING
 from domain.campaign import Campaign, StopRule
@@ -264,13 +265,14 @@ def _hold_back(conn: Connection, batch: Batch, channel: str, *, now: datetime, z
     withdrawn = _withdrawn(conn, batch)
     categories = {email.category for email in batch.emails.values() if email.category is not None}
     refusals = outbox.refusals(conn, asked, [channel, *map(category_channel, categories)])
+    numbers = refusals_of_numbers(conn, channel, _numbers(batch)) if channel == "sms" else {}
     bound = policies.by_channel(conn).get(channel, NO_POLICY)
     rules = policies.rules(conn, asked)
     held: list[tuple[Claimed, Result]] = []
     for message in batch.messages:
         if not message.to_contact:
             continue
-        reason = _refusal(batch, message, refusals)
+        reason = _refusal(batch, message, refusals, numbers)
         if message.key in withdrawn:
             held.append((message, Cancelled(withdrawn[message.key], altogether=True)))
         elif reason is not None:
@@ -324,7 +326,20 @@ def _withdrawn(conn: Connection, batch: Batch) -> dict[str, str]:
     return reasons
 
 
-def _refusal(batch: Batch, message: Claimed, refusals: Mapping[tuple[int, str], str]) -> str | None:
+def _numbers(batch: Batch) -> dict[str, tuple[str, str | None]]:
+    """Return the numbers to which messages go, whatever field they are of, each with its contact's country."""
+    found: dict[str, tuple[str, str | None]] = {}
+    for message in batch.messages:
+        contact = batch.recipients.get(message.contact_id)
+        country = None if contact is None else contact.fields.get("country")
+        if message.to_contact and message.address:
+            found[message.key] = (message.address, country if isinstance(country, str) else None)
+    return found
+
+
+def _refusal(
+    batch: Batch, message: Claimed, refusals: Mapping[tuple[int, str], str], numbers: Mapping[str, str]
+) -> str | None:
     """Return why a contact must not be written to; a category of emails refused stops transactional ones too."""
     email = batch.emails.get(message.template or "") if message.channel == "email" else None
     contact = batch.recipients.get(message.contact_id)
@@ -334,7 +349,9 @@ def _refusal(batch: Batch, message: Claimed, refusals: Mapping[tuple[int, str], 
         reason = refusals.get((message.contact_id, category_channel(email.category)))
         if reason is not None:
             return f"it does not want emails of the category {email.category!r}: {reason}"
-    reason = refusals.get((message.contact_id, message.channel)) if message.marketing else None
+    if not message.marketing:
+        return None
+    reason = refusals.get((message.contact_id, message.channel)) or numbers.get(message.key)
     return None if reason is None else f"it must not be contacted by {message.channel}: {reason}"
 
 

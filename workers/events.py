@@ -217,6 +217,26 @@ def _acceptable(
     return good
 
 
+def heed(conn: Connection, offered: Sequence[ContactEvent], *, now: datetime) -> Accepted:
+    """Keep what numbers that no contact has asked for in text messages, each once; return what became of them.
+
+    There is nobody whose event it could be; whoever has the number later is bound by it.
+    """
+    done = Accepted()
+    new = events.remember(conn, offered, now=now)
+    for index, event in enumerate(offered):
+        if (event.source, event.id) not in new:
+            done.duplicates += 1
+            continue
+        new.discard((event.source, event.id))
+        command = command_of(event.data.get("text"))
+        if command is not None and refusals.heard(conn, event.data["from"], command, event.at):
+            done.accepted += 1
+        else:
+            done.rejected.append((index, "nobody is found by from"))
+    return done
+
+
 def take_in(
     engine: Engine,
     offered: Sequence[ContactEvent],
@@ -726,9 +746,11 @@ def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
     left, back = by_type.get("email.unsubscribed", []), by_type.get("email.resubscribed", [])
     texted = [(event, command_of(event.data.get("text"))) for event in by_type.get("sms.replied", [])]
     for command, note in (("stop", partial(refusals.refuse, reason="unsubscribed")), ("start", refusals.resubscribe)):
-        meant = [Said(event.contact_id, "sms", event.at) for event, asked in texted if asked == command]
+        meant = [
+            Said(event.contact_id, "sms", event.at, _sender(event.data)) for event, asked in texted if asked == command
+        ]
         if meant:
-            note(conn, meant)
+            note(conn, refusals.texted(conn, meant))
     if not (bounced or left or back):
         return
     named = [str(event.data["message"]) for event in (*bounced, *left, *back) if event.data.get("message")]
@@ -740,6 +762,12 @@ def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
         own = [Said(event.contact_id, channel_of(event.data), event.at) for event in said]
         there = [_where(event, channel_of(event.data), written) for event in said]
         note(conn, [*own, *(each for each in there if each.address is not None)])
+
+
+def _sender(data: Mapping[str, Any]) -> str | None:
+    """Return the number that sent a text message, if the event says it."""
+    number = data.get("from")
+    return number if isinstance(number, str) else None
 
 
 def _where(event: Pending, channel: str, written: Mapping[str, events.Written]) -> Said:

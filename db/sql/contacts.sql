@@ -274,7 +274,10 @@ WITH said AS MATERIALIZED (
     FROM said WHERE address IS NOT NULL
     ORDER BY address, channel, array_position(ARRAY['unsubscribed', 'manual', 'bounced'], reason)
     ON CONFLICT (address, channel) DO UPDATE
-    SET reason = excluded.reason, comment = excluded.comment, at = excluded.at
+    SET reason = excluded.reason, comment = excluded.comment, at = excluded.at,
+        beneath = CASE WHEN refusal.reason IS NULL THEN refusal.beneath
+                       ELSE refusal.beneath || jsonb_build_object(
+                                refusal.reason, jsonb_build_object('at', refusal.at, 'comment', refusal.comment)) END
     WHERE refusal.reason IS NULL OR refusal.reason = 'bounced' AND excluded.reason <> 'bounced'
 ), refused AS (
     INSERT INTO do_not_contact (contact_id, channel, reason, comment, at, address)

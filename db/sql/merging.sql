@@ -180,7 +180,10 @@ CROSS JOIN LATERAL (SELECT channel, comment, at FROM refusal
 WHERE btrim(into_.email) <> ''
 ORDER BY 1, 2, said.at DESC
 ON CONFLICT (address, channel) DO UPDATE
-SET reason = excluded.reason, comment = excluded.comment, at = excluded.at
+SET reason = excluded.reason, comment = excluded.comment, at = excluded.at,
+    beneath = CASE WHEN refusal.reason IS NULL THEN refusal.beneath
+                   ELSE refusal.beneath || jsonb_build_object(
+                            refusal.reason, jsonb_build_object('at', refusal.at, 'comment', refusal.comment)) END
 WHERE refusal.reason IS DISTINCT FROM 'unsubscribed' AND (refusal.reason IS NOT NULL OR refusal.at < excluded.at);
 
 -- name: merge_preferences

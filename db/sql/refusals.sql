@@ -1,49 +1,70 @@
 -- name: reach
--- How contacts are reached: by which address, and by which number as it is written.
-SELECT id, nullif(lower(btrim(email)), '') AS email, fields ->> 'phone' AS phone, fields ->> 'country' AS country
+-- How contacts are reached: by which address, and by which numbers as they are written.
+SELECT id, nullif(lower(btrim(email)), '') AS email, ARRAY[fields ->> 'phone', fields ->> 'mobile'] AS phones,
+       fields ->> 'country' AS country
 FROM contact WHERE id = ANY (CAST(:ids AS bigint[]));
 
 -- name: of_contacts
--- What is refused of contacts: by themselves, by their mailbox, and, if their number ends like one that refused, by
+-- What is refused of contacts: by themselves, by their mailbox, and, if a number of theirs ends like one that refused, by
 -- that number maybe: the caller compares the two. Each a probe a contact, whatever the statistics say; where no
 -- number ever refused, no contact's fields are read.
 SELECT contact_id, channel, reason, comment, at,
-       CAST(NULL AS text) AS number, CAST(NULL AS text) AS phone, CAST(NULL AS text) AS country
+       CAST(NULL AS text) AS address, CAST(NULL AS text) AS number, CAST(NULL AS text) AS phone, CAST(NULL AS text) AS country
 FROM unnest(CAST(:ids AS bigint[])) AS wanted (id)
 CROSS JOIN LATERAL (SELECT * FROM do_not_contact WHERE contact_id = wanted.id AND address IS NULL LIMIT 1000) AS own
 UNION ALL
-SELECT contact.id, said.channel, said.reason, said.comment, said.at, NULL, NULL, NULL
-FROM contact
-CROSS JOIN LATERAL (
-    SELECT channel, reason, comment, at FROM refusal WHERE refusal.address = lower(btrim(contact.email)) LIMIT 1000
-) AS said
-WHERE contact.id = ANY (CAST(:ids AS bigint[])) AND said.reason IS NOT NULL
-UNION ALL
-SELECT contact.id, said.channel, said.reason, said.comment, said.at, said.address,
-       contact.fields ->> 'phone', contact.fields ->> 'country'
+SELECT contact.id, said.channel, said.reason, said.comment, said.at, said.address, NULL, NULL, NULL
 FROM contact
 CROSS JOIN LATERAL (
     SELECT address, channel, reason, comment, at FROM refusal
-    WHERE refusal.tail = right(regexp_replace(contact.fields ->> 'phone', '[^0-9]', '', 'g'), 6)
+    WHERE refusal.address = lower(btrim(contact.email))
+    LIMIT 1000
+) AS said
+WHERE contact.id = ANY (CAST(:ids AS bigint[])) AND said.reason IS NOT NULL
+UNION ALL
+SELECT contact.id, said.channel, said.reason, said.comment, said.at, said.address, said.address,
+       own.phone, contact.fields ->> 'country'
+FROM contact
+CROSS JOIN LATERAL (VALUES (contact.fields ->> 'phone'), (contact.fields ->> 'mobile')) AS own (phone)
+CROSS JOIN LATERAL (
+    SELECT address, channel, reason, comment, at FROM refusal
+    WHERE refusal.tail = right(regexp_replace(own.phone, '[^0-9]', '', 'g'), 6)
     LIMIT 1000
 ) AS said
 WHERE contact.id = ANY (CAST(:ids AS bigint[])) AND said.reason IS NOT NULL
   AND (SELECT min(tail) FROM refusal) IS NOT NULL;
 
 -- name: refuse
--- A person's word goes before a colleague's, that before a machine's, and the weaker replaces nothing. What was
--- taken back since stays so.
+-- A person's word goes before a colleague's, that before a machine's; the weaker is kept beneath, for when the
+-- stronger is taken back. What was taken back since stays so, but a bounce and a colleague's word are not taken back
+-- by who comes back.
 INSERT INTO refusal (address, channel, reason, comment, at)
 SELECT DISTINCT ON (address, channel) address, channel, CAST(:reason AS text), comment, at
 FROM unnest(CAST(:addresses AS text[]), CAST(:channels AS text[]), CAST(:ats AS timestamptz[]),
             CAST(:comments AS text[])) AS said (address, channel, at, comment)
 ORDER BY address, channel, at DESC
 ON CONFLICT (address, channel) DO UPDATE
-SET reason = excluded.reason, comment = excluded.comment,
-    at = CASE WHEN refusal.reason = excluded.reason THEN greatest(refusal.at, excluded.at) ELSE excluded.at END
-WHERE CASE WHEN refusal.reason IS NULL THEN excluded.at >= refusal.at
-           ELSE array_position(ARRAY['unsubscribed', 'manual', 'bounced'], excluded.reason)
-                <= array_position(ARRAY['unsubscribed', 'manual', 'bounced'], refusal.reason) END;
+SET (reason, comment, at, beneath) = (
+    SELECT CASE WHEN weaker THEN refusal.reason ELSE excluded.reason END,
+           CASE WHEN weaker THEN refusal.comment ELSE excluded.comment END,
+           CASE WHEN weaker THEN refusal.at
+                WHEN refusal.reason = excluded.reason THEN greatest(refusal.at, excluded.at)
+                ELSE excluded.at END,
+           CASE WHEN weaker THEN
+                    refusal.beneath || jsonb_build_object(
+                        excluded.reason, jsonb_build_object('at', excluded.at, 'comment', excluded.comment))
+                WHEN refusal.reason <> excluded.reason THEN
+                    refusal.beneath || jsonb_build_object(
+                        refusal.reason, jsonb_build_object('at', refusal.at, 'comment', refusal.comment))
+                ELSE refusal.beneath END
+    FROM (SELECT coalesce(array_position(ARRAY['unsubscribed', 'manual', 'bounced'], excluded.reason)
+                          > array_position(ARRAY['unsubscribed', 'manual', 'bounced'], refusal.reason), false)
+         ) AS compared (weaker)
+)
+WHERE CASE WHEN refusal.reason IS NULL
+           THEN excluded.at >= refusal.at OR excluded.reason <> 'unsubscribed' AND refusal.beneath ? 'back'
+           ELSE excluded.reason <> 'unsubscribed'
+                OR coalesce(CAST(refusal.beneath ->> 'back' AS timestamptz) <= excluded.at, true) END;
 
 -- name: refuse_contacts
 -- With the address at which it was said, if that took effect there. Without one it is about the contact: unless
@@ -68,16 +89,30 @@ WHERE array_position(ARRAY['unsubscribed', 'manual', 'bounced'], excluded.reason
   AND NOT (excluded.address IS NOT NULL AND do_not_contact.address IS NULL AND do_not_contact.reason = 'manual');
 
 -- name: resubscribe
--- What a person said in the meantime counts; a bounce, and what somebody did by hand, stays.
-INSERT INTO refusal (address, channel, reason, at)
-SELECT address, channel, NULL, max(at)
+-- What a person said in the meantime counts; a bounce, and what somebody did by hand, stays or comes forth. `back`
+-- is when they came back last.
+INSERT INTO refusal (address, channel, reason, at, beneath)
+SELECT address, channel, NULL, max(at), jsonb_build_object('back', max(at))
 FROM unnest(CAST(:addresses AS text[]), CAST(:channels AS text[]), CAST(:ats AS timestamptz[]))
      AS said (address, channel, at)
 GROUP BY address, channel
 ORDER BY address, channel
 ON CONFLICT (address, channel) DO UPDATE
-SET reason = NULL, comment = NULL, at = greatest(refusal.at, excluded.at)
-WHERE refusal.reason IS NULL OR refusal.reason = 'unsubscribed' AND refusal.at <= excluded.at;
+SET (reason, comment, at, beneath) = (
+    SELECT CASE WHEN taken THEN next ELSE refusal.reason END,
+           CASE WHEN taken THEN refusal.beneath -> next ->> 'comment' ELSE refusal.comment END,
+           CASE WHEN taken THEN coalesce(CAST(refusal.beneath -> next ->> 'at' AS timestamptz), excluded.at)
+                WHEN refusal.reason IS NULL THEN greatest(refusal.at, excluded.at)
+                ELSE refusal.at END,
+           CASE WHEN refusal.reason IS NULL AND NOT refusal.beneath ? 'back' THEN refusal.beneath
+                ELSE (CASE WHEN taken AND next IS NOT NULL THEN refusal.beneath - next ELSE refusal.beneath END)
+                     || jsonb_build_object(
+                            'back', greatest(CAST(refusal.beneath ->> 'back' AS timestamptz), excluded.at)) END
+    FROM (SELECT coalesce(refusal.reason = 'unsubscribed', false),
+                 CASE WHEN refusal.beneath ? 'manual' THEN 'manual' WHEN refusal.beneath ? 'bounced' THEN 'bounced' END
+         ) AS then_ (taken, next)
+)
+WHERE refusal.reason IS DISTINCT FROM 'unsubscribed' OR refusal.at <= excluded.at;
 
 -- name: resubscribe_contacts
 -- By the place of each row, so that no statistics make it a read of all that refuse.
@@ -123,18 +158,30 @@ WITH freed AS MATERIALIZED (
                         WHERE refusal.address = free.address AND refusal.channel = free.channel
                         FOR UPDATE) AS known
 )
-UPDATE refusal SET reason = NULL, comment = NULL, at = :now WHERE ctid = ANY (ARRAY(SELECT ctid FROM freed));
+UPDATE refusal SET reason = NULL, comment = NULL, at = :now, beneath = '{}'
+WHERE ctid = ANY (ARRAY(SELECT ctid FROM freed));
 
 -- name: by_phones
--- Whose number ends like some numbers. Served by contact_phone_tail_idx.
-SELECT wanted.tail, contact.id, contact.key, contact.fields ->> 'phone' AS phone, contact.fields ->> 'country' AS country
+-- Whose number ends like some numbers. Served by contact_phone_tail_idx and contact_mobile_tail_idx.
+SELECT contact.id, contact.key, contact.phone, contact.country
 FROM unnest(CAST(:tails AS text[])) AS wanted (tail)
 CROSS JOIN LATERAL (
-    SELECT id, key, fields FROM contact
-    WHERE right(regexp_replace(contact.fields ->> 'phone', '[^0-9]', '', 'g'), 6) = wanted.tail
-      AND contact.fields ? 'phone'
-    ORDER BY id + 0 LIMIT 1000
-) AS contact;
+    (SELECT id, key, fields ->> 'phone' AS phone, fields ->> 'country' AS country FROM contact
+     WHERE right(regexp_replace(contact.fields ->> 'phone', '[^0-9]', '', 'g'), 6) = wanted.tail
+       AND contact.fields ? 'phone'
+     ORDER BY id + 0 LIMIT 1000)
+    UNION ALL
+    (SELECT id, key, fields ->> 'mobile', fields ->> 'country' FROM contact
+     WHERE right(regexp_replace(contact.fields ->> 'mobile', '[^0-9]', '', 'g'), 6) = wanted.tail
+       AND contact.fields ? 'mobile'
+     ORDER BY id + 0 LIMIT 1000)
+) AS contact
+ORDER BY contact.id;
+
+-- name: of_addresses
+-- Why addresses refuse a channel; those that do not are left out.
+SELECT address, reason FROM refusal
+WHERE address = ANY (CAST(:addresses AS text[])) AND channel = :channel AND reason IS NOT NULL;
 
 -- name: forget
 -- The words of mailboxes and numbers that nobody has any more.
@@ -152,5 +199,6 @@ SELECT address FROM do_not_contact WHERE contact_id = ANY (CAST(:ids AS bigint[]
 UNION
 SELECT said.address
 FROM event
-CROSS JOIN LATERAL (VALUES (event.data ->> 'email'), (event.data -> 'fields' ->> 'phone')) AS said (address)
+CROSS JOIN LATERAL (VALUES (event.data ->> 'email'), (event.data -> 'fields' ->> 'phone'),
+                           (event.data -> 'fields' ->> 'mobile')) AS said (address)
 WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND type = 'contact.changed' AND said.address <> '';

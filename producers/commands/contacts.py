@@ -356,6 +356,16 @@ def contact_json(contact: Shown, zone: ZoneInfo) -> dict[str, Any]:
         "aliases": contact.aliases,
         "companies": contact.companies,
         "channels": {channel: as_data(rule) for channel, rule in contact.rules.items()},
+        "refusals": [
+            {
+                "channel": each.channel,
+                "address": each.address,
+                "reason": each.reason,
+                "comment": each.comment,
+                "since": iso(each.at),
+            }
+            for each in contact.refusals
+        ],
         "campaigns": [
             {
                 "campaign": standing.campaign,
@@ -420,6 +430,12 @@ def _print(contact: Shown, zone: ZoneInfo) -> None:
     ]
     known = [(name, value) for name, value in attributes if value]
     here.print_table(f"Contact {contact.key}", ["", "value"], known)
+    if contact.refusals:
+        refused = [
+            (each.channel, each.address or "any", each.reason, iso(each.at) or "", each.comment or "")
+            for each in contact.refusals
+        ]
+        here.print_table("Must not be contacted", ["channel", "address", "reason", "since (UTC)", "comment"], refused)
     if not contact.campaigns:
         here.say("In no campaign.")
     for standing in contact.campaigns:

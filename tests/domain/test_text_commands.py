@@ -12,11 +12,19 @@ def test_a_text_that_says_stop_is_one(text: str) -> None:
     assert command_of(text) == "stop"
 
 
-@pytest.mark.parametrize("text", ["start", "UNSTOP", "Oui !", "reprendre"])
+@pytest.mark.parametrize("text", ["start", "UNSTOP", "Opt-in", "me réabonner"])
 def test_a_text_that_takes_it_back_is_one(text: str) -> None:
     assert command_of(text) == "start"
 
 
-@pytest.mark.parametrize("text", ["", "don't stop", "stop by at 5?", "\ud83d", "stop" * 40, None, 7, "end of story"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "don't stop", "stop by at 5?", "\ud83d", "stop" * 40, None, 7, "end of story"],
+)
 def test_a_sentence_is_none(text: object) -> None:
+    assert command_of(text) is None
+
+
+@pytest.mark.parametrize("text", ["oui", "Oui !", "yes", "resume", "reprendre", "reprise"])
+def test_what_may_answer_another_question_takes_nothing_back(text: str) -> None:
     assert command_of(text) is None

@@ -64,6 +64,7 @@ def test_an_import_merges_fields_and_a_second_one_changes_nothing(run: Run, tmp_
         "aliases": [],
         "companies": [],
         "channels": {},
+        "refusals": [],
         "campaigns": [],
         "scores": {},
         "utm": {},

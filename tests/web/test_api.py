@@ -10,12 +10,14 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
+from db import refusals
 from db.partitions import ensure_partitions
 from tests.conftest import Run
 from tests.web.conftest import Client, event
 from tests.web.test_overview_pages import travelled
 from tests.web.test_sign_in import given_user, sign_in
-from tests.workers.worlds import START, World
+from tests.workers.worlds import START, World, at
+from tests.workers.worlds import event as happened
 from web.api.common import cursor_of
 
 STEP = {"step": "hello", "action": "contact.points", "with": {"points": 1}}
@@ -326,6 +328,24 @@ def test_a_contact_has_its_campaigns(http: TestClient, world: World) -> None:
         assert [each["campaign"] for each in stays] == ["a", "b", "c"]
     assert [wait["step"] for wait in stays[0]["waits"]] == ["hello"]
     assert http.get("/api/contacts/bob/campaigns").status_code == 404
+
+
+def test_a_contact_has_its_refusals_as_the_command_prints_them(http: TestClient, world: World, run: Run) -> None:
+    world.contacts("ann", email="Ann@example.com", phone="0033 6 12 34 56 78")
+    with world.engine.begin() as conn:
+        refusals.heard(conn, "+33612345678", "stop", at(2))
+    world.tell(
+        happened("email.unsubscribed", "ann", at(3)), happened("email.unsubscribed", "ann", at(4), channel="push")
+    )
+    shown = http.get("/api/contacts/ann").json()["refusals"]
+    assert [(each["channel"], each["address"], each["reason"], each["since"][:10]) for each in shown] == [
+        ("email", "ann@example.com", "unsubscribed", at(3).date().isoformat()),
+        ("push", None, "unsubscribed", at(4).date().isoformat()),
+        ("sms", "+33612345678", "unsubscribed", at(2).date().isoformat()),
+    ]
+    printed = json.loads(run("contacts", "show", "ann", "--json").stdout)["refusals"]
+    assert [{**each, "since": None} for each in printed] == [{**each, "since": None} for each in shown]
+    assert "+33612345678" in run("contacts", "show", "ann").stdout
 
 
 def test_every_page_of_contacts_comes_once(http: TestClient, world: World) -> None:

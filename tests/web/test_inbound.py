@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
+from db import refusals, timeline
 from db.api_keys import Role
 from tests.web.conftest import Client
 from tests.web.mailing import Mailing, mailing
@@ -86,6 +88,80 @@ def test_a_text_message_is_found_by_the_digits_of_its_number(http: TestClient, m
     report(http, "sms", {"from": number, "text": "Yes please"})
     mail.act_now()
     assert mail.tags("ann") == {"texted"}
+
+
+def silent(mail: Mailing) -> set[str]:
+    """Return who does not get text messages any more."""
+    keys = {row.id: row.key for row in mail.read("SELECT id, key FROM contact")}
+    with mail.engine.connect() as conn:
+        found = refusals.of_contacts(conn, keys)
+    return {keys[id_] for id_, reasons in found.items() if reasons.get("sms") == "unsubscribed"}
+
+
+def contacts(mail: Mailing, **fields: dict[str, str]) -> None:
+    for key, own in fields.items():
+        mail.write("INSERT INTO contact (key, fields) VALUES (:key, :own)", key=key, own=json.dumps(own))
+
+
+def test_stop_silences_all_contacts_of_the_number_however_it_is_written_and_start_frees_them(
+    http: TestClient, mail: Mailing
+) -> None:
+    contacts(
+        mail,
+        bea={"phone": "0033 6 12 34 56 78"},
+        cyd={"phone": "+33612345678"},
+        dan={"phone": "06 12 34 56 78", "country": "FR"},
+        eve={"phone": "+33 1 23 45 67 89", "mobile": "06.12.34.56.78", "country": "fr"},
+        fay={"phone": "06 12 34 56 78", "country": "BE"},
+    )
+    for stop, start in (("+33612345678", "0033612345678"), ("33612345678", "+33 6 12 34 56 78")):
+        assert report(http, "sms", {"from": stop, "text": "STOP", "time": "2026-06-02T10:00:00Z"}) == ONE
+        mail.act_now()
+        assert silent(mail) == {"bea", "cyd", "dan", "eve"}
+        assert report(http, "sms", {"from": start, "text": "Oui", "time": "2026-06-02T11:00:00Z"}) == ONE
+        mail.act_now()
+        assert silent(mail) == {"bea", "cyd", "dan", "eve"}
+        assert report(http, "sms", {"from": start, "text": "START", "time": "2026-06-02T12:00:00Z"}) == ONE
+        mail.act_now()
+        assert silent(mail) == set()
+        mail.write("DELETE FROM refusal")
+    with mail.engine.connect() as conn:
+        (oldest,) = mail.read("SELECT id FROM contact WHERE key = 'bea'")
+        entries, _ = timeline.page(conn, oldest.id, timeline.Place(datetime.max.replace(tzinfo=UTC)), limit=50)
+    said = sorted(entry.detail["text"] for entry in entries if entry.type == "sms.replied")
+    assert said == ["Oui", "Oui", "START", "START", "STOP", "STOP"]
+
+
+def test_stop_from_a_number_of_nobody_silences_whoever_gets_it(http: TestClient, mail: Mailing) -> None:
+    stop = {"id": "p-1", "from": "+33 6 12 34 56 78", "text": "Stop.", "time": "2026-06-02T10:00:00Z"}
+    assert report(http, "sms", [stop, stop]) == {"accepted": 1, "duplicates": 1, "rejected": []}
+    (row,) = mail.read("SELECT address, channel, reason FROM refusal")
+    assert tuple(row) == ("+33612345678", "sms", "unsubscribed")
+    contacts(mail, bea={"phone": "0033612345678"}, cyd={"mobile": "+33612345678"})
+    assert silent(mail) == {"bea", "cyd"}
+    mail.write("DELETE FROM contact WHERE key IN ('bea', 'cyd')")
+    report(http, "sms", {"from": "+33612345678", "text": "START", "time": "2026-06-02T11:00:00Z"})
+    contacts(mail, bea={"phone": "0033612345678"})
+    assert silent(mail) == set()
+
+
+@pytest.mark.parametrize("number", ["ACME", "1" * 41, "   "])
+def test_a_word_from_what_is_no_number_is_rejected(http: TestClient, mail: Mailing, number: str) -> None:
+    told = report(http, "sms", {"from": number, "text": "STOP"})
+    assert told["accepted"] == 0
+    assert "from" in told["rejected"][0]["error"]
+    assert not mail.read("SELECT FROM refusal")
+
+
+def test_stop_refuses_the_number_that_sent_it_and_those_of_the_contact_it_answers_for(
+    http: TestClient, mail: Mailing
+) -> None:
+    contacts(mail, bea={"phone": "+33612345678"}, cyd={"phone": "+33600000000"}, dan={"mobile": "+33612345678"})
+    report(http, "sms", {"contact": "bea", "from": "+33600000000", "text": "STOP"})
+    mail.act_now()
+    assert silent(mail) == {"bea", "cyd", "dan"}
+    mail.write("UPDATE contact SET fields = '{\"phone\": \"+33611111111\"}' WHERE key = 'cyd'")
+    assert silent(mail) == {"bea", "dan"}
 
 
 def test_a_list_is_taken_one_by_one_and_what_is_wrong_has_its_place(http: TestClient, mail: Mailing) -> None:

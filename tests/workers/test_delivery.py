@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from db import campaigns, check, contacts, erasure, merging, outbox, overview
+from db import campaigns, check, contacts, erasure, merging, outbox, overview, refusals
 from db.scope import Scope
 from domain.delivery import Bounced, GaveUp, Result, Retry, Sent
 from producers import rendering, smtp
@@ -488,6 +488,16 @@ def test_a_message_goes_to_the_present_address(world: World, post: Post) -> None
     assert post.email.took() == ["new"]
     assert post.providers["sms"].took() == ["+332"]
     assert {row.address for row in world.read("SELECT address FROM message")} == {"new@example.com", "+332"}
+
+
+def test_a_number_that_refused_gets_no_text_whatever_field_a_step_reads_it_from(world: World, post: Post) -> None:
+    world.contacts("ann", segment="everyone", cell="0033 6 12 34 56 78")
+    world.campaign("- {step: text, action: sms.send, with: {text: Hi, number_field: cell}}")
+    world.run()
+    with world.engine.begin() as conn:
+        assert refusals.heard(conn, "+33612345678", "stop", at(1))
+    assert post.deliver() == {"cancelled": 1}
+    assert message(world).error == "it must not be contacted by sms: unsubscribed"
 
 
 def test_who_has_no_address_any_more_gets_no_email(world: World, post: Post) -> None:

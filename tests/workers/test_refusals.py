@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from random import Random
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from db import outbox, refusals
 from db.house import House, furnish
@@ -141,6 +144,48 @@ def test_what_is_refused_is_read_in_one_statement_for_any_number_of_contacts(wor
                 refusals.of_contacts(conn, ids)
         sent.append(len(counted))
     assert sent == [1, 1]
+
+
+def test_a_bounce_beside_an_unsubscription_outlives_who_comes_back(two: World) -> None:
+    two.tell(leaves("ann", at(2)))
+    two.tell(event("email.bounced", "ann", at(3)))
+    assert refused(two, "ann") == [{"email": "unsubscribed"}]
+    two.tell(comes_back("ann", at(4)))
+    assert refused(two, "ben") == [{"email": "bounced"}]
+    two.tell(leaves("ann", at(5)))
+    two.tell(comes_back("ann", at(6)))
+    assert refused(two, "ben") == [{"email": "bounced"}]
+
+
+Word = tuple[str, int]
+WORDS = st.lists(st.sampled_from(["unsubscribed", "manual", "bounced", "back"]), max_size=8)
+
+
+def reason_of(words: list[Word]) -> str | None:
+    """Return why an address is refused after some words, in whatever order they came: the rule."""
+    latest = {what: max(when for said, when in words if said == what) for what in {said for said, _ in words}}
+    if latest.get("unsubscribed", -1) > latest.get("back", -1):
+        return "unsubscribed"
+    return next((reason for reason in ("manual", "bounced") if reason in latest), None)
+
+
+@given(WORDS, st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_refused_follows_the_rule_in_whatever_order_the_words_come(
+    world: World, said: list[str], random: Random
+) -> None:
+    words = [(what, when) for when, what in enumerate(said)]
+    random.shuffle(words)
+    with world.engine.connect() as conn:
+        for what, when in words:
+            one = [refusals.Said(0, "sms", at(1) + timedelta(hours=when), "+33612345678")]
+            if what == "back":
+                refusals.resubscribe(conn, one)
+            else:
+                refusals._refuse_addresses(conn, one, what)
+        found = refusals.of_numbers(conn, "sms", {"it": ("0033612345678", None)})
+        conn.rollback()
+    assert found.get("it") == reason_of(words)
 
 
 def test_stop_in_a_text_message_refuses_texts_and_start_takes_it_back(world: World) -> None:

@@ -59,6 +59,18 @@ class ListedContact(BaseModel):
     tags: list[str] = Field(examples=[["customer"]])
 
 
+class Refused(BaseModel):
+    """A channel on which a contact must not be contacted."""
+
+    channel: str = Field(examples=["email"])
+    address: str | None = Field(
+        examples=["ann@example.com"], description="The mailbox or number that is refused; null: any of the contact's."
+    )
+    reason: str = Field(examples=["unsubscribed"], description="unsubscribed, manual or bounced.")
+    comment: str | None = Field(examples=[None])
+    since: Instant
+
+
 class Contact(BaseModel):
     """All that is known of a contact, as `parcours contacts show --json` prints it, without its campaigns."""
 
@@ -76,6 +88,7 @@ class Contact(BaseModel):
     aliases: list[str] = Field(description="Keys of contacts that were merged into this one.")
     companies: list[str] = Field(description="Keys of its companies, the primary one first.")
     channels: dict[str, Any] = Field(examples=[{}], description="What it wants of channels.")
+    refusals: list[Refused] = Field(description="What it must not be sent.")
 
 
 class Stay(BaseModel):

@@ -13,7 +13,6 @@ from fastapi import Request, Response
 from sqlalchemy import Connection
 
 from db import campaigns, contacts, listings, partitions, timeline
-from db import refusals as refused
 from db.campaigns import Found
 from db.contacts import Shown, Standing
 from db.timeline import Entry, Place
@@ -144,7 +143,6 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         names = {row.key: row.name for row in campaigns.listing(conn)}
         part = request.headers.get("hx-target") == "older"
         stays = [_stay(conn, site, standing) for standing in contact.campaigns]
-        refusals = [] if part else refused.in_full(conn, [contact.id]).get(contact.id, [])
     inside = {each.campaign for each in contact.campaigns if each.left_at is None}
     return render(
         request,
@@ -152,7 +150,6 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         contact=contact,
         address=address("contacts", contact.key),
         stays=sorted(stays, key=lambda stay: stay.standing.left_at is not None),
-        refusals=refusals,
         joinable=[(campaign, name) for campaign, name in names.items() if campaign not in inside],
         zone=zone_of(contact.timezone, site.zone),
         entries=entries,
