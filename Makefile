@@ -5,7 +5,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint bench lock audit sbom clean venv
+.PHONY: help demo up test lint bench docs reference lock audit sbom clean venv
 
 help:
 	@echo "make demo    four weeks of a sample campaign, in simulated time"
@@ -13,6 +13,8 @@ help:
 	@echo "make test    all tests (PYTEST_ARGS='-k tick' passes options on)"
 	@echo "make lint    ruff, mypy and the import contracts"
 	@echo "make bench   benchmarks (BENCH_ARGS=--short for a quick run)"
+	@echo "make docs    the documentation as a site in site/; links and anchors are checked"
+	@echo "make reference  renews docs/reference after a change of commands, settings, steps, events, …"
 	@echo "make lock    renews the locks after a change of pyproject.toml (UPGRADE=1: to the newest versions)"
 	@echo "make audit   asks whether the locked versions have known vulnerabilities"
 	@echo "make sbom    writes sbom.json, what is installed, as CycloneDX"
@@ -36,6 +38,12 @@ lint: venv
 bench: venv
 	@$(VENV)/python -m tests.benchmarks.run $(BENCH_ARGS)
 
+docs: venv
+	@told=$$(NO_COLOR=1 $(VENV)/zensical build --strict 2>&1) || { echo "$$told"; exit 1; }
+
+reference: venv
+	@$(VENV)/python -m tests.docs.reference
+
 lock:
 	@.ci/lock $(if $(UPGRADE),--upgrade)
 
@@ -46,7 +54,7 @@ sbom: venv
 	@$(VENV)/cyclonedx-py environment $(VENV)/python --output-file sbom.json
 
 clean:
-	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv build dist site .cache *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -not -path './.parcours/*' -prune -exec rm -rf {} +
 
 venv:

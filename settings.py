@@ -71,7 +71,9 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] | None = Field(
         None, description="Default: console on a terminal, else json."
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Lines below this level are not written."
+    )
     stop_share: float = Field(
         0.35,
         gt=0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from domain import file as campaign_file
 from domain.campaign import Campaign, Status
 from domain.catch_up import Pause, pause_after, shift_between
 from domain.errors import CampaignError, NotFoundError, UnreadableCampaignError
-from domain.file import FORMAT, CampaignFile
+from domain.file import FORMAT, CampaignFile, Problem
 
 sql = statements("campaigns")
 # Whether a campaign can be read does not depend on the zone of dates without an offset.
@@ -72,6 +72,24 @@ class Overdue(NamedTuple):
     oldest_at: datetime | None
 
 
+class Version(NamedTuple):
+    """A stored version: its file and data, or what can be understood of one that this process cannot read, and why."""
+
+    file: CampaignFile
+    data: Any
+    unreadable: UnreadableCampaignError | None
+
+    def problems(self) -> list[Problem]:
+        """Return what is wrong with a version that cannot be read."""
+        if self.unreadable is None:
+            return []
+        found: list[Problem] = []
+        # As for whoever reads it: the code of another package may raise anything.
+        with suppress(Exception):
+            found = campaign_file.check(self.data, default_zone=_ANY_ZONE, stored=True).problems
+        return found or [Problem((), self.unreadable.why)]
+
+
 class _Standing(NamedTuple):
     status: Status
     last: Pause | None
@@ -97,9 +115,10 @@ def listing(conn: Connection, ids: Sequence[int] | None = None) -> Sequence[Row[
     return conn.execute(sql["list"], {"ids": None if ids is None else list(ids)}).all()
 
 
-def status_of(row: Row[Any]) -> Status:
-    """Return whether a campaign runs, from a row that has its columns."""
-    return Status(row.published, row.publish_from, row.publish_until, row.category_published, row.deleted)
+def status_of(row: Row[Any], unreadable: UnreadableCampaignError | None = None) -> Status:
+    """Return whether a campaign runs, from a row that has its columns, and from why it cannot be read, if so."""
+    why = None if unreadable is None else str(unreadable)
+    return Status(row.published, row.publish_from, row.publish_until, row.category_published, row.deleted, why)
 
 
 def enter(conn: Connection, campaign_id: int, zone: ZoneInfo) -> tuple[Campaign, Status]:
@@ -126,22 +145,28 @@ def enter_readable(conn: Connection, campaign_id: int, zone: ZoneInfo) -> tuple[
 def is_readable(conn: Connection, campaign_id: int) -> bool:
     """Return whether this process can read a campaign's present version."""
     row = conn.execute(sql["status"], {"campaign_id": campaign_id}).first()
-    try:
-        return row is None or load(conn, campaign_id, row.version, _ANY_ZONE) is not None
-    except UnreadableCampaignError:
-        return False
+    return row is None or _why_unreadable(conn, campaign_id, row.version) is None
+
+
+def unreadable(conn: Connection, rows: Iterable[Row[Any]]) -> dict[int, UnreadableCampaignError]:
+    """Return why this process cannot read campaigns of `listing`, by id; those that it can read are left out."""
+    found = {row.id: _why_unreadable(conn, row.id, row.version) for row in rows}
+    return {id_: why for id_, why in found.items() if why is not None}
 
 
 def set_aside(conn: Connection) -> dict[str, str]:
     """Return the published campaigns that this process cannot read, by key, and why."""
-    found = {}
-    for row in listing(conn):
-        if row.published:
-            try:
-                load(conn, row.id, row.version, _ANY_ZONE)
-            except UnreadableCampaignError as error:
-                found[row.key] = str(error)
-    return found
+    rows = [row for row in listing(conn) if row.published]
+    why = unreadable(conn, rows)
+    return {row.key: str(why[row.id]) for row in rows if row.id in why}
+
+
+def _why_unreadable(conn: Connection, campaign_id: int, version: int) -> UnreadableCampaignError | None:
+    try:
+        load(conn, campaign_id, version, _ANY_ZONE)
+    except UnreadableCampaignError as error:
+        return error
+    return None
 
 
 def read_by_index(conn: Connection) -> None:
@@ -216,6 +241,18 @@ def load(conn: Connection, campaign_id: int, version: int, zone: ZoneInfo) -> Ca
     return _loaded[place]
 
 
+def read_version(conn: Connection, key: str, campaign_id: int, version: int) -> Version:
+    """Return a version of the campaign of a key as far as this process can read it; raises nothing."""
+    data = conn.execute(sql["definition"], {"campaign_id": campaign_id, "version": version}).scalar()
+    why = _why_unreadable(conn, campaign_id, version)
+    try:
+        file = definition(conn, campaign_id, version)
+    except UnreadableCampaignError as error:
+        # An earlier version need not have all its steps any more; its file can be shown all the same.
+        return Version(campaign_file.outline(data, key), data, why or error)
+    return Version(file, data, why)
+
+
 def definition(conn: Connection, campaign_id: int, version: int) -> CampaignFile:
     """Return the campaign file of a version. Raises UnreadableCampaignError."""
     data = conn.execute(sql["definition"], {"campaign_id": campaign_id, "version": version}).scalar()
@@ -236,7 +273,8 @@ def _reading(campaign_id: int, version: int) -> Iterator[None]:
         why = (why.splitlines() or [""])[0][:300]
         raise UnreadableCampaignError(
             f"version {version} of campaign {campaign_id} cannot be read by this process ({why}); "
-            "install here what it needs, or apply its file again; until then its contacts keep their places"
+            "install here what it needs, or apply its file again; until then its contacts keep their places",
+            why,
         ) from error
 
 

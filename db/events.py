@@ -27,6 +27,8 @@ LOOK_EACH = 4
 # Characters of a dead letter that are kept; no event that can be understood is longer.
 MAX_LETTER = 1_000_000
 MAX_REASON = 2_000
+# An extension attribute of events that are dead letters (CloudEvents 1.0.2, section 3.1: small letters, a text).
+UNJUDGED = "parcoursunjudged"
 
 
 class Pending(NamedTuple):
@@ -377,13 +379,30 @@ def bury(
         conn.execute(sql["bury"], parameters)
 
 
-def bury_events(conn: Connection, letters: Sequence[tuple[Pending, str]], *, now: datetime) -> None:
-    """Keep events as dead letters, as they could be sent again: (event, why)."""
+class Letter(NamedTuple):
+    """An event that becomes a dead letter, and why.
+
+    `unjudged` has the places, CAMPAIGN/STEP, of the decisions that could not judge it: the rest of it is done.
+    """
+
+    event: Pending
+    reason: str
+    unjudged: Sequence[str] = ()
+
+
+def bury_events(conn: Connection, letters: Sequence[Letter], *, now: datetime) -> None:
+    """Keep events as dead letters, as they could be sent again."""
     if letters:
-        ids = [event.contact_id for event, _ in letters]
+        ids = [letter.event.contact_id for letter in letters]
         keys = {row.id: row.key for row in conn.execute(sql["keys_by_id"], {"ids": ids})}
-        written = [(reason, _as_sent(event, keys.get(event.contact_id, ""))) for event, reason in letters]
+        written = [(letter.reason, _as_sent(letter, keys.get(letter.event.contact_id, ""))) for letter in letters]
         bury(conn, written, origin="event", now=now)
+
+
+def unjudged_of(body: Mapping[str, Any]) -> list[str]:
+    """Return the places of the decisions that could not judge the event of a dead letter."""
+    places = body.get(UNJUDGED)
+    return places.split() if isinstance(places, str) else []
 
 
 def bury_pending(conn: Connection, event: Pending, reason: str, *, now: datetime) -> bool:
@@ -395,12 +414,13 @@ def bury_pending(conn: Connection, event: Pending, reason: str, *, now: datetime
     if conn.execute(sql["drop_pending"], place).first() is None:
         return False
     conn.execute(sql["forget"], {"source": event.source, "id": event.id})
-    bury_events(conn, [(event, reason)], now=now)
+    bury_events(conn, [Letter(event, reason)], now=now)
     return True
 
 
-def _as_sent(event: Pending, contact: str) -> str:
+def _as_sent(letter: Letter, contact: str) -> str:
     """Return an event as a CloudEvent in its JSON form."""
+    event = letter.event
     sent = {
         "specversion": "1.0",
         "source": event.source,
@@ -409,6 +429,7 @@ def _as_sent(event: Pending, contact: str) -> str:
         "subject": contact,
         "time": event.at.isoformat(),
         "data": event.data,
+        **({UNJUDGED: " ".join(letter.unjudged)} if letter.unjudged else {}),
     }
     return json.dumps(sent, ensure_ascii=False)
 

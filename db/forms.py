@@ -118,6 +118,8 @@ class Submission(NamedTuple):
 
     at: datetime
     fields: dict[str, Any]
+    # What the event says of its time besides.
+    more: Mapping[str, Any] = {}
 
 
 def submit(conn: Connection, form_id: int, submissions: Mapping[int, Submission]) -> None:

@@ -75,6 +75,8 @@ class Waiting:
     attempt: int
     anchor_at: datetime
     due_at: datetime | None
+    # Why the last attempt failed.
+    error: str | None = None
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,13 @@ def fail(conn: Connection, failures: Sequence[Failure], *, now: datetime) -> Non
         conn.execute(sql["fail"], parameters)
 
 
+def forgive(conn: Connection, failed: Sequence[tuple[int, int]]) -> None:
+    """Forget the failed attempts of contacts at steps: (contact id, step id)."""
+    if failed:
+        parameters = {"contact_ids": [each[0] for each in failed], "step_ids": [each[1] for each in failed]}
+        conn.execute(sql["forgive"], parameters)
+
+
 def failing_step(conn: Connection, step_ids: Iterable[int], stop: StopRule, *, now: datetime) -> FailingStep | None:
     """Return a step at which so many contacts failed lately that its campaign is to stop."""
     parameters = {

@@ -19,6 +19,7 @@ from domain import schedule
 from domain.campaign import Branch, Campaign, Step
 from domain.catch_up import Pause, fell_due_in
 from domain.contact import Contact, PointChange, StageChange, scored
+from domain.events import remembered
 from domain.gate import clean
 from domain.schedule import Interval
 from domain.steps.registry import (
@@ -440,8 +441,7 @@ class _Walk:
                 continue
             young = fact.at >= passing.anchor_at or schedule.add(step.look_back, fact.at, zone) >= passing.anchor_at
             if young and step.looks_at(fact.type) and step.type.run(step.properties, fact, standing):
-                detail = {"event": fact.type, "at": fact.at.isoformat(), "looked_back": True}
-                self.record(passing, step, "yes", detail)
+                self.record(passing, step, "yes", {**remembered(fact), "looked_back": True})
                 self.follow(step, "yes", [passing])
                 return
         due = deadline(self.campaign, step, since=passing.anchor_at, zone=zone)

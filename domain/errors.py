@@ -28,4 +28,11 @@ class UnknownStepError(CampaignError):
 
 
 class UnreadableCampaignError(CampaignError):
-    """A stored campaign cannot be read by this process, which sets it aside; others may read it."""
+    """A stored campaign cannot be read by this process, which sets it aside; others may read it.
+
+    `why` is the reason alone.
+    """
+
+    def __init__(self, sentence: str, why: str = "") -> None:
+        super().__init__(sentence)
+        self.why = why or sentence

@@ -48,6 +48,8 @@ CHANGES = ("email", "timezone", "owner", "stage", "company", "fields", "tags", "
 CLAIMED = "claimed_time"
 # Digits of a number, and what people write between them.
 MAX_PHONE = 255
+# Characters of a time that are told again.
+MAX_TIME = 40
 
 
 class EventError(CampaignError):
@@ -159,6 +161,29 @@ def _time(value: Mapping[Any, Any], now: datetime) -> tuple[datetime, str | None
     except gate.GateError as error:
         raise EventError(f'"time": {error}') from None
     return at, (None if at == said else str(found))
+
+
+def claimed_by(data: Mapping[str, Any], at: datetime) -> str | None:
+    """Return the time that an event of an instant claimed, if that lay in the future, so that another counts."""
+    said = data.get(CLAIMED)
+    try:
+        return said[:MAX_TIME] if isinstance(said, str) and datetime.fromisoformat(said) > at else None
+    except (ValueError, TypeError, OverflowError):
+        # Somebody else's word of that name.
+        return None
+
+
+def remembered(fact: Fact) -> dict[str, Any]:
+    """Return what an outcome keeps of the fact that it follows from."""
+    claimed = claimed_by(fact.data, fact.at)
+    more = {} if claimed is None else {CLAIMED: claimed}
+    return {"event": fact.type, "at": fact.at.isoformat(), **more}
+
+
+def claim_of(detail: Mapping[str, Any]) -> str | None:
+    """Return the time in the future that the fact of an outcome claimed, from what is kept of it."""
+    claimed = detail.get(CLAIMED) if "event" in detail else None
+    return claimed if isinstance(claimed, str) else None
 
 
 def _check_merge(data: Mapping[str, Any], contact: str) -> None:

@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, Literal, cast, get_args
+from itertools import islice
+from typing import Any, Literal, TypeVar, cast, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -31,19 +32,26 @@ from domain.schedule import (
 )
 from domain.steps import registry
 from domain.steps.properties import APPLYING
-from domain.steps.registry import Kind, StepType
+from domain.steps.registry import Kind, Properties, StepType
 
+M = TypeVar("M", bound=BaseModel)
 Path = tuple[str | int, ...]
 FindType = Callable[[Kind, str], StepType]
 Reentry = Literal["never", "after_exit", "always"]
 OnFailure = Literal["stop", "continue"]
 
-# The format of campaign files, and of the definitions that are stored: raised when an older release could not read
-# a new one. What says nothing is of the first.
-# What is wrong with a file is listed up to here.
+# What is wrong with a file is listed up to here, and then comes one sentence more.
 MOST_PROBLEMS = 100
+MORE = f"more may be wrong: the check stops at {MOST_PROBLEMS} problems; mend these first"
+# Characters of a file that a problem repeats, and of a sentence.
+MOST_ECHO = 100
+MOST_SENTENCE = 400
+# Steps looked at in search of loops; only hundreds of jumps that lead past hundreds of steps take more.
+MOST_LOOKS = 1_000_000
 # Of one campaign; the largest that anybody has are of some hundreds.
 MOST_STEPS = 2_000
+# The format of campaign files, and of the definitions that are stored: raised when an older release could not read
+# a new one. What says nothing is of the first.
 FORMAT = 1
 
 # A loop that only waits must wait this long; it is also the reference engine's limit for a restart.
@@ -202,10 +210,12 @@ def dotted(path: Path) -> str:
     for piece in path:
         if isinstance(piece, int):
             text += f"[{piece}]"
-        elif re.fullmatch(r"[\w-]+", piece):
-            text += f".{piece}" if text else piece
+            continue
+        name = piece if len(piece) <= MOST_ECHO else f"{piece[:MOST_ECHO]}…"
+        if re.fullmatch(r"[\w-]+", name):
+            text += f".{name}" if text else name
         else:
-            text += f"[{json.dumps(piece, ensure_ascii=False)}]"
+            text += f"[{json.dumps(name, ensure_ascii=False)}]"
     return text
 
 
@@ -223,17 +233,46 @@ def check(
     try:
         file = checker.campaign(data)
     except _EnoughError:
-        rest = Problem((), f"more may be wrong: the check stops at {MOST_PROBLEMS} problems; mend these first")
-        return Checked(None, [*checker.problems, rest])
+        return Checked(None, [*checker.problems, Problem((), MORE)])
     return Checked(None if checker.problems else file, checker.problems)
 
 
-def stored(data: Mapping[str, Any]) -> CampaignFile:
+def first_of(problems: Iterable[Problem]) -> list[Problem]:
+    """Return problems, no further than people read; the last one says if there may be more."""
+    found = list(islice(problems, MOST_PROBLEMS + 1))
+    return found if len(found) <= MOST_PROBLEMS else [*found[:-1], Problem((), MORE)]
+
+
+def quoted(value: object) -> str:
+    """Return a value of a file in quotes, shortened, for a sentence."""
+    text = repr(value)
+    return text if len(text) <= MOST_ECHO else f"{text[: MOST_ECHO - 20]}…{text[-19:]}"
+
+
+def near(name: str, known: Iterable[str]) -> list[str]:
+    """Return which of the known names was probably meant, if one was. Never compares what is no name any more."""
+    if len(name) > MOST_ECHO:
+        return []
+    return difflib.get_close_matches(name, [each for each in known if len(each) <= MOST_ECHO], n=1)
+
+
+def short(sentence: str, value: object = None) -> str:
+    """Return a sentence about a value of a file, without repeating more of the value than helps."""
+    for each in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(each, str) and len(each) > MOST_ECHO:
+            sentence = sentence.replace(repr(each), quoted(each)).replace(each, quoted(each))
+    half = MOST_SENTENCE // 4
+    return sentence if len(sentence) <= MOST_SENTENCE else f"{sentence[:half]} … {sentence[-half:]}"
+
+
+def stored(data: object) -> CampaignFile:
     """Return the campaign file of a stored definition.
 
     It was checked when it was applied and is trusted now, so a rule that came later changes nothing about it.
     Raises CampaignError with one sentence for what cannot be read.
     """
+    if not isinstance(data, Mapping):
+        raise CampaignError(f"the definition is {_called(data)} and no mapping")
     try:
         if _newer(data):
             raise CampaignError(_newer(data))
@@ -241,6 +280,38 @@ def stored(data: Mapping[str, Any]) -> CampaignFile:
     except ValidationError as error:
         first = error.errors()[0]
         raise CampaignError(f"{dotted(first['loc'])}: {first['msg']}") from None
+
+
+def outline(data: object, key: str) -> CampaignFile:
+    """Return what can be understood of a stored definition that cannot be read, to plan another against it.
+
+    What is refused in it is left out; a step without a key, with all below it.
+    """
+    given = data if isinstance(data, Mapping) else {}
+    own = {name: value for name, value in given.items() if name not in ("campaign", "steps")}
+    steps = tuple(_outlined(given.get("steps")))
+    return _as_far_as(CampaignFile, {"sources": SourcesFile(), **own}, {"campaign": key, "steps": steps})
+
+
+def _outlined(steps: object, depth: int = 1) -> Iterator[StepFile]:
+    if not isinstance(steps, list) or depth > MAX_DEPTH:
+        return
+    for step in steps:
+        if isinstance(step, Mapping) and isinstance(step.get("step"), str):
+            below = {name: tuple(_outlined(step.get(name), depth + 1)) for name in _BRANCH_NAMES}
+            own = {name: value for name, value in step.items() if name != "step" and name not in _BRANCH_NAMES}
+            yield _as_far_as(StepFile, own, {"step": step["step"], **below})
+
+
+def _as_far_as(model: type[M], given: Mapping[Any, Any], certain: Mapping[str, Any]) -> M:
+    """Return a model of what is certain, and of what else was given as far as it is not refused."""
+    try:
+        return model.model_validate({**given, **certain})
+    except ValidationError as error:
+        refused = {each["loc"][0] for each in error.errors() if each["loc"]}
+    rest = {name: value for name, value in given.items() if name not in refused}
+    missing = {"sources": SourcesFile()} if model is CampaignFile and "sources" in refused else {}
+    return model.model_validate({**rest, **missing, **certain})
 
 
 def _newer(data: Mapping[Any, Any]) -> str:
@@ -271,12 +342,14 @@ def build(
 
     def place(found: StepFile, parent: int | None, branch: Branch | None) -> None:
         kind = step_type(found.kind, found.type)
+        if found.step not in step_ids:
+            raise CampaignError(f"the database has no row for the step {found.step!r}")
         step = Step(
             id=step_ids[found.step],
             key=found.step,
             name=found.name or found.step,
             type=kind,
-            properties=kind.properties.model_validate(found.with_),
+            properties=_properties(kind, found),
             timing=_timing(found, zone),
             parent=parent,
             branch=branch,
@@ -307,6 +380,15 @@ def build(
         priority=file.priority,
         per_second=None if file.rate is None else parse_rate(file.rate),
     )
+
+
+def _properties(kind: StepType, step: StepFile) -> Properties:
+    try:
+        return kind.properties.model_validate(step.with_)
+    except ValidationError as error:
+        wrong = _sentences(error, kind.properties, step.with_)
+        said = "; ".join(f"{dotted(('with', *place))}: {sentence}" for place, sentence in wrong)
+        raise CampaignError(f"step {step.step!r}: {said}") from None
 
 
 def _timing(step: StepFile, zone: ZoneInfo) -> Timing:
@@ -394,6 +476,10 @@ class _EnoughError(Exception):
     """So much is wrong that nobody reads on."""
 
 
+class _TooFarError(Exception):
+    """There are too many ways through a campaign to follow all of them."""
+
+
 def _steps_in(steps: object) -> int:
     """Return how many steps a list has, those below them included; counts no further than one above the most."""
     pending, found = [steps], 0
@@ -420,7 +506,7 @@ class _Checker:
     def say(self, path: Path, sentence: str) -> None:
         if len(self.problems) == MOST_PROBLEMS:
             raise _EnoughError
-        self.problems.append(Problem(path, sentence))
+        self.problems.append(Problem(path, short(sentence)))
 
     # The campaign.
 
@@ -523,13 +609,14 @@ class _Checker:
             hint = f"; write [{keys}]" if isinstance(keys, str) else ""
             self.say(path, f"must be a list of keys, not {_called(keys)}{hint}")
             return ()
+        first: dict[str, int] = {}
         for index, key in enumerate(keys):
             if not isinstance(key, str) or not key.strip():
                 self.say((*path, index), f"must be a key, not {_called(key)}")
             elif not _storable(key):
                 self.say((*path, index), _UNSTORABLE)
-            elif key in keys[:index]:
-                self.say((*path, index), f"{key!r} is already named at {dotted((*path, keys.index(key)))}")
+            elif first.setdefault(key, index) != index:
+                self.say((*path, index), f"{quoted(key)} is already named at {dotted((*path, first[key]))}")
         return tuple(key for key in keys if isinstance(key, str))
 
     def redirect(self, data: Mapping[Any, Any], keys: set[str]) -> dict[str, str]:
@@ -541,11 +628,13 @@ class _Checker:
             return {}
         for gone, target in found.items():
             if not isinstance(gone, str):
-                self.say(("redirect",), f"the name {gone!r} must be text; put it in quotes")
+                self.say(("redirect",), f"the name {quoted(gone)} must be text; put it in quotes")
             elif not isinstance(target, str):
                 self.say(("redirect", gone), f"must be the key of a step, not {_called(target)}")
             elif target not in keys:
-                self.say(("redirect", gone), f"there is no step {target!r} to wait at{_did_you_mean(target, keys)}")
+                self.say(
+                    ("redirect", gone), f"there is no step {quoted(target)} to wait at{_did_you_mean(target, keys)}"
+                )
         return dict(found)
 
     # Steps.
@@ -598,7 +687,7 @@ class _Checker:
             return
         if not stated:
             # A misspelt `acton` has been said already.
-            if not any(difflib.get_close_matches(name, list(Kind), n=1) for name in unknown):
+            if not any(near(name, list(Kind)) for name in unknown):
                 self.say(node.path, f"says nothing to do; give it {_listed(list(Kind), 'or')}")
             return
         node.kind = stated[0]
@@ -612,7 +701,7 @@ class _Checker:
             if others:
                 sentence = f"{node.type_name!r} is {_a(others[0])}; write '{others[0]}: {node.type_name}'"
             else:
-                sentence = str(error)
+                sentence = short(str(error), node.type_name)
             self.say((*node.path, node.kind.value), sentence)
 
     def knows(self, kind: Kind, name: str) -> bool:
@@ -638,6 +727,11 @@ class _Checker:
             except ValidationError as error:
                 for place, sentence in _sentences(error, node.type.properties, plain):
                     self.say((*path, *place), sentence)
+            # The code of a step type of another package.
+            except Exception as error:
+                self.say(
+                    path, f"the step type {node.type.name!r} failed to check this ({type(error).__name__}: {error})"
+                )
         return plain
 
     def attempts(self, data: Mapping[Any, Any], path: Path) -> int:
@@ -720,16 +814,18 @@ class _Checker:
                 first = dotted((*taken[stated].path, "step"))
                 self.say(
                     (*node.path, "step"),
-                    f"the key {stated!r} is already used at {first}; each step needs its own",
+                    f"the key {quoted(stated)} is already used at {first}; each step needs its own",
                 )
             taken.setdefault(stated, node)
+        numbers: dict[str, int] = {}
         for node in nodes:
             if node.data.get("step") is None and node.type is not None:
                 plain = node.key = node.type.name.replace(".", "-")
-                number = 1
+                number = numbers.get(plain, 1)
                 while node.key in taken:
                     number += 1
                     node.key = f"{plain}-{number}"
+                numbers[plain] = number
                 taken[node.key] = node
 
     # Values.
@@ -739,10 +835,10 @@ class _Checker:
         unknown = set()
         for name in data:
             if not isinstance(name, str):
-                self.say(path, f"the name {name!r} must be text; put it in quotes")
+                self.say(path, f"the name {quoted(name)} must be text; put it in quotes")
             elif name not in known:
                 unknown.add(name)
-                self.say((*path, name), f"unknown name {name!r}{_did_you_mean(name, known)}")
+                self.say((*path, name), f"unknown name {quoted(name)}{_did_you_mean(name, known)}")
         return unknown
 
     def text(
@@ -771,7 +867,8 @@ class _Checker:
             letters = "small letters" if pattern is _CAMPAIGN_KEY else "letters without accents"
             self.say(
                 (*path, name),
-                f"{value!r} cannot be a key; use {letters}, digits, '_', '.' and '-', beginning with a letter or digit",
+                f"{quoted(value)} cannot be a key; use {letters}, digits, '_', '.' and '-', "
+                "beginning with a letter or digit",
             )
             return None
         return value
@@ -801,7 +898,7 @@ class _Checker:
         try:
             parse(value)
         except ValueError as error:
-            self.say((*path, name), str(error))
+            self.say((*path, name), short(str(error), value))
             return None
         return tuple(value) if isinstance(value, list | tuple) else value
 
@@ -813,7 +910,9 @@ class _Checker:
             try:
                 value = datetime.fromisoformat(value.strip())
             except ValueError:
-                sentence = f"{value!r} is not a date; write it like '2026-12-24T09:00' or '2026-12-24T09:00+01:00'"
+                sentence = (
+                    f"{quoted(value)} is not a date; write it like '2026-12-24T09:00' or '2026-12-24T09:00+01:00'"
+                )
                 self.say((*path, name), sentence)
                 return None
         elif isinstance(value, date) and not isinstance(value, datetime):
@@ -832,9 +931,9 @@ class _Checker:
         if isinstance(value, Mapping):
             for name in value:
                 if not isinstance(name, str):
-                    self.say(path, f"the name {name!r} must be text; put it in quotes")
+                    self.say(path, f"the name {quoted(name)} must be text; put it in quotes")
                 elif not _storable(name):
-                    self.say(path, f"the name {name!r} {_UNSTORABLE}")
+                    self.say(path, f"the name {quoted(name)} {_UNSTORABLE}")
             return {name: self.plain(each, (*path, name)) for name, each in value.items() if isinstance(name, str)}
         if isinstance(value, list | tuple):
             return [self.plain(each, (*path, index)) for index, each in enumerate(value)]
@@ -864,6 +963,7 @@ class _Graph:
             if node.key:
                 self.by_key.setdefault(node.key, node)
         self.targets: dict[int, _Node] = {}
+        self.looks = 0
 
     def check(self) -> None:
         for node in self.nodes:
@@ -872,10 +972,11 @@ class _Graph:
             elif node.kind is Kind.DECISION and node.type_name in _ABOUT_AN_EMAIL:
                 self.about_an_email(node)
         self.draws()
-        self.loops()
-        for node in self.nodes:
-            if node.is_action("campaign.change"):
-                self.restart(node)
+        try:
+            self.loops()
+            self.restarts()
+        except _TooFarError:
+            self.say(("steps",), "so many jumps lead past so many steps that they cannot be checked; use fewer")
 
     def jump(self, node: _Node) -> None:
         to, path = node.values["with"].get("to"), (*node.path, "with", "to")
@@ -883,11 +984,11 @@ class _Graph:
             return
         target = self.by_key.get(to)
         if target is None:
-            self.say(path, f"there is no step {to!r} to jump to{_did_you_mean(to, list(self.by_key))}")
+            self.say(path, f"there is no step {quoted(to)} to jump to{_did_you_mean(to, self.by_key)}")
         elif target.kind is Kind.DECISION:
-            self.say(path, f"{to!r} is a decision; a jump leads to an action or a condition")
+            self.say(path, f"{quoted(to)} is a decision; a jump leads to an action or a condition")
         elif target.is_action("campaign.jump"):
-            self.say(path, f"{to!r} is a jump itself; jump to where it leads")
+            self.say(path, f"{quoted(to)} is a jump itself; jump to where it leads")
         else:
             self.targets[id(node)] = target
 
@@ -919,15 +1020,22 @@ class _Graph:
                 place = dotted((*first.path, "with", "shares"))
                 self.say(
                     (*node.path, "with", "shares"),
-                    f"the draw {name.strip()!r} has other shares at {place}; all its steps name the same ones, in the "
-                    "same order",
+                    f"the draw {quoted(name.strip())} has other shares at {place}; all its steps name the same ones, "
+                    "in the same order",
                 )
 
     def loops(self) -> None:
+        jumping: dict[int, list[_Node]] = {}
+        for node in self.nodes:
+            if id(node) in self.targets:
+                jumping.setdefault(id(self.targets[id(node)]), []).append(node)
+        ways: dict[int, list[_Node]] = {}
+        for nodes in jumping.values():
+            came_from = self.quickest([self.targets[id(nodes[0])]])
+            ways.update({id(node): _way(came_from, node) for node in nodes if id(node) in came_from})
         seen: set[frozenset[int]] = set()
         for node in self.nodes:
-            target = self.targets.get(id(node))
-            way = self.shortest([target], node) if target is not None else None
+            way = ways.get(id(node))
             if way is None or frozenset(map(id, way)) in seen:
                 continue
             seen.add(frozenset(map(id, way)))
@@ -937,10 +1045,17 @@ class _Graph:
                 f"this jump makes a loop without rest ({names}); put a decision in it, or delays of 30 minutes in all",
             )
 
+    def restarts(self) -> None:
+        changing = [node for node in self.nodes if node.is_action("campaign.change")]
+        quick = self.quickest(self.roots) if changing else {}
+        for node in changing:
+            if id(node) in quick:
+                self.restart(node)
+
     def restart(self, node: _Node) -> None:
         added = node.values["with"].get("add")
         for index, key in enumerate(added if isinstance(added, list) else [added]):
-            if key is None or key not in ("this", self.campaign) or self.shortest(self.roots, node) is None:
+            if key is None or key not in ("this", self.campaign):
                 continue
             place = ("with", "add", index) if isinstance(added, list) else ("with", "add")
             self.say(
@@ -949,14 +1064,17 @@ class _Graph:
                 "put a decision before it, or delays of 30 minutes in all",
             )
 
-    def shortest(self, starts: list[_Node], goal: _Node) -> list[_Node] | None:
-        """Return the quickest way to a step that meets no decision, with its ends, or None if it is slow."""
+    def quickest(self, starts: list[_Node]) -> dict[int, _Node | None]:
+        """Return the steps that one soon comes to without a decision, each with the one before it on the way."""
         # Only steps whose kind is known count: the others have been said, and may become decisions.
         best: dict[int, float] = {}
         queue: list[tuple[float, int, _Node, _Node | None]] = []
         came_from: dict[int, _Node | None] = {}
 
         def reach(node: _Node, seconds: float, source: _Node | None) -> None:
+            self.looks += 1
+            if self.looks > MOST_LOOKS:
+                raise _TooFarError
             seconds += node.seconds
             if node.kind in (Kind.ACTION, Kind.CONDITION) and seconds < best.get(id(node), LEAST_LOOP_SECONDS):
                 best[id(node)] = seconds
@@ -969,17 +1087,20 @@ class _Graph:
             if name in came_from:
                 continue
             came_from[name] = source
-            if node is goal:
-                way = [node]
-                while (source := came_from[id(way[-1])]) is not None:
-                    way.append(source)
-                return way[::-1]
             for children in node.children.values():
                 for child in children:
                     reach(child, seconds, node)
             if name in self.targets:
                 reach(self.targets[name], seconds, node)
-        return None
+        return came_from
+
+
+def _way(came_from: Mapping[int, _Node | None], goal: _Node) -> list[_Node]:
+    """Return the way to a step, with its ends."""
+    way = [goal]
+    while (source := came_from[id(way[-1])]) is not None:
+        way.append(source)
+    return way[::-1]
 
 
 def _step_file(node: _Node) -> StepFile:
@@ -1070,7 +1191,7 @@ def _sentence(error: ErrorDetails, place: Path, value: object, model: type[BaseM
         hint = _did_you_mean(str(place[-1]), known)
         if not hint:
             hint = f"; known are {_listed(known, 'and')}" if known else "; this takes none"
-        return f"unknown property {place[-1]!r}{hint}"
+        return f"unknown property {quoted(place[-1])}{hint}"
     if kind == "missing":
         return f"the property {place[-1]!r} is missing"
     if kind in _MUST_BE:
@@ -1082,7 +1203,7 @@ def _sentence(error: ErrorDetails, place: Path, value: object, model: type[BaseM
     if kind in ("string_too_short", "too_short") and context.get("min_length") == 1:
         return "must not be empty"
     if kind == "value_error":
-        return str(context.get("error", message)) or "cannot be used"
+        return short(str(context.get("error", message)), value) or "cannot be used"
     if message.startswith("Input should be "):
         return f"must be {message.removeprefix('Input should be ')}, not {_shown(value)}"
     return message[:1].lower() + message[1:]
@@ -1118,8 +1239,8 @@ def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    found = near(name, known)
+    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def _called(value: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from difflib import get_close_matches
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -20,7 +20,7 @@ from domain import schedule
 from domain.campaign import Campaign, Step
 from domain.decide import Outcome, Wait, deadline, first_due, zone_of
 from domain.errors import CampaignError
-from domain.file import CampaignFile, Problem, StepFile, build, to_data
+from domain.file import MOST_PROBLEMS, CampaignFile, Problem, StepFile, build, first_of, near, quoted, short, to_data
 from domain.steps.filled import texts_in
 from domain.steps.registry import Kind
 from producers.template_notes import notes
@@ -140,6 +140,7 @@ class Plan:
             "removed": self.removed,
             "redirected": self.redirected,
             "retimed": self.retimed,
+            "retimed_before": self.retimed_before,
             "new_roots": self.new_roots,
             "publishes": self.publishes,
             "warnings": self.warnings,
@@ -174,10 +175,13 @@ def check_references(conn: Connection, file: CampaignFile) -> list[Problem]:
     Sources are public, published segments and campaign forms; other segments and forms
     must exist. Emails, other templates and campaigns may come later: a plan notes them.
     """
+    return first_of(chain(_check_named(conn, file), _check_redirect(conn, file)))
+
+
+def _check_named(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
     found = list(references(file))
     segments = campaigns.named(conn, "segments", {each.key for each in found if each.what == "segments"})
     forms = campaigns.named(conn, "forms", {each.key for each in found if each.what == "forms"})
-    problems = []
     for place, what, key in found:
         source = place[0] == "sources"
         sentence = None
@@ -196,43 +200,38 @@ def check_references(conn: Connection, file: CampaignFile) -> list[Problem]:
             elif source and row.standalone:
                 sentence = f"form {key!r} is standalone; only campaign forms can be sources"
         if sentence:
-            problems.append(Problem(place, sentence))
-    return problems + _check_redirect(conn, file)
+            yield Problem(place, short(sentence, key))
 
 
-def _check_redirect(conn: Connection, file: CampaignFile) -> list[Problem]:
-    """Return which redirected steps are none that this version drops.
+def _check_redirect(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
+    """Yield which redirected steps are none that this version drops.
 
     A file that was applied already may be applied again, and one whose step an earlier version dropped too.
     """
     row = campaigns.stored(conn, file.campaign) if file.redirect else None
     if row is None or row.version == 0 or row.key != file.campaign:
-        return [
-            Problem(("redirect", key), "the campaign is new, so nobody waits at any step of it; leave 'redirect' out")
-            for key in file.redirect
-        ]
+        sentence = "the campaign is new, so nobody waits at any step of it; leave 'redirect' out"
+        yield from (Problem(("redirect", key), sentence) for key in file.redirect)
+        return
     # What is stored has its offsets; no date of it depends on a timezone.
-    if _same_version(campaigns.definition(conn, row.id, row.version), file):
-        return []
+    if _same_version(campaigns.read_version(conn, row.key, row.id, row.version).file, file):
+        return
     before = {step.key: step for step in campaigns.steps(conn, row.id)}
     after = {step.step: step for step in file.walk()}
-    problems = []
     for key in file.redirect:
-        sentence = None
         if key not in before:
-            near = get_close_matches(key, before, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            sentence = f"the campaign never had a step {key!r}{hint}"
+            found = near(key, before)
+            hint = f"; did you mean {found[0]!r}?" if found else ""
+            yield Problem(("redirect", key), f"the campaign never had a step {quoted(key)}{hint}")
         elif key in after and after[key].kind == before[key].kind:
-            sentence = f"{key!r} is still a step of this version, so who waits there stays"
-        if sentence:
-            problems.append(Problem(("redirect", key), sentence))
-    return problems
+            yield Problem(("redirect", key), f"{quoted(key)} is still a step of this version, so who waits there stays")
 
 
 def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> Plan:
     """Return what applying a file would do, with counts of the contacts touched."""
-    warnings = _warnings(conn, file)
+    warnings = [short(each) for each in _warnings(conn, file)]
+    if len(warnings) > MOST_PROBLEMS:
+        warnings = [*warnings[:MOST_PROBLEMS], f"there is more to note: a plan stops at {MOST_PROBLEMS} notes"]
     named = list(references(file))
     stages = _missing(named, "stages", {stage.key for stage in stages_table.listed(conn)})
     point_groups = _missing(named, "point_groups", {group.key for group in scores.groups(conn)})
@@ -249,7 +248,9 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> Plan:
             point_groups=point_groups,
             warnings=warnings,
         )
-    before = campaigns.definition(conn, row.id, row.version)
+    before, _, unreadable = campaigns.read_version(conn, row.key, row.id, row.version)
+    if unreadable is not None:
+        warnings.insert(0, f"the version that it has now cannot be read here ({unreadable.why}); this one replaces it")
     published = campaigns.listing(conn, [row.id])
     # A deleted campaign is not listed; applying its file brings it back, unpublished unless it says so.
     was_published = bool(published) and bool(published[0].published)
@@ -258,9 +259,12 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> Plan:
     new = {step.step: step for step in file.walk()}
     known = {step.key: step for step in campaigns.steps(conn, row.id)}
     ids = {key: step.id for key, step in known.items()}
-    waiting = waits.count_at(conn, [ids[key] for key in old])
-    gone = [key for key in old if key not in new or new[key].kind != old[key].kind]
-    kept = [key for key in old if key not in gone]
+    # The table names the steps of the present version too, whatever has become of its definition.
+    there = [key for key in old if key in known]
+    there += [key for key, step in known.items() if step.removed_at is None and key not in old]
+    waiting = waits.count_at(conn, [ids[key] for key in there])
+    gone = [key for key in there if key not in new or new[key].kind.value != known[key].kind]
+    kept = [key for key in there if key in old and key not in gone]
     old_roots = {step.step for step in before.steps}
     retimed = [key for key in kept if _timing_of(old[key]) != _timing_of(new[key])]
     since = {ids[key]: at for key in kept if key not in retimed and (at := known[key].retimed_at) is not None}
@@ -270,10 +274,10 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> Plan:
         file,
         row.id,
         row.version + 1,
-        unchanged=bool(published) and _same_version(before, file),
+        unchanged=bool(published) and unreadable is None and _same_version(before, file),
         publishes=None if wants == was_published else wants,
         members=memberships.count_active(conn, row.id),
-        added=[key for key in new if key not in old],
+        added=[key for key in new if key not in there],
         changed=[key for key in kept if _own(old[key]) != _own(new[key])],
         moved=_moved(before, file, ids),
         removed={key: waiting.get(ids[key], 0) for key in gone},

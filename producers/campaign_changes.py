@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
 from db import campaigns, merging
-from db.campaigns import Found, Inside
+from db.campaigns import Found, Inside, Version
 from domain.errors import CampaignError
-from domain.file import CampaignFile, check, to_data
+from domain.file import FORMAT, CampaignFile, check, to_data
 from producers import applying
 
 
@@ -84,7 +84,8 @@ def switch(
     if changed:
         campaigns.audit(conn, found.id, who=who, what="published" if published else "paused", now=now)
     rows = campaigns.listing(conn, [found.id])
-    return Switched(changed, campaigns.status_of(rows[0]).why_not(now) if rows else "it is deleted")
+    unreadable = campaigns.unreadable(conn, rows).get(found.id)
+    return Switched(changed, campaigns.status_of(rows[0], unreadable).why_not(now) if rows else "it is deleted")
 
 
 def clone(
@@ -110,6 +111,14 @@ def delete(conn: Connection, found: Found, *, who: str, now: datetime) -> None:
     campaigns.close(conn, found.id)
     if campaigns.delete(conn, found.id, now=now):
         campaigns.audit(conn, found.id, who=who, what="deleted", now=now)
+
+
+def definition_of(version: Version, published: bool) -> dict[str, Any]:
+    """Return a version as a campaign file's data; one that cannot be read as it is stored, to be mended."""
+    if version.unreadable is None or not isinstance(version.data, dict):
+        return to_data(with_published(version.file, published))
+    known = {name: value for name, value in version.data.items() if (name, value) != ("format", FORMAT)}
+    return {**known, "published": published}
 
 
 def with_published(file: CampaignFile, published: bool) -> CampaignFile:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,13 +15,18 @@ from zoneinfo import ZoneInfo
 import yaml
 
 from domain.errors import CampaignError
-from domain.file import CampaignFile, FindType, Problem, check, dotted
+from domain.file import MORE, MOST_ECHO, MOST_PROBLEMS, CampaignFile, FindType, Problem, check, dotted, quoted, short
 from domain.file import Path as Place
 from domain.steps import registry
 
 _TAG = "tag:yaml.org,2002:"
+# Of a file; those of the largest campaign that may be are half as many.
+MAX_CHARACTERS = 1_000_000
+TOO_LONG = f"the campaign has more than {MAX_CHARACTERS:,} characters; divide it into several"
 # Aliases let a short file describe an endless one.
 MAX_NODES = 200_000
+# Of the processor's time, so that a busy machine refuses nobody.
+MAX_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +44,20 @@ class FileProblem:
 
 
 class CampaignFileError(CampaignError):
-    """A campaign file cannot be used. Its message has one line for each problem."""
+    """A campaign file cannot be used. Its message has one line for each problem, up to where nobody reads on."""
 
-    def __init__(self, problems: list[FileProblem]) -> None:
-        super().__init__("\n".join(map(str, problems)))
-        self.problems = problems
+    def __init__(self, problems: Sequence[FileProblem]) -> None:
+        self.problems = first_of(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def first_of(problems: Sequence[FileProblem]) -> list[FileProblem]:
+    """Return problems of one file or several, no further than people read; the last says if there may be more."""
+    told = [problem for problem in problems if problem.sentence != MORE]
+    if len(told) == len(problems) <= MOST_PROBLEMS:
+        return told
+    shown = told[:MOST_PROBLEMS]
+    return [*shown, FileProblem(shown[-1].file, None, "", MORE)]
 
 
 def read(
@@ -71,6 +87,8 @@ def read_text(
 
     With `around`, the text holds the steps only, and that the rest of the campaign, whose problems have no line.
     """
+    if len(text) > MAX_CHARACTERS:
+        raise _unreadable(name, TOO_LONG)
     # A tab between JSON's tokens means nothing, but YAML takes it for indentation.
     root = _compose(name, text.replace("\t", " ") if name.suffix.lower() == ".json" else text)
     try:
@@ -102,12 +120,16 @@ def _unreadable(path: Path, sentence: str, line: int | None = None) -> CampaignF
 
 
 def _text(path: Path) -> str:
+    most = 4 * MAX_CHARACTERS
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(most + 1)
     except FileNotFoundError:
         raise _unreadable(path, "there is no such file") from None
     except OSError as error:
         raise _unreadable(path, f"the file cannot be read: {(error.strerror or str(error)).lower()}") from None
+    if len(content) > most:
+        raise _unreadable(path, TOO_LONG)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -117,7 +139,9 @@ def _text(path: Path) -> str:
 
 def _compose(path: Path, text: str) -> yaml.Node | None:
     try:
-        documents = list(yaml.compose_all(text, _Loader))
+        documents = list(islice(yaml.compose_all(text, _Loader), 2))
+    except _TooMuchError as error:
+        raise _unreadable(path, str(error)) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise _unreadable(
@@ -128,13 +152,20 @@ def _compose(path: Path, text: str) -> yaml.Node | None:
         sentence = f"the file is not YAML: {' '.join(filter(None, (error.context, error.problem)))}"
         if "'\\t'" in sentence:
             sentence += "; indent with spaces"
-        raise _unreadable(path, sentence, mark.line + 1 if mark else None) from None
+        raise _unreadable(path, short(sentence), mark.line + 1 if mark else None) from None
     except RecursionError:
         raise _unreadable(path, "the file is nested too deeply") from None
     if len(documents) > 1:
         sentence = "the file has several documents; put each campaign in a file of its own"
         raise _unreadable(path, sentence, documents[1].start_mark.line + 1)
     return documents[0] if documents else None
+
+
+class _TooMuchError(Exception):
+    """A file would take too long to read; the message says why."""
+
+
+_TOO_LARGE = f"the file is too large: it has more than {MAX_NODES} values"
 
 
 class _Loader(yaml.SafeLoader):
@@ -145,6 +176,19 @@ class _Loader(yaml.SafeLoader):
     """
 
     yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._nodes = 0
+        self._until = time.thread_time() + MAX_SECONDS
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise _TooMuchError(_TOO_LARGE)
+        if time.thread_time() > self._until:
+            raise _TooMuchError(f"reading the file takes more than {MAX_SECONDS:g} seconds; divide the campaign")
+        return super().compose_node(parent, index)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -186,6 +230,7 @@ class _Document:
     def __init__(self, root: yaml.Node | None) -> None:
         self.problems: list[tuple[int | None, Place, str]] = []
         self.broken = False
+        self._full = False
         # Names that had to be made text, which has been said.
         self.not_text: set[Place] = set()
         self._said: set[tuple[int, str]] = set()
@@ -202,9 +247,9 @@ class _Document:
 
     def _say(self, node: yaml.Node, place: Place, sentence: str) -> None:
         # Aliases bring us to the same node again.
-        if (id(node), sentence) not in self._said:
+        if (id(node), sentence) not in self._said and len(self.problems) <= MOST_PROBLEMS:
             self._said.add((id(node), sentence))
-            self.problems.append((_line(node), place, sentence))
+            self.problems.append((_line(node), place, short(sentence)))
 
     def _cannot(self, node: yaml.Node, place: Place, sentence: str) -> None:
         self.broken = True
@@ -230,9 +275,9 @@ class _Document:
     def _may_read(self, node: yaml.Node, place: Place) -> bool:
         self._count += 1
         if self._count > MAX_NODES:
-            if self._count == MAX_NODES + 1:
-                self.broken = True
-                self.problems.append((None, (), f"the file is too large: it has more than {MAX_NODES} values"))
+            if not self._full:
+                self._full = self.broken = True
+                self.problems.append((None, (), _TOO_LARGE))
         elif id(node) in self._open:
             self._cannot(node, place, "an alias cannot stand inside what it stands for")
         elif not isinstance(node, yaml.ScalarNode) and node.tag not in (_TAG + "map", _TAG + "seq"):
@@ -254,12 +299,12 @@ class _Document:
                 continue
             key = _joined(key_node.value)
             if key in own:
-                sentence = f"{key!r} is written twice, on lines {own[key][0]} and {_line(key_node)}"
+                sentence = f"{quoted(key)} is written twice, on lines {own[key][0]} and {_line(key_node)}"
                 self._say(key_node, (*place, key), sentence)
                 continue
             if key_node.tag != _TAG + "str":
                 self.not_text.add((*place, key))
-                self._say(key_node, (*place, key), f"the name {key} must be text; put it in quotes")
+                self._say(key_node, (*place, key), short(f"the name {key} must be text; put it in quotes", key))
             own[key] = (_line(key_node), value_node)
         return {**merged, **own}
 
@@ -270,6 +315,8 @@ class _Document:
                 self._cannot(each, place, "'<<' takes a mapping, or a list of mappings")
             elif self._may_read(each, place):
                 self._open.add(id(each))
+                # Merging reads all of it again.
+                self._count += len(each.value)
                 merged = {**self._pairs(each, place), **merged}
                 self._open.discard(id(each))
         return merged
@@ -307,7 +354,8 @@ def _joined(text: str) -> str:
 
 
 def _shown_tag(tag: str) -> str:
-    return "!!" + tag.removeprefix(_TAG) if tag.startswith(_TAG) else tag
+    shown = "!!" + tag.removeprefix(_TAG) if tag.startswith(_TAG) else tag
+    return shown if len(shown) <= MOST_ECHO else f"{shown[:MOST_ECHO]}…"
 
 
 def write(data: dict[str, Any] | list[Any]) -> str:

@@ -12,6 +12,7 @@ import yaml
 
 from domain import templates
 from domain.errors import CampaignError
+from domain.file import MOST_PROBLEMS
 from domain.templates import Names, TemplateProblem
 from producers.keys import checked_key
 
@@ -224,10 +225,12 @@ def sort(problems: list[Problem], paths: Sequence[Path]) -> None:
 
 def stop_at(problems: Sequence[Problem], tell: Callable[[str], None]) -> None:
     """Tell each problem. Raises CampaignError when there are any."""
-    for problem in problems:
+    for problem in problems[:MOST_PROBLEMS]:
         tell(str(problem))
     if problems:
-        count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
+        count = "1 error" if len(problems) == 1 else f"{len(problems):,} errors"
+        if len(problems) > MOST_PROBLEMS:
+            count = f"{count}, of which these are the first {MOST_PROBLEMS},"
         raise CampaignError(f"{count} in the files; nothing was written")
 
 

@@ -1,7 +1,7 @@
 """The queue of contact events, through kombu: Redis or RabbitMQ by URL.
 
 A message holds one CloudEvent or a list of them, as JSON. Publishers that are not ours need nothing
-but the names below: see "Publishing events" in the README.
+but the names below: see "Publish events" in the documentation.
 """
 
 from __future__ import annotations

@@ -44,6 +44,12 @@ STANDS = {
     "decision": marked("waits for the contact to act"),
     "retry": marked("failed, and is tried again"),
 }
+# What holds messages of a channel back.
+RULES = {
+    "cap": marked("as many as may be sent were sent"),
+    "quiet_hours": marked("quiet hours"),
+    "paused": marked("pause"),
+}
 REFUSALS = {
     "unsubscribed": marked("unsubscribed"),
     "bounced": marked("bounced"),

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from db import campaigns, waits
+from db import campaigns, outcomes, waits
 from domain import schedule
 from domain.campaign import Campaign, Step, StopRule
 from domain.decide import Failure, why
+from domain.events import remembered
 from domain.steps.registry import Fact, Kind, Standing, all_types
 from workers import executor
 from workers.executor import BY_DEFAULT
@@ -28,12 +30,27 @@ def types_waiting_for(event_type: str) -> tuple[str, ...]:
     return tuple(each.name for each in all_types() if each.kind is Kind.DECISION and each.may_look_at(event_type))
 
 
+class Unjudged(NamedTuple):
+    """A decision that could not judge what a contact did, and why."""
+
+    campaign: str
+    step: str
+    error: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.campaign}/{self.step}"
+
+    def __str__(self) -> str:
+        return f"the decision {self.step!r} of campaign {self.campaign!r} could not judge it: {self.error}"
+
+
 @dataclass(slots=True)
 class Reacted:
-    """What followed from what contacts did, and why a decision could not judge it, by contact."""
+    """What followed from what contacts did, and which decisions could not judge it, by contact."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    raised: dict[int, str] = field(default_factory=dict)
+    raised: dict[int, list[Unjudged]] = field(default_factory=dict)
 
 
 def react(
@@ -43,24 +60,32 @@ def react(
     now: datetime,
     zone: ZoneInfo,
     stop: StopRule = BY_DEFAULT,
+    only: Collection[str] | None = None,
 ) -> Reacted:
     """Take the armed decisions that facts satisfy, in every campaign; return what followed.
 
     `happened` holds each contact's facts in their order; the caller has locked the contacts.
     A decision that a fact arms on its way is not satisfied by the same fact, nor by one from before the
     contact came to it, unless it looks back. Where judging a fact raises, the decision stays armed, and
-    the contact has a failed attempt there.
+    the contact has a failed attempt there. `only`: the decisions of these places, CAMPAIGN/STEP, and no others;
+    what they judge now is no failed attempt any more.
     """
     done = Reacted()
     rounds = max((len(facts) for facts in happened.values()), default=0)
     for nth in range(rounds):
         once = {id_: facts[nth] for id_, facts in happened.items() if nth < len(facts)}
-        _react_once(conn, once, done, now, zone, stop)
+        _react_once(conn, once, done, now, zone, stop, only)
     return done
 
 
 def _react_once(
-    conn: Connection, happened: Mapping[int, Fact], done: Reacted, now: datetime, zone: ZoneInfo, stop: StopRule
+    conn: Connection,
+    happened: Mapping[int, Fact],
+    done: Reacted,
+    now: datetime,
+    zone: ZoneInfo,
+    stop: StopRule,
+    only: Collection[str] | None,
 ) -> None:
     event_types = {fact.type for fact in happened.values()}
     types = {name for event_type in event_types for name in types_waiting_for(event_type)}
@@ -70,6 +95,7 @@ def _react_once(
     # A contact may stand at a step in several passages; they are taken one after the other, oldest first.
     nth: Counter[tuple[int, int]] = Counter()
     failures: dict[int, list[Failure]] = {}
+    judged: list[tuple[int, int]] = []
     armed = waits.armed(conn, happened, types, event_types)
     entered = {id_: campaigns.enter(conn, id_, zone) for id_ in sorted({each.campaign_id for each in armed})}
     for each in armed:
@@ -77,25 +103,29 @@ def _react_once(
         if status.why_not(now) is not None or each.step_id not in campaign.steps:
             continue
         step, fact = campaign.step(each.step_id), happened[each.contact_id]
+        if only is not None and f"{campaign.key}/{step.key}" not in only:
+            continue
         try:
             satisfied = _satisfies(campaign, step, fact, since=each.anchor_at)
         # The code of a step type, ours or another package's, on what came from outside.
         except Exception as error:
             failures.setdefault(campaign.id, []).append(Failure(each.contact_id, step.id, 1, why(error), error))
-            place = f"the decision {step.key!r} of campaign {campaign.key!r} could not judge it"
-            done.raised[each.contact_id] = f"{place}: {why(error)}"
+            done.raised.setdefault(each.contact_id, []).append(Unjudged(campaign.key, step.key, why(error)))
             continue
+        if only is not None:
+            judged.append((each.contact_id, step.id))
         if satisfied:
             passages = taken.setdefault((campaign.id, step.id, nth[each.contact_id, step.id]), {})
             passages[each.contact_id] = each.passage
             nth[each.contact_id, step.id] += 1
+    outcomes.forgive(conn, judged)
     for (campaign_id, step_id, _), passages in sorted(taken.items(), key=lambda found: found[0]):
         done.counts += executor.take_armed(
             conn,
             campaign_id,
             step_id,
             passages,
-            {id_: {"event": happened[id_].type, "at": happened[id_].at.isoformat()} for id_ in passages},
+            {id_: remembered(happened[id_]) for id_ in passages},
             at={id_: happened[id_].at for id_ in passages},
             now=now,
             zone=zone,

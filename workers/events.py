@@ -35,14 +35,14 @@ from db import (
     traces,
 )
 from db.clock import now as database_now
-from db.events import Pending
+from db.events import Letter, Pending
 from db.faults import Fault, blames_the_data, fault_of
 from db.house import house_of
 from db.refusals import Said
 from db.traces import Traces
 from domain.campaign import StopRule
 from domain.changes import change
-from domain.events import ABOUT_THE_CONTACT, SEGMENT_TYPES, ContactEvent, EventError, as_facts, channel_of
+from domain.events import ABOUT_THE_CONTACT, CLAIMED, SEGMENT_TYPES, ContactEvent, EventError, as_facts, channel_of
 from domain.identity import same_address
 from domain.policy import Rule
 from domain.steps.properties import MAX_KEY
@@ -53,7 +53,7 @@ from domain.visitors import is_automatic
 from producers import local_time, metrics
 from producers.logs import described
 from workers import decisions, membership
-from workers.decisions import Reacted
+from workers.decisions import Reacted, Unjudged
 from workers.executor import BY_DEFAULT, reason_of
 from workers.forms import submit
 
@@ -84,6 +84,8 @@ class Accepted:
 
     accepted: int = 0
     duplicates: int = 0
+    # Which were known already.
+    known: list[int] = field(default_factory=list)
     rejected: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -134,6 +136,7 @@ def accept(
         of_part = accept(conn, part, now=now, unknown_contacts=unknown_contacts)
         done.accepted += of_part.accepted
         done.duplicates += of_part.duplicates
+        done.known += [first + index for index in of_part.known]
         done.rejected += [(first + index, reason) for index, reason in of_part.rejected]
     return done
 
@@ -158,13 +161,14 @@ def _accept(
     good = _acceptable(conn, offered, done, unknown_contacts)
     new = events.remember(conn, [event for _, event in good], now=now)
     fresh = []
-    for _, event in good:
+    for index, event in good:
         if (event.source, event.id) in new:
             # A repetition inside the batch finds its key gone.
             new.discard((event.source, event.id))
             fresh.append(event)
         else:
             done.duplicates += 1
+            done.known.append(index)
     done.accepted = len(fresh)
     keys = {event.contact for event in fresh}
     ids = events.contact_ids(conn, keys)
@@ -401,7 +405,7 @@ def _act_on(
     deleted: set[int] = set()
     late: list[Pending] = []
     # What a decision could not judge, and why; it is acted on otherwise.
-    letters: list[tuple[Pending, str]] = []
+    letters: list[Letter] = []
     for nth in range(max(map(len, by_contact.values()))):
         once = [found[nth] for found in by_contact.values() if nth < len(found)]
         late += [event for event in once if event.contact_id in erased]
@@ -426,7 +430,7 @@ def _act_on(
             if event.at <= (erased[event.contact_id][1] if event.contact_id in erased else now)
         ],
     )
-    events.bury_events(conn, [letter for letter in letters if letter[0].contact_id not in gone], now=now)
+    events.bury_events(conn, [letter for letter in letters if letter.event.contact_id not in gone], now=now)
     events.seen_active(conn, [(event.contact_id, event.at) for event in kept if _is_activity(event)])
     lag = (now - min(event.received_at for event in taken)).total_seconds()
     return Acted(len(taken), counts, lag)
@@ -441,7 +445,7 @@ def _act_once(
     once: Sequence[Pending],
     erased: dict[int, tuple[str, datetime]],
     late: list[Pending],
-    letters: list[tuple[Pending, str]],
+    letters: list[Letter],
     *,
     now: datetime,
     zone: ZoneInfo,
@@ -469,13 +473,81 @@ def _act_once(
     reacted = decisions.react(conn, _facts(conn, others), now=now, zone=zone, stop=stop)
     counts += filled_in.counts + reacted.counts
     raised = filled_in.raised | reacted.raised
-    letters += [(event, raised[event.contact_id]) for event in once if event.contact_id in raised]
+    letters += [_letter(event, raised[event.contact_id]) for event in once if event.contact_id in raised]
     deleted = by_type.get("contact.deleted", [])
     at = {event.contact_id: event.at for event in deleted}
     if at:
         late += events.take_all(conn, at)
         erased.update({id_: (key, at[id_]) for id_, key in erasure.erase(conn, at).items()})
     return counts
+
+
+def _letter(event: Pending, unjudged: Sequence[Unjudged]) -> Letter:
+    reason = "; ".join(map(str, unjudged))
+    mend = "mend that, then `parcours dead-letters replay` asks again"
+    return Letter(event, f"{reason}; {mend}", [each.place for each in unjudged])
+
+
+@dataclass(slots=True)
+class JudgedAgain:
+    """What became of events that decisions could not judge before: contacts that moved on, and who is still dead."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    letters: list[Letter] = field(default_factory=list)
+
+
+def judge_again(
+    conn: Connection,
+    happened: Sequence[tuple[ContactEvent, Sequence[str]]],
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    stop: StopRule = BY_DEFAULT,
+) -> JudgedAgain:
+    """Ask the decisions that could not judge events, by their places, once more; all else of the events is done.
+
+    Whoever stands at the decision no longer is left alone. An event of which it still raises, or whose campaign does
+    not run now, is returned as a letter, and holds back none of the others.
+    """
+    done = JudgedAgain()
+    ids = events.contact_ids(conn, {event.contact for event, _ in happened})
+    locked = set(facts.lock(conn, set(ids.values())))
+    for event, places in happened:
+        contact_id = ids.get(event.contact)
+        if contact_id not in locked or contact_id is None:
+            continue
+        pending = Pending(contact_id, 0, now, event.source, event.id, event.type, event.at, event.data)
+        idle = _not_running(conn, places, now=now, zone=zone)
+        if idle:
+            done.letters.append(Letter(pending, f"{idle}; replay it when the campaign runs", places))
+            continue
+        try:
+            with conn.begin_nested():
+                seen = _facts(conn, [pending])
+                if event.type == "form.submitted":
+                    fact = Fact(event.type, {"fields": {}, **event.data}, event.at)
+                    seen = {contact_id: [fact]}
+                reacted = decisions.react(conn, seen, now=now, zone=zone, stop=stop, only=places)
+        except Exception as error:
+            if not blames_the_data(error):
+                raise
+            log.error("event_not_judged", event_type=event.type, contact_id=contact_id, **described(error))
+            done.letters.append(Letter(pending, f"it could not be judged: {reason_of(error)}", places))
+            continue
+        done.counts += reacted.counts
+        if contact_id in reacted.raised:
+            done.letters.append(_letter(pending, reacted.raised[contact_id]))
+    return done
+
+
+def _not_running(conn: Connection, places: Iterable[str], *, now: datetime, zone: ZoneInfo) -> str | None:
+    for key in sorted({place.partition("/")[0] for place in places}):
+        found = campaigns.stored(conn, key)
+        if found is not None and not found.deleted:
+            why = campaigns.enter(conn, found.id, zone)[1].why_not(now)
+            if why is not None:
+                return f"campaign {key!r} does not run: {why}"
+    return None
 
 
 def _begin_again(
@@ -600,7 +672,8 @@ def _submit_forms(
 ) -> Reacted:
     by_key: dict[str, dict[int, forms.Submission]] = {}
     for event in submitted:
-        submission = forms.Submission(event.at, event.data.get("fields") or {})
+        more = {CLAIMED: event.data[CLAIMED]} if CLAIMED in event.data else {}
+        submission = forms.Submission(event.at, event.data.get("fields") or {}, more)
         by_key.setdefault(str(event.data["form"]), {})[event.contact_id] = submission
     done = Reacted()
     for key, submissions in sorted(by_key.items()):

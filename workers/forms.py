@@ -43,9 +43,9 @@ def submit(
                 since = {contact_id: submissions[contact_id].at for contact_id in present}
                 done += membership.arrive(conn, campaign, present, Arrival.FORM, now=now, zone=zone, since=since)
     happened = {
-        contact_id: [Fact("form.submitted", {"form": form.key, "fields": fields}, at)]
+        contact_id: [Fact("form.submitted", {**more, "form": form.key, "fields": fields}, at)]
         for contact_id in present
-        for at, fields in (submissions[contact_id],)
+        for at, fields, more in (submissions[contact_id],)
     }
     reacted = decisions.react(conn, happened, now=now, zone=zone, stop=stop)
     reacted.counts += done

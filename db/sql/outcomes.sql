@@ -40,6 +40,11 @@ FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:step_ids AS int[]), CAST(:atte
 ON CONFLICT (contact_id, step_id)
 DO UPDATE SET at = excluded.at, attempts = excluded.attempts, error = excluded.error;
 
+-- name: forgive
+DELETE FROM failure
+USING unnest(CAST(:contact_ids AS bigint[]), CAST(:step_ids AS int[])) AS mended (contact_id, step_id)
+WHERE failure.contact_id = mended.contact_id AND failure.step_id = mended.step_id;
+
 -- name: failing_step
 -- A step whose failures within a while are reason to stop the campaign: distinct contacts that
 -- failed there, against all contacts that it had something to do with in that while. Asked only by

@@ -19,22 +19,24 @@ _OUTCOMES = {
 def page(types: Sequence[StepType], tests: Mapping[tuple[Kind, str], Sequence[str]], *, renew: str) -> str:
     """Return the page: a table of all types, then each with its description, properties and outcomes.
 
-    `tests` has the paths of the test files that name a type, and `renew` is the command that prints the page.
+    `tests` has the paths of the test files that name a type: without any, the table has no column for them. `renew` is
+    the command that prints the page.
     """
+    columns = ["kind", "type", "Mautic", *(["tests"] if tests else [])]
     lines = [
         "# Step types",
         "",
         f"Printed by `{renew}` from the types themselves; change those, not this page.",
         "",
         *_table(
-            ("kind", "type", "reference engine", "tests"),
+            columns,
             [
-                (
+                [
                     each.kind.value,
                     f"[`{each.name}`](#{_anchor(each)})",
                     f"`{each.reference}`" if each.reference else "",
                     ", ".join(tests.get((each.kind, each.name), ())),
-                )
+                ][: len(columns)]
                 for each in types
             ],
         ),

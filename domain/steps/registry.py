@@ -13,6 +13,7 @@ import fnmatch
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -410,7 +411,14 @@ def step_type(kind: Kind, name: str) -> StepType:
     point = _entry_points().get(f"{kind}.{name}")
     if point is None:
         raise UnknownTypeError(kind, name)
-    found = point.load()
+    try:
+        found = point.load()
+    # Another package's code, which may raise anything.
+    except Exception as error:
+        why = (str(error).splitlines() or [""])[0][:200]
+        raise CampaignError(
+            f"the package of the {kind} {name!r} cannot be imported ({type(error).__name__}: {why}); mend or remove it"
+        ) from error
     if not isinstance(found, StepType) or (found.kind, found.name) != (kind, name):
         raise CampaignError(
             f"the entry point {point.name!r} ({point.value}) is not a step type of that name; "
@@ -420,7 +428,10 @@ def step_type(kind: Kind, name: str) -> StepType:
 
 
 def all_types() -> list[StepType]:
-    """Return the whole catalogue, by kind and name."""
-    split = [name.split(".", 1) for name in _entry_points()]
-    found = [step_type(Kind(kind), name) for kind, name in split]
+    """Return the whole catalogue, by kind and name, without the types whose package cannot be imported."""
+    found = []
+    for kind, _, name in (point.partition(".") for point in _entry_points()):
+        # What is broken is said to whoever uses it, and is no reason for others to stop.
+        with suppress(CampaignError):
+            found.append(step_type(Kind(kind), name))
     return sorted(found, key=lambda each: (each.kind, each.name))

@@ -14,10 +14,10 @@ from db import campaigns, partitions
 from db.campaigns import Inside
 from db.clock import now as database_now
 from domain.errors import CampaignError
-from domain.file import CampaignFile, SkipFile, StepFile, file_schema, to_data
+from domain.file import CampaignFile, SkipFile, StepFile, file_schema
 from producers import applying, campaign_changes
-from producers.campaign_changes import with_published
-from producers.campaign_files import CampaignFileError, read, write
+from producers.campaign_changes import definition_of
+from producers.campaign_files import CampaignFileError, FileProblem, first_of, read, write
 from producers.session import iso, session
 
 app = typer.Typer(no_args_is_help=True, help="Validate, plan, apply, list, show, publish and pause campaigns.")
@@ -31,12 +31,13 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 def validate(files: Files, as_json: Json = False) -> None:
     """Say everything that is wrong with campaign files, by themselves; `plan` also asks the database."""
     here = session()
-    problems = []
+    problems: list[FileProblem] = []
     for path in files:
         try:
             read(path, default_zone=here.zone)
         except CampaignFileError as error:
             problems += error.problems
+    problems = first_of(problems)
     if as_json:
         here.print_json([{"file": str(p.file), "line": p.line, "path": p.path, "error": p.sentence} for p in problems])
     elif not problems:
@@ -92,24 +93,33 @@ def list_(as_json: Json = False) -> None:
     here = session()
     with here.engine.connect() as conn:
         now = database_now(conn)
-        rows = [
-            {
-                "id": row.id,
-                "campaign": row.key,
-                "name": row.name,
-                "category": row.category,
-                "published": row.published,
-                "running": campaigns.status_of(row).why_not(now) is None,
-                "version": row.version,
-                "changed_at": row.changed_at,
-            }
-            for row in campaigns.listing(conn)
-        ]
+        found = campaigns.listing(conn)
+        unreadable = campaigns.unreadable(conn, found)
+    rows = [
+        {
+            "id": row.id,
+            "campaign": row.key,
+            "name": row.name,
+            "category": row.category,
+            "published": row.published,
+            "running": campaigns.status_of(row, unreadable.get(row.id)).why_not(now) is None,
+            "version": row.version,
+            "changed_at": row.changed_at,
+            "unreadable": unreadable[row.id].why if row.id in unreadable else None,
+        }
+        for row in found
+    ]
     if as_json:
         here.print_json(rows)
-    else:
-        columns = ("id", "campaign", "name", "category", "published", "running", "version", "changed_at")
-        here.print_table("", columns, [[str(row["id"]), *list(row.values())[1:]] for row in rows])
+        return
+    columns = ("id", "campaign", "name", "category", "published", "running", "version", "changed_at")
+    here.print_table("", columns, [[str(row["id"]), *(row[column] for column in columns[1:])] for row in rows])
+    for row in rows:
+        if row["unreadable"] is not None:
+            here.warn(
+                f"Campaign {row['campaign']} cannot be read here: {row['unreadable']}. "
+                f"`parcours campaigns show {row['campaign']}` says what to do."
+            )
 
 
 @app.command()
@@ -119,19 +129,30 @@ def show(campaign: Key, as_json: Json = False) -> None:
     with here.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
         row = campaigns.listing(conn, [found.id])[0]
-        file = campaigns.definition(conn, found.id, found.version)
-        why_not = campaigns.status_of(row).why_not(database_now(conn))
+        version = campaigns.read_version(conn, found.key, found.id, found.version)
+        why_not = campaigns.status_of(row, version.unreadable).why_not(database_now(conn))
         activity = campaigns.activity(conn, found.id)
+    file, unreadable = version.file, version.unreadable
     if as_json:
         state = {"id": found.id, "version": found.version, "running": why_not is None, "why_not": why_not}
+        state |= {"unreadable": None if unreadable is None else unreadable.why}
         recent = [{"at": iso(each.at), "who": each.who, "what": each.what} for each in activity]
         here.print_json(
             {
                 **state,
                 "published": row.published,
-                "definition": to_data(with_published(file, row.published)),
+                "definition": definition_of(version, row.published),
                 "activity": recent,
             }
+        )
+        return
+    if unreadable is not None:
+        here.say(f"{found.name} ({found.key}, id {found.id}) does not run: {unreadable}.")
+        for problem in version.problems():
+            here.say(f"  {problem}")
+        here.say(
+            "If a step type is unknown, install the package that brings it, on every machine, and restart Parcours. "
+            f"Otherwise mend the file (`parcours campaigns export {found.key}` prints it as it is stored) and apply it."
         )
         return
     from rich.markup import escape
@@ -167,13 +188,15 @@ def export(campaign: Key) -> None:
     here = session()
     with here.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
-        file = campaigns.definition(conn, found.id, found.version)
+        version = campaigns.read_version(conn, found.key, found.id, found.version)
         published = campaigns.listing(conn, [found.id])[0].published
-    typer.echo(write(to_data(with_published(file, published))), nl=False)
+    if version.unreadable is not None:
+        here.warn(f"This is {found.key} as it is stored, which cannot be read here: {version.unreadable.why}.")
+    typer.echo(write(definition_of(version, published)), nl=False)
 
 
 @app.command()
-def clone(campaign: Key, key: Annotated[str, typer.Argument(metavar="NEW-KEY")]) -> None:
+def clone(campaign: Key, key: Annotated[str, typer.Argument(metavar="NEW-KEY", help="Key of the copy.")]) -> None:
     """Copy a campaign, its steps and sources, under another key, unpublished."""
     here = session()
     with here.engine.begin() as conn:

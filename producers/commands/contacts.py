@@ -379,6 +379,7 @@ def contact_json(contact: Shown, zone: ZoneInfo) -> dict[str, Any]:
                         "waiting": wait.waiting,
                         "due_at": iso(wait.due_at),
                         "due_local": wait.due_at and wait.due_at.astimezone(zone).isoformat(),
+                        "error": wait.error,
                     }
                     for wait in standing.waits
                 ],
@@ -430,7 +431,8 @@ def _print(contact: Shown, zone: ZoneInfo) -> None:
         ]
         for wait in standing.waits:
             local = "" if wait.due_at is None else _local(wait.due_at, zone)
-            rows.append((wait.step, f"waits ({wait.waiting})", iso(wait.due_at) or "no deadline", local))
+            failed = f"; the last attempt failed: {wait.error}" if wait.error else ""
+            rows.append((wait.step, f"waits ({wait.waiting}){failed}", iso(wait.due_at) or "no deadline", local))
         here.print_table(title, ["step", "result", "at or due (UTC)", zone.key], rows)
     _print_logs(contact, zone)
 

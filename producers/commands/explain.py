@@ -17,6 +17,7 @@ from domain import schedule
 from domain.campaign import Campaign
 from domain.decide import zone_of
 from domain.errors import NotFoundError, UnreadableCampaignError
+from domain.events import claim_of
 from producers.session import iso, session
 
 app = typer.Typer()
@@ -107,6 +108,9 @@ def explain(
         for passed in standing.outcomes:
             detail = passed.detail or {}
             because = detail.get("reason") or detail.get("error") or message_sentence(detail.get("message"))
+            claimed = claim_of(detail)
+            if claimed is not None:
+                because = f"it claimed to be of {claimed}, which was in the future; the time when it came counts"
             sentences.append(f"{iso(passed.at)}  {passed.step}: {passed.result}{f' ({because})' if because else ''}")
         for wait in standing.waits:
             if wait.due_at is None:

@@ -55,7 +55,7 @@ def list_(as_json: Json = False) -> None:
 
 
 @app.command()
-def revoke(number: Annotated[int, typer.Argument(metavar="ID", min=1, max=MAX_ID)]) -> None:
+def revoke(number: Annotated[int, typer.Argument(metavar="ID", min=1, max=MAX_ID, help="Number from `list`.")]) -> None:
     """Make a key worthless at once; it cannot be undone."""
     here = session()
     with here.engine.begin() as conn:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row
 from db import campaigns, contacts, outcomes
 from db.campaigns import Found
 from domain.errors import CampaignError, NotFoundError
+from domain.events import CLAIMED, claim_of
 from domain.operators import instant
 from producers.session import iso, session
 
@@ -115,9 +116,12 @@ def waiting_json(row: Row[Any]) -> dict[str, Any]:
 
 
 def _told(line: dict[str, Any], column: str) -> object:
-    """Return a cell; a step whose message did not arrive is not just `done`."""
+    """Return a cell; a message that did not arrive, and a time in the future, are told as such."""
     if column == "result" and (line["detail"].get("message") or {}).get("state") == "failed":
         return f"{line['result']}, not delivered"
+    claimed = claim_of(line["detail"])
+    if column == "detail" and claimed is not None:
+        return {**line["detail"], CLAIMED: f"{claimed}, in the future; the time when it came counts"}
     return line[column]
 
 

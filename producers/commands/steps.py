@@ -54,7 +54,7 @@ def list_(as_json: Json = False) -> None:
 
 
 @app.command()
-def show(type_: Annotated[str, typer.Argument(metavar="TYPE")]) -> None:
+def show(type_: Annotated[str, typer.Argument(metavar="TYPE", help="Name of a type, from `list`.")]) -> None:
     """Show a type; an action and a condition may share a name."""
     here = session()
     found = [each for each in all_types() if each.name == type_]

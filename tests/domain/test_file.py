@@ -827,3 +827,36 @@ def test_a_campaign_of_more_steps_than_a_page_or_a_plan_can_hold_is_refused_at_o
     assert [problem.sentence for problem in checked.problems] == [
         "the campaign has more than 2,000 steps; divide it into several"
     ]
+
+
+def test_many_jumps_are_checked_without_following_each_way_again() -> None:
+    def branch(nth: int) -> dict[str, Any]:
+        jump = {"step": f"q{nth}", "action": "campaign.jump", "with": {"to": "top"}, "after": "40 minutes"}
+        return {**TAG, "step": f"p{nth}", "then": [jump]}
+
+    top = {**TAG, "step": "top", "then": [branch(nth) for nth in range(990)]}
+    data = {"campaign": "a", "sources": {"segments": ["s"]}, "steps": [top]}
+    assert check(data, default_zone=PARIS, step_type=find).problems == []
+
+
+def test_jumps_that_lead_everywhere_from_everywhere_are_refused_rather_than_followed() -> None:
+    steps = [
+        {
+            **TAG,
+            "step": f"p{nth}",
+            "then": [
+                {
+                    "step": f"q{nth}",
+                    "action": "campaign.jump",
+                    "with": {"to": f"p{(nth * 7 + 1) % 990}"},
+                    "after": "1 second",
+                }
+            ],
+        }
+        for nth in range(990)
+    ]
+    checked = check(
+        {"campaign": "a", "sources": {"segments": ["s"]}, "steps": steps}, default_zone=PARIS, step_type=find
+    )
+    assert checked.problems
+    assert len(checked.problems) <= MOST_PROBLEMS + 1

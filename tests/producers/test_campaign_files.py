@@ -454,3 +454,69 @@ def test_whatever_is_exported_is_read_back(file: Path, value: Any) -> None:
 @given(st.text(alphabet="ab:-[]{}&*!<|>'\"#%@, \n\t0~?", max_size=40) | st.binary(max_size=20))
 def test_whatever_a_file_holds_the_answer_is_problems(file: Path, content: str | bytes) -> None:
     assert problems(file, content)
+
+
+LONG = "x" * 90_000
+STEP = "  - {step: a, action: contact.tags}\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        HEAD.replace("campaign:", f"{LONG}: 1\ncampaign:") + STEP,
+        HEAD + f"  - {{action: {LONG}}}\n",
+        HEAD + f"  - {{action: contact.tags, after: {LONG}}}\n",
+        HEAD + f"  - {{action: contact.tags, at: {LONG}}}\n",
+        HEAD + f"  - {{action: contact.tags, days: [{LONG}]}}\n",
+        HEAD + f"  - {{action: contact.tags, between: [{LONG}, {LONG}]}}\n",
+        HEAD + f"  - {{action: contact.tags, hour: {LONG}}}\n",
+        HEAD + f"  - {{action: contact.tags, on_failure: {LONG}}}\n",
+        HEAD + f"  - {{action: contact.tags, with: {{{LONG}: 1}}}}\n",
+        HEAD + f"  - {{step: {LONG}!, action: contact.tags}}\n",
+        HEAD + f"  - {{step: {LONG}, action: contact.tags}}\n" * 2,
+        HEAD + f"  - {{action: campaign.jump, with: {{to: {LONG}}}}}\n",
+        HEAD + STEP + f"redirect: {{a: {LONG}}}\n",
+        HEAD + STEP + f"timezone: {LONG}\n",
+        HEAD + STEP + f"rate: {LONG}\n",
+        HEAD + STEP + f"name: *{LONG}\n",
+        HEAD + STEP + f"name: !{LONG} x\n",
+        HEAD + STEP + f'"{LONG}": 1\n"{LONG}": 2\n',
+    ],
+)
+def test_a_problem_repeats_no_more_of_the_file_than_helps(file: Path, content: str) -> None:
+    for said in problems(file, content.replace(f"{LONG}: 1", f'"{LONG}": 1')):
+        assert said.count("x") <= 210, said
+
+
+def test_of_many_problems_a_hundred_are_told_and_the_last_one_says_that_there_may_be_more(file: Path) -> None:
+    many = {
+        "names": HEAD + STEP + "".join(f"{nth}: 1\n" for nth in range(5_000)),
+        "twice": "".join("a: 1\n" for _ in range(5_000)),
+        "tags": "a: [" + "!secret x, " * 5_000 + "]",
+        "types": HEAD + "  - {action: no.such}\n" * 2_000,
+        "sources": HEAD.replace("[s]", "[" + ", ".join(["s"] * 5_000) + "]") + STEP,
+    }
+    for name, content in many.items():
+        found = problems(file, content)
+        assert len(found) == 101, name
+        assert found[-1] == " more may be wrong: the check stops at 100 problems; mend these first", name
+        assert all(": " in each and "more may be wrong" not in each for each in found[:-1])
+
+
+def test_a_file_that_is_too_long_or_takes_too_long_is_refused_before_it_is_checked(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = " the campaign has more than 1,000,000 characters; divide it into several"
+    assert problems(file, HEAD + "#" + "x" * 1_000_000) == [said]
+    assert problems(file, b"#" * 5_000_000) == [said]
+    assert problems(file, "a: [" + "b, " * 250_000 + "]") == [" the file is too large: it has more than 200000 values"]
+    monkeypatch.setattr("producers.campaign_files.MAX_SECONDS", 0)
+    assert problems(file, HEAD + "  - {step: a, action: contact.tags}\n" * 500) == [
+        " reading the file takes more than 0 seconds; divide the campaign"
+    ]
+
+
+def test_merging_the_same_names_again_and_again_counts_each_time(file: Path) -> None:
+    names = ", ".join(f"k{nth}: 1" for nth in range(2_000))
+    text = f"a: &a {{{names}}}\nb: {{<<: [{', '.join(['*a'] * 2_000)}]}}\n"
+    assert problems(file, text) == [" the file is too large: it has more than 200000 values"]

@@ -188,8 +188,9 @@ def test_show_says_where_a_contact_is_in_their_own_time(run: Run, tmp_path: Path
                     "waiting": "retry",
                     "due_at": "2026-03-29T01:00:00Z",
                     "due_local": "2026-03-29T03:00:00+02:00",
+                    "error": None,
                 },
-                {"step": "opened", "waiting": "decision", "due_at": None, "due_local": None},
+                {"step": "opened", "waiting": "decision", "due_at": None, "due_local": None, "error": None},
             ],
         }
     ]

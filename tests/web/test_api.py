@@ -449,3 +449,22 @@ def test_a_page_has_one_to_five_hundred_items(http: TestClient, limit: str) -> N
 def test_an_unknown_address_is_a_problem(http: TestClient) -> None:
     answer = http.get("/api/nothing", headers={"accept": "text/html"})
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
+def test_a_plan_says_which_timings_an_earlier_version_changed(
+    http: TestClient, world: World, run: Run, tmp_path: Path
+) -> None:
+    def later(days: int) -> dict[str, Any]:
+        return file(published=True, steps=[{**STEP, "after": f"{days} days"}])
+
+    world.contacts("ann", segment="everyone")
+    assert http.post("/api/campaigns", json=later(1)).status_code == 201
+    run("update", "--inline")
+    planned = http.post("/api/campaigns/c/plan", json=later(2)).json()
+    assert (planned["retimed"], planned["retimed_before"]) == ({"hello": 1}, [])
+    assert http.put("/api/campaigns/c", json=later(2)).status_code == 200
+    planned = http.post("/api/campaigns/c/plan", json=later(2)).json()
+    assert (planned["retimed"], planned["retimed_before"]) == ({"hello": 1}, ["hello"])
+    (tmp_path / "c.yaml").write_text(json.dumps(later(2)))
+    (printed,) = json.loads(run("campaigns", "plan", "c.yaml", "--json").stdout)
+    assert (printed["retimed"], printed["retimed_before"]) == ({"hello": 1}, ["hello"])

@@ -14,12 +14,12 @@ from db import campaigns
 from db.campaigns import Found
 from db.clock import now as database_now
 from domain import gate
-from domain.errors import NotFoundError
-from domain.file import MAX_DEPTH, CampaignFile, check, dotted, to_data
+from domain.errors import NotFoundError, UnreadableCampaignError
+from domain.file import MAX_DEPTH, CampaignFile, check, dotted
 from producers import applying, campaign_changes
 from producers.applying import Plan
-from producers.campaign_changes import TakenError, with_published
-from producers.campaign_files import CampaignFileError, read_text
+from producers.campaign_changes import TakenError, definition_of
+from producers.campaign_files import MAX_CHARACTERS, TOO_LONG, CampaignFileError, read_text
 from producers.commands.overview import overview_json
 from producers.session import iso
 from web.api.common import (
@@ -63,11 +63,17 @@ class CampaignLine(BaseModel):
     campaign: str = Field(examples=["welcome"], description="Its key.")
     name: str = Field(examples=["Welcome"])
     category: str | None = Field(examples=[None])
-    state: str = Field(examples=["running"], description="running, paused, scheduled, ended or category_off.")
+    state: str = Field(
+        examples=["running"], description="running, paused, scheduled, ended, category_off or unreadable."
+    )
     published: bool = Field(examples=[True])
     running: bool = Field(examples=[True])
     version: int = Field(examples=[1])
     changed_at: Instant
+    unreadable: str | None = Field(
+        examples=[None],
+        description="Why this process cannot read its version, which then does not run; null if it can.",
+    )
 
 
 class Activity(BaseModel):
@@ -78,10 +84,21 @@ class Activity(BaseModel):
     what: str = Field(examples=["created"])
 
 
+class Wrong(BaseModel):
+    """Something wrong with a definition, and where."""
+
+    path: str = Field(examples=["steps[0].action"])
+    error: str = Field(examples=["unknown action 'crm.note'"])
+
+
 class Campaign(CampaignLine):
-    """A campaign with its definition, which is the campaign file as JSON, and what was done to it lately."""
+    """A campaign with its definition, which is the campaign file as JSON, and what was done to it lately.
+
+    A definition that cannot be read is as it is stored: PUT it again, mended.
+    """
 
     why_not: str | None = Field(examples=[None], description="Why it does not run.")
+    problems: list[Wrong] = Field(description="What is wrong with a version that cannot be read.")
     definition: dict[str, Any] = Field(examples=[EXAMPLE])
     activity: list[Activity]
 
@@ -100,6 +117,7 @@ class Planned(BaseModel):
     removed: dict[str, int] = Field(examples=[{"old": 3}])
     redirected: dict[str, str] = Field(examples=[{"old": "remind"}])
     retimed: dict[str, int]
+    retimed_before: list[str] = Field(description="Those of `retimed` whose timing an earlier version changed.")
     new_roots: list[str]
     publishes: bool | None = Field(description="Whether it publishes (true) or pauses (false); null: neither.")
     warnings: list[str]
@@ -133,6 +151,9 @@ IfMatch = Annotated[str | None, Header(description="The ETag, or the version in 
 def _file(request: Request, raw: Raw) -> CampaignFile:
     """Return the campaign file of a body, JSON or YAML. Raises ProblemError with everything that is wrong in it."""
     check_content_type(request, ("application/json", *YAML_TYPES))
+    # Before anything is read of it.
+    if len(raw) > MAX_CHARACTERS and len(raw.decode("utf-8", "replace")) > MAX_CHARACTERS:
+        raise ProblemError(413, TOO_LONG)
     zone = site_of(request).zone
     if content_type(request) == "application/json":
         checked = check(checked_json(raw, levels=LEVELS), default_zone=zone)
@@ -161,8 +182,10 @@ def list_campaigns(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor
     with site.engine.connect() as conn:
         now = database_now(conn)
         rows = [row for row in campaigns.listing(conn) if place is None or (row.created_at, row.id) < tuple(place)]
+        unreadable = campaigns.unreadable(conn, rows[:limit])
     more = _cursor(rows[limit - 1]) if len(rows) > limit else None
-    return Listed(items=[CampaignLine(**_line(row, now)) for row in rows[:limit]], next=more)
+    items = [CampaignLine(**_line(row, now, unreadable.get(row.id))) for row in rows[:limit]]
+    return Listed(items=items, next=more)
 
 
 @router.post("/campaigns", status_code=201, summary="Make a campaign", responses=CONFLICT, openapi_extra=CAMPAIGN_BODY)
@@ -341,20 +364,21 @@ def _campaign(conn: Connection, site: Site, found: Found, response: Response) ->
     """Return a campaign as it is answered, with its ETag."""
     row = campaigns.listing(conn, [found.id])[0]
     now = database_now(conn)
-    file = campaigns.definition(conn, found.id, found.version)
+    version = campaigns.read_version(conn, found.key, found.id, found.version)
     response.headers["ETag"] = _tag(conn, found)
     return Campaign(
-        **_line(row, now),
-        why_not=campaigns.status_of(row).why_not(now),
-        definition=to_data(with_published(file, row.published)),
+        **_line(row, now, version.unreadable),
+        why_not=campaigns.status_of(row, version.unreadable).why_not(now),
+        problems=[Wrong(path=each.place, error=each.sentence) for each in version.problems()],
+        definition=definition_of(version, row.published),
         activity=[
             Activity(at=str(iso(each.at)), who=each.who, what=each.what) for each in campaigns.activity(conn, found.id)
         ],
     )
 
 
-def _line(row: Any, now: datetime) -> dict[str, Any]:
-    status = campaigns.status_of(row)
+def _line(row: Any, now: datetime, unreadable: UnreadableCampaignError | None) -> dict[str, Any]:
+    status = campaigns.status_of(row, unreadable)
     return {
         "id": row.id,
         "campaign": row.key,
@@ -365,6 +389,7 @@ def _line(row: Any, now: datetime) -> dict[str, Any]:
         "running": status.why_not(now) is None,
         "version": row.version,
         "changed_at": iso(row.changed_at),
+        "unreadable": None if unreadable is None else unreadable.why,
     }
 
 

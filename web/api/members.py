@@ -33,6 +33,7 @@ class MemberWait(BaseModel):
     reason: str = Field(examples=["delay"])
     attempt: int = Field(examples=[0])
     due_at: Instant | None
+    error: str | None = Field(examples=[None], description="Why the last attempt failed, if it did.")
 
 
 class Member(BaseModel):
@@ -106,7 +107,13 @@ def _member(line: MemberLine, steps: dict[int, str]) -> Member:
         left_at=iso(line.left_at),
         departure=line.departure,
         waits=[
-            MemberWait(step=steps[wait.step_id], reason=wait.reason, attempt=wait.attempt, due_at=iso(wait.due_at))
+            MemberWait(
+                step=steps[wait.step_id],
+                reason=wait.reason,
+                attempt=wait.attempt,
+                due_at=iso(wait.due_at),
+                error=wait.error,
+            )
             for wait in line.waits
         ],
     )

@@ -26,7 +26,7 @@ from domain.file import CampaignFile, SkipFile, to_data
 from domain.steps.registry import StepType, all_types
 from producers import applying, campaign_changes
 from producers.applying import Plan
-from producers.campaign_changes import Stamp, with_published
+from producers.campaign_changes import Stamp, definition_of
 from producers.campaign_files import CampaignFileError, read_text, write
 from web.access import Form
 from web.language import _, _n, marked
@@ -62,7 +62,7 @@ _LINES_AROUND = 3
 
 
 class StepProblem(NamedTuple):
-    """What is wrong in the text of the steps; lines count from 1."""
+    """What is wrong in the text of the steps; lines count from 1, and 0 is all of it."""
 
     line: int
     place: str
@@ -228,7 +228,7 @@ def check(conn: Connection, draft: Draft, base: CampaignFile | None, zone: ZoneI
             part = re.split(r"[.\[]", problem.path, maxsplit=1)[0]
             if part in ("steps", ""):
                 place = problem.path.removeprefix("steps")
-                checked.steps.append(StepProblem(problem.line or 1, place, problem.sentence))
+                checked.steps.append(StepProblem(problem.line or 0, place, problem.sentence))
             elif not (part == "name" and not draft.name):
                 shown = FIELD_OF.get(part, part)
                 checked.fields[shown].append(problem.sentence)
@@ -248,9 +248,15 @@ def new(request: Request, site: SiteOf) -> Response:
 def edit(request: Request, key: str, site: SiteOf) -> Response:
     with site.engine.connect() as conn:
         found = campaigns.find(conn, key)
-        file = campaigns.definition(conn, found.id, found.version)
-        draft = Draft.of_file(file, campaign_changes.stamp(conn, found), site.zone)
-        return _form(request, conn, draft, found, Checked())
+        version = campaigns.read_version(conn, found.key, found.id, found.version)
+        draft = Draft.of_file(version.file, campaign_changes.stamp(conn, found), site.zone)
+        if version.unreadable is None:
+            return _form(request, conn, draft, found, Checked())
+        # As it is stored, with what is wrong in it, to be mended here.
+        stored = version.data.get("steps") if isinstance(version.data, dict) else None
+        if stored:
+            draft = replace(draft, steps=write(stored if isinstance(stored, list) else [stored]))
+        return _form(request, conn, draft, found, check(conn, draft, version.file, site.zone))
 
 
 @router.post("/campaigns/+new")
@@ -341,8 +347,8 @@ def _stale(conn: Connection, draft: Draft, found: Found | None, zone: ZoneInfo) 
         return None
     before: list[str] = []
     if draft.stamp is not None and 0 < draft.stamp.version <= found.version:
-        before = _lines(campaigns.definition(conn, found.id, draft.stamp.version), draft.stamp.published)
-    after = _lines(campaigns.definition(conn, found.id, found.version), current.published)
+        before = _lines(conn, found, draft.stamp)
+    after = _lines(conn, found, current)
     last = next(iter(campaigns.activity(conn, found.id, limit=1)), None)
     return Stale(
         found,
@@ -354,8 +360,9 @@ def _stale(conn: Connection, draft: Draft, found: Found | None, zone: ZoneInfo) 
     )
 
 
-def _lines(file: CampaignFile, published: bool) -> list[str]:
-    return write(to_data(with_published(file, published))).splitlines()
+def _lines(conn: Connection, found: Found, stamp: Stamp) -> list[str]:
+    version = campaigns.read_version(conn, found.key, found.id, stamp.version)
+    return write(definition_of(version, stamp.published)).splitlines()
 
 
 def _difference(before: list[str], after: list[str]) -> Iterator[tuple[str, str]]:
@@ -366,7 +373,7 @@ def _difference(before: list[str], after: list[str]) -> Iterator[tuple[str, str]
 
 
 def _base(conn: Connection, found: Found | None, zone: ZoneInfo) -> CampaignFile | None:
-    return None if found is None else campaigns.definition(conn, found.id, found.version)
+    return None if found is None else campaigns.read_version(conn, found.key, found.id, found.version).file
 
 
 def _digest(planned: Plan) -> str:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import Request, Response
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from db import campaigns
 from db.campaigns import Found
 from db.clock import now as database_now
 from domain.campaign import State, Status
-from domain.errors import CampaignError
+from domain.errors import CampaignError, UnreadableCampaignError
 from domain.file import CampaignFile, SkipFile
 from producers import campaign_changes
 from web.language import _, _n, instant, marked
@@ -34,6 +34,7 @@ STATES: dict[State, tuple[str, str]] = {
     "scheduled": (marked("Scheduled"), "info"),
     "ended": (marked("Ended"), "calm"),
     "category_off": (marked("Category off"), "warn"),
+    "unreadable": (marked("Cannot be read"), "bad"),
 }
 DEFAULT_SORT = "-changed"
 
@@ -104,6 +105,11 @@ class Wanted:
         query = urlencode({name: value for name, value in {**parts, **changed}.items() if value})
         return "/campaigns" + (f"?{query}" if query else "")
 
+    @property
+    def by_state(self) -> bool:
+        """Whether the state of every campaign has to be known to answer."""
+        return bool(self.state) or self.sort.removeprefix("-") == "state"
+
     def sorted_url(self, sort: str) -> str:
         return self.url(sort="" if sort == DEFAULT_SORT else sort, page="")
 
@@ -122,12 +128,16 @@ class Wanted:
 def show(request: Request, site: SiteOf) -> Response:
     wanted = Wanted.of(request)
     with site.engine.connect() as conn:
-        lines = all_lines(conn)
+        rows = campaigns.listing(conn)
+        lines = _lines(conn, rows, readable_too=wanted.by_state)
         found = sorted(filter(wanted.matches, lines), key=SORTS[wanted.sort.removeprefix("-")])
         if wanted.sort.startswith("-"):
             found.reverse()
         first = (wanted.page - 1) * PER_PAGE
         here = found[first : first + PER_PAGE]
+        if not wanted.by_state:
+            shown = {row.id: row for row in rows}
+            here = _lines(conn, [shown[line.id] for line in here], readable_too=True)
         inside = campaigns.inside(conn, [line.id for line in here])
     return render(
         request,
@@ -146,18 +156,24 @@ def show(request: Request, site: SiteOf) -> Response:
     )
 
 
-def all_lines(conn: Connection) -> list[Line]:
-    """Return every campaign that is not deleted, newest first."""
+def _lines(conn: Connection, rows: Sequence[Row[Any]], *, readable_too: bool) -> list[Line]:
+    """Return campaigns of `campaigns.listing` as people read them.
+
+    Whether they can be read costs a look at each definition, the first time, and is asked only where it shows.
+    """
     now = database_now(conn)
     sources: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for source in campaigns.every_source(conn):
         sources[source.campaign_id].append((source.kind, source.key))
-    return [line_of(row, sources[row.id], now) for row in campaigns.listing(conn)]
+    unreadable = campaigns.unreadable(conn, rows) if readable_too else {}
+    return [line_of(row, sources[row.id], now, unreadable.get(row.id)) for row in rows]
 
 
-def line_of(row: Any, sources: list[tuple[str, str]], now: datetime) -> Line:
+def line_of(
+    row: Any, sources: list[tuple[str, str]], now: datetime, unreadable: UnreadableCampaignError | None
+) -> Line:
     """Return a row of `campaigns.listing` as people read it."""
-    status = campaigns.status_of(row)
+    status = campaigns.status_of(row, unreadable)
     return Line(
         row.id,
         row.key,
@@ -166,7 +182,7 @@ def line_of(row: Any, sources: list[tuple[str, str]], now: datetime) -> Line:
         row.category,
         row.published,
         status.state(now),
-        reason_of(status, now),
+        reason_of(status, now) if unreadable is None else _("It cannot be read here: {why}", why=unreadable.why),
         row.created_at,
         row.changed_at,
         sources,
@@ -239,11 +255,13 @@ def what_publishing_does(conn: Connection, found: Found, site: Site) -> list[str
     row = campaigns.listing(conn, [found.id])[0]
     if row.published:
         return [_("It is switched on already.")]
-    file = campaigns.definition(conn, found.id, found.version)
+    version = campaigns.read_version(conn, found.key, found.id, found.version)
     sentences = [_people_inside(conn, found)]
+    if version.unreadable is not None:
+        return [*sentences, _("It cannot be read here: {why}", why=version.unreadable.why), _("So nothing moves.")]
     overdue = campaigns.overdue(conn, found.id, now=now)
     if overdue.waits:
-        sentences += [_overdue(overdue.waits), catch_up(file)]
+        sentences += [_overdue(overdue.waits), catch_up(version.file)]
     on = Status(True, row.publish_from, row.publish_until, row.category_published)
     reason = reason_of(on, now)
     sentences.append(reason or _("From now on contacts join, and what is due is done."))
@@ -254,7 +272,7 @@ def what_publishing_does(conn: Connection, found: Found, site: Site) -> list[str
 
 def what_pausing_does(conn: Connection, found: Found, site: Site) -> list[str]:
     """Return in sentences what happens once a campaign is paused."""
-    file = campaigns.definition(conn, found.id, found.version)
+    file = campaigns.read_version(conn, found.key, found.id, found.version).file
     return [
         _people_inside(conn, found),
         _("Everybody stays where they are, and nobody joins. What is being done at this moment is finished."),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import Request, Response
 from sqlalchemy import Connection
@@ -19,7 +19,8 @@ from db.contacts import Shown, Standing
 from db.timeline import Entry, Place
 from domain.campaign import Step
 from domain.decide import zone_of
-from domain.errors import NotFoundError
+from domain.errors import NotFoundError, UnreadableCampaignError
+from domain.events import CLAIMED, claim_of, claimed_by
 from domain.membership import Arrival, Departure
 from web import words
 from web.language import _, _n
@@ -49,6 +50,8 @@ class Stay:
     steps: Mapping[str, Step]
     # The campaign is there to be looked at.
     exists: bool
+    # Why this process cannot read it, and so knows no step of it.
+    unreadable: str | None = None
 
 
 @router.get("/contacts")
@@ -116,7 +119,11 @@ def join(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
     with site.engine.begin() as conn:
         contact = _contact(conn, key)
         found = campaigns.find(conn, form.text("campaign"))
-        campaign, status = campaigns.enter(conn, found.id, site.zone)
+        try:
+            campaign, status = campaigns.enter_readable(conn, found.id, site.zone)
+        except UnreadableCampaignError:
+            said = _("“{campaign}” cannot be read here, so nobody can join it.", campaign=found.name)
+            return redirect(request, f"/campaigns/{quote(found.key)}", flash=said, kind="error")
         done = membership.arrive(conn, campaign, [contact.id], Arrival.MANUAL, now=now, zone=site.zone)
     said, kind = _("{contact} is in “{campaign}” already.", contact=contact.key, campaign=found.name), "warning"
     if done:
@@ -166,11 +173,22 @@ def brief(entry: Entry) -> str:
         if told:
             return words.why(str(told))
         happened = detail.get("event")
-        rest = {name: each for name, each in detail.items() if name not in UNTOLD}
-        return ", ".join(filter(None, (words.word(words.EVENT_TYPES, happened), text_of(rest))))
+        claimed = claim_of(detail)
+        untold = UNTOLD if claimed is None else (*UNTOLD, CLAIMED)
+        rest = {name: each for name, each in detail.items() if name not in untold}
+        told = ", ".join(filter(None, (words.word(words.EVENT_TYPES, happened), text_of(rest))))
+        return _with_claim(told, claimed)
     if entry.what == "message":
         return text_of({name: detail[name] for name in ("address", "error") if name in detail})
-    return text_of(detail)
+    claimed = claimed_by(detail, entry.at) if entry.what == "event" else None
+    return _with_claim(text_of({name: detail[name] for name in detail if name != CLAIMED or not claimed}), claimed)
+
+
+def _with_claim(told: str, claimed: str | None) -> str:
+    if claimed is None:
+        return told
+    sentence = _("It claimed to be of {time}, which was in the future; the time when it came counts.", time=claimed)
+    return f"{told}. {sentence}" if told else sentence
 
 
 def text_of(value: Any) -> str:
@@ -197,4 +215,8 @@ def _stay(conn: Connection, site: Site, standing: Standing) -> Stay:
     found: Found | None = campaigns.stored(conn, standing.campaign)
     if found is None or found.deleted:
         return Stay(standing, standing.campaign, {}, exists=False)
-    return Stay(standing, found.name, campaigns.load(conn, found.id, found.version, site.zone).by_key, exists=True)
+    try:
+        steps = campaigns.load(conn, found.id, found.version, site.zone).by_key
+    except UnreadableCampaignError as error:
+        return Stay(standing, found.name, {}, exists=True, unreadable=error.why)
+    return Stay(standing, found.name, steps, exists=True)

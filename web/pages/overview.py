@@ -22,7 +22,7 @@ from db.listings import Asked, At, State
 from db.overview import ActivityPlace, StepFigures
 from domain.campaign import Campaign, Step
 from domain.decide import zone_of
-from domain.errors import NotFoundError
+from domain.errors import NotFoundError, UnreadableCampaignError
 from domain.steps.registry import Kind
 from web import charts, trees, words
 from web.charts import Chart, Range
@@ -68,8 +68,10 @@ class Opened:
 
     found: Found
     row: Row[Any]
+    # Without a step where this process cannot read it.
     campaign: Campaign
     now: datetime
+    unreadable: UnreadableCampaignError | None = None
 
     @property
     def address(self) -> str:
@@ -78,14 +80,18 @@ class Opened:
     @property
     def line(self) -> Line:
         """The campaign as the list of them has it: its state in words."""
-        return line_of(self.row, [], self.now)
+        return line_of(self.row, [], self.now, self.unreadable)
 
 
 def opened(conn: Connection, site: Site, key: str) -> Opened:
     """Return the campaign of a key or an id. Raises NotFoundError."""
     found = campaigns.find(conn, key)
     row = campaigns.listing(conn, [found.id])[0]
-    return Opened(found, row, campaigns.load(conn, found.id, found.version, site.zone), database_now(conn))
+    now = database_now(conn)
+    try:
+        return Opened(found, row, campaigns.load(conn, found.id, found.version, site.zone), now)
+    except UnreadableCampaignError as error:
+        return Opened(found, row, Campaign(found.id, found.key, found.version, {}), now, error)
 
 
 @router.get("/campaigns/{key}")
@@ -138,6 +144,8 @@ def _answer(
 ) -> Response:
     with site.engine.connect() as conn:
         about = opened(conn, site, key)
+        if about.unreadable is not None:
+            return _unreadable(request, conn, about)
         found = overview.figures(conn, about.campaign, waits_counted=overview.WAITS_COUNTED)
         values: dict[str, Any] = {
             "figures": found,
@@ -164,6 +172,22 @@ def _answer(
         ),
         words=words,
         **values,
+    )
+
+
+def _unreadable(request: Request, conn: Connection, about: Opened) -> Response:
+    """Return the page of a campaign that this process cannot read: what is wrong, and what to do."""
+    found = about.found
+    rows, older = overview.activity(conn, found.id, None, limit=ACTIVITY_A_PAGE)
+    return render(
+        request,
+        "overview/unreadable.html",
+        about=about,
+        problems=campaigns.read_version(conn, found.key, found.id, found.version).problems(),
+        inside=campaigns.inside(conn, [found.id]).get(found.id, 0),
+        activity=rows,
+        older=written(older),
+        words=words,
     )
 
 

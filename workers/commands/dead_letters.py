@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from db import events as events_table
+from db import partitions
 from db.clock import now as database_now
 from domain.errors import NotFoundError
 from domain.events import EventError, parse
@@ -22,7 +23,9 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
 @app.command("list")
-def list_(limit: Annotated[int, typer.Option(min=1)] = 100, as_json: Json = False) -> None:
+def list_(
+    limit: Annotated[int, typer.Option(min=1, help="List so many at most.")] = 100, as_json: Json = False
+) -> None:
     """List the latest, newest first."""
     here = session()
     with here.engine.connect() as conn:
@@ -34,7 +37,7 @@ def list_(limit: Annotated[int, typer.Option(min=1)] = 100, as_json: Json = Fals
 
 
 @app.command()
-def show(number: Annotated[int, typer.Argument(metavar="ID")]) -> None:
+def show(number: Annotated[int, typer.Argument(metavar="ID", help="Number from `list`.")]) -> None:
     """Show one, with its body as it came."""
     here = session()
     with here.engine.connect() as conn:
@@ -49,21 +52,34 @@ def show(number: Annotated[int, typer.Argument(metavar="ID")]) -> None:
 def replay(ids: Ids = None, all_: All = False) -> None:
     """Take them in again, effects included; what still cannot be understood stays, with its present reason."""
     here = session()
+    partitions.begin(here.engine)
     with here.engine.begin() as conn:
         now = database_now(conn)
         letters = events_table.exhume(conn, _chosen(ids, all_))
-        good, bodies, dead = [], [], []
+        good, bodies, dead, unjudged = [], [], [], []
         for letter in letters:
             try:
-                good.append(parse(json.loads(letter.body), now=now))
-                bodies.append(letter.body)
-            except (EventError, ValueError) as error:
+                value = json.loads(letter.body)
+                good.append(parse(value, now=now))
+            except (EventError, ValueError, RecursionError) as error:
                 dead.append((str(error), letter.body))
+            else:
+                bodies.append(letter.body)
+                unjudged.append(events_table.unjudged_of(value))
         done = events.accept(conn, good, now=now, unknown_contacts=here.settings.unknown_contacts)
         dead += [(reason, bodies[index]) for index, reason in done.rejected if reason != events.ERASED]
         events_table.bury(conn, dead, origin="event", now=now)
+        # They are acted on already, but for the decisions that could not judge them.
+        again = [(good[index], unjudged[index]) for index in done.known if unjudged[index]]
+        judged = events.judge_again(conn, again, now=now, zone=here.zone, stop=here.settings.stop_rule)
+        events_table.bury_events(conn, judged.letters, now=now)
     events.act_on_all(here.engine, [event.contact for event in good], zone=here.zone, stop=here.settings.stop_rule)
-    here.say(f"{done.accepted:,} taken in, {done.duplicates:,} known already, {len(dead):,} still dead.")
+    still, asked = len(dead) + len(judged.letters), len(again) - len(judged.letters)
+    said = [f"{done.accepted:,} taken in"]
+    if again:
+        said.append(f"{asked:,} judged again by the decisions that could not ({judged.counts['yes']:,} yes)")
+    said += [f"{done.duplicates - len(again):,} known already", f"{still:,} still dead"]
+    here.say(f"{', '.join(said)}.")
 
 
 @app.command()

@@ -23,7 +23,7 @@ All = Annotated[bool, typer.Option("--all", help="All of them.")]
 
 @app.command()
 def failed(
-    limit: Annotated[int, typer.Option(min=1)] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="List so many at most.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """List the messages that were given up, the latest first, each with the reason."""

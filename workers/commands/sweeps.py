@@ -261,7 +261,12 @@ def _watch(here: Session, sweep_id: int, progress: _Progress) -> Counts:
 def _why_idle(conn: Connection, scope: Scope, at: datetime) -> str | None:
     """Return why the one campaign that was named does not run, or that none does."""
     rows = campaigns.listing(conn, scope.campaign_ids)
-    reasons = {row.key: campaigns.status_of(row).why_not(at) for row in rows if row.id not in scope.excluded}
+    unreadable = campaigns.unreadable(conn, rows)
+    reasons = {
+        row.key: campaigns.status_of(row, unreadable.get(row.id)).why_not(at)
+        for row in rows
+        if row.id not in scope.excluded
+    }
     if scope.campaign_ids is not None:
         return next(
             (f"campaign {key!r} does not run: {why}; nothing was done" for key, why in reasons.items() if why), None

@@ -1,0 +1,107 @@
+"""What the source does not say by itself: event types, log events, and licences of packages for other systems."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class EventType(NamedTuple):
+    """A type of contact event: what its data holds, and what it does."""
+
+    data: str
+    effect: str
+
+
+_MESSAGE = "`message` (our message id) or `email` (key of the template)"
+
+EVENTS = {
+    "contact.changed": EventType(
+        "`email`, `timezone`, `owner`, `stage`, `company`, `fields`, `tags`, `channels`; all optional",
+        "Creates or changes the contact. For each attribute the value with the latest time wins, in whatever order "
+        "events arrive. `null` erases a value. `tags` is a list, or `add` and `remove`.",
+    ),
+    "contact.deleted": EventType("none", "Erases the contact and everything that is known about them."),
+    "contact.merged": EventType(
+        "`from` (required): a key",
+        "Merges the contact `from` into the subject, for good. The old key leads to the subject.",
+    ),
+    "segment.contact_added": EventType(
+        "`segment` (required)", "Adds the contact to the segment and to the campaigns that the segment feeds."
+    ),
+    "segment.contact_removed": EventType(
+        "`segment` (required)",
+        "Removes the contact from the segment, and from campaigns that no other source of theirs feeds.",
+    ),
+    "form.submitted": EventType(
+        "`form` (required), `fields`",
+        "Stores the submission. The campaigns that the form feeds are joined, then decisions are taken.",
+    ),
+    "email.opened": EventType(_MESSAGE, "Marks the message as opened."),
+    "email.clicked": EventType(f"`url`, {_MESSAGE}", "Marks the message as clicked. Counts as an opening too."),
+    "email.replied": EventType(_MESSAGE, "Marks the message as answered."),
+    "email.bounced": EventType(
+        "`message`, `kind` (`hard` or `soft`), `reason`",
+        "Stops email to this address. `kind: soft` is stored and stops nothing.",
+    ),
+    "email.unsubscribed": EventType(
+        "`channel` (default `email`)", "Refuses marketing messages on the channel, for the contact's address."
+    ),
+    "email.resubscribed": EventType("`channel` (default `email`)", "Takes back what `email.unsubscribed` said before."),
+    "page.hit": EventType(
+        "`url` (required), `referrer`, `page`, `campaign` or `message`, `device`, `utm_source` and the other four",
+        "Counts a page view for the campaign that is named, or that sent the message. Remembers where the contact "
+        "came from.",
+    ),
+    "device.seen": EventType("`type`, `os`, `brand`", "Remembers the device."),
+    "asset.downloaded": EventType("`asset`", "Is stored."),
+    "sms.clicked": EventType("`message`, `url`", "Marks the text message as clicked."),
+    "push.clicked": EventType("`message`, `url`", "Marks the notification as clicked."),
+    "sms.replied": EventType(
+        "`text`, `message`",
+        "Marks the message as answered. STOP, or its like in English and French, refuses text messages; START takes it "
+        "back.",
+    ),
+}
+
+LOG_EVENTS = {
+    "broker_away": "The broker does not answer; the process tries again by itself.",
+    "campaign_unreadable": "This process cannot read a stored campaign. It is set aside; all others run.",
+    "consumer_failed": "Taking events failed for an unforeseen reason. Messages in hand went back to the queue.",
+    "database_away": "The database does not answer; the process tries again by itself.",
+    "database_busy": "A transaction lost a deadlock or a lock, and begins again.",
+    "delivery_failed": "Preparing, sending or recording a message failed for an unforeseen reason. It is tried again.",
+    "event_buried": "An event could not be acted on and became a dead letter.",
+    "event_not_judged": "A replayed event could not be judged again; it stays a dead letter.",
+    "event_not_stored": "An event could not be stored for an unforeseen reason; it is rejected with a reason.",
+    "event_not_understood": "Reading an event failed for an unforeseen reason; it is rejected with a reason.",
+    "event_refused": "The database cannot store a value of an event; it is rejected with a reason.",
+    "events_acted_on": "A batch of events from the inbox took effect.",
+    "events_stored": "A batch of messages from the events queue was stored in the inbox.",
+    "figures_not_read": "A source of the shared metrics did not answer; `parcours_source_up` says so too.",
+    "files_of_erased_contacts_left": "Files of an erased contact could not be removed; remove them by hand.",
+    "health_served": "Health and metrics are served on this address.",
+    "hint_not_published": "Events were stored, but the broker could not be told. They are found without it.",
+    "inbox_full": "The inbox is longer than `PARCOURS_MAX_INBOX`; taking events pauses.",
+    "member_left_out": "One contact could not be added to or removed from a campaign by `update`; all others were.",
+    "member_not_let_go": "One contact could not be removed from a campaign by an event; all others were.",
+    "message_failed": "Handling a message of the task queue failed; `warning` when it asks for another turn.",
+    "message_handled": "A message of the task queue was handled.",
+    "order_refused": "A message of the task queue is none of ours; it was dropped.",
+    "part_died": "A part of `parcours up` ended; the process stops.",
+    "refused_requests_not_logged": "So many refused requests of the last second have no line of their own.",
+    "request_failed": "An HTTP request failed for an unforeseen reason; the answer was 500.",
+    "request_handled": "An HTTP request was answered.",
+    "request_refused_by_database": "The database cannot store a value of a request; the answer was 422.",
+    "sighting_kept": "An opening, click or page hit waits in memory until the database answers.",
+    "sightings_lost": "Openings, clicks or page hits were lost; `why` says how.",
+    "step_raised": "A step type raised an error for some contacts; they have a failed attempt.",
+    "tick": "Due work was published.",
+    "tick_interrupted": "The database or the broker does not answer; tick tries again by itself.",
+    "tick_leads": "This process leads the ticks from now on.",
+}
+
+# The lock serves every system and Python; these are installed on others than most.
+LICENCES_NOT_INSTALLED = {
+    "async-timeout": "Apache-2.0",
+    "colorama": "BSD-3-Clause",
+}
