@@ -53,6 +53,12 @@ def start(home: Path) -> str:
     PostgreSQL recovers by itself.
     """
     data = _data(home)
+    if not _names(os.geteuid()):
+        # PostgreSQL looks up the name of whoever starts it and of whoever connects; waiting would not help.
+        raise EmbeddedServerError(
+            f"the embedded PostgreSQL cannot run as user {os.geteuid()}, who has no name on this machine; add the user "
+            "to /etc/passwd, run Parcours as another user, or set PARCOURS_DATABASE_URL to a server of yours"
+        )
     private_folder(home, search=_is_root())
     library = _library()
     if (data / "PG_VERSION").exists():
@@ -158,6 +164,9 @@ def _library() -> Any:
     def initdb(_arguments: list[str], *, pgdata: Path, user: str | None) -> None:
         make(["--auth-local=peer", "--auth-host=reject", "--encoding=utf8", "-U", "postgres"], pgdata=pgdata, user=user)
         _ask_the_system(pgdata, reload=False)
+        # Before the first start: its socket would be everybody's until the settings are written.
+        with (pgdata / "postgresql.auto.conf").open("a", encoding="utf-8") as settings:
+            settings.write(f"unix_socket_permissions = '{SERVER_SETTINGS['unix_socket_permissions']}'\n")
 
     library.initdb = initdb
     library.ensure_prefix_permissions = _let_through
@@ -226,7 +235,8 @@ def _ask_the_system(data: Path, *, reload: bool) -> None:
 
     Homes that an earlier version made let in everybody; a server that is running reads the change.
     """
-    ours = _names(data.stat().st_uid, data.parent.stat().st_uid, os.geteuid())
+    # Root can become each of the others; it stays listed when one of them starts the server again.
+    ours = _names(0, data.stat().st_uid, data.parent.stat().st_uid, os.geteuid())
     hba = "# Written by Parcours at each start.\nlocal all all peer map=parcours\n"
     ident = "".join(f'parcours "{name}" postgres\n' for name in ours)
     changed = False

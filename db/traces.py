@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,32 @@ def wipe(conn: Connection, traces: Traces) -> None:
     if home is not None:
         # A simulation knows no home, and what is undone is not committed. Just before, so that a crash leaves no
         # file of whom nobody can find again.
-        event.listen(conn, "commit", lambda _: wipe_files(home, traces), once=True)
+        _when_committed(conn, lambda: wipe_files(home, traces))
+
+
+def _when_committed(conn: Connection, do: Callable[[], None]) -> None:
+    """Do something as the transaction commits, unless it, or a savepoint that is open now, is rolled back before."""
+    around: set[str] = set()
+    nested = conn.get_nested_transaction()
+    while nested is not None:
+        # SQLAlchemy tells of a savepoint that is undone by its name, which it never gives twice.
+        around.add(nested._savepoint)
+        nested = nested._previous_nested
+    wanted = True
+
+    def undone(_conn: Connection, name: str | None = None, _context: object = None) -> None:
+        nonlocal wanted
+        wanted = wanted and name is not None and name not in around
+
+    def committed(_conn: Connection) -> None:
+        nonlocal wanted
+        if wanted:
+            do()
+        wanted = False
+
+    event.listen(conn, "rollback", undone)
+    event.listen(conn, "rollback_savepoint", undone)
+    event.listen(conn, "commit", committed)
 
 
 def _drop_letters(conn: Connection, traces: Traces) -> None:

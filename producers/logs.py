@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -21,11 +22,11 @@ from dramatiq.middleware import Interrupt
 from structlog.stdlib import ProcessorFormatter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from dramatiq import Broker, MessageProxy
-    from structlog.typing import Processor
+    from structlog.typing import EventDict, Processor
 
 LOGGER = "parcours"
 # What the line already says by itself.
@@ -46,6 +47,9 @@ TAKEN = frozenset(
 )
 TEXT_LIMIT = 300
 FRAMES = 6
+# Lines that a stranger can have written as often as they like: so many of each in a minute and process.
+FLOODABLE = frozenset({"order_refused", "database_away", "database_busy", "request_refused_by_database"})
+LINES_A_MINUTE = 20
 
 log = structlog.get_logger()
 
@@ -75,6 +79,31 @@ def bind_to_line(**numbers: int | float) -> None:
     line = _line.get()
     if line is not None:
         line.numbers.update(numbers)
+
+
+class FloodLimit:
+    """Leaves out lines that come too often; the next one written says in `left_out` how many those were."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        # By event: when its minute began, lines written in it, lines left out since one was written.
+        self._counts: dict[str, tuple[float, int, int]] = {}
+
+    def __call__(self, _logger: Any, _method: str, line: EventDict) -> EventDict:
+        name = line.get("event")
+        if name not in FLOODABLE:
+            return line
+        now = self._clock()
+        with self._lock:
+            began, written, left_out = self._counts.get(name, (now, 0, 0))
+            if now - began >= 60:
+                began, written = now, 0
+            if written >= LINES_A_MINUTE:
+                self._counts[name] = (began, written, left_out + 1)
+                raise structlog.DropEvent
+            self._counts[name] = (began, written + 1, 0)
+        return {**line, "left_out": left_out} if left_out else line
 
 
 class OneLineMiddleware(dramatiq.Middleware):
@@ -146,7 +175,12 @@ def configure(settings_format: Literal["json", "console"] | None, level: str) ->
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, *stamps, ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            FloodLimit(),
+            structlog.contextvars.merge_contextvars,
+            *stamps,
+            ProcessorFormatter.wrap_for_formatter,
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=lambda *_: logging.getLogger(LOGGER),
         cache_logger_on_first_use=False,

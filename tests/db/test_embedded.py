@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -115,6 +116,28 @@ def test_a_home_whose_owner_has_no_name_here_is_for_those_who_have_one(home: Pat
     with psycopg.connect(embedded.start(folder).replace("+psycopg", "", 1)) as conn:
         assert conn.execute("SELECT 1").fetchone() == (1,)
     assert embedded.stop(folder)
+
+
+def test_the_socket_is_private_at_the_first_start_and_root_is_listed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without what is set once the server runs, only what stood there before its first start is left.
+    monkeypatch.setattr(embedded, "_configure", lambda _uri: None)
+    embedded.start(home)
+    data = home / "postgres"
+    (socket,) = data.glob(".s.PGSQL.*[0-9]")
+    assert stat.S_IMODE(socket.stat().st_mode) == 0o700
+    monkeypatch.setattr(os, "geteuid", lambda: data.stat().st_uid)
+    embedded._ask_the_system(data, reload=False)
+    assert 'parcours "root" postgres' in (data / "pg_ident.conf").read_text()
+
+
+def test_a_user_without_a_name_is_told_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    before = time.monotonic()
+    with pytest.raises(embedded.EmbeddedServerError, match="user 54321, who has no name"):
+        embedded.start(home)
+    assert time.monotonic() - before < embedded.PATIENCE_SECONDS / 2
 
 
 def test_a_socket_folder_of_somebody_else_is_refused(home: Path) -> None:

@@ -13,7 +13,7 @@ import structlog
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.errors import Retry
 
-from producers.logs import OneLineMiddleware, bind_to_line, configure
+from producers.logs import LINES_A_MINUTE, FloodLimit, OneLineMiddleware, bind_to_line, configure
 
 
 class RowError(Exception):
@@ -222,3 +222,27 @@ def test_binding_outside_of_a_message_does_nothing() -> None:
 def test_a_name_of_the_line_cannot_be_bound() -> None:
     with pytest.raises(ValueError, match="its own queue"):
         bind_to_line(queue=1)
+
+
+def test_lines_that_strangers_cause_are_limited(lines: Lines) -> None:
+    configure("json", "INFO")
+    for _ in range(1_000):
+        structlog.get_logger().warning("order_refused", why="it is no message")
+        structlog.get_logger().warning("batch_executed")
+    events = [line["event"] for line in lines()]
+    assert events.count("order_refused") == LINES_A_MINUTE
+    assert events.count("batch_executed") == 1_000
+
+
+def test_the_next_minute_says_how_many_lines_were_left_out() -> None:
+    now = 0.0
+    limit = FloodLimit(lambda: now)
+    for number in range(LINES_A_MINUTE + 7):
+        if number < LINES_A_MINUTE:
+            assert "left_out" not in limit(None, "warning", {"event": "database_away"})
+        else:
+            with pytest.raises(structlog.DropEvent):
+                limit(None, "warning", {"event": "database_away"})
+    now = 60.0
+    assert limit(None, "warning", {"event": "database_away"})["left_out"] == 7
+    assert "left_out" not in limit(None, "warning", {"event": "database_away"})
