@@ -20,8 +20,8 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from db.folders import private_folder
-from domain.errors import CampaignError
+from parcours.db.folders import private_folder
+from parcours.domain.errors import CampaignError
 
 # For a server of one machine that also runs the workers. Those that need a restart apply from the
 # next start of the server on.

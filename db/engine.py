@@ -5,8 +5,8 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
-from db.adapters import JsonbLoader, ListDumper
-from domain.errors import CampaignError
+from parcours.db.adapters import JsonbLoader, ListDumper
+from parcours.domain.errors import CampaignError
 
 # A batch keeps to one core: starting helpers takes the server longer than the batch. The server notices in half a
 # minute that our machine has vanished without a word, and gives its locks to others: the lead of tick, campaigns,

@@ -12,8 +12,8 @@ from psycopg import Error
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from db.clock import now as database_now
-from db.faults import Fault, fault_of
+from parcours.db.clock import now as database_now
+from parcours.db.faults import Fault, fault_of
 
 # Any number, as long as nobody else locks by it.
 PARTITION_LOCK = 72726878

@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event, text
 
-from db import schema
-from db.engine import connect
+from parcours.db import schema
+from parcours.db.engine import connect
 
 PREFIX = "parcours_scratch_"
 # Any number, as long as nobody else locks by it: whoever works in a scratch schema holds it with the schema's number.

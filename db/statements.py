@@ -1,4 +1,4 @@
-"""Statements in `sql/TOPIC.sql`, each under a `-- name:` line."""
+"""Statements in `.sql` files beside the module that runs them, each under a `-- name:` line."""
 
 import re
 from functools import cache
@@ -10,16 +10,17 @@ _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 
 
 @cache
-def statements(topic: str) -> dict[str, TextClause]:
-    """Return the statements of `sql/{topic}.sql` by name.
+def statements(module: str, name: str | None = None) -> dict[str, TextClause]:
+    """Return the statements of the file beside a module (`__file__`), of its own name or another, by their names.
 
     Comment lines are dropped before binding, since a `:word` in them would become a
     parameter.
     """
-    source = (Path(__file__).parent / "sql" / f"{topic}.sql").read_text(encoding="utf-8")
+    place = Path(module)
+    source = place.with_name(f"{name or place.stem}.sql").read_text(encoding="utf-8")
     parts = _NAME.split(source)
     found: dict[str, TextClause] = {}
-    for name, body in zip(parts[1::2], parts[2::2], strict=True):
+    for each, body in zip(parts[1::2], parts[2::2], strict=True):
         lines = [line for line in body.splitlines() if not line.lstrip().startswith("--")]
-        found[name] = text("\n".join(lines).strip().rstrip(";"))
+        found[each] = text("\n".join(lines).strip().rstrip(";"))
     return found

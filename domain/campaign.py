@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal
 
-from domain.errors import UnknownStepError
-from domain.schedule import Interval, Timing
-from domain.steps.registry import Kind, Need, Properties, StepType, event_pattern
+from parcours.domain.errors import UnknownStepError
+from parcours.domain.steps.types import Kind, Need, Properties, StepType, event_pattern
+from parcours.domain.time.intervals import Interval
+from parcours.domain.time.schedule import Timing
 
 Branch = Literal["yes", "no"]
 Priority = Literal["high", "normal", "low"]

@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 
 import regex
 
-from domain.schedule import Interval, format_interval, parse_interval
+from parcours.domain.time.intervals import Interval, format_interval, parse_interval
 
 # A value and the present instant (UTC) to the answer.
 Test = Callable[[Any, datetime], bool]

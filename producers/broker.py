@@ -26,8 +26,8 @@ from dramatiq.middleware import (
 from pika.exceptions import AMQPError
 from redis.exceptions import RedisError
 
-from domain.errors import CampaignError
-from domain.orders import QUEUES, Order
+from parcours.domain.errors import CampaignError
+from parcours.domain.jobs import QUEUES, Order
 
 log = structlog.get_logger()
 

@@ -12,16 +12,16 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from db import events
-from db.events import Said
-from db.forms import Form
-from db.house import house_of
-from domain.contact import ATTRIBUTES
-from domain.errors import CampaignError
-from domain.gate import GateError, check_text
-from domain.identity import IdentityError, address, phone, timezone
-from domain.steps.properties import MAX_KEY
-from producers.files.headers import FIELD_NAMES, OWN_NAMES, folded, names_of
+from parcours.db.house import house_of
+from parcours.db.tables import events
+from parcours.db.tables.events import Said
+from parcours.db.tables.forms import Form
+from parcours.domain.contacts.contact import ATTRIBUTES
+from parcours.domain.contacts.identity import IdentityError, address, phone, timezone
+from parcours.domain.errors import CampaignError
+from parcours.domain.gate import GateError, check_text
+from parcours.domain.steps.properties import MAX_KEY
+from parcours.producers.files.headers import FIELD_NAMES, OWN_NAMES, folded, names_of
 
 # Of what every contact has, what a form may say; everything else is a custom field.
 OWN = ("email", "timezone", "company", "owner", "stage")

@@ -11,12 +11,12 @@ from dramatiq.broker import Broker
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from db import campaigns, events, membership, outbox, sweeps, waits
-from db.clock import now as database_now
-from db.partitions import ensure_partitions
-from db.waits import EVERYTHING
-from domain.orders import ActOnEvents, Deliver, EndGraces, ExecuteDue, FollowTimezones, Order, RunSweep
-from producers.broker import AWAY, publish
+from parcours.db.clock import now as database_now
+from parcours.db.partitions import ensure_partitions
+from parcours.db.tables import campaigns, events, membership, outbox, sweeps, waits
+from parcours.db.tables.waits import EVERYTHING
+from parcours.domain.jobs import ActOnEvents, Deliver, EndGraces, ExecuteDue, FollowTimezones, Order, RunSweep
+from parcours.producers.broker import AWAY, publish
 
 log = structlog.get_logger()
 

@@ -47,7 +47,7 @@ def run(
 
 
 def _command(arguments: list[str], environment: dict[str, str], folder: Path, files: list[Path]) -> None:
-    import parcours
+    from parcours import cli
 
     for number, file in enumerate(files):
         opened = os.open(file, os.O_RDWR)
@@ -59,4 +59,4 @@ def _command(arguments: list[str], environment: dict[str, str], folder: Path, fi
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv = ["parcours", *arguments]
-    parcours.main()
+    cli.main()

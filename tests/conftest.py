@@ -17,8 +17,8 @@ import pytest
 from hypothesis import settings
 from sqlalchemy import Connection, Engine, make_url, text
 
-from db import embedded, schema
-from db.engine import connect
+from parcours.db import embedded, schema
+from parcours.db.engine import connect
 from tests import commands
 from tests.commands import Ran
 

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from db import embedded, schema
-from db.engine import connect
+from parcours.db import embedded, schema
+from parcours.db.engine import connect
 
 
 class Broker(Protocol):

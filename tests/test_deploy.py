@@ -12,7 +12,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from settings import PREFIX, Settings
+from parcours.ops.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parent.parent
 QUEUES = {"membership", "decisions", "executor", "delivery", "sweeps"}

@@ -3,10 +3,10 @@
 import importlib
 import os
 
-# As `parcours.main` does before it imports anything.
+# As `cli.main` does before it imports anything.
 os.environ.setdefault("dramatiq_worker_timeout", "100")
 
-import parcours
+from parcours import cli
 
-for place, _help in parcours.COMMANDS.values():
+for place, _help in cli.COMMANDS.values():
     importlib.import_module(place.partition(":")[0])

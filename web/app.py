@@ -24,32 +24,32 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from db.faults import Fault, fault_of
-from domain.errors import CampaignError, NotFoundError
-from domain.events import parse
-from producers import metrics
-from producers.health import Health, is_ready
-from settings import Settings
-from web import docs
-from web.access import SignInNeededError, check_origin, needs_role
-from web.api.routes import ROUTERS as RESOURCES
-from web.bodies import read_body, read_json, read_objects, takes
-from web.forms import add_forms
-from web.inbound import add_inbound
-from web.inbox import Inbox, Offered, Taken
-from web.language import _ as said
-from web.language import marked
-from web.limits import PatienceMiddleware
-from web.lines import OneLineMiddleware
-from web.pages.middleware import PagesMiddleware
-from web.pages.rendering import redirect, render_error
-from web.pages.routes import ROUTERS
-from web.problems import ProblemError, problem, problems
-from web.sightings import Sightings
-from web.signed import Signed
-from web.site import Site
-from web.tracking import add_tracking
-from web.unsubscribe import add_unsubscribing
+from parcours.db.faults import Fault, fault_of
+from parcours.domain.errors import CampaignError, NotFoundError
+from parcours.domain.events.parsing import parse
+from parcours.ops import metrics
+from parcours.ops.health import Health, is_ready
+from parcours.ops.settings import Settings
+from parcours.web.api import docs
+from parcours.web.api.routes import ROUTERS as RESOURCES
+from parcours.web.context import Site
+from parcours.web.forms import add_forms
+from parcours.web.i18n.language import _ as said
+from parcours.web.i18n.language import marked
+from parcours.web.inbound import add_inbound
+from parcours.web.inbox import Inbox, Offered, Taken
+from parcours.web.pages.middleware import PagesMiddleware
+from parcours.web.pages.rendering import redirect, render_error
+from parcours.web.pages.routes import ROUTERS
+from parcours.web.problems import ProblemError, problem, problems
+from parcours.web.request_log import RequestLineMiddleware
+from parcours.web.security.access import SignInNeededError, check_origin, needs_role
+from parcours.web.security.bodies import read_body, read_json, read_objects, takes
+from parcours.web.security.limits import PatienceMiddleware
+from parcours.web.security.tokens import Signed
+from parcours.web.tracking.routes import add_tracking
+from parcours.web.tracking.tracking_events import Sightings
+from parcours.web.tracking.unsubscribe import add_unsubscribing
 
 log = structlog.get_logger()
 
@@ -97,7 +97,7 @@ def make_app(
     app.state.site = Site(engine, settings, open_to_all, signed, hint=inbox.hint)
     # What it refuses is answered like anything else, so it is inside of what answers.
     app.add_middleware(PatienceMiddleware, max_body_bytes=settings.max_body_bytes)
-    app.add_middleware(OneLineMiddleware, failed=_answer)
+    app.add_middleware(RequestLineMiddleware, failed=_answer)
     # The last added is the first that a request meets.
     app.add_middleware(PagesMiddleware, zone=settings.zone)
     _add_problems(app)

@@ -18,19 +18,19 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 
-from db import forms, tracking
-from db.forms import Form
-from domain.addresses import origin_of
-from domain.events import MAX_DATA_BYTES, parse
-from domain.identity import is_address, same_address
-from producers import form_fields
-from web.bodies import content_type, read_at_most, read_json
-from web.inbox import Inbox, Offered, Taken
-from web.language import preferred
-from web.limits import OF_ONE_VISIT, Rates, source
-from web.notices import PLAIN_HEADERS, notice
-from web.problems import ProblemError, problems
-from web.signed import Signed
+from parcours.db.tables import forms, tracking
+from parcours.db.tables.forms import Form
+from parcours.domain.contacts.identity import is_address, same_address
+from parcours.domain.events.parsing import MAX_DATA_BYTES, parse
+from parcours.domain.urls import origin_of
+from parcours.producers import form_fields
+from parcours.web.i18n.language import preferred
+from parcours.web.i18n.plain_pages import PLAIN_HEADERS, notice
+from parcours.web.inbox import Inbox, Offered, Taken
+from parcours.web.problems import ProblemError, problems
+from parcours.web.security.bodies import content_type, read_at_most, read_json
+from parcours.web.security.limits import OF_ONE_VISIT, Rates, source
+from parcours.web.security.tokens import Signed
 
 SOURCE = "parcours/forms"
 MAX_FIELDS = 500

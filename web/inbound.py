@@ -12,14 +12,14 @@ from uuid import uuid4
 from fastapi import Depends, FastAPI
 from sqlalchemy import Connection
 
-from db import tracking
-from db.tracking import Origin
-from domain.events import ContactEvent, EventError, parse
-from domain.text_commands import command_of
-from web.access import needs_role
-from web.bodies import read_body, read_objects, takes
-from web.inbox import Inbox, Offered, Taken
-from web.problems import ProblemError, problems
+from parcours.db.tables import tracking
+from parcours.db.tables.tracking import Origin
+from parcours.domain.events.parsing import ContactEvent, EventError, parse
+from parcours.domain.messages.text_commands import command_of
+from parcours.web.inbox import Inbox, Offered, Taken
+from parcours.web.problems import ProblemError, problems
+from parcours.web.security.access import needs_role
+from parcours.web.security.bodies import read_body, read_objects, takes
 
 # No report is shorter.
 LEAST_BYTES = 10

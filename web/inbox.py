@@ -19,16 +19,16 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from db import events as events_table
-from db.clock import now as database_now
-from db.faults import Fault, fault_of
-from domain.events import ContactEvent, EventError
-from domain.orders import ActOnEvents
-from producers import metrics
-from producers.broker import publish
-from settings import Settings
-from web.problems import ProblemError
-from workers import events
+from parcours.db.clock import now as database_now
+from parcours.db.faults import Fault, fault_of
+from parcours.db.tables import events as events_table
+from parcours.domain.events.parsing import ContactEvent, EventError
+from parcours.domain.jobs import ActOnEvents
+from parcours.ops import metrics
+from parcours.ops.settings import Settings
+from parcours.producers.broker import publish
+from parcours.web.problems import ProblemError
+from parcours.workers import events, intake
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ DEADLOCKS = 5
 AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
 
 
-class Rejected(BaseModel):
+class RejectedEvent(BaseModel):
     """An event that was not stored; sending it again as it is will not help."""
 
     index: int
@@ -55,7 +55,7 @@ class Taken(BaseModel):
 
     accepted: int
     duplicates: int
-    rejected: list[Rejected]
+    rejected: list[RejectedEvent]
 
     @property
     def status(self) -> int:
@@ -124,7 +124,7 @@ class Offered:
     def offer(self, index: int, read: Callable[[], ContactEvent]) -> None:
         """Add what a function reads, or why it cannot."""
         try:
-            self.good.append((index, events.understood(read)))
+            self.good.append((index, intake.understood(read)))
         except EventError as error:
             self.rejected.append((index, str(error)))
 
@@ -157,12 +157,12 @@ class Inbox:
         return Taken(
             accepted=accepted,
             duplicates=duplicates,
-            rejected=[Rejected(index=index, error=error) for index, error in rejected],
+            rejected=[RejectedEvent(index=index, error=error) for index, error in rejected],
         )
 
     def _put(
         self, make: Callable[[Connection, datetime], Offered], limited: bool
-    ) -> tuple[Offered, events.Accepted, events.Accepted]:
+    ) -> tuple[Offered, intake.Accepted, intake.Accepted]:
         with self.engine.begin() as conn:
             if limited and events_table.is_longer_than(conn, self.settings.max_inbox):
                 raise ProblemError(
@@ -173,7 +173,7 @@ class Inbox:
             now = database_now(conn)
             offered = make(conn, now)
             new = [event for _, event in offered.good]
-            taken = events.accept(conn, new, now=now, unknown_contacts=self.settings.unknown_contacts)
+            taken = intake.accept(conn, new, now=now, unknown_contacts=self.settings.unknown_contacts)
             return offered, taken, events.heed(conn, [event for _, event in offered.strangers], now=now)
 
     def _until_nobody_is_in_the_way(self, work: Callable[[], T]) -> T:

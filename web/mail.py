@@ -16,7 +16,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
-from web.problems import ProblemError
+from parcours.web.problems import ProblemError
 
 # The latest of them; the folder has all.
 SHOWN = 200

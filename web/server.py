@@ -13,7 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from domain.errors import CampaignError
+from parcours.domain.errors import CampaignError
 
 # Requests in hand are finished within this time when the server stops.
 GRACE_SECONDS = 10

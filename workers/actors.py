@@ -12,21 +12,22 @@ import dramatiq
 from dramatiq.broker import Broker
 from sqlalchemy import Engine
 
-from db import campaigns, partitions, waits
-from db import events as events_table
-from db import sweeps as sweeps_table
-from db.clock import now as database_now
-from db.waits import EVERYTHING
-from domain.errors import CampaignError
-from domain.orders import ActOnEvents, Deliver, EndGraces, ExecuteDue, FollowTimezones, RunSweep, SyncMembers
-from producers import local_time
-from producers.broker import publish
-from producers.logs import bind_to_line
-from settings import Settings
-from workers import delivery, events, membership, sweeps
-from workers.executor import execute_due as execute_batch
-from workers.outlets import Delivery, delivery_of
-from workers.pace import Pace
+from parcours.db import partitions
+from parcours.db.clock import now as database_now
+from parcours.db.tables import campaigns, waits
+from parcours.db.tables import events as events_table
+from parcours.db.tables import sweeps as sweeps_table
+from parcours.db.tables.waits import EVERYTHING
+from parcours.domain.errors import CampaignError
+from parcours.domain.jobs import ActOnEvents, Deliver, EndGraces, ExecuteDue, FollowTimezones, RunSweep, SyncMembers
+from parcours.ops.logs import bind_to_line
+from parcours.ops.settings import Settings
+from parcours.producers.broker import publish
+from parcours.workers import events, local_time, membership, sweeps
+from parcours.workers.batch_size import Pace
+from parcours.workers.delivery import deliver
+from parcours.workers.delivery.channels import Delivery, delivery_of
+from parcours.workers.executor import execute_due as execute_batch
 
 # A message works so long and then makes room for others of its queue.
 SHARE_SECONDS = 2.0
@@ -117,12 +118,12 @@ class Workshop:
         if channel not in self.delivery.outlets:
             return
         started, claimed, counts = time.monotonic(), 0, Counter[str]()
-        with delivery.hand(self.engine, channel) as free:
+        with deliver.hand(self.engine, channel) as free:
             if not free:
                 return
             more, wait = True, None
             while more and time.monotonic() - started < SHARE_SECONDS:
-                done = delivery.deliver_once(self.engine, self.delivery, channel, zone=self.settings.zone)
+                done = deliver.deliver_once(self.engine, self.delivery, channel, zone=self.settings.zone)
                 claimed, counts = claimed + done.claimed, counts + done.counts
                 more, wait = done.more, done.wait
         bind_to_line(claimed=claimed, **counts)

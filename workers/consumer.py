@@ -16,15 +16,16 @@ from typing import Any, NamedTuple
 import structlog
 from sqlalchemy import Engine
 
-from db import events as events_table
-from db import partitions
-from db.clock import now as database_now
-from db.faults import Fault, fault_of
-from domain.events import ContactEvent, EventError, parse
-from producers import event_queue, metrics
-from settings import Settings
-from workers import events
-from workers.event_readers import Reader, Received, reading
+from parcours.db import partitions
+from parcours.db.clock import now as database_now
+from parcours.db.faults import Fault, fault_of
+from parcours.db.tables import events as events_table
+from parcours.domain.events.parsing import ContactEvent, EventError, parse
+from parcours.ops import metrics
+from parcours.ops.settings import Settings
+from parcours.producers import event_queue
+from parcours.workers import events, intake
+from parcours.workers.event_readers import EventReader, Received, reading
 
 log = structlog.get_logger()
 
@@ -72,7 +73,7 @@ class Consumer:
                 log.exception("consumer_failed")
                 stop.wait(PAUSE_SECONDS)
 
-    def _consume(self, reader: Reader, stop: threading.Event) -> None:
+    def _consume(self, reader: EventReader, stop: threading.Event) -> None:
         while not stop.is_set():
             received = reader.take()
             if received:
@@ -81,7 +82,7 @@ class Consumer:
             elif not stop.is_set():
                 self.trouble = None
 
-    def _handle(self, received: Sequence[Received], reader: Reader, stop: threading.Event) -> None:
+    def _handle(self, received: Sequence[Received], reader: EventReader, stop: threading.Event) -> None:
         """Store the events of the messages in hand, let go of them, then act on what is in the inbox."""
         letters = _letters(received)
         while batch := list(islice(letters, AT_ONCE)):
@@ -108,13 +109,13 @@ class Consumer:
                 try:
                     if letter.problem is not None:
                         raise EventError(letter.problem)
-                    good.append(events.understood(partial(parse, letter.value, now=now)))
+                    good.append(intake.understood(partial(parse, letter.value, now=now)))
                     bodies.append(letter.body)
                 except EventError as error:
                     dead.append((str(error), letter.body))
-            done = events.accept(conn, good, now=now, unknown_contacts=self._settings.unknown_contacts)
+            done = intake.accept(conn, good, now=now, unknown_contacts=self._settings.unknown_contacts)
             rejected = len(dead) + len(done.rejected)
-            dead += [(reason, bodies[index]) for index, reason in done.rejected if reason != events.ERASED]
+            dead += [(reason, bodies[index]) for index, reason in done.rejected if reason != intake.ERASED]
             events_table.bury(conn, dead, origin="event", now=now)
         metrics.count_events(accepted=done.accepted, duplicates=done.duplicates, rejected=rejected)
         log.info(
@@ -126,7 +127,7 @@ class Consumer:
         )
         return done.accepted
 
-    def _act_on_inbox(self, reader: Reader, stop: threading.Event) -> None:
+    def _act_on_inbox(self, reader: EventReader, stop: threading.Event) -> None:
         """Act on what is there; what is left when told to stop is found by the next who looks at the inbox."""
         while not stop.is_set() and self._until_it_works(self._act_once, reader, stop):
             reader.keep_alive()
@@ -138,7 +139,7 @@ class Consumer:
             log.info("events_acted_on", events=batch.events, lag_seconds=round(batch.lag_seconds, 3), **batch.counts)
         return batch.events
 
-    def _until_it_works(self, work: Callable[[], int], reader: Reader, stop: threading.Event) -> int | None:
+    def _until_it_works(self, work: Callable[[], int], reader: EventReader, stop: threading.Event) -> int | None:
         """Return what the work returns, tried again while the database is away; None when told to stop."""
         while True:
             try:
@@ -154,7 +155,7 @@ class Consumer:
                 if stop.wait(PAUSE_SECONDS if fault is Fault.AWAY else 0):
                     return None
 
-    def _wait_for_room(self, reader: Reader, stop: threading.Event) -> None:
+    def _wait_for_room(self, reader: EventReader, stop: threading.Event) -> None:
         """Leave the rest in the queue while the inbox is over its limit."""
         told = False
         while not stop.is_set():

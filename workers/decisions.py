@@ -12,14 +12,17 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from db import campaigns, outcomes, waits
-from domain import schedule
-from domain.campaign import Campaign, Step, StopRule
-from domain.decide import Failure, why
-from domain.events import remembered
-from domain.steps.registry import Fact, Kind, Standing, all_types
-from workers import executor
-from workers.executor import BY_DEFAULT
+from parcours.db.tables import campaigns, outcomes, waits
+from parcours.domain.campaign import Campaign, Step, StopRule
+from parcours.domain.events.parsing import remembered
+from parcours.domain.steps.batch import Fact, Standing
+from parcours.domain.steps.registry import all_types
+from parcours.domain.steps.types import Kind
+from parcours.domain.time import schedule
+from parcours.domain.walk.rows import Failure
+from parcours.domain.walk.walk import why
+from parcours.workers import executor
+from parcours.workers.executor import BY_DEFAULT
 
 UTC = ZoneInfo("UTC")
 

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from kombu import Connection
 
-from producers import event_queue
+from parcours.producers import event_queue
 
 # Messages in hand at most, and the bytes of their bodies after which no more are taken.
 PREFETCH = 100
@@ -41,7 +41,7 @@ class Received:
     problem: str | None = None
 
 
-class Reader(Protocol):
+class EventReader(Protocol):
     """Takes messages. `take` returns none when none came within IDLE_SECONDS."""
 
     def take(self) -> list[Received]: ...
@@ -57,7 +57,7 @@ class Reader(Protocol):
 
 
 @contextmanager
-def reading(conn: Connection) -> Iterator[Reader]:
+def reading(conn: Connection) -> Iterator[EventReader]:
     """Yield a reader of the events queue; what it has not done when it ends goes back."""
     if event_queue.is_redis(conn):
         yield from _closing(RedisReader(conn), conn)
@@ -65,7 +65,7 @@ def reading(conn: Connection) -> Iterator[Reader]:
         yield from _closing(KombuReader(conn), conn)
 
 
-def _closing(reader: RedisReader | KombuReader, conn: Connection) -> Iterator[Reader]:
+def _closing(reader: RedisReader | KombuReader, conn: Connection) -> Iterator[EventReader]:
     try:
         yield reader
     except event_queue.away(conn):

@@ -1,8 +1,7 @@
 """Contact events: accepted into the inbox, then acted on, contact by contact in order, many contacts at once.
 
 Accepting is quick and never waits for a campaign; acting is one transaction from the inbox to the last
-effect: the contact, segments and forms, campaigns joined and left, decisions taken, history.
-"""
+effect: the contact, segments and forms, campaigns joined and left, decisions taken, history."""
 
 from __future__ import annotations
 
@@ -12,60 +11,63 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
 from sqlalchemy import Connection, Engine
 
-from db import (
+from parcours.db import partitions
+from parcours.db.clock import now as database_now
+from parcours.db.faults import Fault, blames_the_data, fault_of
+from parcours.db.house import house_of
+from parcours.db.reads import batch as facts
+from parcours.db.tables import (
     campaigns,
     companies,
     contacts,
     erasure,
     events,
-    facts,
     forms,
     merging,
     outcomes,
-    partitions,
     policies,
     refusals,
     scores,
-    traces,
 )
-from db.clock import now as database_now
-from db.events import Letter, Pending
-from db.faults import Fault, blames_the_data, fault_of
-from db.house import house_of
-from db.refusals import Said
-from db.traces import Traces
-from domain.campaign import StopRule
-from domain.changes import change
-from domain.events import ABOUT_THE_CONTACT, CLAIMED, SEGMENT_TYPES, ContactEvent, EventError, as_facts, channel_of
-from domain.identity import same_address
-from domain.policy import Rule
-from domain.steps.properties import MAX_KEY
-from domain.steps.registry import Fact
-from domain.text_commands import command_of
-from domain.utm import utm_of
-from domain.visitors import is_automatic
-from producers import form_fields, local_time, metrics
-from producers.logs import described
-from workers import decisions, membership
-from workers.decisions import Reacted, Unjudged
-from workers.executor import BY_DEFAULT, reason_of
-from workers.forms import submit
+from parcours.db.tables.events import Letter, Pending
+from parcours.db.tables.refusals import RefusalChange
+from parcours.domain.campaign import StopRule
+from parcours.domain.contacts.changes import change
+from parcours.domain.contacts.identity import same_address
+from parcours.domain.events.facts import as_facts
+from parcours.domain.events.parsing import CLAIMED, ContactEvent, channel_of
+from parcours.domain.events.table import ABOUT_THE_CONTACT
+from parcours.domain.events.utm import utm_of
+from parcours.domain.events.visitors import is_automatic
+from parcours.domain.messages.policy import Rule
+from parcours.domain.messages.text_commands import command_of
+from parcours.domain.steps.batch import Fact
+from parcours.domain.steps.properties import MAX_KEY
+from parcours.ops import metrics
+from parcours.ops.logs import described
+from parcours.producers import form_fields
+from parcours.workers import decisions, local_time, membership
+from parcours.workers.decisions import Reacted, Unjudged
+from parcours.workers.executor import BY_DEFAULT, reason_of
+from parcours.workers.forms import submit
+from parcours.workers.intake import Accepted
 
 log = structlog.get_logger()
 
 # Contacts of one batch, and events of each in it: a contact with a flood of events takes turns.
 CONTACTS_AT_ONCE = 500
+
 EVENTS_EACH = 20
+
 # So often in a row a batch may lose a deadlock.
 DEADLOCKS = 5
-# Why an event of an erased contact is rejected. It is kept nowhere, not with the dead letters either.
-ERASED = "the contact was erased after this happened"
+
 # What an event makes of the message that it names.
 BECOMES = {
     "email.opened": "opened",
@@ -76,145 +78,6 @@ BECOMES = {
     "sms.replied": "replied",
     "email.bounced": "bounced",
 }
-
-
-@dataclass(slots=True)
-class Accepted:
-    """What became of events that were offered: positions count from 0."""
-
-    accepted: int = 0
-    duplicates: int = 0
-    # Which were known already.
-    known: list[int] = field(default_factory=list)
-    rejected: list[tuple[int, str]] = field(default_factory=list)
-
-
-def understood(read: Callable[[], ContactEvent]) -> ContactEvent:
-    """Return the event that a function reads. Raises EventError when it cannot, and nothing else."""
-    try:
-        return read()
-    except EventError:
-        raise
-    except Exception as error:
-        # A defect of ours, and no reason to stop what comes behind it.
-        log.exception("event_not_understood")
-        raise EventError(_unexpected(error)) from error
-
-
-def _unexpected(error: BaseException) -> str:
-    return (
-        f"something unexpected went wrong ({type(error).__name__}), and the log has the details; once that is mended, "
-        "send it again, or replay its dead letter with `parcours dead-letters replay`"
-    )
-
-
-def accept(
-    conn: Connection,
-    offered: Sequence[ContactEvent],
-    *,
-    now: datetime,
-    unknown_contacts: Literal["create", "reject"],
-) -> Accepted:
-    """Put events into the inbox, each once; return what became of them. Accepted means stored.
-
-    An event of somebody unknown makes the contact, unless the setting says otherwise. One that names a
-    segment or form that does not exist is rejected, and may be offered again later. One that cannot be stored is
-    rejected as well, and holds back none of the others.
-    """
-    try:
-        with conn.begin_nested():
-            return _accept(conn, offered, now=now, unknown_contacts=unknown_contacts)
-    except Exception as error:
-        if not blames_the_data(error):
-            raise
-        if len(offered) == 1:
-            return Accepted(rejected=[(0, _refusal(error))])
-    # Halved until the guilty are alone. The first half is stored before the second is looked at, as in one batch.
-    done = Accepted()
-    half = len(offered) // 2
-    for first, part in ((0, offered[:half]), (half, offered[half:])):
-        of_part = accept(conn, part, now=now, unknown_contacts=unknown_contacts)
-        done.accepted += of_part.accepted
-        done.duplicates += of_part.duplicates
-        done.known += [first + index for index in of_part.known]
-        done.rejected += [(first + index, reason) for index, reason in of_part.rejected]
-    return done
-
-
-def _refusal(error: BaseException) -> str:
-    if fault_of(error) is Fault.ROW:
-        why = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
-        log.warning("event_refused", error=type(getattr(error, "orig", error)).__name__)
-        return f"the database cannot store it ({why[0][:200]}); correct the event and send it again"
-    log.error("event_not_stored", exc_info=error)
-    return _unexpected(error)
-
-
-def _accept(
-    conn: Connection,
-    offered: Sequence[ContactEvent],
-    *,
-    now: datetime,
-    unknown_contacts: Literal["create", "reject"],
-) -> Accepted:
-    done = Accepted()
-    good = _acceptable(conn, offered, done, unknown_contacts)
-    new = events.remember(conn, [event for _, event in good], now=now)
-    fresh = []
-    for index, event in good:
-        if (event.source, event.id) in new:
-            # A repetition inside the batch finds its key gone.
-            new.discard((event.source, event.id))
-            fresh.append(event)
-        else:
-            done.duplicates += 1
-            done.known.append(index)
-    done.accepted = len(fresh)
-    keys = {event.contact for event in fresh}
-    ids = events.contact_ids(conn, keys)
-    missing = {event.contact for event in fresh if event.contact not in ids and event.type != "contact.deleted"}
-    if missing:
-        events.make_contacts(conn, missing)
-        ids |= events.contact_ids(conn, missing)
-    # Upstream deletes who was merged into another: that is the end of the key, and not of the survivor.
-    forgotten = merging.forget(conn, {event.contact: event.at for event in fresh if event.type == "contact.deleted"})
-    fresh = [event for event in fresh if event.type != "contact.deleted" or event.contact not in forgotten]
-    events.store(conn, [(ids[event.contact], event) for event in fresh if event.contact in ids], now=now)
-    # Somebody we never heard of is erased by remembering not to make them.
-    unheard = {event.contact: event.at for event in fresh if event.contact not in ids}
-    events.tombstone(conn, unheard)
-    if unheard or forgotten:
-        # Nobody's by now, and yet dead letters may tell of them.
-        traces.wipe(conn, Traces(keys=frozenset(unheard.keys() | forgotten)))
-    return done
-
-
-def _acceptable(
-    conn: Connection, offered: Sequence[ContactEvent], done: Accepted, unknown_contacts: str
-) -> list[tuple[int, ContactEvent]]:
-    about_segments = [event.data["segment"] for event in offered if event.type in SEGMENT_TYPES]
-    about_forms = [event.data["form"] for event in offered if event.type == "form.submitted"]
-    segments = campaigns.named(conn, "segments", set(about_segments))
-    known_forms = campaigns.named(conn, "forms", set(about_forms))
-    keys = {event.contact for event in offered}
-    known = events.contact_ids(conn, keys)
-    gone = events.erased(conn, keys - set(known))
-    good = []
-    for index, event in enumerate(offered):
-        reason = None
-        if event.contact in gone and event.at <= gone[event.contact] and event.type != "contact.deleted":
-            reason = ERASED
-        elif event.type in SEGMENT_TYPES and event.data["segment"] not in segments:
-            reason = f"there is no segment {event.data['segment']!r}; make it with `parcours segments create`"
-        elif event.type == "form.submitted" and event.data["form"] not in known_forms:
-            reason = f"there is no form {event.data['form']!r}; make it with `parcours forms create`"
-        elif event.contact not in known and unknown_contacts == "reject" and event.type != "contact.deleted":
-            reason = "the contact is unknown, and PARCOURS_UNKNOWN_CONTACTS says reject"
-        if reason is None:
-            good.append((index, event))
-        else:
-            done.rejected.append((index, reason))
-    return good
 
 
 def heed(conn: Connection, offered: Sequence[ContactEvent], *, now: datetime) -> Accepted:
@@ -235,18 +98,6 @@ def heed(conn: Connection, offered: Sequence[ContactEvent], *, now: datetime) ->
         else:
             done.rejected.append((index, "nobody is found by from"))
     return done
-
-
-def take_in(
-    engine: Engine,
-    offered: Sequence[ContactEvent],
-    *,
-    unknown_contacts: Literal["create", "reject"],
-) -> Accepted:
-    """Accept events in a transaction of their own: when this returns, they are stored."""
-    partitions.begin(engine)
-    with engine.begin() as conn:
-        return accept(conn, offered, now=database_now(conn), unknown_contacts=unknown_contacts)
 
 
 @dataclass(slots=True)
@@ -717,10 +568,10 @@ def _change_segments(
 def _submit_forms(
     conn: Connection, submitted: Sequence[Pending], *, now: datetime, zone: ZoneInfo, stop: StopRule
 ) -> Reacted:
-    by_key: dict[str, dict[int, forms.Submission]] = {}
+    by_key: dict[str, dict[int, forms.StoredSubmission]] = {}
     for event in submitted:
         more = {CLAIMED: event.data[CLAIMED]} if CLAIMED in event.data else {}
-        submission = forms.Submission(event.at, event.data.get("fields") or {}, more)
+        submission = forms.StoredSubmission(event.at, event.data.get("fields") or {}, more)
         by_key.setdefault(str(event.data["form"]), {})[event.contact_id] = submission
     done = Reacted()
     for key, submissions in sorted(by_key.items()):
@@ -747,7 +598,9 @@ def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
     texted = [(event, command_of(event.data.get("text"))) for event in by_type.get("sms.replied", [])]
     for command, note in (("stop", partial(refusals.refuse, reason="unsubscribed")), ("start", refusals.resubscribe)):
         meant = [
-            Said(event.contact_id, "sms", event.at, _sender(event.data)) for event, asked in texted if asked == command
+            RefusalChange(event.contact_id, "sms", event.at, _sender(event.data))
+            for event, asked in texted
+            if asked == command
         ]
         if meant:
             note(conn, refusals.texted(conn, meant))
@@ -759,7 +612,7 @@ def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
     refusals.refuse(conn, [_where(event, "email", written) for event in bounced], reason="bounced")
     # Who leaves means the address that they have now as well.
     for said, note in ((left, partial(refusals.refuse, reason="unsubscribed")), (back, refusals.resubscribe)):
-        own = [Said(event.contact_id, channel_of(event.data), event.at) for event in said]
+        own = [RefusalChange(event.contact_id, channel_of(event.data), event.at) for event in said]
         there = [_where(event, channel_of(event.data), written) for event in said]
         note(conn, [*own, *(each for each in there if each.address is not None)])
 
@@ -770,14 +623,14 @@ def _sender(data: Mapping[str, Any]) -> str | None:
     return number if isinstance(number, str) else None
 
 
-def _where(event: Pending, channel: str, written: Mapping[str, events.Written]) -> Said:
+def _where(event: Pending, channel: str, written: Mapping[str, events.Written]) -> RefusalChange:
     """Return what an event says of a channel, with the address that it names or that its message went to."""
     named = event.data.get("address")
     message = written.get(str(event.data.get("message")))
     address = named if isinstance(named, str) and named.strip() else None
     if address is None and message is not None and message.channel == channel.partition(":")[0]:
         address = message.address
-    return Said(event.contact_id, channel, event.at, address)
+    return RefusalChange(event.contact_id, channel, event.at, address)
 
 
 def _note_pages(conn: Connection, hits: Sequence[Pending], now: datetime) -> None:

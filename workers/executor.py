@@ -15,18 +15,20 @@ import structlog
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from db import campaigns, companies, erasure, facts, outcomes, scores, segments, sweeps, waits
-from db import membership as memberships
-from db.facts import Facts
-from db.scope import Scope
-from db.waits import EVERYTHING
-from domain.campaign import Campaign, Step, StopRule
-from domain.decide import Claim, Failure, Plan, decide, fail, take, why
-from domain.membership import Arrival, Departure
-from domain.schedule import Interval
-from producers.logs import described, where
-from workers import membership
-from workers.isolation import in_halves
+from parcours.db.reads import batch
+from parcours.db.reads.batch import Facts
+from parcours.db.scope import Scope
+from parcours.db.tables import campaigns, companies, erasure, outcomes, scores, segments, sweeps, waits
+from parcours.db.tables import membership as memberships
+from parcours.db.tables.waits import EVERYTHING
+from parcours.domain.campaign import Campaign, Step, StopRule
+from parcours.domain.contacts.membership import Arrival, Departure
+from parcours.domain.time.intervals import Interval
+from parcours.domain.walk.rows import Claim, Failure, Plan
+from parcours.domain.walk.walk import decide, fail, take, why
+from parcours.ops.logs import described, where
+from parcours.workers import membership
+from parcours.workers.isolation import in_halves
 
 log = structlog.get_logger()
 
@@ -176,8 +178,8 @@ class _Unit:
     def _load(self, claimed: Sequence[tuple[Step, Sequence[Claim]]], *, look_back: bool = True) -> Facts:
         needs = frozenset(need for step, _ in claimed for need in self.campaign.needs(step))
         ids = list(dict.fromkeys(claim.contact_id for _, claims in claimed for claim in claims))
-        known = facts.load(self.conn, self.campaign, ids, needs, now=self.now)
-        return facts.look_back(self.conn, known, claimed) if look_back else known
+        known = batch.load(self.conn, self.campaign, ids, needs, now=self.now)
+        return batch.look_back(self.conn, known, claimed) if look_back else known
 
     def _write(self, known: Facts, plan: Plan) -> None:
         write(self.conn, self.campaign, known, plan, now=self.now, zone=self.zone, stop=self.stop)
@@ -254,7 +256,7 @@ def take_armed(
     if not claims:
         return Counter()
     step = campaign.step(step_id)
-    known = facts.load(conn, campaign, [claim.contact_id for claim in claims], campaign.needs(step), now=now)
+    known = batch.load(conn, campaign, [claim.contact_id for claim in claims], campaign.needs(step), now=now)
     plan = take(
         campaign,
         step,
@@ -282,13 +284,13 @@ def write(
     stop: StopRule = BY_DEFAULT,
 ) -> None:
     """Write a plan, set-wise: the number of statements does not depend on the number of contacts."""
-    changed = facts.save(conn, known, now=now)
+    changed = batch.save(conn, known, now=now)
     scores.log(conn, plan.points, plan.stages, now=now)
     outcomes.record(conn, plan.outcomes)
     memberships.rotate(conn, campaign.id, plan.rotations)
     waits.move(conn, campaign.id, plan.rotations)
     waits.arm(conn, plan.waits)
-    facts.send(conn, campaign.id, plan.messages, now=now)
+    batch.send(conn, campaign.id, plan.messages, now=now)
     _save_segments(conn, changed, now=now, zone=zone)
     _change_campaigns(conn, plan, now=now, zone=zone)
     # Late, since other contacts have these companies as well, and whoever holds their locks waits for nobody.
@@ -309,7 +311,7 @@ def write_failures(
         stop_if_failing(conn, campaign, (failure.step_id for failure in failures), stop, now=now)
 
 
-def _save_segments(conn: Connection, changed: facts.SegmentChanges, *, now: datetime, zone: ZoneInfo) -> None:
+def _save_segments(conn: Connection, changed: batch.SegmentChanges, *, now: datetime, zone: ZoneInfo) -> None:
     """Segments that steps changed reach the campaigns that they feed at once, this one included."""
     for pairs, change in ((changed.added, segments.add_members), (changed.removed, segments.remove_members)):
         by_key: dict[str, list[int]] = {}

@@ -9,20 +9,21 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from db import campaigns, facts, forms
-from db.forms import Form, Submission
-from domain.campaign import StopRule
-from domain.membership import Arrival
-from domain.steps.registry import Fact
-from workers import decisions, membership
-from workers.decisions import Reacted
-from workers.executor import BY_DEFAULT
+from parcours.db.reads import batch
+from parcours.db.tables import campaigns, forms
+from parcours.db.tables.forms import Form, StoredSubmission
+from parcours.domain.campaign import StopRule
+from parcours.domain.contacts.membership import Arrival
+from parcours.domain.steps.batch import Fact
+from parcours.workers import decisions, membership
+from parcours.workers.decisions import Reacted
+from parcours.workers.executor import BY_DEFAULT
 
 
 def submit(
     conn: Connection,
     form: Form,
-    submissions: Mapping[int, Submission],
+    submissions: Mapping[int, StoredSubmission],
     *,
     now: datetime,
     zone: ZoneInfo,
@@ -33,7 +34,7 @@ def submit(
     Members join before decisions are looked at, so a "submits form" decision at the root of the
     campaign that was just joined is satisfied by the same submission.
     """
-    present = facts.lock(conn, submissions)
+    present = batch.lock(conn, submissions)
     forms.submit(conn, form.id, {contact_id: submissions[contact_id] for contact_id in present})
     done: Counter[str] = Counter()
     if not form.standalone:

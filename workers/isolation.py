@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from db.faults import blames_the_data
+from parcours.db.faults import blames_the_data
 
 T = TypeVar("T")
 

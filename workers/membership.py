@@ -11,18 +11,20 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy import Connection
 
-from db import campaigns, erasure, events, facts, outcomes, waits
-from db import membership as memberships
-from db.membership import Chunk, Root
-from db.scope import Scope
-from db.waits import EVERYTHING
-from domain import schedule
-from domain.campaign import Campaign
-from domain.decide import Outcome, Wait, came_at, first_due, zone_of
-from domain.membership import Arrival, Departure, entering
-from domain.steps.registry import Kind
-from producers.logs import described
-from workers.isolation import in_halves
+from parcours.db.reads import batch
+from parcours.db.scope import Scope
+from parcours.db.tables import campaigns, erasure, events, outcomes, waits
+from parcours.db.tables import membership as memberships
+from parcours.db.tables.membership import Chunk, Root
+from parcours.db.tables.waits import EVERYTHING
+from parcours.domain.campaign import Campaign
+from parcours.domain.contacts.membership import Arrival, Departure, entering
+from parcours.domain.steps.types import Kind
+from parcours.domain.time import schedule
+from parcours.domain.walk.rows import Outcome, Wait
+from parcours.domain.walk.walk import came_at, first_due, zone_of
+from parcours.ops.logs import described
+from parcours.workers.isolation import in_halves
 
 log = structlog.get_logger()
 
@@ -66,7 +68,7 @@ def admit(
     Whom the rules hold back is left out. The roots of a new rotation replace whatever was still open in
     earlier ones.
     """
-    present = facts.lock(conn, contact_ids)
+    present = batch.lock(conn, contact_ids)
     sources = [source.id for source in campaigns.sources(conn, campaign.id)]
     entries = {}
     zones = {}
@@ -116,7 +118,7 @@ def dismiss(
     conn: Connection, campaign_id: int, contact_ids: Sequence[int], departure: Departure, *, now: datetime
 ) -> dict[int, Literal["removed", "stays out"]]:
     """As `depart`; return what each did. Who was out already and now stays out is told apart, others are left out."""
-    present = facts.lock(conn, contact_ids)
+    present = batch.lock(conn, contact_ids)
     were_in = memberships.active(conn, campaign_id, present)
     left = memberships.leave(conn, campaign_id, present, departure=departure, now=now)
     _cancel(conn, campaign_id, left, "the contact left the campaign", now=now)
@@ -265,7 +267,7 @@ def _ask_again(
     done: Counter[str] = Counter()
     if not found:
         return done
-    locked = facts.lock(conn, found)
+    locked = batch.lock(conn, found)
     if len(locked) < len(found):
         erasure.clean_up(conn, sorted(set(found).difference(locked)), now=now)
     returning = memberships.inside(conn, published, [id_ for id_ in locked if id_ in back])

@@ -11,19 +11,19 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy import Connection, Engine
 
-from db import campaigns, sweeps, waits
-from db import membership as memberships
-from db.faults import blames_the_data
-from db.membership import Chunk
-from db.partitions import ensure_partitions
-from db.scope import Scope
-from domain.campaign import StopRule
-from domain.orders import ExecuteDue, Order, RunSweep, SyncMembers
-from producers import local_time
-from producers.logs import described
-from workers.executor import BY_DEFAULT, execute_due
-from workers.membership import reconcile
-from workers.pace import Pace
+from parcours.db.faults import blames_the_data
+from parcours.db.partitions import ensure_partitions
+from parcours.db.scope import Scope
+from parcours.db.tables import campaigns, sweeps, waits
+from parcours.db.tables import membership as memberships
+from parcours.db.tables.membership import Chunk
+from parcours.domain.campaign import StopRule
+from parcours.domain.jobs import ExecuteDue, Order, RunSweep, SyncMembers
+from parcours.ops.logs import described
+from parcours.workers import local_time
+from parcours.workers.batch_size import Pace
+from parcours.workers.executor import BY_DEFAULT, execute_due
+from parcours.workers.membership import reconcile
 
 log = structlog.get_logger()
 

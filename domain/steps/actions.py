@@ -7,11 +7,12 @@ from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from domain import templates
-from domain.contact import Contact
-from domain.identity import is_address, timezone
-from domain.steps import filled
-from domain.steps.properties import (
+from parcours.domain.contacts.contact import Contact
+from parcours.domain.contacts.identity import is_address, timezone
+from parcours.domain.messages import templates
+from parcours.domain.steps import templated
+from parcours.domain.steps.batch import Batch
+from parcours.domain.steps.properties import (
     POINTS_LIMIT,
     Channel,
     Json,
@@ -22,19 +23,8 @@ from domain.steps.properties import (
     is_applied,
     is_blank,
 )
-from domain.steps.registry import (
-    DONE,
-    Batch,
-    Done,
-    Erase,
-    Failed,
-    Need,
-    NoProperties,
-    Properties,
-    Result,
-    Skipped,
-    action,
-)
+from parcours.domain.steps.registry import action
+from parcours.domain.steps.types import DONE, Done, Erase, Failed, Need, NoProperties, Properties, Result, Skipped
 
 
 class ChangePoints(Properties):
@@ -115,7 +105,7 @@ _ELSEWHERE = {
 _ATTRIBUTES = frozenset({"email", "timezone", "owner"})
 
 
-class Update(Properties):
+class ContactUpdate(Properties):
     fields: dict[Name, Json] = Field(
         description="Values by field name, at least one. `email`, `timezone` and `owner` are the contact's "
         "own; other names are custom fields. Texts are Liquid, such as {{ contact.country }}, filled in for each "
@@ -128,7 +118,7 @@ class Update(Properties):
         if not fields:
             raise ValueError("name at least one field and its value")
         if is_applied(info):
-            filled.check(fields)
+            templated.check(fields)
         for name, value in fields.items():
             if name in _ELSEWHERE:
                 raise ValueError(_ELSEWHERE[name])
@@ -148,25 +138,25 @@ def _own(name: str, value: str) -> str:
     return timezone(value) if name == "timezone" else value.strip()
 
 
-def _what_update_needs(asked: Update) -> frozenset[Need]:
-    return frozenset([Need.FIELDS]) | filled.needs(asked.fields)
+def _what_update_needs(asked: ContactUpdate) -> frozenset[Need]:
+    return frozenset([Need.FIELDS]) | templated.needs(asked.fields)
 
 
-@action("contact.update", properties=Update, needs=_what_update_needs, reference="lead.updatelead")
-def update(batch: Batch[Update]) -> list[Result]:
+@action("contact.update", properties=ContactUpdate, needs=_what_update_needs, reference="lead.updatelead")
+def update(batch: Batch[ContactUpdate]) -> list[Result]:
     """Sets fields of the contact. Blank values leave what is there, also where a template comes to nothing.
 
     Skipped for whom a template does not make an email address or a timezone where one is needed; failed for whom
     it cannot be filled in.
     """
     given = batch.properties.fields
-    if not filled.is_template(given):
+    if not templated.is_template(given):
         same = _values(given)
         return [_set(contact, *same) for contact in batch.contacts]
     results: list[Result] = []
     for contact in batch.contacts:
         try:
-            results.append(_set(contact, *_values(filled.fill_in(given, batch, contact))))
+            results.append(_set(contact, *_values(templated.fill_in(given, batch, contact))))
         except templates.RenderError as error:
             results.append(Failed(str(error), retry=False))
         except ValueError as error:

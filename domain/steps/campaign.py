@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from domain.contact import Contact
-from domain.steps.properties import Name
-from domain.steps.registry import (
-    DONE,
-    Batch,
-    Done,
-    Effect,
-    Join,
-    Jump,
-    Leave,
-    Need,
-    Properties,
-    Result,
-    Skipped,
-    action,
-)
+from parcours.domain.contacts.contact import Contact
+from parcours.domain.steps.batch import Batch
+from parcours.domain.steps.properties import Name
+from parcours.domain.steps.registry import action
+from parcours.domain.steps.types import DONE, Done, Effect, Join, Jump, Leave, Need, Properties, Result, Skipped
 
 # How often a contact may pass a step that sends it round again, within a day.
 MOST_PASSES = 100

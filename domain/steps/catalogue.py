@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from domain.steps.registry import Kind, StepType
+from parcours.domain.steps.types import Kind, StepType
 
 # What may become of a contact at a step, by its kind; waits that end early are `cancelled` besides.
 _OUTCOMES = {

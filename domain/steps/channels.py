@@ -8,23 +8,15 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from domain import templates
-from domain.contact import Contact
-from domain.policy import NO_RULE, Hold, Limits, Rule
-from domain.steps import email, sending
-from domain.steps.properties import Attempts, Json, Name, WholeNumber
-from domain.steps.registry import (
-    Batch,
-    Done,
-    Need,
-    Outbound,
-    Properties,
-    Result,
-    Skipped,
-    TemplateFacts,
-    action,
-)
-from domain.templates import Liquid
+from parcours.domain.contacts.contact import Contact
+from parcours.domain.messages import templates
+from parcours.domain.messages.policy import NO_RULE, Hold, Limits, Rule
+from parcours.domain.messages.templates import Liquid
+from parcours.domain.steps import email, sending
+from parcours.domain.steps.batch import Batch, TemplateFacts
+from parcours.domain.steps.properties import Attempts, Json, Name, WholeNumber
+from parcours.domain.steps.registry import action
+from parcours.domain.steps.types import Done, Need, Outbound, Properties, Result, Skipped
 
 # Where the number of a contact is looked for when a step does not say.
 NUMBER_FIELDS = ("phone", "mobile")

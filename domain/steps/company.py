@@ -7,23 +7,12 @@ from typing import Any
 
 from pydantic import AliasChoices, Field, ValidationInfo, field_validator
 
-from domain import templates
-from domain.steps import filled
-from domain.steps.properties import MAX_KEY, Json, Name, PointsAdded, is_applied, is_blank, no_template
-from domain.steps.registry import (
-    DONE,
-    Batch,
-    ChangeCompany,
-    Company,
-    Done,
-    Effect,
-    Failed,
-    Need,
-    Properties,
-    Result,
-    Skipped,
-    action,
-)
+from parcours.domain.messages import templates
+from parcours.domain.steps import templated
+from parcours.domain.steps.batch import Batch, Company
+from parcours.domain.steps.properties import MAX_KEY, Json, Name, PointsAdded, is_applied, is_blank, no_template
+from parcours.domain.steps.registry import action
+from parcours.domain.steps.types import DONE, ChangeCompany, Done, Effect, Failed, Need, Properties, Result, Skipped
 
 _NO_COMPANY = Skipped("it is in no company")
 
@@ -84,7 +73,7 @@ _OWN = {
 }
 
 
-class Update(Properties):
+class CompanyUpdate(Properties):
     fields: dict[Name, Json] = Field(
         description="Values by field name, at least one; `name` is the company's own. Other texts are Liquid, filled "
         "in for each contact. A blank value leaves the field as it is."
@@ -96,7 +85,7 @@ class Update(Properties):
         if not fields:
             raise ValueError("name at least one field and its value")
         if is_applied(info):
-            filled.check({name: value for name, value in fields.items() if name != "name"})
+            templated.check({name: value for name, value in fields.items() if name != "name"})
         for name in fields:
             if name in _OWN:
                 raise ValueError(_OWN[name])
@@ -113,12 +102,12 @@ class Update(Properties):
         return str(self.fields.get("name") or "").strip() or None
 
 
-def _what_update_needs(asked: Update) -> frozenset[Need]:
-    return frozenset([Need.COMPANIES]) | filled.needs(asked.fields)
+def _what_update_needs(asked: CompanyUpdate) -> frozenset[Need]:
+    return frozenset([Need.COMPANIES]) | templated.needs(asked.fields)
 
 
-@action("company.update", properties=Update, needs=_what_update_needs, reference="lead.updatecompany")
-def update(batch: Batch[Update]) -> list[Result]:
+@action("company.update", properties=CompanyUpdate, needs=_what_update_needs, reference="lead.updatecompany")
+def update(batch: Batch[CompanyUpdate]) -> list[Result]:
     """Sets fields of the contact's primary company.
 
     A name that is not the present one's is another company: it is found by its name or made, becomes the contact's
@@ -126,12 +115,12 @@ def update(batch: Batch[Update]) -> list[Result]:
     """
     called = batch.properties.named_company
     given = {name: value for name, value in batch.properties.fields.items() if name != "name"}
-    same = not filled.is_template(given)
+    same = not templated.is_template(given)
     other = None if called is None else _by_name(batch.world.companies, called)
     results: list[Result] = []
     for contact in batch.contacts:
         try:
-            fields = given if same else filled.fill_in(given, batch, contact)
+            fields = given if same else templated.fill_in(given, batch, contact)
         except templates.RenderError as error:
             results.append(Failed(str(error), retry=False))
             continue

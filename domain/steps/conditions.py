@@ -11,13 +11,15 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, ValidationInfo, model_validator
 
-from domain import operators
-from domain.contact import ATTRIBUTES, Contact
-from domain.decide import zone_of
-from domain.identity import is_address
-from domain.steps.properties import Channel, Json, Moment, Name, Percent, PointGroup, WholeNumber, check_test
-from domain.steps.registry import Batch, Failed, Need, NoProperties, Properties, condition
-from domain.utm import NAMES as UTM_NAMES
+from parcours.domain import operators
+from parcours.domain.contacts.contact import ATTRIBUTES, Contact
+from parcours.domain.contacts.identity import is_address
+from parcours.domain.events.utm import NAMES as UTM_NAMES
+from parcours.domain.steps.batch import Batch
+from parcours.domain.steps.properties import Channel, Json, Moment, Name, Percent, PointGroup, WholeNumber, check_test
+from parcours.domain.steps.registry import condition
+from parcours.domain.steps.types import Failed, Need, NoProperties, Properties
+from parcours.domain.walk.walk import zone_of
 
 
 class FieldTest(Properties):

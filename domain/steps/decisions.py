@@ -10,12 +10,14 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AliasChoices, Field, ValidationInfo, field_validator, model_validator
 
-from domain import operators
-from domain.addresses import comparable
-from domain.events import ABOUT_THE_CONTACT
-from domain.operators import wildcard
-from domain.steps.properties import Json, Name, Patterns, Plain, check_test, without_scheme
-from domain.steps.registry import Fact, Properties, Standing, decision
+from parcours.domain import operators
+from parcours.domain.events.table import ABOUT_THE_CONTACT
+from parcours.domain.operators import wildcard
+from parcours.domain.steps.batch import Fact, Standing
+from parcours.domain.steps.properties import Json, Name, Patterns, Plain, check_test, without_scheme
+from parcours.domain.steps.registry import decision
+from parcours.domain.steps.types import Properties
+from parcours.domain.urls import comparable
 
 
 class FormSubmitted(Properties):

@@ -6,25 +6,13 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from domain.contact import Contact
-from domain.operators import wildcard
-from domain.steps import sending
-from domain.steps.properties import Address, Attempts, Name, Patterns, without_scheme
-from domain.steps.registry import (
-    Batch,
-    Done,
-    EmailFacts,
-    Fact,
-    Need,
-    NoProperties,
-    Outbound,
-    Properties,
-    Result,
-    Skipped,
-    Standing,
-    action,
-    decision,
-)
+from parcours.domain.contacts.contact import Contact
+from parcours.domain.operators import wildcard
+from parcours.domain.steps import sending
+from parcours.domain.steps.batch import Batch, EmailFacts, Fact, Standing
+from parcours.domain.steps.properties import Address, Attempts, Name, Patterns, without_scheme
+from parcours.domain.steps.registry import action, decision
+from parcours.domain.steps.types import Done, Need, NoProperties, Outbound, Properties, Result, Skipped
 
 
 class SendEmail(Properties):

@@ -7,11 +7,13 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, ValidationInfo, model_validator
 
-from domain import operators
-from domain.decide import zone_of
-from domain.steps.decisions import PageDevice, is_device, is_page, visited
-from domain.steps.properties import Json, Moment, Name, Patterns, check_test
-from domain.steps.registry import Batch, Failed, Need, Properties, condition
+from parcours.domain import operators
+from parcours.domain.steps.batch import Batch
+from parcours.domain.steps.decisions import PageDevice, is_device, is_page, visited
+from parcours.domain.steps.properties import Json, Moment, Name, Patterns, check_test
+from parcours.domain.steps.registry import condition
+from parcours.domain.steps.types import Failed, Need, Properties
+from parcours.domain.walk.walk import zone_of
 
 
 @condition("contact.device", properties=PageDevice, needs=[Need.DEVICES], reference="lead.device")

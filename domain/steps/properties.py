@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationInfo
 
-from domain import operators
-from domain.addresses import comparable
-from domain.identity import is_address
-from domain.templates import Liquid, is_fixed
+from parcours.domain import operators
+from parcours.domain.contacts.identity import is_address
+from parcours.domain.messages.templates import Liquid, is_fixed
+from parcours.domain.urls import comparable
 
 # The largest whole number that a column of points holds.
 POINTS_LIMIT = 2**31 - 1

@@ -7,22 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from domain import gate
-from domain.errors import CampaignError
-from domain.utm import NAMES as UTM_NAMES
-from producers.files.headers import (
+from parcours.domain import gate
+from parcours.domain.errors import CampaignError
+from parcours.domain.events.utm import NAMES as UTM_NAMES
+from parcours.producers.files.headers import (
     EMAIL_REFUSAL,
     FIELD_NAMES,
     OWN,
     STATUSES,
-    Refusal,
+    RefusalColumn,
     folded,
     own_name,
     rank_of,
     refusal_of,
 )
-from producers.files.options import Options
-from producers.files.shapes import TEXT, Shape
+from parcours.producers.files.options import Options
+from parcours.producers.files.shapes import TEXT, Shape
 
 Role = Literal["own", "field", "refusal", "ignored"]
 
@@ -32,7 +32,7 @@ IGNORE = "ignore"
 
 
 @dataclass(slots=True)
-class Column:
+class FileColumn:
     """A column: its name in the file, and what becomes of its cells."""
 
     name: str
@@ -40,7 +40,7 @@ class Column:
     # The attribute of the contact, or the name of the field.
     target: str = ""
     # Who must not be written to, and on which channels.
-    refusal: Refusal | None = None
+    refusal: RefusalColumn | None = None
     # Whether the words of its cells are those of a subscriber's status.
     is_status: bool = False
     shape: Shape = TEXT
@@ -65,12 +65,12 @@ class Column:
         return f"field {self.target}{status}"
 
 
-def understand(names: Sequence[str], options: Options) -> tuple[list[Column], list[str]]:
+def understand(names: Sequence[str], options: Options) -> tuple[list[FileColumn], list[str]]:
     """Return what each column means, and what to tell a person about it.
 
     Raises CampaignError when an option names a column that the file does not have, or two columns mean one thing.
     """
-    columns = [Column(name, "field", name) for name in names]
+    columns = [FileColumn(name, "field", name) for name in names]
     _given(columns, options)
     taken = {column.target for column in columns if column.given and column.role != "ignored"}
     for meaning in (*OWN, *FIELD_NAMES):
@@ -98,14 +98,14 @@ def understand(names: Sequence[str], options: Options) -> tuple[list[Column], li
     return columns, notes
 
 
-def place_of(columns: Sequence[Column], target: str) -> int | None:
+def place_of(columns: Sequence[FileColumn], target: str) -> int | None:
     """Return the place of the column that is one of a contact's own attributes, or None."""
     return next(
         (place for place, column in enumerate(columns) if column.role == "own" and column.target == target), None
     )
 
 
-def _given(columns: list[Column], options: Options) -> None:
+def _given(columns: list[FileColumn], options: Options) -> None:
     for name, target in options.columns.items():
         column = _find(columns, name, "--map")
         column.given = True
@@ -127,10 +127,10 @@ def _given(columns: list[Column], options: Options) -> None:
         known = refusal_of(column.name) or EMAIL_REFUSAL
         channels = (channel.strip().lower(),) if channel.strip() else known.channels
         column.role, column.given, column.target = "refusal", True, ""
-        column.refusal = Refusal(channels, known.reason, known.on_no)
+        column.refusal = RefusalColumn(channels, known.reason, known.on_no)
 
 
-def _find(columns: list[Column], name: str, option: str) -> Column:
+def _find(columns: list[FileColumn], name: str, option: str) -> FileColumn:
     for alike in (str, str.casefold, folded):
         for column in columns:
             if alike(column.name) == alike(name):
@@ -150,10 +150,10 @@ def _check_field(name: str) -> None:
         raise CampaignError(f"--map: {name!r} is kept by Parcours itself; choose another name for the field")
 
 
-def _recognise(columns: list[Column], meaning: str) -> None:
+def _recognise(columns: list[FileColumn], meaning: str) -> None:
     """Give a meaning to the column whose name is the nearest to it, if any is near."""
 
-    def means(column: Column) -> bool:
+    def means(column: FileColumn) -> bool:
         if column.given or column.role != "field" or column.target != column.name:
             return False
         if meaning in OWN:
@@ -171,7 +171,7 @@ def _is_kept(name: str) -> bool:
     return name in _KEPT or name.startswith("company.")
 
 
-def _name_field(column: Column, place: int, used: set[str], notes: list[str]) -> None:
+def _name_field(column: FileColumn, place: int, used: set[str], notes: list[str]) -> None:
     """Give a field a name that no column before has, and that no attribute hides."""
     name = column.name[: gate.MAX_NAME]
     number = 2

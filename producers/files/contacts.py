@@ -12,20 +12,20 @@ from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from db.contacts import Incoming
-from domain import identity
-from domain.errors import CampaignError
-from producers.files.columns import Column, place_of, understand
-from producers.files.csv_rows import CsvTable, open_csv
-from producers.files.headers import FIELD_NAMES
-from producers.files.ndjson import JsonTable
-from producers.files.options import Options
-from producers.files.refusals import is_gone, is_plain, refuses
-from producers.files.rows import Rejected, Row, RowError, Table
-from producers.files.shapes import TEXT, Seen, shape_of
-from producers.files.source import Advance, Source, opened
-from producers.files.workbook import open_workbook
-from producers.keys import KEY_LENGTH
+from parcours.db.tables.contacts import Incoming
+from parcours.domain.contacts import identity
+from parcours.domain.errors import CampaignError
+from parcours.domain.keys import KEY_LENGTH
+from parcours.producers.files.columns import FileColumn, place_of, understand
+from parcours.producers.files.csv_rows import CsvTable, open_csv
+from parcours.producers.files.headers import FIELD_NAMES
+from parcours.producers.files.ndjson import JsonTable
+from parcours.producers.files.options import Options
+from parcours.producers.files.refusals import is_gone, is_plain, refuses
+from parcours.producers.files.rows import FileRow, RejectedRow, RowError, Table
+from parcours.producers.files.shapes import TEXT, Seen, shape_of
+from parcours.producers.files.source import Advance, FileSource, opened
+from parcours.producers.files.workbook import open_workbook
 
 # So many rows say what a column is; more are read only while nothing says whether a day or a month comes first.
 SAMPLE = 2_000
@@ -61,9 +61,9 @@ class _Told:
 class ContactFile:
     """An open file of contacts."""
 
-    source: Source
+    source: FileSource
     table: Table
-    columns: list[Column]
+    columns: list[FileColumn]
     _notes: list[str]
     _told: dict[str, _Told] = field(default_factory=dict)
     _key_at: int | None = None
@@ -82,22 +82,22 @@ class ContactFile:
         ]
         return [*self.source.notes, *self._notes, *later]
 
-    def contacts(self) -> Iterator[Incoming | Rejected]:
+    def contacts(self) -> Iterator[Incoming | RejectedRow]:
         """Yield the rows as contacts; what cannot be used comes between them."""
         build = _Builder(self)
         for row in self.table.rows():
-            if isinstance(row, Rejected):
+            if isinstance(row, RejectedRow):
                 yield row
                 continue
             try:
                 yield build(row)
             except RowError as error:
-                yield Rejected(row.line, str(error), row.text)
+                yield RejectedRow(row.line, str(error), row.text)
 
-    def names(self) -> Iterator[Named | Rejected]:
+    def names(self) -> Iterator[Named | RejectedRow]:
         """Yield who the rows name."""
         for row in self.table.rows():
-            if isinstance(row, Rejected):
+            if isinstance(row, RejectedRow):
                 yield row
                 continue
             try:
@@ -105,7 +105,7 @@ class ContactFile:
                 key, email = self.who(row.cells)
                 yield Named(row.line, key is None, key or email or "", row.text)
             except RowError as error:
-                yield Rejected(row.line, str(error), row.text)
+                yield RejectedRow(row.line, str(error), row.text)
 
     def who(self, cells: list[Any]) -> tuple[str | None, str | None]:
         """Return the key and the address of a row, one of which may be None; raises RowError when both are."""
@@ -148,7 +148,7 @@ def contact_file(
         sample = _sample(table)
         columns, notes = understand(table.names, options)
         if getattr(table, "plain", False):
-            columns = [Column(table.names[0], "own", "key")]
+            columns = [FileColumn(table.names[0], "own", "key")]
         else:
             _check(source, table, columns)
         if isinstance(table, CsvTable):
@@ -161,37 +161,39 @@ def contact_file(
 
 def contacts(
     path: Path, advance: Advance = lambda _: None, options: Options | None = None
-) -> Iterator[Incoming | Rejected]:
+) -> Iterator[Incoming | RejectedRow]:
     """Yield the rows of a file of contacts. Raises as `contact_file` does."""
     with contact_file(path, options, advance) as file:
         yield from file.contacts()
 
 
-def names(path: Path, advance: Advance = lambda _: None, options: Options | None = None) -> Iterator[Named | Rejected]:
+def names(
+    path: Path, advance: Advance = lambda _: None, options: Options | None = None
+) -> Iterator[Named | RejectedRow]:
     """Yield who a file names: a plain list of keys, one a line, or what `contacts` reads. Raises as it does."""
     with contact_file(path, options, advance, plain=True) as file:
         yield from file.names()
 
 
-def _table(source: Source, *, plain: bool) -> CsvTable | JsonTable | Table:
+def _table(source: FileSource, *, plain: bool) -> CsvTable | JsonTable | Table:
     kind = source.kind()
     if kind == "workbook":
         return open_workbook(source, plain=plain)
     return JsonTable(source) if kind == "json" else open_csv(source, plain=plain)
 
 
-def _sample(table: Table) -> list[Row]:
+def _sample(table: Table) -> list[FileRow]:
     """Return the first rows. It also makes known which properties objects have."""
-    found: list[Row] = []
+    found: list[FileRow] = []
     for number, row in enumerate(table.rows(), 1):
-        if isinstance(row, Row):
+        if isinstance(row, FileRow):
             found.append(row)
         if number >= SAMPLE:
             break
     return found
 
 
-def _check(source: Source, table: Table, columns: list[Column]) -> None:
+def _check(source: FileSource, table: Table, columns: list[FileColumn]) -> None:
     if place_of(columns, "key") is not None or place_of(columns, "email") is not None:
         return
     found = ", ".join(repr(column.name) for column in columns if column.name)[:300]
@@ -204,7 +206,7 @@ def _check(source: Source, table: Table, columns: list[Column]) -> None:
     )
 
 
-def _find_shapes(file: ContactFile, sample: list[Row]) -> None:
+def _find_shapes(file: ContactFile, sample: list[FileRow]) -> None:
     """Find out in which shape each field is written, from the sample and, if that leaves it open, the rest."""
     options, columns = file.source.options, file.columns
     places = [place for place, column in enumerate(columns) if column.role == "field" and column.target not in _TEXTS]
@@ -221,7 +223,7 @@ def _find_shapes(file: ContactFile, sample: list[Row]) -> None:
         and not any(s.day_first or s.month_first for s in seen.values())
     ):
         for number, each in enumerate(file.table.rows(), 1):
-            if number > SAMPLE and isinstance(each, Row):
+            if number > SAMPLE and isinstance(each, FileRow):
                 for place in open_:
                     if place < len(each.cells) and isinstance(each.cells[place], str):
                         seen[place].see(each.cells[place])
@@ -238,7 +240,7 @@ def _find_shapes(file: ContactFile, sample: list[Row]) -> None:
     _tell_of_nameless(file, sample)
 
 
-def _tell_of_nameless(file: ContactFile, sample: list[Row]) -> None:
+def _tell_of_nameless(file: ContactFile, sample: list[FileRow]) -> None:
     for place, column in enumerate(file.columns):
         value = next((row.cells[place] for row in sample if not column.name and str(row.cells[place]).strip()), None)
         if value is not None:
@@ -247,7 +249,7 @@ def _tell_of_nameless(file: ContactFile, sample: list[Row]) -> None:
             )
 
 
-def _with_shapes_of(before: list[Column], after: list[Column]) -> list[Column]:
+def _with_shapes_of(before: list[FileColumn], after: list[FileColumn]) -> list[FileColumn]:
     for old, new in zip(before, after, strict=False):
         if old.target == new.target:
             new.shape = old.shape
@@ -266,7 +268,7 @@ class _Builder:
         at = {name: place_of(columns, name) for name in ("timezone", "points", "stage", "owner", "tags", "company")}
         self._zone_at, self._points_at, self._stage_at = at["timezone"], at["points"], at["stage"]
         self._owner_at, self._tags_at, self._company_at = at["owner"], at["tags"], at["company"]
-        self._fields: list[tuple[int, str, Column | None]] = [
+        self._fields: list[tuple[int, str, FileColumn | None]] = [
             # A column of text needs nothing but quotes.
             (
                 place,
@@ -278,7 +280,7 @@ class _Builder:
         ]
         self._refusing = [(place, column) for place, column in enumerate(columns) if column.refusal or column.is_status]
 
-    def __call__(self, row: Row) -> Incoming:
+    def __call__(self, row: FileRow) -> Incoming:
         file = self._file
         if len(file.columns) != len(file.table.names) and file.follow():
             self._prepare()
@@ -324,7 +326,7 @@ class _Builder:
             self._refused(row) if self._refusing else None,
         )
 
-    def _shaped(self, line: int, column: Column, cell: str) -> str:
+    def _shaped(self, line: int, column: FileColumn, cell: str) -> str:
         value = column.shape.read(cell)
         if value is None:
             says = f"Column {column.name!r} is read as {column.shape.words}, and what is none is kept as text"
@@ -332,7 +334,7 @@ class _Builder:
             return encode_basestring(cell)
         return json.dumps(value, ensure_ascii=False)
 
-    def _json(self, column: Column | None, cell: Any) -> str:
+    def _json(self, column: FileColumn | None, cell: Any) -> str:
         if (
             column is not None
             and column.target in _TEXTS
@@ -343,7 +345,7 @@ class _Builder:
             return encode_basestring(str(cell))
         return json.dumps(cell, ensure_ascii=False, allow_nan=False)
 
-    def _refused(self, row: Row) -> str | None:
+    def _refused(self, row: FileRow) -> str | None:
         found: dict[str, str] = {}
         for place, column in self._refusing:
             cell = row.cells[place]

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from domain.errors import CampaignError
-from domain.identity import is_address
-from producers.files.headers import own_name
-from producers.files.rows import BLANK, Rejected, Row
-from producers.files.source import MAX_LINE, LongLine, Source
+from parcours.domain.contacts.identity import is_address
+from parcours.domain.errors import CampaignError
+from parcours.producers.files.headers import own_name
+from parcours.producers.files.rows import BLANK, FileRow, RejectedRow
+from parcours.producers.files.source import MAX_LINE, FileSource, LongLine
 
 _DELIMITERS = ",;\t|"
 _SEP = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)
@@ -31,7 +31,7 @@ class _IsRow(Protocol):
 class CsvTable:
     """A CSV file: its columns, and its rows."""
 
-    source: Source
+    source: FileSource
     delimiter: str
     names: list[str]
     # The lines before the first row.
@@ -42,7 +42,7 @@ class CsvTable:
     email_at: int | None = None
     key_at: int | None = None
 
-    def rows(self) -> Iterator[Row | Rejected]:
+    def rows(self) -> Iterator[FileRow | RejectedRow]:
         """Yield the rows after the header."""
         if self.plain:
             yield from self._plain_rows()
@@ -51,30 +51,30 @@ class CsvTable:
         may_break = self.source.encoding.may_break
         for line, cells, text in _records(self._lines(), self.delimiter, width, self._is_row):
             if isinstance(cells, str):
-                yield Rejected(line, cells, text)
+                yield RejectedRow(line, cells, text)
                 continue
             if len(cells) > width and (extra := next((cell for cell in cells[width:] if cell.strip()), None)):
                 reason = f"{len(cells)} cells, but the header has {width}: {extra[:40]!r} is too many"
-                yield Rejected(line, reason, text)
+                yield RejectedRow(line, reason, text)
                 continue
             if "\0" in text:
-                yield Rejected(line, "a NUL character", text)
+                yield RejectedRow(line, "a NUL character", text)
             elif may_break and not text.isascii() and (half := _HALVES.search(text)):
-                yield Rejected(line, _broken(half[0], self.source), text)
+                yield RejectedRow(line, _broken(half[0], self.source), text)
             else:
                 # Programs leave out the blank cells at the end of a row, or add some.
                 even = cells if len(cells) == width else cells[:width] + [BLANK] * (width - len(cells))
-                yield Row(line, even, text)
+                yield FileRow(line, even, text)
 
-    def _plain_rows(self) -> Iterator[Row | Rejected]:
+    def _plain_rows(self) -> Iterator[FileRow | RejectedRow]:
         for number, line in self._lines():
             text = line.rstrip("\r\n")
             if isinstance(line, LongLine):
-                yield Rejected(number, _too_long(), text)
+                yield RejectedRow(number, _too_long(), text)
             elif half := _HALVES.search(text):
-                yield Rejected(number, _broken(half[0], self.source), text)
+                yield RejectedRow(number, _broken(half[0], self.source), text)
             elif text.strip():
-                yield Row(number, [text], text)
+                yield FileRow(number, [text], text)
 
     def _lines(self) -> Iterator[tuple[int, str]]:
         return (each for each in self.source.lines() if each[0] > self.skipped)
@@ -98,7 +98,7 @@ class CsvTable:
         return False
 
 
-def open_csv(source: Source, *, plain: bool = False) -> CsvTable:
+def open_csv(source: FileSource, *, plain: bool = False) -> CsvTable:
     """Return a CSV file with what its first lines say.
 
     With `plain`, a file whose only column has no name that identifies anybody is a list without a header.
@@ -216,7 +216,7 @@ def _too_long() -> str:
     return f"a line of more than {MAX_LINE:,} characters"
 
 
-def _broken(half: str, source: Source) -> str:
+def _broken(half: str, source: FileSource) -> str:
     # A byte that the codec does not know was escaped to U+DC80 ... U+DCFF.
     byte = ord(half) - 0xDC00
     if 0x80 <= byte <= 0xFF:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from datetime import date, time
 
-from producers.files.headers import folded
-from producers.files.options import Order
+from parcours.producers.files.headers import folded
+from parcours.producers.files.options import Order
 
 _TIME = r"(?:[T ,]+(?P<time>.+))?"
 _NUMBERS = re.compile(

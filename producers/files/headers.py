@@ -100,7 +100,7 @@ OWN_NAMES = {
 FIELD_NAMES = {"first_name": names_of(_FIRST_NAME), "last_name": names_of(_LAST_NAME), "phone": names_of(_PHONE)}
 
 
-class Refusal(NamedTuple):
+class RefusalColumn(NamedTuple):
     """What a column says of not being written to."""
 
     channels: tuple[str, ...]
@@ -109,14 +109,14 @@ class Refusal(NamedTuple):
     on_no: bool = False
 
 
-EMAIL_REFUSAL = Refusal(("email",))
+EMAIL_REFUSAL = RefusalColumn(("email",))
 _REFUSALS = {
-    **dict.fromkeys(names_of(_ALL_OUT), Refusal(("email", "sms", "push"))),
-    **dict.fromkeys(names_of(_SMS_OUT), Refusal(("sms",))),
+    **dict.fromkeys(names_of(_ALL_OUT), RefusalColumn(("email", "sms", "push"))),
+    **dict.fromkeys(names_of(_SMS_OUT), RefusalColumn(("sms",))),
     **dict.fromkeys(names_of(_EMAIL_OUT), EMAIL_REFUSAL),
-    **dict.fromkeys(names_of(_BOUNCED), Refusal(("email",), "bounced")),
-    **dict.fromkeys(names_of(_SMS_IN), Refusal(("sms",), on_no=True)),
-    **dict.fromkeys(names_of(_EMAIL_IN), Refusal(("email",), on_no=True)),
+    **dict.fromkeys(names_of(_BOUNCED), RefusalColumn(("email",), "bounced")),
+    **dict.fromkeys(names_of(_SMS_IN), RefusalColumn(("sms",), on_no=True)),
+    **dict.fromkeys(names_of(_EMAIL_IN), RefusalColumn(("email",), on_no=True)),
 }
 # HubSpot goes on with the name of a kind of email.
 _REFUSING_STARTS = ("optedoutofemail", "unsubscribedfrom")
@@ -132,7 +132,7 @@ def own_name(name: str) -> str | None:
     return next((own for own, names in OWN_NAMES.items() if plain in names), None)
 
 
-def refusal_of(name: str) -> Refusal | None:
+def refusal_of(name: str) -> RefusalColumn | None:
     """Return what a column's name says of not being written to, or None."""
     plain = folded(name)
     return _REFUSALS.get(plain) or (EMAIL_REFUSAL if plain.startswith(_REFUSING_STARTS) else None)

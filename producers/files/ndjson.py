@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from domain import gate
-from producers.files.headers import OWN
-from producers.files.rows import BLANK, Rejected, Row, RowError
-from producers.files.source import MAX_LINE, LongLine, Source
+from parcours.domain import gate
+from parcours.producers.files.headers import OWN
+from parcours.producers.files.rows import BLANK, FileRow, RejectedRow, RowError
+from parcours.producers.files.source import MAX_LINE, FileSource, LongLine
 
 # More than any program exports; each costs a place in every row.
 MAX_PROPERTIES = 2_000
@@ -20,11 +20,11 @@ MAX_PROPERTIES = 2_000
 class JsonTable:
     """A file of objects; a property that was not met before is one more column."""
 
-    source: Source
+    source: FileSource
     names: list[str] = field(default_factory=list)
     _places: dict[str, int] = field(default_factory=dict)
 
-    def rows(self) -> Iterator[Row | Rejected]:
+    def rows(self) -> Iterator[FileRow | RejectedRow]:
         """Yield the objects as rows; what an object does not say is blank."""
         for number, line in self.source.lines():
             text = line.rstrip("\r\n")
@@ -33,9 +33,9 @@ class JsonTable:
             try:
                 if isinstance(line, LongLine):
                     raise RowError(f"a line of more than {MAX_LINE:,} characters")
-                yield Row(number, self._cells(_object(text)), text)
+                yield FileRow(number, self._cells(_object(text)), text)
             except RowError as error:
-                yield Rejected(number, str(error), text)
+                yield RejectedRow(number, str(error), text)
 
     def _cells(self, given: dict[str, Any]) -> list[Any]:
         cells: list[Any] = [BLANK] * len(self.names)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from domain.errors import CampaignError
+from parcours.domain.errors import CampaignError
 
 Order = Literal["DMY", "MDY", "YMD"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from producers.files.headers import folded
+from parcours.producers.files.headers import folded
 
 _YES = frozenset(
     folded(word)

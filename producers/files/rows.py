@@ -13,7 +13,7 @@ class RowError(Exception):
     """Why a row is rejected."""
 
 
-class Rejected(NamedTuple):
+class RejectedRow(NamedTuple):
     """A row that cannot be used, as it was in the file, without its line ending."""
 
     line: int
@@ -21,7 +21,7 @@ class Rejected(NamedTuple):
     row: str
 
 
-class Row(NamedTuple):
+class FileRow(NamedTuple):
     """A row of a file: its first line, its cells in the order of the columns, and how it was written."""
 
     line: int
@@ -36,5 +36,5 @@ class Table(Protocol):
     def names(self) -> list[str]:
         """The names of the columns; of objects, those that were met so far."""
 
-    def rows(self) -> Iterator[Row | Rejected]:
+    def rows(self) -> Iterator[FileRow | RejectedRow]:
         """Yield the rows that are not blank, from the beginning."""

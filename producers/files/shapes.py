@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from producers.files import dates, numbers
-from producers.files.numbers import Decimal
-from producers.files.options import Options, Order
+from parcours.producers.files import dates, numbers
+from parcours.producers.files.numbers import Decimal
+from parcours.producers.files.options import Options, Order
 
 # Of so many values that are not blank, nearly all have the shape of a column that has one.
 _MOST = 0.8

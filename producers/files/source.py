@@ -16,9 +16,9 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from domain.errors import CampaignError
-from producers.files.encodings import Encoding, encoding_of
-from producers.files.options import Options
+from parcours.domain.errors import CampaignError
+from parcours.producers.files.encodings import Encoding, encoding_of
+from parcours.producers.files.options import Options
 
 Advance = Callable[[int], None]
 Kind = Literal["csv", "json", "workbook"]
@@ -64,7 +64,7 @@ class LongLine(str):
 
 
 @dataclass(slots=True)
-class Source:
+class FileSource:
     """An open file that can be read several times."""
 
     # As a person calls it.
@@ -163,7 +163,7 @@ def is_standard_input(path: Path) -> bool:
 
 
 @contextmanager
-def opened(path: Path, options: Options, advance: Advance) -> Iterator[Source]:
+def opened(path: Path, options: Options, advance: Advance) -> Iterator[FileSource]:
     """Open a file, or what comes through a pipe, which goes to a temporary file first.
 
     Raises OSError when it cannot be opened.
@@ -181,7 +181,7 @@ def opened(path: Path, options: Options, advance: Advance) -> Iterator[Source]:
                 binary.close()
             binary = spool
         ending = "" if is_standard_input(path) else path.suffix.lower()
-        yield Source(name, ending, binary, advance, options)
+        yield FileSource(name, ending, binary, advance, options)
     finally:
         if binary is not getattr(sys.stdin, "buffer", None):
             binary.close()

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
-from domain import gate
-from domain.errors import CampaignError
-from domain.identity import is_address
-from producers.files.headers import own_name
-from producers.files.rows import BLANK, Rejected, Row
-from producers.files.source import Source
+from parcours.domain import gate
+from parcours.domain.contacts.identity import is_address
+from parcours.domain.errors import CampaignError
+from parcours.producers.files.headers import own_name
+from parcours.producers.files.rows import BLANK, FileRow, RejectedRow
+from parcours.producers.files.source import FileSource
 
 if TYPE_CHECKING:
     from openpyxl.workbook import Workbook
@@ -32,14 +32,14 @@ _ERRORS = frozenset({"#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "
 class SheetTable:
     """A sheet of a workbook."""
 
-    source: Source
+    source: FileSource
     names: list[str]
     title: str
     # The rows up to the header.
     skipped: int
     plain: bool = False
 
-    def rows(self) -> Iterator[Row | Rejected]:
+    def rows(self) -> Iterator[FileRow | RejectedRow]:
         """Yield the rows after the header; dates are texts in ISO 8601."""
         width = len(self.names)
         workbook = _load(self.source)
@@ -52,17 +52,17 @@ class SheetTable:
                 try:
                     gate.check(cells, "a cell")
                 except gate.GateError as error:
-                    yield Rejected(number, str(error), text)
+                    yield RejectedRow(number, str(error), text)
                     continue
                 if extra is not None:
-                    yield Rejected(number, f"{str(extra)[:40]!r} is in a column that the header does not have", text)
+                    yield RejectedRow(number, f"{str(extra)[:40]!r} is in a column that the header does not have", text)
                     continue
-                yield Row(number, cells[:width] + [BLANK] * (width - len(cells)), text)
+                yield FileRow(number, cells[:width] + [BLANK] * (width - len(cells)), text)
         finally:
             workbook.close()
 
 
-def open_workbook(source: Source, *, plain: bool = False) -> SheetTable:
+def open_workbook(source: FileSource, *, plain: bool = False) -> SheetTable:
     """Return the first sheet whose first row names a key or an address, else the first that holds anything.
 
     Raises CampaignError for a workbook that cannot be read or holds nothing.
@@ -105,7 +105,7 @@ def _identifies(names: list[str]) -> bool:
     return any(own_name(name) in ("key", "email") for name in names)
 
 
-def _check_size(source: Source) -> None:
+def _check_size(source: FileSource) -> None:
     # What an archive says of the size of its files is also what is read of them at most.
     with zipfile.ZipFile(source.binary) as archive:
         parts = archive.infolist()
@@ -123,7 +123,7 @@ def _check_size(source: Source) -> None:
                         )
 
 
-def _load(source: Source) -> Workbook:
+def _load(source: FileSource) -> Workbook:
     # Here, since it takes a while to load and most files are no workbooks.
     import openpyxl
 
@@ -135,7 +135,7 @@ def _load(source: Source) -> Workbook:
         raise _damaged(source, error) from None
 
 
-def _cells(source: Source, workbook: Workbook, title: str) -> Iterator[tuple[int, list[Any]]]:
+def _cells(source: FileSource, workbook: Workbook, title: str) -> Iterator[tuple[int, list[Any]]]:
     try:
         # What the sheet says of its own size is often wrong.
         sheet = workbook[title]
@@ -150,7 +150,7 @@ def _cells(source: Source, workbook: Workbook, title: str) -> Iterator[tuple[int
         raise _damaged(source, error) from None
 
 
-def _damaged(source: Source, error: Exception) -> CampaignError:
+def _damaged(source: FileSource, error: Exception) -> CampaignError:
     return CampaignError(
         f"{source.name} is a workbook that cannot be read ({type(error).__name__}); open it in your spreadsheet "
         "program and save it again as XLSX or CSV UTF-8"

@@ -17,16 +17,17 @@ import psycopg
 from dramatiq.brokers.stub import StubBroker
 from sqlalchemy import Engine
 
-from db import campaigns, contacts, overview
-from db.contacts import Incoming
-from db.scope import Scope
-from producers.files.contacts import contacts as contacts_of
-from producers.tick import Tick
-from settings import Settings
+from parcours.db.reads import overview
+from parcours.db.scope import Scope
+from parcours.db.tables import campaigns, contacts
+from parcours.db.tables.contacts import Incoming
+from parcours.ops.settings import Settings
+from parcours.producers.files.contacts import contacts as contacts_of
+from parcours.producers.tick import Tick
+from parcours.workers.sweeps import trigger_inline, update_inline
 from tests.benchmarks import limit
 from tests.benchmarks.server import Server
 from tests.benchmarks.worlds import NOW, ZONE, Worlds
-from workers.sweeps import trigger_inline, update_inline
 
 IDLE_RUNS = 50
 # The engine's own; what it takes of it is its own affair.

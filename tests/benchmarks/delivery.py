@@ -24,17 +24,17 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import make_url, text
 
-from db import schema
-from db.engine import connect
-from domain.delivery import Result
-from producers.rendering import Mail
-from settings import Settings
+from parcours.db import schema
+from parcours.db.engine import connect
+from parcours.domain.messages.results import Result
+from parcours.ops.settings import Settings
+from parcours.workers.delivery.channels import delivery_of
+from parcours.workers.delivery.deliver import deliver_once
+from parcours.workers.delivery.providers import smtp as mail
+from parcours.workers.delivery.render import Mail
 from tests import servers
 from tests.mailbox import MailServer
 from tests.workers.test_delivery_processes import outbox
-from workers import mail
-from workers.delivery import deliver_once
-from workers.outlets import delivery_of
 
 ROOT = Path(__file__).parents[2]
 ZONE = ZoneInfo("UTC")
@@ -56,16 +56,16 @@ def sink() -> None:
 def worker(database: str, smtp: str, connections: int) -> None:
     """Send until nothing is left; print what that took."""
     spent = [0.0]
-    send = mail.SmtpCourier.send
+    send = mail.SmtpProvider.send
 
-    def timed(self: mail.SmtpCourier, batch: Sequence[Mail]) -> list[Result]:
+    def timed(self: mail.SmtpProvider, batch: Sequence[Mail]) -> list[Result]:
         began = time.perf_counter()
         try:
             return send(self, batch)
         finally:
             spent[0] += time.perf_counter() - began
 
-    mail.SmtpCourier.send = timed  # type: ignore[method-assign]
+    mail.SmtpProvider.send = timed  # type: ignore[method-assign]
     engine = connect(database)
     delivery = delivery_of(engine, Settings(smtp_url=smtp, delivery_connections=connections))
     sys.stdin.readline()

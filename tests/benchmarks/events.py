@@ -29,13 +29,16 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine, make_url, text
 
-from db import schema, segments
-from db.clock import now as database_now
-from db.engine import connect
-from db.scope import Scope
-from producers import applying, campaign_files, event_queue
+from parcours.db import schema
+from parcours.db.clock import now as database_now
+from parcours.db.engine import connect
+from parcours.db.scope import Scope
+from parcours.db.tables import segments
+from parcours.producers import event_queue
+from parcours.producers.files import campaigns
+from parcours.services import apply_campaign, campaign_plan
+from parcours.workers.sweeps import update_inline
 from tests import servers
-from workers.sweeps import update_inline
 
 ROOT = Path(__file__).parents[2]
 ZONE = ZoneInfo("UTC")
@@ -80,8 +83,8 @@ def a_world(engine: Engine, contacts: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "visits.yaml"
             path.write_text(CAMPAIGN, encoding="utf-8")
-            plan = applying.plan(conn, campaign_files.read(path, default_zone=ZONE), zone=ZONE)
-        applying.apply(conn, plan, backfill=False, reschedule=False, who="benchmark", now=now, zone=ZONE)
+            plan = campaign_plan.plan(conn, campaigns.read(path, default_zone=ZONE), zone=ZONE)
+        apply_campaign.apply(conn, plan, backfill=False, reschedule=False, who="benchmark", now=now, zone=ZONE)
     update_inline(engine, Scope(), now=now, zone=ZONE)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
         conn.execute(text("VACUUM ANALYZE"))

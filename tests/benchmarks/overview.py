@@ -24,13 +24,14 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection, Engine, text
 
-from db import schema
-from db.partitions import ensure_partitions
-from producers import applying, campaign_files
-from settings import Settings
+from parcours.db import schema
+from parcours.db.partitions import ensure_partitions
+from parcours.ops.settings import Settings
+from parcours.producers.files import campaigns
+from parcours.services import apply_campaign, campaign_plan
+from parcours.web.app import make_app
 from tests.benchmarks.server import Server, a_server
 from tests.benchmarks.worlds import ZONE
-from web.app import make_app
 
 DAYS = 60
 RUNS = 9
@@ -121,9 +122,9 @@ def populate(engine: Engine, contacts: int, now: datetime) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "large.yaml"
             path.write_text(CAMPAIGN, encoding="utf-8")
-            plan = applying.plan(conn, campaign_files.read(path, default_zone=ZONE), zone=ZONE)
+            plan = campaign_plan.plan(conn, campaigns.read(path, default_zone=ZONE), zone=ZONE)
         began = now - timedelta(days=DAYS + 1)
-        applying.apply(conn, plan, backfill=False, reschedule=False, who="benchmark", now=began, zone=ZONE)
+        apply_campaign.apply(conn, plan, backfill=False, reschedule=False, who="benchmark", now=began, zone=ZONE)
         _members(conn, now)
         _messages(conn)
         _counters(conn)

@@ -17,10 +17,10 @@ from typing import NamedTuple
 import psutil
 from sqlalchemy import Engine, text
 
-from db.scope import Scope
-from db.sweeps import ask
-from domain.orders import RunSweep
-from producers.broker import make_broker, publish
+from parcours.db.scope import Scope
+from parcours.db.tables.sweeps import ask
+from parcours.domain.jobs import RunSweep
+from parcours.producers.broker import make_broker, publish
 from tests import servers
 from tests.benchmarks import worlds
 from tests.benchmarks.server import Server, a_server

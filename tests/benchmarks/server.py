@@ -13,8 +13,8 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, make_url, text
 
-from db import embedded
-from db.engine import connect
+from parcours.db import embedded
+from parcours.db.engine import connect
 
 
 class Server:

@@ -13,9 +13,11 @@ from zoneinfo import ZoneInfo
 import psycopg
 from sqlalchemy import Connection, Engine, text
 
-from db import emails, schema, segments
-from db.partitions import ensure_partitions
-from producers import applying, campaign_files
+from parcours.db import schema
+from parcours.db.partitions import ensure_partitions
+from parcours.db.tables import emails, segments
+from parcours.producers.files import campaigns
+from parcours.services import apply_campaign, campaign_plan
 from tests.benchmarks import limit
 from tests.benchmarks.server import Server
 
@@ -160,10 +162,10 @@ def _campaign(engine: Engine, key: str, steps: str, segments: Sequence[str]) -> 
         path = Path(folder) / "benchmark.yaml"
         head = f"campaign: {key}\npublished: true\nsources: {{segments: [{', '.join(segments)}]}}\n"
         path.write_text(head + steps, encoding="utf-8")
-        file = campaign_files.read(path, default_zone=ZONE)
+        file = campaigns.read(path, default_zone=ZONE)
     with engine.begin() as conn:
-        plan = applying.plan(conn, file, zone=ZONE)
-        id_ = applying.apply(conn, plan, backfill=False, reschedule=False, who="benchmark", now=NOW, zone=ZONE)
+        plan = campaign_plan.plan(conn, file, zone=ZONE)
+        id_ = apply_campaign.apply(conn, plan, backfill=False, reschedule=False, who="benchmark", now=NOW, zone=ZONE)
         rows = conn.execute(text("SELECT key, id FROM step WHERE campaign_id = :id"), {"id": id_})
         return {"campaign_id": id_, **{row.key: row.id for row in rows}}
 

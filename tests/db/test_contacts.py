@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 
-from db import contacts, forms
-from db.contacts import Imported, Incoming
+from parcours.db.tables import contacts, forms
+from parcours.db.tables.contacts import Imported, Incoming
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 # No two imports are at the same instant.
@@ -133,7 +133,7 @@ def test_a_decision_without_a_deadline_is_shown_without_a_due_time(conn: Connect
         given,
     )
     (standing,) = shown(conn, "a").campaigns
-    assert standing.waits == [contacts.Waiting("opened", "decision", None)]
+    assert standing.waits == [contacts.ContactWait("opened", "decision", None)]
 
 
 def test_a_form_is_created_once(conn: Connection) -> None:

@@ -19,9 +19,9 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
-from db import embedded, schema
-from db.engine import connect
-from db.folders import private_folder
+from parcours.db import embedded, schema
+from parcours.db.engine import connect
+from parcours.db.folders import private_folder
 from tests.conftest import ROOT
 
 

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from db.faults import Fault, fault_of
+from parcours.db.faults import Fault, fault_of
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine, text
 
-from db import figures, outbox, overview
+from parcours.db.reads import installation_metrics, overview
+from parcours.db.tables import outbox
 from tests.workers.worlds import START, World
 
 FINISHED = {"sent": 3000, "cancelled": 1000}
@@ -36,7 +37,7 @@ def test_messages_are_counted_one_by_one_while_they_are_few(counted: Engine) -> 
     with counted.connect() as conn:
         assert {each.state: each.messages for each in outbox.counts(conn)} == {**FINISHED, **OPEN}
         assert not any(each.about for each in outbox.counts(conn))
-        assert figures.read(conn, now=START).outbox == {**FINISHED, **OPEN}
+        assert installation_metrics.read(conn, now=START).outbox == {**FINISHED, **OPEN}
 
 
 def test_of_many_messages_what_is_not_done_is_exact_and_the_others_are_an_estimate(

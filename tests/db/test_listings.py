@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from db import campaigns, forms, listings, timeline, troubles
-from db.listings import FIRST, Asked, MemberLine, Page, SubmissionPlace
-from db.timeline import Entry, Place
-from domain.steps.registry import Failed, Skipped
+from parcours.db.reads import failures, listings, timeline
+from parcours.db.reads.listings import FIRST, Asked, MemberLine, Page, SubmissionPlace
+from parcours.db.reads.timeline import Place, TimelineEntry
+from parcours.db.tables import campaigns, forms
+from parcours.domain.steps.types import Failed, Skipped
 from tests.workers.worlds import START, Moody, World, at, event, statements_counted
 
 TREE = """
@@ -125,7 +126,7 @@ def test_failures_and_skips_come_in_groups_whose_contacts_can_be_listed(world: W
     with world.engine.connect() as conn:
         found = world.found(conn)
         campaign = campaigns.load(conn, found.id, found.version, world.zone)
-        by_what = {each.what: each for each in troubles.of(conn, campaign)}
+        by_what = {each.what: each for each in failures.of(conn, campaign)}
     groups = {what: [(group.why, group.n) for group in each.groups] for what, each in by_what.items()}
     assert groups == {
         "failed": [("no such page", 2), ("refused", 1)],
@@ -149,7 +150,7 @@ def test_who_failed_and_is_tried_again_stands_apart(world: World, moody: Moody) 
     with world.engine.connect() as conn:
         found = world.found(conn)
         campaign = campaigns.load(conn, found.id, found.version, world.zone)
-        by_what = {each.what: [(group.why, group.n) for group in each.groups] for each in troubles.of(conn, campaign)}
+        by_what = {each.what: [(group.why, group.n) for group in each.groups] for each in failures.of(conn, campaign)}
     assert by_what["retrying"] == [("busy", 1)]
     assert by_what["failed"] == []
     assert keys(world, step="act", at="retrying", why="busy") == ["c2"]
@@ -171,27 +172,27 @@ def test_messages_that_could_not_be_delivered_are_troubles(world: World) -> None
     with world.engine.connect() as conn:
         found = world.found(conn)
         campaign = campaigns.load(conn, found.id, found.version, world.zone)
-        by_what = {each.what: [(group.why, group.n) for group in each.groups] for each in troubles.of(conn, campaign)}
+        by_what = {each.what: [(group.why, group.n) for group in each.groups] for each in failures.of(conn, campaign)}
     assert by_what["undelivered"] == [("no such mailbox", 1)]
     assert keys(world, step="hello", at="undelivered", why="no such mailbox") == ["c2"]
 
 
 def test_too_many_groups_are_cut_and_said_to_be(world: World, moody: Moody) -> None:
-    crowd = world.crowd(troubles.GROUPS_OF_A_STEP + 1, segment="everyone")
+    crowd = world.crowd(failures.GROUPS_OF_A_STEP + 1, segment="everyone")
     moody.moods = {key: Failed(f"cannot write {key}", retry=False) for key in crowd}
     world.campaign(TREE)
     world.run()
     with world.engine.connect() as conn:
         found = world.found(conn)
         campaign = campaigns.load(conn, found.id, found.version, world.zone)
-        failed = troubles.of(conn, campaign)[0]
-    assert len(failed.groups) == troubles.GROUPS_OF_A_STEP
+        failed = failures.of(conn, campaign)[0]
+    assert len(failed.groups) == failures.GROUPS_OF_A_STEP
     assert failed.partly
 
 
-def timeline_of(world: World, key: str, limit: int) -> list[Entry]:
+def timeline_of(world: World, key: str, limit: int) -> list[TimelineEntry]:
     """Return the whole timeline, reading page after page."""
-    found: list[Entry] = []
+    found: list[TimelineEntry] = []
     place: Place | None = Place(START + timedelta(days=365))
     with world.engine.connect() as conn:
         while place is not None:

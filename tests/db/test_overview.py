@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
-from db import campaigns, outcomes, overview
-from db.overview import Bucket
-from domain.campaign import Campaign
+from parcours.db.reads import overview
+from parcours.db.reads.overview import Bucket
+from parcours.db.tables import campaigns, outcomes
+from parcours.domain.campaign import Campaign
 from tests.workers.worlds import START, World, at
 
 TREE = """

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, text
 
-from db import partitions
-from db.partitions import ensure_partitions
+from parcours.db import partitions
+from parcours.db.partitions import ensure_partitions
 
 THEN = datetime(2031, 5, 17, 9, tzinfo=UTC)
 

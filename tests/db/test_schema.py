@@ -10,9 +10,9 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
-from db import schema
-from db.engine import connect
-from db.partitions import ensure_partitions
+from parcours.db import schema
+from parcours.db.engine import connect
+from parcours.db.partitions import ensure_partitions
 from tests.conftest import Run
 from tests.workers.worlds import START
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 
-from db import segments
+from parcours.db.tables import segments
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 SEGMENT = 7

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine
 
-from db import traces
+from parcours.db.tables import traces
 
 
 @pytest.mark.parametrize("undone", ["inner", "outer", "later", "all", "nothing"])

@@ -6,7 +6,6 @@ import ast
 import inspect
 import re
 import sys
-import tomllib
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,14 +19,15 @@ import yaml
 from pydantic.fields import FieldInfo
 from sqlalchemy import create_engine
 
-import parcours
-from domain.file import file_schema
-from domain.steps.catalogue import page as step_types
-from domain.steps.registry import Kind, all_types
-from settings import PREFIX, Settings
+from parcours import cli
+from parcours.domain.campaign_file.schema import file_schema
+from parcours.domain.steps.catalogue import page as step_types
+from parcours.domain.steps.registry import all_types
+from parcours.domain.steps.types import Kind
+from parcours.ops.settings import PREFIX, Settings
+from parcours.web.app import make_app
 from tests.conftest import ROOT
 from tests.docs.meanings import EVENTS, LICENCES_NOT_INSTALLED, LOG_EVENTS
-from web.app import make_app
 
 FOLDER = ROOT / "docs" / "reference"
 RENEW = "make reference"
@@ -68,13 +68,13 @@ class Command:
 
 def commands() -> list[Command]:
     """Return every command, in the order of --help."""
-    root: Any = typer.main.get_command(parcours.app)
+    root: Any = typer.main.get_command(cli.app)
     return [each for name in root.list_commands(None) for each in _below(name, root.get_command(None, name))]
 
 
 def root_options() -> list[Any]:
     """Return the options of `parcours` itself."""
-    root: Any = typer.main.get_command(parcours.app)
+    root: Any = typer.main.get_command(cli.app)
     return _shown(root.params)
 
 
@@ -96,7 +96,7 @@ def _shown(parameters: Iterable[Any]) -> list[Any]:
 
 
 def commands_page() -> str:
-    old = ", ".join(f"`parcours {alias}` is `parcours {name}`" for alias, name in parcours.ALIASES.items())
+    old = ", ".join(f"`parcours {alias}` is `parcours {name}`" for alias, name in cli.ALIASES.items())
     text = [
         *_head("Commands"),
         "Every command has `--help`. The exit code is 0 on success, 1 when the job failed, and 2 on wrong usage.",
@@ -113,12 +113,12 @@ def commands_page() -> str:
         first = each.name.split()[0]
         if first != group:
             group = first
-            text += ["", f"## {group}", "", _escaped(parcours.COMMANDS[group][1])]
+            text += ["", f"## {group}", "", _escaped(cli.COMMANDS[group][1])]
         if each.name != group:
             text += ["", f"### {each.name}"]
         usage = " ".join(["parcours", each.name, *map(_placeholder, each.arguments)])
         text += ["", "```text", usage + (" [OPTIONS]" if each.options else ""), "```"]
-        if each.help != parcours.COMMANDS[group][1]:
+        if each.help != cli.COMMANDS[group][1]:
             text += ["", _escaped(each.help)]
         if each.arguments:
             rows = [(f"`{_placeholder(it)}`", _escaped(it.help or "")) for it in each.arguments]
@@ -576,9 +576,8 @@ def licences_page() -> str:
 @cache
 def sources() -> list[tuple[Path, ast.Module]]:
     """Return every module of the package, parsed."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    tops = [ROOT / name for name in project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]]
-    files = [path for top in tops for path in ([top] if top.is_file() else sorted(top.rglob("*.py")))]
+    tops = [ROOT / "parcours", *(link.resolve() for link in (ROOT / "parcours").iterdir() if link.is_symlink())]
+    files = [path for top in tops for path in sorted(top.rglob("*.py"))]
     return [(path, ast.parse(path.read_text("utf-8"))) for path in files]
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-import parcours
-from settings import PREFIX, Settings
+from parcours import cli
+from parcours.ops.settings import PREFIX, Settings
 from tests.conftest import ROOT, Run
 from tests.docs import reference
 from tests.docs.pages import blocks, titled
@@ -36,7 +36,7 @@ def options() -> dict[str, set[str]]:
         named = {name for option in each.options for name in [*option.opts, *option.secondary_opts]}
         for length in range(1, len(words) + 1):
             found.setdefault(" ".join(words[:length]), {"--help"}).update(named)
-    return found | {alias: found[name] for alias, name in parcours.ALIASES.items()}
+    return found | {alias: found[name] for alias, name in cli.ALIASES.items()}
 
 
 def calls(text: str) -> Iterator[str]:
@@ -54,7 +54,7 @@ def test_commands_and_options_on_a_page_exist(page: Path, options: dict[str, set
         named = [word for word in words if not word.startswith("-")]
         known = next((" ".join(named[:n]) for n in (3, 2, 1) if " ".join(named[:n]) in options), None)
         assert known is not None, f"there is no command `parcours {call}`"
-        if known in parcours.ALIASES:
+        if known in cli.ALIASES:
             continue
         used = {word.split("=")[0].rstrip("`,.)") for word in words if re.match(r"--?[a-z]", word)}
         assert used <= options[known], f"parcours {call}"

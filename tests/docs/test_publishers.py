@@ -17,13 +17,13 @@ import pytest
 import uvicorn
 from sqlalchemy import Engine, text
 
-from db import api_keys
-from producers import event_queue
-from settings import Settings
+from parcours.db.tables import api_keys
+from parcours.ops.settings import Settings
+from parcours.producers import event_queue
+from parcours.web.app import make_app
+from parcours.workers.consumer import Consumer
 from tests.docs.pages import blocks, titled
 from tests.servers import free_ports
-from web.app import make_app
-from workers.consumer import Consumer
 
 PAGE = "howto/publish-events.md"
 # A folder with node_modules in which the packages `redis` and `amqplib` are.

@@ -8,10 +8,11 @@ import sys
 
 import pytest
 
-from domain import events as event_types
-from domain.steps.registry import Kind, all_types
-from producers import metrics
-from settings import PREFIX, Settings
+from parcours.domain.events import table
+from parcours.domain.steps.registry import all_types
+from parcours.domain.steps.types import Kind
+from parcours.ops import metrics
+from parcours.ops.settings import PREFIX, Settings
 from tests.conftest import ROOT
 from tests.docs import reference
 from tests.docs.meanings import EVENTS, LOG_EVENTS
@@ -74,7 +75,7 @@ def test_every_event_type_is_there(pages: dict[str, str]) -> None:
         if each.kind is Kind.DECISION and not callable(each.events)
         for type_ in each.events
     }
-    known = {*event_types._REQUIRED, *event_types.ABOUT_THE_CONTACT, *decided}
+    known = {*table.REQUIRED, *table.ABOUT_THE_CONTACT, *decided}
     # Types that the source names anywhere, and that are no types of steps.
     names = "|".join(sorted({each.split(".")[0] for each in known}))
     steps = {each.name for each in all_types()} | {str(each.reference) for each in all_types()}

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
-from domain.errors import CampaignError
-from domain.steps.registry import Kind, NoProperties, Properties, StepType
+from parcours.domain.errors import CampaignError
+from parcours.domain.steps.types import Kind, NoProperties, Properties, StepType
 
 
 class Email(Properties):

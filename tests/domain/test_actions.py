@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from domain.steps import actions, campaign
-from domain.steps.registry import DONE, Done, Failed, Join, Jump, Leave, Need, Skipped, StageFacts, StepType, World
+from parcours.domain.steps import actions, campaign
+from parcours.domain.steps.batch import Knowledge, StageFacts
+from parcours.domain.steps.types import DONE, Done, Failed, Join, Jump, Leave, Need, Skipped, StepType
 from tests.domain.worlds import contact, properties, run
 
 
@@ -102,7 +103,7 @@ def test_segments_are_added_and_removed() -> None:
     assert before == {"leads"}
 
 
-STAGES = World(
+STAGES = Knowledge(
     stages={
         stage.key: stage
         for stage in (
@@ -155,7 +156,7 @@ def test_the_effects_of_changing_campaigns_are_made_once_a_batch() -> None:
     assert first is second
 
 
-PASSED = World(recent_passes={(1, 7): 99, (2, 7): 100, (3, 8): 100})
+PASSED = Knowledge(recent_passes={(1, 7): 99, (2, 7): 100, (3, 8): 100})
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.addresses import origin_of, with_visit, without_visit
+from parcours.domain.urls import origin_of, with_visit, without_visit
 
 words = st.text("abcXYZ019-._~%é", min_size=1, max_size=8)
 pages = st.builds(

@@ -8,23 +8,14 @@ from typing import Any, cast
 import pytest
 from pydantic import ValidationError
 
-from domain.contact import Contact
-from domain.policy import Cap, Policy, QuietHours, Rule, parse_quiet_hours
-from domain.steps import channels, email
-from domain.steps.registry import (
-    Done,
-    EmailFacts,
-    Outbound,
-    Postponed,
-    Result,
-    Skipped,
-    StepType,
-    TemplateFacts,
-    World,
-)
+from parcours.domain.contacts.contact import Contact
+from parcours.domain.messages.policy import Cap, Policy, QuietHours, Rule, parse_quiet_hours
+from parcours.domain.steps import channels, email
+from parcours.domain.steps.batch import EmailFacts, Knowledge, TemplateFacts
+from parcours.domain.steps.types import Done, Outbound, Postponed, Result, Skipped, StepType
 from tests.domain.worlds import NOW, contact, properties, run
 
-WORLD = World(
+WORLD = Knowledge(
     emails={
         "hello": EmailFacts("hello", True),
         "draft": EmailFacts("draft", False),
@@ -43,15 +34,15 @@ WORLD = World(
 )
 
 
-def bound(**policies: Policy) -> World:
-    return World(WORLD.emails, templates=WORLD.templates, policies=policies)
+def bound(**policies: Policy) -> Knowledge:
+    return Knowledge(WORLD.emails, templates=WORLD.templates, policies=policies)
 
 
 def person(contact_id: int = 1, **known: Any) -> Contact:
     return contact(contact_id, **{"email": "ada@example.com", "fields": {"phone": "+33 1"}, **known})
 
 
-def one(step_type: StepType, given: dict[str, Any], someone: Contact, world: World = WORLD) -> Result:
+def one(step_type: StepType, given: dict[str, Any], someone: Contact, world: Knowledge = WORLD) -> Result:
     (result,) = run(step_type, given, someone, world=world)
     return cast(Result, result)
 

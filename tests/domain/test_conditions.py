@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from domain.steps import conditions
-from domain.steps.registry import Failed, Need, StepType
+from parcours.domain.steps import conditions
+from parcours.domain.steps.types import Failed, Need, StepType
 from tests.domain.worlds import NOW, contact, properties, run
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.content import Chosen, Content, Variant, best_locale, choose
+from parcours.domain.messages.content import Chosen, Content, Variant, best_locale, choose
 
 MAIN = Content("subject", "html", "text")
 FRENCH = Content("sujet", None, "texte")

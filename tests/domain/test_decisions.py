@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from domain.steps import decisions, email
+from parcours.domain.steps import decisions, email
 from tests.domain.worlds import properties, takes
 
 PAGE = "https://www.example.com/Pricing/"

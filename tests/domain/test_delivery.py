@@ -9,25 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.delivery import (
-    FIRST_PAUSE,
-    LONGEST_AWAY,
-    LONGEST_PAUSE,
-    THRESHOLD,
-    Bounced,
-    Cancelled,
-    Circuit,
-    Claimed,
-    GaveUp,
-    Result,
-    Retry,
-    Row,
-    Sent,
-    Untried,
-    circuit_after,
-    settle,
-)
-from domain.rate import parse_rate
+from parcours.domain.messages.circuit import FIRST_PAUSE, LONGEST_PAUSE, THRESHOLD, Circuit, circuit_after
+from parcours.domain.messages.rate import parse_rate
+from parcours.domain.messages.results import Bounced, Cancelled, Claimed, GaveUp, Result, Retry, Sent, Untried
+from parcours.domain.messages.settle import LONGEST_AWAY, MessageRow, settle
 
 NOW = datetime(2026, 6, 1, 9, tzinfo=UTC)
 LEASE = NOW + timedelta(minutes=2)
@@ -40,7 +25,7 @@ def message(key: str = "1-2-3-1", **more: Any) -> Claimed:
     )
 
 
-def row(result: Result, *, paused: bool = False, **more: Any) -> Row:
+def row(result: Result, *, paused: bool = False, **more: Any) -> MessageRow:
     done = settle([(message(**more), result)], paused={"1-2-3-1": NOW + FIRST_PAUSE} if paused else {}, now=NOW)
     (found,) = done.rows
     return found

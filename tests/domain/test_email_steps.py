@@ -3,11 +3,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from domain.steps import email
-from domain.steps.registry import EmailFacts, Need, Outbound, Skipped, World
+from parcours.domain.steps import email
+from parcours.domain.steps.batch import EmailFacts, Knowledge
+from parcours.domain.steps.types import Need, Outbound, Skipped
 from tests.domain.worlds import contact, properties, run, takes
 
-EMAILS = World(emails={"hello": EmailFacts("hello", True), "draft": EmailFacts("draft", False)})
+EMAILS = Knowledge(emails={"hello": EmailFacts("hello", True), "draft": EmailFacts("draft", False)})
 MARKETING = {"email": "hello"}
 TRANSACTIONAL = {"email": "hello", "email_type": "transactional", "priority": "high", "attempts": 5}
 

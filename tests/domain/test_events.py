@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.changes import change
-from domain.events import MAX_DATA_BYTES, ContactEvent, EventError, as_facts, parse
+from parcours.domain.contacts.changes import change
+from parcours.domain.events.facts import as_facts
+from parcours.domain.events.parsing import MAX_DATA_BYTES, ContactEvent, EventError, parse
 
 NOW = datetime(2026, 6, 1, 9, tzinfo=UTC)
 

@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from domain.file import Checked, check, dotted
+from parcours.domain.campaign_file.check import Checked, check
+from parcours.domain.campaign_file.model import dotted
 
 
 def checked(*steps: object, stored: bool = False) -> Checked:

@@ -11,9 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.file import MAX_DEPTH, MOST_PROBLEMS, CampaignFile, Problem, build, check, dotted, file_schema, to_data
-from domain.schedule import Interval, Timing
-from domain.steps.registry import Kind
+from parcours.domain.campaign_file.build import build, to_data
+from parcours.domain.campaign_file.check import MAX_DEPTH, MOST_PROBLEMS, check
+from parcours.domain.campaign_file.model import CampaignFile, Problem, dotted
+from parcours.domain.campaign_file.schema import file_schema
+from parcours.domain.steps.types import Kind
+from parcours.domain.time.intervals import Interval
+from parcours.domain.time.schedule import Timing
 from tests.domain.step_types import TYPES, find
 
 PARIS = ZoneInfo("Europe/Paris")

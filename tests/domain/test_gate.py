@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.gate import MAX_DEPTH, SKEW, GateError, check, clean, clean_json, happened_at
+from parcours.domain.gate import MAX_DEPTH, SKEW, GateError, check, clean, clean_json, happened_at
 
 NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
 values = st.recursive(

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from domain.steps import conditions, history
-from domain.steps.registry import StepType, Submission, Visit, World
+from parcours.domain.steps import conditions, history
+from parcours.domain.steps.batch import Knowledge, Submission, Visit
+from parcours.domain.steps.types import StepType
 from tests.domain.worlds import contact, properties, run
 
 
@@ -45,7 +46,7 @@ DESK = {"type": "desktop", "brand": None, "os": "Linux"}
 )
 def test_one_known_device_is_as_asked(given: dict[str, Any], answers: list[bool]) -> None:
     people = [contact(number) for number in (1, 2, 3)]
-    world = World(devices={1: [PHONE, DESK], 2: [DESK]})
+    world = Knowledge(devices={1: [PHONE, DESK], 2: [DESK]})
     assert run(history.has_device, given, *people, world=world) == answers
 
 
@@ -67,14 +68,14 @@ def test_any_submission_of_the_form_will_do(operator: str, value: Any, answers: 
         3: [Submission("other", {"colour": "red"})],
     }
     given = {"form": "poll", "field": "colour", "operator": operator, "value": value}
-    assert run(history.form_field, given, *people, world=World(submissions=submissions)) == answers
+    assert run(history.form_field, given, *people, world=Knowledge(submissions=submissions)) == answers
 
 
 def test_days_in_a_form_are_the_contacts() -> None:
     people = [contact(1, timezone="Europe/Paris"), contact(2)]
     midnight = Submission("poll", {"at": "2026-03-01T23:30:00Z"})
     given = {"form": "poll", "field": "at", "operator": "gte", "value": date(2026, 3, 2)}
-    world = World(submissions={1: [midnight], 2: [midnight]})
+    world = Knowledge(submissions={1: [midnight], 2: [midnight]})
     assert run(history.form_field, given, *people, world=world) == [True, False]
 
 
@@ -104,13 +105,13 @@ VISITS = {
 )
 def test_one_visit_matches_a_rule_within_the_period(given: dict[str, Any], answers: list[bool]) -> None:
     people = [contact(number) for number in (1, 2, 3)]
-    assert run(history.page_visited, given, *people, world=World(visits=VISITS)) == answers
+    assert run(history.page_visited, given, *people, world=Knowledge(visits=VISITS)) == answers
 
 
 def test_a_period_is_the_contacts() -> None:
     people = [contact(number, timezone=zone) for number, zone in enumerate(["Asia/Tokyo", None, "Asia/Tokyo"])]
     late = [Visit("a.com", None, datetime(2026, 3, 1, 16, tzinfo=UTC))]
-    world = World(visits=dict.fromkeys(range(3), late))
+    world = Knowledge(visits=dict.fromkeys(range(3), late))
     assert run(history.page_visited, {"since": "2026-03-02"}, *people, world=world) == [True, False, True]
     assert run(history.page_visited, {"until": "2026-03-01"}, *people, world=world) == [False, True, False]
 

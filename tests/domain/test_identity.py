@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.identity import IdentityError, address, is_address, phone, timezone, wire_address, wire_sender
+from parcours.domain.contacts.identity import (
+    IdentityError,
+    address,
+    is_address,
+    phone,
+    timezone,
+    wire_address,
+    wire_sender,
+)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from domain.steps import actions
-from domain.steps.registry import DONE, Done, Erase, StepType
+from parcours.domain.steps import actions
+from parcours.domain.steps.types import DONE, Done, Erase, StepType
 from tests.domain.worlds import contact, properties, run
 
 

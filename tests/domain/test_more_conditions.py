@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from domain.contact import Contact
-from domain.steps import conditions
-from domain.steps.registry import StepType, World
+from parcours.domain.contacts.contact import Contact
+from parcours.domain.steps import conditions
+from parcours.domain.steps.batch import Knowledge
+from parcours.domain.steps.types import StepType
 from tests.domain.worlds import contact, properties, run
 
 
@@ -91,14 +92,14 @@ JUST_BEFORE = MIDNIGHT - timedelta(seconds=1)
 def test_campaigns_are_those_the_contact_is_in(given_: dict[str, Any], answers: list[bool]) -> None:
     campaigns = {1: {"spring": MIDNIGHT}, 2: {"spring": JUST_BEFORE}, 3: {"welcome": JUST_BEFORE}}
     people = [contact(number) for number in (1, 2, 3)]
-    assert run(conditions.in_campaigns, given_, *people, world=World(campaigns=campaigns)) == answers
+    assert run(conditions.in_campaigns, given_, *people, world=Knowledge(campaigns=campaigns)) == answers
 
 
 def test_a_date_without_an_offset_is_the_contacts() -> None:
     campaigns = {number: {"spring": MIDNIGHT - timedelta(minutes=30)} for number in (1, 2, 3)}
     people = [contact(1, timezone="Europe/Paris"), contact(2), contact(3, timezone="America/New_York")]
     given_ = {"campaigns": ["spring"], "added": {"operator": "after", "date": "2026-03-01"}}
-    assert run(conditions.in_campaigns, given_, *people, world=World(campaigns=campaigns)) == [True, False, False]
+    assert run(conditions.in_campaigns, given_, *people, world=Knowledge(campaigns=campaigns)) == [True, False, False]
 
 
 CROWD = [contact(number) for number in range(1, 10_001)]

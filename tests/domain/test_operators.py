@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from domain import operators
+from parcours.domain import operators
 
 NOW = datetime(2026, 3, 2, 23, 30, tzinfo=UTC)
 GREENWICH = ZoneInfo("UTC")

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain import policy, schedule
-from domain.policy import PERIODS, Cap, Hold, Limits, Period, Policy, QuietHours, Rule
+from parcours.domain.messages import policy
+from parcours.domain.messages.policy import PERIODS, Cap, Hold, Limits, Period, Policy, QuietHours, Rule
+from parcours.domain.time import schedule
 
 PARIS = ZoneInfo("Europe/Paris")
 NIGHT = QuietHours((time(21), time(8)))

@@ -8,18 +8,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from domain.schedule import (
+from parcours.domain.time.intervals import Interval, format_interval, parse_interval
+from parcours.domain.time.schedule import (
     WEEKDAYS,
-    Interval,
     Timing,
     add,
     deadline,
     depends_on_zone,
     due_at,
-    format_interval,
     parse_days,
     parse_hour,
-    parse_interval,
     parse_window,
     postponed_until,
 )

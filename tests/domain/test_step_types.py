@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from domain import operators
-from domain.steps import actions, conditions, decisions, email
-from domain.steps.registry import EmailFacts, Skipped, StageFacts, StepType, World, all_types, step_type
+from parcours.domain import operators
+from parcours.domain.steps import actions, conditions, decisions, email
+from parcours.domain.steps.batch import EmailFacts, Knowledge, StageFacts
+from parcours.domain.steps.registry import all_types, step_type
+from parcours.domain.steps.types import Skipped, StepType
 from tests.domain.worlds import NOW, contact, run, takes
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -45,12 +47,12 @@ def test_a_timezone_must_be_a_real_one(zone: str) -> None:
 def test_a_stage_without_weight_can_always_be_entered() -> None:
     stages = {key: StageFacts(key, weight, True) for key, weight in (("odd", None), ("fan", 30))}
     someone = contact(stage="fan")
-    run(actions.change_stage, {"stage": "odd"}, someone, world=World(stages=stages))
+    run(actions.change_stage, {"stage": "odd"}, someone, world=Knowledge(stages=stages))
     assert someone.stage == "odd"
 
 
 def test_an_address_of_nothing_but_blanks_is_none() -> None:
-    world = World(emails={"hello": EmailFacts("hello", True)})
+    world = Knowledge(emails={"hello": EmailFacts("hello", True)})
     (result,) = run(email.send, {"email": "hello"}, contact(email=" "), world=world)
     assert isinstance(result, Skipped)
     assert "no email address" in result.reason

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.templates import EMAIL_NAMES, RenderError, one_line, problems, render
-from producers import html
+from parcours.domain.messages.templates import EMAIL_NAMES, RenderError, one_line, problems, render
+from parcours.workers.delivery import html
 
 
 def wrong(source: str) -> list[tuple[str, int, int]]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.text_commands import command_of
+from parcours.domain.messages.text_commands import command_of
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.utm import NAMES, utm_of
+from parcours.domain.events.utm import NAMES, utm_of
 
 URL = "https://example.com/a?utm_source=spring&utm_medium=e%20mail&x=1"
 

@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from domain.campaign import Campaign, Step
-from domain.contact import Contact
-from domain.steps.registry import Batch, Fact, Properties, Standing, StepType, World
+from parcours.domain.campaign import Campaign, Step
+from parcours.domain.contacts.contact import Contact
+from parcours.domain.steps.batch import Batch, Fact, Knowledge, Standing
+from parcours.domain.steps.types import Properties, StepType
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
-NOBODY = World()
+NOBODY = Knowledge()
 
 
 def contact(contact_id: int = 1, **known: Any) -> Contact:
@@ -31,7 +32,7 @@ def run(
     step_type: StepType,
     given: Mapping[str, Any],
     *contacts: Contact,
-    world: World = NOBODY,
+    world: Knowledge = NOBODY,
     now: datetime = NOW,
     zone: str = "UTC",
 ) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from domain.steps.registry import (
+from parcours.steps import (
     Batch,
     Done,
     Fact,

@@ -10,11 +10,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from domain.errors import CampaignError
-from domain.file import CampaignFile, FindType, Problem, to_data
-from domain.steps import registry
-from domain.steps.registry import Kind, StepType
-from producers.campaign_files import CampaignFileError, read, write
+from parcours.domain.campaign_file.build import to_data
+from parcours.domain.campaign_file.model import CampaignFile, FindType, Problem
+from parcours.domain.errors import CampaignError
+from parcours.domain.steps import registry
+from parcours.domain.steps.types import Kind, StepType
+from parcours.producers.files.campaigns import CampaignFileError, read, write
 from tests.domain.step_types import find
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -510,7 +511,7 @@ def test_a_file_that_is_too_long_or_takes_too_long_is_refused_before_it_is_check
     assert problems(file, HEAD + "#" + "x" * 1_000_000) == [said]
     assert problems(file, b"#" * 5_000_000) == [said]
     assert problems(file, "a: [" + "b, " * 250_000 + "]") == [" the file is too large: it has more than 200000 values"]
-    monkeypatch.setattr("producers.campaign_files.MAX_SECONDS", 0)
+    monkeypatch.setattr("parcours.producers.files.campaigns.MAX_SECONDS", 0)
     assert problems(file, HEAD + "  - {step: a, action: contact.tags}\n" * 500) == [
         " reading the file takes more than 0 seconds; divide the campaign"
     ]

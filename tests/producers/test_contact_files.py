@@ -5,19 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from db.contacts import Incoming
-from domain.errors import CampaignError
-from producers.files.contacts import Named, contacts, names
-from producers.files.rows import Rejected
+from parcours.db.tables.contacts import Incoming
+from parcours.domain.errors import CampaignError
+from parcours.producers.files.contacts import Named, contacts, names
+from parcours.producers.files.rows import RejectedRow
 
 
-def read(tmp_path: Path, content: str | bytes, name: str = "people.csv") -> list[Incoming | Rejected]:
+def read(tmp_path: Path, content: str | bytes, name: str = "people.csv") -> list[Incoming | RejectedRow]:
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return list(contacts(path))
 
 
-def only(rows: list[Incoming | Rejected]) -> Incoming:
+def only(rows: list[Incoming | RejectedRow]) -> Incoming:
     (row,) = rows
     assert isinstance(row, Incoming), row
     return row
@@ -64,7 +64,7 @@ def test_a_bad_csv_row_is_rejected_alone(tmp_path: Path, bad: str, reason: str) 
     rows = read(tmp_path, f"key,email,timezone,points\nfirst,,,\n\n{bad}\nlast,,,\n")
     assert [row.key if isinstance(row, Incoming) else row for row in rows] == [
         "first",
-        Rejected(4, reason, bad),
+        RejectedRow(4, reason, bad),
         "last",
     ]
 
@@ -94,7 +94,7 @@ def test_a_bad_ndjson_row_is_rejected_alone(tmp_path: Path, bad: str, reason: st
     assert isinstance(first, Incoming)
     assert isinstance(last, Incoming)
     assert (first.key, last.key, last.line) == ("first", "2", 4)
-    assert isinstance(rejected, Rejected)
+    assert isinstance(rejected, RejectedRow)
     assert (rejected.line, rejected.row) == (2, bad)
     assert rejected.reason.startswith(reason)
 
@@ -110,7 +110,7 @@ def test_a_quoted_cell_may_hold_line_breaks_and_lines_are_still_counted(tmp_path
     good, bad = read(tmp_path, 'key,points,note\na,1,"one\ntwo"\nb,x,"three\nfour"\n')
     assert isinstance(good, Incoming)
     assert json.loads(good.fields or "") == {"note": "one\ntwo"}
-    assert bad == Rejected(4, "points is not a whole number: 'x'", 'b,x,"three\nfour"')
+    assert bad == RejectedRow(4, "points is not a whole number: 'x'", 'b,x,"three\nfour"')
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_json_array_is_told_to_be_lines(tmp_path: Path) -> None:
         read(tmp_path, '[{"key": "a"}]', "people.json")
 
 
-def named(tmp_path: Path, content: str) -> list[Named | Rejected]:
+def named(tmp_path: Path, content: str) -> list[Named | RejectedRow]:
     path = tmp_path / "names"
     path.write_text(content, encoding="utf-8")
     return list(names(path))
@@ -152,6 +152,6 @@ def test_names_come_from_a_plain_list_a_table_or_objects(tmp_path: Path) -> None
     assert named(tmp_path, "key\na\n") == [Named(2, False, "a", "a")]
     assert named(tmp_path, "x;email\n1;a@b.c\n2;no\n") == [
         Named(2, True, "a@b.c", "1;a@b.c"),
-        Rejected(3, "'no' is not an email address: it has no @", "2;no"),
+        RejectedRow(3, "'no' is not an email address: it has no @", "2;no"),
     ]
     assert named(tmp_path, '{"email": "a@b.c"}\n') == [Named(1, True, "a@b.c", '{"email": "a@b.c"}')]

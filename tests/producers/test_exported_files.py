@@ -10,17 +10,17 @@ from typing import Any
 import openpyxl
 import pytest
 
-from db.contacts import Incoming
-from domain.errors import CampaignError
-from producers.files import dates, numbers
-from producers.files.contacts import contact_file, names
-from producers.files.options import parse
-from producers.files.rows import Rejected
+from parcours.db.tables.contacts import Incoming
+from parcours.domain.errors import CampaignError
+from parcours.producers.files import dates, numbers
+from parcours.producers.files.contacts import contact_file, names
+from parcours.producers.files.options import parse
+from parcours.producers.files.rows import RejectedRow
 
 
 def read(
     tmp_path: Path, content: str | bytes, name: str = "people.csv", **options: Any
-) -> tuple[list[dict[str, Any]], list[Rejected], list[str]]:
+) -> tuple[list[dict[str, Any]], list[RejectedRow], list[str]]:
     """Return the rows as dicts of what they say, those that are rejected, and the notes."""
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -28,7 +28,7 @@ def read(
         rows = list(file.contacts())
         notes = file.notes
     good = [said(row) for row in rows if isinstance(row, Incoming)]
-    return good, [row for row in rows if isinstance(row, Rejected)], notes
+    return good, [row for row in rows if isinstance(row, RejectedRow)], notes
 
 
 def said(row: Incoming) -> dict[str, Any]:
@@ -353,7 +353,7 @@ def test_a_workbook_is_read_from_the_sheet_that_holds_contacts(tmp_path: Path) -
 def test_a_workbook_that_unpacks_to_too_much_or_holds_entities_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
     content = workbook(("A", [["email"], ["a@b.example"]]))
     with monkeypatch.context() as patched:
-        patched.setattr("producers.files.workbook.MAX_XML", 1_000)
+        patched.setattr("parcours.producers.files.workbook.MAX_XML", 1_000)
         with pytest.raises(CampaignError, match="unpacks to more than is read"):
             read(tmp_path, content, "bomb.xlsx")
     evil = io.BytesIO(content)

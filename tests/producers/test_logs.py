@@ -13,7 +13,7 @@ import structlog
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.errors import Retry
 
-from producers.logs import LINES_A_MINUTE, FloodLimit, OneLineMiddleware, bind_to_line, configure
+from parcours.ops.logs import LINES_A_MINUTE, FloodLimit, OneLineMiddleware, bind_to_line, configure
 
 
 class RowError(Exception):

@@ -2,8 +2,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from producers.tokens import Tokens, tokens_of
-from settings import Settings
+from parcours.ops.settings import Settings
+from parcours.ops.tokens import Tokens, tokens_of
 
 values = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=5)
 

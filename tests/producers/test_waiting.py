@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from producers.session import Session
-from settings import Settings
+from parcours.cli.session import Session
+from parcours.ops.settings import Settings
 
 
 class Answers(threading.Thread):

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.core.result import Ok
 from sqlalchemy import Engine
 
-from db.partitions import ensure_partitions
+from parcours.db.partitions import ensure_partitions
 from tests.web.conftest import Client
 from tests.workers.worlds import START, World
 

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import Engine
 
-from db import passwords
+from parcours.db import passwords
+from parcours.workers import events
 from tests.workers.worlds import UTC_ZONE, World, event
-from workers import events
 
 FLOOD = 20_000
 FEW_BATCHES = 3

@@ -11,12 +11,13 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 from starlette.types import ASGIApp
 
-from db import api_keys, forms
+from parcours.cli.up import _for_this_machine
+from parcours.db.tables import api_keys, forms
+from parcours.web import request_log, server
+from parcours.web.app import make_app
+from parcours.web.security import limits
+from parcours.web.security.limits import PROXY_HEADERS, Rates
 from tests.web.conftest import Client, client, count, settings_with
-from web import limits, lines, server
-from web.app import make_app
-from web.commands.up import _for_this_machine
-from web.limits import PROXY_HEADERS, Rates
 
 __all__ = ["client"]
 EVENT = {"specversion": "1.0", "id": "1", "source": "s", "type": "order.paid", "subject": "ann"}
@@ -157,7 +158,7 @@ def test_what_is_remembered_of_clients_is_bounded(monkeypatch: pytest.MonkeyPatc
 
 
 def test_refused_requests_cannot_flood_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    refusals = lines.Refusals()
-    monkeypatch.setattr("web.lines.time.monotonic", lambda: 7.0)
+    refusals = request_log.Refusals()
+    monkeypatch.setattr("parcours.web.request_log.time.monotonic", lambda: 7.0)
     logged = sum(refusals.is_logged() for _ in range(1_000))
-    assert logged == lines.REFUSALS_LOGGED
+    assert logged == request_log.REFUSALS_LOGGED

@@ -17,10 +17,10 @@ from typing import Any
 import redis
 from sqlalchemy import Engine, text
 
-from producers import event_queue
-from settings import Settings
+from parcours.ops.settings import Settings
+from parcours.producers import event_queue
+from parcours.workers.consumer import Consumer
 from tests.web.conftest import Client
-from workers.consumer import Consumer
 
 EACH_WAY = int(os.environ.get("PARCOURS_TEST_FUZZ") or 6_000) // 4
 JSON = {"content-type": "application/json"}

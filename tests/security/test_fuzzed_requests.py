@@ -20,15 +20,15 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from db import companies
-from db.partitions import ensure_partitions
-from producers.tokens import Purpose
+from parcours.db.partitions import ensure_partitions
+from parcours.db.tables import companies
+from parcours.ops.tokens import Purpose
+from parcours.web.api.common import cursor_of
 from tests.security.places import queries_of, routes_of
 from tests.security.test_fuzzed_events import Odd
 from tests.web.conftest import Client
 from tests.web.mailing import PERSON, Mailing, mailing
 from tests.web.test_sign_in import token_of
-from web.api.common import cursor_of
 
 REQUESTS = int(os.environ.get("PARCOURS_TEST_FUZZ") or 1_500)
 RENEWED_EVERY = 300

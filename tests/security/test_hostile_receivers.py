@@ -13,9 +13,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from domain.delivery import GaveUp, Retry, Sent
+from parcours.domain.messages.results import GaveUp, Retry, Sent
+from parcours.workers.delivery.providers.webhook import Call, WebhookProvider
 from tests.mailbox import Receiver
-from workers.webhooks import Call, WebhookCourier
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 BOMB = gzip.compress(b"0" * 100_000_000)
@@ -75,7 +75,7 @@ def answering(first: bytes, then: bytes) -> Iterator[int]:
 @pytest.mark.parametrize("kind", ANSWERS)
 def test_whatever_a_receiver_answers_its_message_has_a_result_and_its_neighbours_theirs(kind: str) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    courier = WebhookCourier("secret", allow_private=True)
+    courier = WebhookProvider("secret", allow_private=True)
     with answering(*ANSWERS[kind]) as port, Receiver().running() as good:
         hostile = f"http://127.0.0.1:{port}/"
         urls = [good.url, hostile, good.url]

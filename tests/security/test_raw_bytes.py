@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from producers import health
+from parcours.ops import health
+from parcours.web import server
+from parcours.web.app import make_app
 from tests.web.conftest import settings_with
-from web import server
-from web.app import make_app
 
 GOOD = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 PIECES = [

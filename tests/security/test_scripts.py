@@ -14,10 +14,10 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from db import companies, forms, segments
-from db.emails import Email
-from db.emails import save as save_email
-from db.partitions import ensure_partitions
+from parcours.db.partitions import ensure_partitions
+from parcours.db.tables import companies, forms, segments
+from parcours.db.tables.emails import Email
+from parcours.db.tables.emails import save as save_email
 from tests.security.test_who_may_what import ROUTES
 from tests.web.conftest import Client
 from tests.workers.worlds import START, World, at, event

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from itsdangerous import URLSafeSerializer
 from sqlalchemy import Engine
 
-from producers.tokens import Purpose
+from parcours.ops.tokens import Purpose
 from tests.web.conftest import Client
 from tests.web.mailing import PERSON, Mailing, mailing
 from tests.web.test_sign_in import given_user, sign_in

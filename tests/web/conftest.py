@@ -19,11 +19,11 @@ from dramatiq.brokers.stub import StubBroker
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text
 
-from db import api_keys
-from db.api_keys import Role
-from producers.broker import make_broker
-from settings import Settings
-from web.app import make_app
+from parcours.db.tables import api_keys
+from parcours.db.tables.api_keys import Role
+from parcours.ops.settings import Settings
+from parcours.producers.broker import make_broker
+from parcours.web.app import make_app
 
 ROOT = Path(__file__).parents[2]
 

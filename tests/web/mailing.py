@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from producers.tokens import Purpose, Tokens, tokens_of
+from parcours.ops.tokens import Purpose, Tokens, tokens_of
 from tests.web.conftest import settings_with
 from tests.workers.worlds import World
 

@@ -10,15 +10,15 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from db import refusals
-from db.partitions import ensure_partitions
+from parcours.db.partitions import ensure_partitions
+from parcours.db.tables import refusals
+from parcours.web.api.common import cursor_of
 from tests.conftest import Run
 from tests.web.conftest import Client, event
 from tests.web.test_overview_pages import travelled
 from tests.web.test_sign_in import given_user, sign_in
 from tests.workers.worlds import START, World, at
 from tests.workers.worlds import event as happened
-from web.api.common import cursor_of
 
 STEP = {"step": "hello", "action": "contact.points", "with": {"points": 1}}
 YAML = {"content-type": "application/yaml"}

@@ -11,11 +11,11 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, sync_playwright
 from sqlalchemy import Engine
 
+from parcours.web.app import make_app
+from parcours.web.server import Server
 from tests.conftest import CHROMIUM
 from tests.web.conftest import eventually, settings_with
 from tests.web.mailing import BROWSER, Mailing, mailing
-from web.app import make_app
-from web.server import Server
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}")
 ARGUMENTS = [

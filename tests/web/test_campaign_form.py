@@ -12,12 +12,12 @@ from fastapi.testclient import TestClient
 from httpx import Response
 from sqlalchemy import Engine
 
-from db import campaigns
+from parcours.db.tables import campaigns
+from parcours.web.pages.campaign_form import slug
 from tests.web.conftest import Client
 from tests.web.test_overview_pages import SCRIPT, text_of
 from tests.web.test_sign_in import given_user, sign_in, token_of
 from tests.workers.worlds import START, World
-from web.pages.campaign_form import slug
 
 STEPS = "- step: tag\n  action: contact.tags\n  with: {add: [new]}\n"
 LATER = STEPS + "- step: warm\n  action: contact.points\n  with: {points: 5}\n  after: 1 day\n"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web import charts
-from web.charts import LINES, between, buckets, draw, fitting, level_step, preset
+from parcours.web.pages import charts
+from parcours.web.pages.charts import LINES, between, buckets, draw, fitting, level_step, preset
 
 TODAY = date(2026, 6, 15)
 NOW = datetime(2026, 6, 15, 9, 30, tzinfo=UTC)

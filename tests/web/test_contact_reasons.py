@@ -10,9 +10,9 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from db.partitions import ensure_partitions
-from domain.events import claimed_by
-from domain.steps.registry import Failed
+from parcours.db.partitions import ensure_partitions
+from parcours.domain.events.parsing import claimed_by
+from parcours.domain.steps.types import Failed
 from tests.conftest import Run
 from tests.web.conftest import Client
 from tests.web.test_overview_pages import text_of

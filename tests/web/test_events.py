@@ -11,12 +11,12 @@ import pytest
 from dramatiq.brokers.stub import StubBroker
 from sqlalchemy import Engine, text
 
-from db import api_keys
-from db.api_keys import Role
-from db.engine import connect
-from producers.broker import make_broker
+from parcours.db.engine import connect
+from parcours.db.tables import api_keys
+from parcours.db.tables.api_keys import Role
+from parcours.producers.broker import make_broker
+from parcours.workers import intake
 from tests.web.conftest import Client, count, event, eventually
-from workers import events as worker_events
 
 ONE = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
@@ -232,7 +232,7 @@ def test_what_nobody_expected_is_a_500_without_details(client: Client, monkeypat
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(worker_events, "accept", fail)
+    monkeypatch.setattr(intake, "accept", fail)
     assert "secret" not in refused(post(client(), event("1")), 500)
 
 

@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from db import forms
+from parcours.db.tables import forms
 from tests.conftest import Run
 from tests.web.conftest import Client
 from tests.web.mailing import Mailing, mailing

@@ -11,12 +11,12 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text
 
-from producers.health import Health
-from settings import Settings
+from parcours.cli import up
+from parcours.ops.health import Health
+from parcours.ops.settings import Settings
+from parcours.web.api.common import cursor_of
+from parcours.workers.consumer import Consumer
 from tests.web.conftest import Client
-from web.api.common import cursor_of
-from web.commands import up
-from workers.consumer import Consumer
 
 
 @pytest.fixture

@@ -15,14 +15,14 @@ from dramatiq.brokers.stub import StubBroker
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, NullPool, create_engine, text
 
-from db import schema
-from db.engine import connect
-from domain.errors import CampaignError
-from producers.broker import make_broker
-from producers.health import Health, start_server
-from producers.metrics import MetricsMiddleware
+from parcours.db import schema
+from parcours.db.engine import connect
+from parcours.domain.errors import CampaignError
+from parcours.ops.health import Health, start_server
+from parcours.ops.metrics import MetricsMiddleware
+from parcours.producers.broker import make_broker
+from parcours.workers.actors import Workshop, register
 from tests.web.conftest import Client, count, event, eventually, settings_with
-from workers.actors import Workshop, register
 
 AWAY = "postgresql://nobody@127.0.0.1:1/none"
 

@@ -12,8 +12,9 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from db import refusals, timeline
-from db.api_keys import Role
+from parcours.db.reads import timeline
+from parcours.db.tables import refusals
+from parcours.db.tables.api_keys import Role
 from tests.web.conftest import Client
 from tests.web.mailing import Mailing, mailing
 

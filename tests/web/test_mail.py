@@ -8,10 +8,10 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from producers.rendering import Mail
+from parcours.web.mail import add_mail
+from parcours.workers.delivery.providers.smtp import MailFiles, Sender
+from parcours.workers.delivery.render import Mail
 from tests.workers.worlds import START
-from web.mail import add_mail
-from workers.mail import House, MailFiles
 
 HTML = "<script>alert(1)</script><p>Hello</p>"
 
@@ -19,7 +19,7 @@ HTML = "<script>alert(1)</script><p>Hello</p>"
 @pytest.fixture
 def client(tmp_path: Path) -> TestClient:
     mail = Mail("1-2-3-4", START, None, ("ann@example.com",), "<b>Hi</b>", HTML, "Hello text")
-    MailFiles(tmp_path / "mail", House("x.example", "us@example.org")).send([mail])
+    MailFiles(tmp_path / "mail", Sender("x.example", "us@example.org")).send([mail])
     (tmp_path / "secret.eml").write_text("secret")
     app = FastAPI()
     add_mail(app, tmp_path / "mail")

@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from db.partitions import ensure_partitions
+from parcours.db.partitions import ensure_partitions
 from tests.conftest import Run
 from tests.web.conftest import Client
 from tests.web.test_campaign_form import filled, posted

@@ -13,10 +13,10 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from db import companies, contacts, emails
-from db.emails import Email
-from db.partitions import ensure_partitions
-from domain.steps.registry import Failed
+from parcours.db.partitions import ensure_partitions
+from parcours.db.tables import companies, contacts, emails
+from parcours.db.tables.emails import Email
+from parcours.domain.steps.types import Failed
 from tests.conftest import Run
 from tests.web.conftest import Client
 from tests.web.test_sign_in import given_user, sign_in, token_of

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from db import api_keys
+from parcours.db.tables import api_keys
 from tests.conftest import Run
 from tests.web.conftest import Start, count, event, eventually
 from tests.web.mailing import PERSON, mailing
@@ -100,7 +100,7 @@ def test_up_on_another_address_needs_a_key(start: Start) -> None:
 
 
 def test_up_takes_events_from_their_queue_too(start: Start, engine: Engine, redis_url: str, tmp_path: Path) -> None:
-    from producers import event_queue
+    from parcours.producers import event_queue
 
     with start("up", "--port", 0, PARCOURS_EVENTS_URL=redis_url) as process:
         assert "the consumer of events" in line_with(process, "Parcours is up")

@@ -13,12 +13,13 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text
 
-from db import passwords, users
-from db.clock import now as database_now
+from parcours.db import passwords
+from parcours.db.clock import now as database_now
+from parcours.db.tables import users
+from parcours.web.pages.routes import ROUTERS
+from parcours.web.security.access import posted
 from tests.conftest import Run
 from tests.web.conftest import Client, count
-from web.access import posted
-from web.pages.routes import ROUTERS
 
 PASSWORD = "correct horse battery"
 HTML = {"accept": "text/html"}

@@ -14,14 +14,14 @@ from dramatiq.brokers.stub import StubBroker
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text
 
-from db import overview
-from db.engine import connect
-from domain.campaign import Campaign
+from parcours.db.engine import connect
+from parcours.db.reads import overview
+from parcours.domain.campaign import Campaign
+from parcours.web.inbox import Inbox
+from parcours.web.tracking.routes import PIXEL
+from parcours.web.tracking.tracking_events import Sighting, Sightings
 from tests.web.conftest import Client, eventually, settings_with
 from tests.web.mailing import PERSON, SCANNER, Mailing, mailing
-from web.inbox import Inbox
-from web.sightings import Sighting, Sightings
-from web.tracking import PIXEL
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_token_of_another_purpose_or_of_a_message_that_is_gone_opens_nothing(h
 
 
 def test_a_mail_program_that_reloads_is_one_opening(http: TestClient, mail: Mailing, monkeypatch: Any) -> None:
-    monkeypatch.setattr("web.sightings.SAME_SECONDS", 10**9)
+    monkeypatch.setattr("parcours.web.tracking.tracking_events.SAME_SECONDS", 10**9)
     for _ in range(5):
         http.get(f"/t/o/{mail.token('open')}.gif", headers=PERSON)
     assert kinds(mail) == ["email.opened"]
@@ -266,7 +266,7 @@ def outage(server: str, engine: Engine) -> Iterator[None]:
 def test_links_lead_on_without_a_database_and_what_was_done_is_stored_when_it_is_back(
     http: TestClient, mail: Mailing, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.sightings.TRY_SECONDS", 0.05)
+    monkeypatch.setattr("parcours.web.tracking.tracking_events.TRY_SECONDS", 0.05)
     link, pixel = mail.token("click", [mail.key, "https://example.com/"]), mail.token("open")
     with outage(server, mail.engine):
         for _ in range(3):
@@ -282,12 +282,12 @@ def test_what_is_kept_for_too_long_or_is_too_much_is_lost_and_the_log_says_so(
 ) -> None:
     away = connect("postgresql://nobody@127.0.0.1:1/none")
     sightings = Sightings(Inbox(away, None, settings_with()))
-    monkeypatch.setattr("web.sightings.KEPT", 1)
-    monkeypatch.setattr("web.sightings.TRY_SECONDS", 0.01)
+    monkeypatch.setattr("parcours.web.tracking.tracking_events.KEPT", 1)
+    monkeypatch.setattr("parcours.web.tracking.tracking_events.TRY_SECONDS", 0.01)
     sightings.store(Sighting("opened", mail.key, datetime.now(UTC)))
     sightings.store(Sighting("opened", mail.key, datetime.now(UTC)))
     assert "too many" in capsys.readouterr().out
-    monkeypatch.setattr("web.sightings.KEPT_FOR", timedelta(0))
+    monkeypatch.setattr("parcours.web.tracking.tracking_events.KEPT_FOR", timedelta(0))
     eventually(lambda: not sightings._kept)
     sightings.close()
     assert "too old" in capsys.readouterr().out

@@ -12,9 +12,21 @@ from zoneinfo import ZoneInfo
 import pytest
 from jinja2.ext import extract_from_ast
 
-import web
-from web.language import LANGUAGES, Reader, _, _n, catalogue, chosen, day, instant, number, percent, speaking
-from web.pages.rendering import TEMPLATES, environment
+from parcours import web
+from parcours.web.i18n.language import (
+    LANGUAGES,
+    Reader,
+    _,
+    _n,
+    catalogue,
+    chosen,
+    day,
+    instant,
+    number,
+    percent,
+    speaking,
+)
+from parcours.web.pages.rendering import TEMPLATES, environment
 
 MARKS = ("_", "_n", "marked", "said")
 OTHERS = [language for language in LANGUAGES if language != "en"]

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.overview import RESULTS, StepFigures
-from domain import file as campaign_file
-from domain.campaign import Campaign
-from web.trees import Node, parts, percent, tree
+from parcours.db.reads.overview import RESULTS, StepFigures
+from parcours.domain.campaign import Campaign
+from parcours.domain.campaign_file import build, check
+from parcours.web.pages.trees import Node, parts, percent, tree
 
 STEPS: list[dict[str, Any]] = [
     {
@@ -34,10 +34,10 @@ STEPS: list[dict[str, Any]] = [
 def campaign() -> Campaign:
     zone = ZoneInfo("UTC")
     data = {"campaign": "c", "sources": {"segments": ["s"]}, "steps": STEPS}
-    checked = campaign_file.check(data, default_zone=zone)
+    checked = check.check(data, default_zone=zone)
     assert checked.file is not None, checked.problems
     ids = {"hello": 1, "visited": 2, "hot": 3}
-    return campaign_file.build(checked.file, campaign_id=1, version=1, step_ids=ids, zone=zone)
+    return build.build(checked.file, campaign_id=1, version=1, step_ids=ids, zone=zone)
 
 
 def figures(step: str, kind: str, waiting: int = 0, **results: int) -> StepFigures:

@@ -11,8 +11,8 @@ import yaml
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from db import campaigns
-from db.partitions import ensure_partitions
+from parcours.db.partitions import ensure_partitions
+from parcours.db.tables import campaigns
 from tests.conftest import Run
 from tests.web.conftest import Client
 from tests.web.test_campaign_form import hidden, posted, stamp

@@ -9,12 +9,12 @@ from fastapi.testclient import TestClient
 from playwright.sync_api import sync_playwright
 from sqlalchemy import Engine, text
 
-from db.engine import connect
+from parcours.db.engine import connect
+from parcours.web.app import make_app
+from parcours.web.server import Server
 from tests.conftest import CHROMIUM
 from tests.web.conftest import Client, settings_with
 from tests.web.mailing import PERSON, Mailing, mailing
-from web.app import make_app
-from web.server import Server
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 

@@ -6,11 +6,13 @@ from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
-from domain.campaign import Step
-from domain.schedule import Interval, Timing
-from domain.steps.registry import Kind, NoProperties, step_type
-from web import words
-from web.language import Reader, speaking
+from parcours.domain.campaign import Step
+from parcours.domain.steps.registry import step_type
+from parcours.domain.steps.types import Kind, NoProperties
+from parcours.domain.time.intervals import Interval
+from parcours.domain.time.schedule import Timing
+from parcours.web.i18n import labels
+from parcours.web.i18n.language import Reader, speaking
 
 NOW = datetime(2026, 6, 1, 9, tzinfo=UTC)
 
@@ -32,9 +34,9 @@ def step(timing: Timing, within: Interval | None = None, look_back: Interval | N
     ],
 )
 def test_intervals_are_said_as_people_say_them(interval: Interval, english: str, french: str) -> None:
-    assert words.interval(interval) == english
+    assert labels.interval(interval) == english
     with speaking(Reader("fr", UTC)):
-        assert words.interval(interval) == french
+        assert labels.interval(interval) == french
 
 
 @pytest.mark.parametrize(
@@ -52,22 +54,22 @@ def test_intervals_are_said_as_people_say_them(interval: Interval, english: str,
     ],
 )
 def test_a_steps_timing_is_said_in_words(timing: Timing, said: str) -> None:
-    assert words.timing(step(timing)) == said
+    assert labels.timing(step(timing)) == said
 
 
 def test_a_decision_says_how_long_it_waits_and_how_far_it_looks_back() -> None:
     decision = step(Timing(), within=Interval(days=3), look_back=Interval(exact=timedelta(hours=2)))
-    assert words.timing(decision) == "within 3 days, looks back 2 hours"
+    assert labels.timing(decision) == "within 3 days, looks back 2 hours"
 
 
 def test_an_estimate_says_that_it_is_one() -> None:
-    assert words.count(1234567) == "1,234,567"
-    assert words.count(433539, True) == "≈\u202f430,000"
-    assert words.count(7, True) == "≈\u202f7"
+    assert labels.count(1234567) == "1,234,567"
+    assert labels.count(433539, True) == "≈\u202f430,000"
+    assert labels.count(7, True) == "≈\u202f7"
 
 
 def test_shares_have_one_digit_but_nothing_and_all() -> None:
-    assert [words.share(each) for each in (None, 0.0, 33.3, 99.96, 100.0)] == ["–", "0%", "33.3%", "100.0%", "100%"]
+    assert [labels.share(each) for each in (None, 0.0, 33.3, 99.96, 100.0)] == ["–", "0%", "33.3%", "100.0%", "100%"]
 
 
 @pytest.mark.parametrize(
@@ -80,23 +82,23 @@ def test_shares_have_one_digit_but_nothing_and_all() -> None:
     ],
 )
 def test_what_is_soon_is_said_in_a_fitting_unit(ahead: timedelta, said: str) -> None:
-    assert words.soon(NOW + ahead, NOW) == said
+    assert labels.soon(NOW + ahead, NOW) == said
 
 
 def test_history_is_told_in_words_and_what_is_new_as_it_is_written() -> None:
     changes = {"added": ["a", "b"], "changed": [], "removed": ["c"]}
-    assert words.happened("changed to version 3", changes) == "Changed to version 3: new: a, b; removed: c"
-    assert words.happened("created", changes) == "Created"
-    assert words.happened("paused", {}) == "Switched off"
+    assert labels.happened("changed to version 3", changes) == "Changed to version 3: new: a, b; removed: c"
+    assert labels.happened("created", changes) == "Created"
+    assert labels.happened("paused", {}) == "Switched off"
     stopped = {"step": "a", "failed": 100, "minutes": 90}
-    assert words.happened("stopped: 100 contacts", stopped).endswith("100 contacts failed at a within 90 minutes")
-    assert words.happened("rescheduled", {"waits": 3}) == "Moved waiting contacts to the present timing: 3"
-    assert words.happened("merged with another", {}) == "Merged with another"
+    assert labels.happened("stopped: 100 contacts", stopped).endswith("100 contacts failed at a within 90 minutes")
+    assert labels.happened("rescheduled", {"waits": 3}) == "Moved waiting contacts to the present timing: 3"
+    assert labels.happened("merged with another", {}) == "Merged with another"
 
 
 def test_a_bucket_is_short_below_the_graph_and_full_beside_it() -> None:
-    assert words.bucket(NOW, "hour") == "09:00"
-    assert words.bucket(NOW, "hour", full=True) == "1 Jun 2026, 09:00"
-    assert words.bucket(NOW, "day") == "1 Jun"
-    assert words.bucket(NOW, "week", full=True) == "week of 1 Jun 2026"
-    assert words.bucket(NOW, "month") == "Jun 2026"
+    assert labels.bucket(NOW, "hour") == "09:00"
+    assert labels.bucket(NOW, "hour", full=True) == "1 Jun 2026, 09:00"
+    assert labels.bucket(NOW, "day") == "1 Jun"
+    assert labels.bucket(NOW, "week", full=True) == "week of 1 Jun 2026"
+    assert labels.bucket(NOW, "month") == "Jun 2026"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from db import campaigns
-from db.house import House, furnish
+from parcours.db.house import House, furnish
+from parcours.db.tables import campaigns
 from tests.conftest import cloned
 from tests.workers.worlds import Moody, World
 

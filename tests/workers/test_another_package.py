@@ -99,3 +99,13 @@ def test_its_properties_are_checked_as_ours_are_and_without_it_the_type_is_unkno
     file.write_text(FILE, encoding="utf-8")
     done = run("campaigns", "validate", file)
     assert (done.returncode, "unknown action 'loyalty.reward'" in done.stderr) == (1, True)
+
+
+def test_a_package_with_an_old_import_path_is_told_the_new_one(run: Run, installed: Path) -> None:
+    module = installed / "loyalty.py"
+    text = module.read_text(encoding="utf-8").replace("from parcours.steps import", "from domain.steps.registry import")
+    module.write_text(text, encoding="utf-8")
+    done = run("steps", "show", "loyalty.reward", path=installed)
+    assert done.returncode == 1
+    assert "parcours.steps" in done.stderr
+    assert "Traceback" not in done.stderr

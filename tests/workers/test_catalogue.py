@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from db import campaigns
-from db.partitions import ensure_partitions
-from producers import applying
-from producers.campaign_files import CampaignFileError
+from parcours.db.partitions import ensure_partitions
+from parcours.db.tables import campaigns
+from parcours.producers.files.campaigns import CampaignFileError
+from parcours.services import campaign_plan
+from parcours.workers import executor
 from tests.workers.worlds import START, World, at, event, statements_counted
-from workers import executor
 
 
 def asked(world: World, condition: str, given: str, *, key: str = "asks") -> dict[str, bool]:
@@ -380,6 +380,6 @@ def test_a_form_that_a_condition_names_must_exist_when_the_campaign_is_applied(w
     plan = world.campaign(steps)
     world.write("DELETE FROM form")
     with world.engine.connect() as conn:
-        problems = applying.check_references(conn, plan.file)
+        problems = campaign_plan.check_references(conn, plan.file)
     assert [each.place for each in problems] == ["steps[0].with.form"]
     assert "there is no form 'poll'" in str(problems[0])

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from db import campaigns, waits
-from domain.catch_up import Shift
-from domain.decide import TOO_LATE
-from domain.steps.registry import Done, Failed
+from parcours.db.tables import campaigns, waits
+from parcours.domain.steps.types import Done, Failed
+from parcours.domain.walk.catch_up import Shift
+from parcours.domain.walk.walk import TOO_LATE
 from tests.workers.worlds import START, Moody, World, at
 
 STEPS = """

@@ -26,21 +26,23 @@ import pytest
 import redis
 from sqlalchemy import Connection, Engine, make_url, text
 
-from db import emails, forms, outbox, segments, waits
-from db.clock import now as database_now
-from db.engine import connect
-from db.scope import Scope
-from domain.events import parse
-from domain.orders import ExecuteDue
-from producers import applying, campaign_files, event_queue
-from producers.broker import make_broker, publish
-from producers.rendering import Links
-from producers.tokens import Tokens
+from parcours.db.clock import now as database_now
+from parcours.db.engine import connect
+from parcours.db.scope import Scope
+from parcours.db.tables import emails, forms, outbox, segments, waits
+from parcours.domain.events.parsing import parse
+from parcours.domain.jobs import ExecuteDue
+from parcours.ops.tokens import Tokens
+from parcours.producers import event_queue
+from parcours.producers.broker import make_broker, publish
+from parcours.producers.files import campaigns
+from parcours.services import apply_campaign, campaign_plan
+from parcours.workers import events, intake
+from parcours.workers.delivery.channels import nowhere
+from parcours.workers.delivery.deliver import deliver_inline
+from parcours.workers.delivery.render import Links
+from parcours.workers.sweeps import trigger_inline, update_inline
 from tests import servers
-from workers import events
-from workers.delivery import deliver_inline
-from workers.outlets import nowhere
-from workers.sweeps import trigger_inline, update_inline
 
 ROOT = Path(__file__).parents[2]
 ZONE = ZoneInfo("UTC")
@@ -171,8 +173,8 @@ def a_world(engine: Engine, folder: Path) -> None:
         path = folder / "campaign.yaml"
         path.write_text(definition, encoding="utf-8")
         with engine.begin() as conn:
-            plan = applying.plan(conn, campaign_files.read(path, default_zone=ZONE), zone=ZONE)
-            applying.apply(conn, plan, backfill=False, reschedule=False, who="test", now=now, zone=ZONE)
+            plan = campaign_plan.plan(conn, campaigns.read(path, default_zone=ZONE), zone=ZONE)
+            apply_campaign.apply(conn, plan, backfill=False, reschedule=False, who="test", now=now, zone=ZONE)
 
 
 Event = dict[str, Any]
@@ -275,7 +277,7 @@ def calm_run(engine: Engine, first: list[Event], second: list[Event], later: dat
     for wave, at in ((first, None), (second, later)):
         with engine.connect() as conn:
             now = database_now(conn)
-        events.take_in(engine, [parse(each, now=now) for each in wave], unknown_contacts="create")
+        intake.take_in(engine, [parse(each, now=now) for each in wave], unknown_contacts="create")
         events.act_on_all(engine, {each["subject"] for each in wave}, zone=ZONE)
         for moment in (None, at):
             with engine.connect() as conn:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from domain.campaign import Campaign
-from domain.events import EventError, parse
+from parcours.domain.campaign import Campaign
+from parcours.domain.events.parsing import EventError, parse
 from tests.workers.worlds import START, World, at, event
 
 TEXTING = """

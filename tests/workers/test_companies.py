@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy import event as listening
 
-from db import check, companies, contacts
-from domain.steps.registry import Company
-from producers.files.contacts import contacts as contacts_of
+from parcours.db.checks import invariants
+from parcours.db.tables import companies, contacts
+from parcours.domain.steps.batch import Company
+from parcours.producers.files.contacts import contacts as contacts_of
+from parcours.workers import events
 from tests.workers.worlds import START, World, at, event, statements_counted
-from workers import events
 
 # How long a test waits for what is sure to come, however slow the machine.
 LONG = 600
@@ -235,7 +236,7 @@ def test_a_batch_sends_as_many_statements_for_many_contacts_as_for_ten(world: Wo
 def test_a_company_of_nobody_contradicts_the_invariants(world: World) -> None:
     with world.engine.begin() as conn:
         companies.join(conn, [(999_999, "acme")])
-    wrong = {each.name: each.examples for each in check.run(world.engine) if each.violations}
+    wrong = {each.name: each.examples for each in invariants.run(world.engine) if each.violations}
     assert wrong == {"of_contacts_gone": [{"table": "company_member", "contact_id": 999_999, "what": "acme"}]}
 
 
@@ -284,7 +285,7 @@ def test_a_survivor_without_a_primary_company_takes_the_others(
     ],
 )
 def test_properties_without_sense_are_refused(world: World, step: str, says: str) -> None:
-    from producers.campaign_files import CampaignFileError
+    from parcours.producers.files.campaigns import CampaignFileError
 
     with pytest.raises(CampaignFileError, match=says):
         world.campaign(f"- {step}")

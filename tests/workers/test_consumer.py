@@ -20,14 +20,14 @@ import redis
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from db import events as inbox_table
-from producers import event_queue
-from producers.diagnosis import _events
-from settings import Settings
+from parcours.db.tables import events as inbox_table
+from parcours.ops.settings import Settings
+from parcours.producers import event_queue
+from parcours.services.diagnosis import _events
+from parcours.workers import consumer, intake
+from parcours.workers.consumer import Consumer
+from parcours.workers.event_readers import RedisReader, unpacked
 from tests.workers.worlds import START, World
-from workers import consumer, events
-from workers.consumer import Consumer
-from workers.event_readers import RedisReader, unpacked
 
 
 def cloud(id_: str | None = None, type_: str = "order.paid", subject: str = "ann", **more: Any) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def test_a_stop_without_a_database_puts_the_messages_back_in_their_order(
     for number in range(5):
         client.lpush(event_queue.QUEUE.name, json.dumps(cloud(str(number))))
     with monkeypatch.context() as patched:
-        patched.setattr(events, "accept", away)
+        patched.setattr(intake, "accept", away)
         with consuming(world, redis_url) as made:
             eventually(lambda: made.trouble is not None)
             assert "the database does not answer" in str(made.trouble)
@@ -331,7 +331,7 @@ def test_a_database_that_is_not_as_expected_makes_no_dead_letters(
 ) -> None:
     client.lpush(event_queue.QUEUE.name, json.dumps(cloud("1")))
     with monkeypatch.context() as patched:
-        patched.setattr(events, "_accept", lambda conn, *_, **__: conn.execute(text("SELECT no_such_column")))
+        patched.setattr(intake, "_accept", lambda conn, *_, **__: conn.execute(text("SELECT no_such_column")))
         with consuming(world, redis_url) as made:
             eventually(lambda: made.trouble is not None)
             assert "the log has the details" in str(made.trouble)

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from parcours.workers.executor import execute_due
 from tests.workers.worlds import START, UTC_ZONE, World
-from workers.executor import execute_due
 
 THREADS = 12
 ROOTS = ("one", "two", "three", "four")

@@ -16,17 +16,17 @@ from typing import Any
 
 import pytest
 
-from domain.delivery import Bounced, GaveUp, Result, Retry, Sent
-from producers import smtp
-from producers.rendering import Mail
+from parcours.domain.messages.results import Bounced, GaveUp, Result, Retry, Sent
+from parcours.workers.delivery import smtp_connection
+from parcours.workers.delivery.network import refused
+from parcours.workers.delivery.providers.http import Gateway, Note, NoteFiles
+from parcours.workers.delivery.providers.smtp import MailFiles, Sender, SmtpProvider, as_bytes
+from parcours.workers.delivery.providers.webhook import Call, WebhookProvider, signature
+from parcours.workers.delivery.render import Mail
 from tests.mailbox import MailServer, Receiver
 from tests.workers.worlds import START
-from workers.couriers import Gateway, Note, NoteFiles
-from workers.mail import House, MailFiles, SmtpCourier, as_bytes
-from workers.network import refused
-from workers.webhooks import Call, WebhookCourier, signature
 
-HOUSE = House("parcours.example", "us@example.org")
+HOUSE = Sender("parcours.example", "us@example.org")
 
 
 def mail(key: str = "1-2-3-4", to: str = "ann@example.com", **more: Any) -> Mail:
@@ -46,8 +46,8 @@ def server() -> Iterator[MailServer]:
 
 
 @pytest.fixture
-def courier(server: MailServer) -> Iterator[SmtpCourier]:
-    made = SmtpCourier(smtp.parse(server.url), HOUSE)
+def courier(server: MailServer) -> Iterator[SmtpProvider]:
+    made = SmtpProvider(smtp_connection.parse(server.url), HOUSE)
     yield made
     made.close()
 
@@ -59,8 +59,8 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def webhooks() -> Iterator[WebhookCourier]:
-    made = WebhookCourier("secret", allow_private=True)
+def webhooks() -> Iterator[WebhookProvider]:
+    made = WebhookProvider("secret", allow_private=True)
     yield made
     made.close()
 
@@ -105,7 +105,7 @@ def test_no_line_of_an_email_is_longer_than_mail_servers_take(long: str) -> None
     assert [each.addr_spec for each in read["To"].addresses] == list(people)
 
 
-def test_one_connection_takes_many_emails(server: MailServer, courier: SmtpCourier) -> None:
+def test_one_connection_takes_many_emails(server: MailServer, courier: SmtpProvider) -> None:
     assert courier.send([mail(str(n)) for n in range(20)]) == [Sent()] * 20
     assert server.connections == 1
     assert [each["Message-ID"] for each in server.mails] == [f"<{n}@parcours.example>" for n in range(20)]
@@ -156,7 +156,7 @@ def meant(answer: Result) -> Result | type[Result]:
     ],
 )
 def test_what_a_refused_address_means(
-    server: MailServer, courier: SmtpCourier, answer: str, meaning: Result | type[Result]
+    server: MailServer, courier: SmtpProvider, answer: str, meaning: Result | type[Result]
 ) -> None:
     server.answers["ann@example.com"] = answer
     refused_, following = courier.send([mail(), mail("2", to="ben@example.com")])
@@ -179,13 +179,13 @@ def test_what_a_refused_address_means(
     ],
 )
 def test_what_a_refused_message_means(
-    server: MailServer, courier: SmtpCourier, answer: str, meaning: Result | type[Result]
+    server: MailServer, courier: SmtpProvider, answer: str, meaning: Result | type[Result]
 ) -> None:
     server.answer = answer
     assert [meant(each) for each in courier.send([mail()])] == [meaning]
 
 
-def test_a_refused_sender_is_our_fault_unless_the_email_names_it(server: MailServer, courier: SmtpCourier) -> None:
+def test_a_refused_sender_is_our_fault_unless_the_email_names_it(server: MailServer, courier: SmtpProvider) -> None:
     server.sender_answer = "550 5.1.8 bad sender"
     ours, own = courier.send([mail(), mail("2", sender="eve@example.net")])
     assert (meant(ours), meant(own)) == (AWAY, GaveUp)
@@ -194,12 +194,12 @@ def test_a_refused_sender_is_our_fault_unless_the_email_names_it(server: MailSer
 def test_a_server_that_is_not_there_is_away() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    (answer,) = SmtpCourier(smtp.parse(f"smtp://127.0.0.1:{port}"), HOUSE).send([mail()])
+    (answer,) = SmtpProvider(smtp_connection.parse(f"smtp://127.0.0.1:{port}"), HOUSE).send([mail()])
     assert isinstance(answer, Retry)
     assert answer.away
 
 
-def test_a_connection_that_the_server_ended_is_made_anew(server: MailServer, courier: SmtpCourier) -> None:
+def test_a_connection_that_the_server_ended_is_made_anew(server: MailServer, courier: SmtpProvider) -> None:
     assert courier.send([mail()]) == [Sent()]
     assert courier._conn is not None
     assert courier._conn.sock is not None
@@ -212,13 +212,13 @@ def test_a_connection_that_the_server_ended_is_made_anew(server: MailServer, cou
     "to", ["ant@example.com,bee@example.com", "cat@example.com;dog@example.com", "mailto:eel@example.com", "fox@@x.org"]
 )
 def test_what_is_not_one_address_is_given_up_and_not_sent_to_the_first(
-    courier: SmtpCourier, server: MailServer, to: str
+    courier: SmtpProvider, server: MailServer, to: str
 ) -> None:
     assert courier.send([mail(to=to)]) == [GaveUp(f"{to!r} is no email address")]
     assert server.mails == []
 
 
-def test_an_address_cannot_say_more_than_an_address(courier: SmtpCourier, server: MailServer) -> None:
+def test_an_address_cannot_say_more_than_an_address(courier: SmtpProvider, server: MailServer) -> None:
     (answer,) = courier.send([mail(to="ann@example.com\r\nRCPT TO:<eve@example.com>")])
     assert isinstance(answer, GaveUp)
     assert server.mails == []
@@ -229,7 +229,7 @@ def test_an_address_cannot_say_more_than_an_address(courier: SmtpCourier, server
 )
 def test_an_url_that_is_none_is_refused_in_a_sentence(url: str) -> None:
     with pytest.raises(Exception, match="PARCOURS_SMTP_URL") as caught:
-        smtp.parse(url)
+        smtp_connection.parse(url)
     assert "\n" not in str(caught.value)
 
 
@@ -243,7 +243,7 @@ def test_mail_written_twice_is_one_file(tmp_path: Path) -> None:
 # Webhooks.
 
 
-def test_a_webhook_bears_its_key_and_a_signature(receiver: Receiver, webhooks: WebhookCourier) -> None:
+def test_a_webhook_bears_its_key_and_a_signature(receiver: Receiver, webhooks: WebhookProvider) -> None:
     headers = {"X-Own": "a\r\nHost: evil", "host": "evil"}
     assert webhooks.send([call(f"{receiver.url}/hook?x=1", headers=headers)]) == [Sent()]
     (got,) = receiver.calls
@@ -255,7 +255,7 @@ def test_a_webhook_bears_its_key_and_a_signature(receiver: Receiver, webhooks: W
     assert got["headers"]["Parcours-Signature"] == signature("secret", at, got["body"])
 
 
-def test_forms_and_queries(receiver: Receiver, webhooks: WebhookCourier) -> None:
+def test_forms_and_queries(receiver: Receiver, webhooks: WebhookProvider) -> None:
     webhooks.send([call(receiver.url, as_json=False, body={"a": "b c", "n": 1})])
     webhooks.send([call(f"{receiver.url}/?x=1", method="get", body={"a": "b c"})])
     assert receiver.calls[0]["body"] == b"a=b+c&n=1"
@@ -270,13 +270,13 @@ def test_forms_and_queries(receiver: Receiver, webhooks: WebhookCourier) -> None
         *((status, Retry) for status in (408, 425, 429, 500, 503)),
     ],
 )
-def test_what_a_status_means(receiver: Receiver, webhooks: WebhookCourier, status: int, kind: type[Result]) -> None:
+def test_what_a_status_means(receiver: Receiver, webhooks: WebhookProvider, status: int, kind: type[Result]) -> None:
     receiver.answers = [(status, {"Location": f"{receiver.url}/elsewhere"})]
     assert [type(each) for each in webhooks.send([call(receiver.url)])] == [kind]
     assert len(receiver.calls) == 1
 
 
-def test_retry_after_is_heard(receiver: Receiver, webhooks: WebhookCourier) -> None:
+def test_retry_after_is_heard(receiver: Receiver, webhooks: WebhookProvider) -> None:
     given = ("90", "Thu, 01 Jan 1970 00:00:00 GMT", "soon")
     receiver.answers = [(429, {"Retry-After": each}) for each in given]
     answers = [webhooks.send([call(receiver.url)])[0] for _ in range(3)]
@@ -330,7 +330,7 @@ def test_addresses_outside_are_not(address: str) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]"])
 def test_a_webhook_to_this_machine_is_refused_however_it_is_written(receiver: Receiver, host: str) -> None:
-    guarded = WebhookCourier("secret", allow_private=False)
+    guarded = WebhookProvider("secret", allow_private=False)
     port = receiver.url.rpartition(":")[2]
     (answer,) = guarded.send([call(f"http://{host}:{port}/")])
     guarded.close()
@@ -359,7 +359,7 @@ def test_a_name_that_changes_its_mind_is_asked_once(receiver: Receiver, monkeypa
 
     monkeypatch.setattr(socket, "getaddrinfo", lying)
     monkeypatch.setattr(socket, "create_connection", refuse)
-    guarded = WebhookCourier("secret", allow_private=False)
+    guarded = WebhookProvider("secret", allow_private=False)
     (answer,) = guarded.send([call("http://rebinding.example/")])
     guarded.close()
     assert isinstance(answer, Retry)
@@ -367,12 +367,12 @@ def test_a_name_that_changes_its_mind_is_asked_once(receiver: Receiver, monkeypa
 
 
 @pytest.mark.parametrize("url", ["ftp://example.com", "file:///etc/passwd", "not an url", "http://", "http://[::1"])
-def test_what_is_no_web_address_is_given_up(webhooks: WebhookCourier, url: str) -> None:
+def test_what_is_no_web_address_is_given_up(webhooks: WebhookProvider, url: str) -> None:
     (answer,) = webhooks.send([call(url)])
     assert isinstance(answer, GaveUp | Retry), answer
 
 
-def test_an_answer_that_drips_is_cut_off(webhooks: WebhookCourier) -> None:
+def test_an_answer_that_drips_is_cut_off(webhooks: WebhookProvider) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         (answer,) = webhooks.send([call(f"http://127.0.0.1:{listening.getsockname()[1]}/", timeout=0.2)])
     assert isinstance(answer, Retry)
@@ -414,7 +414,7 @@ def test_a_gateway_whose_answer_drips_is_cut_off() -> None:
 
 def test_a_mail_server_whose_answer_drips_is_cut_off() -> None:
     with dripping(b"220-", b"x") as port:
-        courier = SmtpCourier(smtp.parse(f"smtp://127.0.0.1:{port}"), HOUSE, seconds=0.5)
+        courier = SmtpProvider(smtp_connection.parse(f"smtp://127.0.0.1:{port}"), HOUSE, seconds=0.5)
         (answer,) = courier.send([mail()])
         courier.close()
     assert isinstance(answer, Retry)

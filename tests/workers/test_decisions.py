@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from db import campaigns
+from parcours.db.tables import campaigns
 from tests.workers.worlds import START, World, at
 
 OPENED = """

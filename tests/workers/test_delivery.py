@@ -13,19 +13,20 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from db import campaigns, check, contacts, erasure, merging, outbox, overview, refusals
-from db.scope import Scope
-from domain.delivery import Bounced, GaveUp, Result, Retry, Sent
-from producers import rendering, smtp
-from producers.commands.explain import message_sentence
-from producers.rendering import Links
-from producers.tokens import Tokens
+from parcours.cli.explain import message_sentence
+from parcours.db.checks import invariants
+from parcours.db.reads import overview
+from parcours.db.scope import Scope
+from parcours.db.tables import campaigns, contacts, erasure, merging, outbox, refusals
+from parcours.domain.messages.results import Bounced, GaveUp, Result, Retry, Sent
+from parcours.ops.tokens import Tokens
+from parcours.workers.delivery import claim, deliver, render, smtp_connection
+from parcours.workers.delivery.channels import CHANNELS, Delivery, Outgoing
+from parcours.workers.delivery.providers.http import Channel
+from parcours.workers.delivery.providers.smtp import Sender, SmtpProvider
+from parcours.workers.delivery.render import Links
 from tests.mailbox import MailServer
 from tests.workers.worlds import START, World, at, statements_counted
-from workers import delivery
-from workers.couriers import Channel
-from workers.mail import House, SmtpCourier
-from workers.outlets import CHANNELS, Delivery, Outlet
 
 SEND = "- {step: send, action: email.send, with: {email: hello}}"
 
@@ -70,16 +71,16 @@ class Post:
         return self.providers["email"]
 
     def delivery(self, at_once: int = 1, connections: int = 1) -> Delivery:
-        def outlet(name: str) -> Outlet:
+        def outlet(name: str) -> Outgoing:
             provider = self.providers[name]
-            return Outlet(Channel(name, lambda: provider, "the test", at_once, connections))
+            return Outgoing(Channel(name, lambda: provider, "the test", at_once, connections))
 
         links = Links(Tokens("secret"), "https://parcours.example")
         return Delivery({name: outlet(name) for name in CHANNELS}, links, self.rates, 60)
 
     def deliver(self, now: datetime = START, **scope: Any) -> Counter[str]:
         made = Scope(**scope)
-        return delivery.deliver_inline(self.world.engine, self.delivery(), made, now=now, zone=self.world.zone)
+        return deliver.deliver_inline(self.world.engine, self.delivery(), made, now=now, zone=self.world.zone)
 
 
 @pytest.fixture
@@ -198,7 +199,7 @@ def test_a_message_that_is_late_does_not_go_at_night_nor_in_a_pause(world: World
 def test_a_campaign_paused_while_its_batch_is_on_the_way_keeps_the_rest(
     world: World, post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(deliver, "LOOK_SECONDS", 0.0)
     sending(world, "ann", "ben", "cid")
     post.email.meanwhile = world.pause
     assert post.deliver() == {"sent": 1}
@@ -305,10 +306,10 @@ def test_a_mail_server_that_will_not_relay_for_us_is_left_alone_and_no_contact_i
     world.run()
     with MailServer().running() as server:
         server.answers = {f"c{n}@example.com": "550 relay not permitted" for n in range(1, 21)}
-        house = House("parcours.example", "us@example.org")
-        channel = Channel("email", lambda: SmtpCourier(smtp.parse(server.url), house), "the test", 1, 1)
-        made = dataclasses.replace(post.delivery(), outlets={**post.delivery().outlets, "email": Outlet(channel)})
-        delivery.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
+        house = Sender("parcours.example", "us@example.org")
+        channel = Channel("email", lambda: SmtpProvider(smtp_connection.parse(server.url), house), "the test", 1, 1)
+        made = dataclasses.replace(post.delivery(), outlets={**post.delivery().outlets, "email": Outgoing(channel)})
+        deliver.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
         made.close()
     assert set(states(world).values()) == {"queued"}
     (circuit,) = world.read("SELECT state, error FROM circuit")
@@ -340,12 +341,12 @@ def test_a_batch_sends_as_many_statements_for_a_thousand_messages_as_for_ten(wor
         world.run()
         made = post.delivery(at_once=1000)
         with statements_counted(world.engine) as sent:
-            done = delivery.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
-        assert done.claimed == min(size, delivery.MESSAGES_AT_ONCE)
+            done = deliver.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
+        assert done.claimed == min(size, claim.MESSAGES_AT_ONCE)
         world.clear()
         return len(sent)
 
-    assert cost(10) == cost(delivery.MESSAGES_AT_ONCE) < 25
+    assert cost(10) == cost(claim.MESSAGES_AT_ONCE) < 25
 
 
 def test_only_messages_of_the_contacts_asked_for_leave(world: World, post: Post) -> None:
@@ -374,14 +375,14 @@ def test_whatever_rendering_raises_is_the_failure_of_that_message_alone(
     world: World, post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sending(world, "ann", "ben", steps=SEND.replace("hello}", "hello, attempts: 2}"))
-    real = rendering.mail_to_contact
+    real = render.mail_to_contact
 
     def poisoned(*args: Any, **more: Any) -> Any:
         if more["address"].startswith("ann"):
             raise AssertionError("unknown status keyword \0 \ud83d")
         return real(*args, **more)
 
-    monkeypatch.setattr(rendering, "mail_to_contact", poisoned)
+    monkeypatch.setattr(render, "mail_to_contact", poisoned)
     assert post.deliver() == {"sent": 1}
     assert states(world) == {"ann": "queued", "ben": "sent"}
     assert post.deliver(START + timedelta(minutes=5)) == {"failed": 1}
@@ -404,7 +405,7 @@ def test_a_courier_that_raises_fails_the_message_that_it_raised_for(world: World
 
     post.email.send = send  # type: ignore[method-assign]
     made = post.delivery(at_once=3)
-    done = delivery.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
+    done = deliver.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
     assert done.counts == {"sent": 1}
     assert states(world) == {"ann": "queued", "ben": "queued", "cid": "sent"}
     assert message(world).error == "sending failed unexpectedly: MemoryError: "
@@ -414,7 +415,7 @@ def test_a_provider_s_answer_with_a_nul_is_recorded_and_nothing_is_sent_twice(wo
     sending(world, "ann", "ben", "cid")
     post.email.answers["ann@example.com"] = GaveUp("554 no\0 \ud83d thanks" + "!" * 1000)
     made = post.delivery(at_once=3)
-    delivery.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
+    deliver.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
     assert states(world) == {"ann": "failed", "ben": "sent", "cid": "sent"}
     assert message(world).error.startswith("554 no\ufffd \ufffd thanks!")
     (failure,) = world.read("SELECT error FROM failure")
@@ -428,16 +429,16 @@ def test_a_result_that_cannot_be_written_keeps_back_no_other_and_is_sent_once(
 ) -> None:
     sending(world, "ann", "ben", "cid")
     ann = world.contact_id("ann")
-    real = delivery._count_emails
+    real = deliver._count_emails
 
     def poisoned(conn: Any, recorded: Any, **more: Any) -> None:
         if any(each.contact_id == ann for each in recorded):
             conn.execute(text("SELECT 1 / 0"))
         real(conn, recorded, **more)
 
-    monkeypatch.setattr(delivery, "_count_emails", poisoned)
+    monkeypatch.setattr(deliver, "_count_emails", poisoned)
     made = post.delivery(at_once=3)
-    done = delivery.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
+    done = deliver.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
     assert done.counts == {"sent": 3}
     assert set(states(world).values()) == {"sent"}
 
@@ -448,9 +449,9 @@ def test_a_courier_that_cannot_be_made_ends_the_batch_and_blocks_nobody(world: W
     def broken() -> Any:
         raise OSError("no such host")
 
-    outlets = {**post.delivery().outlets, "email": Outlet(Channel("email", broken, "nowhere", 1, 1))}
+    outlets = {**post.delivery().outlets, "email": Outgoing(Channel("email", broken, "nowhere", 1, 1))}
     made = dataclasses.replace(post.delivery(), outlets=outlets)
-    delivery.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
+    deliver.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
     assert (message(world).state, message(world).attempts) == ("queued", 1)
 
 
@@ -586,7 +587,7 @@ def test_a_step_says_how_many_of_its_messages_arrived(world: World, post: Post) 
     with world.engine.begin() as conn:
         erasure.erase(conn, {world.contact_id("dan"): at(2)})
     assert figures() == (4, 1, 0, 1)
-    assert [each.name for each in check.run(world.engine) if each.violations] == []
+    assert [each.name for each in invariants.run(world.engine) if each.violations] == []
 
 
 def test_what_became_of_a_message_stands_with_the_contact(world: World, post: Post) -> None:

@@ -11,17 +11,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from db import erasure, events, refusals
-from db.house import House, furnish
-from db.refusals import Said
-from producers.rendering import Mail
-from settings import Settings
+from parcours.db.house import House, furnish
+from parcours.db.tables import erasure, events, refusals
+from parcours.db.tables.refusals import RefusalChange
+from parcours.ops.settings import Settings
+from parcours.workers.consumer import Consumer, Letter
+from parcours.workers.delivery.providers.http import Note, NoteFiles
+from parcours.workers.delivery.providers.smtp import MailFiles, Sender
+from parcours.workers.delivery.render import Mail
+from parcours.workers.intake import ERASED
 from tests.workers.worlds import START, World, at, event
-from workers.consumer import Consumer, Letter
-from workers.couriers import Note, NoteFiles
-from workers.events import ERASED
-from workers.mail import House as Sender
-from workers.mail import MailFiles
 
 KEY, EMAIL, PHONE, IBAN = "zelda-4711", "zelda@fox.example", "+33 6 12 34 56 78", "FR7630006000011234567890189"
 TRACES = (KEY, EMAIL, PHONE, "+33612345678", IBAN)
@@ -89,7 +88,7 @@ def a_life(world: World, key: str, email: str, phone: str, home: Path) -> None:
     )
     world.run()
     with world.engine.begin() as conn:
-        refusals.refuse(conn, [Said(world.contact_id(key), "sms", START)], reason="unsubscribed")
+        refusals.refuse(conn, [RefusalChange(world.contact_id(key), "sms", START)], reason="unsubscribed")
         letters = [
             ("there is no form 'x'", json.dumps({"subject": key, "data": {"iban": iban}})),
             ("broken", f'{{"subject": "x", "data": {{"mail": "{email}"'),

@@ -14,16 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from db import campaigns, erasure
-from db import membership as memberships
-from db.house import House, furnish
-from db.partitions import ensure_partitions
-from domain.events import MAX_DATA_BYTES, ContactEvent, EventError, parse
+from parcours.db.house import House, furnish
+from parcours.db.partitions import ensure_partitions
+from parcours.db.tables import campaigns, erasure
+from parcours.db.tables import membership as memberships
+from parcours.domain.events.parsing import MAX_DATA_BYTES, ContactEvent, EventError, parse
+from parcours.workers import events, intake
+from parcours.workers.decisions import types_waiting_for
+from parcours.workers.executor import execute_due
+from parcours.workers.membership import grace_over
 from tests.workers.worlds import START, World, at, event, statements_counted
-from workers import events
-from workers.decisions import types_waiting_for
-from workers.executor import execute_due
-from workers.membership import grace_over
 
 THANKS = "yes: [{step: thanks, action: contact.points, with: {points: 5}}]"
 
@@ -105,7 +105,7 @@ def test_the_same_events_in_two_transactions_at_once_count_once(world: World) ->
 
 def test_what_was_rolled_back_may_be_offered_again(world: World) -> None:
     with world.engine.connect() as conn:
-        assert events.accept(conn, [paid("1")], now=START, unknown_contacts="create").accepted == 1
+        assert intake.accept(conn, [paid("1")], now=START, unknown_contacts="create").accepted == 1
         conn.rollback()
     assert world.accept(paid("1")).accepted == 1
 

@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from db import outcomes
-from domain.campaign import StopRule
-from domain.steps.registry import Done, Failed, Outbound, Skipped
-from settings import Settings, SettingsError, read_settings
+from parcours.db.tables import outcomes
+from parcours.domain.campaign import StopRule
+from parcours.domain.steps.types import Done, Failed, Outbound, Skipped
+from parcours.ops.settings import Settings, SettingsError, read_settings
+from parcours.workers import events
 from tests.workers.worlds import START, Moody, World, at, event
-from workers import events
 
 MOODY = "- {step: a, action: test.moody, then: [{step: below, action: contact.tags, with: {add: [below]}}]}"
 BROKEN = Failed("it is broken")

@@ -9,11 +9,11 @@ import pytest
 from dramatiq.brokers.stub import StubBroker
 from structlog.testing import capture_logs
 
-from domain.orders import ActOnEvents, Deliver, ExecuteDue, FollowTimezones, RunSweep
-from producers.broker import LONGEST_DELAY_MS, make_broker, publish, why_no_order
-from settings import Settings
+from parcours.domain.jobs import ActOnEvents, Deliver, ExecuteDue, FollowTimezones, RunSweep
+from parcours.ops.settings import Settings
+from parcours.producers.broker import LONGEST_DELAY_MS, make_broker, publish, why_no_order
+from parcours.workers.actors import Workshop, register
 from tests.workers.worlds import World
-from workers.actors import Workshop, register
 
 FORGED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("nobody", {}, {}),

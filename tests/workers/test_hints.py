@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
-from db.clock import now as database_now
-from producers import tick
-from producers.broker import make_broker
-from producers.tick import Tick
+from parcours.db.clock import now as database_now
+from parcours.producers import tick
+from parcours.producers.broker import make_broker
+from parcours.producers.tick import Tick
 from tests.workers.worlds import START, World, event
 
 STEPS = "- {step: a, action: contact.points, with: {points: 1}}"

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from db import contacts
-from db.house import House, furnish
-from domain.events import EventError, parse
+from parcours.db.house import House, furnish
+from parcours.db.tables import contacts
+from parcours.domain.events.parsing import EventError, parse
 from tests.conftest import Run
 from tests.workers.worlds import START, World, at, event
 

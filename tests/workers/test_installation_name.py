@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from db import installation
+from parcours.db.tables import installation
 from tests.conftest import Run
 from tests.workers.worlds import START, World
 

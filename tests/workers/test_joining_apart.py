@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from parcours.workers import membership
 from tests.workers.worlds import START, World
-from workers import membership
 
 STEPS = "- {step: a, action: contact.points, with: {points: 1}}"
 

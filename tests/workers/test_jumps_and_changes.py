@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from producers.campaign_files import CampaignFileError
+from parcours.producers.files.campaigns import CampaignFileError
 from tests.workers.worlds import World, at
 
 POINT = "action: contact.points, with: {points: 1}"
@@ -153,7 +153,7 @@ def test_a_contact_walks_a_loop_at_most_a_hundred_times_a_day(ann: World) -> Non
 
 
 def test_the_guard_counts_a_day_back_and_each_contact_by_itself(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("domain.steps.campaign.MOST_PASSES", 2)
+    monkeypatch.setattr("parcours.domain.steps.campaign.MOST_PASSES", 2)
     world.contacts("ann", "bob", segment="everyone")
     world.campaign(ROUND)
     world.run()

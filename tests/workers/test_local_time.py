@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from db import merging
-from producers import local_time
-from producers.broker import make_broker
-from producers.tick import Tick
-from settings import Settings
+from parcours.db.tables import merging
+from parcours.ops.settings import Settings
+from parcours.producers.broker import make_broker
+from parcours.producers.tick import Tick
+from parcours.workers import local_time
+from parcours.workers.actors import Workshop
 from tests.conftest import Run
 from tests.workers.worlds import START, UTC_ZONE, World, at, event, statements_counted
-from workers.actors import Workshop
 
 TOKYO = "Asia/Tokyo"
 NINE = '- {step: a, action: contact.points, with: {points: 1}, after: 1 day, hour: "09:00"}'

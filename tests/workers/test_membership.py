@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from db import campaigns
-from domain.campaign import Campaign
-from domain.membership import Arrival
+from parcours.db.tables import campaigns
+from parcours.domain.campaign import Campaign
+from parcours.domain.contacts.membership import Arrival
+from parcours.workers import membership
 from tests.workers.worlds import START, World, at
-from workers import membership
 
 ONE_STEP = "- {step: point, action: contact.points, with: {points: 1}}"
 SLOW = "- {step: later, action: contact.points, with: {points: 1}, after: 10 days}"

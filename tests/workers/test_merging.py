@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from db import check, contacts, erasure, merging
-from db.merging import Merged
-from domain.events import EventError, parse
+from parcours.db.checks import invariants
+from parcours.db.tables import contacts, erasure, merging
+from parcours.db.tables.merging import Merged
+from parcours.domain.events.parsing import EventError, parse
 from tests.workers.test_processes import eventually
 from tests.workers.worlds import START, World, at, event, statements_counted
 
@@ -37,7 +38,7 @@ def merge(world: World, gone: str = "ben", into: str = "ann", now: datetime = ST
 
 def holds(world: World) -> None:
     """Fail if `parcours check` would find anything."""
-    assert [(each.name, each.examples) for each in check.run(world.engine) if each.violations] == []
+    assert [(each.name, each.examples) for each in invariants.run(world.engine) if each.violations] == []
 
 
 def one(world: World, sql: str) -> Any:
@@ -53,8 +54,8 @@ def test_every_table_of_a_contact_is_merged_in_one_way_and_erased(world: World) 
         "WHERE table_schema = 'public' AND column_name = 'contact_id' AND NOT relispartition AND relkind IN ('r', 'p')"
     )
     tables = sorted(row.table_name for row in rows)
-    assert sorted([*merging.MOVED, *merging.FILLED]) == tables, "name a new table in db/merging.py"
-    assert sorted(erasure.TABLES) == tables, "name a new table in db/erasure.py"
+    assert sorted([*merging.MOVED, *merging.FILLED]) == tables, "name a new table in db/tables/merging.py"
+    assert sorted(erasure.TABLES) == tables, "name a new table in db/tables/erasure.py"
 
 
 def test_merging_sends_as_many_statements_for_many_as_for_one(world: World) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.pace import LEAST, SECONDS_A_BATCH, Pace
+from parcours.workers.batch_size import LEAST, SECONDS_A_BATCH, Pace
 
 
 def learned(most: int, contacts_a_second: float, batches: int = 20) -> int:

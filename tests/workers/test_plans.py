@@ -14,18 +14,19 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, text
 
-from db import campaigns, contacts, events, outcomes, overview
-from db.partitions import ensure_partitions
-from db.scope import Scope
-from domain.membership import Arrival, Departure
-from producers.broker import make_broker
-from producers.tick import Tick
+from parcours.db.partitions import ensure_partitions
+from parcours.db.reads import overview
+from parcours.db.scope import Scope
+from parcours.db.tables import campaigns, contacts, events, outcomes
+from parcours.domain.contacts.membership import Arrival, Departure
+from parcours.producers.broker import make_broker
+from parcours.producers.tick import Tick
+from parcours.workers import membership
+from parcours.workers.executor import execute_due
+from parcours.workers.sweeps import trigger_inline
 from tests.conftest import cloned
 from tests.workers import worlds
 from tests.workers.worlds import UTC_ZONE, World, at
-from workers import membership
-from workers.executor import execute_due
-from workers.sweeps import trigger_inline
 
 CONTACTS = 30_000
 # What grows with contacts or with time.

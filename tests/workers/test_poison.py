@@ -12,16 +12,19 @@ import pytest
 from sqlalchemy import Engine, text
 from structlog.testing import capture_logs
 
-from db import campaigns, check
-from db import events as inbox
-from db.partitions import ensure_partitions
-from domain.decide import retry_delay
-from domain.events import ContactEvent
-from domain.steps import registry
-from domain.steps.registry import Batch, Fact, NoProperties, Result, Standing, action, condition, decision
+from parcours.db.checks import invariants
+from parcours.db.partitions import ensure_partitions
+from parcours.db.tables import campaigns
+from parcours.db.tables import events as inbox
+from parcours.domain.events.parsing import ContactEvent
+from parcours.domain.steps import registry, types
+from parcours.domain.steps.batch import Batch, Fact, Standing
+from parcours.domain.steps.registry import action, condition, decision
+from parcours.domain.steps.types import NoProperties, Result
+from parcours.domain.walk.retries import retry_delay
+from parcours.workers import decisions, events
 from tests.conftest import Run
 from tests.workers.worlds import START, Moody, World, at, event
-from workers import decisions, events
 
 CONTACTS, EVENTS = 5_000, 20_000
 
@@ -94,7 +97,7 @@ def left(world: World) -> int:
 
 
 def clean(world: World) -> None:
-    assert [(each.name, each.examples) for each in check.run(world.engine) if each.violations] == []
+    assert [(each.name, each.examples) for each in invariants.run(world.engine) if each.violations] == []
     world.check()
 
 
@@ -216,11 +219,11 @@ def test_one_contact_for_whom_a_step_makes_what_cannot_be_stored_fails_alone(
     moody.install(monkeypatch)
     keys = world.crowd(40, segment="everyone")
     moody.moods = {
-        "c3": registry.Done(effects=(registry.Outbound("sms", payload={"text": "\0"}),)),
-        "c4": registry.Failed("not today\0\ud83d"),
+        "c3": types.Done(effects=(types.Outbound("sms", payload={"text": "\0"}),)),
+        "c4": types.Failed("not today\0\ud83d"),
         "c5": ValueError("no\0"),
-        "c6": registry.Failed("far", after=timedelta.max),
-        "c7": registry.Done({"said": "\0\ud83d"}),
+        "c6": types.Failed("far", after=timedelta.max),
+        "c7": types.Done({"said": "\0\ud83d"}),
     }
     world.campaign("- {step: moody, action: test.moody}\n- {step: other, action: contact.points, with: {points: 1}}")
     world.run()
@@ -342,7 +345,7 @@ def test_a_campaign_that_cannot_be_read_here_is_set_aside_and_all_others_run(
     @action("test.elsewhere", properties=NoProperties)
     def elsewhere(batch: Batch[NoProperties]) -> list[Result]:
         """Is installed elsewhere only."""
-        return [registry.DONE for _ in batch.contacts]
+        return [types.DONE for _ in batch.contacts]
 
     world.contacts("ann", segment="everyone")
     with monkeypatch.context() as patch:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from db import campaigns, contacts
-from db.partitions import ensure_partitions
-from domain.steps.registry import Done, Failed, Outbound, Postponed
+from parcours.db.partitions import ensure_partitions
+from parcours.db.tables import campaigns, contacts
+from parcours.domain.steps.types import Done, Failed, Outbound, Postponed
+from parcours.workers import executor
 from tests.workers.worlds import START, Moody, World, at, event, statements_counted
-from workers import executor
 
 SEND = "- {step: send, action: email.send, with: {email: hello}}"
 AGAIN = "- {step: again, action: email.send, with: {email: again}}"

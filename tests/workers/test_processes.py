@@ -19,11 +19,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import Engine, text
 
-from db.engine import connect
-from db.scope import Scope
-from producers import applying, campaign_files
+from parcours.db.engine import connect
+from parcours.db.scope import Scope
+from parcours.producers.files import campaigns
+from parcours.services import apply_campaign, campaign_plan
+from parcours.workers.sweeps import trigger_inline, update_inline
 from tests.conftest import Run, cloned
-from workers.sweeps import trigger_inline, update_inline
 
 ROOT = Path(__file__).parents[2]
 ZONE = ZoneInfo("UTC")
@@ -78,8 +79,8 @@ def a_world(engine: Engine, folder: Path) -> None:
             text("INSERT INTO segment_member (contact_id, segment_id, changed_at) SELECT id, 1, :now FROM contact"),
             {"now": START},
         )
-        plan = applying.plan(conn, campaign_files.read(path, default_zone=ZONE), zone=ZONE)
-        applying.apply(conn, plan, backfill=False, reschedule=False, who="test", now=START, zone=ZONE)
+        plan = campaign_plan.plan(conn, campaigns.read(path, default_zone=ZONE), zone=ZONE)
+        apply_campaign.apply(conn, plan, backfill=False, reschedule=False, who="test", now=START, zone=ZONE)
 
 
 def everything(engine: Engine) -> dict[str, list[Any]]:
@@ -311,7 +312,7 @@ def test_two_ticks_have_one_leader_and_another_leads_after_its_death(engine: Eng
 
 
 def leaders(engine: Engine) -> int:
-    from producers.tick import LEADER_LOCK
+    from parcours.producers.tick import LEADER_LOCK
 
     with engine.connect() as conn:
         found = conn.execute(

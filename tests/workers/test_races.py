@@ -12,14 +12,15 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy import event as listening
 
-from db import campaigns, check, erasure, merging, segments, sweeps, waits
-from db.membership import Chunk
-from db.waits import EVERYTHING
-from domain.errors import CampaignError
-from producers import applying
+from parcours.db.checks import invariants
+from parcours.db.tables import campaigns, erasure, merging, segments, sweeps, waits
+from parcours.db.tables.membership import Chunk
+from parcours.db.tables.waits import EVERYTHING
+from parcours.domain.errors import CampaignError
+from parcours.services import apply_campaign, campaign_plan
+from parcours.workers.membership import reconcile
+from parcours.workers.sweeps import finish_if_done, run_sweep
 from tests.workers.worlds import START, World, at, event
-from workers.membership import reconcile
-from workers.sweeps import finish_if_done, run_sweep
 
 POINT = "- {step: point, action: contact.points, with: {points: 1}}"
 LATER = "- {step: later, action: contact.points, with: {points: 1}, after: 3 days}"
@@ -65,7 +66,7 @@ def erase(conn: Connection, world: World, *keys: str) -> None:
 
 
 def violations(world: World) -> list[str]:
-    return [each.name for each in check.run(world.engine) if each.violations]
+    return [each.name for each in invariants.run(world.engine) if each.violations]
 
 
 # Erasing and merging beside joining.
@@ -256,16 +257,16 @@ def test_who_applies_second_is_told_in_a_sentence(world: World) -> None:
     first = world.campaign(POINT)
     file = first.file.model_copy(update={"name": "Changed"})
     with world.engine.connect() as conn:
-        planned = applying.plan(conn, file, zone=world.zone)
+        planned = campaign_plan.plan(conn, file, zone=world.zone)
     for _ in range(2):
         with world.engine.connect() as conn:
-            again = applying.plan(conn, file, zone=world.zone)
+            again = campaign_plan.plan(conn, file, zone=world.zone)
         if again.unchanged:
             break
         with world.engine.begin() as conn:
-            applying.apply(conn, again, backfill=False, reschedule=False, who="other", now=START, zone=world.zone)
+            apply_campaign.apply(conn, again, backfill=False, reschedule=False, who="other", now=START, zone=world.zone)
     with world.engine.begin() as conn, pytest.raises(CampaignError, match="somebody else applied c at the same moment"):
-        applying.apply(conn, planned, backfill=False, reschedule=False, who="test", now=START, zone=world.zone)
+        apply_campaign.apply(conn, planned, backfill=False, reschedule=False, who="test", now=START, zone=world.zone)
 
 
 def test_two_who_make_the_same_campaign_at_once(world: World) -> None:
@@ -273,11 +274,11 @@ def test_two_who_make_the_same_campaign_at_once(world: World) -> None:
     world.clear()
     with world.engine.connect() as conn:
         world.segment("everyone")
-        planned = applying.plan(conn, planned.file, zone=world.zone)
+        planned = campaign_plan.plan(conn, planned.file, zone=world.zone)
 
     def apply() -> int:
         with world.engine.begin() as conn:
-            return applying.apply(
+            return apply_campaign.apply(
                 conn, planned, backfill=False, reschedule=False, who="test", now=START, zone=world.zone
             )
 

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, text
 
-from db import campaigns, membership
-from db.membership import Chunk
-from db.scope import Scope
-from domain.membership import Arrival, Departure, State, entering
-from domain.schedule import Interval
+from parcours.db.scope import Scope
+from parcours.db.tables import campaigns, membership
+from parcours.db.tables.membership import Chunk
+from parcours.domain.contacts.membership import Arrival, Departure, State, entering
+from parcours.domain.time.intervals import Interval
+from parcours.workers.membership import reconcile
 from tests.workers.worlds import START, UTC_ZONE, World
-from workers.membership import reconcile
 
 NOW = START + timedelta(days=30)
 COOLDOWN = Interval(days=10)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db import outbox, refusals
-from db.house import House, furnish
-from domain.events import ContactEvent
+from parcours.db.house import House, furnish
+from parcours.db.tables import outbox, refusals
+from parcours.domain.events.parsing import ContactEvent
 from tests.workers.worlds import World, at, event, statements_counted
 
 
@@ -178,7 +178,7 @@ def test_what_is_refused_follows_the_rule_in_whatever_order_the_words_come(
     random.shuffle(words)
     with world.engine.connect() as conn:
         for what, when in words:
-            one = [refusals.Said(0, "sms", at(1) + timedelta(hours=when), "+33612345678")]
+            one = [refusals.RefusalChange(0, "sms", at(1) + timedelta(hours=when), "+33612345678")]
             if what == "back":
                 refusals.resubscribe(conn, one)
             else:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from db import erasure, merging, refusals
-from domain.delivery import Bounced
+from parcours.db.tables import erasure, merging, refusals
+from parcours.domain.messages.results import Bounced
 from tests.workers.test_delivery import Post, sending, states
 from tests.workers.worlds import START, World, at, event
 

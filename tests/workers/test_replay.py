@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from db.partitions import ensure_partitions
+from parcours.db.partitions import ensure_partitions
 from tests.conftest import Run
 from tests.workers.test_another_package import PACKAGE, installed
 from tests.workers.worlds import START, World

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from parcours.workers.executor import execute_due
 from tests.workers.worlds import World, at
-from workers.executor import execute_due
 
 STEPS = """
     - {step: now, action: contact.points, with: {points: 1}}
@@ -88,7 +88,7 @@ def test_a_campaign_paused_between_two_batches_stops_there(world: World, monkeyp
         args[0].exec_driver_sql("UPDATE campaign SET published = false")  # type: ignore[attr-defined]
         return done
 
-    monkeypatch.setattr("workers.sweeps.execute_due", once_then_pause)
+    monkeypatch.setattr("parcours.workers.sweeps.execute_due", once_then_pause)
     assert world.trigger(batch=3) == {"done": 3}
     assert len(world.waits()) == 7
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from db import campaigns, overview
-from domain.campaign import StopRule
-from domain.steps.registry import Failed
+from parcours.db.reads import overview
+from parcours.db.tables import campaigns
+from parcours.domain.campaign import StopRule
+from parcours.domain.steps.types import Failed
 from tests.workers.worlds import Moody, World, at
 
 BASIC = """

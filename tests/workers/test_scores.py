@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from db import contacts, merging, scores
-from db.contacts import Shown
-from domain.steps.registry import Failed
-from producers.files.contacts import contacts as contacts_of
-from producers.files.rows import Rejected
+from parcours.db.tables import contacts, merging, scores
+from parcours.db.tables.contacts import Shown
+from parcours.domain.steps.types import Failed
+from parcours.producers.files.contacts import contacts as contacts_of
+from parcours.producers.files.rows import RejectedRow
 from tests.workers.worlds import START, Moody, World, at, event, statements_counted
 
 
@@ -132,7 +132,7 @@ def test_a_stage_that_upstream_says_is_logged_once(ann: World) -> None:
 
 def brought(world: World, path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
-    rows = [row for row in contacts_of(path) if not isinstance(row, Rejected)]
+    rows = [row for row in contacts_of(path) if not isinstance(row, RejectedRow)]
     with world.engine.begin() as conn:
         contacts.stage(conn, rows)
         contacts.merge(conn, now=START)

@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from db import campaigns
-from db.partitions import ensure_partitions
-from domain.membership import Arrival, Departure
-from domain.steps.registry import Fact, Failed
+from parcours.db.partitions import ensure_partitions
+from parcours.db.tables import campaigns
+from parcours.domain.contacts.membership import Arrival, Departure
+from parcours.domain.steps.batch import Fact
+from parcours.domain.steps.types import Failed
+from parcours.workers import decisions, events, executor, membership
 from tests.workers.worlds import START, Moody, World, at, event, statements_counted
-from workers import decisions, events, executor, membership
 
 EVERYTHING = """
     - step: start

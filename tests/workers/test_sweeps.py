@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from db import sweeps
-from db.scope import Scope
-from producers.broker import make_broker
-from settings import Settings
+from parcours.db.scope import Scope
+from parcours.db.tables import sweeps
+from parcours.ops.settings import Settings
+from parcours.producers.broker import make_broker
+from parcours.workers.actors import Workshop
+from parcours.workers.sweeps import run_sweep
 from tests.workers.worlds import START, World, at
-from workers.actors import Workshop
-from workers.sweeps import run_sweep
 
 ALL_SORTS = """
     - {step: kick, action: contact.points, with: {points: 1}}

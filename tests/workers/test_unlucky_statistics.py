@@ -17,23 +17,35 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import Connection, event, text
 
-from db import campaigns, contacts, erasure, events, facts, merging, outbox, outcomes, refusals, segments, waits
-from db import membership as memberships
-from db.contacts import Incoming
-from db.engine import connect
-from db.membership import Chunk
-from db.scope import Scope
-from domain.campaign import StopRule
-from domain.delivery import Row
-from domain.membership import Arrival, Departure
-from producers.broker import make_broker
-from producers.tick import Tick
+from parcours.db.engine import connect
+from parcours.db.reads import batch
+from parcours.db.scope import Scope
+from parcours.db.tables import (
+    campaigns,
+    contacts,
+    erasure,
+    events,
+    merging,
+    outbox,
+    outcomes,
+    refusals,
+    segments,
+    waits,
+)
+from parcours.db.tables import membership as memberships
+from parcours.db.tables.contacts import Incoming
+from parcours.db.tables.membership import Chunk
+from parcours.domain.campaign import StopRule
+from parcours.domain.contacts.membership import Arrival, Departure
+from parcours.domain.messages.settle import MessageRow
+from parcours.producers.broker import make_broker
+from parcours.producers.tick import Tick
+from parcours.workers import membership
+from parcours.workers.executor import execute_due
 from tests.conftest import cloned
 from tests.workers import worlds
 from tests.workers.test_plans import CONTACTS, LARGE, NOW, fill
 from tests.workers.worlds import UTC_ZONE, World, at
-from workers import membership
-from workers.executor import execute_due
 
 BATCH = 100
 # What a part of a plan may go through for a batch: a contact has a few waits, segments and outcomes. Comparing a
@@ -311,7 +323,7 @@ def test_what_a_batch_of_contacts_refuses_and_takes_back(misled: Watched) -> Non
     ids = ids_of(misled, 25_000 + misled.turn * BATCH)
     with misled.costly() as found, misled.world.engine.begin() as conn:
         assert len(refusals.of_contacts(conn, ids)) == BATCH
-        said = [refusals.Said(id_, "email", NOW) for id_ in ids]
+        said = [refusals.RefusalChange(id_, "email", NOW) for id_ in ids]
         refusals.refuse(conn, said, reason="unsubscribed")
         refusals.resubscribe(conn, said)
         refusals.allow(conn, [(id_, "email:news") for id_ in ids[:50]], now=NOW)
@@ -365,7 +377,7 @@ def test_messages_are_claimed_and_recorded(misled: Watched) -> None:
         outbox.recipients(conn, [each.contact_id for each in taken])
         outbox.refusals(conn, [each.contact_id for each in taken], ["email"])
         rows = [
-            Row(m.key, leased, "sent", "email", m.template, m.address, None, 1, leased, None, None, None, False)
+            MessageRow(m.key, leased, "sent", "email", m.template, m.address, None, 1, leased, None, None, None, False)
             for m in taken
         ]
         assert len(outbox.record(conn, rows, now=LATER)) == BATCH
@@ -436,8 +448,8 @@ def test_segments_are_changed_and_names_are_found(misled: Watched) -> None:
         segments.remove_members(conn, 1, ids, manual=True, now=NOW)
         segments.add_members(conn, 1, ids[:50], manual=True, now=NOW)
         segments.remove_members(conn, 1, ids[:50], manual=False, now=NOW)
-        facts.change_tags(conn, added=[], removed=[(id_, "a") for id_ in ids])
-        facts._write(conn, "allow", ("ids", "channels"), [(id_, "sms") for id_ in ids])
+        batch.change_tags(conn, added=[], removed=[(id_, "a") for id_ in ids])
+        batch._write(conn, "allow", ("ids", "channels"), [(id_, "sms") for id_ in ids])
     assert found == []
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from db import campaigns, overview
-from producers import applying
+from parcours.db.reads import overview
+from parcours.db.tables import campaigns
+from parcours.services import apply_campaign
 from tests.workers.worlds import World, at
 
 POINT = "action: contact.points, with: {points: 1}"
@@ -274,7 +275,7 @@ def test_a_retry_at_a_removed_step_begins_anew_at_the_new_one(ann: World) -> Non
 
 
 def test_many_are_sent_on_in_bounded_statements(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(applying, "AT_ONCE", 3)
+    monkeypatch.setattr(apply_campaign, "AT_ONCE", 3)
     world.crowd(10, segment="everyone")
     world.campaign(f"[{{step: a, {POINT}, after: 1 day}}, {{step: b, {POINT}, after: 1 day}}]")
     world.update()

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 
-from db import membership as memberships
-from db.membership import Chunk
-from domain.campaign import Campaign
-from workers.membership import reconcile
+from parcours.db.tables import membership as memberships
+from parcours.db.tables.membership import Chunk
+from parcours.domain.campaign import Campaign
+from parcours.workers.membership import reconcile
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 ZONE = ZoneInfo("UTC")

@@ -21,24 +21,28 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy import event as listening
 
-from db import campaigns, emails, facts, outcomes, policies, templates
-from db import forms as form_table
-from db import segments as segment_table
-from db.campaigns import Found
-from db.partitions import ensure_partitions
-from db.scope import Scope
-from domain.campaign import StopRule
-from domain.contact import Contact
-from domain.events import ContactEvent
-from domain.membership import Arrival, Departure
-from domain.policy import parse_rule
-from domain.steps import registry
-from domain.steps.registry import Batch, Fact, NoProperties, Result, StepType, action
-from producers import applying, campaign_files
-from workers import decisions, events, membership
-from workers.events import Accepted
-from workers.executor import BY_DEFAULT
-from workers.sweeps import trigger_inline, update_inline
+from parcours.db.partitions import ensure_partitions
+from parcours.db.reads import batch as facts
+from parcours.db.scope import Scope
+from parcours.db.tables import campaigns, emails, outcomes, policies, templates
+from parcours.db.tables import forms as form_table
+from parcours.db.tables import segments as segment_table
+from parcours.db.tables.campaigns import Found
+from parcours.domain.campaign import StopRule
+from parcours.domain.contacts.contact import Contact
+from parcours.domain.contacts.membership import Arrival, Departure
+from parcours.domain.events.parsing import ContactEvent
+from parcours.domain.messages.policy import parse_rule
+from parcours.domain.steps import registry, types
+from parcours.domain.steps.batch import Batch, Fact
+from parcours.domain.steps.registry import action
+from parcours.domain.steps.types import NoProperties, Result, StepType
+from parcours.producers.files import campaigns as campaign_files
+from parcours.services import apply_campaign, campaign_plan
+from parcours.workers import decisions, events, intake, membership
+from parcours.workers.executor import BY_DEFAULT
+from parcours.workers.intake import Accepted
+from parcours.workers.sweeps import trigger_inline, update_inline
 
 UTC_ZONE = ZoneInfo("UTC")
 # The first day is a Monday, far from any change of clocks.
@@ -177,7 +181,7 @@ class World:
         backfill: bool = False,
         reschedule: bool = False,
         **settings: Any,
-    ) -> applying.Plan:
+    ) -> campaign_plan.CampaignPlan:
         """Apply a campaign, published unless said otherwise, of the YAML of its steps; sources are made."""
         with self.engine.begin() as conn:
             for segment in segments:
@@ -197,9 +201,11 @@ class World:
         self._file.write_text("\n".join([*lines, "steps:", body, ""]), encoding="utf-8")
         file = campaign_files.read(self._file, default_zone=self.zone)
         with self.engine.begin() as conn:
-            assert applying.check_references(conn, file) == []
-            plan = applying.plan(conn, file, zone=self.zone)
-            applying.apply(conn, plan, backfill=backfill, reschedule=reschedule, who="test", now=when, zone=self.zone)
+            assert campaign_plan.check_references(conn, file) == []
+            plan = campaign_plan.plan(conn, file, zone=self.zone)
+            apply_campaign.apply(
+                conn, plan, backfill=backfill, reschedule=reschedule, who="test", now=when, zone=self.zone
+            )
         return plan
 
     # What happens.
@@ -226,7 +232,7 @@ class World:
         ensure_partitions(self.engine, now)
         with self.engine.begin() as conn:
             submitted = event("form.submitted", key, now, form=form, fields=fields)
-            accepted = events.accept(conn, [submitted], now=now, unknown_contacts="reject")
+            accepted = intake.accept(conn, [submitted], now=now, unknown_contacts="reject")
             assert accepted.accepted == 1, accepted.rejected
             return +events.act(conn, now=now, zone=self.zone).counts
 
@@ -235,7 +241,7 @@ class World:
     ) -> Accepted:
         """Events come in, one batch; nobody acts on them yet."""
         with self.engine.begin() as conn:
-            return events.accept(conn, offered, now=now, unknown_contacts=unknown)
+            return intake.accept(conn, offered, now=now, unknown_contacts=unknown)
 
     def act(self, now: datetime = START) -> Counter[str]:
         """Act on the inbox until it is empty; return what followed."""
@@ -480,7 +486,7 @@ class Moody:
     def __init__(self) -> None:
         self.met: list[str] = []
         self.moods: dict[str, Result | Exception] = {}
-        self.otherwise: Result | Exception = registry.DONE
+        self.otherwise: Result | Exception = types.DONE
 
     def run(self, batch: Batch[NoProperties]) -> list[Result]:
         """Does what the test says."""

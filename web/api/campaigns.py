@@ -10,19 +10,20 @@ from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
-from db import campaigns
-from db.campaigns import Found
-from db.clock import now as database_now
-from domain import gate
-from domain.errors import NotFoundError, UnreadableCampaignError
-from domain.file import MAX_DEPTH, CampaignFile, check, dotted
-from producers import applying, campaign_changes
-from producers.applying import Plan
-from producers.campaign_changes import TakenError, definition_of
-from producers.campaign_files import MAX_CHARACTERS, TOO_LONG, CampaignFileError, read_text
-from producers.commands.overview import overview_json
-from producers.session import iso
-from web.api.common import (
+from parcours.db.clock import now as database_now
+from parcours.db.tables import campaigns
+from parcours.db.tables.campaigns import Found
+from parcours.domain import gate
+from parcours.domain.campaign_file.check import MAX_DEPTH, check
+from parcours.domain.campaign_file.model import CampaignFile, dotted
+from parcours.domain.errors import NotFoundError, UnreadableCampaignError
+from parcours.domain.time.text import iso
+from parcours.producers.files.campaigns import MAX_CHARACTERS, TOO_LONG, CampaignFileError, read_text
+from parcours.services import apply_campaign, campaign_changes, campaign_plan
+from parcours.services.campaign_changes import TakenError, definition_of
+from parcours.services.campaign_plan import CampaignPlan
+from parcours.services.overview_json import overview_json
+from parcours.web.api.common import (
     Cursor,
     Given,
     Instant,
@@ -40,10 +41,10 @@ from web.api.common import (
     place_of,
     unusable,
 )
-from web.bodies import check_content_type, content_type
-from web.places import address
-from web.problems import ProblemError, problems
-from web.site import Site, site_of
+from parcours.web.context import Site, site_of
+from parcours.web.paging import address
+from parcours.web.problems import ProblemError, problems
+from parcours.web.security.bodies import check_content_type, content_type
 
 router = api_router("campaigns")
 
@@ -91,7 +92,7 @@ class Wrong(BaseModel):
     error: str = Field(examples=["unknown action 'crm.note'"])
 
 
-class Campaign(CampaignLine):
+class CampaignResource(CampaignLine):
     """A campaign with its definition, which is the campaign file as JSON, and what was done to it lately.
 
     A definition that cannot be read is as it is stored: PUT it again, mended.
@@ -191,7 +192,7 @@ def list_campaigns(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor
 @router.post("/campaigns", status_code=201, summary="Make a campaign", responses=CONFLICT, openapi_extra=CAMPAIGN_BODY)
 def make_campaign(
     site: SiteOf, who: Manager, response: Response, file: Annotated[CampaignFile, Depends(_file)]
-) -> Campaign:
+) -> CampaignResource:
     """The body is the campaign file. A deleted campaign of that key comes back with its history.
 
     It stays switched off unless the file says `published: true`.
@@ -207,7 +208,7 @@ def make_campaign(
 
 
 @router.get("/campaigns/{campaign}", summary="Get a campaign")
-def get_campaign(site: SiteOf, _who: Reader, campaign: str, response: Response) -> Campaign:
+def get_campaign(site: SiteOf, _who: Reader, campaign: str, response: Response) -> CampaignResource:
     """State, version, and the definition as it can be sent back. The ETag is for `If-Match`."""
     with site.engine.connect() as conn:
         return _campaign(conn, site, campaigns.find(conn, campaign), response)
@@ -223,7 +224,7 @@ def change_campaign(
     backfill: bool = False,
     reschedule: bool = False,
     if_match: IfMatch = None,
-) -> Campaign:
+) -> CampaignResource:
     """The body is the whole campaign file; what it changes makes a new version.
 
     `backfill` starts new first steps for members too, `reschedule` moves who waits to changed delays and dates.
@@ -267,13 +268,15 @@ def plan_campaign(site: SiteOf, _who: Reader, campaign: str, file: Annotated[Cam
 @router.post("/campaigns/{campaign}/publish", summary="Switch a campaign on", responses=CHANGED)
 def publish_campaign(
     site: SiteOf, who: Manager, campaign: str, response: Response, if_match: IfMatch = None
-) -> Campaign:
+) -> CampaignResource:
     """`why_not` says why it does not run yet, if it does not. Twice changes nothing."""
     return _switch(site, campaign, True, who, if_match, response)
 
 
 @router.post("/campaigns/{campaign}/pause", summary="Switch a campaign off", responses=CHANGED)
-def pause_campaign(site: SiteOf, who: Manager, campaign: str, response: Response, if_match: IfMatch = None) -> Campaign:
+def pause_campaign(
+    site: SiteOf, who: Manager, campaign: str, response: Response, if_match: IfMatch = None
+) -> CampaignResource:
     """Everybody stays where they are. Once this is answered, nothing moves any more."""
     return _switch(site, campaign, False, who, if_match, response)
 
@@ -287,7 +290,7 @@ def pause_campaign(site: SiteOf, who: Manager, campaign: str, response: Response
 )
 def clone_campaign(
     site: SiteOf, who: Manager, campaign: str, response: Response, given: Annotated[CopyGiven, Depends(body(CopyGiven))]
-) -> Campaign:
+) -> CampaignResource:
     """Steps and sources, under another key, switched off; nobody is in it."""
     with site.engine.begin() as conn:
         found = campaigns.find(conn, campaign)
@@ -301,7 +304,9 @@ def clone_campaign(
     return made
 
 
-def _switch(site: Site, campaign: str, published: bool, who: str, if_match: str | None, response: Response) -> Campaign:
+def _switch(
+    site: Site, campaign: str, published: bool, who: str, if_match: str | None, response: Response
+) -> CampaignResource:
     with site.engine.begin() as conn:
         now = database_now(conn)
         found = _held(conn, campaigns.find(conn, campaign).key, now)
@@ -339,11 +344,11 @@ def _tag(conn: Connection, found: Found) -> str:
     return f'"{campaign_changes.stamp(conn, found)}"'
 
 
-def _plan(conn: Connection, site: Site, file: CampaignFile) -> Plan:
-    problems = applying.check_references(conn, file)
+def _plan(conn: Connection, site: Site, file: CampaignFile) -> CampaignPlan:
+    problems = campaign_plan.check_references(conn, file)
     if problems:
         raise unusable([(dotted(each.path), each.sentence) for each in problems])
-    return applying.plan(conn, file, zone=site.zone)
+    return campaign_plan.plan(conn, file, zone=site.zone)
 
 
 def _apply(
@@ -357,16 +362,16 @@ def _apply(
     reschedule: bool = False,
 ) -> None:
     planned = _plan(conn, site, file)
-    applying.apply(conn, planned, backfill=backfill, reschedule=reschedule, who=who, now=now, zone=site.zone)
+    apply_campaign.apply(conn, planned, backfill=backfill, reschedule=reschedule, who=who, now=now, zone=site.zone)
 
 
-def _campaign(conn: Connection, site: Site, found: Found, response: Response) -> Campaign:
+def _campaign(conn: Connection, site: Site, found: Found, response: Response) -> CampaignResource:
     """Return a campaign as it is answered, with its ETag."""
     row = campaigns.listing(conn, [found.id])[0]
     now = database_now(conn)
     version = campaigns.read_version(conn, found.key, found.id, found.version)
     response.headers["ETag"] = _tag(conn, found)
-    return Campaign(
+    return CampaignResource(
         **_line(row, now, version.unreadable),
         why_not=campaigns.status_of(row, version.unreadable).why_not(now),
         problems=[Wrong(path=each.place, error=each.sentence) for each in version.problems()],

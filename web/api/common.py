@@ -14,14 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from sqlalchemy import Connection
 
-from db import contacts
-from domain import gate
-from domain.errors import NotFoundError
-from domain.file import dotted
-from web.access import caller
-from web.bodies import check_content_type, read_body, read_json
-from web.problems import ProblemError, problems
-from web.site import Site, site_of
+from parcours.db.tables import contacts
+from parcours.domain import gate
+from parcours.domain.campaign_file.model import dotted
+from parcours.domain.errors import NotFoundError
+from parcours.web.context import Site, site_of
+from parcours.web.problems import ProblemError, problems
+from parcours.web.security.access import caller
+from parcours.web.security.bodies import check_content_type, read_body, read_json
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)

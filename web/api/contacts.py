@@ -9,18 +9,19 @@ from fastapi import Depends, Query, Response
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
-from db import contacts, listings
-from db.clock import now as database_now
-from db.contacts import Shown
-from db.house import house_of
-from db.listings import FIRST, ContactLine
-from domain.decide import zone_of
-from domain.errors import NotFoundError
-from domain.events import parse
-from producers.commands.contacts import contact_json
-from producers.keys import checked_key
-from producers.session import iso
-from web.api.common import (
+from parcours.db.clock import now as database_now
+from parcours.db.house import house_of
+from parcours.db.reads import listings
+from parcours.db.reads.listings import FIRST, ContactLine
+from parcours.db.tables import contacts
+from parcours.db.tables.contacts import Shown
+from parcours.domain.errors import NotFoundError
+from parcours.domain.events.parsing import parse
+from parcours.domain.keys import checked_key
+from parcours.domain.time.text import iso
+from parcours.domain.walk.walk import zone_of
+from parcours.services.contact_json import contact_json
+from parcours.web.api.common import (
     Cursor,
     Given,
     Instant,
@@ -36,10 +37,10 @@ from web.api.common import (
     page,
     place_of,
 )
-from web.places import address
-from web.problems import PROBLEM, ProblemError
-from web.site import Site
-from workers import events
+from parcours.web.context import Site
+from parcours.web.paging import address
+from parcours.web.problems import PROBLEM, ProblemError
+from parcours.workers import events, intake
 
 router = api_router("contacts")
 
@@ -71,7 +72,7 @@ class Refused(BaseModel):
     since: Instant
 
 
-class Contact(BaseModel):
+class ContactResource(BaseModel):
     """All that is known of a contact, as `parcours contacts show --json` prints it, without its campaigns."""
 
     key: str = Field(examples=["ann"])
@@ -91,7 +92,7 @@ class Contact(BaseModel):
     refusals: list[Refused] = Field(description="What it must not be sent.")
 
 
-class Stay(BaseModel):
+class StayResource(BaseModel):
     """A contact's membership of a campaign: what happened at its steps, and where it waits."""
 
     campaign: str = Field(examples=["welcome"])
@@ -141,7 +142,9 @@ def list_contacts(
 
 # Before what has any key in this place.
 @router.get("/contacts/{contact:path}/campaigns", summary="List a contact's campaigns")
-def list_stays(site: SiteOf, _who: Reader, contact: str, limit: Limit = 50, cursor: Cursor = None) -> Listed[Stay]:
+def list_stays(
+    site: SiteOf, _who: Reader, contact: str, limit: Limit = 50, cursor: Cursor = None
+) -> Listed[StayResource]:
     """Those it is in and those it left, by key."""
     place = place_of(cursor, "stays", str)
     with site.engine.connect() as conn:
@@ -150,14 +153,14 @@ def list_stays(site: SiteOf, _who: Reader, contact: str, limit: Limit = 50, curs
     if place is not None:
         stays = [stay for stay in stays if stay["campaign"] > place[0]]
     rows, more = page(stays, limit, "stays", lambda stay: (stay["campaign"],))
-    return Listed(items=[Stay(**stay) for stay in rows], next=more)
+    return Listed(items=[StayResource(**stay) for stay in rows], next=more)
 
 
 @router.get("/contacts/{contact:path}", summary="Get a contact")
-def get_contact(site: SiteOf, _who: Reader, contact: str) -> Contact:
+def get_contact(site: SiteOf, _who: Reader, contact: str) -> ContactResource:
     """The key of a contact that was merged leads to the one that it is now."""
     with site.engine.connect() as conn:
-        return Contact(**_json(site, _shown(conn, contact)))
+        return ContactResource(**_json(site, _shown(conn, contact)))
 
 
 @router.put(
@@ -178,7 +181,7 @@ def put_contact(
     contact: str,
     response: Response,
     given: Annotated[ContactGiven, Depends(body(ContactGiven))],
-) -> Contact:
+) -> ContactResource:
     """What follows for campaigns has followed once this is answered."""
     key = checked_key("contact", contact)
     with site.engine.connect() as conn:
@@ -190,7 +193,7 @@ def put_contact(
         response.status_code = 201
         response.headers["Location"] = address("api", "contacts", key)
     with site.engine.connect() as conn:
-        return Contact(**_json(site, _shown(conn, key)))
+        return ContactResource(**_json(site, _shown(conn, key)))
 
 
 @router.delete("/contacts/{contact:path}", status_code=204, summary="Erase a contact")
@@ -216,7 +219,7 @@ def _happened(site: Site, type_: str, key: str, data: dict[str, Any]) -> None:
         now = database_now(conn)
     about = {"specversion": "1.0", "id": str(uuid4()), "source": SOURCE, "type": type_, "subject": key}
     event = parse({**about, "data": data}, now=now)
-    taken = events.take_in(site.engine, [event], unknown_contacts="create")
+    taken = intake.take_in(site.engine, [event], unknown_contacts="create")
     if taken.rejected:
         raise ProblemError(409, taken.rejected[0][1])
     events.act_on_all(site.engine, [event.contact], zone=site.zone, stop=site.settings.stop_rule)

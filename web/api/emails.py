@@ -11,12 +11,12 @@ from typing import Annotated, Any
 from fastapi import Depends, Request, Response
 from pydantic import BaseModel, Field
 
-from db import emails
-from db.clock import now as database_now
-from domain.content import Content
-from domain.errors import NotFoundError
-from producers import email_files
-from web.api.common import (
+from parcours.db.clock import now as database_now
+from parcours.db.tables import emails
+from parcours.domain.errors import NotFoundError
+from parcours.domain.messages.content import Content
+from parcours.producers.files import emails as email_files
+from parcours.web.api.common import (
     JSON_TYPES,
     Cursor,
     Limit,
@@ -30,8 +30,8 @@ from web.api.common import (
     page_by_key,
     unusable,
 )
-from web.bodies import check_content_type
-from web.places import address
+from parcours.web.paging import address
+from parcours.web.security.bodies import check_content_type
 
 router = api_router("emails")
 
@@ -53,7 +53,7 @@ EMAIL_BODY: dict[str, Any] = {
 _UNLIKE_JSON = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
-class Said(BaseModel):
+class EmailText(BaseModel):
     """Subject and bodies, in Liquid; what is null is said by the main one."""
 
     subject: str | None = Field(None, examples=["Welcome"])
@@ -61,15 +61,15 @@ class Said(BaseModel):
     text: str | None = Field(None, examples=[None])
 
 
-class EmailVariant(Said):
+class EmailVariant(EmailText):
     """What a share of the contacts get instead."""
 
     name: str = Field(examples=["short"])
     weight: float = Field(examples=[50], description="Percent.")
-    translations: dict[str, Said]
+    translations: dict[str, EmailText]
 
 
-class Email(Said):
+class EmailResource(EmailText):
     """A template. `from` is null where the installation's sender is used."""
 
     key: str = Field(examples=["welcome-1"])
@@ -78,7 +78,7 @@ class Email(Said):
     published: bool = Field(examples=[True])
     tracking: bool = Field(examples=[True])
     variants: list[EmailVariant]
-    translations: dict[str, Said]
+    translations: dict[str, EmailText]
 
 
 def _given(request: Request, raw: Raw) -> Any:
@@ -87,7 +87,7 @@ def _given(request: Request, raw: Raw) -> Any:
 
 
 @router.get("/emails", summary="List email templates")
-def list_emails(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor = None) -> Listed[Email]:
+def list_emails(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor = None) -> Listed[EmailResource]:
     """By key."""
     with site.engine.connect() as conn:
         rows, more = page_by_key(emails.listed(conn), limit, "emails", cursor)
@@ -95,7 +95,7 @@ def list_emails(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor = 
 
 
 @router.get("/emails/{email:path}", summary="Get an email template")
-def get_email(site: SiteOf, _who: Reader, email: str) -> Email:
+def get_email(site: SiteOf, _who: Reader, email: str) -> EmailResource:
     """As it is written, not filled in."""
     with site.engine.connect() as conn:
         found = emails.listed(conn, [email])
@@ -112,7 +112,7 @@ def get_email(site: SiteOf, _who: Reader, email: str) -> Email:
 )
 def put_email(
     site: SiteOf, _who: Manager, email: str, response: Response, given: Annotated[Any, Depends(_given)]
-) -> Email:
+) -> EmailResource:
     """The whole template, checked as `parcours emails apply` does it."""
     if not isinstance(given, dict):
         raise unusable([("", "an email is an object: subject, html, …")])
@@ -135,8 +135,8 @@ def _escaped(found: re.Match[str]) -> str:
     return f"\\u{ord(found[0]):04x}"
 
 
-def _email(email: emails.Email) -> Email:
-    return Email.model_validate(
+def _email(email: emails.Email) -> EmailResource:
+    return EmailResource.model_validate(
         {
             **_said(Content(email.subject, email.html, email.text)),
             "key": email.key,

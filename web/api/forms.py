@@ -9,13 +9,13 @@ from fastapi import Depends, Response
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
-from db import forms
-from domain.addresses import origin_of
-from domain.errors import CampaignError, NotFoundError
-from producers import form_fields
-from producers.keys import checked_key
-from producers.session import iso
-from web.api.common import (
+from parcours.db.tables import forms
+from parcours.domain.errors import CampaignError, NotFoundError
+from parcours.domain.keys import checked_key
+from parcours.domain.time.text import iso
+from parcours.domain.urls import origin_of
+from parcours.producers import form_fields
+from parcours.web.api.common import (
     Cursor,
     Given,
     Instant,
@@ -30,8 +30,8 @@ from web.api.common import (
     page_by_key,
     unusable,
 )
-from web.places import address
-from web.problems import PROBLEM, ProblemError
+from parcours.web.paging import address
+from parcours.web.problems import PROBLEM, ProblemError
 
 router = api_router("forms")
 
@@ -41,7 +41,7 @@ _MAPPING = (
 )
 
 
-class Form(BaseModel):
+class FormResource(BaseModel):
     """A form; one that is not standalone starts the campaigns that have it as a source."""
 
     key: str = Field(examples=["signup"])
@@ -76,7 +76,7 @@ class MappingGiven(Given):
 
 
 @router.get("/forms", summary="List forms")
-def list_forms(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor = None) -> Listed[Form]:
+def list_forms(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor = None) -> Listed[FormResource]:
     """By key."""
     with site.engine.connect() as conn:
         rows, more = page_by_key(forms.listed(conn), limit, "forms", cursor)
@@ -92,7 +92,7 @@ def list_forms(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor = N
 )
 def make_form(
     site: SiteOf, _who: Manager, response: Response, given: Annotated[FormGiven, Depends(body(FormGiven))]
-) -> Form:
+) -> FormResource:
     """`POST /forms/{key}` takes what is submitted."""
     key = checked_key("form", given.key)
     if given.redirect is not None and origin_of(given.redirect) is None:
@@ -116,7 +116,7 @@ def make_form(
 
 
 @router.get("/forms/{form:path}", summary="Get a form")
-def get_form(site: SiteOf, _who: Reader, form: str) -> Form:
+def get_form(site: SiteOf, _who: Reader, form: str) -> FormResource:
     """With when it was submitted last, and the campaigns that it feeds."""
     with site.engine.connect() as conn:
         return _line(conn, form)
@@ -129,7 +129,7 @@ def get_form(site: SiteOf, _who: Reader, form: str) -> Form:
 )
 def map_fields(
     site: SiteOf, _who: Manager, form: str, given: Annotated[MappingGiven, Depends(body(MappingGiven))]
-) -> Form:
+) -> FormResource:
     """The whole mapping; `{}` leaves only the usual names."""
     mapping = _checked(given.mapping)
     with site.engine.begin() as conn:
@@ -151,15 +151,15 @@ def _origin(index: int, given: str) -> str:
     return origin
 
 
-def _line(conn: Connection, key: str) -> Form:
+def _line(conn: Connection, key: str) -> FormResource:
     found = forms.listed(conn, key=key)
     if not found:
         raise NotFoundError("form", key)
     return _form(found[0])
 
 
-def _form(line: forms.FormLine) -> Form:
-    return Form(
+def _form(line: forms.FormLine) -> FormResource:
+    return FormResource(
         key=line.key,
         name=line.name,
         standalone=line.standalone,

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 from fastapi import Query
 from pydantic import BaseModel, Field
 
-from db import campaigns, outcomes
-from db.outcomes import Logged, Waiting
-from producers.commands.log import filters, log_json, waiting_json
-from web.api.common import NEVER, Cursor, Instant, Limit, Listed, Reader, SiteOf, api_router, page, place_of
+from parcours.db.tables import campaigns, outcomes
+from parcours.db.tables.outcomes import Logged, Waiting
+from parcours.services.log_json import filters, log_json, waiting_json
+from parcours.web.api.common import NEVER, Cursor, Instant, Limit, Listed, Reader, SiteOf, api_router, page, place_of
 
 router = api_router("logs")
 
@@ -19,7 +19,7 @@ OfContact = Annotated[str | None, Query(description="Only what is of this contac
 OfStep = Annotated[str | None, Query(description="Only what is of this step, by key.")]
 
 
-class Entry(BaseModel):
+class LogEntry(BaseModel):
     """What became of a contact at a step."""
 
     contact: str = Field(examples=["ann"])
@@ -31,7 +31,7 @@ class Entry(BaseModel):
     detail: dict[str, Any] = Field(examples=[{}])
 
 
-class Standing(BaseModel):
+class StandingResource(BaseModel):
     """A contact that waits at a step; without `due_at`, until something happens."""
 
     contact: str = Field(examples=["ann"])
@@ -50,7 +50,7 @@ def list_log(
     step: OfStep = None,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> Listed[Entry]:
+) -> Listed[LogEntry]:
     """Oldest first, as `parcours log --json` prints it."""
     place = place_of(cursor, "log", datetime, int, int, int, int)
     after = None if place is None else Logged(*place)
@@ -59,7 +59,7 @@ def list_log(
         contact_id, step_id = filters(conn, found, contact, step)
         rows = list(outcomes.log(conn, found.id, contact_id=contact_id, step_id=step_id, after=after, limit=limit + 1))
     shown, more = page(rows, limit, "log", lambda row: (row.at, row.contact_id, row.rotation, row.step_id, row.passage))
-    return Listed(items=[Entry(**log_json(row)) for row in shown], next=more)
+    return Listed(items=[LogEntry(**log_json(row)) for row in shown], next=more)
 
 
 @router.get("/campaigns/{campaign}/waiting", summary="List who waits")
@@ -71,7 +71,7 @@ def list_waiting(
     step: OfStep = None,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> Listed[Standing]:
+) -> Listed[StandingResource]:
     """Next due first, as `parcours log --waiting --json` prints it."""
     place = place_of(cursor, "waiting", NEVER, int, int, int)
     after = None if place is None else Waiting(*place)
@@ -82,4 +82,4 @@ def list_waiting(
             outcomes.waiting(conn, found.id, contact_id=contact_id, step_id=step_id, after=after, limit=limit + 1)
         )
     shown, more = page(rows, limit, "waiting", lambda row: (row.due_at, row.contact_id, row.step_id, row.passage))
-    return Listed(items=[Standing(**waiting_json(row)) for row in shown], next=more)
+    return Listed(items=[StandingResource(**waiting_json(row)) for row in shown], next=more)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from db import campaigns, listings, partitions
-from db.listings import FIRST, Asked, MemberLine, State
-from producers.session import iso
-from web.api.common import (
+from parcours.db import partitions
+from parcours.db.reads import listings
+from parcours.db.reads.listings import FIRST, Asked, MemberLine, State
+from parcours.db.tables import campaigns
+from parcours.domain.time.text import iso
+from parcours.services import manual_changes
+from parcours.web.api.common import (
     Cursor,
     Instant,
     Limit,
@@ -20,8 +23,7 @@ from web.api.common import (
     cursor_of,
     place_of,
 )
-from web.site import Site
-from workers import by_hand
+from parcours.web.context import Site
 
 router = api_router("members")
 
@@ -36,7 +38,7 @@ class MemberWait(BaseModel):
     error: str | None = Field(examples=[None], description="Why the last attempt failed, if it did.")
 
 
-class Member(BaseModel):
+class MemberResource(BaseModel):
     """A contact who is or was in a campaign."""
 
     contact: str = Field(examples=["ann"])
@@ -61,7 +63,7 @@ class Moved(BaseModel):
 @router.get("/campaigns/{campaign}/members", summary="List members")
 def list_members(
     site: SiteOf, _who: Reader, campaign: str, limit: Limit = 50, cursor: Cursor = None, state: State | None = None
-) -> Listed[Member]:
+) -> Listed[MemberResource]:
     """Newest contact first, with all that each waits for; `state`: only who is in (active), or who left."""
     place = place_of(cursor, "members", int)
     before = FIRST if place is None else place[0]
@@ -91,13 +93,17 @@ def _move(site: Site, who: str, campaign: str, contact: str, *, inside: bool) ->
     with site.engine.begin() as conn:
         found = campaigns.find(conn, campaign)
         id_ = contact_id(conn, contact)
-        move, otherwise = (by_hand.add, by_hand.ALREADY_IN) if inside else (by_hand.remove, by_hand.NOT_IN)
+        move, otherwise = (
+            (manual_changes.add, manual_changes.ALREADY_IN)
+            if inside
+            else (manual_changes.remove, manual_changes.NOT_IN)
+        )
         done = move(conn, found.id, [id_], who=who, now=now, zone=site.zone)
     return Moved(contact=contact, changed=id_ in done, what=done.get(id_, otherwise))
 
 
-def _member(line: MemberLine, steps: dict[int, str]) -> Member:
-    return Member(
+def _member(line: MemberLine, steps: dict[int, str]) -> MemberResource:
+    return MemberResource(
         contact=line.key,
         email=line.email,
         timezone=line.timezone,

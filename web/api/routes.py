@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from web.api import campaigns, contacts, emails, forms, logs, members, segments
+from parcours.web.api import campaigns, contacts, emails, forms, logs, members, segments
 
 ROUTERS: tuple[APIRouter, ...] = (
     campaigns.router,

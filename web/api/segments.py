@@ -8,13 +8,16 @@ from fastapi import Depends, Response
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
-from db import listings, partitions, segments
-from db.listings import FIRST
-from db.segments import COUNTED, SegmentLine
-from domain.errors import NotFoundError
-from producers.keys import checked_key
-from producers.session import iso
-from web.api.common import (
+from parcours.db import partitions
+from parcours.db.reads import listings
+from parcours.db.reads.listings import FIRST
+from parcours.db.tables import segments
+from parcours.db.tables.segments import COUNTED, SegmentLine
+from parcours.domain.errors import NotFoundError
+from parcours.domain.keys import checked_key
+from parcours.domain.time.text import iso
+from parcours.services import manual_changes
+from parcours.web.api.common import (
     Cursor,
     Given,
     Instant,
@@ -31,15 +34,14 @@ from web.api.common import (
     page_by_key,
     place_of,
 )
-from web.places import address
-from web.problems import PROBLEM, ProblemError
-from web.site import Site
-from workers import by_hand
+from parcours.web.context import Site
+from parcours.web.paging import address
+from parcours.web.problems import PROBLEM, ProblemError
 
 router = api_router("segments")
 
 
-class Segment(BaseModel):
+class SegmentResource(BaseModel):
     """A segment; only a public and published one can be the source of a campaign."""
 
     key: str = Field(examples=["newsletter"])
@@ -59,7 +61,7 @@ class SegmentGiven(Given):
     published: bool = True
 
 
-class SegmentMember(BaseModel):
+class SegmentMemberResource(BaseModel):
     """A contact who is in a segment."""
 
     contact: str = Field(examples=["ann"])
@@ -76,7 +78,7 @@ class SegmentMoved(BaseModel):
 
 
 @router.get("/segments", summary="List segments")
-def list_segments(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor = None) -> Listed[Segment]:
+def list_segments(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor = None) -> Listed[SegmentResource]:
     """By key."""
     with site.engine.connect() as conn:
         rows, more = page_by_key(segments.listed(conn, most=COUNTED), limit, "segments", cursor)
@@ -92,7 +94,7 @@ def list_segments(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor 
 )
 def make_segment(
     site: SiteOf, _who: Manager, response: Response, given: Annotated[SegmentGiven, Depends(body(SegmentGiven))]
-) -> Segment:
+) -> SegmentResource:
     """Public and published, unless said otherwise."""
     key = checked_key("segment", given.key)
     with site.engine.begin() as conn:
@@ -108,14 +110,14 @@ def make_segment(
 @router.get("/segments/{segment:path}/members", summary="List a segment's members")
 def list_segment_members(
     site: SiteOf, _who: Reader, segment: str, limit: Limit = 50, cursor: Cursor = None
-) -> Listed[SegmentMember]:
+) -> Listed[SegmentMemberResource]:
     """Newest contact first."""
     place = place_of(cursor, "segment members", int)
     with site.engine.connect() as conn:
         before = FIRST if place is None else place[0]
         rows = listings.segment_members(conn, _found(conn, segment).id, found=None, before=before, limit=limit)
     items = [
-        SegmentMember(
+        SegmentMemberResource(
             contact=each.key,
             email=each.email,
             manually_added=each.manually_added,
@@ -139,7 +141,7 @@ def remove_segment_member(site: SiteOf, _who: Manager, segment: str, contact: st
 
 
 @router.get("/segments/{segment:path}", summary="Get a segment")
-def get_segment(site: SiteOf, _who: Reader, segment: str) -> Segment:
+def get_segment(site: SiteOf, _who: Reader, segment: str) -> SegmentResource:
     """With how many are in it, and the campaigns that it feeds."""
     with site.engine.connect() as conn:
         return _line(conn, segment)
@@ -150,7 +152,7 @@ def _move(site: Site, segment: str, contact: str, *, inside: bool) -> SegmentMov
     with site.engine.begin() as conn:
         found = _found(conn, segment)
         ids = [contact_id(conn, contact)]
-        moved = by_hand.change_segment(conn, found.id, ids, inside=inside, now=now, zone=site.zone)
+        moved = manual_changes.change_segment(conn, found.id, ids, inside=inside, now=now, zone=site.zone)
     return SegmentMoved(contact=contact, changed=bool(moved))
 
 
@@ -161,15 +163,15 @@ def _found(conn: Connection, key: str) -> segments.Segment:
     return found
 
 
-def _line(conn: Connection, key: str) -> Segment:
+def _line(conn: Connection, key: str) -> SegmentResource:
     found = segments.listed(conn, key=key, most=COUNTED)
     if not found:
         raise NotFoundError("segment", key)
     return _segment(found[0])
 
 
-def _segment(line: SegmentLine) -> Segment:
-    return Segment(
+def _segment(line: SegmentLine) -> SegmentResource:
+    return SegmentResource(
         key=line.key,
         name=line.name,
         public=line.public,

@@ -10,13 +10,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from web.access import Form, Visitor, guard, posted, visitor
-from web.site import Site, site_of
+from parcours.web.context import Site, site_of
+from parcours.web.security.access import FormBody, Visitor, guard, posted, visitor
 
 SiteOf = Annotated[Site, Depends(site_of)]
 VisitorOf = Annotated[Visitor, Depends(visitor)]
 # Of a POST; that it comes from a page of ours is already checked.
-FormOf = Annotated[Form, Depends(posted)]
+FormOf = Annotated[FormBody, Depends(posted)]
 
 
 def pages_router() -> APIRouter:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from db import users
-from db.clock import now as database_now
-from web.access import SIGN_IN_COOKIE, visitor
-from web.language import _
-from web.pages import SiteOf, VisitorOf
-from web.pages.rendering import redirect, render
-from web.pages.sign_in import HOME, OpenFormOf, signed_out
+from parcours.db.clock import now as database_now
+from parcours.db.tables import users
+from parcours.web.i18n.language import _
+from parcours.web.pages import SiteOf, VisitorOf
+from parcours.web.pages.rendering import redirect, render
+from parcours.web.pages.sign_in import HOME, OpenFormOf, signed_out
+from parcours.web.security.access import SIGN_IN_COOKIE, visitor
 
 # Whoever is in may do this, also those who may only look.
 router = APIRouter(include_in_schema=False, dependencies=[Depends(visitor)])

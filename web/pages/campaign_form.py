@@ -19,20 +19,22 @@ from zoneinfo import ZoneInfo, available_timezones
 from fastapi import Request, Response
 from sqlalchemy import Connection
 
-from db import campaigns, forms, segments
-from db.campaigns import Found
-from db.clock import now as database_now
-from domain.file import CampaignFile, SkipFile, to_data
-from domain.steps.registry import StepType, all_types
-from producers import applying, campaign_changes
-from producers.applying import Plan
-from producers.campaign_changes import Stamp, definition_of
-from producers.campaign_files import CampaignFileError, read_text, write
-from web.access import Form
-from web.language import _, _n, marked
-from web.pages import FormOf, SiteOf, VisitorOf, pages_router
-from web.pages.rendering import redirect, render
-from web.site import Site
+from parcours.db.clock import now as database_now
+from parcours.db.tables import campaigns, forms, segments
+from parcours.db.tables.campaigns import Found
+from parcours.domain.campaign_file.build import to_data
+from parcours.domain.campaign_file.model import CampaignFile, SkipFile
+from parcours.domain.steps.registry import all_types
+from parcours.domain.steps.types import StepType
+from parcours.producers.files.campaigns import CampaignFileError, read_text, write
+from parcours.services import apply_campaign, campaign_changes, campaign_plan
+from parcours.services.campaign_changes import Stamp, definition_of
+from parcours.services.campaign_plan import CampaignPlan
+from parcours.web.context import Site
+from parcours.web.i18n.language import _, _n, marked
+from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
+from parcours.web.pages.rendering import redirect, render
+from parcours.web.security.access import FormBody
 
 router = pages_router()
 
@@ -96,7 +98,7 @@ class Draft:
     stamp: Stamp | None = None
 
     @classmethod
-    def of_form(cls, form: Form, *, key: str | None) -> Draft:
+    def of_form(cls, form: FormBody, *, key: str | None) -> Draft:
         """Return what somebody posted; without a `key` the campaign is new, and named by the form."""
         texts = {
             name: form.text(name).strip()
@@ -173,7 +175,7 @@ class Draft:
 
 
 @dataclass
-class Checked:
+class CheckedForm:
     """A draft's campaign, or what is wrong with it, by field of the form and by line of the steps."""
 
     file: CampaignFile | None = None
@@ -211,15 +213,15 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:80].strip("-")
 
 
-def check(conn: Connection, draft: Draft, base: CampaignFile | None, zone: ZoneInfo) -> Checked:
+def check(conn: Connection, draft: Draft, base: CampaignFile | None, zone: ZoneInfo) -> CheckedForm:
     """Return what a draft says, or everything that is wrong with it: by itself, then with what it names."""
-    checked = Checked()
+    checked = CheckedForm()
     around = draft.settings(base, zone)
     if not draft.name:
         checked.fields["name"].append(_("give the campaign a name"))
     try:
         checked.file = read_text(draft.steps, name=Path("steps.yaml"), default_zone=zone, around=around)
-        also = applying.check_references(conn, checked.file)
+        also = campaign_plan.check_references(conn, checked.file)
         if also:
             read_text(draft.steps, name=Path("steps.yaml"), default_zone=zone, around=around, also=also)
     except CampaignFileError as error:
@@ -241,7 +243,7 @@ def check(conn: Connection, draft: Draft, base: CampaignFile | None, zone: ZoneI
 @router.get("/campaigns/+new")
 def new(request: Request, site: SiteOf) -> Response:
     with site.engine.connect() as conn:
-        return _form(request, conn, Draft(), None, Checked())
+        return _form(request, conn, Draft(), None, CheckedForm())
 
 
 @router.get("/campaigns/{key}/edit")
@@ -251,7 +253,7 @@ def edit(request: Request, key: str, site: SiteOf) -> Response:
         version = campaigns.read_version(conn, found.key, found.id, found.version)
         draft = Draft.of_file(version.file, campaign_changes.stamp(conn, found), site.zone)
         if version.unreadable is None:
-            return _form(request, conn, draft, found, Checked())
+            return _form(request, conn, draft, found, CheckedForm())
         # As it is stored, with what is wrong in it, to be mended here.
         stored = version.data.get("steps") if isinstance(version.data, dict) else None
         if stored:
@@ -277,21 +279,21 @@ def check_while_typing(request: Request, site: SiteOf, form: FormOf) -> Response
     return render(request, "campaigns/problems.html", checked=checked)
 
 
-def _save(request: Request, site: Site, key: str | None, form: Form, who: str) -> Response:
+def _save(request: Request, site: Site, key: str | None, form: FormBody, who: str) -> Response:
     """Show the form again with what is wrong, or the plan; or do what the plan said, if it still says so."""
     does = form.text("do")
     with site.engine.connect() as conn:
         found = None if key is None else campaigns.find(conn, key)
         draft = Draft.of_form(form, key=found.key if found else None)
         if does == "edit":
-            return _form(request, conn, draft, found, Checked())
+            return _form(request, conn, draft, found, CheckedForm())
         stale = _stale(conn, draft, found, site.zone)
         if stale is not None:
-            return _form(request, conn, stale.draft, stale.found, Checked(), stale=stale, status=409)
+            return _form(request, conn, stale.draft, stale.found, CheckedForm(), stale=stale, status=409)
         checked = check(conn, draft, _base(conn, found, site.zone), site.zone)
         if checked.file is None or not checked.is_right:
             return _form(request, conn, draft, found, checked, status=422)
-        planned = applying.plan(conn, checked.file, zone=site.zone)
+        planned = campaign_plan.plan(conn, checked.file, zone=site.zone)
         seen = form.text("seen")
         if does != "apply" or seen != _digest(planned):
             return _review(request, draft, planned, form, changed=does == "apply")
@@ -299,13 +301,13 @@ def _save(request: Request, site: Site, key: str | None, form: Form, who: str) -
         now = database_now(conn)
         held = campaign_changes.hold(conn, checked.file.campaign, now=now)
         stale = _stale(conn, draft, held, site.zone)
-        planned = applying.plan(conn, checked.file, zone=site.zone)
+        planned = campaign_plan.plan(conn, checked.file, zone=site.zone)
         # One that was deleted meanwhile would come back unasked.
         overtaken = stale is not None or seen != _digest(planned) or (found is not None and held is None)
         if overtaken:
             transaction.rollback()
         else:
-            applying.apply(
+            apply_campaign.apply(
                 conn,
                 planned,
                 backfill="backfill" in form,
@@ -316,7 +318,7 @@ def _save(request: Request, site: Site, key: str | None, form: Form, who: str) -
             )
     if overtaken:
         # Somebody was faster by a moment: it shows as to one who comes later.
-        return _save(request, site, key, Form([*form.pairs(), ("do", "review")]), who)
+        return _save(request, site, key, FormBody([*form.pairs(), ("do", "review")]), who)
     name = checked.file.name
     said = _("“{name}” is made.", name=name) if planned.campaign_id is None else _("“{name}” is changed.", name=name)
     return redirect(request, f"/campaigns/{quote(checked.file.campaign)}", flash=said)
@@ -376,7 +378,7 @@ def _base(conn: Connection, found: Found | None, zone: ZoneInfo) -> CampaignFile
     return None if found is None else campaigns.read_version(conn, found.key, found.id, found.version).file
 
 
-def _digest(planned: Plan) -> str:
+def _digest(planned: CampaignPlan) -> str:
     """Return a name of what a plan does; how many contacts it touches may change while one reads."""
     said = {
         "file": to_data(planned.file),
@@ -396,7 +398,7 @@ def _form(
     conn: Connection,
     draft: Draft,
     found: Found | None,
-    checked: Checked,
+    checked: CheckedForm,
     *,
     stale: Stale | None = None,
     status: int = 200,
@@ -435,7 +437,7 @@ def _types() -> list[tuple[str, list[tuple[StepType, str]]]]:
     return [(labels[kind], types) for kind, types in found.items()]
 
 
-def _review(request: Request, draft: Draft, planned: Plan, form: Form, *, changed: bool) -> Response:
+def _review(request: Request, draft: Draft, planned: CampaignPlan, form: FormBody, *, changed: bool) -> Response:
     dropped = ("do", "seen", "backfill", "reschedule", "key", "stamp")
     kept = [pair for pair in form.pairs() if pair[0] not in dropped] + [("key", draft.key)]
     kept += [("stamp", str(draft.stamp))] if draft.stamp else []
@@ -455,7 +457,7 @@ def _review(request: Request, draft: Draft, planned: Plan, form: Form, *, change
     )
 
 
-def plan_lines(planned: Plan, *, comes_back: bool = False) -> Iterator[tuple[str, str]]:
+def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[tuple[str, str]]:
     """Yield what a plan does in sentences, each with its kind: added, changed, removed, note, on or off.
 
     A campaign that `comes_back` was deleted, if it was there at all.
@@ -495,7 +497,7 @@ def plan_lines(planned: Plan, *, comes_back: bool = False) -> Iterator[tuple[str
         yield "note", warning
 
 
-def _choices(planned: Plan) -> Iterator[Choice]:
+def _choices(planned: CampaignPlan) -> Iterator[Choice]:
     retimed = sum(planned.retimed.values())
     if retimed:
         yield Choice(

@@ -12,17 +12,17 @@ from urllib.parse import urlencode
 from fastapi import Request, Response
 from sqlalchemy import Connection, Row
 
-from db import campaigns
-from db.campaigns import Found
-from db.clock import now as database_now
-from domain.campaign import State, Status
-from domain.errors import CampaignError, UnreadableCampaignError
-from domain.file import CampaignFile, SkipFile
-from producers import campaign_changes
-from web.language import _, _n, instant, marked
-from web.pages import FormOf, SiteOf, VisitorOf, pages_router
-from web.pages.rendering import redirect, render
-from web.site import Site
+from parcours.db.clock import now as database_now
+from parcours.db.tables import campaigns
+from parcours.db.tables.campaigns import Found
+from parcours.domain.campaign import State, Status
+from parcours.domain.campaign_file.model import CampaignFile, SkipFile
+from parcours.domain.errors import CampaignError, UnreadableCampaignError
+from parcours.services import campaign_changes
+from parcours.web.context import Site
+from parcours.web.i18n.language import _, _n, instant, marked
+from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
+from parcours.web.pages.rendering import redirect, render
 
 router = pages_router()
 
@@ -40,7 +40,7 @@ DEFAULT_SORT = "-changed"
 
 
 @dataclass(frozen=True)
-class Line:
+class CampaignLine:
     """A campaign in the list."""
 
     id: int
@@ -65,7 +65,7 @@ class Line:
         return _(STATES[self.state][0])
 
 
-SORTS: dict[str, Callable[[Line], Any]] = {
+SORTS: dict[str, Callable[[CampaignLine], Any]] = {
     "name": lambda line: (line.name.casefold(), line.id),
     "changed": lambda line: (line.changed_at, line.id),
     "created": lambda line: (line.created_at, line.id),
@@ -113,7 +113,7 @@ class Wanted:
     def sorted_url(self, sort: str) -> str:
         return self.url(sort="" if sort == DEFAULT_SORT else sort, page="")
 
-    def matches(self, line: Line) -> bool:
+    def matches(self, line: CampaignLine) -> bool:
         text = self.text.casefold()
         found = any(text in each.casefold() for each in (line.key, line.name, line.description))
         return (
@@ -156,7 +156,7 @@ def show(request: Request, site: SiteOf) -> Response:
     )
 
 
-def _lines(conn: Connection, rows: Sequence[Row[Any]], *, readable_too: bool) -> list[Line]:
+def _lines(conn: Connection, rows: Sequence[Row[Any]], *, readable_too: bool) -> list[CampaignLine]:
     """Return campaigns of `campaigns.listing` as people read them.
 
     Whether they can be read costs a look at each definition, the first time, and is asked only where it shows.
@@ -171,10 +171,10 @@ def _lines(conn: Connection, rows: Sequence[Row[Any]], *, readable_too: bool) ->
 
 def line_of(
     row: Any, sources: list[tuple[str, str]], now: datetime, unreadable: UnreadableCampaignError | None
-) -> Line:
+) -> CampaignLine:
     """Return a row of `campaigns.listing` as people read it."""
     status = campaigns.status_of(row, unreadable)
-    return Line(
+    return CampaignLine(
         row.id,
         row.key,
         row.name,

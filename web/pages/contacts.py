@@ -12,22 +12,24 @@ from urllib.parse import quote, urlencode
 from fastapi import Request, Response
 from sqlalchemy import Connection
 
-from db import campaigns, contacts, listings, partitions, timeline
-from db.campaigns import Found
-from db.contacts import Shown, Standing
-from db.timeline import Entry, Place
-from domain.campaign import Step
-from domain.decide import zone_of
-from domain.errors import NotFoundError, UnreadableCampaignError
-from domain.events import CLAIMED, claim_of, claimed_by
-from domain.membership import Arrival, Departure
-from web import words
-from web.language import _, _n
-from web.pages import FormOf, SiteOf, pages_router
-from web.pages.rendering import redirect, render
-from web.places import address, before_of, instant_of, next_address, written
-from web.site import Site
-from workers import membership
+from parcours.db import partitions
+from parcours.db.reads import listings, timeline
+from parcours.db.reads.timeline import Place, TimelineEntry
+from parcours.db.tables import campaigns, contacts
+from parcours.db.tables.campaigns import Found
+from parcours.db.tables.contacts import ContactStanding, Shown
+from parcours.domain.campaign import Step
+from parcours.domain.contacts.membership import Arrival, Departure
+from parcours.domain.errors import NotFoundError, UnreadableCampaignError
+from parcours.domain.events.parsing import CLAIMED, claim_of, claimed_by
+from parcours.domain.walk.walk import zone_of
+from parcours.web.context import Site
+from parcours.web.i18n import labels
+from parcours.web.i18n.language import _, _n
+from parcours.web.pages import FormOf, SiteOf, pages_router
+from parcours.web.pages.rendering import redirect, render
+from parcours.web.paging import address, before_of, instant_of, next_address, written
+from parcours.workers import membership
 
 router = pages_router()
 
@@ -44,7 +46,7 @@ LATEST = datetime.max.replace(tzinfo=UTC)
 class Stay:
     """A contact's membership of a campaign, with the campaign's own words for its steps."""
 
-    standing: Standing
+    standing: ContactStanding
     name: str
     steps: Mapping[str, Step]
     # The campaign is there to be looked at.
@@ -156,24 +158,24 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         names=names,
         steps={(each.standing.campaign, key): step.name for each in stays for key, step in each.steps.items()},
         older=written(older),
-        words=words,
+        words=labels,
         brief=brief,
         text_of=text_of,
     )
 
 
-def brief(entry: Entry) -> str:
+def brief(entry: TimelineEntry) -> str:
     """Return what is to know of an entry beside its name: a reason, or what an event brought."""
     detail = entry.detail or {}
     if entry.what == "outcome":
         told = detail.get("error") or detail.get("reason")
         if told:
-            return words.why(str(told))
+            return labels.why(str(told))
         happened = detail.get("event")
         claimed = claim_of(detail)
         untold = UNTOLD if claimed is None else (*UNTOLD, CLAIMED)
         rest = {name: each for name, each in detail.items() if name not in untold}
-        told = ", ".join(filter(None, (words.word(words.EVENT_TYPES, happened), text_of(rest))))
+        told = ", ".join(filter(None, (labels.word(labels.EVENT_TYPES, happened), text_of(rest))))
         return _with_claim(told, claimed)
     if entry.what == "message":
         return text_of({name: detail[name] for name in ("address", "error") if name in detail})
@@ -208,7 +210,7 @@ def _contact(conn: Connection, key: str) -> Shown:
     return contact
 
 
-def _stay(conn: Connection, site: Site, standing: Standing) -> Stay:
+def _stay(conn: Connection, site: Site, standing: ContactStanding) -> Stay:
     found: Found | None = campaigns.stored(conn, standing.campaign)
     if found is None or found.deleted:
         return Stay(standing, standing.campaign, {}, exists=False)

@@ -9,15 +9,15 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 
-from db import contacts, emails, outbox
-from db.emails import Email
-from domain.errors import NotFoundError
-from domain.templates import RenderError, one_line, render
-from producers.rendering import preview_values
-from web.language import _
-from web.pages import SiteOf, pages_router
-from web.pages.rendering import render as page
-from web.places import address
+from parcours.db.tables import contacts, emails, outbox
+from parcours.db.tables.emails import Email
+from parcours.domain.errors import NotFoundError
+from parcours.domain.messages.templates import RenderError, one_line, render
+from parcours.web.i18n.language import _
+from parcours.web.pages import SiteOf, pages_router
+from parcours.web.pages.rendering import render as page
+from parcours.web.paging import address
+from parcours.workers.delivery.render import preview_values
 
 router = pages_router()
 

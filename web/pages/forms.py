@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from fastapi import Request, Response
 
-from db import forms, listings
-from db.listings import FIRST, SubmissionPlace
-from domain.errors import CampaignError, NotFoundError
-from producers import form_fields
-from producers.keys import KEY_LENGTH, checked_key
-from web.language import _
-from web.pages import FormOf, SiteOf, pages_router
-from web.pages.contacts import A_PAGE, LATEST, text_of
-from web.pages.rendering import redirect, render
-from web.places import address, instant_of, next_address, written
-from web.site import Site
+from parcours.db.reads import listings
+from parcours.db.reads.listings import FIRST, SubmissionPlace
+from parcours.db.tables import forms
+from parcours.domain.errors import CampaignError, NotFoundError
+from parcours.domain.keys import KEY_LENGTH, checked_key
+from parcours.producers import form_fields
+from parcours.web.context import Site
+from parcours.web.i18n.language import _
+from parcours.web.pages import FormOf, SiteOf, pages_router
+from parcours.web.pages.contacts import A_PAGE, LATEST, text_of
+from parcours.web.pages.rendering import redirect, render
+from parcours.web.paging import address, instant_of, next_address, written
 
 router = pages_router()
 

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 
-from web.language import Reader, chosen, speaking
-from web.problems import problem
+from parcours.web.i18n.language import Reader, chosen, speaking
+from parcours.web.problems import problem
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

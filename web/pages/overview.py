@@ -15,23 +15,24 @@ from urllib.parse import urlencode
 from fastapi import Request, Response
 from sqlalchemy import Connection, Row
 
-from db import campaigns, listings, overview, troubles
-from db.campaigns import Found
-from db.clock import now as database_now
-from db.listings import Asked, At, State
-from db.overview import ActivityPlace, StepFigures
-from domain.campaign import Campaign, Step
-from domain.decide import zone_of
-from domain.errors import NotFoundError, UnreadableCampaignError
-from domain.steps.registry import Kind
-from web import charts, trees, words
-from web.charts import Chart, Range
-from web.language import _, marked
-from web.pages import SiteOf, pages_router
-from web.pages.campaign_list import Line, line_of
-from web.pages.rendering import redirect, render
-from web.places import before_of, instant_of, next_address, written
-from web.site import Site
+from parcours.db.clock import now as database_now
+from parcours.db.reads import failures, listings, overview
+from parcours.db.reads.listings import Asked, At, State
+from parcours.db.reads.overview import ActivityPlace, StepFigures
+from parcours.db.tables import campaigns
+from parcours.db.tables.campaigns import Found
+from parcours.domain.campaign import Campaign, Step
+from parcours.domain.errors import NotFoundError, UnreadableCampaignError
+from parcours.domain.steps.types import Kind
+from parcours.domain.walk.walk import zone_of
+from parcours.web.context import Site
+from parcours.web.i18n import labels
+from parcours.web.i18n.language import _, marked
+from parcours.web.pages import SiteOf, charts, pages_router, trees
+from parcours.web.pages.campaign_list import CampaignLine, line_of
+from parcours.web.pages.charts import Chart, Range
+from parcours.web.pages.rendering import redirect, render
+from parcours.web.paging import before_of, instant_of, next_address, written
 
 router = pages_router()
 
@@ -57,7 +58,7 @@ WRONG_RANGE = {
     "to": marked("The last day is no date; write it like 2026-03-31."),
     "order": marked("The last day comes before the first; swap them."),
 }
-SERIES = tuple(words.SERIES)
+SERIES = tuple(labels.SERIES)
 CONTACTS_A_PAGE = 50
 ACTIVITY_A_PAGE = 12
 
@@ -78,7 +79,7 @@ class Opened:
         return f"/campaigns/{self.found.key}"
 
     @property
-    def line(self) -> Line:
+    def line(self) -> CampaignLine:
         """The campaign as the list of them has it: its state in words."""
         return line_of(self.row, [], self.now, self.unreadable)
 
@@ -123,7 +124,7 @@ def activity(request: Request, site: SiteOf, key: str) -> Response:
         rows, older = overview.activity(conn, about.found.id, place, limit=ACTIVITY_A_PAGE)
     whole = not request.headers.get("hx-request")
     template = "overview/activity.html" if whole else "overview/activity_rows.html"
-    return render(request, template, about=about, activity=rows, older=written(older), words=words)
+    return render(request, template, about=about, activity=rows, older=written(older), words=labels)
 
 
 @router.get("/campaigns/{key}/{tab}")
@@ -170,7 +171,7 @@ def _answer(
         kept=urlencode(
             {name: request.query_params[name] for name in ("range", "from", "to") if name in request.query_params}
         ),
-        words=words,
+        words=labels,
         **values,
     )
 
@@ -187,7 +188,7 @@ def _unreadable(request: Request, conn: Connection, about: Opened) -> Response:
         inside=campaigns.inside(conn, [found.id]).get(found.id, 0),
         activity=rows,
         older=written(older),
-        words=words,
+        words=labels,
     )
 
 
@@ -207,7 +208,7 @@ def _tab(
             return _contacts(conn, request, site, about)
         case "failures":
             counted = {what: sum(step.results[what] for step in found.steps) for what in ("failed", "skipped")}
-            return {"troubles": troubles.of(conn, about.campaign), "counted": counted}
+            return {"troubles": failures.of(conn, about.campaign), "counted": counted}
 
 
 def _graph(conn: Connection, request: Request, about: Opened) -> tuple[Range, Chart, str | None]:
@@ -257,7 +258,7 @@ def _lines(campaign: Campaign, figures: Mapping[str, StepFigures], added: int, k
     return lines
 
 
-def _gone(step: StepFigures) -> tuple[StepFigures, list[trees.Part]]:
+def _gone(step: StepFigures) -> tuple[StepFigures, list[trees.TreePart]]:
     return step, trees.parts(step)
 
 

@@ -12,10 +12,11 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from web import access, language
-from web.assets import asset
-from web.language import LANGUAGES, _, _n
-from web.site import site_of
+from parcours.web.context import site_of
+from parcours.web.i18n import language
+from parcours.web.i18n.language import LANGUAGES, _, _n
+from parcours.web.pages.assets import asset
+from parcours.web.security import access
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 FLASH_COOKIE = "parcours_flash"

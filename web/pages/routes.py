@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from web import assets
-from web.pages import account, campaign_form, campaign_list, contacts, emails, forms, overview, segments, sign_in
+from parcours.web.pages import (
+    account,
+    assets,
+    campaign_form,
+    campaign_list,
+    contacts,
+    emails,
+    forms,
+    overview,
+    segments,
+    sign_in,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
     assets.router,

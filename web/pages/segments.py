@@ -5,17 +5,19 @@ from __future__ import annotations
 from fastapi import Request, Response
 from sqlalchemy import Connection
 
-from db import contacts, listings, partitions, segments
-from db.segments import COUNTED, Segment
-from domain.errors import CampaignError, NotFoundError
-from producers.keys import KEY_LENGTH, checked_key
-from web.language import _, _n
-from web.pages import FormOf, SiteOf, pages_router
-from web.pages.contacts import A_PAGE
-from web.pages.rendering import redirect, render
-from web.places import address, before_of, next_address
-from web.site import Site
-from workers import by_hand
+from parcours.db import partitions
+from parcours.db.reads import listings
+from parcours.db.tables import contacts, segments
+from parcours.db.tables.segments import COUNTED, Segment
+from parcours.domain.errors import CampaignError, NotFoundError
+from parcours.domain.keys import KEY_LENGTH, checked_key
+from parcours.services import manual_changes
+from parcours.web.context import Site
+from parcours.web.i18n.language import _, _n
+from parcours.web.pages import FormOf, SiteOf, pages_router
+from parcours.web.pages.contacts import A_PAGE
+from parcours.web.pages.rendering import redirect, render
+from parcours.web.paging import address, before_of, next_address
 
 router = pages_router()
 
@@ -63,7 +65,9 @@ def change(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
         if not unknown:
             inside = "remove" not in form
             moved = len(
-                by_hand.change_segment(conn, segment.id, list(known.values()), inside=inside, now=now, zone=site.zone)
+                manual_changes.change_segment(
+                    conn, segment.id, list(known.values()), inside=inside, now=now, zone=site.zone
+                )
             )
     if unknown:
         few = ", ".join(unknown[:5])

@@ -7,13 +7,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from db import passwords, users
-from db.clock import now as database_now
-from db.users import Throttled
-from web.access import (
+from parcours.db import passwords
+from parcours.db.clock import now as database_now
+from parcours.db.tables import users
+from parcours.db.tables.users import Throttled
+from parcours.web.i18n.language import LANGUAGES, _, _n
+from parcours.web.pages import SiteOf
+from parcours.web.pages.middleware import LANGUAGE_COOKIE
+from parcours.web.pages.rendering import is_ours, redirect, render
+from parcours.web.security.access import (
     BROWSER_COOKIE,
     SIGN_IN_COOKIE,
-    Form,
+    FormBody,
     client_address,
     known_visitor,
     posted,
@@ -22,10 +27,6 @@ from web.access import (
     source_of,
     visitor,
 )
-from web.language import LANGUAGES, _, _n
-from web.pages import SiteOf
-from web.pages.middleware import LANGUAGE_COOKIE
-from web.pages.rendering import is_ours, redirect, render
 
 router = APIRouter(include_in_schema=False)
 
@@ -33,7 +34,7 @@ HOME = "/campaigns"
 BUSY_SECONDS = 5
 A_YEAR_SECONDS = 365 * 24 * 3600
 # What a form may post without a sign-in.
-OpenFormOf = Annotated[Form, Depends(posted)]
+OpenFormOf = Annotated[FormBody, Depends(posted)]
 
 
 @router.get("/")

@@ -1,6 +1,6 @@
 """What those who watch the installation read, at a cost that does not follow what waits or what was."""
 
-from db.migrations.indexes import create_index, create_partitioned_index
+from parcours.db.migrations.indexes import create_index, create_partitioned_index
 
 revision = "0015"
 down_revision = "0014"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from alembic import op
 
-from db.migrations.indexes import create_index
+from parcours.db.migrations.indexes import create_index
 
 revision = "0016"
 down_revision = "0015"

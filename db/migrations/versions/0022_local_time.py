@@ -4,7 +4,7 @@ from pathlib import Path
 
 from alembic import op
 
-from db.migrations.indexes import create_index
+from parcours.db.migrations.indexes import create_index
 
 revision = "0022"
 down_revision = "0021"

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from db.migrations.indexes import create_index
+from parcours.db.migrations.indexes import create_index
 
 revision = "0024"
 down_revision = "0023"

@@ -6,7 +6,7 @@ from pathlib import Path
 from alembic import op
 from sqlalchemy import text
 
-from db.migrations.indexes import create_index
+from parcours.db.migrations.indexes import create_index
 
 revision = "0025"
 down_revision = "0024"

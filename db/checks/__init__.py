@@ -1,0 +1,1 @@
+"""Invariants and health of the database."""

@@ -1,0 +1,1 @@
+"""What pages, commands and workers read across tables."""

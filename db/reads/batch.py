@@ -1,0 +1,333 @@
+"""What a batch knows of its contacts: loaded once by need, written back once by difference."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from operator import itemgetter
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from parcours.db.statements import statements
+from parcours.db.tables import companies, events, outcomes, policies, refusals, scores
+from parcours.domain.campaign import Campaign, Step
+from parcours.domain.contacts.contact import CHANGEABLE, COLUMNS, Contact
+from parcours.domain.events.facts import as_facts
+from parcours.domain.messages.policy import LONGEST, Policy
+from parcours.domain.operators import instant
+from parcours.domain.steps.batch import EmailFacts, Fact, Knowledge, StageFacts, Submission, TemplateFacts, Visit
+from parcours.domain.steps.types import Need
+from parcours.domain.time.intervals import Interval
+from parcours.domain.walk.rows import Claim, Member, Message
+from parcours.domain.walk.walk import looks_back
+
+sql = statements(__file__)
+_UTC = ZoneInfo("UTC")
+_REFUSALS = CHANGEABLE.index("do_not_contact")
+
+
+class Facts(NamedTuple):
+    """The contacts of a batch, and what each looked like when it was loaded."""
+
+    contacts: dict[int, Contact]
+    members: dict[int, Member]
+    world: Knowledge
+    before: dict[int, tuple[Any, ...]]
+
+
+class SegmentChanges(NamedTuple):
+    """(contact id, segment key) pairs that steps put in and took out."""
+
+    added: list[tuple[int, str]]
+    removed: list[tuple[int, str]]
+
+
+def lock(conn: Connection, contact_ids: Iterable[int]) -> list[int]:
+    """Take the locks of contacts, in id order; return those that exist."""
+    return list(conn.execute(sql["lock"], {"ids": list(contact_ids)}).scalars())
+
+
+def load(
+    conn: Connection, campaign: Campaign, contact_ids: Sequence[int], needs: frozenset[Need], *, now: datetime
+) -> Facts:
+    """Return what the steps ahead need of contacts that the caller has locked: one statement a need."""
+    ids = {"ids": list(contact_ids)}
+    contacts: dict[int, Contact] = {}
+    members: dict[int, Member] = {}
+    parameters = {**ids, "campaign_id": campaign.id, "fields": Need.FIELDS in needs}
+    for row in conn.execute(sql["contacts"], parameters).all():
+        id_, key, email, timezone, points, stage, owner, fields, last_active_at, rotation, active = row
+        contacts[id_] = Contact(id_, key, email, timezone, points, stage, owner, fields or {}, last_active_at)
+        if rotation is not None:
+            members[id_] = Member(rotation, active)
+    if Need.TAGS in needs:
+        for contact_id, tags in conn.execute(sql["tags"], ids).all():
+            contacts[contact_id].tags = frozenset(tags)
+    if Need.SEGMENTS in needs:
+        for contact_id, keys in conn.execute(sql["segments"], ids).all():
+            contacts[contact_id].segments = frozenset(keys)
+    if Need.COMPANIES in needs:
+        for contact_id, standing in companies.of_contacts(conn, contacts).items():
+            contacts[contact_id].companies, contacts[contact_id].company = standing
+    if Need.SCORES in needs:
+        for contact_id, scored in scores.of_contacts(conn, contacts).items():
+            contacts[contact_id].scores = scored
+    if Need.UTM in needs:
+        for contact_id, utm in scores.utm(conn, contacts).items():
+            contacts[contact_id].utm = utm
+    if Need.DO_NOT_CONTACT in needs:
+        for contact_id, reasons in refusals.of_contacts(conn, contacts).items():
+            contacts[contact_id].do_not_contact = reasons
+    if Need.RECEIVED in needs:
+        for contact_id, templates in conn.execute(sql["received"], ids).all():
+            contacts[contact_id].received = frozenset(templates)
+    world = _world(conn, campaign, contact_ids, needs, now=now)
+    if Need.POLICIES in needs:
+        _bind(conn, contacts, world.policies, now=now)
+    return Facts(contacts, members, world, {id_: contact.state() for id_, contact in contacts.items()})
+
+
+def _world(
+    conn: Connection, campaign: Campaign, contact_ids: Sequence[int], needs: frozenset[Need], *, now: datetime
+) -> Knowledge:
+    emails: dict[str, EmailFacts] = {}
+    stages: dict[str, StageFacts] = {}
+    passes: dict[tuple[int, int], int] = {}
+    if Need.EMAILS in needs:
+        emails = {row.key: EmailFacts(*row) for row in conn.execute(sql["emails"])}
+    if Need.STAGES in needs:
+        stages = {row.key: StageFacts(row.key, row.weight, row.published) for row in conn.execute(sql["stages"])}
+    if Need.RECENT_PASSES in needs:
+        counted = [step.id for step in campaign.steps.values() if Need.RECENT_PASSES in step.needs]
+        passes = outcomes.recent_passes(conn, contact_ids, counted, now=now)
+    campaigns: dict[int, dict[str, datetime]] = {}
+    if Need.CAMPAIGNS in needs:
+        for contact_id, key, added_at in conn.execute(sql["campaigns"], {"ids": list(contact_ids)}).all():
+            campaigns.setdefault(contact_id, {})[key] = added_at
+    ids = list(contact_ids)
+    return Knowledge(
+        emails,
+        stages,
+        recent_passes=passes,
+        campaigns=campaigns,
+        devices=_devices(conn, ids) if Need.DEVICES in needs else {},
+        submissions=_submissions(conn, ids) if Need.SUBMISSIONS in needs else {},
+        visits=_visits(conn, campaign, ids) if Need.VISITS in needs else {},
+        templates=_templates(conn) if Need.TEMPLATES in needs else {},
+        policies=policies.by_channel(conn) if Need.POLICIES in needs else {},
+        been=_been(conn, campaign, ids),
+        companies=companies.known(conn, ids, _companies_named(campaign)) if Need.COMPANIES in needs else {},
+    )
+
+
+def _companies_named(campaign: Campaign) -> set[str]:
+    named = {getattr(step.properties, "named_company", None) for step in campaign.steps.values()}
+    return {each for each in named if each is not None}
+
+
+def _templates(conn: Connection) -> dict[tuple[str, str], TemplateFacts]:
+    return {
+        (kind, key): TemplateFacts(key, published, channels or {})
+        for kind, key, published, channels in conn.execute(sql["templates"]).all()
+    }
+
+
+def _bind(conn: Connection, contacts: Mapping[int, Contact], bound: Mapping[str, Policy], *, now: datetime) -> None:
+    """Load what contacts want of channels and, for channels that anything caps, what was sent on them lately."""
+    caps = {channel: [policy.cap.period] for channel, policy in bound.items() if policy.cap is not None}
+    for contact_id, found in policies.rules(conn, contacts).items():
+        contacts[contact_id].rules = found
+        for channel, rule in found.items():
+            if rule.cap is not None:
+                caps.setdefault(channel, []).append(rule.cap.period)
+    if not caps:
+        return
+    longest = max(LONGEST[period] for periods in caps.values() for period in periods)
+    parameters = {"ids": list(contacts), "channels": sorted(caps), "since": now - longest}
+    for contact_id, channel, sent in conn.execute(sql["sent"], parameters).all():
+        contacts[contact_id].sent = {**contacts[contact_id].sent, channel: tuple(sent)}
+
+
+def _been(conn: Connection, campaign: Campaign, ids: list[int]) -> set[tuple[int, int, int]]:
+    moved = [step.id for step in campaign.steps.values() if step.moved]
+    if not moved:
+        return set()
+    rows = conn.execute(sql["been"], {"ids": ids, "step_ids": moved})
+    return {(row.contact_id, row.step_id, row.passage) for row in rows}
+
+
+def _devices(conn: Connection, ids: list[int]) -> dict[int, list[Mapping[str, str | None]]]:
+    found: dict[int, list[Mapping[str, str | None]]] = {}
+    for contact_id, type_, brand, os in conn.execute(sql["devices"], {"ids": ids}).all():
+        found.setdefault(contact_id, []).append({"type": type_, "brand": brand, "os": os})
+    return found
+
+
+def _submissions(conn: Connection, ids: list[int]) -> dict[int, list[Submission]]:
+    found: dict[int, list[Submission]] = {}
+    for contact_id, form, fields in conn.execute(sql["submissions"], {"ids": ids}).all():
+        found.setdefault(contact_id, []).append(Submission(form, fields))
+    return found
+
+
+def _visits(conn: Connection, campaign: Campaign, ids: list[int]) -> dict[int, list[Visit]]:
+    """Return the visits that steps may ask for: only as far back, and as many of one page, as they look."""
+    asked = [step.properties for step in campaign.steps.values() if Need.VISITS in step.needs]
+    earliest = [
+        None if since is None else instant(since, _UTC) for since in (getattr(each, "since", None) for each in asked)
+    ]
+    known = [each for each in earliest if each is not None]
+    since = min(known) if known and len(known) == len(earliest) else None
+    latest = all(getattr(each, "until", None) is None for each in asked)
+    found: dict[int, list[Visit]] = {}
+    for contact_id, url, page, at in conn.execute(sql["visits"], {"ids": ids, "since": since, "latest": latest}).all():
+        found.setdefault(contact_id, []).append(Visit(url, page, at))
+    return found
+
+
+def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequence[Claim]]]) -> Facts:
+    """Add what contacts did before they arrived at decisions that look back; nothing is read without one."""
+    found: dict[int, list[Fact]] = {}
+    answered: set[tuple[int, int, str, str]] = set()
+    for step, claims in claimed:
+        arrivals = [claim for claim in claims if looks_back(step, claim)]
+        if step.look_back is None or not arrivals:
+            continue
+        since = _before(min(claim.anchor_at for claim in arrivals), step.look_back)
+        ids = [claim.contact_id for claim in arrivals]
+        answered |= outcomes.answered(conn, step.id, [claim.contact_id for claim in arrivals if claim.passage > 1])
+        # A click is an opening too.
+        types = step.events | {"email.clicked"} if step.looks_at("email.opened") else step.events
+        happened = events.recent(conn, ids, types, since=since)
+        templates = events.templates_named(conn, [each.data for each in happened])
+        texted = events.texted(conn, {each.contact_id for each in happened if each.type == "sms.replied"})
+        for contact_id, type_, at, data in happened:
+            found.setdefault(contact_id, []).extend(as_facts(type_, data, at, templates, texted.get(contact_id)))
+    return known._replace(world=replace(known.world, past=found, answered=answered)) if found else known
+
+
+def _before(at: datetime, interval: Interval) -> datetime:
+    """Return an instant at least an interval before another."""
+    try:
+        # A day more than the longest the interval can be: months differ in length.
+        return at - timedelta(days=interval.months * 31 + interval.days + 1) - interval.exact
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
+
+
+def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
+    """Write what steps changed in the contacts: seven statements at most, five more where companies change.
+
+    None when nothing changed.
+    Segment changes are returned, since memberships of campaigns may follow from them.
+    """
+    changed = _changed(facts)
+    was, is_ = facts.before, facts.contacts
+    own = [name for name in CHANGEABLE[:COLUMNS] if name in changed]
+    if own == ["points"]:
+        # What most batches change; the other columns need not be sent.
+        points = [(id_, after) for id_, _, after in changed["points"]]
+        _write(conn, "save_points", ("ids", "points"), points, now=now)
+    else:
+        columns = [(id_, *is_[id_].state()[:COLUMNS]) for id_ in _ids(changed, *own)]
+        _write(conn, "save_columns", ("ids", "emails", "timezones", "points", "stages", "owners"), columns, now=now)
+    fields = [(id_, json.dumps(after, default=str)) for id_, _, after in changed["fields"]]
+    scored = [
+        (id_, group, points)
+        for id_, before, after in changed["scores"]
+        for group, points in after.items()
+        if before.get(group) != points
+    ]
+    tags_added = [(id_, tag) for id_, before, after in changed["tags"] for tag in after - before]
+    tags_removed = [(id_, tag) for id_, before, after in changed["tags"] for tag in before - after]
+    refused: list[tuple[int, str, str, str | None]] = []
+    allowed: list[tuple[int, str]] = []
+    for id_ in _ids(changed, "do_not_contact", "refusal_comments"):
+        before = was[id_][_REFUSALS]
+        after, comments = is_[id_].do_not_contact, is_[id_].refusal_comments
+        refused += [
+            (id_, channel, reason, comments.get(channel))
+            for channel, reason in after.items()
+            if before.get(channel) != reason or channel in comments
+        ]
+        allowed += [(id_, channel) for channel in before.keys() - after.keys()]
+    _write(conn, "save_fields", ("ids", "fields"), fields, now=now)
+    _write(conn, "save_scores", ("ids", "groups", "points"), scored)
+    _write(conn, "add_tags", ("ids", "tags"), sorted(tags_added))
+    _write(conn, "remove_tags", ("ids", "tags"), tags_removed)
+    _write(conn, "refuse", ("ids", "channels", "reasons", "comments"), sorted(refused, key=itemgetter(0, 1)), now=now)
+    if refused:
+        refusals.refused_by_hand(conn, refused, now=now)
+    _write(conn, "allow", ("ids", "channels"), allowed)
+    if allowed:
+        refusals.allow(conn, allowed, now=now)
+    companies.join(conn, [(id_, key) for id_, before, after in changed["companies"] for key in after - before])
+    companies.set_primary(conn, {id_: after for id_, _, after in changed["company"]})
+    return SegmentChanges(
+        [(id_, key) for id_, before, after in changed["segments"] for key in sorted(after - before)],
+        [(id_, key) for id_, before, after in changed["segments"] for key in sorted(before - after)],
+    )
+
+
+def _changed(facts: Facts) -> Mapping[str, list[tuple[int, Any, Any]]]:
+    """Return (contact id, before, after) of those who changed, by what changed.
+
+    Attribute by attribute: of most, nothing changed in the whole batch, and one comparison says so.
+    """
+    found: defaultdict[str, list[tuple[int, Any, Any]]] = defaultdict(list)
+    befores = zip(*facts.before.values(), strict=True)
+    afters = zip(*(facts.contacts[id_].state() for id_ in facts.before), strict=True)
+    for name, before, after in zip(CHANGEABLE, befores, afters, strict=False):
+        if before != after:
+            found[name] = [each for each in zip(facts.before, before, after, strict=True) if each[1] != each[2]]
+    return found
+
+
+def _ids(changed: Mapping[str, list[tuple[int, Any, Any]]], *names: str) -> Iterable[int]:
+    """Return the contacts of whom any of these changed."""
+    return dict.fromkeys(id_ for name in names for id_, _, _ in changed[name])
+
+
+def change_tags(conn: Connection, *, added: Sequence[tuple[int, str]], removed: Sequence[tuple[int, str]]) -> None:
+    """Give contacts tags, and take tags from them."""
+    _write(conn, "add_tags", ("ids", "tags"), sorted(set(added)))
+    _write(conn, "remove_tags", ("ids", "tags"), sorted(set(removed)))
+
+
+def send(conn: Connection, campaign_id: int, messages: Sequence[Message], *, now: datetime) -> None:
+    """Write messages to the outbox."""
+    written: dict[int, str] = {}
+
+    def payload(value: Mapping[str, Any]) -> str:
+        return written.get(id(value)) or written.setdefault(id(value), json.dumps(dict(value), default=str))
+
+    rows = [
+        (
+            each.contact_id,
+            each.key,
+            each.step_id,
+            each.rotation,
+            out.channel,
+            out.template,
+            out.address,
+            payload(out.payload),
+            out.marketing,
+            out.priority,
+            out.not_before,
+        )
+        for each in messages
+        for out in (each.outbound,)
+    ]
+    names = (
+        *("contact_ids", "keys", "step_ids", "rotations", "channels", "templates", "addresses", "payloads"),
+        *("marketings", "priorities", "not_befores"),
+    )
+    _write(conn, "send", names, rows, campaign_id=campaign_id, now=now)
+
+
+def _write(conn: Connection, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], **more: Any) -> None:
+    if rows:
+        conn.execute(sql[name], {**dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)), **more})

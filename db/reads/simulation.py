@@ -1,0 +1,46 @@
+"""What a simulation asks of its own database."""
+
+from datetime import date, datetime
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from parcours.db.statements import statements
+
+sql = statements(__file__)
+
+
+def contact_ids(conn: Connection) -> list[int]:
+    """Return the ids of all contacts, in their order."""
+    return list(conn.execute(sql["contact_ids"]).scalars())
+
+
+class SimulatedWait(NamedTuple):
+    """A decision that a contact stands at; `due_at`: until when, None: for good."""
+
+    contact_id: int
+    step_id: int
+    passage: int
+    due_at: datetime | None
+
+
+def armed_at(conn: Connection, campaign_id: int, now: datetime) -> list[SimulatedWait]:
+    """Return the decisions that were armed at an instant and are open."""
+    return [SimulatedWait(*row) for row in conn.execute(sql["armed_at"], {"campaign_id": campaign_id, "now": now})]
+
+
+def next_due(conn: Connection) -> datetime | None:
+    """Return when the next wait is due, None when nobody waits for a time."""
+    found: datetime | None = conn.execute(sql["next_due"]).scalar_one()
+    return found
+
+
+def volume(conn: Connection, campaign_id: int) -> list[tuple[str, date, str, int]]:
+    """Return how many outcomes each step had on each day (UTC): (step key, day, result, how many)."""
+    rows = conn.execute(sql["volume"], {"campaign_id": campaign_id})
+    return [(row.step, row.day, row.result, row.n) for row in rows]
+
+
+def messages(conn: Connection) -> list[tuple[date, str, int]]:
+    """Return how many messages each day (UTC) brought to each channel: (day, channel, how many)."""
+    return [(row.day, row.channel, row.n) for row in conn.execute(sql["messages"])]

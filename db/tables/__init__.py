@@ -1,0 +1,1 @@
+"""One module a table, with its SQL beside it."""

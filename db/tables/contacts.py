@@ -1,0 +1,364 @@
+"""Contacts: importing many, and showing one."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import Connection, TextClause, text
+from sqlalchemy.exc import IntegrityError
+
+from parcours.db.statements import statements
+from parcours.db.tables import merging, policies, refusals, scores
+from parcours.db.tables.refusals import Refusal
+from parcours.db.tables.scores import PointsLogged, StageLogged
+from parcours.domain.contacts.identity import is_address
+from parcours.domain.gate import clean
+from parcours.domain.messages.policy import Rule
+
+# How many changes of points, and of stages, are shown.
+LATEST = 10
+# Up to so many rows of a file, their contacts are looked up one by one rather than among all.
+LOOKED_UP = 20_000
+# So many contacts tell which fields there are.
+LOOKED_AT = 20_000
+
+
+# What becomes of a row whose address is another contact's.
+SameAddress = Literal["merge", "reject", "allow"]
+
+
+class Refused(NamedTuple):
+    """A row that would give a contact the address of another, `owner`."""
+
+    line: int
+    key: str
+    email: str
+    owner: str
+
+
+class Incoming(NamedTuple):
+    """A row of a file, in the columns of the staging table. None leaves what is there."""
+
+    line: int
+    # Whether the row has no key of its own, so that its address says who it is.
+    by_email: bool
+    key: str
+    email: str | None
+    timezone: str | None
+    points: int | None
+    stage: str | None
+    owner: str | None
+    # A JSON object, and a JSON array of texts.
+    fields: str | None
+    tags: str | None
+    # The key of the company that becomes the primary one.
+    company: str | None = None
+    # A JSON object: channels on which the contact must not be written to, and why. Never takes one back.
+    refusals: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import did, in rows: together they are as many as were staged.
+
+    Of several rows of one new contact one is added. The others, and those of a known contact that changes,
+    are updated as far as they differ from each other.
+    """
+
+    added: int
+    updated: int
+    unchanged: int
+    # Contacts that are not written to on some channel from now on, and were before.
+    silenced: int = 0
+    # Rows of somebody new whose address is another contact's, and which became that contact's.
+    merged: int = 0
+    # Rows that were left out for their address.
+    refused: tuple[Refused, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What became of a contact at a step."""
+
+    step: str
+    rotation: int
+    result: str
+    at: datetime
+    detail: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ContactWait:
+    """A step that a contact stands at, and until when; None: without a deadline."""
+
+    step: str
+    waiting: str
+    due_at: datetime | None
+    # What holds its message back, and since when.
+    held: Any = None
+    # Why the last attempt failed.
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class ContactStanding:
+    """A contact's membership of one campaign."""
+
+    campaign: str
+    rotation: int
+    added_at: datetime
+    left_at: datetime | None
+    departure: str | None
+    outcomes: list[Passed] = field(default_factory=list)
+    waits: list[ContactWait] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Shown:
+    """All that is known of one contact."""
+
+    id: int
+    key: str
+    email: str | None
+    timezone: str | None
+    points: int
+    stage: str | None
+    owner: str | None
+    fields: dict[str, Any]
+    tags: list[str]
+    segments: list[str]
+    # The keys of contacts that were merged into this one.
+    aliases: list[str]
+    # Keys of its companies, the primary one first.
+    companies: list[str]
+    campaigns: list[ContactStanding] = field(default_factory=list)
+    # What it wants of channels.
+    rules: dict[str, Rule] = field(default_factory=dict)
+    # What it must not be sent: by itself, by its mailbox, by its numbers.
+    refusals: list[Refusal] = field(default_factory=list)
+    # Points by group.
+    scores: dict[str, int] = field(default_factory=dict)
+    # Where it came from last.
+    utm: dict[str, str] = field(default_factory=dict)
+    # The latest changes, newest first.
+    point_log: list[PointsLogged] = field(default_factory=list)
+    stage_log: list[StageLogged] = field(default_factory=list)
+
+
+# What compares a file with the contacts.
+_OF_A_FILE = (
+    "identify",
+    "find_same_addresses",
+    "add",
+    "update",
+    "add_tags",
+    "refuse",
+    "join_companies",
+    "forget_primary_companies",
+    "make_primary_companies",
+    "incoming_ids",
+)
+# How a statement finds the contacts of rows, and how it does so one by one, which no statistics turn around.
+_ONE_BY_ONE = (
+    (
+        "WHERE company_member.contact_id = contact.id",
+        "WHERE company_member.contact_id = contact.id AND company_member.contact_id "
+        "= ANY (ARRAY(SELECT contact.id FROM incoming JOIN contact USING (key)))",
+    ),
+    (
+        "JOIN contact USING (key)",
+        "CROSS JOIN LATERAL (SELECT * FROM contact WHERE contact.key = incoming.key OFFSET 0) AS contact",
+    ),
+    (
+        "JOIN contact ON lower(contact.email) = lower(incoming.email)",
+        "CROSS JOIN LATERAL (SELECT * FROM contact WHERE lower(contact.email) = lower(incoming.email) OFFSET 0) "
+        "AS contact",
+    ),
+    (
+        "NOT EXISTS (SELECT FROM contact AS present WHERE present.key = incoming.key)",
+        "(SELECT true FROM contact AS present WHERE present.key = incoming.key) IS NULL",
+    ),
+    (
+        "WHERE contact.id = differing.id",
+        "WHERE contact.id = differing.id AND contact.id = ANY (ARRAY(SELECT id FROM differing))",
+    ),
+)
+
+
+def _statements(rows: int) -> dict[str, TextClause]:
+    """Return the statements of an import of so many rows."""
+    sql = statements(__file__)
+    if rows > LOOKED_UP:
+        return sql
+    found = dict(sql)
+    for name in _OF_A_FILE:
+        for before, after in _ONE_BY_ONE:
+            found[name] = text(str(found[name]).replace(before, after))
+    return found
+
+
+def stage(conn: Connection, rows: Iterable[Incoming]) -> int:
+    """Copy rows to this transaction's staging table and return how many; memory does not grow with them.
+
+    `merge` then brings them to the contacts.
+    """
+    sql = statements(__file__)
+    conn.execute(sql["prepare"])
+    driver = conn.connection.driver_connection
+    assert driver is not None
+    count = 0
+    with driver.cursor() as cursor, cursor.copy(str(sql["stage"])) as copy:
+        for row in rows:
+            copy.write_row(row)
+            count += 1
+    conn.execute(sql["settle"])
+    return count
+
+
+def merge(conn: Connection, *, now: datetime, same_address: SameAddress = "merge") -> Imported:
+    """Add and update contacts from the staged rows and return the counts.
+
+    Fields merge with those that are there, tags are added, nothing is taken away. A row of somebody new
+    with the address of another contact becomes that contact's, and its key leads there; or it is left out,
+    as are rows that give the address of another to a contact that exists.
+    """
+    sql = statements(__file__)
+    merging.shut_out_merges(conn)
+    conn.execute(sql["join_by_hash"])
+    given = conn.execute(sql["given"]).one()
+    sql = _statements(given.n)
+    if given.addresses:
+        conn.execute(sql["identify"])
+    conn.execute(sql["follow_aliases"])
+    merged, refused = _same_addresses(conn, same_address, sql)
+    conn.execute(sql["merge_repeated"])
+    named, rows = conn.execute(text("SELECT count(*), coalesce(sum(rows), 0) FROM incoming")).one()
+    added, repeated = _add(conn, now, sql["add"])
+    # A first import has nothing to compare.
+    updated = conn.execute(sql["update"], {"now": now}).scalar_one() if added < named else 0
+    if given.tags:
+        conn.execute(sql["add_tags"])
+    if given.companies:
+        for name in ("make_companies", "join_companies", "forget_primary_companies", "make_primary_companies"):
+            conn.execute(sql[name])
+    silenced = conn.execute(sql["refuse"], {"now": now}).scalar_one() if given.refusals else 0
+    if merged:
+        conn.execute(sql["lead_same_addresses"], {"now": now})
+    updated += repeated
+    return Imported(added, updated, int(rows) - added - updated, silenced, merged, refused)
+
+
+def _same_addresses(
+    conn: Connection, asked: SameAddress, sql: Mapping[str, TextClause]
+) -> tuple[int, tuple[Refused, ...]]:
+    """Keep addresses apart; return how many rows became another contact's, and which are left out."""
+    if asked == "allow":
+        return 0, ()
+    found = conn.execute(sql["find_same_addresses"]).rowcount
+    if not found:
+        return 0, ()
+    merging = {"merging": asked == "merge"}
+    refused = tuple(Refused(*row) for row in conn.execute(sql["same_addresses"], merging))
+    conn.execute(sql["leave_out_same_addresses"], merging)
+    if asked == "merge":
+        conn.execute(sql["merge_same_addresses"])
+    return found - len(refused), refused
+
+
+def _add(conn: Connection, now: datetime, sql: TextClause) -> tuple[int, int]:
+    """Add who is new; return how many that were, and how many more rows of the file changed them.
+
+    Looking out for each row that somebody else may add meanwhile takes a quarter of the time, so that is
+    done only once it happened.
+    """
+    try:
+        with conn.begin_nested():
+            row = conn.execute(text(str(sql).replace("ON CONFLICT (key) DO NOTHING", "")), {"now": now}).one()
+    except IntegrityError:
+        row = conn.execute(sql, {"now": now}).one()
+    return row.added, row.repeated
+
+
+def staged_ids(conn: Connection, size: int) -> Iterator[list[int]]:
+    """Yield the ids of the contacts that were staged and merged, in order, so many at a time."""
+    sql = statements(__file__)
+    conn.execute(sql["join_by_hash"])
+    sql = _statements(conn.execute(sql["given"]).one().n)
+    with conn.execute(sql["incoming_ids"], execution_options={"yield_per": size}) as rows:
+        for batch in rows.scalars().partitions(size):
+            yield list(batch)
+
+
+def analyze(conn: Connection) -> None:
+    """Tell the planner about a bulk load now rather than when the autovacuum gets to it."""
+    conn.execute(text("ANALYZE contact, contact_tag, segment_member"))
+
+
+def named(conn: Connection, names: Iterable[str]) -> dict[str, int]:
+    """Return the ids of contacts by the names that people and programs give them; unknown ones are left out.
+
+    A name is a key (that of a merged contact leads to the survivor) or else an address, whose capitals make no
+    difference. This is the one place that says whom a name means.
+    """
+    # What cannot be stored is nobody's name.
+    wanted = sorted({name for name in names if clean(name) == name})
+    if not wanted:
+        return {}
+    addresses = [name if is_address(name) else None for name in wanted]
+    rows = conn.execute(statements(__file__)["named"], {"names": wanted, "addresses": addresses})
+    return {row.name: row.id for row in rows if row.id is not None}
+
+
+def find(conn: Connection, name: str) -> int | None:
+    """Return the id of the contact that a name means, as `named` does, or None."""
+    return named(conn, [name]).get(name)
+
+
+class Holder(NamedTuple):
+    """A contact that has an address."""
+
+    id: int
+    key: str
+
+
+def holders(conn: Connection, addresses: Iterable[str]) -> dict[str, list[Holder]]:
+    """Return who has addresses, capitals making no difference; the oldest contact first."""
+    found: dict[str, list[Holder]] = {}
+    rows = conn.execute(statements(__file__)["holders"], {"addresses": sorted(set(addresses))})
+    for address, id_, key in rows:
+        found.setdefault(address, []).append(Holder(id_, key))
+    return found
+
+
+def show(conn: Connection, name: str) -> Shown | None:
+    """Return the contact of a name, with its memberships, passed steps and open waits; None when there is none."""
+    sql = statements(__file__)
+    row = conn.execute(sql["show"], {"id": find(conn, name)}).one_or_none()
+    if row is None:
+        return None
+    contact = Shown(*row)
+    contact.rules = policies.rules(conn, [contact.id]).get(contact.id, {})
+    contact.refusals = refusals.listed(conn, contact.id)
+    contact.scores = scores.of_contacts(conn, [contact.id]).get(contact.id, {})
+    contact.utm = scores.utm(conn, [contact.id]).get(contact.id, {})
+    contact.point_log = scores.points_of(conn, contact.id, limit=LATEST)
+    contact.stage_log = scores.stages_of(conn, contact.id, limit=LATEST)
+    given = {"contact_id": contact.id}
+    standings: dict[int, ContactStanding] = {}
+    for campaign_id, *rest in conn.execute(sql["memberships"], given):
+        standings[campaign_id] = ContactStanding(*rest)
+    for campaign_id, *rest in conn.execute(sql["outcomes"], given):
+        if campaign_id in standings:
+            standings[campaign_id].outcomes.append(Passed(*rest))
+    for campaign_id, *rest in conn.execute(sql["waits"], given):
+        if campaign_id in standings:
+            standings[campaign_id].waits.append(ContactWait(*rest))
+    contact.campaigns = list(standings.values())
+    return contact
+
+
+def fields_of_nobody(conn: Connection, names: Iterable[str]) -> set[str]:
+    """Return which custom fields no contact has, among the newest of them; none where there are no contacts."""
+    parameters = {"names": sorted(set(names)), "looked_at": LOOKED_AT}
+    return set(conn.execute(statements(__file__)["fields_of_nobody"], parameters).scalars())

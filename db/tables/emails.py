@@ -1,0 +1,89 @@
+"""Email templates."""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from parcours.db.statements import statements
+from parcours.db.stored import Stored
+from parcours.domain.messages.content import Chosen, Content, Variant, choose
+
+sql = statements(__file__)
+
+
+@dataclass(frozen=True, slots=True)
+class Email:
+    """A template; subject, html and text are Liquid. Without a sender, the installation's is used.
+
+    Who does not want emails of its category, a refusal of `email:CATEGORY`, is not sent it.
+    """
+
+    key: str
+    subject: str
+    html: str | None
+    text: str | None
+    sender: str | None
+    published: bool
+    category: str | None = None
+    # Whether links and an image tell of clicks and openings.
+    tracking: bool = True
+    variants: tuple[Variant, ...] = ()
+    # Locale to what is said in it.
+    translations: Mapping[str, Content] = field(default_factory=dict)
+
+    def content_for(self, contact_id: int, language: str | None) -> Chosen:
+        """Return what a contact who reads a language gets."""
+        main = Content(self.subject, self.html, self.text)
+        return choose(self.key, main, self.variants, self.translations, contact_id=contact_id, language=language)
+
+
+def save(conn: Connection, email: Email, *, now: datetime) -> Stored:
+    """Store a template as a whole and say what that changed."""
+    given = {
+        "key": email.key,
+        "subject": email.subject,
+        "html": email.html,
+        "text": email.text,
+        "sender": email.sender,
+        "published": email.published,
+        "category": email.category,
+        "tracking": email.tracking,
+        "variants": json.dumps([asdict(variant) for variant in email.variants]),
+        "translations": json.dumps({locale: asdict(content) for locale, content in email.translations.items()}),
+        "now": now,
+    }
+    if conn.execute(sql["create"], given).one_or_none() is not None:
+        return "created"
+    return "unchanged" if conn.execute(sql["update"], given).one_or_none() is None else "updated"
+
+
+def listed(conn: Connection, keys: Collection[str] | None = None) -> list[Email]:
+    """Return templates by key: all of them, or those named that exist."""
+    rows = conn.execute(sql["listed"], {"keys": None if keys is None else list(keys)})
+    return [
+        Email(
+            row.key,
+            row.subject,
+            row.html,
+            row.text,
+            row.sender,
+            row.published,
+            row.category,
+            row.tracking,
+            tuple(map(_variant, row.variants)),
+            _contents(row.translations),
+        )
+        for row in rows
+    ]
+
+
+def _variant(stored: Mapping[str, Any]) -> Variant:
+    return Variant(stored["name"], stored["weight"], Content(**stored["content"]), _contents(stored["translations"]))
+
+
+def _contents(stored: Mapping[str, Any]) -> dict[str, Content]:
+    return {locale: Content(**content) for locale, content in stored.items()}

@@ -1,0 +1,151 @@
+"""Forms: what a contact may submit."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, text
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form; one that is not standalone starts the campaigns that have it as a source."""
+
+    id: int
+    key: str
+    name: str
+    standalone: bool
+    published: bool
+    # Where people go after they submitted it; None: a page of ours says thank you.
+    redirect: str | None = None
+    # The sites whose pages may submit it, as origins; empty: every site.
+    allowed_origins: tuple[str, ...] = ()
+    # Whether who submits it may say by its key which contact it is.
+    names_contact: bool = False
+    # By field, what it becomes of the contact, None for nothing; fields with usual names fill what is empty.
+    mapping: Mapping[str, str | None] = field(default_factory=dict)
+
+
+def create(conn: Connection, key: str, name: str, standalone: bool) -> bool:
+    """Store a form and return whether it is new; an existing one is left as it is."""
+    created = conn.execute(
+        text(
+            "INSERT INTO form (key, name, standalone) VALUES (:key, :name, :standalone) "
+            "ON CONFLICT (key) DO NOTHING RETURNING id"
+        ),
+        {"key": key, "name": name, "standalone": standalone},
+    ).one_or_none()
+    return created is not None
+
+
+def place(
+    conn: Connection,
+    key: str,
+    *,
+    redirect: str | None,
+    allowed_origins: Sequence[str] | None,
+    names_contact: bool | None = None,
+    mapping: Mapping[str, str | None] | None = None,
+) -> bool:
+    """Say where a form stands and leads, whether it names its contact, and what its fields become of them.
+
+    None leaves what is there.
+
+    Return whether that changed it.
+    """
+    changed = conn.execute(
+        text(
+            "UPDATE form SET redirect = wanted.redirect, allowed_origins = wanted.origins, "
+            "                names_contact = wanted.names, mapping = wanted.mapping "
+            "FROM (SELECT id, coalesce(CAST(:redirect AS text), redirect) AS redirect, "
+            "             coalesce(CAST(:origins AS text[]), allowed_origins) AS origins, "
+            "             coalesce(CAST(:names AS boolean), names_contact) AS names, "
+            "             coalesce(CAST(:mapping AS jsonb), mapping) AS mapping "
+            "      FROM form WHERE key = :key FOR UPDATE) AS wanted "
+            "WHERE form.id = wanted.id AND (form.redirect, form.allowed_origins, form.names_contact, form.mapping) "
+            "      IS DISTINCT FROM (wanted.redirect, wanted.origins, wanted.names, wanted.mapping) RETURNING form.id"
+        ),
+        {
+            "key": key,
+            "redirect": redirect,
+            "origins": None if allowed_origins is None else list(allowed_origins),
+            "names": names_contact,
+            "mapping": None if mapping is None else json.dumps(dict(mapping)),
+        },
+    ).one_or_none()
+    return changed is not None
+
+
+def find(conn: Connection, key: str) -> Form | None:
+    """Return the form of a key, or None."""
+    row = conn.execute(
+        text(
+            "SELECT id, key, name, standalone, published, redirect, allowed_origins, names_contact, "
+            "coalesce(mapping, '{}') AS mapping FROM form WHERE key = :key"
+        ),
+        {"key": key},
+    ).one_or_none()
+    if row is None:
+        return None
+    origins = tuple(row.allowed_origins)
+    place = (row.redirect, origins, row.names_contact, row.mapping)
+    return Form(row.id, row.key, row.name, row.standalone, row.published, *place)
+
+
+class FormLine(NamedTuple):
+    """A form as it is listed: with its latest submission and the campaigns that it is a source of."""
+
+    key: str
+    name: str
+    standalone: bool
+    published: bool
+    latest_at: datetime | None
+    campaigns: list[str]
+    mapping: dict[str, str | None]
+
+
+def listed(conn: Connection, *, key: str | None = None) -> list[FormLine]:
+    """Return the form of a key, or all by key; the latest submission comes from form_submission_recent_idx."""
+    rows = conn.execute(
+        text(
+            "SELECT key, name, standalone, published, "
+            "(SELECT at FROM form_submission WHERE form_id = form.id ORDER BY at DESC LIMIT 1), "
+            "ARRAY(SELECT campaign.key FROM campaign_source "
+            "JOIN campaign ON campaign.id = campaign_source.campaign_id AND campaign.deleted_at IS NULL "
+            "WHERE campaign_source.kind = 'form' AND campaign_source.source_id = form.id ORDER BY campaign.key), "
+            "coalesce(mapping, '{}') "
+            "FROM form WHERE CAST(:key AS text) IS NULL OR key = CAST(:key AS text) ORDER BY key"
+        ),
+        {"key": key},
+    )
+    return [FormLine(*row) for row in rows]
+
+
+class StoredSubmission(NamedTuple):
+    """What a contact put into a form, and when."""
+
+    at: datetime
+    fields: dict[str, Any]
+    # What the event says of its time besides.
+    more: Mapping[str, Any] = {}
+
+
+def submit(conn: Connection, form_id: int, submissions: Mapping[int, StoredSubmission]) -> None:
+    """Store one submission a contact, by contact id."""
+    if submissions:
+        conn.execute(
+            text(
+                "INSERT INTO form_submission (contact_id, form_id, at, fields) "
+                "SELECT contact_id, :form_id, at, fields "
+                "FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:ats AS timestamptz[]), CAST(:fields AS jsonb[])) "
+                "AS new (contact_id, at, fields)"
+            ),
+            {
+                "form_id": form_id,
+                "contact_ids": list(submissions),
+                "ats": [each.at for each in submissions.values()],
+                "fields": [json.dumps(each.fields, default=str) for each in submissions.values()],
+            },
+        )

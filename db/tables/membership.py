@@ -1,0 +1,273 @@
+"""The table `membership`: who is in a campaign, and the sweeps that align it with the segments."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from parcours.db.scope import Scope
+from parcours.db.statements import statements
+from parcours.domain.contacts.membership import Arrival, Departure, Entering, State
+
+sql = statements(__file__)
+
+
+class Chunk(NamedTuple):
+    """A range of contact ids, both ends included."""
+
+    first_id: int
+    last_id: int
+
+
+class Joined(NamedTuple):
+    """How many joined, and how many could not: who is being erased or merged, or is gone."""
+
+    joined: int
+    left_out: int
+
+
+class Root(NamedTuple):
+    """The wait of a new member at a root step, for contacts of one timezone ('': those who have none)."""
+
+    zone: str
+    step_id: int
+    reason: str
+    due_at: datetime | None
+
+
+def differing(
+    conn: Connection,
+    campaign_id: int,
+    segment_ids: Sequence[int],
+    whole: Chunk,
+    *,
+    width: int,
+    leaving: bool,
+    returning: bool,
+) -> list[Chunk]:
+    """Return the parts of a range, each of so many contact ids, in which members and segments may differ.
+
+    `leaving` and `returning` say whether the campaign lets members go with their segments, and come back.
+    """
+    parameters: dict[str, Any] = {
+        "campaign_id": campaign_id,
+        **whole._asdict(),
+        "width": width,
+        "leaving": leaving,
+        "returning": returning,
+    }
+    if len(segment_ids) == 1:
+        numbers = conn.execute(sql["differing"], {**parameters, "segment_id": segment_ids[0]}).scalars().all()
+    else:
+        parameters["segment_ids"] = list(segment_ids)
+        numbers = conn.execute(sql["differing_several"], parameters).scalars().all()
+    firsts = (whole.first_id + number * width for number in numbers)
+    return [Chunk(first, min(first + width - 1, whole.last_id)) for first in firsts]
+
+
+def join(
+    conn: Connection,
+    campaign_id: int,
+    segment_ids: Sequence[int],
+    chunk: Chunk,
+    roots: Sequence[Root],
+    *,
+    by_zone: bool,
+    now: datetime,
+    limit: int | None,
+    scope: Scope,
+) -> Joined:
+    """Add who is in a segment and was never in the campaign, roots armed."""
+    columns = _columns(roots)
+    if not by_zone:
+        del columns["zones"]
+    parameters: dict[str, Any] = {
+        "campaign_id": campaign_id,
+        "segment_ids": list(segment_ids),
+        **chunk._asdict(),
+        **scope.contacts(),
+        **columns,
+        "now": now,
+        "limit": limit,
+    }
+    return Joined(*conn.execute(sql["join_by_zone" if by_zone else "join"], parameters).one())
+
+
+def of_nobody(conn: Connection, segment_ids: Sequence[int], chunk: Chunk, *, limit: int) -> list[int]:
+    """Return ids in a range that segments still name although there is no such contact any more."""
+    parameters = {"segment_ids": list(segment_ids), "limit": limit, **chunk._asdict()}
+    return list(conn.execute(sql["of_nobody"], parameters).scalars())
+
+
+def zones(conn: Connection, chunk: Chunk) -> list[str]:
+    """Return the timezones of contacts in a range; '' for those who have none."""
+    return list(conn.execute(sql["zones"], chunk._asdict()).scalars())
+
+
+def returning(
+    conn: Connection,
+    campaign_id: int,
+    segment_ids: Sequence[int],
+    chunk: Chunk,
+    *,
+    limit: int,
+    now: datetime,
+    scope: Scope,
+) -> list[int]:
+    """Return contacts that exited before `now` and are in a source segment."""
+    parameters = {
+        "campaign_id": campaign_id,
+        "segment_ids": list(segment_ids),
+        "limit": limit,
+        "now": now,
+        **chunk._asdict(),
+        **scope.contacts(),
+    }
+    return list(conn.execute(sql["returning"], parameters).scalars())
+
+
+def orphans(
+    conn: Connection, campaign_id: int, segment_ids: Sequence[int], chunk: Chunk, *, limit: int, scope: Scope
+) -> list[int]:
+    """Return active members that came through a segment and are in none any more."""
+    parameters = {
+        "campaign_id": campaign_id,
+        "segment_ids": list(segment_ids),
+        "limit": limit,
+        **chunk._asdict(),
+        **scope.contacts(),
+    }
+    return list(conn.execute(sql["orphans"], parameters).scalars())
+
+
+def states(
+    conn: Connection, campaign_id: int, segment_ids: Sequence[int], contact_ids: Sequence[int]
+) -> dict[int, tuple[State | None, str | None]]:
+    """Return the membership, if any, and the timezone of contacts that the caller has locked."""
+    parameters = {"campaign_id": campaign_id, "segment_ids": list(segment_ids), "contact_ids": list(contact_ids)}
+    found: dict[int, tuple[State | None, str | None]] = {}
+    for row in conn.execute(sql["states"], parameters):
+        state = None
+        if row.rotation is not None:
+            departure = None if row.departure is None else Departure(row.departure)
+            state = State(row.rotation, row.added_at, row.manual, row.left_at, departure, row.left_entry, row.entry)
+        found[row.contact_id] = (state, row.timezone)
+    return found
+
+
+def enter(
+    conn: Connection, campaign_id: int, entering: dict[int, Entering], *, arrival: Arrival, now: datetime
+) -> set[int]:
+    """Write new and returning members; return those who had no membership before."""
+    parameters = {
+        "campaign_id": campaign_id,
+        "contact_ids": list(entering),
+        "rotations": [each.rotation for each in entering.values()],
+        "manuals": [each.manual for each in entering.values()],
+        "arrival": arrival.value,
+        "now": now,
+    }
+    return {row.contact_id for row in conn.execute(sql["enter"], parameters) if row.is_new}
+
+
+def leave(
+    conn: Connection, campaign_id: int, contact_ids: Sequence[int], *, departure: Departure, now: datetime
+) -> list[int]:
+    """Mark members as gone; return those for whom anything changed."""
+    parameters = {
+        "campaign_id": campaign_id,
+        "contact_ids": list(contact_ids),
+        "departure": departure.value,
+        "now": now,
+    }
+    return list(conn.execute(sql["leave"], parameters).scalars())
+
+
+def rotations(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> dict[int, int]:
+    """Return the present rotation of those of these contacts that are in the campaign."""
+    parameters = {"campaign_id": campaign_id, "contact_ids": list(contact_ids)}
+    return {row.contact_id: row.rotation for row in conn.execute(sql["rotations"], parameters)}
+
+
+def rotate(conn: Connection, campaign_id: int, rotations: dict[int, int]) -> None:
+    """Write the new rotations of members that jumped."""
+    if rotations:
+        parameters = {"contact_ids": list(rotations), "rotations": list(rotations.values()), "campaign_id": campaign_id}
+        conn.execute(sql["rotate"], parameters)
+
+
+def backfill(conn: Connection, campaign_id: int, roots: Sequence[Root], *, now: datetime) -> int:
+    """Put every active member at steps added at the root; return how many waits that made."""
+    if not roots:
+        return 0
+    columns = _columns(roots)
+    return conn.execute(sql["backfill"], {"campaign_id": campaign_id, "now": now, **columns}).rowcount
+
+
+def id_range(conn: Connection, campaign_id: int, segment_ids: Sequence[int]) -> Chunk | None:
+    """Return the range of contact ids that an update has to look at; None when there is nobody."""
+    parameters = {"campaign_id": campaign_id, "segment_ids": list(segment_ids)}
+    row = conn.execute(sql["id_range"], parameters).one()
+    return None if row[0] is None else Chunk(*row)
+
+
+def active(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> set[int]:
+    """Return which of these contacts are in the campaign."""
+    parameters = {"campaign_id": campaign_id, "contact_ids": list(contact_ids)}
+    return set(conn.execute(sql["active"], parameters).scalars())
+
+
+def inside(conn: Connection, segment_ids: Sequence[int], contact_ids: Sequence[int]) -> list[int]:
+    """Return which of these contacts are in one of these segments."""
+    parameters = {"segment_ids": list(segment_ids), "contact_ids": list(contact_ids)}
+    return list(conn.execute(sql["inside"], parameters).scalars())
+
+
+def outside(conn: Connection, campaign_id: int, segment_ids: Sequence[int], contact_ids: Sequence[int]) -> list[int]:
+    """Return which of these contacts are members through a segment and in none of these any more."""
+    parameters = {"campaign_id": campaign_id, "segment_ids": list(segment_ids), "contact_ids": list(contact_ids)}
+    return list(conn.execute(sql["outside"], parameters).scalars())
+
+
+def give_grace(conn: Connection, campaign_id: int, contact_ids: Sequence[int], *, until: datetime) -> None:
+    """Let members that left every segment stay until an instant; who has a grace keeps it."""
+    parameters = {"campaign_id": campaign_id, "contact_ids": list(contact_ids), "until": until}
+    conn.execute(sql["give_grace"], parameters)
+
+
+def stay(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> None:
+    """Forget the grace of members that a segment took back."""
+    conn.execute(sql["stay"], {"campaign_id": campaign_id, "contact_ids": list(contact_ids)})
+
+
+def grace_over(conn: Connection, *, now: datetime, limit: int) -> list[tuple[int, int]]:
+    """Take (contact, campaign) whose grace is over, with the contacts' locks."""
+    return [(row.contact_id, row.campaign_id) for row in conn.execute(sql["grace_over"], {"now": now, "limit": limit})]
+
+
+def first_grace_over(conn: Connection, *, now: datetime) -> datetime | None:
+    """Return when the first grace that is over ended; None when there is none."""
+    ended: datetime | None = conn.execute(sql["first_grace_over"], {"now": now}).scalar_one()
+    return ended
+
+
+def take_grace_over(conn: Connection, campaign_id: int, contact_ids: Sequence[int], *, now: datetime) -> list[int]:
+    """Take those of these contacts whose grace is over."""
+    parameters = {"campaign_id": campaign_id, "contact_ids": list(contact_ids), "now": now}
+    return sorted(conn.execute(sql["take_grace_over"], parameters).scalars())
+
+
+def _columns(roots: Sequence[Root]) -> dict[str, list[Any]]:
+    return {
+        "zones": [root.zone for root in roots],
+        "step_ids": [root.step_id for root in roots],
+        "reasons": [root.reason for root in roots],
+        "due": [root.due_at for root in roots],
+    }
+
+
+def count_active(conn: Connection, campaign_id: int) -> int:
+    """Return how many members a campaign has, from its counters."""
+    figures = conn.execute(sql["figures"], {"campaign_id": campaign_id}).one()
+    return int(figures.added - figures.left)

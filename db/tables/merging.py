@@ -1,0 +1,194 @@
+"""Merging contacts: all that is known of one becomes the other's, and the old key leads to the survivor.
+
+Source: the reference engine's merge. Of a step that the survivor has any outcome of, the other's outcomes go;
+memberships of campaigns that the survivor is in go, others keep their rotation and how they came.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import Connection, text
+
+from parcours.db.statements import statements
+from parcours.db.tables import campaigns, events, outcomes, waits
+from parcours.db.tables.waits import CancelledWait
+from parcours.domain.walk.rows import Outcome
+
+sql = statements(__file__)
+
+# Tables whose rows become the survivor's just as they are. One that a contact has several alike rows of
+# belongs here.
+MOVED = (
+    "wait",
+    "outcome",
+    "message",
+    "form_submission",
+    "inbox",
+    "event",
+    "contact_alias",
+    "point_log",
+    "stage_log",
+    # Of two, the older is dropped before.
+    "contact_utm",
+    "rezoned",
+)
+
+# Tables of which the survivor has at most one row for each value of these columns: the survivor's own stays,
+# and the other's fills a gap.
+FILLED: dict[str, tuple[str, ...]] = {
+    "membership": ("campaign_id",),
+    "leaving": ("campaign_id",),
+    "failure": ("step_id",),
+    "segment_member": ("segment_id",),
+    "contact_tag": ("tag",),
+    # Added up before.
+    "contact_score": ("group_key",),
+    "do_not_contact": ("channel",),
+    "frequency_rule": ("channel",),
+    "device": ("type", "brand", "os"),
+    "company_member": ("company_id",),
+}
+
+# Who survives the contact of a row.
+_INTO = "(CAST(:into_ids AS bigint[]))[array_position(CAST(:gone_ids AS bigint[]), {table}.contact_id)]"
+_MOVE = f"""
+UPDATE {{table}} SET contact_id = {_INTO}
+WHERE contact_id = ANY (CAST(:gone_ids AS bigint[]))
+"""
+_GIVE_WAY = f"""
+DELETE FROM {{table}}
+WHERE contact_id = ANY (CAST(:gone_ids AS bigint[]))
+  AND (SELECT true FROM {{table}} AS own WHERE own.contact_id = {_INTO} AND {{same}} LIMIT 1) IS NOT NULL
+"""
+
+
+class Merged(NamedTuple):
+    """What merging came to: memberships that the survivor had already, and waits that ended with them."""
+
+    memberships_dropped: int
+    waits_cancelled: int
+
+
+def shut_out_merges(conn: Connection) -> None:
+    """Wait until no merge is at work, and keep new ones out, as imports do; the caller holds nothing yet."""
+    conn.execute(sql["shut_out_merges"])
+
+
+def shut_out_imports(conn: Connection) -> None:
+    """Wait until no import is at work, and keep new ones out; the caller holds no contact yet."""
+    conn.execute(sql["shut_out_imports"])
+
+
+def lock(conn: Connection, keys: Iterable[str]) -> dict[str, int]:
+    """Take contacts out of everybody's reach, as whoever deletes them must; return their ids by key."""
+    return {row.key: row.id for row in conn.execute(sql["lock"], {"keys": sorted(set(keys))})}
+
+
+def without_those_in_merges(conn: Connection, contact_ids: Sequence[int]) -> list[int]:
+    """Return which of these contacts, whose locks the caller holds, may be acted on together now.
+
+    Left out is who is to be merged into another of them, since the other then has their events too, and
+    who is to take in somebody, when one of the two is in other hands, or while an import is at work: their
+    turn comes again. Both are locked against whoever would give them something: a campaign that the survivor
+    joined meanwhile may be one that the other is in.
+    """
+    asked = conn.execute(sql["asked_for"], {"contact_ids": list(contact_ids)}).all()
+    if not asked:
+        return list(contact_ids)
+    free: set[int] = set()
+    if conn.execute(sql["try_to_shut_out_imports"]).scalar_one():
+        both = {each.into_id for each in asked} | {each.gone_id for each in asked}
+        free.update(conn.execute(sql["lock_free"], {"ids": sorted(both)}).scalars())
+    left_out: set[int] = set()
+    for into_id, gone_id in asked:
+        if into_id not in left_out:
+            left_out.add(gone_id if {into_id, gone_id} <= free else into_id)
+    return [contact_id for contact_id in contact_ids if contact_id not in left_out]
+
+
+def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merged:
+    """Merge contacts (the key of `pairs`) into others (the value), whose locks the caller holds.
+
+    Nobody is on both sides, and nobody survives two at once; imports are shut out. The counters of steps and
+    campaigns stay those of the outcomes and members that there are. Campaigns follow changed segments with
+    the next `update`.
+    """
+    if not pairs:
+        return Merged(0, 0)
+    both = {"gone_ids": list(pairs), "into_ids": list(pairs.values())}
+    campaigns.read_by_index(conn)
+    conn.execute(sql["open_campaigns"], both)
+    cancelled = [CancelledWait(*row) for row in conn.execute(sql["cancel_waits"], both)]
+    dropped = int(conn.execute(sql["count_left"], {**both, "now": now}).scalar_one())
+    conn.execute(sql["drop_outcomes"], both)
+    # After the dropping, so that no wait goes without a trace.
+    _record(conn, cancelled, now=now)
+    _renumber(conn, pairs)
+    conn.execute(sql["withdraw_messages"], {**both, "now": now})
+    for name in (
+        "drop_graces",
+        "merge_segments",
+        "merge_refusals",
+        "merge_words",
+        "merge_preferences",
+        "merge_companies",
+        "take_primary_company",
+        "add_scores",
+        "drop_older_utm",
+    ):
+        conn.execute(sql[name], both)
+    conn.execute(sql["merge_attributes"], {**both, "now": now})
+    for table, columns in FILLED.items():
+        same = " AND ".join(f"own.{column} IS NOT DISTINCT FROM {table}.{column}" for column in columns)
+        conn.execute(text(_GIVE_WAY.format(table=table, same=same)), both)
+    for table in (*FILLED, *MOVED):
+        conn.execute(text(_MOVE.format(table=table)), both)
+    conn.execute(sql["become_alias"], {**both, "now": now})
+    # What came along was meant for the other one's timezone.
+    waits.note_rezoned(conn, pairs.values())
+    return Merged(dropped, len(cancelled))
+
+
+def _renumber(conn: Connection, pairs: Mapping[int, int]) -> None:
+    both = {"gone_ids": list(pairs), "into_ids": list(pairs.values())}
+    by = {row.gone_id: row.by for row in conn.execute(sql["passages_to_move"], both)}
+    if by:
+        parameters = {
+            "gone_ids": list(by),
+            "into_ids": [pairs[contact_id] for contact_id in by],
+            "bys": list(by.values()),
+        }
+        conn.execute(sql["renumber"], parameters)
+
+
+def _record(conn: Connection, cancelled: Sequence[CancelledWait], *, now: datetime) -> None:
+    detail = {"reason": "the contact was merged into another, who is in the campaign"}
+    outcomes.record(
+        conn,
+        [
+            Outcome(each.contact_id, each.step_id, each.rotation, each.passage, now, each.due_at, "cancelled", detail)
+            for each in cancelled
+        ],
+    )
+
+
+def aliases(conn: Connection, keys: Iterable[str]) -> dict[str, int]:
+    """Return the contacts that keys of merged contacts lead to; other keys are left out."""
+    return {row.key: row.contact_id for row in conn.execute(sql["aliases"], {"keys": sorted(set(keys))})}
+
+
+def lead_to(conn: Connection, contacts: Mapping[str, int], *, now: datetime) -> None:
+    """Let keys that are no contact's lead to contacts, also those that led to somebody else."""
+    if contacts:
+        parameters = {"keys": list(contacts), "contact_ids": list(contacts.values()), "now": now}
+        conn.execute(sql["lead_to"], parameters)
+
+
+def forget(conn: Connection, at: Mapping[str, datetime]) -> set[str]:
+    """Erase those of these keys that are a merged contact's; return them. The survivor stays."""
+    if not at:
+        return set()
+    gone = set(conn.execute(sql["forget"], {"keys": sorted(at)}).scalars())
+    events.tombstone(conn, {key: at[key] for key in gone})
+    return gone

@@ -1,0 +1,95 @@
+"""Segments and who is in them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+from parcours.db.statements import statements
+from parcours.db.stored import Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A segment; only a public and published one can be the source of a campaign."""
+
+    id: int
+    key: str
+    name: str
+    public: bool
+    published: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentLine:
+    """A segment as it is listed: with its active members and the campaigns that it is a source of."""
+
+    key: str
+    name: str
+    public: bool
+    published: bool
+    members: int
+    campaigns: list[str]
+
+
+def find(conn: Connection, key: str) -> Segment | None:
+    """Return the segment of a key, or None."""
+    row = conn.execute(
+        text("SELECT id, key, name, public, published FROM segment WHERE key = :key"), {"key": key}
+    ).one_or_none()
+    return None if row is None else Segment(*row)
+
+
+def save(conn: Connection, key: str, *, name: str | None, public: bool | None, published: bool | None) -> Stored:
+    """Create a segment or change what is given of it; None keeps what is there.
+
+    A new segment is named by its key, public and published, unless said otherwise.
+    """
+    given = {"key": key, "name": name, "public": public, "published": published}
+    sql = statements(__file__)
+    if conn.execute(sql["create"], given).one_or_none() is not None:
+        return "created"
+    return "unchanged" if conn.execute(sql["change"], given).one_or_none() is None else "updated"
+
+
+def users(conn: Connection, segment_id: int) -> list[str]:
+    """Return the keys of the campaigns that have the segment as a source, deleted ones included."""
+    return list(conn.execute(statements(__file__)["users"], {"segment_id": segment_id}).scalars())
+
+
+# Pages and the REST interface count members of a segment one by one up to here.
+COUNTED = 100_000
+
+
+def listed(conn: Connection, *, key: str | None = None, most: int | None = None) -> list[SegmentLine]:
+    """Return the segment of a key, or all by key; the members of each are counted up to `most`."""
+    given = {"key": key, "most": most}
+    return [SegmentLine(*row) for row in conn.execute(statements(__file__)["listed"], given)]
+
+
+def add_members(
+    conn: Connection, segment_id: int, contact_ids: Sequence[int], *, manual: bool, now: datetime
+) -> list[int]:
+    """Make contacts active members and return those who were not, in no order; only they get a new entry.
+
+    `manual` is for what a person asked: it also brings back whom a person removed, and it
+    keeps the contact in when a rule would remove them.
+    """
+    given = {"segment_id": segment_id, "contact_ids": list(contact_ids), "manual": manual, "now": now}
+    sql = statements(__file__)
+    entered = list(conn.execute(sql["add_members"], given).scalars())
+    if manual and len(entered) < len(set(contact_ids)):
+        conn.execute(sql["keep_members"], given)
+    return entered
+
+
+def remove_members(
+    conn: Connection, segment_id: int, contact_ids: Sequence[int], *, manual: bool, now: datetime
+) -> list[int]:
+    """End memberships and return the contacts who were active, by id.
+
+    Not `manual`: whom a person added stays.
+    """
+    given = {"segment_id": segment_id, "contact_ids": list(contact_ids), "manual": manual, "now": now}
+    return list(conn.execute(statements(__file__)["remove_members"], given).scalars())

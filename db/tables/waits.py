@@ -1,0 +1,263 @@
+"""The table `wait`: who stands where until when."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, TextClause, text
+
+from parcours.db.scope import Scope
+from parcours.db.statements import statements
+from parcours.domain.walk.catch_up import Shift
+from parcours.domain.walk.rows import Claim, Reason, Wait
+
+sql = statements(__file__)
+EVERYTHING = Scope()
+# With a cap, those whose turn it is are always the same: the lowest ids of those who are due together. Not
+# without one, since a million who are due together would be sorted for each batch.
+_IN_ORDER = (
+    ("ORDER BY due_at\n", "ORDER BY due_at, contact_id\n"),
+    ("SELECT waiting.place\n", "SELECT waiting.place, waiting.contact_id\n"),
+    ("ORDER BY waiting.due_at\n", "ORDER BY waiting.due_at, waiting.contact_id\n"),
+)
+# Who is named is looked for by name, however many others are due before them: no other index serves these.
+_BY_NAME = (
+    ("WHERE step_id = :step_id\n", "WHERE step_id + 0 = :step_id\n"),
+    ("AND due_at <= :now\n", "AND due_at + interval '0' <= :now\n"),
+)
+
+
+def _claim(*changes: tuple[str, str]) -> TextClause:
+    statement = str(sql["claim_due"])
+    for before, after in changes:
+        statement = statement.replace(before, after)
+    return text(statement)
+
+
+# Whether with a cap, and whether contacts are named.
+_CLAIMS = {
+    (False, False): sql["claim_due"],
+    (True, False): _claim(*_IN_ORDER),
+    (False, True): _claim(*_BY_NAME),
+    (True, True): _claim(*_IN_ORDER, *_BY_NAME),
+}
+
+
+class DueStep(NamedTuple):
+    step_id: int
+    campaign_id: int
+    # Of whoever waits there longest.
+    due_at: datetime
+
+
+class CancelledWait(NamedTuple):
+    contact_id: int
+    step_id: int
+    rotation: int
+    passage: int
+    due_at: datetime | None
+
+
+class Displaced(NamedTuple):
+    """A wait that a step lost, with what says when its contact is due elsewhere."""
+
+    contact_id: int
+    step_id: int
+    rotation: int
+    passage: int
+    due_at: datetime | None
+    anchor_at: datetime
+    timezone: str | None
+
+
+class ToCome(NamedTuple):
+    """A wait with a due time."""
+
+    contact_id: int
+    step_id: int
+    campaign_id: int
+    passage: int
+    reason: Reason
+    anchor_at: datetime
+    due_at: datetime
+    held: Mapping[str, Any] | None
+
+
+class Armed(NamedTuple):
+    contact_id: int
+    step_id: int
+    campaign_id: int
+    passage: int
+    # When the contact came to the decision.
+    anchor_at: datetime
+
+
+def claim_due(conn: Connection, step_id: int, *, now: datetime, limit: int, scope: Scope = EVERYTHING) -> list[Claim]:
+    """Take at most `limit` due waits of a step, and their contacts' locks, oldest due first."""
+    claim = _CLAIMS[scope.campaign_limit is not None, scope.contact_ids is not None]
+    rows = conn.execute(claim, {"step_id": step_id, "now": now, "limit": limit, **scope.waits()})
+    return [Claim._make(row) for row in rows.all()]
+
+
+def has_due(conn: Connection, step_ids: Sequence[int], *, now: datetime, scope: Scope = EVERYTHING) -> bool:
+    """Return whether anything is due at these steps, in somebody's hands or not."""
+    parameters = {"step_ids": list(step_ids), "now": now, **scope.waits()}
+    return bool(conn.execute(sql["has_due"], parameters).scalar_one())
+
+
+def of_nobody(conn: Connection, step_ids: Sequence[int], *, now: datetime | None, limit: int) -> list[int]:
+    """Return ids that are due at steps, at any time without `now`, although there is no such contact any more."""
+    parameters = {"step_ids": list(step_ids), "now": "infinity" if now is None else now, "limit": limit}
+    return list(conn.execute(sql["of_nobody"], parameters).scalars())
+
+
+def due_steps(conn: Connection, *, now: datetime, scope: Scope = EVERYTHING) -> list[DueStep]:
+    """Return the steps of running campaigns at which something is due, newest campaign first."""
+    parameters = {
+        "now": now,
+        "campaign_ids": None if scope.campaign_ids is None else list(scope.campaign_ids),
+        "excluded": list(scope.excluded),
+        **scope.waits(),
+    }
+    return [DueStep(*row) for row in conn.execute(sql["due_steps"], parameters)]
+
+
+def arm(conn: Connection, waits: Sequence[Wait]) -> None:
+    """Write waits; who already waits at a step in a passage keeps that wait."""
+    if not waits:
+        return
+    names = (
+        "contact_ids",
+        "step_ids",
+        "campaign_ids",
+        "rotations",
+        "passages",
+        "attempts",
+        "reasons",
+        "anchors",
+        "due",
+        "helds",
+    )
+    parameters = dict(zip(names, map(list, zip(*waits, strict=True)), strict=True))
+    parameters["helds"] = [None if each.held is None else json.dumps(each.held) for each in waits]
+    conn.execute(sql["arm"], parameters)
+
+
+def take_armed(conn: Connection, step_id: int, passages: Mapping[int, int]) -> list[Claim]:
+    """Take the armed decision of contacts that the caller has locked, in the passage that was found armed.
+
+    Who is not there any more, or again in another passage, is left out.
+    """
+    parameters = {"step_id": step_id, "contact_ids": list(passages), "passages": list(passages.values())}
+    return [Claim._make(row) for row in conn.execute(sql["take_armed"], parameters).all()]
+
+
+def armed(conn: Connection, contact_ids: Iterable[int], types: Iterable[str], events: Iterable[str]) -> list[Armed]:
+    """Return the armed decisions of some types, which may look at some of these events, at which contacts stand."""
+    parameters = {"contact_ids": list(contact_ids), "types": list(types), "events": list(events)}
+    return [Armed(*row) for row in conn.execute(sql["armed"], parameters)]
+
+
+def move(conn: Connection, campaign_id: int, rotations: dict[int, int]) -> None:
+    """Move the open waits of contacts that jumped to their new rotation."""
+    if rotations:
+        parameters = {"contact_ids": list(rotations), "rotations": list(rotations.values()), "campaign_id": campaign_id}
+        conn.execute(sql["move"], parameters)
+
+
+def cancel(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> list[CancelledWait]:
+    """Delete every wait of contacts, which the caller has locked, in a campaign; return them."""
+    rows = conn.execute(sql["cancel"], {"campaign_id": campaign_id, "contact_ids": list(contact_ids)})
+    return [CancelledWait(*row) for row in rows]
+
+
+def cancel_steps(conn: Connection, step_ids: Sequence[int], *, limit: int) -> list[Displaced]:
+    """Delete at most `limit` waits at steps, with the campaign closed to workers; return them by contact."""
+    rows = conn.execute(sql["cancel_steps"], {"step_ids": list(step_ids), "limit": limit})
+    return sorted(Displaced(*row) for row in rows)
+
+
+def shift(conn: Connection, campaign_id: int, moved: Shift, *, limit: int = 5_000) -> None:
+    """Move a campaign's waits, with the campaign closed to workers, in statements of at most `limit` rows."""
+    parameters = {"campaign_id": campaign_id, "since": moved.since, "until": moved.until, "limit": limit}
+    # Passages of merged contacts may be below zero.
+    place: Mapping[str, int] | None = {"contact_id": 0, "step_id": 0, "passage": 0}
+    while place is not None:
+        row = conn.execute(sql["shift"], {**parameters, **place}).first()
+        place = None if row is None else row._asdict()
+
+
+def standing(conn: Connection, step_id: int, contact_ids: Iterable[int]) -> set[tuple[int, int]]:
+    """Return the (contact, passage) in which some of these contacts wait at a step."""
+    parameters = {"step_id": step_id, "contact_ids": sorted(set(contact_ids))}
+    return {(row.contact_id, row.passage) for row in conn.execute(sql["standing"], parameters)}
+
+
+def count_at(conn: Connection, step_ids: Sequence[int]) -> dict[int, int]:
+    """Return how many wait at each step; steps where nobody waits are left out."""
+    return {row.step_id: row.n for row in conn.execute(sql["count_at"], {"step_ids": list(step_ids)})}
+
+
+def count_up_to(conn: Connection, step_ids: Sequence[int], limit: int) -> dict[int, int]:
+    """Return how many wait at each step, `limit` where it is that or more; steps where nobody waits are left out."""
+    rows = conn.execute(sql["count_up_to"], {"step_ids": list(step_ids), "limit": limit})
+    return {row.step_id: row.n for row in rows}
+
+
+def guess_at(conn: Connection, step_id: int) -> int:
+    """Return about how many wait at a step, as the planner believes from its statistics."""
+    plan = conn.execute(sql["guess_at"], {"step_id": step_id}).scalar_one()
+    return int(plan[0]["Plan"]["Plan Rows"])
+
+
+def take_kickoffs(
+    conn: Connection, campaign_id: int, contact_ids: Sequence[int], *, now: datetime
+) -> list[tuple[int, Claim]]:
+    """Take what contacts that the caller has locked are to begin in a campaign now: (step, claim) pairs."""
+    parameters = {"campaign_id": campaign_id, "contact_ids": list(contact_ids), "now": now}
+    return [(row[0], Claim._make(row[1:])) for row in conn.execute(sql["take_kickoffs"], parameters).all()]
+
+
+def take_rezoned(conn: Connection, *, limit: int, of: Iterable[int] | None = None) -> dict[int, str | None]:
+    """Take contacts whose timezone changed while they wait, and their locks; return the timezone of each.
+
+    `of`: only those of these contacts. Who is in other hands is left for later.
+    """
+    parameters = {"limit": limit, "ids": None if of is None else list(of)}
+    return {row.id: row.timezone for row in conn.execute(sql["take_rezoned"], parameters)}
+
+
+def first_rezoned(conn: Connection) -> int | None:
+    """Return the first contact whose timezone changed and whose waits are yet to move; None without any."""
+    contact_id: int | None = conn.execute(sql["first_rezoned"]).scalar_one_or_none()
+    return contact_id
+
+
+def note_rezoned(conn: Connection, contact_ids: Iterable[int]) -> None:
+    """Say that contacts have waits that were meant for another timezone; the database itself sees them change it."""
+    conn.execute(sql["note_rezoned"], {"ids": list(contact_ids)})
+
+
+def still_to_come(conn: Connection, contact_ids: Iterable[int]) -> list[ToCome]:
+    """Return the delays and decisions of contacts, which the caller has locked, that have a due time."""
+    rows = conn.execute(sql["still_to_come"], {"ids": list(contact_ids)})
+    return [ToCome._make(row) for row in rows]
+
+
+def move_to(conn: Connection, moved: Sequence[tuple[ToCome, datetime]]) -> None:
+    """Give waits of contacts, which the caller has locked, other due times."""
+    if moved:
+        parameters = {
+            "contact_ids": [wait.contact_id for wait, _ in moved],
+            "step_ids": [wait.step_id for wait, _ in moved],
+            "passages": [wait.passage for wait, _ in moved],
+            "due": [due for _, due in moved],
+        }
+        conn.execute(sql["move_to"], parameters)
+
+
+def count_from_before(conn: Connection, befores: Mapping[int, datetime]) -> dict[int, int]:
+    """Return how many wait at each step who came there before the instant given; zeros and retries are left out."""
+    parameters = {"step_ids": list(befores), "befores": list(befores.values())}
+    return {row.step_id: row.n for row in conn.execute(sql["count_from_before"], parameters)}

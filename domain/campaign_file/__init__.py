@@ -1,0 +1,1 @@
+"""Campaign files: model, checks, and the campaign that is built from one."""

@@ -1,0 +1,180 @@
+"""From a checked file to the campaign that runs, and from what is stored back to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ValidationError
+
+from parcours.domain.campaign import Branch, Campaign, Step
+from parcours.domain.campaign_file.model import (
+    BRANCH_NAMES,
+    FORMAT,
+    CampaignFile,
+    FindType,
+    SkipFile,
+    SourcesFile,
+    StepFile,
+    dotted,
+)
+from parcours.domain.campaign_file.sentences import called, sentences
+from parcours.domain.errors import CampaignError
+from parcours.domain.messages.rate import parse_rate
+from parcours.domain.steps import registry
+from parcours.domain.steps.types import Properties, StepType
+from parcours.domain.time.intervals import Interval, parse_interval
+from parcours.domain.time.schedule import Timing, parse_days, parse_hour, parse_window
+
+
+def stored(data: object) -> CampaignFile:
+    """Return the campaign file of a stored definition.
+
+    It was checked when it was applied and is trusted now, so a rule that came later changes nothing about it.
+    Raises CampaignError with one sentence for what cannot be read.
+    """
+    if not isinstance(data, Mapping):
+        raise CampaignError(f"the definition is {called(data)} and no mapping")
+    try:
+        if newer(data):
+            raise CampaignError(newer(data))
+        return CampaignFile.model_validate({name: value for name, value in data.items() if name != "format"})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise CampaignError(f"{dotted(first['loc'])}: {first['msg']}") from None
+
+
+def newer(data: Mapping[Any, Any]) -> str:
+    """Return why a file of its format cannot be read; nothing if it can."""
+    given = data.get("format", FORMAT)
+    if type(given) is int and 1 <= given <= FORMAT:
+        return ""
+    return f"the format is {given!r}, and this release of Parcours reads format {FORMAT}; upgrade it, or write {FORMAT}"
+
+
+def build(
+    file: CampaignFile,
+    *,
+    campaign_id: int,
+    version: int,
+    step_ids: Mapping[str, int],
+    zone: ZoneInfo,
+    moved: Collection[str] = (),
+    step_type: FindType = registry.step_type,
+) -> Campaign:
+    """Return a file's tree as the engine walks it, its steps in the order of the document.
+
+    `step_ids` has the id of each step's key, `moved` the keys of steps that stood elsewhere before. `zone` is
+    for dates without an offset, which a file from check() does not have.
+    """
+    steps: dict[int, Step] = {}
+    zone = ZoneInfo(file.timezone) if file.timezone else zone
+
+    def place(found: StepFile, parent: int | None, branch: Branch | None) -> None:
+        kind = step_type(found.kind, found.type)
+        if found.step not in step_ids:
+            raise CampaignError(f"the database has no row for the step {found.step!r}")
+        step = Step(
+            id=step_ids[found.step],
+            key=found.step,
+            name=found.name or found.step,
+            type=kind,
+            properties=_properties(kind, found),
+            timing=_timing(found, zone),
+            parent=parent,
+            branch=branch,
+            within=_interval(found.within),
+            look_back=_interval(found.look_back),
+            max_attempts=found.max_attempts,
+            on_failure=found.on_failure,
+            moved=found.step in moved,
+        )
+        steps[step.id] = step
+        for below, children in found.branches():
+            for child in children:
+                place(child, step.id, below)
+
+    for root in file.steps:
+        place(root, None, None)
+    return Campaign(
+        id=campaign_id,
+        key=file.campaign,
+        version=version,
+        steps=steps,
+        name=file.name,
+        reentry=file.reentry,
+        cooldown=_interval(file.cooldown),
+        grace=_interval(file.grace),
+        catch_up=parse_interval(file.catch_up.skip) if isinstance(file.catch_up, SkipFile) else file.catch_up,
+        exit_on_leave=file.exit_on_leave,
+        priority=file.priority,
+        per_second=None if file.rate is None else parse_rate(file.rate),
+    )
+
+
+def _properties(kind: StepType, step: StepFile) -> Properties:
+    try:
+        return kind.properties.model_validate(step.with_)
+    except ValidationError as error:
+        wrong = sentences(error, kind.properties, step.with_)
+        said = "; ".join(f"{dotted(('with', *place))}: {sentence}" for place, sentence in wrong)
+        raise CampaignError(f"step {step.step!r}: {said}") from None
+
+
+def _timing(step: StepFile, zone: ZoneInfo) -> Timing:
+    return Timing(
+        after=_interval(step.after),
+        at=None if step.at is None else with_offset(step.at, zone),
+        hour=None if step.hour is None else parse_hour(step.hour),
+        between=None if step.between is None else parse_window(list(step.between)),
+        days=parse_days(list(step.days)) if step.days else frozenset(),
+    )
+
+
+def _interval(text: str | None) -> Interval | None:
+    return None if text is None else parse_interval(text)
+
+
+def to_data(file: CampaignFile) -> dict[str, Any]:
+    """Return a file as plain data that JSON can hold: check() makes the same file of it again.
+
+    Names come in the order of the documentation, defaults are left out, the keys of all steps are stated.
+    `redirect` is left out too: it is for applying the file once.
+    """
+    data = _plain_fields(file)
+    data.pop("redirect", None)
+    data["steps"] = [_step_data(step) for step in file.steps]
+    return data
+
+
+def _step_data(step: StepFile) -> dict[str, Any]:
+    data = _plain_fields(step)
+    for name in BRANCH_NAMES:
+        if name in data:
+            data[name] = [_step_data(child) for child in data[name]]
+    return data
+
+
+def _plain_fields(model: BaseModel) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for name, info in type(model).model_fields.items():
+        value = getattr(model, name)
+        if not info.is_required() and value == info.get_default(call_default_factory=True, validated_data=data):
+            continue
+        if isinstance(value, datetime):
+            value = value.isoformat()
+        elif isinstance(value, SourcesFile | SkipFile):
+            value = _plain_fields(value)
+        elif isinstance(value, tuple):
+            value = list(value)
+        data[info.alias or name] = value
+    return data
+
+
+def with_offset(moment: datetime, zone: ZoneInfo) -> datetime:
+    """Return the same instant with a fixed offset, so that it compares and reads back alike in any zone."""
+    return datetime.fromisoformat(
+        (moment if moment.utcoffset() is not None else moment.replace(tzinfo=zone)).isoformat()
+    )

@@ -1,0 +1,656 @@
+"""Checks of a campaign file: every problem with its place and a sentence that says what to do."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import islice
+from typing import Any, TypeVar, cast, get_args
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ValidationError
+
+from parcours.domain.campaign import Priority
+from parcours.domain.campaign_file.build import newer, with_offset
+from parcours.domain.campaign_file.graph import Graph, Node
+from parcours.domain.campaign_file.model import (
+    BRANCH_NAMES,
+    CampaignFile,
+    FindType,
+    OnFailure,
+    Path,
+    Problem,
+    Reentry,
+    SkipFile,
+    SourcesFile,
+    StepFile,
+    dotted,
+)
+from parcours.domain.campaign_file.sentences import (
+    a,
+    called,
+    did_you_mean,
+    listed,
+    near,
+    quoted,
+    sentences,
+    short,
+    shown,
+)
+from parcours.domain.contacts import identity
+from parcours.domain.errors import CampaignError
+from parcours.domain.messages.rate import parse_rate
+from parcours.domain.steps import registry
+from parcours.domain.steps.properties import APPLYING
+from parcours.domain.steps.types import Kind
+from parcours.domain.time.intervals import Interval, parse_interval
+from parcours.domain.time.schedule import parse_days, parse_hour, parse_window
+
+M = TypeVar("M", bound=BaseModel)
+
+# What is wrong with a file is listed up to here, and then comes one sentence more.
+MOST_PROBLEMS = 100
+
+MORE = f"more may be wrong: the check stops at {MOST_PROBLEMS} problems; mend these first"
+
+# Of one campaign; the largest that anybody has are of some hundreds.
+MOST_STEPS = 2_000
+
+# Trees are walked by recursion, here and by the engine.
+MAX_DEPTH = 100
+
+MAX_ATTEMPTS = 1000
+
+CAMPAIGN_KEY = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+
+STEP_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+_CAMPAIGN_NAMES = (
+    "format", "campaign", "name", "description", "category", "published", "publish_from", "publish_until", "reentry",
+    "cooldown", "timezone", "exit_on_leave", "grace", "catch_up", "priority", "rate", "sources", "redirect", "steps",
+)  # fmt: skip
+
+TIMING_NAMES = ("after", "at", "hour", "between", "days")
+
+DECISION_NAMES = ("within", "look_back")
+
+ACTION_NAMES = ("max_attempts", "on_failure")
+
+_STEP_NAMES = (
+    "step", "name", *Kind, "with", *TIMING_NAMES, *DECISION_NAMES, *ACTION_NAMES, *BRANCH_NAMES,
+)  # fmt: skip
+
+BRANCHES: dict[Kind, tuple[str, ...]] = {
+    Kind.ACTION: ("then",),
+    Kind.DECISION: ("yes", "no"),
+    Kind.CONDITION: ("yes", "no"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What check() found: a file, or the problems why there is none."""
+
+    file: CampaignFile | None
+    problems: list[Problem]
+
+
+def check(
+    data: object, *, default_zone: ZoneInfo, step_type: FindType = registry.step_type, stored: bool = False
+) -> Checked:
+    """Return the campaign file that some data describes, or everything that is wrong with it.
+
+    What was `stored` before is not held to what only a new file must keep to.
+
+    `data` is what a YAML or JSON reader returns; dates may be text or already parsed. Dates without an
+    offset are in the file's timezone, or in `default_zone` when it names none.
+    """
+    checker = Checker(default_zone, step_type, None if stored else APPLYING)
+    try:
+        file = checker.campaign(data)
+    except _EnoughError:
+        return Checked(None, [*checker.problems, Problem((), MORE)])
+    return Checked(None if checker.problems else file, checker.problems)
+
+
+def first_of(problems: Iterable[Problem]) -> list[Problem]:
+    """Return problems, no further than people read; the last one says if there may be more."""
+    found = list(islice(problems, MOST_PROBLEMS + 1))
+    return found if len(found) <= MOST_PROBLEMS else [*found[:-1], Problem((), MORE)]
+
+
+def outline(data: object, key: str) -> CampaignFile:
+    """Return what can be understood of a stored definition that cannot be read, to plan another against it.
+
+    What is refused in it is left out; a step without a key, with all below it.
+    """
+    given = data if isinstance(data, Mapping) else {}
+    own = {name: value for name, value in given.items() if name not in ("campaign", "steps")}
+    steps = tuple(_outlined(given.get("steps")))
+    return _as_far_as(CampaignFile, {"sources": SourcesFile(), **own}, {"campaign": key, "steps": steps})
+
+
+def _outlined(steps: object, depth: int = 1) -> Iterator[StepFile]:
+    if not isinstance(steps, list) or depth > MAX_DEPTH:
+        return
+    for step in steps:
+        if isinstance(step, Mapping) and isinstance(step.get("step"), str):
+            below = {name: tuple(_outlined(step.get(name), depth + 1)) for name in BRANCH_NAMES}
+            own = {name: value for name, value in step.items() if name != "step" and name not in BRANCH_NAMES}
+            yield _as_far_as(StepFile, own, {"step": step["step"], **below})
+
+
+def _as_far_as(model: type[M], given: Mapping[Any, Any], certain: Mapping[str, Any]) -> M:
+    """Return a model of what is certain, and of what else was given as far as it is not refused."""
+    try:
+        return model.model_validate({**given, **certain})
+    except ValidationError as error:
+        refused = {each["loc"][0] for each in error.errors() if each["loc"]}
+    rest = {name: value for name, value in given.items() if name not in refused}
+    missing = {"sources": SourcesFile()} if model is CampaignFile and "sources" in refused else {}
+    return model.model_validate({**rest, **missing, **certain})
+
+
+class _EnoughError(Exception):
+    """So much is wrong that nobody reads on."""
+
+
+def _steps_in(steps: object) -> int:
+    """Return how many steps a list has, those below them included; counts no further than one above the most."""
+    pending, found = [steps], 0
+    while pending and found <= MOST_STEPS:
+        each = pending.pop()
+        if isinstance(each, list):
+            pending += each
+        elif isinstance(each, Mapping):
+            found += 1
+            pending += [each.get(branch) for branch in ("then", "yes", "no")]
+    return found
+
+
+class Checker:
+    """One reading of one file, which collects what is wrong."""
+
+    def __init__(self, zone: ZoneInfo, step_type: FindType, context: Mapping[str, Any] | None) -> None:
+        self.problems: list[Problem] = []
+        # Of the validation of properties.
+        self.context = context
+        self.zone = zone
+        self.step_type = step_type
+
+    def say(self, path: Path, sentence: str) -> None:
+        if len(self.problems) == MOST_PROBLEMS:
+            raise _EnoughError
+        self.problems.append(Problem(path, short(sentence)))
+
+    # The campaign.
+
+    def campaign(self, data: object) -> CampaignFile | None:
+        if data is None or data == {}:
+            self.say((), "the file is empty; a campaign has at least 'campaign', 'sources' and 'steps'")
+            return None
+        if not isinstance(data, Mapping):
+            self.say((), f"a campaign file is a mapping of names to values, not {called(data)}")
+            return None
+        self.names(data, _CAMPAIGN_NAMES, ())
+        if newer(data):
+            self.say(("format",), newer(data))
+        timezone = self.timezone(data)
+        key = self.key(data, "campaign", CAMPAIGN_KEY, ())
+        if data.get("campaign") is None:
+            self.say(("campaign",), "the key of the campaign is missing, such as 'campaign: welcome'")
+        elif key == "this":
+            self.say(("campaign",), "'this' cannot be a key, since steps mean their own campaign by it")
+        values = {
+            "campaign": key,
+            "name": self.text(data, "name", ()) or key,
+            "description": self.text(data, "description", (), empty=True),
+            "category": self.text(data, "category", ()),
+            "published": self.flag(data, "published", default=None),
+            "publish_from": self.date(data, "publish_from", ()),
+            "publish_until": self.date(data, "publish_until", ()),
+            "reentry": self.choice(data, "reentry", get_args(Reentry), ()) or "never",
+            "cooldown": self.parsed(data, "cooldown", parse_interval, ()),
+            "grace": self.parsed(data, "grace", parse_interval, ()),
+            "catch_up": self.catch_up(data) or "run",
+            "priority": self.choice(data, "priority", get_args(Priority), ()) or "normal",
+            "rate": self.parsed(data, "rate", parse_rate, ()),
+            "timezone": timezone,
+            "exit_on_leave": self.flag(data, "exit_on_leave", default=True),
+            "sources": self.sources(data),
+        }
+        first, last = values["publish_from"], values["publish_until"]
+        if first is not None and last is not None and last <= first:
+            self.say(("publish_until",), "'publish_until' must be after 'publish_from'")
+        if not data.get("steps") and isinstance(data.get("steps"), list | None):
+            self.say(("steps",), "the campaign has no step; give it at least one")
+        if _steps_in(data.get("steps")) > MOST_STEPS:
+            self.say(("steps",), f"the campaign has more than {MOST_STEPS:,} steps; divide it into several")
+            return None
+        roots = self.steps(data.get("steps"), ("steps",), None, "")
+        nodes = [node for root in roots for node in root.walk()]
+        self.give_keys(nodes)
+        Graph(self.say, roots, nodes, key).check()
+        redirect = self.redirect(data, {node.key for node in nodes})
+        if self.problems:
+            return None
+        return CampaignFile(**values, redirect=redirect, steps=tuple(map(_step_file, roots)))
+
+    def timezone(self, data: Mapping[Any, Any]) -> str | None:
+        name = self.text(data, "timezone", ())
+        if name is None:
+            return None
+        try:
+            known = identity.timezone(name)
+        except identity.IdentityError as error:
+            self.say(("timezone",), str(error))
+            return None
+        self.zone = ZoneInfo(known)
+        return known
+
+    def catch_up(self, data: Mapping[Any, Any]) -> str | SkipFile | None:
+        value = data.get("catch_up")
+        if not isinstance(value, Mapping):
+            if value is None or value in ("run", "shift"):
+                return cast("str | None", value)
+            hint = did_you_mean(value, ("run", "shift")) if isinstance(value, str) else ""
+            if value == "skip":
+                hint = "; say what is too old, such as {skip: 1 day}"
+            self.say(("catch_up",), f"must be 'run', 'shift' or {{skip: INTERVAL}}, not {shown(value)}{hint}")
+            return None
+        self.names(value, ("skip",), ("catch_up",))
+        if value.get("skip") is None:
+            self.say(("catch_up",), "says nothing to do; write 'run', 'shift' or such as {skip: 1 day}")
+            return None
+        interval = self.parsed(value, "skip", parse_interval, ("catch_up",))
+        return None if interval is None else SkipFile(skip=interval)
+
+    def sources(self, data: Mapping[Any, Any]) -> SourcesFile:
+        found = data.get("sources")
+        if found is not None and not isinstance(found, Mapping):
+            self.say(("sources",), f"must be a mapping of 'segments' and 'forms' to lists, not {called(found)}")
+            return SourcesFile()
+        found = found or {}
+        self.names(found, ("segments", "forms"), ("sources",))
+        if not any(found.get(name) for name in ("segments", "forms")):
+            self.say(("sources",), "the campaign has no source; name at least one segment or form")
+        return SourcesFile(segments=self.source_keys(found, "segments"), forms=self.source_keys(found, "forms"))
+
+    def source_keys(self, data: Mapping[Any, Any], name: str) -> tuple[str, ...]:
+        keys, path = data.get(name), ("sources", name)
+        if keys is None:
+            return ()
+        if not isinstance(keys, list | tuple):
+            hint = f"; write [{keys}]" if isinstance(keys, str) else ""
+            self.say(path, f"must be a list of keys, not {called(keys)}{hint}")
+            return ()
+        first: dict[str, int] = {}
+        for index, key in enumerate(keys):
+            if not isinstance(key, str) or not key.strip():
+                self.say((*path, index), f"must be a key, not {called(key)}")
+            elif not _storable(key):
+                self.say((*path, index), _UNSTORABLE)
+            elif first.setdefault(key, index) != index:
+                self.say((*path, index), f"{quoted(key)} is already named at {dotted((*path, first[key]))}")
+        return tuple(key for key in keys if isinstance(key, str))
+
+    def redirect(self, data: Mapping[Any, Any], keys: set[str]) -> dict[str, str]:
+        found = data.get("redirect")
+        if found is None:
+            return {}
+        if not isinstance(found, Mapping):
+            self.say(("redirect",), f"must be a mapping of removed steps to steps, not {called(found)}")
+            return {}
+        for gone, target in found.items():
+            if not isinstance(gone, str):
+                self.say(("redirect",), f"the name {quoted(gone)} must be text; put it in quotes")
+            elif not isinstance(target, str):
+                self.say(("redirect", gone), f"must be the key of a step, not {called(target)}")
+            elif target not in keys:
+                self.say(
+                    ("redirect", gone), f"there is no step {quoted(target)} to wait at{did_you_mean(target, keys)}"
+                )
+        return dict(found)
+
+    # Steps.
+
+    def steps(self, found: object, path: Path, parent: Node | None, branch: str, depth: int = 1) -> list[Node]:
+        if found is None:
+            return []
+        if not isinstance(found, list | tuple):
+            self.say(path, f"must be a list of steps, not {called(found)}")
+            return []
+        if depth > MAX_DEPTH and found:
+            self.say(path, f"steps can be at most {MAX_DEPTH} below each other")
+            return []
+        nodes = []
+        for index, data in enumerate(found):
+            if isinstance(data, Mapping):
+                nodes.append(self.step(data, (*path, index), parent, branch, depth))
+            else:
+                self.say((*path, index), f"a step is a mapping of names to values, not {called(data)}")
+        return nodes
+
+    def step(self, data: Mapping[Any, Any], path: Path, parent: Node | None, branch: str, depth: int) -> Node:
+        node = Node(path, data, parent, branch)
+        unknown = self.names(data, _STEP_NAMES, path)
+        self.kind_and_type(node, unknown)
+        node.values = {
+            "name": self.text(data, "name", path),
+            "with": self.properties(node),
+            **{name: self.parsed(data, name, parse_interval, path) for name in ("after", *DECISION_NAMES)},
+            "at": self.date(data, "at", path),
+            "hour": self.parsed(data, "hour", parse_hour, path),
+            "between": self.parsed(data, "between", parse_window, path),
+            "days": self.parsed(data, "days", parse_days, path) or (),
+            "max_attempts": self.attempts(data, path),
+            "on_failure": self.choice(data, "on_failure", get_args(OnFailure), path) or "stop",
+        }
+        if data.get("after") is not None:
+            after = node.values["after"]
+            node.seconds = math.inf if after is None else _least_seconds(parse_interval(after))
+        self.what_the_kind_allows(node)
+        self.timing(node)
+        for name in BRANCH_NAMES:
+            node.children[name] = self.steps(data.get(name), (*path, name), node, name, depth + 1)
+        return node
+
+    def kind_and_type(self, node: Node, unknown: set[str]) -> None:
+        stated = [kind for kind in Kind if node.data.get(kind.value) is not None]
+        if len(stated) > 1:
+            self.say(node.path, f"a step is one thing: this one has {listed(stated, 'and')}")
+            return
+        if not stated:
+            # A misspelt `acton` has been said already.
+            if not any(near(name, list(Kind)) for name in unknown):
+                self.say(node.path, f"says nothing to do; give it {listed(list(Kind), 'or')}")
+            return
+        node.kind = stated[0]
+        node.type_name = self.text(node.data, node.kind.value, node.path)
+        if node.type_name is None:
+            return
+        try:
+            node.type = self.step_type(node.kind, node.type_name)
+        except CampaignError as error:
+            others = [kind for kind in Kind if kind is not node.kind and self.knows(kind, node.type_name)]
+            if others:
+                sentence = f"{node.type_name!r} is {a(others[0])}; write '{others[0]}: {node.type_name}'"
+            else:
+                sentence = short(str(error), node.type_name)
+            self.say((*node.path, node.kind.value), sentence)
+
+    def knows(self, kind: Kind, name: str) -> bool:
+        try:
+            self.step_type(kind, name)
+        except CampaignError:
+            return False
+        return True
+
+    def properties(self, node: Node) -> dict[str, Any]:
+        path, given = (*node.path, "with"), node.data.get("with")
+        if given is not None and not isinstance(given, Mapping):
+            self.say(path, f"must be a mapping of properties to values, not {called(given)}")
+            return {}
+        if _nests(given, MAX_DEPTH):
+            self.say(path, f"is nested too deeply; lists and mappings can be at most {MAX_DEPTH} in each other")
+            return {}
+        before = len(self.problems)
+        plain: dict[str, Any] = self.plain(given or {}, path)
+        if node.type is not None and len(self.problems) == before:
+            try:
+                node.type.properties.model_validate(plain, context=self.context)
+            except ValidationError as error:
+                for place, sentence in sentences(error, node.type.properties, plain):
+                    self.say((*path, *place), sentence)
+            # The code of a step type of another package.
+            except Exception as error:
+                self.say(
+                    path, f"the step type {node.type.name!r} failed to check this ({type(error).__name__}: {error})"
+                )
+        return plain
+
+    def attempts(self, data: Mapping[Any, Any], path: Path) -> int:
+        value = data.get("max_attempts")
+        if value is None:
+            return 5
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_ATTEMPTS:
+            sentence = f"must be a whole number from 1 to {MAX_ATTEMPTS}, not {shown(value)}"
+            self.say((*path, "max_attempts"), sentence)
+            return 5
+        return value
+
+    def what_the_kind_allows(self, node: Node) -> None:
+        if node.kind is None:
+            return
+
+        def refuse(names: Iterable[str], why: str) -> None:
+            for name in names:
+                if node.data.get(name) is not None:
+                    self.say((*node.path, name), f"{a(node.kind)} has no {name!r}; {why}")
+
+        if node.kind is Kind.DECISION:
+            refuse(
+                TIMING_NAMES,
+                "it waits for what the contact does: set 'within', or delay the steps of its branches",
+            )
+        else:
+            refuse(DECISION_NAMES, "only a decision waits for something to happen")
+        if node.kind is not Kind.ACTION:
+            refuse(ACTION_NAMES, "only an action can fail")
+        allowed = BRANCHES[node.kind]
+        refuse(
+            (name for name in BRANCH_NAMES if name not in allowed),
+            f"what follows it is below {listed(allowed, 'or')}",
+        )
+        if node.type is not None and node.type.last:
+            for name in allowed:
+                if node.data.get(name):
+                    self.say((*node.path, name), f"nothing can follow {node.type.name!r}")
+        above = node.parent
+        if above is None or above.kind is not Kind.DECISION:
+            return
+        if node.kind is Kind.DECISION:
+            self.say(
+                node.path,
+                "a decision cannot stand directly below a decision; put an action or condition between",
+            )
+        elif (
+            node.branch == "no"
+            and above.data.get("within") is None
+            and all(node.data.get(name) is None for name in ("after", "at"))
+        ):
+            self.say(
+                node.path,
+                "nobody can say when nothing has happened: give this step 'after' or 'at', or its decision 'within'",
+            )
+
+    def timing(self, node: Node) -> None:
+        has = {name for name in TIMING_NAMES if node.data.get(name) is not None}
+        if node.kind is Kind.DECISION:
+            return
+        if {"after", "at"} <= has:
+            self.say((*node.path, "at"), "a step has 'after' or 'at', not both")
+        if {"hour", "between"} <= has:
+            self.say((*node.path, "between"), "a step has 'hour' or 'between', not both")
+        if "at" in has:
+            for name in ("hour", "between", "days"):
+                if name in has:
+                    self.say((*node.path, name), f"{name!r} cannot go with 'at', which already says when")
+
+    def give_keys(self, nodes: Iterable[Node]) -> None:
+        nodes = list(nodes)
+        taken: dict[str, Node] = {}
+        for node in nodes:
+            stated = self.key(node.data, "step", STEP_KEY, node.path)
+            if stated is None:
+                continue
+            node.key = stated
+            if stated in taken:
+                first = dotted((*taken[stated].path, "step"))
+                self.say(
+                    (*node.path, "step"),
+                    f"the key {quoted(stated)} is already used at {first}; each step needs its own",
+                )
+            taken.setdefault(stated, node)
+        numbers: dict[str, int] = {}
+        for node in nodes:
+            if node.data.get("step") is None and node.type is not None:
+                plain = node.key = node.type.name.replace(".", "-")
+                number = numbers.get(plain, 1)
+                while node.key in taken:
+                    number += 1
+                    node.key = f"{plain}-{number}"
+                numbers[plain] = number
+                taken[node.key] = node
+
+    # Values.
+
+    def names(self, data: Mapping[Any, Any], known: Sequence[str], path: Path) -> set[str]:
+        """Say which names are unknown, and return them."""
+        unknown = set()
+        for name in data:
+            if not isinstance(name, str):
+                self.say(path, f"the name {quoted(name)} must be text; put it in quotes")
+            elif name not in known:
+                unknown.add(name)
+                self.say((*path, name), f"unknown name {quoted(name)}{did_you_mean(name, known)}")
+        return unknown
+
+    def text(
+        self, data: Mapping[Any, Any], name: str, path: Path, *, empty: bool = False, quietly: bool = False
+    ) -> str | None:
+        value = data.get(name)
+        problem = None
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            quotes = "" if isinstance(value, Mapping | list | tuple) else "; put it in quotes"
+            problem = f"must be text, not {called(value)}{quotes}"
+        elif not value.strip() and not empty:
+            problem = "must not be empty"
+        elif not _storable(value):
+            problem = _UNSTORABLE
+        if problem is None:
+            return cast(str, value)
+        if not quietly:
+            self.say((*path, name), problem)
+        return None
+
+    def key(self, data: Mapping[Any, Any], name: str, pattern: re.Pattern[str], path: Path) -> str | None:
+        value = self.text(data, name, path)
+        if value is not None and not pattern.fullmatch(value):
+            letters = "small letters" if pattern is CAMPAIGN_KEY else "letters without accents"
+            self.say(
+                (*path, name),
+                f"{quoted(value)} cannot be a key; use {letters}, digits, '_', '.' and '-', "
+                "beginning with a letter or digit",
+            )
+            return None
+        return value
+
+    def flag(self, data: Mapping[Any, Any], name: str, *, default: bool | None) -> bool | None:
+        value = data.get(name)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self.say((name,), f"must be true or false, not {shown(value)}")
+            return default
+        return value
+
+    def choice(self, data: Mapping[Any, Any], name: str, choices: Sequence[str], path: Path) -> Any:
+        value = data.get(name)
+        if value is None or (isinstance(value, str) and value in choices):
+            return value
+        hint = did_you_mean(value, choices) if isinstance(value, str) else ""
+        self.say((*path, name), f"must be {listed(choices, 'or')}, not {shown(value)}{hint}")
+        return None
+
+    def parsed(self, data: Mapping[Any, Any], name: str, parse: Callable[[Any], object], path: Path) -> Any:
+        """Return a value as it was written, or None after saying why it cannot be read."""
+        value = data.get(name)
+        if value is None:
+            return None
+        try:
+            parse(value)
+        except ValueError as error:
+            self.say((*path, name), short(str(error), value))
+            return None
+        return tuple(value) if isinstance(value, list | tuple) else value
+
+    def date(self, data: Mapping[Any, Any], name: str, path: Path) -> datetime | None:
+        value = data.get(name)
+        if value is None:
+            return None
+        if isinstance(value, str):
+            try:
+                value = datetime.fromisoformat(value.strip())
+            except ValueError:
+                sentence = (
+                    f"{quoted(value)} is not a date; write it like '2026-12-24T09:00' or '2026-12-24T09:00+01:00'"
+                )
+                self.say((*path, name), sentence)
+                return None
+        elif isinstance(value, date) and not isinstance(value, datetime):
+            value = datetime(value.year, value.month, value.day)  # noqa: DTZ001
+        if not isinstance(value, datetime):
+            self.say((*path, name), f"must be a date such as '2026-12-24T09:00', not {called(value)}")
+            return None
+        # Near the ends of the calendar a change of timezone would leave it.
+        if not 1900 <= value.year <= 9000:
+            self.say((*path, name), f"the year must be between 1900 and 9000, not {value.year}")
+            return None
+        return with_offset(value, self.zone)
+
+    def plain(self, value: object, path: Path) -> Any:
+        """Return properties as JSON could hold them, after saying what in them it could not."""
+        if isinstance(value, Mapping):
+            for name in value:
+                if not isinstance(name, str):
+                    self.say(path, f"the name {quoted(name)} must be text; put it in quotes")
+                elif not _storable(name):
+                    self.say(path, f"the name {quoted(name)} {_UNSTORABLE}")
+            return {name: self.plain(each, (*path, name)) for name, each in value.items() if isinstance(name, str)}
+        if isinstance(value, list | tuple):
+            return [self.plain(each, (*path, index)) for index, each in enumerate(value)]
+        if isinstance(value, str):
+            if not _storable(value):
+                self.say(path, _UNSTORABLE)
+            return value
+        if isinstance(value, date):
+            return value.isoformat()
+        if isinstance(value, float) and not math.isfinite(value):
+            self.say(path, "must be a finite number")
+        elif value is not None and not isinstance(value, bool | int | float):
+            self.say(path, f"must be text, a number, true, false, a list or a mapping, not {called(value)}")
+        return value
+
+
+def _step_file(node: Node) -> StepFile:
+    assert node.kind is not None
+    below = {name: tuple(map(_step_file, children)) for name, children in node.children.items()}
+    return StepFile(**{"step": node.key, node.kind.value: node.type_name, **node.values, **below})
+
+
+def _nests(value: object, limit: int) -> bool:
+    """Return whether more lists and mappings are in each other than the limit."""
+    if not isinstance(value, Mapping | list | tuple):
+        return False
+    below = value.values() if isinstance(value, Mapping) else value
+    return limit == 0 or any(_nests(each, limit - 1) for each in below)
+
+
+def _least_seconds(interval: Interval) -> float:
+    return (interval.months * 28 + interval.days) * 86_400 + interval.exact.total_seconds()
+
+
+# Sentences.
+
+_UNSTORABLE = "holds a character that cannot be stored (NUL, or half of a surrogate pair)"
+
+
+def _storable(text: str) -> bool:
+    """Return whether PostgreSQL can hold a text in JSON."""
+    return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)

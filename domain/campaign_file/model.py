@@ -1,0 +1,161 @@
+"""What a campaign file holds, as its author wrote it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from parcours.domain.campaign import Branch, Priority
+from parcours.domain.steps.types import Kind, StepType
+
+Path = tuple[str | int, ...]
+
+FindType = Callable[[Kind, str], StepType]
+
+Reentry = Literal["never", "after_exit", "always"]
+
+OnFailure = Literal["stop", "continue"]
+
+# Characters of a file that a problem repeats, and of a sentence.
+MOST_ECHO = 100
+
+# The format of campaign files, and of the definitions that are stored: raised when an older release could not read
+# a new one. What says nothing is of the first.
+FORMAT = 1
+
+BRANCH_NAMES = ("then", "yes", "no")
+
+
+class StepFile(BaseModel):
+    """One step of a campaign file, with what is below it. Intervals and hours are kept as written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    step: str
+    name: str | None = None
+    action: str | None = None
+    decision: str | None = None
+    condition: str | None = None
+    with_: dict[str, Any] = Field(default_factory=dict, alias="with")
+    after: str | None = None
+    at: datetime | None = None
+    hour: str | None = None
+    between: tuple[str, str] | None = None
+    days: tuple[str, ...] = ()
+    within: str | None = None
+    look_back: str | None = None
+    max_attempts: int = 5
+    on_failure: OnFailure = "stop"
+    then: tuple[StepFile, ...] = ()
+    yes: tuple[StepFile, ...] = ()
+    no: tuple[StepFile, ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        if self.action is not None:
+            return Kind.ACTION
+        return Kind.DECISION if self.decision is not None else Kind.CONDITION
+
+    @property
+    def type(self) -> str:
+        """The name of the step's type, of whichever kind."""
+        return self.action or self.decision or self.condition or ""
+
+    def branches(self) -> Iterator[tuple[Branch | None, tuple[StepFile, ...]]]:
+        """Yield what is below, by branch; None is below an action."""
+        yield None, self.then
+        yield "yes", self.yes
+        yield "no", self.no
+
+
+class SourcesFile(BaseModel):
+    """What feeds a campaign: keys of segments and forms."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    segments: tuple[str, ...] = ()
+    forms: tuple[str, ...] = ()
+
+
+class SkipFile(BaseModel):
+    """A campaign's `catch_up` that skips what is older than an interval, kept as written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    skip: str
+
+
+class CampaignFile(BaseModel):
+    """A campaign file that check() found nothing wrong with. Its dates have an offset."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    campaign: str
+    name: str = Field(default_factory=lambda data: data["campaign"])
+    description: str | None = None
+    category: str | None = None
+    # Unsaid: a new campaign is off, one that exists stays as it is.
+    published: bool | None = None
+    publish_from: datetime | None = None
+    publish_until: datetime | None = None
+    reentry: Reentry = "never"
+    cooldown: str | None = None
+    timezone: str | None = None
+    exit_on_leave: bool = True
+    grace: str | None = None
+    catch_up: Literal["run", "shift"] | SkipFile = "run"
+    priority: Priority = "normal"
+    rate: str | None = None
+    sources: SourcesFile
+    # Where those go who wait at steps that this version drops. An act of applying, and no part of the version.
+    redirect: dict[str, str] = Field(default_factory=dict)
+    steps: tuple[StepFile, ...]
+
+    def walk(self) -> Iterator[StepFile]:
+        """Yield every step, depth first: the order of the document, `yes` before `no`."""
+        for step in self.steps:
+            yield from _walk(step)
+
+
+def _walk(step: StepFile) -> Iterator[StepFile]:
+    yield step
+    for _, below in step.branches():
+        for child in below:
+            yield from _walk(child)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a file, and where."""
+
+    path: Path
+    sentence: str
+
+    @property
+    def place(self) -> str:
+        """The path as a person reads it, such as `steps[2].with.points`."""
+        return dotted(self.path)
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.sentence}" if self.path else self.sentence
+
+
+def dotted(path: Path) -> str:
+    """Return a path as text, such as `steps[2].then[0].with.points`."""
+    text = ""
+    for piece in path:
+        if isinstance(piece, int):
+            text += f"[{piece}]"
+            continue
+        name = piece if len(piece) <= MOST_ECHO else f"{piece[:MOST_ECHO]}…"
+        if re.fullmatch(r"[\w-]+", name):
+            text += f".{name}" if text else name
+        else:
+            text += f"[{json.dumps(name, ensure_ascii=False)}]"
+    return text

@@ -1,0 +1,186 @@
+"""The JSON Schema of campaign files, for editors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, get_args
+
+from parcours.domain.campaign import Priority
+from parcours.domain.campaign_file.check import (
+    ACTION_NAMES,
+    BRANCHES,
+    CAMPAIGN_KEY,
+    DECISION_NAMES,
+    MAX_ATTEMPTS,
+    STEP_KEY,
+    TIMING_NAMES,
+)
+from parcours.domain.campaign_file.model import OnFailure, Reentry
+from parcours.domain.campaign_file.sentences import a
+from parcours.domain.steps import registry
+from parcours.domain.steps.types import Kind, StepType
+from parcours.domain.time.schedule import WEEKDAYS
+
+# For editors.
+
+
+def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a campaign file, with the given or all installed step types.
+
+    It is for an editor's completion and hints; check() knows rules that a schema cannot state.
+    """
+    types = registry.all_types() if types is None else types
+    interval = _or_null({"type": "string", "examples": ["3 days", "90 minutes", "P1DT2H"]})
+    steps = {"type": ["array", "null"], "items": {"$ref": "#/$defs/step"}}
+    hour = {"type": "string", "pattern": "^[0-9]{1,2}:[0-9]{2}$", "examples": ["09:00"]}
+    keys = {"type": ["array", "null"], "items": {"type": "string", "minLength": 1}, "uniqueItems": True}
+    day = {"type": ["string", "null"], "examples": ["2026-12-24T09:00", "2026-12-24T09:00+01:00"]}
+
+    def told(description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+        return {"description": description, **schema}
+
+    step = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "step": told(
+                "Key, unique in the campaign; made from the type when left out.",
+                _or_null({"type": "string", "pattern": f"^{STEP_KEY.pattern}$"}),
+            ),
+            "name": told("What people read.", {"type": ["string", "null"]}),
+            **{kind.value: _type_names(types, kind) for kind in Kind},
+            "with": told("The properties of the type.", {"type": ["object", "null"]}),
+            "after": told("How long after the step above.", interval),
+            "at": told("A date, in the file's timezone unless it has an offset.", day),
+            "hour": told("At this time of the contact's day.", _or_null(hour)),
+            "between": told(
+                "Only between these times of the contact's day.",
+                {"type": ["array", "null"], "items": hour, "minItems": 2, "maxItems": 2},
+            ),
+            "days": told("Only on these days.", {"type": ["array", "null"], "items": {"enum": list(WEEKDAYS)}}),
+            "within": told("How long to wait before the answer is no.", interval),
+            "look_back": told("How old may be what the contact did before reaching the decision.", interval),
+            "max_attempts": told(
+                "How often to try.", {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_ATTEMPTS}
+            ),
+            "on_failure": told("What follows a failure for good.", {"enum": [*get_args(OnFailure), None]}),
+            "then": told("What follows.", steps),
+            "yes": told("What follows when it is so.", steps),
+            "no": told("What follows when it is not.", steps),
+        },
+        "oneOf": [{"required": [kind.value]} for kind in Kind],
+        "allOf": [
+            _when(Kind.ACTION, _without(*DECISION_NAMES, "yes", "no")),
+            _when(Kind.DECISION, _without(*TIMING_NAMES, *ACTION_NAMES, "then")),
+            _when(Kind.CONDITION, _without(*DECISION_NAMES, *ACTION_NAMES, "then")),
+            *(_when(each.kind, _of_type(each), each.name) for each in types),
+        ],
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Campaign",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["campaign", "sources", "steps"],
+        "properties": {
+            "campaign": told(
+                "Key: the campaign's lasting identity.",
+                {"type": "string", "pattern": f"^{CAMPAIGN_KEY.pattern}$"},
+            ),
+            "name": told("What people read; the key when left out.", {"type": ["string", "null"]}),
+            "description": {"type": ["string", "null"]},
+            "category": told("Key of a category.", {"type": ["string", "null"]}),
+            "published": told(
+                "Whether it is on; when left out, a new campaign is off and another stays as it is.",
+                {"type": ["boolean", "null"]},
+            ),
+            "publish_from": told("When it starts.", day),
+            "publish_until": told("When it ends.", day),
+            "reentry": told("May a contact pass again?", {"enum": [*get_args(Reentry), None], "default": "never"}),
+            "cooldown": told("The least time between two passages.", interval),
+            "grace": told("How long somebody may be out of every source segment before they leave.", interval),
+            "catch_up": told(
+                "What happens to work that fell due while the campaign did not run: it runs, it is skipped "
+                "when it is older than an interval, or its due times move by the length of the pause.",
+                {
+                    "oneOf": [
+                        {"enum": ["run", "shift", None]},
+                        {
+                            "type": "object",
+                            "additionalProperties": False,
+                            "required": ["skip"],
+                            "properties": {"skip": {"type": "string", "examples": ["1 day"]}},
+                        },
+                    ],
+                    "default": "run",
+                },
+            ),
+            "priority": told(
+                "Whose messages go first, and get a slot that a cap leaves free.",
+                {"enum": [*get_args(Priority), None], "default": "normal"},
+            ),
+            "rate": told(
+                "How fast its messages leave, all channels together; each goes when its turn comes.",
+                {"type": ["string", "null"], "examples": ["100 per minute", "2000 per hour"]},
+            ),
+            "timezone": told("For dates in this file without an offset.", {"type": ["string", "null"]}),
+            "exit_on_leave": told(
+                "Whether leaving all sources ends the passage.",
+                {"type": ["boolean", "null"], "default": True},
+            ),
+            "sources": {
+                "type": "object",
+                "additionalProperties": False,
+                "minProperties": 1,
+                "properties": {
+                    "segments": told("Keys of public, published segments.", keys),
+                    "forms": told("Keys of forms.", keys),
+                },
+            },
+            "redirect": told(
+                "When this version is applied: who waits at a step that it drops goes on at another; key to key.",
+                {"type": ["object", "null"], "additionalProperties": {"type": "string", "minLength": 1}},
+            ),
+            "steps": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/step"}},
+        },
+        "$defs": {"step": step, **{f"{each.kind}.{each.name}": _properties_schema(each) for each in types}},
+    }
+
+
+def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+def _type_names(types: Iterable[StepType], kind: Kind) -> dict[str, Any]:
+    of_kind = [{"const": each.name, "description": each.description} for each in types if each.kind is kind]
+    return {
+        "description": f"The type of {a(kind)}.",
+        **({"oneOf": of_kind} if of_kind else {"type": "string"}),
+    }
+
+
+def _when(kind: Kind, then: dict[str, Any], name: str | None = None) -> dict[str, Any]:
+    stated = {"properties": {kind.value: {"const": name}}} if name else {}
+    return {"if": {"required": [kind.value], **stated}, "then": then}
+
+
+def _without(*names: str) -> dict[str, Any]:
+    return {"properties": {name: {"type": "null"} for name in names}}
+
+
+def _of_type(found: StepType) -> dict[str, Any]:
+    ref = {"$ref": f"#/$defs/{found.kind}.{found.name}"}
+    required = any(info.is_required() for info in found.properties.model_fields.values())
+    then: dict[str, Any] = {"properties": {"with": ref if required else {"anyOf": [ref, {"type": "null"}]}}}
+    if required:
+        then["required"] = ["with"]
+    if found.last:
+        nothing = {"type": ["array", "null"], "maxItems": 0}
+        then["properties"] |= dict.fromkeys(BRANCHES[found.kind], nothing)
+    return then
+
+
+def _properties_schema(found: StepType) -> dict[str, Any]:
+    # Its own definitions stay inside it, so that two types may name theirs alike.
+    schema = found.properties.model_json_schema(ref_template=f"#/$defs/{found.kind}.{found.name}/$defs/{{model}}")
+    return {**schema, "description": found.description}

@@ -1,0 +1,187 @@
+"""Validation errors as sentences for the author of the file."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any, cast, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from parcours.domain.campaign_file.model import MOST_ECHO, Path
+from parcours.domain.steps.types import Kind
+
+MOST_SENTENCE = 400
+
+
+def quoted(value: object) -> str:
+    """Return a value of a file in quotes, shortened, for a sentence."""
+    text = repr(value)
+    return text if len(text) <= MOST_ECHO else f"{text[: MOST_ECHO - 20]}…{text[-19:]}"
+
+
+def near(name: str, known: Iterable[str]) -> list[str]:
+    """Return which of the known names was probably meant, if one was. Never compares what is no name any more."""
+    if len(name) > MOST_ECHO:
+        return []
+    return difflib.get_close_matches(name, [each for each in known if len(each) <= MOST_ECHO], n=1)
+
+
+def short(sentence: str, value: object = None) -> str:
+    """Return a sentence about a value of a file, without repeating more of the value than helps."""
+    for each in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(each, str) and len(each) > MOST_ECHO:
+            sentence = sentence.replace(repr(each), quoted(each)).replace(each, quoted(each))
+    half = MOST_SENTENCE // 4
+    return sentence if len(sentence) <= MOST_SENTENCE else f"{sentence[:half]} … {sentence[-half:]}"
+
+
+# What pydantic calls an error, and what we say instead of its message.
+_MUST_BE = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "decimal_parsing": "a number",
+    "decimal_type": "a number",
+    "dict_type": "a mapping",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "frozen_set_type": "a list",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "mapping_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "model_type": "a mapping",
+    "set_type": "a list",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
+
+
+def sentences(error: ValidationError, model: type[BaseModel], data: object) -> list[tuple[Path, str]]:
+    """Return where a type's properties are wrong, and how; the choices of a union become one sentence."""
+    found: dict[Path, list[str]] = {}
+    for each in error.errors(include_url=False):
+        place, value = _walkable(each["loc"], data, missing=each["type"] == "missing")
+        sentence = _sentence(each, place, value, model)
+        if sentence not in found.setdefault(place, []):
+            found[place].append(sentence)
+    return [(place, _one_sentence(sentences)) for place, sentences in found.items()]
+
+
+def _walkable(loc: Path, data: object, *, missing: bool) -> tuple[Path, object]:
+    """Return the part of pydantic's location that is in the data, and the value there.
+
+    The location of a union's choice also names the choice, which the file does not have.
+    """
+    place: list[str | int] = []
+    for index, piece in enumerate(loc):
+        if (isinstance(data, Mapping) and piece in data) or (
+            isinstance(data, list) and isinstance(piece, int) and piece < len(data)
+        ):
+            data = cast(Any, data)[piece]
+        elif missing and index == len(loc) - 1:
+            data = None
+        else:
+            continue
+        place.append(piece)
+    return tuple(place), data
+
+
+def _sentence(error: ErrorDetails, place: Path, value: object, model: type[BaseModel]) -> str:
+    kind, message, context = error["type"], error["msg"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = sorted(_property_names(model, place[:-1]))
+        hint = did_you_mean(str(place[-1]), known)
+        if not hint:
+            hint = f"; known are {listed(known, 'and')}" if known else "; this takes none"
+        return f"unknown property {quoted(place[-1])}{hint}"
+    if kind == "missing":
+        return f"the property {place[-1]!r} is missing"
+    if kind in _MUST_BE:
+        return f"must be {_MUST_BE[kind]}, not {shown(value)}"
+    if kind in ("literal_error", "enum"):
+        choices = re.findall(r"'((?:[^'\\]|\\.)*)'", str(context.get("expected", "")))
+        hint = did_you_mean(value, choices) if isinstance(value, str) else ""
+        return f"must be {context.get('expected')}, not {shown(value)}{hint}"
+    if kind in ("string_too_short", "too_short") and context.get("min_length") == 1:
+        return "must not be empty"
+    if kind == "value_error":
+        return short(str(context.get("error", message)), value) or "cannot be used"
+    if message.startswith("Input should be "):
+        return f"must be {message.removeprefix('Input should be ')}, not {shown(value)}"
+    return message[:1].lower() + message[1:]
+
+
+def _one_sentence(sentences: list[str]) -> str:
+    alike = [re.fullmatch(r"must be (.*), not (.*)", sentence, re.DOTALL) for sentence in sentences]
+    if len(sentences) > 1 and all(alike):
+        wanted = [found[1] for found in alike if found]
+        return f"must be {' or '.join(wanted)}, not {alike[0][2] if alike[0] else ''}"
+    return "; or: ".join(sentences)
+
+
+def _property_names(model: type[BaseModel], place: Path) -> set[str]:
+    models = [model]
+    for piece in place:
+        if isinstance(piece, str):
+            models = [
+                nested
+                for each in models
+                for name, info in each.model_fields.items()
+                if piece in (name, info.alias)
+                for nested in _models_in(info.annotation)
+            ]
+    return {info.alias or name for each in models for name, info in each.model_fields.items()}
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    found = near(name, known)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def called(value: object) -> str:
+    """Return what a value is, in the words of the file."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "nothing"
+    for types, name in (
+        (str, "text"),
+        ((int, float), "a number"),
+        (Mapping, "a mapping"),
+        ((list, tuple), "a list"),
+        (date, "a date"),
+    ):
+        if isinstance(value, types):
+            return name
+    return f"a {type(value).__name__}"
+
+
+def shown(value: object) -> str:
+    """Return a value as the file has it, if it is short enough to help, else what it is."""
+    if isinstance(value, str) and len(value) <= 60:
+        return repr(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15:
+        return repr(value)
+    return called(value)
+
+
+def listed(names: Sequence[str], word: str) -> str:
+    quoted = [f"'{name}'" for name in names]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} {word} {quoted[-1]}"
+
+
+def a(kind: Kind | None) -> str:
+    return f"an {kind}" if kind is Kind.ACTION else f"a {kind}"

@@ -1,0 +1,1 @@
+"""Contacts: their attributes, changes, membership and identity."""

@@ -1,0 +1,23 @@
+"""Keys and fields as people type them."""
+
+from parcours.domain.errors import CampaignError
+
+KEY_LENGTH = 255
+
+
+def checked_key(what: str, key: str) -> str:
+    """Return a key without blanks around it; raises CampaignError for one that cannot be a key."""
+    trimmed = key.strip()
+    if not trimmed:
+        raise CampaignError(f"the key of a {what} cannot be blank")
+    if "\0" in trimmed or len(trimmed) > KEY_LENGTH:
+        raise CampaignError(f"the key of a {what} has at most {KEY_LENGTH} characters, and no NUL")
+    return trimmed
+
+
+def field_value(text: str) -> tuple[str, str]:
+    """Return the name and the value of `NAME=VALUE`; raises CampaignError for a text of another form."""
+    name, sign, value = text.partition("=")
+    if not sign or not name.strip():
+        raise CampaignError(f"--field {text!r} is not of the form NAME=VALUE")
+    return name.strip(), value

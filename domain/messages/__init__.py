@@ -1,0 +1,1 @@
+"""Messages: contents, templates, policies, rates and results of delivery."""

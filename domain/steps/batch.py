@@ -1,0 +1,127 @@
+"""What the function of a step type is given: contacts, facts, and what else may be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+from zoneinfo import ZoneInfo
+
+from parcours.domain.contacts.contact import Contact
+from parcours.domain.messages.policy import Policy
+from parcours.domain.steps.types import P
+
+if TYPE_CHECKING:
+    from parcours.domain.campaign import Campaign, Step
+
+
+@dataclass(frozen=True, slots=True)
+class EmailFacts:
+    """What a step may know of an email template."""
+
+    key: str
+    published: bool
+    category: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateFacts:
+    """What a step may know of a template of another channel; for a marketing message, its template by channel."""
+
+    key: str
+    published: bool
+    channels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StageFacts:
+    """What a step may know of a stage; without a weight it has no order."""
+
+    key: str
+    weight: int | None
+    published: bool
+
+
+class Company(NamedTuple):
+    """A company as steps see it; `name` is what people call it, and not unique."""
+
+    key: str
+    name: str
+    points: int = 0
+    fields: Mapping[str, Any] = {}
+
+
+class Submission(NamedTuple):
+    """What a contact put into a form once."""
+
+    form: str
+    fields: Mapping[str, Any]
+
+
+class Visit(NamedTuple):
+    """A page that a contact saw, by address and by key, as far as they are known."""
+
+    url: str | None
+    page: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What is not of one contact but may be asked by the steps of a batch."""
+
+    emails: Mapping[str, EmailFacts] = field(default_factory=dict)
+    stages: Mapping[str, StageFacts] = field(default_factory=dict)
+    # What contacts did lately, oldest first; only for a decision that looks back.
+    past: Mapping[int, list[Fact]] = field(default_factory=dict)
+    # (contact id, step id, type, time) of facts that answered a decision before in the same membership.
+    answered: Set[tuple[int, int, str, str]] = frozenset()
+    # (contact id, step id) to how often the contact passed that step within the last day.
+    recent_passes: dict[tuple[int, int], int] = field(default_factory=dict)
+    # Contact id to the keys of the campaigns it is in, and since when, as the batch began.
+    campaigns: Mapping[int, Mapping[str, datetime]] = field(default_factory=dict)
+    # Of each contact that has any, by contact id. Devices have a type, a brand and an os.
+    devices: Mapping[int, Sequence[Mapping[str, str | None]]] = field(default_factory=dict)
+    submissions: Mapping[int, Sequence[Submission]] = field(default_factory=dict)
+    visits: Mapping[int, Sequence[Visit]] = field(default_factory=dict)
+    # By kind (sms, push or message) and key.
+    templates: Mapping[tuple[str, str], TemplateFacts] = field(default_factory=dict)
+    # By channel.
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    # By key, the oldest first. Changed by the walk, so that steps below see what those above did.
+    companies: dict[str, Company] = field(default_factory=dict)
+    # (contact id, step id, passage) of steps that moved and that a contact passed, or stands at, already.
+    been: Set[tuple[int, int, int]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch(Generic[P]):
+    """What an action or a condition works on: contacts of one step, in no particular order."""
+
+    properties: P
+    contacts: list[Contact]
+    now: datetime
+    campaign: Campaign
+    step: Step
+    world: Knowledge
+    # The timezone of contacts who have none.
+    zone: ZoneInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What a contact did, as a decision sees it: an event's type, data and time."""
+
+    type: str
+    data: Mapping[str, Any]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where an armed decision stands: its step and the step of the nearest email sent upstream, if any."""
+
+    campaign: Campaign
+    step: Step
+    email: str | None

@@ -1,0 +1,196 @@
+"""What a step type is: its kind, what it wants loaded, its results and their effects."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+P = TypeVar("P", bound="Properties")
+
+
+class Kind(StrEnum):
+    ACTION = "action"
+    DECISION = "decision"
+    CONDITION = "condition"
+
+
+class Need(StrEnum):
+    """What a type wants loaded besides the contact's own row; each costs one statement a batch."""
+
+    FIELDS = "fields"
+    TAGS = "tags"
+    SEGMENTS = "segments"
+    DO_NOT_CONTACT = "do_not_contact"
+    RECEIVED = "received"
+    EMAILS = "emails"
+    STAGES = "stages"
+    RECENT_PASSES = "recent_passes"
+    # Those of the contacts, and those that the steps name.
+    COMPANIES = "companies"
+    # Points in the groups.
+    SCORES = "scores"
+    # Where the latest visit or submission that said so came from.
+    UTM = "utm"
+    CAMPAIGNS = "campaigns"
+    DEVICES = "devices"
+    SUBMISSIONS = "submissions"
+    # No further back than the `since` of the steps' properties, when each has one.
+    VISITS = "visits"
+    # Templates of other channels than email.
+    TEMPLATES = "templates"
+    # What may hold marketing messages back: policies, contacts' own rules, and what was sent to them.
+    POLICIES = "policies"
+
+
+class Properties(BaseModel):
+    """Base of a type's properties: the `with:` of a campaign file. Unknown names are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class NoProperties(Properties):
+    """For types that take none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """An effect: one message for the outbox.
+
+    `address` is where the contact is reached now. When the message goes, the contact is asked again: an
+    email goes to its present address. An email without an address goes to whom its payload names.
+    `payload` is what the channel needs besides the template; it must be JSON. A message that is not
+    `marketing` goes whatever refusals and policies say, and before those that are; among these, one
+    of a higher `priority` goes first. None goes before `not_before`.
+    """
+
+    channel: str
+    template: str | None = None
+    address: str | None = None
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    marketing: bool = True
+    priority: int = 0
+    not_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """An effect: add the contact to a campaign by hand's rules; the own campaign means restart."""
+
+    campaign: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """An effect: the contact exits a campaign."""
+
+    campaign: str
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """An effect: a new rotation begins at another step of the same campaign."""
+
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class Erase:
+    """An effect: the contact is deleted for good, with all that is known of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeCompany:
+    """An effect: a company by key gets points, and fields."""
+
+    company: str
+    points: int = 0
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+Effect = Outbound | Join | Leave | Jump | Erase | ChangeCompany
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The action did its job; the steps below follow."""
+
+    detail: Mapping[str, Any] | None = None
+    effects: tuple[Effect, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The action could not apply to this contact and never will; the steps below follow."""
+
+    reason: str
+    detail: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The action did not work. It is tried again unless `retry` is false; `after` overrules the back-off."""
+
+    error: str
+    retry: bool = True
+    after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """Not now: the contact goes on standing at the step until an instant ahead, then the step runs again.
+
+    There is no outcome yet. The one that comes then carries this detail, and since when it was held.
+    """
+
+    until: datetime
+    detail: Mapping[str, Any]
+
+
+Result = Done | Skipped | Failed | Postponed
+
+DONE = Done()
+
+
+@dataclass(frozen=True)
+class StepType:
+    """One entry of the catalogue."""
+
+    name: str
+    kind: Kind
+    properties: type[Properties]
+    run: Callable[..., Any]
+    description: str
+    # What it wants loaded; a function of its properties when they say.
+    needs: frozenset[Need] | Callable[[Any], frozenset[Need]] = frozenset()
+    # The event types that a decision of this type looks at; a function of its properties when they say.
+    events: frozenset[str] | Callable[[Any], frozenset[str]] = frozenset()
+    # Nothing may follow a step of this type.
+    last: bool = False
+    # The reference engine's key for the same thing.
+    reference: str | None = None
+
+    def needs_of(self, properties: Properties) -> frozenset[Need]:
+        """Return what a step with these properties wants loaded."""
+        return self.needs(properties) if callable(self.needs) else self.needs
+
+    def may_look_at(self, event_type: str) -> bool:
+        """Return whether some decision of this type may look at events of a type."""
+        return callable(self.events) or event_type in self.events
+
+    def events_of(self, properties: Properties) -> frozenset[str]:
+        """Return the event types that a decision with these properties looks at; `*` in one is anything."""
+        return self.events(properties) if callable(self.events) else self.events
+
+
+@lru_cache(maxsize=4096)
+def event_pattern(event_type: str) -> re.Pattern[str]:
+    """Return a pattern for `match` on a whole event type; `*` is anything, all else is itself."""
+    return re.compile(fnmatch.translate(event_type.replace("[", "[[]").replace("?", "[?]")))

@@ -1,0 +1,1 @@
+"""Intervals, hours, windows and timezones."""

@@ -1,0 +1,5 @@
+"""`python -m parcours`: the command."""
+
+from parcours.cli import main
+
+main()

@@ -1,0 +1,319 @@
+"""`parcours campaigns`."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy import Connection
+
+from parcours.cli.session import session
+from parcours.db import partitions
+from parcours.db.clock import now as database_now
+from parcours.db.tables import campaigns
+from parcours.db.tables.campaigns import Inside
+from parcours.domain.campaign_file.model import CampaignFile, SkipFile, StepFile
+from parcours.domain.campaign_file.schema import file_schema
+from parcours.domain.errors import CampaignError
+from parcours.domain.time.text import iso
+from parcours.producers.files.campaigns import CampaignFileError, FileProblem, first_of, read, write
+from parcours.services import apply_campaign, campaign_changes, campaign_plan
+from parcours.services.campaign_changes import definition_of
+
+app = typer.Typer(no_args_is_help=True, help="Validate, plan, apply, list, show, publish and pause campaigns.")
+
+Files = Annotated[list[Path], typer.Argument(metavar="FILE…", help="Campaign files (YAML).")]
+Key = Annotated[str, typer.Argument(metavar="CAMPAIGN", help="A key or an id.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+@app.command()
+def validate(files: Files, as_json: Json = False) -> None:
+    """Say everything that is wrong with campaign files, by themselves; `plan` also asks the database."""
+    here = session()
+    problems: list[FileProblem] = []
+    for path in files:
+        try:
+            read(path, default_zone=here.zone)
+        except CampaignFileError as error:
+            problems += error.problems
+    problems = first_of(problems)
+    if as_json:
+        here.print_json([{"file": str(p.file), "line": p.line, "path": p.path, "error": p.sentence} for p in problems])
+    elif not problems:
+        here.say(f"{len(files)} file{'s are' if len(files) > 1 else ' is'} right.")
+    if problems:
+        if as_json:
+            raise typer.Exit(1)
+        raise CampaignFileError(problems)
+
+
+@app.command()
+def plan(files: Files, as_json: Json = False) -> None:
+    """Show what applying files would do, with counts of the contacts touched."""
+    here = session()
+    read_files = _read_all(files)
+    with here.engine.connect() as conn:
+        plans = _plans(conn, read_files)
+    if as_json:
+        here.print_json([each.to_json() for each in plans])
+    else:
+        for each in plans:
+            for line in each.lines():
+                here.say(line)
+
+
+@app.command()
+def apply(
+    files: Files,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    backfill: Annotated[bool, typer.Option(help="Start new root steps for existing members too.")] = False,
+    reschedule: Annotated[bool, typer.Option(help="Move waiting contacts to changed delays and dates.")] = False,
+) -> None:
+    """Create or update campaigns from files, all or none; the plan is shown first."""
+    here = session()
+    read_files = _read_all(files)
+    with here.engine.connect() as conn:
+        plans = _plans(conn, read_files)
+    for each in plans:
+        for line in each.lines():
+            here.say(line)
+    # With no transaction open: a person may take their time, and whoever changes a campaign meanwhile is noticed.
+    _confirm(plans, yes=yes)
+    now = partitions.begin(here.engine)
+    with here.engine.begin() as conn:
+        for each in plans:
+            apply_campaign.apply(
+                conn, each, backfill=backfill, reschedule=reschedule, who=user(), now=now, zone=here.zone
+            )
+    here.say("Applied.")
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the campaigns."""
+    here = session()
+    with here.engine.connect() as conn:
+        now = database_now(conn)
+        found = campaigns.listing(conn)
+        unreadable = campaigns.unreadable(conn, found)
+    rows = [
+        {
+            "id": row.id,
+            "campaign": row.key,
+            "name": row.name,
+            "category": row.category,
+            "published": row.published,
+            "running": campaigns.status_of(row, unreadable.get(row.id)).why_not(now) is None,
+            "version": row.version,
+            "changed_at": row.changed_at,
+            "unreadable": unreadable[row.id].why if row.id in unreadable else None,
+        }
+        for row in found
+    ]
+    if as_json:
+        here.print_json(rows)
+        return
+    columns = ("id", "campaign", "name", "category", "published", "running", "version", "changed_at")
+    here.print_table("", columns, [[str(row["id"]), *(row[column] for column in columns[1:])] for row in rows])
+    for row in rows:
+        if row["unreadable"] is not None:
+            here.warn(
+                f"Campaign {row['campaign']} cannot be read here: {row['unreadable']}. "
+                f"`parcours campaigns show {row['campaign']}` says what to do."
+            )
+
+
+@app.command()
+def show(campaign: Key, as_json: Json = False) -> None:
+    """Show a campaign's settings and its tree."""
+    here = session()
+    with here.engine.connect() as conn:
+        found = campaigns.find(conn, campaign)
+        row = campaigns.listing(conn, [found.id])[0]
+        version = campaigns.read_version(conn, found.key, found.id, found.version)
+        why_not = campaigns.status_of(row, version.unreadable).why_not(database_now(conn))
+        activity = campaigns.activity(conn, found.id)
+    file, unreadable = version.file, version.unreadable
+    if as_json:
+        state = {"id": found.id, "version": found.version, "running": why_not is None, "why_not": why_not}
+        state |= {"unreadable": None if unreadable is None else unreadable.why}
+        recent = [{"at": iso(each.at), "who": each.who, "what": each.what} for each in activity]
+        here.print_json(
+            {
+                **state,
+                "published": row.published,
+                "definition": definition_of(version, row.published),
+                "activity": recent,
+            }
+        )
+        return
+    if unreadable is not None:
+        here.say(f"{found.name} ({found.key}, id {found.id}) does not run: {unreadable}.")
+        for problem in version.problems():
+            here.say(f"  {problem}")
+        here.say(
+            "If a step type is unknown, install the package that brings it, on every machine, and restart Parcours. "
+            f"Otherwise mend the file (`parcours campaigns export {found.key}` prints it as it is stored) and apply it."
+        )
+        return
+    from rich.markup import escape
+    from rich.tree import Tree
+
+    runs = "runs" if why_not is None else f"does not run: {why_not}"
+    about = f"({found.key}, id {found.id}, version {found.version}) {runs}"
+    tree = Tree(f"[bold]{escape(found.name)}[/bold] {escape(about)}")
+    sources = [f"segment {key}" for key in file.sources.segments] + [f"form {key}" for key in file.sources.forms]
+    tree.add(escape(f"from {', '.join(sources)}"))
+    if isinstance(file.catch_up, SkipFile):
+        tree.add(escape(f"after a pause: skips what fell due more than {file.catch_up.skip} before"))
+    elif file.catch_up == "shift":
+        tree.add("after a pause: moves what is due by its length")
+    if file.priority != "normal":
+        tree.add(f"priority: {file.priority}")
+    pending: list[tuple[Tree, str | None, StepFile]] = [(tree, None, step) for step in file.steps]
+    for parent, branch, step in pending:
+        timing = " ".join(
+            f"{name} {value}"
+            for name, value in (("after", step.after), ("at", step.at), ("hour", step.hour), ("within", step.within))
+            if value
+        )
+        label = f"{branch + ': ' if branch else ''}{step.step}  {step.kind.value} {step.type}  {timing}"
+        node = parent.add(escape(label.rstrip()))
+        pending += [(node, below, child) for below, children in step.branches() for child in children]
+    here.console.print(tree)
+
+
+@app.command()
+def export(campaign: Key) -> None:
+    """Print a campaign as the YAML that `apply` takes."""
+    here = session()
+    with here.engine.connect() as conn:
+        found = campaigns.find(conn, campaign)
+        version = campaigns.read_version(conn, found.key, found.id, found.version)
+        published = campaigns.listing(conn, [found.id])[0].published
+    if version.unreadable is not None:
+        here.warn(f"This is {found.key} as it is stored, which cannot be read here: {version.unreadable.why}.")
+    typer.echo(write(definition_of(version, published)), nl=False)
+
+
+@app.command()
+def clone(campaign: Key, key: Annotated[str, typer.Argument(metavar="NEW-KEY", help="Key of the copy.")]) -> None:
+    """Copy a campaign, its steps and sources, under another key, unpublished."""
+    here = session()
+    with here.engine.begin() as conn:
+        found = campaigns.find(conn, campaign)
+        campaign_changes.clone(conn, found, key, who=user(), now=database_now(conn), zone=here.zone)
+    here.say(f"{found.key} is copied to {key}, unpublished.")
+
+
+@app.command()
+def publish(campaign: Key) -> None:
+    """Switch a campaign on."""
+    _switch(campaign, True)
+
+
+@app.command()
+def pause(campaign: Key) -> None:
+    """Switch a campaign off. Everybody stays in place; when this returns, nothing moves any more."""
+    _switch(campaign, False)
+
+
+@app.command()
+def delete(campaign: Key, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+    """Delete a campaign. Its history stays in the database; applying its file brings it back, unpublished."""
+    here = session()
+    with here.engine.begin() as conn:
+        found = campaigns.find(conn, campaign)
+        if not yes and _interactive():
+            typer.confirm(f"Delete {found.key}?", abort=True)
+        campaign_changes.delete(conn, found, who=user(), now=database_now(conn))
+    here.say(f"{found.key} is deleted.")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of campaign files, for editors."""
+    session().print_json(file_schema())
+
+
+def _switch(campaign: str, published: bool) -> None:
+    here = session()
+    with here.engine.begin() as conn:
+        found = campaigns.find(conn, campaign)
+        done = campaign_changes.switch(
+            conn, found, published, who=user(), now=database_now(conn), told=_tell_whom_it_waits_for
+        )
+    word = "published" if published else "paused"
+    here.say(f"{found.key} {'is' if done.changed else 'was already'} {word}.")
+    if published and done.why_not:
+        here.say(f"It does not run yet: {done.why_not}.")
+
+
+def _tell_whom_it_waits_for(at_work: Sequence[Inside]) -> None:
+    named = [
+        f"process {each.pid} of the database (session '{each.name}' from {each.machine or 'the same machine'}), "
+        f"at work for {each.seconds:,.0f} s"
+        for each in at_work
+    ]
+    session().warn(f"Waiting for a batch in this campaign to end: {'; '.join(named) or 'it is ending now'}.")
+
+
+def _read_all(files: list[Path]) -> list[tuple[Path, CampaignFile]]:
+    """Return the campaigns of files; every problem of every file is reported together."""
+    here = session()
+    found, problems = [], []
+    for path in files:
+        try:
+            found.append((path, read(path, default_zone=here.zone)))
+        except CampaignFileError as error:
+            problems += error.problems
+    if problems:
+        raise CampaignFileError(problems)
+    keys = [file.campaign for _, file in found]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise CampaignError(f"two of these files are campaign {key!r}; name each campaign once")
+    return found
+
+
+def _plans(conn: Connection, files: list[tuple[Path, CampaignFile]]) -> list[campaign_plan.CampaignPlan]:
+    here = session()
+    problems = []
+    for path, file in files:
+        found = campaign_plan.check_references(conn, file)
+        if found:
+            try:
+                read(path, default_zone=here.zone, also=found)
+            except CampaignFileError as error:
+                problems += error.problems
+    if problems:
+        raise CampaignFileError(problems)
+    return [campaign_plan.plan(conn, file, zone=here.zone) for _, file in files]
+
+
+def _confirm(plans: list[campaign_plan.CampaignPlan], *, yes: bool) -> None:
+    cancels = sum(each.cancels for each in plans)
+    if yes or all(each.unchanged and each.publishes is None for each in plans):
+        return
+    if _interactive():
+        typer.confirm("Apply?", abort=True)
+    elif cancels:
+        raise CampaignError(f"this cancels {cancels:,} waiting contacts; call it again with --yes if that is meant")
+
+
+def _interactive() -> bool:
+    import sys
+
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def user() -> str:
+    """Return who calls the command, for the audit."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "command"

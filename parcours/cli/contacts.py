@@ -1,0 +1,409 @@
+"""`parcours contacts`: import, show and merge, and what contacts want of channels."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+import typer
+
+from parcours.cli import file_options
+from parcours.cli.dry_run import show_dry_run
+from parcours.cli.progress import reading
+from parcours.cli.rejected_rows import RejectFile
+from parcours.cli.session import session
+from parcours.db import partitions
+from parcours.db.clock import now as database_now
+from parcours.db.reads import batch, listings
+from parcours.db.reads.listings import ContactLine
+from parcours.db.tables import campaigns, contacts, merging, policies, segments
+from parcours.db.tables.contacts import Imported, Incoming, Refused, SameAddress, Shown
+from parcours.db.tables.scores import PointsLogged, StageLogged
+from parcours.domain.errors import CampaignError, NotFoundError
+from parcours.domain.keys import checked_key
+from parcours.domain.messages.policy import Rule, as_data, parse_rule
+from parcours.domain.operators import instant
+from parcours.domain.time.text import iso
+from parcours.domain.walk.walk import zone_of
+from parcours.producers.files.contacts import ContactFile, contact_file
+from parcours.producers.files.options import parse as parse_options
+from parcours.producers.files.rows import RejectedRow
+from parcours.services.contact_json import contact_json
+from parcours.workers import local_time
+
+app = typer.Typer(no_args_is_help=True, help="Import, show and merge contacts, and set what they want of channels.")
+
+MEMBERS_A_STATEMENT = 20_000
+
+# From so many rows on, the planner should hear of it at once.
+BULK = 10_000
+
+
+@app.command("import")
+def import_(
+    file: Annotated[
+        Path, typer.Argument(help="CSV, NDJSON or XLSX; - is standard input. The key, or email address, identifies.")
+    ],
+    segment: Annotated[str | None, typer.Option(help="Make all of them members of this segment.")] = None,
+    column_map: file_options.Map = None,
+    do_not_contact: file_options.DoNotContact = None,
+    columns: file_options.Columns = None,
+    encoding: file_options.Encoding = None,
+    delimiter: file_options.Delimiter = None,
+    dates: file_options.Dates = None,
+    decimal: file_options.Decimal = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show how the columns are understood, and the first rows; change nothing.")
+    ] = False,
+    allow_rejected: file_options.AllowRejected = False,
+    same_address: Annotated[
+        Literal["merge", "reject"],
+        typer.Option(
+            help="What becomes of somebody new with the address of another contact: one with that contact, or rejected."
+        ),
+    ] = "merge",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
+) -> None:
+    """Add or update contacts from a file, in one transaction.
+
+    Columns email, timezone, points, stage, owner, tags and company (which becomes the primary one)
+    are the contact's own; every other column becomes a field. Exports of common programs are understood as they
+    come. Blank cells change nothing; fields that the file does not name stay. An address belongs to one contact,
+    unless PARCOURS_SHARED_ADDRESSES says otherwise: --same-address says what becomes of a second one. Rows that
+    cannot be used go to FILE.rejected with their line number and the reason, and the exit code is then 1. An import
+    never lets anybody be written to again who must not be.
+    """
+    here = session()
+    options = parse_options(
+        columns=column_map or (),
+        refusals=do_not_contact or (),
+        header=columns,
+        encoding=encoding,
+        delimiter=delimiter,
+        dates=dates,
+        decimal=decimal,
+    )
+    if dry_run:
+        with reading(file) as advance, contact_file(file, options, advance) as opened:
+            show_dry_run(here, opened, as_json=as_json)
+        return
+    with RejectFile(file) as rejects, reading(file) as advance, contact_file(file, options, advance) as opened:
+        allowed = here.settings.shared_addresses == "allow"
+        imported = _import(opened, segment, rejects, "allow" if allowed else same_address)
+    if as_json:
+        here.print_json(
+            {
+                "added": imported.added,
+                "updated": imported.updated,
+                "unchanged": imported.unchanged,
+                "merged": imported.merged,
+                "rejected": rejects.count,
+                "rejected_file": rejects.written,
+                "silenced": imported.silenced,
+                "notes": opened.notes,
+            }
+        )
+    else:
+        file_options.tell(here, opened.notes)
+        here.say(
+            f"{imported.added:,} added, {imported.updated:,} updated, {imported.unchanged:,} unchanged, "
+            f"{rejects.count:,} rejected" + (f" (see {rejects.written})." if rejects.count else ".")
+        )
+        if imported.merged:
+            rows = "1 row has" if imported.merged == 1 else f"{imported.merged:,} rows have"
+            here.say(
+                f"{rows} the address of another contact and became part of it; their keys lead there. "
+                "With --same-address reject such rows are left out."
+            )
+        if imported.silenced:
+            are = "1 contact is" if imported.silenced == 1 else f"{imported.silenced:,} contacts are"
+            here.say(f"{are} not to be contacted any more, as the file says.")
+    file_options.end(here, rejects, allowed=allow_rejected)
+
+
+def _import(file: ContactFile, segment_key: str | None, rejects: RejectFile, same_address: SameAddress) -> Imported:
+    engine = session().engine
+    now = datetime.now(UTC)
+
+    def usable() -> Iterator[Incoming]:
+        for row in file.contacts():
+            if isinstance(row, RejectedRow):
+                rejects.add(row)
+            else:
+                yield row
+
+    with engine.begin() as conn:
+        segment = None
+        if segment_key is not None:
+            segment = segments.find(conn, segment_key.strip())
+            if segment is None:
+                raise NotFoundError("segment", segment_key, "`parcours segments create` makes one")
+        staged = contacts.stage(conn, usable())
+        imported = contacts.merge(conn, now=now, same_address=same_address)
+        for row in imported.refused:
+            rejects.add(RejectedRow(row.line, _in_use(row), f"{row.key},{row.email}"))
+        if segment is not None:
+            for ids in contacts.staged_ids(conn, MEMBERS_A_STATEMENT):
+                segments.add_members(conn, segment.id, ids, manual=True, now=now)
+    local_time.follow_all(engine, now=now, zone=session().zone)
+    if staged >= BULK:
+        with engine.begin() as conn:
+            contacts.analyze(conn)
+    return imported
+
+
+def _in_use(row: Refused) -> str:
+    one = f"merge the two with `parcours contacts merge {row.key} {row.owner}`, or correct the address"
+    return f"the address {row.email} is that of contact {row.owner!r}; {one}"
+
+
+@app.command()
+def show(
+    key: Annotated[str, typer.Argument(help="The contact's key or address.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show a contact: what is known of it, and where it is in every campaign."""
+    here = session()
+    with here.engine.connect() as conn:
+        contact = contacts.show(conn, key.strip())
+    if contact is None:
+        raise NotFoundError("contact", key)
+    zone = zone_of(contact.timezone, here.zone)
+    if as_json:
+        here.print_json(contact_json(contact, zone))
+    else:
+        _print(contact, zone)
+
+
+@app.command("list")
+def list_(
+    beginning: Annotated[
+        str | None, typer.Argument(metavar="[BEGINNING]", help="Only keys or addresses that begin so.")
+    ] = None,
+    segment: Annotated[str | None, typer.Option(help="Only active members of this segment.")] = None,
+    campaign: Annotated[str | None, typer.Option(help="Only contacts of this campaign, by key or id.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Contacts of one page.")] = 100,
+    before: Annotated[int | None, typer.Option(min=1, help="Where a page ended: the number that it gave.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List contacts, the newest first, a page at a time."""
+    here = session()
+    if segment is not None and campaign is not None:
+        raise CampaignError("name --segment or --campaign, not both")
+    with here.engine.connect() as conn:
+        found = listings.search(conn, beginning or "")
+        segment_id = None
+        if segment is not None:
+            known = segments.find(conn, segment.strip())
+            if known is None:
+                raise NotFoundError("segment", segment, "`parcours segments list` shows all of them")
+            segment_id = known.id
+        page = listings.contacts(
+            conn,
+            found=found,
+            before=before or listings.FIRST,
+            limit=limit,
+            segment_id=segment_id,
+            campaign_id=None if campaign is None else campaigns.find(conn, campaign).id,
+        )
+    if found is not None and found.more:
+        here.warn(f"more than {listings.FOUND_AT_MOST:,} begin so; type more of it to see all")
+    if as_json:
+        here.print_json({"contacts": [line_json(line) for line in page.rows], "before": page.after})
+        return
+    columns = ("key", "email", "timezone", "points", "stage", "created_at", "last_active_at", "tags")
+    here.print_table("", columns, [[_shown(getattr(line, column)) for column in columns] for line in page.rows])
+    if page.after is not None:
+        here.say(f"There are more: --before {page.after} lists the next ones.")
+
+
+def line_json(line: ContactLine) -> dict[str, Any]:
+    """Return a contact as `contacts list --json` has it."""
+    return {
+        "key": line.key,
+        "email": line.email,
+        "timezone": line.timezone,
+        "points": line.points,
+        "stage": line.stage,
+        "created_at": iso(line.created_at),
+        "last_active_at": iso(line.last_active_at),
+        "tags": line.tags,
+    }
+
+
+def _shown(value: Any) -> Any:
+    return ", ".join(value) if isinstance(value, list) else value
+
+
+@app.command()
+def merge(
+    gone: Annotated[str, typer.Argument(metavar="FROM", help="The key of the contact that goes.")],
+    into: Annotated[str, typer.Argument(metavar="INTO", help="The key of the contact that stays.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what happened as JSON.")] = False,
+) -> None:
+    """Make one contact of two, for good: all that is known of FROM becomes INTO's, and FROM's key leads there.
+
+    INTO's own values win. In campaigns that both are in, INTO goes on, and what FROM waited for is cancelled.
+    """
+    here = session()
+    gone, into = checked_key("contact", gone), checked_key("contact", into)
+    if gone == into:
+        raise CampaignError(f"contact {into!r} cannot be merged into itself; name two")
+    if not yes and sys.stdin.isatty() and sys.stdout.isatty():
+        typer.confirm(f"Merge {gone} into {into}? This cannot be undone.", abort=True)
+    now = partitions.begin(here.engine)
+    with here.engine.begin() as conn:
+        merging.shut_out_imports(conn)
+        ids = merging.lock(conn, [gone, into])
+        led = merging.aliases(conn, [gone, into])
+        for key in (gone, into):
+            if key in led:
+                hint = f"`parcours contacts show {key}` shows into whom"
+                raise CampaignError(f"contact {key!r} was merged into another already; {hint}")
+            if key not in ids:
+                raise NotFoundError("contact", key)
+        merged = merging.merge(conn, {ids[gone]: ids[into]}, now=now)
+        local_time.follow(conn, now=now, zone=here.zone, of=[ids[into]])
+    if as_json:
+        here.print_json({"from": gone, "into": into, **merged._asdict()})
+        return
+    here.say(f"{gone} is merged into {into}, and the key {gone} leads there from now on.")
+    if merged.memberships_dropped:
+        here.say(
+            f"Campaigns that both were in: {merged.memberships_dropped:,}; "
+            f"waits of {gone} that were cancelled there: {merged.waits_cancelled:,}."
+        )
+
+
+@app.command()
+def channel(
+    key: Annotated[str, typer.Argument(help="The contact's key.")],
+    channel: Annotated[str, typer.Argument(help="A channel, such as email, sms or push.")],
+    number: Annotated[int | None, typer.Option(min=1, help="At most so many messages a period.")] = None,
+    period: Annotated[Literal["day", "week", "month"] | None, typer.Option(help="The period of --number.")] = None,
+    preferred: Annotated[bool | None, typer.Option("--preferred/--not-preferred", help="Tried first.")] = None,
+    pause_from: Annotated[
+        str | None,
+        typer.Option(help="Nothing is sent from then on: an ISO 8601 date or time, in the contact's timezone."),
+    ] = None,
+    pause_until: Annotated[str | None, typer.Option(help="The end of the pause; without one it does not end.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Forget what was set before.")] = False,
+) -> None:
+    """Set what a contact wants of a channel; what is not named stays as it is."""
+    here = session()
+    channel = checked_key("channel", channel).lower()
+    given = {"number": number, "period": period, "preferred": preferred}
+    if not clear and all(value is None for value in (*given.values(), pause_from, pause_until)):
+        raise CampaignError("nothing to set; name --number and --period, --preferred, --pause-from or --pause-until")
+    with here.engine.begin() as conn:
+        contact = contacts.show(conn, key.strip())
+        if contact is None or not batch.lock(conn, [contact.id]):
+            raise NotFoundError("contact", key)
+        zone = zone_of(contact.timezone, here.zone)
+        before = policies.rules(conn, [contact.id]).get(contact.id, {})
+        data = {} if clear or channel not in before else as_data(before[channel])
+        data |= {name: value for name, value in given.items() if value is not None}
+        for name, option, text in (
+            ("paused_from", "--pause-from", pause_from),
+            ("paused_until", "--pause-until", pause_until),
+        ):
+            if text is not None:
+                data[name] = _moment(option, text, zone)
+        try:
+            rule = parse_rule(data)
+        except ValueError as error:
+            raise CampaignError(f"{channel}: {error}") from None
+        policies.set_rule(conn, contact.id, channel, None if rule.says_nothing else rule, now=database_now(conn))
+    here.say(f"{contact.key}, {channel}: {_in_words(rule, zone)}.")
+
+
+def _moment(option: str, text: str, zone: ZoneInfo) -> str:
+    found = instant(text, zone)
+    if found is None:
+        raise CampaignError(f"{option} {text!r} is no date or time; write it like 2026-12-24 or 2026-12-24T09:00+01:00")
+    return found.isoformat()
+
+
+def _in_words(rule: Rule, zone: ZoneInfo) -> str:
+    """Return what a contact wants of a channel, for a person."""
+    words = []
+    if rule.preferred:
+        words.append("preferred")
+    if rule.cap is not None:
+        words.append(f"at most {rule.cap.number} a {rule.cap.period}")
+    if rule.paused_from is not None or rule.paused_until is not None:
+        ends = [
+            f"{word} {_local(at, zone)}"
+            for word, at in (("from", rule.paused_from), ("until", rule.paused_until))
+            if at is not None
+        ]
+        words.append(f"paused {' '.join(ends)}")
+    return ", ".join(words) or "nothing particular"
+
+
+def _print(contact: Shown, zone: ZoneInfo) -> None:
+    here = session()
+    attributes = [
+        ("email", contact.email),
+        ("timezone", contact.timezone or f"none ({zone.key} is used)"),
+        ("points", str(contact.points)),
+        *((f"points in {group}", str(points)) for group, points in sorted(contact.scores.items())),
+        ("stage", contact.stage),
+        ("owner", contact.owner),
+        *((name, str(value)) for name, value in sorted(contact.fields.items())),
+        *sorted(contact.utm.items()),
+        ("tags", ", ".join(contact.tags)),
+        ("segments", ", ".join(contact.segments)),
+        ("merged with", ", ".join(contact.aliases)),
+        ("companies", ", ".join(contact.companies)),
+        *((f"by {channel}", _in_words(rule, zone)) for channel, rule in contact.rules.items()),
+    ]
+    known = [(name, value) for name, value in attributes if value]
+    here.print_table(f"Contact {contact.key}", ["", "value"], known)
+    if contact.refusals:
+        refused = [
+            (each.channel, each.address or "any", each.reason, iso(each.at) or "", each.comment or "")
+            for each in contact.refusals
+        ]
+        here.print_table("Must not be contacted", ["channel", "address", "reason", "since (UTC)", "comment"], refused)
+    if not contact.campaigns:
+        here.say("In no campaign.")
+    for standing in contact.campaigns:
+        title = f"Campaign {standing.campaign}, rotation {standing.rotation}, joined {iso(standing.added_at)}"
+        if standing.left_at is not None:
+            title += f", left {iso(standing.left_at)} ({standing.departure})"
+        rows: list[tuple[str, str, str, str]] = [
+            (passed.step, passed.result, iso(passed.at) or "", _local(passed.at, zone)) for passed in standing.outcomes
+        ]
+        for wait in standing.waits:
+            local = "" if wait.due_at is None else _local(wait.due_at, zone)
+            failed = f"; the last attempt failed: {wait.error}" if wait.error else ""
+            rows.append((wait.step, f"waits ({wait.waiting}){failed}", iso(wait.due_at) or "no deadline", local))
+        here.print_table(title, ["step", "result", "at or due (UTC)", zone.key], rows)
+    _print_logs(contact, zone)
+
+
+def _print_logs(contact: Shown, zone: ZoneInfo) -> None:
+    here = session()
+    if contact.point_log:
+        points = [
+            (_local(each.at, zone), f"{each.change:+}", each.points, each.group, _by(each))
+            for each in contact.point_log
+        ]
+        here.print_table("Latest points", [zone.key, "change", "points", "group", "by"], points)
+    if contact.stage_log:
+        stages = [(_local(each.at, zone), each.before, each.after, _by(each)) for each in contact.stage_log]
+        here.print_table("Latest stages", [zone.key, "from", "to", "by"], stages)
+
+
+def _by(logged: PointsLogged | StageLogged) -> str:
+    return logged.source or f"{logged.campaign} / {logged.step}"
+
+
+def _local(at: datetime, zone: ZoneInfo) -> str:
+    return at.astimezone(zone).isoformat(" ", "minutes")

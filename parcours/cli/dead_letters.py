@@ -1,0 +1,98 @@
+"""`parcours dead-letters`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from parcours.cli.session import session
+from parcours.db import partitions
+from parcours.db.clock import now as database_now
+from parcours.db.tables import events as events_table
+from parcours.domain.errors import NotFoundError
+from parcours.domain.events.parsing import EventError, parse
+from parcours.domain.time.text import iso
+from parcours.workers import events, intake
+
+app = typer.Typer(no_args_is_help=True, help="What could not be understood or done.")
+
+Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID…]", help="Numbers from `list`.")]
+All = Annotated[bool, typer.Option("--all", help="All of them.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+@app.command("list")
+def list_(
+    limit: Annotated[int, typer.Option(min=1, help="List so many at most.")] = 100, as_json: Json = False
+) -> None:
+    """List the latest, newest first."""
+    here = session()
+    with here.engine.connect() as conn:
+        found = events_table.dead_letters(conn, limit=limit)
+    if as_json:
+        here.print_json([{**each._asdict(), "at": iso(each.at)} for each in found])
+    else:
+        here.print_table("", ("id", "at", "origin", "reason"), [(str(e.id), e.at, e.origin, e.reason) for e in found])
+
+
+@app.command()
+def show(number: Annotated[int, typer.Argument(metavar="ID", help="Number from `list`.")]) -> None:
+    """Show one, with its body as it came."""
+    here = session()
+    with here.engine.connect() as conn:
+        found = events_table.dead_letters(conn, id_=number)
+    if not found:
+        raise NotFoundError("dead letter", str(number), "`parcours dead-letters list` numbers them")
+    here.say(f"{iso(found[0].at)} {found[0].origin}: {found[0].reason}")
+    typer.echo(found[0].body)
+
+
+@app.command()
+def replay(ids: Ids = None, all_: All = False) -> None:
+    """Take them in again, effects included; what still cannot be understood stays, with its present reason."""
+    here = session()
+    partitions.begin(here.engine)
+    with here.engine.begin() as conn:
+        now = database_now(conn)
+        letters = events_table.exhume(conn, _chosen(ids, all_))
+        good, bodies, dead, unjudged = [], [], [], []
+        for letter in letters:
+            try:
+                value = json.loads(letter.body)
+                good.append(parse(value, now=now))
+            except (EventError, ValueError, RecursionError) as error:
+                dead.append((str(error), letter.body))
+            else:
+                bodies.append(letter.body)
+                unjudged.append(events_table.unjudged_of(value))
+        done = intake.accept(conn, good, now=now, unknown_contacts=here.settings.unknown_contacts)
+        dead += [(reason, bodies[index]) for index, reason in done.rejected if reason != intake.ERASED]
+        events_table.bury(conn, dead, origin="event", now=now)
+        # They are acted on already, but for the decisions that could not judge them.
+        again = [(good[index], unjudged[index]) for index in done.known if unjudged[index]]
+        judged = events.judge_again(conn, again, now=now, zone=here.zone, stop=here.settings.stop_rule)
+        events_table.bury_events(conn, judged.letters, now=now)
+    events.act_on_all(here.engine, [event.contact for event in good], zone=here.zone, stop=here.settings.stop_rule)
+    still, asked = len(dead) + len(judged.letters), len(again) - len(judged.letters)
+    said = [f"{done.accepted:,} taken in"]
+    if again:
+        said.append(f"{asked:,} judged again by the decisions that could not ({judged.counts['yes']:,} yes)")
+    said += [f"{done.duplicates - len(again):,} known already", f"{still:,} still dead"]
+    here.say(f"{', '.join(said)}.")
+
+
+@app.command()
+def discard(ids: Ids = None, all_: All = False) -> None:
+    """Throw them away."""
+    here = session()
+    with here.engine.begin() as conn:
+        gone = events_table.exhume(conn, _chosen(ids, all_))
+    here.say(f"{len(gone):,} discarded.")
+
+
+def _chosen(ids: list[int] | None, all_: bool) -> list[int] | None:
+    if bool(ids) == all_:
+        raise typer.BadParameter("give the numbers from `parcours dead-letters list`, or --all")
+    return None if all_ else ids

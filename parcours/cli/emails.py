@@ -1,0 +1,168 @@
+"""`parcours emails`: apply, list, and show what a contact would get."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from parcours.cli.session import session
+from parcours.db.tables import contacts, emails, outbox
+from parcours.domain.errors import CampaignError, NotFoundError
+from parcours.domain.messages.templates import RenderError
+from parcours.ops.tokens import tokens_of
+from parcours.producers.files.documents import stop_at
+from parcours.producers.files.emails import read
+from parcours.services.template_notes import notes
+from parcours.workers.delivery import render
+
+app = typer.Typer(no_args_is_help=True, help="Apply email templates, list and preview them.")
+
+
+@app.command()
+def apply(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="YAML: key, subject, html, text, from, category, variants, …"),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+) -> None:
+    """Create or update email templates: all of them, or none if anything is wrong."""
+    here = session()
+    wanted, problems = read(files)
+    stop_at(problems, here.warn)
+    now = datetime.now(UTC)
+    with here.engine.begin() as conn:
+        done = [(emails.save(conn, email, now=now), email.key) for email in wanted]
+        noted = notes(conn, ((f"email {email.key}", _texts(email)) for email in wanted))
+    if as_json:
+        outcomes = ("created", "updated", "unchanged")
+        here.print_json({outcome: [key for stored, key in done if stored == outcome] for outcome in outcomes})
+    else:
+        for stored, key in done:
+            here.say(f"{stored} {key}")
+    for note in noted:
+        here.warn(f"note: {note}")
+
+
+def _texts(email: emails.Email) -> Iterator[str | None]:
+    """Yield all that an email says, in its variants and translations too."""
+    translated = [*email.translations.values(), *(c for v in email.variants for c in v.translations.values())]
+    yield from (email.subject, email.html, email.text)
+    for content in (*translated, *(variant.content for variant in email.variants)):
+        yield from (content.subject, content.html, content.text)
+
+
+@app.command("list")
+def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the email templates."""
+    here = session()
+    with here.engine.connect() as conn:
+        found = emails.listed(conn)
+    if as_json:
+        here.print_json(
+            [
+                {
+                    "key": email.key,
+                    "subject": email.subject,
+                    "from": email.sender,
+                    "category": email.category,
+                    "published": email.published,
+                    "html": email.html is not None,
+                    "text": email.text is not None,
+                    "tracking": email.tracking,
+                    "variants": {variant.name: variant.weight for variant in email.variants},
+                    "translations": sorted(email.translations),
+                }
+                for email in found
+            ]
+        )
+        return
+    here.print_table(
+        "Emails",
+        ["key", "subject", "from", "category", "published", "parts", "variants", "translations"],
+        [
+            (
+                email.key,
+                email.subject,
+                email.sender,
+                email.category,
+                "yes" if email.published else "no",
+                " and ".join(part for part, body in (("html", email.html), ("text", email.text)) if body),
+                ", ".join(f"{variant.name} {variant.weight:g} %" for variant in email.variants),
+                ", ".join(sorted(email.translations)),
+            )
+            for email in found
+        ],
+    )
+
+
+@app.command()
+def preview(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Of the email.")],
+    contact: Annotated[str, typer.Option(help="Key of the contact whom it is filled in for.")],
+    html: Annotated[bool, typer.Option("--html", help="The HTML alone, as it would leave.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="The text alone.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON.")] = False,
+) -> None:
+    """Show an email as a contact would get it: their variant and translation, filled in. Nothing is sent.
+
+    Campaign and step are called `preview` here, since no campaign sends it.
+    """
+    here = session()
+    if html + text + as_json > 1:
+        raise typer.BadParameter("choose one of --html, --text and --json")
+    with here.engine.connect() as conn:
+        found = emails.listed(conn, [key])
+        if not found:
+            raise NotFoundError("email", key, "`parcours emails list` shows all of them")
+        id_ = contacts.find(conn, contact)
+        if id_ is None:
+            raise NotFoundError("contact", contact)
+        recipient = outbox.recipients(conn, [id_])[id_]
+    (email,) = found
+    links = render.Links(tokens_of(here.engine, here.settings), here.settings.public_url)
+    chosen = email.content_for(recipient.id, render.language_of(recipient))
+    try:
+        mail = render.mail_to_contact(
+            email,
+            chosen,
+            render.preview_values(recipient),
+            links,
+            key=render.PREVIEW.key,
+            at=datetime.now(UTC),
+            address=recipient.email or "",
+            marketing=True,
+        )
+    except RenderError as error:
+        raise CampaignError(f"email {key!r}, for contact {contact!r}: {error}") from None
+    if as_json:
+        here.print_json(
+            {
+                "email": key,
+                "contact": contact,
+                "variant": chosen.variant,
+                "locale": chosen.locale,
+                "from": mail.sender or here.settings.mail_from,
+                "to": recipient.email,
+                "subject": mail.subject,
+                "html": mail.html,
+                "text": mail.text,
+            }
+        )
+    elif html or text:
+        body = mail.html if html else mail.text
+        if body is None:
+            raise CampaignError(f"email {key!r} has no HTML; leave out --html")
+        typer.echo(body)
+    else:
+        for name, value in (
+            ("From", mail.sender or here.settings.mail_from or "(the installation's sender)"),
+            ("To", recipient.email or "(no address)"),
+            ("Variant", chosen.variant or "the main one"),
+            ("Locale", chosen.locale or "the default"),
+            ("Subject", mail.subject),
+        ):
+            here.say(f"{name}: {value}")
+        typer.echo(f"\n{mail.text}")

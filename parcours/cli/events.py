@@ -1,0 +1,170 @@
+"""`parcours events`: publish contact events."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+from uuid import uuid4
+
+import typer
+
+from parcours.cli.outbox import send_out
+from parcours.cli.session import Session, session
+from parcours.db.clock import now as database_now
+from parcours.db.scope import Scope
+from parcours.db.tables import contacts
+from parcours.domain.errors import CampaignError
+from parcours.domain.events.parsing import ContactEvent, EventError, parse
+from parcours.domain.time.text import iso
+from parcours.producers import event_queue
+from parcours.workers import events, intake
+from parcours.workers.delivery.channels import Delivery, delivery_of
+
+app = typer.Typer(no_args_is_help=True, help="Publish contact events.")
+
+# Events of one message, or of one transaction with --inline.
+BATCH = 100
+
+
+@app.callback()
+def group() -> None:
+    """Publish contact events."""
+
+
+@app.command()
+def publish(
+    file: Annotated[
+        Path | None, typer.Argument(help="CloudEvents as NDJSON, or one JSON value; - reads standard input.")
+    ] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="Type of one event made here.")] = None,
+    contact: Annotated[str | None, typer.Option(help="Key of its contact.")] = None,
+    data: Annotated[str, typer.Option(help="Its data, a JSON object.")] = "{}",
+    source: Annotated[str, typer.Option(help="Its source.")] = "parcours",
+    id_: Annotated[str | None, typer.Option("--id", help="Its id; default: a new one.")] = None,
+    time: Annotated[str | None, typer.Option(help="When it happened (ISO 8601); default: now.")] = None,
+    inline: Annotated[
+        bool, typer.Option("--inline", help="Take it in here, effects included; no broker needed.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Counts as JSON.")] = False,
+) -> None:
+    """Publish events from a file, or one given by options.
+
+    Every event is checked first: when one is wrong, its line is named and nothing is published. With --inline
+    the others are taken in; what was rejected is listed and counted, and the exit code is 1.
+    """
+    here = session()
+    if (file is None) == (type_ is None):
+        raise typer.BadParameter("give a FILE, or --type and --contact")
+    if type_ is not None:
+        if contact is None:
+            raise typer.BadParameter("--type needs --contact")
+        values = [(0, _one(type_, contact, data, source, id_, time))]
+    else:
+        assert file is not None
+        values = list(_read(file))
+    with here.engine.connect() as conn:
+        now = database_now(conn)
+    parsed: list[tuple[int, ContactEvent]] = []
+    wrong: list[_Rejected] = []
+    for index, (line, value) in enumerate(values):
+        place = f"{file}:{line}: " if line else ""
+        value.setdefault("time", iso(now)) if isinstance(value, dict) else None
+        try:
+            if isinstance(value, EventError):
+                raise value
+            parsed.append((index, parse(value, now=now)))
+        except EventError as error:
+            if not inline:
+                raise CampaignError(f"{place}{error}") from None
+            wrong.append(_Rejected(index, place, str(error)))
+    if inline:
+        _take_in(parsed, wrong, [f"{file}:{line}: " if line else "" for line, _ in values], as_json=as_json)
+        return
+    url = here.settings.events_broker_url
+    if url is None:
+        raise CampaignError(
+            "there is no queue to publish to: set PARCOURS_EVENTS_URL or PARCOURS_BROKER_URL, or use --inline"
+        )
+    with event_queue.publisher(url) as send:
+        for first in range(0, len(values), BATCH):
+            send(value for _, value in values[first : first + BATCH])
+    if as_json:
+        here.print_json({"published": len(values)})
+    else:
+        here.say(f"{len(values):,} published.")
+
+
+class _Rejected(NamedTuple):
+    """An event that was not taken in; `place` is where it stands in a file, if it comes from one."""
+
+    nth: int
+    place: str
+    error: str
+
+
+def _take_in(
+    parsed: list[tuple[int, ContactEvent]], wrong: list[_Rejected], places: list[str], *, as_json: bool
+) -> None:
+    """Take in events, each with its place among all that were given; raises typer.Exit when one was rejected."""
+    here = session()
+    delivery = delivery_of(here.engine, here.settings)
+    accepted = duplicates = 0
+    for first in range(0, len(parsed), BATCH):
+        indexes, batch = zip(*parsed[first : first + BATCH], strict=True)
+        done = intake.take_in(here.engine, batch, unknown_contacts=here.settings.unknown_contacts)
+        accepted, duplicates = accepted + done.accepted, duplicates + done.duplicates
+        wrong += [_Rejected(indexes[nth], places[indexes[nth]], reason) for nth, reason in done.rejected]
+        events.act_on_all(here.engine, [event.contact for event in batch], zone=here.zone, stop=here.settings.stop_rule)
+        _send_out(here, delivery, [event.contact for event in batch], quiet=as_json)
+    rejected = sorted(wrong)
+    if as_json:
+        told = [{"index": each.nth, "error": each.error} for each in rejected]
+        here.print_json({"accepted": accepted, "duplicates": duplicates, "rejected": told})
+    else:
+        here.say(f"{accepted:,} accepted, {duplicates:,} known already, {len(rejected):,} rejected.")
+        for each in rejected:
+            here.warn(f"{each.place or f'event {each.nth + 1}: '}{each.error}")
+    if rejected:
+        raise typer.Exit(1)
+
+
+def _send_out(here: Session, delivery: Delivery, keys: list[str], *, quiet: bool) -> None:
+    with here.engine.connect() as conn:
+        now = database_now(conn)
+        ids = contacts.named(conn, keys)
+    if ids:
+        send_out(here, delivery, Scope(contact_ids=tuple(sorted(ids.values()))), now=now, quiet=quiet)
+
+
+def _one(type_: str, contact: str, data: str, source: str, id_: str | None, time: str | None) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except json.JSONDecodeError as error:
+        raise typer.BadParameter(f"--data is not JSON: {error}") from None
+    event = {"specversion": "1.0", "id": id_ or str(uuid4()), "source": source, "type": type_, "subject": contact}
+    return {**event, **({"time": time} if time else {}), "data": value}
+
+
+def _read(file: Path) -> Iterator[tuple[int, Any]]:
+    """Yield each event with its line, or an EventError for a line that cannot be read."""
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise CampaignError(f"{file} is not UTF-8; save it as UTF-8") from None
+    if not text.strip():
+        raise CampaignError(f"{file} is empty")
+    try:
+        whole = json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip():
+                try:
+                    yield number, json.loads(line)
+                except (json.JSONDecodeError, RecursionError) as error:
+                    yield number, EventError(f"this line is not JSON: {error}")
+        return
+    for value in whole if isinstance(whole, list) else [whole]:
+        yield 1, value

@@ -1,0 +1,170 @@
+"""`parcours explain`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+from sqlalchemy import Connection
+
+from parcours.cli.session import session
+from parcours.db.clock import now as database_now
+from parcours.db.tables import campaigns, contacts
+from parcours.db.tables.campaigns import Found
+from parcours.db.tables.contacts import ContactStanding
+from parcours.domain.campaign import Campaign
+from parcours.domain.errors import NotFoundError, UnreadableCampaignError
+from parcours.domain.events.parsing import claim_of
+from parcours.domain.time import schedule
+from parcours.domain.time.text import iso
+from parcours.domain.walk.walk import zone_of
+
+app = typer.Typer()
+
+
+def _never(contact: str, campaign: str, inside: list[str]) -> str:
+    """Return why a contact is not in a campaign that it never was in."""
+    if not inside:
+        return f"{contact} was never in {campaign}, and is in none of its segments."
+    named = ", ".join(inside)
+    return (
+        f"{contact} was never in {campaign}, but a source has it (segment {named}); "
+        f"the next `parcours update` adds it once the campaign runs."
+    )
+
+
+def may_come_back(campaign: Campaign, standing: ContactStanding, *, now: datetime, zone: ZoneInfo) -> str | None:
+    """Return whether a contact that left may come back, in a sentence; None when nothing is in the way."""
+    if standing.departure == "manual":
+        return "It was removed by hand, so only `parcours campaigns add` lets it in again."
+    if campaign.reentry == "never":
+        return "Re-entry is never: who left does not come back by itself; `reentry: after_exit` would allow it."
+    if campaign.cooldown is not None:
+        ends = schedule.add(campaign.cooldown, standing.left_at or standing.added_at, zone)
+        if ends > now:
+            return f"The cooldown holds it back until {iso(ends)}."
+    return None
+
+
+_MESSAGES = {
+    "queued": "the message is in the outbox",
+    "sending": "the message is being sent",
+    "sent": "the message was delivered",
+    "failed": "the message was not delivered",
+    "cancelled": "the message was withdrawn",
+}
+_RULES = {"cap": "cap", "quiet_hours": "quiet hours", "paused": "pause"}
+
+
+def message_sentence(message: dict[str, Any] | None) -> str | None:
+    """Return what became of the message that a step wrote, with the reason where it did not arrive."""
+    if not message:
+        return None
+    error = message.get("error") if message["state"] != "sent" else None
+    return _MESSAGES[message["state"]] + (f": {error}" if error else "")
+
+
+def _tree(conn: Connection, found: Found, zone: ZoneInfo) -> tuple[Campaign | None, str | None]:
+    """Return a campaign's tree, or why this process cannot read it."""
+    try:
+        return campaigns.load(conn, found.id, found.version, zone), None
+    except UnreadableCampaignError as error:
+        return None, str(error)
+
+
+@app.command()
+def explain(
+    campaign: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="A key or an id.")],
+    contact: Annotated[str, typer.Argument(metavar="CONTACT", help="The contact's key.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Where a contact stands in a campaign, and why: passed steps, waits in local time, what was skipped."""
+    here = session()
+    with here.engine.connect() as conn:
+        found = campaigns.find(conn, campaign)
+        shown = contacts.show(conn, contact)
+        if shown is None:
+            raise NotFoundError("contact", contact)
+        now = database_now(conn)
+        why_not = campaigns.status_of(campaigns.listing(conn, [found.id])[0]).why_not(now)
+        loaded, unreadable = _tree(conn, found, here.zone)
+        why_not = unreadable or why_not
+        sources = {source.key for source in campaigns.sources(conn, found.id) if source.published}
+    standing = next((each for each in shown.campaigns if each.campaign == found.key), None)
+    zone = zone_of(shown.timezone, here.zone)
+    sentences = []
+    if why_not:
+        sentences.append(f"The campaign does not run: {why_not}. Everybody keeps their place.")
+    if standing is None:
+        sentences.append(_never(contact, found.key, sorted(sources.intersection(shown.segments))))
+    else:
+        sentences.append(f"Joined {iso(standing.added_at)}, rotation {standing.rotation}.")
+        if standing.left_at is not None:
+            sentences.append(f"Left {iso(standing.left_at)} ({standing.departure}).")
+            back = may_come_back(loaded, standing, now=now, zone=zone) if loaded is not None else None
+            if back:
+                sentences.append(back)
+        for passed in standing.outcomes:
+            detail = passed.detail or {}
+            because = detail.get("reason") or detail.get("error") or message_sentence(detail.get("message"))
+            claimed = claim_of(detail)
+            if claimed is not None:
+                because = f"it claimed to be of {claimed}, which was in the future; the time when it came counts"
+            sentences.append(f"{iso(passed.at)}  {passed.step}: {passed.result}{f' ({because})' if because else ''}")
+        for wait in standing.waits:
+            if wait.due_at is None:
+                until = "until it happens"
+            else:
+                local = wait.due_at.astimezone(zone).strftime("%a %d %b %Y %H:%M")
+                until = f"until {local} {zone.key}"
+            policy = (wait.held or {}).get("policy")
+            held = f", held back by {policy['channel']}'s {_RULES[policy['rule']]}" if policy else ""
+            failed = f"; the last attempt failed: {wait.error}" if wait.error else ""
+            sentences.append(f"waits at {wait.step} ({wait.waiting}) {until}{held}{failed}")
+        if standing.left_at is None and not standing.waits:
+            sentences.append("Waits for nothing: the end of every path is reached.")
+    if not as_json:
+        for sentence in sentences:
+            here.say(sentence)
+        return
+    here.print_json(
+        {
+            "campaign": found.key,
+            "contact": contact,
+            "running": why_not is None,
+            "why_not": why_not,
+            "timezone": zone.key,
+            "membership": None
+            if standing is None
+            else {
+                "rotation": standing.rotation,
+                "added_at": iso(standing.added_at),
+                "left_at": iso(standing.left_at),
+                "departure": standing.departure,
+            },
+            "passed": [
+                {
+                    "step": each.step,
+                    "rotation": each.rotation,
+                    "result": each.result,
+                    "at": iso(each.at),
+                    "detail": each.detail or {},
+                }
+                for each in (standing.outcomes if standing else [])
+            ],
+            "waits": [
+                {
+                    "step": each.step,
+                    "waiting": each.waiting,
+                    "due_at": iso(each.due_at),
+                    "due_local": each.due_at and each.due_at.astimezone(zone).isoformat(),
+                    "held": each.held,
+                    "error": each.error,
+                }
+                for each in (standing.waits if standing else [])
+            ],
+            "explanation": sentences,
+        }
+    )

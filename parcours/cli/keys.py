@@ -1,0 +1,66 @@
+"""`parcours keys`: who may use the HTTP interface."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from parcours.cli.session import session
+from parcours.db.tables import api_keys
+from parcours.db.tables.api_keys import Role
+from parcours.domain.errors import CampaignError, NotFoundError
+from parcours.domain.time.text import iso
+
+app = typer.Typer(no_args_is_help=True, help="Make, list and revoke the keys of the HTTP interface.")
+
+MAX_ID = 2**31 - 1
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Option(help="Who it is for.")],
+    role: Annotated[Role, typer.Option(help="publish: post events. read: read. manage: everything.")],
+    as_json: Json = False,
+) -> None:
+    """Make a key and print it, once: only its hash is kept."""
+    here = session()
+    name = name.strip()
+    if not name or "\0" in name:
+        raise CampaignError("the name of a key cannot be blank; say who it is for, such as --name shop")
+    with here.engine.begin() as conn:
+        key, kept = api_keys.create(conn, name, role)
+    if as_json:
+        here.print_json({"id": kept.id, "name": kept.name, "role": kept.role, "key": key})
+        return
+    # Alone on standard output, so that KEY=$(parcours keys create …) has it.
+    here.warn(f"Key {kept.id} of {kept.name!r}, role {kept.role}. It is not shown again:")
+    typer.echo(key)
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """List keys by their numbers, without the keys themselves."""
+    here = session()
+    with here.engine.connect() as conn:
+        found = api_keys.listing(conn)
+    if as_json:
+        here.print_json([each._asdict() for each in found])
+        return
+    here.print_table(
+        "",
+        ("id", "name", "role", "created_at", "revoked_at"),
+        [(str(each.id), each.name, each.role, each.created_at, each.revoked_at) for each in found],
+    )
+
+
+@app.command()
+def revoke(number: Annotated[int, typer.Argument(metavar="ID", min=1, max=MAX_ID, help="Number from `list`.")]) -> None:
+    """Make a key worthless at once; it cannot be undone."""
+    here = session()
+    with here.engine.begin() as conn:
+        kept = api_keys.revoke(conn, number)
+    if kept is None:
+        raise NotFoundError("key", str(number), "`parcours keys list` numbers them")
+    here.say(f"Key {kept.id} of {kept.name!r} is revoked since {iso(kept.revoked_at)}.")

@@ -1,0 +1,92 @@
+"""`parcours log`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+
+from parcours.cli.session import session
+from parcours.db.tables import campaigns, outcomes
+from parcours.domain.errors import CampaignError
+from parcours.domain.events.parsing import CLAIMED, claim_of
+from parcours.domain.operators import instant
+from parcours.services.log_json import filters, log_json, waiting_json
+
+app = typer.Typer()
+
+
+@app.command("log")
+def show(
+    campaign: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="A key or an id.")],
+    contact: Annotated[str | None, typer.Option(help="Only this contact.")] = None,
+    step: Annotated[str | None, typer.Option(help="Only this step.")] = None,
+    waiting: Annotated[bool, typer.Option("--waiting", help="The open waits instead.")] = False,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ISO", help="Only outcomes from then on; with --waiting, waits that are due from then on."
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many lines.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON value a line.")] = False,
+) -> None:
+    """What became of whom at which step, oldest first; with --waiting, who stands where until when."""
+    here = session()
+    with here.engine.connect() as conn:
+        found = campaigns.find(conn, campaign)
+        contact_id, step_id = filters(conn, found, contact, step)
+        at = None if since is None else moment("--since", since, here.zone)
+        if waiting:
+            columns: tuple[str, ...] = ("contact", "step", "rotation", "waiting", "due_at")
+            rows = outcomes.waiting(
+                conn,
+                found.id,
+                contact_id=contact_id,
+                step_id=step_id,
+                after=None if at is None else outcomes.Waiting(at, 0, 0, 0),
+                limit=limit,
+            )
+            lines = map(waiting_json, rows)
+        else:
+            columns = ("contact", "step", "rotation", "result", "at", "due_at", "detail")
+            rows = outcomes.log(
+                conn,
+                found.id,
+                contact_id=contact_id,
+                step_id=step_id,
+                after=None if at is None else outcomes.Logged(at, 0, 0, 0, 0),
+                limit=limit,
+            )
+            lines = map(log_json, rows)
+        if as_json:
+            for line in lines:
+                here.print_json(line)
+        else:
+            here.print_table("", columns, ([_text(_told(line, column)) for column in columns] for line in lines))
+
+
+def moment(option: str, text: str, zone: ZoneInfo) -> datetime:
+    """Return the instant that an option names; without an offset it is meant in the zone. Raises CampaignError."""
+    found = instant(text, zone)
+    if found is None:
+        raise CampaignError(f"{option} {text!r} is no date or time; write it like 2026-12-24 or 2026-12-24T09:00+01:00")
+    return found
+
+
+def _told(line: dict[str, Any], column: str) -> object:
+    """Return a cell; a message that did not arrive, and a time in the future, are told as such."""
+    if column == "result" and (line["detail"].get("message") or {}).get("state") == "failed":
+        return f"{line['result']}, not delivered"
+    claimed = claim_of(line["detail"])
+    if column == "detail" and claimed is not None:
+        return {**line["detail"], CLAIMED: f"{claimed}, in the future; the time when it came counts"}
+    return line[column]
+
+
+def _text(value: object) -> object:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_text(each)}" for name, each in value.items())
+    return value

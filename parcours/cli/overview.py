@@ -1,0 +1,66 @@
+"""`parcours overview`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from parcours.cli.session import Session, session
+from parcours.db.reads.overview import RESULTS, Overview
+from parcours.domain.time.text import iso
+from parcours.services.overview_json import DELIVERIES, figures_json, look_up
+
+app = typer.Typer()
+
+# Columns of a terminal from which on there is room for everything.
+ROOMY = 110
+
+
+@app.command("overview")
+def show(
+    campaign: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="A key or an id.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """The figures of a campaign: who came, where they stand, what became of them at each step."""
+    here = session()
+    with here.engine.connect() as conn:
+        about, why_not, figures = look_up(conn, campaign, here.zone)
+    if as_json:
+        here.print_json({"campaign": about, **figures_json(figures)})
+    else:
+        state = "runs" if why_not is None else f"does not run: {why_not}"
+        print_overview(here, f"{about['name']} ({about['key']}): {state}", figures)
+
+
+def print_overview(here: Session, title: str, figures: Overview) -> None:
+    """Print the figures as a person reads them: the tree indented, shares of what reached each step."""
+    here.say(title)
+    here.say(
+        f"{figures.added:,} contacts added, {figures.active:,} active, {figures.left:,} left; "
+        f"{figures.emails_sent:,} emails sent, {figures.page_views:,} page views"
+    )
+    steps = [*figures.steps, *figures.removed]
+    results = [name for name in RESULTS if any(step.results[name] for step in steps)]
+    ends = [name for name in DELIVERIES if any(getattr(step, name) for step in steps)]
+    # On a narrow terminal the figures go before the types, which the campaign's file has too.
+    narrow = here.console.width < ROOMY
+    indent = " " if narrow else "  "
+    depth: dict[str | None, int] = {None: -1}
+    rows = []
+    for step in steps:
+        depth[step.step] = depth[step.parent] + 1
+        branch = f"{step.branch}: " if step.branch else ""
+        name = indent * depth[step.step] + branch + step.step + (" (removed)" if step in figures.removed else "")
+        type_ = () if narrow else (step.type,)
+        rows.append(
+            (
+                *(name, *type_, step.reached, step.waiting or None),
+                *(step.results[each] or None for each in results),
+                *(getattr(step, each) or None for each in ends),
+            )
+        )
+    columns = ("step", *(() if narrow else ("type",)), "reached", "waiting", *results, *ends)
+    here.print_table("", columns, rows, cut=["step"])
+    for each in figures.activity[:5]:
+        here.say(f"{iso(each['at'])}  {each['who']}: {each['what']}")

@@ -1,0 +1,217 @@
+"""What every command shares: settings, the database once it is needed, and how to print."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Collection, Iterable, Sequence
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from parcours.domain.errors import CampaignError
+from parcours.domain.time.text import iso
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from sqlalchemy import Engine
+
+    from parcours.ops.settings import Settings
+
+
+class Session:
+    """One run of the command."""
+
+    def __init__(self, settings: Settings, *, debug: bool = False) -> None:
+        self.settings = settings
+        self.debug = debug
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The timezone of contacts who have none."""
+        return self.settings.zone
+
+    @cached_property
+    def console(self) -> Console:
+        from rich.console import Console
+
+        return Console(highlight=False)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The database: the configured one, else the embedded one, started and migrated when needed.
+
+        A configured database is never migrated in passing: several versions of the code may be
+        running on it. Raises CampaignError when it is behind, or too far ahead.
+        """
+        from parcours.db.house import House, furnish
+
+        engine = self._connected()
+        known = self.settings
+        furnish(engine, House(known.shared_addresses == "allow", known.default_country, known.home))
+        return engine
+
+    def _connected(self) -> Engine:
+        from parcours.db import schema
+        from parcours.db.engine import connect
+
+        if self.settings.database_url is None:
+            from parcours.db import embedded
+
+            engine = connect(embedded.start(self.settings.home))
+            if schema.current(engine) != schema.newest():
+                schema.upgrade(engine)
+            if (unfit := schema.unfit(engine)) is not None:
+                raise CampaignError(unfit)
+            return engine
+        engine = connect(self.settings.database_url)
+        if (unfit := schema.unfit(engine)) is not None:
+            raise CampaignError(unfit)
+        return engine
+
+    def wait_for_servers(self, broker_url: str | None = None, *, pause: float = 1.0) -> None:
+        """Return as soon as the database, and the broker if one is named, answer; say so while they do not.
+
+        For processes that run until told to stop: they often start before what they need.
+        """
+        said = None
+        while (away := self._away(broker_url)) is not None:
+            if away != said:
+                self.warn(f"Waiting: {away}.")
+                said = away
+            time.sleep(pause)
+        if said is not None:
+            self.warn("Database and broker answer now." if broker_url else "The database answers now.")
+
+    def _away(self, broker_url: str | None) -> str | None:
+        from sqlalchemy.exc import DBAPIError
+
+        from parcours.db.faults import Fault, fault_of
+        from parcours.producers.broker import BrokerAwayError, check_broker
+
+        try:
+            assert self.engine
+            if broker_url is not None:
+                check_broker(broker_url)
+        except BrokerAwayError as error:
+            return str(error)
+        except DBAPIError as error:
+            if fault_of(error) is not Fault.AWAY:
+                raise
+            why = str(error.orig).strip().splitlines()[0]
+            return f"the database does not answer ({why}); start it, or check PARCOURS_DATABASE_URL"
+        return None
+
+    def need_broker(self, command: str) -> str:
+        """Return the broker's URL. Raises CampaignError when there is none."""
+        if self.settings.broker_url is None:
+            raise CampaignError(
+                f"`parcours {command}` needs a broker: set PARCOURS_BROKER_URL to redis://… or amqp://…, "
+                "or use `parcours up`, which has one inside"
+            )
+        return self.settings.broker_url
+
+    def print_json(self, value: Any) -> None:
+        """Print one JSON value on one line of standard output."""
+        sys.stdout.write(json.dumps(value, default=_plain, ensure_ascii=False) + "\n")
+
+    def print_table(
+        self, title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, cut: Collection[str] = ()
+    ) -> None:
+        """Print a table; numbers are right-aligned and never broken, None is blank.
+
+        Text that is too long folds, between words if it can; in the columns of `cut` it is cut instead.
+        """
+        from rich.box import SIMPLE_HEAD
+        from rich.markup import escape
+        from rich.table import Table
+
+        rows = [list(row) for row in rows]
+        texts = [["" if cell is None else _cell(cell) for cell in row] for row in rows]
+        numeric = [bool(rows) and all(_is_number(row[index]) for row in rows) for index in range(len(columns))]
+        widths = _least_widths(columns, texts, numeric, room=self.console.width)
+        table = Table(
+            title=title or None,
+            title_justify="left",
+            header_style="bold",
+            box=SIMPLE_HEAD,
+            show_edge=False,
+            pad_edge=False,
+            collapse_padding=True,
+        )
+        for column, is_numeric, width in zip(columns, numeric, widths, strict=True):
+            table.add_column(
+                column,
+                justify="right" if is_numeric else "left",
+                overflow="ellipsis" if column in cut else "fold",
+                no_wrap=is_numeric or column in cut,
+                min_width=None if column in cut else width,
+            )
+        for row in texts:
+            table.add_row(*map(escape, row))
+        self.console.print(table)
+
+    def say(self, sentence: str) -> None:
+        """Print one sentence for a person."""
+        from rich.markup import escape
+
+        self.console.print(escape(sentence), soft_wrap=True)
+
+    def warn(self, sentence: str) -> None:
+        """Print one sentence to standard error without failing."""
+        sys.stderr.write(f"{sentence}\n")
+
+
+_session: ContextVar[Session] = ContextVar("session")
+
+
+def begin_session(opened: Session) -> None:
+    """Make a session the one of the command that runs; the entry point does so once."""
+    _session.set(opened)
+
+
+def session() -> Session:
+    """Return the session of the command that runs."""
+    return _session.get()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return iso(value)
+    return str(value)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _least_widths(
+    columns: Sequence[str], texts: Sequence[Sequence[str]], numeric: Sequence[bool], *, room: int
+) -> list[int]:
+    """Return widths below which columns should not shrink: whole numbers, headings, and words where there is room."""
+    heads = [len(column) for column in columns]
+    words = [
+        max((len(word) for row in texts for word in row[index].split()), default=0) for index in range(len(columns))
+    ]
+    widths = [max(pair) for pair in zip(heads, words, strict=True)]
+    # A divider and a space stand between two columns.
+    over = sum(widths) + 2 * (len(columns) - 1) - room
+    while over > 0:
+        shrinking = [index for index, width in enumerate(widths) if not numeric[index] and width > heads[index]]
+        if not shrinking:
+            break
+        widest = max(shrinking, key=lambda index: widths[index])
+        widths[widest] -= 1
+        over -= 1
+    return widths

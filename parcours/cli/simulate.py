@@ -1,0 +1,218 @@
+"""`parcours simulate`."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from parcours.cli.overview import print_overview
+from parcours.cli.rejected_rows import RejectFile
+from parcours.cli.session import Session, session
+from parcours.db.clock import now as database_now
+from parcours.db.reads import overview
+from parcours.db.reads import simulation as rows
+from parcours.db.scratch import scratch
+from parcours.db.tables import contacts
+from parcours.db.tables.contacts import Incoming
+from parcours.domain.campaign_file.model import CampaignFile
+from parcours.domain.time.text import iso
+from parcours.producers.files import campaigns
+from parcours.producers.files.contacts import contacts as contacts_of
+from parcours.producers.files.rows import RejectedRow
+from parcours.services.overview_json import figures_json
+from parcours.services.sample.contacts import people
+from parcours.services.simulation import Simulation, Tell
+
+app = typer.Typer()
+
+# So many periods stand side by side in the table.
+COLUMNS = 7
+
+
+@app.command()
+def simulate(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A campaign file (YAML).")],
+    number: Annotated[int, typer.Option("--contacts", min=1, max=1_000_000, help="How many made-up contacts.")] = 1000,
+    given: Annotated[
+        Path | None,
+        typer.Option(
+            "--contacts-file", metavar="FILE", help="These contacts instead of made-up ones: CSV, NDJSON or XLSX."
+        ),
+    ] = None,
+    days: Annotated[int, typer.Option("--days", min=1, max=3660, help="How long.")] = 28,
+    seed: Annotated[int, typer.Option("--seed", help="Another number is another draw of what contacts do.")] = 1,
+    over: Annotated[
+        float, typer.Option("--over", metavar="DAYS", min=0, help="Contacts come in evenly over so many days.")
+    ] = 0,
+    answer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--answer",
+            metavar="STEP=PERCENT",
+            help="How many of those who arrive at a decision do what it waits for, before its deadline; repeatable.",
+        ),
+    ] = None,
+    now: Annotated[
+        str | None, typer.Option("--now", metavar="ISO", help="When it begins; the present by default.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, with every day.")] = False,
+) -> None:
+    """Run a campaign on made-up or given contacts in simulated time, and show the volume of each step and day.
+
+    In a schema of its own, which is gone at the end: nothing leaves this machine, and your data stays as it
+    is. Segments, forms and emails are those of your database; what is missing is taken for published.
+    """
+    here = session()
+    campaign_file = campaigns.read(file, default_zone=here.zone)
+    answers = _answers(answer or [], campaign_file)
+    began = time.monotonic()
+    with here.engine.connect() as conn:
+        start = _start(database_now(conn), now)
+    with scratch(here.engine) as engine:
+        simulation = Simulation(
+            engine, campaign_file, here.zone, here.settings.batch_size, start, days, seed, answers, over
+        )
+        came = _load(engine, number, given, seed, start)
+        with _progress(here, simulation, shown=not as_json) as tell:
+            campaign = simulation.run(tell)
+        with engine.connect() as conn:
+            figures = overview.of(conn, campaign)
+            volume = rows.volume(conn, campaign.id)
+            messages = rows.messages(conn)
+    # What is in the outbox counts as sent, and what the simulation itself did is no news.
+    emails = sum(n for _, channel, n in messages if channel == "email")
+    figures = replace(figures, emails_sent=emails, activity=[])
+    if as_json:
+        here.print_json(
+            {
+                "campaign": campaign_file.campaign,
+                "start": iso(start),
+                "days": days,
+                "seed": seed,
+                "taken_for_published": simulation.missing,
+                **{name: value for name, value in figures_json(figures).items() if name != "activity"},
+                "volume": _by_day(volume),
+                "messages": [{"day": day.isoformat(), "channel": channel, "n": n} for day, channel, n in messages],
+            }
+        )
+        return
+    for each in simulation.missing:
+        here.say(f"note: there is no {each} yet; it is taken for published")
+    print_overview(
+        here, f"{campaign_file.campaign}: {came:,} contacts, {days} days from {start:%Y-%m-%d %H:%M} UTC", figures
+    )
+    _print_volume(here, campaign_file, volume, start, days)
+    for channel in sorted({channel for _, channel, _ in messages}):
+        by_day = {day: n for day, found, n in messages if found == channel}
+        busiest = max(by_day, key=lambda day: (by_day[day], day))
+        here.say(f"{channel}: {sum(by_day.values()):,} messages, most on {busiest}: {by_day[busiest]:,}")
+    here.say(f"Simulated in {time.monotonic() - began:.0f} s. Nothing was sent, and nothing of it stays.")
+
+
+def _answers(given: Sequence[str], file: CampaignFile) -> dict[str, float]:
+    decisions = {step.step for step in file.walk() if step.kind == "decision"}
+    answers = {}
+    for each in given:
+        step, _, percent = each.partition("=")
+        try:
+            answers[step] = float(percent)
+        except ValueError:
+            raise typer.BadParameter(f"--answer {each!r} is not of the form STEP=PERCENT") from None
+        if step not in decisions:
+            known = ", ".join(sorted(decisions)) or "none"
+            raise typer.BadParameter(f"--answer {each!r}: the campaign has no decision {step!r}; it has {known}")
+        if not 0 <= answers[step] <= 100:
+            raise typer.BadParameter(f"--answer {each!r}: a percentage is from 0 to 100")
+    return answers
+
+
+def _start(present: datetime, given: str | None) -> datetime:
+    if given is None:
+        return present.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    try:
+        start = datetime.fromisoformat(given)
+    except ValueError:
+        raise typer.BadParameter(f"--now {given!r} is not a time; write it like 2026-12-01T09:00:00Z") from None
+    return start.replace(tzinfo=UTC) if start.tzinfo is None else start.astimezone(UTC)
+
+
+def _load(engine: Any, number: int, given: Path | None, seed: int, start: datetime) -> int:
+    with engine.begin() as conn:
+        if given is None:
+            contacts.stage(conn, (person.incoming(line) for line, person in enumerate(people(number, seed), 2)))
+        else:
+            with RejectFile(given) as rejects:
+
+                def usable() -> Iterator[Incoming]:
+                    for row in contacts_of(given):
+                        if isinstance(row, RejectedRow):
+                            rejects.add(row)
+                        else:
+                            yield row
+
+                contacts.stage(conn, usable())
+            if rejects.count:
+                session().warn(
+                    f"note: rows of {given} that cannot be used and are left out: {rejects.count:,}; see {rejects.path}"
+                )
+        came = contacts.merge(conn, now=start).added
+    with engine.begin() as conn:
+        contacts.analyze(conn)
+    return came
+
+
+def _by_day(volume: Sequence[tuple[str, date, str, int]]) -> list[dict[str, Any]]:
+    found: dict[tuple[str, date], dict[str, Any]] = {}
+    for step, day, result, n in volume:
+        found.setdefault((step, day), {"step": step, "day": day.isoformat()})[result] = n
+    return list(found.values())
+
+
+def _print_volume(
+    here: Session, file: CampaignFile, volume: Sequence[tuple[str, date, str, int]], start: datetime, days: int
+) -> None:
+    """Print how many outcomes each step has in each of a few periods of equal length, and on its busiest day."""
+    width = -(-(days + 1) // COLUMNS) if days >= COLUMNS else 1
+    first = start.date()
+    periods = range(-(-(days + 1) // width))
+    by_step: dict[str, Counter[date]] = {}
+    for key, day, _, n in volume:
+        by_step.setdefault(key, Counter())[day] += n
+    heads = [f"{first + timedelta(days=width * period):%d %b}" for period in periods]
+    table = []
+    for step in file.walk():
+        counted = by_step.get(step.step, Counter[date]())
+        cells: Counter[int] = Counter()
+        for day, n in counted.items():
+            cells[(day - first).days // width] += n
+        busiest = max(counted, key=lambda day: (counted[day], day), default=None)
+        busy = () if busiest is None else (f"{busiest:%d %b}: {counted[busiest]:,}",)
+        table.append((step.step, *(cells[period] or None for period in periods), *(busy or (None,))))
+    here.print_table("", ("step", *heads, "busiest day"), table, cut=["step"])
+    here.say(f"Outcomes of each step, {'a day' if width == 1 else f'{width} days'} a column; days are UTC.")
+
+
+@contextmanager
+def _progress(here: Session, simulation: Simulation, *, shown: bool) -> Iterator[Tell]:
+    if not shown or not here.console.is_terminal:
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(bar_width=20), TaskProgressColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=here.console, transient=True) as bar:
+        task = bar.add_task("contacts come in", total=simulation.days)
+
+        def move(running: Simulation) -> None:
+            passed = (running.now - running.start) / timedelta(days=1)
+            bar.update(task, completed=passed, description=f"{running.now:%a %d %b}")
+
+        yield move

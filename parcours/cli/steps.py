@@ -1,0 +1,102 @@
+"""`parcours steps`: the catalogue."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from parcours.cli.session import session
+from parcours.domain.errors import NotFoundError
+from parcours.domain.steps.catalogue import page
+from parcours.domain.steps.registry import all_types
+from parcours.domain.steps.types import Kind, StepType
+
+app = typer.Typer(no_args_is_help=True, help="The catalogue of step types.")
+
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """List every type, with its properties."""
+    here = session()
+    types = all_types()
+    if as_json:
+        here.print_json(
+            [
+                {
+                    "type": each.name,
+                    "kind": each.kind.value,
+                    "description": each.description,
+                    "reference": each.reference,
+                    "properties": each.properties.model_json_schema(),
+                }
+                for each in types
+            ]
+        )
+        return
+    here.print_table(
+        "",
+        ("kind", "type", "properties", "what it does"),
+        [
+            (
+                each.kind.value,
+                each.name,
+                ", ".join(info.alias or name for name, info in each.properties.model_fields.items()),
+                each.description.split("\n\n")[0].replace("\n", " "),
+            )
+            for each in types
+        ],
+    )
+
+
+@app.command()
+def show(type_: Annotated[str, typer.Argument(metavar="TYPE", help="Name of a type, from `list`.")]) -> None:
+    """Show a type; an action and a condition may share a name."""
+    here = session()
+    found = [each for each in all_types() if each.name == type_]
+    if not found:
+        raise NotFoundError("step type", type_, "`parcours steps list` shows all of them")
+    for each in found:
+        here.say(
+            f"{each.kind.value} {each.name}"
+            + (f" ({each.reference} in the reference engine)" if each.reference else "")
+        )
+        here.say(each.description)
+        rows = []
+        for name, field in each.properties.model_fields.items():
+            default = "" if field.is_required() else str(field.get_default(call_default_factory=True))
+            rows.append((field.alias or name, "yes" if field.is_required() else "no", default, field.description or ""))
+        if rows:
+            here.print_table("", ("property", "required", "default", "meaning"), rows)
+
+
+@app.command()
+def catalogue(
+    tests: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Folder of tests: name, for each type, the files that use it."),
+    ] = None,
+) -> None:
+    """Print every type as a page of Markdown: description, properties, outcomes."""
+    types = all_types()
+    renew = "parcours steps catalogue" + ("" if tests is None else f" --tests {tests}")
+    typer.echo(page(types, {} if tests is None else _tests_of(types, tests), renew=renew), nl=False)
+
+
+def _tests_of(types: Sequence[StepType], folder: Path) -> dict[tuple[Kind, str], list[str]]:
+    """Return the test files of each type: those that call its function, else those that use it in a campaign."""
+    texts = {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in sorted(folder.rglob("test_*.py"))}
+    found = {}
+    for each in types:
+        package, _, module = each.run.__module__.rpartition(".")
+        imported = re.compile(rf"^from {re.escape(package)} import .*\b{module}\b", re.MULTILINE)
+        called = re.compile(rf"\b{module}\.{each.run.__name__}\b")
+        used = re.compile(rf"\b{each.kind.value}: {re.escape(each.name)}\b")
+        files = [path for path, text in texts.items() if imported.search(text) and called.search(text)]
+        found[each.kind, each.name] = files or [path for path, text in texts.items() if used.search(text)]
+    return found

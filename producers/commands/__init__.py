@@ -1,1 +1,0 @@
-"""The command's parts that need no workers; `parcours.py` finds them by name."""

@@ -1,0 +1,411 @@
+"""Campaign files on disk: read with the line of every problem, and written for export."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import yaml
+
+from parcours.domain.campaign_file.check import MORE, MOST_PROBLEMS, check
+from parcours.domain.campaign_file.model import MOST_ECHO, CampaignFile, FindType, Problem, dotted
+from parcours.domain.campaign_file.model import Path as Place
+from parcours.domain.campaign_file.sentences import quoted, short
+from parcours.domain.errors import CampaignError
+from parcours.domain.steps import registry
+
+_TAG = "tag:yaml.org,2002:"
+# Of a file; those of the largest campaign that may be are half as many.
+MAX_CHARACTERS = 1_000_000
+TOO_LONG = f"the campaign has more than {MAX_CHARACTERS:,} characters; divide it into several"
+# Aliases let a short file describe an endless one.
+MAX_NODES = 200_000
+# Of the processor's time, so that a busy machine refuses nobody.
+MAX_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class FileProblem:
+    """One thing that is wrong with a file. The line counts from 1; None means the file as a whole."""
+
+    file: Path
+    line: int | None
+    path: str
+    sentence: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line is not None else str(self.file)
+        return ": ".join(piece for piece in (place, self.path, self.sentence) if piece)
+
+
+class CampaignFileError(CampaignError):
+    """A campaign file cannot be used. Its message has one line for each problem, up to where nobody reads on."""
+
+    def __init__(self, problems: Sequence[FileProblem]) -> None:
+        self.problems = first_of(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def first_of(problems: Sequence[FileProblem]) -> list[FileProblem]:
+    """Return problems of one file or several, no further than people read; the last says if there may be more."""
+    told = [problem for problem in problems if problem.sentence != MORE]
+    if len(told) == len(problems) <= MOST_PROBLEMS:
+        return told
+    shown = told[:MOST_PROBLEMS]
+    return [*shown, FileProblem(shown[-1].file, None, "", MORE)]
+
+
+def read(
+    path: Path,
+    *,
+    default_zone: ZoneInfo,
+    step_type: FindType = registry.step_type,
+    also: Iterable[Problem] = (),
+) -> CampaignFile:
+    """Return the campaign of a YAML or JSON file. Raises CampaignFileError with all its problems.
+
+    `also` holds what others, who know more than the file, found wrong with it.
+    """
+    return read_text(_text(path), name=path, default_zone=default_zone, step_type=step_type, also=also)
+
+
+def read_text(
+    text: str,
+    *,
+    name: Path,
+    default_zone: ZoneInfo,
+    step_type: FindType = registry.step_type,
+    also: Iterable[Problem] = (),
+    around: Mapping[str, object] | None = None,
+) -> CampaignFile:
+    """Return the campaign of a YAML or JSON text, which problems call by `name`; otherwise as `read`.
+
+    With `around`, the text holds the steps only, and that the rest of the campaign, whose problems have no line.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise _unreadable(name, TOO_LONG)
+    # A tab between JSON's tokens means nothing, but YAML takes it for indentation.
+    root = _compose(name, text.replace("\t", " ") if name.suffix.lower() == ".json" else text)
+    try:
+        document = _Document(root)
+    except RecursionError:
+        raise _unreadable(name, "the file is nested too deeply") from None
+    within: Place = () if around is None else ("steps",)
+    problems = [
+        FileProblem(name, line, dotted((*within, *place)), sentence) for line, place, sentence in document.problems
+    ]
+    if document.broken:
+        # What is missing from the data may be in the file, so that its checks would blame it for our loss.
+        raise CampaignFileError(problems)
+    data = document.data if around is None else {**around, "steps": document.data}
+    checked = check(data, default_zone=default_zone, step_type=step_type)
+    for problem in (*checked.problems, *also):
+        inside = problem.path[: len(within)] == within
+        place = problem.path[len(within) :] if inside else None
+        if place not in document.not_text:
+            line = document.line(place) if document.data is not None and place is not None else None
+            problems.append(FileProblem(name, line, problem.place, problem.sentence))
+    if problems or checked.file is None:
+        raise CampaignFileError(sorted(problems, key=lambda problem: problem.line or 0))
+    return checked.file
+
+
+def _unreadable(path: Path, sentence: str, line: int | None = None) -> CampaignFileError:
+    return CampaignFileError([FileProblem(path, line, "", sentence)])
+
+
+def _text(path: Path) -> str:
+    most = 4 * MAX_CHARACTERS
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except FileNotFoundError:
+        raise _unreadable(path, "there is no such file") from None
+    except OSError as error:
+        raise _unreadable(path, f"the file cannot be read: {(error.strerror or str(error)).lower()}") from None
+    if len(content) > most:
+        raise _unreadable(path, TOO_LONG)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _unreadable(path, "the file is not UTF-8; save it with that encoding", line) from None
+
+
+def _compose(path: Path, text: str) -> yaml.Node | None:
+    try:
+        documents = list(islice(yaml.compose_all(text, _Loader), 2))
+    except _TooMuchError as error:
+        raise _unreadable(path, str(error)) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise _unreadable(
+            path, f"the file holds a character that YAML does not allow: U+{error.character:04X}", line
+        ) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        sentence = f"the file is not YAML: {' '.join(filter(None, (error.context, error.problem)))}"
+        if "'\\t'" in sentence:
+            sentence += "; indent with spaces"
+        raise _unreadable(path, short(sentence), mark.line + 1 if mark else None) from None
+    except RecursionError:
+        raise _unreadable(path, "the file is nested too deeply") from None
+    if len(documents) > 1:
+        sentence = "the file has several documents; put each campaign in a file of its own"
+        raise _unreadable(path, sentence, documents[1].start_mark.line + 1)
+    return documents[0] if documents else None
+
+
+class _TooMuchError(Exception):
+    """A file would take too long to read; the message says why."""
+
+
+_TOO_LARGE = f"the file is too large: it has more than {MAX_NODES} values"
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain scalars by the core schema of YAML 1.2, but numbers with a leading zero are text.
+
+    In YAML 1.1 `yes:` and `no:` would be booleans, `09:30` the number 570 and a postal code 01234 octal;
+    the core schema would take the zero from the postal code. Dates stay text, which the file's checks read.
+    """
+
+    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._nodes = 0
+        self._until = time.thread_time() + MAX_SECONDS
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise _TooMuchError(_TOO_LARGE)
+        if time.thread_time() > self._until:
+            raise _TooMuchError(f"reading the file takes more than {MAX_SECONDS:g} seconds; divide the campaign")
+        return super().compose_node(parent, index)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Block style, with the same schema as the loader."""
+
+    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_WHOLE = "(?:0|[1-9][0-9]*)"
+for _class in (_Loader, _Dumper):
+    for _name, _pattern, _first in (
+        ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+        ("int", rf"[-+]?{_WHOLE}|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+        (
+            "float",
+            rf"[-+]?(?:(?:\.[0-9]+|{_WHOLE}\.[0-9]*)(?:[eE][-+]?[0-9]+)?|{_WHOLE}[eE][-+]?[0-9]+)"
+            r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+            "-+0123456789.",
+        ),
+        ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+        # Not of the core schema, but people share settings with it.
+        ("merge", r"<<", "<"),
+    ):
+        _class.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern})\Z"), list(_first))
+
+
+class _Document:
+    """A document as plain data, with the line of each place in it.
+
+    `problems` has line, place and sentence; with a `broken` document, some of the data could not be had.
+    """
+
+    def __init__(self, root: yaml.Node | None) -> None:
+        self.problems: list[tuple[int | None, Place, str]] = []
+        self.broken = False
+        self._full = False
+        # Names that had to be made text, which has been said.
+        self.not_text: set[Place] = set()
+        self._said: set[tuple[int, str]] = set()
+        self._lines: dict[Place, int] = {(): 1}
+        self._count = 0
+        self._open: set[int] = set()
+        self.data: object = None if root is None else self._value(root, ())
+
+    def line(self, place: Place) -> int:
+        """Return the line of a place, or of the nearest above it that the file has."""
+        while place not in self._lines:
+            place = place[:-1]
+        return self._lines[place]
+
+    def _say(self, node: yaml.Node, place: Place, sentence: str) -> None:
+        # Aliases bring us to the same node again.
+        if (id(node), sentence) not in self._said and len(self.problems) <= MOST_PROBLEMS:
+            self._said.add((id(node), sentence))
+            self.problems.append((_line(node), place, short(sentence)))
+
+    def _cannot(self, node: yaml.Node, place: Place, sentence: str) -> None:
+        self.broken = True
+        self._say(node, place, sentence)
+
+    def _value(self, node: yaml.Node, place: Place) -> object:
+        self._lines.setdefault(place, _line(node))
+        if not self._may_read(node, place):
+            return None
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, place)
+        self._open.add(id(node))
+        value: object
+        if isinstance(node, yaml.MappingNode):
+            pairs = self._pairs(node, place)
+            self._lines.update({(*place, key): line for key, (line, _) in pairs.items()})
+            value = {key: self._value(below, (*place, key)) for key, (_, below) in pairs.items()}
+        else:
+            value = [self._value(each, (*place, index)) for index, each in enumerate(node.value)]
+        self._open.discard(id(node))
+        return value
+
+    def _may_read(self, node: yaml.Node, place: Place) -> bool:
+        self._count += 1
+        if self._count > MAX_NODES:
+            if not self._full:
+                self._full = self.broken = True
+                self.problems.append((None, (), _TOO_LARGE))
+        elif id(node) in self._open:
+            self._cannot(node, place, "an alias cannot stand inside what it stands for")
+        elif not isinstance(node, yaml.ScalarNode) and node.tag not in (_TAG + "map", _TAG + "seq"):
+            self._cannot(node, place, f"the tag {_shown_tag(node.tag)} is not allowed here")
+        else:
+            return True
+        return False
+
+    def _pairs(self, node: yaml.MappingNode, place: Place) -> dict[str, tuple[int, yaml.Node]]:
+        """Return a mapping's names with their line and value; its own come before those it merges."""
+        own: dict[str, tuple[int, yaml.Node]] = {}
+        merged: dict[str, tuple[int, yaml.Node]] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == _TAG + "merge":
+                merged = {**self._merged(value_node, place), **merged}
+                continue
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._cannot(key_node, place, "a name must be text, not a list or a mapping")
+                continue
+            key = _joined(key_node.value)
+            if key in own:
+                sentence = f"{quoted(key)} is written twice, on lines {own[key][0]} and {_line(key_node)}"
+                self._say(key_node, (*place, key), sentence)
+                continue
+            if key_node.tag != _TAG + "str":
+                self.not_text.add((*place, key))
+                self._say(key_node, (*place, key), short(f"the name {key} must be text; put it in quotes", key))
+            own[key] = (_line(key_node), value_node)
+        return {**merged, **own}
+
+    def _merged(self, node: yaml.Node, place: Place) -> dict[str, tuple[int, yaml.Node]]:
+        merged: dict[str, tuple[int, yaml.Node]] = {}
+        for each in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            if not isinstance(each, yaml.MappingNode):
+                self._cannot(each, place, "'<<' takes a mapping, or a list of mappings")
+            elif self._may_read(each, place):
+                self._open.add(id(each))
+                # Merging reads all of it again.
+                self._count += len(each.value)
+                merged = {**self._pairs(each, place), **merged}
+                self._open.discard(id(each))
+        return merged
+
+    def _scalar(self, node: yaml.ScalarNode, place: Place) -> object:
+        text = node.value
+        try:
+            match node.tag.removeprefix(_TAG):
+                case "str" | "timestamp" | "merge":
+                    return _joined(text)
+                case "null":
+                    return None
+                case "bool":
+                    return {"true": True, "false": False}[text.lower()]
+                case "int":
+                    return int(text, 0 if text[:2] in ("0o", "0x") else 10)
+                case "float":
+                    return float(re.sub(r"\.(?=[a-zA-Z])", "", text))
+        except (ValueError, KeyError):
+            self._cannot(node, place, f"{text[:40]!r} cannot be read as {_shown_tag(node.tag)}")
+            return None
+        self._cannot(node, place, f"the tag {_shown_tag(node.tag)} is not allowed here")
+        return None
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _joined(text: str) -> str:
+    """Return a text with JSON's pairs of surrogate escapes made one character each."""
+    if not any("\ud800" <= letter <= "\udfff" for letter in text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
+def _shown_tag(tag: str) -> str:
+    shown = "!!" + tag.removeprefix(_TAG) if tag.startswith(_TAG) else tag
+    return shown if len(shown) <= MOST_ECHO else f"{shown[:MOST_ECHO]}…"
+
+
+def write(data: dict[str, Any] | list[Any]) -> str:
+    """Return a campaign, or its steps, as YAML: names in their order, text of several lines as a block."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=sys.maxsize)
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = None
+    if _BLOCK.fullmatch(text):
+        style = "|"
+    elif _in_yaml_1_1(text) or _LIKE_AN_HOUR.fullmatch(text) or _OTHER_LINE_BREAK.search(text):
+        style = '"'
+    return dumper.represent_scalar(_TAG + "str", text, style=style)
+
+
+# Only what a literal block gives back exactly: no space at the end of a line, no other line breaks.
+_BLOCK = re.compile(r"(?=[^\s])(?:[^\r\t\x85\u2028\u2029\n]*[^\s]\n|\n)+(?:[^\r\t\x85\u2028\u2029\n]*[^\s])?")
+
+
+# YAML 1.1 has 10:30 for a number, but not 09:00. A reader of our export should see one rule.
+_LIKE_AN_HOUR = re.compile(r"[0-9]{1,2}:[0-9]{2}")
+# In any other style these become an ordinary line break, or a space.
+_OTHER_LINE_BREAK = re.compile(r"[\r\x85\u2028\u2029]")
+
+
+def _in_yaml_1_1(text: str) -> bool:
+    """Return whether text without quotes is not text by the older rules, which other programs may use."""
+    resolvers = yaml.SafeDumper.yaml_implicit_resolvers.get(text[:1], [])
+    return any(pattern.match(text) for _, pattern in resolvers)
+
+
+def _represent_mapping(dumper: yaml.SafeDumper, data: dict[str, Any]) -> yaml.Node:
+    node = dumper.represent_mapping(_TAG + "map", data, flow_style=not data)
+    for key, _ in node.value:
+        # A quoted 'yes' would be right too, but is not how people write a branch.
+        if key.value in ("yes", "no"):
+            key.style = None
+        # Nor is a block.
+        elif key.style == "|":
+            key.style = '"'
+    return node
+
+
+def _represent_list(dumper: yaml.SafeDumper, data: list[Any]) -> yaml.Node:
+    return dumper.represent_sequence(_TAG + "seq", data, flow_style=not data)
+
+
+_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(dict, _represent_mapping)
+_Dumper.add_representer(list, _represent_list)

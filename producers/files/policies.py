@@ -1,0 +1,45 @@
+"""Files of policies: YAML, checked as a whole before anything is stored."""
+
+from pathlib import Path
+from typing import Any
+
+from parcours.domain.messages.policy import parse_cap, parse_over, parse_policy, parse_quiet_hours
+from parcours.producers.files.documents import Document, DocumentProblem, Places, mappings, sort
+
+PROPERTIES = ("channel", "cap", "quiet_hours", "over")
+_RULES = {"cap": parse_cap, "quiet_hours": parse_quiet_hours, "over": parse_over}
+
+
+def read(paths: list[Path]) -> tuple[dict[str, dict[str, Any]], list[DocumentProblem]]:
+    """Return the rules of some files by channel, and everything that is wrong in any of them.
+
+    Raises OSError when a file cannot be opened.
+    """
+    policies: dict[str, dict[str, Any]] = {}
+    problems: list[DocumentProblem] = []
+    places = Places()
+    for path, node in mappings(paths, problems, "a policy is a mapping: channel, cap, quiet_hours, over"):
+        document = Document(path, node, problems, kind="policy", key_name="channel", known=PROPERTIES)
+        if document.key is not None:
+            document.key = document.key.lower()
+        places.check(document)
+        rules = _rules(document)
+        if document.is_right and document.key is not None:
+            policies[document.key] = rules
+    sort(problems, paths)
+    return policies, problems
+
+
+def _rules(document: Document) -> dict[str, Any]:
+    rules = {name: value for name in _RULES if (value := document.data(name)) is not None}
+    for name, value in rules.items():
+        try:
+            _RULES[name](value)
+        except ValueError as error:
+            document.note(name, f"{name}: {error}")
+    if document.is_right:
+        try:
+            parse_policy(rules)
+        except ValueError as error:
+            document.note(document.node, str(error))
+    return rules

@@ -1,0 +1,227 @@
+"""Campaign files into the database: what a file refers to, what applying it would do, and doing it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from parcours.db.tables import campaigns, erasure, merging, outcomes, scores, waits
+from parcours.db.tables import membership as memberships
+from parcours.db.tables.membership import Root
+from parcours.db.tables.waits import Displaced
+from parcours.domain.campaign import Campaign, Step
+from parcours.domain.campaign_file.build import build
+from parcours.domain.errors import CampaignError
+from parcours.domain.steps.types import Kind
+from parcours.domain.time import schedule
+from parcours.domain.walk.rows import Outcome, Wait
+from parcours.domain.walk.walk import deadline, first_due, zone_of
+from parcours.services.campaign_plan import CampaignPlan
+
+# Waits that one statement cancels or moves.
+AT_ONCE = 5_000
+
+
+def apply(
+    conn: Connection,
+    planned: CampaignPlan,
+    *,
+    backfill: bool,
+    reschedule: bool,
+    who: str,
+    now: datetime,
+    zone: ZoneInfo,
+) -> int:
+    """Do what a plan says, in the caller's transaction; return the campaign's id.
+
+    Batches at work in the campaign are waited for, and none begins before the transaction ends.
+    Raises CampaignError when somebody else has changed the campaign since the plan was made.
+    """
+    file = planned.file
+    # Before anything else is held: a merge at work may wait for the campaign.
+    merging.shut_out_merges(conn)
+    campaign_id = campaigns.create(conn, file.campaign, now=now)
+    campaigns.close(conn, campaign_id)
+    if campaigns.version_of(conn, campaign_id) != planned.version - 1:
+        raise CampaignError(
+            f"somebody else applied {file.campaign} at the same moment; nothing of this was applied: "
+            "look at the plan again, then apply"
+        )
+    if planned.stages:
+        campaigns.make_stages(conn, planned.stages)
+    if planned.point_groups:
+        scores.make_groups(conn, planned.point_groups)
+    published = planned.publishes
+    if published is None:
+        rows = campaigns.listing(conn, [campaign_id])
+        published = bool(rows) and bool(rows[0].published)
+    if planned.unchanged:
+        if planned.publishes is not None:
+            campaigns.set_published(conn, campaign_id, planned.publishes, now=now)
+            _tell(conn, campaign_id, "published" if planned.publishes else "paused", who=who, now=now)
+        if reschedule and any(planned.retimed.values()):
+            stored = {step.key: step.id for step in campaigns.steps(conn, campaign_id)}
+            version = planned.version - 1
+            same = build(file, campaign_id=campaign_id, version=version, step_ids=stored, zone=zone)
+            _retime(conn, same, planned, reschedule=True, now=now, zone=zone)
+            detail = {"waits": sum(planned.retimed.values()), "retimed": planned.retimed}
+            _tell(conn, campaign_id, "rescheduled", who=who, now=now, detail=detail)
+        return campaign_id
+    segments = campaigns.named(conn, "segments", file.sources.segments)
+    forms = campaigns.named(conn, "forms", file.sources.forms)
+    before = {step.key: step.id for step in campaigns.steps(conn, campaign_id)}
+    step_ids = campaigns.save(
+        conn,
+        campaign_id,
+        file,
+        published=published,
+        version=planned.version,
+        segment_ids=[row.id for row in segments.values()],
+        form_ids=[row.id for row in forms.values()],
+        step_kinds=[(step.step, step.kind.value, step.type) for step in file.walk()],
+        now=now,
+    )
+    campaign = build(file, campaign_id=campaign_id, version=planned.version, step_ids=step_ids, zone=zone)
+    for decision in campaign.steps.values():
+        if callable(decision.type.events):
+            campaigns.save_events(conn, decision.id, decision.events)
+    campaigns.mark_moved(conn, [step_ids[key] for key in planned.moved])
+    if planned.removed:
+        dropped = [before[key] for key in planned.removed]
+        campaigns.remove_steps(conn, campaign_id, [id_ for id_ in dropped if id_ not in step_ids.values()], now=now)
+        targets = {before[key]: campaign.by_key[to] for key, to in planned.redirected.items()}
+        _leave_steps(conn, campaign, dropped, targets, now=now, zone=zone)
+    _retime(conn, campaign, planned, reschedule=reschedule, now=now, zone=zone)
+    if backfill and planned.new_roots:
+        _backfill(conn, campaign, planned.new_roots, now=now, zone=zone)
+    what = "created" if planned.campaign_id is None else f"changed to version {planned.version}"
+    detail = {"added": planned.added, "changed": planned.changed, "removed": planned.removed}
+    _tell(conn, campaign_id, what, who=who, now=now, detail=detail)
+    if planned.publishes is not None:
+        _tell(conn, campaign_id, "published" if planned.publishes else "paused", who=who, now=now)
+    return campaign_id
+
+
+def _tell(conn: Connection, campaign_id: int, what: str, *, who: str, now: datetime, detail: Any = None) -> None:
+    campaigns.audit(conn, campaign_id, who=who, what=what, now=now, detail=detail)
+
+
+def _leave_steps(
+    conn: Connection,
+    campaign: Campaign,
+    step_ids: list[int],
+    targets: dict[int, Step],
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+) -> None:
+    """End the waits at steps that are dropped; those who have a target wait there instead."""
+    why = "the step was removed from the campaign"
+    details = {
+        step_id: {"reason": why} | ({"redirected_to": targets[step_id].key} if step_id in targets else {})
+        for step_id in step_ids
+    }
+    # Where a target is dropped itself, as another kind of step, its old waits go before new ones come.
+    later: list[tuple[Step, list[Displaced]]] = []
+    for step_id in step_ids:
+        target = targets.get(step_id)
+        while gone := waits.cancel_steps(conn, [step_id], limit=AT_ONCE):
+            detail = details[step_id]
+            outcomes.record(
+                conn,
+                [
+                    Outcome(
+                        each.contact_id, step_id, each.rotation, each.passage, now, each.due_at, "cancelled", detail
+                    )
+                    for each in gone
+                ],
+            )
+            if target is not None and target.id in step_ids:
+                later.append((target, gone))
+            elif target is not None:
+                _wait_at(conn, campaign, target, gone, zone=zone)
+    erasure.clean_up(conn, waits.of_nobody(conn, step_ids, now=None, limit=AT_ONCE), now=now)
+    for target, gone in later:
+        _wait_at(conn, campaign, target, gone, zone=zone)
+
+
+def _wait_at(conn: Connection, campaign: Campaign, step: Step, coming: list[Displaced], *, zone: ZoneInfo) -> None:
+    """Let contacts wait at a step, by its timing from when they passed what was above the step that is gone.
+
+    Who waits there already in the same passage keeps that wait. Who passed the step before does so again in a
+    new rotation, as after a jump, unless they wait there anyway: a passage is only once.
+    """
+    there = waits.standing(conn, step.id, [each.contact_id for each in coming])
+    again = outcomes.passed(conn, step.id, [(each.contact_id, each.passage) for each in coming])
+    standing = {contact_id for contact_id, _ in there}
+    coming = [
+        each
+        for each in coming
+        if (each.contact_id, each.passage) not in there
+        and not (each.contact_id in standing and (each.contact_id, each.passage) in again)
+    ]
+    rotations = memberships.rotations(conn, campaign.id, sorted({each.contact_id for each in coming}))
+    jumped: dict[int, int] = {}
+    passages = []
+    for each in coming:
+        passage = each.passage
+        if (each.contact_id, passage) in again and each.contact_id in rotations:
+            passage = jumped[each.contact_id] = jumped.get(each.contact_id, rotations[each.contact_id]) + 1
+        passages.append(passage)
+    memberships.rotate(conn, campaign.id, jumped)
+    waits.move(conn, campaign.id, jumped)
+    arriving = []
+    for each, passage in zip(coming, passages, strict=True):
+        reason, due = first_due(campaign, step, since=each.anchor_at, zone=zone_of(each.timezone, zone))
+        if step.kind is not Kind.DECISION:
+            reason = "delay"
+        # What was read before a contact jumped for another of the dropped steps has its old rotation.
+        rotation = jumped.get(each.contact_id, rotations.get(each.contact_id, each.rotation))
+        arriving.append(Wait(each.contact_id, step.id, campaign.id, rotation, passage, 0, reason, each.anchor_at, due))
+    waits.arm(conn, arriving)
+
+
+def _retime(
+    conn: Connection, campaign: Campaign, planned: CampaignPlan, *, reschedule: bool, now: datetime, zone: ZoneInfo
+) -> None:
+    """Give those who wait by an earlier timing the present one, or remember that there are some."""
+    waiting = [campaign.by_key[key] for key, n in planned.retimed.items() if n]
+    if not reschedule:
+        # Whoever comes from now on follows the present timing.
+        campaigns.mark_retimed(conn, [step.id for step in waiting if step.key not in planned.retimed_before], now)
+        return
+    for step in waiting:
+        _reschedule(conn, campaign, step, zone=zone)
+    campaigns.mark_retimed(conn, [step.id for step in waiting], None)
+
+
+def _reschedule(conn: Connection, campaign: Campaign, step: Step, *, zone: ZoneInfo) -> None:
+    """Give everybody who waits at a step the due time that its present timing asks for, earlier or later."""
+    after = (0, 0)
+    while rows := campaigns.waiting_at(conn, step.id, after=after, limit=AT_ONCE):
+        after = (rows[-1].contact_id, rows[-1].passage)
+        due: dict[tuple[int, int], datetime | None] = {}
+        for row in rows:
+            own = zone_of(row.timezone, zone)
+            if step.kind is Kind.DECISION:
+                at = deadline(campaign, step, since=row.anchor_at, zone=own)
+            else:
+                at = schedule.due_at(step.timing, since=row.anchor_at, zone=own)
+            due[row.contact_id, row.passage] = at
+        campaigns.reschedule(conn, step.id, due)
+
+
+def _backfill(conn: Connection, campaign: Campaign, keys: list[str], *, now: datetime, zone: ZoneInfo) -> None:
+    whole = memberships.id_range(conn, campaign.id, [])
+    if whole is None:
+        return
+    roots = [
+        Root(name, campaign.by_key[key].id, *first_due(campaign, campaign.by_key[key], since=now, zone=own))
+        for name in memberships.zones(conn, whole)
+        for own in (zone_of(name or None, zone),)
+        for key in keys
+    ]
+    memberships.backfill(conn, campaign.id, roots, now=now)

@@ -1,0 +1,355 @@
+"""What applying a campaign file would change, before anything changes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from parcours.db.tables import campaigns, companies, scores, templates, waits
+from parcours.db.tables import membership as memberships
+from parcours.db.tables import stages as stages_table
+from parcours.domain.campaign_file.build import to_data
+from parcours.domain.campaign_file.check import MOST_PROBLEMS, first_of
+from parcours.domain.campaign_file.model import CampaignFile, Problem, StepFile
+from parcours.domain.campaign_file.sentences import near, quoted, short
+from parcours.domain.steps.templated import texts_in
+from parcours.domain.steps.types import Kind
+from parcours.services.template_notes import notes
+
+Place = tuple[str | int, ...]
+
+What = Literal[
+    "segments", "forms", "emails", "stages", "point_groups", "campaigns", "sms", "push", "message", "companies"
+]
+
+# Templates that `parcours messages apply` brings; the words are kinds of the table.
+_TEMPLATES: tuple[templates.Kind, ...] = ("sms", "push", "message")
+
+# Which property of which type names something that must exist; `None` stands for `this`.
+_REFERRING: dict[tuple[Kind, str], dict[str, What]] = {
+    (Kind.ACTION, "contact.segments"): {"add": "segments", "remove": "segments"},
+    (Kind.CONDITION, "contact.segments"): {"segments": "segments"},
+    (Kind.DECISION, "form.submit"): {"forms": "forms"},
+    (Kind.ACTION, "email.send"): {"email": "emails"},
+    (Kind.ACTION, "email.send_to_user"): {"email": "emails"},
+    (Kind.ACTION, "sms.send"): {"sms": "sms"},
+    (Kind.ACTION, "push.send"): {"push": "push"},
+    (Kind.ACTION, "message.send"): {"message": "message"},
+    (Kind.ACTION, "contact.stage"): {"stage": "stages"},
+    (Kind.ACTION, "contact.points"): {"group": "point_groups"},
+    (Kind.CONDITION, "contact.points"): {"group": "point_groups"},
+    (Kind.ACTION, "campaign.change"): {"add": "campaigns", "remove": "campaigns"},
+    (Kind.CONDITION, "form.field"): {"form": "forms"},
+    (Kind.ACTION, "company.add_contact"): {"company": "companies"},
+}
+
+
+class Reference(NamedTuple):
+    """A name in a file of something outside it."""
+
+    place: Place
+    what: What
+    key: str
+
+
+@dataclass(frozen=True)
+class CampaignPlan:
+    """What applying a file would do."""
+
+    file: CampaignFile
+    campaign_id: int | None
+    version: int
+    unchanged: bool
+    publishes: bool | None = None
+    members: int = 0
+    added: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    # Steps that stood elsewhere in an earlier version, and what is below them.
+    moved: list[str] = field(default_factory=list)
+    # Step key to how many contacts wait there.
+    removed: dict[str, int] = field(default_factory=dict)
+    # Those of them whose contacts go on at another step.
+    redirected: dict[str, str] = field(default_factory=dict)
+    # Step key to how many contacts wait there by an earlier timing.
+    retimed: dict[str, int] = field(default_factory=dict)
+    # Those of them whose timing an earlier version changed, and this one does not.
+    retimed_before: list[str] = field(default_factory=list)
+    new_roots: list[str] = field(default_factory=list)
+    stages: list[str] = field(default_factory=list)
+    point_groups: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def cancels(self) -> int:
+        """How many waiting contacts the removed steps lose."""
+        return sum(waiting for key, waiting in self.removed.items() if key not in self.redirected)
+
+    def lines(self) -> list[str]:
+        """Return the plan in sentences."""
+        if self.unchanged and self.publishes is None and not any(self.retimed.values()):
+            return [f"{self.file.campaign}: nothing changes"]
+        new = self.campaign_id is None
+        lines = [f"{self.file.campaign}: {'creates the campaign' if new else f'makes version {self.version}'}"]
+        if self.unchanged:
+            lines = [f"{self.file.campaign}: the steps stay as they are"]
+        if new:
+            lines.append(f"  {len(list(self.file.walk()))} steps")
+        lines += [f"  + step {key}" for key in self.added if not new]
+        lines += [f"  ~ step {key}" for key in self.changed]
+        lines += [
+            f"  > step {key} moves: who waits there stays, and nobody passes it twice in one rotation"
+            for key in self.moved
+            if key not in self.added and key not in self.removed
+        ]
+        for key, waiting in self.removed.items():
+            end = f"go to {self.redirected[key]}" if key in self.redirected else "are cancelled"
+            fate = f"; {waiting:,} contacts wait there and {end}" if waiting else "; nobody waits there"
+            lines.append(f"  - step {key}{fate}")
+        for key, waiting in self.retimed.items():
+            if waiting:
+                changes = "changed before" if key in self.retimed_before else "changes"
+                lines.append(f"  {waiting:,} contacts wait at {key}, whose timing {changes}; --reschedule moves them")
+        for key in self.new_roots:
+            lines.append(f"  {self.members:,} members are past {key}; --backfill starts it for them too")
+        lines += [f"  makes stage {key}" for key in self.stages]
+        lines += [f"  makes point group {key}" for key in self.point_groups]
+        if self.publishes is not None:
+            lines.append(f"  {'publishes it' if self.publishes else 'pauses it: everybody stays where they are'}")
+        return lines + [f"  note: {warning}" for warning in self.warnings]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "campaign": self.file.campaign,
+            "creates": self.campaign_id is None,
+            "unchanged": self.unchanged,
+            "version": self.version,
+            "members": self.members,
+            "added": self.added,
+            "changed": self.changed,
+            "moved": self.moved,
+            "removed": self.removed,
+            "redirected": self.redirected,
+            "retimed": self.retimed,
+            "retimed_before": self.retimed_before,
+            "new_roots": self.new_roots,
+            "publishes": self.publishes,
+            "warnings": self.warnings,
+        }
+
+
+def references(file: CampaignFile) -> Iterator[Reference]:
+    """Yield everything outside a file that it names."""
+    for what, keys in (("segments", file.sources.segments), ("forms", file.sources.forms)):
+        for index, key in enumerate(keys):
+            yield Reference(("sources", what, index), what, key)  # type: ignore[arg-type]
+    for place, step in _placed(file.steps, ("steps",)):
+        for name, what in _REFERRING.get((step.kind, step.type), {}).items():
+            value = step.with_.get(name) or ()
+            for key in (value,) if isinstance(value, str) else value:
+                if what == "campaigns" and key in ("this", file.campaign):
+                    continue
+                yield Reference((*place, "with", name), what, str(key))
+
+
+def _placed(steps: tuple[StepFile, ...], place: Place) -> Iterator[tuple[Place, StepFile]]:
+    for index, step in enumerate(steps):
+        here = (*place, index)
+        yield here, step
+        for below in ("then", "yes", "no"):
+            yield from _placed(getattr(step, below), (*here, below))
+
+
+def check_references(conn: Connection, file: CampaignFile) -> list[Problem]:
+    """Return what a file names that is missing or may not be used, with its place.
+
+    Sources are public, published segments and campaign forms; other segments and forms
+    must exist. Emails, other templates and campaigns may come later: a plan notes them.
+    """
+    return first_of(chain(_check_named(conn, file), _check_redirect(conn, file)))
+
+
+def _check_named(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
+    found = list(references(file))
+    segments = campaigns.named(conn, "segments", {each.key for each in found if each.what == "segments"})
+    forms = campaigns.named(conn, "forms", {each.key for each in found if each.what == "forms"})
+    for place, what, key in found:
+        source = place[0] == "sources"
+        sentence = None
+        if what == "segments":
+            row = segments.get(key)
+            if row is None:
+                sentence = f"there is no segment {key!r}; make it with `parcours segments create {key}`"
+            elif source and not row.public:
+                sentence = f"segment {key!r} is private; only public segments can be sources"
+            elif source and not row.published:
+                sentence = f"segment {key!r} is not published; only published segments can be sources"
+        elif what == "forms":
+            row = forms.get(key)
+            if row is None:
+                sentence = f"there is no form {key!r}; make it with `parcours forms create {key}`"
+            elif source and row.standalone:
+                sentence = f"form {key!r} is standalone; only campaign forms can be sources"
+        if sentence:
+            yield Problem(place, short(sentence, key))
+
+
+def _check_redirect(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
+    """Yield which redirected steps are none that this version drops.
+
+    A file that was applied already may be applied again, and one whose step an earlier version dropped too.
+    """
+    row = campaigns.stored(conn, file.campaign) if file.redirect else None
+    if row is None or row.version == 0 or row.key != file.campaign:
+        sentence = "the campaign is new, so nobody waits at any step of it; leave 'redirect' out"
+        yield from (Problem(("redirect", key), sentence) for key in file.redirect)
+        return
+    # What is stored has its offsets; no date of it depends on a timezone.
+    if _same_version(campaigns.read_version(conn, row.key, row.id, row.version).file, file):
+        return
+    before = {step.key: step for step in campaigns.steps(conn, row.id)}
+    after = {step.step: step for step in file.walk()}
+    for key in file.redirect:
+        if key not in before:
+            found = near(key, before)
+            hint = f"; did you mean {found[0]!r}?" if found else ""
+            yield Problem(("redirect", key), f"the campaign never had a step {quoted(key)}{hint}")
+        elif key in after and after[key].kind == before[key].kind:
+            yield Problem(("redirect", key), f"{quoted(key)} is still a step of this version, so who waits there stays")
+
+
+def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> CampaignPlan:
+    """Return what applying a file would do, with counts of the contacts touched."""
+    warnings = [short(each) for each in _warnings(conn, file)]
+    if len(warnings) > MOST_PROBLEMS:
+        warnings = [*warnings[:MOST_PROBLEMS], f"there is more to note: a plan stops at {MOST_PROBLEMS} notes"]
+    named = list(references(file))
+    stages = _missing(named, "stages", {stage.key for stage in stages_table.listed(conn)})
+    point_groups = _missing(named, "point_groups", {group.key for group in scores.groups(conn)})
+    row = campaigns.stored(conn, file.campaign)
+    if row is None or row.key != file.campaign or row.version == 0:
+        return CampaignPlan(
+            file,
+            None,
+            1,
+            unchanged=False,
+            publishes=True if file.published else None,
+            added=[step.step for step in file.walk()],
+            stages=stages,
+            point_groups=point_groups,
+            warnings=warnings,
+        )
+    before, _, unreadable = campaigns.read_version(conn, row.key, row.id, row.version)
+    if unreadable is not None:
+        warnings.insert(0, f"the version that it has now cannot be read here ({unreadable.why}); this one replaces it")
+    published = campaigns.listing(conn, [row.id])
+    # A deleted campaign is not listed; applying its file brings it back, unpublished unless it says so.
+    was_published = bool(published) and bool(published[0].published)
+    wants = was_published if file.published is None else file.published
+    old = {step.step: step for step in before.walk()}
+    new = {step.step: step for step in file.walk()}
+    known = {step.key: step for step in campaigns.steps(conn, row.id)}
+    ids = {key: step.id for key, step in known.items()}
+    # The table names the steps of the present version too, whatever has become of its definition.
+    there = [key for key in old if key in known]
+    there += [key for key, step in known.items() if step.removed_at is None and key not in old]
+    waiting = waits.count_at(conn, [ids[key] for key in there])
+    gone = [key for key in there if key not in new or new[key].kind.value != known[key].kind]
+    kept = [key for key in there if key in old and key not in gone]
+    old_roots = {step.step for step in before.steps}
+    retimed = [key for key in kept if _timing_of(old[key]) != _timing_of(new[key])]
+    since = {ids[key]: at for key in kept if key not in retimed and (at := known[key].retimed_at) is not None}
+    from_before = waits.count_from_before(conn, since)
+    retimed_before = [key for key in kept if ids[key] in from_before]
+    return CampaignPlan(
+        file,
+        row.id,
+        row.version + 1,
+        unchanged=bool(published) and unreadable is None and _same_version(before, file),
+        publishes=None if wants == was_published else wants,
+        members=memberships.count_active(conn, row.id),
+        added=[key for key in new if key not in there],
+        changed=[key for key in kept if _own(old[key]) != _own(new[key])],
+        moved=_moved(before, file, ids),
+        removed={key: waiting.get(ids[key], 0) for key in gone},
+        redirected={key: file.redirect[key] for key in gone if key in file.redirect},
+        retimed={
+            **{key: waiting.get(ids[key], 0) for key in retimed},
+            **{key: from_before[ids[key]] for key in retimed_before},
+        },
+        retimed_before=retimed_before,
+        new_roots=[step.step for step in file.steps if step.step not in old_roots],
+        stages=stages,
+        point_groups=point_groups,
+        warnings=warnings,
+    )
+
+
+def _missing(named: Sequence[Reference], what: What, known: set[str]) -> list[str]:
+    return sorted({each.key for each in named if each.what == what} - known)
+
+
+def _moved(before: CampaignFile, after: CampaignFile, known: Collection[str]) -> list[str]:
+    """Return which steps that the campaign knows can be reached by another way than before."""
+    old = {step.step: place for step, place in _standing(before.steps, None, None)}
+    found: list[str] = []
+    for step, place in _standing(after.steps, None, None):
+        if place[0] in found or (step.step in known and old.get(step.step) != place):
+            found.append(step.step)
+    return [key for key in found if key in known]
+
+
+def _standing(
+    steps: tuple[StepFile, ...], parent: str | None, branch: str | None
+) -> Iterator[tuple[StepFile, tuple[str | None, str | None, Kind]]]:
+    """Yield steps, those above first, with the key of the step above, the branch and the kind."""
+    for step in steps:
+        yield step, (parent, branch, step.kind)
+        for below, children in step.branches():
+            yield from _standing(children, step.step, below)
+
+
+def _own(step: StepFile) -> dict[str, Any]:
+    """Return what a step says of itself, without the steps below it."""
+    return step.model_dump(exclude={"then", "yes", "no"})
+
+
+def _timing_of(step: StepFile) -> Any:
+    """Return what decides when a step's waits are due: its timing; for a decision, what closes it."""
+    own = (step.after, step.at, step.hour, step.between, step.days, step.within)
+    return own if step.kind is not Kind.DECISION else (own, [_timing_of(child) for child in step.no])
+
+
+def _same_version(one: CampaignFile, other: CampaignFile) -> bool:
+    """Return whether two files make the same version of a campaign, switched on or off."""
+    first, second = (to_data(file.model_copy(update={"published": None})) for file in (one, other))
+    return first == second
+
+
+def _warnings(conn: Connection, file: CampaignFile) -> list[str]:
+    found = list(references(file))
+    emails = {each.key for each in found if each.what == "emails"}
+    missing = sorted(emails - set(campaigns.named(conn, "emails", emails)))
+    warnings = [
+        f"there is no email {key!r} yet; until `parcours emails apply` brings it, its step is skipped"
+        for key in missing
+    ]
+    for kind in _TEMPLATES:
+        keys = {each.key for each in found if each.what == kind}
+        warnings += [
+            f"there is no {kind} {key!r} yet; until `parcours messages apply` brings it, its step is skipped"
+            for key in sorted(keys - templates.known(conn, kind, keys))
+        ]
+    firms = {each.key for each in found if each.what == "companies"}
+    warnings += [
+        f"there is no company {key!r} yet; until `parcours companies create` makes it, its step is skipped"
+        for key in sorted(firms - companies.existing(conn, firms))
+    ]
+    warnings += notes(conn, ((f"step {step.step}", texts_in(step.with_)) for step in file.walk()))
+    others = {each.key for each in found if each.what == "campaigns"}
+    known = {row.key for row in campaigns.listing(conn)}
+    return warnings + [f"there is no campaign {key!r} yet; nobody can be added to it" for key in sorted(others - known)]

@@ -1,0 +1,82 @@
+"""A contact as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from parcours.db.tables.contacts import Shown
+from parcours.domain.messages.policy import as_data
+from parcours.domain.time.text import iso
+
+
+def contact_json(contact: Shown, zone: ZoneInfo) -> dict[str, Any]:
+    """Return a contact as `contacts show --json` has it; `zone` is that of its local times."""
+    return {
+        "key": contact.key,
+        "email": contact.email,
+        "timezone": contact.timezone,
+        "points": contact.points,
+        "stage": contact.stage,
+        "owner": contact.owner,
+        "scores": contact.scores,
+        "utm": contact.utm,
+        "fields": contact.fields,
+        "tags": contact.tags,
+        "segments": contact.segments,
+        "aliases": contact.aliases,
+        "companies": contact.companies,
+        "channels": {channel: as_data(rule) for channel, rule in contact.rules.items()},
+        "refusals": [
+            {
+                "channel": each.channel,
+                "address": each.address,
+                "reason": each.reason,
+                "comment": each.comment,
+                "since": iso(each.at),
+            }
+            for each in contact.refusals
+        ],
+        "campaigns": [
+            {
+                "campaign": standing.campaign,
+                "rotation": standing.rotation,
+                "added_at": iso(standing.added_at),
+                "left_at": iso(standing.left_at),
+                "departure": standing.departure,
+                "outcomes": [
+                    {
+                        "step": passed.step,
+                        "rotation": passed.rotation,
+                        "result": passed.result,
+                        "at": iso(passed.at),
+                        "detail": passed.detail,
+                    }
+                    for passed in standing.outcomes
+                ],
+                "waits": [
+                    {
+                        "step": wait.step,
+                        "waiting": wait.waiting,
+                        "due_at": iso(wait.due_at),
+                        "due_local": wait.due_at and wait.due_at.astimezone(zone).isoformat(),
+                        "error": wait.error,
+                    }
+                    for wait in standing.waits
+                ],
+            }
+            for standing in contact.campaigns
+        ],
+        "point_log": [{**each._asdict(), "at": iso(each.at)} for each in contact.point_log],
+        "stage_log": [
+            {
+                "at": iso(each.at),
+                "campaign": each.campaign,
+                "step": each.step,
+                "source": each.source,
+                "from": each.before,
+                "to": each.after,
+            }
+            for each in contact.stage_log
+        ],
+    }

@@ -1,0 +1,251 @@
+"""What `parcours doctor` looks at: every connection, the machine, and the database's health.
+
+A look never raises for what it finds wrong: it says so, and how to mend it.
+"""
+
+from __future__ import annotations
+
+import os
+import smtplib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from kombu.exceptions import OperationalError as KombuError
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from parcours.db import embedded, schema
+from parcours.db.checks.health import partition_makers, stuck_sweeps, unvacuumed
+from parcours.db.engine import connect
+from parcours.domain.errors import CampaignError
+from parcours.ops.settings import Settings
+from parcours.producers import event_queue
+from parcours.producers.broker import check_broker
+from parcours.workers.delivery import smtp_connection
+
+State = Literal["ok", "warning", "wrong"]
+
+POSTGRESQL, REDIS, RABBITMQ = 15, 6, 3
+# The clocks of two machines may differ so much before due times look odd.
+CLOCK_SECONDS = 2.0
+SMTP_SECONDS = 5.0
+# Transactions that tell a pooler from a server.
+POOLER_LOOKS = 5
+
+
+class Finding(NamedTuple):
+    """One line of the doctor's: what was looked at, how it is, and what to do about it."""
+
+    about: str
+    state: State
+    says: str
+    mend: str | None = None
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything, and yield what is found, connections first."""
+    yield _home(settings.home)
+    yield from _database(settings)
+    answer = _broker("broker", settings.broker_url, "PARCOURS_BROKER_URL")
+    yield answer
+    if settings.events_url is not None:
+        answer = _broker("events queue", settings.events_url, "PARCOURS_EVENTS_URL")
+        yield answer
+    if settings.events_broker_url is not None and answer.state != "wrong":
+        yield _events(settings.events_broker_url)
+    yield from _smtp(settings)
+
+
+def _home(home: Path) -> Finding:
+    place = home
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        why = error.strerror or str(error)
+        return Finding(
+            "home", "wrong", f"{home} cannot be written to: {why}", "give this user the folder, or set PARCOURS_HOME"
+        )
+    return Finding("home", "ok", f"{home} can be written to")
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    engine = None
+    try:
+        engine = connect(settings.database_url or embedded.start(settings.home))
+        with engine.connect() as conn:
+            yield _postgresql(conn)
+            yield _clock(conn)
+        with engine.connect() as one, engine.connect() as other:
+            yield _sessions(one, other)
+        migrations = _migrations(engine)
+        yield migrations
+        if migrations.state == "ok":
+            with engine.connect() as conn:
+                yield from _tables(conn)
+    except (SQLAlchemyError, CampaignError) as error:
+        first = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        yield Finding("database", "wrong", first, "start PostgreSQL, or check PARCOURS_DATABASE_URL")
+    finally:
+        if engine is not None:
+            engine.dispose()
+
+
+def _postgresql(conn: Connection) -> Finding:
+    major = int(conn.execute(text("SHOW server_version_num")).scalar_one()) // 10000
+    if major < POSTGRESQL:
+        return Finding("database", "wrong", f"the server is PostgreSQL {major}", f"upgrade it to {POSTGRESQL} or newer")
+    return Finding("database", "ok", f"PostgreSQL {major} answers")
+
+
+def _sessions(one: Connection, other: Connection) -> Finding:
+    """Tell a server from a pooler that gives each transaction any session it has.
+
+    Two connections that are open at once are never of one process of the server, and one keeps its own.
+    """
+    seen: tuple[set[int], set[int]] = (set(), set())
+    for _ in range(POOLER_LOOKS):
+        # Not in turns: a pooler that goes round two sessions would give each of us the same one every time.
+        for conn, pids in ((one, seen[0]), (one, seen[0]), (other, seen[1])):
+            pids.add(int(conn.execute(text("SELECT pg_backend_pid()")).scalar_one()))
+            conn.rollback()
+    if max(map(len, seen)) > 1 or seen[0] & seen[1]:
+        return Finding(
+            "sessions",
+            "wrong",
+            "a pooler in transaction mode, such as PgBouncer, stands before the server; session locks get lost there",
+            "set PARCOURS_DATABASE_URL to the server itself, or the pooler to pool_mode = session",
+        )
+    return Finding("sessions", "ok", "each connection has one of its own")
+
+
+def _clock(conn: Connection) -> Finding:
+    before = datetime.now(UTC)
+    theirs = conn.execute(text("SELECT clock_timestamp()")).scalar_one()
+    after = datetime.now(UTC)
+    # Between the two the answer was given; outside them by how much the clocks differ at least.
+    apart = max((before - theirs).total_seconds(), (theirs - after).total_seconds(), 0.0)
+    if apart > CLOCK_SECONDS:
+        return Finding(
+            "clock",
+            "warning",
+            f"this machine and the database's are {apart:,.1f} s apart; due times follow the database's",
+            "let both synchronize with NTP",
+        )
+    return Finding("clock", "ok", "agrees with the database's")
+
+
+def _migrations(engine: Engine) -> Finding:
+    unfit = schema.unfit(engine)
+    if unfit is not None:
+        says, _, mend = unfit.removeprefix("the database has ").removeprefix("the database is at ").partition("; ")
+        return Finding("migrations", "wrong", says, mend)
+    return Finding("migrations", "ok", f"revision {schema.current(engine)}")
+
+
+def _tables(conn: Connection) -> Iterator[Finding]:
+    missing, may_make = partition_makers(conn)
+    if not missing:
+        yield Finding("partitions", "ok", "those of today are there")
+    elif may_make:
+        yield Finding("partitions", "ok", f"{', '.join(missing)} will be made with the first work")
+    else:
+        mend = "let the user of PARCOURS_DATABASE_URL own the tables and create in their schema"
+        yield Finding("partitions", "wrong", f"{', '.join(missing)} is missing and this user may not make it", mend)
+    slack = unvacuumed(conn)
+    if slack:
+        said = ", ".join(f"{name} ({dead:,} dead rows)" for name, dead in slack)
+        tables = ", ".join(name for name, _ in slack)
+        mend = f"run VACUUM ANALYZE {tables}; see that autovacuum is on and that nothing holds old snapshots"
+        yield Finding("vacuum", "warning", said, mend)
+    else:
+        yield Finding("vacuum", "ok", "the hot tables are clean")
+    letters = int(conn.execute(text("SELECT count(*) FROM dead_letter")).scalar_one())
+    if letters:
+        mend = "`parcours dead-letters list` says why; then replay or discard them"
+        yield Finding("dead letters", "warning", f"there are {letters:,}", mend)
+    else:
+        yield Finding("dead letters", "ok", "none")
+    stuck = stuck_sweeps(conn)
+    if stuck:
+        mend = "is a `parcours worker` for the queues sweeps, membership and executor running, and a `parcours tick`?"
+        yield Finding("sweeps", "wrong", f"not finished, nor worked on: {', '.join(map(str, stuck))}", mend)
+    else:
+        yield Finding("sweeps", "ok", "none is stuck")
+
+
+def _broker(about: str, url: str | None, setting: str) -> Finding:
+    if url is None:
+        return Finding(about, "ok", "none is set: queues live inside `parcours up`")
+    mend = f"start it, or check {setting}"
+    try:
+        if about == "broker":
+            check_broker(url)
+        if url.startswith(("redis", "unix")):
+            with Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
+                name, oldest, version = "Redis", REDIS, str(client.info("server")["redis_version"])
+        elif url.startswith("amqp"):
+            with event_queue.connection(url) as conn:
+                conn.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=5)
+                name, oldest, version = "RabbitMQ", RABBITMQ, str(conn.connection.server_properties["version"])
+        else:
+            with event_queue.connection(url) as conn:
+                conn.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=5)
+            return Finding(about, "ok", "answers")
+    except CampaignError as error:
+        return Finding(about, "wrong", str(error).split(";")[0], mend)
+    except (RedisError, OSError, KombuError, *event_queue.connection(url).recoverable_connection_errors) as error:
+        return Finding(about, "wrong", f"does not answer ({type(error).__name__})", mend)
+    if int(version.split(".")[0]) < oldest:
+        return Finding(about, "warning", f"{name} {version} is older than we try", f"upgrade it to {oldest} or newer")
+    return Finding(about, "ok", f"{name} {version} answers")
+
+
+def _events(url: str) -> Finding:
+    """The queue itself, which connecting says nothing about."""
+    try:
+        waiting, taking = event_queue.depth(url), event_queue.consumers(url)
+    except Exception as error:
+        mend = "see that the user of the URL may declare and read `parcours.events`"
+        return Finding("contact events", "wrong", f"the queue cannot be used ({type(error).__name__})", mend)
+    if waiting and not taking:
+        mend = "start `parcours consume` (or `parcours up`); if it runs, see its log"
+        return Finding(
+            "contact events", "warning", f"{waiting:,} messages wait in the queue, and nobody takes them", mend
+        )
+    return Finding("contact events", "ok", f"{waiting:,} messages in the queue")
+
+
+def _smtp(settings: Settings) -> Iterator[Finding]:
+    if settings.smtp_url is None:
+        yield Finding("mail", "ok", f"no SMTP is set: mail is written to {settings.home / 'mail'}")
+        return
+    try:
+        server = smtp_connection.parse(settings.smtp_url)
+    except CampaignError as error:
+        says, _, mend = str(error).partition("; ")
+        yield Finding("mail", "wrong", says, mend or smtp_connection.MEND)
+        return
+    mend = "check PARCOURS_SMTP_URL: smtp://user:password@host:587, or smtps://…:465"
+    try:
+        conn = smtp_connection.connect(replace(server, timeout=min(server.timeout, SMTP_SECONDS)))
+        conn.close()
+    except (smtplib.SMTPResponseException, smtplib.SMTPNotSupportedError) as error:
+        yield Finding("mail", "wrong", f"{server.host} refuses us ({' '.join(map(str, error.args))[:200]})", mend)
+    except (OSError, smtplib.SMTPException) as error:
+        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
+        yield Finding("mail", "wrong", f"{server.host} does not answer ({why})", mend)
+    else:
+        signed_in = ", and lets us sign in" if server.user else ""
+        yield Finding("mail", "ok", f"{server.host} answers{signed_in}")
+    if settings.mail_from is None:
+        says = "no PARCOURS_MAIL_FROM is set; emails without a `from` leave under a made-up address"
+        yield Finding("sender", "warning", says, "set it to an address of yours")

@@ -1,0 +1,66 @@
+"""The figures of a campaign as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from parcours.db.clock import now as database_now
+from parcours.db.reads import overview
+from parcours.db.reads.overview import Overview, StepFigures
+from parcours.db.tables import campaigns
+from parcours.domain.time.text import iso
+
+DELIVERIES = ("delivered", "undelivered", "withdrawn")
+
+
+def overview_json(conn: Connection, campaign: str, zone: ZoneInfo) -> dict[str, Any]:
+    """Return the figures of a campaign, by key or id, as `overview --json` has them. Raises NotFoundError."""
+    about, _, figures = look_up(conn, campaign, zone)
+    return {"campaign": about, **figures_json(figures)}
+
+
+def look_up(conn: Connection, campaign: str, zone: ZoneInfo) -> tuple[dict[str, Any], str | None, Overview]:
+    found = campaigns.find(conn, campaign)
+    row = campaigns.listing(conn, [found.id])[0]
+    why_not = campaigns.status_of(row).why_not(database_now(conn))
+    about = {
+        "id": found.id,
+        "key": found.key,
+        "name": found.name,
+        "description": row.description,
+        "category": row.category,
+        "published": row.published,
+        "running": why_not is None,
+        "version": found.version,
+    }
+    return about, why_not, overview.of(conn, campaigns.load(conn, found.id, found.version, zone))
+
+
+def figures_json(figures: Overview) -> dict[str, Any]:
+    """Return the figures as `overview --json` has them."""
+    return {
+        "contacts": {"added": figures.added, "active": figures.active, "left": figures.left},
+        "emails_sent": figures.emails_sent,
+        "page_views": figures.page_views,
+        "steps": list(map(_figures, figures.steps)),
+        "removed_steps": list(map(_figures, figures.removed)),
+        "series": [{**each, "day": each["day"].isoformat()} for each in figures.series],
+        "activity": [{**each, "at": iso(each["at"])} for each in figures.activity],
+    }
+
+
+def _figures(step: StepFigures) -> dict[str, Any]:
+    return {
+        "step": step.step,
+        "kind": step.kind,
+        "type": step.type,
+        "parent": step.parent,
+        "branch": step.branch,
+        "reached": step.reached,
+        "waiting": step.waiting,
+        **step.results,
+        **{name: getattr(step, name) for name in DELIVERIES},
+    }

@@ -1,0 +1,239 @@
+"""A campaign run in simulated time: the engine is the real one, what contacts do is drawn from a seed."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import Random
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, Engine
+
+from parcours.db.partitions import ensure_partitions
+from parcours.db.reads import batch
+from parcours.db.reads import simulation as rows
+from parcours.db.scope import Scope
+from parcours.db.tables import campaigns, emails, forms, segments
+from parcours.domain.campaign import Campaign, Step
+from parcours.domain.campaign_file.model import CampaignFile
+from parcours.domain.errors import CampaignError
+from parcours.services import apply_campaign, campaign_plan
+from parcours.workers.executor import take_armed
+from parcours.workers.forms import submit
+from parcours.workers.sweeps import trigger_inline, update_inline
+
+# The clock goes in hours, and where less than that counts, in as little as a minute.
+STEP = timedelta(hours=1)
+FINEST = timedelta(minutes=1)
+# What is waited for, or until when, falls on one of so many moments at least.
+MOMENTS = 12
+CONTACTS_AT_ONCE = 5_000
+# How likely contacts are to do what a decision waits for, when nobody says, in percent; the figures are round
+# numbers of the size that senders report. What they do comes within a day or so of the waiting's beginning, and
+# before its end: the percentage is of those who arrive.
+LIKELY = {"email.open": 35, "email.click": 8, "email.reply": 2, "page.hit": 20, "form.submit": 10, "sms.reply": 5}
+OTHERWISE = 15
+MEAN_HOURS = 20.0
+
+Tell = Callable[["Simulation"], None]
+
+
+class _Act(NamedTuple):
+    """What a contact is going to do: take an armed decision."""
+
+    at: datetime
+    contact_id: int
+    step_id: int
+    passage: int
+
+
+@dataclass
+class Simulation:
+    """A campaign, contacts who are there already, and a clock, in a database of its own."""
+
+    engine: Engine
+    file: CampaignFile
+    zone: ZoneInfo
+    batch_size: int
+    start: datetime
+    days: int
+    seed: int
+    # Percent of contacts who do what a decision waits for, by step key.
+    answers: Mapping[str, float] = field(default_factory=dict)
+    # Days over which contacts come in, evenly; 0: all at the start.
+    over: float = 0
+    now: datetime = field(init=False)
+    counts: Counter[str] = field(default_factory=Counter)
+    # What the file names and nobody has made yet.
+    missing: list[str] = field(default_factory=list)
+
+    def run(self, tell: Tell) -> Campaign:
+        """Run the campaign to the end; `tell` is called after each moment at which something happened. Returns it."""
+        self.now = self.start
+        ensure_partitions(self.engine, self.now)
+        with self.engine.begin() as conn:
+            campaign = self._apply(conn)
+            coming = self._arrivals(conn)
+        self._campaign = campaign
+        self._acts: list[_Act] = []
+        self._owed: dict[str, float] = {}
+        self._clock = min(map(_grid, _lengths(campaign)), default=STEP)
+        end = self.start + timedelta(days=self.days)
+        while self.now <= end:
+            self._moment([coming.pop() for _ in range(len(coming)) if coming[-1][0] <= self.now])
+            tell(self)
+            following = self._next(coming)
+            if following is None:
+                break
+            self.now = following
+        self.now = min(self.now, end)
+        return campaign
+
+    def _apply(self, conn: Connection) -> Campaign:
+        """Apply the file as a published campaign, with all that it names."""
+        for what, key in sorted({(each.what, each.key) for each in campaign_plan.references(self.file)}):
+            self._make(conn, what, key)
+        file = self.file.model_copy(update={"published": True, "publish_from": None, "publish_until": None})
+        problems = campaign_plan.check_references(conn, file)
+        if problems:
+            raise CampaignError(problems[0].sentence)
+        planned = campaign_plan.plan(conn, file, zone=self.zone)
+        id_ = apply_campaign.apply(
+            conn, planned, backfill=False, reschedule=False, who="simulation", now=self.start, zone=self.zone
+        )
+        return campaigns.load(conn, id_, planned.version, self.zone)
+
+    def _make(self, conn: Connection, what: campaign_plan.What, key: str) -> None:
+        if what not in ("segments", "forms", "emails") or key in campaigns.named(conn, what, [key]):
+            return
+        self.missing.append(f"{what.removesuffix('s')} {key!r}")
+        match what:
+            case "segments":
+                segments.save(conn, key, name=None, public=None, published=None)
+            case "forms":
+                forms.create(conn, key, key, standalone=False)
+            case "emails":
+                emails.save(conn, emails.Email(key, key, None, key, None, True), now=self.start)
+
+    def _arrivals(self, conn: Connection) -> list[tuple[datetime, int]]:
+        """Return when each contact comes in, the last one first."""
+        ids = rows.contact_ids(conn)
+        span = timedelta(days=self.over) / max(1, len(ids))
+        return [(self.start + span * nth, id_) for nth, id_ in enumerate(ids)][::-1]
+
+    def _moment(self, arrived: Sequence[tuple[datetime, int]]) -> None:
+        """One moment, as a crontab would have it: contacts come and act, then `update` and `trigger`."""
+        ensure_partitions(self.engine, self.now)
+        if arrived:
+            self._arrive([id_ for _, id_ in arrived])
+        self._act()
+        counts = trigger_inline(self.engine, Scope(), now=self.now, zone=self.zone, batch_size=self.batch_size)
+        self.counts += sum(counts.values(), Counter())
+        with self.engine.connect() as conn:
+            armed = rows.armed_at(conn, self._campaign.id, self.now)
+        by_step: dict[int, list[rows.SimulatedWait]] = {}
+        for each in armed:
+            by_step.setdefault(each.step_id, []).append(each)
+        for step_id, arrived_there in by_step.items():
+            self._plan(self._campaign.steps[step_id], arrived_there)
+
+    def _arrive(self, ids: Sequence[int]) -> None:
+        with self.engine.begin() as conn:
+            sources = self.file.sources
+            if sources.segments:
+                found = segments.find(conn, sources.segments[0])
+                assert found is not None
+                segments.add_members(conn, found.id, ids, manual=False, now=self.now)
+            elif sources.forms:
+                form = forms.find(conn, sources.forms[0])
+                assert form is not None
+                for first in range(0, len(ids), CONTACTS_AT_ONCE):
+                    submissions = {
+                        id_: forms.StoredSubmission(self.now, {}) for id_ in ids[first : first + CONTACTS_AT_ONCE]
+                    }
+                    self.counts += submit(conn, form, submissions, now=self.now, zone=self.zone).counts
+        for counts in update_inline(self.engine, Scope(), now=self.now, zone=self.zone).values():
+            self.counts += counts
+
+    def _plan(self, step: Step, armed: Sequence[rows.SimulatedWait]) -> None:
+        """Draw who of those who arrived at a decision together does what it waits for, and when.
+
+        So many of them do, to the contact; what is left of a percentage goes to those who come next.
+        """
+        percent = self.answers.get(step.key, LIKELY.get(step.type.name, OTHERWISE))
+        owed = self._owed.get(step.key, Random(f"{self.seed}/{step.key}").random()) + len(armed) * percent / 100
+        self._owed[step.key] = owed % 1
+        chances = {each: Random(f"{self.seed}/{each.contact_id}/{step.key}/{each.passage}") for each in armed}
+        for each in sorted(armed, key=lambda each: chances[each].random())[: int(owed)]:
+            length = None if each.due_at is None else each.due_at - self.now
+            after = _soon(chances[each], length)
+            grid = _grid(length)
+            at = self.now + max(grid, -(-after // grid) * grid)
+            at = at if length is None else min(at, self.now + length)
+            heapq.heappush(self._acts, _Act(at, each.contact_id, each.step_id, each.passage))
+
+    def _act(self) -> None:
+        """Contacts do what decisions wait for; where the deadline came first, nothing is there to be taken."""
+        by_step: dict[tuple[int, int], dict[int, int]] = {}
+        # Of several passages of a contact at a step, one after the other.
+        nth: Counter[tuple[int, int]] = Counter()
+        while self._acts and self._acts[0].at <= self.now:
+            act = heapq.heappop(self._acts)
+            by_step.setdefault((act.step_id, nth[act.contact_id, act.step_id]), {})[act.contact_id] = act.passage
+            nth[act.contact_id, act.step_id] += 1
+        for (step_id, _), passages in by_step.items():
+            with self.engine.begin() as conn:
+                present = batch.lock(conn, passages)
+                self.counts += take_armed(
+                    conn,
+                    self._campaign.id,
+                    step_id,
+                    {id_: passages[id_] for id_ in present},
+                    {id_: {"simulated": True} for id_ in present},
+                    at={},
+                    now=self.now,
+                    zone=self.zone,
+                )
+
+    def _next(self, coming: Sequence[tuple[datetime, int]]) -> datetime | None:
+        """Return the next moment at which somebody comes or acts, or something is due."""
+        with self.engine.connect() as conn:
+            due = rows.next_due(conn)
+        instants = [
+            None if due is None else self._up(due, self._clock),
+            self._up(coming[-1][0], STEP) if coming else None,
+            self._acts[0].at if self._acts else None,
+        ]
+        known = [at for at in instants if at is not None]
+        return max(min(known), self.now + FINEST) if known else None
+
+    def _up(self, at: datetime, grid: timedelta) -> datetime:
+        """Return the first moment of a grid that is not before an instant."""
+        return self.start - (self.start - at) // grid * grid
+
+
+def _lengths(campaign: Campaign) -> Iterator[timedelta]:
+    """Yield what the steps of a campaign wait."""
+    for step in campaign.steps.values():
+        for interval in (step.within, step.timing.after):
+            if interval is not None:
+                yield timedelta(days=interval.months * 28 + interval.days) + interval.exact
+
+
+def _grid(length: timedelta | None) -> timedelta:
+    """Return how fine the clock has to be where something lasts so long: whole minutes, an hour at most."""
+    if length is None:
+        return STEP
+    return min(STEP, max(FINEST, length // MOMENTS // FINEST * FINEST))
+
+
+def _soon(chance: Random, length: timedelta | None) -> timedelta:
+    """Draw when somebody acts: rather soon than late, and within a length of time if there is one."""
+    mean = timedelta(hours=MEAN_HOURS)
+    most = 1.0 if length is None else 1 - math.exp(-(length / mean))
+    return mean * -math.log(1 - chance.random() * most)

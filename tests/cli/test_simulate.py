@@ -1,0 +1,150 @@
+"""`parcours simulate` as a user calls it, on a database that it must leave as it is."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from parcours.db.scratch import PREFIX, SCRATCH_LOCK, scratch
+from parcours.services.sample.contacts import people
+from tests.conftest import Run
+
+CAMPAIGN = """
+campaign: tour
+sources: {segments: [everyone]}
+steps:
+  - step: hello
+    action: email.send
+    with: {email: hello}
+    after: 1 day
+    then:
+      - step: opened
+        decision: email.open
+        yes:
+          - {step: warm, action: contact.points, with: {points: 5}}
+        no:
+          - {step: cold, action: contact.tags, with: {add: [cold]}, after: 3 days}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "tour.yaml"
+    path.write_text(CAMPAIGN, encoding="utf-8")
+    return path
+
+
+def simulated(run: Run, file: Path, *options: object) -> dict[str, Any]:
+    ran = run("simulate", file, "--now", "2026-06-01T09:00:00Z", *options, "--json")
+    assert ran.returncode == 0, ran.stderr
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
+
+
+def steps(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {step["step"]: step for step in found["steps"]}
+
+
+def schemas(engine: Engine) -> list[str]:
+    with engine.connect() as conn:
+        return list(conn.execute(text("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'parcours%'")).scalars())
+
+
+def test_a_month_gives_the_same_figures_every_time_and_others_with_another_seed(run: Run, file: Path) -> None:
+    first = simulated(run, file, "--contacts", 60, "--days", 7)
+    assert simulated(run, file, "--contacts", 60, "--days", 7) == first
+    assert simulated(run, file, "--contacts", 60, "--days", 7, "--seed", 2)["volume"] != first["volume"]
+    assert first["contacts"]["added"] == 60
+    found = steps(first)
+    assert found["hello"]["reached"] == 60
+    assert found["hello"]["skipped"] == sum(person.email is None for person in people(60, 1))
+    assert found["opened"]["yes"] + found["opened"]["no"] == 60
+    assert found["warm"]["done"] == found["opened"]["yes"] > 0
+    assert found["cold"]["done"] == found["opened"]["no"] > 0
+    assert first["taken_for_published"] == ["email 'hello'", "segment 'everyone'"]
+
+
+def test_the_volume_of_the_days_adds_up_to_the_figures(run: Run, file: Path) -> None:
+    found = simulated(run, file, "--contacts", 60, "--days", 7)
+    for key, step in steps(found).items():
+        for result in ("done", "skipped", "yes", "no"):
+            assert sum(row.get(result, 0) for row in found["volume"] if row["step"] == key) == step[result]
+    assert {row["day"] for row in found["volume"] if row["step"] == "hello"} == {"2026-06-02"}
+    assert sum(row["n"] for row in found["messages"]) == steps(found)["hello"]["done"] == found["emails_sent"]
+
+
+def test_a_percentage_says_how_many_do_what_a_decision_waits_for(run: Run, file: Path) -> None:
+    nobody = simulated(run, file, "--contacts", 40, "--answer", "opened=0")
+    assert steps(nobody)["opened"]["yes"] == 0
+    assert steps(nobody)["cold"]["done"] == 40
+
+
+@pytest.mark.parametrize("within", ["10 minutes", "1 hour", "3 hours", "12 hours", "1 day", "3 days"])
+def test_a_percentage_is_of_those_who_arrive_whatever_the_deadline(run: Run, tmp_path: Path, within: str) -> None:
+    path = tmp_path / "tour.yaml"
+    path.write_text(
+        CAMPAIGN.replace("decision: email.open\n", f"decision: email.open\n        within: {within}\n").replace(
+            ", after: 3 days", ""
+        ),
+        encoding="utf-8",
+    )
+    for percent, answered in ((30, 60), (100, 200)):
+        found = steps(simulated(run, path, "--contacts", 200, "--days", 6, "--answer", f"opened={percent}"))
+        assert found["opened"]["yes"] == answered
+        assert found["opened"]["no"] == found["cold"]["done"] == 200 - answered
+
+
+def test_given_contacts_come_over_several_days(run: Run, file: Path, tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text("key,email\nann,a@example.com\nbob,b@example.com\n", encoding="utf-8")
+    found = simulated(run, file, "--contacts-file", tmp_path / "people.csv", "--over", 4, "--days", 10)
+    assert found["contacts"]["added"] == 2
+    assert [row["day"] for row in found["volume"] if row["step"] == "hello"] == ["2026-06-02", "2026-06-04"]
+
+
+def test_the_real_tables_stay_as_they_are_and_the_schema_is_gone(run: Run, file: Path, engine: Engine) -> None:
+    assert run("segments", "create", "everyone").returncode == 0
+    found = simulated(run, file, "--contacts", 5)
+    assert found["taken_for_published"] == ["email 'hello'"]
+    with engine.connect() as conn:
+        for table in ("contact", "campaign", "wait", "outcome", "message", "email", "segment_member"):
+            assert conn.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() == 0, table
+    assert schemas(engine) == []
+
+
+def test_a_schema_whose_process_died_is_dropped_by_the_next_and_one_in_use_is_not(engine: Engine) -> None:
+    with engine.begin() as conn:
+        conn.execute(text(f"CREATE SCHEMA {PREFIX}1"))
+        conn.execute(text(f"CREATE SCHEMA {PREFIX}2"))
+    with engine.connect() as user:
+        user.execute(text("SELECT pg_advisory_lock(:lock, 2)"), {"lock": SCRATCH_LOCK})
+        with scratch(engine):
+            assert len(schemas(engine)) == 2
+        assert schemas(engine) == [f"{PREFIX}2"]
+
+
+def test_the_table_tells_a_person(run: Run, file: Path) -> None:
+    ran = run("simulate", file, "--contacts", 30, "--now", "2026-06-01T09:00:00Z")
+    assert ran.returncode == 0, ran.stderr
+    assert "note: there is no email 'hello' yet; it is taken for published" in ran.stdout
+    assert re.search(r"^hello +\d+ +02 Jun: \d+", ran.stdout, re.MULTILINE)
+    assert re.search(r"^email: \d+ messages, most on 2026-06-02", ran.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--answer", "hello=5"), "has no decision 'hello'; it has opened"),
+        (("--answer", "opened"), "is not of the form STEP=PERCENT"),
+        (("--answer", "opened=101"), "a percentage is from 0 to 100"),
+        (("--now", "soon"), "'soon' is not a time"),
+        (("--contacts-file", "nobody.csv"), "nobody.csv"),
+    ],
+)
+def test_bad_input_gets_a_sentence(run: Run, file: Path, options: tuple[str, ...], sentence: str) -> None:
+    ran = run("simulate", file, *options)
+    assert ran.returncode in (1, 2)
+    assert sentence in re.sub(r"\s*│\s*\n\s*│\s*", " ", ran.stderr)
+    assert "Traceback" not in ran.stderr

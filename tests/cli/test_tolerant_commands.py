@@ -1,0 +1,204 @@
+"""Commands that go on where one line, one option or one name is wrong, and say so."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from parcours.db.tables import outbox
+from parcours.domain.messages.circuit import Circuit
+from tests.commands import Ran
+from tests.conftest import Run
+from tests.workers.worlds import START
+
+CAMPAIGN = """
+campaign: welcome
+published: true
+sources: {segments: [everyone]}
+steps:
+  - {step: point, action: contact.points, with: {points: 1}}
+"""
+
+
+@pytest.fixture
+def here(run: Run, tmp_path: Path) -> Run:
+    (tmp_path / "c.yaml").write_text(CAMPAIGN)
+    (tmp_path / "p.csv").write_text("key,email\nann,ann@example.com\nbob,bob@example.com\n")
+    for line in (
+        ("segments", "create", "everyone"),
+        ("contacts", "import", "p.csv"),
+        ("campaigns", "apply", "c.yaml", "--yes"),
+    ):
+        done = run(*line)
+        assert done.returncode == 0, done.stderr
+    return run
+
+
+def added(key: str, segment: str = "everyone") -> str:
+    return json.dumps(
+        {
+            "specversion": "1.0",
+            "id": f"{key}-{segment}",
+            "source": "test",
+            "type": "segment.contact_added",
+            "subject": key,
+            "data": {"segment": segment},
+        }
+    )
+
+
+def test_events_are_taken_in_around_lines_that_are_none(here: Run, tmp_path: Path) -> None:
+    lines = [added("ann"), "hello", "[1]", added("bob", "nowhere"), "{}", added("bob")]
+    (tmp_path / "e.ndjson").write_text("\n".join(lines) + "\n")
+    done = here("events", "publish", "e.ndjson", "--inline")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[0] == "2 accepted, 0 known already, 4 rejected."
+    told = done.stderr.splitlines()
+    assert [line.split(": ")[0] for line in told] == [f"e.ndjson:{number}" for number in (2, 3, 4, 5)]
+    assert "not JSON" in told[0]
+    assert "nowhere" in told[2]
+    done = here("events", "publish", "e.ndjson", "--inline", "--json")
+    assert done.returncode == 1
+    said = json.loads(done.stdout)
+    assert (said["accepted"], said["duplicates"]) == (0, 2)
+    assert [each["index"] for each in said["rejected"]] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("command", ["update", "trigger", "mautic:campaigns:update", "mautic:campaigns:trigger"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-n", "-v", "--no-ansi", "--env=prod"],
+        ["--no-interaction", "-vv", "--ansi", "-e", "prod"],
+        ["-vvv", "--no-debug", "-eprod"],
+        ["--env", "prod", "-q"],
+    ],
+)
+def test_the_options_of_a_crontab_of_the_reference_engine_are_taken(
+    here: Run, command: str, options: list[str]
+) -> None:
+    done = here(command, "--inline", *options, "-i", "welcome")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["update", "trigger"])
+def test_a_campaign_to_leave_out_that_is_gone_stops_nobody(here: Run, command: str) -> None:
+    here("segments", "add", "everyone", "ann")
+    here("campaigns", "clone", "welcome", "other")
+    here("campaigns", "delete", "other", "--yes")
+    done = here(command, "--inline", "--json", "-d", "other", "-d", "never")
+    assert done.returncode == 0
+    assert [each["campaign"] for each in json.loads(done.stdout)["campaigns"]] == ["welcome"]
+    assert [line.split("'")[1] for line in done.stderr.splitlines()] == ["other", "never"]
+
+
+@pytest.fixture
+def explained(here: Run) -> Callable[[str], list[str]]:
+    def explanation(key: str) -> list[str]:
+        done: Ran = here("explain", "welcome", key, "--json")
+        assert done.returncode == 0, done.stderr
+        return list(json.loads(done.stdout)["explanation"])
+
+    return explanation
+
+
+def test_explain_says_that_a_source_has_somebody_who_is_not_in_yet(
+    here: Run, explained: Callable[[str], list[str]]
+) -> None:
+    assert explained("bob") == ["bob was never in welcome, and is in none of its segments."]
+    here("campaigns", "pause", "welcome")
+    here("segments", "add", "everyone", "ann")
+    assert "but a source has it (segment everyone)" in explained("ann")[1]
+
+
+def test_explain_says_what_keeps_somebody_out_who_left(here: Run, explained: Callable[[str], list[str]]) -> None:
+    here("segments", "add", "everyone", "ann")
+    here("update", "--inline")
+    here("segments", "remove", "everyone", "ann")
+    here("update", "--inline")
+    assert any("Re-entry is never" in sentence for sentence in explained("ann"))
+    here("campaigns", "remove", "welcome", "ann")
+    assert any("removed by hand" in sentence for sentence in explained("ann"))
+
+
+def test_the_log_begins_and_ends_where_one_asks(here: Run) -> None:
+    here("segments", "add", "everyone", "ann", "bob")
+    for day in ("2026-03-02", "2026-03-04"):
+        key = "ann" if day == "2026-03-02" else "bob"
+        here("update", "--inline", "--contact-id", key, "--now", f"{day}T09:00:00Z")
+        here("trigger", "--inline", "--now", f"{day}T09:00:00Z")
+
+    def logged(*options: str) -> list[str]:
+        done = here("log", "welcome", "--json", *options)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line)["contact"] for line in done.stdout.splitlines()]
+
+    assert logged() == ["ann", "bob"]
+    assert logged("--limit", "1") == ["ann"]
+    assert logged("--since", "2026-03-03") == logged("--since", "2026-03-04T10:00+01:00") == ["bob"]
+    assert logged("--since", "2026-03-05") == []
+    wrong = here("log", "welcome", "--since", "yesterday")
+    assert wrong.returncode == 1
+    assert "--since 'yesterday' is no date or time" in wrong.stderr
+
+
+def test_contacts_are_listed_page_by_page_and_by_what_they_are_in(here: Run) -> None:
+    here("segments", "add", "everyone", "ann")
+    here("update", "--inline")
+
+    def listed(*options: object) -> tuple[list[str], int | None]:
+        done = here("contacts", "list", "--json", *options)
+        assert done.returncode == 0, done.stderr
+        page = json.loads(done.stdout)
+        return [each["key"] for each in page["contacts"]], page["before"]
+
+    assert listed() == (["bob", "ann"], None)
+    keys, before = listed("--limit", 1)
+    assert keys == ["bob"]
+    assert listed("--limit", 1, "--before", before) == (["ann"], None)
+    assert listed("BOB@ex") == (["bob"], None)
+    assert listed("--segment", "everyone") == listed("--campaign", "welcome") == (["ann"], None)
+    assert here("contacts", "list", "--segment", "nowhere").returncode == 1
+    shown = here("contacts", "list", "--limit", 1)
+    assert "bob@example.com" in shown.stdout
+    assert f"--before {before}" in shown.stdout
+
+
+def test_the_version_is_told(run: Run) -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout.split()[0]) == (0, "parcours")
+
+
+def test_a_field_that_nobody_has_is_noted_when_a_template_is_applied(here: Run, tmp_path: Path) -> None:
+    (tmp_path / "e.yaml").write_text(
+        """
+- {key: bare, subject: "Welcome, {{ contact.first_name }}!", text: "{{ contact.email }}, {{ contact.company.name }}"}
+- {key: kind, subject: "Welcome, {{ contact.first_name | default: 'friend' }}!", text: Hello}
+- {key: asks, subject: Hello, text: "{% if contact.first_name %}{{ contact.first_name }}{% endif %}"}
+"""
+    )
+    done = here("emails", "apply", "e.yaml")
+    assert done.returncode == 0
+    (note,) = done.stderr.splitlines()
+    assert note.startswith("note: email bare names contact.first_name, which no contact has")
+    assert "{{ contact.first_name | default: 'friend' }}" in note
+    (tmp_path / "p2.csv").write_text("key,first_name\nann,Ann\n")
+    here("contacts", "import", "p2.csv")
+    assert here("emails", "apply", "e.yaml").stderr == ""
+
+
+def test_a_provider_that_is_away_is_told_only_to_commands_whose_messages_wait_for_it(here: Run, engine: Engine) -> None:
+    with engine.begin() as conn:
+        outbox.save_circuit(
+            conn,
+            "hooks.example.com",
+            Circuit("open", 5, 1, START + timedelta(days=999), "connection refused"),
+            now=START,
+        )
+    here("segments", "add", "everyone", "ann")
+    here("update", "--inline")
+    done = here("trigger", "--inline")
+    assert (done.returncode, done.stderr) == (0, "")

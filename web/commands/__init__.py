@@ -1,1 +1,0 @@
-"""The command's parts that do work in this process; `parcours.py` finds them by name."""

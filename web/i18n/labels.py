@@ -1,0 +1,277 @@
+"""What the engine says in its own short words, for people: timing, results, waits, shares. Pure.
+
+Texts are in the reader's language; English is what stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, time, timedelta, tzinfo
+from typing import Any
+
+from parcours.domain.campaign import Step
+from parcours.domain.time.intervals import Interval
+from parcours.domain.time.schedule import Timing
+from parcours.web.i18n.language import _, _n, day, instant, marked, number, reader
+from parcours.web.pages.charts import Bucket
+
+KINDS = {"action": marked("Action"), "decision": marked("Decision"), "condition": marked("Condition")}
+
+RESULTS = {
+    "done": marked("done"),
+    "skipped": marked("skipped"),
+    "failed": marked("failed"),
+    "yes": marked("yes"),
+    "no": marked("no"),
+    "cancelled": marked("cancelled"),
+    "waiting": marked("waiting"),
+    "retrying": marked("tried again"),
+    "undelivered": marked("not delivered"),
+    # States of messages.
+    "queued": marked("queued"),
+    "sending": marked("sending"),
+    "sent": marked("sent"),
+}
+REASONS = {
+    "kickoff": marked("about to begin"),
+    "delay": marked("waits for its time"),
+    "retry": marked("failed, and is tried again"),
+    "decision": marked("waits for the contact to act"),
+}
+# What a contact stands at.
+STANDS = {
+    "action": marked("waits for its time"),
+    "condition": marked("waits for its time"),
+    "decision": marked("waits for the contact to act"),
+    "retry": marked("failed, and is tried again"),
+}
+# What holds messages of a channel back.
+RULES = {
+    "cap": marked("as many as may be sent were sent"),
+    "quiet_hours": marked("quiet hours"),
+    "paused": marked("pause"),
+}
+REFUSALS = {
+    "unsubscribed": marked("unsubscribed"),
+    "bounced": marked("bounced"),
+    "manual": marked("set by hand"),
+}
+EVENT_TYPES = {
+    "contact.changed": marked("Attributes changed"),
+    "segment.contact_added": marked("Came into a segment"),
+    "segment.contact_removed": marked("Left a segment"),
+    "form.submitted": marked("Submitted a form"),
+    "email.opened": marked("Opened an email"),
+    "email.clicked": marked("Clicked a link in an email"),
+    "email.replied": marked("Answered an email"),
+    "email.bounced": marked("An email bounced"),
+    "email.unsubscribed": marked("Unsubscribed from emails"),
+    "page.hit": marked("Visited a page"),
+    "device.seen": marked("Used a device"),
+    "asset.downloaded": marked("Downloaded a file"),
+    "sms.replied": marked("Answered a text message"),
+}
+ARRIVALS = {
+    "segment": marked("through a segment"),
+    "form": marked("through a form"),
+    "manual": marked("added by hand"),
+    "action": marked("by a step of a campaign"),
+}
+DEPARTURES = {
+    "segment": marked("left the segments"),
+    "action": marked("taken out by a step"),
+    "manual": marked("removed by hand"),
+}
+# What the engine writes as the reason of a result.
+WHY = {
+    "it has no email address": marked("it has no email address"),
+    "the contact left the campaign": marked("the contact left the campaign"),
+    "the contact started again": marked("the contact started again"),
+    "it fell due while the campaign did not run": marked("it fell due while the campaign did not run"),
+    "the contact is no longer in this rotation of the campaign": marked(
+        "the contact is no longer in this rotation of the campaign"
+    ),
+}
+SERIES = {
+    "added": marked("Contacts added"),
+    "emails_sent": marked("Emails sent"),
+    "page_views": marked("Page views"),
+}
+EVENTS = {
+    "created": marked("Created"),
+    "published": marked("Switched on"),
+    "paused": marked("Switched off"),
+    "deleted": marked("Deleted"),
+}
+CHANGES = {
+    "added": marked("new: {steps}"),
+    "changed": marked("changed: {steps}"),
+    "removed": marked("removed: {steps}"),
+}
+WEEKDAYS = (
+    marked("Mon"),
+    marked("Tue"),
+    marked("Wed"),
+    marked("Thu"),
+    marked("Fri"),
+    marked("Sat"),
+    marked("Sun"),
+)
+
+
+def interval(value: Interval) -> str:
+    """Return an interval as people say it: `1 year and 2 days`."""
+    parts = []
+    years, months = divmod(value.months, 12)
+    weeks, days = divmod(value.days, 7)
+    if days:
+        weeks, days = 0, value.days
+    minutes, seconds = divmod(int(value.exact / timedelta(seconds=1)), 60)
+    hours, minutes = divmod(minutes, 60)
+    for n, one, many in (
+        (years, marked("{n} year"), marked("{n} years")),
+        (months, marked("{n} month"), marked("{n} months")),
+        (weeks, marked("{n} week"), marked("{n} weeks")),
+        (days, marked("{n} day"), marked("{n} days")),
+        (hours, marked("{n} hour"), marked("{n} hours")),
+        (minutes, marked("{n} minute"), marked("{n} minutes")),
+        (seconds, marked("{n} second"), marked("{n} seconds")),
+    ):
+        if n:
+            parts.append(_n(one, many, n))
+    return listed(parts) or _n("{n} minute", "{n} minutes", 0)
+
+
+def listed(parts: list[str]) -> str:
+    """Return words as a list: `a, b and c`."""
+    if len(parts) < 2:
+        return "".join(parts)
+    return _("{first} and {last}", first=", ".join(parts[:-1]), last=parts[-1])
+
+
+def timing(step: Step) -> str:
+    """Return when a step is done, in words; nothing where that is at once."""
+    parts = _timing(step.timing)
+    if step.within is not None:
+        parts.append(_("within {interval}", interval=interval(step.within)))
+    if step.look_back is not None:
+        parts.append(_("looks back {interval}", interval=interval(step.look_back)))
+    return ", ".join(parts)
+
+
+def _timing(value: Timing) -> list[str]:
+    parts = []
+    if value.after is not None:
+        after = interval(value.after)
+        parts.append(
+            _("after {interval} at {hour}", interval=after, hour=_hour(value.hour))
+            if value.hour is not None
+            else _("after {interval}", interval=after)
+        )
+    elif value.at is not None:
+        parts.append(_("on {instant}", instant=instant(value.at)))
+    elif value.hour is not None:
+        parts.append(_("at {hour}", hour=_hour(value.hour)))
+    if value.between is not None:
+        start, end = value.between
+        parts.append(_("between {start} and {end}", start=_hour(start), end=_hour(end)))
+    if value.days:
+        parts.append(_days(value.days))
+    return parts
+
+
+def _days(days: frozenset[int]) -> str:
+    if days == frozenset(range(5)):
+        return _("Monday to Friday")
+    if days == frozenset({5, 6}):
+        return _("at the weekend")
+    return _("on {days}", days=listed([_(WEEKDAYS[each]) for each in sorted(days)]))
+
+
+def _hour(value: time) -> str:
+    return f"{value:%H:%M}"
+
+
+def share(value: float | None) -> str:
+    """Return percent with one digit, none where it is nothing or all; a dash where there is no share."""
+    if value is None:
+        return "–"
+    text = number(int(value)) if value in (0, 100) else number(float(value))
+    return f"{text}\N{NARROW NO-BREAK SPACE}%" if reader().language == "fr" else f"{text}%"
+
+
+def count(n: int, about: bool = False) -> str:
+    """Return how many, to two digits where it is an estimate."""
+    if not about:
+        return number(n)
+    unit = 10 ** max(len(str(n)) - 2, 0)
+    return f"≈\N{NARROW NO-BREAK SPACE}{number(round(n / unit) * unit)}"
+
+
+def word(table: dict[str, str], key: str | None) -> str:
+    """Return the text of one of the engine's words; one that is new here is said as it is."""
+    return "" if key is None else _(table.get(key, key))
+
+
+def why(text: str | None) -> str:
+    """Return the reason of a result; what a step type or a provider said is said as it is."""
+    return "" if text is None else _(WHY[text]) if text in WHY else text
+
+
+def local(value: datetime, zone: tzinfo) -> str:
+    """Return an instant as somebody's clock and calendar show it."""
+    there = value.astimezone(zone)
+    return f"{_(WEEKDAYS[there.weekday()])} {day(there.date())}, {there:%H:%M}"
+
+
+def bucket(at: datetime, of: Bucket, *, full: bool = False) -> str:
+    """Return the name of a bucket of the graph, in UTC; short enough to stand below it unless `full`."""
+    days = day(at.date())
+    short = days.rsplit(" ", 1)[0]
+    match of:
+        case "hour":
+            return f"{days}, {at:%H:%M}" if full else f"{at:%H:%M}" if at.hour else short
+        case "day":
+            return f"{_(WEEKDAYS[at.weekday()])} {days}" if full else short
+        case "week":
+            return _("week of {day}", day=days) if full else short
+        case "month":
+            return days.split(" ", 1)[1]
+
+
+def soon(value: datetime, now: datetime) -> str:
+    """Return how far off an instant is: `in 5 minutes`, `in 3 days`."""
+    minutes = max(1, round((value - now) / timedelta(minutes=1)))
+    if minutes < 90:
+        return _n("in {n} minute", "in {n} minutes", minutes)
+    hours = round(minutes / 60)
+    return (
+        _n("in {n} hour", "in {n} hours", hours) if hours < 48 else _n("in {n} day", "in {n} days", round(hours / 24))
+    )
+
+
+def happened(what: str, detail: Mapping[str, Any]) -> str:
+    """Return an audit entry as people read it; what is not known here is said as it is written."""
+    if what.startswith("stopped: ") and {"step", "failed"} <= detail.keys():
+        failed, step, minutes = number(int(detail["failed"])), detail["step"], int(detail.get("minutes", 60))
+        if minutes == 60:
+            return _("Stopped by itself: {failed} contacts failed at {step} within an hour", failed=failed, step=step)
+        return _(
+            "Stopped by itself: {failed} contacts failed at {step} within {minutes} minutes",
+            failed=failed,
+            step=step,
+            minutes=number(minutes),
+        )
+    changes = [
+        _(sentence, steps=", ".join(map(str, detail[name])))
+        for name, sentence in CHANGES.items()
+        if what != "created" and detail.get(name)
+    ]
+    if what == "rescheduled" and "waits" in detail:
+        return _("Moved waiting contacts to the present timing: {n}", n=number(int(detail["waits"])))
+    version = what.removeprefix("changed to version ")
+    if version != what:
+        said = _("Changed to version {n}", n=version)
+    else:
+        said = _(EVENTS[what]) if what in EVENTS else what[:1].upper() + what[1:]
+    return f"{said}{_(': ') if changes else ''}{'; '.join(changes)}"

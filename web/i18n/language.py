@@ -1,0 +1,130 @@
+"""What the pages say, in the reader's language: sentences, dates and numbers.
+
+English is the key of a sentence and what stands in the code; `LANGUAGE.toml` has the others.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, tzinfo
+from functools import cache
+from pathlib import Path
+
+LANGUAGES = {"en": "English", "fr": "Français"}
+DEFAULT = "en"
+
+_MONTHS = {
+    "en": ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"],
+    "fr": ["janv.", "févr.", "mars", "avr.", "mai", "juin", "juil.", "août", "sept.", "oct.", "nov.", "déc."],
+}
+_THOUSANDS = {"en": ",", "fr": "\N{NARROW NO-BREAK SPACE}"}
+_DECIMAL = {"en": ".", "fr": ","}
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How to speak to who reads the answer."""
+
+    language: str = DEFAULT
+    zone: tzinfo = UTC
+
+
+# Frozen, so that nobody changes the default of all.
+_reader: ContextVar[Reader] = ContextVar("reader", default=Reader())  # noqa: B039
+
+
+@contextmanager
+def speaking(reader: Reader) -> Iterator[None]:
+    """Speak to this reader within the block."""
+    token = _reader.set(reader)
+    try:
+        yield
+    finally:
+        _reader.reset(token)
+
+
+def reader() -> Reader:
+    """Return whom the present request is answered."""
+    return _reader.get()
+
+
+def _(text: str, **values: object) -> str:
+    """Return a text in the reader's language, its `{names}` filled in; what has no translation stays English."""
+    found = catalogue(reader().language).get(text, text)
+    return found.format(**values) if values else found
+
+
+def _n(one: str, many: str, n: int, **values: object) -> str:
+    """Return `one` or `many` as the reader's language counts, with `{n}` as the number."""
+    alone = n in (0, 1) if reader().language == "fr" else n == 1
+    return _(one if alone else many, n=number(n), **values)
+
+
+def marked(text: str) -> str:
+    """Return a text as it is, marked as one that `_` gets later."""
+    return text
+
+
+@cache
+def catalogue(language: str) -> dict[str, str]:
+    """Return the translations of a language by their English."""
+    if language == DEFAULT:
+        return {}
+    path = Path(__file__).with_name(f"{language}.toml")
+    return dict(tomllib.loads(path.read_text(encoding="utf-8")))
+
+
+def chosen(cookie: str | None, accept: str) -> str:
+    """Return the language that a reader chose, else the one their browser likes best."""
+    return cookie if cookie in LANGUAGES else preferred(accept)
+
+
+def preferred(accept: str) -> str:
+    """Return the language of ours that an Accept-Language header likes best; English when it likes none.
+
+    Source: RFC 9110, section 12.5.4.
+    """
+    best, liked = DEFAULT, 0.0
+    for each in accept.split(",")[:20]:
+        tag, _sign, quality = each.partition(";")
+        name = tag.strip().split("-")[0].lower()
+        try:
+            liking = float(quality.strip().removeprefix("q=")) if quality else 1.0
+        except ValueError:
+            continue
+        if name in LANGUAGES and liking > liked:
+            best, liked = name, liking
+    return best
+
+
+def number(value: float) -> str:
+    """Return a number with its thousands apart; fractions have one digit."""
+    language = reader().language
+    text = f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+    return text.replace(",", "\0").replace(".", _DECIMAL[language]).replace("\0", _THOUSANDS[language])
+
+
+def percent(share: float) -> str:
+    """Return a share of one as a percentage without fraction."""
+    space = _THOUSANDS["fr"] if reader().language == "fr" else ""
+    return f"{round(share * 100)}{space}%"
+
+
+def day(value: date | datetime) -> str:
+    """Return a day; an instant's is that of the reader's timezone."""
+    if isinstance(value, datetime):
+        value = value.astimezone(reader().zone)
+    language = reader().language
+    first = "1er" if language == "fr" and value.day == 1 else str(value.day)
+    return f"{first} {_MONTHS[language][value.month - 1]} {value.year}"
+
+
+def instant(value: datetime) -> str:
+    """Return day and time to the minute, in the reader's timezone."""
+    local = value.astimezone(reader().zone)
+    joint = " à " if reader().language == "fr" else ", "
+    return f"{day(local)}{joint}{local:%H:%M}"

@@ -1,0 +1,92 @@
+"""A campaign's tree with its figures, as it is drawn: who reached each step, and what became of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from parcours.db.reads.overview import StepFigures
+from parcours.domain.campaign import Branch, Campaign, Step
+
+# In the order in which they stand in a bar.
+PARTS = ("done", "yes", "no", "skipped", "undelivered", "failed", "cancelled", "waiting")
+BRANCHES: tuple[Branch | None, ...] = (None, "yes", "no")
+
+
+@dataclass(frozen=True)
+class TreePart:
+    """A part of a step's bar: how many of those who reached it, as a share in percent, from where on."""
+
+    name: str
+    n: int
+    left: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Fork:
+    """What is below a step: on its `yes` or `no` side with the share who took it in percent, or (None) simply next."""
+
+    branch: Branch | None
+    n: int
+    percent: float | None
+    nodes: Sequence[Node]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A step of the tree, with its figures.
+
+    `share` is how many reached it in percent of the step that most reached; `conversion`, of those who
+    reached its parent, or at a root, of all who were added. None: nobody could.
+    """
+
+    step: Step
+    figures: StepFigures
+    share: float
+    conversion: float | None
+    parts: Sequence[TreePart]
+    forks: Sequence[Fork]
+
+
+def tree(campaign: Campaign, figures: Mapping[str, StepFigures], *, added: int) -> list[Node]:
+    """Return the roots of a campaign, with all below them; `figures` by the steps' keys."""
+    most = max((each.reached for each in figures.values()), default=0)
+    return [_node(campaign, figures, step, added, most) for step in campaign.roots]
+
+
+def percent(part: int, whole: int) -> float | None:
+    """Return a share in percent, with one decimal; None of nothing."""
+    return None if whole <= 0 else round(100 * part / whole, 1)
+
+
+def parts(figures: StepFigures) -> list[TreePart]:
+    """Return what became of those who reached a step, as parts of a bar; what nobody had is left out.
+
+    Who passed a step whose message did not arrive has a part of its own.
+    """
+    found = []
+    left = 0.0
+    undelivered = min(figures.undelivered, figures.results["done"])
+    counts = {**figures.results, "waiting": figures.waiting, "undelivered": undelivered}
+    counts["done"] -= undelivered
+    for name in PARTS:
+        n = counts[name]
+        if n <= 0 or figures.reached <= 0:
+            continue
+        width = 100 * n / figures.reached
+        found.append(TreePart(name, n, round(left, 3), round(width, 3)))
+        left += width
+    return found
+
+
+def _node(campaign: Campaign, figures: Mapping[str, StepFigures], step: Step, came: int, most: int) -> Node:
+    own = figures[step.key]
+    forks = []
+    for branch in BRANCHES:
+        children = campaign.children(step, branch)
+        n = own.reached if branch is None else own.results[branch]
+        if children or (branch is not None and n):
+            nodes = [_node(campaign, figures, child, own.reached, most) for child in children]
+            forks.append(Fork(branch, n, None if branch is None else percent(n, own.reached), nodes))
+    return Node(step, own, percent(own.reached, most) or 0.0, percent(own.reached, came), parts(own), forks)

@@ -1,0 +1,1 @@
+"""Who may come in: sessions, keys, limits, sizes, tokens."""

@@ -1,0 +1,1 @@
+"""Opens, clicks, page hits and unsubscriptions."""
