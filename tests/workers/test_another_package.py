@@ -10,7 +10,7 @@ import pytest
 from tests.commands import Ran
 from tests.conftest import ROOT, Run
 
-PACKAGE = ROOT / "tests" / "example_package"
+PACKAGE = ROOT / "examples" / "step_package"
 
 FILE = """\
 campaign: gold
