@@ -152,7 +152,7 @@ def test_a_campaign_sends_through_it_and_waits_while_it_is_away(textline: Textli
         world.campaign("""
             campaign: hello
             sources: {segments: [everyone]}
-            steps: [{step: text, action: sms.send, with: {text: "Hello {{ contact.fields.name }}"}}]
+            steps: [{step: text, action: sms.send, with: {text: "Hello {{ contact.name }}"}}]
         """)
         world.contact("ann", segment="everyone", name="Ann", phone="+33612345678")
         assert world.results("ann") == [("text", "done")]
