@@ -645,10 +645,9 @@ def _signature(name: str, value: Any) -> str:
         given = str(inspect.signature(value))
     except (TypeError, ValueError):
         return name
-    plain = re.sub(
-        r"\b(?:parcours|collections|datetime|pathlib|typing|zoneinfo|sqlalchemy)(?:\.\w+)*\.(?=\w)", "", given
-    )
-    plain = re.sub(r"<factory>|<function [^>]*>|<object object[^>]*>", "…", plain.replace("'", ""))
+    homes = r"\b(?:parcours|collections|datetime|pathlib|typing|zoneinfo|sqlalchemy)(?:\.\w+)*\.(?=\w)"
+    plain = re.sub(homes, "", re.sub(r"ForwardRef\(([^()]*)\)", r"\1", given.replace("'", "")))
+    plain = re.sub(r"<factory>|<function [^>]*>|<object object[^>]*>", "…", plain)
     return f"{name}{plain}"
 
 
