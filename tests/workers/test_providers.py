@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -40,7 +40,7 @@ class Penpal(Provider[Note]):
     """Takes everything but what is for the number that the test names."""
 
     channels = frozenset({"sms"})
-    options = PenpalOptions
+    options: ClassVar[type[ProviderOptions]] = PenpalOptions
     refuses: str | None = None
     got: list[str | None] = []  # noqa: RUF012
 
