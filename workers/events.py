@@ -77,6 +77,7 @@ BECOMES = {
     "email.replied": "replied",
     "sms.replied": "replied",
     "email.bounced": "bounced",
+    "sms.bounced": "bounced",
 }
 
 
@@ -593,7 +594,12 @@ def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
     ]
     events.mark_messages(conn, marked)
     # A full mailbox is no reason never to write again.
-    bounced = [event for event in by_type.get("email.bounced", []) if event.data.get("kind") != "soft"]
+    bounced = [
+        (event, channel)
+        for channel in ("email", "sms")
+        for event in by_type.get(f"{channel}.bounced", [])
+        if event.data.get("kind") != "soft"
+    ]
     left, back = by_type.get("email.unsubscribed", []), by_type.get("email.resubscribed", [])
     texted = [(event, command_of(event.data.get("text"))) for event in by_type.get("sms.replied", [])]
     for command, note in (("stop", partial(refusals.refuse, reason="unsubscribed")), ("start", refusals.resubscribe)):
@@ -606,10 +612,11 @@ def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
             note(conn, refusals.texted(conn, meant))
     if not (bounced or left or back):
         return
-    named = [str(event.data["message"]) for event in (*bounced, *left, *back) if event.data.get("message")]
+    about = [*(event for event, _ in bounced), *left, *back]
+    named = [str(event.data["message"]) for event in about if event.data.get("message")]
     written = events.addresses_of_messages(conn, named)
     # What bounced is the address that was written to, which the contact may not have any more.
-    refusals.refuse(conn, [_where(event, "email", written) for event in bounced], reason="bounced")
+    refusals.refuse(conn, [_where(event, channel, written) for event, channel in bounced], reason="bounced")
     # Who leaves means the address that they have now as well.
     for said, note in ((left, partial(refusals.refuse, reason="unsubscribed")), (back, refusals.resubscribe)):
         own = [RefusalChange(event.contact_id, channel_of(event.data), event.at) for event in said]

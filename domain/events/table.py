@@ -21,6 +21,7 @@ ABOUT_THE_CONTACT = frozenset(
         "segment.contact_added",
         "segment.contact_removed",
         "email.bounced",
+        "sms.bounced",
     }
 )
 

@@ -59,7 +59,11 @@ def list_(as_json: Json = False) -> None:
 def show(type_: Annotated[str, typer.Argument(metavar="TYPE", help="Name of a type, from `list`.")]) -> None:
     """Show a type; an action and a condition may share a name."""
     here = session()
-    found = [each for each in all_types() if each.name == type_]
+    found = []
+    for kind in Kind:
+        # Of a package that cannot be imported, the error says what to do.
+        with suppress(UnknownTypeError):
+            found.append(step_type(kind, type_))
     if not found:
         # One whose package is broken is in no list; asked for by name, the reason is told.
         for kind in Kind:

@@ -56,6 +56,10 @@ EVENTS = {
     "asset.downloaded": EventType("`asset`", "Is stored."),
     "sms.clicked": EventType("`message`, `url`", "Marks the text message as clicked."),
     "push.clicked": EventType("`message`, `url`", "Marks the notification as clicked."),
+    "sms.bounced": EventType(
+        "`message`, `kind` (`hard` or `soft`), `reason`",
+        "Stops text messages to this number. `kind: soft` is stored and stops nothing.",
+    ),
     "sms.replied": EventType(
         "`text`, `message`",
         "Marks the message as answered. STOP, or its like in English and French, refuses text messages; START takes it "
@@ -89,6 +93,9 @@ LOG_EVENTS = {
     "message_handled": "A message of the task queue was handled.",
     "order_refused": "A message of the task queue is none of ours; it was dropped.",
     "part_died": "A part of `parcours up` ended; the process stops.",
+    "provider_failed": "A provider's class failed to understand a request; the answer was 500.",
+    "provider_not_understood": "A provider sent a request that its class cannot understand; the answer was 400.",
+    "provider_unusable": "The provider of a channel cannot be used; `text` says why. Its messages wait.",
     "refused_requests_not_logged": "So many refused requests of the last second have no line of their own.",
     "request_failed": "An HTTP request failed for an unforeseen reason; the answer was 500.",
     "request_handled": "An HTTP request was answered.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -121,3 +122,12 @@ def test_our_own_licence_is_stated_in_the_package() -> None:
     assert (ROOT / "LICENSE").read_text("utf-8").lstrip().startswith("Apache License")
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     assert 'license = "Apache-2.0"' in project
+
+
+@pytest.mark.parametrize("name", reference.PUBLIC)
+def test_every_public_name_is_there_with_its_meaning(pages: dict[str, str], name: str) -> None:
+    module = importlib.import_module(f"parcours.{name}")
+    assert f"\n## parcours.{name}\n" in pages["python.md"]
+    for public in module.__all__:
+        assert f"\n### {public}\n" in pages["python.md"]
+    assert " object at 0x" not in pages["python.md"]

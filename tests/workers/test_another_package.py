@@ -1,7 +1,6 @@
 """Step types of another package, installed beside ours and used by the command."""
 
 import json
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +8,9 @@ import pytest
 
 from tests.commands import Ran
 from tests.conftest import ROOT, Run
+from tests.packages import install
 
-PACKAGE = ROOT / "tests" / "example_package"
+PACKAGE = ROOT / "examples" / "step_package"
 
 FILE = """\
 campaign: gold
@@ -34,16 +34,7 @@ steps:
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
     """A folder that holds the example package as an installer would leave it: its code and its entry points."""
-    project = tomllib.loads((PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    folder = tmp_path / "site"
-    info = folder / f"parcours_loyalty-{project['version']}.dist-info"
-    info.mkdir(parents=True)
-    name, version = project["name"], project["version"]
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
-    points = [f"{key} = {value}\n" for key, value in project["entry-points"]["parcours.steps"].items()]
-    (info / "entry_points.txt").write_text(f"[parcours.steps]\n{''.join(points)}", encoding="utf-8")
-    (folder / "loyalty.py").write_bytes((PACKAGE / "loyalty.py").read_bytes())
-    return folder
+    return install(PACKAGE, tmp_path / "site")
 
 
 @pytest.fixture

@@ -65,6 +65,7 @@ EVENT_TYPES = {
     "email.clicked": marked("Clicked a link in an email"),
     "email.replied": marked("Answered an email"),
     "email.bounced": marked("An email bounced"),
+    "sms.bounced": marked("A text message bounced"),
     "email.unsubscribed": marked("Unsubscribed from emails"),
     "page.hit": marked("Visited a page"),
     "device.seen": marked("Used a device"),
