@@ -19,7 +19,7 @@ from parcours.domain.events.facts import as_facts
 from parcours.domain.messages.policy import LONGEST, Policy
 from parcours.domain.operators import instant
 from parcours.domain.steps.batch import EmailFacts, Fact, Knowledge, StageFacts, Submission, TemplateFacts, Visit
-from parcours.domain.steps.types import Need
+from parcours.domain.steps.types import Need, RefersTo
 from parcours.domain.time.intervals import Interval
 from parcours.domain.walk.rows import Claim, Member, Message
 from parcours.domain.walk.walk import looks_back
@@ -124,8 +124,12 @@ def _world(
 
 
 def _companies_named(campaign: Campaign) -> set[str]:
-    named = {getattr(step.properties, "named_company", None) for step in campaign.steps.values()}
-    return {each for each in named if each is not None}
+    steps = campaign.steps.values()
+    # By its key, or by the name that a step gives the contact's company.
+    called = {getattr(step.properties, "company_name", None) for step in steps}
+    return {each for each in called if each is not None} | {
+        key for step in steps for key in step.keys_of(RefersTo.COMPANY)
+    }
 
 
 def _templates(conn: Connection) -> dict[tuple[str, str], TemplateFacts]:

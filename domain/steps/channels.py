@@ -16,7 +16,7 @@ from parcours.domain.steps import email, sending
 from parcours.domain.steps.batch import Batch, TemplateFacts
 from parcours.domain.steps.properties import Attempts, Json, Name, WholeNumber
 from parcours.domain.steps.registry import action
-from parcours.domain.steps.types import Done, Need, Outbound, Properties, Result, Skipped
+from parcours.domain.steps.types import Done, Need, Outbound, Properties, RefersTo, Result, Skipped
 
 # Where the number of a contact is looked for when a step does not say.
 NUMBER_FIELDS = ("phone", "mobile")
@@ -49,6 +49,8 @@ class SendSms(Properties):
     "sms.send",
     properties=SendSms,
     needs=[Need.TEMPLATES, Need.FIELDS, Need.DO_NOT_CONTACT, Need.POLICIES],
+    refers_to={"sms": RefersTo.SMS},
+    sends=["sms"],
     reference="sms.send_text_sms",
 )
 def send_sms(batch: Batch[SendSms]) -> list[Result]:
@@ -99,6 +101,8 @@ class SendPush(Properties):
     "push.send",
     properties=SendPush,
     needs=[Need.TEMPLATES, Need.FIELDS, Need.DO_NOT_CONTACT, Need.POLICIES],
+    refers_to={"push": RefersTo.PUSH},
+    sends=["push"],
     reference="notification.send_notification",
 )
 def send_push(batch: Batch[SendPush]) -> list[Result]:
@@ -305,6 +309,8 @@ class _Way(NamedTuple):
         Need.RECEIVED,
         Need.POLICIES,
     ],
+    refers_to={"message": RefersTo.MESSAGE},
+    sends=["email", "sms", "push"],
     reference="message.send",
 )
 def send_message(batch: Batch[SendMessage]) -> list[Result]:

@@ -18,7 +18,7 @@ from parcours.domain.events.utm import NAMES as UTM_NAMES
 from parcours.domain.steps.batch import Batch
 from parcours.domain.steps.properties import Channel, Json, Moment, Name, Percent, PointGroup, WholeNumber, check_test
 from parcours.domain.steps.registry import condition
-from parcours.domain.steps.types import Failed, Need, NoProperties, Properties
+from parcours.domain.steps.types import Failed, Need, NoProperties, Properties, RefersTo
 from parcours.domain.walk.walk import zone_of
 
 
@@ -139,7 +139,13 @@ class InSegments(Properties):
     )
 
 
-@condition("contact.segments", properties=InSegments, needs=[Need.SEGMENTS], reference="lead.segments")
+@condition(
+    "contact.segments",
+    properties=InSegments,
+    needs=[Need.SEGMENTS],
+    refers_to={"segments": RefersTo.SEGMENT},
+    reference="lead.segments",
+)
 def in_segments(batch: Batch[InSegments]) -> list[bool]:
     """The contact is an active member of at least one of the segments, published or not."""
     disjoint = frozenset(batch.properties.segments).isdisjoint
@@ -177,7 +183,13 @@ def _scores(asked: PointsTest) -> frozenset[Need]:
     return frozenset() if asked.group is None else frozenset([Need.SCORES])
 
 
-@condition("contact.points", properties=PointsTest, needs=_scores, reference="lead.points")
+@condition(
+    "contact.points",
+    properties=PointsTest,
+    needs=_scores,
+    refers_to={"group": RefersTo.POINT_GROUP},
+    reference="lead.points",
+)
 def points(batch: Batch[PointsTest]) -> list[bool]:
     """The contact's points, or those it has in a group, compare as asked with a number.
 
@@ -333,7 +345,7 @@ def split_threshold(percent: float | Fraction) -> int:
     return int(Fraction(percent) * 2**64 / 100)
 
 
-@condition("split.random", properties=Split)
+@condition("split.random", properties=Split, alike={"draw": "shares"})
 def split(batch: Batch[Split]) -> list[bool]:
     """The contact is among so many percent, or in a share of a draw, drawn at random once and for all.
 

@@ -16,7 +16,7 @@ from parcours.domain.operators import wildcard
 from parcours.domain.steps.batch import Fact, Standing
 from parcours.domain.steps.properties import Json, Name, Patterns, Plain, check_test, without_scheme
 from parcours.domain.steps.registry import decision
-from parcours.domain.steps.types import Properties
+from parcours.domain.steps.types import Properties, RefersTo
 from parcours.domain.urls import comparable
 
 
@@ -24,7 +24,14 @@ class FormSubmitted(Properties):
     forms: list[Name] = Field(default=[], description="Keys of forms, any of which will do; none: any form.")
 
 
-@decision("form.submit", properties=FormSubmitted, events=["form.submitted"], reference="form.submit")
+@decision(
+    "form.submit",
+    properties=FormSubmitted,
+    events=["form.submitted"],
+    refers_to={"forms": RefersTo.FORM},
+    likely=10,
+    reference="form.submit",
+)
 def form_submitted(properties: FormSubmitted, fact: Fact, standing: Standing) -> bool:
     """The contact submits one of the forms, or any form when none is named."""
     return not properties.forms or fact.data.get("form") in properties.forms
@@ -45,7 +52,7 @@ class PageHit(Properties):
     )
 
 
-@decision("page.hit", properties=PageHit, events=["page.hit"], reference="page.pagehit")
+@decision("page.hit", properties=PageHit, events=["page.hit"], likely=20, reference="page.pagehit")
 def page_hit(properties: PageHit, fact: Fact, standing: Standing) -> bool:
     """The contact visits a page that matches one of the rules, by page, url or referrer.
 
@@ -140,7 +147,7 @@ class SmsReplied(Properties):
     )
 
 
-@decision("sms.reply", properties=SmsReplied, events=["sms.replied"], reference="sms.reply")
+@decision("sms.reply", properties=SmsReplied, events=["sms.replied"], likely=5, reference="sms.reply")
 def sms_replied(properties: SmsReplied, fact: Fact, standing: Standing) -> bool:
     """The contact sends a text message, one that looks like the pattern if there is one.
 

@@ -12,7 +12,7 @@ from parcours.domain.steps import sending
 from parcours.domain.steps.batch import Batch, EmailFacts, Fact, Standing
 from parcours.domain.steps.properties import Address, Attempts, Name, Patterns, without_scheme
 from parcours.domain.steps.registry import action, decision
-from parcours.domain.steps.types import Done, Need, NoProperties, Outbound, Properties, Result, Skipped
+from parcours.domain.steps.types import Done, Need, NoProperties, Outbound, Properties, RefersTo, Result, Skipped
 
 
 class SendEmail(Properties):
@@ -30,6 +30,8 @@ class SendEmail(Properties):
     "email.send",
     properties=SendEmail,
     needs=[Need.EMAILS, Need.DO_NOT_CONTACT, Need.RECEIVED, Need.POLICIES],
+    refers_to={"email": RefersTo.EMAIL},
+    sends=["email"],
     reference="email.send",
 )
 def send(batch: Batch[SendEmail]) -> list[Result]:
@@ -107,7 +109,13 @@ class SendEmailToUser(Properties):
         return self
 
 
-@action("email.send_to_user", properties=SendEmailToUser, needs=[Need.EMAILS], reference="email.send.to.user")
+@action(
+    "email.send_to_user",
+    properties=SendEmailToUser,
+    needs=[Need.EMAILS],
+    refers_to={"email": RefersTo.EMAIL},
+    reference="email.send.to.user",
+)
 def send_to_user(batch: Batch[SendEmailToUser]) -> list[Result]:
     """Sends colleagues an email, with what is known of the contact.
 
@@ -128,7 +136,9 @@ def send_to_user(batch: Batch[SendEmailToUser]) -> list[Result]:
     return [done if others or (contact.owner or "").strip() else nobody for contact in batch.contacts]
 
 
-@decision("email.open", properties=NoProperties, events=["email.opened"], reference="email.open")
+@decision(
+    "email.open", properties=NoProperties, events=["email.opened"], about="email", likely=35, reference="email.open"
+)
 def opened(properties: NoProperties, fact: Fact, standing: Standing) -> bool:
     """The contact opens the nearest email that was sent above this step. A click counts as an opening."""
     return _is_about(fact, standing)
@@ -150,7 +160,7 @@ class Clicked(Properties):
         return urls
 
 
-@decision("email.click", properties=Clicked, events=["email.clicked"], reference="email.click")
+@decision("email.click", properties=Clicked, events=["email.clicked"], about="email", likely=8, reference="email.click")
 def clicked(properties: Clicked, fact: Fact, standing: Standing) -> bool:
     """The contact clicks a link in the nearest email that was sent above this step: one of those listed, or any."""
     if not _is_about(fact, standing):
@@ -164,7 +174,9 @@ def clicked(properties: Clicked, fact: Fact, standing: Standing) -> bool:
     return any(wildcard(f"*{without_scheme(part)}*").match(address) for part in properties.urls)
 
 
-@decision("email.reply", properties=NoProperties, events=["email.replied"], reference="email.reply")
+@decision(
+    "email.reply", properties=NoProperties, events=["email.replied"], about="email", likely=2, reference="email.reply"
+)
 def replied(properties: NoProperties, fact: Fact, standing: Standing) -> bool:
     """The contact answers the nearest email that was sent above this step."""
     return _is_about(fact, standing)
@@ -175,7 +187,7 @@ def _is_about(fact: Fact, standing: Standing) -> bool:
     if email is not None and email == standing.email:
         return True
     # Which email a marketing message was depends on its template, so the message itself tells.
-    sender = standing.campaign.sender_upstream(standing.step)
-    if sender is None or sender.type.name != "message.send" or not isinstance(message, str):
+    sender = standing.campaign.sender_upstream(standing.step, "email")
+    if sender is None or standing.email is not None or not isinstance(message, str):
         return False
     return message.startswith(f"{standing.campaign.id}-{sender.id}-")

@@ -657,4 +657,4 @@ def first_due(campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo
 
 
 def _is_jump(step: Step) -> bool:
-    return step.type.name == "campaign.jump"
+    return step.type.jumps is not None

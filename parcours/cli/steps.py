@@ -34,6 +34,7 @@ def list_(as_json: Json = False) -> None:
                     "description": each.description,
                     "reference": each.reference,
                     "properties": each.properties.model_json_schema(),
+                    "refers_to": {name: what.value for name, what in each.refers_to.items()},
                 }
                 for each in types
             ]
