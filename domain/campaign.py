@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Literal
 
 from parcours.domain.errors import UnknownStepError
+from parcours.domain.retries import STEP_ATTEMPTS
 from parcours.domain.steps.types import Kind, Need, Properties, RefersTo, StepType, event_pattern
 from parcours.domain.time.intervals import Interval
 from parcours.domain.time.schedule import Timing
@@ -33,7 +34,7 @@ class Step:
     # Decisions only: how long to wait for the fact, and how old a fact may be that came before.
     within: Interval | None = None
     look_back: Interval | None = None
-    max_attempts: int = 5
+    max_attempts: int = STEP_ATTEMPTS
     on_failure: Literal["stop", "continue"] = "stop"
     # It stood elsewhere in an earlier version: who passed it there may come to it again.
     moved: bool = False

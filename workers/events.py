@@ -42,7 +42,7 @@ from parcours.domain.contacts.changes import change
 from parcours.domain.contacts.identity import same_address
 from parcours.domain.events.facts import as_facts
 from parcours.domain.events.parsing import CLAIMED, ContactEvent, channel_of
-from parcours.domain.events.table import ABOUT_THE_CONTACT
+from parcours.domain.events.table import EVENT_TYPES, SEGMENT_TYPES, event_type
 from parcours.domain.events.utm import utm_of
 from parcours.domain.events.visitors import is_automatic
 from parcours.domain.messages.policy import Rule
@@ -67,17 +67,6 @@ EVENTS_EACH = 20
 
 # So often in a row a batch may lose a deadlock.
 DEADLOCKS = 5
-
-# What an event makes of the message that it names.
-BECOMES = {
-    "email.opened": "opened",
-    "email.clicked": "clicked",
-    "sms.clicked": "clicked",
-    "push.clicked": "clicked",
-    "email.replied": "replied",
-    "sms.replied": "replied",
-    "email.bounced": "bounced",
-}
 
 
 def heed(conn: Connection, offered: Sequence[ContactEvent], *, now: datetime) -> Accepted:
@@ -286,7 +275,7 @@ def _act_on(
         if followed["erased"]:
             seen = {event.contact_id for event in present} - erased.keys()
             deleted |= seen - set(facts.lock(conn, seen))
-    if any(event.type in ("contact.changed", "contact.merged", "form.submitted") for event in taken):
+    if any(event_type(event.type).changes_attributes for event in taken):
         local_time.follow(conn, now=now, zone=zone, of=by_contact)
     _begin_again(conn, erased, late, now)
     kept = [event for event in taken if event.contact_id not in erased and event.contact_id not in deleted]
@@ -308,7 +297,7 @@ def _act_on(
 
 
 def _is_activity(event: Pending) -> bool:
-    return event.type not in ABOUT_THE_CONTACT and not is_automatic(event.type, event.data)
+    return not event_type(event.type).about_the_contact and not is_automatic(event.type, event.data)
 
 
 def _act_once(
@@ -334,7 +323,7 @@ def _act_once(
     _merge_contacts(conn, by_type.get("contact.merged", []), now)
     submitted = by_type.get("form.submitted", [])
     _change_contacts(conn, [*by_type.get("contact.changed", []), *_said_in_forms(conn, submitted)], now)
-    for type_, active in (("segment.contact_added", True), ("segment.contact_removed", False)):
+    for type_, active in SEGMENT_TYPES.items():
         counts += _change_segments(conn, by_type.get(type_, []), active=active, now=now, zone=zone)
     _note_channels(conn, by_type)
     _note_pages(conn, by_type.get("page.hit", []), now)
@@ -586,8 +575,9 @@ def _submit_forms(
 def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
     """What became of messages, and who does not want more: before anything else decides to send."""
     marked = [
-        (str(event.data["message"]), what, event.at)
-        for type_, what in BECOMES.items()
+        (str(event.data["message"]), known.marks_message, event.at)
+        for type_, known in EVENT_TYPES.items()
+        if known.marks_message is not None
         for event in by_type.get(type_, [])
         if event.data.get("message") and not is_automatic(type_, event.data)
     ]

@@ -16,6 +16,7 @@ from parcours.db.tables import companies, events, outcomes, policies, refusals, 
 from parcours.domain.campaign import Campaign, Step
 from parcours.domain.contacts.contact import CHANGEABLE, COLUMNS, Contact
 from parcours.domain.events.facts import as_facts
+from parcours.domain.events.table import EVENT_TYPES
 from parcours.domain.messages.policy import LONGEST, Policy
 from parcours.domain.operators import instant
 from parcours.domain.steps.batch import EmailFacts, Fact, Knowledge, StageFacts, Submission, TemplateFacts, Visit
@@ -204,7 +205,9 @@ def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequ
         ids = [claim.contact_id for claim in arrivals]
         answered |= outcomes.answered(conn, step.id, [claim.contact_id for claim in arrivals if claim.passage > 1])
         # A click is an opening too.
-        types = step.events | {"email.clicked"} if step.looks_at("email.opened") else step.events
+        types = step.events | {
+            name for name, each in EVENT_TYPES.items() if each.counts_as and step.looks_at(each.counts_as)
+        }
         happened = events.recent(conn, ids, types, since=since)
         templates = events.templates_named(conn, [each.data for each in happened])
         texted = events.texted(conn, {each.contact_id for each in happened if each.type == "sms.replied"})

@@ -12,6 +12,7 @@ from parcours.domain.contacts.contact import Contact
 from parcours.domain.messages import templates
 from parcours.domain.messages.policy import NO_RULE, Hold, Limits, Rule
 from parcours.domain.messages.templates import Liquid
+from parcours.domain.retries import MESSAGE_ATTEMPTS
 from parcours.domain.steps import email, sending
 from parcours.domain.steps.batch import Batch, TemplateFacts
 from parcours.domain.steps.properties import Attempts, Json, Name, WholeNumber
@@ -36,7 +37,7 @@ class SendSms(Properties):
         default=None, description="Custom field with the number; when left out, phone, else mobile."
     )
     transactional: Transactional = False
-    attempts: Attempts = 3
+    attempts: Attempts = MESSAGE_ATTEMPTS
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> SendSms:
@@ -85,7 +86,7 @@ class SendPush(Properties):
         "told the contact's key.",
     )
     transactional: Transactional = False
-    attempts: Attempts = 3
+    attempts: Attempts = MESSAGE_ATTEMPTS
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> SendPush:
@@ -207,7 +208,7 @@ class SendWebhook(Properties):
     timeout: Annotated[WholeNumber, Field(ge=1, le=60)] = Field(
         default=10, description="How many seconds to wait for an answer, 1 to 60."
     )
-    attempts: Attempts = 3
+    attempts: Attempts = MESSAGE_ATTEMPTS
 
     @field_validator("url")
     @classmethod
@@ -287,7 +288,7 @@ def send_webhook(batch: Batch[SendWebhook]) -> list[Result]:
 
 class SendMessage(Properties):
     message: Name = Field(description="Key of the marketing message, which has a template for each of its channels.")
-    attempts: Attempts = 3
+    attempts: Attempts = MESSAGE_ATTEMPTS
 
 
 class _Way(NamedTuple):

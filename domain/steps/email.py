@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from parcours.domain.contacts.contact import Contact
 from parcours.domain.operators import wildcard
+from parcours.domain.retries import MESSAGE_ATTEMPTS
 from parcours.domain.steps import sending
 from parcours.domain.steps.batch import Batch, EmailFacts, Fact, Standing
 from parcours.domain.steps.properties import Address, Attempts, Name, Patterns, without_scheme
@@ -23,7 +24,7 @@ class SendEmail(Properties):
         "policies; a transactional one always goes, and before the others.",
     )
     priority: Literal["normal", "high"] = Field(default="normal", description="Which emails go first.")
-    attempts: Attempts = 3
+    attempts: Attempts = MESSAGE_ATTEMPTS
 
 
 @action(
@@ -100,7 +101,7 @@ class SendEmailToUser(Properties):
     cc: list[Address] = Field(default=[], description="Who gets a copy.")
     bcc: list[Address] = Field(default=[], description="Who gets a copy that the others do not see.")
     to_owner: bool = Field(default=False, description="Whether the contact's owner gets it.")
-    attempts: Attempts = 3
+    attempts: Attempts = MESSAGE_ATTEMPTS
 
     @model_validator(mode="after")
     def _goes_to_somebody(self) -> SendEmailToUser:
