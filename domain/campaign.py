@@ -139,7 +139,7 @@ class Campaign:
     def sender_upstream(self, step: Step, channel: str) -> Step | None:
         """Return the nearest step above that may send the contact a message on a channel, or None.
 
-        Source: the reference engine only looks at the direct parent, so that "opens email" below a
+        Source: Mautic 5 only looks at the direct parent, so that "opens email" below a
         condition can never be true there.
         """
         parent = step.parent

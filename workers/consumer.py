@@ -98,7 +98,7 @@ class Consumer:
             self._act_on_inbox(reader, stop)
 
     def _store(self, letters: Sequence[Letter]) -> int:
-        """Store what can be understood and bury the rest, in one transaction; return how many are stored."""
+        """Store what can be understood, the rest as dead letters, in one transaction; return how many are stored."""
         partitions.begin(self._engine)
         with self._engine.begin() as conn:
             now = database_now(conn)
@@ -116,7 +116,7 @@ class Consumer:
             done = intake.accept(conn, good, now=now, unknown_contacts=self._settings.unknown_contacts)
             rejected = len(dead) + len(done.rejected)
             dead += [(reason, bodies[index]) for index, reason in done.rejected if reason != intake.ERASED]
-            events_table.bury(conn, dead, origin="event", now=now)
+            events_table.add_dead_letters(conn, dead, origin="event", now=now)
         metrics.count_events(accepted=done.accepted, duplicates=done.duplicates, rejected=rejected)
         log.info(
             "events_stored",

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine
 from parcours.db import partitions
 from parcours.db.clock import now as database_now
 from parcours.db.faults import Fault, blames_the_data, fault_of
-from parcours.db.house import house_of
+from parcours.db.installation_settings import installation_settings
 from parcours.db.reads import batch as facts
 from parcours.db.tables import (
     campaigns,
@@ -152,13 +152,13 @@ class _Acting:
                 self._apart(half, failed)
 
     def _one_by_one(self, contact_id: int) -> None:
-        """Act on a contact's events, each by itself; bury those that cannot be acted on."""
+        """Act on a contact's events, each by itself; those that cannot be acted on become dead letters."""
         for _ in range(EVENTS_EACH):
             before = self.done.events
             taken: list[Pending] = []
             error = self._try(partial(self._act_on, [contact_id], 1, taken))
             if error is not None and taken:
-                self._bury(taken[0], error)
+                self._give_up(taken[0], error)
             elif error is not None:
                 raise error
             elif self.done.events == before:
@@ -169,11 +169,11 @@ class _Acting:
         free = events.lock_pending(conn, contact_ids)
         return _act_on(conn, free, taken, each=each, now=database_now(conn), zone=self.zone, stop=self.stop)
 
-    def _bury(self, event: Pending, error: Exception) -> None:
+    def _give_up(self, event: Pending, error: Exception) -> None:
         log.error("event_buried", event_type=event.type, contact_id=event.contact_id, **described(error))
         reason = f"it could not be acted on: {reason_of(error)}; mend that, then `parcours dead-letters replay` it"
         with self.engine.begin() as conn:
-            buried = events.bury_pending(conn, event, reason, now=database_now(conn))
+            buried = events.move_to_dead_letters(conn, event, reason, now=database_now(conn))
         self.done.events += buried
         self.done.counts["dead letters"] += buried
 
@@ -290,7 +290,7 @@ def _act_on(
             if event.at <= (erased[event.contact_id][1] if event.contact_id in erased else now)
         ],
     )
-    events.bury_events(conn, [letter for letter in letters if letter.event.contact_id not in gone], now=now)
+    events.add_dead_events(conn, [letter for letter in letters if letter.event.contact_id not in gone], now=now)
     events.seen_active(conn, [(event.contact_id, event.at) for event in kept if _is_activity(event)])
     lag = (now - min(event.received_at for event in taken)).total_seconds()
     return Acted(len(taken), counts, lag)
@@ -492,7 +492,7 @@ def _said_in_forms(conn: Connection, submitted: Sequence[Pending]) -> list[Pendi
         if form is None or event.contact_id not in said:
             continue
         before = said[event.contact_id]
-        country = form_fields.country_of(before.fields.get("country"), house_of(conn).country)
+        country = form_fields.country_of(before.fields.get("country"), installation_settings(conn).country)
         read = form_fields.readings(event.data.get("fields") or {}, form.mapping, country)
         for each in read:
             if each.problem is not None:
@@ -508,7 +508,7 @@ def _said_in_forms(conn: Connection, submitted: Sequence[Pending]) -> list[Pendi
 def _without_taken_addresses(conn: Connection, changed: Sequence[Pending], now: datetime) -> list[Pending]:
     """Return the changes without addresses that are those of other contacts; each is told as a dead letter."""
     given = {event.seq: str(event.data["email"]).strip() for event in changed if event.data.get("email")}
-    if not given or house_of(conn).shared_addresses:
+    if not given or installation_settings(conn).shared_addresses:
         return list(changed)
     events.lock_addresses(conn, given.values())
     holders = contacts.holders(conn, given.values())
@@ -533,7 +533,7 @@ def _without_taken_addresses(conn: Connection, changed: Sequence[Pending], now: 
         reason = f"the address {address} is that of contact {owner!r}, so {key!r} does not get it; {one}"
         letters.append((reason, events.as_cloud_event(event, key)))
         kept.append(event._replace(data={name: value for name, value in event.data.items() if name != "email"}))
-    events.bury(conn, letters, origin="event", now=now)
+    events.add_dead_letters(conn, letters, origin="event", now=now)
     return kept
 
 

@@ -14,7 +14,7 @@ from parcours.domain.steps.types import Kind, StepType
 # Steps looked at in search of loops; only hundreds of jumps that lead past hundreds of steps take more.
 MOST_LOOKS = 1_000_000
 
-# A loop that only waits must wait this long; it is also the reference engine's limit for a restart.
+# A loop that only waits must wait this long; it is also Mautic 5's limit for a restart.
 LEAST_LOOP_SECONDS = 30 * 60
 
 
@@ -102,7 +102,7 @@ class Graph:
             self.targets[id(node)] = target
 
     def about_a_message(self, node: Node, channel: str) -> None:
-        """Source: the builder of the reference engine; but any email above will do, not only the direct parent."""
+        """Source: Mautic 5's campaign builder; but any email above will do, not only the direct parent."""
         above = node.parent
         while above is not None:
             if above.type is not None and channel in above.type.sends:

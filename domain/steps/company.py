@@ -47,7 +47,7 @@ def add_contact(batch: Batch[AddContact]) -> list[Result]:
     """
     key = batch.properties.company
     if key not in batch.world.companies:
-        # Source: the reference engine passes in silence; 6.3 of its description wants a note for such things.
+        # Source: Mautic 5 passes in silence; here the outcome says so.
         return [Skipped(f"the company {key!r} does not exist")] * len(batch.contacts)
     for contact in batch.contacts:
         if batch.properties.primary or contact.company is None:

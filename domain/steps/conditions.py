@@ -71,7 +71,7 @@ def _where_field_is(name: str) -> frozenset[Need]:
 def _value(batch: Batch[FieldTest], contact: Contact, name: str) -> Any:
     """Return what a contact has under a name.
 
-    Source: the reference engine asks every company of the contact, so that what it does not have in one is
+    Source: Mautic 5 asks every company of the contact, so that what it does not have in one is
     found in another; the primary one is what people mean.
     """
     if not name.startswith("company."):
@@ -219,7 +219,7 @@ class HasOwner(Properties):
 @condition("contact.owner", properties=HasOwner, reference="lead.owner")
 def has_owner(batch: Batch[HasOwner]) -> list[bool]:
     """The contact's owner is one of these, written just so."""
-    # Source: the reference engine recognises the first of several only; all count, as 7.3 wants it.
+    # Source: Mautic 5 recognises the first of several only; here all count.
     owners = frozenset(batch.properties.owners)
     return [contact.owner in owners for contact in batch.contacts]
 
@@ -237,7 +237,7 @@ class DoNotContact(Properties):
 @condition("contact.dnc", properties=DoNotContact, needs=[Need.DO_NOT_CONTACT], reference="lead.dnc")
 def is_do_not_contact(batch: Batch[DoNotContact]) -> list[bool]:
     """The contact is marked as "do not contact" on a channel, or on all of several."""
-    # Source: the reference engine keeps the answer of the last channel only; any and all are 7.3's.
+    # Source: Mautic 5 keeps the answer of the last channel only; here `match` says any or all.
     wanted, channels = batch.properties.reason, frozenset(batch.properties.channels)
     enough = any if batch.properties.match == "any" else all
 
@@ -272,7 +272,7 @@ def in_campaigns(batch: Batch[InCampaigns]) -> list[bool]:
 
     Who left does not count. What a step just above makes of other campaigns shows from the next wait on.
     """
-    # Source: the reference engine counts who was removed, and ignores timezones; 7.3 wants neither.
+    # Source: Mautic 5 counts who was removed, and ignores timezones; here neither is so.
     keys = {batch.campaign.key if key == "this" else key for key in batch.properties.campaigns}
     added = batch.properties.added
     tests: dict[str | None, operators.Test] = {}

@@ -46,7 +46,7 @@ class PageHit(Properties):
     )
     referrer: Patterns = Field(
         default=[],
-        # The misspelling of HTTP is how the reference engine, and many a person, writes it.
+        # The misspelling of HTTP is how Mautic, and many a person, writes it.
         validation_alias=AliasChoices("referrer", "referer"),
         description="Addresses the visit came from, written as for `url`.",
     )
@@ -115,7 +115,7 @@ def page_device(properties: PageDevice, fact: Fact, standing: Standing) -> bool:
 
 def is_device(properties: PageDevice, device: Mapping[str, Any]) -> bool:
     """Return whether a device has what is asked for: any value within a criterion, all criteria together."""
-    # Source: the reference engine lets only the last criterion count, and wants all of its values
+    # Source: Mautic 5 lets only the last criterion count, and wants all of its values
     # at once; users expect any value of each, and all criteria together.
     wanted = {
         "type": properties.device_type,
@@ -153,7 +153,7 @@ def sms_replied(properties: SmsReplied, fact: Fact, standing: Standing) -> bool:
 
     Below a step that sends text messages, only a text that comes after one from this campaign counts.
     """
-    # Source: the reference engine takes any text for an answer, also to what was never sent.
+    # Source: Mautic 5 takes any text for an answer, also to what was never sent.
     answers = fact.data.get("answers")
     if answers is not None and standing.campaign.id not in answers and standing.campaign.texts_upstream(standing.step):
         return False

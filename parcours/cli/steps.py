@@ -63,10 +63,7 @@ def show(type_: Annotated[str, typer.Argument(metavar="TYPE", help="Name of a ty
     if not found:
         raise NotFoundError("step type", type_, "`parcours steps list` shows all of them")
     for each in found:
-        here.say(
-            f"{each.kind.value} {each.name}"
-            + (f" ({each.reference} in the reference engine)" if each.reference else "")
-        )
+        here.say(f"{each.kind.value} {each.name}" + (f" ({each.reference} in Mautic)" if each.reference else ""))
         here.say(each.description)
         rows = []
         for name, field in each.properties.model_fields.items():

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from parcours.db.house import House, furnish
+from parcours.db.installation_settings import InstallationSettings, set_installation_settings
 from parcours.db.tables import erasure, events, refusals
 from parcours.db.tables.refusals import RefusalChange
 from parcours.ops.settings import Settings
@@ -61,7 +61,7 @@ def left_of(world: World, *traces: str) -> list[tuple[str, str]]:
 
 def home_of(world: World) -> Path:
     with world.engine.connect() as conn:
-        home = conn.get_execution_options()["parcours_house"].home
+        home = conn.get_execution_options()["parcours_installation"].home
     assert isinstance(home, Path)
     return home
 
@@ -69,7 +69,9 @@ def home_of(world: World) -> Path:
 @pytest.fixture
 def zelda(world: World, tmp_path: Path) -> World:
     """Zelda and Bob, both with all that a contact can leave behind."""
-    furnish(world.engine, House(home=tmp_path / "home", country="FR", shared_addresses=True))
+    set_installation_settings(
+        world.engine, InstallationSettings(home=tmp_path / "home", country="FR", shared_addresses=True)
+    )
     world.segment("everyone")
     world.email("hello")
     world.campaign("[{step: send, action: email.send, with: {email: hello}}]")
@@ -96,7 +98,7 @@ def a_life(world: World, key: str, email: str, phone: str, home: Path) -> None:
             ("there is no form 'x'", json.dumps({"subject": "x", "data": {"call": "00" + phone[1:]}})),
             (f"the address is that of contact {key!r}", "{}"),
         ]
-        events.bury(conn, letters, origin="event", now=START)
+        events.add_dead_letters(conn, letters, origin="event", now=START)
     sent = world.read("SELECT key FROM message WHERE contact_id = :id", id=world.contact_id(key))
     keys = [row.key for row in sent] or ["m-" + key]
     for message in (*keys, f"gone-{len(key)}"):
@@ -170,7 +172,9 @@ def test_a_short_key_takes_no_dead_letter_of_others_along(zelda: World) -> None:
             '{"subject": "a", "data": {"amount": 42, "note": "room 42"}}',
             '{"subject": "421"}',
         ]
-        events.bury(conn, [("no", body) for body in [*others, '{"subject": "42"}']], origin="event", now=START)
+        events.add_dead_letters(
+            conn, [("no", body) for body in [*others, '{"subject": "42"}']], origin="event", now=START
+        )
     zelda.tell(event("contact.deleted", "42", at(2)))
     assert [row.body for row in zelda.read("SELECT body FROM dead_letter ORDER BY id")] == others
 
@@ -184,8 +188,10 @@ def test_what_the_queue_brings_late_of_who_was_erased_becomes_no_dead_letter(zel
 
 
 def test_dead_letters_of_somebody_never_heard_of_go_when_they_are_erased(world: World, tmp_path: Path) -> None:
-    furnish(world.engine, House(home=tmp_path / "home"))
+    set_installation_settings(world.engine, InstallationSettings(home=tmp_path / "home"))
     with world.engine.begin() as conn:
-        events.bury(conn, [("the contact is unknown", json.dumps({"subject": KEY}))], origin="event", now=START)
+        events.add_dead_letters(
+            conn, [("the contact is unknown", json.dumps({"subject": KEY}))], origin="event", now=START
+        )
     assert world.accept(event("contact.deleted", KEY, at(2)), now=at(2)).accepted == 1
     assert left_of(world, KEY) == []

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
 from parcours.db.clock import now as database_now
-from parcours.db.house import house_of
+from parcours.db.installation_settings import installation_settings
 from parcours.db.reads import listings
 from parcours.db.reads.listings import FIRST, ContactLine
 from parcours.db.tables import contacts
@@ -18,9 +18,8 @@ from parcours.db.tables.contacts import Shown
 from parcours.domain.errors import NotFoundError
 from parcours.domain.events.parsing import parse
 from parcours.domain.keys import checked_key
-from parcours.domain.time.text import iso
 from parcours.domain.walk.walk import zone_of
-from parcours.services.contact_json import contact_json
+from parcours.services.contact_json import contact_json, contact_line
 from parcours.web.api.common import (
     Cursor,
     Given,
@@ -206,7 +205,7 @@ def erase_contact(site: SiteOf, _who: Manager, contact: str) -> None:
 
 def _check_address(conn: Connection, own: int | None, email: str | None) -> None:
     """Raise ProblemError when an address is that of another contact than `own`."""
-    if not email or house_of(conn).shared_addresses:
+    if not email or installation_settings(conn).shared_addresses:
         return
     others = contacts.holders(conn, [email.strip()]).get(email.strip(), [])
     if others and own not in {holder.id for holder in others}:
@@ -237,13 +236,4 @@ def _json(site: Site, shown: Shown) -> dict[str, Any]:
 
 
 def _line(line: ContactLine) -> ListedContact:
-    return ListedContact(
-        key=line.key,
-        email=line.email,
-        timezone=line.timezone,
-        points=line.points,
-        stage=line.stage,
-        created_at=str(iso(line.created_at)),
-        last_active_at=iso(line.last_active_at),
-        tags=line.tags,
-    )
+    return ListedContact(**contact_line(line))
