@@ -35,7 +35,7 @@ from parcours.db.tables import (
     refusals,
     scores,
 )
-from parcours.db.tables.events import Letter, Pending
+from parcours.db.tables.events import DeadEvent, Pending
 from parcours.db.tables.refusals import RefusalChange
 from parcours.domain.campaign import StopRule
 from parcours.domain.contacts.changes import change
@@ -265,7 +265,7 @@ def _act_on(
     deleted: set[int] = set()
     late: list[Pending] = []
     # What a decision could not judge, and why; it is acted on otherwise.
-    letters: list[Letter] = []
+    letters: list[DeadEvent] = []
     for nth in range(max(map(len, by_contact.values()))):
         once = [found[nth] for found in by_contact.values() if nth < len(found)]
         late += [event for event in once if event.contact_id in erased]
@@ -305,7 +305,7 @@ def _act_once(
     once: Sequence[Pending],
     erased: dict[int, tuple[str, datetime]],
     late: list[Pending],
-    letters: list[Letter],
+    letters: list[DeadEvent],
     *,
     now: datetime,
     zone: ZoneInfo,
@@ -343,10 +343,10 @@ def _act_once(
     return counts
 
 
-def _letter(event: Pending, unjudged: Sequence[Unjudged]) -> Letter:
+def _letter(event: Pending, unjudged: Sequence[Unjudged]) -> DeadEvent:
     reason = "; ".join(map(str, unjudged))
     mend = "mend that, then `parcours dead-letters replay` asks again"
-    return Letter(event, f"{reason}; {mend}", [each.place for each in unjudged])
+    return DeadEvent(event, f"{reason}; {mend}", [each.place for each in unjudged])
 
 
 @dataclass(slots=True)
@@ -354,7 +354,7 @@ class JudgedAgain:
     """What became of events that decisions could not judge before: contacts that moved on, and who is still dead."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    letters: list[Letter] = field(default_factory=list)
+    letters: list[DeadEvent] = field(default_factory=list)
 
 
 def judge_again(
@@ -380,7 +380,7 @@ def judge_again(
         pending = Pending(contact_id, 0, now, event.source, event.id, event.type, event.at, event.data)
         idle = _not_running(conn, places, now=now, zone=zone)
         if idle:
-            done.letters.append(Letter(pending, f"{idle}; replay it when the campaign runs", places))
+            done.letters.append(DeadEvent(pending, f"{idle}; replay it when the campaign runs", places))
             continue
         try:
             with conn.begin_nested():
@@ -393,7 +393,7 @@ def judge_again(
             if not blames_the_data(error):
                 raise
             log.error("event_not_judged", event_type=event.type, contact_id=contact_id, **described(error))
-            done.letters.append(Letter(pending, f"it could not be judged: {reason_of(error)}", places))
+            done.letters.append(DeadEvent(pending, f"it could not be judged: {reason_of(error)}", places))
             continue
         done.counts += reacted.counts
         if contact_id in reacted.raised:

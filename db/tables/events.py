@@ -379,7 +379,7 @@ def add_dead_letters(
         conn.execute(sql["add_dead_letters"], parameters)
 
 
-class Letter(NamedTuple):
+class DeadEvent(NamedTuple):
     """An event that becomes a dead letter, and why.
 
     `unjudged` has the places, CAMPAIGN/STEP, of the decisions that could not judge it: the rest of it is done.
@@ -390,7 +390,7 @@ class Letter(NamedTuple):
     unjudged: Sequence[str] = ()
 
 
-def add_dead_events(conn: Connection, letters: Sequence[Letter], *, now: datetime) -> None:
+def add_dead_events(conn: Connection, letters: Sequence[DeadEvent], *, now: datetime) -> None:
     """Keep events as dead letters, as they could be sent again."""
     if letters:
         ids = [letter.event.contact_id for letter in letters]
@@ -414,11 +414,11 @@ def move_to_dead_letters(conn: Connection, event: Pending, reason: str, *, now: 
     if conn.execute(sql["drop_pending"], place).first() is None:
         return False
     conn.execute(sql["forget"], {"source": event.source, "id": event.id})
-    add_dead_events(conn, [Letter(event, reason)], now=now)
+    add_dead_events(conn, [DeadEvent(event, reason)], now=now)
     return True
 
 
-def _as_sent(letter: Letter, contact: str) -> str:
+def _as_sent(letter: DeadEvent, contact: str) -> str:
     """Return an event as a CloudEvent in its JSON form."""
     event = letter.event
     sent = {

@@ -12,7 +12,7 @@ import typer
 from parcours.cli.session import session
 from parcours.domain.errors import NotFoundError
 from parcours.domain.steps.catalogue import page
-from parcours.domain.steps.registry import all_types
+from parcours.domain.steps.registry import all_types, types_named
 from parcours.domain.steps.types import Kind, StepType
 
 app = typer.Typer(no_args_is_help=True, help="The catalogue of step types.")
@@ -59,7 +59,7 @@ def list_(as_json: Json = False) -> None:
 def show(type_: Annotated[str, typer.Argument(metavar="TYPE", help="Name of a type, from `list`.")]) -> None:
     """Show a type; an action and a condition may share a name."""
     here = session()
-    found = [each for each in all_types() if each.name == type_]
+    found = types_named(type_)
     if not found:
         raise NotFoundError("step type", type_, "`parcours steps list` shows all of them")
     for each in found:

@@ -15,7 +15,7 @@ from parcours.db.installation_settings import InstallationSettings, set_installa
 from parcours.db.tables import erasure, events, refusals
 from parcours.db.tables.refusals import RefusalChange
 from parcours.ops.settings import Settings
-from parcours.workers.consumer import Consumer, Letter
+from parcours.workers.consumer import Consumer, UnreadEvent
 from parcours.workers.delivery.providers.http import Note, NoteFiles
 from parcours.workers.delivery.providers.smtp import MailFiles, Sender
 from parcours.workers.delivery.render import Mail
@@ -183,7 +183,7 @@ def test_what_the_queue_brings_late_of_who_was_erased_becomes_no_dead_letter(zel
     zelda.tell(event("contact.deleted", KEY, at(2)))
     about = {"specversion": "1.0", "id": "1", "source": "crm", "type": "contact.changed", "subject": KEY}
     late = {**about, "time": at(1).isoformat(), "data": {"email": EMAIL, "fields": {"iban": IBAN}}}
-    assert Consumer(zelda.engine, "redis://", Settings())._store([Letter(late, json.dumps(late))]) == 0
+    assert Consumer(zelda.engine, "redis://", Settings())._store([UnreadEvent(late, json.dumps(late))]) == 0
     assert left_of(zelda, *TRACES) == []
 
 
