@@ -173,11 +173,6 @@ def step_type(kind: Kind, name: str) -> StepType:
     return found
 
 
-def types_named(name: str) -> list[StepType]:
-    """Return the types of a name, of any kind. Raises CampaignError when the package of one cannot be imported."""
-    return [step_type(kind, name) for kind in Kind if f"{kind}.{name}" in _entry_points()]
-
-
 def all_types() -> list[StepType]:
     """Return the whole catalogue, by kind and name, without the types whose package cannot be imported."""
     found = []
