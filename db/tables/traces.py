@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import Connection, event
 
 from parcours.db.folders import file_safe
-from parcours.db.installation_settings import installation_settings
+from parcours.db.house import house_of
 from parcours.db.statements import statements
 from parcours.db.tables.refusals import TAIL, number_of
 
@@ -43,7 +43,7 @@ class Traces:
 def wipe(conn: Connection, traces: Traces) -> None:
     """Delete the dead letters about contacts, and the files of their messages when the transaction is committed."""
     _drop_letters(conn, traces)
-    home = installation_settings(conn).home
+    home = house_of(conn).home
     if home is not None:
         # A simulation knows no home, and what is undone is not committed. Just before, so that a crash leaves no
         # file of whom nobody can find again.
@@ -85,7 +85,7 @@ def _drop_letters(conn: Connection, traces: Traces) -> None:
         "patterns": [f"%{_escaped(each)}%" for each in sorted(needles)],
         "tails": sorted({f"%{phone[-TAIL:]}%" for phone in phones}),
     }
-    country = installation_settings(conn).country
+    country = house_of(conn).country
     rows = conn.execute(sql["letters"], parameters).all()
     gone = [row.id for row in rows if _is_about(row.reason, row.body, traces, phones, country)]
     if gone:

@@ -92,7 +92,7 @@ class Knowledge:
     # By key, the oldest first. Changed by the walk, so that steps below see what those above did.
     companies: dict[str, Company] = field(default_factory=dict)
     # (contact id, step id, passage) of steps that moved and that a contact passed, or stands at, already.
-    already_passed: Set[tuple[int, int, int]] = frozenset()
+    been: Set[tuple[int, int, int]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

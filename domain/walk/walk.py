@@ -103,8 +103,8 @@ def decide(
     `pauses` is skipped. The rest runs, and so does everything below that is due at once.
     """
     walk = _Walk(campaign, world, now, default_zone, pauses)
-    walk.already_passed = {
-        *world.already_passed,
+    walk.been = {
+        *world.been,
         *((claim.contact_id, step.id, claim.passage) for step, claims in claimed for claim in claims),
     }
     for step, claims in claimed:
@@ -228,7 +228,7 @@ class _Walk:
         self.pauses = pauses
         self.plan = Plan()
         # Where contacts are not to come a second time, of steps that moved.
-        self.already_passed = world.already_passed
+        self.been = world.been
         # Rotations are read at the end, since a jump still moves the waits made before it.
         self._waits: list[tuple[_Passing, Step, int, int, Reason, datetime, datetime | None]] = []
         # Who entered the step in hand too late.
@@ -416,9 +416,7 @@ class _Walk:
     def _reach(self, step: Step, passings: list[_Passing], *, from_anchor: bool) -> None:
         if step.moved:
             # A passage is only once, also when a new version leads to the step by another way.
-            passings = [
-                each for each in passings if (each.contact.id, step.id, each.passage) not in self.already_passed
-            ]
+            passings = [each for each in passings if (each.contact.id, step.id, each.passage) not in self.been]
         if step.kind is Kind.DECISION and step.look_back is not None:
             # Due at once: whoever takes it next looks at what the contact did before.
             for passing in passings:

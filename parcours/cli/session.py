@@ -47,13 +47,11 @@ class Session:
         A configured database is never migrated in passing: several versions of the code may be
         running on it. Raises CampaignError when it is behind, or too far ahead.
         """
-        from parcours.db.installation_settings import InstallationSettings, set_installation_settings
+        from parcours.db.house import House, furnish
 
         engine = self._connected()
         known = self.settings
-        set_installation_settings(
-            engine, InstallationSettings(known.shared_addresses == "allow", known.default_country, known.home)
-        )
+        furnish(engine, House(known.shared_addresses == "allow", known.default_country, known.home))
         return engine
 
     def _connected(self) -> Engine:

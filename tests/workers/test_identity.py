@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from parcours.db.installation_settings import InstallationSettings, set_installation_settings
+from parcours.db.house import House, furnish
 from parcours.db.tables import contacts
 from parcours.domain.events.parsing import EventError, parse
 from tests.conftest import Run
@@ -130,7 +130,7 @@ def test_an_address_may_go_from_one_contact_to_another_in_one_batch(kim: World) 
 
 
 def test_contacts_share_an_address_where_the_setting_says_so(kim: World) -> None:
-    set_installation_settings(kim.engine, InstallationSettings(shared_addresses=True))
+    furnish(kim.engine, House(shared_addresses=True))
     kim.contacts("ben")
     kim.tell(event("contact.changed", "ben", email="kim@example.com"))
     assert kim.read("SELECT email FROM contact WHERE key = 'ben'")[0].email == "kim@example.com"
