@@ -19,7 +19,6 @@ from parcours.cli.session import session
 from parcours.db import partitions
 from parcours.db.clock import now as database_now
 from parcours.db.reads import batch, listings
-from parcours.db.reads.listings import ContactLine
 from parcours.db.tables import campaigns, contacts, merging, policies, segments
 from parcours.db.tables.contacts import Imported, Incoming, Refused, SameAddress, Shown
 from parcours.db.tables.scores import PointsLogged, StageLogged
@@ -32,7 +31,7 @@ from parcours.domain.walk.walk import zone_of
 from parcours.producers.files.contacts import ContactFile, contact_file
 from parcours.producers.files.options import parse as parse_options
 from parcours.producers.files.rows import RejectedRow
-from parcours.services.contact_json import contact_json
+from parcours.services.contact_json import contact_json, contact_line
 from parcours.workers import local_time
 
 app = typer.Typer(no_args_is_help=True, help="Import, show and merge contacts, and set what they want of channels.")
@@ -213,26 +212,12 @@ def list_(
     if found is not None and found.more:
         here.warn(f"more than {listings.FOUND_AT_MOST:,} begin so; type more of it to see all")
     if as_json:
-        here.print_json({"contacts": [line_json(line) for line in page.rows], "before": page.after})
+        here.print_json({"contacts": list(map(contact_line, page.rows)), "before": page.after})
         return
     columns = ("key", "email", "timezone", "points", "stage", "created_at", "last_active_at", "tags")
     here.print_table("", columns, [[_shown(getattr(line, column)) for column in columns] for line in page.rows])
     if page.after is not None:
         here.say(f"There are more: --before {page.after} lists the next ones.")
-
-
-def line_json(line: ContactLine) -> dict[str, Any]:
-    """Return a contact as `contacts list --json` has it."""
-    return {
-        "key": line.key,
-        "email": line.email,
-        "timezone": line.timezone,
-        "points": line.points,
-        "stage": line.stage,
-        "created_at": iso(line.created_at),
-        "last_active_at": iso(line.last_active_at),
-        "tags": line.tags,
-    }
 
 
 def _shown(value: Any) -> Any:

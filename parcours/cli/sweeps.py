@@ -1,4 +1,4 @@
-"""`parcours update` and `parcours trigger`, with the reference engine's options.
+"""`parcours update` and `parcours trigger`, with the options of Mautic's commands.
 
 They write down that a sweep is wanted, publish a hint and return; `--wait` watches it, `--inline`
 does it in this process.
@@ -48,7 +48,7 @@ Wait = Annotated[bool, typer.Option("--wait", help="Until it is done, with progr
 Inline = Annotated[bool, typer.Option("--inline", help="Do the work in this process; no broker needed.")]
 Now = Annotated[str | None, typer.Option("--now", metavar="ISO", help="Act as if it were that instant.")]
 Json = Annotated[bool, typer.Option("--json", help="Counts as JSON, with --inline or --wait.")]
-_IGNORED = "Ignored: crontabs of the reference engine have it."
+_IGNORED = "Ignored: Mautic's crontabs have it."
 Env = Annotated[str | None, typer.Option("-e", "--env", hidden=True, help=_IGNORED)]
 NoInteraction = Annotated[bool, typer.Option("-n", "--no-interaction", hidden=True, help=_IGNORED)]
 Verbose = Annotated[int, typer.Option("-v", "--verbose", count=True, hidden=True, help=_IGNORED)]

@@ -22,13 +22,14 @@ from sqlalchemy import create_engine
 
 from parcours import cli
 from parcours.domain.campaign_file.schema import file_schema
+from parcours.domain.events.table import EVENT_TYPES
 from parcours.domain.steps.catalogue import page as step_types
 from parcours.domain.steps.registry import all_types
 from parcours.domain.steps.types import Kind
 from parcours.ops.settings import PREFIX, Settings
 from parcours.web.app import make_app
 from tests.conftest import ROOT
-from tests.docs.meanings import EVENTS, LICENCES_NOT_INSTALLED, LOG_EVENTS
+from tests.docs.meanings import LICENCES_NOT_INSTALLED, LOG_EVENTS
 
 FOLDER = ROOT / "docs" / "reference"
 # What other packages and programs may import; everything else may change without notice.
@@ -303,7 +304,7 @@ def events_page() -> str:
                 f"[`{name}`](step-types.md#decision-{name.replace('.', '')})" for name in deciding.get(type_, ())
             ),
         )
-        for type_, known in EVENTS.items()
+        for type_, known in EVENT_TYPES.items()
     ]
     return "\n".join(
         [

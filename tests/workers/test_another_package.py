@@ -92,6 +92,64 @@ def test_its_properties_are_checked_as_ours_are_and_without_it_the_type_is_unkno
     assert (done.returncode, "unknown action 'loyalty.reward'" in done.stderr) == (1, True)
 
 
+GIFTS = """\
+campaign: gifts
+published: true
+sources: {segments: [members]}
+steps:
+  - step: gift
+    action: loyalty.gift
+    with: {letter: thanks, club: given}
+    then:
+      - step: opened
+        decision: email.open
+        within: 3 days
+        no: [{step: again, after: 1 hour, action: loyalty.round, with: {step: gift}}]
+"""
+
+
+def test_what_its_types_refer_to_is_checked_planned_and_waited_for_as_with_ours(
+    run: Run, call: Callable[..., Ran], installed: Path, tmp_path: Path
+) -> None:
+    file, people = tmp_path / "gifts.yaml", tmp_path / "people.csv"
+    file.write_text(GIFTS, encoding="utf-8")
+    people.write_text("key,email\nann,ann@example.com\n", encoding="utf-8")
+    call("segments", "create", "members")
+    call("contacts", "import", people, "--segment", "members")
+    done = run("campaigns", "apply", file, "--yes", path=installed)
+    assert (done.returncode, "there is no segment 'given'" in done.stderr) == (1, True)
+    call("segments", "create", "given")
+    assert "there is no email 'thanks' yet" in call("campaigns", "plan", file).stdout
+    (tmp_path / "thanks.yaml").write_text("key: thanks\nsubject: Thanks\nhtml: <p>Thanks</p>\n", encoding="utf-8")
+    call("emails", "apply", tmp_path / "thanks.yaml")
+    call("campaigns", "apply", file, "--yes")
+    call("update", "--inline")
+    call("trigger", "--inline")
+    call("events", "publish", "--type", "email.opened", "--contact", "ann", "--data", '{"email": "thanks"}', "--inline")
+    log = [json.loads(line) for line in call("log", "gifts", "--json").stdout.splitlines()]
+    assert [(line["step"], line["result"]) for line in log] == [("gift", "done"), ("opened", "yes")]
+    catalogue = {each["type"]: each for each in json.loads(call("steps", "list", "--json").stdout)}
+    assert catalogue["loyalty.gift"]["refers_to"] == {"letter": "emails", "club": "segments"}
+
+
+def test_a_jump_of_its_own_is_checked_as_ours_is(run: Run, installed: Path, tmp_path: Path) -> None:
+    file = tmp_path / "gifts.yaml"
+    file.write_text(GIFTS.replace("{step: gift}", "{step: gitf}"), encoding="utf-8")
+    done = run("campaigns", "validate", file, path=installed)
+    assert (done.returncode, "there is no step 'gitf' to jump to; did you mean 'gift'?" in done.stderr) == (1, True)
+    file.write_text(
+        GIFTS.replace("decision: email.open", "action: contact.tags").replace(
+            "        within: 3 days\n        no:", "        with: {add: [a]}\n        then:"
+        ),
+        encoding="utf-8",
+    )
+    done = run("campaigns", "validate", file, path=installed)
+    assert (done.returncode, done.stderr) == (0, "")
+    file.write_text(file.read_text("utf-8").replace("after: 1 hour, ", ""), encoding="utf-8")
+    done = run("campaigns", "validate", file, path=installed)
+    assert (done.returncode, "this jump makes a loop without rest" in done.stderr) == (1, True)
+
+
 def test_a_package_with_an_old_import_path_is_told_the_new_one(run: Run, installed: Path) -> None:
     module = installed / "loyalty.py"
     text = module.read_text(encoding="utf-8").replace("from parcours.steps import", "from domain.steps.registry import")
