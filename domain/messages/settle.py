@@ -48,6 +48,7 @@ class MessageRow(NamedTuple):
     variant: str | None
     locale: str | None
     bounced: bool
+    held: str | None = None
 
 
 @dataclass(slots=True)
@@ -75,8 +76,8 @@ def settle(results: Iterable[tuple[Claimed, Result]], *, paused: Mapping[str, da
         match result:
             case Sent():
                 done.rows.append(_row(message, "sent", message.attempts + 1, now))
-            case Untried(until):
-                done.rows.append(_row(message, "queued", message.attempts, until or now))
+            case Untried(until, held):
+                done.rows.append(_row(message, "queued", message.attempts, until or now)._replace(held=held))
             case Retry(error, _, True) if message.key in paused and now - message.tried_at < LONGEST_AWAY:
                 done.rows.append(_row(message, "queued", message.attempts, paused[message.key], error))
             case Retry(error, after, _, True) if now - message.tried_at < LONGEST_AWAY:

@@ -249,7 +249,7 @@ def _channels(settings: Settings, host: str, signing: str) -> Iterator[Channel[A
     house = Sender(host, settings.mail_from or f"parcours@{host}")
     mail = settings.home / "mail"
     if settings.smtp_url is None:
-        yield Channel("email", lambda: MailFiles(mail, house), str(mail), FILES_AT_ONCE, 1)
+        yield Channel("email", lambda: MailFiles(mail, house), str(mail), FILES_AT_ONCE, 1, to_files=True)
     else:
         server = smtp_connection.parse(settings.smtp_url)
         yield Channel("email", lambda: SmtpProvider(server, house), f"{server.host}:{server.port}", 1, hands)
@@ -262,6 +262,6 @@ def _channels(settings: Settings, host: str, signing: str) -> Iterator[Channel[A
 def _notes(name: str, url: str | None, settings: Settings) -> Channel[Any]:
     if url is None:
         folder = settings.home / name
-        return Channel(name, lambda: NoteFiles(folder), str(folder), FILES_AT_ONCE, 1)
+        return Channel(name, lambda: NoteFiles(folder), str(folder), FILES_AT_ONCE, 1, to_files=True)
     where = urlsplit(url).netloc.rpartition("@")[2]
     return Channel(name, lambda: Gateway(url), where, 1, settings.delivery_connections)
