@@ -90,6 +90,7 @@ LOG_EVENTS = {
     "order_refused": "A message of the task queue is none of ours; it was dropped.",
     "part_died": "A part of `parcours up` ended; the process stops.",
     "refused_requests_not_logged": "So many refused requests of the last second have no line of their own.",
+    "requests_not_logged": "So many requests of the last second that were answered have no line of their own.",
     "request_failed": "An HTTP request failed for an unforeseen reason; the answer was 500.",
     "request_handled": "An HTTP request was answered.",
     "request_refused_by_database": "The database cannot store a value of a request; the answer was 422.",
