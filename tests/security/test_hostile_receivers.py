@@ -196,6 +196,7 @@ def assert_all_came_to_an_end(world: World, calls: Counter[str]) -> None:
 
 
 def who(request: bytes) -> str:
+    found: str
     (found,) = {match.decode() for match in re.findall(rb"(?:good|evil)-[0-9]{2}", request)}
     return found
 
