@@ -34,6 +34,7 @@ from parcours.db.tables import (
     policies,
     refusals,
     scores,
+    traces,
 )
 from parcours.db.tables.events import Letter, Pending
 from parcours.db.tables.refusals import RefusalChange
@@ -110,6 +111,8 @@ def act_once(
     partitions.begin(engine)
     began = time.monotonic()
     acted = _Acting(engine, zone, stop).batch(of)
+    # Also of those who were unknown and needed no act.
+    traces.wipe_noted(engine)
     if acted.events:
         # The lag ends where the transaction began; what followed from the event is there at its end.
         metrics.DECISION_SECONDS.observe(acted.lag_seconds + time.monotonic() - began)

@@ -324,13 +324,14 @@ def send(conn: Connection, campaign_id: int, messages: Sequence[Message], *, now
             out.marketing,
             out.priority,
             out.not_before,
+            out.held,
         )
         for each in messages
         for out in (each.outbound,)
     ]
     names = (
         *("contact_ids", "keys", "step_ids", "rotations", "channels", "templates", "addresses", "payloads"),
-        *("marketings", "priorities", "not_befores"),
+        *("marketings", "priorities", "not_befores", "helds"),
     )
     _write(conn, "send", names, rows, campaign_id=campaign_id, now=now)
 

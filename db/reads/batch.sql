@@ -170,12 +170,13 @@ WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND step_id = ANY (CAST(:step_id
 -- The outbox. The key is unique, so a message written once stays one; it ends with the installation's name, so that
 -- no receiver takes a message of a copy for trials for one of ours.
 INSERT INTO message (contact_id, key, campaign_id, step_id, rotation, channel, template, address, payload,
-                     marketing, priority, due_at, created_at)
+                     marketing, priority, due_at, created_at, held)
 SELECT contact_id, key || coalesce('-' || (SELECT value FROM installation WHERE name = 'name'), ''), :campaign_id, step_id, rotation, channel, template, address, payload, marketing, priority,
-       coalesce(not_before, :now), :now
+       coalesce(not_before, :now), :now, held
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:keys AS text[]), CAST(:step_ids AS int[]),
             CAST(:rotations AS int[]), CAST(:channels AS text[]), CAST(:templates AS text[]),
             CAST(:addresses AS text[]), CAST(:payloads AS jsonb[]), CAST(:marketings AS boolean[]),
-            CAST(:priorities AS smallint[]), CAST(:not_befores AS timestamptz[]))
-     AS new (contact_id, key, step_id, rotation, channel, template, address, payload, marketing, priority, not_before)
+            CAST(:priorities AS smallint[]), CAST(:not_befores AS timestamptz[]), CAST(:helds AS text[]))
+     AS new (contact_id, key, step_id, rotation, channel, template, address, payload, marketing, priority, not_before,
+             held)
 ON CONFLICT (key) DO NOTHING;

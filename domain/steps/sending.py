@@ -92,7 +92,7 @@ def held_back(
     if held.until is None or policy.over == "skip":
         return Skipped(sentence(outbound.channel, held), {**(detail or {}), **about})
     if policy.over == "queue":
-        queued = replace(outbound, not_before=held.until)
+        queued = replace(outbound, not_before=held.until, held=held.rule)
         count(batch, contact, queued)
         return Done({**(detail or {}), **about}, (queued,))
     return Postponed(held.until, about)

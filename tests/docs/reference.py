@@ -26,6 +26,7 @@ from parcours.domain.events.table import EVENT_TYPES
 from parcours.domain.steps.catalogue import page as step_types
 from parcours.domain.steps.registry import all_types
 from parcours.domain.steps.types import Kind
+from parcours.ops.logs import FLOODABLE, LINES_A_MINUTE
 from parcours.ops.settings import PREFIX, Settings
 from parcours.web.app import make_app
 from tests.conftest import ROOT
@@ -458,7 +459,7 @@ def log_events_page() -> str:
         (
             f"`{name}`",
             ", ".join(sorted("error" if level == "exception" else level for level in each.levels)),
-            ", ".join(f"`{key}`" for key in sorted(each.names)),
+            ", ".join(f"`{key}`" for key in sorted(each.names | ({"left_out"} if name in FLOODABLE else set()))),
             _escaped(LOG_EVENTS[name]),
         )
         for name, each in log_events().items()
@@ -470,6 +471,10 @@ def log_events_page() -> str:
             "Lines that are written while a message is handled also have its `actor` and `message_id`. Some lines have",
             "more: what was counted, or `error`, `text` and `traceback`. They hold ids and numbers, and no data of",
             "contacts.",
+            "",
+            f"Of lines that strangers can cause, each process writes {LINES_A_MINUTE} of a kind a minute. These have",
+            "the field `left_out` below; where it stands in a line, so many of its kind were left out before it. Lines",
+            "of libraries (`logger`) are limited in the same way, by logger and level.",
             "",
             *_table(("event", "level", "fields", "meaning"), rows),
         ]

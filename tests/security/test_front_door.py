@@ -158,7 +158,7 @@ def test_what_is_remembered_of_clients_is_bounded(monkeypatch: pytest.MonkeyPatc
 
 
 def test_refused_requests_cannot_flood_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    refusals = request_log.Refusals()
+    refusals = request_log.Lines(request_log.REFUSALS_LOGGED, refused=True)
     monkeypatch.setattr("parcours.web.request_log.time.monotonic", lambda: 7.0)
     logged = sum(refusals.is_logged() for _ in range(1_000))
     assert logged == request_log.REFUSALS_LOGGED
