@@ -39,7 +39,7 @@ from parcours.db.tables.events import Letter, Pending
 from parcours.db.tables.refusals import RefusalChange
 from parcours.domain.campaign import StopRule
 from parcours.domain.contacts.changes import change
-from parcours.domain.contacts.identity import same_address
+from parcours.domain.contacts.identity import in_use, same_address
 from parcours.domain.events.facts import as_facts
 from parcours.domain.events.parsing import CLAIMED, ContactEvent, channel_of
 from parcours.domain.events.table import ABOUT_THE_CONTACT
@@ -540,9 +540,7 @@ def _without_taken_addresses(conn: Connection, changed: Sequence[Pending], now: 
             continue
         (key,) = events.keys(conn, [event.contact_id])
         owner = others[0].key if others else events.keys(conn, [first])[0]
-        one = f"merge the two with `parcours contacts merge {key} {owner}`, or correct the address"
-        reason = f"the address {address} is that of contact {owner!r}, so {key!r} does not get it; {one}"
-        letters.append((reason, events.as_cloud_event(event, key)))
+        letters.append((in_use(address, owner=owner, key=key), events.as_cloud_event(event, key)))
         kept.append(event._replace(data={name: value for name, value in event.data.items() if name != "email"}))
     events.bury(conn, letters, origin="event", now=now)
     return kept

@@ -2,17 +2,20 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from parcours.db.house import house_of
 from parcours.db.statements import statements
 from parcours.db.tables import companies, events, outcomes, policies, refusals, scores
+from parcours.db.tables import contacts as contacts_table
 from parcours.domain.campaign import Campaign, Step
 from parcours.domain.contacts.contact import CHANGEABLE, COLUMNS, Contact
 from parcours.domain.events.facts import as_facts
@@ -120,7 +123,14 @@ def _world(
         policies=policies.by_channel(conn) if Need.POLICIES in needs else {},
         been=_been(conn, campaign, ids),
         companies=companies.known(conn, ids, _companies_named(campaign)) if Need.COMPANIES in needs else {},
+        holders=None if house_of(conn).shared_addresses else partial(_holders, conn),
     )
+
+
+def _holders(conn: Connection, addresses: Collection[str]) -> dict[str, list[tuple[int, str]]]:
+    events.lock_addresses(conn, addresses)
+    found = contacts_table.holders(conn, addresses)
+    return {address: [(each.id, each.key) for each in holders] for address, holders in found.items()}
 
 
 def _companies_named(campaign: Campaign) -> set[str]:

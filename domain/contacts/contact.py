@@ -113,6 +113,8 @@ class StageChange(NamedTuple):
     after: str | None
 
 
+# Its place in what `state` returns.
+EMAIL = CHANGEABLE.index("email")
 _POINTS, _STAGE, _SCORES = (CHANGEABLE.index(name) for name in ("points", "stage", "scores"))
 
 

@@ -146,8 +146,9 @@ def _what_update_needs(asked: ContactUpdate) -> frozenset[Need]:
 def update(batch: Batch[ContactUpdate]) -> list[Result]:
     """Sets fields of the contact. Blank values leave what is there, also where a template comes to nothing.
 
-    Skipped for whom a template does not make an email address or a timezone where one is needed; failed for whom
-    it cannot be filled in.
+    Skipped for whom a template does not make an email address or a timezone where one is needed, and for whom the
+    email address is that of another contact, unless contacts may share addresses; failed for whom it cannot be
+    filled in.
     """
     given = batch.properties.fields
     if not templated.is_template(given):

@@ -21,8 +21,9 @@ from parcours.db.clock import now as database_now
 from parcours.db.reads import batch, listings
 from parcours.db.reads.listings import ContactLine
 from parcours.db.tables import campaigns, contacts, merging, policies, segments
-from parcours.db.tables.contacts import Imported, Incoming, Refused, SameAddress, Shown
+from parcours.db.tables.contacts import Imported, Incoming, SameAddress, Shown
 from parcours.db.tables.scores import PointsLogged, StageLogged
+from parcours.domain.contacts.identity import in_use
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.keys import checked_key
 from parcours.domain.messages.policy import Rule, as_data, parse_rule
@@ -145,7 +146,9 @@ def _import(file: ContactFile, segment_key: str | None, rejects: RejectFile, sam
         staged = contacts.stage(conn, usable())
         imported = contacts.merge(conn, now=now, same_address=same_address)
         for row in imported.refused:
-            rejects.add(RejectedRow(row.line, _in_use(row), f"{row.key},{row.email}"))
+            rejects.add(
+                RejectedRow(row.line, in_use(row.email, owner=row.owner, key=row.key), f"{row.key},{row.email}")
+            )
         if segment is not None:
             for ids in contacts.staged_ids(conn, MEMBERS_A_STATEMENT):
                 segments.add_members(conn, segment.id, ids, manual=True, now=now)
@@ -154,11 +157,6 @@ def _import(file: ContactFile, segment_key: str | None, rejects: RejectFile, sam
         with engine.begin() as conn:
             contacts.analyze(conn)
     return imported
-
-
-def _in_use(row: Refused) -> str:
-    one = f"merge the two with `parcours contacts merge {row.key} {row.owner}`, or correct the address"
-    return f"the address {row.email} is that of contact {row.owner!r}; {one}"
 
 
 @app.command()

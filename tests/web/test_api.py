@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from parcours.db.partitions import ensure_partitions
 from parcours.db.tables import refusals
+from parcours.web.api import contacts as contacts_api
 from parcours.web.api.common import cursor_of
 from tests.conftest import Run
 from tests.web.conftest import Client, event
@@ -294,6 +295,31 @@ def test_a_contact_is_made_changed_found_and_erased(http: TestClient, world: Wor
     assert http.delete("/api/contacts/a%2Fb").status_code == 404
     # Somebody new may have the key.
     assert http.put("/api/contacts/a%2Fb", json={}).status_code == 201
+
+
+def test_nobody_is_given_the_address_of_another_contact(http: TestClient, world: World) -> None:
+    world.contacts("kim", email="Kim@Example.com")
+    for key in ("ann", "kim2"):
+        answer = http.put(f"/api/contacts/{key}", json={"email": "kim@example.com"})
+        assert (answer.status_code, answer.headers["content-type"]) == (409, "application/problem+json")
+        assert "'kim'" in answer.json()["detail"]
+    assert http.put("/api/contacts/kim", json={"email": "kim@example.com"}).status_code == 200
+
+
+def test_who_loses_an_address_to_somebody_quicker_is_told_so(
+    http: TestClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened_ = contacts_api._happened
+
+    def somebody_is_quicker(*given: Any) -> None:
+        world.contacts("kim", email="kim@example.com")
+        happened_(*given)
+
+    monkeypatch.setattr(contacts_api, "_happened", somebody_is_quicker)
+    answer = http.put("/api/contacts/ann", json={"email": "kim@example.com", "owner": "bob"})
+    assert answer.status_code == 409
+    assert "'kim'" in answer.json()["detail"]
+    assert http.get("/api/contacts/ann").json()["email"] is None
 
 
 def test_who_changes_a_contact_does_not_do_the_work_of_others(http: TestClient, world: World) -> None:
