@@ -56,7 +56,7 @@ from parcours.workers import decisions, local_time, membership
 from parcours.workers.decisions import Reacted, Unjudged
 from parcours.workers.executor import BY_DEFAULT, reason_of
 from parcours.workers.forms import submit
-from parcours.workers.intake import Accepted
+from parcours.workers.intake import Accepted, heed_address
 
 log = structlog.get_logger()
 
@@ -92,8 +92,7 @@ def heed(conn: Connection, offered: Sequence[ContactEvent], *, now: datetime) ->
             done.duplicates += 1
             continue
         new.discard((event.source, event.id))
-        command = command_of(event.data.get("text"))
-        if command is not None and refusals.heard(conn, event.data["from"], command, event.at):
+        if heed_address(conn, event) is not None:
             done.accepted += 1
         else:
             done.rejected.append((index, "nobody is found by from"))

@@ -359,7 +359,7 @@ def test_a_contact_has_its_campaigns(http: TestClient, world: World) -> None:
 def test_a_contact_has_its_refusals_as_the_command_prints_them(http: TestClient, world: World, run: Run) -> None:
     world.contacts("ann", email="Ann@example.com", phone="0033 6 12 34 56 78")
     with world.engine.begin() as conn:
-        refusals.heard(conn, "+33612345678", "stop", at(2))
+        refusals.heard(conn, "sms", "+33612345678", "unsubscribed", at(2))
     world.tell(
         happened("email.unsubscribed", "ann", at(3)), happened("email.unsubscribed", "ann", at(4), channel="push")
     )
