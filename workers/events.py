@@ -95,7 +95,7 @@ def heed(conn: Connection, offered: Sequence[ContactEvent], *, now: datetime) ->
         if heed_address(conn, event) is not None:
             done.accepted += 1
         else:
-            done.rejected.append((index, "nobody is found by from"))
+            done.rejected.append((index, "nobody is found by from; import the contact, or correct the report"))
     return done
 
 
@@ -300,7 +300,9 @@ def _act_on(
             if event.at <= (erased[event.contact_id][1] if event.contact_id in erased else now)
         ],
     )
-    events.bury_events(conn, [letter for letter in letters if letter.event.contact_id not in gone], now=now)
+    letters = [letter for letter in letters if letter.event.contact_id not in gone]
+    events.bury_events(conn, letters, now=now)
+    counts["dead letters"] += len(letters)
     events.seen_active(conn, [(event.contact_id, event.at) for event in kept if _is_activity(event)])
     lag = (now - min(event.received_at for event in taken)).total_seconds()
     return Acted(len(taken), counts, lag)

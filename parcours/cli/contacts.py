@@ -20,7 +20,7 @@ from parcours.db import partitions
 from parcours.db.clock import now as database_now
 from parcours.db.reads import batch, listings
 from parcours.db.reads.listings import ContactLine
-from parcours.db.tables import campaigns, contacts, merging, policies, segments
+from parcours.db.tables import campaigns, contacts, events, merging, policies, segments
 from parcours.db.tables.contacts import Imported, Incoming, SameAddress, Shown
 from parcours.db.tables.scores import PointsLogged, StageLogged
 from parcours.domain.contacts.identity import in_use
@@ -94,7 +94,7 @@ def import_(
         return
     with RejectFile(file) as rejects, reading(file) as advance, contact_file(file, options, advance) as opened:
         allowed = here.settings.shared_addresses == "allow"
-        imported = _import(opened, segment, rejects, "allow" if allowed else same_address)
+        imported, awaiting = _import(opened, segment, rejects, "allow" if allowed else same_address)
     if as_json:
         here.print_json(
             {
@@ -106,6 +106,7 @@ def import_(
                 "rejected_file": rejects.written,
                 "silenced": imported.silenced,
                 "notes": opened.notes,
+                "awaiting_update": awaiting,
             }
         )
     else:
@@ -123,10 +124,16 @@ def import_(
         if imported.silenced:
             are = "1 contact is" if imported.silenced == 1 else f"{imported.silenced:,} contacts are"
             here.say(f"{are} not to be contacted any more, as the file says.")
+        if awaiting:
+            let = f"the campaign {awaiting[0]} lets" if len(awaiting) == 1 else f"{', '.join(awaiting)} let"
+            here.say(f"Run `parcours update` so that {let} new members of the segment in.")
     file_options.end(here, rejects, allowed=allow_rejected)
 
 
-def _import(file: ContactFile, segment_key: str | None, rejects: RejectFile, same_address: SameAddress) -> Imported:
+def _import(
+    file: ContactFile, segment_key: str | None, rejects: RejectFile, same_address: SameAddress
+) -> tuple[Imported, list[str]]:
+    """Return the counts, and the keys of the published campaigns that an update lets the contacts into."""
     engine = session().engine
     now = datetime.now(UTC)
 
@@ -138,7 +145,7 @@ def _import(file: ContactFile, segment_key: str | None, rejects: RejectFile, sam
                 yield row
 
     with engine.begin() as conn:
-        segment = None
+        segment, awaiting = None, []
         if segment_key is not None:
             segment = segments.find(conn, segment_key.strip())
             if segment is None:
@@ -152,11 +159,13 @@ def _import(file: ContactFile, segment_key: str | None, rejects: RejectFile, sam
         if segment is not None:
             for ids in contacts.staged_ids(conn, MEMBERS_A_STATEMENT):
                 segments.add_members(conn, segment.id, ids, manual=True, now=now)
+            fed = events.campaigns_of_segment(conn, segment.id) if staged else []
+            awaiting = sorted(row.key for row in campaigns.listing(conn, fed) if row.published)
     local_time.follow_all(engine, now=now, zone=session().zone)
     if staged >= BULK:
         with engine.begin() as conn:
             contacts.analyze(conn)
-    return imported
+    return imported, awaiting
 
 
 @app.command()
