@@ -19,9 +19,10 @@ from parcours.cli.session import session
 from parcours.db import partitions
 from parcours.db.clock import now as database_now
 from parcours.db.reads import batch, listings
-from parcours.db.tables import campaigns, contacts, merging, policies, segments
-from parcours.db.tables.contacts import Imported, Incoming, Refused, SameAddress, Shown
+from parcours.db.tables import campaigns, contacts, events, merging, policies, segments
+from parcours.db.tables.contacts import Imported, Incoming, SameAddress, Shown
 from parcours.db.tables.scores import PointsLogged, StageLogged
+from parcours.domain.contacts.identity import in_use
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.keys import checked_key
 from parcours.domain.messages.policy import Rule, as_data, parse_rule
@@ -92,7 +93,7 @@ def import_(
         return
     with RejectFile(file) as rejects, reading(file) as advance, contact_file(file, options, advance) as opened:
         allowed = here.settings.shared_addresses == "allow"
-        imported = _import(opened, segment, rejects, "allow" if allowed else same_address)
+        imported, awaiting = _import(opened, segment, rejects, "allow" if allowed else same_address)
     if as_json:
         here.print_json(
             {
@@ -104,6 +105,7 @@ def import_(
                 "rejected_file": rejects.written,
                 "silenced": imported.silenced,
                 "notes": opened.notes,
+                "awaiting_update": awaiting,
             }
         )
     else:
@@ -121,10 +123,16 @@ def import_(
         if imported.silenced:
             are = "1 contact is" if imported.silenced == 1 else f"{imported.silenced:,} contacts are"
             here.say(f"{are} not to be contacted any more, as the file says.")
+        if awaiting:
+            let = f"the campaign {awaiting[0]} lets" if len(awaiting) == 1 else f"{', '.join(awaiting)} let"
+            here.say(f"Run `parcours update` so that {let} new members of the segment in.")
     file_options.end(here, rejects, allowed=allow_rejected)
 
 
-def _import(file: ContactFile, segment_key: str | None, rejects: RejectFile, same_address: SameAddress) -> Imported:
+def _import(
+    file: ContactFile, segment_key: str | None, rejects: RejectFile, same_address: SameAddress
+) -> tuple[Imported, list[str]]:
+    """Return the counts, and the keys of the published campaigns that an update lets the contacts into."""
     engine = session().engine
     now = datetime.now(UTC)
 
@@ -136,7 +144,7 @@ def _import(file: ContactFile, segment_key: str | None, rejects: RejectFile, sam
                 yield row
 
     with engine.begin() as conn:
-        segment = None
+        segment, awaiting = None, []
         if segment_key is not None:
             segment = segments.find(conn, segment_key.strip())
             if segment is None:
@@ -144,20 +152,19 @@ def _import(file: ContactFile, segment_key: str | None, rejects: RejectFile, sam
         staged = contacts.stage(conn, usable())
         imported = contacts.merge(conn, now=now, same_address=same_address)
         for row in imported.refused:
-            rejects.add(RejectedRow(row.line, _in_use(row), f"{row.key},{row.email}"))
+            rejects.add(
+                RejectedRow(row.line, in_use(row.email, owner=row.owner, key=row.key), f"{row.key},{row.email}")
+            )
         if segment is not None:
             for ids in contacts.staged_ids(conn, MEMBERS_A_STATEMENT):
                 segments.add_members(conn, segment.id, ids, manual=True, now=now)
+            fed = events.campaigns_of_segment(conn, segment.id) if staged else []
+            awaiting = sorted(row.key for row in campaigns.listing(conn, fed) if row.published)
     local_time.follow_all(engine, now=now, zone=session().zone)
     if staged >= BULK:
         with engine.begin() as conn:
             contacts.analyze(conn)
-    return imported
-
-
-def _in_use(row: Refused) -> str:
-    one = f"merge the two with `parcours contacts merge {row.key} {row.owner}`, or correct the address"
-    return f"the address {row.email} is that of contact {row.owner!r}; {one}"
+    return imported, awaiting
 
 
 @app.command()
