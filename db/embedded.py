@@ -21,6 +21,7 @@ import psycopg
 from psycopg import sql
 
 from parcours.db.folders import private_folder
+from parcours.db.statements import statements
 from parcours.domain.errors import CampaignError
 
 # For a server of one machine that also runs the workers. Those that need a restart apply from the
@@ -112,14 +113,12 @@ def _forget_a_dead_server(data: Path) -> None:
 def _configure(uri: str) -> None:
     """Write our settings once; a second command that starts at the same moment writes the same."""
     with psycopg.connect(uri, autocommit=True) as conn:
-        set_already: dict[str, str] = dict(
-            conn.execute("SELECT name, setting FROM pg_file_settings WHERE sourcefile LIKE '%postgresql.auto.conf'")
-        )
+        set_already: dict[str, str] = dict(conn.execute(statements(__file__)["set_already"].text))
         wanted = {name: value for name, value in SERVER_SETTINGS.items() if set_already.get(name) != value}
         for name, value in wanted.items():
-            conn.execute(sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+            conn.execute(sql.SQL(statements(__file__)["set"].text).format(sql.Identifier(name), sql.Literal(value)))
         if wanted:
-            conn.execute("SELECT pg_reload_conf()")
+            conn.execute(statements(__file__)["reload"].text)
 
 
 def stop(home: Path) -> bool:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 from sqlalchemy.exc import OperationalError
 
 from parcours.db.faults import Fault, fault_of
@@ -193,7 +193,7 @@ def close(
     parameters = {"campaign_id": campaign_id}
     if told is not None:
         attempt = conn.begin_nested()
-        conn.execute(text(f"SET LOCAL lock_timeout = {int(after_ms)}"))
+        conn.execute(sql["wait_for_locks"], {"for": f"{after_ms}ms"})
         try:
             conn.execute(sql["close"], parameters)
         except OperationalError as error:
@@ -202,7 +202,7 @@ def close(
             attempt.rollback()
             told([Inside(*row) for row in conn.execute(sql["inside_it"], parameters)])
         else:
-            conn.execute(text("SET LOCAL lock_timeout = DEFAULT"))
+            conn.execute(sql["wait_for_locks_as_ever"])
             attempt.commit()
             return
     conn.execute(sql["close"], parameters)
@@ -295,7 +295,7 @@ def every_source(conn: Connection) -> list[SourceOf]:
 
 def categories(conn: Connection) -> list[str]:
     """Return the keys of all categories."""
-    return list(conn.execute(text("SELECT key FROM category ORDER BY key")).scalars())
+    return list(conn.execute(sql["categories"]).scalars())
 
 
 def inside(conn: Connection, campaign_ids: Iterable[int]) -> dict[int, int]:
@@ -316,7 +316,7 @@ def create(conn: Connection, key: str, *, now: datetime) -> int:
 
 def version_of(conn: Connection, campaign_id: int) -> int:
     """Return the present version of a campaign's row; 0 when none was ever applied."""
-    return int(conn.execute(text("SELECT version FROM campaign WHERE id = :id"), {"id": campaign_id}).scalar_one())
+    return int(conn.execute(sql["version_of"], {"id": campaign_id}).scalar_one())
 
 
 def save(
