@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Row
@@ -18,11 +18,13 @@ from parcours.db.statements import statements
 from parcours.db.tables import waits
 from parcours.db.tables.events import like
 from parcours.domain.campaign import Campaign, Status
-from parcours.domain.campaign_file import build, check
-from parcours.domain.campaign_file.model import FORMAT, CampaignFile, Problem
 from parcours.domain.errors import CampaignError, NotFoundError, UnreadableCampaignError
 from parcours.domain.walk.catch_up import Pause, pause_after, shift_between
 
+if TYPE_CHECKING:
+    from parcours.domain.campaign_file.model import CampaignFile, Problem
+
+# What reads campaign files is loaded with the first of them: most commands read none.
 sql = statements(__file__)
 # Whether a campaign can be read does not depend on the zone of dates without an offset.
 _ANY_ZONE = ZoneInfo("UTC")
@@ -83,6 +85,9 @@ class Version(NamedTuple):
         """Return what is wrong with a version that cannot be read."""
         if self.unreadable is None:
             return []
+        from parcours.domain.campaign_file import check
+        from parcours.domain.campaign_file.model import Problem
+
         found: list[Problem] = []
         # As for whoever reads it: the code of another package may raise anything.
         with suppress(Exception):
@@ -225,6 +230,8 @@ def load(conn: Connection, campaign_id: int, version: int, zone: ZoneInfo) -> Ca
     """Return one version of a campaign; `zone` is that of dates without an offset."""
     place = (str(conn.engine.url), campaign_id, version, zone.key)
     if place not in _loaded:
+        from parcours.domain.campaign_file import build
+
         if len(_loaded) > 1000:
             _loaded.clear()
         stored_steps = steps(conn, campaign_id)
@@ -248,6 +255,8 @@ def read_version(conn: Connection, key: str, campaign_id: int, version: int) -> 
     try:
         file = definition(conn, campaign_id, version)
     except UnreadableCampaignError as error:
+        from parcours.domain.campaign_file import check
+
         # An earlier version need not have all its steps any more; its file can be shown all the same.
         return Version(check.outline(data, key), data, why or error)
     return Version(file, data, why)
@@ -255,6 +264,8 @@ def read_version(conn: Connection, key: str, campaign_id: int, version: int) -> 
 
 def definition(conn: Connection, campaign_id: int, version: int) -> CampaignFile:
     """Return the campaign file of a version. Raises UnreadableCampaignError."""
+    from parcours.domain.campaign_file import build
+
     data = conn.execute(sql["definition"], {"campaign_id": campaign_id, "version": version}).scalar()
     with _reading(campaign_id, version):
         if data is None:
@@ -335,6 +346,9 @@ def save(
 
     `step_kinds` holds (key, kind, type) of each step in document order.
     """
+    from parcours.domain.campaign_file import build
+    from parcours.domain.campaign_file.model import FORMAT
+
     here = {"campaign_id": campaign_id, "now": now}
     before = _standing(conn, campaign_id)
     category_id = conn.execute(sql["category"], {"key": file.category}).scalar_one() if file.category else None

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, TextClause
 from sqlalchemy.exc import IntegrityError
 
 from parcours.db.statements import statements, variant
-from parcours.db.tables import merging, policies, refusals, scores
+from parcours.db.tables import policies, refusals, scores
 from parcours.db.tables.refusals import Refusal
 from parcours.db.tables.scores import PointsLogged, StageLogged
 from parcours.domain.contacts.identity import is_address
@@ -193,8 +193,11 @@ def merge(conn: Connection, *, now: datetime, same_address: SameAddress = "merge
     with the address of another contact becomes that contact's, and its key leads there; or it is left out,
     as are rows that give the address of another to a contact that exists.
     """
+    # Here, since merging knows all tables, and who only reads a contact needs none of them.
+    from parcours.db.tables.merging import shut_out_merges
+
     sql = statements(__file__)
-    merging.shut_out_merges(conn)
+    shut_out_merges(conn)
     conn.execute(sql["join_by_hash"])
     given = conn.execute(sql["given"]).one()
     sql = _statements(given.n)

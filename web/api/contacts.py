@@ -19,7 +19,7 @@ from parcours.domain.errors import NotFoundError
 from parcours.domain.events.parsing import parse
 from parcours.domain.keys import checked_key
 from parcours.domain.time.text import iso
-from parcours.domain.walk.walk import zone_of
+from parcours.domain.time.zones import zone_of
 from parcours.services.contact_json import contact_json
 from parcours.web.api.common import (
     Cursor,
