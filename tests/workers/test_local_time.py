@@ -153,7 +153,7 @@ def test_a_worker_that_tick_asks_moves_what_nobody_else_did(ann: World, redis_ur
     # The wait, which is due since June, and the note.
     assert tick.run_once() == 2
     tick.close()
-    Workshop(ann.engine, broker, Settings(_env_file=None)).follow_timezones()
+    Workshop(ann.engine, broker, Settings()).follow_timezones()
     broker.close()
     assert ann.due("ann", "a") == tokyo(3, "09:00")
     assert ann.read("SELECT FROM rezoned") == []
