@@ -11,13 +11,14 @@ import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-from typer.core import TyperGroup
+# What is imported stays. Looking for garbage among it would be a fifth of a short command's time, so this comes first.
+gc.set_threshold(50_000)
+
+import typer  # noqa: E402
+from typer.core import TyperGroup  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 # Name: (where its Typer app is, its line of --help). In the order that --help shows.
 COMMANDS = {
@@ -135,8 +136,6 @@ def root(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command: exit code 0 on success, 1 on a failed job, 2 on wrong usage."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    # What is imported stays: looking for garbage in it would be a tenth of a short command's time.
-    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     # How long an idle consumer of Redis sleeps at most between looks, in ms. dramatiq reads it when it is
     # imported, by whichever module comes first; its default, a second, is a long time for an event.
     os.environ.setdefault("dramatiq_worker_timeout", "100")
