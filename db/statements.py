@@ -68,3 +68,8 @@ def _written(value: Name | Sequence[Name] | datetime) -> str:
         # A colon would become a parameter.
         return '"' + value.replace('"', '""').replace(":", "\\:") + '"'
     return ("." if isinstance(value, tuple) else ", ").join(map(_written, value))
+
+
+def like(event_type: str) -> str:
+    """Return a pattern for LIKE of an event type in which `*` is anything."""
+    return re.sub(r"([%_\\])", r"\\\1", event_type).replace("*", "%")
