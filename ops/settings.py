@@ -7,27 +7,41 @@ from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from dotenv import dotenv_values
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from parcours.domain.campaign import StopRule
 from parcours.domain.contacts.identity import country, timezone
 
 PREFIX = "PARCOURS_"
+# Settings of providers, which know them themselves, go on with the provider's name.
+PROVIDER_PREFIX = "PARCOURS_PROVIDER_"
 
 
 class SettingsError(Exception):
     """A setting is unknown or has a value that cannot be used; the message says which and what to do."""
 
 
-class Settings(BaseModel):
+class Settings(BaseSettings):
     """Every setting, with its default. Variables are named `PARCOURS_` + the field in capitals."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
 
     home: Path = Field(Path(".parcours"), description="Folder of the embedded database and of mail written to files.")
     database_url: str | None = Field(None, description="PostgreSQL 15 or newer; unset: the embedded server.")
     broker_url: str | None = Field(None, description="redis://… or amqp://…; unset: inside the process.")
     events_url: str | None = Field(None, description="kombu URL of contact events; default: the broker's.")
+    email_provider: str | None = Field(
+        None, description="Who sends emails; unset: `smtp` with `PARCOURS_SMTP_URL`, else `files`."
+    )
+    sms_provider: str | None = Field(
+        None, description="Who sends text messages; unset: `gateway` with `PARCOURS_SMS_URL`, else `files`."
+    )
+    push_provider: str | None = Field(
+        None, description="Who sends notifications; unset: `gateway` with `PARCOURS_PUSH_URL`, else `files`."
+    )
+    webhook_provider: str | None = Field(None, description="Who calls web addresses; unset: `webhook`.")
     smtp_url: str | None = Field(None, description="Unset: mail is written to files below the home.")
     mail_from: str | None = Field(None, description="Sender of emails without one; unset: parcours@ the public host.")
     sms_url: str | None = Field(None, description="Text messages are posted here; unset: written to files.")
@@ -83,7 +97,9 @@ class Settings(BaseModel):
     stop_minutes: int = Field(60, ge=1, le=44_640, description="How long ago still counts as lately.")
     batch_size: int = Field(4000, ge=1, le=20_000, description="Most contacts of one unit of work.")
 
-    @field_validator("sms_url", "push_url", "public_url")
+    _provider_options: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @field_validator("public_url")
     @classmethod
     def _web_address(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
@@ -99,6 +115,11 @@ class Settings(BaseModel):
     @classmethod
     def _known_country(cls, value: str | None) -> str | None:
         return None if value is None else country(value)
+
+    @property
+    def provider_options(self) -> dict[str, str]:
+        """What is set with names of `PROVIDER_PREFIX`, by name."""
+        return self._provider_options
 
     @property
     def zone(self) -> ZoneInfo:
@@ -123,28 +144,28 @@ def read_settings() -> Settings:
     is not silently ignored, and for a value that does not fit.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    given = {**_of_env_file(Path(".env")), **os.environ}
-    for name in sorted(given):
-        if name.startswith(PREFIX) and name not in known:
+    for name in sorted({*os.environ, *_names_in_env_file(Path(".env"))}):
+        if name.startswith(PREFIX) and name not in known and not name.startswith(PROVIDER_PREFIX):
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
             raise SettingsError(f"unknown setting {name}{hint}")
-    # However its name is spelled.
-    ours = {name.upper(): value for name, value in given.items()}
     try:
-        return Settings.model_validate(
-            {name.removeprefix(PREFIX).lower(): value for name, value in ours.items() if name in known}
-        )
+        settings = Settings()
+        settings.provider_options.update(_provider_options())
+        return settings
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()
         raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
-def _of_env_file(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        return {}
-    # Here, since most processes have no such file.
-    from dotenv import dotenv_values
+def _provider_options() -> dict[str, str]:
+    found = {**dotenv_values(".env", encoding="utf-8"), **os.environ}
+    return {name: value for name, value in found.items() if name.startswith(PROVIDER_PREFIX) and value}
 
-    return {name: value for name, value in dotenv_values(path, encoding="utf-8").items() if value is not None}
+
+def _names_in_env_file(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [line.split("=", 1)[0].removeprefix("export ").strip() for line in lines if "=" in line]

@@ -16,10 +16,11 @@ from parcours.db.tables import companies, events, outcomes, policies, refusals, 
 from parcours.domain.campaign import Campaign, Step
 from parcours.domain.contacts.contact import CHANGEABLE, COLUMNS, Contact
 from parcours.domain.events.facts import as_facts
+from parcours.domain.events.table import EVENT_TYPES
 from parcours.domain.messages.policy import LONGEST, Policy
 from parcours.domain.operators import instant
 from parcours.domain.steps.batch import EmailFacts, Fact, Knowledge, StageFacts, Submission, TemplateFacts, Visit
-from parcours.domain.steps.types import Need
+from parcours.domain.steps.types import Need, RefersTo
 from parcours.domain.time.intervals import Interval
 from parcours.domain.walk.rows import Claim, Member, Message
 from parcours.domain.walk.walk import looks_back
@@ -124,8 +125,12 @@ def _world(
 
 
 def _companies_named(campaign: Campaign) -> set[str]:
-    named = {getattr(step.properties, "named_company", None) for step in campaign.steps.values()}
-    return {each for each in named if each is not None}
+    steps = campaign.steps.values()
+    # By its key, or by the name that a step gives the contact's company.
+    called = {getattr(step.properties, "company_name", None) for step in steps}
+    return {each for each in called if each is not None} | {
+        key for step in steps for key in step.keys_of(RefersTo.COMPANY)
+    }
 
 
 def _templates(conn: Connection) -> dict[tuple[str, str], TemplateFacts]:
@@ -200,7 +205,9 @@ def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequ
         ids = [claim.contact_id for claim in arrivals]
         answered |= outcomes.answered(conn, step.id, [claim.contact_id for claim in arrivals if claim.passage > 1])
         # A click is an opening too.
-        types = step.events | {"email.clicked"} if step.looks_at("email.opened") else step.events
+        types = step.events | {
+            name for name, each in EVENT_TYPES.items() if each.counts_as and step.looks_at(each.counts_as)
+        }
         happened = events.recent(conn, ids, types, since=since)
         templates = events.templates_named(conn, [each.data for each in happened])
         texted = events.texted(conn, {each.contact_id for each in happened if each.type == "sms.replied"})

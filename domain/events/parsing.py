@@ -11,7 +11,7 @@ from parcours.domain import gate
 from parcours.domain.contacts import identity
 from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.errors import CampaignError
-from parcours.domain.events.table import CHANGES, REQUIRED
+from parcours.domain.events.table import CHANGES, event_type
 from parcours.domain.messages.policy import parse_rule
 from parcours.domain.steps.batch import Fact
 from parcours.domain.steps.properties import MAX_KEY
@@ -60,7 +60,7 @@ def parse(value: object, *, now: datetime) -> ContactEvent:
     source, id_, type_ = (_text(value, name) for name in ("source", "id", "type"))
     contact = _text(value, "subject", hint="the key of the contact")
     data = _data(value)
-    for name in REQUIRED.get(type_, ()):
+    for name in event_type(type_).required:
         if not isinstance(data.get(name), str) or not data[name].strip():
             raise EventError(f'an event of type {type_!r} needs "{name}", a text, in its data')
         if name != "url" and len(data[name]) > MAX_KEY:

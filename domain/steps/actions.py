@@ -24,7 +24,18 @@ from parcours.domain.steps.properties import (
     is_blank,
 )
 from parcours.domain.steps.registry import action
-from parcours.domain.steps.types import DONE, Done, Erase, Failed, Need, NoProperties, Properties, Result, Skipped
+from parcours.domain.steps.types import (
+    DONE,
+    Done,
+    Erase,
+    Failed,
+    Need,
+    NoProperties,
+    Properties,
+    RefersTo,
+    Result,
+    Skipped,
+)
 
 
 class ChangePoints(Properties):
@@ -38,7 +49,13 @@ def _scores(asked: ChangePoints) -> frozenset[Need]:
     return frozenset() if asked.group is None else frozenset([Need.SCORES])
 
 
-@action("contact.points", properties=ChangePoints, needs=_scores, reference="lead.changepoints")
+@action(
+    "contact.points",
+    properties=ChangePoints,
+    needs=_scores,
+    refers_to={"group": RefersTo.POINT_GROUP},
+    reference="lead.changepoints",
+)
 def change_points(batch: Batch[ChangePoints]) -> list[Result]:
     """Adds points to the contact, or takes some away; with a group, to its points there, which begin at 0.
 
@@ -191,7 +208,13 @@ class ChangeSegments(Properties):
         return self
 
 
-@action("contact.segments", properties=ChangeSegments, needs=[Need.SEGMENTS], reference="lead.changelist")
+@action(
+    "contact.segments",
+    properties=ChangeSegments,
+    needs=[Need.SEGMENTS],
+    refers_to={"add": RefersTo.SEGMENT, "remove": RefersTo.SEGMENT},
+    reference="lead.changelist",
+)
 def change_segments(batch: Batch[ChangeSegments]) -> list[Result]:
     """Adds the contact to segments and removes it from others, as if by hand. Never skips."""
     add, remove = frozenset(batch.properties.add), frozenset(batch.properties.remove)
@@ -204,7 +227,13 @@ class ChangeStage(Properties):
     stage: Name = Field(description="Key of the stage to move the contact to.")
 
 
-@action("contact.stage", properties=ChangeStage, needs=[Need.STAGES], reference="stage.change")
+@action(
+    "contact.stage",
+    properties=ChangeStage,
+    needs=[Need.STAGES],
+    refers_to={"stage": RefersTo.STAGE},
+    reference="stage.change",
+)
 def change_stage(batch: Batch[ChangeStage]) -> list[Result]:
     """Moves the contact forward to a stage.
 

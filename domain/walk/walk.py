@@ -16,6 +16,7 @@ from parcours.domain.campaign import Branch, Campaign, Step
 from parcours.domain.contacts.contact import Contact, scored
 from parcours.domain.events.parsing import remembered
 from parcours.domain.gate import clean
+from parcours.domain.retries import step_delay
 from parcours.domain.steps.batch import Batch, Company, Knowledge, Standing
 from parcours.domain.steps.types import (
     ChangeCompany,
@@ -35,7 +36,6 @@ from parcours.domain.time import schedule
 from parcours.domain.time.intervals import Interval
 from parcours.domain.time.zones import zone_of
 from parcours.domain.walk.catch_up import Pause, fell_due_in
-from parcours.domain.walk.retries import retry_delay
 from parcours.domain.walk.rows import Claim, Failure, Member, Message, Outcome, Plan, Reason, Verdict, Wait
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -500,7 +500,7 @@ class _Walk:
         error = clean(str(failed.error))[:ERROR_LIMIT]
         self.plan.failures.append(Failure(contact_id, step.id, attempt, error, raised))
         if failed.retry and attempt < step.max_attempts:
-            due = self.now + (failed.after or retry_delay(attempt, contact_id, step.id))
+            due = self.now + (failed.after or step_delay(attempt, contact_id, step.id))
             self.wait(passing, step, due, "retry", anchor=passing.anchor_at or self.now, attempt=attempt)
             return False
         self.record(passing, step, "failed", {"error": error, "attempts": attempt})
@@ -646,4 +646,4 @@ def first_due(campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo
 
 
 def _is_jump(step: Step) -> bool:
-    return step.type.name == "campaign.jump"
+    return step.type.jumps is not None

@@ -19,7 +19,6 @@ from parcours.domain.time.text import iso
 
 if TYPE_CHECKING:
     from parcours.cli.rejected_rows import RejectFile
-    from parcours.db.reads.listings import ContactLine
     from parcours.db.tables.contacts import Imported, Incoming, Refused, SameAddress, Shown
     from parcours.db.tables.scores import PointsLogged, StageLogged
     from parcours.domain.messages.policy import Rule
@@ -198,6 +197,7 @@ def list_(
     """List contacts, the newest first, a page at a time."""
     from parcours.db.reads import listings
     from parcours.db.tables import campaigns, segments
+    from parcours.services.contact_json import contact_line
 
     here = session()
     if segment is not None and campaign is not None:
@@ -221,26 +221,12 @@ def list_(
     if found is not None and found.more:
         here.warn(f"more than {listings.FOUND_AT_MOST:,} begin so; type more of it to see all")
     if as_json:
-        here.print_json({"contacts": [line_json(line) for line in page.rows], "before": page.after})
+        here.print_json({"contacts": list(map(contact_line, page.rows)), "before": page.after})
         return
     columns = ("key", "email", "timezone", "points", "stage", "created_at", "last_active_at", "tags")
     here.print_table("", columns, [[_shown(getattr(line, column)) for column in columns] for line in page.rows])
     if page.after is not None:
         here.say(f"There are more: --before {page.after} lists the next ones.")
-
-
-def line_json(line: ContactLine) -> dict[str, Any]:
-    """Return a contact as `contacts list --json` has it."""
-    return {
-        "key": line.key,
-        "email": line.email,
-        "timezone": line.timezone,
-        "points": line.points,
-        "stage": line.stage,
-        "created_at": iso(line.created_at),
-        "last_active_at": iso(line.last_active_at),
-        "tags": line.tags,
-    }
 
 
 def _shown(value: Any) -> Any:

@@ -21,9 +21,10 @@ from parcours.db.tables import campaigns, contacts, erasure, merging, outbox, re
 from parcours.domain.messages.results import Bounced, GaveUp, Result, Retry, Sent
 from parcours.ops.tokens import Tokens
 from parcours.workers.delivery import claim, deliver, render, smtp_connection
-from parcours.workers.delivery.channels import CHANNELS, Delivery, Outgoing
+from parcours.workers.delivery.channels import Delivery, Outgoing
 from parcours.workers.delivery.providers.http import Channel
 from parcours.workers.delivery.providers.smtp import Sender, SmtpProvider
+from parcours.workers.delivery.registry import CHANNELS
 from parcours.workers.delivery.render import Links
 from tests.mailbox import MailServer
 from tests.workers.worlds import START, World, at, statements_counted

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from parcours.db.scope import Scope
 from parcours.db.tables import merging
 from parcours.ops.settings import Settings
 from parcours.producers.broker import make_broker
 from parcours.producers.tick import Tick
 from parcours.workers import local_time
 from parcours.workers.actors import Workshop
+from parcours.workers.delivery import deliver
+from parcours.workers.delivery.channels import delivery_of
 from tests.conftest import Run
 from tests.workers.worlds import START, UTC_ZONE, World, at, event, statements_counted
 
@@ -153,7 +158,7 @@ def test_a_worker_that_tick_asks_moves_what_nobody_else_did(ann: World, redis_ur
     # The wait, which is due since June, and the note.
     assert tick.run_once() == 2
     tick.close()
-    Workshop(ann.engine, broker, Settings()).follow_timezones()
+    Workshop(ann.engine, broker, Settings(_env_file=None)).follow_timezones()
     broker.close()
     assert ann.due("ann", "a") == tokyo(3, "09:00")
     assert ann.read("SELECT FROM rezoned") == []
@@ -163,3 +168,66 @@ def test_a_note_of_nobody_goes(ann: World) -> None:
     ann.write("INSERT INTO rezoned (contact_id) VALUES (0)")
     ann.trigger(at(1, "13:00"))
     assert ann.read("SELECT FROM rezoned") == []
+
+
+SEND = "- {step: send, action: email.send, with: {email: hello}}"
+
+
+def night(world: World, **more: Any) -> None:
+    world.email("hello")
+    world.policy("email", quiet_hours={"between": ["22:00", "08:00"]}, **more)
+
+
+def outbox_due(world: World) -> datetime:
+    (row,) = world.read("SELECT due_at FROM message WHERE state = 'queued'")
+    assert isinstance(row.due_at, datetime)
+    return row.due_at
+
+
+def test_a_message_that_quiet_hours_keep_in_the_outbox_goes_by_the_timezone_that_is_learnt(
+    ann: World, tmp_path: Path
+) -> None:
+    night(ann, over="queue")
+    ann.campaign(SEND)
+    ann.run(at(1, "23:00"))
+    assert outbox_due(ann) == at(2, "08:05")
+    # By now it is the afternoon in New York.
+    learn(ann, "America/New_York", at(1, "23:30"))
+    assert deliver_files(ann, tmp_path, at(1, "23:30")) == {"sent": 1}
+
+
+def test_a_message_that_delivery_gave_back_for_the_night_moves_too_and_may_wait_longer(
+    ann: World, tmp_path: Path
+) -> None:
+    ann.email("hello")
+    ann.campaign(SEND)
+    ann.run(at(1, "12:00"))
+    night(ann)
+    assert deliver_files(ann, tmp_path, at(1, "23:00")) == {}
+    assert outbox_due(ann) == at(2, "08:00")
+    ann.write("UPDATE contact SET timezone = 'Asia/Karachi'")
+    ann.trigger(at(1, "23:10"))
+    assert deliver_files(ann, tmp_path, at(1, "23:10")) == {}
+    # 08:00 in Karachi.
+    assert outbox_due(ann) == at(2, "03:00")
+    assert deliver_files(ann, tmp_path, at(2, "03:00")) == {"sent": 1}
+
+
+def test_a_message_that_a_cap_keeps_in_the_outbox_stays_when_it_is(ann: World) -> None:
+    night(ann, cap={"number": 1, "period": "day"}, over="queue")
+    ann.email("other")
+    ann.campaign(f"{SEND}\n- {{step: again, action: email.send, with: {{email: other}}}}")
+    ann.run(at(1, "12:00"))
+    (held,) = ann.read("SELECT due_at, held FROM message WHERE due_at > :now", now=at(1, "12:00"))
+    assert (held.due_at, held.held) == (at(2, "12:05"), "cap")
+    learn(ann, TOKYO, at(1, "13:00"))
+    assert len(ann.read("SELECT FROM message WHERE due_at = :due", due=held.due_at)) == 1
+    assert ann.read("SELECT FROM rezoned") == []
+
+
+def deliver_files(world: World, home: Path, now: datetime) -> Counter[str]:
+    delivery = delivery_of(world.engine, Settings(_env_file=None, home=home))
+    try:
+        return deliver.deliver_inline(world.engine, delivery, Scope(), now=now, zone=world.zone)
+    finally:
+        delivery.close()

@@ -18,9 +18,8 @@ from parcours.db.tables.contacts import Shown
 from parcours.domain.errors import NotFoundError
 from parcours.domain.events.parsing import parse
 from parcours.domain.keys import checked_key
-from parcours.domain.time.text import iso
 from parcours.domain.time.zones import zone_of
-from parcours.services.contact_json import contact_json
+from parcours.services.contact_json import contact_json, contact_line
 from parcours.web.api.common import (
     Cursor,
     Given,
@@ -237,13 +236,4 @@ def _json(site: Site, shown: Shown) -> dict[str, Any]:
 
 
 def _line(line: ContactLine) -> ListedContact:
-    return ListedContact(
-        key=line.key,
-        email=line.email,
-        timezone=line.timezone,
-        points=line.points,
-        stage=line.stage,
-        created_at=str(iso(line.created_at)),
-        last_active_at=iso(line.last_active_at),
-        tags=line.tags,
-    )
+    return ListedContact(**contact_line(line))
