@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+
+T = TypeVar("T")
 
 HASHES_AT_ONCE = 2
 HASHES_WAITING = 8
@@ -21,7 +24,9 @@ WAIT_SECONDS = 5.0
 
 # argon2id. Source: OWASP, "Password Storage Cheat Sheet", the first of its equal choices (19 MiB, 2 passes).
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-_at_work = threading.BoundedSemaphore(HASHES_AT_ONCE)
+# Threads of their own, since the memory of a hash stays with the thread that made it: every thread that answers
+# requests would keep some.
+_hands = ThreadPoolExecutor(HASHES_AT_ONCE, thread_name_prefix="passwords")
 _in_line = threading.BoundedSemaphore(HASHES_AT_ONCE + HASHES_WAITING)
 
 
@@ -29,25 +34,24 @@ class BusyError(Exception):
     """Too many passwords are being compared at this moment; nothing was compared."""
 
 
-@contextmanager
-def _turn() -> Iterator[None]:
+def _in_turn(work: Callable[[], T]) -> T:
     if not _in_line.acquire(blocking=False):
         raise BusyError
     try:
-        if not _at_work.acquire(timeout=WAIT_SECONDS):
-            raise BusyError
+        done = _hands.submit(work)
         try:
-            yield
-        finally:
-            _at_work.release()
+            return done.result(WAIT_SECONDS)
+        except TimeoutError:
+            if done.cancel():
+                raise BusyError from None
+            return done.result()
     finally:
         _in_line.release()
 
 
 def hashed(password: str) -> str:
     """Return what is kept of a password. Raises BusyError."""
-    with _turn():
-        return _hasher.hash(_bytes(password))
+    return _in_turn(lambda: _hasher.hash(_bytes(password)))
 
 
 def is_right(password_hash: str | None, password: str) -> bool:
@@ -55,12 +59,15 @@ def is_right(password_hash: str | None, password: str) -> bool:
 
     Raises BusyError.
     """
-    with _turn():
+
+    def compare() -> bool:
         try:
             right = _hasher.verify(_nobodys_hash() if password_hash is None else password_hash, _bytes(password))
         except (VerificationError, InvalidHashError):
             return False
         return right and password_hash is not None
+
+    return _in_turn(compare)
 
 
 def is_outdated(password_hash: str) -> bool:

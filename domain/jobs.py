@@ -59,6 +59,14 @@ class FollowTimezones(Order):
 
 
 @dataclass(frozen=True, slots=True)
+class WipeFiles(Order):
+    """Delete files of erased contacts that whoever erased them did not come to delete."""
+
+    queue = "membership"
+    actor = "wipe_files"
+
+
+@dataclass(frozen=True, slots=True)
 class ExecuteDue(Order):
     """Do what is due at a step: now, or as of a sweep's instant and within its scope."""
 

@@ -47,9 +47,19 @@ TAKEN = frozenset(
 )
 TEXT_LIMIT = 300
 FRAMES = 6
-# Lines that a stranger can have written as often as they like: so many of each in a minute and process.
-FLOODABLE = frozenset({"order_refused", "database_away", "database_busy", "request_refused_by_database"})
+# Lines that a stranger can have written as often as they like: so many of each in a minute and process. Whoever asks
+# for pages or health, fills in forms, publishes events, receives messages, or writes to a queue is a stranger here.
+FLOODABLE = frozenset(
+    {
+        *("broker_away", "database_away", "database_busy", "figures_not_read"),
+        *("request_failed", "request_refused_by_database", "sighting_kept", "sightings_lost"),
+        *("event_buried", "event_not_stored", "event_not_understood", "event_refused", "form_field_not_understood"),
+        *("member_left_out", "member_not_let_go", "step_raised", "delivery_failed", "order_refused"),
+    }
+)
 LINES_A_MINUTE = 20
+# What a line names that its kind is counted by, so that one campaign's flood hides no other's: few of each.
+_APART = ("campaign", "campaign_id", "step", "step_id", "route")
 
 log = structlog.get_logger()
 
@@ -87,23 +97,41 @@ class FloodLimit:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        # By event: when its minute began, lines written in it, lines left out since one was written.
-        self._counts: dict[str, tuple[float, int, int]] = {}
+        # By kind: when its minute began, lines written in it, lines left out since one was written.
+        self._counts: dict[tuple[Any, ...], tuple[float, int, int]] = {}
 
     def __call__(self, _logger: Any, _method: str, line: EventDict) -> EventDict:
-        name = line.get("event")
-        if name not in FLOODABLE:
+        if line.get("event") not in FLOODABLE:
             return line
+        left_out = self._left_out(line["event"], *(line.get(name) for name in _APART))
+        if left_out is None:
+            raise structlog.DropEvent
+        return {**line, "left_out": left_out} if left_out else line
+
+    def of_library(self, record: logging.LogRecord) -> bool:
+        """Return whether a line of a library is written; they tell of strangers' requests too.
+
+        Counted by logger and level, since their words may be made of anything.
+        """
+        if record.name == LOGGER:
+            return True
+        left_out = self._left_out(record.name, record.levelno)
+        if left_out:
+            record.__dict__["left_out"] = left_out
+        return left_out is not None
+
+    def _left_out(self, *kind: Any) -> int | None:
+        """Count a line of a kind; return how many were left out before it, or None when it is left out itself."""
         now = self._clock()
         with self._lock:
-            began, written, left_out = self._counts.get(name, (now, 0, 0))
+            began, written, left_out = self._counts.get(kind, (now, 0, 0))
             if now - began >= 60:
                 began, written = now, 0
             if written >= LINES_A_MINUTE:
-                self._counts[name] = (began, written, left_out + 1)
-                raise structlog.DropEvent
-            self._counts[name] = (began, written + 1, 0)
-        return {**line, "left_out": left_out} if left_out else line
+                self._counts[kind] = (began, written, left_out + 1)
+                return None
+            self._counts[kind] = (began, written + 1, 0)
+        return left_out
 
 
 class OneLineMiddleware(dramatiq.Middleware):
@@ -174,9 +202,10 @@ def configure(settings_format: Literal["json", "console"] | None, level: str) ->
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    limit = FloodLimit()
     structlog.configure(
         processors=[
-            FloodLimit(),
+            limit,
             structlog.contextvars.merge_contextvars,
             *stamps,
             ProcessorFormatter.wrap_for_formatter,
@@ -191,12 +220,14 @@ def configure(settings_format: Literal["json", "console"] | None, level: str) ->
             foreign_pre_chain=[
                 structlog.contextvars.merge_contextvars,
                 structlog.stdlib.add_logger_name,
+                structlog.stdlib.ExtraAdder(["left_out"]),
                 *stamps,
             ],
             processors=[ProcessorFormatter.remove_processors_meta, *_rendering(form)],
         )
     )
     handler.addFilter(_is_wanted)
+    handler.addFilter(limit.of_library)
     root = logging.getLogger()
     for old in list(root.handlers):
         # A plain StreamHandler is what logging.basicConfig leaves; dramatiq's command calls it.

@@ -14,9 +14,18 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from parcours.db.clock import now as database_now
 from parcours.db.partitions import ensure_partitions
 from parcours.db.statements import statements
-from parcours.db.tables import campaigns, events, membership, outbox, sweeps, waits
+from parcours.db.tables import campaigns, events, membership, outbox, sweeps, traces, waits
 from parcours.db.tables.waits import EVERYTHING
-from parcours.domain.jobs import ActOnEvents, Deliver, EndGraces, ExecuteDue, FollowTimezones, Order, RunSweep
+from parcours.domain.jobs import (
+    ActOnEvents,
+    Deliver,
+    EndGraces,
+    ExecuteDue,
+    FollowTimezones,
+    Order,
+    RunSweep,
+    WipeFiles,
+)
 from parcours.producers.broker import AWAY, publish
 
 log = structlog.get_logger()
@@ -61,6 +70,7 @@ class Tick:
                 ActOnEvents(): events.oldest_pending(conn),
                 EndGraces(): membership.first_grace_over(conn, now=now),
                 FollowTimezones(): waits.first_rezoned(conn),
+                WipeFiles(): traces.oldest_noted(conn),
             }
             lanes = outbox.lanes(conn, now=now, scope=EVERYTHING)
         ensure_partitions(self._engine, now)

@@ -61,13 +61,13 @@ class Report:
 def _bounce(item: Mapping[str, Any]) -> dict[str, Any]:
     kind = item.get("kind", "hard")
     if kind not in ("hard", "soft"):
-        raise EventError('"kind" of a bounce is hard or soft')
+        raise EventError('"kind" of a bounce must be hard or soft')
     return {"kind": kind, **_texts(item, "reason")}
 
 
 def _text_message(item: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(item.get("text"), str):
-        raise EventError('"text" is missing or not a text')
+        raise EventError('"text" is missing or not a text; send what was written')
     return {"text": item["text"], **_texts(item, "from")}
 
 
@@ -307,7 +307,7 @@ def _event(
     strange: Callable[[], None],
 ) -> ContactEvent:
     if not isinstance(item, Mapping):
-        raise EventError("a report is a JSON object")
+        raise EventError("a report is a JSON object; send one, or a list of them")
     who = _texts(item, *report.who)
     message = message_key(who.get("message", ""))
     contact = (
@@ -321,8 +321,9 @@ def _event(
         strange()
         contact = who["from"]
     if contact is None:
-        given = " or ".join(who) or " or ".join(report.who)
-        raise EventError(f"nobody is found by {given}" if who else f"the report does not say whose it is: give {given}")
+        if not who:
+            raise EventError(f"the report does not say whose it is; give {' or '.join(report.who)}")
+        raise EventError(f"nobody is found by {' or '.join(who)}; import the contact, or correct the report")
     about = {"message": message} if message in messages else {}
     described = {
         "specversion": "1.0",

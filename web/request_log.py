@@ -33,8 +33,9 @@ UNEXPECTED = marked("something unexpected went wrong; the log says more")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # They come every few seconds, and say what they have to say themselves.
 QUIET = ("/health/", "/metrics")
-# Lines about refused requests in a second; anybody can cause them.
+# Lines in a second: about refused requests, and about all others. Anybody can cause both.
 REFUSALS_LOGGED = 50
+REQUESTS_LOGGED = 200
 
 
 class RequestLineMiddleware:
@@ -45,7 +46,8 @@ class RequestLineMiddleware:
 
     def __init__(self, app: ASGIApp, *, failed: Callable[[Request, int, str], Response] | None = None) -> None:
         self._app = app
-        self._refused = Refusals()
+        self._refused = Lines(REFUSALS_LOGGED, refused=True)
+        self._answered = Lines(REQUESTS_LOGGED, refused=False)
         # Makes the answer to what nobody expected; it must not fail in turn.
         self._failed = failed or (lambda _request, status, sentence: problem(status, sentence))
 
@@ -78,22 +80,25 @@ class RequestLineMiddleware:
         told = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1000, 1)}
         if failure is not None:
             log.error("request_failed", **told, error=type(failure).__name__, where=where(failure.__traceback__))
-        elif not route.startswith(QUIET) and (status < 400 or self._refused.is_logged()):
+        elif not route.startswith(QUIET) and (self._answered if status < 400 else self._refused).is_logged():
             log.info("request_handled", **told)
 
 
-class Refusals:
-    """Which refused requests get a line: so many a second, then one line says how many did not."""
+class Lines:
+    """Which requests get a line: so many a second, then one line says how many did not."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_most: int, *, refused: bool) -> None:
+        self._at_most = at_most
+        self._of_refused = refused
         self._second = 0
         self._n = 0
 
     def is_logged(self) -> bool:
         second = int(time.monotonic())
         if second != self._second:
-            if self._n > REFUSALS_LOGGED:
-                log.warning("refused_requests_not_logged", n=self._n - REFUSALS_LOGGED)
+            if self._n > self._at_most:
+                n = self._n - self._at_most
+                log.warning("refused_requests_not_logged" if self._of_refused else "requests_not_logged", n=n)
             self._second, self._n = second, 0
         self._n += 1
-        return self._n <= REFUSALS_LOGGED
+        return self._n <= self._at_most

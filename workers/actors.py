@@ -14,12 +14,21 @@ from sqlalchemy import Engine
 
 from parcours.db import partitions
 from parcours.db.clock import now as database_now
-from parcours.db.tables import campaigns, waits
+from parcours.db.tables import campaigns, traces, waits
 from parcours.db.tables import events as events_table
 from parcours.db.tables import sweeps as sweeps_table
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.errors import CampaignError
-from parcours.domain.jobs import ActOnEvents, Deliver, EndGraces, ExecuteDue, FollowTimezones, RunSweep, SyncMembers
+from parcours.domain.jobs import (
+    ActOnEvents,
+    Deliver,
+    EndGraces,
+    ExecuteDue,
+    FollowTimezones,
+    RunSweep,
+    SyncMembers,
+    WipeFiles,
+)
 from parcours.ops.logs import bind_to_line
 from parcours.ops.settings import Settings
 from parcours.producers.broker import publish
@@ -89,6 +98,8 @@ class Workshop:
             batches += 1
             claimed += done.claimed
             counts += done.counts
+        if counts["erased"]:
+            traces.wipe_noted(self.engine)
         bind_to_line(step_id=step_id, sweep_id=sweep_id or 0, batches=batches, claimed=claimed, **counts)
         if more:
             publish(self.broker, ExecuteDue(step_id, sweep_id))
@@ -150,6 +161,10 @@ class Workshop:
             now = database_now(conn)
         local_time.follow_all(self.engine, now=now, zone=self.settings.zone)
 
+    def wipe_files(self) -> None:
+        """Delete files of erased contacts that whoever erased them did not come to delete."""
+        traces.wipe_noted(self.engine)
+
     def sync_members(self, sweep_id: int) -> None:
         """Align chunks of an update until none is left or others should have a turn."""
         started, chunks, moved = time.monotonic(), 0, 0
@@ -178,6 +193,7 @@ def register(workshop: Workshop) -> None:
         (Deliver, workshop.deliver),
         (EndGraces, workshop.end_graces),
         (FollowTimezones, workshop.follow_timezones),
+        (WipeFiles, workshop.wipe_files),
         (SyncMembers, workshop.sync_members),
         (RunSweep, workshop.run_sweep),
     ):

@@ -34,12 +34,13 @@ from parcours.db.tables import (
     policies,
     refusals,
     scores,
+    traces,
 )
 from parcours.db.tables.events import Letter, Pending
 from parcours.db.tables.refusals import RefusalChange
 from parcours.domain.campaign import StopRule
 from parcours.domain.contacts.changes import change
-from parcours.domain.contacts.identity import same_address
+from parcours.domain.contacts.identity import in_use, same_address
 from parcours.domain.events.facts import as_facts
 from parcours.domain.events.parsing import CLAIMED, ContactEvent, channel_of
 from parcours.domain.events.table import EVENT_TYPES, SEGMENT_TYPES, event_type
@@ -56,7 +57,7 @@ from parcours.workers import decisions, local_time, membership
 from parcours.workers.decisions import Reacted, Unjudged
 from parcours.workers.executor import BY_DEFAULT, reason_of
 from parcours.workers.forms import submit
-from parcours.workers.intake import Accepted
+from parcours.workers.intake import Accepted, heed_address
 
 log = structlog.get_logger()
 
@@ -81,11 +82,10 @@ def heed(conn: Connection, offered: Sequence[ContactEvent], *, now: datetime) ->
             done.duplicates += 1
             continue
         new.discard((event.source, event.id))
-        command = command_of(event.data.get("text"))
-        if command is not None and refusals.heard(conn, event.data["from"], command, event.at):
+        if heed_address(conn, event) is not None:
             done.accepted += 1
         else:
-            done.rejected.append((index, "nobody is found by from"))
+            done.rejected.append((index, "nobody is found by from; import the contact, or correct the report"))
     return done
 
 
@@ -110,6 +110,8 @@ def act_once(
     partitions.begin(engine)
     began = time.monotonic()
     acted = _Acting(engine, zone, stop).batch(of)
+    # Also of those who were unknown and needed no act.
+    traces.wipe_noted(engine)
     if acted.events:
         # The lag ends where the transaction began; what followed from the event is there at its end.
         metrics.DECISION_SECONDS.observe(acted.lag_seconds + time.monotonic() - began)
@@ -290,7 +292,9 @@ def _act_on(
             if event.at <= (erased[event.contact_id][1] if event.contact_id in erased else now)
         ],
     )
-    events.bury_events(conn, [letter for letter in letters if letter.event.contact_id not in gone], now=now)
+    letters = [letter for letter in letters if letter.event.contact_id not in gone]
+    events.bury_events(conn, letters, now=now)
+    counts["dead letters"] += len(letters)
     events.seen_active(conn, [(event.contact_id, event.at) for event in kept if _is_activity(event)])
     lag = (now - min(event.received_at for event in taken)).total_seconds()
     return Acted(len(taken), counts, lag)
@@ -529,9 +533,7 @@ def _without_taken_addresses(conn: Connection, changed: Sequence[Pending], now: 
             continue
         (key,) = events.keys(conn, [event.contact_id])
         owner = others[0].key if others else events.keys(conn, [first])[0]
-        one = f"merge the two with `parcours contacts merge {key} {owner}`, or correct the address"
-        reason = f"the address {address} is that of contact {owner!r}, so {key!r} does not get it; {one}"
-        letters.append((reason, events.as_cloud_event(event, key)))
+        letters.append((in_use(address, owner=owner, key=key), events.as_cloud_event(event, key)))
         kept.append(event._replace(data={name: value for name, value in event.data.items() if name != "email"}))
     events.bury(conn, letters, origin="event", now=now)
     return kept

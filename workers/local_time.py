@@ -1,4 +1,5 @@
-"""Contacts whose timezone changed while they wait: what waits for a time of their day moves to it.
+"""Contacts whose timezone changed while they wait, or while quiet hours hold a message to them back in the outbox:
+what waits for a time of their day moves to it.
 
 The database notes who they are, whichever way the change came.
 """
@@ -12,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine
 
-from parcours.db.tables import campaigns, waits
+from parcours.db.tables import campaigns, outbox, waits
 from parcours.db.tables.waits import ToCome
 from parcours.domain.campaign import Campaign
 from parcours.domain.errors import CampaignError
@@ -56,6 +57,8 @@ def follow(conn: Connection, *, now: datetime, zone: ZoneInfo, of: Iterable[int]
             if at is not None and at != wait.due_at:
                 moved.append((wait, at))
     waits.move_to(conn, moved)
+    # The contacts before their messages, as whoever erases them does.
+    outbox.look_again(conn, names, now=now)
     return len(names)
 
 

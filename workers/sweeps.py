@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 from parcours.db.faults import blames_the_data
 from parcours.db.partitions import ensure_partitions
 from parcours.db.scope import Scope
-from parcours.db.tables import campaigns, sweeps, waits
+from parcours.db.tables import campaigns, sweeps, traces, waits
 from parcours.db.tables import membership as memberships
 from parcours.db.tables.membership import Chunk
 from parcours.domain.campaign import StopRule
@@ -100,8 +100,9 @@ def trigger_inline(
     claimed: Counter[int] = Counter()
     paces: dict[int, Pace] = {}
     while True:
-        # Each time, since steps that ran may have set a timezone.
+        # Each time, since steps that ran may have set a timezone, or erased contacts.
         local_time.follow_all(engine, now=now, zone=zone)
+        traces.wipe_noted(engine)
         with engine.connect() as conn:
             campaigns.read_by_index(conn)
             steps = waits.due_steps(conn, now=now, scope=scope)

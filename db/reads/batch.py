@@ -2,17 +2,20 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from parcours.db.house import house_of
 from parcours.db.statements import statements
 from parcours.db.tables import companies, events, outcomes, policies, refusals, scores
+from parcours.db.tables import contacts as contacts_table
 from parcours.domain.campaign import Campaign, Step
 from parcours.domain.contacts.contact import CHANGEABLE, COLUMNS, Contact
 from parcours.domain.events.facts import as_facts
@@ -121,7 +124,14 @@ def _world(
         policies=policies.by_channel(conn) if Need.POLICIES in needs else {},
         been=_been(conn, campaign, ids),
         companies=companies.known(conn, ids, _companies_named(campaign)) if Need.COMPANIES in needs else {},
+        holders=None if house_of(conn).shared_addresses else partial(_holders, conn),
     )
+
+
+def _holders(conn: Connection, addresses: Collection[str]) -> dict[str, list[tuple[int, str]]]:
+    events.lock_addresses(conn, addresses)
+    found = contacts_table.holders(conn, addresses)
+    return {address: [(each.id, each.key) for each in holders] for address, holders in found.items()}
 
 
 def _companies_named(campaign: Campaign) -> set[str]:
@@ -252,31 +262,37 @@ def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
     tags_removed = [(id_, tag) for id_, before, after in changed["tags"] for tag in before - after]
     refused: list[tuple[int, str, str, str | None]] = []
     allowed: list[tuple[int, str]] = []
-    for id_ in _ids(changed, "do_not_contact", "refusal_comments"):
-        before = was[id_][_REFUSALS]
-        after, comments = is_[id_].do_not_contact, is_[id_].refusal_comments
+    for id_ in _ids(changed, "do_not_contact", "refusal_comments", "refused_by_hand"):
+        before: Mapping[str, str] = was[id_][_REFUSALS]
+        after, comments, by_hand = is_[id_].do_not_contact, is_[id_].refusal_comments, is_[id_].refused_by_hand
         refused += [
-            (id_, channel, reason, comments.get(channel))
+            (id_, channel, "manual" if channel in by_hand else reason, comments.get(channel))
             for channel, reason in after.items()
-            if before.get(channel) != reason or channel in comments
+            if before.get(channel) != reason or channel in comments or (channel in by_hand and reason != "manual")
         ]
-        allowed += [(id_, channel) for channel in before.keys() - after.keys()]
+        # One that a weaker reason took the place of was taken back before.
+        allowed += [(id_, channel) for channel in before if _weakened(before[channel], after.get(channel))]
     _write(conn, "save_fields", ("ids", "fields"), fields, now=now)
     _write(conn, "save_scores", ("ids", "groups", "points"), scored)
     _write(conn, "add_tags", ("ids", "tags"), sorted(tags_added))
     _write(conn, "remove_tags", ("ids", "tags"), tags_removed)
-    _write(conn, "refuse", ("ids", "channels", "reasons", "comments"), sorted(refused, key=itemgetter(0, 1)), now=now)
-    if refused:
-        refusals.refused_by_hand(conn, refused, now=now)
     _write(conn, "allow", ("ids", "channels"), allowed)
     if allowed:
         refusals.allow(conn, allowed, now=now)
+    _write(conn, "refuse", ("ids", "channels", "reasons", "comments"), sorted(refused, key=itemgetter(0, 1)), now=now)
+    if refused:
+        refusals.refused_by_hand(conn, refused, now=now)
     companies.join(conn, [(id_, key) for id_, before, after in changed["companies"] for key in after - before])
     companies.set_primary(conn, {id_: after for id_, _, after in changed["company"]})
     return SegmentChanges(
         [(id_, key) for id_, before, after in changed["segments"] for key in sorted(after - before)],
         [(id_, key) for id_, before, after in changed["segments"] for key in sorted(before - after)],
     )
+
+
+def _weakened(before: str, after: str | None) -> bool:
+    order = refusals.STRENGTH
+    return after is None or (before in order and after in order and order.index(after) > order.index(before))
 
 
 def _changed(facts: Facts) -> Mapping[str, list[tuple[int, Any, Any]]]:
@@ -324,13 +340,14 @@ def send(conn: Connection, campaign_id: int, messages: Sequence[Message], *, now
             out.marketing,
             out.priority,
             out.not_before,
+            out.held,
         )
         for each in messages
         for out in (each.outbound,)
     ]
     names = (
         *("contact_ids", "keys", "step_ids", "rotations", "channels", "templates", "addresses", "payloads"),
-        *("marketings", "priorities", "not_befores"),
+        *("marketings", "priorities", "not_befores", "helds"),
     )
     _write(conn, "send", names, rows, campaign_id=campaign_id, now=now)
 

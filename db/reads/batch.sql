@@ -143,7 +143,26 @@ SELECT id, channel, reason, comment, :now
 FROM unnest(CAST(:ids AS bigint[]), CAST(:channels AS text[]), CAST(:reasons AS text[]), CAST(:comments AS text[]))
      AS new (id, channel, reason, comment)
 ON CONFLICT (contact_id, channel) DO UPDATE
-SET reason = excluded.reason, comment = excluded.comment, at = excluded.at, address = NULL;
+-- A weaker reason goes beneath, or has the stronger one above it, for when that is taken back.
+SET (reason, comment, at, address, beneath) = (
+    SELECT CASE WHEN weaker THEN do_not_contact.reason ELSE excluded.reason END,
+           CASE WHEN weaker THEN do_not_contact.comment ELSE excluded.comment END,
+           CASE WHEN weaker THEN do_not_contact.at ELSE excluded.at END,
+           CAST(NULL AS text),
+           CASE WHEN do_not_contact.address IS NOT NULL THEN '{}'
+                WHEN weaker THEN
+                    do_not_contact.beneath || jsonb_build_object(
+                        excluded.reason, jsonb_build_object('at', excluded.at, 'comment', excluded.comment))
+                WHEN do_not_contact.reason <> excluded.reason THEN
+                    do_not_contact.beneath || jsonb_build_object(
+                        do_not_contact.reason,
+                        jsonb_build_object('at', do_not_contact.at, 'comment', do_not_contact.comment))
+                ELSE do_not_contact.beneath END
+    FROM (SELECT do_not_contact.address IS NULL
+                 AND array_position(ARRAY['unsubscribed', 'manual', 'bounced'], excluded.reason)
+                     > array_position(ARRAY['unsubscribed', 'manual', 'bounced'], do_not_contact.reason)
+         ) AS compared (weaker)
+);
 
 -- name: allow
 -- By the place of each row, as in `move` of waits.sql.
@@ -170,12 +189,13 @@ WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND step_id = ANY (CAST(:step_id
 -- The outbox. The key is unique, so a message written once stays one; it ends with the installation's name, so that
 -- no receiver takes a message of a copy for trials for one of ours.
 INSERT INTO message (contact_id, key, campaign_id, step_id, rotation, channel, template, address, payload,
-                     marketing, priority, due_at, created_at)
+                     marketing, priority, due_at, created_at, held)
 SELECT contact_id, key || coalesce('-' || (SELECT value FROM installation WHERE name = 'name'), ''), :campaign_id, step_id, rotation, channel, template, address, payload, marketing, priority,
-       coalesce(not_before, :now), :now
+       coalesce(not_before, :now), :now, held
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:keys AS text[]), CAST(:step_ids AS int[]),
             CAST(:rotations AS int[]), CAST(:channels AS text[]), CAST(:templates AS text[]),
             CAST(:addresses AS text[]), CAST(:payloads AS jsonb[]), CAST(:marketings AS boolean[]),
-            CAST(:priorities AS smallint[]), CAST(:not_befores AS timestamptz[]))
-     AS new (contact_id, key, step_id, rotation, channel, template, address, payload, marketing, priority, not_before)
+            CAST(:priorities AS smallint[]), CAST(:not_befores AS timestamptz[]), CAST(:helds AS text[]))
+     AS new (contact_id, key, step_id, rotation, channel, template, address, payload, marketing, priority, not_before,
+             held)
 ON CONFLICT (key) DO NOTHING;

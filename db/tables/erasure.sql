@@ -30,6 +30,19 @@ WHERE lower(reason || ' ' || body) LIKE ANY (CAST(:patterns AS text[]))
 -- name: drop_letters
 DELETE FROM dead_letter WHERE id = ANY (CAST(:ids AS bigint[]));
 
+-- name: note_files
+INSERT INTO leftover (home, traces) VALUES (:home, CAST(:traces AS jsonb));
+
+-- name: noted_files
+-- Whoever deletes files of others at this moment has these.
+SELECT id, traces FROM leftover WHERE home = :home AND id > :after ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED;
+
+-- name: oldest_noted
+SELECT min(at) FROM leftover WHERE home = :home;
+
+-- name: forget_files
+DELETE FROM leftover WHERE id = ANY (CAST(:ids AS bigint[]));
+
 -- name: uncount
 -- What is counted is always what can be counted; a slot may go below zero, their sum does not.
 INSERT INTO step_count (step_id, day, result, slot, n)

@@ -175,11 +175,16 @@ def record(conn: Connection, rows: Sequence[MessageRow], *, now: datetime) -> li
         return []
     names = (
         *("keys", "leases", "states", "channels", "templates", "addresses", "payloads", "attempts", "due", "errors"),
-        *("variants", "locales", "bounced"),
+        *("variants", "locales", "bounced", "helds"),
     )
     columns: dict[str, Any] = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
     columns["payloads"] = [row.payload and json.dumps(row.payload, default=str) for row in rows]
     return [Recorded(*row) for row in conn.execute(sql["record"], {**columns, "now": now})]
+
+
+def look_again(conn: Connection, contact_ids: Iterable[int], *, now: datetime) -> None:
+    """Make due what quiet hours of contacts, whose locks the caller holds, hold back: they are asked again."""
+    conn.execute(sql["look_again"], {"ids": list(contact_ids), "now": now})
 
 
 def hurry(conn: Connection) -> datetime:

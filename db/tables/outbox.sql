@@ -132,12 +132,12 @@ WHERE step.id = ANY (CAST(:ids AS int[]));
 -- than the next, changes nothing; but what left has left, whoever says so first. What is new of a message is
 -- looked up in the arrays, by its place there: a join could be done the wrong way round.
 UPDATE message
-SET (state, channel, template, address, payload, attempts, due_at, error, variant, locale, sent_at, bounced_at) = (
+SET (state, channel, template, address, payload, attempts, due_at, error, variant, locale, held, sent_at, bounced_at) = (
     SELECT (CAST(:states AS message_state[]))[nth], (CAST(:channels AS text[]))[nth],
            (CAST(:templates AS text[]))[nth], (CAST(:addresses AS text[]))[nth],
            coalesce((CAST(:payloads AS jsonb[]))[nth], message.payload), (CAST(:attempts AS int[]))[nth],
            (CAST(:due AS timestamptz[]))[nth], (CAST(:errors AS text[]))[nth], (CAST(:variants AS text[]))[nth],
-           (CAST(:locales AS text[]))[nth],
+           (CAST(:locales AS text[]))[nth], (CAST(:helds AS text[]))[nth],
            CASE WHEN (CAST(:states AS message_state[]))[nth] = 'sent' THEN CAST(:now AS timestamptz) END,
            CASE WHEN (CAST(:bounced AS boolean[]))[nth] THEN CAST(:now AS timestamptz) ELSE message.bounced_at END
     FROM (SELECT array_position(CAST(:keys AS text[]), message.key) AS nth OFFSET 0) AS place
@@ -146,6 +146,11 @@ WHERE key = ANY (CAST(:keys AS text[])) AND state::text = 'sending'
   AND ((CAST(:states AS message_state[]))[array_position(CAST(:keys AS text[]), key)] = 'sent'
        OR due_at = (CAST(:leases AS timestamptz[]))[array_position(CAST(:keys AS text[]), key)])
 RETURNING key, contact_id, campaign_id, channel, state::text AS state, address IS NOT NULL AS to_contact;
+
+-- name: look_again
+UPDATE message SET due_at = :now
+WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND state::text = 'queued' AND held = 'quiet_hours'
+  AND due_at + interval '0' > :now;
 
 -- name: hurry
 SELECT now() AS now, set_config('synchronous_commit', 'off', true);

@@ -6,13 +6,15 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine
 
 from parcours.db.folders import file_safe
 from parcours.db.house import house_of
@@ -24,6 +26,11 @@ sql = statements(__file__, "erasure")
 
 # A key that is shorter is only believed where it is a whole value: in a sentence it may be any word.
 TELLING = 6
+# Where messages are written to, in a home.
+FOLDERS = ("mail", "sms", "push")
+PARTS = ("keys", "messages", "addresses")
+# Erasures whose files are looked for together.
+AT_ONCE = 1000
 _NUMBER = re.compile(r"\+?[0-9][0-9 ()./-]{4,}[0-9]")
 
 
@@ -41,38 +48,53 @@ class Traces:
 
 
 def wipe(conn: Connection, traces: Traces) -> None:
-    """Delete the dead letters about contacts, and the files of their messages when the transaction is committed."""
+    """Delete the dead letters about contacts, and note that the files of their messages are to be deleted.
+
+    The note is committed with the erasure or not at all; `wipe_noted` follows it afterwards. So an erasure that
+    fails has deleted no file, and one that a crash interrupts is completed by whoever looks next.
+    """
     _drop_letters(conn, traces)
     home = house_of(conn).home
-    if home is not None:
-        # A simulation knows no home, and what is undone is not committed. Just before, so that a crash leaves no
-        # file of whom nobody can find again.
-        _when_committed(conn, lambda: wipe_files(home, traces))
+    # A simulation knows no home. Files are written under the contacts' locks, so none can come later.
+    if home is not None and any((home / folder).exists() for folder in FOLDERS):
+        noted = {name: sorted(getattr(traces, name)) for name in PARTS}
+        conn.execute(sql["note_files"], {"home": _name(home), "traces": json.dumps(noted)})
 
 
-def _when_committed(conn: Connection, do: Callable[[], None]) -> None:
-    """Do something as the transaction commits, unless it, or a savepoint that is open now, is rolled back before."""
-    around: set[str] = set()
-    nested = conn.get_nested_transaction()
-    while nested is not None:
-        # SQLAlchemy tells of a savepoint that is undone by its name, which it never gives twice.
-        around.add(nested._savepoint)
-        nested = nested._previous_nested
-    wanted = True
+def wipe_noted(engine: Engine) -> None:
+    """Delete the files of contacts whose erasure is committed, in the home of this process; then forget the notes.
 
-    def undone(_conn: Connection, name: str | None = None, _context: object = None) -> None:
-        nonlocal wanted
-        wanted = wanted and name is not None and name not in around
+    What cannot be deleted stays noted, and is tried again by whoever looks next.
+    """
+    with engine.connect() as conn:
+        if oldest_noted(conn) is None:
+            return
+        home = house_of(conn).home
+    after: int | None = 0
+    while home is not None and after is not None:
+        with engine.begin() as conn:
+            parameters = {"home": _name(home), "after": after, "limit": AT_ONCE}
+            rows = conn.execute(sql["noted_files"], parameters).all()
+            after = max((row.id for row in rows), default=None)
+            if rows and wipe_files(home, _together([row.traces for row in rows])):
+                conn.execute(sql["forget_files"], {"ids": [row.id for row in rows]})
 
-    def committed(_conn: Connection) -> None:
-        nonlocal wanted
-        if wanted:
-            do()
-        wanted = False
 
-    event.listen(conn, "rollback", undone)
-    event.listen(conn, "rollback_savepoint", undone)
-    event.listen(conn, "commit", committed)
+def oldest_noted(conn: Connection) -> datetime | None:
+    """Return since when files of erased contacts are to be deleted in the home of this process; None without any."""
+    home = house_of(conn).home
+    if home is None:
+        return None
+    oldest: datetime | None = conn.execute(sql["oldest_noted"], {"home": _name(home)}).scalar_one()
+    return oldest
+
+
+def _name(home: Path) -> str:
+    return str(home.resolve())
+
+
+def _together(noted: Sequence[Mapping[str, Sequence[str]]]) -> Traces:
+    return Traces(**{name: frozenset(each for note in noted for each in note[name]) for name in PARTS})
 
 
 def _drop_letters(conn: Connection, traces: Traces) -> None:
@@ -138,26 +160,42 @@ def _mentioned(names: set[str] | frozenset[str], flags: int = 0) -> re.Pattern[s
     return re.compile(rf"(?<![\w.+@-])(?:{'|'.join(each)})(?![\w@-]|\.\w)", flags)
 
 
-def wipe_files(home: Path, traces: Traces) -> None:
-    """Delete messages to contacts that were written to files of the home."""
+def wipe_files(home: Path, traces: Traces) -> bool:
+    """Delete messages to contacts that were written to files of the home; return whether all of that worked."""
+    names = {file_safe(key) for key in traces.messages}
+
+    def wipe_mail(path: Path) -> None:
+        if _is_mail_of(path, names, traces):
+            path.unlink(missing_ok=True)
+
+    work: list[tuple[Callable[[Path], None], Path]] = []
+    error: OSError | None = None
     try:
-        names = {file_safe(key) for key in traces.messages}
-        for path in (home / "mail").glob("*.eml"):
-            if _is_mail_of(path, names, traces):
-                path.unlink(missing_ok=True)
-        for folder in ("sms", "push"):
-            for path in (home / folder).glob("*.ndjson"):
-                _wipe_lines(path, traces)
-    except OSError as error:
-        # The contact goes all the same; what is left is named for whoever runs this.
+        # A writer that was killed leaves what it had written under another name.
+        work += [(wipe_mail, path) for ending in ("eml", "part") for path in (home / "mail").glob(f"*.{ending}")]
+        for folder in FOLDERS[1:]:
+            work += [(partial(_wipe_lines, traces), path) for path in (home / folder).glob("*.ndjson")]
+    except OSError as problem:
+        error = problem
+    for do, path in work:
+        try:
+            do(path)
+        except FileNotFoundError:
+            # Somebody else deleted it.
+            continue
+        except OSError as problem:
+            error = problem
+    if error is not None:
+        # The contact goes all the same; where something is left is named for whoever runs this.
         log.error("files_of_erased_contacts_left", folder=str(home), error=error.strerror)
+    return error is None
 
 
 def _is_mail_of(path: Path, names: set[str], traces: Traces) -> bool:
-    _, _, rest = path.name.partition("Z-")
+    _, _, rest = path.stem.partition("Z-")
     if any(rest.startswith(f"{name}-") for name in names):
         return True
-    to = [email for email in traces.emails if rest.lower().endswith(f"-{file_safe(email)[:60]}.eml")]
+    to = [email for email in traces.emails if rest.lower().endswith(f"-{file_safe(email)[:60]}")]
     if not to:
         return False
     # Different addresses may make the same name.
@@ -166,7 +204,7 @@ def _is_mail_of(path: Path, names: set[str], traces: Traces) -> bool:
     return any(email.encode() in head for email in to)
 
 
-def _wipe_lines(path: Path, traces: Traces) -> None:
+def _wipe_lines(traces: Traces, path: Path) -> None:
     with path.open("r+b") as file:
         # Nobody writes to it meanwhile.
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -60,9 +60,13 @@ class Cancelled(_Unsent):
 
 @dataclass(frozen=True, slots=True)
 class Untried:
-    """Nobody tried; it goes back as it was, due at an instant or, with None, at once."""
+    """Nobody tried; it goes back as it was, due at an instant or, with None, at once.
+
+    `held`: by which rule of a policy.
+    """
 
     until: datetime | None = None
+    held: str | None = None
 
 
 Result = Sent | Retry | GaveUp | Bounced | Cancelled | Untried

@@ -31,6 +31,7 @@ class MessageRow(NamedTuple):
     variant: str | None
     locale: str | None
     bounced: bool
+    held: str | None = None
 
 
 @dataclass(slots=True)
@@ -56,8 +57,8 @@ def settle(results: Iterable[tuple[Claimed, Result]], *, paused: Mapping[str, da
         match result:
             case Sent():
                 done.rows.append(_row(message, "sent", message.attempts + 1, now))
-            case Untried(until):
-                done.rows.append(_row(message, "queued", message.attempts, until or now))
+            case Untried(until, held):
+                done.rows.append(_row(message, "queued", message.attempts, until or now)._replace(held=held))
             case Retry(error, _, away):
                 again = message_again(message, result, paused_until=paused.get(message.key), now=now)
                 if again is not None:

@@ -163,8 +163,9 @@ def _what_update_needs(asked: ContactUpdate) -> frozenset[Need]:
 def update(batch: Batch[ContactUpdate]) -> list[Result]:
     """Sets fields of the contact. Blank values leave what is there, also where a template comes to nothing.
 
-    Skipped for whom a template does not make an email address or a timezone where one is needed; failed for whom
-    it cannot be filled in.
+    Skipped for whom a template does not make an email address or a timezone where one is needed, and for whom the
+    email address is that of another contact, unless contacts may share addresses; failed for whom it cannot be
+    filled in.
     """
     given = batch.properties.fields
     if not templated.is_template(given):
@@ -285,14 +286,16 @@ class AddDoNotContact(Properties):
 def add_do_not_contact(batch: Batch[AddDoNotContact]) -> list[Result]:
     """Marks the contact as "do not contact" on channels, by hand's reason. Never skips.
 
-    An entry of another reason is replaced, except "unsubscribed": nothing outranks a person's word.
+    An entry of another reason is replaced, except "unsubscribed": nothing outranks a person's word. The entry counts
+    once that word is taken back.
     """
     channels, comment = frozenset(batch.properties.channels), batch.properties.reason.strip()
     for contact in batch.contacts:
         new = [channel for channel in channels if contact.do_not_contact.get(channel) != "unsubscribed"]
         contact.do_not_contact = {**contact.do_not_contact, **dict.fromkeys(new, "manual")}
+        contact.refused_by_hand |= channels
         if comment:
-            contact.refusal_comments = {**contact.refusal_comments, **dict.fromkeys(new, comment)}
+            contact.refusal_comments = {**contact.refusal_comments, **dict.fromkeys(channels, comment)}
     return [DONE] * len(batch.contacts)
 
 
@@ -308,6 +311,7 @@ def remove_do_not_contact(batch: Batch[RemoveDoNotContact]) -> list[Result]:
         if not gone.isdisjoint(contact.do_not_contact):
             contact.do_not_contact = _without(contact.do_not_contact, gone)
             contact.refusal_comments = _without(contact.refusal_comments, gone)
+            contact.refused_by_hand -= gone
     return [DONE] * len(batch.contacts)
 
 

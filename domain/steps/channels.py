@@ -370,7 +370,7 @@ def _wait_for_one(batch: Batch[SendMessage], contact: Contact, ways: list[_Way],
         and way.bound.policy.over != "skip"
     ]
     if not waiting:
-        held = {way.outbound.channel: sending.sentence(way.outbound.channel, way.held) for way in ways if way.held}
+        held = {way.outbound.channel: sending.sentence(way.outbound.channel, way.held.rule) for way in ways if way.held}
         reasons = "; ".join(f"{channel}: {reason}" for channel, reason in held.items())
         return Skipped(f"it cannot be reached now: {reasons}", {"dropped": {**detail.get("dropped", {}), **held}})
     outbound, bound, held_by = ways[min(waiting)[1]]

@@ -89,7 +89,8 @@ class Outbound:
     email goes to its present address. An email without an address goes to whom its payload names.
     `payload` is what the channel needs besides the template; it must be JSON. A message that is not
     `marketing` goes whatever refusals and policies say, and before those that are; among these, one
-    of a higher `priority` goes first. None goes before `not_before`.
+    of a higher `priority` goes first. None goes before `not_before`, until when a policy holds it back; `held`
+    says by which of its rules.
     """
 
     channel: str
@@ -99,6 +100,7 @@ class Outbound:
     marketing: bool = True
     priority: int = 0
     not_before: datetime | None = None
+    held: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

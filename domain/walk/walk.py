@@ -13,7 +13,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from parcours.domain.campaign import Branch, Campaign, Step
-from parcours.domain.contacts.contact import Contact, scored
+from parcours.domain.contacts.contact import EMAIL, Contact, scored
+from parcours.domain.contacts.identity import in_use, same_address
 from parcours.domain.events.parsing import remembered
 from parcours.domain.gate import clean
 from parcours.domain.retries import step_delay
@@ -225,6 +226,8 @@ class _Walk:
         self._jumps: list[tuple[Step, list[_Passing]]] = []
         # What the step in hand raised, by contact.
         self._raised: dict[int, BaseException] = {}
+        # To whom steps gave addresses, (contact id, key), which nobody else can see yet.
+        self._given: dict[str, list[tuple[int, str]]] = {}
         self._due: dict[tuple[int, datetime, ZoneInfo], datetime] = {}
         self._deadlines: dict[tuple[int, ZoneInfo], datetime | None] = {}
 
@@ -467,10 +470,34 @@ class _Walk:
                     self._raised[contact.id] = error
                     results.append(Failed(why(error)))
         if step.kind is Kind.ACTION:
+            self._keep_addresses_apart(contacts, before, results)
             points, stages = scored(step.id, contacts, before)
             self.plan.points += points
             self.plan.stages += stages
         return results
+
+    def _keep_addresses_apart(
+        self, contacts: Sequence[Contact], before: Sequence[tuple[Any, ...]], results: list[Any]
+    ) -> None:
+        """Undo the step for contacts to whom it gave the address of another one; of two at once, the first has it."""
+        given = {
+            contact.id: same_address(contact.email)
+            for contact, was in zip(contacts, before, strict=True)
+            if contact.email and same_address(contact.email) != same_address(was[EMAIL] or "")
+        }
+        if not given or self.world.holders is None:
+            return
+        holders = self.world.holders(given.values())
+        for nth, (contact, was) in enumerate(zip(contacts, before, strict=True)):
+            if contact.id not in given:
+                continue
+            address = given[contact.id]
+            owners = [*holders.get(address, ()), *self._given.get(address, ())]
+            if owners and contact.id not in {id_ for id_, _ in owners}:
+                results[nth] = Skipped(in_use(contact.email or address, owner=owners[0][1], key=contact.key))
+                contact.restore(was)
+            else:
+                self._given.setdefault(address, []).append((contact.id, contact.key))
 
     def _call(self, step: Step, contacts: list[Contact]) -> list[Result | bool]:
         batch = Batch(step.properties, contacts, self.now, self.campaign, step, self.world, self.default_zone)

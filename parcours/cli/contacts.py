@@ -19,7 +19,7 @@ from parcours.domain.time.text import iso
 
 if TYPE_CHECKING:
     from parcours.cli.rejected_rows import RejectFile
-    from parcours.db.tables.contacts import Imported, Incoming, Refused, SameAddress, Shown
+    from parcours.db.tables.contacts import Imported, Incoming, SameAddress, Shown
     from parcours.db.tables.scores import PointsLogged, StageLogged
     from parcours.domain.messages.policy import Rule
     from parcours.producers.files.contacts import ContactFile
@@ -89,7 +89,7 @@ def import_(
         return
     with RejectFile(file) as rejects, reading(file) as advance, contact_file(file, options, advance) as opened:
         allowed = here.settings.shared_addresses == "allow"
-        imported = _import(opened, segment, rejects, "allow" if allowed else same_address)
+        imported, awaiting = _import(opened, segment, rejects, "allow" if allowed else same_address)
     if as_json:
         here.print_json(
             {
@@ -101,6 +101,7 @@ def import_(
                 "rejected_file": rejects.written,
                 "silenced": imported.silenced,
                 "notes": opened.notes,
+                "awaiting_update": awaiting,
             }
         )
     else:
@@ -118,11 +119,18 @@ def import_(
         if imported.silenced:
             are = "1 contact is" if imported.silenced == 1 else f"{imported.silenced:,} contacts are"
             here.say(f"{are} not to be contacted any more, as the file says.")
+        if awaiting:
+            let = f"the campaign {awaiting[0]} lets" if len(awaiting) == 1 else f"{', '.join(awaiting)} let"
+            here.say(f"Run `parcours update` so that {let} new members of the segment in.")
     file_options.end(here, rejects, allowed=allow_rejected)
 
 
-def _import(file: ContactFile, segment_key: str | None, rejects: RejectFile, same_address: SameAddress) -> Imported:
-    from parcours.db.tables import contacts, segments
+def _import(
+    file: ContactFile, segment_key: str | None, rejects: RejectFile, same_address: SameAddress
+) -> tuple[Imported, list[str]]:
+    """Return the counts, and the keys of the published campaigns that an update lets the contacts into."""
+    from parcours.db.tables import campaigns, contacts, events, segments
+    from parcours.domain.contacts.identity import in_use
     from parcours.producers.files.rows import RejectedRow
     from parcours.workers import local_time
 
@@ -137,7 +145,7 @@ def _import(file: ContactFile, segment_key: str | None, rejects: RejectFile, sam
                 yield row
 
     with engine.begin() as conn:
-        segment = None
+        segment, awaiting = None, []
         if segment_key is not None:
             segment = segments.find(conn, segment_key.strip())
             if segment is None:
@@ -145,20 +153,19 @@ def _import(file: ContactFile, segment_key: str | None, rejects: RejectFile, sam
         staged = contacts.stage(conn, usable())
         imported = contacts.merge(conn, now=now, same_address=same_address)
         for row in imported.refused:
-            rejects.add(RejectedRow(row.line, _in_use(row), f"{row.key},{row.email}"))
+            rejects.add(
+                RejectedRow(row.line, in_use(row.email, owner=row.owner, key=row.key), f"{row.key},{row.email}")
+            )
         if segment is not None:
             for ids in contacts.staged_ids(conn, MEMBERS_A_STATEMENT):
                 segments.add_members(conn, segment.id, ids, manual=True, now=now)
+            fed = events.campaigns_of_segment(conn, segment.id) if staged else []
+            awaiting = sorted(row.key for row in campaigns.listing(conn, fed) if row.published)
     local_time.follow_all(engine, now=now, zone=session().zone)
     if staged >= BULK:
         with engine.begin() as conn:
             contacts.analyze(conn)
-    return imported
-
-
-def _in_use(row: Refused) -> str:
-    one = f"merge the two with `parcours contacts merge {row.key} {row.owner}`, or correct the address"
-    return f"the address {row.email} is that of contact {row.owner!r}; {one}"
+    return imported, awaiting
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,8 @@ import structlog
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.errors import Retry
 
-from parcours.ops.logs import LINES_A_MINUTE, FloodLimit, OneLineMiddleware, bind_to_line, configure
+from parcours.ops.logs import FLOODABLE, LINES_A_MINUTE, FloodLimit, OneLineMiddleware, bind_to_line, configure
+from tests.docs.reference import log_events
 
 
 class RowError(Exception):
@@ -246,3 +248,57 @@ def test_the_next_minute_says_how_many_lines_were_left_out() -> None:
     now = 60.0
     assert limit(None, "warning", {"event": "database_away"})["left_out"] == 7
     assert "left_out" not in limit(None, "warning", {"event": "database_away"})
+
+
+# Nobody outside can cause these as often as they like, for the reason given.
+NOT_BY_STRANGERS = {
+    "campaign_unreadable": "once a claim of its lane",
+    "consumer_failed": "the process pauses or ends",
+    "events_acted_on": "once a batch",
+    "events_stored": "once a batch",
+    "event_not_judged": "a person replays dead letters",
+    "files_of_erased_contacts_left": "what cannot be deleted is tried again every 15 seconds",
+    "health_served": "once",
+    "hint_not_published": "once, until hints are published again",
+    "inbox_full": "once, until there is room",
+    "message_failed": "once a message of the task queue, whose hints are few",
+    "message_handled": "once a message of the task queue, whose hints are few",
+    "part_died": "once",
+    "refused_requests_not_logged": "once a second",
+    "request_handled": "a number a second of its own",
+    "requests_not_logged": "once a second",
+    "tick": "once a second",
+    "tick_interrupted": "once a second",
+    "tick_leads": "once a lead",
+}
+
+
+def test_every_line_that_a_stranger_can_cause_is_limited() -> None:
+    assert log_events().keys() == FLOODABLE | NOT_BY_STRANGERS.keys()
+    assert FLOODABLE & NOT_BY_STRANGERS.keys() == set()
+
+
+def test_the_flood_of_one_campaign_hides_no_line_of_another(lines: Lines) -> None:
+    configure("json", "INFO")
+    for _ in range(100):
+        structlog.get_logger().error("step_raised", campaign="loud", step="a")
+    structlog.get_logger().error("step_raised", campaign="quiet", step="a")
+    assert [line["campaign"] for line in lines()] == ["loud"] * LINES_A_MINUTE + ["quiet"]
+
+
+def test_lines_of_libraries_are_limited_too_and_say_how_many_were_left_out(
+    lines: Lines,
+) -> None:
+    configure("json", "INFO")
+    for number in range(100):
+        logging.getLogger("uvicorn.error").warning("Invalid HTTP request received: %s", number)
+    logging.getLogger("uvicorn.error").error("something else")
+    assert [line["level"] for line in lines()] == ["warning"] * LINES_A_MINUTE + ["error"]
+    now = time.monotonic()
+    limit = FloodLimit(lambda: now)
+    record = logging.LogRecord("library", logging.WARNING, "", 1, "Invalid", (), None)
+    assert [limit.of_library(record) for _ in range(LINES_A_MINUTE + 3)] == [True] * LINES_A_MINUTE + [False] * 3
+    now += 60
+    assert limit.of_library(record)
+    logging.getLogger("library").handle(record)
+    assert lines()[-1]["left_out"] == 3

@@ -41,7 +41,7 @@ def start(engine: Engine) -> Iterator[Start]:
 
 def ends(connection: socket.socket) -> bytes:
     """Return what comes until the other side closes the connection."""
-    connection.settimeout(30)
+    connection.settimeout(600)
     found = b""
     while piece := connection.recv(65_536):
         found += piece
@@ -88,7 +88,7 @@ def test_more_connections_than_the_limit_are_told_so_and_the_others_go_on(
             connection.sendall(request)
             return ends(connection)
 
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 600
     while not asked().startswith(b"HTTP/1.1 503"):
         assert time.monotonic() < deadline
     for each in idle:
@@ -158,7 +158,7 @@ def test_what_is_remembered_of_clients_is_bounded(monkeypatch: pytest.MonkeyPatc
 
 
 def test_refused_requests_cannot_flood_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    refusals = request_log.Refusals()
+    refusals = request_log.Lines(request_log.REFUSALS_LOGGED, refused=True)
     monkeypatch.setattr("parcours.web.request_log.time.monotonic", lambda: 7.0)
     logged = sum(refusals.is_logged() for _ in range(1_000))
     assert logged == request_log.REFUSALS_LOGGED

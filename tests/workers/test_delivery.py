@@ -497,7 +497,7 @@ def test_a_number_that_refused_gets_no_text_whatever_field_a_step_reads_it_from(
     world.campaign("- {step: text, action: sms.send, with: {text: Hi, number_field: cell}}")
     world.run()
     with world.engine.begin() as conn:
-        assert refusals.heard(conn, "+33612345678", "stop", at(1))
+        assert refusals.heard(conn, "sms", "+33612345678", "unsubscribed", at(1))
     assert post.deliver() == {"cancelled": 1}
     assert message(world).error == "it must not be contacted by sms: unsubscribed"
 

@@ -1,9 +1,12 @@
 """Erasing: nothing of a contact is left, in no table and in no file, and nobody brings them back by accident."""
 
+import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,11 +15,17 @@ import pytest
 from sqlalchemy import Connection, text
 
 from parcours.db.house import House, furnish
-from parcours.db.tables import erasure, events, refusals
+from parcours.db.scope import Scope
+from parcours.db.tables import erasure, events, refusals, traces
 from parcours.db.tables.refusals import RefusalChange
 from parcours.ops.settings import Settings
+from parcours.producers.broker import make_broker
+from parcours.producers.tick import Tick
+from parcours.workers.actors import Workshop
 from parcours.workers.consumer import Consumer, Letter
-from parcours.workers.delivery.providers.http import Note, NoteFiles
+from parcours.workers.delivery import deliver
+from parcours.workers.delivery.channels import Outgoing, delivery_of
+from parcours.workers.delivery.providers.http import Channel, Note, NoteFiles
 from parcours.workers.delivery.providers.smtp import MailFiles, Sender
 from parcours.workers.delivery.render import Mail
 from parcours.workers.intake import ERASED
@@ -159,7 +168,96 @@ def test_an_erasure_that_is_undone_deletes_no_file(zelda: World) -> None:
     with zelda.engine.connect() as conn:
         erasure.erase(conn, {zelda.contact_id(KEY): at(1)})
         conn.rollback()
+    traces.wipe_noted(zelda.engine)
     assert sorted(home_of(zelda).rglob("*.eml")) == before != []
+
+
+class Between:
+    """Does something when a message was claimed and is about to be written to a file."""
+
+    def __init__(self, files: Any, between: Callable[[], None]) -> None:
+        self._files, self._between = files, between
+
+    def send(self, batch: Sequence[Any]) -> list[Any]:
+        self._between()
+        return list(self._files.send(batch))
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("moment", ["claimed", "writing"])
+def test_a_message_that_was_claimed_before_its_contact_was_erased_leaves_no_file(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    home = tmp_path / "home"
+    furnish(world.engine, House(home=home))
+    world.email("hello")
+    world.contacts(KEY, "bob", segment="everyone")
+    world.campaign("[{step: send, action: email.send, with: {email: hello}}]")
+    world.run()
+    erasing = threading.Thread(target=world.tell, args=(event("contact.deleted", KEY, at(2)),))
+    if moment == "claimed":
+        admitted = deliver._Sending.admitted
+
+        def after(sending: Any, made: Any, **more: Any) -> Any:
+            ready = admitted(sending, made, **more)
+            erasing.start()
+            erasing.join(60)
+            return ready
+
+        monkeypatch.setattr(deliver._Sending, "admitted", after)
+        delivery = delivery_of(world.engine, Settings(_env_file=None, home=home))
+    else:
+
+        def begin() -> None:
+            erasing.start()
+            # It waits for the contact, whose message is just being written, or it is over.
+            wait_until(lambda: not erasing.is_alive() or is_waiting(world))
+
+        outlet = Channel("email", lambda: Between(MailFiles(home / "mail", SENDER), begin), "", 200, 1, to_files=True)
+        delivery = dataclasses.replace(
+            delivery_of(world.engine, Settings(_env_file=None, home=home)), outlets={"email": Outgoing(outlet)}
+        )
+    done = deliver.deliver_inline(world.engine, delivery, Scope(), now=START, zone=world.zone)
+    erasing.join(60)
+    assert not erasing.is_alive()
+    world.act(at(2))
+    assert moment == "writing" or done["sent"] == 1
+    assert [path.name for path in (home / "mail").iterdir() if KEY in path.name] == []
+    assert len(list((home / "mail").iterdir())) == 1
+    assert left_of(world, KEY) == []
+
+
+def is_waiting(world: World) -> bool:
+    return bool(world.read("SELECT FROM pg_locks WHERE NOT granted"))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("by", ["tick", "trigger"])
+def test_what_a_crash_left_between_the_erasure_and_its_files_is_deleted_by_whoever_looks_next(
+    zelda: World, redis_url: str, by: str
+) -> None:
+    home = home_of(zelda)
+    with zelda.engine.begin() as conn:
+        erasure.erase(conn, {zelda.contact_id(KEY): at(1)})
+    assert any(EMAIL.replace("@", "_") in path.name for path in home.rglob("*.eml"))
+    if by == "trigger":
+        zelda.trigger(at(2))
+    else:
+        broker = make_broker(redis_url)
+        tick = Tick(zelda.engine, broker)
+        assert tick.run_once() >= 1
+        tick.close()
+        Workshop(zelda.engine, broker, Settings(_env_file=None)).wipe_files()
+        broker.close()
+    assert left_of(zelda, *TRACES) == []
 
 
 def test_a_short_key_takes_no_dead_letter_of_others_along(zelda: World) -> None:

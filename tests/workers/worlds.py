@@ -24,7 +24,7 @@ from sqlalchemy import event as listening
 from parcours.db.partitions import ensure_partitions
 from parcours.db.reads import batch as facts
 from parcours.db.scope import Scope
-from parcours.db.tables import campaigns, emails, outcomes, policies, templates
+from parcours.db.tables import campaigns, emails, outcomes, policies, templates, traces
 from parcours.db.tables import forms as form_table
 from parcours.db.tables import segments as segment_table
 from parcours.db.tables.campaigns import Found
@@ -252,6 +252,7 @@ class World:
                 batch = events.act(conn, now=now, zone=self.zone)
             counts += batch.counts
             if not batch.events:
+                traces.wipe_noted(self.engine)
                 return +counts
 
     def tell(self, *offered: ContactEvent, now: datetime | None = None) -> Counter[str]:
@@ -458,7 +459,7 @@ class World:
             *("message", "delivery_count", "step_count", "campaign_count", "campaign_hour_count", "sweep", "audit"),
             *("inbox", "event", "event_key", "erased", "leaving", "device", "dead_letter", "frequency_rule"),
             *("contact_alias", "point_group", "contact_score", "point_log", "stage_log", "contact_utm"),
-            *("template", "policy", "company_member", "company", "circuit", "rate", "rezoned"),
+            *("template", "policy", "company_member", "company", "circuit", "rate", "rezoned", "leftover"),
         ]
         with self.engine.begin() as conn:
             for table in tables:

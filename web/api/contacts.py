@@ -15,6 +15,7 @@ from parcours.db.reads import listings
 from parcours.db.reads.listings import FIRST, ContactLine
 from parcours.db.tables import contacts
 from parcours.db.tables.contacts import Shown
+from parcours.domain.contacts.identity import same_address
 from parcours.domain.errors import NotFoundError
 from parcours.domain.events.parsing import parse
 from parcours.domain.keys import checked_key
@@ -192,7 +193,11 @@ def put_contact(
         response.status_code = 201
         response.headers["Location"] = address("api", "contacts", key)
     with site.engine.connect() as conn:
-        return ContactResource(**_json(site, _shown(conn, key)))
+        shown = _shown(conn, key)
+        if given.email and same_address(given.email) != same_address(shown.email or ""):
+            # Somebody else was given it at the same moment.
+            _check_address(conn, shown.id, given.email)
+        return ContactResource(**_json(site, shown))
 
 
 @router.delete("/contacts/{contact:path}", status_code=204, summary="Erase a contact")

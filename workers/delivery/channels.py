@@ -267,7 +267,9 @@ def _outgoing(settings: Settings, name: str, signing: str) -> Outgoing:
     first = registry.make(settings, name, signing=signing)
     connections = settings.delivery_connections if first.connections is None else first.connections
     where = registry.chosen(settings, name)
-    return Outgoing(Channel(name, courier, where, max(1, first.at_once), max(1, connections)), first)
+    return Outgoing(
+        Channel(name, courier, where, max(1, first.at_once), max(1, connections), to_files=first.to_files), first
+    )
 
 
 def nowhere(links: Links, taken: list[str]) -> Delivery:

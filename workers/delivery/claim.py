@@ -189,7 +189,7 @@ def _hold_back(conn: Connection, batch: ClaimedBatch, channel: str, *, now: date
             hold = Limits(bound, rule, zone=own).late_hold(now)
             if hold is not None:
                 never = Cancelled(f"it has paused {channel} without an end")
-                held.append((message, never if hold.until is None else Untried(hold.until)))
+                held.append((message, never if hold.until is None else Untried(hold.until, hold.rule)))
     if held:
         batch.counts += ends(outbox.record(conn, settle(held, paused={}, now=now).rows, now=now))
         gone = {message.key for message, _ in held}

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine
@@ -33,6 +34,9 @@ from parcours.workers.delivery.claim import ClaimedBatch, Delivered, claim, ends
 from parcours.workers.delivery.compose import ready
 from parcours.workers.delivery.registry import CHANNELS
 from parcours.workers.executor import stop_if_failing
+
+# Messages that went together, and what became of each.
+Group = list[tuple[Claimed, Result]]
 
 sql = statements(__file__)
 
@@ -108,8 +112,8 @@ def deliver_once(
                 until = began + delivery.lease_seconds / 2
                 rendered = _rendered(sending, delivery, until=until)
                 ready = sending.admitted(rendered, lease_seconds=delivery.lease_seconds)
-                groups = outlet.send(ready, connections=connections, until=until, closed=sending.is_closed)
-                for group in groups:
+                send = partial(outlet.send, connections=connections, until=until, closed=sending.is_closed)
+                for group in sending.written(ready, send) if outlet.channel.to_files else send(ready):
                     sending.record(group)
             counts += sending.counts
         return Delivered(batch.claimed, counts, batch.more, batch.wait)
@@ -193,6 +197,18 @@ class _Sending:
             self.record(back)
             ready = [each for each in ready if each.provider != provider or each in kept]
         return ready
+
+    def written(self, ready: Sequence[Ready], send: Callable[[Sequence[Ready]], Iterator[Group]]) -> list[Group]:
+        """Send messages that are written to files, with their contacts locked, and return what became of them.
+
+        So whoever erases a contact is done before, and nothing is written, or comes afterwards and finds the file.
+        """
+        with self.conn.begin():
+            present = set(facts.lock(self.conn, {each.message.contact_id for each in ready}))
+            groups = list(send([each for each in ready if each.message.contact_id in present]))
+        # Of whom was merged into another, the message is that one's.
+        gone: Group = [(each.message, Untried()) for each in ready if each.message.contact_id not in present]
+        return [*groups, gone]
 
     def record(self, results: Sequence[tuple[Claimed, Result]]) -> None:
         """Write down what became of messages; what cannot be written of one does not keep back the others.

@@ -86,6 +86,8 @@ class Provider(Generic[M]):
     options: ClassVar[type[ProviderOptions]] = ProviderOptions
     # Messages of one call of `send`.
     at_once: ClassVar[int] = 1
+    # Whether messages stay here, in files that go when their contact is erased.
+    to_files: ClassVar[bool] = False
     # Connections of a process; None: as PARCOURS_DELIVERY_CONNECTIONS says.
     connections: ClassVar[int | None] = None
 

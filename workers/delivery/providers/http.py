@@ -58,6 +58,8 @@ class Channel(Generic[T]):
     # Messages of one call of `send`: one, where each leaves by itself.
     at_once: int = 1
     connections: int = 4
+    # Whether messages stay here, in files that go when their contact is erased.
+    to_files: bool = False
 
 
 class Nowhere:

@@ -45,6 +45,7 @@ class Files(Provider[Any]):
     channels = frozenset({"email", "sms", "push"})
     at_once = 200
     connections = 1
+    to_files = True
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
