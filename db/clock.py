@@ -2,10 +2,12 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
+
+from parcours.db.statements import statements
 
 
 def now(conn: Connection) -> datetime:
     """Return the instant at which the transaction began, in UTC."""
-    found: datetime = conn.execute(text("SELECT now()")).scalar_one()
+    found: datetime = conn.execute(statements(__file__)["now"]).scalar_one()
     return found

@@ -21,6 +21,7 @@ import psycopg
 from psycopg import sql
 
 from parcours.db.folders import private_folder
+from parcours.db.statements import statements
 from parcours.domain.errors import CampaignError
 
 # For a server of one machine that also runs the workers. Those that need a restart apply from the
@@ -60,19 +61,13 @@ def start(home: Path) -> str:
             "to /etc/passwd, run Parcours as another user, or set PARCOURS_DATABASE_URL to a server of yours"
         )
     private_folder(home, search=_is_root())
-    library = _library()
     if (data / "PG_VERSION").exists():
         _ask_the_system(data, reload=True)
     give_up = time.monotonic() + PATIENCE_SECONDS
     while True:
         _forget_a_dead_server(data)
-        # It remembers servers that it started, and believes them running for ever.
-        library.PostgresServer._instances.pop(data.resolve(), None)
         try:
-            server = library.get_server(data, cleanup_mode=None)
-            # It would only keep its own books at exit.
-            atexit.unregister(server._cleanup)
-            uri: str = server.get_uri()
+            uri = _uri_of_the_running(data) or _uri_of_the_started(data)
             _configure(uri)
             break
         except EmbeddedServerError:
@@ -87,6 +82,28 @@ def start(home: Path) -> str:
                 ) from error
             time.sleep(0.5)
     return uri.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+def _uri_of_the_running(data: Path) -> str | None:
+    """Return the URI of the server that runs and answers, without loading what starts servers; None without one."""
+    try:
+        lines = (data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+    except (FileNotFoundError, PermissionError):
+        return None
+    # Source: PostgreSQL, src/include/utils/pidfile.h.
+    if len(lines) < 8 or lines[7].strip() != "ready" or not lines[4]:
+        return None
+    return f"postgresql://postgres:@/postgres?host={lines[4]}"
+
+
+def _uri_of_the_started(data: Path) -> str:
+    library = _library()
+    # It remembers servers that it started, and believes them running for ever.
+    library.PostgresServer._instances.pop(data.resolve(), None)
+    server = library.get_server(data, cleanup_mode=None)
+    # It would only keep its own books at exit.
+    atexit.unregister(server._cleanup)
+    return str(server.get_uri())
 
 
 def _forget_a_dead_server(data: Path) -> None:
@@ -112,14 +129,12 @@ def _forget_a_dead_server(data: Path) -> None:
 def _configure(uri: str) -> None:
     """Write our settings once; a second command that starts at the same moment writes the same."""
     with psycopg.connect(uri, autocommit=True) as conn:
-        set_already: dict[str, str] = dict(
-            conn.execute("SELECT name, setting FROM pg_file_settings WHERE sourcefile LIKE '%postgresql.auto.conf'")
-        )
+        set_already: dict[str, str] = dict(conn.execute(statements(__file__)["set_already"].text))
         wanted = {name: value for name, value in SERVER_SETTINGS.items() if set_already.get(name) != value}
         for name, value in wanted.items():
-            conn.execute(sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+            conn.execute(sql.SQL(statements(__file__)["set"].text).format(sql.Identifier(name), sql.Literal(value)))
         if wanted:
-            conn.execute("SELECT pg_reload_conf()")
+            conn.execute(statements(__file__)["reload"].text)
 
 
 def stop(home: Path) -> bool:

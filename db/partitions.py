@@ -9,11 +9,14 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from psycopg import Error
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, TextClause
 from sqlalchemy.exc import DBAPIError
 
 from parcours.db.clock import now as database_now
 from parcours.db.faults import Fault, fault_of
+from parcours.db.statements import filled, statements
+
+sql = statements(__file__)
 
 # Any number, as long as nobody else locks by it.
 PARTITION_LOCK = 72726878
@@ -84,39 +87,33 @@ def wanted(at: datetime) -> list[Partition]:
 def _make(conn: Connection, partition: Partition) -> None:
     """Make a partition, with the rows of its range that stand in the default one; unless those are too many."""
     table, column, name, first, end = partition
-    if conn.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar() is not None:
+    if _exists(conn, name):
         return
-    conn.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
-    conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": PARTITION_LOCK})
-    if conn.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar() is not None:
+    conn.execute(sql["lock"], {"seconds": f"{LOCK_SECONDS}s", "lock": PARTITION_LOCK})
+    if _exists(conn, name):
         return
-    ends = {"first": first, "end": end}
-    inside = f"{column} >= :first AND {column} < :end"
-    if conn.execute(text("SELECT to_regclass(:name)"), {"name": f"{table}_default"}).scalar() is None:
+    default = f"{table}_default"
+    if not _exists(conn, default):
         # A database of an earlier revision.
         _attach(conn, partition)
         return
     # Attaching would take this lock: it looks whether the default one has rows of the range.
-    conn.execute(text(f"LOCK TABLE {table}_default IN ACCESS EXCLUSIVE MODE"))
-    counted = text(f"SELECT count(*) FROM (SELECT FROM {table}_default WHERE {inside} LIMIT {MOST_MOVED + 1}) AS found")
-    if conn.execute(counted, ends).scalar_one() > MOST_MOVED:
+    conn.execute(filled(sql["lock_default"], default=default))
+    ends = {"first": first, "end": end}
+    counted = filled(sql["count_in_default"], default=default, column=column)
+    if conn.execute(counted, {**ends, "most": MOST_MOVED + 1}).scalar_one() > MOST_MOVED:
         return
-    _attach(
-        conn,
-        partition,
-        f"WITH moved AS (DELETE FROM {table}_default WHERE {inside} RETURNING *) INSERT INTO {name} TABLE moved",
-    )
+    _attach(conn, partition, filling=filled(sql["move_from_default"], default=default, column=column, partition=name))
 
 
-def _attach(conn: Connection, partition: Partition, filling: str | None = None) -> None:
+def _exists(conn: Connection, name: str) -> bool:
+    return conn.execute(sql["exists"], {"name": name}).scalar_one() is not None
+
+
+def _attach(conn: Connection, partition: Partition, filling: TextClause | None = None) -> None:
     """Make a partition aside, fill it, and attach it, which does not block readers and writers of the parent."""
     table, _, name, first, end = partition
-    conn.execute(text(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)"))
+    conn.execute(filled(sql["create"], table=table, partition=name))
     if filling is not None:
-        conn.execute(text(filling), {"first": first, "end": end})
-    conn.execute(
-        text(
-            f"ALTER TABLE {table} ATTACH PARTITION {name} "
-            f"FOR VALUES FROM ('{first.isoformat()}') TO ('{end.isoformat()}')"
-        )
-    )
+        conn.execute(filling, {"first": first, "end": end})
+    conn.execute(filled(sql["attach"], table=table, partition=name, first=first, end=end))

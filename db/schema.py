@@ -3,7 +3,11 @@
 import time
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
+
+from parcours.db.statements import statements
+
+sql = statements(__file__)
 
 # Any number, as long as nobody else locks by it: "parcours" in letters of the telephone.
 MIGRATION_LOCK = 72726877
@@ -52,7 +56,7 @@ def is_ahead(engine: Engine) -> bool:
 
 def serves(conn: Connection) -> bool:
     """Return whether the schema of a database that is ahead still serves this code."""
-    said = conn.execute(text("SELECT value FROM installation WHERE name = 'serves_since'")).scalar_one_or_none()
+    said = conn.execute(sql["serves_since"]).scalar_one_or_none()
     return said is not None and str(said) <= newest()
 
 
@@ -73,12 +77,12 @@ def upgrade(engine: Engine, *, to: str = "head") -> tuple[str | None, str]:
 
     with engine.connect() as conn:
         # Asking again and again: who waits inside a statement holds up an index that is built concurrently.
-        while not conn.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK}).scalar_one():
+        while not conn.execute(sql["try_to_lock"], {"lock": MIGRATION_LOCK}).scalar_one():
             conn.rollback()
             time.sleep(0.1)
         conn.commit()
         try:
-            conn.execute(text("SET lock_timeout = '10s'"))
+            conn.execute(sql["wait_for_locks"])
             before = _revision(conn)
             config = Config()
             config.set_main_option("script_location", str(MIGRATIONS))
@@ -86,26 +90,20 @@ def upgrade(engine: Engine, *, to: str = "head") -> tuple[str | None, str]:
             conn.commit()
             command.upgrade(config, to)
             if to == "head":
-                conn.execute(
-                    text(
-                        "INSERT INTO installation (name, value) VALUES ('serves_since', :since) "
-                        "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-                    ),
-                    {"since": SERVES_SINCE},
-                )
+                conn.execute(sql["serve_since"], {"since": SERVES_SINCE})
             conn.commit()
         finally:
             conn.rollback()
-            conn.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": MIGRATION_LOCK})
-            conn.execute(text("RESET lock_timeout"))
+            conn.execute(sql["unlock"], {"lock": MIGRATION_LOCK})
+            conn.execute(sql["wait_for_locks_as_ever"])
             conn.commit()
     return before, newest() if to == "head" else to
 
 
 def _revision(conn: Connection) -> str | None:
-    if conn.execute(text("SELECT to_regclass('alembic_version')")).scalar_one() is None:
+    if conn.execute(sql["is_migrated"]).scalar_one() is None:
         return None
-    return conn.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    return conn.execute(sql["revision"]).scalar_one_or_none()
 
 
 def _revisions() -> list[str]:

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, event
 
 from parcours.db import schema
 from parcours.db.engine import connect
+from parcours.db.statements import filled, statements
+
+sql = statements(__file__)
 
 PREFIX = "parcours_scratch_"
 # Any number, as long as nobody else locks by it: whoever works in a scratch schema holds it with the schema's number.
@@ -33,11 +36,11 @@ def scratch(real: Engine) -> Iterator[Engine]:
     name = f"{PREFIX}{number}"
     with real.connect() as holder:
         # For as long as this connection lives.
-        holder.execute(text("SELECT pg_advisory_lock(:lock, :number)"), {"lock": SCRATCH_LOCK, "number": number})
+        holder.execute(sql["lock"], {"lock": SCRATCH_LOCK, "number": number})
         holder.commit()
         _drop_the_abandoned(holder)
-        source = holder.execute(text("SELECT current_schema()")).scalar_one()
-        holder.execute(text(f"CREATE SCHEMA {name}"))
+        source = holder.execute(sql["current"]).scalar_one()
+        holder.execute(filled(sql["create"], schema=name))
         holder.commit()
         # What is lost with the server is worth nothing, so nothing waits for the disk.
         engine = connect(
@@ -53,7 +56,7 @@ def scratch(real: Engine) -> Iterator[Engine]:
         finally:
             engine.dispose()
             _drop(holder, name)
-            holder.execute(text("SELECT pg_advisory_unlock(:lock, :number)"), {"lock": SCRATCH_LOCK, "number": number})
+            holder.execute(sql["unlock"], {"lock": SCRATCH_LOCK, "number": number})
             holder.commit()
 
 
@@ -64,32 +67,28 @@ def _keep_plans(connection: Any, _: Any) -> None:
 
 def _copy(conn: Connection, source: str) -> None:
     for table in DEFINITIONS:
-        conn.execute(text(f'INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM "{source}".{table}'))
+        conn.execute(filled(sql["copy"], table=table, source=source))
     for table in ("category", "segment", "form", "email", "company"):
         # Ids were copied, so that the sequence has to go on behind them.
-        sequence = f"pg_get_serial_sequence('{table}', 'id')"
-        conn.execute(text(f"SELECT setval({sequence}, (SELECT coalesce(max(id), 0) + 1 FROM {table}))"))
+        conn.execute(filled(sql["go_on_behind"], table=table), {"table": table})
     # By the process, so that two simulations do not lock each other out either.
     first = FIRST_ID + os.getpid() % 100_000 * 1_000
     for table in ("campaign", "step"):
-        conn.execute(text(f"ALTER TABLE {table} ALTER COLUMN id RESTART WITH {first}"))
+        conn.execute(sql["begin_at"], {"table": table, "first": first})
 
 
 def _drop_the_abandoned(holder: Connection) -> None:
-    names = holder.execute(
-        text("SELECT nspname FROM pg_namespace WHERE starts_with(nspname, :prefix)"), {"prefix": PREFIX}
-    ).scalars()
-    for name in names.all():
+    for name in holder.execute(sql["present"], {"prefix": PREFIX}).scalars().all():
         number = name.removeprefix(PREFIX)
         if not number.isdecimal():
             continue
         lock = {"lock": SCRATCH_LOCK, "number": int(number)}
-        if holder.execute(text("SELECT pg_try_advisory_lock(:lock, :number)"), lock).scalar_one():
+        if holder.execute(sql["try_to_lock"], lock).scalar_one():
             _drop(holder, name)
-            holder.execute(text("SELECT pg_advisory_unlock(:lock, :number)"), lock)
+            holder.execute(sql["unlock"], lock)
     holder.commit()
 
 
 def _drop(holder: Connection, name: str) -> None:
-    holder.execute(text(f"DROP SCHEMA IF EXISTS {name} CASCADE"))
+    holder.execute(filled(sql["drop"], schema=name))
     holder.commit()

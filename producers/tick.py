@@ -8,11 +8,12 @@ from datetime import datetime
 
 import structlog
 from dramatiq.broker import Broker
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from parcours.db.clock import now as database_now
 from parcours.db.partitions import ensure_partitions
+from parcours.db.statements import statements
 from parcours.db.tables import campaigns, events, membership, outbox, sweeps, traces, waits
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.jobs import (
@@ -28,6 +29,7 @@ from parcours.domain.jobs import (
 from parcours.producers.broker import AWAY, publish
 
 log = structlog.get_logger()
+sql = statements(__file__)
 
 # Any number, as long as nobody else locks by it.
 LEADER_LOCK = 72726879
@@ -113,7 +115,7 @@ class Tick:
         if self._leading is None:
             conn = self._engine.connect()
             try:
-                led = conn.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LEADER_LOCK}).scalar_one()
+                led = conn.execute(sql["lead"], {"lock": LEADER_LOCK}).scalar_one()
                 conn.commit()
             except BaseException:
                 conn.close()

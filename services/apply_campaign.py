@@ -17,8 +17,9 @@ from parcours.domain.campaign_file.build import build
 from parcours.domain.errors import CampaignError
 from parcours.domain.steps.types import Kind
 from parcours.domain.time import schedule
+from parcours.domain.time.zones import zone_of
 from parcours.domain.walk.rows import Outcome, Wait
-from parcours.domain.walk.walk import deadline, first_due, zone_of
+from parcours.domain.walk.walk import deadline, first_due
 from parcours.services.campaign_plan import CampaignPlan
 
 # Waits that one statement cancels or moves.

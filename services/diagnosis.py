@@ -17,13 +17,14 @@ from typing import Literal, NamedTuple
 from kombu.exceptions import OperationalError as KombuError
 from redis import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from parcours.db import embedded, schema
+from parcours.db.checks import health
 from parcours.db.checks.health import partition_makers, stuck_sweeps, unvacuumed
 from parcours.db.engine import connect
-from parcours.db.tables import outbox
+from parcours.db.tables import events, outbox
 from parcours.domain.errors import CampaignError
 from parcours.ops.settings import Settings
 from parcours.producers import event_queue
@@ -103,7 +104,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 
 def _postgresql(conn: Connection) -> Finding:
-    major = int(conn.execute(text("SHOW server_version_num")).scalar_one()) // 10000
+    major = health.version(conn)
     if major < POSTGRESQL:
         return Finding("database", "wrong", f"the server is PostgreSQL {major}", f"upgrade it to {POSTGRESQL} or newer")
     return Finding("database", "ok", f"PostgreSQL {major} answers")
@@ -118,7 +119,7 @@ def _sessions(one: Connection, other: Connection) -> Finding:
     for _ in range(POOLER_LOOKS):
         # Not in turns: a pooler that goes round two sessions would give each of us the same one every time.
         for conn, pids in ((one, seen[0]), (one, seen[0]), (other, seen[1])):
-            pids.add(int(conn.execute(text("SELECT pg_backend_pid()")).scalar_one()))
+            pids.add(health.session_of(conn))
             conn.rollback()
     if max(map(len, seen)) > 1 or seen[0] & seen[1]:
         return Finding(
@@ -132,7 +133,7 @@ def _sessions(one: Connection, other: Connection) -> Finding:
 
 def _clock(conn: Connection) -> Finding:
     before = datetime.now(UTC)
-    theirs = conn.execute(text("SELECT clock_timestamp()")).scalar_one()
+    theirs = health.clock(conn)
     after = datetime.now(UTC)
     # Between the two the answer was given; outside them by how much the clocks differ at least.
     apart = max((before - theirs).total_seconds(), (theirs - after).total_seconds(), 0.0)
@@ -171,7 +172,7 @@ def _tables(conn: Connection) -> Iterator[Finding]:
         yield Finding("vacuum", "warning", said, mend)
     else:
         yield Finding("vacuum", "ok", "the hot tables are clean")
-    letters = int(conn.execute(text("SELECT count(*) FROM dead_letter")).scalar_one())
+    letters = events.count_dead_letters(conn)
     if letters:
         mend = "`parcours dead-letters list` says why; then replay or discard them"
         yield Finding("dead letters", "warning", f"there are {letters:,}", mend)

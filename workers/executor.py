@@ -12,12 +12,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from parcours.db.reads import batch
 from parcours.db.reads.batch import Facts
 from parcours.db.scope import Scope
+from parcours.db.statements import statements
 from parcours.db.tables import campaigns, companies, erasure, outcomes, scores, segments, sweeps, waits
 from parcours.db.tables import membership as memberships
 from parcours.db.tables.waits import EVERYTHING
@@ -31,6 +32,7 @@ from parcours.workers import membership
 from parcours.workers.isolation import in_halves
 
 log = structlog.get_logger()
+sql = statements(__file__)
 
 BY_DEFAULT = StopRule()
 
@@ -47,12 +49,6 @@ def _spare_the_collector() -> None:
     # measured, looking for some was a third of the time, and half of that without what was imported.
     gc.freeze()
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
-
-
-_FREE_HAND = text(
-    "SELECT hand FROM generate_series(1, :hands) AS hand "
-    "WHERE pg_try_advisory_xact_lock(CAST(:step_id AS int), hand) LIMIT 1"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +79,7 @@ def execute_due(
     """
     _spare_the_collector()
     campaign_id = campaigns.of_step(conn, step_id)
-    if conn.execute(_FREE_HAND, {"step_id": step_id, "hands": HANDS}).first() is None:
+    if conn.execute(sql["free_hand"], {"step_id": step_id, "hands": HANDS}).first() is None:
         return Executed(campaign_id)
     campaign, status = campaigns.enter(conn, campaign_id, zone)
     if status.why_not(now) is not None or step_id not in campaign.steps:

@@ -17,7 +17,8 @@ from parcours.db.tables import campaigns, outbox, waits
 from parcours.db.tables.waits import ToCome
 from parcours.domain.campaign import Campaign
 from parcours.domain.errors import CampaignError
-from parcours.domain.walk.walk import due_elsewhere, zone_of
+from parcours.domain.time.zones import zone_of
+from parcours.domain.walk.walk import due_elsewhere
 
 # Contacts whose locks one transaction takes at most.
 AT_ONCE = 2000

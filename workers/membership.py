@@ -21,8 +21,9 @@ from parcours.domain.campaign import Campaign
 from parcours.domain.contacts.membership import Arrival, Departure, entering
 from parcours.domain.steps.types import Kind
 from parcours.domain.time import schedule
+from parcours.domain.time.zones import zone_of
 from parcours.domain.walk.rows import Outcome, Wait
-from parcours.domain.walk.walk import came_at, first_due, zone_of
+from parcours.domain.walk.walk import came_at, first_due
 from parcours.ops.logs import described
 from parcours.workers.isolation import in_halves
 

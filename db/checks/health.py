@@ -32,3 +32,19 @@ def unvacuumed(conn: Connection) -> list[tuple[str, int]]:
 def stuck_sweeps(conn: Connection) -> list[int]:
     """Return the sweeps that nobody started for ten minutes, or that were started an hour ago, and are not finished."""
     return list(conn.execute(sql["stuck_sweeps"], {"seconds": STUCK_SECONDS}).scalars())
+
+
+def version(conn: Connection) -> int:
+    """Return the major version of the server."""
+    return int(conn.execute(sql["version"]).scalar_one()) // 10000
+
+
+def session_of(conn: Connection) -> int:
+    """Return which process of the server answers."""
+    return int(conn.execute(sql["session"]).scalar_one())
+
+
+def clock(conn: Connection) -> datetime:
+    """Return what the server's clock shows at this moment."""
+    shown: datetime = conn.execute(sql["clock"]).scalar_one()
+    return shown

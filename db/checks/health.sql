@@ -23,3 +23,13 @@ WHERE finished_at IS NULL
   AND asked_at < now() - make_interval(secs => :seconds)
   AND (started_at IS NULL OR started_at < now() - 6 * make_interval(secs => :seconds))
 ORDER BY id;
+
+-- name: version
+SHOW server_version_num;
+
+-- name: session
+SELECT pg_backend_pid();
+
+-- name: clock
+-- Of this instant, not of the beginning of the transaction.
+SELECT clock_timestamp();

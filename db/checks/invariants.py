@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from parcours.db.statements import statements
 
@@ -41,9 +41,7 @@ def run(engine: Engine) -> Iterator[CheckedInvariant]:
     Reads every outcome, wait and member; writes nothing. Contradictions are streamed and counted.
     """
     with engine.connect().execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True) as conn:
-        # Groups of millions fit into memory or spill to disk once, rather than in many small runs.
-        conn.execute(text("SET LOCAL work_mem = '128MB'"))
-        conn.execute(text("SET LOCAL max_parallel_workers_per_gather = 2"))
+        conn.execute(sql["take_room"])
         for name, says in INVARIANTS.items():
             found, examples = 0, []
             with conn.execution_options(yield_per=1000).execute(sql[name]) as rows:

@@ -1,3 +1,7 @@
+-- name: take_room
+-- Groups of millions fit into memory or spill to disk once, rather than in many small runs.
+SELECT set_config('work_mem', '128MB', true), set_config('max_parallel_workers_per_gather', '2', true);
+
 -- name: outcomes_twice
 -- The groups come out of the primary keys of the partitions, whose first column they share.
 SELECT contact.key AS contact, step.key AS step, twice.rotation, twice.passage, twice.n

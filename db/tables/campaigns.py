@@ -7,21 +7,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 from sqlalchemy.exc import OperationalError
 
 from parcours.db.faults import Fault, fault_of
 from parcours.db.statements import like, statements
 from parcours.db.tables import waits
 from parcours.domain.campaign import Campaign, Status
-from parcours.domain.campaign_file import build, check
-from parcours.domain.campaign_file.model import FORMAT, CampaignFile, Problem
 from parcours.domain.errors import CampaignError, NotFoundError, UnreadableCampaignError
 from parcours.domain.walk.catch_up import Pause, pause_after, shift_between
 
+if TYPE_CHECKING:
+    from parcours.domain.campaign_file.model import CampaignFile, Problem
+
+# What reads campaign files is loaded with the first of them: most commands read none.
 sql = statements(__file__)
 # Whether a campaign can be read does not depend on the zone of dates without an offset.
 _ANY_ZONE = ZoneInfo("UTC")
@@ -82,6 +84,9 @@ class Version(NamedTuple):
         """Return what is wrong with a version that cannot be read."""
         if self.unreadable is None:
             return []
+        from parcours.domain.campaign_file import check
+        from parcours.domain.campaign_file.model import Problem
+
         found: list[Problem] = []
         # As for whoever reads it: the code of another package may raise anything.
         with suppress(Exception):
@@ -192,7 +197,7 @@ def close(
     parameters = {"campaign_id": campaign_id}
     if told is not None:
         attempt = conn.begin_nested()
-        conn.execute(text(f"SET LOCAL lock_timeout = {int(after_ms)}"))
+        conn.execute(sql["wait_for_locks"], {"for": f"{after_ms}ms"})
         try:
             conn.execute(sql["close"], parameters)
         except OperationalError as error:
@@ -201,7 +206,7 @@ def close(
             attempt.rollback()
             told([Inside(*row) for row in conn.execute(sql["inside_it"], parameters)])
         else:
-            conn.execute(text("SET LOCAL lock_timeout = DEFAULT"))
+            conn.execute(sql["wait_for_locks_as_ever"])
             attempt.commit()
             return
     conn.execute(sql["close"], parameters)
@@ -224,6 +229,8 @@ def load(conn: Connection, campaign_id: int, version: int, zone: ZoneInfo) -> Ca
     """Return one version of a campaign; `zone` is that of dates without an offset."""
     place = (str(conn.engine.url), campaign_id, version, zone.key)
     if place not in _loaded:
+        from parcours.domain.campaign_file import build
+
         if len(_loaded) > 1000:
             _loaded.clear()
         stored_steps = steps(conn, campaign_id)
@@ -247,6 +254,8 @@ def read_version(conn: Connection, key: str, campaign_id: int, version: int) -> 
     try:
         file = definition(conn, campaign_id, version)
     except UnreadableCampaignError as error:
+        from parcours.domain.campaign_file import check
+
         # An earlier version need not have all its steps any more; its file can be shown all the same.
         return Version(check.outline(data, key), data, why or error)
     return Version(file, data, why)
@@ -254,6 +263,8 @@ def read_version(conn: Connection, key: str, campaign_id: int, version: int) -> 
 
 def definition(conn: Connection, campaign_id: int, version: int) -> CampaignFile:
     """Return the campaign file of a version. Raises UnreadableCampaignError."""
+    from parcours.domain.campaign_file import build
+
     data = conn.execute(sql["definition"], {"campaign_id": campaign_id, "version": version}).scalar()
     with _reading(campaign_id, version):
         if data is None:
@@ -294,7 +305,7 @@ def every_source(conn: Connection) -> list[SourceOf]:
 
 def categories(conn: Connection) -> list[str]:
     """Return the keys of all categories."""
-    return list(conn.execute(text("SELECT key FROM category ORDER BY key")).scalars())
+    return list(conn.execute(sql["categories"]).scalars())
 
 
 def inside(conn: Connection, campaign_ids: Iterable[int]) -> dict[int, int]:
@@ -315,7 +326,7 @@ def create(conn: Connection, key: str, *, now: datetime) -> int:
 
 def version_of(conn: Connection, campaign_id: int) -> int:
     """Return the present version of a campaign's row; 0 when none was ever applied."""
-    return int(conn.execute(text("SELECT version FROM campaign WHERE id = :id"), {"id": campaign_id}).scalar_one())
+    return int(conn.execute(sql["version_of"], {"id": campaign_id}).scalar_one())
 
 
 def save(
@@ -334,6 +345,9 @@ def save(
 
     `step_kinds` holds (key, kind, type) of each step in document order.
     """
+    from parcours.domain.campaign_file import build
+    from parcours.domain.campaign_file.model import FORMAT
+
     here = {"campaign_id": campaign_id, "now": now}
     before = _standing(conn, campaign_id)
     category_id = conn.execute(sql["category"], {"key": file.category}).scalar_one() if file.category else None

@@ -33,6 +33,12 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan'
 SELECT pg_advisory_xact_lock(7272687700000000 + :campaign_id),
        set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true);
 
+-- name: wait_for_locks
+SELECT set_config('lock_timeout', :for, true);
+
+-- name: wait_for_locks_as_ever
+SET LOCAL lock_timeout = DEFAULT;
+
 -- name: inside_it
 -- Who holds the lock of `open`: a key of 64 bits shows in its two halves.
 SELECT activity.pid, activity.application_name, host(activity.client_addr) AS machine,
@@ -225,3 +231,9 @@ GROUP BY campaign_id;
 SELECT count(*) AS n, min(wait.due_at) AS oldest_at
 FROM wait
 WHERE wait.step_id IN (SELECT id FROM step WHERE campaign_id = :campaign_id) AND wait.due_at <= :now;
+
+-- name: categories
+SELECT key FROM category ORDER BY key;
+
+-- name: version_of
+SELECT version FROM campaign WHERE id = :id;

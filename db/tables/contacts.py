@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection, TextClause
 from sqlalchemy.exc import IntegrityError
 
-from parcours.db.statements import statements
-from parcours.db.tables import merging, policies, refusals, scores
+from parcours.db.statements import statements, variant
+from parcours.db.tables import policies, refusals, scores
 from parcours.db.tables.scores import PointsLogged, StageLogged
 from parcours.domain.contacts.identity import is_address
 from parcours.domain.gate import clean
@@ -164,43 +164,13 @@ _OF_A_FILE = (
     "make_primary_companies",
     "incoming_ids",
 )
-# How a statement finds the contacts of rows, and how it does so one by one, which no statistics turn around.
-_ONE_BY_ONE = (
-    (
-        "WHERE company_member.contact_id = contact.id",
-        "WHERE company_member.contact_id = contact.id AND company_member.contact_id "
-        "= ANY (ARRAY(SELECT contact.id FROM incoming JOIN contact USING (key)))",
-    ),
-    (
-        "JOIN contact USING (key)",
-        "CROSS JOIN LATERAL (SELECT * FROM contact WHERE contact.key = incoming.key OFFSET 0) AS contact",
-    ),
-    (
-        "JOIN contact ON lower(contact.email) = lower(incoming.email)",
-        "CROSS JOIN LATERAL (SELECT * FROM contact WHERE lower(contact.email) = lower(incoming.email) OFFSET 0) "
-        "AS contact",
-    ),
-    (
-        "NOT EXISTS (SELECT FROM contact AS present WHERE present.key = incoming.key)",
-        "(SELECT true FROM contact AS present WHERE present.key = incoming.key) IS NULL",
-    ),
-    (
-        "WHERE contact.id = differing.id",
-        "WHERE contact.id = differing.id AND contact.id = ANY (ARRAY(SELECT id FROM differing))",
-    ),
-)
 
 
 def _statements(rows: int) -> dict[str, TextClause]:
-    """Return the statements of an import of so many rows."""
-    sql = statements(__file__)
+    """Return the statements of an import of so many rows: few are looked up one by one, whatever statistics say."""
     if rows > LOOKED_UP:
-        return sql
-    found = dict(sql)
-    for name in _OF_A_FILE:
-        for before, after in _ONE_BY_ONE:
-            found[name] = text(str(found[name]).replace(before, after))
-    return found
+        return statements(__file__)
+    return statements(__file__) | {name: variant(__file__, name, "few") for name in _OF_A_FILE}
 
 
 def stage(conn: Connection, rows: Iterable[Incoming]) -> int:
@@ -228,8 +198,11 @@ def merge(conn: Connection, *, now: datetime, same_address: SameAddress = "merge
     with the address of another contact becomes that contact's, and its key leads there; or it is left out,
     as are rows that give the address of another to a contact that exists.
     """
+    # Here, since merging knows all tables, and who only reads a contact needs none of them.
+    from parcours.db.tables.merging import shut_out_merges
+
     sql = statements(__file__)
-    merging.shut_out_merges(conn)
+    shut_out_merges(conn)
     conn.execute(sql["join_by_hash"])
     given = conn.execute(sql["given"]).one()
     sql = _statements(given.n)
@@ -238,8 +211,8 @@ def merge(conn: Connection, *, now: datetime, same_address: SameAddress = "merge
     conn.execute(sql["follow_aliases"])
     merged, refused = _same_addresses(conn, same_address, sql)
     conn.execute(sql["merge_repeated"])
-    named, rows = conn.execute(text("SELECT count(*), coalesce(sum(rows), 0) FROM incoming")).one()
-    added, repeated = _add(conn, now, sql["add"])
+    named, rows = conn.execute(sql["named_and_rows"]).one()
+    added, repeated = _add(conn, now, few=given.n <= LOOKED_UP)
     # A first import has nothing to compare.
     updated = conn.execute(sql["update"], {"now": now}).scalar_one() if added < named else 0
     if given.tags:
@@ -271,17 +244,18 @@ def _same_addresses(
     return found - len(refused), refused
 
 
-def _add(conn: Connection, now: datetime, sql: TextClause) -> tuple[int, int]:
+def _add(conn: Connection, now: datetime, *, few: bool) -> tuple[int, int]:
     """Add who is new; return how many that were, and how many more rows of the file changed them.
 
     Looking out for each row that somebody else may add meanwhile takes a quarter of the time, so that is
     done only once it happened.
     """
+    forms = ["few"] if few else []
     try:
         with conn.begin_nested():
-            row = conn.execute(text(str(sql).replace("ON CONFLICT (key) DO NOTHING", "")), {"now": now}).one()
+            row = conn.execute(variant(__file__, "add", "alone", *forms), {"now": now}).one()
     except IntegrityError:
-        row = conn.execute(sql, {"now": now}).one()
+        row = conn.execute(variant(__file__, "add", *forms), {"now": now}).one()
     return row.added, row.repeated
 
 
@@ -297,7 +271,7 @@ def staged_ids(conn: Connection, size: int) -> Iterator[list[int]]:
 
 def analyze(conn: Connection) -> None:
     """Tell the planner about a bulk load now rather than when the autovacuum gets to it."""
-    conn.execute(text("ANALYZE contact, contact_tag, segment_member"))
+    conn.execute(statements(__file__)["analyze"])
 
 
 def named(conn: Connection, names: Iterable[str]) -> dict[str, int]:

@@ -1,3 +1,6 @@
+-- name: analyze
+ANALYZE contact, contact_tag, segment_member;
+
 -- name: prepare
 -- What a file says, before it is compared with what there is. It belongs to this connection and
 -- goes with the transaction.
@@ -38,6 +41,11 @@ SELECT count(*) AS n, bool_or(by_email) AS addresses, bool_or(tags IS NOT NULL) 
        bool_or(refusals IS NOT NULL) AS refusals
 FROM incoming;
 
+-- name: named_and_rows
+SELECT count(*), coalesce(sum(rows), 0) FROM incoming;
+
+-- A file of few rows finds its contacts one by one (`few`), which no statistics turn around.
+
 -- name: identify
 -- A row without a key is the contact with its address: the one whose key is the address, else the
 -- oldest. Rows that nobody answers to, and that differ in capitals only, are one new contact.
@@ -46,6 +54,7 @@ WITH known AS (
     SELECT DISTINCT ON (incoming.line) incoming.line, contact.key
     FROM incoming
     JOIN contact ON lower(contact.email) = lower(incoming.email)
+    -- when few: CROSS JOIN LATERAL (SELECT * FROM contact WHERE lower(contact.email) = lower(incoming.email) OFFSET 0) AS contact
     WHERE incoming.by_email
     ORDER BY incoming.line, contact.key = incoming.key DESC, contact.id
 ), named AS (
@@ -75,11 +84,13 @@ WHERE incoming.key = contact_alias.key;
 CREATE TEMPORARY TABLE same_address ON COMMIT DROP AS
 WITH moving AS MATERIALIZED (
     SELECT DISTINCT contact.id FROM incoming JOIN contact USING (key)
+    -- when few: SELECT DISTINCT contact.id FROM incoming CROSS JOIN LATERAL (SELECT * FROM contact WHERE contact.key = incoming.key OFFSET 0) AS contact
     WHERE lower(incoming.email) <> lower(contact.email)
 ), held AS MATERIALIZED (
     SELECT incoming.line, incoming.key, contact.key AS holder, contact.id
     FROM incoming
     JOIN contact ON lower(contact.email) = lower(incoming.email)
+    -- when few: CROSS JOIN LATERAL (SELECT * FROM contact WHERE lower(contact.email) = lower(incoming.email) OFFSET 0) AS contact
     LEFT JOIN moving ON moving.id = contact.id
     WHERE contact.key = incoming.key OR moving.id IS NULL
 ), doubled AS (
@@ -182,8 +193,10 @@ WITH added AS (
            incoming.owner, coalesce(incoming.fields, '{}'), :now, :now
     FROM incoming
     WHERE NOT EXISTS (SELECT FROM contact AS present WHERE present.key = incoming.key)
+    -- when few: WHERE (SELECT true FROM contact AS present WHERE present.key = incoming.key) IS NULL
     ORDER BY incoming.key COLLATE "C"
     ON CONFLICT (key) DO NOTHING
+    -- when alone:
     RETURNING id, key, points, stage
 ), logged_points AS (
     INSERT INTO point_log (contact_id, change, points, source, at)
@@ -197,6 +210,7 @@ SELECT (SELECT count(*) FROM added) AS added,
        -- planner takes them for one.
        (SELECT coalesce(sum(versions - 1), 0) FROM incoming
         WHERE versions > 1 AND NOT EXISTS (SELECT FROM contact AS present WHERE present.key = incoming.key)) AS repeated;
+        -- when few: WHERE versions > 1 AND (SELECT true FROM contact AS present WHERE present.key = incoming.key) IS NULL) AS repeated
 
 -- name: update
 -- Rows are locked in the order of ids, as the workers lock them. Only what differs is written:
@@ -208,6 +222,7 @@ WITH differing AS MATERIALIZED (
            incoming.versions
     FROM incoming
     JOIN contact USING (key)
+    -- when few: CROSS JOIN LATERAL (SELECT * FROM contact WHERE contact.key = incoming.key OFFSET 0) AS contact
     WHERE (contact.email, contact.timezone, contact.points, contact.stage, contact.owner, contact.fields)
           IS DISTINCT FROM
           (coalesce(incoming.email, contact.email), coalesce(incoming.timezone, contact.timezone),
@@ -219,6 +234,7 @@ WITH differing AS MATERIALIZED (
        OR incoming.company IS NOT NULL
           AND NOT EXISTS (SELECT FROM company_member JOIN company ON company.id = company_member.company_id
                           WHERE company_member.contact_id = contact.id AND company_member.is_primary
+                          -- when few: WHERE company_member.contact_id = contact.id AND company_member.contact_id = ANY (ARRAY(SELECT contact.id FROM incoming CROSS JOIN LATERAL (SELECT * FROM contact WHERE contact.key = incoming.key OFFSET 0) AS contact)) AND company_member.is_primary
                             AND company.key = incoming.company)
        OR EXISTS (SELECT FROM jsonb_each_text(incoming.refusals) AS refusal (channel, reason)
                   WHERE NOT EXISTS (SELECT FROM do_not_contact
@@ -249,6 +265,7 @@ WITH differing AS MATERIALIZED (
         changed_at = :now
     FROM differing
     WHERE contact.id = differing.id
+    -- when few: WHERE contact.id = differing.id AND contact.id = ANY (ARRAY(SELECT id FROM differing))
 )
 -- Who was added just now has no tags, no company and no refusals yet.
 SELECT coalesce(sum(versions), 0) FROM differing WHERE created_at <> :now;
@@ -258,6 +275,7 @@ INSERT INTO contact_tag (contact_id, tag)
 SELECT DISTINCT contact.id, tag
 FROM incoming
 JOIN contact USING (key)
+-- when few: CROSS JOIN LATERAL (SELECT * FROM contact WHERE contact.key = incoming.key OFFSET 0) AS contact
 CROSS JOIN LATERAL jsonb_array_elements_text(incoming.tags) AS tag
 ORDER BY contact.id, tag
 ON CONFLICT DO NOTHING;
@@ -272,6 +290,7 @@ WITH said AS MATERIALIZED (
                AS address
     FROM incoming
     JOIN contact USING (key)
+    -- when few: CROSS JOIN LATERAL (SELECT * FROM contact WHERE contact.key = incoming.key OFFSET 0) AS contact
     CROSS JOIN LATERAL jsonb_each_text(incoming.refusals) AS refusal (channel, reason)
 ), silenced AS (
     INSERT INTO refusal (address, channel, reason, comment, at)
@@ -334,6 +353,7 @@ ON CONFLICT (key) DO NOTHING;
 INSERT INTO company_member (contact_id, company_id)
 SELECT contact.id, company.id
 FROM incoming JOIN contact USING (key) JOIN company ON company.key = incoming.company
+-- when few: FROM incoming CROSS JOIN LATERAL (SELECT * FROM contact WHERE contact.key = incoming.key OFFSET 0) AS contact JOIN company ON company.key = incoming.company
 ON CONFLICT DO NOTHING;
 
 -- name: forget_primary_companies
@@ -341,13 +361,17 @@ ON CONFLICT DO NOTHING;
 -- as many members as the file has rows, so it is no way from one to the other.
 UPDATE company_member SET is_primary = false
 FROM incoming JOIN contact USING (key)
+-- when few: FROM incoming CROSS JOIN LATERAL (SELECT * FROM contact WHERE contact.key = incoming.key OFFSET 0) AS contact
 WHERE company_member.contact_id = contact.id AND company_member.is_primary
+-- when few: WHERE company_member.contact_id = contact.id AND company_member.contact_id = ANY (ARRAY(SELECT contact.id FROM incoming CROSS JOIN LATERAL (SELECT * FROM contact WHERE contact.key = incoming.key OFFSET 0) AS contact)) AND company_member.is_primary
   AND company_member.company_id <> (SELECT company.id FROM company WHERE company.key = incoming.company);
 
 -- name: make_primary_companies
 UPDATE company_member SET is_primary = true
 FROM incoming JOIN contact USING (key)
+-- when few: FROM incoming CROSS JOIN LATERAL (SELECT * FROM contact WHERE contact.key = incoming.key OFFSET 0) AS contact
 WHERE company_member.contact_id = contact.id AND NOT company_member.is_primary
+-- when few: WHERE company_member.contact_id = contact.id AND company_member.contact_id = ANY (ARRAY(SELECT contact.id FROM incoming CROSS JOIN LATERAL (SELECT * FROM contact WHERE contact.key = incoming.key OFFSET 0) AS contact)) AND NOT company_member.is_primary
   AND company_member.company_id
       IS NOT DISTINCT FROM (SELECT company.id FROM company WHERE company.key = incoming.company);
 
@@ -355,6 +379,7 @@ WHERE company_member.contact_id = contact.id AND NOT company_member.is_primary
 SELECT contact.id
 FROM incoming
 JOIN contact USING (key)
+-- when few: CROSS JOIN LATERAL (SELECT * FROM contact WHERE contact.key = incoming.key OFFSET 0) AS contact
 ORDER BY contact.id;
 
 -- name: named

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
-from parcours.db.statements import statements
+from parcours.db.statements import filled, statements
 from parcours.db.tables import campaigns, events, refusals, traces
 
 sql = statements(__file__)
@@ -57,8 +57,8 @@ def erase(conn: Connection, contacts: Mapping[int, datetime]) -> dict[int, str]:
     ats = {"ids": list(contacts), "ats": list(contacts.values())}
     conn.execute(sql["forget_ids"], ats)
     for table in TABLES:
-        conn.execute(text(f"DELETE FROM {table} WHERE contact_id = ANY (CAST(:ids AS bigint[]))"), ids)
-    conn.execute(text("DELETE FROM contact WHERE id = ANY (CAST(:ids AS bigint[]))"), ids)
+        conn.execute(filled(sql["delete_from"], table=table), ids)
+    conn.execute(sql["delete"], ids)
     return keys
 
 

@@ -78,3 +78,9 @@ SELECT pg_try_advisory_xact_lock(7272687600000001);
 -- name: gone
 SELECT id FROM unnest(CAST(:ids AS bigint[])) AS given (id)
 WHERE (SELECT true FROM contact WHERE contact.id = given.id) IS NULL;
+
+-- name: delete_from
+DELETE FROM {table} WHERE contact_id = ANY (CAST(:ids AS bigint[]));
+
+-- name: delete
+DELETE FROM contact WHERE id = ANY (CAST(:ids AS bigint[]));

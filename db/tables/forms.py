@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
+
+from parcours.db.statements import statements
+
+sql = statements(__file__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +34,7 @@ class Form:
 
 def create(conn: Connection, key: str, name: str, standalone: bool) -> bool:
     """Store a form and return whether it is new; an existing one is left as it is."""
-    created = conn.execute(
-        text(
-            "INSERT INTO form (key, name, standalone) VALUES (:key, :name, :standalone) "
-            "ON CONFLICT (key) DO NOTHING RETURNING id"
-        ),
-        {"key": key, "name": name, "standalone": standalone},
-    ).one_or_none()
+    created = conn.execute(sql["create"], {"key": key, "name": name, "standalone": standalone}).one_or_none()
     return created is not None
 
 
@@ -56,17 +54,7 @@ def place(
     Return whether that changed it.
     """
     changed = conn.execute(
-        text(
-            "UPDATE form SET redirect = wanted.redirect, allowed_origins = wanted.origins, "
-            "                names_contact = wanted.names, mapping = wanted.mapping "
-            "FROM (SELECT id, coalesce(CAST(:redirect AS text), redirect) AS redirect, "
-            "             coalesce(CAST(:origins AS text[]), allowed_origins) AS origins, "
-            "             coalesce(CAST(:names AS boolean), names_contact) AS names, "
-            "             coalesce(CAST(:mapping AS jsonb), mapping) AS mapping "
-            "      FROM form WHERE key = :key FOR UPDATE) AS wanted "
-            "WHERE form.id = wanted.id AND (form.redirect, form.allowed_origins, form.names_contact, form.mapping) "
-            "      IS DISTINCT FROM (wanted.redirect, wanted.origins, wanted.names, wanted.mapping) RETURNING form.id"
-        ),
+        sql["place"],
         {
             "key": key,
             "redirect": redirect,
@@ -80,13 +68,7 @@ def place(
 
 def find(conn: Connection, key: str) -> Form | None:
     """Return the form of a key, or None."""
-    row = conn.execute(
-        text(
-            "SELECT id, key, name, standalone, published, redirect, allowed_origins, names_contact, "
-            "coalesce(mapping, '{}') AS mapping FROM form WHERE key = :key"
-        ),
-        {"key": key},
-    ).one_or_none()
+    row = conn.execute(sql["find"], {"key": key}).one_or_none()
     if row is None:
         return None
     origins = tuple(row.allowed_origins)
@@ -108,18 +90,7 @@ class FormLine(NamedTuple):
 
 def listed(conn: Connection, *, key: str | None = None) -> list[FormLine]:
     """Return the form of a key, or all by key; the latest submission comes from form_submission_recent_idx."""
-    rows = conn.execute(
-        text(
-            "SELECT key, name, standalone, published, "
-            "(SELECT at FROM form_submission WHERE form_id = form.id ORDER BY at DESC LIMIT 1), "
-            "ARRAY(SELECT campaign.key FROM campaign_source "
-            "JOIN campaign ON campaign.id = campaign_source.campaign_id AND campaign.deleted_at IS NULL "
-            "WHERE campaign_source.kind = 'form' AND campaign_source.source_id = form.id ORDER BY campaign.key), "
-            "coalesce(mapping, '{}') "
-            "FROM form WHERE CAST(:key AS text) IS NULL OR key = CAST(:key AS text) ORDER BY key"
-        ),
-        {"key": key},
-    )
+    rows = conn.execute(sql["listed"], {"key": key})
     return [FormLine(*row) for row in rows]
 
 
@@ -136,12 +107,7 @@ def submit(conn: Connection, form_id: int, submissions: Mapping[int, StoredSubmi
     """Store one submission a contact, by contact id."""
     if submissions:
         conn.execute(
-            text(
-                "INSERT INTO form_submission (contact_id, form_id, at, fields) "
-                "SELECT contact_id, :form_id, at, fields "
-                "FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:ats AS timestamptz[]), CAST(:fields AS jsonb[])) "
-                "AS new (contact_id, at, fields)"
-            ),
+            sql["submit"],
             {
                 "form_id": form_id,
                 "contact_ids": list(submissions),

@@ -2,7 +2,11 @@
 
 import secrets
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
+
+from parcours.db.statements import statements
+
+sql = statements(__file__)
 
 
 def secret_key(engine: Engine) -> str:
@@ -11,11 +15,8 @@ def secret_key(engine: Engine) -> str:
     It stands in the database, so that every machine has the same one.
     """
     with engine.begin() as conn:
-        conn.execute(
-            text("INSERT INTO installation (name, value) VALUES ('secret_key', :made) ON CONFLICT DO NOTHING"),
-            {"made": secrets.token_urlsafe(32)},
-        )
-        return str(conn.execute(text("SELECT value FROM installation WHERE name = 'secret_key'")).scalar_one())
+        conn.execute(sql["make_secret_key"], {"made": secrets.token_urlsafe(32)})
+        return str(conn.execute(sql["secret_key"]).scalar_one())
 
 
 def rename(conn: Connection) -> str:
@@ -24,18 +25,12 @@ def rename(conn: Connection) -> str:
     Otherwise the copy's messages would bear the keys of the original's.
     """
     name = secrets.token_hex(4)
-    before = conn.execute(text("SELECT value FROM installation WHERE name = 'name' FOR UPDATE")).scalar_one()
-    conn.execute(text("UPDATE installation SET value = :name WHERE name = 'name'"), {"name": name})
-    conn.execute(
-        text(
-            "UPDATE message SET key = CASE WHEN right(key, :length) = :before THEN left(key, -:length) ELSE key END "
-            "|| '-' || :name WHERE state IN ('queued', 'sending')"
-        ),
-        {"before": f"-{before}", "length": len(before) + 1, "name": name},
-    )
+    before = conn.execute(sql["name"]).scalar_one()
+    conn.execute(sql["rename"], {"name": name})
+    conn.execute(sql["rename_messages"], {"before": f"-{before}", "length": len(before) + 1, "name": name})
     return name
 
 
 def erasure_key(conn: Connection) -> str:
     """Return the secret with which the keys of erased contacts are hashed; every installation has its own."""
-    return str(conn.execute(text("SELECT value FROM installation WHERE name = 'erasure_key'")).scalar_one())
+    return str(conn.execute(sql["erasure_key"]).scalar_one())

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
-from parcours.db.statements import statements
+from parcours.db.statements import filled, statements
 from parcours.db.tables import campaigns, events, outcomes, refusals, waits
 from parcours.db.tables.waits import CancelledWait
 from parcours.domain.walk.rows import Outcome
@@ -49,18 +49,6 @@ FILLED: dict[str, tuple[str, ...]] = {
     "device": ("type", "brand", "os"),
     "company_member": ("company_id",),
 }
-
-# Who survives the contact of a row.
-_INTO = "(CAST(:into_ids AS bigint[]))[array_position(CAST(:gone_ids AS bigint[]), {table}.contact_id)]"
-_MOVE = f"""
-UPDATE {{table}} SET contact_id = {_INTO}
-WHERE contact_id = ANY (CAST(:gone_ids AS bigint[]))
-"""
-_GIVE_WAY = f"""
-DELETE FROM {{table}}
-WHERE contact_id = ANY (CAST(:gone_ids AS bigint[]))
-  AND (SELECT true FROM {{table}} AS own WHERE own.contact_id = {_INTO} AND {{same}} LIMIT 1) IS NOT NULL
-"""
 
 
 class Merged(NamedTuple):
@@ -142,10 +130,10 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
     # One person left a channel as either of the two.
     refusals.leave_by_address(conn, said)
     for table, columns in FILLED.items():
-        same = " AND ".join(f"own.{column} IS NOT DISTINCT FROM {table}.{column}" for column in columns)
-        conn.execute(text(_GIVE_WAY.format(table=table, same=same)), both)
+        own, others = ([(whose, column) for column in columns] for whose in ("own", table))
+        conn.execute(filled(sql["give_way"], table=table, own=own, others=others), both)
     for table in (*FILLED, *MOVED):
-        conn.execute(text(_MOVE.format(table=table)), both)
+        conn.execute(filled(sql["move"], table=table), both)
     conn.execute(sql["become_alias"], {**both, "now": now})
     # What came along was meant for the other one's timezone.
     waits.note_rezoned(conn, pairs.values())

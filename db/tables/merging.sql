@@ -286,3 +286,18 @@ SELECT key, contact_id FROM contact_alias WHERE key = ANY (CAST(:keys AS text[])
 
 -- name: forget
 DELETE FROM contact_alias WHERE key = ANY (CAST(:keys AS text[])) RETURNING key;
+
+-- name: give_way
+-- Of a table of which the survivor has at most one row for each value of some columns: theirs stays.
+DELETE FROM {table}
+WHERE contact_id = ANY (CAST(:gone_ids AS bigint[]))
+  AND (SELECT true FROM {table} AS own
+       WHERE own.contact_id = (CAST(:into_ids AS bigint[]))[array_position(CAST(:gone_ids AS bigint[]),
+                                                                           {table}.contact_id)]
+         AND ({own}) IS NOT DISTINCT FROM ({others})
+       LIMIT 1) IS NOT NULL;
+
+-- name: move
+UPDATE {table}
+SET contact_id = (CAST(:into_ids AS bigint[]))[array_position(CAST(:gone_ids AS bigint[]), {table}.contact_id)]
+WHERE contact_id = ANY (CAST(:gone_ids AS bigint[]));

@@ -17,7 +17,6 @@ from sqlalchemy import Connection
 
 from parcours.db.house import house_of
 from parcours.db.statements import statements
-from parcours.db.tables import campaigns
 from parcours.domain.contacts.identity import MAX_PHONE, IdentityError, phone
 
 sql = statements(__file__)
@@ -280,7 +279,10 @@ def forget(conn: Connection, contact_ids: Iterable[int]) -> set[str]:
     """
     ids = sorted(set(contact_ids))
     # Erasing reads no table as a whole, whatever statistics say.
-    campaigns.read_by_index(conn)
+    # Here, since who only reads refusals needs no campaigns.
+    from parcours.db.tables.campaigns import read_by_index
+
+    read_by_index(conn)
     default = house_of(conn).country
     reached = reach(conn, ids).values()
     emails = {each.email for each in reached if each.email}

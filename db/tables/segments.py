@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from parcours.db.statements import statements
 from parcours.db.stored import Stored
@@ -35,9 +35,7 @@ class SegmentLine:
 
 def find(conn: Connection, key: str) -> Segment | None:
     """Return the segment of a key, or None."""
-    row = conn.execute(
-        text("SELECT id, key, name, public, published FROM segment WHERE key = :key"), {"key": key}
-    ).one_or_none()
+    row = conn.execute(statements(__file__)["find"], {"key": key}).one_or_none()
     return None if row is None else Segment(*row)
 
 

@@ -1,3 +1,6 @@
+-- name: find
+SELECT id, key, name, public, published FROM segment WHERE key = :key;
+
 -- name: create
 INSERT INTO segment (key, name, public, published)
 VALUES (:key, coalesce(:name, :key), coalesce(CAST(:public AS boolean), true),

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
+from parcours.db.statements import statements
 from parcours.db.stored import Stored
+
+sql = statements(__file__)
 
 Kind = Literal["sms", "push", "message"]
 
@@ -34,34 +37,19 @@ def save(conn: Connection, template: Template, *, now: datetime) -> Stored:
         "content": json.dumps(template.content),
         "now": now,
     }
-    created = conn.execute(
-        text(
-            "INSERT INTO template (kind, key, name, published, content, changed_at) "
-            "VALUES (:kind, :key, :name, :published, CAST(:content AS jsonb), :now) "
-            "ON CONFLICT (kind, key) DO NOTHING RETURNING key"
-        ),
-        given,
-    ).first()
+    created = conn.execute(sql["create"], given).first()
     if created is not None:
         return "created"
-    updated = conn.execute(
-        text(
-            "UPDATE template SET name = :name, published = :published, content = CAST(:content AS jsonb), "
-            "changed_at = :now WHERE kind = :kind AND key = :key AND (name, published, content) IS DISTINCT FROM "
-            "(CAST(:name AS text), CAST(:published AS boolean), CAST(:content AS jsonb)) RETURNING key"
-        ),
-        given,
-    ).first()
+    updated = conn.execute(sql["change"], given).first()
     return "unchanged" if updated is None else "updated"
 
 
 def listed(conn: Connection) -> list[Template]:
     """Return all templates by kind and key."""
-    rows = conn.execute(text("SELECT kind, key, name, published, content FROM template ORDER BY kind, key"))
+    rows = conn.execute(sql["listed"])
     return [Template(*row) for row in rows]
 
 
 def known(conn: Connection, kind: Kind, keys: Iterable[str]) -> set[str]:
     """Return those of some keys that are templates of a kind."""
-    query = text("SELECT key FROM template WHERE kind = :kind AND key = ANY (CAST(:keys AS text[]))")
-    return set(conn.execute(query, {"kind": kind, "keys": sorted(keys)}).scalars())
+    return set(conn.execute(sql["known"], {"kind": kind, "keys": sorted(keys)}).scalars())

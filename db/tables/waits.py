@@ -5,42 +5,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection
 
 from parcours.db.scope import Scope
-from parcours.db.statements import statements
+from parcours.db.statements import statements, variant
 from parcours.domain.walk.catch_up import Shift
 from parcours.domain.walk.rows import Claim, Reason, Wait
 
 sql = statements(__file__)
 EVERYTHING = Scope()
-# With a cap, those whose turn it is are always the same: the lowest ids of those who are due together. Not
-# without one, since a million who are due together would be sorted for each batch.
-_IN_ORDER = (
-    ("ORDER BY due_at\n", "ORDER BY due_at, contact_id\n"),
-    ("SELECT waiting.place\n", "SELECT waiting.place, waiting.contact_id\n"),
-    ("ORDER BY waiting.due_at\n", "ORDER BY waiting.due_at, waiting.contact_id\n"),
-)
-# Who is named is looked for by name, however many others are due before them: no other index serves these.
-_BY_NAME = (
-    ("WHERE step_id = :step_id\n", "WHERE step_id + 0 = :step_id\n"),
-    ("AND due_at <= :now\n", "AND due_at + interval '0' <= :now\n"),
-)
-
-
-def _claim(*changes: tuple[str, str]) -> TextClause:
-    statement = str(sql["claim_due"])
-    for before, after in changes:
-        statement = statement.replace(before, after)
-    return text(statement)
-
-
 # Whether with a cap, and whether contacts are named.
 _CLAIMS = {
     (False, False): sql["claim_due"],
-    (True, False): _claim(*_IN_ORDER),
-    (False, True): _claim(*_BY_NAME),
-    (True, True): _claim(*_IN_ORDER, *_BY_NAME),
+    (True, False): variant(__file__, "claim_due", "in_order"),
+    (False, True): variant(__file__, "claim_due", "by_name"),
+    (True, True): variant(__file__, "claim_due", "in_order", "by_name"),
 }
 
 

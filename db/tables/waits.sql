@@ -13,13 +13,19 @@
 -- the contacts that are skipped would stay locked as well, in the way of who has them in hand. One that
 -- went between the look and the lock is gone, and is not deleted again.
 -- Served by wait_due_idx (step_id, due_at), read in its order no further than the limit, and the contact's key.
+-- With a cap (`in_order`), those whose turn it is are always the same: the lowest ids of those who are due
+-- together. Not without one, since a million who are due together would be sorted for each batch. Who is named
+-- (`by_name`) is looked for by name, however many others are due before them: no other index serves these.
 WITH due AS MATERIALIZED (
     SELECT waiting.place
+    -- when in_order: SELECT waiting.place, waiting.contact_id
     FROM (
         SELECT ctid AS place, contact_id, due_at
         FROM wait
         WHERE step_id = :step_id
+        -- when by_name: WHERE step_id + 0 = :step_id
           AND due_at <= :now
+          -- when by_name: AND due_at + interval '0' <= :now
           AND (CAST(:reasons AS wait_reason[]) IS NULL OR reason = ANY (CAST(:reasons AS wait_reason[])))
           AND (CAST(:ids AS bigint[]) IS NULL OR contact_id = ANY (CAST(:ids AS bigint[])))
           AND (CAST(:min_id AS bigint) IS NULL OR contact_id >= CAST(:min_id AS bigint))
@@ -27,12 +33,14 @@ WITH due AS MATERIALIZED (
           AND (CAST(:threads AS int) IS NULL
                OR (contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
         ORDER BY due_at
+        -- when in_order: ORDER BY due_at, contact_id
         OFFSET 0
     ) AS waiting
     CROSS JOIN LATERAL (
         SELECT FROM contact WHERE contact.id = waiting.contact_id FOR NO KEY UPDATE SKIP LOCKED
     ) AS locked
     ORDER BY waiting.due_at
+    -- when in_order: ORDER BY waiting.due_at, waiting.contact_id
     LIMIT :limit
 )
 DELETE FROM wait

@@ -19,7 +19,7 @@ from parcours.domain.steps.batch import Batch
 from parcours.domain.steps.properties import Channel, Json, Moment, Name, Percent, PointGroup, WholeNumber, check_test
 from parcours.domain.steps.registry import condition
 from parcours.domain.steps.types import Failed, Need, NoProperties, Properties, RefersTo
-from parcours.domain.walk.walk import zone_of
+from parcours.domain.time.zones import zone_of
 
 
 class FieldTest(Properties):

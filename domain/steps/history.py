@@ -13,7 +13,7 @@ from parcours.domain.steps.decisions import PageDevice, is_device, is_page, visi
 from parcours.domain.steps.properties import Json, Moment, Name, Patterns, check_test
 from parcours.domain.steps.registry import condition
 from parcours.domain.steps.types import Failed, Need, Properties, RefersTo
-from parcours.domain.walk.walk import zone_of
+from parcours.domain.time.zones import zone_of
 
 
 @condition("contact.device", properties=PageDevice, needs=[Need.DEVICES], reference="lead.device")

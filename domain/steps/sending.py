@@ -12,7 +12,7 @@ from parcours.domain.contacts.contact import Contact
 from parcours.domain.messages.policy import NO_POLICY, NO_RULE, Hold, Limits, Policy
 from parcours.domain.steps.batch import Batch
 from parcours.domain.steps.types import Done, Outbound, Postponed, Result, Skipped
-from parcours.domain.walk.walk import zone_of
+from parcours.domain.time.zones import zone_of
 
 # A campaign's messages in the outbox before those of another; a message's own priority counts within.
 _RANK: Mapping[Priority, int] = {"high": 2, "normal": 0, "low": -2}

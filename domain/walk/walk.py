@@ -9,9 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from parcours.domain.campaign import Branch, Campaign, Step
 from parcours.domain.contacts.contact import EMAIL, Contact, scored
@@ -36,6 +35,7 @@ from parcours.domain.steps.types import (
 )
 from parcours.domain.time import schedule
 from parcours.domain.time.intervals import Interval
+from parcours.domain.time.zones import zone_of
 from parcours.domain.walk.catch_up import Pause, fell_due_in
 from parcours.domain.walk.rows import Claim, Failure, Member, Message, Outcome, Plan, Reason, Verdict, Wait
 
@@ -48,17 +48,6 @@ HEARD_LATE = timedelta(minutes=15)
 
 # Characters of an error that are kept.
 ERROR_LIMIT = 500
-
-
-@cache
-def zone_of(name: str | None, default: ZoneInfo) -> ZoneInfo:
-    """Return a contact's timezone; who has none, or one that does not exist, has the default."""
-    if not name:
-        return default
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return default
 
 
 def came_at(at: datetime, now: datetime) -> datetime:

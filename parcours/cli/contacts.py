@@ -6,35 +6,25 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import typer
 
 from parcours.cli import file_options
-from parcours.cli.dry_run import show_dry_run
-from parcours.cli.progress import reading
-from parcours.cli.rejected_rows import RejectFile
 from parcours.cli.session import session
-from parcours.db import partitions
-from parcours.db.clock import now as database_now
-from parcours.db.reads import batch, listings
-from parcours.db.tables import campaigns, contacts, events, merging, policies, segments
-from parcours.db.tables.contacts import Imported, Incoming, SameAddress, Shown
-from parcours.db.tables.scores import PointsLogged, StageLogged
-from parcours.domain.contacts.identity import in_use
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.keys import checked_key
-from parcours.domain.messages.policy import Rule, as_data, parse_rule
-from parcours.domain.operators import instant
 from parcours.domain.time.text import iso
-from parcours.domain.walk.walk import zone_of
-from parcours.producers.files.contacts import ContactFile, contact_file
-from parcours.producers.files.options import parse as parse_options
-from parcours.producers.files.rows import RejectedRow
-from parcours.services.contact_json import contact_json, contact_line
-from parcours.workers import local_time
 
+if TYPE_CHECKING:
+    from parcours.cli.rejected_rows import RejectFile
+    from parcours.db.tables.contacts import Imported, Incoming, SameAddress, Shown
+    from parcours.db.tables.scores import PointsLogged, StageLogged
+    from parcours.domain.messages.policy import Rule
+    from parcours.producers.files.contacts import ContactFile
+
+# Each command imports what it needs: showing a contact is quick, and reads no file.
 app = typer.Typer(no_args_is_help=True, help="Import, show and merge contacts, and set what they want of channels.")
 
 MEMBERS_A_STATEMENT = 20_000
@@ -77,6 +67,12 @@ def import_(
     cannot be used go to FILE.rejected with their line number and the reason, and the exit code is then 1. An import
     never lets anybody be written to again who must not be.
     """
+    from parcours.cli.dry_run import show_dry_run
+    from parcours.cli.progress import reading
+    from parcours.cli.rejected_rows import RejectFile
+    from parcours.producers.files.contacts import contact_file
+    from parcours.producers.files.options import parse as parse_options
+
     here = session()
     options = parse_options(
         columns=column_map or (),
@@ -133,6 +129,11 @@ def _import(
     file: ContactFile, segment_key: str | None, rejects: RejectFile, same_address: SameAddress
 ) -> tuple[Imported, list[str]]:
     """Return the counts, and the keys of the published campaigns that an update lets the contacts into."""
+    from parcours.db.tables import campaigns, contacts, events, segments
+    from parcours.domain.contacts.identity import in_use
+    from parcours.producers.files.rows import RejectedRow
+    from parcours.workers import local_time
+
     engine = session().engine
     now = datetime.now(UTC)
 
@@ -173,6 +174,10 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show a contact: what is known of it, and where it is in every campaign."""
+    from parcours.db.tables import contacts
+    from parcours.domain.time.zones import zone_of
+    from parcours.services.contact_json import contact_json
+
     here = session()
     with here.engine.connect() as conn:
         contact = contacts.show(conn, key.strip())
@@ -197,6 +202,10 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List contacts, the newest first, a page at a time."""
+    from parcours.db.reads import listings
+    from parcours.db.tables import campaigns, segments
+    from parcours.services.contact_json import contact_line
+
     here = session()
     if segment is not None and campaign is not None:
         raise CampaignError("name --segment or --campaign, not both")
@@ -242,6 +251,10 @@ def merge(
 
     INTO's own values win. In campaigns that both are in, INTO goes on, and what FROM waited for is cancelled.
     """
+    from parcours.db import partitions
+    from parcours.db.tables import merging
+    from parcours.workers import local_time
+
     here = session()
     gone, into = checked_key("contact", gone), checked_key("contact", into)
     if gone == into:
@@ -287,6 +300,12 @@ def channel(
     clear: Annotated[bool, typer.Option("--clear", help="Forget what was set before.")] = False,
 ) -> None:
     """Set what a contact wants of a channel; what is not named stays as it is."""
+    from parcours.db.clock import now as database_now
+    from parcours.db.reads import batch
+    from parcours.db.tables import contacts, policies
+    from parcours.domain.messages.policy import as_data, parse_rule
+    from parcours.domain.time.zones import zone_of
+
     here = session()
     channel = checked_key("channel", channel).lower()
     given = {"number": number, "period": period, "preferred": preferred}
@@ -315,6 +334,8 @@ def channel(
 
 
 def _moment(option: str, text: str, zone: ZoneInfo) -> str:
+    from parcours.domain.operators import instant
+
     found = instant(text, zone)
     if found is None:
         raise CampaignError(f"{option} {text!r} is no date or time; write it like 2026-12-24 or 2026-12-24T09:00+01:00")

@@ -1,10 +1,10 @@
 """`parcours db`: migrations and the embedded server."""
 
 import typer
-from sqlalchemy import text
 
 from parcours.cli.session import session
 from parcours.db import embedded, schema
+from parcours.db.checks import health
 from parcours.db.engine import connect
 from parcours.db.tables import installation
 from parcours.domain.errors import CampaignError
@@ -33,13 +33,13 @@ def check() -> None:
     here = session()
     engine = connect(here.settings.database_url or embedded.start(here.settings.home))
     with engine.connect() as conn:
-        version = int(conn.execute(text("SHOW server_version_num")).scalar_one())
-    if version < 150000:
-        raise CampaignError(f"the server is PostgreSQL {version // 10000}; Parcours needs 15 or newer")
+        version = health.version(conn)
+    if version < 15:
+        raise CampaignError(f"the server is PostgreSQL {version}; Parcours needs 15 or newer")
     if (unfit := schema.unfit(engine)) is not None:
         raise CampaignError(unfit)
     revision = schema.current(engine)
-    here.say(f"PostgreSQL {version // 10000}, revision {revision}: all is well.")
+    here.say(f"PostgreSQL {version}, revision {revision}: all is well.")
 
 
 @app.command()

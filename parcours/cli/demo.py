@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, event
 
 from parcours.cli.overview import print_overview
 from parcours.cli.session import Session, session
@@ -33,6 +33,7 @@ from parcours.db.partitions import ensure_partitions
 from parcours.db.reads import batch, overview
 from parcours.db.reads.overview import Overview
 from parcours.db.scope import Scope
+from parcours.db.statements import statements
 from parcours.db.tables import campaigns, contacts, emails, forms, outcomes, segments, stages
 from parcours.domain.errors import CampaignError
 from parcours.domain.steps.batch import Fact
@@ -47,6 +48,8 @@ from parcours.workers.delivery.deliver import deliver_inline
 from parcours.workers.delivery.render import Links
 from parcours.workers.forms import submit
 from parcours.workers.sweeps import trigger_inline, update_inline
+
+sql = statements(__file__)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,12 +125,7 @@ def _start(home: Path) -> str:
 def _check_alone(engine: Engine, home: Path) -> None:
     """Raise CampaignError when somebody else is at work in the demo's database."""
     with engine.connect() as conn:
-        others = conn.execute(
-            text(
-                "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' "
-                "AND datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        ).scalar_one()
+        others = conn.execute(sql["others"]).scalar_one()
     if others:
         engine.dispose()
         raise CampaignError(
@@ -137,8 +135,8 @@ def _check_alone(engine: Engine, home: Path) -> None:
 
 def _wipe(engine: Engine) -> None:
     with engine.begin() as conn:
-        conn.execute(text("DROP SCHEMA public CASCADE"))
-        conn.execute(text("CREATE SCHEMA public"))
+        conn.execute(sql["drop"])
+        conn.execute(sql["create"])
 
 
 def _hurry(engine: Engine) -> None:
@@ -146,7 +144,7 @@ def _hurry(engine: Engine) -> None:
 
     @event.listens_for(engine, "connect")
     def no_waiting(connection: Any, _: Any) -> None:
-        connection.execute("SET synchronous_commit = off")
+        connection.execute(sql["no_waiting"].text)
         connection.commit()
         # Batches are small here, so that planning is most of a statement's cost.
         connection.prepare_threshold = 3
@@ -207,7 +205,7 @@ class DemoRun:
     def _next(self) -> datetime | None:
         """Return the next full hour at which somebody acts or something is due."""
         with self.engine.connect() as conn:
-            due = conn.execute(text("SELECT min(due_at) FROM wait WHERE due_at < 'infinity'")).scalar_one()
+            due = conn.execute(sql["next_due"]).scalar_one()
         instants = [at for at in (due, self._plans[0][0] if self._plans else None) if at is not None]
         if not instants:
             return None
@@ -292,9 +290,7 @@ def deliver(engine: Engine, *, now: datetime, zone: ZoneInfo) -> list[tuple[int,
     if not keys:
         return []
     with engine.connect() as conn:
-        sent = conn.execute(
-            text("SELECT contact_id, template FROM message WHERE key = ANY (CAST(:keys AS text[]))"), {"keys": keys}
-        ).all()
+        sent = conn.execute(sql["sent"], {"keys": keys}).all()
     # The order of the rows is the server's, and the figures must not depend on it.
     return sorted((row.contact_id, row.template) for row in sent)
 
@@ -308,13 +304,7 @@ def _figures(engine: Engine, zone: ZoneInfo) -> tuple[str, Overview]:
 def _someone(engine: Engine) -> str:
     """Return the key of the contact with most to tell."""
     with engine.connect() as conn:
-        rows = conn.execute(
-            text(
-                "SELECT contact.key FROM contact LEFT JOIN outcome ON outcome.contact_id = contact.id "
-                "GROUP BY contact.key ORDER BY count(outcome.contact_id) DESC, contact.key LIMIT 1"
-            )
-        )
-        return str(rows.scalar_one())
+        return str(conn.execute(sql["someone"]).scalar_one())
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from parcours.domain.errors import NotFoundError, UnreadableCampaignError
 from parcours.domain.events.parsing import claim_of
 from parcours.domain.time import schedule
 from parcours.domain.time.text import iso
-from parcours.domain.walk.walk import zone_of
+from parcours.domain.time.zones import zone_of
 from parcours.services.contact_json import membership_json, outcomes_json, waits_json
 
 app = typer.Typer()

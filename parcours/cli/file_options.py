@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parcours.cli.rejected_rows import RejectFile
-from parcours.cli.session import Session
+if TYPE_CHECKING:
+    from parcours.cli.rejected_rows import RejectFile
+    from parcours.cli.session import Session
 
 Map = Annotated[
     list[str] | None,

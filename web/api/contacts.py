@@ -19,7 +19,7 @@ from parcours.domain.contacts.identity import same_address
 from parcours.domain.errors import NotFoundError
 from parcours.domain.events.parsing import parse
 from parcours.domain.keys import checked_key
-from parcours.domain.walk.walk import zone_of
+from parcours.domain.time.zones import zone_of
 from parcours.services.contact_json import contact_json, contact_line
 from parcours.web.api.common import (
     Cursor,

@@ -22,7 +22,7 @@ from parcours.domain.campaign import Step
 from parcours.domain.contacts.membership import Arrival, Departure
 from parcours.domain.errors import NotFoundError, UnreadableCampaignError
 from parcours.domain.events.parsing import CLAIMED, claim_of, claimed_by
-from parcours.domain.walk.walk import zone_of
+from parcours.domain.time.zones import zone_of
 from parcours.web.context import Site
 from parcours.web.i18n import labels
 from parcours.web.i18n.language import _, _n

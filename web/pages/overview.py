@@ -24,7 +24,7 @@ from parcours.db.tables.campaigns import Found
 from parcours.domain.campaign import Campaign, Step
 from parcours.domain.errors import NotFoundError, UnreadableCampaignError
 from parcours.domain.steps.types import Kind
-from parcours.domain.walk.walk import zone_of
+from parcours.domain.time.zones import zone_of
 from parcours.web.context import Site
 from parcours.web.i18n import labels
 from parcours.web.i18n.language import _, marked

@@ -24,7 +24,7 @@ from parcours.domain.messages.results import Cancelled, Claimed, Result, Untried
 from parcours.domain.messages.settle import settle
 from parcours.domain.steps.channels import present_address
 from parcours.domain.steps.email import category_channel
-from parcours.domain.walk.walk import zone_of
+from parcours.domain.time.zones import zone_of
 from parcours.workers.delivery.channels import Delivery
 
 log = structlog.get_logger()

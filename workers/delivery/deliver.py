@@ -14,12 +14,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from parcours.db.clock import now as database_now
 from parcours.db.faults import Fault, fault_of
 from parcours.db.reads import batch as facts
 from parcours.db.scope import Scope
+from parcours.db.statements import statements
 from parcours.db.tables import campaigns, outbox, outcomes, refusals
 from parcours.db.tables.refusals import RefusalChange
 from parcours.db.tables.waits import EVERYTHING
@@ -36,6 +37,8 @@ from parcours.workers.executor import stop_if_failing
 
 # Messages that went together, and what became of each.
 Group = list[tuple[Claimed, Result]]
+
+sql = statements(__file__)
 
 # So many batches of a channel are under way at most, over all workers.
 HANDS = 16
@@ -327,13 +330,6 @@ def _count_emails(conn: Connection, recorded: Sequence[outbox.Recorded], *, now:
 
 # Hands.
 
-_TAKE = text(
-    "SELECT hand FROM generate_series(1, :hands) AS hand "
-    "WHERE pg_try_advisory_lock(CAST(:channel AS int), hand) LIMIT 1"
-)
-
-_GIVE = text("SELECT pg_advisory_unlock(CAST(:channel AS int), :hand)")
-
 
 @contextmanager
 def hand(engine: Engine, channel: str) -> Iterator[bool]:
@@ -344,9 +340,9 @@ def hand(engine: Engine, channel: str) -> Iterator[bool]:
     # Steps have the positive numbers.
     number = -1 - CHANNELS.index(channel)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
-        found = conn.execute(_TAKE, {"channel": number, "hands": HANDS}).scalar()
+        found = conn.execute(sql["take_hand"], {"channel": number, "hands": HANDS}).scalar()
         try:
             yield found is not None
         finally:
             if found is not None:
-                conn.execute(_GIVE, {"channel": number, "hand": found})
+                conn.execute(sql["give_hand"], {"channel": number, "hand": found})

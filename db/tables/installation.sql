@@ -1,0 +1,20 @@
+-- name: make_secret_key
+INSERT INTO installation (name, value) VALUES ('secret_key', :made) ON CONFLICT DO NOTHING;
+
+-- name: secret_key
+SELECT value FROM installation WHERE name = 'secret_key';
+
+-- name: name
+SELECT value FROM installation WHERE name = 'name' FOR UPDATE;
+
+-- name: rename
+UPDATE installation SET value = :name WHERE name = 'name';
+
+-- name: rename_messages
+-- Keys end with the name of the installation; those from before it had one do not.
+UPDATE message
+SET key = CASE WHEN right(key, :length) = :before THEN left(key, -:length) ELSE key END || '-' || :name
+WHERE state IN ('queued', 'sending');
+
+-- name: erasure_key
+SELECT value FROM installation WHERE name = 'erasure_key';

@@ -1,0 +1,2 @@
+-- name: lead
+SELECT pg_try_advisory_lock(:lock);
