@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Literal
 
 from parcours.domain.errors import UnknownStepError
-from parcours.domain.steps.types import Kind, Need, Properties, StepType, event_pattern
+from parcours.domain.retries import STEP_ATTEMPTS
+from parcours.domain.steps.types import Kind, Need, Properties, RefersTo, StepType, event_pattern
 from parcours.domain.time.intervals import Interval
 from parcours.domain.time.schedule import Timing
 
@@ -33,7 +34,7 @@ class Step:
     # Decisions only: how long to wait for the fact, and how old a fact may be that came before.
     within: Interval | None = None
     look_back: Interval | None = None
-    max_attempts: int = 5
+    max_attempts: int = STEP_ATTEMPTS
     on_failure: Literal["stop", "continue"] = "stop"
     # It stood elsewhere in an earlier version: who passed it there may come to it again.
     moved: bool = False
@@ -51,6 +52,10 @@ class Step:
     def events(self) -> frozenset[str]:
         """The event types that this decision looks at; `*` in one is anything."""
         return self.type.events_of(self.properties)
+
+    def keys_of(self, what: RefersTo) -> list[str]:
+        """Return the keys of the emails, companies, … that this step refers to."""
+        return [key for _, each, key in self.type.references(vars(self.properties)) if each is what]
 
     def looks_at(self, event_type: str) -> bool:
         """Return whether this decision looks at events of a type."""
@@ -122,7 +127,7 @@ class Campaign:
         known = self._needs
         if step.id not in known:
             reached = list(self.below(step))
-            if any(below.type.name == "campaign.jump" for below in reached):
+            if any(below.type.jumps for below in reached):
                 reached = list(self.steps.values())
             known[step.id] = frozenset(need for below in reached for need in below.needs)
         return known[step.id]
@@ -131,34 +136,28 @@ class Campaign:
     def _needs(self) -> dict[int, frozenset[Need]]:
         return {}
 
-    def above(self, step: Step, *types: str) -> Step | None:
-        """Return the nearest step above that is an action of one of these types, or None."""
+    def sender_upstream(self, step: Step, channel: str) -> Step | None:
+        """Return the nearest step above that may send the contact a message on a channel, or None.
+
+        Source: Mautic 5 only looks at the direct parent, so that "opens email" below a
+        condition can never be true there.
+        """
         parent = step.parent
         while parent is not None:
             found = self.steps[parent]
-            if found.type.name in types:
+            if channel in found.type.sends:
                 return found
             parent = found.parent
         return None
 
-    def sender_upstream(self, step: Step) -> Step | None:
-        """Return the nearest step above that may send the contact an email, or None.
-
-        Source: the reference engine only looks at the direct parent, so that "opens email" below a
-        condition can never be true there.
-        """
-        return self.above(step, "email.send", "message.send")
-
     def email_upstream(self, step: Step) -> str | None:
         """Return the template key of the nearest email sent above a step; None where no step names one."""
-        sender = self.sender_upstream(step)
-        if sender is None or sender.type.name != "email.send":
-            return None
-        return str(getattr(sender.properties, "email"))  # noqa: B009
+        sender = self.sender_upstream(step, "email")
+        return None if sender is None else next(iter(sender.keys_of(RefersTo.EMAIL)), None)
 
     def texts_upstream(self, step: Step) -> bool:
         """Return whether a step above may send the contact a text message."""
-        return self.above(step, "sms.send", "message.send") is not None
+        return self.sender_upstream(step, "sms") is not None
 
 
 @dataclass(frozen=True, slots=True)

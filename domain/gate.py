@@ -61,7 +61,7 @@ def check(value: object, what: str, *, levels: int = MAX_DEPTH) -> None:
 def check_text(text: str, what: str, *, most: int = MAX_TEXT) -> None:
     """Raise GateError when a text cannot be stored or is longer than `most` characters."""
     if len(text) > most:
-        raise GateError(f"{what} is longer than {most} characters")
+        raise GateError(f"{what} is longer than {most} characters; shorten it")
     if "\0" in text:
         raise GateError(f"{what} contains a NUL character; remove it")
     if not text.isascii() and _UNSTORABLE.search(text):

@@ -205,7 +205,7 @@ def _several(name: str, value: Any) -> list[Any]:
 
 # Expressions: what looks as if it were worked out for each contact, or each day.
 
-# Of Liquid, and of the reference engine.
+# Of Liquid, and of Mautic.
 TEMPLATE = re.compile(r"\{\{.*\}\}|\{%.*%\}|\{(?:contactfield|leadfield|ownerfield)=", re.DOTALL | re.IGNORECASE)
 _OTHER_FIELD = re.compile(r"\s*\{\{\s*contact\.([\w.]+)\s*\}\}\s*")
 _COMPARING = frozenset({"=", "!=", "in", "!in", "gt", "gte", "lt", "lte"})

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, ValidationError, field_validator
+from dotenv import dotenv_values
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from parcours.domain.campaign import StopRule
 from parcours.domain.contacts.identity import country, timezone
 
 PREFIX = "PARCOURS_"
+# Settings of providers, which know them themselves, go on with the provider's name.
+PROVIDER_PREFIX = "PARCOURS_PROVIDER_"
 
 
 class SettingsError(Exception):
@@ -29,6 +32,16 @@ class Settings(BaseSettings):
     database_url: str | None = Field(None, description="PostgreSQL 15 or newer; unset: the embedded server.")
     broker_url: str | None = Field(None, description="redis://… or amqp://…; unset: inside the process.")
     events_url: str | None = Field(None, description="kombu URL of contact events; default: the broker's.")
+    email_provider: str | None = Field(
+        None, description="Who sends emails; unset: `smtp` with `PARCOURS_SMTP_URL`, else `files`."
+    )
+    sms_provider: str | None = Field(
+        None, description="Who sends text messages; unset: `gateway` with `PARCOURS_SMS_URL`, else `files`."
+    )
+    push_provider: str | None = Field(
+        None, description="Who sends notifications; unset: `gateway` with `PARCOURS_PUSH_URL`, else `files`."
+    )
+    webhook_provider: str | None = Field(None, description="Who calls web addresses; unset: `webhook`.")
     smtp_url: str | None = Field(None, description="Unset: mail is written to files below the home.")
     mail_from: str | None = Field(None, description="Sender of emails without one; unset: parcours@ the public host.")
     sms_url: str | None = Field(None, description="Text messages are posted here; unset: written to files.")
@@ -84,7 +97,9 @@ class Settings(BaseSettings):
     stop_minutes: int = Field(60, ge=1, le=44_640, description="How long ago still counts as lately.")
     batch_size: int = Field(4000, ge=1, le=20_000, description="Most contacts of one unit of work.")
 
-    @field_validator("sms_url", "push_url", "public_url")
+    _provider_options: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @field_validator("public_url")
     @classmethod
     def _web_address(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
@@ -100,6 +115,11 @@ class Settings(BaseSettings):
     @classmethod
     def _known_country(cls, value: str | None) -> str | None:
         return None if value is None else country(value)
+
+    @property
+    def provider_options(self) -> dict[str, str]:
+        """What is set with names of `PROVIDER_PREFIX`, by name."""
+        return self._provider_options
 
     @property
     def zone(self) -> ZoneInfo:
@@ -125,16 +145,23 @@ def read_settings() -> Settings:
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     for name in sorted({*os.environ, *_names_in_env_file(Path(".env"))}):
-        if name.startswith(PREFIX) and name not in known:
+        if name.startswith(PREFIX) and name not in known and not name.startswith(PROVIDER_PREFIX):
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
             raise SettingsError(f"unknown setting {name}{hint}")
     try:
-        return Settings()
+        settings = Settings()
+        settings.provider_options.update(_provider_options())
+        return settings
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()
         raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _provider_options() -> dict[str, str]:
+    found = {**dotenv_values(".env", encoding="utf-8"), **os.environ}
+    return {name: value for name, value in found.items() if name.startswith(PROVIDER_PREFIX) and value}
 
 
 def _names_in_env_file(path: Path) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
@@ -17,35 +17,18 @@ from parcours.domain.campaign_file.build import to_data
 from parcours.domain.campaign_file.check import MOST_PROBLEMS, first_of
 from parcours.domain.campaign_file.model import CampaignFile, Problem, StepFile
 from parcours.domain.campaign_file.sentences import near, quoted, short
+from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.templated import texts_in
-from parcours.domain.steps.types import Kind
+from parcours.domain.steps.types import Kind, RefersTo
 from parcours.services.template_notes import notes
 
 Place = tuple[str | int, ...]
 
-What = Literal[
-    "segments", "forms", "emails", "stages", "point_groups", "campaigns", "sms", "push", "message", "companies"
-]
-
-# Templates that `parcours messages apply` brings; the words are kinds of the table.
-_TEMPLATES: tuple[templates.Kind, ...] = ("sms", "push", "message")
-
-# Which property of which type names something that must exist; `None` stands for `this`.
-_REFERRING: dict[tuple[Kind, str], dict[str, What]] = {
-    (Kind.ACTION, "contact.segments"): {"add": "segments", "remove": "segments"},
-    (Kind.CONDITION, "contact.segments"): {"segments": "segments"},
-    (Kind.DECISION, "form.submit"): {"forms": "forms"},
-    (Kind.ACTION, "email.send"): {"email": "emails"},
-    (Kind.ACTION, "email.send_to_user"): {"email": "emails"},
-    (Kind.ACTION, "sms.send"): {"sms": "sms"},
-    (Kind.ACTION, "push.send"): {"push": "push"},
-    (Kind.ACTION, "message.send"): {"message": "message"},
-    (Kind.ACTION, "contact.stage"): {"stage": "stages"},
-    (Kind.ACTION, "contact.points"): {"group": "point_groups"},
-    (Kind.CONDITION, "contact.points"): {"group": "point_groups"},
-    (Kind.ACTION, "campaign.change"): {"add": "campaigns", "remove": "campaigns"},
-    (Kind.CONDITION, "form.field"): {"form": "forms"},
-    (Kind.ACTION, "company.add_contact"): {"company": "companies"},
+# Templates that `parcours messages apply` brings, by their kind in the table.
+_TEMPLATES: dict[RefersTo, templates.Kind] = {
+    RefersTo.SMS: "sms",
+    RefersTo.PUSH: "push",
+    RefersTo.MESSAGE: "message",
 }
 
 
@@ -53,7 +36,7 @@ class Reference(NamedTuple):
     """A name in a file of something outside it."""
 
     place: Place
-    what: What
+    what: RefersTo
     key: str
 
 
@@ -144,16 +127,14 @@ class CampaignPlan:
 
 def references(file: CampaignFile) -> Iterator[Reference]:
     """Yield everything outside a file that it names."""
-    for what, keys in (("segments", file.sources.segments), ("forms", file.sources.forms)):
+    for what, keys in ((RefersTo.SEGMENT, file.sources.segments), (RefersTo.FORM, file.sources.forms)):
         for index, key in enumerate(keys):
-            yield Reference(("sources", what, index), what, key)  # type: ignore[arg-type]
+            yield Reference(("sources", what.value, index), what, key)
     for place, step in _placed(file.steps, ("steps",)):
-        for name, what in _REFERRING.get((step.kind, step.type), {}).items():
-            value = step.with_.get(name) or ()
-            for key in (value,) if isinstance(value, str) else value:
-                if what == "campaigns" and key in ("this", file.campaign):
-                    continue
-                yield Reference((*place, "with", name), what, str(key))
+        for name, what, key in step_type(step.kind, step.type).references(step.with_):
+            if what is RefersTo.STEP or (what is RefersTo.CAMPAIGN and key in ("this", file.campaign)):
+                continue
+            yield Reference((*place, "with", name), what, key)
 
 
 def _placed(steps: tuple[StepFile, ...], place: Place) -> Iterator[tuple[Place, StepFile]]:
@@ -175,12 +156,12 @@ def check_references(conn: Connection, file: CampaignFile) -> list[Problem]:
 
 def _check_named(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
     found = list(references(file))
-    segments = campaigns.named(conn, "segments", {each.key for each in found if each.what == "segments"})
-    forms = campaigns.named(conn, "forms", {each.key for each in found if each.what == "forms"})
+    segments = campaigns.named(conn, "segments", {each.key for each in found if each.what is RefersTo.SEGMENT})
+    forms = campaigns.named(conn, "forms", {each.key for each in found if each.what is RefersTo.FORM})
     for place, what, key in found:
         source = place[0] == "sources"
         sentence = None
-        if what == "segments":
+        if what is RefersTo.SEGMENT:
             row = segments.get(key)
             if row is None:
                 sentence = f"there is no segment {key!r}; make it with `parcours segments create {key}`"
@@ -188,7 +169,7 @@ def _check_named(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
                 sentence = f"segment {key!r} is private; only public segments can be sources"
             elif source and not row.published:
                 sentence = f"segment {key!r} is not published; only published segments can be sources"
-        elif what == "forms":
+        elif what is RefersTo.FORM:
             row = forms.get(key)
             if row is None:
                 sentence = f"there is no form {key!r}; make it with `parcours forms create {key}`"
@@ -228,8 +209,8 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> CampaignPla
     if len(warnings) > MOST_PROBLEMS:
         warnings = [*warnings[:MOST_PROBLEMS], f"there is more to note: a plan stops at {MOST_PROBLEMS} notes"]
     named = list(references(file))
-    stages = _missing(named, "stages", {stage.key for stage in stages_table.listed(conn)})
-    point_groups = _missing(named, "point_groups", {group.key for group in scores.groups(conn)})
+    stages = _missing(named, RefersTo.STAGE, {stage.key for stage in stages_table.listed(conn)})
+    point_groups = _missing(named, RefersTo.POINT_GROUP, {group.key for group in scores.groups(conn)})
     row = campaigns.stored(conn, file.campaign)
     if row is None or row.key != file.campaign or row.version == 0:
         return CampaignPlan(
@@ -289,8 +270,8 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> CampaignPla
     )
 
 
-def _missing(named: Sequence[Reference], what: What, known: set[str]) -> list[str]:
-    return sorted({each.key for each in named if each.what == what} - known)
+def _missing(named: Sequence[Reference], what: RefersTo, known: set[str]) -> list[str]:
+    return sorted({each.key for each in named if each.what is what} - known)
 
 
 def _moved(before: CampaignFile, after: CampaignFile, known: Collection[str]) -> list[str]:
@@ -332,24 +313,24 @@ def _same_version(one: CampaignFile, other: CampaignFile) -> bool:
 
 def _warnings(conn: Connection, file: CampaignFile) -> list[str]:
     found = list(references(file))
-    emails = {each.key for each in found if each.what == "emails"}
+    emails = {each.key for each in found if each.what is RefersTo.EMAIL}
     missing = sorted(emails - set(campaigns.named(conn, "emails", emails)))
     warnings = [
         f"there is no email {key!r} yet; until `parcours emails apply` brings it, its step is skipped"
         for key in missing
     ]
-    for kind in _TEMPLATES:
-        keys = {each.key for each in found if each.what == kind}
+    for what, kind in _TEMPLATES.items():
+        keys = {each.key for each in found if each.what is what}
         warnings += [
             f"there is no {kind} {key!r} yet; until `parcours messages apply` brings it, its step is skipped"
             for key in sorted(keys - templates.known(conn, kind, keys))
         ]
-    firms = {each.key for each in found if each.what == "companies"}
+    firms = {each.key for each in found if each.what is RefersTo.COMPANY}
     warnings += [
         f"there is no company {key!r} yet; until `parcours companies create` makes it, its step is skipped"
         for key in sorted(firms - companies.existing(conn, firms))
     ]
     warnings += notes(conn, ((f"step {step.step}", texts_in(step.with_)) for step in file.walk()))
-    others = {each.key for each in found if each.what == "campaigns"}
+    others = {each.key for each in found if each.what is RefersTo.CAMPAIGN}
     known = {row.key for row in campaigns.listing(conn)}
     return warnings + [f"there is no campaign {key!r} yet; nobody can be added to it" for key in sorted(others - known)]

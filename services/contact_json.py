@@ -5,9 +5,24 @@ from __future__ import annotations
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from parcours.db.tables.contacts import Shown
+from parcours.db.reads.listings import ContactLine
+from parcours.db.tables.contacts import ContactStanding, Shown
 from parcours.domain.messages.policy import as_data
 from parcours.domain.time.text import iso
+
+
+def contact_line(line: ContactLine) -> dict[str, Any]:
+    """Return a contact as the command and the REST interface list it."""
+    return {
+        "key": line.key,
+        "email": line.email,
+        "timezone": line.timezone,
+        "points": line.points,
+        "stage": line.stage,
+        "created_at": iso(line.created_at),
+        "last_active_at": iso(line.last_active_at),
+        "tags": line.tags,
+    }
 
 
 def contact_json(contact: Shown, zone: ZoneInfo) -> dict[str, Any]:
@@ -40,30 +55,9 @@ def contact_json(contact: Shown, zone: ZoneInfo) -> dict[str, Any]:
         "campaigns": [
             {
                 "campaign": standing.campaign,
-                "rotation": standing.rotation,
-                "added_at": iso(standing.added_at),
-                "left_at": iso(standing.left_at),
-                "departure": standing.departure,
-                "outcomes": [
-                    {
-                        "step": passed.step,
-                        "rotation": passed.rotation,
-                        "result": passed.result,
-                        "at": iso(passed.at),
-                        "detail": passed.detail,
-                    }
-                    for passed in standing.outcomes
-                ],
-                "waits": [
-                    {
-                        "step": wait.step,
-                        "waiting": wait.waiting,
-                        "due_at": iso(wait.due_at),
-                        "due_local": wait.due_at and wait.due_at.astimezone(zone).isoformat(),
-                        "error": wait.error,
-                    }
-                    for wait in standing.waits
-                ],
+                **membership_json(standing),
+                "outcomes": outcomes_json(standing),
+                "waits": waits_json(standing, zone),
             }
             for standing in contact.campaigns
         ],
@@ -80,3 +74,41 @@ def contact_json(contact: Shown, zone: ZoneInfo) -> dict[str, Any]:
             for each in contact.stage_log
         ],
     }
+
+
+def membership_json(standing: ContactStanding) -> dict[str, Any]:
+    """Return how a contact stands in a campaign."""
+    return {
+        "rotation": standing.rotation,
+        "added_at": iso(standing.added_at),
+        "left_at": iso(standing.left_at),
+        "departure": standing.departure,
+    }
+
+
+def outcomes_json(standing: ContactStanding) -> list[dict[str, Any]]:
+    """Return what became of a contact at the steps of a campaign."""
+    return [
+        {
+            "step": passed.step,
+            "rotation": passed.rotation,
+            "result": passed.result,
+            "at": iso(passed.at),
+            "detail": passed.detail,
+        }
+        for passed in standing.outcomes
+    ]
+
+
+def waits_json(standing: ContactStanding, zone: ZoneInfo) -> list[dict[str, Any]]:
+    """Return where a contact waits in a campaign; `zone` is that of its local times."""
+    return [
+        {
+            "step": wait.step,
+            "waiting": wait.waiting,
+            "due_at": iso(wait.due_at),
+            "due_local": wait.due_at and wait.due_at.astimezone(zone).isoformat(),
+            "error": wait.error,
+        }
+        for wait in standing.waits
+    ]

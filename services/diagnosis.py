@@ -23,11 +23,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from parcours.db import embedded, schema
 from parcours.db.checks.health import partition_makers, stuck_sweeps, unvacuumed
 from parcours.db.engine import connect
+from parcours.db.tables import outbox
 from parcours.domain.errors import CampaignError
 from parcours.ops.settings import Settings
 from parcours.producers import event_queue
 from parcours.producers.broker import check_broker
-from parcours.workers.delivery import smtp_connection
+from parcours.workers.delivery import registry, smtp_connection
 
 State = Literal["ok", "warning", "wrong"]
 
@@ -59,7 +60,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield answer
     if settings.events_broker_url is not None and answer.state != "wrong":
         yield _events(settings.events_broker_url)
-    yield from _smtp(settings)
+    yield from _providers(settings)
+    if registry.chosen(settings, "email") in ("smtp", "files"):
+        yield from _smtp(settings)
 
 
 def _home(home: Path) -> Finding:
@@ -174,6 +177,13 @@ def _tables(conn: Connection) -> Iterator[Finding]:
         yield Finding("dead letters", "warning", f"there are {letters:,}", mend)
     else:
         yield Finding("dead letters", "ok", "none")
+    away = {name: each.error for name, each in outbox.circuits(conn).items() if each.state != "closed"}
+    if away:
+        said = "; ".join(f"{name}: {error}" for name, error in sorted(away.items()))
+        mend = "mend the provider or its settings; messages wait and go on by themselves"
+        yield Finding("delivery", "warning", f"messages wait for {said}", mend)
+    else:
+        yield Finding("delivery", "ok", "no provider is away")
     stuck = stuck_sweeps(conn)
     if stuck:
         mend = "is a `parcours worker` for the queues sweeps, membership and executor running, and a `parcours tick`?"
@@ -222,6 +232,27 @@ def _events(url: str) -> Finding:
             "contact events", "warning", f"{waiting:,} messages wait in the queue, and nobody takes them", mend
         )
     return Finding("contact events", "ok", f"{waiting:,} messages in the queue")
+
+
+def _providers(settings: Settings) -> Iterator[Finding]:
+    """Every channel's provider, as far as it can be told without sending; mail servers are looked at after this."""
+    for channel in registry.CHANNELS:
+        name = registry.chosen(settings, channel)
+        if channel == "email" and name in ("smtp", "files"):
+            continue
+        about = f"{channel} provider"
+        try:
+            registry.make(settings, channel, signing="").close()
+        except registry.UnusableProviderError as error:
+            says, _, mend = str(error).partition("; ")
+            yield Finding(about, "wrong", f"{says}; {channel} messages wait", mend or "correct the setting")
+        except Exception as error:
+            yield Finding(about, "warning", f"{name} cannot be closed ({type(error).__name__})", "mend its package")
+        else:
+            yield Finding(about, "ok", name)
+    if unused := registry.unclaimed(settings):
+        mend = "remove them, or choose their provider, such as PARCOURS_SMS_PROVIDER=NAME"
+        yield Finding("provider settings", "warning", f"no provider in use has {', '.join(unused)}", mend)
 
 
 def _smtp(settings: Settings) -> Iterator[Finding]:

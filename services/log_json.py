@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -9,6 +10,7 @@ from sqlalchemy import Connection, Row
 from parcours.db.tables import campaigns, contacts
 from parcours.db.tables.campaigns import Found
 from parcours.domain.errors import NotFoundError
+from parcours.domain.steps.sending import sentence
 from parcours.domain.time.text import iso
 
 
@@ -47,4 +49,18 @@ def waiting_json(row: Row[Any]) -> dict[str, Any]:
         "rotation": row.rotation,
         "waiting": "retry" if row.reason == "retry" else row.kind,
         "due_at": iso(row.due_at),
+        "reason": _why(row.error, row.held),
     }
+
+
+def _why(error: str | None, held: Mapping[str, Any] | None) -> str | None:
+    """Return why a contact still waits: what failed before, or what holds it back; None when only time passes."""
+    if error is not None:
+        return f"the last attempt failed: {error}"
+    if held is None:
+        return None
+    if "policy" in held:
+        policy = held["policy"]
+        return sentence(policy["channel"], policy["rule"])
+    # The step type of another package says it in its own words.
+    return ", ".join(f"{name}: {said}" for name, said in held.items() if name != "held_since") or None

@@ -22,6 +22,7 @@ from parcours.db.tables import campaigns, emails, forms, segments
 from parcours.domain.campaign import Campaign, Step
 from parcours.domain.campaign_file.model import CampaignFile
 from parcours.domain.errors import CampaignError
+from parcours.domain.steps.types import RefersTo
 from parcours.services import apply_campaign, campaign_plan
 from parcours.workers.executor import take_armed
 from parcours.workers.forms import submit
@@ -33,11 +34,8 @@ FINEST = timedelta(minutes=1)
 # What is waited for, or until when, falls on one of so many moments at least.
 MOMENTS = 12
 CONTACTS_AT_ONCE = 5_000
-# How likely contacts are to do what a decision waits for, when nobody says, in percent; the figures are round
-# numbers of the size that senders report. What they do comes within a day or so of the waiting's beginning, and
-# before its end: the percentage is of those who arrive.
-LIKELY = {"email.open": 35, "email.click": 8, "email.reply": 2, "page.hit": 20, "form.submit": 10, "sms.reply": 5}
-OTHERWISE = 15
+# What contacts do comes within a day or so of the waiting's beginning, and before its end. The percentage, which a
+# decision's type says when nobody else does, is of those who arrive.
 MEAN_HOURS = 20.0
 
 Tell = Callable[["Simulation"], None]
@@ -108,16 +106,16 @@ class Simulation:
         )
         return campaigns.load(conn, id_, planned.version, self.zone)
 
-    def _make(self, conn: Connection, what: campaign_plan.What, key: str) -> None:
-        if what not in ("segments", "forms", "emails") or key in campaigns.named(conn, what, [key]):
+    def _make(self, conn: Connection, what: RefersTo, key: str) -> None:
+        if what not in (RefersTo.SEGMENT, RefersTo.FORM, RefersTo.EMAIL) or key in campaigns.named(conn, what, [key]):
             return
         self.missing.append(f"{what.removesuffix('s')} {key!r}")
         match what:
-            case "segments":
+            case RefersTo.SEGMENT:
                 segments.save(conn, key, name=None, public=None, published=None)
-            case "forms":
+            case RefersTo.FORM:
                 forms.create(conn, key, key, standalone=False)
-            case "emails":
+            case RefersTo.EMAIL:
                 emails.save(conn, emails.Email(key, key, None, key, None, True), now=self.start)
 
     def _arrivals(self, conn: Connection) -> list[tuple[datetime, int]]:
@@ -165,7 +163,7 @@ class Simulation:
 
         So many of them do, to the contact; what is left of a percentage goes to those who come next.
         """
-        percent = self.answers.get(step.key, LIKELY.get(step.type.name, OTHERWISE))
+        percent = self.answers.get(step.key, step.type.likely)
         owed = self._owed.get(step.key, Random(f"{self.seed}/{step.key}").random()) + len(armed) * percent / 100
         self._owed[step.key] = owed % 1
         chances = {each: Random(f"{self.seed}/{each.contact_id}/{step.key}/{each.passage}") for each in armed}

@@ -1,25 +1,34 @@
-"""What providers and mailboxes report: bounces, complaints, replies, text messages."""
+"""What providers and mailboxes report: bounces, complaints, replies, text messages, in our words or in their own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 from uuid import uuid4
 
-from fastapi import Depends, FastAPI
+import structlog
+from fastapi import Depends, FastAPI, Request
 from sqlalchemy import Connection
 
-from parcours.db.tables import tracking
+from parcours.db.tables import installation, tracking
 from parcours.db.tables.tracking import Origin
 from parcours.domain.events.parsing import ContactEvent, EventError, parse
 from parcours.domain.messages.text_commands import command_of
+from parcours.domain.time.text import iso
+from parcours.ops.logs import where
 from parcours.web.inbox import Inbox, Offered, Taken
 from parcours.web.problems import ProblemError, problems
 from parcours.web.security.access import needs_role
 from parcours.web.security.bodies import read_body, read_objects, takes
+from parcours.workers.delivery import registry
+from parcours.workers.delivery.channels import webhook_secret
+from parcours.workers.delivery.provider import ForgedError, IncomingRequest, Provider, Reported
+
+log = structlog.get_logger()
 
 # No report is shorter.
 LEAST_BYTES = 10
@@ -52,13 +61,13 @@ class Report:
 def _bounce(item: Mapping[str, Any]) -> dict[str, Any]:
     kind = item.get("kind", "hard")
     if kind not in ("hard", "soft"):
-        raise EventError('"kind" of a bounce is hard or soft')
+        raise EventError('"kind" of a bounce must be hard or soft')
     return {"kind": kind, **_texts(item, "reason")}
 
 
 def _text_message(item: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(item.get("text"), str):
-        raise EventError('"text" is missing or not a text')
+        raise EventError('"text" is missing or not a text; send what was written')
     return {"text": item["text"], **_texts(item, "from")}
 
 
@@ -130,8 +139,25 @@ _ANSWERS = problems(
 )
 
 
+_PROVIDER_ANSWERS = problems(
+    {
+        400: "The provider's class cannot understand the request.",
+        401: "The signature is missing or wrong.",
+        404: "No channel has this provider, or it reports nothing.",
+        413: "The body is too large.",
+        429: "Too many events wait to be acted on; Retry-After says when to come again.",
+        500: "The provider's class failed; the log says how.",
+        503: "The provider's class cannot be used; `parcours doctor` says why.",
+    }
+)
+
+
 def add_inbound(app: FastAPI, inbox: Inbox, *, open_to_all: bool) -> None:
-    """Add the routes of /inbound to an app; who reports needs a key that publishes."""
+    """Add the routes of /inbound to an app.
+
+    Who reports in our words needs a key that publishes; what providers send is checked by their own classes.
+    """
+    _add_providers(app, inbox)
     may_publish = needs_role(inbox.engine, "publish", open_to_all=open_to_all)
     most = max(1, inbox.settings.max_body_bytes // LEAST_BYTES // 10)
     for report in REPORTS:
@@ -154,9 +180,87 @@ def _taker(inbox: Inbox, report: Report, most: int) -> Callable[..., Taken]:
         items = read_objects(raw)
         if len(items) > most:
             raise ProblemError(413, f"there are {len(items):,} reports in the request; send {most:,} at most")
-        return inbox.put(partial(_events, report, items), limited=True)
+        said = [(report, item) for item in items]
+        return inbox.put(partial(_events, said), limited=True)
 
     return take
+
+
+def _add_providers(app: FastAPI, inbox: Inbox) -> None:
+    providers = _Providers(inbox)
+
+    @app.post(
+        "/inbound/providers/{name}",
+        status_code=202,
+        summary="Take a provider's webhooks",
+        responses=_PROVIDER_ANSWERS,
+        openapi_extra={"requestBody": {"required": False, "content": {"*/*": {}}}},
+    )
+    def take_from_provider(name: str, request: Request, raw: Annotated[bytes, Depends(read_body)]) -> Taken:
+        """Requests as the provider of a channel sends them: its class checks their signature and understands them.
+
+        What they report becomes events of contacts. What concerns nobody is listed under `rejected`.
+        """
+        query = f"?{request.url.query}" if request.url.query else ""
+        url = f"{inbox.settings.public_url.rstrip('/')}{request.url.path}{query}"
+        reports = providers.understood(name, IncomingRequest(url, dict(request.headers), raw))
+        return inbox.put(partial(_events, [_in_our_words(name, each) for each in reports]), limited=True)
+
+
+class _Providers:
+    """The providers of this process that report back, made when the first request of theirs comes in."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._made: dict[str, Provider[Any]] = {}
+        self._lock = threading.Lock()
+
+    def understood(self, name: str, request: IncomingRequest) -> list[Reported]:
+        """Return what a request reports. Raises ProblemError for one that is refused, or when the provider fails."""
+        provider = self._provider(name)
+        try:
+            reports = list(provider.parse(request))
+            if not all(isinstance(each, Reported) for each in reports):
+                raise TypeError("parse returned something else than Reported")
+        except ForgedError:
+            raise ProblemError(401, "the signature is missing or wrong") from None
+        except ValueError as error:
+            log.warning("provider_not_understood", provider=name, error=type(error).__name__)
+            raise ProblemError(400, "the request cannot be understood") from None
+        except Exception as error:
+            # It may send this again, and by then somebody may have mended the class.
+            log.error("provider_failed", provider=name, error=type(error).__name__, where=where(error.__traceback__))
+            raise ProblemError(500, f"the provider {name!r} failed; the log says how") from None
+        return reports
+
+    def _provider(self, name: str) -> Provider[Any]:
+        settings = self._inbox.settings
+        channel = next((each for each in registry.CHANNELS if registry.chosen(settings, each) == name), None)
+        if channel is None:
+            raise ProblemError(404, f"no channel has a provider {name[:40]!r}")
+        with self._lock:
+            if name in self._made:
+                return self._made[name]
+            try:
+                if not registry.provider_class(channel, name).reports_back():
+                    raise ProblemError(404, f"the provider {name!r} reports nothing")
+                secret = settings.secret_key or installation.secret_key(self._inbox.engine)
+                made = registry.make(settings, channel, signing=webhook_secret(settings, secret))
+            except registry.UnusableProviderError as error:
+                log.error("provider_unusable", channel=channel, provider=name, text=str(error))
+                raise ProblemError(503, f"the provider {name!r} cannot be used; `parcours doctor` says why") from None
+            self._made[name] = made
+            return made
+
+
+def _in_our_words(name: str, said: Reported) -> tuple[Report, dict[str, Any]]:
+    who = {"message": said.message, "contact": said.contact, "email": said.email, "from": said.phone}
+    sender = {} if said.phone is None else {"from": said.phone}
+    data = {**said.data, **sender}
+    kind = Report(f"providers/{name}", "", said.type, who, {}, (), lambda _: data)
+    item = {"text": data.get("text"), **{key: value for key, value in who.items() if value is not None}}
+    at = None if said.time is None else iso(said.time) if said.time.tzinfo is not None else said.time.isoformat()
+    return kind, {**item, "id": said.id, "time": at}
 
 
 def _body_of(report: Report) -> dict[str, Any]:
@@ -166,14 +270,16 @@ def _body_of(report: Report) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-def _events(report: Report, items: list[Any], conn: Connection, now: datetime) -> Offered:
-    objects = [item for item in items if isinstance(item, Mapping)]
+def _events(said: Sequence[tuple[Report, Any]], conn: Connection, now: datetime) -> Offered:
+    """Return the events that reports become; whom they are about is looked up for all of them together."""
+    objects = [item for _, item in said if isinstance(item, Mapping)]
     messages = tracking.origins(conn, _said(objects, "message", message_key))
     emails = tracking.keys_by_emails(conn, _said(objects, "email", str.strip))
-    phones = tracking.keys_by_phones(conn, _said(objects, "from", str.strip)) if "from" in report.who else {}
+    numbered = [item for report, item in said if "from" in report.who and isinstance(item, Mapping)]
+    phones = tracking.keys_by_phones(conn, _said(numbered, "from", str.strip)) if numbered else {}
     offered = Offered()
     strange: set[int] = set()
-    for index, item in enumerate(items):
+    for index, (report, item) in enumerate(said):
         offered.offer(index, partial(_event, report, item, messages, emails, phones, now, partial(strange.add, index)))
     offered.strangers = [each for each in offered.good if each[0] in strange]
     offered.good = [each for each in offered.good if each[0] not in strange]
@@ -201,7 +307,7 @@ def _event(
     strange: Callable[[], None],
 ) -> ContactEvent:
     if not isinstance(item, Mapping):
-        raise EventError("a report is a JSON object")
+        raise EventError("a report is a JSON object; send one, or a list of them")
     who = _texts(item, *report.who)
     message = message_key(who.get("message", ""))
     contact = (
@@ -215,8 +321,9 @@ def _event(
         strange()
         contact = who["from"]
     if contact is None:
-        given = " or ".join(who) or " or ".join(report.who)
-        raise EventError(f"nobody is found by {given}" if who else f"the report does not say whose it is: give {given}")
+        if not who:
+            raise EventError(f"the report does not say whose it is; give {' or '.join(report.who)}")
+        raise EventError(f"nobody is found by {' or '.join(who)}; import the contact, or correct the report")
     about = {"message": message} if message in messages else {}
     described = {
         "specversion": "1.0",

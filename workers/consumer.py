@@ -98,7 +98,7 @@ class Consumer:
             self._act_on_inbox(reader, stop)
 
     def _store(self, letters: Sequence[Letter]) -> int:
-        """Store what can be understood and bury the rest, in one transaction; return how many are stored."""
+        """Store what can be understood, the rest as dead letters, in one transaction; return how many are stored."""
         partitions.begin(self._engine)
         with self._engine.begin() as conn:
             now = database_now(conn)

@@ -40,10 +40,10 @@ from parcours.db.tables.events import Letter, Pending
 from parcours.db.tables.refusals import RefusalChange
 from parcours.domain.campaign import StopRule
 from parcours.domain.contacts.changes import change
-from parcours.domain.contacts.identity import same_address
+from parcours.domain.contacts.identity import in_use, same_address
 from parcours.domain.events.facts import as_facts
 from parcours.domain.events.parsing import CLAIMED, ContactEvent, channel_of
-from parcours.domain.events.table import ABOUT_THE_CONTACT
+from parcours.domain.events.table import EVENT_TYPES, SEGMENT_TYPES, event_type
 from parcours.domain.events.utm import utm_of
 from parcours.domain.events.visitors import is_automatic
 from parcours.domain.messages.policy import Rule
@@ -57,7 +57,7 @@ from parcours.workers import decisions, local_time, membership
 from parcours.workers.decisions import Reacted, Unjudged
 from parcours.workers.executor import BY_DEFAULT, reason_of
 from parcours.workers.forms import submit
-from parcours.workers.intake import Accepted
+from parcours.workers.intake import Accepted, heed_address
 
 log = structlog.get_logger()
 
@@ -68,17 +68,6 @@ EVENTS_EACH = 20
 
 # So often in a row a batch may lose a deadlock.
 DEADLOCKS = 5
-
-# What an event makes of the message that it names.
-BECOMES = {
-    "email.opened": "opened",
-    "email.clicked": "clicked",
-    "sms.clicked": "clicked",
-    "push.clicked": "clicked",
-    "email.replied": "replied",
-    "sms.replied": "replied",
-    "email.bounced": "bounced",
-}
 
 
 def heed(conn: Connection, offered: Sequence[ContactEvent], *, now: datetime) -> Accepted:
@@ -93,11 +82,10 @@ def heed(conn: Connection, offered: Sequence[ContactEvent], *, now: datetime) ->
             done.duplicates += 1
             continue
         new.discard((event.source, event.id))
-        command = command_of(event.data.get("text"))
-        if command is not None and refusals.heard(conn, event.data["from"], command, event.at):
+        if heed_address(conn, event) is not None:
             done.accepted += 1
         else:
-            done.rejected.append((index, "nobody is found by from"))
+            done.rejected.append((index, "nobody is found by from; import the contact, or correct the report"))
     return done
 
 
@@ -166,13 +154,13 @@ class _Acting:
                 self._apart(half, failed)
 
     def _one_by_one(self, contact_id: int) -> None:
-        """Act on a contact's events, each by itself; bury those that cannot be acted on."""
+        """Act on a contact's events, each by itself; those that cannot be acted on become dead letters."""
         for _ in range(EVENTS_EACH):
             before = self.done.events
             taken: list[Pending] = []
             error = self._try(partial(self._act_on, [contact_id], 1, taken))
             if error is not None and taken:
-                self._bury(taken[0], error)
+                self._give_up(taken[0], error)
             elif error is not None:
                 raise error
             elif self.done.events == before:
@@ -183,7 +171,7 @@ class _Acting:
         free = events.lock_pending(conn, contact_ids)
         return _act_on(conn, free, taken, each=each, now=database_now(conn), zone=self.zone, stop=self.stop)
 
-    def _bury(self, event: Pending, error: Exception) -> None:
+    def _give_up(self, event: Pending, error: Exception) -> None:
         log.error("event_buried", event_type=event.type, contact_id=event.contact_id, **described(error))
         reason = f"it could not be acted on: {reason_of(error)}; mend that, then `parcours dead-letters replay` it"
         with self.engine.begin() as conn:
@@ -289,7 +277,7 @@ def _act_on(
         if followed["erased"]:
             seen = {event.contact_id for event in present} - erased.keys()
             deleted |= seen - set(facts.lock(conn, seen))
-    if any(event.type in ("contact.changed", "contact.merged", "form.submitted") for event in taken):
+    if any(event_type(event.type).changes_attributes for event in taken):
         local_time.follow(conn, now=now, zone=zone, of=by_contact)
     _begin_again(conn, erased, late, now)
     kept = [event for event in taken if event.contact_id not in erased and event.contact_id not in deleted]
@@ -304,14 +292,16 @@ def _act_on(
             if event.at <= (erased[event.contact_id][1] if event.contact_id in erased else now)
         ],
     )
-    events.bury_events(conn, [letter for letter in letters if letter.event.contact_id not in gone], now=now)
+    letters = [letter for letter in letters if letter.event.contact_id not in gone]
+    events.bury_events(conn, letters, now=now)
+    counts["dead letters"] += len(letters)
     events.seen_active(conn, [(event.contact_id, event.at) for event in kept if _is_activity(event)])
     lag = (now - min(event.received_at for event in taken)).total_seconds()
     return Acted(len(taken), counts, lag)
 
 
 def _is_activity(event: Pending) -> bool:
-    return event.type not in ABOUT_THE_CONTACT and not is_automatic(event.type, event.data)
+    return not event_type(event.type).about_the_contact and not is_automatic(event.type, event.data)
 
 
 def _act_once(
@@ -337,7 +327,7 @@ def _act_once(
     _merge_contacts(conn, by_type.get("contact.merged", []), now)
     submitted = by_type.get("form.submitted", [])
     _change_contacts(conn, [*by_type.get("contact.changed", []), *_said_in_forms(conn, submitted)], now)
-    for type_, active in (("segment.contact_added", True), ("segment.contact_removed", False)):
+    for type_, active in SEGMENT_TYPES.items():
         counts += _change_segments(conn, by_type.get(type_, []), active=active, now=now, zone=zone)
     _note_channels(conn, by_type)
     _note_pages(conn, by_type.get("page.hit", []), now)
@@ -543,9 +533,7 @@ def _without_taken_addresses(conn: Connection, changed: Sequence[Pending], now: 
             continue
         (key,) = events.keys(conn, [event.contact_id])
         owner = others[0].key if others else events.keys(conn, [first])[0]
-        one = f"merge the two with `parcours contacts merge {key} {owner}`, or correct the address"
-        reason = f"the address {address} is that of contact {owner!r}, so {key!r} does not get it; {one}"
-        letters.append((reason, events.as_cloud_event(event, key)))
+        letters.append((in_use(address, owner=owner, key=key), events.as_cloud_event(event, key)))
         kept.append(event._replace(data={name: value for name, value in event.data.items() if name != "email"}))
     events.bury(conn, letters, origin="event", now=now)
     return kept
@@ -589,14 +577,20 @@ def _submit_forms(
 def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
     """What became of messages, and who does not want more: before anything else decides to send."""
     marked = [
-        (str(event.data["message"]), what, event.at)
-        for type_, what in BECOMES.items()
+        (str(event.data["message"]), known.marks_message, event.at)
+        for type_, known in EVENT_TYPES.items()
+        if known.marks_message is not None
         for event in by_type.get(type_, [])
         if event.data.get("message") and not is_automatic(type_, event.data)
     ]
     events.mark_messages(conn, marked)
     # A full mailbox is no reason never to write again.
-    bounced = [event for event in by_type.get("email.bounced", []) if event.data.get("kind") != "soft"]
+    bounced = [
+        (event, channel)
+        for channel in ("email", "sms")
+        for event in by_type.get(f"{channel}.bounced", [])
+        if event.data.get("kind") != "soft"
+    ]
     left, back = by_type.get("email.unsubscribed", []), by_type.get("email.resubscribed", [])
     texted = [(event, command_of(event.data.get("text"))) for event in by_type.get("sms.replied", [])]
     for command, note in (("stop", partial(refusals.refuse, reason="unsubscribed")), ("start", refusals.resubscribe)):
@@ -609,10 +603,11 @@ def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
             note(conn, refusals.texted(conn, meant))
     if not (bounced or left or back):
         return
-    named = [str(event.data["message"]) for event in (*bounced, *left, *back) if event.data.get("message")]
+    about = [*(event for event, _ in bounced), *left, *back]
+    named = [str(event.data["message"]) for event in about if event.data.get("message")]
     written = events.addresses_of_messages(conn, named)
     # What bounced is the address that was written to, which the contact may not have any more.
-    refusals.refuse(conn, [_where(event, "email", written) for event in bounced], reason="bounced")
+    refusals.refuse(conn, [_where(event, channel, written) for event, channel in bounced], reason="bounced")
     # Who leaves means the address that they have now as well.
     for said, note in ((left, partial(refusals.refuse, reason="unsubscribed")), (back, refusals.resubscribe)):
         own = [RefusalChange(event.contact_id, channel_of(event.data), event.at) for event in said]

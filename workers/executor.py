@@ -349,7 +349,7 @@ def stop_if_failing(
 ) -> None:
     """Switch the campaign off when one of the steps fails for too many; once, whoever notices.
 
-    Source: the reference engine counts attempts over all members; distinct contacts within a while
+    Source: Mautic 5 counts attempts over all members; distinct contacts within a while
     and a minimum sample keep one contact that fails again and again from stopping everybody.
     """
     steps = sorted(campaign.steps.keys() & set(step_ids))

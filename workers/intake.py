@@ -13,15 +13,32 @@ from sqlalchemy import Connection, Engine
 from parcours.db import partitions
 from parcours.db.clock import now as database_now
 from parcours.db.faults import Fault, blames_the_data, fault_of
-from parcours.db.tables import campaigns, events, merging, traces
+from parcours.db.tables import campaigns, events, merging, refusals, traces
+from parcours.db.tables.refusals import Reason
 from parcours.db.tables.traces import Traces
-from parcours.domain.events.parsing import ContactEvent, EventError
+from parcours.domain.events.parsing import ContactEvent, EventError, channel_of
 from parcours.domain.events.table import SEGMENT_TYPES
+from parcours.domain.messages.text_commands import command_of
 
 log = structlog.get_logger()
 
 # Why an event of an erased contact is rejected. It is kept nowhere, not with the dead letters either.
 ERASED = "the contact was erased after this happened"
+
+UNKNOWN = (
+    "the contact is unknown, and PARCOURS_UNKNOWN_CONTACTS says reject; import the contact, or set it to create, and "
+    "send the event again"
+)
+# Characters of an address that are told again.
+MAX_SHOWN = 320
+
+# What events say of an address that they name: why it refuses a channel, or that somebody is back there.
+_ABOUT_ADDRESSES: dict[str, Reason | Literal["back"]] = {
+    "email.unsubscribed": "unsubscribed",
+    "email.bounced": "bounced",
+    "email.resubscribed": "back",
+}
+_COMMANDS: dict[str, Reason | Literal["back"]] = {"stop": "unsubscribed", "start": "back"}
 
 
 @dataclass(slots=True)
@@ -155,12 +172,35 @@ def _acceptable(
         elif event.type == "form.submitted" and event.data["form"] not in known_forms:
             reason = f"there is no form {event.data['form']!r}; make it with `parcours forms create`"
         elif event.contact not in known and unknown_contacts == "reject" and event.type != "contact.deleted":
-            reason = "the contact is unknown, and PARCOURS_UNKNOWN_CONTACTS says reject"
+            reason = UNKNOWN
+            # What it says of an address is not about the contact alone.
+            address = heed_address(conn, event)
+            if address is not None:
+                reason += f"; what it says of {address[:MAX_SHOWN]} is kept"
         if reason is None:
             good.append((index, event))
         else:
             done.rejected.append((index, reason))
     return good
+
+
+def heed_address(conn: Connection, event: ContactEvent) -> str | None:
+    """Keep what an event that is no contact's says of an address; return the address, None when it says nothing.
+
+    It binds whoever has the address, now or later.
+    """
+    channel, name, reason = "email", "address", _ABOUT_ADDRESSES.get(event.type)
+    if event.type == "sms.replied":
+        channel, name, reason = "sms", "from", _COMMANDS.get(command_of(event.data.get("text")) or "")
+    elif event.type in ("email.unsubscribed", "email.resubscribed"):
+        channel = channel_of(event.data)
+    elif event.data.get("kind") == "soft":
+        return None
+    address = event.data.get(name)
+    if reason is None or not isinstance(address, str):
+        return None
+    heard = refusals.heard(conn, channel, address, None if reason == "back" else reason, event.at)
+    return address.strip() if heard else None
 
 
 def take_in(

@@ -2,24 +2,28 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from parcours.db.house import house_of
 from parcours.db.statements import statements
 from parcours.db.tables import companies, events, outcomes, policies, refusals, scores
+from parcours.db.tables import contacts as contacts_table
 from parcours.domain.campaign import Campaign, Step
 from parcours.domain.contacts.contact import CHANGEABLE, COLUMNS, Contact
 from parcours.domain.events.facts import as_facts
+from parcours.domain.events.table import EVENT_TYPES
 from parcours.domain.messages.policy import LONGEST, Policy
 from parcours.domain.operators import instant
 from parcours.domain.steps.batch import EmailFacts, Fact, Knowledge, StageFacts, Submission, TemplateFacts, Visit
-from parcours.domain.steps.types import Need
+from parcours.domain.steps.types import Need, RefersTo
 from parcours.domain.time.intervals import Interval
 from parcours.domain.walk.rows import Claim, Member, Message
 from parcours.domain.walk.walk import looks_back
@@ -120,12 +124,23 @@ def _world(
         policies=policies.by_channel(conn) if Need.POLICIES in needs else {},
         been=_been(conn, campaign, ids),
         companies=companies.known(conn, ids, _companies_named(campaign)) if Need.COMPANIES in needs else {},
+        holders=None if house_of(conn).shared_addresses else partial(_holders, conn),
     )
 
 
+def _holders(conn: Connection, addresses: Collection[str]) -> dict[str, list[tuple[int, str]]]:
+    events.lock_addresses(conn, addresses)
+    found = contacts_table.holders(conn, addresses)
+    return {address: [(each.id, each.key) for each in holders] for address, holders in found.items()}
+
+
 def _companies_named(campaign: Campaign) -> set[str]:
-    named = {getattr(step.properties, "named_company", None) for step in campaign.steps.values()}
-    return {each for each in named if each is not None}
+    steps = campaign.steps.values()
+    # By its key, or by the name that a step gives the contact's company.
+    called = {getattr(step.properties, "company_name", None) for step in steps}
+    return {each for each in called if each is not None} | {
+        key for step in steps for key in step.keys_of(RefersTo.COMPANY)
+    }
 
 
 def _templates(conn: Connection) -> dict[tuple[str, str], TemplateFacts]:
@@ -200,7 +215,9 @@ def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequ
         ids = [claim.contact_id for claim in arrivals]
         answered |= outcomes.answered(conn, step.id, [claim.contact_id for claim in arrivals if claim.passage > 1])
         # A click is an opening too.
-        types = step.events | {"email.clicked"} if step.looks_at("email.opened") else step.events
+        types = step.events | {
+            name for name, each in EVENT_TYPES.items() if each.counts_as and step.looks_at(each.counts_as)
+        }
         happened = events.recent(conn, ids, types, since=since)
         templates = events.templates_named(conn, [each.data for each in happened])
         texted = events.texted(conn, {each.contact_id for each in happened if each.type == "sms.replied"})
@@ -245,31 +262,37 @@ def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
     tags_removed = [(id_, tag) for id_, before, after in changed["tags"] for tag in before - after]
     refused: list[tuple[int, str, str, str | None]] = []
     allowed: list[tuple[int, str]] = []
-    for id_ in _ids(changed, "do_not_contact", "refusal_comments"):
-        before = was[id_][_REFUSALS]
-        after, comments = is_[id_].do_not_contact, is_[id_].refusal_comments
+    for id_ in _ids(changed, "do_not_contact", "refusal_comments", "refused_by_hand"):
+        before: Mapping[str, str] = was[id_][_REFUSALS]
+        after, comments, by_hand = is_[id_].do_not_contact, is_[id_].refusal_comments, is_[id_].refused_by_hand
         refused += [
-            (id_, channel, reason, comments.get(channel))
+            (id_, channel, "manual" if channel in by_hand else reason, comments.get(channel))
             for channel, reason in after.items()
-            if before.get(channel) != reason or channel in comments
+            if before.get(channel) != reason or channel in comments or (channel in by_hand and reason != "manual")
         ]
-        allowed += [(id_, channel) for channel in before.keys() - after.keys()]
+        # One that a weaker reason took the place of was taken back before.
+        allowed += [(id_, channel) for channel in before if _weakened(before[channel], after.get(channel))]
     _write(conn, "save_fields", ("ids", "fields"), fields, now=now)
     _write(conn, "save_scores", ("ids", "groups", "points"), scored)
     _write(conn, "add_tags", ("ids", "tags"), sorted(tags_added))
     _write(conn, "remove_tags", ("ids", "tags"), tags_removed)
-    _write(conn, "refuse", ("ids", "channels", "reasons", "comments"), sorted(refused, key=itemgetter(0, 1)), now=now)
-    if refused:
-        refusals.refused_by_hand(conn, refused, now=now)
     _write(conn, "allow", ("ids", "channels"), allowed)
     if allowed:
         refusals.allow(conn, allowed, now=now)
+    _write(conn, "refuse", ("ids", "channels", "reasons", "comments"), sorted(refused, key=itemgetter(0, 1)), now=now)
+    if refused:
+        refusals.refused_by_hand(conn, refused, now=now)
     companies.join(conn, [(id_, key) for id_, before, after in changed["companies"] for key in after - before])
     companies.set_primary(conn, {id_: after for id_, _, after in changed["company"]})
     return SegmentChanges(
         [(id_, key) for id_, before, after in changed["segments"] for key in sorted(after - before)],
         [(id_, key) for id_, before, after in changed["segments"] for key in sorted(before - after)],
     )
+
+
+def _weakened(before: str, after: str | None) -> bool:
+    order = refusals.STRENGTH
+    return after is None or (before in order and after in order and order.index(after) > order.index(before))
 
 
 def _changed(facts: Facts) -> Mapping[str, list[tuple[int, Any, Any]]]:

@@ -143,7 +143,26 @@ SELECT id, channel, reason, comment, :now
 FROM unnest(CAST(:ids AS bigint[]), CAST(:channels AS text[]), CAST(:reasons AS text[]), CAST(:comments AS text[]))
      AS new (id, channel, reason, comment)
 ON CONFLICT (contact_id, channel) DO UPDATE
-SET reason = excluded.reason, comment = excluded.comment, at = excluded.at, address = NULL;
+-- A weaker reason goes beneath, or has the stronger one above it, for when that is taken back.
+SET (reason, comment, at, address, beneath) = (
+    SELECT CASE WHEN weaker THEN do_not_contact.reason ELSE excluded.reason END,
+           CASE WHEN weaker THEN do_not_contact.comment ELSE excluded.comment END,
+           CASE WHEN weaker THEN do_not_contact.at ELSE excluded.at END,
+           CAST(NULL AS text),
+           CASE WHEN do_not_contact.address IS NOT NULL THEN '{}'
+                WHEN weaker THEN
+                    do_not_contact.beneath || jsonb_build_object(
+                        excluded.reason, jsonb_build_object('at', excluded.at, 'comment', excluded.comment))
+                WHEN do_not_contact.reason <> excluded.reason THEN
+                    do_not_contact.beneath || jsonb_build_object(
+                        do_not_contact.reason,
+                        jsonb_build_object('at', do_not_contact.at, 'comment', do_not_contact.comment))
+                ELSE do_not_contact.beneath END
+    FROM (SELECT do_not_contact.address IS NULL
+                 AND array_position(ARRAY['unsubscribed', 'manual', 'bounced'], excluded.reason)
+                     > array_position(ARRAY['unsubscribed', 'manual', 'bounced'], do_not_contact.reason)
+         ) AS compared (weaker)
+);
 
 -- name: allow
 -- By the place of each row, as in `move` of waits.sql.

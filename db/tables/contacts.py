@@ -1,20 +1,25 @@
 """Contacts: importing many, and showing one."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, TextClause, text
 from sqlalchemy.exc import IntegrityError
 
 from parcours.db.statements import statements
 from parcours.db.tables import merging, policies, refusals, scores
-from parcours.db.tables.refusals import Refusal
 from parcours.db.tables.scores import PointsLogged, StageLogged
 from parcours.domain.contacts.identity import is_address
 from parcours.domain.gate import clean
 from parcours.domain.messages.policy import Rule
+
+if TYPE_CHECKING:
+    # That module needs ours.
+    from parcours.db.tables.refusals import Refusal
 
 # How many changes of points, and of stages, are shown.
 LATEST = 10

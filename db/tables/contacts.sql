@@ -224,7 +224,11 @@ WITH differing AS MATERIALIZED (
                   WHERE NOT EXISTS (SELECT FROM do_not_contact
                                     WHERE do_not_contact.contact_id = contact.id
                                       AND do_not_contact.channel = refusal.channel
-                                      AND (do_not_contact.reason <> 'bounced' OR refusal.reason = 'bounced')))
+                                      AND (refusal.reason = 'bounced' OR do_not_contact.reason = 'manual'
+                                           OR do_not_contact.reason = 'unsubscribed'
+                                              AND (refusal.reason = 'unsubscribed'
+                                                   OR do_not_contact.address IS NULL
+                                                      AND do_not_contact.beneath ? 'manual'))))
     ORDER BY contact.id
     FOR NO KEY UPDATE OF contact
 ), logged_points AS (
@@ -259,7 +263,8 @@ ORDER BY contact.id, tag
 ON CONFLICT DO NOTHING;
 
 -- name: refuse
--- An entry that is there stays; only that of a mail server gives way to a person's word.
+-- An entry that is there stays; only that of a mail server gives way to a person's word, and is kept beneath. So is
+-- a colleague's word where a contact's own is, for when that is taken back.
 -- What is said of emails holds for the mailbox, and so for others who have it; what colleagues say, for the contact.
 WITH said AS MATERIALIZED (
     SELECT contact.id, refusal.channel, refusal.reason,
@@ -274,19 +279,45 @@ WITH said AS MATERIALIZED (
     FROM said WHERE address IS NOT NULL
     ORDER BY address, channel, array_position(ARRAY['unsubscribed', 'manual', 'bounced'], reason)
     ON CONFLICT (address, channel) DO UPDATE
-    SET reason = excluded.reason, comment = excluded.comment, at = excluded.at,
-        beneath = CASE WHEN refusal.reason IS NULL THEN refusal.beneath
-                       ELSE refusal.beneath || jsonb_build_object(
-                                refusal.reason, jsonb_build_object('at', refusal.at, 'comment', refusal.comment)) END
+    SET (reason, comment, at, beneath) = (
+        SELECT CASE WHEN weaker THEN refusal.reason ELSE excluded.reason END,
+               CASE WHEN weaker THEN refusal.comment ELSE excluded.comment END,
+               CASE WHEN weaker THEN refusal.at ELSE excluded.at END,
+               CASE WHEN refusal.reason IS NULL THEN refusal.beneath
+                    WHEN weaker THEN
+                        refusal.beneath || jsonb_build_object(
+                            excluded.reason, jsonb_build_object('at', excluded.at, 'comment', excluded.comment))
+                    ELSE refusal.beneath || jsonb_build_object(
+                             refusal.reason, jsonb_build_object('at', refusal.at, 'comment', refusal.comment)) END
+        FROM (SELECT coalesce(refusal.reason = 'unsubscribed', false)) AS compared (weaker)
+    )
     WHERE refusal.reason IS NULL OR refusal.reason = 'bounced' AND excluded.reason <> 'bounced'
+       OR refusal.reason = 'unsubscribed' AND excluded.reason = 'manual' AND NOT refusal.beneath ? 'manual'
 ), refused AS (
     INSERT INTO do_not_contact (contact_id, channel, reason, comment, at, address)
     SELECT id, channel, reason, 'import', :now, CASE WHEN reason <> 'manual' THEN address END
     FROM said
     ORDER BY id, channel
     ON CONFLICT (contact_id, channel) DO UPDATE
-    SET reason = excluded.reason, comment = excluded.comment, at = excluded.at, address = excluded.address
+    SET (reason, comment, at, address, beneath) = (
+        SELECT CASE WHEN weaker THEN do_not_contact.reason ELSE excluded.reason END,
+               CASE WHEN weaker THEN do_not_contact.comment ELSE excluded.comment END,
+               CASE WHEN weaker THEN do_not_contact.at ELSE excluded.at END,
+               excluded.address,
+               CASE WHEN do_not_contact.address IS NOT NULL OR excluded.address IS NOT NULL THEN '{}'
+                    WHEN weaker THEN
+                        do_not_contact.beneath || jsonb_build_object(
+                            excluded.reason, jsonb_build_object('at', excluded.at, 'comment', excluded.comment))
+                    ELSE do_not_contact.beneath || jsonb_build_object(
+                             do_not_contact.reason,
+                             jsonb_build_object('at', do_not_contact.at, 'comment', do_not_contact.comment)) END
+        FROM (SELECT do_not_contact.reason = 'unsubscribed' AND do_not_contact.address IS NULL) AS compared (weaker)
+    )
     WHERE do_not_contact.reason = 'bounced' AND excluded.reason <> 'bounced'
+          -- What is about the contact gives way to no word about an address, which is with the addresses.
+          AND (excluded.address IS NULL OR do_not_contact.address IS NOT NULL)
+       OR do_not_contact.reason = 'unsubscribed' AND excluded.reason = 'manual'
+          AND (do_not_contact.address IS NOT NULL OR NOT do_not_contact.beneath ? 'manual')
     RETURNING contact_id
 )
 SELECT count(DISTINCT contact_id) FROM refused;

@@ -1,6 +1,6 @@
 """Merging contacts: all that is known of one becomes the other's, and the old key leads to the survivor.
 
-Source: the reference engine's merge. Of a step that the survivor has any outcome of, the other's outcomes go;
+Source: Mautic 5's merge. Of a step that the survivor has any outcome of, the other's outcomes go;
 memberships of campaigns that the survivor is in go, others keep their rotation and how they came.
 """
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, text
 
 from parcours.db.statements import statements
-from parcours.db.tables import campaigns, events, outcomes, waits
+from parcours.db.tables import campaigns, events, outcomes, refusals, waits
 from parcours.db.tables.waits import CancelledWait
 from parcours.domain.walk.rows import Outcome
 
@@ -118,6 +118,7 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
         return Merged(0, 0)
     both = {"gone_ids": list(pairs), "into_ids": list(pairs.values())}
     campaigns.read_by_index(conn)
+    said = [each._replace(contact_id=pairs[each.contact_id]) for each in refusals.left_by_address(conn, pairs)]
     conn.execute(sql["open_campaigns"], both)
     cancelled = [CancelledWait(*row) for row in conn.execute(sql["cancel_waits"], both)]
     dropped = int(conn.execute(sql["count_left"], {**both, "now": now}).scalar_one())
@@ -130,7 +131,6 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
         "drop_graces",
         "merge_segments",
         "merge_refusals",
-        "merge_words",
         "merge_preferences",
         "merge_companies",
         "take_primary_company",
@@ -139,6 +139,8 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
     ):
         conn.execute(sql[name], both)
     conn.execute(sql["merge_attributes"], {**both, "now": now})
+    # One person left a channel as either of the two.
+    refusals.leave_by_address(conn, said)
     for table, columns in FILLED.items():
         same = " AND ".join(f"own.{column} IS NOT DISTINCT FROM {table}.{column}" for column in columns)
         conn.execute(text(_GIVE_WAY.format(table=table, same=same)), both)

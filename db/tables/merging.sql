@@ -150,41 +150,38 @@ FROM (
 WHERE segment_member.ctid = found.place;
 
 -- name: merge_refusals
--- The stricter of two refusals: a contact's own word, then a colleague's, then a machine's.
+-- The stricter of two refusals: a contact's own word, then a colleague's, then a machine's; the other is kept beneath.
+-- One about the contact goes before one about an address, which is with the addresses.
 UPDATE do_not_contact
-SET reason = found.reason, comment = found.comment, at = found.at
+SET reason = found.reason, comment = found.comment, at = found.at, address = found.address, beneath = found.beneath
 FROM (
-    SELECT own.place, gone.reason, gone.comment, gone.at
+    SELECT own.place,
+           CASE WHEN taken THEN gone.reason ELSE own.reason END AS reason,
+           CASE WHEN taken THEN gone.comment ELSE own.comment END AS comment,
+           CASE WHEN taken THEN gone.at ELSE own.at END AS at,
+           CASE WHEN taken THEN gone.address ELSE own.address END AS address,
+           CASE WHEN NOT personal THEN gone.beneath
+                WHEN taken THEN (own.beneath || gone.beneath || jsonb_build_object(
+                                     own.reason, jsonb_build_object('at', own.at, 'comment', own.comment)))
+                                - gone.reason
+                ELSE (gone.beneath || own.beneath || jsonb_build_object(
+                          gone.reason, jsonb_build_object('at', gone.at, 'comment', gone.comment))) - own.reason
+                END AS beneath
     FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
     CROSS JOIN LATERAL (SELECT * FROM do_not_contact WHERE contact_id = pair.gone_id OFFSET 0) AS gone
     CROSS JOIN LATERAL (
-        SELECT ctid AS place, reason FROM do_not_contact
+        SELECT ctid AS place, reason, comment, at, address, beneath FROM do_not_contact
         WHERE contact_id = pair.into_id AND channel = gone.channel LIMIT 1
     ) AS own
-    WHERE array_position(ARRAY['unsubscribed', 'manual', 'bounced'], gone.reason)
-          < array_position(ARRAY['unsubscribed', 'manual', 'bounced'], own.reason)
+    CROSS JOIN LATERAL (
+        SELECT own.address IS NULL AND gone.address IS NULL,
+               CASE WHEN (own.address IS NULL) <> (gone.address IS NULL) THEN gone.address IS NULL
+                    ELSE array_position(ARRAY['unsubscribed', 'manual', 'bounced'], gone.reason)
+                         < array_position(ARRAY['unsubscribed', 'manual', 'bounced'], own.reason) END
+    ) AS compared (personal, taken)
+    WHERE taken OR personal
 ) AS found
 WHERE do_not_contact.ctid = found.place;
-
--- name: merge_words
--- That one person left a channel as either of the two holds for the survivor's mailbox, if that is another one, and
--- no newer word was said there. What a mail server said of the other mailbox does not. Each a probe, as everywhere.
-INSERT INTO refusal (address, channel, reason, comment, at)
-SELECT DISTINCT ON (lower(btrim(into_.email)), said.channel) lower(btrim(into_.email)), said.channel, 'unsubscribed',
-       said.comment, said.at
-FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
-CROSS JOIN LATERAL (SELECT email FROM contact WHERE id = pair.gone_id LIMIT 1) AS gone
-CROSS JOIN LATERAL (SELECT email FROM contact WHERE id = pair.into_id LIMIT 1) AS into_
-CROSS JOIN LATERAL (SELECT channel, comment, at FROM refusal
-                    WHERE refusal.address = lower(btrim(gone.email)) AND reason = 'unsubscribed' LIMIT 1000) AS said
-WHERE btrim(into_.email) <> ''
-ORDER BY 1, 2, said.at DESC
-ON CONFLICT (address, channel) DO UPDATE
-SET reason = excluded.reason, comment = excluded.comment, at = excluded.at,
-    beneath = CASE WHEN refusal.reason IS NULL THEN refusal.beneath
-                   ELSE refusal.beneath || jsonb_build_object(
-                            refusal.reason, jsonb_build_object('at', refusal.at, 'comment', refusal.comment)) END
-WHERE refusal.reason IS DISTINCT FROM 'unsubscribed' AND (refusal.reason IS NOT NULL OR refusal.at < excluded.at);
 
 -- name: merge_preferences
 -- There is one preferred channel, the survivor's.

@@ -152,12 +152,14 @@ ORDER BY outcome.at, outcome.contact_id, outcome.rotation, outcome.step_id, outc
 LIMIT CAST(:limit AS bigint);
 
 -- name: waiting
--- From wait_due_idx, a page of each step, or, of one contact, from the primary key.
+-- From wait_due_idx, a page of each step, or, of one contact, from the primary key. With why the last attempt failed
+-- of who is tried again; at a decision that is the next event.
 SELECT contact.key AS contact, contact.timezone, step.key AS step, step.kind, found.rotation, found.reason,
-       nullif(found.due_at, 'infinity') AS due_at, found.contact_id, step.id AS step_id, found.passage
+       nullif(found.due_at, 'infinity') AS due_at, found.contact_id, step.id AS step_id, found.passage,
+       found.held, failed.error
 FROM step
 CROSS JOIN LATERAL (
-    SELECT wait.contact_id, wait.rotation, wait.reason, wait.due_at, wait.passage
+    SELECT wait.contact_id, wait.rotation, wait.reason, wait.due_at, wait.passage, wait.held, wait.anchor_at
     FROM wait
     WHERE wait.step_id = step.id
       AND (CAST(:contact_id AS bigint) IS NULL OR wait.contact_id = CAST(:contact_id AS bigint))
@@ -168,6 +170,12 @@ CROSS JOIN LATERAL (
     LIMIT CAST(:limit AS bigint)
 ) AS found
 JOIN contact ON contact.id = found.contact_id
+LEFT JOIN LATERAL (
+    SELECT failure.error FROM failure
+    WHERE failure.contact_id = found.contact_id AND failure.step_id = step.id
+      AND (found.reason = 'retry' OR found.reason = 'decision' AND failure.at >= found.anchor_at)
+    LIMIT 1
+) AS failed ON true
 WHERE step.campaign_id = :campaign_id
   AND (CAST(:step_id AS int) IS NULL OR step.id = CAST(:step_id AS int))
 ORDER BY found.due_at, found.contact_id, step.id, found.passage

@@ -184,17 +184,38 @@ def texted(conn: Connection, said: Sequence[RefusalChange]) -> list[RefusalChang
     return words
 
 
-def heard(conn: Connection, number: str, command: Literal["stop", "start"], at: datetime) -> bool:
-    """Keep the word of a number that no contact has, for whoever gets it; return False for what is no number."""
-    read = number_of(number, None, house_of(conn).country)
+def left_by_address(conn: Connection, contact_ids: Iterable[int]) -> list[RefusalChange]:
+    """Return which channels were left by the addresses of contacts, for who has others to say so of these."""
+    return [
+        RefusalChange(id_, refusal.channel, refusal.at, None, refusal.comment)
+        for id_, refusal in _said_of(conn, contact_ids)
+        if refusal.address is not None and refusal.reason == "unsubscribed"
+    ]
+
+
+def leave_by_address(conn: Connection, said: Sequence[RefusalChange]) -> None:
+    """Let all addresses that contacts have leave channels, unless they came back there since."""
+    if said:
+        placed = _placed(conn, said, reach(conn, {each.contact_id for each in said}))
+        _refuse_addresses(conn, placed, "unsubscribed")
+
+
+def heard(conn: Connection, channel: str, address: str, reason: Reason | None, at: datetime) -> bool:
+    """Keep what is said of an address, for whoever has it or gets it; without a reason they came back.
+
+    Nobody's event says so: that of a contact that is not taken in, or of a number that no contact has. Returns False
+    for what is no address.
+    """
+    # Nobody has the id 0.
+    said = RefusalChange(0, channel, at, address)
+    read = _normal(said, house_of(conn).country)
     if read is None:
         return False
-    # Nobody has the id 0.
-    said = [RefusalChange(0, "sms", at, read)]
-    if command == "stop":
-        _refuse_addresses(conn, said, "unsubscribed")
+    placed = [said._replace(address=read)]
+    if reason is not None:
+        _refuse_addresses(conn, placed, reason)
     else:
-        conn.execute(sql["resubscribe"], _columns(said))
+        conn.execute(sql["resubscribe"], _columns(placed))
     return True
 
 

@@ -80,13 +80,33 @@ WHERE CASE WHEN said.address IS NULL
                                               AND refusal.reason IS NOT NULL) END
 ORDER BY said.contact_id, said.channel, said.at DESC
 ON CONFLICT (contact_id, channel) DO UPDATE
-SET reason = excluded.reason, address = excluded.address, comment = NULL,
-    at = CASE WHEN do_not_contact.reason = excluded.reason THEN greatest(do_not_contact.at, excluded.at)
-              ELSE excluded.at END
-WHERE array_position(ARRAY['unsubscribed', 'manual', 'bounced'], excluded.reason)
-      <= array_position(ARRAY['unsubscribed', 'manual', 'bounced'], do_not_contact.reason)
-  -- What a colleague said of the contact holds at any address.
-  AND NOT (excluded.address IS NOT NULL AND do_not_contact.address IS NULL AND do_not_contact.reason = 'manual');
+-- Of two words about the contact, the weaker is kept beneath, as with addresses.
+SET (reason, comment, at, address, beneath) = (
+    SELECT CASE WHEN weaker THEN do_not_contact.reason ELSE excluded.reason END,
+           CASE WHEN weaker THEN do_not_contact.comment END,
+           CASE WHEN weaker THEN do_not_contact.at
+                WHEN do_not_contact.reason = excluded.reason THEN greatest(do_not_contact.at, excluded.at)
+                ELSE excluded.at END,
+           excluded.address,
+           CASE WHEN do_not_contact.address IS NOT NULL THEN '{}'
+                WHEN weaker THEN
+                    do_not_contact.beneath || jsonb_build_object(
+                        excluded.reason, jsonb_build_object('at', excluded.at, 'comment', excluded.comment))
+                WHEN do_not_contact.reason <> excluded.reason THEN
+                    do_not_contact.beneath || jsonb_build_object(
+                        do_not_contact.reason,
+                        jsonb_build_object('at', do_not_contact.at, 'comment', do_not_contact.comment))
+                ELSE do_not_contact.beneath END
+    FROM (SELECT do_not_contact.address IS NULL
+                 AND array_position(ARRAY['unsubscribed', 'manual', 'bounced'], excluded.reason)
+                     > array_position(ARRAY['unsubscribed', 'manual', 'bounced'], do_not_contact.reason)
+         ) AS compared (weaker)
+)
+-- What is about the contact holds at any address, and gives way to no word about one.
+WHERE excluded.address IS NULL
+   OR do_not_contact.address IS NOT NULL
+      AND array_position(ARRAY['unsubscribed', 'manual', 'bounced'], excluded.reason)
+          <= array_position(ARRAY['unsubscribed', 'manual', 'bounced'], do_not_contact.reason);
 
 -- name: resubscribe
 -- What a person said in the meantime counts; a bounce, and what somebody did by hand, stays or comes forth. `back`
@@ -115,17 +135,24 @@ SET (reason, comment, at, beneath) = (
 WHERE refusal.reason IS DISTINCT FROM 'unsubscribed' OR refusal.at <= excluded.at;
 
 -- name: resubscribe_contacts
--- By the place of each row, so that no statistics make it a read of all that refuse.
+-- What is beneath comes forth. By the place of each row, so that no statistics make it a read of all that refuse.
 WITH gone AS MATERIALIZED (
-    SELECT known.ctid
+    SELECT known.ctid, known.beneath ?| ARRAY['manual', 'bounced'] AS covers
     FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:channels AS text[]), CAST(:ats AS timestamptz[]))
          AS said (contact_id, channel, at)
-    CROSS JOIN LATERAL (SELECT own.ctid FROM do_not_contact AS own
+    CROSS JOIN LATERAL (SELECT own.ctid, own.beneath FROM do_not_contact AS own
                         WHERE own.contact_id = said.contact_id AND own.channel = said.channel
                           AND own.reason = 'unsubscribed' AND own.at <= said.at
                         FOR UPDATE) AS known
+), uncovered AS (
+    UPDATE do_not_contact
+    SET (reason, comment, at, beneath) = (
+        SELECT next, beneath -> next ->> 'comment', CAST(beneath -> next ->> 'at' AS timestamptz), beneath - next
+        FROM (SELECT CASE WHEN beneath ? 'manual' THEN 'manual' ELSE 'bounced' END) AS then_ (next)
+    )
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM gone WHERE covers))
 )
-DELETE FROM do_not_contact WHERE ctid = ANY (ARRAY(SELECT ctid FROM gone));
+DELETE FROM do_not_contact WHERE ctid = ANY (ARRAY(SELECT ctid FROM gone WHERE NOT covers));
 
 -- name: resubscribe_mates
 -- What others of the same mailbox said there.

@@ -43,6 +43,7 @@ from parcours.domain.campaign_file.sentences import (
 from parcours.domain.contacts import identity
 from parcours.domain.errors import CampaignError
 from parcours.domain.messages.rate import parse_rate
+from parcours.domain.retries import MOST_STEP_ATTEMPTS
 from parcours.domain.steps import registry
 from parcours.domain.steps.properties import APPLYING
 from parcours.domain.steps.types import Kind
@@ -62,7 +63,6 @@ MOST_STEPS = 2_000
 # Trees are walked by recursion, here and by the engine.
 MAX_DEPTH = 100
 
-MAX_ATTEMPTS = 1000
 
 CAMPAIGN_KEY = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
@@ -416,8 +416,8 @@ class Checker:
         value = data.get("max_attempts")
         if value is None:
             return 5
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_ATTEMPTS:
-            sentence = f"must be a whole number from 1 to {MAX_ATTEMPTS}, not {shown(value)}"
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_STEP_ATTEMPTS:
+            sentence = f"must be a whole number from 1 to {MOST_STEP_ATTEMPTS}, not {shown(value)}"
             self.say((*path, "max_attempts"), sentence)
             return 5
         return value

@@ -14,12 +14,8 @@ from parcours.domain.steps.types import Kind, StepType
 # Steps looked at in search of loops; only hundreds of jumps that lead past hundreds of steps take more.
 MOST_LOOKS = 1_000_000
 
-# A loop that only waits must wait this long; it is also the reference engine's limit for a restart.
+# A loop that only waits must wait this long; it is also Mautic 5's limit for a restart.
 LEAST_LOOP_SECONDS = 30 * 60
-
-_ABOUT_AN_EMAIL = frozenset({"email.open", "email.click", "email.reply"})
-
-_SENDS_AN_EMAIL = frozenset({"email.send", "message.send"})
 
 
 # Checking.
@@ -49,8 +45,10 @@ class Node:
             for child in self.children.get(name, ()):
                 yield from child.walk()
 
-    def is_action(self, name: str) -> bool:
-        return self.kind is Kind.ACTION and self.type_name == name
+    @property
+    def jumps(self) -> str | None:
+        """The property that names the step to jump to; None when this is no jump."""
+        return None if self.type is None else self.type.jumps
 
 
 class _TooFarError(Exception):
@@ -76,62 +74,65 @@ class Graph:
 
     def check(self) -> None:
         for node in self.nodes:
-            if node.is_action("campaign.jump"):
-                self.jump(node)
-            elif node.kind is Kind.DECISION and node.type_name in _ABOUT_AN_EMAIL:
-                self.about_an_email(node)
-        self.draws()
+            if node.type is None:
+                continue
+            if node.jumps is not None:
+                self.jump(node, node.jumps)
+            elif node.type.about is not None:
+                self.about_a_message(node, node.type.about)
+        self.alike()
         try:
             self.loops()
             self.restarts()
         except _TooFarError:
             self.say(("steps",), "so many jumps lead past so many steps that they cannot be checked; use fewer")
 
-    def jump(self, node: Node) -> None:
-        to, path = node.values["with"].get("to"), (*node.path, "with", "to")
-        if not isinstance(to, str) or node.type is None:
+    def jump(self, node: Node, name: str) -> None:
+        to, path = node.values["with"].get(name), (*node.path, "with", name)
+        if not isinstance(to, str):
             return
         target = self.by_key.get(to)
         if target is None:
             self.say(path, f"there is no step {quoted(to)} to jump to{did_you_mean(to, self.by_key)}")
         elif target.kind is Kind.DECISION:
             self.say(path, f"{quoted(to)} is a decision; a jump leads to an action or a condition")
-        elif target.is_action("campaign.jump"):
+        elif target.jumps is not None:
             self.say(path, f"{quoted(to)} is a jump itself; jump to where it leads")
         else:
             self.targets[id(node)] = target
 
-    def about_an_email(self, node: Node) -> None:
-        """Source: the builder of the reference engine; but any email above will do, not only the direct parent."""
+    def about_a_message(self, node: Node, channel: str) -> None:
+        """Source: Mautic 5's campaign builder; but any email above will do, not only the direct parent."""
         above = node.parent
         while above is not None:
-            if above.kind is Kind.ACTION and above.type_name in _SENDS_AN_EMAIL:
+            if above.type is not None and channel in above.type.sends:
                 return
             above = above.parent
         given = node.data.get("with")
         # Properties that are no mapping have been said already.
-        if given is None or (isinstance(given, Mapping) and not given.get("email")):
-            self.say(node.path, f"{node.type_name!r} is about the nearest email above it, and there is none")
+        if given is None or (isinstance(given, Mapping) and not given.get(channel)):
+            self.say(node.path, f"{node.type_name!r} is about the nearest {channel} above it, and there is none")
 
-    def draws(self) -> None:
-        """Steps of one draw divide the contacts only if they cut it alike."""
-        seen: dict[str, Node] = {}
+    def alike(self) -> None:
+        """Steps of one draw, for instance, divide the contacts only if they cut it alike."""
+        seen: dict[tuple[str, str, str], Node] = {}
         for node in self.nodes:
-            given = node.values.get("with", {})
-            name, shares = given.get("draw"), given.get("shares")
-            if (node.kind, node.type_name) != (Kind.CONDITION, "split.random") or not isinstance(shares, Mapping):
+            if node.type is None:
                 continue
-            if not isinstance(name, str):
-                continue
-            first = seen.setdefault(name.strip(), node)
-            # The order says which part of the draw a share is.
-            if list(first.values["with"]["shares"].items()) != list(shares.items()):
-                place = dotted((*first.path, "with", "shares"))
-                self.say(
-                    (*node.path, "with", "shares"),
-                    f"the draw {quoted(name.strip())} has other shares at {place}; all its steps name the same ones, "
-                    "in the same order",
-                )
+            for name, other in node.type.alike.items():
+                given = node.values.get("with", {})
+                value, same = given.get(name), given.get(other)
+                if not isinstance(value, str) or not isinstance(same, Mapping):
+                    continue
+                first = seen.setdefault((node.type.name, name, value.strip()), node)
+                # The order counts: it says which part of a draw a share is.
+                if list(first.values["with"][other].items()) != list(same.items()):
+                    place = dotted((*first.path, "with", other))
+                    self.say(
+                        (*node.path, "with", other),
+                        f"the {name} {quoted(value.strip())} has other {other} at {place}; all its steps name the "
+                        "same ones, in the same order",
+                    )
 
     def loops(self) -> None:
         jumping: dict[int, list[Node]] = {}
@@ -155,18 +156,18 @@ class Graph:
             )
 
     def restarts(self) -> None:
-        changing = [node for node in self.nodes if node.is_action("campaign.change")]
-        quick = self.quickest(self.roots) if changing else {}
-        for node in changing:
+        joining = [(node, node.type.joins) for node in self.nodes if node.type is not None and node.type.joins]
+        quick = self.quickest(self.roots) if joining else {}
+        for node, name in joining:
             if id(node) in quick:
-                self.restart(node)
+                self.restart(node, name)
 
-    def restart(self, node: Node) -> None:
-        added = node.values["with"].get("add")
+    def restart(self, node: Node, name: str) -> None:
+        added = node.values["with"].get(name)
         for index, key in enumerate(added if isinstance(added, list) else [added]):
             if key is None or key not in ("this", self.campaign):
                 continue
-            place = ("with", "add", index) if isinstance(added, list) else ("with", "add")
+            place = ("with", name, index) if isinstance(added, list) else ("with", name)
             self.say(
                 (*node.path, *place),
                 "this starts the campaign again and again without rest; "

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from parcours.domain.campaign import Branch, Priority
+from parcours.domain.retries import STEP_ATTEMPTS
 from parcours.domain.steps.types import Kind, StepType
 
 Path = tuple[str | int, ...]
@@ -50,7 +51,7 @@ class StepFile(BaseModel):
     days: tuple[str, ...] = ()
     within: str | None = None
     look_back: str | None = None
-    max_attempts: int = 5
+    max_attempts: int = STEP_ATTEMPTS
     on_failure: OnFailure = "stop"
     then: tuple[StepFile, ...] = ()
     yes: tuple[StepFile, ...] = ()

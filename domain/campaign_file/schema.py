@@ -11,12 +11,12 @@ from parcours.domain.campaign_file.check import (
     BRANCHES,
     CAMPAIGN_KEY,
     DECISION_NAMES,
-    MAX_ATTEMPTS,
     STEP_KEY,
     TIMING_NAMES,
 )
 from parcours.domain.campaign_file.model import OnFailure, Reentry
 from parcours.domain.campaign_file.sentences import a
+from parcours.domain.retries import MOST_STEP_ATTEMPTS
 from parcours.domain.steps import registry
 from parcours.domain.steps.types import Kind, StepType
 from parcours.domain.time.schedule import WEEKDAYS
@@ -61,7 +61,7 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
             "within": told("How long to wait before the answer is no.", interval),
             "look_back": told("How old may be what the contact did before reaching the decision.", interval),
             "max_attempts": told(
-                "How often to try.", {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_ATTEMPTS}
+                "How often to try.", {"type": ["integer", "null"], "minimum": 1, "maximum": MOST_STEP_ATTEMPTS}
             ),
             "on_failure": told("What follows a failure for good.", {"enum": [*get_args(OnFailure), None]}),
             "then": told("What follows.", steps),

@@ -34,6 +34,8 @@ class Contact:
     do_not_contact: dict[str, str] = field(default_factory=dict)
     # Channel to the comment that a step gave its entry; those in the database are not loaded.
     refusal_comments: dict[str, str] = field(default_factory=dict)
+    # Channels that a step refused by hand, also where the contact's own word goes before that.
+    refused_by_hand: frozenset[str] = frozenset()
     # Keys of the email templates that were written to the outbox for the contact, ever.
     received: frozenset[str] = frozenset()
     # Keys of the contact's companies, and of its primary one.
@@ -86,6 +88,7 @@ CHANGEABLE = (
     "scores",
     "companies",
     "company",
+    "refused_by_hand",
 )
 # How many of them are columns of the contact's own row.
 COLUMNS = 5
@@ -113,6 +116,8 @@ class StageChange(NamedTuple):
     after: str | None
 
 
+# Its place in what `state` returns.
+EMAIL = CHANGEABLE.index("email")
 _POINTS, _STAGE, _SCORES = (CHANGEABLE.index(name) for name in ("points", "stage", "scores"))
 
 

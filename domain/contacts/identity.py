@@ -68,6 +68,14 @@ def same_address(text: str) -> str:
     return text.strip().lower()
 
 
+def in_use(address: str, *, owner: str, key: str) -> str:
+    """Return why the contact of a key does not get an address that another one has, and what to do."""
+    return (
+        f"the address {address} is that of contact {owner!r}; merge the two with "
+        f"`parcours contacts merge {key} {owner}`, or correct the address"
+    )
+
+
 def wire_domain(domain: str) -> str | None:
     """Return a domain as mail servers take it, in ASCII; None for what is no domain of a mailbox."""
     if not _DOMAIN.fullmatch(domain):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from parcours.domain.events.table import ABOUT_THE_CONTACT
+from parcours.domain.events.table import event_type
 from parcours.domain.events.visitors import is_automatic
 from parcours.domain.steps.batch import Fact
 
@@ -24,7 +24,8 @@ def as_facts(
     messages, by message id. `texted` says which campaigns, by id, sent the contact a text message, and
     when first: a text that comes back says in `answers` which of them it may answer.
     """
-    if type_ in ABOUT_THE_CONTACT or is_automatic(type_, data):
+    known = event_type(type_)
+    if known.about_the_contact or is_automatic(type_, data):
         return []
     if type_ == "sms.replied":
         answers = [campaign for campaign, first_at in (texted or {}).items() if first_at <= at]
@@ -33,6 +34,6 @@ def as_facts(
     if template is not None and "email" not in data:
         data = {**data, "email": template}
     facts = [Fact(type_, data, at)]
-    if type_ == "email.clicked":
-        facts.append(Fact("email.opened", data, at))
+    if known.counts_as is not None:
+        facts.append(Fact(known.counts_as, data, at))
     return facts

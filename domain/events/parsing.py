@@ -11,7 +11,7 @@ from parcours.domain import gate
 from parcours.domain.contacts import identity
 from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.errors import CampaignError
-from parcours.domain.events.table import CHANGES, REQUIRED
+from parcours.domain.events.table import CHANGES, event_type
 from parcours.domain.messages.policy import parse_rule
 from parcours.domain.steps.batch import Fact
 from parcours.domain.steps.properties import MAX_KEY
@@ -53,18 +53,18 @@ def parse(value: object, *, now: datetime) -> ContactEvent:
     Source: CloudEvents 1.0.2, sections 2.1 (required attributes) and 3.1 (structured JSON).
     """
     if not isinstance(value, Mapping):
-        raise EventError("an event is a JSON object")
+        raise EventError("an event is a JSON object with specversion, source, id, type and subject; send one")
     version = value.get("specversion")
     if version != "1.0":
         raise EventError(f'"specversion" must be "1.0", not {_shown(version)}')
     source, id_, type_ = (_text(value, name) for name in ("source", "id", "type"))
     contact = _text(value, "subject", hint="the key of the contact")
     data = _data(value)
-    for name in REQUIRED.get(type_, ()):
+    for name in event_type(type_).required:
         if not isinstance(data.get(name), str) or not data[name].strip():
-            raise EventError(f'an event of type {type_!r} needs "{name}", a text, in its data')
+            raise EventError(f'an event of type {type_!r} needs "{name}", a text, in its data; add it')
         if name != "url" and len(data[name]) > MAX_KEY:
-            raise EventError(f'"{name}" of {type_} is longer than {MAX_KEY} characters')
+            raise EventError(f'"{name}" of {type_} is longer than {MAX_KEY} characters; shorten it')
     if type_ == "contact.changed":
         data |= _checked_change(data)
     if type_ == "contact.merged":
@@ -85,10 +85,10 @@ def _text(value: Mapping[Any, Any], name: str, hint: str = "") -> str:
     if name == "subject" and isinstance(found, int) and not isinstance(found, bool) and abs(found) < 10**MAX_KEY:
         found = str(found)
     if not isinstance(found, str) or not found.strip():
-        raise EventError(f'"{name}"{about} is missing or not a text')
+        raise EventError(f'"{name}"{about} is missing or not a text; send it as a text in quotes')
     found = found.strip()
     if len(found) > MAX_KEY:
-        raise EventError(f'"{name}"{about} is longer than {MAX_KEY} characters')
+        raise EventError(f'"{name}"{about} is longer than {MAX_KEY} characters; shorten it')
     _pass(found, f'"{name}"{about}')
     return found
 
@@ -117,9 +117,11 @@ def _data(value: Mapping[Any, Any]) -> dict[str, Any]:
         text = json.dumps(data, default=str, allow_nan=False)
     except (TypeError, ValueError) as error:
         # Names that are no texts.
-        raise EventError(f'"data" is no JSON that can be stored: {error}') from None
+        raise EventError(
+            f'"data" is no JSON that can be stored ({error}); send names that are texts, and plain values'
+        ) from None
     if len(text) > MAX_DATA_BYTES:
-        raise EventError(f'"data" is larger than {MAX_DATA_BYTES} bytes')
+        raise EventError(f'"data" is larger than {MAX_DATA_BYTES} bytes; send less, such as a link to the rest')
     return dict(data)
 
 
@@ -167,7 +169,7 @@ def claim_of(detail: Mapping[str, Any]) -> str | None:
 def _check_merge(data: Mapping[str, Any], contact: str) -> None:
     gone = data["from"].strip()
     if gone == contact:
-        raise EventError(f"{contact!r} cannot be merged into itself")
+        raise EventError(f'{contact!r} cannot be merged into itself; name another contact in "from"')
 
 
 def _checked_change(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,12 +189,12 @@ def _checked_change(data: Mapping[str, Any]) -> dict[str, Any]:
             raise EventError(f'"fields" of contact.changed cannot have {name!r}, which every contact has{beside}')
     phone = fields.get("phone")
     if isinstance(phone, str | int) and len(str(phone)) > MAX_PHONE:
-        raise EventError(f'"phone" of contact.changed is longer than {MAX_PHONE} characters')
+        raise EventError(f'"phone" of contact.changed is longer than {MAX_PHONE} characters; send one number')
     for name in ("email", "timezone", "owner", "stage", "company"):
         if not isinstance(data.get(name), str | None):
             raise EventError(f'"{name}" of contact.changed must be a text or null')
         if len(data.get(name) or "") > MAX_KEY:
-            raise EventError(f'"{name}" of contact.changed is longer than {MAX_KEY} characters')
+            raise EventError(f'"{name}" of contact.changed is longer than {MAX_KEY} characters; shorten it')
     channels = data.get("channels")
     if not isinstance(channels, Mapping | None):
         raise EventError('"channels" of contact.changed must be an object of channels and their rules')
@@ -214,7 +216,7 @@ def _checked_change(data: Mapping[str, Any]) -> dict[str, Any]:
         raise EventError('"tags" of contact.changed must be a list of names, or {"add": [...], "remove": [...]}')
     # What is longer would not fit into an index.
     if any(len(tag) > MAX_KEY for each in lists for tag in each):
-        raise EventError(f"a tag of contact.changed is longer than {MAX_KEY} characters")
+        raise EventError(f"a tag of contact.changed is longer than {MAX_KEY} characters; shorten it")
     return _identity(data)
 
 

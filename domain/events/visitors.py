@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from parcours.domain.events.table import event_type
+
 # Nobody reads and clicks this soon after a mail server took the message.
 TOO_SOON = timedelta(seconds=2)
-
-# Types of event that a machine may cause in a person's name.
-_MARKED = frozenset({"email.opened", "email.clicked", "sms.clicked", "push.clicked", "page.hit"})
 
 # They fetch pictures for a person who opens the mail, so what they ask for counts.
 _IMAGE_PROXIES = re.compile("googleimageproxy|yahoomailproxy", re.IGNORECASE)
@@ -52,7 +51,7 @@ def why_automatic(method: str, headers: Mapping[str, str]) -> str | None:
 
 def is_automatic(type_: str, data: Mapping[str, Any]) -> bool:
     """Return whether an event is marked as a machine's: it stays in the history, and nothing follows from it."""
-    return bool(data.get("bot")) and type_ in _MARKED
+    return bool(data.get("bot")) and event_type(type_).by_machines
 
 
 # The first that is found counts.

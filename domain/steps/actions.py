@@ -24,7 +24,18 @@ from parcours.domain.steps.properties import (
     is_blank,
 )
 from parcours.domain.steps.registry import action
-from parcours.domain.steps.types import DONE, Done, Erase, Failed, Need, NoProperties, Properties, Result, Skipped
+from parcours.domain.steps.types import (
+    DONE,
+    Done,
+    Erase,
+    Failed,
+    Need,
+    NoProperties,
+    Properties,
+    RefersTo,
+    Result,
+    Skipped,
+)
 
 
 class ChangePoints(Properties):
@@ -38,7 +49,13 @@ def _scores(asked: ChangePoints) -> frozenset[Need]:
     return frozenset() if asked.group is None else frozenset([Need.SCORES])
 
 
-@action("contact.points", properties=ChangePoints, needs=_scores, reference="lead.changepoints")
+@action(
+    "contact.points",
+    properties=ChangePoints,
+    needs=_scores,
+    refers_to={"group": RefersTo.POINT_GROUP},
+    reference="lead.changepoints",
+)
 def change_points(batch: Batch[ChangePoints]) -> list[Result]:
     """Adds points to the contact, or takes some away; with a group, to its points there, which begin at 0.
 
@@ -146,8 +163,9 @@ def _what_update_needs(asked: ContactUpdate) -> frozenset[Need]:
 def update(batch: Batch[ContactUpdate]) -> list[Result]:
     """Sets fields of the contact. Blank values leave what is there, also where a template comes to nothing.
 
-    Skipped for whom a template does not make an email address or a timezone where one is needed; failed for whom
-    it cannot be filled in.
+    Skipped for whom a template does not make an email address or a timezone where one is needed, and for whom the
+    email address is that of another contact, unless contacts may share addresses; failed for whom it cannot be
+    filled in.
     """
     given = batch.properties.fields
     if not templated.is_template(given):
@@ -191,7 +209,13 @@ class ChangeSegments(Properties):
         return self
 
 
-@action("contact.segments", properties=ChangeSegments, needs=[Need.SEGMENTS], reference="lead.changelist")
+@action(
+    "contact.segments",
+    properties=ChangeSegments,
+    needs=[Need.SEGMENTS],
+    refers_to={"add": RefersTo.SEGMENT, "remove": RefersTo.SEGMENT},
+    reference="lead.changelist",
+)
 def change_segments(batch: Batch[ChangeSegments]) -> list[Result]:
     """Adds the contact to segments and removes it from others, as if by hand. Never skips."""
     add, remove = frozenset(batch.properties.add), frozenset(batch.properties.remove)
@@ -204,7 +228,13 @@ class ChangeStage(Properties):
     stage: Name = Field(description="Key of the stage to move the contact to.")
 
 
-@action("contact.stage", properties=ChangeStage, needs=[Need.STAGES], reference="stage.change")
+@action(
+    "contact.stage",
+    properties=ChangeStage,
+    needs=[Need.STAGES],
+    refers_to={"stage": RefersTo.STAGE},
+    reference="stage.change",
+)
 def change_stage(batch: Batch[ChangeStage]) -> list[Result]:
     """Moves the contact forward to a stage.
 
@@ -256,14 +286,16 @@ class AddDoNotContact(Properties):
 def add_do_not_contact(batch: Batch[AddDoNotContact]) -> list[Result]:
     """Marks the contact as "do not contact" on channels, by hand's reason. Never skips.
 
-    An entry of another reason is replaced, except "unsubscribed": nothing outranks a person's word.
+    An entry of another reason is replaced, except "unsubscribed": nothing outranks a person's word. The entry counts
+    once that word is taken back.
     """
     channels, comment = frozenset(batch.properties.channels), batch.properties.reason.strip()
     for contact in batch.contacts:
         new = [channel for channel in channels if contact.do_not_contact.get(channel) != "unsubscribed"]
         contact.do_not_contact = {**contact.do_not_contact, **dict.fromkeys(new, "manual")}
+        contact.refused_by_hand |= channels
         if comment:
-            contact.refusal_comments = {**contact.refusal_comments, **dict.fromkeys(new, comment)}
+            contact.refusal_comments = {**contact.refusal_comments, **dict.fromkeys(channels, comment)}
     return [DONE] * len(batch.contacts)
 
 
@@ -279,6 +311,7 @@ def remove_do_not_contact(batch: Batch[RemoveDoNotContact]) -> list[Result]:
         if not gone.isdisjoint(contact.do_not_contact):
             contact.do_not_contact = _without(contact.do_not_contact, gone)
             contact.refusal_comments = _without(contact.refusal_comments, gone)
+            contact.refused_by_hand -= gone
     return [DONE] * len(batch.contacts)
 
 

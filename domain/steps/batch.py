@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
@@ -93,6 +93,9 @@ class Knowledge:
     companies: dict[str, Company] = field(default_factory=dict)
     # (contact id, step id, passage) of steps that moved and that a contact passed, or stands at, already.
     been: Set[tuple[int, int, int]] = frozenset()
+    # Returns who has addresses, (contact id, key) by address in small letters, once nobody else can give them away;
+    # None: contacts may share addresses. Asked only when a step changed some, which nobody knows before.
+    holders: Callable[[Collection[str]], Mapping[str, Sequence[tuple[int, str]]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,19 @@ from parcours.domain.contacts.contact import Contact
 from parcours.domain.steps.batch import Batch
 from parcours.domain.steps.properties import Name
 from parcours.domain.steps.registry import action
-from parcours.domain.steps.types import DONE, Done, Effect, Join, Jump, Leave, Need, Properties, Result, Skipped
+from parcours.domain.steps.types import (
+    DONE,
+    Done,
+    Effect,
+    Join,
+    Jump,
+    Leave,
+    Need,
+    Properties,
+    RefersTo,
+    Result,
+    Skipped,
+)
 
 # How often a contact may pass a step that sends it round again, within a day.
 MOST_PASSES = 100
@@ -36,6 +48,8 @@ class ChangeCampaigns(Properties):
     "campaign.change",
     properties=ChangeCampaigns,
     needs=[Need.RECENT_PASSES],
+    refers_to={"add": RefersTo.CAMPAIGN, "remove": RefersTo.CAMPAIGN},
+    joins="add",
     reference="campaign.addremovelead",
 )
 def change(batch: Batch[ChangeCampaigns]) -> list[Result]:
@@ -63,6 +77,7 @@ class JumpTo(Properties):
     "campaign.jump",
     properties=JumpTo,
     needs=[Need.RECENT_PASSES],
+    refers_to={"to": RefersTo.STEP},
     last=True,
     reference="campaign.jump_to_event",
 )

@@ -57,6 +57,10 @@ def _section(found: StepType) -> Iterator[str]:
     else:
         yield "No properties."
     yield ""
+    if found.refers_to:
+        named = (f"`{name}` ({what.replace('_', ' ')})" for name, what in found.refers_to.items())
+        yield f"Refers to others by their keys: {', '.join(named)}."
+        yield ""
     if found.kind is Kind.DECISION:
         events = "those that its properties name" if callable(found.events) else _codes(sorted(found.events))
         yield f"Looks at events: {events}."

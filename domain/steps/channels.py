@@ -12,11 +12,12 @@ from parcours.domain.contacts.contact import Contact
 from parcours.domain.messages import templates
 from parcours.domain.messages.policy import NO_RULE, Hold, Limits, Rule
 from parcours.domain.messages.templates import Liquid
+from parcours.domain.retries import MESSAGE_ATTEMPTS
 from parcours.domain.steps import email, sending
 from parcours.domain.steps.batch import Batch, TemplateFacts
 from parcours.domain.steps.properties import Attempts, Json, Name, WholeNumber
 from parcours.domain.steps.registry import action
-from parcours.domain.steps.types import Done, Need, Outbound, Properties, Result, Skipped
+from parcours.domain.steps.types import Done, Need, Outbound, Properties, RefersTo, Result, Skipped
 
 # Where the number of a contact is looked for when a step does not say.
 NUMBER_FIELDS = ("phone", "mobile")
@@ -36,7 +37,7 @@ class SendSms(Properties):
         default=None, description="Custom field with the number; when left out, phone, else mobile."
     )
     transactional: Transactional = False
-    attempts: Attempts = 3
+    attempts: Attempts = MESSAGE_ATTEMPTS
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> SendSms:
@@ -49,6 +50,8 @@ class SendSms(Properties):
     "sms.send",
     properties=SendSms,
     needs=[Need.TEMPLATES, Need.FIELDS, Need.DO_NOT_CONTACT, Need.POLICIES],
+    refers_to={"sms": RefersTo.SMS},
+    sends=["sms"],
     reference="sms.send_text_sms",
 )
 def send_sms(batch: Batch[SendSms]) -> list[Result]:
@@ -83,7 +86,7 @@ class SendPush(Properties):
         "told the contact's key.",
     )
     transactional: Transactional = False
-    attempts: Attempts = 3
+    attempts: Attempts = MESSAGE_ATTEMPTS
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> SendPush:
@@ -99,6 +102,8 @@ class SendPush(Properties):
     "push.send",
     properties=SendPush,
     needs=[Need.TEMPLATES, Need.FIELDS, Need.DO_NOT_CONTACT, Need.POLICIES],
+    refers_to={"push": RefersTo.PUSH},
+    sends=["push"],
     reference="notification.send_notification",
 )
 def send_push(batch: Batch[SendPush]) -> list[Result]:
@@ -203,7 +208,7 @@ class SendWebhook(Properties):
     timeout: Annotated[WholeNumber, Field(ge=1, le=60)] = Field(
         default=10, description="How many seconds to wait for an answer, 1 to 60."
     )
-    attempts: Attempts = 3
+    attempts: Attempts = MESSAGE_ATTEMPTS
 
     @field_validator("url")
     @classmethod
@@ -283,7 +288,7 @@ def send_webhook(batch: Batch[SendWebhook]) -> list[Result]:
 
 class SendMessage(Properties):
     message: Name = Field(description="Key of the marketing message, which has a template for each of its channels.")
-    attempts: Attempts = 3
+    attempts: Attempts = MESSAGE_ATTEMPTS
 
 
 class _Way(NamedTuple):
@@ -305,6 +310,8 @@ class _Way(NamedTuple):
         Need.RECEIVED,
         Need.POLICIES,
     ],
+    refers_to={"message": RefersTo.MESSAGE},
+    sends=["email", "sms", "push"],
     reference="message.send",
 )
 def send_message(batch: Batch[SendMessage]) -> list[Result]:
@@ -363,7 +370,7 @@ def _wait_for_one(batch: Batch[SendMessage], contact: Contact, ways: list[_Way],
         and way.bound.policy.over != "skip"
     ]
     if not waiting:
-        held = {way.outbound.channel: sending.sentence(way.outbound.channel, way.held) for way in ways if way.held}
+        held = {way.outbound.channel: sending.sentence(way.outbound.channel, way.held.rule) for way in ways if way.held}
         reasons = "; ".join(f"{channel}: {reason}" for channel, reason in held.items())
         return Skipped(f"it cannot be reached now: {reasons}", {"dropped": {**detail.get("dropped", {}), **held}})
     outbound, bound, held_by = ways[min(waiting)[1]]

@@ -12,7 +12,18 @@ from parcours.domain.steps import templated
 from parcours.domain.steps.batch import Batch, Company
 from parcours.domain.steps.properties import MAX_KEY, Json, Name, PointsAdded, is_applied, is_blank, no_template
 from parcours.domain.steps.registry import action
-from parcours.domain.steps.types import DONE, ChangeCompany, Done, Effect, Failed, Need, Properties, Result, Skipped
+from parcours.domain.steps.types import (
+    DONE,
+    ChangeCompany,
+    Done,
+    Effect,
+    Failed,
+    Need,
+    Properties,
+    RefersTo,
+    Result,
+    Skipped,
+)
 
 _NO_COMPANY = Skipped("it is in no company")
 
@@ -21,13 +32,14 @@ class AddContact(Properties):
     company: Name = Field(description="Key of the company.")
     primary: bool = Field(default=False, description="Whether it becomes the contact's primary company.")
 
-    @property
-    def named_company(self) -> str:
-        """What has to be known before the batch begins."""
-        return self.company
 
-
-@action("company.add_contact", properties=AddContact, needs=[Need.COMPANIES], reference="lead.addtocompany")
+@action(
+    "company.add_contact",
+    properties=AddContact,
+    needs=[Need.COMPANIES],
+    refers_to={"company": RefersTo.COMPANY},
+    reference="lead.addtocompany",
+)
 def add_contact(batch: Batch[AddContact]) -> list[Result]:
     """Makes the contact a member of a company. Being one already is no error.
 
@@ -35,7 +47,7 @@ def add_contact(batch: Batch[AddContact]) -> list[Result]:
     """
     key = batch.properties.company
     if key not in batch.world.companies:
-        # Source: the reference engine passes in silence; 6.3 of its description wants a note for such things.
+        # Source: Mautic 5 passes in silence; here the outcome says so.
         return [Skipped(f"the company {key!r} does not exist")] * len(batch.contacts)
     for contact in batch.contacts:
         if batch.properties.primary or contact.company is None:
@@ -97,7 +109,7 @@ class CompanyUpdate(Properties):
         return fields
 
     @property
-    def named_company(self) -> str | None:
+    def company_name(self) -> str | None:
         """What has to be known before the batch begins."""
         return str(self.fields.get("name") or "").strip() or None
 
@@ -113,7 +125,7 @@ def update(batch: Batch[CompanyUpdate]) -> list[Result]:
     A name that is not the present one's is another company: it is found by its name or made, becomes the contact's
     primary one, and gets the fields. Skipped without a primary company and without a name.
     """
-    called = batch.properties.named_company
+    called = batch.properties.company_name
     given = {name: value for name, value in batch.properties.fields.items() if name != "name"}
     same = not templated.is_template(given)
     other = None if called is None else _by_name(batch.world.companies, called)

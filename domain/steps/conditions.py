@@ -18,7 +18,7 @@ from parcours.domain.events.utm import NAMES as UTM_NAMES
 from parcours.domain.steps.batch import Batch
 from parcours.domain.steps.properties import Channel, Json, Moment, Name, Percent, PointGroup, WholeNumber, check_test
 from parcours.domain.steps.registry import condition
-from parcours.domain.steps.types import Failed, Need, NoProperties, Properties
+from parcours.domain.steps.types import Failed, Need, NoProperties, Properties, RefersTo
 from parcours.domain.walk.walk import zone_of
 
 
@@ -71,7 +71,7 @@ def _where_field_is(name: str) -> frozenset[Need]:
 def _value(batch: Batch[FieldTest], contact: Contact, name: str) -> Any:
     """Return what a contact has under a name.
 
-    Source: the reference engine asks every company of the contact, so that what it does not have in one is
+    Source: Mautic 5 asks every company of the contact, so that what it does not have in one is
     found in another; the primary one is what people mean.
     """
     if not name.startswith("company."):
@@ -139,7 +139,13 @@ class InSegments(Properties):
     )
 
 
-@condition("contact.segments", properties=InSegments, needs=[Need.SEGMENTS], reference="lead.segments")
+@condition(
+    "contact.segments",
+    properties=InSegments,
+    needs=[Need.SEGMENTS],
+    refers_to={"segments": RefersTo.SEGMENT},
+    reference="lead.segments",
+)
 def in_segments(batch: Batch[InSegments]) -> list[bool]:
     """The contact is an active member of at least one of the segments, published or not."""
     disjoint = frozenset(batch.properties.segments).isdisjoint
@@ -177,7 +183,13 @@ def _scores(asked: PointsTest) -> frozenset[Need]:
     return frozenset() if asked.group is None else frozenset([Need.SCORES])
 
 
-@condition("contact.points", properties=PointsTest, needs=_scores, reference="lead.points")
+@condition(
+    "contact.points",
+    properties=PointsTest,
+    needs=_scores,
+    refers_to={"group": RefersTo.POINT_GROUP},
+    reference="lead.points",
+)
 def points(batch: Batch[PointsTest]) -> list[bool]:
     """The contact's points, or those it has in a group, compare as asked with a number.
 
@@ -207,7 +219,7 @@ class HasOwner(Properties):
 @condition("contact.owner", properties=HasOwner, reference="lead.owner")
 def has_owner(batch: Batch[HasOwner]) -> list[bool]:
     """The contact's owner is one of these, written just so."""
-    # Source: the reference engine recognises the first of several only; all count, as 7.3 wants it.
+    # Source: Mautic 5 recognises the first of several only; here all count.
     owners = frozenset(batch.properties.owners)
     return [contact.owner in owners for contact in batch.contacts]
 
@@ -225,7 +237,7 @@ class DoNotContact(Properties):
 @condition("contact.dnc", properties=DoNotContact, needs=[Need.DO_NOT_CONTACT], reference="lead.dnc")
 def is_do_not_contact(batch: Batch[DoNotContact]) -> list[bool]:
     """The contact is marked as "do not contact" on a channel, or on all of several."""
-    # Source: the reference engine keeps the answer of the last channel only; any and all are 7.3's.
+    # Source: Mautic 5 keeps the answer of the last channel only; here `match` says any or all.
     wanted, channels = batch.properties.reason, frozenset(batch.properties.channels)
     enough = any if batch.properties.match == "any" else all
 
@@ -260,7 +272,7 @@ def in_campaigns(batch: Batch[InCampaigns]) -> list[bool]:
 
     Who left does not count. What a step just above makes of other campaigns shows from the next wait on.
     """
-    # Source: the reference engine counts who was removed, and ignores timezones; 7.3 wants neither.
+    # Source: Mautic 5 counts who was removed, and ignores timezones; here neither is so.
     keys = {batch.campaign.key if key == "this" else key for key in batch.properties.campaigns}
     added = batch.properties.added
     tests: dict[str | None, operators.Test] = {}
@@ -333,7 +345,7 @@ def split_threshold(percent: float | Fraction) -> int:
     return int(Fraction(percent) * 2**64 / 100)
 
 
-@condition("split.random", properties=Split)
+@condition("split.random", properties=Split, alike={"draw": "shares"})
 def split(batch: Batch[Split]) -> list[bool]:
     """The contact is among so many percent, or in a share of a draw, drawn at random once and for all.
 

@@ -16,7 +16,7 @@ from parcours.domain.operators import wildcard
 from parcours.domain.steps.batch import Fact, Standing
 from parcours.domain.steps.properties import Json, Name, Patterns, Plain, check_test, without_scheme
 from parcours.domain.steps.registry import decision
-from parcours.domain.steps.types import Properties
+from parcours.domain.steps.types import Properties, RefersTo
 from parcours.domain.urls import comparable
 
 
@@ -24,7 +24,14 @@ class FormSubmitted(Properties):
     forms: list[Name] = Field(default=[], description="Keys of forms, any of which will do; none: any form.")
 
 
-@decision("form.submit", properties=FormSubmitted, events=["form.submitted"], reference="form.submit")
+@decision(
+    "form.submit",
+    properties=FormSubmitted,
+    events=["form.submitted"],
+    refers_to={"forms": RefersTo.FORM},
+    likely=10,
+    reference="form.submit",
+)
 def form_submitted(properties: FormSubmitted, fact: Fact, standing: Standing) -> bool:
     """The contact submits one of the forms, or any form when none is named."""
     return not properties.forms or fact.data.get("form") in properties.forms
@@ -39,13 +46,13 @@ class PageHit(Properties):
     )
     referrer: Patterns = Field(
         default=[],
-        # The misspelling of HTTP is how the reference engine, and many a person, writes it.
+        # The misspelling of HTTP is how Mautic, and many a person, writes it.
         validation_alias=AliasChoices("referrer", "referer"),
         description="Addresses the visit came from, written as for `url`.",
     )
 
 
-@decision("page.hit", properties=PageHit, events=["page.hit"], reference="page.pagehit")
+@decision("page.hit", properties=PageHit, events=["page.hit"], likely=20, reference="page.pagehit")
 def page_hit(properties: PageHit, fact: Fact, standing: Standing) -> bool:
     """The contact visits a page that matches one of the rules, by page, url or referrer.
 
@@ -108,7 +115,7 @@ def page_device(properties: PageDevice, fact: Fact, standing: Standing) -> bool:
 
 def is_device(properties: PageDevice, device: Mapping[str, Any]) -> bool:
     """Return whether a device has what is asked for: any value within a criterion, all criteria together."""
-    # Source: the reference engine lets only the last criterion count, and wants all of its values
+    # Source: Mautic 5 lets only the last criterion count, and wants all of its values
     # at once; users expect any value of each, and all criteria together.
     wanted = {
         "type": properties.device_type,
@@ -140,13 +147,13 @@ class SmsReplied(Properties):
     )
 
 
-@decision("sms.reply", properties=SmsReplied, events=["sms.replied"], reference="sms.reply")
+@decision("sms.reply", properties=SmsReplied, events=["sms.replied"], likely=5, reference="sms.reply")
 def sms_replied(properties: SmsReplied, fact: Fact, standing: Standing) -> bool:
     """The contact sends a text message, one that looks like the pattern if there is one.
 
     Below a step that sends text messages, only a text that comes after one from this campaign counts.
     """
-    # Source: the reference engine takes any text for an answer, also to what was never sent.
+    # Source: Mautic 5 takes any text for an answer, also to what was never sent.
     answers = fact.data.get("answers")
     if answers is not None and standing.campaign.id not in answers and standing.campaign.texts_upstream(standing.step):
         return False

@@ -8,11 +8,12 @@ from pydantic import Field, field_validator, model_validator
 
 from parcours.domain.contacts.contact import Contact
 from parcours.domain.operators import wildcard
+from parcours.domain.retries import MESSAGE_ATTEMPTS
 from parcours.domain.steps import sending
 from parcours.domain.steps.batch import Batch, EmailFacts, Fact, Standing
 from parcours.domain.steps.properties import Address, Attempts, Name, Patterns, without_scheme
 from parcours.domain.steps.registry import action, decision
-from parcours.domain.steps.types import Done, Need, NoProperties, Outbound, Properties, Result, Skipped
+from parcours.domain.steps.types import Done, Need, NoProperties, Outbound, Properties, RefersTo, Result, Skipped
 
 
 class SendEmail(Properties):
@@ -23,13 +24,15 @@ class SendEmail(Properties):
         "policies; a transactional one always goes, and before the others.",
     )
     priority: Literal["normal", "high"] = Field(default="normal", description="Which emails go first.")
-    attempts: Attempts = 3
+    attempts: Attempts = MESSAGE_ATTEMPTS
 
 
 @action(
     "email.send",
     properties=SendEmail,
     needs=[Need.EMAILS, Need.DO_NOT_CONTACT, Need.RECEIVED, Need.POLICIES],
+    refers_to={"email": RefersTo.EMAIL},
+    sends=["email"],
     reference="email.send",
 )
 def send(batch: Batch[SendEmail]) -> list[Result]:
@@ -98,7 +101,7 @@ class SendEmailToUser(Properties):
     cc: list[Address] = Field(default=[], description="Who gets a copy.")
     bcc: list[Address] = Field(default=[], description="Who gets a copy that the others do not see.")
     to_owner: bool = Field(default=False, description="Whether the contact's owner gets it.")
-    attempts: Attempts = 3
+    attempts: Attempts = MESSAGE_ATTEMPTS
 
     @model_validator(mode="after")
     def _goes_to_somebody(self) -> SendEmailToUser:
@@ -107,7 +110,13 @@ class SendEmailToUser(Properties):
         return self
 
 
-@action("email.send_to_user", properties=SendEmailToUser, needs=[Need.EMAILS], reference="email.send.to.user")
+@action(
+    "email.send_to_user",
+    properties=SendEmailToUser,
+    needs=[Need.EMAILS],
+    refers_to={"email": RefersTo.EMAIL},
+    reference="email.send.to.user",
+)
 def send_to_user(batch: Batch[SendEmailToUser]) -> list[Result]:
     """Sends colleagues an email, with what is known of the contact.
 
@@ -128,7 +137,9 @@ def send_to_user(batch: Batch[SendEmailToUser]) -> list[Result]:
     return [done if others or (contact.owner or "").strip() else nobody for contact in batch.contacts]
 
 
-@decision("email.open", properties=NoProperties, events=["email.opened"], reference="email.open")
+@decision(
+    "email.open", properties=NoProperties, events=["email.opened"], about="email", likely=35, reference="email.open"
+)
 def opened(properties: NoProperties, fact: Fact, standing: Standing) -> bool:
     """The contact opens the nearest email that was sent above this step. A click counts as an opening."""
     return _is_about(fact, standing)
@@ -150,7 +161,7 @@ class Clicked(Properties):
         return urls
 
 
-@decision("email.click", properties=Clicked, events=["email.clicked"], reference="email.click")
+@decision("email.click", properties=Clicked, events=["email.clicked"], about="email", likely=8, reference="email.click")
 def clicked(properties: Clicked, fact: Fact, standing: Standing) -> bool:
     """The contact clicks a link in the nearest email that was sent above this step: one of those listed, or any."""
     if not _is_about(fact, standing):
@@ -164,7 +175,9 @@ def clicked(properties: Clicked, fact: Fact, standing: Standing) -> bool:
     return any(wildcard(f"*{without_scheme(part)}*").match(address) for part in properties.urls)
 
 
-@decision("email.reply", properties=NoProperties, events=["email.replied"], reference="email.reply")
+@decision(
+    "email.reply", properties=NoProperties, events=["email.replied"], about="email", likely=2, reference="email.reply"
+)
 def replied(properties: NoProperties, fact: Fact, standing: Standing) -> bool:
     """The contact answers the nearest email that was sent above this step."""
     return _is_about(fact, standing)
@@ -175,7 +188,7 @@ def _is_about(fact: Fact, standing: Standing) -> bool:
     if email is not None and email == standing.email:
         return True
     # Which email a marketing message was depends on its template, so the message itself tells.
-    sender = standing.campaign.sender_upstream(standing.step)
-    if sender is None or sender.type.name != "message.send" or not isinstance(message, str):
+    sender = standing.campaign.sender_upstream(standing.step, "email")
+    if sender is None or standing.email is not None or not isinstance(message, str):
         return False
     return message.startswith(f"{standing.campaign.id}-{sender.id}-")

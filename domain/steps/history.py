@@ -12,7 +12,7 @@ from parcours.domain.steps.batch import Batch
 from parcours.domain.steps.decisions import PageDevice, is_device, is_page, visited
 from parcours.domain.steps.properties import Json, Moment, Name, Patterns, check_test
 from parcours.domain.steps.registry import condition
-from parcours.domain.steps.types import Failed, Need, Properties
+from parcours.domain.steps.types import Failed, Need, Properties, RefersTo
 from parcours.domain.walk.walk import zone_of
 
 
@@ -41,7 +41,13 @@ class FormFieldTest(Properties):
         return self
 
 
-@condition("form.field", properties=FormFieldTest, needs=[Need.SUBMISSIONS], reference="form.field_value")
+@condition(
+    "form.field",
+    properties=FormFieldTest,
+    needs=[Need.SUBMISSIONS],
+    refers_to={"form": RefersTo.FORM},
+    reference="form.field_value",
+)
 def form_field(batch: Batch[FormFieldTest]) -> list[bool | Failed]:
     """What the contact put into a field of a form passes a test, in any of its submissions.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -17,7 +17,7 @@ from typing import Any
 
 from parcours.domain.errors import CampaignError
 from parcours.domain.steps.batch import Batch, Fact, Standing
-from parcours.domain.steps.types import Failed, Kind, Need, P, Properties, Result, StepType
+from parcours.domain.steps.types import Failed, Kind, Need, P, Properties, RefersTo, Result, StepType
 
 # Top-level modules of version 0.1, which step types of other packages imported from.
 _OLD_NAMES = frozenset({"domain", "db", "producers", "workers", "web", "settings"})
@@ -39,14 +39,29 @@ def action(
     *,
     properties: type[P],
     needs: Iterable[Need] | Callable[[P], frozenset[Need]] = (),
+    refers_to: Mapping[str, RefersTo] | None = None,
+    sends: Iterable[str] = (),
+    joins: str | None = None,
     last: bool = False,
     reference: str | None = None,
 ) -> Callable[[Callable[[Batch[P]], Iterable[Result]]], StepType]:
     """Make an action type of a function; its docstring is the description that users read.
 
-    What it needs may depend on the properties; `needs` is a function of them then.
+    What it needs may depend on the properties; `needs` is a function of them then. `refers_to` says which
+    properties hold keys, and of what. `sends` names the channels on which the contact may get a message from it,
+    `joins` the property with campaigns that the contact joins.
     """
-    return _decorator(name, Kind.ACTION, properties, needs=needs, last=last, reference=reference)
+    return _decorator(
+        name,
+        Kind.ACTION,
+        properties,
+        needs=needs,
+        refers_to=refers_to or {},
+        sends=sends,
+        joins=joins,
+        last=last,
+        reference=reference,
+    )
 
 
 def condition(
@@ -54,13 +69,24 @@ def condition(
     *,
     properties: type[P],
     needs: Iterable[Need] | Callable[[P], frozenset[Need]] = (),
+    refers_to: Mapping[str, RefersTo] | None = None,
+    alike: Mapping[str, str] | None = None,
     reference: str | None = None,
 ) -> Callable[[Callable[[Batch[P]], Iterable[bool | Failed]]], StepType]:
     """Make a condition type of a function that returns, for each contact, whether it is satisfied.
 
-    Where that cannot be told it is `Failed`. `needs` is as for `action`.
+    Where that cannot be told it is `Failed`. `needs` and `refers_to` are as for `action`. `alike` names properties of
+    which steps with the same value have the same value of another one.
     """
-    return _decorator(name, Kind.CONDITION, properties, needs=needs, reference=reference)
+    return _decorator(
+        name,
+        Kind.CONDITION,
+        properties,
+        needs=needs,
+        refers_to=refers_to or {},
+        alike=alike or {},
+        reference=reference,
+    )
 
 
 def decision(
@@ -68,22 +94,41 @@ def decision(
     *,
     properties: type[P],
     events: Iterable[str] | Callable[[P], frozenset[str]],
+    refers_to: Mapping[str, RefersTo] | None = None,
+    about: str | None = None,
+    likely: float = 15,
     reference: str | None = None,
 ) -> Callable[[Callable[[P, Fact, Standing], bool]], StepType]:
     """Make a decision type of a function that tells whether one fact is the one waited for.
 
     `events` are the types of event that it is asked about. Where they depend on the properties it
     is a function of those, and `*` stands for anything in what it returns; steps of such a type
-    are found by what it returned when their campaign was applied.
+    are found by what it returned when their campaign was applied. `refers_to` is as for `action`. `about` is the
+    channel of the message above the step that it is about, `likely` how many of a hundred contacts take it in a
+    simulation.
     """
-    return _decorator(name, Kind.DECISION, properties, events=events, reference=reference)
+    return _decorator(
+        name,
+        Kind.DECISION,
+        properties,
+        events=events,
+        refers_to=refers_to or {},
+        about=about,
+        likely=likely,
+        reference=reference,
+    )
 
 
 def _decorator(name: str, kind: Kind, properties: type[Properties], **more: Any) -> Callable[[Any], StepType]:
     def decorate(function: Callable[..., Any]) -> StepType:
         sets = {
-            key: frozenset(value) for key, value in more.items() if key in ("needs", "events") and not callable(value)
+            key: frozenset(value)
+            for key, value in more.items()
+            if key in ("needs", "events", "sends") and not callable(value)
         }
+        for named in (*more["refers_to"], *more.get("alike", ()), *filter(None, [more.get("joins")])):
+            if named not in properties.model_fields:
+                raise ValueError(f"{name} has no property {named!r}")
         return StepType(
             name=name,
             kind=kind,

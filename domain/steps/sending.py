@@ -90,7 +90,7 @@ def held_back(
     """Return what becomes of a message that a policy holds back: left out, kept in the outbox, or tried again."""
     about = about_hold(outbound.channel, held, policy)
     if held.until is None or policy.over == "skip":
-        return Skipped(sentence(outbound.channel, held), {**(detail or {}), **about})
+        return Skipped(sentence(outbound.channel, held.rule), {**(detail or {}), **about})
     if policy.over == "queue":
         queued = replace(outbound, not_before=held.until, held=held.rule)
         count(batch, contact, queued)
@@ -98,9 +98,9 @@ def held_back(
     return Postponed(held.until, about)
 
 
-def sentence(channel: str, held: Hold) -> str:
-    """Return in words why a message is held back."""
-    return _WORDS[held.rule].format(channel=channel)
+def sentence(channel: str, rule: str) -> str:
+    """Return in words why a rule holds a message back."""
+    return _WORDS[rule].format(channel=channel)
 
 
 def about_hold(channel: str, held: Hold, policy: Policy) -> dict[str, Any]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict
 
 P = TypeVar("P", bound="Properties")
 
@@ -48,6 +48,27 @@ class Need(StrEnum):
     TEMPLATES = "templates"
     # What may hold marketing messages back: policies, contacts' own rules, and what was sent to them.
     POLICIES = "policies"
+
+
+class RefersTo(StrEnum):
+    """What the keys in a property name: things outside the campaign, or a step of it.
+
+    References are checked and planned when a campaign is applied; stages and point groups are then made.
+    """
+
+    SEGMENT = "segments"
+    FORM = "forms"
+    EMAIL = "emails"
+    SMS = "sms"
+    PUSH = "push"
+    MESSAGE = "message"
+    STAGE = "stages"
+    POINT_GROUP = "point_groups"
+    COMPANY = "companies"
+    # `this` is the campaign itself.
+    CAMPAIGN = "campaigns"
+    # A type that refers to a step of its campaign jumps there.
+    STEP = "steps"
 
 
 class Properties(BaseModel):
@@ -176,8 +197,38 @@ class StepType:
     events: frozenset[str] | Callable[[Any], frozenset[str]] = frozenset()
     # Nothing may follow a step of this type.
     last: bool = False
-    # The reference engine's key for the same thing.
+    # Property to what its value, a key or a list of keys, refers to.
+    refers_to: Mapping[str, RefersTo] = field(default_factory=dict)
+    # Channels on which an action may send the contact a message.
+    sends: frozenset[str] = frozenset()
+    # A decision about the nearest message above it on this channel; without one there its file is refused.
+    about: str | None = None
+    # The property of an action that names campaigns which the contact joins.
+    joins: str | None = None
+    # Property to another: all steps of a campaign with the same value of the first have the same of the second.
+    alike: Mapping[str, str] = field(default_factory=dict)
+    # How many of a hundred contacts do in a simulation what a decision waits for, unless somebody says.
+    likely: float = 15
+    # Mautic's key for the same thing.
     reference: str | None = None
+
+    @property
+    def jumps(self) -> str | None:
+        """The property that names the step to jump to, or None when this type does not jump."""
+        return next((name for name, what in self.refers_to.items() if what is RefersTo.STEP), None)
+
+    def references(self, given: Mapping[str, Any]) -> Iterator[tuple[str, RefersTo, str]]:
+        """Yield what some properties refer to: the property as it is written, what it names, and the key."""
+        for name, what in self.refers_to.items():
+            for written in self._spellings(name):
+                value = given.get(written) or ()
+                for key in value if isinstance(value, list | tuple) else (value,):
+                    yield written, what, str(key)
+
+    def _spellings(self, name: str) -> list[str]:
+        alias = self.properties.model_fields[name].validation_alias
+        choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+        return list(dict.fromkeys([name, *(each for each in choices if isinstance(each, str))]))
 
     def needs_of(self, properties: Properties) -> frozenset[Need]:
         """Return what a step with these properties wants loaded."""

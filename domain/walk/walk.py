@@ -14,9 +14,11 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from parcours.domain.campaign import Branch, Campaign, Step
-from parcours.domain.contacts.contact import Contact, scored
+from parcours.domain.contacts.contact import EMAIL, Contact, scored
+from parcours.domain.contacts.identity import in_use, same_address
 from parcours.domain.events.parsing import remembered
 from parcours.domain.gate import clean
+from parcours.domain.retries import step_delay
 from parcours.domain.steps.batch import Batch, Company, Knowledge, Standing
 from parcours.domain.steps.types import (
     ChangeCompany,
@@ -35,7 +37,6 @@ from parcours.domain.steps.types import (
 from parcours.domain.time import schedule
 from parcours.domain.time.intervals import Interval
 from parcours.domain.walk.catch_up import Pause, fell_due_in
-from parcours.domain.walk.retries import retry_delay
 from parcours.domain.walk.rows import Claim, Failure, Member, Message, Outcome, Plan, Reason, Verdict, Wait
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -236,6 +237,8 @@ class _Walk:
         self._jumps: list[tuple[Step, list[_Passing]]] = []
         # What the step in hand raised, by contact.
         self._raised: dict[int, BaseException] = {}
+        # To whom steps gave addresses, (contact id, key), which nobody else can see yet.
+        self._given: dict[str, list[tuple[int, str]]] = {}
         self._due: dict[tuple[int, datetime, ZoneInfo], datetime] = {}
         self._deadlines: dict[tuple[int, ZoneInfo], datetime | None] = {}
 
@@ -478,10 +481,34 @@ class _Walk:
                     self._raised[contact.id] = error
                     results.append(Failed(why(error)))
         if step.kind is Kind.ACTION:
+            self._keep_addresses_apart(contacts, before, results)
             points, stages = scored(step.id, contacts, before)
             self.plan.points += points
             self.plan.stages += stages
         return results
+
+    def _keep_addresses_apart(
+        self, contacts: Sequence[Contact], before: Sequence[tuple[Any, ...]], results: list[Any]
+    ) -> None:
+        """Undo the step for contacts to whom it gave the address of another one; of two at once, the first has it."""
+        given = {
+            contact.id: same_address(contact.email)
+            for contact, was in zip(contacts, before, strict=True)
+            if contact.email and same_address(contact.email) != same_address(was[EMAIL] or "")
+        }
+        if not given or self.world.holders is None:
+            return
+        holders = self.world.holders(given.values())
+        for nth, (contact, was) in enumerate(zip(contacts, before, strict=True)):
+            if contact.id not in given:
+                continue
+            address = given[contact.id]
+            owners = [*holders.get(address, ()), *self._given.get(address, ())]
+            if owners and contact.id not in {id_ for id_, _ in owners}:
+                results[nth] = Skipped(in_use(contact.email or address, owner=owners[0][1], key=contact.key))
+                contact.restore(was)
+            else:
+                self._given.setdefault(address, []).append((contact.id, contact.key))
 
     def _call(self, step: Step, contacts: list[Contact]) -> list[Result | bool]:
         batch = Batch(step.properties, contacts, self.now, self.campaign, step, self.world, self.default_zone)
@@ -511,7 +538,7 @@ class _Walk:
         error = clean(str(failed.error))[:ERROR_LIMIT]
         self.plan.failures.append(Failure(contact_id, step.id, attempt, error, raised))
         if failed.retry and attempt < step.max_attempts:
-            due = self.now + (failed.after or retry_delay(attempt, contact_id, step.id))
+            due = self.now + (failed.after or step_delay(attempt, contact_id, step.id))
             self.wait(passing, step, due, "retry", anchor=passing.anchor_at or self.now, attempt=attempt)
             return False
         self.record(passing, step, "failed", {"error": error, "attempts": attempt})
@@ -657,4 +684,4 @@ def first_due(campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo
 
 
 def _is_jump(step: Step) -> bool:
-    return step.type.name == "campaign.jump"
+    return step.type.jumps is not None

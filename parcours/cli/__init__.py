@@ -58,7 +58,7 @@ COMMANDS = {
     "users": ("parcours.cli.users:app", "Who may sign in to the pages."),
     "db": ("parcours.cli.db:app", "Migrate, check or stop the database."),
 }
-# What a crontab of the reference engine calls.
+# What a crontab of Mautic calls.
 ALIASES = {
     "mautic:campaigns:trigger": "trigger",
     "mautic:campaigns:update": "update",

@@ -18,10 +18,10 @@ from parcours.db.tables.campaigns import Inside
 from parcours.domain.campaign_file.model import CampaignFile, SkipFile, StepFile
 from parcours.domain.campaign_file.schema import file_schema
 from parcours.domain.errors import CampaignError
-from parcours.domain.time.text import iso
 from parcours.producers.files.campaigns import CampaignFileError, FileProblem, first_of, read, write
 from parcours.services import apply_campaign, campaign_changes, campaign_plan
 from parcours.services.campaign_changes import definition_of
+from parcours.services.campaign_json import campaign_json, campaign_line
 
 app = typer.Typer(no_args_is_help=True, help="Validate, plan, apply, list, show, publish and pause campaigns.")
 
@@ -100,30 +100,32 @@ def list_(as_json: Json = False) -> None:
         now = database_now(conn)
         found = campaigns.listing(conn)
         unreadable = campaigns.unreadable(conn, found)
-    rows = [
-        {
-            "id": row.id,
-            "campaign": row.key,
-            "name": row.name,
-            "category": row.category,
-            "published": row.published,
-            "running": campaigns.status_of(row, unreadable.get(row.id)).why_not(now) is None,
-            "version": row.version,
-            "changed_at": row.changed_at,
-            "unreadable": unreadable[row.id].why if row.id in unreadable else None,
-        }
-        for row in found
-    ]
     if as_json:
-        here.print_json(rows)
+        here.print_json([campaign_line(row, unreadable.get(row.id), now=now) for row in found])
         return
     columns = ("id", "campaign", "name", "category", "published", "running", "version", "changed_at")
-    here.print_table("", columns, [[str(row["id"]), *(row[column] for column in columns[1:])] for row in rows])
-    for row in rows:
-        if row["unreadable"] is not None:
+    here.print_table(
+        "",
+        columns,
+        [
+            (
+                str(row.id),
+                row.key,
+                row.name,
+                row.category,
+                row.published,
+                campaigns.status_of(row, unreadable.get(row.id)).why_not(now) is None,
+                row.version,
+                row.changed_at,
+            )
+            for row in found
+        ],
+    )
+    for row in found:
+        if row.id in unreadable:
             here.warn(
-                f"Campaign {row['campaign']} cannot be read here: {row['unreadable']}. "
-                f"`parcours campaigns show {row['campaign']}` says what to do."
+                f"Campaign {row.key} cannot be read here: {unreadable[row.id].why}. "
+                f"`parcours campaigns show {row.key}` says what to do."
             )
 
 
@@ -133,24 +135,14 @@ def show(campaign: Key, as_json: Json = False) -> None:
     here = session()
     with here.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
+        now = database_now(conn)
+        if as_json:
+            here.print_json(campaign_json(conn, found, now=now))
+            return
         row = campaigns.listing(conn, [found.id])[0]
         version = campaigns.read_version(conn, found.key, found.id, found.version)
-        why_not = campaigns.status_of(row, version.unreadable).why_not(database_now(conn))
-        activity = campaigns.activity(conn, found.id)
+        why_not = campaigns.status_of(row, version.unreadable).why_not(now)
     file, unreadable = version.file, version.unreadable
-    if as_json:
-        state = {"id": found.id, "version": found.version, "running": why_not is None, "why_not": why_not}
-        state |= {"unreadable": None if unreadable is None else unreadable.why}
-        recent = [{"at": iso(each.at), "who": each.who, "what": each.what} for each in activity]
-        here.print_json(
-            {
-                **state,
-                "published": row.published,
-                "definition": definition_of(version, row.published),
-                "activity": recent,
-            }
-        )
-        return
     if unreadable is not None:
         here.say(f"{found.name} ({found.key}, id {found.id}) does not run: {unreadable}.")
         for problem in version.problems():

@@ -19,10 +19,10 @@ from parcours.cli.session import session
 from parcours.db import partitions
 from parcours.db.clock import now as database_now
 from parcours.db.reads import batch, listings
-from parcours.db.reads.listings import ContactLine
-from parcours.db.tables import campaigns, contacts, merging, policies, segments
-from parcours.db.tables.contacts import Imported, Incoming, Refused, SameAddress, Shown
+from parcours.db.tables import campaigns, contacts, events, merging, policies, segments
+from parcours.db.tables.contacts import Imported, Incoming, SameAddress, Shown
 from parcours.db.tables.scores import PointsLogged, StageLogged
+from parcours.domain.contacts.identity import in_use
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.keys import checked_key
 from parcours.domain.messages.policy import Rule, as_data, parse_rule
@@ -32,7 +32,7 @@ from parcours.domain.walk.walk import zone_of
 from parcours.producers.files.contacts import ContactFile, contact_file
 from parcours.producers.files.options import parse as parse_options
 from parcours.producers.files.rows import RejectedRow
-from parcours.services.contact_json import contact_json
+from parcours.services.contact_json import contact_json, contact_line
 from parcours.workers import local_time
 
 app = typer.Typer(no_args_is_help=True, help="Import, show and merge contacts, and set what they want of channels.")
@@ -93,7 +93,7 @@ def import_(
         return
     with RejectFile(file) as rejects, reading(file) as advance, contact_file(file, options, advance) as opened:
         allowed = here.settings.shared_addresses == "allow"
-        imported = _import(opened, segment, rejects, "allow" if allowed else same_address)
+        imported, awaiting = _import(opened, segment, rejects, "allow" if allowed else same_address)
     if as_json:
         here.print_json(
             {
@@ -105,6 +105,7 @@ def import_(
                 "rejected_file": rejects.written,
                 "silenced": imported.silenced,
                 "notes": opened.notes,
+                "awaiting_update": awaiting,
             }
         )
     else:
@@ -122,10 +123,16 @@ def import_(
         if imported.silenced:
             are = "1 contact is" if imported.silenced == 1 else f"{imported.silenced:,} contacts are"
             here.say(f"{are} not to be contacted any more, as the file says.")
+        if awaiting:
+            let = f"the campaign {awaiting[0]} lets" if len(awaiting) == 1 else f"{', '.join(awaiting)} let"
+            here.say(f"Run `parcours update` so that {let} new members of the segment in.")
     file_options.end(here, rejects, allowed=allow_rejected)
 
 
-def _import(file: ContactFile, segment_key: str | None, rejects: RejectFile, same_address: SameAddress) -> Imported:
+def _import(
+    file: ContactFile, segment_key: str | None, rejects: RejectFile, same_address: SameAddress
+) -> tuple[Imported, list[str]]:
+    """Return the counts, and the keys of the published campaigns that an update lets the contacts into."""
     engine = session().engine
     now = datetime.now(UTC)
 
@@ -137,7 +144,7 @@ def _import(file: ContactFile, segment_key: str | None, rejects: RejectFile, sam
                 yield row
 
     with engine.begin() as conn:
-        segment = None
+        segment, awaiting = None, []
         if segment_key is not None:
             segment = segments.find(conn, segment_key.strip())
             if segment is None:
@@ -145,20 +152,19 @@ def _import(file: ContactFile, segment_key: str | None, rejects: RejectFile, sam
         staged = contacts.stage(conn, usable())
         imported = contacts.merge(conn, now=now, same_address=same_address)
         for row in imported.refused:
-            rejects.add(RejectedRow(row.line, _in_use(row), f"{row.key},{row.email}"))
+            rejects.add(
+                RejectedRow(row.line, in_use(row.email, owner=row.owner, key=row.key), f"{row.key},{row.email}")
+            )
         if segment is not None:
             for ids in contacts.staged_ids(conn, MEMBERS_A_STATEMENT):
                 segments.add_members(conn, segment.id, ids, manual=True, now=now)
+            fed = events.campaigns_of_segment(conn, segment.id) if staged else []
+            awaiting = sorted(row.key for row in campaigns.listing(conn, fed) if row.published)
     local_time.follow_all(engine, now=now, zone=session().zone)
     if staged >= BULK:
         with engine.begin() as conn:
             contacts.analyze(conn)
-    return imported
-
-
-def _in_use(row: Refused) -> str:
-    one = f"merge the two with `parcours contacts merge {row.key} {row.owner}`, or correct the address"
-    return f"the address {row.email} is that of contact {row.owner!r}; {one}"
+    return imported, awaiting
 
 
 @app.command()
@@ -213,26 +219,12 @@ def list_(
     if found is not None and found.more:
         here.warn(f"more than {listings.FOUND_AT_MOST:,} begin so; type more of it to see all")
     if as_json:
-        here.print_json({"contacts": [line_json(line) for line in page.rows], "before": page.after})
+        here.print_json({"contacts": list(map(contact_line, page.rows)), "before": page.after})
         return
     columns = ("key", "email", "timezone", "points", "stage", "created_at", "last_active_at", "tags")
     here.print_table("", columns, [[_shown(getattr(line, column)) for column in columns] for line in page.rows])
     if page.after is not None:
         here.say(f"There are more: --before {page.after} lists the next ones.")
-
-
-def line_json(line: ContactLine) -> dict[str, Any]:
-    """Return a contact as `contacts list --json` has it."""
-    return {
-        "key": line.key,
-        "email": line.email,
-        "timezone": line.timezone,
-        "points": line.points,
-        "stage": line.stage,
-        "created_at": iso(line.created_at),
-        "last_active_at": iso(line.last_active_at),
-        "tags": line.tags,
-    }
 
 
 def _shown(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from parcours.cli.session import session
+from parcours.cli.session import Session, session
 from parcours.db import partitions
 from parcours.db.clock import now as database_now
 from parcours.db.tables import events as events_table
@@ -96,3 +96,10 @@ def _chosen(ids: list[int] | None, all_: bool) -> list[int] | None:
     if bool(ids) == all_:
         raise typer.BadParameter("give the numbers from `parcours dead-letters list`, or --all")
     return None if all_ else ids
+
+
+def tell_dead(here: Session, letters: int) -> None:
+    """Warn of what could not be acted on just now, or be judged by a decision."""
+    if letters:
+        became = "1 event became a dead letter" if letters == 1 else f"{letters:,} events became dead letters"
+        here.warn(f"{became}; `parcours dead-letters list` says why")

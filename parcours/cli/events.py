@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import typer
 
+from parcours.cli.dead_letters import tell_dead
 from parcours.cli.outbox import send_out
 from parcours.cli.session import Session, session
 from parcours.db.clock import now as database_now
@@ -111,15 +112,18 @@ def _take_in(
     """Take in events, each with its place among all that were given; raises typer.Exit when one was rejected."""
     here = session()
     delivery = delivery_of(here.engine, here.settings)
-    accepted = duplicates = 0
+    accepted = duplicates = dead = 0
     for first in range(0, len(parsed), BATCH):
         indexes, batch = zip(*parsed[first : first + BATCH], strict=True)
         done = intake.take_in(here.engine, batch, unknown_contacts=here.settings.unknown_contacts)
         accepted, duplicates = accepted + done.accepted, duplicates + done.duplicates
         wrong += [_Rejected(indexes[nth], places[indexes[nth]], reason) for nth, reason in done.rejected]
-        events.act_on_all(here.engine, [event.contact for event in batch], zone=here.zone, stop=here.settings.stop_rule)
-        _send_out(here, delivery, [event.contact for event in batch], quiet=as_json)
+        keys = [event.contact for event in batch]
+        did = events.act_on_all(here.engine, keys, zone=here.zone, stop=here.settings.stop_rule)
+        dead += did["dead letters"]
+        _send_out(here, delivery, keys, quiet=as_json)
     rejected = sorted(wrong)
+    tell_dead(here, dead)
     if as_json:
         told = [{"index": each.nth, "error": each.error} for each in rejected]
         here.print_json({"accepted": accepted, "duplicates": duplicates, "rejected": told})
@@ -164,7 +168,7 @@ def _read(file: Path) -> Iterator[tuple[int, Any]]:
                 try:
                     yield number, json.loads(line)
                 except (json.JSONDecodeError, RecursionError) as error:
-                    yield number, EventError(f"this line is not JSON: {error}")
+                    yield number, EventError(f"this line is not JSON ({error}); write one event, as a JSON object")
         return
     for value in whole if isinstance(whole, list) else [whole]:
         yield 1, value

@@ -20,6 +20,7 @@ from parcours.domain.events.parsing import claim_of
 from parcours.domain.time import schedule
 from parcours.domain.time.text import iso
 from parcours.domain.walk.walk import zone_of
+from parcours.services.contact_json import membership_json, outcomes_json, waits_json
 
 app = typer.Typer()
 
@@ -136,34 +137,15 @@ def explain(
             "running": why_not is None,
             "why_not": why_not,
             "timezone": zone.key,
-            "membership": None
+            "membership": None if standing is None else membership_json(standing),
+            "passed": []
             if standing is None
-            else {
-                "rotation": standing.rotation,
-                "added_at": iso(standing.added_at),
-                "left_at": iso(standing.left_at),
-                "departure": standing.departure,
-            },
-            "passed": [
-                {
-                    "step": each.step,
-                    "rotation": each.rotation,
-                    "result": each.result,
-                    "at": iso(each.at),
-                    "detail": each.detail or {},
-                }
-                for each in (standing.outcomes if standing else [])
-            ],
-            "waits": [
-                {
-                    "step": each.step,
-                    "waiting": each.waiting,
-                    "due_at": iso(each.due_at),
-                    "due_local": each.due_at and each.due_at.astimezone(zone).isoformat(),
-                    "held": each.held,
-                    "error": each.error,
-                }
-                for each in (standing.waits if standing else [])
+            else [{**each, "detail": each["detail"] or {}} for each in outcomes_json(standing)],
+            "waits": []
+            if standing is None
+            else [
+                {**each, "held": wait.held}
+                for each, wait in zip(waits_json(standing, zone), standing.waits, strict=True)
             ],
             "explanation": sentences,
         }

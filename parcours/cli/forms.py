@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import typer
 
+from parcours.cli.dead_letters import tell_dead
 from parcours.cli.session import session
 from parcours.db.clock import now as database_now
 from parcours.db.tables import contacts, forms
@@ -122,5 +123,6 @@ def submit(
         (lost,) = form_fields.lost(conn, form, [(contact, fields)])
     for each in lost:
         here.say(f"Note: {each.note}.")
+    tell_dead(here, done.pop("dead letters", 0))
     did = ", ".join(f"{n} {what}" for what, n in sorted(done.items()) if n)
     here.say(f"{contact} submitted {form.key}{': ' + did if did else ''}.")

@@ -40,7 +40,7 @@ def show(
         contact_id, step_id = filters(conn, found, contact, step)
         at = None if since is None else moment("--since", since, here.zone)
         if waiting:
-            columns: tuple[str, ...] = ("contact", "step", "rotation", "waiting", "due_at")
+            columns: tuple[str, ...] = ("contact", "step", "rotation", "waiting", "due_at", "reason")
             rows = outcomes.waiting(
                 conn,
                 found.id,
@@ -80,8 +80,8 @@ def _told(line: dict[str, Any], column: str) -> object:
     """Return a cell; a message that did not arrive, and a time in the future, are told as such."""
     if column == "result" and (line["detail"].get("message") or {}).get("state") == "failed":
         return f"{line['result']}, not delivered"
-    claimed = claim_of(line["detail"])
-    if column == "detail" and claimed is not None:
+    claimed = claim_of(line["detail"]) if column == "detail" else None
+    if claimed is not None:
         return {**line["detail"], CLAIMED: f"{claimed}, in the future; the time when it came counts"}
     return line[column]
 

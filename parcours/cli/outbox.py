@@ -13,8 +13,9 @@ from parcours.db.scope import Scope
 from parcours.db.tables import campaigns, outbox
 from parcours.domain.errors import NotFoundError
 from parcours.domain.time.text import iso
-from parcours.workers.delivery.channels import CHANNELS, Delivery
+from parcours.workers.delivery.channels import Delivery
 from parcours.workers.delivery.deliver import deliver_inline
+from parcours.workers.delivery.registry import CHANNELS
 
 app = typer.Typer(no_args_is_help=True, help="Messages that were given up: list them, try them again.")
 
@@ -66,6 +67,8 @@ def send_out(here: Session, delivery: Delivery, scope: Scope, *, now: datetime, 
         here.say(f"Messages: {', '.join(f'{n:,} {end}' for end, n in sorted(ends.items(), reverse=True))}.")
     if ends["failed"]:
         here.warn("`parcours outbox failed` says why messages were given up.")
+    for channel in sorted(channels & delivery.stopped.keys()):
+        here.warn(f"{channel} messages stay in the outbox: {delivery.stopped[channel]}")
     with here.engine.connect() as conn:
         for provider, circuit in outbox.circuits(conn).items():
             # A channel has its own circuit, and webhooks have one for each host.

@@ -20,6 +20,7 @@ from parcours.domain.keys import checked_key
 from parcours.producers.files.contacts import Named, contact_file
 from parcours.producers.files.options import parse as parse_options
 from parcours.producers.files.rows import RejectedRow
+from parcours.services.segment_json import segment_json
 
 app = typer.Typer(no_args_is_help=True, help="Create, fill and list segments.")
 
@@ -168,19 +169,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     with here.engine.connect() as conn:
         found = segments.listed(conn)
     if as_json:
-        here.print_json(
-            [
-                {
-                    "key": line.key,
-                    "name": line.name,
-                    "public": line.public,
-                    "published": line.published,
-                    "members": line.members,
-                    "campaigns": line.campaigns,
-                }
-                for line in found
-            ]
-        )
+        here.print_json(list(map(segment_json, found)))
         return
     here.print_table(
         "Segments",

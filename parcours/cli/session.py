@@ -42,35 +42,10 @@ class Session:
 
     @cached_property
     def engine(self) -> Engine:
-        """The database: the configured one, else the embedded one, started and migrated when needed.
+        """The database, opened once it is needed. Raises CampaignError when its schema does not fit."""
+        from parcours.services.open_database import open_database
 
-        A configured database is never migrated in passing: several versions of the code may be
-        running on it. Raises CampaignError when it is behind, or too far ahead.
-        """
-        from parcours.db.house import House, furnish
-
-        engine = self._connected()
-        known = self.settings
-        furnish(engine, House(known.shared_addresses == "allow", known.default_country, known.home))
-        return engine
-
-    def _connected(self) -> Engine:
-        from parcours.db import schema
-        from parcours.db.engine import connect
-
-        if self.settings.database_url is None:
-            from parcours.db import embedded
-
-            engine = connect(embedded.start(self.settings.home))
-            if schema.current(engine) != schema.newest():
-                schema.upgrade(engine)
-            if (unfit := schema.unfit(engine)) is not None:
-                raise CampaignError(unfit)
-            return engine
-        engine = connect(self.settings.database_url)
-        if (unfit := schema.unfit(engine)) is not None:
-            raise CampaignError(unfit)
-        return engine
+        return open_database(self.settings)
 
     def wait_for_servers(self, broker_url: str | None = None, *, pause: float = 1.0) -> None:
         """Return as soon as the database, and the broker if one is named, answer; say so while they do not.

@@ -35,6 +35,7 @@ def list_(as_json: Json = False) -> None:
                     "description": each.description,
                     "reference": each.reference,
                     "properties": each.properties.model_json_schema(),
+                    "refers_to": {name: what.value for name, what in each.refers_to.items()},
                 }
                 for each in types
             ]
@@ -59,7 +60,11 @@ def list_(as_json: Json = False) -> None:
 def show(type_: Annotated[str, typer.Argument(metavar="TYPE", help="Name of a type, from `list`.")]) -> None:
     """Show a type; an action and a condition may share a name."""
     here = session()
-    found = [each for each in all_types() if each.name == type_]
+    found = []
+    for kind in Kind:
+        # Of a package that cannot be imported, the error says what to do.
+        with suppress(UnknownTypeError):
+            found.append(step_type(kind, type_))
     if not found:
         # One whose package is broken is in no list; asked for by name, the reason is told.
         for kind in Kind:
@@ -67,10 +72,7 @@ def show(type_: Annotated[str, typer.Argument(metavar="TYPE", help="Name of a ty
                 step_type(kind, type_)
         raise NotFoundError("step type", type_, "`parcours steps list` shows all of them")
     for each in found:
-        here.say(
-            f"{each.kind.value} {each.name}"
-            + (f" ({each.reference} in the reference engine)" if each.reference else "")
-        )
+        here.say(f"{each.kind.value} {each.name}" + (f" ({each.reference} in Mautic)" if each.reference else ""))
         here.say(each.description)
         rows = []
         for name, field in each.properties.model_fields.items():

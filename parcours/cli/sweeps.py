@@ -1,4 +1,4 @@
-"""`parcours update` and `parcours trigger`, with the reference engine's options.
+"""`parcours update` and `parcours trigger`, with the options of Mautic's commands.
 
 They write down that a sweep is wanted, publish a hint and return; `--wait` watches it, `--inline`
 does it in this process.
@@ -13,9 +13,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from dramatiq.errors import ConnectionClosed
-from pika.exceptions import AMQPError
-from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine
 
 from parcours.cli.outbox import send_out
@@ -24,8 +21,7 @@ from parcours.db.clock import now as database_now
 from parcours.db.scope import Reason, Scope
 from parcours.db.tables import campaigns, contacts, sweeps
 from parcours.domain.errors import CampaignError, NotFoundError
-from parcours.domain.jobs import RunSweep
-from parcours.producers.broker import make_broker, publish
+from parcours.services.ask_sweep import ask_sweep
 from parcours.workers.delivery.channels import delivery_of
 from parcours.workers.sweeps import Counts, finish_if_done, running, trigger_inline, update_inline
 
@@ -52,7 +48,7 @@ Wait = Annotated[bool, typer.Option("--wait", help="Until it is done, with progr
 Inline = Annotated[bool, typer.Option("--inline", help="Do the work in this process; no broker needed.")]
 Now = Annotated[str | None, typer.Option("--now", metavar="ISO", help="Act as if it were that instant.")]
 Json = Annotated[bool, typer.Option("--json", help="Counts as JSON, with --inline or --wait.")]
-_IGNORED = "Ignored: crontabs of the reference engine have it."
+_IGNORED = "Ignored: Mautic's crontabs have it."
 Env = Annotated[str | None, typer.Option("-e", "--env", hidden=True, help=_IGNORED)]
 NoInteraction = Annotated[bool, typer.Option("-n", "--no-interaction", hidden=True, help=_IGNORED)]
 Verbose = Annotated[int, typer.Option("-v", "--verbose", count=True, hidden=True, help=_IGNORED)]
@@ -166,7 +162,6 @@ def trigger(
             reasons=tuple(reasons) or None,
         )
 
-    # Before anything is done: a setting may be wrong.
     delivery = delivery_of(here.engine, here.settings) if inline else None
 
     def work(engine: Engine, progress: Callable[[Counts], None]) -> Counts:
@@ -224,18 +219,9 @@ def _run(
 
 def _ask(here: Session, kind: sweeps.Kind, scope: Scope, at: datetime) -> int:
     """Write the sweep down, then hint at it. Without a broker a running `parcours up` or tick finds it."""
-    with here.engine.begin() as conn:
-        sweep_id = sweeps.ask(conn, kind, scope, at=at)
-    if here.settings.broker_url is not None:
-        try:
-            broker = make_broker(here.settings.broker_url)
-            publish(broker, RunSweep(sweep_id))
-            broker.close()
-        except (RedisError, AMQPError, ConnectionClosed, OSError) as error:
-            here.warn(
-                f"the broker did not take the hint ({type(error).__name__}); sweep {sweep_id} is written down, "
-                "and tick finds it when the broker is back"
-            )
+    sweep_id, untold = ask_sweep(here.engine, here.settings.broker_url, kind, scope, at=at)
+    if untold is not None:
+        here.warn(untold)
     return sweep_id
 
 

@@ -43,6 +43,7 @@ def test_an_import_merges_fields_and_a_second_one_changes_nothing(run: Run, tmp_
         "rejected_file": None,
         "silenced": 0,
         "notes": [],
+        "awaiting_update": [],
     }
     assert import_(run, first)["unchanged"] == 2
     second = write(tmp_path, '{"key": "a", "city": null, "n": [1], "tags": ["vip"]}\n{"key": "b"}\n', "more.ndjson")
@@ -100,6 +101,24 @@ def test_a_file_that_stops_far_into_it_leaves_nothing_behind(run: Run, tmp_path:
     assert not (tmp_path / "people.csv.rejected").exists()
     with engine.connect() as conn:
         assert conn.execute(text("SELECT count(*) FROM contact")).scalar_one() == 0
+
+
+def test_an_import_into_the_source_of_a_published_campaign_says_that_an_update_is_needed(
+    run: Run, tmp_path: Path
+) -> None:
+    assert run("segments", "create", "news").returncode == 0
+    path = write(tmp_path, "email\na@b.c\n")
+    assert "parcours update" not in run("contacts", "import", path, "--segment", "news").stdout
+    for key, published in (("c", "true"), ("d", "false")):
+        steps = "steps: [{step: s, action: contact.points, with: {points: 1}}]"
+        file = f"campaign: {key}\npublished: {published}\nsources: {{segments: [news]}}\n{steps}\n"
+        assert run("campaigns", "apply", write(tmp_path, file, f"{key}.yaml"), "--yes").returncode == 0
+    said = "Run `parcours update` so that the campaign c lets new members of the segment in.\n"
+    assert run("contacts", "import", path, "--segment", "news").stdout.endswith(said)
+    assert "parcours update" not in run("contacts", "import", path).stdout
+    assert import_(run, path, "--segment", "news")["awaiting_update"] == ["c"]
+    assert run("update", "--inline").returncode == 0
+    assert show(run, "a@b.c")["campaigns"][0]["campaign"] == "c"
 
 
 def test_an_unknown_segment_is_refused_before_anything_is_written(run: Run, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def as_nobody(command: list[str]) -> subprocess.CompletedProcess[str]:
     nobody = pwd.getpwnam("nobody")
     return subprocess.run(
         command, user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[], capture_output=True, text=True,
-        cwd="/", env={"PATH": "/usr/bin:/bin"}, timeout=60, check=False,
+        cwd="/", env={"PATH": "/usr/bin:/bin"}, timeout=600, check=False,
     )  # fmt: skip
 
 

@@ -1,67 +1,6 @@
-"""What the source does not say by itself: event types, log events, and licences of packages for other systems."""
+"""What the source does not say by itself: log events, and licences of packages for other systems."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
-
-
-class EventType(NamedTuple):
-    """A type of contact event: what its data holds, and what it does."""
-
-    data: str
-    effect: str
-
-
-_MESSAGE = "`message` (our message id) or `email` (key of the template)"
-
-EVENTS = {
-    "contact.changed": EventType(
-        "`email`, `timezone`, `owner`, `stage`, `company`, `fields`, `tags`, `channels`; all optional",
-        "Creates or changes the contact. For each attribute the value with the latest time wins, in whatever order "
-        "events arrive. `null` erases a value. `tags` is a list, or `add` and `remove`.",
-    ),
-    "contact.deleted": EventType("none", "Erases the contact and everything that is known about them."),
-    "contact.merged": EventType(
-        "`from` (required): a key",
-        "Merges the contact `from` into the subject, for good. The old key leads to the subject.",
-    ),
-    "segment.contact_added": EventType(
-        "`segment` (required)", "Adds the contact to the segment and to the campaigns that the segment feeds."
-    ),
-    "segment.contact_removed": EventType(
-        "`segment` (required)",
-        "Removes the contact from the segment, and from campaigns that no other source of theirs feeds.",
-    ),
-    "form.submitted": EventType(
-        "`form` (required), `fields`",
-        "Stores the submission. The campaigns that the form feeds are joined, then decisions are taken.",
-    ),
-    "email.opened": EventType(_MESSAGE, "Marks the message as opened."),
-    "email.clicked": EventType(f"`url`, {_MESSAGE}", "Marks the message as clicked. Counts as an opening too."),
-    "email.replied": EventType(_MESSAGE, "Marks the message as answered."),
-    "email.bounced": EventType(
-        "`message`, `kind` (`hard` or `soft`), `reason`",
-        "Stops email to this address. `kind: soft` is stored and stops nothing.",
-    ),
-    "email.unsubscribed": EventType(
-        "`channel` (default `email`)", "Refuses marketing messages on the channel, for the contact's address."
-    ),
-    "email.resubscribed": EventType("`channel` (default `email`)", "Takes back what `email.unsubscribed` said before."),
-    "page.hit": EventType(
-        "`url` (required), `referrer`, `page`, `campaign` or `message`, `device`, `utm_source` and the other four",
-        "Counts a page view for the campaign that is named, or that sent the message. Remembers where the contact "
-        "came from.",
-    ),
-    "device.seen": EventType("`type`, `os`, `brand`", "Remembers the device."),
-    "asset.downloaded": EventType("`asset`", "Is stored."),
-    "sms.clicked": EventType("`message`, `url`", "Marks the text message as clicked."),
-    "push.clicked": EventType("`message`, `url`", "Marks the notification as clicked."),
-    "sms.replied": EventType(
-        "`text`, `message`",
-        "Marks the message as answered. STOP, or its like in English and French, refuses text messages; START takes it "
-        "back.",
-    ),
-}
 
 LOG_EVENTS = {
     "broker_away": "The broker does not answer; the process tries again by itself.",
@@ -89,6 +28,9 @@ LOG_EVENTS = {
     "message_handled": "A message of the task queue was handled.",
     "order_refused": "A message of the task queue is none of ours; it was dropped.",
     "part_died": "A part of `parcours up` ended; the process stops.",
+    "provider_failed": "A provider's class failed to understand a request; the answer was 500.",
+    "provider_not_understood": "A provider sent a request that its class cannot understand; the answer was 400.",
+    "provider_unusable": "The provider of a channel cannot be used; `text` says why. Its messages wait.",
     "refused_requests_not_logged": "So many refused requests of the last second have no line of their own.",
     "requests_not_logged": "So many requests of the last second that were answered have no line of their own.",
     "request_failed": "An HTTP request failed for an unforeseen reason; the answer was 500.",

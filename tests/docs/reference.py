@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import re
 import sys
@@ -21,6 +22,7 @@ from sqlalchemy import create_engine
 
 from parcours import cli
 from parcours.domain.campaign_file.schema import file_schema
+from parcours.domain.events.table import EVENT_TYPES
 from parcours.domain.steps.catalogue import page as step_types
 from parcours.domain.steps.registry import all_types
 from parcours.domain.steps.types import Kind
@@ -28,9 +30,11 @@ from parcours.ops.logs import FLOODABLE, LINES_A_MINUTE
 from parcours.ops.settings import PREFIX, Settings
 from parcours.web.app import make_app
 from tests.conftest import ROOT
-from tests.docs.meanings import EVENTS, LICENCES_NOT_INSTALLED, LOG_EVENTS
+from tests.docs.meanings import LICENCES_NOT_INSTALLED, LOG_EVENTS
 
 FOLDER = ROOT / "docs" / "reference"
+# What other packages and programs may import; everything else may change without notice.
+PUBLIC = ("steps", "providers", "client", "testing")
 RENEW = "make reference"
 LEVELS = ("debug", "info", "warning", "error", "exception", "critical")
 # Licences under which we may use a package without its terms reaching our own code.
@@ -301,7 +305,7 @@ def events_page() -> str:
                 f"[`{name}`](step-types.md#decision-{name.replace('.', '')})" for name in deciding.get(type_, ())
             ),
         )
-        for type_, known in EVENTS.items()
+        for type_, known in EVENT_TYPES.items()
     ]
     return "\n".join(
         [
@@ -607,6 +611,52 @@ def _escaped(text: str) -> str:
     return "".join(part if index % 2 else re.sub(r"([*<\[])", r"\\\1", part) for index, part in enumerate(parts))
 
 
+# Python.
+
+
+def python_page() -> str:
+    lines = [
+        "# Python modules",
+        "",
+        "Printed by `make reference` from the modules themselves; change those, not this page. Import nothing else of "
+        "Parcours: other modules change without notice.",
+    ]
+    for name in PUBLIC:
+        module = importlib.import_module(f"parcours.{name}")
+        lines += ["", f"## parcours.{name}", "", inspect.cleandoc(module.__doc__ or "")]
+        for public in sorted(module.__all__, key=str.lower):
+            lines += _described(public, getattr(module, public))
+    return "\n".join(lines)
+
+
+def _described(name: str, value: Any) -> list[str]:
+    if inspect.isclass(value) or inspect.isfunction(value):
+        lines = ["", f"### {name}", "", f"```python\n{_signature(name, value)}\n```", "", _doc(value)]
+        for method, function in vars(value).items() if inspect.isclass(value) else ():
+            if inspect.isfunction(function) and not method.startswith("_"):
+                lines += ["", f"```python\n{_signature(method, function)}\n```", "", _doc(function)]
+        return lines
+    shown = " | ".join(each.__name__ for each in get_args(value)) or repr(value)
+    return ["", f"### {name}", "", f"`{shown}`"]
+
+
+def _doc(value: Any) -> str:
+    found = inspect.cleandoc(value.__doc__ or "")
+    # What the language writes for a class without words of its own is the signature once more.
+    return "" if found.startswith(f"{value.__name__}(") else found
+
+
+def _signature(name: str, value: Any) -> str:
+    try:
+        given = str(inspect.signature(value))
+    except (TypeError, ValueError):
+        return name
+    homes = r"\b(?:parcours|collections|datetime|pathlib|typing|zoneinfo|sqlalchemy)(?:\.\w+)*\.(?=\w)"
+    plain = re.sub(homes, "", re.sub(r"ForwardRef\(([^()]*)\)", r"\1", given.replace("'", "")))
+    plain = re.sub(r"<factory>|<function [^>]*>|<object object[^>]*>", "…", plain)
+    return f"{name}{plain}"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands_page,
     "settings.md": settings_page,
@@ -614,6 +664,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "step-types.md": step_types_page,
     "events.md": events_page,
     "rest.md": rest_page,
+    "python.md": python_page,
     "metrics.md": metrics_page,
     "log-events.md": log_events_page,
     "licences.md": licences_page,

@@ -20,7 +20,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
 ]
 # What examples of publishers and tests are given; no settings.
-OTHERS = re.compile(r"PARCOURS_(URL|KEY|TEST_\w+)$")
+OTHERS = re.compile(r"PARCOURS_(URL|KEY|TEST_\w+|PROVIDER_\w+)$")
 
 
 def ids(path: Path) -> str:

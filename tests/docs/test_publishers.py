@@ -53,7 +53,7 @@ def publish(title: str, folder: Path, **environment: str) -> str:
         (folder / "publisher.mjs").write_text(code, "utf-8")
         command = ["node", str(folder / "publisher.mjs")]
     done = subprocess.run(
-        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=60
+        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -65,13 +65,13 @@ def arrives(engine: Engine, url: str, id_: str) -> None:
     thread = threading.Thread(target=Consumer(engine, url, Settings()).run, args=(stop,), daemon=True)
     thread.start()
     try:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 600
         while not is_known(engine, id_):
             assert time.monotonic() < end, "the event did not arrive"
             time.sleep(0.02)
     finally:
         stop.set()
-        thread.join(15)
+        thread.join(600)
 
 
 def is_known(engine: Engine, id_: str) -> bool:
@@ -98,7 +98,7 @@ def served(engine: Engine) -> Iterator[str]:
         time.sleep(0.02)
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
-    thread.join(15)
+    thread.join(600)
 
 
 @pytest.mark.parametrize("title", ["over-http.sh", "over_http.py", "over-http.mjs"])

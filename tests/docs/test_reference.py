@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from parcours.ops import metrics
 from parcours.ops.settings import PREFIX, Settings
 from tests.conftest import ROOT
 from tests.docs import reference
-from tests.docs.meanings import EVENTS, LOG_EVENTS
+from tests.docs.meanings import LOG_EVENTS
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +76,15 @@ def test_every_event_type_is_there(pages: dict[str, str]) -> None:
         if each.kind is Kind.DECISION and not callable(each.events)
         for type_ in each.events
     }
-    known = {*table.REQUIRED, *table.ABOUT_THE_CONTACT, *decided}
+    known = {*decided}
     # Types that the source names anywhere, and that are no types of steps.
     names = "|".join(sorted({each.split(".")[0] for each in known}))
     steps = {each.name for each in all_types()} | {str(each.reference) for each in all_types()}
     for path, _ in reference.sources():
         if path.parts[-2] != "steps":
             known |= set(re.findall(rf'"((?:{names})\.[a-z_]+ed)"', path.read_text("utf-8"))) - steps
-    assert known <= EVENTS.keys()
-    assert set(EVENTS) <= rows(pages["events.md"])
+    assert known <= table.EVENT_TYPES.keys()
+    assert set(table.EVENT_TYPES) <= rows(pages["events.md"])
 
 
 def test_every_metric_is_there(pages: dict[str, str]) -> None:
@@ -121,3 +122,12 @@ def test_our_own_licence_is_stated_in_the_package() -> None:
     assert (ROOT / "LICENSE").read_text("utf-8").lstrip().startswith("Apache License")
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     assert 'license = "Apache-2.0"' in project
+
+
+@pytest.mark.parametrize("name", reference.PUBLIC)
+def test_every_public_name_is_there_with_its_meaning(pages: dict[str, str], name: str) -> None:
+    module = importlib.import_module(f"parcours.{name}")
+    assert f"\n## parcours.{name}\n" in pages["python.md"]
+    for public in module.__all__:
+        assert f"\n### {public}\n" in pages["python.md"]
+    assert " object at 0x" not in pages["python.md"]

@@ -42,7 +42,7 @@ def test_every_shell_block_runs_and_prints_what_the_page_shows(home: Path) -> No
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     printed = done.stdout.split(END)
@@ -68,7 +68,7 @@ def test_the_commands_of_the_readme_move_a_contact(home: Path) -> None:
     environment = _environment(home)
     environment["PATH"] = f"{ROOT / '.venv' / 'bin'}:{environment['PATH']}"
     done = subprocess.run(
-        ["bash", "-ec", commands], cwd=work, env=environment, capture_output=True, text=True, check=False, timeout=240
+        ["bash", "-ec", commands], cwd=work, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 contacts added, 1 active" in done.stdout

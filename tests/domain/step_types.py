@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, field_validator
 
 from parcours.domain.errors import CampaignError
-from parcours.domain.steps.types import Kind, NoProperties, Properties, StepType
+from parcours.domain.steps.types import Kind, NoProperties, Properties, RefersTo, StepType
 
 
 class Email(Properties):
@@ -56,23 +56,23 @@ class FieldTest(Properties):
     value: Any = None
 
 
-def _type(kind: Kind, name: str, properties: type[Properties], *, last: bool = False) -> StepType:
-    return StepType(name, kind, properties, run=print, description=f"About {name}.", last=last)
+def _type(kind: Kind, name: str, properties: type[Properties], **more: Any) -> StepType:
+    return StepType(name, kind, properties, run=print, description=f"About {name}.", **more)
 
 
 TYPES = [
-    _type(Kind.ACTION, "campaign.change", Tags),
-    _type(Kind.ACTION, "campaign.jump", JumpTo, last=True),
+    _type(Kind.ACTION, "campaign.change", Tags, joins="add"),
+    _type(Kind.ACTION, "campaign.jump", JumpTo, refers_to={"to": RefersTo.STEP}, last=True),
     _type(Kind.ACTION, "contact.delete", NoProperties, last=True),
     _type(Kind.ACTION, "contact.points", Points),
     _type(Kind.ACTION, "contact.tags", Tags),
     _type(Kind.ACTION, "contact.update", Update),
-    _type(Kind.ACTION, "email.send", Email),
-    _type(Kind.ACTION, "message.send", NoProperties),
+    _type(Kind.ACTION, "email.send", Email, refers_to={"email": RefersTo.EMAIL}, sends=frozenset(["email"])),
+    _type(Kind.ACTION, "message.send", NoProperties, sends=frozenset(["email", "sms", "push"])),
     _type(Kind.ACTION, "webhook.send", Webhook),
     _type(Kind.CONDITION, "contact.field", FieldTest),
     _type(Kind.CONDITION, "contact.tags", Tags),
-    _type(Kind.DECISION, "email.open", NoProperties),
+    _type(Kind.DECISION, "email.open", NoProperties, about="email"),
     _type(Kind.DECISION, "page.hit", NoProperties),
 ]
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from parcours.domain.messages.circuit import FIRST_PAUSE, LONGEST_PAUSE, THRESHOLD, Circuit, circuit_after
 from parcours.domain.messages.rate import parse_rate
 from parcours.domain.messages.results import Bounced, Cancelled, Claimed, GaveUp, Result, Retry, Sent, Untried
-from parcours.domain.messages.settle import LONGEST_AWAY, MessageRow, settle
+from parcours.domain.messages.settle import MessageRow, settle
+from parcours.domain.retries import LONGEST_AWAY
 
 NOW = datetime(2026, 6, 1, 9, tzinfo=UTC)
 LEASE = NOW + timedelta(minutes=2)

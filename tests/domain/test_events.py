@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from parcours.domain.contacts.changes import change
 from parcours.domain.events.facts import as_facts
 from parcours.domain.events.parsing import MAX_DATA_BYTES, ContactEvent, EventError, parse
+from parcours.domain.events.table import ABOUT_THE_CONTACT, EVENT_TYPES
 
 NOW = datetime(2026, 6, 1, 9, tzinfo=UTC)
 
@@ -302,3 +303,21 @@ def test_what_the_sender_says_of_the_email_counts_more_than_the_message() -> Non
 
 def test_what_is_said_about_a_contact_is_nothing_it_did() -> None:
     assert as_facts("contact.changed", {}, NOW, {}) == []
+
+
+@pytest.mark.parametrize("name", EVENT_TYPES)
+def test_what_the_table_says_that_a_type_needs_is_asked_for_and_described(name: str) -> None:
+    known = EVENT_TYPES[name]
+    assert (known.name, bool(known.label), bool(known.effect)) == (name, True, True)
+    event = {"specversion": "1.0", "source": "s", "id": "1", "type": name, "subject": "ann"}
+    assert parse({**event, "data": dict.fromkeys(known.required, "x")}, now=NOW).type == name
+    for missing in known.required:
+        assert f"`{missing}` (required)" in known.data
+        rest = {each: "x" for each in known.required if each != missing}
+        with pytest.raises(EventError, match=f'needs "{missing}"'):
+            parse({**event, "data": rest}, now=NOW)
+    facts = as_facts(name, {}, NOW, {})
+    assert [fact.type for fact in facts] == [
+        each for each in (name, known.counts_as) if each and name not in ABOUT_THE_CONTACT
+    ]
+    assert (as_facts(name, {"bot": "a scanner"}, NOW, {}) == []) == (known.by_machines or known.about_the_contact)

@@ -37,7 +37,7 @@ def test_an_owner_is_replaced() -> None:
     [
         ({}, {"email": "manual", "sms": "manual"}, {"email", "sms"}),
         ({"email": "bounced"}, {"email": "manual", "sms": "manual"}, {"email", "sms"}),
-        ({"sms": "unsubscribed"}, {"email": "manual", "sms": "unsubscribed"}, {"email"}),
+        ({"sms": "unsubscribed"}, {"email": "manual", "sms": "unsubscribed"}, {"email", "sms"}),
         ({"push": "bounced"}, {"email": "manual", "sms": "manual", "push": "bounced"}, {"email", "sms"}),
     ],
 )

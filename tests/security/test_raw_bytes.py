@@ -57,7 +57,7 @@ CONNECTIONS = 300
 
 def talk(port: int, sent: bytes, *, ends: bool = False) -> bytes:
     """Send bytes, and say that there are no more if it `ends`; return what comes back."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as conn:
+    with socket.create_connection(("127.0.0.1", port), timeout=600) as conn:
         try:
             conn.sendall(sent)
             if ends:

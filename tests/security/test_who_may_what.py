@@ -49,6 +49,7 @@ TABLE = {
         GET /unsubscribe/{token}
         POST /unsubscribe/{token}
         POST /forms/{key}
+        POST /inbound/providers/{name}
     """,
     PUBLISH: """
         POST /events

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from parcours.db.partitions import ensure_partitions
 from parcours.db.tables import refusals
+from parcours.web.api import contacts as contacts_api
 from parcours.web.api.common import cursor_of
 from tests.conftest import Run
 from tests.web.conftest import Client, event
@@ -296,6 +297,31 @@ def test_a_contact_is_made_changed_found_and_erased(http: TestClient, world: Wor
     assert http.put("/api/contacts/a%2Fb", json={}).status_code == 201
 
 
+def test_nobody_is_given_the_address_of_another_contact(http: TestClient, world: World) -> None:
+    world.contacts("kim", email="Kim@Example.com")
+    for key in ("ann", "kim2"):
+        answer = http.put(f"/api/contacts/{key}", json={"email": "kim@example.com"})
+        assert (answer.status_code, answer.headers["content-type"]) == (409, "application/problem+json")
+        assert "'kim'" in answer.json()["detail"]
+    assert http.put("/api/contacts/kim", json={"email": "kim@example.com"}).status_code == 200
+
+
+def test_who_loses_an_address_to_somebody_quicker_is_told_so(
+    http: TestClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened_ = contacts_api._happened
+
+    def somebody_is_quicker(*given: Any) -> None:
+        world.contacts("kim", email="kim@example.com")
+        happened_(*given)
+
+    monkeypatch.setattr(contacts_api, "_happened", somebody_is_quicker)
+    answer = http.put("/api/contacts/ann", json={"email": "kim@example.com", "owner": "bob"})
+    assert answer.status_code == 409
+    assert "'kim'" in answer.json()["detail"]
+    assert http.get("/api/contacts/ann").json()["email"] is None
+
+
 def test_who_changes_a_contact_does_not_do_the_work_of_others(http: TestClient, world: World) -> None:
     world.contacts("zoe")
     for each in ("zoe", "ann"):
@@ -333,7 +359,7 @@ def test_a_contact_has_its_campaigns(http: TestClient, world: World) -> None:
 def test_a_contact_has_its_refusals_as_the_command_prints_them(http: TestClient, world: World, run: Run) -> None:
     world.contacts("ann", email="Ann@example.com", phone="0033 6 12 34 56 78")
     with world.engine.begin() as conn:
-        refusals.heard(conn, "+33612345678", "stop", at(2))
+        refusals.heard(conn, "sms", "+33612345678", "unsubscribed", at(2))
     world.tell(
         happened("email.unsubscribed", "ann", at(3)), happened("email.unsubscribed", "ann", at(4), channel="push")
     )

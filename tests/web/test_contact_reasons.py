@@ -77,6 +77,42 @@ def test_a_decision_that_could_not_judge_says_so_where_the_contact_waits(
     assert "attempt failed" not in text_of(http.get("/contacts/ben").text)
 
 
+def test_the_open_waits_say_why_a_contact_still_waits(
+    http: TestClient, world: World, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moody = Moody()
+    moody.install(monkeypatch)
+    moody.otherwise = Failed("it is broken")
+    world.contacts("ann", segment="everyone")
+    world.campaign(
+        """
+        - {step: later, action: contact.points, with: {points: 1}, after: 1 day}
+        - {step: held, action: contact.points, with: {points: 1}, after: 2 days}
+        - {step: odd, action: contact.points, with: {points: 1}, after: 3 days}
+        - {step: moody, action: test.moody}
+        """
+    )
+    world.run()
+    for step, held in (("held", {"policy": {"channel": "email", "rule": "cap"}}), ("odd", {"slots": "none free"})):
+        world.write(
+            "UPDATE wait SET held = CAST(:held AS jsonb) WHERE step_id = :step",
+            held=json.dumps({"held_since": "2026-06-01T09:00:00Z", **held}),
+            step=world.step_id(step),
+        )
+    reasons = {
+        "moody": "the last attempt failed: it is broken",
+        "later": None,
+        "held": "it has had as much by email as it may",
+        "odd": "slots: none free",
+    }
+    printed = map(json.loads, run("log", "c", "--waiting", "--json").stdout.splitlines())
+    assert {line["step"]: line["reason"] for line in printed} == reasons
+    assert {line["step"]: line["reason"] for line in http.get("/api/campaigns/c/waiting").json()["items"]} == reasons
+    shown = " ".join(run("log", "c", "--waiting").stdout.split())
+    assert "it is broken" in shown
+    assert "None" not in shown
+
+
 def test_a_message_that_is_held_back_says_by_what(http: TestClient, world: World) -> None:
     world.contacts("ann", segment="everyone")
     world.campaign("- {step: later, action: contact.points, with: {points: 1}, after: 1 day}")

@@ -156,5 +156,5 @@ def test_a_consumer_in_trouble_says_so_and_lives(engine: Engine) -> None:
     assert "the events queue does not answer" in made.trouble
     assert thread.is_alive()
     stop.set()
-    thread.join(10)
+    thread.join(600)
     assert not thread.is_alive()

@@ -13,6 +13,7 @@ import pytest
 from jinja2.ext import extract_from_ast
 
 from parcours import web
+from parcours.domain.events.table import EVENT_TYPES
 from parcours.web.i18n.language import (
     LANGUAGES,
     Reader,
@@ -33,8 +34,8 @@ OTHERS = [language for language in LANGUAGES if language != "en"]
 
 
 def marked_texts() -> set[str]:
-    """Return every text that templates and code mark for translation."""
-    return {*_in_templates(), *_in_code()}
+    """Return every text that templates and code mark for translation, and the labels of event types."""
+    return {*_in_templates(), *_in_code(), *(each.label for each in EVENT_TYPES.values())}
 
 
 def _in_templates() -> Iterator[str]:

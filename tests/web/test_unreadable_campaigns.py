@@ -102,6 +102,7 @@ def test_the_list_marks_it_with_the_reason_and_its_page_says_what_to_do(
     rows = {each["campaign"]: each for each in json.loads(run("campaigns", "list", "--json").stdout)}
     assert (rows["bad"]["running"], rows["good"]["running"], rows["good"]["unreadable"]) == (False, True, None)
     assert said in rows["bad"]["unreadable"]
+    assert rows == lines
     told = run("campaigns", "list")
     assert (told.returncode, "Campaign bad cannot be read here: " in told.stderr) == (0, True)
 
@@ -114,6 +115,7 @@ def test_every_other_page_and_command_about_it_answers(http: TestClient, world: 
     assert "Cannot be read" in text_of(http.get("/contacts/ann").text)
     got = http.get("/api/campaigns/bad").json()
     assert (got["state"], said in str(got["problems"])) == ("unreadable", True)
+    assert json.loads(run("campaigns", "show", "bad", "--json").stdout) == got
     shown = run("campaigns", "show", "bad")
     assert (shown.returncode, said in shown.stdout) == (0, True), shown.stderr
     assert "install the package" in shown.stdout

@@ -1,7 +1,6 @@
 """Step types of another package, installed beside ours and used by the command."""
 
 import json
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +8,9 @@ import pytest
 
 from tests.commands import Ran
 from tests.conftest import ROOT, Run
+from tests.packages import install
 
-PACKAGE = ROOT / "tests" / "example_package"
+PACKAGE = ROOT / "examples" / "step_package"
 
 FILE = """\
 campaign: gold
@@ -34,16 +34,7 @@ steps:
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
     """A folder that holds the example package as an installer would leave it: its code and its entry points."""
-    project = tomllib.loads((PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    folder = tmp_path / "site"
-    info = folder / f"parcours_loyalty-{project['version']}.dist-info"
-    info.mkdir(parents=True)
-    name, version = project["name"], project["version"]
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
-    points = [f"{key} = {value}\n" for key, value in project["entry-points"]["parcours.steps"].items()]
-    (info / "entry_points.txt").write_text(f"[parcours.steps]\n{''.join(points)}", encoding="utf-8")
-    (folder / "loyalty.py").write_bytes((PACKAGE / "loyalty.py").read_bytes())
-    return folder
+    return install(PACKAGE, tmp_path / "site")
 
 
 @pytest.fixture
@@ -99,6 +90,64 @@ def test_its_properties_are_checked_as_ours_are_and_without_it_the_type_is_unkno
     file.write_text(FILE, encoding="utf-8")
     done = run("campaigns", "validate", file)
     assert (done.returncode, "unknown action 'loyalty.reward'" in done.stderr) == (1, True)
+
+
+GIFTS = """\
+campaign: gifts
+published: true
+sources: {segments: [members]}
+steps:
+  - step: gift
+    action: loyalty.gift
+    with: {letter: thanks, club: given}
+    then:
+      - step: opened
+        decision: email.open
+        within: 3 days
+        no: [{step: again, after: 1 hour, action: loyalty.round, with: {step: gift}}]
+"""
+
+
+def test_what_its_types_refer_to_is_checked_planned_and_waited_for_as_with_ours(
+    run: Run, call: Callable[..., Ran], installed: Path, tmp_path: Path
+) -> None:
+    file, people = tmp_path / "gifts.yaml", tmp_path / "people.csv"
+    file.write_text(GIFTS, encoding="utf-8")
+    people.write_text("key,email\nann,ann@example.com\n", encoding="utf-8")
+    call("segments", "create", "members")
+    call("contacts", "import", people, "--segment", "members")
+    done = run("campaigns", "apply", file, "--yes", path=installed)
+    assert (done.returncode, "there is no segment 'given'" in done.stderr) == (1, True)
+    call("segments", "create", "given")
+    assert "there is no email 'thanks' yet" in call("campaigns", "plan", file).stdout
+    (tmp_path / "thanks.yaml").write_text("key: thanks\nsubject: Thanks\nhtml: <p>Thanks</p>\n", encoding="utf-8")
+    call("emails", "apply", tmp_path / "thanks.yaml")
+    call("campaigns", "apply", file, "--yes")
+    call("update", "--inline")
+    call("trigger", "--inline")
+    call("events", "publish", "--type", "email.opened", "--contact", "ann", "--data", '{"email": "thanks"}', "--inline")
+    log = [json.loads(line) for line in call("log", "gifts", "--json").stdout.splitlines()]
+    assert [(line["step"], line["result"]) for line in log] == [("gift", "done"), ("opened", "yes")]
+    catalogue = {each["type"]: each for each in json.loads(call("steps", "list", "--json").stdout)}
+    assert catalogue["loyalty.gift"]["refers_to"] == {"letter": "emails", "club": "segments"}
+
+
+def test_a_jump_of_its_own_is_checked_as_ours_is(run: Run, installed: Path, tmp_path: Path) -> None:
+    file = tmp_path / "gifts.yaml"
+    file.write_text(GIFTS.replace("{step: gift}", "{step: gitf}"), encoding="utf-8")
+    done = run("campaigns", "validate", file, path=installed)
+    assert (done.returncode, "there is no step 'gitf' to jump to; did you mean 'gift'?" in done.stderr) == (1, True)
+    file.write_text(
+        GIFTS.replace("decision: email.open", "action: contact.tags").replace(
+            "        within: 3 days\n        no:", "        with: {add: [a]}\n        then:"
+        ),
+        encoding="utf-8",
+    )
+    done = run("campaigns", "validate", file, path=installed)
+    assert (done.returncode, done.stderr) == (0, "")
+    file.write_text(file.read_text("utf-8").replace("after: 1 hour, ", ""), encoding="utf-8")
+    done = run("campaigns", "validate", file, path=installed)
+    assert (done.returncode, "this jump makes a loop without rest" in done.stderr) == (1, True)
 
 
 def test_a_package_with_an_old_import_path_is_told_the_new_one(run: Run, installed: Path) -> None:

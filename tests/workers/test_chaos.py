@@ -504,12 +504,12 @@ def test_the_end_is_that_of_the_calm_run(
         def why(published: list[Event] = published) -> str:
             return unrest(durable, published) + fleet.said()[-3000:]
 
-        eventually(is_quiet, within=240, why=why)
+        eventually(is_quiet, within=600, why=why)
         with durable.connect() as conn:
             now = database_now(conn)
         update_inline(durable, Scope(), now=now, zone=ZONE)
         trigger_inline(durable, Scope(), now=now, zone=ZONE, batch_size=100)
-        eventually(is_quiet, within=240, why=why)
+        eventually(is_quiet, within=600, why=why)
         if state is not None:
             assert differences(everything(durable), state) == {}
 

@@ -21,9 +21,10 @@ from parcours.db.tables import campaigns, contacts, erasure, merging, outbox, re
 from parcours.domain.messages.results import Bounced, GaveUp, Result, Retry, Sent
 from parcours.ops.tokens import Tokens
 from parcours.workers.delivery import claim, deliver, render, smtp_connection
-from parcours.workers.delivery.channels import CHANNELS, Delivery, Outgoing
+from parcours.workers.delivery.channels import Delivery, Outgoing
 from parcours.workers.delivery.providers.http import Channel
 from parcours.workers.delivery.providers.smtp import Sender, SmtpProvider
+from parcours.workers.delivery.registry import CHANNELS
 from parcours.workers.delivery.render import Links
 from tests.mailbox import MailServer
 from tests.workers.worlds import START, World, at, statements_counted
@@ -496,7 +497,7 @@ def test_a_number_that_refused_gets_no_text_whatever_field_a_step_reads_it_from(
     world.campaign("- {step: text, action: sms.send, with: {text: Hi, number_field: cell}}")
     world.run()
     with world.engine.begin() as conn:
-        assert refusals.heard(conn, "+33612345678", "stop", at(1))
+        assert refusals.heard(conn, "sms", "+33612345678", "unsubscribed", at(1))
     assert post.deliver() == {"cancelled": 1}
     assert message(world).error == "it must not be contacted by sms: unsubscribed"
 

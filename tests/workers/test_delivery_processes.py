@@ -92,11 +92,11 @@ def test_workers_killed_while_they_send_mail_lose_nothing_and_repeat_one_a_conne
     killed = 0
     for goal in (50, 150, 250):
         victim = pool.start("worker", "--queues", "delivery", "--threads", "2")
-        eventually(lambda goal=goal: len(mails.mails) >= goal, within=60)  # type: ignore[misc]
+        eventually(lambda goal=goal: len(mails.mails) >= goal)  # type: ignore[misc]
         pool.kill(victim)
         killed += 1
     pool.start("worker", "--queues", "delivery", "--threads", "2")
-    eventually(lambda: states(engine) == {"sent": MESSAGES}, within=90)
+    eventually(lambda: states(engine) == {"sent": MESSAGES})
     got = Counter(str(mail["Message-ID"]) for mail in mails.mails)
     assert set(got) == {f"<1-1-{n}-1@parcours.example>" for n in range(1, MESSAGES + 1)}
     assert sum(got.values()) - MESSAGES <= killed * CONNECTIONS
@@ -114,10 +114,10 @@ def test_a_receiver_that_looks_at_the_key_gets_each_webhook_once(
     pool.start("tick")
     for goal in (50, 200):
         victim = pool.start("worker", "--queues", "delivery", "--threads", "2")
-        eventually(lambda goal=goal: len(receiver.kept) >= goal, within=60)  # type: ignore[misc]
+        eventually(lambda goal=goal: len(receiver.kept) >= goal)  # type: ignore[misc]
         pool.kill(victim)
     pool.start("worker", "--queues", "delivery", "--threads", "2")
-    eventually(lambda: states(engine) == {"sent": MESSAGES}, within=90)
+    eventually(lambda: states(engine) == {"sent": MESSAGES})
     assert receiver.kept.keys() == {f"1-1-{n}-1" for n in range(1, MESSAGES + 1)}
     assert len(set(receiver.kept.values())) == MESSAGES
 
@@ -130,7 +130,7 @@ def test_two_workers_keep_one_rate(engine: Engine, mails: MailServer, pools: Any
     pool.start("tick")
     for _ in range(2):
         pool.start("worker", "--queues", "delivery", "--threads", "2")
-    eventually(lambda: states(engine) == {"sent": 40}, within=60)
+    eventually(lambda: states(engine) == {"sent": 40})
     # What a bucket holds and what comes in within the time is the most that can leave in it.
     assert times[-1] - times[0] >= (40 - 10 - 10) / 10
 
@@ -150,5 +150,5 @@ def test_a_mail_server_that_comes_back_gets_everything(engine: Engine, mails: Ma
     assert states(engine).get("failed", 0) == 0
     mails.answer = "250 OK"
     # Those that were tried before the circuit opened wait for a minute or so; all others follow the probe.
-    eventually(lambda: states(engine).get("sent", 0) >= 60 - 8, within=60)
+    eventually(lambda: states(engine).get("sent", 0) >= 60 - 8)
     assert circuit() == []

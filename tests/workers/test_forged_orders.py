@@ -61,7 +61,7 @@ def test_forged_orders_end_at_once_and_the_others_are_done(world: World) -> None
         worker.start()
         try:
             for queue in ("decisions", "membership"):
-                broker.join(queue, timeout=60_000, fail_fast=False)
+                broker.join(queue, timeout=600_000, fail_fast=False)
             worker.join()
         finally:
             worker.stop()

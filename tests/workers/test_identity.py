@@ -129,6 +129,74 @@ def test_an_address_may_go_from_one_contact_to_another_in_one_batch(kim: World) 
     assert [tuple(row) for row in rows] == [("ben", "kim@example.com"), ("kim-1", "new@example.com")]
 
 
+UPDATE = "- {step: set, action: contact.update, with: {fields: {email: %s, city: Rome}}}"
+
+
+def test_a_step_gives_nobody_the_address_of_another_and_the_outcome_says_so(kim: World) -> None:
+    kim.contacts("ben", segment="everyone", wish="KIM@example.com")
+    kim.contacts("cid", segment="everyone", wish="cid@new.example")
+    kim.campaign(UPDATE % "'{{ contact.wish }}'")
+    kim.run()
+    found = {row.contact: (row.result, (row.detail or {}).get("reason", "")) for row in kim.passed()}
+    assert found["cid"] == ("done", "")
+    result, reason = found["ben"]
+    assert result == "skipped"
+    assert reason.startswith("the address KIM@example.com is that of contact 'kim-1'; ")
+    assert "`parcours contacts merge ben kim-1`" in reason
+    rows = kim.read("SELECT key, email, fields ->> 'city' AS city FROM contact ORDER BY key")
+    assert [tuple(row) for row in rows] == [
+        ("ben", "ben@example.com", None),
+        ("cid", "cid@new.example", "Rome"),
+        ("kim-1", "Kim@Example.com", None),
+    ]
+
+
+def test_of_contacts_to_whom_a_step_gives_one_address_the_first_has_it(world: World) -> None:
+    world.contacts("a", "b", segment="everyone")
+    world.campaign(UPDATE % "us@example.com")
+    world.run()
+    assert sorted(world.log()) == ["a: set done", "b: set skipped"]
+    # Who has it already keeps it, in other capitals too.
+    world.contacts("c", segment="more", email="C@example.com")
+    world.campaign(UPDATE % "c@example.com", key="again", segments=["more"])
+    world.run()
+    assert world.log(campaign="again") == ["set done"]
+    assert world.read("SELECT email FROM contact WHERE key = 'c'")[0].email == "c@example.com"
+
+
+def test_steps_that_give_one_address_at_once_give_it_to_one_contact(world: World) -> None:
+    for nth in range(4):
+        world.contacts(f"c{nth}", segment=f"s{nth}")
+        world.campaign(UPDATE % "us@example.com", key=f"k{nth}", segments=[f"s{nth}"])
+    world.update()
+    start = threading.Barrier(4)
+
+    def trigger(nth: int) -> None:
+        start.wait()
+        world.trigger(campaigns=[f"k{nth}"])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(trigger, range(4)))
+    assert len(world.read("SELECT FROM contact WHERE email = 'us@example.com'")) == 1
+
+
+def test_steps_share_an_address_where_the_setting_says_so(kim: World) -> None:
+    furnish(kim.engine, House(shared_addresses=True))
+    kim.contacts("ben", "cid", segment="everyone")
+    kim.campaign(UPDATE % "kim@example.com")
+    kim.run()
+    assert sorted(kim.log()) == ["ben: set done", "cid: set done"]
+
+
+def test_a_merge_gives_nobody_the_address_of_a_third(kim: World) -> None:
+    kim.contacts("ann", "ben")
+    kim.write("UPDATE contact SET email = NULL WHERE key = 'ann'")
+    said: dict[str, Any] = {"from": "ben"}
+    kim.tell(event("contact.merged", "ann", **said))
+    rows = kim.read("SELECT key, email FROM contact ORDER BY key")
+    assert [tuple(row) for row in rows] == [("ann", "ben@example.com"), ("kim-1", "Kim@Example.com")]
+
+
 def test_contacts_share_an_address_where_the_setting_says_so(kim: World) -> None:
     furnish(kim.engine, House(shared_addresses=True))
     kim.contacts("ben")

@@ -17,11 +17,11 @@ from parcours.db.partitions import ensure_partitions
 from parcours.db.tables import campaigns
 from parcours.db.tables import events as inbox
 from parcours.domain.events.parsing import ContactEvent
+from parcours.domain.retries import step_delay
 from parcours.domain.steps import registry, types
 from parcours.domain.steps.batch import Batch, Fact, Standing
 from parcours.domain.steps.registry import action, condition, decision
 from parcours.domain.steps.types import NoProperties, Result
-from parcours.domain.walk.retries import retry_delay
 from parcours.workers import decisions, events
 from tests.conftest import Run
 from tests.workers.worlds import START, Moody, World, at, event
@@ -257,7 +257,7 @@ def test_a_condition_that_raises_for_one_contact_fails_for_that_one(
 
 
 def test_the_pause_after_any_attempt_is_known() -> None:
-    assert timedelta(hours=4) < retry_delay(513, 1, 1) < timedelta(hours=8)
+    assert timedelta(hours=4) < step_delay(513, 1, 1) < timedelta(hours=8)
 
 
 def test_a_flood_of_one_contact_leaves_others_their_turn(world: World) -> None:

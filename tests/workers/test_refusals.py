@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parcours.db.house import House, furnish
-from parcours.db.tables import outbox, refusals
+from parcours.db.tables import contacts, outbox, refusals
 from parcours.domain.events.parsing import ContactEvent
+from parcours.workers import intake
 from tests.workers.worlds import World, at, event, statements_counted
 
 
@@ -202,3 +205,162 @@ def test_stop_in_a_text_message_refuses_texts_and_start_takes_it_back(world: Wor
     assert silent() == {"sms"}
     world.tell(event("sms.replied", "ann", at(3), text="START"))
     assert silent() == set()
+
+
+# What is about a contact at any address keeps its reasons beside each other.
+
+
+def imported(world: World, when: datetime) -> contacts.Imported:
+    """A file says that Ann gets no push messages."""
+    empty = (None,) * 7
+    with world.engine.begin() as conn:
+        contacts.stage(conn, [contacts.Incoming(1, False, "ann", *empty, refusals=json.dumps({"push": "manual"}))])
+        return contacts.merge(conn, now=when)
+
+
+def refused_push(world: World, what: str, when: datetime) -> None:
+    """Ann refuses push messages, or takes that back, in one of the ways that there are."""
+    if what == "manual":
+        number = len(world.read("SELECT FROM campaign"))
+        world.enter(f"s{number}", "ann")
+        step = "{step: s, action: contact.dnc_add, with: {channels: [push], reason: asked}}"
+        world.campaign(f"- {step}", key=f"c{number}", segments=[f"s{number}"])
+        world.run(when)
+    elif what == "imported":
+        imported(world, when)
+    else:
+        world.tell(leaves("ann", when, "push") if what == "unsubscribed" else comes_back("ann", when, "push"))
+
+
+@pytest.mark.parametrize("by_hand", ["manual", "imported"])
+@pytest.mark.parametrize("first", ["theirs", "ours"])
+def test_a_refusal_by_hand_outlives_the_contacts_own_that_is_taken_back(world: World, by_hand: str, first: str) -> None:
+    world.contacts("ann")
+    said = ["unsubscribed", by_hand] if first == "theirs" else [by_hand, "unsubscribed"]
+    for day, what in enumerate(said, start=2):
+        refused_push(world, what, at(day))
+    assert refused(world, "ann") == [{"push": "unsubscribed"}]
+    refused_push(world, "back", at(4))
+    assert refused(world, "ann") == [{"push": "manual"}]
+    # A second time, there is nothing that they could take back.
+    refused_push(world, "back", at(5))
+    assert refused(world, "ann") == [{"push": "manual"}]
+    world.enter("free", "ann")
+    world.campaign("- {step: s, action: contact.dnc_remove, with: {channels: [push]}}", key="free", segments=["free"])
+    world.run(at(6))
+    assert refused(world, "ann") == [{}]
+
+
+def test_a_bounce_beneath_a_word_comes_forth_when_that_is_taken_back(world: World) -> None:
+    world.contacts("ann")
+    world.write("UPDATE contact SET email = NULL")
+    world.tell(leaves("ann", at(2)), event("email.bounced", "ann", at(3)))
+    assert refused(world, "ann") == [{"email": "unsubscribed"}]
+    world.tell(comes_back("ann", at(4)))
+    assert refused(world, "ann") == [{"email": "bounced"}]
+
+
+def test_who_is_freed_and_refused_again_in_one_batch_is_refused_by_hand_alone(world: World) -> None:
+    world.contacts("ann", segment="everyone")
+    world.tell(leaves("ann", at(2), "push"))
+    world.campaign(
+        """
+        - {step: free, action: contact.dnc_remove, with: {channels: [push]}}
+        - {step: bar, action: contact.dnc_add, with: {channels: [push]}}
+        """
+    )
+    world.run(at(3))
+    assert refused(world, "ann") == [{"push": "manual"}]
+
+
+def test_importing_a_refusal_beneath_another_again_changes_nothing(world: World) -> None:
+    world.contacts("ann")
+    refused_push(world, "unsubscribed", at(2))
+    refused_push(world, "imported", at(3))
+    assert imported(world, at(4)).unchanged == 1
+
+
+@pytest.mark.parametrize("survivor", ["ann", "ben"])
+def test_of_two_who_merge_the_weaker_reason_is_kept_beneath(world: World, survivor: str) -> None:
+    world.contacts("ann", "ben")
+    refused_push(world, "manual", at(2))
+    world.tell(leaves("ben", at(3), "push"))
+    world.tell(merged(survivor, "ben" if survivor == "ann" else "ann", at(4)))
+    assert refused(world, survivor) == [{"push": "unsubscribed"}]
+    world.tell(comes_back(survivor, at(5), "push"))
+    assert refused(world, survivor) == [{"push": "manual"}]
+
+
+def merged(survivor: str, gone: str, when: datetime) -> ContactEvent:
+    said: dict[str, Any] = {"from": gone}
+    return event("contact.merged", survivor, when, **said)
+
+
+# A number that said STOP, and who has it.
+
+
+def stops(key: str, number: str, when: datetime, text: str = "STOP") -> ContactEvent:
+    said: dict[str, Any] = {"from": number, "text": text}
+    return event("sms.replied", key, when, **said)
+
+
+def test_who_survives_a_merge_gets_no_text_messages_after_a_stop_of_either(world: World) -> None:
+    furnish(world.engine, House(country="FR"))
+    world.contacts("ann")
+    world.contacts("ben", "cleo", phone="06 12 34 56 78")
+    world.contacts("dan", phone="+33 6 99 99 99 99")
+    world.tell(stops("ben", "+33612345678", at(2)))
+    # Their number, where the survivor has none.
+    world.tell(merged("ann", "ben", at(3)))
+    assert refused(world, "ann", "cleo", "dan") == [{"sms": "unsubscribed"}, {"sms": "unsubscribed"}, {}]
+    # The survivor's own number, since one person said so.
+    world.tell(merged("dan", "ann", at(4)))
+    assert refused(world, "dan", "cleo") == [{"sms": "unsubscribed"}] * 2
+    # They may take it back there.
+    world.tell(stops("dan", "+33699999999", at(5), "START"))
+    assert refused(world, "dan", "cleo") == [{}, {"sms": "unsubscribed"}]
+
+
+def test_what_the_survivor_said_since_beats_the_stop_of_who_was_merged_into_them(world: World) -> None:
+    world.contacts("ann", phone="+33699999999")
+    world.contacts("ben", phone="+33612345678")
+    world.tell(stops("ben", "+33612345678", at(2)), stops("ann", "+33699999999", at(3), "START"))
+    world.tell(merged("ann", "ben", at(4)))
+    assert refused(world, "ann") == [{}]
+
+
+@pytest.mark.parametrize(
+    ("type_", "said", "address", "refuses"),
+    [
+        ("sms.replied", {"from": "+33 6 12 34 56 78", "text": "Stop"}, "+33612345678", {"sms": "unsubscribed"}),
+        ("sms.replied", {"from": "+33 6 12 34 56 78", "text": "Yes"}, "+33612345678", {}),
+        ("email.unsubscribed", {"address": "Zoe@example.com"}, "zoe@example.com", {"email": "unsubscribed"}),
+        (
+            "email.unsubscribed",
+            {"address": "z@b.example", "channel": "email:news"},
+            "z@b.example",
+            {"email:news": "unsubscribed"},
+        ),
+        ("email.bounced", {"address": "zoe@example.com"}, "zoe@example.com", {"email": "bounced"}),
+        ("email.bounced", {"address": "zoe@example.com", "kind": "soft"}, "zoe@example.com", {}),
+        ("order.paid", {"address": "zoe@example.com"}, "zoe@example.com", {}),
+    ],
+)
+def test_an_address_that_an_unknown_contact_refuses_is_silent_though_the_event_is_rejected(
+    world: World, type_: str, said: dict[str, Any], address: str, refuses: dict[str, str]
+) -> None:
+    taken = world.accept(event(type_, "nobody", at(2), **said), now=at(2), unknown="reject")
+    ((_, reason),) = taken.rejected
+    assert reason.startswith(intake.UNKNOWN)
+    assert ("is kept" in reason) == bool(refuses)
+    assert world.read("SELECT FROM contact") == []
+    columns: dict[str, Any] = {"email": address} if "@" in address else {"phone": address}
+    world.contacts("zoe", **columns)
+    assert refused(world, "zoe") == [refuses]
+
+
+def test_who_is_unknown_may_come_back(world: World) -> None:
+    for day, text in ((2, "stop"), (3, "start")):
+        world.accept(stops("nobody", "+33612345678", at(day), text), now=at(day), unknown="reject")
+    world.contacts("zoe", phone="+33612345678")
+    assert refused(world, "zoe") == [{}]

@@ -37,7 +37,7 @@ class Shop:
     """A campaign with a decision of a package that is broken at first."""
 
     def __init__(self, engine: Engine, run: Run, folder: Path, package: Path) -> None:
-        self.engine, self._run, self._package = engine, run, package
+        self.engine, self.folder, self._run, self._package = engine, folder, run, package
         self.package("broken")
         (folder / "gold.yaml").write_text(FILE, encoding="utf-8")
         self.call("segments", "create", "members")
@@ -134,3 +134,18 @@ def test_a_package_that_cannot_be_imported_stops_only_the_campaigns_that_use_it(
         1,
         True,
     )
+
+
+def test_a_command_says_that_what_it_was_given_became_a_dead_letter(shop: Shop) -> None:
+    file = shop._package / "loyalty.py"
+    file.write_text(file.read_text(encoding="utf-8").replace('"voucher.redeemed"]', '"form.submitted"]'), "utf-8")
+    shop.call("forms", "create", "survey")
+    line = {"specversion": "1.0", "id": "1", "source": "s", "subject": "ben", "type": "form.submitted"}
+    (shop.folder / "e.ndjson").write_text(json.dumps({**line, "data": {"form": "survey"}}), "utf-8")
+    for words in (("forms", "submit", "survey", "ann"), ("events", "publish", "e.ndjson", "--inline")):
+        done = shop._run(*words, path=shop._package)
+        assert done.returncode == 0
+        assert "1 event became a dead letter; `parcours dead-letters list` says why" in done.stderr
+    reasons = [letter["reason"] for letter in shop.letters()]
+    assert len(reasons) == 2
+    assert all(reason.startswith("the decision 'redeem' of campaign 'gold' could not judge it") for reason in reasons)

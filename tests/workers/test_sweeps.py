@@ -164,7 +164,7 @@ def test_a_cap_is_kept_when_several_workers_work_for_the_same_sweep(
     together = threading.Barrier(4)
 
     def work() -> None:
-        together.wait(30)
+        together.wait(600)
         if kind == "trigger":
             workshop.execute_due(world.step_id("a"), sweep_id)
         else:

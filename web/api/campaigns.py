@@ -16,11 +16,11 @@ from parcours.db.tables.campaigns import Found
 from parcours.domain import gate
 from parcours.domain.campaign_file.check import MAX_DEPTH, check
 from parcours.domain.campaign_file.model import CampaignFile, dotted
-from parcours.domain.errors import NotFoundError, UnreadableCampaignError
-from parcours.domain.time.text import iso
+from parcours.domain.errors import NotFoundError
 from parcours.producers.files.campaigns import MAX_CHARACTERS, TOO_LONG, CampaignFileError, read_text
 from parcours.services import apply_campaign, campaign_changes, campaign_plan
-from parcours.services.campaign_changes import TakenError, definition_of
+from parcours.services.campaign_changes import TakenError
+from parcours.services.campaign_json import campaign_json, campaign_line
 from parcours.services.campaign_plan import CampaignPlan
 from parcours.services.overview_json import overview_json
 from parcours.web.api.common import (
@@ -185,7 +185,7 @@ def list_campaigns(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor
         rows = [row for row in campaigns.listing(conn) if place is None or (row.created_at, row.id) < tuple(place)]
         unreadable = campaigns.unreadable(conn, rows[:limit])
     more = _cursor(rows[limit - 1]) if len(rows) > limit else None
-    items = [CampaignLine(**_line(row, now, unreadable.get(row.id))) for row in rows[:limit]]
+    items = [CampaignLine(**campaign_line(row, unreadable.get(row.id), now=now)) for row in rows[:limit]]
     return Listed(items=items, next=more)
 
 
@@ -202,7 +202,7 @@ def make_campaign(
         if campaign_changes.hold(conn, file.campaign, now=now) is not None:
             raise ProblemError(409, f"there is a campaign {file.campaign!r} already; PUT changes it")
         _apply(conn, site, file, who=who, now=now)
-        made = _campaign(conn, site, campaigns.find(conn, file.campaign), response)
+        made = _campaign(conn, campaigns.find(conn, file.campaign), response)
     response.headers["Location"] = address("api", "campaigns", made.campaign)
     return made
 
@@ -211,7 +211,7 @@ def make_campaign(
 def get_campaign(site: SiteOf, _who: Reader, campaign: str, response: Response) -> CampaignResource:
     """State, version, and the definition as it can be sent back. The ETag is for `If-Match`."""
     with site.engine.connect() as conn:
-        return _campaign(conn, site, campaigns.find(conn, campaign), response)
+        return _campaign(conn, campaigns.find(conn, campaign), response)
 
 
 @router.put("/campaigns/{campaign}", summary="Change a campaign", responses=CHANGED, openapi_extra=CAMPAIGN_BODY)
@@ -235,7 +235,7 @@ def change_campaign(
         _check_key(file, key)
         _check_match(conn, _held(conn, key, now), if_match)
         _apply(conn, site, file, who=who, now=now, backfill=backfill, reschedule=reschedule)
-        return _campaign(conn, site, campaigns.find(conn, key), response)
+        return _campaign(conn, campaigns.find(conn, key), response)
 
 
 @router.delete("/campaigns/{campaign}", status_code=204, summary="Delete a campaign", responses=CHANGED)
@@ -299,7 +299,7 @@ def clone_campaign(
             campaign_changes.clone(conn, found, given.key, who=who, now=now, zone=site.zone, name=given.name)
         except TakenError as error:
             raise ProblemError(409, str(error)) from None
-        made = _campaign(conn, site, campaigns.find(conn, given.key), response)
+        made = _campaign(conn, campaigns.find(conn, given.key), response)
     response.headers["Location"] = address("api", "campaigns", made.campaign)
     return made
 
@@ -312,7 +312,7 @@ def _switch(
         found = _held(conn, campaigns.find(conn, campaign).key, now)
         _check_match(conn, found, if_match)
         campaign_changes.switch(conn, found, published, who=who, now=now)
-        return _campaign(conn, site, found, response)
+        return _campaign(conn, found, response)
 
 
 def _held(conn: Connection, key: str, now: datetime) -> Found:
@@ -365,37 +365,10 @@ def _apply(
     apply_campaign.apply(conn, planned, backfill=backfill, reschedule=reschedule, who=who, now=now, zone=site.zone)
 
 
-def _campaign(conn: Connection, site: Site, found: Found, response: Response) -> CampaignResource:
+def _campaign(conn: Connection, found: Found, response: Response) -> CampaignResource:
     """Return a campaign as it is answered, with its ETag."""
-    row = campaigns.listing(conn, [found.id])[0]
-    now = database_now(conn)
-    version = campaigns.read_version(conn, found.key, found.id, found.version)
     response.headers["ETag"] = _tag(conn, found)
-    return CampaignResource(
-        **_line(row, now, version.unreadable),
-        why_not=campaigns.status_of(row, version.unreadable).why_not(now),
-        problems=[Wrong(path=each.place, error=each.sentence) for each in version.problems()],
-        definition=definition_of(version, row.published),
-        activity=[
-            Activity(at=str(iso(each.at)), who=each.who, what=each.what) for each in campaigns.activity(conn, found.id)
-        ],
-    )
-
-
-def _line(row: Any, now: datetime, unreadable: UnreadableCampaignError | None) -> dict[str, Any]:
-    status = campaigns.status_of(row, unreadable)
-    return {
-        "id": row.id,
-        "campaign": row.key,
-        "name": row.name,
-        "category": row.category,
-        "state": status.state(now),
-        "published": row.published,
-        "running": status.why_not(now) is None,
-        "version": row.version,
-        "changed_at": iso(row.changed_at),
-        "unreadable": None if unreadable is None else unreadable.why,
-    }
+    return CampaignResource(**campaign_json(conn, found, now=database_now(conn)))
 
 
 def _cursor(row: Any) -> str:

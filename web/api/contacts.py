@@ -15,12 +15,12 @@ from parcours.db.reads import listings
 from parcours.db.reads.listings import FIRST, ContactLine
 from parcours.db.tables import contacts
 from parcours.db.tables.contacts import Shown
+from parcours.domain.contacts.identity import same_address
 from parcours.domain.errors import NotFoundError
 from parcours.domain.events.parsing import parse
 from parcours.domain.keys import checked_key
-from parcours.domain.time.text import iso
 from parcours.domain.walk.walk import zone_of
-from parcours.services.contact_json import contact_json
+from parcours.services.contact_json import contact_json, contact_line
 from parcours.web.api.common import (
     Cursor,
     Given,
@@ -193,7 +193,11 @@ def put_contact(
         response.status_code = 201
         response.headers["Location"] = address("api", "contacts", key)
     with site.engine.connect() as conn:
-        return ContactResource(**_json(site, _shown(conn, key)))
+        shown = _shown(conn, key)
+        if given.email and same_address(given.email) != same_address(shown.email or ""):
+            # Somebody else was given it at the same moment.
+            _check_address(conn, shown.id, given.email)
+        return ContactResource(**_json(site, shown))
 
 
 @router.delete("/contacts/{contact:path}", status_code=204, summary="Erase a contact")
@@ -237,13 +241,4 @@ def _json(site: Site, shown: Shown) -> dict[str, Any]:
 
 
 def _line(line: ContactLine) -> ListedContact:
-    return ListedContact(
-        key=line.key,
-        email=line.email,
-        timezone=line.timezone,
-        points=line.points,
-        stage=line.stage,
-        created_at=str(iso(line.created_at)),
-        last_active_at=iso(line.last_active_at),
-        tags=line.tags,
-    )
+    return ListedContact(**contact_line(line))

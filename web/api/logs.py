@@ -39,6 +39,9 @@ class StandingResource(BaseModel):
     rotation: int = Field(examples=[1])
     waiting: str = Field(examples=["decision"], description="The kind of the step, or retry.")
     due_at: Instant | None
+    reason: str | None = Field(
+        examples=[None], description="What failed at the last attempt, or what holds the message back."
+    )
 
 
 @router.get("/campaigns/{campaign}/log", summary="List what happened")

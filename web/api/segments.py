@@ -17,6 +17,7 @@ from parcours.domain.errors import NotFoundError
 from parcours.domain.keys import checked_key
 from parcours.domain.time.text import iso
 from parcours.services import manual_changes
+from parcours.services.segment_json import segment_json
 from parcours.web.api.common import (
     Cursor,
     Given,
@@ -171,11 +172,4 @@ def _line(conn: Connection, key: str) -> SegmentResource:
 
 
 def _segment(line: SegmentLine) -> SegmentResource:
-    return SegmentResource(
-        key=line.key,
-        name=line.name,
-        public=line.public,
-        published=line.published,
-        members=line.members,
-        campaigns=line.campaigns,
-    )
+    return SegmentResource(**segment_json(line))

@@ -10,6 +10,7 @@ from datetime import datetime, time, timedelta, tzinfo
 from typing import Any
 
 from parcours.domain.campaign import Step
+from parcours.domain.events import table
 from parcours.domain.time.intervals import Interval
 from parcours.domain.time.schedule import Timing
 from parcours.web.i18n.language import _, _n, day, instant, marked, number, reader
@@ -56,21 +57,7 @@ REFUSALS = {
     "bounced": marked("bounced"),
     "manual": marked("set by hand"),
 }
-EVENT_TYPES = {
-    "contact.changed": marked("Attributes changed"),
-    "segment.contact_added": marked("Came into a segment"),
-    "segment.contact_removed": marked("Left a segment"),
-    "form.submitted": marked("Submitted a form"),
-    "email.opened": marked("Opened an email"),
-    "email.clicked": marked("Clicked a link in an email"),
-    "email.replied": marked("Answered an email"),
-    "email.bounced": marked("An email bounced"),
-    "email.unsubscribed": marked("Unsubscribed from emails"),
-    "page.hit": marked("Visited a page"),
-    "device.seen": marked("Used a device"),
-    "asset.downloaded": marked("Downloaded a file"),
-    "sms.replied": marked("Answered a text message"),
-}
+EVENT_TYPES = {name: each.label for name, each in table.EVENT_TYPES.items()}
 ARRIVALS = {
     "segment": marked("through a segment"),
     "form": marked("through a form"),

@@ -10,30 +10,25 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import structlog
 from sqlalchemy import Engine
 
 from parcours.db.tables import installation
 from parcours.domain.campaign import StopRule
+from parcours.domain.messages.circuit import THRESHOLD
 from parcours.domain.messages.results import Claimed, Result, Retry, Untried
 from parcours.ops.logs import where
 from parcours.ops.settings import Settings
 from parcours.ops.tokens import Tokens
-from parcours.workers.delivery import smtp_connection
-from parcours.workers.delivery.providers.http import Channel, Gateway, NoteFiles, Nowhere, Provider
-from parcours.workers.delivery.providers.smtp import MailFiles, Sender, SmtpProvider
-from parcours.workers.delivery.providers.webhook import WebhookProvider
+from parcours.workers.delivery import registry
+from parcours.workers.delivery.providers.http import Channel, Nowhere, Transport
+from parcours.workers.delivery.registry import CHANNELS
 from parcours.workers.delivery.render import Links
 
-CHANNELS = ("email", "sms", "push", "webhook")
 log = structlog.get_logger()
-
-# Files take many at once; what is sent takes its turn.
-FILES_AT_ONCE = 200
 
 
 class Ready(NamedTuple):
@@ -47,9 +42,12 @@ class Ready(NamedTuple):
 class Outgoing:
     """One channel of this process. Its couriers are kept from batch to batch, and shared by all its threads."""
 
-    def __init__(self, channel: Channel[Any]) -> None:
+    def __init__(self, channel: Channel[Any], *idle: Transport[Any]) -> None:
+        """Couriers that exist already are `idle`; others are made when they are needed."""
         self.channel = channel
-        self._idle: list[Provider[Any]] = []
+        self._idle = list(idle)
+        # The messages for which couriers raised since any of them answered, as far as it matters how many.
+        self._raised: set[str] = set()
         self._lock = threading.Lock()
         self._free = channel.connections
 
@@ -87,7 +85,7 @@ class Outgoing:
             return batch
 
         def work() -> None:
-            courier: Provider[Any] | None = None
+            courier: Transport[Any] | None = None
             try:
                 while batch := following():
                     courier, results = self._carry(courier, batch)
@@ -127,32 +125,45 @@ class Outgoing:
                 written.set()
 
     def _carry(
-        self, courier: Provider[Any] | None, batch: list[Ready]
-    ) -> tuple[Provider[Any] | None, list[tuple[Claimed, Result]]]:
+        self, courier: Transport[Any] | None, batch: list[Ready]
+    ) -> tuple[Transport[Any] | None, list[tuple[Claimed, Result]]]:
         """Return the courier and what became of messages; whatever a courier raises is that message's failure.
 
         After an error each message goes by itself, under its own key, so that one costs the others nothing.
         """
         try:
-            courier = courier or self._take()
+            if courier is None:
+                courier = self._take()
             results = courier.send([each.content for each in batch])
-            return courier, [(each.message, result) for each, result in zip(batch, results, strict=True)]
+            sent = [(each.message, _checked(result)) for each, result in zip(batch, results, strict=True)]
+            self._raised.clear()
+            return courier, sent
         except Exception as error:
             if len(batch) == 1:
-                return courier, [(batch[0].message, unforeseen(batch[0].message, "sending", error))]
+                return courier, [(batch[0].message, self._failed(batch[0].message, error, made=courier is not None))]
         alone: list[tuple[Claimed, Result]] = []
         for each in batch:
             courier, result_of_one = self._carry(courier, [each])
             alone += result_of_one
         return courier, alone
 
-    def _take(self) -> Provider[Any]:
+    def _failed(self, message: Claimed, error: Exception, *, made: bool) -> Retry:
+        """Return what an error means: after several messages without any answer, it is the provider's and not theirs.
+
+        Then the provider counts as away: messages wait for it, and keep their attempts.
+        """
+        result = unforeseen(message, "sending", error)
+        if len(self._raised) < THRESHOLD:
+            self._raised.add(message.key)
+        return replace(result, away=not made or len(self._raised) >= THRESHOLD)
+
+    def _take(self) -> Transport[Any]:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
         return self.channel.courier()
 
-    def _give(self, courier: Provider[Any]) -> None:
+    def _give(self, courier: Transport[Any]) -> None:
         with self._lock:
             self._idle.append(courier)
 
@@ -162,6 +173,13 @@ class Outgoing:
             idle, self._idle = self._idle, []
         for courier in idle:
             courier.close()
+
+
+def _checked(result: Any) -> Result:
+    """Return what a provider returned. Raises TypeError for what is no result."""
+    if not isinstance(result, Result):
+        raise TypeError(f"the provider returned {type(result).__name__}, which is no result")
+    return result
 
 
 def unforeseen(message: Claimed, doing: str, error: Exception) -> Retry:
@@ -204,6 +222,8 @@ class Delivery:
     lease_seconds: float
     # When a campaign stops itself because messages of a step are given up.
     stop: StopRule = field(default_factory=StopRule)
+    # Channel to why its provider cannot be used; its messages wait.
+    stopped: dict[str, str] = field(default_factory=dict)
 
     def close(self) -> None:
         """Close the connections that nobody uses at this moment."""
@@ -212,10 +232,16 @@ class Delivery:
 
 
 def delivery_of(engine: Engine, settings: Settings) -> Delivery:
-    """Return how messages leave by these settings. Raises CampaignError for an URL that is none."""
+    """Return how messages leave by these settings. A provider that cannot be used stops its channel alone."""
     secret = settings.secret_key or installation.secret_key(engine)
-    links = Links(Tokens(secret), settings.public_url)
-    channels = _channels(settings, links.host, webhook_secret(settings, secret))
+    outlets: dict[str, Outgoing] = {}
+    stopped: dict[str, str] = {}
+    for name in CHANNELS:
+        try:
+            outlets[name] = _outgoing(settings, name, webhook_secret(settings, secret))
+        except registry.UnusableProviderError as error:
+            stopped[name] = str(error)
+            log.error("provider_unusable", channel=name, provider=registry.chosen(settings, name), text=str(error))
     rates = {
         "email": settings.email_per_second,
         "sms": settings.sms_per_second,
@@ -223,11 +249,26 @@ def delivery_of(engine: Engine, settings: Settings) -> Delivery:
         "webhook": settings.webhook_per_second,
     }
     return Delivery(
-        {channel.name: Outgoing(channel) for channel in channels},
-        links,
+        outlets,
+        Links(Tokens(secret), settings.public_url),
         {name: rate for name, rate in rates.items() if rate is not None},
         settings.delivery_lease_seconds,
         settings.stop_rule,
+        stopped,
+    )
+
+
+def _outgoing(settings: Settings, name: str, signing: str) -> Outgoing:
+    """Return the way out of a channel. Raises UnusableProviderError."""
+
+    def courier() -> Transport[Any]:
+        return registry.make(settings, name, signing=signing)
+
+    first = registry.make(settings, name, signing=signing)
+    connections = settings.delivery_connections if first.connections is None else first.connections
+    where = registry.chosen(settings, name)
+    return Outgoing(
+        Channel(name, courier, where, max(1, first.at_once), max(1, connections), to_files=first.to_files), first
     )
 
 
@@ -242,26 +283,3 @@ def webhook_secret(settings: Settings, secret: str) -> str:
     if settings.webhook_secret is not None:
         return settings.webhook_secret
     return hmac.new(secret.encode(), b"parcours.webhook", hashlib.sha256).hexdigest()
-
-
-def _channels(settings: Settings, host: str, signing: str) -> Iterator[Channel[Any]]:
-    hands = settings.delivery_connections
-    house = Sender(host, settings.mail_from or f"parcours@{host}")
-    mail = settings.home / "mail"
-    if settings.smtp_url is None:
-        yield Channel("email", lambda: MailFiles(mail, house), str(mail), FILES_AT_ONCE, 1, to_files=True)
-    else:
-        server = smtp_connection.parse(settings.smtp_url)
-        yield Channel("email", lambda: SmtpProvider(server, house), f"{server.host}:{server.port}", 1, hands)
-    yield _notes("sms", settings.sms_url, settings)
-    yield _notes("push", settings.push_url, settings)
-    private = settings.webhook_allow_private
-    yield Channel("webhook", lambda: WebhookProvider(signing, allow_private=private), "their addresses", 1, hands)
-
-
-def _notes(name: str, url: str | None, settings: Settings) -> Channel[Any]:
-    if url is None:
-        folder = settings.home / name
-        return Channel(name, lambda: NoteFiles(folder), str(folder), FILES_AT_ONCE, 1, to_files=True)
-    where = urlsplit(url).netloc.rpartition("@")[2]
-    return Channel(name, lambda: Gateway(url), where, 1, settings.delivery_connections)

@@ -28,9 +28,10 @@ from parcours.domain.messages.circuit import circuit_after
 from parcours.domain.messages.results import Claimed, GaveUp, Result, Retry, Sent, Untried
 from parcours.domain.messages.settle import settle
 from parcours.domain.messages.templates import RenderError
-from parcours.workers.delivery.channels import CHANNELS, Delivery, Ready, unforeseen
+from parcours.workers.delivery.channels import Delivery, Ready, unforeseen
 from parcours.workers.delivery.claim import ClaimedBatch, Delivered, claim, ends
 from parcours.workers.delivery.compose import ready
+from parcours.workers.delivery.registry import CHANNELS
 from parcours.workers.executor import stop_if_failing
 
 # Messages that went together, and what became of each.
@@ -88,7 +89,10 @@ def deliver_once(
 
     Circuits, rates and leases follow the clock of the database in any case, since providers do.
     """
-    outlet = delivery.outlets[channel]
+    outlet = delivery.outlets.get(channel)
+    if outlet is None:
+        # Its provider cannot be used, which the log said when the process began; what is due waits.
+        return Delivered()
     with outlet.reserved() as connections:
         if not connections:
             return Delivered()

@@ -1,4 +1,4 @@
-"""What carries messages out of here: one small interface, and who implements it for which channel."""
+"""What carries messages out of here, and text messages and notifications to files or over HTTP."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ SERVER_AWAY = frozenset({502, 503, 504})
 TIMEOUT_SECONDS = 15.0
 
 
-class Provider(Protocol[M_contra]):
-    """One connection to a provider, used by one thread at a time."""
+class Transport(Protocol[M_contra]):
+    """What carries messages out: one connection to a provider, used by one thread at a time."""
 
     def send(self, batch: Sequence[M_contra]) -> list[Result]:
         """Hand messages to the provider and return what became of each, in their order; never raises for one.
@@ -52,7 +52,7 @@ class Channel(Generic[T]):
     """How messages of one kind leave: who carries them, how many at once, and in how many hands."""
 
     name: str
-    courier: Callable[[], Provider[T]]
+    courier: Callable[[], Transport[T]]
     # Where it goes, for people.
     where: str
     # Messages of one call of `send`: one, where each leaves by itself.

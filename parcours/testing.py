@@ -1,0 +1,415 @@
+"""For tests of step types, providers and campaigns: everything that such tests import.
+
+`run_action`, `run_condition` and `run_decision` call one step type, without a database. `sandbox` runs whole
+campaigns with the real engine, on a real PostgreSQL, in simulated time.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Engine, text
+
+from parcours.db import embedded, schema, scratch
+from parcours.db.engine import connect
+from parcours.db.partitions import ensure_partitions
+from parcours.db.reads import simulation
+from parcours.db.scope import Scope
+from parcours.db.tables import campaigns, emails, forms, segments
+from parcours.domain.campaign import Campaign, Step
+from parcours.domain.contacts.contact import Contact
+from parcours.domain.contacts.identity import timezone
+from parcours.domain.errors import CampaignError
+from parcours.domain.events.parsing import parse
+from parcours.domain.messages.results import Result as SendResult
+from parcours.domain.messages.results import Sent
+from parcours.domain.steps.batch import Batch, Fact, Knowledge, Standing
+from parcours.domain.steps.types import Failed, Kind, Result, StepType
+from parcours.ops.tokens import Tokens
+from parcours.producers.files import campaigns as campaign_files
+from parcours.services import apply_campaign, campaign_plan
+from parcours.workers import events, intake
+from parcours.workers.delivery.channels import Delivery, Outgoing
+from parcours.workers.delivery.deliver import deliver_inline
+from parcours.workers.delivery.provider import Provider, Setup
+from parcours.workers.delivery.providers.http import Channel
+from parcours.workers.delivery.registry import CHANNELS
+from parcours.workers.delivery.render import Links
+from parcours.workers.sweeps import trigger_inline, update_inline
+
+__all__ = [
+    "START",
+    "Contact",
+    "Knowledge",
+    "Outcome",
+    "Sandbox",
+    "SentMessage",
+    "run_action",
+    "run_condition",
+    "run_decision",
+    "sandbox",
+    "server",
+    "setup",
+]
+
+# A Monday, far from any change of clocks.
+START = datetime(2026, 6, 1, 9, tzinfo=UTC)
+_UTC = ZoneInfo("UTC")
+_MOST_MOMENTS = 10_000
+
+
+# One step type.
+
+
+def run_action(
+    step_type: StepType,
+    contacts: Sequence[Contact],
+    properties: Mapping[str, Any] | None = None,
+    *,
+    world: Knowledge | None = None,
+    now: datetime = START,
+) -> list[Result]:
+    """Return the results of an action for contacts, which it changes in place. `world` is what it may ask besides.
+
+    Raises AssertionError when it does not return one result for each, or is no action.
+    """
+    return _run(Kind.ACTION, step_type, contacts, properties, world, now)
+
+
+def run_condition(
+    step_type: StepType,
+    contacts: Sequence[Contact],
+    properties: Mapping[str, Any] | None = None,
+    *,
+    world: Knowledge | None = None,
+    now: datetime = START,
+) -> list[bool | Failed]:
+    """Return the answers of a condition for contacts; see `run_action`."""
+    return _run(Kind.CONDITION, step_type, contacts, properties, world, now)
+
+
+def run_decision(
+    step_type: StepType,
+    event_type: str,
+    data: Mapping[str, Any] | None = None,
+    properties: Mapping[str, Any] | None = None,
+    *,
+    email: str | None = None,
+    now: datetime = START,
+) -> bool:
+    """Return whether an event is what a decision waits for; `email` is the key of the email sent before it."""
+    assert step_type.kind is Kind.DECISION, f"{step_type.name} is no decision"
+    campaign, step = _placed(step_type, properties)
+    if not step.looks_at(event_type):
+        return False
+    answer = step_type.run(step.properties, Fact(event_type, data or {}, now), Standing(campaign, step, email))
+    assert isinstance(answer, bool), f"{step_type.name} returned {type(answer).__name__}; a decision returns a bool"
+    return answer
+
+
+def _run(
+    kind: Kind,
+    step_type: StepType,
+    contacts: Sequence[Contact],
+    properties: Mapping[str, Any] | None,
+    world: Knowledge | None,
+    now: datetime,
+) -> list[Any]:
+    assert step_type.kind is kind, f"{step_type.name} is no {kind}"
+    campaign, step = _placed(step_type, properties)
+    batch = Batch(step.properties, list(contacts), now, campaign, step, world or Knowledge(), _UTC)
+    results = list(step_type.run(batch))
+    assert len(results) == len(contacts), f"{step_type.name} returned {len(results)} results for {len(contacts)}"
+    allowed: Any = Result if kind is Kind.ACTION else bool | Failed
+    for each in results:
+        assert isinstance(each, allowed), f"{step_type.name} returned {type(each).__name__}"
+    return results
+
+
+def _placed(step_type: StepType, properties: Mapping[str, Any] | None) -> tuple[Campaign, Step]:
+    step = Step(1, "step", "Step", step_type, step_type.properties.model_validate(dict(properties or {})))
+    return Campaign(1, "campaign", 1, {1: step}), step
+
+
+# A provider.
+
+
+def setup(provider: type[Provider[Any]], channel: str, home: Path | None = None, **options: Any) -> Setup:
+    """Return what an instance of a provider is made with, with these options. Raises ValueError for a wrong one."""
+    return Setup(
+        channel=channel,
+        options=provider.options(**options),
+        home=home or Path(tempfile.gettempdir()),
+        host="parcours.example",
+        mail_from="parcours@parcours.example",
+        inbound_url="https://parcours.example/inbound/providers/test",
+    )
+
+
+# Whole campaigns.
+
+
+class Outcome(NamedTuple):
+    """What became of a contact at a step. `result` is done, skipped, failed, yes, no or cancelled."""
+
+    contact: str
+    step: str
+    result: str
+    at: datetime
+
+
+class SentMessage(NamedTuple):
+    """A message that left. `content` is a Mail, a Note or a Call; `parcours.providers` has them."""
+
+    channel: str
+    contact: str
+    content: Any
+    at: datetime
+
+
+@dataclass
+class _Recorder:
+    """Notes what leaves, and hands it on to a provider of the test, if there is one."""
+
+    channel: str
+    sandbox: Sandbox
+    behind: Provider[Any] | None = None
+
+    def send(self, batch: Sequence[Any]) -> list[SendResult]:
+        results: list[SendResult] = [Sent()] * len(batch) if self.behind is None else self.behind.send(batch)
+        self.sandbox._gone += [
+            (self.channel, each.key, each, self.sandbox.now)
+            for each, result in zip(batch, results, strict=True)
+            if isinstance(result, Sent)
+        ]
+        return results
+
+    def close(self) -> None:
+        if self.behind is not None:
+            self.behind.close()
+
+
+@dataclass
+class Sandbox:
+    """Contacts, campaigns and a clock that the test moves, in a database of its own."""
+
+    engine: Engine
+    providers: Mapping[str, Provider[Any]] = field(default_factory=dict)
+    now: datetime = START
+    zone: ZoneInfo = _UTC
+    _gone: list[tuple[str, str, Any, datetime]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        ensure_partitions(self.engine, self.now)
+        outlets = {name: Outgoing(Channel(name, self._courier(name), "the sandbox", 1000, 1)) for name in CHANNELS}
+        self._delivery = Delivery(outlets, Links(Tokens("sandbox"), "https://parcours.example"), {}, 600)
+
+    def close(self) -> None:
+        """End the connections of providers."""
+        self._delivery.close()
+
+    def _courier(self, channel: str) -> Any:
+        return lambda: _Recorder(channel, self, self.providers.get(channel))
+
+    def contact(
+        self, key: str, *, segment: str | None = None, known: Mapping[str, Any] | None = None, **fields: Any
+    ) -> None:
+        """Make a contact with custom fields, or change one, and put it into a segment.
+
+        Its address is KEY@example.com. What else is `known`, such as the email or the timezone, is as in the data
+        of `contact.changed`.
+        """
+        self.event("contact.changed", key, **{"email": f"{key}@example.com", "fields": fields, **(known or {})})
+        if segment is not None:
+            self.enter(segment, key)
+
+    def enter(self, segment: str, *keys: str) -> None:
+        """Put contacts into a segment, made when it is new."""
+        self._make("segments", segment)
+        for key in keys:
+            self.event("segment.contact_added", key, segment=segment)
+
+    def leave(self, segment: str, *keys: str) -> None:
+        """Take contacts out of a segment."""
+        for key in keys:
+            self.event("segment.contact_removed", key, segment=segment)
+
+    def email(self, key: str, *, subject: str = "Hello", html: str | None = None, text: str | None = "Hello") -> None:
+        """Make an email template. Those that a campaign names are made by `campaign`, and say hello."""
+        with self.engine.begin() as conn:
+            emails.save(conn, emails.Email(key, subject, html, text, None, True), now=self.now)
+
+    def campaign(self, file: Path | str) -> None:
+        """Apply a campaign, a file or its text, as published; segments, forms and emails that it names are made.
+
+        Raises CampaignError with all that is wrong.
+        """
+        name = file if isinstance(file, Path) else Path("campaign.yaml")
+        content = file.read_text(encoding="utf-8") if isinstance(file, Path) else file
+        read = campaign_files.read_text(content, name=name, default_zone=self.zone)
+        read = read.model_copy(update={"published": True, "publish_from": None, "publish_until": None})
+        for what, key in sorted({(each.what, each.key) for each in campaign_plan.references(read)}):
+            self._make(what, key)
+        with self.engine.begin() as conn:
+            if problems := campaign_plan.check_references(conn, read):
+                raise CampaignError(problems[0].sentence)
+            plan = campaign_plan.plan(conn, read, zone=self.zone)
+            apply_campaign.apply(conn, plan, backfill=False, reschedule=False, who="test", now=self.now, zone=self.zone)
+        self._settle()
+
+    def event(self, type: str, contact: str, **data: Any) -> None:  # noqa: A002
+        """Something happens to a contact now, with all that follows from it at once. Raises CampaignError.
+
+        `data` of an opening or a click may name the `email`, a template's key, in place of the message.
+        """
+        said = {"specversion": "1.0", "id": str(uuid4()), "source": "sandbox", "type": type, "subject": contact}
+        happened = parse({**said, "time": self.now.isoformat(), "data": data}, now=self.now)
+        with self.engine.begin() as conn:
+            accepted = intake.accept(conn, [happened], now=self.now, unknown_contacts="create")
+        if accepted.rejected:
+            raise CampaignError(accepted.rejected[0][1])
+        self._settle()
+
+    def advance(self, *, to: datetime | None = None, **lengths: float) -> None:
+        """Let time pass, with everything that falls due meanwhile: `advance(days=2, hours=3)`, or `advance(to=…)`."""
+        end = to if to is not None else self.now + timedelta(**lengths)
+        assert end >= self.now, "time does not run backwards"
+        for _ in range(_MOST_MOMENTS):
+            with self.engine.connect() as conn:
+                waits = simulation.next_due(conn)
+                message = conn.execute(text("SELECT min(due_at) FROM message WHERE state = 'queued'")).scalar_one()
+            due = min((at for at in (waits, message) if at is not None), default=None)
+            if due is None or due > end:
+                break
+            # What is still due after its moment, such as a retry of a provider that is away, comes a minute later.
+            self.now = max(due, self.now + timedelta(minutes=1)) if due <= self.now else due
+            if self.now > end:
+                break
+            self._settle()
+        self.now = end
+        self._settle()
+
+    def outcomes(self, contact: str | None = None) -> list[Outcome]:
+        """Return what became of contacts at steps, oldest first."""
+        with self.engine.connect() as conn:
+            rows = conn.execute(
+                text(
+                    "SELECT contact.key, step.key AS step, outcome.result::text AS result, outcome.at FROM outcome "
+                    "JOIN contact ON contact.id = outcome.contact_id JOIN step ON step.id = outcome.step_id "
+                    "WHERE CAST(:contact AS text) IS NULL OR contact.key = :contact "
+                    "ORDER BY outcome.at, contact.key, step.id"
+                ),
+                {"contact": contact},
+            ).all()
+        return [Outcome(*row) for row in rows]
+
+    def results(self, contact: str) -> list[tuple[str, str]]:
+        """Return the path of a contact so far: step and result, oldest first."""
+        return [(each.step, each.result) for each in self.outcomes(contact)]
+
+    def sent(self, contact: str | None = None) -> list[SentMessage]:
+        """Return the messages that left, in their order."""
+        with self.engine.connect() as conn:
+            rows = conn.execute(
+                text(
+                    "SELECT message.key, contact.key AS contact FROM message "
+                    "JOIN contact ON contact.id = message.contact_id WHERE message.key = ANY (CAST(:keys AS text[]))"
+                ),
+                {"keys": [key for _, key, _, _ in self._gone]},
+            ).all()
+        whose = {row.key: row.contact for row in rows}
+        found = [SentMessage(channel, whose.get(key, ""), content, at) for channel, key, content, at in self._gone]
+        return [each for each in found if contact in (None, each.contact)]
+
+    def fields(self, contact: str) -> dict[str, Any]:
+        """Return the custom fields of a contact. Raises CampaignError for one who does not exist."""
+        with self.engine.connect() as conn:
+            found = conn.execute(
+                text("SELECT fields FROM contact WHERE key = :key"), {"key": contact}
+            ).scalar_one_or_none()
+        if found is None:
+            raise CampaignError(f"there is no contact {contact!r}")
+        return dict(found)
+
+    def _make(self, what: str, key: str) -> None:
+        with self.engine.begin() as conn:
+            if key in campaigns.named(conn, what, [key]):
+                return
+            match what:
+                case "segments":
+                    segments.save(conn, key, name=None, public=None, published=None)
+                case "forms":
+                    forms.create(conn, key, key, standalone=False)
+                case "emails":
+                    emails.save(conn, emails.Email(key, key, None, "Hello", None, True), now=self.now)
+
+    def _settle(self) -> None:
+        """Do all that is due now: events, members, steps, messages, until nothing is left of them."""
+        ensure_partitions(self.engine, self.now)
+        for _ in range(_MOST_MOMENTS):
+            counts: Counter[str] = Counter()
+            while True:
+                with self.engine.begin() as conn:
+                    acted = events.act(conn, now=self.now, zone=self.zone)
+                if not acted.events:
+                    break
+                counts += acted.counts
+            for each in update_inline(self.engine, Scope(), now=self.now, zone=self.zone).values():
+                counts += each
+            done = trigger_inline(self.engine, Scope(), now=self.now, zone=self.zone, batch_size=1000)
+            counts += sum(done.values(), Counter())
+            counts += deliver_inline(self.engine, self._delivery, Scope(), now=self.now, zone=self.zone)
+            if not +counts:
+                return
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """Yield the URL of a database on a PostgreSQL server of its own, which is gone afterwards: for many sandboxes."""
+    home = Path(tempfile.mkdtemp(prefix="parcours-sandbox-"))
+    try:
+        # As root, the server runs as another user, who must get in.
+        home.chmod(0o755)
+        engine = connect(embedded.start(home))
+        try:
+            schema.upgrade(engine)
+        finally:
+            engine.dispose()
+        yield engine.url.render_as_string(hide_password=False)
+    finally:
+        embedded.stop(home)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def sandbox(
+    database_url: str | None = None,
+    *,
+    providers: Mapping[str, Provider[Any]] | None = None,
+    start: datetime = START,
+    default_timezone: str = "UTC",
+) -> Iterator[Sandbox]:
+    """Yield a sandbox: in a new schema of a database, which is left as it was, or on a `server` of its own.
+
+    `providers`, by channel, get the messages; those of other channels are only noted. Raises CampaignError for a
+    database that Parcours has not migrated.
+    """
+    with ExitStack() as stack:
+        real = connect(database_url or stack.enter_context(server()))
+        stack.callback(real.dispose)
+        if (unfit := schema.unfit(real)) is not None:
+            raise CampaignError(unfit)
+        engine = real if database_url is None else stack.enter_context(scratch.scratch(real))
+        made = Sandbox(engine, providers or {}, start, ZoneInfo(timezone(default_timezone)))
+        stack.callback(made.close)
+        yield made

@@ -1,0 +1,33 @@
+"""The database of an installation, ready for use."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine
+
+from parcours.db import schema
+from parcours.db.engine import connect
+from parcours.db.house import House, furnish
+from parcours.domain.errors import CampaignError
+from parcours.ops.settings import Settings
+
+
+def open_database(settings: Settings) -> Engine:
+    """Return the database: the configured one, else the embedded one, started and migrated when needed.
+
+    A configured database is never migrated in passing: several versions of the code may be running on it. Raises
+    CampaignError when it is behind, or too far ahead.
+    """
+    if settings.database_url is None:
+        # Most installations have a server, and no need of what starts one.
+        from parcours.db import embedded
+
+        engine = connect(embedded.start(settings.home))
+        if schema.current(engine) != schema.newest():
+            schema.upgrade(engine)
+    else:
+        engine = connect(settings.database_url)
+    if (unfit := schema.unfit(engine)) is not None:
+        engine.dispose()
+        raise CampaignError(unfit)
+    furnish(engine, House(settings.shared_addresses == "allow", settings.default_country, settings.home))
+    return engine
