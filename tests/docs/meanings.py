@@ -18,7 +18,7 @@ LOG_EVENTS = {
     "events_acted_on": "A batch of events from the inbox took effect.",
     "events_stored": "A batch of messages from the events queue was stored in the inbox.",
     "figures_not_read": "A source of the shared metrics did not answer; `parcours_source_up` says so too.",
-    "files_of_erased_contacts_left": "Files of an erased contact cannot be deleted; mend what `error` says. It is tried again.",
+    "files_of_erased_contacts_left": "Files of an erased contact cannot be deleted, which is tried again; mend it.",
     "health_served": "Health and metrics are served on this address.",
     "hint_not_published": "Events were stored, but the broker could not be told. They are found without it.",
     "inbox_full": "The inbox is longer than `PARCOURS_MAX_INBOX`; taking events pauses.",
