@@ -114,3 +114,12 @@ def _check_number(value: object, what: str) -> None:
     # A comparison, since writing so many digits out is what Python refuses.
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**MAX_DIGITS:
         raise GateError(f"{what} contains a number of more than {MAX_DIGITS} digits; send it as text")
+
+
+def why_not_json(error: ValueError | RecursionError) -> str:
+    """Return why Python's reader could not read a text as JSON, without words about Python."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if "int_max_str_digits" in str(error):
+        return "a number has too many digits; write it as a text"
+    return (str(error).splitlines() or [""])[0][:200]

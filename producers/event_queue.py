@@ -15,6 +15,8 @@ from typing import Any
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError as KombuError
 
+from parcours.domain import gate
+
 EXCHANGE = Exchange("parcours.events", type="topic", durable=True)
 QUEUE = Queue("parcours.events", EXCHANGE, routing_key="#", durable=True)
 
@@ -150,6 +152,6 @@ def decode(body: bytes | str) -> list[Any]:
         text = body.decode("utf-8-sig") if isinstance(body, bytes | memoryview) else str(body)
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)[:300]
+        why = gate.why_not_json(error)
         raise ValueError(f"the message is not JSON in UTF-8 ({why}); send one CloudEvent or a list of them") from None
     return value if isinstance(value, list) else [value]

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from uuid import uuid4
 
 import structlog
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Request, Response
 from sqlalchemy import Connection
 
 from parcours.db.tables import installation, tracking
@@ -170,18 +170,20 @@ def add_inbound(app: FastAPI, inbox: Inbox, *, open_to_all: bool) -> None:
             + ", ".join(f"`{name}`" for name in report.who)
             + f". It becomes an event of type `{report.type}`.",
             dependencies=[Depends(may_publish), Depends(takes("application/json"))],
-            responses=_ANSWERS,
+            responses={422: {"model": Taken, "description": "Every report was rejected."}, **_ANSWERS},
             openapi_extra=_body_of(report),
         )(_taker(inbox, report, most))
 
 
 def _taker(inbox: Inbox, report: Report, most: int) -> Callable[..., Taken]:
-    def take(raw: Annotated[bytes, Depends(read_body)]) -> Taken:
+    def take(response: Response, raw: Annotated[bytes, Depends(read_body)]) -> Taken:
         items = read_objects(raw)
         if len(items) > most:
             raise ProblemError(413, f"there are {len(items):,} reports in the request; send {most:,} at most")
         said = [(report, item) for item in items]
-        return inbox.put(partial(_events, said), limited=True)
+        taken = inbox.put(partial(_events, said), limited=True)
+        response.status_code = taken.status
+        return taken
 
     return take
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from functools import cache
 from zoneinfo import available_timezones
 
@@ -47,6 +48,9 @@ def address(text: str) -> str:
         raise IdentityError(f"{_shown(text)} is not an email address: leave out mailto:")
     if any(mark in local for mark in "@,; "):
         raise IdentityError(f"{_shown(text)} is not one email address; give one for each contact")
+    if unicodedata.normalize("NFKC", text) != unicodedata.normalize("NFC", text):
+        # Full-width letters and their like would be a second spelling of the same mailbox.
+        raise IdentityError(f"{_shown(text)} is not an email address: write it with ordinary letters and digits")
     if not _LOCAL.fullmatch(local):
         raise IdentityError(f"{_shown(text)} is not an email address: check the part before @")
     if wire_domain(domain) is None:
@@ -157,8 +161,8 @@ def country(code: str) -> str:
 
 @cache
 def _timezones() -> dict[str, str]:
-    # `localtime` is what the machine is set to, which is nobody's timezone.
-    return {name.casefold(): name for name in sorted(available_timezones()) if name != "localtime"}
+    # `localtime` is what the machine is set to, and `Factory` that nobody set it: neither is anybody's timezone.
+    return {name.casefold(): name for name in sorted(available_timezones() - {"localtime", "Factory"})}
 
 
 def _shown(text: str) -> str:

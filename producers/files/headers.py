@@ -63,7 +63,8 @@ _ALL_OUT = """
 # Who must not be written to when the cell says no.
 _EMAIL_IN = """
     accepts marketing, accepts email marketing, email opt in, email optin, opt in, optin, opted in, subscribed,
-    is subscribed, email subscribed, email consent, marketing consent, email marketing consent, inscrit, abonné,
+    is subscribed, email subscribed, email consent, marketing consent, email marketing consent,
+    consent, gdpr consent, newsletter consent, rgpd, consentement, consentement rgpd, einwilligung, inscrit, abonné,
     angemeldet, receives email, can email, allow email
 """
 _SMS_IN = "accepts sms marketing, sms opt in, sms optin, sms consent, sms marketing consent"

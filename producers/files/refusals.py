@@ -86,6 +86,26 @@ _GONE = frozenset(
     ]
 )
 
+# Words of the status of somebody who may be written to.
+_STAYS = frozenset(
+    folded(word)
+    for word in [
+        "subscribed",
+        "active",
+        "confirmed",
+        "opted-in",
+        "optin",
+        "inscrit",
+        "inscrite",
+        "abonné",
+        "abonnée",
+        "actif",
+        "angemeldet",
+        "aktiv",
+        "bestätigt",
+    ]
+)
+
 
 def refuses(value: Any, *, on_no: bool) -> bool:
     """Return whether a cell says that somebody must not be written to.
@@ -99,7 +119,7 @@ def refuses(value: Any, *, on_no: bool) -> bool:
     if on_no:
         # Blank says nothing.
         return bool(text) and (_is_no(text) or folded(text) in _GONE)
-    return not _is_no(text)
+    return not _is_no(text) and folded(text) not in _STAYS
 
 
 def is_plain(value: Any) -> bool:

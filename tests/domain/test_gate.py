@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parcours.domain import gate
 from parcours.domain.gate import MAX_DEPTH, SKEW, GateError, check, clean, clean_json, happened_at
 
 NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
@@ -83,3 +84,10 @@ def test_a_time_in_the_future_counts_as_now() -> None:
 def test_a_time_that_cannot_be_right_is_refused(at: datetime) -> None:
     with pytest.raises(GateError, match="1900"):
         happened_at(at, NOW)
+
+
+def test_what_is_no_json_is_said_without_words_about_python() -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        json.loads("9" * 5_000)
+    assert gate.why_not_json(caught.value) == "a number has too many digits; write it as a text"
+    assert gate.why_not_json(RecursionError()) == "it is nested too deeply"

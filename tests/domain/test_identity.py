@@ -98,3 +98,16 @@ def test_a_mail_server_gets_the_domain_in_ascii_and_a_sender_may_be_a_host_of_th
 def test_the_sender_that_is_made_of_the_default_address_is_one() -> None:
     assert wire_sender("parcours@127.0.0.1") == "parcours@127.0.0.1"
     assert wire_sender("parcours@a b") is None
+
+
+@pytest.mark.parametrize("name", ["Factory", "localtime", "posixrules", "Central European Time"])
+def test_a_name_that_is_nobodys_timezone_is_refused(name: str) -> None:
+    with pytest.raises(IdentityError, match="unknown timezone"):
+        timezone(name)
+
+
+@pytest.mark.parametrize("text", ["ｆｕｌｌ@x.com", "full@ｘ.com", "ﬁne@x.com"])
+def test_an_address_in_look_alike_letters_is_no_second_spelling(text: str) -> None:
+    with pytest.raises(IdentityError, match="not an email address"):
+        address(text)
+    assert address("zoë@exämple.com") == "zoë@exämple.com"

@@ -43,7 +43,7 @@ def report(http: TestClient, path: str, value: Any) -> Any:
     # With escapes: half a character cannot be sent as it is.
     headers = {"content-type": "application/json"}
     answer = http.post(f"/inbound/{path}", content=json.dumps(value), headers=headers)
-    assert answer.status_code == 202, answer.text
+    assert answer.status_code in (202, 422), answer.text
     return answer.json()
 
 
@@ -216,3 +216,13 @@ def test_the_description_of_the_interface_names_the_reports(http: TestClient) ->
     paths = http.get("/api/openapi.json").json()["paths"]
     for name in ("bounces", "complaints", "replies", "sms"):
         assert "application/json" in paths[f"/inbound/{name}"]["post"]["requestBody"]["content"]
+
+
+def test_a_request_of_which_every_report_is_rejected_is_refused_with_the_reasons(
+    http: TestClient, mail: Mailing
+) -> None:
+    answer = http.post("/inbound/sms", json=[{"from": 5, "text": None}])
+    assert (answer.status_code, answer.json()["accepted"]) == (422, 0)
+    assert [each["index"] for each in answer.json()["rejected"]] == [0]
+    some = http.post("/inbound/sms", json=[{"from": 5, "text": None}, {"from": "+3361234", "text": "yes"}])
+    assert (some.status_code, some.json()["accepted"]) == (202, 1)

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import Request
 
+from parcours.domain import gate
 from parcours.web.problems import ProblemError
 
 
@@ -36,7 +37,7 @@ def read_json(raw: bytes) -> Any:
     try:
         return json.loads(raw.decode("utf-8-sig"), parse_constant=_no_json)
     except (ValueError, RecursionError) as error:
-        raise ProblemError(400, f"the body is not JSON in UTF-8 ({_first_line(error)})") from None
+        raise ProblemError(400, f"the body is not JSON in UTF-8 ({gate.why_not_json(error)})") from None
 
 
 def read_objects(raw: bytes) -> list[Any]:
@@ -74,9 +75,3 @@ def takes(*known: str) -> Callable[[Request], None]:
 
 def _no_json(constant: str) -> None:
     raise ValueError(f"{constant} is not a JSON value")
-
-
-def _first_line(error: BaseException) -> str:
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    return (str(error).splitlines() or [""])[0][:200]
