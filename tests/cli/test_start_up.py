@@ -41,12 +41,13 @@ def loaded(database_url: str, *arguments: str) -> set[str]:
         "import sys\nfrom parcours.cli import main\ntry:\n    main(sys.argv[1:])\n"
         "finally:\n    print(sorted(sys.modules), file=sys.stderr)"
     )
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("PARCOURS_")}
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PARCOURS_DATABASE_URL": database_url},
+        env={**outside, "PARCOURS_DATABASE_URL": database_url},
     )
     assert done.returncode == 0, done.stderr
     return set(ast.literal_eval(done.stderr.strip().splitlines()[-1]))

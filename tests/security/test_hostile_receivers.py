@@ -23,8 +23,9 @@ from sqlalchemy import Engine
 from parcours.db.scope import Scope
 from parcours.domain.messages.results import GaveUp, Retry, Sent
 from parcours.ops.settings import Settings
-from parcours.workers.delivery import channels, deliver
+from parcours.workers.delivery import deliver
 from parcours.workers.delivery.channels import delivery_of
+from parcours.workers.delivery.providers import own
 from parcours.workers.delivery.providers.http import Gateway
 from parcours.workers.delivery.providers.webhook import Call, WebhookProvider
 from tests.mailbox import Receiver
@@ -222,7 +223,7 @@ def test_a_gateway_that_answers_some_text_messages_with_anything_gets_all_others
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(engine, tmp_path)
-    monkeypatch.setattr(channels, "Gateway", partial(Gateway, seconds=SECONDS_A_CALL))
+    monkeypatch.setattr(own, "Gateway", partial(Gateway, seconds=SECONDS_A_CALL))
     calls: Counter[str] = Counter()
 
     def answer(request: bytes) -> tuple[bytes, bytes]:

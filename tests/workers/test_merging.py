@@ -456,9 +456,9 @@ def test_an_import_updates_whom_somebody_else_adds_meanwhile(world: World) -> No
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        ({}, "an event of type 'contact.merged' needs \"from\", a text, in its data"),
-        ({"from": "ann"}, "'ann' cannot be merged into itself"),
-        ({"from": "x" * 300}, '"from" of contact.merged is longer than 255 characters'),
+        ({}, "an event of type 'contact.merged' needs \"from\", a text, in its data; add it"),
+        ({"from": "ann"}, "'ann' cannot be merged into itself; name another contact in \"from\""),
+        ({"from": "x" * 300}, '"from" of contact.merged is longer than 255 characters; shorten it'),
     ],
 )
 def test_a_merge_that_makes_no_sense_is_refused(data: dict[str, Any], says: str) -> None:

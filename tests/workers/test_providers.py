@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -209,6 +210,9 @@ def test_a_provider_that_raises_for_every_message_is_away_and_nobody_fails(
 
 def test_a_setting_of_a_provider_is_no_unknown_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("PARCOURS_")]:
+        # What the run itself was told, such as where its servers are.
+        monkeypatch.delenv(name)
     (tmp_path / ".env").write_text("PARCOURS_PROVIDER_PENPAL_TOKEN='of the file'\nPARCOURS_PROVIDER_PENPAL_PAGES=2\n")
     monkeypatch.setenv("PARCOURS_PROVIDER_PENPAL_PAGES", "3")
     assert read_settings().provider_options == {
