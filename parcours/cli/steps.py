@@ -66,10 +66,6 @@ def show(type_: Annotated[str, typer.Argument(metavar="TYPE", help="Name of a ty
         with suppress(UnknownTypeError):
             found.append(step_type(kind, type_))
     if not found:
-        # One whose package is broken is in no list; asked for by name, the reason is told.
-        for kind in Kind:
-            with suppress(UnknownTypeError):
-                step_type(kind, type_)
         raise NotFoundError("step type", type_, "`parcours steps list` shows all of them")
     for each in found:
         here.say(f"{each.kind.value} {each.name}" + (f" ({each.reference} in Mautic)" if each.reference else ""))
