@@ -291,8 +291,8 @@ def test_lines_of_libraries_are_limited_too_and_say_how_many_were_left_out(
 ) -> None:
     configure("json", "INFO")
     for number in range(100):
-        logging.getLogger("uvicorn.error").warning("Invalid HTTP request received: %s", number)
-    logging.getLogger("uvicorn.error").error("something else")
+        logging.getLogger("some_server").warning("Invalid HTTP request received: %s", number)
+    logging.getLogger("some_server").error("something else")
     assert [line["level"] for line in lines()] == ["warning"] * LINES_A_MINUTE + ["error"]
     now = time.monotonic()
     limit = FloodLimit(lambda: now)
