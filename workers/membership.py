@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -13,21 +14,31 @@ from sqlalchemy import Connection
 
 from parcours.db.reads import batch
 from parcours.db.scope import Scope
-from parcours.db.tables import campaigns, erasure, events, outcomes, waits
+from parcours.db.tables import campaigns, erasure, events, outcomes, runs, waits
 from parcours.db.tables import membership as memberships
-from parcours.db.tables.membership import Chunk, Root
+from parcours.db.tables.membership import Chunk, Known, Root
+from parcours.db.tables.runs import Beginning, StoredRun
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.campaign import Campaign
-from parcours.domain.contacts.membership import Arrival, Departure, entering
+from parcours.domain.contacts.membership import Arrival, Departure, Entering, State, entering
+from parcours.domain.events.reading import Entry, bounded
 from parcours.domain.steps.types import Kind
 from parcours.domain.time import schedule
 from parcours.domain.time.zones import zone_of
-from parcours.domain.walk.rows import Outcome, Wait
+from parcours.domain.walk.rows import Jumped, Member, Outcome, Wait
 from parcours.domain.walk.walk import came_at, first_due
 from parcours.ops.logs import described
 from parcours.workers.isolation import in_halves
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
+What = Literal["added", "back", "restarted"]
+
+LEFT = "the contact left the campaign"
+STARTED_AGAIN = "the contact started again"
+# Runs of one contact in a campaign, in which it waits for something, at a time.
+MOST_RUNS = 100
 
 # Contacts whose locks one transaction takes at most.
 LOCKED_AT_ONCE = 2000
@@ -43,13 +54,15 @@ def arrive(
     now: datetime,
     zone: ZoneInfo,
     since: Mapping[int, datetime] | None = None,
+    entries: Mapping[int, Entry] | None = None,
 ) -> Counter[str]:
     """Let contacts into a campaign as far as the rules do; return how many were `added` and `restarted`.
 
     `since`: when contacts did what lets them in. What they do from then on answers the decisions that they
-    come to, though we hear of both only now.
+    come to, though we hear of both only now. `entries`: the key and the data of the run of each contact that an
+    event lets in.
     """
-    entered = admit(conn, campaign, contact_ids, arrival, now=now, zone=zone, since=since)
+    entered = admit(conn, campaign, contact_ids, arrival, now=now, zone=zone, since=since, entries=entries)
     # Whom an update let in at the same moment, it counts.
     return Counter[str]("added" if each == "added" else "restarted" for each in entered.values())
 
@@ -63,68 +76,270 @@ def admit(
     now: datetime,
     zone: ZoneInfo,
     since: Mapping[int, datetime] | None = None,
-) -> dict[int, Literal["added", "back", "restarted"]]:
+    entries: Mapping[int, Entry] | None = None,
+) -> dict[int, What]:
     """Let contacts into a campaign as far as the rules do, with every root step armed; return what each did.
 
     Whom the rules hold back is left out. The roots of a new rotation replace whatever was still open in
-    earlier ones.
+    earlier ones of the same run.
     """
     present = batch.lock(conn, contact_ids)
     sources = [source.id for source in campaigns.sources(conn, campaign.id)]
-    entries = {}
-    zones = {}
-    again: dict[int, Literal["back", "restarted"]] = {}
-    for contact_id, (state, timezone) in memberships.states(conn, campaign.id, sources, present).items():
-        own_zone = zone_of(timezone, zone)
-        entry = entering(state, arrival, reentry=campaign.reentry, cooldown=campaign.cooldown, now=now, zone=own_zone)
-        if entry is None:
-            continue
-        entries[contact_id] = entry
-        zones[contact_id] = own_zone
-        if state is not None:
-            again[contact_id] = "restarted" if state.departure is None else "back"
-    if not entries:
-        return {}
-    _cancel(conn, campaign.id, list(again), "the contact started again", now=now)
-    new = memberships.enter(conn, campaign.id, entries, arrival=arrival, now=now)
-    due = {
-        (step.id, own_zone): first_due(campaign, step, since=now, zone=own_zone)
-        for step in campaign.roots
-        for own_zone in set(zones.values())
-    }
-    waits.arm(
-        conn,
-        [
-            Wait(contact_id, step.id, campaign.id, entry.rotation, entry.rotation, 0, reason, anchor, due_at)
-            for contact_id, entry in entries.items()
-            for began in (came_at((since or {}).get(contact_id, now), now),)
+    known = memberships.states(conn, campaign.id, sources, present)
+    one = {id_: each for id_, each in known.items() if not (each.runs or entries)}
+    several = {id_: each for id_, each in known.items() if id_ not in one}
+    coming = _Coming(conn, campaign, arrival, now, zone, since or {})
+    done = coming.by_itself(one) if one else {}
+    return done | (coming.beside_others(several, entries or {}) if several else {})
+
+
+@dataclass
+class _Coming:
+    """Contacts that come to a campaign at one moment and in one way; the caller has locked them."""
+
+    conn: Connection
+    campaign: Campaign
+    arrival: Arrival
+    now: datetime
+    zone: ZoneInfo
+    since: Mapping[int, datetime]
+
+    def by_itself(self, known: Mapping[int, Known]) -> dict[int, What]:
+        """Let in contacts whose membership is one run by itself."""
+        conn, campaign, now = self.conn, self.campaign, self.now
+        entries = self._entering({id_: each.state for id_, each in known.items()}, known)
+        if not entries:
+            return {}
+        again = _again({id_: known[id_].state for id_ in entries})
+        _cancel(conn, campaign.id, list(again), STARTED_AGAIN, now=now)
+        new = memberships.enter(conn, campaign.id, entries, arrival=self.arrival, now=now)
+        self._arm({id_: entry.rotation for id_, entry in entries.items()}, known)
+        _count(conn, campaign.id, "added", len(new) + list(again.values()).count("back"), now)
+        return {**dict.fromkeys(new, "added"), **again}
+
+    def beside_others(self, known: Mapping[int, Known], given: Mapping[int, Entry]) -> dict[int, What]:
+        """Begin a run of each contact, or begin it again, beside those that it may have already."""
+        conn, campaign, now = self.conn, self.campaign, self.now
+        keys = {id_: given[id_].key if id_ in given else "" for id_ in known}
+        there = runs.of_keys(conn, campaign.id, keys)
+        states = {id_: _state_of(each, there.get(id_), keys[id_]) for id_, each in known.items()}
+        # Whom a person removed, no new key brings back.
+        removed = {
+            id_
+            for id_, each in known.items()
+            if self.arrival is not Arrival.MANUAL and each.state and each.state.departure is Departure.MANUAL
+        }
+        entries = self._entering({id_: state for id_, state in states.items() if id_ not in removed}, known)
+        new_beside = [id_ for id_ in entries if states[id_] is None and known[id_].runs]
+        for id_ in runs.waiting(conn, campaign.id, new_beside, least=MOST_RUNS) if new_beside else ():
+            log.warning("run_not_begun", campaign=campaign.key, contact_id=id_, most=MOST_RUNS)
+            del entries[id_]
+        if not entries:
+            return {}
+        again = _again({id_: states[id_] for id_ in entries})
+        before = {id_: state.rotation for id_ in again if (state := states[id_]) is not None}
+        numbers = {(id_, run.rotation): run.number for id_, run in there.items()}
+        _cancel_runs(conn, campaign.id, list(before.items()), numbers, STARTED_AGAIN, now=now)
+        rotations = memberships.give_rotations(conn, campaign.id, entries, arrival=self.arrival, now=now)
+        runs.begin(
+            conn,
+            campaign.id,
+            [
+                Beginning(
+                    id_,
+                    keys[id_],
+                    rotation,
+                    bounded(given[id_].data) if id_ in given else {},
+                    self.arrival,
+                    entries[id_].manual,
+                )
+                for id_, rotation in rotations.items()
+            ],
+            now=now,
+        )
+        self._arm(rotations, known)
+        were_in = {id_ for id_ in entries if (state := known[id_].state) is not None and state.departure is None}
+        _count(conn, campaign.id, "added", len(entries) - len(were_in), now)
+        return {**dict.fromkeys(entries, "added"), **again}
+
+    def _entering(self, states: Mapping[int, State | None], known: Mapping[int, Known]) -> dict[int, Entering]:
+        campaign, found = self.campaign, {}
+        for id_, state in states.items():
+            entry = entering(
+                state,
+                self.arrival,
+                reentry=campaign.reentry,
+                cooldown=campaign.cooldown,
+                now=self.now,
+                zone=zone_of(known[id_].timezone, self.zone),
+            )
+            if entry is not None:
+                found[id_] = entry
+        return found
+
+    def _arm(self, rotations: Mapping[int, int], known: Mapping[int, Known]) -> None:
+        """Let contacts stand at every root step, in new rotations."""
+        campaign, now = self.campaign, self.now
+        zones = {id_: zone_of(known[id_].timezone, self.zone) for id_ in rotations}
+        due = {
+            (step.id, own_zone): first_due(campaign, step, since=now, zone=own_zone)
             for step in campaign.roots
-            for reason, due_at in (due[step.id, zones[contact_id]],)
-            for anchor in (began if reason == "decision" else now,)
-        ],
+            for own_zone in set(zones.values())
+        }
+        waits.arm(
+            self.conn,
+            [
+                Wait(id_, step.id, campaign.id, rotation, rotation, 0, reason, anchor, due_at)
+                for id_, rotation in rotations.items()
+                for began in (came_at(self.since.get(id_, now), now),)
+                for step in campaign.roots
+                for reason, due_at in (due[step.id, zones[id_]],)
+                for anchor in (began if reason == "decision" else now,)
+            ],
+        )
+
+
+def _again(states: Mapping[int, State | None]) -> dict[int, What]:
+    """Return who begins again, and how."""
+    return {
+        id_: "restarted" if state.departure is None else "back" for id_, state in states.items() if state is not None
+    }
+
+
+def _state_of(known: Known, run: StoredRun | None, key: str) -> State | None:
+    """Return what the rules of re-entry are asked of: the run of a key, if there was one before."""
+    whole = known.state
+    if run is None:
+        # Until now the membership was that run by itself.
+        return whole if key == "" and not known.runs else None
+    assert whole is not None
+    removed = whole.departure is Departure.MANUAL
+    return State(
+        run.rotation,
+        run.began_at,
+        run.manual,
+        run.left_at,
+        Departure.MANUAL if removed else run.departure,
+        whole.left_entry,
+        whole.entry,
     )
-    _count(conn, campaign.id, "added", len(new) + list(again.values()).count("back"), now)
-    return {**dict.fromkeys(new, "added"), **again}
+
+
+def in_turns(found: Iterable[tuple[int, T]]) -> list[list[tuple[int, T]]]:
+    """Return pairs of a contact and something in groups in which nobody is twice, in their order."""
+    nth: Counter[int] = Counter()
+    groups: list[list[tuple[int, T]]] = []
+    for contact_id, each in found:
+        if nth[contact_id] == len(groups):
+            groups.append([])
+        groups[nth[contact_id]].append((contact_id, each))
+        nth[contact_id] += 1
+    return groups
+
+
+def move(conn: Connection, campaign_id: int, moved: Mapping[tuple[int, int], Member]) -> None:
+    """Write what jumps came to: rotations of memberships and runs, and of what is waited for in them.
+
+    `moved` holds (contact, rotation in which it was found) to the membership, or run, that jumped.
+    """
+    jumped = [Jumped(id_, member.number, before, member.rotation) for (id_, before), member in moved.items()]
+    highest = {id_: (member.whole or member).rotation for (id_, _), member in moved.items()}
+    memberships.rotate(conn, campaign_id, highest)
+    runs.rotate(conn, campaign_id, jumped)
+    waits.move(conn, campaign_id, jumped)
 
 
 def depart(
-    conn: Connection, campaign_id: int, contact_ids: Sequence[int], departure: Departure, *, now: datetime
+    conn: Connection,
+    campaign_id: int,
+    contact_ids: Sequence[int],
+    departure: Departure,
+    *,
+    now: datetime,
+    reason: str | None = None,
 ) -> int:
     """Let members out of a campaign; whatever they waited for, in any rotation, is cancelled. Returns how many left."""
-    left = dismiss(conn, campaign_id, contact_ids, departure, now=now)
+    left = dismiss(conn, campaign_id, contact_ids, departure, now=now, reason=reason)
     return list(left.values()).count("removed")
 
 
 def dismiss(
-    conn: Connection, campaign_id: int, contact_ids: Sequence[int], departure: Departure, *, now: datetime
+    conn: Connection,
+    campaign_id: int,
+    contact_ids: Sequence[int],
+    departure: Departure,
+    *,
+    now: datetime,
+    reason: str | None = None,
 ) -> dict[int, Literal["removed", "stays out"]]:
-    """As `depart`; return what each did. Who was out already and now stays out is told apart, others are left out."""
+    """As `depart`; return what each did. Who was out already and now stays out is told apart, others are left out.
+
+    All runs of a contact end; only that without a key when it is a segment that the contact left. `reason` says in
+    words why, and is kept.
+    """
     present = batch.lock(conn, contact_ids)
     were_in = memberships.active(conn, campaign_id, present)
-    left = memberships.leave(conn, campaign_id, present, departure=departure, now=now)
-    _cancel(conn, campaign_id, left, "the contact left the campaign", now=now)
-    _count(conn, campaign_id, "left", len(were_in.intersection(left)), now)
+    in_runs = [contact_id for contact_id, several in were_in.items() if several]
+    kept: set[int] = set()
+    if in_runs:
+        only = {(contact_id, "") for contact_id in in_runs} if departure is Departure.SEGMENT else None
+        kept = _end(conn, campaign_id, in_runs, departure, only, reason, now=now)
+    left = memberships.leave(
+        conn,
+        campaign_id,
+        [contact_id for contact_id in present if contact_id not in kept],
+        departure=departure,
+        now=now,
+        reason=reason,
+    )
+    _cancel(conn, campaign_id, left, _left_because(reason), now=now)
+    _count(conn, campaign_id, "left", len(were_in.keys() & set(left)), now)
     return {contact_id: "removed" if contact_id in were_in else "stays out" for contact_id in left}
+
+
+def end_runs(
+    conn: Connection,
+    campaign_id: int,
+    only: Collection[tuple[int, str]],
+    departure: Departure,
+    *,
+    now: datetime,
+    reason: str | None = None,
+) -> int:
+    """End the runs of (contact, key), whatever else the contacts have; return how many contacts are out by that.
+
+    The caller has locked the contacts. Whose last run ends leaves the campaign.
+    """
+    were_in = memberships.active(conn, campaign_id, sorted({contact_id for contact_id, _ in only}))
+    in_runs = [contact_id for contact_id, several in were_in.items() if several]
+    kept = _end(conn, campaign_id, in_runs, departure, only, reason, now=now)
+    out = [contact_id for contact_id in in_runs if contact_id not in kept]
+    left = memberships.leave(conn, campaign_id, out, departure=departure, now=now, reason=reason)
+    _count(conn, campaign_id, "left", len(left), now)
+    return len(left)
+
+
+def _end(
+    conn: Connection,
+    campaign_id: int,
+    contact_ids: Sequence[int],
+    departure: Departure,
+    only: Collection[tuple[int, str]] | None,
+    reason: str | None,
+    *,
+    now: datetime,
+) -> set[int]:
+    """End open runs of members, with what is waited for in them; return who has others that go on."""
+    ended = runs.end(conn, campaign_id, contact_ids, departure, only=only, reason=reason, now=now)
+    numbers = {(run.contact_id, run.rotation): run.number for run in ended}
+    _cancel_runs(conn, campaign_id, list(numbers), numbers, _left_because(reason), now=now)
+    still = runs.still_in(conn, campaign_id, contact_ids)
+    memberships.come_by_segment_no_more(conn, campaign_id, [id_ for id_, manual in still.items() if manual])
+    return set(still)
+
+
+def _left_because(reason: str | None) -> str:
+    return LEFT if reason is None else f"{LEFT}: {reason}"
 
 
 def segment_changed(
@@ -345,6 +560,38 @@ def _cancel(conn: Connection, campaign_id: int, contact_ids: Sequence[int], reas
         conn,
         [
             Outcome(each.contact_id, each.step_id, each.rotation, each.passage, now, each.due_at, "cancelled", detail)
+            for each in cancelled
+        ],
+    )
+
+
+def _cancel_runs(
+    conn: Connection,
+    campaign_id: int,
+    places: Sequence[tuple[int, int]],
+    numbers: Mapping[tuple[int, int], int],
+    reason: str,
+    *,
+    now: datetime,
+) -> None:
+    """Cancel what is waited for in runs, by (contact, rotation); `numbers` says which they are."""
+    if not places:
+        return
+    cancelled = waits.cancel(conn, campaign_id, [id_ for id_, _ in places], [rotation for _, rotation in places])
+    outcomes.record(
+        conn,
+        [
+            Outcome(
+                each.contact_id,
+                each.step_id,
+                each.rotation,
+                each.passage,
+                now,
+                each.due_at,
+                "cancelled",
+                {"reason": reason},
+                numbers.get((each.contact_id, each.rotation)),
+            )
             for each in cancelled
         ],
     )

@@ -98,6 +98,19 @@ JOIN campaign ON campaign.id = campaign_source.campaign_id AND campaign.deleted_
 WHERE campaign_source.kind = 'form' AND campaign_source.source_id = :form_id
 ORDER BY campaign_source.campaign_id;
 
+-- name: of_events
+-- By the primary key; mostly there is none.
+SELECT DISTINCT campaign_event.campaign_id FROM campaign_event
+JOIN campaign ON campaign.id = campaign_event.campaign_id AND campaign.deleted_at IS NULL
+WHERE campaign_event.role = :role AND campaign_event.name = ANY (CAST(:names AS text[]))
+ORDER BY campaign_event.campaign_id;
+
+-- name: clear_events
+DELETE FROM campaign_event WHERE campaign_id = :campaign_id;
+
+-- name: save_event
+INSERT INTO campaign_event (campaign_id, role, name) VALUES (:campaign_id, :role, :name);
+
 -- name: create
 INSERT INTO campaign (key, name, created_at, changed_at) VALUES (:key, :key, :now, :now)
 ON CONFLICT (key) DO NOTHING
@@ -217,7 +230,12 @@ JOIN campaign ON campaign.id = campaign_source.campaign_id AND campaign.deleted_
 LEFT JOIN segment ON campaign_source.kind = 'segment' AND segment.id = campaign_source.source_id
 LEFT JOIN form ON campaign_source.kind = 'form' AND form.id = campaign_source.source_id
 WHERE coalesce(segment.key, form.key) IS NOT NULL
-ORDER BY campaign_source.campaign_id, campaign_source.kind DESC, key;
+UNION ALL
+SELECT campaign_event.campaign_id, 'event', campaign_event.name
+FROM campaign_event
+JOIN campaign ON campaign.id = campaign_event.campaign_id AND campaign.deleted_at IS NULL
+WHERE campaign_event.role = 'source'
+ORDER BY campaign_id, kind DESC, key;
 
 -- name: inside
 -- From the counters, which cost the days of a campaign and not its members.

@@ -1,9 +1,9 @@
 -- name: record
-INSERT INTO outcome (contact_id, step_id, rotation, passage, at, due_at, result, detail)
+INSERT INTO outcome (contact_id, step_id, rotation, passage, at, due_at, result, detail, run)
 SELECT *
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:step_ids AS int[]), CAST(:rotations AS int[]),
             CAST(:passages AS int[]), CAST(:ats AS timestamptz[]), CAST(:due AS timestamptz[]),
-            CAST(:results AS result[]), CAST(:details AS jsonb[]));
+            CAST(:results AS result[]), CAST(:details AS jsonb[]), CAST(:runs AS int[]));
 
 -- name: count
 -- The counters of the same transaction, in a slot that no other one writes to meanwhile.
@@ -93,7 +93,7 @@ GROUP BY contact_id, step_id;
 -- name: answered
 -- The facts that contacts' "yes" of a decision came from, in the membership that they have now. A probe of two
 -- primary keys a contact.
-SELECT wanted.id AS contact_id, answer.detail ->> 'event' AS event, answer.detail ->> 'at' AS happened_at
+SELECT wanted.id AS contact_id, answer.run, answer.detail ->> 'event' AS event, answer.detail ->> 'at' AS happened_at
 FROM unnest(CAST(:contact_ids AS bigint[])) AS wanted (id)
 CROSS JOIN LATERAL (
     SELECT added_at FROM membership
@@ -102,7 +102,7 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) AS member
 CROSS JOIN LATERAL (
-    SELECT at, result, detail FROM outcome
+    SELECT at, result, detail, run FROM outcome
     WHERE outcome.contact_id = wanted.id AND outcome.step_id = :step_id
     OFFSET 0
 ) AS answer

@@ -6,6 +6,7 @@ type is a custom event, for the decision `event.happened`.
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 
 _MESSAGE = "`message` (our message id) or `email` (key of the template)"
@@ -183,6 +184,12 @@ EVENT_TYPES = {each.name: each for each in _ALL}
 # A custom event: it needs nothing and changes nothing but what waits for it.
 _CUSTOM = EventType("*", label="", data="", effect="")
 
+# Characters of a type that can be named.
+MOST_TYPE = 255
+
+# What types of ours begin with; `contact` and `page` too, but people have such events of their own.
+RESERVED = frozenset({"email", "segment", "form", "sms"})
+
 ABOUT_THE_CONTACT = frozenset(each.name for each in _ALL if each.about_the_contact)
 
 # Types about a segment, and whether they add to it; another one that begins so is a custom event.
@@ -195,3 +202,28 @@ CHANGES = ("email", "timezone", "owner", "stage", "company", "fields", "tags", "
 def event_type(name: str) -> EventType:
     """Return what is known of a type; of a custom one, nothing."""
     return EVENT_TYPES.get(name, _CUSTOM)
+
+
+def refused_type(name: str, *, source: bool) -> str | None:
+    """Return why no event of a type can let a contact into a campaign (`source`) or out of it; None when it can.
+
+    A type that looks like one of ours and is none is a slip of the pen: nobody would ever publish it.
+    """
+    if name in ABOUT_THE_CONTACT:
+        return f"{name} says something about the contact, not what it did; name a segment instead"
+    if name == "form.submitted" and source:
+        return "name the form under 'forms' instead"
+    if "*" in name or "?" in name:
+        return "must be one type of event, such as order.paid; wildcards are for the decision event.happened"
+    if len(name) > MOST_TYPE:
+        return f"a type has at most {MOST_TYPE} characters"
+    if name in EVENT_TYPES:
+        return None
+    own = difflib.get_close_matches(name.lower(), EVENT_TYPES, n=1, cutoff=0.85)
+    if own:
+        return f"there is no type {name!r}; did you mean {own[0]!r}?"
+    prefix = name.partition(".")[0]
+    if "." in name and prefix in RESERVED:
+        known = ", ".join(sorted(each for each in EVENT_TYPES if each.startswith(f"{prefix}.")))
+        return f"types that begin with {prefix}. are Parcours' own, and {name!r} is none of them; known are {known}"
+    return None
