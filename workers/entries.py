@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy import Connection
 
-from parcours.db.tables import campaigns
+from parcours.db.tables import campaigns, entrants
 from parcours.domain.campaign import Campaign
 from parcours.domain.contacts.membership import Arrival, Departure
 from parcours.domain.entry import EventExit, NoKeyError
@@ -46,8 +46,10 @@ def _leave(
     out = 0
     for (reason, key), contact_ids in ends.items():
         if key is None:
-            out += membership.depart(conn, campaign.id, contact_ids, Departure.EXIT, now=now, reason=reason)
+            out += membership.exit_all(conn, campaign, contact_ids, reason, now=now)
         else:
+            if campaign.entry is not None:
+                entrants.drop(conn, campaign.id, contact_ids, key=key)
             only = {(contact_id, key) for contact_id in contact_ids}
             out += membership.end_runs(conn, campaign.id, only, Departure.EXIT, now=now, reason=reason)
     return out

@@ -14,13 +14,15 @@ from sqlalchemy import Connection
 
 from parcours.db.reads import batch
 from parcours.db.scope import Scope
-from parcours.db.tables import campaigns, erasure, events, outcomes, runs, waits
+from parcours.db.tables import campaigns, entrants, erasure, events, outcomes, runs, sweeps, waits
 from parcours.db.tables import membership as memberships
-from parcours.db.tables.membership import Chunk, Known, Root
+from parcours.db.tables.entrants import Held
+from parcours.db.tables.membership import Chunk, Known, Root, Sources
 from parcours.db.tables.runs import Beginning, StoredRun
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.campaign import Campaign
 from parcours.domain.contacts.membership import Arrival, Departure, Entering, State, entering
+from parcours.domain.entry import EntryLimit
 from parcours.domain.events.reading import Entry, bounded
 from parcours.domain.steps.types import Kind
 from parcours.domain.time import schedule
@@ -77,20 +79,25 @@ def admit(
     zone: ZoneInfo,
     since: Mapping[int, datetime] | None = None,
     entries: Mapping[int, Entry] | None = None,
+    released: bool = False,
 ) -> dict[int, What]:
     """Let contacts into a campaign as far as the rules do, with every root step armed; return what each did.
 
     Whom the rules hold back is left out. The roots of a new rotation replace whatever was still open in
-    earlier ones of the same run.
+    earlier ones of the same run. Whom the campaign's limit holds back comes in later; who is `released` by it now
+    stands before all others.
     """
     present = batch.lock(conn, contact_ids)
     sources = [source.id for source in campaigns.sources(conn, campaign.id)]
+    if campaign.segment_exits and arrival is not Arrival.MANUAL:
+        out = set(memberships.inside(conn, exits_of(conn, campaign), present))
+        present = [id_ for id_ in present if id_ not in out]
     known = memberships.states(conn, campaign.id, sources, present)
     one = {id_: each for id_, each in known.items() if not (each.runs or entries)}
     several = {id_: each for id_, each in known.items() if id_ not in one}
-    coming = _Coming(conn, campaign, arrival, now, zone, since or {})
+    coming = _Coming(conn, campaign, arrival, now, zone, since or {}, entries or {}, released)
     done = coming.by_itself(one) if one else {}
-    return done | (coming.beside_others(several, entries or {}) if several else {})
+    return done | (coming.beside_others(several) if several else {})
 
 
 @dataclass
@@ -103,11 +110,14 @@ class _Coming:
     now: datetime
     zone: ZoneInfo
     since: Mapping[int, datetime]
+    given: Mapping[int, Entry]
+    released: bool
 
     def by_itself(self, known: Mapping[int, Known]) -> dict[int, What]:
         """Let in contacts whose membership is one run by itself."""
         conn, campaign, now = self.conn, self.campaign, self.now
-        entries = self._entering({id_: each.state for id_, each in known.items()}, known)
+        states = {id_: each.state for id_, each in known.items()}
+        entries = self._within_limit(self._entering(states, known), states)
         if not entries:
             return {}
         again = _again({id_: known[id_].state for id_ in entries})
@@ -117,9 +127,9 @@ class _Coming:
         _count(conn, campaign.id, "added", len(new) + list(again.values()).count("back"), now)
         return {**dict.fromkeys(new, "added"), **again}
 
-    def beside_others(self, known: Mapping[int, Known], given: Mapping[int, Entry]) -> dict[int, What]:
+    def beside_others(self, known: Mapping[int, Known]) -> dict[int, What]:
         """Begin a run of each contact, or begin it again, beside those that it may have already."""
-        conn, campaign, now = self.conn, self.campaign, self.now
+        conn, campaign, now, given = self.conn, self.campaign, self.now, self.given
         keys = {id_: given[id_].key if id_ in given else "" for id_ in known}
         there = runs.of_keys(conn, campaign.id, keys)
         states = {id_: _state_of(each, there.get(id_), keys[id_]) for id_, each in known.items()}
@@ -134,6 +144,7 @@ class _Coming:
         for id_ in runs.waiting(conn, campaign.id, new_beside, least=MOST_RUNS) if new_beside else ():
             log.warning("run_not_begun", campaign=campaign.key, contact_id=id_, most=MOST_RUNS)
             del entries[id_]
+        entries = self._within_limit(entries, states)
         if not entries:
             return {}
         again = _again({id_: states[id_] for id_ in entries})
@@ -176,6 +187,43 @@ class _Coming:
             if entry is not None:
                 found[id_] = entry
         return found
+
+    def _within_limit(self, coming: dict[int, Entering], states: Mapping[int, State | None]) -> dict[int, Entering]:
+        """Return who may begin now, and hold the others back; who only begins again is not counted.
+
+        A person's word goes before the limit, and counts.
+        """
+        campaign, limit = self.campaign, self.campaign.entry
+        new = [id_ for id_ in coming if (state := states[id_]) is None or state.departure is not None]
+        if limit is None or not new:
+            return coming
+        room = entrants.room(self.conn, campaign.id, limit, now=self.now)
+        free = room.free if self.released or not room.queued else 0
+        allowed = new if self.arrival is Arrival.MANUAL or free is None else new[:free]
+        entrants.took(self.conn, campaign.id, limit, len(allowed), now=self.now)
+        held = new[len(allowed) :]
+        until = limit.next_period(self.now)
+        if held and until is not None and (room.ever is None or room.ever > len(allowed)):
+            self._hold(held, until)
+        elif held:
+            log.info("entry_refused", campaign=campaign.key, contacts=len(held), most=limit.most)
+        out = set(held)
+        return {id_: entry for id_, entry in coming.items() if id_ not in out}
+
+    def _hold(self, contact_ids: Sequence[int], until: datetime) -> None:
+        held = [
+            Held(
+                0,
+                id_,
+                self.arrival,
+                None if given is None else given.key,
+                None if given is None else bounded(given.data),
+                self.since.get(id_, self.now),
+            )
+            for id_ in contact_ids
+            for given in (self.given.get(id_),)
+        ]
+        entrants.hold(self.conn, self.campaign.id, held, until=until)
 
     def _arm(self, rotations: Mapping[int, int], known: Mapping[int, Known]) -> None:
         """Let contacts stand at every root step, in new rotations."""
@@ -366,6 +414,8 @@ def segment_changed(
         inside = memberships.inside(conn, published, contact_ids)
         if inside:
             memberships.stay(conn, campaign_id, inside)
+            if sources[0].after is not None:
+                inside = memberships.inside(conn, published, inside, after=sources[0].after)
             done += arrive(conn, campaign, inside, Arrival.SEGMENT, now=now, zone=zone, since=since)
         outside = memberships.outside(conn, campaign_id, [source.id for source in sources], contact_ids)
         if outside and campaign.exit_on_leave:
@@ -373,6 +423,107 @@ def segment_changed(
                 done["removed"] += depart(conn, campaign_id, outside, Departure.SEGMENT, now=now)
             else:
                 memberships.give_grace(conn, campaign_id, outside, until=schedule.add(campaign.grace, now, zone))
+    for campaign_id, key in campaigns.left_by_segment(conn, segment_id):
+        campaign, status = campaigns.enter(conn, campaign_id, zone)
+        inside = memberships.inside(conn, [segment_id], contact_ids)
+        if inside and not status.deleted:
+            done["removed"] += exit_all(conn, campaign, inside, f"it came into the segment {key}", now=now)
+    return done
+
+
+def exit_all(conn: Connection, campaign: Campaign, contact_ids: Sequence[int], reason: str, *, now: datetime) -> int:
+    """Let contacts out for a reason that the campaign names as an exit, in all their runs; return how many left.
+
+    Whatever finds that an exit is true of a contact, in whichever way, ends here.
+    """
+    if campaign.entry is not None:
+        entrants.drop(conn, campaign.id, contact_ids)
+    return depart(conn, campaign.id, contact_ids, Departure.EXIT, now=now, reason=reason)
+
+
+def exits_of(conn: Connection, campaign: Campaign) -> list[int]:
+    """Return the ids of the segments that are exits of a campaign."""
+    if not campaign.segment_exits:
+        return []
+    return [row.id for row in campaigns.named(conn, "segments", campaign.segment_exits).values()]
+
+
+def sources_of(conn: Connection, campaign: Campaign, *, published: bool = False) -> Sources:
+    """Return the segments that feed a campaign, all or only the published ones, and whom they do not let in."""
+    found = campaigns.sources(conn, campaign.id)
+    ids = [source.id for source in found if source.published or not published]
+    return Sources(ids, found[0].after if found else None, exits_of(conn, campaign))
+
+
+def release(conn: Connection, campaign_id: int, *, now: datetime, zone: ZoneInfo) -> Counter[str]:
+    """Let in who was held back by a campaign's limit, in the order in which they came, as many as it allows now.
+
+    Returns how many were added and restarted. An update that the limit cut short is asked for again.
+    """
+    campaign, status = campaigns.enter(conn, campaign_id, zone)
+    done: Counter[str] = Counter()
+    limit = campaign.entry or (EntryLimit() if entrants.first(conn, campaign_id, limit=1) else None)
+    if limit is None or status.why_not(now) is not None:
+        return done
+    while held := entrants.first(conn, campaign_id, limit=LOCKED_AT_ONCE):
+        locked = set(batch.lock(conn, sorted({each.contact_id for each in held})))
+        room = entrants.room(conn, campaign_id, limit, now=now)
+        if room.ever == 0:
+            log.info(
+                "entry_refused", campaign=campaign.key, contacts=entrants.drop_all(conn, campaign_id), most=limit.most
+            )
+            break
+        if room.free == 0:
+            entrants.look_again(conn, campaign_id, limit.next_period(now))
+            return done
+        free = len(held) if room.free is None else room.free
+        taken = entrants.take(conn, campaign_id, [each.seq for each in held[:free]])
+        done += _let_in(
+            conn,
+            campaign,
+            [each for each in held if each.seq in taken and each.contact_id in locked],
+            now=now,
+            zone=zone,
+        )
+    more = entrants.has_more(conn, campaign_id)
+    if more:
+        sweeps.ask(conn, "update", Scope(campaign_ids=(campaign_id,)), at=now)
+    entrants.look_again(conn, campaign_id, None, more=False)
+    return done
+
+
+def _let_in(
+    conn: Connection, campaign: Campaign, held: Sequence[Held], *, now: datetime, zone: ZoneInfo
+) -> Counter[str]:
+    """Let contacts in who were held back, whose locks the caller holds; who left the segment meanwhile is left out."""
+    done: Counter[str] = Counter()
+    by_arrival: dict[Arrival, list[tuple[int, Held]]] = {}
+    for each in held:
+        by_arrival.setdefault(each.arrival, []).append((each.contact_id, each))
+    for arrival, found in by_arrival.items():
+        for turn in in_turns(found):
+            came = dict(turn)
+            ids = list(came)
+            if arrival is Arrival.SEGMENT:
+                sources = sources_of(conn, campaign, published=True)
+                ids = memberships.inside(conn, sources.segment_ids, ids, after=sources.after)
+            entries = {id_: Entry(each.key, each.entry or {}) for id_, each in came.items() if each.key is not None}
+            since = {id_: each.came_at for id_, each in came.items()}
+            for some, given in ((True, entries), (False, None)):
+                these = [id_ for id_ in ids if (id_ in entries) is some]
+                if these:
+                    entered = admit(
+                        conn,
+                        campaign,
+                        these,
+                        arrival,
+                        now=now,
+                        zone=zone,
+                        since=since,
+                        entries=given,
+                        released=True,
+                    )
+                    done += Counter("added" if each == "added" else "restarted" for each in entered.values())
     return done
 
 
@@ -417,14 +568,30 @@ def reconcile(
     sources = campaigns.sources(conn, campaign.id)
     published = [source.id for source in sources if source.published]
     every = [source.id for source in sources]
+    feeding = Sources(published, sources[0].after if sources else None, exits_of(conn, campaign))
     done: Counter[str] = Counter()
+    if feeding.exits:
+        out = memberships.exiting(conn, campaign.id, feeding.exits, chunk, limit=LOCKED_AT_ONCE)
+        if out:
+            done["removed"] += exit_all(conn, campaign, out, "it is in a segment that is an exit", now=now)
+    if campaign.entry is not None:
+        # Who joins is counted, under a lock for which nobody is to wait who holds contacts.
+        done += _realign(
+            conn, campaign, every, published, chunk, now=now, zone=zone, limit=_left(limit, done), scope=scope
+        )
+        room = _left(limit, done)
+        if published and room > 0:
+            done["added"] += _join_within_limit(
+                conn, campaign, feeding, chunk, campaign.entry, now=now, zone=zone, limit=room, scope=scope
+            )
+        return done
     # With a limit, who joins comes first. Without one, those whose locks are needed do: who joins is held without
     # waiting, so that nothing waits for a contact while it holds others that come later in the order of ids.
     if published and limit is not None:
-        done["added"] = _join(conn, campaign, published, chunk, now=now, zone=zone, limit=limit, scope=scope)
+        done["added"] = _join(conn, campaign, feeding, chunk, now=now, zone=zone, limit=limit, scope=scope)
     done += _realign(conn, campaign, every, published, chunk, now=now, zone=zone, limit=_left(limit, done), scope=scope)
     if published and limit is None:
-        done["added"] = _join(conn, campaign, published, chunk, now=now, zone=zone, limit=None, scope=scope)
+        done["added"] = _join(conn, campaign, feeding, chunk, now=now, zone=zone, limit=None, scope=scope)
     return done
 
 
@@ -502,10 +669,35 @@ def _left(limit: int | None, done: Counter[str]) -> int:
     return UNLIMITED if limit is None else limit - done.total()
 
 
+def _join_within_limit(
+    conn: Connection,
+    campaign: Campaign,
+    sources: Sources,
+    chunk: Chunk,
+    limited: EntryLimit,
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    limit: int,
+    scope: Scope,
+) -> int:
+    room = entrants.room(conn, campaign.id, limited, now=now)
+    free = 0 if room.queued else UNLIMITED if room.free is None else room.free
+    joined = 0
+    if free:
+        most = min(limit, free)
+        joined = _join(conn, campaign, sources, chunk, now=now, zone=zone, limit=most, scope=scope)
+        entrants.took(conn, campaign.id, limited, joined, now=now)
+    until = limited.next_period(now)
+    if joined == free and until is not None and room.ever != 0:
+        entrants.look_again(conn, campaign.id, until, more=True)
+    return joined
+
+
 def _join(
     conn: Connection,
     campaign: Campaign,
-    segment_ids: Sequence[int],
+    sources: Sources,
     chunk: Chunk,
     *,
     now: datetime,
@@ -520,11 +712,11 @@ def _join(
         return 0
     roots = roots_by_zone(campaign, names, now=now, zone=zone)
     joined, left_out = memberships.join(
-        conn, campaign.id, segment_ids, chunk, roots, by_zone=by_zone, now=now, limit=limit, scope=scope
+        conn, campaign.id, sources, chunk, roots, by_zone=by_zone, now=now, limit=limit, scope=scope
     )
     _count(conn, campaign.id, "added", joined, now)
     if left_out:
-        nobody = memberships.of_nobody(conn, segment_ids, chunk, limit=LOCKED_AT_ONCE)
+        nobody = memberships.of_nobody(conn, sources.segment_ids, chunk, limit=LOCKED_AT_ONCE)
         erasure.clean_up(conn, nobody, now=now)
     return joined
 

@@ -45,6 +45,8 @@ class Source(NamedTuple):
     id: int
     key: str
     published: bool
+    # Only who entered a segment later than this number joins; None: everybody.
+    after: int | None = None
 
 
 class StoredStep(NamedTuple):
@@ -228,6 +230,11 @@ def of_events(conn: Connection, role: Role, names: Iterable[str]) -> list[int]:
     return list(conn.execute(sql["of_events"], {"role": role, "names": sorted(set(names))}).scalars())
 
 
+def left_by_segment(conn: Connection, segment_id: int) -> list[tuple[int, str]]:
+    """Return the campaigns of which a segment is an exit, with its key."""
+    return [(row.campaign_id, row.key) for row in conn.execute(sql["left_by_segment"], {"segment_id": segment_id})]
+
+
 def of_form(conn: Connection, form_id: int) -> list[int]:
     """Return the campaigns that a form feeds."""
     return list(conn.execute(sql["of_form"], {"form_id": form_id}).scalars())
@@ -386,6 +393,7 @@ def save(
     conn.execute(sql["clear_events"], here)
     for role, name in sorted(heeded):
         conn.execute(sql["save_event"], {**here, "role": role, "name": name})
+    conn.execute(sql["mark_existing"], here)
     return {
         key: int(
             conn.execute(
@@ -428,6 +436,8 @@ def set_published(conn: Connection, campaign_id: int, published: bool, *, now: d
     changed = conn.execute(sql["publish"], parameters).first() is not None
     if changed:
         _status_changed(conn, campaign_id, before, now=now)
+    if changed and published:
+        conn.execute(sql["mark_existing"], parameters)
     return changed
 
 

@@ -86,8 +86,10 @@ SELECT definition FROM campaign_version WHERE campaign_id = :campaign_id AND ver
 SELECT id, key, kind, type, removed_at, moved, retimed_at FROM step WHERE campaign_id = :campaign_id ORDER BY id;
 
 -- name: sources
-SELECT segment.id, segment.key, segment.published
-FROM campaign_source JOIN segment ON segment.id = campaign_source.source_id
+SELECT segment.id, segment.key, segment.published, campaign.entries_after AS after
+FROM campaign_source
+JOIN segment ON segment.id = campaign_source.source_id
+JOIN campaign ON campaign.id = campaign_source.campaign_id
 WHERE campaign_source.campaign_id = :campaign_id AND campaign_source.kind = 'segment'
 ORDER BY segment.key;
 
@@ -104,6 +106,23 @@ SELECT DISTINCT campaign_event.campaign_id FROM campaign_event
 JOIN campaign ON campaign.id = campaign_event.campaign_id AND campaign.deleted_at IS NULL
 WHERE campaign_event.role = :role AND campaign_event.name = ANY (CAST(:names AS text[]))
 ORDER BY campaign_event.campaign_id;
+
+-- name: left_by_segment
+SELECT campaign_event.campaign_id, campaign_event.name AS key FROM campaign_event
+JOIN campaign ON campaign.id = campaign_event.campaign_id AND campaign.deleted_at IS NULL
+WHERE campaign_event.role = 'segment' AND campaign_event.name = (SELECT key FROM segment WHERE id = :segment_id)
+ORDER BY campaign_event.campaign_id;
+
+-- name: mark_existing
+-- Who is in a segment when the campaign is first published, if that is what its version asks for.
+UPDATE campaign
+SET entries_after = CASE
+        WHEN coalesce(version.definition #>> '{sources,existing}', 'true') = 'true' THEN NULL
+        WHEN campaign.entries_after IS NULL AND campaign.published
+            THEN (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM segment_entry)
+        ELSE campaign.entries_after END
+FROM campaign_version AS version
+WHERE campaign.id = :campaign_id AND version.campaign_id = campaign.id AND version.version = campaign.version;
 
 -- name: clear_events
 DELETE FROM campaign_event WHERE campaign_id = :campaign_id;

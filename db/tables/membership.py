@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from parcours.db.scope import Scope
-from parcours.db.statements import statements
+from parcours.db.statements import statements, variant
 from parcours.db.tables import runs
 from parcours.domain.contacts.membership import Arrival, Departure, Entering, State
 from parcours.domain.walk.rows import Member
@@ -27,6 +27,28 @@ class Joined(NamedTuple):
 
     joined: int
     left_out: int
+
+
+class Sources(NamedTuple):
+    """The segments that feed a campaign, and whom of their members they do not let in.
+
+    `after`: who entered a segment no later than this number; None: everybody comes in. `exits` are the segments whose
+    members are out.
+    """
+
+    segment_ids: Sequence[int]
+    after: int | None = None
+    exits: Sequence[int] = ()
+
+    @property
+    def forms(self) -> list[str]:
+        """The forms of the statements that ask for what is set."""
+        return [*(["late"] if self.after is not None else []), *(["out"] if self.exits else [])]
+
+    def parameters(self) -> dict[str, Any]:
+        """What those forms ask for."""
+        late = {} if self.after is None else {"entries_after": self.after}
+        return {**late, **({"exit_ids": list(self.exits)} if self.exits else {})}
 
 
 class Known(NamedTuple):
@@ -49,7 +71,7 @@ class Root(NamedTuple):
 def differing(
     conn: Connection,
     campaign_id: int,
-    segment_ids: Sequence[int],
+    sources: Sources,
     whole: Chunk,
     *,
     width: int,
@@ -66,12 +88,15 @@ def differing(
         "width": width,
         "leaving": leaving,
         "returning": returning,
+        **sources.parameters(),
     }
-    if len(segment_ids) == 1:
-        numbers = conn.execute(sql["differing"], {**parameters, "segment_id": segment_ids[0]}).scalars().all()
+    if len(sources.segment_ids) == 1:
+        statement = variant(__file__, "differing", *sources.forms)
+        parameters["segment_id"] = sources.segment_ids[0]
     else:
-        parameters["segment_ids"] = list(segment_ids)
-        numbers = conn.execute(sql["differing_several"], parameters).scalars().all()
+        statement = variant(__file__, "differing_several", *sources.forms)
+        parameters["segment_ids"] = list(sources.segment_ids)
+    numbers = conn.execute(statement, parameters).scalars().all()
     firsts = (whole.first_id + number * width for number in numbers)
     return [Chunk(first, min(first + width - 1, whole.last_id)) for first in firsts]
 
@@ -79,7 +104,7 @@ def differing(
 def join(
     conn: Connection,
     campaign_id: int,
-    segment_ids: Sequence[int],
+    sources: Sources,
     chunk: Chunk,
     roots: Sequence[Root],
     *,
@@ -94,14 +119,22 @@ def join(
         del columns["zones"]
     parameters: dict[str, Any] = {
         "campaign_id": campaign_id,
-        "segment_ids": list(segment_ids),
+        "segment_ids": list(sources.segment_ids),
+        **sources.parameters(),
         **chunk._asdict(),
         **scope.contacts(),
         **columns,
         "now": now,
         "limit": limit,
     }
-    return Joined(*conn.execute(sql["join_by_zone" if by_zone else "join"], parameters).one())
+    statement = variant(__file__, "join_by_zone" if by_zone else "join", *sources.forms)
+    return Joined(*conn.execute(statement, parameters).one())
+
+
+def exiting(conn: Connection, campaign_id: int, exits: Sequence[int], chunk: Chunk, *, limit: int) -> list[int]:
+    """Return members in a range whom a segment that is an exit of the campaign holds."""
+    parameters = {"campaign_id": campaign_id, "exit_ids": list(exits), "limit": limit, **chunk._asdict()}
+    return list(conn.execute(sql["exiting"], parameters).scalars())
 
 
 def of_nobody(conn: Connection, segment_ids: Sequence[int], chunk: Chunk, *, limit: int) -> list[int]:
@@ -267,9 +300,11 @@ def active(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> di
     return {row.contact_id: row.runs for row in conn.execute(sql["active"], parameters)}
 
 
-def inside(conn: Connection, segment_ids: Sequence[int], contact_ids: Sequence[int]) -> list[int]:
-    """Return which of these contacts are in one of these segments."""
-    parameters = {"segment_ids": list(segment_ids), "contact_ids": list(contact_ids)}
+def inside(
+    conn: Connection, segment_ids: Sequence[int], contact_ids: Sequence[int], *, after: int | None = None
+) -> list[int]:
+    """Return which of these contacts are in one of these segments, entered later than a number if one is given."""
+    parameters = {"segment_ids": list(segment_ids), "contact_ids": list(contact_ids), "after": after}
     return list(conn.execute(sql["inside"], parameters).scalars())
 
 

@@ -7,13 +7,16 @@
 SELECT DISTINCT (coalesce(present.contact_id, member.contact_id) - :first_id) / :width AS number
 FROM (
     SELECT contact_id FROM segment_member
+    -- when late: SELECT contact_id, entry FROM segment_member
     WHERE active AND segment_id = :segment_id AND contact_id BETWEEN :first_id AND :last_id
+    -- when out: WHERE active AND segment_id = :segment_id AND contact_id BETWEEN :first_id AND :last_id AND (SELECT true FROM segment_member AS other WHERE other.contact_id = segment_member.contact_id AND other.active AND other.segment_id = ANY (CAST(:exit_ids AS int[])) LIMIT 1) IS NULL
 ) AS present
 FULL JOIN (
     SELECT contact_id, departure, manual FROM membership
     WHERE campaign_id = :campaign_id AND contact_id BETWEEN :first_id AND :last_id
 ) AS member ON member.contact_id = present.contact_id
 WHERE member.contact_id IS NULL
+-- when late: WHERE member.contact_id IS NULL AND present.entry > :entries_after
    OR (present.contact_id IS NULL AND member.departure IS NULL AND NOT member.manual AND :leaving)
    OR (present.contact_id IS NOT NULL AND member.departure <> 'manual' AND :returning)
 ORDER BY number;
@@ -23,16 +26,35 @@ ORDER BY number;
 SELECT DISTINCT (coalesce(present.contact_id, member.contact_id) - :first_id) / :width AS number
 FROM (
     SELECT contact_id FROM segment_member
+    -- when late: SELECT contact_id, entry FROM segment_member
     WHERE active AND segment_id = ANY (CAST(:segment_ids AS int[])) AND contact_id BETWEEN :first_id AND :last_id
+    -- when out: WHERE active AND segment_id = ANY (CAST(:segment_ids AS int[])) AND contact_id BETWEEN :first_id AND :last_id AND (SELECT true FROM segment_member AS other WHERE other.contact_id = segment_member.contact_id AND other.active AND other.segment_id = ANY (CAST(:exit_ids AS int[])) LIMIT 1) IS NULL
 ) AS present
 FULL JOIN (
     SELECT contact_id, departure, manual FROM membership
     WHERE campaign_id = :campaign_id AND contact_id BETWEEN :first_id AND :last_id
 ) AS member ON member.contact_id = present.contact_id
 WHERE member.contact_id IS NULL
+-- when late: WHERE member.contact_id IS NULL AND present.entry > :entries_after
    OR (present.contact_id IS NULL AND member.departure IS NULL AND NOT member.manual AND :leaving)
    OR (present.contact_id IS NOT NULL AND member.departure <> 'manual' AND :returning)
 ORDER BY number;
+
+-- name: exiting
+-- Members whom a segment that is an exit holds, but for those whom a person added.
+SELECT membership.contact_id
+FROM membership
+WHERE membership.campaign_id = :campaign_id
+  AND membership.contact_id BETWEEN :first_id AND :last_id
+  AND membership.departure IS NULL AND membership.arrival <> 'manual'
+  -- One probe a contact, as in `orphans`.
+  AND (SELECT true FROM segment_member
+       WHERE segment_member.contact_id = membership.contact_id
+         AND segment_member.active
+         AND segment_member.segment_id = ANY (CAST(:exit_ids AS int[]))
+       LIMIT 1) IS NOT NULL
+ORDER BY membership.contact_id
+LIMIT :limit;
 
 -- name: join
 -- Everybody in a range of contact ids who is in a source segment and was never in the campaign joins,
@@ -49,7 +71,9 @@ WITH candidate AS (
     SELECT DISTINCT segment_member.contact_id
     FROM segment_member
     WHERE segment_member.active
+    -- when out: WHERE segment_member.active AND (SELECT true FROM segment_member AS other WHERE other.contact_id = segment_member.contact_id AND other.active AND other.segment_id = ANY (CAST(:exit_ids AS int[])) LIMIT 1) IS NULL
       AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
+      -- when late: AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[])) AND segment_member.entry > :entries_after
       AND segment_member.contact_id BETWEEN :first_id AND :last_id
       AND (CAST(:ids AS bigint[]) IS NULL OR segment_member.contact_id = ANY (CAST(:ids AS bigint[])))
       AND (CAST(:threads AS int) IS NULL
@@ -91,7 +115,9 @@ WITH candidate AS (
     JOIN contact ON contact.id = segment_member.contact_id
                 AND coalesce(contact.timezone, '') = ANY (CAST(:zones AS text[]))
     WHERE segment_member.active
+    -- when out: WHERE segment_member.active AND (SELECT true FROM segment_member AS other WHERE other.contact_id = segment_member.contact_id AND other.active AND other.segment_id = ANY (CAST(:exit_ids AS int[])) LIMIT 1) IS NULL
       AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
+      -- when late: AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[])) AND segment_member.entry > :entries_after
       AND segment_member.contact_id BETWEEN :first_id AND :last_id
       AND (CAST(:ids AS bigint[]) IS NULL OR segment_member.contact_id = ANY (CAST(:ids AS bigint[])))
       AND (CAST(:threads AS int) IS NULL
@@ -320,9 +346,10 @@ SELECT contact_id, runs FROM membership
 WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[])) AND left_at IS NULL;
 
 -- name: inside
--- Which contacts are in one of these segments.
+-- Which contacts are in one of these segments, and entered it later than a number.
 SELECT DISTINCT contact_id FROM segment_member
 WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND active AND segment_id = ANY (CAST(:segment_ids AS int[]))
+  AND entry > coalesce(CAST(:after AS bigint), 0)
 ORDER BY contact_id;
 
 -- name: outside

@@ -127,16 +127,22 @@ SELECT contact.key AS contact, step.key AS step, outcome.rotation, outcome.resul
                 'key', message.key, 'channel', message.channel, 'state', message.state, 'variant', message.variant,
                 'locale', message.locale, 'error', message.error)))
        END AS detail,
-       outcome.contact_id, outcome.step_id, outcome.passage
+       outcome.contact_id, outcome.step_id, outcome.passage, nullif(run.key, '') AS run
 FROM outcome
 JOIN step ON step.id = outcome.step_id
 JOIN contact ON contact.id = outcome.contact_id
+LEFT JOIN LATERAL (
+    SELECT key FROM run
+    WHERE run.contact_id = outcome.contact_id AND run.campaign_id = step.campaign_id AND run.number = outcome.run
+    LIMIT 1
+) AS run ON outcome.run IS NOT NULL
 -- A passage has one message of a step, whose key has its number; several passages may have one rotation.
 -- Outcomes of who was merged into another got numbers below zero, and are told by the rotation.
 LEFT JOIN LATERAL (
     SELECT key, channel, state, variant, locale, error FROM message
     WHERE message.contact_id = outcome.contact_id AND message.step_id = outcome.step_id AND outcome.result = 'done'
-      AND CASE WHEN outcome.passage > 0 THEN split_part(message.key, '-', 4) = outcome.passage::text
+      AND CASE WHEN split_part(message.key, '-', 3) = outcome.contact_id::text OR outcome.passage > 0 AND run.key IS NULL
+               THEN split_part(message.key, '-', 4) = outcome.passage::text
                ELSE message.rotation = outcome.rotation END
     ORDER BY message.id
     LIMIT 1
@@ -156,7 +162,10 @@ LIMIT CAST(:limit AS bigint);
 -- of who is tried again; at a decision that is the next event.
 SELECT contact.key AS contact, contact.timezone, step.key AS step, step.kind, found.rotation, found.reason,
        nullif(found.due_at, 'infinity') AS due_at, found.contact_id, step.id AS step_id, found.passage,
-       found.held, failed.error
+       found.held, failed.error,
+       (SELECT nullif(run.key, '') FROM run
+        WHERE run.contact_id = found.contact_id AND run.campaign_id = step.campaign_id
+          AND run.rotation = found.rotation) AS run
 FROM step
 CROSS JOIN LATERAL (
     SELECT wait.contact_id, wait.rotation, wait.reason, wait.due_at, wait.passage, wait.held, wait.anchor_at

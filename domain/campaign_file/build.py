@@ -122,6 +122,7 @@ def build(
         ),
         segment_exits=tuple(each.segment for each in file.exit if each.segment is not None),
         entry=_limit(file.entry),
+        existing=file.sources.existing,
     )
 
 

@@ -13,7 +13,7 @@ from parcours.cli.session import session
 from parcours.db.clock import now as database_now
 from parcours.db.tables import campaigns, contacts
 from parcours.db.tables.campaigns import Found
-from parcours.db.tables.contacts import ContactStanding
+from parcours.db.tables.contacts import ContactRun, ContactStanding
 from parcours.domain.campaign import Campaign
 from parcours.domain.errors import NotFoundError, UnreadableCampaignError
 from parcours.domain.events.parsing import claim_of
@@ -57,6 +57,19 @@ _MESSAGES = {
     "cancelled": "the message was withdrawn",
 }
 _RULES = {"cap": "cap", "quiet_hours": "quiet hours", "paused": "pause"}
+
+
+def run_sentence(run: ContactRun) -> str:
+    """Return when a run began, and when and why it ended."""
+    name = "The run without a key" if run.key is None else f"Run {run.key}"
+    if run.left_at is None:
+        return f"{name}: began {iso(run.began_at)}, rotation {run.rotation}."
+    why = f"{run.departure}: {run.reason}" if run.reason else run.departure
+    return f"{name}: began {iso(run.began_at)}, ended {iso(run.left_at)} ({why})."
+
+
+def _of(run: str | None) -> str:
+    return "" if run is None else f" of run {run}"
 
 
 def message_sentence(message: dict[str, Any] | None) -> str | None:
@@ -103,17 +116,21 @@ def explain(
     else:
         sentences.append(f"Joined {iso(standing.added_at)}, rotation {standing.rotation}.")
         if standing.left_at is not None:
-            sentences.append(f"Left {iso(standing.left_at)} ({standing.departure}).")
+            why = f"{standing.departure}: {standing.reason}" if standing.reason else standing.departure
+            sentences.append(f"Left {iso(standing.left_at)} ({why}).")
             back = may_come_back(loaded, standing, now=now, zone=zone) if loaded is not None else None
             if back:
                 sentences.append(back)
+        sentences += map(run_sentence, standing.runs)
         for passed in standing.outcomes:
             detail = passed.detail or {}
             because = detail.get("reason") or detail.get("error") or message_sentence(detail.get("message"))
             claimed = claim_of(detail)
             if claimed is not None:
                 because = f"it claimed to be of {claimed}, which was in the future; the time when it came counts"
-            sentences.append(f"{iso(passed.at)}  {passed.step}: {passed.result}{f' ({because})' if because else ''}")
+            sentences.append(
+                f"{iso(passed.at)}  {passed.step}{_of(passed.run)}: {passed.result}{f' ({because})' if because else ''}"
+            )
         for wait in standing.waits:
             if wait.due_at is None:
                 until = "until it happens"
@@ -123,7 +140,7 @@ def explain(
             policy = (wait.held or {}).get("policy")
             held = f", held back by {policy['channel']}'s {_RULES[policy['rule']]}" if policy else ""
             failed = f"; the last attempt failed: {wait.error}" if wait.error else ""
-            sentences.append(f"waits at {wait.step} ({wait.waiting}) {until}{held}{failed}")
+            sentences.append(f"waits at {wait.step}{_of(wait.run)} ({wait.waiting}) {until}{held}{failed}")
         if standing.left_at is None and not standing.waits:
             sentences.append("Waits for nothing: the end of every path is reached.")
     if not as_json:

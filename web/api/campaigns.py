@@ -120,6 +120,8 @@ class Planned(BaseModel):
     retimed: dict[str, int]
     retimed_before: list[str] = Field(description="Those of `retimed` whose timing an earlier version changed.")
     new_roots: list[str]
+    rules_added: list[str] = Field(description="Event sources, exits and limits that are new, in words.")
+    rules_removed: list[str] = Field(description="Those that are no more.")
     publishes: bool | None = Field(description="Whether it publishes (true) or pauses (false); null: neither.")
     warnings: list[str]
     lines: list[str] = Field(description="The plan in sentences.")

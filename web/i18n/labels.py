@@ -63,11 +63,13 @@ ARRIVALS = {
     "form": marked("through a form"),
     "manual": marked("added by hand"),
     "action": marked("by a step of a campaign"),
+    "event": marked("by an event"),
 }
 DEPARTURES = {
     "segment": marked("left the segments"),
     "action": marked("taken out by a step"),
     "manual": marked("removed by hand"),
+    "exit": marked("by an exit of the campaign"),
 }
 # What the engine writes as the reason of a result.
 WHY = {

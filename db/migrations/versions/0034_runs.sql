@@ -41,16 +41,18 @@ CREATE TABLE campaign_event (
 -- Only who entered a segment later than this number (segment_member.entry) joins; null: everybody.
 ALTER TABLE campaign ADD COLUMN entries_after bigint;
 
--- How many began in a campaign that limits them: ever, and in the period that began at an instant.
+-- How many began in a campaign that limits them: ever, and in the period that began at an instant. next_at: when
+-- somebody who is held back may begin; null: nobody is. more: an update has more contacts to let in.
 CREATE TABLE campaign_entry (
     campaign_id int PRIMARY KEY REFERENCES campaign (id) ON DELETE CASCADE,
     entered     bigint NOT NULL DEFAULT 0,
-    period      timestamptz NOT NULL DEFAULT '-infinity',
-    in_period   int NOT NULL DEFAULT 0
+    period      timestamptz,
+    in_period   int NOT NULL DEFAULT 0,
+    next_at     timestamptz,
+    more        boolean NOT NULL DEFAULT false
 );
 
--- Who is held back by such a limit, in the order in which they came. due_at is when the next period begins; `infinity`
--- for those who come too late for good is never written, they are not kept.
+-- Who is held back by such a limit, in the order in which they came.
 CREATE TABLE entrant (
     campaign_id int NOT NULL REFERENCES campaign (id) ON DELETE CASCADE,
     seq         bigint GENERATED ALWAYS AS IDENTITY,
