@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 
 _UNITS = ("minute", "hour", "day", "week", "month", "year")
+
+# What people write for a unit, in lower case; campaigns are also made by people who think in French.
+_UNIT_OF = {
+    **{unit: unit for unit in _UNITS},
+    **{f"{unit}s": unit for unit in _UNITS},
+    **dict.fromkeys(("heure", "heures"), "hour"),
+    **dict.fromkeys(("jour", "jours"), "day"),
+    **dict.fromkeys(("semaine", "semaines"), "week"),
+    "mois": "month",
+    **dict.fromkeys(("an", "ans", "année", "années", "annee", "annees"), "year"),
+}
 
 _ONE_HOUR = timedelta(hours=1)
 
@@ -20,7 +32,7 @@ _NO_TIME = timedelta(0)
 # Far longer than any campaign, and short enough that adding it to a date never leaves the calendar.
 _LONGEST_YEARS = 100
 
-_WORDS = re.compile(r"([0-9]+)\s*([a-z]+)", re.IGNORECASE)
+_WORDS = re.compile(r"([0-9]+)\s*([a-zé\u0301]+)", re.IGNORECASE)
 
 _ISO = re.compile(
     r"P(?=[0-9T])"
@@ -49,7 +61,7 @@ class Interval:
 
 
 def parse_interval(text: object) -> Interval:
-    """Return the interval of `3 days`, `90 minutes` or ISO 8601 `P1DT2H`.
+    """Return the interval of `3 days`, `90 minutes`, `3 jours` or ISO 8601 `P1DT2H`.
 
     Minutes and hours are exact; days and weeks follow the calendar, and so do months and
     years. At most 100 years.
@@ -97,9 +109,8 @@ def _from_words(text: str) -> Interval | None:
     found = _WORDS.fullmatch(text)
     if found is None:
         return None
-    unit = found[2].lower()
-    unit = unit if unit.endswith("s") else unit + "s"
-    return _interval({unit: int(found[1])}) if unit[:-1] in _UNITS else None
+    unit = _UNIT_OF.get(unicodedata.normalize("NFC", found[2]).lower())
+    return None if unit is None else _interval({f"{unit}s": int(found[1])})
 
 
 def _from_iso(text: str) -> Interval | None:
