@@ -277,8 +277,8 @@ def _add_problems(app: FastAPI) -> None:
 
 # What people read instead of the framework's words.
 PAGE_SENTENCES = {
-    404: marked("There is nothing at this address. It may have been moved or deleted."),
-    405: marked("This address does not take what was sent. Go back and try again."),
+    404: marked("This page does not exist. It may have been moved or deleted."),
+    405: marked("This page cannot process the request. Go back and try again."),
 }
 ANSWERS = {
     400: "The body is not JSON.",

@@ -81,7 +81,7 @@ def test_the_list_marks_it_with_the_reason_and_its_page_says_what_to_do(
     for headers, words in (
         (
             {},
-            ("Cannot be read", "What to do", "install the package", "campaigns apply bad.yaml", "1 contact is inside"),
+            ("Unreadable", "What to do", "install the package", "campaigns apply bad.yaml", "1 active contact"),
         ),
         (FRENCH, ("Illisible", "Que faire", "installez le paquet", "campaigns apply bad.yaml")),
     ):
@@ -111,7 +111,7 @@ def test_every_other_page_and_command_about_it_answers(http: TestClient, world: 
     said = damage(world, how)
     for path in ("/contacts/ann", "/campaigns/bad/activity", "/campaigns/bad/pause", "/campaigns/bad/publish"):
         assert http.get(path).status_code == 200, path
-    assert "Cannot be read" in text_of(http.get("/contacts/ann").text)
+    assert "Unreadable" in text_of(http.get("/contacts/ann").text)
     got = http.get("/api/campaigns/bad").json()
     assert (got["state"], said in str(got["problems"])) == ("unreadable", True)
     shown = run("campaigns", "show", "bad")
@@ -121,7 +121,7 @@ def test_every_other_page_and_command_about_it_answers(http: TestClient, world: 
     idle = run("trigger", "-i", "bad", "--inline")
     assert (idle.returncode, "cannot be read by this process" in idle.stdout + idle.stderr) == (0, True)
     joining = http.post("/contacts/ann/join", data={"csrf": token_of(http.get("/campaigns/+new")), "campaign": "bad"})
-    assert "cannot be read here, so nobody can join it" in text_of(joining.text)
+    assert "cannot be read, so contacts cannot join it" in text_of(joining.text)
 
 
 @pytest.mark.parametrize("how", DAMAGES)

@@ -175,11 +175,13 @@ def posted(request: Request, raw: Annotated[bytes, Depends(read_body)]) -> FormB
     except ValueError:
         raise ProblemError(400, _("The form cannot be read; go back, reload the page and try again.")) from None
     if any("\0" in value for pair in pairs for value in pair):
-        raise ProblemError(400, _("A field holds a NUL character; take it out and try again."))
+        raise ProblemError(400, _("A field contains a NUL character; remove it and try again."))
     form = FormBody(pairs)
     token = request.headers.get(CSRF_HEADER) or form.text(CSRF_FIELD)
     if BROWSER_COOKIE not in request.cookies or site_of(request).tokens.read("csrf", token) != _owner(request):
-        raise ProblemError(403, _("The form is too old or from elsewhere; go back, reload the page and try again."))
+        raise ProblemError(
+            403, _("The form has expired or came from another site; go back, reload the page and try again.")
+        )
     return form
 
 
@@ -188,7 +190,7 @@ def guard(
 ) -> None:
     """Let in who is signed in, and let those who may edit change something, from a page of ours."""
     if request.method not in SAFE_METHODS and not found.may_edit:
-        raise ProblemError(403, _("You may look but not change; ask an administrator for the role editor."))
+        raise ProblemError(403, _("You have read-only access; ask an administrator for the role “editor”."))
 
 
 # The interface for programs.

@@ -41,8 +41,8 @@ _NEVER_KEPT = {
 }
 _FOR_OTHER_SITES = {**PLAIN_HEADERS, "Cross-Origin-Resource-Policy": "cross-origin", "Access-Control-Allow-Origin": "*"}
 _NOT_FOUND = {
-    "en": ("This link does not work", "It is incomplete, or it was not made by us."),
-    "fr": ("Ce lien ne fonctionne pas", "Il est incomplet, ou il ne vient pas de nous."),
+    "en": ("This link does not work", "The link is incomplete or invalid."),
+    "fr": ("Ce lien ne fonctionne pas", "Le lien est incomplet ou non valide."),
 }
 _AWAY = {
     "en": ("Please try again", "The link cannot be opened at the moment."),
