@@ -210,9 +210,9 @@ def test_failures_lead_to_their_contacts(client: Client, world: World, monkeypat
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
-        ("from=2026-06-31&to=2026-07-01", "The first day is no date"),
-        ("from=2026-06-02&to=2026-06-01", "The last day comes before the first"),
-        ("from=2026-06-02", "The last day is no date"),
+        ("from=2026-06-31&to=2026-07-01", "The first day is not a date"),
+        ("from=2026-06-02&to=2026-06-01", "The last day is before the first day"),
+        ("from=2026-06-02", "The last day is not a date"),
     ],
 )
 def test_a_range_that_is_none_is_said_and_the_usual_one_shown(
@@ -493,8 +493,8 @@ def test_every_page_is_there_in_french(client: Client, world: World, engine: Eng
     travelled(world)
     http = client()
     http.headers["accept-language"] = "fr"
-    assert "Le parcours des contacts" in http.get("/campaigns/c").text
+    assert "Parcours des contacts" in http.get("/campaigns/c").text
     page = text_of(http.get("/campaigns/c").text)
     assert "oui 14,3 % 1" in page
     assert "après 1 jour à 09:00" in page
-    assert "Ce qui s’est passé" in http.get("/contacts/c1").text
+    assert "Historique" in http.get("/contacts/c1").text
