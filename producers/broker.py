@@ -194,7 +194,7 @@ def check_broker(url: str) -> None:
             assert broker.connection
     except AWAY as error:
         raise BrokerAwayError(
-            f"the broker does not answer ({type(error).__name__}); start it, or check PARCOURS_BROKER_URL"
+            f"cannot reach the broker ({type(error).__name__}); start it, or check PARCOURS_BROKER_URL"
         ) from error
     finally:
         broker.close()

@@ -183,7 +183,7 @@ def _check_named(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
         if what == "segments":
             row = segments.get(key)
             if row is None:
-                sentence = f"there is no segment {key!r}; make it with `parcours segments create {key}`"
+                sentence = f"there is no segment {key!r}; create it with `parcours segments create {key}`"
             elif source and not row.public:
                 sentence = f"segment {key!r} is private; only public segments can be sources"
             elif source and not row.published:
@@ -191,7 +191,7 @@ def _check_named(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
         elif what == "forms":
             row = forms.get(key)
             if row is None:
-                sentence = f"there is no form {key!r}; make it with `parcours forms create {key}`"
+                sentence = f"there is no form {key!r}; create it with `parcours forms create {key}`"
             elif source and row.standalone:
                 sentence = f"form {key!r} is standalone; only campaign forms can be sources"
         if sentence:

@@ -29,7 +29,7 @@ class UnknownTypeError(CampaignError):
     def __init__(self, kind: Kind, name: str) -> None:
         known = sorted(point.removeprefix(f"{kind}.") for point in _entry_points() if point.startswith(f"{kind}."))
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "`parcours steps list` shows all of them"
+        hint = f"did you mean {near[0]!r}?" if near else "run `parcours steps list` to see all step types"
         super().__init__(f"unknown {kind} {name!r}; {hint}")
         self.name = name
 

@@ -72,14 +72,14 @@ def test_keys_may_come_from_a_file_and_the_unknown_ones_are_told(run: Run, file:
     keys = tmp_path / "keys.txt"
     keys.write_text("\ufeffcleo\n\n  nobody \ncleo\n", encoding="utf-8")
     done = run("campaigns", "add", "c", "--file", keys)
-    assert done.stdout == "cleo: added\nnobody: no contact of that key\n"
+    assert done.stdout == "cleo: added\nnobody: no contact has this key\n"
     assert (done.returncode, done.stderr) == (1, "parcours: 1 of 2 are no contacts; with the others it is done\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("c",), "name contacts, or a --file with one key a line that is not blank"),
+        (("c",), "give contact keys, or --file with one key per line"),
         (("none", "ann"), "there is no campaign 'none'; `parcours campaigns list` shows all of them"),
         (("c", " "), "the key of a contact cannot be blank"),
         (

@@ -33,7 +33,7 @@ def file(run: Run, tmp_path: Path) -> Path:
     ("catch_up", "shown"),
     [
         ("{skip: 1 day}", "after a pause: skips what fell due more than 1 day before"),
-        ("shift", "after a pause: moves what is due by its length"),
+        ("shift", "after a pause: delays due times by the length of the pause"),
     ],
 )
 def test_what_is_applied_is_shown_and_exported(run: Run, file: Path, catch_up: str, shown: str) -> None:

@@ -312,7 +312,7 @@ def test_a_dry_run_shows_what_would_happen_and_does_nothing(run: Run, tmp_path: 
     assert (shown["usable"], shown["rejected"], shown["rejections"][0]["line"]) == (1, 1, 3)
     printed = run("contacts", "import", path, "--dry-run")
     assert printed.returncode == 0
-    assert "Nothing is imported" in printed.stdout
+    assert "Dry run: nothing was imported" in printed.stdout
     assert not (tmp_path / "people.csv.rejected").exists()
     with engine.connect() as conn:
         assert conn.execute(text("SELECT count(*) FROM contact")).scalar_one() == 0

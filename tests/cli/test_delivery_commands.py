@@ -76,7 +76,7 @@ def test_what_was_given_up_is_listed_and_put_back(here: Run, engine: Engine) -> 
         conn.execute(text("UPDATE contact SET email = 'nowhere' WHERE key = 'ann'"))
     done = here("trigger", "--inline")
     assert "Messages: 1 failed." in done.stdout
-    assert "`parcours outbox failed` says why" in done.stderr
+    assert "Run `parcours outbox failed` to see why" in done.stderr
     (failed,) = json.loads(here("outbox", "failed", "--json").stdout)
     assert (failed["contact"], failed["step"], failed["error"]) == ("ann", "hello", "'nowhere' is no email address")
     assert here("outbox", "retry", failed["key"]).stdout.startswith("1 put back")

@@ -119,9 +119,9 @@ def test_explain_says_what_keeps_somebody_out_who_left(here: Run, explained: Cal
     here("update", "--inline")
     here("segments", "remove", "everyone", "ann")
     here("update", "--inline")
-    assert any("Re-entry is never" in sentence for sentence in explained("ann"))
+    assert any("Re-entry is `never`" in sentence for sentence in explained("ann"))
     here("campaigns", "remove", "welcome", "ann")
-    assert any("removed by hand" in sentence for sentence in explained("ann"))
+    assert any("removed manually" in sentence for sentence in explained("ann"))
 
 
 def test_the_log_begins_and_ends_where_one_asks(here: Run) -> None:

@@ -59,7 +59,7 @@ def test_two_commands_at_once_share_one_server_and_a_killed_one_comes_back(home:
     assert '"one"' in out
     assert '"two"' in out
     stopped = start_command(home, "db", "stop")
-    assert stopped.communicate(timeout=600)[0].strip() == "The embedded PostgreSQL is stopped."
+    assert stopped.communicate(timeout=600)[0].strip() == "Stopped the embedded PostgreSQL."
 
 
 def as_nobody(command: list[str]) -> subprocess.CompletedProcess[str]:

@@ -598,4 +598,4 @@ def test_what_became_of_a_message_stands_with_the_contact(world: World, post: Po
         shown = contacts.show(conn, "ann")
     assert shown is not None
     (passed,) = shown.campaigns[0].outcomes
-    assert message_sentence(passed.detail["message"]) == "the message was not delivered: 554 no"
+    assert message_sentence(passed.detail["message"]) == "message not delivered: 554 no"

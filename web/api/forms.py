@@ -58,7 +58,7 @@ class FormGiven(Given):
 
     key: str = Field(examples=["signup"])
     name: str | None = Field(None, examples=["Sign up"], description="For people; without one, the key.")
-    standalone: bool = Field(False, description="Never the source of a campaign.")
+    standalone: bool = Field(False, description="The form cannot be a campaign source.")
     redirect: str | None = Field(None, examples=["https://example.com/thanks"])
     allowed_origins: list[str] = Field(
         [], examples=[["https://example.com"]], description="Sites whose pages may submit it; none: all."

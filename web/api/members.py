@@ -29,7 +29,7 @@ router = api_router("members")
 
 
 class MemberWait(BaseModel):
-    """A step that a member stands at; without `due_at`, until it happens."""
+    """A step that a member stands at; without `due_at`, until the event happens."""
 
     step: str = Field(examples=["hello"])
     reason: str = Field(examples=["delay"])
