@@ -116,7 +116,7 @@ def step_type(kind: Kind, name: str) -> StepType:
     except Exception as error:
         why = (str(error).splitlines() or [""])[0][:200]
         old = isinstance(error, ImportError) and (error.name or "").split(".")[0] in _OLD_NAMES
-        what = "it must import from parcours.steps" if old else "mend or remove it"
+        what = "it must import from parcours.steps" if old else "fix or remove it"
         raise CampaignError(
             f"the package of the {kind} {name!r} cannot be imported ({type(error).__name__}: {why}); {what}"
         ) from error

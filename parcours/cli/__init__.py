@@ -57,7 +57,7 @@ COMMANDS = {
     "users": ("parcours.cli.users:app", "Manage the accounts that can sign in to the pages."),
     "db": ("parcours.cli.db:app", "Migrate, check, rename or stop the database."),
 }
-# What a crontab of the reference engine calls.
+# What a crontab of Mautic calls.
 ALIASES = {
     "mautic:campaigns:trigger": "trigger",
     "mautic:campaigns:update": "update",

@@ -69,11 +69,13 @@ def import_(
     ] = "merge",
     as_json: Annotated[bool, typer.Option("--json", help="Print counts as JSON.")] = False,
 ) -> None:
-    """Add or update contacts from a file, in one transaction. The columns email, timezone, points, stage, owner, tags
-    and company (the primary company) set built-in attributes; every other column sets a custom field. Exports of
-    common programs work without options. Blank cells and missing columns change nothing. An address belongs to one
-    contact unless PARCOURS_SHARED_ADDRESSES is `allow`; see --same-address. Rejected rows are written to
-    FILE.rejected with line number and reason, and the exit code is 1. An import never removes a do-not-contact entry.
+    """Add or update contacts from a file, in one transaction.
+
+    The columns email, timezone, points, stage, owner, tags and company (the primary company) set built-in attributes;
+    every other column sets a custom field. Exports of common programs work without options. Blank cells and missing
+    columns change nothing. An address belongs to one contact unless PARCOURS_SHARED_ADDRESSES is `allow`; see
+    --same-address. Rejected rows are written to FILE.rejected with line number and reason, and the exit code is 1. An
+    import never removes a do-not-contact entry.
     """
     here = session()
     options = parse_options(
@@ -247,9 +249,10 @@ def merge(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Merge one contact into another. This cannot be undone. FROM's data moves to INTO; where both have a value, INTO
-    keeps its own. FROM's key then refers to INTO. In campaigns with both contacts, INTO continues and FROM's waits
-    are cancelled.
+    """Merge one contact into another.
+
+    This cannot be undone. FROM's data moves to INTO; where both have a value, INTO keeps its own. FROM's key then
+    refers to INTO. In campaigns with both contacts, INTO continues and FROM's waits are cancelled.
     """
     here = session()
     gone, into = checked_key("contact", gone), checked_key("contact", into)

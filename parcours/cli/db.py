@@ -44,8 +44,9 @@ def check() -> None:
 
 @app.command()
 def rename() -> None:
-    """Rename the installation in a copied database, so that its message keys differ from the original's. Run it on a
-    test copy before starting anything there.
+    """Rename the installation in a copied database, so that its message keys differ from the original's.
+
+    Run it on a test copy before starting anything there.
     """
     here = session()
     with here.engine.begin() as conn:

@@ -74,8 +74,9 @@ def demo(
     days: Annotated[int, typer.Option("--days", min=1, max=365, hidden=True)] = 28,
     seed: Annotated[int, typer.Option("--seed", hidden=True)] = 1,
 ) -> None:
-    """Run four weeks of a sample campaign in simulated time. Each run creates a new database in the folder `demo` of
-    the home folder; your own database is not touched.
+    """Run four weeks of a sample campaign in simulated time.
+
+    Each run creates a new database in the folder `demo` of the home folder; your own database is not touched.
     """
     here = session()
     home = here.settings.home / "demo"

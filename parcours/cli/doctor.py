@@ -14,8 +14,9 @@ app = typer.Typer()
 
 @app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Check connections, versions, migrations and clocks, and say how to fix problems. Exits with 1 on errors, not on
-    warnings.
+    """Check connections, versions, migrations and clocks, and say how to fix problems.
+
+    Exits with 1 on errors, not on warnings.
     """
     here = session()
     findings = []

@@ -106,8 +106,9 @@ def preview(
     text: Annotated[bool, typer.Option("--text", help="Print only the text.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Show an email as a contact would receive it, in their variant and translation. Nothing is sent. Campaign and
-    step are shown as `preview`.
+    """Show an email as a contact would receive it, in their variant and translation.
+
+    Nothing is sent. Campaign and step are shown as `preview`.
     """
     here = session()
     if html + text + as_json > 1:

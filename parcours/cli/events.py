@@ -50,9 +50,10 @@ def publish(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print counts as JSON.")] = False,
 ) -> None:
-    """Publish events from a file, or one event given by options. All events are validated first; if one is invalid,
-    nothing is published. With --inline, valid events are processed, rejected ones are listed, and the exit code is 1
-    if any was rejected.
+    """Publish events from a file, or one event given by options.
+
+    All events are validated first; if one is invalid, nothing is published. With --inline, valid events are processed,
+    rejected ones are listed, and the exit code is 1 if any was rejected.
     """
     here = session()
     if (file is None) == (type_ is None):

@@ -57,9 +57,11 @@ def create(
     ] = None,
     no_map: Annotated[bool, typer.Option("--no-map", help="Remove the mapping.")] = False,
 ) -> None:
-    """Create a form, or update the given values of an existing one. It is submitted to /forms/KEY over HTTP. Without
-    --allow-origin, pages of any site can submit it. Fields with common names (email, first_name, last_name, phone,
-    company, city, country, zip, language, timezone, in several languages) fill empty attributes of the contact.
+    """Create a form, or update the given values of an existing one.
+
+    It is submitted to /forms/KEY over HTTP. Without --allow-origin, pages of any site can submit it. Fields with common
+    names (email, first_name, last_name, phone, company, city, country, zip, language, timezone, in several languages)
+    fill empty attributes of the contact.
     """
     if map_ and no_map:
         raise typer.BadParameter("use --map or --no-map, not both")

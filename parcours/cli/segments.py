@@ -105,8 +105,9 @@ def import_(
     allow_rejected: file_options.AllowRejected = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print counts as JSON.")] = False,
 ) -> None:
-    """Add the contacts in a file to a segment manually, in one transaction. Unknown contacts are written to
-    FILE.rejected, and the exit code is then 1.
+    """Add the contacts in a file to a segment manually, in one transaction.
+
+    Unknown contacts are written to FILE.rejected, and the exit code is then 1.
     """
     here = session()
     now = datetime.now(UTC)
@@ -215,6 +216,6 @@ def _contacts(conn: Connection, keys: Sequence[str]) -> list[int]:
     unknown = [repr(key) for key in wanted if key not in found]
     if unknown:
         few = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
-        are = "is an unknown contact" if len(unknown) == 1 else "are unknown contacts"
-        raise CampaignError(f"{few} {are}; nothing was changed")
+        are = "is no contact" if len(unknown) == 1 else "are no contacts"
+        raise CampaignError(f"there {are} {few}; nothing was changed")
     return [found[key] for key in wanted]

@@ -67,9 +67,10 @@ def simulate(
     now: Annotated[str | None, typer.Option("--now", metavar="ISO", help="Start time (default: now).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON with the values of every day.")] = False,
 ) -> None:
-    """Run a campaign with generated or given contacts in simulated time, and show the volume per step and day. Uses a
-    temporary database schema: nothing is sent, and your data is not changed. Segments, forms and emails come from
-    your database; missing ones are assumed to be published.
+    """Run a campaign with generated or given contacts in simulated time, and show the volume per step and day.
+
+    Uses a temporary database schema: nothing is sent, and your data is not changed. Segments, forms and emails come
+    from your database; missing ones are assumed to be published.
     """
     here = session()
     campaign_file = campaigns.read(file, default_zone=here.zone)

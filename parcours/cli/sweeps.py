@@ -144,8 +144,9 @@ def trigger(
     ansi: Ansi = False,
     no_debug: NoDebug = False,
 ) -> None:
-    """Run due steps of one or all campaigns: first steps, delayed steps, retries and "no" paths. With --inline, due
-    messages are sent too.
+    """Run due steps of one or all campaigns: first steps, delayed steps, retries and "no" paths.
+
+    With --inline, due messages are sent too.
     """
     here = session()
     reasons: list[Reason] = []

@@ -26,8 +26,9 @@ def web(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     health_port: HealthPort = None,
 ) -> None:
-    """Serve HTTP until stopped: pages, and POST /events, REST and /metrics with an API key. You can run several
-    behind a proxy that provides HTTPS.
+    """Serve HTTP until stopped: pages, and POST /events, REST and /metrics with an API key.
+
+    You can run several behind a proxy that provides HTTPS.
     """
     here = session()
     configure(here.settings.log_format, here.settings.log_level)

@@ -53,8 +53,9 @@ def worker(
     threads: Annotated[int, typer.Option(min=1, help="Threads per process.")] = 4,
     health_port: HealthPort = None,
 ) -> None:
-    """Process queues until stopped; the current batch is finished first. Needs PARCOURS_BROKER_URL. You can run any
-    number of pools on any number of machines.
+    """Process queues until stopped; the current batch is finished first.
+
+    Needs PARCOURS_BROKER_URL. You can run any number of pools on any number of machines.
     """
     here = session()
     names = [name.strip() for name in queues.split(",") if name.strip()]

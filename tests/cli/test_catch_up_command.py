@@ -32,7 +32,7 @@ def file(run: Run, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("catch_up", "shown"),
     [
-        ("{skip: 1 day}", "after a pause: skips what fell due more than 1 day before"),
+        ("{skip: 1 day}", "after a pause: skips steps overdue by more than 1 day"),
         ("shift", "after a pause: delays due times by the length of the pause"),
     ],
 )

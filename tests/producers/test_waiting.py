@@ -46,7 +46,7 @@ def test_a_broker_that_comes_late_is_waited_for_and_that_is_said(
     monkeypatch.setattr(here, "warn", warn)
     here.wait_for_servers(f"redis://127.0.0.1:{port}/0", pause=0.05)
     here.engine.dispose()
-    assert said[0].startswith("Waiting: the broker does not answer")
+    assert said[0].startswith("Waiting: cannot reach the broker")
     assert said[-1] == "Connected to the database and the broker."
 
 

@@ -84,10 +84,10 @@ DEPARTURES = {
 }
 # What the engine writes as the reason of a result.
 WHY = {
-    "it has no email address": marked("it has no email address"),
+    "the contact has no email address": marked("the contact has no email address"),
     "the contact left the campaign": marked("the contact left the campaign"),
     "the contact started again": marked("the contact started again"),
-    "it fell due while the campaign did not run": marked("it fell due while the campaign did not run"),
+    "it became due while the campaign was not running": marked("it became due while the campaign was not running"),
     "the contact is no longer in this rotation of the campaign": marked(
         "the contact is no longer in this rotation of the campaign"
     ),
