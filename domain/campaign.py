@@ -144,7 +144,7 @@ class Campaign:
     def sender_upstream(self, step: Step) -> Step | None:
         """Return the nearest step above that may send the contact an email, or None.
 
-        Source: the reference engine only looks at the direct parent, so that "opens email" below a
+        Source: Mautic only looks at the direct parent, so that "opens email" below a
         condition can never be true there.
         """
         return self.above(step, "email.send", "message.send")

@@ -96,7 +96,7 @@ def heed(conn: Connection, offered: Sequence[ContactEvent], *, now: datetime) ->
         if command is not None and refusals.heard(conn, event.data["from"], command, event.at):
             done.accepted += 1
         else:
-            done.rejected.append((index, "nobody is found by from"))
+            done.rejected.append((index, "no contact has the key in `from`"))
     return done
 
 
@@ -182,7 +182,9 @@ class _Acting:
 
     def _bury(self, event: Pending, error: Exception) -> None:
         log.error("event_buried", event_type=event.type, contact_id=event.contact_id, **described(error))
-        reason = f"it could not be acted on: {reason_of(error)}; mend that, then `parcours dead-letters replay` it"
+        reason = (
+            f"it could not be processed: {reason_of(error)}; fix the cause, then run `parcours dead-letters replay`"
+        )
         with self.engine.begin() as conn:
             buried = events.bury_pending(conn, event, reason, now=database_now(conn))
         self.done.events += buried
@@ -356,7 +358,7 @@ def _act_once(
 
 def _letter(event: Pending, unjudged: Sequence[Unjudged]) -> Letter:
     reason = "; ".join(map(str, unjudged))
-    mend = "mend that, then `parcours dead-letters replay` asks again"
+    mend = "fix the cause, then run `parcours dead-letters replay`"
     return Letter(event, f"{reason}; {mend}", [each.place for each in unjudged])
 
 
@@ -391,7 +393,7 @@ def judge_again(
         pending = Pending(contact_id, 0, now, event.source, event.id, event.type, event.at, event.data)
         idle = _not_running(conn, places, now=now, zone=zone)
         if idle:
-            done.letters.append(Letter(pending, f"{idle}; replay it when the campaign runs", places))
+            done.letters.append(Letter(pending, f"{idle}; replay it when the campaign is running", places))
             continue
         try:
             with conn.begin_nested():
@@ -404,7 +406,7 @@ def judge_again(
             if not blames_the_data(error):
                 raise
             log.error("event_not_judged", event_type=event.type, contact_id=contact_id, **described(error))
-            done.letters.append(Letter(pending, f"it could not be judged: {reason_of(error)}", places))
+            done.letters.append(Letter(pending, f"it could not be evaluated: {reason_of(error)}", places))
             continue
         done.counts += reacted.counts
         if contact_id in reacted.raised:
@@ -418,7 +420,7 @@ def _not_running(conn: Connection, places: Iterable[str], *, now: datetime, zone
         if found is not None and not found.deleted:
             why = campaigns.enter(conn, found.id, zone)[1].why_not(now)
             if why is not None:
-                return f"campaign {key!r} does not run: {why}"
+                return f"campaign {key!r} is not running: {why}"
     return None
 
 
@@ -541,7 +543,7 @@ def _without_taken_addresses(conn: Connection, changed: Sequence[Pending], now: 
         (key,) = events.keys(conn, [event.contact_id])
         owner = others[0].key if others else events.keys(conn, [first])[0]
         one = f"merge the two with `parcours contacts merge {key} {owner}`, or correct the address"
-        reason = f"the address {address} is that of contact {owner!r}, so {key!r} does not get it; {one}"
+        reason = f"the address {address} belongs to contact {owner!r}, so it was not set for {key!r}; {one}"
         letters.append((reason, events.as_cloud_event(event, key)))
         kept.append(event._replace(data={name: value for name, value in event.data.items() if name != "email"}))
     events.bury(conn, letters, origin="event", now=now)

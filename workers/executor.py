@@ -189,7 +189,7 @@ class _Unit:
 def reason_of(error: Exception) -> str:
     """Return why something failed, as people read it in outcomes, failures and dead letters."""
     if isinstance(error, DBAPIError) and error.orig is not None:
-        return f"the database refused what it should store: {str(error.orig).strip().splitlines()[0]}"
+        return f"the database rejected a value: {str(error.orig).strip().splitlines()[0]}"
     return why(error)
 
 
@@ -349,7 +349,7 @@ def stop_if_failing(
 ) -> None:
     """Switch the campaign off when one of the steps fails for too many; once, whoever notices.
 
-    Source: the reference engine counts attempts over all members; distinct contacts within a while
+    Source: Mautic counts attempts over all members; distinct contacts within a while
     and a minimum sample keep one contact that fails again and again from stopping everybody.
     """
     steps = sorted(campaign.steps.keys() & set(step_ids))

@@ -1,6 +1,6 @@
 """Merging contacts: all that is known of one becomes the other's, and the old key leads to the survivor.
 
-Source: the reference engine's merge. Of a step that the survivor has any outcome of, the other's outcomes go;
+Source: Mautic's merge. Of a step that the survivor has any outcome of, the other's outcomes go;
 memberships of campaigns that the survivor is in go, others keep their rotation and how they came.
 """
 

@@ -14,7 +14,7 @@ from parcours.domain.steps.types import Kind, StepType
 # Steps looked at in search of loops; only hundreds of jumps that lead past hundreds of steps take more.
 MOST_LOOKS = 1_000_000
 
-# A loop that only waits must wait this long; it is also the reference engine's limit for a restart.
+# A loop that only waits must wait this long; it is also Mautic's limit for a restart.
 LEAST_LOOP_SECONDS = 30 * 60
 
 _ABOUT_AN_EMAIL = frozenset({"email.open", "email.click", "email.reply"})
@@ -85,7 +85,7 @@ class Graph:
             self.loops()
             self.restarts()
         except _TooFarError:
-            self.say(("steps",), "so many jumps lead past so many steps that they cannot be checked; use fewer")
+            self.say(("steps",), "the campaign has too many jumps to check; use fewer")
 
     def jump(self, node: Node) -> None:
         to, path = node.values["with"].get("to"), (*node.path, "with", "to")
@@ -95,14 +95,14 @@ class Graph:
         if target is None:
             self.say(path, f"there is no step {quoted(to)} to jump to{did_you_mean(to, self.by_key)}")
         elif target.kind is Kind.DECISION:
-            self.say(path, f"{quoted(to)} is a decision; a jump leads to an action or a condition")
+            self.say(path, f"{quoted(to)} is a decision; a jump must lead to an action or a condition")
         elif target.is_action("campaign.jump"):
-            self.say(path, f"{quoted(to)} is a jump itself; jump to where it leads")
+            self.say(path, f"{quoted(to)} is itself a jump; jump directly to its target")
         else:
             self.targets[id(node)] = target
 
     def about_an_email(self, node: Node) -> None:
-        """Source: the builder of the reference engine; but any email above will do, not only the direct parent."""
+        """Source: the builder of Mautic; but any email above will do, not only the direct parent."""
         above = node.parent
         while above is not None:
             if above.kind is Kind.ACTION and above.type_name in _SENDS_AN_EMAIL:
@@ -111,7 +111,7 @@ class Graph:
         given = node.data.get("with")
         # Properties that are no mapping have been said already.
         if given is None or (isinstance(given, Mapping) and not given.get("email")):
-            self.say(node.path, f"{node.type_name!r} is about the nearest email above it, and there is none")
+            self.say(node.path, f"{node.type_name!r} refers to the nearest email above it, but there is none")
 
     def draws(self) -> None:
         """Steps of one draw divide the contacts only if they cut it alike."""
@@ -129,8 +129,8 @@ class Graph:
                 place = dotted((*first.path, "with", "shares"))
                 self.say(
                     (*node.path, "with", "shares"),
-                    f"the draw {quoted(name.strip())} has other shares at {place}; all its steps name the same ones, "
-                    "in the same order",
+                    f"the draw {quoted(name.strip())} has different shares at {place}; all its steps must "
+                    "list the same shares in the same order",
                 )
 
     def loops(self) -> None:
@@ -151,7 +151,8 @@ class Graph:
             names = " → ".join([*(each.key for each in way), way[0].key])
             self.say(
                 node.path,
-                f"this jump makes a loop without rest ({names}); put a decision in it, or delays of 30 minutes in all",
+                f"this jump creates a loop without a pause ({names}); add a decision, or delays of at least "
+                "30 minutes in total",
             )
 
     def restarts(self) -> None:
@@ -169,8 +170,8 @@ class Graph:
             place = ("with", "add", index) if isinstance(added, list) else ("with", "add")
             self.say(
                 (*node.path, *place),
-                "this starts the campaign again and again without rest; "
-                "put a decision before it, or delays of 30 minutes in all",
+                "this restarts the campaign in a loop without a pause; add a decision before it, or delays "
+                "of at least 30 minutes in total",
             )
 
     def quickest(self, starts: list[Node]) -> dict[int, Node | None]:

@@ -46,7 +46,7 @@ def address(text: str) -> str:
     if text.lower().startswith("mailto:"):
         raise IdentityError(f"{_shown(text)} is not an email address: leave out mailto:")
     if any(mark in local for mark in "@,; "):
-        raise IdentityError(f"{_shown(text)} is not one email address; give one for each contact")
+        raise IdentityError(f"{_shown(text)} contains more than one email address; give one address per contact")
     if not _LOCAL.fullmatch(local):
         raise IdentityError(f"{_shown(text)} is not an email address: check the part before @")
     if wire_domain(domain) is None:
@@ -143,7 +143,7 @@ def country(code: str) -> str:
 
     found = code.strip().upper()
     if found not in phonenumbers.SUPPORTED_REGIONS:
-        raise IdentityError(f"unknown country {_shown(code)}; use two letters such as FR or US")
+        raise IdentityError(f"unknown country {_shown(code)}; use a two-letter code such as FR or US")
     return found
 
 

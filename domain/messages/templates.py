@@ -66,7 +66,7 @@ class _Context(RenderContext):
     def spend(self, units: float) -> None:
         self.work += int(units) + 1
         if self.work > MOST_WORK:
-            raise _TooMuchError("it takes too much work; use fewer and shorter loops")
+            raise _TooMuchError("it takes too long to render; use fewer or shorter loops")
 
     def raise_for_loop_limit(self, length: int = 1) -> None:
         self.spend(length * getattr(self.template, "tags", 1))
@@ -88,7 +88,7 @@ class _Context(RenderContext):
             self.spend(_work_of(name, [left, *args, *more.values()]))
             made = work(left, *args, **more)
             if _size(made) > LONGEST_VALUE:
-                raise _TooMuchError(f"what the filter {name!r} makes is too long")
+                raise _TooMuchError(f"the output of the filter {name!r} is too long")
             return made
 
         return bounded
@@ -115,15 +115,15 @@ def _work_of(name: str, given: list[Any]) -> float:
     left, *args = given
     sizes = [_size(each) for each in given]
     if max(sizes) > LONGEST_VALUE:
-        raise _TooMuchError(f"what the filter {name!r} is given is too long")
+        raise _TooMuchError(f"the input of the filter {name!r} is too long")
     if name == "date" and max(sizes) > 200:
-        raise _TooMuchError("what the filter 'date' is given is no date")
+        raise _TooMuchError("the input of the filter 'date' is not a date")
     if name in ("replace", "join") and args:
         # As many times the new text as the old one is there, or as there are places between the items.
         is_list = isinstance(left, list | tuple | range)
         times = sizes[0] if is_list else str(left).count(str(args[0]) if name == "replace" else "")
         if sizes[0] + times * sizes[-1] > LONGEST_VALUE:
-            raise _TooMuchError(f"what the filter {name!r} makes is too long")
+            raise _TooMuchError(f"the output of the filter {name!r} is too long")
     if name in _COMPARING and isinstance(left, list):
         # Each is compared with all, where the items have no hashes.
         return float(len(left)) ** 2 / 100
@@ -185,7 +185,7 @@ def problems(source: str, names: Names = NAMES) -> Iterator[TemplateProblem]:
         return
     except Exception as error:
         # The library answers some nonsense with other exceptions than its own.
-        yield at(f"it cannot be read ({type(error).__name__})", 0)
+        yield at(f"it cannot be parsed ({type(error).__name__})", 0)
         return
     # Liquid itself notices these only when the first contact is written to.
     for name, spans in found.filters.items():
@@ -193,12 +193,13 @@ def problems(source: str, names: Names = NAMES) -> Iterator[TemplateProblem]:
             yield at(f"unknown filter {name!r}", spans[0].index)
     for name, spans in found.tags.items():
         if name in _LOADING_TAGS:
-            yield at(f"a template cannot {name} another", spans[0].index)
+            yield at(f"a template cannot {name} another template", spans[0].index)
     for root, variables in found.globals.items():
         if root not in names:
             known = ", ".join(names)
             yield at(
-                f"unknown name {root!r}; known are {known}, and custom fields as contact.NAME", variables[0].span.index
+                f"unknown name {root!r}; known names are {known}, and custom fields as contact.NAME",
+                variables[0].span.index,
             )
             continue
         below = names[root]
@@ -249,7 +250,7 @@ def _too_long(source: str) -> str | None:
     if len(source) > LONGEST_TEMPLATE:
         return f"it is longer than {LONGEST_TEMPLATE:,} characters"
     tags = _tags(source)
-    return f"it has {tags:,} tags and outputs, and may have {MOST_TAGS:,}" if tags > MOST_TAGS else None
+    return f"it has {tags:,} tags and outputs; the maximum is {MOST_TAGS:,}" if tags > MOST_TAGS else None
 
 
 def is_fixed(text: str) -> bool:
@@ -261,7 +262,7 @@ def checked(template: str, names: Names = NAMES) -> str:
     """Return a template that Liquid can read, with names that there are. Raises ValueError with a sentence."""
     for problem in problems(template, names):
         where = f" in line {problem.line}" if "\n" in template.strip() else ""
-        raise ValueError(f"this is not Liquid{where}: {problem.what}")
+        raise ValueError(f"invalid Liquid{where}: {problem.what}")
     return template
 
 
@@ -284,9 +285,9 @@ def render(source: str, values: Mapping[str, Any], *, html: bool = False) -> str
     try:
         return str(_compiled(source, html).render(**values))
     except LiquidError as error:
-        raise RenderError(f"the template cannot be filled in: {error.message}") from None
+        raise RenderError(f"the template cannot be rendered: {error.message}") from None
     except Exception as error:
-        raise RenderError(f"the template cannot be filled in: {type(error).__name__}: {error}"[:300]) from None
+        raise RenderError(f"the template cannot be rendered: {type(error).__name__}: {error}"[:300]) from None
 
 
 def one_line(value: str) -> str:

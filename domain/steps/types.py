@@ -174,7 +174,7 @@ class StepType:
     events: frozenset[str] | Callable[[Any], frozenset[str]] = frozenset()
     # Nothing may follow a step of this type.
     last: bool = False
-    # The reference engine's key for the same thing.
+    # Mautic's key for the same thing.
     reference: str | None = None
 
     def needs_of(self, properties: Properties) -> frozenset[Need]:

@@ -86,7 +86,7 @@ def format_interval(interval: Interval) -> str:
     """
     months, days, exact = interval.months, interval.days, interval.exact
     if exact % ONE_SECOND or min(months, days) < 0 or exact < _NO_TIME:
-        raise ValueError(f"{interval!r} cannot be written: use whole seconds, and nothing negative")
+        raise ValueError(f"{interval!r} cannot be written as an interval: use whole, non-negative seconds")
     if months and not days and not exact:
         return _counted(months, "month") if months % 12 else _counted(months // 12, "year")
     if days and not months and not exact:
@@ -148,7 +148,7 @@ def _meant(text: str) -> str | None:
     """Return what to write instead, for the mistakes whose intention shows."""
     positive = _MINUS.sub(r"\1", text)
     if _from_words(positive) or _from_iso(positive):
-        return f"it cannot be negative, so write '{positive}'"
+        return f"it cannot be negative; write '{positive}'"
     words = _WORDS.fullmatch(text)
     if words is not None:
         count, word = int(words[1]), words[2].lower()
@@ -162,7 +162,7 @@ def _meant(text: str) -> str | None:
     if _ISO_MISPLACED.fullmatch(text):
         moved = _rearranged(text)
         if _from_iso(moved):
-            return f"days and longer stand before the T, hours and shorter after it, so write '{moved}'"
+            return f"units of days or longer go before the T, hours or shorter after it, so write '{moved}'"
     return None
 
 

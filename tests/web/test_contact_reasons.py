@@ -105,13 +105,13 @@ def test_a_time_in_the_future_is_told_wherever_the_event_or_what_followed_is(
     ]
     (tmp_path / "events.ndjson").write_text("".join(f"{json.dumps(each)}\n" for each in whole))
     assert run("events", "publish", "events.ndjson", "--inline").returncode == 0
-    told = f"it claimed to be of {CLAIMED}, which was in the future; the time when it came counts"
+    told = f"the event stated the future time {CLAIMED}; its arrival time is used"
     explained = run("explain", "c", "ann").stdout
     assert f"visit: yes ({told})" in explained
     assert f"filled: yes ({told})" in explained
     # The terminal breaks the lines of a long cell.
     logged = " ".join(run("log", "c").stdout.split())
-    assert f"claimed_time: {CLAIMED}, in the future; the time when it came counts" in logged
+    assert f"claimed_time: {CLAIMED} is in the future; the arrival time is used" in logged
     details = {line["step"]: line["detail"] for line in map(json.loads, run("log", "c", "--json").stdout.splitlines())}
     assert details["visit"]["claimed_time"] == details["filled"]["claimed_time"] == CLAIMED
     page = text_of(http.get("/contacts/ann").text)

@@ -262,16 +262,17 @@ def _filled(node: ast.expr) -> str:
 
 
 TOLD_ON_PAGES = [
-    *(f"campaign_file/{name}.py" for name in ("build", "check", "graph", "sentences")),
-    *(f"time/{name}.py" for name in ("intervals", "schedule")),
-    *("messages/rate.py", "messages/templates.py", "contacts/identity.py", "operators.py"),
-    *(f"steps/{path.name}" for path in sorted((Path(domain.__file__).parent / "steps").glob("*.py"))),
+    *(f"domain/campaign_file/{name}.py" for name in ("build", "check", "graph", "sentences")),
+    *(f"domain/time/{name}.py" for name in ("intervals", "schedule")),
+    *("domain/messages/rate.py", "domain/messages/templates.py", "domain/contacts/identity.py", "domain/operators.py"),
+    *(f"domain/steps/{path.name}" for path in sorted((Path(domain.__file__).parent / "steps").glob("*.py"))),
+    *("services/campaign_plan.py", "services/campaign_changes.py"),
 ]
 
 
 @pytest.mark.parametrize("name", TOLD_ON_PAGES)
 def test_every_sentence_of_the_engine_has_a_translation(name: str) -> None:
-    module = Path(domain.__file__).parent / name
+    module = Path(domain.__file__).parents[1] / name
     with speaking(FRENCH):
         missing = [
             (line, each)

@@ -115,7 +115,7 @@ def test_what_was_rolled_back_may_be_offered_again(world: World) -> None:
 
 def test_an_unknown_contact_is_made_unless_the_setting_says_reject(world: World) -> None:
     refused = world.accept(paid("1"), unknown="reject")
-    assert refused.rejected == [(0, "the contact is unknown, and PARCOURS_UNKNOWN_CONTACTS says reject")]
+    assert refused.rejected == [(0, "the contact is unknown, and PARCOURS_UNKNOWN_CONTACTS is reject")]
     assert known(world) == []
     assert world.accept(paid("1")).accepted == 1
     assert known(world) == ["ann"]
@@ -127,11 +127,11 @@ def test_an_unknown_contact_is_made_unless_the_setting_says_reject(world: World)
     [
         (
             event("segment.contact_added", "ann", segment="vip", id_="1"),
-            "there is no segment 'vip'; make it with `parcours segments create`",
+            "there is no segment 'vip'; create it with `parcours segments create`",
         ),
         (
             event("form.submitted", "ann", form="signup", id_="1"),
-            "there is no form 'signup'; make it with `parcours forms create`",
+            "there is no form 'signup'; create it with `parcours forms create`",
         ),
     ],
 )

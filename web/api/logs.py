@@ -41,7 +41,7 @@ class StandingResource(BaseModel):
     due_at: Instant | None
 
 
-@router.get("/campaigns/{campaign}/log", summary="List what happened")
+@router.get("/campaigns/{campaign}/log", summary="List outcomes")
 def list_log(
     site: SiteOf,
     _who: Reader,
@@ -62,7 +62,7 @@ def list_log(
     return Listed(items=[LogEntry(**log_json(row)) for row in shown], next=more)
 
 
-@router.get("/campaigns/{campaign}/waiting", summary="List who waits")
+@router.get("/campaigns/{campaign}/waiting", summary="List open waits")
 def list_waiting(
     site: SiteOf,
     _who: Reader,

@@ -57,7 +57,7 @@ class Visitor:
         return self.role in ("editor", "admin")
 
 
-NEIGHBOUR = Visitor("somebody on this machine", "admin")
+NEIGHBOUR = Visitor("a user on this machine", "admin")
 
 
 class FormBody:
@@ -228,7 +228,7 @@ def caller(role: Role) -> Callable[[Request], str]:
         if request.method not in SAFE_METHODS:
             check_origin(request)
         if role not in GRANTS[ROLE_OF[found.role]]:
-            raise ProblemError(403, f"your role is {found.role}; this needs editor or admin")
+            raise ProblemError(403, f"your role is {found.role}; this requires editor or admin")
         return found.who
 
     return check
@@ -237,7 +237,7 @@ def caller(role: Role) -> Callable[[Request], str]:
 def _no_key() -> ProblemError:
     return ProblemError(
         401,
-        "a key is needed: send `Authorization: Bearer …` or `X-Api-Key`; `parcours keys create` makes one",
+        "an API key is required: send `Authorization: Bearer …` or `X-Api-Key`; create one with `parcours keys create`",
         headers={"WWW-Authenticate": "Bearer"},
     )
 
@@ -248,11 +248,11 @@ def _check_key(engine: Engine, offered: str, role: Role) -> api_keys.ApiKey:
     if key is None:
         raise ProblemError(
             401,
-            "the key is unknown or revoked; `parcours keys create` makes one",
+            "the key is unknown or revoked; create one with `parcours keys create`",
             headers={"WWW-Authenticate": "Bearer"},
         )
     if role not in GRANTS[key.role]:
-        raise ProblemError(403, f"the key's role is {key.role}; this needs {role} or manage")
+        raise ProblemError(403, f"the key has the role {key.role}; this requires {role} or manage")
     return key
 
 
