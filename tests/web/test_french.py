@@ -35,7 +35,7 @@ ENGLISH = re.compile(
 )
 # What is the same in both, and what the reader or a program wrote: names in quotes, code.
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|«[^»]*»|“[^”]*”|\([^)]*→[^)]*\)|\{[^}]*\}")
-KEPT = re.compile(r"\b(?:true|false)\b|\bto, cc\b|\b\w+(?:\.\w+)+")
+KEPT = re.compile(r"\b(?:true|false)\b|\bto, cc\b|Propriétés : .*|\bsteps\[\S*|\b\w+(?:\.\w+)+")
 TREE = """
 - step: bonjour
   name: Dire bonjour
@@ -137,7 +137,7 @@ def test_no_english_is_left_on_any_page_that_links_lead_to(client: Client, world
         (address, said)
         for address, page in pages.items()
         for said in words_of(page)
-        if said in english or left_over(said)
+        if said != Moody.run.__doc__ and (said in english or left_over(said))
     }
     assert wrong == set()
 
@@ -255,7 +255,7 @@ def _texts(node: ast.expr) -> Iterator[str]:
 
 def _filled(node: ast.expr) -> str:
     """Return something to fill in. Hints, which may follow, are sentences of their own."""
-    written = ast.unparse(node)
+    written = ast.unparse(node.value if isinstance(node, ast.FormattedValue) else node)
     if written == "state":
         return "is not published"
     return "" if re.search("hint|quotes|did_you_mean", written) else "'x'"
@@ -266,7 +266,7 @@ TOLD_ON_PAGES = [
     *(f"domain/time/{name}.py" for name in ("intervals", "schedule")),
     *("domain/messages/rate.py", "domain/messages/templates.py", "domain/contacts/identity.py", "domain/operators.py"),
     *(f"domain/steps/{path.name}" for path in sorted((Path(domain.__file__).parent / "steps").glob("*.py"))),
-    *("services/campaign_plan.py", "services/campaign_changes.py"),
+    *("services/campaign_plan.py", "services/campaign_changes.py", "producers/files/campaigns.py"),
 ]
 
 

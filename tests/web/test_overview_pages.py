@@ -343,7 +343,7 @@ def test_a_contact_is_added_to_a_campaign_and_taken_out_by_hand(client: Client, 
     world.contacts("anna")
     world.campaign(TREE)
     http = client()
-    assert "anna is in “c” now." in text_of(join(http, "anna").text)
+    assert "anna was added to “c”." in text_of(join(http, "anna").text)
     assert world.members() == {"anna": "in 1"}
     assert sorted(world.standing("anna")) == ["hello", "known"]
     assert "anna is already in “c”." in text_of(join(http, "anna").text)
@@ -354,7 +354,7 @@ def test_a_contact_is_added_to_a_campaign_and_taken_out_by_hand(client: Client, 
     assert world.members() == {"anna": "manual 1"}
     assert world.standing("anna") == []
     # Only by hand somebody whom a person took out comes back.
-    assert "anna is in “c” now." in text_of(join(http, "anna").text)
+    assert "anna was added to “c”." in text_of(join(http, "anna").text)
 
 
 def test_only_an_editor_on_a_page_of_ours_may_add_a_contact(client: Client, world: World, engine: Engine) -> None:

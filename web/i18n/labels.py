@@ -52,6 +52,12 @@ RULES = {
     "quiet_hours": marked("quiet hours"),
     "paused": marked("pause"),
 }
+CHANNELS = {
+    "email": marked("email"),
+    "sms": marked("text message"),
+    "push": marked("notification"),
+    "webhook": marked("webhook"),
+}
 REFUSALS = {
     "unsubscribed": marked("unsubscribed"),
     "bounced": marked("bounced"),

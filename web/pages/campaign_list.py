@@ -281,11 +281,11 @@ def what_publishing_does(conn: Connection, found: Found, site: Site) -> list[str
 
 def what_pausing_does(conn: Connection, found: Found, site: Site) -> list[str]:
     """Return in sentences what happens once a campaign is paused."""
-    file = campaigns.read_version(conn, found.key, found.id, found.version).file
+    after = catch_up(campaigns.read_version(conn, found.key, found.id, found.version).file)
     return [
         _people_inside(conn, found),
         _("Contacts keep their place, and no one joins. Steps in progress are completed."),
-        _("When the campaign is switched on again:") + " " + catch_up(file),
+        f"{_('When the campaign is switched on again:')} {after[0].lower()}{after[1:]}",
     ]
 
 
