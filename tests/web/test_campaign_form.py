@@ -133,7 +133,7 @@ def test_errors_are_shown_at_their_line_and_field_and_nothing_is_made(client: Cl
     words = text_of(page.text)
     assert "Line 3" in words
     assert "Unknown property 'ad'; did you mean 'add'?" in words
-    assert "Give the campaign a name." in words
+    assert "Enter a name." in words
     assert 'data-line="3"' in page.text
     # What was written is still there.
     assert "with: {ad: [new]}" in unescape(page.text)
@@ -179,7 +179,7 @@ def test_a_plan_that_says_something_else_by_now_is_shown_again(client: Client, w
     kept["steps"] = [LATER]
     again = posted(http, "/campaigns/+new", **kept, do="apply")
     assert again.status_code == 200
-    assert "Something changed since you looked" in text_of(again.text)
+    assert "The campaign changed after your review" in text_of(again.text)
     taken = posted(http, "/campaigns/+new", **filled(key="k"), do="review")
     assert applied(http, "/campaigns/+new", key="k").status_code == 303
     late = posted(http, "/campaigns/+new", **hidden(taken.text), do="apply")

@@ -84,7 +84,7 @@ def test_a_message_that_is_held_back_says_by_what(http: TestClient, world: World
     world.write("""UPDATE wait SET held = '{"policy": {"channel": "email", "rule": "quiet_hours"}}'""")
     assert "Message held: quiet hours (email)." in text_of(http.get("/contacts/ann").text)
     french = text_of(http.get("/contacts/ann", headers=FRENCH).text)
-    assert "Son message est retenu : heures calmes (email)." in french
+    assert "Message retenu : plage de silence (email)." in french
 
 
 def test_a_time_in_the_future_is_told_wherever_the_event_or_what_followed_is(

@@ -94,5 +94,5 @@ def test_a_plan_notes_a_hundred_things_and_says_that_there_is_more(http: TestCli
     data = {"campaign": "c", "sources": {"segments": ["everyone"]}, "steps": [change]}
     warnings = http.post("/api/campaigns/c/plan", json=data).json()["warnings"]
     assert len(warnings) == 101
-    assert warnings[-1] == "there is more to note: a plan stops at 100 notes"
+    assert warnings[-1] == "there are more notes: a plan shows at most 100"
     assert all(each.count("x") <= 300 for each in warnings)

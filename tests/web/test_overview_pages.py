@@ -117,7 +117,7 @@ def test_tables_of_each_kind_have_their_steps_and_figures(client: Client, world:
     travelled(world)
     http = client()
     decisions = text_of(http.get("/campaigns/c/decisions").text)
-    assert "visited page.hit · within 3 days · below Say hello 7 100% 0 1 14.3% 6 85.7%" in decisions
+    assert "visited page.hit · within 3 days · after Say hello 7 100% 0 1 14.3% 6 85.7%" in decisions
     assert "known contact.field 7 100% 0 6 85.7% 1 14.3%" in text_of(http.get("/campaigns/c/conditions").text)
     actions = text_of(http.get("/campaigns/c/actions").text)
     assert "cold contact.tags · below visited (no) 6 85.7%" in actions
@@ -380,7 +380,7 @@ def test_a_contact_page_says_what_is_known_and_what_is_waited_for(client: Client
     world.run(at(3, "10:00"))
     page = client().get(f"/contacts/{quote('a/b c?', safe='')}")
     words = text_of(page.text)
-    assert "no email: unsubscribed" in words
+    assert "do not contact by email: unsubscribed" in words
     assert "city Lyon" in words
     assert "Europe/Paris" in words
     # Armed on the third day at noon in Paris, for three days.
