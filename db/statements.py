@@ -24,3 +24,8 @@ def statements(module: str, name: str | None = None) -> dict[str, TextClause]:
         lines = [line for line in body.splitlines() if not line.lstrip().startswith("--")]
         found[each] = text("\n".join(lines).strip().rstrip(";"))
     return found
+
+
+def like(event_type: str) -> str:
+    """Return a pattern for LIKE of an event type in which `*` is anything."""
+    return re.sub(r"([%_\\])", r"\\\1", event_type).replace("*", "%")

@@ -14,9 +14,8 @@ from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import OperationalError
 
 from parcours.db.faults import Fault, fault_of
-from parcours.db.statements import statements
+from parcours.db.statements import like, statements
 from parcours.db.tables import waits
-from parcours.db.tables.events import like
 from parcours.domain.campaign import Campaign, Status
 from parcours.domain.campaign_file import build, check
 from parcours.domain.campaign_file.model import FORMAT, CampaignFile, Problem

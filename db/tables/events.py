@@ -6,14 +6,13 @@ import hashlib
 import hmac
 import json
 import random
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection
 
-from parcours.db.statements import statements
+from parcours.db.statements import like, statements
 from parcours.db.tables import contacts, installation
 from parcours.domain import gate
 from parcours.domain.contacts.identity import is_address, same_address
@@ -354,11 +353,6 @@ def recent(conn: Connection, contacts: Iterable[int], types: Iterable[str], *, s
     patterns = [like(each) for each in types]
     parameters = {"contact_ids": list(contacts), "types": patterns, "since": since}
     return [Past(*row) for row in conn.execute(sql["recent"], parameters)]
-
-
-def like(event_type: str) -> str:
-    """Return a pattern for LIKE of an event type in which `*` is anything."""
-    return re.sub(r"([%_\\])", r"\\\1", event_type).replace("*", "%")
 
 
 def bury(

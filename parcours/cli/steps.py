@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ import typer
 from parcours.cli.session import session
 from parcours.domain.errors import NotFoundError
 from parcours.domain.steps.catalogue import page
-from parcours.domain.steps.registry import all_types
+from parcours.domain.steps.registry import UnknownTypeError, all_types, step_type
 from parcours.domain.steps.types import Kind, StepType
 
 app = typer.Typer(no_args_is_help=True, help="List and show step types.")
@@ -60,6 +61,10 @@ def show(type_: Annotated[str, typer.Argument(metavar="TYPE", help="Name of a st
     here = session()
     found = [each for each in all_types() if each.name == type_]
     if not found:
+        # One whose package is broken is in no list; if asked for by name, its error is shown.
+        for kind in Kind:
+            with suppress(UnknownTypeError):
+                step_type(kind, type_)
         raise NotFoundError("step type", type_, "run `parcours steps list` to see all step types")
     for each in found:
         here.say(f"{each.kind.value} {each.name}" + (f" ({each.reference} in Mautic)" if each.reference else ""))
