@@ -65,7 +65,8 @@ EVENTS = {
 
 LOG_EVENTS = {
     "broker_away": "The broker is unavailable; the process retries automatically.",
-    "campaign_unreadable": "This process cannot read a stored campaign. The campaign is stopped; all others keep running.",
+    "campaign_unreadable": "This process cannot read a stored campaign. The campaign is stopped; all others keep "
+    "running.",
     "consumer_failed": "Reading events failed unexpectedly. The current messages were returned to the queue.",
     "database_away": "The database is unavailable; the process retries automatically.",
     "database_busy": "A transaction was aborted by a deadlock or a lock timeout, and is retried.",
@@ -73,7 +74,8 @@ LOG_EVENTS = {
     "event_buried": "An event could not be processed and became a dead letter.",
     "event_not_judged": "A replayed event could not be evaluated; it stays a dead letter.",
     "event_not_stored": "An event could not be stored because of an unexpected error; it is rejected with a reason.",
-    "form_field_not_understood": "The value of a form field does not fit its mapped attribute; the submission is accepted.",
+    "form_field_not_understood": "The value of a form field does not fit its mapped attribute; the submission is "
+    "accepted.",
     "event_not_understood": "Parsing an event failed unexpectedly; it is rejected with a reason.",
     "event_refused": "The database cannot store a value of an event; it is rejected with a reason.",
     "events_acted_on": "A batch of events from the inbox was processed.",
