@@ -58,8 +58,8 @@ EVENTS = {
     "push.clicked": EventType("`message`, `url`", "Marks the notification as clicked."),
     "sms.replied": EventType(
         "`text`, `message`",
-        "Marks the message as answered. STOP and similar words in English and French opt out of text messages; START opts in "
-        "again.",
+        "Marks the message as answered. STOP and similar words in English and French opt out of text messages; "
+        "START opts in again.",
     ),
 }
 
