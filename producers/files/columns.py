@@ -110,7 +110,7 @@ def _given(columns: list[FileColumn], options: Options) -> None:
         column = _find(columns, name, "--map")
         column.given = True
         if target.lower() == IGNORE:
-            column.role, column.why, column.target = "ignored", "--map says so", ""
+            column.role, column.why, column.target = "ignored", "excluded by --map", ""
             continue
         own = target.lower() if target.lower() in OWN else None
         if own is None:

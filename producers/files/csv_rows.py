@@ -140,7 +140,7 @@ def open_csv(source: FileSource, *, plain: bool = False) -> CsvTable:
     if any(is_address(name) for name in names):
         example = ",".join("email" if is_address(name) else f"column{place}" for place, name in enumerate(names, 1))
         raise CampaignError(
-            f"{source.name}: line {first_line} holds an email address, so it is no header; name the columns with "
+            f"{source.name}: line {first_line} contains an email address, so it is not a header; name the columns with "
             f'--columns "{example}", or add a first line that names them'
         )
     return CsvTable(source, delimiter, names, first_line - 1 + text.count("\n") + 1)

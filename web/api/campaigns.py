@@ -105,7 +105,7 @@ class CampaignResource(CampaignLine):
 
 
 class Planned(BaseModel):
-    """What applying a campaign file would do. Counts are of contacts who wait at a step."""
+    """What applying a campaign file would change. Counts are numbers of contacts waiting at a step."""
 
     campaign: str = Field(examples=["welcome"])
     creates: bool = Field(examples=[False])
@@ -328,7 +328,9 @@ def _held(conn: Connection, key: str, now: datetime) -> Found:
 
 def _check_key(file: CampaignFile, key: str) -> None:
     if file.campaign != key:
-        raise unusable([("campaign", f"the address says {key!r} and the file {file.campaign!r}; a key stays for good")])
+        raise unusable(
+            [("campaign", f"the URL has the key {key!r}, but the file has {file.campaign!r}; a key cannot be changed")]
+        )
 
 
 def _check_match(conn: Connection, found: Found, if_match: str | None) -> None:

@@ -92,7 +92,7 @@ def body(model: type[M]) -> Callable[..., M]:
 
 def _sentence(model: type[BaseModel], error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
-        return f"there is no such property here; there are {', '.join(model.model_fields)}"
+        return f"unknown property; known properties are {', '.join(model.model_fields)}"
     return error["msg"]
 
 

@@ -117,7 +117,7 @@ def put_email(
     if not isinstance(given, dict):
         raise unusable([("", "an email is an object: subject, html, …")])
     if given.get("key", email) != email:
-        raise unusable([("key", "the address says another key")])
+        raise unusable([("key", "the URL has a different key")])
     text = _UNLIKE_JSON.sub(_escaped, json.dumps({**given, "key": email}, ensure_ascii=False))
     read, problems = email_files.read_text(text, Path("body.json"))
     if problems or not read:

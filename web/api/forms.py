@@ -61,16 +61,16 @@ class FormGiven(Given):
     standalone: bool = Field(False, description="The form cannot be a campaign source.")
     redirect: str | None = Field(None, examples=["https://example.com/thanks"])
     allowed_origins: list[str] = Field(
-        [], examples=[["https://example.com"]], description="Sites whose pages may submit it; none: all."
+        [], examples=[["https://example.com"]], description="Origins that can submit the form. Default: all."
     )
     names_contact: bool = Field(
-        False, description="Whether who submits it may give the key of a contact; anybody could give anybody's."
+        False, description="Whether submissions can name a contact key. Unsafe on public forms."
     )
     mapping: dict[str, str | None] = Field({}, examples=[{"tel": "phone"}], description=_MAPPING)
 
 
 class MappingGiven(Given):
-    """What the fields of a form become of the contact."""
+    """How form fields map to attributes of the contact."""
 
     mapping: dict[str, str | None] = Field(examples=[{"tel": "phone"}], description=_MAPPING)
 
@@ -147,7 +147,7 @@ def _checked(mapping: dict[str, str | None]) -> dict[str, str | None]:
 def _origin(index: int, given: str) -> str:
     origin = origin_of(given)
     if origin is None or urlsplit(given).path not in ("", "/"):
-        raise unusable([(f"allowed_origins[{index}]", "this is no origin; write it like https://example.com")])
+        raise unusable([(f"allowed_origins[{index}]", "this is not an origin; write it like https://example.com")])
     return origin
 
 

@@ -20,7 +20,7 @@ OfStep = Annotated[str | None, Query(description="Only what is of this step, by 
 
 
 class LogEntry(BaseModel):
-    """What became of a contact at a step."""
+    """The result of a step for a contact."""
 
     contact: str = Field(examples=["ann"])
     step: str = Field(examples=["hello"])

@@ -53,11 +53,13 @@ class MemberResource(BaseModel):
 
 
 class Moved(BaseModel):
-    """What became of a contact."""
+    """The result for a contact."""
 
     contact: str = Field(examples=["ann"])
     changed: bool = Field(examples=[True])
-    what: str = Field(examples=["added"], description="In words: added, back, restarted, removed, or why nothing.")
+    what: str = Field(
+        examples=["added"], description="Result: added, back, restarted, removed, or the reason why nothing changed."
+    )
 
 
 @router.get("/campaigns/{campaign}/members", summary="List members")
