@@ -86,7 +86,7 @@ def make_app(
 
     app = FastAPI(
         title="Parcours",
-        summary="A campaign engine: contacts walk a tree of actions, decisions and conditions.",
+        summary="A campaign engine: contacts move through trees of actions, decisions and conditions.",
         # The framework's own page loads its parts from elsewhere.
         docs_url=None,
         openapi_url="/api/openapi.json",
@@ -166,12 +166,12 @@ def _add_health(app: FastAPI, health: Health, engine: Engine, *, open_to_all: bo
     may_read = [Depends(needs_role(engine, "read", open_to_all=open_to_all))]
     answers = problems({401: ANSWERS[401], 403: ANSWERS[403]})
 
-    @app.get("/health/live", summary="Is this process alive")
+    @app.get("/health/live", summary="Check liveness")
     def live() -> Response:
         """Always 200: restart the process when there is no answer."""
         return JSONResponse({"status": "live"})
 
-    @app.get("/health/ready", summary="Can this process do its work", responses={503: {"description": "Not now."}})
+    @app.get("/health/ready", summary="Check readiness", responses={503: {"description": "Not ready."}})
     def ready() -> Response:
         """Database, migrations and broker, each "ok" or the sentence that says why not."""
         report = health.ready()
@@ -270,23 +270,23 @@ def _add_problems(app: FastAPI) -> None:
         return _answer(
             request,
             503,
-            marked("the database cannot be reached; nothing is stored, send it again"),
+            marked("cannot reach the database; nothing was stored; send it again"),
             {"Retry-After": str(AWAY_RETRY_SECONDS)},
         )
 
 
 # What people read instead of the framework's words.
 PAGE_SENTENCES = {
-    404: marked("There is nothing at this address. It may have been moved or deleted."),
-    405: marked("This address does not take what was sent. Go back and try again."),
+    404: marked("This page does not exist. It may have been moved or deleted."),
+    405: marked("This page cannot process the request. Go back and try again."),
 }
 ANSWERS = {
     400: "The body is not JSON.",
-    401: "No key, or one that is unknown or revoked.",
-    403: "The key's role may not.",
+    401: "The API key is missing, unknown or revoked.",
+    403: "The role of the key does not allow this.",
     413: "The body is too large.",
-    415: "Another content type.",
-    429: "Too many events wait to be acted on; Retry-After says when to come again.",
+    415: "Unsupported content type.",
+    429: "Too many events are waiting to be processed; see Retry-After.",
     503: "The database cannot be reached.",
 }
 _EVENT: dict[str, Any] = {

@@ -72,9 +72,9 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
             403: "The form may not be submitted from that site.",
             404: "There is no such form, or it is not published.",
             413: "The body is too large.",
-            415: "Another content type.",
+            415: "Unsupported content type.",
             429: "Too many submissions from one network address or visit.",
-            422: "Nobody can tell whose submission it is, or it cannot be stored.",
+            422: "The submission does not identify a contact, or it cannot be stored.",
         }
     ),
 }
@@ -322,4 +322,4 @@ def _who(form: Form, submitted: Submitted, visitor: str | None, conn: Connection
         return origin.contact
     if email:
         raise ProblemError(422, "the email is not an address")
-    raise ProblemError(422, "nobody can tell whose submission this is; send an email, or the token of a visit")
+    raise ProblemError(422, "the submission does not identify a contact; send an email or the token of a visit")

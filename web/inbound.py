@@ -93,7 +93,7 @@ REPORTS = (
         "email.bounced",
         {**_WHO, **_EMAIL},
         {
-            "kind": {"enum": ["hard", "soft"], "default": "hard", "description": "A soft one changes nothing."},
+            "kind": {"enum": ["hard", "soft"], "default": "hard", "description": "Soft bounces change nothing."},
             **_REASON,
         },
         (),
@@ -101,7 +101,7 @@ REPORTS = (
     ),
     Report(
         "complaints",
-        "Report complaints of spam",
+        "Report spam complaints",
         "email.unsubscribed",
         {**_WHO, **_EMAIL},
         _REASON,
@@ -119,7 +119,7 @@ REPORTS = (
     ),
     Report(
         "sms",
-        "Report text messages that came in",
+        "Report received text messages",
         "sms.replied",
         {**_WHO, "from": {"type": "string", "description": _FROM}},
         _TEXT,
@@ -130,11 +130,11 @@ REPORTS = (
 _ANSWERS = problems(
     {
         400: "The body is not JSON.",
-        401: "No key, or one that is unknown or revoked.",
-        403: "The key's role may not.",
+        401: "The API key is missing, unknown or revoked.",
+        403: "The role of the key does not allow this.",
         413: "The body is too large.",
-        415: "Another content type than application/json.",
-        429: "Too many events wait to be acted on; Retry-After says when to come again.",
+        415: "The content type is not application/json.",
+        429: "Too many events are waiting to be processed; see Retry-After.",
     }
 )
 
@@ -166,7 +166,8 @@ def add_inbound(app: FastAPI, inbox: Inbox, *, open_to_all: bool) -> None:
             status_code=202,
             summary=report.summary,
             name=f"inbound_{report.path}",
-            description="One report, or a list of them. Whose it is, the first of these that is given says: "
+            description="One report or a list of reports. The contact or message is identified by the first of these "
+            "that is given: "
             + ", ".join(f"`{name}`" for name in report.who)
             + f". It becomes an event of type `{report.type}`.",
             dependencies=[Depends(may_publish), Depends(takes("application/json"))],
@@ -324,8 +325,8 @@ def _event(
         contact = who["from"]
     if contact is None:
         if not who:
-            raise EventError(f"the report does not say whose it is; give {' or '.join(report.who)}")
-        raise EventError(f"nobody is found by {' or '.join(who)}; import the contact, or correct the report")
+            raise EventError(f"the report does not identify a contact or message; give {' or '.join(report.who)}")
+        raise EventError(f"no contact matches {' or '.join(who)}; import the contact, or correct the report")
     about = {"message": message} if message in messages else {}
     described = {
         "specversion": "1.0",

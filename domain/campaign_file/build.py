@@ -36,7 +36,7 @@ def stored(data: object) -> CampaignFile:
     Raises CampaignError with one sentence for what cannot be read.
     """
     if not isinstance(data, Mapping):
-        raise CampaignError(f"the definition is {called(data)} and no mapping")
+        raise CampaignError(f"the definition must be a mapping, not {called(data)}")
     try:
         if newer(data):
             raise CampaignError(newer(data))
@@ -51,7 +51,7 @@ def newer(data: Mapping[Any, Any]) -> str:
     given = data.get("format", FORMAT)
     if type(given) is int and 1 <= given <= FORMAT:
         return ""
-    return f"the format is {given!r}, and this release of Parcours reads format {FORMAT}; upgrade it, or write {FORMAT}"
+    return f"this version of Parcours reads format {FORMAT}, not {given!r}; upgrade Parcours, or write {FORMAT}"
 
 
 def build(

@@ -98,7 +98,7 @@ def _sentence(error: ErrorDetails, place: Path, value: object, model: type[BaseM
         known = sorted(_property_names(model, place[:-1]))
         hint = did_you_mean(str(place[-1]), known)
         if not hint:
-            hint = f"; known are {listed(known, 'and')}" if known else "; this takes none"
+            hint = f"; known properties are {listed(known, 'and')}" if known else "; none are allowed here"
         return f"unknown property {quoted(place[-1])}{hint}"
     if kind == "missing":
         return f"the property {place[-1]!r} is missing"

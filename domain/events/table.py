@@ -51,7 +51,7 @@ _ALL = (
         "contact.deleted",
         label="Data erased",
         data="none",
-        effect="Erases the contact and everything that is known about them.",
+        effect="Erases the contact and all data about them.",
         about_the_contact=True,
     ),
     EventType(
@@ -65,7 +65,7 @@ _ALL = (
     ),
     EventType(
         "segment.contact_added",
-        label="Came into a segment",
+        label="Joined a segment",
         data="`segment` (required)",
         effect="Adds the contact to the segment and to the campaigns that the segment feeds.",
         required=("segment",),
@@ -131,7 +131,7 @@ _ALL = (
         "email.resubscribed",
         label="Subscribed to emails again",
         data="`channel` (default `email`)",
-        effect="Takes back what `email.unsubscribed` said before.",
+        effect="Reverses an earlier `email.unsubscribed`.",
     ),
     EventType(
         "page.hit",
@@ -143,7 +143,9 @@ _ALL = (
         by_machines=True,
     ),
     EventType("device.seen", label="Used a device", data="`type`, `os`, `brand`", effect="Remembers the device."),
-    EventType("asset.downloaded", label="Downloaded a file", data="`asset`", effect="Is stored."),
+    EventType(
+        "asset.downloaded", label="Downloaded a file", data="`asset`", effect="Stored; has no further effect by itself."
+    ),
     EventType(
         "sms.clicked",
         label="Clicked a link in a text message",
@@ -172,8 +174,8 @@ _ALL = (
         "sms.replied",
         label="Answered a text message",
         data="`text`, `message`",
-        effect="Marks the message as answered. STOP, or its like in English and French, refuses text messages; START "
-        "takes it back.",
+        effect="Marks the message as answered. STOP and similar words in English and French opt out of text "
+        "messages; START opts in again.",
         marks_message="replied",
     ),
 )

@@ -70,7 +70,7 @@ def problems(source: str, names: Names = NAMES) -> Iterator[TemplateProblem]:
         return
     except Exception as error:
         # The library answers some nonsense with other exceptions than its own.
-        yield at(f"it cannot be read ({type(error).__name__})", 0)
+        yield at(f"it cannot be parsed ({type(error).__name__})", 0)
         return
     # Liquid itself notices these only when the first contact is written to.
     for name, spans in found.filters.items():
@@ -78,12 +78,13 @@ def problems(source: str, names: Names = NAMES) -> Iterator[TemplateProblem]:
             yield at(f"unknown filter {name!r}", spans[0].index)
     for name, spans in found.tags.items():
         if name in _LOADING_TAGS:
-            yield at(f"a template cannot {name} another", spans[0].index)
+            yield at(f"a template cannot {name} another template", spans[0].index)
     for root, variables in found.globals.items():
         if root not in names:
             known = ", ".join(names)
             yield at(
-                f"unknown name {root!r}; known are {known}, and custom fields as contact.NAME", variables[0].span.index
+                f"unknown name {root!r}; known names are {known}, and custom fields as contact.NAME",
+                variables[0].span.index,
             )
             continue
         below = names[root]
@@ -136,7 +137,7 @@ def checked(template: str, names: Names = NAMES) -> str:
     """Return a template that Liquid can read, with names that there are. Raises ValueError with a sentence."""
     for problem in problems(template, names):
         where = f" in line {problem.line}" if "\n" in template.strip() else ""
-        raise ValueError(f"this is not Liquid{where}: {problem.what}")
+        raise ValueError(f"invalid Liquid{where}: {problem.what}")
     return template
 
 
@@ -151,9 +152,9 @@ def render(source: str, values: Mapping[str, Any], *, html: bool = False) -> str
     try:
         return str(compiled(source, html).render(**values))
     except LiquidError as error:
-        raise RenderError(f"the template cannot be filled in: {error.message}") from None
+        raise RenderError(f"the template cannot be rendered: {error.message}") from None
     except Exception as error:
-        raise RenderError(f"the template cannot be filled in: {type(error).__name__}: {error}"[:300]) from None
+        raise RenderError(f"the template cannot be rendered: {type(error).__name__}: {error}"[:300]) from None
 
 
 def one_line(value: str) -> str:

@@ -32,8 +32,8 @@ def file(run: Run, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("catch_up", "shown"),
     [
-        ("{skip: 1 day}", "after a pause: skips what fell due more than 1 day before"),
-        ("shift", "after a pause: moves what is due by its length"),
+        ("{skip: 1 day}", "after a pause: skips steps overdue by more than 1 day"),
+        ("shift", "after a pause: delays due times by the length of the pause"),
     ],
 )
 def test_what_is_applied_is_shown_and_exported(run: Run, file: Path, catch_up: str, shown: str) -> None:

@@ -1,4 +1,4 @@
-"""`parcours steps`: the catalogue."""
+"""`parcours steps`: the step types."""
 
 import re
 

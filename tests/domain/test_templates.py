@@ -32,7 +32,7 @@ def test_unknown_names_are_found_with_their_place() -> None:
     assert wrong("a\n  {{ contcat.x }}") == [("unknown name 'contcat'", 2, 6)]
     assert wrong("{{ step.foo }}") == [("unknown name 'step.foo'", 1, 4)]
     assert wrong("{{ a | nope }}") == [("unknown filter 'nope'", 1, 8), ("unknown name 'a'", 1, 4)]
-    assert wrong("{% include 'x' %}") == [("a template cannot include another", 1, 4)]
+    assert wrong("{% include 'x' %}") == [("a template cannot include another template", 1, 4)]
     assert len(wrong("{% if %}")) == 1
 
 

@@ -81,7 +81,7 @@ def test_a_bad_csv_row_is_rejected_alone(tmp_path: Path, bad: str, reason: str) 
         ('{"key": "k", "x": NaN}', "not JSON"),
         ('{"key": "k", "x": 1e999}', "the object contains inf"),
         ('{"key": "k", "x": ["\\u0000"]}', "the object contains a NUL character"),
-        ('{"key": "k", "x": "\\ud800"}', "the object contains half of a character"),
+        ('{"key": "k", "x": "\\ud800"}', "the object contains an incomplete character"),
         ('{"key": "k", "points": "x"}', "points is not a whole number"),
         ('{"key": "k", "points": true}', "points is not a whole number"),
         ('{"key": "k", "tags": [1]}', "tags is not a list of texts"),
@@ -120,7 +120,7 @@ def test_a_quoted_cell_may_hold_line_breaks_and_lines_are_still_counted(tmp_path
         (b"\xef\xbb\xbf\n  \n", "is empty"),
         (b"name,city\nx,y\n", "no column 'key' or 'email'; its columns are: 'name', 'city'. .*--map"),
         (b"ann@b.example,Ann\n", '--columns "email,column2"'),
-        (b'email,"name\n', "line 1 should name the columns, but is not CSV: a quote is opened and not closed"),
+        (b'email,"name\n', "line 1 should name the columns, but is not CSV: a quote is not closed"),
         (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "is a PNG image, not a list of contacts"),
         (b"%PDF-1.7\n", "is a PDF document"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "workbook of Excel 97-2003 .*save it as .xlsx"),
@@ -137,7 +137,7 @@ def test_a_file_that_cannot_be_used_at_all_says_why(tmp_path: Path, content: byt
 
 
 def test_a_json_array_is_told_to_be_lines(tmp_path: Path) -> None:
-    with pytest.raises(CampaignError, match="one object a line"):
+    with pytest.raises(CampaignError, match="one object per line"):
         read(tmp_path, '[{"key": "a"}]', "people.json")
 
 

@@ -186,7 +186,7 @@ def test_half_an_emoji_costs_its_row_alone(tmp_path: Path) -> None:
     content = "email,n\na@b.example,\ud83d\nb@b.example,x\n".encode("utf-16", "surrogatepass")
     good, bad, _ = read(tmp_path, content)
     assert [row["email"] for row in good] == ["b@b.example"]
-    assert bad[0].reason == "half of a character (a lone surrogate)"
+    assert bad[0].reason == "an incomplete character (a lone surrogate)"
 
 
 def test_a_line_that_says_the_delimiter_is_no_row(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_field_that_an_attribute_would_hide_is_ignored_and_told(tmp_path: Path
     content = "email,last_active_at,utm_source\na@b.example,2026-01-01,news\n"
     good, _, notes = read(tmp_path, content)
     assert good == [{"email": "a@b.example"}]
-    assert ["Parcours keeps this itself" in note for note in notes] == [True, True]
+    assert ["Parcours manages this value" in note for note in notes] == [True, True]
     good, _, _ = read(tmp_path, content, columns=["last_active_at=seen_at", "utm_source=ignore"])
     assert good == [{"email": "a@b.example", "seen_at": "2026-01-01"}]
 
@@ -255,7 +255,7 @@ def test_a_property_that_turns_up_late_is_a_field_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "options", "kept", "told"),
     [
-        ("03/04/2020", {}, "03/04/2020", "may begin with the day or with the month"),
+        ("03/04/2020", {}, "03/04/2020", "can start with the day or the month"),
         ("03/04/2020", {"dates": "DD/MM/YYYY"}, "2020-04-03", None),
         ("03/04/2020", {"dates": "mm/dd/yyyy"}, "2020-03-04", None),
         ("31/04/2020", {"dates": "DD/MM/YYYY"}, "31/04/2020", None),
@@ -354,12 +354,12 @@ def test_a_workbook_that_unpacks_to_too_much_or_holds_entities_is_refused(tmp_pa
     content = workbook(("A", [["email"], ["a@b.example"]]))
     with monkeypatch.context() as patched:
         patched.setattr("parcours.producers.files.workbook.MAX_XML", 1_000)
-        with pytest.raises(CampaignError, match="unpacks to more than is read"):
+        with pytest.raises(CampaignError, match="is too large when unpacked"):
             read(tmp_path, content, "bomb.xlsx")
     evil = io.BytesIO(content)
     with zipfile.ZipFile(evil, "a") as archive:
         archive.writestr("xl/evil.xml", '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "b">]><x/>')
-    with pytest.raises(CampaignError, match="no workbook that a spreadsheet program wrote"):
+    with pytest.raises(CampaignError, match="not a valid workbook"):
         read(tmp_path, evil.getvalue(), "evil.xlsx")
 
 

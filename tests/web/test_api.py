@@ -341,7 +341,7 @@ def test_what_is_wrong_of_a_contact_makes_nobody(http: TestClient, wrong: Any) -
 
 def test_of_a_property_that_is_not_known_the_known_ones_are_said(http: TestClient) -> None:
     answer = http.put("/api/contacts/ann", json={"emial": "x"})
-    assert answer.json()["detail"].startswith("emial: there is no such property here; there are email, timezone")
+    assert answer.json()["detail"].startswith("emial: unknown property; known properties are email, timezone")
 
 
 def test_a_contact_has_its_campaigns(http: TestClient, world: World) -> None:

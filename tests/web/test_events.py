@@ -224,7 +224,7 @@ def test_without_a_database_the_answer_is_503_and_says_when_to_come_again(client
     away = connect("postgresql://nobody@127.0.0.1:1/none")
     for open_to_all in (True, False):
         answer = post(client(engine=away, open_to_all=open_to_all), event("1"), x_api_key="prc_x")
-        assert "nothing is stored" in refused(answer, 503)
+        assert "nothing was stored" in refused(answer, 503)
         assert int(answer.headers["retry-after"]) > 0
 
 

@@ -337,7 +337,7 @@ def test_an_invalid_phone_is_told_and_stops_neither_the_submission_nor_the_other
     assert of_contact(mail, "new@example.com") == {"email": "new@example.com", "timezone": None, "first_name": "Zoë"}
     assert submissions(mail) == [("new@example.com", fields)]
     page = http.get("/forms/signup").text
-    assert "not understood: timezone, tel" in page
+    assert "invalid: timezone, tel" in page
 
 
 def test_a_phone_is_read_by_the_country_that_the_submission_names(http: TestClient, mail: Mailing) -> None:
@@ -386,7 +386,7 @@ def test_the_page_of_a_form_says_what_fields_become_and_changes_it(client: Clien
     http = client()
     http.follow_redirects = False
     page = http.get("/forms/signup").text
-    assert "What the contact gets" in page
+    assert "Field mapping" in page
     csrf = page.split('name="csrf" value="')[1].split('"')[0]
     for given, said in (("tel=phone\nplan=", "is saved"), ("tel=points", "such as tel=phone")):
         answer = http.post("/forms/signup/mapping", data={"csrf": csrf, "mapping": given})

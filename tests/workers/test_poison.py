@@ -364,7 +364,7 @@ def test_a_campaign_that_cannot_be_read_here_is_set_aside_and_all_others_run(
     with world.engine.connect() as conn:
         (why,) = campaigns.set_aside(conn).values()
     assert "unknown action 'test.elsewhere'" in why
-    assert "its contacts keep their places" in why
+    assert "contacts keep their places" in why
     with monkeypatch.context() as patch:
         install(patch, elsewhere)
         assert world.trigger()["done"] == 1
@@ -410,4 +410,4 @@ def test_status_tells_of_a_campaign_that_is_set_aside(world: World, run: Run) ->
     assert alarm["campaign"] == "c"
     assert "unknown decision 'no.such'" in alarm["error"]
     assert run("trigger", "--inline").returncode == 0
-    assert "cannot be read by this process" in run("overview", "c").stderr
+    assert "this process cannot read" in run("overview", "c").stderr

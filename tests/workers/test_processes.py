@@ -337,6 +337,6 @@ def test_a_killed_process_of_a_pool_is_replaced_and_a_stopped_pool_ends(engine: 
     first = workers()
     os.kill(min(first), signal.SIGKILL)
     eventually(lambda: len(workers()) == 2 and not workers() & first)
-    assert "A worker process was killed; the pool starts again." in pool.log.read_text(encoding="utf-8")
+    assert "A worker process was killed; the pool restarts." in pool.log.read_text(encoding="utf-8")
     os.kill(worker.pid, signal.SIGTERM)
     assert worker.wait(600) is not None

@@ -48,10 +48,10 @@ Cursor = Annotated[str | None, Query(description="`next` of the page before; lea
 PROBLEMS = problems(
     {
         400: "The body is not JSON, or the cursor is not one of this list.",
-        401: "No key, or one that is unknown or revoked.",
-        403: "The role of the key or person may not.",
-        404: "What the address names is not there.",
-        422: "What was sent cannot be used; `detail` says why, `problems` names each place.",
+        401: "The API key is missing, unknown or revoked.",
+        403: "The role of the key or user does not allow this.",
+        404: "The resource does not exist.",
+        422: "The request is invalid; `detail` gives the reason, `problems` lists each error.",
     }
 )
 
@@ -92,7 +92,7 @@ def body(model: type[M]) -> Callable[..., M]:
 
 def _sentence(model: type[BaseModel], error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
-        return f"there is no such property here; there are {', '.join(model.model_fields)}"
+        return f"unknown property; known properties are {', '.join(model.model_fields)}"
     return error["msg"]
 
 

@@ -131,7 +131,7 @@ def list_contacts(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Listed[ListedContact]:
-    """Newest first. A search finds 2,000 contacts at most."""
+    """Newest first. A search returns at most 2,000 contacts."""
     place = place_of(cursor, "contacts", int)
     with site.engine.connect() as conn:
         found = listings.search(conn, search)
@@ -145,7 +145,7 @@ def list_contacts(
 def list_stays(
     site: SiteOf, _who: Reader, contact: str, limit: Limit = 50, cursor: Cursor = None
 ) -> Listed[StayResource]:
-    """Those it is in and those it left, by key."""
+    """Campaigns that the contact is in or has left, by key."""
     place = place_of(cursor, "stays", str)
     with site.engine.connect() as conn:
         shown = _shown(conn, contact)
@@ -158,14 +158,14 @@ def list_stays(
 
 @router.get("/contacts/{contact:path}", summary="Get a contact")
 def get_contact(site: SiteOf, _who: Reader, contact: str) -> ContactResource:
-    """The key of a contact that was merged leads to the one that it is now."""
+    """The key of a merged contact returns the contact it was merged into."""
     with site.engine.connect() as conn:
         return ContactResource(**_json(site, _shown(conn, contact)))
 
 
 @router.put(
     "/contacts/{contact:path}",
-    summary="Make or change a contact",
+    summary="Create or update a contact",
     responses={
         201: {"description": "The contact is new."},
         409: {
@@ -182,7 +182,7 @@ def put_contact(
     response: Response,
     given: Annotated[ContactGiven, Depends(body(ContactGiven))],
 ) -> ContactResource:
-    """What follows for campaigns has followed once this is answered."""
+    """Effects on campaigns are complete when the response arrives."""
     key = checked_key("contact", contact)
     with site.engine.connect() as conn:
         own = contacts.find(conn, key)
@@ -202,7 +202,7 @@ def put_contact(
 
 @router.delete("/contacts/{contact:path}", status_code=204, summary="Erase a contact")
 def erase_contact(site: SiteOf, _who: Manager, contact: str) -> None:
-    """For good: nothing that names them is kept."""
+    """Permanent: no identifying data is kept."""
     with site.engine.connect() as conn:
         _shown(conn, contact)
     _happened(site, "contact.deleted", contact, {})

@@ -96,7 +96,7 @@ def list_emails(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor = 
 
 @router.get("/emails/{email:path}", summary="Get an email template")
 def get_email(site: SiteOf, _who: Reader, email: str) -> EmailResource:
-    """As it is written, not filled in."""
+    """Returns the source of the template, not rendered."""
     with site.engine.connect() as conn:
         found = emails.listed(conn, [email])
     if not found:
@@ -106,7 +106,7 @@ def get_email(site: SiteOf, _who: Reader, email: str) -> EmailResource:
 
 @router.put(
     "/emails/{email:path}",
-    summary="Make or change an email template",
+    summary="Create or update an email template",
     responses={201: {"description": "The template is new."}},
     openapi_extra=EMAIL_BODY,
 )
@@ -117,7 +117,7 @@ def put_email(
     if not isinstance(given, dict):
         raise unusable([("", "an email is an object: subject, html, …")])
     if given.get("key", email) != email:
-        raise unusable([("key", "the address says another key")])
+        raise unusable([("key", "the URL has a different key")])
     text = _UNLIKE_JSON.sub(_escaped, json.dumps({**given, "key": email}, ensure_ascii=False))
     read, problems = email_files.read_text(text, Path("body.json"))
     if problems or not read:

@@ -20,7 +20,7 @@ OfStep = Annotated[str | None, Query(description="Only what is of this step, by 
 
 
 class LogEntry(BaseModel):
-    """What became of a contact at a step."""
+    """The result of a step for a contact."""
 
     contact: str = Field(examples=["ann"])
     step: str = Field(examples=["hello"])
@@ -44,7 +44,7 @@ class StandingResource(BaseModel):
     )
 
 
-@router.get("/campaigns/{campaign}/log", summary="List what happened")
+@router.get("/campaigns/{campaign}/log", summary="List outcomes")
 def list_log(
     site: SiteOf,
     _who: Reader,
@@ -65,7 +65,7 @@ def list_log(
     return Listed(items=[LogEntry(**log_json(row)) for row in shown], next=more)
 
 
-@router.get("/campaigns/{campaign}/waiting", summary="List who waits")
+@router.get("/campaigns/{campaign}/waiting", summary="List open waits")
 def list_waiting(
     site: SiteOf,
     _who: Reader,

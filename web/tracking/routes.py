@@ -41,8 +41,8 @@ _NEVER_KEPT = {
 }
 _FOR_OTHER_SITES = {**PLAIN_HEADERS, "Cross-Origin-Resource-Policy": "cross-origin", "Access-Control-Allow-Origin": "*"}
 _NOT_FOUND = {
-    "en": ("This link does not work", "It is incomplete, or it was not made by us."),
-    "fr": ("Ce lien ne fonctionne pas", "Il est incomplet, ou il ne vient pas de nous."),
+    "en": ("This link does not work", "The link is incomplete or invalid."),
+    "fr": ("Ce lien ne fonctionne pas", "Le lien est incomplet ou non valide."),
 }
 _AWAY = {
     "en": ("Please try again", "The link cannot be opened at the moment."),
@@ -76,7 +76,7 @@ def add_tracking(app: FastAPI, signed: Signed, sightings: Sightings, *, hits_per
         return BackgroundTask(sightings.store, Sighting(what, message, datetime.now(UTC), why, data))
 
     @app.head("/t/o/{token}.gif", include_in_schema=False)
-    @app.get("/t/o/{token}.gif", response_class=Response, summary="The pixel that tells of an opened email")
+    @app.get("/t/o/{token}.gif", response_class=Response, summary="Pixel that reports an opened email")
     async def opened(request: Request, token: str) -> Response:
         """Always the same picture; an opening is stored when the token is one of ours."""
         try:
@@ -112,7 +112,7 @@ def add_tracking(app: FastAPI, signed: Signed, sightings: Sightings, *, hits_per
     @app.post(
         "/t/p",
         status_code=204,
-        summary="Tell of a page that was seen",
+        summary="Report a page hit",
         responses=problems({400: "Not a page hit.", 429: "Too many page hits from one network address."}),
         openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _HIT}}}},
     )
@@ -140,7 +140,7 @@ def add_tracking(app: FastAPI, signed: Signed, sightings: Sightings, *, hits_per
         more = {"Access-Control-Allow-Methods": "POST", "Access-Control-Allow-Headers": "Content-Type"}
         return Response(status_code=204, headers={**_FOR_OTHER_SITES, **more, "Access-Control-Max-Age": "86400"})
 
-    @app.get("/t/parcours.js", summary="The script that tells of pages", response_class=Response)
+    @app.get("/t/parcours.js", summary="Script that reports page hits", response_class=Response)
     async def script() -> Response:
         """For the pages of other sites: `<script src=".../t/parcours.js" defer></script>`."""
         headers = {**_FOR_OTHER_SITES, "Cache-Control": "public, max-age=3600"}
