@@ -160,7 +160,7 @@ def setup(provider: type[Provider[Any]], channel: str, home: Path | None = None,
 
 
 class Outcome(NamedTuple):
-    """What became of a contact at a step. `result` is done, skipped, failed, yes, no or cancelled."""
+    """The result of a step for a contact. `result` is done, skipped, failed, yes, no or cancelled."""
 
     contact: str
     step: str

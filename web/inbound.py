@@ -145,7 +145,7 @@ _PROVIDER_ANSWERS = problems(
         401: "The signature is missing or wrong.",
         404: "No channel has this provider, or it reports nothing.",
         413: "The body is too large.",
-        429: "Too many events wait to be acted on; Retry-After says when to come again.",
+        429: "Too many events are waiting to be processed; see Retry-After.",
         500: "The provider's class failed; the log says how.",
         503: "The provider's class cannot be used; `parcours doctor` says why.",
     }
