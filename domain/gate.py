@@ -121,5 +121,5 @@ def why_not_json(error: ValueError | RecursionError) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if "int_max_str_digits" in str(error):
-        return "a number has too many digits; write it as a text"
+        return "a number has too many digits; send it as text"
     return (str(error).splitlines() or [""])[0][:200]

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from parcours.domain.campaign import StopRule
 from parcours.domain.contacts.identity import country, timezone
+from parcours.domain.invalid_values import why_invalid
 
 PREFIX = "PARCOURS_"
 # Settings of providers, which know them themselves, go on with the provider's name.
@@ -188,7 +189,7 @@ def read_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()
-        raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise SettingsError(f"{name}: {why_invalid(first, show=False)}") from None
 
 
 def _provider_options() -> dict[str, str]:

@@ -183,10 +183,10 @@ def _tables(conn: Connection) -> Iterator[Finding]:
     away = {name: each.error for name, each in outbox.circuits(conn).items() if each.state != "closed"}
     if away:
         said = "; ".join(f"{name}: {error}" for name, error in sorted(away.items()))
-        mend = "mend the provider or its settings; messages wait and go on by themselves"
-        yield Finding("delivery", "warning", f"messages wait for {said}", mend)
+        mend = "fix the provider or its settings; waiting messages are then sent automatically"
+        yield Finding("delivery", "warning", f"messages wait; unavailable: {said}", mend)
     else:
-        yield Finding("delivery", "ok", "no provider is away")
+        yield Finding("delivery", "ok", "all providers are available")
     stuck = stuck_sweeps(conn)
     if stuck:
         mend = (
@@ -258,12 +258,12 @@ def _providers(settings: Settings) -> Iterator[Finding]:
             says, _, mend = str(error).partition("; ")
             yield Finding(about, "wrong", f"{says}; {channel} messages wait", mend or "correct the setting")
         except Exception as error:
-            yield Finding(about, "warning", f"{name} cannot be closed ({type(error).__name__})", "mend its package")
+            yield Finding(about, "warning", f"{name} cannot be closed ({type(error).__name__})", "fix its package")
         else:
             yield Finding(about, "ok", name)
     if unused := registry.unclaimed(settings):
-        mend = "remove them, or choose their provider, such as PARCOURS_SMS_PROVIDER=NAME"
-        yield Finding("provider settings", "warning", f"no provider in use has {', '.join(unused)}", mend)
+        mend = "remove them, or select their provider with a setting such as PARCOURS_SMS_PROVIDER=NAME"
+        yield Finding("provider settings", "warning", f"not used by any selected provider: {', '.join(unused)}", mend)
 
 
 def _smtp(settings: Settings) -> Iterator[Finding]:

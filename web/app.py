@@ -27,6 +27,7 @@ from starlette.requests import ClientDisconnect
 from parcours.db.faults import Fault, fault_of
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.events.parsing import parse
+from parcours.domain.invalid_values import why_invalid
 from parcours.ops import metrics
 from parcours.ops.health import Health, is_ready
 from parcours.ops.settings import Settings
@@ -237,7 +238,7 @@ def _add_problems(app: FastAPI) -> None:
     def not_valid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         place = ".".join(str(piece) for piece in first["loc"])
-        return _answer(request, 422, f"{place}: {str(first['msg'])[:1].lower()}{str(first['msg'])[1:]}")
+        return _answer(request, 422, f"{place}: {why_invalid(first, first.get('input'))}")
 
     @handles(SignInNeededError)
     def signs_in(request: Request, _: SignInNeededError) -> Response:

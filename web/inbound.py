@@ -33,15 +33,21 @@ log = structlog.get_logger()
 # No report is shorter.
 LEAST_BYTES = 10
 _WHO = {
-    "message": {"type": "string", "description": "Our message id; a Message-ID such as <id@host> will do."},
-    "contact": {"type": "string", "description": "The key of the contact."},
+    "message": {
+        "type": "string",
+        "description": "Message ID of Parcours. A Message-ID header such as <id@host> is also accepted.",
+    },
+    "contact": {"type": "string", "description": "Key of the contact."},
 }
-_EMAIL = {"email": {"type": "string", "description": "The contact's address."}}
+_EMAIL = {"email": {"type": "string", "description": "Email address of the contact."}}
 _WHEN = {
-    "id": {"type": "string", "description": "The provider's own; the same again changes nothing."},
-    "time": {"type": "string", "format": "date-time", "description": "When it happened; default: now."},
+    "id": {
+        "type": "string",
+        "description": "ID assigned by the provider. A report with an ID that was already received has no effect.",
+    },
+    "time": {"type": "string", "format": "date-time", "description": "Time of the event. Default: now."},
 }
-_REASON = {"reason": {"type": "string", "description": "In the provider's words."}}
+_REASON = {"reason": {"type": "string", "description": "Reason given by the provider."}}
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def _bounce(item: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text_message(item: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(item.get("text"), str):
-        raise EventError('"text" is missing or not a text; send what was written')
+        raise EventError('"text" is missing or not a text; send the text of the message')
     return {"text": item["text"], **_texts(item, "from")}
 
 
@@ -80,12 +86,12 @@ def _texts(item: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 _FROM = (
-    "The number that sent it, such as +33612345678. It finds the contact with that number in the field `phone` or "
-    "`mobile`, however it is written there: the field `country`, else `PARCOURS_DEFAULT_COUNTRY`, says how a number "
-    "without the code of a country is read. STOP, and its like, refuses text messages for this number, also when no "
-    "contact has it; START takes that back."
+    "Phone number of the sender, such as +33612345678. Finds the contact with this number in the field `phone` or "
+    "`mobile`, in any format. A number without a country code belongs to the country in the field `country`, else to "
+    "`PARCOURS_DEFAULT_COUNTRY`. STOP and similar words opt this number out of text messages, even if no contact has "
+    "it; START opts it in again."
 )
-_TEXT = {"text": {"type": "string", "description": "What was written."}}
+_TEXT = {"text": {"type": "string", "description": "Text of the message."}}
 REPORTS = (
     Report(
         "bounces",
@@ -93,7 +99,11 @@ REPORTS = (
         "email.bounced",
         {**_WHO, **_EMAIL},
         {
-            "kind": {"enum": ["hard", "soft"], "default": "hard", "description": "Soft bounces change nothing."},
+            "kind": {
+                "enum": ["hard", "soft"],
+                "default": "hard",
+                "description": "Soft bounces are stored and have no effect.",
+            },
             **_REASON,
         },
         (),
@@ -141,13 +151,13 @@ _ANSWERS = problems(
 
 _PROVIDER_ANSWERS = problems(
     {
-        400: "The provider's class cannot understand the request.",
+        400: "The provider's class cannot parse the request.",
         401: "The signature is missing or wrong.",
-        404: "No channel has this provider, or it reports nothing.",
+        404: "No channel uses this provider, or the provider does not report events.",
         413: "The body is too large.",
         429: "Too many events are waiting to be processed; see Retry-After.",
-        500: "The provider's class failed; the log says how.",
-        503: "The provider's class cannot be used; `parcours doctor` says why.",
+        500: "The provider's class failed; see the log.",
+        503: "The provider's class cannot be used; run `parcours doctor` for details.",
     }
 )
 
@@ -195,14 +205,14 @@ def _add_providers(app: FastAPI, inbox: Inbox) -> None:
     @app.post(
         "/inbound/providers/{name}",
         status_code=202,
-        summary="Take a provider's webhooks",
+        summary="Receive a provider's webhooks",
         responses=_PROVIDER_ANSWERS,
         openapi_extra={"requestBody": {"required": False, "content": {"*/*": {}}}},
     )
     def take_from_provider(name: str, request: Request, raw: Annotated[bytes, Depends(read_body)]) -> Taken:
-        """Requests as the provider of a channel sends them: its class checks their signature and understands them.
+        """Receive requests in the provider's own format. Its class checks the signature and parses the request.
 
-        What they report becomes events of contacts. What concerns nobody is listed under `rejected`.
+        Each report becomes an event of a contact. Reports that match no contact are listed under `rejected`.
         """
         query = f"?{request.url.query}" if request.url.query else ""
         url = f"{inbox.settings.public_url.rstrip('/')}{request.url.path}{query}"
@@ -224,34 +234,34 @@ class _Providers:
         try:
             reports = list(provider.parse(request))
             if not all(isinstance(each, Reported) for each in reports):
-                raise TypeError("parse returned something else than Reported")
+                raise TypeError("parse must return Reported objects")
         except ForgedError:
             raise ProblemError(401, "the signature is missing or wrong") from None
         except ValueError as error:
             log.warning("provider_not_understood", provider=name, error=type(error).__name__)
-            raise ProblemError(400, "the request cannot be understood") from None
+            raise ProblemError(400, "the request cannot be parsed; check its format") from None
         except Exception as error:
             # It may send this again, and by then somebody may have mended the class.
             log.error("provider_failed", provider=name, error=type(error).__name__, where=where(error.__traceback__))
-            raise ProblemError(500, f"the provider {name!r} failed; the log says how") from None
+            raise ProblemError(500, f"the provider {name!r} failed; see the log") from None
         return reports
 
     def _provider(self, name: str) -> Provider[Any]:
         settings = self._inbox.settings
         channel = next((each for each in registry.CHANNELS if registry.chosen(settings, each) == name), None)
         if channel is None:
-            raise ProblemError(404, f"no channel has a provider {name[:40]!r}")
+            raise ProblemError(404, f"no channel uses a provider {name[:40]!r}")
         with self._lock:
             if name in self._made:
                 return self._made[name]
             try:
                 if not registry.provider_class(channel, name).reports_back():
-                    raise ProblemError(404, f"the provider {name!r} reports nothing")
+                    raise ProblemError(404, f"the provider {name!r} does not report events")
                 secret = settings.secret_key or installation.secret_key(self._inbox.engine)
                 made = registry.make(settings, channel, signing=webhook_secret(settings, secret))
             except registry.UnusableProviderError as error:
                 log.error("provider_unusable", channel=channel, provider=name, text=str(error))
-                raise ProblemError(503, f"the provider {name!r} cannot be used; `parcours doctor` says why") from None
+                raise ProblemError(503, f"the provider {name!r} cannot be used; see `parcours doctor`") from None
             self._made[name] = made
             return made
 
@@ -310,7 +320,7 @@ def _event(
     strange: Callable[[], None],
 ) -> ContactEvent:
     if not isinstance(item, Mapping):
-        raise EventError("a report is a JSON object; send one, or a list of them")
+        raise EventError("a report must be a JSON object; send one, or a list of them")
     who = _texts(item, *report.who)
     message = message_key(who.get("message", ""))
     contact = (

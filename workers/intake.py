@@ -176,7 +176,7 @@ def _acceptable(
             # What it says of an address is not about the contact alone.
             address = heed_address(conn, event)
             if address is not None:
-                reason += f"; what it says of {address[:MAX_SHOWN]} is kept"
+                reason += f"; its report about {address[:MAX_SHOWN]} is stored"
         if reason is None:
             good.append((index, event))
         else:

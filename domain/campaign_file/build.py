@@ -20,8 +20,9 @@ from parcours.domain.campaign_file.model import (
     StepFile,
     dotted,
 )
-from parcours.domain.campaign_file.sentences import called, sentences
+from parcours.domain.campaign_file.sentences import sentences
 from parcours.domain.errors import CampaignError
+from parcours.domain.invalid_values import called
 from parcours.domain.messages.rate import parse_rate
 from parcours.domain.steps import registry
 from parcours.domain.steps.types import Properties, StepType

@@ -31,17 +31,16 @@ from parcours.domain.campaign_file.model import (
 )
 from parcours.domain.campaign_file.sentences import (
     a,
-    called,
     did_you_mean,
     listed,
     near,
     quoted,
     sentences,
     short,
-    shown,
 )
 from parcours.domain.contacts import identity
 from parcours.domain.errors import CampaignError
+from parcours.domain.invalid_values import called, shown
 from parcours.domain.messages.rate import parse_rate
 from parcours.domain.retries import MOST_STEP_ATTEMPTS
 from parcours.domain.steps import registry

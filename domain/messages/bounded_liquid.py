@@ -33,6 +33,15 @@ class TooMuchError(LiquidError):
         super().__init__(what, token=None)
 
 
+class FilterError(LiquidError):
+    """A filter fails with the value or the arguments that a template gives it; says so without words about Python."""
+
+    def __init__(self, name: str, error: Exception) -> None:
+        by_zero = "divide by 0" in str(error)
+        why = "cannot divide by 0" if by_zero else "cannot be used like this; check its arguments and its input"
+        super().__init__(f"the filter {name!r} {why}", token=None)
+
+
 class _Context(RenderContext):
     """Counts the work of a rendering, so that no template holds up a worker or fills its memory."""
 
@@ -61,7 +70,11 @@ class _Context(RenderContext):
 
         def bounded(left: object, *args: Any, **more: Any) -> object:
             self.spend(_work_of(name, [left, *args, *more.values()]))
-            made = work(left, *args, **more)
+            try:
+                made = work(left, *args, **more)
+            except Exception as error:
+                # The library's own exceptions and Python's, since wrong arguments raise either.
+                raise FilterError(name, error) from error
             if _size(made) > LONGEST_VALUE:
                 raise TooMuchError(f"the output of the filter {name!r} is too long")
             return made

@@ -35,6 +35,17 @@ _ASKED_ABOUT = r"contact\.{name}\s*\|\s*default|{{%-?\s*(?:if|unless|elsif|case)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 
 
+_TYPE_NAMES = {
+    "found str": "found text",
+    "found int": "found a number",
+    "found float": "found a number",
+    "found list": "found a list",
+    "found dict": "found a mapping",
+    "found NoneType": "found nothing",
+}
+_TYPES = re.compile(r"\bfound (?:str|int|float|list|dict|NoneType)\b")
+
+
 class RenderError(Exception):
     """A template cannot be filled in for a contact; the message says why."""
 
@@ -152,9 +163,14 @@ def render(source: str, values: Mapping[str, Any], *, html: bool = False) -> str
     try:
         return str(compiled(source, html).render(**values))
     except LiquidError as error:
-        raise RenderError(f"the template cannot be rendered: {error.message}") from None
+        raise RenderError(f"the template cannot be rendered: {_plain(str(error.message))}") from None
     except Exception as error:
-        raise RenderError(f"the template cannot be rendered: {type(error).__name__}: {error}"[:300]) from None
+        raise RenderError(f"the template cannot be rendered: unexpected error ({type(error).__name__})") from None
+
+
+def _plain(message: str) -> str:
+    """Return a message of the library without Python's names of types."""
+    return _TYPES.sub(lambda found: _TYPE_NAMES[found[0]], message)
 
 
 def one_line(value: str) -> str:

@@ -59,7 +59,7 @@ def _section(found: StepType) -> Iterator[str]:
     yield ""
     if found.refers_to:
         named = (f"`{name}` ({what.replace('_', ' ')})" for name, what in found.refers_to.items())
-        yield f"Refers to others by their keys: {', '.join(named)}."
+        yield f"Refers by key to: {', '.join(named)}."
         yield ""
     if found.kind is Kind.DECISION:
         events = "the events named in its properties" if callable(found.events) else _codes(sorted(found.events))

@@ -89,12 +89,30 @@ class LazyGroup(TyperGroup):
         command.name = cmd_name
         return command
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            _say_plainly(error)
+            raise
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         self.listing = True
         try:
             super().format_help(ctx, formatter)
         finally:
             self.listing = False
+
+
+def _say_plainly(error: typer.BadParameter) -> None:
+    """Put our words in place of those of the library that reads options."""
+    from pydantic import ValidationError
+
+    from parcours.domain.invalid_values import why_invalid
+
+    if isinstance(error.__cause__, ValidationError):
+        first = error.__cause__.errors(include_url=False)[0]
+        error.message = why_invalid(first, first["input"])
 
 
 def _described(name: str, help_line: str) -> typer.Typer:

@@ -120,8 +120,8 @@ def import_(
             are = "1 contact is" if imported.silenced == 1 else f"{imported.silenced:,} contacts are"
             here.say(f"{are} marked as do not contact, as stated in the file.")
         if awaiting:
-            let = f"the campaign {awaiting[0]} lets" if len(awaiting) == 1 else f"{', '.join(awaiting)} let"
-            here.say(f"Run `parcours update` so that {let} new members of the segment in.")
+            campaigns = "campaign" if len(awaiting) == 1 else "campaigns"
+            here.say(f"Run `parcours update` to add the contacts to the {campaigns} {', '.join(awaiting)}.")
     file_options.end(here, rejects, allowed=allow_rejected)
 
 

@@ -102,4 +102,4 @@ def tell_dead(here: Session, letters: int) -> None:
     """Warn of what could not be acted on just now, or be judged by a decision."""
     if letters:
         became = "1 event became a dead letter" if letters == 1 else f"{letters:,} events became dead letters"
-        here.warn(f"{became}; `parcours dead-letters list` says why")
+        here.warn(f"{became}; run `parcours dead-letters list` to see why")

@@ -168,7 +168,12 @@ def _read(file: Path) -> Iterator[tuple[int, Any]]:
                 try:
                     yield number, json.loads(line)
                 except (json.JSONDecodeError, RecursionError) as error:
-                    yield number, EventError(f"this line is not JSON ({error}); write one event, as a JSON object")
+                    yield (
+                        number,
+                        EventError(
+                            f"this line is not valid JSON ({error}); write one event per line, as a JSON object"
+                        ),
+                    )
         return
     for value in whole if isinstance(whole, list) else [whole]:
         yield 1, value

@@ -18,6 +18,7 @@ from parcours.db.tables import contacts
 from parcours.domain import gate
 from parcours.domain.campaign_file.model import dotted
 from parcours.domain.errors import NotFoundError
+from parcours.domain.invalid_values import why_invalid
 from parcours.web.context import Site, site_of
 from parcours.web.problems import ProblemError, problems
 from parcours.web.security.access import caller
@@ -93,7 +94,7 @@ def body(model: type[M]) -> Callable[..., M]:
 def _sentence(model: type[BaseModel], error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
         return f"unknown property; known properties are {', '.join(model.model_fields)}"
-    return error["msg"]
+    return why_invalid(error, error["input"])
 
 
 def documented(model: type[BaseModel]) -> dict[str, Any]:

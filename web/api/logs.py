@@ -40,7 +40,7 @@ class StandingResource(BaseModel):
     waiting: str = Field(examples=["decision"], description="The kind of the step, or retry.")
     due_at: Instant | None
     reason: str | None = Field(
-        examples=[None], description="What failed at the last attempt, or what holds the message back."
+        examples=[None], description="Error of the last attempt, or the reason why the message is held back."
     )
 
 
