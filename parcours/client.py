@@ -123,7 +123,8 @@ class Client:
                     send(given[first : first + BATCH])
         except (OperationalError, OSError) as error:
             raise CampaignError(
-                f"the events queue does not respond ({error.__class__.__name__}); publish the events again with the same ids"
+                f"the events queue does not respond ({error.__class__.__name__}); publish the events again with the "
+                "same ids"
             ) from error
         return len(given)
 

@@ -102,7 +102,7 @@ REPORTS = (
             "kind": {
                 "enum": ["hard", "soft"],
                 "default": "hard",
-                "description": "Soft bounces are stored and have no effect.",
+                "description": "Soft bounces have no effect.",
             },
             **_REASON,
         },

@@ -72,6 +72,8 @@ class _Context(RenderContext):
             self.spend(_work_of(name, [left, *args, *more.values()]))
             try:
                 made = work(left, *args, **more)
+            except (TooMuchError, FilterError):
+                raise
             except Exception as error:
                 # The library's own exceptions and Python's, since wrong arguments raise either.
                 raise FilterError(name, error) from error
