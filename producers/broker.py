@@ -83,7 +83,7 @@ def why_no_order(actor: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
     """Return why what stands on a queue is no order of ours, or None when it is one."""
     order = _ORDERS.get(actor)
     if order is None:
-        return "there is no such task"
+        return "unknown task"
     known = {each.name: each for each in fields(order)}
     if args or not kwargs.keys() <= known.keys():
         return "the arguments are invalid"

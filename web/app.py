@@ -128,14 +128,14 @@ def _add_events(app: FastAPI, inbox: Inbox, *, open_to_all: bool) -> None:
         openapi_extra=EVENTS_BODY,
     )
     def post_events(request: Request, response: Response, raw: Annotated[bytes, Depends(read_body)]) -> Taken:
-        """One CloudEvent, or a list of them. 202 says that they are stored; what follows from them follows at once.
+        """One CloudEvent or a list of them. 202 means that they are stored; they are processed immediately afterwards.
 
-        The same (source, id) again changes nothing. Positions of rejected events count from 0. 422, with the same
-        body, says that every one was rejected.
+        An event with a known (source, id) has no effect. Positions of rejected events count from 0. 422 means that
+        every event was rejected; its body has the same form.
         """
         values = _values(request, raw)
         if len(values) > most_events:
-            raise ProblemError(413, f"there are {len(values):,} events in the request; send {most_events:,} at most")
+            raise ProblemError(413, f"the request has {len(values):,} events; the maximum is {most_events:,}")
         taken = inbox.put(partial(_parsed, values), limited=True)
         response.status_code = taken.status
         return taken
@@ -169,18 +169,18 @@ def _add_health(app: FastAPI, health: Health, engine: Engine, *, open_to_all: bo
 
     @app.get("/health/live", summary="Check liveness")
     def live() -> Response:
-        """Always 200: restart the process when there is no answer."""
+        """Always 200. Restart the process if it does not respond."""
         return JSONResponse({"status": "live"})
 
     @app.get("/health/ready", summary="Check readiness", responses={503: {"description": "Not ready."}})
     def ready() -> Response:
-        """Database, migrations and broker, each "ok" or the sentence that says why not."""
+        """Database, migrations and broker, each "ok" or the reason for the failure."""
         report = health.ready()
         return JSONResponse(report, status_code=200 if is_ready(report) else 503)
 
     @app.get("/metrics", summary="Metrics for Prometheus", dependencies=may_read, responses=answers)
     def all_metrics() -> Response:
-        """Of this process, and the figures that all processes share; without a key on PARCOURS_HEALTH_PORT only."""
+        """Of this process, and those shared by all processes. Only PARCOURS_HEALTH_PORT serves them without a key."""
         return Response(metrics.exposition(health.figures), headers={"Content-Type": metrics.CONTENT_TYPE})
 
     @app.get(
@@ -190,7 +190,7 @@ def _add_health(app: FastAPI, health: Health, engine: Engine, *, open_to_all: bo
         responses=answers,
     )
     def process_metrics() -> Response:
-        """Without the figures that all processes share, which cost the database a few statements."""
+        """Leaves out the shared metrics, which need a few database queries."""
         return Response(metrics.exposition(None), headers={"Content-Type": metrics.CONTENT_TYPE})
 
 

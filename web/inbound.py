@@ -190,7 +190,7 @@ def _taker(inbox: Inbox, report: Report, most: int) -> Callable[..., Taken]:
     def take(response: Response, raw: Annotated[bytes, Depends(read_body)]) -> Taken:
         items = read_objects(raw)
         if len(items) > most:
-            raise ProblemError(413, f"there are {len(items):,} reports in the request; send {most:,} at most")
+            raise ProblemError(413, f"the request has {len(items):,} reports; the maximum is {most:,}")
         said = [(report, item) for item in items]
         taken = inbox.put(partial(_events, said), limited=True)
         response.status_code = taken.status

@@ -61,7 +61,7 @@ class CampaignLine(BaseModel):
     """A campaign as it is listed."""
 
     id: int = Field(examples=[1])
-    campaign: str = Field(examples=["welcome"], description="Its key.")
+    campaign: str = Field(examples=["welcome"], description="Key of the campaign.")
     name: str = Field(examples=["Welcome"])
     category: str | None = Field(examples=[None])
     state: str = Field(
@@ -73,12 +73,12 @@ class CampaignLine(BaseModel):
     changed_at: Instant
     unreadable: str | None = Field(
         examples=[None],
-        description="Why this process cannot read its version, which then does not run; null if it can.",
+        description="Why this process cannot read the version. Then the campaign does not run. Null if it can be read.",
     )
 
 
 class Activity(BaseModel):
-    """Something that somebody did to a campaign."""
+    """A change to a campaign, and who made it."""
 
     at: Instant
     who: str = Field(examples=["ada@example.com"])
@@ -86,7 +86,7 @@ class Activity(BaseModel):
 
 
 class Wrong(BaseModel):
-    """Something wrong with a definition, and where."""
+    """An error in a definition, and its location."""
 
     path: str = Field(examples=["steps[0].action"])
     error: str = Field(examples=["unknown action 'crm.note'"])
@@ -95,11 +95,11 @@ class Wrong(BaseModel):
 class CampaignResource(CampaignLine):
     """A campaign with its definition, which is the campaign file as JSON, and what was done to it lately.
 
-    A definition that cannot be read is as it is stored: PUT it again, mended.
+    A definition that cannot be read is returned as stored; correct it and PUT it again.
     """
 
-    why_not: str | None = Field(examples=[None], description="Why it does not run.")
-    problems: list[Wrong] = Field(description="What is wrong with a version that cannot be read.")
+    why_not: str | None = Field(examples=[None], description="Reason why the campaign is not running.")
+    problems: list[Wrong] = Field(description="Errors of a version that cannot be read.")
     definition: dict[str, Any] = Field(examples=[EXAMPLE])
     activity: list[Activity]
 
@@ -110,7 +110,7 @@ class Planned(BaseModel):
     campaign: str = Field(examples=["welcome"])
     creates: bool = Field(examples=[False])
     unchanged: bool = Field(examples=[False])
-    version: int = Field(examples=[2], description="The version that applying makes.")
+    version: int = Field(examples=[2], description="Version number after the change.")
     members: int = Field(examples=[120])
     added: list[str] = Field(examples=[["remind"]])
     changed: list[str]
@@ -118,15 +118,17 @@ class Planned(BaseModel):
     removed: dict[str, int] = Field(examples=[{"old": 3}])
     redirected: dict[str, str] = Field(examples=[{"old": "remind"}])
     retimed: dict[str, int]
-    retimed_before: list[str] = Field(description="Those of `retimed` whose timing an earlier version changed.")
+    retimed_before: list[str] = Field(description="Steps of `retimed` whose timing was changed by an earlier version.")
     new_roots: list[str]
-    publishes: bool | None = Field(description="Whether it publishes (true) or pauses (false); null: neither.")
+    publishes: bool | None = Field(
+        description="Whether the change publishes (true) or pauses (false) the campaign; null: neither."
+    )
     warnings: list[str]
     lines: list[str] = Field(description="The plan in sentences.")
 
 
 class CopyGiven(Given):
-    """Where a copy goes."""
+    """Key and name of the copy."""
 
     key: str = Field(examples=["welcome-2"])
     name: str | None = Field(None, examples=["Welcome, again"])
@@ -146,7 +148,7 @@ CONFLICT = problems({409: "A campaign with this key already exists."})
 CHANGED = problems({412: "The campaign has changed; get it again."})
 # A step and the list that it stands in are two levels; what a step is given may be as deep as any value.
 LEVELS = 2 * MAX_DEPTH + gate.MAX_DEPTH
-IfMatch = Annotated[str | None, Header(description="The ETag, or the version in quotes, that the change is meant for.")]
+IfMatch = Annotated[str | None, Header(description="ETag, or version in quotes, that the change is based on.")]
 
 
 def _file(request: Request, raw: Raw) -> CampaignFile:
@@ -341,7 +343,7 @@ def _check_match(conn: Connection, found: Found, if_match: str | None) -> None:
     if not wanted & {_tag(conn, found), f'"{found.version}"'}:
         raise ProblemError(
             412,
-            f"the campaign is at version {found.version} now; get it again, and change that",
+            f"the campaign is at version {found.version} now; get it again and base the change on that version",
             headers={"ETag": _tag(conn, found)},
         )
 

@@ -36,20 +36,20 @@ from parcours.web.problems import PROBLEM, ProblemError
 router = api_router("forms")
 
 _MAPPING = (
-    "By field, the attribute or custom field of the contact that it replaces; null: none. Other fields with usual "
-    "names, such as first_name, fill what is empty in the contact."
+    "Attribute or custom field of the contact that each form field replaces; null: none. Other fields with common "
+    "names, such as first_name, fill empty attributes of the contact."
 )
 
 
 class FormResource(BaseModel):
-    """A form; one that is not standalone starts the campaigns that have it as a source."""
+    """A form. If it is not standalone, submissions start the campaigns that use it as a source."""
 
     key: str = Field(examples=["signup"])
     name: str = Field(examples=["Sign up"])
     standalone: bool = Field(examples=[False])
     published: bool = Field(examples=[True])
-    latest_at: Instant | None = Field(description="When it was submitted last.")
-    campaigns: list[str] = Field(examples=[["welcome"]], description="Those that it is a source of.")
+    latest_at: Instant | None = Field(description="Time of the last submission.")
+    campaigns: list[str] = Field(examples=[["welcome"]], description="Campaigns that use the form as a source.")
     mapping: dict[str, str | None] = Field(examples=[{"tel": "phone"}], description=_MAPPING)
 
 
@@ -57,7 +57,7 @@ class FormGiven(Given):
     """A new form."""
 
     key: str = Field(examples=["signup"])
-    name: str | None = Field(None, examples=["Sign up"], description="For people; without one, the key.")
+    name: str | None = Field(None, examples=["Sign up"], description="Display name. Default: the key.")
     standalone: bool = Field(False, description="The form cannot be a campaign source.")
     redirect: str | None = Field(None, examples=["https://example.com/thanks"])
     allowed_origins: list[str] = Field(
@@ -93,7 +93,7 @@ def list_forms(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor = N
 def make_form(
     site: SiteOf, _who: Manager, response: Response, given: Annotated[FormGiven, Depends(body(FormGiven))]
 ) -> FormResource:
-    """`POST /forms/{key}` takes what is submitted."""
+    """Submissions are sent to `POST /forms/{key}`."""
     key = checked_key("form", given.key)
     if given.redirect is not None and origin_of(given.redirect) is None:
         raise unusable([("redirect", "this is not an address that starts with http:// or https://")])

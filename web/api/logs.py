@@ -15,8 +15,8 @@ from parcours.web.api.common import NEVER, Cursor, Instant, Limit, Listed, Reade
 
 router = api_router("logs")
 
-OfContact = Annotated[str | None, Query(description="Only what is of this contact, by key.")]
-OfStep = Annotated[str | None, Query(description="Only what is of this step, by key.")]
+OfContact = Annotated[str | None, Query(description="Key of a contact: only its entries.")]
+OfStep = Annotated[str | None, Query(description="Key of a step: only its entries.")]
 
 
 class LogEntry(BaseModel):
@@ -32,7 +32,7 @@ class LogEntry(BaseModel):
 
 
 class StandingResource(BaseModel):
-    """A contact that waits at a step; without `due_at`, until something happens."""
+    """A contact that waits at a step. Without `due_at`, it waits for an event."""
 
     contact: str = Field(examples=["ann"])
     step: str = Field(examples=["opened"])

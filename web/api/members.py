@@ -29,13 +29,13 @@ router = api_router("members")
 
 
 class MemberWait(BaseModel):
-    """A step that a member stands at; without `due_at`, until the event happens."""
+    """A step at which a member waits. Without `due_at`, it waits for an event."""
 
     step: str = Field(examples=["hello"])
     reason: str = Field(examples=["delay"])
     attempt: int = Field(examples=[0])
     due_at: Instant | None
-    error: str | None = Field(examples=[None], description="Why the last attempt failed, if it did.")
+    error: str | None = Field(examples=[None], description="Error of the last attempt, if it failed.")
 
 
 class MemberResource(BaseModel):

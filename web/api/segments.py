@@ -43,21 +43,21 @@ router = api_router("segments")
 
 
 class SegmentResource(BaseModel):
-    """A segment; only a public and published one can be the source of a campaign."""
+    """A segment. Only public and published segments can be sources of campaigns."""
 
     key: str = Field(examples=["newsletter"])
     name: str = Field(examples=["Newsletter"])
     public: bool = Field(examples=[True])
     published: bool = Field(examples=[True])
-    members: int = Field(examples=[120], description=f"How many are in it, counted up to {COUNTED:,}.")
-    campaigns: list[str] = Field(examples=[["welcome"]], description="Those that it is a source of.")
+    members: int = Field(examples=[120], description=f"Number of contacts in the segment, counted up to {COUNTED:,}.")
+    campaigns: list[str] = Field(examples=[["welcome"]], description="Campaigns that use the segment as a source.")
 
 
 class SegmentGiven(Given):
     """A new segment."""
 
     key: str = Field(examples=["newsletter"])
-    name: str | None = Field(None, examples=["Newsletter"], description="For people; without one, the key.")
+    name: str | None = Field(None, examples=["Newsletter"], description="Display name. Default: the key.")
     public: bool = True
     published: bool = True
 
@@ -72,7 +72,7 @@ class SegmentMemberResource(BaseModel):
 
 
 class SegmentMoved(BaseModel):
-    """Whether a contact came in or went out just now."""
+    """Whether the request changed the membership."""
 
     contact: str = Field(examples=["ann"])
     changed: bool = Field(examples=[True])

@@ -263,7 +263,7 @@ def check_origin(request: Request) -> None:
         return
     # What is no origin, `null` too, is not ours.
     if origin_of(origin) is None or urlsplit(origin).netloc != request.headers.get("host"):
-        raise ProblemError(403, f"pages of {origin[:100]} may not change anything here")
+        raise ProblemError(403, f"pages of {origin[:100]} are not allowed to change anything here")
 
 
 def _offered_key(request: Request) -> str | None:

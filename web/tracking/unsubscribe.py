@@ -89,7 +89,7 @@ _BODY: dict[str, Any] = {
         }
     }
 }
-_PAGE: dict[int | str, dict[str, Any]] = {404: {"description": "Not a token of ours.", "content": {"text/html": {}}}}
+_PAGE: dict[int | str, dict[str, Any]] = {404: {"description": "The token is not valid.", "content": {"text/html": {}}}}
 
 
 async def _body(request: Request) -> bytes:
@@ -119,14 +119,14 @@ def add_unsubscribing(app: FastAPI, inbox: Inbox, signed: Signed) -> None:
 
     # Whatever fetches links ahead of people changes nothing by it.
     @app.head("/unsubscribe/{token}", include_in_schema=False)
-    @app.get("/unsubscribe/{token}", summary="A page to leave a channel, or categories of emails", responses=_PAGE)
+    @app.get("/unsubscribe/{token}", summary="Show the unsubscribe page", responses=_PAGE)
     async def show(request: Request, token: str) -> Response:
         """A page with a button, and one for each category of emails, in French or English; it runs no script."""
         return await answer(request, token, None)
 
-    @app.post("/unsubscribe/{token}", summary="Leave a channel", responses=_PAGE, openapi_extra=_BODY)
+    @app.post("/unsubscribe/{token}", summary="Unsubscribe from a channel", responses=_PAGE, openapi_extra=_BODY)
     async def leave(request: Request, token: str, raw: Annotated[bytes, Depends(_body)]) -> Response:
-        """One click (RFC 8058), or the button of the page; `action=resubscribe` takes it back. Twice is once."""
+        """One click (RFC 8058), or the button of the page. `action=resubscribe` reverses it. Repeats have no effect."""
         sent = parse_qs(raw.decode("utf-8", "replace"))
         wanted = sent.get("action", [""])[0]
         # In doubt nobody is written to.
