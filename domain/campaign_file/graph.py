@@ -131,7 +131,7 @@ class Graph:
                     self.say(
                         (*node.path, "with", other),
                         f"the {name} {quoted(value.strip())} has different {other} at {place}; all its steps must "
-                        "list the same {other} in the same order",
+                        f"list the same {other} in the same order",
                     )
 
     def loops(self) -> None:

@@ -12,6 +12,7 @@ from parcours.domain.contacts import identity
 from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.errors import CampaignError
 from parcours.domain.events.table import CHANGES, event_type
+from parcours.domain.invalid_values import called
 from parcours.domain.messages.policy import parse_rule
 from parcours.domain.steps.batch import Fact
 from parcours.domain.steps.properties import MAX_KEY
@@ -101,7 +102,7 @@ def _pass(value: object, what: str) -> None:
 
 
 def _shown(value: object) -> str:
-    return ascii(value)[:40] if isinstance(value, str | float | bool | None) else f"a {type(value).__name__}"
+    return ascii(value)[:40] if isinstance(value, str | float | bool | None) else called(value)
 
 
 def _data(value: Mapping[Any, Any]) -> dict[str, Any]:
@@ -131,7 +132,7 @@ def _time(value: Mapping[Any, Any], now: datetime) -> tuple[datetime, str | None
     try:
         said = datetime.fromisoformat(found)
     except (TypeError, ValueError):
-        raise EventError(f'"time" {_shown(found)} is not an RFC 3339 time such as 2026-12-01T09:00:00Z') from None
+        raise EventError(f'"time" must be an RFC 3339 time such as 2026-12-01T09:00:00Z, not {_shown(found)}') from None
     if said.tzinfo is None:
         raise EventError('"time" has no offset; write it like 2026-12-01T09:00:00Z')
     try:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 
 from parcours.domain import operators
 from parcours.domain.contacts.identity import is_address
+from parcours.domain.invalid_values import called
 from parcours.domain.messages.templates import Liquid, is_fixed
 from parcours.domain.urls import comparable
 
@@ -80,7 +81,7 @@ def _as_json(value: Any) -> Any:
         raise ValueError(f"{value} is not a number that can be stored")
     if value is None or isinstance(value, str | bool | int | float):
         return value
-    raise ValueError(f"a text, a number, true, false or a list is needed, not a {type(value).__name__}")
+    raise ValueError(f"a text, a number, true, false or a list is needed, not {called(value)}")
 
 
 def _split(value: Any) -> Any:

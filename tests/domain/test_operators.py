@@ -67,7 +67,7 @@ def test_what_cannot_be_tested_is_refused_with_a_sentence(operator: str, value: 
         ("gt", "30 days", "a day such as 2026-12-24"),
         ("gt", "today", "a day such as 2026-12-24"),
         ("lt", "next week", "a day such as 2026-12-24"),
-        ("=", "today", r"date and the value \+P0D, or the operator like"),
+        ("=", "today", r"date with the value \+P0D, or the operator like"),
         ("!=", "Tomorrow", r"\+P1D"),
         ("=", "now - 2 days", "-P2D"),
         ("!in", ["a", "yesterday"], "-P1D"),
