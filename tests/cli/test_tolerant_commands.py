@@ -202,3 +202,16 @@ def test_a_provider_that_is_away_is_told_only_to_commands_whose_messages_wait_fo
     here("update", "--inline")
     done = here("trigger", "--inline")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (("log", "welcome", "--limit", "0"), "must be greater than or equal to 1"),
+        (("contacts", "list", "--limit", "many"), "must be a whole number, not 'many'"),
+    ],
+)
+def test_a_wrong_number_of_an_option_is_told_in_plain_words(run: Run, line: tuple[str, ...], why: str) -> None:
+    refused = run(*line)
+    assert refused.returncode == 2
+    assert why in " ".join(refused.stderr.replace("│", " ").split())

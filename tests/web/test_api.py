@@ -497,7 +497,10 @@ def test_what_is_no_cursor_is_refused(http: TestClient, cursor: str) -> None:
 
 @pytest.mark.parametrize("limit", ["0", "501", "x", "-1"])
 def test_a_page_has_one_to_five_hundred_items(http: TestClient, limit: str) -> None:
-    assert http.get("/api/campaigns", params={"limit": limit}).status_code == 422
+    answer = http.get("/api/campaigns", params={"limit": limit})
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("query.limit: must be ")
+    assert answer.json()["detail"].endswith(f", not '{limit}'")
 
 
 def test_an_unknown_address_is_a_problem(http: TestClient) -> None:

@@ -153,6 +153,7 @@ def test_errors_and_the_sign_in_are_in_french(client: Client, world: World, engi
         http.get("/campaigns/attente/rien"),
         http.get("/contacts/personne"),
         http.get("/rien"),
+        http.get("/campaigns", params={"page": "x"}),
         http.post("/campaigns/attente/publish", data={"csrf": "x"}),
         http.post("/segments", data={"csrf": token_of(http.get("/segments")), "key": ""}),
         http.post("/campaigns/attente/clone", data={"csrf": token_of(http.get("/segments")), "key": "attente"}),
