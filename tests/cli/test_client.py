@@ -56,7 +56,7 @@ def test_a_campaign_is_applied_and_swept(client: Client, world: World) -> None:
     again = client.apply(FILE)
     assert (again.version, again.changed) == (1, False)
     sweep = client.update("welcome")
-    with pytest.raises(TimeoutError, match="are workers running"):
+    with pytest.raises(TimeoutError, match="check that workers are running"):
         client.wait(sweep, seconds=0)
     assert sweeps.run_sweep(world.engine, sweep, 0, zone=world.zone)
     while sweeps.sync_members(world.engine, sweep, zone=world.zone) >= 0:

@@ -130,7 +130,7 @@ def test_the_table_tells_a_person(run: Run, file: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     assert "note: there is no email 'hello' yet; it is assumed to be published" in ran.stdout
     assert re.search(r"^hello +\d+ +02 Jun: \d+", ran.stdout, re.MULTILINE)
-    assert re.search(r"^email: \d+ messages, most on 2026-06-02", ran.stdout, re.MULTILINE)
+    assert re.search(r"^email: \d+ messages, busiest day 2026-06-02", ran.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_the_socket_is_private_at_the_first_start_and_root_is_listed(
 def test_a_user_without_a_name_is_told_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 54321)
     before = time.monotonic()
-    with pytest.raises(embedded.EmbeddedServerError, match="user 54321, who has no name"):
+    with pytest.raises(embedded.EmbeddedServerError, match="user 54321, which has no name"):
         embedded.start(home)
     assert time.monotonic() - before < embedded.PATIENCE_SECONDS / 2
 

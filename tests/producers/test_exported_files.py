@@ -322,7 +322,7 @@ def test_a_quote_that_is_not_closed_costs_its_own_line(tmp_path: Path, lost: lis
 def test_a_very_long_line_costs_that_line_alone(tmp_path: Path) -> None:
     good, bad, _ = read(tmp_path, f"email,x\na@b.example,{'x' * 3_000_000}\nb@b.example,1\n")
     assert [row["email"] for row in good] == ["b@b.example"]
-    assert [(row.line, row.reason) for row in bad] == [(2, "a line of more than 1,000,000 characters")]
+    assert [(row.line, row.reason) for row in bad] == [(2, "the line has more than 1,000,000 characters")]
 
 
 def test_a_workbook_is_read_from_the_sheet_that_holds_contacts(tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ def test_a_workbook_is_read_from_the_sheet_that_holds_contacts(tmp_path: Path) -
         {"email": "b@b.example", "phone": "0612", "Born": "1990-02-13", "Sum": 3},
     ]
     assert [(row.line, row.reason) for row in bad] == [(5, "'nobody' is not an email address: it has no @")]
-    assert notes[0] == "Of the workbook's 2 sheets, 'Contacts' is read."
+    assert notes[0] == "The workbook has 2 sheets; only 'Contacts' is read."
 
 
 def test_a_workbook_that_unpacks_to_too_much_or_holds_entities_is_refused(tmp_path: Path, monkeypatch: Any) -> None:

@@ -110,7 +110,7 @@ def test_nobody_speaks_for_another_contact_unless_the_form_says_so(
     run("forms", "create", "signup", "--no-names-contact")
     answer = http.post("/forms/signup", **body)
     assert answer.status_code == 422
-    assert "this form does not take the key of a contact" in answer.text
+    assert "this form does not accept the key of a contact" in answer.text
     assert mail.stored() == []
     # The signed token of a visit does.
     assert http.post("/forms/signup", json={"visit": mail.token("visit")}).status_code == 202
@@ -398,4 +398,4 @@ def test_the_page_of_a_form_says_what_fields_become_and_changes_it(client: Clien
     assert form.mapping == {"tel": "phone", "plan": None}
     assert "tel=phone" in http.get("/forms/signup").text
     french = http.get("/forms/signup", headers={"accept-language": "fr"}).text
-    assert "Ce que reçoit le contact" in french
+    assert "Correspondance des champs" in french

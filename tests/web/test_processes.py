@@ -116,7 +116,7 @@ def test_a_taken_port_is_one_sentence(run: Run, command: str) -> None:
         done = run(command, "--port", port)
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        f"parcours: port {port} of 127.0.0.1 is taken; stop what uses it, or choose another with --port"
+        f"parcours: port {port} on 127.0.0.1 is in use; stop the other process, or choose another port with --port"
     )
 
 

@@ -147,7 +147,7 @@ def test_a_jump_of_its_own_is_checked_as_ours_is(run: Run, installed: Path, tmp_
     assert (done.returncode, done.stderr) == (0, "")
     file.write_text(file.read_text("utf-8").replace("after: 1 hour, ", ""), encoding="utf-8")
     done = run("campaigns", "validate", file, path=installed)
-    assert (done.returncode, "this jump makes a loop without rest" in done.stderr) == (1, True)
+    assert (done.returncode, "this jump creates a loop without a pause" in done.stderr) == (1, True)
 
 
 def test_a_package_with_an_old_import_path_is_told_the_new_one(run: Run, installed: Path) -> None:

@@ -127,7 +127,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "lists in lists without end": (nested(100_000), "it is nested too deeply"),
     "deep data": (json.dumps([cloud(data={"a": 0})]).replace("0}", nested(940) + "}"), "more than 60 levels deep"),
     "a year without a date": ([cloud(time="0001-01-01T00:00:00+14:00")], "the year is before 1900"),
-    "too many events": ([1] * (consumer.MOST_EVENTS + 1), "the message holds 10,001 events; send 10,000 at most"),
+    "too many events": ([1] * (consumer.MOST_EVENTS + 1), "the message contains 10,001 events; send at most 10,000 per message"),
 }
 
 
@@ -299,7 +299,7 @@ def test_our_publisher_loses_nothing_to_a_redis_that_forgets_everything(
 def test_the_doctor_says_that_nobody_takes_events(world: World, url: str) -> None:
     put(url, "hello")
     found = _events(url)
-    assert (found.state, found.says) == ("warning", "1 messages wait in the queue, and nobody takes them")
+    assert (found.state, found.says) == ("warning", "1 messages are in the queue and no process reads them")
     with consuming(world, url):
         eventually(lambda: event_queue.consumers(url) == 1)
         eventually(lambda: dead(world) != [])

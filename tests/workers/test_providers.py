@@ -159,7 +159,7 @@ def test_a_name_that_is_wrong_is_said_with_the_nearest(tmp_path: Path, installed
     installed("broken", "no_such_module:Provider")
     assert "'broken' cannot be imported (ModuleNotFoundError" in why(tmp_path, "broken")
     installed("other", "json:JSONEncoder")
-    assert "must name, in small letters, a subclass of parcours.providers.Provider" in why(tmp_path, "other")
+    assert "must have a lowercase name and refer to a subclass of parcours.providers.Provider" in why(tmp_path, "other")
     installed("moody", f"{__name__}:Moody")
     assert "'moody' cannot be used (OSError: no licence file)" in why(tmp_path, "moody")
 
