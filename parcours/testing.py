@@ -27,6 +27,7 @@ from parcours.db.reads import simulation
 from parcours.db.scope import Scope
 from parcours.db.tables import campaigns, emails, forms, segments
 from parcours.domain.campaign import Campaign, Step
+from parcours.domain.campaign_file.sentences import a
 from parcours.domain.contacts.contact import Contact
 from parcours.domain.contacts.identity import timezone
 from parcours.domain.errors import CampaignError
@@ -125,7 +126,7 @@ def _run(
     world: Knowledge | None,
     now: datetime,
 ) -> list[Any]:
-    assert step_type.kind is kind, f"{step_type.name} is a {step_type.kind}, not a {kind}"
+    assert step_type.kind is kind, f"{step_type.name} is {a(step_type.kind)}, not {a(kind)}"
     campaign, step = _placed(step_type, properties)
     batch = Batch(step.properties, list(contacts), now, campaign, step, world or Knowledge(), _UTC)
     results = list(step_type.run(batch))

@@ -205,6 +205,6 @@ def _contacts(conn: Connection, keys: Sequence[str]) -> list[int]:
     unknown = [repr(key) for key in wanted if key not in found]
     if unknown:
         few = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
-        are = "is not a contact" if len(unknown) == 1 else "are not contacts"
+        are = "is no contact" if len(unknown) == 1 else "are no contacts"
         raise CampaignError(f"there {are} {few}; nothing was changed")
     return [found[key] for key in wanted]

@@ -83,7 +83,7 @@ def test_keys_may_come_from_a_file_and_the_unknown_ones_are_told(run: Run, file:
     ("arguments", "says"),
     [
         (("c",), "give contact keys, or --file with one key per line"),
-        (("none", "ann"), "there is no campaign 'none'; `parcours campaigns list` shows all of them"),
+        (("none", "ann"), "there is no campaign 'none'; run `parcours campaigns list` to see all campaigns"),
         (("c", " "), "the key of a contact cannot be blank"),
         (
             ("c", "--file", "missing.txt"),
@@ -114,7 +114,7 @@ def test_the_plan_says_who_goes_where_and_the_export_has_no_redirect(run: Run, f
     # Nobody is lost by it, so nobody is asked.
     assert run("campaigns", "apply", file).returncode == 0
     assert "redirect" not in run("campaigns", "export", "c").stdout
-    assert run("campaigns", "plan", file).stdout == "c: nothing changes\n"
+    assert run("campaigns", "plan", file).stdout == "c: no changes\n"
     overview = json.loads(run("overview", "c", "--json").stdout)
     assert [step["step"] for step in overview["steps"]] == ["keep", "new"]
     assert overview["steps"][1]["waiting"] == 2

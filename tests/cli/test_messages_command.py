@@ -62,11 +62,11 @@ def test_every_error_is_found_before_anything_is_written(run: Run, tmp_path: Pat
         f"{bad}:2: push 'b': title: expected end of expression, found word",
         f"{bad}:3: message 'c': has no template; add at least one of email, sms and push",
         f"{bad}:4: message 'c': is also in {bad}:3",
-        f"{bad}:4: message 'c': 'email' is not a text",
+        f"{bad}:4: message 'c': 'email' must be a text",
         f"{bad}:4: message 'c': has no template; add at least one of email, sms and push",
         f"{bad}:5: {like}",
         f"{bad}:6: {like}",
-        "parcours: 9 errors in the files; nothing was written",
+        "parcours: 9 errors in the files; nothing was changed",
     ]
     assert json.loads(run("messages", "list", "--json").stdout) == []
 
@@ -111,7 +111,7 @@ def test_policies_are_applied_listed_and_deleted(run: Run, tmp_path: Path) -> No
         ),
         ("channel: email\nquiet_hour: {}", "2: policy 'email': unknown property 'quiet_hour'; did you mean"),
         ("channel: email\nquiet_hours:\n  between: [21:00, 08:00]", "3: policy 'email': quiet_hours: 1260 is not an"),
-        ("channel: email\ncap: {number: 1, period: day}\nover: skipp", "3: policy 'email': over: 'over' is queue"),
+        ("channel: email\ncap: {number: 1, period: day}\nover: skipp", "3: policy 'email': over: 'over' must be queue"),
         ("channel: email\ncap: {number: 1, period: day}\n---\nchannel: EMAIL\ncap: 3", "4: policy 'email': is also in"),
         ("channel: email\ncap: 2026-99-99", "2: policy 'email': 'cap' cannot be read: month must"),
         ("", "1: the file is empty"),

@@ -58,7 +58,7 @@ def test_events_are_taken_in_around_lines_that_are_none(here: Run, tmp_path: Pat
     assert done.stdout.splitlines()[0] == "2 accepted, 0 duplicates, 4 rejected."
     told = done.stderr.splitlines()
     assert [line.split(": ")[0] for line in told] == [f"e.ndjson:{number}" for number in (2, 3, 4, 5)]
-    assert "not JSON" in told[0]
+    assert "not valid JSON" in told[0]
     assert "nowhere" in told[2]
     done = here("events", "publish", "e.ndjson", "--inline", "--json")
     assert done.returncode == 1
@@ -111,7 +111,7 @@ def test_explain_says_that_a_source_has_somebody_who_is_not_in_yet(
     assert explained("bob") == ["bob was never in welcome and is in none of its segments."]
     here("campaigns", "pause", "welcome")
     here("segments", "add", "everyone", "ann")
-    assert "but a source has it (segment everyone)" in explained("ann")[1]
+    assert "but is in its source segment everyone" in explained("ann")[1]
 
 
 def test_explain_says_what_keeps_somebody_out_who_left(here: Run, explained: Callable[[str], list[str]]) -> None:
@@ -183,7 +183,7 @@ def test_a_field_that_nobody_has_is_noted_when_a_template_is_applied(here: Run, 
     done = here("emails", "apply", "e.yaml")
     assert done.returncode == 0
     (note,) = done.stderr.splitlines()
-    assert note.startswith("note: email bare names contact.first_name, which no contact has")
+    assert note.startswith("note: email bare uses contact.first_name, which no contact has")
     assert "{{ contact.first_name | default: 'friend' }}" in note
     (tmp_path / "p2.csv").write_text("key,first_name\nann,Ann\n")
     here("contacts", "import", "p2.csv")

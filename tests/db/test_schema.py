@@ -97,10 +97,7 @@ def test_code_that_a_newer_schema_still_serves_starts_and_runs(ahead: Engine, ru
     assert (done.returncode, done.stdout) == (0, "[]\n")
     done = run("db", "upgrade")
     assert done.returncode == 0
-    assert (
-        done.stdout
-        == "The database is at revision 9000 of a newer version, which this version supports.\n"
-    )
+    assert done.stdout == "The database is at revision 9000 of a newer version, which this version supports.\n"
     assert schema.current(ahead) == "9000"
 
 

@@ -275,19 +275,19 @@ def test_an_empty_file_is_told_in_one_sentence(file: Path, empty: str) -> None:
             HEAD + "  - a\n---\ncampaign: d\n",
             "6: the file contains several documents; put each campaign in its own file",
         ),
-        ("campaign: c\nname: a: b\n", "2: the file is not YAML: mapping values are not allowed here"),
+        ("campaign: c\nname: a: b\n", "2: the file is not valid YAML: mapping values are not allowed here"),
         (
             "campaign: c\nsteps:\n\t- a\n",
-            "3: the file is not YAML: while scanning for the next token found character '\\t' "
+            "3: the file is not valid YAML: while scanning for the next token found character '\\t' "
             "that cannot start any token; indent with spaces",
         ),
         (
             "campaign: [c\n",
-            "2: the file is not YAML: while parsing a flow sequence expected ',' or ']', but got '<stream end>'",
+            "2: the file is not valid YAML: while parsing a flow sequence expected ',' or ']', but got '<stream end>'",
         ),
-        ("campaign: *c\n", "1: the file is not YAML: found undefined alias 'c'"),
-        ("- campaign: c\n", "1: a campaign file is a mapping of names to values, not a list"),
-        ("welcome\n", "1: a campaign file is a mapping of names to values, not text"),
+        ("campaign: *c\n", "1: the file is not valid YAML: found undefined alias 'c'"),
+        ("- campaign: c\n", "1: a campaign file must be a mapping of names to values, not a list"),
+        ("welcome\n", "1: a campaign file must be a mapping of names to values, not text"),
         (
             "a: 1\nb: !!python/object:os.system x\n",
             "2: b: the tag !!python/object:os.system is not allowed here",

@@ -200,7 +200,7 @@ def test_short_rows_blank_lines_and_nameless_columns_are_forgiven(tmp_path: Path
     )
     assert [row.get("a") for row in good] == [None, "1", "1", "2"]
     assert bad == []
-    assert notes == ["Column 3 has no name and is ignored; it holds values such as '9'."]
+    assert notes == ["Column 3 has no name and is ignored; it contains values such as '9'."]
 
 
 def test_doubled_columns_are_kept_under_names_of_their_own(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_the_open_waits_say_why_a_contact_still_waits(
     reasons = {
         "moody": "the last attempt failed: it is broken",
         "later": None,
-        "held": "it has had as much by email as it may",
+        "held": "frequency cap reached (email)",
         "odd": "slots: none free",
     }
     printed = map(json.loads, run("log", "c", "--waiting", "--json").stdout.splitlines())

@@ -304,7 +304,7 @@ def test_a_mapping_replaces_what_the_contact_had_and_an_empty_field_erases_nothi
     http: TestClient, mail: Mailing, run: Run
 ) -> None:
     done = run("forms", "create", "signup", "--map", "tel=phone", "--map", "plan=tier", "--map", "prenom=")
-    assert (done.returncode, done.stdout.strip()) == (0, "Form signup existed already; what was given is changed.")
+    assert (done.returncode, done.stdout.strip()) == (0, "Form signup existed and is updated.")
     http.post("/forms/signup", data={"email": "ann@example.com", "tel": "+33698765432", "plan": "pro", "prenom": "A"})
     found = of_contact(mail, "ann")
     assert (found["phone"], found["tier"], found.get("first_name")) == ("+33698765432", "pro", None)

@@ -81,7 +81,7 @@ def test_the_list_marks_it_with_the_reason_and_its_page_says_what_to_do(
     for headers, words in (
         (
             {},
-            ("Unreadable", "What to do", "install the package", "campaigns apply bad.yaml", "1 active contact"),
+            ("Unreadable", "What to do", "install its package", "campaigns apply bad.yaml", "1 active contact"),
         ),
         (FRENCH, ("Illisible", "Que faire", "installez le paquet", "campaigns apply bad.yaml")),
     ):
@@ -105,7 +105,7 @@ def test_the_list_marks_it_with_the_reason_and_its_page_says_what_to_do(
     assert said in rows["bad"]["unreadable"]
     assert rows == lines
     told = run("campaigns", "list")
-    assert (told.returncode, "Campaign bad cannot be read here: " in told.stderr) == (0, True)
+    assert (told.returncode, "Cannot read campaign bad: " in told.stderr) == (0, True)
 
 
 @pytest.mark.parametrize("how", DAMAGES)
@@ -119,7 +119,7 @@ def test_every_other_page_and_command_about_it_answers(http: TestClient, world: 
     assert json.loads(run("campaigns", "show", "bad", "--json").stdout) == got
     shown = run("campaigns", "show", "bad")
     assert (shown.returncode, said in shown.stdout) == (0, True), shown.stderr
-    assert "install the package" in shown.stdout
+    assert "install its package" in shown.stdout
     assert said in run("campaigns", "export", "bad").stderr
     idle = run("trigger", "-i", "bad", "--inline")
     assert (idle.returncode, "this process cannot read" in idle.stdout + idle.stderr) == (0, True)
@@ -135,7 +135,7 @@ def test_applying_a_mended_file_mends_it_and_who_waits_goes_on(
     mended(run, tmp_path)
     planned = run("campaigns", "plan", "bad.yaml")
     assert planned.returncode == 0, planned.stderr
-    assert "note: the version that it has now cannot be read here" in planned.stdout
+    assert "note: the current version cannot be read" in planned.stdout
     assert "- step" not in planned.stdout
     applied = run("campaigns", "apply", "bad.yaml", "--yes")
     assert applied.returncode == 0, applied.stderr

@@ -56,7 +56,7 @@ def test_a_campaign_uses_an_action_a_condition_and_a_decision_of_another_package
     file.write_text(FILE, encoding="utf-8")
     people = tmp_path / "people.csv"
     people.write_text("key,level\nann,\nben,silver\n", encoding="utf-8")
-    assert call("campaigns", "validate", file).stdout == "1 file is right.\n"
+    assert call("campaigns", "validate", file).stdout == "1 file is valid.\n"
     call("segments", "create", "members")
     call("contacts", "import", people, "--segment", "members")
     call("campaigns", "apply", file, "--yes")

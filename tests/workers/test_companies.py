@@ -294,5 +294,5 @@ def test_properties_without_sense_are_refused(world: World, step: str, says: str
 def test_a_plan_notes_a_company_that_does_not_exist_yet(world: World) -> None:
     planned = world.campaign("- {action: company.add_contact, with: {company: acme}}")
     assert planned.warnings == [
-        "there is no company 'acme' yet; until `parcours companies create` makes it, its step is skipped"
+        "there is no company 'acme' yet; its step is skipped until you create it with `parcours companies create`"
     ]

@@ -405,7 +405,7 @@ def test_status_tells_of_a_campaign_that_is_set_aside(world: World, run: Run) ->
         "CAST(replace(CAST(definition AS text), 'page.hit', 'no.such') AS json)"
     )
     campaigns._loaded.clear()
-    assert "Alarm: campaign c is set aside: version 1 of campaign" in run("status").stdout
+    assert "Alarm: campaign c is stopped: version 1 of campaign" in run("status").stdout
     (alarm,) = json.loads(run("status", "--json").stdout)["set_aside"]
     assert alarm["campaign"] == "c"
     assert "unknown decision 'no.such'" in alarm["error"]

@@ -323,7 +323,10 @@ def leaders(engine: Engine) -> int:
 def test_trigger_without_workers_says_that_nobody_has_started_it(run: Run) -> None:
     done = run("trigger", "--inline", "-i", "nobody")
     assert done.returncode == 1
-    assert done.stderr.strip() == "parcours: there is no campaign 'nobody'; `parcours campaigns list` shows all of them"
+    assert (
+        done.stderr.strip()
+        == "parcours: there is no campaign 'nobody'; run `parcours campaigns list` to see all campaigns"
+    )
 
 
 def test_a_killed_process_of_a_pool_is_replaced_and_a_stopped_pool_ends(engine: Engine, pool: Pool) -> None:

@@ -104,7 +104,7 @@ def test_a_replayed_letter_that_the_decision_waited_for_takes_the_yes_branch_onc
     )
     shop.call("campaigns", "pause", "gold")
     assert "2 still failing" in shop.call("dead-letters", "replay", "--all")
-    assert all("campaign 'gold' does not run: it is not published" in each["reason"] for each in shop.letters())
+    assert all("campaign 'gold' is not running: it is not published" in each["reason"] for each in shop.letters())
     shop.call("campaigns", "publish", "gold")
     first, second = sorted(each["id"] for each in shop.letters())
     assert "0 accepted, 1 evaluated again by decisions that had failed (1 yes), 0 duplicates, 0 still failing." in (
@@ -145,7 +145,7 @@ def test_a_command_says_that_what_it_was_given_became_a_dead_letter(shop: Shop) 
     for words in (("forms", "submit", "survey", "ann"), ("events", "publish", "e.ndjson", "--inline")):
         done = shop._run(*words, path=shop._package)
         assert done.returncode == 0
-        assert "1 event became a dead letter; `parcours dead-letters list` says why" in done.stderr
+        assert "1 event became a dead letter; run `parcours dead-letters list` to see why" in done.stderr
     reasons = [letter["reason"] for letter in shop.letters()]
     assert len(reasons) == 2
     assert all(reason.startswith("the decision 'redeem' of campaign 'gold' could not judge it") for reason in reasons)
