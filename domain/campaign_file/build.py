@@ -22,7 +22,7 @@ from parcours.domain.campaign_file.model import (
 )
 from parcours.domain.campaign_file.sentences import sentences
 from parcours.domain.errors import CampaignError
-from parcours.domain.invalid_values import called
+from parcours.domain.invalid_values import called, why_invalid
 from parcours.domain.messages.rate import parse_rate
 from parcours.domain.steps import registry
 from parcours.domain.steps.types import Properties, StepType
@@ -44,7 +44,7 @@ def stored(data: object) -> CampaignFile:
         return CampaignFile.model_validate({name: value for name, value in data.items() if name != "format"})
     except ValidationError as error:
         first = error.errors()[0]
-        raise CampaignError(f"{dotted(first['loc'])}: {first['msg']}") from None
+        raise CampaignError(f"{dotted(first['loc'])}: {why_invalid(first, first['input'])}") from None
 
 
 def newer(data: Mapping[Any, Any]) -> str:

@@ -149,7 +149,7 @@ def show(campaign: Key, as_json: Json = False) -> None:
             here.say(f"  {problem}")
         here.say(
             "If a step type is unknown, install its package on every machine and restart Parcours. Otherwise print "
-            "the file with `parcours campaigns export {found.key}`, fix it and apply it."
+            f"the file with `parcours campaigns export {found.key}`, fix it and apply it."
         )
         return
     from rich.markup import escape

@@ -127,7 +127,7 @@ def test_without_a_database_nothing_is_changed_and_the_page_says_so(client: Clie
     http = client(engine=connect("postgresql://nobody@127.0.0.1:1/none"))
     answer = http.post(link(mail), data=ONE_CLICK)
     assert answer.status_code == 503
-    assert "nothing is changed" in answer.text
+    assert "Nothing was changed" in answer.text
 
 
 # Categories of emails.

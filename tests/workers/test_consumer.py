@@ -132,7 +132,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "a year without a date": ([cloud(time="0001-01-01T00:00:00+14:00")], "the year is before 1900"),
     "too many events": (
         [1] * (consumer.MOST_EVENTS + 1),
-        "the message contains 10,001 events; send at most 10,000 per message",
+        "10,001 events; send at most 10,000 per message",
     ),
 }
 

@@ -269,7 +269,7 @@ def test_the_stop_is_set_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(f"PARCOURS_STOP_{name}", value)
     assert read_settings().stop_rule == StopRule(7, 0.5, timedelta(minutes=15))
     monkeypatch.setenv("PARCOURS_STOP_SHARE", "35")
-    with pytest.raises(SettingsError, match="PARCOURS_STOP_SHARE: Input should be less than or equal to 1"):
+    with pytest.raises(SettingsError, match="PARCOURS_STOP_SHARE: must be less than or equal to 1"):
         read_settings()
 
 
