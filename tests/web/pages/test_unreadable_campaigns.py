@@ -170,7 +170,7 @@ def test_it_is_mended_on_its_page(http: TestClient, world: World, run: Run, tmp_
         "exit_on_leave": "1", "steps": yaml.safe_dump(data["steps"]), "stamp": stamp(form.text),
     }  # fmt: skip
     review = posted(http, "/campaigns/bad/edit", **fields, do="review")
-    assert (review.status_code, "current version cannot be read" in text_of(review.text)) == (200, True), text_of(review.text)
+    assert (review.status_code, "version cannot be read" in text_of(review.text)) == (200, True), text_of(review.text)
     done = posted(http, "/campaigns/bad/edit", **hidden(review.text), do="apply")
     assert done.status_code == 303, text_of(done.text)
     assert http.get("/api/campaigns/bad").json()["version"] == 2

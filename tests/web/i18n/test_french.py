@@ -23,7 +23,7 @@ from parcours.web.i18n.language import Reader, _, catalogue, speaking
 from parcours.web.i18n.sentences import sentences, told
 from parcours.web.mail import add_mail
 from tests.web.conftest import Client
-from tests.web.test_sign_in import given_user, sign_in, token_of
+from tests.web.pages.test_sign_in import given_user, sign_in, token_of
 from tests.workers.worlds import START, Moody, World, at
 
 FRENCH = Reader("fr")
