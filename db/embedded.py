@@ -57,8 +57,9 @@ def start(home: Path) -> str:
     if not _names(os.geteuid()):
         # PostgreSQL looks up the name of whoever starts it and of whoever connects; waiting would not help.
         raise EmbeddedServerError(
-            f"the embedded PostgreSQL cannot run as user {os.geteuid()}, who has no name on this machine; add the user "
-            "to /etc/passwd, run Parcours as another user, or set PARCOURS_DATABASE_URL to a server of yours"
+            f"the embedded PostgreSQL cannot run as user {os.geteuid()}, which has no name on this machine; "
+            "add the user to /etc/passwd, run Parcours as another user, or set PARCOURS_DATABASE_URL to your "
+            "own server"
         )
     private_folder(home, search=_is_root())
     if (data / "PG_VERSION").exists():
@@ -78,7 +79,7 @@ def start(home: Path) -> str:
             if isinstance(error, PermissionError) or time.monotonic() > give_up:
                 raise EmbeddedServerError(
                     f"the embedded PostgreSQL did not start in {data} ({error.__class__.__name__}); "
-                    f"look at {data / 'log'}, or set PARCOURS_DATABASE_URL to a server of yours"
+                    f"see {data / 'log'}, or set PARCOURS_DATABASE_URL to your own server"
                 ) from error
             time.sleep(0.5)
     return uri.replace("postgresql://", "postgresql+psycopg://", 1)
@@ -213,8 +214,8 @@ def _socket_folder(data: Path) -> Path:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or stat.S_IMODE(found.st_mode) & 0o077:
         raise EmbeddedServerError(
-            f"{folder}, where the socket of the embedded PostgreSQL belongs, is somebody else's; remove it, or set "
-            "PARCOURS_HOME to a shorter path"
+            f"{folder}, the folder for the socket of the embedded PostgreSQL, belongs to another user; remove "
+            "it, or set PARCOURS_HOME to a shorter path"
         )
     return _PrivateFolder(folder)
 
@@ -230,8 +231,8 @@ def _let_through(path: Path) -> None:
             continue
         if found.st_uid != 0:
             raise EmbeddedServerError(
-                f"the embedded PostgreSQL, which as root runs as another user, cannot pass through {folder}; set "
-                "PARCOURS_HOME to a folder elsewhere, or run Parcours as the owner of that folder"
+                f"the embedded PostgreSQL runs as another user than root and cannot access {folder}; set "
+                "PARCOURS_HOME to another folder, or run Parcours as the owner of that folder"
             )
         folder.chmod(stat.S_IMODE(found.st_mode) | stat.S_IXOTH)
 

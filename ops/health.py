@@ -54,9 +54,9 @@ HealthPort = Annotated[
         "--health-port",
         min=1,
         max=65_535,
-        help="Serve /health/live, /health/ready and /metrics here (PARCOURS_HEALTH_PORT; off by default), on the "
-        "address PARCOURS_HEALTH_HOST. Where the port is taken, the first free one above: several processes of a "
-        "machine, and each process of a pool, have one of their own, which their log names.",
+        help="Port for /health/live, /health/ready and /metrics (PARCOURS_HEALTH_PORT; off by default), on "
+        "the address PARCOURS_HEALTH_HOST. If the port is in use, the next free one is used and logged, "
+        "so that each process has its own.",
     ),
 ]
 
@@ -115,7 +115,7 @@ class Health:
             unfit = schema.unfit(self._engine)
         except SQLAlchemyError as error:
             log.warning("database_away", error=type(error).__name__)
-            report["database"] = "the database does not answer; start it, or check PARCOURS_DATABASE_URL"
+            report["database"] = "cannot reach the database; start it, or check PARCOURS_DATABASE_URL"
             report["migrations"] = "unknown without the database"
         else:
             if unfit is not None:
@@ -129,7 +129,7 @@ class Health:
             _ping(self._broker_url)
         except (OSError, RedisError, AMQPError, KombuError, ValueError) as error:
             log.warning("broker_away", error=type(error).__name__)
-            return "the broker does not answer; start it, or check its URL"
+            return "cannot reach the broker; start it, or check its URL"
         return OK
 
 

@@ -74,7 +74,7 @@ class TolerantEncoder(JSONEncoder):
                 return found
         except (DecodeError, ValueError, RecursionError):
             pass
-        log.warning("order_refused", actor="", why="it is no message")
+        log.warning("order_refused", actor="", why="it is not a valid message")
         unreadable = {"queue_name": "", "actor_name": "unreadable", "args": (), "kwargs": {}}
         return {**unreadable, "options": {"redis_message_id": ""}, "message_id": "", "message_timestamp": 0}
 
@@ -83,16 +83,16 @@ def why_no_order(actor: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
     """Return why what stands on a queue is no order of ours, or None when it is one."""
     order = _ORDERS.get(actor)
     if order is None:
-        return "there is no such actor"
+        return "unknown task"
     known = {each.name: each for each in fields(order)}
     if args or not kwargs.keys() <= known.keys():
-        return "the arguments are others"
+        return "the arguments are invalid"
     missing = {name for name, each in known.items() if each.default is MISSING} - kwargs.keys()
     if missing:
         return f"{min(missing)} is missing"
     for name, value in kwargs.items():
         if not _fits(name, value, _hints[actor][name]):
-            return f"{name} has a value that it cannot have"
+            return f"{name} has an invalid value"
     return None
 
 
@@ -119,7 +119,7 @@ class OrdersOnly(Middleware):
         why = why_no_order(message.actor_name, message.args, message.kwargs)
         retries = message.options.get("retries", 0)
         if why is None and (type(retries) is not int or retries < 0):
-            why = "the options are others"
+            why = "the options are invalid"
         if why is not None:
             log.warning("order_refused", actor=message.actor_name[:MOST_CHARACTERS], why=why)
             raise SkipMessage
@@ -194,7 +194,7 @@ def check_broker(url: str) -> None:
             assert broker.connection
     except AWAY as error:
         raise BrokerAwayError(
-            f"the broker does not answer ({type(error).__name__}); start it, or check PARCOURS_BROKER_URL"
+            f"cannot reach the broker ({type(error).__name__}); start it, or check PARCOURS_BROKER_URL"
         ) from error
     finally:
         broker.close()

@@ -48,8 +48,8 @@ def apply(
     campaigns.close(conn, campaign_id)
     if campaigns.version_of(conn, campaign_id) != planned.version - 1:
         raise CampaignError(
-            f"somebody else applied {file.campaign} at the same moment; nothing of this was applied: "
-            "look at the plan again, then apply"
+            f"{file.campaign} was changed by someone else at the same time; nothing was applied; check the "
+            "plan and apply again"
         )
     if planned.stages:
         campaigns.make_stages(conn, planned.stages)

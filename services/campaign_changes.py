@@ -104,7 +104,7 @@ def clone(
         raise CampaignError(checked.problems[0].sentence)
     planned = campaign_plan.plan(conn, checked.file, zone=zone)
     if planned.campaign_id is not None:
-        raise TakenError(f"there is a campaign {key!r} already; choose another key")
+        raise TakenError(f"campaign {key!r} already exists; choose another key")
     return apply_campaign.apply(conn, planned, backfill=False, reschedule=False, who=who, now=now, zone=zone)
 
 

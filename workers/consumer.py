@@ -64,12 +64,12 @@ class Consumer:
                 with conn, reading(conn) as reader:
                     self._consume(reader, stop)
             except event_queue.away(conn) as error:
-                self.trouble = "the events queue does not answer; start its broker, or check PARCOURS_EVENTS_URL"
+                self.trouble = "cannot reach the events queue; start its broker, or check PARCOURS_EVENTS_URL"
                 log.warning("broker_away", error=f"{type(error).__name__}: {error}".splitlines()[0])
                 stop.wait(PAUSE_SECONDS)
             except Exception as error:
                 # A defect of ours, or an answer of the broker's that nobody foresaw. Messages in hand went back.
-                self.trouble = f"taking events fails ({type(error).__name__}); the log has the details"
+                self.trouble = f"reading events failed ({type(error).__name__}); see the log for details"
                 log.exception("consumer_failed")
                 stop.wait(PAUSE_SECONDS)
 
@@ -149,7 +149,7 @@ class Consumer:
                 if fault not in (Fault.AWAY, Fault.AGAIN):
                     raise
                 if fault is Fault.AWAY:
-                    self.trouble = "the database does not answer; start it, or check PARCOURS_DATABASE_URL"
+                    self.trouble = "cannot reach the database; start it, or check PARCOURS_DATABASE_URL"
                 log.warning("database_away" if fault is Fault.AWAY else "database_busy", error=_first_line(error))
                 reader.keep_alive()
                 if stop.wait(PAUSE_SECONDS if fault is Fault.AWAY else 0):
@@ -185,7 +185,7 @@ def _letters(received: Iterable[Received]) -> Iterator[Letter]:
             yield Letter(None, text, str(error))
             continue
         if len(values) > MOST_EVENTS:
-            sentence = f"the message holds {len(values):,} events; send {MOST_EVENTS:,} at most in one"
+            sentence = f"the message contains {len(values):,} events; send at most {MOST_EVENTS:,} per message"
             yield Letter(None, text, sentence)
             continue
         for value in values:
@@ -198,7 +198,7 @@ def _written(value: Any, text: str | None) -> str:
         return json.dumps(value, ensure_ascii=False, default=str)
     except (RecursionError, ValueError):
         # Nested so deeply that it could be read and cannot be written.
-        return text or "(nested too deeply to be kept)"
+        return text or "(nested too deeply to store)"
 
 
 def _first_line(error: BaseException) -> str:

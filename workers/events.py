@@ -85,7 +85,7 @@ def heed(conn: Connection, offered: Sequence[ContactEvent], *, now: datetime) ->
         if heed_address(conn, event) is not None:
             done.accepted += 1
         else:
-            done.rejected.append((index, "nobody is found by from; import the contact, or correct the report"))
+            done.rejected.append((index, "no contact has the key in `from`; import the contact, or correct the event"))
     return done
 
 
@@ -173,7 +173,9 @@ class _Acting:
 
     def _give_up(self, event: Pending, error: Exception) -> None:
         log.error("event_buried", event_type=event.type, contact_id=event.contact_id, **described(error))
-        reason = f"it could not be acted on: {reason_of(error)}; mend that, then `parcours dead-letters replay` it"
+        reason = (
+            f"it could not be processed: {reason_of(error)}; fix the cause, then run `parcours dead-letters replay`"
+        )
         with self.engine.begin() as conn:
             buried = events.bury_pending(conn, event, reason, now=database_now(conn))
         self.done.events += buried
@@ -349,7 +351,7 @@ def _act_once(
 
 def _letter(event: Pending, unjudged: Sequence[Unjudged]) -> Letter:
     reason = "; ".join(map(str, unjudged))
-    mend = "mend that, then `parcours dead-letters replay` asks again"
+    mend = "fix the cause, then run `parcours dead-letters replay`"
     return Letter(event, f"{reason}; {mend}", [each.place for each in unjudged])
 
 
@@ -384,7 +386,7 @@ def judge_again(
         pending = Pending(contact_id, 0, now, event.source, event.id, event.type, event.at, event.data)
         idle = _not_running(conn, places, now=now, zone=zone)
         if idle:
-            done.letters.append(Letter(pending, f"{idle}; replay it when the campaign runs", places))
+            done.letters.append(Letter(pending, f"{idle}; replay it when the campaign is running", places))
             continue
         try:
             with conn.begin_nested():
@@ -397,7 +399,7 @@ def judge_again(
             if not blames_the_data(error):
                 raise
             log.error("event_not_judged", event_type=event.type, contact_id=contact_id, **described(error))
-            done.letters.append(Letter(pending, f"it could not be judged: {reason_of(error)}", places))
+            done.letters.append(Letter(pending, f"it could not be evaluated: {reason_of(error)}", places))
             continue
         done.counts += reacted.counts
         if contact_id in reacted.raised:
@@ -411,7 +413,7 @@ def _not_running(conn: Connection, places: Iterable[str], *, now: datetime, zone
         if found is not None and not found.deleted:
             why = campaigns.enter(conn, found.id, zone)[1].why_not(now)
             if why is not None:
-                return f"campaign {key!r} does not run: {why}"
+                return f"campaign {key!r} is not running: {why}"
     return None
 
 

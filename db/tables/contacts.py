@@ -84,7 +84,7 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """What became of a contact at a step."""
+    """The result of a step for a contact."""
 
     step: str
     rotation: int

@@ -41,7 +41,7 @@ from parcours.domain.walk.rows import Claim, Failure, Member, Message, Outcome, 
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
-TOO_LATE = "it fell due while the campaign did not run"
+TOO_LATE = "it became due while the campaign was not running"
 
 # So late an event may reach us and still be followed by another in its order.
 HEARD_LATE = timedelta(minutes=15)
@@ -65,7 +65,7 @@ def why(error: BaseException) -> str:
         said = str(error)
     # The step type of another package raised it, and that class may be broken too.
     except Exception:
-        said = "it cannot say why"
+        said = "no details"
     return clean(f"{type(error).__name__}: {said}")[:ERROR_LIMIT]
 
 
@@ -503,14 +503,16 @@ class _Walk:
         batch = Batch(step.properties, contacts, self.now, self.campaign, step, self.world, self.default_zone)
         results = list(step.type.run(batch))
         if len(results) != len(contacts):
-            raise ValueError(f"{step.type.name} answered for {len(results)} of {len(contacts)} contacts")
+            raise ValueError(f"{step.type.name} returned results for {len(results)} of {len(contacts)} contacts")
         if step.kind is Kind.ACTION:
             for result in results:
                 if not isinstance(result, (Done, Skipped, Failed, Postponed)):
-                    raise TypeError(f"{step.type.name} answered {result!r}, which is no result")
+                    raise TypeError(f"{step.type.name} returned {result!r}, which is not a result")
                 if isinstance(result, Postponed) and result.until <= self.now:
                     # It would be due again at once, for ever.
-                    raise ValueError(f"{step.type.name} postponed to {result.until.isoformat()}, which is not ahead")
+                    raise ValueError(
+                        f"{step.type.name} postponed to {result.until.isoformat()}, which is not in the future"
+                    )
         return results
 
     def _postpone(self, passing: _Passing, step: Step, postponed: Postponed) -> None:

@@ -18,7 +18,7 @@ app = typer.Typer()
 
 @app.command()
 def consume(health_port: HealthPort = None) -> None:
-    """Take contact events from their queue until told to stop, and act on them. Several may run."""
+    """Read contact events from the queue and process them until stopped. You can run several."""
     here = session()
     url = here.settings.events_broker_url
     if url is None:

@@ -16,7 +16,7 @@ app = typer.Typer()
 
 @app.command()
 def tick(health_port: HealthPort = None) -> None:
-    """Publish due work every second, until told to stop. Several may run: one leads."""
+    """Publish due work every second until stopped. You can run several; one of them is active."""
     here = session()
     url = here.need_broker("tick")
     configure(here.settings.log_format, here.settings.log_level)

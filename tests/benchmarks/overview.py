@@ -77,7 +77,7 @@ PASSED = (
         "true",
         "CASE WHEN n % 30 = 1 THEN 'skipped' ELSE 'done' END",
         "24 hours",
-        "CASE WHEN n % 30 = 1 THEN jsonb_build_object('reason', 'it has no email address') END",
+        "CASE WHEN n % 30 = 1 THEN jsonb_build_object('reason', 'the contact has no email address') END",
     ),
     ("opened", "n % 30 <> 1 AND n % 10 <> 9", "CASE WHEN n % 2 = 0 THEN 'yes' ELSE 'no' END", "48 hours", "NULL"),
 )

@@ -103,7 +103,7 @@ def a_life(world: World, key: str, email: str, phone: str, home: Path) -> None:
             ("broken", f'{{"subject": "x", "data": {{"mail": "{email}"'),
             ("there is no form 'x'", json.dumps({"subject": "x", "data": {"call": f"me at {phone}!"}})),
             ("there is no form 'x'", json.dumps({"subject": "x", "data": {"call": "00" + phone[1:]}})),
-            (f"the address is that of contact {key!r}", "{}"),
+            (f"the address belongs to contact {key!r}", "{}"),
         ]
         events.bury(conn, letters, origin="event", now=START)
     sent = world.read("SELECT key FROM message WHERE contact_id = :id", id=world.contact_id(key))

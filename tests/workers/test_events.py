@@ -127,11 +127,11 @@ def test_an_unknown_contact_is_made_unless_the_setting_says_reject(world: World)
     [
         (
             event("segment.contact_added", "ann", segment="vip", id_="1"),
-            "there is no segment 'vip'; make it with `parcours segments create`",
+            "there is no segment 'vip'; create it with `parcours segments create`",
         ),
         (
             event("form.submitted", "ann", form="signup", id_="1"),
-            "there is no form 'signup'; make it with `parcours forms create`",
+            "there is no form 'signup'; create it with `parcours forms create`",
         ),
     ],
 )

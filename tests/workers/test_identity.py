@@ -103,7 +103,7 @@ def test_a_contact_is_not_given_the_address_of_another_and_a_dead_letter_says_so
     (row,) = kim.read("SELECT email, fields FROM contact WHERE key = 'ben'")
     assert (row.email, row.fields) == ("ben@example.com", {"city": "Rome"})
     ((reason, body),) = letters(kim)
-    assert "is that of contact 'kim-1'" in reason
+    assert "belongs to contact 'kim-1'" in reason
     assert "parcours contacts merge ben kim-1" in reason
     # Once the address is free it may be taken in again.
     kim.tell(event("contact.changed", "kim-1", at(2), email="new@example.com"))
@@ -141,7 +141,7 @@ def test_a_step_gives_nobody_the_address_of_another_and_the_outcome_says_so(kim:
     assert found["cid"] == ("done", "")
     result, reason = found["ben"]
     assert result == "skipped"
-    assert reason.startswith("the address KIM@example.com is that of contact 'kim-1'; ")
+    assert reason.startswith("the address KIM@example.com belongs to contact 'kim-1'; ")
     assert "`parcours contacts merge ben kim-1`" in reason
     rows = kim.read("SELECT key, email, fields ->> 'city' AS city FROM contact ORDER BY key")
     assert [tuple(row) for row in rows] == [

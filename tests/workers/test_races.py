@@ -265,7 +265,10 @@ def test_who_applies_second_is_told_in_a_sentence(world: World) -> None:
             break
         with world.engine.begin() as conn:
             apply_campaign.apply(conn, again, backfill=False, reschedule=False, who="other", now=START, zone=world.zone)
-    with world.engine.begin() as conn, pytest.raises(CampaignError, match="somebody else applied c at the same moment"):
+    with (
+        world.engine.begin() as conn,
+        pytest.raises(CampaignError, match="changed by someone else at the same time"),
+    ):
         apply_campaign.apply(conn, planned, backfill=False, reschedule=False, who="test", now=START, zone=world.zone)
 
 

@@ -54,9 +54,9 @@ PRESETS = {
     "all": marked("All"),
 }
 WRONG_RANGE = {
-    "from": marked("The first day is no date; write it like 2026-03-31."),
-    "to": marked("The last day is no date; write it like 2026-03-31."),
-    "order": marked("The last day comes before the first; swap them."),
+    "from": marked("The first day is not a date. Use the format 2026-03-31."),
+    "to": marked("The last day is not a date. Use the format 2026-03-31."),
+    "order": marked("The last day is before the first day. Swap them."),
 }
 SERIES = tuple(labels.SERIES)
 CONTACTS_A_PAGE = 50

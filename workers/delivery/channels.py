@@ -178,7 +178,7 @@ class Outgoing:
 def _checked(result: Any) -> Result:
     """Return what a provider returned. Raises TypeError for what is no result."""
     if not isinstance(result, Result):
-        raise TypeError(f"the provider returned {type(result).__name__}, which is no result")
+        raise TypeError(f"the provider returned {type(result).__name__}, which is not a result")
     return result
 
 

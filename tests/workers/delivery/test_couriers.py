@@ -214,7 +214,7 @@ def test_a_connection_that_the_server_ended_is_made_anew(server: MailServer, cou
 def test_what_is_not_one_address_is_given_up_and_not_sent_to_the_first(
     courier: SmtpProvider, server: MailServer, to: str
 ) -> None:
-    assert courier.send([mail(to=to)]) == [GaveUp(f"{to!r} is no email address")]
+    assert courier.send([mail(to=to)]) == [GaveUp(f"{to!r} is not an email address")]
     assert server.mails == []
 
 

@@ -146,10 +146,10 @@ class Gateway:
             ) as response:
                 said = read_some(response)
         except httpx.HTTPError as error:
-            return Retry(f"the provider does not answer ({type(error).__name__})", away=True)
+            return Retry(f"the provider does not respond ({type(error).__name__})", away=True)
         if response.status_code in (401, 403):
             # Ours to mend, and nothing to do with this message.
-            return Retry(f"the provider refuses us: {response.status_code} {said}".strip(), away=True)
+            return Retry(f"the provider refused access: {response.status_code} {said}".strip(), away=True)
         return verdict(response, said)
 
     def close(self) -> None:

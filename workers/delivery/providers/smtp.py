@@ -141,7 +141,7 @@ def _recipients(mail: Mail) -> list[str] | GaveUp:
     """Return the addresses that an email goes to; those that are none are left out."""
     addresses = (*mail.to, *mail.cc, *mail.bcc)
     found = [address for each in addresses if (address := wire_address(each)) is not None]
-    return found or GaveUp(f"{', '.join(addresses)[:200]!r} is no email address")
+    return found or GaveUp(f"{', '.join(addresses)[:200]!r} is not an email address")
 
 
 class SmtpProvider:
@@ -167,7 +167,7 @@ class SmtpProvider:
     def _send(self, mail: Mail) -> Result:
         sender = wire_sender(parseaddr(mail.sender or self._house.mail_from)[1])
         if sender is None:
-            return GaveUp(f"{mail.sender or self._house.mail_from!r} is no address to send from")
+            return GaveUp(f"{mail.sender or self._house.mail_from!r} is not a valid sender address")
         to = _recipients(mail)
         if isinstance(to, GaveUp):
             return to
@@ -192,7 +192,7 @@ class SmtpProvider:
         options = []
         if not all(address.isascii() for address in (sender, *to)):
             if not conn.has_extn("smtputf8"):
-                return GaveUp("the mail server takes no address with letters beyond ASCII")
+                return GaveUp("the mail server does not accept addresses with non-ASCII characters")
             options = ["SMTPUTF8", "BODY=8BITMIME"]
             conn.command_encoding = "utf-8"
         try:
@@ -245,8 +245,8 @@ def _no_answer(error: Exception) -> Retry:
     if isinstance(error, smtplib.SMTPResponseException):
         code = error.smtp_code
         said = error.smtp_error if isinstance(error.smtp_error, bytes) else str(error.smtp_error).encode()
-        return Retry(f"the mail server refuses us: {_text(code, said)}", away=True)
-    return Retry(f"the mail server does not answer ({str(error) or type(error).__name__})"[:300], away=True)
+        return Retry(f"the mail server refused access: {_text(code, said)}", away=True)
+    return Retry(f"the mail server does not respond ({str(error) or type(error).__name__})"[:300], away=True)
 
 
 def _refused_recipient(code: int, said: bytes) -> Result:
@@ -255,7 +255,7 @@ def _refused_recipient(code: int, said: bytes) -> Result:
     enhanced = _enhanced(said)
     gone = enhanced in _GONE if enhanced is not None else bool(_UNKNOWN.search(text) and not _ABOUT_US.search(text))
     if gone and (code in NO_MAILBOX or enhanced is not None) and 500 <= code < 600:
-        return Bounced(f"the mail server refuses the address: {text}")
+        return Bounced(f"the mail server rejected the address: {text}")
     return _refused(code, said, "the address")
 
 
@@ -264,9 +264,9 @@ def _refused_sender(code: int, said: bytes, *, own: bool) -> Result:
 
     An email that names its `own` sender fails by itself, so that a template cannot stop the others.
     """
-    text = f"the mail server refuses the sender: {_text(code, said)}"
+    text = f"the mail server rejected the sender: {_text(code, said)}"
     if own and code not in OUR_FAULT and code != AWAY:
-        return GaveUp(f"{text}; the email names it") if code >= 500 else Retry(text, patient=True)
+        return GaveUp(f"{text}; the email sets this sender") if code >= 500 else Retry(text, patient=True)
     return Retry(text, away=True)
 
 
@@ -277,7 +277,7 @@ def _refused(code: int, said: bytes, what: str) -> Result:
     server takes nothing of us now, so it counts as away and is nobody's failure. A code of the 400s asks for
     patience: greylisting lets a message through in minutes, a quota tomorrow.
     """
-    text = f"the mail server refuses {what}: {_text(code, said)}"
+    text = f"the mail server rejected {what}: {_text(code, said)}"
     if code == AWAY or code in OUR_FAULT:
         return Retry(text, away=True)
     if 400 <= code < 500:

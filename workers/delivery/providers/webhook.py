@@ -94,11 +94,11 @@ class WebhookProvider:
         except RefusedError as error:
             return GaveUp(str(error))
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, ValueError) as error:
-            return GaveUp(f"this cannot be called: {error}"[:300])
+            return GaveUp(f"invalid request: {error}"[:300])
         except httpx.TimeoutException:
-            return Retry(f"{call.host} did not answer within {seconds:g} s", away=True)
+            return Retry(f"{call.host} did not respond within {seconds:g} s", away=True)
         except (httpx.HTTPError, OSError) as error:
-            return Retry(f"{call.host} does not answer ({type(error).__name__}: {error})"[:300], away=True)
+            return Retry(f"{call.host} does not respond ({type(error).__name__}: {error})"[:300], away=True)
         finally:
             # What one receiver wants remembered is nothing for the next.
             self._client.cookies.clear()
@@ -106,9 +106,9 @@ class WebhookProvider:
     def _request(self, call: Call, seconds: float) -> httpx.Request:
         method = call.method.upper()
         if method not in METHODS:
-            raise ValueError(f"the method {call.method!r} is none of {', '.join(sorted(METHODS))}")
+            raise ValueError(f"the method {call.method!r} is not one of {', '.join(sorted(METHODS))}")
         if urlsplit(call.url).scheme not in ("http", "https"):
-            raise ValueError(f"{call.url[:100]!r} begins with neither http:// nor https://")
+            raise ValueError(f"{call.url[:100]!r} does not start with http:// or https://")
         headers = {
             one_line(name): one_line(str(value))
             for name, value in call.headers.items()
