@@ -22,11 +22,14 @@ def open_database(settings: Settings) -> Engine:
         from parcours.db import embedded
 
         engine = connect(embedded.start(settings.home))
-        if schema.current(engine) != schema.newest():
-            schema.upgrade(engine)
     else:
         engine = connect(settings.database_url)
-    if (unfit := schema.unfit(engine)) is not None:
+    unfit = schema.unfit(engine)
+    if unfit is not None and settings.database_url is None:
+        # One that a newer version upgraded stays as it is.
+        schema.upgrade(engine)
+        unfit = schema.unfit(engine)
+    if unfit is not None:
         engine.dispose()
         raise CampaignError(unfit)
     furnish(engine, House(settings.shared_addresses == "allow", settings.default_country, settings.home))

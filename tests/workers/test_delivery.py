@@ -22,10 +22,10 @@ from parcours.domain.messages.results import Bounced, GaveUp, Result, Retry, Sen
 from parcours.ops.tokens import Tokens
 from parcours.workers.delivery import claim, deliver, render, smtp_connection
 from parcours.workers.delivery.channels import Delivery, Outgoing
-from parcours.workers.delivery.providers.http import Channel
 from parcours.workers.delivery.providers.smtp import Sender, SmtpProvider
 from parcours.workers.delivery.registry import CHANNELS
 from parcours.workers.delivery.render import Links
+from parcours.workers.delivery.transport import Channel
 from tests.mailbox import MailServer
 from tests.workers.worlds import START, World, at, statements_counted
 

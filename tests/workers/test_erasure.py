@@ -25,9 +25,11 @@ from parcours.workers.actors import Workshop
 from parcours.workers.consumer import Consumer, Letter
 from parcours.workers.delivery import deliver
 from parcours.workers.delivery.channels import Outgoing, delivery_of
-from parcours.workers.delivery.providers.http import Channel, Note, NoteFiles
+from parcours.workers.delivery.payloads import Note
+from parcours.workers.delivery.providers.files import NoteFiles
 from parcours.workers.delivery.providers.smtp import MailFiles, Sender
 from parcours.workers.delivery.render import Mail
+from parcours.workers.delivery.transport import Channel
 from parcours.workers.intake import ERASED
 from tests.workers.worlds import START, World, at, event
 
@@ -207,7 +209,7 @@ def test_a_message_that_was_claimed_before_its_contact_was_erased_leaves_no_file
             return ready
 
         monkeypatch.setattr(deliver._Sending, "admitted", after)
-        delivery = delivery_of(world.engine, Settings(_env_file=None, home=home))
+        delivery = delivery_of(world.engine, Settings(home=home))
     else:
 
         def begin() -> None:
@@ -217,7 +219,7 @@ def test_a_message_that_was_claimed_before_its_contact_was_erased_leaves_no_file
 
         outlet = Channel("email", lambda: Between(MailFiles(home / "mail", SENDER), begin), "", 200, 1, to_files=True)
         delivery = dataclasses.replace(
-            delivery_of(world.engine, Settings(_env_file=None, home=home)), outlets={"email": Outgoing(outlet)}
+            delivery_of(world.engine, Settings(home=home)), outlets={"email": Outgoing(outlet)}
         )
     done = deliver.deliver_inline(world.engine, delivery, Scope(), now=START, zone=world.zone)
     erasing.join(60)
@@ -255,7 +257,7 @@ def test_what_a_crash_left_between_the_erasure_and_its_files_is_deleted_by_whoev
         tick = Tick(zelda.engine, broker)
         assert tick.run_once() >= 1
         tick.close()
-        Workshop(zelda.engine, broker, Settings(_env_file=None)).wipe_files()
+        Workshop(zelda.engine, broker, Settings()).wipe_files()
         broker.close()
     assert left_of(zelda, *TRACES) == []
 

@@ -19,9 +19,11 @@ import pytest
 from parcours.domain.messages.results import Bounced, GaveUp, Result, Retry, Sent
 from parcours.workers.delivery import smtp_connection
 from parcours.workers.delivery.network import refused
-from parcours.workers.delivery.providers.http import Gateway, Note, NoteFiles
+from parcours.workers.delivery.payloads import Call, Note
+from parcours.workers.delivery.providers.files import NoteFiles
+from parcours.workers.delivery.providers.http import Gateway
 from parcours.workers.delivery.providers.smtp import MailFiles, Sender, SmtpProvider, as_bytes
-from parcours.workers.delivery.providers.webhook import Call, WebhookProvider, signature
+from parcours.workers.delivery.providers.webhook import WebhookProvider, signature
 from parcours.workers.delivery.render import Mail
 from tests.mailbox import MailServer, Receiver
 from tests.workers.worlds import START
