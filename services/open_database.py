@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 
 from parcours.db import schema
 from parcours.db.engine import connect
-from parcours.db.house import House, furnish
+from parcours.db.installation_settings import InstallationSettings, set_installation_settings
 from parcours.domain.errors import CampaignError
 from parcours.ops.settings import Settings
 
@@ -32,5 +32,7 @@ def open_database(settings: Settings) -> Engine:
     if unfit is not None:
         engine.dispose()
         raise CampaignError(unfit)
-    furnish(engine, House(settings.shared_addresses == "allow", settings.default_country, settings.home))
+    set_installation_settings(
+        engine, InstallationSettings(settings.shared_addresses == "allow", settings.default_country, settings.home)
+    )
     return engine

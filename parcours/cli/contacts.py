@@ -251,7 +251,7 @@ def merge(
 
     INTO's own values win. In campaigns that both are in, INTO goes on, and what FROM waited for is cancelled.
     """
-    from parcours.db import partitions
+    from parcours.db import merge_locks, partitions
     from parcours.db.tables import merging
     from parcours.workers import local_time
 
@@ -263,7 +263,7 @@ def merge(
         typer.confirm(f"Merge {gone} into {into}? This cannot be undone.", abort=True)
     now = partitions.begin(here.engine)
     with here.engine.begin() as conn:
-        merging.shut_out_imports(conn)
+        merge_locks.shut_out_imports(conn)
         ids = merging.lock(conn, [gone, into])
         led = merging.aliases(conn, [gone, into])
         for key in (gone, into):

@@ -307,8 +307,8 @@ def test_a_mail_server_that_will_not_relay_for_us_is_left_alone_and_no_contact_i
     world.run()
     with MailServer().running() as server:
         server.answers = {f"c{n}@example.com": "550 relay not permitted" for n in range(1, 21)}
-        house = Sender("parcours.example", "us@example.org")
-        channel = Channel("email", lambda: SmtpProvider(smtp_connection.parse(server.url), house), "the test", 1, 1)
+        sender = Sender("parcours.example", "us@example.org")
+        channel = Channel("email", lambda: SmtpProvider(smtp_connection.parse(server.url), sender), "the test", 1, 1)
         made = dataclasses.replace(post.delivery(), outlets={**post.delivery().outlets, "email": Outgoing(channel)})
         deliver.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
         made.close()

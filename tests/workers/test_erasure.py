@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from parcours.db.house import House, furnish
+from parcours.db.installation_settings import InstallationSettings, set_installation_settings
 from parcours.db.scope import Scope
 from parcours.db.tables import erasure, events, refusals, traces
 from parcours.db.tables.refusals import RefusalChange
@@ -22,7 +22,7 @@ from parcours.ops.settings import Settings
 from parcours.producers.broker import make_broker
 from parcours.producers.tick import Tick
 from parcours.workers.actors import Workshop
-from parcours.workers.consumer import Consumer, Letter
+from parcours.workers.consumer import Consumer, UnreadEvent
 from parcours.workers.delivery import deliver
 from parcours.workers.delivery.channels import Outgoing, delivery_of
 from parcours.workers.delivery.payloads import Note
@@ -72,7 +72,7 @@ def left_of(world: World, *traces: str) -> list[tuple[str, str]]:
 
 def home_of(world: World) -> Path:
     with world.engine.connect() as conn:
-        home = conn.get_execution_options()["parcours_house"].home
+        home = conn.get_execution_options()["parcours_installation"].home
     assert isinstance(home, Path)
     return home
 
@@ -80,7 +80,9 @@ def home_of(world: World) -> Path:
 @pytest.fixture
 def zelda(world: World, tmp_path: Path) -> World:
     """Zelda and Bob, both with all that a contact can leave behind."""
-    furnish(world.engine, House(home=tmp_path / "home", country="FR", shared_addresses=True))
+    set_installation_settings(
+        world.engine, InstallationSettings(home=tmp_path / "home", country="FR", shared_addresses=True)
+    )
     world.segment("everyone")
     world.email("hello")
     world.campaign("[{step: send, action: email.send, with: {email: hello}}]")
@@ -107,7 +109,7 @@ def a_life(world: World, key: str, email: str, phone: str, home: Path) -> None:
             ("there is no form 'x'", json.dumps({"subject": "x", "data": {"call": "00" + phone[1:]}})),
             (f"the address is that of contact {key!r}", "{}"),
         ]
-        events.bury(conn, letters, origin="event", now=START)
+        events.add_dead_letters(conn, letters, origin="event", now=START)
     sent = world.read("SELECT key FROM message WHERE contact_id = :id", id=world.contact_id(key))
     keys = [row.key for row in sent] or ["m-" + key]
     for message in (*keys, f"gone-{len(key)}"):
@@ -193,7 +195,7 @@ def test_a_message_that_was_claimed_before_its_contact_was_erased_leaves_no_file
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     home = tmp_path / "home"
-    furnish(world.engine, House(home=home))
+    set_installation_settings(world.engine, InstallationSettings(home=home))
     world.email("hello")
     world.contacts(KEY, "bob", segment="everyone")
     world.campaign("[{step: send, action: email.send, with: {email: hello}}]")
@@ -270,7 +272,9 @@ def test_a_short_key_takes_no_dead_letter_of_others_along(zelda: World) -> None:
             '{"subject": "a", "data": {"amount": 42, "note": "room 42"}}',
             '{"subject": "421"}',
         ]
-        events.bury(conn, [("no", body) for body in [*others, '{"subject": "42"}']], origin="event", now=START)
+        events.add_dead_letters(
+            conn, [("no", body) for body in [*others, '{"subject": "42"}']], origin="event", now=START
+        )
     zelda.tell(event("contact.deleted", "42", at(2)))
     assert [row.body for row in zelda.read("SELECT body FROM dead_letter ORDER BY id")] == others
 
@@ -279,13 +283,15 @@ def test_what_the_queue_brings_late_of_who_was_erased_becomes_no_dead_letter(zel
     zelda.tell(event("contact.deleted", KEY, at(2)))
     about = {"specversion": "1.0", "id": "1", "source": "crm", "type": "contact.changed", "subject": KEY}
     late = {**about, "time": at(1).isoformat(), "data": {"email": EMAIL, "fields": {"iban": IBAN}}}
-    assert Consumer(zelda.engine, "redis://", Settings())._store([Letter(late, json.dumps(late))]) == 0
+    assert Consumer(zelda.engine, "redis://", Settings())._store([UnreadEvent(late, json.dumps(late))]) == 0
     assert left_of(zelda, *TRACES) == []
 
 
 def test_dead_letters_of_somebody_never_heard_of_go_when_they_are_erased(world: World, tmp_path: Path) -> None:
-    furnish(world.engine, House(home=tmp_path / "home"))
+    set_installation_settings(world.engine, InstallationSettings(home=tmp_path / "home"))
     with world.engine.begin() as conn:
-        events.bury(conn, [("the contact is unknown", json.dumps({"subject": KEY}))], origin="event", now=START)
+        events.add_dead_letters(
+            conn, [("the contact is unknown", json.dumps({"subject": KEY}))], origin="event", now=START
+        )
     assert world.accept(event("contact.deleted", KEY, at(2)), now=at(2)).accepted == 1
     assert left_of(world, KEY) == []
