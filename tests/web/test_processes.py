@@ -16,9 +16,9 @@ from sqlalchemy import Engine
 
 from parcours.db.tables import api_keys
 from tests.conftest import Run
+from tests.ops.test_health_and_metrics import free_port, of, samples
 from tests.web.conftest import Start, count, event, eventually
 from tests.web.mailing import PERSON, mailing
-from tests.web.test_health_and_metrics import free_port, of, samples
 
 
 def get(port: int, path: str) -> tuple[int, str]:

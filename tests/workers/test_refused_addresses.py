@@ -7,7 +7,7 @@ import pytest
 from parcours.db import merge_locks
 from parcours.db.tables import erasure, merging, refusals
 from parcours.domain.messages.results import Bounced
-from tests.workers.test_delivery import Post, sending, states
+from tests.workers.delivery.test_delivery import Post, sending, states
 from tests.workers.worlds import START, World, at, event
 
 SEND = "- {step: send, action: email.send, with: {email: hello}}"

@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 from sqlalchemy import Engine
 
+from tests.ops.test_health_and_metrics import free_port
 from tests.web.conftest import Start, eventually
-from tests.web.test_health_and_metrics import free_port
 from tests.web.test_processes import is_ready
 from tests.workers.worlds import World
 

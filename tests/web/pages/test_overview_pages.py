@@ -19,7 +19,7 @@ from parcours.db.tables.emails import Email
 from parcours.domain.steps.types import Failed
 from tests.conftest import Run
 from tests.web.conftest import Client
-from tests.web.test_sign_in import given_user, sign_in, token_of
+from tests.web.pages.test_sign_in import given_user, sign_in, token_of
 from tests.workers.worlds import START, Moody, World, at, event, statements_counted
 
 TREE = """

@@ -16,8 +16,8 @@ from parcours.web.api import contacts as contacts_api
 from parcours.web.api.common import cursor_of
 from tests.conftest import Run
 from tests.web.conftest import Client, event
-from tests.web.test_overview_pages import travelled
-from tests.web.test_sign_in import given_user, sign_in
+from tests.web.pages.test_overview_pages import travelled
+from tests.web.pages.test_sign_in import given_user, sign_in
 from tests.workers.worlds import START, World, at
 from tests.workers.worlds import event as happened
 

@@ -15,7 +15,7 @@ from parcours.domain.events.parsing import claimed_by
 from parcours.domain.steps.types import Failed
 from tests.conftest import Run
 from tests.web.conftest import Client
-from tests.web.test_overview_pages import text_of
+from tests.web.pages.test_overview_pages import text_of
 from tests.workers.test_poison import STEPS, install, judge
 from tests.workers.worlds import START, Moody, World, at, event
 

@@ -13,8 +13,8 @@ from sqlalchemy import Engine
 
 from parcours.db import passwords
 from parcours.db.tables import users
+from tests.ops.test_health_and_metrics import free_port
 from tests.web.conftest import Start, eventually
-from tests.web.test_health_and_metrics import free_port
 from tests.web.test_processes import is_ready
 
 MANY = 20

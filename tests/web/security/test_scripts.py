@@ -18,8 +18,8 @@ from parcours.db.partitions import ensure_partitions
 from parcours.db.tables import companies, forms, segments
 from parcours.db.tables.emails import Email
 from parcours.db.tables.emails import save as save_email
-from tests.security.test_who_may_what import ROUTES
 from tests.web.conftest import Client
+from tests.web.security.test_who_may_what import ROUTES
 from tests.workers.worlds import START, World, at, event
 
 SCRIPT = "<script>alert(1)</script>"

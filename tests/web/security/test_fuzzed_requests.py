@@ -24,11 +24,11 @@ from parcours.db.partitions import ensure_partitions
 from parcours.db.tables import companies
 from parcours.ops.tokens import Purpose
 from parcours.web.api.common import cursor_of
-from tests.security.places import queries_of, routes_of
-from tests.security.test_fuzzed_events import Odd
 from tests.web.conftest import Client
 from tests.web.mailing import PERSON, Mailing, mailing
-from tests.web.test_sign_in import token_of
+from tests.web.pages.test_sign_in import token_of
+from tests.web.security.places import queries_of, routes_of
+from tests.web.security.test_fuzzed_events import Odd
 
 REQUESTS = int(os.environ.get("PARCOURS_TEST_FUZZ") or 1_500)
 RENEWED_EVERY = 300

@@ -15,9 +15,9 @@ from parcours.db.partitions import ensure_partitions
 from parcours.db.tables import campaigns
 from tests.conftest import Run
 from tests.web.conftest import Client
-from tests.web.test_campaign_form import hidden, posted, stamp
-from tests.web.test_overview_pages import text_of
-from tests.web.test_sign_in import token_of
+from tests.web.pages.test_campaign_form import hidden, posted, stamp
+from tests.web.pages.test_overview_pages import text_of
+from tests.web.pages.test_sign_in import token_of
 from tests.workers.worlds import START, World
 
 FRENCH = {"accept-language": "fr"}

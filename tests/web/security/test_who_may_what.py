@@ -11,9 +11,9 @@ from sqlalchemy import Engine, text
 
 from parcours.cli.up import _for_this_machine
 from parcours.db.tables import api_keys
-from tests.security.places import routes_of
 from tests.web.conftest import Client
-from tests.web.test_sign_in import given_user, sign_in
+from tests.web.pages.test_sign_in import given_user, sign_in
+from tests.web.security.places import routes_of
 
 KEYS = ("key publish", "key read", "key manage")
 PEOPLE = ("viewer", "editor", "admin")

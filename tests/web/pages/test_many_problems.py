@@ -13,8 +13,8 @@ from sqlalchemy import Engine
 from parcours.db.partitions import ensure_partitions
 from tests.conftest import Run
 from tests.web.conftest import Client
-from tests.web.test_campaign_form import filled, posted
-from tests.web.test_overview_pages import text_of
+from tests.web.pages.test_campaign_form import filled, posted
+from tests.web.pages.test_overview_pages import text_of
 from tests.workers.worlds import START, World
 
 MORE = "more may be wrong: the check stops at 100 problems; mend these first"

@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from parcours.ops.tokens import Purpose
 from tests.web.conftest import Client
 from tests.web.mailing import PERSON, Mailing, mailing
-from tests.web.test_sign_in import given_user, sign_in
+from tests.web.pages.test_sign_in import given_user, sign_in
 
 ELSEWHERE = (
     "https://evil.example/",

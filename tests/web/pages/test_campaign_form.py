@@ -15,8 +15,8 @@ from sqlalchemy import Engine
 from parcours.db.tables import campaigns
 from parcours.web.pages.campaign_form import slug
 from tests.web.conftest import Client
-from tests.web.test_overview_pages import SCRIPT, text_of
-from tests.web.test_sign_in import given_user, sign_in, token_of
+from tests.web.pages.test_overview_pages import SCRIPT, text_of
+from tests.web.pages.test_sign_in import given_user, sign_in, token_of
 from tests.workers.worlds import START, World
 
 STEPS = "- step: tag\n  action: contact.tags\n  with: {add: [new]}\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.web.conftest import Client
-from tests.web.test_overview_pages import text_of
+from tests.web.pages.test_overview_pages import text_of
 
 
 def test_every_operation_is_there_and_nothing_comes_from_elsewhere(client: Client) -> None:
