@@ -255,7 +255,7 @@ def merge(
     This cannot be undone. FROM's data moves to INTO; where both have a value, INTO keeps its own. FROM's key then
     refers to INTO. In campaigns with both contacts, INTO continues and FROM's waits are cancelled.
     """
-    from parcours.db import partitions
+    from parcours.db import merge_locks, partitions
     from parcours.db.tables import merging
     from parcours.workers import local_time
 
@@ -267,7 +267,7 @@ def merge(
         typer.confirm(f"Merge {gone} into {into}? This cannot be undone.", abort=True)
     now = partitions.begin(here.engine)
     with here.engine.begin() as conn:
-        merging.shut_out_imports(conn)
+        merge_locks.shut_out_imports(conn)
         ids = merging.lock(conn, [gone, into])
         led = merging.aliases(conn, [gone, into])
         for key in (gone, into):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,16 +21,6 @@ from parcours.db import embedded, schema
 from parcours.db.engine import connect
 from parcours.db.folders import private_folder
 from tests.conftest import ROOT
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """A folder that the server's own user may enter, which pytest's are not."""
-    folder = Path(tempfile.mkdtemp(prefix="parcours-home-"))
-    folder.chmod(0o755)
-    yield folder
-    embedded.stop(folder)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def start_command(home: Path, *arguments: str) -> subprocess.Popen[str]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
 from parcours.db.clock import now as database_now
-from parcours.db.house import house_of
+from parcours.db.installation_settings import settings_of
 from parcours.db.reads import listings
 from parcours.db.reads.listings import FIRST, ContactLine
 from parcours.db.tables import contacts
@@ -211,7 +211,7 @@ def erase_contact(site: SiteOf, _who: Manager, contact: str) -> None:
 
 def _check_address(conn: Connection, own: int | None, email: str | None) -> None:
     """Raise ProblemError when an address is that of another contact than `own`."""
-    if not email or house_of(conn).shared_addresses:
+    if not email or settings_of(conn).shared_addresses:
         return
     others = contacts.holders(conn, [email.strip()]).get(email.strip(), [])
     if others and own not in {holder.id for holder in others}:
