@@ -65,7 +65,9 @@ class Settings(BaseSettings):
         "create", description="What an event of an unknown contact does."
     )
     trusted_proxies: str | None = Field(
-        None, description="Addresses or networks of proxies before `web`, with commas; they say whom a request is from."
+        None,
+        description="Addresses or networks of proxies before `web`, with commas; they say whom a request is from, and "
+        "no share of connections limits them.",
     )
     forms_per_minute: int = Field(60, ge=1, description="Form submissions of one network address in a minute.")
     hits_per_minute: int = Field(600, ge=1, description="Page hits from one network address in a minute.")

@@ -167,8 +167,9 @@ def _add_health(app: FastAPI, health: Health, engine: Engine, *, open_to_all: bo
     answers = problems({401: ANSWERS[401], 403: ANSWERS[403]})
 
     @app.get("/health/live", summary="Is this process alive")
-    def live() -> Response:
+    async def live() -> Response:
         """Always 200: restart the process when there is no answer."""
+        # Not from a thread, of which others may have them all.
         return JSONResponse({"status": "live"})
 
     @app.get("/health/ready", summary="Can this process do its work", responses={503: {"description": "Not now."}})
