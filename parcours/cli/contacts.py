@@ -100,6 +100,7 @@ def import_(
                 "rejected": rejects.count,
                 "rejected_file": rejects.written,
                 "silenced": imported.silenced,
+                "kept_by_hand": imported.kept_by_hand,
                 "notes": opened.notes,
                 "awaiting_update": awaiting,
             }
@@ -119,6 +120,12 @@ def import_(
         if imported.silenced:
             are = "1 contact is" if imported.silenced == 1 else f"{imported.silenced:,} contacts are"
             here.say(f"{are} not to be contacted any more, as the file says.")
+        if imported.kept_by_hand:
+            whom = "1 contact" if imported.kept_by_hand == 1 else f"{imported.kept_by_hand:,} contacts"
+            here.say(
+                f"The file says that {whom} unsubscribed, and a refusal by hand was there before: it stays, and who "
+                "comes back does not take it away."
+            )
         if awaiting:
             let = f"the campaign {awaiting[0]} lets" if len(awaiting) == 1 else f"{', '.join(awaiting)} let"
             here.say(f"Run `parcours update` so that {let} new members of the segment in.")
