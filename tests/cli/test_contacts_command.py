@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from parcours.db.clock import now
 from parcours.db.tables import contacts
 from parcours.db.tables import refusals as stored_refusals
 from tests.conftest import Run
@@ -381,8 +380,13 @@ def test_an_import_says_where_a_refusal_by_hand_stays_over_what_the_file_says(
     import_(run, write(tmp_path, rows))
     with engine.begin() as conn:
         ids = contacts.named(conn, ["a@b.example", "b@b.example"])
-        by_hand = [stored_refusals.RefusalChange(id_, "email", now(conn), comment="called us") for id_ in ids.values()]
-        stored_refusals.refuse(conn, by_hand, reason="manual")
+        conn.execute(
+            text(
+                "INSERT INTO do_not_contact (contact_id, channel, reason, comment, at) "
+                "SELECT id, 'email', 'manual', 'called us', now() FROM contact WHERE id = ANY (:ids)"
+            ),
+            {"ids": list(ids.values())},
+        )
     said = write(tmp_path, rows.replace(",\n", ",yes\n"))
     for silenced in (1, 0):
         counts = import_(run, said)
