@@ -60,6 +60,8 @@ def start(home: Path) -> str:
             "add the user to /etc/passwd, run Parcours as another user, or set PARCOURS_DATABASE_URL to your "
             "own server"
         )
+    # PostgreSQL refuses to run as root. The library then gives it a user of its own, who is nobody else's and must
+    # pass through the home to its data; others may pass through too, and find only folders that are closed to them.
     private_folder(home, search=_is_root())
     if (data / "PG_VERSION").exists():
         _ask_the_system(data, reload=True)

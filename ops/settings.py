@@ -91,7 +91,7 @@ class Settings(BaseModel):
     trusted_proxies: str | None = Field(
         None,
         description="Comma-separated addresses or networks of proxies in front of `web`, whose X-Forwarded-For is "
-        "trusted.",
+        "trusted. The limit on connections per source does not apply to them.",
     )
     forms_per_minute: int = Field(60, ge=1, description="Maximum form submissions per minute from one network address.")
     hits_per_minute: int = Field(600, ge=1, description="Maximum page hits per minute from one network address.")

@@ -81,6 +81,8 @@ class Imported:
     merged: int = 0
     # Rows that were left out for their address.
     refused: tuple[AddressConflict, ...] = ()
+    # Contacts that unsubscribed, by the file, and that a manual refusal keeps out already; that one stays.
+    kept_by_hand: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +220,11 @@ def merge(conn: Connection, *, now: datetime, same_address: SameAddress = "merge
     if given.companies:
         for name in ("make_companies", "join_companies", "forget_primary_companies", "make_primary_companies"):
             conn.execute(sql[name])
-    silenced = conn.execute(sql["refuse"], {"now": now}).scalar_one() if given.refusals else 0
+    silenced, kept_by_hand = conn.execute(sql["refuse"], {"now": now}).one() if given.refusals else (0, 0)
     if merged:
         conn.execute(sql["lead_same_addresses"], {"now": now})
     updated += repeated
-    return Imported(added, updated, int(rows) - added - updated, silenced, merged, refused)
+    return Imported(added, updated, int(rows) - added - updated, silenced, merged, refused, kept_by_hand)
 
 
 def _same_addresses(

@@ -100,6 +100,7 @@ def import_(
                 "rejected": rejects.count,
                 "rejected_file": rejects.written,
                 "silenced": imported.silenced,
+                "kept_by_hand": imported.kept_by_hand,
                 "notes": opened.notes,
                 "awaiting_update": awaiting,
             }
@@ -119,6 +120,12 @@ def import_(
         if imported.silenced:
             are = "1 contact is" if imported.silenced == 1 else f"{imported.silenced:,} contacts are"
             here.say(f"{are} marked as do not contact, as stated in the file.")
+        if imported.kept_by_hand:
+            whom = "1 contact" if imported.kept_by_hand == 1 else f"{imported.kept_by_hand:,} contacts"
+            here.say(
+                f"The file says that {whom} unsubscribed, but a manual do-not-contact entry exists. The manual entry "
+                "stays; a later subscription does not remove it."
+            )
         if awaiting:
             campaigns = "campaign" if len(awaiting) == 1 else "campaigns"
             here.say(f"Run `parcours update` to add the contacts to the {campaigns} {', '.join(awaiting)}.")
