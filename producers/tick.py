@@ -9,9 +9,10 @@ from datetime import datetime
 import structlog
 from dramatiq.broker import Broker
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from parcours.db.clock import now as database_now
+from parcours.db.faults import Fault, fault_of
 from parcours.db.partitions import ensure_partitions
 from parcours.db.statements import statements
 from parcours.db.tables import campaigns, events, membership, outbox, sweeps, traces, waits
@@ -98,7 +99,9 @@ class Tick:
                 published = self.run_once()
                 if published:
                     log.info("tick", published=published)
-            except (OperationalError, InterfaceError, *AWAY) as error:
+            except (SQLAlchemyError, *AWAY) as error:
+                if isinstance(error, SQLAlchemyError) and fault_of(error) not in (Fault.AWAY, Fault.AGAIN):
+                    raise
                 log.warning("tick_interrupted", error=f"{type(error).__name__}: {error}".splitlines()[0])
                 self.close()
             stop.wait(max(0.0, 1.0 - (time.monotonic() - began)))
