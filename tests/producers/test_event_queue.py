@@ -63,6 +63,7 @@ def test_a_routing_key_has_room_in_a_message_of_amqp_and_is_a_text(type_: str) -
     assert len(key.encode()) <= LONGEST_ROUTING_KEY
     if len(type_) < 60 and type_.isprintable():
         assert key == type_
+    assert len(routing_key({"type": type_ + "\U0001f600" * 99}).encode()) <= LONGEST_ROUTING_KEY
     assert routing_key(None) == routing_key({}) == "event"
 
 

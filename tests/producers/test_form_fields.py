@@ -40,7 +40,7 @@ def became(
         ({"phone": "06 12 34 56 78", "country": "FR"}, {"fields": {"phone": "+33612345678", "country": "FR"}}),
         ({"phone": 33612345678, "pays": "FR"}, {"fields": {"phone": "+33612345678", "country": "FR"}}),
         ({"company": "Acme", "favourite": "blue"}, {"company": "Acme"}),
-        ({"sms": "1"}, {}),
+        ({"sms": "+33612345678"}, {}),
         ({"email": "", "city": None, "zip": "  ", "language": []}, {}),
         ({"city": ["a", "b"]}, {}),
         ({"city": "x" * 10_000}, {}),

@@ -236,6 +236,20 @@ def test_what_is_no_number_is_none_and_never_an_error(written: str) -> None:
         assert found is None or (isinstance(found, (int, float)) and abs(found) < 10**15)
 
 
+@pytest.mark.parametrize(
+    ("written", "order", "kept"),
+    [
+        ("3/4/2027", "MDY", "2027-03-04"),
+        ("3/4/2027", "DMY", "2027-04-03"),
+        ("2027/3/4", "YMD", "2027-03-04"),
+        ("31/12/9999", "DMY", "9999-12-31"),
+        ("31/12/9999", "MDY", None),
+    ],
+)
+def test_a_date_is_read_in_its_order(written: str, order: Any, kept: str | None) -> None:
+    assert dates.read(written, order) == kept
+
+
 def test_a_year_of_9999_in_a_column_of_dates_is_a_date(write: Callable[..., Path]) -> None:
     path = write("key;until\na;31.12.9999\nb;01.02.2027\nc;25.12.2026\n")
     with contact_file(path, parse()) as file:
