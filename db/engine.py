@@ -29,7 +29,7 @@ def connect(url: str, *, pool_size: int = 10, options: str = "") -> Engine:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise CampaignError(
             "PARCOURS_DATABASE_URL is not a URL; use postgresql://user:password@host/database"
         ) from None

@@ -131,8 +131,18 @@ class BrokerAwayError(CampaignError):
 def make_broker(url: str | None, *, extra: Iterable[Middleware] = ()) -> Broker:
     """Return a broker for a URL, with our queues declared; without a URL, one inside this process.
 
-    Raises CampaignError for a URL that is neither Redis nor RabbitMQ.
+    Raises CampaignError for a URL that is neither Redis nor RabbitMQ, or that nobody can read.
     """
+    try:
+        return _broker(url, extra)
+    except ValueError:
+        # Not with the error's own words, which may hold the password.
+        raise CampaignError(
+            "PARCOURS_BROKER_URL cannot be read; write it like redis://host:6379/0 or amqp://user:password@host:5672/"
+        ) from None
+
+
+def _broker(url: str | None, extra: Iterable[Middleware]) -> Broker:
     middleware: list[Middleware] = [
         OrdersOnly(),
         AgeLimit(max_age=MAX_AGE_MS),

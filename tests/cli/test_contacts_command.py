@@ -392,7 +392,7 @@ def test_an_import_says_where_a_refusal_by_hand_stays_over_what_the_file_says(
         counts = import_(run, said)
         assert (counts["kept_by_hand"], counts["silenced"]) == (2, silenced)
     told = run("contacts", "import", said)
-    assert "2 contacts unsubscribed, and a refusal by hand was there before: it stays" in told.stdout
+    assert "2 contacts unsubscribed, but a manual do-not-contact entry exists" in told.stdout
     with engine.connect() as conn:
         kept = [stored_refusals.listed(conn, id_) for id_ in ids.values()]
     assert all("called us" in {each.comment for each in found} for found in kept)
