@@ -3,8 +3,17 @@
 import re
 from datetime import timedelta
 
-_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
-_RATE = re.compile(r"([0-9]{1,9})\s*(?:per|/)\s*(second|minute|hour|day)", re.IGNORECASE)
+_SECONDS = {
+    "second": 1,
+    "minute": 60,
+    "hour": 3600,
+    "day": 86_400,
+    # As French people write it: `100 par heure`.
+    "seconde": 1,
+    "heure": 3600,
+    "jour": 86_400,
+}
+_RATE = re.compile(rf"([0-9]{{1,9}})\s*(?:per|par|/)\s*({'|'.join(_SECONDS)})", re.IGNORECASE)
 
 
 def parse_rate(text: object) -> float:

@@ -106,12 +106,10 @@ def play(world: World, story: Sequence[Act]) -> Expected:
                 world.tell(event("contact.merged", "ann", now, **{"from": "bob"}))
                 expected.merge()
             continue
-        if merged:
-            act = act._replace(contact="ann")
+        who = "ann" if merged else act.contact
         even = "yes" if act.cart == "x" else "no"
-        happened = event(act.type, act.contact, now, cart=act.cart, n=nth, even=even)
-        happen(world, happened, now, act)
-        expected.act(act, nth)
+        happen(world, event(act.type, who, now, cart=act.cart, n=nth, even=even), now, act)
+        expected.act(act._replace(contact=who), nth)
     return expected
 
 
