@@ -163,7 +163,7 @@ class Workshop:
             due = entrants.due(conn, now=now)
         for campaign_id in due:
             with self.engine.begin() as conn:
-                membership.release(conn, campaign_id, now=now, zone=self.settings.zone)
+                membership.release(conn, campaign_id, now=now, zone=self.settings.zone, ask=True)
 
     def follow_timezones(self) -> None:
         """Move the waits of contacts whose timezone changed."""

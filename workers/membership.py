@@ -455,10 +455,11 @@ def sources_of(conn: Connection, campaign: Campaign, *, published: bool = False)
     return Sources(ids, found[0].after if found else None, exits_of(conn, campaign))
 
 
-def release(conn: Connection, campaign_id: int, *, now: datetime, zone: ZoneInfo) -> Counter[str]:
+def release(conn: Connection, campaign_id: int, *, now: datetime, zone: ZoneInfo, ask: bool = False) -> Counter[str]:
     """Let in who was held back by a campaign's limit, in the order in which they came, as many as it allows now.
 
-    Returns how many were added and restarted. An update that the limit cut short is asked for again.
+    Returns how many were added and restarted. With `ask`, an update that the limit cut short is asked
+    for again.
     """
     campaign, status = campaigns.enter(conn, campaign_id, zone)
     done: Counter[str] = Counter()
@@ -485,8 +486,7 @@ def release(conn: Connection, campaign_id: int, *, now: datetime, zone: ZoneInfo
             now=now,
             zone=zone,
         )
-    more = entrants.has_more(conn, campaign_id)
-    if more:
+    if ask and entrants.has_more(conn, campaign_id):
         sweeps.ask(conn, "update", Scope(campaign_ids=(campaign_id,)), at=now)
     entrants.look_again(conn, campaign_id, None, more=False)
     return done

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from parcours.cli.session import session
 from parcours.db.clock import now as database_now
-from parcours.db.tables import campaigns, contacts
+from parcours.db.tables import campaigns, contacts, entrants
 from parcours.db.tables.campaigns import Found
 from parcours.db.tables.contacts import ContactRun, ContactStanding
 from parcours.domain.campaign import Campaign
@@ -107,6 +107,7 @@ def explain(
         loaded, unreadable = _tree(conn, found, here.zone)
         why_not = unreadable or why_not
         sources = {source.key for source in campaigns.sources(conn, found.id) if source.published}
+        held = entrants.of_contact(conn, found.id, shown.id)
     standing = next((each for each in shown.campaigns if each.campaign == found.key), None)
     zone = zone_of(shown.timezone, here.zone)
     sentences = []
@@ -114,6 +115,9 @@ def explain(
         sentences.append(f"The campaign is not running: {why_not}. Contacts keep their places.")
     if standing is None:
         sentences.append(_never(contact, found.key, sorted(sources.intersection(shown.segments))))
+        if loaded is not None and loaded.event_sources:
+            types = ", ".join(sorted({source.type for source in loaded.event_sources}))
+            sentences.append(f"An event begins a run for it: {types}.")
     else:
         sentences.append(f"Joined {iso(standing.added_at)}, rotation {standing.rotation}.")
         if standing.left_at is not None:
@@ -144,6 +148,11 @@ def explain(
             sentences.append(f"waits at {wait.step}{_of(wait.run)} ({wait.waiting}) {until}{held}{failed}")
         if standing.left_at is None and not standing.waits:
             sentences.append("No open waits: all paths are complete.")
+    for each in held:
+        run = "" if each.key is None else f" with run {each.key}"
+        sentences.append(
+            f"Held back{run} since {iso(each.came_at)} by the campaign's limit; {each.before:,} come before."
+        )
     if not as_json:
         for sentence in sentences:
             here.say(sentence)
