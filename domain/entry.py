@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from parcours.domain.events.matching import PropertyTest, passes
-from parcours.domain.events.reading import Entry, key_of
-from parcours.domain.steps.batch import Fact
+from parcours.domain.events.reading import Entry, Happening, key_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -25,11 +24,11 @@ class EventSource:
     where: Sequence[PropertyTest] = ()
     key: str | None = None
 
-    def takes(self, fact: Fact) -> bool:
+    def takes(self, fact: Happening) -> bool:
         """Return whether an event begins a run."""
         return fact.type == self.type and passes(self.where, fact)
 
-    def entry(self, fact: Fact) -> Entry:
+    def entry(self, fact: Happening) -> Entry:
         """Return the run that an event begins. Raises NoKeyError."""
         if self.key is None:
             return Entry("", fact.data)
@@ -47,7 +46,7 @@ class EventExit:
     where: Sequence[PropertyTest] = ()
     key: str | None = None
 
-    def ends(self, fact: Fact) -> bool:
+    def ends(self, fact: Happening) -> bool:
         """Return whether an event ends runs; without the key that is asked for, it is none that could."""
         return (
             fact.type == self.type
@@ -55,11 +54,11 @@ class EventExit:
             and (self.key is None or key_of(fact.data, self.key) is not None)
         )
 
-    def key_in(self, fact: Fact) -> str | None:
+    def key_in(self, fact: Happening) -> str | None:
         """Return the key of the run that an event ends; None: all of them."""
         return None if self.key is None else key_of(fact.data, self.key)
 
-    def reason(self, fact: Fact) -> str:
+    def reason(self, fact: Happening) -> str:
         """Return in words why a run ended."""
         key = self.key_in(fact)
         return f"{self.type} happened" if key is None else f"{self.type} happened for {self.key} {key}"

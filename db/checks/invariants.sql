@@ -152,11 +152,11 @@ JOIN contact ON contact.key = contact_alias.key
 LEFT JOIN contact AS survivor ON survivor.id = contact_alias.contact_id;
 
 -- name: messages_twice
--- The passage is the last number of the key, and the contact that before it: of whoever was merged into
+-- The passage is the fourth number of the key, and the contact that before it: of whoever was merged into
 -- another, the survivor has messages too.
 SELECT contact.key AS contact, step.key AS step, twice.passage, twice.n
 FROM (
-    SELECT contact_id, step_id, channel, substring(key FROM '-(\d+)$')::int AS passage, count(*) AS n
+    SELECT contact_id, step_id, channel, split_part(key, '-', 4)::int AS passage, count(*) AS n
     FROM message
     WHERE key ~ '^\d+-\d+-\d+-\d+(-\w+)?$' AND split_part(key, '-', 3) = contact_id::text
     GROUP BY 1, 2, 3, 4

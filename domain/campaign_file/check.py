@@ -295,7 +295,7 @@ class Checker:
         found = found or {}
         self.names(found, ("segments", "forms", "events", "existing"), ("sources",))
         if not any(found.get(name) for name in ("segments", "forms", "events")):
-            self.say(("sources",), "the campaign has no source; name at least one segment, form or event")
+            self.say(("sources",), "the campaign has no source; add at least one segment, form or event")
         return SourcesFile(
             segments=self.source_keys(found, "segments"),
             forms=self.source_keys(found, "forms"),

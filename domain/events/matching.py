@@ -9,8 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, ValidationInfo, model_validator
 
 from parcours.domain import operators
-from parcours.domain.events.reading import property_of
-from parcours.domain.steps.batch import Fact
+from parcours.domain.events.reading import Happening, property_of
 from parcours.domain.steps.properties import Json, Name, check_test
 from parcours.domain.steps.types import Properties
 
@@ -35,7 +34,7 @@ class PropertyTest(Properties):
         return operators.test(self.operator, self.value, _UTC)
 
 
-def passes(tests: Iterable[PropertyTest], fact: Fact) -> bool:
+def passes(tests: Iterable[PropertyTest], fact: Happening) -> bool:
     """Return whether an event's data passes all tests; a test that takes too long is not passed."""
     try:
         return all(each.test(property_of(fact.data, each.field), fact.at) for each in tests)

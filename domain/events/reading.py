@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
 
 from parcours.domain.keys import KEY_LENGTH
 
 # Bytes of an event's data, as JSON, that a run keeps.
 MOST_ENTRY = 16_384
+
+
+class Happening(Protocol):
+    """What a contact did, as far as sources and exits look at it; decisions call it a fact."""
+
+    @property
+    def type(self) -> str: ...
+
+    @property
+    def data(self) -> Mapping[str, Any]: ...
+
+    @property
+    def at(self) -> datetime: ...
 
 
 class Entry(NamedTuple):

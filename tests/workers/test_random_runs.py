@@ -126,7 +126,7 @@ def happen(world: World, happened: ContactEvent, now: Any, act: Act) -> None:
         world.act(now)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(acts, min_size=2, max_size=10))
 def test_whatever_happens_runs_keep_apart(world: World, story: list[Act]) -> None:
     world.clear()
