@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from parcours.db.partitions import ensure_partitions
+from parcours.db.tables import entrants
+from parcours.workers import events
 from tests.workers.worlds import START, World, at, event
 
 CART = {"type": "cart.updated", "key": "cart_id"}
@@ -522,3 +527,44 @@ def test_a_merge_brings_a_contact_back_that_had_only_exited(world: World) -> Non
     assert world.members() == {"ann": "in 2"}
     assert [wait.due_at for wait in world.waits()] == [at(1, "10:10")]
     world.check()
+
+
+# Workers at the same time.
+
+
+def test_limits_are_kept_to_the_contact_by_workers_at_the_same_time(world: World) -> None:
+    keys = world.crowd(40)
+    world.campaign(REMIND, segments=(), events=[CART], entry={"rate": "7 per hour", "most": 12})
+    for key in keys:
+        world.accept(updated("a", who=key))
+    ensure_partitions(world.engine, START)
+
+    def work(_: int) -> None:
+        for _ in range(30):
+            with world.engine.begin() as conn:
+                if not events.act(conn, now=START, zone=world.zone, of=random.sample(keys, 5)).events:
+                    break
+
+    with ThreadPoolExecutor(3) as workers:
+        list(workers.map(work, range(3)))
+    world.act(START)
+    assert len(world.members()) == 7
+    with ThreadPoolExecutor(3) as workers:
+        list(workers.map(lambda _: world.update(at(1, "10:00")), range(3)))
+    assert len(world.members()) == 12
+    world.update(at(1, "11:00"))
+    assert len(world.members()) == 12
+    assert world.read("SELECT * FROM entrant") == [], "whom the limit refuses for good is not kept"
+    world.check()
+
+
+def test_tick_sees_when_somebody_held_back_may_enter(world: World) -> None:
+    carts(world, entry={"rate": "1 per hour"})
+    world.tell(updated("a"), updated("b"))
+    with world.engine.connect() as conn:
+        assert entrants.first_due(conn, now=at(1, "09:59")) is None
+        assert entrants.first_due(conn, now=at(1, "10:00")) == at(1, "10:00")
+        assert len(entrants.due(conn, now=at(1, "10:00"))) == 1
+    world.pause(at(1, "09:59"))
+    with world.engine.connect() as conn:
+        assert entrants.first_due(conn, now=at(1, "10:00")) is None
