@@ -254,7 +254,7 @@ class Checker:
             return None
         file = CampaignFile(**values, redirect=redirect, steps=tuple(map(_step_file, roots)))
         if type(data.get("format")) is int and data["format"] < file.format:
-            self.say(("format",), f"the file uses what came with format {file.format}; write 'format: {file.format}'")
+            self.say(("format",), f"the file uses properties of format {file.format}; write 'format: {file.format}'")
             return None
         return file
 
@@ -318,7 +318,7 @@ class Checker:
         for path, given in self.mappings(data, "exit", (), "{event: order.paid} or {segment: customers}"):
             stated = [name for name in ("event", "segment") if given.get(name) is not None]
             if len(stated) != 1:
-                self.say(path, "an exit names either an 'event' or a 'segment'")
+                self.say(path, "an exit needs either 'event' or 'segment'")
                 continue
             if stated == ["segment"]:
                 self.names(given, ("segment",), path)
@@ -343,7 +343,7 @@ class Checker:
             self.say(path, f"must be a list such as [{example}], not {called(found)}")
             return
         if len(found) > MOST_LISTED:
-            self.say(path, f"has more than {MOST_LISTED} entries; that many cannot be told apart")
+            self.say(path, f"has more than {MOST_LISTED} entries; remove some")
             return
         for index, each in enumerate(found):
             if isinstance(each, Mapping):
@@ -400,7 +400,7 @@ class Checker:
             return None
         rate = self.parsed(found, "rate", parse_number_per, ("entry",))
         if found.get("most") is None and found.get("rate") is None:
-            self.say(("entry",), "limits nothing; give it 'most', such as 10000, or 'rate', such as 500 per hour")
+            self.say(("entry",), "is empty; add 'most', such as 10000, or 'rate', such as 500 per hour")
             return None
         return EntryFile(most=most, rate=rate)
 
@@ -408,7 +408,7 @@ class Checker:
         """Say what asks for the key of a run where no run can have one."""
         if any(each.key is not None for each in sources.events):
             return
-        why = "no event source has a 'key', so no run has one; give a source of 'sources.events' a 'key'"
+        why = "no event source has a 'key'; add 'key' to a source in 'sources.events'"
         for index, each in enumerate(exits):
             if each.key is not None:
                 self.say(("exit", index, "key"), why)

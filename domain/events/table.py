@@ -213,20 +213,20 @@ def refused_type(name: str, *, source: bool) -> str | None:
     A type that looks like one of ours and is none is a slip of the pen: nobody would ever publish it.
     """
     if name in ABOUT_THE_CONTACT:
-        return f"{name} says something about the contact, not what it did; name a segment instead"
+        return f"{name} states something about the contact, not what the contact did; use a segment instead"
     if name == "form.submitted" and source:
-        return "name the form under 'forms' instead"
+        return "add the form to 'forms' instead"
     if "*" in name or "?" in name:
-        return "must be one type of event, such as order.paid; wildcards are for the decision event.happened"
+        return "must be one event type, such as order.paid; wildcards work only in the decision event.happened"
     if len(name) > MOST_TYPE:
-        return f"a type has at most {MOST_TYPE} characters"
+        return f"an event type has at most {MOST_TYPE} characters"
     if name in EVENT_TYPES:
         return None
     own = difflib.get_close_matches(name.lower(), EVENT_TYPES, n=1, cutoff=0.85)
     if own:
-        return f"there is no type {name!r}; did you mean {own[0]!r}?"
+        return f"unknown event type {name!r}; did you mean {own[0]!r}?"
     prefix = name.partition(".")[0]
     if "." in name and prefix in RESERVED:
         known = ", ".join(sorted(each for each in EVENT_TYPES if each.startswith(f"{prefix}.")))
-        return f"types that begin with {prefix}. are Parcours' own, and {name!r} is none of them; known are {known}"
+        return f"event types that begin with {prefix}. are reserved, and {name!r} does not exist; known are {known}"
     return None

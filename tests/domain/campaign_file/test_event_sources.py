@@ -60,7 +60,7 @@ def test_a_file_of_before_is_of_the_first_format() -> None:
 
 def test_a_file_that_says_the_first_format_and_uses_the_second_is_refused() -> None:
     assert problems(file(format=1)) == {
-        "format": "the file uses what came with format 2; write 'format: 2'",
+        "format": "the file uses properties of format 2; write 'format: 2'",
     }
     assert problems({name: value for name, value in file().items() if name != "format"}) == {}
 
@@ -74,12 +74,12 @@ def test_a_later_format_is_refused_in_a_file_and_in_what_is_stored() -> None:
 @pytest.mark.parametrize(
     ("type_", "says"),
     [
-        ("contact.changed", "says something about the contact"),
-        ("segment.contact_added", "says something about the contact"),
-        ("form.submitted", "name the form under 'forms'"),
+        ("contact.changed", "states something about the contact"),
+        ("segment.contact_added", "states something about the contact"),
+        ("form.submitted", "add the form to 'forms'"),
         ("email.open", "did you mean 'email.opened'?"),
         ("Email.Opened", "did you mean 'email.opened'?"),
-        ("email.bogus_thing", "types that begin with email. are Parcours' own"),
+        ("email.bogus_thing", "event types that begin with email. are reserved"),
         ("cart.*", "must be one type of event"),
         ("x" * 300, "at most 255 characters"),
     ],
@@ -126,7 +126,7 @@ def test_what_is_wrong_with_sources_exits_and_limits_is_said_with_its_place() ->
         "exit[2].key",
         "exit[3]",
     }
-    assert problems(file(entry={}))["entry"].startswith("limits nothing")
+    assert problems(file(entry={}))["entry"].startswith("is empty")
     assert "rate" in problems(file(entry={"rate": "fast"}))["entry.rate"]
 
 
