@@ -44,6 +44,8 @@ def connect(url: str, *, pool_size: int = 10, options: str = "") -> Engine:
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
+        # Each new connection would ask whether the database has that extension.
+        use_native_hstore=False,
         connect_args={
             "options": f"{OPTIONS} {options}".rstrip(),
             "application_name": "parcours",

@@ -17,9 +17,10 @@ from kombu.exceptions import OperationalError as KombuError
 
 from parcours.domain import gate
 from parcours.domain.errors import CampaignError
+from parcours.domain.jobs import EVENT_QUEUE
 
-EXCHANGE = Exchange("parcours.events", type="topic", durable=True)
-QUEUE = Queue("parcours.events", EXCHANGE, routing_key="#", durable=True)
+EXCHANGE = Exchange(EVENT_QUEUE, type="topic", durable=True)
+QUEUE = Queue(EVENT_QUEUE, EXCHANGE, routing_key="#", durable=True)
 
 # A consumer that dies with messages in hand: on Redis another takes them after so many seconds without a sign
 # of life. RabbitMQ gives them to another at once.

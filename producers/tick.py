@@ -27,7 +27,7 @@ from parcours.domain.jobs import (
     RunSweep,
     WipeFiles,
 )
-from parcours.producers.broker import AWAY, publish
+from parcours.producers.broker import away, publish
 
 log = structlog.get_logger()
 sql = statements(__file__)
@@ -52,6 +52,7 @@ class Tick:
     def __init__(self, engine: Engine, broker: Broker) -> None:
         self._engine = engine
         self._broker = broker
+        self._interruptions: tuple[type[Exception], ...] = (SQLAlchemyError, *away(broker))
         self._leading: Connection | None = None
         self._nudged: dict[int, float] = {}
         # What was published, for what had been due longest then, and when.
@@ -99,7 +100,7 @@ class Tick:
                 published = self.run_once()
                 if published:
                     log.info("tick", published=published)
-            except (SQLAlchemyError, *AWAY) as error:
+            except self._interruptions as error:
                 if isinstance(error, SQLAlchemyError) and fault_of(error) not in (Fault.AWAY, Fault.AGAIN):
                     raise
                 log.warning("tick_interrupted", error=f"{type(error).__name__}: {error}".splitlines()[0])

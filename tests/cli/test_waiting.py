@@ -46,12 +46,12 @@ def test_a_broker_that_comes_late_is_waited_for_and_that_is_said(
     monkeypatch.setattr(here, "warn", warn)
     here.wait_for_servers(f"redis://127.0.0.1:{port}/0", pause=0.05)
     here.engine.dispose()
-    assert said[0].startswith("Waiting: the broker does not answer")
-    assert said[-1] == "Database and broker answer now."
+    assert said[0].startswith("Waiting: cannot reach the broker")
+    assert said[-1] == "Connected to the database and the broker."
 
 
 def test_a_database_that_is_away_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = Session(Settings.model_construct(home=tmp_path, database_url="postgresql://nobody@127.0.0.1:1/none"))
     away = here._away(None)
     assert away is not None
-    assert away.startswith("the database does not answer (")
+    assert away.startswith("cannot reach the database (")

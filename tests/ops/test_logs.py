@@ -229,7 +229,7 @@ def test_a_name_of_the_line_cannot_be_bound() -> None:
 def test_lines_that_strangers_cause_are_limited(lines: Lines) -> None:
     configure("json", "INFO")
     for _ in range(1_000):
-        structlog.get_logger().warning("order_refused", why="it is no message")
+        structlog.get_logger().warning("order_refused", why="it is not a valid message")
         structlog.get_logger().warning("batch_executed")
     events = [line["event"] for line in lines()]
     assert events.count("order_refused") == LINES_A_MINUTE

@@ -70,7 +70,7 @@ def test_reschedule_after_an_apply_without_it_moves_those_who_came_before(ann: W
     plan = ann.campaign(longer, when=at(2, "13:00"), reschedule=True)
     assert ann.due("ann", "a") == at(6)
     assert ann.audit()[-1] == "test: rescheduled"
-    assert ann.campaign(longer, when=at(2, "14:00"), reschedule=True).lines() == ["c: nothing changes"]
+    assert ann.campaign(longer, when=at(2, "14:00"), reschedule=True).lines() == ["c: no changes"]
 
 
 def test_who_came_since_the_timing_changed_is_not_among_those_who_are_rescheduled(ann: World) -> None:
@@ -326,7 +326,7 @@ def test_nobody_passes_a_step_twice_because_it_moved(ann: World, move: str) -> N
     moved = f"{{step: b, {POINT}, then: [{{step: c, {POINT}}}, {{step: d, {POINT}}}]}}"
     plan = ann.campaign(f"- {{step: a, {POINT}, after: 9 days, then: [{moved}]}}", when=at(2))
     assert plan.moved == ["b", "c"]
-    assert "  > step b moves: who waits there stays, and nobody passes it twice in one rotation" in plan.lines()
+    assert "  > step b moves: waiting contacts stay, and no contact runs it twice in one rotation" in plan.lines()
     ann.contacts("ben", segment="everyone")
     ann.run(at(2))
     ann.trigger(at(10))
@@ -422,5 +422,5 @@ def test_applying_the_same_file_again_changes_nothing(ann: World) -> None:
     ann.campaign(steps)
     ann.update()
     plan = ann.campaign(steps, when=at(1, "12:00"))
-    assert (plan.unchanged, plan.lines()) == (True, ["c: nothing changes"])
+    assert (plan.unchanged, plan.lines()) == (True, ["c: no changes"])
     assert ann.due("ann", "a") == at(2)

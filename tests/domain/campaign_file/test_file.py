@@ -138,7 +138,7 @@ def test_an_empty_file_is_one_problem(empty: object) -> None:
 
 @pytest.mark.parametrize(("other", "called"), [([], "a list"), ("campaign", "text"), (3, "a number")])
 def test_a_file_is_a_mapping(other: object, called: str) -> None:
-    assert problems(other) == {"": f"a campaign file is a mapping of names to values, not {called}"}
+    assert problems(other) == {"": f"a campaign file must be a mapping of names to values, not {called}"}
 
 
 def test_every_problem_is_found_at_once() -> None:
@@ -166,12 +166,12 @@ def test_every_problem_is_found_at_once() -> None:
         "timezone": "unknown timezone 'Europe/Pariss'; did you mean 'Europe/Paris'?",
         "exit_on_leave": "must be true or false, not 'yes'",
         "publish_from": ("'soon' is not a date; write it like '2026-12-24T09:00' or '2026-12-24T09:00+01:00'"),
-        "sources": "the campaign has no source; name at least one segment or form",
+        "sources": "the campaign has no source; add at least one segment or form",
         "sources.segment": "unknown name 'segment'; did you mean 'segments'?",
         "steps[0].with.pints": "unknown property 'pints'; did you mean 'points'?",
         "steps[0].with.points": "the property 'points' is missing",
         "steps[0].after": problems(campaign({**TAG, "after": 3}))["steps[0].after"],
-        "steps[1]": "a step is a mapping of names to values, not text",
+        "steps[1]": "a step must be a mapping of names to values, not text",
         "steps[2].yes[0].action": "unknown action 'email.sent'; did you mean 'email.send'?",
     }
 
@@ -308,8 +308,8 @@ def test_a_condition_may_have_timing() -> None:
 def test_a_step_is_exactly_one_of_three() -> None:
     found = problems(campaign({"name": "nothing"}, {"action": "contact.tags", "condition": "contact.tags"}))
     assert list(found) == ["steps[0]", "steps[1]"]
-    assert found["steps[0]"] == "says nothing to do; give it 'action', 'decision' or 'condition'"
-    assert found["steps[1]"] == "a step is one thing: this one has 'action' and 'condition'"
+    assert found["steps[0]"] == "has no type; add 'action', 'decision' or 'condition'"
+    assert found["steps[1]"] == "a step can be only one of these; this one has 'action' and 'condition'"
 
 
 def test_a_type_of_another_kind_is_recognised() -> None:
@@ -353,7 +353,7 @@ def test_a_type_of_another_kind_is_recognised() -> None:
         ),
         (
             {"action": "contact.delete", "with": {"now": True}},
-            {"now": "unknown property 'now'; this takes none"},
+            {"now": "unknown property 'now'; none are allowed here"},
         ),
         (
             {"condition": "contact.field", "with": {"field": "a", "value": {"b": [float("nan")]}}},
@@ -368,7 +368,7 @@ def test_a_type_of_another_kind_is_recognised() -> None:
         ),
         (
             {"condition": "contact.field", "with": {"field": "a", "value": "\0"}},
-            {"value": "holds a character that cannot be stored (NUL, or half of a surrogate pair)"},
+            {"value": "contains a character that cannot be stored (NUL or a lone surrogate)"},
         ),
     ],
 )
@@ -386,7 +386,7 @@ def test_properties_nested_without_end_are_refused() -> None:
     right(campaign(step))
     step = {"condition": "contact.field", "with": {"field": "a", "value": [value]}}
     assert problems(campaign(step)) == {
-        "steps[0].with": "is nested too deeply; lists and mappings can be at most 100 in each other"
+        "steps[0].with": "is nested too deeply; lists and mappings can be nested at most 100 levels deep"
     }
 
 
@@ -395,17 +395,19 @@ def test_a_tree_without_end_is_refused() -> None:
     for _ in range(MAX_DEPTH):
         step = {**TAG, "then": [step]}
     place = "steps[0]" + ".then[0]" * (MAX_DEPTH - 1) + ".then"
-    assert problems(campaign(step)) == {place: "steps can be at most 100 below each other"}
+    assert problems(campaign(step)) == {place: "steps can be nested at most 100 levels deep"}
 
 
 def test_nothing_follows_a_last_step() -> None:
     found = problems(campaign({"action": "contact.delete", "then": [TAG]}))
-    assert found == {"steps[0].then": "nothing can follow 'contact.delete'"}
+    assert found == {"steps[0].then": "no step can follow 'contact.delete'"}
 
 
 def test_a_key_used_twice_names_both_places() -> None:
     found = problems(campaign({**TAG, "step": "tag", "then": [{**TAG, "step": "tag"}]}))
-    assert found == {"steps[0].then[0].step": "the key 'tag' is already used at steps[0].step; each step needs its own"}
+    assert found == {
+        "steps[0].then[0].step": "the key 'tag' is already used at steps[0].step; step keys must be unique"
+    }
 
 
 @pytest.mark.parametrize("branch", ["yes", "no"])
@@ -428,7 +430,7 @@ def test_a_decision_about_an_email_needs_one_anywhere_above() -> None:
     right(campaign({**EMAIL, "then": [{**TAG, "then": [opened]}]}))
     right(campaign({"action": "message.send", "then": [opened]}))
     assert problems(campaign({**EMAIL, "then": [TAG]}, {**TAG, "then": [opened]})) == {
-        "steps[1].then[0]": "'email.open' is about the nearest email above it, and there is none"
+        "steps[1].then[0]": "'email.open' refers to the nearest email above it, but there is none"
     }
 
 
@@ -466,8 +468,8 @@ def loop(*, start: dict[str, Any] | None = None, **jump_: object) -> dict[str, A
 def test_a_loop_without_delay_or_decision_is_refused() -> None:
     assert problems(loop()) == {
         "steps[0].then[0]": (
-            "this jump makes a loop without rest (start → back → start); "
-            "put a decision in it, or delays of 30 minutes in all"
+            "this jump creates a loop without a pause (start → back → start); "
+            "add a decision, or delays of at least 30 minutes in total"
         )
     }
 
@@ -527,8 +529,8 @@ def test_a_restart_reached_at_once_is_refused(itself: str) -> None:
     found = problems(campaign({**TAG, "step": "tag", "then": [{**change, "after": "29 minutes"}]}))
     assert found == {
         "steps[0].then[0].with.add[1]": (
-            "this starts the campaign again and again without rest; "
-            "put a decision before it, or delays of 30 minutes in all"
+            "this restarts the campaign in a loop without a pause; add a decision before it, or delays of at "
+            "least 30 minutes in total"
         )
     }
     right(campaign({**TAG, "then": [{**change, "after": "30 minutes"}]}))
@@ -611,7 +613,7 @@ def test_catch_up_is_a_word_or_an_interval_to_skip() -> None:
         "catch_up": "must be 'run', 'shift' or {skip: INTERVAL}, not 'shfit'; did you mean 'shift'?"
     }
     assert problems(campaign(TAG, catch_up="skip")) == {
-        "catch_up": "must be 'run', 'shift' or {skip: INTERVAL}, not 'skip'; say what is too old, such as {skip: 1 day}"
+        "catch_up": "must be 'run', 'shift' or {skip: INTERVAL}, not 'skip'; give the age, such as {skip: 1 day}"
     }
     assert problems(campaign(TAG, catch_up={"skip": "1 day", "run": True}))["catch_up.run"] == "unknown name 'run'"
     assert "catch_up" not in to_data(right(campaign(TAG, catch_up="run")))
@@ -811,7 +813,8 @@ def test_all_steps_of_a_draw_cut_it_alike() -> None:
         (problem,) = check(file, default_zone=PARIS).problems
         assert problem.place == "steps[2].with.shares"
         assert problem.sentence == (
-            "the draw 'd' has other shares at steps[1].with.shares; all its steps name the same ones, in the same order"
+            "the draw 'd' has different shares at steps[1].with.shares; all its steps must list "
+            "the same shares in the same order"
         )
 
 
@@ -820,7 +823,7 @@ def test_a_check_stops_at_a_hundred_problems_and_says_so() -> None:
     checked = check({"campaign": "a", "steps": steps}, default_zone=PARIS, step_type=find)
     assert checked.file is None
     assert len(checked.problems) == MOST_PROBLEMS + 1
-    assert "stops at 100 problems" in checked.problems[-1].sentence
+    assert "stops at 100" in checked.problems[-1].sentence
 
 
 def test_a_campaign_of_more_steps_than_a_page_or_a_plan_can_hold_is_refused_at_once() -> None:
@@ -829,7 +832,7 @@ def test_a_campaign_of_more_steps_than_a_page_or_a_plan_can_hold_is_refused_at_o
         {"campaign": "a", "sources": {"segments": ["s"]}, "steps": steps}, default_zone=PARIS, step_type=find
     )
     assert [problem.sentence for problem in checked.problems] == [
-        "the campaign has more than 2,000 steps; divide it into several"
+        "the campaign has more than 2,000 steps; split it into several campaigns"
     ]
 
 

@@ -124,7 +124,17 @@ def test_what_comes_in_late_from_before_an_opening_does_not_prolong_it() -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("60 per minute", 1.0), ("7200 per hour", 2.0), ("5/second", 5.0), ("86400 per day", 1.0)]
+    ("text", "expected"),
+    [
+        ("60 per minute", 1.0),
+        ("7200 per hour", 2.0),
+        ("5/second", 5.0),
+        ("86400 per day", 1.0),
+        ("60 par minute", 1.0),
+        ("7200 par heure", 2.0),
+        ("86400 par jour", 1.0),
+        ("5/seconde", 5.0),
+    ],
 )
 def test_rates(text: str, expected: float) -> None:
     assert parse_rate(text) == expected

@@ -206,14 +206,14 @@ def test_no_period_is_longer_than_what_is_read_back(period: Period) -> None:
 @pytest.mark.parametrize(
     ("given_", "sentence"),
     [
-        ({}, "binds nothing"),
+        ({}, "the policy has no effect"),
         ({"cap": {"number": 0, "period": "day"}}, "at least 1"),
         ({"cap": {"number": True, "period": "day"}}, "whole number"),
         ({"cap": {"number": 1, "period": "dya"}}, "did you mean 'day'"),
         ({"cap": {"number": 1, "perod": "day"}}, "did you mean 'period'"),
-        ({"cap": 3}, "is a mapping such as"),
+        ({"cap": 3}, "must be a mapping such as"),
         ({"cap": {"number": 1, "period": "day"}, "over": "next-slot"}, "did you mean 'next_slot'"),
-        ({"quiet_hours": {}}, "need their window"),
+        ({"quiet_hours": {}}, "need a time window"),
         ({"quiet_hours": {"between": ["21:00", "21:00"]}}, "starts where it ends"),
         ({"quiet_hours": {"between": ["21:00", "8"]}}, "is not an hour"),
         ({"quiet_hours": {"between": ["21:00", "08:00"], "days": ["satt"]}}, "did you mean 'sat'"),
@@ -249,7 +249,7 @@ def test_a_rule_reads_back_as_it_was_written(rule: Rule) -> None:
         ({"paused_from": 7}, "with an offset"),
         ({"paused_form": None}, "did you mean 'paused_from'"),
         ({"paused_from": "2026-12-24T00:00Z", "paused_until": "2026-12-23T00:00Z"}, "must be after"),
-        ([], "is a mapping"),
+        ([], "must be a mapping"),
     ],
 )
 def test_a_rule_without_sense_is_refused_in_a_sentence(given_: Any, sentence: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -32,7 +33,7 @@ def test_unknown_names_are_found_with_their_place() -> None:
     assert wrong("a\n  {{ contcat.x }}") == [("unknown name 'contcat'", 2, 6)]
     assert wrong("{{ step.foo }}") == [("unknown name 'step.foo'", 1, 4)]
     assert wrong("{{ a | nope }}") == [("unknown filter 'nope'", 1, 8), ("unknown name 'a'", 1, 4)]
-    assert wrong("{% include 'x' %}") == [("a template cannot include another", 1, 4)]
+    assert wrong("{% include 'x' %}") == [("a template cannot include another template", 1, 4)]
     assert len(wrong("{% if %}")) == 1
 
 
@@ -82,6 +83,27 @@ def test_no_template_takes_more_than_a_moment_or_raises_anything_else(source: st
         render(source, {"contact": {"x": [1, 2]}})
     # On the processor's clock, and several times what it takes.
     assert time.process_time() - began < 10
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ contact.x | compact: 'a', 2, 3 }}",
+        "{{ contact.x | uniq: 1 }}",
+        "{{ contact.x | upcase: 1 }}",
+        "{{ contact.x | replace }}",
+        "{{ contact.x | sum: 'a' }}",
+        "{{ contact.x | concat: 1 }}",
+        "{{ contact.x | join: foo: 1 }}",
+        "{{ contact.y | divided_by: 0 }}",
+        "{% for each in contact.x limit: 'a' %}{% endfor %}",
+    ],
+)
+def test_what_a_template_does_wrong_is_told_without_words_about_python(source: str) -> None:
+    with pytest.raises(RenderError) as caught:
+        render(source, {"contact": {"x": [1, "a", {}], "y": 4}})
+    assert re.search(r"argument(?!s)|\(\)|object|Error|found (str|int)|positional", str(caught.value)) is None
+    assert re.search("the filter '|expected an integer, found text", str(caught.value))
 
 
 def test_an_ordinary_newsletter_is_far_from_the_limits() -> None:

@@ -13,18 +13,18 @@ from tests.domain.worlds import contact, properties, run
 @pytest.mark.parametrize(
     ("step_type", "given", "sentence"),
     [
-        (actions.change_points, {"points": 0}, "adding 0 points changes nothing"),
+        (actions.change_points, {"points": 0}, "adding 0 points has no effect"),
         (actions.change_points, {"points": True}, "a whole number is needed"),
         (actions.change_points, {"points": 2**31}, "less than or equal"),
-        (actions.change_tags, {}, "name at least one tag"),
-        (actions.change_tags, {"add": ["-"]}, "no name follows"),
+        (actions.change_tags, {}, "give at least one tag"),
+        (actions.change_tags, {"add": ["-"]}, "must be followed by the name"),
         (actions.change_tags, {"add": [" "]}, "at least 1 character"),
-        (actions.change_segments, {"add": []}, "name at least one segment"),
-        (actions.update, {"fields": {}}, "name at least one field"),
+        (actions.change_segments, {"add": []}, "give at least one segment"),
+        (actions.update, {"fields": {}}, "give at least one field"),
         (actions.update, {"fields": {"points": 1}}, "contact.points"),
         (actions.update, {"fields": {"stage": "lead"}}, "contact.stage"),
         (actions.update, {"fields": {"tags": ["a"]}}, "contact.tags"),
-        (actions.update, {"fields": {"key": "a"}}, "identity"),
+        (actions.update, {"fields": {"key": "a"}}, "cannot change a contact"),
         (actions.update, {"fields": {"timezone": "Europe/Pari"}}, "did you mean 'Europe/Paris'"),
         (actions.update, {"fields": {"timezone": "Europe"}}, "unknown timezone"),
         (actions.update, {"fields": {"timezone": "../etc"}}, "unknown timezone"),
@@ -32,7 +32,7 @@ from tests.domain.worlds import contact, properties, run
         (actions.update, {"fields": {"owner": 3}}, "owner must be a text"),
         (actions.update, {"fields": {"size": float("nan")}}, "can be stored"),
         (actions.change_stage, {}, "Field required"),
-        (campaign.change, {"add": []}, "name at least one campaign"),
+        (campaign.change, {"add": []}, "give at least one campaign"),
         (campaign.jump, {"to": ""}, "at least 1 character"),
     ],
 )
@@ -166,7 +166,7 @@ def test_who_passed_a_hundred_times_within_a_day_is_sent_round_no_more(
     step_type: StepType, given: dict[str, Any]
 ) -> None:
     results = run(step_type, given, contact(1), contact(2), contact(3), world=PASSED)
-    assert results[1] == Skipped("more than 100 passes within a day")
+    assert results[1] == Skipped("the contact passed here more than 100 times within a day")
     assert results[0].effects == results[2].effects != ()
 
 

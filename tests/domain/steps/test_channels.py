@@ -64,33 +64,37 @@ def sent(result: Result) -> Outbound:
     [
         (channels.send_sms, {}, "either 'sms'"),
         (channels.send_sms, {"sms": "a", "text": "b"}, "either 'sms'"),
-        (channels.send_sms, {"text": "{{ a b }}"}, "this is not Liquid"),
+        (channels.send_sms, {"text": "{{ a b }}"}, "invalid Liquid"),
         (channels.send_sms, {"text": "one\n{{ a | nope }}"}, "in line 2: unknown filter 'nope'"),
         (channels.send_sms, {"text": "{% include 'x' %}"}, "cannot include another"),
         (channels.send_sms, {"sms": "a", "attempts": 0}, "greater than or equal to 1"),
         (channels.send_push, {}, "or both 'title' and 'text'"),
         (channels.send_push, {"title": "a"}, "or both 'title' and 'text'"),
         (channels.send_push, {"push": "a", "url": "b"}, "give 'push' or 'url', not both"),
-        (channels.send_push, {"title": "a", "text": "{{"}, "this is not Liquid"),
+        (channels.send_push, {"title": "a", "text": "{{"}, "invalid Liquid"),
         (channels.send_webhook, {}, "Field required"),
-        (channels.send_webhook, {"url": "example.com"}, "no address of the web"),
-        (channels.send_webhook, {"url": "https://{{ a b }}"}, "this is not Liquid"),
+        (channels.send_webhook, {"url": "example.com"}, "is not a URL"),
+        (channels.send_webhook, {"url": "https://{{ a b }}"}, "invalid Liquid"),
         (channels.send_webhook, {"url": "https://a.com", "method": "fetch"}, "'get', 'post'"),
         (channels.send_webhook, {"url": "https://a.com", "timeout": 61}, "less than or equal to 60"),
         (channels.send_webhook, {"url": "https://a.com", "timeout": 0}, "greater than or equal to 1"),
-        (channels.send_webhook, {"url": "https://a.com", "headers": {"A B": "c"}}, "cannot be the name of a header"),
+        (channels.send_webhook, {"url": "https://a.com", "headers": {"A B": "c"}}, "is not a valid header name"),
         (channels.send_webhook, {"url": "https://a.com", "headers": {"A": "c\nd"}}, "must be on one line"),
         (channels.send_webhook, {"url": "https://a.com", "body": 7}, "a mapping, a list or a text"),
-        (channels.send_webhook, {"url": "https://a.com", "method": "delete", "body": "x"}, "carries no body"),
+        (channels.send_webhook, {"url": "https://a.com", "method": "delete", "body": "x"}, "has no body"),
         (channels.send_webhook, {"url": "https://a.com", "method": "get", "body": "x"}, "becomes the query"),
         (channels.send_webhook, {"url": "https://a.com", "method": "get", "body": {"a": []}}, "becomes the query"),
-        (channels.send_webhook, {"url": "https://a.com", "method": "get", "body": {}, "json": True}, "no JSON"),
-        (channels.send_webhook, {"url": "https://a.com", "body": [1], "json": False}, "only go as JSON"),
-        (channels.send_webhook, {"url": "https://a.com", "body": {"a": [{"b": "{{ c d }}"}]}}, "body.a[0].b: this is"),
+        (channels.send_webhook, {"url": "https://a.com", "method": "get", "body": {}, "json": True}, "remove 'json'"),
+        (channels.send_webhook, {"url": "https://a.com", "body": [1], "json": False}, "only be sent as JSON"),
+        (
+            channels.send_webhook,
+            {"url": "https://a.com", "body": {"a": [{"b": "{{ c d }}"}]}},
+            "body.a[0].b: invalid Liquid",
+        ),
         (channels.send_message, {}, "Field required"),
         (email.send_to_user, {"email": "a"}, "at least one address"),
         (email.send_to_user, {"email": "a", "to": ["nobody"]}, "'nobody' is not an email address"),
-        (email.send_to_user, {"email": "a", "bcc": ["{{ a b }}"]}, "this is not Liquid"),
+        (email.send_to_user, {"email": "a", "bcc": ["{{ a b }}"]}, "invalid Liquid"),
     ],
 )
 def test_what_makes_no_sense_is_refused_when_it_is_applied(
@@ -106,7 +110,7 @@ def test_a_template_that_cannot_be_sent_and_a_refusal_are_skipped(step_type: Ste
     assert reason(one(step_type, {channel: "draft"}, person())) == f"the {channel} 'draft' is not published"
     assert reason(one(step_type, {channel: "nowhere"}, person())) == f"the {channel} 'nowhere' does not exist"
     someone = person(do_not_contact={channel: "manual"})
-    assert reason(one(step_type, {channel: "hello"}, someone)) == f"it must not be contacted by {channel}: manual"
+    assert reason(one(step_type, {channel: "hello"}, someone)) == f"do not contact ({channel}): manual"
     outbound = sent(one(step_type, {channel: "hello", "transactional": True}, someone))
     assert (outbound.channel, outbound.template, outbound.marketing) == (channel, "hello", False)
 
@@ -128,7 +132,7 @@ def test_a_text_goes_to_the_number_of_the_contact(
 ) -> None:
     result = one(channels.send_sms, {"text": "Hi {{ contact.name }}", **given}, person(fields=fields))
     if number is None:
-        assert "it has no number in" in reason(result)
+        assert "the contact has no phone number in" in reason(result)
         return
     names = [given["number_field"]] if given else ["phone", "mobile"]
     payload = {"attempts": 3, "number_fields": names, "text": "Hi {{ contact.name }}"}
@@ -142,7 +146,7 @@ def test_a_push_message_goes_to_the_contact_or_to_the_token_of_its_device() -> N
     someone = person(fields={"token": "abc"})
     payload = {"attempts": 3, "token_field": "token"}
     assert sent(one(channels.send_push, with_token, someone)) == Outbound("push", "hello", "abc", payload)
-    assert reason(one(channels.send_push, with_token, person())) == "it has no push token in the field 'token'"
+    assert reason(one(channels.send_push, with_token, person())) == "the contact has no push token in the field 'token'"
 
 
 def test_a_webhook_carries_all_that_delivery_needs() -> None:
@@ -247,8 +251,8 @@ def test_channels_that_cannot_reach_a_contact_are_dropped_with_the_reason() -> N
     assert result.detail == {
         "channel": "push",
         "dropped": {
-            "email": "it must not be contacted by email: bounced",
-            "sms": "it has no number in phone or mobile",
+            "email": "do not contact (email): bounced",
+            "sms": "the contact has no phone number in phone or mobile",
         },
     }
 
@@ -256,13 +260,14 @@ def test_channels_that_cannot_reach_a_contact_are_dropped_with_the_reason() -> N
 def test_who_cannot_be_reached_is_skipped_with_all_reasons() -> None:
     result = one(channels.send_message, {"message": "two"}, person(email=None, fields={}))
     assert reason(result) == (
-        "it cannot be reached: email: it has no email address; sms: it has no number in phone or mobile"
+        "the contact cannot be reached: email: the contact has no email address; "
+        "sms: the contact has no phone number in phone or mobile"
     )
     assert "'draft' is not published" in reason(one(channels.send_message, {"message": "drafts"}, person()))
     assert "'off' is not published" in reason(one(channels.send_message, {"message": "off"}, person()))
     assert "'no' does not exist" in reason(one(channels.send_message, {"message": "no"}, person()))
     again = person(fields={}, received=frozenset({"hello"}))
-    assert "already sent the email" in reason(one(channels.send_message, {"message": "two"}, again))
+    assert "already received the email" in reason(one(channels.send_message, {"message": "two"}, again))
 
 
 NIGHT: QuietHours = parse_quiet_hours({"between": ["10:00", "14:00"]})
@@ -324,7 +329,7 @@ def test_quiet_hours_are_those_of_the_contacts_own_clock() -> None:
 
 def test_a_pause_without_end_is_skipped_however_patient_the_policy() -> None:
     someone = person(rules={"email": Rule(paused_from=NOW - timedelta(days=1))})
-    assert reason(one(email.send, {"email": "hello"}, someone)) == "it has paused email"
+    assert reason(one(email.send, {"email": "hello"}, someone)) == "sending is paused (email)"
 
 
 def test_a_message_is_held_back_only_when_no_channel_is_free() -> None:

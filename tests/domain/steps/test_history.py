@@ -19,8 +19,8 @@ from tests.domain.worlds import contact, properties, run
         (history.form_field, {"form": "a", "field": "b", "operator": "is"}, "unknown operator"),
         (history.form_field, {"form": "a", "field": "b", "operator": "="}, "needs a value"),
         (history.form_field, {"form": "", "field": "b", "operator": "empty"}, "at least 1 character"),
-        (history.page_visited, {"since": "spring"}, "no date"),
-        (history.page_visited, {"until": "2026-02-30"}, "no date"),
+        (history.page_visited, {"since": "spring"}, "not a date"),
+        (history.page_visited, {"until": "2026-02-30"}, "not a date"),
     ],
 )
 def test_properties_that_make_no_sense_are_refused(step_type: StepType, given: dict[str, Any], sentence: str) -> None:

@@ -88,6 +88,27 @@ def test_an_interval_is_words_or_iso_8601(text: str, interval: Interval) -> None
 
 
 @pytest.mark.parametrize(
+    ("french", "english"),
+    [
+        ("5 minutes", "5 minutes"),
+        ("3 heures", "3 hours"),
+        ("1 heure", "1 hour"),
+        ("2 jours", "2 days"),
+        ("1 Jour", "1 day"),
+        ("2 semaines", "2 weeks"),
+        ("6 mois", "6 months"),
+        ("1 an", "1 year"),
+        ("2 ans", "2 years"),
+        ("2 années", "2 years"),
+        ("2 anne\u0301es", "2 years"),
+        ("2 annees", "2 years"),
+    ],
+)
+def test_units_may_be_written_in_french(french: str, english: str) -> None:
+    assert parse_interval(french) == parse_interval(english)
+
+
+@pytest.mark.parametrize(
     ("text", "advice"),
     [
         ("PT1D", "write 'P1D'"),

@@ -233,9 +233,9 @@ def test_every_problem_has_its_line_and_path_in_the_order_of_the_lines(file: Pat
     )
     place = "steps[0].then[0].no"
     *found, last = problems(file, text)
-    assert found[0].startswith("1: campaign: 'Welcome' cannot be a key; use small letters")
+    assert found[0].startswith("1: campaign: 'Welcome' is not a valid key; use lowercase letters")
     assert found[1:] == [
-        "1: sources: the campaign has no source; name at least one segment or form",
+        "1: sources: the campaign has no source; add at least one segment or form",
         "2: publishd: unknown name 'publishd'; did you mean 'published'?",
         f"10: {place}[0].with.points: must be a whole number, not 'many'",
         f"11: {place}[1].with.email: the property 'email' is missing",
@@ -262,7 +262,7 @@ def test_an_error_is_of_the_kind_that_is_never_retried(file: Path) -> None:
 @pytest.mark.parametrize("empty", ["", "\n\n", "# only a comment\n", "---\n", "null\n", "{}\n"])
 def test_an_empty_file_is_told_in_one_sentence(file: Path, empty: str) -> None:
     (found,) = problems(file, empty)
-    assert found.endswith(" the file is empty; a campaign has at least 'campaign', 'sources' and 'steps'")
+    assert found.endswith(" the file is empty; a campaign needs at least 'campaign', 'sources' and 'steps'")
 
 
 @pytest.mark.parametrize(
@@ -270,24 +270,24 @@ def test_an_empty_file_is_told_in_one_sentence(file: Path, empty: str) -> None:
     [
         (b"campaign: c\nname: caf\xe9\n", "2: the file is not UTF-8; save it with that encoding"),
         ("campaign: c\n".encode("utf-16"), "1: the file is not UTF-8; save it with that encoding"),
-        ("campaign: c\nname: a\x07\n", "2: the file holds a character that YAML does not allow: U+0007"),
+        ("campaign: c\nname: a\x07\n", "2: the file contains a character that YAML does not allow: U+0007"),
         (
             HEAD + "  - a\n---\ncampaign: d\n",
-            "6: the file has several documents; put each campaign in a file of its own",
+            "6: the file contains several documents; put each campaign in its own file",
         ),
-        ("campaign: c\nname: a: b\n", "2: the file is not YAML: mapping values are not allowed here"),
+        ("campaign: c\nname: a: b\n", "2: the file is not valid YAML: mapping values are not allowed here"),
         (
             "campaign: c\nsteps:\n\t- a\n",
-            "3: the file is not YAML: while scanning for the next token found character '\\t' "
+            "3: the file is not valid YAML: while scanning for the next token found character '\\t' "
             "that cannot start any token; indent with spaces",
         ),
         (
             "campaign: [c\n",
-            "2: the file is not YAML: while parsing a flow sequence expected ',' or ']', but got '<stream end>'",
+            "2: the file is not valid YAML: while parsing a flow sequence expected ',' or ']', but got '<stream end>'",
         ),
-        ("campaign: *c\n", "1: the file is not YAML: found undefined alias 'c'"),
-        ("- campaign: c\n", "1: a campaign file is a mapping of names to values, not a list"),
-        ("welcome\n", "1: a campaign file is a mapping of names to values, not text"),
+        ("campaign: *c\n", "1: the file is not valid YAML: found undefined alias 'c'"),
+        ("- campaign: c\n", "1: a campaign file must be a mapping of names to values, not a list"),
+        ("welcome\n", "1: a campaign file must be a mapping of names to values, not text"),
         (
             "a: 1\nb: !!python/object:os.system x\n",
             "2: b: the tag !!python/object:os.system is not allowed here",
@@ -297,9 +297,9 @@ def test_an_empty_file_is_told_in_one_sentence(file: Path, empty: str) -> None:
         ("a: !!bool maybe\n", "1: a: 'maybe' cannot be read as !!bool"),
         ("a: !!set {b}\n", "1: a: the tag !!set is not allowed here"),
         ("a: 1\n? [a, b]\n: c\n", "2: a name must be text, not a list or a mapping"),
-        ("a: 1\nb: &x [*x]\n", "2: b[0]: an alias cannot stand inside what it stands for"),
-        ("a: &x\n  <<: *x\n", "1: a: an alias cannot stand inside what it stands for"),
-        ("a: &x\n  - <<: *x\n", "2: a[0]: an alias cannot stand inside what it stands for"),
+        ("a: 1\nb: &x [*x]\n", "2: b[0]: an alias cannot refer to a value that contains it"),
+        ("a: &x\n  <<: *x\n", "1: a: an alias cannot refer to a value that contains it"),
+        ("a: &x\n  - <<: *x\n", "2: a[0]: an alias cannot refer to a value that contains it"),
         ("a:\n  <<: !secret {}\n", "2: a: the tag !secret is not allowed here"),
         ("a:\n  <<: b\n", "2: a: '<<' takes a mapping, or a list of mappings"),
         ("a: " + "9" * 5000, f"1: a: '{'9' * 40}' cannot be read as !!int"),
@@ -500,20 +500,20 @@ def test_of_many_problems_a_hundred_are_told_and_the_last_one_says_that_there_ma
     for name, content in many.items():
         found = problems(file, content)
         assert len(found) == 101, name
-        assert found[-1] == " more may be wrong: the check stops at 100 problems; mend these first", name
-        assert all(": " in each and "more may be wrong" not in each for each in found[:-1])
+        assert found[-1] == " there may be more errors: the check stops at 100; fix these first", name
+        assert all(": " in each and "may be more errors" not in each for each in found[:-1])
 
 
 def test_a_file_that_is_too_long_or_takes_too_long_is_refused_before_it_is_checked(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = " the campaign has more than 1,000,000 characters; divide it into several"
+    said = " the campaign has more than 1,000,000 characters; split it into several campaigns"
     assert problems(file, HEAD + "#" + "x" * 1_000_000) == [said]
     assert problems(file, b"#" * 5_000_000) == [said]
     assert problems(file, "a: [" + "b, " * 250_000 + "]") == [" the file is too large: it has more than 200000 values"]
     monkeypatch.setattr("parcours.producers.files.campaigns.MAX_SECONDS", 0)
     assert problems(file, HEAD + "  - {step: a, action: contact.tags}\n" * 500) == [
-        " reading the file takes more than 0 seconds; divide the campaign"
+        " reading the file takes more than 0 seconds; split the campaign"
     ]
 
 

@@ -56,7 +56,7 @@ def test_a_file_without_a_key_column_goes_by_address(tmp_path: Path) -> None:
         ("k,,,1.5", "points is not a whole number: '1.5'"),
         ("k,,,3000000000", "points out of range: 3000000000"),
         ("k\0,,,", "a NUL character"),
-        ("k" * 256 + ",,,", "a key of 256 characters; 255 is the most"),
+        ("k" * 256 + ",,,", "the key has 256 characters; the maximum is 255"),
         ('"k"x,,,', "not CSV: ',' expected after '\"'"),
     ],
 )
@@ -76,17 +76,17 @@ def test_a_bad_csv_row_is_rejected_alone(tmp_path: Path, bad: str, reason: str) 
         ("[1]", "not a JSON object"),
         ('{"city": "x"}', "no key"),
         ('{"key": null}', "no key"),
-        ('{"key": "k", "Key": "l"}', "it says its key twice"),
+        ('{"key": "k", "Key": "l"}', "it contains key twice"),
         ('{"key": true}', "key is not a text"),
         ('{"key": "k", "x": NaN}', "not JSON"),
         ('{"key": "k", "x": 1e999}', "the object contains inf"),
         ('{"key": "k", "x": ["\\u0000"]}', "the object contains a NUL character"),
-        ('{"key": "k", "x": "\\ud800"}', "the object contains half of a character"),
+        ('{"key": "k", "x": "\\ud800"}', "the object contains an incomplete character"),
         ('{"key": "k", "points": "x"}', "points is not a whole number"),
         ('{"key": "k", "points": true}', "points is not a whole number"),
         ('{"key": "k", "tags": [1]}', "tags is not a list of texts"),
         ('{"key": "k", "timezone": "Mars"}', "unknown timezone 'Mars'"),
-        ('{"key": "k", "x": ' + "[" * 100_000 + "}", "not JSON"),
+        ('{"key": "k", "x": ' + "[" * 100_000 + "}", "JSON is nested too deeply"),
     ],
 )
 def test_a_bad_ndjson_row_is_rejected_alone(tmp_path: Path, bad: str, reason: str) -> None:
@@ -120,13 +120,13 @@ def test_a_quoted_cell_may_hold_line_breaks_and_lines_are_still_counted(tmp_path
         (b"\xef\xbb\xbf\n  \n", "is empty"),
         (b"name,city\nx,y\n", "no column 'key' or 'email'; its columns are: 'name', 'city'. .*--map"),
         (b"ann@b.example,Ann\n", '--columns "email,column2"'),
-        (b'email,"name\n', "line 1 should name the columns, but is not CSV: a quote is opened and not closed"),
+        (b'email,"name\n', "line 1 should contain the column names, but is not CSV: a quote is not closed"),
         (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "is a PNG image, not a list of contacts"),
         (b"%PDF-1.7\n", "is a PDF document"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "workbook of Excel 97-2003 .*save it as .xlsx"),
-        (b"PK\x03\x04" + bytes(range(256)), "begins like a workbook .XLSX. but is damaged"),
+        (b"PK\x03\x04" + bytes(range(256)), "is a damaged workbook .XLSX."),
         (b"<!DOCTYPE html><p>", "is a web page"),
-        (b"\0" * 5_000, "is not a text"),
+        (b"\0" * 5_000, "is not text"),
         (b"a" * 1_500_000, "line 1 has more than 1,000,000 characters"),
         ("email;x\na@b.example;".encode("utf-16") + b"\x41", "cannot be read as UTF-16 after line 1: truncated data"),
     ],
@@ -137,7 +137,7 @@ def test_a_file_that_cannot_be_used_at_all_says_why(tmp_path: Path, content: byt
 
 
 def test_a_json_array_is_told_to_be_lines(tmp_path: Path) -> None:
-    with pytest.raises(CampaignError, match="one object a line"):
+    with pytest.raises(CampaignError, match="one object per line"):
         read(tmp_path, '[{"key": "a"}]', "people.json")
 
 

@@ -186,7 +186,7 @@ def test_half_an_emoji_costs_its_row_alone(tmp_path: Path) -> None:
     content = "email,n\na@b.example,\ud83d\nb@b.example,x\n".encode("utf-16", "surrogatepass")
     good, bad, _ = read(tmp_path, content)
     assert [row["email"] for row in good] == ["b@b.example"]
-    assert bad[0].reason == "half of a character (a lone surrogate)"
+    assert bad[0].reason == "an incomplete character (a lone surrogate)"
 
 
 def test_a_line_that_says_the_delimiter_is_no_row(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_short_rows_blank_lines_and_nameless_columns_are_forgiven(tmp_path: Path
     )
     assert [row.get("a") for row in good] == [None, "1", "1", "2"]
     assert bad == []
-    assert notes == ["Column 3 has no name and is ignored; it holds values such as '9'."]
+    assert notes == ["Column 3 has no name and is ignored; it contains values such as '9'."]
 
 
 def test_doubled_columns_are_kept_under_names_of_their_own(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_field_that_an_attribute_would_hide_is_ignored_and_told(tmp_path: Path
     content = "email,last_active_at,utm_source\na@b.example,2026-01-01,news\n"
     good, _, notes = read(tmp_path, content)
     assert good == [{"email": "a@b.example"}]
-    assert ["Parcours keeps this itself" in note for note in notes] == [True, True]
+    assert ["Parcours manages this value" in note for note in notes] == [True, True]
     good, _, _ = read(tmp_path, content, columns=["last_active_at=seen_at", "utm_source=ignore"])
     assert good == [{"email": "a@b.example", "seen_at": "2026-01-01"}]
 
@@ -255,7 +255,7 @@ def test_a_property_that_turns_up_late_is_a_field_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "options", "kept", "told"),
     [
-        ("03/04/2020", {}, "03/04/2020", "may begin with the day or with the month"),
+        ("03/04/2020", {}, "03/04/2020", "can start with the day or the month"),
         ("03/04/2020", {"dates": "DD/MM/YYYY"}, "2020-04-03", None),
         ("03/04/2020", {"dates": "mm/dd/yyyy"}, "2020-03-04", None),
         ("31/04/2020", {"dates": "DD/MM/YYYY"}, "31/04/2020", None),
@@ -322,7 +322,7 @@ def test_a_quote_that_is_not_closed_costs_its_own_line(tmp_path: Path, lost: lis
 def test_a_very_long_line_costs_that_line_alone(tmp_path: Path) -> None:
     good, bad, _ = read(tmp_path, f"email,x\na@b.example,{'x' * 3_000_000}\nb@b.example,1\n")
     assert [row["email"] for row in good] == ["b@b.example"]
-    assert [(row.line, row.reason) for row in bad] == [(2, "a line of more than 1,000,000 characters")]
+    assert [(row.line, row.reason) for row in bad] == [(2, "the line has more than 1,000,000 characters")]
 
 
 def test_a_workbook_is_read_from_the_sheet_that_holds_contacts(tmp_path: Path) -> None:
@@ -347,19 +347,19 @@ def test_a_workbook_is_read_from_the_sheet_that_holds_contacts(tmp_path: Path) -
         {"email": "b@b.example", "phone": "0612", "Born": "1990-02-13", "Sum": 3},
     ]
     assert [(row.line, row.reason) for row in bad] == [(5, "'nobody' is not an email address: it has no @")]
-    assert notes[0] == "Of the workbook's 2 sheets, 'Contacts' is read."
+    assert notes[0] == "The workbook has 2 sheets; only 'Contacts' is read."
 
 
 def test_a_workbook_that_unpacks_to_too_much_or_holds_entities_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
     content = workbook(("A", [["email"], ["a@b.example"]]))
     with monkeypatch.context() as patched:
         patched.setattr("parcours.producers.files.workbook.MAX_XML", 1_000)
-        with pytest.raises(CampaignError, match="unpacks to more than is read"):
+        with pytest.raises(CampaignError, match="is too large when unpacked"):
             read(tmp_path, content, "bomb.xlsx")
     evil = io.BytesIO(content)
     with zipfile.ZipFile(evil, "a") as archive:
         archive.writestr("xl/evil.xml", '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "b">]><x/>')
-    with pytest.raises(CampaignError, match="no workbook that a spreadsheet program wrote"):
+    with pytest.raises(CampaignError, match="not a valid workbook"):
         read(tmp_path, evil.getvalue(), "evil.xlsx")
 
 

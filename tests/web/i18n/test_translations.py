@@ -92,13 +92,13 @@ def test_dates_and_numbers_are_written_as_the_language_has_them() -> None:
     with speaking(Reader("en", ZoneInfo("Europe/Paris"))):
         assert instant(at) == "2 Mar 2026, 00:30"
         assert [number(1234567), number(1234.56), percent(0.256)] == ["1,234,567", "1,234.6", "26%"]
-        assert _n("{n} contact is inside.", "{n} contacts are inside.", 0) == "0 contacts are inside."
+        assert _n("{n} active contact.", "{n} active contacts.", 0) == "0 active contacts."
     with speaking(Reader("fr", UTC)):
         assert instant(at) == "1er mars 2026 à 23:30"
         assert day(date(2026, 8, 2)) == "2 août 2026"
         assert [number(1234567), number(1234.5)] == ["1\u202f234\u202f567", "1\u202f234,5"]
         assert percent(0.256) == "26\u202f%"
-        assert _n("{n} contact is inside.", "{n} contacts are inside.", 0) == "0 contact est à l’intérieur."
+        assert _n("{n} active contact.", "{n} active contacts.", 0) == "0 contact actif."
 
 
 def test_what_a_name_holds_is_not_filled_in_again() -> None:

@@ -92,7 +92,7 @@ def test_history_is_told_in_words_and_what_is_new_as_it_is_written() -> None:
     assert labels.happened("paused", {}) == "Switched off"
     stopped = {"step": "a", "failed": 100, "minutes": 90}
     assert labels.happened("stopped: 100 contacts", stopped).endswith("100 contacts failed at a within 90 minutes")
-    assert labels.happened("rescheduled", {"waits": 3}) == "Moved waiting contacts to the present timing: 3"
+    assert labels.happened("rescheduled", {"waits": 3}) == "Waiting contacts rescheduled: 3"
     assert labels.happened("merged with another", {}) == "Merged with another"
 
 

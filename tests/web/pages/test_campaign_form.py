@@ -74,8 +74,8 @@ def applied(http: TestClient, path: str, **fields: Any) -> Response:
 def test_a_campaign_is_reviewed_and_then_made(client: Client, world: World) -> None:
     http = client()
     review = posted(http, "/campaigns/+new", **filled(published="1", description="For all"), do="review")
-    assert "The campaign is made, with 1 step." in text_of(review.text)
-    assert "It is switched on" in text_of(review.text)
+    assert "The campaign will be created with 1 step." in text_of(review.text)
+    assert "The campaign will be switched on" in text_of(review.text)
     with world.engine.connect() as conn:
         assert campaigns.listing(conn) == []
     done = posted(http, "/campaigns/+new", **hidden(review.text), do="apply")
@@ -122,7 +122,7 @@ def test_every_setting_comes_back_in_the_form(client: Client, world: World) -> N
             assert re.search(chosen, page), name
     # Nothing changes when nothing was changed, seconds and offsets of dates included.
     again = posted(http, "/campaigns/k/edit", **filled(**given), stamp=stamp(page), do="review")
-    assert "Nothing changes." in text_of(again.text)
+    assert "No changes." in text_of(again.text)
 
 
 def test_errors_are_shown_at_their_line_and_field_and_nothing_is_made(client: Client, world: World) -> None:
@@ -133,13 +133,13 @@ def test_errors_are_shown_at_their_line_and_field_and_nothing_is_made(client: Cl
     words = text_of(page.text)
     assert "Line 3" in words
     assert "Unknown property 'ad'; did you mean 'add'?" in words
-    assert "Give the campaign a name." in words
+    assert "Enter a name." in words
     assert 'data-line="3"' in page.text
     # What was written is still there.
     assert "with: {ad: [new]}" in unescape(page.text)
     typing = posted(http, "/campaigns/+new/check", **wrong)
     assert (typing.status_code, "Line 3" in text_of(typing.text)) == (200, True)
-    assert "Everything is right." in text_of(posted(http, "/campaigns/+new/check", **filled(key="x")).text)
+    assert "No errors." in text_of(posted(http, "/campaigns/+new/check", **filled(key="x")).text)
     with world.engine.connect() as conn:
         assert campaigns.listing(conn) == []
 
@@ -162,7 +162,7 @@ def test_the_second_of_two_is_told_and_nothing_is_overwritten(client: Client, wo
     second = posted(http, "/campaigns/k/edit", **filled(stamp=both, description="by two"), do="review")
     assert second.status_code == 409
     words = text_of(second.text)
-    assert "Somebody changed this campaign while you were editing it." in words
+    assert "Someone else changed this campaign while you were editing it." in words
     assert "+ description: by one" in words
     assert "by two</textarea>" in second.text
     with world.engine.connect() as conn:
@@ -179,12 +179,12 @@ def test_a_plan_that_says_something_else_by_now_is_shown_again(client: Client, w
     kept["steps"] = [LATER]
     again = posted(http, "/campaigns/+new", **kept, do="apply")
     assert again.status_code == 200
-    assert "Something changed since you looked" in text_of(again.text)
+    assert "The campaign was changed after your review" in text_of(again.text)
     taken = posted(http, "/campaigns/+new", **filled(key="k"), do="review")
     assert applied(http, "/campaigns/+new", key="k").status_code == 303
     late = posted(http, "/campaigns/+new", **hidden(taken.text), do="apply")
     assert late.status_code == 409
-    assert "There is a campaign with the key “k” already." in text_of(late.text)
+    assert "A campaign with the key “k” already exists." in text_of(late.text)
 
 
 def test_a_campaign_that_was_deleted_meanwhile_does_not_come_back_unasked(client: Client, world: World) -> None:
@@ -195,7 +195,7 @@ def test_a_campaign_that_was_deleted_meanwhile_does_not_come_back_unasked(client
     world.write("UPDATE campaign SET deleted_at = now() WHERE key = 'k'")
     assert posted(http, "/campaigns/k/edit", **hidden(review.text), do="apply").status_code == 404
     again = posted(http, "/campaigns/+new", **filled(key="k"), do="review")
-    assert "A deleted campaign had this key; it comes back with its history." in text_of(again.text)
+    assert "A deleted campaign has this key. It will be restored with its history." in text_of(again.text)
 
 
 def test_who_waits_is_moved_and_new_first_steps_begin_for_all_if_one_says_so(client: Client, world: World) -> None:
@@ -207,8 +207,8 @@ def test_who_waits_is_moved_and_new_first_steps_begin_for_all_if_one_says_so(cli
     given = {"steps": LATER, "stamp": stamp(page), "published": "1"}
     review = posted(http, "/campaigns/c/edit", **filled(**given), do="review")
     words = text_of(review.text)
-    assert "Move 1 waiting contact to the new time" in words
-    assert "Start the new first steps for 1 contact inside" in words
+    assert "Reschedule 1 waiting contact" in words
+    assert "Start the new first steps for 1 active contact" in words
     done = applied(http, "/campaigns/c/edit", **given, backfill="1", reschedule="1")
     assert done.status_code == 303
     assert world.standing("ann") == ["warm", "tag"]

@@ -17,7 +17,7 @@ from tests.web.pages.test_campaign_form import filled, posted
 from tests.web.pages.test_overview_pages import text_of
 from tests.workers.worlds import START, World
 
-MORE = "more may be wrong: the check stops at 100 problems; mend these first"
+MORE = "there may be more errors: the check stops at 100; fix these first"
 WORD = "x" * 5_000
 # No longer than the names in JSON may be.
 NAME = "x" * 200
@@ -75,7 +75,7 @@ def test_the_page_tells_a_hundred_and_says_that_there_may_be_more_without_a_line
     assert page.status_code == 422
     told = text_of(page.text)
     assert told.count("unknown action") + told.count("Unknown action") == 100
-    assert "More may be wrong: the check stops at 100 problems; mend these first." in told
+    assert "There may be more errors: the check stops at 100; fix these first." in told
     assert "Line 1 More may be wrong" not in told
 
 
@@ -84,7 +84,7 @@ def test_a_campaign_that_is_too_long_is_refused_before_it_is_read(http: TestClie
     for headers in (YAML, {"content-type": "application/json"}):
         answer = http.post("/api/campaigns/c/plan", content=text, headers=headers)
         assert answer.status_code == 413
-        assert "more than 1,000,000 characters; divide it into several" in answer.json()["detail"]
+        assert "more than 1,000,000 characters; split it into several campaigns" in answer.json()["detail"]
     page = posted(http, "/campaigns/+new", **filled(steps="#" * 1_000_001), do="review")
     assert (page.status_code, "more than 1,000,000 characters" in text_of(page.text)) == (422, True)
 
@@ -94,5 +94,5 @@ def test_a_plan_notes_a_hundred_things_and_says_that_there_is_more(http: TestCli
     data = {"campaign": "c", "sources": {"segments": ["everyone"]}, "steps": [change]}
     warnings = http.post("/api/campaigns/c/plan", json=data).json()["warnings"]
     assert len(warnings) == 101
-    assert warnings[-1] == "there is more to note: a plan stops at 100 notes"
+    assert warnings[-1] == "there are more notes: a plan shows at most 100"
     assert all(each.count("x") <= 300 for each in warnings)

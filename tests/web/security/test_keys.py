@@ -38,7 +38,7 @@ def test_a_revoked_key_stays_listed_with_the_time(run: Run) -> None:
 def test_revoking_what_is_not_there_is_one_sentence(run: Run) -> None:
     done = run("keys", "revoke", 7)
     assert done.returncode == 1
-    assert done.stderr.strip() == "parcours: there is no key '7'; `parcours keys list` numbers them"
+    assert done.stderr.strip() == "parcours: there is no key '7'; run `parcours keys list` to see the numbers"
 
 
 @pytest.mark.parametrize("arguments", [("--name", "x", "--role", "root"), ("--role", "read"), ("--name", "x")])

@@ -120,14 +120,14 @@ def test_who_was_erased_is_unsubscribed_for_good(http: TestClient, mail: Mailing
     mail.write("DELETE FROM message")
     for answer in (http.get(link(mail)), http.post(link(mail), data=ONE_CLICK)):
         assert answer.status_code == 200
-        assert "do not know you" in answer.text
+        assert "no longer stored here" in answer.text
 
 
 def test_without_a_database_nothing_is_changed_and_the_page_says_so(client: Client, mail: Mailing) -> None:
     http = client(engine=connect("postgresql://nobody@127.0.0.1:1/none"))
     answer = http.post(link(mail), data=ONE_CLICK)
     assert answer.status_code == 503
-    assert "nothing is changed" in answer.text
+    assert "Nothing was changed" in answer.text
 
 
 # Categories of emails.
@@ -164,13 +164,13 @@ def test_the_page_offers_the_mails_own_category_first_and_those_that_are_sent(
 def test_one_leaves_a_category_and_takes_it_back(http: TestClient, sorted_mail: Mailing) -> None:
     for _ in range(2):
         page = http.post(link(sorted_mail), data={"action": "unsubscribe", "category": "News"}).text
-        assert page.count("You do not get these.") == 1
+        assert page.count("You do not receive these emails.") == 1
     (row,) = sorted_mail.stored()
     assert (row.type, row.data) == ("email.unsubscribed", {"message": sorted_mail.key, "channel": "email:news"})
     assert channels(sorted_mail) == {"email:news": "unsubscribed"}
-    assert "You do not get these." in http.get(link(sorted_mail)).text
+    assert "You do not receive these emails." in http.get(link(sorted_mail)).text
     page = http.post(link(sorted_mail), data={"action": "resubscribe", "category": "News"}).text
-    assert "You do not get these." not in page
+    assert "You do not receive these emails." not in page
     assert channels(sorted_mail) == {}
 
 
@@ -182,7 +182,7 @@ def test_who_leaves_all_and_comes_back_still_refuses_the_category_that_they_left
     assert channels(sorted_mail) == {"email": "unsubscribed", "email:offers & <b>sales</b>": "unsubscribed"}
     page = http.post(link(sorted_mail), data={"action": "resubscribe"}).text
     assert "You are subscribed again" in page
-    assert page.count("You do not get these.") == 1
+    assert page.count("You do not receive these emails.") == 1
     assert channels(sorted_mail) == {"email:offers & <b>sales</b>": "unsubscribed"}
 
 

@@ -22,10 +22,10 @@ from parcours.domain.messages.results import Bounced, GaveUp, Result, Retry, Sen
 from parcours.ops.tokens import Tokens
 from parcours.workers.delivery import claim, deliver, render, smtp_connection
 from parcours.workers.delivery.channels import Delivery, Outgoing
-from parcours.workers.delivery.providers.http import Channel
 from parcours.workers.delivery.providers.smtp import Sender, SmtpProvider
 from parcours.workers.delivery.registry import CHANNELS
 from parcours.workers.delivery.render import Links
+from parcours.workers.delivery.transport import Channel
 from tests.mailbox import MailServer
 from tests.workers.worlds import START, World, at, statements_counted
 
@@ -159,7 +159,7 @@ def test_a_refusal_that_comes_while_a_marketing_message_waits_stops_it(world: Wo
     world.write("UPDATE message SET marketing = false WHERE address LIKE 'ben%'")
     assert post.deliver() == {"sent": 2, "cancelled": 1}
     assert states(world) == {"ann": "cancelled", "ben": "sent", "cid": "sent"}
-    assert message(world).error == "it must not be contacted by email: unsubscribed"
+    assert message(world).error == "do not contact (email): unsubscribed"
 
 
 def test_who_refuses_a_category_gets_none_of_it_not_even_a_transactional_email(world: World, post: Post) -> None:
@@ -172,7 +172,7 @@ def test_who_refuses_a_category_gets_none_of_it_not_even_a_transactional_email(w
         at=START,
     )
     assert post.deliver() == {"sent": 1, "cancelled": 1}
-    assert message(world).error == "it does not want emails of the category 'News': unsubscribed"
+    assert message(world).error == "the contact refused emails of the category 'News': unsubscribed"
     assert post.email.took() == ["ben"]
 
 
@@ -307,8 +307,8 @@ def test_a_mail_server_that_will_not_relay_for_us_is_left_alone_and_no_contact_i
     world.run()
     with MailServer().running() as server:
         server.answers = {f"c{n}@example.com": "550 relay not permitted" for n in range(1, 21)}
-        house = Sender("parcours.example", "us@example.org")
-        channel = Channel("email", lambda: SmtpProvider(smtp_connection.parse(server.url), house), "the test", 1, 1)
+        sender = Sender("parcours.example", "us@example.org")
+        channel = Channel("email", lambda: SmtpProvider(smtp_connection.parse(server.url), sender), "the test", 1, 1)
         made = dataclasses.replace(post.delivery(), outlets={**post.delivery().outlets, "email": Outgoing(channel)})
         deliver.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
         made.close()
@@ -499,14 +499,14 @@ def test_a_number_that_refused_gets_no_text_whatever_field_a_step_reads_it_from(
     with world.engine.begin() as conn:
         assert refusals.heard(conn, "sms", "+33612345678", "unsubscribed", at(1))
     assert post.deliver() == {"cancelled": 1}
-    assert message(world).error == "it must not be contacted by sms: unsubscribed"
+    assert message(world).error == "do not contact (sms): unsubscribed"
 
 
 def test_who_has_no_address_any_more_gets_no_email(world: World, post: Post) -> None:
     sending(world, "ann")
     world.write("UPDATE contact SET email = NULL")
     assert post.deliver() == {"cancelled": 1}
-    assert message(world).error == "it has no email address any more"
+    assert message(world).error == "the contact no longer has an email address"
 
 
 def test_who_left_the_campaign_gets_none_of_its_marketing_but_what_is_transactional(world: World, post: Post) -> None:
@@ -522,7 +522,7 @@ def test_who_left_the_campaign_gets_none_of_its_marketing_but_what_is_transactio
     world.update(at(1, "09:31"))
     assert post.deliver(at(1, "10:00")) == {"sent": 1, "cancelled": 2}
     assert states(world) == {"ann": "cancelled", "ben": "sent", "cid": "cancelled"}
-    assert message(world).error == "the contact left the campaign before the message went"
+    assert message(world).error == "the contact left the campaign before the message was sent"
     assert (post.email.took(), post.providers["push"].got) == (["ben"], [])
 
 
@@ -599,4 +599,4 @@ def test_what_became_of_a_message_stands_with_the_contact(world: World, post: Po
         shown = contacts.show(conn, "ann")
     assert shown is not None
     (passed,) = shown.campaigns[0].outcomes
-    assert message_sentence(passed.detail["message"]) == "the message was not delivered: 554 no"
+    assert message_sentence(passed.detail["message"]) == "message not delivered: 554 no"

@@ -135,15 +135,15 @@ def test_a_provider_gets_its_options_from_its_own_settings(tmp_path: Path, insta
 
 
 def test_options_that_are_wrong_are_named_in_a_sentence(tmp_path: Path, installed: Installed) -> None:
-    assert why(tmp_path, "penpal") == "PARCOURS_PROVIDER_PENPAL_TOKEN: it is not set"
+    assert why(tmp_path, "penpal") == "PARCOURS_PROVIDER_PENPAL_TOKEN: this setting is required"
     said = why(tmp_path, "penpal", penpal_token="t", penpal_page="3")
     assert said.startswith(
-        "PARCOURS_PROVIDER_PENPAL_PAGE: there is no such option; known: PARCOURS_PROVIDER_PENPAL_TOKEN"
+        "PARCOURS_PROVIDER_PENPAL_PAGE: unknown option; known options: PARCOURS_PROVIDER_PENPAL_TOKEN"
     )
     said = why(tmp_path, "penpal", penpal_token="hunter2", penpal_pages="many")
     assert said.startswith("PARCOURS_PROVIDER_PENPAL_PAGES: ")
     assert "hunter2" not in said
-    assert why(tmp_path, "gateway").startswith("PARCOURS_SMS_URL: it is not set")
+    assert why(tmp_path, "gateway").startswith("PARCOURS_SMS_URL: this setting is required")
 
 
 def test_of_two_providers_whose_names_begin_alike_each_gets_its_own(tmp_path: Path, installed: Installed) -> None:
@@ -155,11 +155,11 @@ def test_of_two_providers_whose_names_begin_alike_each_gets_its_own(tmp_path: Pa
 
 def test_a_name_that_is_wrong_is_said_with_the_nearest(tmp_path: Path, installed: Installed) -> None:
     assert why(tmp_path, "penpall") == "PARCOURS_SMS_PROVIDER: there is no provider 'penpall'; did you mean 'penpal'?"
-    assert "serves email; choose one that serves sms" in why(tmp_path, "smtp")
+    assert "supports email; choose one that supports sms" in why(tmp_path, "smtp")
     installed("broken", "no_such_module:Provider")
     assert "'broken' cannot be imported (ModuleNotFoundError" in why(tmp_path, "broken")
     installed("other", "json:JSONEncoder")
-    assert "must name, in small letters, a subclass of parcours.providers.Provider" in why(tmp_path, "other")
+    assert "must have a lowercase name and refer to a subclass of parcours.providers.Provider" in why(tmp_path, "other")
     installed("moody", f"{__name__}:Moody")
     assert "'moody' cannot be used (OSError: no licence file)" in why(tmp_path, "moody")
 
@@ -230,13 +230,13 @@ def test_the_doctor_says_which_channel_waits_and_why(run: Run, tmp_path: Path) -
     env.write_text("PARCOURS_SMS_PROVIDER=textline\n")
     done = run("doctor", path=site)
     assert done.returncode == 1
-    assert "sms provider: PARCOURS_PROVIDER_TEXTLINE_URL: it is not set; sms messages wait" in done.stdout
+    assert "sms provider: PARCOURS_PROVIDER_TEXTLINE_URL: this setting is required; sms messages wait" in done.stdout
     lines = [f"PARCOURS_PROVIDER_TEXTLINE_{option}=http://x\n" for option in ("URL", "KEY", "SECRET", "SENDER")]
     env.write_text("".join(["PARCOURS_SMS_PROVIDER=textline\n", *lines]))
     assert "ok       sms provider: textline" in run("doctor", path=site).stdout
     with env.open("a") as file:
         file.write("PARCOURS_PROVIDER_TEXTLIN_URL=https://x\n")
-    assert "no provider in use has PARCOURS_PROVIDER_TEXTLIN_URL" in run("doctor", path=site).stdout
+    assert "not used by any selected provider: PARCOURS_PROVIDER_TEXTLIN_URL" in run("doctor", path=site).stdout
 
 
 @pytest.mark.parametrize("module", ["steps", "providers", "client", "testing"])
