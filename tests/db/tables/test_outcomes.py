@@ -138,7 +138,10 @@ def test_who_was_led_on_by_a_fact_since_they_joined_is_known_by_it(conn: Connect
     rows: list[Any] = [(1, 1, "yes", fact), (1, 2, "no", fact), (1, 3, "yes", {"other": 1}), (2, 1, "yes", fact)]
     outcomes.record(
         conn,
-        [OutcomeRow(id_, step, 1, passage, NOW + MINUTE, None, result, detail) for id_, passage, result, detail in rows],
+        [
+            OutcomeRow(id_, step, 1, passage, NOW + MINUTE, None, result, detail)
+            for id_, passage, result, detail in rows
+        ],
     )
     assert outcomes.answered(conn, step, [1, 2]) == {(1, step, "page.hit", "2026-06-01T09:00:00Z")}
     assert outcomes.answered(conn, step, []) == set()
