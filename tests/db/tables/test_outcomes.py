@@ -15,7 +15,7 @@ from parcours.db.tables import outcomes
 from parcours.db.tables.outcomes import Logged, Waiting
 from parcours.db.tables.waits import arm
 from parcours.domain.campaign import StopRule
-from parcours.domain.walk.rows import Failure, Outcome, Wait
+from parcours.domain.walk.rows import Failure, OutcomeRow, Wait
 from tests.db.rows import NOW, campaign, contacts, read
 
 MINUTE = timedelta(minutes=1)
@@ -34,9 +34,9 @@ passed = st.lists(
 )
 
 
-def written(steps: list[int], rows: list[Any]) -> list[Outcome]:
+def written(steps: list[int], rows: list[Any]) -> list[OutcomeRow]:
     return [
-        Outcome(contact, steps[nth], 1, passage, NOW + minutes * MINUTE, None, result, None)
+        OutcomeRow(contact, steps[nth], 1, passage, NOW + minutes * MINUTE, None, result, None)
         for contact, nth, passage, minutes, result in rows
     ]
 
@@ -117,7 +117,7 @@ def test_what_no_database_holds_in_a_detail_is_replaced(conn: Connection) -> Non
     contacts(conn, [1, 2])
     _, (step,) = campaign(conn, "a")
     details = [{"said": "nul \0 and half \ud83d"}, {"said": "\U0001f600 é"}]
-    outcomes.record(conn, [Outcome(id_, step, 1, 1, NOW, None, "done", details[id_ - 1]) for id_ in (1, 2)])
+    outcomes.record(conn, [OutcomeRow(id_, step, 1, 1, NOW, None, "done", details[id_ - 1]) for id_ in (1, 2)])
     first, second = read(conn, "SELECT detail ->> 'said' FROM outcome ORDER BY contact_id")
     assert "nul" in first
     assert "\0" not in first
@@ -138,7 +138,10 @@ def test_who_was_led_on_by_a_fact_since_they_joined_is_known_by_it(conn: Connect
     rows: list[Any] = [(1, 1, "yes", fact), (1, 2, "no", fact), (1, 3, "yes", {"other": 1}), (2, 1, "yes", fact)]
     outcomes.record(
         conn,
-        [Outcome(id_, step, 1, passage, NOW + MINUTE, None, result, detail) for id_, passage, result, detail in rows],
+        [
+            OutcomeRow(id_, step, 1, passage, NOW + MINUTE, None, result, detail)
+            for id_, passage, result, detail in rows
+        ],
     )
     assert outcomes.answered(conn, step, [1, 2]) == {(1, step, "page.hit", "2026-06-01T09:00:00Z")}
     assert outcomes.answered(conn, step, []) == set()
