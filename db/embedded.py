@@ -16,7 +16,6 @@ from functools import cache
 from pathlib import Path, PosixPath
 from typing import Any
 
-import psutil
 import psycopg
 from psycopg import sql
 
@@ -61,16 +60,21 @@ def start(home: Path) -> str:
             "add the user to /etc/passwd, run Parcours as another user, or set PARCOURS_DATABASE_URL to your "
             "own server"
         )
+    # PostgreSQL refuses to run as root. The library then gives it a user of its own, who is nobody else's and must
+    # pass through the home to its data; others may pass through too, and find only folders that are closed to them.
     private_folder(home, search=_is_root())
     if (data / "PG_VERSION").exists():
         _ask_the_system(data, reload=True)
     give_up = time.monotonic() + PATIENCE_SECONDS
+    uri = _uri_of_the_running(data)
+    if uri is not None and _answers(uri):
+        return _url(uri)
     while True:
         _forget_a_dead_server(data)
         try:
             uri = _uri_of_the_running(data) or _uri_of_the_started(data)
             _configure(uri)
-            break
+            return _url(uri)
         except EmbeddedServerError:
             raise
         except (subprocess.SubprocessError, psycopg.OperationalError, OSError, AssertionError) as error:
@@ -82,11 +86,24 @@ def start(home: Path) -> str:
                     f"see {data / 'log'}, or set PARCOURS_DATABASE_URL to your own server"
                 ) from error
             time.sleep(0.5)
+
+
+def _url(uri: str) -> str:
     return uri.replace("postgresql://", "postgresql+psycopg://", 1)
 
 
+def _answers(uri: str) -> bool:
+    """Return whether a server answers there; our settings are written to it."""
+    try:
+        _configure(uri)
+    except psycopg.OperationalError:
+        # Killed, or just starting or stopping.
+        return False
+    return True
+
+
 def _uri_of_the_running(data: Path) -> str | None:
-    """Return the URI of the server that runs and answers, without loading what starts servers; None without one."""
+    """Return the URI of the server that says it is ready, without loading what starts servers; None without one."""
     try:
         lines = (data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
     except (FileNotFoundError, PermissionError):
@@ -113,6 +130,9 @@ def _forget_a_dead_server(data: Path) -> None:
     PostgreSQL and the library both take a process of that number for the server: also a dead one
     that nobody has waited for, as in a container without an init, and somebody else's.
     """
+    # Here, since a server that answers is not looked at, and it takes a while to load.
+    import psutil
+
     file = data / "postmaster.pid"
     try:
         process = psutil.Process(int(file.read_text().splitlines()[0]))

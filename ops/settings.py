@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from dotenv import dotenv_values
-from pydantic import Field, PrivateAttr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from parcours.domain.campaign import StopRule
 from parcours.domain.contacts.identity import country, timezone
@@ -24,10 +22,10 @@ class SettingsError(Exception):
     """A setting is unknown or has a value that cannot be used; the message says which and what to do."""
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Every setting, with its default. Variables are named `PARCOURS_` + the field in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     home: Path = Field(Path(".parcours"), description="Folder for the embedded database and for mail written to files.")
     database_url: str | None = Field(
@@ -93,7 +91,7 @@ class Settings(BaseSettings):
     trusted_proxies: str | None = Field(
         None,
         description="Comma-separated addresses or networks of proxies in front of `web`, whose X-Forwarded-For is "
-        "trusted.",
+        "trusted. The limit on connections per source does not apply to them.",
     )
     forms_per_minute: int = Field(60, ge=1, description="Maximum form submissions per minute from one network address.")
     hits_per_minute: int = Field(600, ge=1, description="Maximum page hits per minute from one network address.")
@@ -177,28 +175,36 @@ def read_settings() -> Settings:
     is not silently ignored, and for a value that does not fit.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    for name in sorted({*os.environ, *_names_in_env_file(Path(".env"))}):
+    given = {**_of_env_file(Path(".env")), **os.environ}
+    for name in sorted(given):
         if name.startswith(PREFIX) and name not in known and not name.startswith(PROVIDER_PREFIX):
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
             raise SettingsError(f"unknown setting {name}{hint}")
+    # However its name is spelled.
+    ours = {name.upper(): value for name, value in given.items()}
     try:
-        settings = Settings()
-        settings.provider_options.update(_provider_options())
-        return settings
+        settings = Settings.model_validate(
+            {name.removeprefix(PREFIX).lower(): value for name, value in ours.items() if name in known}
+        )
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()
         raise SettingsError(f"{name}: {why_invalid(first, show=False)}") from None
+    settings.provider_options.update(
+        {name: value for name, value in given.items() if name.startswith(PROVIDER_PREFIX) and value}
+    )
+    return settings
 
 
-def _provider_options() -> dict[str, str]:
-    found = {**dotenv_values(".env", encoding="utf-8"), **os.environ}
-    return {name: value for name, value in found.items() if name.startswith(PROVIDER_PREFIX) and value}
-
-
-def _names_in_env_file(path: Path) -> list[str]:
+def _of_env_file(path: Path) -> dict[str, str]:
     if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [line.split("=", 1)[0].removeprefix("export ").strip() for line in lines if "=" in line]
+        return {}
+    # Here, since most processes have no such file.
+    from dotenv import dotenv_values
+
+    try:
+        found = dotenv_values(path, encoding="utf-8")
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is not UTF-8 text; save it as UTF-8") from None
+    return {name: value for name, value in found.items() if value is not None}

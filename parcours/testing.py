@@ -43,9 +43,9 @@ from parcours.workers import events, intake
 from parcours.workers.delivery.channels import Delivery, Outgoing
 from parcours.workers.delivery.deliver import deliver_inline
 from parcours.workers.delivery.provider import Provider, Setup
-from parcours.workers.delivery.providers.http import Channel
 from parcours.workers.delivery.registry import CHANNELS
 from parcours.workers.delivery.render import Links
+from parcours.workers.delivery.transport import Channel
 from parcours.workers.sweeps import trigger_inline, update_inline
 
 __all__ = [

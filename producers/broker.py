@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, asdict, fields
 from typing import Any, get_args, get_type_hints
 from urllib.parse import urlsplit
@@ -23,16 +24,11 @@ from dramatiq.middleware import (
     SkipMessage,
     TimeLimit,
 )
-from pika.exceptions import AMQPError
-from redis.exceptions import RedisError
 
 from parcours.domain.errors import CampaignError
 from parcours.domain.jobs import QUEUES, Order
 
 log = structlog.get_logger()
-
-# What a broker that is away, or comes back, raises when something is published.
-AWAY = (RedisError, AMQPError, ConnectionClosed, OSError)
 
 # What ours are delayed by at most, with room; a message that asks for more is not of ours.
 LONGEST_DELAY_MS = 600_000
@@ -135,8 +131,18 @@ class BrokerAwayError(CampaignError):
 def make_broker(url: str | None, *, extra: Iterable[Middleware] = ()) -> Broker:
     """Return a broker for a URL, with our queues declared; without a URL, one inside this process.
 
-    Raises CampaignError for a URL that is neither Redis nor RabbitMQ.
+    Raises CampaignError for a URL that is neither Redis nor RabbitMQ, or that nobody can read.
     """
+    try:
+        return _broker(url, extra)
+    except ValueError:
+        # Not with the error's own words, which may hold the password.
+        raise CampaignError(
+            "PARCOURS_BROKER_URL cannot be read; write it like redis://host:6379/0 or amqp://user:password@host:5672/"
+        ) from None
+
+
+def _broker(url: str | None, extra: Iterable[Middleware]) -> Broker:
     middleware: list[Middleware] = [
         OrdersOnly(),
         AgeLimit(max_age=MAX_AGE_MS),
@@ -184,15 +190,27 @@ def publish(broker: Broker, order: Order, *, delay_ms: int = 0) -> None:
     broker.enqueue(message, delay=delay_ms or None)
 
 
-def check_broker(url: str) -> None:
-    """Raise BrokerAwayError when a broker cannot be reached with this URL, CampaignError when it never will."""
+def away(broker: Broker) -> tuple[type[Exception], ...]:
+    """Return what a broker that is away, or comes back, raises when something is published."""
+    # Of the library of this broker alone, so that no process loads both.
+    if hasattr(broker, "client"):
+        from redis.exceptions import RedisError
+
+        return (ConnectionClosed, OSError, RedisError)
+    if hasattr(type(broker), "connection"):
+        from pika.exceptions import AMQPError
+
+        return (ConnectionClosed, OSError, AMQPError)
+    return (ConnectionClosed, OSError)
+
+
+@contextmanager
+def _answering(url: str) -> Iterator[Broker]:
+    """Yield a broker for as long as it is asked something. Raises BrokerAwayError when it does not answer."""
     broker = make_broker(url)
     try:
-        if hasattr(broker, "client"):
-            broker.client.ping()
-        elif hasattr(broker, "connection"):
-            assert broker.connection
-    except AWAY as error:
+        yield broker
+    except away(broker) as error:
         raise BrokerAwayError(
             f"cannot reach the broker ({type(error).__name__}); start it, or check PARCOURS_BROKER_URL"
         ) from error
@@ -200,10 +218,18 @@ def check_broker(url: str) -> None:
         broker.close()
 
 
+def check_broker(url: str) -> None:
+    """Raise BrokerAwayError when a broker cannot be reached with this URL, CampaignError when it never will."""
+    with _answering(url) as broker:
+        if hasattr(broker, "client"):
+            broker.client.ping()
+        elif hasattr(broker, "connection"):
+            assert broker.connection
+
+
 def queue_depths(url: str) -> dict[str, int]:
-    """Return how many messages each queue holds, delayed ones included."""
-    broker = make_broker(url)
-    try:
+    """Return how many messages each queue holds, delayed ones included. Raises as `check_broker`."""
+    with _answering(url) as broker:
         if hasattr(broker, "client"):
             return {
                 queue: int(broker.client.hlen(f"{broker.namespace}:{queue}.msgs"))  # type: ignore[attr-defined]
@@ -211,5 +237,3 @@ def queue_depths(url: str) -> dict[str, int]:
                 for queue in QUEUES
             }
         return {queue: sum(broker.get_queue_message_counts(queue)[:2]) for queue in QUEUES}  # type: ignore[attr-defined]
-    finally:
-        broker.close()

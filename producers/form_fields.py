@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from parcours.db.house import house_of
+from parcours.db.installation_settings import settings_of
 from parcours.db.tables import events
 from parcours.db.tables.events import Said
 from parcours.db.tables.forms import Form
@@ -122,7 +122,7 @@ def lost(conn: Connection, form: Form, submitted: Sequence[tuple[str, Mapping[st
     found = []
     for key, fields in submitted:
         own = said[ids[key]].fields.get("country") if ids.get(key) in said else None
-        read = readings(fields, form.mapping, country_of(own, house_of(conn).country))
+        read = readings(fields, form.mapping, country_of(own, settings_of(conn).country))
         found.append([each for each in read if each.problem is not None])
     return found
 

@@ -168,8 +168,9 @@ def _add_health(app: FastAPI, health: Health, engine: Engine, *, open_to_all: bo
     answers = problems({401: ANSWERS[401], 403: ANSWERS[403]})
 
     @app.get("/health/live", summary="Check liveness")
-    def live() -> Response:
+    async def live() -> Response:
         """Always 200. Restart the process if it does not respond."""
+        # Not from a thread, of which others may have them all.
         return JSONResponse({"status": "live"})
 
     @app.get("/health/ready", summary="Check readiness", responses={503: {"description": "Not ready."}})

@@ -37,7 +37,7 @@ PAUSE_SECONDS = 1.0
 FULL_SECONDS = 0.2
 
 
-class Letter(NamedTuple):
+class UnreadEvent(NamedTuple):
     """One event of a message, not yet parsed: as it came, and why it cannot be read if that is known already."""
 
     value: Any
@@ -97,7 +97,7 @@ class Consumer:
         if self._act:
             self._act_on_inbox(reader, stop)
 
-    def _store(self, letters: Sequence[Letter]) -> int:
+    def _store(self, letters: Sequence[UnreadEvent]) -> int:
         """Store what can be understood, the rest as dead letters, in one transaction; return how many are stored."""
         partitions.begin(self._engine)
         with self._engine.begin() as conn:
@@ -116,7 +116,7 @@ class Consumer:
             done = intake.accept(conn, good, now=now, unknown_contacts=self._settings.unknown_contacts)
             rejected = len(dead) + len(done.rejected)
             dead += [(reason, bodies[index]) for index, reason in done.rejected if reason != intake.ERASED]
-            events_table.bury(conn, dead, origin="event", now=now)
+            events_table.add_dead_letters(conn, dead, origin="event", now=now)
         metrics.count_events(accepted=done.accepted, duplicates=done.duplicates, rejected=rejected)
         log.info(
             "events_stored",
@@ -172,24 +172,24 @@ class Consumer:
             return int(events_table.is_longer_than(conn, self._settings.max_inbox))
 
 
-def _letters(received: Iterable[Received]) -> Iterator[Letter]:
+def _letters(received: Iterable[Received]) -> Iterator[UnreadEvent]:
     """Yield the events of messages, one by one, and a message that cannot be read as a whole."""
     for message in received:
         text = message.body.decode("utf-8", errors="replace")
         if message.problem is not None:
-            yield Letter(None, text, message.problem)
+            yield UnreadEvent(None, text, message.problem)
             continue
         try:
             values = event_queue.decode(message.body)
         except ValueError as error:
-            yield Letter(None, text, str(error))
+            yield UnreadEvent(None, text, str(error))
             continue
         if len(values) > MOST_EVENTS:
             sentence = f"the message contains {len(values):,} events; send at most {MOST_EVENTS:,} per message"
-            yield Letter(None, text, sentence)
+            yield UnreadEvent(None, text, sentence)
             continue
         for value in values:
-            yield Letter(value, _written(value, text if len(values) == 1 else None))
+            yield UnreadEvent(value, _written(value, text if len(values) == 1 else None))
 
 
 def _written(value: Any, text: str | None) -> str:

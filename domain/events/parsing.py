@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from parcours.domain import gate
 from parcours.domain.contacts import identity
 from parcours.domain.contacts.contact import ATTRIBUTES
+from parcours.domain.contacts.tags import why_not_one
 from parcours.domain.errors import CampaignError
 from parcours.domain.events.table import CHANGES, event_type
 from parcours.domain.invalid_values import called
@@ -216,6 +217,9 @@ def _checked_change(data: Mapping[str, Any]) -> dict[str, Any]:
     # What is longer would not fit into an index.
     if any(len(tag) > MAX_KEY for each in lists for tag in each):
         raise EventError(f"a tag of contact.changed is longer than {MAX_KEY} characters; shorten it")
+    # Those that are taken away may be from before this was a rule.
+    if why := next((why for tag in lists[0] if (why := why_not_one(tag))), None):
+        raise EventError(f'"tags" of contact.changed: {why}')
     return _identity(data)
 
 

@@ -43,7 +43,8 @@ _ALL = (
         label="Attributes changed",
         data="`email`, `timezone`, `owner`, `stage`, `company`, `fields`, `tags`, `channels`; all optional",
         effect="Creates or changes the contact. For each attribute, the value with the latest time wins, regardless "
-        "of the order of arrival. `null` erases a value. `tags` is a list, or `add` and `remove`.",
+        "of the order of arrival. `null` erases a value. `tags` is a list, or `add` and `remove`; a tag must not "
+        "contain a semicolon, | or :::.",
         about_the_contact=True,
         changes_attributes=True,
     ),

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from parcours.domain.contacts.contact import Contact
 from parcours.domain.contacts.identity import is_address, timezone
+from parcours.domain.contacts.tags import why_not_one
 from parcours.domain.messages import templates
 from parcours.domain.steps import templated
 from parcours.domain.steps.batch import Batch
@@ -90,6 +91,15 @@ class ChangeTags(Properties):
     def _no_bare_minus(cls, add: list[str]) -> list[str]:
         if any(not name.removeprefix("-").strip() for name in add):
             raise ValueError("`-` must be followed by the name of the tag to remove")
+        return add
+
+    @field_validator("add")
+    @classmethod
+    def _are_single_tags(cls, add: list[str], info: ValidationInfo) -> list[str]:
+        for name in add:
+            # A stored campaign may be from before this was a rule, and so may a tag that is removed.
+            if info.context and not name.startswith("-") and (why := why_not_one(name)):
+                raise ValueError(why)
         return add
 
     @model_validator(mode="after")

@@ -37,7 +37,7 @@ from parcours.domain.time import schedule
 from parcours.domain.time.intervals import Interval
 from parcours.domain.time.zones import zone_of
 from parcours.domain.walk.catch_up import Pause, fell_due_in
-from parcours.domain.walk.rows import Claim, Failure, Member, Message, Outcome, Plan, Reason, Verdict, Wait
+from parcours.domain.walk.rows import Claim, Failure, Member, Message, OutcomeRow, Plan, Reason, Verdict, Wait
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -93,8 +93,8 @@ def decide(
     `pauses` is skipped. The rest runs, and so does everything below that is due at once.
     """
     walk = _Walk(campaign, world, now, default_zone, pauses)
-    walk.been = {
-        *world.been,
+    walk.already_passed = {
+        *world.already_passed,
         *((claim.contact_id, step.id, claim.passage) for step, claims in claimed for claim in claims),
     }
     for step, claims in claimed:
@@ -218,7 +218,7 @@ class _Walk:
         self.pauses = pauses
         self.plan = Plan()
         # Where contacts are not to come a second time, of steps that moved.
-        self.been = world.been
+        self.already_passed = world.already_passed
         # Rotations are read at the end, since a jump still moves the waits made before it.
         self._waits: list[tuple[_Passing, Step, int, int, Reason, datetime, datetime | None]] = []
         # Who entered the step in hand too late.
@@ -240,7 +240,7 @@ class _Walk:
         contact, member = contacts.get(claim.contact_id), members.get(claim.contact_id)
         if contact is None or member is None or not member.active or member.rotation != claim.rotation:
             self.plan.outcomes.append(
-                Outcome(
+                OutcomeRow(
                     claim.contact_id,
                     step.id,
                     claim.rotation,
@@ -408,7 +408,9 @@ class _Walk:
     def _reach(self, step: Step, passings: list[_Passing], *, from_anchor: bool) -> None:
         if step.moved:
             # A passage is only once, also when a new version leads to the step by another way.
-            passings = [each for each in passings if (each.contact.id, step.id, each.passage) not in self.been]
+            passings = [
+                each for each in passings if (each.contact.id, step.id, each.passage) not in self.already_passed
+            ]
         if step.kind is Kind.DECISION and step.look_back is not None:
             # Due at once: whoever takes it next looks at what the contact did before.
             for passing in passings:
@@ -541,7 +543,7 @@ class _Walk:
         if passing.held:
             detail = {**passing.held, **(detail or {})}
         self.plan.outcomes.append(
-            Outcome(
+            OutcomeRow(
                 passing.contact.id,
                 step.id,
                 passing.member.rotation,
@@ -606,7 +608,7 @@ class _Walk:
                 )
             else:
                 self.plan.outcomes.append(
-                    Outcome(contact_id, step.id, rotation, passage, self.now, due, "cancelled", cancelled)
+                    OutcomeRow(contact_id, step.id, rotation, passage, self.now, due, "cancelled", cancelled)
                 )
         return self.plan
 

@@ -9,6 +9,7 @@ import typer
 
 from parcours.cli.session import session
 from parcours.domain.errors import CampaignError
+from parcours.ops import structlog_alone  # noqa: F401
 from parcours.ops.health import Health, HealthPort, served
 from parcours.ops.logs import configure
 from parcours.workers.consumer import Consumer

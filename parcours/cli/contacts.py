@@ -100,6 +100,7 @@ def import_(
                 "rejected": rejects.count,
                 "rejected_file": rejects.written,
                 "silenced": imported.silenced,
+                "kept_by_hand": imported.kept_by_hand,
                 "notes": opened.notes,
                 "awaiting_update": awaiting,
             }
@@ -119,6 +120,12 @@ def import_(
         if imported.silenced:
             are = "1 contact is" if imported.silenced == 1 else f"{imported.silenced:,} contacts are"
             here.say(f"{are} marked as do not contact, as stated in the file.")
+        if imported.kept_by_hand:
+            whom = "1 contact" if imported.kept_by_hand == 1 else f"{imported.kept_by_hand:,} contacts"
+            here.say(
+                f"The file says that {whom} unsubscribed, but a manual do-not-contact entry exists. The manual entry "
+                "stays; a later subscription does not remove it."
+            )
         if awaiting:
             campaigns = "campaign" if len(awaiting) == 1 else "campaigns"
             here.say(f"Run `parcours update` to add the contacts to the {campaigns} {', '.join(awaiting)}.")
@@ -255,7 +262,7 @@ def merge(
     This cannot be undone. FROM's data moves to INTO; where both have a value, INTO keeps its own. FROM's key then
     refers to INTO. In campaigns with both contacts, INTO continues and FROM's waits are cancelled.
     """
-    from parcours.db import partitions
+    from parcours.db import merge_locks, partitions
     from parcours.db.tables import merging
     from parcours.workers import local_time
 
@@ -267,7 +274,7 @@ def merge(
         typer.confirm(f"Merge {gone} into {into}? This cannot be undone.", abort=True)
     now = partitions.begin(here.engine)
     with here.engine.begin() as conn:
-        merging.shut_out_imports(conn)
+        merge_locks.shut_out_imports(conn)
         ids = merging.lock(conn, [gone, into])
         led = merging.aliases(conn, [gone, into])
         for key in (gone, into):

@@ -56,7 +56,7 @@ def replay(ids: Ids = None, all_: All = False) -> None:
     partitions.begin(here.engine)
     with here.engine.begin() as conn:
         now = database_now(conn)
-        letters = events_table.exhume(conn, _chosen(ids, all_))
+        letters = events_table.take_dead_letters(conn, _chosen(ids, all_))
         good, bodies, dead, unjudged = [], [], [], []
         for letter in letters:
             try:
@@ -69,11 +69,11 @@ def replay(ids: Ids = None, all_: All = False) -> None:
                 unjudged.append(events_table.unjudged_of(value))
         done = intake.accept(conn, good, now=now, unknown_contacts=here.settings.unknown_contacts)
         dead += [(reason, bodies[index]) for index, reason in done.rejected if reason != intake.ERASED]
-        events_table.bury(conn, dead, origin="event", now=now)
+        events_table.add_dead_letters(conn, dead, origin="event", now=now)
         # They are acted on already, but for the decisions that could not judge them.
         again = [(good[index], unjudged[index]) for index in done.known if unjudged[index]]
         judged = events.judge_again(conn, again, now=now, zone=here.zone, stop=here.settings.stop_rule)
-        events_table.bury_events(conn, judged.letters, now=now)
+        events_table.add_dead_events(conn, judged.letters, now=now)
     events.act_on_all(here.engine, [event.contact for event in good], zone=here.zone, stop=here.settings.stop_rule)
     still, asked = len(dead) + len(judged.letters), len(again) - len(judged.letters)
     said = [f"{done.accepted:,} accepted"]
@@ -88,7 +88,7 @@ def discard(ids: Ids = None, all_: All = False) -> None:
     """Discard dead letters for good."""
     here = session()
     with here.engine.begin() as conn:
-        gone = events_table.exhume(conn, _chosen(ids, all_))
+        gone = events_table.take_dead_letters(conn, _chosen(ids, all_))
     here.say(f"{len(gone):,} discarded.")
 
 

@@ -53,8 +53,8 @@ def publish(
 ) -> None:
     """Publish events from a file, or one event given by options.
 
-    All events are validated first; if one is invalid, nothing is published. With --inline, valid events are processed,
-    rejected ones are listed, and the exit code is 1 if any was rejected.
+    All events are validated first. Invalid events are listed with their line and the reason, and the exit code is 1.
+    Valid events are published, or with --inline processed.
     """
     here = session()
     if (file is None) == (type_ is None):
@@ -78,8 +78,6 @@ def publish(
                 raise value
             parsed.append((index, parse(value, now=now)))
         except EventError as error:
-            if not inline:
-                raise CampaignError(f"{place}{error}") from None
             wrong.append(_Rejected(index, place, str(error)))
     if inline:
         _take_in(parsed, wrong, [f"{file}:{line}: " if line else "" for line, _ in values], as_json=as_json)
@@ -89,13 +87,11 @@ def publish(
         raise CampaignError(
             "no events queue is configured; set PARCOURS_EVENTS_URL or PARCOURS_BROKER_URL, or use --inline"
         )
+    good = [values[index][1] for index, _ in parsed]
     with event_queue.publisher(url) as send:
-        for first in range(0, len(values), BATCH):
-            send(value for _, value in values[first : first + BATCH])
-    if as_json:
-        here.print_json({"published": len(values)})
-    else:
-        here.say(f"{len(values):,} published.")
+        for first in range(0, len(good), BATCH):
+            send(good[first : first + BATCH])
+    _tell({"published": len(good)}, f"{len(good):,} published", wrong, as_json=as_json)
 
 
 class _Rejected(NamedTuple):
@@ -122,13 +118,20 @@ def _take_in(
         did = events.act_on_all(here.engine, keys, zone=here.zone, stop=here.settings.stop_rule)
         dead += did["dead letters"]
         _send_out(here, delivery, keys, quiet=as_json)
-    rejected = sorted(wrong)
     tell_dead(here, dead)
+    counts = f"{accepted:,} accepted, {duplicates:,} duplicates"
+    _tell({"accepted": accepted, "duplicates": duplicates}, counts, wrong, as_json=as_json)
+
+
+def _tell(counts: dict[str, int], done: str, wrong: list[_Rejected], *, as_json: bool) -> None:
+    """Say what was done and what was rejected; raises typer.Exit when something was."""
+    here = session()
+    rejected = sorted(wrong)
     if as_json:
         told = [{"index": each.nth, "error": each.error} for each in rejected]
-        here.print_json({"accepted": accepted, "duplicates": duplicates, "rejected": told})
+        here.print_json({**counts, "rejected": told})
     else:
-        here.say(f"{accepted:,} accepted, {duplicates:,} duplicates, {len(rejected):,} rejected.")
+        here.say(f"{done}, {len(rejected):,} rejected.")
         for each in rejected:
             here.warn(f"{each.place or f'event {each.nth + 1}: '}{each.error}")
     if rejected:

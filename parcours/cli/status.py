@@ -14,7 +14,7 @@ from parcours.db.reads import overview
 from parcours.db.tables import campaigns, events, outbox
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.time.text import iso
-from parcours.producers.broker import AWAY, queue_depths
+from parcours.producers.broker import BrokerAwayError, queue_depths
 
 app = typer.Typer()
 
@@ -116,8 +116,8 @@ def _queues(url: str | None) -> tuple[dict[str, int] | None, str | None]:
         return None, None
     try:
         return queue_depths(url), None
-    except AWAY as error:
-        return None, f"cannot reach the broker ({type(error).__name__}); start it, or check PARCOURS_BROKER_URL"
+    except BrokerAwayError as error:
+        return None, str(error)
 
 
 def _age(seconds: Any) -> str:

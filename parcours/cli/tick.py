@@ -6,6 +6,7 @@ import threading
 import typer
 
 from parcours.cli.session import session
+from parcours.ops import structlog_alone  # noqa: F401
 from parcours.ops.health import Health, HealthPort, served
 from parcours.ops.logs import configure
 from parcours.producers.broker import make_broker

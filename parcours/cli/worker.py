@@ -15,6 +15,7 @@ import typer
 
 from parcours.cli.session import session
 from parcours.domain.jobs import QUEUES
+from parcours.ops import structlog_alone  # noqa: F401
 from parcours.ops.health import HealthPort
 
 app = typer.Typer()

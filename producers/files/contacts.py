@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from parcours.db.tables.contacts import Incoming
-from parcours.domain.contacts import identity
+from parcours.domain.contacts import identity, tags
 from parcours.domain.errors import CampaignError
 from parcours.domain.keys import KEY_LENGTH
 from parcours.producers.files.columns import FileColumn, place_of, understand
@@ -30,7 +30,6 @@ from parcours.producers.files.workbook import open_workbook
 # So many rows say what a column is; more are read only while nothing says whether a day or a month comes first.
 SAMPLE = 2_000
 
-_TAG_SEPARATORS = re.compile(r":::|[|,;\n]")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,10}")
 _POINTS = range(-(2**31), 2**31)
 # Fields whose digits are no numbers.
@@ -286,7 +285,7 @@ class _Builder:
             self._prepare()
         cells = row.cells
         key, email = file.who(cells)
-        zone = points = stage = owner = tags = company = None
+        zone = points = stage = owner = tagged = company = None
         if self._zone_at is not None:
             zone = _timezone(cells[self._zone_at])
         if self._points_at is not None:
@@ -296,7 +295,7 @@ class _Builder:
         if self._owner_at is not None:
             owner = _text(cells[self._owner_at], "owner")
         if self._tags_at is not None:
-            tags = _tags(cells[self._tags_at])
+            tagged = _tags(cells[self._tags_at])
         if self._company_at is not None:
             company = _company(cells[self._company_at])
         fields = []
@@ -321,7 +320,7 @@ class _Builder:
             stage,
             owner,
             "{" + ",".join(fields) + "}" if fields else None,
-            tags,
+            tagged,
             company,
             self._refused(row) if self._refusing else None,
         )
@@ -459,10 +458,13 @@ def _tags(value: Any) -> str | None:
         return None
     if isinstance(value, str):
         # Mailchimp puts each into quotes of its own, Google a star before those of the system.
-        found = [tag.strip().strip('"').removeprefix("* ").strip() for tag in _TAG_SEPARATORS.split(value)]
+        found = [tag.strip('"').removeprefix("* ").strip() for tag in tags.split(value)]
     elif isinstance(value, list) and all(isinstance(tag, str) for tag in value):
         found = [tag.strip() for tag in value]
+        for tag in found:
+            if why := tags.why_not_one(tag):
+                raise RowError(f"tags: {why}")
     else:
         raise RowError("tags is not a list of texts")
-    tags = [encode_basestring(tag) for tag in dict.fromkeys(found) if tag]
-    return "[" + ",".join(tags) + "]" if tags else None
+    encoded = [encode_basestring(tag) for tag in dict.fromkeys(found) if tag]
+    return "[" + ",".join(encoded) + "]" if encoded else None

@@ -174,7 +174,8 @@ def _records(
             if each is None:
                 return
             taken.append(each)
-            yield each[1]
+            # Of a long line there is only the beginning, and a quote in it would swallow the lines that follow.
+            yield "long\n" if isinstance(each[1], LongLine) else each[1]
 
     reader = csv.reader(noted(), delimiter=delimiter, strict=True)
     while True:

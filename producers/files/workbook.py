@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -125,6 +126,8 @@ def _load(source: FileSource) -> Workbook:
     # Here, since it takes a while to load and most files are no workbooks.
     import openpyxl
 
+    # Of a cell that is no date although it is formatted as one, say; nothing that a user of ours can do about.
+    warnings.filterwarnings("ignore", category=UserWarning, module="openpyxl")
     source.binary.seek(0)
     try:
         return openpyxl.load_workbook(source.binary, read_only=True, data_only=True, keep_links=False)

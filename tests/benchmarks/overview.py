@@ -207,7 +207,7 @@ def _counters(conn: Connection) -> None:
 
 def measure(engine: Engine) -> dict[str, float]:
     """Return the milliseconds of each page: the median of some, after a first one."""
-    app = make_app(engine, None, Settings(_env_file=None), open_to_all=True)
+    app = make_app(engine, None, Settings(), open_to_all=True)
     found = {}
     with TestClient(app) as http:
         for page in PAGES:

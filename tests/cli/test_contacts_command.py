@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from parcours.db.tables import contacts
+from parcours.db.tables import refusals as stored_refusals
 from tests.conftest import Run
 
 
@@ -42,6 +44,7 @@ def test_an_import_merges_fields_and_a_second_one_changes_nothing(run: Run, tmp_
         "rejected": 0,
         "rejected_file": None,
         "silenced": 0,
+        "kept_by_hand": 0,
         "notes": [],
         "awaiting_update": [],
     }
@@ -368,3 +371,28 @@ def test_an_option_that_makes_no_sense_is_one_sentence(
     assert done.returncode == 1
     assert sentence in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_import_says_where_a_refusal_by_hand_stays_over_what_the_file_says(
+    run: Run, tmp_path: Path, engine: Engine
+) -> None:
+    rows = "email,phone,unsubscribed\n" + "".join(f"{who}@b.example,+3361234567{n},\n" for n, who in enumerate("abc"))
+    import_(run, write(tmp_path, rows))
+    with engine.begin() as conn:
+        ids = contacts.named(conn, ["a@b.example", "b@b.example"])
+        conn.execute(
+            text(
+                "INSERT INTO do_not_contact (contact_id, channel, reason, comment, at) "
+                "SELECT id, 'email', 'manual', 'called us', now() FROM contact WHERE id = ANY (:ids)"
+            ),
+            {"ids": list(ids.values())},
+        )
+    said = write(tmp_path, rows.replace(",\n", ",yes\n"))
+    for silenced in (1, 0):
+        counts = import_(run, said)
+        assert (counts["kept_by_hand"], counts["silenced"]) == (2, silenced)
+    told = run("contacts", "import", said)
+    assert "2 contacts unsubscribed, but a manual do-not-contact entry exists" in told.stdout
+    with engine.connect() as conn:
+        kept = [stored_refusals.listed(conn, id_) for id_ in ids.values()]
+    assert all("called us" in {each.comment for each in found} for found in kept)

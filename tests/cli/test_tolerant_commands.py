@@ -1,5 +1,6 @@
 """Commands that go on where one line, one option or one name is wrong, and say so."""
 
+import base64
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -65,6 +66,27 @@ def test_events_are_taken_in_around_lines_that_are_none(here: Run, tmp_path: Pat
     said = json.loads(done.stdout)
     assert (said["accepted"], said["duplicates"]) == (0, 2)
     assert [each["index"] for each in said["rejected"]] == [1, 2, 3, 4]
+
+
+def test_events_are_published_around_lines_that_are_none(here: Run, tmp_path: Path) -> None:
+    lines = [added("ann"), "hello", "[1]", added("cid", "nowhere"), "{}", *(added(f"c{nth}") for nth in range(250))]
+    (tmp_path / "e.ndjson").write_text("\n".join(lines) + "\n")
+    (tmp_path / "data_out").mkdir()
+    (tmp_path / "data_in").mkdir()
+    (tmp_path / ".env").write_text("PARCOURS_EVENTS_URL=filesystem://\n")
+    done = here("events", "publish", "e.ndjson")
+    assert done.returncode == 1, done.stderr
+    # Whether a segment is there, only who takes an event in can tell.
+    assert done.stdout.splitlines() == ["252 published, 3 rejected."]
+    told = done.stderr.splitlines()
+    assert [line.split(": ")[0] for line in told] == [f"e.ndjson:{number}" for number in (2, 3, 5)]
+    assert "not JSON" in told[0]
+    bodies = [json.loads(each.read_text())["body"] for each in (tmp_path / "data_out").iterdir()]
+    sent = [value["id"] for body in bodies for value in json.loads(base64.b64decode(body))]
+    assert sorted(sent) == sorted(json.loads(line)["id"] for line in lines if "specversion" in line)
+    done = here("events", "publish", "e.ndjson", "--json")
+    said = json.loads(done.stdout)
+    assert (done.returncode, said["published"], [each["index"] for each in said["rejected"]]) == (1, 252, [1, 2, 4])
 
 
 @pytest.mark.parametrize("command", ["update", "trigger", "mautic:campaigns:update", "mautic:campaigns:trigger"])

@@ -360,7 +360,7 @@ def test_a_database_that_is_not_as_expected_makes_no_dead_letters(
 def test_a_dead_letter_of_any_size_and_text_is_kept(world: World) -> None:
     letters = [("why \ud83d\0", "\0\udc00" + "x" * 2_000_000), ("r" * 10_000, "")]
     with world.engine.begin() as conn:
-        inbox_table.bury(conn, letters, origin="event", now=START)
+        inbox_table.add_dead_letters(conn, letters, origin="event", now=START)
     first, second = world.read("SELECT reason, body FROM dead_letter ORDER BY id")
     assert first.reason == "why �� (only the first 1,000,000 characters of the body are kept)"
     assert (len(first.body), first.body[:3]) == (1_000_000, "��x")

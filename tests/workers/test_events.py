@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from parcours.db.house import House, furnish
+from parcours.db.installation_settings import InstallationSettings, set_installation_settings
 from parcours.db.partitions import ensure_partitions
 from parcours.db.tables import campaigns, erasure
 from parcours.db.tables import membership as memberships
@@ -268,7 +268,7 @@ def test_any_order_of_arrival_gives_the_same_contact(
 ) -> None:
     world.clear()
     # Both are told the same, addresses too.
-    furnish(world.engine, House(shared_addresses=True))
+    set_installation_settings(world.engine, InstallationSettings(shared_addresses=True))
     told = [(START + timedelta(microseconds=nth), data) for nth, data in enumerate(datas)]
     for key in ("calm", "wild"):
         arriving = [event("contact.changed", key, when, **data) for when, data in told]

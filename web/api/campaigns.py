@@ -159,7 +159,7 @@ def _file(request: Request, raw: Raw) -> CampaignFile:
         raise ProblemError(413, TOO_LONG)
     zone = site_of(request).zone
     if content_type(request) == "application/json":
-        checked = check(checked_json(raw, levels=LEVELS), default_zone=zone)
+        checked = check(_definition_in(checked_json(raw, levels=LEVELS)), default_zone=zone)
         if checked.file is None:
             raise unusable([(each.place, each.sentence) for each in checked.problems])
         return checked.file
@@ -176,6 +176,28 @@ def _file(request: Request, raw: Raw) -> CampaignFile:
                 for each in error.problems
             ]
         ) from None
+
+
+def _definition_in(given: Any) -> Any:
+    """Return the definition in a campaign as it is answered, so that it can be sent back; anything else as it is.
+
+    Raises ProblemError where it says something else than its definition: there it would change nothing.
+    """
+    if not isinstance(given, dict) or not isinstance(definition := given.get("definition"), dict):
+        return given
+    strange = [name for name in given if name not in CampaignResource.model_fields]
+    if strange:
+        sentence = "a campaign has no such property; write the change into `definition`"
+        raise unusable([(name, sentence) for name in strange])
+    said = {"category": None} | definition
+    unlike = [
+        name
+        for name in ("campaign", "name", "category", "published")
+        if name in given and name in said and given[name] != said[name]
+    ]
+    if unlike:
+        raise unusable([(name, f"`definition.{name}` has another value; change it there") for name in unlike])
+    return definition
 
 
 @router.get("/campaigns", summary="List campaigns")
@@ -230,7 +252,7 @@ def change_campaign(
     reschedule: bool = False,
     if_match: IfMatch = None,
 ) -> CampaignResource:
-    """The body is the complete campaign file; changes create a new version.
+    """The body is the complete campaign file, or what GET returns; changes to `definition` create a new version.
 
     `backfill` also starts new first steps for existing members; `reschedule` applies changed delays and dates to
     waiting contacts.

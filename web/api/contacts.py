@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
 from parcours.db.clock import now as database_now
-from parcours.db.house import house_of
+from parcours.db.installation_settings import settings_of
 from parcours.db.reads import listings
 from parcours.db.reads.listings import FIRST, ContactLine
 from parcours.db.tables import contacts
@@ -36,6 +37,7 @@ from parcours.web.api.common import (
     documented,
     page,
     place_of,
+    unusable,
 )
 from parcours.web.context import Site
 from parcours.web.paging import address
@@ -112,8 +114,13 @@ class Tags(Given):
     remove: list[str] = Field([])
 
 
+ReadOnly = Annotated[
+    Any, Field(json_schema_extra={"readOnly": True}, description="As GET answers it, or left out; not changed here.")
+]
+
+
 class ContactGiven(Given):
-    """Attributes to set. Omitted attributes do not change; null erases a value."""
+    """Attributes to set. Omitted attributes do not change; null erases a value. What GET returns can be sent back."""
 
     email: str | None = Field(None, examples=["ann@example.com"])
     timezone: str | None = Field(None, examples=["Europe/Paris"])
@@ -122,6 +129,20 @@ class ContactGiven(Given):
     company: str | None = Field(None, examples=["acme"], description="Key of the primary company.")
     fields: dict[str, Any] = Field({}, examples=[{"first_name": "Ann"}])
     tags: list[str] | Tags = Field([], examples=[["customer"]], description="Tags to add, or {add, remove}.")
+    # What GET answers besides, so that it can be sent back.
+    key: ReadOnly = None
+    points: ReadOnly = None
+    scores: ReadOnly = None
+    utm: ReadOnly = None
+    segments: ReadOnly = None
+    aliases: ReadOnly = None
+    companies: ReadOnly = None
+    channels: ReadOnly = None
+    refusals: ReadOnly = None
+
+
+_CHANGED_HERE = frozenset({"email", "timezone", "owner", "stage", "company", "fields", "tags"})
+READ_ONLY = frozenset(ContactGiven.model_fields) - _CHANGED_HERE
 
 
 @router.get("/contacts", summary="List contacts")
@@ -187,10 +208,13 @@ def put_contact(
     key = checked_key("contact", contact)
     with site.engine.connect() as conn:
         own = contacts.find(conn, key)
+        before = None if own is None else ContactResource(**_json(site, _shown(conn, key))).model_dump(mode="json")
+        _check_read_only(given, before or {"key": key})
         _check_address(conn, own, given.email)
-    new = own is None
-    _happened(site, "contact.changed", key, given.model_dump(exclude_unset=True))
-    if new:
+    said = given.model_dump(exclude_unset=True, exclude=set(READ_ONLY))
+    if before is None or not _is_so_already(said, before):
+        _happened(site, "contact.changed", key, said)
+    if before is None:
         response.status_code = 201
         response.headers["Location"] = address("api", "contacts", key)
     with site.engine.connect() as conn:
@@ -209,9 +233,37 @@ def erase_contact(site: SiteOf, _who: Manager, contact: str) -> None:
     _happened(site, "contact.deleted", contact, {})
 
 
+def _check_read_only(given: ContactGiven, before: dict[str, Any]) -> None:
+    """Raise ProblemError where a body has something else than the contact of what cannot be changed here."""
+    said = given.model_dump(mode="json", include=given.model_fields_set & READ_ONLY)
+    unlike = [
+        name for name, value in said.items() if not _are_alike(value, before.get(name)) and (value or before.get(name))
+    ]
+    if unlike:
+        sentence = "this is read-only and differs from the contact; leave it out"
+        raise unusable([(name, sentence) for name in unlike])
+
+
+def _is_so_already(said: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Return whether a body says nothing new of a contact, as when what GET answered is sent back."""
+    tags, fields = said.get("tags", []), said.get("fields", {})
+    return (
+        "company" not in said
+        and isinstance(tags, list)
+        and set(tags) <= set(before["tags"])
+        and all(name in before["fields"] and _are_alike(fields[name], before["fields"][name]) for name in fields)
+        and all(_are_alike(value, before[name]) for name, value in said.items() if name not in ("fields", "tags"))
+    )
+
+
+def _are_alike(one: Any, other: Any) -> bool:
+    # As JSON: for Python, true is 1.
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
 def _check_address(conn: Connection, own: int | None, email: str | None) -> None:
     """Raise ProblemError when an address is that of another contact than `own`."""
-    if not email or house_of(conn).shared_addresses:
+    if not email or settings_of(conn).shared_addresses:
         return
     others = contacts.holders(conn, [email.strip()]).get(email.strip(), [])
     if others and own not in {holder.id for holder in others}:

@@ -188,7 +188,7 @@ class CheckedForm:
         return self.file is not None and not self.fields and not self.steps
 
 
-class Choice(NamedTuple):
+class PlanChoice(NamedTuple):
     """Something of a plan that the one who applies it decides."""
 
     name: str
@@ -503,16 +503,16 @@ def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[t
         yield "note", warning
 
 
-def _choices(planned: CampaignPlan) -> Iterator[Choice]:
+def _choices(planned: CampaignPlan) -> Iterator[PlanChoice]:
     retimed = sum(planned.retimed.values())
     if retimed:
-        yield Choice(
+        yield PlanChoice(
             "reschedule",
             _n("Reschedule {n} waiting contact", "Reschedule {n} waiting contacts", retimed),
             _("Otherwise, they keep their current due time. Steps: {steps}.", steps=", ".join(planned.retimed)),
         )
     if planned.new_roots and planned.members:
-        yield Choice(
+        yield PlanChoice(
             "backfill",
             _n(
                 "Start the new first steps for {n} active contact",

@@ -43,7 +43,7 @@ DEFAULT_SORT = "-changed"
 
 
 @dataclass(frozen=True)
-class CampaignLine:
+class ListedCampaign:
     """A campaign in the list."""
 
     id: int
@@ -68,7 +68,7 @@ class CampaignLine:
         return _(STATES[self.state][0])
 
 
-SORTS: dict[str, Callable[[CampaignLine], Any]] = {
+SORTS: dict[str, Callable[[ListedCampaign], Any]] = {
     "name": lambda line: (line.name.casefold(), line.id),
     "changed": lambda line: (line.changed_at, line.id),
     "created": lambda line: (line.created_at, line.id),
@@ -116,7 +116,7 @@ class Wanted:
     def sorted_url(self, sort: str) -> str:
         return self.url(sort="" if sort == DEFAULT_SORT else sort, page="")
 
-    def matches(self, line: CampaignLine) -> bool:
+    def matches(self, line: ListedCampaign) -> bool:
         text = self.text.casefold()
         found = any(text in each.casefold() for each in (line.key, line.name, line.description))
         return (
@@ -159,7 +159,7 @@ def show(request: Request, site: SiteOf) -> Response:
     )
 
 
-def _lines(conn: Connection, rows: Sequence[Row[Any]], *, readable_too: bool) -> list[CampaignLine]:
+def _lines(conn: Connection, rows: Sequence[Row[Any]], *, readable_too: bool) -> list[ListedCampaign]:
     """Return campaigns of `campaigns.listing` as people read them.
 
     Whether they can be read costs a look at each definition, the first time, and is asked only where it shows.
@@ -174,10 +174,10 @@ def _lines(conn: Connection, rows: Sequence[Row[Any]], *, readable_too: bool) ->
 
 def line_of(
     row: Any, sources: list[tuple[str, str]], now: datetime, unreadable: UnreadableCampaignError | None
-) -> CampaignLine:
+) -> ListedCampaign:
     """Return a row of `campaigns.listing` as people read it."""
     status = campaigns.status_of(row, unreadable)
-    return CampaignLine(
+    return ListedCampaign(
         row.id,
         row.key,
         row.name,

@@ -29,7 +29,7 @@ from parcours.web.context import Site
 from parcours.web.i18n import labels
 from parcours.web.i18n.language import _, marked
 from parcours.web.pages import SiteOf, charts, pages_router, trees
-from parcours.web.pages.campaign_list import CampaignLine, line_of
+from parcours.web.pages.campaign_list import ListedCampaign, line_of
 from parcours.web.pages.charts import Chart, Range
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.paging import before_of, instant_of, next_address, written
@@ -79,7 +79,7 @@ class Opened:
         return f"/campaigns/{self.found.key}"
 
     @property
-    def line(self) -> CampaignLine:
+    def line(self) -> ListedCampaign:
         """The campaign as the list of them has it: its state in words."""
         return line_of(self.row, [], self.now, self.unreadable)
 

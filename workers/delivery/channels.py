@@ -24,9 +24,9 @@ from parcours.ops.logs import where
 from parcours.ops.settings import Settings
 from parcours.ops.tokens import Tokens
 from parcours.workers.delivery import registry
-from parcours.workers.delivery.providers.http import Channel, Nowhere, Transport
 from parcours.workers.delivery.registry import CHANNELS
 from parcours.workers.delivery.render import Links
+from parcours.workers.delivery.transport import Channel, Nowhere, Transport
 
 log = structlog.get_logger()
 

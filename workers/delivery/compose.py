@@ -11,8 +11,7 @@ from parcours.domain.messages.templates import one_line, render, render_all
 from parcours.workers.delivery import render as rendering
 from parcours.workers.delivery.channels import Delivery, Ready
 from parcours.workers.delivery.claim import ClaimedBatch
-from parcours.workers.delivery.providers.http import Note
-from parcours.workers.delivery.providers.webhook import TIMEOUT_SECONDS, Call
+from parcours.workers.delivery.payloads import CALL_SECONDS, Call, Note
 
 
 def ready(batch: ClaimedBatch, message: Claimed, delivery: Delivery) -> Ready | Result:
@@ -95,5 +94,5 @@ def _call(message: Claimed, values: dict[str, Any]) -> Call:
         {name: str(value) for name, value in render_all(payload.get("headers") or {}, values).items()},
         render_all(payload.get("body"), values),
         as_json=bool(payload.get("json", True)),
-        timeout=float(payload.get("timeout_seconds") or TIMEOUT_SECONDS),
+        timeout=float(payload.get("timeout_seconds") or CALL_SECONDS),
     )

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from parcours.db.house import House, furnish
+from parcours.db.installation_settings import InstallationSettings, set_installation_settings
 from parcours.db.tables import traces
 from parcours.db.tables.traces import Traces
 
@@ -19,7 +19,7 @@ ANN = Traces(frozenset({"ann"}), frozenset({"1-2-3"}), frozenset({"ann@example.c
 @pytest.fixture
 def home(engine: Engine, tmp_path: Path) -> Path:
     """A home with a mail of Ann, the rest of one, and text messages of her and Bob."""
-    furnish(engine, House(home=tmp_path))
+    set_installation_settings(engine, InstallationSettings(home=tmp_path))
     for folder in ("mail", "sms"):
         (tmp_path / folder).mkdir()
     (tmp_path / "mail" / "20260601T090000.000000Z-1-2-3-ann_example.com.eml").write_text("To: ann@example.com")
@@ -99,9 +99,9 @@ def test_files_that_cannot_be_deleted_stay_noted_and_keep_back_no_others(
 def test_files_of_another_home_are_left_to_whoever_works_there(engine: Engine, home: Path, tmp_path: Path) -> None:
     with engine.begin() as conn:
         traces.wipe(conn, ANN)
-    furnish(engine, House(home=tmp_path / "elsewhere"))
+    set_installation_settings(engine, InstallationSettings(home=tmp_path / "elsewhere"))
     traces.wipe_noted(engine)
-    furnish(engine, House(home=home))
+    set_installation_settings(engine, InstallationSettings(home=home))
     with engine.connect() as conn:
         assert traces.oldest_noted(conn) is not None
     traces.wipe_noted(engine)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from parcours.db.reads.overview import RESULTS, StepFigures
 from parcours.domain.campaign import Campaign
 from parcours.domain.campaign_file import build, check
-from parcours.web.pages.trees import Node, parts, percent, tree
+from parcours.web.pages.trees import TreeStep, parts, percent, tree
 
 STEPS: list[dict[str, Any]] = [
     {
@@ -96,7 +96,7 @@ def test_a_share_of_nothing_is_none() -> None:
     assert percent(1, 3) == 33.3
 
 
-def _every(nodes: list[Node]) -> list[Node]:
+def _every(nodes: list[TreeStep]) -> list[TreeStep]:
     return [each for node in nodes for each in (node, *_every([n for fork in node.forks for n in fork.nodes]))]
 
 

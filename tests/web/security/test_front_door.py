@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from fastapi.testclient import TestClient
@@ -16,6 +17,7 @@ from parcours.db.tables import api_keys, forms
 from parcours.web import request_log, server
 from parcours.web.app import make_app
 from parcours.web.security import limits
+from parcours.web.security.connections import HEALTH_PLACES, Places
 from parcours.web.security.limits import PROXY_HEADERS, Rates
 from tests.web.conftest import Client, client, count, settings_with
 
@@ -75,26 +77,198 @@ def test_a_body_that_does_not_come_is_answered_with_408(start: Start, monkeypatc
         assert ends(connection).startswith(b"HTTP/1.1 408")
 
 
-def test_more_connections_than_the_limit_are_told_so_and_the_others_go_on(
+LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+PAGE = b"GET /sign-in HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+# The body of which does not come. The server says when it waits for that.
+SLOW = b"POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"
+
+
+def asked(port: int, request: bytes, *, source: str = "127.0.0.1") -> bytes:
+    with socket.create_connection(("127.0.0.1", port), source_address=(source, 0)) as connection:
+        connection.sendall(request)
+        return ends(connection)
+
+
+@contextmanager
+def many(port: int, n: int, *, said: bytes = b"", source: str = "127.0.0.1") -> Iterator[list[socket.socket]]:
+    """Hold connections that have said something."""
+    with ExitStack() as opened:
+        made = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", port), source_address=(source, 0)))
+            for _ in range(n)
+        ]
+        for each in made:
+            each.sendall(said)
+        yield made
+
+
+@contextmanager
+def in_hand(port: int, n: int, *, source: str = "127.0.0.1") -> Iterator[None]:
+    """Hold requests that the server has begun to answer."""
+    with many(port, n, said=SLOW, source=source) as made:
+        for each in made:
+            each.settimeout(600)
+            assert each.recv(65_536).startswith(b"HTTP/1.1 100")
+        yield
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HT"])
+def test_connections_that_say_nothing_keep_nobody_out(start: Start, begun: bytes) -> None:
+    port = start().port
+    with many(port, 520, said=begun):
+        assert asked(port, LIVE).startswith(b"HTTP/1.1 200")
+        assert asked(port, LIVE.replace(b"live", b"ready")).startswith(b"HTTP/1.1 200")
+        assert asked(port, PAGE).startswith(b"HTTP/1.1 200")
+
+
+def test_the_oldest_silent_connection_of_a_source_makes_room_and_that_of_others_stays(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "MOST_CONNECTIONS", 5)
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 8)
     port = start().port
-    idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(5)]
-    request = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with many(port, 2, source="127.0.0.2") as theirs, many(port, 5) as ours:
+        assert ends(ours[0]) == b""
+        for each in (*theirs, *ours[1:]):
+            each.sendall(PAGE)
+            assert ends(each).startswith(b"HTTP/1.1 200")
 
-    def asked() -> bytes:
-        with socket.create_connection(("127.0.0.1", port)) as connection:
-            connection.sendall(request)
-            return ends(connection)
 
+def test_more_requests_than_the_limit_are_told_so_and_health_is_answered(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 6)
+    port = start().port
+    with in_hand(port, 3), in_hand(port, 3, source="127.0.0.2"):
+        answer = asked(port, PAGE, source="127.0.0.3")
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"too many requests at once; send this one again later" in answer
+        assert b"retry-after:" in answer.lower()
+        for path in (b"/health/live", b"/health/ready"):
+            assert asked(port, LIVE.replace(b"/health/live", path)).startswith(b"HTTP/1.1 200")
+        assert asked(port, LIVE.replace(b"/health/live", b"/metrics")).startswith(b"HTTP/1.1 401")
     deadline = time.monotonic() + 600
-    while not asked().startswith(b"HTTP/1.1 503"):
+    while not asked(port, PAGE).startswith(b"HTTP/1.1 200"):
         assert time.monotonic() < deadline
-    for each in idle:
-        each.close()
-    while not asked().startswith(b"HTTP/1.1 200"):
-        assert time.monotonic() < deadline
+
+
+def test_one_source_cannot_take_all_places(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 8)
+    port = start().port
+    with in_hand(port, 4):
+        assert asked(port, PAGE).startswith(b"HTTP/1.1 503")
+        assert asked(port, PAGE, source="127.0.0.2").startswith(b"HTTP/1.1 200")
+
+
+class Line:
+    """A connection that does nothing."""
+
+    def __init__(self, source: str, *, is_idle: bool = True) -> None:
+        self.source, self.is_idle, self.ended = source, is_idle, False
+
+    def end(self) -> None:
+        self.ended = True
+
+
+@pytest.mark.parametrize(
+    ("trusted", "source", "share"),
+    [
+        (None, "10.0.0.1", 4),
+        ("10.0.0.0/8", "10.0.0.1", 8),
+        ("10.0.0.9, ::1", "10.0.0.1", 4),
+        ("10.0.0.1,2001:db8::/32", "2001:db8::/64", 8),
+        ("*", "unknown", 8),
+        ("10.0.0.0/8", "unknown", 4),
+    ],
+)
+def test_a_proxy_that_is_trusted_may_have_all_places(trusted: str | None, source: str, share: int) -> None:
+    places = Places(8, trusted)
+    with ExitStack() as held:
+        admitted = [held.enter_context(places.request(source, "/")) for _ in range(10)]
+        assert admitted == [True] * share + [False] * (10 - share)
+        assert held.enter_context(places.request(source, "/metrics"))
+    with places.request(source, "/") as again:
+        assert again
+
+
+def test_health_has_a_bounded_number_of_places() -> None:
+    places = Places(8, None)
+    with ExitStack() as held:
+        admitted = [held.enter_context(places.request("a", "/health/ready")) for _ in range(HEALTH_PLACES + 1)]
+        assert admitted == [True] * HEALTH_PLACES + [False]
+        assert held.enter_context(places.request("a", "/"))
+    with places.request("a", "/health/ready") as again:
+        assert again
+
+
+def test_of_connections_from_everywhere_that_of_the_busiest_source_makes_room() -> None:
+    places = Places(4, None)
+    lines = [Line("a", is_idle=False), Line("b"), Line("a"), Line("c")]
+    for each in lines:
+        places.enter(each)
+    assert [each.ended for each in lines] == [False] * 4
+    places.enter(Line("d"))
+    assert [each.ended for each in lines] == [False, False, True, False]
+    # What is closed already is not counted twice.
+    for each in (*lines, *lines):
+        places.leave(each)
+    assert (places._n_open, list(places._open)) == (1, ["d"])
+
+
+@pytest.mark.parametrize("headers", [b"", b"Connection: close\r\n"])
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        (b"POST /forms/signup", 413),
+        (b"POST /t/p", None),
+        (b"POST /sign-in", 403),
+        (b"POST /unsubscribe/abc", None),
+        (b"POST /events", 401),
+        (b"PUT /api/campaigns/a", 401),
+        (b"POST /inbound/sms", 401),
+        (b"POST /nothing", 404),
+    ],
+)
+def test_who_sends_too_much_reads_the_answer(
+    start: Start, engine: Engine, request_line: bytes, status: int | None, headers: bytes
+) -> None:
+    with engine.begin() as conn:
+        forms.create(conn, "signup", "Sign up", False)
+    body = b"x" * 4_000_000
+    head = b"Host: x\r\n%sContent-Type: application/json\r\nContent-Length: %d\r\n" % (headers, len(body))
+    with socket.create_connection(("127.0.0.1", start().port)) as connection:
+        # As clients do that read nothing before all is sent.
+        connection.sendall(request_line + b" HTTP/1.1\r\n" + head + b"\r\n" + body)
+        answer = b""
+        while not answer.endswith(b"}") and b"</html>" not in answer and b"\r\ncontent-length: 0" not in answer:
+            piece = connection.recv(65_536)
+            assert piece, answer
+            answer += piece
+        if headers:
+            assert ends(connection) == b""
+    assert answer.startswith(b"HTTP/1.1 %d" % (status or int(answer.split()[1])))
+    if status == 413:
+        assert b"the body is longer than" in answer
+
+
+UNREAD = b"POST /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+
+
+def test_of_a_body_that_nobody_reads_a_bounded_amount_is_taken(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "UNREAD_BYTES", 100_000)
+    with socket.create_connection(("127.0.0.1", start().port)) as connection:
+        connection.sendall(UNREAD % 10_000_000_000)
+        connection.settimeout(600)
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            connection.sendall(b"x" * 60_000_000)
+
+
+def test_a_body_that_nobody_reads_and_that_does_not_come_is_not_waited_for(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "UNREAD_SECONDS", 0.2)
+    with socket.create_connection(("127.0.0.1", start().port)) as connection:
+        connection.sendall(UNREAD % 100 + b"abc")
+        assert ends(connection).startswith(b"HTTP/1.1 404")
 
 
 def test_bodies_in_hand_are_bounded_together(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

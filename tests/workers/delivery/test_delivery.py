@@ -22,10 +22,10 @@ from parcours.domain.messages.results import Bounced, GaveUp, Result, Retry, Sen
 from parcours.ops.tokens import Tokens
 from parcours.workers.delivery import claim, deliver, render, smtp_connection
 from parcours.workers.delivery.channels import Delivery, Outgoing
-from parcours.workers.delivery.providers.http import Channel
 from parcours.workers.delivery.providers.smtp import Sender, SmtpProvider
 from parcours.workers.delivery.registry import CHANNELS
 from parcours.workers.delivery.render import Links
+from parcours.workers.delivery.transport import Channel
 from tests.mailbox import MailServer
 from tests.workers.worlds import START, World, at, statements_counted
 
@@ -307,8 +307,8 @@ def test_a_mail_server_that_will_not_relay_for_us_is_left_alone_and_no_contact_i
     world.run()
     with MailServer().running() as server:
         server.answers = {f"c{n}@example.com": "550 relay not permitted" for n in range(1, 21)}
-        house = Sender("parcours.example", "us@example.org")
-        channel = Channel("email", lambda: SmtpProvider(smtp_connection.parse(server.url), house), "the test", 1, 1)
+        sender = Sender("parcours.example", "us@example.org")
+        channel = Channel("email", lambda: SmtpProvider(smtp_connection.parse(server.url), sender), "the test", 1, 1)
         made = dataclasses.replace(post.delivery(), outlets={**post.delivery().outlets, "email": Outgoing(channel)})
         deliver.deliver_once(world.engine, made, "email", zone=world.zone, as_of=START)
         made.close()

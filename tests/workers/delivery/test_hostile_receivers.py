@@ -25,9 +25,10 @@ from parcours.domain.messages.results import GaveUp, Retry, Sent
 from parcours.ops.settings import Settings
 from parcours.workers.delivery import deliver
 from parcours.workers.delivery.channels import delivery_of
-from parcours.workers.delivery.providers import own
+from parcours.workers.delivery.payloads import Call
+from parcours.workers.delivery.providers import http
 from parcours.workers.delivery.providers.http import Gateway
-from parcours.workers.delivery.providers.webhook import Call, WebhookProvider
+from parcours.workers.delivery.providers.webhook import WebhookProvider
 from tests.mailbox import Receiver
 from tests.workers.worlds import START, World
 
@@ -206,7 +207,7 @@ def test_hostile_receivers_of_a_campaigns_webhooks_end_and_all_others_are_called
     engine: Engine, tmp_path: Path
 ) -> None:
     world = World(engine, tmp_path)
-    settings = Settings(_env_file=None, home=tmp_path, webhook_allow_private=True)
+    settings = Settings(home=tmp_path, webhook_allow_private=True)
     began = time.monotonic()
     with ExitStack() as running:
         good = running.enter_context(Receiver().running())
@@ -223,7 +224,7 @@ def test_a_gateway_that_answers_some_text_messages_with_anything_gets_all_others
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(engine, tmp_path)
-    monkeypatch.setattr(own, "Gateway", partial(Gateway, seconds=SECONDS_A_CALL))
+    monkeypatch.setattr(http, "Gateway", partial(Gateway, seconds=SECONDS_A_CALL))
     calls: Counter[str] = Counter()
 
     def answer(request: bytes) -> tuple[bytes, bytes]:
@@ -233,7 +234,7 @@ def test_a_gateway_that_answers_some_text_messages_with_anything_gets_all_others
 
     began = time.monotonic()
     with choosing(answer) as port:
-        settings = Settings(_env_file=None, home=tmp_path, sms_url=f"http://127.0.0.1:{port}/")
+        settings = Settings(home=tmp_path, sms_url=f"http://127.0.0.1:{port}/")
         campaign_of(world, TEXTS)
         deliver_until_all_is_done(world, settings)
     assert_all_came_to_an_end(world, calls)

@@ -12,7 +12,6 @@ import hmac
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,9 +21,9 @@ import httpx
 from parcours.domain.messages.results import GaveUp, Result, Retry
 from parcours.domain.messages.templates import one_line
 from parcours.workers.delivery.network import Network, RefusedError
+from parcours.workers.delivery.payloads import Call
 from parcours.workers.delivery.providers.http import read_some, verdict
 
-TIMEOUT_SECONDS = 10.0
 LONGEST_SECONDS = 30.0
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 SIGNATURE = "Parcours-Signature"
@@ -32,27 +31,6 @@ SIGNATURE = "Parcours-Signature"
 _RESERVED = frozenset(
     {"idempotency-key", "parcours-signature", "host", "content-length", "transfer-encoding", "connection"}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request, ready to leave; a body is sent as JSON or as a form."""
-
-    key: str
-    method: str
-    url: str
-    headers: dict[str, str]
-    body: Any
-    as_json: bool
-    timeout: float = TIMEOUT_SECONDS
-
-    @property
-    def host(self) -> str:
-        """Whose failures count together: the host and port of the address."""
-        try:
-            return urlsplit(self.url).netloc.rpartition("@")[2].lower()
-        except ValueError:
-            return ""
 
 
 def signature(secret: str, at: int, body: bytes) -> str:
