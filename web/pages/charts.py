@@ -1,6 +1,6 @@
 """The geometry of a line chart: which days, in which buckets, and where each point stands. Pure.
 
-ConnectionPlaces along the time are in percent of the width and heights in pixels, so that a chart fits a phone
+Places along the time are in percent of the width and heights in pixels, so that a chart fits a phone
 and a wide screen without its words changing size, and without a script or a style attribute.
 """
 
