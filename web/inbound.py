@@ -83,7 +83,7 @@ _FROM = (
     "The number that sent it, such as +33612345678. It finds the contact with that number in the field `phone` or "
     "`mobile`, however it is written there: the field `country`, else `PARCOURS_DEFAULT_COUNTRY`, says how a number "
     "without the code of a country is read. STOP, and its like, refuses text messages for this number, also when no "
-    "contact has it; START takes that back."
+    "contact has it there, and so in any other field that a step sends to; START takes that back."
 )
 _TEXT = {"text": {"type": "string", "description": "What was written."}}
 REPORTS = (
@@ -284,6 +284,9 @@ def _events(said: Sequence[tuple[Report, Any]], conn: Connection, now: datetime)
     for index, (report, item) in enumerate(said):
         offered.offer(index, partial(_event, report, item, messages, emails, phones, now, partial(strange.add, index)))
     offered.strangers = [each for each in offered.good if each[0] in strange]
+    if offered.strangers:
+        # Only `phone` and `mobile` are looked at, for which there is an index; the number itself is nobody's to log.
+        log.info("text_command_of_nobody", n=len(offered.strangers))
     offered.good = [each for each in offered.good if each[0] not in strange]
     return offered
 

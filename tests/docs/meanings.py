@@ -30,6 +30,8 @@ LOG_EVENTS = {
     "order_refused": "A message of the task queue is none of ours; it was dropped.",
     "part_died": "A part of `parcours up` ended; the process stops.",
     "provider_failed": "A provider's class failed to understand a request; the answer was 500.",
+    "text_command_of_nobody": "STOP or START came from `n` numbers that no contact has in `phone` or `mobile`. It holds for "
+    "the number, in whatever field a step finds it.",
     "provider_not_understood": "A provider sent a request that its class cannot understand; the answer was 400.",
     "provider_unusable": "The provider of a channel cannot be used; `text` says why. Its messages wait.",
     "refused_requests_not_logged": "So many refused requests of the last second have no line of their own.",
