@@ -174,9 +174,9 @@ def _bind(host: str, port: int) -> socket.socket:
         return listening
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            reason = f"port {port} of {host} is taken; stop what uses it, or choose another with --port"
+            reason = f"port {port} on {host} is in use; stop the other process, or choose another port with --port"
         elif error.errno == errno.EACCES:
-            reason = f"port {port} needs more rights than this user has; choose one above 1023 with --port"
+            reason = f"this user has no permission to use port {port}; choose a port above 1023 with --port"
         else:
-            reason = f"{host!r} is no address of this machine; choose another with --host"
+            reason = f"{host!r} is not an address of this machine; choose another with --host"
         raise CampaignError(reason) from None

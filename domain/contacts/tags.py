@@ -19,4 +19,6 @@ def why_not_one(text: str) -> str | None:
     if not _IN_NO_TAG.search(text):
         return None
     written = ", ".join(f'"{tag}"' for tag in split(text)[:5])
-    return f"{text[:60]!r} is not one tag, as tags have no semicolon, | or :::; write {written or 'a name'}"
+    return (
+        f"{text[:60]!r} is not a valid tag: a tag must not contain a semicolon, | or :::; write {written or 'a name'}"
+    )

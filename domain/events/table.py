@@ -42,9 +42,9 @@ _ALL = (
         "contact.changed",
         label="Attributes changed",
         data="`email`, `timezone`, `owner`, `stage`, `company`, `fields`, `tags`, `channels`; all optional",
-        effect="Creates or changes the contact. For each attribute the value with the latest time wins, in whatever "
-        "order events arrive. `null` erases a value. `tags` is a list, or `add` and `remove`; a tag "
-        "has no semicolon, | or :::.",
+        effect="Creates or changes the contact. For each attribute, the value with the latest time wins, regardless "
+        "of the order of arrival. `null` erases a value. `tags` is a list, or `add` and `remove`; a tag must not "
+        "contain a semicolon, | or :::.",
         about_the_contact=True,
         changes_attributes=True,
     ),
@@ -52,23 +52,23 @@ _ALL = (
         "contact.deleted",
         label="Data erased",
         data="none",
-        effect="Erases the contact and everything that is known about them.",
+        effect="Erases the contact and all data about them.",
         about_the_contact=True,
     ),
     EventType(
         "contact.merged",
         label="Merged with another contact",
         data="`from` (required): a key",
-        effect="Merges the contact `from` into the subject, for good. The old key leads to the subject.",
+        effect="Permanently merges the contact `from` into the subject. The old key then refers to the subject.",
         required=("from",),
         about_the_contact=True,
         changes_attributes=True,
     ),
     EventType(
         "segment.contact_added",
-        label="Came into a segment",
+        label="Joined a segment",
         data="`segment` (required)",
-        effect="Adds the contact to the segment and to the campaigns that the segment feeds.",
+        effect="Adds the contact to the segment and to the campaigns that use the segment as a source.",
         required=("segment",),
         about_the_contact=True,
         adds_to_segment=True,
@@ -77,7 +77,7 @@ _ALL = (
         "segment.contact_removed",
         label="Left a segment",
         data="`segment` (required)",
-        effect="Removes the contact from the segment, and from campaigns that no other source of theirs feeds.",
+        effect="Removes the contact from the segment, and from campaigns where no other source keeps it.",
         required=("segment",),
         about_the_contact=True,
         adds_to_segment=False,
@@ -86,7 +86,8 @@ _ALL = (
         "form.submitted",
         label="Submitted a form",
         data="`form` (required), `fields`",
-        effect="Stores the submission. The campaigns that the form feeds are joined, then decisions are taken.",
+        effect="Stores the submission. The contact joins the campaigns that use the form as a source, then decisions "
+        "are taken.",
         required=("form",),
         changes_attributes=True,
     ),
@@ -102,7 +103,7 @@ _ALL = (
         "email.clicked",
         label="Clicked a link in an email",
         data=f"`url`, {_MESSAGE}",
-        effect="Marks the message as clicked. Counts as an opening too.",
+        effect="Marks the message as clicked. Also counts as an open.",
         marks_message="clicked",
         counts_as="email.opened",
         by_machines=True,
@@ -118,7 +119,7 @@ _ALL = (
         "email.bounced",
         label="An email bounced",
         data="`message`, `kind` (`hard` or `soft`), `reason`",
-        effect="Stops email to this address. `kind: soft` is stored and stops nothing.",
+        effect="Stops emails to this address. `kind: soft` is stored and stops nothing.",
         about_the_contact=True,
         marks_message="bounced",
     ),
@@ -126,25 +127,26 @@ _ALL = (
         "email.unsubscribed",
         label="Unsubscribed from emails",
         data="`channel` (default `email`)",
-        effect="Refuses marketing messages on the channel, for the contact's address.",
+        effect="Opts the contact's address out of marketing messages on the channel.",
     ),
     EventType(
         "email.resubscribed",
         label="Subscribed to emails again",
         data="`channel` (default `email`)",
-        effect="Takes back what `email.unsubscribed` said before.",
+        effect="Reverses an earlier `email.unsubscribed`.",
     ),
     EventType(
         "page.hit",
         label="Visited a page",
         data="`url` (required), `referrer`, `page`, `campaign` or `message`, `device`, `utm_source` and the other four",
-        effect="Counts a page view for the campaign that is named, or that sent the message. Remembers where the "
-        "contact came from.",
+        effect="Counts a page view for the given campaign, or the one that sent the message. Stores the UTM values.",
         required=("url",),
         by_machines=True,
     ),
-    EventType("device.seen", label="Used a device", data="`type`, `os`, `brand`", effect="Remembers the device."),
-    EventType("asset.downloaded", label="Downloaded a file", data="`asset`", effect="Is stored."),
+    EventType("device.seen", label="Used a device", data="`type`, `os`, `brand`", effect="Stores the device."),
+    EventType(
+        "asset.downloaded", label="Downloaded a file", data="`asset`", effect="Stored; has no further effect by itself."
+    ),
     EventType(
         "sms.clicked",
         label="Clicked a link in a text message",
@@ -173,8 +175,8 @@ _ALL = (
         "sms.replied",
         label="Answered a text message",
         data="`text`, `message`",
-        effect="Marks the message as answered. STOP, or its like in English and French, refuses text messages; START "
-        "takes it back.",
+        effect="Marks the message as answered. STOP and similar words in English and French opt out of text "
+        "messages; START opts in again.",
         marks_message="replied",
     ),
 )

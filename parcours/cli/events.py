@@ -38,23 +38,23 @@ def group() -> None:
 @app.command()
 def publish(
     file: Annotated[
-        Path | None, typer.Argument(help="CloudEvents as NDJSON, or one JSON value; - reads standard input.")
+        Path | None, typer.Argument(help="File of CloudEvents (NDJSON, or one JSON value); - reads standard input.")
     ] = None,
-    type_: Annotated[str | None, typer.Option("--type", help="Type of one event made here.")] = None,
-    contact: Annotated[str | None, typer.Option(help="Key of its contact.")] = None,
-    data: Annotated[str, typer.Option(help="Its data, a JSON object.")] = "{}",
-    source: Annotated[str, typer.Option(help="Its source.")] = "parcours",
-    id_: Annotated[str | None, typer.Option("--id", help="Its id; default: a new one.")] = None,
-    time: Annotated[str | None, typer.Option(help="When it happened (ISO 8601); default: now.")] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="Event type, to publish a single event.")] = None,
+    contact: Annotated[str | None, typer.Option(help="Key of the contact.")] = None,
+    data: Annotated[str, typer.Option(help="Event data, a JSON object.")] = "{}",
+    source: Annotated[str, typer.Option(help="Event source.")] = "parcours",
+    id_: Annotated[str | None, typer.Option("--id", help="Event id (default: a new one).")] = None,
+    time: Annotated[str | None, typer.Option(help="When it happened, ISO 8601 (default: now).")] = None,
     inline: Annotated[
-        bool, typer.Option("--inline", help="Take it in here, effects included; no broker needed.")
+        bool, typer.Option("--inline", help="Process events in this process, with all effects; no broker needed.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Counts as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print counts as JSON.")] = False,
 ) -> None:
-    """Publish events from a file, or one given by options.
+    """Publish events from a file, or one event given by options.
 
-    Every event is checked first. What is wrong is rejected: it is counted, each is named with its line and the
-    reason, and the exit code is 1. The others are published, or with --inline taken in.
+    All events are validated first. Invalid events are listed with their line and the reason, and the exit code is 1.
+    Valid events are published, or with --inline processed.
     """
     here = session()
     if (file is None) == (type_ is None):
@@ -85,7 +85,7 @@ def publish(
     url = here.settings.events_broker_url
     if url is None:
         raise CampaignError(
-            "there is no queue to publish to: set PARCOURS_EVENTS_URL or PARCOURS_BROKER_URL, or use --inline"
+            "no events queue is configured; set PARCOURS_EVENTS_URL or PARCOURS_BROKER_URL, or use --inline"
         )
     good = [values[index][1] for index, _ in parsed]
     with event_queue.publisher(url) as send:
@@ -119,7 +119,7 @@ def _take_in(
         dead += did["dead letters"]
         _send_out(here, delivery, keys, quiet=as_json)
     tell_dead(here, dead)
-    counts = f"{accepted:,} accepted, {duplicates:,} known already"
+    counts = f"{accepted:,} accepted, {duplicates:,} duplicates"
     _tell({"accepted": accepted, "duplicates": duplicates}, counts, wrong, as_json=as_json)
 
 
@@ -171,7 +171,12 @@ def _read(file: Path) -> Iterator[tuple[int, Any]]:
                 try:
                     yield number, json.loads(line)
                 except (json.JSONDecodeError, RecursionError) as error:
-                    yield number, EventError(f"this line is not JSON ({error}); write one event, as a JSON object")
+                    yield (
+                        number,
+                        EventError(
+                            f"this line is not valid JSON ({error}); write one event per line, as a JSON object"
+                        ),
+                    )
         return
     for value in whole if isinstance(whole, list) else [whole]:
         yield 1, value

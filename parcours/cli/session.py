@@ -59,7 +59,7 @@ class Session:
                 said = away
             time.sleep(pause)
         if said is not None:
-            self.warn("Database and broker answer now." if broker_url else "The database answers now.")
+            self.warn("Connected to the database and the broker." if broker_url else "Connected to the database.")
 
     def _away(self, broker_url: str | None) -> str | None:
         from sqlalchemy.exc import DBAPIError
@@ -77,7 +77,7 @@ class Session:
             if fault_of(error) is not Fault.AWAY:
                 raise
             why = str(error.orig).strip().splitlines()[0]
-            return f"the database does not answer ({why}); start it, or check PARCOURS_DATABASE_URL"
+            return f"cannot reach the database ({why}); start it, or check PARCOURS_DATABASE_URL"
         return None
 
     def need_broker(self, command: str) -> str:
@@ -85,7 +85,7 @@ class Session:
         if self.settings.broker_url is None:
             raise CampaignError(
                 f"`parcours {command}` needs a broker: set PARCOURS_BROKER_URL to redis://… or amqp://…, "
-                "or use `parcours up`, which has one inside"
+                "or use `parcours up`, which includes one"
             )
         return self.settings.broker_url
 

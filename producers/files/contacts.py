@@ -201,7 +201,7 @@ def _check(source: FileSource, table: Table, columns: list[FileColumn]) -> None:
         return
     raise CampaignError(
         f"{source.name} has no column 'key' or 'email'; its columns are: {found}. Say which one it is, like "
-        f'--map "{columns[0].name}=email", or name all columns with --columns when the first line is no header'
+        f'--map "{columns[0].name}=email", or give all names with --columns if the first line is not a header'
     )
 
 
@@ -244,7 +244,7 @@ def _tell_of_nameless(file: ContactFile, sample: list[FileRow]) -> None:
         value = next((row.cells[place] for row in sample if not column.name and str(row.cells[place]).strip()), None)
         if value is not None:
             file._notes.append(
-                f"Column {place + 1} has no name and is ignored; it holds values such as {str(value)[:40]!r}."
+                f"Column {place + 1} has no name and is ignored; it contains values such as {str(value)[:40]!r}."
             )
 
 
@@ -328,7 +328,7 @@ class _Builder:
     def _shaped(self, line: int, column: FileColumn, cell: str) -> str:
         value = column.shape.read(cell)
         if value is None:
-            says = f"Column {column.name!r} is read as {column.shape.words}, and what is none is kept as text"
+            says = f"Column {column.name!r} is read as {column.shape.words}; other values are kept as text"
             self._file.tell(says, line, cell)
             return encode_basestring(cell)
         return json.dumps(value, ensure_ascii=False)
@@ -355,7 +355,7 @@ class _Builder:
             if refuses(cell, on_no=column.refusal.on_no):
                 if not column.refusal.on_no and not is_plain(cell):
                     self._file.tell(
-                        f"Column {column.name!r} says who is not written to; what is neither yes nor no counts as yes",
+                        f"Column {column.name!r} sets do not contact; values other than yes or no count as yes",
                         row.line,
                         cell,
                     )
@@ -381,7 +381,7 @@ def _key(value: Any) -> str | None:
         raise RowError("key is not a text")
     key = value.strip()
     if len(key) > KEY_LENGTH:
-        raise RowError(f"a key of {len(key)} characters; {KEY_LENGTH} is the most")
+        raise RowError(f"the key has {len(key)} characters; the maximum is {KEY_LENGTH}")
     return key or None
 
 

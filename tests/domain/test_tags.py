@@ -16,7 +16,7 @@ from parcours.domain.events.parsing import EventError, parse
 from parcours.domain.steps.actions import ChangeTags
 from parcours.domain.steps.properties import APPLYING
 from parcours.producers.files.rows import RejectedRow
-from tests.producers.test_contact_files import read
+from tests.producers.files.test_contact_files import read
 from tests.workers.worlds import START
 
 SEVERAL = ["lead;eu", "lead|eu", "lead:::eu", "lead\neu", ";"]
@@ -31,7 +31,7 @@ def said(given: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("tag", SEVERAL)
 @pytest.mark.parametrize("form", [lambda tag: [tag], lambda tag: {"add": ["x", tag]}])
 def test_an_event_with_several_tags_in_one_is_refused_with_what_to_write(tag: str, form: Any) -> None:
-    with pytest.raises(EventError, match="is not one tag") as refused:
+    with pytest.raises(EventError, match="is not a valid tag") as refused:
         parse(said(form(tag)), now=START)
     assert tag == ";" or '"lead", "eu"' in str(refused.value)
 
@@ -50,7 +50,7 @@ def test_what_became_a_tag_before_can_be_taken_away(tag: str) -> None:
 
 @pytest.mark.parametrize("tag", SEVERAL)
 def test_a_step_adds_one_tag_for_each_name_and_a_stored_one_still_runs(tag: str) -> None:
-    with pytest.raises(ValidationError, match="is not one tag"):
+    with pytest.raises(ValidationError, match="is not a valid tag"):
         ChangeTags.model_validate({"add": [tag]}, context=APPLYING)
     ChangeTags.model_validate({"add": [tag]})
 
@@ -61,7 +61,7 @@ def test_a_list_in_a_file_is_held_to_it_too_and_a_text_is_split(tag: str, tmp_pa
     file.write_text("".join(json.dumps({"key": "ann", "tags": given}) + "\n" for given in ([tag], tag)))
     listed, written = read(tmp_path, file.read_text(), "c.ndjson")
     assert isinstance(listed, RejectedRow)
-    assert "is not one tag" in listed.reason
+    assert "is not a valid tag" in listed.reason
     assert not isinstance(written, RejectedRow)
     assert json.loads(written.tags or "[]") == ([] if tag == ";" else ["lead", "eu"])
 

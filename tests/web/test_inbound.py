@@ -197,7 +197,7 @@ def test_a_list_is_taken_one_by_one_and_what_is_wrong_has_its_place(http: TestCl
     errors = {each["index"]: each["error"] for each in told["rejected"]}
     assert list(errors) == [0, 2, 3, 4, 5, 6, 7]
     assert "give message or contact or email" in errors[0]
-    assert errors[3].startswith("nobody is found by email; ")
+    assert errors[3].startswith("no contact matches email; ")
     assert "hard or soft" in errors[4]
     assert '"reason"' in errors[5]
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
 from parcours.db.clock import now as database_now
-from parcours.db.house import house_of
+from parcours.db.installation_settings import settings_of
 from parcours.db.reads import listings
 from parcours.db.reads.listings import FIRST, ContactLine
 from parcours.db.tables import contacts
@@ -63,11 +63,12 @@ class ListedContact(BaseModel):
 
 
 class Refused(BaseModel):
-    """A channel on which a contact must not be contacted."""
+    """A channel on which the contact must not be contacted."""
 
     channel: str = Field(examples=["email"])
     address: str | None = Field(
-        examples=["ann@example.com"], description="The mailbox or number that is refused; null: any of the contact's."
+        examples=["ann@example.com"],
+        description="Email address or number that must not be contacted; null: all of the contact's.",
     )
     reason: str = Field(examples=["unsubscribed"], description="unsubscribed, manual or bounced.")
     comment: str | None = Field(examples=[None])
@@ -75,7 +76,7 @@ class Refused(BaseModel):
 
 
 class ContactResource(BaseModel):
-    """All that is known of a contact, as `parcours contacts show --json` prints it, without its campaigns."""
+    """A contact as `parcours contacts show --json` prints it, without its campaigns."""
 
     key: str = Field(examples=["ann"])
     email: str | None = Field(examples=["ann@example.com"])
@@ -84,18 +85,18 @@ class ContactResource(BaseModel):
     stage: str | None = Field(examples=[None])
     owner: str | None = Field(examples=[None])
     scores: dict[str, int] = Field(examples=[{}], description="Points by group.")
-    utm: dict[str, str] = Field(examples=[{}], description="Where the contact came from last.")
+    utm: dict[str, str] = Field(examples=[{}], description="UTM values of the contact's last visit.")
     fields: dict[str, Any] = Field(examples=[{"first_name": "Ann"}])
     tags: list[str] = Field(examples=[["customer"]])
     segments: list[str] = Field(examples=[["newsletter"]])
     aliases: list[str] = Field(description="Keys of contacts that were merged into this one.")
-    companies: list[str] = Field(description="Keys of its companies, the primary one first.")
-    channels: dict[str, Any] = Field(examples=[{}], description="What it wants of channels.")
-    refusals: list[Refused] = Field(description="What it must not be sent.")
+    companies: list[str] = Field(description="Keys of the contact's companies, the primary one first.")
+    channels: dict[str, Any] = Field(examples=[{}], description="Preferences of the contact, by channel.")
+    refusals: list[Refused] = Field(description="Do-not-contact entries.")
 
 
 class StayResource(BaseModel):
-    """A contact's membership of a campaign: what happened at its steps, and where it waits."""
+    """A contact's membership of a campaign, with its results and open waits."""
 
     campaign: str = Field(examples=["welcome"])
     rotation: int = Field(examples=[1])
@@ -107,7 +108,7 @@ class StayResource(BaseModel):
 
 
 class Tags(Given):
-    """Tags to add and to take away."""
+    """Tags to add and to remove."""
 
     add: list[str] = Field([])
     remove: list[str] = Field([])
@@ -119,7 +120,7 @@ ReadOnly = Annotated[
 
 
 class ContactGiven(Given):
-    """What is to be so of a contact. What is not named stays; null takes it away. What GET answers can be sent back."""
+    """Attributes to set. Omitted attributes do not change; null erases a value. What GET returns can be sent back."""
 
     email: str | None = Field(None, examples=["ann@example.com"])
     timezone: str | None = Field(None, examples=["Europe/Paris"])
@@ -148,11 +149,11 @@ READ_ONLY = frozenset(ContactGiven.model_fields) - _CHANGED_HERE
 def list_contacts(
     site: SiteOf,
     _who: Reader,
-    search: Annotated[str, Query(description="How the key or the email address begins.")] = "",
+    search: Annotated[str, Query(description="Only contacts whose key or email starts with this text.")] = "",
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Listed[ListedContact]:
-    """Newest first. A search finds 2,000 contacts at most."""
+    """Newest first. A search returns at most 2,000 contacts."""
     place = place_of(cursor, "contacts", int)
     with site.engine.connect() as conn:
         found = listings.search(conn, search)
@@ -166,7 +167,7 @@ def list_contacts(
 def list_stays(
     site: SiteOf, _who: Reader, contact: str, limit: Limit = 50, cursor: Cursor = None
 ) -> Listed[StayResource]:
-    """Those it is in and those it left, by key."""
+    """Campaigns that the contact is in or has left, by key."""
     place = place_of(cursor, "stays", str)
     with site.engine.connect() as conn:
         shown = _shown(conn, contact)
@@ -179,14 +180,14 @@ def list_stays(
 
 @router.get("/contacts/{contact:path}", summary="Get a contact")
 def get_contact(site: SiteOf, _who: Reader, contact: str) -> ContactResource:
-    """The key of a contact that was merged leads to the one that it is now."""
+    """The key of a merged contact returns the contact it was merged into."""
     with site.engine.connect() as conn:
         return ContactResource(**_json(site, _shown(conn, contact)))
 
 
 @router.put(
     "/contacts/{contact:path}",
-    summary="Make or change a contact",
+    summary="Create or update a contact",
     responses={
         201: {"description": "The contact is new."},
         409: {
@@ -203,7 +204,7 @@ def put_contact(
     response: Response,
     given: Annotated[ContactGiven, Depends(body(ContactGiven))],
 ) -> ContactResource:
-    """What follows for campaigns has followed once this is answered."""
+    """Effects on campaigns are complete when the response arrives."""
     key = checked_key("contact", contact)
     with site.engine.connect() as conn:
         own = contacts.find(conn, key)
@@ -226,7 +227,7 @@ def put_contact(
 
 @router.delete("/contacts/{contact:path}", status_code=204, summary="Erase a contact")
 def erase_contact(site: SiteOf, _who: Manager, contact: str) -> None:
-    """For good: nothing that names them is kept."""
+    """Permanent: no identifying data is kept."""
     with site.engine.connect() as conn:
         _shown(conn, contact)
     _happened(site, "contact.deleted", contact, {})
@@ -239,7 +240,7 @@ def _check_read_only(given: ContactGiven, before: dict[str, Any]) -> None:
         name for name, value in said.items() if not _are_alike(value, before.get(name)) and (value or before.get(name))
     ]
     if unlike:
-        sentence = "this is not changed here, and differs from what the contact has; leave it out"
+        sentence = "this is read-only and differs from the contact; leave it out"
         raise unusable([(name, sentence) for name in unlike])
 
 
@@ -262,11 +263,11 @@ def _are_alike(one: Any, other: Any) -> bool:
 
 def _check_address(conn: Connection, own: int | None, email: str | None) -> None:
     """Raise ProblemError when an address is that of another contact than `own`."""
-    if not email or house_of(conn).shared_addresses:
+    if not email or settings_of(conn).shared_addresses:
         return
     others = contacts.holders(conn, [email.strip()]).get(email.strip(), [])
     if others and own not in {holder.id for holder in others}:
-        raise ProblemError(409, f"the address {email.strip()} is that of contact {others[0].key!r}; use that contact")
+        raise ProblemError(409, f"the address {email.strip()} belongs to contact {others[0].key!r}; use that contact")
 
 
 def _happened(site: Site, type_: str, key: str, data: dict[str, Any]) -> None:

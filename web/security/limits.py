@@ -169,7 +169,7 @@ class NoProxyMiddleware:
             if found is not None:
                 await problem(
                     403,
-                    f"this request came through a proxy ({found}), and here nobody is asked for a key; "
+                    f"this request came through a proxy ({found}), but this server requires no key; "
                     "use `parcours web` behind a proxy, or `parcours up --host` with the address of this machine",
                 )(scope, receive, send)
                 return
