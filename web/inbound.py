@@ -295,6 +295,9 @@ def _events(said: Sequence[tuple[Report, Any]], conn: Connection, now: datetime)
     for index, (report, item) in enumerate(said):
         offered.offer(index, partial(_event, report, item, messages, emails, phones, now, partial(strange.add, index)))
     offered.strangers = [each for each in offered.good if each[0] in strange]
+    if offered.strangers:
+        # Only `phone` and `mobile` are looked at, for which there is an index; the number itself is nobody's to log.
+        log.info("text_command_of_nobody", n=len(offered.strangers))
     offered.good = [each for each in offered.good if each[0] not in strange]
     return offered
 

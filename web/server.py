@@ -17,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from parcours.domain.errors import CampaignError
 from parcours.web.problems import problem
-from parcours.web.security.connections import Places, source_of
+from parcours.web.security.connections import ConnectionPlaces, source_of
 
 # Requests in hand are finished within this time when the server stops.
 GRACE_SECONDS = 10
@@ -38,7 +38,7 @@ class _Impatient(H11Protocol):
 
     _until: asyncio.TimerHandle | None = None
 
-    def __init__(self, *given: Any, places: Places, **named: Any) -> None:
+    def __init__(self, *given: Any, places: ConnectionPlaces, **named: Any) -> None:
         super().__init__(*given, **named)
         self._places = places
         self.source = source_of(None)
@@ -136,7 +136,7 @@ class Server:
             proxy_headers=trusted_proxies is not None,
             forwarded_allow_ips=trusted_proxies or "",
             # Called like the class that it makes.
-            http=partial(_Impatient, places=Places(MOST_CONNECTIONS, trusted_proxies)),  # type: ignore[arg-type]
+            http=partial(_Impatient, places=ConnectionPlaces(MOST_CONNECTIONS, trusted_proxies)),  # type: ignore[arg-type]
             ws="none",
             timeout_graceful_shutdown=GRACE_SECONDS,
         )

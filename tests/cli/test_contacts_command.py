@@ -240,7 +240,10 @@ def test_merging_says_what_happened_and_refuses_what_makes_no_sense(run: Run, tm
     assert "merged with" in run("contacts", "show", "ann").stdout
     for names in (("ben", "ann"), ("ann", "ben")):
         done = run("contacts", "merge", *names)
-        says = "contact 'ben' was merged into another already; run `parcours contacts show ben` to see which contact\n"
+        says = (
+            "contact 'ben' is already merged into another contact; "
+            "run `parcours contacts show ben` to see which contact\n"
+        )
         assert (done.returncode, done.stderr) == (1, f"parcours: {says}")
     assert run("check").returncode == 0
 

@@ -62,7 +62,7 @@ def test_every_error_is_found_before_anything_is_written(run: Run, tmp_path: Pat
         f"{bad}:2: push 'b': title: expected end of expression, found word",
         f"{bad}:3: message 'c': has no template; add at least one of email, sms and push",
         f"{bad}:4: message 'c': is also in {bad}:3",
-        f"{bad}:4: message 'c': 'email' must be a text",
+        f"{bad}:4: message 'c': 'email' is not text",
         f"{bad}:4: message 'c': has no template; add at least one of email, sms and push",
         f"{bad}:5: {like}",
         f"{bad}:6: {like}",

@@ -35,6 +35,8 @@ LOG_EVENTS = {
     "order_refused": "A message of the task queue is not valid; it was dropped.",
     "part_died": "A part of `parcours up` ended; the process stops.",
     "provider_failed": "A provider's class failed while it parsed a request; the response was 500.",
+    "text_command_of_nobody": "STOP or START came from `n` numbers that no contact has in `phone` or `mobile`. It is "
+    "kept for the number, whichever field a step uses.",
     "provider_not_understood": "A provider sent a request that its class cannot parse; the response was 400.",
     "provider_unusable": "The provider of a channel cannot be used; `text` gives the reason. Its messages wait.",
     "refused_requests_not_logged": "Number of rejected requests in the last second that were not logged individually.",

@@ -84,7 +84,7 @@ def test_a_broker_that_does_not_answer_is_away(scheme: str) -> None:
         with pytest.raises(BrokerAwayError, match="start it, or check PARCOURS_BROKER_URL"):
             check_broker(url)
         broker = make_broker(url)
-        with pytest.raises(brokers.AWAY):
+        with pytest.raises(brokers.away(broker)):
             publish(broker, ActOnEvents())
         broker.close()
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
+from structlog.testing import capture_logs
 
 from parcours.db.reads import timeline
 from parcours.db.tables import refusals
@@ -144,6 +145,18 @@ def test_stop_from_a_number_of_nobody_silences_whoever_gets_it(http: TestClient,
     report(http, "sms", {"from": "+33612345678", "text": "START", "time": "2026-06-02T11:00:00Z"})
     contacts(mail, bea={"phone": "0033612345678"})
     assert silent(mail) == set()
+
+
+def test_stop_from_a_number_in_another_field_holds_for_it_and_is_told(http: TestClient, mail: Mailing) -> None:
+    contacts(mail, bea={"tel": "0033 612 345 678"})
+    with capture_logs() as logged:
+        report(http, "sms", {"from": "+33612345678", "text": "STOP"})
+    assert [(line["event"], line["n"]) for line in logged if "n" in line] == [("text_command_of_nobody", 1)]
+    assert "612345678" not in str(logged)
+    # What delivery asks of a step with `number_field: tel`.
+    with mail.engine.connect() as conn:
+        found = refusals.of_numbers(conn, "sms", {"m": ("0033 612 345 678", "FR"), "n": ("+33612345679", None)})
+    assert found == {"m": "unsubscribed"}
 
 
 @pytest.mark.parametrize("number", ["ACME", "1" * 41, "   "])

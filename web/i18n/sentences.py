@@ -26,7 +26,7 @@ _DEPTH = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class SentencePattern:
     """A sentence with names to fill in, and what it is in another language."""
 
     pieces: tuple[str, ...]
@@ -112,13 +112,13 @@ def _filled(name: str, value: str, language: str, depth: int) -> str:
 
 
 @cache
-def _catalogue(language: str) -> tuple[dict[str, str], tuple[Template, ...]]:
+def _catalogue(language: str) -> tuple[dict[str, str], tuple[SentencePattern, ...]]:
     """Return the sentences without names by their English, and the others as templates."""
     exact, templates = {}, []
     for text, translation in sentences(language).items():
         names = tuple(_NAME.findall(text))
         if names:
-            templates.append(Template(tuple(_NAME.split(text)[::2]), names, translation))
+            templates.append(SentencePattern(tuple(_NAME.split(text)[::2]), names, translation))
         else:
             exact[text] = translation
     return exact, tuple(sorted(templates, key=lambda each: -each.weight))

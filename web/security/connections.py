@@ -31,7 +31,7 @@ class Connection(Protocol):
         ...
 
 
-class Places:
+class ConnectionPlaces:
     """The connections and requests of a server: `most` together, of one source half of them at most.
 
     Connections without a request make room for those that come later, so who opens many and says nothing keeps

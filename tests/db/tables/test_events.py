@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, text
 
 from parcours.db.partitions import ensure_partitions
 from parcours.db.tables import events, segments
-from parcours.db.tables.events import Letter, Pending
+from parcours.db.tables.events import DeadEvent, Pending
 from parcours.domain.events.parsing import ContactEvent
 from tests.db.rows import NOW, campaign, contacts, read
 
@@ -213,8 +213,8 @@ def pending(conn: Connection) -> Pending:
 
 def test_an_event_that_is_buried_can_be_sent_again_as_it_came(conn: Connection) -> None:
     one = pending(conn)
-    assert events.bury_pending(conn, one, "broken", now=NOW)
-    assert not events.bury_pending(conn, one, "broken", now=NOW)
+    assert events.move_to_dead_letters(conn, one, "broken", now=NOW)
+    assert not events.move_to_dead_letters(conn, one, "broken", now=NOW)
     (letter,) = events.dead_letters(conn)
     body = json.loads(letter.body)
     assert (letter.reason, letter.origin, body["subject"], body["id"], body["data"]) == (
@@ -225,7 +225,7 @@ def test_an_event_that_is_buried_can_be_sent_again_as_it_came(conn: Connection) 
 
 def test_what_an_event_could_not_be_judged_by_goes_with_it(conn: Connection) -> None:
     one = pending(conn)
-    events.bury_events(conn, [Letter(one, "broken", ["c/a", "c/b"])], now=NOW)
+    events.add_dead_events(conn, [DeadEvent(one, "broken", ["c/a", "c/b"])], now=NOW)
     (letter,) = events.dead_letters(conn)
     assert events.unjudged_of(json.loads(letter.body)) == ["c/a", "c/b"]
     assert events.unjudged_of({}) == events.unjudged_of({events.UNJUDGED: 7}) == []
@@ -233,7 +233,7 @@ def test_what_an_event_could_not_be_judged_by_goes_with_it(conn: Connection) -> 
 
 @pytest.mark.parametrize("body", ["nul \0", "half \ud83d", "x" * (events.MAX_LETTER + 1), ""])
 def test_a_dead_letter_keeps_whatever_came(conn: Connection, body: str) -> None:
-    events.bury(conn, [("why \0" * 100_000, body)], origin="message", now=NOW)
+    events.add_dead_letters(conn, [("why \0" * 100_000, body)], origin="message", now=NOW)
     (letter,) = events.dead_letters(conn)
     assert len(letter.body) == min(len(body), events.MAX_LETTER)
     assert ("only the first" in letter.reason) == (len(body) > events.MAX_LETTER)
@@ -242,11 +242,11 @@ def test_a_dead_letter_keeps_whatever_came(conn: Connection, body: str) -> None:
 
 def test_a_dead_letter_is_taken_out_once(engine: Engine) -> None:
     with engine.begin() as conn:
-        events.bury(conn, [("a", "1"), ("b", "2"), ("c", "3")], origin="message", now=NOW)
+        events.add_dead_letters(conn, [("a", "1"), ("b", "2"), ("c", "3")], origin="message", now=NOW)
         ids = sorted(each.id for each in events.dead_letters(conn))
     with engine.begin() as one, engine.begin() as two:
-        assert [each.id for each in events.exhume(one, ids[:1])] == ids[:1]
-        assert [each.id for each in events.exhume(two, None)] == ids[1:]
+        assert [each.id for each in events.take_dead_letters(one, ids[:1])] == ids[:1]
+        assert [each.id for each in events.take_dead_letters(two, None)] == ids[1:]
     with engine.connect() as conn:
         assert events.count_dead_letters(conn) == 0
         assert events.dead_letters(conn, id_=ids[0]) == []

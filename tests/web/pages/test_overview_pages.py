@@ -120,7 +120,7 @@ def test_tables_of_each_kind_have_their_steps_and_figures(client: Client, world:
     assert "visited page.hit · within 3 days · after Say hello 7 100% 0 1 14.3% 6 85.7%" in decisions
     assert "known contact.field 7 100% 0 6 85.7% 1 14.3%" in text_of(http.get("/campaigns/c/conditions").text)
     actions = text_of(http.get("/campaigns/c/actions").text)
-    assert "cold contact.tags · below visited (no) 6 85.7%" in actions
+    assert "cold contact.tags · after visited (no) 6 85.7%" in actions
 
 
 def test_an_htmx_request_gets_the_part_that_changes_and_the_address_alone_the_page(

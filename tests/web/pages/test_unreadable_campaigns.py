@@ -81,7 +81,7 @@ def test_the_list_marks_it_with_the_reason_and_its_page_says_what_to_do(
     for headers, words in (
         (
             {},
-            ("Unreadable", "What to do", "install its package", "campaigns apply bad.yaml", "1 active contact"),
+            ("Unreadable", "What to do", "install the package", "campaigns apply bad.yaml", "1 active contact"),
         ),
         (FRENCH, ("Illisible", "Que faire", "installez le paquet", "campaigns apply bad.yaml")),
     ):

@@ -17,7 +17,7 @@ from parcours.db.tables import api_keys, forms
 from parcours.web import request_log, server
 from parcours.web.app import make_app
 from parcours.web.security import limits
-from parcours.web.security.connections import HEALTH_PLACES, Places
+from parcours.web.security.connections import HEALTH_PLACES, ConnectionPlaces
 from parcours.web.security.limits import PROXY_HEADERS, Rates
 from tests.web.conftest import Client, client, count, settings_with
 
@@ -181,7 +181,7 @@ class Line:
     ],
 )
 def test_a_proxy_that_is_trusted_may_have_all_places(trusted: str | None, source: str, share: int) -> None:
-    places = Places(8, trusted)
+    places = ConnectionPlaces(8, trusted)
     with ExitStack() as held:
         admitted = [held.enter_context(places.request(source, "/")) for _ in range(10)]
         assert admitted == [True] * share + [False] * (10 - share)
@@ -191,7 +191,7 @@ def test_a_proxy_that_is_trusted_may_have_all_places(trusted: str | None, source
 
 
 def test_health_has_a_bounded_number_of_places() -> None:
-    places = Places(8, None)
+    places = ConnectionPlaces(8, None)
     with ExitStack() as held:
         admitted = [held.enter_context(places.request("a", "/health/ready")) for _ in range(HEALTH_PLACES + 1)]
         assert admitted == [True] * HEALTH_PLACES + [False]
@@ -201,7 +201,7 @@ def test_health_has_a_bounded_number_of_places() -> None:
 
 
 def test_of_connections_from_everywhere_that_of_the_busiest_source_makes_room() -> None:
-    places = Places(4, None)
+    places = ConnectionPlaces(4, None)
     lines = [Line("a", is_idle=False), Line("b"), Line("a"), Line("c")]
     for each in lines:
         places.enter(each)
