@@ -27,6 +27,8 @@ def leave(conn: Connection, happened: Mapping[int, Fact], *, now: datetime, zone
     The caller has locked the contacts. In a paused campaign too: what is left out here, no update makes up for.
     """
     done: Counter[str] = Counter()
+    if not happened:
+        return done
     for campaign_id in campaigns.of_events(conn, "exit", {fact.type for fact in happened.values()}):
         campaign, status = campaigns.enter(conn, campaign_id, zone)
         if not status.deleted:
@@ -61,6 +63,8 @@ def enter(conn: Connection, happened: Mapping[int, Fact], *, now: datetime, zone
     The caller has locked the contacts. A campaign that does not run lets nobody in, as with forms.
     """
     done: Counter[str] = Counter()
+    if not happened:
+        return done
     for campaign_id in campaigns.of_events(conn, "source", {fact.type for fact in happened.values()}):
         campaign, status = campaigns.enter(conn, campaign_id, zone)
         if status.why_not(now) is not None:

@@ -337,7 +337,8 @@ def _act_once(
     scores.came_from(conn, {event.contact_id: (event.at, utm) for event, utm in found if utm})
     others = [event for event in once if event.type != "form.submitted" and _is_activity(event)]
     # First who is out by it, last who is in: what begins a run answers none of its decisions.
-    acts = {event.contact_id: Fact(event.type, event.data, event.at) for event in once if _is_activity(event)}
+    heeded = [event for event in once if event.heeded and _is_activity(event)]
+    acts = {event.contact_id: Fact(event.type, event.data, event.at) for event in heeded}
     counts += entries.leave(conn, acts, now=now, zone=zone)
     filled_in = _submit_forms(conn, submitted, now=now, zone=zone, stop=stop)
     reacted = decisions.react(conn, _facts(conn, others), now=now, zone=zone, stop=stop)

@@ -405,8 +405,13 @@ def segment_changed(
     update.
     """
     done: Counter[str] = Counter()
-    for campaign_id in events.campaigns_of_segment(conn, segment_id):
+    for campaign_id, key in events.campaigns_of_segment(conn, segment_id):
         campaign, status = campaigns.enter(conn, campaign_id, zone)
+        if key is not None:
+            inside = memberships.inside(conn, [segment_id], contact_ids)
+            if inside and not status.deleted:
+                done["removed"] += exit_all(conn, campaign, inside, f"it came into the segment {key}", now=now)
+            continue
         if status.why_not(now) is not None:
             continue
         sources = campaigns.sources(conn, campaign_id)
@@ -423,11 +428,6 @@ def segment_changed(
                 done["removed"] += depart(conn, campaign_id, outside, Departure.SEGMENT, now=now)
             else:
                 memberships.give_grace(conn, campaign_id, outside, until=schedule.add(campaign.grace, now, zone))
-    for campaign_id, key in campaigns.left_by_segment(conn, segment_id):
-        campaign, status = campaigns.enter(conn, campaign_id, zone)
-        inside = memberships.inside(conn, [segment_id], contact_ids)
-        if inside and not status.deleted:
-            done["removed"] += exit_all(conn, campaign, inside, f"it came into the segment {key}", now=now)
     return done
 
 

@@ -230,11 +230,6 @@ def of_events(conn: Connection, role: Role, names: Iterable[str]) -> list[int]:
     return list(conn.execute(sql["of_events"], {"role": role, "names": sorted(set(names))}).scalars())
 
 
-def left_by_segment(conn: Connection, segment_id: int) -> list[tuple[int, str]]:
-    """Return the campaigns of which a segment is an exit, with its key."""
-    return [(row.campaign_id, row.key) for row in conn.execute(sql["left_by_segment"], {"segment_id": segment_id})]
-
-
 def of_form(conn: Connection, form_id: int) -> list[int]:
     """Return the campaigns that a form feeds."""
     return list(conn.execute(sql["of_form"], {"form_id": form_id}).scalars())

@@ -107,12 +107,6 @@ JOIN campaign ON campaign.id = campaign_event.campaign_id AND campaign.deleted_a
 WHERE campaign_event.role = :role AND campaign_event.name = ANY (CAST(:names AS text[]))
 ORDER BY campaign_event.campaign_id;
 
--- name: left_by_segment
-SELECT campaign_event.campaign_id, campaign_event.name AS key FROM campaign_event
-JOIN campaign ON campaign.id = campaign_event.campaign_id AND campaign.deleted_at IS NULL
-WHERE campaign_event.role = 'segment' AND campaign_event.name = (SELECT key FROM segment WHERE id = :segment_id)
-ORDER BY campaign_event.campaign_id;
-
 -- name: mark_existing
 -- Who is in a segment when the campaign is first published, if that is what its version asks for.
 UPDATE campaign

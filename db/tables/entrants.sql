@@ -19,7 +19,7 @@ FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:arrivals AS arrival[]), CAST(:
             CAST(:entries AS jsonb[]), CAST(:came AS timestamptz[]))
      WITH ORDINALITY AS held (contact_id, arrival, key, entry, came_at, nth)
 ORDER BY nth
-ON CONFLICT (contact_id, campaign_id, (coalesce(key, ''))) DO UPDATE SET entry = excluded.entry;
+ON CONFLICT (contact_id, campaign_id, key) DO UPDATE SET entry = excluded.entry;
 
 -- name: look_again
 UPDATE campaign_entry SET next_at = :at, more = coalesce(CAST(:more AS boolean), more) WHERE campaign_id = :campaign_id;

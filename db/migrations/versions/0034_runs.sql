@@ -63,4 +63,4 @@ CREATE TABLE entrant (
     came_at     timestamptz NOT NULL,
     PRIMARY KEY (campaign_id, seq)
 );
-CREATE UNIQUE INDEX entrant_contact_idx ON entrant (contact_id, campaign_id, coalesce(key, ''));
+CREATE UNIQUE INDEX entrant_contact_idx ON entrant (contact_id, campaign_id, key) NULLS NOT DISTINCT;
