@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal
 
+from parcours.domain.entry import EntryLimit, EventExit, EventSource
 from parcours.domain.errors import UnknownStepError
 from parcours.domain.retries import STEP_ATTEMPTS
 from parcours.domain.steps.types import Kind, Need, Properties, RefersTo, StepType, event_pattern
@@ -84,6 +85,14 @@ class Campaign:
     priority: Priority = "normal"
     # How many of its messages leave in a second, all channels together; None: as many as can.
     per_second: float | None = None
+    # What lets contacts in and out besides segments, forms and steps.
+    event_sources: tuple[EventSource, ...] = ()
+    event_exits: tuple[EventExit, ...] = ()
+    # Keys of segments whose members are out.
+    segment_exits: tuple[str, ...] = ()
+    entry: EntryLimit | None = None
+    # Whether who was in a segment before the campaign was published joins too.
+    existing: bool = True
 
     def step(self, step_id: int) -> Step:
         """Return a step of this version. Raises UnknownStepError."""

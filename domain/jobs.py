@@ -53,6 +53,14 @@ class EndGraces(Order):
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseEntrants(Order):
+    """Let in who was held back by the limit of a campaign."""
+
+    queue = "membership"
+    actor = "release_entrants"
+
+
+@dataclass(frozen=True, slots=True)
 class FollowTimezones(Order):
     """Move the waits of contacts whose timezone changed."""
 

@@ -15,7 +15,7 @@ from parcours.db.clock import now as database_now
 from parcours.db.faults import Fault, fault_of
 from parcours.db.partitions import ensure_partitions
 from parcours.db.statements import statements
-from parcours.db.tables import campaigns, events, membership, outbox, sweeps, traces, waits
+from parcours.db.tables import campaigns, entrants, events, membership, outbox, sweeps, traces, waits
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.jobs import (
     ActOnEvents,
@@ -24,6 +24,7 @@ from parcours.domain.jobs import (
     ExecuteDue,
     FollowTimezones,
     Order,
+    ReleaseEntrants,
     RunSweep,
     WipeFiles,
 )
@@ -71,6 +72,7 @@ class Tick:
             others: dict[Order, Oldest | None] = {
                 ActOnEvents(): events.oldest_pending(conn),
                 EndGraces(): membership.first_grace_over(conn, now=now),
+                ReleaseEntrants(): entrants.first_due(conn, now=now),
                 FollowTimezones(): waits.first_rezoned(conn),
                 WipeFiles(): traces.oldest_noted(conn),
             }

@@ -20,6 +20,7 @@ from parcours.domain.campaign_file.sentences import near, quoted, short
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.templated import texts_in
 from parcours.domain.steps.types import Kind, RefersTo
+from parcours.services.entry_rules import entry_rules
 from parcours.services.template_notes import notes
 
 Place = tuple[str | int, ...]
@@ -65,6 +66,9 @@ class CampaignPlan:
     new_roots: list[str] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
     point_groups: list[str] = field(default_factory=list)
+    # What lets contacts in and out, in sentences, and no longer does.
+    rules_added: list[str] = field(default_factory=list)
+    rules_removed: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -82,6 +86,8 @@ class CampaignPlan:
             lines = [f"{self.file.campaign}: no changes to steps"]
         if new:
             lines.append(f"  {len(list(self.file.walk()))} steps")
+        lines += [f"  + {rule}" for rule in self.rules_added]
+        lines += [f"  - {rule}" for rule in self.rules_removed]
         lines += [f"  + step {key}" for key in self.added if not new]
         lines += [f"  ~ step {key}" for key in self.changed]
         lines += [
@@ -120,6 +126,8 @@ class CampaignPlan:
             "retimed": self.retimed,
             "retimed_before": self.retimed_before,
             "new_roots": self.new_roots,
+            "rules_added": self.rules_added,
+            "rules_removed": self.rules_removed,
             "publishes": self.publishes,
             "warnings": self.warnings,
         }
@@ -130,6 +138,9 @@ def references(file: CampaignFile) -> Iterator[Reference]:
     for what, keys in ((RefersTo.SEGMENT, file.sources.segments), (RefersTo.FORM, file.sources.forms)):
         for index, key in enumerate(keys):
             yield Reference(("sources", what.value, index), what, key)
+    for index, each in enumerate(file.exit):
+        if each.segment is not None:
+            yield Reference(("exit", index, "segment"), RefersTo.SEGMENT, each.segment)
     for place, step in _placed(file.steps, ("steps",)):
         for name, what, key in step_type(step.kind, step.type).references(step.with_):
             if what is RefersTo.STEP or (what is RefersTo.CAMPAIGN and key in ("this", file.campaign)):
@@ -224,6 +235,7 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> CampaignPla
             added=[step.step for step in file.walk()],
             stages=stages,
             point_groups=point_groups,
+            rules_added=entry_rules(file),
             warnings=warnings,
         )
     before, _, unreadable = campaigns.read_version(conn, row.key, row.id, row.version)
@@ -268,6 +280,8 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> CampaignPla
         new_roots=[step.step for step in file.steps if step.step not in old_roots],
         stages=stages,
         point_groups=point_groups,
+        rules_added=[rule for rule in entry_rules(file) if rule not in entry_rules(before)],
+        rules_removed=[rule for rule in entry_rules(before) if rule not in entry_rules(file)],
         warnings=warnings,
     )
 

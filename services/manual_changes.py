@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from parcours.db.reads import batch
-from parcours.db.tables import campaigns, segments
+from parcours.db.tables import campaigns, entrants, segments
 from parcours.domain.contacts.membership import Arrival, Departure
 from parcours.workers import membership
 
@@ -38,7 +38,9 @@ def remove(
 
     The contact's waits are cancelled. The contact returns only when added manually.
     """
-    campaigns.enter(conn, campaign_id, zone)
+    tree, _ = campaigns.enter(conn, campaign_id, zone)
+    if tree.entry is not None:
+        entrants.drop(conn, campaign_id, contact_ids)
     done = membership.dismiss(conn, campaign_id, contact_ids, Departure.MANUAL, now=now)
     _tell(conn, campaign_id, "contacts removed by hand", len(done), who=who, now=now)
     return {contact_id: _LEFT[what] for contact_id, what in done.items()}

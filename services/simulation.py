@@ -21,9 +21,13 @@ from parcours.db.scope import Scope
 from parcours.db.tables import campaigns, emails, forms, segments
 from parcours.domain.campaign import Campaign, Step
 from parcours.domain.campaign_file.model import CampaignFile
+from parcours.domain.contacts.membership import Arrival
+from parcours.domain.entry import EventSource
 from parcours.domain.errors import CampaignError
+from parcours.domain.events.reading import Entry
 from parcours.domain.steps.types import RefersTo
 from parcours.services import apply_campaign, campaign_plan
+from parcours.workers import membership
 from parcours.workers.executor import take_armed
 from parcours.workers.forms import submit
 from parcours.workers.sweeps import trigger_inline, update_inline
@@ -129,6 +133,8 @@ class Simulation:
         ensure_partitions(self.engine, self.now)
         if arrived:
             self._arrive([id_ for _, id_ in arrived])
+        elif self.file.entry is not None:
+            self._update()
         self._act()
         counts = trigger_inline(self.engine, Scope(), now=self.now, zone=self.zone, batch_size=self.batch_size)
         self.counts += sum(counts.values(), Counter())
@@ -155,6 +161,16 @@ class Simulation:
                         id_: forms.StoredSubmission(self.now, {}) for id_ in ids[first : first + CONTACTS_AT_ONCE]
                     }
                     self.counts += submit(conn, form, submissions, now=self.now, zone=self.zone).counts
+            elif self._campaign.event_sources:
+                entries = {id_: made_up(self._campaign.event_sources[0], id_) for id_ in ids}
+                for first in range(0, len(ids), CONTACTS_AT_ONCE):
+                    some = {id_: entries[id_] for id_ in ids[first : first + CONTACTS_AT_ONCE]}
+                    self.counts += membership.arrive(
+                        conn, self._campaign, list(some), Arrival.EVENT, now=self.now, zone=self.zone, entries=some
+                    )
+        self._update()
+
+    def _update(self) -> None:
         for counts in update_inline(self.engine, Scope(), now=self.now, zone=self.zone).values():
             self.counts += counts
 
@@ -213,6 +229,14 @@ class Simulation:
     def _up(self, at: datetime, grid: timedelta) -> datetime:
         """Return the first moment of a grid that is not before an instant."""
         return self.start - (self.start - at) // grid * grid
+
+
+def made_up(source: EventSource, number: int) -> Entry:
+    """Return the run that an event of a source begins, of which only what the source itself asks for is known."""
+    data = {each.field: each.value for each in source.where if each.operator in ("=", "gte", "lte", ">=", "<=")}
+    if source.key is None:
+        return Entry("", data)
+    return Entry(f"{source.key}-{number}", {**data, source.key: f"{source.key}-{number}"})
 
 
 def _lengths(campaign: Campaign) -> Iterator[timedelta]:

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from parcours.db import partitions
 from parcours.db.clock import now as database_now
-from parcours.db.tables import campaigns, traces, waits
+from parcours.db.tables import campaigns, entrants, traces, waits
 from parcours.db.tables import events as events_table
 from parcours.db.tables import sweeps as sweeps_table
 from parcours.db.tables.waits import EVERYTHING
@@ -25,6 +25,7 @@ from parcours.domain.jobs import (
     EndGraces,
     ExecuteDue,
     FollowTimezones,
+    ReleaseEntrants,
     RunSweep,
     SyncMembers,
     WipeFiles,
@@ -155,6 +156,15 @@ class Workshop:
             if not looked:
                 return
 
+    def release_entrants(self) -> None:
+        """Let in who was held back by the limits of campaigns."""
+        now = partitions.begin(self.engine)
+        with self.engine.connect() as conn:
+            due = entrants.due(conn, now=now)
+        for campaign_id in due:
+            with self.engine.begin() as conn:
+                membership.release(conn, campaign_id, now=now, zone=self.settings.zone, ask=True)
+
     def follow_timezones(self) -> None:
         """Move the waits of contacts whose timezone changed."""
         with self.engine.connect() as conn:
@@ -192,6 +202,7 @@ def register(workshop: Workshop) -> None:
         (ActOnEvents, workshop.act_on_events),
         (Deliver, workshop.deliver),
         (EndGraces, workshop.end_graces),
+        (ReleaseEntrants, workshop.release_entrants),
         (FollowTimezones, workshop.follow_timezones),
         (WipeFiles, workshop.wipe_files),
         (SyncMembers, workshop.sync_members),

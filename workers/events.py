@@ -53,7 +53,7 @@ from parcours.domain.steps.properties import MAX_KEY
 from parcours.ops import metrics
 from parcours.ops.logs import described
 from parcours.producers import form_fields
-from parcours.workers import decisions, local_time, membership
+from parcours.workers import decisions, entries, local_time, membership
 from parcours.workers.decisions import Reacted, Unjudged
 from parcours.workers.executor import BY_DEFAULT, reason_of
 from parcours.workers.forms import submit
@@ -335,10 +335,15 @@ def _act_once(
     _note_pages(conn, by_type.get("page.hit", []), now)
     found = [(event, utm_of(event.type, event.data)) for event in once]
     scores.came_from(conn, {event.contact_id: (event.at, utm) for event, utm in found if utm})
-    filled_in = _submit_forms(conn, submitted, now=now, zone=zone, stop=stop)
     others = [event for event in once if event.type != "form.submitted" and _is_activity(event)]
+    # First who is out by it, last who is in: what begins a run answers none of its decisions.
+    heeded = [event for event in once if event.heeded and _is_activity(event)]
+    acts = {event.contact_id: Fact(event.type, event.data, event.at) for event in heeded}
+    counts += entries.leave(conn, acts, now=now, zone=zone)
+    filled_in = _submit_forms(conn, submitted, now=now, zone=zone, stop=stop)
     reacted = decisions.react(conn, _facts(conn, others), now=now, zone=zone, stop=stop)
     counts += filled_in.counts + reacted.counts
+    counts += entries.enter(conn, acts, now=now, zone=zone)
     raised = filled_in.raised | reacted.raised
     letters += [_letter(event, raised[event.contact_id]) for event in once if event.contact_id in raised]
     deleted = by_type.get("contact.deleted", [])

@@ -23,7 +23,7 @@ from parcours.ops.logs import described
 from parcours.workers import local_time
 from parcours.workers.batch_size import Pace
 from parcours.workers.executor import BY_DEFAULT, execute_due
-from parcours.workers.membership import reconcile
+from parcours.workers.membership import reconcile, release, sources_of
 
 log = structlog.get_logger()
 
@@ -65,6 +65,8 @@ def update_inline(
         wanted = running(conn, scope, now)
     done: Counts = {key: Counter() for _, key in wanted}
     for campaign_id, key in wanted:
+        with engine.begin() as conn:
+            done[key] += release(conn, campaign_id, now=now, zone=zone)
         with engine.connect() as conn:
             chunks = _chunks(conn, campaign_id, scope, zone=zone, width=CHUNK_WIDTH)
         for chunk in chunks:
@@ -160,6 +162,9 @@ def run_sweep(engine: Engine, sweep_id: int, look: int, *, zone: ZoneInfo) -> li
         local_time.follow_all(engine, now=sweep.at, zone=zone)
         if sweeps.start(conn, sweep_id) and sweep.kind == "update":
             for campaign_id, _ in running(conn, sweep.scope, sweep.at):
+                counts = release(conn, campaign_id, now=sweep.at, zone=zone)
+                if counts:
+                    sweeps.count(conn, sweep_id, campaign_id, counts)
                 width = sweep.scope.batch_limit or CHUNK_WIDTH
                 chunks = _chunks(conn, campaign_id, sweep.scope, zone=zone, width=width)
                 sweeps.add_chunks(conn, sweep_id, campaign_id, chunks)
@@ -277,18 +282,18 @@ def _room(scope: Scope, done: Counter[str]) -> int | None:
 
 def _chunks(conn: Connection, campaign_id: int, scope: Scope, *, zone: ZoneInfo, width: int) -> list[Chunk]:
     """Return the ranges of contact ids, each so wide, in which an update has something to do; mostly none."""
-    sources = [source.id for source in campaigns.sources(conn, campaign_id)]
-    whole = memberships.id_range(conn, campaign_id, sources)
+    campaign, _ = campaigns.enter(conn, campaign_id, zone)
+    sources = sources_of(conn, campaign)
+    whole = memberships.id_range(conn, campaign_id, sources.segment_ids)
     if whole is None:
         return []
-    campaign, _ = campaigns.enter(conn, campaign_id, zone)
     first, last = whole
     if scope.contact_ids is not None:
         first, last = max(first, min(scope.contact_ids)), min(last, max(scope.contact_ids))
     first = max(first, scope.min_id) if scope.min_id is not None else first
     last = min(last, scope.max_id) if scope.max_id is not None else last
     at_once = max(1, READ_AT_ONCE // width) * width
-    return [
+    found = [
         chunk
         for start in range(first, last + 1, at_once)
         for chunk in memberships.differing(
@@ -301,3 +306,9 @@ def _chunks(conn: Connection, campaign_id: int, scope: Scope, *, zone: ZoneInfo,
             returning=campaign.reentry != "never",
         )
     ]
+    if sources.exits:
+        held = memberships.exiting(conn, campaign_id, sources.exits, Chunk(first, last), limit=1)
+        # Seldom: whoever comes into such a segment is out at once.
+        if held and not found:
+            return [Chunk(start, min(start + width - 1, last)) for start in range(first, last + 1, width)]
+    return found

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from parcours.db.installation_settings import settings_of
 from parcours.db.statements import statements
-from parcours.db.tables import companies, events, outcomes, policies, refusals, scores
+from parcours.db.tables import companies, events, outcomes, policies, refusals, runs, scores
 from parcours.db.tables import contacts as contacts_table
 from parcours.domain.campaign import Campaign, Step
 from parcours.domain.contacts.contact import CHANGEABLE, COLUMNS, Contact
@@ -61,12 +61,17 @@ def load(
     ids = {"ids": list(contact_ids)}
     contacts: dict[int, Contact] = {}
     members: dict[int, Member] = {}
+    in_runs: dict[int, Member] = {}
     parameters = {**ids, "campaign_id": campaign.id, "fields": Need.FIELDS in needs}
     for row in conn.execute(sql["contacts"], parameters).all():
-        id_, key, email, timezone, points, stage, owner, fields, last_active_at, rotation, active = row
+        id_, key, email, timezone, points, stage, owner, fields, last_active_at, rotation, active, several = row
         contacts[id_] = Contact(id_, key, email, timezone, points, stage, owner, fields or {}, last_active_at)
         if rotation is not None:
             members[id_] = Member(rotation, active)
+            if several:
+                in_runs[id_] = members[id_]
+    if in_runs:
+        runs.open_of(conn, campaign.id, in_runs)
     if Need.TAGS in needs:
         for contact_id, tags in conn.execute(sql["tags"], ids).all():
             contacts[contact_id].tags = frozenset(tags)
@@ -206,7 +211,7 @@ def _visits(conn: Connection, campaign: Campaign, ids: list[int]) -> dict[int, l
 def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequence[Claim]]]) -> Facts:
     """Add what contacts did before they arrived at decisions that look back; nothing is read without one."""
     found: dict[int, list[Fact]] = {}
-    answered: set[tuple[int, int, str, str]] = set()
+    answered: set[tuple[int, int | None, int, str, str]] = set()
     for step, claims in claimed:
         arrivals = [claim for claim in claims if looks_back(step, claim)]
         if step.look_back is None or not arrivals:

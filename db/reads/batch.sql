@@ -6,10 +6,11 @@
 -- primary key a contact: right after many have joined, before the table is analyzed, the planner
 -- would rather read the whole campaign for a join.
 SELECT contact.id, contact.key, contact.email, contact.timezone, contact.points, contact.stage, contact.owner,
-       CASE WHEN :fields THEN nullif(contact.fields, '{}') END AS fields, contact.last_active_at, membership.rotation, membership.left_at IS NULL AS active
+       CASE WHEN :fields THEN nullif(contact.fields, '{}') END AS fields, contact.last_active_at, membership.rotation, membership.left_at IS NULL AS active,
+       membership.runs
 FROM contact
 LEFT JOIN LATERAL (
-    SELECT rotation, left_at FROM membership
+    SELECT rotation, left_at, runs FROM membership
     WHERE membership.contact_id = contact.id AND membership.campaign_id = :campaign_id
     LIMIT 1
 ) AS membership ON true

@@ -9,7 +9,7 @@ WHERE campaign_id = :campaign_id AND reason = 'decision' AND anchor_at = :now
 ORDER BY contact_id, step_id;
 
 -- name: next_due
-SELECT min(due_at) FROM wait WHERE due_at < 'infinity';
+SELECT least((SELECT min(due_at) FROM wait WHERE due_at < 'infinity'), (SELECT min(next_at) FROM campaign_entry));
 
 -- name: volume
 SELECT step.key AS step, step_count.day, step_count.result::text AS result, sum(step_count.n)::bigint AS n

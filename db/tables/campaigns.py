@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Row
@@ -45,6 +45,8 @@ class Source(NamedTuple):
     id: int
     key: str
     published: bool
+    # Only who entered a segment later than this number joins; None: everybody.
+    after: int | None = None
 
 
 class StoredStep(NamedTuple):
@@ -58,8 +60,11 @@ class StoredStep(NamedTuple):
     retimed_at: datetime | None
 
 
+Role = Literal["source", "exit", "segment"]
+
+
 class SourceOf(NamedTuple):
-    """A segment or form that feeds a campaign."""
+    """A segment, form or event that feeds a campaign; of an event, `key` is its type."""
 
     campaign_id: int
     kind: str
@@ -220,6 +225,11 @@ def of_step(conn: Connection, step_id: int) -> int:
     return int(found)
 
 
+def of_events(conn: Connection, role: Role, names: Iterable[str]) -> list[int]:
+    """Return the campaigns that events of these types let contacts into or out of, or segments of these keys."""
+    return list(conn.execute(sql["of_events"], {"role": role, "names": sorted(set(names))}).scalars())
+
+
 def of_form(conn: Connection, form_id: int) -> list[int]:
     """Return the campaigns that a form feeds."""
     return list(conn.execute(sql["of_form"], {"form_id": form_id}).scalars())
@@ -299,7 +309,7 @@ def sources(conn: Connection, campaign_id: int) -> list[Source]:
 
 
 def every_source(conn: Connection) -> list[SourceOf]:
-    """Return what feeds each campaign that is not deleted: its segments, then its forms, by key."""
+    """Return what feeds each campaign that is not deleted: its segments, then its forms, then events, by key."""
     return [SourceOf(*row) for row in conn.execute(sql["every_source"])]
 
 
@@ -346,14 +356,16 @@ def save(
     `step_kinds` holds (key, kind, type) of each step in document order.
     """
     from parcours.domain.campaign_file import build
-    from parcours.domain.campaign_file.model import FORMAT
 
     here = {"campaign_id": campaign_id, "now": now}
+    heeded = {("source", each.type) for each in file.sources.events}
+    heeded |= {("exit", each.event) for each in file.exit if each.event is not None}
+    heeded |= {("segment", each.segment) for each in file.exit if each.segment is not None}
     before = _standing(conn, campaign_id)
     category_id = conn.execute(sql["category"], {"key": file.category}).scalar_one() if file.category else None
     conn.execute(
         sql["save_version"],
-        {**here, "version": version, "definition": json.dumps({"format": FORMAT, **build.to_data(file)})},
+        {**here, "version": version, "definition": json.dumps({"format": file.format, **build.to_data(file)})},
     )
     conn.execute(
         sql["save"],
@@ -373,6 +385,10 @@ def save(
     for kind, ids in (("segment", segment_ids), ("form", form_ids)):
         for source_id in ids:
             conn.execute(sql["save_source"], {**here, "kind": kind, "source_id": source_id})
+    conn.execute(sql["clear_events"], here)
+    for role, name in sorted(heeded):
+        conn.execute(sql["save_event"], {**here, "role": role, "name": name})
+    conn.execute(sql["mark_existing"], here)
     return {
         key: int(
             conn.execute(
@@ -415,6 +431,8 @@ def set_published(conn: Connection, campaign_id: int, published: bool, *, now: d
     changed = conn.execute(sql["publish"], parameters).first() is not None
     if changed:
         _status_changed(conn, campaign_id, before, now=now)
+    if changed and published:
+        conn.execute(sql["mark_existing"], parameters)
     return changed
 
 

@@ -15,6 +15,8 @@ TABLES = (
     "outcome",
     "failure",
     "membership",
+    "run",
+    "entrant",
     "leaving",
     "message",
     "segment_member",

@@ -41,6 +41,8 @@ class Pending(NamedTuple):
     type: str
     at: datetime
     data: dict[str, Any]
+    # Whether some campaign lets contacts in or out by events of this type.
+    heeded: bool = False
 
 
 class Said(NamedTuple):
@@ -343,9 +345,11 @@ def segments_by_time(
         conn.execute(sql["segments_by_time"], parameters)
 
 
-def campaigns_of_segment(conn: Connection, segment_id: int) -> list[int]:
-    """Return the campaigns that a segment feeds."""
-    return list(conn.execute(sql["campaigns_of_segment"], {"segment_id": segment_id}).scalars())
+def campaigns_of_segment(conn: Connection, segment_id: int) -> list[tuple[int, str | None]]:
+    """Return the campaigns that a segment feeds (None), then those of which it is an exit, with its key."""
+    return [
+        (row.campaign_id, row.exit) for row in conn.execute(sql["campaigns_of_segment"], {"segment_id": segment_id})
+    ]
 
 
 def recent(conn: Connection, contacts: Iterable[int], types: Iterable[str], *, since: datetime) -> list[Past]:

@@ -125,7 +125,10 @@ WITH next AS MATERIALIZED (
     ) AS first
 )
 DELETE FROM inbox WHERE ctid = ANY (ARRAY(SELECT place FROM next))
-RETURNING inbox.contact_id, inbox.seq, inbox.received_at, inbox.source, inbox.id, inbox.type, inbox.at, inbox.data;
+RETURNING inbox.contact_id, inbox.seq, inbox.received_at, inbox.source, inbox.id, inbox.type, inbox.at, inbox.data,
+          -- One probe of a small index a row: most events are no source and no exit of any campaign.
+          EXISTS (SELECT FROM campaign_event
+                  WHERE campaign_event.name = inbox.type AND campaign_event.role IN ('source', 'exit')) AS heeded;
 
 -- name: take_all
 -- All that is left of contacts whose locks the caller holds.
@@ -216,12 +219,18 @@ WHERE excluded.changed_at >= segment_member.changed_at
   AND NOT (NOT excluded.active AND segment_member.manually_added);
 
 -- name: campaigns_of_segment
-SELECT campaign_source.campaign_id
+-- Those that it feeds, and those of which it is an exit, with its key.
+SELECT campaign_source.campaign_id, NULL AS exit
 FROM campaign_source
 JOIN segment ON segment.id = campaign_source.source_id
 JOIN campaign ON campaign.id = campaign_source.campaign_id AND campaign.deleted_at IS NULL
 WHERE campaign_source.kind = 'segment' AND campaign_source.source_id = :segment_id
-ORDER BY campaign_source.campaign_id;
+UNION ALL
+SELECT campaign_event.campaign_id, campaign_event.name
+FROM campaign_event
+JOIN campaign ON campaign.id = campaign_event.campaign_id AND campaign.deleted_at IS NULL
+WHERE campaign_event.role = 'segment' AND campaign_event.name = (SELECT key FROM segment WHERE id = :segment_id)
+ORDER BY exit NULLS FIRST, campaign_id;
 
 -- name: recent
 -- For look_back: what contacts did of some types since an instant.

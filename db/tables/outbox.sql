@@ -80,15 +80,21 @@ UPDATE message SET state = 'cancelled', error = 'the campaign was deleted'
 FROM gone WHERE message.contact_id = ANY (ARRAY[gone.contact_id]) AND message.id = gone.id;
 
 -- name: departed
--- Who of these is out of the campaign by now, and was not let out by its own tree: a step of it that removes the
+-- Who of these is out of the campaign, or of the run that the message is of, by now, and was not let out by its own tree: a step of it that removes the
 -- contact writes its outcome at the instant of the departure, and what was sent before on that way still goes.
 -- A probe of the primary key each.
-SELECT asked.contact_id, asked.campaign_id
-FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:campaign_ids AS int[])) AS asked (contact_id, campaign_id)
+SELECT asked.contact_id, asked.campaign_id, asked.run
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:campaign_ids AS int[]), CAST(:runs AS int[]))
+     AS asked (contact_id, campaign_id, run)
 CROSS JOIN LATERAL (
-    SELECT left_at, departure FROM membership
-    WHERE membership.contact_id = asked.contact_id AND membership.campaign_id = asked.campaign_id
-    LIMIT 1
+    (SELECT left_at, departure FROM membership
+     WHERE membership.contact_id = asked.contact_id AND membership.campaign_id = asked.campaign_id
+       AND asked.run IS NULL
+     LIMIT 1)
+    UNION ALL
+    (SELECT left_at, departure FROM run
+     WHERE run.contact_id = asked.contact_id AND run.campaign_id = asked.campaign_id AND run.number = asked.run
+     LIMIT 1)
 ) AS member
 WHERE member.left_at IS NOT NULL
   AND (member.departure <> 'action'

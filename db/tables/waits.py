@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from parcours.db.scope import Scope
 from parcours.db.statements import statements, variant
 from parcours.domain.walk.catch_up import Shift
-from parcours.domain.walk.rows import Claim, Reason, Wait
+from parcours.domain.walk.rows import Claim, Jumped, Reason, Wait
 
 sql = statements(__file__)
 EVERYTHING = Scope()
@@ -70,6 +70,9 @@ class Armed(NamedTuple):
     passage: int
     # When the contact came to the decision.
     anchor_at: datetime
+    rotation: int
+    # Whether the contact may have several runs in the campaign.
+    runs: bool
 
 
 def claim_due(conn: Connection, step_id: int, *, now: datetime, limit: int, scope: Scope = EVERYTHING) -> list[Claim]:
@@ -138,16 +141,30 @@ def armed(conn: Connection, contact_ids: Iterable[int], types: Iterable[str], ev
     return [Armed(*row) for row in conn.execute(sql["armed"], parameters)]
 
 
-def move(conn: Connection, campaign_id: int, rotations: dict[int, int]) -> None:
-    """Move the open waits of contacts that jumped to their new rotation."""
-    if rotations:
-        parameters = {"contact_ids": list(rotations), "rotations": list(rotations.values()), "campaign_id": campaign_id}
+def move(conn: Connection, campaign_id: int, jumped: Sequence[Jumped]) -> None:
+    """Move the open waits of contacts that jumped to the new rotation, those of the rotation that they left."""
+    if jumped:
+        parameters = {
+            "contact_ids": [each.contact_id for each in jumped],
+            "befores": [each.before for each in jumped],
+            "rotations": [each.after for each in jumped],
+            "campaign_id": campaign_id,
+        }
         conn.execute(sql["move"], parameters)
 
 
-def cancel(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> list[CancelledWait]:
-    """Delete every wait of contacts, which the caller has locked, in a campaign; return them."""
-    rows = conn.execute(sql["cancel"], {"campaign_id": campaign_id, "contact_ids": list(contact_ids)})
+def cancel(
+    conn: Connection, campaign_id: int, contact_ids: Sequence[int], rotations: Sequence[int] | None = None
+) -> list[CancelledWait]:
+    """Delete every wait of contacts, which the caller has locked, in a campaign; return them.
+
+    `rotations`: only those of one rotation, one for each place in `contact_ids`, where a contact may stand twice.
+    """
+    parameters: dict[str, Any] = {"campaign_id": campaign_id, "contact_ids": list(contact_ids)}
+    if rotations is None:
+        rows = conn.execute(sql["cancel"], parameters)
+    else:
+        rows = conn.execute(sql["cancel_rotations"], {**parameters, "rotations": list(rotations)})
     return [CancelledWait(*row) for row in rows]
 
 
@@ -167,10 +184,10 @@ def shift(conn: Connection, campaign_id: int, moved: Shift, *, limit: int = 5_00
         place = None if row is None else row._asdict()
 
 
-def standing(conn: Connection, step_id: int, contact_ids: Iterable[int]) -> set[tuple[int, int]]:
-    """Return the (contact, passage) in which some of these contacts wait at a step."""
+def standing(conn: Connection, step_id: int, contact_ids: Iterable[int]) -> set[tuple[int, int, int]]:
+    """Return the (contact, passage, rotation) in which some of these contacts wait at a step."""
     parameters = {"step_id": step_id, "contact_ids": sorted(set(contact_ids))}
-    return {(row.contact_id, row.passage) for row in conn.execute(sql["standing"], parameters)}
+    return {(row.contact_id, row.passage, row.rotation) for row in conn.execute(sql["standing"], parameters)}
 
 
 def count_at(conn: Connection, step_ids: Sequence[int]) -> dict[int, int]:

@@ -152,7 +152,10 @@ RETURNING contact_id, rotation, passage, attempt, reason, anchor_at, nullif(due_
 -- name: armed
 -- Which decisions of some types the contacts stand at; served by the primary key. A step whose own
 -- properties say which events it looks at is left out here already when none of them happened.
-SELECT wait.contact_id, wait.step_id, wait.campaign_id, wait.passage, wait.anchor_at
+SELECT wait.contact_id, wait.step_id, wait.campaign_id, wait.passage, wait.anchor_at, wait.rotation,
+       coalesce((SELECT runs FROM membership
+                 WHERE membership.contact_id = wait.contact_id AND membership.campaign_id = wait.campaign_id
+                 LIMIT 1), false) AS runs
 FROM wait
 JOIN step ON step.id = wait.step_id + 0 AND step.type = ANY (CAST(:types AS text[]))
 WHERE wait.contact_id = ANY (CAST(:contact_ids AS bigint[])) AND wait.reason = 'decision'
@@ -162,14 +165,16 @@ WHERE wait.contact_id = ANY (CAST(:contact_ids AS bigint[])) AND wait.reason = '
 ORDER BY wait.contact_id, wait.passage;
 
 -- name: move
--- A jump: every open wait of the contact in this campaign moves to the new rotation, each in its own passage.
+-- A jump: every open wait of the contact in this campaign, or of one of its runs there, moves to the new rotation,
+-- each in its own passage. New rotations are higher than all there are, so none is moved twice.
 UPDATE wait SET rotation = jumped.rotation
 FROM (
     SELECT found.place, new.rotation
-    FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[])) AS new (contact_id, rotation)
+    FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:befores AS int[]), CAST(:rotations AS int[]))
+         AS new (contact_id, before, rotation)
     CROSS JOIN LATERAL (
         SELECT ctid AS place FROM wait
-        WHERE wait.contact_id = new.contact_id AND wait.campaign_id = :campaign_id
+        WHERE wait.contact_id = new.contact_id AND wait.campaign_id = :campaign_id AND wait.rotation = new.before
         OFFSET 0
     ) AS found
 ) AS jumped
@@ -179,6 +184,20 @@ WHERE wait.ctid = jumped.place;
 -- Contacts, whose locks the caller holds, stop waiting in a campaign, whatever the rotation.
 DELETE FROM wait
 WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[]))
+RETURNING contact_id, step_id, rotation, passage, nullif(due_at, 'infinity') AS due_at;
+
+-- name: cancel_rotations
+-- As `cancel`, of single runs.
+DELETE FROM wait
+WHERE ctid = ANY (ARRAY(
+    SELECT found.place
+    FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[])) AS ended (contact_id, rotation)
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM wait
+        WHERE wait.contact_id = ended.contact_id AND wait.campaign_id = :campaign_id AND wait.rotation = ended.rotation
+        OFFSET 0
+    ) AS found
+))
 RETURNING contact_id, step_id, rotation, passage, nullif(due_at, 'infinity') AS due_at;
 
 -- name: cancel_steps
@@ -221,7 +240,7 @@ SELECT contact_id, step_id, passage FROM still_to_come
 ORDER BY contact_id DESC, step_id DESC, passage DESC LIMIT 1;
 
 -- name: standing
-SELECT contact_id, passage FROM wait
+SELECT contact_id, passage, rotation FROM wait
 WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND step_id + 0 = :step_id;
 
 -- name: count_at

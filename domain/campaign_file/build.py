@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,16 +14,18 @@ from parcours.domain.campaign_file.model import (
     BRANCH_NAMES,
     FORMAT,
     CampaignFile,
+    EntryFile,
     FindType,
     SkipFile,
-    SourcesFile,
     StepFile,
     dotted,
 )
 from parcours.domain.campaign_file.sentences import sentences
+from parcours.domain.entry import EntryLimit, EventExit, EventSource
 from parcours.domain.errors import CampaignError
+from parcours.domain.events.matching import PropertyTest
 from parcours.domain.invalid_values import called, why_invalid
-from parcours.domain.messages.rate import parse_rate
+from parcours.domain.messages.rate import parse_number_per, parse_rate
 from parcours.domain.steps import registry
 from parcours.domain.steps.types import Properties, StepType
 from parcours.domain.time.intervals import Interval, parse_interval
@@ -52,7 +54,7 @@ def newer(data: Mapping[Any, Any]) -> str:
     given = data.get("format", FORMAT)
     if type(given) is int and 1 <= given <= FORMAT:
         return ""
-    return f"this version of Parcours reads format {FORMAT}, not {given!r}; upgrade Parcours, or write {FORMAT}"
+    return f"this version of Parcours reads formats 1 to {FORMAT}, not {given!r}; upgrade Parcours, or write {FORMAT}"
 
 
 def build(
@@ -112,7 +114,25 @@ def build(
         exit_on_leave=file.exit_on_leave,
         priority=file.priority,
         per_second=None if file.rate is None else parse_rate(file.rate),
+        event_sources=tuple(EventSource(each.type, _tests(each.where), each.key) for each in file.sources.events),
+        event_exits=tuple(
+            EventExit(each.event, _tests(each.where), each.key) for each in file.exit if each.event is not None
+        ),
+        segment_exits=tuple(each.segment for each in file.exit if each.segment is not None),
+        entry=_limit(file.entry),
+        existing=file.sources.existing,
     )
+
+
+def _tests(given: Iterable[Mapping[str, Any]]) -> tuple[PropertyTest, ...]:
+    return tuple(map(PropertyTest.model_validate, given))
+
+
+def _limit(given: EntryFile | None) -> EntryLimit | None:
+    if given is None:
+        return None
+    rate, period = (None, None) if given.rate is None else parse_number_per(given.rate)
+    return EntryLimit(given.most, rate, period)
 
 
 def _properties(kind: StepType, step: StepFile) -> Properties:
@@ -166,10 +186,14 @@ def _plain_fields(model: BaseModel) -> dict[str, Any]:
             continue
         if isinstance(value, datetime):
             value = value.isoformat()
-        elif isinstance(value, SourcesFile | SkipFile):
+        elif isinstance(value, BaseModel):
             value = _plain_fields(value)
         elif isinstance(value, tuple):
-            value = list(value)
+            # Those of steps come after, with their own.
+            value = [
+                _plain_fields(each) if isinstance(each, BaseModel) and not isinstance(each, StepFile) else each
+                for each in value
+            ]
         data[info.alias or name] = value
     return data
 

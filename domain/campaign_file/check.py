@@ -13,12 +13,16 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ValidationError
 
+from parcours.domain import operators
 from parcours.domain.campaign import Priority
 from parcours.domain.campaign_file.build import newer, with_offset
 from parcours.domain.campaign_file.graph import Graph, Node
 from parcours.domain.campaign_file.model import (
     BRANCH_NAMES,
     CampaignFile,
+    EntryFile,
+    EventSourceFile,
+    ExitFile,
     FindType,
     OnFailure,
     Path,
@@ -40,8 +44,10 @@ from parcours.domain.campaign_file.sentences import (
 )
 from parcours.domain.contacts import identity
 from parcours.domain.errors import CampaignError
+from parcours.domain.events.matching import PropertyTest
+from parcours.domain.events.table import refused_type
 from parcours.domain.invalid_values import called, shown
-from parcours.domain.messages.rate import parse_rate
+from parcours.domain.messages.rate import parse_number_per, parse_rate
 from parcours.domain.retries import MOST_STEP_ATTEMPTS
 from parcours.domain.steps import registry
 from parcours.domain.steps.properties import APPLYING
@@ -59,6 +65,12 @@ MORE = f"there may be more errors: the check stops at {MOST_PROBLEMS}; fix these
 # Of one campaign; the largest that anybody has are of some hundreds.
 MOST_STEPS = 2_000
 
+# Event sources, exits, and tests of one of them.
+MOST_LISTED = 100
+
+# What a counter of entrants may be told to hold.
+MOST_ENTRANTS = 10**12
+
 # Trees are walked by recursion, here and by the engine.
 MAX_DEPTH = 100
 
@@ -69,7 +81,8 @@ STEP_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 _CAMPAIGN_NAMES = (
     "format", "campaign", "name", "description", "category", "published", "publish_from", "publish_until", "reentry",
-    "cooldown", "timezone", "exit_on_leave", "grace", "catch_up", "priority", "rate", "sources", "redirect", "steps",
+    "cooldown", "timezone", "exit_on_leave", "grace", "catch_up", "priority", "rate", "sources", "entry", "exit",
+    "redirect", "steps",
 )  # fmt: skip
 
 TIMING_NAMES = ("after", "at", "hour", "between", "days")
@@ -220,6 +233,8 @@ class Checker:
             "timezone": timezone,
             "exit_on_leave": self.flag(data, "exit_on_leave", default=True),
             "sources": self.sources(data),
+            "entry": self.entry(data),
+            "exit": self.exits(data),
         }
         first, last = values["publish_from"], values["publish_until"]
         if first is not None and last is not None and last <= first:
@@ -234,9 +249,14 @@ class Checker:
         self.give_keys(nodes)
         Graph(self.say, roots, nodes, key).check()
         redirect = self.redirect(data, {node.key for node in nodes})
+        self.run_keys(values["sources"], values["exit"], nodes)
         if self.problems:
             return None
-        return CampaignFile(**values, redirect=redirect, steps=tuple(map(_step_file, roots)))
+        file = CampaignFile(**values, redirect=redirect, steps=tuple(map(_step_file, roots)))
+        if type(data.get("format")) is int and data["format"] < file.format:
+            self.say(("format",), f"the file uses properties of format {file.format}; write 'format: {file.format}'")
+            return None
+        return file
 
     def timezone(self, data: Mapping[Any, Any]) -> str | None:
         name = self.text(data, "timezone", ())
@@ -270,13 +290,133 @@ class Checker:
     def sources(self, data: Mapping[Any, Any]) -> SourcesFile:
         found = data.get("sources")
         if found is not None and not isinstance(found, Mapping):
-            self.say(("sources",), f"must be a mapping of 'segments' and 'forms' to lists, not {called(found)}")
+            self.say(("sources",), f"must be a mapping of 'segments', 'forms' and 'events', not {called(found)}")
             return SourcesFile()
         found = found or {}
-        self.names(found, ("segments", "forms"), ("sources",))
-        if not any(found.get(name) for name in ("segments", "forms")):
-            self.say(("sources",), "the campaign has no source; add at least one segment or form")
-        return SourcesFile(segments=self.source_keys(found, "segments"), forms=self.source_keys(found, "forms"))
+        self.names(found, ("segments", "forms", "events", "existing"), ("sources",))
+        if not any(found.get(name) for name in ("segments", "forms", "events")):
+            self.say(("sources",), "the campaign has no source; add at least one segment, form or event")
+        return SourcesFile(
+            segments=self.source_keys(found, "segments"),
+            forms=self.source_keys(found, "forms"),
+            events=tuple(self.event_sources(found)),
+            existing=self.flag(found, "existing", default=True, path=("sources",)) is not False,
+        )
+
+    def event_sources(self, sources: Mapping[Any, Any]) -> Iterator[EventSourceFile]:
+        for path, given in self.mappings(sources, "events", ("sources",), "{type: cart.updated, key: cart_id}"):
+            self.names(given, ("type", "where", "key"), path)
+            type_ = self.event_type(given, "type", path)
+            where, key = self.tests(given, path), self.property_name(given, path)
+            if type_ is not None:
+                yield EventSourceFile(type=type_, where=where, key=key)
+
+    def exits(self, data: Mapping[Any, Any]) -> tuple[ExitFile, ...]:
+        return tuple(self.each_exit(data))
+
+    def each_exit(self, data: Mapping[Any, Any]) -> Iterator[ExitFile]:
+        for path, given in self.mappings(data, "exit", (), "{event: order.paid} or {segment: customers}"):
+            stated = [name for name in ("event", "segment") if given.get(name) is not None]
+            if len(stated) != 1:
+                self.say(path, "an exit needs either 'event' or 'segment'")
+                continue
+            if stated == ["segment"]:
+                self.names(given, ("segment",), path)
+                segment = self.text(given, "segment", path)
+                if segment is not None:
+                    yield ExitFile(segment=segment)
+                continue
+            self.names(given, ("event", "where", "key"), path)
+            type_ = self.event_type(given, "event", path, source=False)
+            where, key = self.tests(given, path), self.property_name(given, path)
+            if type_ is not None:
+                yield ExitFile(event=type_, where=where, key=key)
+
+    def mappings(
+        self, data: Mapping[Any, Any], name: str, above: Path, example: str
+    ) -> Iterator[tuple[Path, Mapping[Any, Any]]]:
+        """Yield the mappings of a list, after saying what in it is none."""
+        found, path = data.get(name), (*above, name)
+        if found is None:
+            return
+        if not isinstance(found, list | tuple):
+            self.say(path, f"must be a list such as [{example}], not {called(found)}")
+            return
+        if len(found) > MOST_LISTED:
+            self.say(path, f"has more than {MOST_LISTED} entries; remove some")
+            return
+        for index, each in enumerate(found):
+            if isinstance(each, Mapping):
+                yield (*path, index), each
+            else:
+                self.say((*path, index), f"must be a mapping such as {example}, not {called(each)}")
+
+    def event_type(self, data: Mapping[Any, Any], name: str, path: Path, *, source: bool = True) -> str | None:
+        """Return a type of events that contacts cause, or None after saying why it is none."""
+        value = self.text(data, name, path)
+        if value is None:
+            if data.get(name) is None:
+                self.say(path, f"'{name}' is missing: the type of the event, such as order.paid")
+            return None
+        type_ = value.strip()
+        why = refused_type(type_, source=source)
+        if why is not None:
+            self.say((*path, name), why)
+            return None
+        return type_
+
+    def tests(self, data: Mapping[Any, Any], above: Path) -> tuple[dict[str, Any], ...]:
+        """Return tests of an event's data, as `event.happened` has them."""
+        found = []
+        for path, given in self.mappings(data, "where", above, "{field: total, operator: gte, value: 50}"):
+            plain = self.plain(given, path)
+            try:
+                PropertyTest.model_validate(plain, context=self.context)
+            except ValidationError as error:
+                for place, sentence in sentences(error, PropertyTest, plain):
+                    self.say((*path, *place), sentence)
+            else:
+                found.append(plain)
+        return tuple(found)
+
+    def property_name(self, data: Mapping[Any, Any], path: Path) -> str | None:
+        value = self.text(data, "key", path)
+        if value is not None and operators.TEMPLATE.search(value):
+            self.say((*path, "key"), "must be the name of a property in the event's data, not a template")
+            return None
+        return None if value is None else value.strip()
+
+    def entry(self, data: Mapping[Any, Any]) -> EntryFile | None:
+        found = data.get("entry")
+        if found is None:
+            return None
+        if not isinstance(found, Mapping):
+            self.say(("entry",), f"must be a mapping such as {{most: 10000, rate: 500 per hour}}, not {called(found)}")
+            return None
+        self.names(found, ("most", "rate"), ("entry",))
+        most = found.get("most")
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or not 1 <= most <= MOST_ENTRANTS):
+            self.say(("entry", "most"), f"must be a whole number from 1 to {MOST_ENTRANTS:,}, not {shown(most)}")
+            return None
+        rate = self.parsed(found, "rate", parse_number_per, ("entry",))
+        if found.get("most") is None and found.get("rate") is None:
+            self.say(("entry",), "is empty; add 'most', such as 10000, or 'rate', such as 500 per hour")
+            return None
+        return EntryFile(most=most, rate=rate)
+
+    def run_keys(self, sources: SourcesFile, exits: Iterable[ExitFile], nodes: Iterable[Node]) -> None:
+        """Say what asks for the key of a run where no run can have one."""
+        if any(each.key is not None for each in sources.events):
+            return
+        why = "no event source has a 'key'; add 'key' to a source in 'sources.events'"
+        for index, each in enumerate(exits):
+            if each.key is not None:
+                self.say(("exit", index, "key"), why)
+        for node in nodes:
+            name = None if node.type is None else node.type.run_key
+            given = node.data.get("with")
+            if name is not None and isinstance(given, Mapping) and given.get(name) is not None:
+                self.say((*node.path, "with", name), why)
 
     def source_keys(self, data: Mapping[Any, Any], name: str) -> tuple[str, ...]:
         keys, path = data.get(name), ("sources", name)
@@ -550,12 +690,12 @@ class Checker:
             return None
         return value
 
-    def flag(self, data: Mapping[Any, Any], name: str, *, default: bool | None) -> bool | None:
+    def flag(self, data: Mapping[Any, Any], name: str, *, default: bool | None, path: Path = ()) -> bool | None:
         value = data.get(name)
         if value is None:
             return default
         if not isinstance(value, bool):
-            self.say((name,), f"must be true or false, not {shown(value)}")
+            self.say((*path, name), f"must be true or false, not {shown(value)}")
             return default
         return value
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from parcours.domain.campaign import Branch, Priority
+from parcours.domain.contacts.contact import ENTRY
 from parcours.domain.retries import STEP_ATTEMPTS
 from parcours.domain.steps.types import Kind, StepType
 
@@ -26,9 +27,9 @@ OnFailure = Literal["stop", "continue"]
 # Characters of a file that a problem repeats, and of a sentence.
 MOST_ECHO = 100
 
-# The format of campaign files, and of the definitions that are stored: raised when an older release could not read
-# a new one. What says nothing is of the first.
-FORMAT = 1
+# The newest format of campaign files, and of the definitions that are stored: raised when an older release could not
+# read a new one. What says nothing is of the first, unless it uses what came later.
+FORMAT = 2
 
 BRANCH_NAMES = ("then", "yes", "no")
 
@@ -75,13 +76,45 @@ class StepFile(BaseModel):
         yield "no", self.no
 
 
+class EventSourceFile(BaseModel):
+    """Events that let contacts in: a type, tests of the data, and where in it the key of the run stands."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: str
+    where: tuple[dict[str, Any], ...] = ()
+    key: str | None = None
+
+
 class SourcesFile(BaseModel):
-    """What feeds a campaign: keys of segments and forms."""
+    """What feeds a campaign: keys of segments and forms, and events. Without `existing`, only who comes from now on."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     segments: tuple[str, ...] = ()
     forms: tuple[str, ...] = ()
+    events: tuple[EventSourceFile, ...] = ()
+    existing: bool = True
+
+
+class EntryFile(BaseModel):
+    """How many may begin in a campaign, ever and in a while, kept as written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    most: int | None = None
+    rate: str | None = None
+
+
+class ExitFile(BaseModel):
+    """What ends a run before its end: an event, or a segment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    event: str | None = None
+    where: tuple[dict[str, Any], ...] = ()
+    key: str | None = None
+    segment: str | None = None
 
 
 class SkipFile(BaseModel):
@@ -114,14 +147,27 @@ class CampaignFile(BaseModel):
     priority: Priority = "normal"
     rate: str | None = None
     sources: SourcesFile
+    entry: EntryFile | None = None
+    exit: tuple[ExitFile, ...] = ()
     # Where those go who wait at steps that this version drops. An act of applying, and no part of the version.
     redirect: dict[str, str] = Field(default_factory=dict)
     steps: tuple[StepFile, ...]
+
+    @property
+    def format(self) -> int:
+        """The format that a release must know to read this."""
+        later = self.sources.events or not self.sources.existing or self.entry is not None or self.exit
+        return 2 if later or any(_asks_for_a_run(step) for step in self.walk()) else 1
 
     def walk(self) -> Iterator[StepFile]:
         """Yield every step, depth first: the order of the document, `yes` before `no`."""
         for step in self.steps:
             yield from _walk(step)
+
+
+def _asks_for_a_run(step: StepFile) -> bool:
+    """Return whether an older release would read a step, and not do what it says."""
+    return step.type == "contact.field" and str(step.with_.get("field", "")).strip().startswith(ENTRY)
 
 
 def _walk(step: StepFile) -> Iterator[StepFile]:

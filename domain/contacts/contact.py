@@ -1,11 +1,12 @@
 """A contact as a batch sees it: loaded once, changed in memory by the steps, written back once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from parcours.domain.events.reading import property_of
 from parcours.domain.events.utm import NAMES as UTM_NAMES
 from parcours.domain.messages.policy import Rule
 
@@ -49,13 +50,20 @@ class Contact:
     scores: dict[str, int] = field(default_factory=dict)
     # Where the latest visit or submission that said so came from, by name of the parameter.
     utm: dict[str, str] = field(default_factory=dict)
+    # The data of the event that began the run in which the contact is at a step.
+    entry: Mapping[str, Any] = field(default_factory=dict)
 
     def value(self, name: str) -> Any:
-        """Return what a field condition means by a name: an attribute, a utm_ parameter, else a custom field."""
+        """Return what a field condition means by a name: an attribute, a utm_ parameter, else a custom field.
+
+        `entry.NAME` is a property of the event that began the run.
+        """
         if name in ATTRIBUTES:
             return getattr(self, name)
         if name in UTM_NAMES:
             return self.utm.get(name)
+        if name.startswith(ENTRY):
+            return property_of(self.entry, name.removeprefix(ENTRY))
         return self.fields.get(name)
 
     def state(self) -> tuple[Any, ...]:
@@ -94,6 +102,8 @@ CHANGEABLE = (
 COLUMNS = 5
 # Every step asks this of every contact, so that a step that breaks can be undone.
 _state = attrgetter(*CHANGEABLE)
+# What a name begins with that means the data of the event that began the run.
+ENTRY = "entry."
 ATTRIBUTES = frozenset({"key", "email", "timezone", "points", "stage", "owner", "last_active_at", "tags"})
 
 

@@ -75,8 +75,8 @@ class Knowledge:
     stages: Mapping[str, StageFacts] = field(default_factory=dict)
     # What contacts did lately, oldest first; only for a decision that looks back.
     past: Mapping[int, list[Fact]] = field(default_factory=dict)
-    # (contact id, step id, type, time) of facts that answered a decision before in the same membership.
-    answered: Set[tuple[int, int, str, str]] = frozenset()
+    # (contact id, run, step id, type, time) of facts that answered a decision before in the same membership.
+    answered: Set[tuple[int, int | None, int, str, str]] = frozenset()
     # (contact id, step id) to how often the contact passed that step within the last day.
     recent_passes: dict[tuple[int, int], int] = field(default_factory=dict)
     # Contact id to the keys of the campaigns it is in, and since when, as the batch began.
@@ -128,3 +128,5 @@ class Standing:
     campaign: Campaign
     step: Step
     email: str | None
+    # The key of the run that stands there; None: of a campaign in which runs have none.
+    run_key: str | None = None

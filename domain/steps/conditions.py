@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, ValidationInfo, model_validator
 
 from parcours.domain import operators
-from parcours.domain.contacts.contact import ATTRIBUTES, Contact
+from parcours.domain.contacts.contact import ATTRIBUTES, ENTRY, Contact
 from parcours.domain.contacts.identity import is_address
 from parcours.domain.events.utm import NAMES as UTM_NAMES
 from parcours.domain.steps.batch import Batch
@@ -27,7 +27,8 @@ class FieldTest(Properties):
         description="Name of a custom field, or one of key, email, timezone, points, stage, owner, "
         "last_active_at, tags, "
         + ", ".join(UTM_NAMES)
-        + "; `company.NAME` is the key, name, points or a field of the primary company."
+        + "; `company.NAME` is the key, name, points or a field of the primary company, `entry.NAME` a property of the "
+        "event that began the run."
     )
     operator: str = Field(description="One of " + ", ".join(operators.OPERATORS) + "; also >, >=, < and <=.")
     value: Json = Field(
@@ -42,6 +43,8 @@ class FieldTest(Properties):
     def _makes_sense(self, info: ValidationInfo) -> FieldTest:
         if self.field == "company.":
             raise ValueError("which field of the company? Write `company.NAME`, such as company.city")
+        if self.field == ENTRY:
+            raise ValueError("which property of the event? Write `entry.NAME`, such as entry.total")
         if isinstance(self.value, Mapping):
             operators.check_other(self.operator, self.value)
         else:
@@ -65,7 +68,7 @@ def _where_field_is(name: str) -> frozenset[Need]:
         return frozenset([Need.UTM])
     if name.startswith("company."):
         return frozenset([Need.COMPANIES])
-    return frozenset() if name in ATTRIBUTES else frozenset([Need.FIELDS])
+    return frozenset() if name in ATTRIBUTES or name.startswith(ENTRY) else frozenset([Need.FIELDS])
 
 
 def _value(batch: Batch[FieldTest], contact: Contact, name: str) -> Any:

@@ -96,6 +96,7 @@ def decision(
     events: Iterable[str] | Callable[[P], frozenset[str]],
     refers_to: Mapping[str, RefersTo] | None = None,
     about: str | None = None,
+    run_key: str | None = None,
     likely: float = 15,
     reference: str | None = None,
 ) -> Callable[[Callable[[P, Fact, Standing], bool]], StepType]:
@@ -104,7 +105,8 @@ def decision(
     `events` are the types of event that it is asked about. Where they depend on the properties it
     is a function of those, and `*` stands for anything in what it returns; steps of such a type
     are found by what it returned when their campaign was applied. `refers_to` is as for `action`. `about` is the
-    channel of the message above the step that it is about, `likely` how many of a hundred contacts take it in a
+    channel of the message above the step that it is about, `run_key` the property that names where in an event's data
+    the key of the run stands, `likely` how many of a hundred contacts take it in a
     simulation.
     """
     return _decorator(
@@ -114,6 +116,7 @@ def decision(
         events=events,
         refers_to=refers_to or {},
         about=about,
+        run_key=run_key,
         likely=likely,
         reference=reference,
     )

@@ -207,6 +207,8 @@ class StepType:
     joins: str | None = None
     # Property to another: all steps of a campaign with the same value of the first have the same of the second.
     alike: Mapping[str, str] = field(default_factory=dict)
+    # The property of a decision that names where in an event's data the key of the run stands.
+    run_key: str | None = None
     # How many of a hundred contacts do in a simulation what a decision waits for, unless somebody says.
     likely: float = 15
     # Mautic's key for the same thing.

@@ -18,7 +18,7 @@ from parcours.domain.contacts.identity import in_use, same_address
 from parcours.domain.events.parsing import remembered
 from parcours.domain.gate import clean
 from parcours.domain.retries import step_delay
-from parcours.domain.steps.batch import Batch, Company, Knowledge, Standing
+from parcours.domain.steps.batch import Batch, Company, Fact, Knowledge, Standing
 from parcours.domain.steps.types import (
     ChangeCompany,
     Done,
@@ -67,6 +67,21 @@ def why(error: BaseException) -> str:
     except Exception:
         said = "no details"
     return clean(f"{type(error).__name__}: {said}")[:ERROR_LIMIT]
+
+
+def is_of_another_passage(fact: Fact, campaign: Campaign, contact_id: int, passage: int) -> bool:
+    """Return whether a fact is about a message that a campaign wrote to a contact in another passage than this.
+
+    Where a contact has several runs, opening the email of one says nothing of the others.
+    """
+    # Of the campaign, the step, the contact and the passage.
+    named = str(fact.data.get("message") or "").split("-")[:4]
+    return (
+        len(named) == 4
+        and named[0] == str(campaign.id)
+        and named[2:] != [str(contact_id), str(passage)]
+        and (named[2] == str(contact_id))
+    )
 
 
 def looks_back(step: Step, claim: Claim) -> bool:
@@ -144,7 +159,7 @@ def take(
     walk = _Walk(campaign, world, now, default_zone)
     taken: list[_Passing] = []
     for claim in claims:
-        contact, member = contacts[claim.contact_id], members.get(claim.contact_id)
+        contact, member = contacts[claim.contact_id], _of(claim, members)
         if member is None or not member.active or member.rotation != claim.rotation:
             continue
         since = came_at(at.get(contact.id, now), now)
@@ -176,7 +191,7 @@ def fail(
     `go_on`, nothing below runs even where the step says that a failure does not end the path.
     """
     walk = _Walk(campaign, world, now, default_zone)
-    contact, member = contacts.get(claim.contact_id), members.get(claim.contact_id)
+    contact, member = contacts.get(claim.contact_id), _of(claim, members)
     if contact is None or member is None or not member.active or member.rotation != claim.rotation:
         walk.enter(step, claim, contacts, members)
         return walk.finish()
@@ -185,6 +200,12 @@ def fail(
         walk.follow(step, None, [passing])
         walk.run_jumps()
     return walk.finish()
+
+
+def _of(claim: Claim, members: Mapping[int, Member]) -> Member | None:
+    """Return the run that a claim is of, or the membership where that is the only one."""
+    member = members.get(claim.contact_id)
+    return None if member is None else member.at(claim.rotation)
 
 
 @dataclass(slots=True)
@@ -228,6 +249,8 @@ class _Walk:
         self._raised: dict[int, BaseException] = {}
         # To whom steps gave addresses, (contact id, key), which nobody else can see yet.
         self._given: dict[str, list[tuple[int, str]]] = {}
+        # In which rotation those who jump were found, by the identity of the member.
+        self._found: dict[int, int] = {}
         self._due: dict[tuple[int, datetime, ZoneInfo], datetime] = {}
         self._deadlines: dict[tuple[int, ZoneInfo], datetime | None] = {}
 
@@ -237,7 +260,7 @@ class _Walk:
         self, step: Step, claim: Claim, contacts: Mapping[int, Contact], members: Mapping[int, Member]
     ) -> _Passing | None:
         """Return a claimed contact as one that may run the step now, or None when something else became of it."""
-        contact, member = contacts.get(claim.contact_id), members.get(claim.contact_id)
+        contact, member = contacts.get(claim.contact_id), _of(claim, members)
         if contact is None or member is None or not member.active or member.rotation != claim.rotation:
             self.plan.outcomes.append(
                 OutcomeRow(
@@ -249,6 +272,7 @@ class _Walk:
                     claim.due_at,
                     "cancelled",
                     {"reason": "the contact is no longer in this rotation of the campaign"},
+                    None if member is None else member.number,
                 )
             )
             return None
@@ -303,10 +327,12 @@ class _Walk:
         assert step.look_back is not None
         assert passing.anchor_at is not None
         zone = zone_of(passing.contact.timezone, self.default_zone)
-        standing = Standing(self.campaign, step, self.campaign.email_upstream(step))
+        member = passing.member
+        standing = Standing(self.campaign, step, self.campaign.email_upstream(step), member.key)
         for fact in self.world.past.get(passing.contact.id, ()):
             # In a loop, the fact that led on before does not do so again.
-            if (passing.contact.id, step.id, fact.type, fact.at.isoformat()) in self.world.answered:
+            place = (passing.contact.id, member.number, step.id, fact.type, fact.at.isoformat())
+            if place in self.world.answered or self._of_another_run(fact, passing):
                 continue
             young = fact.at >= passing.anchor_at or schedule.add(step.look_back, fact.at, zone) >= passing.anchor_at
             if young and step.looks_at(fact.type) and step.type.run(step.properties, fact, standing):
@@ -315,6 +341,11 @@ class _Walk:
                 return
         due = deadline(self.campaign, step, since=passing.anchor_at, zone=zone)
         self.wait(passing, step, due, "decision", anchor=passing.anchor_at)
+
+    def _of_another_run(self, fact: Fact, passing: _Passing) -> bool:
+        return passing.member.whole is not None and is_of_another_passage(
+            fact, self.campaign, passing.contact.id, passing.passage
+        )
 
     def _close(self, step: Step, passings: list[_Passing]) -> None:
         """Nobody did what the decision waited for: the "no" branch, counted from when each arrived."""
@@ -358,14 +389,21 @@ class _Walk:
                         self._send(passing, step, effect)
                     case Join(campaign):
                         self._count_pass(passing, step)
-                        self.plan.joins.setdefault(campaign, []).append(passing.contact.id)
+                        if campaign == self.campaign.key and passing.member.whole is not None:
+                            self.plan.restarted.append((passing.contact.id, passing.member))
+                        else:
+                            self.plan.joins.setdefault(campaign, []).append(passing.contact.id)
+                    case Leave(campaign) if campaign == self.campaign.key and passing.member.whole is not None:
+                        # The other runs of the contact go on.
+                        self.plan.ended.append((passing.contact.id, passing.member))
+                        passing.member.active = False
                     case Leave(campaign):
                         self.plan.leaves.setdefault(campaign, []).append(passing.contact.id)
                         if campaign == self.campaign.key:
                             passing.member.active = False
                     case Erase():
                         self.plan.erased.append(passing.contact.id)
-                        passing.member.active = False
+                        passing.member.end()
                     case ChangeCompany():
                         self._change_company(effect)
                     case Jump(to):
@@ -384,14 +422,13 @@ class _Walk:
         self.follow(step, None, passings)
 
     def _jump(self, to: str, passings: list[_Passing]) -> None:
-        """A new rotation begins at the target; open waits move along, so that armed decisions stay armed."""
+        """A new rotation begins at the target; open waits of the run move along, so that armed decisions stay armed."""
         landed = []
         for passing in passings:
-            passing.member.rotation += 1
-            self.plan.rotations[passing.contact.id] = passing.member.rotation
-            landed.append(
-                _Passing(passing.contact, passing.member, passage=passing.member.rotation, since=passing.since)
-            )
+            member = passing.member
+            before = self._found.setdefault(id(member), member.rotation)
+            self.plan.moved[passing.contact.id, before] = member
+            landed.append(_Passing(passing.contact, member, passage=member.jump(), since=passing.since))
         self._reach(self.campaign.by_key[to], landed, from_anchor=False)
 
     def follow(self, step: Step, branch: Branch | None, passings: list[_Passing], *, from_anchor: bool = False) -> None:
@@ -457,6 +494,9 @@ class _Walk:
         one bad contact does not stop the others.
         """
         contacts = [passing.contact for passing in passings]
+        for passing in passings:
+            if passing.member.whole is not None:
+                passing.contact.entry = passing.member.entry
         before = [contact.state() for contact in contacts]
         self._raised = {}
         try:
@@ -552,6 +592,7 @@ class _Walk:
                 passing.due_at,
                 result,
                 detail,
+                passing.member.number,
             )
         )
 
@@ -568,9 +609,12 @@ class _Walk:
         self._waits.append((passing, step, passing.passage, attempt, reason, anchor, due))
 
     def _send(self, passing: _Passing, step: Step, outbound: Outbound) -> None:
-        contact_id = passing.contact.id
+        contact_id, member = passing.contact.id, passing.member
         key = f"{self.campaign.id}-{step.id}-{contact_id}-{passing.passage}"
-        self.plan.messages.append(Message(contact_id, key, step.id, passing.member.rotation, outbound))
+        if member.whole is not None:
+            run = {"number": member.number, "entry": member.entry}
+            outbound = replace(outbound, payload={**outbound.payload, "run": run})
+        self.plan.messages.append(Message(contact_id, key, step.id, member.rotation, outbound))
 
     def _change_company(self, change: ChangeCompany) -> None:
         key = change.company
@@ -608,7 +652,17 @@ class _Walk:
                 )
             else:
                 self.plan.outcomes.append(
-                    OutcomeRow(contact_id, step.id, rotation, passage, self.now, due, "cancelled", cancelled)
+                    OutcomeRow(
+                        contact_id,
+                        step.id,
+                        rotation,
+                        passage,
+                        self.now,
+                        due,
+                        "cancelled",
+                        cancelled,
+                        passing.member.number,
+                    )
                 )
         return self.plan
 

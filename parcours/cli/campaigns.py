@@ -22,6 +22,7 @@ from parcours.producers.files.campaigns import CampaignFileError, FileProblem, f
 from parcours.services import apply_campaign, campaign_changes, campaign_plan
 from parcours.services.campaign_changes import definition_of
 from parcours.services.campaign_json import campaign_json, campaign_line
+from parcours.services.entry_rules import event_source, exit_of, limit_of
 
 app = typer.Typer(no_args_is_help=True, help="Validate, plan, apply, list, show, publish and pause campaigns.")
 
@@ -159,7 +160,12 @@ def show(campaign: Key, as_json: Json = False) -> None:
     about = f"({found.key}, id {found.id}, version {found.version}) {runs}"
     tree = Tree(f"[bold]{escape(found.name)}[/bold] {escape(about)}")
     sources = [f"segment {key}" for key in file.sources.segments] + [f"form {key}" for key in file.sources.forms]
-    tree.add(escape(f"from {', '.join(sources)}"))
+    sources += map(event_source, file.sources.events)
+    tree.add(escape(f"from {', '.join(sources)}{'' if file.sources.existing else ', who enter from now on'}"))
+    if file.entry is not None:
+        tree.add(escape(limit_of(file.entry)))
+    for each in file.exit:
+        tree.add(escape(exit_of(each)))
     if isinstance(file.catch_up, SkipFile):
         tree.add(escape(f"after a pause: skips steps overdue by more than {file.catch_up.skip}"))
     elif file.catch_up == "shift":

@@ -166,7 +166,7 @@ def _import(
         if segment is not None:
             for ids in contacts.staged_ids(conn, MEMBERS_A_STATEMENT):
                 segments.add_members(conn, segment.id, ids, manual=True, now=now)
-            fed = events.campaigns_of_segment(conn, segment.id) if staged else []
+            fed = [id_ for id_, _ in events.campaigns_of_segment(conn, segment.id)] if staged else []
             awaiting = sorted(row.key for row in campaigns.listing(conn, fed) if row.published)
     local_time.follow_all(engine, now=now, zone=session().zone)
     if staged >= BULK:

@@ -11,9 +11,10 @@ from sqlalchemy import Connection
 
 from parcours.cli.session import session
 from parcours.db.clock import now as database_now
-from parcours.db.tables import campaigns, contacts
+from parcours.db.tables import campaigns, contacts, entrants
 from parcours.db.tables.campaigns import Found
-from parcours.db.tables.contacts import ContactStanding
+from parcours.db.tables.contacts import ContactRun, ContactStanding, Passed
+from parcours.db.tables.entrants import HeldBack
 from parcours.domain.campaign import Campaign
 from parcours.domain.errors import NotFoundError, UnreadableCampaignError
 from parcours.domain.events.parsing import claim_of
@@ -59,6 +60,43 @@ _MESSAGES = {
 _RULES = {"cap": "cap", "quiet_hours": "quiet hours", "paused": "pause"}
 
 
+def run_sentence(run: ContactRun) -> str:
+    """Return when a run began, and when and why it ended."""
+    name = "The run without a key" if run.key is None else f"Run {run.key}"
+    if run.left_at is None:
+        return f"{name}: began {iso(run.began_at)}, rotation {run.rotation}."
+    why = f"{run.departure}: {run.reason}" if run.reason else run.departure
+    return f"{name}: began {iso(run.began_at)}, ended {iso(run.left_at)} ({why})."
+
+
+def passed_sentence(passed: Passed) -> str:
+    """Return what became of a contact at a step, and why."""
+    detail = passed.detail or {}
+    because = detail.get("reason") or detail.get("error") or message_sentence(detail.get("message"))
+    claimed = claim_of(detail)
+    if claimed is not None:
+        because = f"the event stated the future time {claimed}; its arrival time is used"
+    result = f"{passed.result} ({because})" if because else passed.result
+    return f"{iso(passed.at)}  {passed.step}{_of(passed.run)}: {result}"
+
+
+def held_sentence(held: HeldBack) -> str:
+    """Return since when a limit holds a contact back."""
+    run = "" if held.key is None else f" with run {held.key}"
+    return f"Held back{run} since {iso(held.came_at)} by the campaign's limit; {held.before:,} come before."
+
+
+def _events_of(campaign: Campaign | None) -> list[str]:
+    if campaign is None or not campaign.event_sources:
+        return []
+    types = ", ".join(sorted({source.type for source in campaign.event_sources}))
+    return [f"An event begins a run for it: {types}."]
+
+
+def _of(run: str | None) -> str:
+    return "" if run is None else f" of run {run}"
+
+
 def message_sentence(message: dict[str, Any] | None) -> str | None:
     """Return what became of the message that a step wrote, with the reason where it did not arrive."""
     if not message:
@@ -94,6 +132,7 @@ def explain(
         loaded, unreadable = _tree(conn, found, here.zone)
         why_not = unreadable or why_not
         sources = {source.key for source in campaigns.sources(conn, found.id) if source.published}
+        waiting_to_enter = entrants.of_contact(conn, found.id, shown.id)
     standing = next((each for each in shown.campaigns if each.campaign == found.key), None)
     zone = zone_of(shown.timezone, here.zone)
     sentences = []
@@ -101,20 +140,17 @@ def explain(
         sentences.append(f"The campaign is not running: {why_not}. Contacts keep their places.")
     if standing is None:
         sentences.append(_never(contact, found.key, sorted(sources.intersection(shown.segments))))
+        sentences += _events_of(loaded)
     else:
         sentences.append(f"Joined {iso(standing.added_at)}, rotation {standing.rotation}.")
         if standing.left_at is not None:
-            sentences.append(f"Left {iso(standing.left_at)} ({standing.departure}).")
+            why = f"{standing.departure}: {standing.reason}" if standing.reason else standing.departure
+            sentences.append(f"Left {iso(standing.left_at)} ({why}).")
             back = may_come_back(loaded, standing, now=now, zone=zone) if loaded is not None else None
             if back:
                 sentences.append(back)
-        for passed in standing.outcomes:
-            detail = passed.detail or {}
-            because = detail.get("reason") or detail.get("error") or message_sentence(detail.get("message"))
-            claimed = claim_of(detail)
-            if claimed is not None:
-                because = f"the event stated the future time {claimed}; its arrival time is used"
-            sentences.append(f"{iso(passed.at)}  {passed.step}: {passed.result}{f' ({because})' if because else ''}")
+        sentences += map(run_sentence, standing.runs)
+        sentences += map(passed_sentence, standing.outcomes)
         for wait in standing.waits:
             if wait.due_at is None:
                 until = "until the event happens"
@@ -124,9 +160,10 @@ def explain(
             policy = (wait.held or {}).get("policy")
             held = f", held back by {_RULES[policy['rule']]} ({policy['channel']})" if policy else ""
             failed = f"; the last attempt failed: {wait.error}" if wait.error else ""
-            sentences.append(f"waits at {wait.step} ({wait.waiting}) {until}{held}{failed}")
+            sentences.append(f"waits at {wait.step}{_of(wait.run)} ({wait.waiting}) {until}{held}{failed}")
         if standing.left_at is None and not standing.waits:
             sentences.append("No open waits: all paths are complete.")
+    sentences += map(held_sentence, waiting_to_enter)
     if not as_json:
         for sentence in sentences:
             here.say(sentence)

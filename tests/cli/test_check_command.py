@@ -40,6 +40,11 @@ BROKEN = {
     ),
     "counters_differ": ("UPDATE step_count SET day = '2026-06-03' WHERE slot = 4", 2),
     "waits_of_nobody": ("UPDATE wait SET rotation = 2 WHERE contact_id <= 25", 25),
+    "runs_differ": (
+        "INSERT INTO run (contact_id, campaign_id, number, key, rotation, arrival, manual, began_at) "
+        "SELECT id, 1, 1, '', 1, 'segment', false, '2026-06-02Z' FROM contact WHERE id <= 2",
+        2,
+    ),
     "waits_at_removed_steps": ("UPDATE step SET removed_at = now() WHERE id = 2", 30),
     "lost_members": (
         "DELETE FROM wait WHERE contact_id <= 3; UPDATE membership SET rotation = 2 WHERE contact_id <= 3",

@@ -12,6 +12,9 @@ LOG_EVENTS = {
     "delivery_failed": "Preparing, sending or recording a message failed unexpectedly. It is retried.",
     "event_buried": "An event could not be processed and became a dead letter.",
     "event_not_judged": "A replayed event could not be evaluated; it stays a dead letter.",
+    "event_without_key": "An event lacks the key that the source of a campaign names; it begins no run.",
+    "entry_refused": "Contacts did not enter a campaign because it has had as many as its `entry.most` allows.",
+    "run_not_begun": "A contact has as many runs of a campaign as it may have at a time; another key begins none.",
     "event_not_stored": "An event could not be stored because of an unexpected error; it is rejected with a reason.",
     "form_field_not_understood": "The value of a form field does not fit its mapped attribute; the submission is "
     "accepted.",

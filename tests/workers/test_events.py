@@ -826,7 +826,11 @@ def a_full_life(world: World) -> None:
         forms=["signup"],
         grace="9 days",
     )
+    carts = [{"type": "cart.updated", "key": "id"}]
+    later = "- {step: later, action: contact.points, with: {points: 1}, after: 9 days}"
+    world.campaign(later, key="carts", segments=(), events=carts, entry={"rate": "1 per day"})
     world.run()
+    world.tell(event("cart.updated", "ann", id="a"), event("cart.updated", "ann", id="b"))
     world.tell(
         event("contact.changed", "ann", tags=["vip"], fields={"a": 1}),
         event("device.seen", "ann", type="mobile"),

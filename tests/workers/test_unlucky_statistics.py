@@ -372,7 +372,8 @@ def test_messages_are_claimed_and_recorded(misled: Watched) -> None:
         leased = LATER + timedelta(minutes=5)
         taken = outbox.claim(conn, lane, now=LATER, leased_until=leased, limit=BATCH, scope=Scope())
         assert len(taken) == BATCH
-        outbox.departed(conn, {(each.contact_id, each.campaign_id) for each in taken})
+        outbox.departed(conn, {(each.contact_id, each.campaign_id, None) for each in taken})
+        outbox.departed(conn, {(each.contact_id, each.campaign_id, 1) for each in taken})
         outbox.told_already(conn, [each.key for each in taken])
         outbox.recipients(conn, [each.contact_id for each in taken])
         outbox.refusals(conn, [each.contact_id for each in taken], ["email"])

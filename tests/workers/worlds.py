@@ -177,6 +177,8 @@ class World:
         key: str = "c",
         segments: Sequence[str] = ("everyone",),
         forms: Sequence[str] = (),
+        events: Sequence[dict[str, Any]] = (),
+        existing: bool = True,
         when: datetime = START,
         backfill: bool = False,
         reschedule: bool = False,
@@ -194,7 +196,7 @@ class World:
             "campaign": key,
             "published": True,
             **settings,
-            "sources": {"segments": list(segments), "forms": list(forms)},
+            "sources": {"segments": list(segments), "forms": list(forms), "events": list(events), "existing": existing},
         }
         lines = [f"{name}: {json.dumps(value)}" for name, value in head.items()]
         body = textwrap.indent(textwrap.dedent(steps).strip("\n"), "  ")
@@ -438,9 +440,22 @@ class World:
         assert hours == [], "the hours of a day are not the day"
         lost = self.read(
             "SELECT wait.* FROM wait LEFT JOIN membership USING (contact_id, campaign_id) "
-            "WHERE membership.left_at IS NOT NULL OR membership.rotation IS DISTINCT FROM wait.rotation"
+            "LEFT JOIN run ON run.contact_id = wait.contact_id AND run.campaign_id = wait.campaign_id "
+            "AND run.rotation = wait.rotation AND run.left_at IS NULL "
+            "WHERE membership.left_at IS NOT NULL OR CASE WHEN membership.runs THEN run.number IS NULL "
+            "ELSE membership.rotation IS DISTINCT FROM wait.rotation END"
         )
         assert lost == [], "somebody waits who is out, or in another rotation"
+
+        runs = self.read(
+            "SELECT membership.* FROM membership LEFT JOIN LATERAL (SELECT count(*) AS n, "
+            "count(*) FILTER (WHERE run.left_at IS NULL) AS open, max(run.rotation) AS highest FROM run "
+            "WHERE run.contact_id = membership.contact_id AND run.campaign_id = membership.campaign_id) AS runs "
+            "ON true "
+            "WHERE (runs.n > 0) <> membership.runs OR membership.runs AND ((membership.left_at IS NULL) <> (open > 0) "
+            "OR membership.rotation < highest)"
+        )
+        assert runs == [], "a membership is not what its runs are"
 
     def clear(self) -> None:
         """Forget everything."""
@@ -459,7 +474,18 @@ class World:
             *("message", "delivery_count", "step_count", "campaign_count", "campaign_hour_count", "sweep", "audit"),
             *("inbox", "event", "event_key", "erased", "leaving", "device", "dead_letter", "frequency_rule"),
             *("contact_alias", "point_group", "contact_score", "point_log", "stage_log", "contact_utm"),
-            *("template", "policy", "company_member", "company", "circuit", "rate", "rezoned", "leftover"),
+            *(
+                "run",
+                "entrant",
+                "template",
+                "policy",
+                "company_member",
+                "company",
+                "circuit",
+                "rate",
+                "rezoned",
+                "leftover",
+            ),
         ]
         with self.engine.begin() as conn:
             for table in tables:

@@ -70,11 +70,13 @@ ARRIVALS = {
     "form": marked("from a form"),
     "manual": marked("added manually"),
     "action": marked("by a campaign step"),
+    "event": marked("by an event"),
 }
 DEPARTURES = {
     "segment": marked("left all segments"),
     "action": marked("removed by a step"),
     "manual": marked("removed manually"),
+    "exit": marked("by an exit of the campaign"),
 }
 SERIES = {
     "added": marked("Contacts added"),

@@ -168,6 +168,12 @@ class Draft:
             "rate": self.rate or None,
             "sources": {"segments": list(self.segments), "forms": list(self.forms)},
         }
+        if base is not None:
+            # What the page does not show stays.
+            kept_data = to_data(base)
+            data |= {name: kept_data[name] for name in ("entry", "exit") if name in kept_data}
+            more = kept_data.get("sources", {})
+            data["sources"] |= {name: more[name] for name in ("events", "existing") if name in more}
         for name in ("publish_from", "publish_until"):
             text, before = getattr(self, name), getattr(base, name) if base else None
             kept = base is not None and text == _local(before, base, zone) and self.timezone == (base.timezone or "")

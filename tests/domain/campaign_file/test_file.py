@@ -166,7 +166,7 @@ def test_every_problem_is_found_at_once() -> None:
         "timezone": "unknown timezone 'Europe/Pariss'; did you mean 'Europe/Paris'?",
         "exit_on_leave": "must be true or false, not 'yes'",
         "publish_from": ("'soon' is not a date; write it like '2026-12-24T09:00' or '2026-12-24T09:00+01:00'"),
-        "sources": "the campaign has no source; add at least one segment or form",
+        "sources": "the campaign has no source; add at least one segment, form or event",
         "sources.segment": "unknown name 'segment'; did you mean 'segments'?",
         "steps[0].with.pints": "unknown property 'pints'; did you mean 'points'?",
         "steps[0].with.points": "the property 'points' is missing",
@@ -774,7 +774,7 @@ def test_the_schema_knows_every_type_and_its_properties() -> None:
     assert set(fields) == {
         info.alias or name for name, info in type(right(campaign(TAG)).steps[0]).model_fields.items()
     }
-    assert set(schema["properties"]) == set(CampaignFile.model_fields)
+    assert set(schema["properties"]) == {"format", *CampaignFile.model_fields}
 
 
 def test_every_reference_in_the_schema_leads_somewhere() -> None:

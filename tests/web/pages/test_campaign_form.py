@@ -241,3 +241,29 @@ def test_a_viewer_may_not_change_anything(client: Client, world: World) -> None:
 )
 def test_a_key_is_made_of_a_name(name: str, key: str) -> None:
     assert slug(name) == key
+
+
+def test_sources_exits_and_limits_that_the_form_does_not_show_stay(client: Client, world: World) -> None:
+    world.campaign(
+        STEPS,
+        key="carts",
+        segments=(),
+        events=[{"type": "cart.updated", "key": "cart_id"}],
+        exit=[{"event": "order.paid", "key": "cart_id"}],
+        entry={"most": 9},
+        name="First steps",
+    )
+    http = client()
+    page = http.get("/campaigns/carts/edit").text
+    changed = filled(steps=LATER, segments=[], stamp=stamp(page))
+    review = posted(http, "/campaigns/carts/edit", **changed, do="review")
+    assert review.status_code == 200
+    assert posted(http, "/campaigns/carts/edit", **hidden(review.text), do="apply").status_code == 303
+    with world.engine.connect() as conn:
+        found = campaigns.find(conn, "carts")
+        file = campaigns.definition(conn, found.id, found.version)
+    assert found.version == 2
+    assert [each.type for each in file.sources.events] == ["cart.updated"]
+    assert [each.event for each in file.exit] == ["order.paid"]
+    assert file.entry is not None
+    assert file.entry.most == 9
