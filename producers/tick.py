@@ -14,12 +14,13 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from parcours.db.clock import now as database_now
 from parcours.db.partitions import ensure_partitions
 from parcours.db.statements import statements
-from parcours.db.tables import campaigns, events, membership, outbox, sweeps, traces, waits
+from parcours.db.tables import campaigns, dates, events, membership, outbox, sweeps, traces, waits
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.jobs import (
     ActOnEvents,
     Deliver,
     EndGraces,
+    EnterByDate,
     ExecuteDue,
     FollowTimezones,
     Order,
@@ -69,7 +70,8 @@ class Tick:
             others: dict[Order, Oldest | None] = {
                 ActOnEvents(): events.oldest_pending(conn),
                 EndGraces(): membership.first_grace_over(conn, now=now),
-                FollowTimezones(): waits.first_rezoned(conn),
+                FollowTimezones(): _first_to_follow(conn),
+                EnterByDate(): _first_by_date(conn, now),
                 WipeFiles(): traces.oldest_noted(conn),
             }
             lanes = outbox.lanes(conn, now=now, scope=EVERYTHING)
@@ -143,3 +145,13 @@ class Tick:
             return False
         self._nudged[sweep_id] = time.monotonic()
         return True
+
+
+def _first_to_follow(conn: Connection) -> int | None:
+    rezoned = waits.first_rezoned(conn)
+    return dates.first_noted(conn) if rezoned is None else rezoned
+
+
+def _first_by_date(conn: Connection, now: datetime) -> datetime | None:
+    due = min(dates.due_campaigns(conn, now=now).values(), default=None)
+    return dates.first_build(conn) if due is None else due

@@ -43,13 +43,14 @@ def arrive(
     now: datetime,
     zone: ZoneInfo,
     since: Mapping[int, datetime] | None = None,
+    again: bool = False,
 ) -> Counter[str]:
     """Let contacts into a campaign as far as the rules do; return how many were `added` and `restarted`.
 
     `since`: when contacts did what lets them in. What they do from then on answers the decisions that they
-    come to, though we hear of both only now.
+    come to, though we hear of both only now. `again`: whatever the campaign says of re-entry.
     """
-    entered = admit(conn, campaign, contact_ids, arrival, now=now, zone=zone, since=since)
+    entered = admit(conn, campaign, contact_ids, arrival, now=now, zone=zone, since=since, again=again)
     # Whom an update let in at the same moment, it counts.
     return Counter[str]("added" if each == "added" else "restarted" for each in entered.values())
 
@@ -63,6 +64,7 @@ def admit(
     now: datetime,
     zone: ZoneInfo,
     since: Mapping[int, datetime] | None = None,
+    again: bool = False,
 ) -> dict[int, Literal["added", "back", "restarted"]]:
     """Let contacts into a campaign as far as the rules do, with every root step armed; return what each did.
 
@@ -73,19 +75,20 @@ def admit(
     sources = [source.id for source in campaigns.sources(conn, campaign.id)]
     entries = {}
     zones = {}
-    again: dict[int, Literal["back", "restarted"]] = {}
+    returning: dict[int, Literal["back", "restarted"]] = {}
     for contact_id, (state, timezone) in memberships.states(conn, campaign.id, sources, present).items():
         own_zone = zone_of(timezone, zone)
-        entry = entering(state, arrival, reentry=campaign.reentry, cooldown=campaign.cooldown, now=now, zone=own_zone)
+        reentry = "always" if again else campaign.reentry
+        entry = entering(state, arrival, reentry=reentry, cooldown=campaign.cooldown, now=now, zone=own_zone)
         if entry is None:
             continue
         entries[contact_id] = entry
         zones[contact_id] = own_zone
         if state is not None:
-            again[contact_id] = "restarted" if state.departure is None else "back"
+            returning[contact_id] = "restarted" if state.departure is None else "back"
     if not entries:
         return {}
-    _cancel(conn, campaign.id, list(again), "the contact started again", now=now)
+    _cancel(conn, campaign.id, list(returning), "the contact started again", now=now)
     new = memberships.enter(conn, campaign.id, entries, arrival=arrival, now=now)
     due = {
         (step.id, own_zone): first_due(campaign, step, since=now, zone=own_zone)
@@ -103,8 +106,8 @@ def admit(
             for anchor in (began if reason == "decision" else now,)
         ],
     )
-    _count(conn, campaign.id, "added", len(new) + list(again.values()).count("back"), now)
-    return {**dict.fromkeys(new, "added"), **again}
+    _count(conn, campaign.id, "added", len(new) + list(returning.values()).count("back"), now)
+    return {**dict.fromkeys(new, "added"), **returning}
 
 
 def depart(

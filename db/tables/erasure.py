@@ -32,6 +32,8 @@ TABLES = (
     "event",
     "contact_alias",
     "rezoned",
+    "redated",
+    "date_entry",
 )
 
 

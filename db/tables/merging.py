@@ -11,7 +11,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from parcours.db.statements import filled, statements
-from parcours.db.tables import campaigns, events, outcomes, refusals, waits
+from parcours.db.tables import campaigns, dates, events, outcomes, refusals, waits
 from parcours.db.tables.waits import CancelledWait
 from parcours.domain.walk.rows import Outcome
 
@@ -32,6 +32,7 @@ MOVED = (
     # Of two, the older is dropped before.
     "contact_utm",
     "rezoned",
+    "redated",
 )
 
 # Tables of which the survivor has at most one row for each value of these columns: the survivor's own stays,
@@ -48,6 +49,8 @@ FILLED: dict[str, tuple[str, ...]] = {
     "frequency_rule": ("channel",),
     "device": ("type", "brand", "os"),
     "company_member": ("company_id",),
+    # The later turn of the two is kept before.
+    "date_entry": ("source_id",),
 }
 
 
@@ -129,6 +132,7 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
     conn.execute(sql["merge_attributes"], {**both, "now": now})
     # One person left a channel as either of the two.
     refusals.leave_by_address(conn, said)
+    dates.merge_turns(conn, pairs)
     for table, columns in FILLED.items():
         own, others = ([(whose, column) for column in columns] for whose in ("own", table))
         conn.execute(filled(sql["give_way"], table=table, own=own, others=others), both)
@@ -137,6 +141,7 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
     conn.execute(sql["become_alias"], {**both, "now": now})
     # What came along was meant for the other one's timezone.
     waits.note_rezoned(conn, pairs.values())
+    dates.note(conn, pairs.values())
     return Merged(dropped, len(cancelled))
 
 

@@ -13,10 +13,11 @@ from parcours.domain.campaign import Branch, Campaign, Step
 from parcours.domain.campaign_file.model import (
     BRANCH_NAMES,
     FORMAT,
+    AtFile,
     CampaignFile,
+    DateSourceFile,
     FindType,
     SkipFile,
-    SourcesFile,
     StepFile,
     dotted,
 )
@@ -25,6 +26,7 @@ from parcours.domain.errors import CampaignError
 from parcours.domain.messages.rate import parse_rate
 from parcours.domain.steps import registry
 from parcours.domain.steps.types import Properties, StepType
+from parcours.domain.time.dates import ContactDate
 from parcours.domain.time.intervals import Interval, parse_interval
 from parcours.domain.time.schedule import Timing, parse_days, parse_hour, parse_window
 
@@ -89,6 +91,7 @@ def build(
             look_back=_interval(found.look_back),
             max_attempts=found.max_attempts,
             on_failure=found.on_failure,
+            late=found.late,
             moved=found.step in moved,
         )
         steps[step.id] = step
@@ -111,6 +114,7 @@ def build(
         exit_on_leave=file.exit_on_leave,
         priority=file.priority,
         per_second=None if file.rate is None else parse_rate(file.rate),
+        dates=tuple(map(contact_date, file.sources.dates)),
     )
 
 
@@ -126,10 +130,22 @@ def _properties(kind: StepType, step: StepFile) -> Properties:
 def _timing(step: StepFile, zone: ZoneInfo) -> Timing:
     return Timing(
         after=_interval(step.after),
-        at=None if step.at is None else with_offset(step.at, zone),
+        at=with_offset(step.at, zone) if isinstance(step.at, datetime) else None,
         hour=None if step.hour is None else parse_hour(step.hour),
         between=None if step.between is None else parse_window(list(step.between)),
         days=parse_days(list(step.days)) if step.days else frozenset(),
+        date=contact_date(step.at) if isinstance(step.at, AtFile) else None,
+    )
+
+
+def contact_date(file: AtFile) -> ContactDate:
+    """Return the date of the contact that a step or a source goes by. Raises ValueError."""
+    return ContactDate(
+        field=file.field,
+        offset=_interval(file.before) or _interval(file.after) or Interval(),
+        before=file.before is not None,
+        hour=None if file.hour is None else parse_hour(file.hour),
+        every=file.every if isinstance(file, DateSourceFile) else None,
     )
 
 
@@ -144,6 +160,8 @@ def to_data(file: CampaignFile) -> dict[str, Any]:
     `redirect` is left out too: it is for applying the file once.
     """
     data = _plain_fields(file)
+    if file.format > 1:
+        data = {"format": file.format, **data}
     data.pop("redirect", None)
     data["steps"] = [_step_data(step) for step in file.steps]
     return data
@@ -165,10 +183,10 @@ def _plain_fields(model: BaseModel) -> dict[str, Any]:
             continue
         if isinstance(value, datetime):
             value = value.isoformat()
-        elif isinstance(value, SourcesFile | SkipFile):
+        elif isinstance(value, BaseModel):
             value = _plain_fields(value)
         elif isinstance(value, tuple):
-            value = list(value)
+            value = [_plain_fields(each) if isinstance(each, DateSourceFile) else each for each in value]
         data[info.alias or name] = value
     return data
 

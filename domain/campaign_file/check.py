@@ -14,12 +14,15 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ValidationError
 
 from parcours.domain.campaign import Priority
-from parcours.domain.campaign_file.build import newer, with_offset
+from parcours.domain.campaign_file.build import contact_date, newer, with_offset
 from parcours.domain.campaign_file.graph import Graph, Node
 from parcours.domain.campaign_file.model import (
     BRANCH_NAMES,
+    AtFile,
     CampaignFile,
+    DateSourceFile,
     FindType,
+    Late,
     OnFailure,
     Path,
     Problem,
@@ -41,12 +44,15 @@ from parcours.domain.campaign_file.sentences import (
     shown,
 )
 from parcours.domain.contacts import identity
+from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.errors import CampaignError
+from parcours.domain.events.utm import NAMES as UTM_NAMES
 from parcours.domain.messages.rate import parse_rate
 from parcours.domain.retries import MOST_STEP_ATTEMPTS
 from parcours.domain.steps import registry
 from parcours.domain.steps.properties import APPLYING
 from parcours.domain.steps.types import Kind
+from parcours.domain.time.dates import Every
 from parcours.domain.time.intervals import Interval, parse_interval
 from parcours.domain.time.schedule import parse_days, parse_hour, parse_window
 
@@ -73,7 +79,11 @@ _CAMPAIGN_NAMES = (
     "cooldown", "timezone", "exit_on_leave", "grace", "catch_up", "priority", "rate", "sources", "redirect", "steps",
 )  # fmt: skip
 
-TIMING_NAMES = ("after", "at", "hour", "between", "days")
+SOURCE_NAMES = ("segments", "forms", "dates")
+
+TIMING_NAMES = ("after", "at", "hour", "between", "days", "late")
+
+DATE_NAMES = ("field", "before", "after", "hour")
 
 DECISION_NAMES = ("within", "look_back")
 
@@ -271,13 +281,45 @@ class Checker:
     def sources(self, data: Mapping[Any, Any]) -> SourcesFile:
         found = data.get("sources")
         if found is not None and not isinstance(found, Mapping):
-            self.say(("sources",), f"must be a mapping of 'segments' and 'forms' to lists, not {called(found)}")
+            self.say(
+                ("sources",), f"must be a mapping of 'segments', 'forms' and 'dates' to lists, not {called(found)}"
+            )
             return SourcesFile()
         found = found or {}
-        self.names(found, ("segments", "forms"), ("sources",))
-        if not any(found.get(name) for name in ("segments", "forms")):
-            self.say(("sources",), "the campaign has no source; name at least one segment or form")
-        return SourcesFile(segments=self.source_keys(found, "segments"), forms=self.source_keys(found, "forms"))
+        self.names(found, SOURCE_NAMES, ("sources",))
+        if not any(found.get(name) for name in SOURCE_NAMES):
+            self.say(("sources",), "the campaign has no source; name at least one segment, form or date")
+        return SourcesFile(
+            segments=self.source_keys(found, "segments"),
+            forms=self.source_keys(found, "forms"),
+            dates=self.date_sources(found),
+        )
+
+    def date_sources(self, data: Mapping[Any, Any]) -> tuple[DateSourceFile, ...]:
+        given, path = data.get("dates"), ("sources", "dates")
+        if given is None:
+            return ()
+        if not isinstance(given, list | tuple):
+            hint = "; put it in a list, as in [{field: birthday, every: year}]" if isinstance(given, Mapping) else ""
+            self.say(path, f"must be a list of dates of contacts, not {called(given)}{hint}")
+            return ()
+        found: list[DateSourceFile] = []
+        first: dict[str, int] = {}
+        for index, each in enumerate(given):
+            if not isinstance(each, Mapping):
+                self.say((*path, index), f"must be such as {{field: birthday, every: year}}, not {called(each)}")
+                continue
+            values = self.contact_date(each, (*path, index), also=("every",))
+            every = self.choice(each, "every", get_args(Every), (*path, index))
+            if values is None:
+                continue
+            source = DateSourceFile(**values, every=every)
+            name = contact_date(source).name
+            if first.setdefault(name, index) != index:
+                other = dotted((*path, first[name]))
+                self.say((*path, index), f"contacts enter by this date at {other} already; take one of the two out")
+            found.append(source)
+        return tuple(found)
 
     def source_keys(self, data: Mapping[Any, Any], name: str) -> tuple[str, ...]:
         keys, path = data.get(name), ("sources", name)
@@ -315,6 +357,35 @@ class Checker:
                 )
         return dict(found)
 
+    def at(self, data: Mapping[Any, Any], path: Path) -> datetime | AtFile | None:
+        value = data.get("at")
+        if not isinstance(value, Mapping):
+            return self.date(data, "at", path)
+        values = self.contact_date(value, (*path, "at"))
+        return None if values is None else AtFile(**values)
+
+    def contact_date(self, data: Mapping[Any, Any], path: Path, *, also: tuple[str, ...] = ()) -> dict[str, Any] | None:
+        """Return what says when something is due by a date of the contact, or None after saying what is wrong."""
+        before = len(self.problems)
+        self.names(data, (*DATE_NAMES, *also), path)
+        field = self.text(data, "field", path)
+        if data.get("field") is None:
+            self.say((*path, "field"), "the custom field that holds the date is missing, such as 'field: birthday'")
+        elif field in ATTRIBUTES or field in UTM_NAMES:
+            self.say((*path, "field"), f"{field!r} is no custom field; name one that holds a date")
+        if data.get("before") is not None and data.get("after") is not None:
+            self.say((*path, "after"), "a date has 'before' or 'after', not both")
+        values = {
+            "field": field,
+            "before": self.parsed(data, "before", parse_interval, path),
+            "after": self.parsed(data, "after", parse_interval, path),
+            "hour": self.parsed(data, "hour", parse_hour, path),
+        }
+        interval = values["before"] or values["after"]
+        if interval is not None and values["hour"] is not None and parse_interval(interval).exact:
+            self.say((*path, "hour"), f"'hour' says the time of the day already, and {interval!r} too; use whole days")
+        return values if len(self.problems) == before else None
+
     # Steps.
 
     def steps(self, found: object, path: Path, parent: Node | None, branch: str, depth: int = 1) -> list[Node]:
@@ -342,10 +413,11 @@ class Checker:
             "name": self.text(data, "name", path),
             "with": self.properties(node),
             **{name: self.parsed(data, name, parse_interval, path) for name in ("after", *DECISION_NAMES)},
-            "at": self.date(data, "at", path),
+            "at": self.at(data, path),
             "hour": self.parsed(data, "hour", parse_hour, path),
             "between": self.parsed(data, "between", parse_window, path),
             "days": self.parsed(data, "days", parse_days, path) or (),
+            "late": self.choice(data, "late", get_args(Late), path) or "skip",
             "max_attempts": self.attempts(data, path),
             "on_failure": self.choice(data, "on_failure", get_args(OnFailure), path) or "stop",
         }
@@ -466,6 +538,11 @@ class Checker:
                 node.path,
                 "nobody can say when nothing has happened: give this step 'after' or 'at', or its decision 'within'",
             )
+        elif node.branch == "no" and above.data.get("within") is None and isinstance(node.data.get("at"), Mapping):
+            self.say(
+                (*node.path, "at"),
+                "a date of the contact does not say when the decision above closes; give the decision 'within'",
+            )
 
     def timing(self, node: Node) -> None:
         has = {name for name in TIMING_NAMES if node.data.get(name) is not None}
@@ -475,10 +552,14 @@ class Checker:
             self.say((*node.path, "at"), "a step has 'after' or 'at', not both")
         if {"hour", "between"} <= has:
             self.say((*node.path, "between"), "a step has 'hour' or 'between', not both")
+        by_date = isinstance(node.data.get("at"), Mapping)
         if "at" in has:
             for name in ("hour", "between", "days"):
                 if name in has:
-                    self.say((*node.path, name), f"{name!r} cannot go with 'at', which already says when")
+                    inside = "; write the hour in it: at: {field: …, hour: …}" if by_date and name == "hour" else ""
+                    self.say((*node.path, name), f"{name!r} cannot go with 'at', which already says when{inside}")
+        if "late" in has and not (by_date and node.kind is Kind.ACTION):
+            self.say((*node.path, "late"), "'late' is for an action whose 'at' names a date of the contact")
 
     def give_keys(self, nodes: Iterable[Node]) -> None:
         nodes = list(nodes)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from parcours.domain.campaign import Branch, Priority
 from parcours.domain.retries import STEP_ATTEMPTS
 from parcours.domain.steps.types import Kind, StepType
+from parcours.domain.time.dates import Every
 
 Path = tuple[str | int, ...]
 
@@ -23,14 +24,33 @@ Reentry = Literal["never", "after_exit", "always"]
 
 OnFailure = Literal["stop", "continue"]
 
+Late = Literal["skip", "run"]
+
 # Characters of a file that a problem repeats, and of a sentence.
 MOST_ECHO = 100
 
 # The format of campaign files, and of the definitions that are stored: raised when an older release could not read
 # a new one. What says nothing is of the first.
-FORMAT = 1
+FORMAT = 2
 
 BRANCH_NAMES = ("then", "yes", "no")
+
+
+class AtFile(BaseModel):
+    """A date of the contact, and how long before or after it; kept as written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    field: str
+    before: str | None = None
+    after: str | None = None
+    hour: str | None = None
+
+
+class DateSourceFile(AtFile):
+    """A date by which contacts enter, once or each time it comes again."""
+
+    every: Every | None = None
 
 
 class StepFile(BaseModel):
@@ -45,10 +65,11 @@ class StepFile(BaseModel):
     condition: str | None = None
     with_: dict[str, Any] = Field(default_factory=dict, alias="with")
     after: str | None = None
-    at: datetime | None = None
+    at: datetime | AtFile | None = None
     hour: str | None = None
     between: tuple[str, str] | None = None
     days: tuple[str, ...] = ()
+    late: Late = "skip"
     within: str | None = None
     look_back: str | None = None
     max_attempts: int = STEP_ATTEMPTS
@@ -76,12 +97,13 @@ class StepFile(BaseModel):
 
 
 class SourcesFile(BaseModel):
-    """What feeds a campaign: keys of segments and forms."""
+    """What feeds a campaign: keys of segments and forms, and dates of contacts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     segments: tuple[str, ...] = ()
     forms: tuple[str, ...] = ()
+    dates: tuple[DateSourceFile, ...] = ()
 
 
 class SkipFile(BaseModel):
@@ -117,6 +139,11 @@ class CampaignFile(BaseModel):
     # Where those go who wait at steps that this version drops. An act of applying, and no part of the version.
     redirect: dict[str, str] = Field(default_factory=dict)
     steps: tuple[StepFile, ...]
+
+    @property
+    def format(self) -> int:
+        """The earliest format that has all of its names."""
+        return 2 if self.sources.dates or any(isinstance(step.at, AtFile) for step in self.walk()) else 1
 
     def walk(self) -> Iterator[StepFile]:
         """Yield every step, depth first: the order of the document, `yes` before `no`."""

@@ -14,11 +14,12 @@ from parcours.domain.campaign_file.check import (
     STEP_KEY,
     TIMING_NAMES,
 )
-from parcours.domain.campaign_file.model import OnFailure, Reentry
+from parcours.domain.campaign_file.model import Late, OnFailure, Reentry
 from parcours.domain.campaign_file.sentences import a
 from parcours.domain.retries import MOST_STEP_ATTEMPTS
 from parcours.domain.steps import registry
 from parcours.domain.steps.types import Kind, StepType
+from parcours.domain.time.dates import Every
 from parcours.domain.time.schedule import WEEKDAYS
 
 # For editors.
@@ -36,6 +37,23 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
     keys = {"type": ["array", "null"], "items": {"type": "string", "minLength": 1}, "uniqueItems": True}
     day = {"type": ["string", "null"], "examples": ["2026-12-24T09:00", "2026-12-24T09:00+01:00"]}
 
+    hours = _or_null(hour)
+    field = {"type": "string", "minLength": 1, "examples": ["webinar_at", "birthday"]}
+
+    def of_contact(**more: Any) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["field"],
+            "properties": {
+                "field": told("The custom field that holds the date.", field),
+                **more,
+                "before": told("How long before the date.", interval),
+                "after": told("How long after the date.", interval),
+                "hour": told("At this time of that day, in the contact's timezone.", hours),
+            },
+        }
+
     def told(description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
         return {"description": description, **schema}
 
@@ -51,13 +69,22 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
             **{kind.value: _type_names(types, kind) for kind in Kind},
             "with": told("The properties of the type.", {"type": ["object", "null"]}),
             "after": told("How long after the step above.", interval),
-            "at": told("A date, in the file's timezone unless it has an offset.", day),
+            "at": told(
+                "A date, in the file's timezone unless it has an offset; or a date of the contact, which the step "
+                "follows when it changes.",
+                {"anyOf": [day, of_contact()]},
+            ),
             "hour": told("At this time of the contact's day.", _or_null(hour)),
             "between": told(
                 "Only between these times of the contact's day.",
                 {"type": ["array", "null"], "items": hour, "minItems": 2, "maxItems": 2},
             ),
             "days": told("Only on these days.", {"type": ["array", "null"], "items": {"enum": list(WEEKDAYS)}}),
+            "late": told(
+                "What becomes of an action whose time, by a date of the contact, had passed when the contact came "
+                "to it.",
+                {"enum": [*get_args(Late), None], "default": "skip"},
+            ),
             "within": told("How long to wait before the answer is no.", interval),
             "look_back": told("How old may be what the contact did before reaching the decision.", interval),
             "max_attempts": told(
@@ -135,6 +162,18 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
                 "properties": {
                     "segments": told("Keys of public, published segments.", keys),
                     "forms": told("Keys of forms.", keys),
+                    "dates": told(
+                        "Dates of contacts, in custom fields; a contact enters when its date comes.",
+                        {
+                            "type": ["array", "null"],
+                            "items": of_contact(
+                                every=told(
+                                    "Whether the date comes again; each time the contact enters again.",
+                                    {"enum": [*get_args(Every), None]},
+                                )
+                            ),
+                        },
+                    ),
                 },
             },
             "redirect": told(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -118,7 +119,7 @@ def test_the_documented_example_is_right(file: Path, step_type: FindType) -> Non
     assert [len(condition.yes), len(condition.no)] == [1, 1]
     assert found.steps[1].hour == "09:00"
     at = found.steps[1].then[0].no[1].at
-    assert at is not None
+    assert isinstance(at, datetime)
     assert at.isoformat() == "2026-12-24T09:00:00+01:00"
 
 

@@ -177,6 +177,7 @@ class World:
         key: str = "c",
         segments: Sequence[str] = ("everyone",),
         forms: Sequence[str] = (),
+        dates: Sequence[dict[str, Any]] = (),
         when: datetime = START,
         backfill: bool = False,
         reschedule: bool = False,
@@ -194,7 +195,7 @@ class World:
             "campaign": key,
             "published": True,
             **settings,
-            "sources": {"segments": list(segments), "forms": list(forms)},
+            "sources": {"segments": list(segments), "forms": list(forms), "dates": list(dates)},
         }
         lines = [f"{name}: {json.dumps(value)}" for name, value in head.items()]
         body = textwrap.indent(textwrap.dedent(steps).strip("\n"), "  ")
@@ -460,6 +461,7 @@ class World:
             *("inbox", "event", "event_key", "erased", "leaving", "device", "dead_letter", "frequency_rule"),
             *("contact_alias", "point_group", "contact_score", "point_log", "stage_log", "contact_utm"),
             *("template", "policy", "company_member", "company", "circuit", "rate", "rezoned", "leftover"),
+            *("redated", "date_entry"),
         ]
         with self.engine.begin() as conn:
             for table in tables:
