@@ -70,7 +70,7 @@ class Tick:
             others: dict[Order, Oldest | None] = {
                 ActOnEvents(): events.oldest_pending(conn),
                 EndGraces(): membership.first_grace_over(conn, now=now),
-                FollowTimezones(): _first_to_follow(conn),
+                FollowTimezones(): dates.first_to_follow(conn),
                 EnterByDate(): _first_by_date(conn, now),
                 WipeFiles(): traces.oldest_noted(conn),
             }
@@ -145,11 +145,6 @@ class Tick:
             return False
         self._nudged[sweep_id] = time.monotonic()
         return True
-
-
-def _first_to_follow(conn: Connection) -> int | None:
-    rezoned = waits.first_rezoned(conn)
-    return dates.first_noted(conn) if rezoned is None else rezoned
 
 
 def _first_by_date(conn: Connection, now: datetime) -> datetime | None:

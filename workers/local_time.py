@@ -67,18 +67,12 @@ def follow(conn: Connection, *, now: datetime, zone: ZoneInfo, of: Iterable[int]
 def follow_all(engine: Engine, *, now: datetime, zone: ZoneInfo) -> None:
     """Move the waits of every contact whose timezone or dates changed, and who is in nobody's hands."""
     with engine.connect() as conn:
-        if first_to_follow(conn) is None:
+        if dates_table.first_to_follow(conn) is None:
             return
     looked = AT_ONCE
     while looked:
         with engine.begin() as conn:
             looked = follow(conn, now=now, zone=zone)
-
-
-def first_to_follow(conn: Connection) -> int | None:
-    """Return the first contact whose timezone or dates changed; None without any."""
-    rezoned = waits.first_rezoned(conn)
-    return dates_table.first_noted(conn) if rezoned is None else rezoned
 
 
 def _due(campaign: Campaign, wait: ToCome, *, now: datetime | None, zone: ZoneInfo) -> datetime | None:

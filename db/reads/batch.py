@@ -86,8 +86,9 @@ def load(
         for contact_id, reasons in refusals.of_contacts(conn, contacts).items():
             contacts[contact_id].do_not_contact = reasons
     if Need.RECEIVED in needs:
-        for contact_id, templates in conn.execute(sql["received"], ids).all():
+        for contact_id, templates, ats in conn.execute(sql["received"], ids).all():
             contacts[contact_id].received = frozenset(templates)
+            contacts[contact_id].received_at = dict(zip(templates, ats, strict=True))
     world = _world(conn, campaign, contact_ids, needs, now=now)
     if Need.POLICIES in needs:
         _bind(conn, contacts, world.policies, now=now)

@@ -59,7 +59,7 @@ class StoredStep(NamedTuple):
 
 
 class SourceOf(NamedTuple):
-    """A segment or form that feeds a campaign."""
+    """A segment or form that feeds a campaign, or the custom field of a date that does."""
 
     campaign_id: int
     kind: str
@@ -299,7 +299,7 @@ def sources(conn: Connection, campaign_id: int) -> list[Source]:
 
 
 def every_source(conn: Connection) -> list[SourceOf]:
-    """Return what feeds each campaign that is not deleted: its segments, then its forms, by key."""
+    """Return what feeds each campaign that is not deleted: its segments, then its forms, by key, then its dates."""
     return [SourceOf(*row) for row in conn.execute(sql["every_source"])]
 
 

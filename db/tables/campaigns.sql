@@ -217,7 +217,12 @@ JOIN campaign ON campaign.id = campaign_source.campaign_id AND campaign.deleted_
 LEFT JOIN segment ON campaign_source.kind = 'segment' AND segment.id = campaign_source.source_id
 LEFT JOIN form ON campaign_source.kind = 'form' AND form.id = campaign_source.source_id
 WHERE coalesce(segment.key, form.key) IS NOT NULL
-ORDER BY campaign_source.campaign_id, campaign_source.kind DESC, key;
+UNION ALL
+SELECT date_source.campaign_id, 'date', date_source.field
+FROM date_source
+JOIN campaign ON campaign.id = date_source.campaign_id AND campaign.deleted_at IS NULL
+WHERE date_source.removed_at IS NULL
+ORDER BY 1, 2 DESC, 3;
 
 -- name: inside
 -- From the counters, which cost the days of a campaign and not its members.

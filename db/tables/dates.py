@@ -134,9 +134,9 @@ def take_noted(conn: Connection, *, limit: int, of: Iterable[int] | None = None)
     return [Noted(*row) for row in conn.execute(sql["take_noted"], parameters)]
 
 
-def first_noted(conn: Connection) -> int | None:
-    """Return the first contact whose dates changed and was not followed; None without any."""
-    contact_id: int | None = conn.execute(sql["first_noted"]).scalar_one_or_none()
+def first_to_follow(conn: Connection) -> int | None:
+    """Return the first contact whose timezone or dates changed and what waits is yet to move; None without any."""
+    contact_id: int | None = conn.execute(sql["first_to_follow"]).scalar_one()
     return contact_id
 
 

@@ -106,9 +106,10 @@ WITH noted AS MATERIALIZED (
 )
 SELECT free.id, free.timezone, free.fields, (SELECT age FROM noted WHERE noted.contact_id = free.id) AS age FROM free;
 
--- name: first_noted
--- Served by redated_contact_idx.
-SELECT contact_id FROM redated ORDER BY contact_id LIMIT 1;
+-- name: first_to_follow
+-- Served by redated_contact_idx and rezoned_contact_idx.
+SELECT coalesce((SELECT contact_id FROM rezoned ORDER BY contact_id LIMIT 1),
+                (SELECT contact_id FROM redated ORDER BY contact_id LIMIT 1));
 
 -- name: note
 INSERT INTO redated (contact_id) SELECT unnest(CAST(:ids AS bigint[]));

@@ -217,12 +217,6 @@ def take_rezoned(conn: Connection, *, limit: int, of: Iterable[int] | None = Non
     return {row.id: row.timezone for row in conn.execute(sql["take_rezoned"], parameters)}
 
 
-def first_rezoned(conn: Connection) -> int | None:
-    """Return the first contact whose timezone changed and whose waits are yet to move; None without any."""
-    contact_id: int | None = conn.execute(sql["first_rezoned"]).scalar_one_or_none()
-    return contact_id
-
-
 def note_rezoned(conn: Connection, contact_ids: Iterable[int]) -> None:
     """Say that contacts have waits that were meant for another timezone; the database itself sees them change it."""
     conn.execute(sql["note_rezoned"], {"ids": list(contact_ids)})

@@ -286,10 +286,6 @@ WITH noted AS MATERIALIZED (
 )
 SELECT id, timezone FROM free;
 
--- name: first_rezoned
--- Served by rezoned_contact_idx.
-SELECT contact_id FROM rezoned ORDER BY contact_id LIMIT 1;
-
 -- name: note_rezoned
 INSERT INTO rezoned (contact_id) SELECT unnest(CAST(:ids AS bigint[]));
 

@@ -38,6 +38,8 @@ class Contact:
     refused_by_hand: frozenset[str] = frozenset()
     # Keys of the email templates that were written to the outbox for the contact, ever.
     received: frozenset[str] = frozenset()
+    # When each of them went last, or is to go.
+    received_at: dict[str, datetime] = field(default_factory=dict)
     # Keys of the contact's companies, and of its primary one.
     companies: frozenset[str] = frozenset()
     company: str | None = None
@@ -89,6 +91,7 @@ CHANGEABLE = (
     "companies",
     "company",
     "refused_by_hand",
+    "received_at",
 )
 # How many of them are columns of the contact's own row.
 COLUMNS = 5

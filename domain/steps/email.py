@@ -14,6 +14,11 @@ from parcours.domain.steps.batch import Batch, EmailFacts, Fact, Standing
 from parcours.domain.steps.properties import Address, Attempts, Name, Patterns, without_scheme
 from parcours.domain.steps.registry import action, decision
 from parcours.domain.steps.types import Done, Need, NoProperties, Outbound, Properties, RefersTo, Result, Skipped
+from parcours.domain.time import schedule
+from parcours.domain.time.intervals import Interval, parse_interval
+from parcours.domain.time.zones import zone_of
+
+ALWAYS = "always"
 
 
 class SendEmail(Properties):
@@ -24,7 +29,33 @@ class SendEmail(Properties):
         "policies; a transactional one always goes, and before the others.",
     )
     priority: Literal["normal", "high"] = Field(default="normal", description="Which emails go first.")
+    again: str | None = Field(
+        default=None,
+        description="When a marketing email may go to a contact again: `always`, or after so long since the last "
+        "time, such as `after 300 days`. Otherwise it goes once.",
+    )
     attempts: Attempts = MESSAGE_ATTEMPTS
+
+    @field_validator("again")
+    @classmethod
+    def _can_be_read(cls, again: str | None) -> str | None:
+        if again is not None and again != ALWAYS:
+            _interval_of(again)
+        return again
+
+    @model_validator(mode="after")
+    def _is_about_marketing(self) -> SendEmail:
+        if self.again is not None and self.email_type == "transactional":
+            raise ValueError("a transactional email goes every time; leave 'again' out")
+        return self
+
+
+def _interval_of(again: str) -> Interval:
+    """Return how long after the last time an email may go again. Raises ValueError with a sentence."""
+    word, _, length = again.strip().partition(" ")
+    if word != "after":
+        raise ValueError(f"'again' is always, or such as 'after 300 days', not {again!r}")
+    return parse_interval(length)
 
 
 @action(
@@ -40,7 +71,8 @@ def send(batch: Batch[SendEmail]) -> list[Result]:
 
     Skipped when the template does not exist or is not published, when the contact has no address or
     does not want emails of the template's category (do not contact on `email:CATEGORY`), and, for
-    marketing emails, when it must not be contacted by email or was already sent this one. A policy or
+    marketing emails, when it must not be contacted by email or was already sent this one (unless `again`
+    says that it may come more than once). A policy or
     the contact's own rule may hold a marketing email back: it is skipped, goes later while the steps
     below follow at once (`queue`: "opened within 3 days" then begins before the email leaves), or the
     contact waits here until it may go.
@@ -61,7 +93,7 @@ def send(batch: Batch[SendEmail]) -> list[Result]:
     this = frozenset([template])
     results: list[Result] = []
     for contact in batch.contacts:
-        reason = unreachable(contact, template, facts, marketing=marketing)
+        reason = unreachable(contact, template, facts, marketing=marketing, again=_may_go_again(batch, contact))
         if reason is not None:
             results.append(Skipped(reason))
             continue
@@ -69,12 +101,24 @@ def send(batch: Batch[SendEmail]) -> list[Result]:
         result = sending.send(batch, contact, outbound)
         if isinstance(result, Done):
             contact.received = contact.received | this
+            contact.received_at = {**contact.received_at, template: batch.now}
         results.append(result)
     return results
 
 
-def unreachable(contact: Contact, template: str, facts: EmailFacts | None, *, marketing: bool = True) -> str | None:
-    """Return why a contact cannot be sent an email of a template, or None."""
+def _may_go_again(batch: Batch[SendEmail], contact: Contact) -> bool:
+    """Return whether a contact that was sent the email before may be sent it once more."""
+    again, last = batch.properties.again, contact.received_at.get(batch.properties.email)
+    if again is None or again == ALWAYS or last is None:
+        return again is not None
+    zone = zone_of(contact.timezone, batch.zone)
+    return schedule.add(_interval_of(again), last, zone) <= batch.now
+
+
+def unreachable(
+    contact: Contact, template: str, facts: EmailFacts | None, *, marketing: bool = True, again: bool = False
+) -> str | None:
+    """Return why a contact cannot be sent an email of a template, or None. `again`: also one that it had before."""
     if not contact.email or contact.email.isspace():
         return "it has no email address"
     if facts is not None and facts.category is not None:
@@ -85,7 +129,7 @@ def unreachable(contact: Contact, template: str, facts: EmailFacts | None, *, ma
         reason = sending.refusal(contact, "email")
         if reason is not None:
             return reason
-        if template in contact.received:
+        if template in contact.received and not again:
             return f"it was already sent the email {template!r}"
     return None
 

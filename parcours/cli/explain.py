@@ -12,12 +12,15 @@ from sqlalchemy import Connection
 from parcours.cli.session import session
 from parcours.db.clock import now as database_now
 from parcours.db.tables import campaigns, contacts
+from parcours.db.tables import dates as dates_table
 from parcours.db.tables.campaigns import Found
-from parcours.db.tables.contacts import ContactStanding
+from parcours.db.tables.contacts import ContactStanding, ContactWait
+from parcours.db.tables.dates import DateOfContact
 from parcours.domain.campaign import Campaign
 from parcours.domain.errors import NotFoundError, UnreadableCampaignError
 from parcours.domain.events.parsing import claim_of
 from parcours.domain.time import schedule
+from parcours.domain.time.dates import moment
 from parcours.domain.time.text import iso
 from parcours.domain.time.zones import zone_of
 from parcours.services.contact_json import membership_json, outcomes_json, waits_json
@@ -25,10 +28,11 @@ from parcours.services.contact_json import membership_json, outcomes_json, waits
 app = typer.Typer()
 
 
-def _never(contact: str, campaign: str, inside: list[str]) -> str:
+def _never(contact: str, campaign: str, inside: list[str], *, segments: bool) -> str:
     """Return why a contact is not in a campaign that it never was in."""
     if not inside:
-        return f"{contact} was never in {campaign}, and is in none of its segments."
+        nowhere = ", and is in none of its segments" if segments else ""
+        return f"{contact} was never in {campaign}{nowhere}."
     named = ", ".join(inside)
     return (
         f"{contact} was never in {campaign}, but a source has it (segment {named}); "
@@ -47,6 +51,32 @@ def may_come_back(campaign: Campaign, standing: ContactStanding, *, now: datetim
         if ends > now:
             return f"The cooldown holds it back until {iso(ends)}."
     return None
+
+
+def by_date(each: DateOfContact, *, inside: bool, now: datetime, zone: ZoneInfo) -> str:
+    """Return when a contact enters by a date of its own, or why it does not."""
+    again = " again" if inside or each.turn is not None else ""
+    if each.pending:
+        return f"By {each.rule}: a change is yet to be followed; the next `parcours update` or tick does."
+    if each.due_at is not None and each.due_at > now:
+        return f"Enters{again} on {each.due_at.astimezone(zone):%Y-%m-%d %H:%M} {zone.key} ({each.rule})."
+    if each.due_at is not None:
+        return f"Is due to enter{again} since {iso(each.due_at)} ({each.rule}), once the campaign runs."
+    if moment(each.value) is None:
+        has = "has no such field" if each.value is None else f"{each.value!r} is no date"
+        return f"Does not enter by {each.rule}: {has}."
+    entered = f"it entered by {each.turn}" if each.turn is not None else "that time has passed"
+    return f"Does not enter{again} by {each.rule}: {entered}."
+
+
+def until(wait: ContactWait, campaign: Campaign | None, zone: ZoneInfo) -> str:
+    """Return until when a contact waits at a step, in its own time."""
+    step = None if campaign is None else campaign.by_key.get(wait.step)
+    date = None if step is None else step.timing.date
+    if wait.due_at is None:
+        return "until it happens" if date is None else f"until its field {date.field!r} holds a date"
+    local = wait.due_at.astimezone(zone).strftime("%a %d %b %Y %H:%M")
+    return f"until {local} {zone.key}" + ("" if date is None or wait.held else f" ({date})")
 
 
 _MESSAGES = {
@@ -92,14 +122,17 @@ def explain(
         why_not = campaigns.status_of(campaigns.listing(conn, [found.id])[0]).why_not(now)
         loaded, unreadable = _tree(conn, found, here.zone)
         why_not = unreadable or why_not
-        sources = {source.key for source in campaigns.sources(conn, found.id) if source.published}
+        segments = campaigns.sources(conn, found.id)
+        sources = {source.key for source in segments if source.published}
+        dates = dates_table.of_contact(conn, found.id, shown.id)
     standing = next((each for each in shown.campaigns if each.campaign == found.key), None)
     zone = zone_of(shown.timezone, here.zone)
     sentences = []
     if why_not:
         sentences.append(f"The campaign does not run: {why_not}. Everybody keeps their place.")
     if standing is None:
-        sentences.append(_never(contact, found.key, sorted(sources.intersection(shown.segments))))
+        inside = sorted(sources.intersection(shown.segments))
+        sentences.append(_never(contact, found.key, inside, segments=bool(segments)))
     else:
         sentences.append(f"Joined {iso(standing.added_at)}, rotation {standing.rotation}.")
         if standing.left_at is not None:
@@ -115,17 +148,13 @@ def explain(
                 because = f"it claimed to be of {claimed}, which was in the future; the time when it came counts"
             sentences.append(f"{iso(passed.at)}  {passed.step}: {passed.result}{f' ({because})' if because else ''}")
         for wait in standing.waits:
-            if wait.due_at is None:
-                until = "until it happens"
-            else:
-                local = wait.due_at.astimezone(zone).strftime("%a %d %b %Y %H:%M")
-                until = f"until {local} {zone.key}"
             policy = (wait.held or {}).get("policy")
             held = f", held back by {policy['channel']}'s {_RULES[policy['rule']]}" if policy else ""
             failed = f"; the last attempt failed: {wait.error}" if wait.error else ""
-            sentences.append(f"waits at {wait.step} ({wait.waiting}) {until}{held}{failed}")
+            sentences.append(f"waits at {wait.step} ({wait.waiting}) {until(wait, loaded, zone)}{held}{failed}")
         if standing.left_at is None and not standing.waits:
             sentences.append("Waits for nothing: the end of every path is reached.")
+    sentences += [by_date(each, inside=standing is not None, now=now, zone=zone) for each in dates]
     if not as_json:
         for sentence in sentences:
             here.say(sentence)
@@ -146,6 +175,17 @@ def explain(
             else [
                 {**each, "held": wait.held}
                 for each, wait in zip(waits_json(standing, zone), standing.waits, strict=True)
+            ],
+            "dates": [
+                {
+                    "date": str(each.rule),
+                    "field": each.rule.field,
+                    "value": each.value,
+                    "due_at": iso(each.due_at),
+                    "due_local": each.due_at and each.due_at.astimezone(zone).isoformat(),
+                    "entered": each.turn,
+                }
+                for each in dates
             ],
             "explanation": sentences,
         }

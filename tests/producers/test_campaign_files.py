@@ -236,7 +236,7 @@ def test_every_problem_has_its_line_and_path_in_the_order_of_the_lines(file: Pat
     *found, last = problems(file, text)
     assert found[0].startswith("1: campaign: 'Welcome' cannot be a key; use small letters")
     assert found[1:] == [
-        "1: sources: the campaign has no source; name at least one segment or form",
+        "1: sources: the campaign has no source; name at least one segment, form or date",
         "2: publishd: unknown name 'publishd'; did you mean 'published'?",
         f"10: {place}[0].with.points: must be a whole number, not 'many'",
         f"11: {place}[1].with.email: the property 'email' is missing",

@@ -16,7 +16,7 @@ from parcours.domain.time import dates as dates_rule
 from parcours.ops.settings import Settings
 from parcours.producers.broker import make_broker
 from parcours.producers.tick import Tick
-from parcours.workers import dates, local_time
+from parcours.workers import dates, local_time, membership
 from parcours.workers.actors import Workshop
 from tests.workers.worlds import START, UTC_ZONE, World, at, event, statements_counted
 
@@ -214,12 +214,11 @@ def test_a_pause_does_not_move_the_dates_of_contacts(ann: World) -> None:
 
 
 def test_a_new_date_of_the_step_moves_who_waits_there(ann: World) -> None:
-    ann.contacts("bob", segment="everyone", webinar_at="2026-06-02T12:00")
     ann.campaign(REMIND)
     ann.run()
     plan = ann.campaign(REMIND.replace("1 day", "3 days"), when=at(2))
     assert plan.by_date == ["remind"]
-    assert "  2 contacts wait at remind, whose date changes; they move with it" in plan.lines() or True
+    assert "  1 contacts wait at remind, whose date changes; they move with it" in plan.lines()
     ann.trigger(at(2))
     assert ann.due("ann", "remind") == at(7, "18:00")
 
@@ -412,10 +411,10 @@ def test_a_source_that_is_taken_out_and_comes_back_lets_nobody_in_twice(world: W
     world.update()
     assert world.update(at(5)) == {"added": 1}
     plan = world.campaign(COUNT, when=at(6))
-    assert plan.dates_removed == ["7 days before birthday, every year, at 09:00"]
+    assert plan.dates_removed == ["1 week before birthday, every year, at 09:00"]
     assert world.update(at(20)) == {}
     plan = world.campaign(COUNT, segments=(), dates=[BIRTHDAY], when=at(21))
-    assert plan.dates == {"7 days before birthday, every year, at 09:00": 2}
+    assert plan.dates == {"1 week before birthday, every year, at 09:00": 2}
     assert world.update(at(22)) == {}
     assert world.update(at(365 + 5)) == {"restarted": 1}
 
@@ -435,7 +434,7 @@ def test_one_who_cannot_be_let_in_stops_nobody(world: World, monkeypatch: pytest
     world.contacts("bob", birthday="1990-06-12")
     world.campaign(COUNT, segments=(), dates=[BIRTHDAY])
     world.update()
-    arrive, bad = dates.arrive, world.contact_id("ann")
+    arrive, bad = membership.arrive, world.contact_id("ann")
 
     def refuse(conn: Any, campaign: Any, ids: Any, *rest: Any, **more: Any) -> Any:
         if bad in ids:
@@ -460,14 +459,14 @@ MOVES = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(MOVES, st.sampled_from([None, "year", "month", "week"]))
 def test_moving_a_date_neither_loses_nor_doubles_a_wait_or_an_entry(
     world: World, moves: list[tuple[str, int, str | None]], every: str | None
 ) -> None:
     """Against a clerk who looks at every contact's date every six hours, and remembers the turns."""
     world.clear()
-    rule = {"field": "d", "before": "2 days", "hour": "12:00"} | ({"every": every} if every else {})
+    rule = {"field": "d", "before": "2 days", "hour": "12:30"} | ({"every": every} if every else {})
     world.contacts("ann", segment="everyone", d="2026-06-08")
     world.campaign(COUNT, key="c", segments=(), dates=[rule], reentry="always")
     world.campaign(
@@ -475,7 +474,7 @@ def test_moving_a_date_neither_loses_nor_doubles_a_wait_or_an_entry(
     )
     world.run()
     by = dates_rule.ContactDate.of_data(
-        {"field": "d", "offset": "2 days", "before": True, "hour": "12:00", "every": every}
+        {"field": "d", "offset": "2 days", "before": True, "hour": "12:30", "every": every}
     )
     now, value, zone, last, entries = START, "2026-06-08", UTC_ZONE, None, 0
 
@@ -505,6 +504,7 @@ def test_moving_a_date_neither_loses_nor_doubles_a_wait_or_an_entry(
             world.campaign(COUNT, key="c", segments=(), dates=[rule], reentry="always", name=str(now), when=now)
         else:
             pass_time(now + timedelta(days=abs(n) / 4), tick=what == "tick")
+    world.trigger(now)
     assert sum(world.points("ann")) % 100 == entries
     done = Counter(world.log(campaign="waits"))
     standing = world.standing("ann", campaign="waits")
@@ -514,5 +514,5 @@ def test_moving_a_date_neither_loses_nor_doubles_a_wait_or_an_entry(
         due = dates_rule.due_at(step, value, zone)
         assert world.due("ann", "s", campaign="waits") == due
         assert due is not None
-        assert due > now or not moves
+        assert due > now
     world.check()

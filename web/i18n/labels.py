@@ -11,6 +11,7 @@ from typing import Any
 
 from parcours.domain.campaign import Step
 from parcours.domain.events import table
+from parcours.domain.time.dates import AT_ONCE, ContactDate
 from parcours.domain.time.intervals import Interval
 from parcours.domain.time.schedule import Timing
 from parcours.web.i18n.language import _, _n, day, instant, marked, number, reader
@@ -63,6 +64,7 @@ ARRIVALS = {
     "form": marked("through a form"),
     "manual": marked("added by hand"),
     "action": marked("by a step of a campaign"),
+    "date": marked("by a date"),
 }
 DEPARTURES = {
     "segment": marked("left the segments"),
@@ -74,6 +76,7 @@ WHY = {
     "it has no email address": marked("it has no email address"),
     "the contact left the campaign": marked("the contact left the campaign"),
     "the contact started again": marked("the contact started again"),
+    "the time that the contact's date gives had passed": marked("the time that the contact's date gives had passed"),
     "it fell due while the campaign did not run": marked("it fell due while the campaign did not run"),
     "the contact is no longer in this rotation of the campaign": marked(
         "the contact is no longer in this rotation of the campaign"
@@ -155,6 +158,8 @@ def _timing(value: Timing) -> list[str]:
             if value.hour is not None
             else _("after {interval}", interval=after)
         )
+    elif value.date is not None:
+        parts.append(_by_date(value.date))
     elif value.at is not None:
         parts.append(_("on {instant}", instant=instant(value.at)))
     elif value.hour is not None:
@@ -165,6 +170,16 @@ def _timing(value: Timing) -> list[str]:
     if value.days:
         parts.append(_days(value.days))
     return parts
+
+
+def _by_date(date: ContactDate) -> str:
+    if date.offset == AT_ONCE:
+        text = _("on the date in {field}", field=date.field)
+    elif date.before:
+        text = _("{interval} before the date in {field}", interval=interval(date.offset), field=date.field)
+    else:
+        text = _("{interval} after the date in {field}", interval=interval(date.offset), field=date.field)
+    return text if date.hour is None else _("{day} at {hour}", day=text, hour=_hour(date.hour))
 
 
 def _days(days: frozenset[int]) -> str:

@@ -26,7 +26,7 @@ from parcours.domain.campaign_file.build import to_data
 from parcours.domain.campaign_file.model import CampaignFile, SkipFile
 from parcours.domain.steps.registry import all_types
 from parcours.domain.steps.types import StepType
-from parcours.producers.files.campaigns import CampaignFileError, read_text, write
+from parcours.producers.files.campaigns import CampaignFileError, read_text, value_of, write
 from parcours.services import apply_campaign, campaign_changes, campaign_plan
 from parcours.services.campaign_changes import Stamp, definition_of
 from parcours.services.campaign_plan import CampaignPlan
@@ -93,6 +93,7 @@ class Draft:
     rate: str = ""
     segments: tuple[str, ...] = ()
     forms: tuple[str, ...] = ()
+    dates: str = ""
     steps: str = NEW_STEPS
     # Of the campaign that the form was filled with; None for a new one.
     stamp: Stamp | None = None
@@ -115,6 +116,7 @@ class Draft:
             exit_on_leave="exit_on_leave" in form,
             segments=tuple(dict.fromkeys(form.all("segments"))),
             forms=tuple(dict.fromkeys(form.all("forms"))),
+            dates=_plain_lines(form.text("dates")).strip(),
             steps=_plain_lines(form.text("steps")),
             stamp=Stamp.parse(form.text("stamp")),
         )
@@ -142,6 +144,7 @@ class Draft:
             rate=file.rate or "",
             segments=file.sources.segments,
             forms=file.sources.forms,
+            dates=write(to_data(file)["sources"]["dates"]).strip() if file.sources.dates else "",
             steps=write(to_data(file)["steps"]),
             stamp=stamp,
         )
@@ -165,7 +168,11 @@ class Draft:
             "catch_up": {"skip": self.catch_up_skip or None} if self.catch_up == "skip" else self.catch_up,
             "priority": self.priority or None,
             "rate": self.rate or None,
-            "sources": {"segments": list(self.segments), "forms": list(self.forms)},
+            "sources": {
+                "segments": list(self.segments),
+                "forms": list(self.forms),
+                "dates": value_of(self.dates) if self.dates else None,
+            },
         }
         for name in ("publish_from", "publish_until"):
             text, before = getattr(self, name), getattr(base, name) if base else None
@@ -388,6 +395,7 @@ def _digest(planned: CampaignPlan) -> str:
         "changed": planned.changed,
         "removed": sorted(planned.removed),
         "retimed": sorted(planned.retimed),
+        "dates": sorted(planned.dates),
         "new_roots": planned.new_roots,
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:32]
@@ -485,6 +493,14 @@ def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[t
             "{n} contact waits there and is cancelled.", "{n} contacts wait there and are cancelled.", waiting
         ) if waiting else _("Nobody waits there.")  # fmt: skip
         yield "removed", f"{gone} {fate}"
+    for key in planned.by_date:
+        yield "changed", _("Who waits at {key} goes by its new date.", key=key)
+    for date, n in planned.dates.items():
+        enters = _("Contacts enter by a date: {date}.", date=date)
+        having = _n("{n} contact has it.", "{n} contacts have it.", n)
+        yield "added", f"{enters} {having}"
+    for date in planned.dates_removed:
+        yield "removed", _("Contacts no longer enter by the date {date}.", date=date)
     for key in planned.stages:
         yield "added", _("Stage {key} is made.", key=key)
     for key in planned.point_groups:
@@ -498,12 +514,13 @@ def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[t
 
 
 def _choices(planned: CampaignPlan) -> Iterator[Choice]:
-    retimed = sum(planned.retimed.values())
+    kept = {key: n for key, n in planned.retimed.items() if key not in planned.by_date}
+    retimed = sum(kept.values())
     if retimed:
         yield Choice(
             "reschedule",
             _n("Move {n} waiting contact to the new time", "Move {n} waiting contacts to the new time", retimed),
-            _("Otherwise they keep the time that they have. Steps: {steps}.", steps=", ".join(planned.retimed)),
+            _("Otherwise they keep the time that they have. Steps: {steps}.", steps=", ".join(kept)),
         )
     if planned.new_roots and planned.members:
         yield Choice(
