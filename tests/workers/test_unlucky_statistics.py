@@ -23,6 +23,7 @@ from parcours.db.scope import Scope
 from parcours.db.tables import (
     campaigns,
     contacts,
+    dates,
     erasure,
     events,
     merging,
