@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from parcours.db.tables import contacts, merging
+from parcours.db.tables import dates as dates_table
 from parcours.domain.time import dates as dates_rule
 from parcours.ops.settings import Settings
 from parcours.producers.broker import make_broker
@@ -445,6 +447,61 @@ def test_one_who_cannot_be_let_in_stops_nobody(world: World, monkeypatch: pytest
     assert world.update(at(5)) == {"added": 1}
     assert world.members() == {"bob": "in 1"}
     assert world.update(at(5, "10:00")) == {}
+
+
+def test_two_workers_at_once_let_nobody_in_twice(world: World) -> None:
+    world.crowd(3, birthday="1990-06-12")
+    world.campaign(COUNT, segments=(), dates=[BIRTHDAY])
+    world.update()
+    with world.engine.connect() as conn:
+        campaign_id = world.found(conn).id
+    with world.engine.begin() as one, world.engine.begin() as other:
+        first = dates.let_in(one, campaign_id, now=at(5), zone=UTC_ZONE, limit=2)
+        second = dates.let_in(other, campaign_id, now=at(5), zone=UTC_ZONE)
+    assert (first["added"], second["added"]) == (2, 1)
+    assert world.update(at(5)) == {}
+
+
+def test_whoever_was_being_written_when_the_campaign_came_is_not_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dates, "PATIENCE_SECONDS", 0.0)
+    world.contacts("first")
+    with world.engine.begin() as conn:
+        # Written by somebody who cannot know of the source yet.
+        conn.execute(text("INSERT INTO contact (key, fields) VALUES ('ann', '{\"birthday\": \"1990-06-12\"}')"))
+        world.campaign(COUNT, segments=(), dates=[BIRTHDAY])
+        dates.build_all(world.engine, zone=UTC_ZONE)
+    assert world.update(at(5)) == {"added": 1}
+
+
+def test_what_is_left_to_write_of_a_large_campaign_is_done_range_by_range(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dates_table, "BUILD_WIDTH", 1)
+    keys = world.crowd(5, birthday="1990-06-12")
+    world.campaign(COUNT, segments=(), dates=[BIRTHDAY])
+    left = world.read("SELECT FROM date_build")
+    assert len(left) >= 5
+    with world.engine.begin() as one, world.engine.begin() as other:
+        assert dates.build(one, zone=UTC_ZONE)
+        assert dates.build(other, zone=UTC_ZONE)
+    assert len(world.read("SELECT FROM date_build")) == len(left) - 2
+    assert world.update(at(5)) == {"added": len(keys)}
+
+
+def test_a_tick_with_nothing_due_costs_the_same_however_many_wait(world: World, redis_url: str) -> None:
+    world.crowd(300, birthday="1990-06-12", segment="everyone", webinar_at="2099-01-01")
+    world.campaign(REMIND, dates=[BIRTHDAY])
+    world.run()
+    world.write("UPDATE date_entry SET due_at = 'infinity'")
+    world.write("UPDATE wait SET due_at = 'infinity'")
+    tick = Tick(world.engine, make_broker(redis_url))
+    tick.run_once()
+    with statements_counted(world.engine) as many:
+        assert tick.run_once() == 0
+    tick.close()
+    assert len(many) < 16
 
 
 # What is always true.
