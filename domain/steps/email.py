@@ -89,6 +89,9 @@ def send(batch: Batch[SendEmail]) -> list[Result]:
         "priority": properties.priority,
         "attempts": properties.attempts,
     }
+    if properties.again is not None:
+        # What went before is no reason to withdraw it; the same from a contact that is merged meanwhile is one.
+        payload["again_since"] = batch.now.isoformat()
     rank = sending.rank(batch, high=properties.priority == "high")
     this = frozenset([template])
     results: list[Result] = []

@@ -27,11 +27,13 @@ def made(engine: Engine) -> Iterator[Sandbox]:
 
 def mails(made: Sandbox, contact: str) -> list[tuple[str, str]]:
     """Return what a contact was sent, by the step that sent it, and when."""
-    return [
+    found = [
         (each.step, f"{each.at:%Y-%m-%d %H:%M}")
         for each in made.outcomes(contact)
         if each.result == "done" and each.step not in ("thanks", "ended")
     ]
+    assert [f"{each.at:%Y-%m-%d %H:%M}" for each in made.sent(contact)] == [at for _, at in found]
+    return found
 
 
 @pytest.mark.parametrize("name", ["birthday", "webinar", "renewal"])
