@@ -18,6 +18,7 @@ from parcours.db.tables import dates as dates_table
 from parcours.db.tables.waits import ToCome
 from parcours.domain.campaign import Campaign
 from parcours.domain.errors import CampaignError
+from parcours.domain.messages.policy import OF_THE_DAY
 from parcours.domain.time.zones import zone_of
 from parcours.domain.walk.walk import due_elsewhere
 from parcours.workers import dates
@@ -81,5 +82,5 @@ def _due(campaign: Campaign, wait: ToCome, *, now: datetime | None, zone: ZoneIn
 
 
 def _is_quiet(held: Mapping[str, Any]) -> bool:
-    """Return whether a message waits for the end of quiet hours, which may be at another time now: it asks again."""
-    return (held.get("policy") or {}).get("rule") == "quiet_hours"
+    """Return whether a message waits for a time of the contact's day, which may be another now: it asks again."""
+    return (held.get("policy") or {}).get("rule") in OF_THE_DAY

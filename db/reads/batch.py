@@ -153,6 +153,10 @@ def _templates(conn: Connection) -> dict[tuple[str, str], TemplateFacts]:
 
 def _bind(conn: Connection, contacts: Mapping[int, Contact], bound: Mapping[str, Policy], *, now: datetime) -> None:
     """Load what contacts want of channels and, for channels that anything caps, what was sent on them lately."""
+    named = sorted({policy.holidays for policy in bound.values() if policy.holidays is not None})
+    if named:
+        for contact_id, countries in conn.execute(sql["countries"], {"ids": list(contacts), "fields": named}).all():
+            contacts[contact_id].countries = countries
     caps = {channel: [policy.cap.period] for channel, policy in bound.items() if policy.cap is not None}
     for contact_id, found in policies.rules(conn, contacts).items():
         contacts[contact_id].rules = found

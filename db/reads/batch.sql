@@ -60,6 +60,12 @@ WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND channel = ANY (CAST(:channel
   AND due_at > :since AND state NOT IN ('failed', 'cancelled')
 GROUP BY contact_id, channel;
 
+-- name: countries
+-- What fields that policies name hold.
+SELECT contact.id, (SELECT jsonb_object_agg(field, contact.fields -> field)
+                    FROM unnest(CAST(:fields AS text[])) AS field) AS countries
+FROM contact WHERE contact.id = ANY (CAST(:ids AS bigint[]));
+
 -- name: stages
 SELECT key, weight, published FROM stage;
 

@@ -150,7 +150,8 @@ RETURNING key, contact_id, campaign_id, channel, state::text AS state, address I
 
 -- name: look_again
 UPDATE message SET due_at = :now
-WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND state::text = 'queued' AND held = 'quiet_hours'
+WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND state::text = 'queued'
+  AND held IN ('quiet_hours', 'blackout', 'holiday')
   AND due_at + interval '0' > :now;
 
 -- name: hurry

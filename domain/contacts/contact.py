@@ -47,6 +47,8 @@ class Contact:
     rules: dict[str, Rule] = field(default_factory=dict)
     # Channel to when its marketing messages go or went, as far back as a cap may ask.
     sent: dict[str, tuple[datetime, ...]] = field(default_factory=dict)
+    # Custom field, of those that policies name, to the country that it holds.
+    countries: dict[str, Any] = field(default_factory=dict)
     # Key of a point group to the points in it.
     scores: dict[str, int] = field(default_factory=dict)
     # Where the latest visit or submission that said so came from, by name of the parameter.

@@ -84,7 +84,7 @@ def send(batch: Batch[SendEmail]) -> list[Result]:
     if missing is not None:
         return [Skipped(missing)] * len(batch.contacts)
     marketing = properties.email_type == "marketing"
-    payload = {
+    payload: dict[str, Any] = {
         "email_type": properties.email_type,
         "priority": properties.priority,
         "attempts": properties.attempts,

@@ -86,7 +86,13 @@ _MESSAGES = {
     "failed": "the message was not delivered",
     "cancelled": "the message was withdrawn",
 }
-_RULES = {"cap": "cap", "quiet_hours": "quiet hours", "paused": "pause"}
+_RULES = {
+    "cap": "cap",
+    "quiet_hours": "quiet hours",
+    "paused": "pause",
+    "blackout": "blackout day",
+    "holiday": "public holiday",
+}
 
 
 def message_sentence(message: dict[str, Any] | None) -> str | None:

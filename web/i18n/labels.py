@@ -51,6 +51,8 @@ STANDS = {
 RULES = {
     "cap": marked("as many as may be sent were sent"),
     "quiet_hours": marked("quiet hours"),
+    "blackout": marked("a day without messages"),
+    "holiday": marked("public holiday"),
     "paused": marked("pause"),
 }
 REFUSALS = {
