@@ -32,10 +32,10 @@ class FieldTest(Properties):
     operator: str = Field(description="One of " + ", ".join(operators.OPERATORS) + "; also >, >=, < and <=.")
     value: Json = Field(
         default=None,
-        description="What to compare with: a list for in and !in; `anniversary`, a duration from today such as +P0D "
-        "or -P1D, or a day such as 2026-12-24 for date; an interval such as 30 days for within (the time up to now), "
-        "older_than and in_next; {field: NAME} for =, !=, gt, gte, lt and lte, to compare two fields; nothing for "
-        "empty and !empty.",
+        description="Value to compare with. For in and !in: a list. For date: `anniversary`, a duration from today "
+        "such as +P0D or -P1D, or a day such as 2026-12-24. For within (up to now), older_than and "
+        "in_next: an interval such as 30 days. For =, !=, gt, gte, lt and lte: {field: NAME} compares "
+        "two fields. For empty and !empty: omit it.",
     )
 
     @model_validator(mode="after")
@@ -85,11 +85,11 @@ def _value(batch: Batch[FieldTest], contact: Contact, name: str) -> Any:
 
 @condition("contact.field", properties=FieldTest, needs=_where_fields_are, reference="lead.field_value")
 def field(batch: Batch[FieldTest]) -> list[bool | Failed]:
-    """The value of a field passes a test; the case of letters does not matter, and days are the contact's.
+    """True if a field passes the test. Case is ignored, and days are in the contact's timezone.
 
-    A contact without a value satisfies empty, !=, !in, !like and !regexp, and nothing else. The utm_ fields are
-    those of the latest visit or form submission that had any of them. A contact fails for whose value a regular
-    expression takes too long.
+    A contact without a value satisfies only empty, !=, !in, !like and !regexp. The utm_ fields are those of the latest
+    visit or form submission that had any of them. The step fails for a contact when the regular expression takes too
+    long.
     """
     name, sign, value = batch.properties.field, batch.properties.operator, batch.properties.value
     other = batch.properties.other
@@ -123,20 +123,18 @@ def field(batch: Batch[FieldTest]) -> list[bool | Failed]:
 
 
 class HasTags(Properties):
-    tags: list[Name] = Field(description="Names of tags; one of them is enough, an empty list is never satisfied.")
+    tags: list[Name] = Field(description="Tag names; one match is enough. An empty list never matches.")
 
 
 @condition("contact.tags", properties=HasTags, needs=[Need.TAGS], reference="lead.tags")
 def has_tags(batch: Batch[HasTags]) -> list[bool]:
-    """The contact has at least one of the tags, written just so."""
+    """True if the contact has at least one of the tags. Case matters."""
     disjoint = frozenset(batch.properties.tags).isdisjoint
     return [not disjoint(contact.tags) for contact in batch.contacts]
 
 
 class InSegments(Properties):
-    segments: list[Name] = Field(
-        description="Keys of segments; one of them is enough, an empty list is never satisfied."
-    )
+    segments: list[Name] = Field(description="Segment keys; one match is enough. An empty list never matches.")
 
 
 @condition(
@@ -147,7 +145,7 @@ class InSegments(Properties):
     reference="lead.segments",
 )
 def in_segments(batch: Batch[InSegments]) -> list[bool]:
-    """The contact is an active member of at least one of the segments, published or not."""
+    """True if the contact is an active member of at least one of the segments, published or not."""
     disjoint = frozenset(batch.properties.segments).isdisjoint
     return [not disjoint(contact.segments) for contact in batch.contacts]
 
@@ -168,14 +166,14 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
 
 class PointsTest(Properties):
     operator: Literal["=", "!=", "gt", "gte", "lt", "lte", ">", ">=", "<", "<="] = Field(
-        description="How to compare the contact's points with the number given."
+        description="Operator for comparing the contact's points with the number."
     )
     points: WholeNumber = Field(
         validation_alias=AliasChoices("points", "score", "value"),
-        description="The number to compare with; `score` and `value` are other names for it.",
+        description="Number to compare with. `score` and `value` are aliases.",
     )
     group: PointGroup | None = Field(
-        default=None, description="Key of the point group whose points are meant; none: the contact's own points."
+        default=None, description="Key of the point group. Default: the contact's own points."
     )
 
 
@@ -191,9 +189,9 @@ def _scores(asked: PointsTest) -> frozenset[Need]:
     reference="lead.points",
 )
 def points(batch: Batch[PointsTest]) -> list[bool]:
-    """The contact's points, or those it has in a group, compare as asked with a number.
+    """True if the contact's points, in total or in a group, compare as given with a number.
 
-    Who never had points in the group does not satisfy it, whatever the operator.
+    False, whatever the operator, for contacts who never had points in the group.
     """
     compare, number, group = _COMPARE[batch.properties.operator], batch.properties.points, batch.properties.group
     if group is None:
@@ -207,18 +205,18 @@ class InStage(Properties):
 
 @condition("contact.stage", properties=InStage, reference="lead.stages")
 def in_stage(batch: Batch[InStage]) -> list[bool]:
-    """The contact's present stage is one of these, published or not."""
+    """True if the contact's stage is one of these, published or not."""
     stages = frozenset(batch.properties.stages)
     return [contact.stage in stages for contact in batch.contacts]
 
 
 class HasOwner(Properties):
-    owners: list[Name] = Field(description="Owners; one of them is enough, an empty list is never satisfied.")
+    owners: list[Name] = Field(description="Owners; one match is enough. An empty list never matches.")
 
 
 @condition("contact.owner", properties=HasOwner, reference="lead.owner")
 def has_owner(batch: Batch[HasOwner]) -> list[bool]:
-    """The contact's owner is one of these, written just so."""
+    """True if the contact's owner is one of these. Case matters."""
     # Source: Mautic 5 recognises the first of several only; here all count.
     owners = frozenset(batch.properties.owners)
     return [contact.owner in owners for contact in batch.contacts]
@@ -227,16 +225,16 @@ def has_owner(batch: Batch[HasOwner]) -> list[bool]:
 class DoNotContact(Properties):
     channels: list[Channel] = Field(min_length=1, description="Channels, such as email or sms; at least one.")
     reason: Literal["unsubscribed", "bounced", "manual"] | None = Field(
-        default=None, description="Only entries of this reason count; none: of any."
+        default=None, description="Only entries with this reason count. Default: any reason."
     )
     match: Literal["any", "all"] = Field(
-        default="any", description="Whether an entry on any of the channels is enough, or all must have one."
+        default="any", description="Whether one channel with an entry is enough (any), or all must have one (all)."
     )
 
 
 @condition("contact.dnc", properties=DoNotContact, needs=[Need.DO_NOT_CONTACT], reference="lead.dnc")
 def is_do_not_contact(batch: Batch[DoNotContact]) -> list[bool]:
-    """The contact is marked as "do not contact" on a channel, or on all of several."""
+    """True if the contact is marked as "do not contact" on any or all of the channels."""
     # Source: Mautic 5 keeps the answer of the last channel only; here `match` says any or all.
     wanted, channels = batch.properties.reason, frozenset(batch.properties.channels)
     enough = any if batch.properties.match == "any" else all
@@ -249,17 +247,18 @@ def is_do_not_contact(batch: Batch[DoNotContact]) -> list[bool]:
 
 
 class AddedWhen(Properties):
-    operator: Literal["before", "after"] = Field(description="On which side of the date; the date itself is after.")
+    operator: Literal["before", "after"] = Field(
+        description="Before or after the date; the date itself counts as after."
+    )
     date: Moment = Field(
-        description="A date, which begins at midnight, or a date and time; without an offset it is meant in the "
-        "contact's timezone."
+        description="Date (from midnight), or date and time; without an offset, in the contact's timezone."
     )
 
 
 class InCampaigns(Properties):
     campaigns: list[Name] = Field(
-        description="Keys of campaigns, `this` for the present one; one of them is enough, an empty list is never "
-        "satisfied."
+        description="Campaign keys, or `this` for the present campaign; one match is enough. An empty list never "
+        "matches."
     )
     added: AddedWhen | None = Field(
         default=None, description="When the contact was added to that campaign: an operator and a date."
@@ -268,9 +267,10 @@ class InCampaigns(Properties):
 
 @condition("contact.campaigns", properties=InCampaigns, needs=[Need.CAMPAIGNS], reference="lead.campaigns")
 def in_campaigns(batch: Batch[InCampaigns]) -> list[bool]:
-    """The contact is in one of the campaigns now, and was added to it before or after a date if one is given.
+    """True if the contact is now in one of the campaigns and, if a date is given, was added before or after it.
 
-    Who left does not count. What a step just above makes of other campaigns shows from the next wait on.
+    Contacts who left do not count. Changes that the step above makes to other campaigns are visible after the next
+    wait.
     """
     # Source: Mautic 5 counts who was removed, and ignores timezones; here neither is so.
     keys = {batch.campaign.key if key == "this" else key for key in batch.properties.campaigns}
@@ -297,31 +297,34 @@ def in_campaigns(batch: Batch[InCampaigns]) -> list[bool]:
 class Split(Properties):
     percent: Percent | None = Field(
         default=None,
-        description="How many of a hundred contacts take the yes branch, 0 to 100; else all of draw, shares and share.",
+        description="Percentage of contacts that take the yes branch, 0 to 100. Alternatively, give `draw`, `shares` "
+        "and `share`.",
     )
     draw: Name | None = Field(
         default=None,
-        description="Name of a draw that several steps of the campaign share, so that they divide the contacts.",
+        description="Name of a random draw shared by several steps of the campaign, which divide the contacts among "
+        "them.",
     )
     shares: dict[Name, Percent] | None = Field(
         default=None,
-        description="Name and percentage of each share of the draw, the same in all its steps; at most 100 together, "
-        "the rest is in none. A share that grows or is added at the end leaves everybody in the shares before it.",
+        description="Names and percentages of the shares, the same in all steps of the draw, at most 100 in total; "
+        "the remaining contacts are in no share. Contacts keep their share when a later share grows or "
+        "is added at the end.",
     )
-    share: Name | None = Field(default=None, description="The share whose contacts take the yes branch.")
+    share: Name | None = Field(default=None, description="Name of the share whose contacts take the yes branch.")
 
     @model_validator(mode="after")
     def _is_one_of_both(self) -> Split:
         drawn = [name for name in ("draw", "shares", "share") if getattr(self, name) is not None]
         if self.percent is not None and drawn:
-            raise ValueError(f"give it 'percent' or {drawn[0]!r}, not both")
+            raise ValueError(f"use 'percent' or {drawn[0]!r}, not both")
         if self.percent is None and len(drawn) < 3:
-            raise ValueError("give it 'percent', or all of 'draw', 'shares' and 'share'")
+            raise ValueError("give 'percent', or 'draw', 'shares' and 'share'")
         if self.shares is not None:
             # As they were written: three times a third may be a little more than all.
             total = sum(Fraction(str(percent)) for percent in self.shares.values())
             if total > 100:
-                raise ValueError(f"the shares are {float(total):g} percent together; at most 100")
+                raise ValueError(f"the shares add up to {float(total):g} percent; the maximum is 100")
             if self.share not in self.shares:
                 raise ValueError(f"there is no share {self.share!r}; 'shares' has {', '.join(self.shares) or 'none'}")
         return self
@@ -347,12 +350,12 @@ def split_threshold(percent: float | Fraction) -> int:
 
 @condition("split.random", properties=Split, alike={"draw": "shares"})
 def split(batch: Batch[Split]) -> list[bool]:
-    """The contact is among so many percent, or in a share of a draw, drawn at random once and for all.
+    """True for a random percentage of contacts, or for one share of a draw. Each contact is drawn once.
 
-    The same contact gets the same answer at this step however often it comes, also after re-entry and in
-    later versions of the campaign; with a higher percentage, who had a yes keeps it. Steps that name the same
-    draw share it: a contact is in one of its shares at most. Other steps, and campaigns of other keys, draw
-    independently. The draw is the first 8 bytes of the SHA-256 of a salt, the campaign's key, the key of the
+    A contact always gets the same answer at this step, also after re-entry and in later versions of the campaign. If
+    the percentage is raised, every yes stays a yes. Steps with the same draw share it: a contact is in at most one of
+    its shares. Other steps, and campaigns with other keys, draw independently. The draw is the first 8 bytes of the
+    SHA-256 of a salt, the campaign's key, the key of the
     step or the name of the draw, and the contact's id, with zero bytes between them.
     """
     properties = batch.properties
@@ -369,8 +372,8 @@ def split(batch: Batch[Split]) -> list[bool]:
 
 @condition("contact.email_valid", properties=NoProperties, reference="email.validate.address")
 def has_valid_email(batch: Batch[NoProperties]) -> list[bool]:
-    """The contact's email address is written as an address is.
+    """True if the contact's email address has valid syntax.
 
-    Only the syntax is looked at: nobody asks whether the domain or the mailbox exists.
+    The domain and the mailbox are not checked.
     """
     return [is_address((contact.email or "").strip()) for contact in batch.contacts]

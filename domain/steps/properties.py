@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 
 from parcours.domain import operators
 from parcours.domain.contacts.identity import is_address
+from parcours.domain.invalid_values import called
 from parcours.domain.messages.templates import Liquid, is_fixed
 from parcours.domain.urls import comparable
 
@@ -38,7 +39,7 @@ def check_test(operator: str, value: Any, info: ValidationInfo) -> None:
 def no_template(text: str, info: ValidationInfo) -> str:
     """Return a text in which nothing waits to be filled in. Raises ValueError with a sentence."""
     if is_applied(info) and operators.TEMPLATE.search(text):
-        raise ValueError(f"{text!r} is a template, and none is filled in here; write the value itself")
+        raise ValueError(f"{text!r} is a template, but templates are not supported here; write the value itself")
     return text
 
 
@@ -51,7 +52,7 @@ def _not_a_bool(value: Any) -> Any:
 
 def _not_zero(points: int) -> int:
     if points == 0:
-        raise ValueError("adding 0 points changes nothing; give a number above or below 0")
+        raise ValueError("adding 0 points has no effect; give another number")
     return points
 
 
@@ -64,7 +65,7 @@ def _not_true(value: Any) -> Any:
 def _moment(value: Any) -> Any:
     text = value.isoformat() if isinstance(value, date) else value
     if not isinstance(text, str) or not operators.is_moment(text):
-        raise ValueError(f"{value!r} is no date; write it like 2026-12-24 or 2026-12-24T09:00+01:00")
+        raise ValueError(f"{value!r} is not a date; write it like 2026-12-24 or 2026-12-24T09:00+01:00")
     return text.strip()
 
 
@@ -80,7 +81,7 @@ def _as_json(value: Any) -> Any:
         raise ValueError(f"{value} is not a number that can be stored")
     if value is None or isinstance(value, str | bool | int | float):
         return value
-    raise ValueError(f"a text, a number, true, false or a list is needed, not a {type(value).__name__}")
+    raise ValueError(f"a text, a number, true, false or a list is needed, not {called(value)}")
 
 
 def _split(value: Any) -> Any:
@@ -134,4 +135,4 @@ Json = Annotated[Any, BeforeValidator(_as_json)]
 Patterns = Annotated[list[Name], BeforeValidator(_without_blanks), BeforeValidator(_split)]
 # An email address, or Liquid that makes one for each contact.
 Address = Annotated[Liquid, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_address)]
-Attempts = Annotated[WholeNumber, Field(ge=1, description="How often to try to deliver it before giving up.")]
+Attempts = Annotated[WholeNumber, Field(ge=1, description="Maximum number of delivery attempts.")]

@@ -31,25 +31,25 @@ app = typer.Typer()
 def _never(contact: str, campaign: str, inside: list[str], *, segments: bool) -> str:
     """Return why a contact is not in a campaign that it never was in."""
     if not inside:
-        nowhere = ", and is in none of its segments" if segments else ""
+        nowhere = " and is in none of its segments" if segments else ""
         return f"{contact} was never in {campaign}{nowhere}."
     named = ", ".join(inside)
     return (
-        f"{contact} was never in {campaign}, but a source has it (segment {named}); "
-        f"the next `parcours update` adds it once the campaign runs."
+        f"{contact} was never in {campaign} but is in its source segment {named}; `parcours update` adds it while "
+        "the campaign is running."
     )
 
 
 def may_come_back(campaign: Campaign, standing: ContactStanding, *, now: datetime, zone: ZoneInfo) -> str | None:
     """Return whether a contact that left may come back, in a sentence; None when nothing is in the way."""
     if standing.departure == "manual":
-        return "It was removed by hand, so only `parcours campaigns add` lets it in again."
+        return "It was removed manually. Only `parcours campaigns add` adds it again."
     if campaign.reentry == "never":
-        return "Re-entry is never: who left does not come back by itself; `reentry: after_exit` would allow it."
+        return "Re-entry is `never`: the contact does not return automatically. Use `reentry: after_exit` to allow it."
     if campaign.cooldown is not None:
         ends = schedule.add(campaign.cooldown, standing.left_at or standing.added_at, zone)
         if ends > now:
-            return f"The cooldown holds it back until {iso(ends)}."
+            return f"Re-entry is blocked until the cooldown ends at {iso(ends)}."
     return None
 
 
@@ -57,16 +57,16 @@ def by_date(each: DateOfContact, *, inside: bool, now: datetime, zone: ZoneInfo)
     """Return when a contact enters by a date of its own, or why it does not."""
     again = " again" if inside or each.turn is not None else ""
     if each.pending:
-        return f"By {each.rule}: a change is yet to be followed; the next `parcours update` or tick does."
+        return f"The entry {each.rule} is not up to date yet; `parcours update` or tick updates it."
     if each.due_at is not None and each.due_at > now:
         return f"Enters{again} on {each.due_at.astimezone(zone):%Y-%m-%d %H:%M} {zone.key} ({each.rule})."
     if each.due_at is not None:
-        return f"Is due to enter{again} since {iso(each.due_at)} ({each.rule}), once the campaign runs."
+        return f"Has been due to enter{again} since {iso(each.due_at)} ({each.rule}); it enters when the campaign runs."
     if moment(each.value) is None:
-        has = "has no such field" if each.value is None else f"{each.value!r} is no date"
-        return f"Does not enter by {each.rule}: {has}."
-    entered = f"it entered by {each.turn}" if each.turn is not None else "that time has passed"
-    return f"Does not enter{again} by {each.rule}: {entered}."
+        has = "the field is empty" if each.value is None else f"{each.value!r} is not a date"
+        return f"Does not enter {each.rule}: {has}."
+    entered = f"already entered ({each.turn})" if each.turn is not None else "that time has passed"
+    return f"Does not enter{again} {each.rule}: {entered}."
 
 
 def until(wait: ContactWait, campaign: Campaign | None, zone: ZoneInfo) -> str:
@@ -74,17 +74,17 @@ def until(wait: ContactWait, campaign: Campaign | None, zone: ZoneInfo) -> str:
     step = None if campaign is None else campaign.by_key.get(wait.step)
     date = None if step is None else step.timing.date
     if wait.due_at is None:
-        return "until it happens" if date is None else f"until its field {date.field!r} holds a date"
+        return "until the event happens" if date is None else f"until the field {date.field!r} contains a date"
     local = wait.due_at.astimezone(zone).strftime("%a %d %b %Y %H:%M")
     return f"until {local} {zone.key}" + ("" if date is None or wait.held else f" ({date})")
 
 
 _MESSAGES = {
-    "queued": "the message is in the outbox",
-    "sending": "the message is being sent",
-    "sent": "the message was delivered",
-    "failed": "the message was not delivered",
-    "cancelled": "the message was withdrawn",
+    "queued": "message in the outbox",
+    "sending": "message being sent",
+    "sent": "message delivered",
+    "failed": "message not delivered",
+    "cancelled": "message withdrawn",
 }
 _RULES = {
     "cap": "cap",
@@ -113,11 +113,12 @@ def _tree(conn: Connection, found: Found, zone: ZoneInfo) -> tuple[Campaign | No
 
 @app.command()
 def explain(
-    campaign: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="A key or an id.")],
-    contact: Annotated[str, typer.Argument(metavar="CONTACT", help="The contact's key.")],
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    campaign: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="Key or id of the campaign.")],
+    contact: Annotated[str, typer.Argument(metavar="CONTACT", help="Key of the contact.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Where a contact stands in a campaign, and why: passed steps, waits in local time, what was skipped."""
+    """Show where a contact is in a campaign and why: completed steps, skipped steps with reasons, and waits in local
+    time."""
     here = session()
     with here.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
@@ -135,7 +136,7 @@ def explain(
     zone = zone_of(shown.timezone, here.zone)
     sentences = []
     if why_not:
-        sentences.append(f"The campaign does not run: {why_not}. Everybody keeps their place.")
+        sentences.append(f"The campaign is not running: {why_not}. Contacts keep their places.")
     if standing is None:
         inside = sorted(sources.intersection(shown.segments))
         sentences.append(_never(contact, found.key, inside, segments=bool(segments)))
@@ -151,15 +152,15 @@ def explain(
             because = detail.get("reason") or detail.get("error") or message_sentence(detail.get("message"))
             claimed = claim_of(detail)
             if claimed is not None:
-                because = f"it claimed to be of {claimed}, which was in the future; the time when it came counts"
+                because = f"the event stated the future time {claimed}; its arrival time is used"
             sentences.append(f"{iso(passed.at)}  {passed.step}: {passed.result}{f' ({because})' if because else ''}")
         for wait in standing.waits:
             policy = (wait.held or {}).get("policy")
-            held = f", held back by {policy['channel']}'s {_RULES[policy['rule']]}" if policy else ""
+            held = f", held back by {_RULES[policy['rule']]} ({policy['channel']})" if policy else ""
             failed = f"; the last attempt failed: {wait.error}" if wait.error else ""
             sentences.append(f"waits at {wait.step} ({wait.waiting}) {until(wait, loaded, zone)}{held}{failed}")
         if standing.left_at is None and not standing.waits:
-            sentences.append("Waits for nothing: the end of every path is reached.")
+            sentences.append("No open waits: all paths are complete.")
     sentences += [by_date(each, inside=standing is not None, now=now, zone=zone) for each in dates]
     if not as_json:
         for sentence in sentences:

@@ -129,7 +129,7 @@ def test_what_was_due_before_the_contact_came_is_skipped_and_says_so(ann: World)
     assert ann.log() == ["remind skipped", "next done"]
     skipped = ann.passed()[0].detail
     assert skipped == {
-        "reason": "the time that the contact's date gives had passed",
+        "reason": "it was already in the past, according to the contact's date",
         "was_due_at": "2026-06-09T18:00:00+00:00",
     }
 
@@ -220,7 +220,7 @@ def test_a_new_date_of_the_step_moves_who_waits_there(ann: World) -> None:
     ann.run()
     plan = ann.campaign(REMIND.replace("1 day", "3 days"), when=at(2))
     assert plan.by_date == ["remind"]
-    assert "  1 contacts wait at remind, whose date changes; they move with it" in plan.lines()
+    assert "  1 contacts wait at remind, whose date changes; they are rescheduled" in plan.lines()
     ann.trigger(at(2))
     assert ann.due("ann", "remind") == at(7, "18:00")
 
@@ -289,7 +289,7 @@ def test_tick_alone_lets_in_as_a_crontab_does(world: World, redis_url: str) -> N
     world.campaign(COUNT, segments=(), dates=[{"field": "birthday", "every": "year"}], when=yesterday - timedelta(2))
     broker = make_broker(redis_url)
     tick = Tick(world.engine, broker)
-    workshop = Workshop(world.engine, broker, Settings(_env_file=None))
+    workshop = Workshop(world.engine, broker, Settings())
     # The range of contacts that is yet to be written, and then Ann.
     assert tick.run_once() == 1
     workshop.enter_by_date()
