@@ -12,6 +12,7 @@ from parcours.domain.entry import EntryLimit, EventExit, EventSource
 from parcours.domain.errors import UnknownStepError
 from parcours.domain.retries import STEP_ATTEMPTS
 from parcours.domain.steps.types import Kind, Need, Properties, RefersTo, StepType, event_pattern
+from parcours.domain.time.dates import ContactDate
 from parcours.domain.time.intervals import Interval
 from parcours.domain.time.schedule import Timing
 
@@ -37,6 +38,8 @@ class Step:
     look_back: Interval | None = None
     max_attempts: int = STEP_ATTEMPTS
     on_failure: Literal["stop", "continue"] = "stop"
+    # What becomes of an action whose time, by a date of the contact, had passed when the contact came to it.
+    late: Literal["skip", "run"] = "skip"
     # It stood elsewhere in an earlier version: who passed it there may come to it again.
     moved: bool = False
 
@@ -47,7 +50,8 @@ class Step:
     @cached_property
     def needs(self) -> frozenset[Need]:
         """What this step wants loaded of its contacts."""
-        return self.type.needs_of(self.properties)
+        needs = self.type.needs_of(self.properties)
+        return needs if self.timing.date is None else needs | {Need.FIELDS}
 
     @cached_property
     def events(self) -> frozenset[str]:
@@ -93,6 +97,8 @@ class Campaign:
     entry: EntryLimit | None = None
     # Whether who was in a segment before the campaign was published joins too.
     existing: bool = True
+    # By which dates contacts enter.
+    dates: tuple[ContactDate, ...] = ()
 
     def step(self, step_id: int) -> Step:
         """Return a step of this version. Raises UnknownStepError."""

@@ -62,10 +62,18 @@ class ReleaseEntrants(Order):
 
 @dataclass(frozen=True, slots=True)
 class FollowTimezones(Order):
-    """Move the waits of contacts whose timezone changed."""
+    """Move the waits of contacts whose timezone or dates changed."""
 
     queue = "membership"
     actor = "follow_timezones"
+
+
+@dataclass(frozen=True, slots=True)
+class EnterByDate(Order):
+    """Let in whose date has come, and write when contacts enter by dates that are new to a campaign."""
+
+    queue = "membership"
+    actor = "enter_by_date"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,13 @@ from parcours.db.clock import now as database_now
 from parcours.db.faults import Fault, fault_of
 from parcours.db.partitions import ensure_partitions
 from parcours.db.statements import statements
-from parcours.db.tables import campaigns, entrants, events, membership, outbox, sweeps, traces, waits
+from parcours.db.tables import campaigns, dates, entrants, events, membership, outbox, sweeps, traces, waits
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.jobs import (
     ActOnEvents,
     Deliver,
     EndGraces,
+    EnterByDate,
     ExecuteDue,
     FollowTimezones,
     Order,
@@ -73,7 +74,8 @@ class Tick:
                 ActOnEvents(): events.oldest_pending(conn),
                 EndGraces(): membership.first_grace_over(conn, now=now),
                 ReleaseEntrants(): entrants.first_due(conn, now=now),
-                FollowTimezones(): waits.first_rezoned(conn),
+                FollowTimezones(): dates.first_to_follow(conn),
+                EnterByDate(): _first_by_date(conn, now),
                 WipeFiles(): traces.oldest_noted(conn),
             }
             lanes = outbox.lanes(conn, now=now, scope=EVERYTHING)
@@ -149,3 +151,8 @@ class Tick:
             return False
         self._nudged[sweep_id] = time.monotonic()
         return True
+
+
+def _first_by_date(conn: Connection, now: datetime) -> datetime | None:
+    due = min(dates.due_campaigns(conn, now=now).values(), default=None)
+    return dates.first_build(conn) if due is None else due

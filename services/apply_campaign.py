@@ -91,6 +91,7 @@ def apply(
     for decision in campaign.steps.values():
         if callable(decision.type.events):
             campaigns.save_events(conn, decision.id, decision.events)
+    campaigns.save_dates(conn, campaign, now=now)
     campaigns.mark_moved(conn, [step_ids[key] for key in planned.moved])
     if planned.removed:
         dropped = [before[key] for key in planned.removed]
@@ -219,16 +220,17 @@ def _retime(
 ) -> None:
     """Give those who wait by an earlier timing the present one, or remember that there are some."""
     waiting = [campaign.by_key[key] for key, n in planned.retimed.items() if n]
+    moving = [step for step in waiting if reschedule or step.key in planned.by_date]
     if not reschedule:
         # Whoever comes from now on follows the present timing.
-        campaigns.mark_retimed(conn, [step.id for step in waiting if step.key not in planned.retimed_before], now)
-        return
-    for step in waiting:
-        _reschedule(conn, campaign, step, zone=zone)
-    campaigns.mark_retimed(conn, [step.id for step in waiting], None)
+        kept = [step.id for step in waiting if step not in moving and step.key not in planned.retimed_before]
+        campaigns.mark_retimed(conn, kept, now)
+    for step in moving:
+        _reschedule(conn, campaign, step, now=now, zone=zone)
+    campaigns.mark_retimed(conn, [step.id for step in moving], None)
 
 
-def _reschedule(conn: Connection, campaign: Campaign, step: Step, *, zone: ZoneInfo) -> None:
+def _reschedule(conn: Connection, campaign: Campaign, step: Step, *, now: datetime, zone: ZoneInfo) -> None:
     """Give everybody who waits at a step the due time that its present timing asks for, earlier or later."""
     after = (0, 0)
     while rows := campaigns.waiting_at(conn, step.id, after=after, limit=AT_ONCE):
@@ -238,6 +240,9 @@ def _reschedule(conn: Connection, campaign: Campaign, step: Step, *, zone: ZoneI
             own = zone_of(row.timezone, zone)
             if step.kind is Kind.DECISION:
                 at = deadline(campaign, step, since=row.anchor_at, zone=own)
+            elif step.timing.date is not None:
+                # Whoever looks then asks the date.
+                at = now
             else:
                 at = schedule.due_at(step.timing, since=row.anchor_at, zone=own)
             due[row.contact_id, row.passage] = at

@@ -119,8 +119,7 @@ def delete(conn: Connection, found: Found, *, who: str, now: datetime) -> None:
 def definition_of(version: Version, published: bool) -> dict[str, Any]:
     """Return a version as a campaign file's data; one that cannot be read as it is stored, to be mended."""
     if version.unreadable is None or not isinstance(version.data, dict):
-        head = {"format": version.file.format} if version.file.format > 1 else {}
-        return {**head, **to_data(with_published(version.file, published))}
+        return to_data(with_published(version.file, published))
     known = {name: value for name, value in version.data.items() if (name, value) != ("format", 1)}
     return {**known, "published": published}
 

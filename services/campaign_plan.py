@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
@@ -10,12 +10,12 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from parcours.db.tables import campaigns, companies, scores, templates, waits
+from parcours.db.tables import campaigns, companies, contacts, dates, scores, templates, waits
 from parcours.db.tables import membership as memberships
 from parcours.db.tables import stages as stages_table
-from parcours.domain.campaign_file.build import to_data
+from parcours.domain.campaign_file.build import contact_date, to_data
 from parcours.domain.campaign_file.check import MOST_PROBLEMS, first_of
-from parcours.domain.campaign_file.model import CampaignFile, Problem, StepFile
+from parcours.domain.campaign_file.model import AtFile, CampaignFile, DateSourceFile, Problem, StepFile
 from parcours.domain.campaign_file.sentences import near, quoted, short
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.templated import texts_in
@@ -63,6 +63,11 @@ class CampaignPlan:
     retimed: dict[str, int] = field(default_factory=dict)
     # Those of them whose timing an earlier version changed, and this one does not.
     retimed_before: list[str] = field(default_factory=list)
+    # Those of them that go by a date of the contact, or did: they never keep an earlier timing.
+    by_date: list[str] = field(default_factory=list)
+    # Dates by which contacts enter from now on, and how many contacts have them; and those by which they do no more.
+    dates: dict[str, int] = field(default_factory=dict)
+    dates_removed: list[str] = field(default_factory=list)
     new_roots: list[str] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
     point_groups: list[str] = field(default_factory=list)
@@ -100,9 +105,16 @@ class CampaignPlan:
             fate = f"; {waiting:,} contacts wait there and {end}" if waiting else "; no contacts wait there"
             lines.append(f"  - step {key}{fate}")
         for key, waiting in self.retimed.items():
-            if waiting:
+            if waiting and key in self.by_date:
+                lines.append(f"  {waiting:,} contacts wait at {key}, whose date changes; they are rescheduled")
+            elif waiting:
                 changes = "changed before" if key in self.retimed_before else "changes"
                 lines.append(f"  {waiting:,} contacts wait at {key}, whose timing {changes}; --reschedule moves them")
+        lines += [
+            f"  + contacts will enter {date}; {n:,} contacts have this date (times in the past do not count)"
+            for date, n in self.dates.items()
+        ]
+        lines += [f"  - contacts will no longer enter {date}" for date in self.dates_removed]
         for key in self.new_roots:
             lines.append(f"  {self.members:,} existing members do not start {key}; use --backfill to start it for them")
         lines += [f"  creates stage {key}" for key in self.stages]
@@ -125,6 +137,9 @@ class CampaignPlan:
             "redirected": self.redirected,
             "retimed": self.retimed,
             "retimed_before": self.retimed_before,
+            "by_date": self.by_date,
+            "dates": self.dates,
+            "dates_removed": self.dates_removed,
             "new_roots": self.new_roots,
             "rules_added": self.rules_added,
             "rules_removed": self.rules_removed,
@@ -233,6 +248,7 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> CampaignPla
             unchanged=False,
             publishes=True if file.published else None,
             added=[step.step for step in file.walk()],
+            dates=_dates(conn, file, ()),
             stages=stages,
             point_groups=point_groups,
             rules_added=entry_rules(file),
@@ -277,6 +293,9 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> CampaignPla
             **{key: from_before[ids[key]] for key in retimed_before},
         },
         retimed_before=retimed_before,
+        by_date=[key for key in retimed if any(isinstance(each[key].at, AtFile) for each in (old, new))],
+        dates=_dates(conn, file, before.sources.dates),
+        dates_removed=_gone(before, file),
         new_roots=[step.step for step in file.steps if step.step not in old_roots],
         stages=stages,
         point_groups=point_groups,
@@ -284,6 +303,18 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> CampaignPla
         rules_removed=[rule for rule in entry_rules(before) if rule not in entry_rules(file)],
         warnings=warnings,
     )
+
+
+def _dates(conn: Connection, file: CampaignFile, before: Iterable[DateSourceFile]) -> dict[str, int]:
+    """Return by which dates contacts enter and did not before, with how many have them."""
+    known = set(map(contact_date, before))
+    new = [date for date in map(contact_date, file.sources.dates) if date not in known]
+    return {str(date): dates.with_field(conn, date.field) for date in new}
+
+
+def _gone(before: CampaignFile, after: CampaignFile) -> list[str]:
+    old, new = (list(map(contact_date, file.sources.dates)) for file in (before, after))
+    return [str(date) for date in old if date not in new]
 
 
 def _missing(named: Sequence[Reference], what: RefersTo, known: set[str]) -> list[str]:
@@ -327,6 +358,19 @@ def _same_version(one: CampaignFile, other: CampaignFile) -> bool:
     return first == second
 
 
+def _date_notes(conn: Connection, file: CampaignFile) -> Iterator[str]:
+    named = {step.at.field for step in file.walk() if isinstance(step.at, AtFile)}
+    named |= {source.field for source in file.sources.dates}
+    for name in sorted(contacts.fields_of_nobody(conn, named)):
+        yield f"no contact has the field {name!r} yet; contacts wait until it contains a date"
+    once = [source.field for source in file.sources.dates if source.every is None]
+    if once and file.reentry == "never":
+        yield (
+            f"a contact enters by {once[0]!r} only once, because re-entry is never; "
+            "use 'reentry: always' to let it enter again for each new date"
+        )
+
+
 def _warnings(conn: Connection, file: CampaignFile) -> list[str]:
     found = list(references(file))
     emails = {each.key for each in found if each.what is RefersTo.EMAIL}
@@ -346,6 +390,7 @@ def _warnings(conn: Connection, file: CampaignFile) -> list[str]:
         f"there is no company {key!r} yet; its step is skipped until you create it with `parcours companies create`"
         for key in sorted(firms - companies.existing(conn, firms))
     ]
+    warnings += _date_notes(conn, file)
     warnings += notes(conn, ((f"step {step.step}", texts_in(step.with_)) for step in file.walk()))
     others = {each.key for each in found if each.what is RefersTo.CAMPAIGN}
     known = {row.key for row in campaigns.listing(conn)}

@@ -27,7 +27,7 @@ from parcours.domain.errors import CampaignError
 from parcours.domain.events.reading import Entry
 from parcours.domain.steps.types import RefersTo
 from parcours.services import apply_campaign, campaign_plan
-from parcours.workers import membership
+from parcours.workers import dates, membership
 from parcours.workers.executor import take_armed
 from parcours.workers.forms import submit
 from parcours.workers.sweeps import trigger_inline, update_inline
@@ -81,6 +81,7 @@ class Simulation:
         with self.engine.begin() as conn:
             campaign = self._apply(conn)
             coming = self._arrivals(conn)
+        dates.build_all(self.engine, zone=self.zone)
         self._campaign = campaign
         self._acts: list[_Act] = []
         self._owed: dict[str, float] = {}
@@ -123,7 +124,9 @@ class Simulation:
                 emails.save(conn, emails.Email(key, key, None, key, None, True), now=self.start)
 
     def _arrivals(self, conn: Connection) -> list[tuple[datetime, int]]:
-        """Return when each contact comes in, the last one first."""
+        """Return when each contact comes in, the last one first; none where they come by dates of theirs alone."""
+        if not (self.file.sources.segments or self.file.sources.forms or self.file.sources.events):
+            return []
         ids = rows.contact_ids(conn)
         span = timedelta(days=self.over) / max(1, len(ids))
         return [(self.start + span * nth, id_) for nth, id_ in enumerate(ids)][::-1]
@@ -136,6 +139,7 @@ class Simulation:
         elif self.file.entry is not None:
             self._update()
         self._act()
+        self.counts += dates.let_in_all(self.engine, now=self.now, zone=self.zone)
         counts = trigger_inline(self.engine, Scope(), now=self.now, zone=self.zone, batch_size=self.batch_size)
         self.counts += sum(counts.values(), Counter())
         with self.engine.connect() as conn:
@@ -242,9 +246,12 @@ def made_up(source: EventSource, number: int) -> Entry:
 def _lengths(campaign: Campaign) -> Iterator[timedelta]:
     """Yield what the steps of a campaign wait."""
     for step in campaign.steps.values():
-        for interval in (step.within, step.timing.after):
+        by_date = None if step.timing.date is None else step.timing.date.offset
+        for interval in (step.within, step.timing.after, by_date):
             if interval is not None:
-                yield timedelta(days=interval.months * 28 + interval.days) + interval.exact
+                length = timedelta(days=interval.months * 28 + interval.days) + interval.exact
+                if length or interval is not by_date:
+                    yield length
 
 
 def _grid(length: timedelta | None) -> timedelta:

@@ -23,6 +23,7 @@ from parcours.domain.jobs import (
     ActOnEvents,
     Deliver,
     EndGraces,
+    EnterByDate,
     ExecuteDue,
     FollowTimezones,
     ReleaseEntrants,
@@ -33,7 +34,7 @@ from parcours.domain.jobs import (
 from parcours.ops.logs import bind_to_line
 from parcours.ops.settings import Settings
 from parcours.producers.broker import publish
-from parcours.workers import events, local_time, membership, sweeps
+from parcours.workers import dates, events, local_time, membership, sweeps
 from parcours.workers.batch_size import Pace
 from parcours.workers.delivery import deliver
 from parcours.workers.delivery.channels import Delivery, delivery_of
@@ -166,10 +167,21 @@ class Workshop:
                 membership.release(conn, campaign_id, now=now, zone=self.settings.zone, ask=True)
 
     def follow_timezones(self) -> None:
-        """Move the waits of contacts whose timezone changed."""
+        """Move the waits of contacts whose timezone or dates changed."""
         with self.engine.connect() as conn:
             now = database_now(conn)
         local_time.follow_all(self.engine, now=now, zone=self.settings.zone)
+
+    def enter_by_date(self) -> None:
+        """Write what new sources need, and let in whose date has come, until others should have a turn."""
+        now = partitions.begin(self.engine)
+        started, building = time.monotonic(), True
+        while building and time.monotonic() - started < SHARE_SECONDS:
+            with self.engine.begin() as conn:
+                building = dates.build(conn, zone=self.settings.zone)
+        if building:
+            publish(self.broker, EnterByDate())
+        bind_to_line(**dates.let_in_all(self.engine, now=now, zone=self.settings.zone))
 
     def wipe_files(self) -> None:
         """Delete files of erased contacts that whoever erased them did not come to delete."""
@@ -204,6 +216,7 @@ def register(workshop: Workshop) -> None:
         (EndGraces, workshop.end_graces),
         (ReleaseEntrants, workshop.release_entrants),
         (FollowTimezones, workshop.follow_timezones),
+        (EnterByDate, workshop.enter_by_date),
         (WipeFiles, workshop.wipe_files),
         (SyncMembers, workshop.sync_members),
         (RunSweep, workshop.run_sweep),

@@ -57,14 +57,15 @@ def arrive(
     zone: ZoneInfo,
     since: Mapping[int, datetime] | None = None,
     entries: Mapping[int, Entry] | None = None,
+    again: bool = False,
 ) -> Counter[str]:
     """Let contacts into a campaign as far as the rules do; return how many were `added` and `restarted`.
 
     `since`: when contacts did what lets them in. What they do from then on answers the decisions that they
     come to, though we hear of both only now. `entries`: the key and the data of the run of each contact that an
-    event lets in.
+    event lets in. `again`: whatever the campaign says of re-entry.
     """
-    entered = admit(conn, campaign, contact_ids, arrival, now=now, zone=zone, since=since, entries=entries)
+    entered = admit(conn, campaign, contact_ids, arrival, now=now, zone=zone, since=since, entries=entries, again=again)
     # Whom an update let in at the same moment, it counts.
     return Counter[str]("added" if each == "added" else "restarted" for each in entered.values())
 
@@ -79,13 +80,14 @@ def admit(
     zone: ZoneInfo,
     since: Mapping[int, datetime] | None = None,
     entries: Mapping[int, Entry] | None = None,
+    again: bool = False,
     released: bool = False,
 ) -> dict[int, What]:
     """Let contacts into a campaign as far as the rules do, with every root step armed; return what each did.
 
-    Whom the rules hold back is left out. The roots of a new rotation replace whatever was still open in
-    earlier ones of the same run. Whom the campaign's limit holds back comes in later; who is `released` by it now
-    stands before all others.
+    Whom the rules hold back is left out; `again` is as for `arrive`. The roots of a new rotation replace whatever was
+    still open in earlier ones of the same run. Whom the campaign's limit holds back comes in later; who is `released`
+    by it now stands before all others.
     """
     present = batch.lock(conn, contact_ids)
     sources = [source.id for source in campaigns.sources(conn, campaign.id)]
@@ -95,7 +97,7 @@ def admit(
     known = memberships.states(conn, campaign.id, sources, present)
     one = {id_: each for id_, each in known.items() if not (each.runs or entries)}
     several = {id_: each for id_, each in known.items() if id_ not in one}
-    coming = _Coming(conn, campaign, arrival, now, zone, since or {}, entries or {}, released)
+    coming = _Coming(conn, campaign, arrival, now, zone, since or {}, entries or {}, again, released)
     done = coming.by_itself(one) if one else {}
     return done | (coming.beside_others(several) if several else {})
 
@@ -111,6 +113,7 @@ class _Coming:
     zone: ZoneInfo
     since: Mapping[int, datetime]
     given: Mapping[int, Entry]
+    again: bool
     released: bool
 
     def by_itself(self, known: Mapping[int, Known]) -> dict[int, What]:
@@ -175,11 +178,12 @@ class _Coming:
 
     def _entering(self, states: Mapping[int, State | None], known: Mapping[int, Known]) -> dict[int, Entering]:
         campaign, found = self.campaign, {}
+        reentry = "always" if self.again else campaign.reentry
         for id_, state in states.items():
             entry = entering(
                 state,
                 self.arrival,
-                reentry=campaign.reentry,
+                reentry=reentry,
                 cooldown=campaign.cooldown,
                 now=self.now,
                 zone=zone_of(known[id_].timezone, self.zone),
@@ -219,6 +223,7 @@ class _Coming:
                 None if given is None else given.key,
                 None if given is None else bounded(given.data),
                 self.since.get(id_, self.now),
+                self.again,
             )
             for id_ in contact_ids
             for given in (self.given.get(id_),)
@@ -497,10 +502,10 @@ def _let_in(
 ) -> Counter[str]:
     """Let contacts in who were held back, whose locks the caller holds; who left the segment meanwhile is left out."""
     done: Counter[str] = Counter()
-    by_arrival: dict[Arrival, list[tuple[int, Held]]] = {}
+    alike: dict[tuple[Arrival, bool], list[tuple[int, Held]]] = {}
     for each in held:
-        by_arrival.setdefault(each.arrival, []).append((each.contact_id, each))
-    for arrival, found in by_arrival.items():
+        alike.setdefault((each.arrival, each.again), []).append((each.contact_id, each))
+    for (arrival, again), found in alike.items():
         for turn in in_turns(found):
             came = dict(turn)
             ids = list(came)
@@ -521,6 +526,7 @@ def _let_in(
                         zone=zone,
                         since=since,
                         entries=given,
+                        again=again,
                         released=True,
                     )
                     done += Counter("added" if each == "added" else "restarted" for each in entered.values())

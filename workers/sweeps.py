@@ -15,12 +15,13 @@ from parcours.db.faults import blames_the_data
 from parcours.db.partitions import ensure_partitions
 from parcours.db.scope import Scope
 from parcours.db.tables import campaigns, sweeps, traces, waits
+from parcours.db.tables import dates as dates_table
 from parcours.db.tables import membership as memberships
 from parcours.db.tables.membership import Chunk
 from parcours.domain.campaign import StopRule
 from parcours.domain.jobs import ExecuteDue, Order, RunSweep, SyncMembers
 from parcours.ops.logs import described
-from parcours.workers import local_time
+from parcours.workers import dates, local_time
 from parcours.workers.batch_size import Pace
 from parcours.workers.executor import BY_DEFAULT, execute_due
 from parcours.workers.membership import reconcile, release, sources_of
@@ -61,6 +62,7 @@ def update_inline(
     """Align members with segments in this process; return what happened by campaign key."""
     ensure_partitions(engine, now)
     local_time.follow_all(engine, now=now, zone=zone)
+    dates.build_all(engine, zone=zone)
     with engine.connect() as conn:
         wanted = running(conn, scope, now)
     done: Counts = {key: Counter() for _, key in wanted}
@@ -68,7 +70,7 @@ def update_inline(
         with engine.begin() as conn:
             done[key] += release(conn, campaign_id, now=now, zone=zone)
         with engine.connect() as conn:
-            chunks = _chunks(conn, campaign_id, scope, zone=zone, width=CHUNK_WIDTH)
+            chunks = _chunks(conn, campaign_id, scope, now=now, zone=zone, width=CHUNK_WIDTH)
         for chunk in chunks:
             while (limit := _room(scope, done[key])) is None or limit > 0:
                 with engine.begin() as conn:
@@ -160,13 +162,15 @@ def run_sweep(engine: Engine, sweep_id: int, look: int, *, zone: ZoneInfo) -> li
             return []
         ensure_partitions(engine, sweep.at)
         local_time.follow_all(engine, now=sweep.at, zone=zone)
+        if sweep.started_at is None and sweep.kind == "update":
+            dates.build_all(engine, zone=zone)
         if sweeps.start(conn, sweep_id) and sweep.kind == "update":
             for campaign_id, _ in running(conn, sweep.scope, sweep.at):
                 counts = release(conn, campaign_id, now=sweep.at, zone=zone)
                 if counts:
                     sweeps.count(conn, sweep_id, campaign_id, counts)
                 width = sweep.scope.batch_limit or CHUNK_WIDTH
-                chunks = _chunks(conn, campaign_id, sweep.scope, zone=zone, width=width)
+                chunks = _chunks(conn, campaign_id, sweep.scope, now=sweep.at, zone=zone, width=width)
                 sweeps.add_chunks(conn, sweep_id, campaign_id, chunks)
         orders = _left_of(conn, sweep)
         if not orders:
@@ -240,7 +244,13 @@ def sync_chunk(
         return Counter()
 
     def align(part: Chunk, room: int | None) -> Counter[str]:
-        return reconcile(conn, campaign, part, now=now, zone=zone, limit=room, scope=scope)
+        done = reconcile(conn, campaign, part, now=now, zone=zone, limit=room, scope=scope)
+        room = None if room is None else room - done.total()
+        if campaign.dates and (room is None or room > 0):
+            done += dates.let_in(conn, campaign_id, now=now, zone=zone, limit=room, chunk=part, scope=scope)
+        # Who was looked at and may not enter is no change.
+        del done["seen"]
+        return done
 
     return _aligned(conn, campaign.key, chunk, limit, align)
 
@@ -280,35 +290,41 @@ def _room(scope: Scope, done: Counter[str]) -> int | None:
     )
 
 
-def _chunks(conn: Connection, campaign_id: int, scope: Scope, *, zone: ZoneInfo, width: int) -> list[Chunk]:
+def _chunks(
+    conn: Connection, campaign_id: int, scope: Scope, *, now: datetime, zone: ZoneInfo, width: int
+) -> list[Chunk]:
     """Return the ranges of contact ids, each so wide, in which an update has something to do; mostly none."""
     campaign, _ = campaigns.enter(conn, campaign_id, zone)
     sources = sources_of(conn, campaign)
     whole = memberships.id_range(conn, campaign_id, sources.segment_ids)
-    if whole is None:
+    by_date = dates_table.due_range(conn, campaign_id, now=now)
+    ranges = [each for each in (whole, by_date) if each is not None]
+    if not ranges:
         return []
-    first, last = whole
+    first, last = min(each.first_id for each in ranges), max(each.last_id for each in ranges)
     if scope.contact_ids is not None:
         first, last = max(first, min(scope.contact_ids)), min(last, max(scope.contact_ids))
     first = max(first, scope.min_id) if scope.min_id is not None else first
     last = min(last, scope.max_id) if scope.max_id is not None else last
     at_once = max(1, READ_AT_ONCE // width) * width
-    found = [
-        chunk
-        for start in range(first, last + 1, at_once)
-        for chunk in memberships.differing(
+    chunks: list[Chunk] = []
+    for start in range(first, last + 1, at_once):
+        part = Chunk(start, min(start + at_once - 1, last))
+        found = memberships.differing(
             conn,
             campaign_id,
             sources,
-            Chunk(start, min(start + at_once - 1, last)),
+            part,
             width=width,
             leaving=campaign.exit_on_leave,
             returning=campaign.reentry != "never",
         )
-    ]
+        if by_date is not None:
+            found = sorted({*found, *dates_table.due_chunks(conn, campaign_id, part, width=width, now=now)})
+        chunks += found
     if sources.exits:
         held = memberships.exiting(conn, campaign_id, sources.exits, Chunk(first, last), limit=1)
         # Seldom: whoever comes into such a segment is out at once.
-        if held and not found:
+        if held and not chunks:
             return [Chunk(start, min(start + width - 1, last)) for start in range(first, last + 1, width)]
-    return found
+    return chunks

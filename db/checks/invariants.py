@@ -20,7 +20,7 @@ INVARIANTS = {
     "waits_at_removed_steps": "no contact waits at a step that its campaign does not have",
     "lost_members": "every member of a running campaign has a wait or an outcome in the present rotation",
     "members_differ": "contacts added less contacts left is the number of active members",
-    "of_contacts_gone": "events in the inbox, waits, old keys, companies and scores are of contacts that exist",
+    "of_contacts_gone": "inbox events, waits, entries, old keys, companies and scores are of contacts that exist",
     "keys_twice": "a key is that of a contact or of one that was merged into another",
     "deliveries_differ": "the counters of deliveries are the number of messages that came to an end, by step",
     "messages_twice": "a contact has one message of a step in a passage",

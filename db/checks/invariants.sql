@@ -121,6 +121,10 @@ SELECT 'inbox', inbox.contact_id, inbox.source || ' ' || inbox.id
 FROM inbox
 WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = inbox.contact_id)
 UNION ALL
+SELECT 'date_entry', date_entry.contact_id, date_source.name
+FROM date_entry LEFT JOIN date_source ON date_source.id = date_entry.source_id
+WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = date_entry.contact_id)
+UNION ALL
 SELECT 'contact_alias', contact_alias.contact_id, contact_alias.key
 FROM contact_alias
 WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = contact_alias.contact_id)

@@ -91,8 +91,9 @@ def load(
         for contact_id, reasons in refusals.of_contacts(conn, contacts).items():
             contacts[contact_id].do_not_contact = reasons
     if Need.RECEIVED in needs:
-        for contact_id, templates in conn.execute(sql["received"], ids).all():
+        for contact_id, templates, ats in conn.execute(sql["received"], ids).all():
             contacts[contact_id].received = frozenset(templates)
+            contacts[contact_id].received_at = dict(zip(templates, ats, strict=True))
     world = _world(conn, campaign, contact_ids, needs, now=now)
     if Need.POLICIES in needs:
         _bind(conn, contacts, world.policies, now=now)
@@ -157,6 +158,10 @@ def _templates(conn: Connection) -> dict[tuple[str, str], TemplateFacts]:
 
 def _bind(conn: Connection, contacts: Mapping[int, Contact], bound: Mapping[str, Policy], *, now: datetime) -> None:
     """Load what contacts want of channels and, for channels that anything caps, what was sent on them lately."""
+    named = sorted({policy.holidays for policy in bound.values() if policy.holidays is not None})
+    if named:
+        for contact_id, countries in conn.execute(sql["countries"], {"ids": list(contacts), "fields": named}).all():
+            contacts[contact_id].countries = countries
     caps = {channel: [policy.cap.period] for channel, policy in bound.items() if policy.cap is not None}
     for contact_id, found in policies.rules(conn, contacts).items():
         contacts[contact_id].rules = found

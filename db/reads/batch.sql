@@ -36,12 +36,14 @@ GROUP BY segment_member.contact_id;
 -- name: received
 -- Emails written to the outbox for a contact and not given up, by template. One without an address went to
 -- somebody else about the contact. One probe a contact, as in `tags`.
-SELECT wanted.id, owned.templates
+SELECT wanted.id, owned.templates, owned.ats
 FROM unnest(CAST(:ids AS bigint[])) AS wanted (id)
 CROSS JOIN LATERAL (
-    SELECT array_agg(DISTINCT template) AS templates FROM message
-    WHERE message.contact_id = wanted.id AND channel = 'email' AND template IS NOT NULL
-      AND address IS NOT NULL AND state NOT IN ('failed', 'cancelled')
+    SELECT array_agg(template) AS templates, array_agg(at) AS ats
+    FROM (SELECT template, max(due_at) AS at FROM message
+          WHERE message.contact_id = wanted.id AND channel = 'email' AND template IS NOT NULL
+            AND address IS NOT NULL AND state NOT IN ('failed', 'cancelled')
+          GROUP BY template) AS latest
 ) AS owned
 WHERE owned.templates IS NOT NULL;
 
@@ -58,6 +60,12 @@ SELECT contact_id, channel, array_agg(due_at) AS sent FROM message
 WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND channel = ANY (CAST(:channels AS text[])) AND marketing
   AND due_at > :since AND state NOT IN ('failed', 'cancelled')
 GROUP BY contact_id, channel;
+
+-- name: countries
+-- What fields that policies name hold.
+SELECT contact.id, (SELECT jsonb_object_agg(field, contact.fields -> field)
+                    FROM unnest(CAST(:fields AS text[])) AS field) AS countries
+FROM contact WHERE contact.id = ANY (CAST(:ids AS bigint[]));
 
 -- name: stages
 SELECT key, weight, published FROM stage;

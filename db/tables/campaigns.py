@@ -15,10 +15,10 @@ from sqlalchemy.exc import OperationalError
 
 from parcours.db.faults import Fault, fault_of
 from parcours.db.statements import like, statements
-from parcours.db.tables import waits
+from parcours.db.tables import dates, waits
 from parcours.domain.campaign import Campaign, Status
 from parcours.domain.errors import CampaignError, NotFoundError, UnreadableCampaignError
-from parcours.domain.walk.catch_up import Pause, pause_after, shift_between
+from parcours.domain.walk.catch_up import Pause, pause_after, runs_from, shift_between
 
 if TYPE_CHECKING:
     from parcours.domain.campaign_file.model import CampaignFile, Problem
@@ -64,7 +64,7 @@ Role = Literal["source", "exit", "segment"]
 
 
 class SourceOf(NamedTuple):
-    """A segment, form or event that feeds a campaign; of an event, `key` is its type."""
+    """What feeds a campaign: a segment or form, an event (`key` is its type) or a date (`key` is the custom field)."""
 
     campaign_id: int
     kind: str
@@ -309,7 +309,7 @@ def sources(conn: Connection, campaign_id: int) -> list[Source]:
 
 
 def every_source(conn: Connection) -> list[SourceOf]:
-    """Return what feeds each campaign that is not deleted: its segments, then its forms, then events, by key."""
+    """Return what feeds each campaign that is not deleted: segments, then forms, then events, then dates, by key."""
     return [SourceOf(*row) for row in conn.execute(sql["every_source"])]
 
 
@@ -399,6 +399,16 @@ def save(
     }
 
 
+def save_dates(conn: Connection, campaign: Campaign, *, now: datetime) -> None:
+    """Write which steps of a version go by dates of contacts, and by which dates they enter."""
+    steps_by_date = {
+        step.id: step.timing.date.field for step in campaign.steps.values() if step.timing.date is not None
+    }
+    dates.save_steps(conn, steps_by_date)
+    dates.save(conn, campaign.id, campaign.dates, now=now)
+    _begin(conn, campaign.id, _standing(conn, campaign.id).status, now=now)
+
+
 def mark_moved(conn: Connection, step_ids: Sequence[int]) -> None:
     """Remember that steps stand elsewhere than they did."""
     if step_ids:
@@ -450,6 +460,7 @@ def _standing(conn: Connection, campaign_id: int) -> _Standing:
 def _status_changed(conn: Connection, campaign_id: int, before: _Standing, *, now: datetime) -> None:
     """Write the pause that begins or ends with a change, and move the waits where the campaign says so."""
     after = _standing(conn, campaign_id)
+    _begin(conn, campaign_id, after.status, now=now)
     pause = pause_after(before.status, after.status, before.last, now=now)
     if pause is None or pause == before.last:
         return
@@ -459,12 +470,19 @@ def _status_changed(conn: Connection, campaign_id: int, before: _Standing, *, no
         waits.shift(conn, campaign_id, moved)
 
 
+def _begin(conn: Connection, campaign_id: int, status: Status, *, now: datetime) -> None:
+    start = runs_from(status, now)
+    if start is not None:
+        dates.begin(conn, campaign_id, start, now=now)
+
+
 def delete(conn: Connection, campaign_id: int, *, now: datetime) -> bool:
     """Mark a campaign as deleted; return whether it was there."""
     before = _standing(conn, campaign_id)
     deleted = conn.execute(sql["delete"], {"campaign_id": campaign_id, "now": now}).first() is not None
     if deleted:
         _status_changed(conn, campaign_id, before, now=now)
+        dates.save(conn, campaign_id, [], now=now)
     return deleted
 
 

@@ -150,7 +150,7 @@ INSERT INTO step (campaign_id, key, kind, type, position, created_at)
 VALUES (:campaign_id, :key, :kind, :type, :position, :now)
 ON CONFLICT (campaign_id, key)
 DO UPDATE SET kind = excluded.kind, type = excluded.type, position = excluded.position, removed_at = NULL,
-              events = NULL
+              events = NULL, date_field = NULL
 RETURNING id;
 
 -- name: mark_retimed
@@ -248,7 +248,12 @@ SELECT campaign_event.campaign_id, 'event', campaign_event.name
 FROM campaign_event
 JOIN campaign ON campaign.id = campaign_event.campaign_id AND campaign.deleted_at IS NULL
 WHERE campaign_event.role = 'source'
-ORDER BY campaign_id, kind DESC, key;
+UNION ALL
+SELECT date_source.campaign_id, 'date', date_source.field
+FROM date_source
+JOIN campaign ON campaign.id = date_source.campaign_id AND campaign.deleted_at IS NULL
+WHERE date_source.removed_at IS NULL
+ORDER BY 1, 2 DESC, 3;
 
 -- name: inside
 -- From the counters, which cost the days of a campaign and not its members.

@@ -29,7 +29,10 @@ class Room(NamedTuple):
 
 
 class Held(NamedTuple):
-    """Somebody who is held back, in the order of `seq`; `key` and `entry` are those of an event."""
+    """Somebody who is held back, in the order of `seq`; `key` and `entry` are those of an event.
+
+    `again`: whatever the campaign says of re-entry.
+    """
 
     seq: int
     contact_id: int
@@ -37,6 +40,7 @@ class Held(NamedTuple):
     key: str | None
     entry: Mapping[str, Any] | None
     came_at: datetime
+    again: bool = False
 
 
 class HeldBack(NamedTuple):
@@ -74,7 +78,7 @@ def took(conn: Connection, campaign_id: int, limit: EntryLimit, n: int, *, now: 
 
 def hold(conn: Connection, campaign_id: int, held: Sequence[Held], *, until: datetime) -> None:
     """Hold contacts back; who waits already with the same key keeps the place."""
-    _, contact_ids, arrivals, keys, entries, came = map(list, zip(*held, strict=True))
+    _, contact_ids, arrivals, keys, entries, came, agains = map(list, zip(*held, strict=True))
     parameters = {
         "campaign_id": campaign_id,
         "contact_ids": contact_ids,
@@ -82,6 +86,7 @@ def hold(conn: Connection, campaign_id: int, held: Sequence[Held], *, until: dat
         "keys": keys,
         "entries": [None if entry is None else json.dumps(dict(entry), default=str) for entry in entries],
         "came": came,
+        "agains": agains,
     }
     conn.execute(sql["hold"], parameters)
     look_again(conn, campaign_id, until)

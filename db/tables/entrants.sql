@@ -13,19 +13,20 @@ SET entered = entered + :n, period = :period, in_period = CASE WHEN period IS NO
 WHERE campaign_id = :campaign_id;
 
 -- name: hold
-INSERT INTO entrant (campaign_id, contact_id, arrival, key, entry, came_at)
-SELECT :campaign_id, contact_id, arrival, key, entry, came_at
+INSERT INTO entrant (campaign_id, contact_id, arrival, key, entry, came_at, again)
+SELECT :campaign_id, contact_id, arrival, key, entry, came_at, again
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:arrivals AS arrival[]), CAST(:keys AS text[]),
-            CAST(:entries AS jsonb[]), CAST(:came AS timestamptz[]))
-     WITH ORDINALITY AS held (contact_id, arrival, key, entry, came_at, nth)
+            CAST(:entries AS jsonb[]), CAST(:came AS timestamptz[]), CAST(:agains AS boolean[]))
+     WITH ORDINALITY AS held (contact_id, arrival, key, entry, came_at, again, nth)
 ORDER BY nth
-ON CONFLICT (contact_id, campaign_id, key) DO UPDATE SET entry = excluded.entry;
+ON CONFLICT (contact_id, campaign_id, key) DO UPDATE
+SET entry = excluded.entry, again = entrant.again OR excluded.again;
 
 -- name: look_again
 UPDATE campaign_entry SET next_at = :at, more = coalesce(CAST(:more AS boolean), more) WHERE campaign_id = :campaign_id;
 
 -- name: first
-SELECT seq, contact_id, arrival::text, key, entry, came_at FROM entrant
+SELECT seq, contact_id, arrival::text, key, entry, came_at, again FROM entrant
 WHERE campaign_id = :campaign_id ORDER BY seq LIMIT :limit;
 
 -- name: take

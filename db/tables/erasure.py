@@ -34,6 +34,8 @@ TABLES = (
     "event",
     "contact_alias",
     "rezoned",
+    "redated",
+    "date_entry",
 )
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from parcours.db import merge_locks
 from parcours.db.statements import filled, statements
-from parcours.db.tables import campaigns, events, outcomes, refusals, waits
+from parcours.db.tables import campaigns, dates, events, outcomes, refusals, waits
 from parcours.db.tables.waits import CancelledWait
 from parcours.domain.walk.rows import OutcomeRow
 
@@ -36,6 +36,7 @@ MOVED = (
     "rezoned",
     # Of campaigns that only the other was in; see `_merge_runs` for those of both.
     "run",
+    "redated",
 )
 
 # Tables of which the survivor has at most one row for each value of these columns: the survivor's own stays,
@@ -53,6 +54,8 @@ FILLED: dict[str, tuple[str, ...]] = {
     "frequency_rule": ("channel",),
     "device": ("type", "brand", "os"),
     "company_member": ("company_id",),
+    # The later turn of the two is kept before.
+    "date_entry": ("source_id",),
 }
 
 
@@ -125,6 +128,7 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
     conn.execute(sql["merge_attributes"], {**both, "now": now})
     # One person left a channel as either of the two.
     refusals.leave_by_address(conn, said)
+    dates.merge_turns(conn, pairs)
     for table, columns in FILLED.items():
         own, others = ([(whose, column) for column in columns] for whose in ("own", table))
         conn.execute(filled(sql["give_way"], table=table, own=own, others=others), both)
@@ -133,6 +137,7 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
     conn.execute(sql["become_alias"], {**both, "now": now})
     # What came along was meant for the other one's timezone.
     waits.note_rezoned(conn, pairs.values())
+    dates.note(conn, pairs.values())
     return Merged(dropped + joined, len(cancelled) + ended)
 
 

@@ -106,13 +106,14 @@ WHERE member.left_at IS NOT NULL
 
 -- name: told_already
 -- Of these emails, those whose contact got the same from another message, or will: two contacts became one.
--- From message_template_idx, a probe each.
+-- From message_template_idx, a probe each. Of an email that may go again, what went before does not count.
 SELECT message.key
 FROM message
 WHERE message.key = ANY (CAST(:keys AS text[]))
   AND (SELECT true FROM message AS other
        WHERE other.contact_id = message.contact_id AND other.template = message.template
          AND other.channel = 'email' AND other.address IS NOT NULL AND other.key <> message.key
+         AND other.due_at >= coalesce(CAST(message.payload ->> 'again_since' AS timestamptz), '-infinity')
          AND (other.state = 'sent' OR other.state IN ('queued', 'sending') AND other.id < message.id)
        LIMIT 1) IS NOT NULL;
 
@@ -155,7 +156,8 @@ RETURNING key, contact_id, campaign_id, channel, state::text AS state, address I
 
 -- name: look_again
 UPDATE message SET due_at = :now
-WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND state::text = 'queued' AND held = 'quiet_hours'
+WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND state::text = 'queued'
+  AND held IN ('quiet_hours', 'blackout', 'holiday')
   AND due_at + interval '0' > :now;
 
 -- name: hurry

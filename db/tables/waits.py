@@ -63,6 +63,16 @@ class ToCome(NamedTuple):
     held: Mapping[str, Any] | None
 
 
+class Dated(NamedTuple):
+    """A wait at a step that goes by a date of the contact; without `due_at` there is no date yet."""
+
+    contact_id: int
+    step_id: int
+    campaign_id: int
+    passage: int
+    due_at: datetime | None
+
+
 class Armed(NamedTuple):
     contact_id: int
     step_id: int
@@ -224,12 +234,6 @@ def take_rezoned(conn: Connection, *, limit: int, of: Iterable[int] | None = Non
     return {row.id: row.timezone for row in conn.execute(sql["take_rezoned"], parameters)}
 
 
-def first_rezoned(conn: Connection) -> int | None:
-    """Return the first contact whose timezone changed and whose waits are yet to move; None without any."""
-    contact_id: int | None = conn.execute(sql["first_rezoned"]).scalar_one_or_none()
-    return contact_id
-
-
 def note_rezoned(conn: Connection, contact_ids: Iterable[int]) -> None:
     """Say that contacts have waits that were meant for another timezone; the database itself sees them change it."""
     conn.execute(sql["note_rezoned"], {"ids": list(contact_ids)})
@@ -241,8 +245,13 @@ def still_to_come(conn: Connection, contact_ids: Iterable[int]) -> list[ToCome]:
     return [ToCome._make(row) for row in rows]
 
 
-def move_to(conn: Connection, moved: Sequence[tuple[ToCome, datetime]]) -> None:
-    """Give waits of contacts, which the caller has locked, other due times."""
+def by_date(conn: Connection, contact_ids: Iterable[int]) -> list[Dated]:
+    """Return where contacts, which the caller has locked, wait for a date of theirs."""
+    return [Dated(*row) for row in conn.execute(sql["by_date"], {"ids": list(contact_ids)})]
+
+
+def move_to(conn: Connection, moved: Sequence[tuple[ToCome | Dated, datetime | None]]) -> None:
+    """Give waits of contacts, which the caller has locked, other due times; None: never, as things are."""
     if moved:
         parameters = {
             "contact_ids": [wait.contact_id for wait, _ in moved],

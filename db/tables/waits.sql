@@ -225,6 +225,8 @@ WITH still_to_come AS MATERIALIZED (
     SELECT ctid AS place, contact_id, step_id, passage
     FROM wait
     WHERE campaign_id = :campaign_id AND due_at <> 'infinity' AND due_at + interval '0' >= :since
+      -- A date of the contact stays when it is.
+      AND NOT wait.step_id = ANY (ARRAY(SELECT id FROM step WHERE date_field IS NOT NULL))
       AND (contact_id, step_id, passage)
           > (CAST(:contact_id AS bigint), CAST(:step_id AS int), CAST(:passage AS int))
     ORDER BY contact_id, step_id, passage
@@ -303,10 +305,6 @@ WITH noted AS MATERIALIZED (
 )
 SELECT id, timezone FROM free;
 
--- name: first_rezoned
--- Served by rezoned_contact_idx.
-SELECT contact_id FROM rezoned ORDER BY contact_id LIMIT 1;
-
 -- name: note_rezoned
 INSERT INTO rezoned (contact_id) SELECT unnest(CAST(:ids AS bigint[]));
 
@@ -317,8 +315,14 @@ SELECT contact_id, step_id, campaign_id, passage, reason, anchor_at, due_at, hel
 FROM wait
 WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND due_at <> 'infinity' AND reason IN ('delay', 'decision');
 
+-- name: by_date
+-- Where contacts, whose locks the caller holds, wait for a date of theirs; what was tried or held back has had its time.
+SELECT wait.contact_id, wait.step_id, wait.campaign_id, wait.passage, nullif(wait.due_at, 'infinity') AS due_at
+FROM wait JOIN step ON step.id = wait.step_id + 0 AND step.date_field IS NOT NULL
+WHERE wait.contact_id = ANY (CAST(:ids AS bigint[])) AND wait.reason = 'delay' AND wait.held IS NULL;
+
 -- name: move_to
-UPDATE wait SET due_at = moved.due_at
+UPDATE wait SET due_at = coalesce(moved.due_at, 'infinity')
 FROM (
     SELECT found.place, new.due_at
     FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:step_ids AS int[]), CAST(:passages AS int[]),

@@ -13,7 +13,9 @@ from parcours.domain.campaign import Branch, Campaign, Step
 from parcours.domain.campaign_file.model import (
     BRANCH_NAMES,
     FORMAT,
+    AtFile,
     CampaignFile,
+    DateSourceFile,
     EntryFile,
     FindType,
     SkipFile,
@@ -28,6 +30,7 @@ from parcours.domain.invalid_values import called, why_invalid
 from parcours.domain.messages.rate import parse_number_per, parse_rate
 from parcours.domain.steps import registry
 from parcours.domain.steps.types import Properties, StepType
+from parcours.domain.time.dates import ContactDate
 from parcours.domain.time.intervals import Interval, parse_interval
 from parcours.domain.time.schedule import Timing, parse_days, parse_hour, parse_window
 
@@ -92,6 +95,7 @@ def build(
             look_back=_interval(found.look_back),
             max_attempts=found.max_attempts,
             on_failure=found.on_failure,
+            late=found.late,
             moved=found.step in moved,
         )
         steps[step.id] = step
@@ -121,6 +125,7 @@ def build(
         segment_exits=tuple(each.segment for each in file.exit if each.segment is not None),
         entry=_limit(file.entry),
         existing=file.sources.existing,
+        dates=tuple(map(contact_date, file.sources.dates)),
     )
 
 
@@ -147,10 +152,22 @@ def _properties(kind: StepType, step: StepFile) -> Properties:
 def _timing(step: StepFile, zone: ZoneInfo) -> Timing:
     return Timing(
         after=_interval(step.after),
-        at=None if step.at is None else with_offset(step.at, zone),
+        at=with_offset(step.at, zone) if isinstance(step.at, datetime) else None,
         hour=None if step.hour is None else parse_hour(step.hour),
         between=None if step.between is None else parse_window(list(step.between)),
         days=parse_days(list(step.days)) if step.days else frozenset(),
+        date=contact_date(step.at) if isinstance(step.at, AtFile) else None,
+    )
+
+
+def contact_date(file: AtFile) -> ContactDate:
+    """Return the date of the contact that a step or a source goes by. Raises ValueError."""
+    return ContactDate(
+        field=file.field,
+        offset=_interval(file.before) or _interval(file.after) or Interval(),
+        before=file.before is not None,
+        hour=None if file.hour is None else parse_hour(file.hour),
+        every=file.every if isinstance(file, DateSourceFile) else None,
     )
 
 
@@ -165,6 +182,8 @@ def to_data(file: CampaignFile) -> dict[str, Any]:
     `redirect` is left out too: it is for applying the file once.
     """
     data = _plain_fields(file)
+    if file.format > 1:
+        data = {"format": file.format, **data}
     data.pop("redirect", None)
     data["steps"] = [_step_data(step) for step in file.steps]
     return data

@@ -15,15 +15,18 @@ from pydantic import BaseModel, ValidationError
 
 from parcours.domain import operators
 from parcours.domain.campaign import Priority
-from parcours.domain.campaign_file.build import newer, with_offset
+from parcours.domain.campaign_file.build import contact_date, newer, with_offset
 from parcours.domain.campaign_file.graph import Graph, Node
 from parcours.domain.campaign_file.model import (
     BRANCH_NAMES,
+    AtFile,
     CampaignFile,
+    DateSourceFile,
     EntryFile,
     EventSourceFile,
     ExitFile,
     FindType,
+    Late,
     OnFailure,
     Path,
     Problem,
@@ -43,15 +46,18 @@ from parcours.domain.campaign_file.sentences import (
     short,
 )
 from parcours.domain.contacts import identity
+from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.errors import CampaignError
 from parcours.domain.events.matching import PropertyTest
 from parcours.domain.events.table import refused_type
+from parcours.domain.events.utm import NAMES as UTM_NAMES
 from parcours.domain.invalid_values import called, shown
 from parcours.domain.messages.rate import parse_number_per, parse_rate
 from parcours.domain.retries import MOST_STEP_ATTEMPTS
 from parcours.domain.steps import registry
 from parcours.domain.steps.properties import APPLYING
 from parcours.domain.steps.types import Kind
+from parcours.domain.time.dates import Every
 from parcours.domain.time.intervals import Interval, parse_interval
 from parcours.domain.time.schedule import parse_days, parse_hour, parse_window
 
@@ -85,7 +91,11 @@ _CAMPAIGN_NAMES = (
     "redirect", "steps",
 )  # fmt: skip
 
-TIMING_NAMES = ("after", "at", "hour", "between", "days")
+SOURCE_NAMES = ("segments", "forms", "events", "dates")
+
+TIMING_NAMES = ("after", "at", "hour", "between", "days", "late")
+
+DATE_NAMES = ("field", "before", "after", "hour")
 
 DECISION_NAMES = ("within", "look_back")
 
@@ -290,16 +300,19 @@ class Checker:
     def sources(self, data: Mapping[Any, Any]) -> SourcesFile:
         found = data.get("sources")
         if found is not None and not isinstance(found, Mapping):
-            self.say(("sources",), f"must be a mapping of 'segments', 'forms' and 'events', not {called(found)}")
+            self.say(
+                ("sources",), f"must be a mapping of 'segments', 'forms', 'events' and 'dates', not {called(found)}"
+            )
             return SourcesFile()
         found = found or {}
-        self.names(found, ("segments", "forms", "events", "existing"), ("sources",))
-        if not any(found.get(name) for name in ("segments", "forms", "events")):
-            self.say(("sources",), "the campaign has no source; add at least one segment, form or event")
+        self.names(found, (*SOURCE_NAMES, "existing"), ("sources",))
+        if not any(found.get(name) for name in SOURCE_NAMES):
+            self.say(("sources",), "the campaign has no source; add at least one segment, form, event or date")
         return SourcesFile(
             segments=self.source_keys(found, "segments"),
             forms=self.source_keys(found, "forms"),
             events=tuple(self.event_sources(found)),
+            dates=self.date_sources(found),
             existing=self.flag(found, "existing", default=True, path=("sources",)) is not False,
         )
 
@@ -310,6 +323,34 @@ class Checker:
             where, key = self.tests(given, path), self.property_name(given, path)
             if type_ is not None:
                 yield EventSourceFile(type=type_, where=where, key=key)
+
+    def date_sources(self, data: Mapping[Any, Any]) -> tuple[DateSourceFile, ...]:
+        given, path = data.get("dates"), ("sources", "dates")
+        if given is None:
+            return ()
+        if not isinstance(given, list | tuple):
+            hint = "; put it in a list, as in [{field: birthday, every: year}]" if isinstance(given, Mapping) else ""
+            self.say(path, f"must be a list of dates of contacts, not {called(given)}{hint}")
+            return ()
+        found: list[DateSourceFile] = []
+        first: dict[str, int] = {}
+        for index, each in enumerate(given):
+            if not isinstance(each, Mapping):
+                self.say(
+                    (*path, index), f"must be a mapping such as {{field: birthday, every: year}}, not {called(each)}"
+                )
+                continue
+            values = self.contact_date(each, (*path, index), also=("every",))
+            every = self.choice(each, "every", get_args(Every), (*path, index))
+            if values is None:
+                continue
+            source = DateSourceFile(**values, every=every)
+            name = contact_date(source).name
+            if first.setdefault(name, index) != index:
+                other = dotted((*path, first[name]))
+                self.say((*path, index), f"this date is already a source at {other}; remove one of the two")
+            found.append(source)
+        return tuple(found)
 
     def exits(self, data: Mapping[Any, Any]) -> tuple[ExitFile, ...]:
         return tuple(self.each_exit(data))
@@ -454,6 +495,35 @@ class Checker:
                 )
         return dict(found)
 
+    def at(self, data: Mapping[Any, Any], path: Path) -> datetime | AtFile | None:
+        value = data.get("at")
+        if not isinstance(value, Mapping):
+            return self.date(data, "at", path)
+        values = self.contact_date(value, (*path, "at"))
+        return None if values is None else AtFile(**values)
+
+    def contact_date(self, data: Mapping[Any, Any], path: Path, *, also: tuple[str, ...] = ()) -> dict[str, Any] | None:
+        """Return what says when something is due by a date of the contact, or None after saying what is wrong."""
+        before = len(self.problems)
+        self.names(data, (*DATE_NAMES, *also), path)
+        field = self.text(data, "field", path)
+        if data.get("field") is None:
+            self.say((*path, "field"), "the custom field that contains the date is missing, such as 'field: birthday'")
+        elif field in ATTRIBUTES or field in UTM_NAMES:
+            self.say((*path, "field"), f"{field!r} is not a custom field; use a custom field that contains a date")
+        if data.get("before") is not None and data.get("after") is not None:
+            self.say((*path, "after"), "a date can have 'before' or 'after', not both")
+        values = {
+            "field": field,
+            "before": self.parsed(data, "before", parse_interval, path),
+            "after": self.parsed(data, "after", parse_interval, path),
+            "hour": self.parsed(data, "hour", parse_hour, path),
+        }
+        interval = values["before"] or values["after"]
+        if interval is not None and values["hour"] is not None and parse_interval(interval).exact:
+            self.say((*path, "hour"), f"'hour' already sets the time of day; replace {interval!r} with whole days")
+        return values if len(self.problems) == before else None
+
     # Steps.
 
     def steps(self, found: object, path: Path, parent: Node | None, branch: str, depth: int = 1) -> list[Node]:
@@ -481,10 +551,11 @@ class Checker:
             "name": self.text(data, "name", path),
             "with": self.properties(node),
             **{name: self.parsed(data, name, parse_interval, path) for name in ("after", *DECISION_NAMES)},
-            "at": self.date(data, "at", path),
+            "at": self.at(data, path),
             "hour": self.parsed(data, "hour", parse_hour, path),
             "between": self.parsed(data, "between", parse_window, path),
             "days": self.parsed(data, "days", parse_days, path) or (),
+            "late": self.choice(data, "late", get_args(Late), path) or "skip",
             "max_attempts": self.attempts(data, path),
             "on_failure": self.choice(data, "on_failure", get_args(OnFailure), path) or "stop",
         }
@@ -605,6 +676,11 @@ class Checker:
                 node.path,
                 "the decision needs a deadline: give this step 'after' or 'at', or give the decision 'within'",
             )
+        elif node.branch == "no" and above.data.get("within") is None and isinstance(node.data.get("at"), Mapping):
+            self.say(
+                (*node.path, "at"),
+                "the decision above needs a deadline; add 'within' to it",
+            )
 
     def timing(self, node: Node) -> None:
         has = {name for name in TIMING_NAMES if node.data.get(name) is not None}
@@ -614,10 +690,17 @@ class Checker:
             self.say((*node.path, "at"), "a step can have 'after' or 'at', not both")
         if {"hour", "between"} <= has:
             self.say((*node.path, "between"), "a step can have 'hour' or 'between', not both")
+        by_date = isinstance(node.data.get("at"), Mapping)
         if "at" in has:
             for name in ("hour", "between", "days"):
                 if name in has:
-                    self.say((*node.path, name), f"{name!r} cannot be used with 'at', which already sets the time")
+                    hint = "; write the hour inside 'at'" if by_date and name == "hour" else ""
+                    sentence = f"{name!r} cannot be used with 'at', which already sets the time{hint}"
+                    self.say((*node.path, name), sentence)
+        if "late" in has and not (by_date and node.kind is Kind.ACTION):
+            self.say(
+                (*node.path, "late"), "'late' can only be used on an action whose 'at' names a field of the contact"
+            )
 
     def give_keys(self, nodes: Iterable[Node]) -> None:
         nodes = list(nodes)

@@ -15,6 +15,7 @@ from parcours.domain.campaign import Branch, Priority
 from parcours.domain.contacts.contact import ENTRY
 from parcours.domain.retries import STEP_ATTEMPTS
 from parcours.domain.steps.types import Kind, StepType
+from parcours.domain.time.dates import Every
 
 Path = tuple[str | int, ...]
 
@@ -24,6 +25,8 @@ Reentry = Literal["never", "after_exit", "always"]
 
 OnFailure = Literal["stop", "continue"]
 
+Late = Literal["skip", "run"]
+
 # Characters of a file that a problem repeats, and of a sentence.
 MOST_ECHO = 100
 
@@ -32,6 +35,23 @@ MOST_ECHO = 100
 FORMAT = 2
 
 BRANCH_NAMES = ("then", "yes", "no")
+
+
+class AtFile(BaseModel):
+    """A date of the contact, and how long before or after it; kept as written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    field: str
+    before: str | None = None
+    after: str | None = None
+    hour: str | None = None
+
+
+class DateSourceFile(AtFile):
+    """A date by which contacts enter, once or each time it comes again."""
+
+    every: Every | None = None
 
 
 class StepFile(BaseModel):
@@ -46,10 +66,11 @@ class StepFile(BaseModel):
     condition: str | None = None
     with_: dict[str, Any] = Field(default_factory=dict, alias="with")
     after: str | None = None
-    at: datetime | None = None
+    at: datetime | AtFile | None = None
     hour: str | None = None
     between: tuple[str, str] | None = None
     days: tuple[str, ...] = ()
+    late: Late = "skip"
     within: str | None = None
     look_back: str | None = None
     max_attempts: int = STEP_ATTEMPTS
@@ -87,13 +108,17 @@ class EventSourceFile(BaseModel):
 
 
 class SourcesFile(BaseModel):
-    """What feeds a campaign: keys of segments and forms, and events. Without `existing`, only who comes from now on."""
+    """What feeds a campaign: keys of segments and forms, events, and dates of contacts.
+
+    Without `existing`, only who comes from now on.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     segments: tuple[str, ...] = ()
     forms: tuple[str, ...] = ()
     events: tuple[EventSourceFile, ...] = ()
+    dates: tuple[DateSourceFile, ...] = ()
     existing: bool = True
 
 
@@ -155,9 +180,10 @@ class CampaignFile(BaseModel):
 
     @property
     def format(self) -> int:
-        """The format that a release must know to read this."""
-        later = self.sources.events or not self.sources.existing or self.entry is not None or self.exit
-        return 2 if later or any(_asks_for_a_run(step) for step in self.walk()) else 1
+        """The earliest format that has all of its names."""
+        sources = self.sources
+        later = sources.events or sources.dates or not sources.existing or self.entry is not None or self.exit
+        return 2 if later or any(_is_of_second_format(step) for step in self.walk()) else 1
 
     def walk(self) -> Iterator[StepFile]:
         """Yield every step, depth first: the order of the document, `yes` before `no`."""
@@ -165,9 +191,10 @@ class CampaignFile(BaseModel):
             yield from _walk(step)
 
 
-def _asks_for_a_run(step: StepFile) -> bool:
-    """Return whether an older release would read a step, and not do what it says."""
-    return step.type == "contact.field" and str(step.with_.get("field", "")).strip().startswith(ENTRY)
+def _is_of_second_format(step: StepFile) -> bool:
+    """Return whether an older release would not read a step, or would not do what it says."""
+    asks_for_a_run = step.type == "contact.field" and str(step.with_.get("field", "")).strip().startswith(ENTRY)
+    return asks_for_a_run or isinstance(step.at, AtFile)
 
 
 def _walk(step: StepFile) -> Iterator[StepFile]:

@@ -39,6 +39,8 @@ class Contact:
     refused_by_hand: frozenset[str] = frozenset()
     # Keys of the email templates that were written to the outbox for the contact, ever.
     received: frozenset[str] = frozenset()
+    # When each of them went last, or is to go.
+    received_at: dict[str, datetime] = field(default_factory=dict)
     # Keys of the contact's companies, and of its primary one.
     companies: frozenset[str] = frozenset()
     company: str | None = None
@@ -46,6 +48,8 @@ class Contact:
     rules: dict[str, Rule] = field(default_factory=dict)
     # Channel to when its marketing messages go or went, as far back as a cap may ask.
     sent: dict[str, tuple[datetime, ...]] = field(default_factory=dict)
+    # Custom field, of those that policies name, to the country that it holds.
+    countries: dict[str, Any] = field(default_factory=dict)
     # Key of a point group to the points in it.
     scores: dict[str, int] = field(default_factory=dict)
     # Where the latest visit or submission that said so came from, by name of the parameter.
@@ -97,6 +101,7 @@ CHANGEABLE = (
     "companies",
     "company",
     "refused_by_hand",
+    "received_at",
 )
 # How many of them are columns of the contact's own row.
 COLUMNS = 5

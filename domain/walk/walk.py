@@ -33,7 +33,7 @@ from parcours.domain.steps.types import (
     Result,
     Skipped,
 )
-from parcours.domain.time import schedule
+from parcours.domain.time import dates, schedule
 from parcours.domain.time.intervals import Interval
 from parcours.domain.time.zones import zone_of
 from parcours.domain.walk.catch_up import Pause, fell_due_in
@@ -42,6 +42,8 @@ from parcours.domain.walk.rows import Claim, Failure, Member, Message, OutcomeRo
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 TOO_LATE = "it became due while the campaign was not running"
+
+PASSED = "it was already in the past, according to the contact's date"
 
 # So late an event may reach us and still be followed by another in its order.
 HEARD_LATE = timedelta(minutes=15)
@@ -243,7 +245,7 @@ class _Walk:
         # Rotations are read at the end, since a jump still moves the waits made before it.
         self._waits: list[tuple[_Passing, Step, int, int, Reason, datetime, datetime | None]] = []
         # Who entered the step in hand too late.
-        self._late: list[_Passing] = []
+        self._late: list[tuple[_Passing, str]] = []
         self._jumps: list[tuple[Step, list[_Passing]]] = []
         # What the step in hand raised, by contact.
         self._raised: dict[int, BaseException] = {}
@@ -282,9 +284,17 @@ class _Walk:
                 self.look_back(step, passing)
                 return None
             return passing
+        if step.timing.date is not None and claim.reason != "retry" and not claim.held:
+            # The date says when, and not the wait, which may be from before the date was changed.
+            due = self._by_date(step, passing, anchor=claim.anchor_at)
+            if due is None:
+                return None
+            if self._has_passed(step, due, passing):
+                self._late.append((replace(passing, due_at=due), PASSED))
+                return None
         # A kickoff did not fall due in a pause: its contact came then, and begins when it is over.
         if claim.reason != "kickoff" and self.is_too_late(step, claim.due_at, contact):
-            self._late.append(passing)
+            self._late.append((passing, TOO_LATE))
             return None
         until = self.postponed_until(step, contact)
         if until is None:
@@ -297,9 +307,9 @@ class _Walk:
 
         Jumps are put off until everything else is done.
         """
-        late, self._late = [passing for passing in self._late if passing.member.active], []
-        if late:
-            self.skip(step, late)
+        late, self._late = [each for each in self._late if each[0].member.active], []
+        for reason in dict.fromkeys(reason for _, reason in late):
+            self.skip(step, [passing for passing, why in late if why == reason], reason)
         if _is_jump(step):
             self._jumps.append((step, passings))
         elif passings:
@@ -414,11 +424,11 @@ class _Walk:
         for to, group in jumped.items():
             self._jump(to, group)
 
-    def skip(self, step: Step, passings: list[_Passing]) -> None:
-        """Pass over an action whose time went by in a pause; what is below counts from now."""
+    def skip(self, step: Step, passings: list[_Passing], reason: str = TOO_LATE) -> None:
+        """Pass over an action whose time went by; what is below counts from now."""
         for passing in passings:
             due = passing.due_at and passing.due_at.isoformat()
-            self.record(passing, step, "skipped", {"reason": TOO_LATE, "was_due_at": due})
+            self.record(passing, step, "skipped", {"reason": reason, "was_due_at": due})
         self.follow(step, None, passings)
 
     def _jump(self, to: str, passings: list[_Passing]) -> None:
@@ -463,6 +473,8 @@ class _Walk:
         now = self.now
         if timing == schedule.Timing():
             ready = passings
+        elif timing.date is not None:
+            ready = self._those_due_by_date(step, passings)
         else:
             ready, late = [], []
             for passing in passings:
@@ -484,6 +496,35 @@ class _Walk:
             self._jumps.append((step, ready))
         elif ready:
             self._run(step, ready)
+
+    def _those_due_by_date(self, step: Step, passings: list[_Passing]) -> list[_Passing]:
+        """Return who is due at a step that they just reached; who is too late passes it, all others wait."""
+        ready, late = [], []
+        for passing in passings:
+            due = self._by_date(step, passing, anchor=self.now)
+            if due is not None and self._has_passed(step, due, passing):
+                late.append(replace(passing, due_at=due))
+            elif due is not None:
+                ready.append(passing)
+        if late:
+            self.skip(step, late, PASSED)
+        return ready
+
+    def _by_date(self, step: Step, passing: _Passing, *, anchor: datetime) -> datetime | None:
+        """Return when a contact was due at a step by its date; None: it is not yet, and waits, or has no date."""
+        date = step.timing.date
+        assert date is not None
+        contact = passing.contact
+        due = dates.due_at(date, contact.fields.get(date.field), zone_of(contact.timezone, self.default_zone))
+        if due is not None and due <= self.now:
+            return due
+        self.wait(passing, step, due, "delay", anchor=anchor)
+        return None
+
+    def _has_passed(self, step: Step, due: datetime, passing: _Passing) -> bool:
+        """Return whether an action was due before the contact came to it, or before the date was changed."""
+        came = passing.due_at or self.now
+        return step.kind is Kind.ACTION and step.late == "skip" and dates.is_late(due, came)
 
     # What a step says of each contact.
 

@@ -117,6 +117,15 @@ def read_text(
     return checked.file
 
 
+def value_of(text: str) -> object:
+    """Return the data of a piece of YAML, or the text itself where that is none; its checks then say what is wrong."""
+    try:
+        document = _Document(_compose(Path("value.yaml"), text[:MAX_CHARACTERS]))
+    except (CampaignFileError, RecursionError):
+        return text
+    return text if document.broken else document.data
+
+
 def _unreadable(path: Path, sentence: str, line: int | None = None) -> CampaignFileError:
     return CampaignFileError([FileProblem(path, line, "", sentence)])
 

@@ -29,6 +29,7 @@ LOG_EVENTS = {
     "hint_not_published": "Events were stored, but the broker could not be notified. They are found without it.",
     "inbox_full": "The inbox is longer than `PARCOURS_MAX_INBOX`; reading events is paused.",
     "member_left_out": "One contact could not be added to or removed from a campaign by `update`; all others were.",
+    "member_not_let_in": "One contact could not enter a campaign by its date; all others did.",
     "member_not_let_go": "One contact could not be removed from a campaign by an event; all others were.",
     "message_failed": "Handling a message of the task queue failed; level `warning` if it will be retried.",
     "message_handled": "A message of the task queue was handled.",

@@ -23,6 +23,7 @@ from parcours.db.scope import Scope
 from parcours.db.tables import (
     campaigns,
     contacts,
+    dates,
     erasure,
     events,
     merging,
@@ -473,7 +474,7 @@ def test_waits_that_move(misled: Watched) -> None:
         coming = waits.still_to_come(conn, ids)
         waits.move_to(conn, [(wait, LATER) for wait in coming])
         waits.count_up_to(conn, [opened], BATCH)
-        waits.first_rezoned(conn)
+        dates.first_to_follow(conn)
         waits.standing(conn, opened, ids)
         waits.take_kickoffs(conn, campaign_id, ids, now=NOW)
         outcomes.recent_passes(conn, ids, [opened], now=NOW)

@@ -179,6 +179,7 @@ class World:
         forms: Sequence[str] = (),
         events: Sequence[dict[str, Any]] = (),
         existing: bool = True,
+        dates: Sequence[dict[str, Any]] = (),
         when: datetime = START,
         backfill: bool = False,
         reschedule: bool = False,
@@ -196,7 +197,13 @@ class World:
             "campaign": key,
             "published": True,
             **settings,
-            "sources": {"segments": list(segments), "forms": list(forms), "events": list(events), "existing": existing},
+            "sources": {
+                "segments": list(segments),
+                "forms": list(forms),
+                "events": list(events),
+                "dates": list(dates),
+                "existing": existing,
+            },
         }
         lines = [f"{name}: {json.dumps(value)}" for name, value in head.items()]
         body = textwrap.indent(textwrap.dedent(steps).strip("\n"), "  ")
@@ -474,18 +481,8 @@ class World:
             *("message", "delivery_count", "step_count", "campaign_count", "campaign_hour_count", "sweep", "audit"),
             *("inbox", "event", "event_key", "erased", "leaving", "device", "dead_letter", "frequency_rule"),
             *("contact_alias", "point_group", "contact_score", "point_log", "stage_log", "contact_utm"),
-            *(
-                "run",
-                "entrant",
-                "template",
-                "policy",
-                "company_member",
-                "company",
-                "circuit",
-                "rate",
-                "rezoned",
-                "leftover",
-            ),
+            *("run", "entrant", "template", "policy", "company_member", "company", "circuit", "rate", "rezoned"),
+            *("leftover", "redated", "date_entry"),
         ]
         with self.engine.begin() as conn:
             for table in tables:

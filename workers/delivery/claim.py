@@ -186,7 +186,10 @@ def _hold_back(conn: Connection, batch: ClaimedBatch, channel: str, *, now: date
             recipient = batch.recipients.get(message.contact_id)
             rule = rules.get(message.contact_id, {}).get(channel, NO_RULE)
             own = zone_of(recipient.timezone if recipient is not None else None, zone)
-            hold = Limits(bound, rule, zone=own).late_hold(now)
+            country = None if recipient is None else recipient.fields.get(bound.holidays or "")
+            hold = Limits(bound, rule, zone=own, country=country).late_hold(now)
+            if hold is not None and hold.until is not None:
+                hold = hold._replace(until=hold.until + bound.later(message.contact_id, hold.rule))
             if hold is not None:
                 never = Cancelled(f"sending is paused without an end ({channel})")
                 held.append((message, never if hold.until is None else Untried(hold.until, hold.rule)))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 
 from parcours.db.scope import Scope
-from parcours.db.tables import waits
+from parcours.db.tables import dates, waits
 from parcours.domain.walk.catch_up import Shift
 from parcours.domain.walk.rows import Jumped, Wait
 from tests.db.rows import NOW, campaign, contacts, read
@@ -231,10 +231,10 @@ def test_a_note_of_a_changed_timezone_is_taken_once_and_that_of_nobody_is_droppe
         busy.execute(text("SELECT FROM contact WHERE id = 2 FOR UPDATE"))
         assert waits.take_rezoned(conn, limit=10) == {1: None}
     with engine.begin() as conn:
-        assert waits.first_rezoned(conn) == 2
+        assert dates.first_to_follow(conn) == 2
         assert waits.take_rezoned(conn, limit=10, of=[1]) == {}
         assert waits.take_rezoned(conn, limit=10) == {2: None}
-        assert waits.first_rezoned(conn) is None
+        assert dates.first_to_follow(conn) is None
 
 
 @pytest.mark.parametrize(("published", "removed"), [(False, False), (True, True)])

@@ -125,6 +125,22 @@ def test_every_setting_comes_back_in_the_form(client: Client, world: World) -> N
     assert "No changes." in text_of(again.text)
 
 
+def test_dates_of_contacts_are_sources_that_the_form_keeps(client: Client, world: World) -> None:
+    http = client()
+    dates = '- {field: birthday, every: year, before: 7 days, hour: "09:00"}'
+    review = posted(http, "/campaigns/+new", **filled(key="k", segments=[], dates=dates), do="review")
+    assert "Contacts will enter by a date: 1 week before birthday, every year, at 09:00." in text_of(review.text)
+    assert posted(http, "/campaigns/+new", **hidden(review.text), do="apply").status_code == 303
+    page = http.get("/campaigns/k/edit").text
+    assert "field: birthday" in page
+    assert "birthday" in text_of(http.get("/campaigns").text)
+    wrong = posted(http, "/campaigns/+new", **filled(dates="- {field: birthday, every: day}"), do="review")
+    assert wrong.status_code == 422
+    assert "Must be 'year', 'month' or 'week', not 'day'" in unescape(text_of(wrong.text))
+    broken = posted(http, "/campaigns/+new", **filled(dates="- {field: [}"), do="review")
+    assert "Must be a list of dates of contacts, not text" in text_of(broken.text)
+
+
 def test_errors_are_shown_at_their_line_and_field_and_nothing_is_made(client: Client, world: World) -> None:
     http = client()
     wrong = filled(steps="- step: tag\n  action: contact.tags\n  with: {ad: [new]}\n", cooldown="soon", name="")
