@@ -71,8 +71,8 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
             "with": told("Properties of the step type.", {"type": ["object", "null"]}),
             "after": told("Delay after the previous step.", interval),
             "at": told(
-                "Date and time, in the file's timezone unless it has an offset; or a date of the contact, which the step "
-                "follows when the date changes.",
+                "Date and time, in the file's timezone unless it has an offset; or a date of the contact, which the "
+                "step follows when the date changes.",
                 {"anyOf": [day, of_contact()]},
             ),
             "hour": told("Time of day, in the contact's timezone.", _or_null(hour)),
