@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy import Connection, Engine
 
-from parcours.db import partitions
+from parcours.db import partitions, touched
 from parcours.db.clock import now as database_now
 from parcours.db.faults import Fault, blames_the_data, fault_of
 from parcours.db.house import house_of
@@ -469,6 +469,7 @@ def _change_contacts(conn: Connection, changed: Sequence[Pending], now: datetime
         after = before._replace(**attributes, fields=changed_to.fields, said_at=changed_to.said_at)
         if after != before:
             said.append(after)
+            _note(conn, before, after)
         if after.stage != before.stage:
             stages[event.contact_id] = (before.stage, after.stage)
         for tag, given in changed_to.tags.items():
@@ -481,6 +482,14 @@ def _change_contacts(conn: Connection, changed: Sequence[Pending], now: datetime
     facts.change_tags(conn, added=tags_added, removed=tags_removed)
     policies.save_rules(conn, rules)
     companies.set_primary(conn, primary)
+
+
+def _note(conn: Connection, before: events.Said, after: events.Said) -> None:
+    for name in ("email", "timezone", "owner", "stage"):
+        if getattr(before, name) != getattr(after, name):
+            touched.note(conn, name, [after.id])
+    if before.fields != after.fields:
+        touched.note_fields(conn, [(after.id, before.fields, after.fields)])
 
 
 def _said_in_forms(conn: Connection, submitted: Sequence[Pending]) -> list[Pending]:
@@ -584,6 +593,16 @@ def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
         if event.data.get("message") and not is_automatic(type_, event.data)
     ]
     events.mark_messages(conn, marked)
+    touched.note(
+        conn,
+        "messages",
+        (
+            event.contact_id
+            for type_, known in EVENT_TYPES.items()
+            if known.marks_message is not None
+            for event in by_type.get(type_, [])
+        ),
+    )
     # A full mailbox is no reason never to write again.
     bounced = [
         (event, channel)

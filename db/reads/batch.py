@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from parcours.db import touched
 from parcours.db.house import house_of
 from parcours.db.statements import statements
 from parcours.db.tables import companies, events, outcomes, policies, refusals, scores
@@ -284,6 +285,13 @@ def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
         refusals.refused_by_hand(conn, refused, now=now)
     companies.join(conn, [(id_, key) for id_, before, after in changed["companies"] for key in after - before])
     companies.set_primary(conn, {id_: after for id_, _, after in changed["company"]})
+    for name in own:
+        touched.note(conn, name, (id_ for id_, _, _ in changed[name]))
+    touched.note_fields(conn, changed["fields"])
+    touched.note_named(conn, "tag", [*tags_added, *tags_removed])
+    touched.note_named(conn, "points", ((id_, group) for id_, group, _ in scored))
+    if refused or allowed:
+        touched.note(conn, "refusals", [*(id_ for id_, *_ in refused), *(id_ for id_, _ in allowed)])
     return SegmentChanges(
         [(id_, key) for id_, before, after in changed["segments"] for key in sorted(after - before)],
         [(id_, key) for id_, before, after in changed["segments"] for key in sorted(before - after)],
@@ -318,6 +326,7 @@ def change_tags(conn: Connection, *, added: Sequence[tuple[int, str]], removed: 
     """Give contacts tags, and take tags from them."""
     _write(conn, "add_tags", ("ids", "tags"), sorted(set(added)))
     _write(conn, "remove_tags", ("ids", "tags"), sorted(set(removed)))
+    touched.note_named(conn, "tag", [*added, *removed])
 
 
 def send(conn: Connection, campaign_id: int, messages: Sequence[Message], *, now: datetime) -> None:

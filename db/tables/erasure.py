@@ -32,6 +32,8 @@ TABLES = (
     "event",
     "contact_alias",
     "rezoned",
+    "segment_due",
+    "unjudged",
 )
 
 

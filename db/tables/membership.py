@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from parcours.db import touched
 from parcours.db.scope import Scope
 from parcours.db.statements import statements
 from parcours.domain.contacts.membership import Arrival, Departure, Entering, State
@@ -91,7 +92,10 @@ def join(
         "now": now,
         "limit": limit,
     }
-    return Joined(*conn.execute(sql["join_by_zone" if by_zone else "join"], parameters).one())
+    done = Joined(*conn.execute(sql["join_by_zone" if by_zone else "join"], parameters).one())
+    if done.joined:
+        touched.note_joined(conn, campaign_id, chunk.first_id, chunk.last_id, now)
+    return done
 
 
 def of_nobody(conn: Connection, segment_ids: Sequence[int], chunk: Chunk, *, limit: int) -> list[int]:
@@ -168,7 +172,9 @@ def enter(
         "arrival": arrival.value,
         "now": now,
     }
-    return {row.contact_id for row in conn.execute(sql["enter"], parameters) if row.is_new}
+    new = {row.contact_id for row in conn.execute(sql["enter"], parameters) if row.is_new}
+    touched.note_named(conn, "campaign", ((contact_id, campaign_id) for contact_id in entering))
+    return new
 
 
 def leave(
@@ -181,7 +187,9 @@ def leave(
         "departure": departure.value,
         "now": now,
     }
-    return list(conn.execute(sql["leave"], parameters).scalars())
+    left = list(conn.execute(sql["leave"], parameters).scalars())
+    touched.note_named(conn, "campaign", ((contact_id, campaign_id) for contact_id in left))
+    return left
 
 
 def rotations(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> dict[int, int]:

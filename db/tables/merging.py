@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from parcours.db import touched
 from parcours.db.statements import filled, statements
 from parcours.db.tables import campaigns, events, outcomes, refusals, waits
 from parcours.db.tables.waits import CancelledWait
@@ -32,6 +33,7 @@ MOVED = (
     # Of two, the older is dropped before.
     "contact_utm",
     "rezoned",
+    "unjudged",
 )
 
 # Tables of which the survivor has at most one row for each value of these columns: the survivor's own stays,
@@ -41,6 +43,7 @@ FILLED: dict[str, tuple[str, ...]] = {
     "leaving": ("campaign_id",),
     "failure": ("step_id",),
     "segment_member": ("segment_id",),
+    "segment_due": ("segment_id",),
     "contact_tag": ("tag",),
     # Added up before.
     "contact_score": ("group_key",),
@@ -137,6 +140,7 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
     conn.execute(sql["become_alias"], {**both, "now": now})
     # What came along was meant for the other one's timezone.
     waits.note_rezoned(conn, pairs.values())
+    touched.note_anything(conn, pairs.values())
     return Merged(dropped, len(cancelled))
 
 
