@@ -111,7 +111,7 @@ def check(
     checker = Checker(default_zone, step_type, None if stored else APPLYING)
     try:
         file = checker.campaign(data)
-    except _EnoughError:
+    except EnoughError:
         return Checked(None, [*checker.problems, Problem((), MORE)])
     return Checked(None if checker.problems else file, checker.problems)
 
@@ -154,7 +154,7 @@ def _as_far_as(model: type[M], given: Mapping[Any, Any], certain: Mapping[str, A
     return model.model_validate({**rest, **missing, **certain})
 
 
-class _EnoughError(Exception):
+class EnoughError(Exception):
     """So much is wrong that nobody reads on."""
 
 
@@ -183,7 +183,7 @@ class Checker:
 
     def say(self, path: Path, sentence: str) -> None:
         if len(self.problems) == MOST_PROBLEMS:
-            raise _EnoughError
+            raise EnoughError
         self.problems.append(Problem(path, short(sentence)))
 
     # The campaign.

@@ -57,6 +57,18 @@ class Submission(NamedTuple):
 
     form: str
     fields: Mapping[str, Any]
+    # Unknown only where somebody makes one up.
+    at: datetime | None = None
+
+
+class Mailing(NamedTuple):
+    """An email that was sent to a contact, and when the contact first did what; None: not yet."""
+
+    template: str | None
+    sent_at: datetime
+    opened_at: datetime | None = None
+    clicked_at: datetime | None = None
+    bounced_at: datetime | None = None
 
 
 class Visit(NamedTuple):
@@ -85,6 +97,9 @@ class Knowledge:
     devices: Mapping[int, Sequence[Mapping[str, str | None]]] = field(default_factory=dict)
     submissions: Mapping[int, Sequence[Submission]] = field(default_factory=dict)
     visits: Mapping[int, Sequence[Visit]] = field(default_factory=dict)
+    # What contacts did, latest first, and emails that were sent to them; as far as the conditions look.
+    events: Mapping[int, Sequence[Fact]] = field(default_factory=dict)
+    mailings: Mapping[int, Sequence[Mailing]] = field(default_factory=dict)
     # By kind (sms, push or message) and key.
     templates: Mapping[tuple[str, str], TemplateFacts] = field(default_factory=dict)
     # By channel.

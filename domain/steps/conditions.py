@@ -12,8 +12,10 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, ValidationInfo, model_validator
 
 from parcours.domain import operators
+from parcours.domain.contacts import touched
 from parcours.domain.contacts.contact import ATTRIBUTES, Contact
 from parcours.domain.contacts.identity import is_address
+from parcours.domain.contacts.touched import Reads
 from parcours.domain.events.utm import NAMES as UTM_NAMES
 from parcours.domain.steps.batch import Batch
 from parcours.domain.steps.properties import Channel, Json, Moment, Name, Percent, PointGroup, WholeNumber, check_test
@@ -266,7 +268,17 @@ class InCampaigns(Properties):
     )
 
 
-@condition("contact.campaigns", properties=InCampaigns, needs=[Need.CAMPAIGNS], reference="lead.campaigns")
+def _reads_campaigns(asked: InCampaigns) -> Reads:
+    return touched.of(touched.CAMPAIGNS, asked.campaigns) | {touched.TIMEZONE}
+
+
+@condition(
+    "contact.campaigns",
+    properties=InCampaigns,
+    needs=[Need.CAMPAIGNS],
+    reads=_reads_campaigns,
+    reference="lead.campaigns",
+)
 def in_campaigns(batch: Batch[InCampaigns]) -> list[bool]:
     """The contact is in one of the campaigns now, and was added to it before or after a date if one is given.
 
@@ -345,7 +357,12 @@ def split_threshold(percent: float | Fraction) -> int:
     return int(Fraction(percent) * 2**64 / 100)
 
 
-@condition("split.random", properties=Split, alike={"draw": "shares"})
+@condition(
+    "split.random",
+    properties=Split,
+    alike={"draw": "shares"},
+    only_in_campaigns="the draw is the step's own; write the condition at a step of the campaign",
+)
 def split(batch: Batch[Split]) -> list[bool]:
     """The contact is among so many percent, or in a share of a draw, drawn at random once and for all.
 
