@@ -14,15 +14,17 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from parcours.db.clock import now as database_now
 from parcours.db.partitions import ensure_partitions
 from parcours.db.statements import statements
-from parcours.db.tables import campaigns, events, membership, outbox, sweeps, traces, waits
+from parcours.db.tables import campaigns, events, membership, outbox, rebuilds, rules, sweeps, traces, waits
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.jobs import (
     ActOnEvents,
     Deliver,
     EndGraces,
     ExecuteDue,
+    FollowRules,
     FollowTimezones,
     Order,
+    RebuildSegments,
     RunSweep,
     WipeFiles,
 )
@@ -38,6 +40,8 @@ SWEEP_SECONDS = 15.0
 # A hint for what is due stands so long for all that fall due meanwhile: while no worker runs, queues hold a few
 # messages a step and not one a second. A broker that lost it costs no more than this.
 HINT_SECONDS = 15.0
+# How many workers share the rules that are asked of everybody.
+HANDS = 4
 # What has been waiting longest for an order: since when, or its number.
 Oldest = datetime | int
 
@@ -71,6 +75,8 @@ class Tick:
                 EndGraces(): membership.first_grace_over(conn, now=now),
                 FollowTimezones(): waits.first_rezoned(conn),
                 WipeFiles(): traces.oldest_noted(conn),
+                FollowRules(): rules.oldest_due(conn, now=now),
+                **{RebuildSegments(hand): since for hand, since in enumerate(rebuilds.oldest(conn, HANDS))},
             }
             lanes = outbox.lanes(conn, now=now, scope=EVERYTHING)
         ensure_partitions(self._engine, now)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from parcours.db.reads import batch
 from parcours.db.tables import campaigns, segments
 from parcours.domain.contacts.membership import Arrival, Departure
-from parcours.workers import membership
+from parcours.workers import membership, rules
 
 ALREADY_IN = "already in it, which its `reentry` does not let start again"
 NOT_IN = "not in it"
@@ -28,6 +28,7 @@ def add(
     tree, _ = campaigns.enter_readable(conn, campaign_id, zone)
     done = dict[int, str](membership.admit(conn, tree, contact_ids, Arrival.MANUAL, now=now, zone=zone))
     _tell(conn, campaign_id, "contacts added by hand", len(done), who=who, now=now)
+    rules.follow(conn, now=now, zone=zone)
     return done
 
 
@@ -41,6 +42,7 @@ def remove(
     campaigns.enter(conn, campaign_id, zone)
     done = membership.dismiss(conn, campaign_id, contact_ids, Departure.MANUAL, now=now)
     _tell(conn, campaign_id, "contacts removed by hand", len(done), who=who, now=now)
+    rules.follow(conn, now=now, zone=zone)
     return {contact_id: _LEFT[what] for contact_id, what in done.items()}
 
 
@@ -54,6 +56,7 @@ def change_segment(
     moved = change_members(conn, segment_id, locked, manual=True, now=now)
     if moved:
         membership.segment_changed(conn, segment_id, moved, now=now, zone=zone)
+        rules.follow(conn, now=now, zone=zone)
     return moved
 
 

@@ -53,7 +53,7 @@ from parcours.domain.steps.properties import MAX_KEY
 from parcours.ops import metrics
 from parcours.ops.logs import described
 from parcours.producers import form_fields
-from parcours.workers import decisions, local_time, membership
+from parcours.workers import decisions, local_time, membership, rules
 from parcours.workers.decisions import Reacted, Unjudged
 from parcours.workers.executor import BY_DEFAULT, reason_of
 from parcours.workers.forms import submit
@@ -258,6 +258,8 @@ def _act_on(
     if not taken:
         return Acted()
     by_contact: dict[int, list[Pending]] = {}
+    # Who is new, or was changed by somebody who did not hold them, is asked about with the first event.
+    rules.take_up(conn, [event.contact_id for event in taken])
     for event in taken:
         by_contact.setdefault(event.contact_id, []).append(event)
     counts: Counter[str] = Counter()
@@ -277,11 +279,12 @@ def _act_on(
         if followed["erased"]:
             seen = {event.contact_id for event in present} - erased.keys()
             deleted |= seen - set(facts.lock(conn, seen))
+        _keep(conn, [event for event in present if event.contact_id not in erased and event.contact_id not in deleted])
+        # With its history, which rules may read.
+        rules.follow(conn, now=now, zone=zone, since={event.contact_id: event.at for event in present})
     if any(event_type(event.type).changes_attributes for event in taken):
         local_time.follow(conn, now=now, zone=zone, of=by_contact)
     _begin_again(conn, erased, late, now)
-    kept = [event for event in taken if event.contact_id not in erased and event.contact_id not in deleted]
-    events.keep(conn, kept)
     gone = erased.keys() | deleted
     past = [event for event in [*taken, *late] if event.contact_id in gone and event.type != "contact.deleted"]
     events.forget_ids(
@@ -295,9 +298,14 @@ def _act_on(
     letters = [letter for letter in letters if letter.event.contact_id not in gone]
     events.bury_events(conn, letters, now=now)
     counts["dead letters"] += len(letters)
-    events.seen_active(conn, [(event.contact_id, event.at) for event in kept if _is_activity(event)])
     lag = (now - min(event.received_at for event in taken)).total_seconds()
     return Acted(len(taken), counts, lag)
+
+
+def _keep(conn: Connection, kept: Sequence[Pending]) -> None:
+    """Write events to the history of their contacts."""
+    events.keep(conn, kept)
+    events.seen_active(conn, [(event.contact_id, event.at) for event in kept if _is_activity(event)])
 
 
 def _is_activity(event: Pending) -> bool:
@@ -595,7 +603,7 @@ def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
     events.mark_messages(conn, marked)
     touched.note(
         conn,
-        "messages",
+        "emails",
         (
             event.contact_id
             for type_, known in EVENT_TYPES.items()

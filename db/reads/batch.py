@@ -288,10 +288,10 @@ def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
     for name in own:
         touched.note(conn, name, (id_ for id_, _, _ in changed[name]))
     touched.note_fields(conn, changed["fields"])
-    touched.note_named(conn, "tag", [*tags_added, *tags_removed])
-    touched.note_named(conn, "points", ((id_, group) for id_, group, _ in scored))
+    touched.note_named(conn, "tags", [*tags_added, *tags_removed])
+    touched.note_named(conn, "scores", ((id_, group) for id_, group, _ in scored))
     if refused or allowed:
-        touched.note(conn, "refusals", [*(id_ for id_, *_ in refused), *(id_ for id_, _ in allowed)])
+        touched.note(conn, "do_not_contact", [*(id_ for id_, *_ in refused), *(id_ for id_, _ in allowed)])
     return SegmentChanges(
         [(id_, key) for id_, before, after in changed["segments"] for key in sorted(after - before)],
         [(id_, key) for id_, before, after in changed["segments"] for key in sorted(before - after)],
@@ -326,7 +326,7 @@ def change_tags(conn: Connection, *, added: Sequence[tuple[int, str]], removed: 
     """Give contacts tags, and take tags from them."""
     _write(conn, "add_tags", ("ids", "tags"), sorted(set(added)))
     _write(conn, "remove_tags", ("ids", "tags"), sorted(set(removed)))
-    touched.note_named(conn, "tag", [*added, *removed])
+    touched.note_named(conn, "tags", [*added, *removed])
 
 
 def send(conn: Connection, campaign_id: int, messages: Sequence[Message], *, now: datetime) -> None:

@@ -64,7 +64,7 @@ def join(conn: Connection, pairs: Collection[tuple[int, str]]) -> None:
     contact_ids, keys = (list(column) for column in zip(*sorted(pairs), strict=True))
     conn.execute(sql["make"], {"keys": keys})
     conn.execute(sql["link"], {"contact_ids": contact_ids, "keys": keys})
-    touched.note(conn, "company", contact_ids)
+    touched.note(conn, "companies", contact_ids)
 
 
 def leave(conn: Connection, pairs: Collection[tuple[int, str]]) -> list[int]:
@@ -73,7 +73,7 @@ def leave(conn: Connection, pairs: Collection[tuple[int, str]]) -> list[int]:
         return []
     contact_ids, keys = (list(column) for column in zip(*sorted(pairs), strict=True))
     left = list(conn.execute(sql["unlink"], {"contact_ids": contact_ids, "keys": keys}).scalars())
-    touched.note(conn, "company", left)
+    touched.note(conn, "companies", left)
     return left
 
 
@@ -87,7 +87,7 @@ def set_primary(conn: Connection, primary: Mapping[int, str | None]) -> None:
     wanted = {contact_id: key for contact_id, key in primary.items() if key is not None}
     join(conn, list(wanted.items()))
     conn.execute(sql["forget_primary"], {"contact_ids": list(primary)})
-    touched.note(conn, "company", primary)
+    touched.note(conn, "companies", primary)
     if wanted:
         conn.execute(sql["make_primary"], {"contact_ids": list(wanted), "keys": list(wanted.values())})
 

@@ -17,6 +17,7 @@ from parcours.db.statements import like, statements
 from parcours.db.tables import contacts, installation
 from parcours.domain import gate
 from parcours.domain.contacts.identity import is_address, same_address
+from parcours.domain.contacts.touched import by_event
 from parcours.domain.events.parsing import ContactEvent
 
 sql = statements(__file__)
@@ -245,7 +246,9 @@ def keep(conn: Connection, events: Sequence[Pending]) -> None:
             "datas": [json.dumps(each.data) for each in events],
         }
         conn.execute(sql["keep"], parameters)
-        touched.note_named(conn, "event", ((each.contact_id, each.type) for each in events))
+        touched.note_tokens(
+            conn, ((each.contact_id, token) for each in events for token in by_event(each.type, each.data))
+        )
 
 
 def seen_active(conn: Connection, seen: Sequence[tuple[int, datetime]]) -> None:
@@ -349,7 +352,7 @@ def segments_by_time(
             "ats": [at for _, at in said_at],
         }
         conn.execute(sql["segments_by_time"], parameters)
-        touched.note_named(conn, "segment", ((contact_id, segment_id) for contact_id, _ in said_at))
+        touched.note_named(conn, "segments", ((contact_id, segment_id) for contact_id, _ in said_at))
 
 
 def campaigns_of_segment(conn: Connection, segment_id: int) -> list[int]:

@@ -173,7 +173,7 @@ def enter(
         "now": now,
     }
     new = {row.contact_id for row in conn.execute(sql["enter"], parameters) if row.is_new}
-    touched.note_named(conn, "campaign", ((contact_id, campaign_id) for contact_id in entering))
+    touched.note_named(conn, "campaigns", ((contact_id, campaign_id) for contact_id in entering))
     return new
 
 
@@ -188,7 +188,7 @@ def leave(
         "now": now,
     }
     left = list(conn.execute(sql["leave"], parameters).scalars())
-    touched.note_named(conn, "campaign", ((contact_id, campaign_id) for contact_id in left))
+    touched.note_named(conn, "campaigns", ((contact_id, campaign_id) for contact_id in left))
     return left
 
 

@@ -147,7 +147,7 @@ def refuse(conn: Connection, said: Sequence[RefusalChange], *, reason: Literal["
     if present:
         columns = _columns(present)
         conn.execute(sql["refuse_contacts"], {**columns, "reason": reason})
-        touched.note(conn, "refusals", (each.contact_id for each in present))
+        touched.note(conn, "do_not_contact", (each.contact_id for each in present))
 
 
 def _refuse_addresses(conn: Connection, said: Sequence[RefusalChange], reason: str) -> None:
@@ -228,7 +228,7 @@ def resubscribe(conn: Connection, said: Sequence[RefusalChange]) -> None:
         return
     placed = _placed(conn, said, reach(conn, {each.contact_id for each in said}))
     conn.execute(sql["resubscribe_contacts"], _columns(placed))
-    touched.note(conn, "refusals", (each.contact_id for each in placed))
+    touched.note(conn, "do_not_contact", (each.contact_id for each in placed))
     _touch(conn, placed)
     with_address = [each for each in placed if each.address is not None]
     without = [each for each in placed if each.address is None]

@@ -3,35 +3,89 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import Transaction
 
+from parcours.db import touched
 from parcours.db.statements import statements
 from parcours.db.tables import refusals
-from parcours.db.touched import Touched, take
+from parcours.db.touched import Noted
+from parcours.domain.contacts.touched import ALL, CAMPAIGNS, COMPANIES, DO_NOT_CONTACT, FIELDS, SEGMENTS, Readers
+
+if TYPE_CHECKING:
+    from parcours.domain.campaign_file.model import Problem
+    from parcours.domain.segments.rule import Rule
 
 sql = statements(__file__)
+
+# The format of stored rules, raised when an older release could not read a new one.
+FORMAT = 1
 
 # (contact id, segment id)
 Pair = tuple[int, int]
 
 
 class StoredRule(NamedTuple):
-    """The rule of a segment, as its file has it in {"format": n, "rule": …}."""
+    """The rule of a segment, as its file has it in {"format": n, "rule": …}; `reads` are tokens with ids for names."""
 
     segment_id: int
     key: str
-    name: str
-    public: bool
-    published: bool
     rule: Any
     digest: str
     version: int
+    reads: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A rule that this process can read."""
+
+    segment_id: int
+    key: str
+    rule: Rule
+    version: int
+    by_time: bool
+    # Behind how many others it is asked: those whose segments, or campaigns, it asks for.
+    level: int
+
+
+@dataclass(frozen=True)
+class Book:
+    """All rules as of a version: by segment, who reads what, and which cannot be read here, with the reason, by key."""
+
+    version: int
+    rules: Mapping[int, Known]
+    readers: Readers[int]
+    # Which fields any of them reads.
+    fields: frozenset[str]
+    aside: Mapping[str, str]
+
+    def asked(self, noted: Noted) -> dict[int, set[int]]:
+        """Return of whom each rule is to be asked again, by segment."""
+        found: dict[int, set[int]] = {}
+
+        def ask(touched: Collection[str], ids: Collection[int]) -> None:
+            for segment_id in self.readers.of(touched) if ids else ():
+                found.setdefault(segment_id, set()).update(ids)
+
+        ask(ALL, noted.anything)
+        for token, ids in noted.tokens.items():
+            ask([token], ids)
+        if noted.fields:
+            # One that no rule names stands for those that any rule reads.
+            ask([f"{FIELDS}.\0"], noted.field_differs(None))
+            for name in self.fields:
+                ask([f"{FIELDS}.{name}"], noted.field_differs(name))
+        return found
+
+
+NO_RULES = Book(0, {}, Readers({}), frozenset(), {})
 
 
 class Standing(NamedTuple):
@@ -54,8 +108,8 @@ class Left(NamedTuple):
 # The version of all rules that a transaction goes by, read once in it, after it wrote something. A rule that is
 # changed meanwhile is asked of everybody once such transactions are over.
 _versions: WeakKeyDictionary[Transaction, int] = WeakKeyDictionary()
-# By engine: the version, and the words that any rule reads.
-_reads: WeakKeyDictionary[Engine, tuple[int, frozenset[str]]] = WeakKeyDictionary()
+# By engine: what is known of the rules.
+_books: WeakKeyDictionary[Engine, Book] = WeakKeyDictionary()
 
 
 def version(conn: Connection) -> int:
@@ -70,13 +124,99 @@ def version(conn: Connection) -> int:
     return found
 
 
-def reads(conn: Connection) -> frozenset[str]:
-    """Return the words that the rules of any segment read; none without a rule."""
+def book(conn: Connection) -> Book:
+    """Return all rules, read once a process for each version."""
     now = version(conn)
-    known = _reads.get(conn.engine)
-    if known is None or known[0] != now:
-        known = _reads[conn.engine] = (now, frozenset(conn.execute(sql["reads"]).scalars()))
-    return known[1]
+    known = _books.get(conn.engine)
+    if known is None or known.version != now:
+        known = _books[conn.engine] = _read(now, stored(conn))
+    return known
+
+
+def _read(now: int, found: Sequence[StoredRule]) -> Book:
+    if not found:
+        return replace(NO_RULES, version=now)
+    # Here, since most processes that look whether there are rules find none: it takes a while to load.
+    from parcours.domain.segments import parsing
+    from parcours.domain.segments import rule as rules
+
+    read: dict[str, tuple[StoredRule, Rule]] = {}
+    aside: dict[str, str] = {}
+    for each in found:
+        # Whatever it is, it is this rule's alone: a condition that is not installed, the code of another package.
+        try:
+            rule, why = _understood(each.rule, parsing.parse)
+        except Exception as error:
+            rule, why = None, f"{type(error).__name__}: {error}"
+        if rule is None:
+            aside[each.key] = (why.splitlines() or [""])[0][:300]
+        else:
+            read[each.key] = (each, rule)
+    levels = _levels({key: rules.segments(rule) for key, (_, rule) in read.items()})
+    of_campaigns = max(levels.values(), default=0) + 1
+    known = {
+        each.segment_id: Known(
+            each.segment_id,
+            each.key,
+            rule,
+            each.version,
+            rules.reads_time(rule),
+            levels[each.key] + (of_campaigns if any(token.startswith(CAMPAIGNS) for token in each.reads) else 0),
+        )
+        for each, rule in read.values()
+    }
+    reads = {each.segment_id: each.reads for each, _ in read.values()}
+    names = {
+        name
+        for tokens in reads.values()
+        for token in tokens
+        for kind, dot, name in (token.partition("."),)
+        if dot and kind == FIELDS
+    }
+    return Book(now, known, Readers(reads), frozenset(names), aside)
+
+
+def _understood(data: Any, parse: Callable[..., tuple[Rule | None, list[Problem]]]) -> tuple[Rule | None, str]:
+    if not isinstance(data, dict) or not isinstance(data.get("format"), int):
+        return None, "what is stored of it is no rule"
+    if data["format"] > FORMAT:
+        return None, f"its rule has the format {data['format']}, which a newer version of Parcours wrote"
+    rule, problems = parse(data.get("rule"), stored=True)
+    return rule, str(problems[0]) if problems else ""
+
+
+def _levels(asks: Mapping[str, Collection[str]]) -> dict[str, int]:
+    """Return behind how many others each is; a circle, which nobody can apply, ends somewhere."""
+    levels = dict.fromkeys(asks, 0)
+    for _ in asks:
+        higher = {
+            key: max((levels[other] + 1 for other in others if other in levels and other != key), default=0)
+            for key, others in asks.items()
+        }
+        if higher == levels:
+            break
+        levels = higher
+    return levels
+
+
+def ids_named(conn: Connection, reads: Iterable[str]) -> frozenset[str]:
+    """Return tokens with ids in the place of the keys of segments and campaigns; those that are gone are left out."""
+    named: dict[str, list[str]] = {SEGMENTS: [], CAMPAIGNS: []}
+    found: set[str] = set()
+    for token in reads:
+        kind, dot, name = token.partition(".")
+        if dot and kind in named:
+            named[kind].append(name)
+        else:
+            found.add(token)
+    if any(named.values()):
+        found |= {f"{row.kind}.{row.id}" for row in conn.execute(sql["ids"], named)}
+    return frozenset(found)
+
+
+def set_aside(conn: Connection) -> dict[str, str]:
+    """Return the segments whose rules cannot be read here, or raised lately, by key, and why."""
+    return {**complaints(conn), **book(conn).aside}
 
 
 def begin_to_change(conn: Connection) -> None:
@@ -87,9 +227,9 @@ def begin_to_change(conn: Connection) -> None:
     _versions[transaction] = found
 
 
-def stored(conn: Connection) -> list[StoredRule]:
-    """Return the rules of all segments that have one, by key."""
-    return [StoredRule(*row) for row in conn.execute(sql["stored"])]
+def stored(conn: Connection, key: str | None = None) -> list[StoredRule]:
+    """Return the rules of all segments that have one, by key, or that of one segment."""
+    return [StoredRule(*row) for row in conn.execute(sql["stored"], {"key": key})]
 
 
 def save(conn: Connection, segment_id: int, rule: Any, *, digest: str | None, reads: Iterable[str]) -> None:
@@ -127,12 +267,18 @@ def standing(conn: Connection, segment_ids: Collection[int], contact_ids: Collec
 
 def enter(conn: Connection, pairs: Sequence[Pair], *, now: datetime) -> list[Pair]:
     """Let contacts, whose locks the caller holds, into segments by their rules; return those who came in."""
-    return [(row.contact_id, row.segment_id) for row in _pairs(conn, "enter", pairs, now=now)]
+    return _moved(conn, "enter", pairs, now)
 
 
 def leave(conn: Connection, pairs: Sequence[Pair], *, now: datetime) -> list[Pair]:
     """Take contacts, whose locks the caller holds, out of segments by their rules; return those who went."""
-    return [(row.contact_id, row.segment_id) for row in _pairs(conn, "leave", pairs, now=now)]
+    return _moved(conn, "leave", pairs, now)
+
+
+def _moved(conn: Connection, name: str, pairs: Sequence[Pair], now: datetime) -> list[Pair]:
+    moved = [(row.contact_id, row.segment_id) for row in _pairs(conn, name, pairs, now=now)]
+    touched.note_named(conn, SEGMENTS, moved)
+    return moved
 
 
 def release(conn: Connection, segment_id: int, contact_ids: Collection[int] | None) -> list[int]:
@@ -171,7 +317,9 @@ def due_contacts(conn: Connection, segment_ids: Collection[int], *, now: datetim
     return list(conn.execute(sql["due_contacts"], parameters).scalars()) if segment_ids else []
 
 
-def due_of(conn: Connection, segment_ids: Collection[int], contact_ids: Collection[int], *, now: datetime) -> list[Pair]:
+def due_of(
+    conn: Connection, segment_ids: Collection[int], contact_ids: Collection[int], *, now: datetime
+) -> list[Pair]:
     """Return which rules of these segments are due for contacts."""
     parameters = {"segment_ids": list(segment_ids), "ids": list(contact_ids), "now": now}
     return [(row.contact_id, row.segment_id) for row in conn.execute(sql["due_of"], parameters)]
@@ -190,25 +338,28 @@ def gone(conn: Connection, contact_ids: Collection[int]) -> list[int]:
 # Who is left to others.
 
 
-def leave_to_others(conn: Connection, rest: Touched) -> None:
-    """Let somebody else ask the rules about what was touched, as far as any rule reads it."""
-    known = reads(conn) if rest else frozenset[str]()
-    if not known:
+def leave_to_others(conn: Connection, rest: Noted) -> None:
+    """Let somebody else ask the rules about what was noted, as far as any rule reads it."""
+    known = book(conn) if rest else NO_RULES
+    if not known.rules:
         return
-    rows: list[tuple[int, str | None]] = [(id_, None) for id_ in rest.anything]
-    for word in known:
-        alone = Touched(words=rest.words, fields=rest.fields)
-        rows += [(id_, word) for id_ in alone.of([word]) - rest.anything]
+    rows: set[tuple[int, str | None]] = {(id_, None) for id_ in rest.anything}
+    for token, ids in rest.tokens.items():
+        if known.readers.of([token]):
+            rows.update((id_, token) for id_ in ids - rest.anything)
+    if rest.fields:
+        rows.update((id_, FIELDS) for ids in known.asked(Noted(fields=rest.fields)).values() for id_ in ids)
     if rows:
-        ids, whats = map(list, zip(*sorted(rows, key=lambda row: (row[0], row[1] or "")), strict=True))
-        conn.execute(sql["leave_to_others"], {"ids": ids, "whats": whats})
-    if rest.companies and (known & {"company", "*"}):
+        contact_ids, whats = map(list, zip(*sorted(rows, key=lambda row: (row[0], row[1] or "")), strict=True))
+        conn.execute(sql["leave_to_others"], {"ids": contact_ids, "whats": whats})
+    if rest.companies and known.readers.of([COMPANIES]):
         conn.execute(sql["companies_changed"], {"keys": sorted(rest.companies)})
-    if rest.addresses and (known & {"refusals", "*"}):
+    if rest.addresses and known.readers.of([DO_NOT_CONTACT]):
         _leave_who_has(conn, rest.addresses)
     for joined in rest.joined:
-        if known & {word := f"campaign:{joined.campaign_id}", "campaign:", "*"}:
-            conn.execute(sql["leave_who_joined"], {**joined._asdict(), "what": word})
+        token = f"{CAMPAIGNS}.{joined.campaign_id}"
+        if known.readers.of([token]):
+            conn.execute(sql["leave_who_joined"], {**joined._asdict(), "what": token})
 
 
 def _leave_who_has(conn: Connection, addresses: Collection[str]) -> None:
@@ -218,12 +369,12 @@ def _leave_who_has(conn: Connection, addresses: Collection[str]) -> None:
     numbers = [each for each in addresses if "@" not in each]
     ids = sorted({owner.id for owners in refusals.owners(conn, numbers).values() for owner in owners})
     if ids:
-        conn.execute(sql["leave_to_others"], {"ids": ids, "whats": ["refusals"] * len(ids)})
+        conn.execute(sql["leave_to_others"], {"ids": ids, "whats": [DO_NOT_CONTACT] * len(ids)})
 
 
 def leave_imported(conn: Connection, *, now: datetime) -> bool:
-    """Let somebody else ask the rules about whom the import of this transaction changed; return whether there are rules."""
-    if not reads(conn):
+    """Let somebody else ask the rules about whom an import changed; return whether there are rules."""
+    if not book(conn).rules:
         return False
     conn.execute(sql["leave_imported"], {"now": now})
     return True
@@ -231,7 +382,7 @@ def leave_imported(conn: Connection, *, now: datetime) -> bool:
 
 def leave_rest(conn: Connection) -> None:
     """Leave to others what was touched and nobody asked about: as a transaction commits."""
-    rest = take(conn)
+    rest = touched.take(conn)
     if rest:
         leave_to_others(conn, rest)
 
@@ -240,6 +391,12 @@ def oldest_left(conn: Connection) -> datetime | None:
     """Return since when somebody waits for being asked about; None when that is nobody."""
     found: datetime | None = conn.execute(sql["oldest_left"]).scalar_one()
     return found
+
+
+def oldest_due(conn: Connection, *, now: datetime) -> datetime | None:
+    """Return since when a rule is to be asked of somebody; None when there is nobody. Costs what rules there are."""
+    since = (oldest_left(conn), first_due(conn, list(book(conn).rules), now=now))
+    return min((at for at in since if at is not None), default=None)
 
 
 def contacts_left(conn: Connection, *, limit: int) -> list[int]:

@@ -1,20 +1,20 @@
 -- name: version
 SELECT version FROM rule_set;
 
--- name: reads
-SELECT DISTINCT unnest(reads) FROM segment WHERE rule IS NOT NULL;
-
 -- name: begin_to_change
 -- Whoever changes rules does so alone, and with a number of its own.
 UPDATE rule_set SET version = version + 1 RETURNING version;
 
 -- name: stored
-SELECT id, key, name, public, published, rule, rule_digest, rule_version FROM segment
-WHERE rule IS NOT NULL
+SELECT id, key, rule, rule_digest, rule_version, reads FROM segment
+WHERE rule IS NOT NULL AND (CAST(:key AS text) IS NULL OR key = CAST(:key AS text))
 ORDER BY key;
 
--- name: of_segment
-SELECT rule, rule_digest, rule_version, rule_error, rule_failed_at FROM segment WHERE key = :key;
+-- name: ids
+-- Of segments and campaigns that rules name.
+SELECT 'segments' AS kind, key, id FROM segment WHERE key = ANY (CAST(:segments AS text[]))
+UNION ALL
+SELECT 'campaigns', key, id FROM campaign WHERE key = ANY (CAST(:campaigns AS text[]));
 
 -- name: save
 UPDATE segment
@@ -150,7 +150,7 @@ SELECT id, what FROM unnest(CAST(:ids AS bigint[]), CAST(:whats AS text[])) AS g
 -- name: leave_who_has
 -- Everybody with one of these addresses, in small letters. Served by contact_email_idx.
 INSERT INTO unjudged (contact_id, what)
-SELECT id, 'refusals' FROM contact WHERE lower(email) = ANY (CAST(:addresses AS text[]));
+SELECT id, 'do_not_contact' FROM contact WHERE lower(email) = ANY (CAST(:addresses AS text[]));
 
 -- name: leave_who_joined
 INSERT INTO unjudged (contact_id, what)
@@ -185,7 +185,7 @@ WITH taken AS (
     RETURNING company_id
 )
 INSERT INTO unjudged (contact_id, what)
-SELECT DISTINCT company_member.contact_id, 'company'
+SELECT DISTINCT company_member.contact_id, 'companies'
 FROM company_member
 WHERE company_member.company_id = ANY (ARRAY(SELECT company_id FROM taken));
 

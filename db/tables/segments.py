@@ -80,7 +80,7 @@ def add_members(
     entered = list(conn.execute(sql["add_members"], given).scalars())
     if manual and len(entered) < len(set(contact_ids)):
         conn.execute(sql["keep_members"], given)
-    touched.note_named(conn, "segment", ((contact_id, segment_id) for contact_id in entered))
+    touched.note_named(conn, "segments", ((contact_id, segment_id) for contact_id in entered))
     return entered
 
 
@@ -93,5 +93,5 @@ def remove_members(
     """
     given = {"segment_id": segment_id, "contact_ids": list(contact_ids), "manual": manual, "now": now}
     left = list(conn.execute(statements(__file__)["remove_members"], given).scalars())
-    touched.note_named(conn, "segment", ((contact_id, segment_id) for contact_id in left))
+    touched.note_named(conn, "segments", ((contact_id, segment_id) for contact_id in left))
     return left

@@ -29,7 +29,7 @@ from parcours.web.i18n.language import _, _n
 from parcours.web.pages import FormOf, SiteOf, pages_router
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.paging import address, before_of, instant_of, next_address, written
-from parcours.workers import membership
+from parcours.workers import membership, rules
 
 router = pages_router()
 
@@ -105,6 +105,7 @@ def leave(request: Request, site: SiteOf, key: str) -> Response:
         found = campaigns.find(conn, request.query_params.get("campaign", ""))
         campaigns.enter(conn, found.id, site.zone)
         gone = membership.depart(conn, found.id, [contact.id], Departure.MANUAL, now=now)
+        rules.follow(conn, now=now, zone=site.zone)
     said = (
         _("{contact} is out of “{campaign}”.", contact=contact.key, campaign=found.name)
         if gone
@@ -126,6 +127,7 @@ def join(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
             said = _("“{campaign}” cannot be read here, so nobody can join it.", campaign=found.name)
             return redirect(request, f"/campaigns/{quote(found.key)}", flash=said, kind="error")
         done = membership.arrive(conn, campaign, [contact.id], Arrival.MANUAL, now=now, zone=site.zone)
+        rules.follow(conn, now=now, zone=site.zone)
     said, kind = _("{contact} is in “{campaign}” already.", contact=contact.key, campaign=found.name), "warning"
     if done:
         said, kind = _("{contact} is in “{campaign}” now.", contact=contact.key, campaign=found.name), "done"

@@ -1,0 +1,65 @@
+-- name: stop
+-- Waits for who is at work in a part.
+DELETE FROM rebuild WHERE segment_id = ANY (CAST(:segment_ids AS int[]));
+
+-- name: ask
+-- One that is asked for already goes on.
+WITH asked AS (
+    INSERT INTO rebuild (segment_id, asked_at)
+    SELECT segment_id, :now FROM unnest(CAST(:segment_ids AS int[])) AS wanted (segment_id) ORDER BY segment_id
+    ON CONFLICT (segment_id) DO NOTHING
+    RETURNING segment_id
+)
+INSERT INTO rebuild_chunk (segment_id, first_id, last_id)
+SELECT asked.segment_id, part.first_id, least(part.first_id + whole.width - 1, whole.highest)
+FROM asked
+CROSS JOIN (
+    SELECT min(id) AS lowest, max(id) AS highest, greatest(CAST(:width AS bigint), (max(id) - min(id)) / :most) AS width
+    FROM contact
+) AS whole
+CROSS JOIN LATERAL generate_series(whole.lowest, whole.highest, whole.width) AS part (first_id)
+WHERE whole.lowest IS NOT NULL;
+
+-- name: settle
+-- Whoever began before this does not know of it; it begins once they are all over.
+UPDATE rebuild SET after = pg_snapshot_xmax(pg_current_snapshot()) WHERE after IS NULL;
+
+-- name: is_settled
+SELECT NOT EXISTS (SELECT FROM rebuild WHERE after IS NULL);
+
+-- name: take
+-- What was filled comes first: then nobody waits long for their campaigns.
+SELECT rebuild_chunk.segment_id, rebuild_chunk.first_id, rebuild_chunk.last_id, rebuild_chunk.filled
+FROM rebuild_chunk JOIN rebuild ON rebuild.segment_id = rebuild_chunk.segment_id
+WHERE rebuild.after <= pg_snapshot_xmin(pg_current_snapshot())
+  AND rebuild_chunk.segment_id = ANY (CAST(:segment_ids AS int[]))
+ORDER BY rebuild_chunk.filled DESC, rebuild_chunk.segment_id, rebuild_chunk.first_id
+LIMIT 1
+FOR UPDATE OF rebuild_chunk SKIP LOCKED;
+
+-- name: fill
+UPDATE rebuild_chunk SET filled = true WHERE segment_id = :segment_id AND first_id = :first_id;
+
+-- name: finish_chunk
+DELETE FROM rebuild_chunk WHERE segment_id = :segment_id AND first_id = :first_id;
+
+-- name: finish
+DELETE FROM rebuild
+WHERE segment_id = ANY (CAST(:segment_ids AS int[])) AND after IS NOT NULL
+  AND NOT EXISTS (SELECT FROM rebuild_chunk WHERE rebuild_chunk.segment_id = rebuild.segment_id)
+RETURNING segment_id;
+
+-- name: left
+SELECT rebuild.segment_id, rebuild.asked_at, count(rebuild_chunk.first_id) AS chunks
+FROM rebuild LEFT JOIN rebuild_chunk ON rebuild_chunk.segment_id = rebuild.segment_id
+WHERE rebuild.segment_id = ANY (CAST(:segment_ids AS int[]))
+GROUP BY rebuild.segment_id
+ORDER BY rebuild.segment_id;
+
+-- name: ids
+SELECT id FROM contact WHERE id BETWEEN :first_id AND :last_id ORDER BY id;
+
+-- name: members
+-- Who is, or was, in a segment by rule, and what was done by hand.
+SELECT contact_id, segment_id, active, manually_added, manually_removed FROM segment_member
+WHERE segment_id = :segment_id AND contact_id BETWEEN :first_id AND :last_id;
