@@ -18,12 +18,13 @@ from calendar import isleap, monthrange
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, cast
 from zoneinfo import ZoneInfo
 
 import regex
 
 from parcours.domain.time.intervals import Interval, format_interval, parse_interval
+from parcours.domain.time.schedule import add
 
 # A value and the present instant (UTC) to the answer.
 Test = Callable[[Any, datetime], bool]
@@ -254,6 +255,14 @@ def _relative(text: str, *, bare: bool) -> _Relative | None:
     except ValueError:
         return None
     return _Relative(-1 if sign == "-" else 1, interval) if sign or bare else None
+
+
+def ago(text: str) -> str | None:
+    """Return the interval, such as `30 days`, of a text that means a time so long ago, or None."""
+    relative = _relative(text, bare=False)
+    if relative is None or relative.sign >= 0 or relative.interval is None:
+        return None
+    return format_interval(relative.interval)
 
 
 def _instead(name: str, relative: _Relative) -> str:
@@ -600,45 +609,185 @@ def _on_the_day(asked: date | tuple[int, int] | None, zone: ZoneInfo) -> Test:
 
 _PERIODS = ("within", "older_than", "in_next")
 
+# Before and after every instant that a calendar has.
+_EVER, _NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_INSTANT = timedelta.resolution
+
+# The instant from which a test passes, and the one from which it does not any more.
+_Bounds = Callable[[date], tuple[datetime, datetime] | None]
+
 
 def _in_period(name: str, value: Any, zone: ZoneInfo) -> Test:
     """Return the test of a period that begins or ends now.
 
     A date without a time is compared by days, as long as the interval is made of days or longer: what is due
-    today is due within the next 7 days, all day long.
+    today is due within the next 7 days, all day long. The interval is counted from the value, so that what is older
+    than a month is so for good, also where months differ in length and where clocks change.
     """
-    interval = parse_interval(value)
-    sign = 1 if name == "in_next" else -1
-
-    # `now` is the same for a whole batch.
-    @lru_cache(maxsize=1)
-    def edge(now: datetime) -> datetime | None:
-        local = now.astimezone(zone)
-        day = _moved(local.date(), sign * interval.months, sign * interval.days)
-        if day is None:
-            return None
-        # A local time, so that a day is a day also where clocks change.
-        moved = _instant(datetime.combine(day, local.time(), tzinfo=zone), zone)
-        return None if moved is None else moved + sign * interval.exact
+    bounds = _bounds(name, parse_interval(value), zone)
 
     def one(actual: Any, now: datetime) -> bool:
         moment = _moment(actual) if isinstance(actual, str) else actual
-        far = edge(now)
-        if far is None or not isinstance(moment, date):
-            return False
-        by_day = not isinstance(moment, datetime) and not interval.exact
-        at = moment if by_day else _instant(moment, zone)
-        near, limit = (now.astimezone(zone).date(), far.astimezone(zone).date()) if by_day else (now, far)
-        if at is None:
-            return False
-        if name == "older_than":
-            return at < limit
-        return min(near, limit) <= at <= max(near, limit)
+        found = bounds(moment) if isinstance(moment, date) else None
+        return found is not None and found[0] <= now < found[1]
 
     return _of_any(one)
+
+
+def _bounds(name: str, interval: Interval, zone: ZoneInfo) -> _Bounds:
+    back = Interval(-interval.months, -interval.days, -interval.exact)
+
+    def by_day(day: date) -> tuple[datetime, datetime] | None:
+        if name == "in_next":
+            return _midnight(_moved(day, back.months, back.days), zone, _EVER), _midnight(_next(day), zone, _NEVER)
+        after = _moved(day, interval.months, interval.days)
+        over = _midnight(None if after is None else _next(after), zone, _NEVER)
+        return (over, _NEVER) if name == "older_than" else (_midnight(day, zone, _EVER), over)
+
+    def by_instant(at: datetime) -> tuple[datetime, datetime]:
+        if name == "in_next":
+            return before(at, interval, zone), at + _INSTANT
+        over = after(at, interval, zone)
+        return (over, _NEVER) if name == "older_than" else (at, over)
+
+    def bounds(moment: date) -> tuple[datetime, datetime] | None:
+        if not isinstance(moment, datetime) and not interval.exact:
+            return by_day(moment)
+        at = _instant(moment, zone)
+        return None if at is None else by_instant(at)
+
+    return bounds
+
+
+def after(at: datetime, interval: Interval, zone: ZoneInfo) -> datetime:
+    """Return the first instant at which another one is longer ago than an interval; the last there is if none is."""
+    try:
+        return add(interval, at, zone) + _INSTANT
+    except (OverflowError, ValueError):
+        return _NEVER
+
+
+def before(at: datetime, interval: Interval, zone: ZoneInfo) -> datetime:
+    """Return the instant an interval before another one, or the first there is."""
+    try:
+        return add(Interval(-interval.months, -interval.days, -interval.exact), at, zone)
+    except (OverflowError, ValueError):
+        return _EVER
+
+
+def _midnight(day: date | None, zone: ZoneInfo, otherwise: datetime) -> datetime:
+    return (None if day is None else _instant(day, zone)) or otherwise
+
+
+def _next(day: date) -> date | None:
+    return _moved(day, 0, 1)
 
 
 def _of_any(one: Test) -> Test:
     return lambda actual, now: (
         any(one(item, now) for item in actual) if isinstance(actual, _LISTS) else one(actual, now)
     )
+
+
+# When the answer changes.
+
+# A value and the present instant (UTC) to the earliest instant after it at which the answer of a test may change by
+# time alone; None: never.
+Flip = Callable[[Any, datetime], datetime | None]
+
+
+def goes_by_time(operator: str, value: Any) -> bool:
+    """Return whether the answer of a test may change by time alone."""
+    name = _known(operator)
+    return name in _PERIODS or (name == "date" and not isinstance(_the_day(value), date))
+
+
+def goes_by_zone(operator: str, value: Any) -> bool:
+    """Return whether the answer of a test may depend on the timezone of the contact."""
+    name = _known(operator).removeprefix("!")
+    if name in ("date", *_PERIODS) or isinstance(value, Mapping):
+        return True
+    if name not in ("=", "in", *_ORDER):
+        return False
+    # What is compared with anything but a time is never compared as a time.
+    several = _several(name, value) if name == "in" else [value]
+    return any(isinstance(_key(each, _UTC), datetime) or _is_moment(each) for each in several)
+
+
+def _is_moment(value: Any) -> bool:
+    return isinstance(value, date) or (isinstance(value, str) and _moment(value) is not None)
+
+
+def flips(operator: str, value: Any, zone: ZoneInfo) -> Flip:
+    """Return, of a test, when its answer may change by time alone: as exactly as can be told, and never too late.
+
+    Raises ValueError as `check` does.
+    """
+    if not goes_by_time(operator, value):
+        return lambda actual, now: None
+    name = _known(operator)
+    one = _period_flip(_bounds(name, parse_interval(value), zone)) if name in _PERIODS else _day_flip(value, zone)
+
+    def flip(actual: Any, now: datetime) -> datetime | None:
+        if not isinstance(actual, _LISTS):
+            return one(actual, now)
+        return min((at for item in actual if (at := one(item, now)) is not None), default=None)
+
+    return flip
+
+
+def _period_flip(bounds: _Bounds) -> Flip:
+    def flip(actual: Any, now: datetime) -> datetime | None:
+        moment = _moment(actual) if isinstance(actual, str) else actual
+        found = bounds(moment) if isinstance(moment, date) else None
+        # Each is an instant later than the one before it, or nothing is between them.
+        return None if found is None else next((at for at in sorted(found) if now < at < _NEVER), None)
+
+    return flip
+
+
+# Where months differ in length, several days may be a month away from the same one.
+_MONTHS_DIFFER = timedelta(days=4)
+
+
+def _day_flip(value: Any, zone: ZoneInfo) -> Flip:
+    asked = _the_day(value)
+
+    def flip(actual: Any, now: datetime) -> datetime | None:
+        day, today = _day(actual, zone), now.astimezone(zone).date()
+        if day is None:
+            return None
+        wanted = _anniversary(day, today) if asked is None else _asked_on(day, today, *cast(tuple[int, int], asked))
+        at = None if wanted is None else _instant(wanted, zone)
+        # A day that began already: nothing changes before the next one begins.
+        return at if at is None or at > now else now + timedelta(hours=1)
+
+    return flip
+
+
+def _anniversary(day: date, today: date) -> date | None:
+    """Return the next day after today on which the answer of an anniversary changes."""
+    for year in (today.year, today.year + 1):
+        try:
+            leaps = (day.month, day.day) != (2, 29) or isleap(year)
+            found = date(year, day.month, day.day) if leaps else date(year, 2, 28)
+        except ValueError:
+            return None
+        if found >= today:
+            return found if found > today else _next(today)
+    return None
+
+
+def _asked_on(day: date, today: date, months: int, days: int) -> date | None:
+    """Return the next day after today on which a day may come to be, or stop to be, so far away."""
+    without_days = _moved(day, 0, -days)
+    around = None if without_days is None else _moved(without_days, -months, 0)
+    if around is None:
+        return None
+    try:
+        first, last = (around - _MONTHS_DIFFER, around + _MONTHS_DIFFER) if months else (around, around)
+    except OverflowError:
+        first = last = around
+    if today < first:
+        return first
+    return _next(today) if today <= last else None

@@ -410,6 +410,9 @@ class Checker:
                 self.say(
                     path, f"the step type {node.type.name!r} failed to check this ({type(error).__name__}: {error})"
                 )
+            if self.context is APPLYING:
+                fields = node.type.properties.model_fields
+                plain = {**{name: fields[name].default for name in node.type.properties.meant_before}, **plain}
         return plain
 
     def attempts(self, data: Mapping[Any, Any], path: Path) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -207,8 +207,13 @@ def event_happened(properties: EventHappened, fact: Fact, standing: Standing) ->
     Days, in tests of dates, are those of UTC, and the present is when the event happened. A property for which
     a regular expression takes too long does not pass.
     """
+    return passes(properties.where, fact)
+
+
+def passes(tests: Sequence[PropertyTest], fact: Fact) -> bool:
+    """Return whether an event passes all of some tests, as `event.happened` explains them."""
     try:
-        return all(each.test(_property(fact.data, each.field), fact.at) for each in properties.where)
+        return all(each.test(_property(fact.data, each.field), fact.at) for each in tests)
     except operators.TooSlowError:
         return False
 

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from typing import Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, ValidationInfo, model_validator
 
 from parcours.domain import operators
-from parcours.domain.steps.batch import Batch
+from parcours.domain.contacts import touched
+from parcours.domain.contacts.contact import Contact
+from parcours.domain.contacts.touched import Reads
+from parcours.domain.steps.batch import Batch, by_zone
 from parcours.domain.steps.decisions import PageDevice, is_device, is_page, visited
-from parcours.domain.steps.properties import Json, Moment, Name, Patterns, check_test
+from parcours.domain.steps.period import Lately
+from parcours.domain.steps.properties import Json, Moment, Name, Patterns, check_test, reads_of_test
 from parcours.domain.steps.registry import condition
-from parcours.domain.steps.types import Failed, Need, Properties, RefersTo
+from parcours.domain.steps.types import Failed, Look, Need, Properties, RefersTo
+from parcours.domain.time.text import iso
 from parcours.domain.time.zones import zone_of
 
+_UTC = ZoneInfo("UTC")
 
-@condition("contact.device", properties=PageDevice, needs=[Need.DEVICES], reference="lead.device")
+
+@condition(
+    "contact.device",
+    properties=PageDevice,
+    needs=[Need.DEVICES],
+    reads=[touched.DEVICES],
+    shows=lambda batch: [list(batch.world.devices.get(each.id, ())) for each in batch.contacts],
+    reference="lead.device",
+)
 def has_device(batch: Batch[PageDevice]) -> list[bool]:
     """The contact was ever seen with such a device.
 
@@ -34,6 +50,11 @@ class FormFieldTest(Properties):
     field: Name = Field(description="Name of the form's field.")
     operator: str = Field(description="One of " + ", ".join(operators.OPERATORS) + "; also >, >=, < and <=.")
     value: Json = Field(default=None, description="What to compare with, as in the condition contact.field.")
+    which: Literal["latest", "any"] = Field(
+        default="latest", description="Whether the latest submission of the form is meant, or any of them will do."
+    )
+
+    meant_before: ClassVar[Mapping[str, Any]] = {"which": "any"}
 
     @model_validator(mode="after")
     def _makes_sense(self, info: ValidationInfo) -> FormFieldTest:
@@ -41,38 +62,52 @@ class FormFieldTest(Properties):
         return self
 
 
+def _asked_values(batch: Batch[FormFieldTest], contact: Contact) -> list[Any]:
+    """Return what a contact put into the field, in the submissions that are meant."""
+    asked = batch.properties
+    past = [each for each in batch.world.submissions.get(contact.id, ()) if each.form == asked.form]
+    return [each.fields.get(asked.field) for each in (past[-1:] if asked.which == "latest" else past)]
+
+
+def _reads_form(asked: FormFieldTest) -> Reads:
+    return touched.of(touched.SUBMISSIONS, [asked.form]) | reads_of_test(asked.operator, asked.value)
+
+
+def _form_flips(batch: Batch[FormFieldTest]) -> list[datetime | None]:
+    asked = batch.properties
+    flip = by_zone(batch, lambda zone: operators.flips(asked.operator, asked.value, zone))
+    return [flip(each)(_asked_values(batch, each), batch.now) for each in batch.contacts]
+
+
 @condition(
     "form.field",
     properties=FormFieldTest,
     needs=[Need.SUBMISSIONS],
     refers_to={"form": RefersTo.FORM},
+    reads=_reads_form,
+    flips=_form_flips,
+    shows=lambda batch: [_asked_values(batch, each) for each in batch.contacts],
     reference="form.field_value",
 )
 def form_field(batch: Batch[FormFieldTest]) -> list[bool | Failed]:
-    """What the contact put into a field of a form passes a test, in any of its submissions.
+    """What the contact put into a field of a form passes a test, in its latest submission or in any.
 
     Who never submitted the form does not satisfy it, whatever the operator; nor does anybody once the form
     is gone. The case of letters does not matter, and days are the contact's. A contact fails for whose
     submission a regular expression takes too long.
     """
     asked = batch.properties
-    tests: dict[str | None, operators.Test] = {}
+    test = by_zone(batch, lambda zone: operators.test(asked.operator, asked.value, zone))
     answers: list[bool | Failed] = []
     for contact in batch.contacts:
-        test = tests.get(contact.timezone)
-        if test is None:
-            zone = zone_of(contact.timezone, batch.zone)
-            test = tests[contact.timezone] = operators.test(asked.operator, asked.value, zone)
-        past = batch.world.submissions.get(contact.id, ())
-        found = (each.fields.get(asked.field) for each in past if each.form == asked.form)
         try:
-            answers.append(any(test(value, batch.now) for value in found))
+            answers.append(any(test(contact)(value, batch.now) for value in _asked_values(batch, contact)))
         except operators.TooSlowError as error:
             answers.append(Failed(str(error)))
     return answers
 
 
-class PageVisited(Properties):
+class PageVisited(Lately):
     url: Patterns = Field(default=[], description="Addresses, written as for the decision page.hit.")
     page: Patterns = Field(default=[], description="Keys of pages; * and ? are wildcards.")
     since: Moment | None = Field(
@@ -85,7 +120,50 @@ class PageVisited(Properties):
     )
 
 
-@condition("page.visited", properties=PageVisited, needs=[Need.VISITS], reference="lead.pageHit")
+def _visits(batch: Batch[PageVisited]) -> Iterator[list[datetime]]:
+    """Yield, for each contact, when it visited the pages that are asked for, in the period of dates if there is one."""
+    asked = batch.properties
+    period = by_zone(batch, lambda zone: _period(asked, zone))
+    for contact in batch.contacts:
+        since, until = period(contact)
+        yield [
+            visit.at
+            for visit in batch.world.visits.get(contact.id, ())
+            if (since is None or visit.at >= since)
+            and (until is None or visit.at < until)
+            and (not (asked.url or asked.page) or visited(asked.url, visit.url) or is_page(asked.page, visit.page))
+        ]
+
+
+def _reads_visits(asked: PageVisited) -> Reads:
+    dates = frozenset() if asked.since is None and asked.until is None else frozenset([touched.TIMEZONE])
+    return frozenset([touched.VISITS]) | dates | asked.reads_of_period()
+
+
+def _looks_at_visits(asked: PageVisited) -> tuple[Look, ...]:
+    look = asked.look(Need.VISITS)
+    since = None if asked.since is None else operators.instant(asked.since, _UTC)
+    return (look._replace(since=since, every=look.every or asked.until is not None),)
+
+
+def _visit_flips(batch: Batch[PageVisited]) -> list[datetime | None]:
+    asked = batch.properties
+    return [
+        asked.first_turn(ats, batch.now, zone_of(each.timezone, batch.zone))
+        for each, ats in zip(batch.contacts, _visits(batch), strict=True)
+    ]
+
+
+@condition(
+    "page.visited",
+    properties=PageVisited,
+    needs=[Need.VISITS],
+    reads=_reads_visits,
+    looks=_looks_at_visits,
+    flips=_visit_flips,
+    shows=lambda batch: [{"latest": iso(max(ats, default=None))} for ats in _visits(batch)],
+    reference="lead.pageHit",
+)
 def page_visited(batch: Batch[PageVisited]) -> list[bool]:
     """The contact visited a page that matches one of the rules, by url or page, in a period if one is given.
 
@@ -94,19 +172,10 @@ def page_visited(batch: Batch[PageVisited]) -> list[bool]:
     lasted is not asked: pages say when they were opened, and never when they were left.
     """
     asked = batch.properties
-    periods = {zone: _period(asked, zone_of(zone, batch.zone)) for zone in {each.timezone for each in batch.contacts}}
-    answers = []
-    for contact in batch.contacts:
-        since, until = periods[contact.timezone]
-        answers.append(
-            any(
-                (since is None or visit.at >= since)
-                and (until is None or visit.at < until)
-                and (not (asked.url or asked.page) or visited(asked.url, visit.url) or is_page(asked.page, visit.page))
-                for visit in batch.world.visits.get(contact.id, ())
-            )
-        )
-    return answers
+    return [
+        any(asked.covers(at, batch.now, zone_of(each.timezone, batch.zone)) for at in ats)
+        for each, ats in zip(batch.contacts, _visits(batch), strict=True)
+    ]
 
 
 def _period(asked: PageVisited, zone: ZoneInfo) -> tuple[datetime | None, datetime | None]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict
 
@@ -19,7 +19,7 @@ from parcours.domain.time.intervals import Interval
 P = TypeVar("P", bound="Properties")
 
 # Of one contact's history, so many of the latest entries are looked at by one condition.
-MOST_LOOKED_AT = 10_000
+MOST_LOOKED_AT = 1_000
 
 
 class Kind(StrEnum):
@@ -84,6 +84,10 @@ class Properties(BaseModel):
     """Base of a type's properties: the `with:` of a campaign file. Unknown names are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    # Properties whose defaults were others once, and those: what a definition means that was stored before and does not
+    # name them. Their present defaults are written into what is stored.
+    meant_before: ClassVar[Mapping[str, Any]] = {}
 
 
 class NoProperties(Properties):
@@ -191,12 +195,12 @@ Result = Done | Skipped | Failed | Postponed
 DONE = Done()
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """What a condition wants loaded of the history of contacts: `need` is EVENTS, MAILINGS or VISITS.
 
     `types` are event types, `*` in one is anything. It looks back an interval from now, or to an instant; neither:
-    to the beginning. The latest `most` of each contact are enough.
+    to the beginning. The latest `most` of each contact are enough. `every`: each visit of a page counts, and not only
+    the latest.
     """
 
     need: Need
@@ -204,6 +208,7 @@ class Look:
     within: Interval | None = None
     since: datetime | None = None
     most: int = MOST_LOOKED_AT
+    every: bool = False
 
 
 @dataclass(frozen=True)
@@ -282,7 +287,11 @@ class StepType:
 
     def looks_of(self, properties: Properties) -> tuple[Look, ...]:
         """Return what a condition with these properties wants loaded of the history of contacts."""
-        return self.looks(properties) if self.looks is not None else ()
+        if self.looks is not None:
+            return self.looks(properties)
+        # All that there is, for a type that does not say.
+        anything = frozenset(["*"])
+        return tuple(Look(need, anything, every=True) for need in _HISTORY if need in self.needs_of(properties))
 
     def may_look_at(self, event_type: str) -> bool:
         """Return whether some decision of this type may look at events of a type."""
@@ -293,6 +302,8 @@ class StepType:
         return self.events(properties) if callable(self.events) else self.events
 
 
+# What is loaded only as far as somebody looks.
+_HISTORY = (Need.EVENTS, Need.MAILINGS, Need.VISITS)
 _ANYTHING: Reads = frozenset([EVERYTHING, TIME])
 
 

@@ -1,0 +1,230 @@
+"""Conditions on what a contact did, and how often: events, emails and forms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from parcours.domain.contacts import touched
+from parcours.domain.contacts.touched import Reads
+from parcours.domain.events.table import ABOUT_THE_CONTACT, EVENT_TYPES
+from parcours.domain.steps.batch import Batch, Fact
+from parcours.domain.steps.decisions import PropertyTest, passes
+from parcours.domain.steps.period import Lately
+from parcours.domain.steps.properties import Name, WholeNumber
+from parcours.domain.steps.registry import condition
+from parcours.domain.steps.types import MOST_LOOKED_AT, Look, Need, RefersTo, event_pattern
+from parcours.domain.time.text import iso
+from parcours.domain.time.zones import zone_of
+
+
+class EventCount(Lately):
+    type: Name = Field(description="Type of the event, such as order.paid; * stands for anything.")
+    at_least: WholeNumber | None = Field(
+        default=None, ge=1, le=MOST_LOOKED_AT, description="How often at least; 1 when no count is given."
+    )
+    at_most: WholeNumber | None = Field(default=None, ge=0, le=MOST_LOOKED_AT, description="How often at most.")
+    exactly: WholeNumber | None = Field(default=None, ge=0, le=MOST_LOOKED_AT, description="How often exactly.")
+    where: list[PropertyTest] = Field(
+        default=[],
+        description="Tests of the event's properties, all of which must hold, as in the decision event.happened; none: "
+        "every such event counts.",
+    )
+
+    @field_validator("type")
+    @classmethod
+    def _is_what_contacts_do(cls, type_: str) -> str:
+        if type_ in ABOUT_THE_CONTACT:
+            raise ValueError(f"{type_} says something about the contact, not what it did; it is not counted")
+        return type_
+
+    @model_validator(mode="after")
+    def _counts_one_way(self) -> EventCount:
+        if self.exactly is not None and (self.at_least is not None or self.at_most is not None):
+            raise ValueError("give it 'exactly', or 'at_least' and 'at_most', not both")
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise ValueError(f"nothing happens at least {self.at_least} and at most {self.at_most} times")
+        return self
+
+    @property
+    def bounds(self) -> tuple[int, int | None]:
+        """How often at least, and at most if that is asked."""
+        if self.exactly is not None:
+            return self.exactly, self.exactly
+        if self.at_least is None and self.at_most is None:
+            return 1, None
+        return self.at_least or 0, self.at_most
+
+    @property
+    def types(self) -> frozenset[str]:
+        """The types of event that count; a click counts as an opening too."""
+        matches = event_pattern(self.type).match
+        return frozenset([self.type]) | {
+            name for name, each in EVENT_TYPES.items() if each.counts_as is not None and matches(each.counts_as)
+        }
+
+
+def _reads_events(asked: EventCount) -> Reads:
+    types = asked.types
+    any_type = any("*" in each for each in types)
+    events = frozenset([touched.EVENTS]) if any_type else touched.of(touched.EVENTS, types)
+    return events | asked.reads_of_period()
+
+
+def _looks_at_events(asked: EventCount) -> tuple[Look, ...]:
+    least, most = asked.bounds
+    # Without tests, more than the highest count that matters need not be known.
+    enough = None if asked.where else max(least, most or 0) + 1
+    return (asked.look(Need.EVENTS, types=asked.types, most=enough),)
+
+
+def _counted(batch: Batch[EventCount], contact_id: int) -> Iterator[Fact]:
+    """Yield the events that count, whenever they happened."""
+    asked = batch.properties
+    matches = event_pattern(asked.type).match
+    for fact in batch.world.events.get(contact_id, ()):
+        if matches(fact.type) and passes(asked.where, fact):
+            yield fact
+
+
+def _count_flips(batch: Batch[EventCount]) -> list[datetime | None]:
+    asked, found = batch.properties, []
+    least, most = asked.bounds
+    # The counts at which the answer changes.
+    thresholds = [each for each in (least, None if most is None else most + 1) if each]
+    for contact in batch.contacts:
+        zone = zone_of(contact.timezone, batch.zone)
+        turns = asked.turns((fact.at for fact in _counted(batch, contact.id)), batch.now, zone)
+        if asked.older_than is None:
+            # One by one, what counts is less: the answer changes with the one that leaves a count too low.
+            turns = [turns[-each] for each in thresholds if each <= len(turns)]
+        found.append(min(turns, default=None))
+    return found
+
+
+def _shows_count(batch: Batch[EventCount]) -> list[Any]:
+    found: list[Any] = []
+    for contact in batch.contacts:
+        ats = _ats_that_count(batch, contact.id, contact.timezone)
+        found.append({"count": len(ats), "latest": iso(max(ats, default=None))})
+    return found
+
+
+def _ats_that_count(batch: Batch[EventCount], contact_id: int, timezone: str | None) -> list[datetime]:
+    zone = zone_of(timezone, batch.zone)
+    return [fact.at for fact in _counted(batch, contact_id) if batch.properties.covers(fact.at, batch.now, zone)]
+
+
+@condition(
+    "event.count",
+    properties=EventCount,
+    needs=[Need.EVENTS],
+    reads=_reads_events,
+    looks=_looks_at_events,
+    flips=_count_flips,
+    shows=_shows_count,
+)
+def event_count(batch: Batch[EventCount]) -> list[bool]:
+    """Events of a type happened to the contact so often: at all, or as often as asked, lately if a period is given.
+
+    Days, in tests of dates, are those of UTC, and the present is when the event happened, as in event.happened. What
+    machines caused does not count. With tests, the latest 1,000 events of the contact are looked at. The event that
+    leads to this step at once is not counted yet.
+    """
+    least, most = batch.properties.bounds
+    answers = []
+    for contact in batch.contacts:
+        count = len(_ats_that_count(batch, contact.id, contact.timezone))
+        answers.append(least <= count and (most is None or count <= most))
+    return answers
+
+
+class EmailActivity(Lately):
+    activity: Literal["sent", "opened", "clicked", "bounced"] = Field(
+        description="What became of an email. Who clicked has opened."
+    )
+    emails: list[Name] = Field(default=[], description="Keys of emails, any of which will do; none: any email.")
+
+
+def _reads_emails(asked: EmailActivity) -> Reads:
+    return frozenset([touched.EMAILS]) | asked.reads_of_period()
+
+
+def _mailed(batch: Batch[EmailActivity], contact_id: int) -> Iterator[datetime]:
+    asked = batch.properties
+    for each in batch.world.mailings.get(contact_id, ()):
+        if each.activity == asked.activity and (not asked.emails or each.email in asked.emails):
+            yield each.at
+
+
+def _mail_flips(batch: Batch[EmailActivity]) -> list[datetime | None]:
+    return [
+        batch.properties.first_turn(_mailed(batch, each.id), batch.now, zone_of(each.timezone, batch.zone))
+        for each in batch.contacts
+    ]
+
+
+@condition(
+    "email.activity",
+    properties=EmailActivity,
+    needs=[Need.MAILINGS],
+    refers_to={"emails": RefersTo.EMAIL},
+    reads=_reads_emails,
+    looks=lambda asked: (asked.look(Need.MAILINGS),),
+    flips=_mail_flips,
+    shows=lambda batch: [{"latest": iso(max(_mailed(batch, each.id), default=None))} for each in batch.contacts],
+)
+def email_activity(batch: Batch[EmailActivity]) -> list[bool]:
+    """An email was sent to the contact, or opened, clicked or bounced, lately if a period is given.
+
+    Emails that we sent count, and what events say of emails by their keys. What machines opened does not count.
+    """
+    asked = batch.properties
+    return [
+        any(asked.covers(at, batch.now, zone_of(each.timezone, batch.zone)) for at in _mailed(batch, each.id))
+        for each in batch.contacts
+    ]
+
+
+class FormSent(Lately):
+    forms: list[Name] = Field(default=[], description="Keys of forms, any of which will do; none: any form.")
+
+
+def _reads_forms(asked: FormSent) -> Reads:
+    forms = touched.of(touched.SUBMISSIONS, asked.forms) if asked.forms else frozenset([touched.SUBMISSIONS])
+    return forms | asked.reads_of_period()
+
+
+def _submitted(batch: Batch[FormSent], contact_id: int) -> list[datetime]:
+    forms = batch.properties.forms
+    # Without a time it was made up just now.
+    return [
+        each.at or batch.now for each in batch.world.submissions.get(contact_id, ()) if not forms or each.form in forms
+    ]
+
+
+@condition(
+    "form.submitted",
+    properties=FormSent,
+    needs=[Need.SUBMISSIONS],
+    refers_to={"forms": RefersTo.FORM},
+    reads=_reads_forms,
+    flips=lambda batch: [
+        batch.properties.first_turn(_submitted(batch, each.id), batch.now, zone_of(each.timezone, batch.zone))
+        for each in batch.contacts
+    ],
+    shows=lambda batch: [{"latest": iso(max(_submitted(batch, each.id), default=None))} for each in batch.contacts],
+)
+def form_submitted(batch: Batch[FormSent]) -> list[bool]:
+    """The contact submitted one of the forms, or any form when none is named, lately if a period is given.
+
+    Nobody submitted a form that is gone. The latest 1,000 submissions of the contact are looked at.
+    """
+    asked = batch.properties
+    return [
+        any(asked.covers(at, batch.now, zone_of(each.timezone, batch.zone)) for at in _submitted(batch, each.id))
+        for each in batch.contacts
+    ]
