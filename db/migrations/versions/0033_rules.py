@@ -1,4 +1,4 @@
-"""Segments by rule: the rule, who is asked again by time alone, who is still to be asked, and what is left of a rebuild."""
+"""Segments by rule: the rule, who is asked again by time or by others, and what is left of a rebuild."""
 
 from pathlib import Path
 
