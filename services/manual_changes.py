@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from parcours.db.reads import batch
 from parcours.db.tables import campaigns, segments
+from parcours.db.tables import rules as rule_table
 from parcours.domain.contacts.membership import Arrival, Departure
 from parcours.workers import membership, rules
 
@@ -58,6 +59,14 @@ def change_segment(
         membership.segment_changed(conn, segment_id, moved, now=now, zone=zone)
         rules.follow(conn, now=now, zone=zone)
     return moved
+
+
+def release(conn: Connection, segment_id: int, contact_ids: Sequence[int], *, now: datetime, zone: ZoneInfo) -> int:
+    """Let a segment's rule decide of contacts again who were put in or taken out by hand; return of how many."""
+    campaigns.read_by_index(conn)
+    released = rule_table.release(conn, segment_id, batch.lock(conn, contact_ids))
+    rules.ask_again(conn, segment_id, released, now=now, zone=zone)
+    return len(released)
 
 
 def _tell(conn: Connection, campaign_id: int, what: str, n: int, *, who: str, now: datetime) -> None:

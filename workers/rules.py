@@ -83,6 +83,15 @@ def _ask(
     )
 
 
+def ask_again(
+    conn: Connection, segment_id: int, contact_ids: Collection[int], *, now: datetime, zone: ZoneInfo
+) -> None:
+    """Ask the rule of a segment, if it has one, of contacts whose locks the caller holds."""
+    book = rules.book(conn)
+    if segment_id in book.rules and contact_ids:
+        _ask(conn, book, {segment_id: set(contact_ids)}, now=now, zone=zone)
+
+
 def align(
     conn: Connection, asking: Sequence[Known], of: Mapping[int, Collection[int]], now: datetime, zone: ZoneInfo
 ) -> dict[int, list[int]]:

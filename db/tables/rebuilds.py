@@ -97,3 +97,28 @@ def members(conn: Connection, segment_id: int, chunk: Chunk) -> dict[int, Standi
     """Return how contacts of a range are in a segment, by id; those who never were are left out."""
     rows = conn.execute(sql["members"], {"segment_id": segment_id, **chunk._asdict()})
     return {row.contact_id: Standing(*row) for row in rows}
+
+
+class Joining(NamedTuple):
+    """Of those who come into a segment: whom a campaign has never seen, and who may come back to it."""
+
+    fresh: int
+    back: int
+
+
+def would_join(conn: Connection, campaign_id: int, contact_ids: Collection[int]) -> Joining:
+    """Return how many of contacts would join a campaign for the first time, and how many left it by themselves."""
+    given = {"campaign_id": campaign_id, "ids": list(contact_ids)}
+    return Joining(*conn.execute(sql["would_join"], given).one())
+
+
+def would_leave(conn: Connection, campaign_id: int, contact_ids: Collection[int], *, others: Collection[int]) -> int:
+    """Return how many of contacts are members of a campaign and in none of its other segments."""
+    given = {"campaign_id": campaign_id, "ids": list(contact_ids), "others": list(others)}
+    return int(conn.execute(sql["would_leave"], given).scalar_one())
+
+
+def id_range(conn: Connection) -> Chunk | None:
+    """Return the range of the ids of contacts; None when there is nobody."""
+    row = conn.execute(sql["id_range"]).one()
+    return None if row[0] is None else Chunk(*row)

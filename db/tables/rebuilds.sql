@@ -63,3 +63,33 @@ SELECT id FROM contact WHERE id BETWEEN :first_id AND :last_id ORDER BY id;
 -- Who is, or was, in a segment by rule, and what was done by hand.
 SELECT contact_id, segment_id, active, manually_added, manually_removed FROM segment_member
 WHERE segment_id = :segment_id AND contact_id BETWEEN :first_id AND :last_id;
+
+-- name: would_join
+-- Of contacts who come into a segment: how many a campaign that it feeds has never seen, and how many left it by
+-- themselves and may come back. One probe a contact.
+SELECT count(*) FILTER (WHERE member.contact_id IS NULL) AS fresh,
+       count(*) FILTER (WHERE member.departure IN ('segment', 'action')) AS back
+FROM unnest(CAST(:ids AS bigint[])) AS wanted (id)
+LEFT JOIN LATERAL (
+    SELECT contact_id, departure FROM membership
+    WHERE membership.contact_id = wanted.id AND membership.campaign_id = :campaign_id
+    LIMIT 1
+) AS member ON true;
+
+-- name: would_leave
+-- Of contacts who go out of a segment: how many are in the campaign through it alone.
+SELECT count(*) AS n
+FROM unnest(CAST(:ids AS bigint[])) AS wanted (id)
+CROSS JOIN LATERAL (
+    SELECT FROM membership
+    WHERE membership.contact_id = wanted.id AND membership.campaign_id = :campaign_id
+      AND membership.left_at IS NULL AND NOT membership.manual
+    LIMIT 1
+) AS member
+WHERE (SELECT true FROM segment_member
+       WHERE segment_member.contact_id = wanted.id AND segment_member.active
+         AND segment_member.segment_id = ANY (CAST(:others AS int[]))
+       LIMIT 1) IS NULL;
+
+-- name: id_range
+SELECT min(id), max(id) FROM contact;

@@ -32,6 +32,7 @@ class SegmentLine:
     published: bool
     members: int
     campaigns: list[str]
+    by_rule: bool = False
 
 
 def find(conn: Connection, key: str) -> Segment | None:
