@@ -551,6 +551,14 @@ def _day(value: Any, zone: ZoneInfo) -> date | None:
     return moment if isinstance(moment, date) else None
 
 
+def _today(now: datetime, zone: ZoneInfo) -> date:
+    try:
+        return now.astimezone(zone).date()
+    except OverflowError:
+        # Within a day of the years 1 and 9999.
+        return now.date()
+
+
 def _the_day(value: Any) -> date | tuple[int, int] | None:
     """Return a fixed day, the months and days of a signed duration, or None for an anniversary."""
     if value is None or value == "":
@@ -589,7 +597,7 @@ def _on_the_day(asked: date | tuple[int, int] | None, zone: ZoneInfo) -> Test:
     def wanted(now: datetime) -> date | None:
         if isinstance(asked, date):
             return asked
-        today = now.astimezone(zone).date()
+        today = _today(now, zone)
         return today if asked is None else _moved(today, *asked)
 
     def same_day(actual: Any, now: datetime) -> bool:
@@ -754,7 +762,7 @@ def _day_flip(value: Any, zone: ZoneInfo) -> Flip:
     asked = _the_day(value)
 
     def flip(actual: Any, now: datetime) -> datetime | None:
-        day, today = _day(actual, zone), now.astimezone(zone).date()
+        day, today = _day(actual, zone), _today(now, zone)
         if day is None:
             return None
         wanted = _anniversary(day, today) if asked is None else _asked_on(day, today, *cast(tuple[int, int], asked))

@@ -135,6 +135,7 @@ def people(draw: st.DrawFn, now: datetime, contact_id: int = 1) -> Person:
 
 
 SPANS = st.sampled_from(["90 minutes", "1 day", "7 days", "30 days", "1 month", "1 year", "P1M1DT1H"])
+LONG_SPANS = st.sampled_from(["1 day", "30 days", "1 month"])
 SHORT_SPANS = st.sampled_from(["45 minutes", "20 hours"])
 
 
@@ -143,7 +144,7 @@ def lately(draw: st.DrawFn) -> dict[str, Any]:
         st.just({})
         | st.fixed_dictionaries({"within": SPANS})
         | st.fixed_dictionaries({"older_than": SPANS})
-        | st.fixed_dictionaries({"within": SPANS, "older_than": SHORT_SPANS})
+        | st.fixed_dictionaries({"within": LONG_SPANS, "older_than": SHORT_SPANS})
     )
 
 
