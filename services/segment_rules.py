@@ -38,7 +38,10 @@ def put(conn: Connection, key: str, data: Any, *, now: datetime) -> int:
         rule, problems = parsing.parse(data)
         if problems or rule is None:
             raise CampaignError(str(problems[0]) if problems else "this is no rule")
-    return apply(conn, [SegmentFile(key, data=data, rule=rule)], forget=False, now=now)[0]
+    apply(conn, [SegmentFile(key, data=data, rule=rule)], forget=False, now=now)
+    found = segments.find(conn, key)
+    assert found is not None
+    return found.id
 
 
 def apply(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 # Contacts that are loaded, or locked, at once.
 AT_ONCE = 2000
 # How long a process waits for others who have the last ranges in hand, or began before the rule changed.
-PATIENCE = timedelta(seconds=60)
+PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 0.05
 
 
@@ -62,15 +62,18 @@ def work_all(
     now: datetime,
     zone: ZoneInfo,
     progress: Callable[[int], None] = lambda left: None,
+    patience: float | None = None,
 ) -> bool:
     """Do all ranges of segments, together with whoever else does; return whether all is done when this returns.
 
-    It is not where somebody else keeps a range, or a transaction from before, for longer than a minute.
+    It is not where somebody else keeps a range, or a transaction from before, for longer than a minute, or where
+    it would take longer than `patience` seconds.
     """
-    until = time.monotonic() + PATIENCE.total_seconds()
-    while True:
+    began = time.monotonic()
+    until = began + PATIENCE_SECONDS
+    while patience is None or time.monotonic() - began < patience:
         if work(engine, segment_ids, now=now, zone=zone):
-            until = time.monotonic() + PATIENCE.total_seconds()
+            until = time.monotonic() + PATIENCE_SECONDS
             continue
         with engine.connect() as conn:
             left = rebuilds.left(conn, [id_ for id_ in segment_ids if id_ in rules.book(conn).rules])
@@ -80,6 +83,7 @@ def work_all(
         if time.monotonic() > until:
             return False
         time.sleep(PAUSE_SECONDS)
+    return False
 
 
 def _let_campaigns_follow(conn: Connection, part: Part, *, now: datetime, zone: ZoneInfo) -> None:
@@ -119,6 +123,26 @@ def _answers(conn: Connection, known: Known, chunk: Chunk, *, now: datetime, zon
         rules.drop_due(conn, [(id_, known.segment_id) for id_ in never])
         found.append(moving)
     return found
+
+
+def wrong(
+    conn: Connection,
+    known: Known,
+    ids: Sequence[int],
+    standing: Mapping[int, Standing],
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+) -> list[int]:
+    """Return who is in a segment and should not be by its rule, or the other way round."""
+    facts = batch.load_rules(conn, [known.rule], ids, now=now)
+    contacts = list(facts.contacts.values())
+    answers = judged(known.rule, contacts, facts.world, now, zone, when=False)
+    return [
+        contact.id
+        for contact, answer in zip(contacts, answers, strict=True)
+        if not isinstance(answer.answer, Failed) and asking.moves(answer.answer, standing.get(contact.id)) is not None
+    ]
 
 
 def differing(

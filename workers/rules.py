@@ -123,8 +123,9 @@ def align(
                     leaving.append(pair)
             _note_due(each, pair, answer, due, never)
     rules.complain(conn, failed, now=now)
-    for segment_id, error in failed.items():
-        log.error("rule_failed", segment_id=segment_id, error=error)
+    for each in asking:
+        if each.segment_id in failed:
+            log.error("rule_failed", segment=each.key, error=failed[each.segment_id])
     rules.set_due(conn, due)
     rules.drop_due(conn, never)
     moved: dict[int, list[int]] = {}

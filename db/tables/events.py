@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from parcours.db import touched
 from parcours.db.statements import like, statements
-from parcours.db.tables import contacts, installation
+from parcours.db.tables import contacts, installation, rules
 from parcours.domain import gate
 from parcours.domain.contacts.identity import is_address, same_address
 from parcours.domain.contacts.touched import by_event
@@ -211,8 +211,10 @@ def take(conn: Connection, contact_ids: Sequence[int], *, each: int) -> list[Pen
     """Take the oldest events of contacts whose locks the caller holds, at most so many of each, in its order."""
     if not contact_ids:
         return []
-    rows = [Pending(*row) for row in conn.execute(sql["take"], {"contact_ids": list(contact_ids), "each": each})]
-    return sorted(rows, key=lambda event: event.seq)
+    rows = conn.execute(sql["take"], {"contact_ids": list(contact_ids), "each": each}).all()
+    if rows:
+        rules.go_by(conn, rows[0].rules)
+    return sorted((Pending(*row[:-1]) for row in rows), key=lambda event: event.seq)
 
 
 def take_all(conn: Connection, contacts: Iterable[int]) -> list[Pending]:

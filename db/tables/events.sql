@@ -126,7 +126,9 @@ WITH next AS MATERIALIZED (
     ) AS first
 )
 DELETE FROM inbox WHERE ctid = ANY (ARRAY(SELECT place FROM next))
-RETURNING inbox.contact_id, inbox.seq, inbox.received_at, inbox.source, inbox.id, inbox.type, inbox.at, inbox.data;
+RETURNING inbox.contact_id, inbox.seq, inbox.received_at, inbox.source, inbox.id, inbox.type, inbox.at, inbox.data,
+          -- With what is read anyway: each event would ask for it otherwise.
+          (SELECT version FROM rule_set) AS rules;
 
 -- name: take_all
 -- All that is left of contacts whose locks the caller holds.

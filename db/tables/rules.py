@@ -124,6 +124,13 @@ def version(conn: Connection) -> int:
     return found
 
 
+def go_by(conn: Connection, version: int) -> None:
+    """Let this transaction, which has taken locks, go by a version that it has read with something else."""
+    transaction = conn.get_transaction()
+    if transaction is not None:
+        _versions.setdefault(transaction, version)
+
+
 def book(conn: Connection) -> Book:
     """Return all rules, read once a process for each version."""
     now = version(conn)
@@ -395,13 +402,21 @@ def oldest_left(conn: Connection) -> datetime | None:
 
 def oldest_due(conn: Connection, *, now: datetime) -> datetime | None:
     """Return since when a rule is to be asked of somebody; None when there is nobody. Costs what rules there are."""
-    since = (oldest_left(conn), first_due(conn, list(book(conn).rules), now=now))
+    known = book(conn)
+    if not known.rules:
+        return None
+    since = (oldest_left(conn), first_due(conn, list(known.rules), now=now))
     return min((at for at in since if at is not None), default=None)
 
 
 def contacts_left(conn: Connection, *, limit: int) -> list[int]:
     """Return contacts whose rules are to be asked, who have waited longest first."""
     return list(conn.execute(sql["contacts_left"], {"limit": limit, "look": 4 * limit}).scalars())
+
+
+def unasked(conn: Connection, contact_ids: Collection[int]) -> set[int]:
+    """Return of whom of these contacts rules are still to be asked by somebody."""
+    return set(conn.execute(sql["unasked"], {"ids": list(contact_ids)}).scalars())
 
 
 def take_left(conn: Connection, contact_ids: Collection[int]) -> list[Left]:

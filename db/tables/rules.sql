@@ -172,6 +172,9 @@ SELECT contact_id FROM (
 ) AS found
 ORDER BY id LIMIT :limit;
 
+-- name: unasked
+SELECT contact_id FROM unjudged WHERE contact_id = ANY (CAST(:ids AS bigint[]));
+
 -- name: take_left
 -- All that is left of contacts whose locks the caller holds.
 DELETE FROM unjudged WHERE contact_id = ANY (CAST(:ids AS bigint[]))

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Annotated, Any
 
 import typer
 
 from parcours.cli.session import session
 from parcours.db.checks import invariants
+from parcours.services import rule_check
 
 app = typer.Typer()
 
 
 @app.command()
-def check(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+def check(
+    full: Annotated[
+        bool, typer.Option("--full", help="Ask the rules of segments of all contacts; default: of some thousands.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
     """Prove the invariants of the database; exit code 1 with examples when one does not hold. Changes nothing."""
     here = session()
     checked = []
-    for each in invariants.run(here.engine):
+    for each in chain(invariants.run(here.engine), rule_check.run(here.engine, full=full, zone=here.zone)):
         checked.append(each)
         if as_json:
             continue
