@@ -78,7 +78,7 @@ def test(operator: str, value: Any, zone: ZoneInfo) -> Test:
     `zone` is where days begin and what times without an offset are meant in. Raises ValueError
     as `check` does. The test of a regular expression may raise TooSlowError.
     """
-    name = _known(operator)
+    name = known(operator)
     if not name.startswith("!"):
         return _positive(name, name, value, zone)
     positive = _positive(name[1:], name, value, zone)
@@ -91,7 +91,7 @@ def refuse_expression(operator: str, value: Any) -> None:
     Such are templates, which no operator fills in, and times counted from now, such as `today`, `-P30D` or
     `-1 hour`, in whatever compares. The operators on text look for just what is written.
     """
-    name = _known(operator)
+    name = known(operator)
     for each in _several(name, value) if name in ("in", "!in") else [value]:
         if not isinstance(each, str):
             continue
@@ -110,7 +110,7 @@ def _positive(name: str, written: str, value: Any, zone: ZoneInfo) -> Test:
     if name == "empty":
         return lambda actual, now: _is_empty(actual)
     if name == "date":
-        return _on_the_day(_the_day(value), zone)
+        return _on_the_day(the_day(value), zone)
     if name == "in":
         return _for_any(_equal([item for each in _several(written, value) for item in _accepted(each, zone)], zone))
     one = _single(written, value)
@@ -130,7 +130,7 @@ def check_other(operator: str, value: Mapping[str, Any]) -> None:
     """Raise ValueError, with one sentence, unless a mapping names another field that `operator` can compare with."""
     if value.keys() != {"field"} or not isinstance(value["field"], str) or not value["field"].strip():
         raise ValueError("a mapping as the value names another field; write it like {field: billing_country}")
-    if _known(operator) not in _OTHERS:
+    if known(operator) not in _OTHERS:
         raise ValueError(f"the operator {operator!r} compares no two fields; those that do are {', '.join(_OTHERS)}")
 
 
@@ -139,7 +139,7 @@ def compare(operator: str, actual: Any, other: Any, zone: ZoneInfo, now: datetim
 
     Without a value on either side only `!=` passes, as in all tests.
     """
-    name = _known(operator)
+    name = known(operator)
     positive = name.removeprefix("!")
     none: tuple[type, ...] = (*_LISTS, dict, bool) if positive in _ORDER else (*_LISTS, dict)
     values = [each for each in (other if isinstance(other, _LISTS) else [other]) if not _is_empty(each)]
@@ -153,7 +153,7 @@ def test_tags(operator: str, value: Any) -> Callable[[Collection[str]], bool]:
     Ordered comparisons, regular expressions, `startsWith`, `endsWith` and the tests of dates never match.
     Raises ValueError as `check` does.
     """
-    name = _known(operator)
+    name = known(operator)
     check(name, value)
     if name in ("empty", "!empty"):
         return bool if name == "!empty" else lambda tags: not tags
@@ -168,7 +168,8 @@ def test_tags(operator: str, value: Any) -> Callable[[Collection[str]], bool]:
 # What is wrong, in a sentence.
 
 
-def _known(operator: str) -> str:
+def known(operator: str) -> str:
+    """Return an operator by its own name, such as `gte` for `>=`. Raises ValueError for one that there is not."""
     name = _SIGNS.get(operator, operator)
     if name not in OPERATORS:
         near = difflib.get_close_matches(str(operator), [*OPERATORS, *_SIGNS], n=1)
@@ -559,7 +560,7 @@ def _today(now: datetime, zone: ZoneInfo) -> date:
         return now.date()
 
 
-def _the_day(value: Any) -> date | tuple[int, int] | None:
+def the_day(value: Any) -> date | tuple[int, int] | None:
     """Return a fixed day, the months and days of a signed duration, or None for an anniversary."""
     if value is None or value == "":
         _no_value("date")
@@ -581,7 +582,7 @@ def _the_day(value: Any) -> date | tuple[int, int] | None:
     return sign * (12 * years + months), sign * (7 * weeks + days)
 
 
-def _moved(day: date, months: int, days: int) -> date | None:
+def moved(day: date, months: int, days: int) -> date | None:
     """Return the day some months away, or the last of that month, then days; None beyond the calendar."""
     year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
     try:
@@ -598,7 +599,7 @@ def _on_the_day(asked: date | tuple[int, int] | None, zone: ZoneInfo) -> Test:
         if isinstance(asked, date):
             return asked
         today = _today(now, zone)
-        return today if asked is None else _moved(today, *asked)
+        return today if asked is None else moved(today, *asked)
 
     def same_day(actual: Any, now: datetime) -> bool:
         day = _day(actual, zone)
@@ -618,7 +619,7 @@ def _on_the_day(asked: date | tuple[int, int] | None, zone: ZoneInfo) -> Test:
 _PERIODS = ("within", "older_than", "in_next")
 
 # Before and after every instant that a calendar has.
-_EVER, _NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+EVER, NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _INSTANT = timedelta.resolution
 
 # The instant from which a test passes, and the one from which it does not any more.
@@ -647,16 +648,16 @@ def _bounds(name: str, interval: Interval, zone: ZoneInfo) -> _Bounds:
 
     def by_day(day: date) -> tuple[datetime, datetime] | None:
         if name == "in_next":
-            return _midnight(_moved(day, back.months, back.days), zone, _EVER), _midnight(_next(day), zone, _NEVER)
-        after = _moved(day, interval.months, interval.days)
-        over = _midnight(None if after is None else _next(after), zone, _NEVER)
-        return (over, _NEVER) if name == "older_than" else (_midnight(day, zone, _EVER), over)
+            return _midnight(moved(day, back.months, back.days), zone, EVER), _midnight(_next(day), zone, NEVER)
+        after = moved(day, interval.months, interval.days)
+        over = _midnight(None if after is None else _next(after), zone, NEVER)
+        return (over, NEVER) if name == "older_than" else (_midnight(day, zone, EVER), over)
 
     def by_instant(at: datetime) -> tuple[datetime, datetime]:
         if name == "in_next":
             return before(at, interval, zone), at + _INSTANT
         over = after(at, interval, zone)
-        return (over, _NEVER) if name == "older_than" else (at, over)
+        return (over, NEVER) if name == "older_than" else (at, over)
 
     def bounds(moment: date) -> tuple[datetime, datetime] | None:
         if not isinstance(moment, datetime) and not interval.exact:
@@ -672,7 +673,7 @@ def after(at: datetime, interval: Interval, zone: ZoneInfo) -> datetime:
     try:
         return add(interval, at, zone) + _INSTANT
     except (OverflowError, ValueError):
-        return _NEVER
+        return NEVER
 
 
 def before(at: datetime, interval: Interval, zone: ZoneInfo) -> datetime:
@@ -680,7 +681,7 @@ def before(at: datetime, interval: Interval, zone: ZoneInfo) -> datetime:
     try:
         return add(Interval(-interval.months, -interval.days, -interval.exact), at, zone)
     except (OverflowError, ValueError):
-        return _EVER
+        return EVER
 
 
 def _midnight(day: date | None, zone: ZoneInfo, otherwise: datetime) -> datetime:
@@ -688,7 +689,7 @@ def _midnight(day: date | None, zone: ZoneInfo, otherwise: datetime) -> datetime
 
 
 def _next(day: date) -> date | None:
-    return _moved(day, 0, 1)
+    return moved(day, 0, 1)
 
 
 def _of_any(one: Test) -> Test:
@@ -706,13 +707,13 @@ Flip = Callable[[Any, datetime], datetime | None]
 
 def goes_by_time(operator: str, value: Any) -> bool:
     """Return whether the answer of a test may change by time alone."""
-    name = _known(operator)
-    return name in _PERIODS or (name == "date" and not isinstance(_the_day(value), date))
+    name = known(operator)
+    return name in _PERIODS or (name == "date" and not isinstance(the_day(value), date))
 
 
 def goes_by_zone(operator: str, value: Any) -> bool:
     """Return whether the answer of a test may depend on the timezone of the contact."""
-    name = _known(operator).removeprefix("!")
+    name = known(operator).removeprefix("!")
     if name in ("date", *_PERIODS) or isinstance(value, Mapping):
         return True
     if name not in ("=", "in", *_ORDER):
@@ -733,7 +734,7 @@ def flips(operator: str, value: Any, zone: ZoneInfo) -> Flip:
     """
     if not goes_by_time(operator, value):
         return lambda actual, now: None
-    name = _known(operator)
+    name = known(operator)
     one = _period_flip(_bounds(name, parse_interval(value), zone)) if name in _PERIODS else _day_flip(value, zone)
 
     def flip(actual: Any, now: datetime) -> datetime | None:
@@ -749,7 +750,7 @@ def _period_flip(bounds: _Bounds) -> Flip:
         moment = _moment(actual) if isinstance(actual, str) else actual
         found = bounds(moment) if isinstance(moment, date) else None
         # Each is an instant later than the one before it, or nothing is between them.
-        return None if found is None else next((at for at in sorted(found) if now < at < _NEVER), None)
+        return None if found is None else next((at for at in sorted(found) if now < at < NEVER), None)
 
     return flip
 
@@ -759,7 +760,7 @@ _MONTHS_DIFFER = timedelta(days=4)
 
 
 def _day_flip(value: Any, zone: ZoneInfo) -> Flip:
-    asked = _the_day(value)
+    asked = the_day(value)
 
     def flip(actual: Any, now: datetime) -> datetime | None:
         day, today = _day(actual, zone), _today(now, zone)
@@ -788,8 +789,8 @@ def _anniversary(day: date, today: date) -> date | None:
 
 def _asked_on(day: date, today: date, months: int, days: int) -> date | None:
     """Return the next day after today on which a day may come to be, or stop to be, so far away."""
-    without_days = _moved(day, 0, -days)
-    around = None if without_days is None else _moved(without_days, -months, 0)
+    without_days = moved(day, 0, -days)
+    around = None if without_days is None else moved(without_days, -months, 0)
     if around is None:
         return None
     try:

@@ -299,10 +299,11 @@ def _since(looks: Iterable[Look], now: datetime) -> datetime | None:
     """Return from when on something may be asked for; None: from the beginning."""
     found = []
     for look in looks:
-        begins = None if look.within is None else _before(now, look.within)
-        if begins is None and look.since is None:
+        edges = [look.since, None if look.within is None else begins(look.within, now)]
+        known = [each for each in edges if each is not None]
+        if not known:
             return None
-        found.append(max(each for each in (begins, look.since) if each is not None))
+        found.append(max(known))
     return min(found, default=None)
 
 
@@ -341,7 +342,7 @@ def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequ
         arrivals = [claim for claim in claims if looks_back(step, claim)]
         if step.look_back is None or not arrivals:
             continue
-        since = _before(min(claim.anchor_at for claim in arrivals), step.look_back)
+        since = begins(step.look_back, min(claim.anchor_at for claim in arrivals))
         ids = [claim.contact_id for claim in arrivals]
         answered |= outcomes.answered(conn, step.id, [claim.contact_id for claim in arrivals if claim.passage > 1])
         # A click is an opening too.
@@ -356,8 +357,8 @@ def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequ
     return known._replace(world=replace(known.world, past=found, answered=answered)) if found else known
 
 
-def _before(at: datetime, interval: Interval) -> datetime:
-    """Return an instant at least an interval before another."""
+def begins(interval: Interval, at: datetime) -> datetime:
+    """Return an instant at least an interval before another, in whatever timezone."""
     try:
         # A day more than the longest the interval can be: months differ in length.
         return at - timedelta(days=interval.months * 31 + interval.days + 1) - interval.exact

@@ -88,10 +88,12 @@ class Person:
 def world_of(people: Sequence[Person]) -> Knowledge:
     """Return all that is known of people; they have no company in common."""
     return Knowledge(
-        **{
-            name: {each.contact.id: getattr(each, name) for each in people}
-            for name in ("campaigns", "devices", "submissions", "visits", "events", "mailings")
-        },
+        campaigns={each.contact.id: each.campaigns for each in people},
+        devices={each.contact.id: each.devices for each in people},
+        submissions={each.contact.id: each.submissions for each in people},
+        visits={each.contact.id: each.visits for each in people},
+        events={each.contact.id: each.events for each in people},
+        mailings={each.contact.id: each.mailings for each in people},
         companies={key: company for each in people for key, company in each.companies.items()},
     )
 
@@ -200,11 +202,11 @@ def conditions(draw: st.DrawFn, now: datetime, name: str | None = None) -> dict[
             given = {"form": "poll", "field": "birthday", "which": which, **tests(draw, now)}
         case "contact.created":
             period = lately(draw)
-            given = {**period, **({} if period and draw(st.booleans()) else tests(draw, now))}
+            given = {**period, **(tests(draw, now) if not period or draw(st.booleans()) else {})}
         case "contact.campaigns":
             period = lately(draw)
             dated = {"operator": draw(st.sampled_from(["before", "after"])), "date": day}
-            added = {"added": {**period, **({} if period and draw(st.booleans()) else dated)}}
+            added = {"added": {**period, **(dated if not period or draw(st.booleans()) else {})}}
             given = {"campaigns": some(draw, CAMPAIGNS), **(added if draw(st.booleans()) else {})}
         case "contact.device":
             given = {"device_type": ["mobile"]}
