@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from parcours.db.reads import batch
+from parcours.db.reads import rules as in_sql
 from parcours.db.tables import campaigns, events, rebuilds, rules, segments
 from parcours.db.tables.membership import Chunk
 from parcours.db.tables.rules import Standing
@@ -25,7 +26,7 @@ from parcours.domain.steps.types import Failed, RefersTo
 from parcours.services.segment_rules import digest_of, stamp_of, unknown
 from parcours.workers import rules as asking
 
-# Contacts that are loaded at once, and ids of one range.
+# Contacts that are loaded at once.
 AT_ONCE = 2000
 
 
@@ -248,24 +249,18 @@ class _Planning:
         planned = self.plans[key]
         comes, goes = self.comes.setdefault(key, set()), self.goes.setdefault(key, set())
         asked = frozenset(tree.segments(rule)) & (self.comes.keys() | self.goes.keys())
-        for ids, standing in self._everybody(stored, only):
-            facts = batch.load_rules(self.conn, [rule], ids, now=self.now)
-            contacts = list(facts.contacts.values())
-            for contact in contacts:
-                contact.segments = self._to_come(contact.id, contact.segments, asked)
-            answers = judged(rule, contacts, facts.world, self.now, self.zone, when=False)
-            for contact, (answer, _) in zip(contacts, answers, strict=True):
-                how = standing.get(contact.id)
+        for standing, answers in self._answers(rule, stored, only, asked):
+            for contact_id in {**answers, **standing}:
+                answer, how = answers.get(contact_id, False), standing.get(contact_id)
                 if isinstance(answer, Failed):
                     planned.unknown += 1
                     planned.why_unknown = answer.error
                     continue
-                free = how if how is None or not self.forget else untouched_by_hand(how)
-                moves = asking.moves(answer, free)
+                moves = asking.moves(answer, how if how is None or not self.forget else untouched_by_hand(how))
                 if moves is True:
-                    comes.add(contact.id)
+                    comes.add(contact_id)
                 elif moves is False:
-                    goes.add(contact.id)
+                    goes.add(contact_id)
                 elif how is not None and not self.forget:
                     planned.kept_in += not answer and how.active and how.manually_added
                     planned.kept_out += answer and not how.active and how.manually_removed
@@ -275,22 +270,38 @@ class _Planning:
             planned.members = line.members
             planned.campaigns = list(self._effects(stored.id, comes, goes))
 
-    def _everybody(
-        self, stored: Segment | None, only: Collection[int] | None
-    ) -> Iterator[tuple[list[int], Mapping[int, Standing]]]:
+    def _answers(
+        self, rule: Rule, stored: Segment | None, only: Collection[int] | None, asked: Collection[str]
+    ) -> Iterator[tuple[Mapping[int, Standing], Mapping[int, bool | Failed]]]:
+        """Yield how contacts are in a segment, and what its rule says of them; of whom it says nothing, it says no."""
         if only is not None:
             ids = sorted(only)
             for start in range(0, len(ids), AT_ONCE):
                 some = ids[start : start + AT_ONCE]
                 found = [] if stored is None else rules.standing(self.conn, [stored.id], some)
-                yield some, {each.contact_id: each for each in found}
+                yield {each.contact_id: each for each in found}, self._in_python(rule, some, asked)
             return
         whole = rebuilds.id_range(self.conn)
-        for first in () if whole is None else range(whole.first_id, whole.last_id + 1, AT_ONCE):
-            chunk = Chunk(first, first + AT_ONCE - 1)
-            some = rebuilds.ids(self.conn, chunk)
-            if some:
-                yield some, {} if stored is None else rebuilds.members(self.conn, stored.id, chunk)
+        for first in () if whole is None else range(whole.first_id, whole.last_id + 1, rebuilds.WIDTH):
+            chunk = Chunk(first, first + rebuilds.WIDTH - 1)
+            standing = {} if stored is None else rebuilds.members(self.conn, stored.id, chunk)
+            if asked:
+                yield standing, self._in_python(rule, rebuilds.ids(self.conn, chunk), asked)
+                continue
+            told = in_sql.judged(self.conn, rule, *chunk, now=self.now, zone=self.zone)
+            yield standing, {id_: each.answer for id_, each in told.items()}
+
+    def _in_python(self, rule: Rule, ids: Sequence[int], asked: Collection[str]) -> dict[int, bool | Failed]:
+        """Return what a rule says of contacts who will be in other segments than now."""
+        told: dict[int, bool | Failed] = {}
+        for start in range(0, len(ids), AT_ONCE):
+            facts = batch.load_rules(self.conn, [rule], ids[start : start + AT_ONCE], now=self.now)
+            contacts = list(facts.contacts.values())
+            for contact in contacts:
+                contact.segments = self._to_come(contact.id, contact.segments, asked)
+            answers = judged(rule, contacts, facts.world, self.now, self.zone, when=False)
+            told |= {contact.id: each.answer for contact, each in zip(contacts, answers, strict=True)}
+        return told
 
     def _to_come(self, contact_id: int, now: frozenset[str], asked: Iterable[str]) -> frozenset[str]:
         """Return the segments that somebody will be in, as far as these files change them."""

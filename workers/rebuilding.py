@@ -14,12 +14,13 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from parcours.db.reads import batch
+from parcours.db.reads import rules as in_sql
 from parcours.db.tables import campaigns, events, rebuilds, rules
 from parcours.db.tables.membership import Chunk
 from parcours.db.tables.rebuilds import Part
-from parcours.db.tables.rules import Book, Known, Standing
+from parcours.db.tables.rules import Known, Standing
 from parcours.db.tables.waits import EVERYTHING
-from parcours.domain.segments.judging import judged
+from parcours.domain.segments.judging import Judged, judged
 from parcours.domain.steps.types import Failed
 from parcours.workers import alignment
 from parcours.workers import rules as asking
@@ -47,7 +48,7 @@ def work(engine: Engine, segment_ids: Collection[int] | None = None, *, now: dat
             return False
         if part.filled:
             _let_campaigns_follow(conn, part, now=now, zone=zone)
-        moved = 0 if part.filled else fill(conn, book, book.rules[part.segment_id], part.chunk, now=now, zone=zone)
+        moved = 0 if part.filled else fill(conn, book.rules[part.segment_id], part.chunk, now=now, zone=zone)
         if moved and events.campaigns_of_segment(conn, part.segment_id):
             rebuilds.fill(conn, part)
         else:
@@ -91,38 +92,55 @@ def _let_campaigns_follow(conn: Connection, part: Part, *, now: datetime, zone: 
         alignment.sync_chunk(conn, campaign_id, part.chunk, now=now, zone=zone, limit=None, scope=EVERYTHING)
 
 
-def fill(conn: Connection, book: Book, known: Known, chunk: Chunk, *, now: datetime, zone: ZoneInfo) -> int:
+def fill(conn: Connection, known: Known, chunk: Chunk, *, now: datetime, zone: ZoneInfo) -> int:
     """Let contacts of a range into a segment and out as its rule says; return how many moved.
 
     Who they are is read without their locks, and asked again with them. Rules that ask for this segment follow at
     once; campaigns do not.
     """
-    moving: list[int] = []
-    for answers in _answers(conn, known, chunk, now=now, zone=zone):
-        moving += answers
+    standing = rebuilds.members(conn, known.segment_id, chunk)
+    told = in_sql.judged(conn, known.rule, chunk.first_id, chunk.last_id, now=now, zone=zone, at_once=AT_ONCE)
+    moving = sorted(differing(told, standing))
+    if known.by_time:
+        due = {id_: each.changes_at for id_, each in told.items() if each.changes_at is not None}
+        rebuilds.drop_due(conn, known.segment_id, chunk, keep=due)
+        rules.set_due(conn, {(id_, known.segment_id): at for id_, at in due.items()})
     moved = 0
-    for some in _some(moving):
-        locked = batch.lock(conn, some)
-        done = asking.align(conn, [known], {known.segment_id: locked}, now, zone)
+    locked = batch.lock(conn, moving) if moving else []
+    if len(locked) > AT_ONCE:
+        locked, moved = _move_in_sql(conn, known, chunk, locked, now=now)
+    for some in _some(locked):
+        done = asking.align(conn, [known], {known.segment_id: some}, now, zone)
         moved += len(done.get(known.segment_id, ()))
+    if moved:
         asking.follow(conn, now=now, zone=zone)
     return moved
+
+
+def _move_in_sql(
+    conn: Connection, known: Known, chunk: Chunk, locked: Sequence[int], *, now: datetime
+) -> tuple[list[int], int]:
+    """Move contacts as SQL says now that they are locked; return those of whom it cannot tell, and how many moved."""
+    again = in_sql.answers(conn, known.rule, chunk.first_id, chunk.last_id, now=now, timeless=known.by_time)
+    yes, unsure = set(again.yes), set(again.unsure)
+    certain = [(id_, known.segment_id) for id_ in locked if id_ not in unsure]
+    moved = rules.enter(conn, [pair for pair in certain if pair[0] in yes], now=now)
+    moved += rules.leave(conn, [pair for pair in certain if pair[0] not in yes], now=now)
+    return [id_ for id_ in locked if id_ in unsure], len(moved)
 
 
 def _some(ids: Sequence[int]) -> Iterator[Sequence[int]]:
     return (ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE))
 
 
-def _answers(conn: Connection, known: Known, chunk: Chunk, *, now: datetime, zone: ZoneInfo) -> list[list[int]]:
-    """Return the contacts of a range who are to come or go, and write when the rule is to be asked of the others."""
-    standing = rebuilds.members(conn, known.segment_id, chunk)
-    found = []
-    for ids in _some(rebuilds.ids(conn, chunk)):
-        moving, due, never = differing(conn, known, ids, standing, now=now, zone=zone)
-        rules.set_due(conn, {(id_, known.segment_id): at for id_, at in due.items()})
-        rules.drop_due(conn, [(id_, known.segment_id) for id_ in never])
-        found.append(moving)
-    return found
+def differing(told: Mapping[int, Judged], standing: Mapping[int, Standing]) -> Iterator[int]:
+    """Yield who is to come or go, or cannot be told of, by what a rule says of a range; who is left out belongs not."""
+    for id_, each in told.items():
+        if isinstance(each.answer, Failed) or asking.moves(each.answer, standing.get(id_)) is not None:
+            yield id_
+    for id_, how in standing.items():
+        if id_ not in told and asking.moves(False, how) is not None:
+            yield id_
 
 
 def wrong(
@@ -143,32 +161,3 @@ def wrong(
         for contact, answer in zip(contacts, answers, strict=True)
         if not isinstance(answer.answer, Failed) and asking.moves(answer.answer, standing.get(contact.id)) is not None
     ]
-
-
-def differing(
-    conn: Connection,
-    known: Known,
-    ids: Sequence[int],
-    standing: Mapping[int, Standing],
-    *,
-    now: datetime,
-    zone: ZoneInfo,
-) -> tuple[list[int], dict[int, datetime], list[int]]:
-    """Return who is to come or go, or cannot be told of; when to ask again of others, and of whom never.
-
-    The last two are empty for a rule that time does not change.
-    """
-    facts = batch.load_rules(conn, [known.rule], ids, now=now)
-    contacts = list(facts.contacts.values())
-    moving: list[int] = []
-    due: dict[int, datetime] = {}
-    never: list[int] = []
-    answers = judged(known.rule, contacts, facts.world, now, zone, when=known.by_time)
-    for contact, answer in zip(contacts, answers, strict=True):
-        if isinstance(answer.answer, Failed) or asking.moves(answer.answer, standing.get(contact.id)) is not None:
-            moving.append(contact.id)
-        elif known.by_time and answer.changes_at is None:
-            never.append(contact.id)
-        elif answer.changes_at is not None:
-            due[contact.id] = answer.changes_at
-    return moving, due, never

@@ -88,6 +88,11 @@ def oldest(conn: Connection, most: int) -> list[datetime]:
     return [] if since is None else [since] * max(1, min(most, sum(each.chunks for each in found)))
 
 
+def drop_due(conn: Connection, segment_id: int, chunk: Chunk, *, keep: Collection[int]) -> None:
+    """Forget of a range when a rule is to be asked again, but for those contacts."""
+    conn.execute(sql["drop_due"], {"segment_id": segment_id, **chunk._asdict(), "keep": list(keep)})
+
+
 def ids(conn: Connection, chunk: Chunk) -> list[int]:
     """Return the contacts of a range, by id."""
     return list(conn.execute(sql["ids"], chunk._asdict()).scalars())

@@ -56,6 +56,11 @@ WHERE rebuild.segment_id = ANY (CAST(:segment_ids AS int[]))
 GROUP BY rebuild.segment_id
 ORDER BY rebuild.segment_id;
 
+-- name: drop_due
+DELETE FROM segment_due
+WHERE segment_id = :segment_id AND contact_id BETWEEN :first_id AND :last_id
+  AND NOT (contact_id = ANY (CAST(:keep AS bigint[])));
+
 -- name: ids
 SELECT id FROM contact WHERE id BETWEEN :first_id AND :last_id ORDER BY id;
 

@@ -277,7 +277,9 @@ def test_what_a_company_is_counts_for_its_contacts(world: World) -> None:
     assert world.inside("berlin") == set()
 
 
-def test_a_large_change_lets_campaigns_follow_range_by_range(world: World) -> None:
+def test_a_large_change_lets_campaigns_follow_range_by_range(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    # So that these are many.
+    monkeypatch.setattr(rebuilding, "AT_ONCE", 50)
     world.crowd(300, country="FR")
     world.segment("french")
     world.campaign(POINT, segments=["french"])

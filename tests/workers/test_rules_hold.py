@@ -36,11 +36,11 @@ RULES: dict[str, Any] = {
     "quiet": {"all": [QUIET, {"not": TAGGED}]},
     "silent": {"condition": "contact.dnc", "with": {"channels": ["email"]}},
     "berlin": field("company.city", "=", "Berlin"),
-    "asked": {"condition": "form.submitted", "with": {"form": "signup", "within": "2 days"}},
+    "asked": {"condition": "form.submitted", "with": {"forms": ["signup"], "within": "2 days"}},
     "new": {"condition": "contact.created", "with": {"within": "4 days"}},
     "both": {"all": [{"condition": "contact.segments", "with": {"segments": ["french"]}}, {"not": BOUGHT}]},
     "members": {"condition": "contact.campaigns", "with": {"campaigns": ["c"]}},
-    "opened": {"condition": "email.activity", "with": {"activity": "opened", "email": "hello", "within": "2 days"}},
+    "opened": {"condition": "email.activity", "with": {"activity": "opened", "emails": ["hello"], "within": "2 days"}},
 }
 STEPS = """
 - step: point
