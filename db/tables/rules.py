@@ -310,14 +310,6 @@ def drop_due(conn: Connection, pairs: Sequence[Pair]) -> None:
     _pairs(conn, "drop_due", pairs)
 
 
-def first_due(conn: Connection, segment_ids: Collection[int], *, now: datetime) -> datetime | None:
-    """Return since when a rule of these segments is to be asked again of somebody; None when that is nobody."""
-    if not segment_ids:
-        return None
-    found: datetime | None = conn.execute(sql["first_due"], {"segment_ids": list(segment_ids), "now": now}).scalar_one()
-    return found
-
-
 def due_contacts(conn: Connection, segment_ids: Collection[int], *, now: datetime, limit: int) -> list[int]:
     """Return contacts of whom a rule of these segments is to be asked again, the longest due first."""
     parameters = {"segment_ids": list(segment_ids), "now": now, "limit": limit}
@@ -394,19 +386,17 @@ def leave_rest(conn: Connection) -> None:
         leave_to_others(conn, rest)
 
 
-def oldest_left(conn: Connection) -> datetime | None:
-    """Return since when somebody waits for being asked about; None when that is nobody."""
-    found: datetime | None = conn.execute(sql["oldest_left"]).scalar_one()
-    return found
-
-
 def oldest_due(conn: Connection, *, now: datetime) -> datetime | None:
     """Return since when a rule is to be asked of somebody; None when there is nobody. Costs what rules there are."""
-    known = book(conn)
-    if not known.rules:
-        return None
-    since = (oldest_left(conn), first_due(conn, list(known.rules), now=now))
-    return min((at for at in since if at is not None), default=None)
+    cached = _books.get(conn.engine)
+    known = NO_RULES if cached is None else cached
+    # By the rules as they were known last, in one read; mostly they are the same.
+    row = conn.execute(sql["oldest_due"], {"segment_ids": list(known.rules), "now": now}).one()
+    if row.version != known.version:
+        known = book(conn)
+        row = conn.execute(sql["oldest_due"], {"segment_ids": list(known.rules), "now": now}).one()
+    found: datetime | None = row.since
+    return found if known.rules else None
 
 
 def contacts_left(conn: Connection, *, limit: int) -> list[int]:

@@ -101,16 +101,6 @@ WHERE ctid = ANY (ARRAY(
 -- name: drop_all_due
 DELETE FROM segment_due WHERE segment_id = :segment_id;
 
--- name: first_due
--- The oldest of each segment, from segment_due_idx: as many probes as there are rules, whatever waits.
-SELECT min(first.due_at)
-FROM unnest(CAST(:segment_ids AS int[])) AS rule (segment_id)
-CROSS JOIN LATERAL (
-    SELECT due_at FROM segment_due
-    WHERE segment_due.segment_id = rule.segment_id AND segment_due.due_at <= :now
-    ORDER BY segment_due.due_at LIMIT 1
-) AS first;
-
 -- name: due_contacts
 -- Those whose rules are due, so many of each segment, the oldest first, as far as nobody has them in hand.
 SELECT first.contact_id
@@ -162,8 +152,20 @@ WHERE campaign_id = :campaign_id AND contact_id BETWEEN :first_id AND :last_id A
 INSERT INTO unjudged (contact_id)
 SELECT contact.id FROM incoming JOIN contact USING (key) WHERE contact.changed_at = :now;
 
--- name: oldest_left
-SELECT least((SELECT at FROM unjudged ORDER BY id LIMIT 1), (SELECT at FROM unjudged_company ORDER BY id LIMIT 1));
+-- name: oldest_due
+-- Since when somebody is to be asked about: left to others, or by time. Of each segment the oldest, from
+-- segment_due_idx: as many probes as there are rules, whatever waits.
+SELECT rule_set.version,
+       least((SELECT at FROM unjudged ORDER BY id LIMIT 1),
+             (SELECT at FROM unjudged_company ORDER BY id LIMIT 1),
+             (SELECT min(first.due_at)
+              FROM unnest(CAST(:segment_ids AS int[])) AS rule (segment_id)
+              CROSS JOIN LATERAL (
+                  SELECT due_at FROM segment_due
+                  WHERE segment_due.segment_id = rule.segment_id AND segment_due.due_at <= :now
+                  ORDER BY segment_due.due_at LIMIT 1
+              ) AS first)) AS since
+FROM rule_set;
 
 -- name: contacts_left
 SELECT contact_id FROM (
