@@ -37,7 +37,7 @@ LOG_EVENTS = {
     "request_failed": "An HTTP request failed for an unforeseen reason; the answer was 500.",
     "request_handled": "An HTTP request was answered.",
     "request_refused_by_database": "The database cannot store a value of a request; the answer was 422.",
-    "rule_failed": "The rule of a segment could not tell of some contacts. They stay as they are, and it is asked again.",
+    "rule_failed": "The rule of a segment could not tell of some contacts. They stay as they are.",
     "rules_go_round": "Rules and campaigns change each other without end. They are left as they are; take one out.",
     "rules_not_asked": "The rules of one contact could not be asked; all others were. They are asked again in an hour.",
     "sighting_kept": "An opening, click or page hit waits in memory until the database answers.",

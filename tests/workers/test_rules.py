@@ -12,14 +12,19 @@ from parcours.db import touched
 from parcours.db.scope import Scope
 from parcours.db.tables import companies
 from parcours.db.tables import rules as rule_table
+from parcours.db.tables import sweeps as sweep_table
 from parcours.domain.contacts.contact import Contact
 from parcours.domain.events.parsing import ContactEvent
+from parcours.domain.jobs import RebuildSegments
 from parcours.domain.steps import registry
 from parcours.domain.steps.batch import Batch
 from parcours.domain.steps.registry import condition
 from parcours.domain.steps.types import Need, NoProperties
+from parcours.ops.settings import Settings
+from parcours.producers.broker import make_broker
 from parcours.services import manual_changes, rule_check, segment_rules
-from parcours.workers import executor, rebuilding
+from parcours.workers import executor, rebuilding, sweeps
+from parcours.workers.actors import Workshop
 from tests.workers.worlds import START, World, at, event, statements_counted
 
 FRENCH = {"condition": "contact.field", "with": {"field": "country", "operator": "=", "value": "FR"}}
@@ -312,3 +317,41 @@ def test_a_campaign_asked_for_by_a_rule_is_followed(world: World) -> None:
             conn, world.found(conn).id, world.ids(conn, "ann"), who="test", now=at(2), zone=world.zone
         )
     assert world.inside("members") == {"ben"}
+
+
+def test_workers_do_what_tick_asks_for(world: World) -> None:
+    """The orders of tick, as workers take them from the queue."""
+    world.contacts("ann", country="FR")
+    with world.engine.begin() as conn:
+        segment_rules.put(conn, "french", FRENCH, now=START)
+    broker = make_broker(None)
+    workshop = Workshop(world.engine, broker, Settings(_env_file=None))
+    workshop.rebuild_segments()
+    assert world.inside("french") == {"ann"}
+    world.accept(event("contact.changed", "ben", fields={"country": "FR"}))
+    with world.engine.begin() as conn:
+        contacts_left = rule_table.contacts_left(conn, limit=10)
+    assert contacts_left == world.read("SELECT array_agg(id) AS ids FROM contact WHERE key = 'ben'")[0].ids
+    workshop.act_on_events()
+    assert world.inside("french") == {"ann", "ben"}
+    world.write("INSERT INTO unjudged (contact_id) SELECT id FROM contact WHERE key = 'ann'")
+    world.write("UPDATE contact SET fields = '{}' WHERE key = 'ann'")
+    workshop.follow_rules()
+    assert world.inside("french") == {"ben"}
+
+
+def test_a_queued_update_waits_for_the_rules(world: World) -> None:
+    world.contacts("ann", "ben", country="FR")
+    world.by_rule("french", FRENCH)
+    world.campaign(POINT, segments=["french"])
+    world.write("UPDATE contact SET fields = '{}' WHERE key = 'ann'")
+    with world.engine.begin() as conn:
+        sweep = sweep_table.ask(conn, "update", Scope(), at=START)
+    orders = [order for order, _ in sweeps.run_sweep(world.engine, sweep, 0, zone=world.zone)]
+    assert RebuildSegments(0) in orders
+    while rebuilding.work(world.engine, now=START, zone=world.zone):
+        pass
+    while sweeps.sync_members(world.engine, sweep, zone=world.zone) >= 0:
+        pass
+    assert sweeps.run_sweep(world.engine, sweep, 1, zone=world.zone) == []
+    assert (world.inside("french"), world.members()) == ({"ben"}, {"ben": "in 1"})
