@@ -196,11 +196,20 @@ def explain(rule: Rule, contact: Contact, world: Knowledge, now: datetime, zone:
         return Explained("condition", words(rule), own, reason, _shown(rule, contact, world, now, zone), changes_at)
     kind = type(rule).__name__.lower()
     below = tuple(explain(each, contact, world, now, zone) for each in rules.below(rule))
-    return Explained(kind, kind, own, reason, None, changes_at, below)
+    return Explained(kind, _HEADS[kind], own, reason, None, changes_at, below)
+
+
+_HEADS = {"all": "all of these", "any": "at least one of these", "not": "not this"}
 
 
 def words(asked: Condition) -> str:
     """Return a condition in words."""
+    if asked.type.says is not None:
+        try:
+            return asked.type.says(asked.properties)
+        # The code of another package.
+        except Exception:
+            return asked.type.name
     given = asked.properties.model_dump(mode="json", exclude_defaults=True)
     return f"{asked.type.name} {', '.join(f'{name}: {value}' for name, value in given.items())}".strip()
 

@@ -17,6 +17,7 @@ from parcours.domain.steps.period import Lately
 from parcours.domain.steps.properties import Name, WholeNumber
 from parcours.domain.steps.registry import condition
 from parcours.domain.steps.types import MOST_LOOKED_AT, Look, Need, RefersTo, event_pattern
+from parcours.domain.steps.words import one_of, tested, times
 from parcours.domain.time.text import iso
 from parcours.domain.time.zones import zone_of
 
@@ -113,6 +114,12 @@ def _shows_count(batch: Batch[EventCount]) -> list[Any]:
     return found
 
 
+def _says_count(asked: EventCount) -> str:
+    tests = " and ".join(tested(each.field, each.operator, each.value) for each in asked.where)
+    where = f" where {tests}" if tests else ""
+    return f"the event {asked.type}{where} {times(*asked.bounds)}{asked.in_words()}"
+
+
 def _ats_that_count(batch: Batch[EventCount], contact_id: int, timezone: str | None) -> list[datetime]:
     zone = zone_of(timezone, batch.zone)
     return [fact.at for fact in _counted(batch, contact_id) if batch.properties.covers(fact.at, batch.now, zone)]
@@ -126,6 +133,7 @@ def _ats_that_count(batch: Batch[EventCount], contact_id: int, timezone: str | N
     looks=_looks_at_events,
     flips=_count_flips,
     shows=_shows_count,
+    says=_says_count,
 )
 def event_count(batch: Batch[EventCount]) -> list[bool]:
     """Events of a type happened to the contact so often: at all, or as often as asked, lately if a period is given.
@@ -140,6 +148,10 @@ def event_count(batch: Batch[EventCount]) -> list[bool]:
         count = len(_ats_that_count(batch, contact.id, contact.timezone))
         answers.append(least <= count and (most is None or count <= most))
     return answers
+
+
+def _some(keys: list[str], what: str) -> str:
+    return one_of(what, f"{what}s", keys) if keys else f"any {what}"
 
 
 class EmailActivity(Lately):
@@ -175,6 +187,7 @@ def _mail_flips(batch: Batch[EmailActivity]) -> list[datetime | None]:
     reads=_reads_emails,
     looks=lambda asked: (asked.look(Need.MAILINGS),),
     flips=_mail_flips,
+    says=lambda asked: f"{_some(asked.emails, 'email')} was {asked.activity}{asked.in_words()}",
     shows=lambda batch: [{"latest": iso(max(_mailed(batch, each.id), default=None))} for each in batch.contacts],
 )
 def email_activity(batch: Batch[EmailActivity]) -> list[bool]:
@@ -216,6 +229,7 @@ def _submitted(batch: Batch[FormSent], contact_id: int) -> list[datetime]:
         batch.properties.first_turn(_submitted(batch, each.id), batch.now, zone_of(each.timezone, batch.zone))
         for each in batch.contacts
     ],
+    says=lambda asked: f"{_some(asked.forms, 'form')} was submitted{asked.in_words()}",
     shows=lambda batch: [{"latest": iso(max(_submitted(batch, each.id), default=None))} for each in batch.contacts],
 )
 def form_submitted(batch: Batch[FormSent]) -> list[bool]:

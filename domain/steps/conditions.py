@@ -33,6 +33,7 @@ from parcours.domain.steps.properties import (
 )
 from parcours.domain.steps.registry import condition
 from parcours.domain.steps.types import Failed, Need, NoProperties, Properties, RefersTo
+from parcours.domain.steps.words import listed, one_of, tested
 from parcours.domain.time.text import iso
 from parcours.domain.time.zones import zone_of
 
@@ -132,6 +133,7 @@ def _shows_fields(batch: Batch[FieldTest]) -> list[Any]:
     needs=_where_fields_are,
     reads=_reads_fields,
     flips=_field_flips,
+    says=lambda asked: tested(asked.field, asked.operator, asked.value),
     shows=_shows_fields,
     reference="lead.field_value",
 )
@@ -177,6 +179,7 @@ class HasTags(Properties):
     properties=HasTags,
     needs=[Need.TAGS],
     reads=lambda asked: touched.of(touched.TAGS, asked.tags),
+    says=lambda asked: f"the contact has {one_of('tag', 'tags', asked.tags)}",
     shows=lambda batch: [sorted(each.tags) for each in batch.contacts],
     reference="lead.tags",
 )
@@ -198,6 +201,7 @@ class InSegments(Properties):
     needs=[Need.SEGMENTS],
     refers_to={"segments": RefersTo.SEGMENT},
     reads=lambda asked: touched.of(touched.SEGMENTS, asked.segments),
+    says=lambda asked: f"the contact is in {one_of('segment', 'segments', asked.segments)}",
     shows=lambda batch: [sorted(each.segments) for each in batch.contacts],
     reference="lead.segments",
 )
@@ -253,6 +257,9 @@ def _points_of(batch: Batch[PointsTest], contact: Contact) -> int | None:
     needs=_scores,
     refers_to={"group": RefersTo.POINT_GROUP},
     reads=_reads_points,
+    says=lambda asked: tested(
+        "points" if asked.group is None else f"points in {asked.group}", asked.operator, asked.points
+    ),
     shows=lambda batch: [_points_of(batch, each) for each in batch.contacts],
     reference="lead.points",
 )
@@ -275,6 +282,7 @@ class InStage(Properties):
     "contact.stage",
     properties=InStage,
     reads=[touched.STAGE],
+    says=lambda asked: f"the contact is in {one_of('stage', 'stages', asked.stages)}",
     shows=lambda batch: [each.stage for each in batch.contacts],
     reference="lead.stages",
 )
@@ -292,6 +300,7 @@ class HasOwner(Properties):
     "contact.owner",
     properties=HasOwner,
     reads=[touched.OWNER],
+    says=lambda asked: f"the contact has {one_of('owner', 'owners', asked.owners)}",
     shows=lambda batch: [each.owner for each in batch.contacts],
     reference="lead.owner",
 )
@@ -312,12 +321,19 @@ class DoNotContact(Properties):
     )
 
 
+def _says_refused(asked: DoNotContact) -> str:
+    every = " all of" if asked.match == "all" and len(asked.channels) > 1 else ""
+    why = "" if asked.reason is None else f", because of: {asked.reason}"
+    return f'the contact is marked as "do not contact" on{every} {listed(asked.channels)}{why}'
+
+
 @condition(
     "contact.dnc",
     properties=DoNotContact,
     needs=[Need.DO_NOT_CONTACT],
     # An address of which something was said is refused for all who have it.
     reads=lambda asked: touched.of(touched.DO_NOT_CONTACT, asked.channels) | {touched.EMAIL, touched.FIELDS},
+    says=_says_refused,
     shows=lambda batch: [dict(each.do_not_contact) for each in batch.contacts],
     reference="lead.dnc",
 )
@@ -386,6 +402,14 @@ def _campaign_flips(batch: Batch[InCampaigns]) -> list[datetime | None]:
     ]
 
 
+def _says_campaigns(asked: InCampaigns) -> str:
+    inside = f"the contact is in {one_of('campaign', 'campaigns', asked.campaigns)}"
+    added = asked.added
+    if added is None:
+        return inside
+    return f"{inside}, added" + (f" {added.operator} {added.date}" if added.date else "") + added.in_words()
+
+
 def _keys(batch: Batch[InCampaigns]) -> set[str]:
     return {batch.campaign.key if key == "this" else key for key in batch.properties.campaigns}
 
@@ -396,6 +420,7 @@ def _keys(batch: Batch[InCampaigns]) -> set[str]:
     needs=[Need.CAMPAIGNS],
     reads=_reads_campaigns,
     flips=_campaign_flips,
+    says=_says_campaigns,
     shows=lambda batch: [as_shown(dict(batch.world.campaigns.get(each.id, {}))) for each in batch.contacts],
     reference="lead.campaigns",
 )
@@ -448,6 +473,12 @@ def _reads_creation(asked: CreatedWhen) -> Reads:
     return frozenset([touched.CREATED_AT]) | test | asked.reads_of_period()
 
 
+def _says_created(asked: CreatedWhen) -> str:
+    period = f"the contact was created{asked.in_words()}" if asked.ends_or_begins_now else ""
+    test = tested("the time of creation", asked.operator, asked.value) if asked.operator else ""
+    return " and ".join(filter(None, [period, test]))
+
+
 def _creation_flips(batch: Batch[CreatedWhen]) -> list[datetime | None]:
     asked, found = batch.properties, []
     sign, value = asked.operator, asked.value
@@ -465,6 +496,7 @@ def _creation_flips(batch: Batch[CreatedWhen]) -> list[datetime | None]:
     properties=CreatedWhen,
     reads=_reads_creation,
     flips=_creation_flips,
+    says=_says_created,
     shows=lambda batch: [iso(each.created_at) for each in batch.contacts],
 )
 def created(batch: Batch[CreatedWhen]) -> list[bool]:
@@ -523,6 +555,10 @@ def _company_flips(batch: Batch[CompanyFieldTest]) -> list[datetime | None]:
     needs=[Need.COMPANIES],
     reads=_reads_companies,
     flips=_company_flips,
+    says=lambda asked: (
+        f"of {'the primary' if asked.which == 'primary' else 'any'} company, "
+        + tested(asked.field, asked.operator, asked.value)
+    ),
     shows=lambda batch: [as_shown(_of_companies(batch, each)) for each in batch.contacts],
 )
 def company_field(batch: Batch[CompanyFieldTest]) -> list[bool | Failed]:
@@ -624,6 +660,7 @@ def split(batch: Batch[Split]) -> list[bool]:
     "contact.email_valid",
     properties=NoProperties,
     reads=[touched.EMAIL],
+    says=lambda asked: "the email address is written as an address is",
     shows=lambda batch: [each.email for each in batch.contacts],
     reference="email.validate.address",
 )

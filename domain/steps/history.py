@@ -19,10 +19,15 @@ from parcours.domain.steps.period import Lately
 from parcours.domain.steps.properties import Json, Moment, Name, Patterns, check_test, reads_of_test
 from parcours.domain.steps.registry import condition
 from parcours.domain.steps.types import Failed, Look, Need, Properties, RefersTo
+from parcours.domain.steps.words import listed, tested
 from parcours.domain.time.text import iso
 from parcours.domain.time.zones import zone_of
 
 _UTC = ZoneInfo("UTC")
+
+
+def _device(asked: PageDevice) -> str:
+    return "; ".join(map(listed, filter(None, [asked.device_type, asked.device_brand, asked.device_os]))) or "none"
 
 
 @condition(
@@ -30,6 +35,7 @@ _UTC = ZoneInfo("UTC")
     properties=PageDevice,
     needs=[Need.DEVICES],
     reads=[touched.DEVICES],
+    says=lambda asked: f"the contact was seen with such a device: {_device(asked)}",
     shows=lambda batch: [list(batch.world.devices.get(each.id, ())) for each in batch.contacts],
     reference="lead.device",
 )
@@ -86,6 +92,10 @@ def _form_flips(batch: Batch[FormFieldTest]) -> list[datetime | None]:
     refers_to={"form": RefersTo.FORM},
     reads=_reads_form,
     flips=_form_flips,
+    says=lambda asked: (
+        f"in {'the latest' if asked.which == 'latest' else 'any'} submission of the form {asked.form}, "
+        + tested(asked.field, asked.operator, asked.value)
+    ),
     shows=lambda batch: [_asked_values(batch, each) for each in batch.contacts],
     reference="form.field_value",
 )
@@ -146,6 +156,13 @@ def _looks_at_visits(asked: PageVisited) -> tuple[Look, ...]:
     return (look._replace(since=since, every=look.every or asked.until is not None),)
 
 
+def _says_visited(asked: PageVisited) -> str:
+    pages = listed([*asked.url, *asked.page]) if asked.url or asked.page else "any page"
+    since = f" since {asked.since}" if asked.since else ""
+    until = f" until {asked.until}" if asked.until else ""
+    return f"the contact visited {pages}{since}{until}{asked.in_words()}"
+
+
 def _visit_flips(batch: Batch[PageVisited]) -> list[datetime | None]:
     asked = batch.properties
     return [
@@ -161,6 +178,7 @@ def _visit_flips(batch: Batch[PageVisited]) -> list[datetime | None]:
     reads=_reads_visits,
     looks=_looks_at_visits,
     flips=_visit_flips,
+    says=_says_visited,
     shows=lambda batch: [{"latest": iso(max(ats, default=None))} for ats in _visits(batch)],
     reference="lead.pageHit",
 )

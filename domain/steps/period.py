@@ -74,6 +74,11 @@ class Lately(Properties):
         # Without a beginning, the answer changes only when the last of them is over.
         return (turns[-1] if self.older_than is None else turns[0]) if turns else None
 
+    def in_words(self) -> str:
+        """Return the period as the end of a sentence, with a space before it; nothing where there is none."""
+        within = f" within the last {self.within}" if self.within is not None else ""
+        return within + (f" longer ago than {self.older_than}" if self.older_than is not None else "")
+
     def reads_of_period(self) -> Reads:
         """Return what the period adds to what is read."""
         return frozenset([TIME, TIMEZONE]) if self.ends_or_begins_now else frozenset()

@@ -77,6 +77,7 @@ def condition(
     flips: Callable[[Batch[P]], Sequence[datetime | None]] | None = None,
     looks: Callable[[P], tuple[Look, ...]] | None = None,
     shows: Callable[[Batch[P]], Sequence[Any]] | None = None,
+    says: Callable[[P], str] | None = None,
     only_in_campaigns: str | None = None,
 ) -> Callable[[Callable[[Batch[P]], Iterable[bool | Failed]]], StepType]:
     """Make a condition type of a function that returns, for each contact, whether it is satisfied.
@@ -88,7 +89,8 @@ def condition(
     `fields.country`, `events.order.paid`, and `time`), or is a function of the properties; without it, the condition is
     asked again after every change and once a day. `flips` returns for each contact the earliest instant after now at
     which the answer may change by time alone, or None; without it, what reads time is asked once a day. `looks` says
-    what has to be loaded of the history, `shows` returns what each contact has. `only_in_campaigns` says why the
+    what has to be loaded of the history, `shows` returns what each contact has, `says` the condition in words.
+    `only_in_campaigns` says why the
     condition makes no sense in a segment.
     """
     return _decorator(
@@ -103,6 +105,7 @@ def condition(
         flips=flips,
         looks=looks,
         shows=shows,
+        says=says,
         only_in_campaigns=only_in_campaigns,
     )
 

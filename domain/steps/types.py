@@ -250,6 +250,8 @@ class StepType:
     looks: Callable[[Any], tuple[Look, ...]] | None = None
     # For a batch, what each contact has of what is asked for, as JSON: for people who ask why.
     shows: Callable[[Any], Sequence[Any]] | None = None
+    # A condition with its properties in words, such as "the contact has the tag vip".
+    says: Callable[[Any], str] | None = None
     # Why the condition only makes sense at a step of a campaign, as the end of a sentence.
     only_in_campaigns: str | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -219,11 +220,56 @@ def test_why_somebody_is_in_or_not_is_told_condition_by_condition() -> None:
         }
     )
     found = judging.explain(rule, contact(points=60, tags=frozenset(["customer"])), Knowledge(), NOW, ZONE).as_json()
-    assert (found["kind"], found["answer"]) == ("all", False)
+    assert (found["kind"], found["words"], found["answer"]) == ("all", "all of these", False)
     points, no_customer = found["below"]
     assert (points["answer"], points["has"]) == (True, 60)
     assert (no_customer["answer"], no_customer["below"][0]["answer"]) == (False, True)
     assert no_customer["below"][0]["has"] == ["customer"]
+    assert no_customer["below"][0]["words"] == "the contact has the tag customer"
+
+
+@pytest.mark.parametrize(
+    ("name", "given_", "words"),
+    [
+        ("contact.field", {"field": "a", "operator": "in", "value": ["FR", "BE"]}, "a is one of FR, BE"),
+        (
+            "contact.field",
+            {"field": "a", "operator": "gt", "value": {"field": "b"}},
+            "a is more than what the field b says",
+        ),
+        ("contact.field", {"field": "a", "operator": "date", "value": "anniversary"}, "the anniversary of a is today"),
+        ("contact.field", {"field": "a", "operator": "within", "value": "7 days"}, "a is within the last 7 days"),
+        (
+            "event.count",
+            {
+                "type": "order.paid",
+                "at_least": 2,
+                "within": "90 days",
+                "where": [{"field": "total", "operator": ">", "value": 5}],
+            },
+            "the event order.paid where total is more than 5 happened at least 2 times within the last 90 days",
+        ),
+        ("event.count", {"type": "order.paid", "exactly": 0}, "the event order.paid did not happen"),
+        ("email.activity", {"activity": "opened", "emails": ["a"]}, "the email a was opened"),
+        ("email.activity", {"activity": "sent", "emails": ["a", "b"]}, "one of the emails a, b was sent"),
+        ("contact.created", {"older_than": "1 month"}, "the contact was created longer ago than 1 month"),
+        ("contact.points", {"operator": ">=", "points": 5}, "points is at least 5"),
+    ],
+)
+def test_a_condition_is_told_in_words(name: str, given_: dict[str, Any], words: str) -> None:
+    assert judging.words(as_condition({"condition": name, "with": given_})) == words
+
+
+@given(st.data())
+@settings(max_examples=60)
+def test_every_condition_can_be_explained_as_json(data: st.DataObject) -> None:
+    now = data.draw(NOWS)
+    person = data.draw(people(now))
+    rule = as_rule(data.draw(trees(now)))
+    found = judging.explain(rule, person.contact, world_of([person]), now, ZONE)
+    assert json.dumps(found.as_json())
+    [answer] = judging.judge(rule, [person.contact], world_of([person]), now, ZONE)
+    assert found.answer == answer
 
 
 def test_only_readers_of_what_was_touched_are_found() -> None:
