@@ -15,6 +15,7 @@ from parcours.db.tables.rules import StoredRule
 from parcours.db.tables.segments import Segment
 from parcours.domain.campaign_file.model import Problem
 from parcours.domain.campaign_file.sentences import short
+from parcours.domain.contacts.touched import CAMPAIGNS
 from parcours.domain.errors import CampaignError
 from parcours.domain.segments import parsing
 from parcours.domain.segments import rule as tree
@@ -118,6 +119,12 @@ def store(conn: Connection, segment_id: int, data: Any, rule: Rule | None, *, no
     reads = rules.ids_named(conn, tree.reads(rule))
     rules.save(conn, segment_id, {"format": rules.FORMAT, "rule": data}, digest=digest_of(data), reads=reads)
     rebuilds.ask(conn, [segment_id], now=now)
+
+
+def ask_who_reads(conn: Connection, campaign_id: int, *, now: datetime) -> None:
+    """Let rules that ask for a campaign be asked of everybody: it was deleted, or came back, with all its members."""
+    book = rules.book(conn)
+    rebuilds.ask(conn, book.readers.of([f"{CAMPAIGNS}.{campaign_id}"]), now=now)
 
 
 def unknown(conn: Connection, rule: Rule, also: Mapping[RefersTo, frozenset[str]]) -> Iterator[Problem]:

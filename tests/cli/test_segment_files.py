@@ -154,3 +154,20 @@ def test_what_is_wrong_with_a_file_is_told_with_its_line(run: Run, tmp_path: Pat
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert json.loads(run("segments", "list", "--json").stdout) == []
+
+
+def test_an_import_is_followed_at_once(run: Run, people: None, tmp_path: Path) -> None:
+    assert run("segments", "apply", file(tmp_path, "warm.yaml", WARM), "--yes").returncode == 0
+    assert run("campaigns", "apply", file(tmp_path, "c.yaml", CAMPAIGN), "--yes").returncode == 0
+    again = file(tmp_path, "again.csv", "key,country\neve,FR\nann,US\nnew,BE\n")
+    assert run("contacts", "import", again).returncode == 0
+    assert members(run, "warm") == {"ben", "eve", "new"}
+    shown = json.loads(run("contacts", "show", "new", "--json").stdout)
+    assert [each["campaign"] for each in shown["campaigns"]] == ["hello"]
+
+
+def test_a_simulation_lets_contacts_in_whatever_the_rule_says(run: Run, people: None, tmp_path: Path) -> None:
+    assert run("segments", "apply", file(tmp_path, "warm.yaml", WARM), "--yes").returncode == 0
+    done = run("simulate", file(tmp_path, "c.yaml", CAMPAIGN), "--contacts", "20", "--days", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    assert members(run, "warm") == {"ann", "ben"}

@@ -10,19 +10,20 @@ from sqlalchemy import text
 
 from parcours.db import touched
 from parcours.db.scope import Scope
-from parcours.db.tables import companies
+from parcours.db.tables import companies, outbox
 from parcours.db.tables import rules as rule_table
 from parcours.db.tables import sweeps as sweep_table
 from parcours.domain.contacts.contact import Contact
 from parcours.domain.events.parsing import ContactEvent
 from parcours.domain.jobs import RebuildSegments
+from parcours.domain.messages.settle import MessageRow
 from parcours.domain.steps import registry
 from parcours.domain.steps.batch import Batch
 from parcours.domain.steps.registry import condition
 from parcours.domain.steps.types import Need, NoProperties
 from parcours.ops.settings import Settings
 from parcours.producers.broker import make_broker
-from parcours.services import manual_changes, rule_check, segment_rules
+from parcours.services import campaign_changes, manual_changes, rule_check, segment_rules
 from parcours.workers import executor, rebuilding, sweeps
 from parcours.workers.actors import Workshop
 from tests.workers.worlds import START, World, at, event, statements_counted
@@ -355,3 +356,31 @@ def test_a_queued_update_waits_for_the_rules(world: World) -> None:
         pass
     assert sweeps.run_sweep(world.engine, sweep, 1, zone=world.zone) == []
     assert (world.inside("french"), world.members()) == ({"ben"}, {"ben": "in 1"})
+
+
+def test_a_deleted_campaign_has_nobody_in_it_for_rules(world: World) -> None:
+    world.contacts("ann", segment="everyone")
+    world.campaign("- {step: a, action: contact.points, with: {points: 1}}")
+    world.update()
+    world.by_rule("members", {"condition": "contact.campaigns", "with": {"campaigns": ["c"]}})
+    assert world.inside("members") == {"ann"}
+    with world.engine.begin() as conn:
+        campaign_changes.delete(conn, world.found(conn), who="test", now=at(2))
+    rebuilding.work_all(world.engine, world.rules_there(), now=at(2), zone=world.zone)
+    assert world.inside("members") == set()
+
+
+def test_an_email_that_was_sent_counts_for_rules(world: World) -> None:
+    world.contacts("ann", "ben", segment="everyone")
+    world.by_rule("mailed", {"condition": "email.activity", "with": {"activity": "sent", "emails": ["hello"]}})
+    world.email("hello")
+    world.campaign("- {step: a, action: email.send, with: {email: hello}}")
+    world.run()
+    assert world.inside("mailed") == set()
+    key, due = world.read("SELECT key, due_at FROM message ORDER BY id LIMIT 1")[0]
+    world.write("UPDATE message SET state = 'sending' WHERE key = :key", key=key)
+    row = MessageRow(key, due, "sent", "email", "hello", "a@example.com", None, 1, due, None, None, None, False)
+    with world.engine.begin() as conn:
+        assert outbox.record(conn, [row], now=START)
+    world.time_passes(START)
+    assert len(world.inside("mailed")) == 1
