@@ -15,8 +15,8 @@ EXAMPLES = 10
 INVARIANTS = {
     "outcomes_twice": "a contact has one outcome of a step in a rotation and passage",
     "counters_differ": "the counters of the steps are the number of outcomes, by day and result",
-    "waits_of_nobody": "who waits is an active member of the campaign, in the rotation of the wait",
-    "waits_at_removed_steps": "nobody waits at a step that its campaign does not have",
+    "waits_of_nobody": "a waiting contact is an active member of the campaign, in the rotation of the wait",
+    "waits_at_removed_steps": "no contact waits at a step that its campaign does not have",
     "lost_members": "every member of a running campaign has a wait or an outcome in the present rotation",
     "members_differ": "contacts added less contacts left is the number of active members",
     "of_contacts_gone": "events in the inbox, waits, old keys, companies and scores are of contacts that exist",

@@ -13,8 +13,8 @@ app = typer.Typer()
 
 
 @app.command()
-def check(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Prove the invariants of the database; exit code 1 with examples when one does not hold. Changes nothing."""
+def check(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Check the invariants of the database. Exits with 1 and shows examples if one is violated. Changes nothing."""
     here = session()
     checked = []
     for each in invariants.run(here.engine):
@@ -24,7 +24,7 @@ def check(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fa
         if not each.violations:
             here.say(f"holds: {each.says}")
             continue
-        here.say(f"WRONG: {each.says}; contradicted {each.violations:,} times, for example")
+        here.say(f"VIOLATED: {each.says}; {each.violations:,} violations, for example")
         for example in each.examples:
             here.say("  " + ", ".join(f"{name} {_plain(value)}" for name, value in example.items()))
     if as_json:

@@ -26,21 +26,21 @@ app = typer.Typer(no_args_is_help=True, help="Create, fill and list segments.")
 
 NAMES_A_STATEMENT = 20_000
 
-SegmentKey = Annotated[str, typer.Argument(metavar="KEY", help="The segment's key.")]
+SegmentKey = Annotated[str, typer.Argument(metavar="KEY", help="Key of the segment.")]
 ContactKeys = Annotated[list[str], typer.Argument(metavar="CONTACT...", help="Keys or email addresses of contacts.")]
 
 
 @app.command()
 def create(
     key: SegmentKey,
-    name: Annotated[str | None, typer.Option(help="For people; default: the key.")] = None,
+    name: Annotated[str | None, typer.Option(help="Display name (default: the key).")] = None,
     public: Annotated[
         bool | None,
-        typer.Option("--public/--private", help="Only a public segment can be a source; default: public."),
+        typer.Option("--public/--private", help="Only public segments can be campaign sources (default: public)."),
     ] = None,
     published: Annotated[bool | None, typer.Option("--published/--unpublished", help="Default: published.")] = None,
 ) -> None:
-    """Create a segment, or change what is given of an existing one."""
+    """Create a segment, or update the given values of an existing one."""
     here = session()
     key = checked_key("segment", key)
     with here.engine.begin() as conn:
@@ -61,26 +61,26 @@ def _refuse_if_used(conn: Connection, key: str) -> None:
     campaigns = [] if segment is None or not segment.published else segments.users(conn, segment.id)
     if campaigns:
         raise CampaignError(
-            f"segment {key!r} cannot be unpublished: it is a source of {', '.join(campaigns)}; "
-            "take it out of there first"
+            f"segment {key!r} cannot be unpublished because it is a source of {', '.join(campaigns)}; remove it "
+            "there first"
         )
 
 
 @app.command()
 def add(key: SegmentKey, contact: ContactKeys) -> None:
-    """Add contacts by hand: no rule removes them again. Campaigns follow with the next `update`."""
+    """Add contacts to a segment manually. Rules never remove them. Campaigns change with the next `update`."""
     here = session()
     with here.engine.begin() as conn:
         segment = _segment(conn, key)
         campaigns.read_by_index(conn)
         wanted = _contacts(conn, contact)
         entered = segments.add_members(conn, segment.id, wanted, manual=True, now=datetime.now(UTC))
-    here.say(f"{len(entered):,} added to {segment.key}, {len(wanted) - len(entered):,} in it already.")
+    here.say(f"{len(entered):,} added to {segment.key}, {len(wanted) - len(entered):,} already in it.")
 
 
 @app.command()
 def remove(key: SegmentKey, contact: ContactKeys) -> None:
-    """Remove contacts by hand: no rule brings them back. Campaigns follow with the next `update`."""
+    """Remove contacts from a segment manually. Rules never add them again. Campaigns change with the next `update`."""
     here = session()
     with here.engine.begin() as conn:
         segment = _segment(conn, key)
@@ -96,7 +96,7 @@ def import_(
     file: Annotated[
         Path,
         typer.Argument(
-            help="A contact key a line, or CSV, NDJSON or XLSX with a column key or email; - is standard input."
+            help="One contact key per line, or CSV, NDJSON or XLSX with a column key or email; - reads standard input."
         ),
     ],
     column_map: file_options.Map = None,
@@ -104,11 +104,11 @@ def import_(
     encoding: file_options.Encoding = None,
     delimiter: file_options.Delimiter = None,
     allow_rejected: file_options.AllowRejected = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print counts as JSON.")] = False,
 ) -> None:
-    """Add the contacts of a file by hand, in one transaction.
+    """Add the contacts in a file to a segment manually, in one transaction.
 
-    Who is unknown goes to FILE.rejected, and the exit code is then 1.
+    Unknown contacts are written to FILE.rejected, and the exit code is then 1.
     """
     here = session()
     now = datetime.now(UTC)
@@ -143,7 +143,7 @@ def import_(
     else:
         file_options.tell(here, opened.notes)
         here.say(
-            f"{added:,} added to {segment.key}, {already:,} in it already, {rejects.count:,} rejected"
+            f"{added:,} added to {segment.key}, {already:,} already in it, {rejects.count:,} rejected"
             + (f" (see {rejects.written})." if rejects.count else ".")
         )
     file_options.end(here, rejects, allowed=allow_rejected)
@@ -164,7 +164,7 @@ def _known(conn: Connection, batch: Sequence[Named | RejectedRow], rejects: Reje
 
 @app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the segments, with their members and the campaigns that use them."""
+    """List segments with their number of members and their campaigns."""
     here = session()
     with here.engine.connect() as conn:
         found = segments.listed(conn)
@@ -195,7 +195,7 @@ def _yes(value: bool) -> str:
 def _segment(conn: Connection, key: str) -> Segment:
     segment = segments.find(conn, checked_key("segment", key))
     if segment is None:
-        raise NotFoundError("segment", key, "`parcours segments list` shows those there are")
+        raise NotFoundError("segment", key, "run `parcours segments list` to see all segments")
     return segment
 
 
@@ -206,5 +206,5 @@ def _contacts(conn: Connection, keys: Sequence[str]) -> list[int]:
     if unknown:
         few = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
         are = "is no contact" if len(unknown) == 1 else "are no contacts"
-        raise CampaignError(f"there {are} {few}; nothing is changed")
+        raise CampaignError(f"there {are} {few}; nothing was changed")
     return [found[key] for key in wanted]

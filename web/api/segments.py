@@ -43,21 +43,21 @@ router = api_router("segments")
 
 
 class SegmentResource(BaseModel):
-    """A segment; only a public and published one can be the source of a campaign."""
+    """A segment. Only public and published segments can be sources of campaigns."""
 
     key: str = Field(examples=["newsletter"])
     name: str = Field(examples=["Newsletter"])
     public: bool = Field(examples=[True])
     published: bool = Field(examples=[True])
-    members: int = Field(examples=[120], description=f"How many are in it, counted up to {COUNTED:,}.")
-    campaigns: list[str] = Field(examples=[["welcome"]], description="Those that it is a source of.")
+    members: int = Field(examples=[120], description=f"Number of contacts in the segment, counted up to {COUNTED:,}.")
+    campaigns: list[str] = Field(examples=[["welcome"]], description="Campaigns that use the segment as a source.")
 
 
 class SegmentGiven(Given):
     """A new segment."""
 
     key: str = Field(examples=["newsletter"])
-    name: str | None = Field(None, examples=["Newsletter"], description="For people; without one, the key.")
+    name: str | None = Field(None, examples=["Newsletter"], description="Display name. Default: the key.")
     public: bool = True
     published: bool = True
 
@@ -72,7 +72,7 @@ class SegmentMemberResource(BaseModel):
 
 
 class SegmentMoved(BaseModel):
-    """Whether a contact came in or went out just now."""
+    """Whether the request changed the membership."""
 
     contact: str = Field(examples=["ann"])
     changed: bool = Field(examples=[True])
@@ -89,18 +89,18 @@ def list_segments(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor 
 @router.post(
     "/segments",
     status_code=201,
-    summary="Make a segment",
-    responses={409: {"content": {PROBLEM: {}}, "description": "There is a segment of that key already."}},
+    summary="Create a segment",
+    responses={409: {"content": {PROBLEM: {}}, "description": "A segment with this key already exists."}},
     openapi_extra=documented(SegmentGiven),
 )
 def make_segment(
     site: SiteOf, _who: Manager, response: Response, given: Annotated[SegmentGiven, Depends(body(SegmentGiven))]
 ) -> SegmentResource:
-    """Public and published, unless said otherwise."""
+    """Public and published by default."""
     key = checked_key("segment", given.key)
     with site.engine.begin() as conn:
         if segments.find(conn, key) is not None:
-            raise ProblemError(409, f"there is a segment {key!r} already; choose another key")
+            raise ProblemError(409, f"segment {key!r} already exists; choose another key")
         segments.save(conn, key, name=given.name or None, public=given.public, published=given.published)
         made = _line(conn, key)
     response.headers["Location"] = address("api", "segments", key)
@@ -129,21 +129,21 @@ def list_segment_members(
     return Listed(items=items, next=None if rows.after is None else cursor_of("segment members", rows.after))
 
 
-@router.put("/segments/{segment:path}/members/{contact:path}", summary="Put a contact into a segment by hand")
+@router.put("/segments/{segment:path}/members/{contact:path}", summary="Add a contact to a segment manually")
 def put_segment_member(site: SiteOf, _who: Manager, segment: str, contact: str) -> SegmentMoved:
-    """No rule removes them again. What follows for campaigns has followed once this is answered."""
+    """Rules never remove manually added contacts. Effects on campaigns are complete when the response arrives."""
     return _move(site, segment, contact, inside=True)
 
 
-@router.delete("/segments/{segment:path}/members/{contact:path}", summary="Take a contact out of a segment by hand")
+@router.delete("/segments/{segment:path}/members/{contact:path}", summary="Remove a contact from a segment manually")
 def remove_segment_member(site: SiteOf, _who: Manager, segment: str, contact: str) -> SegmentMoved:
-    """No rule brings them back. What follows for campaigns has followed once this is answered."""
+    """Rules never add the contact again. Effects on campaigns are complete when the response arrives."""
     return _move(site, segment, contact, inside=False)
 
 
 @router.get("/segments/{segment:path}", summary="Get a segment")
 def get_segment(site: SiteOf, _who: Reader, segment: str) -> SegmentResource:
-    """With how many are in it, and the campaigns that it feeds."""
+    """Includes the number of members and the campaigns that use it."""
     with site.engine.connect() as conn:
         return _line(conn, segment)
 
