@@ -16,7 +16,6 @@ from functools import cache
 from pathlib import Path, PosixPath
 from typing import Any
 
-import psutil
 import psycopg
 from psycopg import sql
 
@@ -57,19 +56,25 @@ def start(home: Path) -> str:
     if not _names(os.geteuid()):
         # PostgreSQL looks up the name of whoever starts it and of whoever connects; waiting would not help.
         raise EmbeddedServerError(
-            f"the embedded PostgreSQL cannot run as user {os.geteuid()}, who has no name on this machine; add the user "
-            "to /etc/passwd, run Parcours as another user, or set PARCOURS_DATABASE_URL to a server of yours"
+            f"the embedded PostgreSQL cannot run as user {os.geteuid()}, which has no name on this machine; "
+            "add the user to /etc/passwd, run Parcours as another user, or set PARCOURS_DATABASE_URL to your "
+            "own server"
         )
+    # PostgreSQL refuses to run as root. The library then gives it a user of its own, who is nobody else's and must
+    # pass through the home to its data; others may pass through too, and find only folders that are closed to them.
     private_folder(home, search=_is_root())
     if (data / "PG_VERSION").exists():
         _ask_the_system(data, reload=True)
     give_up = time.monotonic() + PATIENCE_SECONDS
+    uri = _uri_of_the_running(data)
+    if uri is not None and _answers(uri):
+        return _url(uri)
     while True:
         _forget_a_dead_server(data)
         try:
             uri = _uri_of_the_running(data) or _uri_of_the_started(data)
             _configure(uri)
-            break
+            return _url(uri)
         except EmbeddedServerError:
             raise
         except (subprocess.SubprocessError, psycopg.OperationalError, OSError, AssertionError) as error:
@@ -78,14 +83,27 @@ def start(home: Path) -> str:
             if isinstance(error, PermissionError) or time.monotonic() > give_up:
                 raise EmbeddedServerError(
                     f"the embedded PostgreSQL did not start in {data} ({error.__class__.__name__}); "
-                    f"look at {data / 'log'}, or set PARCOURS_DATABASE_URL to a server of yours"
+                    f"see {data / 'log'}, or set PARCOURS_DATABASE_URL to your own server"
                 ) from error
             time.sleep(0.5)
+
+
+def _url(uri: str) -> str:
     return uri.replace("postgresql://", "postgresql+psycopg://", 1)
 
 
+def _answers(uri: str) -> bool:
+    """Return whether a server answers there; our settings are written to it."""
+    try:
+        _configure(uri)
+    except psycopg.OperationalError:
+        # Killed, or just starting or stopping.
+        return False
+    return True
+
+
 def _uri_of_the_running(data: Path) -> str | None:
-    """Return the URI of the server that runs and answers, without loading what starts servers; None without one."""
+    """Return the URI of the server that says it is ready, without loading what starts servers; None without one."""
     try:
         lines = (data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
     except (FileNotFoundError, PermissionError):
@@ -112,6 +130,9 @@ def _forget_a_dead_server(data: Path) -> None:
     PostgreSQL and the library both take a process of that number for the server: also a dead one
     that nobody has waited for, as in a container without an init, and somebody else's.
     """
+    # Here, since a server that answers is not looked at, and it takes a while to load.
+    import psutil
+
     file = data / "postmaster.pid"
     try:
         process = psutil.Process(int(file.read_text().splitlines()[0]))
@@ -213,8 +234,8 @@ def _socket_folder(data: Path) -> Path:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or stat.S_IMODE(found.st_mode) & 0o077:
         raise EmbeddedServerError(
-            f"{folder}, where the socket of the embedded PostgreSQL belongs, is somebody else's; remove it, or set "
-            "PARCOURS_HOME to a shorter path"
+            f"{folder}, the folder for the socket of the embedded PostgreSQL, belongs to another user; remove "
+            "it, or set PARCOURS_HOME to a shorter path"
         )
     return _PrivateFolder(folder)
 
@@ -230,8 +251,8 @@ def _let_through(path: Path) -> None:
             continue
         if found.st_uid != 0:
             raise EmbeddedServerError(
-                f"the embedded PostgreSQL, which as root runs as another user, cannot pass through {folder}; set "
-                "PARCOURS_HOME to a folder elsewhere, or run Parcours as the owner of that folder"
+                f"the embedded PostgreSQL runs as another user than root and cannot access {folder}; set "
+                "PARCOURS_HOME to another folder, or run Parcours as the owner of that folder"
             )
         folder.chmod(stat.S_IMODE(found.st_mode) | stat.S_IXOTH)
 

@@ -30,7 +30,7 @@ def connect(url: str, *, pool_size: int = 10, options: str = "") -> Engine:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise CampaignError(
             "PARCOURS_DATABASE_URL is not a URL; use postgresql://user:password@host/database"
         ) from None
@@ -45,6 +45,8 @@ def connect(url: str, *, pool_size: int = 10, options: str = "") -> Engine:
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
+        # Each new connection would ask whether the database has that extension.
+        use_native_hstore=False,
         connect_args={
             "options": f"{OPTIONS} {options}".rstrip(),
             "application_name": "parcours",

@@ -5,7 +5,7 @@ fails. A partition that is made later takes with it what already stands there.
 """
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import NamedTuple
 
 from psycopg import Error
@@ -74,8 +74,11 @@ def wanted(at: datetime) -> list[Partition]:
     """Return the partitions of an instant, and those that follow them."""
     day = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     month = day.replace(day=1)
-    found = []
+    found: list[Partition] = []
     for _ in range(2):
+        if month.year == MAXYEAR and month.month == 12:
+            # Nothing has an end after the last month that there is: its rows stay in the default partition.
+            break
         following = (month + timedelta(days=32)).replace(day=1)
         found.append(Partition("outcome", "at", month.strftime("outcome_%Y_%m"), month, following))
         tomorrow = day + timedelta(days=1)

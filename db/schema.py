@@ -43,8 +43,8 @@ def unfit(engine: Engine) -> str | None:
         if found == newest() or serves(conn):
             return None
     return (
-        f"the database is at revision {found}, and this version of Parcours works with {newest()} only: "
-        "a newer version has upgraded it; use that version here too"
+        f"the database is at revision {found}, but this version of Parcours only works with {newest()}: a "
+        "newer version upgraded the database; use that version here too"
     )
 
 

@@ -55,7 +55,7 @@ def check(value: object, what: str, *, levels: int = MAX_DEPTH) -> None:
         level = below
         depth += 1
         if depth >= levels and any(isinstance(each, Mapping | list | tuple) for each in level):
-            raise GateError(f"{what} is nested more than {levels} levels deep; send it flatter")
+            raise GateError(f"{what} is nested more than {levels} levels deep; reduce the nesting")
 
 
 def check_text(text: str, what: str, *, most: int = MAX_TEXT) -> None:
@@ -65,7 +65,7 @@ def check_text(text: str, what: str, *, most: int = MAX_TEXT) -> None:
     if "\0" in text:
         raise GateError(f"{what} contains a NUL character; remove it")
     if not text.isascii() and _UNSTORABLE.search(text):
-        raise GateError(f"{what} contains half of a character (a lone surrogate); send it as whole UTF-8 text")
+        raise GateError(f"{what} contains an incomplete character (a lone surrogate); send valid UTF-8 text")
 
 
 def clean(text: str) -> str:
@@ -80,7 +80,7 @@ def clean_json(value: Any, _depth: int = 0) -> Any:
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, Mapping | list | tuple) and _depth >= MAX_DEPTH:
-        return "(nested too deeply to be kept)"
+        return "(nested too deeply to store)"
     if isinstance(value, Mapping):
         return {clean(str(name)): clean_json(inner, _depth + 1) for name, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -100,7 +100,7 @@ def happened_at(at: datetime, now: datetime) -> datetime:
     except OverflowError:
         at = datetime.max.replace(tzinfo=UTC) if at.year > FIRST_YEAR else datetime.min.replace(tzinfo=UTC)
     if at.year < FIRST_YEAR:
-        raise GateError(f"a time before {FIRST_YEAR} cannot be right; correct the year")
+        raise GateError(f"the year is before {FIRST_YEAR}; correct it")
     return min(at, now.astimezone(UTC)) if at > now + SKEW else at
 
 
@@ -110,7 +110,7 @@ def _check_name(name: object, what: str) -> None:
 
 def _check_number(value: object, what: str) -> None:
     if isinstance(value, float) and not float("-inf") < value < float("inf"):
-        raise GateError(f"{what} contains {value}, which JSON does not have; leave it out or send a number")
+        raise GateError(f"{what} contains {value}, which is not valid JSON; omit it or send a number")
     # A comparison, since writing so many digits out is what Python refuses.
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**MAX_DIGITS:
         raise GateError(f"{what} contains a number of more than {MAX_DIGITS} digits; send it as text")
@@ -121,5 +121,5 @@ def why_not_json(error: ValueError | RecursionError) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if "int_max_str_digits" in str(error):
-        return "a number has too many digits; write it as a text"
+        return "a number has too many digits; send it as text"
     return (str(error).splitlines() or [""])[0][:200]

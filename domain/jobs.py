@@ -5,6 +5,8 @@ from typing import ClassVar
 
 # The first has priority where one worker serves several.
 QUEUES = ("decisions", "membership", "executor", "delivery", "sweeps")
+# Of contact events, which hold no orders: the queue, and the exchange before it.
+EVENT_QUEUE = "parcours.events"
 
 
 @dataclass(frozen=True, slots=True)

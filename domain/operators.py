@@ -62,8 +62,8 @@ class TooSlowError(Exception):
 
     def __init__(self, pattern: str) -> None:
         super().__init__(
-            f"the regular expression {pattern[:100]!r} takes too long; write it without choices and repetitions "
-            "inside repetitions"
+            f"the regular expression {pattern[:100]!r} takes too long; avoid nested repetitions and "
+            "alternatives inside repetitions"
         )
 
 
@@ -98,11 +98,11 @@ def refuse_expression(operator: str, value: Any) -> None:
         if TEMPLATE.search(each):
             other = _OTHER_FIELD.fullmatch(each) if name in _OTHERS else None
             instead = f"{{field: {other[1]}}}, which compares two fields" if other else "the value itself"
-            raise ValueError(f"{each!r} is a template, and none is filled in here; write {instead}")
+            raise ValueError(f"{each!r} is a template, but templates are not supported here; write {instead}")
         relative = _relative(each, bare=name in _ORDER) if name in _COMPARING else None
         if relative is not None:
             instead = _instead(name.removeprefix("!"), relative)
-            raise ValueError(f"the operator {operator!r} would compare {each!r} as text; {instead}")
+            raise ValueError(f"the operator {operator!r} compares {each!r} as text; {instead}")
 
 
 def _positive(name: str, written: str, value: Any, zone: ZoneInfo) -> Test:
@@ -129,9 +129,9 @@ _OTHERS = ("=", "!=", "gt", "gte", "lt", "lte")
 def check_other(operator: str, value: Mapping[str, Any]) -> None:
     """Raise ValueError, with one sentence, unless a mapping names another field that `operator` can compare with."""
     if value.keys() != {"field"} or not isinstance(value["field"], str) or not value["field"].strip():
-        raise ValueError("a mapping as the value names another field; write it like {field: billing_country}")
+        raise ValueError("to compare with another field, write {field: NAME}, such as {field: billing_country}")
     if known(operator) not in _OTHERS:
-        raise ValueError(f"the operator {operator!r} compares no two fields; those that do are {', '.join(_OTHERS)}")
+        raise ValueError(f"the operator {operator!r} cannot compare two fields; use {', '.join(_OTHERS)}")
 
 
 def compare(operator: str, actual: Any, other: Any, zone: ZoneInfo, now: datetime) -> bool:
@@ -173,13 +173,13 @@ def known(operator: str) -> str:
     name = _SIGNS.get(operator, operator)
     if name not in OPERATORS:
         near = difflib.get_close_matches(str(operator), [*OPERATORS, *_SIGNS], n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(OPERATORS)}"
+        hint = f"did you mean {near[0]!r}?" if near else f"known operators are {', '.join(OPERATORS)}"
         raise ValueError(f"unknown operator {operator!r}; {hint}")
     return name
 
 
 def _no_value(name: str) -> NoReturn:
-    raise ValueError(f"the operator {name!r} needs a value; use 'empty' to ask whether there is none")
+    raise ValueError(f"the operator {name!r} needs a value; use 'empty' to test for no value")
 
 
 def _single(name: str, value: Any) -> Any:
@@ -270,17 +270,17 @@ def _instead(name: str, relative: _Relative) -> str:
     """Return what to write for a time counted from now."""
     written = None if relative.interval is None else format_interval(relative.interval)
     if written is not None and relative.sign < 0 and name in ("gt", "gte"):
-        return f"write the operator within and the value {written!r}"
+        return f"use the operator within with the value {written!r}"
     if written is not None and relative.sign < 0 and name in ("lt", "lte"):
-        return f"write the operator older_than and the value {written!r}"
+        return f"use the operator older_than with the value {written!r}"
     if written is not None and relative.sign > 0 and name in ("lt", "lte"):
-        return f"write the operator in_next and the value {written!r}"
+        return f"use the operator in_next with the value {written!r}"
     day = _as_duration(relative)
     if day is not None and name in ("=", "in"):
-        return f"write the operator date and the value {day}, or, for the text itself, the operator like"
+        return f"use the operator date with the value {day}, or the operator like to compare text"
     return (
-        "write a day such as 2026-12-24, or one of the operators within, older_than and in_next with an interval such "
-        "as '30 days'"
+        "write a day such as 2026-12-24, or use the operator within, older_than or in_next with an interval "
+        "such as '30 days'"
     )
 
 
@@ -434,7 +434,9 @@ class _Searched:
 
     def __init__(self, pattern: str) -> None:
         if len(pattern) > _LONGEST_PATTERN:
-            raise ValueError(f"a regular expression of {len(pattern):,} characters; {_LONGEST_PATTERN:,} is the most")
+            raise ValueError(
+                f"the regular expression has {len(pattern):,} characters; the maximum is {_LONGEST_PATTERN:,}"
+            )
         try:
             self._search = regex.compile(pattern, regex.IGNORECASE).search
         except Exception as error:

@@ -12,26 +12,20 @@ from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import pika
-import redis
 import structlog
 import typer
-from kombu.exceptions import KombuError
-from pika.exceptions import AMQPError, ChannelClosedByBroker
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
 from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from parcours.db import schema
 from parcours.domain.errors import CampaignError
-from parcours.domain.jobs import QUEUES
+from parcours.domain.jobs import EVENT_QUEUE, QUEUES
 from parcours.ops import metrics
 from parcours.ops.metrics import SharedFigures
-from parcours.producers import event_queue
 
 if TYPE_CHECKING:
+    import pika
+    import redis
     from dramatiq import Broker
     from sqlalchemy import URL
 
@@ -54,9 +48,9 @@ HealthPort = Annotated[
         "--health-port",
         min=1,
         max=65_535,
-        help="Serve /health/live, /health/ready and /metrics here (PARCOURS_HEALTH_PORT; off by default), on the "
-        "address PARCOURS_HEALTH_HOST. Where the port is taken, the first free one above: several processes of a "
-        "machine, and each process of a pool, have one of their own, which their log names.",
+        help="Port for /health/live, /health/ready and /metrics (PARCOURS_HEALTH_PORT; off by default), on "
+        "the address PARCOURS_HEALTH_HOST. If the port is in use, the next free one is used and logged, "
+        "so that each process has its own.",
     ),
 ]
 
@@ -115,7 +109,7 @@ class Health:
             unfit = schema.unfit(self._engine)
         except SQLAlchemyError as error:
             log.warning("database_away", error=type(error).__name__)
-            report["database"] = "the database does not answer; start it, or check PARCOURS_DATABASE_URL"
+            report["database"] = "cannot reach the database; start it, or check PARCOURS_DATABASE_URL"
             report["migrations"] = "unknown without the database"
         else:
             if unfit is not None:
@@ -127,9 +121,9 @@ class Health:
             return OK
         try:
             _ping(self._broker_url)
-        except (OSError, RedisError, AMQPError, KombuError, ValueError) as error:
+        except _errors(self._broker_url) as error:
             log.warning("broker_away", error=type(error).__name__)
-            return "the broker does not answer; start it, or check its URL"
+            return "cannot reach the broker; start it, or check its URL"
         return OK
 
 
@@ -225,7 +219,27 @@ class _Handler(BaseHTTPRequestHandler):
         """Probes come every few seconds; nobody wants a line of each."""
 
 
+# A process loads the library of the broker that it asks, and no other: each takes megabytes.
+def _errors(url: str) -> tuple[type[Exception], ...]:
+    """Return what is raised when a broker does not answer, or its URL is none."""
+    if _is_redis(url):
+        from redis.exceptions import RedisError
+
+        return (OSError, ValueError, RedisError)
+    if _is_rabbitmq(url):
+        from pika.exceptions import AMQPError
+
+        return (OSError, ValueError, AMQPError)
+    from kombu.exceptions import KombuError
+
+    return (OSError, ValueError, KombuError)
+
+
 def _redis(url: str) -> redis.Redis:
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
     return redis.Redis.from_url(
         url,
         socket_connect_timeout=TIMEOUT_SECONDS,
@@ -236,6 +250,8 @@ def _redis(url: str) -> redis.Redis:
 
 @contextlib.contextmanager
 def _rabbitmq(url: str) -> Iterator[pika.BlockingConnection]:
+    import pika
+
     parameters = pika.URLParameters(url)
     parameters.socket_timeout = parameters.stack_timeout = TIMEOUT_SECONDS
     parameters.blocked_connection_timeout = TIMEOUT_SECONDS
@@ -255,6 +271,8 @@ def _ping(url: str) -> None:
         with _rabbitmq(url):
             pass
     else:
+        from parcours.producers import event_queue
+
         with event_queue.connection(url) as conn:
             conn.ensure_connection(max_retries=1, timeout=TIMEOUT_SECONDS)
 
@@ -279,18 +297,22 @@ def _depths(url: str) -> dict[str, int]:
 
 
 def _events_depth(url: str) -> dict[str, int]:
-    name = str(event_queue.QUEUE.name)
+    name = EVENT_QUEUE
     if _is_redis(url):
         with contextlib.closing(_redis(url)) as client:
             return {name: int(client.llen(name))}
     if _is_rabbitmq(url):
         with _rabbitmq(url) as conn:
             return {name: _ready_in(conn, name)}
+    from parcours.producers import event_queue
+
     return {name: event_queue.depth(url)}
 
 
 def _ready_in(conn: pika.BlockingConnection, queue: str) -> int:
     """Return how many messages a queue of RabbitMQ holds; one that nobody made yet holds none."""
+    from pika.exceptions import ChannelClosedByBroker
+
     try:
         return int(conn.channel().queue_declare(queue, passive=True).method.message_count)
     except ChannelClosedByBroker:

@@ -41,21 +41,21 @@ FRESH_SECONDS = 1.0
 PROCESS = CollectorRegistry()
 ProcessCollector(registry=PROCESS)
 EVENTS = Counter(
-    "parcours_events", "Contact events offered to this process, by what became of them.", ["outcome"], registry=PROCESS
+    "parcours_events", "Contact events received by this process, by result.", ["outcome"], registry=PROCESS
 )
 MESSAGES = Counter(
     "parcours_messages_handled", "Messages handled by this process.", ["actor", "outcome"], registry=PROCESS
 )
 MESSAGE_SECONDS = Histogram(
     "parcours_message_seconds",
-    "Time that handling a message took.",
+    "Time to handle a message.",
     ["actor"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
     registry=PROCESS,
 )
 DECISION_SECONDS = Histogram(
     "parcours_decision_latency_seconds",
-    "From the arrival of an event to the commit of all that follows from it; the oldest event of each batch.",
+    "Time from the arrival of an event to the commit of all its effects; the oldest event of each batch.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
     registry=PROCESS,
 )
@@ -130,7 +130,7 @@ class SharedFigures(Collector):
         return []
 
     def _read(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily("parcours_source_up", "1 when what the figures come from answered.", labels=["source"])
+        up = GaugeMetricFamily("parcours_source_up", "1 if the source of the metrics responded.", labels=["source"])
         try:
             with self._engine.connect() as conn:
                 now = database_now(conn)
@@ -153,7 +153,7 @@ class SharedFigures(Collector):
             yield unreadable
             broken = GaugeMetricFamily(
                 "parcours_rule_set_aside",
-                "1 for a segment whose rule this process cannot read, or that failed lately.",
+                "1 for a segment whose rule this process cannot read, or whose rule failed for a contact.",
                 labels=["segment"],
             )
             for key in rules_aside:
@@ -161,15 +161,17 @@ class SharedFigures(Collector):
             yield broken
             yield GaugeMetricFamily(
                 "parcours_rules_due_seconds",
-                "For how long a rule of a segment has been due to be asked of somebody; 0 when none is.",
+                "How long the oldest due evaluation of a segment rule has been due; 0 when none is.",
                 value=_age(rules_due, now),
             )
             yield GaugeMetricFamily(
                 "parcours_rule_ranges_left",
-                "Ranges of contacts of whom changed rules are still to be asked.",
+                "Contact ranges for which changed segment rules are still to be evaluated.",
                 value=ranges,
             )
-        queues = GaugeMetricFamily("parcours_queue_messages", "Messages in a queue, delayed too.", labels=["queue"])
+        queues = GaugeMetricFamily(
+            "parcours_queue_messages", "Messages in a queue, including delayed ones.", labels=["queue"]
+        )
         for source, depths in self._depths.items():
             try:
                 for queue, n in depths().items():
@@ -199,29 +201,36 @@ def _families(read: installation_metrics.InstallationFigures, now: datetime) -> 
     oldest = min((each.oldest_due_at for each in running if each.oldest_due_at), default=None)
     yield GaugeMetricFamily(
         "parcours_oldest_due_wait_seconds",
-        "How long the oldest due wait of a published campaign has been due; 0 when nothing is.",
+        "Age of the oldest due wait of a published campaign; 0 if none is due.",
         value=_age(oldest, now),
     )
-    due = GaugeMetricFamily("parcours_waits_due", "Contacts standing at a step that is due.", labels=["campaign"])
-    waiting = GaugeMetricFamily("parcours_waits", "Contacts standing at a step, due or not.", labels=["campaign"])
+    due = GaugeMetricFamily("parcours_waits_due", "Contacts at a step that is due.", labels=["campaign"])
+    waiting = GaugeMetricFamily("parcours_waits", "Contacts at a step, due or not.", labels=["campaign"])
     for each in read.backlog:
         due.add_metric([each.campaign], each.due)
         waiting.add_metric([each.campaign], each.waiting)
     yield due
     yield waiting
     passed = CounterMetricFamily(
-        "parcours_steps_passed", "Steps passed by contacts, by type and result.", labels=["kind", "type", "result"]
+        "parcours_steps_passed", "Steps completed by contacts, by type and result.", labels=["kind", "type", "result"]
     )
     for step in read.steps_passed:
         passed.add_metric([step.kind, step.type, step.result], step.n)
     yield passed
-    yield GaugeMetricFamily("parcours_inbox_events", "Contact events stored and not yet acted on.", value=read.inbox)
+    yield GaugeMetricFamily("parcours_inbox_events", "Contact events stored and not yet processed.", value=read.inbox)
     yield GaugeMetricFamily(
-        "parcours_ingest_lag_seconds", "How long the oldest of them has waited.", value=_age(read.inbox_since, now)
+        "parcours_ingest_lag_seconds",
+        "Age of the oldest stored and unprocessed contact event.",
+        value=_age(read.inbox_since, now),
     )
     for name, help_, label, counted in (
         ("parcours_outbox_messages", "Messages to contacts, by state.", "state", read.outbox),
-        ("parcours_dead_letters", "What could not be understood or done, by origin.", "origin", read.dead_letters),
+        (
+            "parcours_dead_letters",
+            "Dead letters: messages that could not be processed, by origin.",
+            "origin",
+            read.dead_letters,
+        ),
         ("parcours_open_sweeps", "Updates and triggers that are not finished.", "kind", read.open_sweeps),
     ):
         family = GaugeMetricFamily(name, help_, labels=[label])
@@ -231,7 +240,7 @@ def _families(read: installation_metrics.InstallationFigures, now: datetime) -> 
             family.add_metric([value], n)
         yield family
     yield GaugeMetricFamily(
-        "parcours_open_failures", "Steps of contacts that failed and will be tried again.", value=read.open_failures
+        "parcours_open_failures", "Failed steps of contacts that will be retried.", value=read.open_failures
     )
 
 

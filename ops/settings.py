@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from dotenv import dotenv_values
-from pydantic import Field, PrivateAttr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from parcours.domain.campaign import StopRule
 from parcours.domain.contacts.identity import country, timezone
+from parcours.domain.invalid_values import why_invalid
 
 PREFIX = "PARCOURS_"
 # Settings of providers, which know them themselves, go on with the provider's name.
@@ -23,79 +22,111 @@ class SettingsError(Exception):
     """A setting is unknown or has a value that cannot be used; the message says which and what to do."""
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Every setting, with its default. Variables are named `PARCOURS_` + the field in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    home: Path = Field(Path(".parcours"), description="Folder of the embedded database and of mail written to files.")
-    database_url: str | None = Field(None, description="PostgreSQL 15 or newer; unset: the embedded server.")
-    broker_url: str | None = Field(None, description="redis://… or amqp://…; unset: inside the process.")
-    events_url: str | None = Field(None, description="kombu URL of contact events; default: the broker's.")
+    home: Path = Field(Path(".parcours"), description="Folder for the embedded database and for mail written to files.")
+    database_url: str | None = Field(
+        None, description="URL of the database, PostgreSQL 15 or newer. Default: the embedded server."
+    )
+    broker_url: str | None = Field(
+        None, description="URL of the broker: redis://… or amqp://…. Default: inside the process."
+    )
+    events_url: str | None = Field(None, description="kombu URL of the contact events queue. Default: the broker.")
     email_provider: str | None = Field(
-        None, description="Who sends emails; unset: `smtp` with `PARCOURS_SMTP_URL`, else `files`."
+        None, description="Provider for emails. Default: `smtp` if `PARCOURS_SMTP_URL` is set, else `files`."
     )
     sms_provider: str | None = Field(
-        None, description="Who sends text messages; unset: `gateway` with `PARCOURS_SMS_URL`, else `files`."
+        None, description="Provider for text messages. Default: `gateway` if `PARCOURS_SMS_URL` is set, else `files`."
     )
     push_provider: str | None = Field(
-        None, description="Who sends notifications; unset: `gateway` with `PARCOURS_PUSH_URL`, else `files`."
+        None,
+        description="Provider for push notifications. Default: `gateway` if `PARCOURS_PUSH_URL` is set, else `files`.",
     )
-    webhook_provider: str | None = Field(None, description="Who calls web addresses; unset: `webhook`.")
-    smtp_url: str | None = Field(None, description="Unset: mail is written to files below the home.")
-    mail_from: str | None = Field(None, description="Sender of emails without one; unset: parcours@ the public host.")
-    sms_url: str | None = Field(None, description="Text messages are posted here; unset: written to files.")
-    push_url: str | None = Field(None, description="Notifications are posted here; unset: written to files.")
-    webhook_secret: str | None = Field(None, description="Signs webhooks; unset: made of the secret key.")
-    webhook_allow_private: bool = Field(False, description="Whether webhooks may call addresses inside a network.")
-    email_per_second: float | None = Field(None, gt=0, description="Emails a second, all workers together.")
-    sms_per_second: float | None = Field(None, gt=0, description="Text messages a second, all workers together.")
-    push_per_second: float | None = Field(None, gt=0, description="Notifications a second, all workers together.")
-    webhook_per_second: float | None = Field(None, gt=0, description="Webhooks a second, all workers together.")
+    webhook_provider: str | None = Field(None, description="Provider for webhooks. Default: `webhook`.")
+    smtp_url: str | None = Field(
+        None, description="URL of the mail server. Default: mail is written to files in the home folder."
+    )
+    mail_from: str | None = Field(
+        None, description="Sender of emails that have none. Default: parcours@ and the public host."
+    )
+    sms_url: str | None = Field(None, description="URL that text messages are posted to. Default: written to files.")
+    push_url: str | None = Field(
+        None, description="URL that push notifications are posted to. Default: written to files."
+    )
+    webhook_secret: str | None = Field(
+        None, description="Secret that signs webhooks. Default: derived from the secret key."
+    )
+    webhook_allow_private: bool = Field(
+        False, description="Whether webhooks can call private, loopback and link-local addresses."
+    )
+    email_per_second: float | None = Field(None, gt=0, description="Maximum emails per second, all workers together.")
+    sms_per_second: float | None = Field(
+        None, gt=0, description="Maximum text messages per second, all workers together."
+    )
+    push_per_second: float | None = Field(
+        None, gt=0, description="Maximum push notifications per second, all workers together."
+    )
+    webhook_per_second: float | None = Field(
+        None, gt=0, description="Maximum webhooks per second, all workers together."
+    )
     delivery_connections: int = Field(
-        4, ge=1, le=64, description="Connections of one process to a provider, used at the same time."
+        4, ge=1, le=64, description="Simultaneous connections of one process to a provider."
     )
     delivery_lease_seconds: float = Field(
-        120, ge=5, le=3600, description="After so long, what a dead worker was sending is sent by another."
+        120, ge=5, le=3600, description="Seconds after which another worker sends the messages of a dead worker."
     )
-    secret_key: str | None = Field(None, description="Signs links and sessions; unset: made once, in the database.")
-    public_url: str = Field("http://127.0.0.1:8080", description="Where contacts reach our pages.")
-    default_timezone: str = Field("UTC", description="Timezone of contacts who have none.")
+    secret_key: str | None = Field(
+        None, description="Secret that signs links and sessions. Default: generated once and stored in the database."
+    )
+    public_url: str = Field(
+        "http://127.0.0.1:8080", description="Public base URL of this installation, used in links to contacts."
+    )
+    default_timezone: str = Field("UTC", description="Timezone of contacts without one.")
     unknown_contacts: Literal["create", "reject"] = Field(
-        "create", description="What an event of an unknown contact does."
+        "create", description="Whether an event of an unknown contact creates the contact or is rejected."
     )
     trusted_proxies: str | None = Field(
-        None, description="Addresses or networks of proxies before `web`, with commas; they say whom a request is from."
+        None,
+        description="Comma-separated addresses or networks of proxies in front of `web`, whose X-Forwarded-For is "
+        "trusted. The limit on connections per source does not apply to them.",
     )
-    forms_per_minute: int = Field(60, ge=1, description="Form submissions of one network address in a minute.")
-    hits_per_minute: int = Field(600, ge=1, description="Page hits from one network address in a minute.")
+    forms_per_minute: int = Field(60, ge=1, description="Maximum form submissions per minute from one network address.")
+    hits_per_minute: int = Field(600, ge=1, description="Maximum page hits per minute from one network address.")
     shared_addresses: Literal["reject", "allow"] = Field(
-        "reject", description="Whether several contacts may have one email address."
+        "reject", description="Whether several contacts can have the same email address."
     )
     default_country: str | None = Field(
-        None, description="Two letters, such as FR: how phone numbers without a country code are read."
+        None, description="Two-letter country, such as FR, for phone numbers without a country code."
     )
-    max_inbox: int = Field(100_000, ge=1, description="Events in the inbox at which consumers pause and HTTP says 429.")
-    max_body_bytes: int = Field(5_000_000, ge=1, description="Bytes of one HTTP request at which the answer is 413.")
+    max_inbox: int = Field(
+        100_000, ge=1, description="Number of events in the inbox at which consumers pause and HTTP returns 429."
+    )
+    max_body_bytes: int = Field(
+        5_000_000, ge=1, description="Maximum size of an HTTP request in bytes; larger requests get 413."
+    )
     health_port: int | None = Field(
-        None, ge=1, le=65_535, description="Health and metrics of `worker`, `tick` and `consume`; unset: not served."
+        None,
+        ge=1,
+        le=65_535,
+        description="Port for health and metrics of `worker`, `tick` and `consume`. Default: not served.",
     )
-    health_host: str = Field("127.0.0.1", description="Address that `health_port` is bound to.")
+    health_host: str = Field("127.0.0.1", description="Address for the health port to listen on.")
     log_format: Literal["json", "console"] | None = Field(
-        None, description="Default: console on a terminal, else json."
+        None, description="Log format. Default: console on a terminal, else json."
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="Lines below this level are not written."
-    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest log level to write.")
     stop_share: float = Field(
         0.35,
         gt=0,
         le=1,
-        description="Share of a step's contacts that failed lately at which its campaign stops itself.",
+        description="Share of a step's recent contacts that must fail for the campaign to stop itself.",
     )
-    stop_contacts: int = Field(100, ge=1, description="So many contacts must have failed as well.")
-    stop_minutes: int = Field(60, ge=1, le=44_640, description="How long ago still counts as lately.")
-    batch_size: int = Field(4000, ge=1, le=20_000, description="Most contacts of one unit of work.")
+    stop_contacts: int = Field(100, ge=1, description="Number of contacts that must also have failed.")
+    stop_minutes: int = Field(60, ge=1, le=44_640, description="Period in minutes that counts as recent.")
+    batch_size: int = Field(4000, ge=1, le=20_000, description="Maximum number of contacts per batch.")
 
     _provider_options: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -144,28 +175,36 @@ def read_settings() -> Settings:
     is not silently ignored, and for a value that does not fit.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    for name in sorted({*os.environ, *_names_in_env_file(Path(".env"))}):
+    given = {**_of_env_file(Path(".env")), **os.environ}
+    for name in sorted(given):
         if name.startswith(PREFIX) and name not in known and not name.startswith(PROVIDER_PREFIX):
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
             raise SettingsError(f"unknown setting {name}{hint}")
+    # However its name is spelled.
+    ours = {name.upper(): value for name, value in given.items()}
     try:
-        settings = Settings()
-        settings.provider_options.update(_provider_options())
-        return settings
+        settings = Settings.model_validate(
+            {name.removeprefix(PREFIX).lower(): value for name, value in ours.items() if name in known}
+        )
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()
-        raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise SettingsError(f"{name}: {why_invalid(first, show=False)}") from None
+    settings.provider_options.update(
+        {name: value for name, value in given.items() if name.startswith(PROVIDER_PREFIX) and value}
+    )
+    return settings
 
 
-def _provider_options() -> dict[str, str]:
-    found = {**dotenv_values(".env", encoding="utf-8"), **os.environ}
-    return {name: value for name, value in found.items() if name.startswith(PROVIDER_PREFIX) and value}
-
-
-def _names_in_env_file(path: Path) -> list[str]:
+def _of_env_file(path: Path) -> dict[str, str]:
     if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [line.split("=", 1)[0].removeprefix("export ").strip() for line in lines if "=" in line]
+        return {}
+    # Here, since most processes have no such file.
+    from dotenv import dotenv_values
+
+    try:
+        found = dotenv_values(path, encoding="utf-8")
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is not UTF-8 text; save it as UTF-8") from None
+    return {name: value for name, value in found.items() if value is not None}

@@ -123,7 +123,8 @@ class Client:
                     send(given[first : first + BATCH])
         except (OperationalError, OSError) as error:
             raise CampaignError(
-                f"the events queue does not answer ({error.__class__.__name__}); publish these again, with the same ids"
+                f"the events queue does not respond ({error.__class__.__name__}); publish the events again with the "
+                "same ids"
             ) from error
         return len(given)
 
@@ -149,7 +150,9 @@ class Client:
             if done:
                 return {campaign: dict(each) for campaign, each in counts.items()}
             if clock.monotonic() > end:
-                raise TimeoutError(f"sweep {sweep} is not done after {seconds:g} s; are workers running?")
+                raise TimeoutError(
+                    f"sweep {sweep} did not finish within {seconds:g} seconds; check that workers are running"
+                )
             clock.sleep(LOOK_SECONDS)
 
     def apply(
@@ -184,7 +187,9 @@ class Client:
             if done.rejected:
                 index, why = done.rejected[0]
                 # The transaction is rolled back, so none of these is stored.
-                raise CampaignError(f"event {first + index + 1}: {why}; nothing of these {len(batch)} is stored")
+                raise CampaignError(
+                    f"event {first + index + 1}: {why}; none of the {len(batch)} events in this batch was stored"
+                )
 
     def _ask(self, kind: sweeps.Kind, campaign: str | None) -> int:
         with self.engine.connect() as conn:
@@ -198,4 +203,4 @@ def _understood(nth: int, event: Mapping[str, Any], now: datetime) -> ContactEve
     try:
         return parse(event, now=now)
     except EventError as error:
-        raise CampaignError(f"event {nth + 1}: {error}; nothing was published") from None
+        raise CampaignError(f"event {nth + 1}: {error}; no event was published") from None

@@ -7,6 +7,7 @@ A provider is a subclass of `Provider`, named by an entry point of the group `pa
 from __future__ import annotations
 
 from parcours.domain.messages.results import Bounced, GaveUp, Result, Retry, Sent
+from parcours.workers.delivery.payloads import Call, Note
 from parcours.workers.delivery.provider import (
     ForgedError,
     IncomingRequest,
@@ -15,8 +16,6 @@ from parcours.workers.delivery.provider import (
     Reported,
     Setup,
 )
-from parcours.workers.delivery.providers.http import Note
-from parcours.workers.delivery.providers.webhook import Call
 from parcours.workers.delivery.render import Mail
 
 __all__ = [

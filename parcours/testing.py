@@ -27,6 +27,7 @@ from parcours.db.reads import simulation
 from parcours.db.scope import Scope
 from parcours.db.tables import campaigns, emails, forms, segments
 from parcours.domain.campaign import Campaign, Step
+from parcours.domain.campaign_file.sentences import a
 from parcours.domain.contacts.contact import Contact
 from parcours.domain.contacts.identity import timezone
 from parcours.domain.errors import CampaignError
@@ -42,9 +43,9 @@ from parcours.workers import events, intake
 from parcours.workers.delivery.channels import Delivery, Outgoing
 from parcours.workers.delivery.deliver import deliver_inline
 from parcours.workers.delivery.provider import Provider, Setup
-from parcours.workers.delivery.providers.http import Channel
 from parcours.workers.delivery.registry import CHANNELS
 from parcours.workers.delivery.render import Links
+from parcours.workers.delivery.transport import Channel
 from parcours.workers.sweeps import trigger_inline, update_inline
 
 __all__ = [
@@ -108,12 +109,12 @@ def run_decision(
     now: datetime = START,
 ) -> bool:
     """Return whether an event is what a decision waits for; `email` is the key of the email sent before it."""
-    assert step_type.kind is Kind.DECISION, f"{step_type.name} is no decision"
+    assert step_type.kind is Kind.DECISION, f"{step_type.name} is not a decision"
     campaign, step = _placed(step_type, properties)
     if not step.looks_at(event_type):
         return False
     answer = step_type.run(step.properties, Fact(event_type, data or {}, now), Standing(campaign, step, email))
-    assert isinstance(answer, bool), f"{step_type.name} returned {type(answer).__name__}; a decision returns a bool"
+    assert isinstance(answer, bool), f"{step_type.name} returned {type(answer).__name__}; a decision must return a bool"
     return answer
 
 
@@ -125,7 +126,7 @@ def _run(
     world: Knowledge | None,
     now: datetime,
 ) -> list[Any]:
-    assert step_type.kind is kind, f"{step_type.name} is no {kind}"
+    assert step_type.kind is kind, f"{step_type.name} is {a(step_type.kind)}, not {a(kind)}"
     campaign, step = _placed(step_type, properties)
     batch = Batch(step.properties, list(contacts), now, campaign, step, world or Knowledge(), _UTC)
     results = list(step_type.run(batch))
@@ -160,7 +161,7 @@ def setup(provider: type[Provider[Any]], channel: str, home: Path | None = None,
 
 
 class Outcome(NamedTuple):
-    """What became of a contact at a step. `result` is done, skipped, failed, yes, no or cancelled."""
+    """The result of a step for a contact. `result` is done, skipped, failed, yes, no or cancelled."""
 
     contact: str
     step: str
@@ -283,7 +284,7 @@ class Sandbox:
     def advance(self, *, to: datetime | None = None, **lengths: float) -> None:
         """Let time pass, with everything that falls due meanwhile: `advance(days=2, hours=3)`, or `advance(to=…)`."""
         end = to if to is not None else self.now + timedelta(**lengths)
-        assert end >= self.now, "time does not run backwards"
+        assert end >= self.now, "time cannot move backwards"
         for _ in range(_MOST_MOMENTS):
             with self.engine.connect() as conn:
                 waits = simulation.next_due(conn)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, asdict, fields
 from typing import Any, get_args, get_type_hints
 from urllib.parse import urlsplit
@@ -23,16 +24,11 @@ from dramatiq.middleware import (
     SkipMessage,
     TimeLimit,
 )
-from pika.exceptions import AMQPError
-from redis.exceptions import RedisError
 
 from parcours.domain.errors import CampaignError
 from parcours.domain.jobs import QUEUES, Order
 
 log = structlog.get_logger()
-
-# What a broker that is away, or comes back, raises when something is published.
-AWAY = (RedisError, AMQPError, ConnectionClosed, OSError)
 
 # What ours are delayed by at most, with room; a message that asks for more is not of ours.
 LONGEST_DELAY_MS = 600_000
@@ -74,7 +70,7 @@ class TolerantEncoder(JSONEncoder):
                 return found
         except (DecodeError, ValueError, RecursionError):
             pass
-        log.warning("order_refused", actor="", why="it is no message")
+        log.warning("order_refused", actor="", why="it is not a valid message")
         unreadable = {"queue_name": "", "actor_name": "unreadable", "args": (), "kwargs": {}}
         return {**unreadable, "options": {"redis_message_id": ""}, "message_id": "", "message_timestamp": 0}
 
@@ -83,16 +79,16 @@ def why_no_order(actor: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
     """Return why what stands on a queue is no order of ours, or None when it is one."""
     order = _ORDERS.get(actor)
     if order is None:
-        return "there is no such actor"
+        return "unknown task"
     known = {each.name: each for each in fields(order)}
     if args or not kwargs.keys() <= known.keys():
-        return "the arguments are others"
+        return "the arguments are invalid"
     missing = {name for name, each in known.items() if each.default is MISSING} - kwargs.keys()
     if missing:
         return f"{min(missing)} is missing"
     for name, value in kwargs.items():
         if not _fits(name, value, _hints[actor][name]):
-            return f"{name} has a value that it cannot have"
+            return f"{name} has an invalid value"
     return None
 
 
@@ -119,7 +115,7 @@ class OrdersOnly(Middleware):
         why = why_no_order(message.actor_name, message.args, message.kwargs)
         retries = message.options.get("retries", 0)
         if why is None and (type(retries) is not int or retries < 0):
-            why = "the options are others"
+            why = "the options are invalid"
         if why is not None:
             log.warning("order_refused", actor=message.actor_name[:MOST_CHARACTERS], why=why)
             raise SkipMessage
@@ -135,8 +131,18 @@ class BrokerAwayError(CampaignError):
 def make_broker(url: str | None, *, extra: Iterable[Middleware] = ()) -> Broker:
     """Return a broker for a URL, with our queues declared; without a URL, one inside this process.
 
-    Raises CampaignError for a URL that is neither Redis nor RabbitMQ.
+    Raises CampaignError for a URL that is neither Redis nor RabbitMQ, or that nobody can read.
     """
+    try:
+        return _broker(url, extra)
+    except ValueError:
+        # Not with the error's own words, which may hold the password.
+        raise CampaignError(
+            "PARCOURS_BROKER_URL cannot be read; write it like redis://host:6379/0 or amqp://user:password@host:5672/"
+        ) from None
+
+
+def _broker(url: str | None, extra: Iterable[Middleware]) -> Broker:
     middleware: list[Middleware] = [
         OrdersOnly(),
         AgeLimit(max_age=MAX_AGE_MS),
@@ -184,26 +190,46 @@ def publish(broker: Broker, order: Order, *, delay_ms: int = 0) -> None:
     broker.enqueue(message, delay=delay_ms or None)
 
 
-def check_broker(url: str) -> None:
-    """Raise BrokerAwayError when a broker cannot be reached with this URL, CampaignError when it never will."""
+def away(broker: Broker) -> tuple[type[Exception], ...]:
+    """Return what a broker that is away, or comes back, raises when something is published."""
+    # Of the library of this broker alone, so that no process loads both.
+    if hasattr(broker, "client"):
+        from redis.exceptions import RedisError
+
+        return (ConnectionClosed, OSError, RedisError)
+    if hasattr(type(broker), "connection"):
+        from pika.exceptions import AMQPError
+
+        return (ConnectionClosed, OSError, AMQPError)
+    return (ConnectionClosed, OSError)
+
+
+@contextmanager
+def _answering(url: str) -> Iterator[Broker]:
+    """Yield a broker for as long as it is asked something. Raises BrokerAwayError when it does not answer."""
     broker = make_broker(url)
     try:
-        if hasattr(broker, "client"):
-            broker.client.ping()
-        elif hasattr(broker, "connection"):
-            assert broker.connection
-    except AWAY as error:
+        yield broker
+    except away(broker) as error:
         raise BrokerAwayError(
-            f"the broker does not answer ({type(error).__name__}); start it, or check PARCOURS_BROKER_URL"
+            f"cannot reach the broker ({type(error).__name__}); start it, or check PARCOURS_BROKER_URL"
         ) from error
     finally:
         broker.close()
 
 
+def check_broker(url: str) -> None:
+    """Raise BrokerAwayError when a broker cannot be reached with this URL, CampaignError when it never will."""
+    with _answering(url) as broker:
+        if hasattr(broker, "client"):
+            broker.client.ping()
+        elif hasattr(broker, "connection"):
+            assert broker.connection
+
+
 def queue_depths(url: str) -> dict[str, int]:
-    """Return how many messages each queue holds, delayed ones included."""
-    broker = make_broker(url)
-    try:
+    """Return how many messages each queue holds, delayed ones included. Raises as `check_broker`."""
+    with _answering(url) as broker:
         if hasattr(broker, "client"):
             return {
                 queue: int(broker.client.hlen(f"{broker.namespace}:{queue}.msgs"))  # type: ignore[attr-defined]
@@ -211,5 +237,3 @@ def queue_depths(url: str) -> dict[str, int]:
                 for queue in QUEUES
             }
         return {queue: sum(broker.get_queue_message_counts(queue)[:2]) for queue in QUEUES}  # type: ignore[attr-defined]
-    finally:
-        broker.close()

@@ -16,9 +16,11 @@ from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError as KombuError
 
 from parcours.domain import gate
+from parcours.domain.errors import CampaignError
+from parcours.domain.jobs import EVENT_QUEUE
 
-EXCHANGE = Exchange("parcours.events", type="topic", durable=True)
-QUEUE = Queue("parcours.events", EXCHANGE, routing_key="#", durable=True)
+EXCHANGE = Exchange(EVENT_QUEUE, type="topic", durable=True)
+QUEUE = Queue(EVENT_QUEUE, EXCHANGE, routing_key="#", durable=True)
 
 # A consumer that dies with messages in hand: on Redis another takes them after so many seconds without a sign
 # of life. RabbitMQ gives them to another at once.
@@ -30,10 +32,15 @@ HEARTBEAT_SECONDS = 30
 # Redis may lose everything under an open connection (FLUSHALL), and with it that our queue takes what
 # the exchange is given. So that is said again this often.
 DECLARE_SECONDS = 2.0
+# Bytes. Source: AMQP 0-9-1, "short strings".
+LONGEST_ROUTING_KEY = 255
 
 
 def connection(url: str) -> Connection:
-    """Return a connection, not yet opened. RabbitMQ confirms what it has stored; an amqp path is the virtual host."""
+    """Return a connection, not yet opened. RabbitMQ confirms what it has stored; an amqp path is the virtual host.
+
+    Raises CampaignError for what is no URL of a queue.
+    """
     if url.startswith(("redis", "unix", "sentinel")):
         options: dict[str, Any] = {
             "visibility_timeout": VISIBILITY_SECONDS,
@@ -45,7 +52,16 @@ def connection(url: str) -> Connection:
         options["global_keyprefix"] = ""
     else:
         options = {"confirm_publish": True}
-    return Connection(url, transport_options=options, heartbeat=0)
+    try:
+        made = Connection(url, transport_options=options, heartbeat=0)
+        # Else one that kombu does not know is found when it is opened.
+        made.get_transport_cls()
+    except (ValueError, KeyError):
+        raise CampaignError(
+            "the URL of the events queue (PARCOURS_EVENTS_URL, else PARCOURS_BROKER_URL) cannot be read; write it like "
+            "redis://host:6379/0 or amqp://user:password@host:5672/"
+        ) from None
+    return made
 
 
 def consuming(url: str) -> Connection:
@@ -96,6 +112,12 @@ def declare(channel: Any, *, every: float = DECLARE_SECONDS) -> None:
         channel._parcours_declared_at = time.monotonic()
 
 
+def routing_key(event: Any) -> str:
+    """Return the key under which an event is published: its type, or as much of it as AMQP has room for."""
+    type_ = str(event.get("type", "event")) if isinstance(event, dict) else "event"
+    return type_.encode("utf-8", "replace")[:LONGEST_ROUTING_KEY].decode("utf-8", "ignore")
+
+
 @contextmanager
 def publisher(url: str) -> Iterator[Any]:
     """Yield a function that publishes lists of CloudEvents, each list as one message.
@@ -116,7 +138,7 @@ def publisher(url: str) -> Iterator[Any]:
             producer.publish(
                 json.dumps(body, ensure_ascii=False, default=str),
                 exchange=EXCHANGE,
-                routing_key=str(body[0].get("type", "event")) if isinstance(body[0], dict) else "event",
+                routing_key=routing_key(body[0]),
                 content_type="application/cloudevents-batch+json",
                 content_encoding="utf-8",
                 delivery_mode="persistent",
@@ -146,10 +168,10 @@ def consumers(url: str) -> int:
         return sum(1 for name in names if channel.client.exists(alive_sign(name)))
 
 
-def decode(body: bytes | str) -> list[Any]:
+def decode(body: bytes | memoryview | str) -> list[Any]:
     """Return the events of a message, not yet parsed. Raises ValueError with a sentence when it is not JSON."""
     try:
-        text = body.decode("utf-8-sig") if isinstance(body, bytes | memoryview) else str(body)
+        text = bytes(body).decode("utf-8-sig") if isinstance(body, bytes | memoryview) else str(body)
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         why = gate.why_not_json(error)

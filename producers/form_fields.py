@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from parcours.db.house import house_of
+from parcours.db.installation_settings import settings_of
 from parcours.db.tables import events
 from parcours.db.tables.events import Said
 from parcours.db.tables.forms import Form
@@ -52,7 +52,7 @@ class Reading(NamedTuple):
     @property
     def note(self) -> str:
         """What to tell of a field that did not reach the contact."""
-        return f"the field {self.field!r} did not change {self.attribute!r} of the contact: {self.problem}"
+        return f"the field {self.field!r} did not change the contact's {self.attribute!r}: {self.problem}"
 
 
 def mapped_pair(text: str) -> tuple[str, str | None]:
@@ -74,14 +74,14 @@ def checked_mapping(pairs: Iterable[tuple[str, str | None]]) -> dict[str, str | 
             except GateError as error:
                 raise CampaignError(str(error)) from None
         if not field.strip():
-            raise CampaignError("a mapping needs the name of a field; write it like plan=plan")
+            raise CampaignError("a mapping needs a field name; write it like plan=plan")
         if name in ATTRIBUTES and name not in OWN:
             known = ", ".join(OWN)
             raise CampaignError(f"a form cannot set {name!r} of a contact; it can set {known}, and custom fields")
         if found.setdefault(field.strip(), name or None) != (name or None):
             raise CampaignError(f"the field {field.strip()!r} is mapped twice; map it once")
     if len(found) > MAX_MAPPED:
-        raise CampaignError(f"a form maps at most {MAX_MAPPED} fields")
+        raise CampaignError(f"a form can map at most {MAX_MAPPED} fields")
     return found
 
 
@@ -122,7 +122,7 @@ def lost(conn: Connection, form: Form, submitted: Sequence[tuple[str, Mapping[st
     found = []
     for key, fields in submitted:
         own = said[ids[key]].fields.get("country") if ids.get(key) in said else None
-        read = readings(fields, form.mapping, country_of(own, house_of(conn).country))
+        read = readings(fields, form.mapping, country_of(own, settings_of(conn).country))
         found.append([each for each in read if each.problem is not None])
     return found
 
@@ -164,7 +164,7 @@ def _read(field: str, attribute: str, value: Any, is_mapped: bool, country: str 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise IdentityError("it is not a text")
+        raise IdentityError("it is not text")
     if len(value) > MAX_KEY:
         raise IdentityError(f"it is longer than {MAX_KEY} characters")
     return value

@@ -9,9 +9,10 @@ from datetime import datetime
 import structlog
 from dramatiq.broker import Broker
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from parcours.db.clock import now as database_now
+from parcours.db.faults import Fault, fault_of
 from parcours.db.partitions import ensure_partitions
 from parcours.db.statements import statements
 from parcours.db.tables import campaigns, events, membership, outbox, rebuilds, rules, sweeps, traces, waits
@@ -28,7 +29,7 @@ from parcours.domain.jobs import (
     RunSweep,
     WipeFiles,
 )
-from parcours.producers.broker import AWAY, publish
+from parcours.producers.broker import away, publish
 
 log = structlog.get_logger()
 sql = statements(__file__)
@@ -55,6 +56,7 @@ class Tick:
     def __init__(self, engine: Engine, broker: Broker) -> None:
         self._engine = engine
         self._broker = broker
+        self._interruptions: tuple[type[Exception], ...] = (SQLAlchemyError, *away(broker))
         self._leading: Connection | None = None
         self._nudged: dict[int, float] = {}
         # What was published, for what had been due longest then, and when.
@@ -104,7 +106,9 @@ class Tick:
                 published = self.run_once()
                 if published:
                     log.info("tick", published=published)
-            except (OperationalError, InterfaceError, *AWAY) as error:
+            except self._interruptions as error:
+                if isinstance(error, SQLAlchemyError) and fault_of(error) not in (Fault.AWAY, Fault.AGAIN):
+                    raise
                 log.warning("tick_interrupted", error=f"{type(error).__name__}: {error}".splitlines()[0])
                 self.close()
             stop.wait(max(0.0, 1.0 - (time.monotonic() - began)))

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from parcours.db.tables import campaigns, erasure, merging, outcomes, scores, waits
+from parcours.db import merge_locks
+from parcours.db.tables import campaigns, erasure, outcomes, scores, waits
 from parcours.db.tables import membership as memberships
 from parcours.db.tables.membership import Root
 from parcours.db.tables.waits import Displaced
@@ -18,7 +19,7 @@ from parcours.domain.errors import CampaignError
 from parcours.domain.steps.types import Kind
 from parcours.domain.time import schedule
 from parcours.domain.time.zones import zone_of
-from parcours.domain.walk.rows import Outcome, Wait
+from parcours.domain.walk.rows import OutcomeRow, Wait
 from parcours.domain.walk.walk import deadline, first_due
 from parcours.services import segment_rules
 from parcours.services.campaign_plan import CampaignPlan
@@ -44,13 +45,13 @@ def apply(
     """
     file = planned.file
     # Before anything else is held: a merge at work may wait for the campaign.
-    merging.shut_out_merges(conn)
+    merge_locks.shut_out_merges(conn)
     campaign_id = campaigns.create(conn, file.campaign, now=now)
     campaigns.close(conn, campaign_id)
     if campaigns.version_of(conn, campaign_id) != planned.version - 1:
         raise CampaignError(
-            f"somebody else applied {file.campaign} at the same moment; nothing of this was applied: "
-            "look at the plan again, then apply"
+            f"{file.campaign} was changed by someone else at the same time; nothing was applied; check the "
+            "plan and apply again"
         )
     if planned.stages:
         campaigns.make_stages(conn, planned.stages)
@@ -137,7 +138,7 @@ def _leave_steps(
             outcomes.record(
                 conn,
                 [
-                    Outcome(
+                    OutcomeRow(
                         each.contact_id, step_id, each.rotation, each.passage, now, each.due_at, "cancelled", detail
                     )
                     for each in gone

@@ -32,7 +32,7 @@ def ask_sweep(
         broker.close()
     except (RedisError, AMQPError, ConnectionClosed, OSError) as error:
         return sweep_id, (
-            f"the broker did not take the hint ({type(error).__name__}); sweep {sweep_id} is written down, "
-            "and tick finds it when the broker is back"
+            f"the broker is unavailable ({type(error).__name__}); sweep {sweep_id} is stored, and tick starts "
+            "it when the broker is back"
         )
     return sweep_id, None

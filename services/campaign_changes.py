@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from parcours.db.tables import campaigns, merging
+from parcours.db import merge_locks
+from parcours.db.tables import campaigns
 from parcours.db.tables.campaigns import Found, Inside, Version
 from parcours.domain.campaign_file.build import to_data
 from parcours.domain.campaign_file.check import check
@@ -62,7 +63,7 @@ def hold(conn: Connection, key: str, *, now: datetime) -> Found | None:
     Returns the campaign as it is then; None when there is none yet, or only a deleted one.
     """
     # As `apply_campaign.apply` does, before anything else is held.
-    merging.shut_out_merges(conn)
+    merge_locks.shut_out_merges(conn)
     campaigns.close(conn, campaigns.create(conn, key, now=now))
     found = campaigns.stored(conn, key)
     return None if found is None or found.deleted or found.version == 0 else found
@@ -104,7 +105,7 @@ def clone(
         raise CampaignError(checked.problems[0].sentence)
     planned = campaign_plan.plan(conn, checked.file, zone=zone)
     if planned.campaign_id is not None:
-        raise TakenError(f"there is a campaign {key!r} already; choose another key")
+        raise TakenError(f"campaign {key!r} already exists; choose another key")
     return apply_campaign.apply(conn, planned, backfill=False, reschedule=False, who=who, now=now, zone=zone)
 
 

@@ -77,34 +77,34 @@ class CampaignPlan:
     def lines(self) -> list[str]:
         """Return the plan in sentences."""
         if self.unchanged and self.publishes is None and not any(self.retimed.values()):
-            return [f"{self.file.campaign}: nothing changes"]
+            return [f"{self.file.campaign}: no changes"]
         new = self.campaign_id is None
-        lines = [f"{self.file.campaign}: {'creates the campaign' if new else f'makes version {self.version}'}"]
+        lines = [f"{self.file.campaign}: {'creates the campaign' if new else f'creates version {self.version}'}"]
         if self.unchanged:
-            lines = [f"{self.file.campaign}: the steps stay as they are"]
+            lines = [f"{self.file.campaign}: no changes to steps"]
         if new:
             lines.append(f"  {len(list(self.file.walk()))} steps")
         lines += [f"  + step {key}" for key in self.added if not new]
         lines += [f"  ~ step {key}" for key in self.changed]
         lines += [
-            f"  > step {key} moves: who waits there stays, and nobody passes it twice in one rotation"
+            f"  > step {key} moves: waiting contacts stay, and no contact runs it twice in one rotation"
             for key in self.moved
             if key not in self.added and key not in self.removed
         ]
         for key, waiting in self.removed.items():
             end = f"go to {self.redirected[key]}" if key in self.redirected else "are cancelled"
-            fate = f"; {waiting:,} contacts wait there and {end}" if waiting else "; nobody waits there"
+            fate = f"; {waiting:,} contacts wait there and {end}" if waiting else "; no contacts wait there"
             lines.append(f"  - step {key}{fate}")
         for key, waiting in self.retimed.items():
             if waiting:
                 changes = "changed before" if key in self.retimed_before else "changes"
                 lines.append(f"  {waiting:,} contacts wait at {key}, whose timing {changes}; --reschedule moves them")
         for key in self.new_roots:
-            lines.append(f"  {self.members:,} members are past {key}; --backfill starts it for them too")
-        lines += [f"  makes stage {key}" for key in self.stages]
-        lines += [f"  makes point group {key}" for key in self.point_groups]
+            lines.append(f"  {self.members:,} existing members do not start {key}; use --backfill to start it for them")
+        lines += [f"  creates stage {key}" for key in self.stages]
+        lines += [f"  creates point group {key}" for key in self.point_groups]
         if self.publishes is not None:
-            lines.append(f"  {'publishes it' if self.publishes else 'pauses it: everybody stays where they are'}")
+            lines.append(f"  {'publishes it' if self.publishes else 'pauses it: contacts keep their places'}")
         return lines + [f"  note: {warning}" for warning in self.warnings]
 
     def to_json(self) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _check_named(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
         if what is RefersTo.SEGMENT:
             row = segments.get(key)
             if row is None:
-                sentence = f"there is no segment {key!r}; make it with `parcours segments create {key}`"
+                sentence = f"there is no segment {key!r}; create it with `parcours segments create {key}`"
             elif source and not row.public:
                 sentence = f"segment {key!r} is private; only public segments can be sources"
             elif source and not row.published:
@@ -174,7 +174,7 @@ def _check_named(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
         elif what is RefersTo.FORM:
             row = forms.get(key)
             if row is None:
-                sentence = f"there is no form {key!r}; make it with `parcours forms create {key}`"
+                sentence = f"there is no form {key!r}; create it with `parcours forms create {key}`"
             elif source and row.standalone:
                 sentence = f"form {key!r} is standalone; only campaign forms can be sources"
         if sentence:
@@ -188,7 +188,7 @@ def _check_redirect(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
     """
     row = campaigns.stored(conn, file.campaign) if file.redirect else None
     if row is None or row.version == 0 or row.key != file.campaign:
-        sentence = "the campaign is new, so nobody waits at any step of it; leave 'redirect' out"
+        sentence = "the campaign is new, so no contacts wait at its steps; remove 'redirect'"
         yield from (Problem(("redirect", key), sentence) for key in file.redirect)
         return
     # What is stored has its offsets; no date of it depends on a timezone.
@@ -202,14 +202,16 @@ def _check_redirect(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
             hint = f"; did you mean {found[0]!r}?" if found else ""
             yield Problem(("redirect", key), f"the campaign never had a step {quoted(key)}{hint}")
         elif key in after and after[key].kind == before[key].kind:
-            yield Problem(("redirect", key), f"{quoted(key)} is still a step of this version, so who waits there stays")
+            yield Problem(
+                ("redirect", key), f"{quoted(key)} is still a step of this version; waiting contacts stay there"
+            )
 
 
 def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> CampaignPlan:
     """Return what applying a file would do, with counts of the contacts touched."""
     warnings = [short(each) for each in _warnings(conn, file)]
     if len(warnings) > MOST_PROBLEMS:
-        warnings = [*warnings[:MOST_PROBLEMS], f"there is more to note: a plan stops at {MOST_PROBLEMS} notes"]
+        warnings = [*warnings[:MOST_PROBLEMS], f"there are more notes: a plan shows at most {MOST_PROBLEMS}"]
     named = list(references(file))
     stages = _missing(named, RefersTo.STAGE, {stage.key for stage in stages_table.listed(conn)})
     point_groups = _missing(named, RefersTo.POINT_GROUP, {group.key for group in scores.groups(conn)})
@@ -228,7 +230,7 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> CampaignPla
         )
     before, _, unreadable = campaigns.read_version(conn, row.key, row.id, row.version)
     if unreadable is not None:
-        warnings.insert(0, f"the version that it has now cannot be read here ({unreadable.why}); this one replaces it")
+        warnings.insert(0, f"the current version cannot be read ({unreadable.why}); this version replaces it")
     published = campaigns.listing(conn, [row.id])
     # A deleted campaign is not listed; applying its file brings it back, unpublished unless it says so.
     was_published = bool(published) and bool(published[0].published)
@@ -319,21 +321,23 @@ def _warnings(conn: Connection, file: CampaignFile) -> list[str]:
     emails = {each.key for each in found if each.what is RefersTo.EMAIL}
     missing = sorted(emails - set(campaigns.named(conn, "emails", emails)))
     warnings = [
-        f"there is no email {key!r} yet; until `parcours emails apply` brings it, its step is skipped"
+        f"there is no email {key!r} yet; its step is skipped until you create it with `parcours emails apply`"
         for key in missing
     ]
     for what, kind in _TEMPLATES.items():
         keys = {each.key for each in found if each.what is what}
         warnings += [
-            f"there is no {kind} {key!r} yet; until `parcours messages apply` brings it, its step is skipped"
+            f"there is no {kind} {key!r} yet; its step is skipped until you create it with `parcours messages apply`"
             for key in sorted(keys - templates.known(conn, kind, keys))
         ]
     firms = {each.key for each in found if each.what is RefersTo.COMPANY}
     warnings += [
-        f"there is no company {key!r} yet; until `parcours companies create` makes it, its step is skipped"
+        f"there is no company {key!r} yet; its step is skipped until you create it with `parcours companies create`"
         for key in sorted(firms - companies.existing(conn, firms))
     ]
     warnings += notes(conn, ((f"step {step.step}", texts_in(step.with_)) for step in file.walk()))
     others = {each.key for each in found if each.what is RefersTo.CAMPAIGN}
     known = {row.key for row in campaigns.listing(conn)}
-    return warnings + [f"there is no campaign {key!r} yet; nobody can be added to it" for key in sorted(others - known)]
+    return warnings + [
+        f"there is no campaign {key!r} yet; no contact can be added to it" for key in sorted(others - known)
+    ]

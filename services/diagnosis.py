@@ -76,9 +76,9 @@ def _home(home: Path) -> Finding:
     except OSError as error:
         why = error.strerror or str(error)
         return Finding(
-            "home", "wrong", f"{home} cannot be written to: {why}", "give this user the folder, or set PARCOURS_HOME"
+            "home", "wrong", f"{home} is not writable: {why}", "give this user write permission, or set PARCOURS_HOME"
         )
-    return Finding("home", "ok", f"{home} can be written to")
+    return Finding("home", "ok", f"{home} is writable")
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
@@ -107,7 +107,7 @@ def _postgresql(conn: Connection) -> Finding:
     major = health.version(conn)
     if major < POSTGRESQL:
         return Finding("database", "wrong", f"the server is PostgreSQL {major}", f"upgrade it to {POSTGRESQL} or newer")
-    return Finding("database", "ok", f"PostgreSQL {major} answers")
+    return Finding("database", "ok", f"PostgreSQL {major} responds")
 
 
 def _sessions(one: Connection, other: Connection) -> Finding:
@@ -125,10 +125,10 @@ def _sessions(one: Connection, other: Connection) -> Finding:
         return Finding(
             "sessions",
             "wrong",
-            "a pooler in transaction mode, such as PgBouncer, stands before the server; session locks get lost there",
-            "set PARCOURS_DATABASE_URL to the server itself, or the pooler to pool_mode = session",
+            "the connection goes through a pooler in transaction mode, such as PgBouncer, which loses session locks",
+            "set PARCOURS_DATABASE_URL to the server, or set pool_mode = session in the pooler",
         )
-    return Finding("sessions", "ok", "each connection has one of its own")
+    return Finding("sessions", "ok", "each connection has its own session")
 
 
 def _clock(conn: Connection) -> Finding:
@@ -141,10 +141,10 @@ def _clock(conn: Connection) -> Finding:
         return Finding(
             "clock",
             "warning",
-            f"this machine and the database's are {apart:,.1f} s apart; due times follow the database's",
-            "let both synchronize with NTP",
+            f"the clocks of this machine and the database differ by {apart:,.1f} s; due times use the database's clock",
+            "synchronize both clocks with NTP",
         )
-    return Finding("clock", "ok", "agrees with the database's")
+    return Finding("clock", "ok", "matches the database's clock")
 
 
 def _migrations(engine: Engine) -> Finding:
@@ -158,44 +158,49 @@ def _migrations(engine: Engine) -> Finding:
 def _tables(conn: Connection) -> Iterator[Finding]:
     missing, may_make = partition_makers(conn)
     if not missing:
-        yield Finding("partitions", "ok", "those of today are there")
+        yield Finding("partitions", "ok", "current partitions exist")
     elif may_make:
-        yield Finding("partitions", "ok", f"{', '.join(missing)} will be made with the first work")
+        yield Finding("partitions", "ok", f"{', '.join(missing)} will be created when needed")
     else:
-        mend = "let the user of PARCOURS_DATABASE_URL own the tables and create in their schema"
-        yield Finding("partitions", "wrong", f"{', '.join(missing)} is missing and this user may not make it", mend)
+        mend = "make the user of PARCOURS_DATABASE_URL the owner of the tables, with CREATE permission on their schema"
+        yield Finding(
+            "partitions", "wrong", f"{', '.join(missing)} is missing and this user has no permission to create it", mend
+        )
     slack = unvacuumed(conn)
     if slack:
         said = ", ".join(f"{name} ({dead:,} dead rows)" for name, dead in slack)
         tables = ", ".join(name for name, _ in slack)
-        mend = f"run VACUUM ANALYZE {tables}; see that autovacuum is on and that nothing holds old snapshots"
+        mend = f"run VACUUM ANALYZE {tables}; check that autovacuum is on and that no old snapshots are held"
         yield Finding("vacuum", "warning", said, mend)
     else:
-        yield Finding("vacuum", "ok", "the hot tables are clean")
+        yield Finding("vacuum", "ok", "few dead rows")
     letters = events.count_dead_letters(conn)
     if letters:
-        mend = "`parcours dead-letters list` says why; then replay or discard them"
+        mend = "see the reasons with `parcours dead-letters list`, then replay or discard them"
         yield Finding("dead letters", "warning", f"there are {letters:,}", mend)
     else:
         yield Finding("dead letters", "ok", "none")
     away = {name: each.error for name, each in outbox.circuits(conn).items() if each.state != "closed"}
     if away:
         said = "; ".join(f"{name}: {error}" for name, error in sorted(away.items()))
-        mend = "mend the provider or its settings; messages wait and go on by themselves"
-        yield Finding("delivery", "warning", f"messages wait for {said}", mend)
+        mend = "fix the provider or its settings; waiting messages are then sent automatically"
+        yield Finding("delivery", "warning", f"messages wait; unavailable: {said}", mend)
     else:
-        yield Finding("delivery", "ok", "no provider is away")
+        yield Finding("delivery", "ok", "all providers are available")
     stuck = stuck_sweeps(conn)
     if stuck:
-        mend = "is a `parcours worker` for the queues sweeps, membership and executor running, and a `parcours tick`?"
-        yield Finding("sweeps", "wrong", f"not finished, nor worked on: {', '.join(map(str, stuck))}", mend)
+        mend = (
+            "check that `parcours tick` and a `parcours worker` for the queues sweeps, membership and "
+            "executor are running"
+        )
+        yield Finding("sweeps", "wrong", f"unfinished and not in progress: {', '.join(map(str, stuck))}", mend)
     else:
         yield Finding("sweeps", "ok", "none is stuck")
 
 
 def _broker(about: str, url: str | None, setting: str) -> Finding:
     if url is None:
-        return Finding(about, "ok", "none is set: queues live inside `parcours up`")
+        return Finding(about, "ok", "not configured; the queues are inside `parcours up`")
     mend = f"start it, or check {setting}"
     try:
         if about == "broker":
@@ -214,10 +219,15 @@ def _broker(about: str, url: str | None, setting: str) -> Finding:
     except CampaignError as error:
         return Finding(about, "wrong", str(error).split(";")[0], mend)
     except (RedisError, OSError, KombuError, *event_queue.connection(url).recoverable_connection_errors) as error:
-        return Finding(about, "wrong", f"does not answer ({type(error).__name__})", mend)
+        return Finding(about, "wrong", f"does not respond ({type(error).__name__})", mend)
     if int(version.split(".")[0]) < oldest:
-        return Finding(about, "warning", f"{name} {version} is older than we try", f"upgrade it to {oldest} or newer")
-    return Finding(about, "ok", f"{name} {version} answers")
+        return Finding(
+            about,
+            "warning",
+            f"{name} {version} is older than the supported versions",
+            f"upgrade it to {oldest} or newer",
+        )
+    return Finding(about, "ok", f"{name} {version} responds")
 
 
 def _events(url: str) -> Finding:
@@ -225,12 +235,12 @@ def _events(url: str) -> Finding:
     try:
         waiting, taking = event_queue.depth(url), event_queue.consumers(url)
     except Exception as error:
-        mend = "see that the user of the URL may declare and read `parcours.events`"
+        mend = "check that the user in the URL can declare and read `parcours.events`"
         return Finding("contact events", "wrong", f"the queue cannot be used ({type(error).__name__})", mend)
     if waiting and not taking:
-        mend = "start `parcours consume` (or `parcours up`); if it runs, see its log"
+        mend = "start `parcours consume` or `parcours up`; if it is running, check its log"
         return Finding(
-            "contact events", "warning", f"{waiting:,} messages wait in the queue, and nobody takes them", mend
+            "contact events", "warning", f"{waiting:,} messages are in the queue and no process reads them", mend
         )
     return Finding("contact events", "ok", f"{waiting:,} messages in the queue")
 
@@ -248,17 +258,17 @@ def _providers(settings: Settings) -> Iterator[Finding]:
             says, _, mend = str(error).partition("; ")
             yield Finding(about, "wrong", f"{says}; {channel} messages wait", mend or "correct the setting")
         except Exception as error:
-            yield Finding(about, "warning", f"{name} cannot be closed ({type(error).__name__})", "mend its package")
+            yield Finding(about, "warning", f"{name} cannot be closed ({type(error).__name__})", "fix its package")
         else:
             yield Finding(about, "ok", name)
     if unused := registry.unclaimed(settings):
-        mend = "remove them, or choose their provider, such as PARCOURS_SMS_PROVIDER=NAME"
-        yield Finding("provider settings", "warning", f"no provider in use has {', '.join(unused)}", mend)
+        mend = "remove them, or select their provider with a setting such as PARCOURS_SMS_PROVIDER=NAME"
+        yield Finding("provider settings", "warning", f"not used by any selected provider: {', '.join(unused)}", mend)
 
 
 def _smtp(settings: Settings) -> Iterator[Finding]:
     if settings.smtp_url is None:
-        yield Finding("mail", "ok", f"no SMTP is set: mail is written to {settings.home / 'mail'}")
+        yield Finding("mail", "ok", f"SMTP is not configured; mail is written to {settings.home / 'mail'}")
         return
     try:
         server = smtp_connection.parse(settings.smtp_url)
@@ -271,13 +281,15 @@ def _smtp(settings: Settings) -> Iterator[Finding]:
         conn = smtp_connection.connect(replace(server, timeout=min(server.timeout, SMTP_SECONDS)))
         conn.close()
     except (smtplib.SMTPResponseException, smtplib.SMTPNotSupportedError) as error:
-        yield Finding("mail", "wrong", f"{server.host} refuses us ({' '.join(map(str, error.args))[:200]})", mend)
+        yield Finding(
+            "mail", "wrong", f"{server.host} refuses the connection ({' '.join(map(str, error.args))[:200]})", mend
+        )
     except (OSError, smtplib.SMTPException) as error:
         why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
-        yield Finding("mail", "wrong", f"{server.host} does not answer ({why})", mend)
+        yield Finding("mail", "wrong", f"{server.host} does not respond ({why})", mend)
     else:
-        signed_in = ", and lets us sign in" if server.user else ""
-        yield Finding("mail", "ok", f"{server.host} answers{signed_in}")
+        signed_in = "and accepts the sign-in" if server.user else ""
+        yield Finding("mail", "ok", f"{server.host} responds{signed_in}")
     if settings.mail_from is None:
-        says = "no PARCOURS_MAIL_FROM is set; emails without a `from` leave under a made-up address"
-        yield Finding("sender", "warning", says, "set it to an address of yours")
+        says = "PARCOURS_MAIL_FROM is not set; emails without `from` use a default address"
+        yield Finding("sender", "warning", says, "set it to your address")

@@ -14,9 +14,9 @@ from parcours.db.tables import rules as rule_table
 from parcours.domain.contacts.membership import Arrival, Departure
 from parcours.workers import membership, rules
 
-ALREADY_IN = "already in it, which its `reentry` does not let start again"
+ALREADY_IN = "already in it; its `reentry` does not allow a restart"
 NOT_IN = "not in it"
-_LEFT = {"removed": "removed", "stays out": "out already, and stays out for good"}
+_LEFT = {"removed": "removed", "stays out": "already out; the removal is now permanent"}
 
 
 def add(
@@ -24,7 +24,7 @@ def add(
 ) -> dict[int, str]:
     """Add contacts to a campaign; return what became of each. Who is left out here is `ALREADY_IN`.
 
-    No segment removes them again. Who was out comes back, also after a removal by hand.
+    Segments never remove the contact. A contact who left or was removed returns.
     """
     tree, _ = campaigns.enter_readable(conn, campaign_id, zone)
     done = dict[int, str](membership.admit(conn, tree, contact_ids, Arrival.MANUAL, now=now, zone=zone))
@@ -38,7 +38,7 @@ def remove(
 ) -> dict[int, str]:
     """Remove contacts from a campaign; return what became of each. Who is left out here is `NOT_IN`.
 
-    Only a person brings them back. What they waited for is cancelled.
+    The contact's waits are cancelled. The contact returns only when added manually.
     """
     campaigns.enter(conn, campaign_id, zone)
     done = membership.dismiss(conn, campaign_id, contact_ids, Departure.MANUAL, now=now)

@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 
 from parcours.db import schema
 from parcours.db.engine import connect
-from parcours.db.house import House, furnish
+from parcours.db.installation_settings import InstallationSettings, set_installation_settings
 from parcours.domain.errors import CampaignError
 from parcours.ops.settings import Settings
 
@@ -22,12 +22,17 @@ def open_database(settings: Settings) -> Engine:
         from parcours.db import embedded
 
         engine = connect(embedded.start(settings.home))
-        if schema.current(engine) != schema.newest():
-            schema.upgrade(engine)
     else:
         engine = connect(settings.database_url)
-    if (unfit := schema.unfit(engine)) is not None:
+    unfit = schema.unfit(engine)
+    if unfit is not None and settings.database_url is None:
+        # One that a newer version upgraded stays as it is.
+        schema.upgrade(engine)
+        unfit = schema.unfit(engine)
+    if unfit is not None:
         engine.dispose()
         raise CampaignError(unfit)
-    furnish(engine, House(settings.shared_addresses == "allow", settings.default_country, settings.home))
+    set_installation_settings(
+        engine, InstallationSettings(settings.shared_addresses == "allow", settings.default_country, settings.home)
+    )
     return engine

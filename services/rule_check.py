@@ -16,7 +16,7 @@ from parcours.db.tables import campaigns, events, rebuilds, rules
 from parcours.db.tables.membership import Chunk
 from parcours.workers import rebuilding
 
-SAYS = "who is in a segment by rule is who its rule lets in, but for who was put in or taken out by hand"
+SAYS = "the members of a segment with a rule match the rule, except those added or removed manually"
 # Contacts that are asked about when not all are, and ids of one range.
 SAMPLE = 2000
 AT_ONCE = 2000

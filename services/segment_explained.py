@@ -50,18 +50,17 @@ class SegmentExplained:
         """Return it in sentences, the conditions indented below the rule."""
         lines = [f"{self.contact} is {'in' if self.inside else 'not in'} {self.segment}."]
         if self.by_hand is not None:
-            put = "put in" if self.by_hand == "added" else "taken out"
-            lines.append(f"It was {put} by hand, which holds whatever a rule says.")
+            lines.append(f"It was {self.by_hand} manually. Rules do not change that.")
         if not self.has_rule:
-            lines.append("The segment has no rule: it is filled by hand and by events.")
+            lines.append("The segment has no rule. Contacts are added manually and by events.")
         if self.aside is not None:
-            lines.append(f"Its rule is set aside: {self.aside}. Its members stay as they are.")
+            lines.append(f"Its rule cannot be read: {self.aside}. Its members do not change.")
         if self.rule is not None:
             lines += _lines(self.rule, 0)
             if self.rule.changes_at is not None:
-                lines.append(f"By time alone, the answer may change at {iso(self.rule.changes_at)}.")
+                lines.append(f"The result can next change with time at {iso(self.rule.changes_at)}.")
             if asking.moves(bool(self.rule.answer), self.standing) is not None and self.rule.answer is not None:
-                lines.append("The rule has not been asked of this contact since something changed; `update` does.")
+                lines.append("The membership is not up to date. `parcours update` corrects it.")
         return lines
 
     def to_json(self) -> dict[str, Any]:
@@ -69,7 +68,7 @@ class SegmentExplained:
             "segment": self.segment,
             "contact": self.contact,
             "inside": self.inside,
-            "by_hand": self.by_hand,
+            "manual": self.by_hand,
             "answer": None if self.rule is None else self.rule.answer,
             "changes_at": None if self.rule is None else iso(self.rule.changes_at),
             "rule": None if self.rule is None else self.rule.as_json(),
@@ -79,7 +78,7 @@ class SegmentExplained:
 
 
 _SIGNS = {True: "yes", False: "no", None: "unknown"}
-_WORDS = {"all": "all of these", "any": "one of these", "not": "not"}
+_WORDS = {"all": "all of", "any": "any of", "not": "not"}
 
 
 def _lines(explained: Explained, depth: int) -> Iterator[str]:

@@ -78,28 +78,28 @@ class SegmentPlan:
         """Return the plan in sentences."""
         if self.is_nothing:
             return [f"{self.segment}: nothing changes"]
-        first = "creates the segment" if self.creates else "follows" if self.follows else "changes the segment"
-        named = f" ({', '.join(self.changed)})" if self.changed and not self.creates else ""
+        first = "creates the segment" if self.creates else "depends on the above" if self.follows else "changes"
+        named = f" {', '.join(self.changed)}" if self.changed and not self.creates else ""
         lines = [f"{self.segment}: {first}{named}"]
         if self.rule_before and not self.rule_after:
-            lines.append("  its rule is dropped; who is in it stays, and it is filled by hand and by events")
+            lines.append("  removes its rule; the present members stay, and contacts are added manually and by events")
         elif self.rule_after and not self.rule_before and not self.creates:
-            lines.append("  a rule fills it from now on; it was filled by hand and by events")
+            lines.append("  gets a rule; until now contacts were added manually and by events")
         if self.rule_after:
-            lines.append(f"  {self.comes:,} contacts come in, {self.goes:,} go; it has {self.members:,} now")
+            lines.append(f"  members: {self.comes:,} added, {self.goes:,} removed; {self.members:,} now")
         if self.kept_in:
             lines.append(
-                f"  {self.kept_in:,} contacts stay whom the rule leaves out: they were put in by hand; "
-                "--forget-by-hand lets the rule decide of them"
+                f"  {self.kept_in:,} members stay although they do not match the rule, because they were added manually; "
+                "--reset-manual removes them"
             )
         if self.kept_out:
             lines.append(
-                f"  {self.kept_out:,} contacts stay out whom the rule lets in: they were taken out by hand; "
-                "--forget-by-hand lets the rule decide of them"
+                f"  {self.kept_out:,} contacts match the rule but stay out, because they were removed manually; "
+                "--reset-manual adds them"
             )
         if self.unknown:
             lines.append(
-                f"  the rule cannot tell of {self.unknown:,} contacts, who stay as they are: {self.why_unknown}"
+                f"  the rule fails for {self.unknown:,} contacts, whose membership does not change: {self.why_unknown}"
             )
         return lines + [line for effect in self.campaigns for line in _lines_of(effect)]
 
@@ -132,11 +132,11 @@ class SegmentPlan:
 
 def _lines_of(effect: Effect) -> Iterator[str]:
     if effect.joins or effect.comes_back or effect.leaves:
-        again = f", {effect.comes_back:,} come back" if effect.comes_back else ""
-        idle = "" if effect.running else " (it does not run now; that happens once it does)"
-        yield f"  campaign {effect.campaign}: {effect.joins:,} join{again}, {effect.leaves:,} leave{idle}"
+        again = f", {effect.comes_back:,} return" if effect.comes_back else ""
+        idle = "" if effect.running else " (once it runs)"
+        yield f"  campaign {effect.campaign}: {effect.joins:,} contacts join{again}, {effect.leaves:,} leave{idle}"
     if effect.stays:
-        yield f"  campaign {effect.campaign}: {effect.stays:,} who come in were in it before, and do not start again"
+        yield f"  campaign {effect.campaign}: {effect.stays:,} new members of the segment were in it before and do not start again"
 
 
 def problems(conn: Connection, files: Sequence[SegmentFile]) -> list[tuple[SegmentFile, Problem]]:
@@ -153,14 +153,16 @@ def problems(conn: Connection, files: Sequence[SegmentFile]) -> list[tuple[Segme
     asks |= {file.segment: file.rule for file in files if file.rule is not None}
     for file in files:
         if file.segment in seen:
-            sentence = f"two of these files are segment {file.segment!r}; name each segment once"
+            sentence = f"segment {file.segment!r} is there twice; keep one of them"
             found.append((file, Problem((*file.path, "segment"), short(sentence, file.segment))))
         seen.add(file.segment)
         if file.rule is not None:
             found += [(file, each) for each in unknown(conn, file.rule, {RefersTo.SEGMENT: keys})]
             circle = tree.circle(file.segment, asks)
             if circle is not None:
-                sentence = f"segments ask for each other in a circle: {' -> '.join(circle)}; take one of them out"
+                sentence = (
+                    f"the rules refer to each other in a circle: {' -> '.join(circle)}; remove one of the references"
+                )
                 found.append((file, Problem((*file.path, "rule"), short(sentence))))
         found += [(file, each) for each in _unpublished(conn, file)]
     return found
@@ -172,7 +174,7 @@ def _unpublished(conn: Connection, file: SegmentFile) -> Iterator[Problem]:
     stored = segments.find(conn, file.segment)
     users = [] if stored is None or not stored.published else segments.users(conn, stored.id)
     if users:
-        sentence = f"it cannot be unpublished: it is a source of {', '.join(users)}; take it out of there first"
+        sentence = f"it cannot be unpublished because it is a source of {', '.join(users)}; remove it there first"
         yield Problem((*file.path, "published"), short(sentence))
 
 

@@ -66,8 +66,8 @@ def apply(
         stamp = stamp_of(before[file.segment], None if rule is None else rule.version)
         if stamps is not None and stamps.get(file.segment) != stamp:
             raise CampaignError(
-                f"somebody else changed segment {file.segment!r} since the plan was made; nothing is applied: "
-                "look at the plan again, then apply"
+                f"segment {file.segment!r} was changed after the plan was made, so nothing was applied; check the new plan, "
+                "then apply again"
             )
     ids: dict[str, int] = {}
     # First, since who is at work there may want the segment's row.
@@ -138,8 +138,8 @@ def unknown(conn: Connection, rule: Rule, also: Mapping[RefersTo, frozenset[str]
         RefersTo.CAMPAIGN: {row.key for row in campaigns.listing(conn)},
     }
     made = {
-        RefersTo.SEGMENT: "apply a file of it, or make it with `parcours segments create`",
-        RefersTo.FORM: "make it with `parcours forms create`",
+        RefersTo.SEGMENT: "apply its file, or create it with `parcours segments create`",
+        RefersTo.FORM: "create it with `parcours forms create`",
         RefersTo.CAMPAIGN: "apply its file first",
     }
     words = {RefersTo.SEGMENT: "segment", RefersTo.FORM: "form", RefersTo.CAMPAIGN: "campaign"}

@@ -18,8 +18,8 @@ def notes(conn: Connection, templates: Iterable[tuple[str, Iterable[str | None]]
     named = {called: {name for text in texts if text for name in fields_named(text)} for called, texts in templates}
     missing = contacts.fields_of_nobody(conn, {name for names in named.values() for name in names})
     return [
-        f"{called} names contact.{name}, which no contact has; where it is missing nothing stands there, unless you "
-        f"write {{{{ contact.{name} | default: 'friend' }}}}"
+        f"{called} uses contact.{name}, which no contact has; it is blank where missing, unless you write "
+        f"{{{{ contact.{name} | default: 'friend' }}}}"
         for called, names in named.items()
         for name in sorted(names & missing)
     ]

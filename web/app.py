@@ -27,6 +27,7 @@ from starlette.requests import ClientDisconnect
 from parcours.db.faults import Fault, fault_of
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.events.parsing import parse
+from parcours.domain.invalid_values import why_invalid
 from parcours.ops import metrics
 from parcours.ops.health import Health, is_ready
 from parcours.ops.settings import Settings
@@ -86,7 +87,7 @@ def make_app(
 
     app = FastAPI(
         title="Parcours",
-        summary="A campaign engine: contacts walk a tree of actions, decisions and conditions.",
+        summary="A campaign engine: contacts move through trees of actions, decisions and conditions.",
         # The framework's own page loads its parts from elsewhere.
         docs_url=None,
         openapi_url="/api/openapi.json",
@@ -127,14 +128,14 @@ def _add_events(app: FastAPI, inbox: Inbox, *, open_to_all: bool) -> None:
         openapi_extra=EVENTS_BODY,
     )
     def post_events(request: Request, response: Response, raw: Annotated[bytes, Depends(read_body)]) -> Taken:
-        """One CloudEvent, or a list of them. 202 says that they are stored; what follows from them follows at once.
+        """One CloudEvent or a list of them. 202 means that they are stored; they are processed immediately afterwards.
 
-        The same (source, id) again changes nothing. Positions of rejected events count from 0. 422, with the same
-        body, says that every one was rejected.
+        An event with a known (source, id) has no effect. Positions of rejected events count from 0. 422 means that
+        every event was rejected; its body has the same form.
         """
         values = _values(request, raw)
         if len(values) > most_events:
-            raise ProblemError(413, f"there are {len(values):,} events in the request; send {most_events:,} at most")
+            raise ProblemError(413, f"the request has {len(values):,} events; the maximum is {most_events:,}")
         taken = inbox.put(partial(_parsed, values), limited=True)
         response.status_code = taken.status
         return taken
@@ -166,20 +167,21 @@ def _add_health(app: FastAPI, health: Health, engine: Engine, *, open_to_all: bo
     may_read = [Depends(needs_role(engine, "read", open_to_all=open_to_all))]
     answers = problems({401: ANSWERS[401], 403: ANSWERS[403]})
 
-    @app.get("/health/live", summary="Is this process alive")
-    def live() -> Response:
-        """Always 200: restart the process when there is no answer."""
+    @app.get("/health/live", summary="Check liveness")
+    async def live() -> Response:
+        """Always 200. Restart the process if it does not respond."""
+        # Not from a thread, of which others may have them all.
         return JSONResponse({"status": "live"})
 
-    @app.get("/health/ready", summary="Can this process do its work", responses={503: {"description": "Not now."}})
+    @app.get("/health/ready", summary="Check readiness", responses={503: {"description": "Not ready."}})
     def ready() -> Response:
-        """Database, migrations and broker, each "ok" or the sentence that says why not."""
+        """Database, migrations and broker, each "ok" or the reason for the failure."""
         report = health.ready()
         return JSONResponse(report, status_code=200 if is_ready(report) else 503)
 
     @app.get("/metrics", summary="Metrics for Prometheus", dependencies=may_read, responses=answers)
     def all_metrics() -> Response:
-        """Of this process, and the figures that all processes share; without a key on PARCOURS_HEALTH_PORT only."""
+        """Of this process, and those shared by all processes. Only PARCOURS_HEALTH_PORT serves them without a key."""
         return Response(metrics.exposition(health.figures), headers={"Content-Type": metrics.CONTENT_TYPE})
 
     @app.get(
@@ -189,7 +191,7 @@ def _add_health(app: FastAPI, health: Health, engine: Engine, *, open_to_all: bo
         responses=answers,
     )
     def process_metrics() -> Response:
-        """Without the figures that all processes share, which cost the database a few statements."""
+        """Leaves out the shared metrics, which need a few database queries."""
         return Response(metrics.exposition(None), headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
@@ -237,7 +239,7 @@ def _add_problems(app: FastAPI) -> None:
     def not_valid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         place = ".".join(str(piece) for piece in first["loc"])
-        return _answer(request, 422, f"{place}: {str(first['msg'])[:1].lower()}{str(first['msg'])[1:]}")
+        return _answer(request, 422, f"{place}: {why_invalid(first, first.get('input'))}")
 
     @handles(SignInNeededError)
     def signs_in(request: Request, _: SignInNeededError) -> Response:
@@ -270,23 +272,23 @@ def _add_problems(app: FastAPI) -> None:
         return _answer(
             request,
             503,
-            marked("the database cannot be reached; nothing is stored, send it again"),
+            marked("cannot reach the database; nothing was stored; send it again"),
             {"Retry-After": str(AWAY_RETRY_SECONDS)},
         )
 
 
 # What people read instead of the framework's words.
 PAGE_SENTENCES = {
-    404: marked("There is nothing at this address. It may have been moved or deleted."),
-    405: marked("This address does not take what was sent. Go back and try again."),
+    404: marked("This page does not exist. It may have been moved or deleted."),
+    405: marked("This page cannot process the request. Go back and try again."),
 }
 ANSWERS = {
     400: "The body is not JSON.",
-    401: "No key, or one that is unknown or revoked.",
-    403: "The key's role may not.",
+    401: "The API key is missing, unknown or revoked.",
+    403: "The role of the key does not allow this.",
     413: "The body is too large.",
-    415: "Another content type.",
-    429: "Too many events wait to be acted on; Retry-After says when to come again.",
+    415: "Unsupported content type.",
+    429: "Too many events are waiting to be processed; see Retry-After.",
     503: "The database cannot be reached.",
 }
 _EVENT: dict[str, Any] = {

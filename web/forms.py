@@ -50,10 +50,13 @@ _BODY: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "properties": {
-                        "contact": {"type": "string", "description": "The key of the contact, if the form takes it."},
-                        "email": {"type": "string", "description": "Finds a contact, or makes one with this key."},
-                        "visit": {"type": "string", "description": "The token that a click wrote into an address."},
-                        "id": {"type": "string", "description": "The same again changes nothing."},
+                        "contact": {"type": "string", "description": "Key of the contact, if the form accepts keys."},
+                        "email": {
+                            "type": "string",
+                            "description": "Email address. Finds the contact or creates one with this key.",
+                        },
+                        "visit": {"type": "string", "description": "Token of a visit, from the URL after a click."},
+                        "id": {"type": "string", "description": "ID of the submission. A repeated ID has no effect."},
                         "fields": _FIELDS,
                     },
                 }
@@ -64,17 +67,17 @@ _BODY: dict[str, Any] = {
     }
 }
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"description": "A page that says thank you, after an HTML form.", "content": {"text/html": {}}},
-    303: {"description": "After an HTML form that leads somewhere."},
+    200: {"description": "Thank-you page, after an HTML form.", "content": {"text/html": {}}},
+    303: {"description": "Redirect, after an HTML form with `_redirect`."},
     **problems(
         {
             400: "The body cannot be read.",
-            403: "The form may not be submitted from that site.",
-            404: "There is no such form, or it is not published.",
+            403: "Submissions from this site are not allowed.",
+            404: "The form does not exist or is not published.",
             413: "The body is too large.",
-            415: "Another content type.",
+            415: "Unsupported content type.",
             429: "Too many submissions from one network address or visit.",
-            422: "Nobody can tell whose submission it is, or it cannot be stored.",
+            422: "The submission does not identify a contact, or it cannot be stored.",
         }
     ),
 }
@@ -122,17 +125,17 @@ def add_forms(app: FastAPI, inbox: Inbox, signed: Signed) -> None:
         openapi_extra=_BODY,
     )
     async def submit(key: str, request: Request, raw: Annotated[bytes, Depends(_body)]) -> Response:
-        """Store a submission; campaigns are joined and decisions taken right after.
+        """Store a submission. Contacts join campaigns and decisions are taken right after.
 
-        In an HTML form, fields that begin with `_` are ours: `_redirect` (where to go next: on this site or
-        one that the form allows), `_visit`, `_contact`, and `_hp`, which people do not see and leave empty.
+        In an HTML form, fields that start with `_` are reserved: `_redirect` (next page, on this site or one that
+        the form allows), `_visit`, `_contact`, and `_hp`, a hidden field that must stay empty.
         """
         form = await run_in_threadpool(_find, inbox, key)
         origin = request.headers.get("origin")
         cors = _cors(form, origin, own)
         try:
             if not cors and origin != own:
-                raise ProblemError(403, f"the form may not be submitted from {str(origin)[:200]}")
+                raise ProblemError(403, f"this form does not accept submissions from {str(origin)[:200]}")
             of_source.check(source(request))
             submitted = await _read(request, raw)
             if not submitted.is_trapped:
@@ -163,7 +166,7 @@ def add_forms(app: FastAPI, inbox: Inbox, signed: Signed) -> None:
         origin = request.headers.get("origin")
         cors = _cors(_find(inbox, key), origin, own)
         if not cors and origin != own:
-            raise ProblemError(403, f"the form may not be submitted from {str(origin)[:200]}")
+            raise ProblemError(403, f"this form does not accept submissions from {str(origin)[:200]}")
         more = {"Access-Control-Allow-Methods": "POST", "Access-Control-Allow-Headers": "Content-Type"}
         return Response(status_code=204, headers={**cors, **more, "Access-Control-Max-Age": "600"})
 
@@ -172,7 +175,7 @@ def _find(inbox: Inbox, key: str) -> Form:
     with inbox.engine.connect() as conn:
         form = None if "\0" in key else forms.find(conn, key)
     if form is None or not form.published:
-        raise ProblemError(404, "there is no such form, or it is not published")
+        raise ProblemError(404, "the form does not exist or is not published")
     return form
 
 
@@ -213,10 +216,10 @@ async def _read(request: Request, raw: bytes) -> Submitted:
 
 def _from_json(value: Any) -> Submitted:
     if not isinstance(value, dict) or not isinstance(value.get("fields", {}), dict):
-        raise ProblemError(400, 'the body is not a JSON object such as {"email": "…", "fields": {…}}')
+        raise ProblemError(400, 'the body must be a JSON object such as {"email": "…", "fields": {…}}')
     texts = {name: value[name] for name in ("contact", "email", "visit", "id") if value.get(name) not in (None, "")}
     if not all(isinstance(each, str) for each in texts.values()):
-        raise ProblemError(400, "contact, email, visit and id are texts")
+        raise ProblemError(400, "contact, email, visit and id must be texts")
     fields = {name: each for name, each in value.get("fields", {}).items() if name != HONEY_POT}
     texts.setdefault("email", _one(fields.get("email")))
     trapped = bool(value.get(HONEY_POT) or value.get("fields", {}).get(HONEY_POT))
@@ -261,7 +264,7 @@ async def _fields(request: Request, raw: bytes) -> list[tuple[str, str]]:
             found = await MultiPartParser(headers, body(), max_files=MAX_FIELDS, max_fields=MAX_FIELDS).parse()
         else:
             known = f"{_JSON}, {_URLENCODED}, {_MULTIPART}"
-            raise ProblemError(415, f"{kind[:80] or 'no content type'} is not understood; send {known}")
+            raise ProblemError(415, f"{kind[:80] or 'no content type'} is not supported; send {known}")
     except MultiPartException as error:
         raise ProblemError(400, f"the form cannot be read: {error.message}") from None
     fields: list[tuple[str, str]] = []
@@ -271,7 +274,7 @@ async def _fields(request: Request, raw: bytes) -> list[tuple[str, str]]:
                 fields.append((name, value))
             # A field for a file that is left empty is sent all the same.
             elif value.filename:
-                raise ProblemError(422, "files are not taken; send the form without them")
+                raise ProblemError(422, "files are not accepted; send the form without files")
     finally:
         await found.close()
     if len(fields) > MAX_FIELDS:
@@ -308,8 +311,8 @@ def _who(form: Form, submitted: Submitted, visitor: str | None, conn: Connection
         if not form.names_contact:
             raise ProblemError(
                 422,
-                "this form does not take the key of a contact, which anybody could send; send an email, or the token "
-                "of a visit, or allow it with `parcours forms create --names-contact`",
+                "this form does not accept the key of a contact; send an email or the token of a visit, or allow keys "
+                "with `parcours forms create --names-contact`",
             )
         return submitted.contact
     email = (submitted.email or "").strip()
@@ -321,5 +324,5 @@ def _who(form: Form, submitted: Submitted, visitor: str | None, conn: Connection
     if origin is not None:
         return origin.contact
     if email:
-        raise ProblemError(422, "the email is not an address")
-    raise ProblemError(422, "nobody can tell whose submission this is; send an email, or the token of a visit")
+        raise ProblemError(422, "the email is not a valid address")
+    raise ProblemError(422, "the submission does not identify a contact; send an email or the token of a visit")

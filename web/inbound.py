@@ -33,15 +33,21 @@ log = structlog.get_logger()
 # No report is shorter.
 LEAST_BYTES = 10
 _WHO = {
-    "message": {"type": "string", "description": "Our message id; a Message-ID such as <id@host> will do."},
-    "contact": {"type": "string", "description": "The key of the contact."},
+    "message": {
+        "type": "string",
+        "description": "Message ID of Parcours. A Message-ID header such as <id@host> is also accepted.",
+    },
+    "contact": {"type": "string", "description": "Key of the contact."},
 }
-_EMAIL = {"email": {"type": "string", "description": "The contact's address."}}
+_EMAIL = {"email": {"type": "string", "description": "Email address of the contact."}}
 _WHEN = {
-    "id": {"type": "string", "description": "The provider's own; the same again changes nothing."},
-    "time": {"type": "string", "format": "date-time", "description": "When it happened; default: now."},
+    "id": {
+        "type": "string",
+        "description": "ID assigned by the provider. A report with an ID that was already received has no effect.",
+    },
+    "time": {"type": "string", "format": "date-time", "description": "Time of the event. Default: now."},
 }
-_REASON = {"reason": {"type": "string", "description": "In the provider's words."}}
+_REASON = {"reason": {"type": "string", "description": "Reason given by the provider."}}
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def _bounce(item: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text_message(item: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(item.get("text"), str):
-        raise EventError('"text" is missing or not a text; send what was written')
+        raise EventError('"text" is missing or not a text; send the text of the message')
     return {"text": item["text"], **_texts(item, "from")}
 
 
@@ -80,12 +86,12 @@ def _texts(item: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 _FROM = (
-    "The number that sent it, such as +33612345678. It finds the contact with that number in the field `phone` or "
-    "`mobile`, however it is written there: the field `country`, else `PARCOURS_DEFAULT_COUNTRY`, says how a number "
-    "without the code of a country is read. STOP, and its like, refuses text messages for this number, also when no "
-    "contact has it; START takes that back."
+    "Phone number of the sender, such as +33612345678. Finds the contact with this number in the field `phone` or "
+    "`mobile`, in any format. A number without a country code belongs to the country in the field `country`, else to "
+    "`PARCOURS_DEFAULT_COUNTRY`. STOP and similar words opt this number out of text messages, even if no contact has "
+    "it; START opts it in again."
 )
-_TEXT = {"text": {"type": "string", "description": "What was written."}}
+_TEXT = {"text": {"type": "string", "description": "Text of the message."}}
 REPORTS = (
     Report(
         "bounces",
@@ -93,7 +99,11 @@ REPORTS = (
         "email.bounced",
         {**_WHO, **_EMAIL},
         {
-            "kind": {"enum": ["hard", "soft"], "default": "hard", "description": "A soft one changes nothing."},
+            "kind": {
+                "enum": ["hard", "soft"],
+                "default": "hard",
+                "description": "Soft bounces have no effect.",
+            },
             **_REASON,
         },
         (),
@@ -101,7 +111,7 @@ REPORTS = (
     ),
     Report(
         "complaints",
-        "Report complaints of spam",
+        "Report spam complaints",
         "email.unsubscribed",
         {**_WHO, **_EMAIL},
         _REASON,
@@ -119,7 +129,7 @@ REPORTS = (
     ),
     Report(
         "sms",
-        "Report text messages that came in",
+        "Report received text messages",
         "sms.replied",
         {**_WHO, "from": {"type": "string", "description": _FROM}},
         _TEXT,
@@ -130,24 +140,24 @@ REPORTS = (
 _ANSWERS = problems(
     {
         400: "The body is not JSON.",
-        401: "No key, or one that is unknown or revoked.",
-        403: "The key's role may not.",
+        401: "The API key is missing, unknown or revoked.",
+        403: "The role of the key does not allow this.",
         413: "The body is too large.",
-        415: "Another content type than application/json.",
-        429: "Too many events wait to be acted on; Retry-After says when to come again.",
+        415: "The content type is not application/json.",
+        429: "Too many events are waiting to be processed; see Retry-After.",
     }
 )
 
 
 _PROVIDER_ANSWERS = problems(
     {
-        400: "The provider's class cannot understand the request.",
+        400: "The provider's class cannot parse the request.",
         401: "The signature is missing or wrong.",
-        404: "No channel has this provider, or it reports nothing.",
+        404: "No channel uses this provider, or the provider does not report events.",
         413: "The body is too large.",
-        429: "Too many events wait to be acted on; Retry-After says when to come again.",
-        500: "The provider's class failed; the log says how.",
-        503: "The provider's class cannot be used; `parcours doctor` says why.",
+        429: "Too many events are waiting to be processed; see Retry-After.",
+        500: "The provider's class failed; see the log.",
+        503: "The provider's class cannot be used; run `parcours doctor` for details.",
     }
 )
 
@@ -166,7 +176,8 @@ def add_inbound(app: FastAPI, inbox: Inbox, *, open_to_all: bool) -> None:
             status_code=202,
             summary=report.summary,
             name=f"inbound_{report.path}",
-            description="One report, or a list of them. Whose it is, the first of these that is given says: "
+            description="One report or a list of reports. The contact or message is identified by the first of these "
+            "that is given: "
             + ", ".join(f"`{name}`" for name in report.who)
             + f". It becomes an event of type `{report.type}`.",
             dependencies=[Depends(may_publish), Depends(takes("application/json"))],
@@ -179,7 +190,7 @@ def _taker(inbox: Inbox, report: Report, most: int) -> Callable[..., Taken]:
     def take(response: Response, raw: Annotated[bytes, Depends(read_body)]) -> Taken:
         items = read_objects(raw)
         if len(items) > most:
-            raise ProblemError(413, f"there are {len(items):,} reports in the request; send {most:,} at most")
+            raise ProblemError(413, f"the request has {len(items):,} reports; the maximum is {most:,}")
         said = [(report, item) for item in items]
         taken = inbox.put(partial(_events, said), limited=True)
         response.status_code = taken.status
@@ -194,14 +205,14 @@ def _add_providers(app: FastAPI, inbox: Inbox) -> None:
     @app.post(
         "/inbound/providers/{name}",
         status_code=202,
-        summary="Take a provider's webhooks",
+        summary="Receive a provider's webhooks",
         responses=_PROVIDER_ANSWERS,
         openapi_extra={"requestBody": {"required": False, "content": {"*/*": {}}}},
     )
     def take_from_provider(name: str, request: Request, raw: Annotated[bytes, Depends(read_body)]) -> Taken:
-        """Requests as the provider of a channel sends them: its class checks their signature and understands them.
+        """Receive requests in the provider's own format. Its class checks the signature and parses the request.
 
-        What they report becomes events of contacts. What concerns nobody is listed under `rejected`.
+        Each report becomes an event of a contact. Reports that match no contact are listed under `rejected`.
         """
         query = f"?{request.url.query}" if request.url.query else ""
         url = f"{inbox.settings.public_url.rstrip('/')}{request.url.path}{query}"
@@ -223,34 +234,34 @@ class _Providers:
         try:
             reports = list(provider.parse(request))
             if not all(isinstance(each, Reported) for each in reports):
-                raise TypeError("parse returned something else than Reported")
+                raise TypeError("parse must return Reported objects")
         except ForgedError:
             raise ProblemError(401, "the signature is missing or wrong") from None
         except ValueError as error:
             log.warning("provider_not_understood", provider=name, error=type(error).__name__)
-            raise ProblemError(400, "the request cannot be understood") from None
+            raise ProblemError(400, "the request cannot be parsed; check its format") from None
         except Exception as error:
             # It may send this again, and by then somebody may have mended the class.
             log.error("provider_failed", provider=name, error=type(error).__name__, where=where(error.__traceback__))
-            raise ProblemError(500, f"the provider {name!r} failed; the log says how") from None
+            raise ProblemError(500, f"the provider {name!r} failed; see the log") from None
         return reports
 
     def _provider(self, name: str) -> Provider[Any]:
         settings = self._inbox.settings
         channel = next((each for each in registry.CHANNELS if registry.chosen(settings, each) == name), None)
         if channel is None:
-            raise ProblemError(404, f"no channel has a provider {name[:40]!r}")
+            raise ProblemError(404, f"no channel uses a provider {name[:40]!r}")
         with self._lock:
             if name in self._made:
                 return self._made[name]
             try:
                 if not registry.provider_class(channel, name).reports_back():
-                    raise ProblemError(404, f"the provider {name!r} reports nothing")
+                    raise ProblemError(404, f"the provider {name!r} does not report events")
                 secret = settings.secret_key or installation.secret_key(self._inbox.engine)
                 made = registry.make(settings, channel, signing=webhook_secret(settings, secret))
             except registry.UnusableProviderError as error:
                 log.error("provider_unusable", channel=channel, provider=name, text=str(error))
-                raise ProblemError(503, f"the provider {name!r} cannot be used; `parcours doctor` says why") from None
+                raise ProblemError(503, f"the provider {name!r} cannot be used; see `parcours doctor`") from None
             self._made[name] = made
             return made
 
@@ -284,6 +295,9 @@ def _events(said: Sequence[tuple[Report, Any]], conn: Connection, now: datetime)
     for index, (report, item) in enumerate(said):
         offered.offer(index, partial(_event, report, item, messages, emails, phones, now, partial(strange.add, index)))
     offered.strangers = [each for each in offered.good if each[0] in strange]
+    if offered.strangers:
+        # Only `phone` and `mobile` are looked at, for which there is an index; the number itself is nobody's to log.
+        log.info("text_command_of_nobody", n=len(offered.strangers))
     offered.good = [each for each in offered.good if each[0] not in strange]
     return offered
 
@@ -309,7 +323,7 @@ def _event(
     strange: Callable[[], None],
 ) -> ContactEvent:
     if not isinstance(item, Mapping):
-        raise EventError("a report is a JSON object; send one, or a list of them")
+        raise EventError("a report must be a JSON object; send one, or a list of them")
     who = _texts(item, *report.who)
     message = message_key(who.get("message", ""))
     contact = (
@@ -324,8 +338,8 @@ def _event(
         contact = who["from"]
     if contact is None:
         if not who:
-            raise EventError(f"the report does not say whose it is; give {' or '.join(report.who)}")
-        raise EventError(f"nobody is found by {' or '.join(who)}; import the contact, or correct the report")
+            raise EventError(f"the report does not identify a contact or message; give {' or '.join(report.who)}")
+        raise EventError(f"no contact matches {' or '.join(who)}; import the contact, or correct the report")
     about = {"message": message} if message in messages else {}
     described = {
         "specversion": "1.0",

@@ -167,7 +167,7 @@ class Inbox:
             if limited and events_table.is_longer_than(conn, self.settings.max_inbox):
                 raise ProblemError(
                     429,
-                    "too many events wait to be acted on; send these again later",
+                    "too many events are waiting to be processed; send these again later",
                     headers={"Retry-After": str(FULL_RETRY_SECONDS)},
                 )
             now = database_now(conn)

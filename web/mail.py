@@ -16,6 +16,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
+from parcours.web.i18n.language import _, _n, marked, reader
 from parcours.web.problems import ProblemError
 
 # The latest of them; the folder has all.
@@ -39,9 +40,18 @@ def add_mail(app: FastAPI, folder: Path) -> None:
     def listing() -> HTMLResponse:
         names = sorted((path.name for path in folder.glob("*.eml") if _NAME.fullmatch(path.name)), reverse=True)
         rows = "".join(_row(name, _parsed(folder, name)) for name in islice(names, SHOWN))
-        about = f"{len(names):,} emails in {folder}, the latest first." if names else f"No email in {folder} yet."
-        head = "<tr><th>Date</th><th>To</th><th>Subject</th></tr>"
-        return _page("Mail", f"<p>{escape(about)}</p><table>{head if names else ''}{rows}</table>")
+        about = (
+            _n(
+                "{n} email in {folder}, latest first.",
+                "{n} emails in {folder}, latest first.",
+                len(names),
+                folder=folder,
+            )
+            if names
+            else _("No emails in {folder} yet.", folder=folder)
+        )
+        head = "".join(f"<th>{escape(each)}</th>" for each in (_("Date"), _("To"), _("Subject")))
+        return _page(_("Emails"), f"<p>{escape(about)}</p><table>{f'<tr>{head}</tr>' if names else ''}{rows}</table>")
 
     @app.get("/mail/{name}", include_in_schema=False)
     def show(name: str) -> HTMLResponse:
@@ -50,40 +60,40 @@ def add_mail(app: FastAPI, folder: Path) -> None:
             f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>" for key, value in mail.items()
         )
         text, html = mail.get_body(("plain",)), mail.get_body(("html",))
-        parts = [f"<p><a href='/mail'>All mail</a></p><table>{headers}</table>"]
+        parts = [f"<p><a href='/mail'>{escape(_('All emails'))}</a></p><table>{headers}</table>"]
         if html is not None:
             parts.append(f"<h2>HTML</h2><iframe sandbox title='HTML' src='/mail/{escape(name)}/html'></iframe>")
         if text is not None:
-            parts.append(f"<h2>Text</h2><pre>{escape(text.get_content())}</pre>")
+            parts.append(f"<h2>{escape(_('Text'))}</h2><pre>{escape(text.get_content())}</pre>")
         return _page(str(mail.get("Subject", "")), "".join(parts))
 
     @app.get("/mail/{name}/html", include_in_schema=False)
     def body(name: str) -> HTMLResponse:
         html = _parsed(folder, name).get_body(("html",))
         if html is None:
-            raise ProblemError(404, "this email has no HTML")
+            raise ProblemError(404, marked("this email has no HTML"))
         return HTMLResponse(html.get_content(), headers=_headers(_BODY_POLICY))
 
 
 def _row(name: str, mail: EmailMessage) -> str:
-    subject = escape(str(mail.get("Subject", "")) or "(no subject)")
+    subject = escape(str(mail.get("Subject", "")) or _("(no subject)"))
     date, to = (escape(str(mail.get(header, ""))) for header in ("Date", "To"))
     return f"<tr><td>{date}</td><td>{to}</td><td><a href='/mail/{escape(name)}'>{subject}</a></td></tr>"
 
 
 def _parsed(folder: Path, name: str) -> EmailMessage:
     if not _NAME.fullmatch(name):
-        raise ProblemError(404, "there is no such email")
+        raise ProblemError(404, marked("this email does not exist"))
     try:
         read = (folder / name).read_bytes()
     except OSError:
-        raise ProblemError(404, "there is no such email") from None
+        raise ProblemError(404, marked("this email does not exist")) from None
     return message_from_bytes(read, policy=policy.default)
 
 
 def _page(title: str, body: str) -> HTMLResponse:
     page = (
-        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title>"
+        f"<!doctype html><html lang='{reader().language}'><head><meta charset='utf-8'><title>{escape(title)}</title>"
         f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>{body}</body></html>"
     )
     return HTMLResponse(page, headers=_headers(_PAGE_POLICY))

@@ -29,7 +29,7 @@ REQUEST_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
     registry=metrics.PROCESS,
 )
-UNEXPECTED = marked("something unexpected went wrong; the log says more")
+UNEXPECTED = marked("unexpected error; see the log")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # They come every few seconds, and say what they have to say themselves.
 QUIET = ("/health/", "/metrics")

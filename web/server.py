@@ -8,29 +8,61 @@ import ipaddress
 import logging
 import socket
 import threading
+from functools import partial
+from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from parcours.domain.errors import CampaignError
+from parcours.web.problems import problem
+from parcours.web.security.connections import ConnectionPlaces, source_of
 
 # Requests in hand are finished within this time when the server stops.
 GRACE_SECONDS = 10
 BACKLOG = 2048
-# Connections open at once; more are answered with 503.
+# Connections open, and requests in hand, at once: of all together, and half of them of one source. A connection more
+# takes the place of one that has no request; a request more is answered with 503.
 MOST_CONNECTIONS = 500
+RETRY_SECONDS = 2
 # The head of a request comes within this time, or the connection is closed.
 HEAD_SECONDS = 10.0
 
 
 class _Impatient(H11Protocol):
-    """Closes connections on which no whole head of a request comes; the server itself would wait for ever."""
+    """Closes connections on which no whole head of a request comes; the server itself would wait for ever.
+
+    Answers a request only where there is a place for it.
+    """
 
     _until: asyncio.TimerHandle | None = None
 
+    def __init__(self, *given: Any, places: ConnectionPlaces, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._places = places
+        self.source = source_of(None)
+        self._answers = self.app
+        self.app = self._admit
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is in hand."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def end(self) -> None:
+        """Close the connection."""
+        self.transport.close()
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._places.request(self.source, scope["path"]) as admitted:
+            answer = self._answers if admitted else _crowded()
+            await answer(scope, receive, send)
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.source = source_of(self.client[0] if self.client else None)
+        self._places.enter(self)
         self._watch()
 
     def data_received(self, data: bytes) -> None:
@@ -39,10 +71,11 @@ class _Impatient(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_watching()
+        self._places.leave(self)
         super().connection_lost(exc)
 
     def _watch(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
+        if not self.is_idle:
             self._stop_watching()
         elif self._until is None:
             self._until = self.loop.call_later(HEAD_SECONDS, self._give_up)
@@ -54,8 +87,16 @@ class _Impatient(H11Protocol):
 
     def _give_up(self) -> None:
         self._until = None
-        if self.cycle is None or self.cycle.response_complete:
+        if self.is_idle:
             self.transport.close()
+
+
+def _crowded() -> ASGIApp:
+    return problem(
+        503,
+        "too many requests at once; send this one again later",
+        headers={"Retry-After": str(RETRY_SECONDS), "Connection": "close"},
+    )
 
 
 class Server:
@@ -94,9 +135,9 @@ class Server:
             server_header=False,
             proxy_headers=trusted_proxies is not None,
             forwarded_allow_ips=trusted_proxies or "",
-            http=_Impatient,
+            # Called like the class that it makes.
+            http=partial(_Impatient, places=ConnectionPlaces(MOST_CONNECTIONS, trusted_proxies)),  # type: ignore[arg-type]
             ws="none",
-            limit_concurrency=MOST_CONNECTIONS,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         self._server = uvicorn.Server(config)
@@ -133,9 +174,9 @@ def _bind(host: str, port: int) -> socket.socket:
         return listening
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            reason = f"port {port} of {host} is taken; stop what uses it, or choose another with --port"
+            reason = f"port {port} on {host} is in use; stop the other process, or choose another port with --port"
         elif error.errno == errno.EACCES:
-            reason = f"port {port} needs more rights than this user has; choose one above 1023 with --port"
+            reason = f"this user has no permission to use port {port}; choose a port above 1023 with --port"
         else:
-            reason = f"{host!r} is no address of this machine; choose another with --host"
+            reason = f"{host!r} is not an address of this machine; choose another with --host"
         raise CampaignError(reason) from None

@@ -37,7 +37,7 @@ PAUSE_SECONDS = 1.0
 FULL_SECONDS = 0.2
 
 
-class Letter(NamedTuple):
+class UnreadEvent(NamedTuple):
     """One event of a message, not yet parsed: as it came, and why it cannot be read if that is known already."""
 
     value: Any
@@ -64,12 +64,12 @@ class Consumer:
                 with conn, reading(conn) as reader:
                     self._consume(reader, stop)
             except event_queue.away(conn) as error:
-                self.trouble = "the events queue does not answer; start its broker, or check PARCOURS_EVENTS_URL"
+                self.trouble = "cannot reach the events queue; start its broker, or check PARCOURS_EVENTS_URL"
                 log.warning("broker_away", error=f"{type(error).__name__}: {error}".splitlines()[0])
                 stop.wait(PAUSE_SECONDS)
             except Exception as error:
                 # A defect of ours, or an answer of the broker's that nobody foresaw. Messages in hand went back.
-                self.trouble = f"taking events fails ({type(error).__name__}); the log has the details"
+                self.trouble = f"reading events failed ({type(error).__name__}); see the log for details"
                 log.exception("consumer_failed")
                 stop.wait(PAUSE_SECONDS)
 
@@ -97,7 +97,7 @@ class Consumer:
         if self._act:
             self._act_on_inbox(reader, stop)
 
-    def _store(self, letters: Sequence[Letter]) -> int:
+    def _store(self, letters: Sequence[UnreadEvent]) -> int:
         """Store what can be understood, the rest as dead letters, in one transaction; return how many are stored."""
         partitions.begin(self._engine)
         with self._engine.begin() as conn:
@@ -116,7 +116,7 @@ class Consumer:
             done = intake.accept(conn, good, now=now, unknown_contacts=self._settings.unknown_contacts)
             rejected = len(dead) + len(done.rejected)
             dead += [(reason, bodies[index]) for index, reason in done.rejected if reason != intake.ERASED]
-            events_table.bury(conn, dead, origin="event", now=now)
+            events_table.add_dead_letters(conn, dead, origin="event", now=now)
         metrics.count_events(accepted=done.accepted, duplicates=done.duplicates, rejected=rejected)
         log.info(
             "events_stored",
@@ -149,7 +149,7 @@ class Consumer:
                 if fault not in (Fault.AWAY, Fault.AGAIN):
                     raise
                 if fault is Fault.AWAY:
-                    self.trouble = "the database does not answer; start it, or check PARCOURS_DATABASE_URL"
+                    self.trouble = "cannot reach the database; start it, or check PARCOURS_DATABASE_URL"
                 log.warning("database_away" if fault is Fault.AWAY else "database_busy", error=_first_line(error))
                 reader.keep_alive()
                 if stop.wait(PAUSE_SECONDS if fault is Fault.AWAY else 0):
@@ -172,24 +172,24 @@ class Consumer:
             return int(events_table.is_longer_than(conn, self._settings.max_inbox))
 
 
-def _letters(received: Iterable[Received]) -> Iterator[Letter]:
+def _letters(received: Iterable[Received]) -> Iterator[UnreadEvent]:
     """Yield the events of messages, one by one, and a message that cannot be read as a whole."""
     for message in received:
         text = message.body.decode("utf-8", errors="replace")
         if message.problem is not None:
-            yield Letter(None, text, message.problem)
+            yield UnreadEvent(None, text, message.problem)
             continue
         try:
             values = event_queue.decode(message.body)
         except ValueError as error:
-            yield Letter(None, text, str(error))
+            yield UnreadEvent(None, text, str(error))
             continue
         if len(values) > MOST_EVENTS:
-            sentence = f"the message holds {len(values):,} events; send {MOST_EVENTS:,} at most in one"
-            yield Letter(None, text, sentence)
+            sentence = f"the message contains {len(values):,} events; send at most {MOST_EVENTS:,} per message"
+            yield UnreadEvent(None, text, sentence)
             continue
         for value in values:
-            yield Letter(value, _written(value, text if len(values) == 1 else None))
+            yield UnreadEvent(value, _written(value, text if len(values) == 1 else None))
 
 
 def _written(value: Any, text: str | None) -> str:
@@ -198,7 +198,7 @@ def _written(value: Any, text: str | None) -> str:
         return json.dumps(value, ensure_ascii=False, default=str)
     except (RecursionError, ValueError):
         # Nested so deeply that it could be read and cannot be written.
-        return text or "(nested too deeply to be kept)"
+        return text or "(nested too deeply to store)"
 
 
 def _first_line(error: BaseException) -> str:

@@ -45,7 +45,7 @@ class Unjudged(NamedTuple):
         return f"{self.campaign}/{self.step}"
 
     def __str__(self) -> str:
-        return f"the decision {self.step!r} of campaign {self.campaign!r} could not judge it: {self.error}"
+        return f"the decision {self.step!r} of campaign {self.campaign!r} could not evaluate it: {self.error}"
 
 
 @dataclass(slots=True)

@@ -186,13 +186,13 @@ def unpacked(raw: bytes) -> Received:
     if isinstance(headers, dict) and headers.get("compression"):
         return Received(_bytes(body), COMPRESSED)
     if not isinstance(body, str):
-        return Received(raw, 'the "body" of the message is not a text')
+        return Received(raw, 'the "body" of the message is not text')
     if value["properties"].get("body_encoding") != "base64":
         return Received(_bytes(body))
     try:
         return Received(base64.b64decode(body, validate=True))
     except (ValueError, binascii.Error):
-        return Received(_bytes(body), 'the "body" of the message is not base64, as its properties say')
+        return Received(_bytes(body), 'the "body" of the message is not base64, but its properties say so')
 
 
 def _bytes(text: Any) -> bytes:

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine
 from parcours.db import partitions, touched
 from parcours.db.clock import now as database_now
 from parcours.db.faults import Fault, blames_the_data, fault_of
-from parcours.db.house import house_of
+from parcours.db.installation_settings import settings_of
 from parcours.db.reads import batch as facts
 from parcours.db.tables import (
     campaigns,
@@ -36,7 +36,7 @@ from parcours.db.tables import (
     scores,
     traces,
 )
-from parcours.db.tables.events import Letter, Pending
+from parcours.db.tables.events import DeadEvent, Pending
 from parcours.db.tables.refusals import RefusalChange
 from parcours.domain.campaign import StopRule
 from parcours.domain.contacts.changes import change
@@ -85,7 +85,7 @@ def heed(conn: Connection, offered: Sequence[ContactEvent], *, now: datetime) ->
         if heed_address(conn, event) is not None:
             done.accepted += 1
         else:
-            done.rejected.append((index, "nobody is found by from; import the contact, or correct the report"))
+            done.rejected.append((index, "no contact has the key in `from`; import the contact, or correct the event"))
     return done
 
 
@@ -173,11 +173,13 @@ class _Acting:
 
     def _give_up(self, event: Pending, error: Exception) -> None:
         log.error("event_buried", event_type=event.type, contact_id=event.contact_id, **described(error))
-        reason = f"it could not be acted on: {reason_of(error)}; mend that, then `parcours dead-letters replay` it"
+        reason = (
+            f"it could not be processed: {reason_of(error)}; fix the cause, then run `parcours dead-letters replay`"
+        )
         with self.engine.begin() as conn:
-            buried = events.bury_pending(conn, event, reason, now=database_now(conn))
-        self.done.events += buried
-        self.done.counts["dead letters"] += buried
+            moved = events.move_to_dead_letters(conn, event, reason, now=database_now(conn))
+        self.done.events += moved
+        self.done.counts["dead letters"] += moved
 
     def _try(self, work: Callable[[Connection], Acted]) -> Exception | None:
         """Do work in a transaction of its own; return the error when that is for what is in its hands.
@@ -269,7 +271,7 @@ def _act_on(
     deleted: set[int] = set()
     late: list[Pending] = []
     # What a decision could not judge, and why; it is acted on otherwise.
-    letters: list[Letter] = []
+    letters: list[DeadEvent] = []
     for nth in range(max(map(len, by_contact.values()))):
         once = [found[nth] for found in by_contact.values() if nth < len(found)]
         late += [event for event in once if event.contact_id in erased]
@@ -296,7 +298,7 @@ def _act_on(
         ],
     )
     letters = [letter for letter in letters if letter.event.contact_id not in gone]
-    events.bury_events(conn, letters, now=now)
+    events.add_dead_events(conn, letters, now=now)
     counts["dead letters"] += len(letters)
     lag = (now - min(event.received_at for event in taken)).total_seconds()
     return Acted(len(taken), counts, lag)
@@ -317,7 +319,7 @@ def _act_once(
     once: Sequence[Pending],
     erased: dict[int, tuple[str, datetime]],
     late: list[Pending],
-    letters: list[Letter],
+    letters: list[DeadEvent],
     *,
     now: datetime,
     zone: ZoneInfo,
@@ -355,10 +357,10 @@ def _act_once(
     return counts
 
 
-def _letter(event: Pending, unjudged: Sequence[Unjudged]) -> Letter:
+def _letter(event: Pending, unjudged: Sequence[Unjudged]) -> DeadEvent:
     reason = "; ".join(map(str, unjudged))
-    mend = "mend that, then `parcours dead-letters replay` asks again"
-    return Letter(event, f"{reason}; {mend}", [each.place for each in unjudged])
+    mend = "fix the cause, then run `parcours dead-letters replay`"
+    return DeadEvent(event, f"{reason}; {mend}", [each.place for each in unjudged])
 
 
 @dataclass(slots=True)
@@ -366,7 +368,7 @@ class JudgedAgain:
     """What became of events that decisions could not judge before: contacts that moved on, and who is still dead."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    letters: list[Letter] = field(default_factory=list)
+    letters: list[DeadEvent] = field(default_factory=list)
 
 
 def judge_again(
@@ -392,7 +394,7 @@ def judge_again(
         pending = Pending(contact_id, 0, now, event.source, event.id, event.type, event.at, event.data)
         idle = _not_running(conn, places, now=now, zone=zone)
         if idle:
-            done.letters.append(Letter(pending, f"{idle}; replay it when the campaign runs", places))
+            done.letters.append(DeadEvent(pending, f"{idle}; replay it when the campaign is running", places))
             continue
         try:
             with conn.begin_nested():
@@ -405,7 +407,7 @@ def judge_again(
             if not blames_the_data(error):
                 raise
             log.error("event_not_judged", event_type=event.type, contact_id=contact_id, **described(error))
-            done.letters.append(Letter(pending, f"it could not be judged: {reason_of(error)}", places))
+            done.letters.append(DeadEvent(pending, f"it could not be evaluated: {reason_of(error)}", places))
             continue
         done.counts += reacted.counts
         if contact_id in reacted.raised:
@@ -419,7 +421,7 @@ def _not_running(conn: Connection, places: Iterable[str], *, now: datetime, zone
         if found is not None and not found.deleted:
             why = campaigns.enter(conn, found.id, zone)[1].why_not(now)
             if why is not None:
-                return f"campaign {key!r} does not run: {why}"
+                return f"campaign {key!r} is not running: {why}"
     return None
 
 
@@ -513,7 +515,7 @@ def _said_in_forms(conn: Connection, submitted: Sequence[Pending]) -> list[Pendi
         if form is None or event.contact_id not in said:
             continue
         before = said[event.contact_id]
-        country = form_fields.country_of(before.fields.get("country"), house_of(conn).country)
+        country = form_fields.country_of(before.fields.get("country"), settings_of(conn).country)
         read = form_fields.readings(event.data.get("fields") or {}, form.mapping, country)
         for each in read:
             if each.problem is not None:
@@ -529,7 +531,7 @@ def _said_in_forms(conn: Connection, submitted: Sequence[Pending]) -> list[Pendi
 def _without_taken_addresses(conn: Connection, changed: Sequence[Pending], now: datetime) -> list[Pending]:
     """Return the changes without addresses that are those of other contacts; each is told as a dead letter."""
     given = {event.seq: str(event.data["email"]).strip() for event in changed if event.data.get("email")}
-    if not given or house_of(conn).shared_addresses:
+    if not given or settings_of(conn).shared_addresses:
         return list(changed)
     events.lock_addresses(conn, given.values())
     holders = contacts.holders(conn, given.values())
@@ -552,7 +554,7 @@ def _without_taken_addresses(conn: Connection, changed: Sequence[Pending], now: 
         owner = others[0].key if others else events.keys(conn, [first])[0]
         letters.append((in_use(address, owner=owner, key=key), events.as_cloud_event(event, key)))
         kept.append(event._replace(data={name: value for name, value in event.data.items() if name != "email"}))
-    events.bury(conn, letters, origin="event", now=now)
+    events.add_dead_letters(conn, letters, origin="event", now=now)
     return kept
 
 

@@ -185,7 +185,7 @@ class _Unit:
 def reason_of(error: Exception) -> str:
     """Return why something failed, as people read it in outcomes, failures and dead letters."""
     if isinstance(error, DBAPIError) and error.orig is not None:
-        return f"the database refused what it should store: {str(error.orig).strip().splitlines()[0]}"
+        return f"the database rejected a value: {str(error.orig).strip().splitlines()[0]}"
     return why(error)
 
 

@@ -26,7 +26,7 @@ log = structlog.get_logger()
 ERASED = "the contact was erased after this happened"
 
 UNKNOWN = (
-    "the contact is unknown, and PARCOURS_UNKNOWN_CONTACTS says reject; import the contact, or set it to create, and "
+    "the contact is unknown, and PARCOURS_UNKNOWN_CONTACTS is reject; import the contact, or set it to create, and "
     "send the event again"
 )
 # Characters of an address that are told again.
@@ -66,8 +66,8 @@ def understood(read: Callable[[], ContactEvent]) -> ContactEvent:
 
 def _unexpected(error: BaseException) -> str:
     return (
-        f"something unexpected went wrong ({type(error).__name__}), and the log has the details; once that is mended, "
-        "send it again, or replay its dead letter with `parcours dead-letters replay`"
+        f"unexpected error ({type(error).__name__}); see the log; after fixing the cause, send it again or "
+        "replay its dead letter with `parcours dead-letters replay`"
     )
 
 
@@ -168,15 +168,15 @@ def _acceptable(
         if event.contact in gone and event.at <= gone[event.contact] and event.type != "contact.deleted":
             reason = ERASED
         elif event.type in SEGMENT_TYPES and event.data["segment"] not in segments:
-            reason = f"there is no segment {event.data['segment']!r}; make it with `parcours segments create`"
+            reason = f"there is no segment {event.data['segment']!r}; create it with `parcours segments create`"
         elif event.type == "form.submitted" and event.data["form"] not in known_forms:
-            reason = f"there is no form {event.data['form']!r}; make it with `parcours forms create`"
+            reason = f"there is no form {event.data['form']!r}; create it with `parcours forms create`"
         elif event.contact not in known and unknown_contacts == "reject" and event.type != "contact.deleted":
             reason = UNKNOWN
             # What it says of an address is not about the contact alone.
             address = heed_address(conn, event)
             if address is not None:
-                reason += f"; what it says of {address[:MAX_SHOWN]} is kept"
+                reason += f"; its report about {address[:MAX_SHOWN]} is stored"
         if reason is None:
             good.append((index, event))
         else:

@@ -22,7 +22,7 @@ from parcours.domain.contacts.membership import Arrival, Departure, entering
 from parcours.domain.steps.types import Kind
 from parcours.domain.time import schedule
 from parcours.domain.time.zones import zone_of
-from parcours.domain.walk.rows import Outcome, Wait
+from parcours.domain.walk.rows import OutcomeRow, Wait
 from parcours.domain.walk.walk import came_at, first_due
 from parcours.ops.logs import described
 from parcours.workers.isolation import in_halves
@@ -344,7 +344,9 @@ def _cancel(conn: Connection, campaign_id: int, contact_ids: Sequence[int], reas
     outcomes.record(
         conn,
         [
-            Outcome(each.contact_id, each.step_id, each.rotation, each.passage, now, each.due_at, "cancelled", detail)
+            OutcomeRow(
+                each.contact_id, each.step_id, each.rotation, each.passage, now, each.due_at, "cancelled", detail
+            )
             for each in cancelled
         ],
     )

@@ -78,9 +78,7 @@ def _ask(
         for segment_id, ids in _left_to_others(conn, book, touched.take(conn)).items():
             asked.setdefault(segment_id, set()).update(ids)
     log.error("rules_go_round", segments=sorted(book.rules[id_].key for id_ in asked))
-    rules.complain(
-        conn, dict.fromkeys(asked, "what it changes changes it again, by way of a campaign that it asks for"), now=now
-    )
+    rules.complain(conn, dict.fromkeys(asked, "it depends on a campaign whose members depend on it"), now=now)
 
 
 def ask_again(

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import Connection
 
 from parcours.db import touched
-from parcours.db.house import house_of
+from parcours.db.installation_settings import settings_of
 from parcours.db.statements import like, statements
 from parcours.db.tables import companies, events, outcomes, policies, refusals, scores
 from parcours.db.tables import contacts as contacts_table
@@ -78,9 +78,9 @@ def load(
         facts.world,
         recent_passes=passes,
         policies=policies.by_channel(conn) if Need.POLICIES in needs else {},
-        been=_been(conn, campaign, ids),
+        already_passed=_already_passed(conn, campaign, ids),
         companies=companies.known(conn, ids, _companies_named(campaign)) if Need.COMPANIES in needs else {},
-        holders=None if house_of(conn).shared_addresses else partial(_holders, conn),
+        holders=None if settings_of(conn).shared_addresses else partial(_holders, conn),
     )
     if Need.POLICIES in needs:
         _bind(conn, facts.contacts, world.policies, now=now)
@@ -220,11 +220,11 @@ def _bind(conn: Connection, contacts: Mapping[int, Contact], bound: Mapping[str,
         contacts[contact_id].sent = {**contacts[contact_id].sent, channel: tuple(sent)}
 
 
-def _been(conn: Connection, campaign: Campaign, ids: list[int]) -> set[tuple[int, int, int]]:
+def _already_passed(conn: Connection, campaign: Campaign, ids: list[int]) -> set[tuple[int, int, int]]:
     moved = [step.id for step in campaign.steps.values() if step.moved]
     if not moved:
         return set()
-    rows = conn.execute(sql["been"], {"ids": ids, "step_ids": moved})
+    rows = conn.execute(sql["already_passed"], {"ids": ids, "step_ids": moved})
     return {(row.contact_id, row.step_id, row.passage) for row in rows}
 
 

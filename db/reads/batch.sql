@@ -224,7 +224,7 @@ WHERE ctid = ANY (ARRAY(
     ) AS found
 ));
 
--- name: been
+-- name: already_passed
 -- Where contacts of a batch came already, of steps that moved; the claims in hand are no waits any more.
 SELECT contact_id, step_id, passage FROM outcome
 WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND step_id = ANY (CAST(:step_ids AS int[]))

@@ -68,7 +68,7 @@ class ContactLine:
 
 @dataclass(frozen=True)
 class WaitingCount:
-    """A step that a member stands at; no `due_at`: until it happens."""
+    """A step that a member stands at; no `due_at`: until the event happens."""
 
     step_id: int
     reason: str

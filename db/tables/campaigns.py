@@ -104,7 +104,7 @@ def find(conn: Connection, key: str) -> Found:
     """Return the campaign of a key or an id. Raises NotFoundError."""
     found = stored(conn, key)
     if found is None or found.deleted:
-        raise NotFoundError("campaign", key, "`parcours campaigns list` shows all of them")
+        raise NotFoundError("campaign", key, "run `parcours campaigns list` to see all campaigns")
     return found
 
 
@@ -216,7 +216,7 @@ def of_step(conn: Connection, step_id: int) -> int:
     """Return the campaign of a step. Raises CampaignError for a step that is gone."""
     found = conn.execute(sql["of_step"], {"step_id": step_id}).scalar()
     if found is None:
-        raise CampaignError(f"there is no step with the id {step_id}; its campaign is gone")
+        raise CampaignError(f"there is no step with the id {step_id}; its campaign was deleted")
     return int(found)
 
 
@@ -282,8 +282,8 @@ def _reading(campaign_id: int, version: int) -> Iterator[None]:
         why = str(error) if isinstance(error, CampaignError) else f"{type(error).__name__}: {error}"
         why = (why.splitlines() or [""])[0][:300]
         raise UnreadableCampaignError(
-            f"version {version} of campaign {campaign_id} cannot be read by this process ({why}); "
-            "install here what it needs, or apply its file again; until then its contacts keep their places",
+            f"this process cannot read version {version} of campaign {campaign_id} ({why}); install the "
+            "missing packages or apply its file again; until then, contacts keep their places",
             why,
         ) from error
 
@@ -406,7 +406,7 @@ def remove_steps(conn: Connection, campaign_id: int, step_ids: Sequence[int], *,
 
 
 def set_published(conn: Connection, campaign_id: int, published: bool, *, now: datetime) -> bool:
-    """Switch a campaign on or off; return whether that changed anything.
+    """Publish a campaign or off; return whether that changed anything.
 
     Who switches it on has closed it: what fell due meanwhile may move.
     """

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from sqlalchemy import Connection, TextClause
 from sqlalchemy.exc import IntegrityError
 
+from parcours.db.merge_locks import shut_out_merges
 from parcours.db.statements import statements, variant
 from parcours.db.tables import policies, refusals, scores
 from parcours.db.tables.scores import PointsLogged, StageLogged
@@ -33,7 +34,7 @@ LOOKED_AT = 20_000
 SameAddress = Literal["merge", "reject", "allow"]
 
 
-class Refused(NamedTuple):
+class AddressConflict(NamedTuple):
     """A row that would give a contact the address of another, `owner`."""
 
     line: int
@@ -79,12 +80,14 @@ class Imported:
     # Rows of somebody new whose address is another contact's, and which became that contact's.
     merged: int = 0
     # Rows that were left out for their address.
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[AddressConflict, ...] = ()
+    # Contacts that unsubscribed, by the file, and that a manual refusal keeps out already; that one stays.
+    kept_by_hand: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """What became of a contact at a step."""
+    """The result of a step for a contact."""
 
     step: str
     rotation: int
@@ -198,9 +201,6 @@ def merge(conn: Connection, *, now: datetime, same_address: SameAddress = "merge
     with the address of another contact becomes that contact's, and its key leads there; or it is left out,
     as are rows that give the address of another to a contact that exists.
     """
-    # Here, since merging knows all tables, and who only reads a contact needs none of them.
-    from parcours.db.tables.merging import shut_out_merges
-
     sql = statements(__file__)
     shut_out_merges(conn)
     conn.execute(sql["join_by_hash"])
@@ -220,16 +220,16 @@ def merge(conn: Connection, *, now: datetime, same_address: SameAddress = "merge
     if given.companies:
         for name in ("make_companies", "join_companies", "forget_primary_companies", "make_primary_companies"):
             conn.execute(sql[name])
-    silenced = conn.execute(sql["refuse"], {"now": now}).scalar_one() if given.refusals else 0
+    silenced, kept_by_hand = conn.execute(sql["refuse"], {"now": now}).one() if given.refusals else (0, 0)
     if merged:
         conn.execute(sql["lead_same_addresses"], {"now": now})
     updated += repeated
-    return Imported(added, updated, int(rows) - added - updated, silenced, merged, refused)
+    return Imported(added, updated, int(rows) - added - updated, silenced, merged, refused, kept_by_hand)
 
 
 def _same_addresses(
     conn: Connection, asked: SameAddress, sql: Mapping[str, TextClause]
-) -> tuple[int, tuple[Refused, ...]]:
+) -> tuple[int, tuple[AddressConflict, ...]]:
     """Keep addresses apart; return how many rows became another contact's, and which are left out."""
     if asked == "allow":
         return 0, ()
@@ -237,7 +237,7 @@ def _same_addresses(
     if not found:
         return 0, ()
     merging = {"merging": asked == "merge"}
-    refused = tuple(Refused(*row) for row in conn.execute(sql["same_addresses"], merging))
+    refused = tuple(AddressConflict(*row) for row in conn.execute(sql["same_addresses"], merging))
     conn.execute(sql["leave_out_same_addresses"], merging)
     if asked == "merge":
         conn.execute(sql["merge_same_addresses"])

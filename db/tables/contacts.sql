@@ -338,8 +338,16 @@ WITH said AS MATERIALIZED (
        OR do_not_contact.reason = 'unsubscribed' AND excluded.reason = 'manual'
           AND (do_not_contact.address IS NOT NULL OR NOT do_not_contact.beneath ? 'manual')
     RETURNING contact_id
+), kept AS (
+    -- Who said so themselves, by the file, and whom a colleague's word keeps out all the same.
+    SELECT DISTINCT said.id FROM said
+    WHERE said.reason = 'unsubscribed'
+      AND ((SELECT reason FROM do_not_contact
+            WHERE do_not_contact.contact_id = said.id AND do_not_contact.channel = said.channel) = 'manual'
+           OR (SELECT reason FROM refusal
+               WHERE refusal.address = said.address AND refusal.channel = said.channel) = 'manual')
 )
-SELECT count(DISTINCT contact_id) FROM refused;
+SELECT (SELECT count(DISTINCT contact_id) FROM refused) AS silenced, (SELECT count(*) FROM kept) AS kept_by_hand;
 
 -- name: make_companies
 INSERT INTO company (key, name)

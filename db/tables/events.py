@@ -369,7 +369,7 @@ def recent(conn: Connection, contacts: Iterable[int], types: Iterable[str], *, s
     return [Past(*row) for row in conn.execute(sql["recent"], parameters)]
 
 
-def bury(
+def add_dead_letters(
     conn: Connection, letters: Sequence[tuple[str, str]], *, origin: Literal["event", "message"], now: datetime
 ) -> None:
     """Keep what could not be understood or done: (reason, body as it came). Never fails for what is in them.
@@ -384,10 +384,10 @@ def bury(
             "reasons": [reason for reason, _ in kept],
             "bodies": [body for _, body in kept],
         }
-        conn.execute(sql["bury"], parameters)
+        conn.execute(sql["add_dead_letters"], parameters)
 
 
-class Letter(NamedTuple):
+class DeadEvent(NamedTuple):
     """An event that becomes a dead letter, and why.
 
     `unjudged` has the places, CAMPAIGN/STEP, of the decisions that could not judge it: the rest of it is done.
@@ -398,13 +398,13 @@ class Letter(NamedTuple):
     unjudged: Sequence[str] = ()
 
 
-def bury_events(conn: Connection, letters: Sequence[Letter], *, now: datetime) -> None:
+def add_dead_events(conn: Connection, letters: Sequence[DeadEvent], *, now: datetime) -> None:
     """Keep events as dead letters, as they could be sent again."""
     if letters:
         ids = [letter.event.contact_id for letter in letters]
         keys = {row.id: row.key for row in conn.execute(sql["keys_by_id"], {"ids": ids})}
         written = [(letter.reason, _as_sent(letter, keys.get(letter.event.contact_id, ""))) for letter in letters]
-        bury(conn, written, origin="event", now=now)
+        add_dead_letters(conn, written, origin="event", now=now)
 
 
 def unjudged_of(body: Mapping[str, Any]) -> list[str]:
@@ -413,7 +413,7 @@ def unjudged_of(body: Mapping[str, Any]) -> list[str]:
     return places.split() if isinstance(places, str) else []
 
 
-def bury_pending(conn: Connection, event: Pending, reason: str, *, now: datetime) -> bool:
+def move_to_dead_letters(conn: Connection, event: Pending, reason: str, *, now: datetime) -> bool:
     """Move an event from the inbox to the dead letters; return whether it was still there.
 
     It counts as never seen, so that it can be sent again, or replayed.
@@ -422,11 +422,11 @@ def bury_pending(conn: Connection, event: Pending, reason: str, *, now: datetime
     if conn.execute(sql["drop_pending"], place).first() is None:
         return False
     conn.execute(sql["forget"], {"source": event.source, "id": event.id})
-    bury_events(conn, [Letter(event, reason)], now=now)
+    add_dead_events(conn, [DeadEvent(event, reason)], now=now)
     return True
 
 
-def _as_sent(letter: Letter, contact: str) -> str:
+def _as_sent(letter: DeadEvent, contact: str) -> str:
     """Return an event as a CloudEvent in its JSON form."""
     event = letter.event
     sent = {
@@ -473,9 +473,9 @@ def dead_letters(conn: Connection, *, id_: int | None = None, limit: int = 100) 
     return [DeadLetter(*row) for row in conn.execute(sql["dead_letters"], {"id": id_, "limit": limit})]
 
 
-def exhume(conn: Connection, ids: Sequence[int] | None) -> list[DeadLetter]:
+def take_dead_letters(conn: Connection, ids: Sequence[int] | None) -> list[DeadLetter]:
     """Take dead letters out of the table, all of them without ids."""
-    rows = conn.execute(sql["exhume"], {"ids": None if ids is None else list(ids)})
+    rows = conn.execute(sql["take_dead_letters"], {"ids": None if ids is None else list(ids)})
     return sorted(DeadLetter(*row) for row in rows)
 
 

@@ -251,7 +251,7 @@ SELECT count(*) AS n, min(received_at) AS oldest FROM inbox;
 -- Served by inbox_seq_idx.
 SELECT seq FROM inbox ORDER BY seq LIMIT 1;
 
--- name: bury
+-- name: add_dead_letters
 INSERT INTO dead_letter (at, origin, reason, body)
 SELECT :now, :origin, reason, body FROM unnest(CAST(:reasons AS text[]), CAST(:bodies AS text[])) AS dead (reason, body);
 
@@ -291,7 +291,7 @@ WHERE CAST(:id AS bigint) IS NULL OR id = CAST(:id AS bigint)
 ORDER BY id DESC
 LIMIT :limit;
 
--- name: exhume
+-- name: take_dead_letters
 -- A dead letter that is replayed or discarded leaves the table in the transaction that does so.
 DELETE FROM dead_letter
 WHERE id IN (SELECT id FROM dead_letter WHERE CAST(:ids AS bigint[]) IS NULL OR id = ANY (CAST(:ids AS bigint[]))

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from parcours.db import touched
+from parcours.db import merge_locks, touched
 from parcours.db.statements import filled, statements
 from parcours.db.tables import campaigns, events, outcomes, refusals, waits
 from parcours.db.tables.waits import CancelledWait
-from parcours.domain.walk.rows import Outcome
+from parcours.domain.walk.rows import OutcomeRow
 
 sql = statements(__file__)
 
@@ -61,16 +61,6 @@ class Merged(NamedTuple):
     waits_cancelled: int
 
 
-def shut_out_merges(conn: Connection) -> None:
-    """Wait until no merge is at work, and keep new ones out, as imports do; the caller holds nothing yet."""
-    conn.execute(sql["shut_out_merges"])
-
-
-def shut_out_imports(conn: Connection) -> None:
-    """Wait until no import is at work, and keep new ones out; the caller holds no contact yet."""
-    conn.execute(sql["shut_out_imports"])
-
-
 def lock(conn: Connection, keys: Iterable[str]) -> dict[str, int]:
     """Take contacts out of everybody's reach, as whoever deletes them must; return their ids by key."""
     return {row.key: row.id for row in conn.execute(sql["lock"], {"keys": sorted(set(keys))})}
@@ -88,7 +78,7 @@ def without_those_in_merges(conn: Connection, contact_ids: Sequence[int]) -> lis
     if not asked:
         return list(contact_ids)
     free: set[int] = set()
-    if conn.execute(sql["try_to_shut_out_imports"]).scalar_one():
+    if merge_locks.try_to_shut_out_imports(conn):
         both = {each.into_id for each in asked} | {each.gone_id for each in asked}
         free.update(conn.execute(sql["lock_free"], {"ids": sorted(both)}).scalars())
     left_out: set[int] = set()
@@ -161,7 +151,9 @@ def _record(conn: Connection, cancelled: Sequence[CancelledWait], *, now: dateti
     outcomes.record(
         conn,
         [
-            Outcome(each.contact_id, each.step_id, each.rotation, each.passage, now, each.due_at, "cancelled", detail)
+            OutcomeRow(
+                each.contact_id, each.step_id, each.rotation, each.passage, now, each.due_at, "cancelled", detail
+            )
             for each in cancelled
         ],
     )

@@ -3,19 +3,6 @@
 -- tables are not joined, which could be done the wrong way round. Rows are found by their contact, and the other of
 -- a pair is looked up in the arrays; or they are probed for, and written by their place.
 
--- name: shut_out_imports
--- An import looks contacts up long before it writes them: it and a merge keep out of each other's way. Who
--- waits for it must hold no contact, since it may be waiting for that.
-SELECT pg_advisory_xact_lock(7272687600000000);
-
--- name: shut_out_merges
--- Shared with other imports: a contact that is merged away between being looked up and being written would
--- begin anew. Also with new versions of campaigns, which let contacts wait elsewhere.
-SELECT pg_advisory_xact_lock_shared(7272687600000000);
-
--- name: try_to_shut_out_imports
-SELECT pg_try_advisory_xact_lock(7272687600000000);
-
 -- name: lock
 -- Not even an event may come to a contact that goes.
 SELECT id, key FROM contact WHERE key = ANY (CAST(:keys AS text[])) ORDER BY id FOR UPDATE;

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row
 from parcours.db.statements import statements
 from parcours.domain.campaign import StopRule
 from parcours.domain.gate import clean_json
-from parcours.domain.walk.rows import Failure, Outcome
+from parcours.domain.walk.rows import Failure, OutcomeRow
 
 sql = statements(__file__)
 
@@ -44,7 +44,7 @@ class Waiting(NamedTuple):
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
-def record(conn: Connection, outcomes: Sequence[Outcome]) -> None:
+def record(conn: Connection, outcomes: Sequence[OutcomeRow]) -> None:
     """Write history and its counters, which therefore always agree."""
     if not outcomes:
         return

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from sqlalchemy import Connection
 
 from parcours.db import touched
-from parcours.db.house import house_of
+from parcours.db.installation_settings import settings_of
 from parcours.db.statements import statements
 from parcours.domain.contacts.identity import MAX_PHONE, IdentityError, phone
 
@@ -93,7 +93,7 @@ def number_of(text: str | None, country: str | None, otherwise: str | None) -> s
 
 def reach(conn: Connection, contact_ids: Iterable[int]) -> dict[int, Reach]:
     """Return where contacts are reached, by id."""
-    default = house_of(conn).country
+    default = settings_of(conn).country
     rows = conn.execute(sql["reach"], {"ids": sorted(set(contact_ids))})
     return {row.id: Reach(row.email, _numbers(row.phones, row.country, default)) for row in rows}
 
@@ -121,7 +121,7 @@ def listed(conn: Connection, contact_id: int) -> list[Refusal]:
 
 
 def _said_of(conn: Connection, contact_ids: Iterable[int]) -> Iterator[tuple[int, Refusal]]:
-    default = house_of(conn).country
+    default = settings_of(conn).country
     for row in conn.execute(sql["of_contacts"], {"ids": list(contact_ids)}):
         if row.number is None or number_of(row.phone, row.country, default) == row.number:
             yield row.contact_id, Refusal(row.channel, row.reason, row.comment, row.at, row.address)
@@ -159,7 +159,7 @@ def _refuse_addresses(conn: Connection, said: Sequence[RefusalChange], reason: s
 
 def of_numbers(conn: Connection, channel: str, numbers: Mapping[str, tuple[str, str | None]]) -> dict[str, str]:
     """Return why numbers refuse a channel, by what the caller calls each: (number as written, country of its owner)."""
-    default = house_of(conn).country
+    default = settings_of(conn).country
     read = {name: number_of(written, country, default) for name, (written, country) in numbers.items()}
     addresses = sorted({number for number in read.values() if number is not None})
     if not addresses:
@@ -174,7 +174,7 @@ def texted(conn: Connection, said: Sequence[RefusalChange]) -> list[RefusalChang
 
     One that is none of the contact's numbers speaks for these too: its message was an answer to ours.
     """
-    default = house_of(conn).country
+    default = settings_of(conn).country
     reached = reach(conn, {each.contact_id for each in said})
     words = []
     for each in said:
@@ -210,7 +210,7 @@ def heard(conn: Connection, channel: str, address: str, reason: Reason | None, a
     """
     # Nobody has the id 0.
     said = RefusalChange(0, channel, at, address)
-    read = _normal(said, house_of(conn).country)
+    read = _normal(said, settings_of(conn).country)
     if read is None:
         return False
     placed = [said._replace(address=read)]
@@ -262,7 +262,7 @@ def allow(conn: Connection, allowed: Sequence[tuple[int, str]], *, now: datetime
 
 def owners(conn: Connection, numbers: Iterable[str]) -> dict[str, list[Owner]]:
     """Return who has phone numbers, by the numbers as they are given; the oldest contact first."""
-    default = house_of(conn).country
+    default = settings_of(conn).country
     wanted = {number: read for number in numbers if (read := number_of(number, None, default)) is not None}
     found: dict[str, list[Owner]] = {}
     rows = (
@@ -290,7 +290,7 @@ def forget(conn: Connection, contact_ids: Iterable[int]) -> set[str]:
     from parcours.db.tables.campaigns import read_by_index
 
     read_by_index(conn)
-    default = house_of(conn).country
+    default = settings_of(conn).country
     reached = reach(conn, ids).values()
     emails = {each.email for each in reached if each.email}
     phones = {number for each in reached for number in each.phones}
@@ -313,7 +313,7 @@ def _touch(conn: Connection, said: Sequence[RefusalChange]) -> None:
 
 def _placed(conn: Connection, said: Sequence[RefusalChange], reached: dict[int, Reach]) -> list[RefusalChange]:
     """Return words with the addresses that they are about, in the form in which they are compared."""
-    default = house_of(conn).country
+    default = settings_of(conn).country
     placed = []
     for each in said:
         named = _normal(each, default)

@@ -185,9 +185,9 @@ def _read(now: int, found: Sequence[StoredRule]) -> Book:
 
 def _understood(data: Any, parse: Callable[..., tuple[Rule | None, list[Problem]]]) -> tuple[Rule | None, str]:
     if not isinstance(data, dict) or not isinstance(data.get("format"), int):
-        return None, "what is stored of it is no rule"
+        return None, "the stored rule is damaged"
     if data["format"] > FORMAT:
-        return None, f"its rule has the format {data['format']}, which a newer version of Parcours wrote"
+        return None, f"its rule has format {data['format']}, which only a newer version of Parcours reads"
     rule, problems = parse(data.get("rule"), stored=True)
     return rule, str(problems[0]) if problems else ""
 

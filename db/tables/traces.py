@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from parcours.db.folders import file_safe
-from parcours.db.house import house_of
+from parcours.db.installation_settings import settings_of
 from parcours.db.statements import statements
 from parcours.db.tables.refusals import TAIL, number_of
 
@@ -54,7 +54,7 @@ def wipe(conn: Connection, traces: Traces) -> None:
     fails has deleted no file, and one that a crash interrupts is completed by whoever looks next.
     """
     _drop_letters(conn, traces)
-    home = house_of(conn).home
+    home = settings_of(conn).home
     # A simulation knows no home. Files are written under the contacts' locks, so none can come later.
     if home is not None and any((home / folder).exists() for folder in FOLDERS):
         noted = {name: sorted(getattr(traces, name)) for name in PARTS}
@@ -69,7 +69,7 @@ def wipe_noted(engine: Engine) -> None:
     with engine.connect() as conn:
         if oldest_noted(conn) is None:
             return
-        home = house_of(conn).home
+        home = settings_of(conn).home
     after: int | None = 0
     while home is not None and after is not None:
         with engine.begin() as conn:
@@ -82,7 +82,7 @@ def wipe_noted(engine: Engine) -> None:
 
 def oldest_noted(conn: Connection) -> datetime | None:
     """Return since when files of erased contacts are to be deleted in the home of this process; None without any."""
-    home = house_of(conn).home
+    home = settings_of(conn).home
     if home is None:
         return None
     oldest: datetime | None = conn.execute(sql["oldest_noted"], {"home": _name(home)}).scalar_one()
@@ -107,7 +107,7 @@ def _drop_letters(conn: Connection, traces: Traces) -> None:
         "patterns": [f"%{_escaped(each)}%" for each in sorted(needles)],
         "tails": sorted({f"%{phone[-TAIL:]}%" for phone in phones}),
     }
-    country = house_of(conn).country
+    country = settings_of(conn).country
     rows = conn.execute(sql["letters"], parameters).all()
     gone = [row.id for row in rows if _is_about(row.reason, row.body, traces, phones, country)]
     if gone:

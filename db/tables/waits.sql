@@ -211,9 +211,9 @@ WITH still_to_come AS MATERIALIZED (
     ORDER BY contact_id, step_id, passage
     LIMIT :limit
 ), moved AS (
-    -- Sessions are in UTC, so that a day is always 24 hours here.
+    -- Sessions are in UTC, so that a day is always 24 hours here. Nobody could read a time after the year 9999.
     UPDATE wait
-    SET due_at = due_at + (CAST(:until AS timestamptz) - greatest(anchor_at, :since)),
+    SET due_at = least(due_at + (CAST(:until AS timestamptz) - greatest(anchor_at, :since)), '9999-12-31 23:59:59+00'),
         anchor_at = anchor_at + (CAST(:until AS timestamptz) - greatest(anchor_at, :since))
     WHERE ctid = ANY (ARRAY(SELECT place FROM still_to_come))
 )

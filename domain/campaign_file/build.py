@@ -20,8 +20,9 @@ from parcours.domain.campaign_file.model import (
     StepFile,
     dotted,
 )
-from parcours.domain.campaign_file.sentences import called, sentences
+from parcours.domain.campaign_file.sentences import sentences
 from parcours.domain.errors import CampaignError
+from parcours.domain.invalid_values import called, why_invalid
 from parcours.domain.messages.rate import parse_rate
 from parcours.domain.steps import registry
 from parcours.domain.steps.types import Properties, StepType
@@ -36,14 +37,14 @@ def stored(data: object) -> CampaignFile:
     Raises CampaignError with one sentence for what cannot be read.
     """
     if not isinstance(data, Mapping):
-        raise CampaignError(f"the definition is {called(data)} and no mapping")
+        raise CampaignError(f"the definition must be a mapping, not {called(data)}")
     try:
         if newer(data):
             raise CampaignError(newer(data))
         return CampaignFile.model_validate({name: value for name, value in data.items() if name != "format"})
     except ValidationError as error:
         first = error.errors()[0]
-        raise CampaignError(f"{dotted(first['loc'])}: {first['msg']}") from None
+        raise CampaignError(f"{dotted(first['loc'])}: {why_invalid(first, first['input'])}") from None
 
 
 def newer(data: Mapping[Any, Any]) -> str:
@@ -51,7 +52,7 @@ def newer(data: Mapping[Any, Any]) -> str:
     given = data.get("format", FORMAT)
     if type(given) is int and 1 <= given <= FORMAT:
         return ""
-    return f"the format is {given!r}, and this release of Parcours reads format {FORMAT}; upgrade it, or write {FORMAT}"
+    return f"this version of Parcours reads format {FORMAT}, not {given!r}; upgrade Parcours, or write {FORMAT}"
 
 
 def build(

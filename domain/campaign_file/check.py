@@ -31,17 +31,16 @@ from parcours.domain.campaign_file.model import (
 )
 from parcours.domain.campaign_file.sentences import (
     a,
-    called,
     did_you_mean,
     listed,
     near,
     quoted,
     sentences,
     short,
-    shown,
 )
 from parcours.domain.contacts import identity
 from parcours.domain.errors import CampaignError
+from parcours.domain.invalid_values import called, shown
 from parcours.domain.messages.rate import parse_rate
 from parcours.domain.retries import MOST_STEP_ATTEMPTS
 from parcours.domain.steps import registry
@@ -55,7 +54,7 @@ M = TypeVar("M", bound=BaseModel)
 # What is wrong with a file is listed up to here, and then comes one sentence more.
 MOST_PROBLEMS = 100
 
-MORE = f"more may be wrong: the check stops at {MOST_PROBLEMS} problems; mend these first"
+MORE = f"there may be more errors: the check stops at {MOST_PROBLEMS}; fix these first"
 
 # Of one campaign; the largest that anybody has are of some hundreds.
 MOST_STEPS = 2_000
@@ -190,10 +189,10 @@ class Checker:
 
     def campaign(self, data: object) -> CampaignFile | None:
         if data is None or data == {}:
-            self.say((), "the file is empty; a campaign has at least 'campaign', 'sources' and 'steps'")
+            self.say((), "the file is empty; a campaign needs at least 'campaign', 'sources' and 'steps'")
             return None
         if not isinstance(data, Mapping):
-            self.say((), f"a campaign file is a mapping of names to values, not {called(data)}")
+            self.say((), f"a campaign file must be a mapping of names to values, not {called(data)}")
             return None
         self.names(data, _CAMPAIGN_NAMES, ())
         if newer(data):
@@ -203,7 +202,7 @@ class Checker:
         if data.get("campaign") is None:
             self.say(("campaign",), "the key of the campaign is missing, such as 'campaign: welcome'")
         elif key == "this":
-            self.say(("campaign",), "'this' cannot be a key, since steps mean their own campaign by it")
+            self.say(("campaign",), "'this' cannot be a campaign key: in steps it means the present campaign")
         values = {
             "campaign": key,
             "name": self.text(data, "name", ()) or key,
@@ -226,9 +225,9 @@ class Checker:
         if first is not None and last is not None and last <= first:
             self.say(("publish_until",), "'publish_until' must be after 'publish_from'")
         if not data.get("steps") and isinstance(data.get("steps"), list | None):
-            self.say(("steps",), "the campaign has no step; give it at least one")
+            self.say(("steps",), "the campaign has no step; add at least one")
         if _steps_in(data.get("steps")) > MOST_STEPS:
-            self.say(("steps",), f"the campaign has more than {MOST_STEPS:,} steps; divide it into several")
+            self.say(("steps",), f"the campaign has more than {MOST_STEPS:,} steps; split it into several campaigns")
             return None
         roots = self.steps(data.get("steps"), ("steps",), None, "")
         nodes = [node for root in roots for node in root.walk()]
@@ -258,12 +257,12 @@ class Checker:
                 return cast("str | None", value)
             hint = did_you_mean(value, ("run", "shift")) if isinstance(value, str) else ""
             if value == "skip":
-                hint = "; say what is too old, such as {skip: 1 day}"
+                hint = "; give the age, such as {skip: 1 day}"
             self.say(("catch_up",), f"must be 'run', 'shift' or {{skip: INTERVAL}}, not {shown(value)}{hint}")
             return None
         self.names(value, ("skip",), ("catch_up",))
         if value.get("skip") is None:
-            self.say(("catch_up",), "says nothing to do; write 'run', 'shift' or such as {skip: 1 day}")
+            self.say(("catch_up",), "is empty; write 'run', 'shift' or, for example, {skip: 1 day}")
             return None
         interval = self.parsed(value, "skip", parse_interval, ("catch_up",))
         return None if interval is None else SkipFile(skip=interval)
@@ -276,7 +275,7 @@ class Checker:
         found = found or {}
         self.names(found, ("segments", "forms"), ("sources",))
         if not any(found.get(name) for name in ("segments", "forms")):
-            self.say(("sources",), "the campaign has no source; name at least one segment or form")
+            self.say(("sources",), "the campaign has no source; add at least one segment or form")
         return SourcesFile(segments=self.source_keys(found, "segments"), forms=self.source_keys(found, "forms"))
 
     def source_keys(self, data: Mapping[Any, Any], name: str) -> tuple[str, ...]:
@@ -324,14 +323,14 @@ class Checker:
             self.say(path, f"must be a list of steps, not {called(found)}")
             return []
         if depth > MAX_DEPTH and found:
-            self.say(path, f"steps can be at most {MAX_DEPTH} below each other")
+            self.say(path, f"steps can be nested at most {MAX_DEPTH} levels deep")
             return []
         nodes = []
         for index, data in enumerate(found):
             if isinstance(data, Mapping):
                 nodes.append(self.step(data, (*path, index), parent, branch, depth))
             else:
-                self.say((*path, index), f"a step is a mapping of names to values, not {called(data)}")
+                self.say((*path, index), f"a step must be a mapping of names to values, not {called(data)}")
         return nodes
 
     def step(self, data: Mapping[Any, Any], path: Path, parent: Node | None, branch: str, depth: int) -> Node:
@@ -361,12 +360,12 @@ class Checker:
     def kind_and_type(self, node: Node, unknown: set[str]) -> None:
         stated = [kind for kind in Kind if node.data.get(kind.value) is not None]
         if len(stated) > 1:
-            self.say(node.path, f"a step is one thing: this one has {listed(stated, 'and')}")
+            self.say(node.path, f"a step can be only one of these; this one has {listed(stated, 'and')}")
             return
         if not stated:
             # A misspelt `acton` has been said already.
             if not any(near(name, list(Kind)) for name in unknown):
-                self.say(node.path, f"says nothing to do; give it {listed(list(Kind), 'or')}")
+                self.say(node.path, f"has no type; add {listed(list(Kind), 'or')}")
             return
         node.kind = stated[0]
         node.type_name = self.text(node.data, node.kind.value, node.path)
@@ -395,7 +394,7 @@ class Checker:
             self.say(path, f"must be a mapping of properties to values, not {called(given)}")
             return {}
         if _nests(given, MAX_DEPTH):
-            self.say(path, f"is nested too deeply; lists and mappings can be at most {MAX_DEPTH} in each other")
+            self.say(path, f"is nested too deeply; lists and mappings can be nested at most {MAX_DEPTH} levels deep")
             return {}
         before = len(self.problems)
         plain: dict[str, Any] = self.plain(given or {}, path)
@@ -432,33 +431,33 @@ class Checker:
         def refuse(names: Iterable[str], why: str) -> None:
             for name in names:
                 if node.data.get(name) is not None:
-                    self.say((*node.path, name), f"{a(node.kind)} has no {name!r}; {why}")
+                    self.say((*node.path, name), f"{a(node.kind)} cannot have {name!r}; {why}")
 
         if node.kind is Kind.DECISION:
             refuse(
                 TIMING_NAMES,
-                "it waits for what the contact does: set 'within', or delay the steps of its branches",
+                "to set a deadline, use 'within', or delay the steps in its branches",
             )
         else:
-            refuse(DECISION_NAMES, "only a decision waits for something to happen")
+            refuse(DECISION_NAMES, "only decisions wait for an event")
         if node.kind is not Kind.ACTION:
-            refuse(ACTION_NAMES, "only an action can fail")
+            refuse(ACTION_NAMES, "only actions can fail")
         allowed = BRANCHES[node.kind]
         refuse(
             (name for name in BRANCH_NAMES if name not in allowed),
-            f"what follows it is below {listed(allowed, 'or')}",
+            f"put the steps that follow under {listed(allowed, 'or')}",
         )
         if node.type is not None and node.type.last:
             for name in allowed:
                 if node.data.get(name):
-                    self.say((*node.path, name), f"nothing can follow {node.type.name!r}")
+                    self.say((*node.path, name), f"no step can follow {node.type.name!r}")
         above = node.parent
         if above is None or above.kind is not Kind.DECISION:
             return
         if node.kind is Kind.DECISION:
             self.say(
                 node.path,
-                "a decision cannot stand directly below a decision; put an action or condition between",
+                "a decision cannot directly follow a decision; put an action or condition between them",
             )
         elif (
             node.branch == "no"
@@ -467,7 +466,7 @@ class Checker:
         ):
             self.say(
                 node.path,
-                "nobody can say when nothing has happened: give this step 'after' or 'at', or its decision 'within'",
+                "the decision needs a deadline: give this step 'after' or 'at', or give the decision 'within'",
             )
 
     def timing(self, node: Node) -> None:
@@ -475,13 +474,13 @@ class Checker:
         if node.kind is Kind.DECISION:
             return
         if {"after", "at"} <= has:
-            self.say((*node.path, "at"), "a step has 'after' or 'at', not both")
+            self.say((*node.path, "at"), "a step can have 'after' or 'at', not both")
         if {"hour", "between"} <= has:
-            self.say((*node.path, "between"), "a step has 'hour' or 'between', not both")
+            self.say((*node.path, "between"), "a step can have 'hour' or 'between', not both")
         if "at" in has:
             for name in ("hour", "between", "days"):
                 if name in has:
-                    self.say((*node.path, name), f"{name!r} cannot go with 'at', which already says when")
+                    self.say((*node.path, name), f"{name!r} cannot be used with 'at', which already sets the time")
 
     def give_keys(self, nodes: Iterable[Node]) -> None:
         nodes = list(nodes)
@@ -495,7 +494,7 @@ class Checker:
                 first = dotted((*taken[stated].path, "step"))
                 self.say(
                     (*node.path, "step"),
-                    f"the key {quoted(stated)} is already used at {first}; each step needs its own",
+                    f"the key {quoted(stated)} is already used at {first}; step keys must be unique",
                 )
             taken.setdefault(stated, node)
         numbers: dict[str, int] = {}
@@ -545,11 +544,11 @@ class Checker:
     def key(self, data: Mapping[Any, Any], name: str, pattern: re.Pattern[str], path: Path) -> str | None:
         value = self.text(data, name, path)
         if value is not None and not pattern.fullmatch(value):
-            letters = "small letters" if pattern is CAMPAIGN_KEY else "letters without accents"
+            letters = "lowercase letters" if pattern is CAMPAIGN_KEY else "unaccented letters"
             self.say(
                 (*path, name),
-                f"{quoted(value)} cannot be a key; use {letters}, digits, '_', '.' and '-', "
-                "beginning with a letter or digit",
+                f"{quoted(value)} is not a valid key; use {letters}, digits, '_', '.' and '-', starting with "
+                "a letter or digit",
             )
             return None
         return value
@@ -651,7 +650,7 @@ def _least_seconds(interval: Interval) -> float:
 
 # Sentences.
 
-_UNSTORABLE = "holds a character that cannot be stored (NUL, or half of a surrogate pair)"
+_UNSTORABLE = "contains a character that cannot be stored (NUL or a lone surrogate)"
 
 
 def _storable(text: str) -> bool:

@@ -85,7 +85,7 @@ class Graph:
             self.loops()
             self.restarts()
         except _TooFarError:
-            self.say(("steps",), "so many jumps lead past so many steps that they cannot be checked; use fewer")
+            self.say(("steps",), "the campaign has too many jumps to check; use fewer")
 
     def jump(self, node: Node, name: str) -> None:
         to, path = node.values["with"].get(name), (*node.path, "with", name)
@@ -95,9 +95,9 @@ class Graph:
         if target is None:
             self.say(path, f"there is no step {quoted(to)} to jump to{did_you_mean(to, self.by_key)}")
         elif target.kind is Kind.DECISION:
-            self.say(path, f"{quoted(to)} is a decision; a jump leads to an action or a condition")
+            self.say(path, f"{quoted(to)} is a decision; a jump must lead to an action or a condition")
         elif target.jumps is not None:
-            self.say(path, f"{quoted(to)} is a jump itself; jump to where it leads")
+            self.say(path, f"{quoted(to)} is itself a jump; jump directly to its target")
         else:
             self.targets[id(node)] = target
 
@@ -111,7 +111,7 @@ class Graph:
         given = node.data.get("with")
         # Properties that are no mapping have been said already.
         if given is None or (isinstance(given, Mapping) and not given.get(channel)):
-            self.say(node.path, f"{node.type_name!r} is about the nearest {channel} above it, and there is none")
+            self.say(node.path, f"{node.type_name!r} refers to the nearest {channel} above it, but there is none")
 
     def alike(self) -> None:
         """Steps of one draw, for instance, divide the contacts only if they cut it alike."""
@@ -130,8 +130,8 @@ class Graph:
                     place = dotted((*first.path, "with", other))
                     self.say(
                         (*node.path, "with", other),
-                        f"the {name} {quoted(value.strip())} has other {other} at {place}; all its steps name the "
-                        "same ones, in the same order",
+                        f"the {name} {quoted(value.strip())} has different {other} at {place}; all its steps must "
+                        f"list the same {other} in the same order",
                     )
 
     def loops(self) -> None:
@@ -152,7 +152,8 @@ class Graph:
             names = " → ".join([*(each.key for each in way), way[0].key])
             self.say(
                 node.path,
-                f"this jump makes a loop without rest ({names}); put a decision in it, or delays of 30 minutes in all",
+                f"this jump creates a loop without a pause ({names}); add a decision, or delays of at least "
+                "30 minutes in total",
             )
 
     def restarts(self) -> None:
@@ -170,8 +171,8 @@ class Graph:
             place = ("with", name, index) if isinstance(added, list) else ("with", name)
             self.say(
                 (*node.path, *place),
-                "this starts the campaign again and again without rest; "
-                "put a decision before it, or delays of 30 minutes in all",
+                "this restarts the campaign in a loop without a pause; add a decision before it, or delays "
+                "of at least 30 minutes in total",
             )
 
     def quickest(self, starts: list[Node]) -> dict[int, Node | None]:

@@ -44,29 +44,36 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {
             "step": told(
-                "Key, unique in the campaign; made from the type when left out.",
+                "Key, unique in the campaign. Default: derived from the type.",
                 _or_null({"type": "string", "pattern": f"^{STEP_KEY.pattern}$"}),
             ),
-            "name": told("What people read.", {"type": ["string", "null"]}),
+            "name": told("Display name.", {"type": ["string", "null"]}),
             **{kind.value: _type_names(types, kind) for kind in Kind},
-            "with": told("The properties of the type.", {"type": ["object", "null"]}),
-            "after": told("How long after the step above.", interval),
-            "at": told("A date, in the file's timezone unless it has an offset.", day),
-            "hour": told("At this time of the contact's day.", _or_null(hour)),
+            "with": told("Properties of the step type.", {"type": ["object", "null"]}),
+            "after": told("Delay after the previous step.", interval),
+            "at": told("Date and time, in the file's timezone unless it has an offset.", day),
+            "hour": told("Time of day, in the contact's timezone.", _or_null(hour)),
             "between": told(
-                "Only between these times of the contact's day.",
+                "Window of the day, in the contact's timezone.",
                 {"type": ["array", "null"], "items": hour, "minItems": 2, "maxItems": 2},
             ),
-            "days": told("Only on these days.", {"type": ["array", "null"], "items": {"enum": list(WEEKDAYS)}}),
-            "within": told("How long to wait before the answer is no.", interval),
-            "look_back": told("How old may be what the contact did before reaching the decision.", interval),
-            "max_attempts": told(
-                "How often to try.", {"type": ["integer", "null"], "minimum": 1, "maximum": MOST_STEP_ATTEMPTS}
+            "days": told(
+                "Days of the week on which the step may run.",
+                {"type": ["array", "null"], "items": {"enum": list(WEEKDAYS)}},
             ),
-            "on_failure": told("What follows a failure for good.", {"enum": [*get_args(OnFailure), None]}),
-            "then": told("What follows.", steps),
-            "yes": told("What follows when it is so.", steps),
-            "no": told("What follows when it is not.", steps),
+            "within": told("Deadline: how long to wait before taking the no branch.", interval),
+            "look_back": told(
+                "Maximum age of an event that happened before the contact reached the decision and still counts.",
+                interval,
+            ),
+            "max_attempts": told(
+                "Maximum number of attempts.",
+                {"type": ["integer", "null"], "minimum": 1, "maximum": MOST_STEP_ATTEMPTS},
+            ),
+            "on_failure": told("Steps to run after the last failed attempt.", {"enum": [*get_args(OnFailure), None]}),
+            "then": told("Steps that follow.", steps),
+            "yes": told("Steps that follow when the answer is yes.", steps),
+            "no": told("Steps that follow when the answer is no.", steps),
         },
         "oneOf": [{"required": [kind.value]} for kind in Kind],
         "allOf": [
@@ -84,24 +91,30 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
         "required": ["campaign", "sources", "steps"],
         "properties": {
             "campaign": told(
-                "Key: the campaign's lasting identity.",
+                "Key: the permanent identity of the campaign.",
                 {"type": "string", "pattern": f"^{CAMPAIGN_KEY.pattern}$"},
             ),
-            "name": told("What people read; the key when left out.", {"type": ["string", "null"]}),
+            "name": told("Display name. Default: the key.", {"type": ["string", "null"]}),
             "description": {"type": ["string", "null"]},
             "category": told("Key of a category.", {"type": ["string", "null"]}),
             "published": told(
-                "Whether it is on; when left out, a new campaign is off and another stays as it is.",
+                "Whether the campaign is published. If omitted, a new campaign is unpublished and an "
+                "existing one does not change.",
                 {"type": ["boolean", "null"]},
             ),
-            "publish_from": told("When it starts.", day),
-            "publish_until": told("When it ends.", day),
-            "reentry": told("May a contact pass again?", {"enum": [*get_args(Reentry), None], "default": "never"}),
-            "cooldown": told("The least time between two passages.", interval),
-            "grace": told("How long somebody may be out of every source segment before they leave.", interval),
+            "publish_from": told("Start of publication.", day),
+            "publish_until": told("End of publication.", day),
+            "reentry": told(
+                "Whether a contact can go through the campaign again.",
+                {"enum": [*get_args(Reentry), None], "default": "never"},
+            ),
+            "cooldown": told("Minimum time before a contact can re-enter.", interval),
+            "grace": told(
+                "How long a contact can be outside all source segments before leaving the campaign.", interval
+            ),
             "catch_up": told(
-                "What happens to work that fell due while the campaign did not run: it runs, it is skipped "
-                "when it is older than an interval, or its due times move by the length of the pause.",
+                "What to do with steps that became due while the campaign was not running: run them, skip "
+                "those older than an interval, or shift their due times by the length of the pause.",
                 {
                     "oneOf": [
                         {"enum": ["run", "shift", None]},
@@ -116,16 +129,16 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
                 },
             ),
             "priority": told(
-                "Whose messages go first, and get a slot that a cap leaves free.",
+                "Priority of the campaign's messages in sending and under frequency caps.",
                 {"enum": [*get_args(Priority), None], "default": "normal"},
             ),
             "rate": told(
-                "How fast its messages leave, all channels together; each goes when its turn comes.",
+                "Maximum sending rate of the campaign, all channels together.",
                 {"type": ["string", "null"], "examples": ["100 per minute", "2000 per hour"]},
             ),
-            "timezone": told("For dates in this file without an offset.", {"type": ["string", "null"]}),
+            "timezone": told("Timezone for dates in this file without an offset.", {"type": ["string", "null"]}),
             "exit_on_leave": told(
-                "Whether leaving all sources ends the passage.",
+                "Whether a contact leaves the campaign after leaving all its sources.",
                 {"type": ["boolean", "null"], "default": True},
             ),
             "sources": {
@@ -138,7 +151,8 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
                 },
             },
             "redirect": told(
-                "When this version is applied: who waits at a step that it drops goes on at another; key to key.",
+                "When this version is applied, moves contacts who wait at a removed step to another step: "
+                "removed key to new key.",
                 {"type": ["object", "null"], "additionalProperties": {"type": "string", "minLength": 1}},
             ),
             "steps": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/step"}},

@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date
 from typing import Any, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from parcours.domain.campaign_file.model import MOST_ECHO, Path
+from parcours.domain.invalid_values import why_invalid
 from parcours.domain.steps.types import Kind
 
 MOST_SENTENCE = 400
@@ -37,29 +37,6 @@ def short(sentence: str, value: object = None) -> str:
             sentence = sentence.replace(repr(each), quoted(each)).replace(each, quoted(each))
     half = MOST_SENTENCE // 4
     return sentence if len(sentence) <= MOST_SENTENCE else f"{sentence[:half]} … {sentence[-half:]}"
-
-
-# What pydantic calls an error, and what we say instead of its message.
-_MUST_BE = {
-    "bool_parsing": "true or false",
-    "bool_type": "true or false",
-    "decimal_parsing": "a number",
-    "decimal_type": "a number",
-    "dict_type": "a mapping",
-    "float_parsing": "a number",
-    "float_type": "a number",
-    "frozen_set_type": "a list",
-    "int_from_float": "a whole number",
-    "int_parsing": "a whole number",
-    "int_type": "a whole number",
-    "list_type": "a list",
-    "mapping_type": "a mapping",
-    "model_attributes_type": "a mapping",
-    "model_type": "a mapping",
-    "set_type": "a list",
-    "string_type": "text",
-    "tuple_type": "a list",
-}
 
 
 def sentences(error: ValidationError, model: type[BaseModel], data: object) -> list[tuple[Path, str]]:
@@ -93,28 +70,20 @@ def _walkable(loc: Path, data: object, *, missing: bool) -> tuple[Path, object]:
 
 
 def _sentence(error: ErrorDetails, place: Path, value: object, model: type[BaseModel]) -> str:
-    kind, message, context = error["type"], error["msg"], error.get("ctx", {})
+    kind = error["type"]
     if kind == "extra_forbidden":
         known = sorted(_property_names(model, place[:-1]))
         hint = did_you_mean(str(place[-1]), known)
         if not hint:
-            hint = f"; known are {listed(known, 'and')}" if known else "; this takes none"
+            hint = f"; known properties are {listed(known, 'and')}" if known else "; none are allowed here"
         return f"unknown property {quoted(place[-1])}{hint}"
     if kind == "missing":
         return f"the property {place[-1]!r} is missing"
-    if kind in _MUST_BE:
-        return f"must be {_MUST_BE[kind]}, not {shown(value)}"
     if kind in ("literal_error", "enum"):
-        choices = re.findall(r"'((?:[^'\\]|\\.)*)'", str(context.get("expected", "")))
+        choices = re.findall(r"'((?:[^'\\]|\\.)*)'", str(error.get("ctx", {}).get("expected", "")))
         hint = did_you_mean(value, choices) if isinstance(value, str) else ""
-        return f"must be {context.get('expected')}, not {shown(value)}{hint}"
-    if kind in ("string_too_short", "too_short") and context.get("min_length") == 1:
-        return "must not be empty"
-    if kind == "value_error":
-        return short(str(context.get("error", message)), value) or "cannot be used"
-    if message.startswith("Input should be "):
-        return f"must be {message.removeprefix('Input should be ')}, not {shown(value)}"
-    return message[:1].lower() + message[1:]
+        return f"{why_invalid(error, value)}{hint}"
+    return short(why_invalid(error, value), value) if kind == "value_error" else why_invalid(error, value)
 
 
 def _one_sentence(sentences: list[str]) -> str:
@@ -149,33 +118,6 @@ def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     found = near(name, known)
     return f"; did you mean {found[0]!r}?" if found else ""
-
-
-def called(value: object) -> str:
-    """Return what a value is, in the words of the file."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None:
-        return "nothing"
-    for types, name in (
-        (str, "text"),
-        ((int, float), "a number"),
-        (Mapping, "a mapping"),
-        ((list, tuple), "a list"),
-        (date, "a date"),
-    ):
-        if isinstance(value, types):
-            return name
-    return f"a {type(value).__name__}"
-
-
-def shown(value: object) -> str:
-    """Return a value as the file has it, if it is short enough to help, else what it is."""
-    if isinstance(value, str) and len(value) <= 60:
-        return repr(value)
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15:
-        return repr(value)
-    return called(value)
 
 
 def listed(names: Sequence[str], word: str) -> str:

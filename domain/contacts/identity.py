@@ -47,7 +47,7 @@ def address(text: str) -> str:
     if text.lower().startswith("mailto:"):
         raise IdentityError(f"{_shown(text)} is not an email address: leave out mailto:")
     if any(mark in local for mark in "@,; "):
-        raise IdentityError(f"{_shown(text)} is not one email address; give one for each contact")
+        raise IdentityError(f"{_shown(text)} contains more than one email address; give one address per contact")
     if unicodedata.normalize("NFKC", text) != unicodedata.normalize("NFC", text):
         # Full-width letters and their like would be a second spelling of the same mailbox.
         raise IdentityError(f"{_shown(text)} is not an email address: write it with ordinary letters and digits")
@@ -75,7 +75,7 @@ def same_address(text: str) -> str:
 def in_use(address: str, *, owner: str, key: str) -> str:
     """Return why the contact of a key does not get an address that another one has, and what to do."""
     return (
-        f"the address {address} is that of contact {owner!r}; merge the two with "
+        f"the address {address} belongs to contact {owner!r}; merge the two with "
         f"`parcours contacts merge {key} {owner}`, or correct the address"
     )
 
@@ -155,7 +155,7 @@ def country(code: str) -> str:
 
     found = code.strip().upper()
     if found not in phonenumbers.SUPPORTED_REGIONS:
-        raise IdentityError(f"unknown country {_shown(code)}; use two letters such as FR or US")
+        raise IdentityError(f"unknown country {_shown(code)}; use a two-letter code such as FR or US")
     return found
 
 

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 from parcours.domain import gate
 from parcours.domain.contacts import identity
 from parcours.domain.contacts.contact import ATTRIBUTES
+from parcours.domain.contacts.tags import why_not_one
 from parcours.domain.errors import CampaignError
 from parcours.domain.events.table import CHANGES, event_type
+from parcours.domain.invalid_values import called
 from parcours.domain.messages.policy import parse_rule
 from parcours.domain.steps.batch import Fact
 from parcours.domain.steps.properties import MAX_KEY
@@ -53,7 +55,7 @@ def parse(value: object, *, now: datetime) -> ContactEvent:
     Source: CloudEvents 1.0.2, sections 2.1 (required attributes) and 3.1 (structured JSON).
     """
     if not isinstance(value, Mapping):
-        raise EventError("an event is a JSON object with specversion, source, id, type and subject; send one")
+        raise EventError("an event must be a JSON object with specversion, source, id, type and subject")
     version = value.get("specversion")
     if version != "1.0":
         raise EventError(f'"specversion" must be "1.0", not {_shown(version)}')
@@ -62,7 +64,7 @@ def parse(value: object, *, now: datetime) -> ContactEvent:
     data = _data(value)
     for name in event_type(type_).required:
         if not isinstance(data.get(name), str) or not data[name].strip():
-            raise EventError(f'an event of type {type_!r} needs "{name}", a text, in its data; add it')
+            raise EventError(f'an event of type {type_!r} needs a text "{name}" in its data; add it')
         if name != "url" and len(data[name]) > MAX_KEY:
             raise EventError(f'"{name}" of {type_} is longer than {MAX_KEY} characters; shorten it')
     if type_ == "contact.changed":
@@ -101,12 +103,12 @@ def _pass(value: object, what: str) -> None:
 
 
 def _shown(value: object) -> str:
-    return ascii(value)[:40] if isinstance(value, str | float | bool | None) else f"a {type(value).__name__}"
+    return ascii(value)[:40] if isinstance(value, str | float | bool | None) else called(value)
 
 
 def _data(value: Mapping[Any, Any]) -> dict[str, Any]:
     if "data_base64" in value:
-        raise EventError('"data_base64" is not understood; send "data" as a JSON object')
+        raise EventError('"data_base64" is not supported; send "data" as a JSON object')
     data = value.get("data")
     if data is None:
         return {}
@@ -117,9 +119,7 @@ def _data(value: Mapping[Any, Any]) -> dict[str, Any]:
         text = json.dumps(data, default=str, allow_nan=False)
     except (TypeError, ValueError) as error:
         # Names that are no texts.
-        raise EventError(
-            f'"data" is no JSON that can be stored ({error}); send names that are texts, and plain values'
-        ) from None
+        raise EventError(f'"data" cannot be stored ({error}); send a JSON object with plain values') from None
     if len(text) > MAX_DATA_BYTES:
         raise EventError(f'"data" is larger than {MAX_DATA_BYTES} bytes; send less, such as a link to the rest')
     return dict(data)
@@ -133,7 +133,7 @@ def _time(value: Mapping[Any, Any], now: datetime) -> tuple[datetime, str | None
     try:
         said = datetime.fromisoformat(found)
     except (TypeError, ValueError):
-        raise EventError(f'"time" {_shown(found)} is not an RFC 3339 time such as 2026-12-01T09:00:00Z') from None
+        raise EventError(f'"time" must be an RFC 3339 time such as 2026-12-01T09:00:00Z, not {_shown(found)}') from None
     if said.tzinfo is None:
         raise EventError('"time" has no offset; write it like 2026-12-01T09:00:00Z')
     try:
@@ -178,7 +178,7 @@ def _checked_change(data: Mapping[str, Any]) -> dict[str, Any]:
         if name not in CHANGES:
             known = ", ".join(CHANGES)
             raise EventError(
-                f'contact.changed has no "{name[:80]}"; it takes {known}, and attributes of your own in "fields"'
+                f'contact.changed has no attribute "{name[:80]}"; it accepts {known}, and custom fields in "fields"'
             )
     fields = data.get("fields", {})
     if not isinstance(fields, Mapping):
@@ -186,7 +186,7 @@ def _checked_change(data: Mapping[str, Any]) -> dict[str, Any]:
     for name in fields:
         if name in ATTRIBUTES:
             beside = f', put it beside "fields": {{"{name}": …}}' if name in CHANGES else ""
-            raise EventError(f'"fields" of contact.changed cannot have {name!r}, which every contact has{beside}')
+            raise EventError(f'"fields" of contact.changed cannot contain the built-in attribute {name!r}{beside}')
     phone = fields.get("phone")
     if isinstance(phone, str | int) and len(str(phone)) > MAX_PHONE:
         raise EventError(f'"phone" of contact.changed is longer than {MAX_PHONE} characters; send one number')
@@ -217,6 +217,9 @@ def _checked_change(data: Mapping[str, Any]) -> dict[str, Any]:
     # What is longer would not fit into an index.
     if any(len(tag) > MAX_KEY for each in lists for tag in each):
         raise EventError(f"a tag of contact.changed is longer than {MAX_KEY} characters; shorten it")
+    # Those that are taken away may be from before this was a rule.
+    if why := next((why for tag in lists[0] if (why := why_not_one(tag))), None):
+        raise EventError(f'"tags" of contact.changed: {why}')
     return _identity(data)
 
 

@@ -33,6 +33,15 @@ class TooMuchError(LiquidError):
         super().__init__(what, token=None)
 
 
+class FilterError(LiquidError):
+    """A filter fails with the value or the arguments that a template gives it; says so without words about Python."""
+
+    def __init__(self, name: str, error: Exception) -> None:
+        by_zero = "divide by 0" in str(error)
+        why = "cannot divide by 0" if by_zero else "cannot be used like this; check its arguments and its input"
+        super().__init__(f"the filter {name!r} {why}", token=None)
+
+
 class _Context(RenderContext):
     """Counts the work of a rendering, so that no template holds up a worker or fills its memory."""
 
@@ -41,7 +50,7 @@ class _Context(RenderContext):
     def spend(self, units: float) -> None:
         self.work += int(units) + 1
         if self.work > MOST_WORK:
-            raise TooMuchError("it takes too much work; use fewer and shorter loops")
+            raise TooMuchError("it takes too long to render; use fewer or shorter loops")
 
     def raise_for_loop_limit(self, length: int = 1) -> None:
         self.spend(length * getattr(self.template, "tags", 1))
@@ -61,9 +70,15 @@ class _Context(RenderContext):
 
         def bounded(left: object, *args: Any, **more: Any) -> object:
             self.spend(_work_of(name, [left, *args, *more.values()]))
-            made = work(left, *args, **more)
+            try:
+                made = work(left, *args, **more)
+            except (TooMuchError, FilterError):
+                raise
+            except Exception as error:
+                # The library's own exceptions and Python's, since wrong arguments raise either.
+                raise FilterError(name, error) from error
             if _size(made) > LONGEST_VALUE:
-                raise TooMuchError(f"what the filter {name!r} makes is too long")
+                raise TooMuchError(f"the output of the filter {name!r} is too long")
             return made
 
         return bounded
@@ -90,15 +105,15 @@ def _work_of(name: str, given: list[Any]) -> float:
     left, *args = given
     sizes = [_size(each) for each in given]
     if max(sizes) > LONGEST_VALUE:
-        raise TooMuchError(f"what the filter {name!r} is given is too long")
+        raise TooMuchError(f"the input of the filter {name!r} is too long")
     if name == "date" and max(sizes) > 200:
-        raise TooMuchError("what the filter 'date' is given is no date")
+        raise TooMuchError("the input of the filter 'date' is not a date")
     if name in ("replace", "join") and args:
         # As many times the new text as the old one is there, or as there are places between the items.
         is_list = isinstance(left, list | tuple | range)
         times = sizes[0] if is_list else str(left).count(str(args[0]) if name == "replace" else "")
         if sizes[0] + times * sizes[-1] > LONGEST_VALUE:
-            raise TooMuchError(f"what the filter {name!r} makes is too long")
+            raise TooMuchError(f"the output of the filter {name!r} is too long")
     if name in _COMPARING and isinstance(left, list):
         # Each is compared with all, where the items have no hashes.
         return float(len(left)) ** 2 / 100
@@ -137,7 +152,7 @@ def too_long(source: str) -> str | None:
     if len(source) > LONGEST_TEMPLATE:
         return f"it is longer than {LONGEST_TEMPLATE:,} characters"
     found = tags(source)
-    return f"it has {found:,} tags and outputs, and may have {MOST_TAGS:,}" if found > MOST_TAGS else None
+    return f"it has {found:,} tags and outputs; the maximum is {MOST_TAGS:,}" if found > MOST_TAGS else None
 
 
 @lru_cache(maxsize=2048)

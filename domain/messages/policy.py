@@ -192,9 +192,11 @@ def parse_cap(value: object) -> Cap:
     given = _mapping(value, ("number", "period"), "a cap", "{number: 2, period: week}")
     number, period = given.get("number"), given.get("period")
     if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number < 2**31:
-        raise ValueError(f"the number of a cap is a whole number of at least 1, not {number!r}")
+        raise ValueError(f"the number of a cap must be a whole number of at least 1, not {number!r}")
     if period not in get_args(Period):
-        raise ValueError(f"the period of a cap is day, week or month, not {period!r}{_near(period, get_args(Period))}")
+        raise ValueError(
+            f"the period of a cap must be day, week or month, not {period!r}{_near(period, get_args(Period))}"
+        )
     return Cap(number, cast(Period, period))
 
 
@@ -202,7 +204,7 @@ def parse_quiet_hours(value: object) -> QuietHours:
     """Return the hours of `{between: ["21:00", "08:00"], days: [sat, sun]}`. Raises ValueError with a sentence."""
     given = _mapping(value, ("between", "days"), "quiet hours", '{between: ["21:00", "08:00"]}')
     if given.get("between") is None:
-        raise ValueError('quiet hours need their window: between: ["21:00", "08:00"]')
+        raise ValueError('quiet hours need a time window, such as between: ["21:00", "08:00"]')
     days = given.get("days")
     return QuietHours(parse_window(given["between"]), frozenset() if days is None else parse_days(days))
 
@@ -210,7 +212,7 @@ def parse_quiet_hours(value: object) -> QuietHours:
 def parse_over(value: object) -> Over:
     """Return what becomes of a message that is held back. Raises ValueError with a sentence."""
     if value not in get_args(Over):
-        raise ValueError(f"'over' is queue, skip or next_slot, not {value!r}{_near(value, get_args(Over))}")
+        raise ValueError(f"'over' must be queue, skip or next_slot, not {value!r}{_near(value, get_args(Over))}")
     return cast(Over, value)
 
 
@@ -218,7 +220,9 @@ def parse_policy(value: Mapping[str, Any]) -> Policy:
     """Return the policy of a mapping of `cap`, `quiet_hours` and `over`. Raises ValueError with a sentence."""
     cap, quiet_hours, over = (value.get(name) for name in ("cap", "quiet_hours", "over"))
     if cap is None and quiet_hours is None:
-        raise ValueError("binds nothing; give it a cap or quiet_hours, or delete it with `parcours policies delete`")
+        raise ValueError(
+            "the policy has no effect; add a cap or quiet_hours, or delete it with `parcours policies delete`"
+        )
     return Policy(
         None if cap is None else parse_cap(cap),
         None if quiet_hours is None else parse_quiet_hours(quiet_hours),
@@ -237,7 +241,7 @@ def parse_rule(value: object) -> Rule:
     given = _mapping(value, RULE_NAMES, "a channel's rule", '{"number": 2, "period": "week"}')
     number, period, preferred = given.get("number"), given.get("period"), given.get("preferred")
     if not isinstance(preferred, bool | None):
-        raise ValueError(f"'preferred' is true or false, not {preferred!r}")
+        raise ValueError(f"'preferred' must be true or false, not {preferred!r}")
     cap = None if number is None and period is None else parse_cap({"number": number, "period": period})
     start, end = (_instant(given, name) for name in ("paused_from", "paused_until"))
     if start is not None and end is not None and end <= start:
@@ -269,19 +273,19 @@ def _instant(given: Mapping[str, Any], name: str) -> datetime | None:
     if at is not None and not 1900 <= at.year <= 9000:
         raise ValueError(
             f"the year of {name!r} must be between 1900 and 9000, not {at.year}; "
-            "leave 'paused_until' out for a pause without end"
+            "omit 'paused_until' for a pause without end"
         )
     if at is not None and at.tzinfo is not None:
         return at.astimezone(UTC)
-    raise ValueError(f"{name!r} is a time with an offset, such as 2026-12-24T00:00:00+01:00, not {value!r}")
+    raise ValueError(f"{name!r} must be a time with an offset, such as 2026-12-24T00:00:00+01:00, not {value!r}")
 
 
 def _mapping(value: object, known: Sequence[str], what: str, like: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ValueError(f"{what} is a mapping such as {like}, not {value!r}")
+        raise ValueError(f"{what} must be a mapping such as {like}, not {value!r}")
     for name in value:
         if name not in known:
-            hint = _near(name, known) or f"; known are {', '.join(known)}"
+            hint = _near(name, known) or f"; known properties are {', '.join(known)}"
             raise ValueError(f"{what} has no {name!r}{hint}")
     return value
 

@@ -2,12 +2,24 @@
 
 import re
 
-_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
-_RATE = re.compile(r"([0-9]{1,9})\s*(?:per|/)\s*(second|minute|hour|day)", re.IGNORECASE)
+_SECONDS = {
+    "second": 1,
+    "minute": 60,
+    "hour": 3600,
+    "day": 86_400,
+    # As French people write it: `100 par heure`.
+    "seconde": 1,
+    "heure": 3600,
+    "jour": 86_400,
+}
+_RATE = re.compile(rf"([0-9]{{1,9}})\s*(?:per|par|/)\s*({'|'.join(_SECONDS)})", re.IGNORECASE)
 
 
 def parse_rate(text: object) -> float:
-    """Return the messages a second of `N per second|minute|hour|day`. Raises ValueError with a sentence."""
+    """Return the messages a second of `N per second|minute|hour|day`, also in French.
+
+    Raises ValueError with a sentence.
+    """
     found = _RATE.fullmatch(text.strip()) if isinstance(text, str) else None
     if found is None or int(found[1]) == 0:
         raise ValueError(f"{text!r} is not a rate; write it like '100 per minute' or '2000 per hour'")

@@ -35,6 +35,17 @@ _ASKED_ABOUT = r"contact\.{name}\s*\|\s*default|{{%-?\s*(?:if|unless|elsif|case)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 
 
+_TYPE_NAMES = {
+    "found str": "found text",
+    "found int": "found a number",
+    "found float": "found a number",
+    "found list": "found a list",
+    "found dict": "found a mapping",
+    "found NoneType": "found nothing",
+}
+_TYPES = re.compile(r"\bfound (?:str|int|float|list|dict|NoneType)\b")
+
+
 class RenderError(Exception):
     """A template cannot be filled in for a contact; the message says why."""
 
@@ -70,7 +81,7 @@ def problems(source: str, names: Names = NAMES) -> Iterator[TemplateProblem]:
         return
     except Exception as error:
         # The library answers some nonsense with other exceptions than its own.
-        yield at(f"it cannot be read ({type(error).__name__})", 0)
+        yield at(f"it cannot be parsed ({type(error).__name__})", 0)
         return
     # Liquid itself notices these only when the first contact is written to.
     for name, spans in found.filters.items():
@@ -78,12 +89,13 @@ def problems(source: str, names: Names = NAMES) -> Iterator[TemplateProblem]:
             yield at(f"unknown filter {name!r}", spans[0].index)
     for name, spans in found.tags.items():
         if name in _LOADING_TAGS:
-            yield at(f"a template cannot {name} another", spans[0].index)
+            yield at(f"a template cannot {name} another template", spans[0].index)
     for root, variables in found.globals.items():
         if root not in names:
             known = ", ".join(names)
             yield at(
-                f"unknown name {root!r}; known are {known}, and custom fields as contact.NAME", variables[0].span.index
+                f"unknown name {root!r}; known names are {known}, and custom fields as contact.NAME",
+                variables[0].span.index,
             )
             continue
         below = names[root]
@@ -136,7 +148,7 @@ def checked(template: str, names: Names = NAMES) -> str:
     """Return a template that Liquid can read, with names that there are. Raises ValueError with a sentence."""
     for problem in problems(template, names):
         where = f" in line {problem.line}" if "\n" in template.strip() else ""
-        raise ValueError(f"this is not Liquid{where}: {problem.what}")
+        raise ValueError(f"invalid Liquid{where}: {problem.what}")
     return template
 
 
@@ -151,9 +163,14 @@ def render(source: str, values: Mapping[str, Any], *, html: bool = False) -> str
     try:
         return str(compiled(source, html).render(**values))
     except LiquidError as error:
-        raise RenderError(f"the template cannot be filled in: {error.message}") from None
+        raise RenderError(f"the template cannot be rendered: {_plain(str(error.message))}") from None
     except Exception as error:
-        raise RenderError(f"the template cannot be filled in: {type(error).__name__}: {error}"[:300]) from None
+        raise RenderError(f"the template cannot be rendered: unexpected error ({type(error).__name__})") from None
+
+
+def _plain(message: str) -> str:
+    """Return a message of the library without Python's names of types."""
+    return _TYPES.sub(lambda found: _TYPE_NAMES[found[0]], message)
 
 
 def one_line(value: str) -> str:

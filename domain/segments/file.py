@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from parcours.domain.campaign_file.model import FindType, Path, Problem
-from parcours.domain.campaign_file.sentences import called, did_you_mean, quoted
+from parcours.domain.campaign_file.sentences import did_you_mean, quoted
 from parcours.domain.errors import CampaignError
+from parcours.domain.invalid_values import called
 from parcours.domain.keys import checked_key
 from parcours.domain.segments import parsing
 from parcours.domain.segments.rule import Rule
@@ -53,7 +54,7 @@ def check(
 ) -> tuple[SegmentFile | None, list[Problem]]:
     """Return the segment that some data describes, or everything that is wrong with it."""
     if not isinstance(data, Mapping):
-        return None, [Problem(path, f"a segment is a mapping: segment, name, rule, …, not {called(data)}")]
+        return None, [Problem(path, f"a segment must be a mapping with segment, name, rule, …, not {called(data)}")]
     problems = [
         Problem((*path, str(name)), f"unknown property {quoted(name)}{did_you_mean(str(name), NAMES)}")
         for name in data
@@ -65,7 +66,7 @@ def check(
         rule, found = parsing.parse(data["rule"], find_type, path=(*path, "rule"))
         problems += found
     elif "rule" in data:
-        problems.append(Problem((*path, "rule"), "must be a rule; leave it out where the segment is filled by hand"))
+        problems.append(Problem((*path, "rule"), "must be a rule; remove the line if the segment has none"))
     if problems:
         return None, problems
     return SegmentFile(
@@ -83,7 +84,7 @@ def _wrong(data: Mapping[Any, Any], path: Path) -> list[Problem]:
     problems = []
     format_ = data.get("format", FORMAT)
     if not isinstance(format_, int) or isinstance(format_, bool) or format_ != FORMAT:
-        sentence = f"must be {FORMAT}, the one format that this version of Parcours knows, not {called(format_)}"
+        sentence = f"must be {FORMAT}, the only format that this version of Parcours reads, not {called(format_)}"
         problems.append(Problem((*path, "format"), sentence))
     key = data.get("segment")
     if not isinstance(key, str):

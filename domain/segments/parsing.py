@@ -10,8 +10,8 @@ from parcours.domain import gate
 from parcours.domain.campaign_file.check import MORE, Checker, EnoughError
 from parcours.domain.campaign_file.graph import Node
 from parcours.domain.campaign_file.model import FindType, Path, Problem
-from parcours.domain.campaign_file.sentences import called
 from parcours.domain.contacts.touched import CAMPAIGNS
+from parcours.domain.invalid_values import called
 from parcours.domain.segments import rule as rules
 from parcours.domain.segments.rule import Condition, Rule
 from parcours.domain.steps import registry
@@ -58,12 +58,14 @@ class _Reading:
             self.say(path, f"a rule is a mapping with one of all, any, not and condition, not {called(data)}{hint}")
             return None
         if depth > MAX_DEPTH:
-            self.say(path, f"all, any and not can be at most {MAX_DEPTH} in each other")
+            self.say(path, f"all, any and not are nested too deeply; use at most {MAX_DEPTH} levels")
             return None
         stated = [name for name in _FORMS if name in data]
         if len(stated) != 1:
             self.checker.names(data, (*_FORMS, "with"), path)
-            self.say(path, "give it one of all, any, not and condition" + (", not several" if stated else ""))
+            self.say(
+                path, "a rule needs one of all, any, not and condition" + (", not several of them" if stated else "")
+            )
             return None
         form = stated[0]
         self.checker.names(data, (form, "with") if form == "condition" else (form,), path)
@@ -89,7 +91,7 @@ class _Reading:
         self.conditions += 1
         if self.conditions > MOST_CONDITIONS:
             if self.conditions == MOST_CONDITIONS + 1:
-                self.say(path, f"the rule has more than {MOST_CONDITIONS} conditions; divide it into several segments")
+                self.say(path, f"the rule has more than {MOST_CONDITIONS} conditions; split it into several segments")
             return None
         before = len(self.checker.problems)
         node = Node(path, data, None, "")
@@ -99,11 +101,11 @@ class _Reading:
             return None
         why = node.type.only_in_campaigns
         if why is not None:
-            self.say((*path, "condition"), f"{node.type.name!r} works in campaigns only: {why}")
+            self.say((*path, "condition"), f"{node.type.name!r} works only in campaigns: {why}")
             return None
         properties = node.type.properties.model_validate(given, context=self.checker.context)
         if f"{CAMPAIGNS}.this" in node.type.reads_of(properties):
-            self.say((*path, "with"), "a segment belongs to no campaign; write the campaign's key instead of 'this'")
+            self.say((*path, "with"), "a segment belongs to no campaign; replace 'this' with the key of a campaign")
         if node.type.jumps:
-            self.say((*path, "with", node.type.jumps), "a segment has no steps; name no step here")
+            self.say((*path, "with", node.type.jumps), "a segment has no steps; remove this property")
         return Condition(node.type, properties, path)

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from parcours.domain.contacts.contact import Contact
 from parcours.domain.contacts.identity import is_address, timezone
+from parcours.domain.contacts.tags import why_not_one
 from parcours.domain.messages import templates
 from parcours.domain.steps import templated
 from parcours.domain.steps.batch import Batch
@@ -39,9 +40,9 @@ from parcours.domain.steps.types import (
 
 
 class ChangePoints(Properties):
-    points: PointsAdded = Field(description="How many points to add; a negative number takes points away. Not 0.")
+    points: PointsAdded = Field(description="Number of points to add; a negative number subtracts. Not 0.")
     group: PointGroup | None = Field(
-        default=None, description="Key of the point group whose points change; none: the contact's own points."
+        default=None, description="Key of the point group to change. Default: the contact's own points."
     )
 
 
@@ -57,9 +58,11 @@ def _scores(asked: ChangePoints) -> frozenset[Need]:
     reference="lead.changepoints",
 )
 def change_points(batch: Batch[ChangePoints]) -> list[Result]:
-    """Adds points to the contact, or takes some away; with a group, to its points there, which begin at 0.
+    """Adds points to the contact or subtracts them.
 
-    Skipped when the total would not fit a 32-bit whole number.
+    With a group, changes the contact's points in that group, which start at 0.
+
+    Skipped when the total would not fit in a 32-bit integer.
     """
     points, group = batch.properties.points, batch.properties.group
     results: list[Result] = [DONE] * len(batch.contacts)
@@ -68,7 +71,7 @@ def change_points(batch: Batch[ChangePoints]) -> list[Result]:
         total = before + points
         if not -POINTS_LIMIT <= total <= POINTS_LIMIT:
             # Written as it is, it would make the statement fail for the whole batch.
-            results[place] = Skipped(f"{before} and {points} points are more than can be kept")
+            results[place] = Skipped(f"the total of {before} and {points} points is too large to store")
         elif group is None:
             contact.points = total
         else:
@@ -79,29 +82,38 @@ def change_points(batch: Batch[ChangePoints]) -> list[Result]:
 class ChangeTags(Properties):
     add: list[Name] = Field(
         default=[],
-        description="Tags to add; new ones are created. A name that starts with `-` is removed instead.",
+        description="Tags to add; new tags are created. A tag name with a leading `-` is removed instead.",
     )
-    remove: list[Name] = Field(default=[], description="Tags to remove; what is in both lists is removed.")
+    remove: list[Name] = Field(default=[], description="Tags to remove. A tag in both lists is removed.")
 
     @field_validator("add")
     @classmethod
     def _no_bare_minus(cls, add: list[str]) -> list[str]:
         if any(not name.removeprefix("-").strip() for name in add):
-            raise ValueError("`-` removes the tag named after it, and no name follows")
+            raise ValueError("`-` must be followed by the name of the tag to remove")
+        return add
+
+    @field_validator("add")
+    @classmethod
+    def _are_single_tags(cls, add: list[str], info: ValidationInfo) -> list[str]:
+        for name in add:
+            # A stored campaign may be from before this was a rule, and so may a tag that is removed.
+            if info.context and not name.startswith("-") and (why := why_not_one(name)):
+                raise ValueError(why)
         return add
 
     @model_validator(mode="after")
     def _names_a_tag(self) -> ChangeTags:
         if not self.add and not self.remove:
-            raise ValueError("name at least one tag in add or remove")
+            raise ValueError("give at least one tag in add or remove")
         return self
 
 
 @action("contact.tags", properties=ChangeTags, needs=[Need.TAGS], reference="lead.changetags")
 def change_tags(batch: Batch[ChangeTags]) -> list[Result]:
-    """Adds tags to the contact and removes others.
+    """Adds and removes tags of the contact.
 
-    Never skips: adding a tag that is there, or removing one that is not, is no error.
+    Never skipped. Adding an existing tag or removing a missing tag is not an error.
     """
     add = frozenset(name for name in batch.properties.add if not name.startswith("-"))
     minus = (name[1:].strip() for name in batch.properties.add if name.startswith("-"))
@@ -113,27 +125,27 @@ def change_tags(batch: Batch[ChangeTags]) -> list[Result]:
 
 # Attributes of a contact that `contact.update` does not set, and what to do instead.
 _ELSEWHERE = {
-    "key": "a contact's key is its identity and no step changes it; use a field of another name",
-    "points": "points are changed by the action contact.points",
-    "stage": "the stage is changed by the action contact.stage",
-    "tags": "tags are changed by the action contact.tags",
-    "last_active_at": "last_active_at follows what the contact does and no step changes it",
+    "key": "steps cannot change a contact's key; use a field with another name",
+    "points": "to change points, use the action contact.points",
+    "stage": "to change the stage, use the action contact.stage",
+    "tags": "to change tags, use the action contact.tags",
+    "last_active_at": "steps cannot change last_active_at, which records the contact's activity",
 }
 _ATTRIBUTES = frozenset({"email", "timezone", "owner"})
 
 
 class ContactUpdate(Properties):
     fields: dict[Name, Json] = Field(
-        description="Values by field name, at least one. `email`, `timezone` and `owner` are the contact's "
-        "own; other names are custom fields. Texts are Liquid, such as {{ contact.country }}, filled in for each "
-        "contact. A blank value leaves the field as it is."
+        description="Values by field name, at least one. `email`, `timezone` and `owner` are built-in attributes; "
+        "other names are custom fields. Texts can contain Liquid, such as {{ contact.country }}. A blank "
+        "value does not change the field."
     )
 
     @field_validator("fields")
     @classmethod
     def _can_be_set(cls, fields: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:
         if not fields:
-            raise ValueError("name at least one field and its value")
+            raise ValueError("give at least one field and its value")
         if is_applied(info):
             templated.check(fields)
         for name, value in fields.items():
@@ -161,11 +173,11 @@ def _what_update_needs(asked: ContactUpdate) -> frozenset[Need]:
 
 @action("contact.update", properties=ContactUpdate, needs=_what_update_needs, reference="lead.updatelead")
 def update(batch: Batch[ContactUpdate]) -> list[Result]:
-    """Sets fields of the contact. Blank values leave what is there, also where a template comes to nothing.
+    """Sets fields of the contact. Blank values, and templates that produce a blank, change nothing.
 
-    Skipped for whom a template does not make an email address or a timezone where one is needed, and for whom the
-    email address is that of another contact, unless contacts may share addresses; failed for whom it cannot be
-    filled in.
+    Skipped when a template does not produce a valid email address or timezone where one is needed, and when the
+    email address belongs to another contact, unless contacts may share addresses. Fails when a template cannot be
+    rendered.
     """
     given = batch.properties.fields
     if not templated.is_template(given):
@@ -197,15 +209,15 @@ def _set(contact: Contact, own: Mapping[str, str], fields: Mapping[str, Any]) ->
 
 
 class ChangeSegments(Properties):
-    add: list[Name] = Field(default=[], description="Keys of the segments to add the contact to.")
+    add: list[Name] = Field(default=[], description="Keys of segments to add the contact to.")
     remove: list[Name] = Field(
-        default=[], description="Keys of the segments to remove it from; what is in both lists is removed."
+        default=[], description="Keys of segments to remove the contact from. A segment in both lists is removed."
     )
 
     @model_validator(mode="after")
     def _names_a_segment(self) -> ChangeSegments:
         if not self.add and not self.remove:
-            raise ValueError("name at least one segment in add or remove")
+            raise ValueError("give at least one segment in add or remove")
         return self
 
 
@@ -217,7 +229,7 @@ class ChangeSegments(Properties):
     reference="lead.changelist",
 )
 def change_segments(batch: Batch[ChangeSegments]) -> list[Result]:
-    """Adds the contact to segments and removes it from others, as if by hand. Never skips."""
+    """Adds the contact to segments and removes it from others, as a manual change. Never skipped."""
     add, remove = frozenset(batch.properties.add), frozenset(batch.properties.remove)
     for contact in batch.contacts:
         contact.segments = (contact.segments | add) - remove
@@ -238,8 +250,8 @@ class ChangeStage(Properties):
 def change_stage(batch: Batch[ChangeStage]) -> list[Result]:
     """Moves the contact forward to a stage.
 
-    Skipped when the stage does not exist or is not published, when the contact is already there,
-    and when its present stage has a higher weight.
+    Skipped when the stage does not exist or is not published, when the contact is already in it, and when the
+    contact's stage has a higher weight.
     """
     key, stages = batch.properties.stage, batch.world.stages
     stage = stages.get(key)
@@ -248,11 +260,11 @@ def change_stage(batch: Batch[ChangeStage]) -> list[Result]:
         return [Skipped(f"the stage {key!r} {state}")] * len(batch.contacts)
     # Without a weight a stage has no order, and nothing is ahead of it.
     ahead = {
-        other.key: Skipped(f"its stage {other.key!r} is ahead of {key!r}")
+        other.key: Skipped(f"the contact's stage {other.key!r} is higher than {key!r}")
         for other in stages.values()
         if other.weight is not None and stage.weight is not None and other.weight > stage.weight
     }
-    already = Skipped(f"it is already in the stage {key!r}")
+    already = Skipped(f"the contact is already in the stage {key!r}")
     results: list[Result] = []
     for contact in batch.contacts:
         if contact.stage == key:
@@ -271,7 +283,7 @@ class ChangeOwner(Properties):
 
 @action("contact.owner", properties=ChangeOwner, reference="lead.changeowner")
 def change_owner(batch: Batch[ChangeOwner]) -> list[Result]:
-    """Gives the contact an owner, in place of the one it may have. Never skips."""
+    """Sets the contact's owner and replaces any previous owner. Never skipped."""
     for contact in batch.contacts:
         contact.owner = batch.properties.owner
     return [DONE] * len(batch.contacts)
@@ -279,15 +291,15 @@ def change_owner(batch: Batch[ChangeOwner]) -> list[Result]:
 
 class AddDoNotContact(Properties):
     channels: list[Channel] = Field(min_length=1, description="Channels, such as email or sms; at least one.")
-    reason: Plain = Field(default="", description="Why, in your own words; kept as a comment.")
+    reason: Plain = Field(default="", description="Reason, stored as a comment.")
 
 
 @action("contact.dnc_add", properties=AddDoNotContact, needs=[Need.DO_NOT_CONTACT], reference="lead.adddnc")
 def add_do_not_contact(batch: Batch[AddDoNotContact]) -> list[Result]:
-    """Marks the contact as "do not contact" on channels, by hand's reason. Never skips.
+    """Marks the contact as "do not contact" on channels, with the reason "manual".
 
-    An entry of another reason is replaced, except "unsubscribed": nothing outranks a person's word. The entry counts
-    once that word is taken back.
+    Never skipped. Replaces entries with other reasons, except "unsubscribed", which has priority. Then the entry
+    takes effect once the contact subscribes again.
     """
     channels, comment = frozenset(batch.properties.channels), batch.properties.reason.strip()
     for contact in batch.contacts:
@@ -305,7 +317,7 @@ class RemoveDoNotContact(Properties):
 
 @action("contact.dnc_remove", properties=RemoveDoNotContact, needs=[Need.DO_NOT_CONTACT], reference="lead.removednc")
 def remove_do_not_contact(batch: Batch[RemoveDoNotContact]) -> list[Result]:
-    """Removes the "do not contact" of channels, whatever its reason, also "unsubscribed". Never skips."""
+    """Removes "do not contact" entries of channels, whatever their reason, including "unsubscribed". Never skipped."""
     gone = frozenset(batch.properties.channels)
     for contact in batch.contacts:
         if not gone.isdisjoint(contact.do_not_contact):
@@ -321,10 +333,9 @@ def _without(entries: Mapping[str, str], gone: frozenset[str]) -> dict[str, str]
 
 @action("contact.delete", properties=NoProperties, last=True, reference="lead.deletecontact")
 def delete(batch: Batch[NoProperties]) -> list[Result]:
-    """Deletes the contact for good, from every campaign; nothing may follow it.
+    """Permanently deletes the contact from all campaigns. No step can follow it.
 
-    All that is known of the contact goes with it: its history, so that the campaign keeps no trace, and its
-    messages, also those that were not sent yet. Only a hash of its key stays, so that events from before do
-    not bring it back.
+    All data about the contact is deleted, including its history in campaigns and its messages, sent or not. Only a
+    hash of its key is kept, so that earlier events do not recreate it.
     """
     return [Done(effects=(Erase(),))] * len(batch.contacts)

@@ -107,7 +107,7 @@ class Knowledge:
     # By key, the oldest first. Changed by the walk, so that steps below see what those above did.
     companies: dict[str, Company] = field(default_factory=dict)
     # (contact id, step id, passage) of steps that moved and that a contact passed, or stands at, already.
-    been: Set[tuple[int, int, int]] = frozenset()
+    already_passed: Set[tuple[int, int, int]] = frozenset()
     # Returns who has addresses, (contact id, key) by address in small letters, once nobody else can give them away;
     # None: contacts may share addresses. Asked only when a step changed some, which nobody knows before.
     holders: Callable[[Collection[str]], Mapping[str, Sequence[tuple[int, str]]]] | None = None

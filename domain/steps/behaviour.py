@@ -23,31 +23,33 @@ from parcours.domain.time.zones import zone_of
 
 
 class EventCount(Lately):
-    type: Name = Field(description="Type of the event, such as order.paid; * stands for anything.")
+    type: Name = Field(description="Event type, such as order.paid; * matches any characters.")
     at_least: WholeNumber | None = Field(
-        default=None, ge=1, le=MOST_LOOKED_AT, description="How often at least; 1 when no count is given."
+        default=None, ge=1, le=MOST_LOOKED_AT, description="Minimum number of events; 1 if no number is given."
     )
-    at_most: WholeNumber | None = Field(default=None, ge=0, le=MOST_LOOKED_AT, description="How often at most.")
-    exactly: WholeNumber | None = Field(default=None, ge=0, le=MOST_LOOKED_AT, description="How often exactly.")
+    at_most: WholeNumber | None = Field(default=None, ge=0, le=MOST_LOOKED_AT, description="Maximum number of events.")
+    exactly: WholeNumber | None = Field(default=None, ge=0, le=MOST_LOOKED_AT, description="Exact number of events.")
     where: list[PropertyTest] = Field(
         default=[],
-        description="Tests of the event's properties, all of which must hold, as in the decision event.happened; none: "
-        "every such event counts.",
+        description="Tests of the event's properties, as in the decision event.happened; only events that pass all of "
+        "them count.",
     )
 
     @field_validator("type")
     @classmethod
     def _is_what_contacts_do(cls, type_: str) -> str:
         if type_ in ABOUT_THE_CONTACT:
-            raise ValueError(f"{type_} says something about the contact, not what it did; it is not counted")
+            raise ValueError(f"{type_} describes the contact, not an action of the contact, and cannot be counted")
         return type_
 
     @model_validator(mode="after")
     def _counts_one_way(self) -> EventCount:
         if self.exactly is not None and (self.at_least is not None or self.at_most is not None):
-            raise ValueError("give it 'exactly', or 'at_least' and 'at_most', not both")
+            raise ValueError("use either 'exactly', or 'at_least' and 'at_most'")
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
-            raise ValueError(f"nothing happens at least {self.at_least} and at most {self.at_most} times")
+            raise ValueError(
+                f"at_least must not be greater than at_most, but {self.at_least} is greater than {self.at_most}"
+            )
         return self
 
     @property
@@ -136,11 +138,11 @@ def _ats_that_count(batch: Batch[EventCount], contact_id: int, timezone: str | N
     says=_says_count,
 )
 def event_count(batch: Batch[EventCount]) -> list[bool]:
-    """Events of a type happened to the contact so often: at all, or as often as asked, lately if a period is given.
+    """True if the contact has the number of events asked for, in the period if one is given.
 
-    Days, in tests of dates, are those of UTC, and the present is when the event happened, as in event.happened. What
-    machines caused does not count. With tests, the latest 1,000 events of the contact are looked at. The event that
-    leads to this step at once is not counted yet.
+    Events caused by machines do not count. In tests of dates, days are in UTC and "now" is the time of the event, as in
+    event.happened. If there are tests or older_than, only the latest 1,000 events of the contact and type are read. An
+    event that leads directly to this step is not counted yet.
     """
     least, most = batch.properties.bounds
     answers = []
@@ -156,9 +158,11 @@ def _some(keys: list[str], what: str) -> str:
 
 class EmailActivity(Lately):
     activity: Literal["sent", "opened", "clicked", "bounced"] = Field(
-        description="What became of an email. Who clicked has opened."
+        description="What happened to the email. A click counts as an opening too."
     )
-    emails: list[Name] = Field(default=[], description="Keys of emails, any of which will do; none: any email.")
+    emails: list[Name] = Field(
+        default=[], description="Email keys; one match is enough. Without keys, any email matches."
+    )
 
 
 def _reads_emails(asked: EmailActivity) -> Reads:
@@ -191,9 +195,9 @@ def _mail_flips(batch: Batch[EmailActivity]) -> list[datetime | None]:
     shows=lambda batch: [{"latest": iso(max(_mailed(batch, each.id), default=None))} for each in batch.contacts],
 )
 def email_activity(batch: Batch[EmailActivity]) -> list[bool]:
-    """An email was sent to the contact, or opened, clicked or bounced, lately if a period is given.
+    """True if an email to the contact was sent, opened, clicked or bounced, in the period if one is given.
 
-    Emails that we sent count, and what events say of emails by their keys. What machines opened does not count.
+    Emails sent by Parcours count, and events that name an email by its key. Openings by machines do not count.
     """
     asked = batch.properties
     return [
@@ -203,7 +207,7 @@ def email_activity(batch: Batch[EmailActivity]) -> list[bool]:
 
 
 class FormSent(Lately):
-    forms: list[Name] = Field(default=[], description="Keys of forms, any of which will do; none: any form.")
+    forms: list[Name] = Field(default=[], description="Form keys; one match is enough. Without keys, any form matches.")
 
 
 def _reads_forms(asked: FormSent) -> Reads:
@@ -233,9 +237,9 @@ def _submitted(batch: Batch[FormSent], contact_id: int) -> list[datetime]:
     shows=lambda batch: [{"latest": iso(max(_submitted(batch, each.id), default=None))} for each in batch.contacts],
 )
 def form_submitted(batch: Batch[FormSent]) -> list[bool]:
-    """The contact submitted one of the forms, or any form when none is named, lately if a period is given.
+    """True if the contact submitted one of the forms, in the period if one is given.
 
-    Nobody submitted a form that is gone. The latest 1,000 submissions of the contact are looked at.
+    Submissions of deleted forms do not count. Only the latest 1,000 submissions of the contact are read.
     """
     asked = batch.properties
     return [

@@ -24,23 +24,23 @@ from parcours.domain.steps.types import (
 
 # How often a contact may pass a step that sends it round again, within a day.
 MOST_PASSES = 100
-_TOO_OFTEN = Skipped(f"more than {MOST_PASSES} passes within a day")
+_TOO_OFTEN = Skipped(f"the contact passed here more than {MOST_PASSES} times within a day")
 
 
 class ChangeCampaigns(Properties):
     add: list[Name] = Field(
         default=[],
-        description="Keys of the campaigns to join; `this` restarts the present one, if it allows that.",
+        description="Keys of campaigns to join. `this` restarts the present campaign, if its reentry allows it.",
     )
     remove: list[Name] = Field(
         default=[],
-        description="Keys of the campaigns to leave, after the joining; `this` is the present one.",
+        description="Keys of campaigns to leave, after joining others. `this` is the present campaign.",
     )
 
     @model_validator(mode="after")
     def _names_a_campaign(self) -> ChangeCampaigns:
         if not self.add and not self.remove:
-            raise ValueError("name at least one campaign, or `this`, in add or remove")
+            raise ValueError("give at least one campaign, or `this`, in add or remove")
         return self
 
 
@@ -53,9 +53,9 @@ class ChangeCampaigns(Properties):
     reference="campaign.addremovelead",
 )
 def change(batch: Batch[ChangeCampaigns]) -> list[Result]:
-    """Makes the contact join campaigns, then leave others.
+    """Adds the contact to campaigns, then removes it from others.
 
-    Skipped when it joins and the contact already passed here 100 times within a day.
+    Skipped when it would add the contact and the contact already passed here 100 times within a day.
     """
 
     def keys(names: list[str]) -> list[str]:
@@ -70,7 +70,7 @@ def change(batch: Batch[ChangeCampaigns]) -> list[Result]:
 
 
 class JumpTo(Properties):
-    to: Name = Field(description="Key of the step of this campaign to go on from.")
+    to: Name = Field(description="Key of the step in this campaign to continue from.")
 
 
 @action(
@@ -82,13 +82,13 @@ class JumpTo(Properties):
     reference="campaign.jump_to_event",
 )
 def jump(batch: Batch[JumpTo]) -> list[Result]:
-    """Sends the contact on from another step of this campaign; nothing may follow it.
+    """Continues from another step of this campaign. No step can follow it.
 
-    Skipped when that step is gone, and when the contact already passed here 100 times within a day.
+    Skipped when that step was removed, and when the contact already passed here 100 times within a day.
     """
     to = batch.properties.to
     if to not in batch.campaign.by_key:
-        return [Skipped(f"the campaign has no step {to!r} any more")] * len(batch.contacts)
+        return [Skipped(f"the campaign no longer has the step {to!r}")] * len(batch.contacts)
     return _guarded(batch.contacts, batch.step.id, batch.world.recent_passes, Done(effects=(Jump(to),)))
 
 

@@ -26,15 +26,18 @@ CHANNELS = ("email", "sms", "push")
 
 Transactional = Annotated[
     bool,
-    Field(description="Whether it goes whatever do-not-contact and policies say, and before marketing messages."),
+    Field(
+        description="Transactional messages ignore do-not-contact entries and policies, and are sent before marketing "
+        "messages."
+    ),
 ]
 
 
 class SendSms(Properties):
-    sms: Name | None = Field(default=None, description="Key of the text's template; or give the text itself.")
-    text: Liquid | None = Field(default=None, min_length=1, description="The text, in Liquid.")
+    sms: Name | None = Field(default=None, description="Key of the template. Alternatively, give `text`.")
+    text: Liquid | None = Field(default=None, min_length=1, description="Message text; can contain Liquid.")
     number_field: Name | None = Field(
-        default=None, description="Custom field with the number; when left out, phone, else mobile."
+        default=None, description="Custom field that contains the number. Default: phone, else mobile."
     )
     transactional: Transactional = False
     attempts: Attempts = MESSAGE_ATTEMPTS
@@ -57,10 +60,9 @@ class SendSms(Properties):
 def send_sms(batch: Batch[SendSms]) -> list[Result]:
     """Sends the contact a text message.
 
-    Skipped when the template does not exist or is not published, when the contact has no number, and,
-    unless it is transactional, when the contact must not be contacted by sms. A policy or the
-    contact's own rule may hold it back, as it does an email. What the provider answers is not known
-    yet when the steps below follow; an error that may pass is tried again.
+    Skipped when the template does not exist or is not published, when the contact has no number, and, unless it is
+    transactional, when the contact is marked as do not contact for sms. Policies and the contact's preferences can
+    delay it, as for emails. The following steps do not wait for the provider's response. Temporary errors are retried.
     """
     properties = batch.properties
     fields = (properties.number_field,) if properties.number_field else NUMBER_FIELDS
@@ -76,14 +78,14 @@ def send_sms(batch: Batch[SendSms]) -> list[Result]:
 
 
 class SendPush(Properties):
-    push: Name | None = Field(default=None, description="Key of the message's template; or give title and text.")
-    title: Liquid | None = Field(default=None, min_length=1, description="The heading, in Liquid.")
-    text: Liquid | None = Field(default=None, min_length=1, description="The text, in Liquid.")
-    url: Liquid | None = Field(default=None, min_length=1, description="Where a click leads, in Liquid.")
+    push: Name | None = Field(default=None, description="Key of the template. Alternatively, give `title` and `text`.")
+    title: Liquid | None = Field(default=None, min_length=1, description="Title; can contain Liquid.")
+    text: Liquid | None = Field(default=None, min_length=1, description="Message text; can contain Liquid.")
+    url: Liquid | None = Field(default=None, min_length=1, description="URL that a click opens; can contain Liquid.")
     token_field: Name | None = Field(
         default=None,
-        description="Custom field with the token of the contact's device; when left out, the provider is "
-        "told the contact's key.",
+        description="Custom field that contains the token of the contact's device. Default: the provider receives "
+        "the contact's key.",
     )
     transactional: Transactional = False
     attempts: Attempts = MESSAGE_ATTEMPTS
@@ -92,7 +94,7 @@ class SendPush(Properties):
     def _says_one_thing(self) -> SendPush:
         own = [name for name in ("title", "text", "url") if getattr(self, name) is not None]
         if self.push is not None and own:
-            raise ValueError(f"the template says it all: give 'push' or {own[0]!r}, not both")
+            raise ValueError(f"give 'push' or {own[0]!r}, not both")
         if self.push is None and (self.title is None or self.text is None):
             raise ValueError("give 'push', the key of a template, or both 'title' and 'text'")
         return self
@@ -109,9 +111,9 @@ class SendPush(Properties):
 def send_push(batch: Batch[SendPush]) -> list[Result]:
     """Sends the contact a push message.
 
-    Skipped when the template does not exist or is not published, when `token_field` is named and the
-    contact has none, and, unless it is transactional, when the contact must not be contacted by push.
-    A policy or the contact's own rule may hold it back, as it does an email.
+    Skipped when the template does not exist or is not published, when `token_field` is set and the contact has no
+    token, and, unless it is transactional, when the contact is marked as do not contact for push. Policies and the
+    contact's preferences can delay it, as for emails.
     """
     properties = batch.properties
     said = {name: getattr(properties, name) for name in ("title", "text", "url")}
@@ -124,7 +126,7 @@ def send_push(batch: Batch[SendPush]) -> list[Result]:
     def outbound(contact: Contact) -> Outbound | str:
         token = None if field is None else _text(contact.fields.get(field))
         if field is not None and token is None:
-            return f"it has no push token in the field {field!r}"
+            return f"the contact has no push token in the field {field!r}"
         return Outbound("push", properties.push, token, payload)
 
     return _send(batch, "push", properties.push, outbound, transactional=properties.transactional)
@@ -178,7 +180,7 @@ def present_address(
 
 
 def _no_number(fields: tuple[str, ...]) -> str:
-    return f"it has no number in {' or '.join(fields)}"
+    return f"the contact has no phone number in {' or '.join(fields)}"
 
 
 def _text(value: object) -> str | None:
@@ -189,24 +191,25 @@ def _text(value: object) -> str | None:
 
 
 class SendWebhook(Properties):
-    url: Liquid = Field(min_length=1, description="Where to send it, in Liquid; http or https.")
+    url: Liquid = Field(min_length=1, description="URL, http or https; can contain Liquid.")
     method: Annotated[
         Literal["get", "post", "put", "patch", "delete"],
         BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
-    ] = Field(default="post", description="The method of HTTP.")
-    headers: dict[Name, Liquid] = Field(default={}, description="Headers by name; their values are Liquid.")
+    ] = Field(default="post", description="HTTP method.")
+    headers: dict[Name, Liquid] = Field(default={}, description="Headers by name; values can contain Liquid.")
     body: Json = Field(
         default=None,
-        description="A mapping, list or text; all texts in it are Liquid. With get, a mapping that becomes the query.",
+        description="Mapping, list or text; texts can contain Liquid. With get, a mapping that becomes the query "
+        "string.",
     )
     # `json` is a method of every model.
     as_json: bool | None = Field(
         default=None,
         alias="json",
-        description="Whether the body goes as JSON rather than as a form; when left out, unless it is a text.",
+        description="Whether to send the body as JSON instead of form data. Default: true, unless the body is a text.",
     )
     timeout: Annotated[WholeNumber, Field(ge=1, le=60)] = Field(
-        default=10, description="How many seconds to wait for an answer, 1 to 60."
+        default=10, description="Seconds to wait for a response, 1 to 60."
     )
     attempts: Attempts = MESSAGE_ATTEMPTS
 
@@ -214,7 +217,7 @@ class SendWebhook(Properties):
     @classmethod
     def _is_an_address(cls, url: str) -> str:
         if templates.is_fixed(url[:8]) and not url.lower().startswith(("http://", "https://")):
-            raise ValueError(f"{url!r} is no address of the web; begin it with https:// or http://")
+            raise ValueError(f"{url!r} is not a URL; start it with https:// or http://")
         return url
 
     @field_validator("headers")
@@ -222,7 +225,7 @@ class SendWebhook(Properties):
     def _are_headers(cls, headers: Mapping[str, str]) -> Mapping[str, str]:
         for name, value in headers.items():
             if not name.isascii() or any(letter in name for letter in " :\t\r\n"):
-                raise ValueError(f"{name!r} cannot be the name of a header")
+                raise ValueError(f"{name!r} is not a valid header name")
             if "\n" in value or "\r" in value:
                 raise ValueError(f"the header {name!r} must be on one line")
         return headers
@@ -231,16 +234,18 @@ class SendWebhook(Properties):
     def _can_carry_its_body(self) -> SendWebhook:
         body = self.body
         if body is not None and not isinstance(body, Mapping | list | str):
-            raise ValueError("'body' is a mapping, a list or a text")
+            raise ValueError("'body' must be a mapping, a list or a text")
         if self.method == "delete" and body is not None:
-            raise ValueError("a delete request carries no body; leave it out")
+            raise ValueError("a delete request has no body; remove 'body'")
         if self.method == "get" and body is not None:
             if not isinstance(body, Mapping) or any(isinstance(value, dict | list) for value in body.values()):
-                raise ValueError("with get the body becomes the query: a mapping of names to texts or numbers")
+                raise ValueError(
+                    "with get, 'body' becomes the query string; write a mapping of names to texts or numbers"
+                )
             if self.as_json:
-                raise ValueError("with get the body becomes the query, which is no JSON; leave json out")
+                raise ValueError("with get, 'body' becomes the query string; remove 'json'")
         if self.as_json is False and isinstance(body, list):
-            raise ValueError("a list can only go as JSON; leave json out")
+            raise ValueError("a list can only be sent as JSON; remove 'json'")
         for place, text in _texts(body, "body"):
             try:
                 templates.checked(text)
@@ -263,11 +268,11 @@ def _texts(value: object, place: str) -> Iterator[tuple[str, str]]:
 
 @action("webhook.send", properties=SendWebhook, reference="campaign.sendwebhook")
 def send_webhook(batch: Batch[SendWebhook]) -> list[Result]:
-    """Sends a request to another system, with what is known of the contact.
+    """Sends an HTTP request to another system, with data of the contact.
 
-    Never skipped, and bound by no policy. Every answer of the 200s is a success; network errors, answers
-    of the 500s and being told to slow down are tried again, up to `attempts`; anything else is not.
-    The answer is not known yet when the steps below follow.
+    Never skipped, and not subject to policies. A 2xx response is a success. Network errors, 5xx responses and requests
+    to slow down are retried up to `attempts` times; other responses are not. The following steps do not wait for the
+    response.
     """
     properties = batch.properties
     as_json = properties.as_json
@@ -287,7 +292,7 @@ def send_webhook(batch: Batch[SendWebhook]) -> list[Result]:
 
 
 class SendMessage(Properties):
-    message: Name = Field(description="Key of the marketing message, which has a template for each of its channels.")
+    message: Name = Field(description="Key of the marketing message, which has one template per channel.")
     attempts: Attempts = MESSAGE_ATTEMPTS
 
 
@@ -315,14 +320,13 @@ class _Way(NamedTuple):
     reference="message.send",
 )
 def send_message(batch: Batch[SendMessage]) -> list[Result]:
-    """Sends the contact a message on the channel it prefers, with the others to fall back on.
+    """Sends the contact a message on its preferred channel, with the other channels as a fallback.
 
-    Channels that the contact paused come last; else the preferred one is first, then those that it
-    allows most often, then the rest. A channel is left out where the contact must not be contacted,
-    has no address, was already sent the email, or the template is missing or not published; the
-    outcome says which and why. The first that no policy holds back is taken. When all are held back,
-    it is the one that is free first; nobody is tried again for ever: who cannot be reached on any
-    channel is skipped.
+    The preferred channel comes first, then the channels with the highest limit set by the contact, then the rest;
+    paused channels come last. A channel is excluded if the contact is marked as do not contact, has no address or
+    already received the email, or if the template is missing or not published. The outcome lists excluded channels
+    with reasons. The first channel that no policy holds back is used. If all are held back, the channel that is
+    available first is used. Skipped if the contact cannot be reached on any channel.
     """
     key = batch.properties.message
     facts = batch.world.templates.get(("message", key))
@@ -346,7 +350,7 @@ def _reach(batch: Batch[SendMessage], contact: Contact, message: TemplateFacts) 
     detail: dict[str, Any] = {"dropped": dropped} if dropped else {}
     if not ways:
         reasons = "; ".join(f"{channel}: {reason}" for channel, reason in dropped.items())
-        return Skipped(f"it cannot be reached: {reasons}", detail)
+        return Skipped(f"the contact cannot be reached: {reasons}", detail)
     free = [way for way in ways if way.held is None]
     if not free:
         return _wait_for_one(batch, contact, ways, detail)
@@ -372,7 +376,9 @@ def _wait_for_one(batch: Batch[SendMessage], contact: Contact, ways: list[_Way],
     if not waiting:
         held = {way.outbound.channel: sending.sentence(way.outbound.channel, way.held.rule) for way in ways if way.held}
         reasons = "; ".join(f"{channel}: {reason}" for channel, reason in held.items())
-        return Skipped(f"it cannot be reached now: {reasons}", {"dropped": {**detail.get("dropped", {}), **held}})
+        return Skipped(
+            f"the contact cannot be reached now: {reasons}", {"dropped": {**detail.get("dropped", {}), **held}}
+        )
     outbound, bound, held_by = ways[min(waiting)[1]]
     assert bound is not None
     assert held_by is not None

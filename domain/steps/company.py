@@ -25,12 +25,12 @@ from parcours.domain.steps.types import (
     Skipped,
 )
 
-_NO_COMPANY = Skipped("it is in no company")
+_NO_COMPANY = Skipped("the contact has no company")
 
 
 class AddContact(Properties):
     company: Name = Field(description="Key of the company.")
-    primary: bool = Field(default=False, description="Whether it becomes the contact's primary company.")
+    primary: bool = Field(default=False, description="Whether to make it the contact's primary company.")
 
 
 @action(
@@ -41,9 +41,9 @@ class AddContact(Properties):
     reference="lead.addtocompany",
 )
 def add_contact(batch: Batch[AddContact]) -> list[Result]:
-    """Makes the contact a member of a company. Being one already is no error.
+    """Adds the contact to a company.
 
-    Skipped when the company does not exist. It becomes the primary one of those who have none.
+    Skipped when the company does not exist. It becomes the primary company of contacts without one.
     """
     key = batch.properties.company
     if key not in batch.world.companies:
@@ -59,16 +59,15 @@ def add_contact(batch: Batch[AddContact]) -> list[Result]:
 class AddPoints(Properties):
     points: PointsAdded = Field(
         validation_alias=AliasChoices("points", "score"),
-        description="How many points to add to each company; a negative number takes points away. Not 0. `score` is "
-        "another name for it.",
+        description="Number of points to add to each company; a negative number subtracts. Not 0. `score` is an alias.",
     )
 
 
 @action("company.points", properties=AddPoints, needs=[Need.COMPANIES], reference="lead.scorecontactscompanies")
 def add_points(batch: Batch[AddPoints]) -> list[Result]:
-    """Adds points to all companies of the contact, once for each contact who comes here.
+    """Adds points to all companies of the contact, once per contact.
 
-    Skipped when the contact is in no company. A total stays within what a 32-bit whole number holds.
+    Skipped when the contact has no company. Totals are limited to the range of a 32-bit integer.
     """
     points = batch.properties.points
     return [
@@ -80,22 +79,22 @@ def add_points(batch: Batch[AddPoints]) -> list[Result]:
 
 
 _OWN = {
-    "key": "a company's key is its identity and no step changes it; use a field of another name",
-    "points": "a company's points are changed by the action company.points",
+    "key": "steps cannot change a company's key; use a field with another name",
+    "points": "to change a company's points, use the action company.points",
 }
 
 
 class CompanyUpdate(Properties):
     fields: dict[Name, Json] = Field(
-        description="Values by field name, at least one; `name` is the company's own. Other texts are Liquid, filled "
-        "in for each contact. A blank value leaves the field as it is."
+        description="Values by field name, at least one. `name` is a built-in attribute; other texts can contain "
+        "Liquid. A blank value does not change the field."
     )
 
     @field_validator("fields")
     @classmethod
     def _can_be_set(cls, fields: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:
         if not fields:
-            raise ValueError("name at least one field and its value")
+            raise ValueError("give at least one field and its value")
         if is_applied(info):
             templated.check({name: value for name, value in fields.items() if name != "name"})
         for name in fields:
@@ -103,7 +102,7 @@ class CompanyUpdate(Properties):
                 raise ValueError(_OWN[name])
         called = fields.get("name")
         if called is not None and (not isinstance(called, str) or len(called.strip()) > MAX_KEY):
-            raise ValueError(f"the name of a company is a text of at most {MAX_KEY} characters")
+            raise ValueError(f"the name of a company must be a text of at most {MAX_KEY} characters")
         if called is not None and is_applied(info):
             no_template(called, info)
         return fields
@@ -122,8 +121,8 @@ def _what_update_needs(asked: CompanyUpdate) -> frozenset[Need]:
 def update(batch: Batch[CompanyUpdate]) -> list[Result]:
     """Sets fields of the contact's primary company.
 
-    A name that is not the present one's is another company: it is found by its name or made, becomes the contact's
-    primary one, and gets the fields. Skipped without a primary company and without a name.
+    If `name` differs from the company's name, the company with that name is found or created, becomes the contact's
+    primary company, and gets the fields. Skipped when the contact has no primary company and `name` is not set.
     """
     called = batch.properties.company_name
     given = {name: value for name, value in batch.properties.fields.items() if name != "name"}
@@ -141,7 +140,7 @@ def update(batch: Batch[CompanyUpdate]) -> list[Result]:
             contact.company = other
             contact.companies = contact.companies | {str(other)}
         if contact.company is None:
-            results.append(Skipped("it has no primary company"))
+            results.append(Skipped("the contact has no primary company"))
             continue
         fields = {name: value for name, value in fields.items() if not is_blank(value)}
         effects: tuple[Effect, ...] = (ChangeCompany(contact.company, fields=fields),) if fields else ()

@@ -48,10 +48,10 @@ class FieldTest(Properties):
     operator: str = Field(description="One of " + ", ".join(operators.OPERATORS) + "; also >, >=, < and <=.")
     value: Json = Field(
         default=None,
-        description="What to compare with: a list for in and !in; `anniversary`, a duration from today such as +P0D "
-        "or -P1D, or a day such as 2026-12-24 for date; an interval such as 30 days for within (the time up to now), "
-        "older_than and in_next; {field: NAME} for =, !=, gt, gte, lt and lte, to compare two fields; nothing for "
-        "empty and !empty.",
+        description="Value to compare with. For in and !in: a list. For date: `anniversary`, a duration from today "
+        "such as +P0D or -P1D, or a day such as 2026-12-24. For within (up to now), older_than and "
+        "in_next: an interval such as 30 days. For =, !=, gt, gte, lt and lte: {field: NAME} compares "
+        "two fields. For empty and !empty: omit it.",
     )
 
     @model_validator(mode="after")
@@ -138,11 +138,11 @@ def _shows_fields(batch: Batch[FieldTest]) -> list[Any]:
     reference="lead.field_value",
 )
 def field(batch: Batch[FieldTest]) -> list[bool | Failed]:
-    """The value of a field passes a test; the case of letters does not matter, and days are the contact's.
+    """True if a field passes the test. Case is ignored, and days are in the contact's timezone.
 
-    A contact without a value satisfies empty, !=, !in, !like and !regexp, and nothing else. The utm_ fields are
-    those of the latest visit or form submission that had any of them. A contact fails for whose value a regular
-    expression takes too long.
+    A contact without a value satisfies only empty, !=, !in, !like and !regexp. The utm_ fields are those of the latest
+    visit or form submission that had any of them. The step fails for a contact when the regular expression takes too
+    long.
     """
     name, sign, value = batch.properties.field, batch.properties.operator, batch.properties.value
     other = batch.properties.other
@@ -171,7 +171,7 @@ def field(batch: Batch[FieldTest]) -> list[bool | Failed]:
 
 
 class HasTags(Properties):
-    tags: list[Name] = Field(description="Names of tags; one of them is enough, an empty list is never satisfied.")
+    tags: list[Name] = Field(description="Tag names; one match is enough. An empty list never matches.")
 
 
 @condition(
@@ -184,15 +184,13 @@ class HasTags(Properties):
     reference="lead.tags",
 )
 def has_tags(batch: Batch[HasTags]) -> list[bool]:
-    """The contact has at least one of the tags, written just so."""
+    """True if the contact has at least one of the tags. Case matters."""
     disjoint = frozenset(batch.properties.tags).isdisjoint
     return [not disjoint(contact.tags) for contact in batch.contacts]
 
 
 class InSegments(Properties):
-    segments: list[Name] = Field(
-        description="Keys of segments; one of them is enough, an empty list is never satisfied."
-    )
+    segments: list[Name] = Field(description="Segment keys; one match is enough. An empty list never matches.")
 
 
 @condition(
@@ -206,7 +204,7 @@ class InSegments(Properties):
     reference="lead.segments",
 )
 def in_segments(batch: Batch[InSegments]) -> list[bool]:
-    """The contact is an active member of at least one of the segments, published or not."""
+    """True if the contact is an active member of at least one of the segments, published or not."""
     disjoint = frozenset(batch.properties.segments).isdisjoint
     return [not disjoint(contact.segments) for contact in batch.contacts]
 
@@ -227,14 +225,14 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
 
 class PointsTest(Properties):
     operator: Literal["=", "!=", "gt", "gte", "lt", "lte", ">", ">=", "<", "<="] = Field(
-        description="How to compare the contact's points with the number given."
+        description="Operator for comparing the contact's points with the number."
     )
     points: WholeNumber = Field(
         validation_alias=AliasChoices("points", "score", "value"),
-        description="The number to compare with; `score` and `value` are other names for it.",
+        description="Number to compare with. `score` and `value` are aliases.",
     )
     group: PointGroup | None = Field(
-        default=None, description="Key of the point group whose points are meant; none: the contact's own points."
+        default=None, description="Key of the point group. Default: the contact's own points."
     )
 
 
@@ -264,9 +262,9 @@ def _points_of(batch: Batch[PointsTest], contact: Contact) -> int | None:
     reference="lead.points",
 )
 def points(batch: Batch[PointsTest]) -> list[bool]:
-    """The contact's points, or those it has in a group, compare as asked with a number.
+    """True if the contact's points, in total or in a group, compare as given with a number.
 
-    Who never had points in the group does not satisfy it, whatever the operator.
+    False, whatever the operator, for contacts who never had points in the group.
     """
     compare, number, group = _COMPARE[batch.properties.operator], batch.properties.points, batch.properties.group
     if group is None:
@@ -287,13 +285,13 @@ class InStage(Properties):
     reference="lead.stages",
 )
 def in_stage(batch: Batch[InStage]) -> list[bool]:
-    """The contact's present stage is one of these, published or not."""
+    """True if the contact's stage is one of these, published or not."""
     stages = frozenset(batch.properties.stages)
     return [contact.stage in stages for contact in batch.contacts]
 
 
 class HasOwner(Properties):
-    owners: list[Name] = Field(description="Owners; one of them is enough, an empty list is never satisfied.")
+    owners: list[Name] = Field(description="Owners; one match is enough. An empty list never matches.")
 
 
 @condition(
@@ -305,7 +303,7 @@ class HasOwner(Properties):
     reference="lead.owner",
 )
 def has_owner(batch: Batch[HasOwner]) -> list[bool]:
-    """The contact's owner is one of these, written just so."""
+    """True if the contact's owner is one of these. Case matters."""
     # Source: Mautic 5 recognises the first of several only; here all count.
     owners = frozenset(batch.properties.owners)
     return [contact.owner in owners for contact in batch.contacts]
@@ -314,10 +312,10 @@ def has_owner(batch: Batch[HasOwner]) -> list[bool]:
 class DoNotContact(Properties):
     channels: list[Channel] = Field(min_length=1, description="Channels, such as email or sms; at least one.")
     reason: Literal["unsubscribed", "bounced", "manual"] | None = Field(
-        default=None, description="Only entries of this reason count; none: of any."
+        default=None, description="Only entries with this reason count. Default: any reason."
     )
     match: Literal["any", "all"] = Field(
-        default="any", description="Whether an entry on any of the channels is enough, or all must have one."
+        default="any", description="Whether one channel with an entry is enough (any), or all must have one (all)."
     )
 
 
@@ -338,7 +336,7 @@ def _says_refused(asked: DoNotContact) -> str:
     reference="lead.dnc",
 )
 def is_do_not_contact(batch: Batch[DoNotContact]) -> list[bool]:
-    """The contact is marked as "do not contact" on a channel, or on all of several."""
+    """True if the contact is marked as "do not contact" on any or all of the channels."""
     # Source: Mautic 5 keeps the answer of the last channel only; here `match` says any or all.
     wanted, channels = batch.properties.reason, frozenset(batch.properties.channels)
     enough = any if batch.properties.match == "any" else all
@@ -352,27 +350,26 @@ def is_do_not_contact(batch: Batch[DoNotContact]) -> list[bool]:
 
 class AddedWhen(Lately):
     operator: Literal["before", "after"] | None = Field(
-        default=None, description="On which side of the date; the date itself is after."
+        default=None, description="Before or after the date; the date itself counts as after."
     )
     date: Moment | None = Field(
         default=None,
-        description="A date, which begins at midnight, or a date and time; without an offset it is meant in the "
-        "contact's timezone.",
+        description="Date (from midnight), or date and time; without an offset, in the contact's timezone.",
     )
 
     @model_validator(mode="after")
     def _says_when(self) -> AddedWhen:
         if (self.operator is None) != (self.date is None):
-            raise ValueError("give it both 'operator' and 'date', or neither")
+            raise ValueError("set both 'operator' and 'date', or neither")
         if self.date is None and not self.ends_or_begins_now:
-            raise ValueError("say when: 'operator' and 'date', 'within' or 'older_than'")
+            raise ValueError("set 'operator' and 'date', 'within' or 'older_than'")
         return self
 
 
 class InCampaigns(Properties):
     campaigns: list[Name] = Field(
-        description="Keys of campaigns, `this` for the present one; one of them is enough, an empty list is never "
-        "satisfied."
+        description="Campaign keys, or `this` for the present campaign; one match is enough. An empty list never "
+        "matches."
     )
     added: AddedWhen | None = Field(
         default=None,
@@ -425,9 +422,10 @@ def _keys(batch: Batch[InCampaigns]) -> set[str]:
     reference="lead.campaigns",
 )
 def in_campaigns(batch: Batch[InCampaigns]) -> list[bool]:
-    """The contact is in one of the campaigns now, and was added to it before or after a date if one is given.
+    """True if the contact is now in one of the campaigns and, if a date is given, was added before or after it.
 
-    Who left does not count. What a step just above makes of other campaigns shows from the next wait on.
+    Contacts who left do not count. Changes that the step above makes to other campaigns are visible after the next
+    wait.
     """
     # Source: Mautic 5 counts who was removed, and ignores timezones; here neither is so.
     keys, added = _keys(batch), batch.properties.added
@@ -452,17 +450,16 @@ def in_campaigns(batch: Batch[InCampaigns]) -> list[bool]:
 class CreatedWhen(Lately):
     operator: str | None = Field(
         default=None,
-        description="How to compare with the value: =, !=, gt, gte, lt, lte, in, !in, date, within, older_than or "
-        "in_next, as in the condition contact.field.",
+        description="Operator, as in the condition contact.field: gt, gte, lt, lte, date, within and so on.",
     )
-    value: Json = Field(default=None, description="What to compare with, as in the condition contact.field.")
+    value: Json = Field(default=None, description="Value to compare with, as in the condition contact.field.")
 
     @model_validator(mode="after")
     def _says_when(self, info: ValidationInfo) -> CreatedWhen:
         if self.operator is None and not self.ends_or_begins_now:
-            raise ValueError("say when: 'within', 'older_than', or 'operator' and 'value'")
+            raise ValueError("set 'within', 'older_than', or 'operator' and 'value'")
         if self.operator is None and self.value is not None:
-            raise ValueError("give it an operator for the value, such as gte")
+            raise ValueError("the value needs an 'operator', such as gte")
         if self.operator is not None:
             check_test(self.operator, self.value, info)
         return self
@@ -500,7 +497,7 @@ def _creation_flips(batch: Batch[CreatedWhen]) -> list[datetime | None]:
     shows=lambda batch: [iso(each.created_at) for each in batch.contacts],
 )
 def created(batch: Batch[CreatedWhen]) -> list[bool]:
-    """The contact was created at such a time: when it was first heard of here. Days are the contact's."""
+    """True if the contact was created in Parcours at a matching time. Days are in the contact's timezone."""
     asked, answers = batch.properties, []
     sign, value = asked.operator, asked.value
     test = by_zone(batch, lambda zone: None if sign is None else operators.test(sign, value, zone))
@@ -515,12 +512,12 @@ def created(batch: Batch[CreatedWhen]) -> list[bool]:
 
 
 class CompanyFieldTest(Properties):
-    field: Name = Field(description="Name of a field of the company, or one of key, name and points.")
+    field: Name = Field(description="Name of a company field, or one of key, name and points.")
     operator: str = Field(description="One of " + ", ".join(operators.OPERATORS) + "; also >, >=, < and <=.")
-    value: Json = Field(default=None, description="What to compare with, as in the condition contact.field.")
+    value: Json = Field(default=None, description="Value to compare with, as in the condition contact.field.")
     which: Literal["primary", "any"] = Field(
         default="primary",
-        description="Whether the contact's primary company is meant, or any of its companies will do.",
+        description="Test the contact's primary company, or any of its companies.",
     )
 
     @model_validator(mode="after")
@@ -562,10 +559,9 @@ def _company_flips(batch: Batch[CompanyFieldTest]) -> list[datetime | None]:
     shows=lambda batch: [as_shown(_of_companies(batch, each)) for each in batch.contacts],
 )
 def company_field(batch: Batch[CompanyFieldTest]) -> list[bool | Failed]:
-    """The value of a field of the contact's primary company passes a test, or of any of its companies.
+    """True if a field of the contact's primary company, or of any of its companies, passes the test.
 
-    Who is in no company, or has no primary one, does not satisfy it, whatever the operator. Otherwise the tests are
-    those of contact.field.
+    False, whatever the operator, for contacts without a (primary) company. The tests are those of contact.field.
     """
     asked = batch.properties
     test = by_zone(batch, lambda zone: operators.test(asked.operator, asked.value, zone))
@@ -581,31 +577,34 @@ def company_field(batch: Batch[CompanyFieldTest]) -> list[bool | Failed]:
 class Split(Properties):
     percent: Percent | None = Field(
         default=None,
-        description="How many of a hundred contacts take the yes branch, 0 to 100; else all of draw, shares and share.",
+        description="Percentage of contacts that take the yes branch, 0 to 100. Alternatively, give `draw`, `shares` "
+        "and `share`.",
     )
     draw: Name | None = Field(
         default=None,
-        description="Name of a draw that several steps of the campaign share, so that they divide the contacts.",
+        description="Name of a random draw shared by several steps of the campaign, which divide the contacts among "
+        "them.",
     )
     shares: dict[Name, Percent] | None = Field(
         default=None,
-        description="Name and percentage of each share of the draw, the same in all its steps; at most 100 together, "
-        "the rest is in none. A share that grows or is added at the end leaves everybody in the shares before it.",
+        description="Names and percentages of the shares, the same in all steps of the draw, at most 100 in total; "
+        "the remaining contacts are in no share. Contacts keep their share when a later share grows or "
+        "is added at the end.",
     )
-    share: Name | None = Field(default=None, description="The share whose contacts take the yes branch.")
+    share: Name | None = Field(default=None, description="Name of the share whose contacts take the yes branch.")
 
     @model_validator(mode="after")
     def _is_one_of_both(self) -> Split:
         drawn = [name for name in ("draw", "shares", "share") if getattr(self, name) is not None]
         if self.percent is not None and drawn:
-            raise ValueError(f"give it 'percent' or {drawn[0]!r}, not both")
+            raise ValueError(f"use 'percent' or {drawn[0]!r}, not both")
         if self.percent is None and len(drawn) < 3:
-            raise ValueError("give it 'percent', or all of 'draw', 'shares' and 'share'")
+            raise ValueError("give 'percent', or 'draw', 'shares' and 'share'")
         if self.shares is not None:
             # As they were written: three times a third may be a little more than all.
             total = sum(Fraction(str(percent)) for percent in self.shares.values())
             if total > 100:
-                raise ValueError(f"the shares are {float(total):g} percent together; at most 100")
+                raise ValueError(f"the shares add up to {float(total):g} percent; the maximum is 100")
             if self.share not in self.shares:
                 raise ValueError(f"there is no share {self.share!r}; 'shares' has {', '.join(self.shares) or 'none'}")
         return self
@@ -633,15 +632,15 @@ def split_threshold(percent: float | Fraction) -> int:
     "split.random",
     properties=Split,
     alike={"draw": "shares"},
-    only_in_campaigns="the draw is the step's own; write the condition at a step of the campaign",
+    only_in_campaigns="the draw belongs to a step",
 )
 def split(batch: Batch[Split]) -> list[bool]:
-    """The contact is among so many percent, or in a share of a draw, drawn at random once and for all.
+    """True for a random percentage of contacts, or for one share of a draw. Each contact is drawn once.
 
-    The same contact gets the same answer at this step however often it comes, also after re-entry and in
-    later versions of the campaign; with a higher percentage, who had a yes keeps it. Steps that name the same
-    draw share it: a contact is in one of its shares at most. Other steps, and campaigns of other keys, draw
-    independently. The draw is the first 8 bytes of the SHA-256 of a salt, the campaign's key, the key of the
+    A contact always gets the same answer at this step, also after re-entry and in later versions of the campaign. If
+    the percentage is raised, every yes stays a yes. Steps with the same draw share it: a contact is in at most one of
+    its shares. Other steps, and campaigns with other keys, draw independently. The draw is the first 8 bytes of the
+    SHA-256 of a salt, the campaign's key, the key of the
     step or the name of the draw, and the contact's id, with zero bytes between them.
     """
     properties = batch.properties
@@ -665,8 +664,8 @@ def split(batch: Batch[Split]) -> list[bool]:
     reference="email.validate.address",
 )
 def has_valid_email(batch: Batch[NoProperties]) -> list[bool]:
-    """The contact's email address is written as an address is.
+    """True if the contact's email address has valid syntax.
 
-    Only the syntax is looked at: nobody asks whether the domain or the mailbox exists.
+    The domain and the mailbox are not checked.
     """
     return [is_address((contact.email or "").strip()) for contact in batch.contacts]

@@ -21,7 +21,7 @@ from parcours.domain.urls import comparable
 
 
 class FormSubmitted(Properties):
-    forms: list[Name] = Field(default=[], description="Keys of forms, any of which will do; none: any form.")
+    forms: list[Name] = Field(default=[], description="Form keys; one match is enough. Default: any form.")
 
 
 @decision(
@@ -33,30 +33,30 @@ class FormSubmitted(Properties):
     reference="form.submit",
 )
 def form_submitted(properties: FormSubmitted, fact: Fact, standing: Standing) -> bool:
-    """The contact submits one of the forms, or any form when none is named."""
+    """Waits until the contact submits one of the forms, or any form if none is given."""
     return not properties.forms or fact.data.get("form") in properties.forms
 
 
 class PageHit(Properties):
-    pages: Patterns = Field(default=[], description="Keys of pages; * and ? are wildcards.")
+    pages: Patterns = Field(default=[], description="Page keys; * and ? are wildcards.")
     url: Patterns = Field(
         default=[],
-        description="Addresses, whole; * stands for anything and ? for one character. Without a scheme in "
-        "the pattern, http, https and a slash at the end do not matter.",
+        description="Patterns for the full URL; * matches anything and ? matches one character. If a pattern has no "
+        "scheme, http, https and a trailing slash are ignored.",
     )
     referrer: Patterns = Field(
         default=[],
         # The misspelling of HTTP is how Mautic, and many a person, writes it.
         validation_alias=AliasChoices("referrer", "referer"),
-        description="Addresses the visit came from, written as for `url`.",
+        description="Patterns for the referrer, written as for `url`.",
     )
 
 
 @decision("page.hit", properties=PageHit, events=["page.hit"], likely=20, reference="page.pagehit")
 def page_hit(properties: PageHit, fact: Fact, standing: Standing) -> bool:
-    """The contact visits a page that matches one of the rules, by page, url or referrer.
+    """Waits until the contact visits a page that matches one of the rules (page, url or referrer).
 
-    Without any rule, any page will do.
+    Without rules, any page matches.
     """
     if not (properties.pages or properties.url or properties.referrer):
         return True
@@ -96,18 +96,18 @@ def _of_addresses(pattern: str) -> re.Pattern[str]:
 
 class PageDevice(Properties):
     device_type: Patterns = Field(
-        default=[], description="Kinds of device, such as desktop, mobile or tablet; any of them will do."
+        default=[], description="Device types, such as desktop, mobile or tablet; one match is enough."
     )
-    device_brand: Patterns = Field(default=[], description="Makers of devices; any of them will do.")
-    device_os: Patterns = Field(default=[], description="Operating systems; any of them will do.")
+    device_brand: Patterns = Field(default=[], description="Device brands; one match is enough.")
+    device_os: Patterns = Field(default=[], description="Operating systems; one match is enough.")
 
 
 @decision("page.device", properties=PageDevice, events=["page.hit", "device.seen"], reference="page.devicehit")
 def page_device(properties: PageDevice, fact: Fact, standing: Standing) -> bool:
-    """The contact visits a page, or is seen, with a certain device.
+    """Waits until the contact visits a page, or is seen, with a matching device.
 
-    Every criterion that is set must hold; within one, any of its values will do, in whatever case.
-    Without any, every device will do.
+    All given criteria must match; within a criterion, one value is enough. Case is ignored. Without criteria, any
+    device matches.
     """
     device = fact.data if fact.type == "device.seen" else fact.data.get("device")
     return is_device(properties, device if isinstance(device, Mapping) else {})
@@ -130,28 +130,28 @@ def _is_one_of(value: Any, names: list[str]) -> bool:
 
 
 class AssetDownloaded(Properties):
-    assets: list[Name] = Field(default=[], description="Keys of assets, any of which will do; none: any asset.")
+    assets: list[Name] = Field(default=[], description="Asset keys; one match is enough. Default: any asset.")
 
 
 @decision("asset.download", properties=AssetDownloaded, events=["asset.downloaded"], reference="asset.download")
 def asset_downloaded(properties: AssetDownloaded, fact: Fact, standing: Standing) -> bool:
-    """The contact downloads one of the assets, or any asset when none is named."""
+    """Waits until the contact downloads one of the assets, or any asset if none is given."""
     return not properties.assets or fact.data.get("asset") in properties.assets
 
 
 class SmsReplied(Properties):
     pattern: Plain = Field(
         default="",
-        description="What the whole text looks like, in any case; * stands for anything and ? for one "
-        "character. Empty: any text.",
+        description="Pattern for the full text; case is ignored, * matches anything and ? matches one character. "
+        "Default: any text.",
     )
 
 
 @decision("sms.reply", properties=SmsReplied, events=["sms.replied"], likely=5, reference="sms.reply")
 def sms_replied(properties: SmsReplied, fact: Fact, standing: Standing) -> bool:
-    """The contact sends a text message, one that looks like the pattern if there is one.
+    """Waits until the contact sends a text message that matches the pattern, if one is given.
 
-    Below a step that sends text messages, only a text that comes after one from this campaign counts.
+    After a step that sends text messages, only replies received after a message from this campaign count.
     """
     # Source: Mautic 5 takes any text for an answer, also to what was never sent.
     answers = fact.data.get("answers")
@@ -166,11 +166,10 @@ _UTC = ZoneInfo("UTC")
 
 class PropertyTest(Properties):
     field: Name = Field(
-        description="Name of a property in the event's data; dots lead into objects, and through lists to "
-        "each of their items."
+        description="Property in the event's data. Dots select nested properties, also in each item of a list."
     )
     operator: str = Field(description="One of " + ", ".join(operators.OPERATORS) + "; also >, >=, < and <=.")
-    value: Json = Field(default=None, description="What to compare with, as in the condition contact.field.")
+    value: Json = Field(default=None, description="Value to compare with, as in the condition contact.field.")
 
     @model_validator(mode="after")
     def _makes_sense(self, info: ValidationInfo) -> PropertyTest:
@@ -183,16 +182,16 @@ class PropertyTest(Properties):
 
 
 class EventHappened(Properties):
-    type: Name = Field(description="Type of the event, such as order.paid; * stands for anything.")
+    type: Name = Field(description="Event type, such as order.paid; * matches anything.")
     where: list[PropertyTest] = Field(
-        default=[], description="Tests of the event's properties, all of which must hold; none: any such event."
+        default=[], description="Tests of the event's properties; all must pass. Default: any event of this type."
     )
 
     @field_validator("type")
     @classmethod
     def _can_be_waited_for(cls, type_: str) -> str:
         if type_ in ABOUT_THE_CONTACT:
-            raise ValueError(f"{type_} says something about the contact, not what it did; nothing waits for it")
+            raise ValueError(f"{type_} changes contact data and is not an activity; decisions cannot wait for it")
         return type_
 
 
@@ -202,10 +201,9 @@ def _types_of(properties: EventHappened) -> frozenset[str]:
 
 @decision("event.happened", properties=EventHappened, events=_types_of)
 def event_happened(properties: EventHappened, fact: Fact, standing: Standing) -> bool:
-    """An event of your own happens to the contact, with the properties asked for.
+    """Waits for a custom event of the contact whose properties pass the tests.
 
-    Days, in tests of dates, are those of UTC, and the present is when the event happened. A property for which
-    a regular expression takes too long does not pass.
+    Date tests use UTC days, relative to the time of the event. A test fails if its regular expression takes too long.
     """
     return passes(properties.where, fact)
 

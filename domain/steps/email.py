@@ -20,10 +20,10 @@ class SendEmail(Properties):
     email: Name = Field(description="Key of the email template.")
     email_type: Literal["marketing", "transactional"] = Field(
         default="marketing",
-        description="A marketing email goes to a contact once, never against do-not-contact, and within its "
-        "policies; a transactional one always goes, and before the others.",
+        description="A marketing email is sent to a contact only once, and respects do-not-contact entries and "
+        "policies. A transactional email is always sent, before marketing emails.",
     )
-    priority: Literal["normal", "high"] = Field(default="normal", description="Which emails go first.")
+    priority: Literal["normal", "high"] = Field(default="normal", description="Priority: high is sent before normal.")
     attempts: Attempts = MESSAGE_ATTEMPTS
 
 
@@ -38,12 +38,12 @@ class SendEmail(Properties):
 def send(batch: Batch[SendEmail]) -> list[Result]:
     """Sends an email to the contact.
 
-    Skipped when the template does not exist or is not published, when the contact has no address or
-    does not want emails of the template's category (do not contact on `email:CATEGORY`), and, for
-    marketing emails, when it must not be contacted by email or was already sent this one. A policy or
-    the contact's own rule may hold a marketing email back: it is skipped, goes later while the steps
-    below follow at once (`queue`: "opened within 3 days" then begins before the email leaves), or the
-    contact waits here until it may go.
+    Skipped when the template does not exist or is not published, when the contact has no address or refused the
+    template's category (do not contact on `email:CATEGORY`), and, for marketing emails, when the contact is marked as
+    do not contact for email or already received this email. A policy or the contact's preferences can hold back a
+    marketing email. It is then skipped (`skip`); or sent later while the following steps continue at once (`queue`),
+    so that "opened within 3 days" starts before the email is sent; or the contact waits here until it can be sent
+    (`next_slot`).
     """
     properties = batch.properties
     template = properties.email
@@ -76,17 +76,17 @@ def send(batch: Batch[SendEmail]) -> list[Result]:
 def unreachable(contact: Contact, template: str, facts: EmailFacts | None, *, marketing: bool = True) -> str | None:
     """Return why a contact cannot be sent an email of a template, or None."""
     if not contact.email or contact.email.isspace():
-        return "it has no email address"
+        return "the contact has no email address"
     if facts is not None and facts.category is not None:
         reason = contact.do_not_contact.get(category_channel(facts.category))
         if reason is not None:
-            return f"it does not want emails of the category {facts.category!r}: {reason}"
+            return f"the contact refused emails of the category {facts.category!r}: {reason}"
     if marketing:
         reason = sending.refusal(contact, "email")
         if reason is not None:
             return reason
         if template in contact.received:
-            return f"it was already sent the email {template!r}"
+            return f"the contact already received the email {template!r}"
     return None
 
 
@@ -97,16 +97,16 @@ def category_channel(category: str) -> str:
 
 class SendEmailToUser(Properties):
     email: Name = Field(description="Key of the email template.")
-    to: list[Address] = Field(default=[], description="Addresses, or Liquid such as {{ contact.owner }}.")
-    cc: list[Address] = Field(default=[], description="Who gets a copy.")
-    bcc: list[Address] = Field(default=[], description="Who gets a copy that the others do not see.")
-    to_owner: bool = Field(default=False, description="Whether the contact's owner gets it.")
+    to: list[Address] = Field(default=[], description="Email addresses, or Liquid such as {{ contact.owner }}.")
+    cc: list[Address] = Field(default=[], description="Addresses that receive a copy (Cc).")
+    bcc: list[Address] = Field(default=[], description="Addresses that receive a blind copy (Bcc).")
+    to_owner: bool = Field(default=False, description="Whether to send it to the contact's owner.")
     attempts: Attempts = MESSAGE_ATTEMPTS
 
     @model_validator(mode="after")
     def _goes_to_somebody(self) -> SendEmailToUser:
         if not (self.to or self.cc or self.bcc or self.to_owner):
-            raise ValueError("name at least one address in to, cc or bcc, or set to_owner")
+            raise ValueError("give at least one address in to, cc or bcc, or set to_owner")
         return self
 
 
@@ -118,11 +118,11 @@ class SendEmailToUser(Properties):
     reference="email.send.to.user",
 )
 def send_to_user(batch: Batch[SendEmailToUser]) -> list[Result]:
-    """Sends colleagues an email, with what is known of the contact.
+    """Sends an email about the contact to colleagues.
 
-    Skipped when the template does not exist or is not published, and when it would go to the contact's
-    owner alone and there is none. It is not for the contact, so do-not-contact and policies do not
-    bind it. An address that Liquid leaves empty or broken is left out when the email goes.
+    Skipped when the template does not exist or is not published, and when the owner is the only recipient but the
+    contact has no owner. Do-not-contact entries and policies do not apply. Addresses that Liquid renders empty or
+    invalid are omitted.
     """
     properties = batch.properties
     missing = sending.not_sendable("email", properties.email, batch.world.emails.get(properties.email))
@@ -132,7 +132,7 @@ def send_to_user(batch: Batch[SendEmailToUser]) -> list[Result]:
     payload |= {"to_owner": properties.to_owner, "attempts": properties.attempts}
     others = properties.to or properties.cc or properties.bcc
     outbound = Outbound("email", properties.email, None, payload, marketing=False, priority=sending.rank(batch))
-    nobody = Skipped("it has no owner, and the email goes to nobody else")
+    nobody = Skipped("the contact has no owner, and there is no other recipient")
     done = Done(effects=(outbound,))
     return [done if others or (contact.owner or "").strip() else nobody for contact in batch.contacts]
 
@@ -141,15 +141,15 @@ def send_to_user(batch: Batch[SendEmailToUser]) -> list[Result]:
     "email.open", properties=NoProperties, events=["email.opened"], about="email", likely=35, reference="email.open"
 )
 def opened(properties: NoProperties, fact: Fact, standing: Standing) -> bool:
-    """The contact opens the nearest email that was sent above this step. A click counts as an opening."""
+    """Waits until the contact opens the nearest email sent above this step. A click counts as an open."""
     return _is_about(fact, standing)
 
 
 class Clicked(Properties):
     urls: Patterns = Field(
         default=[],
-        description="Texts, one of which the address clicked contains; * stands for anything and ? for one "
-        "character. Case, http, https and a slash at the end do not matter; none: any link.",
+        description="Texts that the clicked URL contains; one match is enough. * matches anything and ? matches one "
+        "character. Case, http, https and a trailing slash are ignored. Default: any link.",
     )
 
     @field_validator("urls")
@@ -157,13 +157,13 @@ class Clicked(Properties):
     def _says_something(cls, urls: list[str]) -> list[str]:
         for url in urls:
             if not without_scheme(url):
-                raise ValueError(f"{url!r} is part of any address; say more of it, or leave urls out")
+                raise ValueError(f"{url!r} matches every URL; give a longer text, or omit urls")
         return urls
 
 
 @decision("email.click", properties=Clicked, events=["email.clicked"], about="email", likely=8, reference="email.click")
 def clicked(properties: Clicked, fact: Fact, standing: Standing) -> bool:
-    """The contact clicks a link in the nearest email that was sent above this step: one of those listed, or any."""
+    """Waits until the contact clicks a link, or one of the given links, in the nearest email sent above this step."""
     if not _is_about(fact, standing):
         return False
     if not properties.urls:
@@ -179,7 +179,7 @@ def clicked(properties: Clicked, fact: Fact, standing: Standing) -> bool:
     "email.reply", properties=NoProperties, events=["email.replied"], about="email", likely=2, reference="email.reply"
 )
 def replied(properties: NoProperties, fact: Fact, standing: Standing) -> bool:
-    """The contact answers the nearest email that was sent above this step."""
+    """Waits until the contact replies to the nearest email sent above this step."""
     return _is_about(fact, standing)
 
 

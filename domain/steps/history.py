@@ -40,10 +40,10 @@ def _device(asked: PageDevice) -> str:
     reference="lead.device",
 )
 def has_device(batch: Batch[PageDevice]) -> list[bool]:
-    """The contact was ever seen with such a device.
+    """True if the contact was ever seen with a matching device.
 
-    Every criterion that is set must hold for one and the same device; within one, any of its values will do,
-    in whatever case. Without any criterion nobody satisfies it.
+    All given criteria must match the same device; within a criterion, one value is enough. Case is ignored. Without
+    criteria, no contact matches.
     """
     asked, devices = batch.properties, batch.world.devices
     if not (asked.device_type or asked.device_brand or asked.device_os):
@@ -53,11 +53,11 @@ def has_device(batch: Batch[PageDevice]) -> list[bool]:
 
 class FormFieldTest(Properties):
     form: Name = Field(description="Key of the form.")
-    field: Name = Field(description="Name of the form's field.")
+    field: Name = Field(description="Name of the form field.")
     operator: str = Field(description="One of " + ", ".join(operators.OPERATORS) + "; also >, >=, < and <=.")
-    value: Json = Field(default=None, description="What to compare with, as in the condition contact.field.")
+    value: Json = Field(default=None, description="Value to compare with, as in the condition contact.field.")
     which: Literal["latest", "any"] = Field(
-        default="latest", description="Whether the latest submission of the form is meant, or any of them will do."
+        default="latest", description="Test the latest submission of the form, or any of them."
     )
 
     meant_before: ClassVar[Mapping[str, Any]] = {"which": "any"}
@@ -100,11 +100,11 @@ def _form_flips(batch: Batch[FormFieldTest]) -> list[datetime | None]:
     reference="form.field_value",
 )
 def form_field(batch: Batch[FormFieldTest]) -> list[bool | Failed]:
-    """What the contact put into a field of a form passes a test, in its latest submission or in any.
+    """True if a form field passes the test in the contact's latest submission, or in any of them.
 
-    Who never submitted the form does not satisfy it, whatever the operator; nor does anybody once the form
-    is gone. The case of letters does not matter, and days are the contact's. A contact fails for whose
-    submission a regular expression takes too long.
+    False, whatever the operator, for contacts who never submitted the form, and for all contacts after the form is
+    deleted. Case is ignored, and days are in the contact's timezone. The step fails for a contact when the regular
+    expression takes too long.
     """
     asked = batch.properties
     test = by_zone(batch, lambda zone: operators.test(asked.operator, asked.value, zone))
@@ -118,16 +118,14 @@ def form_field(batch: Batch[FormFieldTest]) -> list[bool | Failed]:
 
 
 class PageVisited(Lately):
-    url: Patterns = Field(default=[], description="Addresses, written as for the decision page.hit.")
-    page: Patterns = Field(default=[], description="Keys of pages; * and ? are wildcards.")
+    url: Patterns = Field(default=[], description="URL patterns, written as for the decision page.hit.")
+    page: Patterns = Field(default=[], description="Page keys; * and ? are wildcards.")
     since: Moment | None = Field(
         default=None,
-        description="The earliest date, or date and time; without an offset it is meant in the contact's timezone. "
-        "It also keeps the search short.",
+        description="Earliest date, or date and time; without an offset, in the contact's timezone. Makes the search "
+        "faster.",
     )
-    until: Moment | None = Field(
-        default=None, description="The last date, which counts as a whole, or the time before which it was."
-    )
+    until: Moment | None = Field(default=None, description="Latest date (inclusive), or date and time (exclusive).")
 
 
 def _visits(batch: Batch[PageVisited]) -> Iterator[list[datetime]]:
@@ -183,11 +181,10 @@ def _visit_flips(batch: Batch[PageVisited]) -> list[datetime | None]:
     reference="lead.pageHit",
 )
 def page_visited(batch: Batch[PageVisited]) -> list[bool]:
-    """The contact visited a page that matches one of the rules, by url or page, in a period if one is given.
+    """True if the contact visited a page that matches one of the rules (url or page), in the period if one is given.
 
-    Without any rule, any page will do. It looks at the history, to which an event is added once all that
-    follows from it is done: the visit that leads to this step at once is not there yet. How long visits
-    lasted is not asked: pages say when they were opened, and never when they were left.
+    Without rules, any page matches. An event is added to the history after all its effects: a visit that leads directly
+    to this step is not included yet. The duration of visits is not recorded.
     """
     asked = batch.properties
     return [

@@ -29,10 +29,10 @@ class Lately(Properties):
     """Base of the properties of conditions on what happened at some time."""
 
     within: Span | None = Field(
-        default=None, description="Only what happened within such an interval up to now counts, such as 90 days."
+        default=None, description="Interval such as 90 days: only what happened within it, up to now, counts."
     )
     older_than: Span | None = Field(
-        default=None, description="Only what is longer ago than such an interval counts, such as 90 days."
+        default=None, description="Interval such as 90 days: only what is longer ago counts."
     )
 
     @model_validator(mode="after")
@@ -40,7 +40,7 @@ class Lately(Properties):
         # Both are counted from the same instant, so that the longer one reaches further.
         if self._within is not None and self._older is not None and _length(self._older) >= _length(self._within):
             raise ValueError(
-                f"nothing is older than {self.older_than} and within {self.within}; older_than must be the shorter one"
+                f"older_than must be shorter than within, but {self.older_than} is not shorter than {self.within}"
             )
         return self
 

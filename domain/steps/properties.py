@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 from parcours.domain import operators
 from parcours.domain.contacts.identity import is_address
 from parcours.domain.contacts.touched import TIME, TIMEZONE, Reads
+from parcours.domain.invalid_values import called
 from parcours.domain.messages.templates import Liquid, is_fixed
 from parcours.domain.time.text import iso
 from parcours.domain.urls import comparable
@@ -46,7 +47,7 @@ def check_test(operator: str, value: Any, info: ValidationInfo) -> None:
 def no_template(text: str, info: ValidationInfo) -> str:
     """Return a text in which nothing waits to be filled in. Raises ValueError with a sentence."""
     if is_applied(info) and operators.TEMPLATE.search(text):
-        raise ValueError(f"{text!r} is a template, and none is filled in here; write the value itself")
+        raise ValueError(f"{text!r} is a template, but templates are not supported here; write the value itself")
     return text
 
 
@@ -59,7 +60,7 @@ def _not_a_bool(value: Any) -> Any:
 
 def _not_zero(points: int) -> int:
     if points == 0:
-        raise ValueError("adding 0 points changes nothing; give a number above or below 0")
+        raise ValueError("adding 0 points has no effect; give another number")
     return points
 
 
@@ -74,7 +75,7 @@ def _moment(value: Any) -> Any:
     if not isinstance(text, str) or not operators.is_moment(text):
         interval = operators.ago(text) if isinstance(text, str) else None
         instead = f"; for a time counted from now, write within: {interval}" if interval else ""
-        raise ValueError(f"{value!r} is no date; write it like 2026-12-24 or 2026-12-24T09:00+01:00{instead}")
+        raise ValueError(f"{value!r} is not a date; write it like 2026-12-24 or 2026-12-24T09:00+01:00{instead}")
     return text.strip()
 
 
@@ -90,7 +91,7 @@ def _as_json(value: Any) -> Any:
         raise ValueError(f"{value} is not a number that can be stored")
     if value is None or isinstance(value, str | bool | int | float):
         return value
-    raise ValueError(f"a text, a number, true, false or a list is needed, not a {type(value).__name__}")
+    raise ValueError(f"a text, a number, true, false or a list is needed, not {called(value)}")
 
 
 def as_shown(value: Any) -> Any:
@@ -155,4 +156,4 @@ Json = Annotated[Any, BeforeValidator(_as_json)]
 Patterns = Annotated[list[Name], BeforeValidator(_without_blanks), BeforeValidator(_split)]
 # An email address, or Liquid that makes one for each contact.
 Address = Annotated[Liquid, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_address)]
-Attempts = Annotated[WholeNumber, Field(ge=1, description="How often to try to deliver it before giving up.")]
+Attempts = Annotated[WholeNumber, Field(ge=1, description="Maximum number of delivery attempts.")]

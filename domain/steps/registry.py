@@ -30,7 +30,7 @@ class UnknownTypeError(CampaignError):
     def __init__(self, kind: Kind, name: str) -> None:
         known = sorted(point.removeprefix(f"{kind}.") for point in _entry_points() if point.startswith(f"{kind}."))
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "`parcours steps list` shows all of them"
+        hint = f"did you mean {near[0]!r}?" if near else "run `parcours steps list` to see all step types"
         super().__init__(f"unknown {kind} {name!r}; {hint}")
         self.name = name
 
@@ -182,7 +182,7 @@ def step_type(kind: Kind, name: str) -> StepType:
     except Exception as error:
         why = (str(error).splitlines() or [""])[0][:200]
         old = isinstance(error, ImportError) and (error.name or "").split(".")[0] in _OLD_NAMES
-        what = "it must import from parcours.steps" if old else "mend or remove it"
+        what = "it must import from parcours.steps" if old else "fix or remove it"
         raise CampaignError(
             f"the package of the {kind} {name!r} cannot be imported ({type(error).__name__}: {why}); {what}"
         ) from error

@@ -23,9 +23,9 @@ _LATER: Mapping[Priority, timedelta] = {
     "low": timedelta(minutes=10),
 }
 _WORDS = {
-    "paused": "it has paused {channel}",
-    "cap": "it has had as much by {channel} as it may",
-    "quiet_hours": "it has quiet hours on {channel}",
+    "paused": "sending is paused ({channel})",
+    "cap": "frequency cap reached ({channel})",
+    "quiet_hours": "quiet hours ({channel})",
 }
 
 
@@ -49,7 +49,7 @@ def not_sendable(what: str, key: str, facts: _Published | None) -> str | None:
 def refusal(contact: Contact, channel: str) -> str | None:
     """Return why a contact must not be contacted on a channel, or None."""
     reason = contact.do_not_contact.get(channel)
-    return None if reason is None else f"it must not be contacted by {channel}: {reason}"
+    return None if reason is None else f"do not contact ({channel}): {reason}"
 
 
 def limits(batch: Batch[Any], contact: Contact, channel: str) -> Limits | None:

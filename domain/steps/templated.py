@@ -21,7 +21,7 @@ def check(fields: Mapping[str, Any]) -> None:
             if not templates.is_fixed(text):
                 templates.checked(text, NAMES)
             elif operators.TEMPLATE.search(text):
-                raise ValueError(f"{name}: {text!r} is not Liquid; write {{{{ contact.NAME }}}} for a field")
+                raise ValueError(f"{name}: {text!r} is not valid Liquid; write {{{{ contact.NAME }}}} for a field")
 
 
 def needs(fields: Mapping[str, Any]) -> frozenset[Need]:

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 
 _UNITS = ("minute", "hour", "day", "week", "month", "year")
+
+# What people write for a unit, in lower case; campaigns are also made by people who think in French.
+_UNIT_OF = {
+    **{unit: unit for unit in _UNITS},
+    **{f"{unit}s": unit for unit in _UNITS},
+    **dict.fromkeys(("heure", "heures"), "hour"),
+    **dict.fromkeys(("jour", "jours"), "day"),
+    **dict.fromkeys(("semaine", "semaines"), "week"),
+    "mois": "month",
+    **dict.fromkeys(("an", "ans", "année", "années", "annee", "annees"), "year"),
+}
 
 _ONE_HOUR = timedelta(hours=1)
 
@@ -20,7 +32,7 @@ _NO_TIME = timedelta(0)
 # Far longer than any campaign, and short enough that adding it to a date never leaves the calendar.
 _LONGEST_YEARS = 100
 
-_WORDS = re.compile(r"([0-9]+)\s*([a-z]+)", re.IGNORECASE)
+_WORDS = re.compile(r"([0-9]+)\s*([a-zé\u0301]+)", re.IGNORECASE)
 
 _ISO = re.compile(
     r"P(?=[0-9T])"
@@ -49,7 +61,7 @@ class Interval:
 
 
 def parse_interval(text: object) -> Interval:
-    """Return the interval of `3 days`, `90 minutes` or ISO 8601 `P1DT2H`.
+    """Return the interval of `3 days`, `90 minutes`, `3 jours` or ISO 8601 `P1DT2H`.
 
     Minutes and hours are exact; days and weeks follow the calendar, and so do months and
     years. At most 100 years.
@@ -74,7 +86,7 @@ def format_interval(interval: Interval) -> str:
     """
     months, days, exact = interval.months, interval.days, interval.exact
     if exact % ONE_SECOND or min(months, days) < 0 or exact < _NO_TIME:
-        raise ValueError(f"{interval!r} cannot be written: use whole seconds, and nothing negative")
+        raise ValueError(f"{interval!r} cannot be written as an interval: use whole, non-negative seconds")
     if months and not days and not exact:
         return _counted(months, "month") if months % 12 else _counted(months // 12, "year")
     if days and not months and not exact:
@@ -97,9 +109,8 @@ def _from_words(text: str) -> Interval | None:
     found = _WORDS.fullmatch(text)
     if found is None:
         return None
-    unit = found[2].lower()
-    unit = unit if unit.endswith("s") else unit + "s"
-    return _interval({unit: int(found[1])}) if unit[:-1] in _UNITS else None
+    unit = _UNIT_OF.get(unicodedata.normalize("NFC", found[2]).lower())
+    return None if unit is None else _interval({f"{unit}s": int(found[1])})
 
 
 def _from_iso(text: str) -> Interval | None:
@@ -137,7 +148,7 @@ def _meant(text: str) -> str | None:
     """Return what to write instead, for the mistakes whose intention shows."""
     positive = _MINUS.sub(r"\1", text)
     if _from_words(positive) or _from_iso(positive):
-        return f"it cannot be negative, so write '{positive}'"
+        return f"it cannot be negative; write '{positive}'"
     words = _WORDS.fullmatch(text)
     if words is not None:
         count, word = int(words[1]), words[2].lower()
@@ -151,7 +162,7 @@ def _meant(text: str) -> str | None:
     if _ISO_MISPLACED.fullmatch(text):
         moved = _rearranged(text)
         if _from_iso(moved):
-            return f"days and longer stand before the T, hours and shorter after it, so write '{moved}'"
+            return f"units of days or longer go before the T, hours or shorter after it, so write '{moved}'"
     return None
 
 

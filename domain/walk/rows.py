@@ -39,7 +39,7 @@ class Member:
     active: bool
 
 
-class Outcome(NamedTuple):
+class OutcomeRow(NamedTuple):
     """A row of history, its columns in the table's order."""
 
     contact_id: int
@@ -92,7 +92,7 @@ class Failure(NamedTuple):
 class Plan:
     """What a unit of work writes, besides the contacts themselves, which carry their changes."""
 
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[OutcomeRow] = field(default_factory=list)
     waits: list[Wait] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)

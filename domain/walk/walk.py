@@ -37,11 +37,11 @@ from parcours.domain.time import schedule
 from parcours.domain.time.intervals import Interval
 from parcours.domain.time.zones import zone_of
 from parcours.domain.walk.catch_up import Pause, fell_due_in
-from parcours.domain.walk.rows import Claim, Failure, Member, Message, Outcome, Plan, Reason, Verdict, Wait
+from parcours.domain.walk.rows import Claim, Failure, Member, Message, OutcomeRow, Plan, Reason, Verdict, Wait
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
-TOO_LATE = "it fell due while the campaign did not run"
+TOO_LATE = "it became due while the campaign was not running"
 
 # So late an event may reach us and still be followed by another in its order.
 HEARD_LATE = timedelta(minutes=15)
@@ -65,7 +65,7 @@ def why(error: BaseException) -> str:
         said = str(error)
     # The step type of another package raised it, and that class may be broken too.
     except Exception:
-        said = "it cannot say why"
+        said = "no details"
     return clean(f"{type(error).__name__}: {said}")[:ERROR_LIMIT]
 
 
@@ -93,8 +93,8 @@ def decide(
     `pauses` is skipped. The rest runs, and so does everything below that is due at once.
     """
     walk = _Walk(campaign, world, now, default_zone, pauses)
-    walk.been = {
-        *world.been,
+    walk.already_passed = {
+        *world.already_passed,
         *((claim.contact_id, step.id, claim.passage) for step, claims in claimed for claim in claims),
     }
     for step, claims in claimed:
@@ -218,7 +218,7 @@ class _Walk:
         self.pauses = pauses
         self.plan = Plan()
         # Where contacts are not to come a second time, of steps that moved.
-        self.been = world.been
+        self.already_passed = world.already_passed
         # Rotations are read at the end, since a jump still moves the waits made before it.
         self._waits: list[tuple[_Passing, Step, int, int, Reason, datetime, datetime | None]] = []
         # Who entered the step in hand too late.
@@ -240,7 +240,7 @@ class _Walk:
         contact, member = contacts.get(claim.contact_id), members.get(claim.contact_id)
         if contact is None or member is None or not member.active or member.rotation != claim.rotation:
             self.plan.outcomes.append(
-                Outcome(
+                OutcomeRow(
                     claim.contact_id,
                     step.id,
                     claim.rotation,
@@ -408,7 +408,9 @@ class _Walk:
     def _reach(self, step: Step, passings: list[_Passing], *, from_anchor: bool) -> None:
         if step.moved:
             # A passage is only once, also when a new version leads to the step by another way.
-            passings = [each for each in passings if (each.contact.id, step.id, each.passage) not in self.been]
+            passings = [
+                each for each in passings if (each.contact.id, step.id, each.passage) not in self.already_passed
+            ]
         if step.kind is Kind.DECISION and step.look_back is not None:
             # Due at once: whoever takes it next looks at what the contact did before.
             for passing in passings:
@@ -503,14 +505,16 @@ class _Walk:
         batch = Batch(step.properties, contacts, self.now, self.campaign, step, self.world, self.default_zone)
         results = list(step.type.run(batch))
         if len(results) != len(contacts):
-            raise ValueError(f"{step.type.name} answered for {len(results)} of {len(contacts)} contacts")
+            raise ValueError(f"{step.type.name} returned results for {len(results)} of {len(contacts)} contacts")
         if step.kind is Kind.ACTION:
             for result in results:
                 if not isinstance(result, (Done, Skipped, Failed, Postponed)):
-                    raise TypeError(f"{step.type.name} answered {result!r}, which is no result")
+                    raise TypeError(f"{step.type.name} returned {result!r}, which is not a result")
                 if isinstance(result, Postponed) and result.until <= self.now:
                     # It would be due again at once, for ever.
-                    raise ValueError(f"{step.type.name} postponed to {result.until.isoformat()}, which is not ahead")
+                    raise ValueError(
+                        f"{step.type.name} postponed to {result.until.isoformat()}, which is not in the future"
+                    )
         return results
 
     def _postpone(self, passing: _Passing, step: Step, postponed: Postponed) -> None:
@@ -539,7 +543,7 @@ class _Walk:
         if passing.held:
             detail = {**passing.held, **(detail or {})}
         self.plan.outcomes.append(
-            Outcome(
+            OutcomeRow(
                 passing.contact.id,
                 step.id,
                 passing.member.rotation,
@@ -604,7 +608,7 @@ class _Walk:
                 )
             else:
                 self.plan.outcomes.append(
-                    Outcome(contact_id, step.id, rotation, passage, self.now, due, "cancelled", cancelled)
+                    OutcomeRow(contact_id, step.id, rotation, passage, self.now, due, "cancelled", cancelled)
                 )
         return self.plan
 

@@ -82,7 +82,7 @@ class Textline(Provider[Note]):
             # Trying again repeats the key, so that Textline sends the message once.
             answer = self._client.post("/v1/messages", json=said, headers={"Idempotency-Key": note.key})
         except httpx.HTTPError as error:
-            return Retry(f"Textline does not answer ({type(error).__name__})", away=True)
+            return Retry(f"Textline does not respond ({type(error).__name__})", away=True)
         return _result(answer)
 
     def parse(self, request: IncomingRequest) -> Iterator[Reported]:
@@ -90,7 +90,7 @@ class Textline(Provider[Note]):
         said = json.loads(request.body)
         for each in said if isinstance(said, list) else [said]:
             if not isinstance(each, dict):
-                raise ValueError("a report is an object")
+                raise ValueError("a report must be an object")
             if (reported := _reported(each)) is not None:
                 yield reported
 

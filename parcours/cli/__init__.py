@@ -1,6 +1,5 @@
-"""The command. It reads the settings, finds the module of the command asked for, and prints errors.
-
-Modules are imported only when their command is called, so that `--help` is immediate.
+"""The entry point of the command line. It reads the settings, loads the module of the command, and prints errors. A
+module is imported only when its command is called, so that `--help` is fast.
 """
 
 from __future__ import annotations
@@ -22,45 +21,45 @@ if TYPE_CHECKING:
 
 # Name: (where its Typer app is, its line of --help). In the order that --help shows.
 COMMANDS = {
-    "up": ("parcours.cli.up:app", "Everything in one process: database, workers, tick, HTTP."),
-    "demo": ("parcours.cli.demo:app", "Four weeks of a sample campaign in simulated time."),
-    "simulate": ("parcours.cli.simulate:app", "A campaign in simulated time: the volume of each step and day."),
+    "up": ("parcours.cli.up:app", "Run everything in one process: database, workers, tick and HTTP."),
+    "demo": ("parcours.cli.demo:app", "Run four weeks of a sample campaign in simulated time."),
+    "simulate": ("parcours.cli.simulate:app", "Run a campaign in simulated time and show its volume per step and day."),
     "contacts": ("parcours.cli.contacts:app", "Import, show and merge contacts."),
     "segments": ("parcours.cli.segments:app", "Create, fill and list segments."),
-    "companies": ("parcours.cli.companies:app", "Create and list companies, and put contacts into them."),
+    "companies": ("parcours.cli.companies:app", "Create and list companies; add and remove contacts."),
     "forms": ("parcours.cli.forms:app", "Create forms and submit them."),
-    "points": ("parcours.cli.points:app", "Create and list groups of points."),
+    "points": ("parcours.cli.points:app", "Create and list point groups."),
     "stages": ("parcours.cli.stages:app", "Create and list stages."),
     "emails": ("parcours.cli.emails:app", "Apply, list and preview email templates."),
-    "messages": ("parcours.cli.messages:app", "Apply text, push and marketing messages."),
-    "policies": ("parcours.cli.policies:app", "Caps and quiet hours of channels."),
+    "messages": ("parcours.cli.messages:app", "Apply and list templates for text, push and marketing messages."),
+    "policies": ("parcours.cli.policies:app", "Apply, list and delete frequency caps and quiet hours."),
     "campaigns": (
         "parcours.cli.campaign_members:app",
         "Validate, plan, apply, list, show, publish and pause campaigns; add and remove contacts.",
     ),
-    "steps": ("parcours.cli.steps:app", "The catalogue of step types."),
-    "update": ("parcours.cli.sweeps:update_app", "Align members with segments and forms."),
-    "trigger": ("parcours.cli.sweeps:trigger_app", "Do what is due."),
-    "overview": ("parcours.cli.overview:app", "The figures of a campaign."),
-    "log": ("parcours.cli.log:app", "Outcomes, or the open waits, of a campaign."),
-    "explain": ("parcours.cli.explain:app", "Where a contact stands in a campaign, and why."),
-    "status": ("parcours.cli.status:app", "Backlog, age of the oldest due wait, outbox."),
+    "steps": ("parcours.cli.steps:app", "List and show step types."),
+    "update": ("parcours.cli.sweeps:update_app", "Synchronize campaign members with their segments and forms."),
+    "trigger": ("parcours.cli.sweeps:trigger_app", "Run the steps that are due."),
+    "overview": ("parcours.cli.overview:app", "Show the statistics of a campaign."),
+    "log": ("parcours.cli.log:app", "List the outcomes or the open waits of a campaign."),
+    "explain": ("parcours.cli.explain:app", "Show where a contact is in a campaign, and why."),
+    "status": ("parcours.cli.status:app", "Show the backlog, the oldest due wait, the queues and the outbox."),
     "events": ("parcours.cli.events:app", "Publish contact events."),
-    "consume": ("parcours.cli.consume:app", "Take contact events from their queue."),
+    "consume": ("parcours.cli.consume:app", "Read contact events from the queue and process them."),
     "dead-letters": (
         "parcours.cli.dead_letters:app",
-        "What could not be understood or done: list, show, replay, discard.",
+        "List, show, replay and discard messages that could not be processed.",
     ),
-    "outbox": ("parcours.cli.outbox:app", "Messages that were given up: list them, try them again."),
-    "webhooks": ("parcours.cli.webhooks:app", "The secret that webhooks are signed with."),
-    "check": ("parcours.cli.check:app", "Prove the invariants of the database."),
-    "doctor": ("parcours.cli.doctor:app", "What is wrong with connections and clocks, and how to mend it."),
-    "worker": ("parcours.cli.worker:app", "A pool of workers for some queues."),
-    "tick": ("parcours.cli.tick:app", "Publish due work every second."),
-    "web": ("parcours.cli.web:app", "The HTTP interface: pages, REST, contact events, health, metrics."),
-    "keys": ("parcours.cli.keys:app", "Make, list and revoke the keys of the HTTP interface."),
-    "users": ("parcours.cli.users:app", "Who may sign in to the pages."),
-    "db": ("parcours.cli.db:app", "Migrate, check or stop the database."),
+    "outbox": ("parcours.cli.outbox:app", "List and retry messages that could not be delivered."),
+    "webhooks": ("parcours.cli.webhooks:app", "Show the secret that signs webhooks."),
+    "check": ("parcours.cli.check:app", "Check the database for inconsistencies."),
+    "doctor": ("parcours.cli.doctor:app", "Check connections, versions and clocks, and say how to fix problems."),
+    "worker": ("parcours.cli.worker:app", "Run a pool of workers."),
+    "tick": ("parcours.cli.tick:app", "Publish due work every second (scheduler)."),
+    "web": ("parcours.cli.web:app", "Serve HTTP: pages, REST, contact events, health and metrics."),
+    "keys": ("parcours.cli.keys:app", "Create, list and revoke API keys."),
+    "users": ("parcours.cli.users:app", "Manage the accounts that can sign in to the pages."),
+    "db": ("parcours.cli.db:app", "Migrate, check, rename or stop the database."),
 }
 # What a crontab of Mautic calls.
 ALIASES = {
@@ -90,12 +89,30 @@ class LazyGroup(TyperGroup):
         command.name = cmd_name
         return command
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            _say_plainly(error)
+            raise
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         self.listing = True
         try:
             super().format_help(ctx, formatter)
         finally:
             self.listing = False
+
+
+def _say_plainly(error: typer.BadParameter) -> None:
+    """Put our words in place of those of the library that reads options."""
+    from pydantic import ValidationError
+
+    from parcours.domain.invalid_values import why_invalid
+
+    if isinstance(error.__cause__, ValidationError):
+        first = error.__cause__.errors(include_url=False)[0]
+        error.message = why_invalid(first, first["input"])
 
 
 def _described(name: str, help_line: str) -> typer.Typer:
@@ -108,7 +125,7 @@ app = typer.Typer(
     cls=LazyGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Parcours: a campaign engine. Contacts walk a tree of actions, decisions and conditions.",
+    help="Parcours is a campaign engine: contacts move through trees of actions, decisions and conditions.",
 )
 
 
@@ -122,7 +139,7 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def root(
-    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something goes wrong.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and exit.")
     ] = False,
@@ -171,9 +188,9 @@ def _sentence(error: Exception) -> str:
     module = type(error).__module__
     if module.startswith(("sqlalchemy", "psycopg")):
         first = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        return f"the database said: {first}; `parcours db check` says more"
+        return f"the database reported an error: {first}; run `parcours db check`"
     if module.startswith(("redis", "pika", "dramatiq", "kombu", "amqp")):
         return f"the broker cannot be used ({error}); check PARCOURS_BROKER_URL"
     if isinstance(error, OSError):
         return f"{error.filename or 'the system'}: {error.strerror or error}"
-    return f"something unexpected went wrong ({type(error).__name__}: {error}); run again with --debug and report it"
+    return f"unexpected error ({type(error).__name__}: {error}); run again with --debug and report the output"

@@ -1,4 +1,4 @@
-"""`parcours campaigns`: what the producers' part has, and who is in one by hand, which is work at once."""
+"""`parcours campaigns add` and `remove`: changing the members of a campaign manually."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from parcours.workers import membership
 __all__ = ["app"]
 
 ContactKeys = Annotated[list[str] | None, typer.Argument(metavar="CONTACT…", help="Keys of contacts.")]
-KeyFile = Annotated[Path | None, typer.Option("--file", help="A file with one key a line, besides those named.")]
-Json = Annotated[bool, typer.Option("--json", help="As JSON, one line a contact.")]
+KeyFile = Annotated[Path | None, typer.Option("--file", help="File with more keys, one per line.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one line per contact.")]
 
 
 class Move(Protocol):
-    """Moves the contacts of one transaction, and returns what became of those of whom there is something to say."""
+    """Moves the contacts of one transaction and returns the results worth reporting."""
 
     def __call__(
         self, conn: Connection, campaign_id: int, contact_ids: Sequence[int], *, who: str, now: datetime, zone: ZoneInfo
@@ -38,13 +38,13 @@ class Move(Protocol):
 
 @app.command()
 def add(campaign: Key, contact: ContactKeys = None, file: KeyFile = None, as_json: Json = False) -> None:
-    """Add contacts by hand: no segment removes them again. Who was out comes back, also after a removal by hand."""
+    """Add contacts to a campaign manually. Segments never remove them. Contacts who left or were removed return."""
     _move(campaign, contact, file, manual_changes.add, otherwise=manual_changes.ALREADY_IN, as_json=as_json)
 
 
 @app.command()
 def remove(campaign: Key, contact: ContactKeys = None, file: KeyFile = None, as_json: Json = False) -> None:
-    """Remove contacts by hand: only a person brings them back. What they waited for is cancelled."""
+    """Remove contacts from a campaign manually and cancel their waits. They return only when added manually."""
     _move(campaign, contact, file, manual_changes.remove, otherwise=manual_changes.NOT_IN, as_json=as_json)
 
 
@@ -57,7 +57,7 @@ def _move(
     otherwise: str,
     as_json: bool,
 ) -> None:
-    """Move contacts, so many a transaction, and say of each what became of it, or `otherwise`."""
+    """Move contacts in batches, one transaction each, and print the result of each contact, or `otherwise`."""
     here = session()
     with here.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
@@ -69,7 +69,7 @@ def _move(
         with here.engine.begin() as conn:
             ids = contacts.named(conn, keys)
             done = move(conn, found.id, list(ids.values()), who=user(), now=now, zone=here.zone)
-            words = {key: done.get(ids[key], otherwise) if key in ids else "no contact of that key" for key in keys}
+            words = {key: done.get(ids[key], otherwise) if key in ids else "no contact has this key" for key in keys}
         counts.update(words.values())
         for key, what in words.items():
             if as_json:
@@ -77,10 +77,10 @@ def _move(
             else:
                 here.say(f"{key}: {what}")
     if not wanted:
-        raise CampaignError("name contacts, or a --file with one key a line that is not blank")
-    unknown = counts["no contact of that key"]
+        raise CampaignError("give contact keys, or --file with one key per line")
+    unknown = counts["no contact has this key"]
     if unknown:
-        raise CampaignError(f"{unknown:,} of {counts.total():,} are no contacts; with the others it is done")
+        raise CampaignError(f"{unknown:,} of {counts.total():,} keys do not exist; the other contacts were processed")
 
 
 def _keys(named: list[str] | None, file: Path | None) -> Iterator[str]:

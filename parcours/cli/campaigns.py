@@ -26,13 +26,13 @@ from parcours.services.campaign_json import campaign_json, campaign_line
 app = typer.Typer(no_args_is_help=True, help="Validate, plan, apply, list, show, publish and pause campaigns.")
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE…", help="Campaign files (YAML).")]
-Key = Annotated[str, typer.Argument(metavar="CAMPAIGN", help="A key or an id.")]
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+Key = Annotated[str, typer.Argument(metavar="CAMPAIGN", help="Key or id of the campaign.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
 def validate(files: Files, as_json: Json = False) -> None:
-    """Say everything that is wrong with campaign files, by themselves; `plan` also asks the database."""
+    """Report every error in campaign files without using the database. `plan` checks the database too."""
     here = session()
     problems: list[FileProblem] = []
     for path in files:
@@ -44,7 +44,7 @@ def validate(files: Files, as_json: Json = False) -> None:
     if as_json:
         here.print_json([{"file": str(p.file), "line": p.line, "path": p.path, "error": p.sentence} for p in problems])
     elif not problems:
-        here.say(f"{len(files)} file{'s are' if len(files) > 1 else ' is'} right.")
+        here.say(f"{len(files)} file{'s are' if len(files) > 1 else ' is'} valid.")
     if problems:
         if as_json:
             raise typer.Exit(1)
@@ -53,7 +53,7 @@ def validate(files: Files, as_json: Json = False) -> None:
 
 @app.command()
 def plan(files: Files, as_json: Json = False) -> None:
-    """Show what applying files would do, with counts of the contacts touched."""
+    """Show what applying files would change, with the number of contacts affected."""
     here = session()
     read_files = _read_all(files)
     with here.engine.connect() as conn:
@@ -69,11 +69,11 @@ def plan(files: Files, as_json: Json = False) -> None:
 @app.command()
 def apply(
     files: Files,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    backfill: Annotated[bool, typer.Option(help="Start new root steps for existing members too.")] = False,
-    reschedule: Annotated[bool, typer.Option(help="Move waiting contacts to changed delays and dates.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    backfill: Annotated[bool, typer.Option(help="Also start new root steps for existing members.")] = False,
+    reschedule: Annotated[bool, typer.Option(help="Apply changed delays and dates to waiting contacts.")] = False,
 ) -> None:
-    """Create or update campaigns from files, all or none; the plan is shown first."""
+    """Create or update campaigns from files. Shows the plan first. Applies all files or none."""
     here = session()
     read_files = _read_all(files)
     with here.engine.connect() as conn:
@@ -124,14 +124,14 @@ def list_(as_json: Json = False) -> None:
     for row in found:
         if row.id in unreadable:
             here.warn(
-                f"Campaign {row.key} cannot be read here: {unreadable[row.id].why}. "
-                f"`parcours campaigns show {row.key}` says what to do."
+                f"Cannot read campaign {row.key}: {unreadable[row.id].why}. "
+                f"Run `parcours campaigns show {row.key}` for details."
             )
 
 
 @app.command()
 def show(campaign: Key, as_json: Json = False) -> None:
-    """Show a campaign's settings and its tree."""
+    """Show the settings and the steps of a campaign."""
     here = session()
     with here.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
@@ -144,26 +144,26 @@ def show(campaign: Key, as_json: Json = False) -> None:
         why_not = campaigns.status_of(row, version.unreadable).why_not(now)
     file, unreadable = version.file, version.unreadable
     if unreadable is not None:
-        here.say(f"{found.name} ({found.key}, id {found.id}) does not run: {unreadable}.")
+        here.say(f"{found.name} ({found.key}, id {found.id}) is not running: {unreadable}.")
         for problem in version.problems():
             here.say(f"  {problem}")
         here.say(
-            "If a step type is unknown, install the package that brings it, on every machine, and restart Parcours. "
-            f"Otherwise mend the file (`parcours campaigns export {found.key}` prints it as it is stored) and apply it."
+            "If a step type is unknown, install its package on every machine and restart Parcours. Otherwise print "
+            f"the file with `parcours campaigns export {found.key}`, fix it and apply it."
         )
         return
     from rich.markup import escape
     from rich.tree import Tree
 
-    runs = "runs" if why_not is None else f"does not run: {why_not}"
+    runs = "runs" if why_not is None else f"not running: {why_not}"
     about = f"({found.key}, id {found.id}, version {found.version}) {runs}"
     tree = Tree(f"[bold]{escape(found.name)}[/bold] {escape(about)}")
     sources = [f"segment {key}" for key in file.sources.segments] + [f"form {key}" for key in file.sources.forms]
     tree.add(escape(f"from {', '.join(sources)}"))
     if isinstance(file.catch_up, SkipFile):
-        tree.add(escape(f"after a pause: skips what fell due more than {file.catch_up.skip} before"))
+        tree.add(escape(f"after a pause: skips steps overdue by more than {file.catch_up.skip}"))
     elif file.catch_up == "shift":
-        tree.add("after a pause: moves what is due by its length")
+        tree.add("after a pause: delays due times by the length of the pause")
     if file.priority != "normal":
         tree.add(f"priority: {file.priority}")
     pending: list[tuple[Tree, str | None, StepFile]] = [(tree, None, step) for step in file.steps]
@@ -181,54 +181,58 @@ def show(campaign: Key, as_json: Json = False) -> None:
 
 @app.command()
 def export(campaign: Key) -> None:
-    """Print a campaign as the YAML that `apply` takes."""
+    """Print a campaign as YAML for `apply`."""
     here = session()
     with here.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
         version = campaigns.read_version(conn, found.key, found.id, found.version)
         published = campaigns.listing(conn, [found.id])[0].published
     if version.unreadable is not None:
-        here.warn(f"This is {found.key} as it is stored, which cannot be read here: {version.unreadable.why}.")
+        here.warn(
+            f"This is the stored file of {found.key}, which this installation cannot read: {version.unreadable.why}."
+        )
     typer.echo(write(definition_of(version, published)), nl=False)
 
 
 @app.command()
 def clone(campaign: Key, key: Annotated[str, typer.Argument(metavar="NEW-KEY", help="Key of the copy.")]) -> None:
-    """Copy a campaign, its steps and sources, under another key, unpublished."""
+    """Copy a campaign's steps and sources to a new, unpublished campaign."""
     here = session()
     with here.engine.begin() as conn:
         found = campaigns.find(conn, campaign)
         campaign_changes.clone(conn, found, key, who=user(), now=database_now(conn), zone=here.zone)
-    here.say(f"{found.key} is copied to {key}, unpublished.")
+    here.say(f"Copied {found.key} to {key} (unpublished).")
 
 
 @app.command()
 def publish(campaign: Key) -> None:
-    """Switch a campaign on."""
+    """Publish a campaign."""
     _switch(campaign, True)
 
 
 @app.command()
 def pause(campaign: Key) -> None:
-    """Switch a campaign off. Everybody stays in place; when this returns, nothing moves any more."""
+    """Pause a campaign. Contacts keep their places; when the command returns, no step is running."""
     _switch(campaign, False)
 
 
 @app.command()
-def delete(campaign: Key, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
-    """Delete a campaign. Its history stays in the database; applying its file brings it back, unpublished."""
+def delete(
+    campaign: Key, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False
+) -> None:
+    """Delete a campaign. Its history stays in the database. Applying its file restores it, unpublished."""
     here = session()
     with here.engine.begin() as conn:
         found = campaigns.find(conn, campaign)
         if not yes and _interactive():
             typer.confirm(f"Delete {found.key}?", abort=True)
         campaign_changes.delete(conn, found, who=user(), now=database_now(conn))
-    here.say(f"{found.key} is deleted.")
+    here.say(f"Deleted {found.key}.")
 
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schema of campaign files, for editors."""
+    """Print the JSON Schema of campaign files, for use in editors."""
     session().print_json(file_schema())
 
 
@@ -242,16 +246,16 @@ def _switch(campaign: str, published: bool) -> None:
     word = "published" if published else "paused"
     here.say(f"{found.key} {'is' if done.changed else 'was already'} {word}.")
     if published and done.why_not:
-        here.say(f"It does not run yet: {done.why_not}.")
+        here.say(f"It is not running yet: {done.why_not}.")
 
 
 def _tell_whom_it_waits_for(at_work: Sequence[Inside]) -> None:
     named = [
-        f"process {each.pid} of the database (session '{each.name}' from {each.machine or 'the same machine'}), "
-        f"at work for {each.seconds:,.0f} s"
+        f"database process {each.pid} (session '{each.name}' from {each.machine or 'the same machine'}), running for "
+        f"{each.seconds:,.0f} s"
         for each in at_work
     ]
-    session().warn(f"Waiting for a batch in this campaign to end: {'; '.join(named) or 'it is ending now'}.")
+    session().warn(f"Waiting for a running batch of this campaign: {'; '.join(named) or 'it is ending now'}.")
 
 
 def _read_all(files: list[Path]) -> list[tuple[Path, CampaignFile]]:
@@ -268,7 +272,7 @@ def _read_all(files: list[Path]) -> list[tuple[Path, CampaignFile]]:
     keys = [file.campaign for _, file in found]
     for key in keys:
         if keys.count(key) > 1:
-            raise CampaignError(f"two of these files are campaign {key!r}; name each campaign once")
+            raise CampaignError(f"two files define campaign {key!r}; give each campaign once")
     return found
 
 
@@ -294,7 +298,7 @@ def _confirm(plans: list[campaign_plan.CampaignPlan], *, yes: bool) -> None:
     if _interactive():
         typer.confirm("Apply?", abort=True)
     elif cancels:
-        raise CampaignError(f"this cancels {cancels:,} waiting contacts; call it again with --yes if that is meant")
+        raise CampaignError(f"this cancels {cancels:,} waiting contacts; add --yes to confirm")
 
 
 def _interactive() -> bool:

@@ -17,11 +17,12 @@ app = typer.Typer()
 @app.command()
 def check(
     full: Annotated[
-        bool, typer.Option("--full", help="Ask the rules of segments of all contacts; default: of some thousands.")
+        bool,
+        typer.Option("--full", help="Evaluate segment rules for all contacts. Default: for a sample of about 2,000."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Prove the invariants of the database; exit code 1 with examples when one does not hold. Changes nothing."""
+    """Check the invariants of the database. Exits with 1 and shows examples if one is violated. Changes nothing."""
     here = session()
     checked = []
     for each in chain(invariants.run(here.engine), rule_check.run(here.engine, full=full, zone=here.zone)):
@@ -31,7 +32,7 @@ def check(
         if not each.violations:
             here.say(f"holds: {each.says}")
             continue
-        here.say(f"WRONG: {each.says}; contradicted {each.violations:,} times, for example")
+        here.say(f"VIOLATED: {each.says}; {each.violations:,} violations, for example")
         for example in each.examples:
             here.say("  " + ", ".join(f"{name} {_plain(value)}" for name, value in example.items()))
     if as_json:

@@ -13,9 +13,9 @@ from parcours.db.tables import companies, contacts
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.keys import checked_key, field_value
 
-app = typer.Typer(no_args_is_help=True, help="Create and list companies, and put contacts into them.")
+app = typer.Typer(no_args_is_help=True, help="Create and list companies; add and remove contacts.")
 
-Key = Annotated[str, typer.Argument(help="The company's key.")]
+Key = Annotated[str, typer.Argument(help="Key of the company.")]
 Contacts = Annotated[list[str], typer.Argument(metavar="CONTACT…", help="Keys of contacts.")]
 
 SHOWN = 100
@@ -24,17 +24,19 @@ SHOWN = 100
 @app.command()
 def create(
     key: Key,
-    name: Annotated[str | None, typer.Option(help="For people; default: the key.")] = None,
-    field: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A field; repeatable.")] = None,
+    name: Annotated[str | None, typer.Option(help="Display name (default: the key).")] = None,
+    field: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Field as NAME=VALUE; repeatable.")
+    ] = None,
 ) -> None:
-    """Create a company, or change what is given of an existing one."""
+    """Create a company, or update the given values of an existing one."""
     here = session()
     key = checked_key("company", key)
     if name is not None:
         name = checked_key("company", name)
     fields = dict(field_value(each) for each in field or ())
     for taken in sorted(fields.keys() & {"key", "name", "points"}):
-        raise CampaignError(f"--field cannot set {taken}, which every company has of its own; use another name")
+        raise CampaignError(f"--field cannot set the built-in attribute {taken}; use another name")
     with here.engine.begin() as conn:
         stored = companies.save(conn, key, name=name, fields=fields)
     here.say(
@@ -48,7 +50,7 @@ def create(
 
 @app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the companies, with how many contacts are in each."""
+    """List companies with their number of contacts."""
     here = session()
     with here.engine.connect() as conn:
         found = companies.listed(conn)
@@ -60,7 +62,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 
 @app.command()
 def show(key: Key, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Show a company: its points, its fields and who is in it."""
+    """Show a company's points, fields and contacts."""
     here = session()
     with here.engine.connect() as conn:
         found = companies.find(conn, key.strip())
@@ -77,16 +79,16 @@ def show(key: Key, as_json: Annotated[bool, typer.Option("--json", help="Print J
     for contact, primary in members[:SHOWN]:
         here.say(f"  {contact}{' (its primary company)' if primary else ''}")
     if len(members) > SHOWN:
-        here.say("  and more")
+        here.say("  (more contacts not shown)")
 
 
 @app.command()
 def add(
     key: Key,
     contact: Contacts,
-    primary: Annotated[bool, typer.Option("--primary", help="It becomes their primary company.")] = False,
+    primary: Annotated[bool, typer.Option("--primary", help="Make it their primary company.")] = False,
 ) -> None:
-    """Put contacts into a company. It becomes the primary one of those who have none."""
+    """Add contacts to a company. It becomes the primary company of contacts without one."""
     here = session()
     with here.engine.begin() as conn:
         ids = _locked(conn, key, contact)
@@ -95,17 +97,17 @@ def add(
         companies.join(conn, [(id_, key.strip()) for id_ in ids])
         companies.set_primary(conn, dict.fromkeys(first, key.strip()))
         new = [id_ for id_ in ids if key.strip() not in found.get(id_, companies.NOWHERE).companies]
-    here.say(f"{len(new):,} contacts joined {key.strip()}; {len(ids) - len(new):,} were in it already.")
+    here.say(f"{len(new):,} contacts added to {key.strip()}, {len(ids) - len(new):,} already in it.")
 
 
 @app.command()
 def remove(key: Key, contact: Contacts) -> None:
-    """Take contacts out of a company."""
+    """Remove contacts from a company."""
     here = session()
     with here.engine.begin() as conn:
         ids = _locked(conn, key, contact)
         gone = companies.leave(conn, [(id_, key.strip()) for id_ in ids])
-    here.say(f"{len(gone):,} contacts left {key.strip()}; {len(ids) - len(gone):,} were not in it.")
+    here.say(f"{len(gone):,} contacts removed from {key.strip()}, {len(ids) - len(gone):,} not in it.")
 
 
 def _locked(conn: Connection, key: str, named: list[str]) -> list[int]:
@@ -121,4 +123,4 @@ def _locked(conn: Connection, key: str, named: list[str]) -> list[int]:
 
 
 def _unknown(key: str) -> CampaignError:
-    return NotFoundError("company", key.strip(), "`parcours companies create` makes one")
+    return NotFoundError("company", key.strip(), "create it with `parcours companies create`")

@@ -9,6 +9,7 @@ import typer
 
 from parcours.cli.session import session
 from parcours.domain.errors import CampaignError
+from parcours.ops import structlog_alone  # noqa: F401
 from parcours.ops.health import Health, HealthPort, served
 from parcours.ops.logs import configure
 from parcours.workers.consumer import Consumer
@@ -18,7 +19,7 @@ app = typer.Typer()
 
 @app.command()
 def consume(health_port: HealthPort = None) -> None:
-    """Take contact events from their queue until told to stop, and act on them. Several may run."""
+    """Read contact events from the queue and process them until stopped. You can run several."""
     here = session()
     url = here.settings.events_broker_url
     if url is None:

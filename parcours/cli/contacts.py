@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from parcours.producers.files.contacts import ContactFile
 
 # Each command imports what it needs: showing a contact is quick, and reads no file.
-app = typer.Typer(no_args_is_help=True, help="Import, show and merge contacts, and set what they want of channels.")
+app = typer.Typer(no_args_is_help=True, help="Import, list, show and merge contacts; set their channel preferences.")
 
 MEMBERS_A_STATEMENT = 20_000
 
@@ -36,9 +36,12 @@ BULK = 10_000
 @app.command("import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(help="CSV, NDJSON or XLSX; - is standard input. The key, or email address, identifies.")
+        Path,
+        typer.Argument(
+            help="CSV, NDJSON or XLSX file; - reads standard input. Rows are matched by key, else by email."
+        ),
     ],
-    segment: Annotated[str | None, typer.Option(help="Make all of them members of this segment.")] = None,
+    segment: Annotated[str | None, typer.Option(help="Add all contacts to this segment.")] = None,
     column_map: file_options.Map = None,
     do_not_contact: file_options.DoNotContact = None,
     columns: file_options.Columns = None,
@@ -47,25 +50,22 @@ def import_(
     dates: file_options.Dates = None,
     decimal: file_options.Decimal = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show how the columns are understood, and the first rows; change nothing.")
+        bool, typer.Option("--dry-run", help="Show how the columns and first rows are read, without importing.")
     ] = False,
     allow_rejected: file_options.AllowRejected = False,
     same_address: Annotated[
         Literal["merge", "reject"],
-        typer.Option(
-            help="What becomes of somebody new with the address of another contact: one with that contact, or rejected."
-        ),
+        typer.Option(help="What to do with a new contact whose address belongs to another contact: merge or reject."),
     ] = "merge",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print counts as JSON.")] = False,
 ) -> None:
     """Add or update contacts from a file, in one transaction.
 
-    Columns email, timezone, points, stage, owner, tags and company (which becomes the primary one)
-    are the contact's own; every other column becomes a field. Exports of common programs are understood as they
-    come. Blank cells change nothing; fields that the file does not name stay. An address belongs to one contact,
-    unless PARCOURS_SHARED_ADDRESSES says otherwise: --same-address says what becomes of a second one. Rows that
-    cannot be used go to FILE.rejected with their line number and the reason, and the exit code is then 1. An import
-    never lets anybody be written to again who must not be.
+    The columns email, timezone, points, stage, owner, tags and company (the primary company) set built-in attributes;
+    every other column sets a custom field. Exports of common programs work without options. Blank cells and missing
+    columns change nothing. An address belongs to one contact unless PARCOURS_SHARED_ADDRESSES is `allow`; see
+    --same-address. Rejected rows are written to FILE.rejected with line number and reason, and the exit code is 1. An
+    import never removes a do-not-contact entry.
     """
     from parcours.cli.dry_run import show_dry_run
     from parcours.cli.progress import reading
@@ -100,6 +100,7 @@ def import_(
                 "rejected": rejects.count,
                 "rejected_file": rejects.written,
                 "silenced": imported.silenced,
+                "kept_by_hand": imported.kept_by_hand,
                 "notes": opened.notes,
                 "awaiting_update": awaiting,
             }
@@ -113,15 +114,21 @@ def import_(
         if imported.merged:
             rows = "1 row has" if imported.merged == 1 else f"{imported.merged:,} rows have"
             here.say(
-                f"{rows} the address of another contact and became part of it; their keys lead there. "
-                "With --same-address reject such rows are left out."
+                f"{rows} the address of another contact and were merged into it. Use --same-address reject to reject "
+                "such rows."
             )
         if imported.silenced:
             are = "1 contact is" if imported.silenced == 1 else f"{imported.silenced:,} contacts are"
-            here.say(f"{are} not to be contacted any more, as the file says.")
+            here.say(f"{are} marked as do not contact, as stated in the file.")
+        if imported.kept_by_hand:
+            whom = "1 contact" if imported.kept_by_hand == 1 else f"{imported.kept_by_hand:,} contacts"
+            here.say(
+                f"The file says that {whom} unsubscribed, but a manual do-not-contact entry exists. The manual entry "
+                "stays; a later subscription does not remove it."
+            )
         if awaiting:
-            let = f"the campaign {awaiting[0]} lets" if len(awaiting) == 1 else f"{', '.join(awaiting)} let"
-            here.say(f"Run `parcours update` so that {let} new members of the segment in.")
+            campaigns = "campaign" if len(awaiting) == 1 else "campaigns"
+            here.say(f"Run `parcours update` to add the contacts to the {campaigns} {', '.join(awaiting)}.")
     file_options.end(here, rejects, allowed=allow_rejected)
 
 
@@ -150,7 +157,7 @@ def _import(
         if segment_key is not None:
             segment = segments.find(conn, segment_key.strip())
             if segment is None:
-                raise NotFoundError("segment", segment_key, "`parcours segments create` makes one")
+                raise NotFoundError("segment", segment_key, "create it with `parcours segments create`")
         staged = contacts.stage(conn, usable())
         imported = contacts.merge(conn, now=now, same_address=same_address)
         rules.leave_imported(conn, now=now)
@@ -173,10 +180,10 @@ def _import(
 
 @app.command()
 def show(
-    key: Annotated[str, typer.Argument(help="The contact's key or address.")],
+    key: Annotated[str, typer.Argument(help="Key or email address of the contact.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show a contact: what is known of it, and where it is in every campaign."""
+    """Show a contact's data and its place in every campaign."""
     from parcours.db.tables import contacts
     from parcours.domain.time.zones import zone_of
     from parcours.services.contact_json import contact_json
@@ -196,29 +203,32 @@ def show(
 @app.command("list")
 def list_(
     beginning: Annotated[
-        str | None, typer.Argument(metavar="[BEGINNING]", help="Only keys or addresses that begin so.")
+        str | None,
+        typer.Argument(metavar="[BEGINNING]", help="Only contacts whose key or email starts with this text."),
     ] = None,
     segment: Annotated[str | None, typer.Option(help="Only active members of this segment.")] = None,
-    campaign: Annotated[str | None, typer.Option(help="Only contacts of this campaign, by key or id.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Contacts of one page.")] = 100,
-    before: Annotated[int | None, typer.Option(min=1, help="Where a page ended: the number that it gave.")] = None,
+    campaign: Annotated[str | None, typer.Option(help="Only contacts in this campaign (key or id).")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Contacts per page.")] = 100,
+    before: Annotated[
+        int | None, typer.Option(min=1, help="Show the page after this position, which the previous page printed.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List contacts, the newest first, a page at a time."""
+    """List contacts, newest first, one page at a time."""
     from parcours.db.reads import listings
     from parcours.db.tables import campaigns, segments
     from parcours.services.contact_json import contact_line
 
     here = session()
     if segment is not None and campaign is not None:
-        raise CampaignError("name --segment or --campaign, not both")
+        raise CampaignError("use --segment or --campaign, not both")
     with here.engine.connect() as conn:
         found = listings.search(conn, beginning or "")
         segment_id = None
         if segment is not None:
             known = segments.find(conn, segment.strip())
             if known is None:
-                raise NotFoundError("segment", segment, "`parcours segments list` shows all of them")
+                raise NotFoundError("segment", segment, "run `parcours segments list` to see all segments")
             segment_id = known.id
         page = listings.contacts(
             conn,
@@ -229,14 +239,14 @@ def list_(
             campaign_id=None if campaign is None else campaigns.find(conn, campaign).id,
         )
     if found is not None and found.more:
-        here.warn(f"more than {listings.FOUND_AT_MOST:,} begin so; type more of it to see all")
+        here.warn(f"more than {listings.FOUND_AT_MOST:,} contacts match; enter a longer text to see all")
     if as_json:
         here.print_json({"contacts": list(map(contact_line, page.rows)), "before": page.after})
         return
     columns = ("key", "email", "timezone", "points", "stage", "created_at", "last_active_at", "tags")
     here.print_table("", columns, [[_shown(getattr(line, column)) for column in columns] for line in page.rows])
     if page.after is not None:
-        here.say(f"There are more: --before {page.after} lists the next ones.")
+        here.say(f"More contacts: use --before {page.after} for the next page.")
 
 
 def _shown(value: Any) -> Any:
@@ -245,34 +255,35 @@ def _shown(value: Any) -> Any:
 
 @app.command()
 def merge(
-    gone: Annotated[str, typer.Argument(metavar="FROM", help="The key of the contact that goes.")],
-    into: Annotated[str, typer.Argument(metavar="INTO", help="The key of the contact that stays.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what happened as JSON.")] = False,
+    gone: Annotated[str, typer.Argument(metavar="FROM", help="Key of the contact to merge and remove.")],
+    into: Annotated[str, typer.Argument(metavar="INTO", help="Key of the contact to keep.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Make one contact of two, for good: all that is known of FROM becomes INTO's, and FROM's key leads there.
+    """Merge one contact into another.
 
-    INTO's own values win. In campaigns that both are in, INTO goes on, and what FROM waited for is cancelled.
+    This cannot be undone. FROM's data moves to INTO; where both have a value, INTO keeps its own. FROM's key then
+    refers to INTO. In campaigns with both contacts, INTO continues and FROM's waits are cancelled.
     """
-    from parcours.db import partitions
+    from parcours.db import merge_locks, partitions
     from parcours.db.tables import merging
     from parcours.workers import local_time, rules
 
     here = session()
     gone, into = checked_key("contact", gone), checked_key("contact", into)
     if gone == into:
-        raise CampaignError(f"contact {into!r} cannot be merged into itself; name two")
+        raise CampaignError(f"cannot merge contact {into!r} into itself; give two different contacts")
     if not yes and sys.stdin.isatty() and sys.stdout.isatty():
         typer.confirm(f"Merge {gone} into {into}? This cannot be undone.", abort=True)
     now = partitions.begin(here.engine)
     with here.engine.begin() as conn:
-        merging.shut_out_imports(conn)
+        merge_locks.shut_out_imports(conn)
         ids = merging.lock(conn, [gone, into])
         led = merging.aliases(conn, [gone, into])
         for key in (gone, into):
             if key in led:
-                hint = f"`parcours contacts show {key}` shows into whom"
-                raise CampaignError(f"contact {key!r} was merged into another already; {hint}")
+                hint = f"run `parcours contacts show {key}` to see which contact"
+                raise CampaignError(f"contact {key!r} is already merged into another contact; {hint}")
             if key not in ids:
                 raise NotFoundError("contact", key)
         merged = merging.merge(conn, {ids[gone]: ids[into]}, now=now)
@@ -281,29 +292,31 @@ def merge(
     if as_json:
         here.print_json({"from": gone, "into": into, **merged._asdict()})
         return
-    here.say(f"{gone} is merged into {into}, and the key {gone} leads there from now on.")
+    here.say(f"Merged {gone} into {into}. The key {gone} now refers to {into}.")
     if merged.memberships_dropped:
         here.say(
-            f"Campaigns that both were in: {merged.memberships_dropped:,}; "
-            f"waits of {gone} that were cancelled there: {merged.waits_cancelled:,}."
+            f"Campaigns with both contacts: {merged.memberships_dropped:,}. Waits of {gone} cancelled: "
+            f"{merged.waits_cancelled:,}."
         )
 
 
 @app.command()
 def channel(
-    key: Annotated[str, typer.Argument(help="The contact's key.")],
-    channel: Annotated[str, typer.Argument(help="A channel, such as email, sms or push.")],
-    number: Annotated[int | None, typer.Option(min=1, help="At most so many messages a period.")] = None,
-    period: Annotated[Literal["day", "week", "month"] | None, typer.Option(help="The period of --number.")] = None,
-    preferred: Annotated[bool | None, typer.Option("--preferred/--not-preferred", help="Tried first.")] = None,
+    key: Annotated[str, typer.Argument(help="Key of the contact.")],
+    channel: Annotated[str, typer.Argument(help="Channel, such as email, sms or push.")],
+    number: Annotated[int | None, typer.Option(min=1, help="Maximum number of messages per period.")] = None,
+    period: Annotated[Literal["day", "week", "month"] | None, typer.Option(help="Period of --number.")] = None,
+    preferred: Annotated[
+        bool | None, typer.Option("--preferred/--not-preferred", help="Try this channel first.")
+    ] = None,
     pause_from: Annotated[
         str | None,
-        typer.Option(help="Nothing is sent from then on: an ISO 8601 date or time, in the contact's timezone."),
+        typer.Option(help="Start of a pause in sending: ISO 8601 date or time, in the contact's timezone."),
     ] = None,
-    pause_until: Annotated[str | None, typer.Option(help="The end of the pause; without one it does not end.")] = None,
-    clear: Annotated[bool, typer.Option("--clear", help="Forget what was set before.")] = False,
+    pause_until: Annotated[str | None, typer.Option(help="End of the pause (default: no end).")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove earlier settings first.")] = False,
 ) -> None:
-    """Set what a contact wants of a channel; what is not named stays as it is."""
+    """Set a contact's preferences for a channel. Options you leave out change nothing."""
     from parcours.db.clock import now as database_now
     from parcours.db.reads import batch
     from parcours.db.tables import contacts, policies
@@ -314,7 +327,7 @@ def channel(
     channel = checked_key("channel", channel).lower()
     given = {"number": number, "period": period, "preferred": preferred}
     if not clear and all(value is None for value in (*given.values(), pause_from, pause_until)):
-        raise CampaignError("nothing to set; name --number and --period, --preferred, --pause-from or --pause-until")
+        raise CampaignError("nothing to set; use --number and --period, --preferred, --pause-from or --pause-until")
     with here.engine.begin() as conn:
         contact = contacts.show(conn, key.strip())
         if contact is None or not batch.lock(conn, [contact.id]):
@@ -342,7 +355,9 @@ def _moment(option: str, text: str, zone: ZoneInfo) -> str:
 
     found = instant(text, zone)
     if found is None:
-        raise CampaignError(f"{option} {text!r} is no date or time; write it like 2026-12-24 or 2026-12-24T09:00+01:00")
+        raise CampaignError(
+            f"{option} {text!r} is not a date or time; write it like 2026-12-24 or 2026-12-24T09:00+01:00"
+        )
     return found.isoformat()
 
 
@@ -360,7 +375,7 @@ def _in_words(rule: Rule, zone: ZoneInfo) -> str:
             if at is not None
         ]
         words.append(f"paused {' '.join(ends)}")
-    return ", ".join(words) or "nothing particular"
+    return ", ".join(words) or "no preferences"
 
 
 def _print(contact: Shown, zone: ZoneInfo) -> None:
@@ -387,9 +402,9 @@ def _print(contact: Shown, zone: ZoneInfo) -> None:
             (each.channel, each.address or "any", each.reason, iso(each.at) or "", each.comment or "")
             for each in contact.refusals
         ]
-        here.print_table("Must not be contacted", ["channel", "address", "reason", "since (UTC)", "comment"], refused)
+        here.print_table("Do not contact", ["channel", "address", "reason", "since (UTC)", "comment"], refused)
     if not contact.campaigns:
-        here.say("In no campaign.")
+        here.say("Not in any campaign.")
     for standing in contact.campaigns:
         title = f"Campaign {standing.campaign}, rotation {standing.rotation}, joined {iso(standing.added_at)}"
         if standing.left_at is not None:

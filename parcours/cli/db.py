@@ -14,14 +14,14 @@ app = typer.Typer(no_args_is_help=True, help="Migrate, check, rename or stop the
 
 @app.command()
 def upgrade() -> None:
-    """Apply the missing migrations; safe from several machines at once."""
+    """Apply pending migrations. Safe to run on several machines at once."""
     here = session()
     engine = connect(here.settings.database_url or embedded.start(here.settings.home))
     before, after = schema.upgrade(engine)
     if schema.is_ahead(engine):
         if (unfit := schema.unfit(engine)) is not None:
             raise CampaignError(unfit)
-        here.say(f"The database is at revision {after}, made by a newer version; this version works with it as it is.")
+        here.say(f"The database is at revision {after} of a newer version, which this version supports.")
         return
     was = "" if before == after else f" (was {before or 'empty'})"
     here.say(f"The database is at revision {after}{was}.")
@@ -29,7 +29,7 @@ def upgrade() -> None:
 
 @app.command()
 def check() -> None:
-    """Say whether the database can be reached and has this version's tables."""
+    """Check that the database is reachable and that its schema fits this version."""
     here = session()
     engine = connect(here.settings.database_url or embedded.start(here.settings.home))
     with engine.connect() as conn:
@@ -39,24 +39,24 @@ def check() -> None:
     if (unfit := schema.unfit(engine)) is not None:
         raise CampaignError(unfit)
     revision = schema.current(engine)
-    here.say(f"PostgreSQL {version}, revision {revision}: all is well.")
+    here.say(f"PostgreSQL {version}, revision {revision}: OK.")
 
 
 @app.command()
 def rename() -> None:
-    """Give a copy of a database a name of its own, so that its messages do not bear the original's keys.
+    """Rename the installation in a copied database, so that its message keys differ from the original's.
 
-    Run it on a copy for trials, before anything runs there.
+    Run it on a test copy before starting anything there.
     """
     here = session()
     with here.engine.begin() as conn:
         name = installation.rename(conn)
-    here.say(f"This installation is {name} now; the keys of its messages end with that.")
+    here.say(f"This installation is now named {name}. Its message keys end with that name.")
 
 
 @app.command()
 def stop() -> None:
-    """Stop the embedded server of this home."""
+    """Stop the embedded database server of this home folder."""
     here = session()
     stopped = embedded.stop(here.settings.home)
-    here.say("The embedded PostgreSQL is stopped." if stopped else "The embedded PostgreSQL was not running.")
+    here.say("Stopped the embedded PostgreSQL." if stopped else "The embedded PostgreSQL was not running.")

@@ -16,18 +16,18 @@ from parcours.domain.events.parsing import EventError, parse
 from parcours.domain.time.text import iso
 from parcours.workers import events, intake
 
-app = typer.Typer(no_args_is_help=True, help="What could not be understood or done.")
+app = typer.Typer(no_args_is_help=True, help="List, show, replay and discard messages that could not be processed.")
 
-Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID…]", help="Numbers from `list`.")]
-All = Annotated[bool, typer.Option("--all", help="All of them.")]
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID…]", help="Numbers printed by `list`.")]
+All = Annotated[bool, typer.Option("--all", help="Select all.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")
 def list_(
-    limit: Annotated[int, typer.Option(min=1, help="List so many at most.")] = 100, as_json: Json = False
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of lines.")] = 100, as_json: Json = False
 ) -> None:
-    """List the latest, newest first."""
+    """List dead letters, newest first."""
     here = session()
     with here.engine.connect() as conn:
         found = events_table.dead_letters(conn, limit=limit)
@@ -38,25 +38,25 @@ def list_(
 
 
 @app.command()
-def show(number: Annotated[int, typer.Argument(metavar="ID", help="Number from `list`.")]) -> None:
-    """Show one, with its body as it came."""
+def show(number: Annotated[int, typer.Argument(metavar="ID", help="Number printed by `list`.")]) -> None:
+    """Show a dead letter with its original body."""
     here = session()
     with here.engine.connect() as conn:
         found = events_table.dead_letters(conn, id_=number)
     if not found:
-        raise NotFoundError("dead letter", str(number), "`parcours dead-letters list` numbers them")
+        raise NotFoundError("dead letter", str(number), "run `parcours dead-letters list` to see the numbers")
     here.say(f"{iso(found[0].at)} {found[0].origin}: {found[0].reason}")
     typer.echo(found[0].body)
 
 
 @app.command()
 def replay(ids: Ids = None, all_: All = False) -> None:
-    """Take them in again, effects included; what still cannot be understood stays, with its present reason."""
+    """Process dead letters again, with all effects. Those that fail again stay, with the new reason."""
     here = session()
     partitions.begin(here.engine)
     with here.engine.begin() as conn:
         now = database_now(conn)
-        letters = events_table.exhume(conn, _chosen(ids, all_))
+        letters = events_table.take_dead_letters(conn, _chosen(ids, all_))
         good, bodies, dead, unjudged = [], [], [], []
         for letter in letters:
             try:
@@ -69,32 +69,32 @@ def replay(ids: Ids = None, all_: All = False) -> None:
                 unjudged.append(events_table.unjudged_of(value))
         done = intake.accept(conn, good, now=now, unknown_contacts=here.settings.unknown_contacts)
         dead += [(reason, bodies[index]) for index, reason in done.rejected if reason != intake.ERASED]
-        events_table.bury(conn, dead, origin="event", now=now)
+        events_table.add_dead_letters(conn, dead, origin="event", now=now)
         # They are acted on already, but for the decisions that could not judge them.
         again = [(good[index], unjudged[index]) for index in done.known if unjudged[index]]
         judged = events.judge_again(conn, again, now=now, zone=here.zone, stop=here.settings.stop_rule)
-        events_table.bury_events(conn, judged.letters, now=now)
+        events_table.add_dead_events(conn, judged.letters, now=now)
     events.act_on_all(here.engine, [event.contact for event in good], zone=here.zone, stop=here.settings.stop_rule)
     still, asked = len(dead) + len(judged.letters), len(again) - len(judged.letters)
-    said = [f"{done.accepted:,} taken in"]
+    said = [f"{done.accepted:,} accepted"]
     if again:
-        said.append(f"{asked:,} judged again by the decisions that could not ({judged.counts['yes']:,} yes)")
-    said += [f"{done.duplicates - len(again):,} known already", f"{still:,} still dead"]
+        said.append(f"{asked:,} evaluated again by decisions that had failed ({judged.counts['yes']:,} yes)")
+    said += [f"{done.duplicates - len(again):,} duplicates", f"{still:,} still failing"]
     here.say(f"{', '.join(said)}.")
 
 
 @app.command()
 def discard(ids: Ids = None, all_: All = False) -> None:
-    """Throw them away."""
+    """Discard dead letters for good."""
     here = session()
     with here.engine.begin() as conn:
-        gone = events_table.exhume(conn, _chosen(ids, all_))
+        gone = events_table.take_dead_letters(conn, _chosen(ids, all_))
     here.say(f"{len(gone):,} discarded.")
 
 
 def _chosen(ids: list[int] | None, all_: bool) -> list[int] | None:
     if bool(ids) == all_:
-        raise typer.BadParameter("give the numbers from `parcours dead-letters list`, or --all")
+        raise typer.BadParameter("give numbers printed by `parcours dead-letters list`, or --all")
     return None if all_ else ids
 
 
@@ -102,4 +102,4 @@ def tell_dead(here: Session, letters: int) -> None:
     """Warn of what could not be acted on just now, or be judged by a decision."""
     if letters:
         became = "1 event became a dead letter" if letters == 1 else f"{letters:,} events became dead letters"
-        here.warn(f"{became}; `parcours dead-letters list` says why")
+        here.warn(f"{became}; run `parcours dead-letters list` to see why")

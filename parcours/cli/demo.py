@@ -77,14 +77,14 @@ def demo(
     days: Annotated[int, typer.Option("--days", min=1, max=365, hidden=True)] = 28,
     seed: Annotated[int, typer.Option("--seed", hidden=True)] = 1,
 ) -> None:
-    """Four weeks of a sample campaign in simulated time, in a database of its own.
+    """Run four weeks of a sample campaign in simulated time.
 
-    Every run starts afresh, in the folder `demo` of the home; your own database is not touched.
+    Each run creates a new database in the folder `demo` of the home folder; your own database is not touched.
     """
     here = session()
     home = here.settings.home / "demo"
     started = time.monotonic()
-    here.say(f"The demo has a PostgreSQL of its own, in {home}; your own data is not touched.")
+    here.say(f"The demo uses its own PostgreSQL in {home}. Your data is not touched.")
     engine = connect(_start(home))
     _hurry(engine)
     # Before anything that ends with the server stopped.
@@ -93,8 +93,8 @@ def demo(
         _wipe(engine)
         schema.upgrade(engine)
         here.say(
-            f"{number:,} made-up contacts in {days} days of simulated time, from {START:%A %d %B %Y}. "
-            "The engine is the real one; emails are filled in and counted, and no mail leaves this machine."
+            f"{number:,} generated contacts, {days} days of simulated time from {START:%A %d %B %Y}. The engine is "
+            "real. Emails are rendered and counted, but not sent."
         )
         simulation = DemoRun(engine, here.zone, here.settings.batch_size, people(number, seed), days)
         with _progress(here, days) as tell:
@@ -109,7 +109,7 @@ def demo(
     print_overview(here, title, figures)
     took = time.monotonic() - started
     here.say("")
-    here.say(f"{days} days of the campaign took {took:.0f} seconds.")
+    here.say(f"Simulated {days} days in {took:.0f} seconds.")
     _say_what_next(here, home, someone)
 
 
@@ -118,7 +118,7 @@ def _start(home: Path) -> str:
         return embedded.start(home)
     except EmbeddedServerError as error:
         raise CampaignError(
-            f"the demo brings its own PostgreSQL, which did not start in {home}; {home / 'postgres' / 'log'} says why"
+            f"the demo's PostgreSQL did not start in {home}; see {home / 'postgres' / 'log'}"
         ) from error
 
 
@@ -129,7 +129,7 @@ def _check_alone(engine: Engine, home: Path) -> None:
     if others:
         engine.dispose()
         raise CampaignError(
-            f"another command, such as `parcours up`, is using the demo in {home}; stop it and try again"
+            f"another process, such as `parcours up`, is using the demo in {home}; stop it and try again"
         )
 
 
@@ -314,7 +314,7 @@ def _progress(here: Session, days: int) -> Iterator[Tell]:
     def summary(simulation: DemoRun) -> str:
         counts = simulation.counts
         joined = counts["added"] + counts["restarted"]
-        return f"{simulation.now:%a %d %b}: {joined:,} came in, {counts['emails_sent']:,} emails"
+        return f"{simulation.now:%a %d %b}: {joined:,} joined, {counts['emails_sent']:,} emails"
 
     if not here.console.is_terminal:
         weeks = 0
@@ -350,17 +350,17 @@ def _say_what_next(here: Session, home: Path, someone: str) -> None:
     # `make demo` runs the one of a virtual environment that the shell may know nothing of.
     command = str(called) if called.name == "parcours" and shutil.which("parcours") is None else "parcours"
     here.say("")
-    here.say("The database stays as it is until the next demo. Look around in it:")
+    here.say("The database is kept until the next demo. To explore it:")
     for arguments, about in (
-        (f"overview {CAMPAIGN}", "the figures"),
+        (f"overview {CAMPAIGN}", "the statistics"),
         (f"contacts show {someone}", "a contact"),
-        (f"explain {CAMPAIGN} {someone}", "its place"),
+        (f"explain {CAMPAIGN} {someone}", "its place in the campaign"),
         (f"log {CAMPAIGN} --step opened", "a step"),
         (f"campaigns export {CAMPAIGN}", "its file"),
         ("up", f"in a browser, at {PAGE}"),
         ("db stop", "stop it"),
     ):
         here.say(f"  {setting} {command} {arguments:25} # {about}")
-    here.say("These commands start the demo's server again, which has been stopped; the last one stops it.")
-    here.say(f"The campaign's file, with comments: {SAMPLE / 'welcome.yaml'}")
-    here.say("With `up`, the campaign also runs on: what is due by the real clock is done.")
+    here.say("These commands restart the demo's database server; the last one stops it.")
+    here.say(f"The campaign file, with comments: {SAMPLE / 'welcome.yaml'}")
+    here.say("`up` also continues the campaign in real time.")

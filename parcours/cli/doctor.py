@@ -13,10 +13,10 @@ app = typer.Typer()
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Look at every connection, the versions, the migrations and the clocks; say how to mend what is wrong.
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Check connections, versions, migrations and clocks, and say how to fix problems.
 
-    Exit code 1 when something is wrong; a warning is not.
+    Exits with 1 on errors, not on warnings.
     """
     here = session()
     findings = []

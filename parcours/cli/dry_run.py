@@ -45,7 +45,7 @@ def show_dry_run(here: Session, file: ContactFile, *, as_json: bool) -> None:
             }
         )
         return
-    here.print_table("", ["column", "is read as", "shape"], columns)
+    here.print_table("", ["column", "read as", "shape"], columns)
     shown = [_contact(row) for row in first]
     heads = list(dict.fromkeys(chain.from_iterable(shown)))
     here.print_table("First rows", heads, [[_cell(each.get(head)) for head in heads] for each in shown])
@@ -53,15 +53,15 @@ def show_dry_run(here: Session, file: ContactFile, *, as_json: bool) -> None:
     for row in rejected:
         here.say(f"line {row.line:,} is rejected: {row.reason}")
     here.say(
-        f"Nothing is imported: this is a dry run. {usable:,} rows can be imported, {lost:,} are rejected; "
-        f"{silent:,} say that somebody must not be contacted."
+        f"Dry run: nothing was imported. {usable:,} rows can be imported, {lost:,} would be rejected, {silent:,} set "
+        "do not contact."
     )
 
 
 def _shape(column: Any) -> str:
     if column.role != "field":
         return ""
-    return column.shape.words if column.shape.dates or column.shape.decimal else "as it is"
+    return column.shape.words if column.shape.dates or column.shape.decimal else "unchanged"
 
 
 def _contact(row: Incoming) -> dict[str, Any]:

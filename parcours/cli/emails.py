@@ -24,11 +24,11 @@ app = typer.Typer(no_args_is_help=True, help="Apply email templates, list and pr
 def apply(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="YAML: key, subject, html, text, from, category, variants, …"),
+        typer.Argument(metavar="FILE...", help="YAML files: key, subject, html, text, from, category, variants, …"),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Create or update email templates: all of them, or none if anything is wrong."""
+    """Create or update email templates. If a file has an error, nothing is changed."""
     here = session()
     wanted, problems = read(files)
     stop_at(problems, here.warn)
@@ -100,15 +100,15 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 
 @app.command()
 def preview(
-    key: Annotated[str, typer.Argument(metavar="KEY", help="Of the email.")],
-    contact: Annotated[str, typer.Option(help="Key of the contact whom it is filled in for.")],
-    html: Annotated[bool, typer.Option("--html", help="The HTML alone, as it would leave.")] = False,
-    text: Annotated[bool, typer.Option("--text", help="The text alone.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON.")] = False,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Key of the email.")],
+    contact: Annotated[str, typer.Option(help="Key of the contact.")],
+    html: Annotated[bool, typer.Option("--html", help="Print only the HTML, as it would be sent.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="Print only the text.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Show an email as a contact would get it: their variant and translation, filled in. Nothing is sent.
+    """Show an email as a contact would receive it, in their variant and translation.
 
-    Campaign and step are called `preview` here, since no campaign sends it.
+    Nothing is sent. Campaign and step are shown as `preview`.
     """
     here = session()
     if html + text + as_json > 1:
@@ -116,7 +116,7 @@ def preview(
     with here.engine.connect() as conn:
         found = emails.listed(conn, [key])
         if not found:
-            raise NotFoundError("email", key, "`parcours emails list` shows all of them")
+            raise NotFoundError("email", key, "run `parcours emails list` to see all emails")
         id_ = contacts.find(conn, contact)
         if id_ is None:
             raise NotFoundError("contact", contact)
@@ -154,14 +154,14 @@ def preview(
     elif html or text:
         body = mail.html if html else mail.text
         if body is None:
-            raise CampaignError(f"email {key!r} has no HTML; leave out --html")
+            raise CampaignError(f"email {key!r} has no HTML; omit --html")
         typer.echo(body)
     else:
         for name, value in (
-            ("From", mail.sender or here.settings.mail_from or "(the installation's sender)"),
-            ("To", recipient.email or "(no address)"),
-            ("Variant", chosen.variant or "the main one"),
-            ("Locale", chosen.locale or "the default"),
+            ("From", mail.sender or here.settings.mail_from or "(default sender)"),
+            ("To", recipient.email or "(no email address)"),
+            ("Variant", chosen.variant or "main version"),
+            ("Locale", chosen.locale or "default"),
             ("Subject", mail.subject),
         ):
             here.say(f"{name}: {value}")

@@ -38,23 +38,23 @@ def group() -> None:
 @app.command()
 def publish(
     file: Annotated[
-        Path | None, typer.Argument(help="CloudEvents as NDJSON, or one JSON value; - reads standard input.")
+        Path | None, typer.Argument(help="File of CloudEvents (NDJSON, or one JSON value); - reads standard input.")
     ] = None,
-    type_: Annotated[str | None, typer.Option("--type", help="Type of one event made here.")] = None,
-    contact: Annotated[str | None, typer.Option(help="Key of its contact.")] = None,
-    data: Annotated[str, typer.Option(help="Its data, a JSON object.")] = "{}",
-    source: Annotated[str, typer.Option(help="Its source.")] = "parcours",
-    id_: Annotated[str | None, typer.Option("--id", help="Its id; default: a new one.")] = None,
-    time: Annotated[str | None, typer.Option(help="When it happened (ISO 8601); default: now.")] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="Event type, to publish a single event.")] = None,
+    contact: Annotated[str | None, typer.Option(help="Key of the contact.")] = None,
+    data: Annotated[str, typer.Option(help="Event data, a JSON object.")] = "{}",
+    source: Annotated[str, typer.Option(help="Event source.")] = "parcours",
+    id_: Annotated[str | None, typer.Option("--id", help="Event id (default: a new one).")] = None,
+    time: Annotated[str | None, typer.Option(help="When it happened, ISO 8601 (default: now).")] = None,
     inline: Annotated[
-        bool, typer.Option("--inline", help="Take it in here, effects included; no broker needed.")
+        bool, typer.Option("--inline", help="Process events in this process, with all effects; no broker needed.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Counts as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print counts as JSON.")] = False,
 ) -> None:
-    """Publish events from a file, or one given by options.
+    """Publish events from a file, or one event given by options.
 
-    Every event is checked first: when one is wrong, its line is named and nothing is published. With --inline
-    the others are taken in; what was rejected is listed and counted, and the exit code is 1.
+    All events are validated first. Invalid events are listed with their line and the reason, and the exit code is 1.
+    Valid events are published, or with --inline processed.
     """
     here = session()
     if (file is None) == (type_ is None):
@@ -78,8 +78,6 @@ def publish(
                 raise value
             parsed.append((index, parse(value, now=now)))
         except EventError as error:
-            if not inline:
-                raise CampaignError(f"{place}{error}") from None
             wrong.append(_Rejected(index, place, str(error)))
     if inline:
         _take_in(parsed, wrong, [f"{file}:{line}: " if line else "" for line, _ in values], as_json=as_json)
@@ -87,15 +85,13 @@ def publish(
     url = here.settings.events_broker_url
     if url is None:
         raise CampaignError(
-            "there is no queue to publish to: set PARCOURS_EVENTS_URL or PARCOURS_BROKER_URL, or use --inline"
+            "no events queue is configured; set PARCOURS_EVENTS_URL or PARCOURS_BROKER_URL, or use --inline"
         )
+    good = [values[index][1] for index, _ in parsed]
     with event_queue.publisher(url) as send:
-        for first in range(0, len(values), BATCH):
-            send(value for _, value in values[first : first + BATCH])
-    if as_json:
-        here.print_json({"published": len(values)})
-    else:
-        here.say(f"{len(values):,} published.")
+        for first in range(0, len(good), BATCH):
+            send(good[first : first + BATCH])
+    _tell({"published": len(good)}, f"{len(good):,} published", wrong, as_json=as_json)
 
 
 class _Rejected(NamedTuple):
@@ -122,13 +118,20 @@ def _take_in(
         did = events.act_on_all(here.engine, keys, zone=here.zone, stop=here.settings.stop_rule)
         dead += did["dead letters"]
         _send_out(here, delivery, keys, quiet=as_json)
-    rejected = sorted(wrong)
     tell_dead(here, dead)
+    counts = f"{accepted:,} accepted, {duplicates:,} duplicates"
+    _tell({"accepted": accepted, "duplicates": duplicates}, counts, wrong, as_json=as_json)
+
+
+def _tell(counts: dict[str, int], done: str, wrong: list[_Rejected], *, as_json: bool) -> None:
+    """Say what was done and what was rejected; raises typer.Exit when something was."""
+    here = session()
+    rejected = sorted(wrong)
     if as_json:
         told = [{"index": each.nth, "error": each.error} for each in rejected]
-        here.print_json({"accepted": accepted, "duplicates": duplicates, "rejected": told})
+        here.print_json({**counts, "rejected": told})
     else:
-        here.say(f"{accepted:,} accepted, {duplicates:,} known already, {len(rejected):,} rejected.")
+        here.say(f"{done}, {len(rejected):,} rejected.")
         for each in rejected:
             here.warn(f"{each.place or f'event {each.nth + 1}: '}{each.error}")
     if rejected:
@@ -168,7 +171,12 @@ def _read(file: Path) -> Iterator[tuple[int, Any]]:
                 try:
                     yield number, json.loads(line)
                 except (json.JSONDecodeError, RecursionError) as error:
-                    yield number, EventError(f"this line is not JSON ({error}); write one event, as a JSON object")
+                    yield (
+                        number,
+                        EventError(
+                            f"this line is not valid JSON ({error}); write one event per line, as a JSON object"
+                        ),
+                    )
         return
     for value in whole if isinstance(whole, list) else [whole]:
         yield 1, value

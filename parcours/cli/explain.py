@@ -28,33 +28,33 @@ app = typer.Typer()
 def _never(contact: str, campaign: str, inside: list[str]) -> str:
     """Return why a contact is not in a campaign that it never was in."""
     if not inside:
-        return f"{contact} was never in {campaign}, and is in none of its segments."
+        return f"{contact} was never in {campaign} and is in none of its segments."
     named = ", ".join(inside)
     return (
-        f"{contact} was never in {campaign}, but a source has it (segment {named}); "
-        f"the next `parcours update` adds it once the campaign runs."
+        f"{contact} was never in {campaign} but is in its source segment {named}; `parcours update` adds it while "
+        "the campaign is running."
     )
 
 
 def may_come_back(campaign: Campaign, standing: ContactStanding, *, now: datetime, zone: ZoneInfo) -> str | None:
     """Return whether a contact that left may come back, in a sentence; None when nothing is in the way."""
     if standing.departure == "manual":
-        return "It was removed by hand, so only `parcours campaigns add` lets it in again."
+        return "It was removed manually. Only `parcours campaigns add` adds it again."
     if campaign.reentry == "never":
-        return "Re-entry is never: who left does not come back by itself; `reentry: after_exit` would allow it."
+        return "Re-entry is `never`: the contact does not return automatically. Use `reentry: after_exit` to allow it."
     if campaign.cooldown is not None:
         ends = schedule.add(campaign.cooldown, standing.left_at or standing.added_at, zone)
         if ends > now:
-            return f"The cooldown holds it back until {iso(ends)}."
+            return f"Re-entry is blocked until the cooldown ends at {iso(ends)}."
     return None
 
 
 _MESSAGES = {
-    "queued": "the message is in the outbox",
-    "sending": "the message is being sent",
-    "sent": "the message was delivered",
-    "failed": "the message was not delivered",
-    "cancelled": "the message was withdrawn",
+    "queued": "message in the outbox",
+    "sending": "message being sent",
+    "sent": "message delivered",
+    "failed": "message not delivered",
+    "cancelled": "message withdrawn",
 }
 _RULES = {"cap": "cap", "quiet_hours": "quiet hours", "paused": "pause"}
 
@@ -77,11 +77,12 @@ def _tree(conn: Connection, found: Found, zone: ZoneInfo) -> tuple[Campaign | No
 
 @app.command()
 def explain(
-    campaign: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="A key or an id.")],
-    contact: Annotated[str, typer.Argument(metavar="CONTACT", help="The contact's key.")],
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    campaign: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="Key or id of the campaign.")],
+    contact: Annotated[str, typer.Argument(metavar="CONTACT", help="Key of the contact.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Where a contact stands in a campaign, and why: passed steps, waits in local time, what was skipped."""
+    """Show where a contact is in a campaign and why: completed steps, skipped steps with reasons, and waits in local
+    time."""
     here = session()
     with here.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
@@ -97,7 +98,7 @@ def explain(
     zone = zone_of(shown.timezone, here.zone)
     sentences = []
     if why_not:
-        sentences.append(f"The campaign does not run: {why_not}. Everybody keeps their place.")
+        sentences.append(f"The campaign is not running: {why_not}. Contacts keep their places.")
     if standing is None:
         sentences.append(_never(contact, found.key, sorted(sources.intersection(shown.segments))))
     else:
@@ -112,20 +113,20 @@ def explain(
             because = detail.get("reason") or detail.get("error") or message_sentence(detail.get("message"))
             claimed = claim_of(detail)
             if claimed is not None:
-                because = f"it claimed to be of {claimed}, which was in the future; the time when it came counts"
+                because = f"the event stated the future time {claimed}; its arrival time is used"
             sentences.append(f"{iso(passed.at)}  {passed.step}: {passed.result}{f' ({because})' if because else ''}")
         for wait in standing.waits:
             if wait.due_at is None:
-                until = "until it happens"
+                until = "until the event happens"
             else:
                 local = wait.due_at.astimezone(zone).strftime("%a %d %b %Y %H:%M")
                 until = f"until {local} {zone.key}"
             policy = (wait.held or {}).get("policy")
-            held = f", held back by {policy['channel']}'s {_RULES[policy['rule']]}" if policy else ""
+            held = f", held back by {_RULES[policy['rule']]} ({policy['channel']})" if policy else ""
             failed = f"; the last attempt failed: {wait.error}" if wait.error else ""
             sentences.append(f"waits at {wait.step} ({wait.waiting}) {until}{held}{failed}")
         if standing.left_at is None and not standing.waits:
-            sentences.append("Waits for nothing: the end of every path is reached.")
+            sentences.append("No open waits: all paths are complete.")
     if not as_json:
         for sentence in sentences:
             here.say(sentence)

@@ -16,29 +16,29 @@ Map = Annotated[
     typer.Option(
         "--map",
         metavar="COLUMN=NAME",
-        help='What a column is: --map "Email Address=email", the name of a field, or "ignore"; repeatable.',
+        help='Assign a column to an attribute or field, or "ignore" it: --map "Email Address=email"; repeatable.',
     ),
 ]
 DoNotContact = Annotated[
     list[str] | None,
     typer.Option(
         metavar="COLUMN[=CHANNEL]",
-        help="Nobody is written to whose cell says yes (by email, unless a channel is named); repeatable. "
-        "The usual names, such as unsubscribed, are known.",
+        help="Mark contacts as do not contact where this column says yes (default channel: email); repeatable. "
+        "Common column names, such as unsubscribed, are recognized.",
     ),
 ]
 Columns = Annotated[
     str | None,
-    typer.Option(metavar="NAMES", help='The names of the columns when the file has no header: "email,city".'),
+    typer.Option(metavar="NAMES", help='Column names for a file without a header: "email,city".'),
 ]
-Encoding = Annotated[str | None, typer.Option(help="Such as cp1252 or utf-16; default: found out from the file.")]
-Delimiter = Annotated[str | None, typer.Option(help='Such as ";" or tab; default: found out from the file.')]
+Encoding = Annotated[str | None, typer.Option(help="Encoding, such as cp1252 or utf-16 (default: detected).")]
+Delimiter = Annotated[str | None, typer.Option(help='Delimiter, such as ";" or tab (default: detected).')]
 Dates = Annotated[
-    str | None, typer.Option(help="DD/MM/YYYY, MM/DD/YYYY or YYYY-MM-DD; default: found out from the file.")
+    str | None, typer.Option(help="Date format: DD/MM/YYYY, MM/DD/YYYY or YYYY-MM-DD (default: detected).")
 ]
-Decimal = Annotated[str | None, typer.Option(help='"," or "."; default: found out from the file.')]
+Decimal = Annotated[str | None, typer.Option(help='Decimal separator: "," or "." (default: detected).')]
 AllowRejected = Annotated[
-    bool, typer.Option("--allow-rejected", help="Exit with 0 although rows were rejected; default: 1.")
+    bool, typer.Option("--allow-rejected", help="Exit with 0 even if rows were rejected (default: 1).")
 ]
 
 
@@ -53,7 +53,7 @@ def end(here: Session, rejects: RejectFile, *, allowed: bool) -> None:
     if rejects.count and not allowed:
         rows = "1 row was" if rejects.count == 1 else f"{rejects.count:,} rows were"
         here.warn(
-            f"parcours: {rows} rejected, with the reasons in {rejects.written}; all others are in. "
-            "Mend and import them, or give --allow-rejected"
+            f"parcours: {rows} rejected, with reasons in {rejects.written}; all others were imported. Fix and import "
+            "them, or use --allow-rejected"
         )
         raise typer.Exit(1)

@@ -21,29 +21,30 @@ from parcours.workers import events, intake
 
 app = typer.Typer(no_args_is_help=True, help="Create forms and submit them.")
 
-Key = Annotated[str, typer.Argument(metavar="KEY", help="The form's key.")]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="Key of the form.")]
 
 
 @app.command()
 def create(
     key: Key,
-    name: Annotated[str | None, typer.Option(help="For people; default: the key.")] = None,
-    standalone: Annotated[bool, typer.Option("--standalone", help="Never the source of a campaign.")] = False,
+    name: Annotated[str | None, typer.Option(help="Display name (default: the key).")] = None,
+    standalone: Annotated[bool, typer.Option("--standalone", help="The form cannot be a campaign source.")] = False,
     redirect: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where people go after an HTML form; default: a thank-you page.")
+        str | None,
+        typer.Option(metavar="URL", help="Redirect after submitting an HTML form (default: a thank-you page)."),
     ] = None,
     allow_origin: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="ORIGIN", help="A site whose pages may submit it, such as https://example.com; repeatable."
+            metavar="ORIGIN", help="Origin allowed to submit the form, such as https://example.com; repeatable."
         ),
     ] = None,
     names_contact: Annotated[
         bool | None,
         typer.Option(
             "--names-contact/--no-names-contact",
-            help="Whether who submits it may give the key of a contact. Anybody could give anybody's: only for forms "
-            "behind a sign-in of your own.",
+            help="Allow submissions to name a contact key. Unsafe on public forms: anyone could submit for any "
+            "contact. Use it only behind your own sign-in.",
         ),
     ] = None,
     map_: Annotated[
@@ -51,23 +52,24 @@ def create(
         typer.Option(
             "--map",
             metavar="FIELD=ATTRIBUTE",
-            help="What a field becomes of the contact, such as tel=phone, and replaces there; FIELD= for nothing; "
-            "repeatable, all at once.",
+            help="Map a form field to a contact attribute, such as tel=phone; it replaces the value. FIELD= maps to "
+            "nothing. Repeatable; replaces the whole mapping.",
         ),
     ] = None,
-    no_map: Annotated[bool, typer.Option("--no-map", help="Forget what --map said before.")] = False,
+    no_map: Annotated[bool, typer.Option("--no-map", help="Remove the mapping.")] = False,
 ) -> None:
-    """Create a form, which /forms/KEY takes over HTTP; of one that exists, change what is given.
+    """Create a form, or update the given values of an existing one.
 
-    Without --allow-origin, pages of every site may submit it. Fields with usual names (email, first_name, last_name,
-    phone, company, city, country, zip, language, timezone, in several languages) fill what is empty in the contact.
+    It is submitted to /forms/KEY over HTTP. Without --allow-origin, pages of any site can submit it. Fields with common
+    names (email, first_name, last_name, phone, company, city, country, zip, language, timezone, in several languages)
+    fill empty attributes of the contact.
     """
     if map_ and no_map:
-        raise typer.BadParameter("--map and --no-map contradict each other; give one of them")
+        raise typer.BadParameter("use --map or --no-map, not both")
     here = session()
     key = checked_key("form", key)
     if redirect is not None and origin_of(redirect) is None:
-        raise typer.BadParameter(f"--redirect {redirect!r} is not an address that starts with http:// or https://")
+        raise typer.BadParameter(f"--redirect {redirect!r} is not a URL; it must start with http:// or https://")
     origins = None if not allow_origin else [_origin(each) for each in allow_origin]
     mapping = form_fields.checked_mapping(map(form_fields.mapped_pair, map_ or [])) if map_ or no_map else None
     with here.engine.begin() as conn:
@@ -78,7 +80,7 @@ def create(
     if made:
         here.say(f"Form {key} is created.")
     elif changed:
-        here.say(f"Form {key} existed already; what was given is changed.")
+        here.say(f"Form {key} existed and is updated.")
     else:
         here.say(f"Form {key} existed already; nothing changed.")
 
@@ -93,17 +95,19 @@ def _origin(given: str) -> str:
 @app.command()
 def submit(
     key: Key,
-    contact: Annotated[str, typer.Argument(metavar="CONTACT", help="The contact's key or address.")],
-    field: Annotated[list[str] | None, typer.Option("--field", metavar="K=V", help="A field; repeatable.")] = None,
+    contact: Annotated[str, typer.Argument(metavar="CONTACT", help="Key or email address of the contact.")],
+    field: Annotated[
+        list[str] | None, typer.Option("--field", metavar="K=V", help="Field as NAME=VALUE; repeatable.")
+    ] = None,
 ) -> None:
-    """Submit a form for a contact, effects included: campaigns joined, decisions taken."""
+    """Submit a form for a contact, with all effects on campaigns and decisions."""
     here = session()
     fields = dict(field_value(each) for each in field or [])
     with here.engine.connect() as conn:
         now = database_now(conn)
         form = forms.find(conn, key)
         if form is None:
-            raise NotFoundError("form", key, f"make it with `parcours forms create {key}`")
+            raise NotFoundError("form", key, f"create it with `parcours forms create {key}`")
         contact = contact.strip()
         if contacts.find(conn, contact) is None:
             raise NotFoundError("contact", contact)

@@ -1,4 +1,4 @@
-"""`parcours keys`: who may use the HTTP interface."""
+"""`parcours keys`: API keys."""
 
 from __future__ import annotations
 
@@ -12,36 +12,38 @@ from parcours.db.tables.api_keys import Role
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.time.text import iso
 
-app = typer.Typer(no_args_is_help=True, help="Make, list and revoke the keys of the HTTP interface.")
+app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
 
 MAX_ID = 2**31 - 1
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Option(help="Who it is for.")],
-    role: Annotated[Role, typer.Option(help="publish: post events. read: read. manage: everything.")],
+    name: Annotated[str, typer.Option(help="Name of the key: who or what uses it.")],
+    role: Annotated[
+        Role, typer.Option(help="publish: post events; read: read everything; manage: read and change everything.")
+    ],
     as_json: Json = False,
 ) -> None:
-    """Make a key and print it, once: only its hash is kept."""
+    """Create a key and print it. It is shown only once; only its hash is stored."""
     here = session()
     name = name.strip()
     if not name or "\0" in name:
-        raise CampaignError("the name of a key cannot be blank; say who it is for, such as --name shop")
+        raise CampaignError("the name of a key cannot be blank; use a name such as --name shop")
     with here.engine.begin() as conn:
         key, kept = api_keys.create(conn, name, role)
     if as_json:
         here.print_json({"id": kept.id, "name": kept.name, "role": kept.role, "key": key})
         return
     # Alone on standard output, so that KEY=$(parcours keys create …) has it.
-    here.warn(f"Key {kept.id} of {kept.name!r}, role {kept.role}. It is not shown again:")
+    here.warn(f"Key {kept.id} ({kept.name!r}, role {kept.role}). It is shown only once:")
     typer.echo(key)
 
 
 @app.command("list")
 def list_(as_json: Json = False) -> None:
-    """List keys by their numbers, without the keys themselves."""
+    """List keys by number. The secret keys are not shown."""
     here = session()
     with here.engine.connect() as conn:
         found = api_keys.listing(conn)
@@ -56,11 +58,13 @@ def list_(as_json: Json = False) -> None:
 
 
 @app.command()
-def revoke(number: Annotated[int, typer.Argument(metavar="ID", min=1, max=MAX_ID, help="Number from `list`.")]) -> None:
-    """Make a key worthless at once; it cannot be undone."""
+def revoke(
+    number: Annotated[int, typer.Argument(metavar="ID", min=1, max=MAX_ID, help="Number printed by `list`.")],
+) -> None:
+    """Revoke a key immediately. This cannot be undone."""
     here = session()
     with here.engine.begin() as conn:
         kept = api_keys.revoke(conn, number)
     if kept is None:
-        raise NotFoundError("key", str(number), "`parcours keys list` numbers them")
-    here.say(f"Key {kept.id} of {kept.name!r} is revoked since {iso(kept.revoked_at)}.")
+        raise NotFoundError("key", str(number), "run `parcours keys list` to see the numbers")
+    here.say(f"Revoked key {kept.id} ({kept.name!r}) at {iso(kept.revoked_at)}.")

@@ -20,20 +20,20 @@ app = typer.Typer()
 
 @app.command("log")
 def show(
-    campaign: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="A key or an id.")],
+    campaign: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="Key or id of the campaign.")],
     contact: Annotated[str | None, typer.Option(help="Only this contact.")] = None,
     step: Annotated[str | None, typer.Option(help="Only this step.")] = None,
-    waiting: Annotated[bool, typer.Option("--waiting", help="The open waits instead.")] = False,
+    waiting: Annotated[bool, typer.Option("--waiting", help="List open waits instead of outcomes.")] = False,
     since: Annotated[
         str | None,
         typer.Option(
-            metavar="ISO", help="Only outcomes from then on; with --waiting, waits that are due from then on."
+            metavar="ISO", help="Only outcomes at or after this time; with --waiting, waits due at or after it."
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many lines.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON value a line.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of lines.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON value per line.")] = False,
 ) -> None:
-    """What became of whom at which step, oldest first; with --waiting, who stands where until when."""
+    """List outcomes, oldest first. With --waiting, list open waits."""
     here = session()
     with here.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
@@ -72,7 +72,9 @@ def moment(option: str, text: str, zone: ZoneInfo) -> datetime:
     """Return the instant that an option names; without an offset it is meant in the zone. Raises CampaignError."""
     found = instant(text, zone)
     if found is None:
-        raise CampaignError(f"{option} {text!r} is no date or time; write it like 2026-12-24 or 2026-12-24T09:00+01:00")
+        raise CampaignError(
+            f"{option} {text!r} is not a date or time; write it like 2026-12-24 or 2026-12-24T09:00+01:00"
+        )
     return found
 
 
@@ -82,7 +84,7 @@ def _told(line: dict[str, Any], column: str) -> object:
         return f"{line['result']}, not delivered"
     claimed = claim_of(line["detail"]) if column == "detail" else None
     if claimed is not None:
-        return {**line["detail"], CLAIMED: f"{claimed}, in the future; the time when it came counts"}
+        return {**line["detail"], CLAIMED: f"{claimed} is in the future; the arrival time is used"}
     return line[column]
 
 

@@ -21,12 +21,12 @@ def apply(
         list[Path],
         typer.Argument(
             metavar="FILE...",
-            help="YAML: {sms: KEY, text}, {push: KEY, title, text, url} or {message: KEY, email, sms, push}.",
+            help="YAML files: {sms: KEY, text}, {push: KEY, title, text, url} or {message: KEY, email, sms, push}.",
         ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Create or update templates: all of them, or none if anything is wrong."""
+    """Create or update templates. If a file has an error, nothing is changed."""
     here = session()
     wanted, problems = read(files)
     stop_at(problems, here.warn)
@@ -62,7 +62,7 @@ def apply(
 
 @app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the templates of other channels than email."""
+    """List the templates of channels other than email."""
     here = session()
     with here.engine.connect() as conn:
         found = templates.listed(conn)

@@ -17,18 +17,18 @@ from parcours.workers.delivery.channels import Delivery
 from parcours.workers.delivery.deliver import deliver_inline
 from parcours.workers.delivery.registry import CHANNELS
 
-app = typer.Typer(no_args_is_help=True, help="Messages that were given up: list them, try them again.")
+app = typer.Typer(no_args_is_help=True, help="List and retry messages that could not be delivered.")
 
-Keys = Annotated[list[str] | None, typer.Argument(metavar="[KEY…]", help="Keys from `failed`.")]
-All = Annotated[bool, typer.Option("--all", help="All of them.")]
+Keys = Annotated[list[str] | None, typer.Argument(metavar="[KEY…]", help="Keys printed by `failed`.")]
+All = Annotated[bool, typer.Option("--all", help="Select all.")]
 
 
 @app.command()
 def failed(
-    limit: Annotated[int, typer.Option(min=1, help="List so many at most.")] = 100,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of lines.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the messages that were given up, the latest first, each with the reason."""
+    """List messages that could not be delivered, newest first, with reasons."""
     here = session()
     with here.engine.connect() as conn:
         found = outbox.failed(conn, limit=limit)
@@ -41,18 +41,18 @@ def failed(
 
 @app.command()
 def retry(keys: Keys = None, all_: All = False) -> None:
-    """Put them back into the outbox, with all their attempts before them."""
+    """Return messages to the outbox with a full set of attempts."""
     here = session()
     if bool(keys) == all_:
-        raise typer.BadParameter("give the keys from `parcours outbox failed`, or --all")
+        raise typer.BadParameter("give keys printed by `parcours outbox failed`, or --all")
     with here.engine.begin() as conn:
         if keys:
             known = {each.key for each in outbox.failed(conn, keys=keys, limit=len(keys))}
             for key in keys:
                 if key not in known:
-                    raise NotFoundError("failed message", key, "`parcours outbox failed` lists them")
+                    raise NotFoundError("failed message", key, "run `parcours outbox failed` to see the keys")
         put_back = outbox.retry(conn, None if all_ else keys, now=database_now(conn))
-    here.say(f"{put_back:,} put back; they leave as soon as a worker for the delivery queue gets to them.")
+    here.say(f"{put_back:,} messages returned to the outbox. A delivery worker will send them.")
 
 
 def send_out(here: Session, delivery: Delivery, scope: Scope, *, now: datetime, quiet: bool) -> None:
@@ -66,7 +66,7 @@ def send_out(here: Session, delivery: Delivery, scope: Scope, *, now: datetime, 
     if ends and not quiet:
         here.say(f"Messages: {', '.join(f'{n:,} {end}' for end, n in sorted(ends.items(), reverse=True))}.")
     if ends["failed"]:
-        here.warn("`parcours outbox failed` says why messages were given up.")
+        here.warn("Run `parcours outbox failed` to see why messages failed.")
     for channel in sorted(channels & delivery.stopped.keys()):
         here.warn(f"{channel} messages stay in the outbox: {delivery.stopped[channel]}")
     with here.engine.connect() as conn:
@@ -74,4 +74,4 @@ def send_out(here: Session, delivery: Delivery, scope: Scope, *, now: datetime, 
             # A channel has its own circuit, and webhooks have one for each host.
             stays = provider in channels or (not ends and "webhook" in channels and provider not in CHANNELS)
             if stays or circuit != before.get(provider):
-                here.warn(f"{provider} is away, so messages stay in the outbox: {circuit.error}")
+                here.warn(f"{provider} is unavailable; messages stay in the outbox: {circuit.error}")

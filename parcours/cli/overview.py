@@ -19,17 +19,17 @@ ROOMY = 110
 
 @app.command("overview")
 def show(
-    campaign: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="A key or an id.")],
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    campaign: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="Key or id of the campaign.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """The figures of a campaign: who came, where they stand, what became of them at each step."""
+    """Show a campaign's statistics: contacts added, active and left, and outcomes per step."""
     here = session()
     with here.engine.connect() as conn:
         about, why_not, figures = look_up(conn, campaign, here.zone)
     if as_json:
         here.print_json({"campaign": about, **figures_json(figures)})
     else:
-        state = "runs" if why_not is None else f"does not run: {why_not}"
+        state = "runs" if why_not is None else f"not running: {why_not}"
         print_overview(here, f"{about['name']} ({about['key']}): {state}", figures)
 
 

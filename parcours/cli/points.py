@@ -8,17 +8,17 @@ from parcours.cli.session import session
 from parcours.db.tables import scores
 from parcours.domain.keys import checked_key
 
-app = typer.Typer(no_args_is_help=True, help="Groups of points.")
-groups = typer.Typer(no_args_is_help=True, help="Create and list groups of points.")
+app = typer.Typer(no_args_is_help=True, help="Create and list point groups.")
+groups = typer.Typer(no_args_is_help=True, help="Create and list point groups.")
 app.add_typer(groups, name="groups")
 
 
 @groups.command()
 def create(
-    key: Annotated[str, typer.Argument(help="The group's key.")],
-    name: Annotated[str | None, typer.Option(help="For people; default: the key.")] = None,
+    key: Annotated[str, typer.Argument(help="Key of the point group.")],
+    name: Annotated[str | None, typer.Option(help="Display name (default: the key).")] = None,
 ) -> None:
-    """Create a group of points, or rename an existing one."""
+    """Create or rename a point group."""
     here = session()
     key = checked_key("point group", key)
     with here.engine.begin() as conn:
@@ -34,7 +34,7 @@ def create(
 
 @groups.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the groups by key, with how many contacts have points in each."""
+    """List point groups with their number of contacts."""
     here = session()
     with here.engine.connect() as conn:
         found = scores.groups(conn)

@@ -13,17 +13,18 @@ from parcours.domain.errors import NotFoundError
 from parcours.producers.files.documents import stop_at
 from parcours.producers.files.policies import read
 
-app = typer.Typer(no_args_is_help=True, help="Caps and quiet hours of channels, for all campaigns together.")
+app = typer.Typer(no_args_is_help=True, help="Manage frequency caps and quiet hours of channels, for all campaigns.")
 
 
 @app.command()
 def apply(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="YAML: channel, cap, quiet_hours, over (one a channel).")
+        list[Path],
+        typer.Argument(metavar="FILE...", help="YAML files, one policy per channel: channel, cap, quiet_hours, over."),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Create or replace the policies of channels: all of them, or none if anything is wrong."""
+    """Create or replace channel policies. If a file has an error, nothing is changed."""
     here = session()
     wanted, problems = read(files)
     stop_at(problems, here.warn)
@@ -57,14 +58,14 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 
 
 @app.command()
-def delete(channel: Annotated[str, typer.Argument(help="Its channel.")]) -> None:
-    """Delete the policy of a channel. Who is held back already waits until the slot that was found then."""
+def delete(channel: Annotated[str, typer.Argument(help="Channel of the policy.")]) -> None:
+    """Delete a channel's policy. Contacts it already holds back keep their assigned send time."""
     here = session()
     channel = channel.strip().lower()
     with here.engine.begin() as conn:
         if not policies.delete(conn, channel):
-            raise NotFoundError("policy of the channel", channel, "`parcours policies list` shows all of them")
-    here.say(f"The policy of {channel} is deleted.")
+            raise NotFoundError("policy of the channel", channel, "run `parcours policies list` to see all policies")
+    here.say(f"Deleted the policy of {channel}.")
 
 
 def _cap(rules: Mapping[str, Any]) -> str | None:

@@ -56,7 +56,4 @@ class RejectFile:
             with suppress(OSError):
                 # A row may hold half of a character, which is why it is rejected.
                 return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
-        raise CampaignError(
-            f"rows are rejected, and {self._elsewhere} cannot be written; "
-            "run the command in a folder that you may write to"
-        )
+        raise CampaignError(f"cannot write rejected rows to {self._elsewhere}; run the command in a writable folder")

@@ -31,19 +31,23 @@ from parcours.services.segment_json import definition, segment_json
 from parcours.services.segment_plan import SegmentPlan
 from parcours.workers import rebuilding
 
-app = typer.Typer(no_args_is_help=True, help="Create, apply, fill, list and explain segments.")
+app = typer.Typer(
+    no_args_is_help=True, help="Create segments, apply rules from files, add and list members, and explain."
+)
 
 NAMES_A_STATEMENT = 20_000
 
-SegmentKey = Annotated[str, typer.Argument(metavar="KEY", help="The segment's key.")]
-OneContact = Annotated[str, typer.Argument(metavar="CONTACT", help="Key or email address of a contact.")]
+SegmentKey = Annotated[str, typer.Argument(metavar="KEY", help="Key of the segment.")]
+OneContact = Annotated[str, typer.Argument(metavar="CONTACT", help="Key or email address of the contact.")]
 Files = Annotated[list[Path], typer.Argument(metavar="FILE…", help="Segment files (YAML).")]
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
-ForgetByHand = Annotated[
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ResetManual = Annotated[
     bool,
-    typer.Option("--forget-by-hand", help="Let the rules decide also of contacts who were added or removed by hand."),
+    typer.Option(
+        "--reset-manual", help="Let the rules also decide about contacts that were added or removed manually."
+    ),
 ]
-RULE_WORDS = {"all": "all of these", "any": "one of these", "not": "not"}
+RULE_WORDS = {"all": "all of", "any": "any of", "not": "not"}
 
 ContactKeys = Annotated[list[str], typer.Argument(metavar="CONTACT...", help="Keys or email addresses of contacts.")]
 
@@ -51,14 +55,14 @@ ContactKeys = Annotated[list[str], typer.Argument(metavar="CONTACT...", help="Ke
 @app.command()
 def create(
     key: SegmentKey,
-    name: Annotated[str | None, typer.Option(help="For people; default: the key.")] = None,
+    name: Annotated[str | None, typer.Option(help="Display name (default: the key).")] = None,
     public: Annotated[
         bool | None,
-        typer.Option("--public/--private", help="Only a public segment can be a source; default: public."),
+        typer.Option("--public/--private", help="Only public segments can be campaign sources (default: public)."),
     ] = None,
     published: Annotated[bool | None, typer.Option("--published/--unpublished", help="Default: published.")] = None,
 ) -> None:
-    """Create a segment, or change what is given of an existing one."""
+    """Create a segment, or update the given values of an existing one."""
     here = session()
     key = checked_key("segment", key)
     with here.engine.begin() as conn:
@@ -79,18 +83,18 @@ def _refuse_if_used(conn: Connection, key: str) -> None:
     campaigns = [] if segment is None or not segment.published else segments.users(conn, segment.id)
     if campaigns:
         raise CampaignError(
-            f"segment {key!r} cannot be unpublished: it is a source of {', '.join(campaigns)}; "
-            "take it out of there first"
+            f"segment {key!r} cannot be unpublished because it is a source of {', '.join(campaigns)}; remove it "
+            "there first"
         )
 
 
 @app.command()
-def plan(files: Files, forget_by_hand: ForgetByHand = False, as_json: Json = False) -> None:
-    """Show what applying segment files would do: who comes and goes, and what that does to campaigns."""
+def plan(files: Files, reset_manual: ResetManual = False, as_json: Json = False) -> None:
+    """Show what applying segment files would change: members added and removed, and the effect on campaigns."""
     here = session()
     documents = _read(files)
     with here.engine.connect() as conn:
-        plans = _plans(conn, documents, forget=forget_by_hand)
+        plans = _plans(conn, documents, forget=reset_manual)
     if as_json:
         here.print_json([each.to_json() for each in plans])
         return
@@ -102,17 +106,17 @@ def plan(files: Files, forget_by_hand: ForgetByHand = False, as_json: Json = Fal
 @app.command()
 def apply(
     files: Files,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    forget_by_hand: ForgetByHand = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")] = False,
+    reset_manual: ResetManual = False,
 ) -> None:
-    """Create or change segments from files, all or none; the plan is shown first. Files may name each other.
+    """Create or update segments from files, all or none. The plan is shown first. Files can refer to each other.
 
-    When this returns, rules have been asked of everybody, and campaigns have followed.
+    When the command returns, the members and the campaigns are updated.
     """
     here = session()
     documents = _read(files)
     with here.engine.connect() as conn:
-        plans = _plans(conn, documents, forget=forget_by_hand)
+        plans = _plans(conn, documents, forget=reset_manual)
     for each in plans:
         for line in each.lines():
             here.say(line)
@@ -121,25 +125,25 @@ def apply(
     wanted = [file for document in documents for file in document.segments]
     with here.engine.begin() as conn:
         stamps = {each.segment: each.stamp for each in plans if each.file is not None}
-        asked = segment_rules.apply(conn, wanted, forget=forget_by_hand, now=now, stamps=stamps)
-    with here.console.status("asking the rules") as status:
+        asked = segment_rules.apply(conn, wanted, forget=reset_manual, now=now, stamps=stamps)
+    with here.console.status("evaluating rules") as status:
         done = rebuilding.work_all(
             here.engine,
             asked,
             now=now,
             zone=here.zone,
-            progress=lambda left: status.update(f"asking the rules; {left:,} ranges of contacts are left"),
+            progress=lambda left: status.update(f"evaluating rules; {left:,} contact ranges left"),
         )
     here.say("Applied.")
     if not done:
         here.warn(
-            "Some contacts are in other hands and are asked later: by the workers, or by the next `parcours update`."
+            "Some contacts are locked by other processes. Workers or the next `parcours update` evaluate the rules for them."
         )
 
 
 @app.command()
 def export(key: SegmentKey) -> None:
-    """Print a segment as the YAML that `apply` takes."""
+    """Print a segment as YAML for `apply`."""
     here = session()
     with here.engine.connect() as conn:
         typer.echo(write(definition(conn, key.strip())), nl=False)
@@ -147,7 +151,7 @@ def export(key: SegmentKey) -> None:
 
 @app.command()
 def show(key: SegmentKey, as_json: Json = False) -> None:
-    """Show a segment: how many are in it, the campaigns that it feeds, and its rule."""
+    """Show a segment: its number of members, its campaigns, and its rule."""
     here = session()
     with here.engine.connect() as conn:
         segment = _segment(conn, key)
@@ -163,23 +167,23 @@ def show(key: SegmentKey, as_json: Json = False) -> None:
         return
     here.say(
         f"{line.name} ({line.key}): {line.members:,} members; public {_yes(line.public)}, "
-        f"published {_yes(line.published)}; feeds {', '.join(line.campaigns) or 'no campaign'}"
+        f"published {_yes(line.published)}; used by {', '.join(line.campaigns) or 'no campaign'}"
     )
     if segment.id in book.rules:
-        here.say("In it is who satisfies:")
+        here.say("Its members are the contacts that match:")
         for depth, kind, words in in_words(book.rules[segment.id].rule):
             here.say(f"{'  ' * (depth + 1)}{RULE_WORDS.get(kind or '', words)}")
     elif "rule" not in file:
-        here.say("It is filled by hand and by events.")
+        here.say("It has no rule. Contacts are added manually and by events.")
     if aside is not None:
-        here.warn(f"Its rule is set aside: {aside}. Its members stay as they are.")
+        here.warn(f"Its rule fails: {aside}. Membership does not change where the rule fails.")
     if unfinished:
-        here.say(f"The rule is being asked of everybody; {asked:,} ranges of contacts are left.")
+        here.say(f"The rule is being evaluated for all contacts; {asked:,} contact ranges left.")
 
 
 @app.command()
 def explain(segment: SegmentKey, contact: OneContact, as_json: Json = False) -> None:
-    """Why a contact is in a segment or not: condition by condition, and what was done by hand."""
+    """Explain why a contact is in a segment or not: the result of each condition, and manual changes."""
     here = session()
     with here.engine.connect() as conn:
         found = segment_explained.explain(
@@ -194,31 +198,31 @@ def explain(segment: SegmentKey, contact: OneContact, as_json: Json = False) -> 
 
 @app.command()
 def release(key: SegmentKey, contact: ContactKeys) -> None:
-    """Forget that contacts were added or removed by hand: the segment's rule decides of them again."""
+    """Undo manual changes: the segment's rule decides about these contacts again."""
     here = session()
     now = partitions.begin(here.engine)
     with here.engine.begin() as conn:
         segment = _segment(conn, key)
         wanted = _contacts(conn, contact)
         released = manual_changes.release(conn, segment.id, wanted, now=now, zone=here.zone)
-    here.say(f"{released:,} released, {len(wanted) - released:,} were not added or removed by hand.")
+    here.say(f"{released:,} released, {len(wanted) - released:,} had not been added or removed manually.")
 
 
 @app.command()
 def add(key: SegmentKey, contact: ContactKeys) -> None:
-    """Add contacts by hand: no rule removes them again. Campaigns follow with the next `update`."""
+    """Add contacts to a segment manually. Rules never remove them. Campaigns change with the next `update`."""
     here = session()
     with here.engine.begin() as conn:
         segment = _segment(conn, key)
         campaigns.read_by_index(conn)
         wanted = _contacts(conn, contact)
         entered = segments.add_members(conn, segment.id, wanted, manual=True, now=datetime.now(UTC))
-    here.say(f"{len(entered):,} added to {segment.key}, {len(wanted) - len(entered):,} in it already.")
+    here.say(f"{len(entered):,} added to {segment.key}, {len(wanted) - len(entered):,} already in it.")
 
 
 @app.command()
 def remove(key: SegmentKey, contact: ContactKeys) -> None:
-    """Remove contacts by hand: no rule brings them back. Campaigns follow with the next `update`."""
+    """Remove contacts from a segment manually. Rules never add them again. Campaigns change with the next `update`."""
     here = session()
     with here.engine.begin() as conn:
         segment = _segment(conn, key)
@@ -234,7 +238,7 @@ def import_(
     file: Annotated[
         Path,
         typer.Argument(
-            help="A contact key a line, or CSV, NDJSON or XLSX with a column key or email; - is standard input."
+            help="One contact key per line, or CSV, NDJSON or XLSX with a column key or email; - reads standard input."
         ),
     ],
     column_map: file_options.Map = None,
@@ -242,11 +246,11 @@ def import_(
     encoding: file_options.Encoding = None,
     delimiter: file_options.Delimiter = None,
     allow_rejected: file_options.AllowRejected = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print counts as JSON.")] = False,
 ) -> None:
-    """Add the contacts of a file by hand, in one transaction.
+    """Add the contacts in a file to a segment manually, in one transaction.
 
-    Who is unknown goes to FILE.rejected, and the exit code is then 1.
+    Unknown contacts are written to FILE.rejected, and the exit code is then 1.
     """
     here = session()
     now = datetime.now(UTC)
@@ -281,7 +285,7 @@ def import_(
     else:
         file_options.tell(here, opened.notes)
         here.say(
-            f"{added:,} added to {segment.key}, {already:,} in it already, {rejects.count:,} rejected"
+            f"{added:,} added to {segment.key}, {already:,} already in it, {rejects.count:,} rejected"
             + (f" (see {rejects.written})." if rejects.count else ".")
         )
     file_options.end(here, rejects, allowed=allow_rejected)
@@ -302,7 +306,7 @@ def _known(conn: Connection, batch: Sequence[Named | RejectedRow], rejects: Reje
 
 @app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the segments, with their members and the campaigns that use them."""
+    """List segments with their number of members and their campaigns."""
     here = session()
     with here.engine.connect() as conn:
         found = segments.listed(conn)
@@ -362,8 +366,7 @@ def _confirm(plans: Sequence[SegmentPlan], *, yes: bool) -> None:
     joining = sum(effect.joins + effect.comes_back for each in plans for effect in each.campaigns)
     if leaving or joining:
         raise CampaignError(
-            f"this lets {joining:,} contacts into campaigns and {leaving:,} out; call it again with --yes if that is "
-            "meant"
+            f"this adds {joining:,} contacts to campaigns and removes {leaving:,}; to confirm, run it again with --yes"
         )
 
 
@@ -374,7 +377,7 @@ def _yes(value: bool) -> str:
 def _segment(conn: Connection, key: str) -> Segment:
     segment = segments.find(conn, checked_key("segment", key))
     if segment is None:
-        raise NotFoundError("segment", key, "`parcours segments list` shows those there are")
+        raise NotFoundError("segment", key, "run `parcours segments list` to see all segments")
     return segment
 
 
@@ -385,5 +388,5 @@ def _contacts(conn: Connection, keys: Sequence[str]) -> list[int]:
     if unknown:
         few = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
         are = "is no contact" if len(unknown) == 1 else "are no contacts"
-        raise CampaignError(f"there {are} {few}; nothing is changed")
+        raise CampaignError(f"there {are} {few}; nothing was changed")
     return [found[key] for key in wanted]

@@ -59,7 +59,7 @@ class Session:
                 said = away
             time.sleep(pause)
         if said is not None:
-            self.warn("Database and broker answer now." if broker_url else "The database answers now.")
+            self.warn("Connected to the database and the broker." if broker_url else "Connected to the database.")
 
     def _away(self, broker_url: str | None) -> str | None:
         from sqlalchemy.exc import DBAPIError
@@ -77,7 +77,7 @@ class Session:
             if fault_of(error) is not Fault.AWAY:
                 raise
             why = str(error.orig).strip().splitlines()[0]
-            return f"the database does not answer ({why}); start it, or check PARCOURS_DATABASE_URL"
+            return f"cannot reach the database ({why}); start it, or check PARCOURS_DATABASE_URL"
         return None
 
     def need_broker(self, command: str) -> str:
@@ -85,7 +85,7 @@ class Session:
         if self.settings.broker_url is None:
             raise CampaignError(
                 f"`parcours {command}` needs a broker: set PARCOURS_BROKER_URL to redis://… or amqp://…, "
-                "or use `parcours up`, which has one inside"
+                "or use `parcours up`, which includes one"
             )
         return self.settings.broker_url
 
@@ -98,7 +98,9 @@ class Session:
     ) -> None:
         """Print a table; numbers are right-aligned and never broken, None is blank.
 
-        Text that is too long folds, between words if it can; in the columns of `cut` it is cut instead.
+        Text that is too long folds, between words if it can; in the columns of `cut` it is cut instead. Where words
+        would have to be broken, each row is a paragraph of its own: its first cell, and the others below with their
+        names.
         """
         from rich.box import SIMPLE_HEAD
         from rich.markup import escape
@@ -107,6 +109,9 @@ class Session:
         rows = [list(row) for row in rows]
         texts = [["" if cell is None else _cell(cell) for cell in row] for row in rows]
         numeric = [bool(rows) and all(_is_number(row[index]) for row in rows) for index in range(len(columns))]
+        if not cut and _is_narrow(columns, texts, room=self.console.width):
+            self._print_paragraphs(title, columns, texts)
+            return
         widths = _least_widths(columns, texts, numeric, room=self.console.width)
         table = Table(
             title=title or None,
@@ -128,6 +133,17 @@ class Session:
         for row in texts:
             table.add_row(*map(escape, row))
         self.console.print(table)
+
+    def _print_paragraphs(self, title: str, columns: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
+        from rich.markup import escape
+
+        if title:
+            self.console.print(f"[italic]{escape(title)}[/italic]", soft_wrap=True)
+        for first, *rest in texts:
+            self.console.print(f"[bold]{escape(first)}[/bold]", soft_wrap=True)
+            named = [f"{name}: {each}" if name else each for name, each in zip(columns[1:], rest, strict=True) if each]
+            for line in _folded(", ".join(named), room=self.console.width):
+                self.console.print(escape(line), soft_wrap=True)
 
     def say(self, sentence: str) -> None:
         """Print one sentence for a person."""
@@ -169,6 +185,34 @@ def _cell(value: Any) -> str:
 
 def _is_number(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+# A word that is longer, such as an address, may be broken in a table.
+_WORD = 24
+
+
+def _is_narrow(columns: Sequence[str], texts: Sequence[Sequence[str]], *, room: int) -> bool:
+    """Return whether the words of a table have no room beside each other."""
+    words = [
+        max((len(word) for row in texts for word in row[index].split()), default=0) for index in range(len(columns))
+    ]
+    needed = sum(max(len(column), min(word, _WORD)) for column, word in zip(columns, words, strict=True))
+    return needed + 2 * (len(columns) - 1) > room
+
+
+def _folded(text: str, *, room: int) -> list[str]:
+    """Return lines, set in by two, that are no longer than the room unless a word is."""
+    import textwrap
+
+    return textwrap.wrap(
+        text,
+        width=room,
+        initial_indent="  ",
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=True,
+    )
 
 
 def _least_widths(

@@ -40,35 +40,37 @@ COLUMNS = 7
 @app.command()
 def simulate(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A campaign file (YAML).")],
-    number: Annotated[int, typer.Option("--contacts", min=1, max=1_000_000, help="How many made-up contacts.")] = 1000,
+    number: Annotated[
+        int, typer.Option("--contacts", min=1, max=1_000_000, help="Number of generated contacts.")
+    ] = 1000,
     given: Annotated[
         Path | None,
         typer.Option(
-            "--contacts-file", metavar="FILE", help="These contacts instead of made-up ones: CSV, NDJSON or XLSX."
+            "--contacts-file",
+            metavar="FILE",
+            help="Use the contacts in this file instead of generated ones: CSV, NDJSON or XLSX.",
         ),
     ] = None,
-    days: Annotated[int, typer.Option("--days", min=1, max=3660, help="How long.")] = 28,
-    seed: Annotated[int, typer.Option("--seed", help="Another number is another draw of what contacts do.")] = 1,
+    days: Annotated[int, typer.Option("--days", min=1, max=3660, help="Number of days to simulate.")] = 28,
+    seed: Annotated[int, typer.Option("--seed", help="Random seed.")] = 1,
     over: Annotated[
-        float, typer.Option("--over", metavar="DAYS", min=0, help="Contacts come in evenly over so many days.")
+        float, typer.Option("--over", metavar="DAYS", min=0, help="Number of days over which contacts join evenly.")
     ] = 0,
     answer: Annotated[
         list[str] | None,
         typer.Option(
             "--answer",
             metavar="STEP=PERCENT",
-            help="How many of those who arrive at a decision do what it waits for, before its deadline; repeatable.",
+            help="Percentage of contacts that answer yes at a decision before its deadline; repeatable.",
         ),
     ] = None,
-    now: Annotated[
-        str | None, typer.Option("--now", metavar="ISO", help="When it begins; the present by default.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, with every day.")] = False,
+    now: Annotated[str | None, typer.Option("--now", metavar="ISO", help="Start time (default: now).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON with the values of every day.")] = False,
 ) -> None:
-    """Run a campaign on made-up or given contacts in simulated time, and show the volume of each step and day.
+    """Run a campaign with generated or given contacts in simulated time, and show the volume per step and day.
 
-    In a schema of its own, which is gone at the end: nothing leaves this machine, and your data stays as it
-    is. Segments, forms and emails are those of your database; what is missing is taken for published.
+    Uses a temporary database schema: nothing is sent, and your data is not changed. Segments, forms and emails come
+    from your database; missing ones are assumed to be published.
     """
     here = session()
     campaign_file = campaigns.read(file, default_zone=here.zone)
@@ -105,7 +107,7 @@ def simulate(
         )
         return
     for each in simulation.missing:
-        here.say(f"note: there is no {each} yet; it is taken for published")
+        here.say(f"note: there is no {each} yet; it is assumed to be published")
     print_overview(
         here, f"{campaign_file.campaign}: {came:,} contacts, {days} days from {start:%Y-%m-%d %H:%M} UTC", figures
     )
@@ -113,8 +115,8 @@ def simulate(
     for channel in sorted({channel for _, channel, _ in messages}):
         by_day = {day: n for day, found, n in messages if found == channel}
         busiest = max(by_day, key=lambda day: (by_day[day], day))
-        here.say(f"{channel}: {sum(by_day.values()):,} messages, most on {busiest}: {by_day[busiest]:,}")
-    here.say(f"Simulated in {time.monotonic() - began:.0f} s. Nothing was sent, and nothing of it stays.")
+        here.say(f"{channel}: {sum(by_day.values()):,} messages, busiest day {busiest}: {by_day[busiest]:,}")
+    here.say(f"Simulated in {time.monotonic() - began:.0f} s. Nothing was sent or stored.")
 
 
 def _answers(given: Sequence[str], file: CampaignFile) -> dict[str, float]:
@@ -160,9 +162,7 @@ def _load(engine: Any, number: int, given: Path | None, seed: int, start: dateti
 
                 contacts.stage(conn, usable())
             if rejects.count:
-                session().warn(
-                    f"note: rows of {given} that cannot be used and are left out: {rejects.count:,}; see {rejects.path}"
-                )
+                session().warn(f"note: {rejects.count:,} rows of {given} were rejected; see {rejects.path}")
         came = contacts.merge(conn, now=start).added
     with engine.begin() as conn:
         contacts.analyze(conn)
@@ -197,7 +197,7 @@ def _print_volume(
         busy = () if busiest is None else (f"{busiest:%d %b}: {counted[busiest]:,}",)
         table.append((step.step, *(cells[period] or None for period in periods), *(busy or (None,))))
     here.print_table("", ("step", *heads, "busiest day"), table, cut=["step"])
-    here.say(f"Outcomes of each step, {'a day' if width == 1 else f'{width} days'} a column; days are UTC.")
+    here.say(f"Outcomes per step; each column is {'one day' if width == 1 else f'{width} days'} (UTC).")
 
 
 @contextmanager
@@ -209,7 +209,7 @@ def _progress(here: Session, simulation: Simulation, *, shown: bool) -> Iterator
 
     columns = (BarColumn(bar_width=20), TaskProgressColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=here.console, transient=True) as bar:
-        task = bar.add_task("contacts come in", total=simulation.days)
+        task = bar.add_task("contacts joining", total=simulation.days)
 
         def move(running: Simulation) -> None:
             passed = (running.now - running.start) / timedelta(days=1)

@@ -14,15 +14,17 @@ app = typer.Typer(no_args_is_help=True, help="Create and list stages.")
 
 @app.command()
 def create(
-    key: Annotated[str, typer.Argument(help="The stage's key.")],
-    name: Annotated[str | None, typer.Option(help="For people; default: the key.")] = None,
+    key: Annotated[str, typer.Argument(help="Key of the stage.")],
+    name: Annotated[str | None, typer.Option(help="Display name (default: the key).")] = None,
     weight: Annotated[
         int | None,
-        typer.Option(min=-(2**31), max=2**31 - 1, help="Contacts are not moved to a stage of less weight."),
+        typer.Option(
+            min=-(2**31), max=2**31 - 1, help="Order of the stage: contacts never move to a stage with a lower weight."
+        ),
     ] = None,
     published: Annotated[bool | None, typer.Option("--published/--unpublished", help="Default: published.")] = None,
 ) -> None:
-    """Create a stage, or change what is given of an existing one."""
+    """Create a stage, or update the given values of an existing one."""
     here = session()
     key = checked_key("stage", key)
     with here.engine.begin() as conn:
@@ -38,7 +40,7 @@ def create(
 
 @app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the stages by weight, with how many contacts are in each."""
+    """List stages by weight with their number of contacts."""
     here = session()
     with here.engine.connect() as conn:
         found = stages.listed(conn)

@@ -16,14 +16,14 @@ from parcours.db.reads import overview
 from parcours.db.tables import campaigns, events, outbox, rebuilds, rules
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.time.text import iso
-from parcours.producers.broker import AWAY, queue_depths
+from parcours.producers.broker import BrokerAwayError, queue_depths
 
 app = typer.Typer()
 
 
 @app.command()
-def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Backlog, age of the oldest due wait, rate and time to drain; inbox, queues, sweeps, outbox, dead letters."""
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show backlog, oldest due wait, rate and time to drain; inbox, queues, sweeps, outbox and dead letters."""
     here = session()
     with here.engine.connect() as conn:
         now = database_now(conn)
@@ -87,30 +87,30 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
         here.print_json({**whole, "campaigns": rows, "queues": queues, "broker_error": broker_away, **more})
         return
     age = _age(whole["oldest_due_seconds"])
-    here.say(f"{due:,} due{age}; {whole['steps_per_second']:,} steps a second over the last minute")
+    here.say(f"{due:,} due{age}; {whole['steps_per_second']:,} steps per second in the last minute")
     columns = ("campaign", "published", "due", "waiting", "oldest_due_seconds")
     lines = [{**row, "waiting": _about(row["waiting"], about=row["about"])} for row in rows]
     here.print_table("", columns, [[line[column] for column in columns] for line in lines])
     here.say(f"{waiting_events:,} events in the inbox{_age(inbox['oldest_seconds'])}; {dead_letters:,} dead letters")
     if broker_away is not None:
-        here.warn(f"The queues are unknown: {broker_away}.")
+        here.warn(f"The queue lengths are unknown: {broker_away}.")
     elif queues is None:
-        here.say("No broker is set: queues live inside `parcours up`.")
+        here.say("No broker is configured; the queues are inside `parcours up`.")
     else:
         here.print_table("", ("queue", "messages"), list(queues.items()))
     _alarm(here, aside, asked)
     for sweep in sweeps:
         started = "started" if sweep["started_at"] else "not started"
-        here.say(f"{sweep['kind']} {sweep['id']} asked {iso(sweep['asked_at'])}, {started}")
+        here.say(f"{sweep['kind']} {sweep['id']} requested {iso(sweep['asked_at'])}, {started}")
     if messages:
         shown = [(each.channel, each.state, _about(each.messages, about=each.about)) for each in messages]
         here.print_table("", ("outbox", "state", "messages"), shown)
     if outbox_age is not None:
-        here.say(f"The oldest message that is due has waited for {outbox_age:,} s.")
+        here.say(f"The oldest due message is {outbox_age:,} s old.")
     for each in away:
         here.say(f"{each['provider']}: {each['state']} until {each['until'] or 'the next failure'}; {each['error']}")
     if here.settings.smtp_url is None:
-        here.say(f"No PARCOURS_SMTP_URL is set: mail is written to {here.settings.home / 'mail'}.")
+        here.say(f"PARCOURS_SMTP_URL is not set; mail is written to {here.settings.home / 'mail'}.")
 
 
 def _queues(url: str | None) -> tuple[dict[str, int] | None, str | None]:
@@ -119,8 +119,8 @@ def _queues(url: str | None) -> tuple[dict[str, int] | None, str | None]:
         return None, None
     try:
         return queue_depths(url), None
-    except AWAY as error:
-        return None, f"the broker does not answer ({type(error).__name__}); start it, or check PARCOURS_BROKER_URL"
+    except BrokerAwayError as error:
+        return None, str(error)
 
 
 def _age(seconds: Any) -> str:
@@ -143,14 +143,14 @@ def _seconds(since: datetime | None, now: datetime) -> float | None:
 
 def _alarm(here: Session, aside: Mapping[str, str], asked: Mapping[str, Any]) -> None:
     for key, why in aside.items():
-        here.say(f"Alarm: campaign {key} is set aside: {why}.")
+        here.say(f"Alarm: campaign {key} is stopped: {why}.")
     for each in asked["set_aside"]:
         here.say(
-            f"Alarm: the rule of segment {each['segment']} is set aside: {each['error']}. "
-            "Of whom it cannot tell, stays as they are."
+            f"Alarm: the rule of segment {each['segment']} fails: {each['error']}. "
+            "Membership does not change where it fails."
         )
     if asked["ranges_left"]:
-        here.say(f"Rules are being asked of everybody; {asked['ranges_left']:,} ranges of contacts are left.")
+        here.say(f"Segment rules are being evaluated; {asked['ranges_left']:,} contact ranges left.")
 
 
 def _about(n: int, *, about: bool) -> str:

@@ -1,4 +1,4 @@
-"""`parcours steps`: the catalogue."""
+"""`parcours steps`: the step types."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from parcours.domain.steps.catalogue import page
 from parcours.domain.steps.registry import UnknownTypeError, all_types, step_type
 from parcours.domain.steps.types import Kind, StepType
 
-app = typer.Typer(no_args_is_help=True, help="The catalogue of step types.")
+app = typer.Typer(no_args_is_help=True, help="List and show step types.")
 
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")
 def list_(as_json: Json = False) -> None:
-    """List every type, with its properties."""
+    """List all step types with their properties."""
     here = session()
     types = all_types()
     if as_json:
@@ -43,7 +43,7 @@ def list_(as_json: Json = False) -> None:
         return
     here.print_table(
         "",
-        ("kind", "type", "properties", "what it does"),
+        ("kind", "type", "properties", "description"),
         [
             (
                 each.kind.value,
@@ -57,8 +57,8 @@ def list_(as_json: Json = False) -> None:
 
 
 @app.command()
-def show(type_: Annotated[str, typer.Argument(metavar="TYPE", help="Name of a type, from `list`.")]) -> None:
-    """Show a type; an action and a condition may share a name."""
+def show(type_: Annotated[str, typer.Argument(metavar="TYPE", help="Name of a step type, printed by `list`.")]) -> None:
+    """Show a step type. An action and a condition can have the same name."""
     here = session()
     found = []
     for kind in Kind:
@@ -66,7 +66,7 @@ def show(type_: Annotated[str, typer.Argument(metavar="TYPE", help="Name of a ty
         with suppress(UnknownTypeError):
             found.append(step_type(kind, type_))
     if not found:
-        raise NotFoundError("step type", type_, "`parcours steps list` shows all of them")
+        raise NotFoundError("step type", type_, "run `parcours steps list` to see all step types")
     for each in found:
         here.say(f"{each.kind.value} {each.name}" + (f" ({each.reference} in Mautic)" if each.reference else ""))
         here.say(each.description)
@@ -82,10 +82,10 @@ def show(type_: Annotated[str, typer.Argument(metavar="TYPE", help="Name of a ty
 def catalogue(
     tests: Annotated[
         Path | None,
-        typer.Option(exists=True, file_okay=False, help="Folder of tests: name, for each type, the files that use it."),
+        typer.Option(exists=True, file_okay=False, help="Folder of tests: list, for each type, the files that use it."),
     ] = None,
 ) -> None:
-    """Print every type as a page of Markdown: description, properties, outcomes."""
+    """Print all step types as Markdown, with descriptions, properties and outcomes."""
     types = all_types()
     renew = "parcours steps catalogue" + ("" if tests is None else f" --tests {tests}")
     typer.echo(page(types, {} if tests is None else _tests_of(types, tests), renew=renew), nl=False)

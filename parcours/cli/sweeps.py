@@ -1,7 +1,7 @@
 """`parcours update` and `parcours trigger`, with the options of Mautic's commands.
 
-They write down that a sweep is wanted, publish a hint and return; `--wait` watches it, `--inline`
-does it in this process.
+They store a request for a sweep, publish a hint and return; `--wait` waits for the sweep, `--inline` does it in this
+process.
 """
 
 from __future__ import annotations
@@ -34,21 +34,25 @@ TRIGGER_COLUMNS = ("done", "skipped", "failed", "yes", "no", "scheduled", "cance
 # A sweep that nobody has started after this long gets a word on standard error.
 PATIENCE_SECONDS = 10
 
-CampaignId = Annotated[str | None, typer.Option("-i", "--campaign-id", help="One campaign, by id or key.")]
-ContactId = Annotated[str | None, typer.Option("--contact-id", help="One contact, by id or key.")]
-ContactIds = Annotated[str | None, typer.Option("--contact-ids", help="Contacts, by ids or keys, comma-separated.")]
-MinContact = Annotated[str | None, typer.Option("--min-contact-id", help="From this contact on, by id or key.")]
-MaxContact = Annotated[str | None, typer.Option("--max-contact-id", help="Up to this contact, by id or key.")]
-ThreadId = Annotated[int | None, typer.Option("--thread-id", min=1, help="Which share of the contacts, from 1.")]
-MaxThreads = Annotated[int | None, typer.Option("--max-threads", min=1, help="In how many shares.")]
-BatchLimit = Annotated[int | None, typer.Option("-l", "--batch-limit", min=1, help="Contacts of one batch.")]
-Exclude = Annotated[list[str] | None, typer.Option("-d", "--exclude", help="Leave out a campaign; repeatable.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Until it is done, with progress and counts.")]
+CampaignId = Annotated[str | None, typer.Option("-i", "--campaign-id", help="Only this campaign (id or key).")]
+ContactId = Annotated[str | None, typer.Option("--contact-id", help="Only this contact (id or key).")]
+ContactIds = Annotated[
+    str | None, typer.Option("--contact-ids", help="Only these contacts: ids or keys, comma-separated.")
+]
+MinContact = Annotated[str | None, typer.Option("--min-contact-id", help="First contact of a range (id or key).")]
+MaxContact = Annotated[str | None, typer.Option("--max-contact-id", help="Last contact of a range (id or key).")]
+ThreadId = Annotated[
+    int | None, typer.Option("--thread-id", min=1, help="Number of this partition of the contacts, from 1.")
+]
+MaxThreads = Annotated[int | None, typer.Option("--max-threads", min=1, help="Total number of partitions.")]
+BatchLimit = Annotated[int | None, typer.Option("-l", "--batch-limit", min=1, help="Contacts per batch.")]
+Exclude = Annotated[list[str] | None, typer.Option("-d", "--exclude", help="Exclude a campaign; repeatable.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait until the sweep is done; show progress and counts.")]
 Inline = Annotated[bool, typer.Option("--inline", help="Do the work in this process; no broker needed.")]
-Now = Annotated[str | None, typer.Option("--now", metavar="ISO", help="Act as if it were that instant.")]
-Json = Annotated[bool, typer.Option("--json", help="Counts as JSON, with --inline or --wait.")]
-_IGNORED = "Ignored: Mautic's crontabs have it."
+Now = Annotated[str | None, typer.Option("--now", metavar="ISO", help="Use this time as the current time.")]
+Json = Annotated[bool, typer.Option("--json", help="Print counts as JSON; needs --inline or --wait.")]
+_IGNORED = "Ignored; accepted for compatibility with Mautic crontabs."
 Env = Annotated[str | None, typer.Option("-e", "--env", hidden=True, help=_IGNORED)]
 NoInteraction = Annotated[bool, typer.Option("-n", "--no-interaction", hidden=True, help=_IGNORED)]
 Verbose = Annotated[int, typer.Option("-v", "--verbose", count=True, hidden=True, help=_IGNORED)]
@@ -67,7 +71,10 @@ def update(
     max_threads: MaxThreads = None,
     batch_limit: BatchLimit = None,
     max_contacts: Annotated[
-        int | None, typer.Option("-m", "--max-contacts", min=0, help="Contacts to move in one campaign; 0: no limit.")
+        int | None,
+        typer.Option(
+            "-m", "--max-contacts", min=0, help="Maximum number of contacts to move per campaign; 0: no limit."
+        ),
     ] = None,
     exclude: Exclude = None,
     quiet: Quiet = False,
@@ -81,7 +88,7 @@ def update(
     ansi: Ansi = False,
     no_debug: NoDebug = False,
 ) -> None:
-    """Align members with segments: add who is in, remove who is out, of one campaign or all."""
+    """Synchronize members of one or all campaigns with their segments: add and remove contacts."""
     here = session()
     with here.engine.connect() as conn:
         at = _instant(conn, now)
@@ -109,7 +116,7 @@ def update(
 def trigger(
     campaign_id: CampaignId = None,
     campaign_limit: Annotated[
-        int | None, typer.Option("--campaign-limit", min=1, help="Contacts to move in one campaign.")
+        int | None, typer.Option("--campaign-limit", min=1, help="Maximum number of contacts to process per campaign.")
     ] = None,
     contact_id: ContactId = None,
     contact_ids: ContactIds = None,
@@ -117,9 +124,11 @@ def trigger(
     max_contact_id: MaxContact = None,
     thread_id: ThreadId = None,
     max_threads: MaxThreads = None,
-    kickoff_only: Annotated[bool, typer.Option("--kickoff-only", help="Only new members' first steps.")] = False,
-    scheduled_only: Annotated[bool, typer.Option("--scheduled-only", help="Only delays and retries.")] = False,
-    inactive_only: Annotated[bool, typer.Option("--inactive-only", help='Only "no" paths of decisions.')] = False,
+    kickoff_only: Annotated[bool, typer.Option("--kickoff-only", help="Only first steps of new members.")] = False,
+    scheduled_only: Annotated[bool, typer.Option("--scheduled-only", help="Only delayed steps and retries.")] = False,
+    inactive_only: Annotated[
+        bool, typer.Option("--inactive-only", help='Only "no" paths of decisions whose deadline has passed.')
+    ] = False,
     batch_limit: BatchLimit = None,
     exclude: Exclude = None,
     quiet: Quiet = False,
@@ -133,9 +142,9 @@ def trigger(
     ansi: Ansi = False,
     no_debug: NoDebug = False,
 ) -> None:
-    """Do what is due: first steps, delays, retries and "no" paths, of one campaign or all.
+    """Run due steps of one or all campaigns: first steps, delayed steps, retries and "no" paths.
 
-    With --inline, messages that are due leave as well.
+    With --inline, due messages are sent too.
     """
     here = session()
     reasons: list[Reason] = []
@@ -214,7 +223,7 @@ def _run(
     if as_json:
         here.print_json({"sweep": sweep_id})
     elif not quiet:
-        here.say(f"The {kind} of {', '.join(names)} is on the queue as sweep {sweep_id}.")
+        here.say(f"Queued {kind} of {', '.join(names)} as sweep {sweep_id}.")
 
 
 def _ask(here: Session, kind: sweeps.Kind, scope: Scope, at: datetime) -> int:
@@ -238,8 +247,8 @@ def _watch(here: Session, sweep_id: int, progress: _Progress) -> Counts:
         if sweep.started_at is None and not told and time.monotonic() - asked > PATIENCE_SECONDS:
             told = True
             here.warn(
-                f"nobody has started sweep {sweep_id} yet; is a `parcours worker` for the sweeps queue, "
-                "or `parcours up`, running?"
+                f"sweep {sweep_id} has not started yet; check that `parcours up`, or a `parcours worker` for the "
+                "queue sweeps, is running"
             )
         time.sleep(0.1)
 
@@ -255,7 +264,7 @@ def _why_idle(conn: Connection, scope: Scope, at: datetime) -> str | None:
     }
     if scope.campaign_ids is not None:
         return next(
-            (f"campaign {key!r} does not run: {why}; nothing was done" for key, why in reasons.items() if why), None
+            (f"campaign {key!r} is not running: {why}; nothing was done" for key, why in reasons.items() if why), None
         )
     return None if any(why is None for why in reasons.values()) else "no campaign is running; nothing was done"
 
@@ -310,7 +319,7 @@ def _scope(
     reasons: tuple[Reason, ...] | None = None,
 ) -> Scope:
     if (thread_id is None) != (max_threads is None):
-        raise typer.BadParameter("--thread-id and --max-threads go together")
+        raise typer.BadParameter("use --thread-id and --max-threads together")
     if thread_id is not None and max_threads is not None and thread_id > max_threads:
         raise CampaignError(f"--thread-id {thread_id} is greater than --max-threads {max_threads}")
     named = [contact_id] if contact_id else [each.strip() for each in (contact_ids or "").split(",") if each.strip()]
@@ -338,7 +347,7 @@ def _excluded(conn: Connection, named: list[str]) -> tuple[int, ...]:
         try:
             found.append(campaigns.find(conn, each).id)
         except NotFoundError as error:
-            session().warn(f"--exclude: {error}; nothing to leave out")
+            session().warn(f"--exclude: {error}; nothing to exclude")
     return tuple(found)
 
 

@@ -6,6 +6,7 @@ import threading
 import typer
 
 from parcours.cli.session import session
+from parcours.ops import structlog_alone  # noqa: F401
 from parcours.ops.health import Health, HealthPort, served
 from parcours.ops.logs import configure
 from parcours.producers.broker import make_broker
@@ -16,7 +17,7 @@ app = typer.Typer()
 
 @app.command()
 def tick(health_port: HealthPort = None) -> None:
-    """Publish due work every second, until told to stop. Several may run: one leads."""
+    """Publish due work every second until stopped. You can run several; one of them is active."""
     here = session()
     url = here.need_broker("tick")
     configure(here.settings.log_format, here.settings.log_level)

@@ -35,7 +35,7 @@ log = structlog.get_logger()
 # Some may be waiting for an answer of a provider; there is one left for what contacts do.
 THREADS = 8
 # A part of the process that has ended although nobody told it to; whoever starts us again mends that.
-DEAD = "it has ended unexpectedly; the process stops, so that it can be started again"
+DEAD = "it ended unexpectedly; the process stops so that it can be restarted"
 WATCH_SECONDS = 1.0
 
 
@@ -60,12 +60,13 @@ def _watch(parts: Mapping[str, Callable[[], str | None]], stop: threading.Event,
 
 @app.command()
 def up(
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Of the HTTP interface; 0 takes a free one.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="HTTP port; 0 selects a free one.")] = 8080,
     host: Annotated[
-        str, typer.Option(help="Its address. On a loopback address no key is needed, on any other one is.")
+        str, typer.Option(help="Address to listen on. Other than loopback, it requires API keys and sign-in.")
     ] = "127.0.0.1",
 ) -> None:
-    """Run everything in one process until Ctrl-C: database (embedded unless a URL is set), workers, tick, HTTP."""
+    """Run everything in one process until Ctrl-C: workers, tick, HTTP, and an embedded database unless
+    PARCOURS_DATABASE_URL is set."""
     here = session()
     settings = here.settings
     configure(settings.log_format, settings.log_level)
@@ -102,27 +103,25 @@ def up(
         server.start(_for_this_machine(site, host) if open_to_all else site, trusted_proxies=proxies)
         running.callback(server.stop)
         where = "your database" if settings.database_url else f"the embedded PostgreSQL of {settings.home}"
-        here.say(f"Parcours is up on {where}: {', '.join(parts[:-1])} and {parts[-1]}. Stop it with Ctrl-C.")
-        here.say(f"Look at it in a browser: {server.address}/campaigns")
-        here.say(f"HTTP: {server.address} takes events at /events, and shows /health/ready and /metrics.")
+        here.say(f"Parcours is running with {where}: {', '.join(parts[:-1])} and {parts[-1]}. Press Ctrl-C to stop.")
+        here.say(f"Open in a browser: {server.address}/campaigns")
+        here.say(f"HTTP: {server.address} accepts events at /events and serves /health/ready and /metrics.")
         if open_to_all:
-            here.say("Everybody on this machine may use it without a key or a sign-in, since nobody else can reach it.")
+            here.say("Only this machine can reach it. No API key or sign-in is needed.")
         else:
             here.say(
-                f"Others can reach {host}, so programs need a key (`parcours keys create`) and people sign in "
-                "(`parcours users create`)."
+                f"Other machines can reach {host}: programs need an API key (`parcours keys create`), people an "
+                "account (`parcours users create`)."
             )
         if settings.smtp_url is None:
             shown = f", and shown at {server.address}/mail" if open_to_all else ""
-            here.say(f"No PARCOURS_SMTP_URL is set: mail is written to {settings.home / 'mail'}{shown}.")
+            here.say(f"PARCOURS_SMTP_URL is not set; mail is written to {settings.home / 'mail'}{shown}.")
         running.callback(stop.set)
         lost: list[str] = []
         threading.Thread(target=_watch, args=(parts_alive, stop, lost), name="watch", daemon=True).start()
         Tick(engine, broker).run(stop)
     if lost:
-        raise CampaignError(
-            f"stopped, because its part {lost[0]!r} ended unexpectedly; see the log, then start it again"
-        )
+        raise CampaignError(f"stopped because {lost[0]!r} ended unexpectedly; see the log, then restart")
     here.say("Stopped.")
 
 

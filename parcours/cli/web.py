@@ -22,13 +22,13 @@ app = typer.Typer()
 
 @app.command()
 def web(
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one.")] = 8080,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 selects a free one.")] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     health_port: HealthPort = None,
 ) -> None:
-    """Serve HTTP until told to stop: pages, and POST /events, REST and /metrics for those with a key.
+    """Serve HTTP until stopped: pages, and POST /events, REST and /metrics with an API key.
 
-    Several may run behind a proxy, which also brings HTTPS.
+    You can run several behind a proxy that provides HTTPS.
     """
     here = session()
     configure(here.settings.log_format, here.settings.log_level)
@@ -43,16 +43,16 @@ def web(
         keyless = all(key.revoked_at for key in api_keys.listing(conn))
     app = make_app(engine, broker, here.settings, open_to_all=False)
     server.start(app, trusted_proxies=here.settings.trusted_proxies)
-    here.warn(f"HTTP is served at {server.address}. Stop it with Ctrl-C.")
+    here.warn(f"Serving HTTP at {server.address}. Press Ctrl-C to stop.")
     if keyless:
-        here.warn("There is no key yet, so nobody may post: `parcours keys create` makes one.")
+        here.warn("There is no API key yet; create one with `parcours keys create`.")
     if broker is None:
-        here.warn("No PARCOURS_BROKER_URL is set: events are stored, and acted on by whoever looks at the inbox.")
+        here.warn("PARCOURS_BROKER_URL is not set; events are stored until a worker reads the inbox.")
     try:
         with served(Health(engine.url, here.settings, inside=broker), here.settings, health_port):
             while not stop.wait(1.0):
                 if not server.is_running:
-                    raise CampaignError("the HTTP server ended by itself; its log says why")
+                    raise CampaignError("the HTTP server stopped unexpectedly; see the log")
     finally:
         server.stop()
         if broker is not None:

@@ -15,6 +15,7 @@ import typer
 
 from parcours.cli.session import session
 from parcours.domain.jobs import QUEUES
+from parcours.ops import structlog_alone  # noqa: F401
 from parcours.ops.health import HealthPort
 
 app = typer.Typer()
@@ -50,18 +51,18 @@ def setup() -> None:
 def worker(
     queues: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(QUEUES)}.")] = ",".join(QUEUES),
     processes: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of each process.")] = 4,
+    threads: Annotated[int, typer.Option(min=1, help="Threads per process.")] = 4,
     health_port: HealthPort = None,
 ) -> None:
-    """Work on queues until told to stop; a batch in hand is finished first.
+    """Process queues until stopped; the current batch is finished first.
 
-    Needs PARCOURS_BROKER_URL. Start as many pools as you like, on as many machines.
+    Needs PARCOURS_BROKER_URL. You can run any number of pools on any number of machines.
     """
     here = session()
     names = [name.strip() for name in queues.split(",") if name.strip()]
     unknown = [name for name in names if name not in QUEUES]
     if unknown or not names:
-        raise typer.BadParameter(f"unknown queue {', '.join(unknown)!r}; there are {', '.join(QUEUES)}")
+        raise typer.BadParameter(f"unknown queue {', '.join(unknown)!r}; known queues are {', '.join(QUEUES)}")
     # Said here in a sentence rather than by every process in its log.
     here.wait_for_servers(here.need_broker("worker"))
     # Checked, and the embedded server started, once here rather than in every process.
@@ -80,7 +81,7 @@ def worker(
     if code == cli.RET_KILLED and not noted():
         # One of the processes was killed, by the machine that ran out of memory for instance. dramatiq then lets
         # the others finish and ends; nobody asked us to.
-        here.warn("A worker process was killed; the pool starts again.")
+        here.warn("A worker process was killed; the pool restarts.")
         time.sleep(PAUSE_SECONDS)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     raise typer.Exit(code)

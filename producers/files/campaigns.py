@@ -24,7 +24,7 @@ from parcours.domain.steps import registry
 _TAG = "tag:yaml.org,2002:"
 # Of a file; those of the largest campaign that may be are half as many.
 MAX_CHARACTERS = 1_000_000
-TOO_LONG = f"the campaign has more than {MAX_CHARACTERS:,} characters; divide it into several"
+TOO_LONG = f"the campaign has more than {MAX_CHARACTERS:,} characters; split it into several campaigns"
 # Aliases let a short file describe an endless one.
 MAX_NODES = 200_000
 # Of the processor's time, so that a busy machine refuses nobody.
@@ -164,18 +164,18 @@ def _compose(path: Path, text: str) -> yaml.Node | None:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise _unreadable(
-            path, f"the file holds a character that YAML does not allow: U+{error.character:04X}", line
+            path, f"the file contains a character that YAML does not allow: U+{error.character:04X}", line
         ) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        sentence = f"the file is not YAML: {' '.join(filter(None, (error.context, error.problem)))}"
+        sentence = f"the file is not valid YAML: {' '.join(filter(None, (error.context, error.problem)))}"
         if "'\\t'" in sentence:
             sentence += "; indent with spaces"
         raise _unreadable(path, short(sentence), mark.line + 1 if mark else None) from None
     except RecursionError:
         raise _unreadable(path, "the file is nested too deeply") from None
     if len(documents) > 1:
-        sentence = "the file has several documents; put each campaign in a file of its own"
+        sentence = "the file contains several documents; put each campaign in its own file"
         raise _unreadable(path, sentence, documents[1].start_mark.line + 1)
     return documents[0] if documents else None
 
@@ -206,7 +206,7 @@ class _Loader(yaml.SafeLoader):
         if self._nodes > MAX_NODES:
             raise _TooMuchError(_TOO_LARGE)
         if time.thread_time() > self._until:
-            raise _TooMuchError(f"reading the file takes more than {MAX_SECONDS:g} seconds; divide the campaign")
+            raise _TooMuchError(f"reading the file takes more than {MAX_SECONDS:g} seconds; split the campaign")
         return super().compose_node(parent, index)
 
 
@@ -298,7 +298,7 @@ class Document:
                 self._full = self.broken = True
                 self.problems.append((None, (), _TOO_LARGE))
         elif id(node) in self._open:
-            self._cannot(node, place, "an alias cannot stand inside what it stands for")
+            self._cannot(node, place, "an alias cannot refer to a value that contains it")
         elif not isinstance(node, yaml.ScalarNode) and node.tag not in (_TAG + "map", _TAG + "seq"):
             self._cannot(node, place, f"the tag {_shown_tag(node.tag)} is not allowed here")
         else:

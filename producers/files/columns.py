@@ -87,9 +87,9 @@ def understand(names: Sequence[str], options: Options) -> tuple[list[FileColumn]
         elif refusal is not None:
             column.role, column.refusal, column.target = "refusal", refusal, ""
         elif _is_kept(column.name):
-            column.role, column.why = "ignored", "Parcours keeps this itself"
+            column.role, column.why = "ignored", "Parcours manages this value"
             notes.append(
-                f"Column {column.name!r} is ignored, since Parcours keeps this itself; "
+                f"Column {column.name!r} is ignored, since Parcours manages this value; "
                 f'--map "{column.name}=imported_{folded(column.name)}" keeps it as a field.'
             )
         else:
@@ -110,14 +110,14 @@ def _given(columns: list[FileColumn], options: Options) -> None:
         column = _find(columns, name, "--map")
         column.given = True
         if target.lower() == IGNORE:
-            column.role, column.why, column.target = "ignored", "--map says so", ""
+            column.role, column.why, column.target = "ignored", "excluded by --map", ""
             continue
         own = target.lower() if target.lower() in OWN else None
         if own is None:
             _check_field(target)
         for other in columns:
             if other.given and other is not column and other.target == (own or target):
-                raise CampaignError(f"--map gives {target!r} to two columns: {other.name!r} and {name!r}; name one")
+                raise CampaignError(f"--map assigns {target!r} to two columns: {other.name!r} and {name!r}; choose one")
         column.role, column.target = ("own", own) if own else ("field", target)
     for text in options.refusals:
         name, sign, channel = text.rpartition("=")
@@ -137,7 +137,7 @@ def _find(columns: list[FileColumn], name: str, option: str) -> FileColumn:
                 return column
     names = [column.name for column in columns if column.name]
     near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(names)}"
+    hint = f"did you mean {near[0]!r}?" if near else f"its columns are: {', '.join(names)}"
     raise CampaignError(f"{option}: the file has no column {name!r}; {hint}")
 
 
@@ -147,7 +147,7 @@ def _check_field(name: str) -> None:
     except gate.GateError as error:
         raise CampaignError(f"--map: {error}") from None
     if _is_kept(name):
-        raise CampaignError(f"--map: {name!r} is kept by Parcours itself; choose another name for the field")
+        raise CampaignError(f"--map: {name!r} is managed by Parcours; choose another name for the field")
 
 
 def _recognise(columns: list[FileColumn], meaning: str) -> None:
@@ -182,6 +182,7 @@ def _name_field(column: FileColumn, place: int, used: set[str], notes: list[str]
         number += 1
     if column.target != column.name:
         notes.append(
-            f"Column {place} is named {column.name!r} like one before it; it becomes the field {column.target!r}."
+            f"Column {place} has the same name {column.name!r} as an earlier column; it becomes the field "
+            f"{column.target!r}."
         )
     used.add(column.target)

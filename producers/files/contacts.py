@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from parcours.db.tables.contacts import Incoming
-from parcours.domain.contacts import identity
+from parcours.domain.contacts import identity, tags
 from parcours.domain.errors import CampaignError
 from parcours.domain.keys import KEY_LENGTH
 from parcours.producers.files.columns import FileColumn, place_of, understand
@@ -30,7 +30,6 @@ from parcours.producers.files.workbook import open_workbook
 # So many rows say what a column is; more are read only while nothing says whether a day or a month comes first.
 SAMPLE = 2_000
 
-_TAG_SEPARATORS = re.compile(r":::|[|,;\n]")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,10}")
 _POINTS = range(-(2**31), 2**31)
 # Fields whose digits are no numbers.
@@ -202,7 +201,7 @@ def _check(source: FileSource, table: Table, columns: list[FileColumn]) -> None:
         return
     raise CampaignError(
         f"{source.name} has no column 'key' or 'email'; its columns are: {found}. Say which one it is, like "
-        f'--map "{columns[0].name}=email", or name all columns with --columns when the first line is no header'
+        f'--map "{columns[0].name}=email", or give all names with --columns if the first line is not a header'
     )
 
 
@@ -245,7 +244,7 @@ def _tell_of_nameless(file: ContactFile, sample: list[FileRow]) -> None:
         value = next((row.cells[place] for row in sample if not column.name and str(row.cells[place]).strip()), None)
         if value is not None:
             file._notes.append(
-                f"Column {place + 1} has no name and is ignored; it holds values such as {str(value)[:40]!r}."
+                f"Column {place + 1} has no name and is ignored; it contains values such as {str(value)[:40]!r}."
             )
 
 
@@ -286,7 +285,7 @@ class _Builder:
             self._prepare()
         cells = row.cells
         key, email = file.who(cells)
-        zone = points = stage = owner = tags = company = None
+        zone = points = stage = owner = tagged = company = None
         if self._zone_at is not None:
             zone = _timezone(cells[self._zone_at])
         if self._points_at is not None:
@@ -296,7 +295,7 @@ class _Builder:
         if self._owner_at is not None:
             owner = _text(cells[self._owner_at], "owner")
         if self._tags_at is not None:
-            tags = _tags(cells[self._tags_at])
+            tagged = _tags(cells[self._tags_at])
         if self._company_at is not None:
             company = _company(cells[self._company_at])
         fields = []
@@ -321,7 +320,7 @@ class _Builder:
             stage,
             owner,
             "{" + ",".join(fields) + "}" if fields else None,
-            tags,
+            tagged,
             company,
             self._refused(row) if self._refusing else None,
         )
@@ -329,7 +328,7 @@ class _Builder:
     def _shaped(self, line: int, column: FileColumn, cell: str) -> str:
         value = column.shape.read(cell)
         if value is None:
-            says = f"Column {column.name!r} is read as {column.shape.words}, and what is none is kept as text"
+            says = f"Column {column.name!r} is read as {column.shape.words}; other values are kept as text"
             self._file.tell(says, line, cell)
             return encode_basestring(cell)
         return json.dumps(value, ensure_ascii=False)
@@ -356,7 +355,7 @@ class _Builder:
             if refuses(cell, on_no=column.refusal.on_no):
                 if not column.refusal.on_no and not is_plain(cell):
                     self._file.tell(
-                        f"Column {column.name!r} says who is not written to; what is neither yes nor no counts as yes",
+                        f"Column {column.name!r} sets do not contact; values other than yes or no count as yes",
                         row.line,
                         cell,
                     )
@@ -382,7 +381,7 @@ def _key(value: Any) -> str | None:
         raise RowError("key is not a text")
     key = value.strip()
     if len(key) > KEY_LENGTH:
-        raise RowError(f"a key of {len(key)} characters; {KEY_LENGTH} is the most")
+        raise RowError(f"the key has {len(key)} characters; the maximum is {KEY_LENGTH}")
     return key or None
 
 
@@ -459,10 +458,13 @@ def _tags(value: Any) -> str | None:
         return None
     if isinstance(value, str):
         # Mailchimp puts each into quotes of its own, Google a star before those of the system.
-        found = [tag.strip().strip('"').removeprefix("* ").strip() for tag in _TAG_SEPARATORS.split(value)]
+        found = [tag.strip('"').removeprefix("* ").strip() for tag in tags.split(value)]
     elif isinstance(value, list) and all(isinstance(tag, str) for tag in value):
         found = [tag.strip() for tag in value]
+        for tag in found:
+            if why := tags.why_not_one(tag):
+                raise RowError(f"tags: {why}")
     else:
         raise RowError("tags is not a list of texts")
-    tags = [encode_basestring(tag) for tag in dict.fromkeys(found) if tag]
-    return "[" + ",".join(tags) + "]" if tags else None
+    encoded = [encode_basestring(tag) for tag in dict.fromkeys(found) if tag]
+    return "[" + ",".join(encoded) + "]" if encoded else None

@@ -111,7 +111,7 @@ def open_csv(source: FileSource, *, plain: bool = False) -> CsvTable:
     for number, line in source.lines():
         if isinstance(line, LongLine):
             raise CampaignError(
-                f"{source.name} is no list of contacts: line {number} has more than {MAX_LINE:,} characters"
+                f"{source.name} is not a list of contacts: line {number} has more than {MAX_LINE:,} characters"
             )
         if (sep := _SEP.fullmatch(line.rstrip("\r\n"))) and not first:
             delimiter = delimiter or sep[1]
@@ -129,18 +129,18 @@ def open_csv(source: FileSource, *, plain: bool = False) -> CsvTable:
     lines = (each for each in source.lines() if each[0] > skipped)
     first_line, cells, text = next(_records(lines, delimiter, 0, lambda _, broken: False))
     if isinstance(cells, str):
-        raise CampaignError(f"{source.name}: line {first_line} should name the columns, but is not CSV: {cells}")
-    if "\0" in text or _HALVES.search(text):
         raise CampaignError(
-            f"{source.name}: line {first_line} should name the columns, but holds bytes that are no text"
+            f"{source.name}: line {first_line} should contain the column names, but is not CSV: {cells}"
         )
+    if "\0" in text or _HALVES.search(text):
+        raise CampaignError(f"{source.name}: line {first_line} should contain the column names, but is not text")
     names = [" ".join(cell.split()) for cell in cells]
     if plain and len(names) == 1 and own_name(names[0]) not in ("key", "email"):
         return CsvTable(source, delimiter, names, skipped, plain=True)
     if any(is_address(name) for name in names):
         example = ",".join("email" if is_address(name) else f"column{place}" for place, name in enumerate(names, 1))
         raise CampaignError(
-            f"{source.name}: line {first_line} holds an email address, so it is no header; name the columns with "
+            f"{source.name}: line {first_line} contains an email address, so it is not a header; name the columns with "
             f'--columns "{example}", or add a first line that names them'
         )
     return CsvTable(source, delimiter, names, first_line - 1 + text.count("\n") + 1)
@@ -174,7 +174,8 @@ def _records(
             if each is None:
                 return
             taken.append(each)
-            yield each[1]
+            # Of a long line there is only the beginning, and a quote in it would swallow the lines that follow.
+            yield "long\n" if isinstance(each[1], LongLine) else each[1]
 
     reader = csv.reader(noted(), delimiter=delimiter, strict=True)
     while True:
@@ -194,7 +195,7 @@ def _records(
             if any(is_row(line, broken=broken) for _, line in taken[1:]):
                 back.extendleft(reversed(taken[1:]))
                 reader = csv.reader(noted(), delimiter=delimiter, strict=True)
-                cells = "a quote is opened and not closed in this line; the lines after it are read by themselves"
+                cells = "a quote is not closed on this line; the following lines are read separately"
             else:
                 if any(isinstance(line, LongLine) for _, line in taken):
                     cells = _too_long()
@@ -206,14 +207,14 @@ def _records(
 def _in_words(error: csv.Error) -> str:
     said = str(error)
     if "unexpected end of data" in said:
-        return "a quote is opened and not closed"
+        return "a quote is not closed"
     if "field larger than field limit" in said:
-        return f"a cell of more than {csv.field_size_limit():,} characters; a quote may not be closed"
+        return f"a cell has more than {csv.field_size_limit():,} characters; check for an unclosed quote"
     return f"not CSV: {said}"
 
 
 def _too_long() -> str:
-    return f"a line of more than {MAX_LINE:,} characters"
+    return f"the line has more than {MAX_LINE:,} characters"
 
 
 def _broken(half: str, source: FileSource) -> str:
@@ -221,7 +222,7 @@ def _broken(half: str, source: FileSource) -> str:
     byte = ord(half) - 0xDC00
     if 0x80 <= byte <= 0xFF:
         return f"byte 0x{byte:02x} is not {source.encoding.name}; save the file as UTF-8"
-    return "half of a character (a lone surrogate)"
+    return "an incomplete character (a lone surrogate)"
 
 
 def _split(line: str, delimiter: str) -> list[str]:

@@ -99,12 +99,12 @@ class Part:
         for name, value in node.value:
             if known is not None and name.value not in known:
                 near = difflib.get_close_matches(str(name.value), known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+                hint = f"did you mean {near[0]!r}?" if near else f"known properties are {', '.join(known)}"
                 self.note(name, f"unknown property {name.value!r}{where}; {hint}")
             elif not isinstance(name, yaml.ScalarNode):
-                self.note(name, "a name is a text")
+                self.note(name, "a name must be text")
             elif name.value in self.nodes:
-                self.note(name, f"{name.value!r} is there twice{where}")
+                self.note(name, f"{name.value!r} appears twice{where}")
             else:
                 self.nodes[name.value] = value
 
@@ -132,7 +132,7 @@ class Part:
         if node is None or plain is None:
             return None
         if not isinstance(plain, str):
-            self.note(node, f"{name!r} is not a text")
+            self.note(node, f"{name!r} is not text")
             return None
         if "\0" in plain:
             self.note(node, f"{name!r} has a NUL character")
@@ -149,7 +149,7 @@ class Part:
         if isinstance(plain, bool):
             return plain
         assert node is not None
-        self.note(node, f"{name!r} is true or false, not {node.value!r}")
+        self.note(node, f"{name!r} must be true or false, not {node.value!r}")
         return default
 
     def data(self, name: str) -> Any:
@@ -233,7 +233,7 @@ def stop_at(problems: Sequence[DocumentProblem], tell: Callable[[str], None]) ->
         count = "1 error" if len(problems) == 1 else f"{len(problems):,} errors"
         if len(problems) > MOST_PROBLEMS:
             count = f"{count}, of which these are the first {MOST_PROBLEMS},"
-        raise CampaignError(f"{count} in the files; nothing was written")
+        raise CampaignError(f"{count} in the files; nothing was changed")
 
 
 def _text_of(node: yaml.Node) -> str | None:

@@ -22,7 +22,7 @@ from parcours.producers.files.documents import (
     sort,
 )
 
-_LIKE = "an email is a mapping: key, subject, …"
+_LIKE = "an email must be a mapping: key, subject, …"
 _CONTENT = ("subject", "html", "text")
 PROPERTIES = ("key", *_CONTENT, "from", "category", "published", "tracking", "variants", "translations")
 _VARIANT = ("name", "weight", *_CONTENT, "translations")
@@ -67,12 +67,12 @@ def _email(document: Document) -> Email | None:
     content = _content(document)
     sender, category = document.text("from"), (document.text("category") or "").strip()
     if sender is not None and ("\n" in sender or wire_sender(parseaddr(sender)[1]) is None):
-        document.note("from", f"'from' is an address such as 'Ann <ann@example.org>', not {sender!r}")
+        document.note("from", f"'from' must be an address such as 'Ann <ann@example.org>', not {sender!r}")
     published, tracking = (document.flag(name, default=True) for name in ("published", "tracking"))
     if not content.subject:
         document.note(document.node, "has no subject")
     if not content.html and not content.text:
-        document.note(document.node, "has neither html nor text")
+        document.note(document.node, "has no html and no text")
     translations = _translations(document)
     variants = _variants(document, translations)
     if not document.is_right or document.key is None or content.subject is None:
@@ -102,18 +102,18 @@ def _translations(part: Part) -> dict[str, Content]:
     if node is None or plain_of(node) is None:
         return {}
     if not isinstance(node, yaml.MappingNode):
-        part.note(node, "'translations' is a mapping of locales, such as fr or pt-BR, to subject, html and text")
+        part.note(node, "'translations' must be a mapping of locales, such as fr or pt-BR, to subject, html and text")
         return {}
     found: dict[str, Content] = {}
     for locale, value in part.part(node, None).nodes.items():
         if not _LOCALE.fullmatch(locale):
             part.note(value, f"{locale!r} is not a locale; write it like fr or pt-BR")
         elif not isinstance(value, yaml.MappingNode):
-            part.note(value, f"the translation {locale!r} is a mapping of subject, html and text")
+            part.note(value, f"the translation {locale!r} must be a mapping of subject, html and text")
         else:
             found[locale] = _content(part.part(value, _CONTENT, f" in the translation {locale!r}"))
             if found[locale] == Content():
-                part.note(value, f"the translation {locale!r} says nothing")
+                part.note(value, f"the translation {locale!r} is empty")
     return found
 
 
@@ -123,20 +123,20 @@ def _variants(document: Document, translations: dict[str, Content]) -> tuple[Var
     if node is None or plain_of(node) is None:
         return ()
     if not isinstance(node, yaml.SequenceNode):
-        document.note(node, "'variants' is a list of mappings: name, weight, and subject, html or text")
+        document.note(node, "'variants' must be a list of mappings: name, weight, and subject, html or text")
         return ()
     found = [variant for each in node.value if (variant := _variant(document, each, translations)) is not None]
     names = [variant.name for variant in found]
     if len(set(names)) < len(names):
         document.note(node, "two variants have the same name")
     if sum(variant.weight for variant in found) > _WHOLE:
-        document.note(node, "the weights of the variants come to more than 100 percent")
+        document.note(node, "the weights of the variants add up to more than 100 percent")
     return tuple(found)
 
 
 def _variant(document: Document, node: yaml.Node, translations: dict[str, Content]) -> Variant | None:
     if not isinstance(node, yaml.MappingNode):
-        document.note(node, "a variant is a mapping: name, weight, and subject, html or text")
+        document.note(node, "a variant must be a mapping: name, weight, and subject, html or text")
         return None
     part = document.part(node, _VARIANT, " in a variant")
     name, content, own = part.text("name"), _content(part), _translations(part)
@@ -147,9 +147,9 @@ def _variant(document: Document, node: yaml.Node, translations: dict[str, Conten
     if not name:
         part.note(node, "a variant has no name")
     if not 0 < weight <= 100:
-        part.note("weight", "the weight of a variant is a percentage above 0")
+        part.note("weight", "the weight of a variant must be a percentage above 0")
     if content == Content():
-        part.note(node, "a variant says nothing else than the email: give it a subject, html or text")
+        part.note(node, "a variant does not differ from the email; add a subject, html or text")
     for locale in own.keys() - translations.keys():
-        part.note("translations", f"a variant has the translation {locale!r}, which the email has not")
+        part.note("translations", f"a variant has the translation {locale!r}, but the email does not")
     return None if not name else Variant(name, weight, content, own)

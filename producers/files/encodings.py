@@ -66,7 +66,7 @@ def encoding_of(binary: BinaryIO, given: str | None) -> Encoding:
     wide = _utf16_without_mark(head)
     if wide is not None:
         return Encoding(
-            wide, "surrogatepass", "UTF-16", "The file is read as UTF-16, a guess; --encoding names another."
+            wide, "surrogatepass", "UTF-16", "The file is read as UTF-16 (detected); use --encoding to change it."
         )
     good, bad, sample = _survey(binary)
     if not bad:
@@ -80,7 +80,7 @@ def encoding_of(binary: BinaryIO, given: str | None) -> Encoding:
         codec,
         "surrogateescape",
         name,
-        f"The file is not UTF-8 and is read as {name}, a guess; --encoding names another.",
+        f"The file is not UTF-8 and is read as {name} (detected); use --encoding to change it.",
     )
 
 

@@ -14,7 +14,7 @@ PROPERTIES: dict[Kind, tuple[str, ...]] = {
     "push": ("push", "title", "text", "url", *_COMMON),
     "message": ("message", "email", "sms", "push", *_COMMON),
 }
-_LIKE = "this is one of {sms: KEY, text: …}, {push: KEY, title: …, text: …} and {message: KEY, email: KEY, sms: KEY}"
+_LIKE = "write one of {sms: KEY, text: …}, {push: KEY, title: …, text: …} and {message: KEY, email: KEY, sms: KEY}"
 
 
 def read(paths: list[Path]) -> tuple[list[Template], list[DocumentProblem]]:
@@ -54,7 +54,7 @@ def _template(document: Document, kind: Kind) -> Template | None:
         if needed not in said:
             document.note(document.node, f"has no {needed}")
     if kind == "message" and not any(said.values()):
-        document.note(document.node, "names no template; give it at least one of email, sms and push")
+        document.note(document.node, "has no template; add at least one of email, sms and push")
     name, published = document.text("name"), document.flag("published", default=True)
     if not document.is_right or document.key is None:
         return None

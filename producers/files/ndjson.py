@@ -32,7 +32,7 @@ class JsonTable:
                 continue
             try:
                 if isinstance(line, LongLine):
-                    raise RowError(f"a line of more than {MAX_LINE:,} characters")
+                    raise RowError(f"the line has more than {MAX_LINE:,} characters")
                 yield FileRow(number, self._cells(_object(text)), text)
             except RowError as error:
                 yield RejectedRow(number, str(error), text)
@@ -50,7 +50,7 @@ class JsonTable:
                 self.names.append(name)
                 cells.append(BLANK)
             if name != written and name in given and given[name] != value:
-                raise RowError(f"it says its {name} twice, as {name!r} and as {written!r}")
+                raise RowError(f"it contains {name} twice, as {name!r} and as {written!r}")
             cells[place] = value
         return cells
 
@@ -61,7 +61,7 @@ def _object(text: str) -> dict[str, Any]:
     try:
         given = json.loads(text, parse_constant=_no_constant)
     except RecursionError:
-        raise RowError("not JSON that can be used: nested too deep") from None
+        raise RowError("JSON is nested too deeply") from None
     except ValueError as error:
         raise RowError(f"not JSON: {error}") from None
     if not isinstance(given, dict):

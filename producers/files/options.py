@@ -74,7 +74,9 @@ def _encoding(name: str) -> str:
 def _delimiter(text: str) -> str:
     sign = _DELIMITERS.get(text.strip().lower(), text)
     if len(sign) != 1 or sign in '"\r\n\0' or sign.isalnum():
-        raise CampaignError(f'--delimiter {text!r} is not one sign; write it like --delimiter ";" or --delimiter tab')
+        raise CampaignError(
+            f'--delimiter {text!r} is not a single character; write it like --delimiter ";" or --delimiter tab'
+        )
     return sign
 
 

@@ -18,7 +18,7 @@ def read(paths: list[Path]) -> tuple[dict[str, dict[str, Any]], list[DocumentPro
     policies: dict[str, dict[str, Any]] = {}
     problems: list[DocumentProblem] = []
     places = Places()
-    for path, node in mappings(paths, problems, "a policy is a mapping: channel, cap, quiet_hours, over"):
+    for path, node in mappings(paths, problems, "a policy must be a mapping: channel, cap, quiet_hours, over"):
         document = Document(path, node, problems, kind="policy", key_name="channel", known=PROPERTIES)
         if document.key is not None:
             document.key = document.key.lower()

@@ -132,7 +132,7 @@ def shape_of(
     if seen.are_numbers:
         return _numbers(column, seen, everywhere, options, comma_likely=comma_likely)
     if seen.without_year >= _MOST * seen.filled > 0:
-        told = f"Column {column!r} has days and months without a year, such as {seen.example!r}; they are kept as text."
+        told = f"Column {column!r} has dates without a year, such as {seen.example!r}; they are kept as text."
         return TEXT, told
     some = max(_SOME * seen.filled, 1)
     if seen.local_dates >= max(some, _ENOUGH) or (seen.certain >= max(some, _ENOUGH)):
@@ -147,7 +147,7 @@ def _dates(column: str, seen: Seen, everywhere: list[Seen], options: Options) ->
     if seen.day_first and seen.month_first:
         return TEXT, (
             f"Column {column!r} has dates with the day first and dates with the month first; it is kept as text. "
-            "--dates DD/MM/YYYY or MM/DD/YYYY says which is right."
+            "Use --dates DD/MM/YYYY or MM/DD/YYYY to choose."
         )
     order: Order | None = None
     how = ""
@@ -160,8 +160,8 @@ def _dates(column: str, seen: Seen, everywhere: list[Seen], options: Options) ->
         order, how = "DMY", " as dates with points are"
     if order is None:
         return TEXT, (
-            f"Column {column!r} has dates such as {seen.example!r}, which may begin with the day or with the month; "
-            "they are kept as text. Say --dates DD/MM/YYYY or --dates MM/DD/YYYY."
+            f"Column {column!r} has dates such as {seen.example!r}, which can start with the day or the "
+            "month; they are kept as text. Use --dates DD/MM/YYYY or --dates MM/DD/YYYY."
         )
     shown = dates.read(seen.example, order)
     words = f"{_PATTERN[order]}{how}" if seen.is_ordered or how else "written out"
@@ -178,7 +178,7 @@ def _numbers(
     elif seen.comma and seen.point:
         return TEXT, (
             f"Column {column!r} has numbers with a decimal comma and with a decimal point; it is kept as text. "
-            '--decimal "," or --decimal "." says which is right.'
+            'Use --decimal "," or --decimal "." to choose.'
         )
     elif seen.comma or seen.point:
         decimal = "," if seen.comma else "."
@@ -197,5 +197,5 @@ def _numbers(
     shape = Shape(decimal=decimal)
     example = seen.ambiguous if guess else seen.example or seen.ambiguous
     told = f"Column {column!r} has numbers with a decimal {'comma' if decimal == ',' else 'point'}"
-    told += ", a guess (--decimal says it)" if guess and options.decimal is None else ""
+    told += " (detected; use --decimal to change it)" if guess and options.decimal is None else ""
     return shape, f"{told}: {example!r} becomes {shape.read(example)}."

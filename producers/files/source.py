@@ -90,13 +90,13 @@ class FileSource:
         if head.lstrip().lower().startswith(_PAGES):
             raise CampaignError(f"{self.name} is a web page or XML, not a list of contacts; {_SAVE}")
         if self.encoding.is_bytes(head):
-            raise CampaignError(f"{self.name} is not a text; {_SAVE}")
+            raise CampaignError(f"{self.name} is not text; {_SAVE}")
         first = next((text for _, line in self.lines() if (text := line.strip())), None)
         if first is None:
             raise CampaignError(f"{self.name} is empty")
         is_json = self.ending in _JSON_ENDINGS or (self.ending not in _CSV_ENDINGS and first[0] == "{")
         if is_json and first[0] == "[":
-            raise CampaignError(f"{self.name} is a JSON array; write one object a line, without the brackets")
+            raise CampaignError(f"{self.name} is a JSON array; write one object per line, without the brackets")
         return "json" if is_json else "csv"
 
     @property
@@ -131,7 +131,7 @@ class FileSource:
         except UnicodeError as error:
             raise CampaignError(
                 f"{self.name} cannot be read as {self.encoding.name} after line {number}: "
-                f"{getattr(error, 'reason', error)}; name its encoding with --encoding"
+                f"{getattr(error, 'reason', error)}; give its encoding with --encoding"
             ) from None
         finally:
             # Otherwise the end of the wrapper closes the file. Who stops reading early may have closed it before.
@@ -145,7 +145,7 @@ class FileSource:
                 mime = archive.read("mimetype")[:80] if "mimetype" in names else b""
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError):
             raise CampaignError(
-                f"{self.name} begins like a workbook (XLSX) but is damaged; open it in your spreadsheet program and "
+                f"{self.name} is a damaged workbook (XLSX); open it in your spreadsheet program and "
                 "save it again as XLSX or CSV UTF-8"
             ) from None
         if "xl/workbook.xml" in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class SheetTable:
                     yield RejectedRow(number, str(error), text)
                     continue
                 if extra is not None:
-                    yield RejectedRow(number, f"{str(extra)[:40]!r} is in a column that the header does not have", text)
+                    yield RejectedRow(number, f"{str(extra)[:40]!r} is in a column without a header", text)
                     continue
                 yield FileRow(number, cells[:width] + [BLANK] * (width - len(cells)), text)
         finally:
@@ -88,15 +89,15 @@ def open_workbook(source: FileSource, *, plain: bool = False) -> SheetTable:
         raise CampaignError(f"{source.name} is an empty workbook")
     found = next((table for table in tables if _identifies(table.names)), tables[0])
     if len(workbook.sheetnames) > 1:
-        source.notes.append(f"Of the workbook's {len(workbook.sheetnames)} sheets, {found.title!r} is read.")
+        source.notes.append(f"The workbook has {len(workbook.sheetnames)} sheets; only {found.title!r} is read.")
     if source.options.header:
         found.names, found.skipped = list(source.options.header), found.skipped - 1
     elif plain and len(found.names) == 1 and not _identifies(found.names):
         found.plain, found.skipped = True, found.skipped - 1
     elif any(is_address(name) for name in found.names):
         raise CampaignError(
-            f"{source.name}: row {found.skipped} of sheet {found.title!r} holds an email address, so it is no header; "
-            "add a first row that names the columns, or name them with --columns"
+            f"{source.name}: row {found.skipped} of sheet {found.title!r} contains an email address, so it is "
+            "not a header; add a header row, or give column names with --columns"
         )
     return found
 
@@ -111,15 +112,13 @@ def _check_size(source: FileSource) -> None:
         parts = archive.infolist()
         shared = sum(part.file_size for part in parts if "sharedstrings" in part.filename.lower())
         if sum(part.file_size for part in parts) > MAX_XML or shared > MAX_SHARED or len(parts) > 10_000:
-            raise CampaignError(
-                f"{source.name} unpacks to more than is read of a workbook; save the sheet as CSV UTF-8"
-            )
+            raise CampaignError(f"{source.name} is too large when unpacked; save the sheet as CSV UTF-8")
         for part in parts:
             if part.filename.endswith((".xml", ".rels")):
                 with archive.open(part) as opened:
                     if _DOCTYPE in opened.read(4_096):
                         raise CampaignError(
-                            f"{source.name} is no workbook that a spreadsheet program wrote; save it again"
+                            f"{source.name} is not a valid workbook; save it again in your spreadsheet program"
                         )
 
 
@@ -127,6 +126,8 @@ def _load(source: FileSource) -> Workbook:
     # Here, since it takes a while to load and most files are no workbooks.
     import openpyxl
 
+    # Of a cell that is no date although it is formatted as one, say; nothing that a user of ours can do about.
+    warnings.filterwarnings("ignore", category=UserWarning, module="openpyxl")
     source.binary.seek(0)
     try:
         return openpyxl.load_workbook(source.binary, read_only=True, data_only=True, keep_links=False)

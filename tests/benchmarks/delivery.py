@@ -34,7 +34,7 @@ from parcours.workers.delivery.providers import smtp as mail
 from parcours.workers.delivery.render import Mail
 from tests import servers
 from tests.mailbox import MailServer
-from tests.workers.test_delivery_processes import outbox
+from tests.workers.delivery.test_delivery_processes import outbox
 
 ROOT = Path(__file__).parents[2]
 ZONE = ZoneInfo("UTC")

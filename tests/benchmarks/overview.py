@@ -77,7 +77,7 @@ PASSED = (
         "true",
         "CASE WHEN n % 30 = 1 THEN 'skipped' ELSE 'done' END",
         "24 hours",
-        "CASE WHEN n % 30 = 1 THEN jsonb_build_object('reason', 'it has no email address') END",
+        "CASE WHEN n % 30 = 1 THEN jsonb_build_object('reason', 'the contact has no email address') END",
     ),
     ("opened", "n % 30 <> 1 AND n % 10 <> 9", "CASE WHEN n % 2 = 0 THEN 'yes' ELSE 'no' END", "48 hours", "NULL"),
 )
@@ -207,7 +207,7 @@ def _counters(conn: Connection) -> None:
 
 def measure(engine: Engine) -> dict[str, float]:
     """Return the milliseconds of each page: the median of some, after a first one."""
-    app = make_app(engine, None, Settings(_env_file=None), open_to_all=True)
+    app = make_app(engine, None, Settings(), open_to_all=True)
     found = {}
     with TestClient(app) as http:
         for page in PAGES:

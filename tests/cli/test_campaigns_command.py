@@ -42,14 +42,14 @@ def told(run: Run, what: str, *keys: object) -> dict[str, str]:
 
 
 def test_what_became_of_each_contact_is_said_in_both_directions(run: Run, file: Path) -> None:
-    refused = "already in it, which its `reentry` does not let start again"
+    refused = "already in it; its `reentry` does not allow a restart"
     assert told(run, "add", "ann", "cleo") == {"ann": refused, "cleo": "added"}
     assert told(run, "remove", "ann", "cleo") == {"ann": "removed", "cleo": "removed"}
     assert told(run, "remove", "ann") == {"ann": "not in it"}
     assert told(run, "add", "ann", "ben") == {"ann": "back", "ben": refused}
     run("segments", "remove", "news", "ben")
     run("update", "--inline")
-    assert told(run, "remove", "ben") == {"ben": "out already, and stays out for good"}
+    assert told(run, "remove", "ben") == {"ben": "already out; the removal is now permanent"}
     file.write_text(f"reentry: always\n{FILE}", encoding="utf-8")
     assert run("campaigns", "apply", file, "--yes").returncode == 0
     assert told(run, "add", "ann", "ben") == {"ann": "restarted", "ben": "back"}
@@ -72,15 +72,18 @@ def test_keys_may_come_from_a_file_and_the_unknown_ones_are_told(run: Run, file:
     keys = tmp_path / "keys.txt"
     keys.write_text("\ufeffcleo\n\n  nobody \ncleo\n", encoding="utf-8")
     done = run("campaigns", "add", "c", "--file", keys)
-    assert done.stdout == "cleo: added\nnobody: no contact of that key\n"
-    assert (done.returncode, done.stderr) == (1, "parcours: 1 of 2 are no contacts; with the others it is done\n")
+    assert done.stdout == "cleo: added\nnobody: no contact has this key\n"
+    assert (done.returncode, done.stderr) == (
+        1,
+        "parcours: 1 of 2 keys do not exist; the other contacts were processed\n",
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("c",), "name contacts, or a --file with one key a line that is not blank"),
-        (("none", "ann"), "there is no campaign 'none'; `parcours campaigns list` shows all of them"),
+        (("c",), "give contact keys, or --file with one key per line"),
+        (("none", "ann"), "there is no campaign 'none'; run `parcours campaigns list` to see all campaigns"),
         (("c", " "), "the key of a contact cannot be blank"),
         (
             ("c", "--file", "missing.txt"),
@@ -111,7 +114,7 @@ def test_the_plan_says_who_goes_where_and_the_export_has_no_redirect(run: Run, f
     # Nobody is lost by it, so nobody is asked.
     assert run("campaigns", "apply", file).returncode == 0
     assert "redirect" not in run("campaigns", "export", "c").stdout
-    assert run("campaigns", "plan", file).stdout == "c: nothing changes\n"
+    assert run("campaigns", "plan", file).stdout == "c: no changes\n"
     overview = json.loads(run("overview", "c", "--json").stdout)
     assert [step["step"] for step in overview["steps"]] == ["keep", "new"]
     assert overview["steps"][1]["waiting"] == 2
@@ -125,7 +128,7 @@ def test_the_plan_says_who_goes_where_and_the_export_has_no_redirect(run: Run, f
         ("{old: nowhere}", "there is no step 'nowhere' to wait at"),
         ("{old: nwe}", "there is no step 'nwe' to wait at; did you mean 'new'?"),
         ("{old: 3}", "must be the key of a step, not a number"),
-        ("{keep: new}", "'keep' is still a step of this version, so who waits there stays"),
+        ("{keep: new}", "'keep' is still a step of this version; waiting contacts stay there"),
         ("{odl: new}", "the campaign never had a step 'odl'; did you mean 'old'?"),
         ("{missing: new}", "the campaign never had a step 'missing'"),
     ],
@@ -140,7 +143,7 @@ def test_a_redirect_that_leads_nowhere_is_refused_with_its_line(run: Run, file: 
 def test_nobody_can_be_redirected_in_a_new_campaign(run: Run, file: Path) -> None:
     file.write_text(FILE.replace("campaign: c", "campaign: d") + "redirect: {keep: old}\n", encoding="utf-8")
     done = run("campaigns", "apply", file, "--yes")
-    says = "the campaign is new, so nobody waits at any step of it; leave 'redirect' out"
+    says = "the campaign is new, so no contacts wait at its steps; remove 'redirect'"
     assert (done.returncode, done.stderr) == (1, f"parcours: {file}:7: redirect.keep: {says}\n")
     file.write_text(FILE + "redirect: [old]\n", encoding="utf-8")
     done = run("campaigns", "validate", file)

@@ -32,8 +32,8 @@ def file(run: Run, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("catch_up", "shown"),
     [
-        ("{skip: 1 day}", "after a pause: skips what fell due more than 1 day before"),
-        ("shift", "after a pause: moves what is due by its length"),
+        ("{skip: 1 day}", "after a pause: skips steps overdue by more than 1 day"),
+        ("shift", "after a pause: delays due times by the length of the pause"),
     ],
 )
 def test_what_is_applied_is_shown_and_exported(run: Run, file: Path, catch_up: str, shown: str) -> None:
@@ -42,7 +42,7 @@ def test_what_is_applied_is_shown_and_exported(run: Run, file: Path, catch_up: s
     assert shown in run("campaigns", "show", "slow").stdout
     assert "catch_up" in json.loads(run("campaigns", "show", "slow", "--json").stdout)["definition"]
     file.write_text(run("campaigns", "export", "slow").stdout)
-    assert run("campaigns", "plan", file).stdout == "slow: nothing changes\n"
+    assert run("campaigns", "plan", file).stdout == "slow: no changes\n"
 
 
 def test_publish_moves_what_is_due_by_the_length_of_the_pause(run: Run, file: Path, engine: Engine) -> None:

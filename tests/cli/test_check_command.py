@@ -53,6 +53,12 @@ BROKEN = {
         "DELETE FROM contact WHERE id = 1",
         1,
     ),
+    "due_without_rule": (
+        "INSERT INTO segment (key, name, rule) VALUES ('a', 'A', NULL), ('b', 'B', '{}'); "
+        "INSERT INTO segment_due SELECT contact.id, segment.id, now() FROM contact, segment WHERE contact.id <= 3; "
+        "INSERT INTO segment_due VALUES (999, 2, now())",
+        4,
+    ),
     "keys_twice": ("INSERT INTO contact_alias VALUES (2, 'c1', now())", 1),
     "deliveries_differ": ("INSERT INTO delivery_count VALUES (1, 'sent', 0, 3)", 1),
     "messages_twice": ("UPDATE message SET contact_id = 2, key = '9-2-2-1' WHERE contact_id = 1", 1),
@@ -122,7 +128,7 @@ def test_the_command_shows_ten_examples_and_fails(world: Engine, run: Run) -> No
     write(world, BROKEN["waits_of_nobody"][0])
     done = run("check")
     assert done.returncode == 1
-    assert "contradicted 25 times" in done.stdout
+    assert "25 violations" in done.stdout
     assert done.stdout.count("  contact c") == invariants.EXAMPLES
     found = json.loads(run("check", "--json").stdout)
     broken = next(each for each in found["invariants"] if each["violations"])

@@ -15,9 +15,9 @@ def test_a_company_is_made_filled_shown_and_left(run: Run, tmp_path: Path) -> No
     assert "nothing changed" in run("companies", "create", "acme", "--field", "city=Paris").stdout
     assert "is updated" in run("companies", "create", "acme", "--field", "city=Lyon").stdout
     run("companies", "create", "other")
-    assert run("companies", "add", "acme", "ann", "ben").stdout == "2 contacts joined acme; 0 were in it already.\n"
+    assert run("companies", "add", "acme", "ann", "ben").stdout == "2 contacts added to acme, 0 already in it.\n"
     assert run("companies", "add", "other", "ben", "--primary").returncode == 0
-    assert run("companies", "add", "acme", "ann").stdout == "0 contacts joined acme; 1 were in it already.\n"
+    assert run("companies", "add", "acme", "ann").stdout == "0 contacts added to acme, 1 already in it.\n"
     shown = json.loads(run("companies", "show", "acme", "--json").stdout)
     assert shown == {
         "key": "acme",
@@ -29,7 +29,7 @@ def test_a_company_is_made_filled_shown_and_left(run: Run, tmp_path: Path) -> No
     }
     assert "ann (its primary company)" in run("companies", "show", "acme").stdout
     assert json.loads(run("contacts", "show", "ben", "--json").stdout)["companies"] == ["other", "acme"]
-    assert run("companies", "remove", "acme", "ann", "ben").stdout == "2 contacts left acme; 0 were not in it.\n"
+    assert run("companies", "remove", "acme", "ann", "ben").stdout == "2 contacts removed from acme, 0 not in it.\n"
     listed = json.loads(run("companies", "list", "--json").stdout)
     assert [(each["key"], each["contacts"]) for each in listed] == [("acme", 0), ("other", 1)]
 
@@ -41,7 +41,7 @@ def test_a_company_is_made_filled_shown_and_left(run: Run, tmp_path: Path) -> No
         (("show", "nope"), "there is no company 'nope'"),
         (("create", " "), "cannot be blank"),
         (("create", "x", "--field", "city"), "NAME=VALUE"),
-        (("create", "x", "--field", "points=3"), "--field cannot set points"),
+        (("create", "x", "--field", "points=3"), "--field cannot set the built-in attribute points"),
     ],
 )
 def test_bad_input_gets_a_sentence(run: Run, arguments: tuple[str, ...], says: str) -> None:

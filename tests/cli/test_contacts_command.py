@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from parcours.db.tables import contacts
+from parcours.db.tables import refusals as stored_refusals
 from tests.conftest import Run
 
 
@@ -42,6 +44,7 @@ def test_an_import_merges_fields_and_a_second_one_changes_nothing(run: Run, tmp_
         "rejected": 0,
         "rejected_file": None,
         "silenced": 0,
+        "kept_by_hand": 0,
         "notes": [],
         "awaiting_update": [],
     }
@@ -113,7 +116,7 @@ def test_an_import_into_the_source_of_a_published_campaign_says_that_an_update_i
         steps = "steps: [{step: s, action: contact.points, with: {points: 1}}]"
         file = f"campaign: {key}\npublished: {published}\nsources: {{segments: [news]}}\n{steps}\n"
         assert run("campaigns", "apply", write(tmp_path, file, f"{key}.yaml"), "--yes").returncode == 0
-    said = "Run `parcours update` so that the campaign c lets new members of the segment in.\n"
+    said = "Run `parcours update` to add the contacts to the campaign c.\n"
     assert run("contacts", "import", path, "--segment", "news").stdout.endswith(said)
     assert "parcours update" not in run("contacts", "import", path).stdout
     assert import_(run, path, "--segment", "news")["awaiting_update"] == ["c"]
@@ -223,7 +226,7 @@ def test_merging_says_what_happened_and_refuses_what_makes_no_sense(run: Run, tm
     (tmp_path / "people.csv").write_text("key,city\nann,\nben,Lyon\n", encoding="utf-8")
     run("contacts", "import", "people.csv")
     for names, says in (
-        (("ann", "ann"), "contact 'ann' cannot be merged into itself; name two\n"),
+        (("ann", "ann"), "cannot merge contact 'ann' into itself; give two different contacts\n"),
         (("ann", "nobody"), "there is no contact 'nobody'\n"),
         (("nobody", "ann"), "there is no contact 'nobody'\n"),
         ((" ", "ann"), "the key of a contact cannot be blank\n"),
@@ -231,13 +234,16 @@ def test_merging_says_what_happened_and_refuses_what_makes_no_sense(run: Run, tm
         done = run("contacts", "merge", *names)
         assert (done.returncode, done.stderr) == (1, f"parcours: {says}")
     done = run("contacts", "merge", "ben", "ann")
-    assert done.stdout == "ben is merged into ann, and the key ben leads there from now on.\n"
+    assert done.stdout == "Merged ben into ann. The key ben now refers to ann.\n"
     shown = json.loads(run("contacts", "show", "ben", "--json").stdout)
     assert (shown["key"], shown["aliases"], shown["fields"]) == ("ann", ["ben"], {"city": "Lyon"})
     assert "merged with" in run("contacts", "show", "ann").stdout
     for names in (("ben", "ann"), ("ann", "ben")):
         done = run("contacts", "merge", *names)
-        says = "contact 'ben' was merged into another already; `parcours contacts show ben` shows into whom\n"
+        says = (
+            "contact 'ben' is already merged into another contact; "
+            "run `parcours contacts show ben` to see which contact\n"
+        )
         assert (done.returncode, done.stderr) == (1, f"parcours: {says}")
     assert run("check").returncode == 0
 
@@ -263,7 +269,7 @@ def test_every_row_of_a_file_is_counted_once_whatever_a_quote_swallows(run: Run,
     assert (counts["added"], counts["updated"], counts["unchanged"], counts["rejected"]) == (2_996, 1, 1, 2)
     lost = (tmp_path / "people.csv.rejected").read_text().splitlines()
     assert [line.split("\t")[0] for line in lost] == ["1002", "2004"]
-    assert "a quote is opened and not closed" in lost[0]
+    assert "a quote is not closed" in lost[0]
     again = import_(run, path, "--allow-rejected")
     assert (again["added"], again["updated"], again["unchanged"], again["rejected"]) == (0, 0, 2_998, 2)
 
@@ -331,7 +337,7 @@ def test_a_dry_run_shows_what_would_happen_and_does_nothing(run: Run, tmp_path: 
     assert (shown["usable"], shown["rejected"], shown["rejections"][0]["line"]) == (1, 1, 3)
     printed = run("contacts", "import", path, "--dry-run")
     assert printed.returncode == 0
-    assert "Nothing is imported" in printed.stdout
+    assert "Dry run: nothing was imported" in printed.stdout
     assert not (tmp_path / "people.csv.rejected").exists()
     with engine.connect() as conn:
         assert conn.execute(text("SELECT count(*) FROM contact")).scalar_one() == 0
@@ -353,9 +359,9 @@ def test_standard_input_is_a_file_too(name: str) -> None:
     [
         (("--map", "Emial=email"), "the file has no column 'Emial'; did you mean 'email'?"),
         (("--map", "email"), 'write it like --map "Email Address=email"'),
-        (("--map", "x=last_active_at"), "'last_active_at' is kept by Parcours itself"),
+        (("--map", "x=last_active_at"), "'last_active_at' is managed by Parcours"),
         (("--encoding", "klingon"), "--encoding 'klingon' is not known"),
-        (("--delimiter", "ab"), "--delimiter 'ab' is not one sign"),
+        (("--delimiter", "ab"), "--delimiter 'ab' is not a single character"),
         (("--dates", "soon"), "write DD/MM/YYYY, MM/DD/YYYY or YYYY-MM-DD"),
         (("--decimal", "x"), "--decimal 'x' is not known"),
         (("--do-not-contact", "gone=sms"), "the file has no column 'gone'"),
@@ -368,3 +374,28 @@ def test_an_option_that_makes_no_sense_is_one_sentence(
     assert done.returncode == 1
     assert sentence in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_import_says_where_a_refusal_by_hand_stays_over_what_the_file_says(
+    run: Run, tmp_path: Path, engine: Engine
+) -> None:
+    rows = "email,phone,unsubscribed\n" + "".join(f"{who}@b.example,+3361234567{n},\n" for n, who in enumerate("abc"))
+    import_(run, write(tmp_path, rows))
+    with engine.begin() as conn:
+        ids = contacts.named(conn, ["a@b.example", "b@b.example"])
+        conn.execute(
+            text(
+                "INSERT INTO do_not_contact (contact_id, channel, reason, comment, at) "
+                "SELECT id, 'email', 'manual', 'called us', now() FROM contact WHERE id = ANY (:ids)"
+            ),
+            {"ids": list(ids.values())},
+        )
+    said = write(tmp_path, rows.replace(",\n", ",yes\n"))
+    for silenced in (1, 0):
+        counts = import_(run, said)
+        assert (counts["kept_by_hand"], counts["silenced"]) == (2, silenced)
+    told = run("contacts", "import", said)
+    assert "2 contacts unsubscribed, but a manual do-not-contact entry exists" in told.stdout
+    with engine.connect() as conn:
+        kept = [stored_refusals.listed(conn, id_) for id_ in ids.values()]
+    assert all("called us" in {each.comment for each in found} for found in kept)

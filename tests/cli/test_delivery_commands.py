@@ -76,10 +76,10 @@ def test_what_was_given_up_is_listed_and_put_back(here: Run, engine: Engine) -> 
         conn.execute(text("UPDATE contact SET email = 'nowhere' WHERE key = 'ann'"))
     done = here("trigger", "--inline")
     assert "Messages: 1 failed." in done.stdout
-    assert "`parcours outbox failed` says why" in done.stderr
+    assert "Run `parcours outbox failed` to see why" in done.stderr
     (failed,) = json.loads(here("outbox", "failed", "--json").stdout)
-    assert (failed["contact"], failed["step"], failed["error"]) == ("ann", "hello", "'nowhere' is no email address")
-    assert here("outbox", "retry", failed["key"]).stdout.startswith("1 put back")
+    assert (failed["contact"], failed["step"], failed["error"]) == ("ann", "hello", "'nowhere' is not an email address")
+    assert here("outbox", "retry", failed["key"]).stdout.startswith("1 messages returned to the outbox")
     assert json.loads(here("status", "--json").stdout)["outbox"] == {"queued": 1}
     unknown = here("outbox", "retry", "1-2-3-4")
     assert (unknown.returncode, "there is no failed message" in unknown.stderr) == (1, True)

@@ -108,7 +108,7 @@ def test_clocks_that_differ(examine: Examine, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(diagnosis, "datetime", Late)
     found = examine()["clock"]
-    assert (found.state, "30.0 s apart" in found.says or "29." in found.says) == ("warning", True)
+    assert (found.state, "differ by 30.0 s" in found.says or "differ by 29." in found.says) == ("warning", True)
 
 
 def test_dead_letters_and_stuck_sweeps(examine: Examine, engine: Engine) -> None:
@@ -124,7 +124,7 @@ def test_dead_letters_and_stuck_sweeps(examine: Examine, engine: Engine) -> None
         )
     found = examine()
     assert (found["dead letters"].state, found["dead letters"].says) == ("warning", "there are 1")
-    assert (found["sweeps"].state, found["sweeps"].says) == ("wrong", "not finished, nor worked on: 1, 3")
+    assert (found["sweeps"].state, found["sweeps"].says) == ("wrong", "unfinished and not in progress: 1, 3")
 
 
 def test_a_hot_table_full_of_dead_rows(examine: Examine, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

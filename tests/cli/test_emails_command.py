@@ -54,15 +54,16 @@ def test_every_error_of_every_file_is_found_before_anything_is_written(run: Run,
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         f"{bad}:2:18: email 'broken': subject: expected end of expression, found word",
-        f"{bad}:3: email 'broken': unknown property 'sender'; known are key, subject, html, text, from, category, "
+        f"{bad}:3: email 'broken': unknown property 'sender'; known properties are key, subject, html, text, from, "
+        "category, "
         "published, tracking, variants, translations",
-        f"{bad}:6:6: email 'broken': text: unknown name 'a'; known are contact, campaign, step, message, "
+        f"{bad}:6:6: email 'broken': text: unknown name 'a'; known names are contact, campaign, step, message, "
         "unsubscribe_url, open_url, and custom fields as contact.NAME",
         f"{bad}:6:10: email 'broken': text: unknown filter 'nope'",
         f"{worse}:3: not YAML: expected the node content, but found '<stream end>'",
         f"{again}:1: email 'hello': is also in {good}:1",
-        f"{again}:3:11: email 'hello': text: a template cannot include another",
-        "parcours: 7 errors in the files; nothing was written",
+        f"{again}:3:11: email 'hello': text: a template cannot include another template",
+        "parcours: 7 errors in the files; nothing was changed",
     ]
     assert json.loads(run("emails", "list", "--json").stdout) == []
 
@@ -126,15 +127,15 @@ translations:
     assert done.returncode == 1
     said = [line.split(": ", 2) for line in done.stderr.splitlines()[:-1]]
     assert [(place.removeprefix("emails.yaml:"), what.split(";")[0]) for place, _, what in said] == [
-        ("3", "'from' is an address such as 'Ann <ann@example.org>', not 'nobody'"),
+        ("3", "'from' must be an address such as 'Ann <ann@example.org>', not 'nobody'"),
         ("6:8", "text: unknown name 'contcat'"),
         ("8", "two variants have the same name"),
-        ("8", "the weights of the variants come to more than 100 percent"),
-        ("9", "a variant has the translation 'de', which the email has not"),
+        ("8", "the weights of the variants add up to more than 100 percent"),
+        ("9", "a variant has the translation 'de', but the email does not"),
         ("10", "a variant has no name"),
-        ("10", "the weight of a variant is a percentage above 0"),
-        ("10", "a variant says nothing else than the email: give it a subject, html or text"),
+        ("10", "the weight of a variant must be a percentage above 0"),
+        ("10", "a variant does not differ from the email"),
         ("12", "'french' is not a locale"),
         ("13", "unknown property 'subjet' in the translation 'fr'"),
-        ("13", "the translation 'fr' says nothing"),
+        ("13", "the translation 'fr' is empty"),
     ]

@@ -55,18 +55,18 @@ def test_every_error_is_found_before_anything_is_written(run: Run, tmp_path: Pat
     good.write_text(GOOD)
     done = run("messages", "apply", good, bad)
     assert done.returncode == 1
-    like = "this is one of {sms: KEY, text: …}, {push: KEY, title: …, text: …} and {message: KEY, email: KEY, sms: KEY}"
+    like = "write one of {sms: KEY, text: …}, {push: KEY, title: …, text: …} and {message: KEY, email: KEY, sms: KEY}"
     assert done.stderr.splitlines() == [
         f"{bad}:1: sms 'a': unknown property 'tekst'; did you mean 'text'?",
         f"{bad}:1: sms 'a': has no text",
         f"{bad}:2: push 'b': title: expected end of expression, found word",
-        f"{bad}:3: message 'c': names no template; give it at least one of email, sms and push",
+        f"{bad}:3: message 'c': has no template; add at least one of email, sms and push",
         f"{bad}:4: message 'c': is also in {bad}:3",
-        f"{bad}:4: message 'c': 'email' is not a text",
-        f"{bad}:4: message 'c': names no template; give it at least one of email, sms and push",
+        f"{bad}:4: message 'c': 'email' is not text",
+        f"{bad}:4: message 'c': has no template; add at least one of email, sms and push",
         f"{bad}:5: {like}",
         f"{bad}:6: {like}",
-        "parcours: 9 errors in the files; nothing was written",
+        "parcours: 9 errors in the files; nothing was changed",
     ]
     assert json.loads(run("messages", "list", "--json").stdout) == []
 
@@ -103,12 +103,15 @@ def test_policies_are_applied_listed_and_deleted(run: Run, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("channel: email", "1: policy 'email': binds nothing"),
+        ("channel: email", "1: policy 'email': the policy has no effect"),
         ("cap: {number: 1, period: day}", "1: has no channel"),
-        ("channel: email\ncap: {number: 1, period: dya}", "2: policy 'email': cap: the period of a cap is day, week"),
+        (
+            "channel: email\ncap: {number: 1, period: dya}",
+            "2: policy 'email': cap: the period of a cap must be day, week",
+        ),
         ("channel: email\nquiet_hour: {}", "2: policy 'email': unknown property 'quiet_hour'; did you mean"),
         ("channel: email\nquiet_hours:\n  between: [21:00, 08:00]", "3: policy 'email': quiet_hours: 1260 is not an"),
-        ("channel: email\ncap: {number: 1, period: day}\nover: skipp", "3: policy 'email': over: 'over' is queue"),
+        ("channel: email\ncap: {number: 1, period: day}\nover: skipp", "3: policy 'email': over: 'over' must be queue"),
         ("channel: email\ncap: {number: 1, period: day}\n---\nchannel: EMAIL\ncap: 3", "4: policy 'email': is also in"),
         ("channel: email\ncap: 2026-99-99", "2: policy 'email': 'cap' cannot be read: month must"),
         ("", "1: the file is empty"),
@@ -175,12 +178,12 @@ def test_what_a_contact_wants_of_a_channel_is_set_shown_and_cleared(run: Run, tm
         }
     }
     assert "paused from 2026-12-24 00:00+01:00 until 2027-01-01 13:00+01:00" in run("contacts", "show", "ann").stdout
-    assert run("contacts", "channel", "ann", "email", "--clear").stdout == "ann, email: nothing particular.\n"
+    assert run("contacts", "channel", "ann", "email", "--clear").stdout == "ann, email: no preferences.\n"
     assert json.loads(run("contacts", "show", "ann", "--json").stdout)["channels"] == {}
     for wrong, sentence in (
         (("ann", "email"), "nothing to set"),
-        (("ann", "email", "--number", 2), "the period of a cap is day, week or month, not None"),
-        (("ann", "email", "--pause-from", "soon"), "--pause-from 'soon' is no date or time"),
+        (("ann", "email", "--number", 2), "the period of a cap must be day, week or month, not None"),
+        (("ann", "email", "--pause-from", "soon"), "--pause-from 'soon' is not a date or time"),
         (("ann", " ", "--preferred"), "cannot be blank"),
         (("bob", "email", "--preferred"), "there is no contact 'bob'"),
     ):

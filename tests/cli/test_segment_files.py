@@ -73,14 +73,14 @@ def test_the_plan_says_what_happens_to_campaigns_and_to_segments_that_follow(
     changed = file(tmp_path, "warm.yaml", WARM.replace("[FR, BE]", "[FR, US]"))
     planned = run("segments", "plan", changed).stdout.splitlines()
     assert planned == [
-        "warm: changes the segment (rule)",
-        "  1 contacts come in, 1 go; it has 2 now",
-        "  campaign hello: 1 join, 1 leave",
-        "belgian: follows",
-        "  0 contacts come in, 1 go; it has 1 now",
+        "warm: changes rule",
+        "  members: 1 added, 1 removed; 2 now",
+        "  campaign hello: 1 contacts join, 1 leave",
+        "belgian: depends on the above",
+        "  members: 0 added, 1 removed; 1 now",
     ]
     refused = run("segments", "apply", changed)
-    assert (refused.returncode, "call it again with --yes" in refused.stderr) == (1, True)
+    assert (refused.returncode, "run it again with --yes" in refused.stderr) == (1, True)
     assert run("segments", "apply", changed, "--yes").returncode == 0
     assert (members(run, "warm"), members(run, "belgian")) == ({"ann", "eve"}, set())
     standing = [
@@ -94,14 +94,14 @@ def test_a_list_that_becomes_a_rule_keeps_whom_people_put_in(run: Run, people: N
     assert run("segments", "create", "warm").returncode == 0
     assert run("segments", "add", "warm", "ann", "eve").returncode == 0
     warm = file(tmp_path, "warm.yaml", WARM)
-    assert "  1 contacts stay whom the rule leaves out" in run("segments", "plan", warm).stdout
+    assert "  1 members stay although they do not match the rule" in run("segments", "plan", warm).stdout
     assert run("segments", "apply", warm, "--yes").returncode == 0
     assert members(run, "warm") == {"ann", "ben", "eve"}
-    assert "put in by hand" in run("segments", "explain", "warm", "eve").stdout
-    assert run("segments", "release", "warm", "eve").stdout == "1 released, 0 were not added or removed by hand.\n"
+    assert "It was added manually." in run("segments", "explain", "warm", "eve").stdout
+    assert run("segments", "release", "warm", "eve").stdout == "1 released, 0 had not been added or removed manually.\n"
     assert members(run, "warm") == {"ann", "ben"}
     assert run("segments", "remove", "warm", "ben").returncode == 0
-    assert run("segments", "apply", warm, "--yes", "--forget-by-hand").returncode == 0
+    assert run("segments", "apply", warm, "--yes", "--reset-manual").returncode == 0
     assert members(run, "warm") == {"ann", "ben"}
 
 
@@ -113,19 +113,19 @@ def test_what_is_exported_can_be_applied_and_a_file_without_a_rule_drops_it(
     assert run("segments", "plan", exported).stdout == "warm: nothing changes\n"
     dropped = file(tmp_path, "again.yaml", "segment: warm\n")
     done = run("segments", "apply", dropped, "--yes")
-    assert "its rule is dropped; who is in it stays" in done.stdout
+    assert "removes its rule; the present members stay" in done.stdout
     assert members(run, "warm") == {"ann", "ben"}
 
 
 def test_explain_says_condition_by_condition_why(run: Run, people: None, tmp_path: Path) -> None:
     assert run("segments", "apply", file(tmp_path, "warm.yaml", WARM), "--yes").returncode == 0
     told = json.loads(run("segments", "explain", "warm", "bob", "--json").stdout)
-    assert (told["inside"], told["answer"], told["by_hand"]) == (False, False, None)
+    assert (told["inside"], told["answer"], told["manual"]) == (False, False, None)
     assert [each["answer"] for each in told["rule"]["below"]] == [True, False]
     said = run("segments", "explain", "warm", "bob").stdout.splitlines()
-    assert said[:2] == ["bob is not in warm.", "  no: all of these"]
+    assert said[:2] == ["bob is not in warm.", "  no: all of"]
     shown = run("segments", "show", "warm").stdout
-    assert "In it is who satisfies:" in shown
+    assert "Its members are the contacts that match:" in shown
     assert json.loads(run("segments", "show", "warm", "--json").stdout)["rule"]["all"][0]["with"]["field"] == "country"
 
 
@@ -144,7 +144,7 @@ def test_explain_says_condition_by_condition_why(run: Run, people: None, tmp_pat
         ("segment: a\nrulse: {}\n", ":2: rulse: unknown property 'rulse'; did you mean 'rule'?"),
         ("segment: a\npublic: perhaps\n", ":2: public: must be true or false, not text"),
         ("name: a\n", "the property 'segment', its key, is missing"),
-        ("- {segment: a}\n- {segment: a}\n", ":2: [1].segment: two of these files are segment 'a'"),
+        ("- {segment: a}\n- {segment: a}\n", ":2: [1].segment: segment 'a' is there twice"),
         ("segment: [a\n", "the file is not YAML"),
     ],
 )

@@ -29,12 +29,22 @@ def members(engine: Engine) -> dict[str, tuple[bool, bool, bool]]:
 
 
 def test_people_are_added_and_removed_by_hand(run: Run, people: None, engine: Engine) -> None:
-    assert run("segments", "add", "news", "a", "b", "a").stdout == "2 added to news, 0 in it already.\n"
-    assert run("segments", "add", "news", "a", "c").stdout == "1 added to news, 1 in it already.\n"
+    assert run("segments", "add", "news", "a", "b", "a").stdout == "2 added to news, 0 already in it.\n"
+    assert run("segments", "add", "news", "a", "c").stdout == "1 added to news, 1 already in it.\n"
     assert run("segments", "remove", "news", "b").stdout == "1 removed from news, 0 not in it.\n"
     assert members(engine) == {"a": (True, True, False), "b": (False, False, True), "c": (True, True, False)}
     listed = json.loads(run("segments", "list", "--json").stdout)
-    assert listed == [{"key": "news", "name": "News", "public": True, "published": True, "members": 2, "campaigns": []}]
+    assert listed == [
+        {
+            "key": "news",
+            "name": "News",
+            "public": True,
+            "published": True,
+            "members": 2,
+            "campaigns": [],
+            "by_rule": False,
+        }
+    ]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +81,7 @@ def test_a_file_fills_a_segment_and_who_is_unknown_is_rejected(run: Run, people:
     }
     assert (tmp_path / "keys.rejected").read_text() == "2\tunknown contact 'ghost'\tghost\n"
     path.write_text("email,x\nA@X.Y,1\nc@x.y,2\n")
-    assert run("segments", "import", "news", path).stdout == "1 added to news, 1 in it already, 0 rejected.\n"
+    assert run("segments", "import", "news", path).stdout == "1 added to news, 1 already in it, 0 rejected.\n"
 
 
 def test_creating_again_updates_and_says_so(run: Run, people: None) -> None:

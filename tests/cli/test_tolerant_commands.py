@@ -1,5 +1,6 @@
 """Commands that go on where one line, one option or one name is wrong, and say so."""
 
+import base64
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -55,16 +56,37 @@ def test_events_are_taken_in_around_lines_that_are_none(here: Run, tmp_path: Pat
     (tmp_path / "e.ndjson").write_text("\n".join(lines) + "\n")
     done = here("events", "publish", "e.ndjson", "--inline")
     assert done.returncode == 1
-    assert done.stdout.splitlines()[0] == "2 accepted, 0 known already, 4 rejected."
+    assert done.stdout.splitlines()[0] == "2 accepted, 0 duplicates, 4 rejected."
     told = done.stderr.splitlines()
     assert [line.split(": ")[0] for line in told] == [f"e.ndjson:{number}" for number in (2, 3, 4, 5)]
-    assert "not JSON" in told[0]
+    assert "not valid JSON" in told[0]
     assert "nowhere" in told[2]
     done = here("events", "publish", "e.ndjson", "--inline", "--json")
     assert done.returncode == 1
     said = json.loads(done.stdout)
     assert (said["accepted"], said["duplicates"]) == (0, 2)
     assert [each["index"] for each in said["rejected"]] == [1, 2, 3, 4]
+
+
+def test_events_are_published_around_lines_that_are_none(here: Run, tmp_path: Path) -> None:
+    lines = [added("ann"), "hello", "[1]", added("cid", "nowhere"), "{}", *(added(f"c{nth}") for nth in range(250))]
+    (tmp_path / "e.ndjson").write_text("\n".join(lines) + "\n")
+    (tmp_path / "data_out").mkdir()
+    (tmp_path / "data_in").mkdir()
+    (tmp_path / ".env").write_text("PARCOURS_EVENTS_URL=filesystem://\n")
+    done = here("events", "publish", "e.ndjson")
+    assert done.returncode == 1, done.stderr
+    # Whether a segment is there, only who takes an event in can tell.
+    assert done.stdout.splitlines() == ["252 published, 3 rejected."]
+    told = done.stderr.splitlines()
+    assert [line.split(": ")[0] for line in told] == [f"e.ndjson:{number}" for number in (2, 3, 5)]
+    assert "not JSON" in told[0]
+    bodies = [json.loads(each.read_text())["body"] for each in (tmp_path / "data_out").iterdir()]
+    sent = [value["id"] for body in bodies for value in json.loads(base64.b64decode(body))]
+    assert sorted(sent) == sorted(json.loads(line)["id"] for line in lines if "specversion" in line)
+    done = here("events", "publish", "e.ndjson", "--json")
+    said = json.loads(done.stdout)
+    assert (done.returncode, said["published"], [each["index"] for each in said["rejected"]]) == (1, 252, [1, 2, 4])
 
 
 @pytest.mark.parametrize("command", ["update", "trigger", "mautic:campaigns:update", "mautic:campaigns:trigger"])
@@ -108,10 +130,10 @@ def explained(here: Run) -> Callable[[str], list[str]]:
 def test_explain_says_that_a_source_has_somebody_who_is_not_in_yet(
     here: Run, explained: Callable[[str], list[str]]
 ) -> None:
-    assert explained("bob") == ["bob was never in welcome, and is in none of its segments."]
+    assert explained("bob") == ["bob was never in welcome and is in none of its segments."]
     here("campaigns", "pause", "welcome")
     here("segments", "add", "everyone", "ann")
-    assert "but a source has it (segment everyone)" in explained("ann")[1]
+    assert "but is in its source segment everyone" in explained("ann")[1]
 
 
 def test_explain_says_what_keeps_somebody_out_who_left(here: Run, explained: Callable[[str], list[str]]) -> None:
@@ -119,9 +141,9 @@ def test_explain_says_what_keeps_somebody_out_who_left(here: Run, explained: Cal
     here("update", "--inline")
     here("segments", "remove", "everyone", "ann")
     here("update", "--inline")
-    assert any("Re-entry is never" in sentence for sentence in explained("ann"))
+    assert any("Re-entry is `never`" in sentence for sentence in explained("ann"))
     here("campaigns", "remove", "welcome", "ann")
-    assert any("removed by hand" in sentence for sentence in explained("ann"))
+    assert any("removed manually" in sentence for sentence in explained("ann"))
 
 
 def test_the_log_begins_and_ends_where_one_asks(here: Run) -> None:
@@ -142,7 +164,7 @@ def test_the_log_begins_and_ends_where_one_asks(here: Run) -> None:
     assert logged("--since", "2026-03-05") == []
     wrong = here("log", "welcome", "--since", "yesterday")
     assert wrong.returncode == 1
-    assert "--since 'yesterday' is no date or time" in wrong.stderr
+    assert "--since 'yesterday' is not a date or time" in wrong.stderr
 
 
 def test_contacts_are_listed_page_by_page_and_by_what_they_are_in(here: Run) -> None:
@@ -183,7 +205,7 @@ def test_a_field_that_nobody_has_is_noted_when_a_template_is_applied(here: Run, 
     done = here("emails", "apply", "e.yaml")
     assert done.returncode == 0
     (note,) = done.stderr.splitlines()
-    assert note.startswith("note: email bare names contact.first_name, which no contact has")
+    assert note.startswith("note: email bare uses contact.first_name, which no contact has")
     assert "{{ contact.first_name | default: 'friend' }}" in note
     (tmp_path / "p2.csv").write_text("key,first_name\nann,Ann\n")
     here("contacts", "import", "p2.csv")
@@ -202,3 +224,16 @@ def test_a_provider_that_is_away_is_told_only_to_commands_whose_messages_wait_fo
     here("update", "--inline")
     done = here("trigger", "--inline")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (("log", "welcome", "--limit", "0"), "must be greater than or equal to 1"),
+        (("contacts", "list", "--limit", "many"), "must be a whole number, not 'many'"),
+    ],
+)
+def test_a_wrong_number_of_an_option_is_told_in_plain_words(run: Run, line: tuple[str, ...], why: str) -> None:
+    refused = run(*line)
+    assert refused.returncode == 2
+    assert why in " ".join(refused.stderr.replace("│", " ").split())

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,16 +21,6 @@ from parcours.db import embedded, schema
 from parcours.db.engine import connect
 from parcours.db.folders import private_folder
 from tests.conftest import ROOT
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """A folder that the server's own user may enter, which pytest's are not."""
-    folder = Path(tempfile.mkdtemp(prefix="parcours-home-"))
-    folder.chmod(0o755)
-    yield folder
-    embedded.stop(folder)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def start_command(home: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -59,7 +47,7 @@ def test_two_commands_at_once_share_one_server_and_a_killed_one_comes_back(home:
     assert '"one"' in out
     assert '"two"' in out
     stopped = start_command(home, "db", "stop")
-    assert stopped.communicate(timeout=600)[0].strip() == "The embedded PostgreSQL is stopped."
+    assert stopped.communicate(timeout=600)[0].strip() == "Stopped the embedded PostgreSQL."
 
 
 def as_nobody(command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -135,7 +123,7 @@ def test_the_socket_is_private_at_the_first_start_and_root_is_listed(
 def test_a_user_without_a_name_is_told_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 54321)
     before = time.monotonic()
-    with pytest.raises(embedded.EmbeddedServerError, match="user 54321, who has no name"):
+    with pytest.raises(embedded.EmbeddedServerError, match="user 54321, which has no name"):
         embedded.start(home)
     assert time.monotonic() - before < embedded.PATIENCE_SECONDS / 2
 
@@ -148,7 +136,7 @@ def test_a_socket_folder_of_somebody_else_is_refused(home: Path) -> None:
     try:
         planted.rmdir()
         Path(planted).mkdir(mode=0o755)
-        with pytest.raises(embedded.EmbeddedServerError, match="somebody else's"):
+        with pytest.raises(embedded.EmbeddedServerError, match="belongs to another user"):
             embedded._socket_folder(data)
     finally:
         planted.rmdir()
@@ -163,7 +151,7 @@ def test_folders_above_are_opened_for_passing_if_they_are_ours_and_never_for_rea
     os.chown(theirs, pwd.getpwnam("nobody").pw_uid, -1)
     embedded._let_through(ours / "home")
     assert stat.S_IMODE(ours.stat().st_mode) == 0o701
-    with pytest.raises(embedded.EmbeddedServerError, match="cannot pass through"):
+    with pytest.raises(embedded.EmbeddedServerError, match="cannot access"):
         embedded._let_through(theirs / "home")
     assert stat.S_IMODE(theirs.stat().st_mode) == 0o700
 
@@ -210,3 +198,24 @@ def test_a_database_that_is_behind_is_named_with_what_to_do(engine: Engine, home
     assert done.returncode == 1
     assert "run `parcours db upgrade`" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only as root has the server a user of its own")
+def test_the_home_of_root_lets_the_server_through_and_shows_nothing_to_others(home: Path) -> None:
+    embedded.start(home)
+    data = home / "postgres"
+    private_folder(home / "mail")
+    assert stat.S_IMODE(home.stat().st_mode) == 0o711
+    assert {stat.S_IMODE(each.stat().st_mode) for each in (data, home / "mail")} == {0o700}
+
+    def reads(user: int | str, folder: Path) -> bool:
+        return subprocess.run(["ls", folder], user=user, capture_output=True, check=False).returncode == 0
+
+    assert not any(reads("nobody", folder) for folder in (home, data, home / "mail"))
+    server = data.stat().st_uid
+    assert server != 0
+    assert reads(server, data)
+    # What it would take away.
+    home.chmod(0o700)
+    assert not reads(server, data)
+    home.chmod(0o711)

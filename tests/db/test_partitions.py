@@ -71,3 +71,12 @@ def test_whoever_reads_for_long_does_not_keep_others_from_writing(engine: Engine
     partitions._known.clear()
     ensure_partitions(engine, THEN)
     assert places(engine) == ["event_2031_05_17"] * 2 + ["outcome_2031_05"] * 2
+
+
+def test_the_last_month_that_there_is_has_no_partition_and_fails_nobody(engine: Engine) -> None:
+    ensure_partitions(engine, datetime(9999, 11, 30, 23, tzinfo=UTC))
+    for month, day in ((11, 30), (12, 31)):
+        at = datetime(9999, month, day, 23, tzinfo=UTC)
+        ensure_partitions(engine, at)
+        write(engine, at)
+    assert places(engine) == ["event_9999_11_30", "event_default", "outcome_9999_11", "outcome_default"]

@@ -97,10 +97,7 @@ def test_code_that_a_newer_schema_still_serves_starts_and_runs(ahead: Engine, ru
     assert (done.returncode, done.stdout) == (0, "[]\n")
     done = run("db", "upgrade")
     assert done.returncode == 0
-    assert (
-        done.stdout
-        == "The database is at revision 9000, made by a newer version; this version works with it as it is.\n"
-    )
+    assert done.stdout == "The database is at revision 9000 of a newer version, which this version supports.\n"
     assert schema.current(ahead) == "9000"
 
 
@@ -111,6 +108,6 @@ def test_code_that_a_newer_schema_does_not_serve_says_so_in_a_sentence(ahead: En
         done = run(*command)
         assert done.returncode == 1
         assert done.stderr == (
-            f"parcours: the database is at revision 9000, and this version of Parcours works with {schema.newest()} "
-            "only: a newer version has upgraded it; use that version here too\n"
+            f"parcours: the database is at revision 9000, but this version of Parcours only works with "
+            f"{schema.newest()}: a newer version upgraded the database; use that version here too\n"
         )

@@ -488,7 +488,7 @@ def operations() -> list[tuple[str, str, Mapping[str, Any]]]:
     """Return method, path and description of every operation."""
     # Nobody connects to it: the app only has to be there to be described.
     engine = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
-    document = make_app(engine, None, Settings(_env_file=None), open_to_all=False).openapi()
+    document = make_app(engine, None, Settings(), open_to_all=False).openapi()
     return [
         (method.upper(), path, found)
         for path, methods in document["paths"].items()

@@ -118,10 +118,10 @@ def test_a_change_is_a_sentence_under_a_heading_of_the_changelog() -> None:
 def test_every_promise_of_security_names_tests_that_there_are() -> None:
     text = (ROOT / "SECURITY.md").read_text("utf-8")
     promised = text.split("## What is promised")[1].split("## What is not promised")[0]
-    named = re.findall(r"`((?:tests/\w+/)?test_\w+\.py)`", promised)
+    named = re.findall(r"`((?:tests/(?:\w+/)+)?test_\w+\.py)`", promised)
     assert named
     assert [
-        name for name in named if not (ROOT / name if "/" in name else ROOT / "tests/security" / name).exists()
+        name for name in named if not (ROOT / name if "/" in name else ROOT / "tests/web/security" / name).exists()
     ] == []
     for paragraph in promised.strip().split("\n\n"):
         assert ".py`]" in paragraph, paragraph

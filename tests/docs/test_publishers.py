@@ -89,7 +89,7 @@ def id_in(title: str) -> str:
 def served(engine: Engine) -> Iterator[str]:
     """The address of the HTTP interface, which asks for keys."""
     (port,) = free_ports(1)
-    app = make_app(engine, None, Settings(_env_file=None), open_to_all=False)
+    app = make_app(engine, None, Settings(), open_to_all=False)
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

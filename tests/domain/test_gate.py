@@ -89,5 +89,5 @@ def test_a_time_that_cannot_be_right_is_refused(at: datetime) -> None:
 def test_what_is_no_json_is_said_without_words_about_python() -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         json.loads("9" * 5_000)
-    assert gate.why_not_json(caught.value) == "a number has too many digits; write it as a text"
+    assert gate.why_not_json(caught.value) == "a number has too many digits; send it as text"
     assert gate.why_not_json(RecursionError()) == "it is nested too deeply"

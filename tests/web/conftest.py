@@ -39,7 +39,7 @@ Start = Callable[..., AbstractContextManager["subprocess.Popen[str]"]]
 
 def settings_with(**values: Any) -> Settings:
     """Return settings that do not depend on who runs the tests."""
-    return Settings(_env_file=None, **values)
+    return Settings(**values)
 
 
 @pytest.fixture

@@ -171,7 +171,7 @@ def test_keys_that_publish_may_post_by_either_header(client: Client, key: Callab
 
 
 def test_a_key_that_only_reads_is_a_403(client: Client, key: Callable[[Role], str]) -> None:
-    assert "role is read" in refused(post(client(open_to_all=False), event("1"), x_api_key=key("read")), 403)
+    assert "has the role read" in refused(post(client(open_to_all=False), event("1"), x_api_key=key("read")), 403)
 
 
 def test_a_body_over_the_limit_is_a_413_also_when_no_header_says_its_length(client: Client, engine: Engine) -> None:
@@ -224,7 +224,7 @@ def test_without_a_database_the_answer_is_503_and_says_when_to_come_again(client
     away = connect("postgresql://nobody@127.0.0.1:1/none")
     for open_to_all in (True, False):
         answer = post(client(engine=away, open_to_all=open_to_all), event("1"), x_api_key="prc_x")
-        assert "nothing is stored" in refused(answer, 503)
+        assert "nothing was stored" in refused(answer, 503)
         assert int(answer.headers["retry-after"]) > 0
 
 

@@ -110,7 +110,7 @@ def test_nobody_speaks_for_another_contact_unless_the_form_says_so(
     run("forms", "create", "signup", "--no-names-contact")
     answer = http.post("/forms/signup", **body)
     assert answer.status_code == 422
-    assert "this form does not take the key of a contact" in answer.text
+    assert "this form does not accept the key of a contact" in answer.text
     assert mail.stored() == []
     # The signed token of a visit does.
     assert http.post("/forms/signup", json={"visit": mail.token("visit")}).status_code == 202
@@ -259,7 +259,7 @@ def test_the_command_says_where_a_form_stands_and_leads(run: Run, mail: Mailing)
     done = run("forms", "create", "ask", "--redirect", f"{SITE}/thanks", "--allow-origin", f"{SITE}/")
     assert (done.returncode, done.stdout.strip()) == (0, "Form ask is created.")
     assert "nothing changed" in run("forms", "create", "ask").stdout
-    assert "is changed" in run("forms", "create", "ask", "--allow-origin", "https://b.example").stdout
+    assert "is updated" in run("forms", "create", "ask", "--allow-origin", "https://b.example").stdout
     with mail.engine.connect() as conn:
         form = forms.find(conn, "ask")
     assert form is not None
@@ -304,14 +304,14 @@ def test_a_mapping_replaces_what_the_contact_had_and_an_empty_field_erases_nothi
     http: TestClient, mail: Mailing, run: Run
 ) -> None:
     done = run("forms", "create", "signup", "--map", "tel=phone", "--map", "plan=tier", "--map", "prenom=")
-    assert (done.returncode, done.stdout.strip()) == (0, "Form signup existed already; what was given is changed.")
+    assert (done.returncode, done.stdout.strip()) == (0, "Form signup existed and is updated.")
     http.post("/forms/signup", data={"email": "ann@example.com", "tel": "+33698765432", "plan": "pro", "prenom": "A"})
     found = of_contact(mail, "ann")
     assert (found["phone"], found["tier"], found.get("first_name")) == ("+33698765432", "pro", None)
     http.post("/forms/signup", data={"email": "ann@example.com", "tel": "", "plan": " "})
     assert of_contact(mail, "ann") == found
     assert "nothing changed" in run("forms", "create", "signup").stdout
-    assert "is changed" in run("forms", "create", "signup", "--no-map").stdout
+    assert "is updated" in run("forms", "create", "signup", "--no-map").stdout
     http.post("/forms/signup", data={"email": "ann@example.com", "tel": "+33611111111", "prenom": "A"})
     found = of_contact(mail, "ann")
     assert (found["phone"], found["first_name"]) == ("+33698765432", "A")
@@ -332,12 +332,12 @@ def test_an_invalid_phone_is_told_and_stops_neither_the_submission_nor_the_other
     answer = http.post("/forms/signup", json={"fields": fields})
     assert (answer.status_code, answer.json()["accepted"]) == (202, 1)
     timezone, phone = answer.json()["notes"]
-    assert "the field 'tel' did not change 'phone' of the contact: 'call me' is not a phone number" in phone
+    assert "the field 'tel' did not change the contact's 'phone': 'call me' is not a phone number" in phone
     assert "unknown timezone 'Mars'" in timezone
     assert of_contact(mail, "new@example.com") == {"email": "new@example.com", "timezone": None, "first_name": "Zoë"}
     assert submissions(mail) == [("new@example.com", fields)]
     page = http.get("/forms/signup").text
-    assert "not understood: timezone, tel" in page
+    assert "invalid: timezone, tel" in page
 
 
 def test_a_phone_is_read_by_the_country_that_the_submission_names(http: TestClient, mail: Mailing) -> None:
@@ -373,7 +373,7 @@ def test_no_value_of_a_field_stops_a_submission(http: TestClient, mail: Mailing,
 def test_the_command_submits_through_the_same_gate_and_tells_what_was_not_understood(run: Run, mail: Mailing) -> None:
     done = run("forms", "submit", "signup", "ann", "--field", "first_name=Zoë", "--field", "mobile=nine")
     assert done.returncode == 0, done.stderr
-    assert "did not change 'phone' of the contact: 'nine' is not a phone number" in done.stdout
+    assert "did not change the contact's 'phone': 'nine' is not a phone number" in done.stdout
     assert of_contact(mail, "ann")["first_name"] == "Zoë"
     for bad in ("a" * 300 + "=b", "a=\udcff"):
         done = run("forms", "submit", "signup", "ann", "--field", bad)
@@ -386,9 +386,9 @@ def test_the_page_of_a_form_says_what_fields_become_and_changes_it(client: Clien
     http = client()
     http.follow_redirects = False
     page = http.get("/forms/signup").text
-    assert "What the contact gets" in page
+    assert "Field mapping" in page
     csrf = page.split('name="csrf" value="')[1].split('"')[0]
-    for given, said in (("tel=phone\nplan=", "is saved"), ("tel=points", "such as tel=phone")):
+    for given, said in (("tel=phone\nplan=", "was saved"), ("tel=points", "such as tel=phone")):
         answer = http.post("/forms/signup/mapping", data={"csrf": csrf, "mapping": given})
         assert answer.status_code == 303, answer.text
         assert said in http.get(answer.headers["location"]).text
@@ -398,4 +398,4 @@ def test_the_page_of_a_form_says_what_fields_become_and_changes_it(client: Clien
     assert form.mapping == {"tel": "phone", "plan": None}
     assert "tel=phone" in http.get("/forms/signup").text
     french = http.get("/forms/signup", headers={"accept-language": "fr"}).text
-    assert "Ce que reçoit le contact" in french
+    assert "Correspondance des champs" in french

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
+from structlog.testing import capture_logs
 
 from parcours.db.reads import timeline
 from parcours.db.tables import refusals
@@ -146,6 +147,18 @@ def test_stop_from_a_number_of_nobody_silences_whoever_gets_it(http: TestClient,
     assert silent(mail) == set()
 
 
+def test_stop_from_a_number_in_another_field_holds_for_it_and_is_told(http: TestClient, mail: Mailing) -> None:
+    contacts(mail, bea={"tel": "0033 612 345 678"})
+    with capture_logs() as logged:
+        report(http, "sms", {"from": "+33612345678", "text": "STOP"})
+    assert [(line["event"], line["n"]) for line in logged if "n" in line] == [("text_command_of_nobody", 1)]
+    assert "612345678" not in str(logged)
+    # What delivery asks of a step with `number_field: tel`.
+    with mail.engine.connect() as conn:
+        found = refusals.of_numbers(conn, "sms", {"m": ("0033 612 345 678", "FR"), "n": ("+33612345679", None)})
+    assert found == {"m": "unsubscribed"}
+
+
 @pytest.mark.parametrize("number", ["ACME", "1" * 41, "   "])
 def test_a_word_from_what_is_no_number_is_rejected(http: TestClient, mail: Mailing, number: str) -> None:
     told = report(http, "sms", {"from": number, "text": "STOP"})
@@ -184,7 +197,7 @@ def test_a_list_is_taken_one_by_one_and_what_is_wrong_has_its_place(http: TestCl
     errors = {each["index"]: each["error"] for each in told["rejected"]}
     assert list(errors) == [0, 2, 3, 4, 5, 6, 7]
     assert "give message or contact or email" in errors[0]
-    assert errors[3].startswith("nobody is found by email; ")
+    assert errors[3].startswith("no contact matches email; ")
     assert "hard or soft" in errors[4]
     assert '"reason"' in errors[5]
 

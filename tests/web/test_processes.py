@@ -16,9 +16,9 @@ from sqlalchemy import Engine
 
 from parcours.db.tables import api_keys
 from tests.conftest import Run
+from tests.ops.test_health_and_metrics import free_port, of, samples
 from tests.web.conftest import Start, count, event, eventually
 from tests.web.mailing import PERSON, mailing
-from tests.web.test_health_and_metrics import free_port, of, samples
 
 
 def get(port: int, path: str) -> tuple[int, str]:
@@ -82,7 +82,7 @@ def test_up_serves_without_a_key_on_loopback_and_acts_on_events(start: Start, en
     with start("up", "--port", 0) as process:
         told = line_with(process, "HTTP: http://127.0.0.1:")
         port = int(told.split("http://127.0.0.1:")[1].split()[0])
-        assert "without a key" in line_with(process, "key")
+        assert "No API key" in line_with(process, "key")
         assert post(port, [event("1")])[0] == 202
         eventually(lambda: count(engine, "event") == 1)
         handled = ("parcours_messages_handled_total", {"actor": "act_on_events", "outcome": "done"})
@@ -95,7 +95,7 @@ def test_up_on_another_address_needs_a_key(start: Start) -> None:
     with start("up", "--port", 0, "--host", "0.0.0.0") as process:
         told = line_with(process, "HTTP: http://0.0.0.0:")
         port = int(told.split("http://0.0.0.0:")[1].split()[0])
-        assert "programs need a key" in line_with(process, "key")
+        assert "programs need an API key" in line_with(process, "key")
         assert post(port, [event("1")])[0] == 401
 
 
@@ -103,7 +103,7 @@ def test_up_takes_events_from_their_queue_too(start: Start, engine: Engine, redi
     from parcours.producers import event_queue
 
     with start("up", "--port", 0, PARCOURS_EVENTS_URL=redis_url) as process:
-        assert "the consumer of events" in line_with(process, "Parcours is up")
+        assert "the consumer of events" in line_with(process, "Parcours is running")
         with event_queue.publisher(redis_url) as publish:
             publish([event("1")])
         eventually(lambda: count(engine, "event") == 1)
@@ -116,7 +116,7 @@ def test_a_taken_port_is_one_sentence(run: Run, command: str) -> None:
         done = run(command, "--port", port)
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        f"parcours: port {port} of 127.0.0.1 is taken; stop what uses it, or choose another with --port"
+        f"parcours: port {port} on 127.0.0.1 is in use; stop the other process, or choose another port with --port"
     )
 
 

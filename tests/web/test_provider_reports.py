@@ -136,7 +136,7 @@ def test_a_class_that_fails_is_no_other_provider_s_trouble(
 
     monkeypatch.setattr(textline.Textline, "parse", fails)
     answer = post(http, {"id": "1", "event": "delivered", "reference": message.key})
-    assert (answer.status_code, answer.json()["detail"]) == (500, "the provider 'textline' failed; the log says how")
+    assert (answer.status_code, answer.json()["detail"]) == (500, "the provider 'textline' failed; see the log")
     monkeypatch.undo()
 
 

@@ -71,8 +71,8 @@ def test_the_page_of_a_segment_shows_its_rule_in_words(http: TestClient, world: 
     assert http.put("/api/segments/french", json=FILE).status_code == 200
     page = http.get("/segments/french")
     assert page.status_code == 200
-    for text in ("In this segment is who satisfies:", "all of these", "country"):
+    for text in ("Members are the contacts that match:", "all of", "country"):
         assert text in page.text
     assert "by rule" in http.get("/segments").text
     world.write("UPDATE segment SET rule_error = 'it raised' WHERE key = 'french'")
-    assert "This rule is set aside: it raised." in http.get("/segments/french").text
+    assert "This rule fails: it raised." in http.get("/segments/french").text

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from parcours.db.house import House, furnish
+from parcours.db.installation_settings import InstallationSettings, set_installation_settings
 from parcours.db.tables import campaigns
 from tests.conftest import cloned
 from tests.workers.worlds import Moody, World
@@ -28,7 +28,7 @@ def world(worlds_engine: Engine, tmp_path: Path) -> Iterator[World]:
         yield made
         made.check()
     finally:
-        furnish(worlds_engine, House())
+        set_installation_settings(worlds_engine, InstallationSettings())
         made.clear()
 
 

@@ -56,7 +56,7 @@ def test_a_campaign_uses_an_action_a_condition_and_a_decision_of_another_package
     file.write_text(FILE, encoding="utf-8")
     people = tmp_path / "people.csv"
     people.write_text("key,level\nann,\nben,silver\n", encoding="utf-8")
-    assert call("campaigns", "validate", file).stdout == "1 file is right.\n"
+    assert call("campaigns", "validate", file).stdout == "1 file is valid.\n"
     call("segments", "create", "members")
     call("contacts", "import", people, "--segment", "members")
     call("campaigns", "apply", file, "--yes")
@@ -147,7 +147,7 @@ def test_a_jump_of_its_own_is_checked_as_ours_is(run: Run, installed: Path, tmp_
     assert (done.returncode, done.stderr) == (0, "")
     file.write_text(file.read_text("utf-8").replace("after: 1 hour, ", ""), encoding="utf-8")
     done = run("campaigns", "validate", file, path=installed)
-    assert (done.returncode, "this jump makes a loop without rest" in done.stderr) == (1, True)
+    assert (done.returncode, "this jump creates a loop without a pause" in done.stderr) == (1, True)
 
 
 def test_a_package_with_an_old_import_path_is_told_the_new_one(run: Run, installed: Path) -> None:

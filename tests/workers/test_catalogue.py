@@ -249,7 +249,7 @@ def test_a_form_that_deletes_who_submits_it(world: World) -> None:
 
 
 def test_nothing_may_follow_a_deletion(world: World) -> None:
-    with pytest.raises(CampaignFileError, match="nothing can follow"):
+    with pytest.raises(CampaignFileError, match="no step can follow"):
         world.campaign(
             """
             - action: contact.delete

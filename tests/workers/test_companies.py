@@ -76,7 +76,7 @@ def test_points_go_to_all_companies_of_a_contact_once_for_each_contact(world: Wo
     world.campaign("- {step: score, action: company.points, with: {points: 5}}")
     world.run()
     assert (stored(world, "acme").points, stored(world, "other").points) == (10, 5)
-    assert details(world, "score") == {"ann": None, "ben": None, "cid": "it is in no company"}
+    assert details(world, "score") == {"ann": None, "ben": None, "cid": "the contact has no company"}
     assert world.log("cid") == ["score skipped"]
 
 
@@ -113,7 +113,7 @@ def test_fields_of_the_primary_company_are_set_and_a_new_name_is_another_company
     assert stored(world, "acme").fields == {"city": "Lyon", "size": 3}
     world.write("DELETE FROM company_member WHERE contact_id = (SELECT id FROM contact WHERE key = 'cid')")
     world.trigger(at(2))
-    assert details(world, "nobody") == {"ann": None, "ben": None, "cid": "it has no primary company"}
+    assert details(world, "nobody") == {"ann": None, "ben": None, "cid": "the contact has no primary company"}
     world.trigger(at(3))
     assert inside(world) == {"ann": ["New House*", "acme"], "ben": ["New House*", "acme"], "cid": ["New House*"]}
     assert stored(world, "New House") == Company("New House", "New House", 0, {"city": "Lille"})
@@ -277,10 +277,10 @@ def test_a_survivor_without_a_primary_company_takes_the_others(
 @pytest.mark.parametrize(
     ("step", "says"),
     [
-        ("{action: company.points, with: {points: 0}}", "adding 0 points changes nothing"),
-        ("{action: company.update, with: {fields: {}}}", "name at least one field"),
+        ("{action: company.points, with: {points: 0}}", "adding 0 points has no effect"),
+        ("{action: company.update, with: {fields: {}}}", "give at least one field"),
         ("{action: company.update, with: {fields: {points: 3}}}", "company.points"),
-        ("{action: company.update, with: {fields: {name: [a]}}}", "the name of a company is a text"),
+        ("{action: company.update, with: {fields: {name: [a]}}}", "the name of a company must be a text"),
         ("{action: company.add_contact}", "company"),
     ],
 )
@@ -294,5 +294,5 @@ def test_properties_without_sense_are_refused(world: World, step: str, says: str
 def test_a_plan_notes_a_company_that_does_not_exist_yet(world: World) -> None:
     planned = world.campaign("- {action: company.add_contact, with: {company: acme}}")
     assert planned.warnings == [
-        "there is no company 'acme' yet; until `parcours companies create` makes it, its step is skipped"
+        "there is no company 'acme' yet; its step is skipped until you create it with `parcours companies create`"
     ]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from parcours.db.house import House, furnish
+from parcours.db.installation_settings import InstallationSettings, set_installation_settings
 from parcours.db.scope import Scope
 from parcours.db.tables import erasure, events, refusals, traces
 from parcours.db.tables.refusals import RefusalChange
@@ -22,12 +22,14 @@ from parcours.ops.settings import Settings
 from parcours.producers.broker import make_broker
 from parcours.producers.tick import Tick
 from parcours.workers.actors import Workshop
-from parcours.workers.consumer import Consumer, Letter
+from parcours.workers.consumer import Consumer, UnreadEvent
 from parcours.workers.delivery import deliver
 from parcours.workers.delivery.channels import Outgoing, delivery_of
-from parcours.workers.delivery.providers.http import Channel, Note, NoteFiles
+from parcours.workers.delivery.payloads import Note
+from parcours.workers.delivery.providers.files import NoteFiles
 from parcours.workers.delivery.providers.smtp import MailFiles, Sender
 from parcours.workers.delivery.render import Mail
+from parcours.workers.delivery.transport import Channel
 from parcours.workers.intake import ERASED
 from tests.workers.worlds import START, World, at, event
 
@@ -70,7 +72,7 @@ def left_of(world: World, *traces: str) -> list[tuple[str, str]]:
 
 def home_of(world: World) -> Path:
     with world.engine.connect() as conn:
-        home = conn.get_execution_options()["parcours_house"].home
+        home = conn.get_execution_options()["parcours_installation"].home
     assert isinstance(home, Path)
     return home
 
@@ -78,7 +80,9 @@ def home_of(world: World) -> Path:
 @pytest.fixture
 def zelda(world: World, tmp_path: Path) -> World:
     """Zelda and Bob, both with all that a contact can leave behind."""
-    furnish(world.engine, House(home=tmp_path / "home", country="FR", shared_addresses=True))
+    set_installation_settings(
+        world.engine, InstallationSettings(home=tmp_path / "home", country="FR", shared_addresses=True)
+    )
     world.segment("everyone")
     world.email("hello")
     world.campaign("[{step: send, action: email.send, with: {email: hello}}]")
@@ -103,9 +107,9 @@ def a_life(world: World, key: str, email: str, phone: str, home: Path) -> None:
             ("broken", f'{{"subject": "x", "data": {{"mail": "{email}"'),
             ("there is no form 'x'", json.dumps({"subject": "x", "data": {"call": f"me at {phone}!"}})),
             ("there is no form 'x'", json.dumps({"subject": "x", "data": {"call": "00" + phone[1:]}})),
-            (f"the address is that of contact {key!r}", "{}"),
+            (f"the address belongs to contact {key!r}", "{}"),
         ]
-        events.bury(conn, letters, origin="event", now=START)
+        events.add_dead_letters(conn, letters, origin="event", now=START)
     sent = world.read("SELECT key FROM message WHERE contact_id = :id", id=world.contact_id(key))
     keys = [row.key for row in sent] or ["m-" + key]
     for message in (*keys, f"gone-{len(key)}"):
@@ -191,7 +195,7 @@ def test_a_message_that_was_claimed_before_its_contact_was_erased_leaves_no_file
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     home = tmp_path / "home"
-    furnish(world.engine, House(home=home))
+    set_installation_settings(world.engine, InstallationSettings(home=home))
     world.email("hello")
     world.contacts(KEY, "bob", segment="everyone")
     world.campaign("[{step: send, action: email.send, with: {email: hello}}]")
@@ -207,7 +211,7 @@ def test_a_message_that_was_claimed_before_its_contact_was_erased_leaves_no_file
             return ready
 
         monkeypatch.setattr(deliver._Sending, "admitted", after)
-        delivery = delivery_of(world.engine, Settings(_env_file=None, home=home))
+        delivery = delivery_of(world.engine, Settings(home=home))
     else:
 
         def begin() -> None:
@@ -217,7 +221,7 @@ def test_a_message_that_was_claimed_before_its_contact_was_erased_leaves_no_file
 
         outlet = Channel("email", lambda: Between(MailFiles(home / "mail", SENDER), begin), "", 200, 1, to_files=True)
         delivery = dataclasses.replace(
-            delivery_of(world.engine, Settings(_env_file=None, home=home)), outlets={"email": Outgoing(outlet)}
+            delivery_of(world.engine, Settings(home=home)), outlets={"email": Outgoing(outlet)}
         )
     done = deliver.deliver_inline(world.engine, delivery, Scope(), now=START, zone=world.zone)
     erasing.join(60)
@@ -255,7 +259,7 @@ def test_what_a_crash_left_between_the_erasure_and_its_files_is_deleted_by_whoev
         tick = Tick(zelda.engine, broker)
         assert tick.run_once() >= 1
         tick.close()
-        Workshop(zelda.engine, broker, Settings(_env_file=None)).wipe_files()
+        Workshop(zelda.engine, broker, Settings()).wipe_files()
         broker.close()
     assert left_of(zelda, *TRACES) == []
 
@@ -268,7 +272,9 @@ def test_a_short_key_takes_no_dead_letter_of_others_along(zelda: World) -> None:
             '{"subject": "a", "data": {"amount": 42, "note": "room 42"}}',
             '{"subject": "421"}',
         ]
-        events.bury(conn, [("no", body) for body in [*others, '{"subject": "42"}']], origin="event", now=START)
+        events.add_dead_letters(
+            conn, [("no", body) for body in [*others, '{"subject": "42"}']], origin="event", now=START
+        )
     zelda.tell(event("contact.deleted", "42", at(2)))
     assert [row.body for row in zelda.read("SELECT body FROM dead_letter ORDER BY id")] == others
 
@@ -277,13 +283,15 @@ def test_what_the_queue_brings_late_of_who_was_erased_becomes_no_dead_letter(zel
     zelda.tell(event("contact.deleted", KEY, at(2)))
     about = {"specversion": "1.0", "id": "1", "source": "crm", "type": "contact.changed", "subject": KEY}
     late = {**about, "time": at(1).isoformat(), "data": {"email": EMAIL, "fields": {"iban": IBAN}}}
-    assert Consumer(zelda.engine, "redis://", Settings())._store([Letter(late, json.dumps(late))]) == 0
+    assert Consumer(zelda.engine, "redis://", Settings())._store([UnreadEvent(late, json.dumps(late))]) == 0
     assert left_of(zelda, *TRACES) == []
 
 
 def test_dead_letters_of_somebody_never_heard_of_go_when_they_are_erased(world: World, tmp_path: Path) -> None:
-    furnish(world.engine, House(home=tmp_path / "home"))
+    set_installation_settings(world.engine, InstallationSettings(home=tmp_path / "home"))
     with world.engine.begin() as conn:
-        events.bury(conn, [("the contact is unknown", json.dumps({"subject": KEY}))], origin="event", now=START)
+        events.add_dead_letters(
+            conn, [("the contact is unknown", json.dumps({"subject": KEY}))], origin="event", now=START
+        )
     assert world.accept(event("contact.deleted", KEY, at(2)), now=at(2)).accepted == 1
     assert left_of(world, KEY) == []

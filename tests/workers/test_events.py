@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from parcours.db.house import House, furnish
+from parcours.db.installation_settings import InstallationSettings, set_installation_settings
 from parcours.db.partitions import ensure_partitions
 from parcours.db.tables import campaigns, erasure
 from parcours.db.tables import membership as memberships
@@ -127,11 +127,11 @@ def test_an_unknown_contact_is_made_unless_the_setting_says_reject(world: World)
     [
         (
             event("segment.contact_added", "ann", segment="vip", id_="1"),
-            "there is no segment 'vip'; make it with `parcours segments create`",
+            "there is no segment 'vip'; create it with `parcours segments create`",
         ),
         (
             event("form.submitted", "ann", form="signup", id_="1"),
-            "there is no form 'signup'; make it with `parcours forms create`",
+            "there is no form 'signup'; create it with `parcours forms create`",
         ),
     ],
 )
@@ -268,7 +268,7 @@ def test_any_order_of_arrival_gives_the_same_contact(
 ) -> None:
     world.clear()
     # Both are told the same, addresses too.
-    furnish(world.engine, House(shared_addresses=True))
+    set_installation_settings(world.engine, InstallationSettings(shared_addresses=True))
     told = [(START + timedelta(microseconds=nth), data) for nth, data in enumerate(datas)]
     for key in ("calm", "wild"):
         arriving = [event("contact.changed", key, when, **data) for when, data in told]

@@ -269,7 +269,7 @@ def test_the_stop_is_set_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(f"PARCOURS_STOP_{name}", value)
     assert read_settings().stop_rule == StopRule(7, 0.5, timedelta(minutes=15))
     monkeypatch.setenv("PARCOURS_STOP_SHARE", "35")
-    with pytest.raises(SettingsError, match="PARCOURS_STOP_SHARE: Input should be less than or equal to 1"):
+    with pytest.raises(SettingsError, match="PARCOURS_STOP_SHARE: must be less than or equal to 1"):
         read_settings()
 
 
@@ -312,9 +312,9 @@ def test_an_email_becomes_a_message_or_a_reason_why_not(world: World) -> None:
     assert world.log("nowhere") == ["send skipped", "again skipped", "bill skipped", "missing skipped"]
     assert sorted(world.outbox()) == ["ann hello", "ann hello", "out hello"]
     reasons = {(row.contact, row.step): (row.detail or {}).get("reason") for row in world.passed()}
-    assert reasons["ann", "again"] == "it was already sent the email 'hello'"
-    assert reasons["out", "send"] == "it must not be contacted by email: unsubscribed"
-    assert reasons["nowhere", "send"] == "it has no email address"
+    assert reasons["ann", "again"] == "the contact already received the email 'hello'"
+    assert reasons["out", "send"] == "do not contact (email): unsubscribed"
+    assert reasons["nowhere", "send"] == "the contact has no email address"
     assert reasons["ann", "missing"] == "the email 'unknown' does not exist"
 
 

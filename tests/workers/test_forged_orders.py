@@ -47,7 +47,7 @@ def test_our_own_orders_are_orders(order: Any) -> None:
 def test_forged_orders_end_at_once_and_the_others_are_done(world: World) -> None:
     broker = make_broker(None)
     assert isinstance(broker, StubBroker)
-    register(Workshop(world.engine, broker, Settings(_env_file=None)))
+    register(Workshop(world.engine, broker, Settings()))
     for actor, kwargs, options in FORGED:
         forged: dramatiq.Message[None] = dramatiq.Message(
             queue_name="decisions", actor_name=actor, args=(), kwargs=kwargs, options=options

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from parcours.db.house import House, furnish
+from parcours.db.installation_settings import InstallationSettings, set_installation_settings
 from parcours.db.tables import contacts
 from parcours.domain.events.parsing import EventError, parse
 from tests.conftest import Run
@@ -103,7 +103,7 @@ def test_a_contact_is_not_given_the_address_of_another_and_a_dead_letter_says_so
     (row,) = kim.read("SELECT email, fields FROM contact WHERE key = 'ben'")
     assert (row.email, row.fields) == ("ben@example.com", {"city": "Rome"})
     ((reason, body),) = letters(kim)
-    assert "is that of contact 'kim-1'" in reason
+    assert "belongs to contact 'kim-1'" in reason
     assert "parcours contacts merge ben kim-1" in reason
     # Once the address is free it may be taken in again.
     kim.tell(event("contact.changed", "kim-1", at(2), email="new@example.com"))
@@ -141,7 +141,7 @@ def test_a_step_gives_nobody_the_address_of_another_and_the_outcome_says_so(kim:
     assert found["cid"] == ("done", "")
     result, reason = found["ben"]
     assert result == "skipped"
-    assert reason.startswith("the address KIM@example.com is that of contact 'kim-1'; ")
+    assert reason.startswith("the address KIM@example.com belongs to contact 'kim-1'; ")
     assert "`parcours contacts merge ben kim-1`" in reason
     rows = kim.read("SELECT key, email, fields ->> 'city' AS city FROM contact ORDER BY key")
     assert [tuple(row) for row in rows] == [
@@ -181,7 +181,7 @@ def test_steps_that_give_one_address_at_once_give_it_to_one_contact(world: World
 
 
 def test_steps_share_an_address_where_the_setting_says_so(kim: World) -> None:
-    furnish(kim.engine, House(shared_addresses=True))
+    set_installation_settings(kim.engine, InstallationSettings(shared_addresses=True))
     kim.contacts("ben", "cid", segment="everyone")
     kim.campaign(UPDATE % "kim@example.com")
     kim.run()
@@ -198,7 +198,7 @@ def test_a_merge_gives_nobody_the_address_of_a_third(kim: World) -> None:
 
 
 def test_contacts_share_an_address_where_the_setting_says_so(kim: World) -> None:
-    furnish(kim.engine, House(shared_addresses=True))
+    set_installation_settings(kim.engine, InstallationSettings(shared_addresses=True))
     kim.contacts("ben")
     kim.tell(event("contact.changed", "ben", email="kim@example.com"))
     assert kim.read("SELECT email FROM contact WHERE key = 'ben'")[0].email == "kim@example.com"

@@ -43,7 +43,7 @@ def test_a_key_ends_with_the_installation_s_name_and_a_copy_gets_its_own(world: 
 
 def test_a_copy_is_renamed_by_command(run: Run, tmp_path: Path) -> None:
     said = [run("db", "rename").stdout for _ in range(2)]
-    assert all("the keys of its messages end with that" in each for each in said)
+    assert all("Its message keys end with that name" in each for each in said)
     assert said[0] != said[1]
 
 

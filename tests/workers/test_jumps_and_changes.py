@@ -289,7 +289,7 @@ def test_a_restart_needs_half_an_hour_of_rest(ann: World, after: str | None, all
     if allowed:
         ann.campaign(step)
     else:
-        with pytest.raises(CampaignFileError, match="again and again"):
+        with pytest.raises(CampaignFileError, match="in a loop without a pause"):
             ann.campaign(step)
 
 
@@ -301,7 +301,7 @@ def test_a_jump_back_needs_half_an_hour_of_rest_or_a_decision(ann: World, after:
     if allowed:
         ann.campaign(steps)
     else:
-        with pytest.raises(CampaignFileError, match="loop without rest"):
+        with pytest.raises(CampaignFileError, match="loop without a pause"):
             ann.campaign(steps)
 
 

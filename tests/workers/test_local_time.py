@@ -158,7 +158,7 @@ def test_a_worker_that_tick_asks_moves_what_nobody_else_did(ann: World, redis_ur
     # The wait, which is due since June, and the note.
     assert tick.run_once() == 2
     tick.close()
-    Workshop(ann.engine, broker, Settings(_env_file=None)).follow_timezones()
+    Workshop(ann.engine, broker, Settings()).follow_timezones()
     broker.close()
     assert ann.due("ann", "a") == tokyo(3, "09:00")
     assert ann.read("SELECT FROM rezoned") == []
@@ -226,7 +226,7 @@ def test_a_message_that_a_cap_keeps_in_the_outbox_stays_when_it_is(ann: World) -
 
 
 def deliver_files(world: World, home: Path, now: datetime) -> Counter[str]:
-    delivery = delivery_of(world.engine, Settings(_env_file=None, home=home))
+    delivery = delivery_of(world.engine, Settings(home=home))
     try:
         return deliver.deliver_inline(world.engine, delivery, Scope(), now=now, zone=world.zone)
     finally:

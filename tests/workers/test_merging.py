@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from parcours.db import merge_locks
 from parcours.db.checks import invariants
 from parcours.db.tables import contacts, erasure, merging
 from parcours.db.tables.merging import Merged
@@ -31,7 +32,7 @@ def pair(world: World) -> World:
 
 def merge(world: World, gone: str = "ben", into: str = "ann", now: datetime = START) -> Merged:
     with world.engine.begin() as conn:
-        merging.shut_out_imports(conn)
+        merge_locks.shut_out_imports(conn)
         ids = merging.lock(conn, [gone, into])
         return merging.merge(conn, {ids[gone]: ids[into]}, now=now)
 

@@ -102,7 +102,7 @@ def test_a_message_may_be_left_out_instead(ann: World) -> None:
     assert ann.log() == ["send done", "again skipped"]
     (detail,) = details(ann, "again")
     assert detail is not None
-    assert detail["reason"] == "it has had as much by email as it may"
+    assert detail["reason"] == "frequency cap reached (email)"
     assert detail["policy"]["over"] == "skip"
 
 

@@ -323,7 +323,10 @@ def leaders(engine: Engine) -> int:
 def test_trigger_without_workers_says_that_nobody_has_started_it(run: Run) -> None:
     done = run("trigger", "--inline", "-i", "nobody")
     assert done.returncode == 1
-    assert done.stderr.strip() == "parcours: there is no campaign 'nobody'; `parcours campaigns list` shows all of them"
+    assert (
+        done.stderr.strip()
+        == "parcours: there is no campaign 'nobody'; run `parcours campaigns list` to see all campaigns"
+    )
 
 
 def test_a_killed_process_of_a_pool_is_replaced_and_a_stopped_pool_ends(engine: Engine, pool: Pool) -> None:
@@ -337,6 +340,6 @@ def test_a_killed_process_of_a_pool_is_replaced_and_a_stopped_pool_ends(engine: 
     first = workers()
     os.kill(min(first), signal.SIGKILL)
     eventually(lambda: len(workers()) == 2 and not workers() & first)
-    assert "A worker process was killed; the pool starts again." in pool.log.read_text(encoding="utf-8")
+    assert "A worker process was killed; the pool restarts." in pool.log.read_text(encoding="utf-8")
     os.kill(worker.pid, signal.SIGTERM)
     assert worker.wait(600) is not None

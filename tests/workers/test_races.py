@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy import event as listening
 
+from parcours.db import merge_locks
 from parcours.db.checks import invariants
-from parcours.db.tables import campaigns, erasure, merging, segments, sweeps, waits
+from parcours.db.tables import campaigns, erasure, segments, sweeps, waits
 from parcours.db.tables.membership import Chunk
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.errors import CampaignError
@@ -265,7 +266,10 @@ def test_who_applies_second_is_told_in_a_sentence(world: World) -> None:
             break
         with world.engine.begin() as conn:
             apply_campaign.apply(conn, again, backfill=False, reschedule=False, who="other", now=START, zone=world.zone)
-    with world.engine.begin() as conn, pytest.raises(CampaignError, match="somebody else applied c at the same moment"):
+    with (
+        world.engine.begin() as conn,
+        pytest.raises(CampaignError, match="changed by someone else at the same time"),
+    ):
         apply_campaign.apply(conn, planned, backfill=False, reschedule=False, who="test", now=START, zone=world.zone)
 
 
@@ -292,11 +296,11 @@ def test_a_merge_waits_for_a_version_that_is_being_applied_with_no_contact_in_it
     world.contacts("ann", "ben")
     with beside() as threads:
         with world.engine.begin() as conn:
-            merging.shut_out_merges(conn)
+            merge_locks.shut_out_merges(conn)
 
             def shut_out() -> None:
                 with world.engine.begin() as other:
-                    merging.shut_out_imports(other)
+                    merge_locks.shut_out_imports(other)
 
             waiting = threads.submit(shut_out)
             until_somebody_waits(world)

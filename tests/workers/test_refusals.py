@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from parcours.db.house import House, furnish
+from parcours.db.installation_settings import InstallationSettings, set_installation_settings
 from parcours.db.tables import contacts, outbox, refusals
 from parcours.domain.events.parsing import ContactEvent
 from parcours.workers import intake
@@ -63,7 +63,7 @@ def test_a_corrected_address_is_free_and_the_old_one_stays_silent(two: World) ->
     two.tell(event("contact.changed", "ann", at(3), email="right@example.com"))
     assert refused(two, "ann", "ben") == [{}, {"email": "bounced"}]
     two.tell(event("contact.changed", "cleo", at(4), email="other@example.com"))
-    furnish(two.engine, House(shared_addresses=True))
+    set_installation_settings(two.engine, InstallationSettings(shared_addresses=True))
     two.tell(event("contact.changed", "cleo", at(5), email="US@example.com"))
     assert refused(two, "cleo") == [{"email": "bounced"}]
 
@@ -126,7 +126,7 @@ def test_a_step_that_takes_a_refusal_back_frees_the_mailbox(two: World) -> None:
 
 @pytest.mark.parametrize("other", ["0033 6 12 34 56 78", "+33612345678", "06.12.34.56.78", "+33 (0)6 12 34 56 78"])
 def test_a_number_is_silent_however_it_is_written(world: World, other: str) -> None:
-    furnish(world.engine, House(country="FR"))
+    set_installation_settings(world.engine, InstallationSettings(country="FR"))
     world.contacts("ann", phone="06 12 34 56 78")
     world.contacts("ben", phone=other)
     # The same last digits of another country's number.
@@ -305,7 +305,7 @@ def stops(key: str, number: str, when: datetime, text: str = "STOP") -> ContactE
 
 
 def test_who_survives_a_merge_gets_no_text_messages_after_a_stop_of_either(world: World) -> None:
-    furnish(world.engine, House(country="FR"))
+    set_installation_settings(world.engine, InstallationSettings(country="FR"))
     world.contacts("ann")
     world.contacts("ben", "cleo", phone="06 12 34 56 78")
     world.contacts("dan", phone="+33 6 99 99 99 99")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from parcours.db import merge_locks
 from parcours.db.tables import erasure, merging, refusals
 from parcours.domain.messages.results import Bounced
-from tests.workers.test_delivery import Post, sending, states
+from tests.workers.delivery.test_delivery import Post, sending, states
 from tests.workers.worlds import START, World, at, event
 
 SEND = "- {step: send, action: email.send, with: {email: hello}}"
@@ -35,7 +36,7 @@ def correct(world: World, key: str, email: str) -> None:
 
 def merge(world: World, gone: str, into: str) -> None:
     with world.engine.begin() as conn:
-        merging.shut_out_imports(conn)
+        merge_locks.shut_out_imports(conn)
         ids = merging.lock(conn, [gone, into])
         merging.merge(conn, {ids[gone]: ids[into]}, now=START)
 

@@ -80,14 +80,14 @@ def test_a_replayed_letter_is_judged_by_the_decision_that_could_not_and_by_no_ot
     assert shop.points("ann") == 1
     (letter,) = shop.letters()
     assert letter["reason"].startswith("the decision 'redeem' of campaign 'gold' could not judge it: TypeError")
-    assert "mend that, then `parcours dead-letters replay` asks again" in letter["reason"]
-    assert "0 judged again by the decisions that could not (0 yes), 0 known already, 1 still dead." in shop.call(
+    assert "fix the cause, then run `parcours dead-letters replay`" in letter["reason"]
+    assert "0 evaluated again by decisions that had failed (0 yes), 0 duplicates, 1 still failing." in shop.call(
         "dead-letters", "replay", "--all"
     )
     assert "TypeError" in shop.call("explain", "gold", "ann")
     # What it brought was a text; the mended package may take that, and this one does not.
     shop.package("mended")
-    assert "1 judged again by the decisions that could not (0 yes), 0 known already, 0 still dead." in shop.call(
+    assert "1 evaluated again by decisions that had failed (0 yes), 0 duplicates, 0 still failing." in shop.call(
         "dead-letters", "replay", "--all"
     )
     assert (shop.letters(), shop.points("ann")) == ([], 1)
@@ -103,11 +103,11 @@ def test_a_replayed_letter_that_the_decision_waited_for_takes_the_yes_branch_onc
         code.replace("value >= properties.at_least", "value[0] >= properties.at_least")
     )
     shop.call("campaigns", "pause", "gold")
-    assert "2 still dead" in shop.call("dead-letters", "replay", "--all")
-    assert all("campaign 'gold' does not run: it is not published" in each["reason"] for each in shop.letters())
+    assert "2 still failing" in shop.call("dead-letters", "replay", "--all")
+    assert all("campaign 'gold' is not running: it is not published" in each["reason"] for each in shop.letters())
     shop.call("campaigns", "publish", "gold")
     first, second = sorted(each["id"] for each in shop.letters())
-    assert "0 taken in, 1 judged again by the decisions that could not (1 yes), 0 known already, 0 still dead." in (
+    assert "0 accepted, 1 evaluated again by decisions that had failed (1 yes), 0 duplicates, 0 still failing." in (
         shop.call("dead-letters", "replay", first)
     )
     assert sorted(shop.points(contact) for contact in ("ann", "ben")) == [1, 6]
@@ -145,7 +145,7 @@ def test_a_command_says_that_what_it_was_given_became_a_dead_letter(shop: Shop) 
     for words in (("forms", "submit", "survey", "ann"), ("events", "publish", "e.ndjson", "--inline")):
         done = shop._run(*words, path=shop._package)
         assert done.returncode == 0
-        assert "1 event became a dead letter; `parcours dead-letters list` says why" in done.stderr
+        assert "1 event became a dead letter; run `parcours dead-letters list` to see why" in done.stderr
     reasons = [letter["reason"] for letter in shop.letters()]
     assert len(reasons) == 2
     assert all(reason.startswith("the decision 'redeem' of campaign 'gold' could not judge it") for reason in reasons)

@@ -201,7 +201,7 @@ def test_rules_and_campaigns_that_go_round_end_with_an_alarm(world: World) -> No
     world.by_rule("loop", {"all": [FRENCH, {"not": {"condition": "contact.campaigns", "with": {"campaigns": ["c"]}}}]})
     world.time_passes(START)
     with world.engine.connect() as conn:
-        assert "by way of a campaign" in rule_table.set_aside(conn)["loop"]
+        assert "depends on a campaign" in rule_table.set_aside(conn)["loop"]
 
 
 # What it costs.
@@ -326,7 +326,7 @@ def test_workers_do_what_tick_asks_for(world: World) -> None:
     with world.engine.begin() as conn:
         segment_rules.put(conn, "french", FRENCH, now=START)
     broker = make_broker(None)
-    workshop = Workshop(world.engine, broker, Settings(_env_file=None))
+    workshop = Workshop(world.engine, broker, Settings())
     workshop.rebuild_segments()
     assert world.inside("french") == {"ann"}
     world.accept(event("contact.changed", "ben", fields={"country": "FR"}))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from parcours.db import merge_locks
 from parcours.db.tables import contacts, merging, scores
 from parcours.db.tables.contacts import Shown
 from parcours.domain.steps.types import Failed
@@ -66,7 +67,7 @@ def test_points_go_to_a_group_that_applying_makes_and_conditions_ask_for_them(wo
         """
     )
     assert plan.point_groups == ["tea", "wine"]
-    assert plan.lines()[-3:-1] == ["  makes point group tea", "  makes point group wine"]
+    assert plan.lines()[-3:-1] == ["  creates point group tea", "  creates point group wine"]
     world.run()
     world.trigger(at(2))
     assert world.tally() == {"few no": 2, "country yes": 2, "add done": 2, "now yes": 2, "later yes": 2}
@@ -225,7 +226,7 @@ def test_a_merge_adds_scores_up_moves_logs_and_keeps_where_either_came_from_last
     world.tell(event("page.hit", "ann", at(first), url="/?utm_source=ann"), now=at(3))
     world.tell(event("page.hit", "bob", at(second), url="/?utm_source=bob"), now=at(3))
     with world.engine.begin() as conn:
-        merging.shut_out_imports(conn)
+        merge_locks.shut_out_imports(conn)
         ids = merging.lock(conn, ["ann", "bob"])
         merging.merge(conn, {ids["bob"]: ids["ann"]}, now=at(3))
     assert shown(world).scores == {"tea": 2147483647, "wine": 6}

@@ -160,7 +160,7 @@ def test_a_cap_is_kept_when_several_workers_work_for_the_same_sweep(
         sweep_id = sweeps.ask(conn, kind, Scope(campaign_limit=10, batch_limit=5), at=START)
     run_sweep(world.engine, sweep_id, 0, zone=world.zone)
     broker = make_broker(redis_url)
-    workshop = Workshop(world.engine, broker, Settings(_env_file=None))
+    workshop = Workshop(world.engine, broker, Settings())
     together = threading.Barrier(4)
 
     def work() -> None:

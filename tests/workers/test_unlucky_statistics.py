@@ -386,6 +386,15 @@ def test_messages_are_claimed_and_recorded(misled: Watched) -> None:
     assert found == []
 
 
+def test_messages_that_quiet_hours_hold_back_are_asked_again(misled: Watched) -> None:
+    ids = ids_of(misled, 1)
+    with misled.costly(least=2) as found, undone(misled.world) as conn:
+        held = text("UPDATE message SET held = 'quiet_hours' WHERE contact_id = ANY (:ids) AND state::text = 'queued'")
+        conn.execute(held, {"ids": ids})
+        outbox.look_again(conn, ids, now=NOW)
+    assert found == []
+
+
 def test_messages_of_a_deleted_campaign_and_those_tried_again(misled: Watched) -> None:
     with misled.costly(least=2) as found, undone(misled.world) as conn:
         (lane,) = [lane for lane in outbox.lanes(conn, now=LATER, scope=Scope()) if lane.channel == "email"]

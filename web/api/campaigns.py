@@ -61,7 +61,7 @@ class CampaignLine(BaseModel):
     """A campaign as it is listed."""
 
     id: int = Field(examples=[1])
-    campaign: str = Field(examples=["welcome"], description="Its key.")
+    campaign: str = Field(examples=["welcome"], description="Key of the campaign.")
     name: str = Field(examples=["Welcome"])
     category: str | None = Field(examples=[None])
     state: str = Field(
@@ -73,12 +73,12 @@ class CampaignLine(BaseModel):
     changed_at: Instant
     unreadable: str | None = Field(
         examples=[None],
-        description="Why this process cannot read its version, which then does not run; null if it can.",
+        description="Why this process cannot read the version. Then the campaign does not run. Null if it can be read.",
     )
 
 
 class Activity(BaseModel):
-    """Something that somebody did to a campaign."""
+    """A change to a campaign, and who made it."""
 
     at: Instant
     who: str = Field(examples=["ada@example.com"])
@@ -86,7 +86,7 @@ class Activity(BaseModel):
 
 
 class Wrong(BaseModel):
-    """Something wrong with a definition, and where."""
+    """An error in a definition, and its location."""
 
     path: str = Field(examples=["steps[0].action"])
     error: str = Field(examples=["unknown action 'crm.note'"])
@@ -95,22 +95,22 @@ class Wrong(BaseModel):
 class CampaignResource(CampaignLine):
     """A campaign with its definition, which is the campaign file as JSON, and what was done to it lately.
 
-    A definition that cannot be read is as it is stored: PUT it again, mended.
+    A definition that cannot be read is returned as stored; correct it and PUT it again.
     """
 
-    why_not: str | None = Field(examples=[None], description="Why it does not run.")
-    problems: list[Wrong] = Field(description="What is wrong with a version that cannot be read.")
+    why_not: str | None = Field(examples=[None], description="Reason why the campaign is not running.")
+    problems: list[Wrong] = Field(description="Errors of a version that cannot be read.")
     definition: dict[str, Any] = Field(examples=[EXAMPLE])
     activity: list[Activity]
 
 
 class Planned(BaseModel):
-    """What applying a campaign file would do. Counts are of contacts who wait at a step."""
+    """What applying a campaign file would change. Counts are numbers of contacts waiting at a step."""
 
     campaign: str = Field(examples=["welcome"])
     creates: bool = Field(examples=[False])
     unchanged: bool = Field(examples=[False])
-    version: int = Field(examples=[2], description="The version that applying makes.")
+    version: int = Field(examples=[2], description="Version number after the change.")
     members: int = Field(examples=[120])
     added: list[str] = Field(examples=[["remind"]])
     changed: list[str]
@@ -118,15 +118,17 @@ class Planned(BaseModel):
     removed: dict[str, int] = Field(examples=[{"old": 3}])
     redirected: dict[str, str] = Field(examples=[{"old": "remind"}])
     retimed: dict[str, int]
-    retimed_before: list[str] = Field(description="Those of `retimed` whose timing an earlier version changed.")
+    retimed_before: list[str] = Field(description="Steps of `retimed` whose timing was changed by an earlier version.")
     new_roots: list[str]
-    publishes: bool | None = Field(description="Whether it publishes (true) or pauses (false); null: neither.")
+    publishes: bool | None = Field(
+        description="Whether the change publishes (true) or pauses (false) the campaign; null: neither."
+    )
     warnings: list[str]
     lines: list[str] = Field(description="The plan in sentences.")
 
 
 class CopyGiven(Given):
-    """Where a copy goes."""
+    """Key and name of the copy."""
 
     key: str = Field(examples=["welcome-2"])
     name: str | None = Field(None, examples=["Welcome, again"])
@@ -142,11 +144,11 @@ CAMPAIGN_BODY: dict[str, Any] = {
         },
     }
 }
-CONFLICT = problems({409: "There is a campaign of that key already."})
-CHANGED = problems({412: "The campaign changed since; get it again."})
+CONFLICT = problems({409: "A campaign with this key already exists."})
+CHANGED = problems({412: "The campaign has changed; get it again."})
 # A step and the list that it stands in are two levels; what a step is given may be as deep as any value.
 LEVELS = 2 * MAX_DEPTH + gate.MAX_DEPTH
-IfMatch = Annotated[str | None, Header(description="The ETag, or the version in quotes, that the change is meant for.")]
+IfMatch = Annotated[str | None, Header(description="ETag, or version in quotes, that the change is based on.")]
 
 
 def _file(request: Request, raw: Raw) -> CampaignFile:
@@ -157,7 +159,7 @@ def _file(request: Request, raw: Raw) -> CampaignFile:
         raise ProblemError(413, TOO_LONG)
     zone = site_of(request).zone
     if content_type(request) == "application/json":
-        checked = check(checked_json(raw, levels=LEVELS), default_zone=zone)
+        checked = check(_definition_in(checked_json(raw, levels=LEVELS)), default_zone=zone)
         if checked.file is None:
             raise unusable([(each.place, each.sentence) for each in checked.problems])
         return checked.file
@@ -176,6 +178,28 @@ def _file(request: Request, raw: Raw) -> CampaignFile:
         ) from None
 
 
+def _definition_in(given: Any) -> Any:
+    """Return the definition in a campaign as it is answered, so that it can be sent back; anything else as it is.
+
+    Raises ProblemError where it says something else than its definition: there it would change nothing.
+    """
+    if not isinstance(given, dict) or not isinstance(definition := given.get("definition"), dict):
+        return given
+    strange = [name for name in given if name not in CampaignResource.model_fields]
+    if strange:
+        sentence = "a campaign has no such property; write the change into `definition`"
+        raise unusable([(name, sentence) for name in strange])
+    said = {"category": None} | definition
+    unlike = [
+        name
+        for name in ("campaign", "name", "category", "published")
+        if name in given and name in said and given[name] != said[name]
+    ]
+    if unlike:
+        raise unusable([(name, f"`definition.{name}` has another value; change it there") for name in unlike])
+    return definition
+
+
 @router.get("/campaigns", summary="List campaigns")
 def list_campaigns(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor = None) -> Listed[CampaignLine]:
     """Newest first."""
@@ -189,18 +213,21 @@ def list_campaigns(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor
     return Listed(items=items, next=more)
 
 
-@router.post("/campaigns", status_code=201, summary="Make a campaign", responses=CONFLICT, openapi_extra=CAMPAIGN_BODY)
+@router.post(
+    "/campaigns", status_code=201, summary="Create a campaign", responses=CONFLICT, openapi_extra=CAMPAIGN_BODY
+)
 def make_campaign(
     site: SiteOf, who: Manager, response: Response, file: Annotated[CampaignFile, Depends(_file)]
 ) -> CampaignResource:
-    """The body is the campaign file. A deleted campaign of that key comes back with its history.
+    """The body is the campaign file.
 
-    It stays switched off unless the file says `published: true`.
+    A deleted campaign with this key is restored with its history. It is unpublished unless the file has `published:
+    true`.
     """
     with site.engine.begin() as conn:
         now = database_now(conn)
         if campaign_changes.hold(conn, file.campaign, now=now) is not None:
-            raise ProblemError(409, f"there is a campaign {file.campaign!r} already; PUT changes it")
+            raise ProblemError(409, f"campaign {file.campaign!r} already exists; use PUT to change it")
         _apply(conn, site, file, who=who, now=now)
         made = _campaign(conn, campaigns.find(conn, file.campaign), response)
     response.headers["Location"] = address("api", "campaigns", made.campaign)
@@ -209,7 +236,7 @@ def make_campaign(
 
 @router.get("/campaigns/{campaign}", summary="Get a campaign")
 def get_campaign(site: SiteOf, _who: Reader, campaign: str, response: Response) -> CampaignResource:
-    """State, version, and the definition as it can be sent back. The ETag is for `If-Match`."""
+    """Returns state, version and the definition, which can be sent back. Use the ETag in `If-Match`."""
     with site.engine.connect() as conn:
         return _campaign(conn, campaigns.find(conn, campaign), response)
 
@@ -225,9 +252,10 @@ def change_campaign(
     reschedule: bool = False,
     if_match: IfMatch = None,
 ) -> CampaignResource:
-    """The body is the whole campaign file; what it changes makes a new version.
+    """The body is the complete campaign file, or what GET returns; changes to `definition` create a new version.
 
-    `backfill` starts new first steps for members too, `reschedule` moves who waits to changed delays and dates.
+    `backfill` also starts new first steps for existing members; `reschedule` applies changed delays and dates to
+    waiting contacts.
     """
     with site.engine.begin() as conn:
         now = database_now(conn)
@@ -240,7 +268,7 @@ def change_campaign(
 
 @router.delete("/campaigns/{campaign}", status_code=204, summary="Delete a campaign", responses=CHANGED)
 def delete_campaign(site: SiteOf, who: Manager, campaign: str, if_match: IfMatch = None) -> None:
-    """Nobody moves in it any more; its history stays."""
+    """Contacts stop moving. The history is kept."""
     with site.engine.begin() as conn:
         now = database_now(conn)
         found = _held(conn, campaigns.find(conn, campaign).key, now)
@@ -248,16 +276,16 @@ def delete_campaign(site: SiteOf, who: Manager, campaign: str, if_match: IfMatch
         campaign_changes.delete(conn, found, who=who, now=now)
 
 
-@router.get("/campaigns/{campaign}/overview", summary="Get a campaign's figures")
+@router.get("/campaigns/{campaign}/overview", summary="Get a campaign's statistics")
 def get_overview(site: SiteOf, _who: Reader, campaign: str) -> dict[str, Any]:
-    """What `parcours overview --json` prints: who came, where they stand, what became of them at each step."""
+    """The output of `parcours overview --json`: contacts added, active and left, and outcomes per step."""
     with site.engine.connect() as conn:
         return overview_json(conn, campaign, site.zone)
 
 
-@router.post("/campaigns/{campaign}/plan", summary="Say what a change would do", openapi_extra=CAMPAIGN_BODY)
+@router.post("/campaigns/{campaign}/plan", summary="Plan a change", openapi_extra=CAMPAIGN_BODY)
 def plan_campaign(site: SiteOf, _who: Reader, campaign: str, file: Annotated[CampaignFile, Depends(_file)]) -> Planned:
-    """The body is the campaign file; nothing is changed. The campaign need not be there yet."""
+    """The body is the campaign file. Nothing is changed. The campaign need not exist yet."""
     with site.engine.connect() as conn:
         stored = campaigns.stored(conn, campaign)
         _check_key(file, campaign if stored is None else stored.key)
@@ -265,19 +293,19 @@ def plan_campaign(site: SiteOf, _who: Reader, campaign: str, file: Annotated[Cam
     return Planned(**planned.to_json(), lines=planned.lines())
 
 
-@router.post("/campaigns/{campaign}/publish", summary="Switch a campaign on", responses=CHANGED)
+@router.post("/campaigns/{campaign}/publish", summary="Publish a campaign", responses=CHANGED)
 def publish_campaign(
     site: SiteOf, who: Manager, campaign: str, response: Response, if_match: IfMatch = None
 ) -> CampaignResource:
-    """`why_not` says why it does not run yet, if it does not. Twice changes nothing."""
+    """If the campaign is not running yet, `why_not` gives the reason. Repeating the request changes nothing."""
     return _switch(site, campaign, True, who, if_match, response)
 
 
-@router.post("/campaigns/{campaign}/pause", summary="Switch a campaign off", responses=CHANGED)
+@router.post("/campaigns/{campaign}/pause", summary="Pause a campaign", responses=CHANGED)
 def pause_campaign(
     site: SiteOf, who: Manager, campaign: str, response: Response, if_match: IfMatch = None
 ) -> CampaignResource:
-    """Everybody stays where they are. Once this is answered, nothing moves any more."""
+    """Contacts keep their places. When the response arrives, no step is running."""
     return _switch(site, campaign, False, who, if_match, response)
 
 
@@ -291,7 +319,7 @@ def pause_campaign(
 def clone_campaign(
     site: SiteOf, who: Manager, campaign: str, response: Response, given: Annotated[CopyGiven, Depends(body(CopyGiven))]
 ) -> CampaignResource:
-    """Steps and sources, under another key, switched off; nobody is in it."""
+    """Copies steps and sources to a new, unpublished campaign without members."""
     with site.engine.begin() as conn:
         found = campaigns.find(conn, campaign)
         now = database_now(conn)
@@ -324,7 +352,9 @@ def _held(conn: Connection, key: str, now: datetime) -> Found:
 
 def _check_key(file: CampaignFile, key: str) -> None:
     if file.campaign != key:
-        raise unusable([("campaign", f"the address says {key!r} and the file {file.campaign!r}; a key stays for good")])
+        raise unusable(
+            [("campaign", f"the URL has the key {key!r}, but the file has {file.campaign!r}; a key cannot be changed")]
+        )
 
 
 def _check_match(conn: Connection, found: Found, if_match: str | None) -> None:
@@ -335,7 +365,7 @@ def _check_match(conn: Connection, found: Found, if_match: str | None) -> None:
     if not wanted & {_tag(conn, found), f'"{found.version}"'}:
         raise ProblemError(
             412,
-            f"the campaign is at version {found.version} now; get it again, and change that",
+            f"the campaign is at version {found.version} now; get it again and base the change on that version",
             headers={"ETag": _tag(conn, found)},
         )
 

@@ -18,6 +18,7 @@ from parcours.db.tables import contacts
 from parcours.domain import gate
 from parcours.domain.campaign_file.model import dotted
 from parcours.domain.errors import NotFoundError
+from parcours.domain.invalid_values import why_invalid
 from parcours.web.context import Site, site_of
 from parcours.web.problems import ProblemError, problems
 from parcours.web.security.access import caller
@@ -42,16 +43,16 @@ Raw = Annotated[bytes, Depends(read_body)]
 Instant = Annotated[
     str, Field(examples=["2026-06-01T09:00:00Z"], json_schema_extra={"format": "date-time"}, description="In UTC.")
 ]
-Limit = Annotated[int, Query(ge=1, le=MOST_A_PAGE, description="How many items a page has at most.")]
-Cursor = Annotated[str | None, Query(description="`next` of the page before; leave it out for the first page.")]
+Limit = Annotated[int, Query(ge=1, le=MOST_A_PAGE, description="Maximum number of items per page.")]
+Cursor = Annotated[str | None, Query(description="`next` of the previous page. Omit it for the first page.")]
 
 PROBLEMS = problems(
     {
-        400: "The body is not JSON, or the cursor is not one of this list.",
-        401: "No key, or one that is unknown or revoked.",
-        403: "The role of the key or person may not.",
-        404: "What the address names is not there.",
-        422: "What was sent cannot be used; `detail` says why, `problems` names each place.",
+        400: "The body is not JSON, or the cursor does not belong to this list.",
+        401: "The API key is missing, unknown or revoked.",
+        403: "The role of the key or user does not allow this.",
+        404: "The resource does not exist.",
+        422: "The request is invalid; `detail` gives the reason, `problems` lists each error.",
     }
 )
 
@@ -92,8 +93,8 @@ def body(model: type[M]) -> Callable[..., M]:
 
 def _sentence(model: type[BaseModel], error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
-        return f"there is no such property here; there are {', '.join(model.model_fields)}"
-    return error["msg"]
+        return f"unknown property; known properties are {', '.join(model.model_fields)}"
+    return why_invalid(error, error["input"])
 
 
 def documented(model: type[BaseModel]) -> dict[str, Any]:
@@ -161,7 +162,7 @@ def place_of(text: str | None, kind: str, *types: type) -> list[Any] | None:
             raise ValueError
         return [_part(part, type_) for part, type_ in zip(parts, types, strict=True)]
     except (ValueError, TypeError, RecursionError, binascii.Error):
-        raise ProblemError(400, "the cursor is not one of this list; use `next` of its page before") from None
+        raise ProblemError(400, "the cursor does not belong to this list; use `next` of the previous page") from None
 
 
 def _part(part: Any, type_: Any) -> Any:

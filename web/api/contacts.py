@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
 from parcours.db.clock import now as database_now
-from parcours.db.house import house_of
+from parcours.db.installation_settings import settings_of
 from parcours.db.reads import listings
 from parcours.db.reads.listings import FIRST, ContactLine
 from parcours.db.tables import contacts
@@ -36,6 +37,7 @@ from parcours.web.api.common import (
     documented,
     page,
     place_of,
+    unusable,
 )
 from parcours.web.context import Site
 from parcours.web.paging import address
@@ -61,11 +63,12 @@ class ListedContact(BaseModel):
 
 
 class Refused(BaseModel):
-    """A channel on which a contact must not be contacted."""
+    """A channel on which the contact must not be contacted."""
 
     channel: str = Field(examples=["email"])
     address: str | None = Field(
-        examples=["ann@example.com"], description="The mailbox or number that is refused; null: any of the contact's."
+        examples=["ann@example.com"],
+        description="Email address or number that must not be contacted; null: all of the contact's.",
     )
     reason: str = Field(examples=["unsubscribed"], description="unsubscribed, manual or bounced.")
     comment: str | None = Field(examples=[None])
@@ -73,7 +76,7 @@ class Refused(BaseModel):
 
 
 class ContactResource(BaseModel):
-    """All that is known of a contact, as `parcours contacts show --json` prints it, without its campaigns."""
+    """A contact as `parcours contacts show --json` prints it, without its campaigns."""
 
     key: str = Field(examples=["ann"])
     email: str | None = Field(examples=["ann@example.com"])
@@ -82,18 +85,18 @@ class ContactResource(BaseModel):
     stage: str | None = Field(examples=[None])
     owner: str | None = Field(examples=[None])
     scores: dict[str, int] = Field(examples=[{}], description="Points by group.")
-    utm: dict[str, str] = Field(examples=[{}], description="Where the contact came from last.")
+    utm: dict[str, str] = Field(examples=[{}], description="UTM values of the contact's last visit.")
     fields: dict[str, Any] = Field(examples=[{"first_name": "Ann"}])
     tags: list[str] = Field(examples=[["customer"]])
     segments: list[str] = Field(examples=[["newsletter"]])
     aliases: list[str] = Field(description="Keys of contacts that were merged into this one.")
-    companies: list[str] = Field(description="Keys of its companies, the primary one first.")
-    channels: dict[str, Any] = Field(examples=[{}], description="What it wants of channels.")
-    refusals: list[Refused] = Field(description="What it must not be sent.")
+    companies: list[str] = Field(description="Keys of the contact's companies, the primary one first.")
+    channels: dict[str, Any] = Field(examples=[{}], description="Preferences of the contact, by channel.")
+    refusals: list[Refused] = Field(description="Do-not-contact entries.")
 
 
 class StayResource(BaseModel):
-    """A contact's membership of a campaign: what happened at its steps, and where it waits."""
+    """A contact's membership of a campaign, with its results and open waits."""
 
     campaign: str = Field(examples=["welcome"])
     rotation: int = Field(examples=[1])
@@ -105,14 +108,19 @@ class StayResource(BaseModel):
 
 
 class Tags(Given):
-    """Tags to add and to take away."""
+    """Tags to add and to remove."""
 
     add: list[str] = Field([])
     remove: list[str] = Field([])
 
 
+ReadOnly = Annotated[
+    Any, Field(json_schema_extra={"readOnly": True}, description="As GET answers it, or left out; not changed here.")
+]
+
+
 class ContactGiven(Given):
-    """What is to be so of a contact. What is not named stays; null takes it away."""
+    """Attributes to set. Omitted attributes do not change; null erases a value. What GET returns can be sent back."""
 
     email: str | None = Field(None, examples=["ann@example.com"])
     timezone: str | None = Field(None, examples=["Europe/Paris"])
@@ -121,17 +129,31 @@ class ContactGiven(Given):
     company: str | None = Field(None, examples=["acme"], description="Key of the primary company.")
     fields: dict[str, Any] = Field({}, examples=[{"first_name": "Ann"}])
     tags: list[str] | Tags = Field([], examples=[["customer"]], description="Tags to add, or {add, remove}.")
+    # What GET answers besides, so that it can be sent back.
+    key: ReadOnly = None
+    points: ReadOnly = None
+    scores: ReadOnly = None
+    utm: ReadOnly = None
+    segments: ReadOnly = None
+    aliases: ReadOnly = None
+    companies: ReadOnly = None
+    channels: ReadOnly = None
+    refusals: ReadOnly = None
+
+
+_CHANGED_HERE = frozenset({"email", "timezone", "owner", "stage", "company", "fields", "tags"})
+READ_ONLY = frozenset(ContactGiven.model_fields) - _CHANGED_HERE
 
 
 @router.get("/contacts", summary="List contacts")
 def list_contacts(
     site: SiteOf,
     _who: Reader,
-    search: Annotated[str, Query(description="How the key or the email address begins.")] = "",
+    search: Annotated[str, Query(description="Only contacts whose key or email starts with this text.")] = "",
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Listed[ListedContact]:
-    """Newest first. A search finds 2,000 contacts at most."""
+    """Newest first. A search returns at most 2,000 contacts."""
     place = place_of(cursor, "contacts", int)
     with site.engine.connect() as conn:
         found = listings.search(conn, search)
@@ -145,7 +167,7 @@ def list_contacts(
 def list_stays(
     site: SiteOf, _who: Reader, contact: str, limit: Limit = 50, cursor: Cursor = None
 ) -> Listed[StayResource]:
-    """Those it is in and those it left, by key."""
+    """Campaigns that the contact is in or has left, by key."""
     place = place_of(cursor, "stays", str)
     with site.engine.connect() as conn:
         shown = _shown(conn, contact)
@@ -158,14 +180,14 @@ def list_stays(
 
 @router.get("/contacts/{contact:path}", summary="Get a contact")
 def get_contact(site: SiteOf, _who: Reader, contact: str) -> ContactResource:
-    """The key of a contact that was merged leads to the one that it is now."""
+    """The key of a merged contact returns the contact it was merged into."""
     with site.engine.connect() as conn:
         return ContactResource(**_json(site, _shown(conn, contact)))
 
 
 @router.put(
     "/contacts/{contact:path}",
-    summary="Make or change a contact",
+    summary="Create or update a contact",
     responses={
         201: {"description": "The contact is new."},
         409: {
@@ -182,14 +204,17 @@ def put_contact(
     response: Response,
     given: Annotated[ContactGiven, Depends(body(ContactGiven))],
 ) -> ContactResource:
-    """What follows for campaigns has followed once this is answered."""
+    """Effects on campaigns are complete when the response arrives."""
     key = checked_key("contact", contact)
     with site.engine.connect() as conn:
         own = contacts.find(conn, key)
+        before = None if own is None else ContactResource(**_json(site, _shown(conn, key))).model_dump(mode="json")
+        _check_read_only(given, before or {"key": key})
         _check_address(conn, own, given.email)
-    new = own is None
-    _happened(site, "contact.changed", key, given.model_dump(exclude_unset=True))
-    if new:
+    said = given.model_dump(exclude_unset=True, exclude=set(READ_ONLY))
+    if before is None or not _is_so_already(said, before):
+        _happened(site, "contact.changed", key, said)
+    if before is None:
         response.status_code = 201
         response.headers["Location"] = address("api", "contacts", key)
     with site.engine.connect() as conn:
@@ -202,19 +227,47 @@ def put_contact(
 
 @router.delete("/contacts/{contact:path}", status_code=204, summary="Erase a contact")
 def erase_contact(site: SiteOf, _who: Manager, contact: str) -> None:
-    """For good: nothing that names them is kept."""
+    """Permanent: no identifying data is kept."""
     with site.engine.connect() as conn:
         _shown(conn, contact)
     _happened(site, "contact.deleted", contact, {})
 
 
+def _check_read_only(given: ContactGiven, before: dict[str, Any]) -> None:
+    """Raise ProblemError where a body has something else than the contact of what cannot be changed here."""
+    said = given.model_dump(mode="json", include=given.model_fields_set & READ_ONLY)
+    unlike = [
+        name for name, value in said.items() if not _are_alike(value, before.get(name)) and (value or before.get(name))
+    ]
+    if unlike:
+        sentence = "this is read-only and differs from the contact; leave it out"
+        raise unusable([(name, sentence) for name in unlike])
+
+
+def _is_so_already(said: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Return whether a body says nothing new of a contact, as when what GET answered is sent back."""
+    tags, fields = said.get("tags", []), said.get("fields", {})
+    return (
+        "company" not in said
+        and isinstance(tags, list)
+        and set(tags) <= set(before["tags"])
+        and all(name in before["fields"] and _are_alike(fields[name], before["fields"][name]) for name in fields)
+        and all(_are_alike(value, before[name]) for name, value in said.items() if name not in ("fields", "tags"))
+    )
+
+
+def _are_alike(one: Any, other: Any) -> bool:
+    # As JSON: for Python, true is 1.
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
 def _check_address(conn: Connection, own: int | None, email: str | None) -> None:
     """Raise ProblemError when an address is that of another contact than `own`."""
-    if not email or house_of(conn).shared_addresses:
+    if not email or settings_of(conn).shared_addresses:
         return
     others = contacts.holders(conn, [email.strip()]).get(email.strip(), [])
     if others and own not in {holder.id for holder in others}:
-        raise ProblemError(409, f"the address {email.strip()} is that of contact {others[0].key!r}; use that contact")
+        raise ProblemError(409, f"the address {email.strip()} belongs to contact {others[0].key!r}; use that contact")
 
 
 def _happened(site: Site, type_: str, key: str, data: dict[str, Any]) -> None:

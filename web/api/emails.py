@@ -43,7 +43,7 @@ EXAMPLE = {
 EMAIL_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "What an email's file says, as JSON; the key is in the address.",
+        "description": "The content of an email file as JSON. The key is in the URL.",
         "content": {JSON_TYPES[0]: {"schema": {"type": "object"}, "example": EXAMPLE}},
     }
 }
@@ -54,7 +54,7 @@ _UNLIKE_JSON = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 class EmailText(BaseModel):
-    """Subject and bodies, in Liquid; what is null is said by the main one."""
+    """Subject and bodies, in Liquid. A null value is taken from the main template."""
 
     subject: str | None = Field(None, examples=["Welcome"])
     html: str | None = Field(None, examples=["<p>Hello</p>"])
@@ -62,7 +62,7 @@ class EmailText(BaseModel):
 
 
 class EmailVariant(EmailText):
-    """What a share of the contacts get instead."""
+    """A variant that a share of the contacts receives instead."""
 
     name: str = Field(examples=["short"])
     weight: float = Field(examples=[50], description="Percent.")
@@ -70,7 +70,7 @@ class EmailVariant(EmailText):
 
 
 class EmailResource(EmailText):
-    """A template. `from` is null where the installation's sender is used."""
+    """An email template. `from` is null if the installation's sender is used."""
 
     key: str = Field(examples=["welcome-1"])
     sender: str | None = Field(alias="from", examples=["Ann <ann@example.com>"])
@@ -96,7 +96,7 @@ def list_emails(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor = 
 
 @router.get("/emails/{email:path}", summary="Get an email template")
 def get_email(site: SiteOf, _who: Reader, email: str) -> EmailResource:
-    """As it is written, not filled in."""
+    """Returns the source of the template, not rendered."""
     with site.engine.connect() as conn:
         found = emails.listed(conn, [email])
     if not found:
@@ -106,18 +106,18 @@ def get_email(site: SiteOf, _who: Reader, email: str) -> EmailResource:
 
 @router.put(
     "/emails/{email:path}",
-    summary="Make or change an email template",
+    summary="Create or update an email template",
     responses={201: {"description": "The template is new."}},
     openapi_extra=EMAIL_BODY,
 )
 def put_email(
     site: SiteOf, _who: Manager, email: str, response: Response, given: Annotated[Any, Depends(_given)]
 ) -> EmailResource:
-    """The whole template, checked as `parcours emails apply` does it."""
+    """The body is the complete template, with the same checks as `parcours emails apply`."""
     if not isinstance(given, dict):
         raise unusable([("", "an email is an object: subject, html, …")])
     if given.get("key", email) != email:
-        raise unusable([("key", "the address says another key")])
+        raise unusable([("key", "the URL has a different key")])
     text = _UNLIKE_JSON.sub(_escaped, json.dumps({**given, "key": email}, ensure_ascii=False))
     read, problems = email_files.read_text(text, Path("body.json"))
     if problems or not read:

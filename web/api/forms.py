@@ -36,20 +36,20 @@ from parcours.web.problems import PROBLEM, ProblemError
 router = api_router("forms")
 
 _MAPPING = (
-    "By field, the attribute or custom field of the contact that it replaces; null: none. Other fields with usual "
-    "names, such as first_name, fill what is empty in the contact."
+    "Attribute or custom field of the contact that each form field replaces; null: none. Other fields with common "
+    "names, such as first_name, fill empty attributes of the contact."
 )
 
 
 class FormResource(BaseModel):
-    """A form; one that is not standalone starts the campaigns that have it as a source."""
+    """A form. If it is not standalone, submissions start the campaigns that use it as a source."""
 
     key: str = Field(examples=["signup"])
     name: str = Field(examples=["Sign up"])
     standalone: bool = Field(examples=[False])
     published: bool = Field(examples=[True])
-    latest_at: Instant | None = Field(description="When it was submitted last.")
-    campaigns: list[str] = Field(examples=[["welcome"]], description="Those that it is a source of.")
+    latest_at: Instant | None = Field(description="Time of the last submission.")
+    campaigns: list[str] = Field(examples=[["welcome"]], description="Campaigns that use the form as a source.")
     mapping: dict[str, str | None] = Field(examples=[{"tel": "phone"}], description=_MAPPING)
 
 
@@ -57,20 +57,20 @@ class FormGiven(Given):
     """A new form."""
 
     key: str = Field(examples=["signup"])
-    name: str | None = Field(None, examples=["Sign up"], description="For people; without one, the key.")
-    standalone: bool = Field(False, description="Never the source of a campaign.")
+    name: str | None = Field(None, examples=["Sign up"], description="Display name. Default: the key.")
+    standalone: bool = Field(False, description="The form cannot be a campaign source.")
     redirect: str | None = Field(None, examples=["https://example.com/thanks"])
     allowed_origins: list[str] = Field(
-        [], examples=[["https://example.com"]], description="Sites whose pages may submit it; none: all."
+        [], examples=[["https://example.com"]], description="Origins that can submit the form. Default: all."
     )
     names_contact: bool = Field(
-        False, description="Whether who submits it may give the key of a contact; anybody could give anybody's."
+        False, description="Whether submissions can name a contact key. Unsafe on public forms."
     )
     mapping: dict[str, str | None] = Field({}, examples=[{"tel": "phone"}], description=_MAPPING)
 
 
 class MappingGiven(Given):
-    """What the fields of a form become of the contact."""
+    """How form fields map to attributes of the contact."""
 
     mapping: dict[str, str | None] = Field(examples=[{"tel": "phone"}], description=_MAPPING)
 
@@ -86,14 +86,14 @@ def list_forms(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor = N
 @router.post(
     "/forms",
     status_code=201,
-    summary="Make a form",
-    responses={409: {"content": {PROBLEM: {}}, "description": "There is a form of that key already."}},
+    summary="Create a form",
+    responses={409: {"content": {PROBLEM: {}}, "description": "A form with this key already exists."}},
     openapi_extra=documented(FormGiven),
 )
 def make_form(
     site: SiteOf, _who: Manager, response: Response, given: Annotated[FormGiven, Depends(body(FormGiven))]
 ) -> FormResource:
-    """`POST /forms/{key}` takes what is submitted."""
+    """Submissions are sent to `POST /forms/{key}`."""
     key = checked_key("form", given.key)
     if given.redirect is not None and origin_of(given.redirect) is None:
         raise unusable([("redirect", "this is not an address that starts with http:// or https://")])
@@ -101,7 +101,7 @@ def make_form(
     mapping = _checked(given.mapping)
     with site.engine.begin() as conn:
         if not forms.create(conn, key, given.name or key, given.standalone):
-            raise ProblemError(409, f"there is a form {key!r} already; choose another key")
+            raise ProblemError(409, f"form {key!r} already exists; choose another key")
         forms.place(
             conn,
             key,
@@ -117,20 +117,20 @@ def make_form(
 
 @router.get("/forms/{form:path}", summary="Get a form")
 def get_form(site: SiteOf, _who: Reader, form: str) -> FormResource:
-    """With when it was submitted last, and the campaigns that it feeds."""
+    """Includes the time of the last submission and the campaigns that use it."""
     with site.engine.connect() as conn:
         return _line(conn, form)
 
 
 @router.put(
     "/forms/{form:path}/mapping",
-    summary="Say what the fields of a form become of the contact",
+    summary="Set the field mapping of a form",
     openapi_extra=documented(MappingGiven),
 )
 def map_fields(
     site: SiteOf, _who: Manager, form: str, given: Annotated[MappingGiven, Depends(body(MappingGiven))]
 ) -> FormResource:
-    """The whole mapping; `{}` leaves only the usual names."""
+    """Replaces the whole mapping. With `{}`, only common field names are mapped."""
     mapping = _checked(given.mapping)
     with site.engine.begin() as conn:
         forms.place(conn, form, redirect=None, allowed_origins=None, mapping=mapping)
@@ -147,7 +147,7 @@ def _checked(mapping: dict[str, str | None]) -> dict[str, str | None]:
 def _origin(index: int, given: str) -> str:
     origin = origin_of(given)
     if origin is None or urlsplit(given).path not in ("", "/"):
-        raise unusable([(f"allowed_origins[{index}]", "this is no origin; write it like https://example.com")])
+        raise unusable([(f"allowed_origins[{index}]", "this is not an origin; write it like https://example.com")])
     return origin
 
 

@@ -15,12 +15,12 @@ from parcours.web.api.common import NEVER, Cursor, Instant, Limit, Listed, Reade
 
 router = api_router("logs")
 
-OfContact = Annotated[str | None, Query(description="Only what is of this contact, by key.")]
-OfStep = Annotated[str | None, Query(description="Only what is of this step, by key.")]
+OfContact = Annotated[str | None, Query(description="Key of a contact: only its entries.")]
+OfStep = Annotated[str | None, Query(description="Key of a step: only its entries.")]
 
 
 class LogEntry(BaseModel):
-    """What became of a contact at a step."""
+    """The result of a step for a contact."""
 
     contact: str = Field(examples=["ann"])
     step: str = Field(examples=["hello"])
@@ -32,7 +32,7 @@ class LogEntry(BaseModel):
 
 
 class StandingResource(BaseModel):
-    """A contact that waits at a step; without `due_at`, until something happens."""
+    """A contact that waits at a step. Without `due_at`, it waits for an event."""
 
     contact: str = Field(examples=["ann"])
     step: str = Field(examples=["opened"])
@@ -40,11 +40,11 @@ class StandingResource(BaseModel):
     waiting: str = Field(examples=["decision"], description="The kind of the step, or retry.")
     due_at: Instant | None
     reason: str | None = Field(
-        examples=[None], description="What failed at the last attempt, or what holds the message back."
+        examples=[None], description="Error of the last attempt, or the reason why the message is held back."
     )
 
 
-@router.get("/campaigns/{campaign}/log", summary="List what happened")
+@router.get("/campaigns/{campaign}/log", summary="List outcomes")
 def list_log(
     site: SiteOf,
     _who: Reader,
@@ -65,7 +65,7 @@ def list_log(
     return Listed(items=[LogEntry(**log_json(row)) for row in shown], next=more)
 
 
-@router.get("/campaigns/{campaign}/waiting", summary="List who waits")
+@router.get("/campaigns/{campaign}/waiting", summary="List open waits")
 def list_waiting(
     site: SiteOf,
     _who: Reader,

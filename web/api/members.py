@@ -29,13 +29,13 @@ router = api_router("members")
 
 
 class MemberWait(BaseModel):
-    """A step that a member stands at; without `due_at`, until it happens."""
+    """A step at which a member waits. Without `due_at`, it waits for an event."""
 
     step: str = Field(examples=["hello"])
     reason: str = Field(examples=["delay"])
     attempt: int = Field(examples=[0])
     due_at: Instant | None
-    error: str | None = Field(examples=[None], description="Why the last attempt failed, if it did.")
+    error: str | None = Field(examples=[None], description="Error of the last attempt, if it failed.")
 
 
 class MemberResource(BaseModel):
@@ -53,18 +53,20 @@ class MemberResource(BaseModel):
 
 
 class Moved(BaseModel):
-    """What became of a contact."""
+    """The result for a contact."""
 
     contact: str = Field(examples=["ann"])
     changed: bool = Field(examples=[True])
-    what: str = Field(examples=["added"], description="In words: added, back, restarted, removed, or why nothing.")
+    what: str = Field(
+        examples=["added"], description="Result: added, back, restarted, removed, or the reason why nothing changed."
+    )
 
 
 @router.get("/campaigns/{campaign}/members", summary="List members")
 def list_members(
     site: SiteOf, _who: Reader, campaign: str, limit: Limit = 50, cursor: Cursor = None, state: State | None = None
 ) -> Listed[MemberResource]:
-    """Newest contact first, with all that each waits for; `state`: only who is in (active), or who left."""
+    """Newest contact first, with open waits. `state` selects members who are active or who left."""
     place = place_of(cursor, "members", int)
     before = FIRST if place is None else place[0]
     with site.engine.connect() as conn:
@@ -75,16 +77,18 @@ def list_members(
     return Listed(items=items, next=None if page.after is None else cursor_of("members", page.after))
 
 
-@router.put("/campaigns/{campaign}/members/{contact:path}", summary="Add a contact by hand", operation_id="put_member")
-@router.post("/campaigns/{campaign}/members/{contact:path}", summary="Add a contact by hand", operation_id="add_member")
+@router.put("/campaigns/{campaign}/members/{contact:path}", summary="Add a contact manually", operation_id="put_member")
+@router.post(
+    "/campaigns/{campaign}/members/{contact:path}", summary="Add a contact manually", operation_id="add_member"
+)
 def add_member(site: SiteOf, who: Manager, campaign: str, contact: str) -> Moved:
-    """No segment removes them again. Who was out comes back, also after a removal by hand."""
+    """Segments never remove the contact. A contact who left or was removed returns."""
     return _move(site, who, campaign, contact, inside=True)
 
 
-@router.delete("/campaigns/{campaign}/members/{contact:path}", summary="Remove a contact by hand")
+@router.delete("/campaigns/{campaign}/members/{contact:path}", summary="Remove a contact manually")
 def remove_member(site: SiteOf, who: Manager, campaign: str, contact: str) -> Moved:
-    """Only a person brings them back. What they waited for is cancelled."""
+    """The contact's waits are cancelled. The contact returns only when added manually."""
     return _move(site, who, campaign, contact, inside=False)
 
 

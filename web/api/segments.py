@@ -76,40 +76,42 @@ PATIENCE_SECONDS = 5.0
 
 
 class SegmentResource(BaseModel):
-    """A segment; only a public and published one can be the source of a campaign."""
+    """A segment. Only public and published segments can be sources of campaigns."""
 
     key: str = Field(examples=["newsletter"])
     name: str = Field(examples=["Newsletter"])
     public: bool = Field(examples=[True])
     published: bool = Field(examples=[True])
-    members: int = Field(examples=[120], description=f"How many are in it, counted up to {COUNTED:,}.")
-    campaigns: list[str] = Field(examples=[["welcome"]], description="Those that it is a source of.")
-    by_rule: bool = Field(examples=[False], description="Whether a rule fills it.")
+    members: int = Field(examples=[120], description=f"Number of contacts in the segment, counted up to {COUNTED:,}.")
+    campaigns: list[str] = Field(examples=[["welcome"]], description="Campaigns that use the segment as a source.")
+    by_rule: bool = Field(examples=[False], description="Whether the segment has a rule.")
 
 
 class SegmentWithRule(SegmentResource):
     """A segment with its rule."""
 
-    rule: Any = Field(None, examples=[RULE], description="As in a segment file; null: filled by hand and by events.")
+    rule: Any = Field(None, examples=[RULE], description="As in a segment file; null: no rule.")
     set_aside: str | None = Field(
-        examples=[None], description="Why its rule cannot be read here, or what it raised lately; null if all is well."
+        examples=[None], description="Why the rule cannot be read here or failed for a contact; null without an error."
     )
-    ranges_left: int = Field(examples=[0], description="Ranges of contacts of whom the rule is still to be asked.")
+    ranges_left: int = Field(examples=[0], description="Contact ranges for which the rule is still to be evaluated.")
 
 
 class EffectOnCampaign(BaseModel):
-    """What a segment that changes does to a campaign that it feeds, in contacts."""
+    """Effect of a changed segment on a campaign, as numbers of contacts."""
 
     campaign: str = Field(examples=["welcome"])
     running: bool = Field(examples=[True])
     joins: int = Field(examples=[12])
     comes_back: int = Field(examples=[0])
     leaves: int = Field(examples=[3])
-    stays: int = Field(examples=[0], description="Who comes into the segment, was in the campaign, and does not start.")
+    stays: int = Field(
+        examples=[0], description="New members of the segment who were in the campaign and do not restart."
+    )
 
 
 class SegmentPlanned(BaseModel):
-    """What applying does to a segment; one that `follows` asks for another that changes."""
+    """What applying would change in a segment. If `follows` is true, its rule depends on a changed segment."""
 
     segment: str = Field(examples=["warm-leads"])
     creates: bool = Field(examples=[False])
@@ -119,11 +121,11 @@ class SegmentPlanned(BaseModel):
     members: int = Field(examples=[120])
     comes: int = Field(examples=[12])
     goes: int = Field(examples=[3])
-    kept_in: int = Field(examples=[0], description="Whom the rule leaves out, and who were put in by hand.")
-    kept_out: int = Field(examples=[0], description="Whom the rule lets in, and who were taken out by hand.")
-    unknown: int = Field(examples=[0], description="Of whom the rule cannot tell.")
+    kept_in: int = Field(examples=[0], description="Members who do not match the rule but were added manually.")
+    kept_out: int = Field(examples=[0], description="Contacts who match the rule but were removed manually.")
+    unknown: int = Field(examples=[0], description="Contacts for which the rule fails.")
     campaigns: list[EffectOnCampaign]
-    lines: list[str] = Field(description="The plan in sentences.")
+    lines: list[str] = Field(description="The plan as text.")
 
 
 class SegmentWhy(BaseModel):
@@ -132,10 +134,10 @@ class SegmentWhy(BaseModel):
     segment: str = Field(examples=["warm-leads"])
     contact: str = Field(examples=["ann"])
     inside: bool = Field(examples=[True])
-    by_hand: str | None = Field(examples=[None], description="added or removed: what was done by hand, which holds.")
-    answer: bool | None = Field(examples=[True], description="What the rule says now; null: it cannot tell.")
-    changes_at: str | None = Field(examples=[None], description="When time alone may change the answer.")
-    rule: dict[str, Any] | None = Field(examples=[None], description="The rule, with the answer of each part.")
+    manual: str | None = Field(examples=[None], description="added or removed, if somebody did that manually.")
+    answer: bool | None = Field(examples=[True], description="Result of the rule now; null: it fails.")
+    changes_at: str | None = Field(examples=[None], description="When the result can next change with time.")
+    rule: dict[str, Any] | None = Field(examples=[None], description="The rule with the result of each part.")
     set_aside: str | None = Field(examples=[None])
     explanation: list[str]
 
@@ -144,7 +146,7 @@ class SegmentGiven(Given):
     """A new segment."""
 
     key: str = Field(examples=["newsletter"])
-    name: str | None = Field(None, examples=["Newsletter"], description="For people; without one, the key.")
+    name: str | None = Field(None, examples=["Newsletter"], description="Display name. Default: the key.")
     public: bool = True
     published: bool = True
 
@@ -159,7 +161,7 @@ class SegmentMemberResource(BaseModel):
 
 
 class SegmentMoved(BaseModel):
-    """Whether a contact came in or went out just now."""
+    """Whether the request changed the membership."""
 
     contact: str = Field(examples=["ann"])
     changed: bool = Field(examples=[True])
@@ -176,18 +178,18 @@ def list_segments(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor 
 @router.post(
     "/segments",
     status_code=201,
-    summary="Make a segment",
-    responses={409: {"content": {PROBLEM: {}}, "description": "There is a segment of that key already."}},
+    summary="Create a segment",
+    responses={409: {"content": {PROBLEM: {}}, "description": "A segment with this key already exists."}},
     openapi_extra=documented(SegmentGiven),
 )
 def make_segment(
     site: SiteOf, _who: Manager, response: Response, given: Annotated[SegmentGiven, Depends(body(SegmentGiven))]
 ) -> SegmentResource:
-    """Public and published, unless said otherwise."""
+    """Public and published by default."""
     key = checked_key("segment", given.key)
     with site.engine.begin() as conn:
         if segments.find(conn, key) is not None:
-            raise ProblemError(409, f"there is a segment {key!r} already; choose another key")
+            raise ProblemError(409, f"segment {key!r} already exists; choose another key")
         segments.save(conn, key, name=given.name or None, public=given.public, published=given.published)
         made = _line(conn, key)
     response.headers["Location"] = address("api", "segments", key)
@@ -214,32 +216,30 @@ def _file(request: Request, raw: Raw) -> SegmentFile:
             ]
         ) from None
     if len(files) != 1:
-        raise unusable([("", "send one segment, not several")])
+        raise unusable([("", "send one segment")])
     return files[0]
 
 
-@router.post(
-    "/segments/{segment:path}/plan", summary="Say what a change of a segment would do", openapi_extra=SEGMENT_BODY
-)
+@router.post("/segments/{segment:path}/plan", summary="Plan a change of a segment", openapi_extra=SEGMENT_BODY)
 def plan_segment(
     site: SiteOf,
     _who: Reader,
     segment: str,
     file: Annotated[SegmentFile, Depends(_file)],
-    forget_by_hand: bool = False,
+    reset_manual: bool = False,
 ) -> list[SegmentPlanned]:
-    """The body is the segment file; nothing is changed. Segments that ask for it and follow come behind it.
+    """The body is the segment file. Nothing is changed. Segments whose rules depend on it come last.
 
-    `forget_by_hand` lets the rule decide also of contacts who were added or removed by hand.
+    With `reset_manual`, the rule also decides about contacts that were added or removed manually.
     """
     with site.engine.connect() as conn:
-        plans = _plans(conn, site, segment, file, forget=forget_by_hand)
+        plans = _plans(conn, site, segment, file, forget=reset_manual)
     return [SegmentPlanned(**each.to_json(), lines=each.lines()) for each in plans]
 
 
-@router.get("/segments/{segment:path}/explain/{contact:path}", summary="Say why a contact is in a segment or not")
+@router.get("/segments/{segment:path}/explain/{contact:path}", summary="Explain why a contact is in a segment or not")
 def explain_segment(site: SiteOf, _who: Reader, segment: str, contact: str) -> SegmentWhy:
-    """Condition by condition, and what was done by hand."""
+    """Result of each condition, and manual changes."""
     with site.engine.connect() as conn:
         found = segment_explained.explain(conn, segment, contact, now=database_now(conn), zone=site.zone)
     return SegmentWhy(**found.to_json())
@@ -267,34 +267,34 @@ def list_segment_members(
     return Listed(items=items, next=None if rows.after is None else cursor_of("segment members", rows.after))
 
 
-@router.put("/segments/{segment:path}/members/{contact:path}", summary="Put a contact into a segment by hand")
+@router.put("/segments/{segment:path}/members/{contact:path}", summary="Add a contact to a segment manually")
 def put_segment_member(site: SiteOf, _who: Manager, segment: str, contact: str) -> SegmentMoved:
-    """No rule removes them again. What follows for campaigns has followed once this is answered."""
+    """Rules never remove manually added contacts. Effects on campaigns are complete when the response arrives."""
     return _move(site, segment, contact, inside=True)
 
 
-@router.delete("/segments/{segment:path}/members/{contact:path}", summary="Take a contact out of a segment by hand")
+@router.delete("/segments/{segment:path}/members/{contact:path}", summary="Remove a contact from a segment manually")
 def remove_segment_member(site: SiteOf, _who: Manager, segment: str, contact: str) -> SegmentMoved:
-    """No rule brings them back. What follows for campaigns has followed once this is answered."""
+    """Rules never add the contact again. Effects on campaigns are complete when the response arrives."""
     return _move(site, segment, contact, inside=False)
 
 
-@router.put("/segments/{segment:path}", summary="Make or change a segment", openapi_extra=SEGMENT_BODY)
+@router.put("/segments/{segment:path}", summary="Create or update a segment", openapi_extra=SEGMENT_BODY)
 def put_segment(
     site: SiteOf,
     _who: Manager,
     segment: str,
     file: Annotated[SegmentFile, Depends(_file)],
-    forget_by_hand: bool = False,
+    reset_manual: bool = False,
 ) -> SegmentWithRule:
-    """The body is the segment file, with a rule or without; without one, a rule that is there is dropped.
+    """The body is the segment file. If it has no rule, an existing rule is removed.
 
-    The rule is asked of everybody: of small numbers before this is answered, else by the workers (`ranges_left`).
+    The rule is evaluated for all contacts: within 5 seconds if possible, otherwise by the workers (`ranges_left`).
     """
     now = partitions.begin(site.engine)
     with site.engine.begin() as conn:
         _check(conn, segment, file)
-        asked = segment_rules.apply(conn, [file], forget=forget_by_hand, now=now)
+        asked = segment_rules.apply(conn, [file], forget=reset_manual, now=now)
     rebuilding.work_all(site.engine, asked, now=now, zone=site.zone, patience=PATIENCE_SECONDS)
     with site.engine.connect() as conn:
         return _with_rule(conn, segment)
@@ -302,7 +302,7 @@ def put_segment(
 
 @router.get("/segments/{segment:path}", summary="Get a segment")
 def get_segment(site: SiteOf, _who: Reader, segment: str) -> SegmentWithRule:
-    """With how many are in it, the campaigns that it feeds, and its rule."""
+    """Includes the number of members, the campaigns that use it, and its rule."""
     with site.engine.connect() as conn:
         return _with_rule(conn, segment)
 
@@ -323,7 +323,7 @@ def _plans(conn: Connection, site: Site, segment: str, file: SegmentFile, *, for
 
 def _check(conn: Connection, segment: str, file: SegmentFile) -> None:
     if file.segment != segment:
-        said = f"the address says {segment!r} and the file {file.segment!r}; a key stays for good"
+        said = f"the key in the URL is {segment!r} and in the file {file.segment!r}; a key cannot be changed"
         raise unusable([("segment", said)])
     found = segment_plan.problems(conn, [file])
     if found:

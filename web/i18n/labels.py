@@ -14,6 +14,7 @@ from parcours.domain.events import table
 from parcours.domain.time.intervals import Interval
 from parcours.domain.time.schedule import Timing
 from parcours.web.i18n.language import _, _n, day, instant, marked, number, reader
+from parcours.web.i18n.sentences import told
 from parcours.web.pages.charts import Bucket
 
 KINDS = {"action": marked("Action"), "decision": marked("Decision"), "condition": marked("Condition")}
@@ -26,7 +27,7 @@ RESULTS = {
     "no": marked("no"),
     "cancelled": marked("cancelled"),
     "waiting": marked("waiting"),
-    "retrying": marked("tried again"),
+    "retrying": marked("retrying"),
     "undelivered": marked("not delivered"),
     # States of messages.
     "queued": marked("queued"),
@@ -34,50 +35,46 @@ RESULTS = {
     "sent": marked("sent"),
 }
 REASONS = {
-    "kickoff": marked("about to begin"),
-    "delay": marked("waits for its time"),
-    "retry": marked("failed, and is tried again"),
-    "decision": marked("waits for the contact to act"),
+    "kickoff": marked("starting"),
+    "delay": marked("scheduled"),
+    "retry": marked("failed, will be retried"),
+    "decision": marked("waiting for the contact"),
 }
 # What a contact stands at.
 STANDS = {
-    "action": marked("waits for its time"),
-    "condition": marked("waits for its time"),
-    "decision": marked("waits for the contact to act"),
-    "retry": marked("failed, and is tried again"),
+    "action": marked("scheduled"),
+    "condition": marked("scheduled"),
+    "decision": marked("waiting for the contact"),
+    "retry": marked("failed, will be retried"),
 }
 # What holds messages of a channel back.
 RULES = {
-    "cap": marked("as many as may be sent were sent"),
+    "cap": marked("frequency cap reached"),
     "quiet_hours": marked("quiet hours"),
     "paused": marked("pause"),
+}
+CHANNELS = {
+    "email": marked("email"),
+    "sms": marked("text message"),
+    "push": marked("notification"),
+    "webhook": marked("webhook"),
 }
 REFUSALS = {
     "unsubscribed": marked("unsubscribed"),
     "bounced": marked("bounced"),
-    "manual": marked("set by hand"),
+    "manual": marked("set manually"),
 }
 EVENT_TYPES = {name: each.label for name, each in table.EVENT_TYPES.items()}
 ARRIVALS = {
-    "segment": marked("through a segment"),
-    "form": marked("through a form"),
-    "manual": marked("added by hand"),
-    "action": marked("by a step of a campaign"),
+    "segment": marked("from a segment"),
+    "form": marked("from a form"),
+    "manual": marked("added manually"),
+    "action": marked("by a campaign step"),
 }
 DEPARTURES = {
-    "segment": marked("left the segments"),
-    "action": marked("taken out by a step"),
-    "manual": marked("removed by hand"),
-}
-# What the engine writes as the reason of a result.
-WHY = {
-    "it has no email address": marked("it has no email address"),
-    "the contact left the campaign": marked("the contact left the campaign"),
-    "the contact started again": marked("the contact started again"),
-    "it fell due while the campaign did not run": marked("it fell due while the campaign did not run"),
-    "the contact is no longer in this rotation of the campaign": marked(
-        "the contact is no longer in this rotation of the campaign"
-    ),
+    "segment": marked("left all segments"),
+    "action": marked("removed by a step"),
+    "manual": marked("removed manually"),
 }
 SERIES = {
     "added": marked("Contacts added"),
@@ -89,6 +86,11 @@ EVENTS = {
     "published": marked("Switched on"),
     "paused": marked("Switched off"),
     "deleted": marked("Deleted"),
+}
+# Entries that end with a number.
+MOVES = {
+    "contacts added by hand: ": marked("Contacts added manually: {n}"),
+    "contacts removed by hand: ": marked("Contacts removed manually: {n}"),
 }
 CHANGES = {
     "added": marked("new: {steps}"),
@@ -202,7 +204,7 @@ def word(table: dict[str, str], key: str | None) -> str:
 
 def why(text: str | None) -> str:
     """Return the reason of a result; what a step type or a provider said is said as it is."""
-    return "" if text is None else _(WHY[text]) if text in WHY else text
+    return "" if text is None else told(text)
 
 
 def local(value: datetime, zone: tzinfo) -> str:
@@ -242,20 +244,25 @@ def happened(what: str, detail: Mapping[str, Any]) -> str:
     if what.startswith("stopped: ") and {"step", "failed"} <= detail.keys():
         failed, step, minutes = number(int(detail["failed"])), detail["step"], int(detail.get("minutes", 60))
         if minutes == 60:
-            return _("Stopped by itself: {failed} contacts failed at {step} within an hour", failed=failed, step=step)
+            return _(
+                "Paused automatically: {failed} contacts failed at {step} within an hour", failed=failed, step=step
+            )
         return _(
-            "Stopped by itself: {failed} contacts failed at {step} within {minutes} minutes",
+            "Paused automatically: {failed} contacts failed at {step} within {minutes} minutes",
             failed=failed,
             step=step,
             minutes=number(minutes),
         )
+    for beginning, sentence in MOVES.items():
+        if what.startswith(beginning):
+            return _(sentence, n=what.removeprefix(beginning))
     changes = [
         _(sentence, steps=", ".join(map(str, detail[name])))
         for name, sentence in CHANGES.items()
         if what != "created" and detail.get(name)
     ]
     if what == "rescheduled" and "waits" in detail:
-        return _("Moved waiting contacts to the present timing: {n}", n=number(int(detail["waits"])))
+        return _("Waiting contacts rescheduled: {n}", n=number(int(detail["waits"])))
     version = what.removeprefix("changed to version ")
     if version != what:
         said = _("Changed to version {n}", n=version)

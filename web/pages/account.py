@@ -35,7 +35,7 @@ def end(request: Request, site: SiteOf, found: VisitorOf, _form: OpenFormOf, id_
     if found.user is not None:
         with site.engine.begin() as conn:
             users.end_sign_in(conn, found.user, id_)
-    return redirect(request, OWN, flash=_("Signed out there."))
+    return redirect(request, OWN, flash=_("The session has ended."))
 
 
 @router.post(f"{OWN}/sign-out-everywhere")

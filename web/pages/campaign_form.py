@@ -32,6 +32,7 @@ from parcours.services.campaign_changes import Stamp, definition_of
 from parcours.services.campaign_plan import CampaignPlan
 from parcours.web.context import Site
 from parcours.web.i18n.language import _, _n, marked
+from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.security.access import FormBody
@@ -39,19 +40,19 @@ from parcours.web.security.access import FormBody
 router = pages_router()
 
 REENTRY = (
-    ("never", marked("Never: once in a lifetime")),
-    ("after_exit", marked("After they left")),
-    ("always", marked("Always, also while they are inside")),
+    ("never", marked("Never")),
+    ("after_exit", marked("After leaving")),
+    ("always", marked("Always, even while active")),
 )
 CATCH_UP = (
-    ("run", marked("Do all of it at once")),
-    ("skip", marked("Skip what is too old")),
-    ("shift", marked("Move everything by the length of the pause")),
+    ("run", marked("Run immediately")),
+    ("skip", marked("Skip steps that are too old")),
+    ("shift", marked("Extend all waits by the length of the pause")),
 )
 PRIORITY = (
-    ("high", marked("First")),
-    ("normal", marked("In between")),
-    ("low", marked("Last")),
+    ("high", marked("High")),
+    ("normal", marked("Normal")),
+    ("low", marked("Low")),
 )
 # Where an error of a part of the file is shown.
 FIELD_OF = {"campaign": "key", "sources": "sources"}
@@ -187,7 +188,7 @@ class CheckedForm:
         return self.file is not None and not self.fields and not self.steps
 
 
-class Choice(NamedTuple):
+class PlanChoice(NamedTuple):
     """Something of a plan that the one who applies it decides."""
 
     name: str
@@ -218,7 +219,7 @@ def check(conn: Connection, draft: Draft, base: CampaignFile | None, zone: ZoneI
     checked = CheckedForm()
     around = draft.settings(base, zone)
     if not draft.name:
-        checked.fields["name"].append(_("give the campaign a name"))
+        checked.fields["name"].append(_("enter a name"))
     try:
         checked.file = read_text(draft.steps, name=Path("steps.yaml"), default_zone=zone, around=around)
         also = campaign_plan.check_references(conn, checked.file)
@@ -320,7 +321,9 @@ def _save(request: Request, site: Site, key: str | None, form: FormBody, who: st
         # Somebody was faster by a moment: it shows as to one who comes later.
         return _save(request, site, key, FormBody([*form.pairs(), ("do", "review")]), who)
     name = checked.file.name
-    said = _("“{name}” is made.", name=name) if planned.campaign_id is None else _("“{name}” is changed.", name=name)
+    said = (
+        _("“{name}” was created.", name=name) if planned.campaign_id is None else _("“{name}” was changed.", name=name)
+    )
     return redirect(request, f"/campaigns/{quote(checked.file.campaign)}", flash=said)
 
 
@@ -342,7 +345,7 @@ def _stale(conn: Connection, draft: Draft, found: Found | None, zone: ZoneInfo) 
         taken = there is not None and there.version > 0 and not there.deleted and there.key == draft.key
         if draft.stamp is not None or not taken:
             return None
-        sentence = _("There is a campaign with the key “{key}” already. Choose another key.", key=draft.key)
+        sentence = _("A campaign with the key “{key}” already exists. Choose another key.", key=draft.key)
         return Stale(None, draft, sentence, [], "", None)
     current = campaign_changes.stamp(conn, found)
     if draft.stamp == current:
@@ -355,7 +358,7 @@ def _stale(conn: Connection, draft: Draft, found: Found | None, zone: ZoneInfo) 
     return Stale(
         found,
         replace(draft, stamp=current),
-        _("Somebody changed this campaign while you were editing it."),
+        _("Someone else changed this campaign while you were editing it."),
         list(_difference(before, after)),
         "" if last is None else last.who,
         None if last is None else last.at,
@@ -432,7 +435,7 @@ def _types() -> list[tuple[str, list[tuple[StepType, str]]]]:
     """Return the catalogue by kind, each type with its first sentence."""
     found = defaultdict(list)
     for each in all_types():
-        found[each.kind.value].append((each, each.description.split("\n\n")[0].replace("\n", " ")))
+        found[each.kind.value].append((each, told(each.description.split("\n\n")[0].replace("\n", " "))))
     labels = {"action": _("Actions"), "decision": _("Decisions"), "condition": _("Conditions")}
     return [(labels[kind], types) for kind, types in found.items()]
 
@@ -463,55 +466,58 @@ def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[t
     A campaign that `comes_back` was deleted, if it was there at all.
     """
     if comes_back and planned.campaign_id is not None:
-        yield "note", _("A deleted campaign had this key; it comes back with its history.")
+        yield "note", _("A deleted campaign has this key. It will be restored with its history.")
     if planned.campaign_id is None:
         n = len(planned.added)
-        yield "added", _n("The campaign is made, with {n} step.", "The campaign is made, with {n} steps.", n)
+        yield (
+            "added",
+            _n("The campaign will be created with {n} step.", "The campaign will be created with {n} steps.", n),
+        )
     elif planned.unchanged:
         if planned.publishes is None:
-            yield "note", _("Nothing changes.")
+            yield "note", _("No changes.")
     else:
-        yield "changed", _("Version {n} is made.", n=planned.version)
+        yield "changed", _("Version {n} will be created.", n=planned.version)
         for key in planned.added:
-            yield "added", _("Step {key} is new.", key=key)
+            yield "added", _("Step {key} will be added.", key=key)
     for key in planned.changed:
-        yield "changed", _("Step {key} changes.", key=key)
+        yield "changed", _("Step {key} will be changed.", key=key)
     for key in planned.moved:
         if key not in planned.added and key not in planned.removed:
-            yield "changed", _("Step {key} moves. Who waits there stays.", key=key)
+            yield "changed", _("Step {key} will be moved. Contacts waiting there stay.", key=key)
     for key, waiting in planned.removed.items():
-        gone = _("Step {key} goes.", key=key)
+        gone = _("Step {key} will be removed.", key=key)
         fate = _n(
-            "{n} contact waits there and is cancelled.", "{n} contacts wait there and are cancelled.", waiting
-        ) if waiting else _("Nobody waits there.")  # fmt: skip
+            "{n} contact waiting there will be cancelled.", "{n} contacts waiting there will be cancelled.", waiting
+        ) if waiting else _("No contacts are waiting there.")  # fmt: skip
         yield "removed", f"{gone} {fate}"
     for key in planned.stages:
-        yield "added", _("Stage {key} is made.", key=key)
+        yield "added", _("Stage {key} will be created.", key=key)
     for key in planned.point_groups:
-        yield "added", _("Point group {key} is made.", key=key)
+        yield "added", _("Point group {key} will be created.", key=key)
     if planned.publishes is not None:
-        on = _("It is switched on: contacts join, and what is due is done.")
-        off = _("It is paused. Everybody stays where they are.")
+        on = _("The campaign will be switched on: contacts join, and due steps run.")
+        off = _("The campaign will be paused. Contacts keep their place.")
         yield ("on", on) if planned.publishes else ("off", off)
     for warning in planned.warnings:
         yield "note", warning
 
 
-def _choices(planned: CampaignPlan) -> Iterator[Choice]:
+def _choices(planned: CampaignPlan) -> Iterator[PlanChoice]:
     retimed = sum(planned.retimed.values())
     if retimed:
-        yield Choice(
+        yield PlanChoice(
             "reschedule",
-            _n("Move {n} waiting contact to the new time", "Move {n} waiting contacts to the new time", retimed),
-            _("Otherwise they keep the time that they have. Steps: {steps}.", steps=", ".join(planned.retimed)),
+            _n("Reschedule {n} waiting contact", "Reschedule {n} waiting contacts", retimed),
+            _("Otherwise, they keep their current due time. Steps: {steps}.", steps=", ".join(planned.retimed)),
         )
     if planned.new_roots and planned.members:
-        yield Choice(
+        yield PlanChoice(
             "backfill",
             _n(
-                "Start the new first steps for {n} contact inside",
-                "Start the new first steps for {n} contacts inside",
+                "Start the new first steps for {n} active contact",
+                "Start the new first steps for {n} active contacts",
                 planned.members,
             ),
-            _("Otherwise only who joins later gets them. Steps: {steps}.", steps=", ".join(planned.new_roots)),
+            _("Otherwise, only contacts who join later run them. Steps: {steps}.", steps=", ".join(planned.new_roots)),
         )

@@ -18,9 +18,12 @@ from parcours.db.tables.campaigns import Found
 from parcours.domain.campaign import State, Status
 from parcours.domain.campaign_file.model import CampaignFile, SkipFile
 from parcours.domain.errors import CampaignError, UnreadableCampaignError
+from parcours.domain.time.intervals import parse_interval
 from parcours.services import campaign_changes
 from parcours.web.context import Site
+from parcours.web.i18n.labels import interval
 from parcours.web.i18n.language import _, _n, instant, marked
+from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
 from parcours.web.pages.rendering import redirect, render
 
@@ -34,13 +37,13 @@ STATES: dict[State, tuple[str, str]] = {
     "scheduled": (marked("Scheduled"), "info"),
     "ended": (marked("Ended"), "calm"),
     "category_off": (marked("Category off"), "warn"),
-    "unreadable": (marked("Cannot be read"), "bad"),
+    "unreadable": (marked("Unreadable"), "bad"),
 }
 DEFAULT_SORT = "-changed"
 
 
 @dataclass(frozen=True)
-class CampaignLine:
+class ListedCampaign:
     """A campaign in the list."""
 
     id: int
@@ -65,7 +68,7 @@ class CampaignLine:
         return _(STATES[self.state][0])
 
 
-SORTS: dict[str, Callable[[CampaignLine], Any]] = {
+SORTS: dict[str, Callable[[ListedCampaign], Any]] = {
     "name": lambda line: (line.name.casefold(), line.id),
     "changed": lambda line: (line.changed_at, line.id),
     "created": lambda line: (line.created_at, line.id),
@@ -113,7 +116,7 @@ class Wanted:
     def sorted_url(self, sort: str) -> str:
         return self.url(sort="" if sort == DEFAULT_SORT else sort, page="")
 
-    def matches(self, line: CampaignLine) -> bool:
+    def matches(self, line: ListedCampaign) -> bool:
         text = self.text.casefold()
         found = any(text in each.casefold() for each in (line.key, line.name, line.description))
         return (
@@ -156,7 +159,7 @@ def show(request: Request, site: SiteOf) -> Response:
     )
 
 
-def _lines(conn: Connection, rows: Sequence[Row[Any]], *, readable_too: bool) -> list[CampaignLine]:
+def _lines(conn: Connection, rows: Sequence[Row[Any]], *, readable_too: bool) -> list[ListedCampaign]:
     """Return campaigns of `campaigns.listing` as people read them.
 
     Whether they can be read costs a look at each definition, the first time, and is asked only where it shows.
@@ -171,10 +174,10 @@ def _lines(conn: Connection, rows: Sequence[Row[Any]], *, readable_too: bool) ->
 
 def line_of(
     row: Any, sources: list[tuple[str, str]], now: datetime, unreadable: UnreadableCampaignError | None
-) -> CampaignLine:
+) -> ListedCampaign:
     """Return a row of `campaigns.listing` as people read it."""
     status = campaigns.status_of(row, unreadable)
-    return CampaignLine(
+    return ListedCampaign(
         row.id,
         row.key,
         row.name,
@@ -182,7 +185,9 @@ def line_of(
         row.category,
         row.published,
         status.state(now),
-        reason_of(status, now) if unreadable is None else _("It cannot be read here: {why}", why=unreadable.why),
+        reason_of(status, now)
+        if unreadable is None
+        else _("The campaign cannot be read: {why}", why=told(unreadable.why)),
         row.created_at,
         row.changed_at,
         sources,
@@ -193,13 +198,13 @@ def reason_of(status: Status, now: datetime) -> str | None:
     """Return why a campaign does not run, in the reader's language; None when it does."""
     match status.state(now):
         case "paused":
-            return _("It is switched off.")
+            return _("The campaign is switched off.")
         case "scheduled" if status.publish_from:
-            return _("It starts on {date}.", date=instant(status.publish_from))
+            return _("The campaign starts on {date}.", date=instant(status.publish_from))
         case "ended" if status.publish_until:
-            return _("It ended on {date}.", date=instant(status.publish_until))
+            return _("The campaign ended on {date}.", date=instant(status.publish_until))
         case "category_off":
-            return _("Its category is switched off.")
+            return _("The campaign’s category is switched off.")
     return None
 
 
@@ -254,43 +259,50 @@ def what_publishing_does(conn: Connection, found: Found, site: Site) -> list[str
     now = database_now(conn)
     row = campaigns.listing(conn, [found.id])[0]
     if row.published:
-        return [_("It is switched on already.")]
+        return [_("The campaign is already switched on.")]
     version = campaigns.read_version(conn, found.key, found.id, found.version)
     sentences = [_people_inside(conn, found)]
     if version.unreadable is not None:
-        return [*sentences, _("It cannot be read here: {why}", why=version.unreadable.why), _("So nothing moves.")]
+        return [
+            *sentences,
+            _("The campaign cannot be read: {why}", why=told(version.unreadable.why)),
+            _("No steps run."),
+        ]
     overdue = campaigns.overdue(conn, found.id, now=now)
     if overdue.waits:
         sentences += [_overdue(overdue.waits), catch_up(version.file)]
     on = Status(True, row.publish_from, row.publish_until, row.category_published)
     reason = reason_of(on, now)
-    sentences.append(reason or _("From now on contacts join, and what is due is done."))
+    sentences.append(reason or _("Contacts start to join, and due steps run."))
     if reason:
-        sentences.append(_("Until then nothing moves.") if on.state(now) == "scheduled" else _("So nothing moves."))
+        sentences.append(_("Until then, no steps run.") if on.state(now) == "scheduled" else _("No steps run."))
     return sentences
 
 
 def what_pausing_does(conn: Connection, found: Found, site: Site) -> list[str]:
     """Return in sentences what happens once a campaign is paused."""
-    file = campaigns.read_version(conn, found.key, found.id, found.version).file
+    after = catch_up(campaigns.read_version(conn, found.key, found.id, found.version).file)
     return [
         _people_inside(conn, found),
-        _("Everybody stays where they are, and nobody joins. What is being done at this moment is finished."),
-        _("When it is switched on again:") + " " + catch_up(file),
+        _("Contacts keep their place, and no one joins. Steps in progress are completed."),
+        f"{_('When the campaign is switched on again:')} {after[0].lower()}{after[1:]}",
     ]
 
 
 def catch_up(file: CampaignFile) -> str:
     """Return in a sentence what becomes of work whose time passes during a pause."""
     if isinstance(file.catch_up, SkipFile):
-        return _("What fell due more than {time} before is skipped, the rest is done at once.", time=file.catch_up.skip)
+        return _(
+            "Steps overdue by more than {time} are skipped; the others run immediately.",
+            time=interval(parse_interval(file.catch_up.skip)),
+        )
     if file.catch_up == "shift":
-        return _("Everything that waits moves by the length of the pause.")
-    return _("What fell due meanwhile is done at once.")
+        return _("All waits are extended by the length of the pause.")
+    return _("Overdue steps run immediately.")
 
 
 def _people_inside(conn: Connection, found: Found) -> str:
-    return _n("{n} contact is inside.", "{n} contacts are inside.", campaigns.inside(conn, [found.id]).get(found.id, 0))
+    return _n("{n} active contact.", "{n} active contacts.", campaigns.inside(conn, [found.id]).get(found.id, 0))
 
 
 def _overdue(n: int) -> str:
@@ -300,14 +312,14 @@ def _overdue(n: int) -> str:
 @router.post("/campaigns/{key}/publish")
 def publish(request: Request, key: str, site: SiteOf, who: VisitorOf) -> Response:
     found, done = _switch(key, True, site, who.who)
-    said = _("“{name}” is switched on.", name=found.name)
+    said = _("“{name}” was switched on.", name=found.name)
     return redirect(request, "/campaigns", flash=said, kind="warning" if done.why_not else "done")
 
 
 @router.post("/campaigns/{key}/pause")
 def pause(request: Request, key: str, site: SiteOf, who: VisitorOf) -> Response:
     found, _done = _switch(key, False, site, who.who)
-    said = _("“{name}” is paused. Everybody stays where they are.", name=found.name)
+    said = _("“{name}” was paused. Contacts keep their place.", name=found.name)
     return redirect(request, "/campaigns", flash=said)
 
 
@@ -342,7 +354,7 @@ def clone(request: Request, key: str, site: SiteOf, who: VisitorOf, form: FormOf
     return redirect(
         request,
         f"/campaigns/{new_key}/edit",
-        flash=_("This is a copy of “{name}”, not switched on.", name=found.name),
+        flash=_("This is a copy of “{name}”. It is switched off.", name=found.name),
     )
 
 
@@ -356,11 +368,11 @@ def _clone_page(
             "label": _("Key"),
             "value": key,
             "errors": errors.get("key", []),
-            "help": _("Small letters, digits, dashes. It stays for good."),
+            "help": _("Lowercase letters, digits and hyphens. The key cannot be changed later."),
         },
     ]
     question = _("Copy “{name}”?", name=found.name)
-    consequences = [_("Steps, settings and sources are copied, contacts are not. The copy is not switched on.")]
+    consequences = [_("The copy has the same steps, settings and sources, but no contacts. It is switched off.")]
     return _ask(request, found, "clone", question, consequences, _("Copy"), status=status, fields=fields)
 
 
@@ -370,8 +382,8 @@ def ask_to_delete(request: Request, key: str, site: SiteOf) -> Response:
         found = campaigns.find(conn, key)
         consequences = [
             _people_inside(conn, found),
-            _("Nothing is done for them any more, and nobody joins."),
-            _("Its history stays in the database."),
+            _("Their steps no longer run, and no one joins."),
+            _("The campaign’s history is kept in the database."),
         ]
     question = _("Delete “{name}”?", name=found.name)
     return _ask(request, found, "delete", question, consequences, _("Delete"), dangerous=True)
@@ -382,4 +394,4 @@ def delete(request: Request, key: str, site: SiteOf, who: VisitorOf) -> Response
     with site.engine.begin() as conn:
         found = campaigns.find(conn, key)
         campaign_changes.delete(conn, found, who=who.who, now=database_now(conn))
-    return redirect(request, "/campaigns", flash=_("“{name}” is deleted.", name=found.name))
+    return redirect(request, "/campaigns", flash=_("“{name}” was deleted.", name=found.name))

@@ -26,6 +26,7 @@ from parcours.domain.time.zones import zone_of
 from parcours.web.context import Site
 from parcours.web.i18n import labels
 from parcours.web.i18n.language import _, _n
+from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, pages_router
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.paging import address, before_of, instant_of, next_address, written
@@ -84,14 +85,14 @@ def ask_to_leave(request: Request, site: SiteOf, key: str) -> Response:
     return render(
         request,
         "confirm.html",
-        question=_("Take {contact} out of “{campaign}”?", contact=contact.key, campaign=found.name),
+        question=_("Remove {contact} from “{campaign}”?", contact=contact.key, campaign=found.name),
         consequences=[
-            _n("What they wait for is cancelled: {n} step.", "What they wait for is cancelled: {n} steps.", waits),
-            _("No segment or form brings them back; only somebody by hand does."),
+            _n("{n} waiting step will be cancelled.", "{n} waiting steps will be cancelled.", waits),
+            _("Segments and forms will not add the contact again; only a user can."),
         ],
         action=f"{address('contacts', contact.key)}/leave?{urlencode({'campaign': found.key})}",
         back=address("contacts", contact.key),
-        label=_("Take out"),
+        label=_("Remove"),
         dangerous=True,
     )
 
@@ -107,7 +108,7 @@ def leave(request: Request, site: SiteOf, key: str) -> Response:
         gone = membership.depart(conn, found.id, [contact.id], Departure.MANUAL, now=now)
         rules.follow(conn, now=now, zone=site.zone)
     said = (
-        _("{contact} is out of “{campaign}”.", contact=contact.key, campaign=found.name)
+        _("{contact} was removed from “{campaign}”.", contact=contact.key, campaign=found.name)
         if gone
         else _("{contact} was not in “{campaign}”.", contact=contact.key, campaign=found.name)
     )
@@ -124,15 +125,15 @@ def join(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
         try:
             campaign, status = campaigns.enter_readable(conn, found.id, site.zone)
         except UnreadableCampaignError:
-            said = _("“{campaign}” cannot be read here, so nobody can join it.", campaign=found.name)
+            said = _("“{campaign}” cannot be read, so contacts cannot join it.", campaign=found.name)
             return redirect(request, f"/campaigns/{quote(found.key)}", flash=said, kind="error")
         done = membership.arrive(conn, campaign, [contact.id], Arrival.MANUAL, now=now, zone=site.zone)
         rules.follow(conn, now=now, zone=site.zone)
-    said, kind = _("{contact} is in “{campaign}” already.", contact=contact.key, campaign=found.name), "warning"
+    said, kind = _("{contact} is already in “{campaign}”.", contact=contact.key, campaign=found.name), "warning"
     if done:
-        said, kind = _("{contact} is in “{campaign}” now.", contact=contact.key, campaign=found.name), "done"
+        said, kind = _("{contact} was added to “{campaign}”.", contact=contact.key, campaign=found.name), "done"
         if status.why_not(now) is not None:
-            said += " " + _("It does not run at present, so nothing happens yet.")
+            said += " " + _("The campaign is not running, so no steps run yet.")
             kind = "warning"
     return redirect(request, address("contacts", contact.key), flash=said, kind=kind)
 
@@ -188,7 +189,7 @@ def brief(entry: TimelineEntry) -> str:
 def _with_claim(told: str, claimed: str | None) -> str:
     if claimed is None:
         return told
-    sentence = _("It claimed to be of {time}, which was in the future; the time when it came counts.", time=claimed)
+    sentence = _("The event was dated {time}, in the future; its arrival time is used instead.", time=claimed)
     return f"{told}. {sentence}" if told else sentence
 
 
@@ -219,5 +220,5 @@ def _stay(conn: Connection, site: Site, standing: ContactStanding) -> Stay:
     try:
         steps = campaigns.load(conn, found.id, found.version, site.zone).by_key
     except UnreadableCampaignError as error:
-        return Stay(standing, found.name, {}, exists=True, unreadable=error.why)
+        return Stay(standing, found.name, {}, exists=True, unreadable=told(error.why))
     return Stay(standing, found.name, steps, exists=True)

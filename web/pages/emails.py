@@ -14,6 +14,7 @@ from parcours.db.tables.emails import Email
 from parcours.domain.errors import NotFoundError
 from parcours.domain.messages.templates import RenderError, one_line, render
 from parcours.web.i18n.language import _
+from parcours.web.i18n.sentences import told
 from parcours.web.pages import SiteOf, pages_router
 from parcours.web.pages.rendering import render as page
 from parcours.web.paging import address
@@ -53,7 +54,7 @@ def preview(request: Request, site: SiteOf, key: str) -> Response:
         body = render(email.html or "", values, html=True)
     except RenderError as error:
         # The words of the error may hold what the template does, which is somebody's HTML.
-        body = bytes(page(request, "emails/broken.html", error=str(error)).body).decode()
+        body = bytes(page(request, "emails/broken.html", error=told(str(error))).body).decode()
     headers = {"Content-Security-Policy": PREVIEW_POLICY, "X-Frame-Options": "SAMEORIGIN"}
     return HTMLResponse(body, headers=headers)
 
@@ -67,14 +68,14 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         email = _email(conn, key)
         values = _values(conn, wanted)
     if wanted and values["contact"].get("key") != wanted:
-        error = _("There is no contact {key}.", key=wanted)
+        error = _("No contact has the key {key}.", key=wanted)
     filled = {}
     for name in ("subject", "text"):
         source = getattr(email, name)
         try:
             filled[name] = None if source is None else render(source, values)
         except RenderError as problem:
-            filled[name], error = source, str(problem)
+            filled[name], error = source, told(str(problem))
     own = address("emails", key)
     return page(
         request,

@@ -33,12 +33,12 @@ def create(request: Request, site: SiteOf, form: FormOf) -> Response:
     try:
         key = checked_key("form", given["key"])
     except CampaignError:
-        return _list(request, site, given, _("Write a key of at most {n} characters.", n=KEY_LENGTH))
+        return _list(request, site, given, _("Enter a key of at most {n} characters.", n=KEY_LENGTH))
     with site.engine.begin() as conn:
         made = forms.create(conn, key, given["name"] or key, "standalone" in form)
     if not made:
-        return _list(request, site, given, _("There is a form with this key already; choose another."))
-    return redirect(request, address("forms", key), flash=_("The form {key} is there.", key=key))
+        return _list(request, site, given, _("A form with this key already exists. Choose another key."))
+    return redirect(request, address("forms", key), flash=_("Form {key} was created.", key=key))
 
 
 @router.get("/forms/{key:path}")
@@ -76,13 +76,15 @@ def map_fields(request: Request, site: SiteOf, key: str, form: FormOf) -> Respon
     try:
         mapping = form_fields.checked_mapping(map(form_fields.mapped_pair, lines))
     except CampaignError:
-        said = _("Write one field a line, such as tel=phone. A form cannot set the key, points, tags or last activity.")
+        said = _(
+            "Enter one field per line, for example tel=phone. Forms cannot set the key, points, tags or last activity."
+        )
         return redirect(request, own, flash=said, kind="error")
     with site.engine.begin() as conn:
         if forms.find(conn, key) is None:
             raise NotFoundError("form", key)
         forms.place(conn, key, redirect=None, allowed_origins=None, mapping=mapping)
-    return redirect(request, own, flash=_("What the fields become is saved."))
+    return redirect(request, own, flash=_("The field mapping was saved."))
 
 
 def _list(request: Request, site: Site, given: dict[str, str] | None = None, error: str | None = None) -> Response:

@@ -29,7 +29,7 @@ from parcours.web.context import Site
 from parcours.web.i18n import labels
 from parcours.web.i18n.language import _, marked
 from parcours.web.pages import SiteOf, charts, pages_router, trees
-from parcours.web.pages.campaign_list import CampaignLine, line_of
+from parcours.web.pages.campaign_list import ListedCampaign, line_of
 from parcours.web.pages.charts import Chart, Range
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.paging import before_of, instant_of, next_address, written
@@ -54,9 +54,9 @@ PRESETS = {
     "all": marked("All"),
 }
 WRONG_RANGE = {
-    "from": marked("The first day is no date; write it like 2026-03-31."),
-    "to": marked("The last day is no date; write it like 2026-03-31."),
-    "order": marked("The last day comes before the first; swap them."),
+    "from": marked("The first day is not a date. Use the format 2026-03-31."),
+    "to": marked("The last day is not a date. Use the format 2026-03-31."),
+    "order": marked("The last day is before the first day. Swap them."),
 }
 SERIES = tuple(labels.SERIES)
 CONTACTS_A_PAGE = 50
@@ -79,7 +79,7 @@ class Opened:
         return f"/campaigns/{self.found.key}"
 
     @property
-    def line(self) -> CampaignLine:
+    def line(self) -> ListedCampaign:
         """The campaign as the list of them has it: its state in words."""
         return line_of(self.row, [], self.now, self.unreadable)
 

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from parcours.web.context import site_of
 from parcours.web.i18n import language
 from parcours.web.i18n.language import LANGUAGES, _, _n
+from parcours.web.i18n.sentences import told
 from parcours.web.pages.assets import asset
 from parcours.web.security import access
 
@@ -51,7 +52,11 @@ def environment() -> Environment:
 
 
 def sentence(text: str) -> str:
-    """Return a sentence of the code, which also stands after a colon elsewhere, as one that stands alone."""
+    """Return a sentence of the code in the reader's language, as one that stands alone.
+
+    Elsewhere it also stands after a colon.
+    """
+    text = told(text)
     text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "!", "?", "…")) else f"{text}."
 

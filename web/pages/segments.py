@@ -40,12 +40,12 @@ def create(request: Request, site: SiteOf, form: FormOf) -> Response:
     try:
         key = checked_key("segment", given["key"])
     except CampaignError:
-        return _list(request, site, given, _("Write a key of at most {n} characters.", n=KEY_LENGTH))
+        return _list(request, site, given, _("Enter a key of at most {n} characters.", n=KEY_LENGTH))
     with site.engine.begin() as conn:
         if segments.find(conn, key) is not None:
-            return _list(request, site, given, _("There is a segment with this key already; choose another."))
+            return _list(request, site, given, _("A segment with this key already exists. Choose another key."))
         segments.save(conn, key, name=given["name"] or None, public="private" not in form, published=True)
-    return redirect(request, address("segments", key), flash=_("The segment {key} is there.", key=key))
+    return redirect(request, address("segments", key), flash=_("Segment {key} was created.", key=key))
 
 
 @router.post("/segments/{key:path}/members")
@@ -55,9 +55,9 @@ def change(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
     wanted = list(dict.fromkeys(each for line in form.all("contacts") for each in line.replace(",", "\n").split("\n")))
     wanted = [each.strip() for each in wanted if each.strip()]
     if not wanted:
-        return redirect(request, own, flash=_("Name at least one contact, by its key."), kind="error")
+        return redirect(request, own, flash=_("Enter the key of at least one contact."), kind="error")
     if len(wanted) > MOST_AT_ONCE:
-        said = _("These are too many at once; `parcours segments import` takes any number.")
+        said = _("Too many contacts at once. Use `parcours segments import` for larger lists.")
         return redirect(request, own, flash=said, kind="error")
     now = partitions.begin(site.engine)
     with site.engine.begin() as conn:
@@ -76,11 +76,11 @@ def change(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
         return redirect(
             request,
             own,
-            flash=_("There is no contact {keys}; nothing is changed.", keys=few),
+            flash=_("No contact has the key {keys}. Nothing was changed.", keys=few),
             kind="error",
         )
     said = (
-        _n("{n} contact taken out.", "{n} contacts taken out.", moved)
+        _n("{n} contact removed.", "{n} contacts removed.", moved)
         if "remove" in form
         else _n("{n} contact added.", "{n} contacts added.", moved)
     )
@@ -132,7 +132,7 @@ def _list(request: Request, site: Site, given: dict[str, str] | None = None, err
 
 
 # How the parts of a rule are called.
-_PARTS = {"all": marked("all of these"), "any": marked("one of these"), "not": marked("not")}
+_PARTS = {"all": marked("all of"), "any": marked("any of"), "not": marked("not")}
 
 
 def _rule_lines(rule: Rule) -> list[tuple[int, bool, str]]:

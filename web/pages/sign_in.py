@@ -62,8 +62,8 @@ def sign_in(request: Request, site: SiteOf, form: OpenFormOf) -> Response:
         wait = (attempt.until - now).total_seconds()
         minutes = max(1, math.ceil(wait / 60))
         sentence = _n(
-            "Too many sign-ins failed. Try again in {n} minute.",
-            "Too many sign-ins failed. Try again in {n} minutes.",
+            "Too many failed sign-ins. Try again in {n} minute.",
+            "Too many failed sign-ins. Try again in {n} minutes.",
             minutes,
         )
         return _later(request, goal, email, sentence, math.ceil(wait))
@@ -72,7 +72,9 @@ def sign_in(request: Request, site: SiteOf, form: OpenFormOf) -> Response:
     except passwords.BusyError:
         with site.engine.begin() as conn:
             users.withdraw(conn, attempt)
-        return _later(request, goal, email, _("Many people are signing in. Try again in a few seconds."), BUSY_SECONDS)
+        return _later(
+            request, goal, email, _("Too many sign-ins at the moment. Try again in a few seconds."), BUSY_SECONDS
+        )
     if not right or attempt.user is None or attempt.password_hash is None:
         return _page(request, goal, email=email, error=_("The address or the password is wrong."), status=401)
     with site.engine.begin() as conn:

@@ -30,11 +30,11 @@ class Fork:
     branch: Branch | None
     n: int
     percent: float | None
-    nodes: Sequence[Node]
+    nodes: Sequence[TreeStep]
 
 
 @dataclass(frozen=True)
-class Node:
+class TreeStep:
     """A step of the tree, with its figures.
 
     `share` is how many reached it in percent of the step that most reached; `conversion`, of those who
@@ -49,7 +49,7 @@ class Node:
     forks: Sequence[Fork]
 
 
-def tree(campaign: Campaign, figures: Mapping[str, StepFigures], *, added: int) -> list[Node]:
+def tree(campaign: Campaign, figures: Mapping[str, StepFigures], *, added: int) -> list[TreeStep]:
     """Return the roots of a campaign, with all below them; `figures` by the steps' keys."""
     most = max((each.reached for each in figures.values()), default=0)
     return [_node(campaign, figures, step, added, most) for step in campaign.roots]
@@ -80,7 +80,7 @@ def parts(figures: StepFigures) -> list[TreePart]:
     return found
 
 
-def _node(campaign: Campaign, figures: Mapping[str, StepFigures], step: Step, came: int, most: int) -> Node:
+def _node(campaign: Campaign, figures: Mapping[str, StepFigures], step: Step, came: int, most: int) -> TreeStep:
     own = figures[step.key]
     forks = []
     for branch in BRANCHES:
@@ -89,4 +89,4 @@ def _node(campaign: Campaign, figures: Mapping[str, StepFigures], step: Step, ca
         if children or (branch is not None and n):
             nodes = [_node(campaign, figures, child, own.reached, most) for child in children]
             forks.append(Fork(branch, n, None if branch is None else percent(n, own.reached), nodes))
-    return Node(step, own, percent(own.reached, most) or 0.0, percent(own.reached, came), parts(own), forks)
+    return TreeStep(step, own, percent(own.reached, most) or 0.0, percent(own.reached, came), parts(own), forks)

@@ -57,7 +57,7 @@ class Visitor:
         return self.role in ("editor", "admin")
 
 
-NEIGHBOUR = Visitor("somebody on this machine", "admin")
+NEIGHBOUR = Visitor("a user on this machine", "admin")
 
 
 class FormBody:
@@ -175,11 +175,13 @@ def posted(request: Request, raw: Annotated[bytes, Depends(read_body)]) -> FormB
     except ValueError:
         raise ProblemError(400, _("The form cannot be read; go back, reload the page and try again.")) from None
     if any("\0" in value for pair in pairs for value in pair):
-        raise ProblemError(400, _("A field holds a NUL character; take it out and try again."))
+        raise ProblemError(400, _("A field contains a NUL character; remove it and try again."))
     form = FormBody(pairs)
     token = request.headers.get(CSRF_HEADER) or form.text(CSRF_FIELD)
     if BROWSER_COOKIE not in request.cookies or site_of(request).tokens.read("csrf", token) != _owner(request):
-        raise ProblemError(403, _("The form is too old or from elsewhere; go back, reload the page and try again."))
+        raise ProblemError(
+            403, _("The form has expired or came from another site; go back, reload the page and try again.")
+        )
     return form
 
 
@@ -188,7 +190,7 @@ def guard(
 ) -> None:
     """Let in who is signed in, and let those who may edit change something, from a page of ours."""
     if request.method not in SAFE_METHODS and not found.may_edit:
-        raise ProblemError(403, _("You may look but not change; ask an administrator for the role editor."))
+        raise ProblemError(403, _("You have read-only access; ask an administrator for the role “editor”."))
 
 
 # The interface for programs.
@@ -226,7 +228,7 @@ def caller(role: Role) -> Callable[[Request], str]:
         if request.method not in SAFE_METHODS:
             check_origin(request)
         if role not in GRANTS[ROLE_OF[found.role]]:
-            raise ProblemError(403, f"your role is {found.role}; this needs editor or admin")
+            raise ProblemError(403, f"your role is {found.role}; this requires editor or admin")
         return found.who
 
     return check
@@ -235,7 +237,7 @@ def caller(role: Role) -> Callable[[Request], str]:
 def _no_key() -> ProblemError:
     return ProblemError(
         401,
-        "a key is needed: send `Authorization: Bearer …` or `X-Api-Key`; `parcours keys create` makes one",
+        "an API key is required: send `Authorization: Bearer …` or `X-Api-Key`; create one with `parcours keys create`",
         headers={"WWW-Authenticate": "Bearer"},
     )
 
@@ -246,11 +248,11 @@ def _check_key(engine: Engine, offered: str, role: Role) -> api_keys.ApiKey:
     if key is None:
         raise ProblemError(
             401,
-            "the key is unknown or revoked; `parcours keys create` makes one",
+            "the key is unknown or revoked; create one with `parcours keys create`",
             headers={"WWW-Authenticate": "Bearer"},
         )
     if role not in GRANTS[key.role]:
-        raise ProblemError(403, f"the key's role is {key.role}; this needs {role} or manage")
+        raise ProblemError(403, f"the key has the role {key.role}; this requires {role} or manage")
     return key
 
 
@@ -261,7 +263,7 @@ def check_origin(request: Request) -> None:
         return
     # What is no origin, `null` too, is not ours.
     if origin_of(origin) is None or urlsplit(origin).netloc != request.headers.get("host"):
-        raise ProblemError(403, f"pages of {origin[:100]} may not change anything here")
+        raise ProblemError(403, f"pages of {origin[:100]} are not allowed to change anything here")
 
 
 def _offered_key(request: Request) -> str | None:

@@ -27,7 +27,7 @@ async def read_at_most(request: Request, limit: int) -> bytes:
     async for chunk in request.stream():
         size += len(chunk)
         if size > limit:
-            raise ProblemError(413, f"the body is longer than {limit:,} bytes; send less at once")
+            raise ProblemError(413, f"the body is longer than {limit:,} bytes; send less per request")
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -44,7 +44,7 @@ def read_objects(raw: bytes) -> list[Any]:
     """Return the items of a body that is one JSON object or a list. Raises ProblemError (400)."""
     value = read_json(raw)
     if not isinstance(value, dict | list):
-        raise ProblemError(400, "the body is neither a JSON object nor a list of them")
+        raise ProblemError(400, "the body must be a JSON object or a list of them")
     return value if isinstance(value, list) else [value]
 
 
@@ -57,11 +57,13 @@ def check_content_type(request: Request, known: tuple[str, ...]) -> None:
     """Raise ProblemError (415) for a body of another type, or one that is packed."""
     found = content_type(request)
     if found not in known:
-        about = f"{found[:80]!r} is not understood" if found else "the content type is missing"
+        about = f"{found[:80]!r} is not supported" if found else "the content type is missing"
         raise ProblemError(415, f"{about}; send {', '.join(known)}", headers={"Accept": ", ".join(known)})
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
-        raise ProblemError(415, f"the content encoding {encoding[:40]!r} is not understood; send the body as it is")
+        raise ProblemError(
+            415, f"the content encoding {encoding[:40]!r} is not supported; send the body without content encoding"
+        )
 
 
 def takes(*known: str) -> Callable[[Request], None]:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fastapi import Request
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 # A body that is not there by then will not come; an answer that nobody takes is given up.
 BODY_SECONDS = 30.0
 SEND_SECONDS = 30.0
+# Of a body that nobody reads, as it is too long or the request is refused, so much is taken in this time and thrown
+# away: who is still sending it would lose the answer with the connection.
+UNREAD_BYTES = 20_000_000
+UNREAD_SECONDS = 5.0
 # Bodies of all requests in hand together, in the size of the largest one allowed, and at least so many bytes.
 BODIES_AT_ONCE = 4
 LEAST_BYTES_AT_ONCE = 20_000_000
@@ -66,7 +71,10 @@ def source(request: Request) -> str:
 
 
 class PatienceMiddleware:
-    """Give up on bodies that do not come and answers that nobody takes, and bound the bytes in hand."""
+    """Give up on bodies that do not come and answers that nobody takes, and bound the bytes in hand.
+
+    Bodies that are not read are taken all the same, within limits, before the end of the answer.
+    """
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
         self._app = app
@@ -79,10 +87,13 @@ class PatienceMiddleware:
             return
         until = time.monotonic() + BODY_SECONDS
         held = 0
-        waits_for_body = True
+        waits_for_body = _has_body(scope)
+        # A client that asks whether it may send its body sends none to an answer that comes before.
+        asks_first = any(name == b"expect" for name, _value in scope["headers"])
 
         async def patient_receive() -> Message:
-            nonlocal held, waits_for_body
+            nonlocal held, waits_for_body, asks_first
+            asks_first = False
             if not waits_for_body:
                 # Whether the client is still there, for as long as the answer takes.
                 return await receive()
@@ -106,6 +117,10 @@ class PatienceMiddleware:
         async def patient_send(message: Message) -> None:
             try:
                 async with asyncio.timeout(SEND_SECONDS):
+                    if waits_for_body and not asks_first and _is_last(message):
+                        await send({**message, "more_body": True})
+                        await _throw_away(receive)
+                        message = {"type": "http.response.body"}
                     await send(message)
             except TimeoutError:
                 raise ClientDisconnect from None
@@ -114,6 +129,27 @@ class PatienceMiddleware:
             await self._app(scope, patient_receive, patient_send)
         finally:
             self._held -= held
+
+
+def _has_body(scope: Scope) -> bool:
+    headers = dict(scope["headers"])
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+
+
+def _is_last(message: Message) -> bool:
+    return message["type"] == "http.response.body" and not message.get("more_body", False)
+
+
+async def _throw_away(receive: Receive) -> None:
+    """Take what comes of a body until it ends, or is too much."""
+    size = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(UNREAD_SECONDS):
+            while size <= UNREAD_BYTES:
+                message = await receive()
+                if message["type"] == "http.disconnect" or not message.get("more_body"):
+                    return
+                size += len(message["body"])
 
 
 # What a proxy adds to requests that it passes on.
@@ -133,7 +169,7 @@ class NoProxyMiddleware:
             if found is not None:
                 await problem(
                     403,
-                    f"this request came through a proxy ({found}), and here nobody is asked for a key; "
+                    f"this request came through a proxy ({found}), but this server requires no key; "
                     "use `parcours web` behind a proxy, or `parcours up --host` with the address of this machine",
                 )(scope, receive, send)
                 return

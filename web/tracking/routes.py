@@ -41,8 +41,8 @@ _NEVER_KEPT = {
 }
 _FOR_OTHER_SITES = {**PLAIN_HEADERS, "Cross-Origin-Resource-Policy": "cross-origin", "Access-Control-Allow-Origin": "*"}
 _NOT_FOUND = {
-    "en": ("This link does not work", "It is incomplete, or it was not made by us."),
-    "fr": ("Ce lien ne fonctionne pas", "Il est incomplet, ou il ne vient pas de nous."),
+    "en": ("This link does not work", "The link is incomplete or invalid."),
+    "fr": ("Ce lien ne fonctionne pas", "Le lien est incomplet ou non valide."),
 }
 _AWAY = {
     "en": ("Please try again", "The link cannot be opened at the moment."),
@@ -76,9 +76,9 @@ def add_tracking(app: FastAPI, signed: Signed, sightings: Sightings, *, hits_per
         return BackgroundTask(sightings.store, Sighting(what, message, datetime.now(UTC), why, data))
 
     @app.head("/t/o/{token}.gif", include_in_schema=False)
-    @app.get("/t/o/{token}.gif", response_class=Response, summary="The pixel that tells of an opened email")
+    @app.get("/t/o/{token}.gif", response_class=Response, summary="Pixel that reports an opened email")
     async def opened(request: Request, token: str) -> Response:
-        """Always the same picture; an opening is stored when the token is one of ours."""
+        """Always returns the same image. The open is stored if the token is valid."""
         try:
             message = await signed.message("open", token)
         except AWAY:
@@ -91,11 +91,11 @@ def add_tracking(app: FastAPI, signed: Signed, sightings: Sightings, *, hits_per
     @app.get(
         "/t/c/{token}",
         status_code=302,
-        summary="A link of a message",
-        responses={404: {"description": "Not a token of ours.", "content": {"text/html": {}}}},
+        summary="Follow a link of a message",
+        responses={404: {"description": "The token is not valid.", "content": {"text/html": {}}}},
     )
     async def clicked(request: Request, token: str) -> Response:
-        """Leads to the address that was signed, with the visit in its query (`parcours`), and nowhere else."""
+        """Redirects to the signed address only, with the token of the visit in the query (`parcours`)."""
         language = preferred(request.headers.get("accept-language", ""))
         try:
             found = await signed.pair("click", token)
@@ -112,7 +112,7 @@ def add_tracking(app: FastAPI, signed: Signed, sightings: Sightings, *, hits_per
     @app.post(
         "/t/p",
         status_code=204,
-        summary="Tell of a page that was seen",
+        summary="Report a page hit",
         responses=problems({400: "Not a page hit.", 429: "Too many page hits from one network address."}),
         openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _HIT}}}},
     )
@@ -140,7 +140,7 @@ def add_tracking(app: FastAPI, signed: Signed, sightings: Sightings, *, hits_per
         more = {"Access-Control-Allow-Methods": "POST", "Access-Control-Allow-Headers": "Content-Type"}
         return Response(status_code=204, headers={**_FOR_OTHER_SITES, **more, "Access-Control-Max-Age": "86400"})
 
-    @app.get("/t/parcours.js", summary="The script that tells of pages", response_class=Response)
+    @app.get("/t/parcours.js", summary="Script that reports page hits", response_class=Response)
     async def script() -> Response:
         """For the pages of other sites: `<script src=".../t/parcours.js" defer></script>`."""
         headers = {**_FOR_OTHER_SITES, "Cache-Control": "public, max-age=3600"}
@@ -150,12 +150,12 @@ def add_tracking(app: FastAPI, signed: Signed, sightings: Sightings, *, hits_per
 def _hit(value: Any) -> dict[str, Any]:
     """Return the data of a page hit. Raises ProblemError (400)."""
     if not isinstance(value, dict):
-        raise ProblemError(400, "the body is not a JSON object with the url of a page")
+        raise ProblemError(400, "the body must be a JSON object with the url of a page")
     data = {name: each for name in ("url", "referrer", "page") if (each := value.get(name)) not in (None, "")}
     if not all(isinstance(each, str) for each in data.values()):
-        raise ProblemError(400, "url, referrer and page are texts")
+        raise ProblemError(400, "url, referrer and page must be texts")
     if origin_of(data.get("url", "")) is None:
-        raise ProblemError(400, "url is not an address that starts with http:// or https://")
+        raise ProblemError(400, "url must start with http:// or https://")
     data |= {name: without_visit(data[name]) for name in ("url", "referrer") if name in data}
     try:
         # What could not be stored is refused now, while somebody hears of it.

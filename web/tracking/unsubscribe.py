@@ -34,21 +34,21 @@ _CHANNELS = {
 }
 _WORDS = {
     "en": {
-        "ask": ("Unsubscribe?", "You will get no more {what} from us."),
-        "gone": ("You are unsubscribed", "You will get no more {what} from us."),
-        "choose": ("Your emails", "Choose what you want to get from us. Each button takes effect at once."),
-        "back": ("You are subscribed again", "You will get {what} from us as before."),
-        "nobody": ("You are unsubscribed", "We do not know you any more."),
+        "ask": ("Unsubscribe?", "You will no longer receive {what} from us."),
+        "gone": ("You are unsubscribed", "You will no longer receive {what} from us."),
+        "choose": ("Your emails", "Choose which emails you want to receive. Each button takes effect immediately."),
+        "back": ("You are subscribed again", "You will receive {what} from us again."),
+        "nobody": ("You are unsubscribed", "Your contact data is no longer stored here."),
         "wrong": (
             "This link does not work",
-            "It is incomplete, or not ours. Use the link of the message.",
+            "The link is incomplete or invalid. Open the link in the message again.",
         ),
-        "away": ("Please try again", "This cannot be stored at the moment; nothing is changed."),
+        "away": ("Please try again", "Your choice cannot be saved at the moment. Nothing was changed."),
         "unsubscribe": "Unsubscribe",
         "resubscribe": "Subscribe again",
         "all": "Unsubscribe from all emails",
-        "gets": "You get these.",
-        "refuses": "You do not get these.",
+        "gets": "You receive these emails.",
+        "refuses": "You do not receive these emails.",
         "other": "messages",
     },
     "fr": {
@@ -56,20 +56,20 @@ _WORDS = {
         "gone": ("Vous êtes désabonné", "Vous ne recevrez plus de {what} de notre part."),
         "choose": (
             "Vos e-mails",
-            "Choisissez ce que vous voulez recevoir de notre part. Chaque bouton prend effet aussitôt.",
+            "Choisissez les e-mails que vous voulez recevoir. Chaque bouton prend effet aussitôt.",
         ),
-        "back": ("Vous êtes de nouveau abonné", "Vous recevrez nos {what} comme avant."),
-        "nobody": ("Vous êtes désabonné", "Nous ne vous connaissons plus."),
+        "back": ("Vous êtes de nouveau abonné", "Vous recevrez de nouveau nos {what}."),
+        "nobody": ("Vous êtes désabonné", "Vos données de contact ne sont plus enregistrées ici."),
         "wrong": (
             "Ce lien ne fonctionne pas",
-            "Il est incomplet, ou pas de nous. Utilisez celui du message.",
+            "Le lien est incomplet ou non valide. Ouvrez de nouveau celui du message.",
         ),
-        "away": ("Veuillez réessayer", "Ce choix ne peut pas être enregistré pour le moment ; rien n’est changé."),
+        "away": ("Veuillez réessayer", "Votre choix ne peut pas être enregistré pour le moment. Rien n’a été changé."),
         "unsubscribe": "Se désabonner",
         "resubscribe": "Se réabonner",
         "all": "Se désabonner de tous les e-mails",
-        "gets": "Vous les recevez.",
-        "refuses": "Vous ne les recevez pas.",
+        "gets": "Vous recevez ces e-mails.",
+        "refuses": "Vous ne recevez pas ces e-mails.",
         "other": "messages",
     },
 }
@@ -89,7 +89,7 @@ _BODY: dict[str, Any] = {
         }
     }
 }
-_PAGE: dict[int | str, dict[str, Any]] = {404: {"description": "Not a token of ours.", "content": {"text/html": {}}}}
+_PAGE: dict[int | str, dict[str, Any]] = {404: {"description": "The token is not valid.", "content": {"text/html": {}}}}
 
 
 async def _body(request: Request) -> bytes:
@@ -119,14 +119,14 @@ def add_unsubscribing(app: FastAPI, inbox: Inbox, signed: Signed) -> None:
 
     # Whatever fetches links ahead of people changes nothing by it.
     @app.head("/unsubscribe/{token}", include_in_schema=False)
-    @app.get("/unsubscribe/{token}", summary="A page to leave a channel, or categories of emails", responses=_PAGE)
+    @app.get("/unsubscribe/{token}", summary="Show the unsubscribe page", responses=_PAGE)
     async def show(request: Request, token: str) -> Response:
         """A page with a button, and one for each category of emails, in French or English; it runs no script."""
         return await answer(request, token, None)
 
-    @app.post("/unsubscribe/{token}", summary="Leave a channel", responses=_PAGE, openapi_extra=_BODY)
+    @app.post("/unsubscribe/{token}", summary="Unsubscribe from a channel", responses=_PAGE, openapi_extra=_BODY)
     async def leave(request: Request, token: str, raw: Annotated[bytes, Depends(_body)]) -> Response:
-        """One click (RFC 8058), or the button of the page; `action=resubscribe` takes it back. Twice is once."""
+        """One click (RFC 8058), or the button of the page. `action=resubscribe` reverses it. Repeats have no effect."""
         sent = parse_qs(raw.decode("utf-8", "replace"))
         wanted = sent.get("action", [""])[0]
         # In doubt nobody is written to.

@@ -24,9 +24,9 @@ from parcours.ops.logs import where
 from parcours.ops.settings import Settings
 from parcours.ops.tokens import Tokens
 from parcours.workers.delivery import registry
-from parcours.workers.delivery.providers.http import Channel, Nowhere, Transport
 from parcours.workers.delivery.registry import CHANNELS
 from parcours.workers.delivery.render import Links
+from parcours.workers.delivery.transport import Channel, Nowhere, Transport
 
 log = structlog.get_logger()
 
@@ -178,7 +178,7 @@ class Outgoing:
 def _checked(result: Any) -> Result:
     """Return what a provider returned. Raises TypeError for what is no result."""
     if not isinstance(result, Result):
-        raise TypeError(f"the provider returned {type(result).__name__}, which is no result")
+        raise TypeError(f"the provider returned {type(result).__name__}, which is not a result")
     return result
 
 

@@ -188,7 +188,7 @@ def _hold_back(conn: Connection, batch: ClaimedBatch, channel: str, *, now: date
             own = zone_of(recipient.timezone if recipient is not None else None, zone)
             hold = Limits(bound, rule, zone=own).late_hold(now)
             if hold is not None:
-                never = Cancelled(f"it has paused {channel} without an end")
+                never = Cancelled(f"sending is paused without an end ({channel})")
                 held.append((message, never if hold.until is None else Untried(hold.until, hold.rule)))
     if held:
         batch.counts += ends(outbox.record(conn, settle(held, paused={}, now=now).rows, now=now))
@@ -223,11 +223,11 @@ def _withdrawn(conn: Connection, batch: ClaimedBatch) -> dict[str, str]:
         if not (message.to_contact and message.marketing):
             continue
         if (message.contact_id, message.campaign_id) in departed:
-            reasons[message.key] = "the contact left the campaign before the message went"
+            reasons[message.key] = "the contact left the campaign before the message was sent"
         elif message.step_id not in batch.campaigns[message.campaign_id].steps:
             reasons[message.key] = "the step was removed from the campaign"
         elif message.key in told:
-            reasons[message.key] = f"the contact gets the email {message.template!r} already, from another message"
+            reasons[message.key] = f"another message already sends the email {message.template!r} to the contact"
     return reasons
 
 
@@ -249,15 +249,15 @@ def _refusal(
     email = batch.emails.get(message.template or "") if message.channel == "email" else None
     contact = batch.recipients.get(message.contact_id)
     if message.channel == "email" and contact is not None and not (contact.email or "").strip():
-        return "it has no email address any more"
+        return "the contact no longer has an email address"
     if email is not None and email.category is not None:
         reason = refusals.get((message.contact_id, category_channel(email.category)))
         if reason is not None:
-            return f"it does not want emails of the category {email.category!r}: {reason}"
+            return f"the contact refused emails of the category {email.category!r}: {reason}"
     if not message.marketing:
         return None
     reason = refusals.get((message.contact_id, message.channel)) or numbers.get(message.key)
-    return None if reason is None else f"it must not be contacted by {message.channel}: {reason}"
+    return None if reason is None else f"do not contact ({message.channel}): {reason}"
 
 
 def _load(conn: Connection, batch: ClaimedBatch, channel: str) -> None:

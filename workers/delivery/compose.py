@@ -11,14 +11,13 @@ from parcours.domain.messages.templates import one_line, render, render_all
 from parcours.workers.delivery import render as rendering
 from parcours.workers.delivery.channels import Delivery, Ready
 from parcours.workers.delivery.claim import ClaimedBatch
-from parcours.workers.delivery.providers.http import Note
-from parcours.workers.delivery.providers.webhook import TIMEOUT_SECONDS, Call
+from parcours.workers.delivery.payloads import CALL_SECONDS, Call, Note
 
 
 def ready(batch: ClaimedBatch, message: Claimed, delivery: Delivery) -> Ready | Result:
     contact = batch.recipients.get(message.contact_id)
     if contact is None:
-        return Cancelled("the contact is gone")
+        return Cancelled("the contact was deleted")
     campaign = batch.campaigns[message.campaign_id]
     step = campaign.steps.get(message.step_id)
     values = rendering.values_of(
@@ -58,7 +57,7 @@ def _email(
     if message.payload.get("to_owner") and contact.owner and is_address(contact.owner):
         to = tuple(dict.fromkeys((*to, contact.owner)))
     if not (to or cc or bcc):
-        return GaveUp("it names no valid address, so there is nobody to send it to")
+        return GaveUp("it has no valid recipient address")
     mail = rendering.mail_to_users(email, chosen, values, key=message.key, at=message.created_at, to=to, cc=cc, bcc=bcc)
     return Ready(message, "email", mail)
 
@@ -79,9 +78,9 @@ def _note(batch: ClaimedBatch, message: Claimed, contact: Recipient, values: dic
             return Cancelled(f"the {message.channel} template {message.template!r} is not published")
         content = {**{name: value for name, value in template.content.items() if value}, **content}
     if message.channel == "sms" and not message.address:
-        return GaveUp("it has no phone number")
+        return GaveUp("the contact has no phone number")
     if not content:
-        return GaveUp("there is nothing to say: it has neither a template nor a text")
+        return GaveUp("the message is empty: it has no template and no text")
     said = {name: str(value) for name, value in render_all(content, values).items()}
     return Ready(message, message.channel, Note(message.key, message.created_at, contact.key, message.address, said))
 
@@ -95,5 +94,5 @@ def _call(message: Claimed, values: dict[str, Any]) -> Call:
         {name: str(value) for name, value in render_all(payload.get("headers") or {}, values).items()},
         render_all(payload.get("body"), values),
         as_json=bool(payload.get("json", True)),
-        timeout=float(payload.get("timeout_seconds") or TIMEOUT_SECONDS),
+        timeout=float(payload.get("timeout_seconds") or CALL_SECONDS),
     )

@@ -81,14 +81,14 @@ class Network(httpcore.NetworkBackend):
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError(f"the name {host} is not known ({error})") from error
+            raise httpcore.ConnectError(f"cannot resolve the host {host} ({error})") from error
         addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
         if not self._allow_private:
             inside = [address for address in addresses if refused(address)]
             if inside:
                 raise RefusedError(
-                    f"{host} is {inside[0]}, an address inside a network, which webhooks do not call; "
-                    "PARCOURS_WEBHOOK_ALLOW_PRIVATE=true lets them"
+                    f"{host} is {inside[0]}, an internal address, which webhooks cannot call; set "
+                    "PARCOURS_WEBHOOK_ALLOW_PRIVATE=true to allow it"
                 )
         last: Exception = httpcore.ConnectError(f"{host} has no address")
         for address in addresses:
@@ -100,7 +100,7 @@ class Network(httpcore.NetworkBackend):
         raise last
 
     def connect_unix_socket(self, *_: Any, **__: Any) -> NoReturn:
-        raise RefusedError("webhooks call no sockets of this machine")
+        raise RefusedError("webhooks cannot call local sockets")
 
     def sleep(self, seconds: float) -> None:
         time.sleep(min(seconds, self.left()))

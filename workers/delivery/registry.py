@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from parcours.domain.errors import CampaignError
 from parcours.domain.gate import clean
+from parcours.domain.invalid_values import why_invalid
 from parcours.ops.settings import PREFIX, PROVIDER_PREFIX, Settings
 from parcours.workers.delivery.provider import Provider, Setup
 
@@ -55,17 +56,17 @@ def provider_class(channel: str, name: str) -> type[Provider[Any]]:
     except (Exception, SystemExit) as error:
         raise UnusableProviderError(
             f"the package of the provider {name!r} cannot be imported ({_short(error)}); "
-            f"mend it, or set {setting} to another"
+            f"fix it, or set {setting} to another provider"
         ) from error
     if not (isinstance(found, type) and issubclass(found, Provider) and _NAME.fullmatch(name)):
         raise UnusableProviderError(
-            f"the entry point {name!r} ({point.value}) must name, in small letters, a subclass of "
+            f"the entry point {name!r} ({point.value}) must have a lowercase name and refer to a subclass of "
             "parcours.providers.Provider"
         )
     if channel not in found.channels:
-        served = ", ".join(sorted(found.channels)) or "nothing"
+        served = ", ".join(sorted(found.channels)) or "no channel"
         raise UnusableProviderError(
-            f"{setting}: the provider {name!r} serves {served}; choose one that serves {channel}"
+            f"{setting}: the provider {name!r} supports {served}; choose one that supports {channel}"
         )
     return found
 
@@ -88,9 +89,9 @@ def make(settings: Settings, channel: str, *, signing: str) -> Provider[Any]:
         setting = own[option][0] if option in own else f"{prefix_of(name)}{option.upper()}"
         known = ", ".join(f"{prefix_of(name)}{each.upper()}" for each in found.options.model_fields)
         says = {
-            "missing": "it is not set",
-            "extra_forbidden": f"there is no such option; known: {known or 'none'}",
-        }.get(first["type"], first["msg"].removeprefix("Value error, "))
+            "missing": "this setting is required",
+            "extra_forbidden": f"unknown option; known options: {known or 'none'}",
+        }.get(first["type"], why_invalid(first, show=False))
         raise UnusableProviderError(f"{setting}: {says}") from None
     host = urlsplit(settings.public_url).hostname or "localhost"
     setup = Setup(
@@ -107,7 +108,7 @@ def make(settings: Settings, channel: str, *, signing: str) -> Provider[Any]:
         raise UnusableProviderError(str(error)) from error
     except (Exception, SystemExit) as error:
         raise UnusableProviderError(
-            f"the provider {name!r} cannot be used ({_short(error)}); see its documentation, and its settings "
+            f"the provider {name!r} cannot be used ({_short(error)}); check its documentation and its settings "
             f"{prefix_of(name)}…"
         ) from error
 

@@ -39,21 +39,21 @@ def parse(url: str) -> MailServer:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise CampaignError(f"PARCOURS_SMTP_URL is no URL; {MEND}") from None
+        raise CampaignError(f"PARCOURS_SMTP_URL is not a URL; {MEND}") from None
     if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
-        raise CampaignError(f"PARCOURS_SMTP_URL is no SMTP URL; {MEND}")
+        raise CampaignError(f"PARCOURS_SMTP_URL is not an SMTP URL; {MEND}")
     options = {name: values[-1] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
     unknown = options.keys() - {"starttls", "timeout"}
     starttls = options.get("starttls", "auto")
     if unknown or starttls not in ("always", "auto", "never"):
         about = f"the option {sorted(unknown)[0]!r}" if unknown else f"starttls={starttls}"
-        raise CampaignError(f"PARCOURS_SMTP_URL: {about} is not understood; {MEND}")
+        raise CampaignError(f"PARCOURS_SMTP_URL: {about} is not supported; {MEND}")
     try:
         timeout = float(options.get("timeout", 15))
     except ValueError:
         timeout = 0
     if not 0 < timeout <= 60:
-        raise CampaignError("PARCOURS_SMTP_URL: timeout is a number of seconds, 60 at most")
+        raise CampaignError("PARCOURS_SMTP_URL: timeout must be a number of seconds, at most 60")
     encrypted = parts.scheme == "smtps"
     return MailServer(
         parts.hostname,
@@ -142,6 +142,6 @@ def _sign_in(conn: Wired, server: MailServer, context: ssl.SSLContext) -> None:
             conn.starttls(context=context)
             conn.ehlo()
         elif server.starttls == "always":
-            raise smtplib.SMTPNotSupportedError("the server offers no STARTTLS, which the URL asks for")
+            raise smtplib.SMTPNotSupportedError("the URL requires STARTTLS, but the server does not support it")
     if server.user is not None:
         conn.login(server.user, server.password or "")

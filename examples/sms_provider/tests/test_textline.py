@@ -99,7 +99,7 @@ def test_what_an_answer_means(textline: Textline, server: Server, status: int, a
 
 def test_nobody_answers() -> None:
     made = provider("http://127.0.0.1:1")
-    assert made.send([NOTE]) == [Retry("Textline does not answer (ConnectError)", away=True)]
+    assert made.send([NOTE]) == [Retry("Textline does not respond (ConnectError)", away=True)]
     made.close()
 
 

@@ -54,7 +54,7 @@ def test_a_rule_is_read_as_it_was_written() -> None:
         (
             {"condition": "contact.field", "with": {"field": "day", "operator": "gt", "value": "-P30D"}},
             "rule.with",
-            "write the operator within and the value '30 days'",
+            "use the operator within with the value '30 days'",
         ),
     ],
 )
@@ -70,16 +70,16 @@ def test_a_rule_of_enormous_depth_or_length_is_refused() -> None:
     deep = TAGGED
     for _ in range(21):
         deep = {"not": deep}
-    assert "at most 20 in each other" in _problems(deep)[0][1]
-    assert "divide it" in _problems({"all": [TAGGED] * (MOST_CONDITIONS + 1)})[0][1]
+    assert "at most 20 levels" in _problems(deep)[0][1]
+    assert "split it" in _problems({"all": [TAGGED] * (MOST_CONDITIONS + 1)})[0][1]
     assert len(_problems({"all": [{"condition": "nothing"}] * 1_000})) <= 101
 
 
 def test_what_only_makes_sense_in_a_campaign_is_refused() -> None:
-    assert "campaigns only" in _problems({"condition": "split.random", "with": {"percent": 10}})[0][1]
+    assert "only in campaigns" in _problems({"condition": "split.random", "with": {"percent": 10}})[0][1]
     [(path, sentence)] = _problems({"condition": "contact.campaigns", "with": {"campaigns": ["welcome", "this"]}})
     assert path == "rule.with"
-    assert "write the campaign's key" in sentence
+    assert "the key of a campaign" in sentence
 
 
 def test_a_rule_names_what_it_refers_to() -> None:

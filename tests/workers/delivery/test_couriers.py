@@ -19,14 +19,16 @@ import pytest
 from parcours.domain.messages.results import Bounced, GaveUp, Result, Retry, Sent
 from parcours.workers.delivery import smtp_connection
 from parcours.workers.delivery.network import refused
-from parcours.workers.delivery.providers.http import Gateway, Note, NoteFiles
+from parcours.workers.delivery.payloads import Call, Note
+from parcours.workers.delivery.providers.files import NoteFiles
+from parcours.workers.delivery.providers.http import Gateway
 from parcours.workers.delivery.providers.smtp import MailFiles, Sender, SmtpProvider, as_bytes
-from parcours.workers.delivery.providers.webhook import Call, WebhookProvider, signature
+from parcours.workers.delivery.providers.webhook import WebhookProvider, signature
 from parcours.workers.delivery.render import Mail
 from tests.mailbox import MailServer, Receiver
 from tests.workers.worlds import START
 
-HOUSE = Sender("parcours.example", "us@example.org")
+SENDER = Sender("parcours.example", "us@example.org")
 
 
 def mail(key: str = "1-2-3-4", to: str = "ann@example.com", **more: Any) -> Mail:
@@ -47,7 +49,7 @@ def server() -> Iterator[MailServer]:
 
 @pytest.fixture
 def courier(server: MailServer) -> Iterator[SmtpProvider]:
-    made = SmtpProvider(smtp_connection.parse(server.url), HOUSE)
+    made = SmtpProvider(smtp_connection.parse(server.url), SENDER)
     yield made
     made.close()
 
@@ -76,7 +78,7 @@ def test_an_email_is_read_back_as_it_was_meant() -> None:
         text="From here\n.\nto there é",
         unsubscribe_url=f"https://parcours.example/unsubscribe/{'x' * 150}",
     )
-    written = as_bytes(made, HOUSE, now=START)
+    written = as_bytes(made, SENDER, now=START)
     assert max(map(len, written.split(b"\r\n"))) < 998
     read = message_from_bytes(written, policy=policy.default)
     assert read["Subject"] == made.subject
@@ -97,7 +99,7 @@ def test_no_line_of_an_email_is_longer_than_mail_servers_take(long: str) -> None
     made = dataclasses.replace(
         mail(sender=f"{long} <nora@example.com>", subject=long, html=f"<p>{long}</p>", text=long), to=people, cc=people
     )
-    written = as_bytes(made, HOUSE, now=START)
+    written = as_bytes(made, SENDER, now=START)
     assert max(map(len, written.split(b"\r\n"))) <= 998
     read = message_from_bytes(written, policy=policy.default)
     assert read["Subject"].split() == long.split()
@@ -194,7 +196,7 @@ def test_a_refused_sender_is_our_fault_unless_the_email_names_it(server: MailSer
 def test_a_server_that_is_not_there_is_away() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    (answer,) = SmtpProvider(smtp_connection.parse(f"smtp://127.0.0.1:{port}"), HOUSE).send([mail()])
+    (answer,) = SmtpProvider(smtp_connection.parse(f"smtp://127.0.0.1:{port}"), SENDER).send([mail()])
     assert isinstance(answer, Retry)
     assert answer.away
 
@@ -214,7 +216,7 @@ def test_a_connection_that_the_server_ended_is_made_anew(server: MailServer, cou
 def test_what_is_not_one_address_is_given_up_and_not_sent_to_the_first(
     courier: SmtpProvider, server: MailServer, to: str
 ) -> None:
-    assert courier.send([mail(to=to)]) == [GaveUp(f"{to!r} is no email address")]
+    assert courier.send([mail(to=to)]) == [GaveUp(f"{to!r} is not an email address")]
     assert server.mails == []
 
 
@@ -234,7 +236,7 @@ def test_an_url_that_is_none_is_refused_in_a_sentence(url: str) -> None:
 
 
 def test_mail_written_twice_is_one_file(tmp_path: Path) -> None:
-    files = MailFiles(tmp_path / "mail", HOUSE)
+    files = MailFiles(tmp_path / "mail", SENDER)
     assert files.send([mail(to="/a+b@example.com"), mail(to="/a+b@example.com")]) == [Sent()] * 2
     (file,) = (tmp_path / "mail").iterdir()
     assert file.name == "20260601T090000.000000Z-1-2-3-4-_a_b_example.com.eml"
@@ -414,7 +416,7 @@ def test_a_gateway_whose_answer_drips_is_cut_off() -> None:
 
 def test_a_mail_server_whose_answer_drips_is_cut_off() -> None:
     with dripping(b"220-", b"x") as port:
-        courier = SmtpProvider(smtp_connection.parse(f"smtp://127.0.0.1:{port}"), HOUSE, seconds=0.5)
+        courier = SmtpProvider(smtp_connection.parse(f"smtp://127.0.0.1:{port}"), SENDER, seconds=0.5)
         (answer,) = courier.send([mail()])
         courier.close()
     assert isinstance(answer, Retry)

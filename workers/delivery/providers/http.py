@@ -1,26 +1,18 @@
-"""What carries messages out of here, and text messages and notifications to files or over HTTP."""
+"""Text messages and notifications over HTTP."""
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
 
 import httpx
 
-from parcours.db.folders import private_folder
 from parcours.domain.messages.results import GaveUp, Result, Retry, Sent
 from parcours.workers.delivery.network import Network, bound
-
-M_contra = TypeVar("M_contra", contravariant=True)
-T = TypeVar("T")
+from parcours.workers.delivery.payloads import Note
 
 # An answer of a provider is read so far; what it says beyond that interests nobody.
 ANSWER_BYTES = 65_536
@@ -31,89 +23,6 @@ NOT_NOW = frozenset({408, 425, 429})
 # What a proxy answers whose server is away.
 SERVER_AWAY = frozenset({502, 503, 504})
 TIMEOUT_SECONDS = 15.0
-
-
-class Transport(Protocol[M_contra]):
-    """What carries messages out: one connection to a provider, used by one thread at a time."""
-
-    def send(self, batch: Sequence[M_contra]) -> list[Result]:
-        """Hand messages to the provider and return what became of each, in their order; never raises for one.
-
-        What it returned is recorded before it is asked again, so a worker that dies costs at most one
-        batch done twice, under the same keys.
-        """
-        ...
-
-    def close(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Channel(Generic[T]):
-    """How messages of one kind leave: who carries them, how many at once, and in how many hands."""
-
-    name: str
-    courier: Callable[[], Transport[T]]
-    # Where it goes, for people.
-    where: str
-    # Messages of one call of `send`: one, where each leaves by itself.
-    at_once: int = 1
-    connections: int = 4
-    # Whether messages stay here, in files that go when their contact is erased.
-    to_files: bool = False
-
-
-class Nowhere:
-    """Takes everything, and notes the keys alone: for simulations, whose contacts are made up."""
-
-    def __init__(self, taken: list[str]) -> None:
-        self._taken = taken
-
-    def send(self, batch: Sequence[Any]) -> list[Result]:
-        self._taken += [each.key for each in batch]
-        return [Sent()] * len(batch)
-
-    def close(self) -> None:
-        """There is nothing open."""
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A text message or a notification, ready to leave: `to` is a number, a token, or None."""
-
-    key: str
-    at: datetime
-    contact: str
-    to: str | None
-    content: dict[str, str]
-
-    def data(self) -> dict[str, Any]:
-        return {"key": self.key, "to": self.to, "contact": self.contact, **self.content}
-
-
-class NoteFiles:
-    """Writes notes as lines of JSON, into one file a day."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def send(self, batch: Sequence[Note]) -> list[Result]:
-        private_folder(self._folder)
-        path = self._folder / f"{datetime.now(UTC):%Y-%m-%d}.ndjson"
-        lines = [json.dumps({"at": note.at.isoformat(), **note.data()}, ensure_ascii=False) + "\n" for note in batch]
-        # One write to the end of the file, so that the lines of several workers do not mix.
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            # Whoever takes out the lines of an erased contact is done before.
-            fcntl.flock(file, fcntl.LOCK_EX)
-            os.write(file, "".join(lines).encode())
-        except OSError as error:
-            return [Retry(f"{path}: {error.strerror}", away=True)] * len(batch)
-        finally:
-            os.close(file)
-        return [Sent()] * len(batch)
-
-    def close(self) -> None:
-        """Each write closes its file."""
 
 
 @dataclass
@@ -146,10 +55,10 @@ class Gateway:
             ) as response:
                 said = read_some(response)
         except httpx.HTTPError as error:
-            return Retry(f"the provider does not answer ({type(error).__name__})", away=True)
+            return Retry(f"the provider does not respond ({type(error).__name__})", away=True)
         if response.status_code in (401, 403):
             # Ours to mend, and nothing to do with this message.
-            return Retry(f"the provider refuses us: {response.status_code} {said}".strip(), away=True)
+            return Retry(f"the provider refused access: {response.status_code} {said}".strip(), away=True)
         return verdict(response, said)
 
     def close(self) -> None:

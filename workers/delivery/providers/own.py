@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from pydantic import field_validator
 
 from parcours.domain.messages.results import Result
 from parcours.workers.delivery import smtp_connection
+from parcours.workers.delivery.payloads import Call, Note
 from parcours.workers.delivery.provider import Provider, ProviderOptions, Setup
-from parcours.workers.delivery.providers.http import Gateway, Note, NoteFiles
+from parcours.workers.delivery.providers.files import NoteFiles
 from parcours.workers.delivery.providers.smtp import MailFiles, Sender, SmtpProvider
-from parcours.workers.delivery.providers.webhook import Call, WebhookProvider
 from parcours.workers.delivery.render import Mail
+
+if TYPE_CHECKING:
+    from parcours.workers.delivery.providers.http import Gateway
+    from parcours.workers.delivery.providers.webhook import WebhookProvider
 
 
 class SmtpOptions(ProviderOptions):
@@ -78,15 +83,19 @@ class HttpGateway(Provider[Note]):
     channels = frozenset({"sms", "push"})
     options = GatewayOptions
 
-    def __init__(self, setup: Setup) -> None:
-        super().__init__(setup)
-        self._gateway = Gateway(setup.options.url)
+    @cached_property
+    def _gateway(self) -> Gateway:
+        # Here, since what talks HTTP takes megabytes, and most processes send none.
+        from parcours.workers.delivery.providers.http import Gateway
+
+        return Gateway(self.setup.options.url)
 
     def send(self, batch: Sequence[Note]) -> list[Result]:
         return self._gateway.send(batch)
 
     def close(self) -> None:
-        self._gateway.close()
+        if (made := self.__dict__.pop("_gateway", None)) is not None:
+            made.close()
 
 
 class WebhookOptions(ProviderOptions):
@@ -102,12 +111,16 @@ class SignedWebhook(Provider[Call]):
     channels = frozenset({"webhook"})
     options = WebhookOptions
 
-    def __init__(self, setup: Setup) -> None:
-        super().__init__(setup)
-        self._calls = WebhookProvider(setup.options.secret, allow_private=setup.options.allow_private)
+    @cached_property
+    def _calls(self) -> WebhookProvider:
+        # Here, since what talks HTTP takes megabytes, and most processes call nobody.
+        from parcours.workers.delivery.providers.webhook import WebhookProvider
+
+        return WebhookProvider(self.setup.options.secret, allow_private=self.setup.options.allow_private)
 
     def send(self, batch: Sequence[Call]) -> list[Result]:
         return self._calls.send(batch)
 
     def close(self) -> None:
-        self._calls.close()
+        if (made := self.__dict__.pop("_calls", None)) is not None:
+            made.close()

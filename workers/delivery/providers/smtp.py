@@ -75,7 +75,7 @@ def message_id(key: str, host: str) -> str:
     return f"<{key}@{host}>"
 
 
-def as_bytes(mail: Mail, house: Sender, *, now: datetime) -> bytes:
+def as_bytes(mail: Mail, sender: Sender, *, now: datetime) -> bytes:
     """Return an email as RFC 5322 has it: each body quoted-printable, the text first where there are two.
 
     Headers are put together here since the library's own folding takes long addresses apart.
@@ -83,12 +83,12 @@ def as_bytes(mail: Mail, house: Sender, *, now: datetime) -> bytes:
     """
     unsubscribe = mail.unsubscribe_url is not None and len(mail.unsubscribe_url) < LONGEST_LINE - 20
     headers = [
-        ("From", _mailbox(mail.sender or house.mail_from)),
+        ("From", _mailbox(mail.sender or sender.mail_from)),
         ("To", _list(mail.to)),
         ("Cc", _list(mail.cc)),
         ("Subject", _header(mail.subject, len("Subject: "))),
         ("Date", format_datetime(now.astimezone(UTC))),
-        ("Message-ID", message_id(mail.key, house.host)),
+        ("Message-ID", message_id(mail.key, sender.host)),
         ("List-Unsubscribe", f"<{mail.unsubscribe_url}>" if unsubscribe else ""),
         ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click" if unsubscribe else ""),
         ("MIME-Version", "1.0"),
@@ -141,15 +141,15 @@ def _recipients(mail: Mail) -> list[str] | GaveUp:
     """Return the addresses that an email goes to; those that are none are left out."""
     addresses = (*mail.to, *mail.cc, *mail.bcc)
     found = [address for each in addresses if (address := wire_address(each)) is not None]
-    return found or GaveUp(f"{', '.join(addresses)[:200]!r} is no email address")
+    return found or GaveUp(f"{', '.join(addresses)[:200]!r} is not an email address")
 
 
 class SmtpProvider:
     """One connection to the mail server, kept for message after message."""
 
-    def __init__(self, server: MailServer, house: Sender, *, seconds: float | None = None) -> None:
+    def __init__(self, server: MailServer, sender: Sender, *, seconds: float | None = None) -> None:
         self._server = server
-        self._house = house
+        self._sender = sender
         # Of one email as a whole, however slowly the server says each word.
         self._seconds = seconds or max(LONGEST_SECONDS, 2 * server.timeout)
         self._conn: smtp_connection.Wired | None = None
@@ -165,13 +165,13 @@ class SmtpProvider:
             conn.close()
 
     def _send(self, mail: Mail) -> Result:
-        sender = wire_sender(parseaddr(mail.sender or self._house.mail_from)[1])
+        sender = wire_sender(parseaddr(mail.sender or self._sender.mail_from)[1])
         if sender is None:
-            return GaveUp(f"{mail.sender or self._house.mail_from!r} is no address to send from")
+            return GaveUp(f"{mail.sender or self._sender.mail_from!r} is not a valid sender address")
         to = _recipients(mail)
         if isinstance(to, GaveUp):
             return to
-        body = as_bytes(mail, self._house, now=datetime.now(UTC))
+        body = as_bytes(mail, self._sender, now=datetime.now(UTC))
         while True:
             kept = self._conn is not None
             try:
@@ -184,7 +184,7 @@ class SmtpProvider:
 
     def _say(self, mail: Mail, sender: str, to: list[str], body: bytes) -> Result:
         if self._conn is None:
-            self._conn = smtp_connection.connect(self._server, name=self._house.helo, seconds=self._seconds)
+            self._conn = smtp_connection.connect(self._server, name=self._sender.helo, seconds=self._seconds)
         with self._conn.within(self._seconds):
             return self._hand_over(self._conn, mail, sender, to, body)
 
@@ -192,7 +192,7 @@ class SmtpProvider:
         options = []
         if not all(address.isascii() for address in (sender, *to)):
             if not conn.has_extn("smtputf8"):
-                return GaveUp("the mail server takes no address with letters beyond ASCII")
+                return GaveUp("the mail server does not accept addresses with non-ASCII characters")
             options = ["SMTPUTF8", "BODY=8BITMIME"]
             conn.command_encoding = "utf-8"
         try:
@@ -245,8 +245,8 @@ def _no_answer(error: Exception) -> Retry:
     if isinstance(error, smtplib.SMTPResponseException):
         code = error.smtp_code
         said = error.smtp_error if isinstance(error.smtp_error, bytes) else str(error.smtp_error).encode()
-        return Retry(f"the mail server refuses us: {_text(code, said)}", away=True)
-    return Retry(f"the mail server does not answer ({str(error) or type(error).__name__})"[:300], away=True)
+        return Retry(f"the mail server refused access: {_text(code, said)}", away=True)
+    return Retry(f"the mail server does not respond ({str(error) or type(error).__name__})"[:300], away=True)
 
 
 def _refused_recipient(code: int, said: bytes) -> Result:
@@ -255,7 +255,7 @@ def _refused_recipient(code: int, said: bytes) -> Result:
     enhanced = _enhanced(said)
     gone = enhanced in _GONE if enhanced is not None else bool(_UNKNOWN.search(text) and not _ABOUT_US.search(text))
     if gone and (code in NO_MAILBOX or enhanced is not None) and 500 <= code < 600:
-        return Bounced(f"the mail server refuses the address: {text}")
+        return Bounced(f"the mail server rejected the address: {text}")
     return _refused(code, said, "the address")
 
 
@@ -264,9 +264,9 @@ def _refused_sender(code: int, said: bytes, *, own: bool) -> Result:
 
     An email that names its `own` sender fails by itself, so that a template cannot stop the others.
     """
-    text = f"the mail server refuses the sender: {_text(code, said)}"
+    text = f"the mail server rejected the sender: {_text(code, said)}"
     if own and code not in OUR_FAULT and code != AWAY:
-        return GaveUp(f"{text}; the email names it") if code >= 500 else Retry(text, patient=True)
+        return GaveUp(f"{text}; the email sets this sender") if code >= 500 else Retry(text, patient=True)
     return Retry(text, away=True)
 
 
@@ -277,7 +277,7 @@ def _refused(code: int, said: bytes, what: str) -> Result:
     server takes nothing of us now, so it counts as away and is nobody's failure. A code of the 400s asks for
     patience: greylisting lets a message through in minutes, a quota tomorrow.
     """
-    text = f"the mail server refuses {what}: {_text(code, said)}"
+    text = f"the mail server rejected {what}: {_text(code, said)}"
     if code == AWAY or code in OUR_FAULT:
         return Retry(text, away=True)
     if 400 <= code < 500:
@@ -305,9 +305,9 @@ class MailFiles:
     The name comes from the message, so what is written twice is there once.
     """
 
-    def __init__(self, folder: Path, house: Sender) -> None:
+    def __init__(self, folder: Path, sender: Sender) -> None:
         self._folder = folder
-        self._house = house
+        self._sender = sender
 
     def send(self, batch: Sequence[Mail]) -> list[Result]:
         return [self._write(mail) for mail in batch]
@@ -321,7 +321,7 @@ class MailFiles:
         try:
             private_folder(self._folder)
             with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(as_bytes(mail, self._house, now=mail.at))
+                file.write(as_bytes(mail, self._sender, now=mail.at))
             os.replace(aside, path)
         except OSError as error:
             return Retry(f"{self._folder}: {error.strerror}", away=True)

@@ -12,7 +12,6 @@ import hmac
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,9 +21,9 @@ import httpx
 from parcours.domain.messages.results import GaveUp, Result, Retry
 from parcours.domain.messages.templates import one_line
 from parcours.workers.delivery.network import Network, RefusedError
+from parcours.workers.delivery.payloads import Call
 from parcours.workers.delivery.providers.http import read_some, verdict
 
-TIMEOUT_SECONDS = 10.0
 LONGEST_SECONDS = 30.0
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 SIGNATURE = "Parcours-Signature"
@@ -32,27 +31,6 @@ SIGNATURE = "Parcours-Signature"
 _RESERVED = frozenset(
     {"idempotency-key", "parcours-signature", "host", "content-length", "transfer-encoding", "connection"}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request, ready to leave; a body is sent as JSON or as a form."""
-
-    key: str
-    method: str
-    url: str
-    headers: dict[str, str]
-    body: Any
-    as_json: bool
-    timeout: float = TIMEOUT_SECONDS
-
-    @property
-    def host(self) -> str:
-        """Whose failures count together: the host and port of the address."""
-        try:
-            return urlsplit(self.url).netloc.rpartition("@")[2].lower()
-        except ValueError:
-            return ""
 
 
 def signature(secret: str, at: int, body: bytes) -> str:
@@ -94,11 +72,11 @@ class WebhookProvider:
         except RefusedError as error:
             return GaveUp(str(error))
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, ValueError) as error:
-            return GaveUp(f"this cannot be called: {error}"[:300])
+            return GaveUp(f"invalid request: {error}"[:300])
         except httpx.TimeoutException:
-            return Retry(f"{call.host} did not answer within {seconds:g} s", away=True)
+            return Retry(f"{call.host} did not respond within {seconds:g} s", away=True)
         except (httpx.HTTPError, OSError) as error:
-            return Retry(f"{call.host} does not answer ({type(error).__name__}: {error})"[:300], away=True)
+            return Retry(f"{call.host} does not respond ({type(error).__name__}: {error})"[:300], away=True)
         finally:
             # What one receiver wants remembered is nothing for the next.
             self._client.cookies.clear()
@@ -106,9 +84,9 @@ class WebhookProvider:
     def _request(self, call: Call, seconds: float) -> httpx.Request:
         method = call.method.upper()
         if method not in METHODS:
-            raise ValueError(f"the method {call.method!r} is none of {', '.join(sorted(METHODS))}")
+            raise ValueError(f"the method {call.method!r} is not one of {', '.join(sorted(METHODS))}")
         if urlsplit(call.url).scheme not in ("http", "https"):
-            raise ValueError(f"{call.url[:100]!r} begins with neither http:// nor https://")
+            raise ValueError(f"{call.url[:100]!r} does not start with http:// or https://")
         headers = {
             one_line(name): one_line(str(value))
             for name, value in call.headers.items()

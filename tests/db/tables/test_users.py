@@ -1,0 +1,134 @@
+"""Accounts: who is let in, for how long, and how often somebody may guess."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Connection
+
+from parcours.db import passwords
+from parcours.db.tables import users
+from parcours.db.tables.users import Attempt, Throttled, User
+from tests.db.rows import NOW
+
+AMY = "Amy@Example.com"
+
+
+@pytest.fixture
+def amy(conn: Connection) -> User:
+    made = users.create(conn, AMY, name="Amy", role="editor", password="correct horse")
+    assert made is not None
+    return made
+
+
+def begun(conn: Connection, email: str = AMY, source: str = "10.0.0.1", seconds: float = 0) -> Attempt:
+    found = users.begin(conn, email, source, now=NOW + timedelta(seconds=seconds))
+    assert isinstance(found, Attempt), found
+    return found
+
+
+def test_an_address_has_one_account_in_whatever_capitals(conn: Connection, amy: User) -> None:
+    assert users.create(conn, AMY.upper(), name="x", role="admin", password="another") is None
+    assert users.listing(conn) == [amy]
+    attempt = begun(conn, AMY.lower())
+    assert attempt.user == amy
+    assert passwords.is_right(attempt.password_hash, "correct horse")
+    assert not passwords.is_right(attempt.password_hash, "correct horse\ud83d")
+
+
+def test_who_is_unknown_or_disabled_has_nothing_to_compare_with(conn: Connection, amy: User) -> None:
+    assert begun(conn, "nobody@example.com").user is None
+    assert users.set_active(conn, AMY, active=False) == amy._replace(active=False)
+    assert begun(conn).password_hash is None
+    assert users.set_active(conn, "nobody@example.com", active=True) is None
+    assert users.set_password(conn, "nobody@example.com", "x") is None
+
+
+def test_five_failures_of_an_address_from_a_source_shut_both_out_together_and_no_others(
+    conn: Connection, amy: User
+) -> None:
+    for second in range(users.MOST_FAILURES):
+        begun(conn, seconds=second)
+    throttled = users.begin(conn, AMY.upper(), "10.0.0.1", now=NOW + timedelta(seconds=9))
+    assert throttled == Throttled(NOW + users.FAILURES_COUNT_FOR)
+    assert begun(conn, source="10.0.0.2").user == amy
+    assert begun(conn, "other@example.com").user is None
+    # When the first is old enough, there is one try, and then none again.
+    later = users.FAILURES_COUNT_FOR.total_seconds()
+    begun(conn, seconds=later)
+    again = users.begin(conn, AMY, "10.0.0.1", now=NOW + timedelta(seconds=later))
+    assert again == Throttled(NOW + timedelta(seconds=1) + users.FAILURES_COUNT_FOR)
+
+
+def test_a_source_that_tries_many_addresses_is_shut_out(conn: Connection) -> None:
+    for n in range(users.MOST_FAILURES_OF_SOURCE):
+        begun(conn, f"a{n}@example.com")
+    assert isinstance(users.begin(conn, "new@example.com", "10.0.0.1", now=NOW), Throttled)
+
+
+def test_who_succeeds_is_forgiven_and_an_attempt_that_nobody_looked_at_does_not_count(
+    conn: Connection, amy: User
+) -> None:
+    for _ in range(users.MOST_FAILURES - 1):
+        begun(conn)
+    last = begun(conn)
+    users.succeed(conn, last, AMY, "10.0.0.1")
+    for _ in range(users.MOST_FAILURES * 2):
+        users.withdraw(conn, begun(conn))
+    assert begun(conn).user == amy
+
+
+def test_whoever_is_signed_in_is_so_until_it_expires_or_ends(conn: Connection, amy: User) -> None:
+    phone = users.sign_in(conn, amy, now=NOW, address="10.0.0.1", agent="a phone \ud83d" + "x" * 500)
+    desk = users.sign_in(conn, amy, now=NOW + timedelta(hours=1))
+    assert users.signed_in(conn, phone, now=NOW) == amy
+    assert users.signed_in(conn, "x" + phone, now=NOW) is None
+    shown = users.sign_ins(conn, amy, phone, now=NOW + timedelta(hours=1))
+    assert [(each.current, each.address) for each in shown] == [(False, None), (True, "10.0.0.1")]
+    assert len(shown[1].agent or "") == users.MOST_AGENT
+    end = NOW + users.SIGNED_IN_FOR
+    assert users.signed_in(conn, phone, now=end) is None
+    assert users.signed_in(conn, desk, now=end) == amy
+    users.sign_out(conn, desk)
+    assert users.signed_in(conn, desk, now=NOW) is None
+
+
+@pytest.mark.parametrize("way", ["password", "disabled", "everywhere"])
+def test_what_ends_all_sign_ins_ends_those_of_no_one_else(conn: Connection, amy: User, way: str) -> None:
+    bob = users.create(conn, "bob@example.com", name="Bob", role="viewer", password="battery")
+    assert bob is not None
+    mine, other = users.sign_in(conn, amy, now=NOW), users.sign_in(conn, bob, now=NOW)
+    if way == "password":
+        assert users.set_password(conn, AMY, "staple") == amy
+    elif way == "disabled":
+        users.set_active(conn, AMY, active=False)
+        users.set_active(conn, AMY, active=True)
+    else:
+        users.sign_out_everywhere(conn, amy)
+    assert users.signed_in(conn, mine, now=NOW) is None
+    assert users.signed_in(conn, other, now=NOW) == bob
+
+
+def test_a_hash_is_renewed_without_signing_anybody_out(conn: Connection, amy: User) -> None:
+    secret = users.sign_in(conn, amy, now=NOW)
+    users.renew_hash(conn, amy, "correct horse")
+    assert users.signed_in(conn, secret, now=NOW) == amy
+
+
+def test_nobody_ends_the_sign_in_of_another(conn: Connection, amy: User) -> None:
+    bob = users.create(conn, "bob@example.com", name="Bob", role="viewer", password="battery")
+    assert bob is not None
+    secret = users.sign_in(conn, amy, now=NOW)
+    (mine,) = users.sign_ins(conn, amy, secret, now=NOW)
+    users.end_sign_in(conn, bob, mine.id)
+    assert users.signed_in(conn, secret, now=NOW) == amy
+    users.end_sign_in(conn, amy, mine.id)
+    assert users.signed_in(conn, secret, now=NOW) is None
+
+
+def test_sign_ins_that_expired_leave_the_table_with_the_next_one(conn: Connection, amy: User) -> None:
+    users.sign_in(conn, amy, now=NOW)
+    users.sign_in(conn, amy, now=NOW + users.SIGNED_IN_FOR)
+    # As of the beginning both would be shown.
+    assert len(users.sign_ins(conn, amy, "", now=NOW - timedelta(days=1))) == 1

@@ -1,0 +1,197 @@
+"""The broker: which one a URL means, what is put on its queues, and what comes back from them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import dramatiq
+import pytest
+from dramatiq.broker import Broker, MessageProxy
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.brokers.stub import StubBroker
+from dramatiq.errors import ConnectionClosed
+from dramatiq.middleware import SkipMessage
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parcours.domain.errors import CampaignError
+from parcours.domain.jobs import QUEUES, ActOnEvents, Deliver, ExecuteDue, Order, RunSweep, SyncMembers
+from parcours.producers import broker as brokers
+from parcours.producers.broker import (
+    BrokerAwayError,
+    OrdersOnly,
+    TolerantEncoder,
+    check_broker,
+    make_broker,
+    publish,
+    queue_depths,
+    why_no_order,
+)
+
+ORDERS = [ActOnEvents(), ExecuteDue(3), ExecuteDue(3, 2**62), RunSweep(1, 7), SyncMembers(1), Deliver("sms")]
+
+
+def test_a_url_means_its_broker_and_none_means_this_process() -> None:
+    kinds: dict[str | None, type[Broker]] = {
+        None: StubBroker,
+        "redis://h/3": RedisBroker,
+        "rediss://h": RedisBroker,
+        "unix:///tmp/x.sock": RedisBroker,
+        "amqp://h": RabbitmqBroker,
+        "amqps://h": RabbitmqBroker,
+    }
+    for url, kind in kinds.items():
+        made = make_broker(url)
+        assert type(made) is kind
+        assert set(QUEUES) <= made.get_declared_queues()
+        made.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:secret@h",
+        "nonsense",
+        "redis://user:secret@h:port/0",
+        "redis://user:secret@[::1",
+        "redis://user:secret@h/0?socket_timeout=soon",
+        "amqp://user:secret@h:port/",
+        "amqp://user:secret@h/?heartbeat=often",
+    ],
+)
+def test_a_url_that_means_no_broker_is_told_in_a_sentence_without_its_password(url: str) -> None:
+    for ask in (make_broker, check_broker, queue_depths):
+        with pytest.raises(CampaignError) as caught:
+            ask(url)
+        assert not isinstance(caught.value, BrokerAwayError), "waiting does not mend it"
+        assert "PARCOURS_BROKER_URL" in str(caught.value)
+        assert "redis://" in str(caught.value)
+        assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+def test_a_broker_that_does_not_answer_is_away(scheme: str) -> None:
+    with socket.socket() as taken:
+        # Bound, and not listening: nobody else gets the port, and nobody answers.
+        taken.bind(("127.0.0.1", 0))
+        url = f"{scheme}://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(BrokerAwayError, match="start it, or check PARCOURS_BROKER_URL"):
+            check_broker(url)
+        broker = make_broker(url)
+        with pytest.raises(brokers.away(broker)):
+            publish(broker, ActOnEvents())
+        broker.close()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_an_order_goes_to_its_own_queue_and_comes_out_as_it_was(order: Order) -> None:
+    broker = make_broker(None)
+    assert isinstance(broker, StubBroker)
+    publish(broker, order)
+    assert {name: queue.qsize() for name, queue in broker.queues.items() if queue.qsize()} == {order.queue: 1}
+    (message,) = [dramatiq.Message.decode(raw) for raw in broker.queues[order.queue].queue]
+    assert (message.actor_name, message.kwargs, message.args) == (order.actor, asdict(order), ())
+    assert why_no_order(message.actor_name, message.args, message.kwargs) is None
+    broker.close()
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def real_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A real broker with empty queues, before and after."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    broker = make_broker(url)
+    for queue in QUEUES:
+        _empty(broker, queue)
+    yield url
+    for queue in QUEUES:
+        _empty(broker, queue)
+    broker.close()
+
+
+def _empty(broker: Broker, queue: str) -> None:
+    # RabbitMQ: there is no such queue yet.
+    with contextlib.suppress(ConnectionClosed):
+        broker.flush(queue)
+
+
+def test_what_waits_is_counted_by_queue_what_is_delayed_too(real_url: str) -> None:
+    check_broker(real_url)
+    broker = make_broker(real_url)
+    publish(broker, ExecuteDue(1))
+    publish(broker, ExecuteDue(2), delay_ms=500_000)
+    publish(broker, Deliver("email"))
+    wanted = dict.fromkeys(QUEUES, 0) | {"executor": 2, "delivery": 1}
+    assert queue_depths(real_url) == wanted
+    broker.close()
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=50),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=9), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(
+    st.sampled_from([order.actor for order in ORDERS] + ["nobody"]),
+    st.dictionaries(st.sampled_from(["step_id", "sweep_id", "round", "channel", "x"]), values, max_size=3),
+)
+def test_only_arguments_that_an_order_takes_make_one(actor: str, kwargs: dict[str, Any]) -> None:
+    why = why_no_order(actor, (), kwargs)
+    classes = {order.actor: type(order) for order in ORDERS}
+    if why is None:
+        made = classes[actor](**kwargs)
+        assert asdict(made).items() >= kwargs.items()
+        for name, value in kwargs.items():
+            assert value is None or type(value) in (int, str), name
+            assert not isinstance(value, int) or 0 <= value < 2**63
+    assert why_no_order(actor, (1,), kwargs) is not None
+
+
+@pytest.mark.parametrize(
+    ("actor", "kwargs", "why"),
+    [
+        ("nobody", {}, "there is no such actor"),
+        ("execute_due", {}, "step_id is missing"),
+        ("execute_due", {"step_id": 1, "x": 1}, "the arguments are others"),
+        ("execute_due", {"step_id": True}, "step_id has a value that it cannot have"),
+        ("execute_due", {"step_id": -1}, "step_id has a value that it cannot have"),
+        ("execute_due", {"step_id": 2**31}, "step_id has a value that it cannot have"),
+        ("execute_due", {"step_id": None}, "step_id has a value that it cannot have"),
+        ("execute_due", {"step_id": 1, "sweep_id": None}, None),
+        ("deliver", {"channel": "x" * (brokers.MOST_CHARACTERS + 1)}, "channel has a value that it cannot have"),
+        ("deliver", {"channel": 1}, "channel has a value that it cannot have"),
+    ],
+)
+def test_why_something_is_no_order(actor: str, kwargs: dict[str, Any], why: str | None) -> None:
+    assert why_no_order(actor, (), kwargs) == why
+
+
+@given(st.binary(max_size=200) | values.map(lambda value: json.dumps(value).encode()))
+def test_whatever_stands_on_a_queue_is_read_as_a_message(data: bytes) -> None:
+    found = TolerantEncoder().decode(data)
+    message: dramatiq.Message[None] = dramatiq.Message(**found)
+    assert message.actor_name == "unreadable"
+    assert why_no_order(message.actor_name, message.args, message.kwargs) is not None
+
+
+def test_what_is_too_deep_or_too_long_a_number_is_no_message_either() -> None:
+    for data in (b"[" * 100_000, b"1" * 10_000):
+        assert TolerantEncoder().decode(data)["actor_name"] == "unreadable"
+
+
+def test_nobody_elses_options_come_with_an_order_and_nobody_elses_order_is_done() -> None:
+    options = {"retries": 2, "max_retries": 10**9, "on_success": "deliver", "time_limit": 1}
+    good = MessageProxy(dramatiq.Message("executor", "execute_due", (), {"step_id": 1}, dict(options)))
+    OrdersOnly().before_process_message(StubBroker(), good)
+    assert good.options == {"retries": 2}
+    for kwargs, more in (({"step_id": "1"}, {}), ({"step_id": 1}, {"retries": -1}), ({"step_id": 1}, {"retries": "x"})):
+        bad = MessageProxy(dramatiq.Message("executor", "execute_due", (), kwargs, more))
+        with pytest.raises(SkipMessage):
+            OrdersOnly().before_process_message(StubBroker(), bad)
