@@ -89,8 +89,8 @@ class SegmentPlan:
             lines.append(f"  members: {self.comes:,} added, {self.goes:,} removed; {self.members:,} now")
         if self.kept_in:
             lines.append(
-                f"  {self.kept_in:,} members stay although they do not match the rule, because they were added manually; "
-                "--reset-manual removes them"
+                f"  {self.kept_in:,} members stay although they do not match the rule, because they were added "
+                "manually; --reset-manual removes them"
             )
         if self.kept_out:
             lines.append(
@@ -136,7 +136,8 @@ def _lines_of(effect: Effect) -> Iterator[str]:
         idle = "" if effect.running else " (once it runs)"
         yield f"  campaign {effect.campaign}: {effect.joins:,} contacts join{again}, {effect.leaves:,} leave{idle}"
     if effect.stays:
-        yield f"  campaign {effect.campaign}: {effect.stays:,} new members of the segment were in it before and do not start again"
+        again = "new members of the segment were in it before and do not start again"
+        yield f"  campaign {effect.campaign}: {effect.stays:,} {again}"
 
 
 def problems(conn: Connection, files: Sequence[SegmentFile]) -> list[tuple[SegmentFile, Problem]]:

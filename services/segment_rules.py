@@ -66,8 +66,8 @@ def apply(
         stamp = stamp_of(before[file.segment], None if rule is None else rule.version)
         if stamps is not None and stamps.get(file.segment) != stamp:
             raise CampaignError(
-                f"segment {file.segment!r} was changed after the plan was made, so nothing was applied; check the new plan, "
-                "then apply again"
+                f"segment {file.segment!r} was changed after the plan was made, so nothing was applied; check the new "
+                "plan, then apply again"
             )
     ids: dict[str, int] = {}
     # First, since who is at work there may want the segment's row.

@@ -137,7 +137,8 @@ def apply(
     here.say("Applied.")
     if not done:
         here.warn(
-            "Some contacts are locked by other processes. Workers or the next `parcours update` evaluate the rules for them."
+            "Some contacts are locked by other processes. Workers or the next `parcours update` evaluate the rules for "
+            "them."
         )
 
 

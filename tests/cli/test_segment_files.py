@@ -145,7 +145,7 @@ def test_explain_says_condition_by_condition_why(run: Run, people: None, tmp_pat
         ("segment: a\npublic: perhaps\n", ":2: public: must be true or false, not text"),
         ("name: a\n", "the property 'segment', its key, is missing"),
         ("- {segment: a}\n- {segment: a}\n", ":2: [1].segment: segment 'a' is there twice"),
-        ("segment: [a\n", "the file is not YAML"),
+        ("segment: [a\n", "the file is not valid YAML"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_told_with_its_line(run: Run, tmp_path: Path, text: str, sentence: str) -> None:
