@@ -28,6 +28,7 @@ from parcours.domain.segments.judging import Judged
 from parcours.domain.segments.rule import Condition, Rule
 from parcours.domain.steps.behaviour import EmailActivity, EventCount, FormSent
 from parcours.domain.steps.conditions import (
+    CompanyFieldTest,
     CreatedWhen,
     DoNotContact,
     FieldTest,
@@ -38,9 +39,10 @@ from parcours.domain.steps.conditions import (
     InStage,
     PointsTest,
 )
-from parcours.domain.steps.history import FormFieldTest
+from parcours.domain.steps.decisions import PageDevice
+from parcours.domain.steps.history import FormFieldTest, PageVisited
 from parcours.domain.steps.period import Lately
-from parcours.domain.steps.types import MOST_LOOKED_AT
+from parcours.domain.steps.types import MOST_LOOKED_AT, Properties
 from parcours.domain.time.intervals import Interval, parse_interval
 
 sql = statements(__file__)
@@ -52,10 +54,14 @@ _INSTANT = timedelta.resolution
 
 
 class Form(NamedTuple):
-    """The SQL form of a rule: an expression on a row of `contact`, and its parameters."""
+    """The SQL form of a rule: an expression on a row of `contact`, its parameters, and joins that it needs.
+
+    Joins are of a range of contacts, from `first_id` to `last_id`.
+    """
 
     sql: str
     parameters: dict[str, Any]
+    joins: str = ""
 
 
 class Answers(NamedTuple):
@@ -72,7 +78,7 @@ def form_of(rule: Rule, *, now: datetime, timeless: bool = False) -> Form:
     parameters are named `r0_…` and so on; whatever the rule says is bound and never part of the text.
     """
     writing = _Writing(now, timeless)
-    return Form(writing.rule(rule), writing.parameters)
+    return Form(writing.rule(rule), writing.parameters, "\n".join(writing.joins))
 
 
 def answers(
@@ -80,7 +86,7 @@ def answers(
 ) -> Answers:
     """Return who of a range of contacts, both ends included, satisfies a rule, as far as SQL can tell."""
     form = form_of(rule, now=now, timeless=timeless)
-    statement = text(sql["answers"].text.replace("{rule}", form.sql))
+    statement = text(sql["answers"].text.replace("{rule}", form.sql).replace("{joins}", form.joins))
     rows = conn.execute(statement, {**form.parameters, "first_id": first_id, "last_id": last_id}).all()
     return Answers([row.id for row in rows if row.answer], [row.id for row in rows if row.answer is None])
 
@@ -103,7 +109,8 @@ def judged(
     return told
 
 
-_PARAMETER = re.compile(r"(?<![:\w\\]):(\w+)")
+# The range is the same in all of a statement.
+_PARAMETER = re.compile(r"(?<![:\w\\]):(?!first_id\b|last_id\b)(\w+)")
 
 
 @dataclass
@@ -112,6 +119,7 @@ class _Writing:
     timeless: bool
     parameters: dict[str, Any] = field(default_factory=dict)
     conditions: int = 0
+    joins: list[str] = field(default_factory=list)
 
     def rule(self, rule: Rule) -> str:
         match rule:
@@ -125,17 +133,53 @@ class _Writing:
 
     def condition(self, asked: Condition) -> str:
         written = _FORMS.get((asked.type.name, type(asked.properties)))
-        if written is None or (self.timeless and asked.type.goes_by_time(asked.properties)):
+        timed = self.timeless and asked.type.goes_by_time(asked.properties)
+        lasting = _lasting(asked.properties) if timed else None
+        if written is None or (timed and lasting is None):
             return sql["unknown"].text
         found = written(asked.properties, self.now)
-        prefix = f"r{self.conditions}_"
+        alias = f"r{self.conditions}"
         self.conditions += 1
-        self.parameters.update({prefix + name: value for name, value in found.parameters.items()})
-        return f"({_PARAMETER.sub(lambda match: f':{prefix}{match[1]}', found.sql)})"
+        self.parameters.update({f"{alias}_{name}": value for name, value in found.parameters.items()})
+
+        def own(text_: str) -> str:
+            return _PARAMETER.sub(rf":{alias}_\1", text_).replace("{alias}", alias)
+
+        if found.joins:
+            self.joins.append(own(found.joins))
+        if lasting is None:
+            return f"({own(found.sql)})"
+        return f"(CASE WHEN {'' if lasting else 'NOT '}({own(found.sql)}) THEN {str(lasting).lower()} END)"
+
+
+def _lasting(asked: Properties) -> bool | None:
+    """Return which answer of a condition that looks at time stays so for ever, unless something changes; None: neither.
+
+    What is within an interval gets less by time, and what is older gets more.
+    """
+    match asked:
+        case FormFieldTest() | InCampaigns():
+            # The only answer there is in SQL: there is nothing to be tested.
+            return False
+        case FieldTest():
+            return True if operators.known(asked.operator) == "older_than" else None
+        case CreatedWhen() if asked.operator is not None:
+            return None
+        case PageVisited():
+            return False
+        case Lately():
+            if asked.within is not None and asked.older_than is not None:
+                return None
+            gets_more = asked.within is None
+            if not isinstance(asked, EventCount) or asked.bounds[1] is None:
+                return gets_more
+            return None if asked.bounds[0] else not gets_more
+    return None
 
 
 def _form(name: str, **parameters: Any) -> Form:
-    return Form(sql[name].text, parameters)
+    join = sql.get(f"{name}_join")
+    return Form(sql[name].text, parameters, "" if join is None else join.text)
 
 
 _UNKNOWN = Form(sql["unknown"].text, {})
@@ -370,6 +414,7 @@ def _email_activity(asked: EmailActivity, now: datetime) -> Form:
         any_email=not asked.emails,
         emails=list(asked.emails),
         types=events.get(asked.activity, []),
+        every_type=["email.opened", "email.clicked", "email.bounced"],
         most=MOST_LOOKED_AT,
         received_from=_received_from(asked, now),
         **_period(asked, now)._asdict(),
@@ -491,4 +536,7 @@ _FORMS: dict[tuple[str, type], Callable[[Any, datetime], Form]] = {
     ("form.field", FormFieldTest): _form_field,
     ("email.activity", EmailActivity): _email_activity,
     ("event.count", EventCount): _event_count,
+    ("page.visited", PageVisited): lambda asked, now: _form("no_visit"),
+    ("contact.device", PageDevice): lambda asked, now: _form("no_device"),
+    ("company.field", CompanyFieldTest): lambda asked, now: _form("no_company"),
 }

@@ -95,8 +95,9 @@ CASE WHEN EXISTS (
            AND (CAST(:any_email AS boolean) OR message.template = ANY (CAST(:emails AS text[])))
            AND became.activity = :activity AND became.at >= :inside_from AND became.at < :inside_until
      ) THEN CASE WHEN (SELECT count(*) FROM message WHERE message.contact_id = contact.id AND channel = 'email')
-                      + (SELECT count(*) FROM event WHERE event.contact_id = contact.id AND type LIKE 'email.%') < :most
+                      + coalesce({alias}.every, 0) < :most
                  THEN true END
+     WHEN {alias}.asked > 0 THEN CAST(NULL AS boolean)
      WHEN NOT EXISTS (
          SELECT FROM message
          CROSS JOIN LATERAL (VALUES ('sent', sent_at), ('opened', opened_at), ('clicked', clicked_at), ('bounced', bounced_at))
@@ -104,34 +105,49 @@ CASE WHEN EXISTS (
          WHERE message.contact_id = contact.id AND message.channel = 'email' AND message.address IS NOT NULL
            AND (CAST(:any_email AS boolean) OR message.template = ANY (CAST(:emails AS text[])))
            AND became.activity = :activity AND became.at >= :maybe_from AND became.at < :maybe_until
-     ) AND NOT EXISTS (
-         SELECT FROM event
-         WHERE event.contact_id = contact.id AND type = ANY (CAST(:types AS text[])) AND data ? 'email'
-           AND received_at >= :received_from
      ) THEN false
 END
+
+-- name: email_activity_join
+-- The events of a whole range at once, as in all joins: a table of many partitions is not asked contact by contact.
+LEFT JOIN (
+    SELECT contact_id, count(*) AS every, count(*) FILTER (WHERE type = ANY (CAST(:types AS text[]))) AS asked
+    FROM event
+    WHERE contact_id BETWEEN :first_id AND :last_id AND data ? 'email' AND received_at >= :received_from
+      AND type = ANY (CAST(:every_type AS text[]))
+    GROUP BY contact_id
+) AS {alias} ON {alias}.contact_id = contact.id
 
 -- name: event_count
 -- The counts of what surely is in the period, and of what may be, settle it when both are on the same side. Without
 -- `plain`, not all of these count: too few are too few all the same.
-(
-    SELECT CASE WHEN possibly < :at_least THEN false
-                WHEN NOT CAST(:plain AS boolean) OR possibly >= :few THEN CAST(NULL AS boolean)
-                WHEN surely >= :at_least AND (CAST(:at_most AS int) IS NULL OR possibly <= :at_most) THEN true
-                WHEN surely > CAST(:at_most AS int) THEN false
-           END
-    FROM (
-        SELECT count(*) FILTER (WHERE at >= :inside_from AND at < :inside_until) AS surely,
-               count(*) FILTER (WHERE at >= :maybe_from AND at < :maybe_until) AS possibly
-        FROM event
-        WHERE event.contact_id = contact.id AND type = ANY (CAST(:types AS text[])) AND received_at >= :received_from
-          AND NOT (type = ANY (CAST(:by_machines AS text[]))
-                   AND coalesce(data ->> 'bot', '') NOT IN ('', 'false', '0', '[]', '{}'))
-    ) AS counted
-)
+CASE WHEN coalesce({alias}.possibly, 0) < :at_least THEN false
+     WHEN NOT CAST(:plain AS boolean) AND coalesce({alias}.possibly, 0) > 0 OR {alias}.possibly >= :few THEN CAST(NULL AS boolean)
+     WHEN coalesce({alias}.surely, 0) >= :at_least
+      AND (CAST(:at_most AS int) IS NULL OR coalesce({alias}.possibly, 0) <= :at_most) THEN true
+     WHEN {alias}.surely > CAST(:at_most AS int) THEN false
+END
+
+-- name: event_count_join
+LEFT JOIN (
+    SELECT contact_id,
+           count(*) FILTER (WHERE at >= :inside_from AND at < :inside_until) AS surely,
+           count(*) FILTER (WHERE at >= :maybe_from AND at < :maybe_until) AS possibly
+    FROM event
+    WHERE contact_id BETWEEN :first_id AND :last_id AND type = ANY (CAST(:types AS text[]))
+      AND received_at >= :received_from
+      AND NOT (type = ANY (CAST(:by_machines AS text[]))
+               AND coalesce(data ->> 'bot', '') NOT IN ('', 'false', '0', '[]', '{}'))
+    GROUP BY contact_id
+) AS {alias} ON {alias}.contact_id = contact.id
 
 -- name: no_visit
-CASE WHEN NOT EXISTS (SELECT FROM event WHERE event.contact_id = contact.id AND type = 'page.hit') THEN false END
+CASE WHEN {alias}.contact_id IS NULL THEN false END
+
+-- name: no_visit_join
+LEFT JOIN (
+    SELECT DISTINCT contact_id FROM event WHERE contact_id BETWEEN :first_id AND :last_id AND type = 'page.hit'
+) AS {alias} ON {alias}.contact_id = contact.id
 
 -- name: no_device
 CASE WHEN NOT EXISTS (SELECT FROM device WHERE device.contact_id = contact.id) THEN false END
@@ -210,7 +226,7 @@ END
 -- name: answers
 -- Whom the rule takes in, and of whom Python has to tell (NULL), in a range of contacts.
 SELECT id, answer FROM (
-    SELECT contact.id, {rule} AS answer FROM contact WHERE contact.id BETWEEN :first_id AND :last_id
+    SELECT contact.id, {rule} AS answer FROM contact {joins} WHERE contact.id BETWEEN :first_id AND :last_id
 ) AS asked
 WHERE answer IS NOT false
 ORDER BY id

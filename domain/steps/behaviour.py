@@ -100,11 +100,8 @@ def _count_flips(batch: Batch[EventCount]) -> list[datetime | None]:
     thresholds = [each for each in (least, None if most is None else most + 1) if each]
     for contact in batch.contacts:
         zone = zone_of(contact.timezone, batch.zone)
-        turns = asked.turns((fact.at for fact in _counted(batch, contact.id)), batch.now, zone)
-        if asked.older_than is None:
-            # One by one, what counts is less: the answer changes with the one that leaves a count too low.
-            turns = [turns[-each] for each in thresholds if each <= len(turns)]
-        found.append(min(turns, default=None))
+        ats = (fact.at for fact in _counted(batch, contact.id))
+        found.append(asked.turn_at(thresholds, ats, batch.now, zone))
     return found
 
 

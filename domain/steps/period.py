@@ -70,9 +70,21 @@ class Lately(Properties):
 
     def first_turn(self, ats: Iterable[datetime], now: datetime, zone: ZoneInfo) -> datetime | None:
         """Return when the answer may change next where one of what happened is enough; None: never."""
-        turns = self.turns(ats, now, zone)
-        # Without a beginning, the answer changes only when the last of them is over.
-        return (turns[-1] if self.older_than is None else turns[0]) if turns else None
+        return self.turn_at([1], ats, now, zone)
+
+    def turn_at(self, counts: Iterable[int], ats: Iterable[datetime], now: datetime, zone: ZoneInfo) -> datetime | None:
+        """Return when it may change next whether so many of what happened count; None: never."""
+        every = list(ats)
+        turns = self.turns(every, now, zone)
+        if self.older_than is None:
+            # One by one, what counts gets less: the answer changes with the one that leaves a count too low.
+            return min((turns[-count] for count in counts if count <= len(turns)), default=None)
+        if self.within is None:
+            # One by one, it gets more.
+            before = len(every) - len(turns)
+            more = [count - before for count in counts]
+            return min((turns[each - 1] for each in more if 0 < each <= len(turns)), default=None)
+        return min(turns, default=None)
 
     def in_words(self) -> str:
         """Return the period as the end of a sentence, with a space before it; nothing where there is none."""
