@@ -77,6 +77,23 @@ class EnterByDate(Order):
 
 
 @dataclass(frozen=True, slots=True)
+class FollowRules(Order):
+    """Ask rules of contacts for whom it is time, or whom nobody asked yet."""
+
+    queue = "membership"
+    actor = "follow_rules"
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildSegments(Order):
+    """Ask rules of everybody, range by range; `hand` tells apart those who share the work."""
+
+    queue = "membership"
+    actor = "rebuild_segments"
+    hand: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class WipeFiles(Order):
     """Delete files of erased contacts that whoever erased them did not come to delete."""
 

@@ -15,7 +15,19 @@ from parcours.db.clock import now as database_now
 from parcours.db.faults import Fault, fault_of
 from parcours.db.partitions import ensure_partitions
 from parcours.db.statements import statements
-from parcours.db.tables import campaigns, dates, entrants, events, membership, outbox, sweeps, traces, waits
+from parcours.db.tables import (
+    campaigns,
+    dates,
+    entrants,
+    events,
+    membership,
+    outbox,
+    rebuilds,
+    rules,
+    sweeps,
+    traces,
+    waits,
+)
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.jobs import (
     ActOnEvents,
@@ -23,8 +35,10 @@ from parcours.domain.jobs import (
     EndGraces,
     EnterByDate,
     ExecuteDue,
+    FollowRules,
     FollowTimezones,
     Order,
+    RebuildSegments,
     ReleaseEntrants,
     RunSweep,
     WipeFiles,
@@ -41,6 +55,8 @@ SWEEP_SECONDS = 15.0
 # A hint for what is due stands so long for all that fall due meanwhile: while no worker runs, queues hold a few
 # messages a step and not one a second. A broker that lost it costs no more than this.
 HINT_SECONDS = 15.0
+# How many workers share the rules that are asked of everybody.
+HANDS = 4
 # What has been waiting longest for an order: since when, or its number.
 Oldest = datetime | int
 
@@ -77,6 +93,8 @@ class Tick:
                 FollowTimezones(): dates.first_to_follow(conn),
                 EnterByDate(): _first_by_date(conn, now),
                 WipeFiles(): traces.oldest_noted(conn),
+                FollowRules(): rules.oldest_due(conn, now=now),
+                **{RebuildSegments(hand): since for hand, since in enumerate(rebuilds.oldest(conn, HANDS))},
             }
             lanes = outbox.lanes(conn, now=now, scope=EVERYTHING)
         ensure_partitions(self._engine, now)

@@ -21,6 +21,7 @@ from parcours.domain.time import schedule
 from parcours.domain.time.zones import zone_of
 from parcours.domain.walk.rows import Member, OutcomeRow, Wait
 from parcours.domain.walk.walk import deadline, first_due
+from parcours.services import segment_rules
 from parcours.services.campaign_plan import CampaignPlan
 from parcours.workers import membership
 
@@ -101,6 +102,8 @@ def apply(
     _retime(conn, campaign, planned, reschedule=reschedule, now=now, zone=zone)
     if backfill and planned.new_roots:
         _backfill(conn, campaign, planned.new_roots, now=now, zone=zone)
+    if planned.returns:
+        segment_rules.ask_who_reads(conn, campaign_id, now=now)
     what = "created" if planned.campaign_id is None else f"changed to version {planned.version}"
     detail = {"added": planned.added, "changed": planned.changed, "removed": planned.removed}
     _tell(conn, campaign_id, what, who=who, now=now, detail=detail)

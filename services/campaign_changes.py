@@ -16,7 +16,7 @@ from parcours.domain.campaign_file.build import to_data
 from parcours.domain.campaign_file.check import check
 from parcours.domain.campaign_file.model import CampaignFile
 from parcours.domain.errors import CampaignError
-from parcours.services import apply_campaign, campaign_plan
+from parcours.services import apply_campaign, campaign_plan, segment_rules
 
 
 class TakenError(CampaignError):
@@ -114,6 +114,7 @@ def delete(conn: Connection, found: Found, *, who: str, now: datetime) -> None:
     campaigns.close(conn, found.id)
     if campaigns.delete(conn, found.id, now=now):
         campaigns.audit(conn, found.id, who=who, what="deleted", now=now)
+        segment_rules.ask_who_reads(conn, found.id, now=now)
 
 
 def definition_of(version: Version, published: bool) -> dict[str, Any]:

@@ -50,6 +50,8 @@ class CampaignPlan:
     version: int
     unchanged: bool
     publishes: bool | None = None
+    # It was deleted, and comes back.
+    returns: bool = False
     members: int = 0
     added: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
@@ -282,6 +284,7 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> CampaignPla
         row.version + 1,
         unchanged=bool(published) and unreadable is None and _same_version(before, file),
         publishes=None if wants == was_published else wants,
+        returns=row.deleted,
         members=memberships.count_active(conn, row.id),
         added=[key for key in new if key not in there],
         changed=[key for key in kept if _own(old[key]) != _own(new[key])],

@@ -25,7 +25,9 @@ from parcours.domain.jobs import (
     EndGraces,
     EnterByDate,
     ExecuteDue,
+    FollowRules,
     FollowTimezones,
+    RebuildSegments,
     ReleaseEntrants,
     RunSweep,
     SyncMembers,
@@ -34,7 +36,7 @@ from parcours.domain.jobs import (
 from parcours.ops.logs import bind_to_line
 from parcours.ops.settings import Settings
 from parcours.producers.broker import publish
-from parcours.workers import dates, events, local_time, membership, sweeps
+from parcours.workers import dates, events, local_time, membership, rebuilding, rules, sweeps
 from parcours.workers.batch_size import Pace
 from parcours.workers.delivery import deliver
 from parcours.workers.delivery.channels import Delivery, delivery_of
@@ -183,6 +185,30 @@ class Workshop:
             publish(self.broker, EnterByDate())
         bind_to_line(**dates.let_in_all(self.engine, now=now, zone=self.settings.zone))
 
+    def follow_rules(self) -> None:
+        """Ask rules of contacts for whom it is time, or whom nobody asked yet, until others should have a turn."""
+        now, started, asked = partitions.begin(self.engine), time.monotonic(), 0
+        while time.monotonic() - started < SHARE_SECONDS:
+            with self.engine.begin() as conn:
+                looked = rules.follow_due(conn, now=now, zone=self.settings.zone)
+            asked += looked
+            if not looked:
+                break
+        else:
+            publish(self.broker, FollowRules())
+        bind_to_line(asked=asked)
+
+    def rebuild_segments(self, hand: int = 0) -> None:
+        """Ask rules of everybody, range by range, until none is free or others should have a turn."""
+        now, started, ranges = partitions.begin(self.engine), time.monotonic(), 0
+        while time.monotonic() - started < SHARE_SECONDS:
+            if not rebuilding.work(self.engine, now=now, zone=self.settings.zone):
+                break
+            ranges += 1
+        else:
+            publish(self.broker, RebuildSegments(hand))
+        bind_to_line(ranges=ranges)
+
     def wipe_files(self) -> None:
         """Delete files of erased contacts that whoever erased them did not come to delete."""
         traces.wipe_noted(self.engine)
@@ -217,6 +243,8 @@ def register(workshop: Workshop) -> None:
         (ReleaseEntrants, workshop.release_entrants),
         (FollowTimezones, workshop.follow_timezones),
         (EnterByDate, workshop.enter_by_date),
+        (FollowRules, workshop.follow_rules),
+        (RebuildSegments, workshop.rebuild_segments),
         (WipeFiles, workshop.wipe_files),
         (SyncMembers, workshop.sync_members),
         (RunSweep, workshop.run_sweep),

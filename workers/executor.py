@@ -28,7 +28,7 @@ from parcours.domain.time.intervals import Interval
 from parcours.domain.walk.rows import Claim, Failure, Plan
 from parcours.domain.walk.walk import decide, fail, take, why
 from parcours.ops.logs import described, where
-from parcours.workers import membership
+from parcours.workers import membership, rules
 from parcours.workers.isolation import in_halves
 
 log = structlog.get_logger()
@@ -290,6 +290,7 @@ def write(
     _save_segments(conn, changed, now=now, zone=zone)
     _change_campaigns(conn, plan, now=now, zone=zone)
     _change_runs(conn, campaign, plan, now=now, zone=zone)
+    rules.follow(conn, now=now, zone=zone)
     # Late, since other contacts have these companies as well, and whoever holds their locks waits for nobody.
     companies.change(conn, plan.company_points, plan.company_fields)
     write_failures(conn, campaign, plan.failures, now=now, stop=stop)

@@ -577,9 +577,7 @@ def reconcile(
     feeding = Sources(published, sources[0].after if sources else None, exits_of(conn, campaign))
     done: Counter[str] = Counter()
     if feeding.exits:
-        out = memberships.exiting(conn, campaign.id, feeding.exits, chunk, limit=LOCKED_AT_ONCE)
-        if out:
-            done["removed"] += exit_all(conn, campaign, out, "it is in a segment that is an exit", now=now)
+        done["removed"] += _let_out(conn, campaign, feeding.exits, chunk, now=now, limit=limit)
     if campaign.entry is not None:
         # Who joins is counted, under a lock for which nobody is to wait who holds contacts.
         done += _realign(
@@ -599,6 +597,20 @@ def reconcile(
     if published and limit is None:
         done["added"] = _join(conn, campaign, feeding, chunk, now=now, zone=zone, limit=None, scope=scope)
     return done
+
+
+def _let_out(
+    conn: Connection, campaign: Campaign, exits: Sequence[int], chunk: Chunk, *, now: datetime, limit: int | None
+) -> int:
+    """Let members of a range out whom a segment that is an exit holds; return how many left."""
+    out, rest = 0, chunk
+    most = LOCKED_AT_ONCE if limit is None else min(limit, LOCKED_AT_ONCE)
+    while found := memberships.exiting(conn, campaign.id, exits, rest, limit=most):
+        out += exit_all(conn, campaign, found, "it is in a segment that is an exit", now=now)
+        if limit is not None or len(found) < most:
+            break
+        rest = Chunk(found[-1] + 1, rest.last_id)
+    return out
 
 
 def _realign(

@@ -21,6 +21,7 @@ INVARIANTS = {
     "lost_members": "every member of a running campaign has a wait or an outcome in the present rotation",
     "members_differ": "contacts added less contacts left is the number of active members",
     "of_contacts_gone": "inbox events, waits, entries, old keys, companies and scores are of contacts that exist",
+    "due_without_rule": "scheduled evaluations belong to segments that have a rule, and to contacts that exist",
     "keys_twice": "a key is that of a contact or of one that was merged into another",
     "deliveries_differ": "the counters of deliveries are the number of messages that came to an end, by step",
     "messages_twice": "a contact has one message of a step in a passage",

@@ -149,6 +149,13 @@ SELECT 'contact_utm', contact_utm.contact_id, NULL
 FROM contact_utm
 WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = contact_utm.contact_id);
 
+-- name: due_without_rule
+SELECT segment.key AS segment, segment_due.contact_id, contact.key AS contact, segment_due.due_at
+FROM segment_due
+LEFT JOIN segment ON segment.id = segment_due.segment_id
+LEFT JOIN contact ON contact.id = segment_due.contact_id
+WHERE segment.rule IS NULL OR contact.id IS NULL;
+
 -- name: keys_twice
 SELECT contact_alias.key, survivor.key AS merged_into
 FROM contact_alias

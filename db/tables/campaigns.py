@@ -308,6 +308,11 @@ def sources(conn: Connection, campaign_id: int) -> list[Source]:
     return [Source(*row) for row in conn.execute(sql["sources"], {"campaign_id": campaign_id})]
 
 
+def segments_of(conn: Connection, campaign_ids: Iterable[int]) -> set[int]:
+    """Return the segments that feed campaigns, and those that are exits of them."""
+    return set(conn.execute(sql["segments_of"], {"ids": list(campaign_ids)}).scalars())
+
+
 def every_source(conn: Connection) -> list[SourceOf]:
     """Return what feeds each campaign that is not deleted: segments, then forms, then events, then dates, by key."""
     return [SourceOf(*row) for row in conn.execute(sql["every_source"])]

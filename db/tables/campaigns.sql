@@ -85,6 +85,13 @@ SELECT definition FROM campaign_version WHERE campaign_id = :campaign_id AND ver
 -- name: steps
 SELECT id, key, kind, type, removed_at, moved, retimed_at FROM step WHERE campaign_id = :campaign_id ORDER BY id;
 
+-- name: segments_of
+SELECT source_id AS id FROM campaign_source WHERE kind = 'segment' AND campaign_id = ANY (CAST(:ids AS int[]))
+UNION
+SELECT segment.id
+FROM campaign_event JOIN segment ON segment.key = campaign_event.name
+WHERE campaign_event.role = 'segment' AND campaign_event.campaign_id = ANY (CAST(:ids AS int[]));
+
 -- name: sources
 SELECT segment.id, segment.key, segment.published, campaign.entries_after AS after
 FROM campaign_source

@@ -36,6 +36,8 @@ TABLES = (
     "rezoned",
     "redated",
     "date_entry",
+    "segment_due",
+    "unjudged",
 )
 
 

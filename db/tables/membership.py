@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from parcours.db import touched
 from parcours.db.scope import Scope
 from parcours.db.statements import statements, variant
 from parcours.db.tables import runs
@@ -128,7 +129,10 @@ def join(
         "limit": limit,
     }
     statement = variant(__file__, "join_by_zone" if by_zone else "join", *sources.forms)
-    return Joined(*conn.execute(statement, parameters).one())
+    done = Joined(*conn.execute(statement, parameters).one())
+    if done.joined:
+        touched.note_joined(conn, campaign_id, chunk.first_id, chunk.last_id, now)
+    return done
 
 
 def exiting(conn: Connection, campaign_id: int, exits: Sequence[int], chunk: Chunk, *, limit: int) -> list[int]:
@@ -211,7 +215,9 @@ def enter(
         "arrival": arrival.value,
         "now": now,
     }
-    return {row.contact_id for row in conn.execute(sql["enter"], parameters) if row.is_new}
+    new = {row.contact_id for row in conn.execute(sql["enter"], parameters) if row.is_new}
+    touched.note_named(conn, "campaigns", ((contact_id, campaign_id) for contact_id in entering))
+    return new
 
 
 def give_rotations(
@@ -232,7 +238,9 @@ def give_rotations(
     # An update may insert the same membership meanwhile; from here on it is there.
     conn.execute(sql["make_members"], parameters)
     conn.execute(sql["tell_apart"], parameters)
-    return {row.contact_id: row.rotation for row in conn.execute(sql["give_rotations"], parameters)}
+    given = {row.contact_id: row.rotation for row in conn.execute(sql["give_rotations"], parameters)}
+    touched.note_named(conn, "campaigns", ((contact_id, campaign_id) for contact_id in given))
+    return given
 
 
 def come_by_segment_no_more(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> None:
@@ -258,7 +266,9 @@ def leave(
         "reason": reason,
         "now": now,
     }
-    return list(conn.execute(sql["leave"], parameters).scalars())
+    left = list(conn.execute(sql["leave"], parameters).scalars())
+    touched.note_named(conn, "campaigns", ((contact_id, campaign_id) for contact_id in left))
+    return left
 
 
 def members(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> dict[int, Member]:

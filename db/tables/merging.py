@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from parcours.db import merge_locks
+from parcours.db import merge_locks, touched
 from parcours.db.statements import filled, statements
 from parcours.db.tables import campaigns, dates, events, outcomes, refusals, waits
 from parcours.db.tables.waits import CancelledWait
@@ -37,6 +37,7 @@ MOVED = (
     # Of campaigns that only the other was in; see `_merge_runs` for those of both.
     "run",
     "redated",
+    "unjudged",
 )
 
 # Tables of which the survivor has at most one row for each value of these columns: the survivor's own stays,
@@ -47,6 +48,7 @@ FILLED: dict[str, tuple[str, ...]] = {
     "entrant": ("campaign_id", "key"),
     "failure": ("step_id",),
     "segment_member": ("segment_id",),
+    "segment_due": ("segment_id",),
     "contact_tag": ("tag",),
     # Added up before.
     "contact_score": ("group_key",),
@@ -137,6 +139,7 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
     conn.execute(sql["become_alias"], {**both, "now": now})
     # What came along was meant for the other one's timezone.
     waits.note_rezoned(conn, pairs.values())
+    touched.note_anything(conn, pairs.values())
     dates.note(conn, pairs.values())
     return Merged(dropped + joined, len(cancelled) + ended)
 

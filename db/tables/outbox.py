@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from parcours.db import touched
 from parcours.db.scope import Scope
 from parcours.db.statements import statements
 from parcours.db.tables import refusals as refused
+from parcours.domain.contacts.touched import EMAILS
 from parcours.domain.messages.circuit import Circuit
 from parcours.domain.messages.results import Claimed
 from parcours.domain.messages.settle import MessageRow
@@ -182,7 +184,9 @@ def record(conn: Connection, rows: Sequence[MessageRow], *, now: datetime) -> li
     )
     columns: dict[str, Any] = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
     columns["payloads"] = [row.payload and json.dumps(row.payload, default=str) for row in rows]
-    return [Recorded(*row) for row in conn.execute(sql["record"], {**columns, "now": now})]
+    recorded = [Recorded(*row) for row in conn.execute(sql["record"], {**columns, "now": now})]
+    touched.note(conn, EMAILS, (each.contact_id for each in recorded if each.channel == "email"))
+    return recorded
 
 
 def look_again(conn: Connection, contact_ids: Iterable[int], *, now: datetime) -> None:

@@ -142,7 +142,7 @@ def _limit(given: EntryFile | None) -> EntryLimit | None:
 
 def _properties(kind: StepType, step: StepFile) -> Properties:
     try:
-        return kind.properties.model_validate(step.with_)
+        return kind.properties.model_validate({**kind.properties.meant_before, **step.with_})
     except ValidationError as error:
         wrong = sentences(error, kind.properties, step.with_)
         said = "; ".join(f"{dotted(('with', *place))}: {sentence}" for place, sentence in wrong)

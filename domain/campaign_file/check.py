@@ -133,7 +133,7 @@ def check(
     checker = Checker(default_zone, step_type, None if stored else APPLYING)
     try:
         file = checker.campaign(data)
-    except _EnoughError:
+    except EnoughError:
         return Checked(None, [*checker.problems, Problem((), MORE)])
     return Checked(None if checker.problems else file, checker.problems)
 
@@ -176,7 +176,7 @@ def _as_far_as(model: type[M], given: Mapping[Any, Any], certain: Mapping[str, A
     return model.model_validate({**rest, **missing, **certain})
 
 
-class _EnoughError(Exception):
+class EnoughError(Exception):
     """So much is wrong that nobody reads on."""
 
 
@@ -205,7 +205,7 @@ class Checker:
 
     def say(self, path: Path, sentence: str) -> None:
         if len(self.problems) == MOST_PROBLEMS:
-            raise _EnoughError
+            raise EnoughError
         self.problems.append(Problem(path, short(sentence)))
 
     # The campaign.
@@ -620,6 +620,9 @@ class Checker:
                 self.say(
                     path, f"the step type {node.type.name!r} failed to check this ({type(error).__name__}: {error})"
                 )
+            if self.context is APPLYING:
+                fields = node.type.properties.model_fields
+                plain = {**{name: fields[name].default for name in node.type.properties.meant_before}, **plain}
         return plain
 
     def attempts(self, data: Mapping[Any, Any], path: Path) -> int:

@@ -28,6 +28,7 @@ class Contact:
     owner: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)
     last_active_at: datetime | None = None
+    created_at: datetime | None = None
     tags: frozenset[str] = frozenset()
     # Keys of the segments that the contact is an active member of.
     segments: frozenset[str] = frozenset()

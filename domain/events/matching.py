@@ -18,11 +18,10 @@ _UTC = ZoneInfo("UTC")
 
 class PropertyTest(Properties):
     field: Name = Field(
-        description="Name of a property in the event's data; dots lead into objects, and through lists to "
-        "each of their items."
+        description="Property in the event's data. Dots select nested properties, also in each item of a list."
     )
     operator: str = Field(description="One of " + ", ".join(operators.OPERATORS) + "; also >, >=, < and <=.")
-    value: Json = Field(default=None, description="What to compare with, as in the condition contact.field.")
+    value: Json = Field(default=None, description="Value to compare with, as in the condition contact.field.")
 
     @model_validator(mode="after")
     def _makes_sense(self, info: ValidationInfo) -> PropertyTest:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 from parcours.domain.contacts.contact import Contact
 from parcours.domain.messages.policy import Policy
 from parcours.domain.steps.types import P
+from parcours.domain.time.zones import zone_of
 
 if TYPE_CHECKING:
     from parcours.domain.campaign import Campaign, Step
@@ -57,6 +58,16 @@ class Submission(NamedTuple):
 
     form: str
     fields: Mapping[str, Any]
+    # Unknown only where somebody makes one up.
+    at: datetime | None = None
+
+
+class Mailing(NamedTuple):
+    """What became of an email to a contact: it was sent, opened, clicked or bounced; `email` is its key, if known."""
+
+    activity: Literal["sent", "opened", "clicked", "bounced"]
+    email: str | None
+    at: datetime
 
 
 class Visit(NamedTuple):
@@ -83,8 +94,12 @@ class Knowledge:
     campaigns: Mapping[int, Mapping[str, datetime]] = field(default_factory=dict)
     # Of each contact that has any, by contact id. Devices have a type, a brand and an os.
     devices: Mapping[int, Sequence[Mapping[str, str | None]]] = field(default_factory=dict)
+    # The oldest first.
     submissions: Mapping[int, Sequence[Submission]] = field(default_factory=dict)
     visits: Mapping[int, Sequence[Visit]] = field(default_factory=dict)
+    # What contacts did, latest first, and emails that were sent to them; as far as the conditions look.
+    events: Mapping[int, Sequence[Fact]] = field(default_factory=dict)
+    mailings: Mapping[int, Sequence[Mailing]] = field(default_factory=dict)
     # By kind (sms, push or message) and key.
     templates: Mapping[tuple[str, str], TemplateFacts] = field(default_factory=dict)
     # By channel.
@@ -110,6 +125,21 @@ class Batch(Generic[P]):
     world: Knowledge
     # The timezone of contacts who have none.
     zone: ZoneInfo
+
+
+T = TypeVar("T")
+
+
+def by_zone(batch: Batch[Any], make: Callable[[ZoneInfo], T]) -> Callable[[Contact], T]:
+    """Return a function that gives each contact what is made of its timezone, once for all contacts of that."""
+    made: dict[str | None, T] = {}
+
+    def of(contact: Contact) -> T:
+        if contact.timezone not in made:
+            made[contact.timezone] = make(zone_of(contact.timezone, batch.zone))
+        return made[contact.timezone]
+
+    return of
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from parcours.domain.errors import CampaignError
 from parcours.domain.steps.batch import Batch, Fact, Standing
-from parcours.domain.steps.types import Failed, Kind, Need, P, Properties, RefersTo, Result, StepType
+from parcours.domain.steps.types import Failed, Kind, Look, Need, P, Properties, RefersTo, Result, StepType
 
 # Top-level modules of version 0.1, which step types of other packages imported from.
 _OLD_NAMES = frozenset({"domain", "db", "producers", "workers", "web", "settings"})
@@ -72,11 +73,25 @@ def condition(
     refers_to: Mapping[str, RefersTo] | None = None,
     alike: Mapping[str, str] | None = None,
     reference: str | None = None,
+    reads: Iterable[str] | Callable[[P], frozenset[str]] | None = None,
+    flips: Callable[[Batch[P]], Sequence[datetime | None]] | None = None,
+    looks: Callable[[P], tuple[Look, ...]] | None = None,
+    shows: Callable[[Batch[P]], Sequence[Any]] | None = None,
+    says: Callable[[P], str] | None = None,
+    only_in_campaigns: str | None = None,
 ) -> Callable[[Callable[[Batch[P]], Iterable[bool | Failed]]], StepType]:
     """Make a condition type of a function that returns, for each contact, whether it is satisfied.
 
     Where that cannot be told it is `Failed`. `needs` and `refers_to` are as for `action`. `alike` names properties of
     which steps with the same value have the same value of another one.
+
+    For segments: `reads` says which changes of a contact can change the answer (tokens such as `points`, `tags`,
+    `fields.country`, `events.order.paid`, and `time`), or is a function of the properties; without it, the condition is
+    asked again after every change and once a day. `flips` returns for each contact the earliest instant after now at
+    which the answer may change by time alone, or None; without it, what reads time is asked once a day. `looks` says
+    what has to be loaded of the history, `shows` returns what each contact has, `says` the condition in words.
+    `only_in_campaigns` says why the
+    condition makes no sense in a segment.
     """
     return _decorator(
         name,
@@ -86,6 +101,12 @@ def condition(
         refers_to=refers_to or {},
         alike=alike or {},
         reference=reference,
+        reads=reads,
+        flips=flips,
+        looks=looks,
+        shows=shows,
+        says=says,
+        only_in_campaigns=only_in_campaigns,
     )
 
 
@@ -127,7 +148,7 @@ def _decorator(name: str, kind: Kind, properties: type[Properties], **more: Any)
         sets = {
             key: frozenset(value)
             for key, value in more.items()
-            if key in ("needs", "events", "sends") and not callable(value)
+            if key in ("needs", "events", "sends", "reads") and value is not None and not callable(value)
         }
         for named in (*more["refers_to"], *more.get("alike", ()), *filter(None, [more.get("joins")])):
             if named not in properties.model_fields:

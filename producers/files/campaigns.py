@@ -89,14 +89,7 @@ def read_text(
 
     With `around`, the text holds the steps only, and that the rest of the campaign, whose problems have no line.
     """
-    if len(text) > MAX_CHARACTERS:
-        raise _unreadable(name, TOO_LONG)
-    # A tab between JSON's tokens means nothing, but YAML takes it for indentation.
-    root = _compose(name, text.replace("\t", " ") if name.suffix.lower() == ".json" else text)
-    try:
-        document = _Document(root)
-    except RecursionError:
-        raise _unreadable(name, "the file is nested too deeply") from None
+    document = _document(name, text)
     within: Place = () if around is None else ("steps",)
     problems = [
         FileProblem(name, line, dotted((*within, *place)), sentence) for line, place, sentence in document.problems
@@ -120,10 +113,34 @@ def read_text(
 def value_of(text: str) -> object:
     """Return the data of a piece of YAML, or the text itself where that is none; its checks then say what is wrong."""
     try:
-        document = _Document(_compose(Path("value.yaml"), text[:MAX_CHARACTERS]))
+        document = Document(_compose(Path("value.yaml"), text[:MAX_CHARACTERS]))
     except (CampaignFileError, RecursionError):
         return text
     return text if document.broken else document.data
+
+
+def document_of(path: Path, text: str | None = None) -> Document:
+    """Return the data of a file, or of a text that problems call by its path, with the line of each place in it.
+
+    Raises CampaignFileError for what is no YAML, and for what is wrong in it as such.
+    """
+    document = _document(path, _text(path) if text is None else text)
+    if document.problems:
+        raise CampaignFileError(
+            [FileProblem(path, line, dotted(place), sentence) for line, place, sentence in document.problems]
+        )
+    return document
+
+
+def _document(name: Path, text: str) -> Document:
+    if len(text) > MAX_CHARACTERS:
+        raise _unreadable(name, TOO_LONG)
+    # A tab between JSON's tokens means nothing, but YAML takes it for indentation.
+    root = _compose(name, text.replace("\t", " ") if name.suffix.lower() == ".json" else text)
+    try:
+        return Document(root)
+    except RecursionError:
+        raise _unreadable(name, "the file is nested too deeply") from None
 
 
 def _unreadable(path: Path, sentence: str, line: int | None = None) -> CampaignFileError:
@@ -232,7 +249,7 @@ for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern})\Z"), list(_first))
 
 
-class _Document:
+class Document:
     """A document as plain data, with the line of each place in it.
 
     `problems` has line, place and sentence; with a `broken` document, some of the data could not be had.

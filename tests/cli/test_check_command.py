@@ -58,6 +58,12 @@ BROKEN = {
         "DELETE FROM contact WHERE id = 1",
         1,
     ),
+    "due_without_rule": (
+        "INSERT INTO segment (key, name, rule) VALUES ('a', 'A', NULL), ('b', 'B', '{}'); "
+        "INSERT INTO segment_due SELECT contact.id, segment.id, now() FROM contact, segment WHERE contact.id <= 3; "
+        "INSERT INTO segment_due VALUES (999, 2, now())",
+        4,
+    ),
     "keys_twice": ("INSERT INTO contact_alias VALUES (2, 'c1', now())", 1),
     "deliveries_differ": ("INSERT INTO delivery_count VALUES (1, 'sent', 0, 3)", 1),
     "messages_twice": ("UPDATE message SET contact_id = 2, key = '9-2-2-1' WHERE contact_id = 1", 1),

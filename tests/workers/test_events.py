@@ -853,6 +853,8 @@ def test_a_deleted_contact_is_gone_from_every_table_and_the_counters(ann: World)
     ann.contacts("bob", segment="everyone")
     ann.run(at(2))
     ann.write("UPDATE contact SET timezone = 'Asia/Tokyo' WHERE key = 'ann'")
+    ann.write("INSERT INTO segment_due SELECT id, 1, now() FROM contact WHERE key = 'ann'")
+    ann.write("INSERT INTO unjudged (contact_id) SELECT id FROM contact WHERE key = 'ann'")
     gone, stays = ann.contact_id("ann"), ann.contact_id("bob")
     assert set(everything_about(ann, gone)) == {*erasure.TABLES, "contact"} - {"inbox"}
     before = everything_about(ann, stays)

@@ -26,6 +26,7 @@ from parcours.db.reads import batch as facts
 from parcours.db.scope import Scope
 from parcours.db.tables import campaigns, emails, outcomes, policies, templates, traces
 from parcours.db.tables import forms as form_table
+from parcours.db.tables import rules as rule_table
 from parcours.db.tables import segments as segment_table
 from parcours.db.tables.campaigns import Found
 from parcours.domain.campaign import StopRule
@@ -38,8 +39,9 @@ from parcours.domain.steps.batch import Batch, Fact
 from parcours.domain.steps.registry import action
 from parcours.domain.steps.types import NoProperties, Result, StepType
 from parcours.producers.files import campaigns as campaign_files
-from parcours.services import apply_campaign, campaign_plan
-from parcours.workers import decisions, events, intake, membership
+from parcours.services import apply_campaign, campaign_plan, segment_rules
+from parcours.workers import decisions, events, intake, membership, rebuilding
+from parcours.workers import rules as following
 from parcours.workers.executor import BY_DEFAULT
 from parcours.workers.intake import Accepted
 from parcours.workers.sweeps import trigger_inline, update_inline
@@ -135,6 +137,29 @@ class World:
             found = segment_table.find(conn, segment)
             assert found is not None
             segment_table.remove_members(conn, found.id, self.ids(conn, *keys), manual=False, now=when)
+
+    def by_rule(self, key: str, rule: object, when: datetime = START) -> None:
+        """Give a segment a rule, made when it is new, and ask it of everybody."""
+        with self.engine.begin() as conn:
+            segment_rules.put(conn, key, rule, now=when)
+        assert rebuilding.work_all(self.engine, self.rules_there(), now=when, zone=self.zone)
+
+    def rules_there(self) -> list[int]:
+        with self.engine.connect() as conn:
+            return list(rule_table.book(conn).rules)
+
+    def inside(self, segment: str) -> set[str]:
+        """Return who is in a segment."""
+        rows = self.read(
+            "SELECT contact.key FROM segment_member JOIN contact ON contact.id = contact_id "
+            "JOIN segment ON segment.id = segment_id WHERE segment.key = :segment AND active",
+            segment=segment,
+        )
+        return {row.key for row in rows}
+
+    def time_passes(self, now: datetime) -> None:
+        """Do what tick has done for rules."""
+        following.follow_all(self.engine, now=now, zone=self.zone)
 
     def form(self, key: str, *, standalone: bool = False) -> None:
         with self.engine.begin() as conn:
@@ -483,10 +508,12 @@ class World:
             *("contact_alias", "point_group", "contact_score", "point_log", "stage_log", "contact_utm"),
             *("run", "entrant", "template", "policy", "company_member", "company", "circuit", "rate", "rezoned"),
             *("leftover", "redated", "date_entry"),
+            *("segment_due", "unjudged", "unjudged_company"),
         ]
         with self.engine.begin() as conn:
             for table in tables:
                 conn.execute(text(f"DELETE FROM {table}"))
+            conn.execute(text("UPDATE rule_set SET version = version + 1"))
 
 
 @contextmanager
