@@ -151,7 +151,7 @@ class _Coming:
         before = {id_: state.rotation for id_ in again if (state := states[id_]) is not None}
         numbers = {(id_, run.rotation): run.number for id_, run in there.items()}
         _cancel_runs(conn, campaign.id, list(before.items()), numbers, STARTED_AGAIN, now=now)
-        rotations = memberships.give_rotations(conn, campaign.id, entries, arrival=self.arrival, now=now)
+        rotations, new = memberships.give_rotations(conn, campaign.id, entries, arrival=self.arrival, now=now)
         runs.begin(
             conn,
             campaign.id,
@@ -169,8 +169,9 @@ class _Coming:
             now=now,
         )
         self._arm(rotations, known)
-        were_in = {id_ for id_ in entries if (state := known[id_].state) is not None and state.departure is None}
-        _count(conn, campaign.id, "added", len(entries) - len(were_in), now)
+        # Whom an update let in at the same moment, it counts.
+        back = [id_ for id_ in entries if (state := known[id_].state) is not None and state.departure is not None]
+        _count(conn, campaign.id, "added", len(new) + len(back), now)
         return {**dict.fromkeys(entries, "added"), **again}
 
     def _entering(self, states: Mapping[int, State | None], known: Mapping[int, Known]) -> dict[int, Entering]:
