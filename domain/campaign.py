@@ -91,8 +91,6 @@ class Campaign:
     # Keys of segments whose members are out.
     segment_exits: tuple[str, ...] = ()
     entry: EntryLimit | None = None
-    # Whether who was in a segment before the campaign was published joins too.
-    existing: bool = True
 
     def step(self, step_id: int) -> Step:
         """Return a step of this version. Raises UnknownStepError."""

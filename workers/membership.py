@@ -411,7 +411,7 @@ def segment_changed(
         if key is not None:
             inside = memberships.inside(conn, [segment_id], contact_ids)
             if inside and not status.deleted:
-                done["removed"] += exit_all(conn, campaign, inside, f"it came into the segment {key}", now=now)
+                done["removed"] += exit_all(conn, campaign, inside, f"it entered segment {key!r}", now=now)
             continue
         if status.why_not(now) is not None:
             continue
@@ -574,7 +574,7 @@ def reconcile(
     if feeding.exits:
         out = memberships.exiting(conn, campaign.id, feeding.exits, chunk, limit=LOCKED_AT_ONCE)
         if out:
-            done["removed"] += exit_all(conn, campaign, out, "it is in a segment that is an exit", now=now)
+            done["removed"] += exit_all(conn, campaign, out, "it is in an exit segment", now=now)
     if campaign.entry is not None:
         # Who joins is counted, under a lock for which nobody is to wait who holds contacts.
         done += _realign(
