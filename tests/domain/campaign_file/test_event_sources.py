@@ -80,7 +80,7 @@ def test_a_later_format_is_refused_in_a_file_and_in_what_is_stored() -> None:
         ("email.open", "did you mean 'email.opened'?"),
         ("Email.Opened", "did you mean 'email.opened'?"),
         ("email.bogus_thing", "event types that begin with email. are reserved"),
-        ("cart.*", "must be one type of event"),
+        ("cart.*", "must be one event type"),
         ("x" * 300, "at most 255 characters"),
     ],
 )
