@@ -95,8 +95,6 @@ class Campaign:
     # Keys of segments whose members are out.
     segment_exits: tuple[str, ...] = ()
     entry: EntryLimit | None = None
-    # Whether who was in a segment before the campaign was published joins too.
-    existing: bool = True
     # By which dates contacts enter.
     dates: tuple[ContactDate, ...] = ()
 

@@ -61,7 +61,7 @@ class EventExit:
     def reason(self, fact: Happening) -> str:
         """Return in words why a run ended."""
         key = self.key_in(fact)
-        return f"{self.type} happened" if key is None else f"{self.type} happened for {self.key} {key}"
+        return f"event {self.type}" if key is None else f"event {self.type} with {self.key} {key}"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -184,6 +185,8 @@ def _wait_at(
     again = outcomes.passed(conn, step.id, [(each.contact_id, each.passage) for each in coming])
     standing = {(contact_id, rotation) for contact_id, _, rotation in there}
     passages_there = {(contact_id, passage) for contact_id, passage, _ in there}
+    # What was read before a contact jumped for another of the dropped steps has its old rotation.
+    coming = [each._replace(rotation=_present(each, rotated)) for each in coming]
     coming = [
         each
         for each in coming
@@ -191,12 +194,7 @@ def _wait_at(
         and not ((each.contact_id, each.rotation) in standing and (each.contact_id, each.passage) in again)
     ]
     members = memberships.members(conn, campaign.id, sorted({each.contact_id for each in coming}))
-    # What was read before a contact jumped for another of the dropped steps has its old rotation.
-    found = [
-        None if each.contact_id not in members else members[each.contact_id].at(rotated.get(place, each.rotation))
-        for each in coming
-        for place in ((each.contact_id, each.rotation),)
-    ]
+    found = [None if each.contact_id not in members else members[each.contact_id].at(each.rotation) for each in coming]
     moved: dict[tuple[int, int], Member] = {}
     before: dict[int, int] = {}
     passages = []
@@ -216,6 +214,14 @@ def _wait_at(
         rotation = each.rotation if member is None else member.rotation
         arriving.append(Wait(each.contact_id, step.id, campaign.id, rotation, passage, 0, reason, each.anchor_at, due))
     waits.arm(conn, arriving)
+
+
+def _present(displaced: Displaced, rotated: Mapping[tuple[int, int], int]) -> int:
+    """Return the rotation that a contact is in by now."""
+    rotation = displaced.rotation
+    while (displaced.contact_id, rotation) in rotated:
+        rotation = rotated[displaced.contact_id, rotation]
+    return rotation
 
 
 def _retime(

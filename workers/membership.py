@@ -154,7 +154,7 @@ class _Coming:
         before = {id_: state.rotation for id_ in again if (state := states[id_]) is not None}
         numbers = {(id_, run.rotation): run.number for id_, run in there.items()}
         _cancel_runs(conn, campaign.id, list(before.items()), numbers, STARTED_AGAIN, now=now)
-        rotations = memberships.give_rotations(conn, campaign.id, entries, arrival=self.arrival, now=now)
+        rotations, new = memberships.give_rotations(conn, campaign.id, entries, arrival=self.arrival, now=now)
         runs.begin(
             conn,
             campaign.id,
@@ -172,8 +172,9 @@ class _Coming:
             now=now,
         )
         self._arm(rotations, known)
-        were_in = {id_ for id_ in entries if (state := known[id_].state) is not None and state.departure is None}
-        _count(conn, campaign.id, "added", len(entries) - len(were_in), now)
+        # Whom an update let in at the same moment, it counts.
+        back = [id_ for id_ in entries if (state := known[id_].state) is not None and state.departure is not None]
+        _count(conn, campaign.id, "added", len(new) + len(back), now)
         return {**dict.fromkeys(entries, "added"), **again}
 
     def _entering(self, states: Mapping[int, State | None], known: Mapping[int, Known]) -> dict[int, Entering]:
@@ -415,7 +416,7 @@ def segment_changed(
         if key is not None:
             inside = memberships.inside(conn, [segment_id], contact_ids)
             if inside and not status.deleted:
-                done["removed"] += exit_all(conn, campaign, inside, f"it came into the segment {key}", now=now)
+                done["removed"] += exit_all(conn, campaign, inside, f"it entered segment {key!r}", now=now)
             continue
         if status.why_not(now) is not None:
             continue
@@ -577,7 +578,7 @@ def reconcile(
     feeding = Sources(published, sources[0].after if sources else None, exits_of(conn, campaign))
     done: Counter[str] = Counter()
     if feeding.exits:
-        done["removed"] += _let_out(conn, campaign, feeding.exits, chunk, now=now, limit=limit)
+        done += Counter(removed=_let_out(conn, campaign, feeding.exits, chunk, now=now, limit=limit))
     if campaign.entry is not None:
         # Who joins is counted, under a lock for which nobody is to wait who holds contacts.
         done += _realign(
@@ -606,7 +607,7 @@ def _let_out(
     out, rest = 0, chunk
     most = LOCKED_AT_ONCE if limit is None else min(limit, LOCKED_AT_ONCE)
     while found := memberships.exiting(conn, campaign.id, exits, rest, limit=most):
-        out += exit_all(conn, campaign, found, "it is in a segment that is an exit", now=now)
+        out += exit_all(conn, campaign, found, "it is in an exit segment", now=now)
         if limit is not None or len(found) < most:
             break
         rest = Chunk(found[-1] + 1, rest.last_id)

@@ -222,11 +222,11 @@ def enter(
 
 def give_rotations(
     conn: Connection, campaign_id: int, entering: dict[int, Entering], *, arrival: Arrival, now: datetime
-) -> dict[int, int]:
-    """Give each of these contacts, whose locks the caller holds, a new rotation for one of its runs; return it.
+) -> tuple[dict[int, int], set[int]]:
+    """Give each of these contacts, whose locks the caller holds, a new rotation for one of its runs.
 
-    Who was no member becomes one. A membership that was one run by itself gets a row for it, since it is now one of
-    several.
+    Returns the rotations, and who had no membership before. Who was no member becomes one. A membership that was one
+    run by itself gets a row for it, since it is now one of several.
     """
     parameters = {
         "campaign_id": campaign_id,
@@ -236,11 +236,11 @@ def give_rotations(
         "now": now,
     }
     # An update may insert the same membership meanwhile; from here on it is there.
-    conn.execute(sql["make_members"], parameters)
+    new = set(conn.execute(sql["make_members"], parameters).scalars())
     conn.execute(sql["tell_apart"], parameters)
     given = {row.contact_id: row.rotation for row in conn.execute(sql["give_rotations"], parameters)}
     touched.note_named(conn, "campaigns", ((contact_id, campaign_id) for contact_id in given))
-    return given
+    return given, new
 
 
 def come_by_segment_no_more(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> None:

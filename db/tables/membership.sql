@@ -235,7 +235,8 @@ RETURNING contact_id, xmax = 0 AS is_new;
 INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival, manual, runs)
 SELECT contact_id, :campaign_id, 0, :now, CAST(:arrival AS arrival), manual, true
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:manuals AS boolean[])) AS entering (contact_id, manual)
-ON CONFLICT (contact_id, campaign_id) DO NOTHING;
+ON CONFLICT (contact_id, campaign_id) DO NOTHING
+RETURNING contact_id;
 
 -- name: tell_apart
 -- Its outcomes so far name no run, and are of the one without a key.

@@ -124,7 +124,6 @@ def build(
         ),
         segment_exits=tuple(each.segment for each in file.exit if each.segment is not None),
         entry=_limit(file.entry),
-        existing=file.sources.existing,
         dates=tuple(map(contact_date, file.sources.dates)),
     )
 

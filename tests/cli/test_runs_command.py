@@ -60,12 +60,12 @@ def test_runs_are_planned_and_shown(run: Run, tmp_path: Path) -> None:
     explained = json.loads(done(run, "explain", "carts", "ann", "--json"))
     runs = explained["membership"]["runs"]
     assert [(each["run"], each["departure"], each["reason"], each["entry"]["total"]) for each in runs] == [
-        ("a", "exit", "order.paid happened for cart_id a", 60),
+        ("a", "exit", "event order.paid with cart_id a", 60),
         ("b", None, None, 70),
     ]
     text = done(run, "explain", "carts", "ann")
     assert "Run a: began" in text
-    assert "(exit: order.paid happened for cart_id a)" in text
+    assert "(exit: event order.paid with cart_id a)" in text
     assert "waits at remind of run b (action) until" in text
     assert "noted of run b: done" in text
 

@@ -830,7 +830,7 @@ def a_full_life(world: World) -> None:
     later = "- {step: later, action: contact.points, with: {points: 1}, after: 9 days}"
     world.campaign(later, key="carts", segments=(), events=carts, entry={"rate": "1 per day"})
     world.run()
-    world.tell(event("cart.updated", "ann", id="a"), event("cart.updated", "ann", id="b"))
+    world.tell(*(event("cart.updated", "ann", id=id_) for id_ in "abc"))
     world.tell(
         event("contact.changed", "ann", tags=["vip"], fields={"a": 1}),
         event("device.seen", "ann", type="mobile"),

@@ -74,7 +74,7 @@ def test_a_purchase_ends_the_run_of_its_cart_and_no_other(world: World) -> None:
     assert len(world.waits()) == 1
     (passed,) = world.passed()
     assert (passed.step, passed.result) == ("remind", "cancelled")
-    assert passed.detail == {"reason": "the contact left the campaign: order.paid happened for cart_id 7"}
+    assert passed.detail == {"reason": "the contact left the campaign: event order.paid with cart_id 7"}
     world.check()
     counts = world.tell(event("order.paid", "ann", at(1, "09:30"), cart_id="a"))
     assert counts["removed"] == 1
@@ -317,7 +317,7 @@ def test_who_comes_into_a_segment_that_is_an_exit_is_out_and_stays_out(world: Wo
     world.tell(event("segment.contact_added", "ann", at(1, "09:10"), segment="customers"))
     assert world.waits() == []
     assert world.members() == {"ann": "exit 2"}
-    assert world.passed()[0].detail == {"reason": "the contact left the campaign: it came into the segment customers"}
+    assert world.passed()[0].detail == {"reason": "the contact left the campaign: it entered segment 'customers'"}
     world.tell(updated("c", at(1, "09:20")))
     assert world.waits() == []
     world.tell(event("segment.contact_removed", "ann", at(1, "09:30"), segment="customers"))

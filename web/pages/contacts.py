@@ -39,7 +39,7 @@ ENTRIES_A_PAGE = 40
 # What an event brought is shown up to here.
 MOST_TEXT = 300
 # Of a result's detail: what the page says in other words, or need not.
-UNTOLD = ("event", "at", "attempts", "looked_back")
+UNTOLD = ("event", "at", "attempts", "looked_back", "run")
 LATEST = datetime.max.replace(tzinfo=UTC)
 
 
@@ -180,6 +180,9 @@ def brief(entry: TimelineEntry) -> str:
         rest = {name: each for name, each in detail.items() if name not in untold}
         told = ", ".join(filter(None, (labels.word(labels.EVENT_TYPES, happened), text_of(rest))))
         return _with_claim(told, claimed)
+    if entry.what in ("joined", "left"):
+        # The run has its place beside the campaign.
+        return labels.why(detail.get("reason"))
     if entry.what == "message":
         return text_of({name: detail[name] for name in ("address", "error") if name in detail})
     claimed = claimed_by(detail, entry.at) if entry.what == "event" else None
