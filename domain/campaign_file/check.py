@@ -336,9 +336,8 @@ class Checker:
         first: dict[str, int] = {}
         for index, each in enumerate(given):
             if not isinstance(each, Mapping):
-                self.say(
-                    (*path, index), f"must be a mapping such as {{field: birthday, every: year}}, not {called(each)}"
-                )
+                sentence = f"must be a mapping such as {{field: birthday, every: year}}, not {called(each)}"
+                self.say((*path, index), sentence)
                 continue
             values = self.contact_date(each, (*path, index), also=("every",))
             every = self.choice(each, "every", get_args(Every), (*path, index))
@@ -701,9 +700,7 @@ class Checker:
                     sentence = f"{name!r} cannot be used with 'at', which already sets the time{hint}"
                     self.say((*node.path, name), sentence)
         if "late" in has and not (by_date and node.kind is Kind.ACTION):
-            self.say(
-                (*node.path, "late"), "'late' can only be used on an action whose 'at' names a field of the contact"
-            )
+            self.say((*node.path, "late"), "'late' can only be used on an action whose 'at' names a field")
 
     def give_keys(self, nodes: Iterable[Node]) -> None:
         nodes = list(nodes)

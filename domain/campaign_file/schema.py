@@ -72,7 +72,7 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
             "after": told("Delay after the previous step.", interval),
             "at": told(
                 "Date and time, in the file's timezone unless it has an offset; or a date of the contact, which the "
-                "step follows when the date changes.",
+                "step follows when that changes.",
                 {"anyOf": [day, of_contact()]},
             ),
             "hour": told("Time of day, in the contact's timezone.", _or_null(hour)),
@@ -85,8 +85,7 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
                 {"type": ["array", "null"], "items": {"enum": list(WEEKDAYS)}},
             ),
             "late": told(
-                "What to do with an action that goes by a date of the contact and was due before the contact "
-                "reached it.",
+                "What to do with an action that, by a date of the contact, was due before the contact reached it.",
                 {"enum": [*get_args(Late), None], "default": "skip"},
             ),
             "within": told("Deadline: how long to wait before taking the no branch.", interval),

@@ -81,4 +81,4 @@ def test_what_is_exported_can_be_applied_again(run: Run, file: Path, tmp_path: P
     exported = tmp_path / "exported.yaml"
     exported.write_text(said(run, "campaigns", "export", "birthday"))
     assert exported.read_text().startswith("format: 2\ncampaign: birthday\n")
-    assert "nothing changes" in said(run, "campaigns", "apply", exported, "--yes")
+    assert "no changes" in said(run, "campaigns", "apply", exported, "--yes")
