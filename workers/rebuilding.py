@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy import Connection, Engine
 
+from parcours.db.faults import blames_the_data
 from parcours.db.reads import batch
 from parcours.db.reads import rules as in_sql
 from parcours.db.tables import campaigns, events, rebuilds, rules
@@ -22,6 +23,7 @@ from parcours.db.tables.rules import Known, Standing
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.segments.judging import Judged, judged
 from parcours.domain.steps.types import Failed
+from parcours.ops.logs import described
 from parcours.workers import alignment
 from parcours.workers import rules as asking
 
@@ -44,11 +46,12 @@ def work(engine: Engine, segment_ids: Collection[int] | None = None, *, now: dat
         wanted = [id_ for id_ in book.rules if segment_ids is None or id_ in segment_ids]
         part = rebuilds.take(conn, wanted)
         if part is None:
-            rebuilds.finish(conn, wanted)
+            for segment_id, asked_at in rebuilds.finish(conn, wanted).items():
+                rules.forgive(conn, segment_id, since=asked_at)
             return False
         if part.filled:
             _let_campaigns_follow(conn, part, now=now, zone=zone)
-        moved = 0 if part.filled else fill(conn, book.rules[part.segment_id], part.chunk, now=now, zone=zone)
+        moved = 0 if part.filled else _fill(conn, book.rules[part.segment_id], part.chunk, now=now, zone=zone)
         if moved and events.campaigns_of_segment(conn, part.segment_id):
             rebuilds.fill(conn, part)
         else:
@@ -92,14 +95,39 @@ def _let_campaigns_follow(conn: Connection, part: Part, *, now: datetime, zone: 
         alignment.sync_chunk(conn, campaign_id, part.chunk, now=now, zone=zone, limit=None, scope=EVERYTHING)
 
 
-def fill(conn: Connection, known: Known, chunk: Chunk, *, now: datetime, zone: ZoneInfo) -> int:
+def _fill(conn: Connection, known: Known, chunk: Chunk, *, now: datetime, zone: ZoneInfo) -> int:
+    """Fill a range; where SQL cannot, in Python, which leaves out those alone of whom it cannot tell.
+
+    A range that neither can fill stays as it is, and holds back no other.
+    """
+    for in_python in (False, True):
+        try:
+            with conn.begin_nested():
+                return fill(conn, known, chunk, now=now, zone=zone, in_python=in_python)
+        except Exception as error:
+            if not blames_the_data(error):
+                raise
+            log.error(
+                "rule_range_failed", segment=known.key, in_python=in_python, **chunk._asdict(), **described(error)
+            )
+            failed = str(error).splitlines()
+    rules.complain(conn, {known.segment_id: (failed or ["it raised"])[0][:300]}, now=now)
+    return 0
+
+
+def fill(
+    conn: Connection, known: Known, chunk: Chunk, *, now: datetime, zone: ZoneInfo, in_python: bool = False
+) -> int:
     """Let contacts of a range into a segment and out as its rule says; return how many moved.
 
     Who they are is read without their locks, and asked again with them. Rules that ask for this segment follow at
     once; campaigns do not.
     """
     standing = rebuilds.members(conn, known.segment_id, chunk)
-    told = in_sql.judged(conn, known.rule, chunk.first_id, chunk.last_id, now=now, zone=zone, at_once=AT_ONCE)
+    if in_python:
+        told = _told_in_python(conn, known, chunk, now=now, zone=zone)
+    else:
+        told = in_sql.judged(conn, known.rule, chunk.first_id, chunk.last_id, now=now, zone=zone, at_once=AT_ONCE)
     moving = sorted(differing(told, standing))
     if known.by_time:
         due = {id_: each.changes_at for id_, each in told.items() if each.changes_at is not None}
@@ -107,7 +135,7 @@ def fill(conn: Connection, known: Known, chunk: Chunk, *, now: datetime, zone: Z
         rules.set_due(conn, {(id_, known.segment_id): at for id_, at in due.items()})
     moved = 0
     locked = batch.lock(conn, moving) if moving else []
-    if len(locked) > AT_ONCE:
+    if len(locked) > AT_ONCE and not in_python:
         locked, moved = _move_in_sql(conn, known, chunk, locked, now=now)
     for some in _some(locked):
         done = asking.align(conn, [known], {known.segment_id: some}, now, zone)
@@ -127,6 +155,18 @@ def _move_in_sql(
     moved = rules.enter(conn, [pair for pair in certain if pair[0] in yes], now=now)
     moved += rules.leave(conn, [pair for pair in certain if pair[0] not in yes], now=now)
     return [id_ for id_ in locked if id_ in unsure], len(moved)
+
+
+def _told_in_python(
+    conn: Connection, known: Known, chunk: Chunk, *, now: datetime, zone: ZoneInfo
+) -> dict[int, Judged]:
+    told: dict[int, Judged] = {}
+    for ids in _some(rebuilds.ids(conn, chunk)):
+        facts = batch.load_rules(conn, [known.rule], ids, now=now)
+        contacts = list(facts.contacts.values())
+        answers = judged(known.rule, contacts, facts.world, now, zone, when=known.by_time)
+        told |= {contact.id: answer for contact, answer in zip(contacts, answers, strict=True)}
+    return told
 
 
 def _some(ids: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -13,10 +13,10 @@ from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from parcours.db.reads import batch
-from parcours.db.statements import statements
+from parcours.db.statements import composed, statements
 from parcours.domain import operators
 from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.events.table import EVENT_TYPES
@@ -86,7 +86,7 @@ def answers(
 ) -> Answers:
     """Return who of a range of contacts, both ends included, satisfies a rule, as far as SQL can tell."""
     form = form_of(rule, now=now, timeless=timeless)
-    statement = text(sql["answers"].text.replace("{rule}", form.sql).replace("{joins}", form.joins))
+    statement = composed(sql["answers"], rule=form.sql, joins=form.joins)
     rows = conn.execute(statement, {**form.parameters, "first_id": first_id, "last_id": last_id}).all()
     return Answers([row.id for row in rows if row.answer], [row.id for row in rows if row.answer is None])
 

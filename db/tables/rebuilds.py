@@ -69,9 +69,10 @@ def finish_chunk(conn: Connection, part: Part) -> None:
     conn.execute(sql["finish_chunk"], {"segment_id": part.segment_id, "first_id": part.chunk.first_id})
 
 
-def finish(conn: Connection, segment_ids: Collection[int]) -> list[int]:
-    """Forget those of these segments of which nothing is left; return them."""
-    return list(conn.execute(sql["finish"], {"segment_ids": list(segment_ids)}).scalars())
+def finish(conn: Connection, segment_ids: Collection[int]) -> dict[int, datetime]:
+    """Forget those of these segments of which nothing is left; return when each was asked for."""
+    rows = conn.execute(sql["finish"], {"segment_ids": list(segment_ids)})
+    return {row.segment_id: row.asked_at for row in rows}
 
 
 def left(conn: Connection, segment_ids: Collection[int]) -> list[Unfinished]:

@@ -47,7 +47,7 @@ DELETE FROM rebuild_chunk WHERE segment_id = :segment_id AND first_id = :first_i
 DELETE FROM rebuild
 WHERE segment_id = ANY (CAST(:segment_ids AS int[])) AND after IS NOT NULL
   AND NOT EXISTS (SELECT FROM rebuild_chunk WHERE rebuild_chunk.segment_id = rebuild.segment_id)
-RETURNING segment_id;
+RETURNING segment_id, asked_at;
 
 -- name: left
 SELECT rebuild.segment_id, rebuild.asked_at, count(rebuild_chunk.first_id) AS chunks

@@ -253,9 +253,9 @@ def complain(conn: Connection, errors: Mapping[int, str], *, now: datetime) -> N
         conn.execute(sql["complain"], {"segment_id": segment_id, "error": error, "now": now})
 
 
-def forgive(conn: Connection, segment_id: int) -> None:
-    """Forget what a rule raised: it was asked of everybody, and answered."""
-    conn.execute(sql["forgive"], {"segment_id": segment_id})
+def forgive(conn: Connection, segment_id: int, *, since: datetime) -> None:
+    """Forget what a rule raised, unless it did since an instant: it was asked of everybody, and answered."""
+    conn.execute(sql["forgive"], {"segment_id": segment_id, "since": since})
 
 
 def complaints(conn: Connection) -> dict[str, str]:

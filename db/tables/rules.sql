@@ -23,13 +23,19 @@ SET rule = CAST(:rule AS json), rule_digest = :digest, rule_version = rule_versi
 WHERE id = :segment_id;
 
 -- name: complain
--- The latest error of a rule, at most once a minute: many contacts may have the same.
+-- The latest error of a rule, at most once a minute: many contacts may have the same. Whoever finds somebody else
+-- writing it leaves that to them, and so never waits.
 UPDATE segment SET rule_error = :error, rule_failed_at = :now
-WHERE id = :segment_id
-  AND (rule_error IS DISTINCT FROM :error OR rule_failed_at < CAST(:now AS timestamptz) - interval '1 minute');
+WHERE ctid = (
+    SELECT ctid FROM segment AS failing
+    WHERE failing.id = :segment_id
+      AND (rule_error IS DISTINCT FROM :error OR rule_failed_at < CAST(:now AS timestamptz) - interval '1 minute')
+    FOR NO KEY UPDATE SKIP LOCKED
+);
 
 -- name: forgive
-UPDATE segment SET rule_error = NULL, rule_failed_at = NULL WHERE id = :segment_id AND rule_error IS NOT NULL;
+-- What a rule raised before it was asked of everybody, and not since.
+UPDATE segment SET rule_error = NULL, rule_failed_at = NULL WHERE id = :segment_id AND rule_failed_at < :since;
 
 -- name: complaints
 SELECT key, rule_error FROM segment WHERE rule_error IS NOT NULL ORDER BY key;

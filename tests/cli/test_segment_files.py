@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run
+from tests.conftest import ROOT, Run
 
 WARM = """\
 segment: warm
@@ -171,3 +171,10 @@ def test_a_simulation_lets_contacts_in_whatever_the_rule_says(run: Run, people: 
     done = run("simulate", file(tmp_path, "c.yaml", CAMPAIGN), "--contacts", "20", "--days", "2", "--json")
     assert done.returncode == 0, done.stderr
     assert members(run, "warm") == {"ann", "ben"}
+
+
+def test_the_examples_can_be_applied(run: Run, people: None) -> None:
+    examples = sorted((ROOT / "examples" / "segments").glob("*.yaml"))
+    done = run("segments", "apply", *examples, "--yes")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "Applied."), done.stderr
+    assert len(json.loads(run("segments", "list", "--json").stdout)) == len(examples) == 3

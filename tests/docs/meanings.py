@@ -46,6 +46,7 @@ LOG_EVENTS = {
     "request_handled": "An HTTP request was handled.",
     "request_refused_by_database": "The database cannot store a value of a request; the response was 422.",
     "rule_failed": "A segment's rule failed for some contacts. Their membership does not change.",
+    "rule_range_failed": "A segment's rule failed for a range of contacts. If `in_python` is false, it is tried again.",
     "rules_go_round": "Segment rules and campaigns change each other without end. Change one of the rules.",
     "rules_not_asked": "Segment rules could not be evaluated for one contact. They are evaluated again in an hour.",
     "sighting_kept": "An open, click or page hit is kept in memory until the database is available.",

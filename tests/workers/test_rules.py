@@ -384,3 +384,28 @@ def test_an_email_that_was_sent_counts_for_rules(world: World) -> None:
         assert outbox.record(conn, [row], now=START)
     world.time_passes(START)
     assert len(world.inside("mailed")) == 1
+
+
+def test_a_range_that_sql_cannot_fill_is_filled_in_python_and_the_alarm_ends_with_the_next_update(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.contacts("ann", country="FR")
+    world.segment("french")
+    world.campaign(POINT, segments=["french"])
+
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("this is no SQL")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("parcours.db.reads.rules.judged", broken)
+        world.by_rule("french", FRENCH)
+        assert world.inside("french") == {"ann"}
+        patch.setattr("parcours.db.reads.batch.load_rules", broken)
+        world.by_rule("french", {"not": FRENCH})
+        assert world.inside("french") == {"ann"}
+    with world.engine.connect() as conn:
+        assert rule_table.set_aside(conn) == {"french": "this is no SQL"}
+    world.update(at(2))
+    assert world.inside("french") == set()
+    with world.engine.connect() as conn:
+        assert rule_table.set_aside(conn) == {}

@@ -225,7 +225,7 @@ def test_a_condition_says_the_same_in_sql_and_in_python(name: str, world: World,
     crowd = [data.draw(people(now, number)) for number in range(1, 5)]
     with world.engine.connect() as conn:
         furnish(conn, crowd)
-        for _ in range(6):
+        for _ in range(12):
             _agree(conn, data.draw(conditions(now, name)), crowd, now)
 
 

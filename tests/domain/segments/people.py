@@ -32,27 +32,34 @@ NEAR = st.timedeltas(timedelta(hours=-30), timedelta(hours=30))
 NOWS = st.builds(lambda at, by: at + by, st.sampled_from(HURTS), NEAR)
 
 
+# As far away as the intervals that are asked for, or a day more or less.
+AWAY = st.builds(lambda days, by: days + by, st.sampled_from([0, 1, 7, 28, 30, 31, 365]), st.integers(-1, 1))
+
+
 def instants(now: datetime) -> st.SearchStrategy[datetime]:
-    """Return times of what happened: not long ago, mostly whole days or months from now."""
-    away = st.integers(0, 45).map(lambda days: timedelta(days=days)) | st.just(timedelta(days=365))
-    return st.builds(lambda by, about: now - by - abs(about), away, NEAR)
+    """Return times of what happened: so long ago that it may soon be longer than an interval."""
+    return st.builds(lambda days, about: min(now - timedelta(days=days) + about, now), AWAY, NEAR)
 
 
-def values(now: datetime) -> st.SearchStrategy[Any]:
-    """Return values of fields, dates and times on both sides of now among them."""
-    days = st.integers(-45, 45).map(lambda by: (now + timedelta(days=by)).date())
+def dates(now: datetime) -> st.SearchStrategy[str]:
+    """Return values of fields that are days or times, on both sides of now, and birthdays."""
+    days = st.builds(lambda days, sign: (now + sign * timedelta(days=days)).date(), AWAY, st.sampled_from([-1, 1]))
     years = st.builds(lambda day, years: _in_year(day, day.year - years), days, st.integers(0, 40))
-    moments = st.builds(lambda by, about: now + timedelta(days=by) + about, st.integers(-45, 45), NEAR)
-    texts = st.sampled_from(["", "fr", "FR", "7", "7.5", "true", "2024-02-29", "9999-12-31", "0001-01-01", "x" * 300])
-    plain: st.SearchStrategy[Any] = (
-        texts
-        | st.none()
-        | st.integers(-3, 9)
-        | days.map(str)
+    moments = st.builds(
+        lambda days, sign, about: now + sign * timedelta(days=days) + about, AWAY, st.sampled_from([-1, 1]), NEAR
+    )
+    return (
+        days.map(str)
         | years.map(str)
         | moments.map(lambda at: at.isoformat())
         | moments.map(lambda at: at.replace(tzinfo=None).isoformat())
     )
+
+
+def values(now: datetime) -> st.SearchStrategy[Any]:
+    """Return values of fields of all kinds."""
+    texts = st.sampled_from(["", "fr", "FR", "7", "7.5", "true", "2024-02-29", "9999-12-31", "0001-01-01", "x" * 300])
+    plain: st.SearchStrategy[Any] = texts | st.none() | st.integers(-3, 9) | dates(now)
     return plain | st.lists(plain, max_size=3)
 
 
@@ -101,6 +108,7 @@ def world_of(people: Sequence[Person]) -> Knowledge:
 @st.composite
 def people(draw: st.DrawFn, now: datetime, contact_id: int = 1) -> Person:
     at, value = instants(now), values(now)
+    fields = st.fixed_dictionaries({}, optional={"country": value, "birthday": dates(now) | value})
     named = [f"company-{contact_id}-{n}" for n in range(draw(st.integers(0, 2)))]
     contact = Contact(
         contact_id,
@@ -110,7 +118,7 @@ def people(draw: st.DrawFn, now: datetime, contact_id: int = 1) -> Person:
         points=draw(st.integers(0, 5)),
         stage=draw(st.sampled_from([None, "lead", "customer"])),
         owner=draw(st.sampled_from([None, "bo"])),
-        fields=draw(st.dictionaries(st.sampled_from(FIELDS), value)),
+        fields=draw(fields),
         last_active_at=draw(st.none() | at),
         created_at=draw(st.none() | at),
         tags=draw(st.frozensets(st.sampled_from(TAGS))),
@@ -121,8 +129,12 @@ def people(draw: st.DrawFn, now: datetime, contact_id: int = 1) -> Person:
         companies=frozenset(named),
         company=named[0] if named else None,
     )
-    fields = st.dictionaries(st.sampled_from(FIELDS), value)
-    facts = st.builds(Fact, st.sampled_from(TYPES), st.fixed_dictionaries({"total": st.integers(0, 9)}), at)
+    facts = st.builds(
+        Fact,
+        st.sampled_from([*TYPES, "order.paid", "order.paid"]),
+        st.fixed_dictionaries({"total": st.integers(0, 9)}),
+        at,
+    )
     activities = st.sampled_from(["sent", "opened", "clicked", "bounced"])
     return Person(
         contact,
@@ -130,7 +142,7 @@ def people(draw: st.DrawFn, now: datetime, contact_id: int = 1) -> Person:
         devices=draw(st.lists(st.fixed_dictionaries({"type": st.sampled_from(["mobile", "desktop"])}), max_size=2)),
         submissions=draw(st.lists(st.builds(Submission, st.sampled_from(FORMS), fields, at), max_size=3)),
         visits=draw(st.lists(st.builds(Visit, st.sampled_from(["a.com/x", "a.com/y"]), st.none(), at), max_size=4)),
-        events=draw(st.lists(facts, max_size=5)),
+        events=draw(st.lists(facts, max_size=6)),
         mailings=draw(st.lists(st.builds(Mailing, activities, st.sampled_from([*EMAILS, None]), at), max_size=4)),
         companies={key: Company(key, key, draw(st.integers(0, 5)), draw(fields)) for key in named},
     )
@@ -159,7 +171,8 @@ def tests(draw: st.DrawFn, now: datetime) -> dict[str, Any]:
         durations = ["anniversary", "+P0D", "-P1D", "+P7D", "+P1M", "-P1M", "+P1Y", "-P1Y1M3D", "2026-03-29"]
         return {"operator": "date", "value": draw(st.sampled_from(durations))}
     if kind == "compare":
-        one = draw(values(now).filter(lambda value: value not in (None, "") and not isinstance(value, list)))
+        some = values(now).filter(lambda value: value not in (None, "") and not isinstance(value, list))
+        one = draw(dates(now) | some)
         return {"operator": draw(st.sampled_from(["=", "!=", "gt", "lte"])), "value": one}
     if kind == "in":
         several = st.lists(st.sampled_from(["fr", "7", "2026-03-29"]), min_size=1)
@@ -192,7 +205,9 @@ def conditions(draw: st.DrawFn, now: datetime, name: str | None = None) -> dict[
     day = (now - timedelta(days=draw(st.integers(0, 30)))).date().isoformat()
     match name:
         case "contact.field":
-            given = {"field": draw(st.sampled_from(FIELD_NAMES)), **tests(draw, now)}
+            # Dates matter more than others.
+            dated = ["birthday"] * 9 + ["last_active_at"] * 3
+            given = {"field": draw(st.sampled_from([*FIELD_NAMES, *dated])), **tests(draw, now)}
             if given["operator"] in ("=", "!=", "gt", "lte") and draw(st.booleans()):
                 given["value"] = {"field": draw(st.sampled_from(FIELD_NAMES))}
         case "company.field":
@@ -237,7 +252,7 @@ def conditions(draw: st.DrawFn, now: datetime, name: str | None = None) -> dict[
                 )
             )
             where = [{"field": "total", "operator": "gte", "value": 4}] if draw(st.booleans()) else []
-            type_ = draw(st.sampled_from([*TYPES, "*", "order.*"]))
+            type_ = draw(st.sampled_from([*TYPES, "*", "order.*", "order.paid", "order.paid"]))
             given = {"type": type_, "where": where, **count, **lately(draw)}
         case "form.submitted":
             given = {"forms": some(draw, FORMS), **lately(draw)}
