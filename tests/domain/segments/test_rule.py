@@ -56,6 +56,19 @@ def test_a_rule_is_read_as_it_was_written() -> None:
             "rule.with",
             "use the operator within with the value '30 days'",
         ),
+        (
+            {"condition": "contact.field", "with": {"field": "entry.total", "operator": "gt", "value": 5}},
+            "rule.with",
+            "'entry' is known only in campaigns",
+        ),
+        (
+            {
+                "condition": "contact.field",
+                "with": {"field": "total", "operator": "=", "value": {"field": "entry.total"}},
+            },
+            "rule.with",
+            "test the event with the condition event.count",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_rule_is_said_with_its_place(data: Any, path: str, sentence: str) -> None:
