@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from parcours.domain.events.parsing import ContactEvent
 from parcours.domain.steps.properties import Json
 from tests.workers.worlds import START, World, at, event
 
@@ -15,7 +16,7 @@ REMIND = "- {step: remind, action: contact.points, with: {points: 1}, after: 10 
 BIRTHDAY = {"field": "birthday", "every": "year", "hour": "09:00"}
 
 
-def cart(key: str, cart_id: str, day: int = 1) -> object:
+def cart(key: str, cart_id: str, day: int = 1) -> ContactEvent:
     return event("cart.updated", key, at(day), cart_id=cart_id)
 
 

@@ -220,8 +220,8 @@ def conditions(draw: st.DrawFn, now: datetime, name: str | None = None) -> dict[
             given = {**period, **(tests(draw, now) if not period or draw(st.booleans()) else {})}
         case "contact.campaigns":
             period = lately(draw)
-            dated = {"operator": draw(st.sampled_from(["before", "after"])), "date": day}
-            added = {"added": {**period, **(dated if not period or draw(st.booleans()) else {})}}
+            by_day = {"operator": draw(st.sampled_from(["before", "after"])), "date": day}
+            added = {"added": {**period, **(by_day if not period or draw(st.booleans()) else {})}}
             given = {"campaigns": some(draw, CAMPAIGNS), **(added if draw(st.booleans()) else {})}
         case "contact.device":
             given = {"device_type": ["mobile"]}
@@ -257,8 +257,8 @@ def conditions(draw: st.DrawFn, now: datetime, name: str | None = None) -> dict[
         case "form.submitted":
             given = {"forms": some(draw, FORMS), **lately(draw)}
         case "page.visited":
-            dated = draw(st.sampled_from([{}, {"since": day}, {"until": day}]))
-            given = {"url": draw(st.sampled_from([[], ["*/x"]])), **dated, **lately(draw)}
+            bounds = draw(st.sampled_from([{}, {"since": day}, {"until": day}]))
+            given = {"url": draw(st.sampled_from([[], ["*/x"]])), **bounds, **lately(draw)}
     return {"condition": name, "with": given}
 
 
