@@ -18,6 +18,7 @@ from parcours.domain.segments import judging
 from tests.domain.segments.people import (
     CAMPAIGNS,
     FORMS,
+    INTERVALS,
     NAMES,
     NOWS,
     SEGMENTS,
@@ -221,12 +222,12 @@ _PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
     phases=_PHASES, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 def test_a_condition_says_the_same_in_sql_and_in_python(name: str, world: World, data: st.DataObject) -> None:
-    now = data.draw(NOWS)
-    crowd = [data.draw(people(now, number)) for number in range(1, 5)]
+    now, span = data.draw(NOWS), data.draw(INTERVALS)
+    crowd = [data.draw(people(now, span, number)) for number in range(1, 7)]
     with world.engine.connect() as conn:
         furnish(conn, crowd)
         for _ in range(12):
-            _agree(conn, data.draw(conditions(now, name)), crowd, now)
+            _agree(conn, data.draw(conditions(now, span, name)), crowd, now)
 
 
 @given(data=st.data())
@@ -234,12 +235,12 @@ def test_a_condition_says_the_same_in_sql_and_in_python(name: str, world: World,
     phases=_PHASES, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 def test_a_rule_says_the_same_in_sql_and_in_python(world: World, data: st.DataObject) -> None:
-    now = data.draw(NOWS)
-    crowd = [data.draw(people(now, number)) for number in range(1, 5)]
+    now, span = data.draw(NOWS), data.draw(INTERVALS)
+    crowd = [data.draw(people(now, span, number)) for number in range(1, 7)]
     with world.engine.connect() as conn:
         furnish(conn, crowd)
         for _ in range(6):
-            _agree(conn, data.draw(trees(now)), crowd, now)
+            _agree(conn, data.draw(trees(now, span)), crowd, now)
 
 
 @pytest.mark.parametrize(
