@@ -651,7 +651,7 @@ def _doc(value: Any) -> str:
 
 def _signature(name: str, value: Any) -> str:
     if inspect.isclass(value) and issubclass(value, Enum):
-        return "\n".join(f"{name}.{each.name} = {each.value!r}" for each in value)
+        return "\n".join(f'{name}.{each.name} = "{each.value}"' for each in value)
     try:
         given = str(inspect.signature(value))
     except (TypeError, ValueError):
