@@ -1,6 +1,7 @@
 """Step types of another package, installed beside ours and used by the command."""
 
 import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -158,3 +159,13 @@ def test_a_package_with_an_old_import_path_is_told_the_new_one(run: Run, install
     assert done.returncode == 1
     assert "parcours.steps" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "package", sorted((ROOT / "examples").glob("*/pyproject.toml")), ids=lambda path: path.parent.name
+)
+def test_the_wheel_of_an_example_holds_the_modules_of_its_entry_points(package: Path) -> None:
+    described = tomllib.loads(package.read_text("utf-8"))
+    points = [point for group in described["project"]["entry-points"].values() for point in group.values()]
+    modules = {f"{point.partition(':')[0]}.py" for point in points}
+    assert modules == set(described["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"])
