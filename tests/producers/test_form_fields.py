@@ -82,7 +82,7 @@ def test_what_cannot_be_kept_says_which_field_did_not_change_what() -> None:
     assert reading.value is None
     assert reading.note.startswith("the field 'tel' did not change the contact's 'phone': ")
     (reading,) = readings({"x": ["a"]}, {"x": "stage"})
-    assert reading.problem == "it is not a text"
+    assert reading.problem == "it is not text"
 
 
 texts = st.text(max_size=20) | st.sampled_from(
