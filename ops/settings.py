@@ -23,7 +23,7 @@ class SettingsError(Exception):
 
 
 class Settings(BaseModel):
-    """Every setting, with its default. Variables are named `PARCOURS_` + the field in capitals."""
+    """All settings with their defaults. The variable of a field is `PARCOURS_` and its name in capitals."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -171,10 +171,9 @@ class Settings(BaseModel):
 
 
 def read_settings() -> Settings:
-    """Return the settings of this process's environment and `.env`.
+    """Read the settings from the environment and `.env`.
 
-    Raises SettingsError for a name that we do not know, so that a misspelt variable
-    is not silently ignored, and for a value that does not fit.
+    Raises SettingsError for an unknown name, so that a misspelt variable is not ignored, and for an invalid value.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     given = {**_of_env_file(Path(".env")), **os.environ}
