@@ -84,7 +84,9 @@ class Settings(BaseModel):
         None, description="Secret that signs links and sessions. Default: generated once and stored in the database."
     )
     public_url: str = Field(
-        "http://127.0.0.1:8080", description="Public base URL of this installation, used in links to contacts."
+        "http://127.0.0.1:8080",
+        description="Public base URL of this installation, used in links to contacts. "
+        "`parcours up` on this machine uses its own address if it is unset.",
     )
     default_timezone: str = Field("UTC", description="Timezone of contacts without one.")
     unknown_contacts: Literal["create", "reject"] = Field(

@@ -1,6 +1,7 @@
 """Step types of another package, installed beside ours and used by the command."""
 
 import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -180,3 +181,14 @@ def test_what_a_command_logs_is_not_among_what_it_prints(
     assert json.loads(done.stdout)["accepted"] == 1
     line = json.loads(next(line for line in done.stderr.splitlines() if line.startswith("{")))
     assert (line["event"], line["step"]) == ("step_raised", "redeem")
+||||||| 235babb
+
+
+@pytest.mark.parametrize(
+    "package", sorted((ROOT / "examples").glob("*/pyproject.toml")), ids=lambda path: path.parent.name
+)
+def test_the_wheel_of_an_example_holds_the_modules_of_its_entry_points(package: Path) -> None:
+    described = tomllib.loads(package.read_text("utf-8"))
+    points = [point for group in described["project"]["entry-points"].values() for point in group.values()]
+    modules = {f"{point.partition(':')[0]}.py" for point in points}
+    assert modules == set(described["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"])

@@ -165,6 +165,12 @@ def test_a_name_that_is_wrong_is_said_with_the_nearest(tmp_path: Path, installed
     assert "'moody' cannot be used (OSError: no licence file)" in why(tmp_path, "moody")
 
 
+def test_the_hint_names_only_providers_of_the_channel(tmp_path: Path, installed: Installed) -> None:
+    installed("broken", "no_such_module_anywhere:Provider")
+    said = why(tmp_path, "unheard")
+    assert said.endswith("install its package, or choose one of files, gateway, penpal"), said
+
+
 @pytest.mark.parametrize("value", ["no_such_module:Provider", f"{__name__}:Moody"])
 def test_a_provider_that_cannot_be_used_stops_its_own_channel_alone(
     world: World, tmp_path: Path, installed: Installed, value: str
