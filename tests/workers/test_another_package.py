@@ -181,7 +181,6 @@ def test_what_a_command_logs_is_not_among_what_it_prints(
     assert json.loads(done.stdout)["accepted"] == 1
     line = json.loads(next(line for line in done.stderr.splitlines() if line.startswith("{")))
     assert (line["event"], line["step"]) == ("step_raised", "redeem")
-||||||| 235babb
 
 
 @pytest.mark.parametrize(
