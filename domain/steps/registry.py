@@ -11,7 +11,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, wraps
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -21,6 +21,10 @@ from parcours.domain.steps.types import Failed, Kind, Need, P, Properties, Refer
 
 # Top-level modules of version 0.1, which step types of other packages imported from.
 _OLD_NAMES = frozenset({"domain", "db", "producers", "workers", "web", "settings"})
+
+
+class StepExitError(Exception):
+    """The function of a step type tried to end the process."""
 
 
 class UnknownTypeError(CampaignError):
@@ -132,12 +136,27 @@ def _decorator(name: str, kind: Kind, properties: type[Properties], **more: Any)
             name=name,
             kind=kind,
             properties=properties,
-            run=function,
+            run=_staying(name, kind, function),
             description=inspect.cleandoc(function.__doc__ or ""),
             **{**more, **sets},
         )
 
     return decorate
+
+
+def _staying(name: str, kind: Kind, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function as it is, but for `sys.exit`, which would end the work on everybody else: an error, too."""
+
+    @wraps(function)
+    def run(*given: Any) -> Any:
+        try:
+            answer = function(*given)
+            # Here, since the results may be a generator.
+            return answer if kind is Kind.DECISION else list(answer)
+        except SystemExit as error:
+            raise StepExitError(f"{name} tried to end the process (sys.exit, code {error.code})") from error
+
+    return run
 
 
 @cache
@@ -157,7 +176,7 @@ def step_type(kind: Kind, name: str) -> StepType:
     try:
         found = point.load()
     # Another package's code, which may raise anything.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         why = (str(error).splitlines() or [""])[0][:200]
         old = isinstance(error, ImportError) and (error.name or "").split(".")[0] in _OLD_NAMES
         what = "it must import from parcours.steps" if old else "fix or remove it"

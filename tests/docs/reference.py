@@ -178,7 +178,8 @@ def settings_page() -> str:
         [
             *_head("Settings"),
             "Settings are read from the environment, and from `.env` in the working directory. The environment goes",
-            f"first. An unknown variable that begins with `{PREFIX}` is refused, with the nearest known name.",
+            f"first. An unknown variable that begins with `{PREFIX}` is refused, with the nearest known name. An",
+            "empty value means the default.",
             "",
             *_table(("variable", "value", "default", "meaning"), rows),
         ]
