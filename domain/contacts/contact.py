@@ -13,10 +13,9 @@ from parcours.domain.messages.policy import Rule
 
 @dataclass(slots=True)
 class Contact:
-    """One person, with the facts that the steps ahead asked for (see `Need`).
+    """A contact, with the data that the steps of the batch need (see `Need`).
 
-    Steps change the attributes in place. Sets and dicts are replaced, never mutated, so that what
-    was loaded can be compared with what there is at the end.
+    Steps change the attributes in place. Replace sets and dicts instead of changing them, so that changes are found.
     """
 
     id: int
@@ -59,7 +58,7 @@ class Contact:
     entry: Mapping[str, Any] = field(default_factory=dict)
 
     def value(self, name: str) -> Any:
-        """Return what a field condition means by a name: an attribute, a utm_ parameter, else a custom field.
+        """Return the value of a name in field conditions: of an attribute, a UTM parameter or a custom field.
 
         `entry.NAME` is a property of the event that began the run.
         """
@@ -72,14 +71,14 @@ class Contact:
         return self.fields.get(name)
 
     def state(self) -> tuple[Any, ...]:
-        """Return everything that a step may have changed, to be compared before and after.
+        """Return everything that a step may change, to compare before and after.
 
         The columns of the contact's own row come first, then the custom fields.
         """
         return _state(self)
 
     def restore(self, state: tuple[Any, ...]) -> None:
-        """Put back what `state` returned."""
+        """Restore what `state` returned."""
         for name, value in zip(CHANGEABLE, state, strict=True):
             setattr(self, name, value)
 

@@ -14,14 +14,20 @@ from sqlalchemy import Connection, text
 
 from parcours.db.reads import batch
 from parcours.db.reads import rules as rules_in_sql
+from parcours.domain.contacts.contact import Contact
 from parcours.domain.segments import judging
+from parcours.domain.steps.batch import Fact, Mailing, Submission
 from tests.domain.segments.people import (
     CAMPAIGNS,
     FORMS,
+    INTERVALS,
     NAMES,
+    NEAR,
     NOWS,
     SEGMENTS,
+    SPANS,
     ZONE,
+    ZONES,
     Person,
     as_rule,
     conditions,
@@ -221,12 +227,12 @@ _PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
     phases=_PHASES, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 def test_a_condition_says_the_same_in_sql_and_in_python(name: str, world: World, data: st.DataObject) -> None:
-    now = data.draw(NOWS)
-    crowd = [data.draw(people(now, number)) for number in range(1, 5)]
+    now, span = data.draw(NOWS), data.draw(INTERVALS)
+    crowd = [data.draw(people(now, span, number)) for number in range(1, 7)]
     with world.engine.connect() as conn:
         furnish(conn, crowd)
         for _ in range(12):
-            _agree(conn, data.draw(conditions(now, name)), crowd, now)
+            _agree(conn, data.draw(conditions(now, span, name)), crowd, now)
 
 
 @given(data=st.data())
@@ -234,12 +240,12 @@ def test_a_condition_says_the_same_in_sql_and_in_python(name: str, world: World,
     phases=_PHASES, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 def test_a_rule_says_the_same_in_sql_and_in_python(world: World, data: st.DataObject) -> None:
-    now = data.draw(NOWS)
-    crowd = [data.draw(people(now, number)) for number in range(1, 5)]
+    now, span = data.draw(NOWS), data.draw(INTERVALS)
+    crowd = [data.draw(people(now, span, number)) for number in range(1, 7)]
     with world.engine.connect() as conn:
         furnish(conn, crowd)
         for _ in range(6):
-            _agree(conn, data.draw(trees(now)), crowd, now)
+            _agree(conn, data.draw(trees(now, span)), crowd, now)
 
 
 @pytest.mark.parametrize(
@@ -406,3 +412,66 @@ def test_a_campaigns_condition_on_a_form_that_was_stored_before_means_any_submis
     )
     world.run()
     assert world.log(campaign="before") == ["red yes"]
+
+
+def _about_a_period(span: str) -> list[dict[str, Any]]:
+    """Return conditions about what is within an interval, or older than it."""
+    periods: list[dict[str, Any]] = [{"within": span}, {"older_than": span}, {"within": span, "older_than": "20 hours"}]
+    return [
+        {"condition": name, "with": {**more, **period}}
+        for period in periods
+        for name, more in (
+            ("contact.created", {}),
+            ("event.count", {"type": "order.paid"}),
+            ("event.count", {"type": "order.paid", "at_least": 2}),
+            ("event.count", {"type": "order.paid", "at_most": 1}),
+            ("event.count", {"type": "order.paid", "exactly": 2}),
+            ("form.submitted", {"forms": ["poll"]}),
+            ("email.activity", {"activity": "opened"}),
+        )
+    ] + [
+        {"condition": "contact.field", "with": {"field": field, "operator": operator, "value": value}}
+        for field in ("last_active_at", "birthday")
+        for operator, value in (
+            *(("within", span), ("older_than", span), ("in_next", span), ("date", "anniversary")),
+            *(("date", day) for day in SPANS[span][1]),
+        )
+    ]
+
+
+@pytest.mark.parametrize("span", [each for each in SPANS if each != "90 minutes"])
+@given(data=st.data())
+@settings(
+    phases=_PHASES, max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+def test_sql_and_python_tell_alike_what_is_just_within_an_interval(
+    world: World, span: str, data: st.DataObject
+) -> None:
+    now, (days, _) = data.draw(NOWS), SPANS[span]
+    soon = st.builds(lambda by: min(now - timedelta(days=days) + by, now), NEAR)
+    crowd = []
+    for number in range(1, 13):
+        sign = data.draw(st.sampled_from([-1, 1]))
+        birthday = now + sign * timedelta(days=days + data.draw(st.integers(-2, 2)))
+        if "anniversary" in SPANS[span][1]:
+            birthday = birthday.replace(year=2024)
+        contact = Contact(
+            number,
+            f"contact-{number}",
+            timezone=data.draw(st.sampled_from(ZONES)),
+            created_at=data.draw(soon),
+            last_active_at=data.draw(soon),
+            fields={"birthday": birthday.date().isoformat()},
+        )
+        crowd.append(
+            Person(
+                contact,
+                events=[Fact("order.paid", {}, at) for at in data.draw(st.lists(soon, max_size=3))],
+                submissions=[Submission("poll", {}, data.draw(soon))],
+                mailings=[Mailing("opened", "welcome", data.draw(soon))],
+            )
+        )
+    with world.engine.connect() as conn:
+        furnish(conn, crowd)
+        for condition in _about_a_period(span):
+            _agree(conn, condition, crowd, now)

@@ -32,22 +32,37 @@ NEAR = st.timedeltas(timedelta(hours=-30), timedelta(hours=30))
 NOWS = st.builds(lambda at, by: at + by, st.sampled_from(HURTS), NEAR)
 
 
-# As far away as the intervals that are asked for, or a day more or less.
-AWAY = st.builds(lambda days, by: days + by, st.sampled_from([0, 1, 7, 28, 30, 31, 365]), st.integers(-1, 1))
+# Intervals, about how many days they have, and what is so far from today.
+SPANS = {
+    "90 minutes": (0, ["anniversary", "+P0D"]),
+    "1 day": (1, ["-P1D", "+P1D"]),
+    "7 days": (7, ["+P7D", "-P7D"]),
+    "30 days": (30, ["+P1M", "-P30D"]),
+    "1 month": (30, ["-P1M", "+P1M"]),
+    "P1M1DT1H": (31, ["-P1M1D", "+P1M1D"]),
+    "1 year": (365, ["anniversary", "-P1Y", "+P1Y"]),
+}
+# What is drawn for one test is about one of them: what happened did so about as long ago as is asked.
+INTERVALS = st.sampled_from(list(SPANS))
 
 
-def instants(now: datetime) -> st.SearchStrategy[datetime]:
+def _away(span: str) -> st.SearchStrategy[int]:
+    """Return how many days away from now things are: about an interval, or about none."""
+    days, _ = SPANS[span]
+    return st.builds(lambda days, by: days + by, st.sampled_from([days, days, days, 0]), st.integers(-1, 1))
+
+
+def instants(now: datetime, span: str) -> st.SearchStrategy[datetime]:
     """Return times of what happened: so long ago that it may soon be longer than an interval."""
-    return st.builds(lambda days, about: min(now - timedelta(days=days) + about, now), AWAY, NEAR)
+    return st.builds(lambda days, about: min(now - timedelta(days=days) + about, now), _away(span), NEAR)
 
 
-def dates(now: datetime) -> st.SearchStrategy[str]:
+def dates(now: datetime, span: str) -> st.SearchStrategy[str]:
     """Return values of fields that are days or times, on both sides of now, and birthdays."""
-    days = st.builds(lambda days, sign: (now + sign * timedelta(days=days)).date(), AWAY, st.sampled_from([-1, 1]))
+    sign = st.sampled_from([-1, 1])
+    days = st.builds(lambda days, sign: (now + sign * timedelta(days=days)).date(), _away(span), sign)
     years = st.builds(lambda day, years: _in_year(day, day.year - years), days, st.integers(0, 40))
-    moments = st.builds(
-        lambda days, sign, about: now + sign * timedelta(days=days) + about, AWAY, st.sampled_from([-1, 1]), NEAR
-    )
+    moments = st.builds(lambda days, sign, by: now + sign * timedelta(days=days) + by, _away(span), sign, NEAR)
     return (
         days.map(str)
         | years.map(str)
@@ -56,10 +71,10 @@ def dates(now: datetime) -> st.SearchStrategy[str]:
     )
 
 
-def values(now: datetime) -> st.SearchStrategy[Any]:
+def values(now: datetime, span: str) -> st.SearchStrategy[Any]:
     """Return values of fields of all kinds."""
     texts = st.sampled_from(["", "fr", "FR", "7", "7.5", "true", "2024-02-29", "9999-12-31", "0001-01-01", "x" * 300])
-    plain: st.SearchStrategy[Any] = texts | st.none() | st.integers(-3, 9) | dates(now)
+    plain: st.SearchStrategy[Any] = texts | st.none() | st.integers(-3, 9) | dates(now, span)
     return plain | st.lists(plain, max_size=3)
 
 
@@ -106,9 +121,9 @@ def world_of(people: Sequence[Person]) -> Knowledge:
 
 
 @st.composite
-def people(draw: st.DrawFn, now: datetime, contact_id: int = 1) -> Person:
-    at, value = instants(now), values(now)
-    fields = st.fixed_dictionaries({}, optional={"country": value, "birthday": dates(now) | value})
+def people(draw: st.DrawFn, now: datetime, span: str, contact_id: int = 1) -> Person:
+    at, value = instants(now, span), values(now, span)
+    fields = st.fixed_dictionaries({}, optional={"country": value, "birthday": dates(now, span) | value})
     named = [f"company-{contact_id}-{n}" for n in range(draw(st.integers(0, 2)))]
     contact = Contact(
         contact_id,
@@ -148,32 +163,21 @@ def people(draw: st.DrawFn, now: datetime, contact_id: int = 1) -> Person:
     )
 
 
-SPANS = st.sampled_from(["90 minutes", "1 day", "7 days", "30 days", "1 month", "1 year", "P1M1DT1H"])
-LONG_SPANS = st.sampled_from(["1 day", "30 days", "1 month"])
-SHORT_SPANS = st.sampled_from(["45 minutes", "20 hours"])
+def lately(draw: st.DrawFn, span: str) -> dict[str, Any]:
+    shorter = {} if span == "90 minutes" else {"within": span, "older_than": "20 hours"}
+    return dict(draw(st.sampled_from([{}, {"within": span}, {"within": span}, {"older_than": span}, shorter])))
 
 
-def lately(draw: st.DrawFn) -> dict[str, Any]:
-    return draw(
-        st.just({})
-        | st.fixed_dictionaries({"within": SPANS})
-        | st.fixed_dictionaries({"older_than": SPANS})
-        | st.fixed_dictionaries({"within": LONG_SPANS, "older_than": SHORT_SPANS})
-    )
-
-
-def tests(draw: st.DrawFn, now: datetime) -> dict[str, Any]:
+def tests(draw: st.DrawFn, now: datetime, span: str) -> dict[str, Any]:
     """Return an operator and its value, of those that look at time more often than of others."""
-    kind = draw(st.sampled_from(["period", "period", "day", "day", "compare", "in", "text", "empty"]))
+    kind = draw(st.sampled_from(["period", "period", "period", "day", "day", "compare", "in", "text", "empty"]))
     if kind == "period":
-        return {"operator": draw(st.sampled_from(["within", "older_than", "in_next"])), "value": draw(SPANS)}
+        return {"operator": draw(st.sampled_from(["within", "older_than", "in_next"])), "value": span}
     if kind == "day":
-        durations = ["anniversary", "+P0D", "-P1D", "+P7D", "+P1M", "-P1M", "+P1Y", "-P1Y1M3D", "2026-03-29"]
-        return {"operator": "date", "value": draw(st.sampled_from(durations))}
+        return {"operator": "date", "value": draw(st.sampled_from([*SPANS[span][1], *SPANS[span][1], "2026-03-29"]))}
     if kind == "compare":
-        some = values(now).filter(lambda value: value not in (None, "") and not isinstance(value, list))
-        one = draw(dates(now) | some)
-        return {"operator": draw(st.sampled_from(["=", "!=", "gt", "lte"])), "value": one}
+        some = values(now, span).filter(lambda value: value not in (None, "") and not isinstance(value, list))
+        return {"operator": draw(st.sampled_from(["=", "!=", "gt", "lte"])), "value": draw(dates(now, span) | some)}
     if kind == "in":
         several = st.lists(st.sampled_from(["fr", "7", "2026-03-29"]), min_size=1)
         return {"operator": draw(st.sampled_from(["in", "!in"])), "value": draw(several)}
@@ -198,7 +202,7 @@ NAMES = [
 
 
 @st.composite
-def conditions(draw: st.DrawFn, now: datetime, name: str | None = None) -> dict[str, Any]:
+def conditions(draw: st.DrawFn, now: datetime, span: str, name: str | None = None) -> dict[str, Any]:
     """Return a condition as a file has it."""
     name = name or draw(st.sampled_from(NAMES))
     given: dict[str, Any] = {}
@@ -206,20 +210,20 @@ def conditions(draw: st.DrawFn, now: datetime, name: str | None = None) -> dict[
     match name:
         case "contact.field":
             # Dates matter more than others.
-            dated = ["birthday"] * 9 + ["last_active_at"] * 3
-            given = {"field": draw(st.sampled_from([*FIELD_NAMES, *dated])), **tests(draw, now)}
+            often = ["birthday"] * 9 + ["last_active_at"] * 3
+            given = {"field": draw(st.sampled_from([*FIELD_NAMES, *often])), **tests(draw, now, span)}
             if given["operator"] in ("=", "!=", "gt", "lte") and draw(st.booleans()):
                 given["value"] = {"field": draw(st.sampled_from(FIELD_NAMES))}
         case "company.field":
-            given = {"field": "birthday", "which": draw(st.sampled_from(["primary", "any"])), **tests(draw, now)}
+            given = {"field": "birthday", "which": draw(st.sampled_from(["primary", "any"])), **tests(draw, now, span)}
         case "form.field":
             which = draw(st.sampled_from(["latest", "any"]))
-            given = {"form": "poll", "field": "birthday", "which": which, **tests(draw, now)}
+            given = {"form": "poll", "field": "birthday", "which": which, **tests(draw, now, span)}
         case "contact.created":
-            period = lately(draw)
-            given = {**period, **(tests(draw, now) if not period or draw(st.booleans()) else {})}
+            period = lately(draw, span)
+            given = {**period, **(tests(draw, now, span) if not period or draw(st.booleans()) else {})}
         case "contact.campaigns":
-            period = lately(draw)
+            period = lately(draw, span)
             by_day = {"operator": draw(st.sampled_from(["before", "after"])), "date": day}
             added = {"added": {**period, **(by_day if not period or draw(st.booleans()) else {})}}
             given = {"campaigns": some(draw, CAMPAIGNS), **(added if draw(st.booleans()) else {})}
@@ -244,7 +248,7 @@ def conditions(draw: st.DrawFn, now: datetime, name: str | None = None) -> dict[
             given = {"tags": some(draw, TAGS)}
         case "email.activity":
             activity = draw(st.sampled_from(["sent", "opened", "clicked", "bounced"]))
-            given = {"activity": activity, "emails": some(draw, EMAILS), **lately(draw)}
+            given = {"activity": activity, "emails": some(draw, EMAILS), **lately(draw, span)}
         case "event.count":
             count = draw(
                 st.sampled_from(
@@ -253,12 +257,12 @@ def conditions(draw: st.DrawFn, now: datetime, name: str | None = None) -> dict[
             )
             where = [{"field": "total", "operator": "gte", "value": 4}] if draw(st.booleans()) else []
             type_ = draw(st.sampled_from([*TYPES, "*", "order.*", "order.paid", "order.paid"]))
-            given = {"type": type_, "where": where, **count, **lately(draw)}
+            given = {"type": type_, "where": where, **count, **lately(draw, span)}
         case "form.submitted":
-            given = {"forms": some(draw, FORMS), **lately(draw)}
+            given = {"forms": some(draw, FORMS), **lately(draw, span)}
         case "page.visited":
             bounds = draw(st.sampled_from([{}, {"since": day}, {"until": day}]))
-            given = {"url": draw(st.sampled_from([[], ["*/x"]])), **bounds, **lately(draw)}
+            given = {"url": draw(st.sampled_from([[], ["*/x"]])), **bounds, **lately(draw, span)}
     return {"condition": name, "with": given}
 
 
@@ -274,10 +278,10 @@ def as_condition(data: Any) -> Condition:
     return found
 
 
-def trees(now: datetime) -> st.SearchStrategy[dict[str, Any]]:
+def trees(now: datetime, span: str) -> st.SearchStrategy[dict[str, Any]]:
     """Return rules as files have them."""
     return st.recursive(
-        conditions(now),
+        conditions(now, span),
         lambda below: (
             st.fixed_dictionaries({"all": st.lists(below, min_size=1, max_size=3)})
             | st.fixed_dictionaries({"any": st.lists(below, min_size=1, max_size=3)})

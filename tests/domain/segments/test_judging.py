@@ -19,6 +19,7 @@ from parcours.domain.steps.batch import Batch, Knowledge
 from parcours.domain.steps.registry import condition
 from parcours.domain.steps.types import Failed, NoProperties
 from tests.domain.segments.people import (
+    INTERVALS,
     NAMES,
     NOWS,
     ZONE,
@@ -58,9 +59,9 @@ def _naively(rule: Rule, person: Person, now: datetime) -> bool | Failed:
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_a_batch_is_answered_as_if_each_contact_and_condition_was_asked_alone(data: st.DataObject) -> None:
-    now = data.draw(NOWS)
-    rule = as_rule(data.draw(trees(now)))
-    crowd = [data.draw(people(now, number)) for number in range(1, 4)]
+    now, span = data.draw(NOWS), data.draw(INTERVALS)
+    rule = as_rule(data.draw(trees(now, span)))
+    crowd = [data.draw(people(now, span, number)) for number in range(1, 4)]
     found = judging.judge(rule, [each.contact for each in crowd], world_of(crowd), now, ZONE)
     assert found == [_naively(rule, each, now) for each in crowd]
 
@@ -100,27 +101,27 @@ def _assert_no_change_is_missed(rule: Rule, person: Person, now: datetime) -> No
 @given(data=st.data())
 @settings(max_examples=20, deadline=None)
 def test_no_change_by_time_is_missed(name: str, data: st.DataObject) -> None:
-    now = data.draw(NOWS)
-    person = data.draw(people(now))
+    now, span = data.draw(NOWS), data.draw(INTERVALS)
+    person = data.draw(people(now, span))
     for _ in range(3):
-        _assert_no_change_is_missed(as_condition(data.draw(conditions(now, name))), person, now)
+        _assert_no_change_is_missed(as_condition(data.draw(conditions(now, span, name))), person, now)
 
 
 @given(st.data())
 @settings(max_examples=20, deadline=None)
 def test_no_change_of_a_whole_rule_is_missed(data: st.DataObject) -> None:
-    now = data.draw(NOWS)
-    _assert_no_change_is_missed(as_rule(data.draw(trees(now))), data.draw(people(now)), now)
+    now, span = data.draw(NOWS), data.draw(INTERVALS)
+    _assert_no_change_is_missed(as_rule(data.draw(trees(now, span))), data.draw(people(now, span)), now)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @given(data=st.data())
 @settings(max_examples=40, deadline=None)
 def test_what_is_not_read_changes_no_answer(name: str, data: st.DataObject) -> None:
-    now = data.draw(NOWS)
-    one, other = data.draw(people(now, 1)), data.draw(people(now, 1))
+    now, span = data.draw(NOWS), data.draw(INTERVALS)
+    one, other = data.draw(people(now, span, 1)), data.draw(people(now, span, 1))
     for _ in range(8):
-        asked = as_condition(data.draw(conditions(now, name)))
+        asked = as_condition(data.draw(conditions(now, span, name)))
         like = mixed(one, other, rules.reads(asked))
         first, second = (judging.judge(asked, [each.contact], world_of([each]), now, ZONE) for each in (one, like))
         assert first == second
@@ -266,9 +267,9 @@ def test_a_condition_is_told_in_words(name: str, given_: dict[str, Any], words: 
 @given(st.data())
 @settings(max_examples=60)
 def test_every_condition_can_be_explained_as_json(data: st.DataObject) -> None:
-    now = data.draw(NOWS)
-    person = data.draw(people(now))
-    rule = as_rule(data.draw(trees(now)))
+    now, span = data.draw(NOWS), data.draw(INTERVALS)
+    person = data.draw(people(now, span))
+    rule = as_rule(data.draw(trees(now, span)))
     found = judging.explain(rule, person.contact, world_of([person]), now, ZONE)
     assert json.dumps(found.as_json())
     [answer] = judging.judge(rule, [person.contact], world_of([person]), now, ZONE)

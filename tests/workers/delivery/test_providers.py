@@ -43,12 +43,13 @@ class Penpal(Provider[Note]):
     channels = frozenset({"sms"})
     options: ClassVar[type[ProviderOptions]] = PenpalOptions
     refuses: str | None = None
+    error: type[BaseException] = RuntimeError
     got: list[str | None] = []  # noqa: RUF012
 
     def send(self, batch: Sequence[Note]) -> list[Result]:
         for note in batch:
             if self.refuses in ("everybody", note.to):
-                raise RuntimeError("a bug")
+                raise self.error("a bug")
             self.got.append(note.to)
         return [Sent()] * len(batch)
 
@@ -186,10 +187,16 @@ def test_a_provider_that_cannot_be_used_stops_its_own_channel_alone(
     assert Penpal.got == ["+33612345670"]
 
 
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
 def test_a_provider_that_raises_for_one_message_costs_the_others_nothing(
-    world: World, tmp_path: Path, installed: Installed, monkeypatch: pytest.MonkeyPatch
+    world: World,
+    tmp_path: Path,
+    installed: Installed,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[BaseException],
 ) -> None:
     prepared(world, "ann", "ben", steps=TEXT)
+    monkeypatch.setattr(Penpal, "error", error)
     monkeypatch.setattr(Penpal, "refuses", "+33612345670")
     delivery = delivery_of(world.engine, settings(tmp_path, "penpal", penpal_token="t"))
     assert deliver(world, delivery) == {"sent": 1}
