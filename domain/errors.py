@@ -1,11 +1,11 @@
-"""Errors that trying again cannot mend."""
+"""Errors that a retry cannot fix."""
 
 
 class CampaignError(Exception):
-    """Base of the errors that trying again cannot mend.
+    """Base class of errors that a retry cannot fix.
 
-    Its message is one sentence for a person, saying what to do. Workers do not retry
-    it, and the command prints it without a traceback and exits with 1.
+    The message is one sentence that says what to do. Workers do not retry; the command prints the message without a
+    traceback and exits with 1.
     """
 
 

@@ -1,8 +1,10 @@
 """The environment, read once by the entry point and passed down from there."""
 
 import difflib
+import logging
 import os
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -23,7 +25,7 @@ class SettingsError(Exception):
 
 
 class Settings(BaseModel):
-    """Every setting, with its default. Variables are named `PARCOURS_` + the field in capitals."""
+    """All settings with their defaults. The variable of a field is `PARCOURS_` and its name in capitals."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -82,7 +84,9 @@ class Settings(BaseModel):
         None, description="Secret that signs links and sessions. Default: generated once and stored in the database."
     )
     public_url: str = Field(
-        "http://127.0.0.1:8080", description="Public base URL of this installation, used in links to contacts."
+        "http://127.0.0.1:8080",
+        description="Public base URL of this installation, used in links to contacts. "
+        "`parcours up` on this machine uses its own address if it is unset.",
     )
     default_timezone: str = Field("UTC", description="Timezone of contacts without one.")
     unknown_contacts: Literal["create", "reject"] = Field(
@@ -169,30 +173,30 @@ class Settings(BaseModel):
 
 
 def read_settings() -> Settings:
-    """Return the settings of this process's environment and `.env`.
+    """Read the settings from the environment and `.env`; the case of names is ignored.
 
-    Raises SettingsError for a name that we do not know, so that a misspelt variable
-    is not silently ignored, and for a value that does not fit.
+    An empty value means the default. Raises SettingsError for an unknown name, so that a misspelt variable is not
+    ignored, and for an invalid value.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    given = {**_of_env_file(Path(".env")), **os.environ}
-    for name in sorted(given):
-        if name.startswith(PREFIX) and name not in known and not name.startswith(PROVIDER_PREFIX):
+    given = {name.upper(): (name, value) for name, value in (*_of_env_file(Path(".env")).items(), *os.environ.items())}
+    ours = {name: said for name, said in sorted(given.items()) if name.startswith(PREFIX)}
+    for name, (spelled, _value) in ours.items():
+        if name not in known and not name.startswith(PROVIDER_PREFIX):
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
-            raise SettingsError(f"unknown setting {name}{hint}")
-    # However its name is spelled.
-    ours = {name.upper(): value for name, value in given.items()}
+            raise SettingsError(f"unknown setting {spelled}{hint}")
+    values = {name: value for name, (_spelled, value) in ours.items() if value}
     try:
         settings = Settings.model_validate(
-            {name.removeprefix(PREFIX).lower(): value for name, value in ours.items() if name in known}
+            {name.removeprefix(PREFIX).lower(): value for name, value in values.items() if name in known}
         )
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()
         raise SettingsError(f"{name}: {why_invalid(first, show=False)}") from None
     settings.provider_options.update(
-        {name: value for name, value in given.items() if name.startswith(PROVIDER_PREFIX) and value}
+        {name: value for name, value in values.items() if name.startswith(PROVIDER_PREFIX)}
     )
     return settings
 
@@ -202,9 +206,19 @@ def _of_env_file(path: Path) -> dict[str, str]:
         return {}
     # Here, since most processes have no such file.
     from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
 
     try:
-        found = dotenv_values(path, encoding="utf-8")
+        # Editors of Windows begin a file with a mark, which would become part of the first name.
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise SettingsError(f"{path} is not UTF-8 text; save it as UTF-8") from None
-    return {name: value for name, value in found.items() if value is not None}
+    for line in parse_stream(StringIO(text)):
+        # What other programs write into the same file is for them to understand.
+        if line.error and PREFIX in line.original.string.upper():
+            raise SettingsError(
+                f"{path}:{line.original.line}: this line cannot be read; write NAME=value, or NAME='value' "
+                "with both quotes on the same line"
+            )
+    logging.getLogger("dotenv.main").setLevel(logging.ERROR)
+    return {name: value for name, value in dotenv_values(stream=StringIO(text)).items() if value is not None}

@@ -1,4 +1,4 @@
-"""Parcours from Python: publish events, ask for sweeps, apply campaigns.
+"""Use Parcours from Python: publish events, request updates and triggers, apply campaigns.
 
 ```python
 from parcours.client import Client
@@ -7,7 +7,7 @@ with Client() as parcours:
     parcours.publish("order.paid", "ann", {"total": 20}, id="order-4711")
 ```
 
-Settings come from the environment, as for the command.
+Settings are read from the environment and `.env`, as the command does.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ LOOK_SECONDS = 0.2
 
 
 class Applied(NamedTuple):
-    """What applying a campaign file did; `lines` say it in English."""
+    """The result of applying a campaign file. `lines` describe the changes in English."""
 
     campaign: str
     version: int
@@ -55,10 +55,10 @@ class Applied(NamedTuple):
 
 
 class Client:
-    """An installation of Parcours. Safe to share between threads; close it at the end, or use `with`."""
+    """An installation of Parcours. Threads can share it. Close it at the end, or use `with`."""
 
     def __init__(self, settings: Settings | None = None) -> None:
-        """Without settings, read them from the environment and `.env`. Nothing is connected to before it is used."""
+        """Use the given settings, or read the environment and `.env`. Connections are opened on first use."""
         self.settings = settings or read_settings()
 
     def __enter__(self) -> Client:
@@ -68,14 +68,14 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         engine: Engine | None = self.__dict__.pop("engine", None)
         if engine is not None:
             engine.dispose()
 
     @cached_property
     def engine(self) -> Engine:
-        """The database, opened when it is needed. Raises CampaignError when its schema does not fit this version."""
+        """The database, opened on first use. Raises CampaignError if its schema does not fit this version."""
         return open_database(self.settings)
 
     def publish(
@@ -88,9 +88,9 @@ class Client:
         source: str = "python",
         time: datetime | None = None,
     ) -> str:
-        """Publish one event of a contact; return its id. With an `id` of yours, publishing again changes nothing.
+        """Publish one event of a contact and return its id. If you give the `id`, repeating the call changes nothing.
 
-        Raises CampaignError for an event that cannot be understood, and when the queue is away.
+        Raises CampaignError if the event is invalid or the queue is unavailable.
         """
         event: dict[str, Any] = {
             "specversion": "1.0",
@@ -104,10 +104,10 @@ class Client:
         return str(event["id"])
 
     def publish_all(self, events: Iterable[Mapping[str, Any]]) -> int:
-        """Publish CloudEvents; return how many. All are checked first: when one is wrong, none is published.
+        """Publish CloudEvents and return their number. All are validated first; if one is invalid, none is published.
 
-        They go to the queue of the settings. Without a queue they are stored in the database, where `parcours up`
-        finds them. Raises CampaignError.
+        Without a queue in the settings, they are stored in the database, where `parcours up` finds them. Raises
+        CampaignError if an event is invalid or the queue is unavailable.
         """
         given = [dict(each) for each in events]
         now = datetime.now().astimezone()
@@ -129,17 +129,17 @@ class Client:
         return len(given)
 
     def update(self, campaign: str | None = None) -> int:
-        """Ask for an update: align members with segments, of one campaign or all. Returns the sweep's number."""
+        """Request an update of one campaign or all: add and remove members. Return the number of the sweep."""
         return self._ask("update", campaign)
 
     def trigger(self, campaign: str | None = None) -> int:
-        """Ask for a trigger: do what is due, of one campaign or all. Returns the sweep's number, for `wait`."""
+        """Request a trigger of one campaign or all: run due steps. Return the number of the sweep."""
         return self._ask("trigger", campaign)
 
     def wait(self, sweep: int, *, seconds: float = 60) -> dict[str, dict[str, int]]:
-        """Wait until workers are done with a sweep; return what happened, by campaign.
+        """Wait until workers have finished a sweep; return its counts by campaign.
 
-        Raises TimeoutError; the sweep goes on all the same.
+        Raises TimeoutError after `seconds`; the sweep continues.
         """
         end = clock.monotonic() + seconds
         while True:
@@ -158,10 +158,10 @@ class Client:
     def apply(
         self, file: Path | str, *, backfill: bool = False, reschedule: bool = False, who: str = "python"
     ) -> Applied:
-        """Create or update a campaign from a file, or from its text; `who` stands in its history.
+        """Create or update a campaign from a file or its text. `who` is recorded in the campaign's history.
 
-        `backfill` starts new root steps for existing members too; `reschedule` moves waiting contacts to changed
-        delays. Raises CampaignError with all that is wrong.
+        `backfill` also starts new first steps for existing members. `reschedule` applies changed delays and dates to
+        waiting contacts. Raises CampaignError, which lists all problems.
         """
         name = file if isinstance(file, Path) else Path("campaign.yaml")
         if isinstance(file, Path):

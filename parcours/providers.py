@@ -1,7 +1,7 @@
-"""Providers of channels in other packages: everything that their module imports.
+"""Everything that a package needs to define a provider.
 
-A provider is a subclass of `Provider`, named by an entry point of the group `parcours.providers`. It gets batches of
-`Mail` (email), `Note` (sms, push) or `Call` (webhook) and returns one result for each message.
+A provider is a subclass of `Provider`. The package names it in an entry point of the group `parcours.providers`. It
+receives batches of `Mail` (email), `Note` (sms, push) or `Call` (webhook) and returns one result per message.
 """
 
 from __future__ import annotations

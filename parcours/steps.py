@@ -1,8 +1,8 @@
-"""Step types of other packages: everything that their module imports.
+"""Everything that a package needs to define step types.
 
-A step type is a function with a decorator, named by an entry point of the group `parcours.steps` as KIND.TYPE,
-for example `action.loyalty.reward`. An action gets a batch and returns one result a contact, a condition one bool
-a contact, a decision tells whether one fact is the one it waits for.
+A step type is a decorated function. The package names it in an entry point of the group `parcours.steps` as KIND.TYPE,
+for example `action.loyalty.reward`. An action receives a batch and returns one result per contact. A condition returns
+one bool per contact. A decision receives one event and returns whether it is the expected one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""For tests of step types, providers and campaigns: everything that such tests import.
+"""Everything that tests of step types, providers and campaigns need.
 
-`run_action`, `run_condition` and `run_decision` call one step type, without a database. `sandbox` runs whole
-campaigns with the real engine, on a real PostgreSQL, in simulated time.
+`run_action`, `run_condition` and `run_decision` call one step type without a database. `sandbox` runs whole campaigns
+with the real engine on a real PostgreSQL, in simulated time.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ def run_action(
     world: Knowledge | None = None,
     now: datetime = START,
 ) -> list[Result]:
-    """Return the results of an action for contacts, which it changes in place. `world` is what it may ask besides.
+    """Return the results of an action, which changes the contacts in place. `world` holds the other data it needs.
 
-    Raises AssertionError when it does not return one result for each, or is no action.
+    Raises AssertionError if the type is not an action or does not return one result per contact.
     """
     return _run(Kind.ACTION, step_type, contacts, properties, world, now)
 
@@ -108,7 +108,7 @@ def run_decision(
     email: str | None = None,
     now: datetime = START,
 ) -> bool:
-    """Return whether an event is what a decision waits for; `email` is the key of the email sent before it."""
+    """Return whether an event answers a decision with yes. `email` is the key of the email sent before it."""
     assert step_type.kind is Kind.DECISION, f"{step_type.name} is not a decision"
     campaign, step = _placed(step_type, properties)
     if not step.looks_at(event_type):
@@ -146,7 +146,7 @@ def _placed(step_type: StepType, properties: Mapping[str, Any] | None) -> tuple[
 
 
 def setup(provider: type[Provider[Any]], channel: str, home: Path | None = None, **options: Any) -> Setup:
-    """Return what an instance of a provider is made with, with these options. Raises ValueError for a wrong one."""
+    """Return a setup to create a provider with these options. Raises ValueError if an option is invalid."""
     return Setup(
         channel=channel,
         options=provider.options(**options),
@@ -170,7 +170,7 @@ class Outcome(NamedTuple):
 
 
 class SentMessage(NamedTuple):
-    """A message that left. `content` is a Mail, a Note or a Call; `parcours.providers` has them."""
+    """A message that was sent. `content` is a `Mail`, `Note` or `Call` of `parcours.providers`."""
 
     channel: str
     contact: str
@@ -202,7 +202,7 @@ class _Recorder:
 
 @dataclass
 class Sandbox:
-    """Contacts, campaigns and a clock that the test moves, in a database of its own."""
+    """Contacts and campaigns in a database of their own, with a clock that the test moves."""
 
     engine: Engine
     providers: Mapping[str, Provider[Any]] = field(default_factory=dict)
@@ -216,7 +216,7 @@ class Sandbox:
         self._delivery = Delivery(outlets, Links(Tokens("sandbox"), "https://parcours.example"), {}, 600)
 
     def close(self) -> None:
-        """End the connections of providers."""
+        """Close the connections of the providers."""
         self._delivery.close()
 
     def _courier(self, channel: str) -> Any:
@@ -225,35 +225,35 @@ class Sandbox:
     def contact(
         self, key: str, *, segment: str | None = None, known: Mapping[str, Any] | None = None, **fields: Any
     ) -> None:
-        """Make a contact with custom fields, or change one, and put it into a segment.
+        """Create or change a contact with these custom fields, and add it to a segment.
 
-        Its address is KEY@example.com. What else is `known`, such as the email or the timezone, is as in the data
-        of `contact.changed`.
+        Its address is KEY@example.com. `known` sets other attributes, such as `email` or `timezone`, like the data of
+        the event `contact.changed`.
         """
         self.event("contact.changed", key, **{"email": f"{key}@example.com", "fields": fields, **(known or {})})
         if segment is not None:
             self.enter(segment, key)
 
     def enter(self, segment: str, *keys: str) -> None:
-        """Put contacts into a segment, made when it is new."""
+        """Add contacts to a segment. A missing segment is created."""
         self._make("segments", segment)
         for key in keys:
             self.event("segment.contact_added", key, segment=segment)
 
     def leave(self, segment: str, *keys: str) -> None:
-        """Take contacts out of a segment."""
+        """Remove contacts from a segment."""
         for key in keys:
             self.event("segment.contact_removed", key, segment=segment)
 
     def email(self, key: str, *, subject: str = "Hello", html: str | None = None, text: str | None = "Hello") -> None:
-        """Make an email template. Those that a campaign names are made by `campaign`, and say hello."""
+        """Create an email template. `campaign` creates those that a campaign names, with the text "Hello"."""
         with self.engine.begin() as conn:
             emails.save(conn, emails.Email(key, subject, html, text, None, True), now=self.now)
 
     def campaign(self, file: Path | str) -> None:
-        """Apply a campaign, a file or its text, as published; segments, forms and emails that it names are made.
+        """Apply and publish a campaign from a file or its text. Missing segments, forms and emails are created.
 
-        Raises CampaignError with all that is wrong.
+        Raises CampaignError, which lists all problems.
         """
         name = file if isinstance(file, Path) else Path("campaign.yaml")
         content = file.read_text(encoding="utf-8") if isinstance(file, Path) else file
@@ -269,9 +269,9 @@ class Sandbox:
         self._settle()
 
     def event(self, type: str, contact: str, **data: Any) -> None:  # noqa: A002
-        """Something happens to a contact now, with all that follows from it at once. Raises CampaignError.
+        """Process an event of a contact now, with everything that follows immediately. Raises CampaignError.
 
-        `data` of an opening or a click may name the `email`, a template's key, in place of the message.
+        For an open or a click, `data` may give `email`, the key of the template, instead of the message.
         """
         said = {"specversion": "1.0", "id": str(uuid4()), "source": "sandbox", "type": type, "subject": contact}
         happened = parse({**said, "time": self.now.isoformat(), "data": data}, now=self.now)
@@ -282,7 +282,7 @@ class Sandbox:
         self._settle()
 
     def advance(self, *, to: datetime | None = None, **lengths: float) -> None:
-        """Let time pass, with everything that falls due meanwhile: `advance(days=2, hours=3)`, or `advance(to=…)`."""
+        """Move the clock and run everything that becomes due: `advance(days=2, hours=3)`, or `advance(to=…)`."""
         end = to if to is not None else self.now + timedelta(**lengths)
         assert end >= self.now, "time cannot move backwards"
         for _ in range(_MOST_MOMENTS):
@@ -301,7 +301,7 @@ class Sandbox:
         self._settle()
 
     def outcomes(self, contact: str | None = None) -> list[Outcome]:
-        """Return what became of contacts at steps, oldest first."""
+        """Return the outcomes of one contact or all, oldest first."""
         with self.engine.connect() as conn:
             rows = conn.execute(
                 text(
@@ -315,11 +315,11 @@ class Sandbox:
         return [Outcome(*row) for row in rows]
 
     def results(self, contact: str) -> list[tuple[str, str]]:
-        """Return the path of a contact so far: step and result, oldest first."""
+        """Return the step and result of each outcome of a contact, oldest first."""
         return [(each.step, each.result) for each in self.outcomes(contact)]
 
     def sent(self, contact: str | None = None) -> list[SentMessage]:
-        """Return the messages that left, in their order."""
+        """Return the messages sent to one contact or all, oldest first."""
         with self.engine.connect() as conn:
             rows = conn.execute(
                 text(
@@ -333,7 +333,7 @@ class Sandbox:
         return [each for each in found if contact in (None, each.contact)]
 
     def fields(self, contact: str) -> dict[str, Any]:
-        """Return the custom fields of a contact. Raises CampaignError for one who does not exist."""
+        """Return the custom fields of a contact. Raises CampaignError if there is no such contact."""
         with self.engine.connect() as conn:
             found = conn.execute(
                 text("SELECT fields FROM contact WHERE key = :key"), {"key": contact}
@@ -376,7 +376,7 @@ class Sandbox:
 
 @contextmanager
 def server() -> Iterator[str]:
-    """Yield the URL of a database on a PostgreSQL server of its own, which is gone afterwards: for many sandboxes."""
+    """Yield the URL of a database on a temporary PostgreSQL server, which several sandboxes can share."""
     home = Path(tempfile.mkdtemp(prefix="parcours-sandbox-"))
     try:
         # As root, the server runs as another user, who must get in.
@@ -400,10 +400,10 @@ def sandbox(
     start: datetime = START,
     default_timezone: str = "UTC",
 ) -> Iterator[Sandbox]:
-    """Yield a sandbox: in a new schema of a database, which is left as it was, or on a `server` of its own.
+    """Yield a sandbox, in a temporary schema of the given database, or on a temporary server.
 
-    `providers`, by channel, get the messages; those of other channels are only noted. Raises CampaignError for a
-    database that Parcours has not migrated.
+    `providers`, by channel, receive the messages; messages of other channels are only recorded. Raises CampaignError if
+    the schema of the database does not fit this version.
     """
     with ExitStack() as stack:
         real = connect(database_url or stack.enter_context(server()))

@@ -136,7 +136,7 @@ def publisher(url: str) -> Iterator[Any]:
                 # Each time: what is published to an exchange that has forgotten its queues is lost without a word.
                 declare(producer.channel, every=0)
             producer.publish(
-                json.dumps(body, ensure_ascii=False, default=str),
+                _written(body),
                 exchange=EXCHANGE,
                 routing_key=routing_key(body[0]),
                 content_type="application/cloudevents-batch+json",
@@ -149,6 +149,14 @@ def publisher(url: str) -> Iterator[Any]:
             )
 
         yield publish
+
+
+def _written(events: list[Any]) -> bytes:
+    try:
+        return json.dumps(events, ensure_ascii=False, default=str).encode()
+    except (UnicodeEncodeError, RecursionError):
+        # Half an emoji, or lists within lists, in an attribute that nobody looks at.
+        return json.dumps(gate.clean_json(events), ensure_ascii=False, default=str).encode()
 
 
 def depth(url: str) -> int:

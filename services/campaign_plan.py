@@ -77,9 +77,14 @@ class CampaignPlan:
         """How many waiting contacts the removed steps lose."""
         return sum(waiting for key, waiting in self.removed.items() if key not in self.redirected)
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the file says what the campaign is already."""
+        return self.unchanged and self.publishes is None and not any(self.retimed.values())
+
     def lines(self) -> list[str]:
         """Return the plan in sentences."""
-        if self.unchanged and self.publishes is None and not any(self.retimed.values()):
+        if self.changes_nothing:
             return [f"{self.file.campaign}: no changes"]
         new = self.campaign_id is None
         lines = [f"{self.file.campaign}: {'creates the campaign' if new else f'creates version {self.version}'}"]

@@ -240,7 +240,7 @@ class _Providers:
         except ValueError as error:
             log.warning("provider_not_understood", provider=name, error=type(error).__name__)
             raise ProblemError(400, "the request cannot be parsed; check its format") from None
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # It may send this again, and by then somebody may have mended the class.
             log.error("provider_failed", provider=name, error=type(error).__name__, where=where(error.__traceback__))
             raise ProblemError(500, f"the provider {name!r} failed; see the log") from None

@@ -178,7 +178,7 @@ def record(conn: Connection, rows: Sequence[MessageRow], *, now: datetime) -> li
         *("variants", "locales", "bounced", "helds"),
     )
     columns: dict[str, Any] = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
-    columns["payloads"] = [row.payload and json.dumps(row.payload, default=str) for row in rows]
+    columns["payloads"] = [json.dumps(row.payload, default=str) if row.payload else None for row in rows]
     return [Recorded(*row) for row in conn.execute(sql["record"], {**columns, "now": now})]
 
 

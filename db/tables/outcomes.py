@@ -61,7 +61,9 @@ def record(conn: Connection, outcomes: Sequence[OutcomeRow]) -> None:
             "due": due,
             "results": results,
             # Most rows of a batch share the same few details.
-            "details": [detail and (written.get(id(detail)) or _written(written, detail)) for detail in details],
+            "details": [
+                (written.get(id(detail)) or _written(written, detail)) if detail else None for detail in details
+            ],
         },
     )
     # Most rows of a batch happen at one instant.

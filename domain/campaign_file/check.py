@@ -478,7 +478,7 @@ class Checker:
                 for place, sentence in sentences(error, node.type.properties, plain):
                     self.say((*path, *place), sentence)
             # The code of a step type of another package.
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self.say(
                     path, f"the step type {node.type.name!r} failed to check this ({type(error).__name__}: {error})"
                 )

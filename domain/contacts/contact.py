@@ -12,10 +12,9 @@ from parcours.domain.messages.policy import Rule
 
 @dataclass(slots=True)
 class Contact:
-    """One person, with the facts that the steps ahead asked for (see `Need`).
+    """A contact, with the data that the steps of the batch need (see `Need`).
 
-    Steps change the attributes in place. Sets and dicts are replaced, never mutated, so that what
-    was loaded can be compared with what there is at the end.
+    Steps change the attributes in place. Replace sets and dicts instead of changing them, so that changes are found.
     """
 
     id: int
@@ -55,7 +54,7 @@ class Contact:
     utm: dict[str, str] = field(default_factory=dict)
 
     def value(self, name: str) -> Any:
-        """Return what a field condition means by a name: an attribute, a utm_ parameter, else a custom field."""
+        """Return the value of a name in field conditions: of an attribute, a UTM parameter or a custom field."""
         if name in ATTRIBUTES:
             return getattr(self, name)
         if name in UTM_NAMES:
@@ -63,14 +62,14 @@ class Contact:
         return self.fields.get(name)
 
     def state(self) -> tuple[Any, ...]:
-        """Return everything that a step may have changed, to be compared before and after.
+        """Return everything that a step may change, to compare before and after.
 
         The columns of the contact's own row come first, then the custom fields.
         """
         return _state(self)
 
     def restore(self, state: tuple[Any, ...]) -> None:
-        """Put back what `state` returned."""
+        """Restore what `state` returned."""
         for name, value in zip(CHANGEABLE, state, strict=True):
             setattr(self, name, value)
 

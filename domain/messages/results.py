@@ -15,7 +15,7 @@ LONGEST_ERROR = 500
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The provider has it."""
+    """The provider accepted the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class _Unsent:
 
 @dataclass(frozen=True, slots=True)
 class Retry(_Unsent):
-    """It did not leave, and may later.
+    """The message was not sent, and is retried, `after` a time if given.
 
-    `away`: nobody answered, or the provider as a whole cannot work. `patient`: the provider asks to wait with this
-    message, for minutes or until tomorrow, so it is tried for three days whatever its attempts.
+    `away`: the provider does not respond or cannot work at all; all its messages wait. `patient`: the provider asks to
+    send this message later; it is retried for three days, regardless of the number of attempts.
     """
 
     after: timedelta | None = None
@@ -43,12 +43,12 @@ class Retry(_Unsent):
 
 @dataclass(frozen=True, slots=True)
 class GaveUp(_Unsent):
-    """It will never leave."""
+    """The message can never be sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounced(_Unsent):
-    """The address does not exist: it will never leave, and nothing else should be sent there."""
+    """The address does not exist. Nothing more is sent to it."""
 
 
 @dataclass(frozen=True, slots=True)

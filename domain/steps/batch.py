@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EmailFacts:
-    """What a step may know of an email template."""
+    """The data of an email template that steps can read."""
 
     key: str
     published: bool
@@ -27,7 +27,7 @@ class EmailFacts:
 
 @dataclass(frozen=True, slots=True)
 class TemplateFacts:
-    """What a step may know of a template of another channel; for a marketing message, its template by channel."""
+    """The data of another template that steps can read. `channels`, of a marketing message: template by channel."""
 
     key: str
     published: bool
@@ -36,7 +36,7 @@ class TemplateFacts:
 
 @dataclass(frozen=True, slots=True)
 class StageFacts:
-    """What a step may know of a stage; without a weight it has no order."""
+    """The data of a stage that steps can read. A stage without a weight has no order."""
 
     key: str
     weight: int | None
@@ -44,7 +44,7 @@ class StageFacts:
 
 
 class Company(NamedTuple):
-    """A company as steps see it; `name` is what people call it, and not unique."""
+    """The data of a company that steps can read. `name` is for display and need not be unique."""
 
     key: str
     name: str
@@ -53,14 +53,14 @@ class Company(NamedTuple):
 
 
 class Submission(NamedTuple):
-    """What a contact put into a form once."""
+    """One submission of a form by a contact."""
 
     form: str
     fields: Mapping[str, Any]
 
 
 class Visit(NamedTuple):
-    """A page that a contact saw, by address and by key, as far as they are known."""
+    """A page view of a contact. `url` is the address of the page, `page` its key, if known."""
 
     url: str | None
     page: str | None
@@ -69,7 +69,7 @@ class Visit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What is not of one contact but may be asked by the steps of a batch."""
+    """Data for the steps of a batch that is not part of a contact. See `Need` for what is loaded."""
 
     emails: Mapping[str, EmailFacts] = field(default_factory=dict)
     stages: Mapping[str, StageFacts] = field(default_factory=dict)
@@ -100,7 +100,7 @@ class Knowledge:
 
 @dataclass(frozen=True, slots=True)
 class Batch(Generic[P]):
-    """What an action or a condition works on: contacts of one step, in no particular order."""
+    """The input of an action or condition: contacts at one step, in no particular order."""
 
     properties: P
     contacts: list[Contact]
@@ -114,7 +114,7 @@ class Batch(Generic[P]):
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What a contact did, as a decision sees it: an event's type, data and time."""
+    """An event of a contact, as a decision receives it."""
 
     type: str
     data: Mapping[str, Any]
@@ -123,7 +123,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where an armed decision stands: its step and the step of the nearest email sent upstream, if any."""
+    """The place of a decision: its campaign and step, and the key of the nearest email above it, if any."""
 
     campaign: Campaign
     step: Step

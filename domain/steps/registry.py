@@ -11,7 +11,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, wraps
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -21,6 +21,10 @@ from parcours.domain.steps.types import Failed, Kind, Need, P, Properties, Refer
 
 # Top-level modules of version 0.1, which step types of other packages imported from.
 _OLD_NAMES = frozenset({"domain", "db", "producers", "workers", "web", "settings"})
+
+
+class StepExitError(Exception):
+    """The function of a step type tried to end the process."""
 
 
 class UnknownTypeError(CampaignError):
@@ -45,11 +49,11 @@ def action(
     last: bool = False,
     reference: str | None = None,
 ) -> Callable[[Callable[[Batch[P]], Iterable[Result]]], StepType]:
-    """Make an action type of a function; its docstring is the description that users read.
+    """Define an action type. The docstring of the function is the description that users read.
 
-    What it needs may depend on the properties; `needs` is a function of them then. `refers_to` says which
-    properties hold keys, and of what. `sends` names the channels on which the contact may get a message from it,
-    `joins` the property with campaigns that the contact joins.
+    `needs` lists the data to load; it may be a function of the properties. `refers_to` maps properties that hold keys
+    to what the keys name. `sends` lists the channels on which the action may send the contact a message. `joins` is the
+    property that names campaigns which the contact joins.
     """
     return _decorator(
         name,
@@ -73,10 +77,10 @@ def condition(
     alike: Mapping[str, str] | None = None,
     reference: str | None = None,
 ) -> Callable[[Callable[[Batch[P]], Iterable[bool | Failed]]], StepType]:
-    """Make a condition type of a function that returns, for each contact, whether it is satisfied.
+    """Define a condition type. The function returns for each contact whether the condition is met, or `Failed`.
 
-    Where that cannot be told it is `Failed`. `needs` and `refers_to` are as for `action`. `alike` names properties of
-    which steps with the same value have the same value of another one.
+    `needs` and `refers_to` are as for `action`. `alike` maps a property to another one: steps of a campaign with the
+    same value of the first must have the same value of the second.
     """
     return _decorator(
         name,
@@ -99,13 +103,12 @@ def decision(
     likely: float = 15,
     reference: str | None = None,
 ) -> Callable[[Callable[[P, Fact, Standing], bool]], StepType]:
-    """Make a decision type of a function that tells whether one fact is the one waited for.
+    """Define a decision type. The function returns whether an event answers the decision with yes.
 
-    `events` are the types of event that it is asked about. Where they depend on the properties it
-    is a function of those, and `*` stands for anything in what it returns; steps of such a type
-    are found by what it returned when their campaign was applied. `refers_to` is as for `action`. `about` is the
-    channel of the message above the step that it is about, `likely` how many of a hundred contacts take it in a
-    simulation.
+    `events` lists the event types that it receives. It may be a function of the properties, whose result may contain
+    `*` for any text; it is called when a campaign is applied. `refers_to` is as for `action`. `about` is the channel of
+    the message above the step that the decision is about. `likely` is the percentage of contacts that a simulation
+    answers with yes.
     """
     return _decorator(
         name,
@@ -133,12 +136,27 @@ def _decorator(name: str, kind: Kind, properties: type[Properties], **more: Any)
             name=name,
             kind=kind,
             properties=properties,
-            run=function,
+            run=_staying(name, kind, function),
             description=inspect.cleandoc(function.__doc__ or ""),
             **{**more, **sets},
         )
 
     return decorate
+
+
+def _staying(name: str, kind: Kind, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function as it is, but for `sys.exit`, which would end the work on everybody else: an error, too."""
+
+    @wraps(function)
+    def run(*given: Any) -> Any:
+        try:
+            answer = function(*given)
+            # Here, since the results may be a generator.
+            return answer if kind is Kind.DECISION else list(answer)
+        except SystemExit as error:
+            raise StepExitError(f"{name} tried to end the process (sys.exit, code {error.code})") from error
+
+    return run
 
 
 @cache
@@ -158,7 +176,7 @@ def step_type(kind: Kind, name: str) -> StepType:
     try:
         found = point.load()
     # Another package's code, which may raise anything.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         why = (str(error).splitlines() or [""])[0][:200]
         old = isinstance(error, ImportError) and (error.name or "").split(".")[0] in _OLD_NAMES
         what = "it must import from parcours.steps" if old else "fix or remove it"

@@ -17,13 +17,15 @@ P = TypeVar("P", bound="Properties")
 
 
 class Kind(StrEnum):
+    """The kind of a step."""
+
     ACTION = "action"
     DECISION = "decision"
     CONDITION = "condition"
 
 
 class Need(StrEnum):
-    """What a type wants loaded besides the contact's own row; each costs one statement a batch."""
+    """Data that a step type needs besides the contact's own row. Each costs one statement per batch."""
 
     FIELDS = "fields"
     TAGS = "tags"
@@ -51,9 +53,9 @@ class Need(StrEnum):
 
 
 class RefersTo(StrEnum):
-    """What the keys in a property name: things outside the campaign, or a step of it.
+    """What the keys in a property name: objects outside of the campaign, or one of its steps.
 
-    References are checked and planned when a campaign is applied; stages and point groups are then made.
+    References are checked when a campaign is applied. Missing stages and point groups are then created.
     """
 
     SEGMENT = "segments"
@@ -72,25 +74,24 @@ class RefersTo(StrEnum):
 
 
 class Properties(BaseModel):
-    """Base of a type's properties: the `with:` of a campaign file. Unknown names are errors."""
+    """Base class of the properties of a step type, the `with:` of a campaign file. Unknown names are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class NoProperties(Properties):
-    """For types that take none."""
+    """For step types without properties."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outbound:
-    """An effect: one message for the outbox.
+    """An effect: adds a message to the outbox.
 
-    `address` is where the contact is reached now. When the message goes, the contact is asked again: an
-    email goes to its present address. An email without an address goes to whom its payload names.
-    `payload` is what the channel needs besides the template; it must be JSON. A message that is not
-    `marketing` goes whatever refusals and policies say, and before those that are; among these, one
-    of a higher `priority` goes first. None goes before `not_before`, until when a policy holds it back; `held`
-    says by which of its rules.
+    `address` is the contact's address now; an email is sent to the address that the contact has at the time of
+    sending. An email without an address goes to the recipients in its payload. `payload` is what the channel needs
+    besides the template; it must be JSON. Messages that are not `marketing` ignore refusals and policies, and are sent
+    first. Among marketing messages, a higher `priority` is sent first. No message is sent before `not_before`; `held`
+    names the rule of the policy that holds it back until then.
     """
 
     channel: str
@@ -105,33 +106,33 @@ class Outbound:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """An effect: add the contact to a campaign by hand's rules; the own campaign means restart."""
+    """An effect: adds the contact to a campaign, like a manual addition. The step's own campaign restarts."""
 
     campaign: str
 
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """An effect: the contact exits a campaign."""
+    """An effect: removes the contact from a campaign."""
 
     campaign: str
 
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """An effect: a new rotation begins at another step of the same campaign."""
+    """An effect: starts a new rotation at another step of the same campaign."""
 
     to: str
 
 
 @dataclass(frozen=True, slots=True)
 class Erase:
-    """An effect: the contact is deleted for good, with all that is known of it."""
+    """An effect: permanently erases the contact with all its data."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeCompany:
-    """An effect: a company by key gets points, and fields."""
+    """An effect: adds points to a company, by key, and sets fields."""
 
     company: str
     points: int = 0
@@ -143,7 +144,7 @@ Effect = Outbound | Join | Leave | Jump | Erase | ChangeCompany
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The action did its job; the steps below follow."""
+    """The action succeeded. The steps below follow."""
 
     detail: Mapping[str, Any] | None = None
     effects: tuple[Effect, ...] = ()
@@ -151,7 +152,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """The action could not apply to this contact and never will; the steps below follow."""
+    """The action does not apply to this contact, permanently. The steps below follow."""
 
     reason: str
     detail: Mapping[str, Any] | None = None
@@ -159,7 +160,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The action did not work. It is tried again unless `retry` is false; `after` overrules the back-off."""
+    """The action failed. It is retried unless `retry` is false. `after` overrides the delay until then."""
 
     error: str
     retry: bool = True
@@ -168,9 +169,9 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Postponed:
-    """Not now: the contact goes on standing at the step until an instant ahead, then the step runs again.
+    """Not now: the contact waits at the step until `until`, in the future, and the step runs again.
 
-    There is no outcome yet. The one that comes then carries this detail, and since when it was held.
+    No outcome is written yet. The later outcome contains this detail, and the time since which the contact was held.
     """
 
     until: datetime
@@ -184,7 +185,7 @@ DONE = Done()
 
 @dataclass(frozen=True)
 class StepType:
-    """One entry of the catalogue."""
+    """A step type. The decorators create it."""
 
     name: str
     kind: Kind
@@ -218,7 +219,7 @@ class StepType:
         return next((name for name, what in self.refers_to.items() if what is RefersTo.STEP), None)
 
     def references(self, given: Mapping[str, Any]) -> Iterator[tuple[str, RefersTo, str]]:
-        """Yield what some properties refer to: the property as it is written, what it names, and the key."""
+        """Yield the references in the given properties: the property as written, what it names, and the key."""
         for name, what in self.refers_to.items():
             for written in self._spellings(name):
                 value = given.get(written) or ()
@@ -231,15 +232,15 @@ class StepType:
         return list(dict.fromkeys([name, *(each for each in choices if isinstance(each, str))]))
 
     def needs_of(self, properties: Properties) -> frozenset[Need]:
-        """Return what a step with these properties wants loaded."""
+        """Return the data that a step with these properties needs."""
         return self.needs(properties) if callable(self.needs) else self.needs
 
     def may_look_at(self, event_type: str) -> bool:
-        """Return whether some decision of this type may look at events of a type."""
+        """Return whether decisions of this type can receive events of a type."""
         return callable(self.events) or event_type in self.events
 
     def events_of(self, properties: Properties) -> frozenset[str]:
-        """Return the event types that a decision with these properties looks at; `*` in one is anything."""
+        """Return the event types that a decision with these properties receives; `*` matches any text."""
         return self.events(properties) if callable(self.events) else self.events
 
 

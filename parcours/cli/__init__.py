@@ -147,7 +147,13 @@ def root(
     from parcours.cli.session import Session, begin_session
     from parcours.ops.settings import read_settings
 
-    begin_session(Session(read_settings(), debug=debug))
+    settings = read_settings()
+    if "structlog" in sys.modules:
+        # The command logs. Left alone, its lines would be among what it prints, --json included.
+        from parcours.ops.logs import configure
+
+        configure(settings.log_format, settings.log_level)
+    begin_session(Session(settings, debug=debug))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

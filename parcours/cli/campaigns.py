@@ -90,7 +90,8 @@ def apply(
             apply_campaign.apply(
                 conn, each, backfill=backfill, reschedule=reschedule, who=user(), now=now, zone=here.zone
             )
-    here.say("Applied.")
+    asked = backfill or reschedule
+    here.say("Applied." if asked or not all(each.changes_nothing for each in plans) else "There was nothing to apply.")
 
 
 @app.command("list")

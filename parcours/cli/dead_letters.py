@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from parcours.cli.session import Session, session
 from parcours.db import partitions
 from parcours.db.clock import now as database_now
 from parcours.db.tables import events as events_table
+from parcours.domain import gate
 from parcours.domain.errors import NotFoundError
 from parcours.domain.events.parsing import EventError, parse
 from parcours.domain.time.text import iso
@@ -61,9 +63,11 @@ def replay(ids: Ids = None, all_: All = False) -> None:
         for letter in letters:
             try:
                 value = json.loads(letter.body)
-                good.append(parse(value, now=now))
-            except (EventError, ValueError, RecursionError) as error:
+                good.append(intake.understood(partial(parse, value, now=now)))
+            except EventError as error:
                 dead.append((str(error), letter.body))
+            except (ValueError, RecursionError) as error:
+                dead.append((f"the event is not JSON ({gate.why_not_json(error)}); discard it", letter.body))
             else:
                 bodies.append(letter.body)
                 unjudged.append(events_table.unjudged_of(value))

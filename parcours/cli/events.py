@@ -17,6 +17,7 @@ from parcours.cli.session import Session, session
 from parcours.db.clock import now as database_now
 from parcours.db.scope import Scope
 from parcours.db.tables import contacts
+from parcours.domain import gate
 from parcours.domain.errors import CampaignError
 from parcours.domain.events.parsing import ContactEvent, EventError, parse
 from parcours.domain.time.text import iso
@@ -149,8 +150,8 @@ def _send_out(here: Session, delivery: Delivery, keys: list[str], *, quiet: bool
 def _one(type_: str, contact: str, data: str, source: str, id_: str | None, time: str | None) -> dict[str, Any]:
     try:
         value = json.loads(data)
-    except json.JSONDecodeError as error:
-        raise typer.BadParameter(f"--data is not JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise typer.BadParameter(f"--data is not JSON: {gate.why_not_json(error)}") from None
     event = {"specversion": "1.0", "id": id_ or str(uuid4()), "source": source, "type": type_, "subject": contact}
     return {**event, **({"time": time} if time else {}), "data": value}
 
@@ -158,25 +159,28 @@ def _one(type_: str, contact: str, data: str, source: str, id_: str | None, time
 def _read(file: Path) -> Iterator[tuple[int, Any]]:
     """Yield each event with its line, or an EventError for a line that cannot be read."""
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
+        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise CampaignError(f"{file} is not UTF-8; save it as UTF-8") from None
     if not text.strip():
         raise CampaignError(f"{file} is empty")
     try:
         whole = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
-        for number, line in enumerate(text.splitlines(), 1):
+    except (ValueError, RecursionError):
+        # Other ends of lines, such as U+2028, may stand within a text.
+        for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
-                try:
-                    yield number, json.loads(line)
-                except (json.JSONDecodeError, RecursionError) as error:
-                    yield (
-                        number,
-                        EventError(
-                            f"this line is not valid JSON ({error}); write one event per line, as a JSON object"
-                        ),
-                    )
+                yield number, _read_line(line)
         return
     for value in whole if isinstance(whole, list) else [whole]:
         yield 1, value
+
+
+def _read_line(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return EventError(
+            f"this line is not valid JSON ({gate.why_not_json(error)}); write one event per line, as a JSON object"
+        )

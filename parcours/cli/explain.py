@@ -136,7 +136,8 @@ def explain(
     zone = zone_of(shown.timezone, here.zone)
     sentences = []
     if why_not:
-        sentences.append(f"The campaign is not running: {why_not}. Contacts keep their places.")
+        places = "" if "contacts keep their places" in why_not else " Contacts keep their places."
+        sentences.append(f"The campaign is not running: {why_not}.{places}")
     if standing is None:
         inside = sorted(sources.intersection(shown.segments))
         sentences.append(_never(contact, found.key, inside, segments=bool(segments)))

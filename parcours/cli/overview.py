@@ -37,8 +37,8 @@ def print_overview(here: Session, title: str, figures: Overview) -> None:
     """Print the figures as a person reads them: the tree indented, shares of what reached each step."""
     here.say(title)
     here.say(
-        f"{figures.added:,} contacts added, {figures.active:,} active, {figures.left:,} left; "
-        f"{figures.emails_sent:,} emails sent, {figures.page_views:,} page views"
+        f"{figures.added:,} contact{'' if figures.added == 1 else 's'} added, {figures.active:,} active, "
+        f"{figures.left:,} left; {figures.emails_sent:,} emails sent, {figures.page_views:,} page views"
     )
     steps = [*figures.steps, *figures.removed]
     results = [name for name in RESULTS if any(step.results[name] for step in steps)]

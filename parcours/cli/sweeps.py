@@ -223,7 +223,8 @@ def _run(
     if as_json:
         here.print_json({"sweep": sweep_id})
     elif not quiet:
-        here.say(f"Queued {kind} of {', '.join(names)} as sweep {sweep_id}.")
+        by = "the workers" if here.settings.broker_url is not None else "`parcours up`; --inline does it at once"
+        here.say(f"Queued {kind} of {', '.join(names)} as sweep {sweep_id}. It is done by {by}.")
 
 
 def _ask(here: Session, kind: sweeps.Kind, scope: Scope, at: datetime) -> int:
@@ -247,8 +248,8 @@ def _watch(here: Session, sweep_id: int, progress: _Progress) -> Counts:
         if sweep.started_at is None and not told and time.monotonic() - asked > PATIENCE_SECONDS:
             told = True
             here.warn(
-                f"sweep {sweep_id} has not started yet; check that `parcours up`, or a `parcours worker` for the "
-                "queue sweeps, is running"
+                f"sweep {sweep_id} has not started yet; start `parcours up`, or a `parcours worker` for the queue "
+                "sweeps. Ctrl-C ends the waiting; the sweep stays queued. --inline needs no worker"
             )
         time.sleep(0.1)
 

@@ -19,6 +19,7 @@ from parcours.db import embedded
 from parcours.domain.errors import CampaignError
 from parcours.ops.logs import OneLineMiddleware, configure
 from parcours.ops.metrics import MetricsMiddleware
+from parcours.ops.settings import Settings
 from parcours.producers.broker import make_broker
 from parcours.producers.tick import Tick
 from parcours.web.app import make_app
@@ -68,10 +69,10 @@ def up(
     """Run everything in one process until Ctrl-C: workers, tick, HTTP, and an embedded database unless
     PARCOURS_DATABASE_URL is set."""
     here = session()
-    settings = here.settings
-    configure(settings.log_format, settings.log_level)
+    configure(here.settings.log_format, here.settings.log_level)
     # First: where the port is taken, another `up` may be living on the same embedded server.
     server = Server(host=host, port=port)
+    settings = _reached_at(server.address, here.settings) if is_loopback(host) else here.settings
     engine = here.engine
     stop = _until_told()
     # Undone from the last to the first, whatever happens in between.
@@ -123,6 +124,13 @@ def up(
     if lost:
         raise CampaignError(f"stopped because {lost[0]!r} ended unexpectedly; see the log, then restart")
     here.say("Stopped.")
+
+
+def _reached_at(address: str, settings: Settings) -> Settings:
+    """Return settings by which links in messages and forms lead to an address, unless another one was set."""
+    return (
+        settings if "public_url" in settings.model_fields_set else settings.model_copy(update={"public_url": address})
+    )
 
 
 def _until_told() -> threading.Event:

@@ -63,7 +63,7 @@ def _object(text: str) -> dict[str, Any]:
     except RecursionError:
         raise RowError("JSON is nested too deeply") from None
     except ValueError as error:
-        raise RowError(f"not JSON: {error}") from None
+        raise RowError(f"not JSON: {gate.why_not_json(error)}") from None
     if not isinstance(given, dict):
         raise RowError("not a JSON object")
     try:

@@ -115,6 +115,7 @@ def test_the_plan_says_who_goes_where_and_the_export_has_no_redirect(run: Run, f
     assert run("campaigns", "apply", file).returncode == 0
     assert "redirect" not in run("campaigns", "export", "c").stdout
     assert run("campaigns", "plan", file).stdout == "c: no changes\n"
+    assert run("campaigns", "apply", file).stdout == "c: no changes\nThere was nothing to apply.\n"
     overview = json.loads(run("overview", "c", "--json").stdout)
     assert [step["step"] for step in overview["steps"]] == ["keep", "new"]
     assert overview["steps"][1]["waiting"] == 2

@@ -80,13 +80,44 @@ def test_events_are_published_around_lines_that_are_none(here: Run, tmp_path: Pa
     assert done.stdout.splitlines() == ["252 published, 3 rejected."]
     told = done.stderr.splitlines()
     assert [line.split(": ")[0] for line in told] == [f"e.ndjson:{number}" for number in (2, 3, 5)]
-    assert "not JSON" in told[0]
+    assert "not valid JSON" in told[0]
     bodies = [json.loads(each.read_text())["body"] for each in (tmp_path / "data_out").iterdir()]
     sent = [value["id"] for body in bodies for value in json.loads(base64.b64decode(body))]
     assert sorted(sent) == sorted(json.loads(line)["id"] for line in lines if "specversion" in line)
     done = here("events", "publish", "e.ndjson", "--json")
     said = json.loads(done.stdout)
     assert (done.returncode, said["published"], [each["index"] for each in said["rejected"]]) == (1, 252, [1, 2, 4])
+
+
+ODD_LINES = [
+    # Ends of lines to Python, and not to JSON.
+    '{"specversion": "1.0", "id": "1", "source": "t", "type": "a", "subject": "ann", "data": {"a": "x\u2028\x85y"}}',
+    '{"specversion": "1.0", "id": "2", "source": "t", "type": "a", "subject": "ann", "trace": "\\ud83d"}',
+    '{"specversion": "1.0", "id": "3", "source": "t", "type": "a", "subject": "ann", "data": {"n": %s}}' % ("9" * 5000),
+    '{"a": %s' % ("[" * 50_000),
+]
+
+
+@pytest.mark.parametrize("queue", [False, True])
+def test_each_odd_line_of_events_is_judged_alone(here: Run, tmp_path: Path, queue: bool) -> None:
+    (tmp_path / "e.ndjson").write_text("\ufeff" + "\r\n".join(ODD_LINES) + "\n")
+    (tmp_path / "data_out").mkdir()
+    (tmp_path / "data_in").mkdir()
+    (tmp_path / ".env").write_text("PARCOURS_EVENTS_URL=filesystem://\n")
+    done = here("events", "publish", "e.ndjson", *([] if queue else ["--inline"]))
+    assert done.returncode == 1
+    assert done.stdout.startswith("2 published, 2 rejected." if queue else "2 accepted, 0 duplicates, 2 rejected.")
+    told = done.stderr.splitlines()
+    assert [line.split(": ")[0] for line in told] == ["e.ndjson:3", "e.ndjson:4"]
+    assert "a number has too many digits; send it as text" in told[0]
+    assert "nested too deeply" in told[1]
+
+
+def test_data_of_an_event_that_is_no_json_is_wrong_usage(here: Run) -> None:
+    for data, why in (("[" * 50_000, "it is nested too deeply"), ("9" * 5_000, "a number has too many digits")):
+        done = here("events", "publish", "--type", "a", "--contact", "ann", "--inline", "--data", data)
+        assert done.returncode == 2
+        assert f"--data is not JSON: {why}" in " ".join(done.stderr.replace("│", " ").split())
 
 
 @pytest.mark.parametrize("command", ["update", "trigger", "mautic:campaigns:update", "mautic:campaigns:trigger"])

@@ -10,6 +10,7 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -177,7 +178,8 @@ def settings_page() -> str:
         [
             *_head("Settings"),
             "Settings are read from the environment, and from `.env` in the working directory. The environment goes",
-            f"first. An unknown variable that begins with `{PREFIX}` is refused, with the nearest known name.",
+            f"first. An unknown variable that begins with `{PREFIX}` is refused, with the nearest known name. An",
+            "empty value means the default.",
             "",
             *_table(("variable", "value", "default", "meaning"), rows),
         ]
@@ -378,8 +380,8 @@ def metrics_page() -> str:
         [
             *_head("Metrics"),
             "`/metrics` of every long-running process exports them for Prometheus, with the usual `process_…` metrics.",
-            "Figures of the database and the broker are the same in every process: aggregate them with `max by (…)`.",
-            "`/metrics/process` leaves those out. A histogram has `_bucket`, `_sum` and `_count`.",
+            "Metrics of the database and the broker have the same values in every process: aggregate them with",
+            "`max by (…)`. `/metrics/process` omits them. A histogram has `_bucket`, `_sum` and `_count`.",
             "",
             *_table(("metric", "type", "labels", "meaning"), rows),
         ]
@@ -469,12 +471,12 @@ def log_events_page() -> str:
             *_head("Log events"),
             "One line is one JSON object, or columns on a terminal (`PARCOURS_LOG_FORMAT`). `event` is the name below.",
             "Lines that are written while a message is handled also have its `actor` and `message_id`. Some lines have",
-            "more: what was counted, or `error`, `text` and `traceback`. They hold ids and numbers, and no data of",
+            "more fields: counts, or `error`, `text` and `traceback`. Lines contain ids and numbers, and no data of",
             "contacts.",
             "",
-            f"Of lines that strangers can cause, each process writes {LINES_A_MINUTE} of a kind a minute. These have",
-            "the field `left_out` below; where it stands in a line, so many of its kind were left out before it. Lines",
-            "of libraries (`logger`) are limited in the same way, by logger and level.",
+            f"Lines that outside requests can cause are limited to {LINES_A_MINUTE} per minute, process and kind. They",
+            "have the field `left_out` in the table below. If a line contains it, that many lines of its kind were",
+            "omitted before it. Lines of libraries (`logger`) are limited in the same way, by logger and level.",
             "",
             *_table(("event", "level", "fields", "meaning"), rows),
         ]
@@ -618,8 +620,9 @@ def python_page() -> str:
     lines = [
         "# Python modules",
         "",
-        "Printed by `make reference` from the modules themselves; change those, not this page. Import nothing else of "
-        "Parcours: other modules change without notice.",
+        "<!-- Written by `make reference`; change the source, not this page. -->",
+        "",
+        "Packages and programs import these modules only. All other modules of Parcours can change without notice.",
     ]
     for name in PUBLIC:
         module = importlib.import_module(f"parcours.{name}")
@@ -633,7 +636,8 @@ def _described(name: str, value: Any) -> list[str]:
     if inspect.isclass(value) or inspect.isfunction(value):
         lines = ["", f"### {name}", "", f"```python\n{_signature(name, value)}\n```", "", _doc(value)]
         for method, function in vars(value).items() if inspect.isclass(value) else ():
-            if inspect.isfunction(function) and not method.startswith("_"):
+            ours = inspect.isfunction(function) and function.__module__ == value.__module__
+            if ours and not method.startswith("_"):
                 lines += ["", f"```python\n{_signature(method, function)}\n```", "", _doc(function)]
         return lines
     shown = " | ".join(each.__name__ for each in get_args(value)) or repr(value)
@@ -647,6 +651,8 @@ def _doc(value: Any) -> str:
 
 
 def _signature(name: str, value: Any) -> str:
+    if inspect.isclass(value) and issubclass(value, Enum):
+        return "\n".join(f'{name}.{each.name} = "{each.value}"' for each in value)
     try:
         given = str(inspect.signature(value))
     except (TypeError, ValueError):

@@ -71,7 +71,7 @@ def test_the_commands_of_the_readme_move_a_contact(home: Path) -> None:
         ["bash", "-ec", commands], cwd=work, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 contacts added, 1 active" in done.stdout
+    assert "1 contact added, 1 active" in done.stdout
 
 
 def _environment(home: Path) -> dict[str, str]:

@@ -68,3 +68,38 @@ def test_a_file_that_is_no_text_is_refused_in_a_sentence() -> None:
     Path(".env").write_bytes(b"PARCOURS_HOME=\xe9\xff\n")
     with pytest.raises(SettingsError, match="save it as UTF-8"):
         read_settings()
+
+
+def test_a_mark_at_the_beginning_of_the_file_is_no_part_of_the_first_name() -> None:
+    Path(".env").write_bytes(b"\xef\xbb\xbfPARCOURS_MAX_INBOX=7\r\nPARCOURS_LOG_LEVEL=ERROR\r\n")
+    found = read_settings()
+    assert (found.max_inbox, found.log_level) == (7, "ERROR")
+
+
+@pytest.mark.parametrize("by_file", [False, True])
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_an_empty_value_means_the_default(monkeypatch: pytest.MonkeyPatch, name: str, by_file: bool) -> None:
+    if by_file:
+        Path(".env").write_text(f"PARCOURS_{name.upper()}=\n")
+    else:
+        monkeypatch.setenv(f"PARCOURS_{name.upper()}", "")
+    assert read_settings() == Settings()
+
+
+def test_an_unknown_name_in_small_letters_is_refused_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("parcours_databse_url", "x")
+    with pytest.raises(SettingsError, match="unknown setting parcours_databse_url; did you mean PARCOURS_DATABASE_URL"):
+        read_settings()
+
+
+@pytest.mark.parametrize("line", ["PARCOURS_MAX_INBOX='7", 'PARCOURS_MAX_INBOX="7', "PARCOURS_MAX_INBOX 7"])
+def test_a_line_of_ours_that_cannot_be_read_is_refused_with_its_number(line: str) -> None:
+    Path(".env").write_text(f"OTHER PROGRAM\nPARCOURS_HOME=here\n{line}\n")
+    with pytest.raises(SettingsError, match=r"\.env:3: this line cannot be read"):
+        read_settings()
+
+
+def test_a_line_of_another_program_that_cannot_be_read_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    Path(".env").write_text("OTHER PROGRAM\nPARCOURS_MAX_INBOX=7\n")
+    assert read_settings().max_inbox == 7
+    assert not caplog.records

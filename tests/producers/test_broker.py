@@ -157,16 +157,16 @@ def test_only_arguments_that_an_order_takes_make_one(actor: str, kwargs: dict[st
 @pytest.mark.parametrize(
     ("actor", "kwargs", "why"),
     [
-        ("nobody", {}, "there is no such actor"),
+        ("nobody", {}, "unknown task"),
         ("execute_due", {}, "step_id is missing"),
-        ("execute_due", {"step_id": 1, "x": 1}, "the arguments are others"),
-        ("execute_due", {"step_id": True}, "step_id has a value that it cannot have"),
-        ("execute_due", {"step_id": -1}, "step_id has a value that it cannot have"),
-        ("execute_due", {"step_id": 2**31}, "step_id has a value that it cannot have"),
-        ("execute_due", {"step_id": None}, "step_id has a value that it cannot have"),
+        ("execute_due", {"step_id": 1, "x": 1}, "the arguments are invalid"),
+        ("execute_due", {"step_id": True}, "step_id has an invalid value"),
+        ("execute_due", {"step_id": -1}, "step_id has an invalid value"),
+        ("execute_due", {"step_id": 2**31}, "step_id has an invalid value"),
+        ("execute_due", {"step_id": None}, "step_id has an invalid value"),
         ("execute_due", {"step_id": 1, "sweep_id": None}, None),
-        ("deliver", {"channel": "x" * (brokers.MOST_CHARACTERS + 1)}, "channel has a value that it cannot have"),
-        ("deliver", {"channel": 1}, "channel has a value that it cannot have"),
+        ("deliver", {"channel": "x" * (brokers.MOST_CHARACTERS + 1)}, "channel has an invalid value"),
+        ("deliver", {"channel": 1}, "channel has an invalid value"),
     ],
 )
 def test_why_something_is_no_order(actor: str, kwargs: dict[str, Any], why: str | None) -> None:

@@ -57,6 +57,17 @@ def test_an_event_of_a_long_type_is_published(url: str, type_: str) -> None:
     assert taken(url) == [[{"type": type_}]]
 
 
+def test_what_cannot_be_written_in_an_attribute_keeps_no_event_from_being_published(url: str) -> None:
+    deep: list[Any] = []
+    for _ in range(3_000):
+        deep = [deep]
+    with event_queue.publisher(url) as publish:
+        publish([{"type": "a"}, {"type": "b", "trace": "\ud83d"}, {"type": "c", "deep": deep}])
+    ((first, second, third),) = taken(url)
+    assert (first, second) == ({"type": "a"}, {"type": "b", "trace": "\ufffd"})
+    assert third["type"] == "c"
+
+
 @given(st.text() | st.characters(categories=["Cs"]))
 def test_a_routing_key_has_room_in_a_message_of_amqp_and_is_a_text(type_: str) -> None:
     key = routing_key({"type": type_})

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from parcours.db.tables import api_keys
+from parcours.db.tables import api_keys, forms
 from tests.conftest import Run
 from tests.ops.test_health_and_metrics import free_port, of, samples
 from tests.web.conftest import Start, count, event, eventually
@@ -89,6 +89,10 @@ def test_up_serves_without_a_key_on_loopback_and_acts_on_events(start: Start, en
         eventually(lambda: of(samples(get(port, "/metrics")[1]), handled[0], **handled[1]))
         # Another site's page that has its own name point here.
         assert post(port, [event("2")], Host="evil.example")[0] == 400
+        # The snippet that people copy names the port that `up` has.
+        with engine.begin() as conn:
+            forms.create(conn, "signup", "Sign up", False)
+        assert f"http://127.0.0.1:{port}/forms/signup" in str(get(port, "/forms/signup")[1])
 
 
 def test_up_on_another_address_needs_a_key(start: Start) -> None:

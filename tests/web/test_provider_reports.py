@@ -128,11 +128,12 @@ def test_a_request_is_refused_in_a_sentence(http: TestClient, said: Any, more: d
     assert (answer.status_code, bool(answer.json()["detail"])) == (status, True)
 
 
+@pytest.mark.parametrize("error", [KeyError, SystemExit])
 def test_a_class_that_fails_is_no_other_provider_s_trouble(
-    http: TestClient, message: Mailing, monkeypatch: pytest.MonkeyPatch
+    http: TestClient, message: Mailing, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     def fails(*_: Any) -> None:
-        raise KeyError("a bug")
+        raise error("a bug")
 
     monkeypatch.setattr(textline.Textline, "parse", fails)
     answer = post(http, {"id": "1", "event": "delivered", "reference": message.key})

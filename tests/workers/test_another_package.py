@@ -1,6 +1,7 @@
 """Step types of another package, installed beside ours and used by the command."""
 
 import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -158,3 +159,35 @@ def test_a_package_with_an_old_import_path_is_told_the_new_one(run: Run, install
     assert done.returncode == 1
     assert "parcours.steps" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_a_command_logs_is_not_among_what_it_prints(
+    call: Callable[..., Ran], installed: Path, tmp_path: Path
+) -> None:
+    module = installed / "loyalty.py"
+    module.write_text(module.read_text("utf-8").replace("isinstance(value, int | float) and ", ""), "utf-8")
+    file = tmp_path / "gold.yaml"
+    file.write_text(FILE, encoding="utf-8")
+    people = tmp_path / "people.csv"
+    people.write_text("key\nann\n", encoding="utf-8")
+    call("segments", "create", "members")
+    call("contacts", "import", people, "--segment", "members")
+    call("campaigns", "apply", file, "--yes")
+    call("update", "--inline")
+    call("trigger", "--inline")
+    data = json.dumps({"value": "much"})
+    publish = ("events", "publish", "--type", "voucher.redeemed", "--contact", "ann", "--data", data, "--inline")
+    done = call(*publish, "--json")
+    assert json.loads(done.stdout)["accepted"] == 1
+    line = json.loads(next(line for line in done.stderr.splitlines() if line.startswith("{")))
+    assert (line["event"], line["step"]) == ("step_raised", "redeem")
+
+
+@pytest.mark.parametrize(
+    "package", sorted((ROOT / "examples").glob("*/pyproject.toml")), ids=lambda path: path.parent.name
+)
+def test_the_wheel_of_an_example_holds_the_modules_of_its_entry_points(package: Path) -> None:
+    described = tomllib.loads(package.read_text("utf-8"))
+    points = [point for group in described["project"]["entry-points"].values() for point in group.values()]
+    modules = {f"{point.partition(':')[0]}.py" for point in points}
+    assert modules == set(described["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"])

@@ -457,7 +457,7 @@ def test_an_import_updates_whom_somebody_else_adds_meanwhile(world: World) -> No
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        ({}, "an event of type 'contact.merged' needs \"from\", a text, in its data; add it"),
+        ({}, "an event of type 'contact.merged' needs a text \"from\" in its data; add it"),
         ({"from": "ann"}, "'ann' cannot be merged into itself; name another contact in \"from\""),
         ({"from": "x" * 300}, '"from" of contact.merged is longer than 255 characters; shorten it'),
     ],

@@ -3,6 +3,7 @@
 import json
 import random
 import string
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -235,6 +236,58 @@ def test_one_contact_for_whom_a_step_makes_what_cannot_be_stored_fails_alone(
     assert {wait.contact for wait in world.waits()} == errors.keys()
     assert world.tally() == {"moody done": len(keys) - 4, "other done": len(keys)}
     clean(world)
+
+
+def test_a_detail_and_a_payload_may_be_empty(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    moody = Moody()
+    moody.install(monkeypatch)
+    world.contacts("ann", "ben", "cid", segment="everyone")
+    moody.moods = {
+        "ann": types.Done({}, effects=(types.Outbound("sms", payload={}),)),
+        "ben": types.Skipped("not today", {}),
+        "cid": types.Failed("never", retry=False),
+    }
+    world.campaign("- {step: moody, action: test.moody}")
+    world.run()
+    assert world.tally() == {"moody done": 1, "moody skipped": 1, "moody failed": 1}
+
+
+@pytest.mark.parametrize("kind", ["action", "condition", "decision"])
+def test_a_step_type_that_ends_the_process_fails_for_whom_it_does_so(
+    world: World, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def leave(key: str) -> bool:
+        return sys.exit(3) if key == "c2" else True
+
+    @action("test.leaver", properties=NoProperties)
+    def act(batch: Batch[NoProperties]) -> Iterator[Result]:
+        """Ends the process for one, while its results are read."""
+        yield from (types.Done({"left": leave(contact.key)}) for contact in batch.contacts)
+
+    @condition("test.leaver", properties=NoProperties)
+    def ask(batch: Batch[NoProperties]) -> Iterator[bool]:
+        """Ends the process for one."""
+        return (leave(contact.key) for contact in batch.contacts)
+
+    @decision("test.leaver", properties=NoProperties, events=["thing.judged"])
+    def wait(properties: NoProperties, fact: Fact, standing: Standing) -> bool:
+        """Ends the process for one."""
+        return leave(fact.data["whose"])
+
+    install(monkeypatch, act, ask, wait)
+    keys = world.crowd(5, segment="everyone")
+    branch = "then" if kind == "action" else "yes"
+    world.campaign(
+        f"- {{step: s, {kind}: test.leaver, {branch}: [{{step: p, action: contact.points, with: {{points: 1}}}}]}}"
+    )
+    world.run()
+    if kind == "decision":
+        for key in keys:
+            world.happens(key, "thing.judged", datetime.now(UTC), whose=key)
+    assert world.points() == [1, 0, 1, 1, 1]
+    ((key, error),) = world.read("SELECT key, error FROM failure JOIN contact ON id = contact_id")
+    assert key == "c2"
+    assert error == "StepExitError: test.leaver tried to end the process (sys.exit, code 3)"
 
 
 def test_a_condition_that_raises_for_one_contact_fails_for_that_one(

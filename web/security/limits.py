@@ -101,7 +101,7 @@ class PatienceMiddleware:
                 async with asyncio.timeout(until - time.monotonic()):
                     message = await receive()
             except TimeoutError:
-                raise ProblemError(408, "the body did not come in time; send it again") from None
+                raise ProblemError(408, "the body did not arrive in time; send it again") from None
             size = len(message.get("body", b""))
             waits_for_body = bool(message.get("more_body"))
             held += size

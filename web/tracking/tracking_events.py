@@ -36,7 +36,7 @@ AT_ONCE = 500
 
 AUTOMATIC = Counter(
     "parcours_automatic_requests_total",
-    "Openings, clicks and page hits that were marked as a machine's.",
+    "Opens, clicks and page hits that were flagged as automated.",
     ["what"],
     registry=metrics.PROCESS,
 )

@@ -138,7 +138,7 @@ class Outgoing:
             sent = [(each.message, _checked(result)) for each, result in zip(batch, results, strict=True)]
             self._raised.clear()
             return courier, sent
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if len(batch) == 1:
                 return courier, [(batch[0].message, self._failed(batch[0].message, error, made=courier is not None))]
         alone: list[tuple[Claimed, Result]] = []
@@ -147,7 +147,7 @@ class Outgoing:
             alone += result_of_one
         return courier, alone
 
-    def _failed(self, message: Claimed, error: Exception, *, made: bool) -> Retry:
+    def _failed(self, message: Claimed, error: BaseException, *, made: bool) -> Retry:
         """Return what an error means: after several messages without any answer, it is the provider's and not theirs.
 
         Then the provider counts as away: messages wait for it, and keep their attempts.
@@ -182,7 +182,7 @@ def _checked(result: Any) -> Result:
     return result
 
 
-def unforeseen(message: Claimed, doing: str, error: Exception) -> Retry:
+def unforeseen(message: Claimed, doing: str, error: BaseException) -> Retry:
     """Return what becomes of a message whose handling raised what nobody foresaw; the log says where.
 
     It may have to do with the moment, so it is tried as often as after any other failure, and then given up. The

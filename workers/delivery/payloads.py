@@ -1,4 +1,4 @@
-"""What providers are handed besides emails: text messages and notifications, and calls of web addresses."""
+"""What providers receive besides emails: text messages, notifications and webhook requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CALL_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A text message or a notification, ready to leave: `to` is a number, a token, or None."""
+    """A text message or notification, ready to send. `to` is a phone number, a token, or None."""
 
     key: str
     at: datetime
@@ -21,12 +21,13 @@ class Note:
     content: dict[str, str]
 
     def data(self) -> dict[str, Any]:
+        """Return key, recipient, contact and content as one dictionary, for a JSON body."""
         return {"key": self.key, "to": self.to, "contact": self.contact, **self.content}
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request, ready to leave; a body is sent as JSON or as a form."""
+    """A webhook request, ready to send. `as_json`: the body is sent as JSON, otherwise as a form."""
 
     key: str
     method: str

@@ -20,14 +20,14 @@ M = TypeVar("M")
 
 
 class ProviderOptions(BaseModel):
-    """The options of a provider: each field is a setting `PARCOURS_PROVIDER_NAME_FIELD`."""
+    """Base class of a provider's options. Each field is a setting `PARCOURS_PROVIDER_NAME_FIELD`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a provider is made with."""
+    """The argument of a provider's constructor."""
 
     # The channel that it is to serve, of those that its class names.
     channel: str
@@ -44,7 +44,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class IncomingRequest:
-    """A request that came in from a provider, exactly as it was sent."""
+    """A request from a provider, unchanged."""
 
     # As the provider knows it: our public URL, the path and the query.
     url: str
@@ -55,10 +55,10 @@ class IncomingRequest:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """What a provider says that a contact, or a contact's telephone, did; it becomes an event of that contact.
+    """An event that a provider reports about a contact.
 
-    Whose it is, the first that is given says: our message key, the contact's key, an email address, or a phone
-    number. With the provider's own `id`, the same report again changes nothing.
+    The contact is found by the first of these that is given: `message` (the key that `send` received), `contact`,
+    `email`, `phone`. If the provider's `id` is given, a repeated report changes nothing.
     """
 
     type: str
@@ -72,13 +72,13 @@ class Reported:
 
 
 class ForgedError(Exception):
-    """The signature of a request is missing or wrong. Raised by `parse`; the answer is 401."""
+    """Raise it in `parse` if the signature of a request is missing or wrong. The response is 401."""
 
 
 class Provider(Generic[M]):
-    """A provider of one channel or several. An instance is one connection, used by one thread at a time.
+    """Base class of providers, for one channel or several. An instance is used by one thread at a time.
 
-    Making one must not connect: that is for `send`, which should give up waiting after some seconds.
+    Connect in `send`, not in the constructor, with a timeout of some seconds.
     """
 
     # Of email, sms, push and webhook.
@@ -95,24 +95,24 @@ class Provider(Generic[M]):
         self.setup = setup
 
     def send(self, batch: Sequence[M]) -> list[Result]:
-        """Hand messages to the provider and return what became of each, in their order.
+        """Pass messages to the provider and return one result per message, in the same order.
 
-        What it returned is recorded before `send` is called again, so a worker that dies costs at most one
-        batch done twice, under the same keys. Whatever this raises is that message's failure; when it raises for
-        every message, the provider counts as away.
+        The results are stored before the next call. If a worker dies, at most one batch is sent again, with the same
+        keys. An exception is a failed attempt of the message; after exceptions for several messages in a row, the
+        provider counts as unavailable.
         """
         raise NotImplementedError
 
     def parse(self, request: IncomingRequest) -> Iterable[Reported]:
-        """Check the signature of a request and return what it reports.
+        """Check the signature of a request and return the events that it reports.
 
-        Several threads call this at the same time. Raises ForgedError, or ValueError for a request that cannot be
-        understood.
+        Several threads may call this at the same time. Raises ForgedError for a wrong signature, and ValueError for a
+        request that cannot be parsed.
         """
         raise NotImplementedError
 
     def close(self) -> None:
-        """End the connection; `send` may be called again later."""
+        """Close the connection. `send` may be called again later."""
 
     @classmethod
     def reports_back(cls) -> bool:

@@ -48,7 +48,7 @@ def provider_class(channel: str, name: str) -> type[Provider[Any]]:
     if point is None:
         known = sorted(_entry_points())
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"install its package, or choose one of {', '.join(known)}"
+        hint = f"did you mean {near[0]!r}?" if near else f"install its package, or choose one of {_usable_for(channel)}"
         raise UnusableProviderError(f"{setting}: there is no provider {name!r}; {hint}")
     try:
         found = point.load()
@@ -69,6 +69,19 @@ def provider_class(channel: str, name: str) -> type[Provider[Any]]:
             f"{setting}: the provider {name!r} supports {served}; choose one that supports {channel}"
         )
     return found
+
+
+def _usable_for(channel: str) -> str:
+    """Return the names of the providers that can serve a channel, as a person reads them."""
+    return ", ".join(name for name in sorted(_entry_points()) if _serves(channel, name))
+
+
+def _serves(channel: str, name: str) -> bool:
+    try:
+        provider_class(channel, name)
+    except UnusableProviderError:
+        return False
+    return True
 
 
 def make(settings: Settings, channel: str, *, signing: str) -> Provider[Any]:

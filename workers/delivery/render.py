@@ -21,7 +21,7 @@ PREVIEW = StepName(0, "preview", 0, "preview", "preview")
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """An email, ready to leave. The key makes its Message-ID; `at` is when it was written."""
+    """An email, ready to send. Its Message-ID is made from the key. `at` is the time at which it was created."""
 
     key: str
     at: datetime

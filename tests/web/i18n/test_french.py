@@ -202,6 +202,8 @@ PROBLEMS = """
 - {step: x, action: webhook.send, with: {url: "ftp://x"}}
 - {step: y, action: contact.update, with: {fields: {email: nobody}}}
 - {step: z, condition: contact.campaigns, with: {campaigns: [x], added: {operator: gt, date: soon}}}
+- {step: aa, action: contact.tags, with: {add: ["a;b", ";"]}}
+- {step: ab, action: contact.tags, with: {add: [";"]}}
 - just text
 """
 

@@ -43,12 +43,13 @@ class Penpal(Provider[Note]):
     channels = frozenset({"sms"})
     options: ClassVar[type[ProviderOptions]] = PenpalOptions
     refuses: str | None = None
+    error: type[BaseException] = RuntimeError
     got: list[str | None] = []  # noqa: RUF012
 
     def send(self, batch: Sequence[Note]) -> list[Result]:
         for note in batch:
             if self.refuses in ("everybody", note.to):
-                raise RuntimeError("a bug")
+                raise self.error("a bug")
             self.got.append(note.to)
         return [Sent()] * len(batch)
 
@@ -164,6 +165,12 @@ def test_a_name_that_is_wrong_is_said_with_the_nearest(tmp_path: Path, installed
     assert "'moody' cannot be used (OSError: no licence file)" in why(tmp_path, "moody")
 
 
+def test_the_hint_names_only_providers_of_the_channel(tmp_path: Path, installed: Installed) -> None:
+    installed("broken", "no_such_module_anywhere:Provider")
+    said = why(tmp_path, "unheard")
+    assert said.endswith("install its package, or choose one of files, gateway, penpal"), said
+
+
 @pytest.mark.parametrize("value", ["no_such_module:Provider", f"{__name__}:Moody"])
 def test_a_provider_that_cannot_be_used_stops_its_own_channel_alone(
     world: World, tmp_path: Path, installed: Installed, value: str
@@ -180,10 +187,16 @@ def test_a_provider_that_cannot_be_used_stops_its_own_channel_alone(
     assert Penpal.got == ["+33612345670"]
 
 
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
 def test_a_provider_that_raises_for_one_message_costs_the_others_nothing(
-    world: World, tmp_path: Path, installed: Installed, monkeypatch: pytest.MonkeyPatch
+    world: World,
+    tmp_path: Path,
+    installed: Installed,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[BaseException],
 ) -> None:
     prepared(world, "ann", "ben", steps=TEXT)
+    monkeypatch.setattr(Penpal, "error", error)
     monkeypatch.setattr(Penpal, "refuses", "+33612345670")
     delivery = delivery_of(world.engine, settings(tmp_path, "penpal", penpal_token="t"))
     assert deliver(world, delivery) == {"sent": 1}
