@@ -849,6 +849,11 @@ def test_a_deleted_contact_is_gone_from_every_table_and_the_counters(ann: World)
     ann.contacts("bob", segment="everyone")
     ann.run(at(2))
     ann.write("UPDATE contact SET timezone = 'Asia/Tokyo' WHERE key = 'ann'")
+    ann.write("INSERT INTO redated (contact_id) SELECT id FROM contact WHERE key = 'ann'")
+    ann.write(
+        "INSERT INTO date_entry (contact_id, source_id, due_at, version) "
+        "SELECT id, 1, 'infinity', 1 FROM contact WHERE key = 'ann'"
+    )
     gone, stays = ann.contact_id("ann"), ann.contact_id("bob")
     assert set(everything_about(ann, gone)) == {*erasure.TABLES, "contact"} - {"inbox"}
     before = everything_about(ann, stays)
