@@ -74,8 +74,12 @@ def _moment(value: Any) -> Any:
     text = value.isoformat() if isinstance(value, date) else value
     if not isinstance(text, str) or not operators.is_moment(text):
         interval = operators.ago(text) if isinstance(text, str) else None
-        instead = f"; for a time counted from now, write within: {interval}" if interval else ""
-        raise ValueError(f"{value!r} is not a date; write it like 2026-12-24 or 2026-12-24T09:00+01:00{instead}")
+        if interval:
+            raise ValueError(
+                f"{value!r} is not a date; write it like 2026-12-24 or 2026-12-24T09:00+01:00; for a time counted from "
+                f"now, write within: {interval}"
+            )
+        raise ValueError(f"{value!r} is not a date; write it like 2026-12-24 or 2026-12-24T09:00+01:00")
     return text.strip()
 
 
