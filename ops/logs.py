@@ -55,7 +55,7 @@ FLOODABLE = frozenset(
         *("request_failed", "request_refused_by_database", "sighting_kept", "sightings_lost"),
         *("event_buried", "event_not_stored", "event_not_understood", "event_refused", "form_field_not_understood"),
         *("member_left_out", "member_not_let_go", "step_raised", "delivery_failed", "order_refused"),
-        *("provider_failed", "provider_not_understood", "provider_unusable"),
+        *("provider_failed", "provider_not_understood", "provider_unusable", "text_command_of_nobody"),
     }
 )
 LINES_A_MINUTE = 20

@@ -179,7 +179,7 @@ def test_a_plan_that_says_something_else_by_now_is_shown_again(client: Client, w
     kept["steps"] = [LATER]
     again = posted(http, "/campaigns/+new", **kept, do="apply")
     assert again.status_code == 200
-    assert "The campaign was changed after your review" in text_of(again.text)
+    assert "The campaign changed after your review" in text_of(again.text)
     taken = posted(http, "/campaigns/+new", **filled(key="k"), do="review")
     assert applied(http, "/campaigns/+new", key="k").status_code == 303
     late = posted(http, "/campaigns/+new", **hidden(taken.text), do="apply")
