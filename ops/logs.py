@@ -62,7 +62,7 @@ FLOODABLE = frozenset(
             "delivery_failed",
             "order_refused",
         ),
-        *("provider_failed", "provider_not_understood", "provider_unusable"),
+        *("provider_failed", "provider_not_understood", "provider_unusable", "text_command_of_nobody"),
     }
 )
 LINES_A_MINUTE = 20

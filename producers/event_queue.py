@@ -107,7 +107,9 @@ def declare(channel: Any, *, every: float = DECLARE_SECONDS) -> None:
     said_at = getattr(channel, "_parcours_declared_at", None)
     if said_at is None or time.monotonic() - said_at >= every:
         # kombu remembers what this process has bound, and would not say it to Redis again.
-        channel.state.queue_bindings_delete(QUEUE.name)
+        # RabbitMQ keeps bindings itself, and its channels remember none.
+        if hasattr(channel, "state"):
+            channel.state.queue_bindings_delete(QUEUE.name)
         QUEUE(channel).declare()
         channel._parcours_declared_at = time.monotonic()
 

@@ -127,7 +127,10 @@ def open_csv(source: FileSource, *, plain: bool = False) -> CsvTable:
     if given:
         return CsvTable(source, delimiter, given, skipped)
     lines = (each for each in source.lines() if each[0] > skipped)
-    first_line, cells, text = next(_records(lines, delimiter, 0, lambda _, broken: False))
+    header = next(_records(lines, delimiter, 0, lambda _, broken: False), None)
+    if header is None:
+        raise CampaignError(f"{source.name} has no names of columns; add a first line that names them")
+    first_line, cells, text = header
     if isinstance(cells, str):
         raise CampaignError(
             f"{source.name}: line {first_line} should contain the column names, but is not CSV: {cells}"

@@ -176,7 +176,7 @@ def test_the_command_shows_the_table_and_leaves_a_database_to_look_at() -> None:
     try:
         said = run("demo", "--contacts", "20", "--days", "2")
         assert "picture-guide" in said
-        assert "contacts added" in said
+        assert " added, " in said
         assert f"PARCOURS_HOME={home / 'demo'} parcours overview welcome" in said
         # Commands are not broken, so that they can be copied.
         table = [line for line in said.splitlines() if "PARCOURS_HOME" not in line and "─" in line]
@@ -185,7 +185,8 @@ def test_the_command_shows_the_table_and_leaves_a_database_to_look_at() -> None:
         # It stopped its server; the next command finds everything as it was.
         assert not (home / "demo" / "postgres" / "postmaster.pid").exists()
         seen = json.loads(run("overview", "welcome", "--json", PARCOURS_HOME=str(home / "demo")))
-        assert f"{seen['contacts']['added']:,} contacts added" in said
+        added = seen["contacts"]["added"]
+        assert f"{added:,} {'contact' if added == 1 else 'contacts'} added" in said
     finally:
         run("db", "stop", PARCOURS_HOME=str(home / "demo"))
         shutil.rmtree(home, ignore_errors=True)

@@ -146,7 +146,7 @@ def test_bad_events_among_many_become_dead_letters_and_every_good_one_is_acted_o
             assert "invalid input syntax for type integer" in reason
             assert "parcours dead-letters replay" in reason
         else:
-            assert reason.startswith("the decision 'judged' of campaign 'c' could not judge it: ")
+            assert reason.startswith("the decision 'judged' of campaign 'c' could not evaluate it: ")
     kept = world.read("SELECT id FROM event")
     assert {each.id for each in good} <= {row.id for row in kept}
     assert world.tally()["visit yes"] == len({each.contact for each in good})
@@ -189,7 +189,7 @@ def test_a_decision_that_raises_leaves_the_others_of_the_event_alone_and_says_wh
     (failure,) = world.read("SELECT attempts, error FROM failure")
     assert failure.error.startswith("ValueError: invalid literal for int()")
     (reason,) = dead(world).values()
-    assert reason.startswith("the decision 'judged' of campaign 'c' could not judge it: ValueError")
+    assert reason.startswith("the decision 'judged' of campaign 'c' could not evaluate it: ValueError")
 
 
 def test_an_event_of_the_year_9999_is_looked_back_at_without_harm(world: World) -> None:
@@ -458,7 +458,7 @@ def test_status_tells_of_a_campaign_that_is_set_aside(world: World, run: Run) ->
         "CAST(replace(CAST(definition AS text), 'page.hit', 'no.such') AS json)"
     )
     campaigns._loaded.clear()
-    assert "Alarm: campaign c is stopped: version 1 of campaign" in run("status").stdout
+    assert "Alarm: campaign c is stopped: this process cannot read version 1 of campaign" in run("status").stdout
     (alarm,) = json.loads(run("status", "--json").stdout)["set_aside"]
     assert alarm["campaign"] == "c"
     assert "unknown decision 'no.such'" in alarm["error"]

@@ -352,7 +352,7 @@ def test_an_address_that_an_unknown_contact_refuses_is_silent_though_the_event_i
     taken = world.accept(event(type_, "nobody", at(2), **said), now=at(2), unknown="reject")
     ((_, reason),) = taken.rejected
     assert reason.startswith(intake.UNKNOWN)
-    assert ("is kept" in reason) == bool(refuses)
+    assert ("is stored" in reason) == bool(refuses)
     assert world.read("SELECT FROM contact") == []
     columns: dict[str, Any] = {"email": address} if "@" in address else {"phone": address}
     world.contacts("zoe", **columns)

@@ -79,7 +79,7 @@ def test_a_replayed_letter_is_judged_by_the_decision_that_could_not_and_by_no_ot
     shop.redeem("ann", "20")
     assert shop.points("ann") == 1
     (letter,) = shop.letters()
-    assert letter["reason"].startswith("the decision 'redeem' of campaign 'gold' could not judge it: TypeError")
+    assert letter["reason"].startswith("the decision 'redeem' of campaign 'gold' could not evaluate it: TypeError")
     assert "fix the cause, then run `parcours dead-letters replay`" in letter["reason"]
     assert "0 evaluated again by decisions that had failed (0 yes), 0 duplicates, 1 still failing." in shop.call(
         "dead-letters", "replay", "--all"
@@ -148,4 +148,6 @@ def test_a_command_says_that_what_it_was_given_became_a_dead_letter(shop: Shop) 
         assert "1 event became a dead letter; run `parcours dead-letters list` to see why" in done.stderr
     reasons = [letter["reason"] for letter in shop.letters()]
     assert len(reasons) == 2
-    assert all(reason.startswith("the decision 'redeem' of campaign 'gold' could not judge it") for reason in reasons)
+    assert all(
+        reason.startswith("the decision 'redeem' of campaign 'gold' could not evaluate it") for reason in reasons
+    )
