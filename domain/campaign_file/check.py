@@ -648,6 +648,8 @@ class Checker:
                 TIMING_NAMES,
                 "to set a deadline, use 'within', or delay the steps in its branches",
             )
+            if node.type is not None and node.type.rule_of is not None and node.data.get("look_back") is not None:
+                self.say((*node.path, "look_back"), f"{node.type.name!r} needs no 'look_back'; its rule tests the past")
         else:
             refuse(DECISION_NAMES, "only decisions wait for an event")
         if node.kind is not Kind.ACTION:
