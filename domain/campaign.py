@@ -104,6 +104,8 @@ class Campaign:
     event_exits: tuple[EventExit, ...] = ()
     # Keys of segments whose members are out.
     segment_exits: tuple[str, ...] = ()
+    # Rules (`segments.rule.Rule`): of whom one is true, is out.
+    rule_exits: tuple[Any, ...] = ()
     entry: EntryLimit | None = None
     # By which dates contacts enter.
     dates: tuple[ContactDate, ...] = ()

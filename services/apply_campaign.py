@@ -133,11 +133,15 @@ def _save_rules(conn: Connection, campaign: Campaign) -> None:
             tokens = tree.reads(step.rule)
             own = {f"{CAMPAIGNS}.{campaign.key}"} if this in tokens else set()
             named[step.id] = rules.ids_named(conn, tokens - {this} | own)
+    if campaign.rule_exits:
+        named[None] = rules.ids_named(conn, {token for rule in campaign.rule_exits for token in tree.reads(rule)})
     rules.save_watchers(conn, campaign.id, named)
 
 
 def _ask_rules(conn: Connection, campaign: Campaign, planned: CampaignPlan, *, now: datetime, zone: ZoneInfo) -> None:
-    """Let those who wait for a rule that is another now be asked at once, by whoever is at work then."""
+    """Let those whom a rule concerns that is another now be asked at once, by whoever is at work then."""
+    if planned.asks_exits or (planned.returns and campaign.rule_exits):
+        memberships.ask_exits(conn, campaign.id, now=now)
     for step in campaign.steps.values():
         if step.rule is not None and (planned.returns or step.key in planned.rules_asked):
             waits.ask_rules(conn, step.id, now=now)

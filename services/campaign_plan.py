@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from parcours.db.tables import campaigns, companies, contacts, dates, scores, templates, waits
 from parcours.db.tables import membership as memberships
 from parcours.db.tables import stages as stages_table
-from parcours.domain.campaign_file.build import contact_date, to_data
+from parcours.domain.campaign_file.build import contact_date, exit_rule, to_data
 from parcours.domain.campaign_file.check import MOST_PROBLEMS, first_of
 from parcours.domain.campaign_file.model import AtFile, CampaignFile, DateSourceFile, Problem, StepFile
 from parcours.domain.campaign_file.sentences import near, quoted, short
@@ -75,6 +75,8 @@ class CampaignPlan:
     # Decisions whose rule is another now, and how many wait there; and those that wait for no rule any more.
     rules_asked: dict[str, int] = field(default_factory=dict)
     rules_dropped: list[str] = field(default_factory=list)
+    # Whether members are asked whether they are out now, by rules that were no exits before.
+    asks_exits: bool = False
     # Dates by which contacts enter from now on, and how many contacts have them; and those by which they do no more.
     dates: dict[str, int] = field(default_factory=dict)
     dates_removed: list[str] = field(default_factory=list)
@@ -177,6 +179,8 @@ def references(file: CampaignFile) -> Iterator[Reference]:
     for index, each in enumerate(file.exit):
         if each.segment is not None:
             yield Reference(("exit", index, "segment"), RefersTo.SEGMENT, each.segment)
+        if each.rule is not None:
+            yield from _of_rule(file, ("exit", index), exit_rule(each.rule))
     for place, step in _placed(file.steps, ("steps",)):
         type_ = step_type(step.kind, step.type)
         for name, what, key in type_.references(step.with_):
@@ -332,6 +336,7 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> CampaignPla
         rules_asked={
             key: waiting.get(ids[key], 0) for key in kept if _rule_of(new[key]) not in (None, _rule_of(old[key]))
         },
+        asks_exits=any(rule not in _exit_rules(before) for rule in _exit_rules(file)),
         rules_dropped=[key for key in kept if _rule_of(old[key]) is not None and _rule_of(new[key]) is None],
         dates=_dates(conn, file, before.sources.dates),
         dates_removed=_gone(before, file),
@@ -387,7 +392,11 @@ def _own(step: StepFile) -> dict[str, Any]:
 
 def has_rules(file: CampaignFile) -> bool:
     """Return whether a campaign has rules of its own."""
-    return any(_rule_of(step) is not None for step in file.walk())
+    return any(_rule_of(step) is not None for step in file.walk()) or bool(_exit_rules(file))
+
+
+def _exit_rules(file: CampaignFile) -> list[Any]:
+    return [each.rule for each in file.exit if each.rule is not None]
 
 
 def _rule_of(step: StepFile) -> Any:

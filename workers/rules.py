@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine
 from parcours.db import touched
 from parcours.db.reads import batch
 from parcours.db.tables import campaigns, erasure, rules
+from parcours.db.tables import membership as memberships
 from parcours.db.tables.rules import Book, Known, Pair, Standing, Watcher
 from parcours.db.touched import Noted
 from parcours.domain.segments.judging import Judged, judged
@@ -176,6 +177,7 @@ def follow_due(conn: Connection, *, now: datetime, zone: ZoneInfo, limit: int = 
     wanted = {
         *rules.contacts_left(conn, limit=limit),
         *rules.due_contacts(conn, list(book.rules), now=now, limit=limit),
+        *memberships.exits_due(conn, book.exits, now=now, limit=limit),
     }
     locked = rules.lock_free(conn, wanted)
     if len(locked) < len(wanted):
@@ -189,6 +191,8 @@ def follow_due(conn: Connection, *, now: datetime, zone: ZoneInfo, limit: int = 
         rules.take_left(conn, [contact_id])
         late = rules.due_of(conn, list(book.rules), [contact_id], now=now)
         rules.set_due(conn, dict.fromkeys(late, now + RETRY))
+        for _, campaign_id in memberships.take_exits_due(conn, book.exits, [contact_id], now=now):
+            memberships.set_exit_due(conn, campaign_id, {contact_id: now + RETRY})
 
     if locked:
         in_halves(conn, locked, ask, told)
@@ -205,7 +209,10 @@ def _due_of(conn: Connection, book: Book, contact_ids: Sequence[int], now: datet
     rules.drop_due(conn, due)
     for contact_id, segment_id in due:
         asked.setdefault(segment_id, set()).add(contact_id)
-    return asked, book.watched(noted)
+    watched = book.watched(noted)
+    for contact_id, campaign_id in memberships.take_exits_due(conn, book.exits, contact_ids, now=now):
+        watched.setdefault(Watcher(campaign_id, None), set()).add(contact_id)
+    return asked, watched
 
 
 def take_up(conn: Connection, contact_ids: Sequence[int]) -> None:

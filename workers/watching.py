@@ -25,7 +25,8 @@ from parcours.domain.steps.types import Failed
 from parcours.domain.time.text import iso
 from parcours.domain.time.zones import zone_of
 from parcours.domain.walk.rows import Failure
-from parcours.domain.walk.walk import MATCHED_AT, deadline, next_look
+from parcours.domain.walk.walk import MATCHED_AT, RULE_RETRY, deadline, next_look
+from parcours.workers import exits, membership
 
 log = structlog.get_logger()
 
@@ -35,6 +36,28 @@ def ask(conn: Connection, watched: Mapping[Watcher, Collection[int]], *, now: da
     of_steps = {each.step_id: set(ids) for each, ids in watched.items() if each.step_id is not None}
     if of_steps:
         _ask_decisions(conn, of_steps, now=now, zone=zone)
+    for each, ids in sorted(watched.items(), key=lambda found: found[0].campaign_id):
+        if each.step_id is None:
+            _ask_exits(conn, each.campaign_id, sorted(ids), now=now, zone=zone)
+
+
+def _ask_exits(
+    conn: Connection, campaign_id: int, contact_ids: Sequence[int], *, now: datetime, zone: ZoneInfo
+) -> None:
+    """Let members out of whom an exit by rule is true; in a paused campaign too, as all exits."""
+    inside = sorted(memberships.active(conn, campaign_id, contact_ids))
+    if not inside:
+        return
+    campaign, status = campaigns.enter(conn, campaign_id, zone)
+    if status.unreadable is not None:
+        memberships.set_exit_due(conn, campaign_id, dict.fromkeys(inside, now + RULE_RETRY))
+    if status.deleted or not campaign.rule_exits:
+        return
+    answers = exits.told(conn, campaign, inside, now=now, zone=zone)
+    for reason, ids in exits.by_reason(answers).items():
+        membership.exit_all(conn, campaign, ids, reason, now=now)
+    staying = {id_: each.asked_at for id_, each in answers.items() if each.reason is None}
+    memberships.set_exit_due(conn, campaign_id, staying)
 
 
 def _ask_decisions(conn: Connection, of_steps: Mapping[int, Collection[int]], *, now: datetime, zone: ZoneInfo) -> None:

@@ -132,7 +132,7 @@ class EntryFile(BaseModel):
 
 
 class ExitFile(BaseModel):
-    """What ends a run before its end: an event, or a segment."""
+    """What ends a run before its end: an event, a segment, or a rule, kept as written."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -140,6 +140,7 @@ class ExitFile(BaseModel):
     where: tuple[dict[str, Any], ...] = ()
     key: str | None = None
     segment: str | None = None
+    rule: dict[str, Any] | None = None
 
 
 class SkipFile(BaseModel):
