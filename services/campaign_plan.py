@@ -23,10 +23,11 @@ from parcours.domain.segments.rule import Rule
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.templated import texts_in
 from parcours.domain.steps.types import Kind, RefersTo
+from parcours.services.circles import Circles, Place
 from parcours.services.entry_rules import entry_rules
 from parcours.services.template_notes import notes
 
-Place = tuple[str | int, ...]
+FilePlace = tuple[str | int, ...]
 
 # Templates that `parcours messages apply` brings, by their kind in the table.
 _TEMPLATES: dict[RefersTo, templates.Kind] = {
@@ -39,7 +40,7 @@ _TEMPLATES: dict[RefersTo, templates.Kind] = {
 class Reference(NamedTuple):
     """A name in a file of something outside it."""
 
-    place: Place
+    place: FilePlace
     what: RefersTo
     key: str
     # Rules are told of changes by what they name, so it has to be there.
@@ -191,13 +192,13 @@ def references(file: CampaignFile) -> Iterator[Reference]:
             yield from _of_rule(file, (*place, "with"), type_.rule_of(type_.properties.model_validate(step.with_)))
 
 
-def _of_rule(file: CampaignFile, place: Place, rule: Rule) -> Iterator[Reference]:
+def _of_rule(file: CampaignFile, place: FilePlace, rule: Rule) -> Iterator[Reference]:
     for path, what, key in tree.references(rule):
         if what is not RefersTo.CAMPAIGN or key not in ("this", file.campaign):
             yield Reference((*place, *path), what, key, in_rule=True)
 
 
-def _placed(steps: tuple[StepFile, ...], place: Place) -> Iterator[tuple[Place, StepFile]]:
+def _placed(steps: tuple[StepFile, ...], place: FilePlace) -> Iterator[tuple[FilePlace, StepFile]]:
     for index, step in enumerate(steps):
         here = (*place, index)
         yield here, step
@@ -211,7 +212,15 @@ def check_references(conn: Connection, file: CampaignFile) -> list[Problem]:
     Sources are public, published segments and campaign forms; other segments and forms
     must exist. Emails, other templates and campaigns may come later: a plan notes them.
     """
-    return first_of(chain(_check_named(conn, file), _check_redirect(conn, file)))
+    return first_of(chain(_check_named(conn, file), _check_circle(conn, file), _check_redirect(conn, file)))
+
+
+def _check_circle(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
+    """Yield that who is in the campaign follows from who is in it, over the rules of segments or exits."""
+    through = Circles(conn, campaigns={file.campaign: file}).through(Place("campaign", file.campaign))
+    if through is not None:
+        sentence = f"the campaign depends on itself: {through}; remove one of the references"
+        yield Problem(("sources",), short(sentence))
 
 
 def _check_named(conn: Connection, file: CampaignFile) -> Iterator[Problem]:

@@ -97,16 +97,17 @@ WHERE ctid = ANY (ARRAY(
 RETURNING contact_id, campaign_id;
 
 -- name: exiting
--- Members whom a segment that is an exit holds, but for those whom a person added.
+-- Members whom a segment that is an exit holds, but for those whom a person added while they were in it.
 SELECT membership.contact_id
 FROM membership
 WHERE membership.campaign_id = :campaign_id
   AND membership.contact_id BETWEEN :first_id AND :last_id
-  AND membership.departure IS NULL AND membership.arrival <> 'manual'
+  AND membership.departure IS NULL
   -- One probe a contact, as in `orphans`.
   AND (SELECT true FROM segment_member
        WHERE segment_member.contact_id = membership.contact_id
          AND segment_member.active
+         AND (membership.arrival <> 'manual' OR segment_member.changed_at > membership.added_at)
          AND segment_member.segment_id = ANY (CAST(:exit_ids AS int[]))
        LIMIT 1) IS NOT NULL
 ORDER BY membership.contact_id

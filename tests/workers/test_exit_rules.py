@@ -180,3 +180,20 @@ def test_what_an_exit_rule_may_not_ask_is_told(world: World) -> None:
             world.campaign(LATER, exit=[{"rule": rule}])
     with pytest.raises(CampaignFileError, match="an exit needs one of 'event', 'segment' and 'rule'"):
         world.campaign(LATER, exit=[{"rule": CUSTOMER, "segment": "x"}])
+
+
+def test_an_exit_segment_whose_rule_changes_lets_those_out_whom_a_person_added_before(world: World) -> None:
+    world.contacts("ann", "ben", segment="everyone")
+    world.contacts("eve")
+    tag(world, "ann", 1)
+    tag(world, "eve", 1)
+    world.by_rule("customers", {"condition": "contact.tags", "with": {"tags": ["nobody"]}})
+    world.campaign(LATER, exit=[{"segment": "customers"}])
+    world.add("eve", at(1))
+    world.run(at(1))
+    world.by_rule("customers", CUSTOMER, at(2))
+    assert world.members() == {"ann": "exit 1", "eve": "exit 1", "ben": "in 1"}
+    # Whom a person adds afterwards stays.
+    world.add("eve", at(3))
+    world.update(at(3))
+    assert world.members()["eve"] == "in 2"
