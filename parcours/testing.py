@@ -38,8 +38,10 @@ from parcours.domain.steps.batch import Batch, Fact, Knowledge, Standing
 from parcours.domain.steps.types import Failed, Kind, Result, StepType
 from parcours.ops.tokens import Tokens
 from parcours.producers.files import campaigns as campaign_files
-from parcours.services import apply_campaign, campaign_plan
-from parcours.workers import events, intake
+from parcours.producers.files import emails as email_files
+from parcours.producers.files import segments as segment_files
+from parcours.services import apply_campaign, campaign_plan, segment_plan, segment_rules
+from parcours.workers import events, intake, rebuilding
 from parcours.workers.delivery.channels import Delivery, Outgoing
 from parcours.workers.delivery.deliver import deliver_inline
 from parcours.workers.delivery.provider import Provider, Setup
@@ -250,14 +252,32 @@ class Sandbox:
         with self.engine.begin() as conn:
             emails.save(conn, emails.Email(key, subject, html, text, None, True), now=self.now)
 
+    def emails(self, file: Path | str) -> None:
+        """Apply email templates from a file or its text, with their variants. Raises CampaignError."""
+        read, problems = email_files.read_text(_content(file), _name(file, "emails.yaml"))
+        if problems:
+            raise CampaignError(str(problems[0]))
+        with self.engine.begin() as conn:
+            for email in read:
+                emails.save(conn, email, now=self.now)
+
+    def segments(self, file: Path | str) -> None:
+        """Apply segments with their rules from a file or its text. Raises CampaignError, which lists all problems."""
+        read = segment_files.read_text(_content(file), name=_name(file, "segments.yaml"))
+        with self.engine.begin() as conn:
+            if problems := segment_plan.problems(conn, read.segments):
+                raise CampaignError(problems[0][1].sentence)
+            asked = segment_rules.apply(conn, read.segments, forget=False, now=self.now)
+        rebuilding.work_all(self.engine, asked, now=self.now, zone=self.zone)
+        self._settle()
+
     def campaign(self, file: Path | str) -> None:
         """Apply and publish a campaign from a file or its text. Missing segments, forms and emails are created.
 
         Raises CampaignError, which lists all problems.
         """
-        name = file if isinstance(file, Path) else Path("campaign.yaml")
-        content = file.read_text(encoding="utf-8") if isinstance(file, Path) else file
-        read = campaign_files.read_text(content, name=name, default_zone=self.zone)
+        name = _name(file, "campaign.yaml")
+        read = campaign_files.read_text(_content(file), name=name, default_zone=self.zone)
         read = read.model_copy(update={"published": True, "publish_from": None, "publish_until": None})
         for what, key in sorted({(each.what, each.key) for each in campaign_plan.references(read)}):
             self._make(what, key)
@@ -372,6 +392,14 @@ class Sandbox:
             counts += deliver_inline(self.engine, self._delivery, Scope(), now=self.now, zone=self.zone)
             if not +counts:
                 return
+
+
+def _content(file: Path | str) -> str:
+    return file.read_text(encoding="utf-8") if isinstance(file, Path) else file
+
+
+def _name(file: Path | str, otherwise: str) -> Path:
+    return file if isinstance(file, Path) else Path(otherwise)
 
 
 @contextmanager
