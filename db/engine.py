@@ -6,6 +6,7 @@ from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from parcours.db.adapters import JsonbLoader, ListDumper
+from parcours.db.tables.rules import leave_rest
 from parcours.domain.errors import CampaignError
 
 # A batch keeps to one core: starting helpers takes the server longer than the batch. The server notices in half a
@@ -61,6 +62,7 @@ def connect(url: str, *, pool_size: int = 10, options: str = "") -> Engine:
         },
     )
     event.listen(engine, "connect", _adapt)
+    event.listen(engine, "commit", leave_rest)
     return engine
 
 

@@ -25,6 +25,12 @@ class Scope(BaseModel):
     # Contacts of one campaign in this sweep.
     campaign_limit: int | None = None
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether it leaves out contacts of its campaigns, by name, by share or by number."""
+        limits = (self.contact_ids, self.min_id, self.max_id, self.threads, self.campaign_limit)
+        return any(each is not None for each in limits)
+
     def contacts(self) -> dict[str, Any]:
         """Return the parameters by which statements restrict contacts."""
         return {

@@ -68,6 +68,7 @@ def _keep_plans(connection: Any, _: Any) -> None:
 def _copy(conn: Connection, source: str) -> None:
     for table in DEFINITIONS:
         conn.execute(filled(sql["copy"], table=table, source=source))
+    conn.execute(sql["forget_rules"])
     for table in ("category", "segment", "form", "email", "company"):
         # Ids were copied, so that the sequence has to go on behind them.
         conn.execute(filled(sql["go_on_behind"], table=table), {"table": table})

@@ -22,6 +22,10 @@ DROP SCHEMA IF EXISTS {schema} CASCADE;
 -- name: copy
 INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM {source}.{table};
 
+-- name: forget_rules
+-- Contacts come into segments there as they are told to.
+UPDATE segment SET rule = NULL, rule_error = NULL;
+
 -- name: go_on_behind
 SELECT setval(pg_get_serial_sequence(:table, 'id'), (SELECT coalesce(max(id), 0) + 1 FROM {table}));
 

@@ -40,6 +40,14 @@ def filled(statement: TextClause, **gaps: Name | Sequence[Name] | datetime) -> T
     return text(_GAP.sub(lambda gap: _written(gaps[gap[1]]), statement.text))
 
 
+def composed(statement: TextClause, **parts: str) -> TextClause:
+    """Return a statement whose gaps (`{rule}`) are filled with parts of other statements, and with nothing else.
+
+    Values are bound as ever: whoever writes a part has made it of files alone.
+    """
+    return text(_GAP.sub(lambda gap: parts[gap[1]], statement.text))
+
+
 @cache
 def _sources(module: Path) -> dict[str, str]:
     source = module.with_suffix(".sql").read_text(encoding="utf-8")

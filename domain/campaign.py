@@ -8,9 +8,11 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal
 
+from parcours.domain.entry import EntryLimit, EventExit, EventSource
 from parcours.domain.errors import UnknownStepError
 from parcours.domain.retries import STEP_ATTEMPTS
 from parcours.domain.steps.types import Kind, Need, Properties, RefersTo, StepType, event_pattern
+from parcours.domain.time.dates import ContactDate
 from parcours.domain.time.intervals import Interval
 from parcours.domain.time.schedule import Timing
 
@@ -36,6 +38,8 @@ class Step:
     look_back: Interval | None = None
     max_attempts: int = STEP_ATTEMPTS
     on_failure: Literal["stop", "continue"] = "stop"
+    # What becomes of an action whose time, by a date of the contact, had passed when the contact came to it.
+    late: Literal["skip", "run"] = "skip"
     # It stood elsewhere in an earlier version: who passed it there may come to it again.
     moved: bool = False
 
@@ -46,7 +50,8 @@ class Step:
     @cached_property
     def needs(self) -> frozenset[Need]:
         """What this step wants loaded of its contacts."""
-        return self.type.needs_of(self.properties)
+        needs = self.type.needs_of(self.properties)
+        return needs if self.timing.date is None else needs | {Need.FIELDS}
 
     @cached_property
     def events(self) -> frozenset[str]:
@@ -84,6 +89,14 @@ class Campaign:
     priority: Priority = "normal"
     # How many of its messages leave in a second, all channels together; None: as many as can.
     per_second: float | None = None
+    # What lets contacts in and out besides segments, forms and steps.
+    event_sources: tuple[EventSource, ...] = ()
+    event_exits: tuple[EventExit, ...] = ()
+    # Keys of segments whose members are out.
+    segment_exits: tuple[str, ...] = ()
+    entry: EntryLimit | None = None
+    # By which dates contacts enter.
+    dates: tuple[ContactDate, ...] = ()
 
     def step(self, step_id: int) -> Step:
         """Return a step of this version. Raises UnknownStepError."""

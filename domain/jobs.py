@@ -53,11 +53,44 @@ class EndGraces(Order):
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseEntrants(Order):
+    """Let in who was held back by the limit of a campaign."""
+
+    queue = "membership"
+    actor = "release_entrants"
+
+
+@dataclass(frozen=True, slots=True)
 class FollowTimezones(Order):
-    """Move the waits of contacts whose timezone changed."""
+    """Move the waits of contacts whose timezone or dates changed."""
 
     queue = "membership"
     actor = "follow_timezones"
+
+
+@dataclass(frozen=True, slots=True)
+class EnterByDate(Order):
+    """Let in whose date has come, and write when contacts enter by dates that are new to a campaign."""
+
+    queue = "membership"
+    actor = "enter_by_date"
+
+
+@dataclass(frozen=True, slots=True)
+class FollowRules(Order):
+    """Ask rules of contacts for whom it is time, or whom nobody asked yet."""
+
+    queue = "membership"
+    actor = "follow_rules"
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildSegments(Order):
+    """Ask rules of everybody, range by range; `hand` tells apart those who share the work."""
+
+    queue = "membership"
+    actor = "rebuild_segments"
+    hand: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,13 @@ from calendar import isleap, monthrange
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, cast
 from zoneinfo import ZoneInfo
 
 import regex
 
 from parcours.domain.time.intervals import Interval, format_interval, parse_interval
+from parcours.domain.time.schedule import add
 
 # A value and the present instant (UTC) to the answer.
 Test = Callable[[Any, datetime], bool]
@@ -77,7 +78,7 @@ def test(operator: str, value: Any, zone: ZoneInfo) -> Test:
     `zone` is where days begin and what times without an offset are meant in. Raises ValueError
     as `check` does. The test of a regular expression may raise TooSlowError.
     """
-    name = _known(operator)
+    name = known(operator)
     if not name.startswith("!"):
         return _positive(name, name, value, zone)
     positive = _positive(name[1:], name, value, zone)
@@ -90,7 +91,7 @@ def refuse_expression(operator: str, value: Any) -> None:
     Such are templates, which no operator fills in, and times counted from now, such as `today`, `-P30D` or
     `-1 hour`, in whatever compares. The operators on text look for just what is written.
     """
-    name = _known(operator)
+    name = known(operator)
     for each in _several(name, value) if name in ("in", "!in") else [value]:
         if not isinstance(each, str):
             continue
@@ -109,7 +110,7 @@ def _positive(name: str, written: str, value: Any, zone: ZoneInfo) -> Test:
     if name == "empty":
         return lambda actual, now: _is_empty(actual)
     if name == "date":
-        return _on_the_day(_the_day(value), zone)
+        return _on_the_day(the_day(value), zone)
     if name == "in":
         return _for_any(_equal([item for each in _several(written, value) for item in _accepted(each, zone)], zone))
     one = _single(written, value)
@@ -129,7 +130,7 @@ def check_other(operator: str, value: Mapping[str, Any]) -> None:
     """Raise ValueError, with one sentence, unless a mapping names another field that `operator` can compare with."""
     if value.keys() != {"field"} or not isinstance(value["field"], str) or not value["field"].strip():
         raise ValueError("to compare with another field, write {field: NAME}, such as {field: billing_country}")
-    if _known(operator) not in _OTHERS:
+    if known(operator) not in _OTHERS:
         raise ValueError(f"the operator {operator!r} cannot compare two fields; use {', '.join(_OTHERS)}")
 
 
@@ -138,7 +139,7 @@ def compare(operator: str, actual: Any, other: Any, zone: ZoneInfo, now: datetim
 
     Without a value on either side only `!=` passes, as in all tests.
     """
-    name = _known(operator)
+    name = known(operator)
     positive = name.removeprefix("!")
     none: tuple[type, ...] = (*_LISTS, dict, bool) if positive in _ORDER else (*_LISTS, dict)
     values = [each for each in (other if isinstance(other, _LISTS) else [other]) if not _is_empty(each)]
@@ -152,7 +153,7 @@ def test_tags(operator: str, value: Any) -> Callable[[Collection[str]], bool]:
     Ordered comparisons, regular expressions, `startsWith`, `endsWith` and the tests of dates never match.
     Raises ValueError as `check` does.
     """
-    name = _known(operator)
+    name = known(operator)
     check(name, value)
     if name in ("empty", "!empty"):
         return bool if name == "!empty" else lambda tags: not tags
@@ -167,7 +168,8 @@ def test_tags(operator: str, value: Any) -> Callable[[Collection[str]], bool]:
 # What is wrong, in a sentence.
 
 
-def _known(operator: str) -> str:
+def known(operator: str) -> str:
+    """Return an operator by its own name, such as `gte` for `>=`. Raises ValueError for one that there is not."""
     name = _SIGNS.get(operator, operator)
     if name not in OPERATORS:
         near = difflib.get_close_matches(str(operator), [*OPERATORS, *_SIGNS], n=1)
@@ -254,6 +256,14 @@ def _relative(text: str, *, bare: bool) -> _Relative | None:
     except ValueError:
         return None
     return _Relative(-1 if sign == "-" else 1, interval) if sign or bare else None
+
+
+def ago(text: str) -> str | None:
+    """Return the interval, such as `30 days`, of a text that means a time so long ago, or None."""
+    relative = _relative(text, bare=False)
+    if relative is None or relative.sign >= 0 or relative.interval is None:
+        return None
+    return format_interval(relative.interval)
 
 
 def _instead(name: str, relative: _Relative) -> str:
@@ -544,7 +554,15 @@ def _day(value: Any, zone: ZoneInfo) -> date | None:
     return moment if isinstance(moment, date) else None
 
 
-def _the_day(value: Any) -> date | tuple[int, int] | None:
+def _today(now: datetime, zone: ZoneInfo) -> date:
+    try:
+        return now.astimezone(zone).date()
+    except OverflowError:
+        # Within a day of the years 1 and 9999.
+        return now.date()
+
+
+def the_day(value: Any) -> date | tuple[int, int] | None:
     """Return a fixed day, the months and days of a signed duration, or None for an anniversary."""
     if value is None or value == "":
         _no_value("date")
@@ -566,7 +584,7 @@ def _the_day(value: Any) -> date | tuple[int, int] | None:
     return sign * (12 * years + months), sign * (7 * weeks + days)
 
 
-def _moved(day: date, months: int, days: int) -> date | None:
+def moved(day: date, months: int, days: int) -> date | None:
     """Return the day some months away, or the last of that month, then days; None beyond the calendar."""
     year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
     try:
@@ -582,8 +600,8 @@ def _on_the_day(asked: date | tuple[int, int] | None, zone: ZoneInfo) -> Test:
     def wanted(now: datetime) -> date | None:
         if isinstance(asked, date):
             return asked
-        today = now.astimezone(zone).date()
-        return today if asked is None else _moved(today, *asked)
+        today = _today(now, zone)
+        return today if asked is None else moved(today, *asked)
 
     def same_day(actual: Any, now: datetime) -> bool:
         day = _day(actual, zone)
@@ -602,45 +620,185 @@ def _on_the_day(asked: date | tuple[int, int] | None, zone: ZoneInfo) -> Test:
 
 _PERIODS = ("within", "older_than", "in_next")
 
+# Before and after every instant that a calendar has.
+EVER, NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_INSTANT = timedelta.resolution
+
+# The instant from which a test passes, and the one from which it does not any more.
+_Bounds = Callable[[date], tuple[datetime, datetime] | None]
+
 
 def _in_period(name: str, value: Any, zone: ZoneInfo) -> Test:
     """Return the test of a period that begins or ends now.
 
     A date without a time is compared by days, as long as the interval is made of days or longer: what is due
-    today is due within the next 7 days, all day long.
+    today is due within the next 7 days, all day long. The interval is counted from the value, so that what is older
+    than a month is so for good, also where months differ in length and where clocks change.
     """
-    interval = parse_interval(value)
-    sign = 1 if name == "in_next" else -1
-
-    # `now` is the same for a whole batch.
-    @lru_cache(maxsize=1)
-    def edge(now: datetime) -> datetime | None:
-        local = now.astimezone(zone)
-        day = _moved(local.date(), sign * interval.months, sign * interval.days)
-        if day is None:
-            return None
-        # A local time, so that a day is a day also where clocks change.
-        moved = _instant(datetime.combine(day, local.time(), tzinfo=zone), zone)
-        return None if moved is None else moved + sign * interval.exact
+    bounds = _bounds(name, parse_interval(value), zone)
 
     def one(actual: Any, now: datetime) -> bool:
         moment = _moment(actual) if isinstance(actual, str) else actual
-        far = edge(now)
-        if far is None or not isinstance(moment, date):
-            return False
-        by_day = not isinstance(moment, datetime) and not interval.exact
-        at = moment if by_day else _instant(moment, zone)
-        near, limit = (now.astimezone(zone).date(), far.astimezone(zone).date()) if by_day else (now, far)
-        if at is None:
-            return False
-        if name == "older_than":
-            return at < limit
-        return min(near, limit) <= at <= max(near, limit)
+        found = bounds(moment) if isinstance(moment, date) else None
+        return found is not None and found[0] <= now < found[1]
 
     return _of_any(one)
+
+
+def _bounds(name: str, interval: Interval, zone: ZoneInfo) -> _Bounds:
+    back = Interval(-interval.months, -interval.days, -interval.exact)
+
+    def by_day(day: date) -> tuple[datetime, datetime] | None:
+        if name == "in_next":
+            return _midnight(moved(day, back.months, back.days), zone, EVER), _midnight(_next(day), zone, NEVER)
+        after = moved(day, interval.months, interval.days)
+        over = _midnight(None if after is None else _next(after), zone, NEVER)
+        return (over, NEVER) if name == "older_than" else (_midnight(day, zone, EVER), over)
+
+    def by_instant(at: datetime) -> tuple[datetime, datetime]:
+        if name == "in_next":
+            return before(at, interval, zone), at + _INSTANT
+        over = after(at, interval, zone)
+        return (over, NEVER) if name == "older_than" else (at, over)
+
+    def bounds(moment: date) -> tuple[datetime, datetime] | None:
+        if not isinstance(moment, datetime) and not interval.exact:
+            return by_day(moment)
+        at = _instant(moment, zone)
+        return None if at is None else by_instant(at)
+
+    return bounds
+
+
+def after(at: datetime, interval: Interval, zone: ZoneInfo) -> datetime:
+    """Return the first instant at which another one is longer ago than an interval; the last there is if none is."""
+    try:
+        return add(interval, at, zone) + _INSTANT
+    except (OverflowError, ValueError):
+        return NEVER
+
+
+def before(at: datetime, interval: Interval, zone: ZoneInfo) -> datetime:
+    """Return the instant an interval before another one, or the first there is."""
+    try:
+        return add(Interval(-interval.months, -interval.days, -interval.exact), at, zone)
+    except (OverflowError, ValueError):
+        return EVER
+
+
+def _midnight(day: date | None, zone: ZoneInfo, otherwise: datetime) -> datetime:
+    return (None if day is None else _instant(day, zone)) or otherwise
+
+
+def _next(day: date) -> date | None:
+    return moved(day, 0, 1)
 
 
 def _of_any(one: Test) -> Test:
     return lambda actual, now: (
         any(one(item, now) for item in actual) if isinstance(actual, _LISTS) else one(actual, now)
     )
+
+
+# When the answer changes.
+
+# A value and the present instant (UTC) to the earliest instant after it at which the answer of a test may change by
+# time alone; None: never.
+Flip = Callable[[Any, datetime], datetime | None]
+
+
+def goes_by_time(operator: str, value: Any) -> bool:
+    """Return whether the answer of a test may change by time alone."""
+    name = known(operator)
+    return name in _PERIODS or (name == "date" and not isinstance(the_day(value), date))
+
+
+def goes_by_zone(operator: str, value: Any) -> bool:
+    """Return whether the answer of a test may depend on the timezone of the contact."""
+    name = known(operator).removeprefix("!")
+    if name in ("date", *_PERIODS) or isinstance(value, Mapping):
+        return True
+    if name not in ("=", "in", *_ORDER):
+        return False
+    # What is compared with anything but a time is never compared as a time.
+    several = _several(name, value) if name == "in" else [value]
+    return any(isinstance(_key(each, _UTC), datetime) or _is_moment(each) for each in several)
+
+
+def _is_moment(value: Any) -> bool:
+    return isinstance(value, date) or (isinstance(value, str) and _moment(value) is not None)
+
+
+def flips(operator: str, value: Any, zone: ZoneInfo) -> Flip:
+    """Return, of a test, when its answer may change by time alone: as exactly as can be told, and never too late.
+
+    Raises ValueError as `check` does.
+    """
+    if not goes_by_time(operator, value):
+        return lambda actual, now: None
+    name = known(operator)
+    one = _period_flip(_bounds(name, parse_interval(value), zone)) if name in _PERIODS else _day_flip(value, zone)
+
+    def flip(actual: Any, now: datetime) -> datetime | None:
+        if not isinstance(actual, _LISTS):
+            return one(actual, now)
+        return min((at for item in actual if (at := one(item, now)) is not None), default=None)
+
+    return flip
+
+
+def _period_flip(bounds: _Bounds) -> Flip:
+    def flip(actual: Any, now: datetime) -> datetime | None:
+        moment = _moment(actual) if isinstance(actual, str) else actual
+        found = bounds(moment) if isinstance(moment, date) else None
+        # Each is an instant later than the one before it, or nothing is between them.
+        return None if found is None else next((at for at in sorted(found) if now < at < NEVER), None)
+
+    return flip
+
+
+# Where months differ in length, several days may be a month away from the same one.
+_MONTHS_DIFFER = timedelta(days=4)
+
+
+def _day_flip(value: Any, zone: ZoneInfo) -> Flip:
+    asked = the_day(value)
+
+    def flip(actual: Any, now: datetime) -> datetime | None:
+        day, today = _day(actual, zone), _today(now, zone)
+        if day is None:
+            return None
+        wanted = _anniversary(day, today) if asked is None else _asked_on(day, today, *cast(tuple[int, int], asked))
+        at = None if wanted is None else _instant(wanted, zone)
+        # A day that began already: nothing changes before the next one begins.
+        return at if at is None or at > now else now + timedelta(hours=1)
+
+    return flip
+
+
+def _anniversary(day: date, today: date) -> date | None:
+    """Return the next day after today on which the answer of an anniversary changes."""
+    for year in (today.year, today.year + 1):
+        try:
+            leaps = (day.month, day.day) != (2, 29) or isleap(year)
+            found = date(year, day.month, day.day) if leaps else date(year, 2, 28)
+        except ValueError:
+            return None
+        if found >= today:
+            return found if found > today else _next(today)
+    return None
+
+
+def _asked_on(day: date, today: date, months: int, days: int) -> date | None:
+    """Return the next day after today on which a day may come to be, or stop to be, so far away."""
+    without_days = moved(day, 0, -days)
+    around = None if without_days is None else moved(without_days, -months, 0)
+    if around is None:
+        return None
+    try:
+        first, last = (around - _MONTHS_DIFFER, around + _MONTHS_DIFFER) if months else (around, around)
+    except OverflowError:
+        first = last = around
+    if today < first:
+        return first
+    return _next(today) if today <= last else None

@@ -54,7 +54,15 @@ FLOODABLE = frozenset(
         *("broker_away", "database_away", "database_busy", "figures_not_read"),
         *("request_failed", "request_refused_by_database", "sighting_kept", "sightings_lost"),
         *("event_buried", "event_not_stored", "event_not_understood", "event_refused", "form_field_not_understood"),
-        *("member_left_out", "member_not_let_go", "step_raised", "delivery_failed", "order_refused"),
+        *(
+            "member_left_out",
+            "member_not_let_go",
+            "member_not_let_in",
+            "step_raised",
+            "delivery_failed",
+            "order_refused",
+        ),
+        *("entry_refused", "event_without_key", "rule_failed", "rules_not_asked", "run_not_begun"),
         *("provider_failed", "provider_not_understood", "provider_unusable", "text_command_of_nobody"),
     }
 )

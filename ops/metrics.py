@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from parcours.db.clock import now as database_now
 from parcours.db.reads import installation_metrics
-from parcours.db.tables import campaigns
+from parcours.db.tables import campaigns, rebuilds, rules
 
 if TYPE_CHECKING:
     from dramatiq import Broker, MessageProxy
@@ -136,6 +136,9 @@ class SharedFigures(Collector):
                 now = database_now(conn)
                 read = installation_metrics.read(conn, now=now)
                 aside = campaigns.set_aside(conn)
+                rules_aside = rules.set_aside(conn)
+                rules_due = rules.oldest_due(conn, now=now)
+                ranges = sum(each.chunks for each in rebuilds.left(conn, list(rules.book(conn).rules)))
         except SQLAlchemyError as error:
             log.warning("figures_not_read", source="database", error=type(error).__name__)
             up.add_metric(["database"], 0)
@@ -148,6 +151,24 @@ class SharedFigures(Collector):
             for key in aside:
                 unreadable.add_metric([key], 1)
             yield unreadable
+            broken = GaugeMetricFamily(
+                "parcours_rule_set_aside",
+                "1 for a segment whose rule this process cannot read, or whose rule failed for a contact.",
+                labels=["segment"],
+            )
+            for key in rules_aside:
+                broken.add_metric([key], 1)
+            yield broken
+            yield GaugeMetricFamily(
+                "parcours_rules_due_seconds",
+                "How long the oldest due evaluation of a segment rule has been due; 0 when none is.",
+                value=_age(rules_due, now),
+            )
+            yield GaugeMetricFamily(
+                "parcours_rule_ranges_left",
+                "Contact ranges for which changed segment rules are still to be evaluated.",
+                value=ranges,
+            )
         queues = GaugeMetricFamily(
             "parcours_queue_messages", "Messages in a queue, including delayed ones.", labels=["queue"]
         )

@@ -15,15 +15,31 @@ from parcours.db.clock import now as database_now
 from parcours.db.faults import Fault, fault_of
 from parcours.db.partitions import ensure_partitions
 from parcours.db.statements import statements
-from parcours.db.tables import campaigns, events, membership, outbox, sweeps, traces, waits
+from parcours.db.tables import (
+    campaigns,
+    dates,
+    entrants,
+    events,
+    membership,
+    outbox,
+    rebuilds,
+    rules,
+    sweeps,
+    traces,
+    waits,
+)
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.jobs import (
     ActOnEvents,
     Deliver,
     EndGraces,
+    EnterByDate,
     ExecuteDue,
+    FollowRules,
     FollowTimezones,
     Order,
+    RebuildSegments,
+    ReleaseEntrants,
     RunSweep,
     WipeFiles,
 )
@@ -39,6 +55,8 @@ SWEEP_SECONDS = 15.0
 # A hint for what is due stands so long for all that fall due meanwhile: while no worker runs, queues hold a few
 # messages a step and not one a second. A broker that lost it costs no more than this.
 HINT_SECONDS = 15.0
+# How many workers share the rules that are asked of everybody.
+HANDS = 4
 # What has been waiting longest for an order: since when, or its number.
 Oldest = datetime | int
 
@@ -71,8 +89,12 @@ class Tick:
             others: dict[Order, Oldest | None] = {
                 ActOnEvents(): events.oldest_pending(conn),
                 EndGraces(): membership.first_grace_over(conn, now=now),
-                FollowTimezones(): waits.first_rezoned(conn),
+                ReleaseEntrants(): entrants.first_due(conn, now=now),
+                FollowTimezones(): dates.first_to_follow(conn),
+                EnterByDate(): _first_by_date(conn, now),
                 WipeFiles(): traces.oldest_noted(conn),
+                FollowRules(): rules.oldest_due(conn, now=now),
+                **{RebuildSegments(hand): since for hand, since in enumerate(rebuilds.oldest(conn, HANDS))},
             }
             lanes = outbox.lanes(conn, now=now, scope=EVERYTHING)
         ensure_partitions(self._engine, now)
@@ -147,3 +169,8 @@ class Tick:
             return False
         self._nudged[sweep_id] = time.monotonic()
         return True
+
+
+def _first_by_date(conn: Connection, now: datetime) -> datetime | None:
+    due = min(dates.due_campaigns(conn, now=now).values(), default=None)
+    return dates.first_build(conn) if due is None else due

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -9,7 +10,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from parcours.db import merge_locks
-from parcours.db.tables import campaigns, erasure, outcomes, scores, waits
+from parcours.db.tables import campaigns, erasure, outcomes, runs, scores, waits
 from parcours.db.tables import membership as memberships
 from parcours.db.tables.membership import Root
 from parcours.db.tables.waits import Displaced
@@ -19,9 +20,11 @@ from parcours.domain.errors import CampaignError
 from parcours.domain.steps.types import Kind
 from parcours.domain.time import schedule
 from parcours.domain.time.zones import zone_of
-from parcours.domain.walk.rows import OutcomeRow, Wait
+from parcours.domain.walk.rows import Member, OutcomeRow, Wait
 from parcours.domain.walk.walk import deadline, first_due
+from parcours.services import segment_rules
 from parcours.services.campaign_plan import CampaignPlan
+from parcours.workers import membership
 
 # Waits that one statement cancels or moves.
 AT_ONCE = 5_000
@@ -90,6 +93,7 @@ def apply(
     for decision in campaign.steps.values():
         if callable(decision.type.events):
             campaigns.save_events(conn, decision.id, decision.events)
+    campaigns.save_dates(conn, campaign, now=now)
     campaigns.mark_moved(conn, [step_ids[key] for key in planned.moved])
     if planned.removed:
         dropped = [before[key] for key in planned.removed]
@@ -99,6 +103,8 @@ def apply(
     _retime(conn, campaign, planned, reschedule=reschedule, now=now, zone=zone)
     if backfill and planned.new_roots:
         _backfill(conn, campaign, planned.new_roots, now=now, zone=zone)
+    if planned.returns:
+        segment_rules.ask_who_reads(conn, campaign_id, now=now)
     what = "created" if planned.campaign_id is None else f"changed to version {planned.version}"
     detail = {"added": planned.added, "changed": planned.changed, "removed": planned.removed}
     _tell(conn, campaign_id, what, who=who, now=now, detail=detail)
@@ -128,15 +134,25 @@ def _leave_steps(
     }
     # Where a target is dropped itself, as another kind of step, its old waits go before new ones come.
     later: list[tuple[Step, list[Displaced]]] = []
+    rotated: dict[tuple[int, int], int] = {}
     for step_id in step_ids:
         target = targets.get(step_id)
         while gone := waits.cancel_steps(conn, [step_id], limit=AT_ONCE):
             detail = details[step_id]
+            numbers = runs.numbers(conn, campaign.id, [each.contact_id for each in gone])
             outcomes.record(
                 conn,
                 [
                     OutcomeRow(
-                        each.contact_id, step_id, each.rotation, each.passage, now, each.due_at, "cancelled", detail
+                        each.contact_id,
+                        step_id,
+                        each.rotation,
+                        each.passage,
+                        now,
+                        each.due_at,
+                        "cancelled",
+                        detail,
+                        numbers.get((each.contact_id, each.rotation)),
                     )
                     for each in gone
                 ],
@@ -144,46 +160,68 @@ def _leave_steps(
             if target is not None and target.id in step_ids:
                 later.append((target, gone))
             elif target is not None:
-                _wait_at(conn, campaign, target, gone, zone=zone)
+                _wait_at(conn, campaign, target, gone, rotated, zone=zone)
     erasure.clean_up(conn, waits.of_nobody(conn, step_ids, now=None, limit=AT_ONCE), now=now)
     for target, gone in later:
-        _wait_at(conn, campaign, target, gone, zone=zone)
+        _wait_at(conn, campaign, target, gone, rotated, zone=zone)
 
 
-def _wait_at(conn: Connection, campaign: Campaign, step: Step, coming: list[Displaced], *, zone: ZoneInfo) -> None:
+def _wait_at(
+    conn: Connection,
+    campaign: Campaign,
+    step: Step,
+    coming: list[Displaced],
+    rotated: dict[tuple[int, int], int],
+    *,
+    zone: ZoneInfo,
+) -> None:
     """Let contacts wait at a step, by its timing from when they passed what was above the step that is gone.
 
     Who waits there already in the same passage keeps that wait. Who passed the step before does so again in a
-    new rotation, as after a jump, unless they wait there anyway: a passage is only once.
+    new rotation, as after a jump, unless they wait there anyway: a passage is only once. `rotated` holds (contact,
+    rotation) to the rotation that it became by that, and is added to.
     """
     there = waits.standing(conn, step.id, [each.contact_id for each in coming])
     again = outcomes.passed(conn, step.id, [(each.contact_id, each.passage) for each in coming])
-    standing = {contact_id for contact_id, _ in there}
+    standing = {(contact_id, rotation) for contact_id, _, rotation in there}
+    passages_there = {(contact_id, passage) for contact_id, passage, _ in there}
+    # What was read before a contact jumped for another of the dropped steps has its old rotation.
+    coming = [each._replace(rotation=_present(each, rotated)) for each in coming]
     coming = [
         each
         for each in coming
-        if (each.contact_id, each.passage) not in there
-        and not (each.contact_id in standing and (each.contact_id, each.passage) in again)
+        if (each.contact_id, each.passage) not in passages_there
+        and not ((each.contact_id, each.rotation) in standing and (each.contact_id, each.passage) in again)
     ]
-    rotations = memberships.rotations(conn, campaign.id, sorted({each.contact_id for each in coming}))
-    jumped: dict[int, int] = {}
+    members = memberships.members(conn, campaign.id, sorted({each.contact_id for each in coming}))
+    found = [None if each.contact_id not in members else members[each.contact_id].at(each.rotation) for each in coming]
+    moved: dict[tuple[int, int], Member] = {}
+    before: dict[int, int] = {}
     passages = []
-    for each in coming:
+    for each, member in zip(coming, found, strict=True):
         passage = each.passage
-        if (each.contact_id, passage) in again and each.contact_id in rotations:
-            passage = jumped[each.contact_id] = jumped.get(each.contact_id, rotations[each.contact_id]) + 1
+        if (each.contact_id, passage) in again and member is not None:
+            moved[each.contact_id, before.setdefault(id(member), member.rotation)] = member
+            passage = member.jump()
         passages.append(passage)
-    memberships.rotate(conn, campaign.id, jumped)
-    waits.move(conn, campaign.id, jumped)
+    membership.move(conn, campaign.id, moved)
+    rotated.update({(id_, was): member.rotation for (id_, was), member in moved.items()})
     arriving = []
-    for each, passage in zip(coming, passages, strict=True):
+    for each, passage, member in zip(coming, passages, found, strict=True):
         reason, due = first_due(campaign, step, since=each.anchor_at, zone=zone_of(each.timezone, zone))
         if step.kind is not Kind.DECISION:
             reason = "delay"
-        # What was read before a contact jumped for another of the dropped steps has its old rotation.
-        rotation = jumped.get(each.contact_id, rotations.get(each.contact_id, each.rotation))
+        rotation = each.rotation if member is None else member.rotation
         arriving.append(Wait(each.contact_id, step.id, campaign.id, rotation, passage, 0, reason, each.anchor_at, due))
     waits.arm(conn, arriving)
+
+
+def _present(displaced: Displaced, rotated: Mapping[tuple[int, int], int]) -> int:
+    """Return the rotation that a contact is in by now."""
+    rotation = displaced.rotation
+    while (displaced.contact_id, rotation) in rotated:
+        rotation = rotated[displaced.contact_id, rotation]
+    return rotation
 
 
 def _retime(
@@ -191,16 +229,17 @@ def _retime(
 ) -> None:
     """Give those who wait by an earlier timing the present one, or remember that there are some."""
     waiting = [campaign.by_key[key] for key, n in planned.retimed.items() if n]
+    moving = [step for step in waiting if reschedule or step.key in planned.by_date]
     if not reschedule:
         # Whoever comes from now on follows the present timing.
-        campaigns.mark_retimed(conn, [step.id for step in waiting if step.key not in planned.retimed_before], now)
-        return
-    for step in waiting:
-        _reschedule(conn, campaign, step, zone=zone)
-    campaigns.mark_retimed(conn, [step.id for step in waiting], None)
+        kept = [step.id for step in waiting if step not in moving and step.key not in planned.retimed_before]
+        campaigns.mark_retimed(conn, kept, now)
+    for step in moving:
+        _reschedule(conn, campaign, step, now=now, zone=zone)
+    campaigns.mark_retimed(conn, [step.id for step in moving], None)
 
 
-def _reschedule(conn: Connection, campaign: Campaign, step: Step, *, zone: ZoneInfo) -> None:
+def _reschedule(conn: Connection, campaign: Campaign, step: Step, *, now: datetime, zone: ZoneInfo) -> None:
     """Give everybody who waits at a step the due time that its present timing asks for, earlier or later."""
     after = (0, 0)
     while rows := campaigns.waiting_at(conn, step.id, after=after, limit=AT_ONCE):
@@ -210,6 +249,9 @@ def _reschedule(conn: Connection, campaign: Campaign, step: Step, *, zone: ZoneI
             own = zone_of(row.timezone, zone)
             if step.kind is Kind.DECISION:
                 at = deadline(campaign, step, since=row.anchor_at, zone=own)
+            elif step.timing.date is not None:
+                # Whoever looks then asks the date.
+                at = now
             else:
                 at = schedule.due_at(step.timing, since=row.anchor_at, zone=own)
             due[row.contact_id, row.passage] = at

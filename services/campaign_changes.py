@@ -14,9 +14,9 @@ from parcours.db.tables import campaigns
 from parcours.db.tables.campaigns import Found, Inside, Version
 from parcours.domain.campaign_file.build import to_data
 from parcours.domain.campaign_file.check import check
-from parcours.domain.campaign_file.model import FORMAT, CampaignFile
+from parcours.domain.campaign_file.model import CampaignFile
 from parcours.domain.errors import CampaignError
-from parcours.services import apply_campaign, campaign_plan
+from parcours.services import apply_campaign, campaign_plan, segment_rules
 
 
 class TakenError(CampaignError):
@@ -114,13 +114,14 @@ def delete(conn: Connection, found: Found, *, who: str, now: datetime) -> None:
     campaigns.close(conn, found.id)
     if campaigns.delete(conn, found.id, now=now):
         campaigns.audit(conn, found.id, who=who, what="deleted", now=now)
+        segment_rules.ask_who_reads(conn, found.id, now=now)
 
 
 def definition_of(version: Version, published: bool) -> dict[str, Any]:
     """Return a version as a campaign file's data; one that cannot be read as it is stored, to be mended."""
     if version.unreadable is None or not isinstance(version.data, dict):
         return to_data(with_published(version.file, published))
-    known = {name: value for name, value in version.data.items() if (name, value) != ("format", FORMAT)}
+    known = {name: value for name, value in version.data.items() if (name, value) != ("format", 1)}
     return {**known, "published": published}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
@@ -10,16 +10,17 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from parcours.db.tables import campaigns, companies, scores, templates, waits
+from parcours.db.tables import campaigns, companies, contacts, dates, scores, templates, waits
 from parcours.db.tables import membership as memberships
 from parcours.db.tables import stages as stages_table
-from parcours.domain.campaign_file.build import to_data
+from parcours.domain.campaign_file.build import contact_date, to_data
 from parcours.domain.campaign_file.check import MOST_PROBLEMS, first_of
-from parcours.domain.campaign_file.model import CampaignFile, Problem, StepFile
+from parcours.domain.campaign_file.model import AtFile, CampaignFile, DateSourceFile, Problem, StepFile
 from parcours.domain.campaign_file.sentences import near, quoted, short
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.templated import texts_in
 from parcours.domain.steps.types import Kind, RefersTo
+from parcours.services.entry_rules import entry_rules
 from parcours.services.template_notes import notes
 
 Place = tuple[str | int, ...]
@@ -49,6 +50,8 @@ class CampaignPlan:
     version: int
     unchanged: bool
     publishes: bool | None = None
+    # It was deleted, and comes back.
+    returns: bool = False
     members: int = 0
     added: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
@@ -62,9 +65,17 @@ class CampaignPlan:
     retimed: dict[str, int] = field(default_factory=dict)
     # Those of them whose timing an earlier version changed, and this one does not.
     retimed_before: list[str] = field(default_factory=list)
+    # Those of them that go by a date of the contact, or did: they never keep an earlier timing.
+    by_date: list[str] = field(default_factory=list)
+    # Dates by which contacts enter from now on, and how many contacts have them; and those by which they do no more.
+    dates: dict[str, int] = field(default_factory=dict)
+    dates_removed: list[str] = field(default_factory=list)
     new_roots: list[str] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
     point_groups: list[str] = field(default_factory=list)
+    # What lets contacts in and out, in sentences, and no longer does.
+    rules_added: list[str] = field(default_factory=list)
+    rules_removed: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -87,6 +98,8 @@ class CampaignPlan:
             lines = [f"{self.file.campaign}: no changes to steps"]
         if new:
             lines.append(f"  {len(list(self.file.walk()))} steps")
+        lines += [f"  + {rule}" for rule in self.rules_added]
+        lines += [f"  - {rule}" for rule in self.rules_removed]
         lines += [f"  + step {key}" for key in self.added if not new]
         lines += [f"  ~ step {key}" for key in self.changed]
         lines += [
@@ -99,9 +112,16 @@ class CampaignPlan:
             fate = f"; {waiting:,} contacts wait there and {end}" if waiting else "; no contacts wait there"
             lines.append(f"  - step {key}{fate}")
         for key, waiting in self.retimed.items():
-            if waiting:
+            if waiting and key in self.by_date:
+                lines.append(f"  {waiting:,} contacts wait at {key}, whose date changes; they are rescheduled")
+            elif waiting:
                 changes = "changed before" if key in self.retimed_before else "changes"
                 lines.append(f"  {waiting:,} contacts wait at {key}, whose timing {changes}; --reschedule moves them")
+        lines += [
+            f"  + contacts will enter {date}; {n:,} contacts have this date (times in the past do not count)"
+            for date, n in self.dates.items()
+        ]
+        lines += [f"  - contacts will no longer enter {date}" for date in self.dates_removed]
         for key in self.new_roots:
             lines.append(f"  {self.members:,} existing members do not start {key}; use --backfill to start it for them")
         lines += [f"  creates stage {key}" for key in self.stages]
@@ -124,7 +144,12 @@ class CampaignPlan:
             "redirected": self.redirected,
             "retimed": self.retimed,
             "retimed_before": self.retimed_before,
+            "by_date": self.by_date,
+            "dates": self.dates,
+            "dates_removed": self.dates_removed,
             "new_roots": self.new_roots,
+            "rules_added": self.rules_added,
+            "rules_removed": self.rules_removed,
             "publishes": self.publishes,
             "warnings": self.warnings,
         }
@@ -135,6 +160,9 @@ def references(file: CampaignFile) -> Iterator[Reference]:
     for what, keys in ((RefersTo.SEGMENT, file.sources.segments), (RefersTo.FORM, file.sources.forms)):
         for index, key in enumerate(keys):
             yield Reference(("sources", what.value, index), what, key)
+    for index, each in enumerate(file.exit):
+        if each.segment is not None:
+            yield Reference(("exit", index, "segment"), RefersTo.SEGMENT, each.segment)
     for place, step in _placed(file.steps, ("steps",)):
         for name, what, key in step_type(step.kind, step.type).references(step.with_):
             if what is RefersTo.STEP or (what is RefersTo.CAMPAIGN and key in ("this", file.campaign)):
@@ -227,8 +255,10 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> CampaignPla
             unchanged=False,
             publishes=True if file.published else None,
             added=[step.step for step in file.walk()],
+            dates=_dates(conn, file, ()),
             stages=stages,
             point_groups=point_groups,
+            rules_added=entry_rules(file),
             warnings=warnings,
         )
     before, _, unreadable = campaigns.read_version(conn, row.key, row.id, row.version)
@@ -259,6 +289,7 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> CampaignPla
         row.version + 1,
         unchanged=bool(published) and unreadable is None and _same_version(before, file),
         publishes=None if wants == was_published else wants,
+        returns=row.deleted,
         members=memberships.count_active(conn, row.id),
         added=[key for key in new if key not in there],
         changed=[key for key in kept if _own(old[key]) != _own(new[key])],
@@ -270,11 +301,28 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> CampaignPla
             **{key: from_before[ids[key]] for key in retimed_before},
         },
         retimed_before=retimed_before,
+        by_date=[key for key in retimed if any(isinstance(each[key].at, AtFile) for each in (old, new))],
+        dates=_dates(conn, file, before.sources.dates),
+        dates_removed=_gone(before, file),
         new_roots=[step.step for step in file.steps if step.step not in old_roots],
         stages=stages,
         point_groups=point_groups,
+        rules_added=[rule for rule in entry_rules(file) if rule not in entry_rules(before)],
+        rules_removed=[rule for rule in entry_rules(before) if rule not in entry_rules(file)],
         warnings=warnings,
     )
+
+
+def _dates(conn: Connection, file: CampaignFile, before: Iterable[DateSourceFile]) -> dict[str, int]:
+    """Return by which dates contacts enter and did not before, with how many have them."""
+    known = set(map(contact_date, before))
+    new = [date for date in map(contact_date, file.sources.dates) if date not in known]
+    return {str(date): dates.with_field(conn, date.field) for date in new}
+
+
+def _gone(before: CampaignFile, after: CampaignFile) -> list[str]:
+    old, new = (list(map(contact_date, file.sources.dates)) for file in (before, after))
+    return [str(date) for date in old if date not in new]
 
 
 def _missing(named: Sequence[Reference], what: RefersTo, known: set[str]) -> list[str]:
@@ -318,6 +366,19 @@ def _same_version(one: CampaignFile, other: CampaignFile) -> bool:
     return first == second
 
 
+def _date_notes(conn: Connection, file: CampaignFile) -> Iterator[str]:
+    named = {step.at.field for step in file.walk() if isinstance(step.at, AtFile)}
+    named |= {source.field for source in file.sources.dates}
+    for name in sorted(contacts.fields_of_nobody(conn, named)):
+        yield f"no contact has the field {name!r} yet; contacts wait until it contains a date"
+    once = [source.field for source in file.sources.dates if source.every is None]
+    if once and file.reentry == "never":
+        yield (
+            f"a contact enters by {once[0]!r} only once, because re-entry is never; "
+            "use 'reentry: always' to let it enter again for each new date"
+        )
+
+
 def _warnings(conn: Connection, file: CampaignFile) -> list[str]:
     found = list(references(file))
     emails = {each.key for each in found if each.what is RefersTo.EMAIL}
@@ -337,6 +398,7 @@ def _warnings(conn: Connection, file: CampaignFile) -> list[str]:
         f"there is no company {key!r} yet; its step is skipped until you create it with `parcours companies create`"
         for key in sorted(firms - companies.existing(conn, firms))
     ]
+    warnings += _date_notes(conn, file)
     warnings += notes(conn, ((f"step {step.step}", texts_in(step.with_)) for step in file.walk()))
     others = {each.key for each in found if each.what is RefersTo.CAMPAIGN}
     known = {row.key for row in campaigns.listing(conn)}

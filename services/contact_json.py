@@ -83,6 +83,19 @@ def membership_json(standing: ContactStanding) -> dict[str, Any]:
         "added_at": iso(standing.added_at),
         "left_at": iso(standing.left_at),
         "departure": standing.departure,
+        "reason": standing.reason,
+        "runs": [
+            {
+                "run": run.key,
+                "rotation": run.rotation,
+                "began_at": iso(run.began_at),
+                "left_at": iso(run.left_at),
+                "departure": run.departure,
+                "reason": run.reason,
+                "entry": run.entry,
+            }
+            for run in standing.runs
+        ],
     }
 
 
@@ -92,6 +105,7 @@ def outcomes_json(standing: ContactStanding) -> list[dict[str, Any]]:
         {
             "step": passed.step,
             "rotation": passed.rotation,
+            "run": passed.run,
             "result": passed.result,
             "at": iso(passed.at),
             "detail": passed.detail,
@@ -105,6 +119,7 @@ def waits_json(standing: ContactStanding, zone: ZoneInfo) -> list[dict[str, Any]
     return [
         {
             "step": wait.step,
+            "run": wait.run,
             "waiting": wait.waiting,
             "due_at": iso(wait.due_at),
             "due_local": wait.due_at and wait.due_at.astimezone(zone).isoformat(),

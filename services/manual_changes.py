@@ -9,9 +9,10 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from parcours.db.reads import batch
-from parcours.db.tables import campaigns, segments
+from parcours.db.tables import campaigns, entrants, segments
+from parcours.db.tables import rules as rule_table
 from parcours.domain.contacts.membership import Arrival, Departure
-from parcours.workers import membership
+from parcours.workers import membership, rules
 
 ALREADY_IN = "already in it; its `reentry` does not allow a restart"
 NOT_IN = "not in it"
@@ -28,6 +29,7 @@ def add(
     tree, _ = campaigns.enter_readable(conn, campaign_id, zone)
     done = dict[int, str](membership.admit(conn, tree, contact_ids, Arrival.MANUAL, now=now, zone=zone))
     _tell(conn, campaign_id, "contacts added by hand", len(done), who=who, now=now)
+    rules.follow(conn, now=now, zone=zone)
     return done
 
 
@@ -38,9 +40,12 @@ def remove(
 
     The contact's waits are cancelled. The contact returns only when added manually.
     """
-    campaigns.enter(conn, campaign_id, zone)
+    tree, _ = campaigns.enter(conn, campaign_id, zone)
+    if tree.entry is not None:
+        entrants.drop(conn, campaign_id, contact_ids)
     done = membership.dismiss(conn, campaign_id, contact_ids, Departure.MANUAL, now=now)
     _tell(conn, campaign_id, "contacts removed by hand", len(done), who=who, now=now)
+    rules.follow(conn, now=now, zone=zone)
     return {contact_id: _LEFT[what] for contact_id, what in done.items()}
 
 
@@ -54,7 +59,16 @@ def change_segment(
     moved = change_members(conn, segment_id, locked, manual=True, now=now)
     if moved:
         membership.segment_changed(conn, segment_id, moved, now=now, zone=zone)
+        rules.follow(conn, now=now, zone=zone)
     return moved
+
+
+def release(conn: Connection, segment_id: int, contact_ids: Sequence[int], *, now: datetime, zone: ZoneInfo) -> int:
+    """Let a segment's rule decide of contacts again who were put in or taken out by hand; return of how many."""
+    campaigns.read_by_index(conn)
+    released = rule_table.release(conn, segment_id, batch.lock(conn, contact_ids))
+    rules.ask_again(conn, segment_id, released, now=now, zone=zone)
+    return len(released)
 
 
 def _tell(conn: Connection, campaign_id: int, what: str, n: int, *, who: str, now: datetime) -> None:

@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 from parcours.db.clock import now as database_now
 from parcours.db.reads import overview
 from parcours.db.reads.overview import Overview, StepFigures
-from parcours.db.tables import campaigns
+from parcours.db.tables import campaigns, entrants
+from parcours.domain.entry import EntryLimit
 from parcours.domain.time.text import iso
 
 DELIVERIES = ("delivered", "undelivered", "withdrawn")
@@ -36,7 +37,23 @@ def look_up(conn: Connection, campaign: str, zone: ZoneInfo) -> tuple[dict[str, 
         "running": why_not is None,
         "version": found.version,
     }
-    return about, why_not, overview.of(conn, campaigns.load(conn, found.id, found.version, zone))
+    loaded = campaigns.load(conn, found.id, found.version, zone)
+    if loaded.entry is not None:
+        about["entry"] = entry_json(conn, loaded.id, loaded.entry)
+    return about, why_not, overview.of(conn, loaded)
+
+
+def entry_json(conn: Connection, campaign_id: int, limit: EntryLimit) -> dict[str, Any]:
+    """Return the limit of a campaign's entrants: how many entered, ever and in the present period, and who is held."""
+    entered = entrants.entered(conn, campaign_id, limit, now=database_now(conn))
+    return {
+        "most": limit.most,
+        "rate": limit.rate,
+        "period_seconds": None if limit.period is None else int(limit.period.total_seconds()),
+        "entered": entered.ever,
+        "entered_in_period": entered.now,
+        "held_back": entered.held,
+    }
 
 
 def figures_json(figures: Overview) -> dict[str, Any]:

@@ -21,9 +21,13 @@ from parcours.db.scope import Scope
 from parcours.db.tables import campaigns, emails, forms, segments
 from parcours.domain.campaign import Campaign, Step
 from parcours.domain.campaign_file.model import CampaignFile
+from parcours.domain.contacts.membership import Arrival
+from parcours.domain.entry import EventSource
 from parcours.domain.errors import CampaignError
+from parcours.domain.events.reading import Entry
 from parcours.domain.steps.types import RefersTo
 from parcours.services import apply_campaign, campaign_plan
+from parcours.workers import dates, membership
 from parcours.workers.executor import take_armed
 from parcours.workers.forms import submit
 from parcours.workers.sweeps import trigger_inline, update_inline
@@ -77,6 +81,7 @@ class Simulation:
         with self.engine.begin() as conn:
             campaign = self._apply(conn)
             coming = self._arrivals(conn)
+        dates.build_all(self.engine, zone=self.zone)
         self._campaign = campaign
         self._acts: list[_Act] = []
         self._owed: dict[str, float] = {}
@@ -119,7 +124,9 @@ class Simulation:
                 emails.save(conn, emails.Email(key, key, None, key, None, True), now=self.start)
 
     def _arrivals(self, conn: Connection) -> list[tuple[datetime, int]]:
-        """Return when each contact comes in, the last one first."""
+        """Return when each contact comes in, the last one first; none where they come by dates of theirs alone."""
+        if not (self.file.sources.segments or self.file.sources.forms or self.file.sources.events):
+            return []
         ids = rows.contact_ids(conn)
         span = timedelta(days=self.over) / max(1, len(ids))
         return [(self.start + span * nth, id_) for nth, id_ in enumerate(ids)][::-1]
@@ -129,7 +136,10 @@ class Simulation:
         ensure_partitions(self.engine, self.now)
         if arrived:
             self._arrive([id_ for _, id_ in arrived])
+        elif self.file.entry is not None:
+            self._update()
         self._act()
+        self.counts += dates.let_in_all(self.engine, now=self.now, zone=self.zone)
         counts = trigger_inline(self.engine, Scope(), now=self.now, zone=self.zone, batch_size=self.batch_size)
         self.counts += sum(counts.values(), Counter())
         with self.engine.connect() as conn:
@@ -155,6 +165,16 @@ class Simulation:
                         id_: forms.StoredSubmission(self.now, {}) for id_ in ids[first : first + CONTACTS_AT_ONCE]
                     }
                     self.counts += submit(conn, form, submissions, now=self.now, zone=self.zone).counts
+            elif self._campaign.event_sources:
+                entries = {id_: made_up(self._campaign.event_sources[0], id_) for id_ in ids}
+                for first in range(0, len(ids), CONTACTS_AT_ONCE):
+                    some = {id_: entries[id_] for id_ in ids[first : first + CONTACTS_AT_ONCE]}
+                    self.counts += membership.arrive(
+                        conn, self._campaign, list(some), Arrival.EVENT, now=self.now, zone=self.zone, entries=some
+                    )
+        self._update()
+
+    def _update(self) -> None:
         for counts in update_inline(self.engine, Scope(), now=self.now, zone=self.zone).values():
             self.counts += counts
 
@@ -215,12 +235,23 @@ class Simulation:
         return self.start - (self.start - at) // grid * grid
 
 
+def made_up(source: EventSource, number: int) -> Entry:
+    """Return the run that an event of a source begins, of which only what the source itself asks for is known."""
+    data = {each.field: each.value for each in source.where if each.operator in ("=", "gte", "lte", ">=", "<=")}
+    if source.key is None:
+        return Entry("", data)
+    return Entry(f"{source.key}-{number}", {**data, source.key: f"{source.key}-{number}"})
+
+
 def _lengths(campaign: Campaign) -> Iterator[timedelta]:
     """Yield what the steps of a campaign wait."""
     for step in campaign.steps.values():
-        for interval in (step.within, step.timing.after):
+        by_date = None if step.timing.date is None else step.timing.date.offset
+        for interval in (step.within, step.timing.after, by_date):
             if interval is not None:
-                yield timedelta(days=interval.months * 28 + interval.days) + interval.exact
+                length = timedelta(days=interval.months * 28 + interval.days) + interval.exact
+                if length or interval is not by_date:
+                    yield length
 
 
 def _grid(length: timedelta | None) -> timedelta:

@@ -28,6 +28,7 @@ INSIDE_FUNCTIONS = {
     ("db.tables.campaigns", "domain.campaign_file.build"): "what reads campaign files is loaded with the first of them",
     ("db.tables.campaigns", "domain.campaign_file.check"): "only campaigns that cannot be read are checked",
     ("db.tables.refusals", "db.tables.campaigns"): "showing a contact needs no campaigns, erasing one does",
+    ("db.tables.rules", "domain.segments.parsing"): "what reads rules is loaded with the first of them",
     ("domain.messages.templates", "domain.messages.bounded_liquid"): "Liquid is loaded with the first template",
     ("ops.health", "producers.event_queue"): "kombu is for brokers that are neither Redis nor RabbitMQ",
     ("services.open_database", "db.embedded"): "most installations have a server of their own",

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from parcours.db import partitions
 from parcours.db.clock import now as database_now
-from parcours.db.tables import campaigns, traces, waits
+from parcours.db.tables import campaigns, entrants, traces, waits
 from parcours.db.tables import events as events_table
 from parcours.db.tables import sweeps as sweeps_table
 from parcours.db.tables.waits import EVERYTHING
@@ -23,8 +23,12 @@ from parcours.domain.jobs import (
     ActOnEvents,
     Deliver,
     EndGraces,
+    EnterByDate,
     ExecuteDue,
+    FollowRules,
     FollowTimezones,
+    RebuildSegments,
+    ReleaseEntrants,
     RunSweep,
     SyncMembers,
     WipeFiles,
@@ -32,7 +36,7 @@ from parcours.domain.jobs import (
 from parcours.ops.logs import bind_to_line
 from parcours.ops.settings import Settings
 from parcours.producers.broker import publish
-from parcours.workers import events, local_time, membership, sweeps
+from parcours.workers import dates, events, local_time, membership, rebuilding, rules, sweeps
 from parcours.workers.batch_size import Pace
 from parcours.workers.delivery import deliver
 from parcours.workers.delivery.channels import Delivery, delivery_of
@@ -155,11 +159,55 @@ class Workshop:
             if not looked:
                 return
 
+    def release_entrants(self) -> None:
+        """Let in who was held back by the limits of campaigns."""
+        now = partitions.begin(self.engine)
+        with self.engine.connect() as conn:
+            due = entrants.due(conn, now=now)
+        for campaign_id in due:
+            with self.engine.begin() as conn:
+                membership.release(conn, campaign_id, now=now, zone=self.settings.zone, ask=True)
+
     def follow_timezones(self) -> None:
-        """Move the waits of contacts whose timezone changed."""
+        """Move the waits of contacts whose timezone or dates changed."""
         with self.engine.connect() as conn:
             now = database_now(conn)
         local_time.follow_all(self.engine, now=now, zone=self.settings.zone)
+
+    def enter_by_date(self) -> None:
+        """Write what new sources need, and let in whose date has come, until others should have a turn."""
+        now = partitions.begin(self.engine)
+        started, building = time.monotonic(), True
+        while building and time.monotonic() - started < SHARE_SECONDS:
+            with self.engine.begin() as conn:
+                building = dates.build(conn, zone=self.settings.zone)
+        if building:
+            publish(self.broker, EnterByDate())
+        bind_to_line(**dates.let_in_all(self.engine, now=now, zone=self.settings.zone))
+
+    def follow_rules(self) -> None:
+        """Ask rules of contacts for whom it is time, or whom nobody asked yet, until others should have a turn."""
+        now, started, asked = partitions.begin(self.engine), time.monotonic(), 0
+        while time.monotonic() - started < SHARE_SECONDS:
+            with self.engine.begin() as conn:
+                looked = rules.follow_due(conn, now=now, zone=self.settings.zone)
+            asked += looked
+            if not looked:
+                break
+        else:
+            publish(self.broker, FollowRules())
+        bind_to_line(asked=asked)
+
+    def rebuild_segments(self, hand: int = 0) -> None:
+        """Ask rules of everybody, range by range, until none is free or others should have a turn."""
+        now, started, ranges = partitions.begin(self.engine), time.monotonic(), 0
+        while time.monotonic() - started < SHARE_SECONDS:
+            if not rebuilding.work(self.engine, now=now, zone=self.settings.zone):
+                break
+            ranges += 1
+        else:
+            publish(self.broker, RebuildSegments(hand))
+        bind_to_line(ranges=ranges)
 
     def wipe_files(self) -> None:
         """Delete files of erased contacts that whoever erased them did not come to delete."""
@@ -192,7 +240,11 @@ def register(workshop: Workshop) -> None:
         (ActOnEvents, workshop.act_on_events),
         (Deliver, workshop.deliver),
         (EndGraces, workshop.end_graces),
+        (ReleaseEntrants, workshop.release_entrants),
         (FollowTimezones, workshop.follow_timezones),
+        (EnterByDate, workshop.enter_by_date),
+        (FollowRules, workshop.follow_rules),
+        (RebuildSegments, workshop.rebuild_segments),
         (WipeFiles, workshop.wipe_files),
         (SyncMembers, workshop.sync_members),
         (RunSweep, workshop.run_sweep),

@@ -13,14 +13,16 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from parcours.db.tables import campaigns, outcomes, waits
+from parcours.db.tables import membership as memberships
+from parcours.db.tables.waits import Armed
 from parcours.domain.campaign import Campaign, Step, StopRule
 from parcours.domain.events.parsing import remembered
 from parcours.domain.steps.batch import Fact, Standing
 from parcours.domain.steps.registry import all_types
 from parcours.domain.steps.types import Kind
 from parcours.domain.time import schedule
-from parcours.domain.walk.rows import Failure
-from parcours.domain.walk.walk import why
+from parcours.domain.walk.rows import Failure, Member
+from parcours.domain.walk.walk import is_of_another_passage, why
 from parcours.workers import executor
 from parcours.workers.executor import BY_DEFAULT
 
@@ -101,6 +103,11 @@ def _react_once(
     judged: list[tuple[int, int]] = []
     armed = waits.armed(conn, happened, types, event_types)
     entered = {id_: campaigns.enter(conn, id_, zone) for id_ in sorted({each.campaign_id for each in armed})}
+    members = {
+        id_: memberships.members(conn, id_, [each.contact_id for each in armed if each.campaign_id == id_])
+        for id_, (campaign, _) in entered.items()
+        if any(each.runs for each in armed if each.campaign_id == id_)
+    }
     for each in armed:
         campaign, status = entered[each.campaign_id]
         if status.why_not(now) is not None or each.step_id not in campaign.steps:
@@ -109,7 +116,7 @@ def _react_once(
         if only is not None and f"{campaign.key}/{step.key}" not in only:
             continue
         try:
-            satisfied = _satisfies(campaign, step, fact, since=each.anchor_at)
+            satisfied = _satisfies(campaign, step, fact, each, members.get(campaign.id, {}).get(each.contact_id))
         # The code of a step type, ours or another package's, on what came from outside.
         except Exception as error:
             failures.setdefault(campaign.id, []).append(Failure(each.contact_id, step.id, 1, why(error), error))
@@ -138,10 +145,16 @@ def _react_once(
         executor.write_failures(conn, entered[campaign_id][0], failed, now=now, stop=stop)
 
 
-def _satisfies(campaign: Campaign, step: Step, fact: Fact, *, since: datetime) -> bool:
-    """Return whether a fact is what an armed decision waits for, at which the contact stands since an instant."""
+def _satisfies(campaign: Campaign, step: Step, fact: Fact, armed: Armed, member: Member | None) -> bool:
+    """Return whether a fact is what an armed decision waits for; `member` is of who has runs in the campaign."""
     if not step.looks_at(fact.type):
         return False
+    since, key = armed.anchor_at, None
+    if member is not None and member.runs:
+        run = member.at(armed.rotation)
+        key = None if run is None else run.key
+        if is_of_another_passage(fact, campaign, armed.contact_id, armed.passage):
+            return False
     if fact.at < since and not (step.look_back and schedule.add(step.look_back, fact.at, UTC) >= since):
         return False
-    return bool(step.type.run(step.properties, fact, Standing(campaign, step, campaign.email_upstream(step))))
+    return bool(step.type.run(step.properties, fact, Standing(campaign, step, campaign.email_upstream(step), key)))

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy import Connection, Engine
 
-from parcours.db import partitions
+from parcours.db import partitions, touched
 from parcours.db.clock import now as database_now
 from parcours.db.faults import Fault, blames_the_data, fault_of
 from parcours.db.installation_settings import settings_of
@@ -53,7 +53,7 @@ from parcours.domain.steps.properties import MAX_KEY
 from parcours.ops import metrics
 from parcours.ops.logs import described
 from parcours.producers import form_fields
-from parcours.workers import decisions, local_time, membership
+from parcours.workers import decisions, entries, local_time, membership, rules
 from parcours.workers.decisions import Reacted, Unjudged
 from parcours.workers.executor import BY_DEFAULT, reason_of
 from parcours.workers.forms import submit
@@ -260,6 +260,8 @@ def _act_on(
     if not taken:
         return Acted()
     by_contact: dict[int, list[Pending]] = {}
+    # Who is new, or was changed by somebody who did not hold them, is asked about with the first event.
+    rules.take_up(conn, [event.contact_id for event in taken])
     for event in taken:
         by_contact.setdefault(event.contact_id, []).append(event)
     counts: Counter[str] = Counter()
@@ -279,11 +281,12 @@ def _act_on(
         if followed["erased"]:
             seen = {event.contact_id for event in present} - erased.keys()
             deleted |= seen - set(facts.lock(conn, seen))
+        _keep(conn, [event for event in present if event.contact_id not in erased and event.contact_id not in deleted])
+        # With its history, which rules may read.
+        rules.follow(conn, now=now, zone=zone, since={event.contact_id: event.at for event in present})
     if any(event_type(event.type).changes_attributes for event in taken):
         local_time.follow(conn, now=now, zone=zone, of=by_contact)
     _begin_again(conn, erased, late, now)
-    kept = [event for event in taken if event.contact_id not in erased and event.contact_id not in deleted]
-    events.keep(conn, kept)
     gone = erased.keys() | deleted
     past = [event for event in [*taken, *late] if event.contact_id in gone and event.type != "contact.deleted"]
     events.forget_ids(
@@ -297,9 +300,14 @@ def _act_on(
     letters = [letter for letter in letters if letter.event.contact_id not in gone]
     events.add_dead_events(conn, letters, now=now)
     counts["dead letters"] += len(letters)
-    events.seen_active(conn, [(event.contact_id, event.at) for event in kept if _is_activity(event)])
     lag = (now - min(event.received_at for event in taken)).total_seconds()
     return Acted(len(taken), counts, lag)
+
+
+def _keep(conn: Connection, kept: Sequence[Pending]) -> None:
+    """Write events to the history of their contacts."""
+    events.keep(conn, kept)
+    events.seen_active(conn, [(event.contact_id, event.at) for event in kept if _is_activity(event)])
 
 
 def _is_activity(event: Pending) -> bool:
@@ -335,10 +343,15 @@ def _act_once(
     _note_pages(conn, by_type.get("page.hit", []), now)
     found = [(event, utm_of(event.type, event.data)) for event in once]
     scores.came_from(conn, {event.contact_id: (event.at, utm) for event, utm in found if utm})
-    filled_in = _submit_forms(conn, submitted, now=now, zone=zone, stop=stop)
     others = [event for event in once if event.type != "form.submitted" and _is_activity(event)]
+    # First who is out by it, last who is in: what begins a run answers none of its decisions.
+    heeded = [event for event in once if event.heeded and _is_activity(event)]
+    acts = {event.contact_id: Fact(event.type, event.data, event.at) for event in heeded}
+    counts += entries.leave(conn, acts, now=now, zone=zone)
+    filled_in = _submit_forms(conn, submitted, now=now, zone=zone, stop=stop)
     reacted = decisions.react(conn, _facts(conn, others), now=now, zone=zone, stop=stop)
     counts += filled_in.counts + reacted.counts
+    counts += entries.enter(conn, acts, now=now, zone=zone)
     raised = filled_in.raised | reacted.raised
     letters += [_letter(event, raised[event.contact_id]) for event in once if event.contact_id in raised]
     deleted = by_type.get("contact.deleted", [])
@@ -471,6 +484,7 @@ def _change_contacts(conn: Connection, changed: Sequence[Pending], now: datetime
         after = before._replace(**attributes, fields=changed_to.fields, said_at=changed_to.said_at)
         if after != before:
             said.append(after)
+            _note(conn, before, after)
         if after.stage != before.stage:
             stages[event.contact_id] = (before.stage, after.stage)
         for tag, given in changed_to.tags.items():
@@ -483,6 +497,14 @@ def _change_contacts(conn: Connection, changed: Sequence[Pending], now: datetime
     facts.change_tags(conn, added=tags_added, removed=tags_removed)
     policies.save_rules(conn, rules)
     companies.set_primary(conn, primary)
+
+
+def _note(conn: Connection, before: events.Said, after: events.Said) -> None:
+    for name in ("email", "timezone", "owner", "stage"):
+        if getattr(before, name) != getattr(after, name):
+            touched.note(conn, name, [after.id])
+    if before.fields != after.fields:
+        touched.note_fields(conn, [(after.id, before.fields, after.fields)])
 
 
 def _said_in_forms(conn: Connection, submitted: Sequence[Pending]) -> list[Pending]:
@@ -586,6 +608,16 @@ def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
         if event.data.get("message") and not is_automatic(type_, event.data)
     ]
     events.mark_messages(conn, marked)
+    touched.note(
+        conn,
+        "emails",
+        (
+            event.contact_id
+            for type_, known in EVENT_TYPES.items()
+            if known.marks_message is not None
+            for event in by_type.get(type_, [])
+        ),
+    )
     # A full mailbox is no reason never to write again.
     bounced = [
         (event, channel)

@@ -20,15 +20,15 @@ from parcours.db.reads.batch import Facts
 from parcours.db.scope import Scope
 from parcours.db.statements import statements
 from parcours.db.tables import campaigns, companies, erasure, outcomes, scores, segments, sweeps, waits
-from parcours.db.tables import membership as memberships
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.campaign import Campaign, Step, StopRule
 from parcours.domain.contacts.membership import Arrival, Departure
+from parcours.domain.events.reading import Entry
 from parcours.domain.time.intervals import Interval
 from parcours.domain.walk.rows import Claim, Failure, Plan
 from parcours.domain.walk.walk import decide, fail, take, why
 from parcours.ops.logs import described, where
-from parcours.workers import membership
+from parcours.workers import membership, rules
 from parcours.workers.isolation import in_halves
 
 log = structlog.get_logger()
@@ -283,12 +283,14 @@ def write(
     changed = batch.save(conn, known, now=now)
     scores.log(conn, plan.points, plan.stages, now=now)
     outcomes.record(conn, plan.outcomes)
-    memberships.rotate(conn, campaign.id, plan.rotations)
-    waits.move(conn, campaign.id, plan.rotations)
+    if plan.moved:
+        membership.move(conn, campaign.id, plan.moved)
     waits.arm(conn, plan.waits)
     batch.send(conn, campaign.id, plan.messages, now=now)
     _save_segments(conn, changed, now=now, zone=zone)
     _change_campaigns(conn, plan, now=now, zone=zone)
+    _change_runs(conn, campaign, plan, now=now, zone=zone)
+    rules.follow(conn, now=now, zone=zone)
     # Late, since other contacts have these companies as well, and whoever holds their locks waits for nobody.
     companies.change(conn, plan.company_points, plan.company_fields)
     write_failures(conn, campaign, plan.failures, now=now, stop=stop)
@@ -332,6 +334,17 @@ def _change_campaigns(conn: Connection, plan: Plan, *, now: datetime, zone: Zone
         if other is not None:
             campaigns.enter(conn, other, zone)
             membership.depart(conn, other, contact_ids, Departure.ACTION, now=now)
+
+
+def _change_runs(conn: Connection, campaign: Campaign, plan: Plan, *, now: datetime, zone: ZoneInfo) -> None:
+    """What steps did to the run in which a contact stood: it begins again, or ends; the contact's others go on."""
+    # One statement deals with a contact once.
+    for nth in membership.in_turns(plan.restarted):
+        entries = {contact_id: Entry(member.key or "", member.entry) for contact_id, member in nth}
+        membership.arrive(conn, campaign, list(entries), Arrival.ACTION, now=now, zone=zone, entries=entries)
+    if plan.ended:
+        only = {(contact_id, member.key or "") for contact_id, member in plan.ended}
+        membership.end_runs(conn, campaign.id, only, Departure.ACTION, now=now)
 
 
 def _other(conn: Connection, key: str) -> int | None:

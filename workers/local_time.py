@@ -1,5 +1,5 @@
 """Contacts whose timezone changed while they wait, or while quiet hours hold a message to them back in the outbox:
-what waits for a time of their day moves to it.
+what waits for a time of their day moves to it. And those whose dates changed; see `workers.dates`.
 
 The database notes who they are, whichever way the change came.
 """
@@ -14,18 +14,21 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, Engine
 
 from parcours.db.tables import campaigns, outbox, waits
+from parcours.db.tables import dates as dates_table
 from parcours.db.tables.waits import ToCome
 from parcours.domain.campaign import Campaign
 from parcours.domain.errors import CampaignError
+from parcours.domain.messages.policy import OF_THE_DAY
 from parcours.domain.time.zones import zone_of
 from parcours.domain.walk.walk import due_elsewhere
+from parcours.workers import dates
 
 # Contacts whose locks one transaction takes at most.
 AT_ONCE = 2000
 
 
 def follow(conn: Connection, *, now: datetime, zone: ZoneInfo, of: Iterable[int] | None = None) -> int:
-    """Move the waits of contacts whose timezone changed, a bounded number of them; return how many those were.
+    """Move the waits of contacts whose timezone or dates changed, a bounded number; return how many those were.
 
     `of`: only of these contacts. `zone` is the timezone of contacts who have none. Who is in other hands has
     a turn later.
@@ -59,13 +62,13 @@ def follow(conn: Connection, *, now: datetime, zone: ZoneInfo, of: Iterable[int]
     waits.move_to(conn, moved)
     # The contacts before their messages, as whoever erases them does.
     outbox.look_again(conn, names, now=now)
-    return len(names)
+    return len(names) + dates.follow(conn, now=now, zone=zone, of=of)
 
 
 def follow_all(engine: Engine, *, now: datetime, zone: ZoneInfo) -> None:
-    """Move the waits of every contact whose timezone changed, and who is in nobody's hands."""
+    """Move the waits of every contact whose timezone or dates changed, and who is in nobody's hands."""
     with engine.connect() as conn:
-        if waits.first_rezoned(conn) is None:
+        if dates_table.first_to_follow(conn) is None:
             return
     looked = AT_ONCE
     while looked:
@@ -79,5 +82,5 @@ def _due(campaign: Campaign, wait: ToCome, *, now: datetime | None, zone: ZoneIn
 
 
 def _is_quiet(held: Mapping[str, Any]) -> bool:
-    """Return whether a message waits for the end of quiet hours, which may be at another time now: it asks again."""
-    return (held.get("policy") or {}).get("rule") == "quiet_hours"
+    """Return whether a message waits for a time of the contact's day, which may be another now: it asks again."""
+    return (held.get("policy") or {}).get("rule") in OF_THE_DAY

@@ -8,24 +8,22 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-import structlog
 from sqlalchemy import Connection, Engine
 
-from parcours.db.faults import blames_the_data
 from parcours.db.partitions import ensure_partitions
 from parcours.db.scope import Scope
-from parcours.db.tables import campaigns, sweeps, traces, waits
+from parcours.db.tables import campaigns, rebuilds, sweeps, traces, waits
+from parcours.db.tables import dates as dates_table
 from parcours.db.tables import membership as memberships
+from parcours.db.tables import rules as rule_tables
 from parcours.db.tables.membership import Chunk
 from parcours.domain.campaign import StopRule
-from parcours.domain.jobs import ExecuteDue, Order, RunSweep, SyncMembers
-from parcours.ops.logs import described
-from parcours.workers import local_time
+from parcours.domain.jobs import ExecuteDue, Order, RebuildSegments, RunSweep, SyncMembers
+from parcours.workers import dates, local_time, rebuilding, rules
+from parcours.workers.alignment import sync_chunk
 from parcours.workers.batch_size import Pace
 from parcours.workers.executor import BY_DEFAULT, execute_due
-from parcours.workers.membership import reconcile
-
-log = structlog.get_logger()
+from parcours.workers.membership import release, sources_of
 
 # Contact ids of one chunk of an update: some tenths of a second of work.
 CHUNK_WIDTH = 20_000
@@ -47,6 +45,23 @@ def running(conn: Connection, scope: Scope, now: datetime) -> list[tuple[int, st
     ]
 
 
+def _ask_rules(conn: Connection, scope: Scope, campaign_ids: Sequence[int], now: datetime) -> list[int]:
+    """Let the rules of segments that let contacts into campaigns or out be asked of everybody; return the segments.
+
+    What names contacts, or a share of them, is about these alone, and rules follow what changes by themselves.
+    """
+    if not rule_tables.book(conn).rules or scope.is_partial:
+        return []
+    wanted = _rules_of(conn, campaign_ids)
+    rebuilds.ask(conn, wanted, now=now)
+    return wanted
+
+
+def _rules_of(conn: Connection, campaign_ids: Sequence[int]) -> list[int]:
+    """Return the segments by rule that feed campaigns, or are exits of them."""
+    return sorted(campaigns.segments_of(conn, campaign_ids) & rule_tables.book(conn).rules.keys())
+
+
 # Here and now.
 
 
@@ -61,12 +76,18 @@ def update_inline(
     """Align members with segments in this process; return what happened by campaign key."""
     ensure_partitions(engine, now)
     local_time.follow_all(engine, now=now, zone=zone)
-    with engine.connect() as conn:
+    dates.build_all(engine, zone=zone)
+    rules.follow_all(engine, now=now, zone=zone)
+    with engine.begin() as conn:
         wanted = running(conn, scope, now)
+        repaired = _ask_rules(conn, scope, [id_ for id_, _ in wanted], now)
+    rebuilding.work_all(engine, repaired, now=now, zone=zone)
     done: Counts = {key: Counter() for _, key in wanted}
     for campaign_id, key in wanted:
+        with engine.begin() as conn:
+            done[key] += release(conn, campaign_id, now=now, zone=zone)
         with engine.connect() as conn:
-            chunks = _chunks(conn, campaign_id, scope, zone=zone, width=CHUNK_WIDTH)
+            chunks = _chunks(conn, campaign_id, scope, now=now, zone=zone, width=CHUNK_WIDTH)
         for chunk in chunks:
             while (limit := _room(scope, done[key])) is None or limit > 0:
                 with engine.begin() as conn:
@@ -102,6 +123,7 @@ def trigger_inline(
     while True:
         # Each time, since steps that ran may have set a timezone, or erased contacts.
         local_time.follow_all(engine, now=now, zone=zone)
+        rules.follow_all(engine, now=now, zone=zone)
         traces.wipe_noted(engine)
         with engine.connect() as conn:
             campaigns.read_by_index(conn)
@@ -158,10 +180,18 @@ def run_sweep(engine: Engine, sweep_id: int, look: int, *, zone: ZoneInfo) -> li
             return []
         ensure_partitions(engine, sweep.at)
         local_time.follow_all(engine, now=sweep.at, zone=zone)
+        if sweep.started_at is None and sweep.kind == "update":
+            dates.build_all(engine, zone=zone)
+        rules.follow_all(engine, now=sweep.at, zone=zone)
         if sweeps.start(conn, sweep_id) and sweep.kind == "update":
-            for campaign_id, _ in running(conn, sweep.scope, sweep.at):
+            wanted = running(conn, sweep.scope, sweep.at)
+            _ask_rules(conn, sweep.scope, [id_ for id_, _ in wanted], sweep.at)
+            for campaign_id, _ in wanted:
+                counts = release(conn, campaign_id, now=sweep.at, zone=zone)
+                if counts:
+                    sweeps.count(conn, sweep_id, campaign_id, counts)
                 width = sweep.scope.batch_limit or CHUNK_WIDTH
-                chunks = _chunks(conn, campaign_id, sweep.scope, zone=zone, width=width)
+                chunks = _chunks(conn, campaign_id, sweep.scope, now=sweep.at, zone=zone, width=width)
                 sweeps.add_chunks(conn, sweep_id, campaign_id, chunks)
         orders = _left_of(conn, sweep)
         if not orders:
@@ -184,7 +214,9 @@ def _left_of(conn: Connection, sweep: sweeps.Sweep) -> list[Order]:
     # A cap on contacts is kept exactly by one worker at a time.
     hands = 1 if sweep.scope.campaign_limit else FAN_OUT
     if sweep.kind == "update":
-        return [SyncMembers(sweep.id)] * min(sweeps.chunks_left(conn, sweep.id), hands)
+        unasked = sum(each.chunks for each in rebuilds.left(conn, _fed_by_rules(conn, sweep)))
+        rebuild: list[Order] = [RebuildSegments(hand) for hand in range(min(unasked, hands))]
+        return [*rebuild, *[SyncMembers(sweep.id)] * min(sweeps.chunks_left(conn, sweep.id), hands)]
     campaigns.read_by_index(conn)
     steps = waits.due_steps(conn, now=sweep.at, scope=sweep.scope)
     aside = _set_aside(conn, steps)
@@ -195,6 +227,12 @@ def _left_of(conn: Connection, sweep: sweeps.Sweep) -> list[Order]:
         if claims_left(conn, sweep, step.campaign_id) != 0
         for _ in range(hands)
     ]
+
+
+def _fed_by_rules(conn: Connection, sweep: sweeps.Sweep) -> list[int]:
+    if not rule_tables.book(conn).rules or sweep.scope.is_partial:
+        return []
+    return _rules_of(conn, [id_ for id_, _ in running(conn, sweep.scope, sweep.at)])
 
 
 def sync_members(engine: Engine, sweep_id: int, *, zone: ZoneInfo) -> int:
@@ -219,48 +257,6 @@ def sync_members(engine: Engine, sweep_id: int, *, zone: ZoneInfo) -> int:
         return counts.total()
 
 
-def sync_chunk(
-    conn: Connection,
-    campaign_id: int,
-    chunk: Chunk,
-    *,
-    now: datetime,
-    zone: ZoneInfo,
-    limit: int | None,
-    scope: Scope,
-) -> Counter[str]:
-    """Align one chunk of a campaign, if it still runs."""
-    campaign, status = campaigns.enter(conn, campaign_id, zone)
-    if status.why_not(now) is not None:
-        return Counter()
-
-    def align(part: Chunk, room: int | None) -> Counter[str]:
-        return reconcile(conn, campaign, part, now=now, zone=zone, limit=room, scope=scope)
-
-    return _aligned(conn, campaign.key, chunk, limit, align)
-
-
-def _aligned(
-    conn: Connection, campaign: str, chunk: Chunk, limit: int | None, align: Callable[[Chunk, int | None], Counter[str]]
-) -> Counter[str]:
-    """Align a chunk; where that raises, each half by itself, until the contact is alone: it is left out and told of."""
-    try:
-        with conn.begin_nested():
-            return align(chunk, limit)
-    except Exception as error:
-        if not blames_the_data(error):
-            raise
-        if chunk.first_id == chunk.last_id:
-            log.error("member_left_out", campaign=campaign, contact_id=chunk.first_id, **described(error))
-            return Counter()
-    middle = (chunk.first_id + chunk.last_id) // 2
-    done = _aligned(conn, campaign, Chunk(chunk.first_id, middle), limit, align)
-    room = None if limit is None else limit - done.total()
-    if room is None or room > 0:
-        done += _aligned(conn, campaign, Chunk(middle + 1, chunk.last_id), room, align)
-    return done
-
-
 def claims_left(conn: Connection, sweep: sweeps.Sweep, campaign_id: int) -> int | None:
     """Return how many contacts of a campaign a trigger may still claim; None without a cap."""
     if sweep.scope.campaign_limit is None:
@@ -275,29 +271,41 @@ def _room(scope: Scope, done: Counter[str]) -> int | None:
     )
 
 
-def _chunks(conn: Connection, campaign_id: int, scope: Scope, *, zone: ZoneInfo, width: int) -> list[Chunk]:
+def _chunks(
+    conn: Connection, campaign_id: int, scope: Scope, *, now: datetime, zone: ZoneInfo, width: int
+) -> list[Chunk]:
     """Return the ranges of contact ids, each so wide, in which an update has something to do; mostly none."""
-    sources = [source.id for source in campaigns.sources(conn, campaign_id)]
-    whole = memberships.id_range(conn, campaign_id, sources)
-    if whole is None:
-        return []
     campaign, _ = campaigns.enter(conn, campaign_id, zone)
-    first, last = whole
+    sources = sources_of(conn, campaign)
+    whole = memberships.id_range(conn, campaign_id, sources.segment_ids)
+    by_date = dates_table.due_range(conn, campaign_id, now=now)
+    ranges = [each for each in (whole, by_date) if each is not None]
+    if not ranges:
+        return []
+    first, last = min(each.first_id for each in ranges), max(each.last_id for each in ranges)
     if scope.contact_ids is not None:
         first, last = max(first, min(scope.contact_ids)), min(last, max(scope.contact_ids))
     first = max(first, scope.min_id) if scope.min_id is not None else first
     last = min(last, scope.max_id) if scope.max_id is not None else last
     at_once = max(1, READ_AT_ONCE // width) * width
-    return [
-        chunk
-        for start in range(first, last + 1, at_once)
-        for chunk in memberships.differing(
+    chunks: list[Chunk] = []
+    for start in range(first, last + 1, at_once):
+        part = Chunk(start, min(start + at_once - 1, last))
+        found = memberships.differing(
             conn,
             campaign_id,
             sources,
-            Chunk(start, min(start + at_once - 1, last)),
+            part,
             width=width,
             leaving=campaign.exit_on_leave,
             returning=campaign.reentry != "never",
         )
-    ]
+        if by_date is not None:
+            found = sorted({*found, *dates_table.due_chunks(conn, campaign_id, part, width=width, now=now)})
+        chunks += found
+    if sources.exits:
+        held = memberships.exiting(conn, campaign_id, sources.exits, Chunk(first, last), limit=1)
+        # Seldom: whoever comes into such a segment is out at once.
+        if held and not chunks:
+            return [Chunk(start, min(start + width - 1, last)) for start in range(first, last + 1, width)]
+    return chunks

@@ -30,9 +30,27 @@ SELECT contact.key AS contact, step.key AS step, wait.rotation, membership.rotat
        membership.left_at
 FROM wait
 LEFT JOIN membership ON membership.contact_id = wait.contact_id AND membership.campaign_id = wait.campaign_id
+LEFT JOIN run ON membership.runs AND run.contact_id = wait.contact_id AND run.campaign_id = wait.campaign_id
+             AND run.rotation = wait.rotation AND run.left_at IS NULL
 LEFT JOIN contact ON contact.id = wait.contact_id
 LEFT JOIN step ON step.id = wait.step_id
-WHERE membership.contact_id IS NULL OR membership.left_at IS NOT NULL OR membership.rotation <> wait.rotation;
+WHERE membership.contact_id IS NULL OR membership.left_at IS NOT NULL
+   OR CASE WHEN membership.runs THEN run.number IS NULL ELSE membership.rotation <> wait.rotation END;
+
+-- name: runs_differ
+SELECT contact.key AS contact, campaign.key AS campaign, membership.rotation, membership.left_at, found.n AS runs,
+       found.going
+FROM membership
+FULL JOIN (
+    SELECT contact_id, campaign_id, count(*) AS n, count(*) FILTER (WHERE left_at IS NULL) AS going,
+           max(rotation) AS highest
+    FROM run GROUP BY contact_id, campaign_id
+) AS found USING (contact_id, campaign_id)
+LEFT JOIN contact ON contact.id = contact_id
+LEFT JOIN campaign ON campaign.id = campaign_id
+WHERE (found.n IS NOT NULL OR membership.runs)
+  AND (membership.rotation IS NULL OR NOT membership.runs OR found.n IS NULL OR membership.rotation < found.highest
+       OR (membership.left_at IS NULL) <> (found.going > 0));
 
 -- name: waits_at_removed_steps
 SELECT contact.key AS contact, coalesce(step.key, wait.step_id::text) AS step, step.removed_at
@@ -60,7 +78,11 @@ WITH version AS (
     WINDOW versions AS (PARTITION BY campaign_version.campaign_id ORDER BY campaign_version.version)
 )
 SELECT contact.key AS contact, campaign.key AS campaign, membership.rotation
-FROM membership
+FROM (
+    SELECT contact_id, campaign_id, rotation, added_at, left_at FROM membership WHERE NOT runs
+    UNION ALL
+    SELECT contact_id, campaign_id, rotation, began_at, left_at FROM run
+) AS membership
 JOIN version ON version.campaign_id = membership.campaign_id
             AND membership.added_at >= version.since AND membership.added_at < version.until AND version.roots > 0
 JOIN campaign ON campaign.id = membership.campaign_id
@@ -99,6 +121,10 @@ SELECT 'inbox', inbox.contact_id, inbox.source || ' ' || inbox.id
 FROM inbox
 WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = inbox.contact_id)
 UNION ALL
+SELECT 'date_entry', date_entry.contact_id, date_source.name
+FROM date_entry LEFT JOIN date_source ON date_source.id = date_entry.source_id
+WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = date_entry.contact_id)
+UNION ALL
 SELECT 'contact_alias', contact_alias.contact_id, contact_alias.key
 FROM contact_alias
 WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = contact_alias.contact_id)
@@ -111,9 +137,24 @@ SELECT 'contact_score', contact_score.contact_id, contact_score.group_key
 FROM contact_score
 WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = contact_score.contact_id)
 UNION ALL
+SELECT 'run', run.contact_id, campaign.key
+FROM run LEFT JOIN campaign ON campaign.id = run.campaign_id
+WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = run.contact_id)
+UNION ALL
+SELECT 'entrant', entrant.contact_id, campaign.key
+FROM entrant LEFT JOIN campaign ON campaign.id = entrant.campaign_id
+WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = entrant.contact_id)
+UNION ALL
 SELECT 'contact_utm', contact_utm.contact_id, NULL
 FROM contact_utm
 WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = contact_utm.contact_id);
+
+-- name: due_without_rule
+SELECT segment.key AS segment, segment_due.contact_id, contact.key AS contact, segment_due.due_at
+FROM segment_due
+LEFT JOIN segment ON segment.id = segment_due.segment_id
+LEFT JOIN contact ON contact.id = segment_due.contact_id
+WHERE segment.rule IS NULL OR contact.id IS NULL;
 
 -- name: keys_twice
 SELECT contact_alias.key, survivor.key AS merged_into
@@ -122,11 +163,11 @@ JOIN contact ON contact.key = contact_alias.key
 LEFT JOIN contact AS survivor ON survivor.id = contact_alias.contact_id;
 
 -- name: messages_twice
--- The passage is the last number of the key, and the contact that before it: of whoever was merged into
+-- The passage is the fourth number of the key, and the contact that before it: of whoever was merged into
 -- another, the survivor has messages too.
 SELECT contact.key AS contact, step.key AS step, twice.passage, twice.n
 FROM (
-    SELECT contact_id, step_id, channel, substring(key FROM '-(\d+)$')::int AS passage, count(*) AS n
+    SELECT contact_id, step_id, channel, split_part(key, '-', 4)::int AS passage, count(*) AS n
     FROM message
     WHERE key ~ '^\d+-\d+-\d+-\d+(-\w+)?$' AND split_part(key, '-', 3) = contact_id::text
     GROUP BY 1, 2, 3, 4

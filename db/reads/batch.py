@@ -7,29 +7,37 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from operator import itemgetter
-from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection
 
+from parcours.db import touched
 from parcours.db.installation_settings import settings_of
-from parcours.db.statements import statements
-from parcours.db.tables import companies, events, outcomes, policies, refusals, scores
+from parcours.db.statements import like, statements
+from parcours.db.tables import companies, events, outcomes, policies, refusals, runs, scores
 from parcours.db.tables import contacts as contacts_table
 from parcours.domain.campaign import Campaign, Step
 from parcours.domain.contacts.contact import CHANGEABLE, COLUMNS, Contact
 from parcours.domain.events.facts import as_facts
 from parcours.domain.events.table import EVENT_TYPES
 from parcours.domain.messages.policy import LONGEST, Policy
-from parcours.domain.operators import instant
-from parcours.domain.steps.batch import EmailFacts, Fact, Knowledge, StageFacts, Submission, TemplateFacts, Visit
-from parcours.domain.steps.types import Need, RefersTo
+from parcours.domain.segments.rule import Rule, conditions
+from parcours.domain.steps.batch import (
+    EmailFacts,
+    Fact,
+    Knowledge,
+    Mailing,
+    StageFacts,
+    Submission,
+    TemplateFacts,
+    Visit,
+)
+from parcours.domain.steps.types import MOST_LOOKED_AT, Kind, Look, Need, Properties, RefersTo, StepType
 from parcours.domain.time.intervals import Interval
 from parcours.domain.walk.rows import Claim, Member, Message
 from parcours.domain.walk.walk import looks_back
 
 sql = statements(__file__)
-_UTC = ZoneInfo("UTC")
 _REFUSALS = CHANGEABLE.index("do_not_contact")
 
 
@@ -58,15 +66,89 @@ def load(
     conn: Connection, campaign: Campaign, contact_ids: Sequence[int], needs: frozenset[Need], *, now: datetime
 ) -> Facts:
     """Return what the steps ahead need of contacts that the caller has locked: one statement a need."""
+    steps = campaign.steps.values()
+    asked = [(step.type, step.properties) for step in steps if step.kind is Kind.CONDITION]
+    facts = _loaded(conn, campaign.id, asked, contact_ids, needs, now=now)
+    passes: dict[tuple[int, int], int] = {}
+    if Need.RECENT_PASSES in needs:
+        counted = [step.id for step in steps if Need.RECENT_PASSES in step.needs]
+        passes = outcomes.recent_passes(conn, contact_ids, counted, now=now)
+    ids = list(contact_ids)
+    world = replace(
+        facts.world,
+        recent_passes=passes,
+        policies=policies.by_channel(conn) if Need.POLICIES in needs else {},
+        already_passed=_already_passed(conn, campaign, ids),
+        companies=companies.known(conn, ids, _companies_named(campaign)) if Need.COMPANIES in needs else {},
+        holders=None if settings_of(conn).shared_addresses else partial(_holders, conn),
+    )
+    if Need.POLICIES in needs:
+        _bind(conn, facts.contacts, world.policies, now=now)
+    before = {id_: contact.state() for id_, contact in facts.contacts.items()}
+    return facts._replace(world=world, before=before)
+
+
+def load_rules(conn: Connection, rules: Iterable[Rule], contact_ids: Sequence[int], *, now: datetime) -> Facts:
+    """Return what several rules ask of contacts, all together: one statement a need, one more a set of event types.
+
+    The caller has locked the contacts, or takes what it finds. Those that are gone are left out. An event that is being
+    acted on is not there yet; `with_event` adds it.
+    """
+    asked = [(each.type, each.properties) for rule in rules for each in conditions(rule)]
+    needs = frozenset(need for type_, properties in asked for need in type_.needs_of(properties))
+    facts = _loaded(conn, _NO_CAMPAIGN, asked, contact_ids, needs, now=now)
+    if Need.COMPANIES in needs:
+        world = replace(facts.world, companies=companies.known(conn, list(contact_ids), ()))
+        facts = facts._replace(world=world)
+    return facts._replace(before={id_: contact.state() for id_, contact in facts.contacts.items()})
+
+
+# No campaign has this id, and nobody is a member of it.
+_NO_CAMPAIGN = 0
+
+_Asked = Sequence[tuple[StepType, Properties]]
+
+
+def _loaded(
+    conn: Connection,
+    campaign_id: int,
+    asked: _Asked,
+    contact_ids: Sequence[int],
+    needs: frozenset[Need],
+    *,
+    now: datetime,
+) -> Facts:
+    """Return what conditions and actions want of contacts; `asked` are the conditions."""
     ids = {"ids": list(contact_ids)}
     contacts: dict[int, Contact] = {}
     members: dict[int, Member] = {}
-    parameters = {**ids, "campaign_id": campaign.id, "fields": Need.FIELDS in needs}
+    in_runs: dict[int, Member] = {}
+    parameters = {**ids, "campaign_id": campaign_id, "fields": Need.FIELDS in needs}
     for row in conn.execute(sql["contacts"], parameters).all():
-        id_, key, email, timezone, points, stage, owner, fields, last_active_at, rotation, active = row
-        contacts[id_] = Contact(id_, key, email, timezone, points, stage, owner, fields or {}, last_active_at)
+        (
+            id_,
+            key,
+            email,
+            timezone,
+            points,
+            stage,
+            owner,
+            fields,
+            last_active_at,
+            created_at,
+            rotation,
+            active,
+            several,
+        ) = row
+        contacts[id_] = Contact(
+            id_, key, email, timezone, points, stage, owner, fields or {}, last_active_at, created_at
+        )
         if rotation is not None:
             members[id_] = Member(rotation, active)
+            if several:
+                in_runs[id_] = members[id_]
+    if in_runs:
+        runs.open_of(conn, campaign_id, in_runs)
     if Need.TAGS in needs:
         for contact_id, tags in conn.execute(sql["tags"], ids).all():
             contacts[contact_id].tags = frozenset(tags)
@@ -86,45 +168,37 @@ def load(
         for contact_id, reasons in refusals.of_contacts(conn, contacts).items():
             contacts[contact_id].do_not_contact = reasons
     if Need.RECEIVED in needs:
-        for contact_id, templates in conn.execute(sql["received"], ids).all():
+        for contact_id, templates, ats in conn.execute(sql["received"], ids).all():
             contacts[contact_id].received = frozenset(templates)
-    world = _world(conn, campaign, contact_ids, needs, now=now)
-    if Need.POLICIES in needs:
-        _bind(conn, contacts, world.policies, now=now)
-    return Facts(contacts, members, world, {id_: contact.state() for id_, contact in contacts.items()})
+            contacts[contact_id].received_at = dict(zip(templates, ats, strict=True))
+    return Facts(contacts, members, _world(conn, asked, contact_ids, needs, now=now), {})
 
 
 def _world(
-    conn: Connection, campaign: Campaign, contact_ids: Sequence[int], needs: frozenset[Need], *, now: datetime
+    conn: Connection, asked: _Asked, contact_ids: Sequence[int], needs: frozenset[Need], *, now: datetime
 ) -> Knowledge:
     emails: dict[str, EmailFacts] = {}
     stages: dict[str, StageFacts] = {}
-    passes: dict[tuple[int, int], int] = {}
     if Need.EMAILS in needs:
         emails = {row.key: EmailFacts(*row) for row in conn.execute(sql["emails"])}
     if Need.STAGES in needs:
         stages = {row.key: StageFacts(row.key, row.weight, row.published) for row in conn.execute(sql["stages"])}
-    if Need.RECENT_PASSES in needs:
-        counted = [step.id for step in campaign.steps.values() if Need.RECENT_PASSES in step.needs]
-        passes = outcomes.recent_passes(conn, contact_ids, counted, now=now)
     campaigns: dict[int, dict[str, datetime]] = {}
     if Need.CAMPAIGNS in needs:
         for contact_id, key, added_at in conn.execute(sql["campaigns"], {"ids": list(contact_ids)}).all():
             campaigns.setdefault(contact_id, {})[key] = added_at
     ids = list(contact_ids)
+    looks = [look for type_, properties in asked for look in type_.looks_of(properties) if look.need in needs]
     return Knowledge(
         emails,
         stages,
-        recent_passes=passes,
         campaigns=campaigns,
         devices=_devices(conn, ids) if Need.DEVICES in needs else {},
         submissions=_submissions(conn, ids) if Need.SUBMISSIONS in needs else {},
-        visits=_visits(conn, campaign, ids) if Need.VISITS in needs else {},
+        visits=_visits(conn, looks, ids, now=now),
+        events=_events(conn, looks, ids, now=now),
+        mailings=_mailings(conn, looks, ids, now=now),
         templates=_templates(conn) if Need.TEMPLATES in needs else {},
-        policies=policies.by_channel(conn) if Need.POLICIES in needs else {},
-        already_passed=_already_passed(conn, campaign, ids),
-        companies=companies.known(conn, ids, _companies_named(campaign)) if Need.COMPANIES in needs else {},
-        holders=None if settings_of(conn).shared_addresses else partial(_holders, conn),
     )
 
 
@@ -152,6 +226,10 @@ def _templates(conn: Connection) -> dict[tuple[str, str], TemplateFacts]:
 
 def _bind(conn: Connection, contacts: Mapping[int, Contact], bound: Mapping[str, Policy], *, now: datetime) -> None:
     """Load what contacts want of channels and, for channels that anything caps, what was sent on them lately."""
+    named = sorted({policy.holidays for policy in bound.values() if policy.holidays is not None})
+    if named:
+        for contact_id, countries in conn.execute(sql["countries"], {"ids": list(contacts), "fields": named}).all():
+            contacts[contact_id].countries = countries
     caps = {channel: [policy.cap.period] for channel, policy in bound.items() if policy.cap is not None}
     for contact_id, found in policies.rules(conn, contacts).items():
         contacts[contact_id].rules = found
@@ -183,35 +261,112 @@ def _devices(conn: Connection, ids: list[int]) -> dict[int, list[Mapping[str, st
 
 def _submissions(conn: Connection, ids: list[int]) -> dict[int, list[Submission]]:
     found: dict[int, list[Submission]] = {}
-    for contact_id, form, fields in conn.execute(sql["submissions"], {"ids": ids}).all():
-        found.setdefault(contact_id, []).append(Submission(form, fields))
+    parameters = {"ids": ids, "most": MOST_LOOKED_AT}
+    for contact_id, form, fields, at in conn.execute(sql["submissions"], parameters).all():
+        found.setdefault(contact_id, []).append(Submission(form, fields, at))
     return found
 
 
-def _visits(conn: Connection, campaign: Campaign, ids: list[int]) -> dict[int, list[Visit]]:
-    """Return the visits that steps may ask for: only as far back, and as many of one page, as they look."""
-    asked = [step.properties for step in campaign.steps.values() if Need.VISITS in step.needs]
-    earliest = [
-        None if since is None else instant(since, _UTC) for since in (getattr(each, "since", None) for each in asked)
-    ]
-    known = [each for each in earliest if each is not None]
-    since = min(known) if known and len(known) == len(earliest) else None
-    latest = all(getattr(each, "until", None) is None for each in asked)
+def _visits(conn: Connection, looks: Iterable[Look], ids: list[int], *, now: datetime) -> dict[int, list[Visit]]:
+    """Return the visits that conditions may ask for: only as far back, and as many of one page, as they look."""
+    asked = [look for look in looks if look.need is Need.VISITS]
+    if not asked:
+        return {}
+    parameters = {"ids": ids, "since": _since(asked, now), "latest": not any(look.every for look in asked)}
     found: dict[int, list[Visit]] = {}
-    for contact_id, url, page, at in conn.execute(sql["visits"], {"ids": ids, "since": since, "latest": latest}).all():
+    for contact_id, url, page, at in conn.execute(sql["visits"], parameters).all():
         found.setdefault(contact_id, []).append(Visit(url, page, at))
     return found
+
+
+def _events(conn: Connection, looks: Iterable[Look], ids: list[int], *, now: datetime) -> dict[int, list[Fact]]:
+    """Return the events that conditions may ask for, latest first: of each type as many, and as far back, as needed."""
+    asked: dict[frozenset[str], list[Look]] = {}
+    for look in looks:
+        if look.need is Need.EVENTS:
+            asked.setdefault(look.types, []).append(look)
+    # Several may ask for the same ones.
+    rows: dict[tuple[int, datetime, str, str], Any] = {}
+    for types, alike in asked.items():
+        parameters = {
+            "ids": ids,
+            "types": [like(each) for each in sorted(types)],
+            "since": _since(alike, now),
+            "most": max(look.most for look in alike),
+            "by_machines": [name for name, each in EVENT_TYPES.items() if each.by_machines],
+        }
+        for row in conn.execute(sql["events"], parameters):
+            rows[row.contact_id, row.received_at, row.source, row.id] = row
+    if not rows:
+        return {}
+    templates = events.templates_named(conn, [row.data for row in rows.values()])
+    found: dict[int, list[Fact]] = {}
+    for row in rows.values():
+        found.setdefault(row.contact_id, []).extend(as_facts(row.type, row.data, row.at, templates))
+    for facts in found.values():
+        facts.sort(key=lambda fact: fact.at, reverse=True)
+    return found
+
+
+def _mailings(conn: Connection, looks: Iterable[Look], ids: list[int], *, now: datetime) -> dict[int, list[Mailing]]:
+    asked = [look for look in looks if look.need is Need.MAILINGS]
+    if not asked:
+        return {}
+    parameters = {"ids": ids, "since": _since(asked, now), "most": max(look.most for look in asked)}
+    found: dict[int, list[Mailing]] = {}
+    for contact_id, activity, email, at in conn.execute(sql["mailings"], parameters).all():
+        found.setdefault(contact_id, []).append(Mailing(activity, email, at))
+    return found
+
+
+def _since(looks: Iterable[Look], now: datetime) -> datetime | None:
+    """Return from when on something may be asked for; None: from the beginning."""
+    found = []
+    for look in looks:
+        edges = [look.since, None if look.within is None else begins(look.within, now)]
+        known = [each for each in edges if each is not None]
+        if not known:
+            return None
+        found.append(max(known))
+    return min(found, default=None)
+
+
+def with_event(facts: Facts, contact_id: int, type_: str, data: Mapping[str, Any], at: datetime) -> Facts:
+    """Return facts that know an event which is being acted on, and is not in the history yet."""
+    world = facts.world
+    new = as_facts(type_, dict(data), at, {})
+    if not new:
+        return facts
+    happened = {**world.events, contact_id: [*new, *world.events.get(contact_id, ())]}
+    activity = _ACTIVITIES.get(type_)
+    mailings = world.mailings
+    if activity is not None and isinstance(data.get("email"), str):
+        mailings = {
+            **mailings,
+            contact_id: [*mailings.get(contact_id, ()), *(Mailing(each, data["email"], at) for each in activity)],
+        }
+    visits = world.visits
+    if type_ == "page.hit":
+        visits = {**visits, contact_id: [*visits.get(contact_id, ()), Visit(data.get("url"), data.get("page"), at)]}
+    return facts._replace(world=replace(world, events=happened, mailings=mailings, visits=visits))
+
+
+_ACTIVITIES: Mapping[str, tuple[Literal["opened", "clicked", "bounced"], ...]] = {
+    "email.opened": ("opened",),
+    "email.clicked": ("opened", "clicked"),
+    "email.bounced": ("bounced",),
+}
 
 
 def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequence[Claim]]]) -> Facts:
     """Add what contacts did before they arrived at decisions that look back; nothing is read without one."""
     found: dict[int, list[Fact]] = {}
-    answered: set[tuple[int, int, str, str]] = set()
+    answered: set[tuple[int, int | None, int, str, str]] = set()
     for step, claims in claimed:
         arrivals = [claim for claim in claims if looks_back(step, claim)]
         if step.look_back is None or not arrivals:
             continue
-        since = _before(min(claim.anchor_at for claim in arrivals), step.look_back)
+        since = begins(step.look_back, min(claim.anchor_at for claim in arrivals))
         ids = [claim.contact_id for claim in arrivals]
         answered |= outcomes.answered(conn, step.id, [claim.contact_id for claim in arrivals if claim.passage > 1])
         # A click is an opening too.
@@ -226,8 +381,8 @@ def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequ
     return known._replace(world=replace(known.world, past=found, answered=answered)) if found else known
 
 
-def _before(at: datetime, interval: Interval) -> datetime:
-    """Return an instant at least an interval before another."""
+def begins(interval: Interval, at: datetime) -> datetime:
+    """Return an instant at least an interval before another, in whatever timezone."""
     try:
         # A day more than the longest the interval can be: months differ in length.
         return at - timedelta(days=interval.months * 31 + interval.days + 1) - interval.exact
@@ -284,6 +439,13 @@ def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
         refusals.refused_by_hand(conn, refused, now=now)
     companies.join(conn, [(id_, key) for id_, before, after in changed["companies"] for key in after - before])
     companies.set_primary(conn, {id_: after for id_, _, after in changed["company"]})
+    for name in own:
+        touched.note(conn, name, (id_ for id_, _, _ in changed[name]))
+    touched.note_fields(conn, changed["fields"])
+    touched.note_named(conn, "tags", [*tags_added, *tags_removed])
+    touched.note_named(conn, "scores", ((id_, group) for id_, group, _ in scored))
+    if refused or allowed:
+        touched.note(conn, "do_not_contact", [*(id_ for id_, *_ in refused), *(id_ for id_, _ in allowed)])
     return SegmentChanges(
         [(id_, key) for id_, before, after in changed["segments"] for key in sorted(after - before)],
         [(id_, key) for id_, before, after in changed["segments"] for key in sorted(before - after)],
@@ -318,6 +480,7 @@ def change_tags(conn: Connection, *, added: Sequence[tuple[int, str]], removed: 
     """Give contacts tags, and take tags from them."""
     _write(conn, "add_tags", ("ids", "tags"), sorted(set(added)))
     _write(conn, "remove_tags", ("ids", "tags"), sorted(set(removed)))
+    touched.note_named(conn, "tags", [*added, *removed])
 
 
 def send(conn: Connection, campaign_id: int, messages: Sequence[Message], *, now: datetime) -> None:

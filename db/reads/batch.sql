@@ -6,10 +6,11 @@
 -- primary key a contact: right after many have joined, before the table is analyzed, the planner
 -- would rather read the whole campaign for a join.
 SELECT contact.id, contact.key, contact.email, contact.timezone, contact.points, contact.stage, contact.owner,
-       CASE WHEN :fields THEN nullif(contact.fields, '{}') END AS fields, contact.last_active_at, membership.rotation, membership.left_at IS NULL AS active
+       CASE WHEN :fields THEN nullif(contact.fields, '{}') END AS fields, contact.last_active_at, contact.created_at, membership.rotation, membership.left_at IS NULL AS active,
+       membership.runs
 FROM contact
 LEFT JOIN LATERAL (
-    SELECT rotation, left_at FROM membership
+    SELECT rotation, left_at, runs FROM membership
     WHERE membership.contact_id = contact.id AND membership.campaign_id = :campaign_id
     LIMIT 1
 ) AS membership ON true
@@ -35,12 +36,14 @@ GROUP BY segment_member.contact_id;
 -- name: received
 -- Emails written to the outbox for a contact and not given up, by template. One without an address went to
 -- somebody else about the contact. One probe a contact, as in `tags`.
-SELECT wanted.id, owned.templates
+SELECT wanted.id, owned.templates, owned.ats
 FROM unnest(CAST(:ids AS bigint[])) AS wanted (id)
 CROSS JOIN LATERAL (
-    SELECT array_agg(DISTINCT template) AS templates FROM message
-    WHERE message.contact_id = wanted.id AND channel = 'email' AND template IS NOT NULL
-      AND address IS NOT NULL AND state NOT IN ('failed', 'cancelled')
+    SELECT array_agg(template) AS templates, array_agg(at) AS ats
+    FROM (SELECT template, max(due_at) AS at FROM message
+          WHERE message.contact_id = wanted.id AND channel = 'email' AND template IS NOT NULL
+            AND address IS NOT NULL AND state NOT IN ('failed', 'cancelled')
+          GROUP BY template) AS latest
 ) AS owned
 WHERE owned.templates IS NOT NULL;
 
@@ -58,6 +61,12 @@ WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND channel = ANY (CAST(:channel
   AND due_at > :since AND state NOT IN ('failed', 'cancelled')
 GROUP BY contact_id, channel;
 
+-- name: countries
+-- What fields that policies name hold.
+SELECT contact.id, (SELECT jsonb_object_agg(field, contact.fields -> field)
+                    FROM unnest(CAST(:fields AS text[])) AS field) AS countries
+FROM contact WHERE contact.id = ANY (CAST(:ids AS bigint[]));
+
 -- name: stages
 SELECT key, weight, published FROM stage;
 
@@ -73,10 +82,57 @@ WHERE membership.contact_id = ANY (CAST(:ids AS bigint[])) AND membership.left_a
 SELECT contact_id, type, brand, os FROM device WHERE contact_id = ANY (CAST(:ids AS bigint[]));
 
 -- name: submissions
--- Those of forms that are gone are gone.
-SELECT form_submission.contact_id, form.key, form_submission.fields
-FROM form_submission JOIN form ON form.id = form_submission.form_id + 0
-WHERE form_submission.contact_id = ANY (CAST(:ids AS bigint[]));
+-- Those of forms that are gone are gone. The latest ones of each contact, the oldest of these first.
+SELECT wanted.id, form.key, sent.fields, sent.at
+FROM unnest(CAST(:ids AS bigint[])) AS wanted (id)
+CROSS JOIN LATERAL (
+    SELECT id, form_id, fields, at FROM form_submission WHERE form_submission.contact_id = wanted.id
+    ORDER BY form_submission.contact_id, form_submission.id DESC LIMIT :most
+) AS sent
+JOIN form ON form.id = sent.form_id + 0
+ORDER BY wanted.id, sent.at, sent.id;
+
+-- name: events
+-- What contacts did of some types, the latest of each contact. Received and happened are bound as in `visits`. What
+-- machines did in a contact's name is marked.
+SELECT wanted.id AS contact_id, happened.received_at, happened.source, happened.id, happened.type, happened.at,
+       happened.data
+FROM unnest(CAST(:ids AS bigint[])) AS wanted (id)
+CROSS JOIN LATERAL (
+    SELECT received_at, source, id, type, at, data FROM event
+    WHERE event.contact_id = wanted.id AND type LIKE ANY (CAST(:types AS text[]))
+      AND NOT (type = ANY (CAST(:by_machines AS text[]))
+               AND coalesce(data ->> 'bot', '') NOT IN ('', 'false', '0', '[]', '{}'))
+      AND at >= coalesce(CAST(:since AS timestamptz), '-infinity') - interval '1 day'
+      AND received_at >= coalesce(CAST(:since AS timestamptz), '-infinity') - interval '2 days'
+    ORDER BY at DESC LIMIT :most
+) AS happened;
+
+-- name: mailings
+-- What became of emails to contacts, by our own messages, and by events that name an email of somebody else's. An email
+-- without an address went to somebody else about the contact. The latest of each kind and email are enough, but where
+-- they are too many.
+SELECT wanted.id, became.activity, became.email, became.at
+FROM unnest(CAST(:ids AS bigint[])) AS wanted (id)
+CROSS JOIN LATERAL (
+    SELECT activity, email, at FROM (
+        SELECT kind.activity, message.template AS email, kind.at
+        FROM message
+        CROSS JOIN LATERAL (VALUES ('sent', message.sent_at), ('opened', message.opened_at),
+                                   ('clicked', message.clicked_at), ('bounced', message.bounced_at)) AS kind (activity, at)
+        WHERE message.contact_id = wanted.id AND message.channel = 'email' AND message.address IS NOT NULL
+          AND kind.at IS NOT NULL
+        UNION ALL
+        SELECT kind.activity, data ->> 'email', event.at
+        FROM event
+        JOIN (VALUES ('email.opened', 'opened'), ('email.clicked', 'opened'), ('email.clicked', 'clicked'),
+                     ('email.bounced', 'bounced')) AS kind (type, activity) ON kind.type = event.type
+        WHERE event.contact_id = wanted.id AND data ? 'email' AND NOT data ? 'bot'
+          AND received_at >= coalesce(CAST(:since AS timestamptz), '-infinity') - interval '2 days'
+    ) AS every
+    WHERE at >= coalesce(CAST(:since AS timestamptz), '-infinity') - interval '1 day'
+    ORDER BY at DESC LIMIT 4 * :most
+) AS became;
 
 -- name: visits
 -- Pages seen. An event comes after it happened, or a clock is wrong by less than a day, so the time it was

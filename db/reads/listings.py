@@ -77,6 +77,8 @@ class WaitingCount:
     due_at: datetime | None
     # Why the last attempt failed.
     error: str | None = None
+    # The key of the run that waits, where the contact may have several.
+    run: str | None = None
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,10 @@ ORDER BY contact.id DESC;
 SELECT contact_id, step_id, reason, attempt, anchor_at, nullif(due_at, 'infinity') AS due_at,
        (SELECT error FROM failure
         WHERE failure.contact_id = wait.contact_id AND failure.step_id = wait.step_id
-          AND (wait.reason = 'retry' OR (wait.reason = 'decision' AND failure.at >= wait.anchor_at))) AS error
+          AND (wait.reason = 'retry' OR (wait.reason = 'decision' AND failure.at >= wait.anchor_at))) AS error,
+       (SELECT nullif(run.key, '') FROM run
+        WHERE run.contact_id = wait.contact_id AND run.campaign_id = wait.campaign_id
+          AND run.rotation = wait.rotation) AS run
 FROM wait
 WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND campaign_id = :campaign_id
 ORDER BY contact_id, wait.due_at, step_id;

@@ -9,7 +9,15 @@ WHERE campaign_id = :campaign_id AND reason = 'decision' AND anchor_at = :now
 ORDER BY contact_id, step_id;
 
 -- name: next_due
-SELECT min(due_at) FROM wait WHERE due_at < 'infinity';
+SELECT least(
+    (SELECT min(due_at) FROM wait WHERE due_at < 'infinity'),
+    (SELECT min(next_at) FROM campaign_entry),
+    (SELECT min(date_entry.due_at)
+     FROM date_entry
+     JOIN date_source ON date_source.id = date_entry.source_id AND date_source.removed_at IS NULL
+     JOIN campaign ON campaign.id = date_source.campaign_id AND campaign.published
+     WHERE date_entry.due_at < 'infinity')
+);
 
 -- name: volume
 SELECT step.key AS step, step_count.day, step_count.result::text AS result, sum(step_count.n)::bigint AS n

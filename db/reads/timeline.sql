@@ -4,10 +4,15 @@
 -- one order, here and in each part.
 SELECT what, at, campaign, step, type, result, detail, rotation FROM (
     (SELECT 'outcome' AS what, outcome.at, campaign.key AS campaign, step.key AS step, step.type,
-            outcome.result::text AS result, outcome.detail, outcome.rotation,
+            outcome.result::text AS result,
+            CASE WHEN run.key IS NULL THEN outcome.detail
+                 ELSE coalesce(outcome.detail, '{}') || jsonb_build_object('run', run.key) END AS detail,
+            outcome.rotation,
             concat_ws('/', to_char(outcome.step_id, '0000000000'), outcome.rotation, outcome.passage) AS place
      FROM outcome
      JOIN step ON step.id = outcome.step_id
+     LEFT JOIN run ON run.contact_id = outcome.contact_id AND run.campaign_id = step.campaign_id
+                  AND run.number = outcome.run AND run.key <> ''
      JOIN campaign ON campaign.id = step.campaign_id
      WHERE outcome.contact_id = :contact_id AND outcome.at <= :at
      ORDER BY outcome.at DESC, place DESC LIMIT :reach)
@@ -33,12 +38,27 @@ SELECT what, at, campaign, step, type, result, detail, rotation FROM (
     (SELECT 'joined', membership.added_at, campaign.key, NULL, NULL, membership.arrival::text, NULL,
             membership.rotation, campaign.key
      FROM membership JOIN campaign ON campaign.id = membership.campaign_id
-     WHERE membership.contact_id = :contact_id AND membership.added_at <= :at)
+     WHERE membership.contact_id = :contact_id AND membership.added_at <= :at AND NOT membership.runs)
     UNION ALL
-    (SELECT 'left', membership.left_at, campaign.key, NULL, NULL, membership.departure::text, NULL,
+    (SELECT 'joined', run.began_at, campaign.key, NULL, NULL, run.arrival::text,
+            jsonb_strip_nulls(jsonb_build_object('run', nullif(run.key, ''))), run.rotation,
+            concat_ws('/', campaign.key, to_char(run.number, '0000000000'))
+     FROM run JOIN campaign ON campaign.id = run.campaign_id
+     WHERE run.contact_id = :contact_id AND run.began_at <= :at
+     ORDER BY run.began_at DESC LIMIT :reach)
+    UNION ALL
+    (SELECT 'left', membership.left_at, campaign.key, NULL, NULL, membership.departure::text,
+            CASE WHEN membership.reason IS NOT NULL THEN jsonb_build_object('reason', membership.reason) END,
             membership.rotation, campaign.key
      FROM membership JOIN campaign ON campaign.id = membership.campaign_id
-     WHERE membership.contact_id = :contact_id AND membership.left_at <= :at)
+     WHERE membership.contact_id = :contact_id AND membership.left_at <= :at AND NOT membership.runs)
+    UNION ALL
+    (SELECT 'left', run.left_at, campaign.key, NULL, NULL, run.departure::text,
+            jsonb_strip_nulls(jsonb_build_object('run', nullif(run.key, ''), 'reason', run.reason)), run.rotation,
+            concat_ws('/', campaign.key, to_char(run.number, '0000000000'))
+     FROM run JOIN campaign ON campaign.id = run.campaign_id
+     WHERE run.contact_id = :contact_id AND run.left_at <= :at
+     ORDER BY run.left_at DESC LIMIT :reach)
 ) AS entry
 ORDER BY at DESC, what DESC, place DESC
 LIMIT :limit OFFSET :skipped;

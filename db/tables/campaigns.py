@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Row
@@ -15,10 +15,10 @@ from sqlalchemy.exc import OperationalError
 
 from parcours.db.faults import Fault, fault_of
 from parcours.db.statements import like, statements
-from parcours.db.tables import waits
+from parcours.db.tables import dates, waits
 from parcours.domain.campaign import Campaign, Status
 from parcours.domain.errors import CampaignError, NotFoundError, UnreadableCampaignError
-from parcours.domain.walk.catch_up import Pause, pause_after, shift_between
+from parcours.domain.walk.catch_up import Pause, pause_after, runs_from, shift_between
 
 if TYPE_CHECKING:
     from parcours.domain.campaign_file.model import CampaignFile, Problem
@@ -45,6 +45,8 @@ class Source(NamedTuple):
     id: int
     key: str
     published: bool
+    # Only who entered a segment later than this number joins; None: everybody.
+    after: int | None = None
 
 
 class StoredStep(NamedTuple):
@@ -58,8 +60,11 @@ class StoredStep(NamedTuple):
     retimed_at: datetime | None
 
 
+Role = Literal["source", "exit", "segment"]
+
+
 class SourceOf(NamedTuple):
-    """A segment or form that feeds a campaign."""
+    """What feeds a campaign: a segment or form, an event (`key` is its type) or a date (`key` is the custom field)."""
 
     campaign_id: int
     kind: str
@@ -220,6 +225,11 @@ def of_step(conn: Connection, step_id: int) -> int:
     return int(found)
 
 
+def of_events(conn: Connection, role: Role, names: Iterable[str]) -> list[int]:
+    """Return the campaigns that events of these types let contacts into or out of, or segments of these keys."""
+    return list(conn.execute(sql["of_events"], {"role": role, "names": sorted(set(names))}).scalars())
+
+
 def of_form(conn: Connection, form_id: int) -> list[int]:
     """Return the campaigns that a form feeds."""
     return list(conn.execute(sql["of_form"], {"form_id": form_id}).scalars())
@@ -298,8 +308,13 @@ def sources(conn: Connection, campaign_id: int) -> list[Source]:
     return [Source(*row) for row in conn.execute(sql["sources"], {"campaign_id": campaign_id})]
 
 
+def segments_of(conn: Connection, campaign_ids: Iterable[int]) -> set[int]:
+    """Return the segments that feed campaigns, and those that are exits of them."""
+    return set(conn.execute(sql["segments_of"], {"ids": list(campaign_ids)}).scalars())
+
+
 def every_source(conn: Connection) -> list[SourceOf]:
-    """Return what feeds each campaign that is not deleted: its segments, then its forms, by key."""
+    """Return what feeds each campaign that is not deleted: segments, then forms, then events, then dates, by key."""
     return [SourceOf(*row) for row in conn.execute(sql["every_source"])]
 
 
@@ -346,14 +361,16 @@ def save(
     `step_kinds` holds (key, kind, type) of each step in document order.
     """
     from parcours.domain.campaign_file import build
-    from parcours.domain.campaign_file.model import FORMAT
 
     here = {"campaign_id": campaign_id, "now": now}
+    heeded = {("source", each.type) for each in file.sources.events}
+    heeded |= {("exit", each.event) for each in file.exit if each.event is not None}
+    heeded |= {("segment", each.segment) for each in file.exit if each.segment is not None}
     before = _standing(conn, campaign_id)
     category_id = conn.execute(sql["category"], {"key": file.category}).scalar_one() if file.category else None
     conn.execute(
         sql["save_version"],
-        {**here, "version": version, "definition": json.dumps({"format": FORMAT, **build.to_data(file)})},
+        {**here, "version": version, "definition": json.dumps({"format": file.format, **build.to_data(file)})},
     )
     conn.execute(
         sql["save"],
@@ -373,6 +390,10 @@ def save(
     for kind, ids in (("segment", segment_ids), ("form", form_ids)):
         for source_id in ids:
             conn.execute(sql["save_source"], {**here, "kind": kind, "source_id": source_id})
+    conn.execute(sql["clear_events"], here)
+    for role, name in sorted(heeded):
+        conn.execute(sql["save_event"], {**here, "role": role, "name": name})
+    conn.execute(sql["mark_existing"], here)
     return {
         key: int(
             conn.execute(
@@ -381,6 +402,16 @@ def save(
         )
         for nth, (key, kind, type_) in enumerate(step_kinds)
     }
+
+
+def save_dates(conn: Connection, campaign: Campaign, *, now: datetime) -> None:
+    """Write which steps of a version go by dates of contacts, and by which dates they enter."""
+    steps_by_date = {
+        step.id: step.timing.date.field for step in campaign.steps.values() if step.timing.date is not None
+    }
+    dates.save_steps(conn, steps_by_date)
+    dates.save(conn, campaign.id, campaign.dates, now=now)
+    _begin(conn, campaign.id, _standing(conn, campaign.id).status, now=now)
 
 
 def mark_moved(conn: Connection, step_ids: Sequence[int]) -> None:
@@ -415,6 +446,8 @@ def set_published(conn: Connection, campaign_id: int, published: bool, *, now: d
     changed = conn.execute(sql["publish"], parameters).first() is not None
     if changed:
         _status_changed(conn, campaign_id, before, now=now)
+    if changed and published:
+        conn.execute(sql["mark_existing"], parameters)
     return changed
 
 
@@ -432,6 +465,7 @@ def _standing(conn: Connection, campaign_id: int) -> _Standing:
 def _status_changed(conn: Connection, campaign_id: int, before: _Standing, *, now: datetime) -> None:
     """Write the pause that begins or ends with a change, and move the waits where the campaign says so."""
     after = _standing(conn, campaign_id)
+    _begin(conn, campaign_id, after.status, now=now)
     pause = pause_after(before.status, after.status, before.last, now=now)
     if pause is None or pause == before.last:
         return
@@ -441,12 +475,19 @@ def _status_changed(conn: Connection, campaign_id: int, before: _Standing, *, no
         waits.shift(conn, campaign_id, moved)
 
 
+def _begin(conn: Connection, campaign_id: int, status: Status, *, now: datetime) -> None:
+    start = runs_from(status, now)
+    if start is not None:
+        dates.begin(conn, campaign_id, start, now=now)
+
+
 def delete(conn: Connection, campaign_id: int, *, now: datetime) -> bool:
     """Mark a campaign as deleted; return whether it was there."""
     before = _standing(conn, campaign_id)
     deleted = conn.execute(sql["delete"], {"campaign_id": campaign_id, "now": now}).first() is not None
     if deleted:
         _status_changed(conn, campaign_id, before, now=now)
+        dates.save(conn, campaign_id, [], now=now)
     return deleted
 
 

@@ -85,9 +85,18 @@ SELECT definition FROM campaign_version WHERE campaign_id = :campaign_id AND ver
 -- name: steps
 SELECT id, key, kind, type, removed_at, moved, retimed_at FROM step WHERE campaign_id = :campaign_id ORDER BY id;
 
+-- name: segments_of
+SELECT source_id AS id FROM campaign_source WHERE kind = 'segment' AND campaign_id = ANY (CAST(:ids AS int[]))
+UNION
+SELECT segment.id
+FROM campaign_event JOIN segment ON segment.key = campaign_event.name
+WHERE campaign_event.role = 'segment' AND campaign_event.campaign_id = ANY (CAST(:ids AS int[]));
+
 -- name: sources
-SELECT segment.id, segment.key, segment.published
-FROM campaign_source JOIN segment ON segment.id = campaign_source.source_id
+SELECT segment.id, segment.key, segment.published, campaign.entries_after AS after
+FROM campaign_source
+JOIN segment ON segment.id = campaign_source.source_id
+JOIN campaign ON campaign.id = campaign_source.campaign_id
 WHERE campaign_source.campaign_id = :campaign_id AND campaign_source.kind = 'segment'
 ORDER BY segment.key;
 
@@ -97,6 +106,30 @@ SELECT campaign_source.campaign_id FROM campaign_source
 JOIN campaign ON campaign.id = campaign_source.campaign_id AND campaign.deleted_at IS NULL
 WHERE campaign_source.kind = 'form' AND campaign_source.source_id = :form_id
 ORDER BY campaign_source.campaign_id;
+
+-- name: of_events
+-- By the primary key; mostly there is none.
+SELECT DISTINCT campaign_event.campaign_id FROM campaign_event
+JOIN campaign ON campaign.id = campaign_event.campaign_id AND campaign.deleted_at IS NULL
+WHERE campaign_event.role = :role AND campaign_event.name = ANY (CAST(:names AS text[]))
+ORDER BY campaign_event.campaign_id;
+
+-- name: mark_existing
+-- Who is in a segment when the campaign is first published, if that is what its version asks for.
+UPDATE campaign
+SET entries_after = CASE
+        WHEN coalesce(version.definition #>> '{sources,existing}', 'true') = 'true' THEN NULL
+        WHEN campaign.entries_after IS NULL AND campaign.published
+            THEN (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM segment_entry)
+        ELSE campaign.entries_after END
+FROM campaign_version AS version
+WHERE campaign.id = :campaign_id AND version.campaign_id = campaign.id AND version.version = campaign.version;
+
+-- name: clear_events
+DELETE FROM campaign_event WHERE campaign_id = :campaign_id;
+
+-- name: save_event
+INSERT INTO campaign_event (campaign_id, role, name) VALUES (:campaign_id, :role, :name);
 
 -- name: create
 INSERT INTO campaign (key, name, created_at, changed_at) VALUES (:key, :key, :now, :now)
@@ -124,7 +157,7 @@ INSERT INTO step (campaign_id, key, kind, type, position, created_at)
 VALUES (:campaign_id, :key, :kind, :type, :position, :now)
 ON CONFLICT (campaign_id, key)
 DO UPDATE SET kind = excluded.kind, type = excluded.type, position = excluded.position, removed_at = NULL,
-              events = NULL
+              events = NULL, date_field = NULL
 RETURNING id;
 
 -- name: mark_retimed
@@ -217,7 +250,17 @@ JOIN campaign ON campaign.id = campaign_source.campaign_id AND campaign.deleted_
 LEFT JOIN segment ON campaign_source.kind = 'segment' AND segment.id = campaign_source.source_id
 LEFT JOIN form ON campaign_source.kind = 'form' AND form.id = campaign_source.source_id
 WHERE coalesce(segment.key, form.key) IS NOT NULL
-ORDER BY campaign_source.campaign_id, campaign_source.kind DESC, key;
+UNION ALL
+SELECT campaign_event.campaign_id, 'event', campaign_event.name
+FROM campaign_event
+JOIN campaign ON campaign.id = campaign_event.campaign_id AND campaign.deleted_at IS NULL
+WHERE campaign_event.role = 'source'
+UNION ALL
+SELECT date_source.campaign_id, 'date', date_source.field
+FROM date_source
+JOIN campaign ON campaign.id = date_source.campaign_id AND campaign.deleted_at IS NULL
+WHERE date_source.removed_at IS NULL
+ORDER BY 1, 2 DESC, 3;
 
 -- name: inside
 -- From the counters, which cost the days of a campaign and not its members.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from parcours.db import touched
 from parcours.db.statements import statements
 from parcours.db.stored import Stored
 from parcours.domain.steps.batch import Company
@@ -63,6 +64,7 @@ def join(conn: Connection, pairs: Collection[tuple[int, str]]) -> None:
     contact_ids, keys = (list(column) for column in zip(*sorted(pairs), strict=True))
     conn.execute(sql["make"], {"keys": keys})
     conn.execute(sql["link"], {"contact_ids": contact_ids, "keys": keys})
+    touched.note(conn, "companies", contact_ids)
 
 
 def leave(conn: Connection, pairs: Collection[tuple[int, str]]) -> list[int]:
@@ -70,7 +72,9 @@ def leave(conn: Connection, pairs: Collection[tuple[int, str]]) -> list[int]:
     if not pairs:
         return []
     contact_ids, keys = (list(column) for column in zip(*sorted(pairs), strict=True))
-    return list(conn.execute(sql["unlink"], {"contact_ids": contact_ids, "keys": keys}).scalars())
+    left = list(conn.execute(sql["unlink"], {"contact_ids": contact_ids, "keys": keys}).scalars())
+    touched.note(conn, "companies", left)
+    return left
 
 
 def set_primary(conn: Connection, primary: Mapping[int, str | None]) -> None:
@@ -83,6 +87,7 @@ def set_primary(conn: Connection, primary: Mapping[int, str | None]) -> None:
     wanted = {contact_id: key for contact_id, key in primary.items() if key is not None}
     join(conn, list(wanted.items()))
     conn.execute(sql["forget_primary"], {"contact_ids": list(primary)})
+    touched.note(conn, "companies", primary)
     if wanted:
         conn.execute(sql["make_primary"], {"contact_ids": list(wanted), "keys": list(wanted.values())})
 
@@ -97,6 +102,7 @@ def change(conn: Connection, points: Mapping[str, int], fields: Mapping[str, Map
     if fields:
         values = [json.dumps(dict(each), default=str) for each in fields.values()]
         conn.execute(sql["set_fields"], {"keys": list(fields), "fields": values})
+    touched.note_companies(conn, [*points, *fields])
 
 
 def save(conn: Connection, key: str, *, name: str | None, fields: Mapping[str, Any]) -> Stored:
@@ -104,7 +110,10 @@ def save(conn: Connection, key: str, *, name: str | None, fields: Mapping[str, A
     given = {"key": key, "name": name, "fields": json.dumps(dict(fields))}
     if conn.execute(sql["create"], given).first() is not None:
         return "created"
-    return "unchanged" if conn.execute(sql["change"], given).first() is None else "updated"
+    if conn.execute(sql["change"], given).first() is None:
+        return "unchanged"
+    touched.note_companies(conn, [key])
+    return "updated"
 
 
 def listed(conn: Connection) -> list[CompanyLine]:

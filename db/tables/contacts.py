@@ -94,6 +94,8 @@ class Passed:
     result: str
     at: datetime
     detail: Any
+    # The key of the run, where it has one.
+    run: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,20 @@ class ContactWait:
     held: Any = None
     # Why the last attempt failed.
     error: str | None = None
+    run: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContactRun:
+    """One of several runs of a contact in a campaign, and the data of the event that began it."""
+
+    key: str | None
+    rotation: int
+    began_at: datetime
+    left_at: datetime | None
+    departure: str | None
+    reason: str | None
+    entry: Any
 
 
 @dataclass(slots=True)
@@ -118,6 +134,10 @@ class ContactStanding:
     added_at: datetime
     left_at: datetime | None
     departure: str | None
+    # Why it exited, in words.
+    reason: str | None = None
+    # In the order in which they began; none: it is one run by itself.
+    runs: list[ContactRun] = field(default_factory=list)
     outcomes: list[Passed] = field(default_factory=list)
     waits: list[ContactWait] = field(default_factory=list)
 
@@ -327,6 +347,9 @@ def show(conn: Connection, name: str) -> Shown | None:
     standings: dict[int, ContactStanding] = {}
     for campaign_id, *rest in conn.execute(sql["memberships"], given):
         standings[campaign_id] = ContactStanding(*rest)
+    for campaign_id, *rest in conn.execute(sql["runs"], given):
+        if campaign_id in standings:
+            standings[campaign_id].runs.append(ContactRun(*rest))
     for campaign_id, *rest in conn.execute(sql["outcomes"], given):
         if campaign_id in standings:
             standings[campaign_id].outcomes.append(Passed(*rest))

@@ -429,17 +429,25 @@ WHERE contact.id = :id;
 
 -- name: memberships
 SELECT membership.campaign_id, campaign.key AS campaign, membership.rotation, membership.added_at,
-       membership.left_at, membership.departure
+       membership.left_at, membership.departure, membership.reason
 FROM membership
 JOIN campaign ON campaign.id = membership.campaign_id
 WHERE membership.contact_id = :contact_id
 ORDER BY membership.added_at, campaign.key;
 
+-- name: runs
+SELECT campaign_id, nullif(key, '') AS key, rotation, began_at, left_at, departure::text, reason, entry FROM run
+WHERE contact_id = :contact_id
+ORDER BY began_at, number;
+
 -- name: outcomes
 -- With what became of the message that a step wrote; its key has the passage in the fourth place.
 SELECT step.campaign_id, step.key AS step, outcome.rotation, outcome.result, outcome.at,
        CASE WHEN told.message IS NULL THEN outcome.detail
-            ELSE coalesce(outcome.detail, '{}') || jsonb_build_object('message', told.message) END AS detail
+            ELSE coalesce(outcome.detail, '{}') || jsonb_build_object('message', told.message) END AS detail,
+       (SELECT nullif(run.key, '') FROM run
+        WHERE run.contact_id = outcome.contact_id AND run.campaign_id = step.campaign_id
+          AND run.number = outcome.run) AS run
 FROM outcome
 JOIN step ON step.id = outcome.step_id
 LEFT JOIN LATERAL (
@@ -459,7 +467,10 @@ SELECT step.campaign_id, step.key AS step,
        CASE wait.reason WHEN 'retry' THEN 'retry' ELSE step.kind END AS waiting,
        nullif(wait.due_at, 'infinity') AS due_at, wait.held,
        CASE WHEN wait.reason = 'retry' OR (wait.reason = 'decision' AND failure.at >= wait.anchor_at)
-            THEN failure.error END AS error
+            THEN failure.error END AS error,
+       (SELECT nullif(run.key, '') FROM run
+        WHERE run.contact_id = wait.contact_id AND run.campaign_id = wait.campaign_id
+          AND run.rotation = wait.rotation) AS run
 FROM wait
 JOIN step ON step.id = wait.step_id
 LEFT JOIN failure ON failure.contact_id = wait.contact_id AND failure.step_id = wait.step_id

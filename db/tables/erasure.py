@@ -15,6 +15,8 @@ TABLES = (
     "outcome",
     "failure",
     "membership",
+    "run",
+    "entrant",
     "leaving",
     "message",
     "segment_member",
@@ -32,6 +34,10 @@ TABLES = (
     "event",
     "contact_alias",
     "rezoned",
+    "redated",
+    "date_entry",
+    "segment_due",
+    "unjudged",
 )
 
 

@@ -12,10 +12,12 @@ from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection
 
+from parcours.db import touched
 from parcours.db.statements import like, statements
-from parcours.db.tables import contacts, installation
+from parcours.db.tables import contacts, installation, rules
 from parcours.domain import gate
 from parcours.domain.contacts.identity import is_address, same_address
+from parcours.domain.contacts.touched import by_event
 from parcours.domain.events.parsing import ContactEvent
 
 sql = statements(__file__)
@@ -41,6 +43,8 @@ class Pending(NamedTuple):
     type: str
     at: datetime
     data: dict[str, Any]
+    # Whether some campaign lets contacts in or out by events of this type.
+    heeded: bool = False
 
 
 class Said(NamedTuple):
@@ -95,7 +99,8 @@ def make_contacts(conn: Connection, names: Iterable[str]) -> None:
     since = contacts.named(conn, addresses.values())
     new = [name for name in addresses.values() if name not in since]
     emails = [*[None] * len(keys), *new]
-    conn.execute(sql["make_contacts"], {"keys": [*keys, *new], "emails": emails})
+    made = conn.execute(sql["make_contacts"], {"keys": [*keys, *new], "emails": emails}).scalars()
+    touched.note_anything(conn, made)
 
 
 def lock_addresses(conn: Connection, addresses: Iterable[str]) -> None:
@@ -208,8 +213,10 @@ def take(conn: Connection, contact_ids: Sequence[int], *, each: int) -> list[Pen
     """Take the oldest events of contacts whose locks the caller holds, at most so many of each, in its order."""
     if not contact_ids:
         return []
-    rows = [Pending(*row) for row in conn.execute(sql["take"], {"contact_ids": list(contact_ids), "each": each})]
-    return sorted(rows, key=lambda event: event.seq)
+    rows = conn.execute(sql["take"], {"contact_ids": list(contact_ids), "each": each}).all()
+    if rows:
+        rules.go_by(conn, rows[0].rules)
+    return sorted((Pending(*row[:-1]) for row in rows), key=lambda event: event.seq)
 
 
 def take_all(conn: Connection, contacts: Iterable[int]) -> list[Pending]:
@@ -243,6 +250,9 @@ def keep(conn: Connection, events: Sequence[Pending]) -> None:
             "datas": [json.dumps(each.data) for each in events],
         }
         conn.execute(sql["keep"], parameters)
+        touched.note_tokens(
+            conn, ((each.contact_id, token) for each in events for token in by_event(each.type, each.data))
+        )
 
 
 def seen_active(conn: Connection, seen: Sequence[tuple[int, datetime]]) -> None:
@@ -250,6 +260,7 @@ def seen_active(conn: Connection, seen: Sequence[tuple[int, datetime]]) -> None:
     if seen:
         parameters = {"contact_ids": [contact_id for contact_id, _ in seen], "ats": [at for _, at in seen]}
         conn.execute(sql["seen_active"], parameters)
+        touched.note(conn, "last_active_at", (contact_id for contact_id, _ in seen))
 
 
 def said(conn: Connection, ids: Iterable[int]) -> dict[int, Said]:
@@ -327,12 +338,16 @@ def see_devices(conn: Connection, seen: Sequence[tuple[int, str | None, str | No
     if seen:
         names = ("contact_ids", "types", "brands", "oss", "ats")
         conn.execute(sql["see_devices"], dict(zip(names, map(list, zip(*seen, strict=True)), strict=True)))
+        touched.note(conn, "devices", (contact_id for contact_id, *_ in seen))
 
 
 def segments_by_time(
     conn: Connection, segment_id: int, said_at: Sequence[tuple[int, datetime]], *, active: bool
 ) -> None:
-    """Put contacts into a segment or take them out, unless something newer or a person said otherwise."""
+    """Put contacts into a segment or take them out, unless something newer or a person said otherwise.
+
+    In a segment by rule this is a word by hand, which its rule does not undo; the latest one holds there.
+    """
     if said_at:
         parameters = {
             "segment_id": segment_id,
@@ -341,11 +356,14 @@ def segments_by_time(
             "ats": [at for _, at in said_at],
         }
         conn.execute(sql["segments_by_time"], parameters)
+        touched.note_named(conn, "segments", ((contact_id, segment_id) for contact_id, _ in said_at))
 
 
-def campaigns_of_segment(conn: Connection, segment_id: int) -> list[int]:
-    """Return the campaigns that a segment feeds."""
-    return list(conn.execute(sql["campaigns_of_segment"], {"segment_id": segment_id}).scalars())
+def campaigns_of_segment(conn: Connection, segment_id: int) -> list[tuple[int, str | None]]:
+    """Return the campaigns that a segment feeds (None), then those of which it is an exit, with its key."""
+    return [
+        (row.campaign_id, row.exit) for row in conn.execute(sql["campaigns_of_segment"], {"segment_id": segment_id})
+    ]
 
 
 def recent(conn: Connection, contacts: Iterable[int], types: Iterable[str], *, since: datetime) -> list[Past]:

@@ -13,7 +13,8 @@ INSERT INTO contact (key, email)
 SELECT key, email FROM unnest(CAST(:keys AS text[]), CAST(:emails AS text[])) AS new (key, email)
 WHERE NOT EXISTS (SELECT FROM contact_alias WHERE contact_alias.key = new.key)
 ORDER BY key
-ON CONFLICT (key) DO NOTHING;
+ON CONFLICT (key) DO NOTHING
+RETURNING id;
 
 -- name: lock_addresses
 -- A number for each address; two that share one only wait for each other. In one order for everybody.
@@ -125,7 +126,12 @@ WITH next AS MATERIALIZED (
     ) AS first
 )
 DELETE FROM inbox WHERE ctid = ANY (ARRAY(SELECT place FROM next))
-RETURNING inbox.contact_id, inbox.seq, inbox.received_at, inbox.source, inbox.id, inbox.type, inbox.at, inbox.data;
+RETURNING inbox.contact_id, inbox.seq, inbox.received_at, inbox.source, inbox.id, inbox.type, inbox.at, inbox.data,
+          -- One probe of a small index a row: most events are no source and no exit of any campaign.
+          EXISTS (SELECT FROM campaign_event
+                  WHERE campaign_event.name = inbox.type AND campaign_event.role IN ('source', 'exit')) AS heeded,
+          -- With what is read anyway: each event would ask for it otherwise.
+          (SELECT version FROM rule_set) AS rules;
 
 -- name: take_all
 -- All that is left of contacts whose locks the caller holds.
@@ -201,27 +207,44 @@ GROUP BY seen.contact_id, seen.type, seen.brand, seen.os;
 
 -- name: segments_by_time
 -- Adds or removals as upstream dates them: an older word does not undo a newer one, and nobody but a
--- person undoes what a person did. A contact that comes in anew gets a new entry.
-INSERT INTO segment_member (contact_id, segment_id, active, changed_at)
-SELECT DISTINCT ON (contact_id) contact_id, :segment_id, :active, at
-FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:ats AS timestamptz[])) AS said (contact_id, at)
+-- person undoes what a person did. A contact that comes in anew gets a new entry. Where a rule fills the segment,
+-- they are words by hand, which are compared with such words alone.
+WITH filling AS (
+    SELECT rule IS NOT NULL AS by_rule FROM segment WHERE id = :segment_id
+)
+INSERT INTO segment_member (contact_id, segment_id, active, manually_added, manually_removed, changed_at)
+SELECT DISTINCT ON (contact_id) contact_id, :segment_id, :active, by_rule AND :active, by_rule AND NOT :active, at
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:ats AS timestamptz[])) AS said (contact_id, at) CROSS JOIN filling
 ORDER BY contact_id, at DESC
 ON CONFLICT (contact_id, segment_id) DO UPDATE
 SET active = excluded.active,
+    manually_added = CASE WHEN excluded.manually_added OR excluded.manually_removed THEN excluded.manually_added
+                          ELSE segment_member.manually_added END,
+    manually_removed = CASE WHEN excluded.manually_added OR excluded.manually_removed THEN excluded.manually_removed
+                            ELSE segment_member.manually_removed END,
     entry = CASE WHEN excluded.active AND NOT segment_member.active THEN nextval('segment_entry')
                  ELSE segment_member.entry END,
     changed_at = excluded.changed_at
-WHERE excluded.changed_at >= segment_member.changed_at
-  AND NOT (excluded.active AND segment_member.manually_removed)
-  AND NOT (NOT excluded.active AND segment_member.manually_added);
+WHERE CASE WHEN excluded.manually_added OR excluded.manually_removed THEN
+               excluded.changed_at >= segment_member.changed_at
+               OR NOT (segment_member.manually_added OR segment_member.manually_removed)
+           ELSE excluded.changed_at >= segment_member.changed_at
+                AND NOT (excluded.active AND segment_member.manually_removed)
+                AND NOT (NOT excluded.active AND segment_member.manually_added) END;
 
 -- name: campaigns_of_segment
-SELECT campaign_source.campaign_id
+-- Those that it feeds, and those of which it is an exit, with its key.
+SELECT campaign_source.campaign_id, NULL AS exit
 FROM campaign_source
 JOIN segment ON segment.id = campaign_source.source_id
 JOIN campaign ON campaign.id = campaign_source.campaign_id AND campaign.deleted_at IS NULL
 WHERE campaign_source.kind = 'segment' AND campaign_source.source_id = :segment_id
-ORDER BY campaign_source.campaign_id;
+UNION ALL
+SELECT campaign_event.campaign_id, campaign_event.name
+FROM campaign_event
+JOIN campaign ON campaign.id = campaign_event.campaign_id AND campaign.deleted_at IS NULL
+WHERE campaign_event.role = 'segment' AND campaign_event.name = (SELECT key FROM segment WHERE id = :segment_id)
+ORDER BY exit NULLS FIRST, campaign_id;
 
 -- name: recent
 -- For look_back: what contacts did of some types since an instant.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from parcours.db import touched
 from parcours.db.statements import statements
 
 sql = statements(__file__)
@@ -115,3 +116,4 @@ def submit(conn: Connection, form_id: int, submissions: Mapping[int, StoredSubmi
                 "fields": [json.dumps(each.fields, default=str) for each in submissions.values()],
             },
         )
+        touched.note(conn, "submissions", submissions)

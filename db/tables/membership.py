@@ -6,9 +6,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from parcours.db import touched
 from parcours.db.scope import Scope
-from parcours.db.statements import statements
+from parcours.db.statements import statements, variant
+from parcours.db.tables import runs
 from parcours.domain.contacts.membership import Arrival, Departure, Entering, State
+from parcours.domain.walk.rows import Member
 
 sql = statements(__file__)
 
@@ -27,6 +30,36 @@ class Joined(NamedTuple):
     left_out: int
 
 
+class Sources(NamedTuple):
+    """The segments that feed a campaign, and whom of their members they do not let in.
+
+    `after`: who entered a segment no later than this number; None: everybody comes in. `exits` are the segments whose
+    members are out.
+    """
+
+    segment_ids: Sequence[int]
+    after: int | None = None
+    exits: Sequence[int] = ()
+
+    @property
+    def forms(self) -> list[str]:
+        """The forms of the statements that ask for what is set."""
+        return [*(["late"] if self.after is not None else []), *(["out"] if self.exits else [])]
+
+    def parameters(self) -> dict[str, Any]:
+        """What those forms ask for."""
+        late = {} if self.after is None else {"entries_after": self.after}
+        return {**late, **({"exit_ids": list(self.exits)} if self.exits else {})}
+
+
+class KnownMember(NamedTuple):
+    """A contact's membership of a campaign, if any, whether it has runs, and the contact's timezone."""
+
+    state: State | None
+    runs: bool
+    timezone: str | None
+
+
 class Root(NamedTuple):
     """The wait of a new member at a root step, for contacts of one timezone ('': those who have none)."""
 
@@ -39,7 +72,7 @@ class Root(NamedTuple):
 def differing(
     conn: Connection,
     campaign_id: int,
-    segment_ids: Sequence[int],
+    sources: Sources,
     whole: Chunk,
     *,
     width: int,
@@ -56,12 +89,15 @@ def differing(
         "width": width,
         "leaving": leaving,
         "returning": returning,
+        **sources.parameters(),
     }
-    if len(segment_ids) == 1:
-        numbers = conn.execute(sql["differing"], {**parameters, "segment_id": segment_ids[0]}).scalars().all()
+    if len(sources.segment_ids) == 1:
+        statement = variant(__file__, "differing", *sources.forms)
+        parameters["segment_id"] = sources.segment_ids[0]
     else:
-        parameters["segment_ids"] = list(segment_ids)
-        numbers = conn.execute(sql["differing_several"], parameters).scalars().all()
+        statement = variant(__file__, "differing_several", *sources.forms)
+        parameters["segment_ids"] = list(sources.segment_ids)
+    numbers = conn.execute(statement, parameters).scalars().all()
     firsts = (whole.first_id + number * width for number in numbers)
     return [Chunk(first, min(first + width - 1, whole.last_id)) for first in firsts]
 
@@ -69,7 +105,7 @@ def differing(
 def join(
     conn: Connection,
     campaign_id: int,
-    segment_ids: Sequence[int],
+    sources: Sources,
     chunk: Chunk,
     roots: Sequence[Root],
     *,
@@ -84,14 +120,25 @@ def join(
         del columns["zones"]
     parameters: dict[str, Any] = {
         "campaign_id": campaign_id,
-        "segment_ids": list(segment_ids),
+        "segment_ids": list(sources.segment_ids),
+        **sources.parameters(),
         **chunk._asdict(),
         **scope.contacts(),
         **columns,
         "now": now,
         "limit": limit,
     }
-    return Joined(*conn.execute(sql["join_by_zone" if by_zone else "join"], parameters).one())
+    statement = variant(__file__, "join_by_zone" if by_zone else "join", *sources.forms)
+    done = Joined(*conn.execute(statement, parameters).one())
+    if done.joined:
+        touched.note_joined(conn, campaign_id, chunk.first_id, chunk.last_id, now)
+    return done
+
+
+def exiting(conn: Connection, campaign_id: int, exits: Sequence[int], chunk: Chunk, *, limit: int) -> list[int]:
+    """Return members in a range whom a segment that is an exit of the campaign holds."""
+    parameters = {"campaign_id": campaign_id, "exit_ids": list(exits), "limit": limit, **chunk._asdict()}
+    return list(conn.execute(sql["exiting"], parameters).scalars())
 
 
 def of_nobody(conn: Connection, segment_ids: Sequence[int], chunk: Chunk, *, limit: int) -> list[int]:
@@ -143,16 +190,16 @@ def orphans(
 
 def states(
     conn: Connection, campaign_id: int, segment_ids: Sequence[int], contact_ids: Sequence[int]
-) -> dict[int, tuple[State | None, str | None]]:
+) -> dict[int, KnownMember]:
     """Return the membership, if any, and the timezone of contacts that the caller has locked."""
     parameters = {"campaign_id": campaign_id, "segment_ids": list(segment_ids), "contact_ids": list(contact_ids)}
-    found: dict[int, tuple[State | None, str | None]] = {}
+    found: dict[int, KnownMember] = {}
     for row in conn.execute(sql["states"], parameters):
         state = None
         if row.rotation is not None:
             departure = None if row.departure is None else Departure(row.departure)
             state = State(row.rotation, row.added_at, row.manual, row.left_at, departure, row.left_entry, row.entry)
-        found[row.contact_id] = (state, row.timezone)
+        found[row.contact_id] = KnownMember(state, bool(row.runs), row.timezone)
     return found
 
 
@@ -168,26 +215,71 @@ def enter(
         "arrival": arrival.value,
         "now": now,
     }
-    return {row.contact_id for row in conn.execute(sql["enter"], parameters) if row.is_new}
+    new = {row.contact_id for row in conn.execute(sql["enter"], parameters) if row.is_new}
+    touched.note_named(conn, "campaigns", ((contact_id, campaign_id) for contact_id in entering))
+    return new
+
+
+def give_rotations(
+    conn: Connection, campaign_id: int, entering: dict[int, Entering], *, arrival: Arrival, now: datetime
+) -> tuple[dict[int, int], set[int]]:
+    """Give each of these contacts, whose locks the caller holds, a new rotation for one of its runs.
+
+    Returns the rotations, and who had no membership before. Who was no member becomes one. A membership that was one
+    run by itself gets a row for it, since it is now one of several.
+    """
+    parameters = {
+        "campaign_id": campaign_id,
+        "contact_ids": list(entering),
+        "manuals": [each.manual for each in entering.values()],
+        "arrival": arrival.value,
+        "now": now,
+    }
+    # An update may insert the same membership meanwhile; from here on it is there.
+    new = set(conn.execute(sql["make_members"], parameters).scalars())
+    conn.execute(sql["tell_apart"], parameters)
+    given = {row.contact_id: row.rotation for row in conn.execute(sql["give_rotations"], parameters)}
+    touched.note_named(conn, "campaigns", ((contact_id, campaign_id) for contact_id in given))
+    return given, new
+
+
+def come_by_segment_no_more(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> None:
+    """Remember of members that they stay whatever segments they are in."""
+    if contact_ids:
+        conn.execute(sql["come_by_segment_no_more"], {"campaign_id": campaign_id, "contact_ids": list(contact_ids)})
 
 
 def leave(
-    conn: Connection, campaign_id: int, contact_ids: Sequence[int], *, departure: Departure, now: datetime
+    conn: Connection,
+    campaign_id: int,
+    contact_ids: Sequence[int],
+    *,
+    departure: Departure,
+    now: datetime,
+    reason: str | None = None,
 ) -> list[int]:
-    """Mark members as gone; return those for whom anything changed."""
+    """Mark members as gone, for a reason in words where there is one; return those for whom anything changed."""
     parameters = {
         "campaign_id": campaign_id,
         "contact_ids": list(contact_ids),
         "departure": departure.value,
+        "reason": reason,
         "now": now,
     }
-    return list(conn.execute(sql["leave"], parameters).scalars())
+    left = list(conn.execute(sql["leave"], parameters).scalars())
+    touched.note_named(conn, "campaigns", ((contact_id, campaign_id) for contact_id in left))
+    return left
 
 
-def rotations(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> dict[int, int]:
-    """Return the present rotation of those of these contacts that are in the campaign."""
+def members(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> dict[int, Member]:
+    """Return those of these contacts that are in the campaign, with their runs there."""
     parameters = {"campaign_id": campaign_id, "contact_ids": list(contact_ids)}
-    return {row.contact_id: row.rotation for row in conn.execute(sql["rotations"], parameters)}
+    rows = conn.execute(sql["members"], parameters).all()
+    found = {row.contact_id: Member(row.rotation, True) for row in rows}
+    several = {row.contact_id: found[row.contact_id] for row in rows if row.runs}
+    if several:
+        runs.open_of(conn, campaign_id, several)
+    return found
 
 
 def rotate(conn: Connection, campaign_id: int, rotations: dict[int, int]) -> None:
@@ -212,15 +304,17 @@ def id_range(conn: Connection, campaign_id: int, segment_ids: Sequence[int]) -> 
     return None if row[0] is None else Chunk(*row)
 
 
-def active(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> set[int]:
-    """Return which of these contacts are in the campaign."""
+def active(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> dict[int, bool]:
+    """Return which of these contacts are in the campaign, and whether they have runs there."""
     parameters = {"campaign_id": campaign_id, "contact_ids": list(contact_ids)}
-    return set(conn.execute(sql["active"], parameters).scalars())
+    return {row.contact_id: row.runs for row in conn.execute(sql["active"], parameters)}
 
 
-def inside(conn: Connection, segment_ids: Sequence[int], contact_ids: Sequence[int]) -> list[int]:
-    """Return which of these contacts are in one of these segments."""
-    parameters = {"segment_ids": list(segment_ids), "contact_ids": list(contact_ids)}
+def inside(
+    conn: Connection, segment_ids: Sequence[int], contact_ids: Sequence[int], *, after: int | None = None
+) -> list[int]:
+    """Return which of these contacts are in one of these segments, entered later than a number if one is given."""
+    parameters = {"segment_ids": list(segment_ids), "contact_ids": list(contact_ids), "after": after}
     return list(conn.execute(sql["inside"], parameters).scalars())
 
 

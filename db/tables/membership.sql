@@ -7,13 +7,16 @@
 SELECT DISTINCT (coalesce(present.contact_id, member.contact_id) - :first_id) / :width AS number
 FROM (
     SELECT contact_id FROM segment_member
+    -- when late: SELECT contact_id, entry FROM segment_member
     WHERE active AND segment_id = :segment_id AND contact_id BETWEEN :first_id AND :last_id
+    -- when out: WHERE active AND segment_id = :segment_id AND contact_id BETWEEN :first_id AND :last_id AND (SELECT true FROM segment_member AS other WHERE other.contact_id = segment_member.contact_id AND other.active AND other.segment_id = ANY (CAST(:exit_ids AS int[])) LIMIT 1) IS NULL
 ) AS present
 FULL JOIN (
     SELECT contact_id, departure, manual FROM membership
     WHERE campaign_id = :campaign_id AND contact_id BETWEEN :first_id AND :last_id
 ) AS member ON member.contact_id = present.contact_id
 WHERE member.contact_id IS NULL
+-- when late: WHERE member.contact_id IS NULL AND present.entry > :entries_after
    OR (present.contact_id IS NULL AND member.departure IS NULL AND NOT member.manual AND :leaving)
    OR (present.contact_id IS NOT NULL AND member.departure <> 'manual' AND :returning)
 ORDER BY number;
@@ -23,16 +26,35 @@ ORDER BY number;
 SELECT DISTINCT (coalesce(present.contact_id, member.contact_id) - :first_id) / :width AS number
 FROM (
     SELECT contact_id FROM segment_member
+    -- when late: SELECT contact_id, entry FROM segment_member
     WHERE active AND segment_id = ANY (CAST(:segment_ids AS int[])) AND contact_id BETWEEN :first_id AND :last_id
+    -- when out: WHERE active AND segment_id = ANY (CAST(:segment_ids AS int[])) AND contact_id BETWEEN :first_id AND :last_id AND (SELECT true FROM segment_member AS other WHERE other.contact_id = segment_member.contact_id AND other.active AND other.segment_id = ANY (CAST(:exit_ids AS int[])) LIMIT 1) IS NULL
 ) AS present
 FULL JOIN (
     SELECT contact_id, departure, manual FROM membership
     WHERE campaign_id = :campaign_id AND contact_id BETWEEN :first_id AND :last_id
 ) AS member ON member.contact_id = present.contact_id
 WHERE member.contact_id IS NULL
+-- when late: WHERE member.contact_id IS NULL AND present.entry > :entries_after
    OR (present.contact_id IS NULL AND member.departure IS NULL AND NOT member.manual AND :leaving)
    OR (present.contact_id IS NOT NULL AND member.departure <> 'manual' AND :returning)
 ORDER BY number;
+
+-- name: exiting
+-- Members whom a segment that is an exit holds, but for those whom a person added.
+SELECT membership.contact_id
+FROM membership
+WHERE membership.campaign_id = :campaign_id
+  AND membership.contact_id BETWEEN :first_id AND :last_id
+  AND membership.departure IS NULL AND membership.arrival <> 'manual'
+  -- One probe a contact, as in `orphans`.
+  AND (SELECT true FROM segment_member
+       WHERE segment_member.contact_id = membership.contact_id
+         AND segment_member.active
+         AND segment_member.segment_id = ANY (CAST(:exit_ids AS int[]))
+       LIMIT 1) IS NOT NULL
+ORDER BY membership.contact_id
+LIMIT :limit;
 
 -- name: join
 -- Everybody in a range of contact ids who is in a source segment and was never in the campaign joins,
@@ -49,7 +71,9 @@ WITH candidate AS (
     SELECT DISTINCT segment_member.contact_id
     FROM segment_member
     WHERE segment_member.active
+    -- when out: WHERE segment_member.active AND (SELECT true FROM segment_member AS other WHERE other.contact_id = segment_member.contact_id AND other.active AND other.segment_id = ANY (CAST(:exit_ids AS int[])) LIMIT 1) IS NULL
       AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
+      -- when late: AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[])) AND segment_member.entry > :entries_after
       AND segment_member.contact_id BETWEEN :first_id AND :last_id
       AND (CAST(:ids AS bigint[]) IS NULL OR segment_member.contact_id = ANY (CAST(:ids AS bigint[])))
       AND (CAST(:threads AS int) IS NULL
@@ -91,7 +115,9 @@ WITH candidate AS (
     JOIN contact ON contact.id = segment_member.contact_id
                 AND coalesce(contact.timezone, '') = ANY (CAST(:zones AS text[]))
     WHERE segment_member.active
+    -- when out: WHERE segment_member.active AND (SELECT true FROM segment_member AS other WHERE other.contact_id = segment_member.contact_id AND other.active AND other.segment_id = ANY (CAST(:exit_ids AS int[])) LIMIT 1) IS NULL
       AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
+      -- when late: AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[])) AND segment_member.entry > :entries_after
       AND segment_member.contact_id BETWEEN :first_id AND :last_id
       AND (CAST(:ids AS bigint[]) IS NULL OR segment_member.contact_id = ANY (CAST(:ids AS bigint[])))
       AND (CAST(:threads AS int) IS NULL
@@ -143,7 +169,7 @@ SELECT membership.contact_id
 FROM membership
 WHERE membership.campaign_id = :campaign_id
   AND membership.contact_id BETWEEN :first_id AND :last_id
-  AND membership.departure IN ('segment', 'action')
+  AND membership.departure IN ('segment', 'action', 'exit')
   AND membership.left_at <= :now
   AND (CAST(:ids AS bigint[]) IS NULL OR membership.contact_id = ANY (CAST(:ids AS bigint[])))
   AND (CAST(:threads AS int) IS NULL OR (membership.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
@@ -181,7 +207,7 @@ LIMIT :limit;
 -- name: states
 -- One probe a contact; see `contacts` in facts.sql.
 SELECT contact.id AS contact_id, contact.timezone, membership.rotation, membership.added_at, membership.manual,
-       membership.left_at, membership.departure, membership.left_entry,
+       membership.left_at, membership.departure, membership.left_entry, membership.runs,
        (SELECT max(segment_member.entry) FROM segment_member
         WHERE segment_member.contact_id = contact.id AND segment_member.active
           AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))) AS entry
@@ -202,8 +228,40 @@ FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[]), CAST(:man
      AS entering (contact_id, rotation, manual)
 ON CONFLICT (contact_id, campaign_id) DO UPDATE
 SET rotation = excluded.rotation, added_at = excluded.added_at, arrival = excluded.arrival,
-    manual = excluded.manual, left_at = NULL, departure = NULL, left_entry = NULL
+    manual = excluded.manual, left_at = NULL, departure = NULL, left_entry = NULL, reason = NULL
 RETURNING contact_id, xmax = 0 AS is_new;
+
+-- name: make_members
+INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival, manual, runs)
+SELECT contact_id, :campaign_id, 0, :now, CAST(:arrival AS arrival), manual, true
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:manuals AS boolean[])) AS entering (contact_id, manual)
+ON CONFLICT (contact_id, campaign_id) DO NOTHING
+RETURNING contact_id;
+
+-- name: tell_apart
+-- Its outcomes so far name no run, and are of the one without a key.
+INSERT INTO run (contact_id, campaign_id, number, key, rotation, arrival, manual, began_at, left_at, departure, reason)
+SELECT contact_id, campaign_id, rotation, '', rotation, arrival, manual, added_at, left_at, departure, reason
+FROM membership
+WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[])) AND NOT runs
+ON CONFLICT DO NOTHING;
+
+-- name: give_rotations
+-- The highest rotation is the membership's; who was in stays in since then.
+UPDATE membership
+SET rotation = membership.rotation + 1,
+    runs = true,
+    added_at = CASE WHEN membership.left_at IS NULL THEN membership.added_at ELSE :now END,
+    arrival = CASE WHEN membership.left_at IS NULL THEN membership.arrival ELSE CAST(:arrival AS arrival) END,
+    manual = CASE WHEN membership.left_at IS NULL THEN membership.manual AND entering.manual ELSE entering.manual END,
+    left_at = NULL, departure = NULL, left_entry = NULL, reason = NULL
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:manuals AS boolean[])) AS entering (contact_id, manual)
+WHERE membership.contact_id = ANY (ARRAY[entering.contact_id]) AND membership.campaign_id = :campaign_id
+RETURNING membership.contact_id, membership.rotation;
+
+-- name: come_by_segment_no_more
+UPDATE membership SET manual = true
+WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[])) AND NOT manual;
 
 -- name: leave
 -- Members, whose locks the caller holds, are out; who was out already only has the manner changed,
@@ -211,6 +269,7 @@ RETURNING contact_id, xmax = 0 AS is_new;
 UPDATE membership
 SET left_at = coalesce(membership.left_at, :now),
     departure = CAST(:departure AS departure),
+    reason = :reason,
     manual = false,
     left_entry = coalesce(
         membership.left_entry,
@@ -222,8 +281,8 @@ WHERE campaign_id = :campaign_id
   AND (left_at IS NULL OR (departure <> 'manual' AND CAST(:departure AS departure) = 'manual'))
 RETURNING contact_id;
 
--- name: rotations
-SELECT contact_id, rotation FROM membership
+-- name: members
+SELECT contact_id, rotation, runs FROM membership
 WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[])) AND left_at IS NULL;
 
 -- name: rotate
@@ -244,15 +303,21 @@ WHERE membership.ctid = jumped.place;
 -- Existing active members start at a step that was added at the root.
 -- The contacts are held as in `join`; merges are shut out.
 WITH held AS MATERIALIZED (
-    SELECT contact.id, coalesce(contact.timezone, '') AS zone, membership.rotation
+    SELECT contact.id, coalesce(contact.timezone, '') AS zone, membership.rotation, membership.runs
     FROM membership JOIN contact ON contact.id = membership.contact_id
     WHERE membership.campaign_id = :campaign_id AND membership.left_at IS NULL
     FOR KEY SHARE OF contact SKIP LOCKED
+), standing AS (
+    SELECT id, zone, rotation FROM held WHERE NOT runs
+    UNION ALL
+    SELECT held.id, held.zone, run.rotation
+    FROM held JOIN run ON run.contact_id = held.id AND run.campaign_id = :campaign_id AND run.left_at IS NULL
+    WHERE held.runs
 )
 INSERT INTO wait (contact_id, step_id, campaign_id, rotation, passage, reason, anchor_at, due_at)
 SELECT held.id, root.step_id, :campaign_id, held.rotation, held.rotation,
        root.reason, :now, coalesce(root.due_at, 'infinity')
-FROM held
+FROM standing AS held
 JOIN unnest(CAST(:zones AS text[]), CAST(:step_ids AS int[]), CAST(:reasons AS wait_reason[]),
             CAST(:due AS timestamptz[])) AS root (zone, step_id, reason, due_at)
   ON root.zone = held.zone
@@ -261,7 +326,8 @@ WHERE NOT EXISTS (SELECT FROM outcome
                   WHERE outcome.contact_id = held.id AND outcome.step_id = root.step_id
                     AND outcome.passage = held.rotation)
   -- Who waits there, in whatever passage, keeps that wait.
-  AND NOT EXISTS (SELECT FROM wait WHERE wait.contact_id = held.id AND wait.step_id = root.step_id)
+  AND NOT EXISTS (SELECT FROM wait WHERE wait.contact_id = held.id AND wait.step_id = root.step_id
+                                     AND wait.rotation = held.rotation)
 ON CONFLICT (contact_id, step_id, passage) DO NOTHING;
 
 -- name: id_range
@@ -277,13 +343,14 @@ SELECT coalesce(sum(n) FILTER (WHERE what = 'added'), 0) AS added,
 FROM campaign_count WHERE campaign_id = :campaign_id;
 
 -- name: active
-SELECT contact_id FROM membership
+SELECT contact_id, runs FROM membership
 WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[])) AND left_at IS NULL;
 
 -- name: inside
--- Which contacts are in one of these segments.
+-- Which contacts are in one of these segments, and entered it later than a number.
 SELECT DISTINCT contact_id FROM segment_member
 WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND active AND segment_id = ANY (CAST(:segment_ids AS int[]))
+  AND entry > coalesce(CAST(:after AS bigint), 0)
 ORDER BY contact_id;
 
 -- name: outside

@@ -4,15 +4,16 @@ Source: Mautic 5's merge. Of a step that the survivor has any outcome of, the ot
 memberships of campaigns that the survivor is in go, others keep their rotation and how they came.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from parcours.db import merge_locks
+from parcours.db import merge_locks, touched
 from parcours.db.statements import filled, statements
-from parcours.db.tables import campaigns, events, outcomes, refusals, waits
+from parcours.db.tables import campaigns, dates, events, outcomes, refusals, waits
 from parcours.db.tables.waits import CancelledWait
 from parcours.domain.walk.rows import OutcomeRow
 
@@ -33,6 +34,10 @@ MOVED = (
     # Of two, the older is dropped before.
     "contact_utm",
     "rezoned",
+    # Of campaigns that only the other was in; see `_merge_runs` for those of both.
+    "run",
+    "redated",
+    "unjudged",
 )
 
 # Tables of which the survivor has at most one row for each value of these columns: the survivor's own stays,
@@ -40,8 +45,10 @@ MOVED = (
 FILLED: dict[str, tuple[str, ...]] = {
     "membership": ("campaign_id",),
     "leaving": ("campaign_id",),
+    "entrant": ("campaign_id", "key"),
     "failure": ("step_id",),
     "segment_member": ("segment_id",),
+    "segment_due": ("segment_id",),
     "contact_tag": ("tag",),
     # Added up before.
     "contact_score": ("group_key",),
@@ -49,6 +56,8 @@ FILLED: dict[str, tuple[str, ...]] = {
     "frequency_rule": ("channel",),
     "device": ("type", "brand", "os"),
     "company_member": ("company_id",),
+    # The later turn of the two is kept before.
+    "date_entry": ("source_id",),
 }
 
 
@@ -99,6 +108,7 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
     campaigns.read_by_index(conn)
     said = [each._replace(contact_id=pairs[each.contact_id]) for each in refusals.left_by_address(conn, pairs)]
     conn.execute(sql["open_campaigns"], both)
+    joined, ended = _merge_runs(conn, both, now=now)
     cancelled = [CancelledWait(*row) for row in conn.execute(sql["cancel_waits"], both)]
     dropped = int(conn.execute(sql["count_left"], {**both, "now": now}).scalar_one())
     conn.execute(sql["drop_outcomes"], both)
@@ -120,6 +130,7 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
     conn.execute(sql["merge_attributes"], {**both, "now": now})
     # One person left a channel as either of the two.
     refusals.leave_by_address(conn, said)
+    dates.merge_turns(conn, pairs)
     for table, columns in FILLED.items():
         own, others = ([(whose, column) for column in columns] for whose in ("own", table))
         conn.execute(filled(sql["give_way"], table=table, own=own, others=others), both)
@@ -128,7 +139,39 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
     conn.execute(sql["become_alias"], {**both, "now": now})
     # What came along was meant for the other one's timezone.
     waits.note_rezoned(conn, pairs.values())
-    return Merged(dropped, len(cancelled))
+    touched.note_anything(conn, pairs.values())
+    dates.note(conn, pairs.values())
+    return Merged(dropped + joined, len(cancelled) + ended)
+
+
+def _merge_runs(conn: Connection, both: Mapping[str, Sequence[int]], *, now: datetime) -> tuple[int, int]:
+    """Put the runs of contacts that go beside those of who survives them, in campaigns of both where either has some.
+
+    The rotations of the one go on behind those of the other, in waits, outcomes and messages alike. Of two runs of one
+    key the survivor's stays. Nobody comes back into a campaign out of which a person took the survivor. Returns how
+    many memberships became one with another's, and how many waits ended.
+    """
+    found = conn.execute(sql["of_both_with_runs"], both).all()
+    ended = 0
+    # Mostly none, and of one contact seldom more than one or two.
+    for row in found:
+        place = {"gone_id": row.gone_id, "into_id": row.into_id, "campaign_id": row.campaign_id, "by": row.rotation}
+        conn.execute(sql["tell_runs_apart"], place)
+        removed = row.departure == "manual"
+        doubled = conn.execute(sql["runs_that_end"], {**place, "all": removed}).all()
+        rotations = {"rotations": [each.rotation for each in doubled], "numbers": [each.number for each in doubled]}
+        cancelled = conn.execute(sql["cancel_doubled"], {**place, **rotations}).all()
+        _record(conn, [CancelledWait(*each[:5]) for each in cancelled], [each.run for each in cancelled], now=now)
+        ended += len(cancelled)
+        conn.execute(sql["withdraw_doubled"], {**place, **rotations})
+        for name in ("move_outcomes", "move_waits", "move_messages", "drop_doubled_runs", "move_runs"):
+            conn.execute(sql[name], {**place, **rotations, "now": now, "removed": removed})
+        conn.execute(sql["drop_membership"], place)
+        is_in = conn.execute(sql["join_memberships"], {**place, "rotation": row.gone_rotation}).scalar_one()
+        left = row.gone_is_in + row.into_is_in - is_in
+        if left:
+            outcomes.count_campaign(conn, Counter({(row.campaign_id, now, "left"): left}))
+    return len(found), ended
 
 
 def _renumber(conn: Connection, pairs: Mapping[int, int]) -> None:
@@ -143,15 +186,17 @@ def _renumber(conn: Connection, pairs: Mapping[int, int]) -> None:
         conn.execute(sql["renumber"], parameters)
 
 
-def _record(conn: Connection, cancelled: Sequence[CancelledWait], *, now: datetime) -> None:
+def _record(
+    conn: Connection, cancelled: Sequence[CancelledWait], runs: Sequence[int | None] | None = None, *, now: datetime
+) -> None:
     detail = {"reason": "the contact was merged into another, who is in the campaign"}
     outcomes.record(
         conn,
         [
             OutcomeRow(
-                each.contact_id, each.step_id, each.rotation, each.passage, now, each.due_at, "cancelled", detail
+                each.contact_id, each.step_id, each.rotation, each.passage, now, each.due_at, "cancelled", detail, run
             )
-            for each in cancelled
+            for each, run in zip(cancelled, runs or [None] * len(cancelled), strict=True)
         ],
     )
 

@@ -27,6 +27,102 @@ FROM (
     SELECT DISTINCT campaign_id FROM membership WHERE contact_id = ANY (CAST(:gone_ids AS bigint[])) ORDER BY campaign_id
 ) AS campaigns;
 
+-- name: of_both_with_runs
+SELECT gone.contact_id AS gone_id, own.contact_id AS into_id, gone.campaign_id, own.rotation, own.departure,
+       gone.rotation AS gone_rotation, CAST(gone.left_at IS NULL AS int) AS gone_is_in,
+       CAST(own.left_at IS NULL AS int) AS into_is_in
+FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
+CROSS JOIN LATERAL (SELECT * FROM membership WHERE contact_id = pair.gone_id OFFSET 0) AS gone
+CROSS JOIN LATERAL (
+    SELECT * FROM membership WHERE contact_id = pair.into_id AND campaign_id = gone.campaign_id LIMIT 1
+) AS own
+WHERE gone.runs OR own.runs
+ORDER BY gone.contact_id, gone.campaign_id;
+
+-- name: tell_runs_apart
+-- As `tell_apart` of membership.sql.
+INSERT INTO run (contact_id, campaign_id, number, key, rotation, arrival, manual, began_at, left_at, departure, reason)
+SELECT contact_id, campaign_id, rotation, '', rotation, arrival, manual, added_at, left_at, departure, reason
+FROM membership
+WHERE campaign_id = :campaign_id AND contact_id IN (:gone_id, :into_id) AND NOT runs
+ON CONFLICT DO NOTHING;
+
+-- name: runs_that_end
+SELECT gone.number, gone.rotation FROM run AS gone
+WHERE gone.contact_id = :gone_id AND gone.campaign_id = :campaign_id
+  AND (:all OR EXISTS (SELECT FROM run AS own
+                       WHERE own.contact_id = :into_id AND own.campaign_id = :campaign_id AND own.key = gone.key));
+
+-- name: cancel_doubled
+DELETE FROM wait
+WHERE contact_id = :gone_id AND campaign_id = :campaign_id AND rotation = ANY (CAST(:rotations AS int[]))
+RETURNING contact_id, step_id, rotation, passage, nullif(due_at, 'infinity') AS due_at,
+          (CAST(:numbers AS int[]))[array_position(CAST(:rotations AS int[]), rotation)] AS run;
+
+-- name: withdraw_doubled
+UPDATE message
+SET state = 'cancelled', error = 'the contact was merged with another, who is in the same run of the campaign'
+WHERE contact_id = :gone_id AND campaign_id + 0 = :campaign_id AND state::text = 'queued'
+  AND CAST(payload -> 'run' ->> 'number' AS int) = ANY (CAST(:numbers AS int[]));
+
+-- name: move_outcomes
+-- What is below zero is of contacts that were merged before, and stays there.
+UPDATE outcome
+SET contact_id = :into_id, rotation = rotation + :by,
+    passage = CASE WHEN passage > 0 THEN passage + :by ELSE passage END,
+    run = coalesce(
+        (SELECT own.number FROM run AS own
+         JOIN run AS gone ON gone.contact_id = :gone_id AND gone.campaign_id = :campaign_id AND gone.key = own.key
+         WHERE own.contact_id = :into_id AND own.campaign_id = :campaign_id AND gone.number = outcome.run),
+        run + :by
+    )
+WHERE contact_id = :gone_id AND step_id IN (SELECT id FROM step WHERE campaign_id = :campaign_id);
+
+-- name: move_waits
+UPDATE wait SET contact_id = :into_id, rotation = rotation + :by, passage = passage + :by
+WHERE contact_id = :gone_id AND campaign_id = :campaign_id;
+
+-- name: move_messages
+UPDATE message
+SET contact_id = :into_id, rotation = rotation + :by,
+    payload = CASE WHEN payload -> 'run' ? 'number'
+                   THEN jsonb_set(payload, '{run,number}', to_jsonb(CAST(payload -> 'run' ->> 'number' AS int) + :by))
+                   ELSE payload END
+WHERE contact_id = :gone_id AND campaign_id + 0 = :campaign_id;
+
+-- name: drop_doubled_runs
+DELETE FROM run AS gone
+WHERE gone.contact_id = :gone_id AND gone.campaign_id = :campaign_id
+  AND EXISTS (SELECT FROM run AS own
+              WHERE own.contact_id = :into_id AND own.campaign_id = :campaign_id AND own.key = gone.key);
+
+-- name: move_runs
+UPDATE run
+SET contact_id = :into_id, number = number + :by, rotation = rotation + :by,
+    left_at = CASE WHEN :removed THEN coalesce(left_at, :now) ELSE left_at END,
+    departure = CASE WHEN :removed THEN coalesce(departure, 'manual') ELSE departure END
+WHERE contact_id = :gone_id AND campaign_id = :campaign_id;
+
+-- name: drop_membership
+DELETE FROM membership WHERE contact_id = :gone_id AND campaign_id = :campaign_id;
+
+-- name: join_memberships
+-- Who was out, and takes over a run that goes on, is in again, since that began.
+UPDATE membership
+SET rotation = membership.rotation + :rotation, runs = true,
+    added_at = CASE WHEN left_at IS NOT NULL AND going.n > 0 THEN going.began_at ELSE added_at END,
+    manual = CASE WHEN left_at IS NOT NULL AND going.n > 0 THEN going.manual ELSE membership.manual AND going.manual END,
+    left_entry = CASE WHEN going.n > 0 THEN NULL ELSE left_entry END,
+    reason = CASE WHEN going.n > 0 THEN NULL ELSE reason END,
+    departure = CASE WHEN going.n > 0 THEN NULL ELSE departure END,
+    left_at = CASE WHEN going.n > 0 THEN NULL ELSE left_at END
+FROM (
+    SELECT count(*) AS n, min(began_at) AS began_at, coalesce(bool_and(manual), true) AS manual FROM run
+    WHERE contact_id = :into_id AND campaign_id = :campaign_id AND run.left_at IS NULL
+) AS going
+WHERE membership.contact_id = :into_id AND membership.campaign_id = :campaign_id
+RETURNING CAST(membership.left_at IS NULL AS int);
+
 -- name: cancel_waits
 -- Who is in a campaign already goes on there; what the other one waited for there ends.
 DELETE FROM wait

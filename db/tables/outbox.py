@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from parcours.db import touched
 from parcours.db.scope import Scope
 from parcours.db.statements import statements
 from parcours.db.tables import refusals as refused
+from parcours.domain.contacts.touched import EMAILS
 from parcours.domain.messages.circuit import Circuit
 from parcours.domain.messages.results import Claimed
 from parcours.domain.messages.settle import MessageRow
@@ -137,15 +139,18 @@ def refusals(conn: Connection, contact_ids: Iterable[int], channels: Iterable[st
     }
 
 
-def departed(conn: Connection, members: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
-    """Return which of these (contact, campaign) are out of the campaign, but for whom its own tree let out."""
-    if not members:
-        return set()
+def departed(conn: Connection, written: Iterable[tuple[int, int, int | None]]) -> set[tuple[int, int, int | None]]:
+    """Return the (contact, campaign, run) of which the contact is out, unless by the campaign's own tree.
+
+    The run is None where the contact has only one.
+    """
+    asked = sorted(set(written), key=lambda each: (each[0], each[1], each[2] or 0))
     parameters = {
-        "contact_ids": [contact_id for contact_id, _ in members],
-        "campaign_ids": [campaign_id for _, campaign_id in members],
+        "contact_ids": [contact_id for contact_id, _, _ in asked],
+        "campaign_ids": [campaign_id for _, campaign_id, _ in asked],
+        "runs": [run for _, _, run in asked],
     }
-    return {(row.contact_id, row.campaign_id) for row in conn.execute(sql["departed"], parameters)}
+    return {(row.contact_id, row.campaign_id, row.run) for row in conn.execute(sql["departed"], parameters)}
 
 
 def told_already(conn: Connection, keys: Collection[str]) -> set[str]:
@@ -179,7 +184,9 @@ def record(conn: Connection, rows: Sequence[MessageRow], *, now: datetime) -> li
     )
     columns: dict[str, Any] = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
     columns["payloads"] = [json.dumps(row.payload, default=str) if row.payload else None for row in rows]
-    return [Recorded(*row) for row in conn.execute(sql["record"], {**columns, "now": now})]
+    recorded = [Recorded(*row) for row in conn.execute(sql["record"], {**columns, "now": now})]
+    touched.note(conn, EMAILS, (each.contact_id for each in recorded if each.channel == "email"))
+    return recorded
 
 
 def look_again(conn: Connection, contact_ids: Iterable[int], *, now: datetime) -> None:

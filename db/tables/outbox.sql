@@ -80,15 +80,21 @@ UPDATE message SET state = 'cancelled', error = 'the campaign was deleted'
 FROM gone WHERE message.contact_id = ANY (ARRAY[gone.contact_id]) AND message.id = gone.id;
 
 -- name: departed
--- Who of these is out of the campaign by now, and was not let out by its own tree: a step of it that removes the
+-- Who of these is out of the campaign, or of the run that the message is of, by now, and was not let out by its own tree: a step of it that removes the
 -- contact writes its outcome at the instant of the departure, and what was sent before on that way still goes.
 -- A probe of the primary key each.
-SELECT asked.contact_id, asked.campaign_id
-FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:campaign_ids AS int[])) AS asked (contact_id, campaign_id)
+SELECT asked.contact_id, asked.campaign_id, asked.run
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:campaign_ids AS int[]), CAST(:runs AS int[]))
+     AS asked (contact_id, campaign_id, run)
 CROSS JOIN LATERAL (
-    SELECT left_at, departure FROM membership
-    WHERE membership.contact_id = asked.contact_id AND membership.campaign_id = asked.campaign_id
-    LIMIT 1
+    (SELECT left_at, departure FROM membership
+     WHERE membership.contact_id = asked.contact_id AND membership.campaign_id = asked.campaign_id
+       AND asked.run IS NULL
+     LIMIT 1)
+    UNION ALL
+    (SELECT left_at, departure FROM run
+     WHERE run.contact_id = asked.contact_id AND run.campaign_id = asked.campaign_id AND run.number = asked.run
+     LIMIT 1)
 ) AS member
 WHERE member.left_at IS NOT NULL
   AND (member.departure <> 'action'
@@ -100,13 +106,14 @@ WHERE member.left_at IS NOT NULL
 
 -- name: told_already
 -- Of these emails, those whose contact got the same from another message, or will: two contacts became one.
--- From message_template_idx, a probe each.
+-- From message_template_idx, a probe each. Of an email that may go again, what went before does not count.
 SELECT message.key
 FROM message
 WHERE message.key = ANY (CAST(:keys AS text[]))
   AND (SELECT true FROM message AS other
        WHERE other.contact_id = message.contact_id AND other.template = message.template
          AND other.channel = 'email' AND other.address IS NOT NULL AND other.key <> message.key
+         AND other.due_at >= coalesce(CAST(message.payload ->> 'again_since' AS timestamptz), '-infinity')
          AND (other.state = 'sent' OR other.state IN ('queued', 'sending') AND other.id < message.id)
        LIMIT 1) IS NOT NULL;
 
@@ -149,7 +156,8 @@ RETURNING key, contact_id, campaign_id, channel, state::text AS state, address I
 
 -- name: look_again
 UPDATE message SET due_at = :now
-WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND state::text = 'queued' AND held = 'quiet_hours'
+WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND state::text = 'queued'
+  AND held IN ('quiet_hours', 'blackout', 'holiday')
   AND due_at + interval '0' > :now;
 
 -- name: hurry

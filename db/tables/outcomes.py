@@ -48,7 +48,7 @@ def record(conn: Connection, outcomes: Sequence[OutcomeRow]) -> None:
     """Write history and its counters, which therefore always agree."""
     if not outcomes:
         return
-    contacts, steps, rotations, passages, ats, due, results, details = map(list, zip(*outcomes, strict=True))
+    contacts, steps, rotations, passages, ats, due, results, details, runs = map(list, zip(*outcomes, strict=True))
     written: dict[int, str] = {}
     conn.execute(
         sql["record"],
@@ -64,6 +64,7 @@ def record(conn: Connection, outcomes: Sequence[OutcomeRow]) -> None:
             "details": [
                 (written.get(id(detail)) or _written(written, detail)) if detail else None for detail in details
             ],
+            "runs": runs,
         },
     )
     # Most rows of a batch happen at one instant.
@@ -148,12 +149,12 @@ def recent_passes(
     return {(row.contact_id, row.step_id): row.n for row in conn.execute(sql["recent_passes"], parameters)}
 
 
-def answered(conn: Connection, step_id: int, contact_ids: Sequence[int]) -> set[tuple[int, int, str, str]]:
-    """Return the facts that led contacts on from a decision since they joined: (contact, step, type, time)."""
+def answered(conn: Connection, step_id: int, contact_ids: Sequence[int]) -> set[tuple[int, int | None, int, str, str]]:
+    """Return the facts that led contacts on from a decision since they joined: (contact, run, step, type, time)."""
     if not contact_ids:
         return set()
     rows = conn.execute(sql["answered"], {"step_id": step_id, "contact_ids": list(contact_ids)})
-    return {(row.contact_id, step_id, row.event, row.happened_at) for row in rows}
+    return {(row.contact_id, row.run, step_id, row.event, row.happened_at) for row in rows}
 
 
 def passed(conn: Connection, step_id: int, passages: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:

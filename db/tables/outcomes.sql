@@ -1,9 +1,9 @@
 -- name: record
-INSERT INTO outcome (contact_id, step_id, rotation, passage, at, due_at, result, detail)
+INSERT INTO outcome (contact_id, step_id, rotation, passage, at, due_at, result, detail, run)
 SELECT *
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:step_ids AS int[]), CAST(:rotations AS int[]),
             CAST(:passages AS int[]), CAST(:ats AS timestamptz[]), CAST(:due AS timestamptz[]),
-            CAST(:results AS result[]), CAST(:details AS jsonb[]));
+            CAST(:results AS result[]), CAST(:details AS jsonb[]), CAST(:runs AS int[]));
 
 -- name: count
 -- The counters of the same transaction, in a slot that no other one writes to meanwhile.
@@ -93,7 +93,7 @@ GROUP BY contact_id, step_id;
 -- name: answered
 -- The facts that contacts' "yes" of a decision came from, in the membership that they have now. A probe of two
 -- primary keys a contact.
-SELECT wanted.id AS contact_id, answer.detail ->> 'event' AS event, answer.detail ->> 'at' AS happened_at
+SELECT wanted.id AS contact_id, answer.run, answer.detail ->> 'event' AS event, answer.detail ->> 'at' AS happened_at
 FROM unnest(CAST(:contact_ids AS bigint[])) AS wanted (id)
 CROSS JOIN LATERAL (
     SELECT added_at FROM membership
@@ -102,7 +102,7 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) AS member
 CROSS JOIN LATERAL (
-    SELECT at, result, detail FROM outcome
+    SELECT at, result, detail, run FROM outcome
     WHERE outcome.contact_id = wanted.id AND outcome.step_id = :step_id
     OFFSET 0
 ) AS answer
@@ -127,16 +127,22 @@ SELECT contact.key AS contact, step.key AS step, outcome.rotation, outcome.resul
                 'key', message.key, 'channel', message.channel, 'state', message.state, 'variant', message.variant,
                 'locale', message.locale, 'error', message.error)))
        END AS detail,
-       outcome.contact_id, outcome.step_id, outcome.passage
+       outcome.contact_id, outcome.step_id, outcome.passage, nullif(run.key, '') AS run
 FROM outcome
 JOIN step ON step.id = outcome.step_id
 JOIN contact ON contact.id = outcome.contact_id
+LEFT JOIN LATERAL (
+    SELECT key FROM run
+    WHERE run.contact_id = outcome.contact_id AND run.campaign_id = step.campaign_id AND run.number = outcome.run
+    LIMIT 1
+) AS run ON outcome.run IS NOT NULL
 -- A passage has one message of a step, whose key has its number; several passages may have one rotation.
 -- Outcomes of who was merged into another got numbers below zero, and are told by the rotation.
 LEFT JOIN LATERAL (
     SELECT key, channel, state, variant, locale, error FROM message
     WHERE message.contact_id = outcome.contact_id AND message.step_id = outcome.step_id AND outcome.result = 'done'
-      AND CASE WHEN outcome.passage > 0 THEN split_part(message.key, '-', 4) = outcome.passage::text
+      AND CASE WHEN split_part(message.key, '-', 3) = outcome.contact_id::text OR outcome.passage > 0 AND run.key IS NULL
+               THEN split_part(message.key, '-', 4) = outcome.passage::text
                ELSE message.rotation = outcome.rotation END
     ORDER BY message.id
     LIMIT 1
@@ -156,7 +162,10 @@ LIMIT CAST(:limit AS bigint);
 -- of who is tried again; at a decision that is the next event.
 SELECT contact.key AS contact, contact.timezone, step.key AS step, step.kind, found.rotation, found.reason,
        nullif(found.due_at, 'infinity') AS due_at, found.contact_id, step.id AS step_id, found.passage,
-       found.held, failed.error
+       found.held, failed.error,
+       (SELECT nullif(run.key, '') FROM run
+        WHERE run.contact_id = found.contact_id AND run.campaign_id = step.campaign_id
+          AND run.rotation = found.rotation) AS run
 FROM step
 CROSS JOIN LATERAL (
     SELECT wait.contact_id, wait.rotation, wait.reason, wait.due_at, wait.passage, wait.held, wait.anchor_at

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 from sqlalchemy import Connection
 
+from parcours.db import touched
 from parcours.db.installation_settings import settings_of
 from parcours.db.statements import statements
 from parcours.domain.contacts.identity import MAX_PHONE, IdentityError, phone
@@ -146,12 +147,14 @@ def refuse(conn: Connection, said: Sequence[RefusalChange], *, reason: Literal["
     if present:
         columns = _columns(present)
         conn.execute(sql["refuse_contacts"], {**columns, "reason": reason})
+        touched.note(conn, "do_not_contact", (each.contact_id for each in present))
 
 
 def _refuse_addresses(conn: Connection, said: Sequence[RefusalChange], reason: str) -> None:
     rows = [each for each in said if each.address is not None]
     if rows:
         conn.execute(sql["refuse"], {**_columns(rows), "reason": reason})
+        _touch(conn, rows)
 
 
 def of_numbers(conn: Connection, channel: str, numbers: Mapping[str, tuple[str, str | None]]) -> dict[str, str]:
@@ -215,6 +218,7 @@ def heard(conn: Connection, channel: str, address: str, reason: Reason | None, a
         _refuse_addresses(conn, placed, reason)
     else:
         conn.execute(sql["resubscribe"], _columns(placed))
+        _touch(conn, placed)
     return True
 
 
@@ -224,6 +228,8 @@ def resubscribe(conn: Connection, said: Sequence[RefusalChange]) -> None:
         return
     placed = _placed(conn, said, reach(conn, {each.contact_id for each in said}))
     conn.execute(sql["resubscribe_contacts"], _columns(placed))
+    touched.note(conn, "do_not_contact", (each.contact_id for each in placed))
+    _touch(conn, placed)
     with_address = [each for each in placed if each.address is not None]
     without = [each for each in placed if each.address is None]
     if with_address:
@@ -251,6 +257,7 @@ def allow(conn: Connection, allowed: Sequence[tuple[int, str]], *, now: datetime
     freed = [each for each in placed if each.address is not None]
     if freed:
         conn.execute(sql["allow"], {**_columns(freed), "now": now})
+        _touch(conn, freed)
 
 
 def owners(conn: Connection, numbers: Iterable[str]) -> dict[str, list[Owner]]:
@@ -297,6 +304,11 @@ def forget(conn: Connection, contact_ids: Iterable[int]) -> set[str]:
     gone = (emails - held) | (phones - shared)
     conn.execute(sql["forget"], {"addresses": sorted(gone)})
     return gone
+
+
+def _touch(conn: Connection, said: Sequence[RefusalChange]) -> None:
+    """Say that others who have these addresses are silent now, or not any more."""
+    touched.note_addresses(conn, (each.address for each in said if each.address is not None))
 
 
 def _placed(conn: Connection, said: Sequence[RefusalChange], reached: dict[int, Reach]) -> list[RefusalChange]:

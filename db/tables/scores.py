@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from sqlalchemy import Connection
 
+from parcours.db import touched
 from parcours.db.statements import statements
 from parcours.db.stored import Stored
 from parcours.domain.contacts.contact import PointChange, StageChange
@@ -125,3 +126,4 @@ def came_from(conn: Connection, seen: Mapping[int, tuple[datetime, Mapping[str, 
         values = {f"{name}s": [said.get(name) for _, said in seen.values()] for name in NAMES}
         parameters = {"contact_ids": list(seen), "ats": [at for at, _ in seen.values()], **values}
         conn.execute(sql["came_from"], parameters)
+        touched.note(conn, "utm", seen)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from parcours.db import touched
 from parcours.db.statements import statements
 from parcours.db.stored import Stored
 
@@ -31,6 +32,7 @@ class SegmentLine:
     published: bool
     members: int
     campaigns: list[str]
+    by_rule: bool = False
 
 
 def find(conn: Connection, key: str) -> Segment | None:
@@ -79,6 +81,7 @@ def add_members(
     entered = list(conn.execute(sql["add_members"], given).scalars())
     if manual and len(entered) < len(set(contact_ids)):
         conn.execute(sql["keep_members"], given)
+    touched.note_named(conn, "segments", ((contact_id, segment_id) for contact_id in entered))
     return entered
 
 
@@ -90,4 +93,6 @@ def remove_members(
     Not `manual`: whom a person added stays.
     """
     given = {"segment_id": segment_id, "contact_ids": list(contact_ids), "manual": manual, "now": now}
-    return list(conn.execute(statements(__file__)["remove_members"], given).scalars())
+    left = list(conn.execute(statements(__file__)["remove_members"], given).scalars())
+    touched.note_named(conn, "segments", ((contact_id, segment_id) for contact_id in left))
+    return left

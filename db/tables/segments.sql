@@ -32,7 +32,8 @@ SELECT segment.key, segment.name, segment.public, segment.published, member.n AS
              FROM campaign_source
              JOIN campaign ON campaign.id = campaign_source.campaign_id AND campaign.deleted_at IS NULL
              WHERE campaign_source.kind = 'segment' AND campaign_source.source_id = segment.id
-             ORDER BY campaign.key) AS campaigns
+             ORDER BY campaign.key) AS campaigns,
+       segment.rule IS NOT NULL AS by_rule
 FROM segment
 CROSS JOIN LATERAL (
     SELECT count(*) AS n FROM (

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from parcours.db.scope import Scope
 from parcours.db.statements import statements, variant
 from parcours.domain.walk.catch_up import Shift
-from parcours.domain.walk.rows import Claim, Reason, Wait
+from parcours.domain.walk.rows import Claim, Jumped, Reason, Wait
 
 sql = statements(__file__)
 EVERYTHING = Scope()
@@ -63,6 +63,16 @@ class ToCome(NamedTuple):
     held: Mapping[str, Any] | None
 
 
+class Dated(NamedTuple):
+    """A wait at a step that goes by a date of the contact; without `due_at` there is no date yet."""
+
+    contact_id: int
+    step_id: int
+    campaign_id: int
+    passage: int
+    due_at: datetime | None
+
+
 class Armed(NamedTuple):
     contact_id: int
     step_id: int
@@ -70,6 +80,9 @@ class Armed(NamedTuple):
     passage: int
     # When the contact came to the decision.
     anchor_at: datetime
+    rotation: int
+    # Whether the contact may have several runs in the campaign.
+    runs: bool
 
 
 def claim_due(conn: Connection, step_id: int, *, now: datetime, limit: int, scope: Scope = EVERYTHING) -> list[Claim]:
@@ -138,16 +151,30 @@ def armed(conn: Connection, contact_ids: Iterable[int], types: Iterable[str], ev
     return [Armed(*row) for row in conn.execute(sql["armed"], parameters)]
 
 
-def move(conn: Connection, campaign_id: int, rotations: dict[int, int]) -> None:
-    """Move the open waits of contacts that jumped to their new rotation."""
-    if rotations:
-        parameters = {"contact_ids": list(rotations), "rotations": list(rotations.values()), "campaign_id": campaign_id}
+def move(conn: Connection, campaign_id: int, jumped: Sequence[Jumped]) -> None:
+    """Move the open waits of contacts that jumped to the new rotation, those of the rotation that they left."""
+    if jumped:
+        parameters = {
+            "contact_ids": [each.contact_id for each in jumped],
+            "befores": [each.before for each in jumped],
+            "rotations": [each.after for each in jumped],
+            "campaign_id": campaign_id,
+        }
         conn.execute(sql["move"], parameters)
 
 
-def cancel(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> list[CancelledWait]:
-    """Delete every wait of contacts, which the caller has locked, in a campaign; return them."""
-    rows = conn.execute(sql["cancel"], {"campaign_id": campaign_id, "contact_ids": list(contact_ids)})
+def cancel(
+    conn: Connection, campaign_id: int, contact_ids: Sequence[int], rotations: Sequence[int] | None = None
+) -> list[CancelledWait]:
+    """Delete every wait of contacts, which the caller has locked, in a campaign; return them.
+
+    `rotations`: only those of one rotation, one for each place in `contact_ids`, where a contact may stand twice.
+    """
+    parameters: dict[str, Any] = {"campaign_id": campaign_id, "contact_ids": list(contact_ids)}
+    if rotations is None:
+        rows = conn.execute(sql["cancel"], parameters)
+    else:
+        rows = conn.execute(sql["cancel_rotations"], {**parameters, "rotations": list(rotations)})
     return [CancelledWait(*row) for row in rows]
 
 
@@ -167,10 +194,10 @@ def shift(conn: Connection, campaign_id: int, moved: Shift, *, limit: int = 5_00
         place = None if row is None else row._asdict()
 
 
-def standing(conn: Connection, step_id: int, contact_ids: Iterable[int]) -> set[tuple[int, int]]:
-    """Return the (contact, passage) in which some of these contacts wait at a step."""
+def standing(conn: Connection, step_id: int, contact_ids: Iterable[int]) -> set[tuple[int, int, int]]:
+    """Return the (contact, passage, rotation) in which some of these contacts wait at a step."""
     parameters = {"step_id": step_id, "contact_ids": sorted(set(contact_ids))}
-    return {(row.contact_id, row.passage) for row in conn.execute(sql["standing"], parameters)}
+    return {(row.contact_id, row.passage, row.rotation) for row in conn.execute(sql["standing"], parameters)}
 
 
 def count_at(conn: Connection, step_ids: Sequence[int]) -> dict[int, int]:
@@ -207,12 +234,6 @@ def take_rezoned(conn: Connection, *, limit: int, of: Iterable[int] | None = Non
     return {row.id: row.timezone for row in conn.execute(sql["take_rezoned"], parameters)}
 
 
-def first_rezoned(conn: Connection) -> int | None:
-    """Return the first contact whose timezone changed and whose waits are yet to move; None without any."""
-    contact_id: int | None = conn.execute(sql["first_rezoned"]).scalar_one_or_none()
-    return contact_id
-
-
 def note_rezoned(conn: Connection, contact_ids: Iterable[int]) -> None:
     """Say that contacts have waits that were meant for another timezone; the database itself sees them change it."""
     conn.execute(sql["note_rezoned"], {"ids": list(contact_ids)})
@@ -224,8 +245,13 @@ def still_to_come(conn: Connection, contact_ids: Iterable[int]) -> list[ToCome]:
     return [ToCome._make(row) for row in rows]
 
 
-def move_to(conn: Connection, moved: Sequence[tuple[ToCome, datetime]]) -> None:
-    """Give waits of contacts, which the caller has locked, other due times."""
+def by_date(conn: Connection, contact_ids: Iterable[int]) -> list[Dated]:
+    """Return where contacts, which the caller has locked, wait for a date of theirs."""
+    return [Dated(*row) for row in conn.execute(sql["by_date"], {"ids": list(contact_ids)})]
+
+
+def move_to(conn: Connection, moved: Sequence[tuple[ToCome | Dated, datetime | None]]) -> None:
+    """Give waits of contacts, which the caller has locked, other due times; None: never, as things are."""
     if moved:
         parameters = {
             "contact_ids": [wait.contact_id for wait, _ in moved],

@@ -152,7 +152,10 @@ RETURNING contact_id, rotation, passage, attempt, reason, anchor_at, nullif(due_
 -- name: armed
 -- Which decisions of some types the contacts stand at; served by the primary key. A step whose own
 -- properties say which events it looks at is left out here already when none of them happened.
-SELECT wait.contact_id, wait.step_id, wait.campaign_id, wait.passage, wait.anchor_at
+SELECT wait.contact_id, wait.step_id, wait.campaign_id, wait.passage, wait.anchor_at, wait.rotation,
+       coalesce((SELECT runs FROM membership
+                 WHERE membership.contact_id = wait.contact_id AND membership.campaign_id = wait.campaign_id
+                 LIMIT 1), false) AS runs
 FROM wait
 JOIN step ON step.id = wait.step_id + 0 AND step.type = ANY (CAST(:types AS text[]))
 WHERE wait.contact_id = ANY (CAST(:contact_ids AS bigint[])) AND wait.reason = 'decision'
@@ -162,14 +165,16 @@ WHERE wait.contact_id = ANY (CAST(:contact_ids AS bigint[])) AND wait.reason = '
 ORDER BY wait.contact_id, wait.passage;
 
 -- name: move
--- A jump: every open wait of the contact in this campaign moves to the new rotation, each in its own passage.
+-- A jump: every open wait of the contact in this campaign, or of one of its runs there, moves to the new rotation,
+-- each in its own passage. New rotations are higher than all there are, so none is moved twice.
 UPDATE wait SET rotation = jumped.rotation
 FROM (
     SELECT found.place, new.rotation
-    FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[])) AS new (contact_id, rotation)
+    FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:befores AS int[]), CAST(:rotations AS int[]))
+         AS new (contact_id, before, rotation)
     CROSS JOIN LATERAL (
         SELECT ctid AS place FROM wait
-        WHERE wait.contact_id = new.contact_id AND wait.campaign_id = :campaign_id
+        WHERE wait.contact_id = new.contact_id AND wait.campaign_id = :campaign_id AND wait.rotation = new.before
         OFFSET 0
     ) AS found
 ) AS jumped
@@ -179,6 +184,20 @@ WHERE wait.ctid = jumped.place;
 -- Contacts, whose locks the caller holds, stop waiting in a campaign, whatever the rotation.
 DELETE FROM wait
 WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[]))
+RETURNING contact_id, step_id, rotation, passage, nullif(due_at, 'infinity') AS due_at;
+
+-- name: cancel_rotations
+-- As `cancel`, of single runs.
+DELETE FROM wait
+WHERE ctid = ANY (ARRAY(
+    SELECT found.place
+    FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[])) AS ended (contact_id, rotation)
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM wait
+        WHERE wait.contact_id = ended.contact_id AND wait.campaign_id = :campaign_id AND wait.rotation = ended.rotation
+        OFFSET 0
+    ) AS found
+))
 RETURNING contact_id, step_id, rotation, passage, nullif(due_at, 'infinity') AS due_at;
 
 -- name: cancel_steps
@@ -206,6 +225,8 @@ WITH still_to_come AS MATERIALIZED (
     SELECT ctid AS place, contact_id, step_id, passage
     FROM wait
     WHERE campaign_id = :campaign_id AND due_at <> 'infinity' AND due_at + interval '0' >= :since
+      -- A date of the contact stays when it is.
+      AND NOT wait.step_id = ANY (ARRAY(SELECT id FROM step WHERE date_field IS NOT NULL))
       AND (contact_id, step_id, passage)
           > (CAST(:contact_id AS bigint), CAST(:step_id AS int), CAST(:passage AS int))
     ORDER BY contact_id, step_id, passage
@@ -221,7 +242,7 @@ SELECT contact_id, step_id, passage FROM still_to_come
 ORDER BY contact_id DESC, step_id DESC, passage DESC LIMIT 1;
 
 -- name: standing
-SELECT contact_id, passage FROM wait
+SELECT contact_id, passage, rotation FROM wait
 WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND step_id + 0 = :step_id;
 
 -- name: count_at
@@ -284,10 +305,6 @@ WITH noted AS MATERIALIZED (
 )
 SELECT id, timezone FROM free;
 
--- name: first_rezoned
--- Served by rezoned_contact_idx.
-SELECT contact_id FROM rezoned ORDER BY contact_id LIMIT 1;
-
 -- name: note_rezoned
 INSERT INTO rezoned (contact_id) SELECT unnest(CAST(:ids AS bigint[]));
 
@@ -298,8 +315,14 @@ SELECT contact_id, step_id, campaign_id, passage, reason, anchor_at, due_at, hel
 FROM wait
 WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND due_at <> 'infinity' AND reason IN ('delay', 'decision');
 
+-- name: by_date
+-- Where contacts, whose locks the caller holds, wait for a date of theirs; what was tried or held back has had its time.
+SELECT wait.contact_id, wait.step_id, wait.campaign_id, wait.passage, nullif(wait.due_at, 'infinity') AS due_at
+FROM wait JOIN step ON step.id = wait.step_id + 0 AND step.date_field IS NOT NULL
+WHERE wait.contact_id = ANY (CAST(:ids AS bigint[])) AND wait.reason = 'delay' AND wait.held IS NULL;
+
 -- name: move_to
-UPDATE wait SET due_at = moved.due_at
+UPDATE wait SET due_at = coalesce(moved.due_at, 'infinity')
 FROM (
     SELECT found.place, new.due_at
     FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:step_ids AS int[]), CAST(:passages AS int[]),

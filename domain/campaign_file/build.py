@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,19 +13,24 @@ from parcours.domain.campaign import Branch, Campaign, Step
 from parcours.domain.campaign_file.model import (
     BRANCH_NAMES,
     FORMAT,
+    AtFile,
     CampaignFile,
+    DateSourceFile,
+    EntryFile,
     FindType,
     SkipFile,
-    SourcesFile,
     StepFile,
     dotted,
 )
 from parcours.domain.campaign_file.sentences import sentences
+from parcours.domain.entry import EntryLimit, EventExit, EventSource
 from parcours.domain.errors import CampaignError
+from parcours.domain.events.matching import PropertyTest
 from parcours.domain.invalid_values import called, why_invalid
-from parcours.domain.messages.rate import parse_rate
+from parcours.domain.messages.rate import parse_number_per, parse_rate
 from parcours.domain.steps import registry
 from parcours.domain.steps.types import Properties, StepType
+from parcours.domain.time.dates import ContactDate
 from parcours.domain.time.intervals import Interval, parse_interval
 from parcours.domain.time.schedule import Timing, parse_days, parse_hour, parse_window
 
@@ -52,7 +57,7 @@ def newer(data: Mapping[Any, Any]) -> str:
     given = data.get("format", FORMAT)
     if type(given) is int and 1 <= given <= FORMAT:
         return ""
-    return f"this version of Parcours reads format {FORMAT}, not {given!r}; upgrade Parcours, or write {FORMAT}"
+    return f"this version of Parcours reads formats 1 to {FORMAT}, not {given!r}; upgrade Parcours, or write {FORMAT}"
 
 
 def build(
@@ -90,6 +95,7 @@ def build(
             look_back=_interval(found.look_back),
             max_attempts=found.max_attempts,
             on_failure=found.on_failure,
+            late=found.late,
             moved=found.step in moved,
         )
         steps[step.id] = step
@@ -112,12 +118,30 @@ def build(
         exit_on_leave=file.exit_on_leave,
         priority=file.priority,
         per_second=None if file.rate is None else parse_rate(file.rate),
+        event_sources=tuple(EventSource(each.type, _tests(each.where), each.key) for each in file.sources.events),
+        event_exits=tuple(
+            EventExit(each.event, _tests(each.where), each.key) for each in file.exit if each.event is not None
+        ),
+        segment_exits=tuple(each.segment for each in file.exit if each.segment is not None),
+        entry=_limit(file.entry),
+        dates=tuple(map(contact_date, file.sources.dates)),
     )
+
+
+def _tests(given: Iterable[Mapping[str, Any]]) -> tuple[PropertyTest, ...]:
+    return tuple(map(PropertyTest.model_validate, given))
+
+
+def _limit(given: EntryFile | None) -> EntryLimit | None:
+    if given is None:
+        return None
+    rate, period = (None, None) if given.rate is None else parse_number_per(given.rate)
+    return EntryLimit(given.most, rate, period)
 
 
 def _properties(kind: StepType, step: StepFile) -> Properties:
     try:
-        return kind.properties.model_validate(step.with_)
+        return kind.properties.model_validate({**kind.properties.meant_before, **step.with_})
     except ValidationError as error:
         wrong = sentences(error, kind.properties, step.with_)
         said = "; ".join(f"{dotted(('with', *place))}: {sentence}" for place, sentence in wrong)
@@ -127,10 +151,22 @@ def _properties(kind: StepType, step: StepFile) -> Properties:
 def _timing(step: StepFile, zone: ZoneInfo) -> Timing:
     return Timing(
         after=_interval(step.after),
-        at=None if step.at is None else with_offset(step.at, zone),
+        at=with_offset(step.at, zone) if isinstance(step.at, datetime) else None,
         hour=None if step.hour is None else parse_hour(step.hour),
         between=None if step.between is None else parse_window(list(step.between)),
         days=parse_days(list(step.days)) if step.days else frozenset(),
+        date=contact_date(step.at) if isinstance(step.at, AtFile) else None,
+    )
+
+
+def contact_date(file: AtFile) -> ContactDate:
+    """Return the date of the contact that a step or a source goes by. Raises ValueError."""
+    return ContactDate(
+        field=file.field,
+        offset=_interval(file.before) or _interval(file.after) or Interval(),
+        before=file.before is not None,
+        hour=None if file.hour is None else parse_hour(file.hour),
+        every=file.every if isinstance(file, DateSourceFile) else None,
     )
 
 
@@ -145,6 +181,8 @@ def to_data(file: CampaignFile) -> dict[str, Any]:
     `redirect` is left out too: it is for applying the file once.
     """
     data = _plain_fields(file)
+    if file.format > 1:
+        data = {"format": file.format, **data}
     data.pop("redirect", None)
     data["steps"] = [_step_data(step) for step in file.steps]
     return data
@@ -166,10 +204,14 @@ def _plain_fields(model: BaseModel) -> dict[str, Any]:
             continue
         if isinstance(value, datetime):
             value = value.isoformat()
-        elif isinstance(value, SourcesFile | SkipFile):
+        elif isinstance(value, BaseModel):
             value = _plain_fields(value)
         elif isinstance(value, tuple):
-            value = list(value)
+            # Those of steps come after, with their own.
+            value = [
+                _plain_fields(each) if isinstance(each, BaseModel) and not isinstance(each, StepFile) else each
+                for each in value
+            ]
         data[info.alias or name] = value
     return data
 

@@ -13,13 +13,20 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ValidationError
 
+from parcours.domain import operators
 from parcours.domain.campaign import Priority
-from parcours.domain.campaign_file.build import newer, with_offset
+from parcours.domain.campaign_file.build import contact_date, newer, with_offset
 from parcours.domain.campaign_file.graph import Graph, Node
 from parcours.domain.campaign_file.model import (
     BRANCH_NAMES,
+    AtFile,
     CampaignFile,
+    DateSourceFile,
+    EntryFile,
+    EventSourceFile,
+    ExitFile,
     FindType,
+    Late,
     OnFailure,
     Path,
     Problem,
@@ -39,13 +46,18 @@ from parcours.domain.campaign_file.sentences import (
     short,
 )
 from parcours.domain.contacts import identity
+from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.errors import CampaignError
+from parcours.domain.events.matching import PropertyTest
+from parcours.domain.events.table import refused_type
+from parcours.domain.events.utm import NAMES as UTM_NAMES
 from parcours.domain.invalid_values import called, shown
-from parcours.domain.messages.rate import parse_rate
+from parcours.domain.messages.rate import parse_number_per, parse_rate
 from parcours.domain.retries import MOST_STEP_ATTEMPTS
 from parcours.domain.steps import registry
 from parcours.domain.steps.properties import APPLYING
 from parcours.domain.steps.types import Kind
+from parcours.domain.time.dates import Every
 from parcours.domain.time.intervals import Interval, parse_interval
 from parcours.domain.time.schedule import parse_days, parse_hour, parse_window
 
@@ -59,6 +71,12 @@ MORE = f"there may be more errors: the check stops at {MOST_PROBLEMS}; fix these
 # Of one campaign; the largest that anybody has are of some hundreds.
 MOST_STEPS = 2_000
 
+# Event sources, exits, and tests of one of them.
+MOST_LISTED = 100
+
+# What a counter of entrants may be told to hold.
+MOST_ENTRANTS = 10**12
+
 # Trees are walked by recursion, here and by the engine.
 MAX_DEPTH = 100
 
@@ -69,10 +87,15 @@ STEP_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 _CAMPAIGN_NAMES = (
     "format", "campaign", "name", "description", "category", "published", "publish_from", "publish_until", "reentry",
-    "cooldown", "timezone", "exit_on_leave", "grace", "catch_up", "priority", "rate", "sources", "redirect", "steps",
+    "cooldown", "timezone", "exit_on_leave", "grace", "catch_up", "priority", "rate", "sources", "entry", "exit",
+    "redirect", "steps",
 )  # fmt: skip
 
-TIMING_NAMES = ("after", "at", "hour", "between", "days")
+SOURCE_NAMES = ("segments", "forms", "events", "dates")
+
+TIMING_NAMES = ("after", "at", "hour", "between", "days", "late")
+
+DATE_NAMES = ("field", "before", "after", "hour")
 
 DECISION_NAMES = ("within", "look_back")
 
@@ -110,7 +133,7 @@ def check(
     checker = Checker(default_zone, step_type, None if stored else APPLYING)
     try:
         file = checker.campaign(data)
-    except _EnoughError:
+    except EnoughError:
         return Checked(None, [*checker.problems, Problem((), MORE)])
     return Checked(None if checker.problems else file, checker.problems)
 
@@ -153,7 +176,7 @@ def _as_far_as(model: type[M], given: Mapping[Any, Any], certain: Mapping[str, A
     return model.model_validate({**rest, **missing, **certain})
 
 
-class _EnoughError(Exception):
+class EnoughError(Exception):
     """So much is wrong that nobody reads on."""
 
 
@@ -182,7 +205,7 @@ class Checker:
 
     def say(self, path: Path, sentence: str) -> None:
         if len(self.problems) == MOST_PROBLEMS:
-            raise _EnoughError
+            raise EnoughError
         self.problems.append(Problem(path, short(sentence)))
 
     # The campaign.
@@ -220,6 +243,8 @@ class Checker:
             "timezone": timezone,
             "exit_on_leave": self.flag(data, "exit_on_leave", default=True),
             "sources": self.sources(data),
+            "entry": self.entry(data),
+            "exit": self.exits(data),
         }
         first, last = values["publish_from"], values["publish_until"]
         if first is not None and last is not None and last <= first:
@@ -234,9 +259,14 @@ class Checker:
         self.give_keys(nodes)
         Graph(self.say, roots, nodes, key).check()
         redirect = self.redirect(data, {node.key for node in nodes})
+        self.run_keys(values["sources"], values["exit"], nodes)
         if self.problems:
             return None
-        return CampaignFile(**values, redirect=redirect, steps=tuple(map(_step_file, roots)))
+        file = CampaignFile(**values, redirect=redirect, steps=tuple(map(_step_file, roots)))
+        if type(data.get("format")) is int and data["format"] < file.format:
+            self.say(("format",), f"the file uses properties of format {file.format}; write 'format: {file.format}'")
+            return None
+        return file
 
     def timezone(self, data: Mapping[Any, Any]) -> str | None:
         name = self.text(data, "timezone", ())
@@ -270,13 +300,163 @@ class Checker:
     def sources(self, data: Mapping[Any, Any]) -> SourcesFile:
         found = data.get("sources")
         if found is not None and not isinstance(found, Mapping):
-            self.say(("sources",), f"must be a mapping of 'segments' and 'forms' to lists, not {called(found)}")
+            self.say(
+                ("sources",), f"must be a mapping of 'segments', 'forms', 'events' and 'dates', not {called(found)}"
+            )
             return SourcesFile()
         found = found or {}
-        self.names(found, ("segments", "forms"), ("sources",))
-        if not any(found.get(name) for name in ("segments", "forms")):
-            self.say(("sources",), "the campaign has no source; add at least one segment or form")
-        return SourcesFile(segments=self.source_keys(found, "segments"), forms=self.source_keys(found, "forms"))
+        self.names(found, (*SOURCE_NAMES, "existing"), ("sources",))
+        if not any(found.get(name) for name in SOURCE_NAMES):
+            self.say(("sources",), "the campaign has no source; add at least one segment, form, event or date")
+        return SourcesFile(
+            segments=self.source_keys(found, "segments"),
+            forms=self.source_keys(found, "forms"),
+            events=tuple(self.event_sources(found)),
+            dates=self.date_sources(found),
+            existing=self.flag(found, "existing", default=True, path=("sources",)) is not False,
+        )
+
+    def event_sources(self, sources: Mapping[Any, Any]) -> Iterator[EventSourceFile]:
+        for path, given in self.mappings(sources, "events", ("sources",), "{type: cart.updated, key: cart_id}"):
+            self.names(given, ("type", "where", "key"), path)
+            type_ = self.event_type(given, "type", path)
+            where, key = self.tests(given, path), self.property_name(given, path)
+            if type_ is not None:
+                yield EventSourceFile(type=type_, where=where, key=key)
+
+    def date_sources(self, data: Mapping[Any, Any]) -> tuple[DateSourceFile, ...]:
+        given, path = data.get("dates"), ("sources", "dates")
+        if given is None:
+            return ()
+        if not isinstance(given, list | tuple):
+            hint = "; put it in a list, as in [{field: birthday, every: year}]" if isinstance(given, Mapping) else ""
+            self.say(path, f"must be a list of dates of contacts, not {called(given)}{hint}")
+            return ()
+        found: list[DateSourceFile] = []
+        first: dict[str, int] = {}
+        for index, each in enumerate(given):
+            if not isinstance(each, Mapping):
+                sentence = f"must be a mapping such as {{field: birthday, every: year}}, not {called(each)}"
+                self.say((*path, index), sentence)
+                continue
+            values = self.contact_date(each, (*path, index), also=("every",))
+            every = self.choice(each, "every", get_args(Every), (*path, index))
+            if values is None:
+                continue
+            source = DateSourceFile(**values, every=every)
+            name = contact_date(source).name
+            if first.setdefault(name, index) != index:
+                other = dotted((*path, first[name]))
+                self.say((*path, index), f"this date is already a source at {other}; remove one of the two")
+            found.append(source)
+        return tuple(found)
+
+    def exits(self, data: Mapping[Any, Any]) -> tuple[ExitFile, ...]:
+        return tuple(self.each_exit(data))
+
+    def each_exit(self, data: Mapping[Any, Any]) -> Iterator[ExitFile]:
+        for path, given in self.mappings(data, "exit", (), "{event: order.paid} or {segment: customers}"):
+            stated = [name for name in ("event", "segment") if given.get(name) is not None]
+            if len(stated) != 1:
+                self.say(path, "an exit needs either 'event' or 'segment'")
+                continue
+            if stated == ["segment"]:
+                self.names(given, ("segment",), path)
+                segment = self.text(given, "segment", path)
+                if segment is not None:
+                    yield ExitFile(segment=segment)
+                continue
+            self.names(given, ("event", "where", "key"), path)
+            type_ = self.event_type(given, "event", path, source=False)
+            where, key = self.tests(given, path), self.property_name(given, path)
+            if type_ is not None:
+                yield ExitFile(event=type_, where=where, key=key)
+
+    def mappings(
+        self, data: Mapping[Any, Any], name: str, above: Path, example: str
+    ) -> Iterator[tuple[Path, Mapping[Any, Any]]]:
+        """Yield the mappings of a list, after saying what in it is none."""
+        found, path = data.get(name), (*above, name)
+        if found is None:
+            return
+        if not isinstance(found, list | tuple):
+            self.say(path, f"must be a list such as [{example}], not {called(found)}")
+            return
+        if len(found) > MOST_LISTED:
+            self.say(path, f"has more than {MOST_LISTED} entries; remove some")
+            return
+        for index, each in enumerate(found):
+            if isinstance(each, Mapping):
+                yield (*path, index), each
+            else:
+                self.say((*path, index), f"must be a mapping such as {example}, not {called(each)}")
+
+    def event_type(self, data: Mapping[Any, Any], name: str, path: Path, *, source: bool = True) -> str | None:
+        """Return a type of events that contacts cause, or None after saying why it is none."""
+        value = self.text(data, name, path)
+        if value is None:
+            if data.get(name) is None:
+                self.say(path, f"'{name}' is missing: the type of the event, such as order.paid")
+            return None
+        type_ = value.strip()
+        why = refused_type(type_, source=source)
+        if why is not None:
+            self.say((*path, name), why)
+            return None
+        return type_
+
+    def tests(self, data: Mapping[Any, Any], above: Path) -> tuple[dict[str, Any], ...]:
+        """Return tests of an event's data, as `event.happened` has them."""
+        found = []
+        for path, given in self.mappings(data, "where", above, "{field: total, operator: gte, value: 50}"):
+            plain = self.plain(given, path)
+            try:
+                PropertyTest.model_validate(plain, context=self.context)
+            except ValidationError as error:
+                for place, sentence in sentences(error, PropertyTest, plain):
+                    self.say((*path, *place), sentence)
+            else:
+                found.append(plain)
+        return tuple(found)
+
+    def property_name(self, data: Mapping[Any, Any], path: Path) -> str | None:
+        value = self.text(data, "key", path)
+        if value is not None and operators.TEMPLATE.search(value):
+            self.say((*path, "key"), "must be the name of a property in the event's data, not a template")
+            return None
+        return None if value is None else value.strip()
+
+    def entry(self, data: Mapping[Any, Any]) -> EntryFile | None:
+        found = data.get("entry")
+        if found is None:
+            return None
+        if not isinstance(found, Mapping):
+            self.say(("entry",), f"must be a mapping such as {{most: 10000, rate: 500 per hour}}, not {called(found)}")
+            return None
+        self.names(found, ("most", "rate"), ("entry",))
+        most = found.get("most")
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or not 1 <= most <= MOST_ENTRANTS):
+            self.say(("entry", "most"), f"must be a whole number from 1 to {MOST_ENTRANTS:,}, not {shown(most)}")
+            return None
+        rate = self.parsed(found, "rate", parse_number_per, ("entry",))
+        if found.get("most") is None and found.get("rate") is None:
+            self.say(("entry",), "is empty; add 'most', such as 10000, or 'rate', such as 500 per hour")
+            return None
+        return EntryFile(most=most, rate=rate)
+
+    def run_keys(self, sources: SourcesFile, exits: Iterable[ExitFile], nodes: Iterable[Node]) -> None:
+        """Say what asks for the key of a run where no run can have one."""
+        if any(each.key is not None for each in sources.events):
+            return
+        why = "no event source has a 'key'; add 'key' to a source in 'sources.events'"
+        for index, each in enumerate(exits):
+            if each.key is not None:
+                self.say(("exit", index, "key"), why)
+        for node in nodes:
+            name = None if node.type is None else node.type.run_key
+            given = node.data.get("with")
+            if name is not None and isinstance(given, Mapping) and given.get(name) is not None:
+                self.say((*node.path, "with", name), why)
 
     def source_keys(self, data: Mapping[Any, Any], name: str) -> tuple[str, ...]:
         keys, path = data.get(name), ("sources", name)
@@ -314,6 +494,35 @@ class Checker:
                 )
         return dict(found)
 
+    def at(self, data: Mapping[Any, Any], path: Path) -> datetime | AtFile | None:
+        value = data.get("at")
+        if not isinstance(value, Mapping):
+            return self.date(data, "at", path)
+        values = self.contact_date(value, (*path, "at"))
+        return None if values is None else AtFile(**values)
+
+    def contact_date(self, data: Mapping[Any, Any], path: Path, *, also: tuple[str, ...] = ()) -> dict[str, Any] | None:
+        """Return what says when something is due by a date of the contact, or None after saying what is wrong."""
+        before = len(self.problems)
+        self.names(data, (*DATE_NAMES, *also), path)
+        field = self.text(data, "field", path)
+        if data.get("field") is None:
+            self.say((*path, "field"), "the custom field that contains the date is missing, such as 'field: birthday'")
+        elif field in ATTRIBUTES or field in UTM_NAMES:
+            self.say((*path, "field"), f"{field!r} is not a custom field; use a custom field that contains a date")
+        if data.get("before") is not None and data.get("after") is not None:
+            self.say((*path, "after"), "a date can have 'before' or 'after', not both")
+        values = {
+            "field": field,
+            "before": self.parsed(data, "before", parse_interval, path),
+            "after": self.parsed(data, "after", parse_interval, path),
+            "hour": self.parsed(data, "hour", parse_hour, path),
+        }
+        interval = values["before"] or values["after"]
+        if interval is not None and values["hour"] is not None and parse_interval(interval).exact:
+            self.say((*path, "hour"), f"'hour' already sets the time of day; replace {interval!r} with whole days")
+        return values if len(self.problems) == before else None
+
     # Steps.
 
     def steps(self, found: object, path: Path, parent: Node | None, branch: str, depth: int = 1) -> list[Node]:
@@ -341,10 +550,11 @@ class Checker:
             "name": self.text(data, "name", path),
             "with": self.properties(node),
             **{name: self.parsed(data, name, parse_interval, path) for name in ("after", *DECISION_NAMES)},
-            "at": self.date(data, "at", path),
+            "at": self.at(data, path),
             "hour": self.parsed(data, "hour", parse_hour, path),
             "between": self.parsed(data, "between", parse_window, path),
             "days": self.parsed(data, "days", parse_days, path) or (),
+            "late": self.choice(data, "late", get_args(Late), path) or "skip",
             "max_attempts": self.attempts(data, path),
             "on_failure": self.choice(data, "on_failure", get_args(OnFailure), path) or "stop",
         }
@@ -409,6 +619,9 @@ class Checker:
                 self.say(
                     path, f"the step type {node.type.name!r} failed to check this ({type(error).__name__}: {error})"
                 )
+            if self.context is APPLYING:
+                fields = node.type.properties.model_fields
+                plain = {**{name: fields[name].default for name in node.type.properties.meant_before}, **plain}
         return plain
 
     def attempts(self, data: Mapping[Any, Any], path: Path) -> int:
@@ -465,6 +678,11 @@ class Checker:
                 node.path,
                 "the decision needs a deadline: give this step 'after' or 'at', or give the decision 'within'",
             )
+        elif node.branch == "no" and above.data.get("within") is None and isinstance(node.data.get("at"), Mapping):
+            self.say(
+                (*node.path, "at"),
+                "the decision above needs a deadline; add 'within' to it",
+            )
 
     def timing(self, node: Node) -> None:
         has = {name for name in TIMING_NAMES if node.data.get(name) is not None}
@@ -474,10 +692,15 @@ class Checker:
             self.say((*node.path, "at"), "a step can have 'after' or 'at', not both")
         if {"hour", "between"} <= has:
             self.say((*node.path, "between"), "a step can have 'hour' or 'between', not both")
+        by_date = isinstance(node.data.get("at"), Mapping)
         if "at" in has:
             for name in ("hour", "between", "days"):
                 if name in has:
-                    self.say((*node.path, name), f"{name!r} cannot be used with 'at', which already sets the time")
+                    hint = "; write the hour inside 'at'" if by_date and name == "hour" else ""
+                    sentence = f"{name!r} cannot be used with 'at', which already sets the time{hint}"
+                    self.say((*node.path, name), sentence)
+        if "late" in has and not (by_date and node.kind is Kind.ACTION):
+            self.say((*node.path, "late"), "'late' can only be used on an action whose 'at' names a field")
 
     def give_keys(self, nodes: Iterable[Node]) -> None:
         nodes = list(nodes)
@@ -550,12 +773,12 @@ class Checker:
             return None
         return value
 
-    def flag(self, data: Mapping[Any, Any], name: str, *, default: bool | None) -> bool | None:
+    def flag(self, data: Mapping[Any, Any], name: str, *, default: bool | None, path: Path = ()) -> bool | None:
         value = data.get(name)
         if value is None:
             return default
         if not isinstance(value, bool):
-            self.say((name,), f"must be true or false, not {shown(value)}")
+            self.say((*path, name), f"must be true or false, not {shown(value)}")
             return default
         return value
 

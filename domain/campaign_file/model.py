@@ -12,8 +12,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from parcours.domain.campaign import Branch, Priority
+from parcours.domain.contacts.contact import ENTRY
 from parcours.domain.retries import STEP_ATTEMPTS
 from parcours.domain.steps.types import Kind, StepType
+from parcours.domain.time.dates import Every
 
 Path = tuple[str | int, ...]
 
@@ -23,14 +25,33 @@ Reentry = Literal["never", "after_exit", "always"]
 
 OnFailure = Literal["stop", "continue"]
 
+Late = Literal["skip", "run"]
+
 # Characters of a file that a problem repeats, and of a sentence.
 MOST_ECHO = 100
 
-# The format of campaign files, and of the definitions that are stored: raised when an older release could not read
-# a new one. What says nothing is of the first.
-FORMAT = 1
+# The newest format of campaign files, and of the definitions that are stored: raised when an older release could not
+# read a new one. What says nothing is of the first, unless it uses what came later.
+FORMAT = 2
 
 BRANCH_NAMES = ("then", "yes", "no")
+
+
+class AtFile(BaseModel):
+    """A date of the contact, and how long before or after it; kept as written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    field: str
+    before: str | None = None
+    after: str | None = None
+    hour: str | None = None
+
+
+class DateSourceFile(AtFile):
+    """A date by which contacts enter, once or each time it comes again."""
+
+    every: Every | None = None
 
 
 class StepFile(BaseModel):
@@ -45,10 +66,11 @@ class StepFile(BaseModel):
     condition: str | None = None
     with_: dict[str, Any] = Field(default_factory=dict, alias="with")
     after: str | None = None
-    at: datetime | None = None
+    at: datetime | AtFile | None = None
     hour: str | None = None
     between: tuple[str, str] | None = None
     days: tuple[str, ...] = ()
+    late: Late = "skip"
     within: str | None = None
     look_back: str | None = None
     max_attempts: int = STEP_ATTEMPTS
@@ -75,13 +97,49 @@ class StepFile(BaseModel):
         yield "no", self.no
 
 
+class EventSourceFile(BaseModel):
+    """Events that let contacts in: a type, tests of the data, and where in it the key of the run stands."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: str
+    where: tuple[dict[str, Any], ...] = ()
+    key: str | None = None
+
+
 class SourcesFile(BaseModel):
-    """What feeds a campaign: keys of segments and forms."""
+    """What feeds a campaign: keys of segments and forms, events, and dates of contacts.
+
+    Without `existing`, only who comes from now on.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     segments: tuple[str, ...] = ()
     forms: tuple[str, ...] = ()
+    events: tuple[EventSourceFile, ...] = ()
+    dates: tuple[DateSourceFile, ...] = ()
+    existing: bool = True
+
+
+class EntryFile(BaseModel):
+    """How many may begin in a campaign, ever and in a while, kept as written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    most: int | None = None
+    rate: str | None = None
+
+
+class ExitFile(BaseModel):
+    """What ends a run before its end: an event, or a segment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    event: str | None = None
+    where: tuple[dict[str, Any], ...] = ()
+    key: str | None = None
+    segment: str | None = None
 
 
 class SkipFile(BaseModel):
@@ -114,14 +172,29 @@ class CampaignFile(BaseModel):
     priority: Priority = "normal"
     rate: str | None = None
     sources: SourcesFile
+    entry: EntryFile | None = None
+    exit: tuple[ExitFile, ...] = ()
     # Where those go who wait at steps that this version drops. An act of applying, and no part of the version.
     redirect: dict[str, str] = Field(default_factory=dict)
     steps: tuple[StepFile, ...]
+
+    @property
+    def format(self) -> int:
+        """The earliest format that has all of its names."""
+        sources = self.sources
+        later = sources.events or sources.dates or not sources.existing or self.entry is not None or self.exit
+        return 2 if later or any(_is_of_second_format(step) for step in self.walk()) else 1
 
     def walk(self) -> Iterator[StepFile]:
         """Yield every step, depth first: the order of the document, `yes` before `no`."""
         for step in self.steps:
             yield from _walk(step)
+
+
+def _is_of_second_format(step: StepFile) -> bool:
+    """Return whether an older release would not read a step, or would not do what it says."""
+    asks_for_a_run = step.type == "contact.field" and str(step.with_.get("field", "")).strip().startswith(ENTRY)
+    return asks_for_a_run or isinstance(step.at, AtFile)
 
 
 def _walk(step: StepFile) -> Iterator[StepFile]:

@@ -14,11 +14,13 @@ from parcours.domain.campaign_file.check import (
     STEP_KEY,
     TIMING_NAMES,
 )
-from parcours.domain.campaign_file.model import OnFailure, Reentry
+from parcours.domain.campaign_file.model import FORMAT, Late, OnFailure, Reentry
 from parcours.domain.campaign_file.sentences import a
+from parcours.domain.events.matching import PropertyTest
 from parcours.domain.retries import MOST_STEP_ATTEMPTS
 from parcours.domain.steps import registry
 from parcours.domain.steps.types import Kind, StepType
+from parcours.domain.time.dates import Every
 from parcours.domain.time.schedule import WEEKDAYS
 
 # For editors.
@@ -36,6 +38,23 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
     keys = {"type": ["array", "null"], "items": {"type": "string", "minLength": 1}, "uniqueItems": True}
     day = {"type": ["string", "null"], "examples": ["2026-12-24T09:00", "2026-12-24T09:00+01:00"]}
 
+    hours = _or_null(hour)
+    field = {"type": "string", "minLength": 1, "examples": ["webinar_at", "birthday"]}
+
+    def of_contact(**more: Any) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["field"],
+            "properties": {
+                "field": told("The custom field that holds the date.", field),
+                **more,
+                "before": told("How long before the date.", interval),
+                "after": told("How long after the date.", interval),
+                "hour": told("At this time of that day, in the contact's timezone.", hours),
+            },
+        }
+
     def told(description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
         return {"description": description, **schema}
 
@@ -51,7 +70,11 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
             **{kind.value: _type_names(types, kind) for kind in Kind},
             "with": told("Properties of the step type.", {"type": ["object", "null"]}),
             "after": told("Delay after the previous step.", interval),
-            "at": told("Date and time, in the file's timezone unless it has an offset.", day),
+            "at": told(
+                "Date and time, in the file's timezone unless it has an offset; or a date of the contact, which the "
+                "step follows when that changes.",
+                {"anyOf": [day, of_contact()]},
+            ),
             "hour": told("Time of day, in the contact's timezone.", _or_null(hour)),
             "between": told(
                 "Window of the day, in the contact's timezone.",
@@ -60,6 +83,10 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
             "days": told(
                 "Days of the week on which the step may run.",
                 {"type": ["array", "null"], "items": {"enum": list(WEEKDAYS)}},
+            ),
+            "late": told(
+                "What to do with an action that, by a date of the contact, was due before the contact reached it.",
+                {"enum": [*get_args(Late), None], "default": "skip"},
             ),
             "within": told("Deadline: how long to wait before taking the no branch.", interval),
             "look_back": told(
@@ -90,6 +117,10 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
         "additionalProperties": False,
         "required": ["campaign", "sources", "steps"],
         "properties": {
+            "format": told(
+                "The format of the file: 2 where it uses event sources, exits, limits or dates; 1 when left out.",
+                {"enum": [*range(1, FORMAT + 1), None]},
+            ),
             "campaign": told(
                 "Key: the permanent identity of the campaign.",
                 {"type": "string", "pattern": f"^{CAMPAIGN_KEY.pattern}$"},
@@ -148,8 +179,44 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
                 "properties": {
                     "segments": told("Keys of public, published segments.", keys),
                     "forms": told("Keys of forms.", keys),
+                    "events": told(
+                        "Events that let contacts in; the data of the event is known as `entry`.",
+                        {"type": ["array", "null"], "items": {"$ref": "#/$defs/event_source"}},
+                    ),
+                    "dates": told(
+                        "Dates of contacts, in custom fields; a contact enters when its date comes.",
+                        {
+                            "type": ["array", "null"],
+                            "items": of_contact(
+                                every=told(
+                                    "Whether the date comes again; each time the contact enters again.",
+                                    {"enum": [*get_args(Every), None]},
+                                )
+                            ),
+                        },
+                    ),
+                    "existing": told(
+                        "Whether who is in a segment already, when the campaign is published, joins too.",
+                        {"type": ["boolean", "null"], "default": True},
+                    ),
                 },
             },
+            "entry": told(
+                "How many contacts may begin: at most so many ever, and in a while. Who is held back begins later.",
+                {
+                    "type": ["object", "null"],
+                    "additionalProperties": False,
+                    "minProperties": 1,
+                    "properties": {
+                        "most": {"type": ["integer", "null"], "minimum": 1, "examples": [10000]},
+                        "rate": {"type": ["string", "null"], "examples": ["500 per hour"]},
+                    },
+                },
+            ),
+            "exit": told(
+                "What ends a run at once, also while the contact waits: an event, or coming into a segment.",
+                {"type": ["array", "null"], "items": {"$ref": "#/$defs/exit"}},
+            ),
             "redirect": told(
                 "When this version is applied, moves contacts who wait at a removed step to another step: "
                 "removed key to new key.",
@@ -157,8 +224,44 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
             ),
             "steps": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/step"}},
         },
-        "$defs": {"step": step, **{f"{each.kind}.{each.name}": _properties_schema(each) for each in types}},
+        "$defs": {
+            "step": step,
+            "event_source": _event("type"),
+            "exit": _exit(),
+            **{f"{each.kind}.{each.name}": _properties_schema(each) for each in types},
+        },
     }
+
+
+def _event(named: str) -> dict[str, Any]:
+    tests = PropertyTest.model_json_schema()
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": [named],
+        "properties": {
+            named: {"type": "string", "minLength": 1, "examples": ["cart.updated", "order.paid"]},
+            "where": {
+                "description": "Tests of the event's data, all of which must hold.",
+                "type": ["array", "null"],
+                "items": tests,
+            },
+            "key": {
+                "description": "Property of the event's data that holds the key of the run, such as cart_id.",
+                "type": ["string", "null"],
+            },
+        },
+    }
+
+
+def _exit() -> dict[str, Any]:
+    segment = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["segment"],
+        "properties": {"segment": {"type": "string", "minLength": 1}},
+    }
+    return {"oneOf": [_event("event"), segment]}
 
 
 def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """A contact as a batch sees it: loaded once, changed in memory by the steps, written back once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from parcours.domain.events.reading import property_of
 from parcours.domain.events.utm import NAMES as UTM_NAMES
 from parcours.domain.messages.policy import Rule
 
@@ -26,6 +27,7 @@ class Contact:
     owner: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)
     last_active_at: datetime | None = None
+    created_at: datetime | None = None
     tags: frozenset[str] = frozenset()
     # Keys of the segments that the contact is an active member of.
     segments: frozenset[str] = frozenset()
@@ -37,6 +39,8 @@ class Contact:
     refused_by_hand: frozenset[str] = frozenset()
     # Keys of the email templates that were written to the outbox for the contact, ever.
     received: frozenset[str] = frozenset()
+    # When each of them went last, or is to go.
+    received_at: dict[str, datetime] = field(default_factory=dict)
     # Keys of the contact's companies, and of its primary one.
     companies: frozenset[str] = frozenset()
     company: str | None = None
@@ -44,17 +48,26 @@ class Contact:
     rules: dict[str, Rule] = field(default_factory=dict)
     # Channel to when its marketing messages go or went, as far back as a cap may ask.
     sent: dict[str, tuple[datetime, ...]] = field(default_factory=dict)
+    # Custom field, of those that policies name, to the country that it holds.
+    countries: dict[str, Any] = field(default_factory=dict)
     # Key of a point group to the points in it.
     scores: dict[str, int] = field(default_factory=dict)
     # Where the latest visit or submission that said so came from, by name of the parameter.
     utm: dict[str, str] = field(default_factory=dict)
+    # The data of the event that began the run in which the contact is at a step.
+    entry: Mapping[str, Any] = field(default_factory=dict)
 
     def value(self, name: str) -> Any:
-        """Return the value of a name in field conditions: of an attribute, a UTM parameter or a custom field."""
+        """Return the value of a name in field conditions: of an attribute, a UTM parameter or a custom field.
+
+        `entry.NAME` is a property of the event that began the run.
+        """
         if name in ATTRIBUTES:
             return getattr(self, name)
         if name in UTM_NAMES:
             return self.utm.get(name)
+        if name.startswith(ENTRY):
+            return property_of(self.entry, name.removeprefix(ENTRY))
         return self.fields.get(name)
 
     def state(self) -> tuple[Any, ...]:
@@ -88,11 +101,14 @@ CHANGEABLE = (
     "companies",
     "company",
     "refused_by_hand",
+    "received_at",
 )
 # How many of them are columns of the contact's own row.
 COLUMNS = 5
 # Every step asks this of every contact, so that a step that breaks can be undone.
 _state = attrgetter(*CHANGEABLE)
+# What a name begins with that means the data of the event that began the run.
+ENTRY = "entry."
 ATTRIBUTES = frozenset({"key", "email", "timezone", "points", "stage", "owner", "last_active_at", "tags"})
 
 

@@ -19,14 +19,17 @@ class Arrival(StrEnum):
     FORM = "form"
     MANUAL = "manual"  # A person, or the API in a person's name.
     ACTION = "action"  # A campaign.change step.
+    EVENT = "event"  # An event source.
+    DATE = "date"  # A date of the contact came.
 
 
 class Departure(StrEnum):
-    """How a contact goes out. A segment's and an action's are exits, which may be undone automatically."""
+    """How a contact goes out. All but a person's removal are exits, which may be undone automatically."""
 
     SEGMENT = "segment"
     ACTION = "action"
     MANUAL = "manual"
+    EXIT = "exit"  # What the campaign's own `exit` names.
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +68,17 @@ def entering(
 ) -> Entering | None:
     """Return how a contact goes in, or None when it does not.
 
-    | membership          | segment                       | form                      | action        | manual |
+    | membership          | segment                       | form, date                | action        | manual |
     |---------------------|-------------------------------|---------------------------|---------------|--------|
     | none                | joins                         | joins                     | joins         | joins  |
     | active              | nothing                       | restarts if always        | as form       | as form|
     | exited              | if after_exit or always       | if after_exit or always   | comes back    | comes back |
     | removed by hand     | nothing                       | nothing                   | nothing       | comes back |
 
-    An exit by an action is undone by a segment only after the contact entered one again; one that
-    merely stayed in it stays out. The cooldown counts from the departure, for a restart from the last
-    start, and does not hold a person back.
+    An event is as a form. An exit by an action, or by what `exit` names, is undone by a segment only after the
+    contact entered one again; one that merely stayed in it stays out. The cooldown counts from the departure, for a
+    restart from the last start, and does not hold a person back. A date that comes again asks as if `reentry` were
+    always.
 
     Source: Mautic 5's rules for adding contacts, except that nobody but a person undoes a removal by hand, and
     that restarting on every submission is a choice of the campaign.
@@ -94,7 +98,7 @@ def entering(
         case Arrival.SEGMENT:
             really_back = state.departure is Departure.SEGMENT or _entered_since(state)
             return again if really_back and reentry != "never" else None
-        case Arrival.FORM:
+        case Arrival.FORM | Arrival.EVENT | Arrival.DATE:
             return again if reentry != "never" else None
         case _:
             return again

@@ -6,6 +6,7 @@ type is a custom event, for the decision `event.happened`.
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 
 _MESSAGE = "`message` (our message id) or `email` (key of the template)"
@@ -186,6 +187,12 @@ EVENT_TYPES = {each.name: each for each in _ALL}
 # A custom event: it needs nothing and changes nothing but what waits for it.
 _CUSTOM = EventType("*", label="", data="", effect="")
 
+# Characters of a type that can be named.
+MOST_TYPE = 255
+
+# What types of ours begin with; `contact` and `page` too, but people have such events of their own.
+RESERVED = frozenset({"email", "segment", "form", "sms"})
+
 ABOUT_THE_CONTACT = frozenset(each.name for each in _ALL if each.about_the_contact)
 
 # Types about a segment, and whether they add to it; another one that begins so is a custom event.
@@ -198,3 +205,28 @@ CHANGES = ("email", "timezone", "owner", "stage", "company", "fields", "tags", "
 def event_type(name: str) -> EventType:
     """Return what is known of a type; of a custom one, nothing."""
     return EVENT_TYPES.get(name, _CUSTOM)
+
+
+def refused_type(name: str, *, source: bool) -> str | None:
+    """Return why no event of a type can let a contact into a campaign (`source`) or out of it; None when it can.
+
+    A type that looks like one of ours and is none is a slip of the pen: nobody would ever publish it.
+    """
+    if name in ABOUT_THE_CONTACT:
+        return f"{name} states something about the contact, not what the contact did; use a segment instead"
+    if name == "form.submitted" and source:
+        return "add the form to 'forms' instead"
+    if "*" in name or "?" in name:
+        return "must be one event type, such as order.paid; wildcards work only in the decision event.happened"
+    if len(name) > MOST_TYPE:
+        return f"an event type has at most {MOST_TYPE} characters"
+    if name in EVENT_TYPES:
+        return None
+    own = difflib.get_close_matches(name.lower(), EVENT_TYPES, n=1, cutoff=0.85)
+    if own:
+        return f"unknown event type {name!r}; did you mean {own[0]!r}?"
+    prefix = name.partition(".")[0]
+    if "." in name and prefix in RESERVED:
+        known = ", ".join(sorted(each for each in EVENT_TYPES if each.startswith(f"{prefix}.")))
+        return f"event types that begin with {prefix}. are reserved, and {name!r} does not exist; known are {known}"
+    return None

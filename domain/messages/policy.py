@@ -1,4 +1,4 @@
-"""When a marketing message may go: caps, quiet hours and pauses, and the next slot that all of them leave free.
+"""When a marketing message may go: caps, quiet hours, closed days, pauses, and the next slot that they leave free.
 
 A message counts from when it goes until its period is over. So a cap of 2 a week says that there are
 never more than two messages whose week is not over; when the older one's is, a slot is free.
@@ -8,20 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple, cast, get_args
+from zlib import crc32
 from zoneinfo import ZoneInfo
 
+from parcours.domain.messages.holidays import is_holiday
 from parcours.domain.time import schedule
-from parcours.domain.time.intervals import Interval
+from parcours.domain.time.dates import moment
+from parcours.domain.time.intervals import Interval, parse_interval
 from parcours.domain.time.schedule import WEEKDAYS, Timing, parse_days, parse_window
 
 Period = Literal["day", "week", "month"]
 # What becomes of a message that is held back: it waits in the outbox, it is left out, or the contact waits
 # at the step.
 Over = Literal["queue", "skip", "next_slot"]
-Blocker = Literal["paused", "cap", "quiet_hours"]
+Blocker = Literal["paused", "cap", "quiet_hours", "blackout", "holiday"]
+# Those that end with a time of the contact's day.
+OF_THE_DAY: frozenset[Blocker] = frozenset({"quiet_hours", "blackout", "holiday"})
 
 PERIODS: Mapping[Period, Interval] = {
     "day": Interval(exact=timedelta(days=1)),
@@ -35,6 +40,9 @@ LONGEST: Mapping[Period, timedelta] = {
     "month": timedelta(days=32),
 }
 _UTC = ZoneInfo("UTC")
+_SECOND = timedelta(seconds=1)
+# Any day without a clock change.
+_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 _EVERY_DAY = frozenset(WEEKDAYS.values())
 
 
@@ -63,6 +71,19 @@ class Policy:
     cap: Cap | None = None
     quiet_hours: QuietHours | None = None
     over: Over = "next_slot"
+    # Days of the contact on which nothing goes.
+    blackout: frozenset[date] = frozenset()
+    # The custom field that holds the country whose public holidays are such days too.
+    holidays: str | None = None
+    # Over how long those go who were held back until the same hour.
+    spread: Interval | None = None
+
+    def later(self, contact_id: int, held: Blocker) -> timedelta:
+        """Return how long after the hour that ends what holds a message back it goes: for a contact always the same."""
+        if self.spread is None or held not in OF_THE_DAY:
+            return timedelta(0)
+        length = schedule.add(self.spread, _EPOCH, _UTC) - _EPOCH
+        return length * (crc32(str(contact_id).encode()) / 2**32) // _SECOND * _SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +119,8 @@ class Limits:
     rule: Rule = NO_RULE
     sent: Sequence[datetime] = ()
     zone: ZoneInfo = _UTC
+    # What the contact's field of `policy.holidays` holds.
+    country: Any = None
 
     @property
     def cap(self) -> Cap | None:
@@ -120,14 +143,17 @@ class Limits:
 
         It has its place under the cap already; workers that were down must not make up for it at night.
         """
-        return Limits(replace(self.policy, cap=None), replace(self.rule, cap=None), zone=self.zone).hold(now)
+        policy, rule = replace(self.policy, cap=None), replace(self.rule, cap=None)
+        return Limits(policy, rule, zone=self.zone, country=self.country).hold(now)
 
     def _blocker(self, at: datetime) -> Blocker | None:
         if self._after_pause(at) != at:
             return "paused"
         if not self._has_room(at):
             return "cap"
-        return None if self._after_quiet_hours(at) == at else "quiet_hours"
+        if self._after_quiet_hours(at) != at:
+            return "quiet_hours"
+        return self._closed(at)
 
     def _free(self, at: datetime) -> datetime | None:
         """Return the first instant from another on that nothing forbids; None: there is none."""
@@ -135,7 +161,10 @@ class Limits:
             after = self._after_pause(at)
             if after is None:
                 return None
-            after = self._after_quiet_hours(after)
+            after = self._after_closed_days(self._after_quiet_hours(after))
+            if self._after_quiet_hours(after) != after:
+                at = after
+                continue
             if self._has_room(after):
                 if after == at:
                     return at
@@ -163,6 +192,21 @@ class Limits:
         if quiet.days and others:
             ends.append(schedule.due_at(Timing(hour=time(0), days=others), since=at, zone=self.zone))
         return min(ends)
+
+    def _closed(self, at: datetime) -> Literal["blackout", "holiday"] | None:
+        """Return why nothing goes on the contact's day of an instant."""
+        if not self.policy.blackout and self.policy.holidays is None:
+            return None
+        day = at.astimezone(self.zone).date()
+        if day in self.policy.blackout:
+            return "blackout"
+        return "holiday" if self.policy.holidays is not None and is_holiday(self.country, day) else None
+
+    def _after_closed_days(self, at: datetime) -> datetime:
+        midnight = Timing(hour=time(0))
+        while self._closed(at) is not None:
+            at = schedule.due_at(midnight, since=at + timedelta.resolution, zone=self.zone)
+        return at
 
     def _has_room(self, at: datetime) -> bool:
         """Return whether one message more at an instant leaves the cap kept, then and for as long as it counts."""
@@ -216,17 +260,52 @@ def parse_over(value: object) -> Over:
     return cast(Over, value)
 
 
+def parse_blackout(value: object) -> frozenset[date]:
+    """Return the days of `[2026-12-25, 2027-01-01]`. Raises ValueError with a sentence."""
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ValueError(f"'blackout' is a list of days such as [2026-12-25, 2027-01-01], not {value!r}")
+    found = set()
+    for each in value:
+        day = moment(each.isoformat() if isinstance(each, date) else each)
+        if day is None or isinstance(day, datetime):
+            raise ValueError(f"{each!r} is not a day; write it like 2026-12-25")
+        found.add(day)
+    return frozenset(found)
+
+
+def parse_holidays(value: object) -> str:
+    """Return the custom field of `contact.country`, which holds a country. Raises ValueError with a sentence."""
+    field = value.strip().removeprefix("contact.") if isinstance(value, str) else ""
+    if not field or not isinstance(value, str) or not value.strip().startswith("contact."):
+        raise ValueError(f"'holidays' names the field that holds a contact's country: contact.country, not {value!r}")
+    return field
+
+
+def parse_spread(value: object) -> Interval:
+    """Return over how long messages go that were held back until one hour, at most a day. Raises ValueError."""
+    spread = parse_interval(value)
+    if spread.months or spread.days > 1 or schedule.add(spread, _EPOCH, _UTC) > _EPOCH + timedelta(days=1):
+        raise ValueError(f"'spread' is at most 1 day, not {value!r}")
+    return spread
+
+
 def parse_policy(value: Mapping[str, Any]) -> Policy:
-    """Return the policy of a mapping of `cap`, `quiet_hours` and `over`. Raises ValueError with a sentence."""
-    cap, quiet_hours, over = (value.get(name) for name in ("cap", "quiet_hours", "over"))
-    if cap is None and quiet_hours is None:
+    """Return the policy of a mapping of the names in the file. Raises ValueError with a sentence."""
+    cap, quiet_hours, over, blackout, holidays, spread = (
+        value.get(name) for name in ("cap", "quiet_hours", "over", "blackout", "holidays", "spread")
+    )
+    if cap is None and quiet_hours is None and blackout is None and holidays is None:
         raise ValueError(
-            "the policy has no effect; add a cap or quiet_hours, or delete it with `parcours policies delete`"
+            "the policy has no effect; add a cap, quiet_hours, blackout or holidays, "
+            "or delete it with `parcours policies delete`"
         )
     return Policy(
         None if cap is None else parse_cap(cap),
         None if quiet_hours is None else parse_quiet_hours(quiet_hours),
         "next_slot" if over is None else parse_over(over),
+        frozenset() if blackout is None else parse_blackout(blackout),
+        None if holidays is None else parse_holidays(holidays),
+        None if spread is None else parse_spread(spread),
     )
 
 

@@ -3,7 +3,7 @@
 Liquid itself is loaded with the first template, since most commands read none (see bounded_liquid).
 
 The same names are known everywhere: `contact` (and any custom field of it), `campaign`, `step`,
-`message`, and in emails `unsubscribe_url` and `open_url`.
+`message`, `entry` (the data of the event that began the run), and in emails `unsubscribe_url` and `open_url`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ NAMES: Names = {
     "campaign": frozenset({"key", "name"}),
     "step": frozenset({"key", "name"}),
     "message": frozenset({"key"}),
+    # The data of the event that began the run.
+    "entry": None,
 }
 EMAIL_NAMES: Names = {
     **NAMES,

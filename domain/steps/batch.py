@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 from parcours.domain.contacts.contact import Contact
 from parcours.domain.messages.policy import Policy
 from parcours.domain.steps.types import P
+from parcours.domain.time.zones import zone_of
 
 if TYPE_CHECKING:
     from parcours.domain.campaign import Campaign, Step
@@ -57,6 +58,16 @@ class Submission(NamedTuple):
 
     form: str
     fields: Mapping[str, Any]
+    # Unknown only where somebody makes one up.
+    at: datetime | None = None
+
+
+class Mailing(NamedTuple):
+    """What became of an email to a contact: it was sent, opened, clicked or bounced; `email` is its key, if known."""
+
+    activity: Literal["sent", "opened", "clicked", "bounced"]
+    email: str | None
+    at: datetime
 
 
 class Visit(NamedTuple):
@@ -75,16 +86,20 @@ class Knowledge:
     stages: Mapping[str, StageFacts] = field(default_factory=dict)
     # What contacts did lately, oldest first; only for a decision that looks back.
     past: Mapping[int, list[Fact]] = field(default_factory=dict)
-    # (contact id, step id, type, time) of facts that answered a decision before in the same membership.
-    answered: Set[tuple[int, int, str, str]] = frozenset()
+    # (contact id, run, step id, type, time) of facts that answered a decision before in the same membership.
+    answered: Set[tuple[int, int | None, int, str, str]] = frozenset()
     # (contact id, step id) to how often the contact passed that step within the last day.
     recent_passes: dict[tuple[int, int], int] = field(default_factory=dict)
     # Contact id to the keys of the campaigns it is in, and since when, as the batch began.
     campaigns: Mapping[int, Mapping[str, datetime]] = field(default_factory=dict)
     # Of each contact that has any, by contact id. Devices have a type, a brand and an os.
     devices: Mapping[int, Sequence[Mapping[str, str | None]]] = field(default_factory=dict)
+    # The oldest first.
     submissions: Mapping[int, Sequence[Submission]] = field(default_factory=dict)
     visits: Mapping[int, Sequence[Visit]] = field(default_factory=dict)
+    # What contacts did, latest first, and emails that were sent to them; as far as the conditions look.
+    events: Mapping[int, Sequence[Fact]] = field(default_factory=dict)
+    mailings: Mapping[int, Sequence[Mailing]] = field(default_factory=dict)
     # By kind (sms, push or message) and key.
     templates: Mapping[tuple[str, str], TemplateFacts] = field(default_factory=dict)
     # By channel.
@@ -112,6 +127,21 @@ class Batch(Generic[P]):
     zone: ZoneInfo
 
 
+T = TypeVar("T")
+
+
+def by_zone(batch: Batch[Any], make: Callable[[ZoneInfo], T]) -> Callable[[Contact], T]:
+    """Return a function that gives each contact what is made of its timezone, once for all contacts of that."""
+    made: dict[str | None, T] = {}
+
+    def of(contact: Contact) -> T:
+        if contact.timezone not in made:
+            made[contact.timezone] = make(zone_of(contact.timezone, batch.zone))
+        return made[contact.timezone]
+
+    return of
+
+
 @dataclass(frozen=True, slots=True)
 class Fact:
     """An event of a contact, as a decision receives it."""
@@ -128,3 +158,5 @@ class Standing:
     campaign: Campaign
     step: Step
     email: str | None
+    # The key of the run that stands there; None: of a campaign in which runs have none.
+    run_key: str | None = None

@@ -346,7 +346,7 @@ def _reach(batch: Batch[SendMessage], contact: Contact, message: TemplateFacts) 
             dropped[channel] = found
         else:
             bound = sending.limits(batch, contact, channel)
-            ways.append(_Way(found, bound, sending.hold(batch, bound)))
+            ways.append(_Way(found, bound, sending.hold(batch, contact, bound)))
     detail: dict[str, Any] = {"dropped": dropped} if dropped else {}
     if not ways:
         reasons = "; ".join(f"{channel}: {reason}" for channel, reason in dropped.items())

@@ -12,13 +12,29 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, ValidationInfo, model_validator
 
 from parcours.domain import operators
-from parcours.domain.contacts.contact import ATTRIBUTES, Contact
+from parcours.domain.contacts import touched
+from parcours.domain.contacts.contact import ATTRIBUTES, ENTRY, Contact
 from parcours.domain.contacts.identity import is_address
+from parcours.domain.contacts.touched import Reads
 from parcours.domain.events.utm import NAMES as UTM_NAMES
-from parcours.domain.steps.batch import Batch
-from parcours.domain.steps.properties import Channel, Json, Moment, Name, Percent, PointGroup, WholeNumber, check_test
+from parcours.domain.steps.batch import Batch, Company, by_zone
+from parcours.domain.steps.period import Lately
+from parcours.domain.steps.properties import (
+    Channel,
+    Json,
+    Moment,
+    Name,
+    Percent,
+    PointGroup,
+    WholeNumber,
+    as_shown,
+    check_test,
+    reads_of_test,
+)
 from parcours.domain.steps.registry import condition
 from parcours.domain.steps.types import Failed, Need, NoProperties, Properties, RefersTo
+from parcours.domain.steps.words import listed, one_of, tested
+from parcours.domain.time.text import iso
 from parcours.domain.time.zones import zone_of
 
 
@@ -27,7 +43,8 @@ class FieldTest(Properties):
         description="Name of a custom field, or one of key, email, timezone, points, stage, owner, "
         "last_active_at, tags, "
         + ", ".join(UTM_NAMES)
-        + "; `company.NAME` is the key, name, points or a field of the primary company."
+        + "; `company.NAME` is the key, name, points or a field of the primary company, `entry.NAME` a property of the "
+        "event that began the run."
     )
     operator: str = Field(description="One of " + ", ".join(operators.OPERATORS) + "; also >, >=, < and <=.")
     value: Json = Field(
@@ -42,6 +59,8 @@ class FieldTest(Properties):
     def _makes_sense(self, info: ValidationInfo) -> FieldTest:
         if self.field == "company.":
             raise ValueError("which field of the company? Write `company.NAME`, such as company.city")
+        if self.field == ENTRY:
+            raise ValueError("which property of the event? Write `entry.NAME`, such as entry.total")
         if isinstance(self.value, Mapping):
             operators.check_other(self.operator, self.value)
         else:
@@ -65,7 +84,7 @@ def _where_field_is(name: str) -> frozenset[Need]:
         return frozenset([Need.UTM])
     if name.startswith("company."):
         return frozenset([Need.COMPANIES])
-    return frozenset() if name in ATTRIBUTES else frozenset([Need.FIELDS])
+    return frozenset() if name in ATTRIBUTES or name.startswith(ENTRY) else frozenset([Need.FIELDS])
 
 
 def _value(batch: Batch[FieldTest], contact: Contact, name: str) -> Any:
@@ -77,13 +96,52 @@ def _value(batch: Batch[FieldTest], contact: Contact, name: str) -> Any:
     if not name.startswith("company."):
         return contact.value(name)
     company = batch.world.companies.get(contact.company or "")
-    if company is None:
-        return None
-    asked = name.removeprefix("company.")
-    return getattr(company, asked) if asked in ("key", "name", "points") else company.fields.get(asked)
+    return None if company is None else _company_value(company, name.removeprefix("company."))
 
 
-@condition("contact.field", properties=FieldTest, needs=_where_fields_are, reference="lead.field_value")
+def _company_value(company: Company, name: str) -> Any:
+    return getattr(company, name) if name in ("key", "name", "points") else company.fields.get(name)
+
+
+def _token(name: str) -> str:
+    """Return what is touched when what a name means changes."""
+    if name in UTM_NAMES:
+        return touched.UTM
+    if name.startswith("company."):
+        return touched.COMPANIES
+    if name.startswith(ENTRY):
+        return touched.RUN
+    return name if name in ATTRIBUTES else f"{touched.FIELDS}.{name}"
+
+
+def _reads_fields(asked: FieldTest) -> Reads:
+    if asked.other is not None:
+        return frozenset([_token(asked.field), _token(asked.other), touched.TIMEZONE])
+    return frozenset([_token(asked.field)]) | reads_of_test(asked.operator, asked.value)
+
+
+def _field_flips(batch: Batch[FieldTest]) -> list[datetime | None]:
+    asked = batch.properties
+    flip = by_zone(batch, lambda zone: operators.flips(asked.operator, asked.value, zone))
+    return [flip(each)(_value(batch, each, asked.field), batch.now) for each in batch.contacts]
+
+
+def _shows_fields(batch: Batch[FieldTest]) -> list[Any]:
+    asked = batch.properties
+    names = [asked.field, *filter(None, [asked.other])]
+    return [as_shown({name: _value(batch, each, name) for name in names}) for each in batch.contacts]
+
+
+@condition(
+    "contact.field",
+    properties=FieldTest,
+    needs=_where_fields_are,
+    reads=_reads_fields,
+    flips=_field_flips,
+    says=lambda asked: tested(asked.field, asked.operator, asked.value),
+    shows=_shows_fields,
+    reference="lead.field_value",
+)
 def field(batch: Batch[FieldTest]) -> list[bool | Failed]:
     """True if a field passes the test. Case is ignored, and days are in the contact's timezone.
 
@@ -107,16 +165,11 @@ def field(batch: Batch[FieldTest]) -> list[bool | Failed]:
     if name == "tags":
         passes = operators.test_tags(sign, value)
         return [passes(contact.tags) for contact in batch.contacts]
-    # One compiled test a timezone that occurs.
-    tests: dict[str | None, operators.Test] = {}
+    test = by_zone(batch, lambda zone: operators.test(sign, value, zone))
     answers: list[bool | Failed] = []
     for contact in batch.contacts:
-        zone = contact.timezone
-        test = tests.get(zone)
-        if test is None:
-            test = tests[zone] = operators.test(sign, value, zone_of(zone, batch.zone))
         try:
-            answers.append(test(_value(batch, contact, name), batch.now))
+            answers.append(test(contact)(_value(batch, contact, name), batch.now))
         except operators.TooSlowError as error:
             answers.append(Failed(str(error)))
     return answers
@@ -126,7 +179,15 @@ class HasTags(Properties):
     tags: list[Name] = Field(description="Tag names; one match is enough. An empty list never matches.")
 
 
-@condition("contact.tags", properties=HasTags, needs=[Need.TAGS], reference="lead.tags")
+@condition(
+    "contact.tags",
+    properties=HasTags,
+    needs=[Need.TAGS],
+    reads=lambda asked: touched.of(touched.TAGS, asked.tags),
+    says=lambda asked: f"the contact has {one_of('tag', 'tags', asked.tags)}",
+    shows=lambda batch: [sorted(each.tags) for each in batch.contacts],
+    reference="lead.tags",
+)
 def has_tags(batch: Batch[HasTags]) -> list[bool]:
     """True if the contact has at least one of the tags. Case matters."""
     disjoint = frozenset(batch.properties.tags).isdisjoint
@@ -142,6 +203,9 @@ class InSegments(Properties):
     properties=InSegments,
     needs=[Need.SEGMENTS],
     refers_to={"segments": RefersTo.SEGMENT},
+    reads=lambda asked: touched.of(touched.SEGMENTS, asked.segments),
+    says=lambda asked: f"the contact is in {one_of('segment', 'segments', asked.segments)}",
+    shows=lambda batch: [sorted(each.segments) for each in batch.contacts],
     reference="lead.segments",
 )
 def in_segments(batch: Batch[InSegments]) -> list[bool]:
@@ -181,11 +245,25 @@ def _scores(asked: PointsTest) -> frozenset[Need]:
     return frozenset() if asked.group is None else frozenset([Need.SCORES])
 
 
+def _reads_points(asked: PointsTest) -> Reads:
+    return frozenset([touched.POINTS]) if asked.group is None else touched.of(touched.SCORES, [asked.group])
+
+
+def _points_of(batch: Batch[PointsTest], contact: Contact) -> int | None:
+    group = batch.properties.group
+    return contact.points if group is None else contact.scores.get(group)
+
+
 @condition(
     "contact.points",
     properties=PointsTest,
     needs=_scores,
     refers_to={"group": RefersTo.POINT_GROUP},
+    reads=_reads_points,
+    says=lambda asked: tested(
+        "points" if asked.group is None else f"points in {asked.group}", asked.operator, asked.points
+    ),
+    shows=lambda batch: [_points_of(batch, each) for each in batch.contacts],
     reference="lead.points",
 )
 def points(batch: Batch[PointsTest]) -> list[bool]:
@@ -203,7 +281,14 @@ class InStage(Properties):
     stages: list[Name] = Field(description="Keys of stages; one of them is enough, an empty list is never satisfied.")
 
 
-@condition("contact.stage", properties=InStage, reference="lead.stages")
+@condition(
+    "contact.stage",
+    properties=InStage,
+    reads=[touched.STAGE],
+    says=lambda asked: f"the contact is in {one_of('stage', 'stages', asked.stages)}",
+    shows=lambda batch: [each.stage for each in batch.contacts],
+    reference="lead.stages",
+)
 def in_stage(batch: Batch[InStage]) -> list[bool]:
     """True if the contact's stage is one of these, published or not."""
     stages = frozenset(batch.properties.stages)
@@ -214,7 +299,14 @@ class HasOwner(Properties):
     owners: list[Name] = Field(description="Owners; one match is enough. An empty list never matches.")
 
 
-@condition("contact.owner", properties=HasOwner, reference="lead.owner")
+@condition(
+    "contact.owner",
+    properties=HasOwner,
+    reads=[touched.OWNER],
+    says=lambda asked: f"the contact has {one_of('owner', 'owners', asked.owners)}",
+    shows=lambda batch: [each.owner for each in batch.contacts],
+    reference="lead.owner",
+)
 def has_owner(batch: Batch[HasOwner]) -> list[bool]:
     """True if the contact's owner is one of these. Case matters."""
     # Source: Mautic 5 recognises the first of several only; here all count.
@@ -232,7 +324,22 @@ class DoNotContact(Properties):
     )
 
 
-@condition("contact.dnc", properties=DoNotContact, needs=[Need.DO_NOT_CONTACT], reference="lead.dnc")
+def _says_refused(asked: DoNotContact) -> str:
+    every = " all of" if asked.match == "all" and len(asked.channels) > 1 else ""
+    why = "" if asked.reason is None else f", because of: {asked.reason}"
+    return f'the contact is marked as "do not contact" on{every} {listed(asked.channels)}{why}'
+
+
+@condition(
+    "contact.dnc",
+    properties=DoNotContact,
+    needs=[Need.DO_NOT_CONTACT],
+    # An address of which something was said is refused for all who have it.
+    reads=lambda asked: touched.of(touched.DO_NOT_CONTACT, asked.channels) | {touched.EMAIL, touched.FIELDS},
+    says=_says_refused,
+    shows=lambda batch: [dict(each.do_not_contact) for each in batch.contacts],
+    reference="lead.dnc",
+)
 def is_do_not_contact(batch: Batch[DoNotContact]) -> list[bool]:
     """True if the contact is marked as "do not contact" on any or all of the channels."""
     # Source: Mautic 5 keeps the answer of the last channel only; here `match` says any or all.
@@ -246,13 +353,22 @@ def is_do_not_contact(batch: Batch[DoNotContact]) -> list[bool]:
     return [enough(marked(contact, channel) for channel in channels) for contact in batch.contacts]
 
 
-class AddedWhen(Properties):
-    operator: Literal["before", "after"] = Field(
-        description="Before or after the date; the date itself counts as after."
+class AddedWhen(Lately):
+    operator: Literal["before", "after"] | None = Field(
+        default=None, description="Before or after the date; the date itself counts as after."
     )
-    date: Moment = Field(
-        description="Date (from midnight), or date and time; without an offset, in the contact's timezone."
+    date: Moment | None = Field(
+        default=None,
+        description="Date (from midnight), or date and time; without an offset, in the contact's timezone.",
     )
+
+    @model_validator(mode="after")
+    def _says_when(self) -> AddedWhen:
+        if (self.operator is None) != (self.date is None):
+            raise ValueError("set both 'operator' and 'date', or neither")
+        if self.date is None and not self.ends_or_begins_now:
+            raise ValueError("set 'operator' and 'date', 'within' or 'older_than'")
+        return self
 
 
 class InCampaigns(Properties):
@@ -261,11 +377,55 @@ class InCampaigns(Properties):
         "matches."
     )
     added: AddedWhen | None = Field(
-        default=None, description="When the contact was added to that campaign: an operator and a date."
+        default=None,
+        description="When the contact was added to that campaign: an operator and a date, within or older_than.",
     )
 
 
-@condition("contact.campaigns", properties=InCampaigns, needs=[Need.CAMPAIGNS], reference="lead.campaigns")
+def _reads_campaigns(asked: InCampaigns) -> Reads:
+    campaigns = touched.of(touched.CAMPAIGNS, asked.campaigns)
+    if asked.added is None:
+        return campaigns
+    return campaigns | {touched.TIMEZONE} | asked.added.reads_of_period()
+
+
+def _campaign_flips(batch: Batch[InCampaigns]) -> list[datetime | None]:
+    keys, added = _keys(batch), batch.properties.added
+    present = batch.world.campaigns
+    return [
+        None
+        if added is None
+        else added.first_turn(
+            (at for key, at in present.get(each.id, {}).items() if key in keys),
+            batch.now,
+            zone_of(each.timezone, batch.zone),
+        )
+        for each in batch.contacts
+    ]
+
+
+def _says_campaigns(asked: InCampaigns) -> str:
+    inside = f"the contact is in {one_of('campaign', 'campaigns', asked.campaigns)}"
+    added = asked.added
+    if added is None:
+        return inside
+    return f"{inside}, added" + (f" {added.operator} {added.date}" if added.date else "") + added.in_words()
+
+
+def _keys(batch: Batch[InCampaigns]) -> set[str]:
+    return {batch.campaign.key if key == "this" else key for key in batch.properties.campaigns}
+
+
+@condition(
+    "contact.campaigns",
+    properties=InCampaigns,
+    needs=[Need.CAMPAIGNS],
+    reads=_reads_campaigns,
+    flips=_campaign_flips,
+    says=_says_campaigns,
+    shows=lambda batch: [as_shown(dict(batch.world.campaigns.get(each.id, {}))) for each in batch.contacts],
+    reference="lead.campaigns",
+)
 def in_campaigns(batch: Batch[InCampaigns]) -> list[bool]:
     """True if the contact is now in one of the campaigns and, if a date is given, was added before or after it.
 
@@ -273,25 +433,150 @@ def in_campaigns(batch: Batch[InCampaigns]) -> list[bool]:
     wait.
     """
     # Source: Mautic 5 counts who was removed, and ignores timezones; here neither is so.
-    keys = {batch.campaign.key if key == "this" else key for key in batch.properties.campaigns}
-    added = batch.properties.added
-    tests: dict[str | None, operators.Test] = {}
+    keys, added = _keys(batch), batch.properties.added
+    day = None if added is None else added.date
+    sign = "lt" if added is not None and added.operator == "before" else "gte"
+    test = by_zone(batch, lambda zone: None if day is None else operators.test(sign, day, zone))
 
     def in_time(contact: Contact, at: datetime) -> bool:
         if added is None:
             return True
-        test = tests.get(contact.timezone)
-        if test is None:
-            sign = "lt" if added.operator == "before" else "gte"
-            test = operators.test(sign, added.date, zone_of(contact.timezone, batch.zone))
-            tests[contact.timezone] = test
-        return test(at, batch.now)
+        dated = test(contact)
+        zone = zone_of(contact.timezone, batch.zone)
+        return (dated is None or dated(at, batch.now)) and added.covers(at, batch.now, zone)
 
     present = batch.world.campaigns
     return [
         any(key in keys and in_time(contact, at) for key, at in present.get(contact.id, {}).items())
         for contact in batch.contacts
     ]
+
+
+class CreatedWhen(Lately):
+    operator: str | None = Field(
+        default=None,
+        description="Operator, as in the condition contact.field: gt, gte, lt, lte, date, within and so on.",
+    )
+    value: Json = Field(default=None, description="Value to compare with, as in the condition contact.field.")
+
+    @model_validator(mode="after")
+    def _says_when(self, info: ValidationInfo) -> CreatedWhen:
+        if self.operator is None and not self.ends_or_begins_now:
+            raise ValueError("set 'within', 'older_than', or 'operator' and 'value'")
+        if self.operator is None and self.value is not None:
+            raise ValueError("the value needs an 'operator', such as gte")
+        if self.operator is not None:
+            check_test(self.operator, self.value, info)
+        return self
+
+
+def _reads_creation(asked: CreatedWhen) -> Reads:
+    test = frozenset() if asked.operator is None else reads_of_test(asked.operator, asked.value)
+    return frozenset([touched.CREATED_AT]) | test | asked.reads_of_period()
+
+
+def _says_created(asked: CreatedWhen) -> str:
+    period = f"the contact was created{asked.in_words()}" if asked.ends_or_begins_now else ""
+    test = tested("the time of creation", asked.operator, asked.value) if asked.operator else ""
+    return " and ".join(filter(None, [period, test]))
+
+
+def _creation_flips(batch: Batch[CreatedWhen]) -> list[datetime | None]:
+    asked, found = batch.properties, []
+    sign, value = asked.operator, asked.value
+    flip = by_zone(batch, lambda zone: None if sign is None else operators.flips(sign, value, zone))
+    for contact in batch.contacts:
+        at = contact.created_at
+        turns = [] if at is None else asked.turns([at], batch.now, zone_of(contact.timezone, batch.zone))
+        tested = flip(contact)
+        found.append(min(filter(None, [*turns, tested and tested(at, batch.now)]), default=None))
+    return found
+
+
+@condition(
+    "contact.created",
+    properties=CreatedWhen,
+    reads=_reads_creation,
+    flips=_creation_flips,
+    says=_says_created,
+    shows=lambda batch: [iso(each.created_at) for each in batch.contacts],
+)
+def created(batch: Batch[CreatedWhen]) -> list[bool]:
+    """True if the contact was created in Parcours at a matching time. Days are in the contact's timezone."""
+    asked, answers = batch.properties, []
+    sign, value = asked.operator, asked.value
+    test = by_zone(batch, lambda zone: None if sign is None else operators.test(sign, value, zone))
+    for contact in batch.contacts:
+        at, tested = contact.created_at, test(contact)
+        answers.append(
+            at is not None
+            and (tested is None or tested(at, batch.now))
+            and asked.covers(at, batch.now, zone_of(contact.timezone, batch.zone))
+        )
+    return answers
+
+
+class CompanyFieldTest(Properties):
+    field: Name = Field(description="Name of a company field, or one of key, name and points.")
+    operator: str = Field(description="One of " + ", ".join(operators.OPERATORS) + "; also >, >=, < and <=.")
+    value: Json = Field(default=None, description="Value to compare with, as in the condition contact.field.")
+    which: Literal["primary", "any"] = Field(
+        default="primary",
+        description="Test the contact's primary company, or any of its companies.",
+    )
+
+    @model_validator(mode="after")
+    def _makes_sense(self, info: ValidationInfo) -> CompanyFieldTest:
+        check_test(self.operator, self.value, info)
+        return self
+
+
+def _of_companies(batch: Batch[CompanyFieldTest], contact: Contact) -> list[Any]:
+    """Return what the companies that are meant have in the field."""
+    asked, companies = batch.properties, batch.world.companies
+    keys = sorted(contact.companies) if asked.which == "any" else [contact.company or ""]
+    return [_company_value(companies[key], asked.field) for key in keys if key in companies]
+
+
+def _reads_companies(asked: CompanyFieldTest) -> Reads:
+    return frozenset([touched.COMPANIES]) | reads_of_test(asked.operator, asked.value)
+
+
+def _company_flips(batch: Batch[CompanyFieldTest]) -> list[datetime | None]:
+    asked = batch.properties
+    flip = by_zone(batch, lambda zone: operators.flips(asked.operator, asked.value, zone))
+    return [
+        min(filter(None, (flip(each)(value, batch.now) for value in _of_companies(batch, each))), default=None)
+        for each in batch.contacts
+    ]
+
+
+@condition(
+    "company.field",
+    properties=CompanyFieldTest,
+    needs=[Need.COMPANIES],
+    reads=_reads_companies,
+    flips=_company_flips,
+    says=lambda asked: (
+        f"of {'the primary' if asked.which == 'primary' else 'any'} company, "
+        + tested(asked.field, asked.operator, asked.value)
+    ),
+    shows=lambda batch: [as_shown(_of_companies(batch, each)) for each in batch.contacts],
+)
+def company_field(batch: Batch[CompanyFieldTest]) -> list[bool | Failed]:
+    """True if a field of the contact's primary company, or of any of its companies, passes the test.
+
+    False, whatever the operator, for contacts without a (primary) company. The tests are those of contact.field.
+    """
+    asked = batch.properties
+    test = by_zone(batch, lambda zone: operators.test(asked.operator, asked.value, zone))
+    answers: list[bool | Failed] = []
+    for contact in batch.contacts:
+        try:
+            answers.append(any(test(contact)(value, batch.now) for value in _of_companies(batch, contact)))
+        except operators.TooSlowError as error:
+            answers.append(Failed(str(error)))
+    return answers
 
 
 class Split(Properties):
@@ -348,7 +633,12 @@ def split_threshold(percent: float | Fraction) -> int:
     return int(Fraction(percent) * 2**64 / 100)
 
 
-@condition("split.random", properties=Split, alike={"draw": "shares"})
+@condition(
+    "split.random",
+    properties=Split,
+    alike={"draw": "shares"},
+    only_in_campaigns="the draw belongs to a step",
+)
 def split(batch: Batch[Split]) -> list[bool]:
     """True for a random percentage of contacts, or for one share of a draw. Each contact is drawn once.
 
@@ -370,7 +660,14 @@ def split(batch: Batch[Split]) -> list[bool]:
     return answers
 
 
-@condition("contact.email_valid", properties=NoProperties, reference="email.validate.address")
+@condition(
+    "contact.email_valid",
+    properties=NoProperties,
+    reads=[touched.EMAIL],
+    says=lambda asked: "the email address is written as an address is",
+    shows=lambda batch: [each.email for each in batch.contacts],
+    reference="email.validate.address",
+)
 def has_valid_email(batch: Batch[NoProperties]) -> list[bool]:
     """True if the contact's email address has valid syntax.
 

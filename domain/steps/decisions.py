@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from pydantic import AliasChoices, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AliasChoices, Field, field_validator
 
-from parcours.domain import operators
+from parcours.domain.events.matching import PropertyTest, passes
+from parcours.domain.events.reading import key_of
 from parcours.domain.events.table import ABOUT_THE_CONTACT
 from parcours.domain.operators import wildcard
 from parcours.domain.steps.batch import Fact, Standing
-from parcours.domain.steps.properties import Json, Name, Patterns, Plain, check_test, without_scheme
+from parcours.domain.steps.properties import Name, Patterns, Plain, without_scheme
 from parcours.domain.steps.registry import decision
 from parcours.domain.steps.types import Properties, RefersTo
 from parcours.domain.urls import comparable
@@ -161,30 +161,15 @@ def sms_replied(properties: SmsReplied, fact: Fact, standing: Standing) -> bool:
     return not pattern or (isinstance(text, str) and wildcard(pattern).match(text.strip().casefold()) is not None)
 
 
-_UTC = ZoneInfo("UTC")
-
-
-class PropertyTest(Properties):
-    field: Name = Field(
-        description="Property in the event's data. Dots select nested properties, also in each item of a list."
-    )
-    operator: str = Field(description="One of " + ", ".join(operators.OPERATORS) + "; also >, >=, < and <=.")
-    value: Json = Field(default=None, description="Value to compare with, as in the condition contact.field.")
-
-    @model_validator(mode="after")
-    def _makes_sense(self, info: ValidationInfo) -> PropertyTest:
-        check_test(self.operator, self.value, info)
-        return self
-
-    @cached_property
-    def test(self) -> operators.Test:
-        return operators.test(self.operator, self.value, _UTC)
-
-
 class EventHappened(Properties):
     type: Name = Field(description="Event type, such as order.paid; * matches anything.")
     where: list[PropertyTest] = Field(
         default=[], description="Tests of the event's properties; all must pass. Default: any event of this type."
+    )
+    key: Name | None = Field(
+        default=None,
+        description="Name of a property in the event's data that must hold the key of the run, such as cart_id; none: "
+        "the event counts for every run of the contact.",
     )
 
     @field_validator("type")
@@ -199,26 +184,12 @@ def _types_of(properties: EventHappened) -> frozenset[str]:
     return frozenset([properties.type])
 
 
-@decision("event.happened", properties=EventHappened, events=_types_of)
+@decision("event.happened", properties=EventHappened, events=_types_of, run_key="key")
 def event_happened(properties: EventHappened, fact: Fact, standing: Standing) -> bool:
     """Waits for a custom event of the contact whose properties pass the tests.
 
     Date tests use UTC days, relative to the time of the event. A test fails if its regular expression takes too long.
     """
-    try:
-        return all(each.test(_property(fact.data, each.field), fact.at) for each in properties.where)
-    except operators.TooSlowError:
+    if properties.key is not None and standing.run_key != (key_of(fact.data, properties.key) or ""):
         return False
-
-
-def _property(value: Any, path: str) -> Any:
-    """Return what a dotted path leads to, or None; of a list, what it leads to in each item."""
-    if isinstance(value, Mapping):
-        if path in value:
-            return value[path]
-        name, _, rest = path.partition(".")
-        return _property(value.get(name), rest) if rest else None
-    if isinstance(value, list):
-        found = [_property(item, path) for item in value]
-        return [item for each in found for item in (each if isinstance(each, list) else [each]) if item is not None]
-    return None
+    return passes(properties.where, fact)

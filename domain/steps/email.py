@@ -14,6 +14,11 @@ from parcours.domain.steps.batch import Batch, EmailFacts, Fact, Standing
 from parcours.domain.steps.properties import Address, Attempts, Name, Patterns, without_scheme
 from parcours.domain.steps.registry import action, decision
 from parcours.domain.steps.types import Done, Need, NoProperties, Outbound, Properties, RefersTo, Result, Skipped
+from parcours.domain.time import schedule
+from parcours.domain.time.intervals import Interval, parse_interval
+from parcours.domain.time.zones import zone_of
+
+ALWAYS = "always"
 
 
 class SendEmail(Properties):
@@ -24,7 +29,33 @@ class SendEmail(Properties):
         "policies. A transactional email is always sent, before marketing emails.",
     )
     priority: Literal["normal", "high"] = Field(default="normal", description="Priority: high is sent before normal.")
+    again: str | None = Field(
+        default=None,
+        description="When a contact may receive this marketing email again: `always`, or some time after the last "
+        "one, such as `after 300 days`. By default, a contact receives it once.",
+    )
     attempts: Attempts = MESSAGE_ATTEMPTS
+
+    @field_validator("again")
+    @classmethod
+    def _can_be_read(cls, again: str | None) -> str | None:
+        if again is not None and again != ALWAYS:
+            _interval_of(again)
+        return again
+
+    @model_validator(mode="after")
+    def _is_about_marketing(self) -> SendEmail:
+        if self.again is not None and self.email_type == "transactional":
+            raise ValueError("a transactional email goes every time; leave 'again' out")
+        return self
+
+
+def _interval_of(again: str) -> Interval:
+    """Return how long after the last time an email may go again. Raises ValueError with a sentence."""
+    word, _, length = again.strip().partition(" ")
+    if word != "after":
+        raise ValueError(f"'again' is always, or such as 'after 300 days', not {again!r}")
+    return parse_interval(length)
 
 
 @action(
@@ -40,7 +71,8 @@ def send(batch: Batch[SendEmail]) -> list[Result]:
 
     Skipped when the template does not exist or is not published, when the contact has no address or refused the
     template's category (do not contact on `email:CATEGORY`), and, for marketing emails, when the contact is marked as
-    do not contact for email or already received this email. A policy or the contact's preferences can hold back a
+    do not contact for email or already received this email
+    (unless `again` allows it). A policy or the contact's preferences can hold back a
     marketing email. It is then skipped (`skip`); or sent later while the following steps continue at once (`queue`),
     so that "opened within 3 days" starts before the email is sent; or the contact waits here until it can be sent
     (`next_slot`).
@@ -52,16 +84,19 @@ def send(batch: Batch[SendEmail]) -> list[Result]:
     if missing is not None:
         return [Skipped(missing)] * len(batch.contacts)
     marketing = properties.email_type == "marketing"
-    payload = {
+    payload: dict[str, Any] = {
         "email_type": properties.email_type,
         "priority": properties.priority,
         "attempts": properties.attempts,
     }
+    if properties.again is not None:
+        # What went before is no reason to withdraw it; the same from a contact that is merged meanwhile is one.
+        payload["again_since"] = batch.now.isoformat()
     rank = sending.rank(batch, high=properties.priority == "high")
     this = frozenset([template])
     results: list[Result] = []
     for contact in batch.contacts:
-        reason = unreachable(contact, template, facts, marketing=marketing)
+        reason = unreachable(contact, template, facts, marketing=marketing, again=_may_go_again(batch, contact))
         if reason is not None:
             results.append(Skipped(reason))
             continue
@@ -69,12 +104,24 @@ def send(batch: Batch[SendEmail]) -> list[Result]:
         result = sending.send(batch, contact, outbound)
         if isinstance(result, Done):
             contact.received = contact.received | this
+            contact.received_at = {**contact.received_at, template: batch.now}
         results.append(result)
     return results
 
 
-def unreachable(contact: Contact, template: str, facts: EmailFacts | None, *, marketing: bool = True) -> str | None:
-    """Return why a contact cannot be sent an email of a template, or None."""
+def _may_go_again(batch: Batch[SendEmail], contact: Contact) -> bool:
+    """Return whether a contact that was sent the email before may be sent it once more."""
+    again, last = batch.properties.again, contact.received_at.get(batch.properties.email)
+    if again is None or again == ALWAYS or last is None:
+        return again is not None
+    zone = zone_of(contact.timezone, batch.zone)
+    return schedule.add(_interval_of(again), last, zone) <= batch.now
+
+
+def unreachable(
+    contact: Contact, template: str, facts: EmailFacts | None, *, marketing: bool = True, again: bool = False
+) -> str | None:
+    """Return why a contact cannot be sent an email of a template, or None. `again`: also one that it had before."""
     if not contact.email or contact.email.isspace():
         return "the contact has no email address"
     if facts is not None and facts.category is not None:
@@ -85,7 +132,7 @@ def unreachable(contact: Contact, template: str, facts: EmailFacts | None, *, ma
         reason = sending.refusal(contact, "email")
         if reason is not None:
             return reason
-        if template in contact.received:
+        if template in contact.received and not again:
             return f"the contact already received the email {template!r}"
     return None
 

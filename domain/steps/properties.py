@@ -2,15 +2,17 @@
 
 import re
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationInfo
 
 from parcours.domain import operators
 from parcours.domain.contacts.identity import is_address
+from parcours.domain.contacts.touched import TIME, TIMEZONE, Reads
 from parcours.domain.invalid_values import called
 from parcours.domain.messages.templates import Liquid, is_fixed
+from parcours.domain.time.text import iso
 from parcours.domain.urls import comparable
 
 # The largest whole number that a column of points holds.
@@ -27,6 +29,12 @@ APPLYING = {"applying": True}
 def is_applied(info: ValidationInfo) -> bool:
     """Return whether properties are those of a file that somebody applies."""
     return bool((info.context or {}).get("applying"))
+
+
+def reads_of_test(operator: str, value: Any) -> Reads:
+    """Return what a test reads besides the value that is tested: the contact's timezone, and the time."""
+    zone = frozenset([TIMEZONE]) if operators.goes_by_zone(operator, value) else frozenset()
+    return zone | (frozenset([TIME]) if operators.goes_by_time(operator, value) else frozenset())
 
 
 def check_test(operator: str, value: Any, info: ValidationInfo) -> None:
@@ -65,6 +73,12 @@ def _not_true(value: Any) -> Any:
 def _moment(value: Any) -> Any:
     text = value.isoformat() if isinstance(value, date) else value
     if not isinstance(text, str) or not operators.is_moment(text):
+        interval = operators.ago(text) if isinstance(text, str) else None
+        if interval:
+            raise ValueError(
+                f"{value!r} is not a date; write it like 2026-12-24 or 2026-12-24T09:00+01:00; for a time counted from "
+                f"now, write within: {interval}"
+            )
         raise ValueError(f"{value!r} is not a date; write it like 2026-12-24 or 2026-12-24T09:00+01:00")
     return text.strip()
 
@@ -82,6 +96,17 @@ def _as_json(value: Any) -> Any:
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise ValueError(f"a text, a number, true, false or a list is needed, not {called(value)}")
+
+
+def as_shown(value: Any) -> Any:
+    """Return a value as JSON, its instants as text."""
+    if isinstance(value, datetime):
+        return iso(value)
+    if isinstance(value, Mapping):
+        return {name: as_shown(each) for name, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [as_shown(each) for each in value]
+    return value
 
 
 def _split(value: Any) -> Any:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from functools import cache, wraps
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from parcours.domain.errors import CampaignError
 from parcours.domain.steps.batch import Batch, Fact, Standing
-from parcours.domain.steps.types import Failed, Kind, Need, P, Properties, RefersTo, Result, StepType
+from parcours.domain.steps.types import Failed, Kind, Look, Need, P, Properties, RefersTo, Result, StepType
 
 # Top-level modules of version 0.1, which step types of other packages imported from.
 _OLD_NAMES = frozenset({"domain", "db", "producers", "workers", "web", "settings"})
@@ -76,11 +77,24 @@ def condition(
     refers_to: Mapping[str, RefersTo] | None = None,
     alike: Mapping[str, str] | None = None,
     reference: str | None = None,
+    reads: Iterable[str] | Callable[[P], frozenset[str]] | None = None,
+    flips: Callable[[Batch[P]], Sequence[datetime | None]] | None = None,
+    looks: Callable[[P], tuple[Look, ...]] | None = None,
+    shows: Callable[[Batch[P]], Sequence[Any]] | None = None,
+    says: Callable[[P], str] | None = None,
+    only_in_campaigns: str | None = None,
 ) -> Callable[[Callable[[Batch[P]], Iterable[bool | Failed]]], StepType]:
     """Define a condition type. The function returns for each contact whether the condition is met, or `Failed`.
 
     `needs` and `refers_to` are as for `action`. `alike` maps a property to another one: steps of a campaign with the
     same value of the first must have the same value of the second.
+
+    For segments: `reads` says which changes of a contact can change the answer (tokens such as `points`, `tags`,
+    `fields.country`, `events.order.paid`, and `time`), or is a function of the properties; without it, the condition is
+    asked again after every change and once a day. `flips` returns for each contact the earliest instant after now at
+    which the answer may change by time alone, or None; without it, what reads time is asked once a day. `looks` says
+    what has to be loaded of the history, `shows` returns what each contact has, `says` the condition in words.
+    `only_in_campaigns` says why the condition makes no sense in a segment.
     """
     return _decorator(
         name,
@@ -90,6 +104,12 @@ def condition(
         refers_to=refers_to or {},
         alike=alike or {},
         reference=reference,
+        reads=reads,
+        flips=flips,
+        looks=looks,
+        shows=shows,
+        says=says,
+        only_in_campaigns=only_in_campaigns,
     )
 
 
@@ -100,6 +120,7 @@ def decision(
     events: Iterable[str] | Callable[[P], frozenset[str]],
     refers_to: Mapping[str, RefersTo] | None = None,
     about: str | None = None,
+    run_key: str | None = None,
     likely: float = 15,
     reference: str | None = None,
 ) -> Callable[[Callable[[P, Fact, Standing], bool]], StepType]:
@@ -107,8 +128,8 @@ def decision(
 
     `events` lists the event types that it receives. It may be a function of the properties, whose result may contain
     `*` for any text; it is called when a campaign is applied. `refers_to` is as for `action`. `about` is the channel of
-    the message above the step that the decision is about. `likely` is the percentage of contacts that a simulation
-    answers with yes.
+    the message above the step that the decision is about. `run_key` is the property that names where the event's data
+    contains the key of the run. `likely` is the percentage of contacts that a simulation answers with yes.
     """
     return _decorator(
         name,
@@ -117,6 +138,7 @@ def decision(
         events=events,
         refers_to=refers_to or {},
         about=about,
+        run_key=run_key,
         likely=likely,
         reference=reference,
     )
@@ -127,7 +149,7 @@ def _decorator(name: str, kind: Kind, properties: type[Properties], **more: Any)
         sets = {
             key: frozenset(value)
             for key, value in more.items()
-            if key in ("needs", "events", "sends") and not callable(value)
+            if key in ("needs", "events", "sends", "reads") and value is not None and not callable(value)
         }
         for named in (*more["refers_to"], *more.get("alike", ()), *filter(None, [more.get("joins")])):
             if named not in properties.model_fields:

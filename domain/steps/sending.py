@@ -26,6 +26,8 @@ _WORDS = {
     "paused": "sending is paused ({channel})",
     "cap": "frequency cap reached ({channel})",
     "quiet_hours": "quiet hours ({channel})",
+    "blackout": "blackout day ({channel})",
+    "holiday": "public holiday ({channel})",
 }
 
 
@@ -57,12 +59,17 @@ def limits(batch: Batch[Any], contact: Contact, channel: str) -> Limits | None:
     policy, rule = batch.world.policies.get(channel, NO_POLICY), contact.rules.get(channel, NO_RULE)
     if policy is NO_POLICY and rule is NO_RULE:
         return None
-    return Limits(policy, rule, contact.sent.get(channel, ()), zone_of(contact.timezone, batch.zone))
+    country = contact.countries.get(policy.holidays or "")
+    return Limits(policy, rule, contact.sent.get(channel, ()), zone_of(contact.timezone, batch.zone), country)
 
 
-def hold(batch: Batch[Any], bound: Limits | None) -> Hold | None:
+def hold(batch: Batch[Any], contact: Contact, bound: Limits | None) -> Hold | None:
     """Return what holds a marketing message back now, and until when, or None when it may go."""
-    return None if bound is None else bound.hold(batch.now, later=_LATER[batch.campaign.priority])
+    held = None if bound is None else bound.hold(batch.now)
+    if bound is None or held is None:
+        return None
+    later = _LATER[batch.campaign.priority] + bound.policy.later(contact.id, held.rule)
+    return bound.hold(batch.now, later=later) if later else held
 
 
 def send(batch: Batch[Any], contact: Contact, outbound: Outbound, detail: Mapping[str, Any] | None = None) -> Result:
@@ -71,7 +78,7 @@ def send(batch: Batch[Any], contact: Contact, outbound: Outbound, detail: Mappin
     Only marketing messages are ever held back. `detail` is what to remember of one that goes.
     """
     bound = limits(batch, contact, outbound.channel) if outbound.marketing else None
-    held = hold(batch, bound)
+    held = hold(batch, contact, bound)
     if bound is None or held is None:
         if bound is not None and bound.cap is not None:
             count(batch, contact, outbound)

@@ -47,6 +47,7 @@ def fill_in(fields: Mapping[str, Any], batch: Batch[Any], contact: Contact) -> d
         "contact": templates.contact_values(contact, None if company is None else _company(company)),
         "campaign": {"key": batch.campaign.key, "name": batch.campaign.name},
         "step": {"key": batch.step.key, "name": batch.step.name},
+        "entry": contact.entry,
     }
     return {name: templates.render_all(value, known) for name, value in fields.items()}
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict
 
+from parcours.domain.contacts.touched import EVERYTHING, TIME, Reads
+from parcours.domain.time.intervals import Interval
+
 P = TypeVar("P", bound="Properties")
+
+# Of one contact's history, so many of the latest entries are looked at by one condition.
+MOST_LOOKED_AT = 1_000
 
 
 class Kind(StrEnum):
@@ -50,6 +56,9 @@ class Need(StrEnum):
     TEMPLATES = "templates"
     # What may hold marketing messages back: policies, contacts' own rules, and what was sent to them.
     POLICIES = "policies"
+    # What contacts did, and emails sent to them: only as far as the `looks` of the conditions go.
+    EVENTS = "events"
+    MAILINGS = "mailings"
 
 
 class RefersTo(StrEnum):
@@ -77,6 +86,10 @@ class Properties(BaseModel):
     """Base class of the properties of a step type, the `with:` of a campaign file. Unknown names are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    # Properties whose defaults were others once, and those: what a definition means that was stored before and does not
+    # name them. Their present defaults are written into what is stored.
+    meant_before: ClassVar[Mapping[str, Any]] = {}
 
 
 class NoProperties(Properties):
@@ -183,6 +196,22 @@ Result = Done | Skipped | Failed | Postponed
 DONE = Done()
 
 
+class Look(NamedTuple):
+    """What a condition wants loaded of the history of contacts: `need` is EVENTS, MAILINGS or VISITS.
+
+    `types` are event types, `*` in one is anything. It looks back an interval from now, or to an instant; neither:
+    to the beginning. The latest `most` of each contact are enough. `every`: each visit of a page counts, and not only
+    the latest.
+    """
+
+    need: Need
+    types: frozenset[str] = frozenset()
+    within: Interval | None = None
+    since: datetime | None = None
+    most: int = MOST_LOOKED_AT
+    every: bool = False
+
+
 @dataclass(frozen=True)
 class StepType:
     """A step type. The decorators create it."""
@@ -208,10 +237,26 @@ class StepType:
     joins: str | None = None
     # Property to another: all steps of a campaign with the same value of the first have the same of the second.
     alike: Mapping[str, str] = field(default_factory=dict)
+    # The property of a decision that names where in an event's data the key of the run stands.
+    run_key: str | None = None
     # How many of a hundred contacts do in a simulation what a decision waits for, unless somebody says.
     likely: float = 15
     # Mautic's key for the same thing.
     reference: str | None = None
+    # Conditions only. Which changes of a contact can change the answer: tokens of `contacts.touched`, or a function of
+    # the properties; `time` among them when it may change by time alone. None: any change, and time.
+    reads: Reads | Callable[[Any], Reads] | None = None
+    # For a batch, the earliest instant after its `now` at which the answer for each contact may change by time alone;
+    # None: never. May be early, never late. Without it, what reads time is asked again once a day.
+    flips: Callable[[Any], Sequence[datetime | None]] | None = None
+    # What has to be loaded of the history of contacts.
+    looks: Callable[[Any], tuple[Look, ...]] | None = None
+    # For a batch, what each contact has of what is asked for, as JSON: for people who ask why.
+    shows: Callable[[Any], Sequence[Any]] | None = None
+    # A condition with its properties in words, such as "the contact has the tag vip".
+    says: Callable[[Any], str] | None = None
+    # Why the condition only makes sense at a step of a campaign, as the end of a sentence.
+    only_in_campaigns: str | None = None
 
     @property
     def jumps(self) -> str | None:
@@ -235,6 +280,24 @@ class StepType:
         """Return the data that a step with these properties needs."""
         return self.needs(properties) if callable(self.needs) else self.needs
 
+    def reads_of(self, properties: Properties) -> Reads:
+        """Return which changes of a contact can change the answer of a condition with these properties."""
+        if self.reads is None:
+            return _ANYTHING
+        return self.reads(properties) if callable(self.reads) else self.reads
+
+    def goes_by_time(self, properties: Properties) -> bool:
+        """Return whether the answer of a condition with these properties may change by time alone."""
+        return TIME in self.reads_of(properties)
+
+    def looks_of(self, properties: Properties) -> tuple[Look, ...]:
+        """Return what a condition with these properties wants loaded of the history of contacts."""
+        if self.looks is not None:
+            return self.looks(properties)
+        # All that there is, for a type that does not say.
+        anything = frozenset(["*"])
+        return tuple(Look(need, anything, every=True) for need in _HISTORY if need in self.needs_of(properties))
+
     def may_look_at(self, event_type: str) -> bool:
         """Return whether decisions of this type can receive events of a type."""
         return callable(self.events) or event_type in self.events
@@ -242,6 +305,11 @@ class StepType:
     def events_of(self, properties: Properties) -> frozenset[str]:
         """Return the event types that a decision with these properties receives; `*` matches any text."""
         return self.events(properties) if callable(self.events) else self.events
+
+
+# What is loaded only as far as somebody looks.
+_HISTORY = (Need.EVENTS, Need.MAILINGS, Need.VISITS)
+_ANYTHING: Reads = frozenset([EVERYTHING, TIME])
 
 
 @lru_cache(maxsize=4096)

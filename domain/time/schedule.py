@@ -12,6 +12,7 @@ from datetime import UTC, datetime, time, timedelta
 from difflib import get_close_matches
 from zoneinfo import ZoneInfo
 
+from parcours.domain.time.dates import ContactDate
 from parcours.domain.time.intervals import ONE_SECOND, Interval
 
 # Weekdays as datetime.weekday() counts them.
@@ -26,7 +27,8 @@ _HOUR = re.compile(r"([0-9]{1,2}):([0-9]{2})")
 class Timing:
     """When a step wants to run, counted from when the contact reached it.
 
-    Nothing set: at once. `after` and `at` exclude each other; `hour` and `between` too.
+    Nothing set: at once. `after` and `at` exclude each other; `hour` and `between` too. A `date` of the contact
+    stands alone: the contact is looked at when it comes, and whenever the date changes.
     """
 
     after: Interval | None = None
@@ -34,6 +36,7 @@ class Timing:
     hour: time | None = None
     between: tuple[time, time] | None = None
     days: frozenset[int] = frozenset()
+    date: ContactDate | None = None
 
 
 def parse_hour(text: object) -> time:

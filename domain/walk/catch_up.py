@@ -30,9 +30,9 @@ def pause_after(before: Status, after: Status, last: Pause | None, *, now: datet
     when it is switched on and its window has begun. A category switched off is no pause.
     """
     since = _stopped_since(before, last, now)
-    start = _start(after, now)
+    start = runs_from(after, now)
     if since is None:
-        return None if _start(before, now) != now or start == now else Pause(now, start)
+        return None if runs_from(before, now) != now or start == now else Pause(now, start)
     return Pause(since, None if start is None else max(start, since))
 
 
@@ -61,7 +61,7 @@ def _stopped_since(status: Status, last: Pause | None, now: datetime) -> datetim
     return None
 
 
-def _start(status: Status, now: datetime) -> datetime | None:
+def runs_from(status: Status, now: datetime) -> datetime | None:
     """Return when a campaign with this status runs next: now, later, or None for never."""
     over = status.publish_until is not None and status.publish_until <= now
     if status.deleted or not status.published or over:

@@ -33,10 +33,48 @@ class Claim(NamedTuple):
 
 @dataclass(slots=True)
 class Member:
-    """A contact's membership of the campaign; a jump raises the rotation, leaving ends it."""
+    """A contact's membership of the campaign, or one run of it; a jump raises the rotation, leaving ends it.
+
+    The rotations of a contact's runs are numbered through: that of the membership is the highest.
+    """
 
     rotation: int
     active: bool
+    # Of a run: its number, its key ('': none) and the data of the event that began it.
+    number: int | None = None
+    key: str | None = None
+    entry: Mapping[str, Any] = field(default_factory=dict)
+    # The membership that a run is of.
+    whole: Member | None = None
+    # The runs of a membership, by the rotation in which they were found; without any, it is one run by itself.
+    runs: dict[int, Member] = field(default_factory=dict)
+
+    def at(self, rotation: int) -> Member | None:
+        """Return the run that a wait of a rotation is of, or the membership itself where it has no runs."""
+        return self.runs.get(rotation) if self.runs else self
+
+    def jump(self) -> int:
+        """Begin a new rotation, and return it."""
+        whole = self.whole or self
+        whole.rotation += 1
+        self.rotation = whole.rotation
+        return self.rotation
+
+    def end(self) -> None:
+        """The contact is out, in all its runs."""
+        for each in (self.whole or self).runs.values():
+            each.active = False
+        self.active = False
+
+
+class Jumped(NamedTuple):
+    """A run, or a membership that is one, that left a rotation for another."""
+
+    contact_id: int
+    # None: a membership without runs.
+    number: int | None
+    before: int
+    after: int
 
 
 class OutcomeRow(NamedTuple):
@@ -50,6 +88,8 @@ class OutcomeRow(NamedTuple):
     due_at: datetime | None
     result: Verdict
     detail: Mapping[str, Any] | None
+    # The number of the run; None: the only one.
+    run: int | None = None
 
 
 class Wait(NamedTuple):
@@ -99,11 +139,14 @@ class Plan:
     # What steps made of points and stages, in the order of the walk.
     points: list[PointChange] = field(default_factory=list)
     stages: list[StageChange] = field(default_factory=list)
-    # Contact to new rotation: the membership and every open wait of the contact move to it.
-    rotations: dict[int, int] = field(default_factory=dict)
+    # (contact, rotation in which it was found) to who jumped: the open waits of that rotation move to the new one.
+    moved: dict[tuple[int, int], Member] = field(default_factory=dict)
     # Campaign key to contacts, in the order of the walk.
     joins: dict[str, list[int]] = field(default_factory=dict)
     leaves: dict[str, list[int]] = field(default_factory=dict)
+    # Runs of this campaign that a step restarts or ends, with their contacts.
+    restarted: list[tuple[int, Member]] = field(default_factory=list)
+    ended: list[tuple[int, Member]] = field(default_factory=list)
     # Company key to points added and fields set.
     company_points: Counter[str] = field(default_factory=Counter)
     company_fields: dict[str, dict[str, Any]] = field(default_factory=dict)

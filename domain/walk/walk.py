@@ -18,7 +18,7 @@ from parcours.domain.contacts.identity import in_use, same_address
 from parcours.domain.events.parsing import remembered
 from parcours.domain.gate import clean
 from parcours.domain.retries import step_delay
-from parcours.domain.steps.batch import Batch, Company, Knowledge, Standing
+from parcours.domain.steps.batch import Batch, Company, Fact, Knowledge, Standing
 from parcours.domain.steps.types import (
     ChangeCompany,
     Done,
@@ -33,7 +33,7 @@ from parcours.domain.steps.types import (
     Result,
     Skipped,
 )
-from parcours.domain.time import schedule
+from parcours.domain.time import dates, schedule
 from parcours.domain.time.intervals import Interval
 from parcours.domain.time.zones import zone_of
 from parcours.domain.walk.catch_up import Pause, fell_due_in
@@ -42,6 +42,8 @@ from parcours.domain.walk.rows import Claim, Failure, Member, Message, OutcomeRo
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 TOO_LATE = "it became due while the campaign was not running"
+
+PASSED = "it was already in the past, according to the contact's date"
 
 # So late an event may reach us and still be followed by another in its order.
 HEARD_LATE = timedelta(minutes=15)
@@ -67,6 +69,21 @@ def why(error: BaseException) -> str:
     except Exception:
         said = "no details"
     return clean(f"{type(error).__name__}: {said}")[:ERROR_LIMIT]
+
+
+def is_of_another_passage(fact: Fact, campaign: Campaign, contact_id: int, passage: int) -> bool:
+    """Return whether a fact is about a message that a campaign wrote to a contact in another passage than this.
+
+    Where a contact has several runs, opening the email of one says nothing of the others.
+    """
+    # Of the campaign, the step, the contact and the passage.
+    named = str(fact.data.get("message") or "").split("-")[:4]
+    return (
+        len(named) == 4
+        and named[0] == str(campaign.id)
+        and named[2:] != [str(contact_id), str(passage)]
+        and (named[2] == str(contact_id))
+    )
 
 
 def looks_back(step: Step, claim: Claim) -> bool:
@@ -144,7 +161,7 @@ def take(
     walk = _Walk(campaign, world, now, default_zone)
     taken: list[_Passing] = []
     for claim in claims:
-        contact, member = contacts[claim.contact_id], members.get(claim.contact_id)
+        contact, member = contacts[claim.contact_id], _of(claim, members)
         if member is None or not member.active or member.rotation != claim.rotation:
             continue
         since = came_at(at.get(contact.id, now), now)
@@ -176,7 +193,7 @@ def fail(
     `go_on`, nothing below runs even where the step says that a failure does not end the path.
     """
     walk = _Walk(campaign, world, now, default_zone)
-    contact, member = contacts.get(claim.contact_id), members.get(claim.contact_id)
+    contact, member = contacts.get(claim.contact_id), _of(claim, members)
     if contact is None or member is None or not member.active or member.rotation != claim.rotation:
         walk.enter(step, claim, contacts, members)
         return walk.finish()
@@ -185,6 +202,12 @@ def fail(
         walk.follow(step, None, [passing])
         walk.run_jumps()
     return walk.finish()
+
+
+def _of(claim: Claim, members: Mapping[int, Member]) -> Member | None:
+    """Return the run that a claim is of, or the membership where that is the only one."""
+    member = members.get(claim.contact_id)
+    return None if member is None else member.at(claim.rotation)
 
 
 @dataclass(slots=True)
@@ -222,12 +245,14 @@ class _Walk:
         # Rotations are read at the end, since a jump still moves the waits made before it.
         self._waits: list[tuple[_Passing, Step, int, int, Reason, datetime, datetime | None]] = []
         # Who entered the step in hand too late.
-        self._late: list[_Passing] = []
+        self._late: list[tuple[_Passing, str]] = []
         self._jumps: list[tuple[Step, list[_Passing]]] = []
         # What the step in hand raised, by contact.
         self._raised: dict[int, BaseException] = {}
         # To whom steps gave addresses, (contact id, key), which nobody else can see yet.
         self._given: dict[str, list[tuple[int, str]]] = {}
+        # In which rotation those who jump were found, by the identity of the member.
+        self._found: dict[int, int] = {}
         self._due: dict[tuple[int, datetime, ZoneInfo], datetime] = {}
         self._deadlines: dict[tuple[int, ZoneInfo], datetime | None] = {}
 
@@ -237,7 +262,7 @@ class _Walk:
         self, step: Step, claim: Claim, contacts: Mapping[int, Contact], members: Mapping[int, Member]
     ) -> _Passing | None:
         """Return a claimed contact as one that may run the step now, or None when something else became of it."""
-        contact, member = contacts.get(claim.contact_id), members.get(claim.contact_id)
+        contact, member = contacts.get(claim.contact_id), _of(claim, members)
         if contact is None or member is None or not member.active or member.rotation != claim.rotation:
             self.plan.outcomes.append(
                 OutcomeRow(
@@ -249,6 +274,7 @@ class _Walk:
                     claim.due_at,
                     "cancelled",
                     {"reason": "the contact is no longer in this rotation of the campaign"},
+                    None if member is None else member.number,
                 )
             )
             return None
@@ -258,9 +284,17 @@ class _Walk:
                 self.look_back(step, passing)
                 return None
             return passing
+        if step.timing.date is not None and claim.reason != "retry" and not claim.held:
+            # The date says when, and not the wait, which may be from before the date was changed.
+            due = self._by_date(step, passing, anchor=claim.anchor_at)
+            if due is None:
+                return None
+            if self._has_passed(step, due, passing):
+                self._late.append((replace(passing, due_at=due), PASSED))
+                return None
         # A kickoff did not fall due in a pause: its contact came then, and begins when it is over.
         if claim.reason != "kickoff" and self.is_too_late(step, claim.due_at, contact):
-            self._late.append(passing)
+            self._late.append((passing, TOO_LATE))
             return None
         until = self.postponed_until(step, contact)
         if until is None:
@@ -273,9 +307,9 @@ class _Walk:
 
         Jumps are put off until everything else is done.
         """
-        late, self._late = [passing for passing in self._late if passing.member.active], []
-        if late:
-            self.skip(step, late)
+        late, self._late = [each for each in self._late if each[0].member.active], []
+        for reason in dict.fromkeys(reason for _, reason in late):
+            self.skip(step, [passing for passing, why in late if why == reason], reason)
         if _is_jump(step):
             self._jumps.append((step, passings))
         elif passings:
@@ -303,10 +337,12 @@ class _Walk:
         assert step.look_back is not None
         assert passing.anchor_at is not None
         zone = zone_of(passing.contact.timezone, self.default_zone)
-        standing = Standing(self.campaign, step, self.campaign.email_upstream(step))
+        member = passing.member
+        standing = Standing(self.campaign, step, self.campaign.email_upstream(step), member.key)
         for fact in self.world.past.get(passing.contact.id, ()):
             # In a loop, the fact that led on before does not do so again.
-            if (passing.contact.id, step.id, fact.type, fact.at.isoformat()) in self.world.answered:
+            place = (passing.contact.id, member.number, step.id, fact.type, fact.at.isoformat())
+            if place in self.world.answered or self._of_another_run(fact, passing):
                 continue
             young = fact.at >= passing.anchor_at or schedule.add(step.look_back, fact.at, zone) >= passing.anchor_at
             if young and step.looks_at(fact.type) and step.type.run(step.properties, fact, standing):
@@ -315,6 +351,11 @@ class _Walk:
                 return
         due = deadline(self.campaign, step, since=passing.anchor_at, zone=zone)
         self.wait(passing, step, due, "decision", anchor=passing.anchor_at)
+
+    def _of_another_run(self, fact: Fact, passing: _Passing) -> bool:
+        return passing.member.whole is not None and is_of_another_passage(
+            fact, self.campaign, passing.contact.id, passing.passage
+        )
 
     def _close(self, step: Step, passings: list[_Passing]) -> None:
         """Nobody did what the decision waited for: the "no" branch, counted from when each arrived."""
@@ -358,14 +399,21 @@ class _Walk:
                         self._send(passing, step, effect)
                     case Join(campaign):
                         self._count_pass(passing, step)
-                        self.plan.joins.setdefault(campaign, []).append(passing.contact.id)
+                        if campaign == self.campaign.key and passing.member.whole is not None:
+                            self.plan.restarted.append((passing.contact.id, passing.member))
+                        else:
+                            self.plan.joins.setdefault(campaign, []).append(passing.contact.id)
+                    case Leave(campaign) if campaign == self.campaign.key and passing.member.whole is not None:
+                        # The other runs of the contact go on.
+                        self.plan.ended.append((passing.contact.id, passing.member))
+                        passing.member.active = False
                     case Leave(campaign):
                         self.plan.leaves.setdefault(campaign, []).append(passing.contact.id)
                         if campaign == self.campaign.key:
                             passing.member.active = False
                     case Erase():
                         self.plan.erased.append(passing.contact.id)
-                        passing.member.active = False
+                        passing.member.end()
                     case ChangeCompany():
                         self._change_company(effect)
                     case Jump(to):
@@ -376,22 +424,21 @@ class _Walk:
         for to, group in jumped.items():
             self._jump(to, group)
 
-    def skip(self, step: Step, passings: list[_Passing]) -> None:
-        """Pass over an action whose time went by in a pause; what is below counts from now."""
+    def skip(self, step: Step, passings: list[_Passing], reason: str = TOO_LATE) -> None:
+        """Pass over an action whose time went by; what is below counts from now."""
         for passing in passings:
             due = passing.due_at and passing.due_at.isoformat()
-            self.record(passing, step, "skipped", {"reason": TOO_LATE, "was_due_at": due})
+            self.record(passing, step, "skipped", {"reason": reason, "was_due_at": due})
         self.follow(step, None, passings)
 
     def _jump(self, to: str, passings: list[_Passing]) -> None:
-        """A new rotation begins at the target; open waits move along, so that armed decisions stay armed."""
+        """A new rotation begins at the target; open waits of the run move along, so that armed decisions stay armed."""
         landed = []
         for passing in passings:
-            passing.member.rotation += 1
-            self.plan.rotations[passing.contact.id] = passing.member.rotation
-            landed.append(
-                _Passing(passing.contact, passing.member, passage=passing.member.rotation, since=passing.since)
-            )
+            member = passing.member
+            before = self._found.setdefault(id(member), member.rotation)
+            self.plan.moved[passing.contact.id, before] = member
+            landed.append(_Passing(passing.contact, member, passage=member.jump(), since=passing.since))
         self._reach(self.campaign.by_key[to], landed, from_anchor=False)
 
     def follow(self, step: Step, branch: Branch | None, passings: list[_Passing], *, from_anchor: bool = False) -> None:
@@ -426,6 +473,8 @@ class _Walk:
         now = self.now
         if timing == schedule.Timing():
             ready = passings
+        elif timing.date is not None:
+            ready = self._those_due_by_date(step, passings)
         else:
             ready, late = [], []
             for passing in passings:
@@ -448,6 +497,35 @@ class _Walk:
         elif ready:
             self._run(step, ready)
 
+    def _those_due_by_date(self, step: Step, passings: list[_Passing]) -> list[_Passing]:
+        """Return who is due at a step that they just reached; who is too late passes it, all others wait."""
+        ready, late = [], []
+        for passing in passings:
+            due = self._by_date(step, passing, anchor=self.now)
+            if due is not None and self._has_passed(step, due, passing):
+                late.append(replace(passing, due_at=due))
+            elif due is not None:
+                ready.append(passing)
+        if late:
+            self.skip(step, late, PASSED)
+        return ready
+
+    def _by_date(self, step: Step, passing: _Passing, *, anchor: datetime) -> datetime | None:
+        """Return when a contact was due at a step by its date; None: it is not yet, and waits, or has no date."""
+        date = step.timing.date
+        assert date is not None
+        contact = passing.contact
+        due = dates.due_at(date, contact.fields.get(date.field), zone_of(contact.timezone, self.default_zone))
+        if due is not None and due <= self.now:
+            return due
+        self.wait(passing, step, due, "delay", anchor=anchor)
+        return None
+
+    def _has_passed(self, step: Step, due: datetime, passing: _Passing) -> bool:
+        """Return whether an action was due before the contact came to it, or before the date was changed."""
+        came = passing.due_at or self.now
+        return step.kind is Kind.ACTION and step.late == "skip" and dates.is_late(due, came)
+
     # What a step says of each contact.
 
     def _results(self, step: Step, passings: list[_Passing]) -> Iterable[Any]:
@@ -457,6 +535,9 @@ class _Walk:
         one bad contact does not stop the others.
         """
         contacts = [passing.contact for passing in passings]
+        for passing in passings:
+            if passing.member.whole is not None:
+                passing.contact.entry = passing.member.entry
         before = [contact.state() for contact in contacts]
         self._raised = {}
         try:
@@ -552,6 +633,7 @@ class _Walk:
                 passing.due_at,
                 result,
                 detail,
+                passing.member.number,
             )
         )
 
@@ -568,9 +650,12 @@ class _Walk:
         self._waits.append((passing, step, passing.passage, attempt, reason, anchor, due))
 
     def _send(self, passing: _Passing, step: Step, outbound: Outbound) -> None:
-        contact_id = passing.contact.id
+        contact_id, member = passing.contact.id, passing.member
         key = f"{self.campaign.id}-{step.id}-{contact_id}-{passing.passage}"
-        self.plan.messages.append(Message(contact_id, key, step.id, passing.member.rotation, outbound))
+        if member.whole is not None:
+            run = {"number": member.number, "entry": member.entry}
+            outbound = replace(outbound, payload={**outbound.payload, "run": run})
+        self.plan.messages.append(Message(contact_id, key, step.id, member.rotation, outbound))
 
     def _change_company(self, change: ChangeCompany) -> None:
         key = change.company
@@ -608,7 +693,17 @@ class _Walk:
                 )
             else:
                 self.plan.outcomes.append(
-                    OutcomeRow(contact_id, step.id, rotation, passage, self.now, due, "cancelled", cancelled)
+                    OutcomeRow(
+                        contact_id,
+                        step.id,
+                        rotation,
+                        passage,
+                        self.now,
+                        due,
+                        "cancelled",
+                        cancelled,
+                        passing.member.number,
+                    )
                 )
         return self.plan
 

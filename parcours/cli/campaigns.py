@@ -15,13 +15,15 @@ from parcours.db import partitions
 from parcours.db.clock import now as database_now
 from parcours.db.tables import campaigns
 from parcours.db.tables.campaigns import Inside
-from parcours.domain.campaign_file.model import CampaignFile, SkipFile, StepFile
+from parcours.domain.campaign_file.build import contact_date
+from parcours.domain.campaign_file.model import AtFile, CampaignFile, SkipFile, StepFile
 from parcours.domain.campaign_file.schema import file_schema
 from parcours.domain.errors import CampaignError
 from parcours.producers.files.campaigns import CampaignFileError, FileProblem, first_of, read, write
 from parcours.services import apply_campaign, campaign_changes, campaign_plan
 from parcours.services.campaign_changes import definition_of
 from parcours.services.campaign_json import campaign_json, campaign_line
+from parcours.services.entry_rules import event_source, exit_of, limit_of
 
 app = typer.Typer(no_args_is_help=True, help="Validate, plan, apply, list, show, publish and pause campaigns.")
 
@@ -160,7 +162,13 @@ def show(campaign: Key, as_json: Json = False) -> None:
     about = f"({found.key}, id {found.id}, version {found.version}) {runs}"
     tree = Tree(f"[bold]{escape(found.name)}[/bold] {escape(about)}")
     sources = [f"segment {key}" for key in file.sources.segments] + [f"form {key}" for key in file.sources.forms]
-    tree.add(escape(f"from {', '.join(sources)}"))
+    sources += map(event_source, file.sources.events)
+    sources += [str(contact_date(date)) for date in file.sources.dates]
+    tree.add(escape(f"from {', '.join(sources)}{'' if file.sources.existing else ', who enter from now on'}"))
+    if file.entry is not None:
+        tree.add(escape(limit_of(file.entry)))
+    for each in file.exit:
+        tree.add(escape(exit_of(each)))
     if isinstance(file.catch_up, SkipFile):
         tree.add(escape(f"after a pause: skips steps overdue by more than {file.catch_up.skip}"))
     elif file.catch_up == "shift":
@@ -171,13 +179,17 @@ def show(campaign: Key, as_json: Json = False) -> None:
     for parent, branch, step in pending:
         timing = " ".join(
             f"{name} {value}"
-            for name, value in (("after", step.after), ("at", step.at), ("hour", step.hour), ("within", step.within))
+            for name, value in (("after", step.after), ("at", _at(step)), ("hour", step.hour), ("within", step.within))
             if value
         )
         label = f"{branch + ': ' if branch else ''}{step.step}  {step.kind.value} {step.type}  {timing}"
         node = parent.add(escape(label.rstrip()))
         pending += [(node, below, child) for below, children in step.branches() for child in children]
     here.console.print(tree)
+
+
+def _at(step: StepFile) -> object:
+    return contact_date(step.at) if isinstance(step.at, AtFile) else step.at
 
 
 @app.command()

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Annotated, Any
 
 import typer
 
 from parcours.cli.session import session
 from parcours.db.checks import invariants
+from parcours.services import rule_check
 
 app = typer.Typer()
 
 
 @app.command()
-def check(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def check(
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Evaluate segment rules for all contacts. Default: for a sample of about 2,000."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """Check the invariants of the database. Exits with 1 and shows examples if one is violated. Changes nothing."""
     here = session()
     checked = []
-    for each in invariants.run(here.engine):
+    for each in chain(invariants.run(here.engine), rule_check.run(here.engine, full=full, zone=here.zone)):
         checked.append(each)
         if as_json:
             continue

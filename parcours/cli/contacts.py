@@ -136,10 +136,11 @@ def _import(
     file: ContactFile, segment_key: str | None, rejects: RejectFile, same_address: SameAddress
 ) -> tuple[Imported, list[str]]:
     """Return the counts, and the keys of the published campaigns that an update lets the contacts into."""
-    from parcours.db.tables import campaigns, contacts, events, segments
+    from parcours.db.tables import campaigns, contacts, events, rules, segments
     from parcours.domain.contacts.identity import in_use
     from parcours.producers.files.rows import RejectedRow
     from parcours.workers import local_time
+    from parcours.workers import rules as following
 
     engine = session().engine
     now = datetime.now(UTC)
@@ -159,6 +160,7 @@ def _import(
                 raise NotFoundError("segment", segment_key, "create it with `parcours segments create`")
         staged = contacts.stage(conn, usable())
         imported = contacts.merge(conn, now=now, same_address=same_address)
+        rules.leave_imported(conn, now=now)
         for row in imported.refused:
             rejects.add(
                 RejectedRow(row.line, in_use(row.email, owner=row.owner, key=row.key), f"{row.key},{row.email}")
@@ -166,9 +168,10 @@ def _import(
         if segment is not None:
             for ids in contacts.staged_ids(conn, MEMBERS_A_STATEMENT):
                 segments.add_members(conn, segment.id, ids, manual=True, now=now)
-            fed = events.campaigns_of_segment(conn, segment.id) if staged else []
+            fed = [id_ for id_, _ in events.campaigns_of_segment(conn, segment.id)] if staged else []
             awaiting = sorted(row.key for row in campaigns.listing(conn, fed) if row.published)
     local_time.follow_all(engine, now=now, zone=session().zone)
+    following.follow_all(engine, now=now, zone=session().zone)
     if staged >= BULK:
         with engine.begin() as conn:
             contacts.analyze(conn)
@@ -264,7 +267,7 @@ def merge(
     """
     from parcours.db import merge_locks, partitions
     from parcours.db.tables import merging
-    from parcours.workers import local_time
+    from parcours.workers import local_time, rules
 
     here = session()
     gone, into = checked_key("contact", gone), checked_key("contact", into)
@@ -285,6 +288,7 @@ def merge(
                 raise NotFoundError("contact", key)
         merged = merging.merge(conn, {ids[gone]: ids[into]}, now=now)
         local_time.follow(conn, now=now, zone=here.zone, of=[ids[into]])
+        rules.follow(conn, now=now, zone=here.zone)
     if as_json:
         here.print_json({"from": gone, "into": into, **merged._asdict()})
         return

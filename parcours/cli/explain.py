@@ -11,13 +11,17 @@ from sqlalchemy import Connection
 
 from parcours.cli.session import session
 from parcours.db.clock import now as database_now
-from parcours.db.tables import campaigns, contacts
+from parcours.db.tables import campaigns, contacts, entrants
+from parcours.db.tables import dates as dates_table
 from parcours.db.tables.campaigns import Found
-from parcours.db.tables.contacts import ContactStanding
+from parcours.db.tables.contacts import ContactRun, ContactStanding, ContactWait, Passed
+from parcours.db.tables.dates import DateOfContact
+from parcours.db.tables.entrants import HeldBack
 from parcours.domain.campaign import Campaign
 from parcours.domain.errors import NotFoundError, UnreadableCampaignError
 from parcours.domain.events.parsing import claim_of
 from parcours.domain.time import schedule
+from parcours.domain.time.dates import moment
 from parcours.domain.time.text import iso
 from parcours.domain.time.zones import zone_of
 from parcours.services.contact_json import membership_json, outcomes_json, waits_json
@@ -25,10 +29,11 @@ from parcours.services.contact_json import membership_json, outcomes_json, waits
 app = typer.Typer()
 
 
-def _never(contact: str, campaign: str, inside: list[str]) -> str:
+def _never(contact: str, campaign: str, inside: list[str], *, segments: bool) -> str:
     """Return why a contact is not in a campaign that it never was in."""
     if not inside:
-        return f"{contact} was never in {campaign} and is in none of its segments."
+        nowhere = " and is in none of its segments" if segments else ""
+        return f"{contact} was never in {campaign}{nowhere}."
     named = ", ".join(inside)
     return (
         f"{contact} was never in {campaign} but is in its source segment {named}; `parcours update` adds it while "
@@ -49,6 +54,32 @@ def may_come_back(campaign: Campaign, standing: ContactStanding, *, now: datetim
     return None
 
 
+def by_date(each: DateOfContact, *, inside: bool, now: datetime, zone: ZoneInfo) -> str:
+    """Return when a contact enters by a date of its own, or why it does not."""
+    again = " again" if inside or each.turn is not None else ""
+    if each.pending:
+        return f"The entry {each.rule} is not up to date yet; `parcours update` or tick updates it."
+    if each.due_at is not None and each.due_at > now:
+        return f"Enters{again} on {each.due_at.astimezone(zone):%Y-%m-%d %H:%M} {zone.key} ({each.rule})."
+    if each.due_at is not None:
+        return f"Has been due to enter{again} since {iso(each.due_at)} ({each.rule}); it enters when the campaign runs."
+    if moment(each.value) is None:
+        has = "the field is empty" if each.value is None else f"{each.value!r} is not a date"
+        return f"Does not enter {each.rule}: {has}."
+    entered = f"already entered ({each.turn})" if each.turn is not None else "that time has passed"
+    return f"Does not enter{again} {each.rule}: {entered}."
+
+
+def until(wait: ContactWait, campaign: Campaign | None, zone: ZoneInfo) -> str:
+    """Return until when a contact waits at a step, in its own time."""
+    step = None if campaign is None else campaign.by_key.get(wait.step)
+    date = None if step is None else step.timing.date
+    if wait.due_at is None:
+        return "until the event happens" if date is None else f"until the field {date.field!r} contains a date"
+    local = wait.due_at.astimezone(zone).strftime("%a %d %b %Y %H:%M")
+    return f"until {local} {zone.key}" + ("" if date is None or wait.held else f" ({date})")
+
+
 _MESSAGES = {
     "queued": "message in the outbox",
     "sending": "message being sent",
@@ -56,7 +87,50 @@ _MESSAGES = {
     "failed": "message not delivered",
     "cancelled": "message withdrawn",
 }
-_RULES = {"cap": "cap", "quiet_hours": "quiet hours", "paused": "pause"}
+_RULES = {
+    "cap": "cap",
+    "quiet_hours": "quiet hours",
+    "paused": "pause",
+    "blackout": "blackout day",
+    "holiday": "public holiday",
+}
+
+
+def run_sentence(run: ContactRun) -> str:
+    """Return when a run began, and when and why it ended."""
+    name = "The run without a key" if run.key is None else f"Run {run.key}"
+    if run.left_at is None:
+        return f"{name}: began {iso(run.began_at)}, rotation {run.rotation}."
+    why = f"{run.departure}: {run.reason}" if run.reason else run.departure
+    return f"{name}: began {iso(run.began_at)}, ended {iso(run.left_at)} ({why})."
+
+
+def passed_sentence(passed: Passed) -> str:
+    """Return what became of a contact at a step, and why."""
+    detail = passed.detail or {}
+    because = detail.get("reason") or detail.get("error") or message_sentence(detail.get("message"))
+    claimed = claim_of(detail)
+    if claimed is not None:
+        because = f"the event stated the future time {claimed}; its arrival time is used"
+    result = f"{passed.result} ({because})" if because else passed.result
+    return f"{iso(passed.at)}  {passed.step}{_of(passed.run)}: {result}"
+
+
+def held_sentence(held: HeldBack) -> str:
+    """Return since when a limit holds a contact back."""
+    run = "" if held.key is None else f" with run {held.key}"
+    return f"Held back{run} since {iso(held.came_at)} by the campaign's limit; {held.before:,} come before."
+
+
+def _events_of(campaign: Campaign | None) -> list[str]:
+    if campaign is None or not campaign.event_sources:
+        return []
+    types = ", ".join(sorted({source.type for source in campaign.event_sources}))
+    return [f"An event begins a run for it: {types}."]
+
+
+def _of(run: str | None) -> str:
+    return "" if run is None else f" of run {run}"
 
 
 def message_sentence(message: dict[str, Any] | None) -> str | None:
@@ -93,7 +167,10 @@ def explain(
         why_not = campaigns.status_of(campaigns.listing(conn, [found.id])[0]).why_not(now)
         loaded, unreadable = _tree(conn, found, here.zone)
         why_not = unreadable or why_not
-        sources = {source.key for source in campaigns.sources(conn, found.id) if source.published}
+        segments = campaigns.sources(conn, found.id)
+        sources = {source.key for source in segments if source.published}
+        dates = dates_table.of_contact(conn, found.id, shown.id)
+        waiting_to_enter = entrants.of_contact(conn, found.id, shown.id)
     standing = next((each for each in shown.campaigns if each.campaign == found.key), None)
     zone = zone_of(shown.timezone, here.zone)
     sentences = []
@@ -101,33 +178,30 @@ def explain(
         places = "" if "contacts keep their places" in why_not else " Contacts keep their places."
         sentences.append(f"The campaign is not running: {why_not}.{places}")
     if standing is None:
-        sentences.append(_never(contact, found.key, sorted(sources.intersection(shown.segments))))
+        inside = sorted(sources.intersection(shown.segments))
+        sentences.append(_never(contact, found.key, inside, segments=bool(segments)))
+        sentences += _events_of(loaded)
     else:
         sentences.append(f"Joined {iso(standing.added_at)}, rotation {standing.rotation}.")
         if standing.left_at is not None:
-            sentences.append(f"Left {iso(standing.left_at)} ({standing.departure}).")
+            why = f"{standing.departure}: {standing.reason}" if standing.reason else standing.departure
+            sentences.append(f"Left {iso(standing.left_at)} ({why}).")
             back = may_come_back(loaded, standing, now=now, zone=zone) if loaded is not None else None
             if back:
                 sentences.append(back)
-        for passed in standing.outcomes:
-            detail = passed.detail or {}
-            because = detail.get("reason") or detail.get("error") or message_sentence(detail.get("message"))
-            claimed = claim_of(detail)
-            if claimed is not None:
-                because = f"the event stated the future time {claimed}; its arrival time is used"
-            sentences.append(f"{iso(passed.at)}  {passed.step}: {passed.result}{f' ({because})' if because else ''}")
+        sentences += map(run_sentence, standing.runs)
+        sentences += map(passed_sentence, standing.outcomes)
         for wait in standing.waits:
-            if wait.due_at is None:
-                until = "until the event happens"
-            else:
-                local = wait.due_at.astimezone(zone).strftime("%a %d %b %Y %H:%M")
-                until = f"until {local} {zone.key}"
             policy = (wait.held or {}).get("policy")
             held = f", held back by {_RULES[policy['rule']]} ({policy['channel']})" if policy else ""
             failed = f"; the last attempt failed: {wait.error}" if wait.error else ""
-            sentences.append(f"waits at {wait.step} ({wait.waiting}) {until}{held}{failed}")
+            sentences.append(
+                f"waits at {wait.step}{_of(wait.run)} ({wait.waiting}) {until(wait, loaded, zone)}{held}{failed}"
+            )
         if standing.left_at is None and not standing.waits:
             sentences.append("No open waits: all paths are complete.")
+    sentences += map(held_sentence, waiting_to_enter)
+    sentences += [by_date(each, inside=standing is not None, now=now, zone=zone) for each in dates]
     if not as_json:
         for sentence in sentences:
             here.say(sentence)
@@ -148,6 +222,17 @@ def explain(
             else [
                 {**each, "held": wait.held}
                 for each, wait in zip(waits_json(standing, zone), standing.waits, strict=True)
+            ],
+            "dates": [
+                {
+                    "date": str(each.rule),
+                    "field": each.rule.field,
+                    "value": each.value,
+                    "due_at": iso(each.due_at),
+                    "due_local": each.due_at and each.due_at.astimezone(zone).isoformat(),
+                    "entered": each.turn,
+                }
+                for each in dates
             ],
             "explanation": sentences,
         }

@@ -40,7 +40,7 @@ def show(
         contact_id, step_id = filters(conn, found, contact, step)
         at = None if since is None else moment("--since", since, here.zone)
         if waiting:
-            columns: tuple[str, ...] = ("contact", "step", "rotation", "waiting", "due_at", "reason")
+            columns: tuple[str, ...] = ("contact", "step", "rotation", "run", "waiting", "due_at", "reason")
             rows = outcomes.waiting(
                 conn,
                 found.id,
@@ -51,7 +51,7 @@ def show(
             )
             lines = map(waiting_json, rows)
         else:
-            columns = ("contact", "step", "rotation", "result", "at", "due_at", "detail")
+            columns = ("contact", "step", "rotation", "run", "result", "at", "due_at", "detail")
             rows = outcomes.log(
                 conn,
                 found.id,

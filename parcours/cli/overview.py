@@ -31,6 +31,10 @@ def show(
     else:
         state = "runs" if why_not is None else f"not running: {why_not}"
         print_overview(here, f"{about['name']} ({about['key']}): {state}", figures)
+        if "entry" in about:
+            entry = about["entry"]
+            most = "" if entry["most"] is None else f" of {entry['most']:,} at most"
+            here.say(f"limit: {entry['entered']:,} entered{most}; {entry['held_back']:,} held back")
 
 
 def print_overview(here: Session, title: str, figures: Overview) -> None:

@@ -13,14 +13,17 @@ from parcours.domain.errors import NotFoundError
 from parcours.producers.files.documents import stop_at
 from parcours.producers.files.policies import read
 
-app = typer.Typer(no_args_is_help=True, help="Manage frequency caps and quiet hours of channels, for all campaigns.")
+app = typer.Typer(no_args_is_help=True, help="Manage frequency caps, quiet hours and closed days of channels.")
 
 
 @app.command()
 def apply(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="YAML files, one policy per channel: channel, cap, quiet_hours, over."),
+        typer.Argument(
+            metavar="FILE...",
+            help="YAML files, one policy per channel: channel, cap, quiet_hours, blackout, holidays, spread, over.",
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -49,9 +52,9 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
         return
     here.print_table(
         "Policies",
-        ["channel", "cap", "quiet hours", "over"],
+        ["channel", "cap", "quiet hours", "closed days", "over"],
         [
-            (channel, _cap(rules), _quiet_hours(rules), rules.get("over", "next_slot"))
+            (channel, _cap(rules), _quiet_hours(rules), _closed(rules), rules.get("over", "next_slot"))
             for channel, rules in found.items()
         ],
     )
@@ -79,3 +82,10 @@ def _quiet_hours(rules: Mapping[str, Any]) -> str | None:
         return None
     days = f" on {', '.join(quiet['days'])}" if quiet.get("days") else ""
     return f"{quiet['between'][0]} to {quiet['between'][1]}{days}"
+
+
+def _closed(rules: Mapping[str, Any]) -> str | None:
+    days = [*(rules.get("blackout") or ())]
+    if rules.get("holidays"):
+        days.append(f"public holidays of {rules['holidays']}")
+    return ", ".join(days) or None

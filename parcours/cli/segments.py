@@ -1,5 +1,6 @@
-"""`parcours segments`: create, fill and list."""
+"""`parcours segments`: create, apply from files, fill, list and explain."""
 
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import islice
@@ -13,20 +14,41 @@ from parcours.cli import file_options
 from parcours.cli.progress import reading
 from parcours.cli.rejected_rows import RejectFile
 from parcours.cli.session import session
-from parcours.db.tables import campaigns, contacts, segments
+from parcours.db import partitions
+from parcours.db.clock import now as database_now
+from parcours.db.tables import campaigns, contacts, rebuilds, rules, segments
 from parcours.db.tables.segments import Segment
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.keys import checked_key
+from parcours.producers.files.campaigns import CampaignFileError, write
 from parcours.producers.files.contacts import Named, contact_file
 from parcours.producers.files.options import parse as parse_options
 from parcours.producers.files.rows import RejectedRow
-from parcours.services.segment_json import segment_json
+from parcours.producers.files.segments import SegmentDocument, read
+from parcours.services import manual_changes, segment_explained, segment_plan, segment_rules
+from parcours.services.segment_explained import in_words
+from parcours.services.segment_json import definition, segment_json
+from parcours.services.segment_plan import SegmentPlan
+from parcours.workers import rebuilding
 
-app = typer.Typer(no_args_is_help=True, help="Create, fill and list segments.")
+app = typer.Typer(
+    no_args_is_help=True, help="Create segments, apply rules from files, add and list members, and explain."
+)
 
 NAMES_A_STATEMENT = 20_000
 
 SegmentKey = Annotated[str, typer.Argument(metavar="KEY", help="Key of the segment.")]
+OneContact = Annotated[str, typer.Argument(metavar="CONTACT", help="Key or email address of the contact.")]
+Files = Annotated[list[Path], typer.Argument(metavar="FILE…", help="Segment files (YAML).")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ResetManual = Annotated[
+    bool,
+    typer.Option(
+        "--reset-manual", help="Let the rules also decide about contacts that were added or removed manually."
+    ),
+]
+RULE_WORDS = {"all": "all of", "any": "any of", "not": "not"}
+
 ContactKeys = Annotated[list[str], typer.Argument(metavar="CONTACT...", help="Keys or email addresses of contacts.")]
 
 
@@ -64,6 +86,127 @@ def _refuse_if_used(conn: Connection, key: str) -> None:
             f"segment {key!r} cannot be unpublished because it is a source of {', '.join(campaigns)}; remove it "
             "there first"
         )
+
+
+@app.command()
+def plan(files: Files, reset_manual: ResetManual = False, as_json: Json = False) -> None:
+    """Show what applying segment files would change: members added and removed, and the effect on campaigns."""
+    here = session()
+    documents = _read(files)
+    with here.engine.connect() as conn:
+        plans = _plans(conn, documents, forget=reset_manual)
+    if as_json:
+        here.print_json([each.to_json() for each in plans])
+        return
+    for each in plans:
+        for line in each.lines():
+            here.say(line)
+
+
+@app.command()
+def apply(
+    files: Files,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")] = False,
+    reset_manual: ResetManual = False,
+) -> None:
+    """Create or update segments from files, all or none. The plan is shown first. Files can refer to each other.
+
+    When the command returns, the members and the campaigns are updated.
+    """
+    here = session()
+    documents = _read(files)
+    with here.engine.connect() as conn:
+        plans = _plans(conn, documents, forget=reset_manual)
+    for each in plans:
+        for line in each.lines():
+            here.say(line)
+    _confirm(plans, yes=yes)
+    now = partitions.begin(here.engine)
+    wanted = [file for document in documents for file in document.segments]
+    with here.engine.begin() as conn:
+        stamps = {each.segment: each.stamp for each in plans if each.file is not None}
+        asked = segment_rules.apply(conn, wanted, forget=reset_manual, now=now, stamps=stamps)
+    with here.console.status("evaluating rules") as status:
+        done = rebuilding.work_all(
+            here.engine,
+            asked,
+            now=now,
+            zone=here.zone,
+            progress=lambda left: status.update(f"evaluating rules; {left:,} contact ranges left"),
+        )
+    here.say("Applied.")
+    if not done:
+        here.warn(
+            "Some contacts are locked by other processes. Workers or the next `parcours update` evaluate the rules for "
+            "them."
+        )
+
+
+@app.command()
+def export(key: SegmentKey) -> None:
+    """Print a segment as YAML for `apply`."""
+    here = session()
+    with here.engine.connect() as conn:
+        typer.echo(write(definition(conn, key.strip())), nl=False)
+
+
+@app.command()
+def show(key: SegmentKey, as_json: Json = False) -> None:
+    """Show a segment: its number of members, its campaigns, and its rule."""
+    here = session()
+    with here.engine.connect() as conn:
+        segment = _segment(conn, key)
+        (line,) = segments.listed(conn, key=segment.key)
+        file = definition(conn, segment.key)
+        book = rules.book(conn)
+        aside = rules.set_aside(conn).get(segment.key)
+        unfinished = rebuilds.left(conn, [segment.id])
+    asked = sum(each.chunks for each in unfinished)
+    if as_json:
+        more = {"rule": file.get("rule"), "set_aside": aside, "ranges_left": asked}
+        here.print_json({**segment_json(line), **more})
+        return
+    here.say(
+        f"{line.name} ({line.key}): {line.members:,} members; public {_yes(line.public)}, "
+        f"published {_yes(line.published)}; used by {', '.join(line.campaigns) or 'no campaign'}"
+    )
+    if segment.id in book.rules:
+        here.say("Its members are the contacts that match:")
+        for depth, kind, words in in_words(book.rules[segment.id].rule):
+            here.say(f"{'  ' * (depth + 1)}{RULE_WORDS.get(kind or '', words)}")
+    elif "rule" not in file:
+        here.say("It has no rule. Contacts are added manually and by events.")
+    if aside is not None:
+        here.warn(f"Its rule fails: {aside}. Membership does not change where the rule fails.")
+    if unfinished:
+        here.say(f"The rule is being evaluated for all contacts; {asked:,} contact ranges left.")
+
+
+@app.command()
+def explain(segment: SegmentKey, contact: OneContact, as_json: Json = False) -> None:
+    """Explain why a contact is in a segment or not: the result of each condition, and manual changes."""
+    here = session()
+    with here.engine.connect() as conn:
+        found = segment_explained.explain(
+            conn, segment.strip(), contact.strip(), now=database_now(conn), zone=here.zone
+        )
+    if as_json:
+        here.print_json(found.to_json())
+        return
+    for sentence in found.sentences():
+        here.say(sentence)
+
+
+@app.command()
+def release(key: SegmentKey, contact: ContactKeys) -> None:
+    """Undo manual changes: the segment's rule decides about these contacts again."""
+    here = session()
+    now = partitions.begin(here.engine)
+    with here.engine.begin() as conn:
+        segment = _segment(conn, key)
+        wanted = _contacts(conn, contact)
+        released = manual_changes.release(conn, segment.id, wanted, now=now, zone=here.zone)
+    here.say(f"{released:,} released, {len(wanted) - released:,} had not been added or removed manually.")
 
 
 @app.command()
@@ -173,19 +316,59 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
         return
     here.print_table(
         "Segments",
-        ["key", "name", "public", "published", "members", "used by"],
+        ["key", "name", "public", "published", "by rule", "members", "used by"],
         [
             (
                 line.key,
                 line.name,
                 _yes(line.public),
                 _yes(line.published),
+                _yes(line.by_rule),
                 line.members,
                 ", ".join(line.campaigns),
             )
             for line in found
         ],
     )
+
+
+def _read(paths: Sequence[Path]) -> list[SegmentDocument]:
+    """Return the segments of files; every problem of every file is reported together."""
+    found, problems = [], []
+    for path in paths:
+        try:
+            found.append(read(path))
+        except CampaignFileError as error:
+            problems += error.problems
+    if problems:
+        raise CampaignFileError(problems)
+    return found
+
+
+def _plans(conn: Connection, documents: Sequence[SegmentDocument], *, forget: bool) -> list[SegmentPlan]:
+    here = session()
+    files = [file for document in documents for file in document.segments]
+    of = {id(file): document for document in documents for file in document.segments}
+    problems = [
+        located for file, problem in segment_plan.problems(conn, files) for located in of[id(file)].located([problem])
+    ]
+    if problems:
+        raise CampaignFileError(problems)
+    return segment_plan.plan(conn, files, forget=forget, now=database_now(conn), zone=here.zone)
+
+
+def _confirm(plans: Sequence[SegmentPlan], *, yes: bool) -> None:
+    if yes or all(each.is_nothing for each in plans):
+        return
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        typer.confirm("Apply?", abort=True)
+        return
+    leaving = sum(effect.leaves for each in plans for effect in each.campaigns)
+    joining = sum(effect.joins + effect.comes_back for each in plans for effect in each.campaigns)
+    if leaving or joining:
+        raise CampaignError(
+            f"this adds {joining:,} contacts to campaigns and removes {leaving:,}; to confirm, run it again with --yes"
+        )
 
 
 def _yes(value: bool) -> str:

@@ -28,7 +28,7 @@ from parcours.producers.files import campaigns
 from parcours.producers.files.contacts import contacts as contacts_of
 from parcours.producers.files.rows import RejectedRow
 from parcours.services.overview_json import figures_json
-from parcours.services.sample.contacts import people
+from parcours.services.sample.contacts import people, with_dates
 from parcours.services.simulation import Simulation, Tell
 
 app = typer.Typer()
@@ -82,7 +82,8 @@ def simulate(
         simulation = Simulation(
             engine, campaign_file, here.zone, here.settings.batch_size, start, days, seed, answers, over
         )
-        came = _load(engine, number, given, seed, start)
+        made_up = (with_dates(each, campaign_file, start, days) for each in _made_up(number, seed))
+        came = _load(engine, made_up, given, start)
         with _progress(here, simulation, shown=not as_json) as tell:
             campaign = simulation.run(tell)
         with engine.connect() as conn:
@@ -146,10 +147,14 @@ def _start(present: datetime, given: str | None) -> datetime:
     return start.replace(tzinfo=UTC) if start.tzinfo is None else start.astimezone(UTC)
 
 
-def _load(engine: Any, number: int, given: Path | None, seed: int, start: datetime) -> int:
+def _made_up(number: int, seed: int) -> Iterator[Incoming]:
+    return (person.incoming(line) for line, person in enumerate(people(number, seed), 2))
+
+
+def _load(engine: Any, made_up: Iterator[Incoming], given: Path | None, start: datetime) -> int:
     with engine.begin() as conn:
         if given is None:
-            contacts.stage(conn, (person.incoming(line) for line, person in enumerate(people(number, seed), 2)))
+            contacts.stage(conn, made_up)
         else:
             with RejectFile(given) as rejects:
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
+from sqlalchemy import Connection
 
 from parcours.cli.session import Session, session
 from parcours.db.clock import now as database_now
 from parcours.db.reads import overview
-from parcours.db.tables import campaigns, events, outbox
+from parcours.db.tables import campaigns, events, outbox, rebuilds, rules
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.time.text import iso
 from parcours.producers.broker import BrokerAwayError, queue_depths
@@ -34,6 +36,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         dead_letters = events.count_dead_letters(conn)
         sweeps = overview.open_sweeps(conn)
         aside = campaigns.set_aside(conn)
+        asked = _rules(conn, now)
     queues, broker_away = _queues(here.settings.broker_url)
     due = sum(each.due for each in backlog if each.published)
     oldest = min((each.oldest_due_at for each in backlog if each.published and each.oldest_due_at), default=None)
@@ -61,8 +64,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         "events": waiting_events,
         "oldest_seconds": None if oldest_event is None else round((now - oldest_event).total_seconds(), 1),
     }
-    oldest_message = min((lane.due_at for lane in due_messages if not lane.deleted), default=None)
-    outbox_age = None if oldest_message is None else round(max(0.0, (now - oldest_message).total_seconds()), 1)
+    outbox_age = _seconds(min((lane.due_at for lane in due_messages if not lane.deleted), default=None), now)
     away = [
         {"provider": name, "state": circuit.state, "until": iso(circuit.opened_until), "error": circuit.error}
         for name, circuit in circuits.items()
@@ -80,6 +82,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
             "dead_letters": dead_letters,
             "sweeps": sweeps,
             "set_aside": [{"campaign": key, "error": why} for key, why in aside.items()],
+            "rules": asked,
         }
         here.print_json({**whole, "campaigns": rows, "queues": queues, "broker_error": broker_away, **more})
         return
@@ -95,7 +98,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         here.say("No broker is configured; the queues are inside `parcours up`.")
     else:
         here.print_table("", ("queue", "messages"), list(queues.items()))
-    _alarm(here, aside)
+    _alarm(here, aside, asked)
     for sweep in sweeps:
         started = "started" if sweep["started_at"] else "not started"
         here.say(f"{sweep['kind']} {sweep['id']} requested {iso(sweep['asked_at'])}, {started}")
@@ -124,9 +127,30 @@ def _age(seconds: Any) -> str:
     return "" if seconds is None else f", the oldest for {seconds:,} s"
 
 
-def _alarm(here: Session, aside: Mapping[str, str]) -> None:
+def _rules(conn: Connection, now: datetime) -> dict[str, Any]:
+    """Return how rules of segments do: those set aside, what is left of asking everybody, the oldest one due."""
+    since = rules.oldest_due(conn, now=now)
+    return {
+        "set_aside": [{"segment": key, "error": why} for key, why in rules.set_aside(conn).items()],
+        "ranges_left": sum(each.chunks for each in rebuilds.left(conn, list(rules.book(conn).rules))),
+        "oldest_due_seconds": _seconds(since, now),
+    }
+
+
+def _seconds(since: datetime | None, now: datetime) -> float | None:
+    return None if since is None else round(max(0.0, (now - since).total_seconds()), 1)
+
+
+def _alarm(here: Session, aside: Mapping[str, str], asked: Mapping[str, Any]) -> None:
     for key, why in aside.items():
         here.say(f"Alarm: campaign {key} is stopped: {why}.")
+    for each in asked["set_aside"]:
+        here.say(
+            f"Alarm: the rule of segment {each['segment']} fails: {each['error']}. "
+            "Membership does not change where it fails."
+        )
+    if asked["ranges_left"]:
+        here.say(f"Segment rules are being evaluated; {asked['ranges_left']:,} contact ranges left.")
 
 
 def _about(n: int, *, about: bool) -> str:

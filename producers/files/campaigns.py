@@ -89,14 +89,7 @@ def read_text(
 
     With `around`, the text holds the steps only, and that the rest of the campaign, whose problems have no line.
     """
-    if len(text) > MAX_CHARACTERS:
-        raise _unreadable(name, TOO_LONG)
-    # A tab between JSON's tokens means nothing, but YAML takes it for indentation.
-    root = _compose(name, text.replace("\t", " ") if name.suffix.lower() == ".json" else text)
-    try:
-        document = _Document(root)
-    except RecursionError:
-        raise _unreadable(name, "the file is nested too deeply") from None
+    document = _document(name, text)
     within: Place = () if around is None else ("steps",)
     problems = [
         FileProblem(name, line, dotted((*within, *place)), sentence) for line, place, sentence in document.problems
@@ -115,6 +108,39 @@ def read_text(
     if problems or checked.file is None:
         raise CampaignFileError(sorted(problems, key=lambda problem: problem.line or 0))
     return checked.file
+
+
+def value_of(text: str) -> object:
+    """Return the data of a piece of YAML, or the text itself where that is none; its checks then say what is wrong."""
+    try:
+        document = CampaignDocument(_compose(Path("value.yaml"), text[:MAX_CHARACTERS]))
+    except (CampaignFileError, RecursionError):
+        return text
+    return text if document.broken else document.data
+
+
+def document_of(path: Path, text: str | None = None) -> CampaignDocument:
+    """Return the data of a file, or of a text that problems call by its path, with the line of each place in it.
+
+    Raises CampaignFileError for what is no YAML, and for what is wrong in it as such.
+    """
+    document = _document(path, _text(path) if text is None else text)
+    if document.problems:
+        raise CampaignFileError(
+            [FileProblem(path, line, dotted(place), sentence) for line, place, sentence in document.problems]
+        )
+    return document
+
+
+def _document(name: Path, text: str) -> CampaignDocument:
+    if len(text) > MAX_CHARACTERS:
+        raise _unreadable(name, TOO_LONG)
+    # A tab between JSON's tokens means nothing, but YAML takes it for indentation.
+    root = _compose(name, text.replace("\t", " ") if name.suffix.lower() == ".json" else text)
+    try:
+        return CampaignDocument(root)
+    except RecursionError:
+        raise _unreadable(name, "the file is nested too deeply") from None
 
 
 def _unreadable(path: Path, sentence: str, line: int | None = None) -> CampaignFileError:
@@ -223,7 +249,7 @@ for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern})\Z"), list(_first))
 
 
-class _Document:
+class CampaignDocument:
     """A document as plain data, with the line of each place in it.
 
     `problems` has line, place and sentence; with a `broken` document, some of the data could not be had.

@@ -14,6 +14,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from parcours.db.tables.contacts import Incoming
+from parcours.domain.campaign_file.model import AtFile, CampaignFile
 
 # Country: its share, its timezones, names that are common there.
 _COUNTRIES: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
@@ -143,3 +144,22 @@ def _person(index: int, seed: str) -> Person:
         interest=chance.betavariate(1.3, 1.9),
         seed=seed,
     )
+
+
+def with_dates(contact: Incoming, file: CampaignFile, start: datetime, days: int) -> Incoming:
+    """Return a contact who has the dates that a campaign goes by.
+
+    Dates that come again are of any day of the last 60 years; those that come once, of the days that are looked at.
+    """
+    again = {source.field for source in file.sources.dates if source.every is not None}
+    once = {source.field for source in file.sources.dates} | {
+        step.at.field for step in file.walk() if isinstance(step.at, AtFile)
+    }
+    made = json.loads(contact.fields or "{}")
+    for field in sorted(again | once):
+        draw = Random(f"{contact.key}/{field}")
+        if field in again:
+            made[field] = (start - timedelta(days=draw.randrange(60 * 365))).date().isoformat()
+        else:
+            made[field] = (start + timedelta(minutes=draw.randrange(1, days * 24 * 60))).isoformat(timespec="minutes")
+    return contact._replace(fields=json.dumps(made)) if again or once else contact

@@ -22,7 +22,7 @@ import structlog
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import events, pools, worlds
+from tests.benchmarks import events, pools, rules, worlds
 from tests.benchmarks.cases import Case, Cases, Size, WrongResultError, sizes, timed, triggered, updated
 from tests.benchmarks.server import a_server
 
@@ -156,6 +156,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         events_found = events.measure(short=options.short, say=say)
         screen.print(events.shown(events_found))
         figures["events"] = [each._asdict() for each in events_found]
+        rules_found = rules.measure(contacts, say)
+        screen.print(rules.shown(rules_found))
+        figures["rules"] = [each._asdict() for each in rules_found]
     if options.growth:
         grown = grow(options.growth, options.rounds, say)
         screen.print(shown_growth(grown))

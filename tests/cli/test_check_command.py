@@ -40,6 +40,11 @@ BROKEN = {
     ),
     "counters_differ": ("UPDATE step_count SET day = '2026-06-03' WHERE slot = 4", 2),
     "waits_of_nobody": ("UPDATE wait SET rotation = 2 WHERE contact_id <= 25", 25),
+    "runs_differ": (
+        "INSERT INTO run (contact_id, campaign_id, number, key, rotation, arrival, manual, began_at) "
+        "SELECT id, 1, 1, '', 1, 'segment', false, '2026-06-02Z' FROM contact WHERE id <= 2",
+        2,
+    ),
     "waits_at_removed_steps": ("UPDATE step SET removed_at = now() WHERE id = 2", 30),
     "lost_members": (
         "DELETE FROM wait WHERE contact_id <= 3; UPDATE membership SET rotation = 2 WHERE contact_id <= 3",
@@ -52,6 +57,12 @@ BROKEN = {
         "UPDATE campaign_count SET n = 11 WHERE what = 'left'; UPDATE step_count SET n = 34 WHERE slot = 3; "
         "DELETE FROM contact WHERE id = 1",
         1,
+    ),
+    "due_without_rule": (
+        "INSERT INTO segment (key, name, rule) VALUES ('a', 'A', NULL), ('b', 'B', '{}'); "
+        "INSERT INTO segment_due SELECT contact.id, segment.id, now() FROM contact, segment WHERE contact.id <= 3; "
+        "INSERT INTO segment_due VALUES (999, 2, now())",
+        4,
     ),
     "keys_twice": ("INSERT INTO contact_alias VALUES (2, 'c1', now())", 1),
     "deliveries_differ": ("INSERT INTO delivery_count VALUES (1, 'sent', 0, 3)", 1),

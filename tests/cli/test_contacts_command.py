@@ -196,9 +196,12 @@ def test_show_says_where_a_contact_is_in_their_own_time(run: Run, tmp_path: Path
             "added_at": "2026-03-01T10:00:00Z",
             "left_at": None,
             "departure": None,
+            "reason": None,
+            "runs": [],
             "outcomes": [
                 {
                     "step": "hello",
+                    "run": None,
                     "rotation": 2,
                     "result": "done",
                     "at": "2026-03-01T10:00:00Z",
@@ -208,12 +211,20 @@ def test_show_says_where_a_contact_is_in_their_own_time(run: Run, tmp_path: Path
             "waits": [
                 {
                     "step": "later",
+                    "run": None,
                     "waiting": "retry",
                     "due_at": "2026-03-29T01:00:00Z",
                     "due_local": "2026-03-29T03:00:00+02:00",
                     "error": None,
                 },
-                {"step": "opened", "waiting": "decision", "due_at": None, "due_local": None, "error": None},
+                {
+                    "step": "opened",
+                    "run": None,
+                    "waiting": "decision",
+                    "due_at": None,
+                    "due_local": None,
+                    "error": None,
+                },
             ],
         }
     ]

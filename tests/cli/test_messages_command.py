@@ -76,6 +76,9 @@ channel: Email
 cap: {number: 2, period: week}
 quiet_hours: {between: ["21:00", "08:00"], days: [sat, sun]}
 over: queue
+blackout: [2026-12-25, 2027-01-01]
+holidays: contact.country
+spread: 15 minutes
 ---
 channel: sms
 cap: {number: 1, period: day}
@@ -91,6 +94,7 @@ def test_policies_are_applied_listed_and_deleted(run: Run, tmp_path: Path) -> No
     printed = run("policies", "list").stdout
     assert "2 a week" in printed
     assert "21:00 to 08:00 on sat, sun" in printed
+    assert "2026-12-25, 2027-01-01, public holidays of contact.country" in " ".join(printed.split())
     assert run("policies", "delete", "EMAIL").returncode == 0
     assert json.loads(run("policies", "list", "--json").stdout) == [
         {"channel": "sms", "cap": {"number": 3, "period": "day"}}
@@ -113,6 +117,9 @@ def test_policies_are_applied_listed_and_deleted(run: Run, tmp_path: Path) -> No
         ("channel: email\nquiet_hours:\n  between: [21:00, 08:00]", "3: policy 'email': quiet_hours: 1260 is not an"),
         ("channel: email\ncap: {number: 1, period: day}\nover: skipp", "3: policy 'email': over: 'over' must be queue"),
         ("channel: email\ncap: {number: 1, period: day}\n---\nchannel: EMAIL\ncap: 3", "4: policy 'email': is also in"),
+        ("channel: email\nblackout: 2026-12-25", "2: policy 'email': blackout: 'blackout' is a list of days"),
+        ("channel: email\nblackout: [soon]", "2: policy 'email': blackout: 'soon' is not a day; write it like"),
+        ("channel: email\nholidays: FR", "2: policy 'email': holidays: 'holidays' names the field"),
         ("channel: email\ncap: 2026-99-99", "2: policy 'email': 'cap' cannot be read: month must"),
         ("", "1: the file is empty"),
     ],

@@ -34,7 +34,17 @@ def test_people_are_added_and_removed_by_hand(run: Run, people: None, engine: En
     assert run("segments", "remove", "news", "b").stdout == "1 removed from news, 0 not in it.\n"
     assert members(engine) == {"a": (True, True, False), "b": (False, False, True), "c": (True, True, False)}
     listed = json.loads(run("segments", "list", "--json").stdout)
-    assert listed == [{"key": "news", "name": "News", "public": True, "published": True, "members": 2, "campaigns": []}]
+    assert listed == [
+        {
+            "key": "news",
+            "name": "News",
+            "public": True,
+            "published": True,
+            "members": 2,
+            "campaigns": [],
+            "by_rule": False,
+        }
+    ]
 
 
 @pytest.mark.parametrize(

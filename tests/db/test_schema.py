@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from alembic import command as alembic
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
@@ -111,3 +112,18 @@ def test_code_that_a_newer_schema_does_not_serve_says_so_in_a_sentence(ahead: En
             f"parcours: the database is at revision 9000, but this version of Parcours only works with "
             f"{schema.newest()}: a newer version upgraded the database; use that version here too\n"
         )
+
+
+def test_what_dates_of_contacts_need_can_be_taken_out_and_put_back(older: Engine) -> None:
+    schema.upgrade(older, to="0035")
+    config = Config()
+    config.set_main_option("script_location", str(schema.MIGRATIONS))
+    with older.connect() as conn:
+        conn.execute(text("INSERT INTO contact (key, fields) VALUES ('ann', '{}')"))
+        conn.commit()
+        config.attributes["connection"] = conn
+        alembic.downgrade(config, "-1")
+        conn.execute(text('UPDATE contact SET fields = \'{"birthday": "1990-03-09"}\''))
+        conn.commit()
+    schema.upgrade(older)
+    assert schema.current(older) == schema.newest()

@@ -226,6 +226,7 @@ def step_types_page() -> str:
 def campaign_file_page() -> str:
     whole = file_schema()
     step = whole["$defs"]["step"]
+    event, segment = whole["$defs"]["exit"]["oneOf"]
     text = [
         *_head("Campaign file"),
         "A campaign is a YAML file. `parcours campaigns schema` prints its JSON Schema, for editors, and",
@@ -240,6 +241,18 @@ def campaign_file_page() -> str:
         "A step is one of `action`, `decision` and `condition`, with a type of [Step types](step-types.md).",
         "",
         *_fields(step),
+        "",
+        "## Event source",
+        "",
+        "See [Start a campaign by events](../howto/events-and-runs.md).",
+        "",
+        *_fields(whole["$defs"]["event_source"]),
+        "",
+        "## Exit",
+        "",
+        "An exit is an event or a segment.",
+        "",
+        *_fields({**event, "properties": {**event["properties"], **segment["properties"]}, "required": []}),
     ]
     return "\n".join(text)
 
@@ -264,9 +277,12 @@ def _field_rows(found: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, st
             yield from _field_rows(each, f"{prefix}{name}.")
 
 
+_LINKS = {"step": "[step](#step)", "event_source": "[event source](#event-source)", "exit": "[exit](#exit)"}
+
+
 def _shape(found: Mapping[str, Any]) -> str:
     if "$ref" in found:
-        return "[step](#step)" if found["$ref"].endswith("/step") else "mapping"
+        return _LINKS.get(found["$ref"].rpartition("/")[2], "mapping")
     if "const" in found:
         return f"`{found['const']}`"
     if "enum" in found:

@@ -11,6 +11,7 @@ from parcours.db.clock import now as database_now
 from parcours.producers import tick
 from parcours.producers.broker import make_broker
 from parcours.producers.tick import Tick
+from parcours.services import segment_rules
 from tests.workers.worlds import START, World, event
 
 STEPS = "- {step: a, action: contact.points, with: {points: 1}}"
@@ -80,4 +81,19 @@ def test_waiting_events_graces_and_timezones_have_one_hint_each_while_no_worker_
     # Somebody acted on the oldest: there is work that no hint is out for.
     world.write("DELETE FROM inbox WHERE seq = (SELECT min(seq) FROM inbox)")
     assert ticking.run_once() == 1
+    ticking.close()
+
+
+def test_rules_that_are_due_and_those_asked_of_everybody_have_hints(world: World) -> None:
+    world.contacts("ann", "bob")
+    world.by_rule("new", {"condition": "contact.created", "with": {"within": "30 days"}})
+    broker = make_broker(None)
+    ticking = Tick(world.engine, broker)
+    assert ticking.run_once() == 0
+    world.write("UPDATE segment_due SET due_at = now() - interval '1 minute'")
+    assert [ticking.run_once() for _ in range(20)] == [1] + [0] * 19
+    with world.engine.begin() as conn:
+        segment_rules.put(conn, "others", {"condition": "contact.tags", "with": {"tags": ["a"]}}, now=START)
+    # As many hands as there are ranges.
+    assert [ticking.run_once() for _ in range(20)] == [1] + [0] * 19
     ticking.close()

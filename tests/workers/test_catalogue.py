@@ -307,15 +307,16 @@ def test_devices_are_those_a_contact_was_ever_seen_with(world: World) -> None:
     assert asked(world, "contact.device", given, key="c") == {"ann": False, "bob": False}
 
 
-def test_a_form_field_is_looked_for_in_all_submissions(world: World) -> None:
+def test_a_form_field_is_looked_for_in_the_latest_submission_or_in_all(world: World) -> None:
     world.contacts("ann", "bob", segment="everyone")
     world.form("poll")
     world.form("other")
     world.submit("poll", "ann", at(0), colour="red")
     world.submit("poll", "ann", at(0), colour="blue")
     world.submit("other", "bob", at(0), colour="red")
-    given = '{form: poll, field: colour, operator: "=", value: Red}'
-    assert asked(world, "form.field", given, key="a") == {"ann": True, "bob": False}
+    given = 'form: poll, field: colour, operator: "=", value: Red'
+    assert asked(world, "form.field", f"{{{given}, which: any}}", key="a") == {"ann": True, "bob": False}
+    assert asked(world, "form.field", f"{{{given}}}", key="latest") == {"ann": False, "bob": False}
     given = '{form: poll, field: colour, operator: "!=", value: red}'
     assert asked(world, "form.field", given, key="b") == {"ann": True, "bob": False}
 

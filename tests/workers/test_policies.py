@@ -142,6 +142,32 @@ def test_quiet_hours_are_of_the_contacts_clock_and_spare_transactional_messages(
     assert [row[1:3] for row in messages(world)] == [(True, 0), (False, 0), (False, 0)]
 
 
+def test_on_blackout_days_and_holidays_of_their_country_contacts_wait_at_the_step(world: World) -> None:
+    world.contacts("ann", segment="everyone", timezone="Europe/Paris", country="FR")
+    world.contacts("bob", segment="everyone", timezone="America/New_York", country="US")
+    world.contacts("cai", segment="everyone", country=["half"])
+    world.email("hello")
+    # The 44th day is the 14th of July, which France celebrates.
+    world.policy("email", blackout=["2026-07-15"], holidays="contact.country")
+    world.campaign(SEND)
+    world.run(at(44))
+    assert world.outbox() == ["bob hello", "cai hello"]
+    assert world.due("ann", "send") == at(46, "00:05", zone="Europe/Paris")
+    world.tell(event("contact.changed", "ann", at(44, "12:00"), timezone="Asia/Tokyo", fields={"country": "JP"}))
+    world.trigger(at(44, "12:00"))
+    # There it is the same day still, and no holiday.
+    assert world.outbox() == ["bob hello", "cai hello", "ann hello"]
+
+
+def test_a_message_in_the_outbox_waits_for_the_end_of_a_blackout_day(ann: World) -> None:
+    ann.policy("email", blackout=["2026-06-01"], over="queue", spread="15 minutes")
+    ann.campaign(SEND)
+    ann.run(at(1))
+    (row,) = ann.read("SELECT due_at, held FROM message")
+    assert row.held == "blackout"
+    assert at(2, "00:05") <= row.due_at < at(2, "00:20")
+
+
 def test_a_contacts_own_rule_wins_over_the_cap_and_its_pause_blocks(ann: World) -> None:
     ann.policy("email", cap={"number": 1, "period": "week"})
     ann.rule("ann", "email", number=2, period="day")

@@ -138,5 +138,5 @@ def test_a_sweep_with_nothing_due_is_a_few_reads(world: World, moody: Moody) -> 
     world.run()
     with statements_counted(world.engine) as sent:
         assert world.trigger(at(1, "09:00")) == {}
-    # Who runs, whose timezone changed, that no table is read as a whole, and what is due.
-    assert len(sent) == 4
+    # Who runs, whose timezone changed, whether there are rules, that no table is read as a whole, and what is due.
+    assert len(sent) == 5

@@ -23,6 +23,7 @@ from parcours.db.scope import Scope
 from parcours.db.tables import (
     campaigns,
     contacts,
+    dates,
     erasure,
     events,
     merging,
@@ -372,7 +373,8 @@ def test_messages_are_claimed_and_recorded(misled: Watched) -> None:
         leased = LATER + timedelta(minutes=5)
         taken = outbox.claim(conn, lane, now=LATER, leased_until=leased, limit=BATCH, scope=Scope())
         assert len(taken) == BATCH
-        outbox.departed(conn, {(each.contact_id, each.campaign_id) for each in taken})
+        outbox.departed(conn, {(each.contact_id, each.campaign_id, None) for each in taken})
+        outbox.departed(conn, {(each.contact_id, each.campaign_id, 1) for each in taken})
         outbox.told_already(conn, [each.key for each in taken])
         outbox.recipients(conn, [each.contact_id for each in taken])
         outbox.refusals(conn, [each.contact_id for each in taken], ["email"])
@@ -472,7 +474,7 @@ def test_waits_that_move(misled: Watched) -> None:
         coming = waits.still_to_come(conn, ids)
         waits.move_to(conn, [(wait, LATER) for wait in coming])
         waits.count_up_to(conn, [opened], BATCH)
-        waits.first_rezoned(conn)
+        dates.first_to_follow(conn)
         waits.standing(conn, opened, ids)
         waits.take_kickoffs(conn, campaign_id, ids, now=NOW)
         outcomes.recent_passes(conn, ids, [opened], now=NOW)

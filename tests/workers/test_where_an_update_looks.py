@@ -104,7 +104,7 @@ def test_nobody_outside_the_chunks_would_have_moved(
             return memberships.differing(
                 conn,
                 1,
-                segment_ids,
+                memberships.Sources(segment_ids),
                 whole,
                 width=1,
                 leaving=exit_on_leave,

@@ -26,6 +26,7 @@ from parcours.db.reads import batch as facts
 from parcours.db.scope import Scope
 from parcours.db.tables import campaigns, emails, outcomes, policies, templates, traces
 from parcours.db.tables import forms as form_table
+from parcours.db.tables import rules as rule_table
 from parcours.db.tables import segments as segment_table
 from parcours.db.tables.campaigns import Found
 from parcours.domain.campaign import StopRule
@@ -38,8 +39,9 @@ from parcours.domain.steps.batch import Batch, Fact
 from parcours.domain.steps.registry import action
 from parcours.domain.steps.types import NoProperties, Result, StepType
 from parcours.producers.files import campaigns as campaign_files
-from parcours.services import apply_campaign, campaign_plan
-from parcours.workers import decisions, events, intake, membership
+from parcours.services import apply_campaign, campaign_plan, segment_rules
+from parcours.workers import decisions, events, intake, membership, rebuilding
+from parcours.workers import rules as following
 from parcours.workers.executor import BY_DEFAULT
 from parcours.workers.intake import Accepted
 from parcours.workers.sweeps import trigger_inline, update_inline
@@ -136,6 +138,29 @@ class World:
             assert found is not None
             segment_table.remove_members(conn, found.id, self.ids(conn, *keys), manual=False, now=when)
 
+    def by_rule(self, key: str, rule: object, when: datetime = START) -> None:
+        """Give a segment a rule, made when it is new, and ask it of everybody."""
+        with self.engine.begin() as conn:
+            segment_rules.put(conn, key, rule, now=when)
+        assert rebuilding.work_all(self.engine, self.rules_there(), now=when, zone=self.zone)
+
+    def rules_there(self) -> list[int]:
+        with self.engine.connect() as conn:
+            return list(rule_table.book(conn).rules)
+
+    def inside(self, segment: str) -> set[str]:
+        """Return who is in a segment."""
+        rows = self.read(
+            "SELECT contact.key FROM segment_member JOIN contact ON contact.id = contact_id "
+            "JOIN segment ON segment.id = segment_id WHERE segment.key = :segment AND active",
+            segment=segment,
+        )
+        return {row.key for row in rows}
+
+    def time_passes(self, now: datetime) -> None:
+        """Do what tick has done for rules."""
+        following.follow_all(self.engine, now=now, zone=self.zone)
+
     def form(self, key: str, *, standalone: bool = False) -> None:
         with self.engine.begin() as conn:
             form_table.create(conn, key, key, standalone)
@@ -177,6 +202,9 @@ class World:
         key: str = "c",
         segments: Sequence[str] = ("everyone",),
         forms: Sequence[str] = (),
+        events: Sequence[dict[str, Any]] = (),
+        existing: bool = True,
+        dates: Sequence[dict[str, Any]] = (),
         when: datetime = START,
         backfill: bool = False,
         reschedule: bool = False,
@@ -194,7 +222,13 @@ class World:
             "campaign": key,
             "published": True,
             **settings,
-            "sources": {"segments": list(segments), "forms": list(forms)},
+            "sources": {
+                "segments": list(segments),
+                "forms": list(forms),
+                "events": list(events),
+                "dates": list(dates),
+                "existing": existing,
+            },
         }
         lines = [f"{name}: {json.dumps(value)}" for name, value in head.items()]
         body = textwrap.indent(textwrap.dedent(steps).strip("\n"), "  ")
@@ -438,9 +472,22 @@ class World:
         assert hours == [], "the hours of a day are not the day"
         lost = self.read(
             "SELECT wait.* FROM wait LEFT JOIN membership USING (contact_id, campaign_id) "
-            "WHERE membership.left_at IS NOT NULL OR membership.rotation IS DISTINCT FROM wait.rotation"
+            "LEFT JOIN run ON run.contact_id = wait.contact_id AND run.campaign_id = wait.campaign_id "
+            "AND run.rotation = wait.rotation AND run.left_at IS NULL "
+            "WHERE membership.left_at IS NOT NULL OR CASE WHEN membership.runs THEN run.number IS NULL "
+            "ELSE membership.rotation IS DISTINCT FROM wait.rotation END"
         )
         assert lost == [], "somebody waits who is out, or in another rotation"
+
+        runs = self.read(
+            "SELECT membership.* FROM membership LEFT JOIN LATERAL (SELECT count(*) AS n, "
+            "count(*) FILTER (WHERE run.left_at IS NULL) AS open, max(run.rotation) AS highest FROM run "
+            "WHERE run.contact_id = membership.contact_id AND run.campaign_id = membership.campaign_id) AS runs "
+            "ON true "
+            "WHERE (runs.n > 0) <> membership.runs OR membership.runs AND ((membership.left_at IS NULL) <> (open > 0) "
+            "OR membership.rotation < highest)"
+        )
+        assert runs == [], "a membership is not what its runs are"
 
     def clear(self) -> None:
         """Forget everything."""
@@ -459,11 +506,14 @@ class World:
             *("message", "delivery_count", "step_count", "campaign_count", "campaign_hour_count", "sweep", "audit"),
             *("inbox", "event", "event_key", "erased", "leaving", "device", "dead_letter", "frequency_rule"),
             *("contact_alias", "point_group", "contact_score", "point_log", "stage_log", "contact_utm"),
-            *("template", "policy", "company_member", "company", "circuit", "rate", "rezoned", "leftover"),
+            *("run", "entrant", "template", "policy", "company_member", "company", "circuit", "rate", "rezoned"),
+            *("leftover", "redated", "date_entry"),
+            *("segment_due", "unjudged", "unjudged_company"),
         ]
         with self.engine.begin() as conn:
             for table in tables:
                 conn.execute(text(f"DELETE FROM {table}"))
+            conn.execute(text("UPDATE rule_set SET version = version + 1"))
 
 
 @contextmanager

@@ -120,6 +120,8 @@ class Planned(BaseModel):
     retimed: dict[str, int]
     retimed_before: list[str] = Field(description="Steps of `retimed` whose timing was changed by an earlier version.")
     new_roots: list[str]
+    rules_added: list[str] = Field(description="Event sources, exits and limits that are new, in words.")
+    rules_removed: list[str] = Field(description="Those that are no more.")
     publishes: bool | None = Field(
         description="Whether the change publishes (true) or pauses (false) the campaign; null: neither."
     )

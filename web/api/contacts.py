@@ -103,6 +103,8 @@ class StayResource(BaseModel):
     added_at: Instant
     left_at: Instant | None
     departure: str | None = Field(examples=[None])
+    reason: str | None = Field(examples=[None], description="Why the contact exited, in words.")
+    runs: list[dict[str, Any]] = Field(description="Runs that events began: key, data, and how each ended.")
     outcomes: list[dict[str, Any]]
     waits: list[dict[str, Any]]
 

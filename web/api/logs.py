@@ -25,6 +25,7 @@ class LogEntry(BaseModel):
     contact: str = Field(examples=["ann"])
     step: str = Field(examples=["hello"])
     rotation: int = Field(examples=[1])
+    run: str | None = Field(examples=[None], description="The key of the run, where the contact may have several.")
     result: str = Field(examples=["done"], description="done, skipped, failed, yes, no or cancelled.")
     at: Instant
     due_at: Instant | None
@@ -37,6 +38,7 @@ class StandingResource(BaseModel):
     contact: str = Field(examples=["ann"])
     step: str = Field(examples=["opened"])
     rotation: int = Field(examples=[1])
+    run: str | None = Field(examples=[None], description="The key of the run, where the contact may have several.")
     waiting: str = Field(examples=["decision"], description="The kind of the step, or retry.")
     due_at: Instant | None
     reason: str | None = Field(

@@ -35,6 +35,7 @@ class MemberWait(BaseModel):
     reason: str = Field(examples=["delay"])
     attempt: int = Field(examples=[0])
     due_at: Instant | None
+    run: str | None = Field(examples=[None], description="The key of the run, where the contact may have several.")
     error: str | None = Field(examples=[None], description="Error of the last attempt, if it failed.")
 
 
@@ -122,6 +123,7 @@ def _member(line: MemberLine, steps: dict[int, str]) -> MemberResource:
                 reason=wait.reason,
                 attempt=wait.attempt,
                 due_at=iso(wait.due_at),
+                run=wait.run,
                 error=wait.error,
             )
             for wait in line.waits

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
-from fastapi import Depends, Response
+from fastapi import Depends, Request, Response
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
 from parcours.db import partitions
+from parcours.db.clock import now as database_now
 from parcours.db.reads import listings
 from parcours.db.reads.listings import FIRST
-from parcours.db.tables import segments
+from parcours.db.tables import rebuilds, rules, segments
 from parcours.db.tables.segments import COUNTED, SegmentLine
 from parcours.domain.errors import NotFoundError
 from parcours.domain.keys import checked_key
+from parcours.domain.segments.file import SegmentFile, check
+from parcours.domain.segments.parsing import MAX_DEPTH
 from parcours.domain.time.text import iso
-from parcours.services import manual_changes
-from parcours.services.segment_json import segment_json
+from parcours.producers.files.campaigns import CampaignFileError
+from parcours.producers.files.segments import read_text
+from parcours.services import manual_changes, segment_explained, segment_plan, segment_rules
+from parcours.services.segment_json import definition, segment_json
+from parcours.services.segment_plan import SegmentPlan
 from parcours.web.api.common import (
     Cursor,
     Given,
@@ -25,21 +32,47 @@ from parcours.web.api.common import (
     Limit,
     Listed,
     Manager,
+    Raw,
     Reader,
     SiteOf,
     api_router,
     body,
+    checked_json,
     contact_id,
     cursor_of,
     documented,
     page_by_key,
     place_of,
+    unusable,
 )
 from parcours.web.context import Site
 from parcours.web.paging import address
 from parcours.web.problems import PROBLEM, ProblemError
+from parcours.web.security.bodies import check_content_type, content_type
+from parcours.workers import rebuilding
 
 router = api_router("segments")
+# all, any and not are two levels each: the mapping and its list.
+LEVELS = 3 * MAX_DEPTH
+
+
+RULE = {"condition": "contact.field", "with": {"field": "country", "operator": "=", "value": "FR"}}
+SEGMENT_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "A segment file.",
+        "content": {
+            "application/json": {
+                "schema": {"type": "object"},
+                "example": {"segment": "french", "name": "In France", "rule": RULE},
+            },
+            "application/yaml": {"schema": {"type": "string"}},
+        },
+    }
+}
+YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
+# Seconds for which whoever applies a rule waits until it is asked; workers do the rest.
+PATIENCE_SECONDS = 5.0
 
 
 class SegmentResource(BaseModel):
@@ -51,6 +84,62 @@ class SegmentResource(BaseModel):
     published: bool = Field(examples=[True])
     members: int = Field(examples=[120], description=f"Number of contacts in the segment, counted up to {COUNTED:,}.")
     campaigns: list[str] = Field(examples=[["welcome"]], description="Campaigns that use the segment as a source.")
+    by_rule: bool = Field(examples=[False], description="Whether the segment has a rule.")
+
+
+class SegmentWithRule(SegmentResource):
+    """A segment with its rule."""
+
+    rule: Any = Field(None, examples=[RULE], description="As in a segment file; null: no rule.")
+    set_aside: str | None = Field(
+        examples=[None], description="Why the rule cannot be read here or failed for a contact; null without an error."
+    )
+    ranges_left: int = Field(examples=[0], description="Contact ranges for which the rule is still to be evaluated.")
+
+
+class EffectOnCampaign(BaseModel):
+    """Effect of a changed segment on a campaign, as numbers of contacts."""
+
+    campaign: str = Field(examples=["welcome"])
+    running: bool = Field(examples=[True])
+    joins: int = Field(examples=[12])
+    comes_back: int = Field(examples=[0])
+    leaves: int = Field(examples=[3])
+    stays: int = Field(
+        examples=[0], description="New members of the segment who were in the campaign and do not restart."
+    )
+
+
+class SegmentPlanned(BaseModel):
+    """What applying would change in a segment. If `follows` is true, its rule depends on a changed segment."""
+
+    segment: str = Field(examples=["warm-leads"])
+    creates: bool = Field(examples=[False])
+    follows: bool = Field(examples=[False])
+    changed: list[str] = Field(examples=[["rule"]])
+    rule: bool = Field(examples=[True])
+    members: int = Field(examples=[120])
+    comes: int = Field(examples=[12])
+    goes: int = Field(examples=[3])
+    kept_in: int = Field(examples=[0], description="Members who do not match the rule but were added manually.")
+    kept_out: int = Field(examples=[0], description="Contacts who match the rule but were removed manually.")
+    unknown: int = Field(examples=[0], description="Contacts for which the rule fails.")
+    campaigns: list[EffectOnCampaign]
+    lines: list[str] = Field(description="The plan as text.")
+
+
+class SegmentWhy(BaseModel):
+    """Why a contact is in a segment or not."""
+
+    segment: str = Field(examples=["warm-leads"])
+    contact: str = Field(examples=["ann"])
+    inside: bool = Field(examples=[True])
+    manual: str | None = Field(examples=[None], description="added or removed, if somebody did that manually.")
+    answer: bool | None = Field(examples=[True], description="Result of the rule now; null: it fails.")
+    changes_at: str | None = Field(examples=[None], description="When the result can next change with time.")
+    rule: dict[str, Any] | None = Field(examples=[None], description="The rule with the result of each part.")
+    set_aside: str | None = Field(examples=[None])
+    explanation: list[str]
 
 
 class SegmentGiven(Given):
@@ -107,6 +196,55 @@ def make_segment(
     return made
 
 
+def _file(request: Request, raw: Raw) -> SegmentFile:
+    """Return the segment file of a body, JSON or YAML. Raises ProblemError with everything that is wrong in it."""
+    check_content_type(request, ("application/json", *YAML_TYPES))
+    if content_type(request) == "application/json":
+        file, found = check(checked_json(raw, levels=LEVELS))
+        if file is None:
+            raise unusable([(each.place, each.sentence) for each in found])
+        return file
+    try:
+        files = read_text(raw.decode("utf-8-sig"), name=Path("body.yaml")).segments
+    except UnicodeDecodeError:
+        raise ProblemError(400, "the body is not UTF-8") from None
+    except CampaignFileError as error:
+        raise unusable(
+            [
+                (each.path, f"line {each.line}: {each.sentence}" if each.line else each.sentence)
+                for each in error.problems
+            ]
+        ) from None
+    if len(files) != 1:
+        raise unusable([("", "send one segment")])
+    return files[0]
+
+
+@router.post("/segments/{segment:path}/plan", summary="Plan a change of a segment", openapi_extra=SEGMENT_BODY)
+def plan_segment(
+    site: SiteOf,
+    _who: Reader,
+    segment: str,
+    file: Annotated[SegmentFile, Depends(_file)],
+    reset_manual: bool = False,
+) -> list[SegmentPlanned]:
+    """The body is the segment file. Nothing is changed. Segments whose rules depend on it come last.
+
+    With `reset_manual`, the rule also decides about contacts that were added or removed manually.
+    """
+    with site.engine.connect() as conn:
+        plans = _plans(conn, site, segment, file, forget=reset_manual)
+    return [SegmentPlanned(**each.to_json(), lines=each.lines()) for each in plans]
+
+
+@router.get("/segments/{segment:path}/explain/{contact:path}", summary="Explain why a contact is in a segment or not")
+def explain_segment(site: SiteOf, _who: Reader, segment: str, contact: str) -> SegmentWhy:
+    """Result of each condition, and manual changes."""
+    with site.engine.connect() as conn:
+        found = segment_explained.explain(conn, segment, contact, now=database_now(conn), zone=site.zone)
+    return SegmentWhy(**found.to_json())
+
+
 # Before what has any key in this place.
 @router.get("/segments/{segment:path}/members", summary="List a segment's members")
 def list_segment_members(
@@ -141,11 +279,32 @@ def remove_segment_member(site: SiteOf, _who: Manager, segment: str, contact: st
     return _move(site, segment, contact, inside=False)
 
 
-@router.get("/segments/{segment:path}", summary="Get a segment")
-def get_segment(site: SiteOf, _who: Reader, segment: str) -> SegmentResource:
-    """Includes the number of members and the campaigns that use it."""
+@router.put("/segments/{segment:path}", summary="Create or update a segment", openapi_extra=SEGMENT_BODY)
+def put_segment(
+    site: SiteOf,
+    _who: Manager,
+    segment: str,
+    file: Annotated[SegmentFile, Depends(_file)],
+    reset_manual: bool = False,
+) -> SegmentWithRule:
+    """The body is the segment file. If it has no rule, an existing rule is removed.
+
+    The rule is evaluated for all contacts: within 5 seconds if possible, otherwise by the workers (`ranges_left`).
+    """
+    now = partitions.begin(site.engine)
+    with site.engine.begin() as conn:
+        _check(conn, segment, file)
+        asked = segment_rules.apply(conn, [file], forget=reset_manual, now=now)
+    rebuilding.work_all(site.engine, asked, now=now, zone=site.zone, patience=PATIENCE_SECONDS)
     with site.engine.connect() as conn:
-        return _line(conn, segment)
+        return _with_rule(conn, segment)
+
+
+@router.get("/segments/{segment:path}", summary="Get a segment")
+def get_segment(site: SiteOf, _who: Reader, segment: str) -> SegmentWithRule:
+    """Includes the number of members, the campaigns that use it, and its rule."""
+    with site.engine.connect() as conn:
+        return _with_rule(conn, segment)
 
 
 def _move(site: Site, segment: str, contact: str, *, inside: bool) -> SegmentMoved:
@@ -155,6 +314,30 @@ def _move(site: Site, segment: str, contact: str, *, inside: bool) -> SegmentMov
         ids = [contact_id(conn, contact)]
         moved = manual_changes.change_segment(conn, found.id, ids, inside=inside, now=now, zone=site.zone)
     return SegmentMoved(contact=contact, changed=bool(moved))
+
+
+def _plans(conn: Connection, site: Site, segment: str, file: SegmentFile, *, forget: bool) -> list[SegmentPlan]:
+    _check(conn, segment, file)
+    return segment_plan.plan(conn, [file], forget=forget, now=database_now(conn), zone=site.zone)
+
+
+def _check(conn: Connection, segment: str, file: SegmentFile) -> None:
+    if file.segment != segment:
+        said = f"the key in the URL is {segment!r} and in the file {file.segment!r}; a key cannot be changed"
+        raise unusable([("segment", said)])
+    found = segment_plan.problems(conn, [file])
+    if found:
+        raise unusable([(problem.place, problem.sentence) for _, problem in found])
+
+
+def _with_rule(conn: Connection, key: str) -> SegmentWithRule:
+    found = _found(conn, key)
+    return SegmentWithRule(
+        **segment_json(segments.listed(conn, key=key, most=COUNTED)[0]),
+        rule=definition(conn, key).get("rule"),
+        set_aside=rules.set_aside(conn).get(key),
+        ranges_left=sum(each.chunks for each in rebuilds.left(conn, [found.id])),
+    )
 
 
 def _found(conn: Connection, key: str) -> segments.Segment:

@@ -11,6 +11,7 @@ from typing import Any
 
 from parcours.domain.campaign import Step
 from parcours.domain.events import table
+from parcours.domain.time.dates import AT_ONCE, ContactDate
 from parcours.domain.time.intervals import Interval
 from parcours.domain.time.schedule import Timing
 from parcours.web.i18n.language import _, _n, day, instant, marked, number, reader
@@ -51,6 +52,8 @@ STANDS = {
 RULES = {
     "cap": marked("frequency cap reached"),
     "quiet_hours": marked("quiet hours"),
+    "blackout": marked("blackout day"),
+    "holiday": marked("public holiday"),
     "paused": marked("pause"),
 }
 CHANNELS = {
@@ -70,11 +73,14 @@ ARRIVALS = {
     "form": marked("from a form"),
     "manual": marked("added manually"),
     "action": marked("by a campaign step"),
+    "event": marked("by an event"),
+    "date": marked("by a date of the contact"),
 }
 DEPARTURES = {
     "segment": marked("left all segments"),
     "action": marked("removed by a step"),
     "manual": marked("removed manually"),
+    "exit": marked("by an exit of the campaign"),
 }
 SERIES = {
     "added": marked("Contacts added"),
@@ -157,6 +163,8 @@ def _timing(value: Timing) -> list[str]:
             if value.hour is not None
             else _("after {interval}", interval=after)
         )
+    elif value.date is not None:
+        parts.append(_by_date(value.date))
     elif value.at is not None:
         parts.append(_("on {instant}", instant=instant(value.at)))
     elif value.hour is not None:
@@ -167,6 +175,16 @@ def _timing(value: Timing) -> list[str]:
     if value.days:
         parts.append(_days(value.days))
     return parts
+
+
+def _by_date(date: ContactDate) -> str:
+    if date.offset == AT_ONCE:
+        text = _("on the date in {field}", field=date.field)
+    elif date.before:
+        text = _("{interval} before the date in {field}", interval=interval(date.offset), field=date.field)
+    else:
+        text = _("{interval} after the date in {field}", interval=interval(date.offset), field=date.field)
+    return text if date.hour is None else _("{day} at {hour}", day=text, hour=_hour(date.hour))
 
 
 def _days(days: frozenset[int]) -> str:

@@ -26,7 +26,7 @@ from parcours.domain.campaign_file.build import to_data
 from parcours.domain.campaign_file.model import CampaignFile, SkipFile
 from parcours.domain.steps.registry import all_types
 from parcours.domain.steps.types import StepType
-from parcours.producers.files.campaigns import CampaignFileError, read_text, write
+from parcours.producers.files.campaigns import CampaignFileError, read_text, value_of, write
 from parcours.services import apply_campaign, campaign_changes, campaign_plan
 from parcours.services.campaign_changes import Stamp, definition_of
 from parcours.services.campaign_plan import CampaignPlan
@@ -94,6 +94,7 @@ class Draft:
     rate: str = ""
     segments: tuple[str, ...] = ()
     forms: tuple[str, ...] = ()
+    dates: str = ""
     steps: str = NEW_STEPS
     # Of the campaign that the form was filled with; None for a new one.
     stamp: Stamp | None = None
@@ -116,6 +117,7 @@ class Draft:
             exit_on_leave="exit_on_leave" in form,
             segments=tuple(dict.fromkeys(form.all("segments"))),
             forms=tuple(dict.fromkeys(form.all("forms"))),
+            dates=_plain_lines(form.text("dates")).strip(),
             steps=_plain_lines(form.text("steps")),
             stamp=Stamp.parse(form.text("stamp")),
         )
@@ -143,6 +145,7 @@ class Draft:
             rate=file.rate or "",
             segments=file.sources.segments,
             forms=file.sources.forms,
+            dates=write(to_data(file)["sources"]["dates"]).strip() if file.sources.dates else "",
             steps=write(to_data(file)["steps"]),
             stamp=stamp,
         )
@@ -166,8 +169,18 @@ class Draft:
             "catch_up": {"skip": self.catch_up_skip or None} if self.catch_up == "skip" else self.catch_up,
             "priority": self.priority or None,
             "rate": self.rate or None,
-            "sources": {"segments": list(self.segments), "forms": list(self.forms)},
+            "sources": {
+                "segments": list(self.segments),
+                "forms": list(self.forms),
+                "dates": value_of(self.dates) if self.dates else None,
+            },
         }
+        if base is not None:
+            # What the page does not show stays.
+            kept_data = to_data(base)
+            data |= {name: kept_data[name] for name in ("entry", "exit") if name in kept_data}
+            more = kept_data.get("sources", {})
+            data["sources"] |= {name: more[name] for name in ("events", "existing") if name in more}
         for name in ("publish_from", "publish_until"):
             text, before = getattr(self, name), getattr(base, name) if base else None
             kept = base is not None and text == _local(before, base, zone) and self.timezone == (base.timezone or "")
@@ -391,6 +404,7 @@ def _digest(planned: CampaignPlan) -> str:
         "changed": planned.changed,
         "removed": sorted(planned.removed),
         "retimed": sorted(planned.retimed),
+        "dates": sorted(planned.dates),
         "new_roots": planned.new_roots,
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:32]
@@ -491,6 +505,14 @@ def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[t
             "{n} contact waiting there will be cancelled.", "{n} contacts waiting there will be cancelled.", waiting
         ) if waiting else _("No contacts are waiting there.")  # fmt: skip
         yield "removed", f"{gone} {fate}"
+    for key in planned.by_date:
+        yield "changed", _("Contacts waiting at {key} will be rescheduled to its new date.", key=key)
+    for date, n in planned.dates.items():
+        enters = _("Contacts will enter by a date: {date}.", date=date)
+        having = _n("{n} contact has this date.", "{n} contacts have this date.", n)
+        yield "added", f"{enters} {having}"
+    for date in planned.dates_removed:
+        yield "removed", _("Contacts will no longer enter by the date {date}.", date=date)
     for key in planned.stages:
         yield "added", _("Stage {key} will be created.", key=key)
     for key in planned.point_groups:
@@ -504,12 +526,13 @@ def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[t
 
 
 def _choices(planned: CampaignPlan) -> Iterator[PlanChoice]:
-    retimed = sum(planned.retimed.values())
+    kept = {key: n for key, n in planned.retimed.items() if key not in planned.by_date}
+    retimed = sum(kept.values())
     if retimed:
         yield PlanChoice(
             "reschedule",
             _n("Reschedule {n} waiting contact", "Reschedule {n} waiting contacts", retimed),
-            _("Otherwise, they keep their current due time. Steps: {steps}.", steps=", ".join(planned.retimed)),
+            _("Otherwise, they keep their current due time. Steps: {steps}.", steps=", ".join(kept)),
         )
     if planned.new_roots and planned.members:
         yield PlanChoice(

@@ -30,7 +30,7 @@ from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, pages_router
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.paging import address, before_of, instant_of, next_address, written
-from parcours.workers import membership
+from parcours.workers import membership, rules
 
 router = pages_router()
 
@@ -39,7 +39,7 @@ ENTRIES_A_PAGE = 40
 # What an event brought is shown up to here.
 MOST_TEXT = 300
 # Of a result's detail: what the page says in other words, or need not.
-UNTOLD = ("event", "at", "attempts", "looked_back")
+UNTOLD = ("event", "at", "attempts", "looked_back", "run")
 LATEST = datetime.max.replace(tzinfo=UTC)
 
 
@@ -106,6 +106,7 @@ def leave(request: Request, site: SiteOf, key: str) -> Response:
         found = campaigns.find(conn, request.query_params.get("campaign", ""))
         campaigns.enter(conn, found.id, site.zone)
         gone = membership.depart(conn, found.id, [contact.id], Departure.MANUAL, now=now)
+        rules.follow(conn, now=now, zone=site.zone)
     said = (
         _("{contact} was removed from “{campaign}”.", contact=contact.key, campaign=found.name)
         if gone
@@ -127,6 +128,7 @@ def join(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
             said = _("“{campaign}” cannot be read, so contacts cannot join it.", campaign=found.name)
             return redirect(request, f"/campaigns/{quote(found.key)}", flash=said, kind="error")
         done = membership.arrive(conn, campaign, [contact.id], Arrival.MANUAL, now=now, zone=site.zone)
+        rules.follow(conn, now=now, zone=site.zone)
     said, kind = _("{contact} is already in “{campaign}”.", contact=contact.key, campaign=found.name), "warning"
     if done:
         said, kind = _("{contact} was added to “{campaign}”.", contact=contact.key, campaign=found.name), "done"
@@ -178,6 +180,9 @@ def brief(entry: TimelineEntry) -> str:
         rest = {name: each for name, each in detail.items() if name not in untold}
         told = ", ".join(filter(None, (labels.word(labels.EVENT_TYPES, happened), text_of(rest))))
         return _with_claim(told, claimed)
+    if entry.what in ("joined", "left"):
+        # The run has its place beside the campaign.
+        return labels.why(detail.get("reason"))
     if entry.what == "message":
         return text_of({name: detail[name] for name in ("address", "error") if name in detail})
     claimed = claimed_by(detail, entry.at) if entry.what == "event" else None

@@ -7,13 +7,15 @@ from sqlalchemy import Connection
 
 from parcours.db import partitions
 from parcours.db.reads import listings
-from parcours.db.tables import contacts, segments
+from parcours.db.tables import contacts, rebuilds, rules, segments
 from parcours.db.tables.segments import COUNTED, Segment
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.keys import KEY_LENGTH, checked_key
+from parcours.domain.segments.rule import Rule
 from parcours.services import manual_changes
+from parcours.services.segment_explained import in_words
 from parcours.web.context import Site
-from parcours.web.i18n.language import _, _n
+from parcours.web.i18n.language import _, _n, marked
 from parcours.web.pages import FormOf, SiteOf, pages_router
 from parcours.web.pages.contacts import A_PAGE
 from parcours.web.pages.rendering import redirect, render
@@ -94,11 +96,17 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         found = listings.search(conn, search)
         page = listings.segment_members(conn, segment.id, found=found, before=before_of(request), limit=A_PAGE)
         (line,) = segments.listed(conn, key=key, most=COUNTED)
+        known = rules.book(conn).rules.get(segment.id)
+        aside = rules.set_aside(conn).get(key)
+        ranges = sum(each.chunks for each in rebuilds.left(conn, [segment.id]))
     return render(
         request,
         "segments/show.html",
         segment=segment,
         line=line,
+        rule=[] if known is None else _rule_lines(known.rule),
+        aside=aside,
+        ranges=ranges,
         counted=COUNTED,
         page=page,
         search=search,
@@ -121,6 +129,15 @@ def _list(request: Request, site: Site, given: dict[str, str] | None = None, err
         given=given or {"key": "", "name": ""},
         error=error,
     )
+
+
+# How the parts of a rule are called.
+_PARTS = {"all": marked("all of"), "any": marked("any of"), "not": marked("not")}
+
+
+def _rule_lines(rule: Rule) -> list[tuple[int, bool, str]]:
+    """Return a rule as lines: how deep each stands, whether it is a condition, and its words."""
+    return [(depth, kind is None, words if kind is None else _(_PARTS[kind])) for depth, kind, words in in_words(rule)]
 
 
 def _segment(conn: Connection, key: str) -> Segment:

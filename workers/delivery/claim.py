@@ -186,7 +186,10 @@ def _hold_back(conn: Connection, batch: ClaimedBatch, channel: str, *, now: date
             recipient = batch.recipients.get(message.contact_id)
             rule = rules.get(message.contact_id, {}).get(channel, NO_RULE)
             own = zone_of(recipient.timezone if recipient is not None else None, zone)
-            hold = Limits(bound, rule, zone=own).late_hold(now)
+            country = None if recipient is None else recipient.fields.get(bound.holidays or "")
+            hold = Limits(bound, rule, zone=own, country=country).late_hold(now)
+            if hold is not None and hold.until is not None:
+                hold = hold._replace(until=hold.until + bound.later(message.contact_id, hold.rule))
             if hold is not None:
                 never = Cancelled(f"sending is paused without an end ({channel})")
                 held.append((message, never if hold.until is None else Untried(hold.until, hold.rule)))
@@ -216,19 +219,24 @@ def _withdrawn(conn: Connection, batch: ClaimedBatch) -> dict[str, str]:
     """
     reasons: dict[str, str] = {}
     marketing = [message for message in batch.messages if message.marketing and message.to_contact]
-    departed = outbox.departed(conn, {(message.contact_id, message.campaign_id) for message in marketing})
+    departed = outbox.departed(conn, map(_place, marketing))
     emails_ = [message.key for message in marketing if message.channel == "email"]
     told = outbox.told_already(conn, emails_)
     for message in batch.messages:
         if not (message.to_contact and message.marketing):
             continue
-        if (message.contact_id, message.campaign_id) in departed:
+        if _place(message) in departed:
             reasons[message.key] = "the contact left the campaign before the message was sent"
         elif message.step_id not in batch.campaigns[message.campaign_id].steps:
             reasons[message.key] = "the step was removed from the campaign"
         elif message.key in told:
             reasons[message.key] = f"another message already sends the email {message.template!r} to the contact"
     return reasons
+
+
+def _place(message: Claimed) -> tuple[int, int, int | None]:
+    """Return the contact, the campaign and the run that a message is of."""
+    return message.contact_id, message.campaign_id, (message.payload.get("run") or {}).get("number")
 
 
 def _numbers(batch: ClaimedBatch) -> dict[str, tuple[str, str | None]]:

@@ -21,7 +21,11 @@ def ready(batch: ClaimedBatch, message: Claimed, delivery: Delivery) -> Ready | 
     campaign = batch.campaigns[message.campaign_id]
     step = campaign.steps.get(message.step_id)
     values = rendering.values_of(
-        contact, batch.steps.get(message.step_id), message.key, step_name=step.name if step is not None else None
+        contact,
+        batch.steps.get(message.step_id),
+        message.key,
+        step_name=step.name if step is not None else None,
+        entry=(message.payload.get("run") or {}).get("entry"),
     )
     if message.channel == "email":
         return _email(batch, message, contact, values, delivery)

@@ -64,15 +64,22 @@ def language_of(contact: Recipient) -> str | None:
     return next((value for value in found if isinstance(value, str) and value.strip()), None)
 
 
-def values_of(contact: Recipient, step: StepName | None, key: str, *, step_name: str | None = None) -> dict[str, Any]:
-    """Return what templates may say of a contact and of the step that writes to it."""
-    return _values(contact_values(contact, contact.company), step, key, step_name)
+def values_of(
+    contact: Recipient,
+    step: StepName | None,
+    key: str,
+    *,
+    step_name: str | None = None,
+    entry: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return what templates may say of a contact, of the step that writes to it, and of what began its run."""
+    return {**_values(contact_values(contact, contact.company), step, key, step_name), "entry": entry or {}}
 
 
 def preview_values(contact: Recipient | None) -> dict[str, Any]:
     """Return what templates may say in a preview, which no campaign sends; None: of nobody in particular."""
     if contact is None:
-        return _values({}, PREVIEW, PREVIEW.key, None)
+        return {**_values({}, PREVIEW, PREVIEW.key, None), "entry": {}}
     return values_of(contact, PREVIEW, PREVIEW.key)
 
 

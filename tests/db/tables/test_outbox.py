@@ -189,8 +189,8 @@ def test_who_left_is_departed_unless_the_campaigns_own_step_let_them_out(conn: C
         ),
         {"c": campaign_id, "now": NOW},
     )
-    asked = [(id_, campaign_id) for id_ in (1, 2, 3, 4)]
-    assert outbox.departed(conn, asked) == {(2, campaign_id), (3, campaign_id)}
+    asked = [(id_, campaign_id, None) for id_ in (1, 2, 3, 4)]
+    assert outbox.departed(conn, asked) == {(2, campaign_id, None), (3, campaign_id, None)}
     conn.execute(
         text(
             "INSERT INTO outcome (contact_id, step_id, rotation, passage, at, result) "
@@ -198,7 +198,7 @@ def test_who_left_is_departed_unless_the_campaigns_own_step_let_them_out(conn: C
         ),
         {"step": step, "now": NOW},
     )
-    assert outbox.departed(conn, asked) == {(2, campaign_id)}
+    assert outbox.departed(conn, asked) == {(2, campaign_id, None)}
 
 
 moments = st.lists(st.tuples(st.integers(-5, 20), st.integers(0, 3)), min_size=1, max_size=12)

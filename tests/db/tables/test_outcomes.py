@@ -143,7 +143,7 @@ def test_who_was_led_on_by_a_fact_since_they_joined_is_known_by_it(conn: Connect
             for id_, passage, result, detail in rows
         ],
     )
-    assert outcomes.answered(conn, step, [1, 2]) == {(1, step, "page.hit", "2026-06-01T09:00:00Z")}
+    assert outcomes.answered(conn, step, [1, 2]) == {(1, None, step, "page.hit", "2026-06-01T09:00:00Z")}
     assert outcomes.answered(conn, step, []) == set()
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 
 from parcours.db.scope import Scope
-from parcours.db.tables import waits
+from parcours.db.tables import dates, waits
 from parcours.domain.walk.catch_up import Shift
-from parcours.domain.walk.rows import Wait
+from parcours.domain.walk.rows import Jumped, Wait
 from tests.db.rows import NOW, campaign, contacts, read
 
 HOUR = timedelta(hours=1)
@@ -132,7 +132,7 @@ def test_an_armed_decision_is_taken_once_and_in_the_passage_in_which_it_was_foun
     taken = waits.take_armed(conn, step, {1: 2, 2: 1})
     assert [(each.contact_id, each.passage, each.due_at) for each in taken] == [(1, 2, None)]
     assert waits.take_armed(conn, step, {1: 2}) == []
-    assert waits.standing(conn, step, [1, 2]) == {(1, 1), (2, 1)}
+    assert waits.standing(conn, step, [1, 2]) == {(1, 1, 1), (2, 1, 1)}
 
 
 @given(rows, st.integers(-6, 0), st.integers(1, 48), st.integers(1, 7))
@@ -176,7 +176,7 @@ def test_a_jump_moves_the_open_waits_of_its_campaign_alone(conn: Connection) -> 
     for id_ in (1, 2):
         waits.arm(conn, [Wait(id_, step, campaign_id, 1, 1, 0, "delay", NOW, NOW)])
         waits.arm(conn, [Wait(id_, other, other_id, 1, 1, 0, "delay", NOW, NOW)])
-    waits.move(conn, campaign_id, {1: 5})
+    waits.move(conn, campaign_id, [Jumped(1, None, 1, 5)])
     assert read(conn, "SELECT contact_id, step_id, rotation FROM wait ORDER BY 1, 2") == sorted(
         [(1, step, 5), (1, other, 1), (2, step, 1), (2, other, 1)]
     )
@@ -231,10 +231,10 @@ def test_a_note_of_a_changed_timezone_is_taken_once_and_that_of_nobody_is_droppe
         busy.execute(text("SELECT FROM contact WHERE id = 2 FOR UPDATE"))
         assert waits.take_rezoned(conn, limit=10) == {1: None}
     with engine.begin() as conn:
-        assert waits.first_rezoned(conn) == 2
+        assert dates.first_to_follow(conn) == 2
         assert waits.take_rezoned(conn, limit=10, of=[1]) == {}
         assert waits.take_rezoned(conn, limit=10) == {2: None}
-        assert waits.first_rezoned(conn) is None
+        assert dates.first_to_follow(conn) is None
 
 
 @pytest.mark.parametrize(("published", "removed"), [(False, False), (True, True)])

@@ -26,6 +26,9 @@ def saying(**with_: Any) -> list[dict[str, Any]]:
     return [
         {"condition": "contact.field", "with": {"field": "signed", **with_}},
         {"condition": "form.field", "with": {"form": "f", "field": "signed", **with_}},
+        {"condition": "company.field", "with": {"field": "signed", **with_}},
+        {"condition": "contact.created", "with": with_},
+        {"condition": "event.count", "with": {"type": "order.paid", "where": [{"field": "total", **with_}]}},
         {"decision": "event.happened", "with": {"type": "order.paid", "where": [{"field": "total", **with_}]}},
     ]
 
@@ -33,7 +36,8 @@ def saying(**with_: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(("operator", "value"), [("gt", "-P30D"), ("gt", "today"), ("=", "{{ contact.b }}")])
 def test_no_step_takes_a_value_that_looks_worked_out_and_is_not(operator: str, value: str) -> None:
     found = problems(*saying(operator=operator, value=value))
-    assert sorted(found) == ["steps[0].with", "steps[1].with", "steps[2].with.where[0]"]
+    whole = [f"steps[{index}].with" for index in range(4)]
+    assert sorted(found) == [*whole, "steps[4].with.where[0]", "steps[5].with.where[0]"]
     assert all("write" in sentence or "use the operator" in sentence for sentence in found.values())
 
 
@@ -72,3 +76,25 @@ def test_what_was_stored_before_it_was_refused_can_still_be_read() -> None:
     steps = [*saying(operator="gt", value="-P30D"), {"action": "contact.tags", "with": {"add": ["{{ a }}"]}}]
     assert problems(*steps)
     assert checked(*steps, stored=True).problems == []
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"condition": "page.visited", "with": {"since": "-P30D"}},
+        {"condition": "page.visited", "with": {"since": "30 days ago"}},
+        {
+            "condition": "contact.campaigns",
+            "with": {"campaigns": ["a"], "added": {"operator": "after", "date": "-30 days"}},
+        },
+    ],
+)
+def test_a_date_counted_from_now_is_refused_with_what_to_write(step: dict[str, Any]) -> None:
+    assert any("write within: 30 days" in sentence for sentence in problems(step).values())
+
+
+@pytest.mark.parametrize("name", ["within", "older_than"])
+@pytest.mark.parametrize("value", ["-P30D", "today", "{{ contact.a }}", "-30 days", 30])
+def test_a_period_is_an_interval(name: str, value: object) -> None:
+    for condition, with_ in (("page.visited", {}), ("email.activity", {"activity": "sent"}), ("contact.created", {})):
+        assert problems({"condition": condition, "with": {**with_, name: value}})

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parcours.domain.campaign_file.build import build, to_data
+from parcours.domain.campaign_file import build as building
+from parcours.domain.campaign_file.build import build, stored, to_data
 from parcours.domain.campaign_file.check import MAX_DEPTH, MOST_PROBLEMS, check
 from parcours.domain.campaign_file.model import CampaignFile, Problem, dotted
 from parcours.domain.campaign_file.schema import file_schema
@@ -95,7 +96,7 @@ def test_null_counts_as_left_out() -> None:
 def test_dates_without_offset_are_in_the_default_zone(written: object, meant: str) -> None:
     file = right(campaign({**TAG, "at": written}))
     at = file.steps[0].at
-    assert at is not None
+    assert isinstance(at, datetime)
     assert at.isoformat() == meant
 
 
@@ -166,7 +167,7 @@ def test_every_problem_is_found_at_once() -> None:
         "timezone": "unknown timezone 'Europe/Pariss'; did you mean 'Europe/Paris'?",
         "exit_on_leave": "must be true or false, not 'yes'",
         "publish_from": ("'soon' is not a date; write it like '2026-12-24T09:00' or '2026-12-24T09:00+01:00'"),
-        "sources": "the campaign has no source; add at least one segment or form",
+        "sources": "the campaign has no source; add at least one segment, form, event or date",
         "sources.segment": "unknown name 'segment'; did you mean 'segments'?",
         "steps[0].with.pints": "unknown property 'pints'; did you mean 'points'?",
         "steps[0].with.points": "the property 'points' is missing",
@@ -263,6 +264,21 @@ def test_a_campaign_ends_after_it_begins(until: str) -> None:
         ({"at": "2026-12-24", "hour": "09:00"}, "hour"),
         ({"at": "2026-12-24", "between": ["09:00", "18:00"]}, "between"),
         ({"at": "2026-12-24", "days": ["mon"]}, "days"),
+        ({"at": {}}, "at.field"),
+        ({"at": {"field": ""}}, "at.field"),
+        ({"at": {"field": 7}}, "at.field"),
+        ({"at": {"field": "points"}}, "at.field"),
+        ({"at": {"field": "utm_source"}}, "at.field"),
+        ({"at": {"field": "d", "befor": "1 day"}}, "at.befor"),
+        ({"at": {"field": "d", "before": "-P1D"}}, "at.before"),
+        ({"at": {"field": "d", "before": "1 day", "after": "1 day"}}, "at.after"),
+        ({"at": {"field": "d", "before": "1 hour", "hour": "09:00"}}, "at.hour"),
+        ({"at": {"field": "d", "every": "year"}}, "at.every"),
+        ({"at": {"field": "d"}, "hour": "09:00"}, "hour"),
+        ({"at": {"field": "d"}, "between": ["09:00", "18:00"]}, "between"),
+        ({"at": {"field": "d"}, "late": "never"}, "late"),
+        ({"at": "2026-12-24", "late": "run"}, "late"),
+        ({"late": "skip"}, "late"),
     ],
 )
 def test_what_an_action_cannot_say(more: dict[str, Any], place: str) -> None:
@@ -299,6 +315,50 @@ def test_what_a_condition_cannot_say(more: dict[str, Any]) -> None:
 )
 def test_what_a_decision_cannot_say(more: dict[str, Any]) -> None:
     assert list(problems(campaign({"decision": "page.hit", **more}))) == [f"steps[0].{next(iter(more))}"]
+
+
+@pytest.mark.parametrize(
+    ("dates", "place"),
+    [
+        ({"field": "birthday"}, ""),
+        ("birthday", ""),
+        (["birthday"], "[0]"),
+        ([{}], "[0].field"),
+        ([{"field": "email"}], "[0].field"),
+        ([{"field": "birthday", "every": "years"}], "[0].every"),
+        ([{"field": "birthday", "every": "day"}], "[0].every"),
+        ([{"field": "birthday", "before": "soon"}], "[0].before"),
+        ([{"field": "birthday"}, {"field": "birthday", "hour": "09:00"}], "[1]"),
+        ([{"field": "half \ud83d"}], "[0].field"),
+    ],
+)
+def test_what_a_date_as_a_source_cannot_say(dates: object, place: str) -> None:
+    assert list(problems({**campaign(TAG), "sources": {"dates": dates}})) == [f"sources.dates{place}"]
+
+
+def test_a_file_with_dates_of_contacts_says_that_it_is_of_the_second_format() -> None:
+    data = campaign({**TAG, "step": "tag", "at": {"field": "webinar_at", "before": "1 day"}, "late": "run"})
+    data["sources"] = {"dates": [{"field": "birthday", "every": "year", "before": "7 days", "hour": "09:00"}]}
+    file = right(data)
+    again = to_data(file)
+    assert again["format"] == 2
+    assert again["sources"] == {"dates": [{"field": "birthday", "before": "7 days", "hour": "09:00", "every": "year"}]}
+    assert again["steps"][0]["at"] == {"field": "webinar_at", "before": "1 day"}
+    assert again["steps"][0]["late"] == "run"
+    assert right(again) == file
+    assert stored(again) == file
+    assert "format" not in to_data(right(campaign(TAG)))
+
+
+def test_an_older_release_refuses_the_second_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "FORMAT", 1)
+    assert list(problems(campaign(TAG, format=2))) == ["format"]
+
+
+def test_a_date_of_the_contact_does_not_close_a_decision() -> None:
+    by_date = {**TAG, "at": {"field": "webinar_at"}}
+    assert list(problems(campaign({"decision": "page.hit", "no": [by_date]}))) == ["steps[0].no[0].at"]
+    assert problems(campaign({"decision": "page.hit", "within": "1 day", "no": [by_date]})) == {}
 
 
 def test_a_condition_may_have_timing() -> None:
@@ -652,6 +712,9 @@ days = st.lists(st.sampled_from(["mon", "tue", "sun"]), min_size=1, unique=True)
 timing: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.just({}),
     st.fixed_dictionaries({"at": dates}),
+    st.fixed_dictionaries(
+        {"at": st.fixed_dictionaries({"field": st.just("day")}, optional={"after": intervals})},
+    ),
     st.fixed_dictionaries({"after": intervals}, optional={"hour": st.just("09:00"), "days": days}),
     st.fixed_dictionaries({"between": st.just(["22:00", "06:00"])}),
 )
@@ -727,7 +790,7 @@ def test_stored_data_makes_the_same_file_again_in_any_zone(data: dict[str, Any])
     again = check(stored, default_zone=ZoneInfo("Asia/Tokyo"), step_type=find)
     assert again.problems == []
     assert again.file == file
-    assert CampaignFile.model_validate(stored) == file
+    assert building.stored(stored) == file
     assert json.dumps(to_data(file)) == json.dumps(stored)
 
 
@@ -774,7 +837,7 @@ def test_the_schema_knows_every_type_and_its_properties() -> None:
     assert set(fields) == {
         info.alias or name for name, info in type(right(campaign(TAG)).steps[0]).model_fields.items()
     }
-    assert set(schema["properties"]) == set(CampaignFile.model_fields)
+    assert set(schema["properties"]) == {"format", *CampaignFile.model_fields}
 
 
 def test_every_reference_in_the_schema_leads_somewhere() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from parcours.domain.messages import policy
 from parcours.domain.messages.policy import PERIODS, Cap, Hold, Limits, Period, Policy, QuietHours, Rule
 from parcours.domain.time import schedule
+from parcours.domain.time.intervals import Interval
 
 PARIS = ZoneInfo("Europe/Paris")
 NIGHT = QuietHours((time(21), time(8)))
@@ -207,6 +208,15 @@ def test_no_period_is_longer_than_what_is_read_back(period: Period) -> None:
     ("given_", "sentence"),
     [
         ({}, "the policy has no effect"),
+        ({"blackout": "2026-12-25"}, "is a list of days"),
+        ({"blackout": []}, "is a list of days"),
+        ({"blackout": ["25.12.2026"]}, "is not a day"),
+        ({"blackout": ["2026-12-25T09:00"]}, "is not a day"),
+        ({"holidays": "FR"}, "contact.country"),
+        ({"holidays": "contact."}, "contact.country"),
+        ({"holidays": True}, "contact.country"),
+        ({"holidays": "contact.country", "spread": "2 days"}, "at most 1 day"),
+        ({"holidays": "contact.country", "spread": "soon"}, "is not an interval"),
         ({"cap": {"number": 0, "period": "day"}}, "at least 1"),
         ({"cap": {"number": True, "period": "day"}}, "whole number"),
         ({"cap": {"number": 1, "period": "dya"}}, "did you mean 'day'"),
@@ -230,6 +240,50 @@ def test_a_policy_is_read() -> None:
         Cap(2, "week"), QuietHours((time(21), time(0)), frozenset({5})), "next_slot"
     )
     assert policy.parse_policy({**given_, "over": "skip"}).over == "skip"
+
+
+def closed(*, country: Any = None, quiet: QuietHours | None = None, zone: ZoneInfo = PARIS) -> Limits:
+    days = frozenset({date(2026, 12, 25), date(2026, 12, 26)})
+    return Limits(Policy(quiet_hours=quiet, blackout=days, holidays="country"), zone=zone, country=country)
+
+
+def test_nothing_goes_on_a_blackout_day_of_the_contact() -> None:
+    last = datetime(2026, 12, 24, 22, 59, tzinfo=UTC)
+    assert closed().hold(last) is None
+    assert closed().hold(last + timedelta(minutes=1)) == Hold("blackout", datetime(2026, 12, 26, 23, tzinfo=UTC))
+    # Where the contact lives, the day is another one.
+    assert closed(zone=ZoneInfo("UTC")).hold(last + timedelta(minutes=1)) is None
+
+
+def test_a_blackout_day_is_followed_by_quiet_hours() -> None:
+    held = closed(quiet=NIGHT).hold(datetime(2026, 12, 25, 12, tzinfo=UTC))
+    assert held == Hold("blackout", datetime(2026, 12, 27, 7, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("country", ["FR", "fr", " FRA ", "FR-BL", "FR-nowhere"])
+def test_a_public_holiday_of_the_contacts_country_is_a_closed_day(country: str) -> None:
+    assert closed(country=country).hold(datetime(2026, 7, 14, 12, tzinfo=UTC)) == Hold(
+        "holiday", datetime(2026, 7, 14, 22, tzinfo=UTC)
+    )
+    assert closed(country=country).hold(datetime(2026, 7, 15, 12, tzinfo=UTC)) is None
+
+
+@pytest.mark.parametrize(
+    "country", [None, "", "US", "XX", "France", 33, ["FR"], "\ud83d\ud83d", "F" * 1000, "-", "XX-\0"]
+)
+def test_where_the_country_is_another_or_nobody_knows_it_the_day_is_open(country: Any) -> None:
+    now = datetime(2026, 7, 14, 12, tzinfo=UTC)
+    assert closed(country=country).hold(now) is None
+
+
+def test_what_an_hour_releases_is_spread_by_contact() -> None:
+    spread = Policy(quiet_hours=NIGHT, spread=Interval(exact=timedelta(minutes=15)))
+    later = [spread.later(contact, "quiet_hours") for contact in range(1000)]
+    assert later == [spread.later(contact, "quiet_hours") for contact in range(1000)]
+    assert timedelta(0) <= min(later) < timedelta(minutes=1)
+    assert timedelta(minutes=14) < max(later) < timedelta(minutes=15)
+    assert spread.later(7, "cap") == timedelta(0)
+    assert Policy().later(7, "quiet_hours") == timedelta(0)
 
 
 rules = st.builds(Rule, caps, st.booleans(), st.none() | st.just(at(1, "09:00")), st.none() | st.just(at(2, "09:00")))

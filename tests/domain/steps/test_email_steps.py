@@ -1,3 +1,4 @@
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -6,7 +7,7 @@ from pydantic import ValidationError
 from parcours.domain.steps import email
 from parcours.domain.steps.batch import EmailFacts, Knowledge
 from parcours.domain.steps.types import Need, Outbound, Skipped
-from tests.domain.worlds import contact, properties, run, takes
+from tests.domain.worlds import NOW, contact, properties, run, takes
 
 EMAILS = Knowledge(emails={"hello": EmailFacts("hello", True), "draft": EmailFacts("draft", False)})
 MARKETING = {"email": "hello"}
@@ -69,6 +70,33 @@ def test_a_marketing_email_goes_once_also_within_a_batch() -> None:
     assert isinstance(second, Skipped)
     assert ada.received == {"other", "hello"}
     assert before == {"other"}
+
+
+@pytest.mark.parametrize(
+    ("again", "days", "goes"),
+    [(None, 400, False), ("always", 0, True), ("after 300 days", 299, False), ("after 300 days", 300, True)],
+)
+def test_a_marketing_email_may_go_again_where_the_step_says_so(again: str | None, days: int, goes: bool) -> None:
+    last = NOW - timedelta(days=days)
+    ada = contact(email="ada@example.com", received=frozenset({"hello"}), received_at={"hello": last})
+    (result,) = run(email.send, {**MARKETING, "again": again}, ada, world=EMAILS)
+    assert isinstance(result, Skipped) != goes
+    if again == "after 300 days":
+        (result,) = run(email.send, {**MARKETING, "again": again}, ada, world=EMAILS)
+        assert isinstance(result, Skipped)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"again": "yearly"}, "'again' is always, or such as 'after 300 days', not 'yearly'"),
+        ({"again": "after a while"}, "'a while' is not an interval"),
+        ({"again": "always", "email_type": "transactional"}, "a transactional email goes every time"),
+    ],
+)
+def test_when_an_email_goes_again_is_said_so_that_it_can_be_read(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        properties(email.send, {**MARKETING, **given})
 
 
 def test_a_transactional_email_goes_again_and_whatever_do_not_contact_says() -> None:

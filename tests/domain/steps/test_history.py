@@ -67,8 +67,18 @@ def test_any_submission_of_the_form_will_do(operator: str, value: Any, answers: 
         2: [Submission("poll", {})],
         3: [Submission("other", {"colour": "red"})],
     }
-    given = {"form": "poll", "field": "colour", "operator": operator, "value": value}
+    given = {"form": "poll", "field": "colour", "operator": operator, "value": value, "which": "any"}
     assert run(history.form_field, given, *people, world=Knowledge(submissions=submissions)) == answers
+
+
+def test_the_latest_submission_of_the_form_is_meant_unless_any_will_do() -> None:
+    red, blue, none = (Submission("poll", fields) for fields in ({"colour": "red"}, {"colour": "blue"}, {}))
+    submissions = {1: [red, blue], 2: [blue, red, Submission("other", {"colour": "blue"})], 3: [red, none]}
+    given = {"form": "poll", "field": "colour", "operator": "=", "value": "red"}
+    people = [contact(number) for number in (1, 2, 3, 4)]
+    world = Knowledge(submissions=submissions)
+    assert run(history.form_field, given, *people, world=world) == [False, True, False, False]
+    assert run(history.form_field, {**given, "which": "any"}, *people, world=world) == [True, True, True, False]
 
 
 def test_days_in_a_form_are_the_contacts() -> None:

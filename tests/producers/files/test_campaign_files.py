@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -118,7 +119,7 @@ def test_the_documented_example_is_right(file: Path, step_type: FindType) -> Non
     assert [len(condition.yes), len(condition.no)] == [1, 1]
     assert found.steps[1].hour == "09:00"
     at = found.steps[1].then[0].no[1].at
-    assert at is not None
+    assert isinstance(at, datetime)
     assert at.isoformat() == "2026-12-24T09:00:00+01:00"
 
 
@@ -235,7 +236,7 @@ def test_every_problem_has_its_line_and_path_in_the_order_of_the_lines(file: Pat
     *found, last = problems(file, text)
     assert found[0].startswith("1: campaign: 'Welcome' is not a valid key; use lowercase letters")
     assert found[1:] == [
-        "1: sources: the campaign has no source; add at least one segment or form",
+        "1: sources: the campaign has no source; add at least one segment, form, event or date",
         "2: publishd: unknown name 'publishd'; did you mean 'published'?",
         f"10: {place}[0].with.points: must be a whole number, not 'many'",
         f"11: {place}[1].with.email: the property 'email' is missing",

@@ -125,6 +125,22 @@ def test_every_setting_comes_back_in_the_form(client: Client, world: World) -> N
     assert "No changes." in text_of(again.text)
 
 
+def test_dates_of_contacts_are_sources_that_the_form_keeps(client: Client, world: World) -> None:
+    http = client()
+    dates = '- {field: birthday, every: year, before: 7 days, hour: "09:00"}'
+    review = posted(http, "/campaigns/+new", **filled(key="k", segments=[], dates=dates), do="review")
+    assert "Contacts will enter by a date: 1 week before birthday, every year, at 09:00." in text_of(review.text)
+    assert posted(http, "/campaigns/+new", **hidden(review.text), do="apply").status_code == 303
+    page = http.get("/campaigns/k/edit").text
+    assert "field: birthday" in page
+    assert "birthday" in text_of(http.get("/campaigns").text)
+    wrong = posted(http, "/campaigns/+new", **filled(dates="- {field: birthday, every: day}"), do="review")
+    assert wrong.status_code == 422
+    assert "Must be 'year', 'month' or 'week', not 'day'" in unescape(text_of(wrong.text))
+    broken = posted(http, "/campaigns/+new", **filled(dates="- {field: [}"), do="review")
+    assert "Must be a list of dates of contacts, not text" in text_of(broken.text)
+
+
 def test_errors_are_shown_at_their_line_and_field_and_nothing_is_made(client: Client, world: World) -> None:
     http = client()
     wrong = filled(steps="- step: tag\n  action: contact.tags\n  with: {ad: [new]}\n", cooldown="soon", name="")
@@ -241,3 +257,29 @@ def test_a_viewer_may_not_change_anything(client: Client, world: World) -> None:
 )
 def test_a_key_is_made_of_a_name(name: str, key: str) -> None:
     assert slug(name) == key
+
+
+def test_sources_exits_and_limits_that_the_form_does_not_show_stay(client: Client, world: World) -> None:
+    world.campaign(
+        STEPS,
+        key="carts",
+        segments=(),
+        events=[{"type": "cart.updated", "key": "cart_id"}],
+        exit=[{"event": "order.paid", "key": "cart_id"}],
+        entry={"most": 9},
+        name="First steps",
+    )
+    http = client()
+    page = http.get("/campaigns/carts/edit").text
+    changed = filled(steps=LATER, segments=[], stamp=stamp(page))
+    review = posted(http, "/campaigns/carts/edit", **changed, do="review")
+    assert review.status_code == 200
+    assert posted(http, "/campaigns/carts/edit", **hidden(review.text), do="apply").status_code == 303
+    with world.engine.connect() as conn:
+        found = campaigns.find(conn, "carts")
+        file = campaigns.definition(conn, found.id, found.version)
+    assert found.version == 2
+    assert [each.type for each in file.sources.events] == ["cart.updated"]
+    assert [each.event for each in file.exit] == ["order.paid"]
+    assert file.entry is not None
+    assert file.entry.most == 9

@@ -33,7 +33,7 @@ DAMAGES = {
     "a property that is refused": ("jsonb_set(d, '{steps,1,with}', '{\"points\": \"many\"}')", "points"),
     "steps that are none": ("jsonb_set(d, '{steps}', '\"gone\"')", "steps"),
     "a list": ("'[]'", "mapping"),
-    "a later format": ("jsonb_set(d, '{format}', '7')", "reads format 1, not 7"),
+    "a later format": ("jsonb_set(d, '{format}', '7')", "reads formats 1 to 2, not 7"),
 }
 
 

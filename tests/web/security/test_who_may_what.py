@@ -80,6 +80,8 @@ TABLE = {
         GET /api/segments
         GET /api/segments/{segment:path}
         GET /api/segments/{segment:path}/members
+        GET /api/segments/{segment:path}/explain/{contact:path}
+        POST /api/segments/{segment:path}/plan
     """,
     MANAGE: """
         POST /api/campaigns
@@ -97,6 +99,7 @@ TABLE = {
         POST /api/forms
         PUT /api/forms/{form:path}/mapping
         POST /api/segments
+        PUT /api/segments/{segment:path}
         PUT /api/segments/{segment:path}/members/{contact:path}
         DELETE /api/segments/{segment:path}/members/{contact:path}
     """,

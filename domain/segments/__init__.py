@@ -1,0 +1,1 @@
+"""Segments by rule: what a rule asks, and its answer for contacts."""

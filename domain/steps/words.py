@@ -1,0 +1,74 @@
+"""Conditions in words, for people who ask why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from parcours.domain import operators
+
+_WORDS = {
+    "=": "is",
+    "!=": "is not",
+    "gt": "is more than",
+    "gte": "is at least",
+    "lt": "is less than",
+    "lte": "is at most",
+    "empty": "is empty",
+    "!empty": "is not empty",
+    "like": "is like",
+    "!like": "is not like",
+    "regexp": "matches",
+    "!regexp": "does not match",
+    "startsWith": "begins with",
+    "endsWith": "ends with",
+    "contains": "contains",
+    "in": "is one of",
+    "!in": "is none of",
+    "within": "is within the last",
+    "older_than": "is longer ago than",
+    "in_next": "is within the next",
+    "date": "is on",
+}
+# Characters of a value that are repeated.
+_MOST = 200
+
+
+def tested(what: str, operator: str, value: Any) -> str:
+    """Return a test of a value in words, such as `country is one of FR, BE`."""
+    name = operators.known(operator)
+    if name in ("empty", "!empty"):
+        return f"{what} {_WORDS[name]}"
+    if name == "date" and value == "anniversary":
+        return f"the anniversary of {what} is today"
+    if name == "date" and operators.goes_by_time(name, value):
+        return f"{what} is {value} from today"
+    if isinstance(value, Mapping):
+        return f"{what} {_WORDS[name]} what the field {value.get('field')} says"
+    return f"{what} {_WORDS[name]} {_short(value)}"
+
+
+def _short(value: Any) -> str:
+    said = listed(value) if isinstance(value, list | tuple) else str(value)
+    return said if len(said) <= _MOST else f"{said[:_MOST]} …"
+
+
+def listed(values: Iterable[Any]) -> str:
+    """Return values as a person lists them, or `nothing`."""
+    return ", ".join(map(str, values)) or "nothing"
+
+
+def one_of(singular: str, plural: str, keys: list[str]) -> str:
+    """Return such as `the segment news`, or `one of the segments news, buyers`."""
+    return f"the {singular} {keys[0]}" if len(keys) == 1 else f"one of the {plural} {listed(keys)}"
+
+
+def times(least: int, most: int | None) -> str:
+    """Return that something happened so often, in words."""
+    if most == 0:
+        return "did not happen"
+    if most is None:
+        return "happened at least " + ("once" if least == 1 else f"{least} times")
+    if least == most:
+        return "happened " + ("once" if most == 1 else f"{most} times")
+    return "happened " + (f"at most {most} times" if least == 0 else f"{least} to {most} times")

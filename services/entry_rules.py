@@ -1,0 +1,43 @@
+"""What lets contacts into a campaign and out of it, besides segments and forms, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from parcours.domain.campaign_file.model import CampaignFile, EntryFile, EventSourceFile, ExitFile
+
+
+def entry_rules(file: CampaignFile) -> list[str]:
+    """Return a sentence for each event source, exit and limit of a file."""
+    rules = [f"source {event_source(each)}" for each in file.sources.events]
+    if not file.sources.existing:
+        rules.append("source: only who enters a segment from now on")
+    if file.entry is not None:
+        rules.append(limit_of(file.entry))
+    return rules + [exit_of(each) for each in file.exit]
+
+
+def event_source(source: EventSourceFile) -> str:
+    """Return an event source in words."""
+    runs = f", a run for each {source.key}" if source.key is not None else ""
+    return f"event {source.type}{_where(source.where)}{runs}"
+
+
+def exit_of(leaving: ExitFile) -> str:
+    """Return an exit in words."""
+    if leaving.segment is not None:
+        return f"exit on segment {leaving.segment}"
+    runs = f", the run of the same {leaving.key}" if leaving.key is not None else ", all runs"
+    return f"exit on event {leaving.event}{_where(leaving.where)}{runs}"
+
+
+def limit_of(entry: EntryFile) -> str:
+    """Return a limit of entrants in words."""
+    parts = [f"{entry.most:,} entries at most"] if entry.most is not None else []
+    return "limit: " + ", ".join(parts + ([f"{entry.rate} at most"] if entry.rate is not None else []))
+
+
+def _where(tests: Sequence[Mapping[str, Any]]) -> str:
+    said = [f"{each.get('field')} {each.get('operator')} {each.get('value', '')}".rstrip() for each in tests]
+    return f" where {' and '.join(said)}" if said else ""
