@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy import Connection
 
+from parcours.db import touched
 from parcours.db.reads import batch
 from parcours.db.scope import Scope
 from parcours.db.tables import campaigns, entrants, erasure, events, outcomes, runs, sweeps, waits
@@ -240,6 +241,16 @@ class _Coming:
             for step in campaign.roots
             for own_zone in set(zones.values())
         }
+        touched.note_due(
+            self.conn,
+            [
+                id_
+                for id_ in rotations
+                for step in campaign.roots
+                for _, due_at in (due[step.id, zones[id_]],)
+                if due_at is not None and due_at <= now
+            ],
+        )
         waits.arm(
             self.conn,
             [
