@@ -110,7 +110,9 @@ def submit(
             raise NotFoundError("form", key, f"create it with `parcours forms create {key}`")
         contact = contact.strip()
         if contacts.find(conn, contact) is None:
-            raise NotFoundError("contact", contact)
+            raise NotFoundError(
+                "contact", contact, "check the key or the email address, or add it with `parcours contacts import`"
+            )
     described = {
         "specversion": "1.0",
         "source": "parcours",
