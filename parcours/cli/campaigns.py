@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,6 @@ from parcours.cli.session import session
 from parcours.db import partitions
 from parcours.db.clock import now as database_now
 from parcours.db.tables import campaigns
-from parcours.db.tables.campaigns import Inside
 from parcours.domain.campaign_file.build import contact_date
 from parcours.domain.campaign_file.model import AtFile, CampaignFile, SkipFile, StepFile
 from parcours.domain.campaign_file.schema import file_schema
@@ -86,7 +84,7 @@ def apply(
     # With no transaction open: a person may take their time, and whoever changes a campaign meanwhile is noticed.
     _confirm(plans, yes=yes)
     now = partitions.begin(here.engine)
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         for each in plans:
             apply_campaign.apply(
                 conn, each, backfill=backfill, reschedule=reschedule, who=user(), now=now, zone=here.zone
@@ -211,7 +209,7 @@ def export(campaign: Key) -> None:
 def clone(campaign: Key, key: Annotated[str, typer.Argument(metavar="NEW-KEY", help="Key of the copy.")]) -> None:
     """Copy a campaign's steps and sources to a new, unpublished campaign."""
     here = session()
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         found = campaigns.find(conn, campaign)
         campaign_changes.clone(conn, found, key, who=user(), now=database_now(conn), zone=here.zone)
     here.say(f"Copied {found.key} to {key} (unpublished).")
@@ -235,7 +233,7 @@ def delete(
 ) -> None:
     """Delete a campaign. Its history stays in the database. Applying its file restores it, unpublished."""
     here = session()
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         found = campaigns.find(conn, campaign)
         if not yes and _interactive():
             typer.confirm(f"Delete {found.key}?", abort=True)
@@ -251,24 +249,13 @@ def schema() -> None:
 
 def _switch(campaign: str, published: bool) -> None:
     here = session()
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         found = campaigns.find(conn, campaign)
-        done = campaign_changes.switch(
-            conn, found, published, who=user(), now=database_now(conn), told=_tell_whom_it_waits_for
-        )
+        done = campaign_changes.switch(conn, found, published, who=user(), now=database_now(conn))
     word = "published" if published else "paused"
     here.say(f"{found.key} {'is' if done.changed else 'was already'} {word}.")
     if published and done.why_not:
         here.say(f"It is not running yet: {done.why_not}.")
-
-
-def _tell_whom_it_waits_for(at_work: Sequence[Inside]) -> None:
-    named = [
-        f"database process {each.pid} (session '{each.name}' from {each.machine or 'the same machine'}), running for "
-        f"{each.seconds:,.0f} s"
-        for each in at_work
-    ]
-    session().warn(f"Waiting for a running batch of this campaign: {'; '.join(named) or 'it is ending now'}.")
 
 
 def _read_all(files: list[Path]) -> list[tuple[Path, CampaignFile]]:
