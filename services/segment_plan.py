@@ -24,6 +24,7 @@ from parcours.domain.segments.file import SegmentFile
 from parcours.domain.segments.judging import judged
 from parcours.domain.segments.rule import Rule
 from parcours.domain.steps.types import Failed, RefersTo
+from parcours.services.circles import Circles, Place
 from parcours.services.segment_rules import digest_of, stamp_of, unknown
 from parcours.workers import rules as asking
 
@@ -153,6 +154,7 @@ def problems(conn: Connection, files: Sequence[SegmentFile]) -> list[tuple[Segme
         if known is not None and each.key not in keys
     }
     asks |= {file.segment: file.rule for file in files if file.rule is not None}
+    circles = Circles(conn, {file.segment: file.rule for file in files})
     for file in files:
         if file.segment in seen:
             sentence = f"segment {file.segment!r} is there twice; keep one of them"
@@ -165,6 +167,9 @@ def problems(conn: Connection, files: Sequence[SegmentFile]) -> list[tuple[Segme
                 sentence = (
                     f"the rules refer to each other in a circle: {' -> '.join(circle)}; remove one of the references"
                 )
+                found.append((file, Problem((*file.path, "rule"), short(sentence))))
+            elif through := circles.through(Place("segment", file.segment)):
+                sentence = f"the rule depends on itself: {through}; remove one of the references"
                 found.append((file, Problem((*file.path, "rule"), short(sentence))))
         found += [(file, each) for each in _unpublished(conn, file)]
     return found

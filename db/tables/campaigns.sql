@@ -141,7 +141,7 @@ INSERT INTO step (campaign_id, key, kind, type, position, created_at)
 VALUES (:campaign_id, :key, :kind, :type, :position, :now)
 ON CONFLICT (campaign_id, key)
 DO UPDATE SET kind = excluded.kind, type = excluded.type, position = excluded.position, removed_at = NULL,
-              events = NULL, date_field = NULL
+              events = NULL, date_field = NULL, reads = NULL
 RETURNING id;
 
 -- name: mark_retimed
