@@ -5,6 +5,8 @@ fails. A partition that is made later takes with it what already stands there.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -29,6 +31,8 @@ MOST_MOVED = 100_000
 
 # Database and name to the time at which to look again.
 _known: dict[tuple[str, str], float] = {}
+# Databases that nobody keeps, where the default partitions hold everything.
+_without: set[str] = set()
 
 
 class Partition(NamedTuple):
@@ -49,6 +53,16 @@ def begin(engine: Engine) -> datetime:
     return now
 
 
+@contextmanager
+def leave_to_default(engine: Engine) -> Iterator[None]:
+    """Make no partitions in a database meanwhile, for one that is thrown away before it is large."""
+    _without.add(str(engine.url))
+    try:
+        yield
+    finally:
+        _without.discard(str(engine.url))
+
+
 def ensure_partitions(engine: Engine, at: datetime) -> None:
     """Make the partitions that work as of an instant and soon after it writes to, if they are missing.
 
@@ -56,6 +70,8 @@ def ensure_partitions(engine: Engine, at: datetime) -> None:
     only when the database is away.
     """
     database = str(engine.url)
+    if database in _without:
+        return
     for partition in wanted(at):
         place = (database, partition.name)
         if time.monotonic() < _known.get(place, 0.0):

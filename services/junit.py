@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from parcours.services.scenarios import Failure, ScenarioResult
+from parcours.services.scenarios import ScenarioFailure, ScenarioResult
 
 # Source: XML 1.0, section 2.2: characters that a document cannot hold, escaped or not.
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -27,7 +27,8 @@ def document(results: Sequence[ScenarioResult]) -> bytes:
                 kind = "error" if each.broken else "failure"
                 told = ElementTree.SubElement(case, kind, {"message": _text(_sentence(each.failures[0]))})
                 told.text = _text("\n".join(line for failure in each.failures for line in _lines(failure)))
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    written: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return written
 
 
 def _counts(results: Sequence[ScenarioResult]) -> dict[str, str]:
@@ -39,11 +40,11 @@ def _counts(results: Sequence[ScenarioResult]) -> dict[str, str]:
     }
 
 
-def _sentence(failure: Failure) -> str:
+def _sentence(failure: ScenarioFailure) -> str:
     return f"{failure.place}: {failure.sentence}"
 
 
-def _lines(failure: Failure) -> list[str]:
+def _lines(failure: ScenarioFailure) -> list[str]:
     return [_sentence(failure), *failure.path]
 
 

@@ -20,7 +20,7 @@ from sqlalchemy import Engine, event, text
 
 from parcours.db import embedded, schema, scratch
 from parcours.db.engine import connect
-from parcours.db.partitions import ensure_partitions
+from parcours.db.partitions import ensure_partitions, leave_to_default
 from parcours.db.reads import simulation
 from parcours.db.scope import Scope
 from parcours.db.tables import campaigns, emails, forms, segments, templates
@@ -138,13 +138,11 @@ class Sandbox:
     def enter(self, segment: str, *keys: str) -> None:
         """Add contacts to a segment. A missing segment is created."""
         self._make("segments", segment)
-        for key in keys:
-            self.event("segment.contact_added", key, segment=segment)
+        self.happen([("segment.contact_added", key, {"segment": segment}) for key in keys])
 
     def leave(self, segment: str, *keys: str) -> None:
         """Remove contacts from a segment."""
-        for key in keys:
-            self.event("segment.contact_removed", key, segment=segment)
+        self.happen([("segment.contact_removed", key, {"segment": segment}) for key in keys])
 
     def email(self, key: str, *, subject: str = "Hello", html: str | None = None, text: str | None = "Hello") -> None:
         """Create an email template. `campaign` creates those that a campaign names, with the text "Hello"."""
@@ -184,14 +182,17 @@ class Sandbox:
 
         For an open or a click, `data` may give `email`, the key of the template, instead of the message.
         """
-        self.happens(type, contact, data)
+        self.happen([(type, contact, data)])
 
-    def happens(self, type: str, contact: str, data: Mapping[str, Any]) -> None:  # noqa: A002
-        """Process an event with data of any names; otherwise as `event`."""
-        said = {"specversion": "1.0", "id": str(uuid4()), "source": "sandbox", "type": type, "subject": contact}
-        happened = parse({**said, "time": self.now.isoformat(), "data": data}, now=self.now)
+    def happen(self, happened: Sequence[tuple[str, str, Mapping[str, Any]]]) -> None:
+        """Process events, given as type, contact and data, that happen together; otherwise as `event`."""
+        given = [
+            {"type": type_, "subject": contact, "data": data, "id": str(uuid4()), "time": self.now.isoformat()}
+            for type_, contact, data in happened
+        ]
+        parsed = [parse({"specversion": "1.0", "source": "sandbox", **each}, now=self.now) for each in given]
         with self.engine.begin() as conn:
-            accepted = intake.accept(conn, [happened], now=self.now, unknown_contacts="create")
+            accepted = intake.accept(conn, parsed, now=self.now, unknown_contacts="create")
         if accepted.rejected:
             raise CampaignError(accepted.rejected[0][1])
         self._settle()
@@ -294,18 +295,17 @@ class Sandbox:
         """Do all that is due now: events, members, steps, messages, until nothing is left of them."""
         ensure_partitions(self.engine, self.now)
         for _ in range(_MOST_MOMENTS):
-            counts: Counter[str] = Counter()
             while True:
                 with self.engine.begin() as conn:
                     acted = events.act(conn, now=self.now, zone=self.zone)
                 if not acted.events:
                     break
-                counts += acted.counts
-            for each in update_inline(self.engine, Scope(), now=self.now, zone=self.zone).values():
-                counts += each
+            update_inline(self.engine, Scope(), now=self.now, zone=self.zone)
+            counts: Counter[str] = Counter()
             done = trigger_inline(self.engine, Scope(), now=self.now, zone=self.zone, batch_size=1000)
             counts += sum(done.values(), Counter())
             counts += deliver_inline(self.engine, self._delivery, Scope(), now=self.now, zone=self.zone)
+            # Only steps and messages bring about what comes before them in this order.
             if not +counts:
                 return
 
@@ -393,6 +393,7 @@ def _world(server: Engine, template: str, start: datetime, zone: ZoneInfo) -> It
         engine = connect(_url(server, name), options="-c synchronous_commit=off")
         stack.callback(engine.dispose)
         event.listen(engine, "connect", scratch.keep_plans)
+        stack.enter_context(leave_to_default(engine))
         made = Sandbox(engine, {}, start, zone)
         stack.callback(made.close)
         yield made

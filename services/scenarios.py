@@ -19,7 +19,8 @@ from parcours.domain.errors import CampaignError
 from parcours.domain.time.text import iso
 from parcours.domain.time.zones import zone_of
 from parcours.producers.files import scenarios as files
-from parcours.producers.files.scenarios import Act, Check, Scenario, ScenarioStep, UnreadScenario, after_start
+from parcours.producers.files.campaigns import FileProblem
+from parcours.producers.files.scenarios import Check, Scenario, ScenarioAct, ScenarioStep, UnreadScenario, after_start
 from parcours.services import campaign_plan, manual_changes
 from parcours.services.sandbox import NewWorld, Sandbox, SentMessage, worlds
 
@@ -34,7 +35,7 @@ _FAR = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ScenarioFailure:
     """What was expected, or went wrong, and where; with the path of the contact up to there."""
 
     file: Path
@@ -59,7 +60,7 @@ class ScenarioResult:
     file: Path
     line: int
     seconds: float
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[ScenarioFailure, ...] = ()
     broken: bool = False
 
     @property
@@ -105,12 +106,12 @@ def _read(path: Path, zone: ZoneInfo) -> list[Scenario | UnreadScenario]:
     try:
         return files.read(path, default_zone=zone)
     except Exception as error:  # One file must not keep the others from running.
-        return [UnreadScenario(path.name, path, 1, [files.FileProblem(path, None, "", _unexpected(error))])]
+        return [UnreadScenario(path.name, path, 1, [FileProblem(path, None, "", _unexpected(error))])]
 
 
 def _unread(scenario: UnreadScenario) -> ScenarioResult:
     failures = [
-        Failure(each.file, each.line, f"{each.path}: {each.sentence}" if each.path else each.sentence)
+        ScenarioFailure(each.file, each.line, f"{each.path}: {each.sentence}" if each.path else each.sentence)
         for each in scenario.problems
     ]
     return ScenarioResult(scenario.name, scenario.file, scenario.line, 0, tuple(failures), broken=True)
@@ -119,7 +120,7 @@ def _unread(scenario: UnreadScenario) -> ScenarioResult:
 def run(scenario: Scenario, new_world: NewWorld) -> ScenarioResult:
     """Run a scenario in a new world and return what became of it; whatever goes wrong is a failure of it."""
     began = time.monotonic()
-    failures: list[Failure] = []
+    failures: list[ScenarioFailure] = []
     broken = False
     playing: _Playing | None = None
     try:
@@ -130,7 +131,7 @@ def run(scenario: Scenario, new_world: NewWorld) -> ScenarioResult:
     except Exception as error:  # One scenario must not keep the others from running.
         broken = True
         sentence = str(error) if isinstance(error, CampaignError) else _unexpected(error)
-        failures.append(Failure(scenario.file, scenario.line if playing is None else playing.line, sentence))
+        failures.append(ScenarioFailure(scenario.file, scenario.line if playing is None else playing.line, sentence))
     return ScenarioResult(
         scenario.name, scenario.file, scenario.line, time.monotonic() - began, tuple(failures), broken
     )
@@ -153,7 +154,7 @@ class _Playing:
     def __post_init__(self) -> None:
         self.line = self.scenario.line
 
-    def play(self, failures: list[Failure]) -> None:
+    def play(self, failures: list[ScenarioFailure]) -> None:
         """Play the scenario to its end, noting what is not as expected."""
         self._prepare()
         for step in self.scenario.steps:
@@ -161,8 +162,7 @@ class _Playing:
             self.world.advance(to=step.at)
             for act in step.acts:
                 self.line = act.line
-                for key in step.contacts:
-                    self._act(key, act)
+                self._act(step.contacts, act)
             for key in step.contacts if step.checks else ():
                 failures += self._look(key, step)[: MOST_FAILURES - len(failures)]
             if len(failures) >= MOST_FAILURES:
@@ -179,9 +179,7 @@ class _Playing:
                 templates.save(conn, template, now=world.now)
             for form in scenario.forms:
                 forms.create(conn, form, form, standalone=False)
-        for each in scenario.contacts:
-            self.line = each.line
-            world.event("contact.changed", each.key, **each.changes)
+        world.happen([("contact.changed", each.key, each.changes) for each in scenario.contacts])
         scored = [each for each in scenario.contacts if each.points]
         if scored:
             with world.engine.begin() as conn:
@@ -190,40 +188,46 @@ class _Playing:
         self.line = scenario.line
         if scenario.segments:
             world.segments(scenario.segments)
-        for each in scenario.contacts:
-            for segment in each.segments:
-                self.line = each.line
-                world.enter(segment, each.key)
-        self.line = scenario.line
+        for segment in sorted({key for each in scenario.contacts for key in each.segments}):
+            world.enter(segment, *(each.key for each in scenario.contacts if segment in each.segments))
         for file in _in_order(scenario.campaigns):
             world.apply(file)
 
-    def _act(self, key: str, act: Act) -> None:
+    def _act(self, keys: Sequence[str], act: ScenarioAct) -> None:
         match act.what:
             case "enters":
-                self.world.enter(act.value, key)
+                self.world.enter(act.value, *keys)
             case "leaves":
-                self.world.leave(act.value, key)
+                self.world.leave(act.value, *keys)
             case "joins":
                 with self.world.engine.begin() as conn:
                     id_ = campaigns.find(conn, act.value).id
-                    found = list(contacts.named(conn, [key]).values())
+                    found = list(contacts.named(conn, keys).values())
                     manual_changes.add(conn, id_, found, who="scenario", now=self.world.now, zone=self.world.zone)
                 self.world.advance()
             case _:
                 type_, data = act.value
-                self.world.happens(type_, key, data)
+                self.world.happen([(type_, key, self._with_message(type_, key, data)) for key in keys])
 
-    def _look(self, key: str, step: ScenarioStep) -> list[Failure]:
+    def _with_message(self, type_: str, key: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the data of an event with the message that it is about, where that has to be named."""
+        if type_ != "email.bounced" or "email" not in data or "message" in data:
+            return data
+        sent = [each for each in self.world.sent(key) if each.template == data["email"]]
+        if not sent:
+            raise CampaignError(f"{key} was not sent the email {data['email']!r}, so it cannot bounce")
+        return {**{name: value for name, value in data.items() if name != "email"}, "message": sent[-1].content.key}
+
+    def _look(self, key: str, step: ScenarioStep) -> list[ScenarioFailure]:
         with self.world.engine.connect() as conn:
             shown = contacts.show(conn, key)
         if shown is None:
             wrong = [(step.line, f"the contact {key!r} does not exist any more")]
-            return [Failure(self.scenario.file, line, sentence) for line, sentence in wrong]
+            return [ScenarioFailure(self.scenario.file, line, sentence) for line, sentence in wrong]
         seen = _Seen(shown, self.world.sent(key), step.campaign, self.scenario)
         wrong = [(check.line, why) for check in step.checks if (why := seen.why_not(check)) is not None]
         path = tuple(self._path(shown)) if wrong else ()
-        return [Failure(self.scenario.file, line, f"{key}: {sentence}", path) for line, sentence in wrong]
+        return [ScenarioFailure(self.scenario.file, line, f"{key}: {sentence}", path) for line, sentence in wrong]
 
     def _path(self, shown: Shown) -> Iterator[str]:
         """Yield what happened to a contact so far, for a person."""
@@ -234,7 +238,7 @@ class _Playing:
         yield f"Path of {shown.key} so far, times in {zone.key}:"
         if more is not None:
             yield f"  … earlier entries are left out; these are the last {MOST_PATH}"
-        for each in sorted(reversed(entries), key=lambda each: (each.at, _ORDER.index(each.what))):
+        for each in sorted(entries, key=lambda each: (each.at, _ORDER.index(each.what))):
             yield f"  {_when(each.at, self.scenario.start, zone)}  {_told(each, several=several)}"
         now = _when(self.world.now, self.scenario.start, zone)
         standing = [

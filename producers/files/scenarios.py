@@ -66,7 +66,7 @@ class ScenarioContact:
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class ScenarioAct:
     """What happens to contacts: one of `ACTS` and its value, of which events have type and data."""
 
     what: str
@@ -93,7 +93,7 @@ class ScenarioStep:
     contacts: tuple[str, ...]
     # The campaign that expectations are about; None: any.
     campaign: str | None
-    acts: tuple[Act, ...]
+    acts: tuple[ScenarioAct, ...]
     checks: tuple[Check, ...]
 
 
@@ -135,12 +135,12 @@ def read(path: Path, *, default_zone: ZoneInfo) -> list[Scenario | UnreadScenari
         return [UnreadScenario(path.name, path, line, error.problems)]
     data = document.data
     if isinstance(data, list) and data:
-        return [_Reading(path, document, (nth,), default_zone).read(each) for nth, each in enumerate(data)]
-    return [_Reading(path, document, (), default_zone).read(data)]
+        return [_ScenarioReading(path, document, (nth,), default_zone).read(each) for nth, each in enumerate(data)]
+    return [_ScenarioReading(path, document, (), default_zone).read(data)]
 
 
 @dataclass
-class _Reading:
+class _ScenarioReading:
     """One scenario: what is wrong is noted on the way, with its line."""
 
     path: Path
@@ -174,8 +174,8 @@ class _Reading:
             self.note((), f"a scenario must be a mapping with campaign, start, contacts and steps, not {called(data)}")
             return None
         self._names(data, NAMES, ())
-        if "campaign" not in data and "campaigns" not in data:
-            self.note((), "a scenario needs the file of a campaign; add 'campaign: campaign.yaml'")
+        if not {"campaign", "campaigns", "segments"} & data.keys():
+            self.note((), "a scenario needs a campaign or a segment; add 'campaign: campaign.yaml'")
         zone = self._zone(data)
         self._read_files(data, zone)
         contacts = self._contacts(data.get("contacts"))
@@ -258,8 +258,8 @@ class _Reading:
             ("segment", [each.segment for each in self.segments]),
             ("email", [each.key for each in self.emails]),
         ):
-            for key in sorted({key for key in keys if keys.count(key) > 1}):
-                self.note((), f"two files of this scenario define {what} {quoted(key)}; name one of them")
+            for twice in sorted({key for key in keys if keys.count(key) > 1}):
+                self.note((), f"two files of this scenario define {what} {quoted(twice)}; name one of them")
         self.forms = [
             key for place, each in self._listed(data, "forms") if (key := self._key("form", each, place)) is not None
         ]
@@ -438,7 +438,7 @@ class _Reading:
         hint = did_you_mean(str(key), known) or (f"; known are {', '.join(known[:20])}" if known else "")
         return f"the files of this scenario have no {what} {quoted(key)}{hint}"
 
-    def _acts(self, what: str, value: object, place: Place, contacts: Sequence[str]) -> Iterator[Act]:
+    def _acts(self, what: str, value: object, place: Place, contacts: Sequence[str]) -> Iterator[ScenarioAct]:
         given = value if isinstance(value, list) else [value]
         for nth, each in enumerate(given):
             where = (*place, nth) if isinstance(value, list) else place
@@ -448,7 +448,7 @@ class _Reading:
                     yield act
             elif what == "leaves":
                 if (key := self._key("segment", each, where)) is not None:
-                    yield Act("leaves", key, line)
+                    yield ScenarioAct("leaves", key, line)
             elif what == "submits":
                 form = each if isinstance(each, Mapping) else {"form": each}
                 self._names(form, ("form", "fields"), where)
@@ -458,13 +458,13 @@ class _Reading:
                 elif key is not None:
                     data = {"form": key, "fields": form.get("fields") or {}}
                     if self._event("form.submitted", contacts[0] if contacts else "ann", data, where):
-                        yield Act("does", ("form.submitted", data), line)
+                        yield ScenarioAct("does", ("form.submitted", data), line)
             else:
                 happened = {"type": "contact.changed", "data": each} if what == "changes" else each
                 if (found := self._does(happened, where, contacts)) is not None:
-                    yield Act("does", found, line)
+                    yield ScenarioAct("does", found, line)
 
-    def _entering(self, value: object, place: Place, line: int) -> Act | None:
+    def _entering(self, value: object, place: Place, line: int) -> ScenarioAct | None:
         key = self._key("segment", value, place)
         if key is None:
             return None
@@ -472,10 +472,10 @@ class _Reading:
             if self.known.segments and key not in self.known.segments and did_you_mean(key, self.known.segments):
                 self.note(place, self._unknown("segment, form or campaign", key, self.known.segments))
                 return None
-            return Act("enters", key, line)
+            return ScenarioAct("enters", key, line)
         if key in self.known.forms:
-            return Act("does", ("form.submitted", {"form": key, "fields": {}}), line)
-        return Act("joins", key, line)
+            return ScenarioAct("does", ("form.submitted", {"form": key, "fields": {}}), line)
+        return ScenarioAct("joins", key, line)
 
     def _does(self, value: object, place: Place, contacts: Sequence[str]) -> tuple[str, dict[str, Any]] | None:
         event = {"type": value} if isinstance(value, str) else value
@@ -542,8 +542,8 @@ class _Reading:
                     for key in self._step_keys(step, (*where, step), campaign):
                         yield Check("step", (key, self._result(said, (*where, step))), line, negated)
             elif name in ("in", "not in"):
-                for key in self._places(value, where):
-                    yield Check("in", key, line, negated != (name == "not in"))
+                for there in self._places(value, where):
+                    yield Check("in", there, line, negated != (name == "not in"))
             elif name in CHECKS and name != "result":
                 for each in self._values(name, value, where, campaign):
                     yield Check(name, each, line, negated)
@@ -583,10 +583,8 @@ class _Reading:
                 if each in known
             ]
             if len(here) == 2:
-                self.note(
-                    place,
-                    f"a campaign and a segment are named {quoted(each)}; write {{campaign: {each}}} or {{segment: {each}}}",
-                )
+                either = f"write {{campaign: {each}}} or {{segment: {each}}}"
+                self.note(place, f"a campaign and a segment are named {quoted(each)}; {either}")
             elif here:
                 yield here[0], str(each)
             else:
