@@ -45,12 +45,13 @@ class Partition(NamedTuple):
     end: datetime
 
 
-def begin(engine: Engine) -> datetime:
-    """Return the database's time, with somewhere to write what happens at it."""
-    with engine.connect() as conn:
-        now = database_now(conn)
-    ensure_partitions(engine, now)
-    return now
+def begin(engine: Engine, at: datetime | None = None) -> datetime:
+    """Return an instant, or the database's time, with somewhere to write what happens at it."""
+    if at is None:
+        with engine.connect() as conn:
+            at = database_now(conn)
+    ensure_partitions(engine, at)
+    return at
 
 
 @contextmanager

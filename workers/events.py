@@ -99,17 +99,22 @@ class Acted:
 
 
 def act_once(
-    engine: Engine, *, zone: ZoneInfo, stop: StopRule = BY_DEFAULT, of: Collection[str] | None = None
+    engine: Engine,
+    *,
+    zone: ZoneInfo,
+    stop: StopRule = BY_DEFAULT,
+    of: Collection[str] | None = None,
+    now: datetime | None = None,
 ) -> Acted:
     """Act on one batch of the inbox, or of what is there of the contacts named, in a transaction of its own.
 
     A batch that raises is done in halves, each in its own transaction, until the guilty contacts are alone, and
     then event by event: one that cannot be acted on leaves the inbox for the dead letters, with the reason.
-    Raises only what says nothing about the events: the database is away.
+    Raises only what says nothing about the events: the database is away. `now`: as of then, if given.
     """
-    partitions.begin(engine)
+    partitions.begin(engine, now)
     began = time.monotonic()
-    acted = _Acting(engine, zone, stop).batch(of)
+    acted = _Acting(engine, zone, stop, now).batch(of)
     # Also of those who were unknown and needed no act.
     traces.wipe_noted(engine)
     if acted.events:
@@ -125,6 +130,7 @@ class _Acting:
     engine: Engine
     zone: ZoneInfo
     stop: StopRule
+    now: datetime | None = None
     done: Acted = field(default_factory=Acted)
 
     def batch(self, of: Collection[str] | None) -> Acted:
@@ -133,7 +139,9 @@ class _Acting:
 
         def some(conn: Connection) -> Acted:
             taken.clear()
-            return _act_on(conn, _pending(conn, of), taken, now=database_now(conn), zone=self.zone, stop=self.stop)
+            return _act_on(
+                conn, _pending(conn, of), taken, now=self.now or database_now(conn), zone=self.zone, stop=self.stop
+            )
 
         error = self._try(some)
         if error is not None:
@@ -169,7 +177,7 @@ class _Acting:
     def _act_on(self, contact_ids: Sequence[int], each: int, taken: list[Pending], conn: Connection) -> Acted:
         taken.clear()
         free = events.lock_pending(conn, contact_ids)
-        return _act_on(conn, free, taken, each=each, now=database_now(conn), zone=self.zone, stop=self.stop)
+        return _act_on(conn, free, taken, each=each, now=self.now or database_now(conn), zone=self.zone, stop=self.stop)
 
     def _give_up(self, event: Pending, error: Exception) -> None:
         log.error("event_buried", event_type=event.type, contact_id=event.contact_id, **described(error))
@@ -177,7 +185,7 @@ class _Acting:
             f"it could not be processed: {reason_of(error)}; fix the cause, then run `parcours dead-letters replay`"
         )
         with self.engine.begin() as conn:
-            moved = events.move_to_dead_letters(conn, event, reason, now=database_now(conn))
+            moved = events.move_to_dead_letters(conn, event, reason, now=self.now or database_now(conn))
         self.done.events += moved
         self.done.counts["dead letters"] += moved
 
@@ -205,13 +213,18 @@ class _Acting:
 
 
 def act_on_all(
-    engine: Engine, contact_keys: Iterable[str], *, zone: ZoneInfo, stop: StopRule = BY_DEFAULT
+    engine: Engine,
+    contact_keys: Iterable[str],
+    *,
+    zone: ZoneInfo,
+    stop: StopRule = BY_DEFAULT,
+    now: datetime | None = None,
 ) -> Counter[str]:
     """Act until nothing of these contacts is left in the inbox, in other hands or not; return what followed."""
     counts: Counter[str] = Counter()
     keys = list(contact_keys)
     while True:
-        batch = act_once(engine, zone=zone, stop=stop, of=keys)
+        batch = act_once(engine, zone=zone, stop=stop, of=keys, now=now)
         counts += batch.counts
         if batch.events:
             continue
