@@ -106,7 +106,12 @@ class Acted:
 
 
 def act_once(
-    engine: Engine, *, zone: ZoneInfo, stop: StopRule = BY_DEFAULT, of: Collection[str] | None = None
+    engine: Engine,
+    *,
+    zone: ZoneInfo,
+    stop: StopRule = BY_DEFAULT,
+    of: Collection[str] | None = None,
+    now: datetime | None = None,
 ) -> Acted:
     """Act on one batch of the inbox, or of what is there of the contacts named, in a transaction of its own.
 
@@ -114,12 +119,12 @@ def act_once(
     then event by event: one that cannot be acted on leaves the inbox for the dead letters, with the reason.
     What is due at once for whom the events let into campaigns is then done as well, and waits for no tick; not where
     contacts are named, whose caller decides.
-    Raises only what says nothing about the events: the database is away.
+    Raises only what says nothing about the events: the database is away. `now`: as of then, if given.
     """
-    partitions.begin(engine)
+    partitions.begin(engine, now)
     began = time.monotonic()
-    acted = _Acting(engine, zone, stop).batch(of)
-    if of is None and acted.lag_seconds < BEHIND_SECONDS:
+    acted = _Acting(engine, zone, stop, now).batch(of)
+    if of is None and now is None and acted.lag_seconds < BEHIND_SECONDS:
         _begin_steps(engine, acted.due, zone=zone, stop=stop)
     # Also of those who were unknown and needed no act.
     traces.wipe_noted(engine)
@@ -154,6 +159,7 @@ class _Acting:
     engine: Engine
     zone: ZoneInfo
     stop: StopRule
+    now: datetime | None = None
     done: Acted = field(default_factory=Acted)
 
     def batch(self, of: Collection[str] | None) -> Acted:
@@ -162,7 +168,9 @@ class _Acting:
 
         def some(conn: Connection) -> Acted:
             taken.clear()
-            return _act_on(conn, _pending(conn, of), taken, now=database_now(conn), zone=self.zone, stop=self.stop)
+            return _act_on(
+                conn, _pending(conn, of), taken, now=self.now or database_now(conn), zone=self.zone, stop=self.stop
+            )
 
         error = self._try(some)
         if error is not None:
@@ -198,7 +206,7 @@ class _Acting:
     def _act_on(self, contact_ids: Sequence[int], each: int, taken: list[Pending], conn: Connection) -> Acted:
         taken.clear()
         free = events.lock_pending(conn, contact_ids)
-        return _act_on(conn, free, taken, each=each, now=database_now(conn), zone=self.zone, stop=self.stop)
+        return _act_on(conn, free, taken, each=each, now=self.now or database_now(conn), zone=self.zone, stop=self.stop)
 
     def _give_up(self, event: Pending, error: Exception) -> None:
         log.error("event_buried", event_type=event.type, contact_id=event.contact_id, **described(error))
@@ -206,7 +214,7 @@ class _Acting:
             f"it could not be processed: {reason_of(error)}; fix the cause, then run `parcours dead-letters replay`"
         )
         with self.engine.begin() as conn:
-            moved = events.move_to_dead_letters(conn, event, reason, now=database_now(conn))
+            moved = events.move_to_dead_letters(conn, event, reason, now=self.now or database_now(conn))
         self.done.events += moved
         self.done.counts["dead letters"] += moved
 
@@ -235,13 +243,18 @@ class _Acting:
 
 
 def act_on_all(
-    engine: Engine, contact_keys: Iterable[str], *, zone: ZoneInfo, stop: StopRule = BY_DEFAULT
+    engine: Engine,
+    contact_keys: Iterable[str],
+    *,
+    zone: ZoneInfo,
+    stop: StopRule = BY_DEFAULT,
+    now: datetime | None = None,
 ) -> Counter[str]:
     """Act until nothing of these contacts is left in the inbox, in other hands or not; return what followed."""
     counts: Counter[str] = Counter()
     keys = list(contact_keys)
     while True:
-        batch = act_once(engine, zone=zone, stop=stop, of=keys)
+        batch = act_once(engine, zone=zone, stop=stop, of=keys, now=now)
         counts += batch.counts
         if batch.events:
             continue

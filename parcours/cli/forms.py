@@ -9,8 +9,8 @@ from uuid import uuid4
 import typer
 
 from parcours.cli.dead_letters import tell_dead
+from parcours.cli.instants import Now, given, instant
 from parcours.cli.session import session
-from parcours.db.clock import now as database_now
 from parcours.db.tables import contacts, forms
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.events.parsing import parse
@@ -99,12 +99,13 @@ def submit(
     field: Annotated[
         list[str] | None, typer.Option("--field", metavar="K=V", help="Field as NAME=VALUE; repeatable.")
     ] = None,
+    now: Now = None,
 ) -> None:
     """Submit a form for a contact, with all effects on campaigns and decisions."""
     here = session()
     fields = dict(field_value(each) for each in field or [])
     with here.engine.connect() as conn:
-        now = database_now(conn)
+        at = instant(conn, now)
         form = forms.find(conn, key)
         if form is None:
             raise NotFoundError("form", key, f"create it with `parcours forms create {key}`")
@@ -121,10 +122,10 @@ def submit(
         "subject": contact,
         "data": {"form": form.key, "fields": fields},
     }
-    taken = intake.take_in(here.engine, [parse(described, now=now)], unknown_contacts="reject")
+    taken = intake.take_in(here.engine, [parse(described, now=at)], unknown_contacts="reject", now=given(now))
     if taken.rejected:
         raise CampaignError(taken.rejected[0][1])
-    done = events.act_on_all(here.engine, [contact], zone=here.zone, stop=here.settings.stop_rule)
+    done = events.act_on_all(here.engine, [contact], zone=here.zone, stop=here.settings.stop_rule, now=given(now))
     with here.engine.connect() as conn:
         (lost,) = form_fields.lost(conn, form, [(contact, fields)])
     for each in lost:

@@ -11,6 +11,7 @@ import typer
 from sqlalchemy import Connection
 
 from parcours.cli import file_options
+from parcours.cli.instants import Now, instant
 from parcours.cli.progress import reading
 from parcours.cli.rejected_rows import RejectFile
 from parcours.cli.session import session
@@ -210,26 +211,26 @@ def release(key: SegmentKey, contact: ContactKeys) -> None:
 
 
 @app.command()
-def add(key: SegmentKey, contact: ContactKeys) -> None:
+def add(key: SegmentKey, contact: ContactKeys, now: Now = None) -> None:
     """Add contacts to a segment manually. Rules never remove them. Campaigns change with the next `update`."""
     here = session()
     with here.begin() as conn:
         segment = _segment(conn, key)
         campaigns.read_by_index(conn)
         wanted = _contacts(conn, contact)
-        entered = segments.add_members(conn, segment.id, wanted, manual=True, now=datetime.now(UTC))
+        entered = segments.add_members(conn, segment.id, wanted, manual=True, now=instant(conn, now))
     here.say(f"{len(entered):,} added to {segment.key}, {len(wanted) - len(entered):,} already in it.")
 
 
 @app.command()
-def remove(key: SegmentKey, contact: ContactKeys) -> None:
+def remove(key: SegmentKey, contact: ContactKeys, now: Now = None) -> None:
     """Remove contacts from a segment manually. Rules never add them again. Campaigns change with the next `update`."""
     here = session()
     with here.begin() as conn:
         segment = _segment(conn, key)
         campaigns.read_by_index(conn)
         wanted = _contacts(conn, contact)
-        left = segments.remove_members(conn, segment.id, wanted, manual=True, now=datetime.now(UTC))
+        left = segments.remove_members(conn, segment.id, wanted, manual=True, now=instant(conn, now))
     here.say(f"{len(left):,} removed from {segment.key}, {len(wanted) - len(left):,} not in it.")
 
 
