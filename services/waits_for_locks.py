@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from parcours.db.checks import blocking
-from parcours.db.checks.blocking import Holder
+from parcours.db.checks.blocking import LockHolder
 
 # Between two looks. Only who is in the way at both is named: most waits are over at once.
 LOOK_SECONDS = 1.0
@@ -44,7 +44,7 @@ def waits_told(conn: Connection, tell: Callable[[str], None], *, pause: float = 
         looking.join()
 
 
-def sentence(holder: Holder) -> str:
+def sentence(holder: LockHolder) -> str:
     """Return whom a command waits for, as a person reads it."""
     machine = holder.machine or "the database's machine"
     return (

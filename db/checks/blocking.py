@@ -9,7 +9,7 @@ from parcours.db.statements import statements
 sql = statements(__file__)
 
 
-class Holder(NamedTuple):
+class LockHolder(NamedTuple):
     """A session that holds a lock: its process, its name, its machine (None: the server's), for how many seconds."""
 
     pid: int
@@ -18,6 +18,6 @@ class Holder(NamedTuple):
     seconds: float
 
 
-def holders(conn: Connection, pid: int) -> list[Holder]:
+def holders(conn: Connection, pid: int) -> list[LockHolder]:
     """Return who holds the locks that a session waits for, the oldest first; nobody when it does not wait."""
-    return [Holder(*row) for row in conn.execute(sql["holders"], {"pid": pid})]
+    return [LockHolder(*row) for row in conn.execute(sql["holders"], {"pid": pid})]
