@@ -23,7 +23,7 @@ from parcours.domain.segments.rule import Rule
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.templated import texts_in
 from parcours.domain.steps.types import Kind, RefersTo
-from parcours.services.circles import Circles, Place
+from parcours.services.circles import Asker, Circles
 from parcours.services.entry_rules import entry_rules
 from parcours.services.template_notes import notes
 
@@ -217,7 +217,7 @@ def check_references(conn: Connection, file: CampaignFile) -> list[Problem]:
 
 def _check_circle(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
     """Yield that who is in the campaign follows from who is in it, over the rules of segments or exits."""
-    through = Circles(conn, campaigns={file.campaign: file}).through(Place("campaign", file.campaign))
+    through = Circles(conn, campaigns={file.campaign: file}).through(Asker("campaign", file.campaign))
     if through is not None:
         sentence = f"the campaign depends on itself: {through}; remove one of the references"
         yield Problem(("sources",), short(sentence))

@@ -16,7 +16,7 @@ from parcours.domain.segments.rule import Rule
 from parcours.domain.steps.types import RefersTo
 
 
-class Place(NamedTuple):
+class Asker(NamedTuple):
     """A segment or a campaign, by its key."""
 
     kind: str
@@ -35,12 +35,12 @@ class Circles:
     segments: Mapping[str, Rule | None] = field(default_factory=dict)
     campaigns: Mapping[str, CampaignFile] = field(default_factory=dict)
 
-    def through(self, start: Place) -> str | None:
+    def through(self, start: Asker) -> str | None:
         """Return a circle that leads over a campaign to a segment or campaign again, in words; None without one.
 
         Reads only what depends on each other; most rules ask for no campaign. Never recurses.
         """
-        came: dict[Place, Place] = {}
+        came: dict[Asker, Asker] = {}
         ahead = [start]
         for place in ahead:
             for other in self._asked_by(place):
@@ -55,7 +55,7 @@ class Circles:
                     ahead.append(other)
         return None
 
-    def _asked_by(self, place: Place) -> Iterator[Place]:
+    def _asked_by(self, place: Asker) -> Iterator[Asker]:
         """Yield what decides who is in a segment or a campaign."""
         if place.kind == "segment":
             yield from _named(self._rule(place.key))
@@ -64,10 +64,10 @@ class Circles:
         if file is None:
             return
         for key in file.sources.segments:
-            yield Place("segment", key)
+            yield Asker("segment", key)
         for each in file.exit:
             if each.segment is not None:
-                yield Place("segment", each.segment)
+                yield Asker("segment", each.segment)
             if each.rule is not None:
                 yield from _named(exit_rule(each.rule))
 
@@ -85,7 +85,7 @@ class Circles:
         return campaigns.read_version(self.conn, found.key, found.id, found.version).file
 
 
-def _named(rule: Rule | None) -> Iterator[Place]:
+def _named(rule: Rule | None) -> Iterator[Asker]:
     for _, what, key in tree.references(rule) if rule is not None else ():
         if what in (RefersTo.SEGMENT, RefersTo.CAMPAIGN):
-            yield Place("segment" if what is RefersTo.SEGMENT else "campaign", key)
+            yield Asker("segment" if what is RefersTo.SEGMENT else "campaign", key)

@@ -15,7 +15,7 @@ from parcours.db.reads import rules as in_sql
 from parcours.db.tables import campaigns, entrants, events, rebuilds, rules, segments
 from parcours.db.tables import membership as memberships
 from parcours.db.tables.membership import Chunk
-from parcours.db.tables.rules import Standing
+from parcours.db.tables.rules import RuleStanding
 from parcours.db.tables.segments import Segment
 from parcours.domain.campaign import Campaign
 from parcours.domain.campaign_file.model import Problem
@@ -25,7 +25,7 @@ from parcours.domain.segments.file import SegmentFile
 from parcours.domain.segments.judging import judged
 from parcours.domain.segments.rule import Rule
 from parcours.domain.steps.types import Failed, RefersTo
-from parcours.services.circles import Circles, Place
+from parcours.services.circles import Asker, Circles
 from parcours.services.segment_rules import digest_of, stamp_of, unknown
 from parcours.workers import rules as asking
 
@@ -178,7 +178,7 @@ def problems(conn: Connection, files: Sequence[SegmentFile]) -> list[tuple[Segme
                     f"the rules refer to each other in a circle: {' -> '.join(circle)}; remove one of the references"
                 )
                 found.append((file, Problem((*file.path, "rule"), short(sentence))))
-            elif through := circles.through(Place("segment", file.segment)):
+            elif through := circles.through(Asker("segment", file.segment)):
                 sentence = f"the rule depends on itself: {through}; remove one of the references"
                 found.append((file, Problem((*file.path, "rule"), short(sentence))))
         found += [(file, each) for each in _unpublished(conn, file)]
@@ -291,7 +291,7 @@ class _Planning:
 
     def _answers(
         self, rule: Rule, stored: Segment | None, only: Collection[int] | None, asked: Collection[str]
-    ) -> Iterator[tuple[Mapping[int, Standing], Mapping[int, bool | Failed]]]:
+    ) -> Iterator[tuple[Mapping[int, RuleStanding], Mapping[int, bool | Failed]]]:
         """Yield how contacts are in a segment, and what its rule says of them; of whom it says nothing, it says no."""
         if only is not None:
             ids = sorted(only)
@@ -360,7 +360,7 @@ class _Planning:
         return ever - now, coming - ever
 
 
-def untouched_by_hand(standing: Standing) -> Standing:
+def untouched_by_hand(standing: RuleStanding) -> RuleStanding:
     """Return how somebody is in a segment, as if nothing had been done by hand."""
     return standing._replace(manually_added=False, manually_removed=False)
 

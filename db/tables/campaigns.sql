@@ -33,22 +33,6 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan'
 SELECT pg_advisory_xact_lock(7272687700000000 + :campaign_id),
        set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true);
 
--- name: wait_for_locks
-SELECT set_config('lock_timeout', :for, true);
-
--- name: wait_for_locks_as_ever
-SET LOCAL lock_timeout = DEFAULT;
-
--- name: inside_it
--- Who holds the lock of `open`: a key of 64 bits shows in its two halves.
-SELECT activity.pid, activity.application_name, host(activity.client_addr) AS machine,
-       extract(epoch FROM clock_timestamp() - activity.xact_start)::float8 AS seconds
-FROM pg_locks JOIN pg_stat_activity AS activity USING (pid)
-WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND pid <> pg_backend_pid()
-  AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND (classid::bigint << 32) + objid::bigint = 7272687700000000 + :campaign_id
-ORDER BY activity.xact_start;
-
 -- name: status
 SELECT campaign.version, campaign.published, campaign.publish_from, campaign.publish_until,
        coalesce(category.published, true) AS category_published, campaign.deleted_at IS NOT NULL AS deleted

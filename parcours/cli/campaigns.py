@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from sqlalchemy import Connection
 
+from parcours.cli.instants import Now, begin, instant
 from parcours.cli.session import session
-from parcours.db import partitions
 from parcours.db.clock import now as database_now
 from parcours.db.tables import campaigns
-from parcours.db.tables.campaigns import Inside
 from parcours.domain.campaign_file.build import contact_date
 from parcours.domain.campaign_file.model import AtFile, CampaignFile, SkipFile, StepFile
 from parcours.domain.campaign_file.schema import file_schema
@@ -74,6 +72,7 @@ def apply(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     backfill: Annotated[bool, typer.Option(help="Also start new root steps for existing members.")] = False,
     reschedule: Annotated[bool, typer.Option(help="Apply changed delays and dates to waiting contacts.")] = False,
+    now: Now = None,
 ) -> None:
     """Create or update campaigns from files. Shows the plan first. Applies all files or none."""
     here = session()
@@ -85,11 +84,11 @@ def apply(
             here.say(line)
     # With no transaction open: a person may take their time, and whoever changes a campaign meanwhile is noticed.
     _confirm(plans, yes=yes)
-    now = partitions.begin(here.engine)
-    with here.engine.begin() as conn:
+    at = begin(here.engine, now)
+    with here.begin() as conn:
         for each in plans:
             apply_campaign.apply(
-                conn, each, backfill=backfill, reschedule=reschedule, who=user(), now=now, zone=here.zone
+                conn, each, backfill=backfill, reschedule=reschedule, who=user(), now=at, zone=here.zone
             )
     asked = backfill or reschedule
     here.say("Applied." if asked or not all(each.changes_nothing for each in plans) else "There was nothing to apply.")
@@ -211,22 +210,22 @@ def export(campaign: Key) -> None:
 def clone(campaign: Key, key: Annotated[str, typer.Argument(metavar="NEW-KEY", help="Key of the copy.")]) -> None:
     """Copy a campaign's steps and sources to a new, unpublished campaign."""
     here = session()
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         found = campaigns.find(conn, campaign)
         campaign_changes.clone(conn, found, key, who=user(), now=database_now(conn), zone=here.zone)
     here.say(f"Copied {found.key} to {key} (unpublished).")
 
 
 @app.command()
-def publish(campaign: Key) -> None:
+def publish(campaign: Key, now: Now = None) -> None:
     """Publish a campaign."""
-    _switch(campaign, True)
+    _switch(campaign, True, now)
 
 
 @app.command()
-def pause(campaign: Key) -> None:
+def pause(campaign: Key, now: Now = None) -> None:
     """Pause a campaign. Contacts keep their places; when the command returns, no step is running."""
-    _switch(campaign, False)
+    _switch(campaign, False, now)
 
 
 @app.command()
@@ -235,7 +234,7 @@ def delete(
 ) -> None:
     """Delete a campaign. Its history stays in the database. Applying its file restores it, unpublished."""
     here = session()
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         found = campaigns.find(conn, campaign)
         if not yes and _interactive():
             typer.confirm(f"Delete {found.key}?", abort=True)
@@ -249,26 +248,15 @@ def schema() -> None:
     session().print_json(file_schema())
 
 
-def _switch(campaign: str, published: bool) -> None:
+def _switch(campaign: str, published: bool, now: str | None) -> None:
     here = session()
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         found = campaigns.find(conn, campaign)
-        done = campaign_changes.switch(
-            conn, found, published, who=user(), now=database_now(conn), told=_tell_whom_it_waits_for
-        )
+        done = campaign_changes.switch(conn, found, published, who=user(), now=instant(conn, now))
     word = "published" if published else "paused"
     here.say(f"{found.key} {'is' if done.changed else 'was already'} {word}.")
     if published and done.why_not:
         here.say(f"It is not running yet: {done.why_not}.")
-
-
-def _tell_whom_it_waits_for(at_work: Sequence[Inside]) -> None:
-    named = [
-        f"database process {each.pid} (session '{each.name}' from {each.machine or 'the same machine'}), running for "
-        f"{each.seconds:,.0f} s"
-        for each in at_work
-    ]
-    session().warn(f"Waiting for a running batch of this campaign: {'; '.join(named) or 'it is ending now'}.")
 
 
 def _read_all(files: list[Path]) -> list[tuple[Path, CampaignFile]]:

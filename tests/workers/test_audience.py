@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
+from parcours.db.clock import now as database_now
+from parcours.db.partitions import ensure_partitions
 from parcours.domain.events.parsing import ContactEvent
 from parcours.domain.steps.properties import Json
+from parcours.workers import events
 from tests.workers.worlds import START, World, at, event
 
 CART = {"type": "cart.updated", "key": "cart_id"}
 PAID = {"event": "order.paid", "key": "cart_id"}
 TAGGED: Json = {"condition": "contact.tags", "with": {"tags": ["customer"]}}
+BLUE: Json = {"condition": "contact.field", "with": {"field": "colour", "operator": "=", "value": "blue"}}
 IN_CARTS: Json = {"condition": "contact.campaigns", "with": {"campaigns": ["c"]}}
 REMIND = "- {step: remind, action: contact.points, with: {points: 1}, after: 10 days}"
 BIRTHDAY = {"field": "birthday", "every": "year", "hour": "09:00"}
@@ -156,3 +162,30 @@ def test_nobody_is_mailed_twice_when_a_list_becomes_a_rule(world: World) -> None
     world.run(at(2))
     assert world.members() == {"ann": "in 1", "ben": "in 1", "kim": "segment 1", "eve": "in 1"}
     assert sorted(world.outbox()) == ["ann hello", "ben hello", "eve hello", "kim hello"]
+
+
+def _blue_by_event(world: World) -> None:
+    """Ann becomes blue by an event, which a worker acts on."""
+    world.contacts("ann", "ben")
+    world.by_rule("blue", BLUE)
+    world.campaign("- {step: point, action: contact.points, with: {points: 1}}", segments=["blue"])
+    with world.engine.connect() as conn:
+        now = database_now(conn)
+    ensure_partitions(world.engine, now)
+    world.accept(event("contact.changed", "ann", now, fields={"colour": "blue"}), now=now)
+    assert events.act_once(world.engine, zone=world.zone).events == 1
+
+
+def test_the_first_step_of_who_enters_by_an_event_waits_for_no_tick(world: World) -> None:
+    _blue_by_event(world)
+    assert [(done.contact, done.step) for done in world.passed()] == [("ann", "point")]
+    world.check()
+
+
+def test_where_the_inbox_is_behind_first_steps_are_left_to_workers(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "BEHIND_SECONDS", -1.0)
+    _blue_by_event(world)
+    assert world.passed() == []
+    assert [wait.step for wait in world.waits()] == ["point"]
