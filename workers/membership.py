@@ -601,6 +601,10 @@ def reconcile(
         out = exits.of_range(conn, campaign, chunk, now=now, zone=zone)
         feeding = feeding._replace(kept_out=out)
         done += Counter(removed=_let_out_by_rule(conn, campaign, out, now=now, zone=zone, limit=_left(limit, done)))
+    if campaign.event_sources and published:
+        done += _join_beside_runs(
+            conn, campaign, feeding, chunk, now=now, zone=zone, limit=_left(limit, done), scope=scope
+        )
     if campaign.entry is not None:
         # Who joins is counted, under a lock for which nobody is to wait who holds contacts.
         done += _realign(
@@ -634,6 +638,30 @@ def _let_out(
             break
         rest = Chunk(found[-1] + 1, rest.last_id)
     return out
+
+
+def _join_beside_runs(
+    conn: Connection,
+    campaign: Campaign,
+    sources: Sources,
+    chunk: Chunk,
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    limit: int,
+    scope: Scope,
+) -> Counter[str]:
+    """Let members of a range whom only events let in begin the run of the segment that holds them."""
+    done: Counter[str] = Counter()
+    rest = chunk
+    while (room := limit - done.total()) > 0:
+        most = min(room, LOCKED_AT_ONCE)
+        found = memberships.in_runs_alone(conn, campaign.id, sources, rest, limit=most, scope=scope)
+        done += arrive(conn, campaign, found, Arrival.SEGMENT, now=now, zone=zone) if found else Counter()
+        if len(found) < most:
+            break
+        rest = Chunk(found[-1] + 1, rest.last_id)
+    return done
 
 
 def _let_out_by_rule(

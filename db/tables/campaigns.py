@@ -277,6 +277,11 @@ def sources(conn: Connection, campaign_id: int) -> list[Source]:
     return [Source(*row) for row in conn.execute(sql["sources"], {"campaign_id": campaign_id})]
 
 
+def forms_of(conn: Connection, campaign_id: int) -> list[str]:
+    """Return the keys of the forms that feed a campaign."""
+    return list(conn.execute(sql["forms_of"], {"campaign_id": campaign_id}).scalars())
+
+
 def segments_of(conn: Connection, campaign_ids: Iterable[int]) -> set[int]:
     """Return the segments that feed campaigns, and those that are exits of them."""
     return set(conn.execute(sql["segments_of"], {"ids": list(campaign_ids)}).scalars())

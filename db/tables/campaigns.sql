@@ -84,6 +84,11 @@ JOIN campaign ON campaign.id = campaign_source.campaign_id
 WHERE campaign_source.campaign_id = :campaign_id AND campaign_source.kind = 'segment'
 ORDER BY segment.key;
 
+-- name: forms_of
+SELECT form.key FROM campaign_source JOIN form ON form.id = campaign_source.source_id
+WHERE campaign_source.campaign_id = :campaign_id AND campaign_source.kind = 'form'
+ORDER BY form.key;
+
 -- name: of_form
 -- The campaigns that a form feeds.
 SELECT campaign_source.campaign_id FROM campaign_source

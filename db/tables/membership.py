@@ -225,6 +225,21 @@ def returning(
     return list(conn.execute(sql["returning"], parameters).scalars())
 
 
+def in_runs_alone(
+    conn: Connection, campaign_id: int, sources: Sources, chunk: Chunk, *, limit: int, scope: Scope
+) -> list[int]:
+    """Return members of a range that a source segment holds, and that only events let in."""
+    parameters = {
+        "campaign_id": campaign_id,
+        "segment_ids": list(sources.segment_ids),
+        "after": sources.after,
+        "limit": limit,
+        **chunk._asdict(),
+        **scope.contacts(),
+    }
+    return list(conn.execute(sql["in_runs_alone"], parameters).scalars())
+
+
 def orphans(
     conn: Connection, campaign_id: int, segment_ids: Sequence[int], chunk: Chunk, *, limit: int, scope: Scope
 ) -> list[int]:

@@ -242,6 +242,28 @@ WHERE membership.campaign_id = :campaign_id
 ORDER BY membership.contact_id
 LIMIT :limit;
 
+-- name: in_runs_alone
+-- Members by runs of events, who are in a source segment and have no run without a key.
+SELECT membership.contact_id
+FROM membership
+WHERE membership.campaign_id = :campaign_id
+  AND membership.contact_id BETWEEN :first_id AND :last_id
+  AND membership.departure IS NULL AND membership.runs
+  AND (CAST(:ids AS bigint[]) IS NULL OR membership.contact_id = ANY (CAST(:ids AS bigint[])))
+  AND (CAST(:threads AS int) IS NULL OR (membership.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
+  -- One probe a contact, as in `orphans`.
+  AND (SELECT true FROM segment_member
+       WHERE segment_member.contact_id = membership.contact_id
+         AND segment_member.active
+         AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
+         AND segment_member.entry > coalesce(CAST(:after AS bigint), 0)
+       LIMIT 1) IS NOT NULL
+  AND (SELECT true FROM run
+       WHERE run.contact_id = membership.contact_id AND run.campaign_id = membership.campaign_id AND run.key = ''
+       LIMIT 1) IS NULL
+ORDER BY membership.contact_id
+LIMIT :limit;
+
 -- name: orphans
 -- Active members that came through a segment and are in none of the campaign's segments any more.
 -- A segment that is switched off still holds its members: emptying a campaign is done on purpose,

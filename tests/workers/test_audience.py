@@ -134,6 +134,36 @@ def test_who_is_in_an_exit_segment_by_rule_does_not_enter_by_a_date(world: World
     assert world.members() == {"ben": "in 1"}
 
 
+def test_update_lets_in_by_a_segment_who_is_only_in_by_events(world: World) -> None:
+    world.contacts("ann", "ben")
+    steps = "- {step: later, action: contact.points, with: {points: 1}, after: 30 days}"
+    world.campaign(steps, events=[{"type": "cart.updated", "key": "cart"}])
+    world.tell(event("cart.updated", "ann", at(1), cart="a"), event("cart.updated", "ben", at(1), cart="b"))
+    world.enter("everyone", "ann", when=at(2))
+    world.update(at(2))
+    runs = world.read(
+        "SELECT contact.key AS who, run.key FROM run JOIN contact ON contact.id = contact_id ORDER BY 1, 2"
+    )
+    assert [(row.who, row.key) for row in runs] == [("ann", ""), ("ann", "a"), ("ben", "b")]
+    assert world.update(at(3)) == {}
+    world.check()
+
+
+def test_nobody_is_mailed_twice_when_a_list_becomes_a_rule(world: World) -> None:
+    world.email("hello")
+    world.contacts("ann", "ben", country="FR", segment="readers")
+    world.contacts("kim", country="US", segment="readers")
+    world.contacts("eve", country="FR")
+    world.campaign("- {step: a, action: email.send, with: {email: hello, again: always}}", segments=["readers"])
+    world.run()
+    world.by_rule(
+        "readers", {"condition": "contact.field", "with": {"field": "country", "operator": "=", "value": "FR"}}
+    )
+    world.run(at(2))
+    assert world.members() == {"ann": "in 1", "ben": "in 1", "kim": "segment 1", "eve": "in 1"}
+    assert sorted(world.outbox()) == ["ann hello", "ben hello", "eve hello", "kim hello"]
+
+
 def _blue_by_event(world: World) -> None:
     """Ann becomes blue by an event, which a worker acts on."""
     world.contacts("ann", "ben")
