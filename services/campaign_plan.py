@@ -108,7 +108,8 @@ class CampaignPlan:
         if self.unchanged:
             lines = [f"{self.file.campaign}: no changes to steps"]
         if new:
-            lines.append(f"  {len(list(self.file.walk()))} steps")
+            n = len(list(self.file.walk()))
+            lines.append(f"  {n:,} step{'' if n == 1 else 's'}")
         lines += [f"  + {rule}" for rule in self.rules_added]
         lines += [f"  - {rule}" for rule in self.rules_removed]
         lines += [f"  + step {key}" for key in self.added if not new]

@@ -110,9 +110,7 @@ def simulate(
         return
     for each in simulation.missing:
         here.say(f"note: there is no {each} yet; it is assumed to be published")
-    print_overview(
-        here, f"{campaign_file.campaign}: {came:,} contacts, {days} days from {start:%Y-%m-%d %H:%M} UTC", figures
-    )
+    print_overview(here, f"{campaign_file.campaign}: {came:,} contacts, {days} days from {here.time(start)}", figures)
     _print_volume(here, campaign_file, volume, start, days)
     for channel in sorted({channel for _, channel, _ in messages}):
         by_day = {day: n for day, found, n in messages if found == channel}
