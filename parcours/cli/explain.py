@@ -105,6 +105,15 @@ def run_sentence(run: ContactRun) -> str:
     return f"{name}: began {iso(run.began_at)}, ended {iso(run.left_at)} ({why})."
 
 
+def group_sentences(standing: ContactStanding) -> list[str]:
+    """Return that a contact is in the control group, and whether it reached the goal."""
+    found = ["In the control group: no steps run for this contact."] if standing.control else []
+    if standing.goal_reached_at is not None:
+        worth = "" if standing.goal_value is None else f", value {standing.goal_value.normalize():f}"
+        found.append(f"Reached the goal {iso(standing.goal_reached_at)}{worth}.")
+    return found
+
+
 def passed_sentence(passed: Passed) -> str:
     """Return what became of a contact at a step, and why."""
     detail = passed.detail or {}
@@ -189,6 +198,7 @@ def explain(
             back = may_come_back(loaded, standing, now=now, zone=zone) if loaded is not None else None
             if back:
                 sentences.append(back)
+        sentences += group_sentences(standing)
         sentences += map(run_sentence, standing.runs)
         sentences += map(passed_sentence, standing.outcomes)
         for wait in standing.waits:
@@ -198,7 +208,7 @@ def explain(
             sentences.append(
                 f"waits at {wait.step}{_of(wait.run)} ({wait.waiting}) {until(wait, loaded, zone)}{held}{failed}"
             )
-        if standing.left_at is None and not standing.waits:
+        if standing.left_at is None and not standing.waits and not standing.control:
             sentences.append("No open waits: all paths are complete.")
     sentences += map(held_sentence, waiting_to_enter)
     sentences += [by_date(each, inside=standing is not None, now=now, zone=zone) for each in dates]
