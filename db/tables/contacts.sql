@@ -431,9 +431,15 @@ WHERE contact.id = :id;
 
 -- name: memberships
 SELECT membership.campaign_id, campaign.key AS campaign, membership.rotation, membership.added_at,
-       membership.left_at, membership.departure, membership.reason
+       membership.left_at, membership.departure, membership.reason, membership.control,
+       latest.reached_at, latest.until, latest.value
 FROM membership
 JOIN campaign ON campaign.id = membership.campaign_id
+LEFT JOIN LATERAL (
+    SELECT reached_at, nullif(until, 'infinity') AS until, value FROM trial
+    WHERE trial.contact_id = membership.contact_id AND trial.campaign_id = membership.campaign_id
+    ORDER BY number DESC LIMIT 1
+) AS latest ON true
 WHERE membership.contact_id = :contact_id
 ORDER BY membership.added_at, campaign.key;
 

@@ -112,6 +112,15 @@ def run_sentence(run: ContactRun, zone: ZoneInfo) -> str:
     return f"{name}: began {shown(run.began_at, zone)}, ended {shown(run.left_at, zone)} ({why})."
 
 
+def group_sentences(standing: ContactStanding, zone: ZoneInfo) -> list[str]:
+    """Return that a contact is in the control group, and whether it reached the goal."""
+    found = ["In the control group: no steps run for this contact."] if standing.control else []
+    if standing.goal_reached_at is not None:
+        worth = "" if standing.goal_value is None else f", value {standing.goal_value.normalize():f}"
+        found.append(f"Reached the goal {shown(standing.goal_reached_at, zone)}{worth}.")
+    return found
+
+
 def because(detail: Mapping[str, Any]) -> str | None:
     """Return why a contact got the result that it has at a step, from the details of the outcome."""
     claimed = claim_of(detail)
@@ -207,6 +216,7 @@ def _of_member(
         back = may_come_back(loaded, standing, now=now, zone=zone) if loaded is not None else None
         sentences += [back] if back else []
         sentences += by_source
+    sentences += group_sentences(standing, zone)
     sentences += [run_sentence(run, zone) for run in standing.runs]
     sentences += [passed_sentence(passed, zone) for passed in standing.outcomes]
     for wait in standing.waits:
@@ -217,7 +227,7 @@ def _of_member(
             f"waits at {wait.step}{_of(wait.run)} ({wait.waiting}) {until(wait, loaded, zone)}{held}{failed}"
         )
         sentences += rules.get((wait.step, wait.run), [])
-    if standing.left_at is None and not standing.waits:
+    if standing.left_at is None and not standing.waits and not standing.control:
         sentences.append("No open waits: all paths are complete.")
     return sentences
 
