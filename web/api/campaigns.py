@@ -125,6 +125,22 @@ class Planned(BaseModel):
     publishes: bool | None = Field(
         description="Whether the change publishes (true) or pauses (false) the campaign; null: neither."
     )
+    digest: str = Field(description="Identifies what the plan does. Give it to PUT to apply exactly this plan.")
+    changes: bool = Field(description="Whether applying would change anything.")
+    differences: list[dict[str, Any]] = Field(
+        examples=[[{"step": "hello", "name": "after", "before": "2 days", "after": "5 days"}]],
+        description="Values that the file states differently: of the campaign (step: null), and of steps.",
+    )
+    waiting: dict[str, int] = Field(description="Contacts that wait at steps that change.")
+    effects: list[dict[str, Any]] = Field(
+        examples=[[{"what": "leaves", "contacts": 12, "detail": "", "sentence": "12 contacts leave"}]],
+        description="What the settings do to contacts.",
+    )
+    people: dict[str, Any] | None = Field(
+        examples=[{"joins": 3, "returns": 0, "leaves": 12, "exits": 0, "complete": True}],
+        description="Contacts that the following update moves. Not complete: the numbers are minimums. "
+        "Null: nothing changes who is in the campaign.",
+    )
     warnings: list[str]
     lines: list[str] = Field(description="The plan in sentences.")
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 import re
 import unicodedata
 from collections import defaultdict
@@ -34,6 +32,7 @@ from parcours.web.context import Site
 from parcours.web.i18n.language import _, _n, marked
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
+from parcours.web.pages.plan_words import effect_line, setting_lines, step_change
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.security.access import FormBody
 
@@ -309,15 +308,15 @@ def _save(request: Request, site: Site, key: str | None, form: FormBody, who: st
             return _form(request, conn, draft, found, checked, status=422)
         planned = campaign_plan.plan(conn, checked.file, zone=site.zone)
         seen = form.text("seen")
-        if does != "apply" or seen != _digest(planned):
+        if does != "apply" or seen != planned.digest:
             return _review(request, draft, planned, form, changed=does == "apply")
     with site.engine.connect() as conn, conn.begin() as transaction:
         now = database_now(conn)
         held = campaign_changes.hold(conn, checked.file.campaign, now=now)
         stale = _stale(conn, draft, held, site.zone)
-        planned = campaign_plan.plan(conn, checked.file, zone=site.zone)
+        planned = campaign_plan.plan(conn, checked.file, zone=site.zone, counted=False)
         # One that was deleted meanwhile would come back unasked.
-        overtaken = stale is not None or seen != _digest(planned) or (found is not None and held is None)
+        overtaken = stale is not None or seen != planned.digest or (found is not None and held is None)
         if overtaken:
             transaction.rollback()
         else:
@@ -394,22 +393,6 @@ def _base(conn: Connection, found: Found | None, zone: ZoneInfo) -> CampaignFile
     return None if found is None else campaigns.read_version(conn, found.key, found.id, found.version).file
 
 
-def _digest(planned: CampaignPlan) -> str:
-    """Return a name of what a plan does; how many contacts it touches may change while one reads."""
-    said = {
-        "file": to_data(planned.file),
-        "version": planned.version,
-        "publishes": planned.publishes,
-        "added": planned.added,
-        "changed": planned.changed,
-        "removed": sorted(planned.removed),
-        "retimed": sorted(planned.retimed),
-        "dates": sorted(planned.dates),
-        "new_roots": planned.new_roots,
-    }
-    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
 def _form(
     request: Request,
     conn: Connection,
@@ -467,7 +450,7 @@ def _review(request: Request, draft: Draft, planned: CampaignPlan, form: FormBod
         choices=list(_choices(planned)),
         chosen={name for name in ("backfill", "reschedule") if name in form},
         kept=kept,
-        seen=_digest(planned),
+        seen=planned.digest,
         changed=changed,
         nothing=planned.unchanged and planned.publishes is None,
         action=f"/campaigns/{draft.key}/edit" if planned.campaign_id is not None and draft.stamp else "/campaigns/+new",
@@ -494,8 +477,9 @@ def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[t
         yield "changed", _("Version {n} will be created.", n=planned.version)
         for key in planned.added:
             yield "added", _("Step {key} will be added.", key=key)
+    yield from setting_lines(planned)
     for key in planned.changed:
-        yield "changed", _("Step {key} will be changed.", key=key)
+        yield "changed", step_change(planned, key)
     for key in planned.moved:
         if key not in planned.added and key not in planned.removed:
             yield "changed", _("Step {key} will be moved. Contacts waiting there stay.", key=key)
@@ -521,6 +505,7 @@ def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[t
         on = _("The campaign will be switched on: contacts join, and due steps run.")
         off = _("The campaign will be paused. Contacts keep their place.")
         yield ("on", on) if planned.publishes else ("off", off)
+    yield from map(effect_line, planned.effects)
     for warning in planned.warnings:
         yield "note", warning
 
