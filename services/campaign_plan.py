@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -19,6 +19,7 @@ from parcours.db.reads.alignment import Movement
 from parcours.db.tables import campaigns, companies, contacts, dates, scores, templates, waits
 from parcours.db.tables import membership as memberships
 from parcours.db.tables import stages as stages_table
+from parcours.db.tables.campaigns import StoredStep
 from parcours.domain.campaign import Status
 from parcours.domain.campaign_file.build import contact_date, to_data
 from parcours.domain.campaign_file.check import MOST_PROBLEMS, first_of
@@ -84,6 +85,10 @@ class CampaignPlan:
     dates: dict[str, int] = field(default_factory=dict)
     dates_removed: list[str] = field(default_factory=list)
     new_roots: list[str] = field(default_factory=list)
+    # Other new steps, with the step above, which contacts may have passed already.
+    new_below: dict[str, str] = field(default_factory=dict)
+    # Steps that return, with how many contacts wait there again whose wait was cancelled when it was removed.
+    restored: dict[str, int] = field(default_factory=dict)
     stages: list[str] = field(default_factory=list)
     point_groups: list[str] = field(default_factory=list)
     # What lets contacts in and out, in sentences, and no longer does.
@@ -113,6 +118,7 @@ class CampaignPlan:
             "retimed": sorted(self.retimed),
             "dates": sorted(self.dates),
             "new_roots": self.new_roots,
+            "restored": sorted(self.restored),
         }
         return sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
@@ -129,6 +135,11 @@ class CampaignPlan:
     def cancels(self) -> int:
         """How many waiting contacts the removed steps lose."""
         return sum(waiting for key, waiting in self.removed.items() if key not in self.redirected)
+
+    @property
+    def would_change(self) -> bool:
+        """Whether applying changes anything, with no more asked of it than what the file says."""
+        return not self.unchanged or self.publishes is not None
 
     @property
     def changes_nothing(self) -> bool:
@@ -148,7 +159,9 @@ class CampaignPlan:
         lines += [f"  ~ {each.name}: {each.words()}" for each in self.settings]
         lines += [f"  + {rule}" for rule in self.rules_added]
         lines += [f"  - {rule}" for rule in self.rules_removed]
-        lines += [f"  + step {key}" for key in self.added if not new]
+        for key in self.added if not new else ():
+            back = f"; {n:,} contacts wait there again" if (n := self.restored.get(key, 0)) else ""
+            lines.append(f"  + step {key}{back}")
         for key in self.changed:
             changes = ", ".join(f"{each.name.removeprefix('with.')} {each.words()}" for each in self.of_step(key))
             waiting = self.waiting.get(key, 0)
@@ -176,6 +189,11 @@ class CampaignPlan:
         lines += [f"  - contacts will no longer enter {date}" for date in self.dates_removed]
         for key in self.new_roots:
             lines.append(f"  {self.members:,} existing members do not start {key}; use --backfill to start it for them")
+        lines += [
+            f"  existing members who passed {above} do not start {key}; use --backfill to start it for them"
+            for key, above in self.new_below.items()
+            if self.members
+        ]
         lines += [f"  creates stage {key}" for key in self.stages]
         lines += [f"  creates point group {key}" for key in self.point_groups]
         if self.publishes is not None:
@@ -202,11 +220,13 @@ class CampaignPlan:
             "dates": self.dates,
             "dates_removed": self.dates_removed,
             "new_roots": self.new_roots,
+            "new_below": self.new_below,
+            "restored": self.restored,
             "rules_added": self.rules_added,
             "rules_removed": self.rules_removed,
             "publishes": self.publishes,
             "digest": self.digest,
-            "changes": not self.changes_nothing,
+            "changes": self.would_change,
             "differences": [each.to_json() for each in self.differences],
             "waiting": self.waiting,
             "effects": [each.to_json() for each in self.effects],
@@ -394,6 +414,12 @@ def plan(
         dates=_dates(conn, file, before.sources.dates),
         dates_removed=_gone(before, file),
         new_roots=[step.step for step in file.steps if step.step not in old_roots],
+        new_below={
+            step.step: place[0]
+            for step, place in _standing(file.steps, None, None)
+            if step.step not in there and place[0] in kept
+        },
+        restored=_restored(conn, row.id, [known[key] for key in new if key in known and key not in there], new),
         stages=stages,
         point_groups=point_groups,
         rules_added=[rule for rule in entry_rules(file) if rule not in entry_rules(before)],
@@ -404,6 +430,15 @@ def plan(
         moves=moves,
         warnings=warnings,
     )
+
+
+def _restored(
+    conn: Connection, campaign_id: int, returning: Sequence[StoredStep], new: Mapping[str, StepFile]
+) -> dict[str, int]:
+    """Return which steps that were removed return as what they were, and how many contacts wait there again."""
+    same = {step.id: step.key for step in returning if step.kind == new[step.key].kind.value}
+    lost = waits.count_lost(conn, campaign_id, list(same)) if same else {}
+    return {same[step_id]: n for step_id, n in lost.items()}
 
 
 def _new_effects(conn: Connection, file: CampaignFile, *, now: datetime, zone: ZoneInfo) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The table `wait`: who stands where until when."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -260,6 +261,25 @@ def move_to(conn: Connection, moved: Sequence[tuple[ToCome | Dated, datetime | N
             "due": [due for _, due in moved],
         }
         conn.execute(sql["move_to"], parameters)
+
+
+def lost_with_steps(
+    conn: Connection, campaign_id: int, step_ids: Sequence[int], first_id: int, last_id: int
+) -> list[Displaced]:
+    """Return what removing steps cancelled of members in a range of ids, who are where they were then, by contact."""
+    parameters = {
+        "campaign_id": campaign_id,
+        "step_ids": list(step_ids),
+        "first_id": first_id,
+        "last_id": last_id,
+    }
+    return sorted(Displaced(*row) for row in conn.execute(sql["lost_with_steps"], parameters))
+
+
+def count_lost(conn: Connection, campaign_id: int, step_ids: Sequence[int]) -> dict[int, int]:
+    """Return of how many members removing each step cancelled a wait that nothing took the place of."""
+    parameters = {"campaign_id": campaign_id, "step_ids": list(step_ids), "first_id": 0, "last_id": 2**62}
+    return dict(Counter(row.step_id for row in conn.execute(sql["lost_with_steps"], parameters)))
 
 
 def count_from_before(conn: Connection, befores: Mapping[int, datetime]) -> dict[int, int]:
