@@ -137,6 +137,11 @@ class CampaignPlan:
         return sum(waiting for key, waiting in self.removed.items() if key not in self.redirected)
 
     @property
+    def leaves(self) -> int:
+        """How many members leave by what the settings say from now on."""
+        return sum(each.n for each in self.effects if each.what in ("leaves", "leaves_after_grace", "exits"))
+
+    @property
     def would_change(self) -> bool:
         """Whether applying changes anything, with no more asked of it than what the file says."""
         return not self.unchanged or self.publishes is not None
@@ -402,7 +407,7 @@ def plan(
         members=members,
         added=[key for key in new if key not in there],
         changed=changed,
-        moved=_moved(before, file, ids),
+        moved=moved(before, file, ids),
         removed={key: waiting.get(ids[key], 0) for key in gone},
         redirected={key: file.redirect[key] for key in gone if key in file.redirect},
         retimed={
@@ -465,7 +470,7 @@ def _missing(named: Sequence[Reference], what: RefersTo, known: set[str]) -> lis
     return sorted({each.key for each in named if each.what is what} - known)
 
 
-def _moved(before: CampaignFile, after: CampaignFile, known: Collection[str]) -> list[str]:
+def moved(before: CampaignFile, after: CampaignFile, known: Collection[str]) -> list[str]:
     """Return which steps that the campaign knows can be reached by another way than before."""
     old = {step.step: place for step, place in _standing(before.steps, None, None)}
     found: list[str] = []

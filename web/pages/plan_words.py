@@ -56,6 +56,13 @@ def step_change(planned: CampaignPlan, key: str) -> str:
     return f"{changed} {_n('{n} contact waits there.', '{n} contacts wait there.', n)}"
 
 
+def added_step(planned: CampaignPlan, key: str) -> str:
+    """Return that a step comes, and how many contacts wait there again if it was there before."""
+    n, added = planned.restored.get(key, 0), _("Step {key} will be added.", key=key)
+    again = _n("{n} contact will wait there again.", "{n} contacts will wait there again.", n) if n else ""
+    return f"{added} {again}".rstrip()
+
+
 def effect_line(effect: CampaignEffect) -> tuple[str, str]:
     """Return what happens to contacts, with its kind."""
     return effect.kind, _effect(effect, effect.n, told(effect.detail))
