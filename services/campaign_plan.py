@@ -193,7 +193,9 @@ class CampaignPlan:
         ]
         lines += [f"  - contacts will no longer enter {date}" for date in self.dates_removed]
         for key in self.new_roots:
-            lines.append(f"  {self.members:,} existing members do not start {key}; use --backfill to start it for them")
+            without = self.members - self.restored.get(key, 0)
+            if without:
+                lines.append(f"  {without:,} existing members do not start {key}; use --backfill to start it for them")
         lines += [
             f"  existing members who passed {above} do not start {key}; use --backfill to start it for them"
             for key, above in self.new_below.items()

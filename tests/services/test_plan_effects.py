@@ -96,6 +96,22 @@ def test_dates_of_publishing_and_the_category_say_what_stops_and_starts(two: Wor
     ]
 
 
+def test_another_timezone_says_whose_waits_it_moves(two: World) -> None:
+    given: dict[str, Any] = {"segments": ["first", "second"]}
+    steps = "- {step: a, action: contact.points, with: {points: 1}, at: 2026-06-10T09:00}"
+    two.campaign(steps, timezone="Europe/Paris", **given)
+    two.campaign(steps, timezone="Europe/Paris", reschedule=True, **given)
+    plan = two.campaign(steps, timezone="America/New_York", **given)
+    assert lines(plan) == [
+        "~ timezone: Europe/Paris → America/New_York",
+        "~ step a: at 2026-06-10T09:00:00+02:00 → 2026-06-10T09:00:00-04:00",
+        "5 contacts wait at a, whose timing changes; --reschedule moves them",
+    ]
+    assert two.due("c1", "a") == at(10, "07:00")
+    two.campaign(steps, timezone="America/New_York", reschedule=True, **given)
+    assert two.due("c1", "a") == at(10, "13:00")
+
+
 def test_a_form_that_is_no_source_any_more_keeps_whom_it_let_in(two: World) -> None:
     both: dict[str, Any] = {"segments": ["first", "second"]}
     two.campaign(STEPS, forms=["signup"], **both)
