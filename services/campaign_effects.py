@@ -114,6 +114,7 @@ class CampaignEffect(NamedTuple):
 
 def moved_by(conn: Connection, campaign_id: int, file: CampaignFile, *, now: datetime, zone: ZoneInfo) -> Movement:
     """Count whom an update moves once a file is the present version. A campaign that is new has the id 0."""
+    campaigns.read_by_index(conn)
     rows = campaigns.named(conn, "segments", file.sources.segments).values()
     exits = [each.segment for each in file.exit if each.segment is not None]
     after = None

@@ -338,7 +338,7 @@ def plan(
     if len(warnings) > MOST_PROBLEMS:
         warnings = [*warnings[:MOST_PROBLEMS], f"there are more notes: a plan shows at most {MOST_PROBLEMS}"]
     named = list(references(file))
-    stages = _missing(named, RefersTo.STAGE, {stage.key for stage in stages_table.listed(conn)})
+    stages = _missing(named, RefersTo.STAGE, stages_table.keys(conn))
     point_groups = _missing(named, RefersTo.POINT_GROUP, {group.key for group in scores.groups(conn)})
     row = campaigns.stored(conn, file.campaign)
     if row is None or row.key != file.campaign or row.version == 0:
