@@ -97,6 +97,15 @@ class Version(NamedTuple):
         return found or [Problem((), self.unreadable.why)]
 
 
+class VersionLine(NamedTuple):
+    """A version of a campaign: when it was made, by whom and why, as far as that is known."""
+
+    version: int
+    at: datetime
+    who: str | None
+    message: str | None
+
+
 class _Standing(NamedTuple):
     status: Status
     last: Pause | None
@@ -292,6 +301,12 @@ def every_source(conn: Connection) -> list[SourceOf]:
     return [SourceOf(*row) for row in conn.execute(sql["every_source"])]
 
 
+def versions(conn: Connection, campaign_id: int, *, limit: int | None = None) -> list[VersionLine]:
+    """Return the versions of a campaign, newest first: as many as `limit`, or all."""
+    rows = conn.execute(sql["versions"], {"campaign_id": campaign_id, "limit": limit})
+    return [VersionLine(*row) for row in rows]
+
+
 def categories(conn: Connection) -> list[str]:
     """Return the keys of all categories."""
     return list(conn.execute(sql["categories"]).scalars())
@@ -329,10 +344,12 @@ def save(
     form_ids: Iterable[int],
     step_kinds: Iterable[tuple[str, str, str]],
     now: datetime,
+    who: str | None = None,
+    message: str | None = None,
 ) -> dict[str, int]:
     """Write a version as the present one; return the ids of its steps by key.
 
-    `step_kinds` holds (key, kind, type) of each step in document order.
+    `step_kinds` holds (key, kind, type) of each step in document order; `message` says why there is this version.
     """
     from parcours.domain.campaign_file import build
 
@@ -345,7 +362,13 @@ def save(
     category_id = conn.execute(sql["category"], {"key": file.category}).scalar_one() if file.category else None
     conn.execute(
         sql["save_version"],
-        {**here, "version": version, "definition": json.dumps({"format": file.format, **build.to_data(file)})},
+        {
+            **here,
+            "version": version,
+            "definition": json.dumps({"format": file.format, **build.to_data(file)}),
+            "who": who,
+            "message": message,
+        },
     )
     conn.execute(
         sql["save"],

@@ -404,6 +404,22 @@ def backfill(conn: Connection, campaign_id: int, roots: Sequence[Root], *, now: 
     return conn.execute(sql["backfill"], {"campaign_id": campaign_id, "now": now, **columns}).rowcount
 
 
+def backfill_below(conn: Connection, campaign_id: int, new: Root, parent_id: int, result: str, *, now: datetime) -> int:
+    """Put active members of a timezone who passed a step with a result at one below; return how many."""
+    parameters = {
+        "campaign_id": campaign_id,
+        "zone": new.zone,
+        "step_id": new.step_id,
+        # At once, and not as who has just joined.
+        "reason": "delay" if new.reason == "kickoff" else new.reason,
+        "due_at": new.due_at,
+        "parent_id": parent_id,
+        "result": result,
+        "now": now,
+    }
+    return conn.execute(sql["backfill_below"], parameters).rowcount
+
+
 def id_range(conn: Connection, campaign_id: int, segment_ids: Sequence[int]) -> Chunk | None:
     """Return the range of contact ids that an update has to look at; None when there is nobody."""
     parameters = {"campaign_id": campaign_id, "segment_ids": list(segment_ids)}

@@ -424,6 +424,42 @@ WHERE NOT EXISTS (SELECT FROM outcome
                                      AND wait.rotation = held.rotation)
 ON CONFLICT (contact_id, step_id, passage) DO NOTHING;
 
+-- name: backfill_below
+-- Active members who passed a step, in their present stay, start one that was added below it, in the passage in which
+-- they passed last. Held as in `join`; merges are shut out.
+WITH held AS MATERIALIZED (
+    SELECT contact.id, membership.rotation, membership.runs, membership.added_at
+    FROM membership JOIN contact ON contact.id = membership.contact_id
+    WHERE membership.campaign_id = :campaign_id AND membership.left_at IS NULL
+      AND coalesce(contact.timezone, '') = :zone
+    FOR KEY SHARE OF contact SKIP LOCKED
+), standing AS (
+    SELECT id, rotation, added_at AS began_at, CAST(NULL AS int) AS run FROM held WHERE NOT runs
+    UNION ALL
+    SELECT held.id, run.rotation, run.began_at, run.number
+    FROM held JOIN run ON run.contact_id = held.id AND run.campaign_id = :campaign_id AND run.left_at IS NULL
+    WHERE held.runs
+)
+INSERT INTO wait (contact_id, step_id, campaign_id, rotation, passage, reason, anchor_at, due_at)
+SELECT standing.id, :step_id, :campaign_id, standing.rotation, passed.passage, CAST(:reason AS wait_reason), :now,
+       coalesce(CAST(:due_at AS timestamptz), 'infinity')
+FROM standing
+CROSS JOIN LATERAL (
+    SELECT outcome.passage, outcome.result FROM outcome
+    WHERE outcome.contact_id = standing.id AND outcome.step_id = :parent_id AND outcome.at >= standing.began_at
+      AND (standing.run IS NULL OR coalesce(outcome.run, standing.run) = standing.run)
+    ORDER BY outcome.at DESC, outcome.passage DESC
+    LIMIT 1
+) AS passed
+WHERE passed.result = CAST(:result AS result)
+  AND NOT EXISTS (SELECT FROM outcome
+                  WHERE outcome.contact_id = standing.id AND outcome.step_id = :step_id
+                    AND outcome.passage = passed.passage)
+  AND NOT EXISTS (SELECT FROM wait
+                  WHERE wait.contact_id = standing.id AND wait.step_id = :step_id
+                    AND wait.rotation = standing.rotation)
+ON CONFLICT (contact_id, step_id, passage) DO NOTHING;
+
 -- name: id_range
 -- The ids between which an update has anything to look at.
 SELECT least((SELECT min(contact_id) FROM membership WHERE campaign_id = :campaign_id),
