@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import Connection
 
-from parcours.cli.instants import Now, begin, instant
+from parcours.cli.instants import Now, begin, given, instant
 from parcours.cli.session import session
 from parcours.db.clock import now as database_now
 from parcours.db.tables import campaigns
@@ -78,6 +78,7 @@ def apply(
 ) -> None:
     """Create or update campaigns from files. Shows the plan first. Applies all files or none."""
     here = session()
+    given(now)
     read_files = _read_all(files)
     with here.engine.connect() as conn:
         plans = _plans(conn, read_files)
