@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from parcours.web.pages import (
     account,
+    ahead,
     assets,
     campaign_form,
     campaign_list,
@@ -24,6 +25,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     # Before what has the key of a campaign in this place.
     campaign_form.router,
     campaign_list.router,
+    ahead.router,
     # After all that has a name of its own below a campaign.
     overview.router,
     contacts.router,
