@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import Connection
 
-from parcours.cli.instants import Now, begin, instant
+from parcours.cli.instants import Now, begin, given, instant
 from parcours.cli.session import session
 from parcours.db.clock import now as database_now
 from parcours.db.reads.alignment import Movement
@@ -104,6 +104,7 @@ def apply(
     Contacts join and leave as the plan says, without `parcours update`, as soon as workers and tick run.
     """
     here = session()
+    given(now)
     read_files = _read_all(files)
     apply_campaign.checked_message(message)
     while True:
