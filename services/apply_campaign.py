@@ -10,13 +10,15 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from parcours.db import merge_locks
-from parcours.db.tables import campaigns, erasure, outcomes, runs, scores, waits
+from parcours.db.tables import campaigns, erasure, outcomes, rules, runs, scores, waits
 from parcours.db.tables import membership as memberships
 from parcours.db.tables.membership import Root
 from parcours.db.tables.waits import Displaced
 from parcours.domain.campaign import Campaign, Step
 from parcours.domain.campaign_file.build import build
+from parcours.domain.contacts.touched import CAMPAIGNS
 from parcours.domain.errors import CampaignError
+from parcours.domain.segments import rule as tree
 from parcours.domain.steps.types import Kind
 from parcours.domain.time import schedule
 from parcours.domain.time.text import iso
@@ -24,7 +26,7 @@ from parcours.domain.time.zones import zone_of
 from parcours.domain.walk.rows import Member, OutcomeRow, Wait
 from parcours.domain.walk.walk import deadline, first_due
 from parcours.services import segment_rules
-from parcours.services.campaign_plan import CampaignPlan
+from parcours.services.campaign_plan import CampaignPlan, has_rules
 from parcours.workers import membership
 
 # Characters of a message that says why.
@@ -61,6 +63,9 @@ def apply(
     # Before anything else is held: a merge at work may wait for the campaign.
     merge_locks.shut_out_merges(conn)
     campaign_id = campaigns.create(conn, file.campaign, now=now)
+    if has_rules(file) or rules.watchers_of(conn, campaign_id):
+        # Before the campaign, for which whoever changes the rule of a segment may wait.
+        rules.begin_to_change(conn)
     campaigns.close(conn, campaign_id)
     if campaigns.version_of(conn, campaign_id) != planned.version - 1:
         raise OutdatedPlanError(
@@ -108,6 +113,7 @@ def apply(
         if callable(decision.type.events):
             campaigns.save_events(conn, decision.id, decision.events)
     campaigns.save_dates(conn, campaign, now=now)
+    _save_rules(conn, campaign)
     campaigns.mark_moved(conn, [step_ids[key] for key in planned.moved])
     _move_people(
         conn, campaign, planned, before, step_ids, backfill=backfill, reschedule=reschedule, now=now, zone=zone
@@ -149,6 +155,7 @@ def _move_people(
     if planned.restored:
         _restore(conn, campaign, [campaign.by_key[key] for key in planned.restored], zone=zone)
     _retime(conn, campaign, planned, reschedule=reschedule, now=now, zone=zone)
+    _ask_rules(conn, campaign, planned, now=now, zone=zone)
     if backfill and planned.new_roots:
         _backfill(conn, campaign, planned.new_roots, now=now, zone=zone)
     if backfill and planned.new_below:
@@ -161,6 +168,32 @@ def checked_message(message: str | None) -> str | None:
     if len(text) > MOST_MESSAGE:
         raise CampaignError(f"the message has {len(text):,} characters; use at most {MOST_MESSAGE}")
     return text or None
+
+
+def _save_rules(conn: Connection, campaign: Campaign) -> None:
+    """Write what the rules of a version read, so that they are asked when that changes."""
+    named: dict[int | None, frozenset[str]] = {}
+    this = f"{CAMPAIGNS}.this"
+    for step in campaign.steps.values():
+        if step.rule is not None:
+            tokens = tree.reads(step.rule)
+            own = {f"{CAMPAIGNS}.{campaign.key}"} if this in tokens else set()
+            named[step.id] = rules.ids_named(conn, tokens - {this} | own)
+    if campaign.rule_exits:
+        named[None] = rules.ids_named(conn, {token for rule in campaign.rule_exits for token in tree.reads(rule)})
+    rules.save_watchers(conn, campaign.id, named)
+
+
+def _ask_rules(conn: Connection, campaign: Campaign, planned: CampaignPlan, *, now: datetime, zone: ZoneInfo) -> None:
+    """Let those whom a rule concerns that is another now be asked at once, by whoever is at work then."""
+    if planned.asks_exits or (planned.returns and campaign.rule_exits):
+        memberships.ask_exits(conn, campaign.id, now=now)
+    for step in campaign.steps.values():
+        if step.rule is not None and (planned.returns or step.key in planned.rules_asked):
+            waits.ask_rules(conn, step.id, now=now)
+        elif step.key in planned.rules_dropped:
+            # When the rule was to be asked next is no deadline of what the decision waits for now.
+            _reschedule(conn, campaign, step, now=now, zone=zone)
 
 
 def _tell(conn: Connection, campaign_id: int, what: str, *, who: str, now: datetime, detail: Any = None) -> None:
@@ -313,7 +346,11 @@ def _reschedule(conn: Connection, campaign: Campaign, step: Step, *, now: dateti
         due: dict[tuple[int, int], datetime | None] = {}
         for row in rows:
             own = zone_of(row.timezone, zone)
-            if step.kind is Kind.DECISION:
+            at: datetime | None
+            if step.rule is not None:
+                # Whoever asks the rule then says when it ends.
+                at = now
+            elif step.kind is Kind.DECISION:
                 at = deadline(campaign, step, since=row.anchor_at, zone=own)
             elif step.timing.date is not None:
                 # Whoever looks then asks the date.

@@ -21,20 +21,24 @@ from parcours.db.tables import membership as memberships
 from parcours.db.tables import stages as stages_table
 from parcours.db.tables.campaigns import StoredStep
 from parcours.domain.campaign import Status
-from parcours.domain.campaign_file.build import contact_date, to_data
+from parcours.domain.campaign_file.build import contact_date, exit_rule, to_data
 from parcours.domain.campaign_file.check import MOST_PROBLEMS, first_of
 from parcours.domain.campaign_file.difference import Difference, differences
 from parcours.domain.campaign_file.model import AtFile, CampaignFile, DateSourceFile, Problem, StepFile
 from parcours.domain.campaign_file.sentences import near, quoted, short
+from parcours.domain.errors import CampaignError
+from parcours.domain.segments import rule as tree
+from parcours.domain.segments.rule import Rule
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.templated import texts_in
 from parcours.domain.steps.types import Kind, RefersTo
 from parcours.services import campaign_effects
 from parcours.services.campaign_effects import CampaignEffect
+from parcours.services.circles import Asker, Circles
 from parcours.services.entry_rules import entry_rules
 from parcours.services.template_notes import notes
 
-Place = tuple[str | int, ...]
+FilePlace = tuple[str | int, ...]
 
 # Settings whose change is told by rules and dates that come and go.
 _TOLD_BY_RULES = {"sources.events", "sources.dates", "sources.existing", "entry", "exit"}
@@ -50,9 +54,11 @@ _TEMPLATES: dict[RefersTo, templates.Kind] = {
 class Reference(NamedTuple):
     """A name in a file of something outside it."""
 
-    place: Place
+    place: FilePlace
     what: RefersTo
     key: str
+    # Rules are told of changes by what they name, so it has to be there.
+    in_rule: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,11 @@ class CampaignPlan:
     retimed_before: list[str] = field(default_factory=list)
     # Those of them that go by a date of the contact, or did: they never keep an earlier timing.
     by_date: list[str] = field(default_factory=list)
+    # Decisions whose rule is another now, and how many wait there; and those that wait for no rule any more.
+    rules_asked: dict[str, int] = field(default_factory=dict)
+    rules_dropped: list[str] = field(default_factory=list)
+    # Whether members are asked whether they are out now, by rules that were no exits before.
+    asks_exits: bool = False
     # Dates by which contacts enter from now on, and how many contacts have them; and those by which they do no more.
     dates: dict[str, int] = field(default_factory=dict)
     dates_removed: list[str] = field(default_factory=list)
@@ -188,6 +199,11 @@ class CampaignPlan:
                 changes = "changed before" if key in self.retimed_before else "changes"
                 lines.append(f"  {waiting:,} contacts wait at {key}, whose timing {changes}; --reschedule moves them")
         lines += [
+            f"  {waiting:,} contacts wait at {key}, whose rule or deadline changes; it is evaluated for them again"
+            for key, waiting in self.rules_asked.items()
+            if waiting
+        ]
+        lines += [
             f"  + contacts will enter {date}; {n:,} contacts have this date (times in the past do not count)"
             for date, n in self.dates.items()
         ]
@@ -224,6 +240,7 @@ class CampaignPlan:
             "retimed": self.retimed,
             "retimed_before": self.retimed_before,
             "by_date": self.by_date,
+            "rules_asked": self.rules_asked,
             "dates": self.dates,
             "dates_removed": self.dates_removed,
             "new_roots": self.new_roots,
@@ -250,14 +267,25 @@ def references(file: CampaignFile) -> Iterator[Reference]:
     for index, each in enumerate(file.exit):
         if each.segment is not None:
             yield Reference(("exit", index, "segment"), RefersTo.SEGMENT, each.segment)
+        if each.rule is not None:
+            yield from _of_rule(file, ("exit", index), exit_rule(each.rule))
     for place, step in _placed(file.steps, ("steps",)):
-        for name, what, key in step_type(step.kind, step.type).references(step.with_):
+        type_ = step_type(step.kind, step.type)
+        for name, what, key in type_.references(step.with_):
             if what is RefersTo.STEP or (what is RefersTo.CAMPAIGN and key in ("this", file.campaign)):
                 continue
             yield Reference((*place, "with", name), what, key)
+        if type_.rule_of is not None:
+            yield from _of_rule(file, (*place, "with"), type_.rule_of(type_.properties.model_validate(step.with_)))
 
 
-def _placed(steps: tuple[StepFile, ...], place: Place) -> Iterator[tuple[Place, StepFile]]:
+def _of_rule(file: CampaignFile, place: FilePlace, rule: Rule) -> Iterator[Reference]:
+    for path, what, key in tree.references(rule):
+        if what is not RefersTo.CAMPAIGN or key not in ("this", file.campaign):
+            yield Reference((*place, *path), what, key, in_rule=True)
+
+
+def _placed(steps: tuple[StepFile, ...], place: FilePlace) -> Iterator[tuple[FilePlace, StepFile]]:
     for index, step in enumerate(steps):
         here = (*place, index)
         yield here, step
@@ -271,14 +299,23 @@ def check_references(conn: Connection, file: CampaignFile) -> list[Problem]:
     Sources are public, published segments and campaign forms; other segments and forms
     must exist. Emails, other templates and campaigns may come later: a plan notes them.
     """
-    return first_of(chain(_check_named(conn, file), _check_redirect(conn, file)))
+    return first_of(chain(_check_named(conn, file), _check_circle(conn, file), _check_redirect(conn, file)))
+
+
+def _check_circle(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
+    """Yield that who is in the campaign follows from who is in it, over the rules of segments or exits."""
+    through = Circles(conn, campaigns={file.campaign: file}).through(Asker("campaign", file.campaign))
+    if through is not None:
+        sentence = f"the campaign depends on itself: {through}; remove one of the references"
+        yield Problem(("sources",), short(sentence))
 
 
 def _check_named(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
     found = list(references(file))
     segments = campaigns.named(conn, "segments", {each.key for each in found if each.what is RefersTo.SEGMENT})
     forms = campaigns.named(conn, "forms", {each.key for each in found if each.what is RefersTo.FORM})
-    for place, what, key in found:
+    there = {row.key for row in campaigns.listing(conn)} if any(each.in_rule for each in found) else set()
+    for place, what, key, in_rule in found:
         source = place[0] == "sources"
         sentence = None
         if what is RefersTo.SEGMENT:
@@ -295,6 +332,8 @@ def _check_named(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
                 sentence = f"there is no form {key!r}; create it with `parcours forms create {key}`"
             elif source and row.standalone:
                 sentence = f"form {key!r} is standalone; only campaign forms can be sources"
+        elif what is RefersTo.CAMPAIGN and in_rule and key not in there:
+            sentence = f"there is no campaign {key!r}; apply its file first"
         if sentence:
             yield Problem(place, short(sentence, key))
 
@@ -374,7 +413,8 @@ def plan(
     gone = [key for key in there if key not in new or new[key].kind.value != known[key].kind]
     kept = [key for key in there if key in old and key not in gone]
     old_roots = {step.step for step in before.steps}
-    retimed = [key for key in kept if _timing_of(old[key]) != _timing_of(new[key])]
+    # Who waits for a rule is asked again, by the present timing.
+    retimed = [key for key in kept if _timing_of(old[key]) != _timing_of(new[key]) and _rule_of(new[key]) is None]
     since = {ids[key]: at for key in kept if key not in retimed and (at := known[key].retimed_at) is not None}
     from_before = waits.count_from_before(conn, since)
     retimed_before = [key for key in kept if ids[key] in from_before]
@@ -418,6 +458,11 @@ def plan(
         },
         retimed_before=retimed_before,
         by_date=[key for key in retimed if any(isinstance(each[key].at, AtFile) for each in (old, new))],
+        rules_asked={
+            key: waiting.get(ids[key], 0) for key in kept if _rule_of(new[key]) not in (None, _rule_of(old[key]))
+        },
+        asks_exits=any(rule not in _exit_rules(before) for rule in _exit_rules(file)),
+        rules_dropped=[key for key in kept if _rule_of(old[key]) is not None and _rule_of(new[key]) is None],
         dates=_dates(conn, file, before.sources.dates),
         dates_removed=_gone(before, file),
         new_roots=[step.step for step in file.steps if step.step not in old_roots],
@@ -497,6 +542,27 @@ def _own(step: StepFile) -> dict[str, Any]:
     return step.model_dump(exclude={"then", "yes", "no"})
 
 
+def has_rules(file: CampaignFile) -> bool:
+    """Return whether a campaign has rules of its own."""
+    return any(_rule_of(step) is not None for step in file.walk()) or bool(_exit_rules(file))
+
+
+def _exit_rules(file: CampaignFile) -> list[Any]:
+    return [each.rule for each in file.exit if each.rule is not None]
+
+
+def _rule_of(step: StepFile) -> Any:
+    """Return the rule that a decision waits for, with what its deadline goes by; None where it waits for none."""
+    if step.kind is not Kind.DECISION:
+        return None
+    try:
+        type_ = step_type(step.kind, step.type)
+    # Of an earlier version, whose package is gone.
+    except CampaignError:
+        return None
+    return None if type_.rule_of is None else (step.with_, _timing_of(step))
+
+
 def _timing_of(step: StepFile) -> Any:
     """Return what decides when a step's waits are due: its timing; for a decision, what closes it."""
     own = (step.after, step.at, step.hour, step.between, step.days, step.within)
@@ -545,6 +611,4 @@ def _warnings(conn: Connection, file: CampaignFile) -> list[str]:
     warnings += notes(conn, ((f"step {step.step}", texts_in(step.with_)) for step in file.walk()))
     others = {each.key for each in found if each.what is RefersTo.CAMPAIGN}
     known = {row.key for row in campaigns.listing(conn)}
-    return warnings + [
-        f"there is no campaign {key!r} yet; no contact can be added to it" for key in sorted(others - known)
-    ]
+    return warnings + [f"there is no campaign {key!r} yet; no contact can be in it" for key in sorted(others - known)]

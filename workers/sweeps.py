@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -16,7 +16,8 @@ from parcours.db.tables import campaigns, realign, rebuilds, sweeps, traces, wai
 from parcours.db.tables import dates as dates_table
 from parcours.db.tables import membership as memberships
 from parcours.db.tables import rules as rule_tables
-from parcours.db.tables.membership import Chunk
+from parcours.db.tables.membership import Chunk, Sources
+from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.campaign import StopRule
 from parcours.domain.jobs import ExecuteDue, Order, RebuildSegments, RunSweep, SyncMembers
 from parcours.workers import dates, local_time, rebuilding, rules
@@ -261,6 +262,15 @@ def sync_members(engine: Engine, sweep_id: int, *, zone: ZoneInfo) -> int:
         return counts.total()
 
 
+def _beside_runs(
+    conn: Connection, campaign_id: int, sources: Sources, whole: Chunk, known: Collection[int], width: int
+) -> list[Chunk]:
+    """Return ranges beside those that are known in which a segment holds members whom only events let in."""
+    ids = memberships.in_runs_alone(conn, campaign_id, sources, whole, limit=READ_AT_ONCE, scope=EVERYTHING)
+    firsts = {whole.first_id + (id_ - whole.first_id) // width * width for id_ in ids} - set(known)
+    return [Chunk(first, min(first + width - 1, whole.last_id)) for first in sorted(firsts)]
+
+
 def claims_left(conn: Connection, sweep: sweeps.Sweep, campaign_id: int) -> int | None:
     """Return how many contacts of a campaign a trigger may still claim; None without a cap."""
     if sweep.scope.campaign_limit is None:
@@ -307,6 +317,10 @@ def _chunks(
         if by_date is not None:
             found = sorted({*found, *dates_table.due_chunks(conn, campaign_id, part, width=width, now=now)})
         chunks += found
+    if campaign.event_sources and sources.segment_ids:
+        chunks += _beside_runs(
+            conn, campaign_id, sources, Chunk(first, last), {each.first_id for each in chunks}, width
+        )
     if sources.exits:
         held = memberships.exiting(conn, campaign_id, sources.exits, Chunk(first, last), limit=1)
         # Seldom: whoever comes into such a segment is out at once.

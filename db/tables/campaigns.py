@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Row
-from sqlalchemy.exc import OperationalError
 
-from parcours.db.faults import Fault, fault_of
 from parcours.db.statements import like, statements
 from parcours.db.tables import dates, waits
 from parcours.domain.campaign import Campaign, Status
@@ -192,38 +190,9 @@ def read_by_index(conn: Connection) -> None:
     conn.execute(sql["read_by_index"])
 
 
-class Inside(NamedTuple):
-    """A session that is at work in a campaign: who, from which machine (None: this one), for how many seconds."""
-
-    pid: int
-    name: str
-    machine: str | None
-    seconds: float
-
-
-def close(
-    conn: Connection, campaign_id: int, *, told: Callable[[Sequence[Inside]], None] | None = None, after_ms: int = 2_000
-) -> None:
-    """Wait until no batch is at work in a campaign, and keep new ones out until the transaction ends.
-
-    `told` hears whom it waits for, when that takes more than a moment.
-    """
-    parameters = {"campaign_id": campaign_id}
-    if told is not None:
-        attempt = conn.begin_nested()
-        conn.execute(sql["wait_for_locks"], {"for": f"{after_ms}ms"})
-        try:
-            conn.execute(sql["close"], parameters)
-        except OperationalError as error:
-            if fault_of(error) is not Fault.AGAIN:
-                raise
-            attempt.rollback()
-            told([Inside(*row) for row in conn.execute(sql["inside_it"], parameters)])
-        else:
-            conn.execute(sql["wait_for_locks_as_ever"])
-            attempt.commit()
-            return
-    conn.execute(sql["close"], parameters)
+def close(conn: Connection, campaign_id: int) -> None:
+    """Wait until no batch is at work in a campaign, and keep new ones out until the transaction ends."""
+    conn.execute(sql["close"], {"campaign_id": campaign_id})
 
 
 def of_step(conn: Connection, step_id: int) -> int:
@@ -315,6 +284,11 @@ def steps(conn: Connection, campaign_id: int) -> list[StoredStep]:
 def sources(conn: Connection, campaign_id: int) -> list[Source]:
     """Return the segments that feed a campaign."""
     return [Source(*row) for row in conn.execute(sql["sources"], {"campaign_id": campaign_id})]
+
+
+def forms_of(conn: Connection, campaign_id: int) -> list[str]:
+    """Return the keys of the forms that feed a campaign."""
+    return list(conn.execute(sql["forms_of"], {"campaign_id": campaign_id}).scalars())
 
 
 def segments_of(conn: Connection, campaign_ids: Iterable[int]) -> set[int]:

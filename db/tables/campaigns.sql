@@ -33,22 +33,6 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan'
 SELECT pg_advisory_xact_lock(7272687700000000 + :campaign_id),
        set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true);
 
--- name: wait_for_locks
-SELECT set_config('lock_timeout', :for, true);
-
--- name: wait_for_locks_as_ever
-SET LOCAL lock_timeout = DEFAULT;
-
--- name: inside_it
--- Who holds the lock of `open`: a key of 64 bits shows in its two halves.
-SELECT activity.pid, activity.application_name, host(activity.client_addr) AS machine,
-       extract(epoch FROM clock_timestamp() - activity.xact_start)::float8 AS seconds
-FROM pg_locks JOIN pg_stat_activity AS activity USING (pid)
-WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND pid <> pg_backend_pid()
-  AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND (classid::bigint << 32) + objid::bigint = 7272687700000000 + :campaign_id
-ORDER BY activity.xact_start;
-
 -- name: status
 SELECT campaign.version, campaign.published, campaign.publish_from, campaign.publish_until,
        coalesce(category.published, true) AS category_published, campaign.deleted_at IS NOT NULL AS deleted
@@ -99,6 +83,11 @@ JOIN segment ON segment.id = campaign_source.source_id
 JOIN campaign ON campaign.id = campaign_source.campaign_id
 WHERE campaign_source.campaign_id = :campaign_id AND campaign_source.kind = 'segment'
 ORDER BY segment.key;
+
+-- name: forms_of
+SELECT form.key FROM campaign_source JOIN form ON form.id = campaign_source.source_id
+WHERE campaign_source.campaign_id = :campaign_id AND campaign_source.kind = 'form'
+ORDER BY form.key;
 
 -- name: of_form
 -- The campaigns that a form feeds.
@@ -170,7 +159,7 @@ INSERT INTO step (campaign_id, key, kind, type, position, created_at)
 VALUES (:campaign_id, :key, :kind, :type, :position, :now)
 ON CONFLICT (campaign_id, key)
 DO UPDATE SET kind = excluded.kind, type = excluded.type, position = excluded.position, removed_at = NULL,
-              events = NULL, date_field = NULL
+              events = NULL, date_field = NULL, reads = NULL
 RETURNING id;
 
 -- name: mark_retimed

@@ -470,7 +470,8 @@ SELECT step.campaign_id, step.key AS step,
             THEN failure.error END AS error,
        (SELECT nullif(run.key, '') FROM run
         WHERE run.contact_id = wait.contact_id AND run.campaign_id = wait.campaign_id
-          AND run.rotation = wait.rotation) AS run
+          AND run.rotation = wait.rotation) AS run,
+       wait.anchor_at
 FROM wait
 JOIN step ON step.id = wait.step_id
 LEFT JOIN failure ON failure.contact_id = wait.contact_id AND failure.step_id = wait.step_id

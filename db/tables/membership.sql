@@ -40,17 +40,74 @@ WHERE member.contact_id IS NULL
    OR (present.contact_id IS NOT NULL AND member.departure <> 'manual' AND :returning)
 ORDER BY number;
 
+-- name: set_exit_due
+-- By the place of each row, as `rotate`. Who is out, or was asked for at the same time, is left as it is.
+UPDATE membership SET exit_due_at = due.due_at
+FROM (
+    SELECT found.place, new.due_at
+    FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:dues AS timestamptz[])) AS new (contact_id, due_at)
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM membership
+        WHERE membership.contact_id = new.contact_id AND membership.campaign_id = :campaign_id
+          AND membership.left_at IS NULL AND membership.exit_due_at IS DISTINCT FROM new.due_at
+        LIMIT 1
+    ) AS found
+) AS due
+WHERE membership.ctid = due.place;
+
+-- name: ask_exits
+-- With the campaign closed to workers.
+UPDATE membership SET exit_due_at = :now WHERE campaign_id = :campaign_id AND left_at IS NULL;
+
+-- name: ask_exits_of
+UPDATE membership SET exit_due_at = :now
+WHERE campaign_id = :campaign_id AND contact_id BETWEEN :first_id AND :last_id AND added_at = :now AND left_at IS NULL;
+
+-- name: not_manual
+SELECT contact_id FROM membership
+WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[])) AND left_at IS NULL
+  AND arrival <> 'manual'
+ORDER BY contact_id;
+
+-- name: exits_due
+-- So many of each campaign, the oldest first, from membership_exit_idx.
+SELECT first.contact_id
+FROM unnest(CAST(:campaign_ids AS int[])) AS campaign (id)
+CROSS JOIN LATERAL (
+    SELECT contact_id, exit_due_at FROM membership
+    WHERE membership.campaign_id = campaign.id AND membership.exit_due_at <= :now
+    ORDER BY membership.exit_due_at LIMIT :limit
+) AS first
+GROUP BY first.contact_id
+ORDER BY min(first.exit_due_at)
+LIMIT :limit;
+
+-- name: take_exits_due
+UPDATE membership SET exit_due_at = NULL
+WHERE ctid = ANY (ARRAY(
+    SELECT found.place
+    FROM unnest(CAST(:ids AS bigint[])) AS wanted (id)
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM membership
+        WHERE membership.contact_id = wanted.id AND membership.exit_due_at + interval '0' <= :now
+          AND membership.campaign_id = ANY (CAST(:campaign_ids AS int[]))
+        OFFSET 0
+    ) AS found
+))
+RETURNING contact_id, campaign_id;
+
 -- name: exiting
--- Members whom a segment that is an exit holds, but for those whom a person added.
+-- Members whom a segment that is an exit holds, but for those whom a person added while they were in it.
 SELECT membership.contact_id
 FROM membership
 WHERE membership.campaign_id = :campaign_id
   AND membership.contact_id BETWEEN :first_id AND :last_id
-  AND membership.departure IS NULL AND membership.arrival <> 'manual'
+  AND membership.departure IS NULL
   -- One probe a contact, as in `orphans`.
   AND (SELECT true FROM segment_member
        WHERE segment_member.contact_id = membership.contact_id
          AND segment_member.active
+         AND (membership.arrival <> 'manual' OR segment_member.changed_at > membership.added_at)
          AND segment_member.segment_id = ANY (CAST(:exit_ids AS int[]))
        LIMIT 1) IS NOT NULL
 ORDER BY membership.contact_id
@@ -78,6 +135,7 @@ WITH candidate AS (
       AND (CAST(:ids AS bigint[]) IS NULL OR segment_member.contact_id = ANY (CAST(:ids AS bigint[])))
       AND (CAST(:threads AS int) IS NULL
            OR (segment_member.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
+      -- when kept: OR (segment_member.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0) AND NOT segment_member.contact_id IN (SELECT unnest(CAST(:kept_out AS bigint[])))
       -- One probe a contact, as in `orphans`.
       AND (SELECT true FROM membership
            WHERE membership.contact_id = segment_member.contact_id AND membership.campaign_id = :campaign_id
@@ -122,6 +180,7 @@ WITH candidate AS (
       AND (CAST(:ids AS bigint[]) IS NULL OR segment_member.contact_id = ANY (CAST(:ids AS bigint[])))
       AND (CAST(:threads AS int) IS NULL
            OR (segment_member.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
+      -- when kept: OR (segment_member.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0) AND NOT segment_member.contact_id IN (SELECT unnest(CAST(:kept_out AS bigint[])))
       -- One probe a contact, as in `orphans`.
       AND (SELECT true FROM membership
            WHERE membership.contact_id = segment_member.contact_id AND membership.campaign_id = :campaign_id
@@ -183,6 +242,28 @@ WHERE membership.campaign_id = :campaign_id
 ORDER BY membership.contact_id
 LIMIT :limit;
 
+-- name: in_runs_alone
+-- Members by runs of events, who are in a source segment and have no run without a key.
+SELECT membership.contact_id
+FROM membership
+WHERE membership.campaign_id = :campaign_id
+  AND membership.contact_id BETWEEN :first_id AND :last_id
+  AND membership.departure IS NULL AND membership.runs
+  AND (CAST(:ids AS bigint[]) IS NULL OR membership.contact_id = ANY (CAST(:ids AS bigint[])))
+  AND (CAST(:threads AS int) IS NULL OR (membership.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
+  -- One probe a contact, as in `orphans`.
+  AND (SELECT true FROM segment_member
+       WHERE segment_member.contact_id = membership.contact_id
+         AND segment_member.active
+         AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
+         AND segment_member.entry > coalesce(CAST(:after AS bigint), 0)
+       LIMIT 1) IS NOT NULL
+  AND (SELECT true FROM run
+       WHERE run.contact_id = membership.contact_id AND run.campaign_id = membership.campaign_id AND run.key = ''
+       LIMIT 1) IS NULL
+ORDER BY membership.contact_id
+LIMIT :limit;
+
 -- name: orphans
 -- Active members that came through a segment and are in none of the campaign's segments any more.
 -- A segment that is switched off still holds its members: emptying a campaign is done on purpose,
@@ -228,7 +309,7 @@ FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[]), CAST(:man
      AS entering (contact_id, rotation, manual)
 ON CONFLICT (contact_id, campaign_id) DO UPDATE
 SET rotation = excluded.rotation, added_at = excluded.added_at, arrival = excluded.arrival,
-    manual = excluded.manual, left_at = NULL, departure = NULL, left_entry = NULL, reason = NULL
+    manual = excluded.manual, left_at = NULL, departure = NULL, left_entry = NULL, reason = NULL, exit_due_at = NULL
 RETURNING contact_id, xmax = 0 AS is_new;
 
 -- name: make_members
@@ -271,6 +352,7 @@ SET left_at = coalesce(membership.left_at, :now),
     departure = CAST(:departure AS departure),
     reason = :reason,
     manual = false,
+    exit_due_at = NULL,
     left_entry = coalesce(
         membership.left_entry,
         (SELECT max(entry) FROM segment_member WHERE segment_member.contact_id = membership.contact_id),

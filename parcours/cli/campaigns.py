@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from sqlalchemy import Connection
 
+from parcours.cli.instants import Now, begin, instant
 from parcours.cli.session import session
-from parcours.db import partitions
 from parcours.db.clock import now as database_now
 from parcours.db.reads.alignment import Movement
 from parcours.db.scope import Scope
 from parcours.db.tables import campaigns
-from parcours.db.tables.campaigns import Inside
 from parcours.domain.campaign_file.build import contact_date
 from parcours.domain.campaign_file.model import AtFile, CampaignFile, SkipFile, StepFile
 from parcours.domain.campaign_file.schema import file_schema
@@ -98,6 +98,7 @@ def apply(
     reschedule: Annotated[bool, typer.Option(help="Apply changed delays and dates to waiting contacts.")] = False,
     message: Message = None,
     inline: Inline = False,
+    now: Now = None,
 ) -> None:
     """Create or update campaigns from files. Shows the plan first. Applies all files or none.
 
@@ -108,15 +109,15 @@ def apply(
     apply_campaign.checked_message(message)
     while True:
         with here.engine.connect() as conn:
-            plans = _plans(conn, read_files)
+            plans = _plans(conn, read_files, now=instant(conn, now))
         for each in plans:
             for line in each.lines():
                 here.say(line)
         # With no transaction open: a person may take their time, and whoever changes a campaign meanwhile is noticed.
         asked = confirm_plans(plans, yes=yes)
-        now = partitions.begin(here.engine)
+        at = begin(here.engine, now)
         try:
-            with here.engine.begin() as conn:
+            with here.begin() as conn:
                 for each in plans:
                     apply_campaign.apply(
                         conn,
@@ -124,7 +125,7 @@ def apply(
                         backfill=backfill,
                         reschedule=reschedule,
                         who=user(),
-                        now=now,
+                        now=at,
                         zone=here.zone,
                         message=message,
                     )
@@ -137,7 +138,7 @@ def apply(
         break
     done = backfill or reschedule or not all(each.changes_nothing for each in plans)
     here.say("Applied." if done else "There was nothing to apply.")
-    align(plans, inline=inline)
+    align(plans, inline=inline, now=now)
 
 
 @app.command("list")
@@ -256,14 +257,14 @@ def export(campaign: Key) -> None:
 def clone(campaign: Key, key: Annotated[str, typer.Argument(metavar="NEW-KEY", help="Key of the copy.")]) -> None:
     """Copy a campaign's steps and sources to a new, unpublished campaign."""
     here = session()
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         found = campaigns.find(conn, campaign)
         campaign_changes.clone(conn, found, key, who=user(), now=database_now(conn), zone=here.zone)
     here.say(f"Copied {found.key} to {key} (unpublished).")
 
 
 @app.command()
-def publish(campaign: Key, inline: Inline = False) -> None:
+def publish(campaign: Key, inline: Inline = False, now: Now = None) -> None:
     """Publish a campaign, and say how many contacts join.
 
     They join without `parcours update`, as soon as workers and tick run.
@@ -271,17 +272,17 @@ def publish(campaign: Key, inline: Inline = False) -> None:
     here = session()
     with here.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
-        moves, effects = launch(conn, found, now=database_now(conn), zone=here.zone)
-    if _switch(campaign, True):
+        moves, effects = launch(conn, found, now=instant(conn, now), zone=here.zone)
+    if _switch(campaign, True, now):
         for effect in effects:
             here.say(f"{effect.sentence[0].upper()}{effect.sentence[1:]}.")
-        _align(found.key, [moves], inline=inline)
+        _align(found.key, [moves], inline=inline, now=now)
 
 
 @app.command()
-def pause(campaign: Key) -> None:
+def pause(campaign: Key, now: Now = None) -> None:
     """Pause a campaign. Contacts keep their places; when the command returns, no step is running."""
-    _switch(campaign, False)
+    _switch(campaign, False, now)
 
 
 @app.command()
@@ -294,7 +295,7 @@ def delete(
         found = campaigns.find(conn, campaign)
     if not yes and _interactive():
         typer.confirm(f"Delete {found.key}?", abort=True)
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         campaign_changes.delete(conn, campaigns.find(conn, found.key), who=user(), now=database_now(conn))
     here.say(f"Deleted {found.key}.")
 
@@ -305,14 +306,14 @@ def schema() -> None:
     session().print_json(file_schema())
 
 
-def align(plans: Sequence[campaign_plan.CampaignPlan], *, inline: bool) -> None:
+def align(plans: Sequence[campaign_plan.CampaignPlan], *, inline: bool, now: str | None = None) -> None:
     """Let contacts join and leave after plans were applied, or say who does."""
     for each in plans:
         if each.would_change:
-            _align(each.file.campaign, [each.moves], inline=inline)
+            _align(each.file.campaign, [each.moves], inline=inline, now=now)
 
 
-def _align(key: str, moves: Sequence[Movement | None], *, inline: bool) -> None:
+def _align(key: str, moves: Sequence[Movement | None], *, inline: bool, now: str | None) -> None:
     here = session()
     if not inline:
         by = by_whom(moves)
@@ -321,34 +322,23 @@ def _align(key: str, moves: Sequence[Movement | None], *, inline: bool) -> None:
         return
     with here.engine.connect() as conn:
         scope = Scope(campaign_ids=(campaigns.find(conn, key).id,))
-        now = database_now(conn)
-    done = update_inline(here.engine, scope, now=now, zone=here.zone).get(key)
+        at = instant(conn, now)
+    done = update_inline(here.engine, scope, now=at, zone=here.zone).get(key)
     if done is not None:
         here.say(f"{key}: {done['added']:,} added, {done['restarted']:,} restarted, {done['removed']:,} removed.")
 
 
-def _switch(campaign: str, published: bool) -> bool:
+def _switch(campaign: str, published: bool, now: str | None) -> bool:
     """Publish or pause a campaign; return whether that changed anything."""
     here = session()
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         found = campaigns.find(conn, campaign)
-        done = campaign_changes.switch(
-            conn, found, published, who=user(), now=database_now(conn), told=_tell_whom_it_waits_for
-        )
+        done = campaign_changes.switch(conn, found, published, who=user(), now=instant(conn, now))
     word = "published" if published else "paused"
     here.say(f"{found.key} {'is' if done.changed else 'was already'} {word}.")
     if published and done.why_not:
         here.say(f"It is not running yet: {done.why_not}.")
     return done.changed
-
-
-def _tell_whom_it_waits_for(at_work: Sequence[Inside]) -> None:
-    named = [
-        f"database process {each.pid} (session '{each.name}' from {each.machine or 'the same machine'}), running for "
-        f"{each.seconds:,.0f} s"
-        for each in at_work
-    ]
-    session().warn(f"Waiting for a running batch of this campaign: {'; '.join(named) or 'it is ending now'}.")
 
 
 def _read_all(files: list[Path]) -> list[tuple[Path, CampaignFile]]:
@@ -369,7 +359,9 @@ def _read_all(files: list[Path]) -> list[tuple[Path, CampaignFile]]:
     return found
 
 
-def _plans(conn: Connection, files: list[tuple[Path, CampaignFile]]) -> list[campaign_plan.CampaignPlan]:
+def _plans(
+    conn: Connection, files: list[tuple[Path, CampaignFile]], *, now: datetime | None = None
+) -> list[campaign_plan.CampaignPlan]:
     here = session()
     problems = []
     for path, file in files:
@@ -381,7 +373,7 @@ def _plans(conn: Connection, files: list[tuple[Path, CampaignFile]]) -> list[cam
                 problems += error.problems
     if problems:
         raise CampaignFileError(problems)
-    return [campaign_plan.plan(conn, file, zone=here.zone) for _, file in files]
+    return [campaign_plan.plan(conn, file, zone=here.zone, now=now) for _, file in files]
 
 
 def confirm_plans(plans: Sequence[campaign_plan.CampaignPlan], *, yes: bool) -> bool:

@@ -142,7 +142,8 @@ def _import(
     from parcours.workers import local_time
     from parcours.workers import rules as following
 
-    engine = session().engine
+    here = session()
+    engine = here.engine
     now = datetime.now(UTC)
 
     def usable() -> Iterator[Incoming]:
@@ -152,7 +153,7 @@ def _import(
             else:
                 yield row
 
-    with engine.begin() as conn:
+    with here.begin() as conn:
         segment, awaiting = None, []
         if segment_key is not None:
             segment = segments.find(conn, segment_key.strip())
@@ -276,7 +277,7 @@ def merge(
     if not yes and sys.stdin.isatty() and sys.stdout.isatty():
         typer.confirm(f"Merge {gone} into {into}? This cannot be undone.", abort=True)
     now = partitions.begin(here.engine)
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         merge_locks.shut_out_imports(conn)
         ids = merging.lock(conn, [gone, into])
         led = merging.aliases(conn, [gone, into])
@@ -328,7 +329,7 @@ def channel(
     given = {"number": number, "period": period, "preferred": preferred}
     if not clear and all(value is None for value in (*given.values(), pause_from, pause_until)):
         raise CampaignError("nothing to set; use --number and --period, --preferred, --pause-from or --pause-until")
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         contact = contacts.show(conn, key.strip())
         if contact is None or not batch.lock(conn, [contact.id]):
             raise NotFoundError("contact", key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -24,6 +25,8 @@ from parcours.domain.time import schedule
 from parcours.domain.time.dates import moment
 from parcours.domain.time.text import iso
 from parcours.domain.time.zones import zone_of
+from parcours.domain.walk.walk import deadline
+from parcours.services import entry_explained
 from parcours.services.contact_json import membership_json, outcomes_json, waits_json
 
 app = typer.Typer()
@@ -74,6 +77,10 @@ def until(wait: ContactWait, campaign: Campaign | None, zone: ZoneInfo) -> str:
     """Return until when a contact waits at a step, in its own time."""
     step = None if campaign is None else campaign.by_key.get(wait.step)
     date = None if step is None else step.timing.date
+    if step is not None and campaign is not None and step.rule is not None:
+        ends = deadline(campaign, step, since=wait.anchor_at, zone=zone) if wait.anchor_at is not None else None
+        last = "" if ends is None else f", until {ends.astimezone(zone):%a %d %b %Y %H:%M} {zone.key} at the latest"
+        return f"until its rule is true{last}"
     if wait.due_at is None:
         return "until the event happens" if date is None else f"until the field {date.field!r} contains a date"
     local = wait.due_at.astimezone(zone).strftime("%a %d %b %Y %H:%M")
@@ -149,6 +156,67 @@ def _tree(conn: Connection, found: Found, zone: ZoneInfo) -> tuple[Campaign | No
         return None, str(error)
 
 
+_Rules = Mapping[tuple[str, str | None], list[str]]
+
+
+def _reasons(
+    conn: Connection,
+    loaded: Campaign | None,
+    standing: ContactStanding | None,
+    contact: str,
+    contact_id: int,
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+) -> tuple[list[str], _Rules]:
+    """Return why a contact is not in, source by source, and what the rules that it waits for say, by step and run."""
+    if loaded is None:
+        return [], {}
+    by_source: list[str] = []
+    if standing is None or standing.left_at is not None:
+        by_source = list(entry_explained.sources(conn, loaded, contact, contact_id, now=now, zone=zone))
+    rules: dict[tuple[str, str | None], list[str]] = {}
+    for wait in [] if standing is None else standing.waits:
+        runs = [] if standing is None else [run for run in standing.runs if run.key == wait.run]
+        entry = runs[0].entry if runs else {}
+        rules[wait.step, wait.run] = entry_explained.waited_for(
+            conn, loaded, wait.step, contact_id, entry, now=now, zone=zone
+        )
+    return by_source, rules
+
+
+def _of_member(
+    standing: ContactStanding,
+    loaded: Campaign | None,
+    by_source: list[str],
+    rules: _Rules,
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+) -> list[str]:
+    """Return what became of a contact that is, or was, in a campaign."""
+    sentences = [f"Joined {iso(standing.added_at)}, rotation {standing.rotation}."]
+    if standing.left_at is not None:
+        why = f"{standing.departure}: {standing.reason}" if standing.reason else standing.departure
+        sentences.append(f"Left {iso(standing.left_at)} ({why}).")
+        back = may_come_back(loaded, standing, now=now, zone=zone) if loaded is not None else None
+        sentences += [back] if back else []
+        sentences += by_source
+    sentences += map(run_sentence, standing.runs)
+    sentences += map(passed_sentence, standing.outcomes)
+    for wait in standing.waits:
+        policy = (wait.held or {}).get("policy")
+        held = f", held back by {_RULES[policy['rule']]} ({policy['channel']})" if policy else ""
+        failed = f"; the last attempt failed: {wait.error}" if wait.error else ""
+        sentences.append(
+            f"waits at {wait.step}{_of(wait.run)} ({wait.waiting}) {until(wait, loaded, zone)}{held}{failed}"
+        )
+        sentences += rules.get((wait.step, wait.run), [])
+    if standing.left_at is None and not standing.waits:
+        sentences.append("No open waits: all paths are complete.")
+    return sentences
+
+
 @app.command()
 def explain(
     campaign: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="Key or id of the campaign.")],
@@ -171,7 +239,8 @@ def explain(
         sources = {source.key for source in segments if source.published}
         dates = dates_table.of_contact(conn, found.id, shown.id)
         waiting_to_enter = entrants.of_contact(conn, found.id, shown.id)
-    standing = next((each for each in shown.campaigns if each.campaign == found.key), None)
+        standing = next((each for each in shown.campaigns if each.campaign == found.key), None)
+        by_source, rules = _reasons(conn, loaded, standing, contact, shown.id, now=now, zone=here.zone)
     zone = zone_of(shown.timezone, here.zone)
     sentences = []
     if why_not:
@@ -181,25 +250,9 @@ def explain(
         inside = sorted(sources.intersection(shown.segments))
         sentences.append(_never(contact, found.key, inside, segments=bool(segments)))
         sentences += _events_of(loaded)
+        sentences += by_source
     else:
-        sentences.append(f"Joined {iso(standing.added_at)}, rotation {standing.rotation}.")
-        if standing.left_at is not None:
-            why = f"{standing.departure}: {standing.reason}" if standing.reason else standing.departure
-            sentences.append(f"Left {iso(standing.left_at)} ({why}).")
-            back = may_come_back(loaded, standing, now=now, zone=zone) if loaded is not None else None
-            if back:
-                sentences.append(back)
-        sentences += map(run_sentence, standing.runs)
-        sentences += map(passed_sentence, standing.outcomes)
-        for wait in standing.waits:
-            policy = (wait.held or {}).get("policy")
-            held = f", held back by {_RULES[policy['rule']]} ({policy['channel']})" if policy else ""
-            failed = f"; the last attempt failed: {wait.error}" if wait.error else ""
-            sentences.append(
-                f"waits at {wait.step}{_of(wait.run)} ({wait.waiting}) {until(wait, loaded, zone)}{held}{failed}"
-            )
-        if standing.left_at is None and not standing.waits:
-            sentences.append("No open waits: all paths are complete.")
+        sentences += _of_member(standing, loaded, by_source, rules, now=now, zone=zone)
     sentences += map(held_sentence, waiting_to_enter)
     sentences += [by_date(each, inside=standing is not None, now=now, zone=zone) for each in dates]
     if not as_json:

@@ -31,7 +31,7 @@ def create(
     name = name.strip()
     if not name or "\0" in name:
         raise CampaignError("the name of a key cannot be blank; use a name such as --name shop")
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         key, kept = api_keys.create(conn, name, role)
     if as_json:
         here.print_json({"id": kept.id, "name": kept.name, "role": kept.role, "key": key})
@@ -63,7 +63,7 @@ def revoke(
 ) -> None:
     """Revoke a key immediately. This cannot be undone."""
     here = session()
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         kept = api_keys.revoke(conn, number)
     if kept is None:
         raise NotFoundError("key", str(number), "run `parcours keys list` to see the numbers")

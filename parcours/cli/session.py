@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,7 +18,7 @@ from parcours.domain.time.text import iso
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from parcours.ops.settings import Settings
 
@@ -46,6 +47,14 @@ class Session:
         from parcours.services.open_database import open_database
 
         return open_database(self.settings)
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Begin a transaction that is committed at the end; say whom it waits for when others hold what it needs."""
+        from parcours.services.waits_for_locks import waits_told
+
+        with self.engine.begin() as conn, waits_told(conn, self.warn):
+            yield conn
 
     def wait_for_servers(self, broker_url: str | None = None, *, pause: float = 1.0) -> None:
         """Return as soon as the database, and the broker if one is named, answer; say so while they do not.

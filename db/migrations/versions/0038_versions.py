@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0038"
-down_revision = "0035"
+down_revision = "0037"
 
 
 def upgrade() -> None:
