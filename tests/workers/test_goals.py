@@ -15,6 +15,7 @@ from sqlalchemy import text
 from parcours.db.checks import invariants
 from parcours.db.tables import trials
 from parcours.domain.goal import draw
+from parcours.services.overview_json import overview_json
 from tests.workers.worlds import START, World, at, event, statements_counted
 
 GOAL = {"event": "order.paid", "within": "14 days", "value": "total"}
@@ -377,3 +378,43 @@ def test_the_value_is_kept_exactly(world: World) -> None:
     world.tell(paid("ann", at(2), total=0.1), paid("ben", at(2), total=0.2))
     with world.engine.connect() as conn:
         assert trials.figures(conn, world.found(conn).id)["treated"].value == Decimal("0.3")
+
+
+def test_figures_compare_with_the_control_group_once_there_is_enough(world: World) -> None:
+    everybody = world.crowd(200, segment="everyone", country="FR")
+    world.campaign(ASK, goal=GOAL, control=50)
+    world.run()
+    control = control_of(world)
+    treated = sorted(set(everybody) - control)
+    shown = overview(world)
+    assert (shown["control"]["entered"], shown["treated"]["entered"]) == (len(control), len(treated))
+    assert shown["lift"]["says"] == "Not enough data yet to compare with the control group."
+    assert shown["lift"]["difference"] is None
+    world.tell(
+        *(paid(key, at(2), total=2.5) for key in treated[:60]), *(paid(key, at(2)) for key in sorted(control)[:3])
+    )
+    shown = overview(world)
+    assert shown["treated"] == {"entered": len(treated), "reached": 60, "rate": 60 / len(treated), "value": "150"}
+    assert shown["total"]["reached"] == 63
+    assert shown["lift"]["low"] > 0.3
+    assert shown["lift"]["says"] == "Contacts in the campaign reach the goal more often than the control group."
+    assert shown["branches"] == [
+        {
+            "step": "french",
+            "branch": "yes",
+            "entered": len(treated),
+            "reached": 60,
+            "rate": 60 / len(treated),
+            "value": "150",
+        }
+    ]
+
+
+def test_a_campaign_without_a_goal_shows_none(world: World) -> None:
+    world.campaign(STEP)
+    assert overview(world) is None
+
+
+def overview(world: World) -> Any:
+    with world.engine.connect() as conn:
+        return overview_json(conn, "c", world.zone)["goal"]
