@@ -17,9 +17,11 @@ from parcours.domain.campaign_file.build import contact_date, to_data
 from parcours.domain.campaign_file.check import MOST_PROBLEMS, first_of
 from parcours.domain.campaign_file.model import AtFile, CampaignFile, DateSourceFile, Problem, StepFile
 from parcours.domain.campaign_file.sentences import near, quoted, short
+from parcours.domain.segments import parsing
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.templated import texts_in
 from parcours.domain.steps.types import Kind, RefersTo
+from parcours.services import segment_rules
 from parcours.services.entry_rules import entry_rules
 from parcours.services.template_notes import notes
 
@@ -184,7 +186,17 @@ def check_references(conn: Connection, file: CampaignFile) -> list[Problem]:
     Sources are public, published segments and campaign forms; other segments and forms
     must exist. Emails, other templates and campaigns may come later: a plan notes them.
     """
-    return first_of(chain(_check_named(conn, file), _check_redirect(conn, file)))
+    return first_of(chain(_check_named(conn, file), _check_goal(conn, file), _check_redirect(conn, file)))
+
+
+def _check_goal(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
+    """Yield what is wrong with the rule of the goal, and what it names that is not there."""
+    if file.goal is None or file.goal.rule is None:
+        return
+    rule, problems = parsing.parse(file.goal.rule, path=("goal", "rule"))
+    yield from problems
+    if rule is not None:
+        yield from segment_rules.unknown(conn, rule, {})
 
 
 def _check_named(conn: Connection, file: CampaignFile) -> Iterator[Problem]:

@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from parcours.db.checks import invariants
-from parcours.db.tables import trials
+from parcours.db.tables import contacts, segments, trials
+from parcours.domain.campaign_file.check import check
 from parcours.domain.goal import draw
+from parcours.services import campaign_plan
 from parcours.services.overview_json import overview_json
+from parcours.workers import rebuilding
 from tests.workers.worlds import START, World, at, event, statements_counted
 
 GOAL = {"event": "order.paid", "within": "14 days", "value": "total"}
@@ -418,3 +421,85 @@ def test_a_campaign_without_a_goal_shows_none(world: World) -> None:
 def overview(world: World) -> Any:
     with world.engine.connect() as conn:
         return overview_json(conn, "c", world.zone)["goal"]
+
+
+# Goals by rule.
+
+CUSTOMER = {"rule": {"condition": "contact.tags", "with": {"tags": ["customer"]}}, "within": "14 days"}
+
+
+def tag(world: World, key: str, when: datetime, *, remove: bool = False) -> None:
+    world.tell(event("contact.changed", key, when, tags={"remove" if remove else "add": ["customer"]}))
+
+
+def by_rule(world: World, goal: dict[str, Any] = CUSTOMER, **settings: Any) -> None:
+    world.campaign(STEP, goal=goal, **settings)
+    assert rebuilding.work_all(world.engine, world.rules_there(), now=START, zone=world.zone)
+
+
+def test_a_rule_that_becomes_true_after_the_contact_came_is_a_conversion_once(world: World) -> None:
+    world.contacts("ann", "ben", "cleo", "dan", segment="everyone")
+    tag(world, "ann", at(0))
+    by_rule(world)
+    world.run()
+    tag(world, "ben", at(2))
+    tag(world, "ben", at(3), remove=True)
+    tag(world, "ben", at(4))
+    tag(world, "cleo", at(20))
+    assert counted(world) == {"treated": (4, 1, "0")}
+    # Of whom it was true before, it may become true again.
+    tag(world, "ann", at(5), remove=True)
+    tag(world, "ann", at(6))
+    assert counted(world) == {"treated": (4, 2, "0")}
+    holds(world)
+
+
+def test_a_rule_becomes_true_by_time_too(world: World) -> None:
+    world.contacts("ann", segment="everyone")
+    world.tell(event("seen", "ann", START))
+    quiet = {"not": {"condition": "event.count", "with": {"type": "seen", "at_least": 1, "within": "7 days"}}}
+    by_rule(world, {"rule": quiet})
+    world.run()
+    world.time_passes(at(7))
+    assert counted(world) == {"treated": (1, 0, "0")}
+    world.time_passes(at(9))
+    assert counted(world) == {"treated": (1, 1, "0")}
+    holds(world)
+
+
+def test_the_segment_of_a_goal_is_seen_by_nobody_and_empty_when_the_goal_is_another(world: World) -> None:
+    world.contacts("ann", segment="everyone")
+    by_rule(world)
+    world.run()
+    tag(world, "ann", at(2))
+    with world.engine.connect() as conn:
+        assert [each.key for each in segments.listed(conn)] == ["everyone"]
+        found = contacts.show(conn, "ann")
+        assert found is not None
+        assert found.segments == ["everyone"]
+    world.campaign(STEP, goal=GOAL)
+    assert world.rules_there() == []
+    world.campaign(STEP, goal=CUSTOMER)
+    assert len(world.rules_there()) == 1
+
+
+def test_what_is_no_rule_or_names_what_is_not_there_is_refused_with_its_place(world: World) -> None:
+    data = {
+        "campaign": "c",
+        "sources": {"forms": ["f"]},
+        "steps": [{"action": "contact.points", "with": {"points": 1}}],
+    }
+    world.form("f")
+    for rule, place, said in (
+        ({"condition": "contact.nonsense"}, "goal.rule.condition", "unknown condition"),
+        (
+            {"condition": "contact.segments", "with": {"segments": ["nowhere"]}},
+            "goal.rule.with.segments",
+            "there is no segment 'nowhere'",
+        ),
+    ):
+        file = check({**data, "goal": {"rule": rule}}, default_zone=world.zone).file
+        assert file is not None
+        with world.engine.connect() as conn:
+            (problem,) = campaign_plan.check_references(conn, file)
+        assert (problem.place.startswith(place), said in problem.sentence) == (True, True), problem
