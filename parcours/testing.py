@@ -39,6 +39,7 @@ from parcours.domain.steps.types import Failed, Kind, Result, StepType
 from parcours.ops.tokens import Tokens
 from parcours.producers.files import campaigns as campaign_files
 from parcours.services import apply_campaign, campaign_plan
+from parcours.services.overview_json import overview_json
 from parcours.workers import events, intake
 from parcours.workers.delivery.channels import Delivery, Outgoing
 from parcours.workers.delivery.deliver import deliver_inline
@@ -230,15 +231,21 @@ class Sandbox:
         Its address is KEY@example.com. `known` sets other attributes, such as `email` or `timezone`, like the data of
         the event `contact.changed`.
         """
-        self.event("contact.changed", key, **{"email": f"{key}@example.com", "fields": fields, **(known or {})})
+        self.contacts(key, segment=segment, known=known, **fields)
+
+    def contacts(
+        self, *keys: str, segment: str | None = None, known: Mapping[str, Any] | None = None, **fields: Any
+    ) -> None:
+        """Create or change several contacts together; see `contact`."""
+        data = {key: {"email": f"{key}@example.com", "fields": fields, **(known or {})} for key in keys}
+        self._process("contact.changed", data)
         if segment is not None:
-            self.enter(segment, key)
+            self.enter(segment, *keys)
 
     def enter(self, segment: str, *keys: str) -> None:
         """Add contacts to a segment. A missing segment is created."""
         self._make("segments", segment)
-        for key in keys:
-            self.event("segment.contact_added", key, segment=segment)
+        self.events("segment.contact_added", *keys, segment=segment)
 
     def leave(self, segment: str, *keys: str) -> None:
         """Remove contacts from a segment."""
@@ -273,10 +280,20 @@ class Sandbox:
 
         For an open or a click, `data` may give `email`, the key of the template, instead of the message.
         """
-        said = {"specversion": "1.0", "id": str(uuid4()), "source": "sandbox", "type": type, "subject": contact}
-        happened = parse({**said, "time": self.now.isoformat(), "data": data}, now=self.now)
+        self.events(type, contact, **data)
+
+    def events(self, type: str, *contacts: str, **data: Any) -> None:  # noqa: A002
+        """Process the same event of several contacts together; see `event`."""
+        self._process(type, dict.fromkeys(contacts, data))
+
+    def _process(self, type_: str, data: Mapping[str, Mapping[str, Any]]) -> None:
+        said = {"specversion": "1.0", "source": "sandbox", "type": type_, "time": self.now.isoformat()}
+        happened = [
+            parse({**said, "id": str(uuid4()), "subject": key, "data": dict(each)}, now=self.now)
+            for key, each in data.items()
+        ]
         with self.engine.begin() as conn:
-            accepted = intake.accept(conn, [happened], now=self.now, unknown_contacts="create")
+            accepted = intake.accept(conn, happened, now=self.now, unknown_contacts="create")
         if accepted.rejected:
             raise CampaignError(accepted.rejected[0][1])
         self._settle()
@@ -299,6 +316,11 @@ class Sandbox:
             self._settle()
         self.now = end
         self._settle()
+
+    def overview(self, campaign: str) -> dict[str, Any]:
+        """Return the statistics of a campaign, as `parcours overview --json` prints them."""
+        with self.engine.connect() as conn:
+            return overview_json(conn, campaign, self.zone)
 
     def outcomes(self, contact: str | None = None) -> list[Outcome]:
         """Return the outcomes of one contact or all, oldest first."""
