@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from parcours.domain.entry import EntryLimit, EventExit, EventSource
 from parcours.domain.errors import UnknownStepError
@@ -59,6 +59,16 @@ class Step:
         """The event types that this decision looks at; `*` in one is anything."""
         return self.type.events_of(self.properties)
 
+    @property
+    def rule(self) -> Any:
+        """The rule (`segments.rule.Rule`) that this decision waits for; None: it waits for an event, or is none."""
+        return None if self.type.rule_of is None else self.type.rule_of(self.properties)
+
+    @property
+    def asks_on_arrival(self) -> bool:
+        """Whether this decision may be answered by what was before the contact came to it."""
+        return self.look_back is not None or self.type.rule_of is not None
+
     def keys_of(self, what: RefersTo) -> list[str]:
         """Return the keys of the emails, companies, … that this step refers to."""
         return [key for _, each, key in self.type.references(vars(self.properties)) if each is what]
@@ -95,6 +105,8 @@ class Campaign:
     event_exits: tuple[EventExit, ...] = ()
     # Keys of segments whose members are out.
     segment_exits: tuple[str, ...] = ()
+    # Rules (`segments.rule.Rule`): of whom one is true, is out.
+    rule_exits: tuple[Any, ...] = ()
     entry: EntryLimit | None = None
     # By which dates contacts enter.
     dates: tuple[ContactDate, ...] = ()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from parcours.domain.campaign_file.build import exit_rule
 from parcours.domain.campaign_file.model import CampaignFile, EntryFile, EventSourceFile, ExitFile, GoalFile
+from parcours.domain.segments.judging import in_short
 
 
 def entry_rules(file: CampaignFile) -> list[str]:
@@ -33,6 +35,8 @@ def exit_of(leaving: ExitFile) -> str:
     """Return an exit in words."""
     if leaving.segment is not None:
         return f"exit on segment {leaving.segment}"
+    if leaving.rule is not None:
+        return f"exit on rule: {in_short(exit_rule(leaving.rule))}"
     runs = f", the run of the same {leaving.key}" if leaving.key is not None else ", all runs"
     return f"exit on event {leaving.event}{_where(leaving.where)}{runs}"
 

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy import Connection
 
+from parcours.db import touched
 from parcours.db.reads import batch
 from parcours.db.scope import Scope
 from parcours.db.tables import campaigns, entrants, erasure, events, outcomes, runs, sweeps, trials, waits
@@ -31,6 +32,7 @@ from parcours.domain.time.zones import zone_of
 from parcours.domain.walk.rows import Jumped, Member, OutcomeRow, Wait
 from parcours.domain.walk.walk import came_at, first_due
 from parcours.ops.logs import described
+from parcours.workers import exits
 from parcours.workers.isolation import in_halves
 
 log = structlog.get_logger()
@@ -95,12 +97,18 @@ def admit(
     if campaign.segment_exits and arrival is not Arrival.MANUAL:
         out = set(memberships.inside(conn, exits_of(conn, campaign), present))
         present = [id_ for id_ in present if id_ not in out]
+    told = exits.told(conn, campaign, present, now=now, zone=zone) if campaign.rule_exits and present else {}
+    if told and arrival is not Arrival.MANUAL:
+        present = [id_ for id_ in present if id_ in told and told[id_].reason is None]
     known = memberships.states(conn, campaign.id, sources, present)
     one = {id_: each for id_, each in known.items() if not (each.runs or entries)}
     several = {id_: each for id_, each in known.items() if id_ not in one}
     coming = _Coming(conn, campaign, arrival, now, zone, since or {}, entries or {}, again, released)
     done = coming.by_itself(one) if one else {}
-    return done | (coming.beside_others(several) if several else {})
+    done |= coming.beside_others(several) if several else {}
+    due = {id_: told[id_].asked_at for id_ in done if id_ in told and told[id_].asked_at is not None}
+    memberships.set_exit_due(conn, campaign.id, due)
+    return done
 
 
 @dataclass
@@ -265,6 +273,16 @@ class _Coming:
             for step in campaign.roots
             for own_zone in set(zones.values())
         }
+        touched.note_due(
+            self.conn,
+            [
+                id_
+                for id_ in rotations
+                for step in campaign.roots
+                for _, due_at in (due[step.id, zones[id_]],)
+                if due_at is not None and due_at <= now
+            ],
+        )
         waits.arm(
             self.conn,
             [
@@ -604,6 +622,14 @@ def reconcile(
     done: Counter[str] = Counter()
     if feeding.exits:
         done += Counter(removed=_let_out(conn, campaign, feeding.exits, chunk, now=now, limit=limit))
+    if campaign.rule_exits:
+        out = exits.of_range(conn, campaign, chunk, now=now, zone=zone)
+        feeding = feeding._replace(kept_out=out)
+        done += Counter(removed=_let_out_by_rule(conn, campaign, out, now=now, zone=zone, limit=_left(limit, done)))
+    if campaign.event_sources and published:
+        done += _join_beside_runs(
+            conn, campaign, feeding, chunk, now=now, zone=zone, limit=_left(limit, done), scope=scope
+        )
     if campaign.entry is not None:
         # Who joins is counted, under a lock for which nobody is to wait who holds contacts.
         done += _realign(
@@ -636,6 +662,43 @@ def _let_out(
         if limit is not None or len(found) < most:
             break
         rest = Chunk(found[-1] + 1, rest.last_id)
+    return out
+
+
+def _join_beside_runs(
+    conn: Connection,
+    campaign: Campaign,
+    sources: Sources,
+    chunk: Chunk,
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    limit: int,
+    scope: Scope,
+) -> Counter[str]:
+    """Let members of a range whom only events let in begin the run of the segment that holds them."""
+    done: Counter[str] = Counter()
+    rest = chunk
+    while (room := limit - done.total()) > 0:
+        most = min(room, LOCKED_AT_ONCE)
+        found = memberships.in_runs_alone(conn, campaign.id, sources, rest, limit=most, scope=scope)
+        done += arrive(conn, campaign, found, Arrival.SEGMENT, now=now, zone=zone) if found else Counter()
+        if len(found) < most:
+            break
+        rest = Chunk(found[-1] + 1, rest.last_id)
+    return done
+
+
+def _let_out_by_rule(
+    conn: Connection, campaign: Campaign, to_go: Collection[int], *, now: datetime, zone: ZoneInfo, limit: int
+) -> int:
+    """Let members of a range out of whom an exit by rule is true, but for those whom a person added."""
+    out, found = 0, memberships.not_manual(conn, campaign.id, sorted(to_go))
+    for first in range(0, min(limit, len(found)), LOCKED_AT_ONCE):
+        locked = batch.lock(conn, found[first : min(limit, first + LOCKED_AT_ONCE)])
+        answers = exits.told(conn, campaign, locked, now=now, zone=zone)
+        for reason, ids in exits.by_reason(answers).items():
+            out += exit_all(conn, campaign, ids, reason, now=now)
     return out
 
 
@@ -769,6 +832,9 @@ def _join(
         draw=campaign.control,
         until=reached_until(campaign, now, zone),
     )
+    if joined and campaign.rule_exits:
+        # With their locks, by whoever follows rules next: what changed meanwhile is seen then.
+        memberships.ask_exits_of(conn, campaign.id, chunk, now=now)
     _count(conn, campaign.id, "added", joined, now)
     if left_out:
         nobody = memberships.of_nobody(conn, sources.segment_ids, chunk, limit=LOCKED_AT_ONCE)

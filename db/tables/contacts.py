@@ -111,6 +111,8 @@ class ContactWait:
     # Why the last attempt failed.
     error: str | None = None
     run: str | None = None
+    # Since when.
+    anchor_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The table `membership`: who is in a campaign, and the sweeps that align it with the segments."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -41,11 +41,18 @@ class Sources(NamedTuple):
     segment_ids: Sequence[int]
     after: int | None = None
     exits: Sequence[int] = ()
+    # Of a range that is joined: whom exits by rule keep out.
+    kept_out: Collection[int] = ()
 
     @property
     def forms(self) -> list[str]:
         """The forms of the statements that ask for what is set."""
         return [*(["late"] if self.after is not None else []), *(["out"] if self.exits else [])]
+
+    @property
+    def of_joining(self) -> list[str]:
+        """Those of who joins, whom exits by rule may keep out besides."""
+        return [*self.forms, *(["kept"] if self.kept_out else [])]
 
     def parameters(self) -> dict[str, Any]:
         """What those forms ask for."""
@@ -145,12 +152,56 @@ def join(
     }
     if watched:
         parameters |= {**_drawn(draw), "until": until}
-    forms = [*sources.forms, *(["watched"] if watched else [])]
+    if sources.kept_out:
+        parameters["kept_out"] = list(sources.kept_out)
+    forms = [*sources.of_joining, *(["watched"] if watched else [])]
     statement = variant(__file__, "join_by_zone" if by_zone else "join", *forms)
     done = Joined(*conn.execute(statement, parameters).one())
     if done.joined:
         touched.note_joined(conn, campaign_id, chunk.first_id, chunk.last_id, now)
     return done
+
+
+def set_exit_due(conn: Connection, campaign_id: int, due: Mapping[int, datetime | None]) -> None:
+    """Write when exits by rule are to be asked again of members; None: not by time."""
+    if due:
+        given = {"campaign_id": campaign_id, "contact_ids": list(due), "dues": list(due.values())}
+        conn.execute(sql["set_exit_due"], given)
+
+
+def ask_exits(conn: Connection, campaign_id: int, *, now: datetime) -> None:
+    """Let exits by rule be asked of all members at once, by whoever follows rules then."""
+    conn.execute(sql["ask_exits"], {"campaign_id": campaign_id, "now": now})
+
+
+def ask_exits_of(conn: Connection, campaign_id: int, chunk: Chunk, *, now: datetime) -> None:
+    """Let exits by rule be asked of those of a range who joined at this instant."""
+    conn.execute(sql["ask_exits_of"], {"campaign_id": campaign_id, **chunk._asdict(), "now": now})
+
+
+def not_manual(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> list[int]:
+    """Return which of these contacts are in the campaign, and were not added by a person."""
+    if not contact_ids:
+        return []
+    return list(
+        conn.execute(sql["not_manual"], {"campaign_id": campaign_id, "contact_ids": list(contact_ids)}).scalars()
+    )
+
+
+def exits_due(conn: Connection, campaign_ids: Collection[int], *, now: datetime, limit: int) -> list[int]:
+    """Return members of whom the exits by rule of these campaigns are to be asked again, the longest due first."""
+    given = {"campaign_ids": list(campaign_ids), "now": now, "limit": limit}
+    return list(conn.execute(sql["exits_due"], given).scalars()) if campaign_ids else []
+
+
+def take_exits_due(
+    conn: Connection, campaign_ids: Collection[int], contact_ids: Collection[int], *, now: datetime
+) -> list[tuple[int, int]]:
+    """Return (contact, campaign) of exits that are due for contacts whose locks the caller holds, and forget when."""
+    if not campaign_ids:
+        return []
+    given = {"campaign_ids": list(campaign_ids), "ids": list(contact_ids), "now": now}
+    return [(row.contact_id, row.campaign_id) for row in conn.execute(sql["take_exits_due"], given)]
 
 
 def exiting(conn: Connection, campaign_id: int, exits: Sequence[int], chunk: Chunk, *, limit: int) -> list[int]:
@@ -190,6 +241,21 @@ def returning(
         **scope.contacts(),
     }
     return list(conn.execute(sql["returning"], parameters).scalars())
+
+
+def in_runs_alone(
+    conn: Connection, campaign_id: int, sources: Sources, chunk: Chunk, *, limit: int, scope: Scope
+) -> list[int]:
+    """Return members of a range that a source segment holds, and that only events let in."""
+    parameters = {
+        "campaign_id": campaign_id,
+        "segment_ids": list(sources.segment_ids),
+        "after": sources.after,
+        "limit": limit,
+        **chunk._asdict(),
+        **scope.contacts(),
+    }
+    return list(conn.execute(sql["in_runs_alone"], parameters).scalars())
 
 
 def orphans(
@@ -336,6 +402,22 @@ def backfill(conn: Connection, campaign_id: int, roots: Sequence[Root], *, now: 
         return 0
     columns = _columns(roots)
     return conn.execute(sql["backfill"], {"campaign_id": campaign_id, "now": now, **columns}).rowcount
+
+
+def backfill_below(conn: Connection, campaign_id: int, new: Root, parent_id: int, result: str, *, now: datetime) -> int:
+    """Put active members of a timezone who passed a step with a result at one below; return how many."""
+    parameters = {
+        "campaign_id": campaign_id,
+        "zone": new.zone,
+        "step_id": new.step_id,
+        # At once, and not as who has just joined.
+        "reason": "delay" if new.reason == "kickoff" else new.reason,
+        "due_at": new.due_at,
+        "parent_id": parent_id,
+        "result": result,
+        "now": now,
+    }
+    return conn.execute(sql["backfill_below"], parameters).rowcount
 
 
 def id_range(conn: Connection, campaign_id: int, segment_ids: Sequence[int]) -> Chunk | None:

@@ -48,6 +48,7 @@ from parcours.domain.campaign_file.sentences import (
 )
 from parcours.domain.contacts import identity
 from parcours.domain.contacts.contact import ATTRIBUTES
+from parcours.domain.contacts.touched import CAMPAIGNS, RUN
 from parcours.domain.errors import CampaignError
 from parcours.domain.events.matching import PropertyTest
 from parcours.domain.events.table import refused_type
@@ -56,6 +57,7 @@ from parcours.domain.goal import MOST_CONTROL
 from parcours.domain.invalid_values import called, shown
 from parcours.domain.messages.rate import parse_number_per, parse_rate
 from parcours.domain.retries import MOST_STEP_ATTEMPTS
+from parcours.domain.segments import rule as rules
 from parcours.domain.steps import registry
 from parcours.domain.steps.properties import APPLYING
 from parcours.domain.steps.types import Kind
@@ -360,9 +362,15 @@ class Checker:
 
     def each_exit(self, data: Mapping[Any, Any]) -> Iterator[ExitFile]:
         for path, given in self.mappings(data, "exit", (), "{event: order.paid} or {segment: customers}"):
-            stated = [name for name in ("event", "segment") if given.get(name) is not None]
+            stated = [name for name in ("event", "segment", "rule") if given.get(name) is not None]
             if len(stated) != 1:
-                self.say(path, "an exit needs either 'event' or 'segment'")
+                self.say(path, "an exit needs one of 'event', 'segment' and 'rule'")
+                continue
+            if stated == ["rule"]:
+                self.names(given, ("rule",), path)
+                rule = self.exit_rule(given["rule"], (*path, "rule"))
+                if rule is not None:
+                    yield ExitFile(rule=rule)
                 continue
             if stated == ["segment"]:
                 self.names(given, ("segment",), path)
@@ -375,6 +383,26 @@ class Checker:
             where, key = self.tests(given, path), self.property_name(given, path)
             if type_ is not None:
                 yield ExitFile(event=type_, where=where, key=key)
+
+    def exit_rule(self, data: object, path: Path) -> dict[str, Any] | None:
+        """Return the rule of an exit, or None after saying what is wrong with it."""
+        before = len(self.problems)
+        plain = self.plain(data, path)
+        matches = self.step_type(Kind.DECISION, "contact.matches")
+        if len(self.problems) == before:
+            try:
+                properties = matches.properties.model_validate({"rule": plain}, context=self.context)
+            except ValidationError as error:
+                for place, sentence in sentences(error, matches.properties, {"rule": plain}):
+                    self.say((*path, *place[1:]), sentence)
+            else:
+                assert matches.rule_of is not None
+                reads = rules.reads(matches.rule_of(properties))
+                if RUN in reads:
+                    self.say(path, "'entry' is known only in steps; test the event with an exit by 'event'")
+                if f"{CAMPAIGNS}.this" in reads:
+                    self.say(path, "an exit cannot ask for the campaign itself; remove 'this'")
+        return plain if len(self.problems) == before else None
 
     def goal(self, data: Mapping[Any, Any]) -> GoalFile | None:
         found, path = data.get("goal"), ("goal",)
@@ -695,6 +723,8 @@ class Checker:
                 TIMING_NAMES,
                 "to set a deadline, use 'within', or delay the steps in its branches",
             )
+            if node.type is not None and node.type.rule_of is not None and node.data.get("look_back") is not None:
+                self.say((*node.path, "look_back"), f"{node.type.name!r} needs no 'look_back'; its rule tests the past")
         else:
             refuse(DECISION_NAMES, "only decisions wait for an event")
         if node.kind is not Kind.ACTION:

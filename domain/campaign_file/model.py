@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -132,7 +132,7 @@ class EntryFile(BaseModel):
 
 
 class ExitFile(BaseModel):
-    """What ends a run before its end: an event, or a segment."""
+    """What ends a run before its end: an event, a segment, or a rule, kept as written."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -140,6 +140,7 @@ class ExitFile(BaseModel):
     where: tuple[dict[str, Any], ...] = ()
     key: str | None = None
     segment: str | None = None
+    rule: dict[str, Any] | None = None
 
 
 class GoalFile(BaseModel):
@@ -211,7 +212,7 @@ class CampaignFile(BaseModel):
 def _is_of_second_format(step: StepFile) -> bool:
     """Return whether an older release would not read a step, or would not do what it says."""
     asks_for_a_run = step.type == "contact.field" and str(step.with_.get("field", "")).strip().startswith(ENTRY)
-    return asks_for_a_run or isinstance(step.at, AtFile)
+    return asks_for_a_run or isinstance(step.at, AtFile) or step.type == "contact.matches"
 
 
 def _walk(step: StepFile) -> Iterator[StepFile]:
@@ -235,6 +236,14 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.place}: {self.sentence}" if self.path else self.sentence
+
+
+class ProblemsError(ValueError):
+    """Properties hold something of its own kind, such as a rule, with these problems; paths begin at the property."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = problems
 
 
 def dotted(path: Path) -> str:

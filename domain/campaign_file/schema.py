@@ -216,7 +216,8 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
                 },
             ),
             "exit": told(
-                "What ends a run at once, also while the contact waits: an event, or coming into a segment.",
+                "What ends a run at once, also while the contact waits: an event, coming into a segment, or a rule "
+                "that becomes true.",
                 {"type": ["array", "null"], "items": {"$ref": "#/$defs/exit"}},
             ),
             "goal": told(
@@ -272,7 +273,13 @@ def _exit() -> dict[str, Any]:
         "required": ["segment"],
         "properties": {"segment": {"type": "string", "minLength": 1}},
     }
-    return {"oneOf": [_event("event"), segment]}
+    rule = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["rule"],
+        "properties": {"rule": {"description": "A rule, as in the file of a segment.", "type": "object"}},
+    }
+    return {"oneOf": [_event("event"), segment, rule]}
 
 
 def _goal(interval: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,12 +14,13 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from parcours.db.checks import invariants
+from parcours.db.partitions import ensure_partitions
 from parcours.db.tables import contacts, segments, trials
 from parcours.domain.campaign_file.check import check
 from parcours.domain.goal import draw
 from parcours.services import campaign_plan
 from parcours.services.overview_json import overview_json
-from parcours.workers import rebuilding
+from parcours.workers import events, rebuilding
 from tests.workers.worlds import START, World, at, event, statements_counted
 
 GOAL = {"event": "order.paid", "within": "14 days", "value": "total"}
@@ -503,3 +505,24 @@ def test_what_is_no_rule_or_names_what_is_not_there_is_refused_with_its_place(wo
         with world.engine.connect() as conn:
             (problem,) = campaign_plan.check_references(conn, file)
         assert (problem.place.startswith(place), said in problem.sentence) == (True, True), problem
+
+
+def test_a_duplicate_and_racing_workers_count_one_conversion(world: World) -> None:
+    keys = world.crowd(30, segment="everyone")
+    world.campaign(ASK, goal=GOAL)
+    world.update()
+    world.accept(*(paid(key, at(1, "09:10"), total=1, id_=f"{key}-{nth}") for key in keys for nth in (1, 2)), now=at(2))
+    ensure_partitions(world.engine, at(2))
+
+    def work(nth: int) -> None:
+        for _ in range(4):
+            with world.engine.begin() as conn:
+                events.act(conn, now=at(2), zone=world.zone)
+            world.trigger(at(2))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    world.act(at(2))
+    world.trigger(at(2))
+    assert counted(world)["treated"] == (30, 30, "30")
+    holds(world)

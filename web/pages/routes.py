@@ -9,6 +9,7 @@ from parcours.web.pages import (
     assets,
     campaign_form,
     campaign_list,
+    campaign_versions,
     contacts,
     emails,
     forms,
@@ -24,6 +25,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     # Before what has the key of a campaign in this place.
     campaign_form.router,
     campaign_list.router,
+    campaign_versions.router,
     # After all that has a name of its own below a campaign.
     overview.router,
     contacts.router,

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from parcours.testing import Sandbox, sandbox, server
 
@@ -23,10 +22,10 @@ def database() -> Iterator[str]:
 @pytest.fixture
 def shop(database: str) -> Iterator[Sandbox]:
     with sandbox(database) as made:
-        for email in yaml.safe_load((HERE / "emails.yaml").read_text(encoding="utf-8")):
-            made.email(email["key"], subject=email["subject"], text=email["text"])
+        made.emails(HERE / "emails.yaml")
         made.campaign(HERE / "campaign.yaml")
-        made.contacts(*CUSTOMERS, segment="quiet-customers")
+        made.happen([("contact.changed", key, {"email": f"{key}@example.com"}) for key in CUSTOMERS])
+        made.enter("quiet-customers", *CUSTOMERS)
         yield made
 
 
@@ -36,16 +35,16 @@ def test_the_lift_after_a_month(shop: Sandbox) -> None:
     alone = set(CUSTOMERS) - offered
     assert 30 <= len(alone) <= 50
     shop.advance(days=1)
-    shop.events("email.opened", *sorted(offered)[::2], email="comeback-offer")
+    shop.happen([("email.opened", key, {"email": "comeback-offer"}) for key in sorted(offered)[::2]])
     # One in ten buys anyway; of those who have the offer, one in four does because of it.
     anyway = set(CUSTOMERS[::10])
-    shop.events("order.paid", *sorted(anyway), total=20)
+    shop.happen([("order.paid", key, {"total": 20}) for key in sorted(anyway)])
     shop.advance(days=9)
     because = set(sorted(offered - anyway)[::4])
-    shop.events("order.paid", *sorted(because), total=30.5)
+    shop.happen([("order.paid", key, {"total": 30.5}) for key in sorted(because)])
     # Later than 14 days: no conversion of this campaign.
     shop.advance(days=10)
-    shop.events("order.paid", *CUSTOMERS, total=1000)
+    shop.happen([("order.paid", key, {"total": 1000}) for key in CUSTOMERS])
     shop.advance(days=10)
     goal = shop.overview("comeback-offer")["goal"]
     control, treated = goal["control"], goal["treated"]
