@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from parcours.db.partitions import ensure_partitions
 from parcours.db.scope import Scope
-from parcours.db.tables import campaigns, rebuilds, sweeps, traces, waits
+from parcours.db.tables import campaigns, realign, rebuilds, sweeps, traces, waits
 from parcours.db.tables import dates as dates_table
 from parcours.db.tables import membership as memberships
 from parcours.db.tables import rules as rule_tables
@@ -82,6 +82,8 @@ def update_inline(
     with engine.begin() as conn:
         wanted = running(conn, scope, now)
         repaired = _ask_rules(conn, scope, [id_ for id_, _ in wanted], now)
+        if not scope.is_partial:
+            realign.drop(conn, [id_ for id_, _ in wanted])
     rebuilding.work_all(engine, repaired, now=now, zone=zone)
     done: Counts = {key: Counter() for _, key in wanted}
     for campaign_id, key in wanted:
@@ -187,6 +189,8 @@ def run_sweep(engine: Engine, sweep_id: int, look: int, *, zone: ZoneInfo) -> li
         if sweeps.start(conn, sweep_id) and sweep.kind == "update":
             wanted = running(conn, sweep.scope, sweep.at)
             _ask_rules(conn, sweep.scope, [id_ for id_, _ in wanted], sweep.at)
+            if not sweep.scope.is_partial:
+                realign.drop(conn, [id_ for id_, _ in wanted])
             for campaign_id, _ in wanted:
                 counts = release(conn, campaign_id, now=sweep.at, zone=zone)
                 if counts:

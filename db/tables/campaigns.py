@@ -58,7 +58,7 @@ class StoredStep(NamedTuple):
     retimed_at: datetime | None
 
 
-Role = Literal["source", "exit", "segment"]
+Role = Literal["source", "exit", "segment", "goal"]
 
 
 class SourceOf(NamedTuple):
@@ -95,6 +95,15 @@ class Version(NamedTuple):
         with suppress(Exception):
             found = check.check(self.data, default_zone=_ANY_ZONE, stored=True).problems
         return found or [Problem((), self.unreadable.why)]
+
+
+class VersionLine(NamedTuple):
+    """A version of a campaign: when it was made, by whom and why, as far as that is known."""
+
+    version: int
+    at: datetime
+    who: str | None
+    message: str | None
 
 
 class _Standing(NamedTuple):
@@ -195,7 +204,7 @@ def of_step(conn: Connection, step_id: int) -> int:
 
 
 def of_events(conn: Connection, role: Role, names: Iterable[str]) -> list[int]:
-    """Return the campaigns that events of these types let contacts into or out of, or segments of these keys."""
+    """Return the campaigns to which events of these types, or segments of these keys, mean something."""
     return list(conn.execute(sql["of_events"], {"role": role, "names": sorted(set(names))}).scalars())
 
 
@@ -292,6 +301,12 @@ def every_source(conn: Connection) -> list[SourceOf]:
     return [SourceOf(*row) for row in conn.execute(sql["every_source"])]
 
 
+def versions(conn: Connection, campaign_id: int, *, limit: int | None = None) -> list[VersionLine]:
+    """Return the versions of a campaign, newest first: as many as `limit`, or all."""
+    rows = conn.execute(sql["versions"], {"campaign_id": campaign_id, "limit": limit})
+    return [VersionLine(*row) for row in rows]
+
+
 def categories(conn: Connection) -> list[str]:
     """Return the keys of all categories."""
     return list(conn.execute(sql["categories"]).scalars())
@@ -329,10 +344,12 @@ def save(
     form_ids: Iterable[int],
     step_kinds: Iterable[tuple[str, str, str]],
     now: datetime,
+    who: str | None = None,
+    message: str | None = None,
 ) -> dict[str, int]:
     """Write a version as the present one; return the ids of its steps by key.
 
-    `step_kinds` holds (key, kind, type) of each step in document order.
+    `step_kinds` holds (key, kind, type) of each step in document order; `message` says why there is this version.
     """
     from parcours.domain.campaign_file import build
 
@@ -340,11 +357,18 @@ def save(
     heeded = {("source", each.type) for each in file.sources.events}
     heeded |= {("exit", each.event) for each in file.exit if each.event is not None}
     heeded |= {("segment", each.segment) for each in file.exit if each.segment is not None}
+    heeded |= {("goal", file.goal.event)} if file.goal is not None and file.goal.event is not None else set()
     before = _standing(conn, campaign_id)
     category_id = conn.execute(sql["category"], {"key": file.category}).scalar_one() if file.category else None
     conn.execute(
         sql["save_version"],
-        {**here, "version": version, "definition": json.dumps({"format": file.format, **build.to_data(file)})},
+        {
+            **here,
+            "version": version,
+            "definition": json.dumps({"format": file.format, **build.to_data(file)}),
+            "who": who,
+            "message": message,
+        },
     )
     conn.execute(
         sql["save"],

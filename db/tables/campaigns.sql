@@ -138,8 +138,21 @@ SET name = :name, description = :description, category_id = :category_id, publis
 WHERE id = :campaign_id;
 
 -- name: save_version
-INSERT INTO campaign_version (campaign_id, version, definition, created_at)
-VALUES (:campaign_id, :version, CAST(:definition AS json), :now);
+INSERT INTO campaign_version (campaign_id, version, definition, created_at, who, message)
+VALUES (:campaign_id, :version, CAST(:definition AS json), :now, :who, :message);
+
+-- name: versions
+-- Who made those that are older than the column, the audit says, of the same transaction and so of the same instant.
+SELECT version, created_at,
+       coalesce(who, (SELECT audit.who FROM audit
+                      WHERE audit.campaign_id = campaign_version.campaign_id AND audit.at = campaign_version.created_at
+                        AND audit.what IN ('created', 'changed to version ' || version)
+                      ORDER BY audit.id LIMIT 1)) AS who,
+       message
+FROM campaign_version
+WHERE campaign_id = :campaign_id
+ORDER BY version DESC
+LIMIT :limit;
 
 -- name: save_step
 INSERT INTO step (campaign_id, key, kind, type, position, created_at)

@@ -1,6 +1,7 @@
 """The table `wait`: who stands where until when."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -295,6 +296,25 @@ def _places(found: Sequence[ToCome | Dated | AtRule]) -> dict[str, Any]:
         "step_ids": [wait.step_id for wait in found],
         "passages": [wait.passage for wait in found],
     }
+
+
+def lost_with_steps(
+    conn: Connection, campaign_id: int, step_ids: Sequence[int], first_id: int, last_id: int
+) -> list[Displaced]:
+    """Return what removing steps cancelled of members in a range of ids, who are where they were then, by contact."""
+    parameters = {
+        "campaign_id": campaign_id,
+        "step_ids": list(step_ids),
+        "first_id": first_id,
+        "last_id": last_id,
+    }
+    return sorted(Displaced(*row) for row in conn.execute(sql["lost_with_steps"], parameters))
+
+
+def count_lost(conn: Connection, campaign_id: int, step_ids: Sequence[int]) -> dict[int, int]:
+    """Return of how many members removing each step cancelled a wait that nothing took the place of."""
+    parameters = {"campaign_id": campaign_id, "step_ids": list(step_ids), "first_id": 0, "last_id": 2**62}
+    return dict(Counter(row.step_id for row in conn.execute(sql["lost_with_steps"], parameters)))
 
 
 def count_from_before(conn: Connection, befores: Mapping[int, datetime]) -> dict[int, int]:

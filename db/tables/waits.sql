@@ -382,3 +382,29 @@ SELECT wait.step_id, count(*) AS n
 FROM unnest(CAST(:step_ids AS int[]), CAST(:befores AS timestamptz[])) AS asked (step_id, before)
 JOIN wait ON wait.step_id = asked.step_id AND wait.anchor_at <= asked.before AND wait.reason <> 'retry'
 GROUP BY wait.step_id;
+
+-- name: lost_with_steps
+-- What a removed step cancelled of members, in the rotation that they still have: the last that happened to them there.
+-- One probe of the outcomes a member and step.
+SELECT member.contact_id, lost.step_id, lost.rotation, lost.passage, lost.due_at,
+       CAST(lost.detail ->> 'since' AS timestamptz) AS anchor_at,
+       (SELECT timezone FROM contact WHERE contact.id = member.contact_id) AS timezone
+FROM (
+    SELECT contact_id, rotation FROM membership
+    WHERE campaign_id = :campaign_id AND left_at IS NULL AND NOT runs AND contact_id BETWEEN :first_id AND :last_id
+    UNION ALL
+    SELECT run.contact_id, run.rotation
+    FROM run JOIN membership ON membership.contact_id = run.contact_id AND membership.campaign_id = run.campaign_id
+    WHERE membership.campaign_id = :campaign_id AND membership.left_at IS NULL AND membership.runs
+      AND run.left_at IS NULL AND run.contact_id BETWEEN :first_id AND :last_id
+) AS member
+CROSS JOIN unnest(CAST(:step_ids AS int[])) AS back (step_id)
+CROSS JOIN LATERAL (
+    SELECT outcome.step_id, outcome.rotation, outcome.passage, outcome.due_at, outcome.result, outcome.detail
+    FROM outcome
+    WHERE outcome.contact_id = member.contact_id AND outcome.step_id = back.step_id
+    ORDER BY outcome.at DESC, outcome.rotation DESC, outcome.passage DESC
+    LIMIT 1
+) AS lost
+WHERE lost.result = 'cancelled' AND lost.rotation = member.rotation
+  AND jsonb_exists(lost.detail, 'since') AND NOT jsonb_exists(lost.detail, 'redirected_to');
