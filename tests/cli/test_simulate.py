@@ -234,3 +234,18 @@ def test_bad_input_gets_a_sentence(run: Run, file: Path, options: tuple[str, ...
     assert ran.returncode in (1, 2)
     assert sentence in re.sub(r"\s*│\s*\n\s*│\s*", " ", ran.stderr)
     assert "Traceback" not in ran.stderr
+
+
+def test_a_decision_that_waits_for_a_rule_is_answered_by_the_rule_and_by_chance(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "campaign.yaml"
+    file.write_text(
+        "campaign: waiting\nsources: {segments: [everyone]}\nsteps:\n"
+        "  - {step: give, action: contact.points, with: {points: 60}, after: 2 days}\n"
+        "  - step: rich\n    decision: contact.matches\n"
+        "    with: {rule: {condition: contact.points, with: {operator: gte, points: 50}}}\n    within: 3 days\n"
+        "  - step: tagged\n    decision: contact.matches\n"
+        "    with: {rule: {condition: contact.tags, with: {tags: [nobody-has-it]}}}\n    within: 3 days\n"
+    )
+    found = steps(simulated(run, file, "--contacts", 40, "--days", 5, "--answer", "tagged=50"))
+    assert (found["rich"]["yes"], found["rich"]["no"]) == (40, 0)
+    assert (found["tagged"]["yes"], found["tagged"]["no"]) == (20, 20)
