@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from parcours.domain.entry import EntryLimit, EventExit, EventSource
 from parcours.domain.errors import UnknownStepError
+from parcours.domain.goal import Draw, Goal
 from parcours.domain.retries import STEP_ATTEMPTS
 from parcours.domain.steps.types import Kind, Need, Properties, RefersTo, StepType, event_pattern
 from parcours.domain.time.dates import ContactDate
@@ -109,6 +110,14 @@ class Campaign:
     entry: EntryLimit | None = None
     # By which dates contacts enter.
     dates: tuple[ContactDate, ...] = ()
+    # What counts as a conversion, and who is left alone to compare with.
+    goal: Goal | None = None
+    control: Draw | None = None
+
+    @property
+    def watches(self) -> bool:
+        """Whether it is counted who comes in, and reaches the goal."""
+        return self.goal is not None or self.control is not None
 
     def step(self, step_id: int) -> Step:
         """Return a step of this version. Raises UnknownStepError."""

@@ -19,7 +19,7 @@ from parcours.domain.segments import rule as tree
 from parcours.domain.segments.judging import Explained
 from parcours.domain.segments.rule import All, Not, Rule
 from parcours.domain.segments.rule import Any as AnyOf
-from parcours.domain.time.text import iso
+from parcours.domain.time.text import iso, shown
 from parcours.workers import rules as asking
 
 
@@ -34,6 +34,8 @@ class SegmentExplained:
     rule: Explained | None
     has_rule: bool
     aside: str | None
+    # Of times in sentences.
+    zone: ZoneInfo
 
     @property
     def inside(self) -> bool:
@@ -58,7 +60,7 @@ class SegmentExplained:
         if self.rule is not None:
             found += lines(self.rule)
             if self.rule.changes_at is not None:
-                found.append(f"The result can next change with time at {iso(self.rule.changes_at)}.")
+                found.append(f"The result can next change with time at {shown(self.rule.changes_at, self.zone)}.")
             if asking.moves(bool(self.rule.answer), self.standing) is not None and self.rule.answer is not None:
                 found.append("The membership is not up to date. `parcours update` corrects it.")
         return found
@@ -116,7 +118,7 @@ def explain(conn: Connection, segment: str, contact: str, *, now: datetime, zone
         facts = batch.load_rules(conn, [known.rule], [contact_id], now=now)
         why = judging.explain(known.rule, facts.contacts[contact_id], facts.world, now, zone)
     has_rule = known is not None or found.key in book.aside
-    return SegmentExplained(found.key, contact, how, why, has_rule, book.aside.get(found.key))
+    return SegmentExplained(found.key, contact, how, why, has_rule, book.aside.get(found.key), zone)
 
 
 def in_words(rule: Rule) -> Iterator[tuple[int, str | None, str]]:

@@ -390,6 +390,7 @@ def _act_once(
     # First who is out by it, last who is in: what begins a run answers none of its decisions.
     heeded = [event for event in once if event.heeded and _is_activity(event)]
     acts = {event.contact_id: Fact(event.type, event.data, event.at) for event in heeded}
+    entries.reach(conn, acts, zone=zone)
     counts += entries.leave(conn, acts, now=now, zone=zone)
     filled_in = _submit_forms(conn, submitted, now=now, zone=zone, stop=stop)
     reacted = decisions.react(conn, _facts(conn, others), now=now, zone=zone, stop=stop)

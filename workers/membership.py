@@ -15,11 +15,12 @@ from sqlalchemy import Connection
 from parcours.db import touched
 from parcours.db.reads import batch
 from parcours.db.scope import Scope
-from parcours.db.tables import campaigns, entrants, erasure, events, outcomes, runs, sweeps, waits
+from parcours.db.tables import campaigns, entrants, erasure, events, outcomes, runs, sweeps, trials, waits
 from parcours.db.tables import membership as memberships
 from parcours.db.tables.entrants import Held
-from parcours.db.tables.membership import Chunk, KnownMember, Root, Sources
+from parcours.db.tables.membership import Chunk, KnownMember, MembersEntered, Root, Sources
 from parcours.db.tables.runs import Beginning, StoredRun
+from parcours.db.tables.trials import NewTrial
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.campaign import Campaign
 from parcours.domain.contacts.membership import Arrival, Departure, Entering, State, entering
@@ -133,8 +134,9 @@ class _Coming:
             return {}
         again = _again({id_: known[id_].state for id_ in entries})
         _cancel(conn, campaign.id, list(again), STARTED_AGAIN, now=now)
-        new = memberships.enter(conn, campaign.id, entries, arrival=self.arrival, now=now)
-        self._arm({id_: entry.rotation for id_, entry in entries.items()}, known)
+        entered = memberships.enter(conn, campaign.id, entries, arrival=self.arrival, now=now, draw=campaign.control)
+        new = entered.new
+        self._start(entered, known)
         _count(conn, campaign.id, "added", len(new) + list(again.values()).count("back"), now)
         return {**dict.fromkeys(new, "added"), **again}
 
@@ -162,7 +164,9 @@ class _Coming:
         before = {id_: state.rotation for id_ in again if (state := states[id_]) is not None}
         numbers = {(id_, run.rotation): run.number for id_, run in there.items()}
         _cancel_runs(conn, campaign.id, list(before.items()), numbers, STARTED_AGAIN, now=now)
-        rotations, new = memberships.give_rotations(conn, campaign.id, entries, arrival=self.arrival, now=now)
+        entered = memberships.give_rotations(
+            conn, campaign.id, entries, arrival=self.arrival, now=now, draw=campaign.control
+        )
         runs.begin(
             conn,
             campaign.id,
@@ -175,14 +179,14 @@ class _Coming:
                     self.arrival,
                     entries[id_].manual,
                 )
-                for id_, rotation in rotations.items()
+                for id_, rotation in entered.rotations.items()
             ],
             now=now,
         )
-        self._arm(rotations, known)
+        self._start(entered, known, keys)
         # Whom an update let in at the same moment, it counts.
         back = [id_ for id_ in entries if (state := known[id_].state) is not None and state.departure is not None]
-        _count(conn, campaign.id, "added", len(new) + len(back), now)
+        _count(conn, campaign.id, "added", len(entered.new) + len(back), now)
         return {**dict.fromkeys(entries, "added"), **again}
 
     def _entering(self, states: Mapping[int, State | None], known: Mapping[int, KnownMember]) -> dict[int, Entering]:
@@ -238,6 +242,27 @@ class _Coming:
             for given in (self.given.get(id_),)
         ]
         entrants.hold(self.conn, self.campaign.id, held, until=until)
+
+    def _start(
+        self, entered: MembersEntered, known: Mapping[int, KnownMember], keys: Mapping[int, str] | None = None
+    ) -> None:
+        """Let contacts begin, but for those of the control group, to whom nothing happens; all are watched."""
+        treated = {id_: each for id_, each in entered.rotations.items() if id_ not in entered.control}
+        self._arm(treated, known)
+        if self.campaign.watches:
+            keys = keys or {}
+            trials.begin(
+                self.conn,
+                self.campaign.id,
+                [
+                    NewTrial(id_, rotation, keys.get(id_, ""), id_ in entered.control, began_at, self._until(began_at))
+                    for id_, rotation in entered.rotations.items()
+                    for began_at in (came_at(self.since.get(id_, self.now), self.now),)
+                ],
+            )
+
+    def _until(self, began_at: datetime) -> datetime | None:
+        return reached_until(self.campaign, began_at, self.zone)
 
     def _arm(self, rotations: Mapping[int, int], known: Mapping[int, KnownMember]) -> None:
         """Let contacts stand at every root step, in new rotations."""
@@ -794,7 +819,18 @@ def _join(
         return 0
     roots = roots_by_zone(campaign, names, now=now, zone=zone)
     joined, left_out = memberships.join(
-        conn, campaign.id, sources, chunk, roots, by_zone=by_zone, now=now, limit=limit, scope=scope
+        conn,
+        campaign.id,
+        sources,
+        chunk,
+        roots,
+        by_zone=by_zone,
+        now=now,
+        limit=limit,
+        scope=scope,
+        watched=campaign.watches,
+        draw=campaign.control,
+        until=reached_until(campaign, now, zone),
     )
     if joined and campaign.rule_exits:
         # With their locks, by whoever follows rules next: what changed meanwhile is seen then.
@@ -804,6 +840,11 @@ def _join(
         nobody = memberships.of_nobody(conn, sources.segment_ids, chunk, limit=LOCKED_AT_ONCE)
         erasure.clean_up(conn, nobody, now=now)
     return joined
+
+
+def reached_until(campaign: Campaign, began_at: datetime, zone: ZoneInfo) -> datetime | None:
+    """Return when who begins at an instant can reach the goal no more; None: never."""
+    return None if campaign.goal is None else campaign.goal.until(began_at, zone)
 
 
 def roots_by_zone(

@@ -58,7 +58,7 @@ class StoredStep(NamedTuple):
     retimed_at: datetime | None
 
 
-Role = Literal["source", "exit", "segment"]
+Role = Literal["source", "exit", "segment", "goal"]
 
 
 class SourceOf(NamedTuple):
@@ -204,7 +204,7 @@ def of_step(conn: Connection, step_id: int) -> int:
 
 
 def of_events(conn: Connection, role: Role, names: Iterable[str]) -> list[int]:
-    """Return the campaigns that events of these types let contacts into or out of, or segments of these keys."""
+    """Return the campaigns to which events of these types, or segments of these keys, mean something."""
     return list(conn.execute(sql["of_events"], {"role": role, "names": sorted(set(names))}).scalars())
 
 
@@ -357,6 +357,7 @@ def save(
     heeded = {("source", each.type) for each in file.sources.events}
     heeded |= {("exit", each.event) for each in file.exit if each.event is not None}
     heeded |= {("segment", each.segment) for each in file.exit if each.segment is not None}
+    heeded |= {("goal", file.goal.event)} if file.goal is not None and file.goal.event is not None else set()
     before = _standing(conn, campaign_id)
     category_id = conn.execute(sql["category"], {"key": file.category}).scalar_one() if file.category else None
     conn.execute(

@@ -11,6 +11,7 @@ from parcours.db.scope import Scope
 from parcours.db.statements import statements, variant
 from parcours.db.tables import runs
 from parcours.domain.contacts.membership import Arrival, Departure, Entering, State
+from parcours.domain.goal import Draw
 from parcours.domain.walk.rows import Member
 
 sql = statements(__file__)
@@ -67,6 +68,14 @@ class KnownMember(NamedTuple):
     timezone: str | None
 
 
+class MembersEntered(NamedTuple):
+    """Who came in: the rotation of each, who had no membership before, and who is in the control group."""
+
+    rotations: dict[int, int]
+    new: set[int]
+    control: set[int]
+
+
 class Root(NamedTuple):
     """The wait of a new member at a root step, for contacts of one timezone ('': those who have none)."""
 
@@ -120,8 +129,14 @@ def join(
     now: datetime,
     limit: int | None,
     scope: Scope,
+    watched: bool = False,
+    draw: Draw | None = None,
+    until: datetime | None = None,
 ) -> Joined:
-    """Add who is in a segment and was never in the campaign, roots armed."""
+    """Add who is in a segment and was never in the campaign, roots armed but for who is drawn for the control group.
+
+    `watched`: the campaign has a goal or a control group; `until`: when the goal can be reached no more, None: never.
+    """
     columns = _columns(roots)
     if not by_zone:
         del columns["zones"]
@@ -135,9 +150,12 @@ def join(
         "now": now,
         "limit": limit,
     }
+    if watched:
+        parameters |= {**_drawn(draw), "until": until}
     if sources.kept_out:
         parameters["kept_out"] = list(sources.kept_out)
-    statement = variant(__file__, "join_by_zone" if by_zone else "join", *sources.of_joining)
+    forms = [*sources.of_joining, *(["watched"] if watched else [])]
+    statement = variant(__file__, "join_by_zone" if by_zone else "join", *forms)
     done = Joined(*conn.execute(statement, parameters).one())
     if done.joined:
         touched.note_joined(conn, campaign_id, chunk.first_id, chunk.last_id, now)
@@ -270,9 +288,15 @@ def states(
 
 
 def enter(
-    conn: Connection, campaign_id: int, entering: dict[int, Entering], *, arrival: Arrival, now: datetime
-) -> set[int]:
-    """Write new and returning members; return those who had no membership before."""
+    conn: Connection,
+    campaign_id: int,
+    entering: dict[int, Entering],
+    *,
+    arrival: Arrival,
+    now: datetime,
+    draw: Draw | None = None,
+) -> MembersEntered:
+    """Write new and returning members; new ones are drawn for the control group, the others are as they were."""
     parameters = {
         "campaign_id": campaign_id,
         "contact_ids": list(entering),
@@ -280,18 +304,29 @@ def enter(
         "manuals": [each.manual for each in entering.values()],
         "arrival": arrival.value,
         "now": now,
+        **_drawn(draw),
     }
-    new = {row.contact_id for row in conn.execute(sql["enter"], parameters) if row.is_new}
+    rows = conn.execute(sql["enter"], parameters).all()
     touched.note_named(conn, "campaigns", ((contact_id, campaign_id) for contact_id in entering))
-    return new
+    return MembersEntered(
+        {id_: each.rotation for id_, each in entering.items()},
+        {row.contact_id for row in rows if row.is_new},
+        {row.contact_id for row in rows if row.control},
+    )
 
 
 def give_rotations(
-    conn: Connection, campaign_id: int, entering: dict[int, Entering], *, arrival: Arrival, now: datetime
-) -> tuple[dict[int, int], set[int]]:
+    conn: Connection,
+    campaign_id: int,
+    entering: dict[int, Entering],
+    *,
+    arrival: Arrival,
+    now: datetime,
+    draw: Draw | None = None,
+) -> MembersEntered:
     """Give each of these contacts, whose locks the caller holds, a new rotation for one of its runs.
 
-    Returns the rotations, and who had no membership before. Who was no member becomes one. A membership that was one
+    Who was no member becomes one, drawn for the control group as in `enter`. A membership that was one
     run by itself gets a row for it, since it is now one of several.
     """
     parameters = {
@@ -300,13 +335,19 @@ def give_rotations(
         "manuals": [each.manual for each in entering.values()],
         "arrival": arrival.value,
         "now": now,
+        **_drawn(draw),
     }
     # An update may insert the same membership meanwhile; from here on it is there.
     new = set(conn.execute(sql["make_members"], parameters).scalars())
     conn.execute(sql["tell_apart"], parameters)
-    given = {row.contact_id: row.rotation for row in conn.execute(sql["give_rotations"], parameters)}
+    rows = conn.execute(sql["give_rotations"], parameters).all()
+    given = {row.contact_id: row.rotation for row in rows}
     touched.note_named(conn, "campaigns", ((contact_id, campaign_id) for contact_id in given))
-    return given, new
+    return MembersEntered(given, new, {row.contact_id for row in rows if row.control})
+
+
+def _drawn(draw: Draw | None) -> dict[str, bytes | None]:
+    return {"drawn": None, "below": None} if draw is None else {"drawn": draw.prefix, "below": draw.below}
 
 
 def come_by_segment_no_more(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> None:

@@ -149,17 +149,22 @@ WITH candidate AS (
     FOR KEY SHARE SKIP LOCKED
 ), joined AS (
     INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival)
+    -- when watched: INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival, control)
     SELECT id, :campaign_id, 1, :now, 'segment' FROM held
+    -- when watched: SELECT id, :campaign_id, 1, :now, 'segment', in_control_group(id, CAST(:drawn AS bytea), CAST(:below AS bytea)) FROM held
     ON CONFLICT (contact_id, campaign_id) DO NOTHING
     RETURNING contact_id
+    -- when watched: RETURNING contact_id, control
 ), armed AS (
     INSERT INTO wait (contact_id, step_id, campaign_id, rotation, passage, reason, anchor_at, due_at)
     SELECT joined.contact_id, root.step_id, :campaign_id, 1, 1, root.reason, :now, coalesce(root.due_at, 'infinity')
     FROM joined
+    -- when watched: FROM (SELECT contact_id FROM joined WHERE NOT control) AS joined
     CROSS JOIN unnest(CAST(:step_ids AS int[]), CAST(:reasons AS wait_reason[]), CAST(:due AS timestamptz[]))
          AS root (step_id, reason, due_at)
     ON CONFLICT (contact_id, step_id, passage) DO NOTHING
 )
+-- when watched: ), watched AS (INSERT INTO trial (contact_id, campaign_id, number, key, control, began_at, until) SELECT contact_id, :campaign_id, 1, '', control, :now, coalesce(CAST(:until AS timestamptz), 'infinity') FROM joined ON CONFLICT DO NOTHING RETURNING control), counted AS (INSERT INTO trial_count (campaign_id, part, slot, entered) SELECT :campaign_id, CASE WHEN control THEN 'control' ELSE 'treated' END, (SELECT counter_slot()), count(*) FROM watched GROUP BY control ORDER BY 2 ON CONFLICT (campaign_id, part, slot) DO UPDATE SET entered = trial_count.entered + excluded.entered)
 SELECT (SELECT count(*) FROM joined) AS joined,
        (SELECT count(*) FROM candidate) - (SELECT count(*) FROM held) AS left_out;
 
@@ -194,19 +199,24 @@ WITH candidate AS (
     FOR KEY SHARE SKIP LOCKED
 ), joined AS (
     INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival)
+    -- when watched: INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival, control)
     SELECT id, :campaign_id, 1, :now, 'segment' FROM held
+    -- when watched: SELECT id, :campaign_id, 1, :now, 'segment', in_control_group(id, CAST(:drawn AS bytea), CAST(:below AS bytea)) FROM held
     ON CONFLICT (contact_id, campaign_id) DO NOTHING
     RETURNING contact_id
+    -- when watched: RETURNING contact_id, control
 ), armed AS (
     INSERT INTO wait (contact_id, step_id, campaign_id, rotation, passage, reason, anchor_at, due_at)
     SELECT joined.contact_id, root.step_id, :campaign_id, 1, 1, root.reason, :now, coalesce(root.due_at, 'infinity')
     FROM joined
+    -- when watched: FROM (SELECT contact_id FROM joined WHERE NOT control) AS joined
     JOIN held ON held.id = joined.contact_id
     JOIN unnest(CAST(:zones AS text[]), CAST(:step_ids AS int[]), CAST(:reasons AS wait_reason[]),
                 CAST(:due AS timestamptz[])) AS root (zone, step_id, reason, due_at)
       ON root.zone = held.zone
     ON CONFLICT (contact_id, step_id, passage) DO NOTHING
 )
+-- when watched: ), watched AS (INSERT INTO trial (contact_id, campaign_id, number, key, control, began_at, until) SELECT contact_id, :campaign_id, 1, '', control, :now, coalesce(CAST(:until AS timestamptz), 'infinity') FROM joined ON CONFLICT DO NOTHING RETURNING control), counted AS (INSERT INTO trial_count (campaign_id, part, slot, entered) SELECT :campaign_id, CASE WHEN control THEN 'control' ELSE 'treated' END, (SELECT counter_slot()), count(*) FROM watched GROUP BY control ORDER BY 2 ON CONFLICT (campaign_id, part, slot) DO UPDATE SET entered = trial_count.entered + excluded.entered)
 SELECT (SELECT count(*) FROM joined) AS joined,
        (SELECT count(*) FROM candidate) - (SELECT count(*) FROM held) AS left_out;
 
@@ -303,18 +313,20 @@ WHERE contact.id = ANY (CAST(:contact_ids AS bigint[]));
 -- name: enter
 -- New and returning members, whose locks the caller holds. `join` is not held up by such a lock, so a new member
 -- may meet the row of an update that came first: xmax tells an insertion from a change.
-INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival, manual)
-SELECT contact_id, :campaign_id, rotation, :now, CAST(:arrival AS arrival), manual
+INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival, manual, control)
+SELECT contact_id, :campaign_id, rotation, :now, CAST(:arrival AS arrival), manual,
+       in_control_group(contact_id, CAST(:drawn AS bytea), CAST(:below AS bytea))
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[]), CAST(:manuals AS boolean[]))
      AS entering (contact_id, rotation, manual)
 ON CONFLICT (contact_id, campaign_id) DO UPDATE
 SET rotation = excluded.rotation, added_at = excluded.added_at, arrival = excluded.arrival,
     manual = excluded.manual, left_at = NULL, departure = NULL, left_entry = NULL, reason = NULL, exit_due_at = NULL
-RETURNING contact_id, xmax = 0 AS is_new;
+RETURNING contact_id, xmax = 0 AS is_new, control;
 
 -- name: make_members
-INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival, manual, runs)
-SELECT contact_id, :campaign_id, 0, :now, CAST(:arrival AS arrival), manual, true
+INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival, manual, runs, control)
+SELECT contact_id, :campaign_id, 0, :now, CAST(:arrival AS arrival), manual, true,
+       in_control_group(contact_id, CAST(:drawn AS bytea), CAST(:below AS bytea))
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:manuals AS boolean[])) AS entering (contact_id, manual)
 ON CONFLICT (contact_id, campaign_id) DO NOTHING
 RETURNING contact_id;
@@ -338,7 +350,7 @@ SET rotation = membership.rotation + 1,
     left_at = NULL, departure = NULL, left_entry = NULL, reason = NULL
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:manuals AS boolean[])) AS entering (contact_id, manual)
 WHERE membership.contact_id = ANY (ARRAY[entering.contact_id]) AND membership.campaign_id = :campaign_id
-RETURNING membership.contact_id, membership.rotation;
+RETURNING membership.contact_id, membership.rotation, membership.control;
 
 -- name: come_by_segment_no_more
 UPDATE membership SET manual = true
@@ -387,7 +399,7 @@ WHERE membership.ctid = jumped.place;
 WITH held AS MATERIALIZED (
     SELECT contact.id, coalesce(contact.timezone, '') AS zone, membership.rotation, membership.runs
     FROM membership JOIN contact ON contact.id = membership.contact_id
-    WHERE membership.campaign_id = :campaign_id AND membership.left_at IS NULL
+    WHERE membership.campaign_id = :campaign_id AND membership.left_at IS NULL AND NOT membership.control
     FOR KEY SHARE OF contact SKIP LOCKED
 ), standing AS (
     SELECT id, zone, rotation FROM held WHERE NOT runs

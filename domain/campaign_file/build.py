@@ -18,6 +18,7 @@ from parcours.domain.campaign_file.model import (
     DateSourceFile,
     EntryFile,
     FindType,
+    GoalFile,
     SkipFile,
     StepFile,
     dotted,
@@ -26,6 +27,7 @@ from parcours.domain.campaign_file.sentences import sentences
 from parcours.domain.entry import EntryLimit, EventExit, EventSource
 from parcours.domain.errors import CampaignError
 from parcours.domain.events.matching import PropertyTest
+from parcours.domain.goal import Goal, draw
 from parcours.domain.invalid_values import called, why_invalid
 from parcours.domain.messages.rate import parse_number_per, parse_rate
 from parcours.domain.steps import registry
@@ -126,6 +128,8 @@ def build(
         rule_exits=tuple(exit_rule(each.rule, step_type) for each in file.exit if each.rule is not None),
         entry=_limit(file.entry),
         dates=tuple(map(contact_date, file.sources.dates)),
+        goal=_goal(file.goal),
+        control=None if file.control is None else draw(file.campaign, file.control),
     )
 
 
@@ -143,6 +147,12 @@ def exit_rule(data: Any, step_type: FindType = registry.step_type) -> Any:
         raise CampaignError(f"exit: {said}") from None
     assert matches.rule_of is not None
     return matches.rule_of(properties)
+
+
+def _goal(given: GoalFile | None) -> Goal | None:
+    if given is None:
+        return None
+    return Goal(given.event, _tests(given.where), given.key, _interval(given.within), given.value)
 
 
 def _limit(given: EntryFile | None) -> EntryLimit | None:

@@ -143,6 +143,19 @@ class ExitFile(BaseModel):
     rule: dict[str, Any] | None = None
 
 
+class GoalFile(BaseModel):
+    """What counts as a conversion: an event, or a rule that becomes true; kept as written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    event: str | None = None
+    where: tuple[dict[str, Any], ...] = ()
+    key: str | None = None
+    rule: dict[str, Any] | None = None
+    within: str | None = None
+    value: str | None = None
+
+
 class SkipFile(BaseModel):
     """A campaign's `catch_up` that skips what is older than an interval, kept as written."""
 
@@ -175,6 +188,9 @@ class CampaignFile(BaseModel):
     sources: SourcesFile
     entry: EntryFile | None = None
     exit: tuple[ExitFile, ...] = ()
+    goal: GoalFile | None = None
+    # Percent of those who come in.
+    control: int | float | None = None
     # Where those go who wait at steps that this version drops. An act of applying, and no part of the version.
     redirect: dict[str, str] = Field(default_factory=dict)
     steps: tuple[StepFile, ...]
@@ -184,7 +200,8 @@ class CampaignFile(BaseModel):
         """The earliest format that has all of its names."""
         sources = self.sources
         later = sources.events or sources.dates or not sources.existing or self.entry is not None or self.exit
-        return 2 if later or any(_is_of_second_format(step) for step in self.walk()) else 1
+        measured = self.goal is not None or self.control is not None
+        return 2 if later or measured or any(_is_of_second_format(step) for step in self.walk()) else 1
 
     def walk(self) -> Iterator[StepFile]:
         """Yield every step, depth first: the order of the document, `yes` before `no`."""

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import Connection
 
-from parcours.cli.instants import Now, begin, instant
+from parcours.cli.instants import Now, begin, given, instant
 from parcours.cli.session import session
 from parcours.db.clock import now as database_now
 from parcours.db.reads.alignment import Movement
@@ -107,6 +107,7 @@ def apply(
     here = session()
     read_files = _read_all(files)
     apply_campaign.checked_message(message)
+    given(now)
     while True:
         with here.engine.connect() as conn:
             plans = _plans(conn, read_files, now=instant(conn, now))

@@ -47,7 +47,7 @@ def show(number: Annotated[int, typer.Argument(metavar="ID", help="Number printe
         found = events_table.dead_letters(conn, id_=number)
     if not found:
         raise NotFoundError("dead letter", str(number), "run `parcours dead-letters list` to see the numbers")
-    here.say(f"{iso(found[0].at)} {found[0].origin}: {found[0].reason}")
+    here.say(f"{here.time(found[0].at)} {found[0].origin}: {found[0].reason}")
     typer.echo(found[0].body)
 
 

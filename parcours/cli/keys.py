@@ -10,7 +10,6 @@ from parcours.cli.session import session
 from parcours.db.tables import api_keys
 from parcours.db.tables.api_keys import Role
 from parcours.domain.errors import CampaignError, NotFoundError
-from parcours.domain.time.text import iso
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
 
@@ -67,4 +66,5 @@ def revoke(
         kept = api_keys.revoke(conn, number)
     if kept is None:
         raise NotFoundError("key", str(number), "run `parcours keys list` to see the numbers")
-    here.say(f"Revoked key {kept.id} ({kept.name!r}) at {iso(kept.revoked_at)}.")
+    assert kept.revoked_at is not None
+    here.say(f"Revoked key {kept.id} ({kept.name!r}) at {here.time(kept.revoked_at)}.")

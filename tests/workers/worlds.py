@@ -498,6 +498,7 @@ class World:
                 "form",
                 "form_submission",
                 "email",
+                "trial",
                 "membership",
                 "wait",
                 "outcome",

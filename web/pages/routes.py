@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from parcours.web.pages import (
     account,
+    ahead,
     assets,
     campaign_form,
     campaign_list,
@@ -26,6 +27,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     campaign_form.router,
     campaign_list.router,
     campaign_versions.router,
+    ahead.router,
     # After all that has a name of its own below a campaign.
     overview.router,
     contacts.router,

@@ -8,7 +8,7 @@ from alembic import op
 from parcours.db.migrations.indexes import create_index
 
 revision = "0037"
-down_revision = "0035"
+down_revision = "0036"
 
 
 def upgrade() -> None:

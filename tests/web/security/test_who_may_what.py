@@ -116,12 +116,14 @@ TABLE = {
         GET /campaigns/+new
         GET /campaigns/{key}
         GET /campaigns/{key}/activity
+        GET /campaigns/{key}/ahead
         GET /campaigns/{key}/clone
         GET /campaigns/{key}/delete
         GET /campaigns/{key}/edit
         GET /campaigns/{key}/live
         GET /campaigns/{key}/pause
         GET /campaigns/{key}/publish
+        GET /campaigns/{key}/try
         GET /campaigns/{key}/versions
         GET /campaigns/{key}/versions/{version}
         GET /campaigns/{key}/versions/{version}/rollback
@@ -141,11 +143,13 @@ TABLE = {
     EDIT: """
         POST /campaigns/+new
         POST /campaigns/+new/check
+        POST /campaigns/{key}/ahead
         POST /campaigns/{key}/clone
         POST /campaigns/{key}/delete
         POST /campaigns/{key}/edit
         POST /campaigns/{key}/pause
         POST /campaigns/{key}/publish
+        POST /campaigns/{key}/try
         POST /campaigns/{key}/versions/{version}/rollback
         POST /contacts/{key:path}/join
         POST /contacts/{key:path}/leave
