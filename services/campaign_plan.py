@@ -42,7 +42,7 @@ from parcours.services.template_notes import notes
 FilePlace = tuple[str | int, ...]
 
 # Settings whose change is told by rules and dates that come and go.
-_TOLD_BY_RULES = {"sources.events", "sources.dates", "sources.existing", "entry", "exit"}
+_TOLD_BY_RULES = {"sources.events", "sources.dates", "sources.existing", "entry", "exit", "goal", "control"}
 
 # Templates that `parcours messages apply` brings, by their kind in the table.
 _TEMPLATES: dict[RefersTo, templates.Kind] = {
