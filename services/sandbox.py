@@ -34,7 +34,9 @@ from parcours.domain.messages.results import Sent
 from parcours.domain.segments.file import SegmentFile
 from parcours.ops.tokens import Tokens
 from parcours.producers.files import campaigns as campaign_files
-from parcours.services import apply_campaign, campaign_plan, segment_rules
+from parcours.producers.files import emails as email_files
+from parcours.producers.files import segments as segment_files
+from parcours.services import apply_campaign, campaign_plan, segment_plan, segment_rules
 from parcours.workers import events, intake, rebuilding
 from parcours.workers.delivery.channels import Delivery, Outgoing
 from parcours.workers.delivery.deliver import deliver_inline
@@ -146,9 +148,8 @@ class Sandbox:
 
         Raises CampaignError, which lists all problems.
         """
-        name = file if isinstance(file, Path) else Path("campaign.yaml")
-        content = file.read_text(encoding="utf-8") if isinstance(file, Path) else file
-        self.apply(campaign_files.read_text(content, name=name, default_zone=self.zone))
+        name = _name(file, "campaign.yaml")
+        self.apply(campaign_files.read_text(_content(file), name=name, default_zone=self.zone))
 
     def apply(self, read: CampaignFile) -> None:
         """Apply and publish a campaign that was read; otherwise as `campaign`."""
@@ -162,9 +163,27 @@ class Sandbox:
             apply_campaign.apply(conn, plan, backfill=False, reschedule=False, who="test", now=self.now, zone=self.zone)
         self._settle()
 
-    def segments(self, files: Sequence[SegmentFile]) -> None:
-        """Apply segments that were read, and let their rules decide about every contact."""
+    def emails(self, file: Path | str) -> None:
+        """Apply email templates from a file or its text, with their variants. Raises CampaignError."""
+        read, problems = email_files.read_text(_content(file), _name(file, "emails.yaml"))
+        if problems:
+            raise CampaignError(str(problems[0]))
         with self.engine.begin() as conn:
+            for each in read:
+                emails.save(conn, each, now=self.now)
+
+    def segments(self, given: Sequence[SegmentFile] | Path | str) -> None:
+        """Apply segments from a file, its text, or as they were read, and let their rules decide about every contact.
+
+        Raises CampaignError.
+        """
+        if isinstance(given, Path | str):
+            files = segment_files.read_text(_content(given), name=_name(given, "segments.yaml")).segments
+        else:
+            files = given
+        with self.engine.begin() as conn:
+            if problems := segment_plan.problems(conn, files):
+                raise CampaignError(problems[0][1].sentence)
             asked = segment_rules.apply(conn, files, forget=False, now=self.now)
         rebuilding.work_all(self.engine, asked, now=self.now, zone=self.zone)
         self._settle()
@@ -276,6 +295,14 @@ class Sandbox:
             # Only steps and messages bring about what comes before them in this order.
             if not +counts:
                 return
+
+
+def _content(file: Path | str) -> str:
+    return file.read_text(encoding="utf-8") if isinstance(file, Path) else file
+
+
+def _name(file: Path | str, otherwise: str) -> Path:
+    return file if isinstance(file, Path) else Path(otherwise)
 
 
 @contextmanager

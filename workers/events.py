@@ -22,6 +22,7 @@ from parcours.db.clock import now as database_now
 from parcours.db.faults import Fault, blames_the_data, fault_of
 from parcours.db.installation_settings import settings_of
 from parcours.db.reads import batch as facts
+from parcours.db.scope import Scope
 from parcours.db.tables import (
     campaigns,
     companies,
@@ -35,6 +36,7 @@ from parcours.db.tables import (
     refusals,
     scores,
     traces,
+    waits,
 )
 from parcours.db.tables.events import DeadEvent, Pending
 from parcours.db.tables.refusals import RefusalChange
@@ -55,7 +57,7 @@ from parcours.ops.logs import described
 from parcours.producers import form_fields
 from parcours.workers import decisions, entries, local_time, membership, rules
 from parcours.workers.decisions import Reacted, Unjudged
-from parcours.workers.executor import BY_DEFAULT, reason_of
+from parcours.workers.executor import BY_DEFAULT, execute_due, reason_of
 from parcours.workers.forms import submit
 from parcours.workers.intake import Accepted, heed_address
 
@@ -68,6 +70,9 @@ EVENTS_EACH = 20
 
 # So often in a row a batch may lose a deadlock.
 DEADLOCKS = 5
+
+# Where events waited so long, acting on the next ones comes first; ticks find the steps and workers do them.
+BEHIND_SECONDS = 1.0
 
 
 def heed(conn: Connection, offered: Sequence[ContactEvent], *, now: datetime) -> Accepted:
@@ -96,6 +101,8 @@ class Acted:
     events: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     lag_seconds: float = 0.0
+    # Contacts who entered a campaign and have a step that is due already.
+    due: set[int] = field(default_factory=set)
 
 
 def act_once(
@@ -110,17 +117,39 @@ def act_once(
 
     A batch that raises is done in halves, each in its own transaction, until the guilty contacts are alone, and
     then event by event: one that cannot be acted on leaves the inbox for the dead letters, with the reason.
+    What is due at once for whom the events let into campaigns is then done as well, and waits for no tick; not where
+    contacts are named, whose caller decides.
     Raises only what says nothing about the events: the database is away. `now`: as of then, if given.
     """
     partitions.begin(engine, now)
     began = time.monotonic()
     acted = _Acting(engine, zone, stop, now).batch(of)
+    if of is None and now is None and acted.lag_seconds < BEHIND_SECONDS:
+        _begin_steps(engine, acted.due, zone=zone, stop=stop)
     # Also of those who were unknown and needed no act.
     traces.wipe_noted(engine)
     if acted.events:
         # The lag ends where the transaction began; what followed from the event is there at its end.
         metrics.DECISION_SECONDS.observe(acted.lag_seconds + time.monotonic() - began)
     return acted
+
+
+def _begin_steps(engine: Engine, contact_ids: Collection[int], *, zone: ZoneInfo, stop: StopRule) -> None:
+    """Do what is due of contacts who entered a moment ago."""
+    if not contact_ids:
+        return
+    scope = Scope(contact_ids=tuple(contact_ids))
+    with engine.connect() as conn:
+        now = database_now(conn)
+        campaigns.read_by_index(conn)
+        steps = [
+            step
+            for step in waits.due_steps(conn, now=now, scope=scope)
+            if campaigns.is_readable(conn, step.campaign_id)
+        ]
+    for step in steps:
+        with engine.begin() as conn:
+            execute_due(conn, step.step_id, now=now, limit=len(contact_ids), zone=zone, scope=scope, stop=stop)
 
 
 @dataclass
@@ -207,6 +236,7 @@ class _Acting:
                 return error
             self.done.events += acted.events
             self.done.counts += acted.counts
+            self.done.due |= acted.due
             self.done.lag_seconds = max(self.done.lag_seconds, acted.lag_seconds)
             break
         return None
@@ -314,7 +344,7 @@ def _act_on(
     events.add_dead_events(conn, letters, now=now)
     counts["dead letters"] += len(letters)
     lag = (now - min(event.received_at for event in taken)).total_seconds()
-    return Acted(len(taken), counts, lag)
+    return Acted(len(taken), counts, lag, touched.take_due(conn))
 
 
 def _keep(conn: Connection, kept: Sequence[Pending]) -> None:
@@ -360,6 +390,7 @@ def _act_once(
     # First who is out by it, last who is in: what begins a run answers none of its decisions.
     heeded = [event for event in once if event.heeded and _is_activity(event)]
     acts = {event.contact_id: Fact(event.type, event.data, event.at) for event in heeded}
+    entries.reach(conn, acts, zone=zone)
     counts += entries.leave(conn, acts, now=now, zone=zone)
     filled_in = _submit_forms(conn, submitted, now=now, zone=zone, stop=stop)
     reacted = decisions.react(conn, _facts(conn, others), now=now, zone=zone, stop=stop)

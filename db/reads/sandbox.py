@@ -33,7 +33,7 @@ class WrittenMessage(NamedTuple):
 
 
 def next_message(conn: Connection) -> datetime | None:
-    """Return when the next message is due, or time changes who is in a segment; None when neither ever is."""
+    """Return when the next message is due; None when none waits."""
     found: datetime | None = conn.execute(sql["next_message"]).scalar_one()
     return found
 

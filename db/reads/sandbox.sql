@@ -1,9 +1,7 @@
 -- All of these read whole tables, which nobody else uses: those of a sandbox.
 
 -- name: next_message
--- Also when time alone next changes who is in a segment.
-SELECT least((SELECT min(due_at) FROM message WHERE state = 'queued'),
-             (SELECT min(due_at) FROM segment_due WHERE due_at < 'infinity'));
+SELECT min(due_at) FROM message WHERE state = 'queued';
 
 -- name: outcomes
 SELECT contact.key AS contact, step.key AS step, outcome.result::text AS result, outcome.at

@@ -71,7 +71,7 @@ def _move(
     wanted = list(dict.fromkeys(_keys(named, file)))
     for first in range(0, len(wanted), membership.LOCKED_AT_ONCE):
         keys = wanted[first : first + membership.LOCKED_AT_ONCE]
-        with here.engine.begin() as conn:
+        with here.begin() as conn:
             ids = contacts.named(conn, keys)
             done = move(conn, found.id, list(ids.values()), who=user(), now=now, zone=here.zone)
             words = {key: done.get(ids[key], otherwise) if key in ids else "no contact has this key" for key in keys}

@@ -72,7 +72,7 @@ def create(
         raise typer.BadParameter(f"--redirect {redirect!r} is not a URL; it must start with http:// or https://")
     origins = None if not allow_origin else [_origin(each) for each in allow_origin]
     mapping = form_fields.checked_mapping(map(form_fields.mapped_pair, map_ or [])) if map_ or no_map else None
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         made = forms.create(conn, key, name or key, standalone)
         changed = forms.place(
             conn, key, redirect=redirect, allowed_origins=origins, names_contact=names_contact, mapping=mapping
@@ -111,7 +111,9 @@ def submit(
             raise NotFoundError("form", key, f"create it with `parcours forms create {key}`")
         contact = contact.strip()
         if contacts.find(conn, contact) is None:
-            raise NotFoundError("contact", contact)
+            raise NotFoundError(
+                "contact", contact, "check the key or the email address, or add it with `parcours contacts import`"
+            )
     described = {
         "specversion": "1.0",
         "source": "parcours",

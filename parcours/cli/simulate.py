@@ -147,7 +147,7 @@ def simulate(
         here.say(line)
     print_overview(
         here,
-        f"{campaign_file.campaign}: {found.came:,} contacts, {days} days from {start:%Y-%m-%d %H:%M} UTC",
+        f"{campaign_file.campaign}: {found.came:,} contacts, {days} days from {here.time(start)}",
         figures,
     )
     _print_volume(here, campaign_file, volume, start, days)

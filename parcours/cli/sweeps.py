@@ -237,7 +237,7 @@ def _ask(here: Session, kind: sweeps.Kind, scope: Scope, at: datetime) -> int:
 def _watch(here: Session, sweep_id: int, progress: _Progress) -> Counts:
     asked, told = time.monotonic(), False
     while True:
-        with here.engine.begin() as conn:
+        with here.begin() as conn:
             sweep = sweeps.find(conn, sweep_id)
             done = sweep is None or finish_if_done(conn, sweep)
             counts = sweeps.counts(conn, sweep_id)

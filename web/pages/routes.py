@@ -10,6 +10,7 @@ from parcours.web.pages import (
     assets,
     campaign_form,
     campaign_list,
+    campaign_versions,
     contacts,
     emails,
     forms,
@@ -26,6 +27,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     campaign_form.router,
     campaign_list.router,
     ahead.router,
+    campaign_versions.router,
     # After all that has a name of its own below a campaign.
     overview.router,
     contacts.router,
