@@ -153,7 +153,9 @@ class Sandbox:
 
     def apply(self, read: CampaignFile) -> None:
         """Apply and publish a campaign that was read; otherwise as `campaign`."""
-        read = read.model_copy(update={"published": True, "publish_from": None, "publish_until": None})
+        # A rate goes by the clock of the provider, which nobody can move.
+        unset = dict.fromkeys(("publish_from", "publish_until", "rate"))
+        read = read.model_copy(update={"published": True, **unset})
         for what, key in sorted({(each.what, each.key) for each in campaign_plan.references(read)}):
             self._make(what, key)
         with self.engine.begin() as conn:
