@@ -26,8 +26,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     # Before what has the key of a campaign in this place.
     campaign_form.router,
     campaign_list.router,
-    ahead.router,
     campaign_versions.router,
+    ahead.router,
     # After all that has a name of its own below a campaign.
     overview.router,
     contacts.router,
