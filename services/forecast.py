@@ -35,7 +35,7 @@ MOST_ENTRIES = 500
 
 
 @dataclass(frozen=True)
-class Asked:
+class ForecastAsked:
     """What is to be simulated: from when on, how long, and what is known of those who come."""
 
     file: CampaignFile
@@ -87,7 +87,9 @@ class BindingRate:
         return self.due / self.an_hour
 
 
-def forecast(real: Engine, asked: Asked, load: Callable[[Engine], int], tell: Tell = lambda _: None) -> Forecast:
+def forecast(
+    real: Engine, asked: ForecastAsked, load: Callable[[Engine], int], tell: Tell = lambda _: None
+) -> Forecast:
     """Simulate contacts, whom `load` brings into a new schema, and return what came of it.
 
     The schema is gone afterwards, and the real one stays as it is.
@@ -115,7 +117,7 @@ def forecast(real: Engine, asked: Asked, load: Callable[[Engine], int], tell: Te
             )
 
 
-def _simulation(engine: Engine, asked: Asked) -> Simulation:
+def _simulation(engine: Engine, asked: ForecastAsked) -> Simulation:
     return Simulation(
         engine,
         asked.file,
@@ -131,7 +133,7 @@ def _simulation(engine: Engine, asked: Asked) -> Simulation:
     )
 
 
-def _binding(hours: Sequence[tuple[str, datetime, int]], asked: Asked) -> Iterator[BindingRate]:
+def _binding(hours: Sequence[tuple[str, datetime, int]], asked: ForecastAsked) -> Iterator[BindingRate]:
     for channel, hour, due in hours:
         rates = {"provider": asked.per_second.get(channel)}
         if asked.file.rate is not None:
@@ -141,7 +143,7 @@ def _binding(hours: Sequence[tuple[str, datetime, int]], asked: Asked) -> Iterat
                 yield BindingRate(channel, hour, due, a_second * 3600, whose)
 
 
-def generated(number: int, asked: Asked) -> Callable[[Engine], int]:
+def generated(number: int, asked: ForecastAsked) -> Callable[[Engine], int]:
     """Return what loads so many generated contacts, with the dates that the campaign goes by."""
 
     def load(engine: Engine) -> int:
@@ -197,7 +199,7 @@ class Walk:
     assumed: Mapping[str, bool]
 
 
-def walk(real: Engine, asked: Asked, key: str) -> Walk:
+def walk(real: Engine, asked: ForecastAsked, key: str) -> Walk:
     """Let a contact, as it is now, walk through a campaign as if it entered at the start; nothing is changed.
 
     At each decision the likelier answer is taken. Raises NotFoundError when there is no such contact.

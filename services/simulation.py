@@ -48,7 +48,7 @@ DATES = "dates"
 Tell = Callable[["Simulation"], None]
 
 
-class _Coming(NamedTuple):
+class _Comer(NamedTuple):
     """A contact who is going to come in by a source."""
 
     at: datetime
@@ -140,7 +140,7 @@ class Simulation:
             case RefersTo.EMAIL:
                 emails.save(conn, emails.Email(key, key, None, key, None, True), now=self.start)
 
-    def _arrivals(self, conn: Connection) -> list[_Coming]:
+    def _arrivals(self, conn: Connection) -> list[_Comer]:
         """Return when each contact comes in, the last one first; none where they come by dates of theirs alone."""
         known = sources(self.file)
         if not known:
@@ -153,11 +153,11 @@ class Simulation:
                 if a_day > 0
                 for nth in range(int(a_day * self.days))
             )
-            return [_Coming(at, id_, source) for (at, source), id_ in zip(coming, ids, strict=False)][::-1]
+            return [_Comer(at, id_, source) for (at, source), id_ in zip(coming, ids, strict=False)][::-1]
         span = timedelta(days=self.over) / max(1, len(ids))
-        return [_Coming(self.start + span * nth, id_, known[0]) for nth, id_ in enumerate(ids)][::-1]
+        return [_Comer(self.start + span * nth, id_, known[0]) for nth, id_ in enumerate(ids)][::-1]
 
-    def _moment(self, arrived: Sequence[_Coming]) -> None:
+    def _moment(self, arrived: Sequence[_Comer]) -> None:
         """One moment, as a crontab would have it: contacts come and act, then `update` and `trigger`."""
         ensure_partitions(self.engine, self.now)
         if arrived:
@@ -183,7 +183,7 @@ class Simulation:
     def _today(self) -> date:
         return self.now.astimezone(UTC).date()
 
-    def _arrive(self, arrived: Sequence[_Coming]) -> None:
+    def _arrive(self, arrived: Sequence[_Comer]) -> None:
         by_source: dict[str, list[int]] = {}
         for each in arrived:
             by_source.setdefault(each.source, []).append(each.contact_id)
@@ -261,7 +261,7 @@ class Simulation:
                     zone=self.zone,
                 )
 
-    def _next(self, coming: Sequence[_Coming]) -> datetime | None:
+    def _next(self, coming: Sequence[_Comer]) -> datetime | None:
         """Return the next moment at which somebody comes or acts, or something is due."""
         with self.engine.connect() as conn:
             due = rows.next_due(conn)

@@ -29,7 +29,7 @@ from parcours.producers.files import campaigns
 from parcours.producers.files.contacts import contacts as contacts_of
 from parcours.producers.files.rows import RejectedRow
 from parcours.services import forecast
-from parcours.services.forecast import Asked, Forecast, WalkEntry
+from parcours.services.forecast import Forecast, ForecastAsked, WalkEntry
 from parcours.services.overview_json import figures_json
 from parcours.services.simulation import DATES, Simulation, Tell, sources
 
@@ -101,7 +101,7 @@ def simulate(
         present = database_now(conn)
         start = _start(present, given_instant(now))
         learnt = forecast.learn(conn, campaign_file.campaign, here.zone, now=present) if learn else {}
-    asked = Asked(
+    asked = ForecastAsked(
         campaign_file,
         here.zone,
         start,
@@ -145,8 +145,11 @@ def simulate(
         here.say(f"note: there is no {each} yet; it is assumed to be published")
     for line in _learnt_lines(learnt, campaign_file, answers) if learn else ():
         here.say(line)
-    title = f"{campaign_file.campaign}: {found.came:,} contacts, {days} days from {here.time(start)}"
-    print_overview(here, title, figures)
+    print_overview(
+        here,
+        f"{campaign_file.campaign}: {found.came:,} contacts, {days} days from {here.time(start)}",
+        figures,
+    )
     _print_volume(here, campaign_file, volume, start, days)
     for line in _summary_lines(found):
         here.say(line)
@@ -195,7 +198,7 @@ def _length(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
-def _print_walk(here: Session, asked: Asked, contact: str, *, as_json: bool) -> None:
+def _print_walk(here: Session, asked: ForecastAsked, contact: str, *, as_json: bool) -> None:
     found = forecast.walk(here.engine, asked, contact)
     zone = zone_of(found.contact.timezone, here.zone)
     if as_json:
@@ -346,7 +349,7 @@ def _print_volume(
 
 
 @contextmanager
-def _progress(here: Session, asked: Asked, *, shown: bool) -> Iterator[Tell]:
+def _progress(here: Session, asked: ForecastAsked, *, shown: bool) -> Iterator[Tell]:
     if not shown or not here.console.is_terminal:
         yield lambda _: None
         return

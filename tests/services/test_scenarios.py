@@ -194,7 +194,7 @@ def test_a_scenario_says_by_line_what_is_wrong_with_it(play: Play) -> None:
             HEAD.replace("2026-03-02", "0001-01-01") + "  - {enters: newsletter}",
             "start: 0001-01-01T09:00:00+01:00 is out of range",
         ),
-        (HEAD + "  - {at: 9999-01-01, enters: newsletter}", "at: 9999-01-01T00:00:00+00:00 is out of range"),
+        (HEAD + "  - {at: 9999-01-01, enters: newsletter}", "at: 9999-01-01T00:00:00+01:00 is out of range"),
         (HEAD.replace("campaign.yaml", "nowhere.yaml") + "  - {enters: x}", "nowhere.yaml: there is no such file"),
         (HEAD.replace("Europe/Paris", "Europe/Pari") + "  - {enters: x}", "timezone"),
         (HEAD.replace("ann,", '"\\uD83D",') + "  - {enters: x}", "incomplete character"),

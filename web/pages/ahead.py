@@ -22,7 +22,7 @@ from parcours.domain.campaign_file.model import CampaignFile
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.time.zones import zone_of
 from parcours.services import forecast
-from parcours.services.forecast import Asked, Forecast
+from parcours.services.forecast import Forecast, ForecastAsked
 from parcours.services.simulation import DATES, Simulation, sources
 from parcours.web.context import Site
 from parcours.web.i18n import labels
@@ -142,11 +142,13 @@ def _sources(file: CampaignFile) -> list[str]:
     return sources(file) or [DATES]
 
 
-def _asked(site: Site, about: Opened, file: CampaignFile, learnt: Mapping[str, LearntAnswer], **more: Any) -> Asked:
+def _asked(
+    site: Site, about: Opened, file: CampaignFile, learnt: Mapping[str, LearntAnswer], **more: Any
+) -> ForecastAsked:
     start = about.now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     known = site.settings
     rates = {"email": known.email_per_second, "sms": known.sms_per_second, "push": known.push_per_second}
-    return Asked(
+    return ForecastAsked(
         file,
         site.zone,
         start,
