@@ -30,7 +30,7 @@ OTHERS: dict[str, Any] = {
     "rate": "5 per second",
     "entry": {"most": 10},
     "exit": [{"event": "order.paid"}],
-    "goal": {"event": "order.paid"},
+    "goal": {"event": "order.paid", "within": "14 days"},
     "control": 10,
 }
 NOT_COMPARED = {"campaign", "published", "redirect", "steps", "sources"}
