@@ -49,7 +49,7 @@ class DraftLine(NamedTuple):
 def create(
     conn: Connection, *, campaign_id: int | None, owner: str, base_version: int, file: dict[str, Any], now: datetime
 ) -> int:
-    """Store a draft and return its id; the one that the owner has of the campaign already, as it is, if there is one."""
+    """Store a draft and return its id; where the owner has one of the campaign already, that of it, as it is."""
     given = {"campaign_id": campaign_id, "owner": owner, "base_version": base_version, "now": now}
     made = conn.execute(sql["create"], given).scalar_one_or_none()
     if made is None:

@@ -35,7 +35,7 @@ class Place(NamedTuple):
 
     parent: str | None
     branch: str
-    index: int
+    nth: int
 
 
 class Offer(NamedTuple):
@@ -108,11 +108,9 @@ def insert(data: Data, place: Place, step: Data, *, around: bool = False) -> Dat
         raise EditError(f"the key {quoted(sorted(taken)[0])} is already used; step keys must be unique")
     steps = _list_at(made, place)
     if around and steps:
-        first = branches_of(new)[0]
-        new[first] = [*new.get(first, []), *steps]
-        steps[:] = [new]
+        _put_around(new, steps)
     else:
-        steps.insert(max(0, min(place.index, len(steps))), new)
+        steps.insert(max(0, min(place.nth, len(steps))), new)
     return _bounded(made)
 
 
@@ -125,27 +123,37 @@ def remove(data: Data, key: str, *, lift: bool = False) -> Data:
     found = find(made, key)
     steps = _list_at(made, found.place)
     below = [child for name in BRANCH_NAMES for child in found.step.get(name) or []] if lift else []
-    steps[found.place.index : found.place.index + 1] = below
+    steps[found.place.nth : found.place.nth + 1] = below
     return _bounded(_tidied(made, found.place))
 
 
-def move(data: Data, key: str, place: Place) -> Data:
+def move(data: Data, key: str, place: Place, *, around: bool = False) -> Data:
     """Return the file with a step, and all below it, at another place; the place is counted before the move.
 
-    Raises EditError.
+    `around`: what stands in that branch comes below the step. Raises EditError.
     """
     found = find(data, key)
     if place.parent is not None:
         to = find(data, place.parent)
         if key in (place.parent, *(each["step"] for each in to.above)):
             raise EditError("a step cannot be moved below itself")
-    earlier = place[:2] == found.place[:2] and found.place.index < place.index
+    earlier = place[:2] == found.place[:2] and found.place.nth < place.nth
     made = copying.deepcopy(data)
     steps = _list_at(made, found.place)
-    step = steps.pop(found.place.index)
+    step = steps.pop(found.place.nth)
     target = _list_at(made, place)
-    target.insert(max(0, min(place.index - earlier, len(target))), step)
+    if around and target:
+        _put_around(step, target)
+    else:
+        target.insert(max(0, min(place.nth - earlier, len(target))), step)
     return _bounded(_tidied(made, found.place))
+
+
+def _put_around(step: Data, steps: list[Data]) -> None:
+    """Make a step the only one of a list, with the others below it."""
+    first = branches_of(step)[0]
+    step[first] = [*step.get(first, []), *steps]
+    steps[:] = [step]
 
 
 def copy(data: Data, key: str, place: Place) -> tuple[Data, str]:
@@ -219,10 +227,10 @@ def shifted(data: Data, key: str, *, up: bool) -> Data:
     found = find(data, key)
     place = found.place
     neighbours = _list_at(data, place)
-    if up and place.index > 0:
-        return move(data, key, place._replace(index=place.index - 1))
-    if not up and place.index < len(neighbours) - 1:
-        return move(data, key, place._replace(index=place.index + 2))
+    if up and place.nth > 0:
+        return move(data, key, place._replace(nth=place.nth - 1))
+    if not up and place.nth < len(neighbours) - 1:
+        return move(data, key, place._replace(nth=place.nth + 2))
     if up:
         return _past_parent(data, found)
     below = found.step.get("then") or []
@@ -240,7 +248,7 @@ def _past_parent(data: Data, found: Found) -> Data:
     alone = {name: value for name, value in found.step.items() if name not in BRANCH_NAMES}
     made = remove(data, found.step["step"], lift=True)
     target = _list_at(made, above.place)
-    target[above.place.index] = {**copying.deepcopy(alone), "then": [target[above.place.index]]}
+    target[above.place.nth] = {**copying.deepcopy(alone), "then": [target[above.place.nth]]}
     return _bounded(made)
 
 
@@ -292,10 +300,11 @@ def allowed(
             raise EditError("the step has no such branch; reload the page")
     below = bool(_steps_at(data, place)) and around
     everything = registry.all_types() if types is None else types
-    return [Offer(each, _why_not(each, above, place, below)) for each in everything]
+    return [Offer(each, why_not(each, above, below=below)) for each in everything]
 
 
-def _why_not(wanted: StepType, above: tuple[Data, ...], place: Place, below: bool) -> str | None:
+def why_not(wanted: StepType, above: tuple[Data, ...], *, below: bool) -> str | None:
+    """Return why a step of a type may not stand under some steps, the topmost first; `below`: with others under it."""
     parent = above[-1] if above else None
     if parent is not None and _is_last(parent):
         return "nothing can follow the step above"
@@ -395,9 +404,7 @@ def _give_keys(steps: list[Data], taken: set[str]) -> None:
 
 
 def _bounded(data: Data) -> Data:
-    count = 0
-    for each in walk(data):
-        count += 1
+    for count, each in enumerate(walk(data), 1):
         if count > MOST_STEPS:
             raise EditError(f"the campaign has more than {MOST_STEPS:,} steps; split it into several campaigns")
         if len(each.above) >= MAX_DEPTH:
@@ -418,8 +425,8 @@ def _list_at(data: Data, place: Place) -> list[Data]:
     step = find(data, place.parent).step
     if place.branch not in BRANCH_NAMES or place.branch not in branches_of(step):
         raise EditError("the step has no such branch; reload the page")
-    found = step.setdefault(place.branch, [])
-    return found
+    below: list[Data] = step.setdefault(place.branch, [])
+    return below
 
 
 def _tidied(data: Data, place: Place) -> Data:

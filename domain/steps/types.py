@@ -255,6 +255,9 @@ class StepType:
     shows: Callable[[Any], Sequence[Any]] | None = None
     # A condition with its properties in words, such as "the contact has the tag vip".
     says: Callable[[Any], str] | None = None
+    # What a step with these properties does, in words, such as "send “welcome”"; a condition that has none is said as
+    # `says` has it.
+    summary: Callable[[Any], str] | None = None
     # Why the condition only makes sense at a step of a campaign, as the end of a sentence.
     only_in_campaigns: str | None = None
 
@@ -262,6 +265,11 @@ class StepType:
     def jumps(self) -> str | None:
         """The property that names the step to jump to, or None when this type does not jump."""
         return next((name for name, what in self.refers_to.items() if what is RefersTo.STEP), None)
+
+    def in_words(self, properties: Properties) -> str | None:
+        """Return what a step with these properties does, in words; None for a type that does not say."""
+        say = self.summary or self.says
+        return None if say is None else say(properties)
 
     def references(self, given: Mapping[str, Any]) -> Iterator[tuple[str, RefersTo, str]]:
         """Yield the references in the given properties: the property as written, what it names, and the key."""

@@ -303,7 +303,7 @@ def _save(request: Request, site: Site, key: str | None, form: FormBody, who: st
             return _form(request, conn, draft, found, checked, status=422)
         planned = campaign_plan.plan(conn, checked.file, zone=site.zone)
         seen = form.text("seen")
-        if does != "apply" or seen != _digest(planned):
+        if does != "apply" or seen != digest(planned):
             return _review(request, draft, planned, form, changed=does == "apply")
     with site.engine.connect() as conn, conn.begin() as transaction:
         now = database_now(conn)
@@ -311,7 +311,7 @@ def _save(request: Request, site: Site, key: str | None, form: FormBody, who: st
         stale = _stale(conn, draft, held, site.zone)
         planned = campaign_plan.plan(conn, checked.file, zone=site.zone)
         # One that was deleted meanwhile would come back unasked.
-        overtaken = stale is not None or seen != _digest(planned) or (found is not None and held is None)
+        overtaken = stale is not None or seen != digest(planned) or (found is not None and held is None)
         if overtaken:
             transaction.rollback()
         else:
@@ -388,7 +388,7 @@ def _base(conn: Connection, found: Found | None, zone: ZoneInfo) -> CampaignFile
     return None if found is None else campaigns.read_version(conn, found.key, found.id, found.version).file
 
 
-def _digest(planned: CampaignPlan) -> str:
+def digest(planned: CampaignPlan) -> str:
     """Return a name of what a plan does; how many contacts it touches may change while one reads."""
     said = {
         "file": to_data(planned.file),
@@ -458,10 +458,10 @@ def _review(request: Request, draft: Draft, planned: CampaignPlan, form: FormBod
         draft=draft,
         planned=planned,
         lines=list(plan_lines(planned, comes_back=draft.stamp is None)),
-        choices=list(_choices(planned)),
+        choices=list(choices_of(planned)),
         chosen={name for name in ("backfill", "reschedule") if name in form},
         kept=kept,
-        seen=_digest(planned),
+        seen=digest(planned),
         changed=changed,
         nothing=planned.unchanged and planned.publishes is None,
         action=f"/campaigns/{draft.key}/edit" if planned.campaign_id is not None and draft.stamp else "/campaigns/+new",
@@ -519,7 +519,8 @@ def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[t
         yield "note", warning
 
 
-def _choices(planned: CampaignPlan) -> Iterator[PlanChoice]:
+def choices_of(planned: CampaignPlan) -> Iterator[PlanChoice]:
+    """Yield what whoever applies a plan decides about those who are inside."""
     kept = {key: n for key, n in planned.retimed.items() if key not in planned.by_date}
     retimed = sum(kept.values())
     if retimed:
