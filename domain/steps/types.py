@@ -274,12 +274,13 @@ class StepType:
     def references(self, given: Mapping[str, Any]) -> Iterator[tuple[str, RefersTo, str]]:
         """Yield the references in the given properties: the property as written, what it names, and the key."""
         for name, what in self.refers_to.items():
-            for written in self._spellings(name):
+            for written in self.spellings(name):
                 value = given.get(written) or ()
                 for key in value if isinstance(value, list | tuple) else (value,):
                     yield written, what, str(key)
 
-    def _spellings(self, name: str) -> list[str]:
+    def spellings(self, name: str) -> list[str]:
+        """Return the names under which a file may state a property; the first is its own."""
         alias = self.properties.model_fields[name].validation_alias
         choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
         return list(dict.fromkeys([name, *(each for each in choices if isinstance(each, str))]))

@@ -7,9 +7,11 @@ from fastapi import APIRouter
 from parcours.web.pages import (
     account,
     assets,
+    builder,
     campaign_form,
     campaign_list,
     contacts,
+    drafts,
     emails,
     forms,
     overview,
@@ -23,6 +25,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     account.router,
     # Before what has the key of a campaign in this place.
     campaign_form.router,
+    # A new draft before what has the number of one in this place.
+    drafts.router,
+    builder.router,
     campaign_list.router,
     # After all that has a name of its own below a campaign.
     overview.router,
