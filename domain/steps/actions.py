@@ -57,7 +57,10 @@ def _scores(asked: ChangePoints) -> frozenset[Need]:
     needs=_scores,
     refers_to={"group": RefersTo.POINT_GROUP},
     reference="lead.changepoints",
-    summary=lambda asked: f"{asked.points:+,} points" + (f" in the group {asked.group}" if asked.group else ""),
+    summary=lambda asked: (
+        f"{asked.points:+,} {'point' if abs(asked.points) == 1 else 'points'}"
+        + (f" in the group {asked.group}" if asked.group else "")
+    ),
 )
 def change_points(batch: Batch[ChangePoints]) -> list[Result]:
     """Adds points to the contact or subtracts them.

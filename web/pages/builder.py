@@ -17,7 +17,8 @@ from fastapi import Request, Response
 from sqlalchemy import Connection
 
 from parcours.db.clock import now as database_now
-from parcours.db.tables import campaigns, drafts, emails, forms, scores, segments, stages, templates
+from parcours.db.scope import Scope
+from parcours.db.tables import campaigns, drafts, emails, forms, scores, segments, stages, sweeps, templates
 from parcours.db.tables.campaigns import Found
 from parcours.db.tables.drafts import Draft
 from parcours.domain.campaign_file import edit
@@ -52,6 +53,7 @@ MOST_EFFECTS = 8
 SETTINGS = ("name", "description", "category", "timezone", "reentry", "cooldown", "grace", "priority", "rate")
 YAML_SETTINGS = ("entry", "exit")
 YAML_SOURCES = ("events", "dates")
+OFTEN_USED = ("email.send", "contact.tags", "contact.points", "email.open", "email.click", "contact.field")
 BRANCH_ORDER = ("then", "yes", "no")
 STEP_NAMES = ("name", "at", "hour", "between", "days", "late", "on_failure")
 # What problems of a text call it.
@@ -199,6 +201,7 @@ def _page(request: Request, conn: Connection, site: Site, bench: Bench) -> Respo
         "focus": _focus(asked, chosen),
         "words": labels,
         "root": Place(None, edit.ROOT, 0),
+        "end": {"place": Place(None, edit.ROOT, len(nodes)), "around": False, "fits": False},
         **panel,
     }
     return render(request, "build/page.html", **values)
@@ -272,8 +275,15 @@ def _adding(data: Mapping[str, Any], asked: Mapping[str, str]) -> dict[str, Any]
             for each in offers
             if each.type.kind is kind
         ]
-        groups.append((kind.value, label, sorted(of_kind, key=lambda each: (each[0].why_not is not None, each[1]))))
+        groups.append((kind.value, label, sorted(of_kind, key=_often_used)))
     return {"panel": "add", "groups": groups, "place": place, "around": around, "paste": True}
+
+
+def _often_used(offered: tuple[edit.Offer, str, str]) -> tuple[bool, int, str]:
+    """Return where an offer stands: those that fit first, and among them what most campaigns use."""
+    offer, name, _about = offered
+    rank = OFTEN_USED.index(offer.type.name) if offer.type.name in OFTEN_USED else len(OFTEN_USED)
+    return offer.why_not is not None, rank, name
 
 
 def _first(found: StepType) -> str:
@@ -331,7 +341,9 @@ def _step(
         "days": [(day, _(text)) for day, text in panels.DAYS],
         "inserts": panels.INSERTS,
         "has_below": any(step.get(branch) for branch in BRANCH_ORDER),
-        "parent": found.place.parent,
+        "beside": bench.url(
+            add=1, parent=found.place.parent or "", branch=found.place.branch, nth=found.place.nth + 1, around=""
+        ),
     }
 
 
@@ -701,7 +713,7 @@ def _apply(
                 return _review(request, again, site, bench_of(again, who, key=key, draft_id=draft_id), changed=True)
         if "published" in form:
             planned = campaign_plan.plan(conn, _switched_on(checked.file), zone=site.zone)
-        apply_campaign.apply(
+        campaign_id = apply_campaign.apply(
             conn,
             planned,
             backfill="backfill" in form,
@@ -711,6 +723,9 @@ def _apply(
             zone=site.zone,
         )
         drafts.delete(conn, bench.draft.id, who.who)
+        if campaigns.listing(conn, [campaign_id])[0].published:
+            # Who is in its segments already comes in; nobody has to run a command for that.
+            sweeps.ask(conn, "update", Scope(campaign_ids=(campaign_id,)), at=now)
     name = checked.file.name
     said = _("“{name}” was created.", name=name) if bench.found is None else _("“{name}” was changed.", name=name)
     return redirect(request, f"/campaigns/{quote(checked.file.campaign)}", flash=said)

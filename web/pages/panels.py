@@ -143,7 +143,8 @@ def _widget(
 def _help(described: str) -> str:
     """Return the description of a property, where it is in the reader's language."""
     said = told(described)
-    return said if reader().language == "en" or said != described else ""
+    # What is code in the documentation stands without its marks.
+    return said.replace("`", "") if reader().language == "en" or said != described else ""
 
 
 def _without_null(schema: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:

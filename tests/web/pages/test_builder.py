@@ -52,7 +52,7 @@ class Builder:
         assert answer.status_code == 200, answer.text
         return str(answer.text)
 
-    def does(self, do: str, revision: int | None = None, **fields: Any) -> Response:
+    def does(self, do: str, revision: Any = None, **fields: Any) -> Response:
         page = self.page()
         (seen,) = set(re.findall(r'data-revision="(\d+)"', page))
         data = {"csrf": token_of(self.http.get(self.base)), "revision": revision or seen, "do": do, **fields}
@@ -92,7 +92,7 @@ def file_of(world: World, who: str = NEIGHBOUR.who) -> dict[str, Any]:
 def test_the_tree_says_what_each_step_does_and_when(builder: Builder) -> None:
     said = text_of(builder.page())
     assert "Say hello" in said
-    assert "+1 points" in said
+    assert "+1 point" in said
     assert "after 1 day" in said
     assert "Visits *" in said
     assert "The campaign as it is. Your first change begins a draft." in said
