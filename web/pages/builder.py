@@ -210,7 +210,7 @@ def _page(request: Request, conn: Connection, site: Site, bench: Bench) -> Respo
 def _focus(asked: Mapping[str, str], chosen: str | None) -> str:
     """Return the id of what should have the focus."""
     if asked.get("focus") == "card" and chosen is not None:
-        return f"step-{chosen}"
+        return f"card-{chosen}"
     return "panel-title" if {"add", "settings", "yaml", "help", "step"} & set(asked) else ""
 
 

@@ -85,7 +85,7 @@ function fold(key, closed) {
 document.addEventListener("click", (event) => {
   const inserts = event.target.closest("[data-insert]");
   if (inserts) {
-    const area = document.getElementById(inserts.dataset.insert);
+    const area = inserts.closest(".field").querySelector("textarea");
     area.setRangeText(inserts.textContent, area.selectionStart, area.selectionEnd, "end");
     area.dispatchEvent(new Event("change", { bubbles: true }));
     area.focus();
