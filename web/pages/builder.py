@@ -39,7 +39,7 @@ from parcours.web.i18n.language import _, _n
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_trees, pages_router, panels
 from parcours.web.pages.campaign_form import CATCH_UP, PRIORITY, REENTRY, choices_of, digest, plan_lines
-from parcours.web.pages.draft_trees import Drawing
+from parcours.web.pages.draft_trees import Drawing, Spot
 from parcours.web.pages.panels import Choice
 from parcours.web.pages.rendering import redirect, render, sentence
 from parcours.web.security.access import FormBody, Visitor
@@ -200,8 +200,8 @@ def _page(request: Request, conn: Connection, site: Site, bench: Bench) -> Respo
         "stale": bench.found is not None and bench.draft.base_version != bench.found.version,
         "focus": _focus(asked, chosen),
         "words": labels,
-        "root": Place(None, edit.ROOT, 0),
-        "end": {"place": Place(None, edit.ROOT, len(nodes)), "around": False, "fits": False},
+        "start": Spot(Place(None, edit.ROOT, 0), len(nodes) == 1, moving is not None),
+        "end": Spot(Place(None, edit.ROOT, len(nodes)), False),
         **panel,
     }
     return render(request, "build/page.html", **values)

@@ -31,6 +31,12 @@ class Spot(NamedTuple):
     around: bool
     fits: bool = False
 
+    @property
+    def query(self) -> str:
+        """The place as a query; the letters of keys stand for themselves there."""
+        parent, branch, nth = self.place.parent or "", self.place.branch, self.place.nth
+        return f"parent={parent}&branch={branch}&nth={nth}&around={'1' if self.around else ''}"
+
 
 @dataclass(frozen=True)
 class DraftFork:
