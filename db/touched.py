@@ -32,7 +32,7 @@ class JoinedRange(NamedTuple):
 
 
 @dataclass(slots=True)
-class Noted:
+class Touches:
     """What was changed of whom."""
 
     # By token.
@@ -57,17 +57,18 @@ class Noted:
 
 
 # By transaction, which takes what was noted in it with it when it ends.
-_noted: WeakKeyDictionary[Transaction, Noted] = WeakKeyDictionary()
+_noted: WeakKeyDictionary[Transaction, Touches] = WeakKeyDictionary()
+_due: WeakKeyDictionary[Transaction, set[int]] = WeakKeyDictionary()
 
 
-def _of(conn: Connection) -> Noted:
+def _of(conn: Connection) -> Touches:
     transaction = conn.get_transaction()
     if transaction is None:
         # Nothing was written, so nothing changed.
-        return Noted()
+        return Touches()
     found = _noted.get(transaction)
     if found is None:
-        found = _noted[transaction] = Noted()
+        found = _noted[transaction] = Touches()
     return found
 
 
@@ -126,8 +127,22 @@ def note_joined(conn: Connection, campaign_id: int, first_id: int, last_id: int,
     _of(conn).joined.append(JoinedRange(campaign_id, first_id, last_id, at))
 
 
-def take(conn: Connection) -> Noted:
+def note_due(conn: Connection, contact_ids: Iterable[int]) -> None:
+    """Note that steps of contacts are due already: they have just entered a campaign."""
+    transaction = conn.get_transaction()
+    ids = set(contact_ids)
+    if transaction is not None and ids:
+        _due.setdefault(transaction, set()).update(ids)
+
+
+def take_due(conn: Connection) -> set[int]:
+    """Return of whom steps became due in this transaction since that was last taken."""
+    transaction = conn.get_transaction()
+    return set() if transaction is None else _due.pop(transaction, set())
+
+
+def take(conn: Connection) -> Touches:
     """Return what was noted in this transaction since it was last taken."""
     transaction = conn.get_transaction()
     found = None if transaction is None else _noted.pop(transaction, None)
-    return Noted() if found is None else found
+    return Touches() if found is None else found

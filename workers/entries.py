@@ -1,4 +1,4 @@
-"""What contacts did, against the campaigns that it lets them into or out of."""
+"""What contacts did, against the campaigns that it lets them into or out of, or whose goal it is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy import Connection
 
-from parcours.db.tables import campaigns, entrants
+from parcours.db.tables import campaigns, entrants, trials
+from parcours.db.tables.trials import Conversion
 from parcours.domain.campaign import Campaign
 from parcours.domain.contacts.membership import Arrival, Departure
 from parcours.domain.entry import EventExit, NoKeyError
@@ -55,6 +56,26 @@ def _leave(
             only = {(contact_id, key) for contact_id in contact_ids}
             out += membership.end_runs(conn, campaign.id, only, Departure.EXIT, now=now, reason=reason)
     return out
+
+
+def reach(conn: Connection, happened: Mapping[int, Fact], *, zone: ZoneInfo) -> None:
+    """Let contacts reach the goals of campaigns that name what happened as one.
+
+    The caller has locked the contacts. In a paused campaign, and of who has left, too: what is bought later was bought.
+    """
+    if not happened:
+        return
+    for campaign_id in campaigns.of_events(conn, "goal", {fact.type for fact in happened.values()}):
+        campaign, status = campaigns.enter(conn, campaign_id, zone)
+        goal = campaign.goal
+        if goal is None or status.deleted:
+            continue
+        done = [
+            Conversion(contact_id, goal.key_in(fact), fact.at, goal.value_in(fact))
+            for contact_id, fact in happened.items()
+            if goal.is_reached_by(fact)
+        ]
+        trials.reach(conn, campaign_id, done)
 
 
 def enter(conn: Connection, happened: Mapping[int, Fact], *, now: datetime, zone: ZoneInfo) -> Counter[str]:

@@ -30,7 +30,7 @@ def armed_at(conn: Connection, campaign_id: int, now: datetime) -> list[Simulate
 
 
 def next_due(conn: Connection) -> datetime | None:
-    """Return when the next wait is due, or somebody enters by a date; None when nobody waits for a time."""
+    """Return when the next wait is due, somebody enters by a date, or time may change what a rule says; None: never."""
     found: datetime | None = conn.execute(sql["next_due"]).scalar_one()
     return found
 

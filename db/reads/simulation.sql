@@ -12,6 +12,8 @@ ORDER BY contact_id, step_id;
 SELECT least(
     (SELECT min(due_at) FROM wait WHERE due_at < 'infinity'),
     (SELECT min(next_at) FROM campaign_entry),
+    (SELECT min(due_at) FROM segment_due WHERE due_at < 'infinity'),
+    (SELECT min(exit_due_at) FROM membership),
     (SELECT min(date_entry.due_at)
      FROM date_entry
      JOIN date_source ON date_source.id = date_entry.source_id AND date_source.removed_at IS NULL

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine
@@ -15,7 +15,7 @@ from sqlalchemy.engine import Transaction
 from parcours.db import touched
 from parcours.db.statements import statements
 from parcours.db.tables import refusals
-from parcours.db.touched import Noted
+from parcours.db.touched import Touches
 from parcours.domain.contacts.touched import ALL, CAMPAIGNS, COMPANIES, DO_NOT_CONTACT, FIELDS, SEGMENTS, Readers
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ FORMAT = 1
 # (contact id, segment id)
 Pair = tuple[int, int]
 
+K = TypeVar("K")
+
 
 class StoredRule(NamedTuple):
     """The rule of a segment, as its file has it in {"format": n, "rule": …}; `reads` are tokens with ids for names."""
@@ -43,7 +45,7 @@ class StoredRule(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownRule:
     """A rule that this process can read."""
 
     segment_id: int
@@ -55,24 +57,50 @@ class Known:
     level: int
 
 
+class Watcher(NamedTuple):
+    """A rule in a campaign: of a decision, at whose step contacts wait until it is true, or of an exit (no step)."""
+
+    campaign_id: int
+    step_id: int | None
+
+
 @dataclass(frozen=True)
 class Book:
     """All rules as of a version: by segment, who reads what, and which cannot be read here, with the reason, by key."""
 
     version: int
-    rules: Mapping[int, Known]
+    rules: Mapping[int, KnownRule]
     readers: Readers[int]
     # Which fields any of them reads.
     fields: frozenset[str]
     aside: Mapping[str, str]
+    # Of campaigns.
+    watchers: Readers[Watcher]
+    exits: frozenset[int] = frozenset()
 
-    def asked(self, noted: Noted) -> dict[int, set[int]]:
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no rule at all."""
+        return not (self.rules or self.watchers)
+
+    def is_read(self, token: str) -> bool:
+        """Return whether any rule reads what a token stands for."""
+        return bool(self.readers.of([token]) or self.watchers.of([token]))
+
+    def asked(self, noted: Touches) -> dict[int, set[int]]:
         """Return of whom each rule is to be asked again, by segment."""
-        found: dict[int, set[int]] = {}
+        return self._asked(self.readers, noted)
+
+    def watched(self, noted: Touches) -> dict[Watcher, set[int]]:
+        """Return of whom each rule of a campaign is to be asked again, as far as it concerns them."""
+        return self._asked(self.watchers, noted) if self.watchers else {}
+
+    def _asked(self, readers: Readers[K], noted: Touches) -> dict[K, set[int]]:
+        found: dict[K, set[int]] = {}
 
         def ask(touched: Collection[str], ids: Collection[int]) -> None:
-            for segment_id in self.readers.of(touched) if ids else ():
-                found.setdefault(segment_id, set()).update(ids)
+            for reader in readers.of(touched) if ids else ():
+                found.setdefault(reader, set()).update(ids)
 
         ask(ALL, noted.anything)
         for token, ids in noted.tokens.items():
@@ -85,10 +113,10 @@ class Book:
         return found
 
 
-NO_RULES = Book(0, {}, Readers({}), frozenset(), {})
+NO_RULES = Book(0, {}, Readers({}), frozenset(), {}, Readers({}))
 
 
-class Standing(NamedTuple):
+class RuleStanding(NamedTuple):
     """How a contact is, or was, in a segment."""
 
     contact_id: int
@@ -136,8 +164,22 @@ def book(conn: Connection) -> Book:
     now = version(conn)
     known = _books.get(conn.engine)
     if known is None or known.version != now:
-        known = _books[conn.engine] = _read(now, stored(conn))
+        known = _books[conn.engine] = _with_campaigns(_read(now, stored(conn)), conn)
     return known
+
+
+def _with_campaigns(found: Book, conn: Connection) -> Book:
+    """Return a book that knows who else reads something: rules of campaigns, which these hold themselves."""
+    reads = {Watcher(row.campaign_id, row.step_id): row.reads for row in conn.execute(sql["watchers"])}
+    if not reads:
+        return found
+    exits = frozenset(each.campaign_id for each in reads if each.step_id is None)
+    return replace(found, watchers=Readers(reads), exits=exits, fields=found.fields | _fields_in(reads.values()))
+
+
+def _fields_in(reads: Iterable[Collection[str]]) -> frozenset[str]:
+    parts = (token.partition(".") for tokens in reads for token in tokens)
+    return frozenset(name for kind, dot, name in parts if dot and kind == FIELDS)
 
 
 def _read(now: int, found: Sequence[StoredRule]) -> Book:
@@ -162,7 +204,7 @@ def _read(now: int, found: Sequence[StoredRule]) -> Book:
     levels = _levels({key: rules.segments(rule) for key, (_, rule) in read.items()})
     of_campaigns = max(levels.values(), default=0) + 1
     known = {
-        each.segment_id: Known(
+        each.segment_id: KnownRule(
             each.segment_id,
             each.key,
             rule,
@@ -173,14 +215,9 @@ def _read(now: int, found: Sequence[StoredRule]) -> Book:
         for each, rule in read.values()
     }
     reads = {each.segment_id: each.reads for each, _ in read.values()}
-    names = {
-        name
-        for tokens in reads.values()
-        for token in tokens
-        for kind, dot, name in (token.partition("."),)
-        if dot and kind == FIELDS
-    }
-    return Book(now, known, Readers(reads), frozenset(names), aside)
+    return replace(
+        NO_RULES, version=now, rules=known, readers=Readers(reads), fields=_fields_in(reads.values()), aside=aside
+    )
 
 
 def _understood(data: Any, parse: Callable[..., tuple[Rule | None, list[Problem]]]) -> tuple[Rule | None, str]:
@@ -247,6 +284,22 @@ def save(conn: Connection, segment_id: int, rule: Any, *, digest: str | None, re
     conn.execute(sql["drop_all_due"], {"segment_id": segment_id})
 
 
+def save_watchers(conn: Connection, campaign_id: int, reads: Mapping[int | None, Iterable[str]]) -> None:
+    """Write what the rules of a campaign read, by step, None for its exits; those that have none any more read nothing.
+
+    The caller has begun to change rules, or there were none and are none.
+    """
+    conn.execute(sql["clear_watchers"], {"campaign_id": campaign_id})
+    for step_id, tokens in reads.items():
+        name = "watch_exits" if step_id is None else "watch_step"
+        conn.execute(sql[name], {"campaign_id": campaign_id, "step_id": step_id, "reads": sorted(tokens)})
+
+
+def watchers_of(conn: Connection, campaign_id: int) -> bool:
+    """Return whether a campaign has rules, as it is stored."""
+    return bool(conn.execute(sql["has_watchers"], {"campaign_id": campaign_id}).scalar_one())
+
+
 def complain(conn: Connection, errors: Mapping[int, str], *, now: datetime) -> None:
     """Remember what rules raised, by segment."""
     for segment_id, error in errors.items():
@@ -266,10 +319,10 @@ def complaints(conn: Connection) -> dict[str, str]:
 # Members.
 
 
-def standing(conn: Connection, segment_ids: Collection[int], contact_ids: Collection[int]) -> list[Standing]:
+def standing(conn: Connection, segment_ids: Collection[int], contact_ids: Collection[int]) -> list[RuleStanding]:
     """Return how contacts are in segments; those who never were are left out."""
     parameters = {"segment_ids": list(segment_ids), "ids": list(contact_ids)}
-    return [Standing(*row) for row in conn.execute(sql["standing"], parameters)]
+    return [RuleStanding(*row) for row in conn.execute(sql["standing"], parameters)]
 
 
 def enter(conn: Connection, pairs: Sequence[Pair], *, now: datetime) -> list[Pair]:
@@ -337,27 +390,29 @@ def gone(conn: Connection, contact_ids: Collection[int]) -> list[int]:
 # Who is left to others.
 
 
-def leave_to_others(conn: Connection, rest: Noted) -> None:
+def leave_to_others(conn: Connection, rest: Touches) -> None:
     """Let somebody else ask the rules about what was noted, as far as any rule reads it."""
     known = book(conn) if rest else NO_RULES
-    if not known.rules:
+    if known.is_empty:
         return
     rows: set[tuple[int, str | None]] = {(id_, None) for id_ in rest.anything}
     for token, ids in rest.tokens.items():
-        if known.readers.of([token]):
+        if known.is_read(token):
             rows.update((id_, token) for id_ in ids - rest.anything)
     if rest.fields:
-        rows.update((id_, FIELDS) for ids in known.asked(Noted(fields=rest.fields)).values() for id_ in ids)
+        fields = Touches(fields=rest.fields)
+        several = (*known.asked(fields).values(), *known.watched(fields).values())
+        rows.update((id_, FIELDS) for ids in several for id_ in ids)
     if rows:
         contact_ids, whats = map(list, zip(*sorted(rows, key=lambda row: (row[0], row[1] or "")), strict=True))
         conn.execute(sql["leave_to_others"], {"ids": contact_ids, "whats": whats})
-    if rest.companies and known.readers.of([COMPANIES]):
+    if rest.companies and known.is_read(COMPANIES):
         conn.execute(sql["companies_changed"], {"keys": sorted(rest.companies)})
-    if rest.addresses and known.readers.of([DO_NOT_CONTACT]):
+    if rest.addresses and known.is_read(DO_NOT_CONTACT):
         _leave_who_has(conn, rest.addresses)
     for joined in rest.joined:
         token = f"{CAMPAIGNS}.{joined.campaign_id}"
-        if known.readers.of([token]):
+        if known.is_read(token):
             conn.execute(sql["leave_who_joined"], {**joined._asdict(), "what": token})
 
 
@@ -373,7 +428,7 @@ def _leave_who_has(conn: Connection, addresses: Collection[str]) -> None:
 
 def leave_imported(conn: Connection, *, now: datetime) -> bool:
     """Let somebody else ask the rules about whom an import changed; return whether there are rules."""
-    if not book(conn).rules:
+    if book(conn).is_empty:
         return False
     conn.execute(sql["leave_imported"], {"now": now})
     return True
@@ -391,12 +446,17 @@ def oldest_due(conn: Connection, *, now: datetime) -> datetime | None:
     cached = _books.get(conn.engine)
     known = NO_RULES if cached is None else cached
     # By the rules as they were known last, in one read; mostly they are the same.
-    row = conn.execute(sql["oldest_due"], {"segment_ids": list(known.rules), "now": now}).one()
+    row = _oldest_due(conn, known, now)
     if row.version != known.version:
         known = book(conn)
-        row = conn.execute(sql["oldest_due"], {"segment_ids": list(known.rules), "now": now}).one()
+        row = _oldest_due(conn, known, now)
     found: datetime | None = row.since
-    return found if known.rules else None
+    return None if known.is_empty else found
+
+
+def _oldest_due(conn: Connection, known: Book, now: datetime) -> Any:
+    given = {"segment_ids": list(known.rules), "campaign_ids": list(known.exits), "now": now}
+    return conn.execute(sql["oldest_due"], given).one()
 
 
 def contacts_left(conn: Connection, *, limit: int) -> list[int]:

@@ -6,15 +6,11 @@ from typing import Annotated
 
 import typer
 
-from parcours.cli.session import Session, session
+from parcours.cli.session import ROOMY, Session, session
 from parcours.db.reads.overview import RESULTS, Overview
-from parcours.domain.time.text import iso
 from parcours.services.overview_json import DELIVERIES, figures_json, look_up
 
 app = typer.Typer()
-
-# Columns of a terminal from which on there is room for everything.
-ROOMY = 110
 
 
 @app.command("overview")
@@ -67,4 +63,4 @@ def print_overview(here: Session, title: str, figures: Overview) -> None:
     columns = ("step", *(() if narrow else ("type",)), "reached", "waiting", *results, *ends)
     here.print_table("", columns, rows, cut=["step"])
     for each in figures.activity[:5]:
-        here.say(f"{iso(each['at'])}  {each['who']}: {each['what']}")
+        here.say(f"{here.time(each['at'])}  {each['who']}: {each['what']}")

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from parcours.cli.instants import given as given_instant
 from parcours.cli.overview import print_overview
 from parcours.cli.rejected_rows import RejectFile
 from parcours.cli.session import Session, session
@@ -77,7 +78,7 @@ def simulate(
     answers = _answers(answer or [], campaign_file)
     began = time.monotonic()
     with here.engine.connect() as conn:
-        start = _start(database_now(conn), now)
+        start = _start(database_now(conn), given_instant(now))
     with scratch(here.engine) as engine:
         simulation = Simulation(
             engine, campaign_file, here.zone, here.settings.batch_size, start, days, seed, answers, over
@@ -109,9 +110,7 @@ def simulate(
         return
     for each in simulation.missing:
         here.say(f"note: there is no {each} yet; it is assumed to be published")
-    print_overview(
-        here, f"{campaign_file.campaign}: {came:,} contacts, {days} days from {start:%Y-%m-%d %H:%M} UTC", figures
-    )
+    print_overview(here, f"{campaign_file.campaign}: {came:,} contacts, {days} days from {here.time(start)}", figures)
     _print_volume(here, campaign_file, volume, start, days)
     for channel in sorted({channel for _, channel, _ in messages}):
         by_day = {day: n for day, found, n in messages if found == channel}
@@ -137,14 +136,10 @@ def _answers(given: Sequence[str], file: CampaignFile) -> dict[str, float]:
     return answers
 
 
-def _start(present: datetime, given: str | None) -> datetime:
+def _start(present: datetime, given: datetime | None) -> datetime:
     if given is None:
         return present.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
-    try:
-        start = datetime.fromisoformat(given)
-    except ValueError:
-        raise typer.BadParameter(f"--now {given!r} is not a time; write it like 2026-12-01T09:00:00Z") from None
-    return start.replace(tzinfo=UTC) if start.tzinfo is None else start.astimezone(UTC)
+    return given
 
 
 def _made_up(number: int, seed: int) -> Iterator[Incoming]:

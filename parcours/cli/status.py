@@ -101,14 +101,14 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     _alarm(here, aside, asked)
     for sweep in sweeps:
         started = "started" if sweep["started_at"] else "not started"
-        here.say(f"{sweep['kind']} {sweep['id']} requested {iso(sweep['asked_at'])}, {started}")
+        here.say(f"{sweep['kind']} {sweep['id']} requested {here.time(sweep['asked_at'])}, {started}")
     if messages:
         shown = [(each.channel, each.state, _about(each.messages, about=each.about)) for each in messages]
         here.print_table("", ("outbox", "state", "messages"), shown)
     if outbox_age is not None:
         here.say(f"The oldest due message is {outbox_age:,} s old.")
-    for each in away:
-        here.say(f"{each['provider']}: {each['state']} until {each['until'] or 'the next failure'}; {each['error']}")
+    for name, circuit in circuits.items():
+        here.say(f"{name}: {circuit.state} until {_until(here, circuit.opened_until)}; {circuit.error}")
     if here.settings.smtp_url is None:
         here.say(f"PARCOURS_SMTP_URL is not set; mail is written to {here.settings.home / 'mail'}.")
 
@@ -121,6 +121,10 @@ def _queues(url: str | None) -> tuple[dict[str, int] | None, str | None]:
         return queue_depths(url), None
     except BrokerAwayError as error:
         return None, str(error)
+
+
+def _until(here: Session, at: datetime | None) -> str:
+    return "the next failure" if at is None else here.time(at)
 
 
 def _age(seconds: Any) -> str:

@@ -38,7 +38,7 @@ from parcours.web.i18n import labels, step_words
 from parcours.web.i18n.language import _, _n
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_trees, pages_router, panels
-from parcours.web.pages.campaign_form import CATCH_UP, PRIORITY, REENTRY, choices_of, digest, plan_lines
+from parcours.web.pages.campaign_form import CATCH_UP, PRIORITY, REENTRY, choices_of, plan_lines
 from parcours.web.pages.draft_trees import Drawing, Spot
 from parcours.web.pages.panels import Choice
 from parcours.web.pages.rendering import redirect, render, sentence
@@ -654,7 +654,7 @@ def _review(
         planned=planned,
         lines=list(plan_lines(planned, comes_back=bench.found is None)),
         choices=list(choices_of(planned)),
-        seen=digest(planned),
+        seen=planned.digest,
         published=bool(rows and rows[0].published),
     )
 
@@ -707,7 +707,7 @@ def _apply(
         bench = bench_of(conn, who, key=key, draft_id=draft_id)
         stale = bench.found is not None and bench.draft.base_version != bench.found.version
         planned = campaign_plan.plan(conn, checked.file, zone=site.zone)
-        if stale or _is_taken(conn, bench) or form.text("seen") != digest(planned):
+        if stale or _is_taken(conn, bench) or form.text("seen") != planned.digest:
             transaction.rollback()
             with site.engine.connect() as again:
                 return _review(request, again, site, bench_of(again, who, key=key, draft_id=draft_id), changed=True)

@@ -10,6 +10,7 @@ from parcours.web.pages import (
     builder,
     campaign_form,
     campaign_list,
+    campaign_versions,
     contacts,
     drafts,
     emails,
@@ -29,6 +30,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     drafts.router,
     builder.router,
     campaign_list.router,
+    campaign_versions.router,
     # After all that has a name of its own below a campaign.
     overview.router,
     contacts.router,
