@@ -10,12 +10,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from parcours.db import merge_locks
-from parcours.db.tables import campaigns, erasure, outcomes, rules, runs, scores, waits
+from parcours.db.tables import campaigns, erasure, outcomes, rules, runs, scores, segments, waits
 from parcours.db.tables import membership as memberships
 from parcours.db.tables.membership import Root
 from parcours.db.tables.waits import Displaced
 from parcours.domain.campaign import Campaign, Step
 from parcours.domain.campaign_file.build import build
+from parcours.domain.campaign_file.model import CampaignFile
 from parcours.domain.contacts.touched import CAMPAIGNS
 from parcours.domain.errors import CampaignError
 from parcours.domain.segments import rule as tree
@@ -63,7 +64,7 @@ def apply(
     # Before anything else is held: a merge at work may wait for the campaign.
     merge_locks.shut_out_merges(conn)
     campaign_id = campaigns.create(conn, file.campaign, now=now)
-    if has_rules(file) or rules.watchers_of(conn, campaign_id):
+    if has_rules(file) or rules.watchers_of(conn, campaign_id) or segments.goal_of(conn, campaign_id) is not None:
         # Before the campaign, for which whoever changes the rule of a segment may wait.
         rules.begin_to_change(conn)
     campaigns.close(conn, campaign_id)
@@ -92,7 +93,7 @@ def apply(
             detail = {"waits": sum(planned.retimed.values()), "retimed": planned.retimed}
             _tell(conn, campaign_id, "rescheduled", who=who, now=now, detail=detail)
         return campaign_id
-    segments = campaigns.named(conn, "segments", file.sources.segments)
+    sources = campaigns.named(conn, "segments", file.sources.segments)
     forms = campaigns.named(conn, "forms", file.sources.forms)
     before = {step.key: step.id for step in campaigns.steps(conn, campaign_id)}
     step_ids = campaigns.save(
@@ -101,7 +102,7 @@ def apply(
         file,
         published=published,
         version=planned.version,
-        segment_ids=[row.id for row in segments.values()],
+        segment_ids=[row.id for row in sources.values()],
         form_ids=[row.id for row in forms.values()],
         step_kinds=[(step.step, step.kind.value, step.type) for step in file.walk()],
         now=now,
@@ -113,6 +114,7 @@ def apply(
         if callable(decision.type.events):
             campaigns.save_events(conn, decision.id, decision.events)
     campaigns.save_dates(conn, campaign, now=now)
+    _save_goal(conn, campaign_id, file, now=now)
     _save_rules(conn, campaign)
     campaigns.mark_moved(conn, [step_ids[key] for key in planned.moved])
     _move_people(
@@ -194,6 +196,25 @@ def _ask_rules(conn: Connection, campaign: Campaign, planned: CampaignPlan, *, n
         elif step.key in planned.rules_dropped:
             # When the rule was to be asked next is no deadline of what the decision waits for now.
             _reschedule(conn, campaign, step, now=now, zone=zone)
+
+
+def _goal_rule(file: CampaignFile) -> Any:
+    return None if file.goal is None else file.goal.rule
+
+
+def _save_goal(conn: Connection, campaign_id: int, file: CampaignFile, *, now: datetime) -> None:
+    """Write the rule of the goal as that of a segment which people do not see, or that there is none any more."""
+    key, rule = segments.goal_of(conn, campaign_id), _goal_rule(file)
+    if key is None and rule is None:
+        return
+    if key is None:
+        key = f"goal of {file.campaign}"
+        if segments.find(conn, key) is not None:
+            raise CampaignError(
+                f"the rule of the goal is stored under {key!r}, which is the key of a segment; rename it"
+            )
+        segments.make_goal(conn, key, campaign_id)
+    segment_rules.put(conn, key, rule, now=now)
 
 
 def _tell(conn: Connection, campaign_id: int, what: str, *, who: str, now: datetime, detail: Any = None) -> None:

@@ -27,12 +27,13 @@ from parcours.domain.campaign_file.difference import Difference, differences
 from parcours.domain.campaign_file.model import AtFile, CampaignFile, DateSourceFile, Problem, StepFile
 from parcours.domain.campaign_file.sentences import near, quoted, short
 from parcours.domain.errors import CampaignError
+from parcours.domain.segments import parsing
 from parcours.domain.segments import rule as tree
 from parcours.domain.segments.rule import Rule
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.templated import texts_in
 from parcours.domain.steps.types import Kind, RefersTo
-from parcours.services import campaign_effects
+from parcours.services import campaign_effects, segment_rules
 from parcours.services.campaign_effects import CampaignEffect
 from parcours.services.circles import Asker, Circles
 from parcours.services.entry_rules import entry_rules
@@ -300,7 +301,9 @@ def check_references(conn: Connection, file: CampaignFile) -> list[Problem]:
     Sources are public, published segments and campaign forms; other segments and forms
     must exist. Emails, other templates and campaigns may come later: a plan notes them.
     """
-    return first_of(chain(_check_named(conn, file), _check_circle(conn, file), _check_redirect(conn, file)))
+    return first_of(
+        chain(_check_named(conn, file), _check_circle(conn, file), _check_goal(conn, file), _check_redirect(conn, file))
+    )
 
 
 def _check_circle(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
@@ -309,6 +312,16 @@ def _check_circle(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
     if through is not None:
         sentence = f"the campaign depends on itself: {through}; remove one of the references"
         yield Problem(("sources",), short(sentence))
+
+
+def _check_goal(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
+    """Yield what is wrong with the rule of the goal, and what it names that is not there."""
+    if file.goal is None or file.goal.rule is None:
+        return
+    rule, problems = parsing.parse(file.goal.rule, path=("goal", "rule"))
+    yield from problems
+    if rule is not None:
+        yield from segment_rules.unknown(conn, rule, {})
 
 
 def _check_named(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
@@ -545,7 +558,11 @@ def _own(step: StepFile) -> dict[str, Any]:
 
 def has_rules(file: CampaignFile) -> bool:
     """Return whether a campaign has rules of its own."""
-    return any(_rule_of(step) is not None for step in file.walk()) or bool(_exit_rules(file))
+    return (
+        any(_rule_of(step) is not None for step in file.walk())
+        or bool(_exit_rules(file))
+        or (file.goal is not None and file.goal.rule is not None)
+    )
 
 
 def _exit_rules(file: CampaignFile) -> list[Any]:

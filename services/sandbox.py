@@ -36,6 +36,7 @@ from parcours.producers.files import campaigns as campaign_files
 from parcours.producers.files import emails as email_files
 from parcours.producers.files import segments as segment_files
 from parcours.services import apply_campaign, campaign_plan, segment_plan, segment_rules
+from parcours.services.overview_json import overview_json
 from parcours.workers import events, intake, rebuilding
 from parcours.workers.delivery.channels import Delivery, Outgoing
 from parcours.workers.delivery.deliver import deliver_inline
@@ -238,6 +239,11 @@ class Sandbox:
             raise CampaignError(f"more than {_MOST_MOMENTS:,} moments have something due; simulate a shorter time")
         self.now = end
         self._settle()
+
+    def overview(self, campaign: str) -> dict[str, Any]:
+        """Return the statistics of a campaign, as `parcours overview --json` prints them."""
+        with self.engine.connect() as conn:
+            return overview_json(conn, campaign, self.zone)
 
     def outcomes(self, contact: str | None = None) -> list[Outcome]:
         """Return the outcomes of one contact or all, oldest first."""

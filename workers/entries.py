@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import Connection
 
 from parcours.db.tables import campaigns, entrants, trials
+from parcours.db.tables import membership as memberships
 from parcours.db.tables.trials import Conversion
 from parcours.domain.campaign import Campaign
 from parcours.domain.contacts.membership import Arrival, Departure
@@ -76,6 +77,30 @@ def reach(conn: Connection, happened: Mapping[int, Fact], *, zone: ZoneInfo) -> 
             if goal.is_reached_by(fact)
         ]
         trials.reach(conn, campaign_id, done)
+
+
+def reach_by_rule(
+    conn: Connection,
+    campaign_id: int,
+    segment_id: int,
+    moved: Sequence[int],
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    since: Mapping[int, datetime] | None = None,
+) -> None:
+    """Let contacts reach the goal of a campaign of whom its rule has become true: who came into the segment of it.
+
+    The caller has locked the contacts. `since`: when they did what makes it true. Of whom it was true when they began,
+    it has not become true.
+    """
+    inside = memberships.inside(conn, [segment_id], moved)
+    campaign, status = campaigns.enter(conn, campaign_id, zone)
+    if not inside or status.deleted or campaign.goal is None or campaign.goal.type is not None:
+        return
+    came = since or {}
+    done = [Conversion(contact_id, None, min(came.get(contact_id, now), now), None) for contact_id in inside]
+    trials.reach(conn, campaign_id, done, after=True)
 
 
 def enter(conn: Connection, happened: Mapping[int, Fact], *, now: datetime, zone: ZoneInfo) -> Counter[str]:

@@ -22,7 +22,7 @@ from parcours.db.touched import Touches
 from parcours.domain.segments.judging import Judged, judged
 from parcours.domain.steps.types import Failed
 from parcours.ops.logs import described
-from parcours.workers import membership, watching
+from parcours.workers import entries, membership, watching
 from parcours.workers.isolation import in_halves
 
 log = structlog.get_logger()
@@ -84,7 +84,11 @@ def _ask(
         level = min(book.rules[segment_id].level for segment_id in asked)
         present = {id_: asked.pop(id_) for id_ in list(asked) if book.rules[id_].level == level}
         for segment_id, moved in sorted(align(conn, [book.rules[id_] for id_ in present], present, now, zone).items()):
-            membership.segment_changed(conn, segment_id, moved, now=now, zone=zone, since=since)
+            goal_of = book.rules[segment_id].goal_of
+            if goal_of is None:
+                membership.segment_changed(conn, segment_id, moved, now=now, zone=zone, since=since)
+            else:
+                entries.reach_by_rule(conn, goal_of, segment_id, moved, now=now, zone=zone, since=since)
         of_segments, of_campaigns = _left_to_others(conn, book, touched.take(conn))
         for segment_id, ids in of_segments.items():
             asked.setdefault(segment_id, set()).update(ids)

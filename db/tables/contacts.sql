@@ -418,7 +418,7 @@ SELECT contact.id, contact.key, contact.email, contact.timezone, contact.points,
        ARRAY(SELECT segment.key
              FROM segment_member
              JOIN segment ON segment.id = segment_member.segment_id
-             WHERE segment_member.contact_id = contact.id AND segment_member.active
+             WHERE segment_member.contact_id = contact.id AND segment_member.active AND segment.goal_of IS NULL
              ORDER BY segment.key) AS segments,
        ARRAY(SELECT key FROM contact_alias WHERE contact_alias.contact_id = contact.id ORDER BY key) AS aliases,
        ARRAY(SELECT company.key

@@ -42,6 +42,8 @@ class StoredRule(NamedTuple):
     digest: str
     version: int
     reads: Sequence[str]
+    # The campaign whose goal it is.
+    goal_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class KnownRule:
     by_time: bool
     # Behind how many others it is asked: those whose segments, or campaigns, it asks for.
     level: int
+    # The campaign whose goal it is; people do not see that segment.
+    goal_of: int | None = None
 
 
 class Watcher(NamedTuple):
@@ -211,6 +215,7 @@ def _read(now: int, found: Sequence[StoredRule]) -> Book:
             each.version,
             rules.reads_time(rule),
             levels[each.key] + (of_campaigns if any(token.startswith(CAMPAIGNS) for token in each.reads) else 0),
+            each.goal_of,
         )
         for each, rule in read.values()
     }

@@ -6,7 +6,7 @@ SELECT version FROM rule_set;
 UPDATE rule_set SET version = version + 1 RETURNING version;
 
 -- name: stored
-SELECT id, key, rule, rule_digest, rule_version, reads FROM segment
+SELECT id, key, rule, rule_digest, rule_version, reads, goal_of FROM segment
 WHERE rule IS NOT NULL AND (CAST(:key AS text) IS NULL OR key = CAST(:key AS text))
 ORDER BY key;
 

@@ -17,6 +17,14 @@ WHERE key = :key
       IS DISTINCT FROM (coalesce(:name, name), coalesce(:public, public), coalesce(:published, published))
 RETURNING id;
 
+-- name: make_goal
+-- The segment of those of whom the rule of a campaign's goal is true.
+INSERT INTO segment (key, name, public, published, goal_of) VALUES (:key, :key, false, true, :campaign_id)
+ON CONFLICT (goal_of) DO NOTHING;
+
+-- name: goal_of
+SELECT key FROM segment WHERE goal_of = :campaign_id;
+
 -- name: users
 -- The campaigns that a segment is a source of, deleted ones included.
 SELECT campaign.key
@@ -40,7 +48,7 @@ CROSS JOIN LATERAL (
         SELECT FROM segment_member WHERE segment_id = segment.id AND active LIMIT CAST(:most AS bigint)
     ) AS counted
 ) AS member
-WHERE CAST(:key AS text) IS NULL OR segment.key = CAST(:key AS text)
+WHERE (CAST(:key AS text) IS NULL OR segment.key = CAST(:key AS text)) AND segment.goal_of IS NULL
 ORDER BY segment.key;
 
 -- name: add_members

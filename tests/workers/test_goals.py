@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,8 +14,13 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from parcours.db.checks import invariants
-from parcours.db.tables import trials
+from parcours.db.partitions import ensure_partitions
+from parcours.db.tables import contacts, segments, trials
+from parcours.domain.campaign_file.check import check
 from parcours.domain.goal import draw
+from parcours.services import campaign_plan
+from parcours.services.overview_json import overview_json
+from parcours.workers import events, rebuilding
 from tests.workers.worlds import START, World, at, event, statements_counted
 
 GOAL = {"event": "order.paid", "within": "14 days", "value": "total"}
@@ -377,3 +383,146 @@ def test_the_value_is_kept_exactly(world: World) -> None:
     world.tell(paid("ann", at(2), total=0.1), paid("ben", at(2), total=0.2))
     with world.engine.connect() as conn:
         assert trials.figures(conn, world.found(conn).id)["treated"].value == Decimal("0.3")
+
+
+def test_figures_compare_with_the_control_group_once_there_is_enough(world: World) -> None:
+    everybody = world.crowd(200, segment="everyone", country="FR")
+    world.campaign(ASK, goal=GOAL, control=50)
+    world.run()
+    control = control_of(world)
+    treated = sorted(set(everybody) - control)
+    shown = overview(world)
+    assert (shown["control"]["entered"], shown["treated"]["entered"]) == (len(control), len(treated))
+    assert shown["lift"]["says"] == "Not enough data yet to compare with the control group."
+    assert shown["lift"]["difference"] is None
+    world.tell(
+        *(paid(key, at(2), total=2.5) for key in treated[:60]), *(paid(key, at(2)) for key in sorted(control)[:3])
+    )
+    shown = overview(world)
+    assert shown["treated"] == {"entered": len(treated), "reached": 60, "rate": 60 / len(treated), "value": "150"}
+    assert shown["total"]["reached"] == 63
+    assert shown["lift"]["low"] > 0.3
+    assert shown["lift"]["says"] == "Contacts in the campaign reach the goal more often than the control group."
+    assert shown["branches"] == [
+        {
+            "step": "french",
+            "branch": "yes",
+            "entered": len(treated),
+            "reached": 60,
+            "rate": 60 / len(treated),
+            "value": "150",
+        }
+    ]
+
+
+def test_a_campaign_without_a_goal_shows_none(world: World) -> None:
+    world.campaign(STEP)
+    assert overview(world) is None
+
+
+def overview(world: World) -> Any:
+    with world.engine.connect() as conn:
+        return overview_json(conn, "c", world.zone)["goal"]
+
+
+# Goals by rule.
+
+CUSTOMER = {"rule": {"condition": "contact.tags", "with": {"tags": ["customer"]}}, "within": "14 days"}
+
+
+def tag(world: World, key: str, when: datetime, *, remove: bool = False) -> None:
+    world.tell(event("contact.changed", key, when, tags={"remove" if remove else "add": ["customer"]}))
+
+
+def by_rule(world: World, goal: dict[str, Any] = CUSTOMER, **settings: Any) -> None:
+    world.campaign(STEP, goal=goal, **settings)
+    assert rebuilding.work_all(world.engine, world.rules_there(), now=START, zone=world.zone)
+
+
+def test_a_rule_that_becomes_true_after_the_contact_came_is_a_conversion_once(world: World) -> None:
+    world.contacts("ann", "ben", "cleo", "dan", segment="everyone")
+    tag(world, "ann", at(0))
+    by_rule(world)
+    world.run()
+    tag(world, "ben", at(2))
+    tag(world, "ben", at(3), remove=True)
+    tag(world, "ben", at(4))
+    tag(world, "cleo", at(20))
+    assert counted(world) == {"treated": (4, 1, "0")}
+    # Of whom it was true before, it may become true again.
+    tag(world, "ann", at(5), remove=True)
+    tag(world, "ann", at(6))
+    assert counted(world) == {"treated": (4, 2, "0")}
+    holds(world)
+
+
+def test_a_rule_becomes_true_by_time_too(world: World) -> None:
+    world.contacts("ann", segment="everyone")
+    world.tell(event("seen", "ann", START))
+    quiet = {"not": {"condition": "event.count", "with": {"type": "seen", "at_least": 1, "within": "7 days"}}}
+    by_rule(world, {"rule": quiet})
+    world.run()
+    world.time_passes(at(7))
+    assert counted(world) == {"treated": (1, 0, "0")}
+    world.time_passes(at(9))
+    assert counted(world) == {"treated": (1, 1, "0")}
+    holds(world)
+
+
+def test_the_segment_of_a_goal_is_seen_by_nobody_and_empty_when_the_goal_is_another(world: World) -> None:
+    world.contacts("ann", segment="everyone")
+    by_rule(world)
+    world.run()
+    tag(world, "ann", at(2))
+    with world.engine.connect() as conn:
+        assert [each.key for each in segments.listed(conn)] == ["everyone"]
+        found = contacts.show(conn, "ann")
+        assert found is not None
+        assert found.segments == ["everyone"]
+    world.campaign(STEP, goal=GOAL)
+    assert world.rules_there() == []
+    world.campaign(STEP, goal=CUSTOMER)
+    assert len(world.rules_there()) == 1
+
+
+def test_what_is_no_rule_or_names_what_is_not_there_is_refused_with_its_place(world: World) -> None:
+    data = {
+        "campaign": "c",
+        "sources": {"forms": ["f"]},
+        "steps": [{"action": "contact.points", "with": {"points": 1}}],
+    }
+    world.form("f")
+    for rule, place, said in (
+        ({"condition": "contact.nonsense"}, "goal.rule.condition", "unknown condition"),
+        (
+            {"condition": "contact.segments", "with": {"segments": ["nowhere"]}},
+            "goal.rule.with.segments",
+            "there is no segment 'nowhere'",
+        ),
+    ):
+        file = check({**data, "goal": {"rule": rule}}, default_zone=world.zone).file
+        assert file is not None
+        with world.engine.connect() as conn:
+            (problem,) = campaign_plan.check_references(conn, file)
+        assert (problem.place.startswith(place), said in problem.sentence) == (True, True), problem
+
+
+def test_a_duplicate_and_racing_workers_count_one_conversion(world: World) -> None:
+    keys = world.crowd(30, segment="everyone")
+    world.campaign(ASK, goal=GOAL)
+    world.update()
+    world.accept(*(paid(key, at(1, "09:10"), total=1, id_=f"{key}-{nth}") for key in keys for nth in (1, 2)), now=at(2))
+    ensure_partitions(world.engine, at(2))
+
+    def work(nth: int) -> None:
+        for _ in range(4):
+            with world.engine.begin() as conn:
+                events.act(conn, now=at(2), zone=world.zone)
+            world.trigger(at(2))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    world.act(at(2))
+    world.trigger(at(2))
+    assert counted(world)["treated"] == (30, 30, "30")
+    holds(world)

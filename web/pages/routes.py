@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from parcours.web.pages import (
     account,
+    ahead,
     assets,
     builder,
     campaign_form,
@@ -31,6 +32,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     builder.router,
     campaign_list.router,
     campaign_versions.router,
+    ahead.router,
     # After all that has a name of its own below a campaign.
     overview.router,
     contacts.router,

@@ -115,6 +115,7 @@ TABLE = {
         GET /drafts/{draft_id}/review
         GET /campaigns/{key}
         GET /campaigns/{key}/activity
+        GET /campaigns/{key}/ahead
         GET /campaigns/{key}/clone
         GET /campaigns/{key}/delete
         GET /campaigns/{key}/build
@@ -123,6 +124,7 @@ TABLE = {
         GET /campaigns/{key}/live
         GET /campaigns/{key}/pause
         GET /campaigns/{key}/publish
+        GET /campaigns/{key}/try
         GET /campaigns/{key}/{tab}
         GET /contacts
         GET /contacts/{key:path}
@@ -145,11 +147,13 @@ TABLE = {
         POST /drafts/{draft_id}/delete
         POST /drafts/{draft_id}/review
         POST /campaigns/+new/check
+        POST /campaigns/{key}/ahead
         POST /campaigns/{key}/clone
         POST /campaigns/{key}/delete
         POST /campaigns/{key}/edit
         POST /campaigns/{key}/pause
         POST /campaigns/{key}/publish
+        POST /campaigns/{key}/try
         POST /contacts/{key:path}/join
         POST /contacts/{key:path}/leave
         POST /forms
