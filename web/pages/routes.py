@@ -8,10 +8,12 @@ from parcours.web.pages import (
     account,
     ahead,
     assets,
+    builder,
     campaign_form,
     campaign_list,
     campaign_versions,
     contacts,
+    drafts,
     emails,
     forms,
     overview,
@@ -25,6 +27,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     account.router,
     # Before what has the key of a campaign in this place.
     campaign_form.router,
+    # A new draft before what has the number of one in this place.
+    drafts.router,
+    builder.router,
     campaign_list.router,
     campaign_versions.router,
     ahead.router,

@@ -114,11 +114,17 @@ TABLE = {
         POST /account/sign-out-everywhere
         GET /campaigns
         GET /campaigns/+new
+        GET /drafts
+        GET /drafts/+new
+        GET /drafts/{draft_id}
+        GET /drafts/{draft_id}/review
         GET /campaigns/{key}
         GET /campaigns/{key}/activity
         GET /campaigns/{key}/ahead
         GET /campaigns/{key}/clone
         GET /campaigns/{key}/delete
+        GET /campaigns/{key}/build
+        GET /campaigns/{key}/build/review
         GET /campaigns/{key}/edit
         GET /campaigns/{key}/live
         GET /campaigns/{key}/pause
@@ -142,6 +148,12 @@ TABLE = {
     """,
     EDIT: """
         POST /campaigns/+new
+        POST /campaigns/{key}/build
+        POST /campaigns/{key}/build/review
+        POST /drafts
+        POST /drafts/{draft_id}
+        POST /drafts/{draft_id}/delete
+        POST /drafts/{draft_id}/review
         POST /campaigns/+new/check
         POST /campaigns/{key}/ahead
         POST /campaigns/{key}/clone
