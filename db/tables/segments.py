@@ -41,6 +41,12 @@ def find(conn: Connection, key: str) -> Segment | None:
     return None if row is None else Segment(*row)
 
 
+def name_of(conn: Connection, key: str) -> str:
+    """Return what a segment is called; its key where there is none of it."""
+    found = find(conn, key)
+    return key if found is None else found.name
+
+
 def save(conn: Connection, key: str, *, name: str | None, public: bool | None, published: bool | None) -> Stored:
     """Create a segment or change what is given of it; None keeps what is there.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
@@ -22,7 +23,8 @@ from parcours.domain.segments.parsing import MAX_DEPTH
 from parcours.domain.time.text import iso
 from parcours.producers.files.campaigns import CampaignFileError
 from parcours.producers.files.segments import read_text
-from parcours.services import manual_changes, segment_explained, segment_plan, segment_rules
+from parcours.services import contact_export, manual_changes, segment_explained, segment_plan, segment_rules
+from parcours.services.contact_export import Format
 from parcours.services.segment_json import definition, segment_json
 from parcours.services.segment_plan import SegmentPlan
 from parcours.web.api.common import (
@@ -246,6 +248,20 @@ def explain_segment(site: SiteOf, _who: Reader, segment: str, contact: str) -> S
 
 
 # Before what has any key in this place.
+@router.get(
+    "/segments/{segment:path}/export",
+    summary="Export a segment's members",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/csv": {}, "application/x-ndjson": {}}, "description": "The file."}},
+)
+def export_segment(
+    site: SiteOf, _who: Reader, segment: str, format_: Annotated[Format, Query(alias="format")] = "csv"
+) -> StreamingResponse:
+    """All attributes and custom fields of the active members, as CSV or NDJSON. `contacts import` reads the file."""
+    lines = contact_export.segment_lines(site.engine, segment, format_)
+    return StreamingResponse(lines, media_type=contact_export.MEDIA_TYPES[format_])
+
+
 @router.get("/segments/{segment:path}/members", summary="List a segment's members")
 def list_segment_members(
     site: SiteOf, _who: Reader, segment: str, limit: Limit = 50, cursor: Cursor = None

@@ -9,6 +9,7 @@ from parcours.web.pages import (
     assets,
     campaign_form,
     campaign_list,
+    contact_form,
     contacts,
     emails,
     forms,
@@ -26,6 +27,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     campaign_list.router,
     # After all that has a name of its own below a campaign.
     overview.router,
+    # Before what has the key of a contact in this place.
+    contact_form.router,
     contacts.router,
     segments.router,
     forms.router,

@@ -110,7 +110,7 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         counted=COUNTED,
         page=page,
         search=search,
-        more=found is not None and found.more,
+        found=found,
         address=address("segments", key),
         next=next_address(address("segments", key), page.after, q=search),
         begun="before" in request.query_params,

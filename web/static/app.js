@@ -35,3 +35,24 @@ document.addEventListener("submit", (event) => {
 window.addEventListener("pageshow", () => {
   for (const form of document.forms) delete form.dataset.sent;
 });
+
+// One more of the rows of a form, without asking the server.
+document.addEventListener("click", (event) => {
+  const more = event.target.closest("[data-add-row]");
+  const rows = more && more.form.querySelector("[data-rows]");
+  if (!rows || !rows.lastElementChild) return;
+  event.preventDefault();
+  const row = rows.lastElementChild.cloneNode(true);
+  for (const each of row.querySelectorAll("input")) each.value = "";
+  rows.append(row);
+  row.querySelector("input").focus();
+});
+
+// Whoever leaves a form with something typed is asked.
+for (const form of document.querySelectorAll("form[data-unsaved]")) {
+  // What an error brought back was typed, too.
+  let typed = Boolean(document.querySelector(".flash.error"));
+  form.addEventListener("input", () => { typed = true; });
+  form.addEventListener("submit", () => { typed = false; });
+  window.addEventListener("beforeunload", (event) => { if (typed) event.preventDefault(); });
+}

@@ -73,6 +73,7 @@ TABLE = {
         GET /api/contacts
         GET /api/contacts/{contact:path}
         GET /api/contacts/{contact:path}/campaigns
+        GET /api/contacts/{contact:path}/export
         GET /api/emails
         GET /api/emails/{email:path}
         GET /api/forms
@@ -80,6 +81,7 @@ TABLE = {
         GET /api/segments
         GET /api/segments/{segment:path}
         GET /api/segments/{segment:path}/members
+        GET /api/segments/{segment:path}/export
         GET /api/segments/{segment:path}/explain/{contact:path}
         POST /api/segments/{segment:path}/plan
     """,
@@ -120,6 +122,10 @@ TABLE = {
         GET /campaigns/{key}/{tab}
         GET /contacts
         GET /contacts/{key:path}
+        GET /contacts/+new
+        GET /contacts/{key:path}/edit
+        GET /contacts/{key:path}/erase
+        GET /contacts/{key:path}/export
         GET /contacts/{key:path}/leave
         GET /emails
         GET /emails/{key:path}
@@ -138,6 +144,9 @@ TABLE = {
         POST /campaigns/{key}/edit
         POST /campaigns/{key}/pause
         POST /campaigns/{key}/publish
+        POST /contacts/+new
+        POST /contacts/{key:path}/edit
+        POST /contacts/{key:path}/erase
         POST /contacts/{key:path}/join
         POST /contacts/{key:path}/leave
         POST /forms
