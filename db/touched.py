@@ -32,7 +32,7 @@ class JoinedRange(NamedTuple):
 
 
 @dataclass(slots=True)
-class Noted:
+class Touches:
     """What was changed of whom."""
 
     # By token.
@@ -57,17 +57,17 @@ class Noted:
 
 
 # By transaction, which takes what was noted in it with it when it ends.
-_noted: WeakKeyDictionary[Transaction, Noted] = WeakKeyDictionary()
+_noted: WeakKeyDictionary[Transaction, Touches] = WeakKeyDictionary()
 
 
-def _of(conn: Connection) -> Noted:
+def _of(conn: Connection) -> Touches:
     transaction = conn.get_transaction()
     if transaction is None:
         # Nothing was written, so nothing changed.
-        return Noted()
+        return Touches()
     found = _noted.get(transaction)
     if found is None:
-        found = _noted[transaction] = Noted()
+        found = _noted[transaction] = Touches()
     return found
 
 
@@ -126,8 +126,8 @@ def note_joined(conn: Connection, campaign_id: int, first_id: int, last_id: int,
     _of(conn).joined.append(JoinedRange(campaign_id, first_id, last_id, at))
 
 
-def take(conn: Connection) -> Noted:
+def take(conn: Connection) -> Touches:
     """Return what was noted in this transaction since it was last taken."""
     transaction = conn.get_transaction()
     found = None if transaction is None else _noted.pop(transaction, None)
-    return Noted() if found is None else found
+    return Touches() if found is None else found

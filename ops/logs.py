@@ -62,6 +62,7 @@ FLOODABLE = frozenset(
             "delivery_failed",
             "order_refused",
         ),
+        *("entry_refused", "event_without_key", "rule_failed", "rules_not_asked", "run_not_begun"),
         *("provider_failed", "provider_not_understood", "provider_unusable", "text_command_of_nobody"),
     }
 )

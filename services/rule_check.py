@@ -46,7 +46,7 @@ def run(engine: Engine, *, full: bool, zone: ZoneInfo) -> Iterator[CheckedInvari
         yield CheckedInvariant("members_of_rules", SAYS, found, examples)
 
 
-def _wrong(conn: Connection, known: rules.Known, ids: Sequence[int], now: datetime, zone: ZoneInfo) -> list[int]:
+def _wrong(conn: Connection, known: rules.KnownRule, ids: Sequence[int], now: datetime, zone: ZoneInfo) -> list[int]:
     if not ids:
         return []
     waiting = {id_ for id_, _ in rules.due_of(conn, [known.segment_id], ids, now=now)} | rules.unasked(conn, ids)

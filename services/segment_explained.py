@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from parcours.db.reads import batch
 from parcours.db.tables import contacts, rules, segments
-from parcours.db.tables.rules import Standing
+from parcours.db.tables.rules import RuleStanding
 from parcours.domain.errors import NotFoundError
 from parcours.domain.segments import judging
 from parcours.domain.segments import rule as tree
@@ -29,7 +29,7 @@ class SegmentExplained:
 
     segment: str
     contact: str
-    standing: Standing | None
+    standing: RuleStanding | None
     # Without one, the segment has no rule, or it cannot be read here (`aside` says why).
     rule: Explained | None
     has_rule: bool

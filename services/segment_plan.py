@@ -15,7 +15,7 @@ from parcours.db.reads import rules as in_sql
 from parcours.db.tables import campaigns, events, rebuilds, rules, segments
 from parcours.db.tables import membership as memberships
 from parcours.db.tables.membership import Chunk
-from parcours.db.tables.rules import Standing
+from parcours.db.tables.rules import RuleStanding
 from parcours.db.tables.segments import Segment
 from parcours.domain.campaign_file.model import Problem
 from parcours.domain.campaign_file.sentences import short
@@ -276,7 +276,7 @@ class _Planning:
 
     def _answers(
         self, rule: Rule, stored: Segment | None, only: Collection[int] | None, asked: Collection[str]
-    ) -> Iterator[tuple[Mapping[int, Standing], Mapping[int, bool | Failed]]]:
+    ) -> Iterator[tuple[Mapping[int, RuleStanding], Mapping[int, bool | Failed]]]:
         """Yield how contacts are in a segment, and what its rule says of them; of whom it says nothing, it says no."""
         if only is not None:
             ids = sorted(only)
@@ -334,7 +334,7 @@ class _Planning:
             yield Effect(key, running, joining.fresh, back, leaves, stays)
 
 
-def untouched_by_hand(standing: Standing) -> Standing:
+def untouched_by_hand(standing: RuleStanding) -> RuleStanding:
     """Return how somebody is in a segment, as if nothing had been done by hand."""
     return standing._replace(manually_added=False, manually_removed=False)
 

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine
 from parcours.db.scope import Scope
 from parcours.db.tables import campaigns, waits
 from parcours.db.tables import dates as dates_table
-from parcours.db.tables.dates import DateEntry, DateSource, Noted
+from parcours.db.tables.dates import DateEntry, DatesChanged, DateSource
 from parcours.db.tables.membership import Chunk
 from parcours.db.tables.waits import EVERYTHING, Dated
 from parcours.domain.campaign import Campaign
@@ -58,7 +58,7 @@ def follow(conn: Connection, *, now: datetime, zone: ZoneInfo, of: Iterable[int]
     return len(noted)
 
 
-def _move_waits(conn: Connection, noted: Sequence[Noted], *, now: datetime, zone: ZoneInfo) -> None:
+def _move_waits(conn: Connection, noted: Sequence[DatesChanged], *, now: datetime, zone: ZoneInfo) -> None:
     contacts = {each.id: each for each in noted}
     by_campaign: dict[int, list[Dated]] = {}
     for wait in waits.by_date(conn, contacts):
@@ -88,7 +88,7 @@ def _move_waits(conn: Connection, noted: Sequence[Noted], *, now: datetime, zone
     waits.move_to(conn, moved)
 
 
-def _move_entries(conn: Connection, noted: Sequence[Noted], *, now: datetime, zone: ZoneInfo) -> None:
+def _move_entries(conn: Connection, noted: Sequence[DatesChanged], *, now: datetime, zone: ZoneInfo) -> None:
     sources = dates_table.sources(conn)
     if not sources:
         return

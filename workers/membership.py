@@ -17,7 +17,7 @@ from parcours.db.scope import Scope
 from parcours.db.tables import campaigns, entrants, erasure, events, outcomes, runs, sweeps, waits
 from parcours.db.tables import membership as memberships
 from parcours.db.tables.entrants import Held
-from parcours.db.tables.membership import Chunk, Known, Root, Sources
+from parcours.db.tables.membership import Chunk, KnownMember, Root, Sources
 from parcours.db.tables.runs import Beginning, StoredRun
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.campaign import Campaign
@@ -116,7 +116,7 @@ class _Coming:
     again: bool
     released: bool
 
-    def by_itself(self, known: Mapping[int, Known]) -> dict[int, What]:
+    def by_itself(self, known: Mapping[int, KnownMember]) -> dict[int, What]:
         """Let in contacts whose membership is one run by itself."""
         conn, campaign, now = self.conn, self.campaign, self.now
         states = {id_: each.state for id_, each in known.items()}
@@ -130,7 +130,7 @@ class _Coming:
         _count(conn, campaign.id, "added", len(new) + list(again.values()).count("back"), now)
         return {**dict.fromkeys(new, "added"), **again}
 
-    def beside_others(self, known: Mapping[int, Known]) -> dict[int, What]:
+    def beside_others(self, known: Mapping[int, KnownMember]) -> dict[int, What]:
         """Begin a run of each contact, or begin it again, beside those that it may have already."""
         conn, campaign, now, given = self.conn, self.campaign, self.now, self.given
         keys = {id_: given[id_].key if id_ in given else "" for id_ in known}
@@ -177,7 +177,7 @@ class _Coming:
         _count(conn, campaign.id, "added", len(new) + len(back), now)
         return {**dict.fromkeys(entries, "added"), **again}
 
-    def _entering(self, states: Mapping[int, State | None], known: Mapping[int, Known]) -> dict[int, Entering]:
+    def _entering(self, states: Mapping[int, State | None], known: Mapping[int, KnownMember]) -> dict[int, Entering]:
         campaign, found = self.campaign, {}
         reentry = "always" if self.again else campaign.reentry
         for id_, state in states.items():
@@ -231,7 +231,7 @@ class _Coming:
         ]
         entrants.hold(self.conn, self.campaign.id, held, until=until)
 
-    def _arm(self, rotations: Mapping[int, int], known: Mapping[int, Known]) -> None:
+    def _arm(self, rotations: Mapping[int, int], known: Mapping[int, KnownMember]) -> None:
         """Let contacts stand at every root step, in new rotations."""
         campaign, now = self.campaign, self.now
         zones = {id_: zone_of(known[id_].timezone, self.zone) for id_ in rotations}
@@ -260,7 +260,7 @@ def _again(states: Mapping[int, State | None]) -> dict[int, What]:
     }
 
 
-def _state_of(known: Known, run: StoredRun | None, key: str) -> State | None:
+def _state_of(known: KnownMember, run: StoredRun | None, key: str) -> State | None:
     """Return what the rules of re-entry are asked of: the run of a key, if there was one before."""
     whole = known.state
     if run is None:

@@ -18,8 +18,8 @@ from parcours.db.reads import batch
 from parcours.db.reads import rules as in_sql
 from parcours.db.tables import campaigns, events, rebuilds, rules
 from parcours.db.tables.membership import Chunk
-from parcours.db.tables.rebuilds import Part
-from parcours.db.tables.rules import Known, Standing
+from parcours.db.tables.rebuilds import RebuildPart
+from parcours.db.tables.rules import KnownRule, RuleStanding
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.segments.judging import Judged, judged
 from parcours.domain.steps.types import Failed
@@ -90,12 +90,12 @@ def work_all(
     return False
 
 
-def _let_campaigns_follow(conn: Connection, part: Part, *, now: datetime, zone: ZoneInfo) -> None:
+def _let_campaigns_follow(conn: Connection, part: RebuildPart, *, now: datetime, zone: ZoneInfo) -> None:
     for campaign_id in dict.fromkeys(id_ for id_, _ in events.campaigns_of_segment(conn, part.segment_id)):
         alignment.sync_chunk(conn, campaign_id, part.chunk, now=now, zone=zone, limit=None, scope=EVERYTHING)
 
 
-def _fill(conn: Connection, known: Known, chunk: Chunk, *, now: datetime, zone: ZoneInfo) -> int:
+def _fill(conn: Connection, known: KnownRule, chunk: Chunk, *, now: datetime, zone: ZoneInfo) -> int:
     """Fill a range; where SQL cannot, in Python, which leaves out those alone of whom it cannot tell.
 
     A range that neither can fill stays as it is, and holds back no other.
@@ -116,7 +116,7 @@ def _fill(conn: Connection, known: Known, chunk: Chunk, *, now: datetime, zone: 
 
 
 def fill(
-    conn: Connection, known: Known, chunk: Chunk, *, now: datetime, zone: ZoneInfo, in_python: bool = False
+    conn: Connection, known: KnownRule, chunk: Chunk, *, now: datetime, zone: ZoneInfo, in_python: bool = False
 ) -> int:
     """Let contacts of a range into a segment and out as its rule says; return how many moved.
 
@@ -146,7 +146,7 @@ def fill(
 
 
 def _move_in_sql(
-    conn: Connection, known: Known, chunk: Chunk, locked: Sequence[int], *, now: datetime
+    conn: Connection, known: KnownRule, chunk: Chunk, locked: Sequence[int], *, now: datetime
 ) -> tuple[list[int], int]:
     """Move contacts as SQL says now that they are locked; return those of whom it cannot tell, and how many moved."""
     again = in_sql.answers(conn, known.rule, chunk.first_id, chunk.last_id, now=now, timeless=known.by_time)
@@ -158,7 +158,7 @@ def _move_in_sql(
 
 
 def _told_in_python(
-    conn: Connection, known: Known, chunk: Chunk, *, now: datetime, zone: ZoneInfo
+    conn: Connection, known: KnownRule, chunk: Chunk, *, now: datetime, zone: ZoneInfo
 ) -> dict[int, Judged]:
     told: dict[int, Judged] = {}
     for ids in _some(rebuilds.ids(conn, chunk)):
@@ -173,7 +173,7 @@ def _some(ids: Sequence[int]) -> Iterator[Sequence[int]]:
     return (ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE))
 
 
-def differing(told: Mapping[int, Judged], standing: Mapping[int, Standing]) -> Iterator[int]:
+def differing(told: Mapping[int, Judged], standing: Mapping[int, RuleStanding]) -> Iterator[int]:
     """Yield who is to come or go, or cannot be told of, by what a rule says of a range; who is left out belongs not."""
     for id_, each in told.items():
         if isinstance(each.answer, Failed) or asking.moves(each.answer, standing.get(id_)) is not None:
@@ -185,9 +185,9 @@ def differing(told: Mapping[int, Judged], standing: Mapping[int, Standing]) -> I
 
 def wrong(
     conn: Connection,
-    known: Known,
+    known: KnownRule,
     ids: Sequence[int],
-    standing: Mapping[int, Standing],
+    standing: Mapping[int, RuleStanding],
     *,
     now: datetime,
     zone: ZoneInfo,

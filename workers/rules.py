@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Engine
 from parcours.db import touched
 from parcours.db.reads import batch
 from parcours.db.tables import campaigns, erasure, rules
-from parcours.db.tables.rules import Book, Known, Pair, Standing
-from parcours.db.touched import Noted
+from parcours.db.tables.rules import Book, KnownRule, Pair, RuleStanding
+from parcours.db.touched import Touches
 from parcours.domain.segments.judging import Judged, judged
 from parcours.domain.steps.types import Failed
 from parcours.ops.logs import described
@@ -51,9 +51,9 @@ def follow(conn: Connection, *, now: datetime, zone: ZoneInfo, since: Mapping[in
         _ask(conn, book, _left_to_others(conn, book, noted), now=now, zone=zone, since=since)
 
 
-def _left_to_others(conn: Connection, book: Book, noted: Noted) -> Asked:
+def _left_to_others(conn: Connection, book: Book, noted: Touches) -> Asked:
     """Leave to others what is not of locked contacts; return what is asked of whom."""
-    elsewhere = Noted(addresses=noted.addresses, companies=noted.companies, joined=noted.joined)
+    elsewhere = Touches(addresses=noted.addresses, companies=noted.companies, joined=noted.joined)
     rules.leave_to_others(conn, elsewhere)
     return book.asked(noted)
 
@@ -91,7 +91,7 @@ def ask_again(
 
 
 def align(
-    conn: Connection, asking: Sequence[Known], of: Mapping[int, Collection[int]], now: datetime, zone: ZoneInfo
+    conn: Connection, asking: Sequence[KnownRule], of: Mapping[int, Collection[int]], now: datetime, zone: ZoneInfo
 ) -> dict[int, list[int]]:
     """Let contacts, whose locks the caller holds, into segments and out as the rules say; return who moved, by segment.
 
@@ -132,7 +132,7 @@ def align(
     return {segment_id: sorted(ids) for segment_id, ids in moved.items()}
 
 
-def moves(answer: bool, standing: Standing | None) -> bool | None:
+def moves(answer: bool, standing: RuleStanding | None) -> bool | None:
     """Return whether somebody comes in (True) or goes (False) by what a rule says, None when they stay as they are.
 
     What was done by hand holds.
@@ -144,7 +144,7 @@ def moves(answer: bool, standing: Standing | None) -> bool | None:
     return False if goes else None
 
 
-def _note_due(asked: Known, pair: Pair, answer: Judged, due: dict[Pair, datetime], never: list[Pair]) -> None:
+def _note_due(asked: KnownRule, pair: Pair, answer: Judged, due: dict[Pair, datetime], never: list[Pair]) -> None:
     if not asked.by_time:
         return
     if answer.changes_at is None:
@@ -184,7 +184,7 @@ def follow_due(conn: Connection, *, now: datetime, zone: ZoneInfo, limit: int = 
 
 
 def _due_of(conn: Connection, book: Book, contact_ids: Sequence[int], now: datetime) -> Asked:
-    noted = Noted()
+    noted = Touches()
     for contact_id, what in rules.take_left(conn, contact_ids):
         (noted.anything if what is None else noted.tokens.setdefault(what, set())).add(contact_id)
     asked = book.asked(noted)

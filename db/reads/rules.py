@@ -53,7 +53,7 @@ _MONTHS_DIFFER = timedelta(days=4)
 _INSTANT = timedelta.resolution
 
 
-class Form(NamedTuple):
+class SqlForm(NamedTuple):
     """The SQL form of a rule: an expression on a row of `contact`, its parameters, and joins that it needs.
 
     Joins are of a range of contacts, from `first_id` to `last_id`.
@@ -71,14 +71,14 @@ class Answers(NamedTuple):
     unsure: list[int]
 
 
-def form_of(rule: Rule, *, now: datetime, timeless: bool = False) -> Form:
+def form_of(rule: Rule, *, now: datetime, timeless: bool = False) -> SqlForm:
     """Return a rule as an expression on `contact`: true, false, or NULL where the contact has to be asked in Python.
 
     `timeless`: NULL also where the answer may change by time alone. Where it is not NULL then, it never does. The
     parameters are named `r0_…` and so on; whatever the rule says is bound and never part of the text.
     """
     writing = _Writing(now, timeless)
-    return Form(writing.rule(rule), writing.parameters, "\n".join(writing.joins))
+    return SqlForm(writing.rule(rule), writing.parameters, "\n".join(writing.joins))
 
 
 def answers(
@@ -177,12 +177,12 @@ def _lasting(asked: Properties) -> bool | None:
     return None
 
 
-def _form(name: str, **parameters: Any) -> Form:
+def _form(name: str, **parameters: Any) -> SqlForm:
     join = sql.get(f"{name}_join")
-    return Form(sql[name].text, parameters, "" if join is None else join.text)
+    return SqlForm(sql[name].text, parameters, "" if join is None else join.text)
 
 
-_UNKNOWN = Form(sql["unknown"].text, {})
+_UNKNOWN = SqlForm(sql["unknown"].text, {})
 
 
 # Periods: in which an instant, or a day, surely is, and in which it may be.
@@ -342,25 +342,25 @@ def _two(first: date, last: date) -> tuple[str, str]:
 # The conditions.
 
 
-def _tags(asked: HasTags, now: datetime) -> Form:
+def _tags(asked: HasTags, now: datetime) -> SqlForm:
     return _form("tags", tags=list(asked.tags))
 
 
-def _segments(asked: InSegments, now: datetime) -> Form:
+def _segments(asked: InSegments, now: datetime) -> SqlForm:
     return _form("segments", keys=list(asked.segments))
 
 
-def _campaigns(asked: InCampaigns, now: datetime) -> Form:
+def _campaigns(asked: InCampaigns, now: datetime) -> SqlForm:
     inside = _form("campaigns", keys=list(asked.campaigns))
     if asked.added is None:
         return inside
-    return Form(f"CASE WHEN NOT {inside.sql} THEN false END", inside.parameters)
+    return SqlForm(f"CASE WHEN NOT {inside.sql} THEN false END", inside.parameters)
 
 
 _SIGNS = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
 
 
-def _points(asked: PointsTest, now: datetime) -> Form:
+def _points(asked: PointsTest, now: datetime) -> SqlForm:
     # What a column of points cannot hold is compared in Python.
     if abs(asked.points) >= 2**31:
         return _UNKNOWN
@@ -368,20 +368,20 @@ def _points(asked: PointsTest, now: datetime) -> Form:
     return _form("points", **compared) if asked.group is None else _form("scores", group_key=asked.group, **compared)
 
 
-def _stage(asked: InStage, now: datetime) -> Form:
+def _stage(asked: InStage, now: datetime) -> SqlForm:
     return _form("stage", keys=list(asked.stages))
 
 
-def _owner(asked: HasOwner, now: datetime) -> Form:
+def _owner(asked: HasOwner, now: datetime) -> SqlForm:
     return _form("owner", keys=list(asked.owners))
 
 
-def _do_not_contact(asked: DoNotContact, now: datetime) -> Form:
+def _do_not_contact(asked: DoNotContact, now: datetime) -> SqlForm:
     plain = asked.reason is None and asked.match == "any"
     return _form("do_not_contact", channels=list(asked.channels), plain=plain)
 
 
-def _created(asked: CreatedWhen, now: datetime) -> Form:
+def _created(asked: CreatedWhen, now: datetime) -> SqlForm:
     period = _form("created", **_period(asked, now)._asdict())
     if asked.operator is None:
         return period
@@ -394,19 +394,19 @@ def _created(asked: CreatedWhen, now: datetime) -> Form:
     # Both, each with parameters of its own.
     renamed = _PARAMETER.sub(r":tested_\1", tested.sql)
     parameters = {f"tested_{name}": value for name, value in tested.parameters.items()}
-    return Form(f"({period.sql}) AND ({renamed})", {**period.parameters, **parameters})
+    return SqlForm(f"({period.sql}) AND ({renamed})", {**period.parameters, **parameters})
 
 
-def _form_submitted(asked: FormSent, now: datetime) -> Form:
+def _form_submitted(asked: FormSent, now: datetime) -> SqlForm:
     bounds = _period(asked, now)._asdict()
     return _form("form_submitted", any_form=not asked.forms, keys=list(asked.forms), most=MOST_LOOKED_AT, **bounds)
 
 
-def _form_field(asked: FormFieldTest, now: datetime) -> Form:
+def _form_field(asked: FormFieldTest, now: datetime) -> SqlForm:
     return _form("never_submitted", form=asked.form)
 
 
-def _email_activity(asked: EmailActivity, now: datetime) -> Form:
+def _email_activity(asked: EmailActivity, now: datetime) -> SqlForm:
     events = {"opened": ["email.opened", "email.clicked"], "clicked": ["email.clicked"], "bounced": ["email.bounced"]}
     return _form(
         "email_activity",
@@ -421,7 +421,7 @@ def _email_activity(asked: EmailActivity, now: datetime) -> Form:
     )
 
 
-def _event_count(asked: EventCount, now: datetime) -> Form:
+def _event_count(asked: EventCount, now: datetime) -> SqlForm:
     if "*" in asked.type:
         # One click may count as two events of a pattern.
         return _UNKNOWN
@@ -447,7 +447,7 @@ def _received_from(asked: Lately, now: datetime) -> datetime:
     return _by(batch.begins(parse_interval(asked.within), now), -timedelta(days=2))
 
 
-def _field(asked: FieldTest, now: datetime) -> Form:
+def _field(asked: FieldTest, now: datetime) -> SqlForm:
     name = asked.field
     operator, value = operators.known(asked.operator), asked.value
     if asked.other is not None or name in UTM_NAMES or name.startswith("company."):
@@ -465,24 +465,24 @@ def _field(asked: FieldTest, now: datetime) -> Form:
     where = sql["attribute" if name in ATTRIBUTES else "custom_field"].text
     written = found.sql.replace("{text}", "({value} #>> '{}')").replace("{value}", where)
     negated = f"NOT ({written})" if operator.startswith("!") else written
-    return Form(negated, {**found.parameters, "field": name})
+    return SqlForm(negated, {**found.parameters, "field": name})
 
 
-def _field_tags(operator: str, value: Any) -> Form:
+def _field_tags(operator: str, value: Any) -> SqlForm:
     positive = operator.removeprefix("!")
     if positive == "empty":
         found = _form("any_tag")
-        return found if operator == "!empty" else Form(f"NOT {found.sql}", {})
+        return found if operator == "!empty" else SqlForm(f"NOT {found.sql}", {})
     if positive not in ("=", "in") or (positive == "=" and not isinstance(value, str)):
         return _UNKNOWN
     tags = [value] if positive == "=" else value
     if not isinstance(tags, list) or not all(isinstance(each, str) and each for each in tags):
         return _UNKNOWN
     found = _form("tags", tags=tags)
-    return found if operator == positive else Form(f"NOT {found.sql}", found.parameters)
+    return found if operator == positive else SqlForm(f"NOT {found.sql}", found.parameters)
 
 
-def _of_value(name: str, value: Any, now: datetime) -> Form | None:
+def _of_value(name: str, value: Any, now: datetime) -> SqlForm | None:
     """Return the test of a field's value, or None where SQL has none that says the same."""
     if name == "empty":
         return _form("empty")
@@ -515,14 +515,14 @@ def _words(values: Sequence[Any]) -> list[str] | None:
     return found
 
 
-def _anniversary(now: datetime) -> Form:
+def _anniversary(now: datetime) -> SqlForm:
     today = [(now + timedelta(hours=hours)).date() for hours in (-14, 0, 16)]
     days = {f"{each:%m-%d}" for each in today}
     # Who was born on the 29th of February has it on the 28th in most years.
     return _form("month_and_day", days=sorted(days | ({"02-29"} if "02-28" in days else set())))
 
 
-_FORMS: dict[tuple[str, type], Callable[[Any, datetime], Form]] = {
+_FORMS: dict[tuple[str, type], Callable[[Any, datetime], SqlForm]] = {
     ("contact.tags", HasTags): _tags,
     ("contact.segments", InSegments): _segments,
     ("contact.campaigns", InCampaigns): _campaigns,

@@ -40,7 +40,7 @@ class Build(NamedTuple):
     removed: bool
 
 
-class Noted(NamedTuple):
+class DatesChanged(NamedTuple):
     """A contact whose dates changed, and for how many seconds that has been known."""
 
     id: int
@@ -128,10 +128,10 @@ def drop_in(conn: Connection, source: DateSource, chunk: Chunk) -> None:
     conn.execute(sql["drop_in"], {"source_id": source.id, **chunk._asdict()})
 
 
-def take_noted(conn: Connection, *, limit: int, of: Iterable[int] | None = None) -> list[Noted]:
+def take_noted(conn: Connection, *, limit: int, of: Iterable[int] | None = None) -> list[DatesChanged]:
     """Take contacts whose dates changed, and their locks. Who is in other hands is left for later."""
     parameters = {"limit": limit, "ids": None if of is None else list(of)}
-    return [Noted(*row) for row in conn.execute(sql["take_noted"], parameters)]
+    return [DatesChanged(*row) for row in conn.execute(sql["take_noted"], parameters)]
 
 
 def first_to_follow(conn: Connection) -> int | None:

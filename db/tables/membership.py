@@ -52,7 +52,7 @@ class Sources(NamedTuple):
         return {**late, **({"exit_ids": list(self.exits)} if self.exits else {})}
 
 
-class Known(NamedTuple):
+class KnownMember(NamedTuple):
     """A contact's membership of a campaign, if any, whether it has runs, and the contact's timezone."""
 
     state: State | None
@@ -190,16 +190,16 @@ def orphans(
 
 def states(
     conn: Connection, campaign_id: int, segment_ids: Sequence[int], contact_ids: Sequence[int]
-) -> dict[int, Known]:
+) -> dict[int, KnownMember]:
     """Return the membership, if any, and the timezone of contacts that the caller has locked."""
     parameters = {"campaign_id": campaign_id, "segment_ids": list(segment_ids), "contact_ids": list(contact_ids)}
-    found: dict[int, Known] = {}
+    found: dict[int, KnownMember] = {}
     for row in conn.execute(sql["states"], parameters):
         state = None
         if row.rotation is not None:
             departure = None if row.departure is None else Departure(row.departure)
             state = State(row.rotation, row.added_at, row.manual, row.left_at, departure, row.left_entry, row.entry)
-        found[row.contact_id] = Known(state, bool(row.runs), row.timezone)
+        found[row.contact_id] = KnownMember(state, bool(row.runs), row.timezone)
     return found
 
 

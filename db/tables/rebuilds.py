@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from parcours.db.statements import statements
 from parcours.db.tables.membership import Chunk
-from parcours.db.tables.rules import Standing, book
+from parcours.db.tables.rules import RuleStanding, book
 
 sql = statements(__file__)
 
@@ -19,7 +19,7 @@ WIDTH = 20_000
 MOST_CHUNKS = 20_000
 
 
-class Part(NamedTuple):
+class RebuildPart(NamedTuple):
     """A range of contact ids of a segment; a filled one has its members, and its campaigns are to follow."""
 
     segment_id: int
@@ -53,18 +53,18 @@ def settle(conn: Connection) -> None:
         conn.execute(sql["settle"])
 
 
-def take(conn: Connection, segment_ids: Collection[int]) -> Part | None:
+def take(conn: Connection, segment_ids: Collection[int]) -> RebuildPart | None:
     """Take a range of one of these segments that nobody has in hand; None without one, or while they have to wait."""
     row = conn.execute(sql["take"], {"segment_ids": list(segment_ids)}).first()
-    return None if row is None else Part(row.segment_id, Chunk(row.first_id, row.last_id), row.filled)
+    return None if row is None else RebuildPart(row.segment_id, Chunk(row.first_id, row.last_id), row.filled)
 
 
-def fill(conn: Connection, part: Part) -> None:
+def fill(conn: Connection, part: RebuildPart) -> None:
     """Write that a range has its members."""
     conn.execute(sql["fill"], {"segment_id": part.segment_id, "first_id": part.chunk.first_id})
 
 
-def finish_chunk(conn: Connection, part: Part) -> None:
+def finish_chunk(conn: Connection, part: RebuildPart) -> None:
     """Write that a range is done."""
     conn.execute(sql["finish_chunk"], {"segment_id": part.segment_id, "first_id": part.chunk.first_id})
 
@@ -99,10 +99,10 @@ def ids(conn: Connection, chunk: Chunk) -> list[int]:
     return list(conn.execute(sql["ids"], chunk._asdict()).scalars())
 
 
-def members(conn: Connection, segment_id: int, chunk: Chunk) -> dict[int, Standing]:
+def members(conn: Connection, segment_id: int, chunk: Chunk) -> dict[int, RuleStanding]:
     """Return how contacts of a range are in a segment, by id; those who never were are left out."""
     rows = conn.execute(sql["members"], {"segment_id": segment_id, **chunk._asdict()})
-    return {row.contact_id: Standing(*row) for row in rows}
+    return {row.contact_id: RuleStanding(*row) for row in rows}
 
 
 class Joining(NamedTuple):

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Transaction
 from parcours.db import touched
 from parcours.db.statements import statements
 from parcours.db.tables import refusals
-from parcours.db.touched import Noted
+from parcours.db.touched import Touches
 from parcours.domain.contacts.touched import ALL, CAMPAIGNS, COMPANIES, DO_NOT_CONTACT, FIELDS, SEGMENTS, Readers
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class StoredRule(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownRule:
     """A rule that this process can read."""
 
     segment_id: int
@@ -60,13 +60,13 @@ class Book:
     """All rules as of a version: by segment, who reads what, and which cannot be read here, with the reason, by key."""
 
     version: int
-    rules: Mapping[int, Known]
+    rules: Mapping[int, KnownRule]
     readers: Readers[int]
     # Which fields any of them reads.
     fields: frozenset[str]
     aside: Mapping[str, str]
 
-    def asked(self, noted: Noted) -> dict[int, set[int]]:
+    def asked(self, noted: Touches) -> dict[int, set[int]]:
         """Return of whom each rule is to be asked again, by segment."""
         found: dict[int, set[int]] = {}
 
@@ -88,7 +88,7 @@ class Book:
 NO_RULES = Book(0, {}, Readers({}), frozenset(), {})
 
 
-class Standing(NamedTuple):
+class RuleStanding(NamedTuple):
     """How a contact is, or was, in a segment."""
 
     contact_id: int
@@ -162,7 +162,7 @@ def _read(now: int, found: Sequence[StoredRule]) -> Book:
     levels = _levels({key: rules.segments(rule) for key, (_, rule) in read.items()})
     of_campaigns = max(levels.values(), default=0) + 1
     known = {
-        each.segment_id: Known(
+        each.segment_id: KnownRule(
             each.segment_id,
             each.key,
             rule,
@@ -266,10 +266,10 @@ def complaints(conn: Connection) -> dict[str, str]:
 # Members.
 
 
-def standing(conn: Connection, segment_ids: Collection[int], contact_ids: Collection[int]) -> list[Standing]:
+def standing(conn: Connection, segment_ids: Collection[int], contact_ids: Collection[int]) -> list[RuleStanding]:
     """Return how contacts are in segments; those who never were are left out."""
     parameters = {"segment_ids": list(segment_ids), "ids": list(contact_ids)}
-    return [Standing(*row) for row in conn.execute(sql["standing"], parameters)]
+    return [RuleStanding(*row) for row in conn.execute(sql["standing"], parameters)]
 
 
 def enter(conn: Connection, pairs: Sequence[Pair], *, now: datetime) -> list[Pair]:
@@ -337,7 +337,7 @@ def gone(conn: Connection, contact_ids: Collection[int]) -> list[int]:
 # Who is left to others.
 
 
-def leave_to_others(conn: Connection, rest: Noted) -> None:
+def leave_to_others(conn: Connection, rest: Touches) -> None:
     """Let somebody else ask the rules about what was noted, as far as any rule reads it."""
     known = book(conn) if rest else NO_RULES
     if not known.rules:
@@ -347,7 +347,7 @@ def leave_to_others(conn: Connection, rest: Noted) -> None:
         if known.readers.of([token]):
             rows.update((id_, token) for id_ in ids - rest.anything)
     if rest.fields:
-        rows.update((id_, FIELDS) for ids in known.asked(Noted(fields=rest.fields)).values() for id_ in ids)
+        rows.update((id_, FIELDS) for ids in known.asked(Touches(fields=rest.fields)).values() for id_ in ids)
     if rows:
         contact_ids, whats = map(list, zip(*sorted(rows, key=lambda row: (row[0], row[1] or "")), strict=True))
         conn.execute(sql["leave_to_others"], {"ids": contact_ids, "whats": whats})

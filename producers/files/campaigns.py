@@ -113,13 +113,13 @@ def read_text(
 def value_of(text: str) -> object:
     """Return the data of a piece of YAML, or the text itself where that is none; its checks then say what is wrong."""
     try:
-        document = Document(_compose(Path("value.yaml"), text[:MAX_CHARACTERS]))
+        document = CampaignDocument(_compose(Path("value.yaml"), text[:MAX_CHARACTERS]))
     except (CampaignFileError, RecursionError):
         return text
     return text if document.broken else document.data
 
 
-def document_of(path: Path, text: str | None = None) -> Document:
+def document_of(path: Path, text: str | None = None) -> CampaignDocument:
     """Return the data of a file, or of a text that problems call by its path, with the line of each place in it.
 
     Raises CampaignFileError for what is no YAML, and for what is wrong in it as such.
@@ -132,13 +132,13 @@ def document_of(path: Path, text: str | None = None) -> Document:
     return document
 
 
-def _document(name: Path, text: str) -> Document:
+def _document(name: Path, text: str) -> CampaignDocument:
     if len(text) > MAX_CHARACTERS:
         raise _unreadable(name, TOO_LONG)
     # A tab between JSON's tokens means nothing, but YAML takes it for indentation.
     root = _compose(name, text.replace("\t", " ") if name.suffix.lower() == ".json" else text)
     try:
-        return Document(root)
+        return CampaignDocument(root)
     except RecursionError:
         raise _unreadable(name, "the file is nested too deeply") from None
 
@@ -249,7 +249,7 @@ for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern})\Z"), list(_first))
 
 
-class Document:
+class CampaignDocument:
     """A document as plain data, with the line of each place in it.
 
     `problems` has line, place and sentence; with a `broken` document, some of the data could not be had.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from parcours.domain.campaign_file.model import Problem
 from parcours.domain.segments.file import SegmentFile, check_all
-from parcours.producers.files.campaigns import CampaignFileError, Document, FileProblem, document_of
+from parcours.producers.files.campaigns import CampaignDocument, CampaignFileError, FileProblem, document_of
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class SegmentDocument:
     """The segments of a file, and the lines to tell problems with."""
 
     name: Path
-    document: Document
+    document: CampaignDocument
     segments: Sequence[SegmentFile]
 
     def located(self, problems: Iterable[Problem]) -> list[FileProblem]:
@@ -34,7 +34,7 @@ def read_text(text: str, *, name: Path) -> SegmentDocument:
     return _checked(name, document_of(name, text))
 
 
-def _checked(name: Path, document: Document) -> SegmentDocument:
+def _checked(name: Path, document: CampaignDocument) -> SegmentDocument:
     segments, problems = check_all(document.data)
     read = SegmentDocument(name, document, segments)
     if problems:

@@ -267,6 +267,8 @@ NOT_BY_STRANGERS = {
     "refused_requests_not_logged": "once a second",
     "request_handled": "a number a second of its own",
     "requests_not_logged": "once a second",
+    "rule_range_failed": "once a range of a rebuild",
+    "rules_go_round": "once a batch, whose rules are then left alone for an hour",
     "tick": "once a second",
     "tick_interrupted": "once a second",
     "tick_leads": "once a lead",

@@ -430,13 +430,13 @@ def test_a_stored_definition_says_its_format_and_a_newer_one_is_set_aside(world:
     (row,) = world.read("SELECT DISTINCT definition ->> 'format' AS format FROM campaign_version")
     assert row.format == "1"
     world.write(
-        "UPDATE campaign_version SET definition = CAST(jsonb_set(CAST(definition AS jsonb), '{format}', '2') AS json) "
+        "UPDATE campaign_version SET definition = CAST(jsonb_set(CAST(definition AS jsonb), '{format}', '9') AS json) "
         "WHERE campaign_id = (SELECT id FROM campaign WHERE key = 'new')"
     )
     assert world.update()["added"] == 1
     with world.engine.connect() as conn:
         (why,) = campaigns.set_aside(conn).values()
-    assert "this version of Parcours reads format 1" in why
+    assert "this version of Parcours reads formats 1 to 2, not 9" in why
 
 
 def test_a_step_that_raises_says_why_at_the_first_attempt(
