@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,22 +17,15 @@ from parcours.domain.keys import checked_key
 from parcours.domain.time.text import iso
 
 if TYPE_CHECKING:
-    from parcours.cli.rejected_rows import RejectFile
-    from parcours.db.tables.contacts import Imported, Incoming, SameAddress, Shown
+    from parcours.db.tables.contacts import Shown
     from parcours.db.tables.scores import PointsLogged, StageLogged
     from parcours.domain.messages.policy import Rule
-    from parcours.producers.files.contacts import ContactFile
 
 # Each command imports what it needs: showing a contact is quick, and reads no file.
 app = typer.Typer(
     no_args_is_help=True,
     help="Import, create, change, list, show, merge, export and delete contacts; set their channel preferences.",
 )
-
-MEMBERS_A_STATEMENT = 20_000
-
-# From so many rows on, the planner should hear of it at once.
-BULK = 10_000
 
 
 @app.command("import")
@@ -75,6 +67,7 @@ def import_(
     from parcours.cli.rejected_rows import RejectFile
     from parcours.producers.files.contacts import contact_file
     from parcours.producers.files.options import parse as parse_options
+    from parcours.services import contact_import
 
     here = session()
     options = parse_options(
@@ -92,7 +85,15 @@ def import_(
         return
     with RejectFile(file) as rejects, reading(file) as advance, contact_file(file, options, advance) as opened:
         allowed = here.settings.shared_addresses == "allow"
-        imported, awaiting = _import(opened, segment, rejects, "allow" if allowed else same_address)
+        imported, awaiting = contact_import.run(
+            here.engine,
+            opened,
+            segment,
+            rejects.add,
+            same_address="allow" if allowed else same_address,
+            now=datetime.now(UTC),
+            zone=here.zone,
+        )
     if as_json:
         here.print_json(
             {
@@ -133,52 +134,6 @@ def import_(
             campaigns = "campaign" if len(awaiting) == 1 else "campaigns"
             here.say(f"Run `parcours update` to add the contacts to the {campaigns} {', '.join(awaiting)}.")
     file_options.end(here, rejects, allowed=allow_rejected)
-
-
-def _import(
-    file: ContactFile, segment_key: str | None, rejects: RejectFile, same_address: SameAddress
-) -> tuple[Imported, list[str]]:
-    """Return the counts, and the keys of the published campaigns that an update lets the contacts into."""
-    from parcours.db.tables import campaigns, contacts, events, rules, segments
-    from parcours.domain.contacts.identity import in_use
-    from parcours.producers.files.rows import RejectedRow
-    from parcours.workers import local_time
-    from parcours.workers import rules as following
-
-    engine = session().engine
-    now = datetime.now(UTC)
-
-    def usable() -> Iterator[Incoming]:
-        for row in file.contacts():
-            if isinstance(row, RejectedRow):
-                rejects.add(row)
-            else:
-                yield row
-
-    with engine.begin() as conn:
-        segment, awaiting = None, []
-        if segment_key is not None:
-            segment = segments.find(conn, segment_key.strip())
-            if segment is None:
-                raise NotFoundError("segment", segment_key, "create it with `parcours segments create`")
-        staged = contacts.stage(conn, usable())
-        imported = contacts.merge(conn, now=now, same_address=same_address)
-        rules.leave_imported(conn, now=now)
-        for row in imported.refused:
-            rejects.add(
-                RejectedRow(row.line, in_use(row.email, owner=row.owner, key=row.key), f"{row.key},{row.email}")
-            )
-        if segment is not None:
-            for ids in contacts.staged_ids(conn, MEMBERS_A_STATEMENT):
-                segments.add_members(conn, segment.id, ids, manual=True, now=now)
-            fed = [id_ for id_, _ in events.campaigns_of_segment(conn, segment.id)] if staged else []
-            awaiting = sorted(row.key for row in campaigns.listing(conn, fed) if row.published)
-    local_time.follow_all(engine, now=now, zone=session().zone)
-    following.follow_all(engine, now=now, zone=session().zone)
-    if staged >= BULK:
-        with engine.begin() as conn:
-            contacts.analyze(conn)
-    return imported, awaiting
 
 
 @app.command()

@@ -10,6 +10,7 @@ from parcours.web.pages import (
     campaign_form,
     campaign_list,
     contact_form,
+    contact_import,
     contacts,
     emails,
     forms,
@@ -28,6 +29,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     # After all that has a name of its own below a campaign.
     overview.router,
     # Before what has the key of a contact in this place.
+    contact_import.uploads,
+    contact_import.router,
     contact_form.router,
     contacts.router,
     segments.router,

@@ -122,6 +122,9 @@ TABLE = {
         GET /campaigns/{key}/{tab}
         GET /contacts
         GET /contacts/{key:path}
+        GET /contacts/+import
+        GET /contacts/+import/{id_}
+        GET /contacts/+import/{id_}/rejected
         GET /contacts/+new
         GET /contacts/{key:path}/edit
         GET /contacts/{key:path}/erase
@@ -144,6 +147,9 @@ TABLE = {
         POST /campaigns/{key}/edit
         POST /campaigns/{key}/pause
         POST /campaigns/{key}/publish
+        POST /contacts/+import
+        POST /contacts/+import/{id_}
+        POST /contacts/+import/{id_}/delete
         POST /contacts/+new
         POST /contacts/{key:path}/edit
         POST /contacts/{key:path}/erase
