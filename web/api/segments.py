@@ -16,14 +16,21 @@ from parcours.db.reads import listings
 from parcours.db.reads.listings import FIRST
 from parcours.db.tables import rebuilds, rules, segments
 from parcours.db.tables.segments import COUNTED, SegmentLine
-from parcours.domain.errors import NotFoundError
+from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.keys import checked_key
 from parcours.domain.segments.file import SegmentFile, check
 from parcours.domain.segments.parsing import MAX_DEPTH
 from parcours.domain.time.text import iso
 from parcours.producers.files.campaigns import CampaignFileError
 from parcours.producers.files.segments import read_text
-from parcours.services import contact_export, manual_changes, segment_explained, segment_plan, segment_rules
+from parcours.services import (
+    contact_export,
+    manual_changes,
+    segment_explained,
+    segment_plan,
+    segment_removal,
+    segment_rules,
+)
 from parcours.services.contact_export import Format
 from parcours.services.segment_json import definition, segment_json
 from parcours.services.segment_plan import SegmentPlan
@@ -314,6 +321,23 @@ def put_segment(
     rebuilding.work_all(site.engine, asked, now=now, zone=site.zone, patience=PATIENCE_SECONDS)
     with site.engine.connect() as conn:
         return _with_rule(conn, segment)
+
+
+@router.delete(
+    "/segments/{segment:path}",
+    status_code=204,
+    summary="Delete a segment",
+    responses={409: {"content": {PROBLEM: {}}, "description": "Campaigns or rules use the segment."}},
+)
+def delete_segment(site: SiteOf, _who: Manager, segment: str) -> None:
+    """Only if no campaign and no rule uses it. The contacts stay."""
+    with site.engine.begin() as conn:
+        try:
+            segment_removal.delete(conn, segment, zone=site.zone)
+        except NotFoundError:
+            raise
+        except CampaignError as error:
+            raise ProblemError(409, str(error)) from None
 
 
 @router.get("/segments/{segment:path}", summary="Get a segment")

@@ -15,6 +15,7 @@ from parcours.web.pages import (
     emails,
     forms,
     overview,
+    segment_form,
     segments,
     sign_in,
 )
@@ -33,6 +34,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     contact_import.router,
     contact_form.router,
     contacts.router,
+    # Before what has the key of a segment in this place.
+    segment_form.router,
     segments.router,
     forms.router,
     emails.router,

@@ -102,6 +102,7 @@ TABLE = {
         PUT /api/forms/{form:path}/mapping
         POST /api/segments
         PUT /api/segments/{segment:path}
+        DELETE /api/segments/{segment:path}
         PUT /api/segments/{segment:path}/members/{contact:path}
         DELETE /api/segments/{segment:path}/members/{contact:path}
     """,
@@ -136,7 +137,11 @@ TABLE = {
         GET /forms
         GET /forms/{key:path}
         GET /segments
+        GET /segments/+new
         GET /segments/{key:path}
+        GET /segments/{key:path}/delete
+        GET /segments/{key:path}/edit
+        GET /segments/{key:path}/export
         POST /sign-out
     """,
     EDIT: """
@@ -158,6 +163,10 @@ TABLE = {
         POST /forms
         POST /forms/{key:path}/mapping
         POST /segments
+        POST /segments/{key:path}/apply
+        POST /segments/{key:path}/count
+        POST /segments/{key:path}/delete
+        POST /segments/{key:path}/edit
         POST /segments/{key:path}/members
     """,
 }
