@@ -62,6 +62,15 @@ CHANNELS = {
     "push": marked("notification"),
     "webhook": marked("webhook"),
 }
+EMAIL_FIGURES = {
+    "sent": marked("Sent"),
+    "delivered": marked("Delivered"),
+    "opened": marked("Opened"),
+    "clicked": marked("Clicked"),
+    "bounced": marked("Bounced"),
+    "unsubscribed": marked("Unsubscribed"),
+    "failed": marked("Failed"),
+}
 # What a receipt of an erasure counts.
 ROWS = {
     "memberships": marked("memberships of campaigns"),

@@ -12,6 +12,7 @@ from parcours.web.pages import (
     contact_form,
     contact_import,
     contacts,
+    email_form,
     emails,
     forms,
     overview,
@@ -38,5 +39,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     segment_form.router,
     segments.router,
     forms.router,
+    # Before what has the key of an email in this place.
+    email_form.router,
     emails.router,
 )

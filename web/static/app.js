@@ -25,9 +25,14 @@ for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) 
   document.body.addEventListener(failure, () => flash(document.body.dataset.failed));
 }
 
+// What goes to a frame leaves the page and what is typed in it alone.
+function isPreview(event) {
+  return Boolean(event.submitter && event.submitter.formTarget);
+}
+
 // Asked twice, a form is sent once.
 document.addEventListener("submit", (event) => {
-  if (event.defaultPrevented || event.target.method !== "post") return;
+  if (event.defaultPrevented || event.target.method !== "post" || isPreview(event)) return;
   if (event.target.dataset.sent) event.preventDefault();
   event.target.dataset.sent = "1";
 });
@@ -53,6 +58,6 @@ for (const form of document.querySelectorAll("form[data-unsaved]")) {
   // What an error brought back was typed, too.
   let typed = Boolean(document.querySelector(".flash.error"));
   form.addEventListener("input", () => { typed = true; });
-  form.addEventListener("submit", () => { typed = false; });
+  form.addEventListener("submit", (event) => { if (!isPreview(event)) typed = false; });
   window.addEventListener("beforeunload", (event) => { if (typed) event.preventDefault(); });
 }

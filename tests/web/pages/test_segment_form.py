@@ -45,7 +45,7 @@ def fields_of(page: str) -> list[tuple[str, str]]:
     pattern = r"(?s)<input ([^>]*)>|<select ([^>]*)>(.*?)</select>|<textarea ([^>]*)>\n?(.*?)</textarea>"
     for box, select, options, area, text in re.findall(pattern, form):
         name = re.search(r'name="([^"]*)"', box or select or area)
-        if name is None or ("checkbox" in box and " checked" not in box):
+        if name is None or (re.search("checkbox|radio", box) and " checked" not in box):
             continue
         if select:
             chosen = re.findall(r'<option value="([^"]*)" selected', options)

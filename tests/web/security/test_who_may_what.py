@@ -76,6 +76,7 @@ TABLE = {
         GET /api/contacts/{contact:path}/export
         GET /api/emails
         GET /api/emails/{email:path}
+        GET /api/emails/{email:path}/figures
         GET /api/forms
         GET /api/forms/{form:path}
         GET /api/segments
@@ -98,6 +99,7 @@ TABLE = {
         PUT /api/contacts/{contact:path}
         DELETE /api/contacts/{contact:path}
         PUT /api/emails/{email:path}
+        POST /api/emails/{email:path}/test
         POST /api/forms
         PUT /api/forms/{form:path}/mapping
         POST /api/segments
@@ -132,7 +134,9 @@ TABLE = {
         GET /contacts/{key:path}/export
         GET /contacts/{key:path}/leave
         GET /emails
+        GET /emails/+new
         GET /emails/{key:path}
+        GET /emails/{key:path}/edit
         GET /emails/{key:path}/preview
         GET /forms
         GET /forms/{key:path}
@@ -160,6 +164,10 @@ TABLE = {
         POST /contacts/{key:path}/erase
         POST /contacts/{key:path}/join
         POST /contacts/{key:path}/leave
+        POST /emails/+new
+        POST /emails/+preview
+        POST /emails/{key:path}/edit
+        POST /emails/{key:path}/test
         POST /forms
         POST /forms/{key:path}/mapping
         POST /segments
