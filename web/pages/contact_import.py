@@ -72,7 +72,7 @@ class _TooLargeError(MultiPartException):
     """The file is longer than may be."""
 
 
-async def _upload(request: Request, found: Annotated[Visitor, Depends(visitor)]) -> FormData:
+async def posted_file(request: Request, found: Annotated[Visitor, Depends(visitor)]) -> FormData:
     """Return a form with a file, which is on the disk by then. Raises ProblemError for one that is not of ours."""
     may_edit(found)
     header = request.headers.get(CSRF_HEADER)
@@ -106,7 +106,7 @@ async def _upload(request: Request, found: Annotated[Visitor, Depends(visitor)])
 
 @uploads.post(HERE)
 async def upload(
-    request: Request, site: SiteOf, found: VisitorOf, form: Annotated[FormData, Depends(_upload)]
+    request: Request, site: SiteOf, found: VisitorOf, form: Annotated[FormData, Depends(posted_file)]
 ) -> Response:
     """Keep a file, and lead to what would become of it."""
     file = form.get("file")

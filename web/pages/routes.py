@@ -19,12 +19,19 @@ from parcours.web.pages import (
     segment_form,
     segments,
     sign_in,
+    start,
+    status,
+    users,
 )
 
 ROUTERS: tuple[APIRouter, ...] = (
     assets.router,
     sign_in.router,
     account.router,
+    start.router,
+    status.router,
+    users.router,
+    users.invitations,
     # Before what has the key of a campaign in this place.
     campaign_form.router,
     campaign_list.router,

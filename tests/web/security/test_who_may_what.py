@@ -30,6 +30,7 @@ MANAGE = frozenset({"key manage", "editor", "admin"})
 # Pages, which no key opens.
 LOOK = frozenset(PEOPLE)
 EDIT = frozenset({"editor", "admin"})
+ADMIN = frozenset({"admin"})
 
 TABLE = {
     ALL: """
@@ -40,6 +41,8 @@ TABLE = {
         GET /static/{name}
         GET /sign-in
         POST /sign-in
+        GET /invitation/{token}
+        POST /invitation/{token}
         POST /language
         GET /api/openapi.json
         GET /t/o/{token}.gif
@@ -110,6 +113,7 @@ TABLE = {
     """,
     LOOK: """
         GET /account
+        POST /account/password
         POST /account/sign-ins/{id_}/end
         POST /account/sign-out-everywhere
         GET /campaigns
@@ -141,12 +145,19 @@ TABLE = {
         GET /forms
         GET /forms/{key:path}
         GET /segments
+        GET /start
+        GET /status
         GET /segments/+new
         GET /segments/{key:path}
         GET /segments/{key:path}/delete
         GET /segments/{key:path}/edit
         GET /segments/{key:path}/export
         POST /sign-out
+    """,
+    ADMIN: """
+        GET /users
+        POST /users
+        POST /users/{id_}
     """,
     EDIT: """
         POST /campaigns/+new
@@ -171,6 +182,7 @@ TABLE = {
         POST /forms
         POST /forms/{key:path}/mapping
         POST /segments
+        POST /status/dead-letters
         POST /segments/{key:path}/apply
         POST /segments/{key:path}/count
         POST /segments/{key:path}/delete
@@ -182,7 +194,7 @@ ROUTES = {
     (line.split()[0], line.split()[1]): who for who, lines in TABLE.items() for line in lines.strip().splitlines()
 }
 # What a page of another site might get a browser to send: no key is in it, and the cookies are.
-PAGES = sorted(route for route, who in ROUTES.items() if who in (LOOK, EDIT) and route[0] != "GET")
+PAGES = sorted(route for route, who in ROUTES.items() if who in (LOOK, EDIT, ADMIN) and route[0] != "GET")
 BY_COOKIE = sorted(route for route, who in ROUTES.items() if who == MANAGE)
 
 SIGN_IN = ("POST", "/sign-in")
