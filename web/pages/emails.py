@@ -46,7 +46,7 @@ def show_all(request: Request, site: SiteOf) -> Response:
     with site.engine.connect() as conn:
         found = emails.listed(conn)
         figures = email_figures.totals(conn, [each.key for each in found])
-    return page(request, "emails/list.html", emails=found, figures=figures, none=EmailFigures())
+    return page(request, "emails/list.html", emails=found, figures=figures, zero=EmailFigures())
 
 
 @router.get("/emails/{key:path}/preview")

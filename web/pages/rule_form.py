@@ -23,7 +23,7 @@ from parcours.domain.segments.editing import Edited, EditedCondition, EditedGrou
 from parcours.domain.steps.registry import all_types, step_type
 from parcours.domain.steps.types import Kind, RefersTo, StepType
 from parcours.producers.files.campaigns import value_of, write
-from parcours.web.i18n.language import _, marked
+from parcours.web.i18n.language import DEFAULT, _, marked, reader
 from parcours.web.i18n.sentences import told
 from parcours.web.security.access import FormBody
 
@@ -464,12 +464,18 @@ def _widget(
         was="" if isinstance(value, str | None) or kind in ("list", "keys", "yaml") else json.dumps(value, default=str),
         chosen=chosen,
         choices=options,
-        help=told(str(schema.get("description", ""))) if kind in ("yaml", "text", "list") and name != "value" else "",
+        help=_help(str(schema.get("description", ""))) if kind in ("yaml", "text", "list") and name != "value" else "",
         least=schema.get("minimum"),
         most=schema.get("maximum"),
         errors=tuple(errors),
         optional="default" in schema,
     )
+
+
+def _help(description: str) -> str:
+    """Return the description of a property; nothing to who reads another language and has no translation."""
+    said = told(description)
+    return said if said != description or reader().language == DEFAULT else ""
 
 
 def _as_text(value: Any) -> str:
