@@ -1,4 +1,4 @@
-"""Imports and merges of contacts keep out of each other's way, until the transaction ends."""
+"""Locks that keep imports and merges of contacts apart. They are released when the transaction ends."""
 
 from sqlalchemy import Connection
 
@@ -8,15 +8,15 @@ sql = statements(__file__)
 
 
 def shut_out_merges(conn: Connection) -> None:
-    """Wait until no merge is at work, and keep new ones out, as imports do; the caller holds nothing yet."""
+    """Wait for running merges and block new ones. Imports do so first, before they lock anything else."""
     conn.execute(sql["shut_out_merges"])
 
 
 def shut_out_imports(conn: Connection) -> None:
-    """Wait until no import is at work, and keep new ones out; the caller holds no contact yet."""
+    """Wait for running imports and block new ones. Merges do so first, before they lock contacts."""
     conn.execute(sql["shut_out_imports"])
 
 
 def try_to_shut_out_imports(conn: Connection) -> bool:
-    """Keep imports out if none is at work; return whether that came about."""
+    """Block imports if none is running; return whether they are blocked."""
     return bool(conn.execute(sql["try_to_shut_out_imports"]).scalar_one())

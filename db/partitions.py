@@ -5,6 +5,8 @@ fails. A partition that is made later takes with it what already stands there.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -29,6 +31,8 @@ MOST_MOVED = 100_000
 
 # Database and name to the time at which to look again.
 _known: dict[tuple[str, str], float] = {}
+# Databases that nobody keeps, where the default partitions hold everything.
+_without: set[str] = set()
 
 
 class Partition(NamedTuple):
@@ -41,12 +45,23 @@ class Partition(NamedTuple):
     end: datetime
 
 
-def begin(engine: Engine) -> datetime:
-    """Return the database's time, with somewhere to write what happens at it."""
-    with engine.connect() as conn:
-        now = database_now(conn)
-    ensure_partitions(engine, now)
-    return now
+def begin(engine: Engine, at: datetime | None = None) -> datetime:
+    """Return an instant, or the database's time, with somewhere to write what happens at it."""
+    if at is None:
+        with engine.connect() as conn:
+            at = database_now(conn)
+    ensure_partitions(engine, at)
+    return at
+
+
+@contextmanager
+def leave_to_default(engine: Engine) -> Iterator[None]:
+    """Make no partitions in a database meanwhile, for one that is thrown away before it is large."""
+    _without.add(str(engine.url))
+    try:
+        yield
+    finally:
+        _without.discard(str(engine.url))
 
 
 def ensure_partitions(engine: Engine, at: datetime) -> None:
@@ -56,6 +71,8 @@ def ensure_partitions(engine: Engine, at: datetime) -> None:
     only when the database is away.
     """
     database = str(engine.url)
+    if database in _without:
+        return
     for partition in wanted(at):
         place = (database, partition.name)
         if time.monotonic() < _known.get(place, 0.0):

@@ -47,7 +47,7 @@ def scratch(real: Engine) -> Iterator[Engine]:
             real.url.render_as_string(hide_password=False),
             options=f"-c search_path={name} -c synchronous_commit=off",
         )
-        event.listen(engine, "connect", _keep_plans)
+        event.listen(engine, "connect", keep_plans)
         try:
             schema.upgrade(engine)
             with engine.begin() as conn:
@@ -60,7 +60,8 @@ def scratch(real: Engine) -> Iterator[Engine]:
             holder.commit()
 
 
-def _keep_plans(connection: Any, _: Any) -> None:
+def keep_plans(connection: Any, _: Any) -> None:
+    """Prepare statements early, as a listener for new connections."""
     # Batches are small here, so that planning would be most of a statement's cost.
     connection.prepare_threshold = 3
 

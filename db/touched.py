@@ -58,6 +58,7 @@ class Touches:
 
 # By transaction, which takes what was noted in it with it when it ends.
 _noted: WeakKeyDictionary[Transaction, Touches] = WeakKeyDictionary()
+_due: WeakKeyDictionary[Transaction, set[int]] = WeakKeyDictionary()
 
 
 def _of(conn: Connection) -> Touches:
@@ -124,6 +125,20 @@ def note_companies(conn: Connection, keys: Iterable[str]) -> None:
 def note_joined(conn: Connection, campaign_id: int, first_id: int, last_id: int, at: datetime) -> None:
     """Note that some of a range of contact ids joined a campaign."""
     _of(conn).joined.append(JoinedRange(campaign_id, first_id, last_id, at))
+
+
+def note_due(conn: Connection, contact_ids: Iterable[int]) -> None:
+    """Note that steps of contacts are due already: they have just entered a campaign."""
+    transaction = conn.get_transaction()
+    ids = set(contact_ids)
+    if transaction is not None and ids:
+        _due.setdefault(transaction, set()).update(ids)
+
+
+def take_due(conn: Connection) -> set[int]:
+    """Return of whom steps became due in this transaction since that was last taken."""
+    transaction = conn.get_transaction()
+    return set() if transaction is None else _due.pop(transaction, set())
 
 
 def take(conn: Connection) -> Touches:

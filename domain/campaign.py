@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from parcours.domain.entry import EntryLimit, EventExit, EventSource
 from parcours.domain.errors import UnknownStepError
+from parcours.domain.goal import Draw, Goal
 from parcours.domain.retries import STEP_ATTEMPTS
 from parcours.domain.steps.types import Kind, Need, Properties, RefersTo, StepType, event_pattern
 from parcours.domain.time.dates import ContactDate
@@ -58,6 +59,16 @@ class Step:
         """The event types that this decision looks at; `*` in one is anything."""
         return self.type.events_of(self.properties)
 
+    @property
+    def rule(self) -> Any:
+        """The rule (`segments.rule.Rule`) that this decision waits for; None: it waits for an event, or is none."""
+        return None if self.type.rule_of is None else self.type.rule_of(self.properties)
+
+    @property
+    def asks_on_arrival(self) -> bool:
+        """Whether this decision may be answered by what was before the contact came to it."""
+        return self.look_back is not None or self.type.rule_of is not None
+
     def keys_of(self, what: RefersTo) -> list[str]:
         """Return the keys of the emails, companies, … that this step refers to."""
         return [key for _, each, key in self.type.references(vars(self.properties)) if each is what]
@@ -94,9 +105,19 @@ class Campaign:
     event_exits: tuple[EventExit, ...] = ()
     # Keys of segments whose members are out.
     segment_exits: tuple[str, ...] = ()
+    # Rules (`segments.rule.Rule`): of whom one is true, is out.
+    rule_exits: tuple[Any, ...] = ()
     entry: EntryLimit | None = None
     # By which dates contacts enter.
     dates: tuple[ContactDate, ...] = ()
+    # What counts as a conversion, and who is left alone to compare with.
+    goal: Goal | None = None
+    control: Draw | None = None
+
+    @property
+    def watches(self) -> bool:
+        """Whether it is counted who comes in, and reaches the goal."""
+        return self.goal is not None or self.control is not None
 
     def step(self, step_id: int) -> Step:
         """Return a step of this version. Raises UnknownStepError."""

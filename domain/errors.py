@@ -9,10 +9,15 @@ class CampaignError(Exception):
     """
 
 
+# What to do, where nobody knows better.
+_HINTS = {"contact": "check the key or the email address"}
+
+
 class NotFoundError(CampaignError):
     """Something was named that does not exist."""
 
     def __init__(self, what: str, key: str, hint: str = "") -> None:
+        hint = hint or _HINTS.get(what, "")
         super().__init__(f"there is no {what} {key!r}{'; ' + hint if hint else ''}")
         self.what = what
         self.key = key

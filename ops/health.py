@@ -1,4 +1,4 @@
-"""Health of a process: is it alive, and can it reach what it needs; with metrics, on a port of its own."""
+"""Liveness and readiness of a process, with metrics, on a separate port."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# A probe that hangs says less than one that says no.
+# A probe that fails is more useful than one that hangs.
 TIMEOUT_SECONDS = 2
 STATEMENT_SECONDS = 5
-# Ports looked at for a free one, from the given one up.
+# Number of ports to try, starting with the given one.
 PORTS = 100
 OK = "ok"
 
@@ -56,9 +56,10 @@ HealthPort = Annotated[
 
 
 class Health:
-    """What a process needs, looked at when somebody asks.
+    """Checks what a process needs, each time it is asked.
 
-    Looks go over connections of their own, with short limits: a busy pool is not an absent database.
+    The checks use their own connections with short timeouts, because a busy pool does not mean that the database is
+    unavailable.
     """
 
     def __init__(
@@ -70,9 +71,9 @@ class Health:
         inside: Broker | None = None,
         parts: Mapping[str, Callable[[], str | None]] | None = None,
     ) -> None:
-        """`needs` is the broker that this process lives on; `inside`, the one in it when no URL is set.
+        """`needs` names the broker that this process uses; `inside` is the in-process broker if no URL is set.
 
-        `parts` of this process each say what is wrong with them, or None.
+        Each of `parts` (parts of this process, by name) returns what is wrong with it, or None.
         """
         self._parts = parts or {}
         self._engine = create_engine(
@@ -99,9 +100,9 @@ class Health:
         self.figures = SharedFigures(self._engine, depths)
 
     def ready(self) -> Report:
-        """Return, of database, migrations and broker, "ok" or the sentence that says why not.
+        """Return "ok" or the reason for the failure, for the database, the migrations, the broker and each part.
 
-        The sentences hold no address and no name: whoever reaches the port may read them.
+        The reasons contain no addresses or names, because anyone who can reach the port can read them.
         """
         report = {"database": OK, "migrations": OK, "broker": self._broker()}
         report |= {name: trouble() or OK for name, trouble in self._parts.items()}
@@ -134,7 +135,7 @@ def is_ready(report: Report) -> bool:
 
 @contextlib.contextmanager
 def served(health: Health, settings: Settings, port: int | None) -> Iterator[None]:
-    """Serve health and metrics of this process while it runs, when the option or the setting names a port."""
+    """Serve health and metrics while the process runs, if the option or the setting gives a port."""
     port = port or settings.health_port
     if port is None:
         yield
@@ -148,7 +149,7 @@ def served(health: Health, settings: Settings, port: int | None) -> Iterator[Non
 
 
 def start_server(health: Health, host: str, port: int) -> ThreadingHTTPServer:
-    """Serve health and metrics from threads, on the first free port from the given one up.
+    """Serve health and metrics from threads, on the given port or the next free one.
 
     Several processes of a machine share the setting so. Raises CampaignError when no port is free.
     """
@@ -183,7 +184,7 @@ class _Server(ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Whoever asked has gone; the library would print a traceback."""
+        """Ignore clients that disconnected; the library would print a traceback."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -216,12 +217,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Probes come every few seconds; nobody wants a line of each."""
+        """Log nothing: probes arrive every few seconds."""
 
 
 # A process loads the library of the broker that it asks, and no other: each takes megabytes.
 def _errors(url: str) -> tuple[type[Exception], ...]:
-    """Return what is raised when a broker does not answer, or its URL is none."""
+    """Return the exceptions raised when a broker does not answer or its URL is invalid."""
     if _is_redis(url):
         from redis.exceptions import RedisError
 
@@ -286,7 +287,7 @@ def _is_rabbitmq(url: str) -> bool:
 
 
 def _depths(url: str) -> dict[str, int]:
-    """Return how many messages wait in each of dramatiq's queues, delayed ones too."""
+    """Return the number of waiting messages in each of dramatiq's queues, including delayed ones."""
     if _is_redis(url):
         with contextlib.closing(_redis(url)) as client:
             return {
@@ -310,7 +311,7 @@ def _events_depth(url: str) -> dict[str, int]:
 
 
 def _ready_in(conn: pika.BlockingConnection, queue: str) -> int:
-    """Return how many messages a queue of RabbitMQ holds; one that nobody made yet holds none."""
+    """Return the number of messages in a queue of RabbitMQ; 0 if the queue does not exist yet."""
     from pika.exceptions import ChannelClosedByBroker
 
     try:

@@ -62,7 +62,15 @@ FLOODABLE = frozenset(
             "delivery_failed",
             "order_refused",
         ),
-        *("entry_refused", "event_without_key", "rule_failed", "rules_not_asked", "run_not_begun"),
+        *(
+            "entry_refused",
+            "event_without_key",
+            "rule_failed",
+            "exit_rule_failed",
+            "decision_rule_failed",
+            "rules_not_asked",
+            "run_not_begun",
+        ),
         *("provider_failed", "provider_not_understood", "provider_unusable", "text_command_of_nobody"),
     }
 )

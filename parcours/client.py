@@ -156,9 +156,16 @@ class Client:
             clock.sleep(LOOK_SECONDS)
 
     def apply(
-        self, file: Path | str, *, backfill: bool = False, reschedule: bool = False, who: str = "python"
+        self,
+        file: Path | str,
+        *,
+        backfill: bool = False,
+        reschedule: bool = False,
+        who: str = "python",
+        message: str | None = None,
     ) -> Applied:
-        """Create or update a campaign from a file or its text. `who` is recorded in the campaign's history.
+        """Create or update a campaign from a file or its text. `who` is recorded in the campaign's history, and
+        `message` says why.
 
         `backfill` also starts new first steps for existing members. `reschedule` applies changed delays and dates to
         waiting contacts. Raises CampaignError, which lists all problems.
@@ -175,7 +182,14 @@ class Client:
                 raise CampaignError("\n".join(f"{name}: {each.sentence}" for each in problems))
             plan = campaign_plan.plan(conn, read, zone=self.settings.zone)
             apply_campaign.apply(
-                conn, plan, backfill=backfill, reschedule=reschedule, who=who, now=now, zone=self.settings.zone
+                conn,
+                plan,
+                backfill=backfill,
+                reschedule=reschedule,
+                who=who,
+                now=now,
+                zone=self.settings.zone,
+                message=message,
             )
         version = plan.version - 1 if plan.unchanged else plan.version
         return Applied(read.campaign, version, not plan.unchanged, list(plan.lines()))

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from parcours.db.clock import now as database_now
 from parcours.db.faults import Fault, fault_of
 from parcours.db.partitions import ensure_partitions
+from parcours.db.scope import Scope
 from parcours.db.statements import statements
 from parcours.db.tables import (
     campaigns,
@@ -22,6 +23,7 @@ from parcours.db.tables import (
     events,
     membership,
     outbox,
+    realign,
     rebuilds,
     rules,
     sweeps,
@@ -86,6 +88,8 @@ class Tick:
             campaigns.read_by_index(conn)
             steps = waits.due_steps(conn, now=now)
             open_sweeps = sweeps.unfinished(conn, older_than=1)
+            if changed := realign.take(conn, now=now):
+                open_sweeps.append(sweeps.ask(conn, "update", Scope(campaign_ids=tuple(changed)), at=now))
             others: dict[Order, Oldest | None] = {
                 ActOnEvents(): events.oldest_pending(conn),
                 EndGraces(): membership.first_grace_over(conn, now=now),

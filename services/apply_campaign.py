@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -10,24 +10,36 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from parcours.db import merge_locks
-from parcours.db.tables import campaigns, erasure, outcomes, runs, scores, waits
+from parcours.db.tables import campaigns, erasure, outcomes, rules, runs, scores, segments, waits
 from parcours.db.tables import membership as memberships
 from parcours.db.tables.membership import Root
 from parcours.db.tables.waits import Displaced
 from parcours.domain.campaign import Campaign, Step
 from parcours.domain.campaign_file.build import build
+from parcours.domain.campaign_file.model import CampaignFile
+from parcours.domain.contacts.touched import CAMPAIGNS
 from parcours.domain.errors import CampaignError
+from parcours.domain.segments import rule as tree
 from parcours.domain.steps.types import Kind
 from parcours.domain.time import schedule
+from parcours.domain.time.text import iso
 from parcours.domain.time.zones import zone_of
 from parcours.domain.walk.rows import Member, OutcomeRow, Wait
 from parcours.domain.walk.walk import deadline, first_due
 from parcours.services import segment_rules
-from parcours.services.campaign_plan import CampaignPlan
+from parcours.services.campaign_plan import CampaignPlan, has_rules
 from parcours.workers import membership
 
+# Characters of a message that says why.
+MOST_MESSAGE = 500
 # Waits that one statement cancels or moves.
 AT_ONCE = 5_000
+# Contact ids in which one statement looks for waits that a removed step lost.
+IDS_AT_ONCE = 50_000
+
+
+class OutdatedPlanError(CampaignError):
+    """Somebody else changed the campaign since the plan was made."""
 
 
 def apply(
@@ -39,19 +51,25 @@ def apply(
     who: str,
     now: datetime,
     zone: ZoneInfo,
+    message: str | None = None,
 ) -> int:
     """Do what a plan says, in the caller's transaction; return the campaign's id.
 
-    Batches at work in the campaign are waited for, and none begins before the transaction ends.
-    Raises CampaignError when somebody else has changed the campaign since the plan was made.
+    Batches at work in the campaign are waited for, and none begins before the transaction ends. `message` says why,
+    for the list of versions.
+    Raises OutdatedPlanError when somebody else has changed the campaign since the plan was made.
     """
     file = planned.file
+    message = checked_message(message)
     # Before anything else is held: a merge at work may wait for the campaign.
     merge_locks.shut_out_merges(conn)
     campaign_id = campaigns.create(conn, file.campaign, now=now)
+    if has_rules(file) or rules.watchers_of(conn, campaign_id) or segments.goal_of(conn, campaign_id) is not None:
+        # Before the campaign, for which whoever changes the rule of a segment may wait.
+        rules.begin_to_change(conn)
     campaigns.close(conn, campaign_id)
     if campaigns.version_of(conn, campaign_id) != planned.version - 1:
-        raise CampaignError(
+        raise OutdatedPlanError(
             f"{file.campaign} was changed by someone else at the same time; nothing was applied; check the "
             "plan and apply again"
         )
@@ -75,7 +93,7 @@ def apply(
             detail = {"waits": sum(planned.retimed.values()), "retimed": planned.retimed}
             _tell(conn, campaign_id, "rescheduled", who=who, now=now, detail=detail)
         return campaign_id
-    segments = campaigns.named(conn, "segments", file.sources.segments)
+    sources = campaigns.named(conn, "segments", file.sources.segments)
     forms = campaigns.named(conn, "forms", file.sources.forms)
     before = {step.key: step.id for step in campaigns.steps(conn, campaign_id)}
     step_ids = campaigns.save(
@@ -84,33 +102,119 @@ def apply(
         file,
         published=published,
         version=planned.version,
-        segment_ids=[row.id for row in segments.values()],
+        segment_ids=[row.id for row in sources.values()],
         form_ids=[row.id for row in forms.values()],
         step_kinds=[(step.step, step.kind.value, step.type) for step in file.walk()],
         now=now,
+        who=who,
+        message=message,
     )
     campaign = build(file, campaign_id=campaign_id, version=planned.version, step_ids=step_ids, zone=zone)
     for decision in campaign.steps.values():
         if callable(decision.type.events):
             campaigns.save_events(conn, decision.id, decision.events)
     campaigns.save_dates(conn, campaign, now=now)
+    _save_goal(conn, campaign_id, file, now=now)
+    _save_rules(conn, campaign)
     campaigns.mark_moved(conn, [step_ids[key] for key in planned.moved])
+    _move_people(
+        conn, campaign, planned, before, step_ids, backfill=backfill, reschedule=reschedule, now=now, zone=zone
+    )
+    if planned.returns:
+        segment_rules.ask_who_reads(conn, campaign_id, now=now)
+    what = "created" if planned.campaign_id is None else f"changed to version {planned.version}"
+    detail = {"added": planned.added, "changed": planned.changed, "removed": planned.removed}
+    if message is not None:
+        detail["message"] = message
+    _tell(conn, campaign_id, what, who=who, now=now, detail=detail)
+    if planned.publishes is not None:
+        _tell(conn, campaign_id, "published" if planned.publishes else "paused", who=who, now=now)
+    return campaign_id
+
+
+def _move_people(
+    conn: Connection,
+    campaign: Campaign,
+    planned: CampaignPlan,
+    before: Mapping[str, int],
+    step_ids: Mapping[str, int],
+    *,
+    backfill: bool,
+    reschedule: bool,
+    now: datetime,
+    zone: ZoneInfo,
+) -> None:
+    """Give those inside the places and times that a new version has for them.
+
+    `before` and `step_ids` have the ids of the steps before and now, by key.
+    """
+    campaign_id = campaign.id
     if planned.removed:
         dropped = [before[key] for key in planned.removed]
         campaigns.remove_steps(conn, campaign_id, [id_ for id_ in dropped if id_ not in step_ids.values()], now=now)
         targets = {before[key]: campaign.by_key[to] for key, to in planned.redirected.items()}
         _leave_steps(conn, campaign, dropped, targets, now=now, zone=zone)
+    if planned.restored:
+        _restore(conn, campaign, [campaign.by_key[key] for key in planned.restored], zone=zone)
     _retime(conn, campaign, planned, reschedule=reschedule, now=now, zone=zone)
+    _ask_rules(conn, campaign, planned, now=now, zone=zone)
     if backfill and planned.new_roots:
         _backfill(conn, campaign, planned.new_roots, now=now, zone=zone)
-    if planned.returns:
-        segment_rules.ask_who_reads(conn, campaign_id, now=now)
-    what = "created" if planned.campaign_id is None else f"changed to version {planned.version}"
-    detail = {"added": planned.added, "changed": planned.changed, "removed": planned.removed}
-    _tell(conn, campaign_id, what, who=who, now=now, detail=detail)
-    if planned.publishes is not None:
-        _tell(conn, campaign_id, "published" if planned.publishes else "paused", who=who, now=now)
-    return campaign_id
+    if backfill and planned.new_below:
+        _backfill_below(conn, campaign, list(planned.new_below), now=now, zone=zone)
+
+
+def checked_message(message: str | None) -> str | None:
+    """Return why somebody changes a campaign, on one line; None for nothing. Raises CampaignError."""
+    text = " ".join((message or "").replace("\0", " ").split())
+    if len(text) > MOST_MESSAGE:
+        raise CampaignError(f"the message has {len(text):,} characters; use at most {MOST_MESSAGE}")
+    return text or None
+
+
+def _save_rules(conn: Connection, campaign: Campaign) -> None:
+    """Write what the rules of a version read, so that they are asked when that changes."""
+    named: dict[int | None, frozenset[str]] = {}
+    this = f"{CAMPAIGNS}.this"
+    for step in campaign.steps.values():
+        if step.rule is not None:
+            tokens = tree.reads(step.rule)
+            own = {f"{CAMPAIGNS}.{campaign.key}"} if this in tokens else set()
+            named[step.id] = rules.ids_named(conn, tokens - {this} | own)
+    if campaign.rule_exits:
+        named[None] = rules.ids_named(conn, {token for rule in campaign.rule_exits for token in tree.reads(rule)})
+    rules.save_watchers(conn, campaign.id, named)
+
+
+def _ask_rules(conn: Connection, campaign: Campaign, planned: CampaignPlan, *, now: datetime, zone: ZoneInfo) -> None:
+    """Let those whom a rule concerns that is another now be asked at once, by whoever is at work then."""
+    if planned.asks_exits or (planned.returns and campaign.rule_exits):
+        memberships.ask_exits(conn, campaign.id, now=now)
+    for step in campaign.steps.values():
+        if step.rule is not None and (planned.returns or step.key in planned.rules_asked):
+            waits.ask_rules(conn, step.id, now=now)
+        elif step.key in planned.rules_dropped:
+            # When the rule was to be asked next is no deadline of what the decision waits for now.
+            _reschedule(conn, campaign, step, now=now, zone=zone)
+
+
+def _goal_rule(file: CampaignFile) -> Any:
+    return None if file.goal is None else file.goal.rule
+
+
+def _save_goal(conn: Connection, campaign_id: int, file: CampaignFile, *, now: datetime) -> None:
+    """Write the rule of the goal as that of a segment which people do not see, or that there is none any more."""
+    key, rule = segments.goal_of(conn, campaign_id), _goal_rule(file)
+    if key is None and rule is None:
+        return
+    if key is None:
+        key = f"goal of {file.campaign}"
+        if segments.find(conn, key) is not None:
+            raise CampaignError(
+                f"the rule of the goal is stored under {key!r}, which is the key of a segment; rename it"
+            )
+        segments.make_goal(conn, key, campaign_id)
+    segment_rules.put(conn, key, rule, now=now)
 
 
 def _tell(conn: Connection, campaign_id: int, what: str, *, who: str, now: datetime, detail: Any = None) -> None:
@@ -151,7 +255,8 @@ def _leave_steps(
                         now,
                         each.due_at,
                         "cancelled",
-                        detail,
+                        # From here the wait counts again if the step returns.
+                        {**detail, "since": iso(each.anchor_at)},
                         numbers.get((each.contact_id, each.rotation)),
                     )
                     for each in gone
@@ -216,6 +321,21 @@ def _wait_at(
     waits.arm(conn, arriving)
 
 
+def _restore(conn: Connection, campaign: Campaign, steps: Sequence[Step], *, zone: ZoneInfo) -> None:
+    """Let contacts wait again at steps that return, where their removal cancelled that and nothing took its place."""
+    whole = memberships.id_range(conn, campaign.id, [])
+    if whole is None:
+        return
+    by_id = {step.id: step for step in steps}
+    for first in range(whole.first_id, whole.last_id + 1, IDS_AT_ONCE):
+        rotated: dict[tuple[int, int], int] = {}
+        lost: dict[int, list[Displaced]] = {}
+        for each in waits.lost_with_steps(conn, campaign.id, list(by_id), first, first + IDS_AT_ONCE - 1):
+            lost.setdefault(each.step_id, []).append(each)
+        for step_id, coming in sorted(lost.items()):
+            _wait_at(conn, campaign, by_id[step_id], coming, rotated, zone=zone)
+
+
 def _present(displaced: Displaced, rotated: Mapping[tuple[int, int], int]) -> int:
     """Return the rotation that a contact is in by now."""
     rotation = displaced.rotation
@@ -247,7 +367,11 @@ def _reschedule(conn: Connection, campaign: Campaign, step: Step, *, now: dateti
         due: dict[tuple[int, int], datetime | None] = {}
         for row in rows:
             own = zone_of(row.timezone, zone)
-            if step.kind is Kind.DECISION:
+            at: datetime | None
+            if step.rule is not None:
+                # Whoever asks the rule then says when it ends.
+                at = now
+            elif step.kind is Kind.DECISION:
                 at = deadline(campaign, step, since=row.anchor_at, zone=own)
             elif step.timing.date is not None:
                 # Whoever looks then asks the date.
@@ -256,6 +380,21 @@ def _reschedule(conn: Connection, campaign: Campaign, step: Step, *, now: dateti
                 at = schedule.due_at(step.timing, since=row.anchor_at, zone=own)
             due[row.contact_id, row.passage] = at
         campaigns.reschedule(conn, step.id, due)
+
+
+def _backfill_below(
+    conn: Connection, campaign: Campaign, keys: Sequence[str], *, now: datetime, zone: ZoneInfo
+) -> None:
+    """Start steps that are new below others for those who passed these already, from now on."""
+    whole = memberships.id_range(conn, campaign.id, [])
+    if whole is None:
+        return
+    for name in memberships.zones(conn, whole):
+        for key in keys:
+            step = campaign.by_key[key]
+            assert step.parent is not None
+            root = Root(name, step.id, *first_due(campaign, step, since=now, zone=zone_of(name or None, zone)))
+            memberships.backfill_below(conn, campaign.id, root, step.parent, step.branch or "done", now=now)
 
 
 def _backfill(conn: Connection, campaign: Campaign, keys: list[str], *, now: datetime, zone: ZoneInfo) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -11,7 +10,7 @@ from sqlalchemy import Connection
 
 from parcours.db import merge_locks
 from parcours.db.tables import campaigns
-from parcours.db.tables.campaigns import Found, Inside, Version
+from parcours.db.tables.campaigns import Found, Version
 from parcours.domain.campaign_file.build import to_data
 from parcours.domain.campaign_file.check import check
 from parcours.domain.campaign_file.model import CampaignFile
@@ -69,20 +68,9 @@ def hold(conn: Connection, key: str, *, now: datetime) -> Found | None:
     return None if found is None or found.deleted or found.version == 0 else found
 
 
-def switch(
-    conn: Connection,
-    found: Found,
-    published: bool,
-    *,
-    who: str,
-    now: datetime,
-    told: Callable[[Sequence[Inside]], None] | None = None,
-) -> Switched:
-    """Publish or pause a campaign. When a pause has committed, nothing in it moves any more.
-
-    `told` hears whom it waits for, when that takes more than a moment.
-    """
-    campaigns.close(conn, found.id, told=told)
+def switch(conn: Connection, found: Found, published: bool, *, who: str, now: datetime) -> Switched:
+    """Publish or pause a campaign. When a pause has committed, nothing in it moves any more."""
+    campaigns.close(conn, found.id)
     changed = campaigns.set_published(conn, found.id, published, now=now)
     if changed:
         campaigns.audit(conn, found.id, who=who, what="published" if published else "paused", now=now)

@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
 from itertools import chain
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from parcours.db.clock import now as database_now
+from parcours.db.reads import alignment
+from parcours.db.reads.alignment import Movement
 from parcours.db.tables import campaigns, companies, contacts, dates, scores, templates, waits
 from parcours.db.tables import membership as memberships
 from parcours.db.tables import stages as stages_table
-from parcours.domain.campaign_file.build import contact_date, to_data
+from parcours.db.tables.campaigns import StoredStep
+from parcours.domain.campaign import Status
+from parcours.domain.campaign_file.build import contact_date, exit_rule, to_data
 from parcours.domain.campaign_file.check import MOST_PROBLEMS, first_of
+from parcours.domain.campaign_file.difference import Difference, differences
 from parcours.domain.campaign_file.model import AtFile, CampaignFile, DateSourceFile, Problem, StepFile
 from parcours.domain.campaign_file.sentences import near, quoted, short
+from parcours.domain.errors import CampaignError
+from parcours.domain.segments import parsing
+from parcours.domain.segments import rule as tree
+from parcours.domain.segments.rule import Rule
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.templated import texts_in
 from parcours.domain.steps.types import Kind, RefersTo
+from parcours.services import campaign_effects, segment_rules
+from parcours.services.campaign_effects import CampaignEffect
+from parcours.services.circles import Asker, Circles
 from parcours.services.entry_rules import entry_rules
 from parcours.services.template_notes import notes
 
-Place = tuple[str | int, ...]
+FilePlace = tuple[str | int, ...]
+
+# Settings whose change is told by rules and dates that come and go.
+_TOLD_BY_RULES = {"sources.events", "sources.dates", "sources.existing", "entry", "exit"}
 
 # Templates that `parcours messages apply` brings, by their kind in the table.
 _TEMPLATES: dict[RefersTo, templates.Kind] = {
@@ -36,9 +55,11 @@ _TEMPLATES: dict[RefersTo, templates.Kind] = {
 class Reference(NamedTuple):
     """A name in a file of something outside it."""
 
-    place: Place
+    place: FilePlace
     what: RefersTo
     key: str
+    # Rules are told of changes by what they name, so it has to be there.
+    in_rule: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,21 +88,75 @@ class CampaignPlan:
     retimed_before: list[str] = field(default_factory=list)
     # Those of them that go by a date of the contact, or did: they never keep an earlier timing.
     by_date: list[str] = field(default_factory=list)
+    # Decisions whose rule is another now, and how many wait there; and those that wait for no rule any more.
+    rules_asked: dict[str, int] = field(default_factory=dict)
+    rules_dropped: list[str] = field(default_factory=list)
+    # Whether members are asked whether they are out now, by rules that were no exits before.
+    asks_exits: bool = False
     # Dates by which contacts enter from now on, and how many contacts have them; and those by which they do no more.
     dates: dict[str, int] = field(default_factory=dict)
     dates_removed: list[str] = field(default_factory=list)
     new_roots: list[str] = field(default_factory=list)
+    # Other new steps, with the step above, which contacts may have passed already.
+    new_below: dict[str, str] = field(default_factory=dict)
+    # Steps that return, with how many contacts wait there again whose wait was cancelled when it was removed.
+    restored: dict[str, int] = field(default_factory=dict)
     stages: list[str] = field(default_factory=list)
     point_groups: list[str] = field(default_factory=list)
     # What lets contacts in and out, in sentences, and no longer does.
     rules_added: list[str] = field(default_factory=list)
     rules_removed: list[str] = field(default_factory=list)
+    # What the file says otherwise than the present version, of settings and of steps that both have.
+    differences: list[Difference] = field(default_factory=list)
+    # Steps that change, and how many contacts wait there.
+    waiting: dict[str, int] = field(default_factory=dict)
+    # What the settings do to contacts, and whom the update moves that follows; None: nobody was counted.
+    effects: list[CampaignEffect] = field(default_factory=list)
+    moves: Movement | None = None
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def digest(self) -> str:
+        """A name of what the plan does; how many contacts it touches may change while one reads."""
+        said = {
+            "file": to_data(self.file),
+            "version": self.version,
+            "published": self.file.published,
+            "publishes": self.publishes,
+            "redirected": self.redirected,
+            "added": self.added,
+            "changed": self.changed,
+            "removed": sorted(self.removed),
+            "retimed": sorted(self.retimed),
+            "dates": sorted(self.dates),
+            "new_roots": self.new_roots,
+            "restored": sorted(self.restored),
+        }
+        return sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+    @property
+    def settings(self) -> list[Difference]:
+        """Settings that differ, but for those that `rules_added`, `dates` and their like tell."""
+        return [each for each in self.differences if each.step is None and each.name not in _TOLD_BY_RULES]
+
+    def of_step(self, key: str) -> list[Difference]:
+        """Return what a step says otherwise than before."""
+        return [each for each in self.differences if each.step == key]
 
     @property
     def cancels(self) -> int:
         """How many waiting contacts the removed steps lose."""
         return sum(waiting for key, waiting in self.removed.items() if key not in self.redirected)
+
+    @property
+    def leaves(self) -> int:
+        """How many members leave by what the settings say from now on."""
+        return sum(each.n for each in self.effects if each.what in ("leaves", "leaves_after_grace", "exits"))
+
+    @property
+    def would_change(self) -> bool:
+        """Whether applying changes anything, with no more asked of it than what the file says."""
+        return not self.unchanged or self.publishes is not None
 
     @property
     def changes_nothing(self) -> bool:
@@ -97,11 +172,19 @@ class CampaignPlan:
         if self.unchanged:
             lines = [f"{self.file.campaign}: no changes to steps"]
         if new:
-            lines.append(f"  {len(list(self.file.walk()))} steps")
+            n = len(list(self.file.walk()))
+            lines.append(f"  {n:,} step{'' if n == 1 else 's'}")
+        lines += [f"  ~ {each.name}: {each.words()}" for each in self.settings]
         lines += [f"  + {rule}" for rule in self.rules_added]
         lines += [f"  - {rule}" for rule in self.rules_removed]
-        lines += [f"  + step {key}" for key in self.added if not new]
-        lines += [f"  ~ step {key}" for key in self.changed]
+        for key in self.added if not new else ():
+            back = f"; {n:,} contacts wait there again" if (n := self.restored.get(key, 0)) else ""
+            lines.append(f"  + step {key}{back}")
+        for key in self.changed:
+            changes = ", ".join(f"{each.name.removeprefix('with.')} {each.words()}" for each in self.of_step(key))
+            waiting = self.waiting.get(key, 0)
+            there = f"; {waiting:,} contacts wait there" if waiting and key not in self.retimed else ""
+            lines.append(f"  ~ step {key}: {changes}{there}")
         lines += [
             f"  > step {key} moves: waiting contacts stay, and no contact runs it twice in one rotation"
             for key in self.moved
@@ -118,16 +201,30 @@ class CampaignPlan:
                 changes = "changed before" if key in self.retimed_before else "changes"
                 lines.append(f"  {waiting:,} contacts wait at {key}, whose timing {changes}; --reschedule moves them")
         lines += [
+            f"  {waiting:,} contacts wait at {key}, whose rule or deadline changes; it is evaluated for them again"
+            for key, waiting in self.rules_asked.items()
+            if waiting
+        ]
+        lines += [
             f"  + contacts will enter {date}; {n:,} contacts have this date (times in the past do not count)"
             for date, n in self.dates.items()
         ]
         lines += [f"  - contacts will no longer enter {date}" for date in self.dates_removed]
         for key in self.new_roots:
-            lines.append(f"  {self.members:,} existing members do not start {key}; use --backfill to start it for them")
+            without = self.members - self.restored.get(key, 0)
+            if without:
+                lines.append(f"  {without:,} existing members do not start {key}; use --backfill to start it for them")
+        lines += [
+            f"  existing members who passed {above} do not start {key}; use --backfill to start it for them"
+            for key, above in self.new_below.items()
+            if self.members
+        ]
         lines += [f"  creates stage {key}" for key in self.stages]
         lines += [f"  creates point group {key}" for key in self.point_groups]
         if self.publishes is not None:
             lines.append(f"  {'publishes it' if self.publishes else 'pauses it: contacts keep their places'}")
+        signs = {"added": "+ ", "removed": "- ", "note": ""}
+        lines += [f"  {signs[each.kind]}{each.sentence}" for each in self.effects]
         return lines + [f"  note: {warning}" for warning in self.warnings]
 
     def to_json(self) -> dict[str, Any]:
@@ -145,12 +242,21 @@ class CampaignPlan:
             "retimed": self.retimed,
             "retimed_before": self.retimed_before,
             "by_date": self.by_date,
+            "rules_asked": self.rules_asked,
             "dates": self.dates,
             "dates_removed": self.dates_removed,
             "new_roots": self.new_roots,
+            "new_below": self.new_below,
+            "restored": self.restored,
             "rules_added": self.rules_added,
             "rules_removed": self.rules_removed,
             "publishes": self.publishes,
+            "digest": self.digest,
+            "changes": self.would_change,
+            "differences": [each.to_json() for each in self.differences],
+            "waiting": self.waiting,
+            "effects": [each.to_json() for each in self.effects],
+            "people": None if self.moves is None else self.moves._asdict(),
             "warnings": self.warnings,
         }
 
@@ -163,14 +269,25 @@ def references(file: CampaignFile) -> Iterator[Reference]:
     for index, each in enumerate(file.exit):
         if each.segment is not None:
             yield Reference(("exit", index, "segment"), RefersTo.SEGMENT, each.segment)
+        if each.rule is not None:
+            yield from _of_rule(file, ("exit", index), exit_rule(each.rule))
     for place, step in _placed(file.steps, ("steps",)):
-        for name, what, key in step_type(step.kind, step.type).references(step.with_):
+        type_ = step_type(step.kind, step.type)
+        for name, what, key in type_.references(step.with_):
             if what is RefersTo.STEP or (what is RefersTo.CAMPAIGN and key in ("this", file.campaign)):
                 continue
             yield Reference((*place, "with", name), what, key)
+        if type_.rule_of is not None:
+            yield from _of_rule(file, (*place, "with"), type_.rule_of(type_.properties.model_validate(step.with_)))
 
 
-def _placed(steps: tuple[StepFile, ...], place: Place) -> Iterator[tuple[Place, StepFile]]:
+def _of_rule(file: CampaignFile, place: FilePlace, rule: Rule) -> Iterator[Reference]:
+    for path, what, key in tree.references(rule):
+        if what is not RefersTo.CAMPAIGN or key not in ("this", file.campaign):
+            yield Reference((*place, *path), what, key, in_rule=True)
+
+
+def _placed(steps: tuple[StepFile, ...], place: FilePlace) -> Iterator[tuple[FilePlace, StepFile]]:
     for index, step in enumerate(steps):
         here = (*place, index)
         yield here, step
@@ -184,14 +301,35 @@ def check_references(conn: Connection, file: CampaignFile) -> list[Problem]:
     Sources are public, published segments and campaign forms; other segments and forms
     must exist. Emails, other templates and campaigns may come later: a plan notes them.
     """
-    return first_of(chain(_check_named(conn, file), _check_redirect(conn, file)))
+    return first_of(
+        chain(_check_named(conn, file), _check_circle(conn, file), _check_goal(conn, file), _check_redirect(conn, file))
+    )
+
+
+def _check_circle(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
+    """Yield that who is in the campaign follows from who is in it, over the rules of segments or exits."""
+    through = Circles(conn, campaigns={file.campaign: file}).through(Asker("campaign", file.campaign))
+    if through is not None:
+        sentence = f"the campaign depends on itself: {through}; remove one of the references"
+        yield Problem(("sources",), short(sentence))
+
+
+def _check_goal(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
+    """Yield what is wrong with the rule of the goal, and what it names that is not there."""
+    if file.goal is None or file.goal.rule is None:
+        return
+    rule, problems = parsing.parse(file.goal.rule, path=("goal", "rule"))
+    yield from problems
+    if rule is not None:
+        yield from segment_rules.unknown(conn, rule, {})
 
 
 def _check_named(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
     found = list(references(file))
     segments = campaigns.named(conn, "segments", {each.key for each in found if each.what is RefersTo.SEGMENT})
     forms = campaigns.named(conn, "forms", {each.key for each in found if each.what is RefersTo.FORM})
-    for place, what, key in found:
+    there = {row.key for row in campaigns.listing(conn)} if any(each.in_rule for each in found) else set()
+    for place, what, key, in_rule in found:
         source = place[0] == "sources"
         sentence = None
         if what is RefersTo.SEGMENT:
@@ -208,6 +346,8 @@ def _check_named(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
                 sentence = f"there is no form {key!r}; create it with `parcours forms create {key}`"
             elif source and row.standalone:
                 sentence = f"form {key!r} is standalone; only campaign forms can be sources"
+        elif what is RefersTo.CAMPAIGN and in_rule and key not in there:
+            sentence = f"there is no campaign {key!r}; apply its file first"
         if sentence:
             yield Problem(place, short(sentence, key))
 
@@ -238,13 +378,20 @@ def _check_redirect(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
             )
 
 
-def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> CampaignPlan:
-    """Return what applying a file would do, with counts of the contacts touched."""
+def plan(
+    conn: Connection, file: CampaignFile, *, zone: ZoneInfo, now: datetime | None = None, counted: bool = True
+) -> CampaignPlan:
+    """Return what applying a file would do, with counts of the contacts touched.
+
+    `now` is the time of the database unless given. Not `counted`: without whom it lets in and out, for whoever
+    applies it at once.
+    """
+    now = database_now(conn) if now is None else now
     warnings = [short(each) for each in _warnings(conn, file)]
     if len(warnings) > MOST_PROBLEMS:
         warnings = [*warnings[:MOST_PROBLEMS], f"there are more notes: a plan shows at most {MOST_PROBLEMS}"]
     named = list(references(file))
-    stages = _missing(named, RefersTo.STAGE, {stage.key for stage in stages_table.listed(conn)})
+    stages = _missing(named, RefersTo.STAGE, stages_table.keys(conn))
     point_groups = _missing(named, RefersTo.POINT_GROUP, {group.key for group in scores.groups(conn)})
     row = campaigns.stored(conn, file.campaign)
     if row is None or row.key != file.campaign or row.version == 0:
@@ -259,6 +406,7 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> CampaignPla
             stages=stages,
             point_groups=point_groups,
             rules_added=entry_rules(file),
+            **(_new_effects(conn, file, now=now, zone=zone) if counted else {}),
             warnings=warnings,
         )
     before, _, unreadable = campaigns.read_version(conn, row.key, row.id, row.version)
@@ -279,10 +427,32 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> CampaignPla
     gone = [key for key in there if key not in new or new[key].kind.value != known[key].kind]
     kept = [key for key in there if key in old and key not in gone]
     old_roots = {step.step for step in before.steps}
-    retimed = [key for key in kept if _timing_of(old[key]) != _timing_of(new[key])]
+    # Who waits for a rule is asked again, by the present timing.
+    retimed = [key for key in kept if _timing_of(old[key]) != _timing_of(new[key]) and _rule_of(new[key]) is None]
     since = {ids[key]: at for key in kept if key not in retimed and (at := known[key].retimed_at) is not None}
     from_before = waits.count_from_before(conn, since)
     retimed_before = [key for key in kept if ids[key] in from_before]
+    members = memberships.count_active(conn, row.id)
+    changed = [key for key in kept if _own(old[key]) != _own(new[key])]
+    differing = differences(before, file)
+    effects: list[CampaignEffect] = []
+    moves = None
+    if counted:
+        was = Status(False) if not published else campaigns.status_of(published[0])
+        on = alignment.is_on(conn, file.category)
+        will = Status(wants, file.publish_from, file.publish_until, on)
+        runs = will.why_not(now) is None
+        if wants == was.published:
+            effects += campaign_effects.switched(was, will, members, now=now)
+        effects += campaign_effects.settings(conn, row.id, file, differing)
+        starts = runs and was.why_not(now) is not None
+        if (
+            starts
+            or row.deleted
+            or any(each.step is None and each.name in campaign_effects.MOVES for each in differing)
+        ):
+            moves = campaign_effects.moved_by(conn, row.id, file, now=now, zone=zone)
+            effects += campaign_effects.people(file, moves, runs=runs)
     return CampaignPlan(
         file,
         row.id,
@@ -290,10 +460,10 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> CampaignPla
         unchanged=bool(published) and unreadable is None and _same_version(before, file),
         publishes=None if wants == was_published else wants,
         returns=row.deleted,
-        members=memberships.count_active(conn, row.id),
+        members=members,
         added=[key for key in new if key not in there],
-        changed=[key for key in kept if _own(old[key]) != _own(new[key])],
-        moved=_moved(before, file, ids),
+        changed=changed,
+        moved=moved(before, file, ids),
         removed={key: waiting.get(ids[key], 0) for key in gone},
         redirected={key: file.redirect[key] for key in gone if key in file.redirect},
         retimed={
@@ -302,15 +472,47 @@ def plan(conn: Connection, file: CampaignFile, *, zone: ZoneInfo) -> CampaignPla
         },
         retimed_before=retimed_before,
         by_date=[key for key in retimed if any(isinstance(each[key].at, AtFile) for each in (old, new))],
+        rules_asked={
+            key: waiting.get(ids[key], 0) for key in kept if _rule_of(new[key]) not in (None, _rule_of(old[key]))
+        },
+        asks_exits=any(rule not in _exit_rules(before) for rule in _exit_rules(file)),
+        rules_dropped=[key for key in kept if _rule_of(old[key]) is not None and _rule_of(new[key]) is None],
         dates=_dates(conn, file, before.sources.dates),
         dates_removed=_gone(before, file),
         new_roots=[step.step for step in file.steps if step.step not in old_roots],
+        new_below={
+            step.step: place[0]
+            for step, place in _standing(file.steps, None, None)
+            if step.step not in there and place[0] in kept
+        },
+        restored=_restored(conn, row.id, [known[key] for key in new if key in known and key not in there], new),
         stages=stages,
         point_groups=point_groups,
         rules_added=[rule for rule in entry_rules(file) if rule not in entry_rules(before)],
         rules_removed=[rule for rule in entry_rules(before) if rule not in entry_rules(file)],
+        differences=differing,
+        waiting={key: n for key in changed if (n := waiting.get(ids[key], 0))},
+        effects=effects,
+        moves=moves,
         warnings=warnings,
     )
+
+
+def _restored(
+    conn: Connection, campaign_id: int, returning: Sequence[StoredStep], new: Mapping[str, StepFile]
+) -> dict[str, int]:
+    """Return which steps that were removed return as what they were, and how many contacts wait there again."""
+    same = {step.id: step.key for step in returning if step.kind == new[step.key].kind.value}
+    lost = waits.count_lost(conn, campaign_id, list(same)) if same else {}
+    return {same[step_id]: n for step_id, n in lost.items()}
+
+
+def _new_effects(conn: Connection, file: CampaignFile, *, now: datetime, zone: ZoneInfo) -> dict[str, Any]:
+    """Return whom a campaign lets in that does not exist yet."""
+    moves = campaign_effects.moved_by(conn, 0, file, now=now, zone=zone)
+    will = Status(bool(file.published), file.publish_from, file.publish_until, alignment.is_on(conn, file.category))
+    effects = campaign_effects.people(file, moves, runs=will.why_not(now) is None)
+    return {"moves": moves, "effects": list(effects)}
 
 
 def _dates(conn: Connection, file: CampaignFile, before: Iterable[DateSourceFile]) -> dict[str, int]:
@@ -329,7 +531,7 @@ def _missing(named: Sequence[Reference], what: RefersTo, known: set[str]) -> lis
     return sorted({each.key for each in named if each.what is what} - known)
 
 
-def _moved(before: CampaignFile, after: CampaignFile, known: Collection[str]) -> list[str]:
+def moved(before: CampaignFile, after: CampaignFile, known: Collection[str]) -> list[str]:
     """Return which steps that the campaign knows can be reached by another way than before."""
     old = {step.step: place for step, place in _standing(before.steps, None, None)}
     found: list[str] = []
@@ -352,6 +554,31 @@ def _standing(
 def _own(step: StepFile) -> dict[str, Any]:
     """Return what a step says of itself, without the steps below it."""
     return step.model_dump(exclude={"then", "yes", "no"})
+
+
+def has_rules(file: CampaignFile) -> bool:
+    """Return whether a campaign has rules of its own."""
+    return (
+        any(_rule_of(step) is not None for step in file.walk())
+        or bool(_exit_rules(file))
+        or (file.goal is not None and file.goal.rule is not None)
+    )
+
+
+def _exit_rules(file: CampaignFile) -> list[Any]:
+    return [each.rule for each in file.exit if each.rule is not None]
+
+
+def _rule_of(step: StepFile) -> Any:
+    """Return the rule that a decision waits for, with what its deadline goes by; None where it waits for none."""
+    if step.kind is not Kind.DECISION:
+        return None
+    try:
+        type_ = step_type(step.kind, step.type)
+    # Of an earlier version, whose package is gone.
+    except CampaignError:
+        return None
+    return None if type_.rule_of is None else (step.with_, _timing_of(step))
 
 
 def _timing_of(step: StepFile) -> Any:
@@ -402,6 +629,4 @@ def _warnings(conn: Connection, file: CampaignFile) -> list[str]:
     warnings += notes(conn, ((f"step {step.step}", texts_in(step.with_)) for step in file.walk()))
     others = {each.key for each in found if each.what is RefersTo.CAMPAIGN}
     known = {row.key for row in campaigns.listing(conn)}
-    return warnings + [
-        f"there is no campaign {key!r} yet; no contact can be added to it" for key in sorted(others - known)
-    ]
+    return warnings + [f"there is no campaign {key!r} yet; no contact can be in it" for key in sorted(others - known)]

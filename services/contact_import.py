@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from parcours.db.tables import campaigns, contacts, events, rules, segments
 from parcours.db.tables.contacts import Imported, Incoming, SameAddress
@@ -27,6 +28,9 @@ SHOWN = 5
 MEMBERS_A_STATEMENT = 20_000
 # From so many rows on, the planner should hear of it at once.
 BULK = 10_000
+
+
+Begin = Callable[[], AbstractContextManager[Connection]]
 
 
 class ImportDone(NamedTuple):
@@ -115,10 +119,11 @@ def run(
     same_address: SameAddress,
     now: datetime,
     zone: ZoneInfo,
+    begin: Begin | None = None,
 ) -> ImportDone:
     """Add or update the contacts of a file, in one transaction, whatever its size; memory does not grow with it.
 
-    Each row that is left out goes to `reject`. Raises CampaignError for a file that cannot be read, and NotFoundError
+    Each row that is left out goes to `reject`. `begin` begins the transaction, if not the engine. Raises CampaignError for a file that cannot be read, and NotFoundError
     when there is no such segment; then nothing is imported.
     """
 
@@ -129,7 +134,7 @@ def run(
             else:
                 yield row
 
-    with engine.begin() as conn:
+    with (begin or engine.begin)() as conn:
         segment, awaiting = None, []
         if segment_key is not None:
             segment = segments.find(conn, segment_key.strip())

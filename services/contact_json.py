@@ -85,6 +85,12 @@ def membership_json(standing: ContactStanding) -> dict[str, Any]:
         "left_at": iso(standing.left_at),
         "departure": standing.departure,
         "reason": standing.reason,
+        "control": standing.control,
+        "goal": {
+            "reached_at": iso(standing.goal_reached_at),
+            "until": iso(standing.goal_until),
+            "value": None if standing.goal_value is None else str(standing.goal_value),
+        },
         "runs": [
             {
                 "run": run.key,

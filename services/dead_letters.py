@@ -15,6 +15,7 @@ from parcours.db.tables import events as events_table
 from parcours.domain import gate
 from parcours.domain.events.parsing import EventError, parse
 from parcours.ops.settings import Settings
+from parcours.services.contact_import import Begin
 from parcours.workers import events, intake
 
 
@@ -29,10 +30,13 @@ class Replayed(NamedTuple):
     failing: int
 
 
-def replay(engine: Engine, settings: Settings, ids: Sequence[int] | None) -> Replayed:
-    """Process dead letters again, all of them without ids. Those that fail again stay, with the new reason."""
+def replay(engine: Engine, settings: Settings, ids: Sequence[int] | None, *, begin: Begin | None = None) -> Replayed:
+    """Process dead letters again, all of them without ids. Those that fail again stay, with the new reason.
+
+    `begin` begins the transaction, if not the engine.
+    """
     partitions.begin(engine)
-    with engine.begin() as conn:
+    with (begin or engine.begin)() as conn:
         now = database_now(conn)
         letters = events_table.take_dead_letters(conn, ids)
         good, bodies, dead, unjudged = [], [], [], []

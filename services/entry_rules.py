@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from parcours.domain.campaign_file.model import CampaignFile, EntryFile, EventSourceFile, ExitFile
+from parcours.domain.campaign_file.build import exit_rule
+from parcours.domain.campaign_file.model import CampaignFile, EntryFile, EventSourceFile, ExitFile, GoalFile
+from parcours.domain.segments.judging import in_short
 
 
 def entry_rules(file: CampaignFile) -> list[str]:
-    """Return a sentence for each event source, exit and limit of a file."""
+    """Return a sentence for each event source, exit and limit of a file, for its goal and its control group."""
     rules = [f"source {event_source(each)}" for each in file.sources.events]
     if not file.sources.existing:
         rules.append("source: only who enters a segment from now on")
     if file.entry is not None:
         rules.append(limit_of(file.entry))
-    return rules + [exit_of(each) for each in file.exit]
+    rules += [exit_of(each) for each in file.exit]
+    if file.goal is not None:
+        rules.append(goal_of(file.goal))
+    if file.control is not None:
+        rules.append(control_of(file.control))
+    return rules
 
 
 def event_source(source: EventSourceFile) -> str:
@@ -28,8 +35,27 @@ def exit_of(leaving: ExitFile) -> str:
     """Return an exit in words."""
     if leaving.segment is not None:
         return f"exit on segment {leaving.segment}"
+    if leaving.rule is not None:
+        return f"exit on rule: {in_short(exit_rule(leaving.rule))}"
     runs = f", the run of the same {leaving.key}" if leaving.key is not None else ", all runs"
     return f"exit on event {leaving.event}{_where(leaving.where)}{runs}"
+
+
+def goal_of(goal: GoalFile) -> str:
+    """Return a goal in words."""
+    within = f" within {goal.within} of entering" if goal.within is not None else " at any time after entering"
+    if goal.event is None:
+        return f"goal: the rule becomes true{within}; counted for contacts who enter from now on"
+    runs = f", for the run of the same {goal.key}" if goal.key is not None else ""
+    value = f", with the value {goal.value}" if goal.value is not None else ""
+    return (
+        f"goal: event {goal.event}{_where(goal.where)}{within}{runs}{value}; counted for contacts who enter from now on"
+    )
+
+
+def control_of(percent: float) -> str:
+    """Return a control group in words."""
+    return f"control group: {percent} percent of contacts who are new from now on; no steps run for them"
 
 
 def limit_of(entry: EntryFile) -> str:

@@ -13,6 +13,7 @@ from parcours.db.reads.overview import Overview, StepFigures
 from parcours.db.tables import campaigns, entrants
 from parcours.domain.entry import EntryLimit
 from parcours.domain.time.text import iso
+from parcours.services.goal_figures import goal_figures, goal_json
 
 DELIVERIES = ("delivered", "undelivered", "withdrawn")
 
@@ -20,7 +21,8 @@ DELIVERIES = ("delivered", "undelivered", "withdrawn")
 def overview_json(conn: Connection, campaign: str, zone: ZoneInfo) -> dict[str, Any]:
     """Return the figures of a campaign, by key or id, as `overview --json` has them. Raises NotFoundError."""
     about, _, figures = look_up(conn, campaign, zone)
-    return {"campaign": about, **figures_json(figures)}
+    loaded = campaigns.load(conn, about["id"], about["version"], zone)
+    return {"campaign": about, **figures_json(figures), "goal": goal_json(goal_figures(conn, loaded))}
 
 
 def look_up(conn: Connection, campaign: str, zone: ZoneInfo) -> tuple[dict[str, Any], str | None, Overview]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ from parcours.domain.segments import rule as tree
 from parcours.domain.segments.judging import Explained
 from parcours.domain.segments.rule import All, Not, Rule
 from parcours.domain.segments.rule import Any as AnyOf
-from parcours.domain.time.text import iso
+from parcours.domain.time.text import iso, shown
 from parcours.workers import rules as asking
 
 
@@ -34,6 +34,8 @@ class SegmentExplained:
     rule: Explained | None
     has_rule: bool
     aside: str | None
+    # Of times in sentences.
+    zone: ZoneInfo
 
     @property
     def inside(self) -> bool:
@@ -48,20 +50,20 @@ class SegmentExplained:
 
     def sentences(self) -> list[str]:
         """Return it in sentences, the conditions indented below the rule."""
-        lines = [f"{self.contact} is {'in' if self.inside else 'not in'} {self.segment}."]
+        found = [f"{self.contact} is {'in' if self.inside else 'not in'} {self.segment}."]
         if self.by_hand is not None:
-            lines.append(f"It was {self.by_hand} manually. Rules do not change that.")
+            found.append(f"It was {self.by_hand} manually. Rules do not change that.")
         if not self.has_rule:
-            lines.append("The segment has no rule. Contacts are added manually and by events.")
+            found.append("The segment has no rule. Contacts are added manually and by events.")
         if self.aside is not None:
-            lines.append(f"Its rule cannot be read: {self.aside}. Its members do not change.")
+            found.append(f"Its rule cannot be read: {self.aside}. Its members do not change.")
         if self.rule is not None:
-            lines += _lines(self.rule, 0)
+            found += lines(self.rule)
             if self.rule.changes_at is not None:
-                lines.append(f"The result can next change with time at {iso(self.rule.changes_at)}.")
+                found.append(f"The result can next change with time at {shown(self.rule.changes_at, self.zone)}.")
             if asking.moves(bool(self.rule.answer), self.standing) is not None and self.rule.answer is not None:
-                lines.append("The membership is not up to date. `parcours update` corrects it.")
-        return lines
+                found.append("The membership is not up to date. `parcours update` corrects it.")
+        return found
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -81,13 +83,23 @@ _SIGNS = {True: "yes", False: "no", None: "unknown"}
 _WORDS = {"all": "all of", "any": "any of", "not": "not"}
 
 
-def _lines(explained: Explained, depth: int) -> Iterator[str]:
+def lines(explained: Explained, depth: int = 0) -> Iterator[str]:
+    """Yield what a rule says, condition by condition, what is below indented."""
     words = _WORDS.get(explained.kind, explained.words)
-    has = "" if explained.kind != "condition" or explained.has is None else f"; the contact has {explained.has}"
+    has = "" if explained.kind != "condition" or explained.has is None else f"; the contact has {_has(explained.has)}"
     why = "" if explained.reason is None else f" ({explained.reason})"
     yield f"{'  ' * (depth + 1)}{_SIGNS[explained.answer]}: {words}{has}{why}"
     for each in explained.below:
-        yield from _lines(each, depth + 1)
+        yield from lines(each, depth + 1)
+
+
+def _has(value: Any) -> str:
+    """Return what a contact has, as a person writes it."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_has(each)}" for name, each in value.items()) or "nothing"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_has, value)) or "nothing"
+    return "nothing" if value is None else str(value)
 
 
 def explain(conn: Connection, segment: str, contact: str, *, now: datetime, zone: ZoneInfo) -> SegmentExplained:
@@ -106,7 +118,7 @@ def explain(conn: Connection, segment: str, contact: str, *, now: datetime, zone
         facts = batch.load_rules(conn, [known.rule], [contact_id], now=now)
         why = judging.explain(known.rule, facts.contacts[contact_id], facts.world, now, zone)
     has_rule = known is not None or found.key in book.aside
-    return SegmentExplained(found.key, contact, how, why, has_rule, book.aside.get(found.key))
+    return SegmentExplained(found.key, contact, how, why, has_rule, book.aside.get(found.key), zone)
 
 
 def in_words(rule: Rule) -> Iterator[tuple[int, str | None, str]]:

@@ -12,11 +12,12 @@ from sqlalchemy import Connection
 
 from parcours.db.reads import batch
 from parcours.db.reads import rules as in_sql
-from parcours.db.tables import campaigns, events, rebuilds, rules, segments
+from parcours.db.tables import campaigns, entrants, events, rebuilds, rules, segments
 from parcours.db.tables import membership as memberships
 from parcours.db.tables.membership import Chunk
 from parcours.db.tables.rules import RuleStanding
 from parcours.db.tables.segments import Segment
+from parcours.domain.campaign import Campaign
 from parcours.domain.campaign_file.model import Problem
 from parcours.domain.campaign_file.sentences import short
 from parcours.domain.segments import rule as tree
@@ -24,6 +25,7 @@ from parcours.domain.segments.file import SegmentFile
 from parcours.domain.segments.judging import judged
 from parcours.domain.segments.rule import Rule
 from parcours.domain.steps.types import Failed, RefersTo
+from parcours.services.circles import Asker, Circles
 from parcours.services.segment_rules import digest_of, stamp_of, unknown
 from parcours.workers import rules as asking
 
@@ -42,6 +44,9 @@ class Effect:
     leaves: int
     # Who comes into the segment and is in the campaign, or was, and is not started again.
     stays: int
+    # Of those who join or return: who enters later, and who never does, because of the campaign's limit.
+    held: int = 0
+    refused: int = 0
 
 
 @dataclass
@@ -125,6 +130,8 @@ class SegmentPlan:
                     "comes_back": each.comes_back,
                     "leaves": each.leaves,
                     "stays": each.stays,
+                    "held": each.held,
+                    "refused": each.refused,
                 }
                 for each in self.campaigns
             ],
@@ -136,6 +143,10 @@ def _lines_of(effect: Effect) -> Iterator[str]:
         again = f", {effect.comes_back:,} return" if effect.comes_back else ""
         idle = "" if effect.running else " (once it runs)"
         yield f"  campaign {effect.campaign}: {effect.joins:,} contacts join{again}, {effect.leaves:,} leave{idle}"
+    if effect.held:
+        yield f"  campaign {effect.campaign}: {effect.held:,} of them enter later, because of its limit"
+    if effect.refused:
+        yield f"  campaign {effect.campaign}: {effect.refused:,} of them do not enter, because of its limit"
     if effect.stays:
         again = "new members of the segment were in it before and do not start again"
         yield f"  campaign {effect.campaign}: {effect.stays:,} {again}"
@@ -153,6 +164,7 @@ def problems(conn: Connection, files: Sequence[SegmentFile]) -> list[tuple[Segme
         if known is not None and each.key not in keys
     }
     asks |= {file.segment: file.rule for file in files if file.rule is not None}
+    circles = Circles(conn, {file.segment: file.rule for file in files})
     for file in files:
         if file.segment in seen:
             sentence = f"segment {file.segment!r} is there twice; keep one of them"
@@ -165,6 +177,9 @@ def problems(conn: Connection, files: Sequence[SegmentFile]) -> list[tuple[Segme
                 sentence = (
                     f"the rules refer to each other in a circle: {' -> '.join(circle)}; remove one of the references"
                 )
+                found.append((file, Problem((*file.path, "rule"), short(sentence))))
+            elif through := circles.through(Asker("segment", file.segment)):
+                sentence = f"the rule depends on itself: {through}; remove one of the references"
                 found.append((file, Problem((*file.path, "rule"), short(sentence))))
         found += [(file, each) for each in _unpublished(conn, file)]
     return found
@@ -331,7 +346,18 @@ class _Planning:
             back = joining.back if campaign.reentry != "never" else 0
             leaves = rebuilds.would_leave(self.conn, campaign_id, goes, others=others) if campaign.exit_on_leave else 0
             stays = len(comes) - joining.fresh - back
-            yield Effect(key, running, joining.fresh, back, leaves, stays)
+            held, refused = self._beyond_limit(campaign, joining.fresh + back)
+            yield Effect(key, running, joining.fresh, back, leaves, stays, held, refused)
+
+    def _beyond_limit(self, campaign: Campaign, coming: int) -> tuple[int, int]:
+        """Return how many of those who come enter later, and how many never do."""
+        if campaign.entry is None:
+            return 0, 0
+        entered = entrants.entered(self.conn, campaign.id, campaign.entry, now=self.now)
+        most, rate = campaign.entry.most, campaign.entry.rate
+        ever = coming if most is None else max(0, min(coming, most - entered.ever - entered.held))
+        now = ever if rate is None else max(0, min(ever, rate - entered.now - entered.held))
+        return ever - now, coming - ever
 
 
 def untouched_by_hand(standing: RuleStanding) -> RuleStanding:

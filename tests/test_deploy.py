@@ -1,6 +1,8 @@
 """The files of deploy/ and docker-compose.yml keep up with the settings and the queues."""
 
 import re
+import shutil
+import signal
 import stat
 import subprocess
 import tomllib
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -43,6 +46,35 @@ def test_every_queue_has_its_pool_with_time_to_stop_and_a_memory_limit() -> None
         assert pool["command"][:3] == ["worker", "--queues", queue]
         assert (pool["stop_grace_period"], pool["mem_limit"]) == ("90s", "256m")
     assert {name for name in services if name.startswith("worker-")} == {f"worker-{queue}" for queue in QUEUES}
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server")
+def test_redis_hears_a_stop_itself_and_asks_for_the_password_which_no_argument_holds(tmp_path: Path) -> None:
+    shell, option, script = compose()["services"]["redis"]["command"]
+    place = tmp_path / "redis.sock"
+    here = f"redis-server - --port 0 --unixsocket {place}"
+    script = script.replace("docker-entrypoint.sh redis-server -", here).replace("$$", "$")
+    with subprocess.Popen([shell, option, script], env={"REDISCLI_AUTH": "hunter2"}, cwd=tmp_path) as server:
+        try:
+            client = redis.Redis(unix_socket_path=str(place), password="hunter2")
+            while server.poll() is None and not _answers(client):
+                pass
+            with pytest.raises(redis.exceptions.AuthenticationError):
+                redis.Redis(unix_socket_path=str(place)).ping()
+            arguments = Path(f"/proc/{server.pid}/cmdline").read_bytes()
+            assert b"redis-server" in arguments
+            assert b"hunter2" not in arguments
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(300) == 0
+        finally:
+            server.kill()
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.exceptions.ConnectionError:
+        return False
 
 
 def test_no_password_has_a_default_and_one_command_makes_them_all() -> None:

@@ -23,6 +23,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from parcours.db.faults import Fault, fault_of
 from parcours.domain.errors import CampaignError, NotFoundError
@@ -213,6 +214,16 @@ def _answer(request: Request, status: int, sentence: str, headers: Mapping[str, 
     return problem(status, sentence, headers=headers)
 
 
+def _methods_of(app: FastAPI, request: Request) -> list[str]:
+    """Return the methods that the address of a request answers to; the framework names those of one route alone."""
+    found = set()
+    for method in ("DELETE", "GET", "PATCH", "POST", "PUT"):
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in app.router.routes):
+            found.add(method)
+    return sorted(found)
+
+
 def _add_problems(app: FastAPI) -> None:
     def handles(*errors: type[Exception]) -> Callable[[Callable[[Request, Any], Response]], None]:
         def add(work: Callable[[Request, Any], Response]) -> None:
@@ -233,8 +244,15 @@ def _add_problems(app: FastAPI) -> None:
     # What the framework itself refuses: an unknown path, another method.
     @handles(HTTPException)
     def not_served(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
         sentence = said(PAGE_SENTENCES.get(error.status_code, "")) if _wants_page(request) else ""
-        return _answer(request, error.status_code, sentence or str(error.detail), dict(error.headers or {}))
+        if error.status_code == 404 and not sentence:
+            sentence = f"nothing is served at {request.scope['path'][:200]}; check the address, or see /api/docs"
+        if error.status_code == 405:
+            methods = _methods_of(app, request)
+            headers["Allow"] = ", ".join(methods)
+            sentence = sentence or f"{request.method[:20]} is not supported here; use {' or '.join(methods)}"
+        return _answer(request, error.status_code, sentence or str(error.detail), headers)
 
     @handles(RequestValidationError)
     def not_valid(request: Request, error: RequestValidationError) -> Response:

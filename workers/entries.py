@@ -1,16 +1,18 @@
-"""What contacts did, against the campaigns that it lets them into or out of."""
+"""What contacts did, against the campaigns that it lets them into or out of, or whose goal it is."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import structlog
 from sqlalchemy import Connection
 
-from parcours.db.tables import campaigns, entrants
+from parcours.db.tables import campaigns, entrants, trials
+from parcours.db.tables import membership as memberships
+from parcours.db.tables.trials import Conversion
 from parcours.domain.campaign import Campaign
 from parcours.domain.contacts.membership import Arrival, Departure
 from parcours.domain.entry import EventExit, NoKeyError
@@ -55,6 +57,50 @@ def _leave(
             only = {(contact_id, key) for contact_id in contact_ids}
             out += membership.end_runs(conn, campaign.id, only, Departure.EXIT, now=now, reason=reason)
     return out
+
+
+def reach(conn: Connection, happened: Mapping[int, Fact], *, zone: ZoneInfo) -> None:
+    """Let contacts reach the goals of campaigns that name what happened as one.
+
+    The caller has locked the contacts. In a paused campaign, and of who has left, too: what is bought later was bought.
+    """
+    if not happened:
+        return
+    for campaign_id in campaigns.of_events(conn, "goal", {fact.type for fact in happened.values()}):
+        campaign, status = campaigns.enter(conn, campaign_id, zone)
+        goal = campaign.goal
+        if goal is None or status.deleted:
+            continue
+        done = [
+            Conversion(contact_id, goal.key_in(fact), fact.at, goal.value_in(fact))
+            for contact_id, fact in happened.items()
+            if goal.is_reached_by(fact)
+        ]
+        trials.reach(conn, campaign_id, done)
+
+
+def reach_by_rule(
+    conn: Connection,
+    campaign_id: int,
+    segment_id: int,
+    moved: Sequence[int],
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    since: Mapping[int, datetime] | None = None,
+) -> None:
+    """Let contacts reach the goal of a campaign of whom its rule has become true: who came into the segment of it.
+
+    The caller has locked the contacts. `since`: when they did what makes it true. Of whom it was true when they began,
+    it has not become true.
+    """
+    inside = memberships.inside(conn, [segment_id], moved)
+    campaign, status = campaigns.enter(conn, campaign_id, zone)
+    if not inside or status.deleted or campaign.goal is None or campaign.goal.type is not None:
+        return
+    came = since or {}
+    done = [Conversion(contact_id, None, min(came.get(contact_id, now), now), None) for contact_id in inside]
+    trials.reach(conn, campaign_id, done, after=True)
 
 
 def enter(conn: Connection, happened: Mapping[int, Fact], *, now: datetime, zone: ZoneInfo) -> Counter[str]:

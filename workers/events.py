@@ -23,6 +23,7 @@ from parcours.db.faults import Fault, blames_the_data, fault_of
 from parcours.db.installation_settings import settings_of
 from parcours.db.reads import batch as facts
 from parcours.db.reads import email_figures
+from parcours.db.scope import Scope
 from parcours.db.tables import (
     campaigns,
     companies,
@@ -36,6 +37,7 @@ from parcours.db.tables import (
     refusals,
     scores,
     traces,
+    waits,
 )
 from parcours.db.tables.events import DeadEvent, Pending
 from parcours.db.tables.refusals import RefusalChange
@@ -56,7 +58,7 @@ from parcours.ops.logs import described
 from parcours.producers import form_fields
 from parcours.workers import decisions, entries, local_time, membership, rules
 from parcours.workers.decisions import Reacted, Unjudged
-from parcours.workers.executor import BY_DEFAULT, reason_of
+from parcours.workers.executor import BY_DEFAULT, execute_due, reason_of
 from parcours.workers.forms import submit
 from parcours.workers.intake import Accepted, heed_address
 
@@ -69,6 +71,9 @@ EVENTS_EACH = 20
 
 # So often in a row a batch may lose a deadlock.
 DEADLOCKS = 5
+
+# Where events waited so long, acting on the next ones comes first; ticks find the steps and workers do them.
+BEHIND_SECONDS = 1.0
 
 
 def heed(conn: Connection, offered: Sequence[ContactEvent], *, now: datetime) -> Accepted:
@@ -97,26 +102,55 @@ class Acted:
     events: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     lag_seconds: float = 0.0
+    # Contacts who entered a campaign and have a step that is due already.
+    due: set[int] = field(default_factory=set)
 
 
 def act_once(
-    engine: Engine, *, zone: ZoneInfo, stop: StopRule = BY_DEFAULT, of: Collection[str] | None = None
+    engine: Engine,
+    *,
+    zone: ZoneInfo,
+    stop: StopRule = BY_DEFAULT,
+    of: Collection[str] | None = None,
+    now: datetime | None = None,
 ) -> Acted:
     """Act on one batch of the inbox, or of what is there of the contacts named, in a transaction of its own.
 
     A batch that raises is done in halves, each in its own transaction, until the guilty contacts are alone, and
     then event by event: one that cannot be acted on leaves the inbox for the dead letters, with the reason.
-    Raises only what says nothing about the events: the database is away.
+    What is due at once for whom the events let into campaigns is then done as well, and waits for no tick; not where
+    contacts are named, whose caller decides.
+    Raises only what says nothing about the events: the database is away. `now`: as of then, if given.
     """
-    partitions.begin(engine)
+    partitions.begin(engine, now)
     began = time.monotonic()
-    acted = _Acting(engine, zone, stop).batch(of)
+    acted = _Acting(engine, zone, stop, now).batch(of)
+    if of is None and now is None and acted.lag_seconds < BEHIND_SECONDS:
+        _begin_steps(engine, acted.due, zone=zone, stop=stop)
     # Also of those who were unknown and needed no act.
     traces.wipe_noted(engine)
     if acted.events:
         # The lag ends where the transaction began; what followed from the event is there at its end.
         metrics.DECISION_SECONDS.observe(acted.lag_seconds + time.monotonic() - began)
     return acted
+
+
+def _begin_steps(engine: Engine, contact_ids: Collection[int], *, zone: ZoneInfo, stop: StopRule) -> None:
+    """Do what is due of contacts who entered a moment ago."""
+    if not contact_ids:
+        return
+    scope = Scope(contact_ids=tuple(contact_ids))
+    with engine.connect() as conn:
+        now = database_now(conn)
+        campaigns.read_by_index(conn)
+        steps = [
+            step
+            for step in waits.due_steps(conn, now=now, scope=scope)
+            if campaigns.is_readable(conn, step.campaign_id)
+        ]
+    for step in steps:
+        with engine.begin() as conn:
+            execute_due(conn, step.step_id, now=now, limit=len(contact_ids), zone=zone, scope=scope, stop=stop)
 
 
 @dataclass
@@ -126,6 +160,7 @@ class _Acting:
     engine: Engine
     zone: ZoneInfo
     stop: StopRule
+    now: datetime | None = None
     done: Acted = field(default_factory=Acted)
 
     def batch(self, of: Collection[str] | None) -> Acted:
@@ -134,7 +169,9 @@ class _Acting:
 
         def some(conn: Connection) -> Acted:
             taken.clear()
-            return _act_on(conn, _pending(conn, of), taken, now=database_now(conn), zone=self.zone, stop=self.stop)
+            return _act_on(
+                conn, _pending(conn, of), taken, now=self.now or database_now(conn), zone=self.zone, stop=self.stop
+            )
 
         error = self._try(some)
         if error is not None:
@@ -170,7 +207,7 @@ class _Acting:
     def _act_on(self, contact_ids: Sequence[int], each: int, taken: list[Pending], conn: Connection) -> Acted:
         taken.clear()
         free = events.lock_pending(conn, contact_ids)
-        return _act_on(conn, free, taken, each=each, now=database_now(conn), zone=self.zone, stop=self.stop)
+        return _act_on(conn, free, taken, each=each, now=self.now or database_now(conn), zone=self.zone, stop=self.stop)
 
     def _give_up(self, event: Pending, error: Exception) -> None:
         log.error("event_buried", event_type=event.type, contact_id=event.contact_id, **described(error))
@@ -178,7 +215,7 @@ class _Acting:
             f"it could not be processed: {reason_of(error)}; fix the cause, then run `parcours dead-letters replay`"
         )
         with self.engine.begin() as conn:
-            moved = events.move_to_dead_letters(conn, event, reason, now=database_now(conn))
+            moved = events.move_to_dead_letters(conn, event, reason, now=self.now or database_now(conn))
         self.done.events += moved
         self.done.counts["dead letters"] += moved
 
@@ -200,19 +237,25 @@ class _Acting:
                 return error
             self.done.events += acted.events
             self.done.counts += acted.counts
+            self.done.due |= acted.due
             self.done.lag_seconds = max(self.done.lag_seconds, acted.lag_seconds)
             break
         return None
 
 
 def act_on_all(
-    engine: Engine, contact_keys: Iterable[str], *, zone: ZoneInfo, stop: StopRule = BY_DEFAULT
+    engine: Engine,
+    contact_keys: Iterable[str],
+    *,
+    zone: ZoneInfo,
+    stop: StopRule = BY_DEFAULT,
+    now: datetime | None = None,
 ) -> Counter[str]:
     """Act until nothing of these contacts is left in the inbox, in other hands or not; return what followed."""
     counts: Counter[str] = Counter()
     keys = list(contact_keys)
     while True:
-        batch = act_once(engine, zone=zone, stop=stop, of=keys)
+        batch = act_once(engine, zone=zone, stop=stop, of=keys, now=now)
         counts += batch.counts
         if batch.events:
             continue
@@ -302,7 +345,7 @@ def _act_on(
     events.add_dead_events(conn, letters, now=now)
     counts["dead letters"] += len(letters)
     lag = (now - min(event.received_at for event in taken)).total_seconds()
-    return Acted(len(taken), counts, lag)
+    return Acted(len(taken), counts, lag, touched.take_due(conn))
 
 
 def _keep(conn: Connection, kept: Sequence[Pending]) -> None:
@@ -348,6 +391,7 @@ def _act_once(
     # First who is out by it, last who is in: what begins a run answers none of its decisions.
     heeded = [event for event in once if event.heeded and _is_activity(event)]
     acts = {event.contact_id: Fact(event.type, event.data, event.at) for event in heeded}
+    entries.reach(conn, acts, zone=zone)
     counts += entries.leave(conn, acts, now=now, zone=zone)
     filled_in = _submit_forms(conn, submitted, now=now, zone=zone, stop=stop)
     reacted = decisions.react(conn, _facts(conn, others), now=now, zone=zone, stop=stop)

@@ -19,11 +19,13 @@ from parcours.db.reads import batch
 from parcours.db.reads.batch import Facts
 from parcours.db.scope import Scope
 from parcours.db.statements import statements
-from parcours.db.tables import campaigns, companies, erasure, outcomes, scores, segments, sweeps, waits
+from parcours.db.tables import campaigns, companies, erasure, outcomes, scores, segments, sweeps, trials, waits
+from parcours.db.tables.trials import PartTaken
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.campaign import Campaign, Step, StopRule
 from parcours.domain.contacts.membership import Arrival, Departure
 from parcours.domain.events.reading import Entry
+from parcours.domain.goal import of_branches
 from parcours.domain.time.intervals import Interval
 from parcours.domain.walk.rows import Claim, Failure, Plan
 from parcours.domain.walk.walk import decide, fail, take, why
@@ -283,6 +285,9 @@ def write(
     changed = batch.save(conn, known, now=now)
     scores.log(conn, plan.points, plan.stages, now=now)
     outcomes.record(conn, plan.outcomes)
+    if campaign.goal is not None:
+        passed = [(each.contact_id, each.run, each.step_id, each.result) for each in plan.outcomes]
+        trials.take_part(conn, campaign.id, [PartTaken(*each) for each in of_branches(passed)], now=now)
     if plan.moved:
         membership.move(conn, campaign.id, plan.moved)
     waits.arm(conn, plan.waits)

@@ -208,8 +208,9 @@ def take_in(
     offered: Sequence[ContactEvent],
     *,
     unknown_contacts: Literal["create", "reject"],
+    now: datetime | None = None,
 ) -> Accepted:
-    """Accept events in a transaction of their own: when this returns, they are stored."""
-    partitions.begin(engine)
+    """Accept events in a transaction of their own: when this returns, they are stored. `now`: as of then, if given."""
+    partitions.begin(engine, now)
     with engine.begin() as conn:
-        return accept(conn, offered, now=database_now(conn), unknown_contacts=unknown_contacts)
+        return accept(conn, offered, now=now or database_now(conn), unknown_contacts=unknown_contacts)

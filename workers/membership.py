@@ -12,13 +12,15 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy import Connection
 
+from parcours.db import touched
 from parcours.db.reads import batch
 from parcours.db.scope import Scope
-from parcours.db.tables import campaigns, entrants, erasure, events, outcomes, runs, sweeps, waits
+from parcours.db.tables import campaigns, entrants, erasure, events, outcomes, runs, sweeps, trials, waits
 from parcours.db.tables import membership as memberships
 from parcours.db.tables.entrants import Held
-from parcours.db.tables.membership import Chunk, KnownMember, Root, Sources
+from parcours.db.tables.membership import Chunk, KnownMember, MembersEntered, Root, Sources
 from parcours.db.tables.runs import Beginning, StoredRun
+from parcours.db.tables.trials import NewTrial
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.campaign import Campaign
 from parcours.domain.contacts.membership import Arrival, Departure, Entering, State, entering
@@ -30,6 +32,7 @@ from parcours.domain.time.zones import zone_of
 from parcours.domain.walk.rows import Jumped, Member, OutcomeRow, Wait
 from parcours.domain.walk.walk import came_at, first_due
 from parcours.ops.logs import described
+from parcours.workers import exits
 from parcours.workers.isolation import in_halves
 
 log = structlog.get_logger()
@@ -94,12 +97,18 @@ def admit(
     if campaign.segment_exits and arrival is not Arrival.MANUAL:
         out = set(memberships.inside(conn, exits_of(conn, campaign), present))
         present = [id_ for id_ in present if id_ not in out]
+    told = exits.told(conn, campaign, present, now=now, zone=zone) if campaign.rule_exits and present else {}
+    if told and arrival is not Arrival.MANUAL:
+        present = [id_ for id_ in present if id_ in told and told[id_].reason is None]
     known = memberships.states(conn, campaign.id, sources, present)
     one = {id_: each for id_, each in known.items() if not (each.runs or entries)}
     several = {id_: each for id_, each in known.items() if id_ not in one}
     coming = _Coming(conn, campaign, arrival, now, zone, since or {}, entries or {}, again, released)
     done = coming.by_itself(one) if one else {}
-    return done | (coming.beside_others(several) if several else {})
+    done |= coming.beside_others(several) if several else {}
+    due = {id_: told[id_].asked_at for id_ in done if id_ in told and told[id_].asked_at is not None}
+    memberships.set_exit_due(conn, campaign.id, due)
+    return done
 
 
 @dataclass
@@ -125,8 +134,9 @@ class _Coming:
             return {}
         again = _again({id_: known[id_].state for id_ in entries})
         _cancel(conn, campaign.id, list(again), STARTED_AGAIN, now=now)
-        new = memberships.enter(conn, campaign.id, entries, arrival=self.arrival, now=now)
-        self._arm({id_: entry.rotation for id_, entry in entries.items()}, known)
+        entered = memberships.enter(conn, campaign.id, entries, arrival=self.arrival, now=now, draw=campaign.control)
+        new = entered.new
+        self._start(entered, known)
         _count(conn, campaign.id, "added", len(new) + list(again.values()).count("back"), now)
         return {**dict.fromkeys(new, "added"), **again}
 
@@ -154,7 +164,9 @@ class _Coming:
         before = {id_: state.rotation for id_ in again if (state := states[id_]) is not None}
         numbers = {(id_, run.rotation): run.number for id_, run in there.items()}
         _cancel_runs(conn, campaign.id, list(before.items()), numbers, STARTED_AGAIN, now=now)
-        rotations, new = memberships.give_rotations(conn, campaign.id, entries, arrival=self.arrival, now=now)
+        entered = memberships.give_rotations(
+            conn, campaign.id, entries, arrival=self.arrival, now=now, draw=campaign.control
+        )
         runs.begin(
             conn,
             campaign.id,
@@ -167,14 +179,14 @@ class _Coming:
                     self.arrival,
                     entries[id_].manual,
                 )
-                for id_, rotation in rotations.items()
+                for id_, rotation in entered.rotations.items()
             ],
             now=now,
         )
-        self._arm(rotations, known)
+        self._start(entered, known, keys)
         # Whom an update let in at the same moment, it counts.
         back = [id_ for id_ in entries if (state := known[id_].state) is not None and state.departure is not None]
-        _count(conn, campaign.id, "added", len(new) + len(back), now)
+        _count(conn, campaign.id, "added", len(entered.new) + len(back), now)
         return {**dict.fromkeys(entries, "added"), **again}
 
     def _entering(self, states: Mapping[int, State | None], known: Mapping[int, KnownMember]) -> dict[int, Entering]:
@@ -231,6 +243,27 @@ class _Coming:
         ]
         entrants.hold(self.conn, self.campaign.id, held, until=until)
 
+    def _start(
+        self, entered: MembersEntered, known: Mapping[int, KnownMember], keys: Mapping[int, str] | None = None
+    ) -> None:
+        """Let contacts begin, but for those of the control group, to whom nothing happens; all are watched."""
+        treated = {id_: each for id_, each in entered.rotations.items() if id_ not in entered.control}
+        self._arm(treated, known)
+        if self.campaign.watches:
+            keys = keys or {}
+            trials.begin(
+                self.conn,
+                self.campaign.id,
+                [
+                    NewTrial(id_, rotation, keys.get(id_, ""), id_ in entered.control, began_at, self._until(began_at))
+                    for id_, rotation in entered.rotations.items()
+                    for began_at in (came_at(self.since.get(id_, self.now), self.now),)
+                ],
+            )
+
+    def _until(self, began_at: datetime) -> datetime | None:
+        return reached_until(self.campaign, began_at, self.zone)
+
     def _arm(self, rotations: Mapping[int, int], known: Mapping[int, KnownMember]) -> None:
         """Let contacts stand at every root step, in new rotations."""
         campaign, now = self.campaign, self.now
@@ -240,6 +273,16 @@ class _Coming:
             for step in campaign.roots
             for own_zone in set(zones.values())
         }
+        touched.note_due(
+            self.conn,
+            [
+                id_
+                for id_ in rotations
+                for step in campaign.roots
+                for _, due_at in (due[step.id, zones[id_]],)
+                if due_at is not None and due_at <= now
+            ],
+        )
         waits.arm(
             self.conn,
             [
@@ -579,6 +622,14 @@ def reconcile(
     done: Counter[str] = Counter()
     if feeding.exits:
         done += Counter(removed=_let_out(conn, campaign, feeding.exits, chunk, now=now, limit=limit))
+    if campaign.rule_exits:
+        out = exits.of_range(conn, campaign, chunk, now=now, zone=zone)
+        feeding = feeding._replace(kept_out=out)
+        done += Counter(removed=_let_out_by_rule(conn, campaign, out, now=now, zone=zone, limit=_left(limit, done)))
+    if campaign.event_sources and published:
+        done += _join_beside_runs(
+            conn, campaign, feeding, chunk, now=now, zone=zone, limit=_left(limit, done), scope=scope
+        )
     if campaign.entry is not None:
         # Who joins is counted, under a lock for which nobody is to wait who holds contacts.
         done += _realign(
@@ -611,6 +662,43 @@ def _let_out(
         if limit is not None or len(found) < most:
             break
         rest = Chunk(found[-1] + 1, rest.last_id)
+    return out
+
+
+def _join_beside_runs(
+    conn: Connection,
+    campaign: Campaign,
+    sources: Sources,
+    chunk: Chunk,
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    limit: int,
+    scope: Scope,
+) -> Counter[str]:
+    """Let members of a range whom only events let in begin the run of the segment that holds them."""
+    done: Counter[str] = Counter()
+    rest = chunk
+    while (room := limit - done.total()) > 0:
+        most = min(room, LOCKED_AT_ONCE)
+        found = memberships.in_runs_alone(conn, campaign.id, sources, rest, limit=most, scope=scope)
+        done += arrive(conn, campaign, found, Arrival.SEGMENT, now=now, zone=zone) if found else Counter()
+        if len(found) < most:
+            break
+        rest = Chunk(found[-1] + 1, rest.last_id)
+    return done
+
+
+def _let_out_by_rule(
+    conn: Connection, campaign: Campaign, to_go: Collection[int], *, now: datetime, zone: ZoneInfo, limit: int
+) -> int:
+    """Let members of a range out of whom an exit by rule is true, but for those whom a person added."""
+    out, found = 0, memberships.not_manual(conn, campaign.id, sorted(to_go))
+    for first in range(0, min(limit, len(found)), LOCKED_AT_ONCE):
+        locked = batch.lock(conn, found[first : min(limit, first + LOCKED_AT_ONCE)])
+        answers = exits.told(conn, campaign, locked, now=now, zone=zone)
+        for reason, ids in exits.by_reason(answers).items():
+            out += exit_all(conn, campaign, ids, reason, now=now)
     return out
 
 
@@ -731,13 +819,32 @@ def _join(
         return 0
     roots = roots_by_zone(campaign, names, now=now, zone=zone)
     joined, left_out = memberships.join(
-        conn, campaign.id, sources, chunk, roots, by_zone=by_zone, now=now, limit=limit, scope=scope
+        conn,
+        campaign.id,
+        sources,
+        chunk,
+        roots,
+        by_zone=by_zone,
+        now=now,
+        limit=limit,
+        scope=scope,
+        watched=campaign.watches,
+        draw=campaign.control,
+        until=reached_until(campaign, now, zone),
     )
+    if joined and campaign.rule_exits:
+        # With their locks, by whoever follows rules next: what changed meanwhile is seen then.
+        memberships.ask_exits_of(conn, campaign.id, chunk, now=now)
     _count(conn, campaign.id, "added", joined, now)
     if left_out:
         nobody = memberships.of_nobody(conn, sources.segment_ids, chunk, limit=LOCKED_AT_ONCE)
         erasure.clean_up(conn, nobody, now=now)
     return joined
+
+
+def reached_until(campaign: Campaign, began_at: datetime, zone: ZoneInfo) -> datetime | None:
+    """Return when who begins at an instant can reach the goal no more; None: never."""
+    return None if campaign.goal is None else campaign.goal.until(began_at, zone)
 
 
 def roots_by_zone(

@@ -16,12 +16,13 @@ from sqlalchemy import Connection, Engine
 from parcours.db import touched
 from parcours.db.reads import batch
 from parcours.db.tables import campaigns, erasure, rules
-from parcours.db.tables.rules import Book, KnownRule, Pair, RuleStanding
+from parcours.db.tables import membership as memberships
+from parcours.db.tables.rules import Book, KnownRule, Pair, RuleStanding, Watcher
 from parcours.db.touched import Touches
 from parcours.domain.segments.judging import Judged, judged
 from parcours.domain.steps.types import Failed
 from parcours.ops.logs import described
-from parcours.workers import membership
+from parcours.workers import entries, membership, watching
 from parcours.workers.isolation import in_halves
 
 log = structlog.get_logger()
@@ -35,6 +36,7 @@ ROUNDS = 20
 RETRY = timedelta(hours=1)
 
 Asked = dict[int, set[int]]
+Watched = dict[Watcher, set[int]]
 
 
 def follow(conn: Connection, *, now: datetime, zone: ZoneInfo, since: Mapping[int, datetime] | None = None) -> None:
@@ -47,36 +49,51 @@ def follow(conn: Connection, *, now: datetime, zone: ZoneInfo, since: Mapping[in
     if not noted:
         return
     book = rules.book(conn)
-    if book.rules:
-        _ask(conn, book, _left_to_others(conn, book, noted), now=now, zone=zone, since=since)
+    if not book.is_empty:
+        _ask(conn, book, *_left_to_others(conn, book, noted), now=now, zone=zone, since=since)
 
 
-def _left_to_others(conn: Connection, book: Book, noted: Touches) -> Asked:
+def _left_to_others(conn: Connection, book: Book, noted: Touches) -> tuple[Asked, Watched]:
     """Leave to others what is not of locked contacts; return what is asked of whom."""
     elsewhere = Touches(addresses=noted.addresses, companies=noted.companies, joined=noted.joined)
     rules.leave_to_others(conn, elsewhere)
-    return book.asked(noted)
+    return book.asked(noted), book.watched(noted)
 
 
 def _ask(
     conn: Connection,
     book: Book,
     asked: Asked,
+    watched: Watched,
     *,
     now: datetime,
     zone: ZoneInfo,
     since: Mapping[int, datetime] | None = None,
 ) -> None:
-    """Ask rules of contacts, those first that no other one waits for, until nothing follows any more."""
+    """Ask rules of contacts, those first that no other one waits for, until nothing follows any more.
+
+    Those of campaigns come last, when it is known who is in which segment.
+    """
     for _ in range(ROUNDS + len(book.rules)):
-        if not asked:
+        if not asked and not watched:
             return
+        if not asked:
+            watching.ask(conn, watched, now=now, zone=zone)
+            asked, watched = _left_to_others(conn, book, touched.take(conn))
+            continue
         level = min(book.rules[segment_id].level for segment_id in asked)
         present = {id_: asked.pop(id_) for id_ in list(asked) if book.rules[id_].level == level}
         for segment_id, moved in sorted(align(conn, [book.rules[id_] for id_ in present], present, now, zone).items()):
-            membership.segment_changed(conn, segment_id, moved, now=now, zone=zone, since=since)
-        for segment_id, ids in _left_to_others(conn, book, touched.take(conn)).items():
+            goal_of = book.rules[segment_id].goal_of
+            if goal_of is None:
+                membership.segment_changed(conn, segment_id, moved, now=now, zone=zone, since=since)
+            else:
+                entries.reach_by_rule(conn, goal_of, segment_id, moved, now=now, zone=zone, since=since)
+        of_segments, of_campaigns = _left_to_others(conn, book, touched.take(conn))
+        for segment_id, ids in of_segments.items():
             asked.setdefault(segment_id, set()).update(ids)
+        for watcher, ids in of_campaigns.items():
+            watched.setdefault(watcher, set()).update(ids)
     log.error("rules_go_round", segments=sorted(book.rules[id_].key for id_ in asked))
     rules.complain(conn, dict.fromkeys(asked, "it depends on a campaign whose members depend on it"), now=now)
 
@@ -87,7 +104,7 @@ def ask_again(
     """Ask the rule of a segment, if it has one, of contacts whose locks the caller holds."""
     book = rules.book(conn)
     if segment_id in book.rules and contact_ids:
-        _ask(conn, book, {segment_id: set(contact_ids)}, now=now, zone=zone)
+        _ask(conn, book, {segment_id: set(contact_ids)}, {}, now=now, zone=zone)
 
 
 def align(
@@ -164,26 +181,29 @@ def follow_due(conn: Connection, *, now: datetime, zone: ZoneInfo, limit: int = 
     wanted = {
         *rules.contacts_left(conn, limit=limit),
         *rules.due_contacts(conn, list(book.rules), now=now, limit=limit),
+        *memberships.exits_due(conn, book.exits, now=now, limit=limit),
     }
     locked = rules.lock_free(conn, wanted)
     if len(locked) < len(wanted):
         erasure.clean_up(conn, rules.gone(conn, wanted.difference(locked)), now=now)
 
     def ask(contact_ids: Sequence[int]) -> None:
-        _ask(conn, book, _due_of(conn, book, contact_ids, now), now=now, zone=zone)
+        _ask(conn, book, *_due_of(conn, book, contact_ids, now), now=now, zone=zone)
 
     def told(contact_id: int, error: Exception) -> None:
         log.error("rules_not_asked", contact_id=contact_id, **described(error))
         rules.take_left(conn, [contact_id])
         late = rules.due_of(conn, list(book.rules), [contact_id], now=now)
         rules.set_due(conn, dict.fromkeys(late, now + RETRY))
+        for _, campaign_id in memberships.take_exits_due(conn, book.exits, [contact_id], now=now):
+            memberships.set_exit_due(conn, campaign_id, {contact_id: now + RETRY})
 
     if locked:
         in_halves(conn, locked, ask, told)
     return len(locked)
 
 
-def _due_of(conn: Connection, book: Book, contact_ids: Sequence[int], now: datetime) -> Asked:
+def _due_of(conn: Connection, book: Book, contact_ids: Sequence[int], now: datetime) -> tuple[Asked, Watched]:
     noted = Touches()
     for contact_id, what in rules.take_left(conn, contact_ids):
         (noted.anything if what is None else noted.tokens.setdefault(what, set())).add(contact_id)
@@ -193,12 +213,15 @@ def _due_of(conn: Connection, book: Book, contact_ids: Sequence[int], now: datet
     rules.drop_due(conn, due)
     for contact_id, segment_id in due:
         asked.setdefault(segment_id, set()).add(contact_id)
-    return asked
+    watched = book.watched(noted)
+    for contact_id, campaign_id in memberships.take_exits_due(conn, book.exits, contact_ids, now=now):
+        watched.setdefault(Watcher(campaign_id, None), set()).add(contact_id)
+    return asked, watched
 
 
 def take_up(conn: Connection, contact_ids: Sequence[int]) -> None:
     """Note again what was left to others of contacts whose locks the caller holds: it is asked with what follows."""
-    if not rules.book(conn).rules:
+    if rules.book(conn).is_empty:
         return
     for contact_id, what in rules.take_left(conn, contact_ids):
         if what is None:

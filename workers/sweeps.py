@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -12,11 +12,12 @@ from sqlalchemy import Connection, Engine
 
 from parcours.db.partitions import ensure_partitions
 from parcours.db.scope import Scope
-from parcours.db.tables import campaigns, rebuilds, sweeps, traces, waits
+from parcours.db.tables import campaigns, realign, rebuilds, sweeps, traces, waits
 from parcours.db.tables import dates as dates_table
 from parcours.db.tables import membership as memberships
 from parcours.db.tables import rules as rule_tables
-from parcours.db.tables.membership import Chunk
+from parcours.db.tables.membership import Chunk, Sources
+from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.campaign import StopRule
 from parcours.domain.jobs import ExecuteDue, Order, RebuildSegments, RunSweep, SyncMembers
 from parcours.workers import dates, local_time, rebuilding, rules
@@ -81,6 +82,8 @@ def update_inline(
     with engine.begin() as conn:
         wanted = running(conn, scope, now)
         repaired = _ask_rules(conn, scope, [id_ for id_, _ in wanted], now)
+        if not scope.is_partial:
+            realign.drop(conn, [id_ for id_, _ in wanted])
     rebuilding.work_all(engine, repaired, now=now, zone=zone)
     done: Counts = {key: Counter() for _, key in wanted}
     for campaign_id, key in wanted:
@@ -186,6 +189,8 @@ def run_sweep(engine: Engine, sweep_id: int, look: int, *, zone: ZoneInfo) -> li
         if sweeps.start(conn, sweep_id) and sweep.kind == "update":
             wanted = running(conn, sweep.scope, sweep.at)
             _ask_rules(conn, sweep.scope, [id_ for id_, _ in wanted], sweep.at)
+            if not sweep.scope.is_partial:
+                realign.drop(conn, [id_ for id_, _ in wanted])
             for campaign_id, _ in wanted:
                 counts = release(conn, campaign_id, now=sweep.at, zone=zone)
                 if counts:
@@ -257,6 +262,15 @@ def sync_members(engine: Engine, sweep_id: int, *, zone: ZoneInfo) -> int:
         return counts.total()
 
 
+def _beside_runs(
+    conn: Connection, campaign_id: int, sources: Sources, whole: Chunk, known: Collection[int], width: int
+) -> list[Chunk]:
+    """Return ranges beside those that are known in which a segment holds members whom only events let in."""
+    ids = memberships.in_runs_alone(conn, campaign_id, sources, whole, limit=READ_AT_ONCE, scope=EVERYTHING)
+    firsts = {whole.first_id + (id_ - whole.first_id) // width * width for id_ in ids} - set(known)
+    return [Chunk(first, min(first + width - 1, whole.last_id)) for first in sorted(firsts)]
+
+
 def claims_left(conn: Connection, sweep: sweeps.Sweep, campaign_id: int) -> int | None:
     """Return how many contacts of a campaign a trigger may still claim; None without a cap."""
     if sweep.scope.campaign_limit is None:
@@ -303,6 +317,10 @@ def _chunks(
         if by_date is not None:
             found = sorted({*found, *dates_table.due_chunks(conn, campaign_id, part, width=width, now=now)})
         chunks += found
+    if campaign.event_sources and sources.segment_ids:
+        chunks += _beside_runs(
+            conn, campaign_id, sources, Chunk(first, last), {each.first_id for each in chunks}, width
+        )
     if sources.exits:
         held = memberships.exiting(conn, campaign_id, sources.exits, Chunk(first, last), limit=1)
         # Seldom: whoever comes into such a segment is out at once.

@@ -19,6 +19,8 @@ INVARIANTS = {
     "runs_differ": "a contact with runs is in the campaign as long as one is active, and its rotation is the highest",
     "waits_at_removed_steps": "no contact waits at a step that its campaign does not have",
     "lost_members": "every member of a running campaign has a wait or an outcome in the present rotation",
+    "control_waits": "nothing happens to a contact in a control group: it waits nowhere",
+    "trials_differ": "the counters of goals are the number of entries and conversions",
     "members_differ": "contacts added less contacts left is the number of active members",
     "of_contacts_gone": "inbox events, waits, entries, old keys, companies and scores are of contacts that exist",
     "due_without_rule": "scheduled evaluations belong to segments that have a rule, and to contacts that exist",

@@ -79,9 +79,11 @@ WITH version AS (
 )
 SELECT contact.key AS contact, campaign.key AS campaign, membership.rotation
 FROM (
-    SELECT contact_id, campaign_id, rotation, added_at, left_at FROM membership WHERE NOT runs
+    SELECT contact_id, campaign_id, rotation, added_at, left_at FROM membership WHERE NOT runs AND NOT control
     UNION ALL
-    SELECT contact_id, campaign_id, rotation, began_at, left_at FROM run
+    SELECT run.contact_id, run.campaign_id, run.rotation, run.began_at, run.left_at
+    FROM run JOIN membership USING (contact_id, campaign_id)
+    WHERE NOT membership.control
 ) AS membership
 JOIN version ON version.campaign_id = membership.campaign_id
             AND membership.added_at >= version.since AND membership.added_at < version.until AND version.roots > 0
@@ -98,6 +100,31 @@ WHERE membership.left_at IS NULL
       WHERE outcome.contact_id = membership.contact_id AND step.campaign_id = membership.campaign_id
         AND outcome.rotation = membership.rotation
   );
+
+-- name: control_waits
+SELECT contact.key AS contact, step.key AS step, wait.rotation
+FROM wait
+JOIN membership ON membership.contact_id = wait.contact_id AND membership.campaign_id = wait.campaign_id
+LEFT JOIN contact ON contact.id = wait.contact_id
+LEFT JOIN step ON step.id = wait.step_id
+WHERE membership.control;
+
+-- name: trials_differ
+SELECT campaign.key AS campaign, part, found.entered, kept.entered AS counter, found.reached,
+       kept.reached AS reached_counter, found.value, kept.value AS value_counter
+FROM (
+    SELECT campaign_id, part, count(*) AS entered, count(reached_at) AS reached, coalesce(sum(value), 0) AS value
+    FROM trial
+    CROSS JOIN LATERAL unnest(array_append(parts, CASE WHEN control THEN 'control' ELSE 'treated' END)) AS part
+    GROUP BY campaign_id, part
+) AS found
+FULL JOIN (
+    SELECT campaign_id, part, sum(entered) AS entered, sum(reached) AS reached, sum(value) AS value
+    FROM trial_count GROUP BY campaign_id, part
+) AS kept USING (campaign_id, part)
+LEFT JOIN campaign ON campaign.id = campaign_id
+WHERE (coalesce(found.entered, 0), coalesce(found.reached, 0), coalesce(found.value, 0))
+      <> (coalesce(kept.entered, 0), coalesce(kept.reached, 0), coalesce(kept.value, 0));
 
 -- name: members_differ
 SELECT campaign.key AS campaign, coalesce(counted.n, 0) AS counter, coalesce(active.n, 0) AS active
@@ -140,6 +167,10 @@ UNION ALL
 SELECT 'run', run.contact_id, campaign.key
 FROM run LEFT JOIN campaign ON campaign.id = run.campaign_id
 WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = run.contact_id)
+UNION ALL
+SELECT 'trial', trial.contact_id, campaign.key
+FROM trial LEFT JOIN campaign ON campaign.id = trial.campaign_id
+WHERE NOT EXISTS (SELECT FROM contact WHERE contact.id = trial.contact_id)
 UNION ALL
 SELECT 'entrant', entrant.contact_id, campaign.key
 FROM entrant LEFT JOIN campaign ON campaign.id = entrant.campaign_id

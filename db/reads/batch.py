@@ -68,6 +68,7 @@ def load(
     """Return what the steps ahead need of contacts that the caller has locked: one statement a need."""
     steps = campaign.steps.values()
     asked = [(step.type, step.properties) for step in steps if step.kind is Kind.CONDITION]
+    asked += [(each.type, each.properties) for step in steps if step.rule is not None for each in conditions(step.rule)]
     facts = _loaded(conn, campaign.id, asked, contact_ids, needs, now=now)
     passes: dict[tuple[int, int], int] = {}
     if Need.RECENT_PASSES in needs:

@@ -30,7 +30,7 @@ def armed_at(conn: Connection, campaign_id: int, now: datetime) -> list[Simulate
 
 
 def next_due(conn: Connection) -> datetime | None:
-    """Return when the next wait is due, or somebody enters by a date; None when nobody waits for a time."""
+    """Return when the next wait is due, somebody enters by a date, or time may change what a rule says; None: never."""
     found: datetime | None = conn.execute(sql["next_due"]).scalar_one()
     return found
 
@@ -39,6 +39,30 @@ def volume(conn: Connection, campaign_id: int) -> list[tuple[str, date, str, int
     """Return how many outcomes each step had on each day (UTC): (step key, day, result, how many)."""
     rows = conn.execute(sql["volume"], {"campaign_id": campaign_id})
     return [(row.step, row.day, row.result, row.n) for row in rows]
+
+
+class HeldBackOnDay(NamedTuple):
+    """How many messages a rule of a channel's policy held back until a day (UTC)."""
+
+    day: date
+    rule: str
+    channel: str
+    n: int
+
+
+def held(conn: Connection) -> list[HeldBackOnDay]:
+    """Return how many messages the policies held back, by the day until which they did."""
+    return [HeldBackOnDay(*row) for row in conn.execute(sql["held"])]
+
+
+def held_at_the_door(conn: Connection, campaign_id: int) -> int:
+    """Return how many contacts a campaign's limit still keeps from entering."""
+    return int(conn.execute(sql["held_at_the_door"], {"campaign_id": campaign_id}).scalar_one())
+
+
+def busiest_hours(conn: Connection) -> list[tuple[str, datetime, int]]:
+    """Return the hour in which most messages of each channel are due: (channel, hour, how many)."""
+    return [(row.channel, row.hour, row.n) for row in conn.execute(sql["busiest_hours"])]
 
 
 def messages(conn: Connection) -> list[tuple[date, str, int]]:

@@ -12,6 +12,8 @@ ORDER BY contact_id, step_id;
 SELECT least(
     (SELECT min(due_at) FROM wait WHERE due_at < 'infinity'),
     (SELECT min(next_at) FROM campaign_entry),
+    (SELECT min(due_at) FROM segment_due WHERE due_at < 'infinity'),
+    (SELECT min(exit_due_at) FROM membership),
     (SELECT min(date_entry.due_at)
      FROM date_entry
      JOIN date_source ON date_source.id = date_entry.source_id AND date_source.removed_at IS NULL
@@ -25,6 +27,25 @@ FROM step_count JOIN step ON step.id = step_count.step_id
 WHERE step.campaign_id = :campaign_id
 GROUP BY step.key, step_count.day, step_count.result
 ORDER BY step_count.day, step.key, step_count.result;
+
+-- name: held
+-- What policies hold back, or held: by the day on which it goes, or would have gone.
+SELECT day, rule, channel, count(*) AS n
+FROM (
+    SELECT (at AT TIME ZONE 'UTC')::date AS day, detail -> 'policy' ->> 'rule' AS rule, detail -> 'policy' ->> 'channel' AS channel
+    FROM outcome WHERE detail ? 'policy'
+    UNION ALL
+    SELECT (due_at AT TIME ZONE 'UTC')::date, held -> 'policy' ->> 'rule', held -> 'policy' ->> 'channel'
+    FROM wait WHERE held ? 'policy' AND due_at < 'infinity'
+) AS found
+GROUP BY day, rule, channel ORDER BY day, rule, channel;
+
+-- name: held_at_the_door
+SELECT count(*) FROM entrant WHERE campaign_id = :campaign_id;
+
+-- name: busiest_hours
+SELECT DISTINCT ON (channel) channel, date_trunc('hour', due_at, 'UTC') AS hour, count(*) AS n
+FROM message GROUP BY 1, 2 ORDER BY channel, n DESC, hour;
 
 -- name: messages
 SELECT (due_at AT TIME ZONE 'UTC')::date AS day, channel, count(*) AS n

@@ -51,4 +51,4 @@ def revoke(conn: Connection, id_: int) -> ApiKey | None:
 
 
 def _hash(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", errors="surrogateescape")).digest()
+    return hashlib.sha256(key.encode("utf-8", errors="surrogatepass")).digest()

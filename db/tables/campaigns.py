@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Row
-from sqlalchemy.exc import OperationalError
 
-from parcours.db.faults import Fault, fault_of
 from parcours.db.statements import like, statements
 from parcours.db.tables import dates, waits
 from parcours.domain.campaign import Campaign, Status
@@ -60,7 +58,7 @@ class StoredStep(NamedTuple):
     retimed_at: datetime | None
 
 
-Role = Literal["source", "exit", "segment"]
+Role = Literal["source", "exit", "segment", "goal"]
 
 
 class SourceOf(NamedTuple):
@@ -97,6 +95,15 @@ class Version(NamedTuple):
         with suppress(Exception):
             found = check.check(self.data, default_zone=_ANY_ZONE, stored=True).problems
         return found or [Problem((), self.unreadable.why)]
+
+
+class VersionLine(NamedTuple):
+    """A version of a campaign: when it was made, by whom and why, as far as that is known."""
+
+    version: int
+    at: datetime
+    who: str | None
+    message: str | None
 
 
 class _Standing(NamedTuple):
@@ -183,38 +190,9 @@ def read_by_index(conn: Connection) -> None:
     conn.execute(sql["read_by_index"])
 
 
-class Inside(NamedTuple):
-    """A session that is at work in a campaign: who, from which machine (None: this one), for how many seconds."""
-
-    pid: int
-    name: str
-    machine: str | None
-    seconds: float
-
-
-def close(
-    conn: Connection, campaign_id: int, *, told: Callable[[Sequence[Inside]], None] | None = None, after_ms: int = 2_000
-) -> None:
-    """Wait until no batch is at work in a campaign, and keep new ones out until the transaction ends.
-
-    `told` hears whom it waits for, when that takes more than a moment.
-    """
-    parameters = {"campaign_id": campaign_id}
-    if told is not None:
-        attempt = conn.begin_nested()
-        conn.execute(sql["wait_for_locks"], {"for": f"{after_ms}ms"})
-        try:
-            conn.execute(sql["close"], parameters)
-        except OperationalError as error:
-            if fault_of(error) is not Fault.AGAIN:
-                raise
-            attempt.rollback()
-            told([Inside(*row) for row in conn.execute(sql["inside_it"], parameters)])
-        else:
-            conn.execute(sql["wait_for_locks_as_ever"])
-            attempt.commit()
-            return
-    conn.execute(sql["close"], parameters)
+def close(conn: Connection, campaign_id: int) -> None:
+    """Wait until no batch is at work in a campaign, and keep new ones out until the transaction ends."""
+    conn.execute(sql["close"], {"campaign_id": campaign_id})
 
 
 def of_step(conn: Connection, step_id: int) -> int:
@@ -226,7 +204,7 @@ def of_step(conn: Connection, step_id: int) -> int:
 
 
 def of_events(conn: Connection, role: Role, names: Iterable[str]) -> list[int]:
-    """Return the campaigns that events of these types let contacts into or out of, or segments of these keys."""
+    """Return the campaigns to which events of these types, or segments of these keys, mean something."""
     return list(conn.execute(sql["of_events"], {"role": role, "names": sorted(set(names))}).scalars())
 
 
@@ -308,6 +286,11 @@ def sources(conn: Connection, campaign_id: int) -> list[Source]:
     return [Source(*row) for row in conn.execute(sql["sources"], {"campaign_id": campaign_id})]
 
 
+def forms_of(conn: Connection, campaign_id: int) -> list[str]:
+    """Return the keys of the forms that feed a campaign."""
+    return list(conn.execute(sql["forms_of"], {"campaign_id": campaign_id}).scalars())
+
+
 def segments_of(conn: Connection, campaign_ids: Iterable[int]) -> set[int]:
     """Return the segments that feed campaigns, and those that are exits of them."""
     return set(conn.execute(sql["segments_of"], {"ids": list(campaign_ids)}).scalars())
@@ -316,6 +299,12 @@ def segments_of(conn: Connection, campaign_ids: Iterable[int]) -> set[int]:
 def every_source(conn: Connection) -> list[SourceOf]:
     """Return what feeds each campaign that is not deleted: segments, then forms, then events, then dates, by key."""
     return [SourceOf(*row) for row in conn.execute(sql["every_source"])]
+
+
+def versions(conn: Connection, campaign_id: int, *, limit: int | None = None) -> list[VersionLine]:
+    """Return the versions of a campaign, newest first: as many as `limit`, or all."""
+    rows = conn.execute(sql["versions"], {"campaign_id": campaign_id, "limit": limit})
+    return [VersionLine(*row) for row in rows]
 
 
 def categories(conn: Connection) -> list[str]:
@@ -355,10 +344,12 @@ def save(
     form_ids: Iterable[int],
     step_kinds: Iterable[tuple[str, str, str]],
     now: datetime,
+    who: str | None = None,
+    message: str | None = None,
 ) -> dict[str, int]:
     """Write a version as the present one; return the ids of its steps by key.
 
-    `step_kinds` holds (key, kind, type) of each step in document order.
+    `step_kinds` holds (key, kind, type) of each step in document order; `message` says why there is this version.
     """
     from parcours.domain.campaign_file import build
 
@@ -366,11 +357,18 @@ def save(
     heeded = {("source", each.type) for each in file.sources.events}
     heeded |= {("exit", each.event) for each in file.exit if each.event is not None}
     heeded |= {("segment", each.segment) for each in file.exit if each.segment is not None}
+    heeded |= {("goal", file.goal.event)} if file.goal is not None and file.goal.event is not None else set()
     before = _standing(conn, campaign_id)
     category_id = conn.execute(sql["category"], {"key": file.category}).scalar_one() if file.category else None
     conn.execute(
         sql["save_version"],
-        {**here, "version": version, "definition": json.dumps({"format": file.format, **build.to_data(file)})},
+        {
+            **here,
+            "version": version,
+            "definition": json.dumps({"format": file.format, **build.to_data(file)}),
+            "who": who,
+            "message": message,
+        },
     )
     conn.execute(
         sql["save"],

@@ -33,22 +33,6 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan'
 SELECT pg_advisory_xact_lock(7272687700000000 + :campaign_id),
        set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true);
 
--- name: wait_for_locks
-SELECT set_config('lock_timeout', :for, true);
-
--- name: wait_for_locks_as_ever
-SET LOCAL lock_timeout = DEFAULT;
-
--- name: inside_it
--- Who holds the lock of `open`: a key of 64 bits shows in its two halves.
-SELECT activity.pid, activity.application_name, host(activity.client_addr) AS machine,
-       extract(epoch FROM clock_timestamp() - activity.xact_start)::float8 AS seconds
-FROM pg_locks JOIN pg_stat_activity AS activity USING (pid)
-WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND pid <> pg_backend_pid()
-  AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND (classid::bigint << 32) + objid::bigint = 7272687700000000 + :campaign_id
-ORDER BY activity.xact_start;
-
 -- name: status
 SELECT campaign.version, campaign.published, campaign.publish_from, campaign.publish_until,
        coalesce(category.published, true) AS category_published, campaign.deleted_at IS NOT NULL AS deleted
@@ -100,6 +84,11 @@ JOIN campaign ON campaign.id = campaign_source.campaign_id
 WHERE campaign_source.campaign_id = :campaign_id AND campaign_source.kind = 'segment'
 ORDER BY segment.key;
 
+-- name: forms_of
+SELECT form.key FROM campaign_source JOIN form ON form.id = campaign_source.source_id
+WHERE campaign_source.campaign_id = :campaign_id AND campaign_source.kind = 'form'
+ORDER BY form.key;
+
 -- name: of_form
 -- The campaigns that a form feeds.
 SELECT campaign_source.campaign_id FROM campaign_source
@@ -149,15 +138,28 @@ SET name = :name, description = :description, category_id = :category_id, publis
 WHERE id = :campaign_id;
 
 -- name: save_version
-INSERT INTO campaign_version (campaign_id, version, definition, created_at)
-VALUES (:campaign_id, :version, CAST(:definition AS json), :now);
+INSERT INTO campaign_version (campaign_id, version, definition, created_at, who, message)
+VALUES (:campaign_id, :version, CAST(:definition AS json), :now, :who, :message);
+
+-- name: versions
+-- Who made those that are older than the column, the audit says, of the same transaction and so of the same instant.
+SELECT version, created_at,
+       coalesce(who, (SELECT audit.who FROM audit
+                      WHERE audit.campaign_id = campaign_version.campaign_id AND audit.at = campaign_version.created_at
+                        AND audit.what IN ('created', 'changed to version ' || version)
+                      ORDER BY audit.id LIMIT 1)) AS who,
+       message
+FROM campaign_version
+WHERE campaign_id = :campaign_id
+ORDER BY version DESC
+LIMIT :limit;
 
 -- name: save_step
 INSERT INTO step (campaign_id, key, kind, type, position, created_at)
 VALUES (:campaign_id, :key, :kind, :type, :position, :now)
 ON CONFLICT (campaign_id, key)
 DO UPDATE SET kind = excluded.kind, type = excluded.type, position = excluded.position, removed_at = NULL,
-              events = NULL, date_field = NULL
+              events = NULL, date_field = NULL, reads = NULL
 RETURNING id;
 
 -- name: mark_retimed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, TextClause
@@ -110,6 +111,8 @@ class ContactWait:
     # Why the last attempt failed.
     error: str | None = None
     run: str | None = None
+    # Since when.
+    anchor_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,12 @@ class ContactStanding:
     departure: str | None
     # Why it exited, in words.
     reason: str | None = None
+    # It is in the campaign's control group: nothing happens to it there.
+    control: bool = False
+    # When it reached the goal since it last began, until when it can, and what that was worth.
+    goal_reached_at: datetime | None = None
+    goal_until: datetime | None = None
+    goal_value: Decimal | None = None
     # In the order in which they began; none: it is one run by itself.
     runs: list[ContactRun] = field(default_factory=list)
     outcomes: list[Passed] = field(default_factory=list)

@@ -214,7 +214,7 @@ SELECT (SELECT count(*) FROM added) AS added,
 
 -- name: update
 -- Rows are locked in the order of ids, as the workers lock them. Only what differs is written:
--- importing a file again writes nothing. A tag that is missing counts as a difference, and so does another
+-- importing a file again writes nothing, and an address that differs in case alone stays as it was spelled first. A tag that is missing counts as a difference, and so does another
 -- primary company: all that is written later is written to rows that are locked here.
 WITH differing AS MATERIALIZED (
     SELECT contact.id, contact.created_at, incoming.email, incoming.timezone, incoming.points, incoming.stage, incoming.owner,
@@ -225,7 +225,8 @@ WITH differing AS MATERIALIZED (
     -- when few: CROSS JOIN LATERAL (SELECT * FROM contact WHERE contact.key = incoming.key OFFSET 0) AS contact
     WHERE (contact.email, contact.timezone, contact.points, contact.stage, contact.owner, contact.fields)
           IS DISTINCT FROM
-          (coalesce(incoming.email, contact.email), coalesce(incoming.timezone, contact.timezone),
+          (CASE WHEN lower(incoming.email) = lower(contact.email) THEN contact.email
+                ELSE coalesce(incoming.email, contact.email) END, coalesce(incoming.timezone, contact.timezone),
            coalesce(incoming.points, contact.points), coalesce(incoming.stage, contact.stage),
            coalesce(incoming.owner, contact.owner), contact.fields || coalesce(incoming.fields, '{}'))
        OR EXISTS (SELECT FROM jsonb_array_elements_text(incoming.tags) AS tag
@@ -256,7 +257,8 @@ WITH differing AS MATERIALIZED (
     FROM differing WHERE stage <> coalesce(had_stage, '')
 ), updated AS (
     UPDATE contact
-    SET email = coalesce(differing.email, contact.email),
+    SET email = CASE WHEN lower(differing.email) = lower(contact.email) THEN contact.email
+                     ELSE coalesce(differing.email, contact.email) END,
         timezone = coalesce(differing.timezone, contact.timezone),
         points = coalesce(differing.points, contact.points),
         stage = coalesce(differing.stage, contact.stage),
@@ -416,7 +418,7 @@ SELECT contact.id, contact.key, contact.email, contact.timezone, contact.points,
        ARRAY(SELECT segment.key
              FROM segment_member
              JOIN segment ON segment.id = segment_member.segment_id
-             WHERE segment_member.contact_id = contact.id AND segment_member.active
+             WHERE segment_member.contact_id = contact.id AND segment_member.active AND segment.goal_of IS NULL
              ORDER BY segment.key) AS segments,
        ARRAY(SELECT key FROM contact_alias WHERE contact_alias.contact_id = contact.id ORDER BY key) AS aliases,
        ARRAY(SELECT company.key
@@ -429,9 +431,15 @@ WHERE contact.id = :id;
 
 -- name: memberships
 SELECT membership.campaign_id, campaign.key AS campaign, membership.rotation, membership.added_at,
-       membership.left_at, membership.departure, membership.reason
+       membership.left_at, membership.departure, membership.reason, membership.control,
+       latest.reached_at, latest.until, latest.value
 FROM membership
 JOIN campaign ON campaign.id = membership.campaign_id
+LEFT JOIN LATERAL (
+    SELECT reached_at, nullif(until, 'infinity') AS until, value FROM trial
+    WHERE trial.contact_id = membership.contact_id AND trial.campaign_id = membership.campaign_id
+    ORDER BY number DESC LIMIT 1
+) AS latest ON true
 WHERE membership.contact_id = :contact_id
 ORDER BY membership.added_at, campaign.key;
 
@@ -470,7 +478,8 @@ SELECT step.campaign_id, step.key AS step,
             THEN failure.error END AS error,
        (SELECT nullif(run.key, '') FROM run
         WHERE run.contact_id = wait.contact_id AND run.campaign_id = wait.campaign_id
-          AND run.rotation = wait.rotation) AS run
+          AND run.rotation = wait.rotation) AS run,
+       wait.anchor_at
 FROM wait
 JOIN step ON step.id = wait.step_id
 LEFT JOIN failure ON failure.contact_id = wait.contact_id AND failure.step_id = wait.step_id

@@ -16,6 +16,7 @@ TABLES = (
     "failure",
     "membership",
     "run",
+    "trial",
     "entrant",
     "leaving",
     "message",
@@ -54,6 +55,7 @@ def erase(conn: Connection, contacts: Mapping[int, datetime]) -> dict[int, str]:
     keys = {row.id: row.key for row in conn.execute(sql["close"], ids)}
     aliases = {row.key: contacts[row.contact_id] for row in conn.execute(sql["aliases"], ids)}
     conn.execute(sql["uncount"], ids)
+    conn.execute(sql["uncount_trials"], ids)
     conn.execute(sql["count_left"], {**ids, "at": max(contacts.values())})
     names = aliases | {key: contacts[id_] for id_, key in keys.items()}
     events.tombstone(conn, names)

@@ -53,6 +53,18 @@ GROUP BY 1, 2, 3
 ORDER BY 1, 2, 3
 ON CONFLICT (step_id, day, result, slot) DO UPDATE SET n = step_count.n + excluded.n;
 
+-- name: uncount_trials
+INSERT INTO trial_count (campaign_id, part, slot, entered, reached, value)
+SELECT campaign_id, part, (SELECT counter_slot()), -count(*), -count(reached_at), -coalesce(sum(value), 0)
+FROM trial
+CROSS JOIN LATERAL unnest(array_append(parts, CASE WHEN control THEN 'control' ELSE 'treated' END)) AS part
+WHERE contact_id = ANY (CAST(:ids AS bigint[]))
+GROUP BY campaign_id, part
+ORDER BY campaign_id, part
+ON CONFLICT (campaign_id, part, slot) DO UPDATE
+SET entered = trial_count.entered + excluded.entered, reached = trial_count.reached + excluded.reached,
+    value = trial_count.value + excluded.value;
+
 -- name: count_left
 INSERT INTO campaign_count (campaign_id, day, what, slot, n)
 SELECT campaign_id, (CAST(:at AS timestamptz) AT TIME ZONE 'UTC')::date, 'left', (SELECT counter_slot()), count(*)

@@ -129,7 +129,7 @@ DELETE FROM inbox WHERE ctid = ANY (ARRAY(SELECT place FROM next))
 RETURNING inbox.contact_id, inbox.seq, inbox.received_at, inbox.source, inbox.id, inbox.type, inbox.at, inbox.data,
           -- One probe of a small index a row: most events are no source and no exit of any campaign.
           EXISTS (SELECT FROM campaign_event
-                  WHERE campaign_event.name = inbox.type AND campaign_event.role IN ('source', 'exit')) AS heeded,
+                  WHERE campaign_event.name = inbox.type AND campaign_event.role IN ('source', 'exit', 'goal')) AS heeded,
           -- With what is read anyway: each event would ask for it otherwise.
           (SELECT version FROM rule_set) AS rules;
 

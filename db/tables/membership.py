@@ -1,6 +1,6 @@
 """The table `membership`: who is in a campaign, and the sweeps that align it with the segments."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from parcours.db.scope import Scope
 from parcours.db.statements import statements, variant
 from parcours.db.tables import runs
 from parcours.domain.contacts.membership import Arrival, Departure, Entering, State
+from parcours.domain.goal import Draw
 from parcours.domain.walk.rows import Member
 
 sql = statements(__file__)
@@ -40,11 +41,18 @@ class Sources(NamedTuple):
     segment_ids: Sequence[int]
     after: int | None = None
     exits: Sequence[int] = ()
+    # Of a range that is joined: whom exits by rule keep out.
+    kept_out: Collection[int] = ()
 
     @property
     def forms(self) -> list[str]:
         """The forms of the statements that ask for what is set."""
         return [*(["late"] if self.after is not None else []), *(["out"] if self.exits else [])]
+
+    @property
+    def of_joining(self) -> list[str]:
+        """Those of who joins, whom exits by rule may keep out besides."""
+        return [*self.forms, *(["kept"] if self.kept_out else [])]
 
     def parameters(self) -> dict[str, Any]:
         """What those forms ask for."""
@@ -58,6 +66,14 @@ class KnownMember(NamedTuple):
     state: State | None
     runs: bool
     timezone: str | None
+
+
+class MembersEntered(NamedTuple):
+    """Who came in: the rotation of each, who had no membership before, and who is in the control group."""
+
+    rotations: dict[int, int]
+    new: set[int]
+    control: set[int]
 
 
 class Root(NamedTuple):
@@ -113,8 +129,14 @@ def join(
     now: datetime,
     limit: int | None,
     scope: Scope,
+    watched: bool = False,
+    draw: Draw | None = None,
+    until: datetime | None = None,
 ) -> Joined:
-    """Add who is in a segment and was never in the campaign, roots armed."""
+    """Add who is in a segment and was never in the campaign, roots armed but for who is drawn for the control group.
+
+    `watched`: the campaign has a goal or a control group; `until`: when the goal can be reached no more, None: never.
+    """
     columns = _columns(roots)
     if not by_zone:
         del columns["zones"]
@@ -128,11 +150,58 @@ def join(
         "now": now,
         "limit": limit,
     }
-    statement = variant(__file__, "join_by_zone" if by_zone else "join", *sources.forms)
+    if watched:
+        parameters |= {**_drawn(draw), "until": until}
+    if sources.kept_out:
+        parameters["kept_out"] = list(sources.kept_out)
+    forms = [*sources.of_joining, *(["watched"] if watched else [])]
+    statement = variant(__file__, "join_by_zone" if by_zone else "join", *forms)
     done = Joined(*conn.execute(statement, parameters).one())
     if done.joined:
         touched.note_joined(conn, campaign_id, chunk.first_id, chunk.last_id, now)
     return done
+
+
+def set_exit_due(conn: Connection, campaign_id: int, due: Mapping[int, datetime | None]) -> None:
+    """Write when exits by rule are to be asked again of members; None: not by time."""
+    if due:
+        given = {"campaign_id": campaign_id, "contact_ids": list(due), "dues": list(due.values())}
+        conn.execute(sql["set_exit_due"], given)
+
+
+def ask_exits(conn: Connection, campaign_id: int, *, now: datetime) -> None:
+    """Let exits by rule be asked of all members at once, by whoever follows rules then."""
+    conn.execute(sql["ask_exits"], {"campaign_id": campaign_id, "now": now})
+
+
+def ask_exits_of(conn: Connection, campaign_id: int, chunk: Chunk, *, now: datetime) -> None:
+    """Let exits by rule be asked of those of a range who joined at this instant."""
+    conn.execute(sql["ask_exits_of"], {"campaign_id": campaign_id, **chunk._asdict(), "now": now})
+
+
+def not_manual(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> list[int]:
+    """Return which of these contacts are in the campaign, and were not added by a person."""
+    if not contact_ids:
+        return []
+    return list(
+        conn.execute(sql["not_manual"], {"campaign_id": campaign_id, "contact_ids": list(contact_ids)}).scalars()
+    )
+
+
+def exits_due(conn: Connection, campaign_ids: Collection[int], *, now: datetime, limit: int) -> list[int]:
+    """Return members of whom the exits by rule of these campaigns are to be asked again, the longest due first."""
+    given = {"campaign_ids": list(campaign_ids), "now": now, "limit": limit}
+    return list(conn.execute(sql["exits_due"], given).scalars()) if campaign_ids else []
+
+
+def take_exits_due(
+    conn: Connection, campaign_ids: Collection[int], contact_ids: Collection[int], *, now: datetime
+) -> list[tuple[int, int]]:
+    """Return (contact, campaign) of exits that are due for contacts whose locks the caller holds, and forget when."""
+    if not campaign_ids:
+        return []
+    given = {"campaign_ids": list(campaign_ids), "ids": list(contact_ids), "now": now}
+    return [(row.contact_id, row.campaign_id) for row in conn.execute(sql["take_exits_due"], given)]
 
 
 def exiting(conn: Connection, campaign_id: int, exits: Sequence[int], chunk: Chunk, *, limit: int) -> list[int]:
@@ -174,6 +243,21 @@ def returning(
     return list(conn.execute(sql["returning"], parameters).scalars())
 
 
+def in_runs_alone(
+    conn: Connection, campaign_id: int, sources: Sources, chunk: Chunk, *, limit: int, scope: Scope
+) -> list[int]:
+    """Return members of a range that a source segment holds, and that only events let in."""
+    parameters = {
+        "campaign_id": campaign_id,
+        "segment_ids": list(sources.segment_ids),
+        "after": sources.after,
+        "limit": limit,
+        **chunk._asdict(),
+        **scope.contacts(),
+    }
+    return list(conn.execute(sql["in_runs_alone"], parameters).scalars())
+
+
 def orphans(
     conn: Connection, campaign_id: int, segment_ids: Sequence[int], chunk: Chunk, *, limit: int, scope: Scope
 ) -> list[int]:
@@ -204,9 +288,15 @@ def states(
 
 
 def enter(
-    conn: Connection, campaign_id: int, entering: dict[int, Entering], *, arrival: Arrival, now: datetime
-) -> set[int]:
-    """Write new and returning members; return those who had no membership before."""
+    conn: Connection,
+    campaign_id: int,
+    entering: dict[int, Entering],
+    *,
+    arrival: Arrival,
+    now: datetime,
+    draw: Draw | None = None,
+) -> MembersEntered:
+    """Write new and returning members; new ones are drawn for the control group, the others are as they were."""
     parameters = {
         "campaign_id": campaign_id,
         "contact_ids": list(entering),
@@ -214,18 +304,29 @@ def enter(
         "manuals": [each.manual for each in entering.values()],
         "arrival": arrival.value,
         "now": now,
+        **_drawn(draw),
     }
-    new = {row.contact_id for row in conn.execute(sql["enter"], parameters) if row.is_new}
+    rows = conn.execute(sql["enter"], parameters).all()
     touched.note_named(conn, "campaigns", ((contact_id, campaign_id) for contact_id in entering))
-    return new
+    return MembersEntered(
+        {id_: each.rotation for id_, each in entering.items()},
+        {row.contact_id for row in rows if row.is_new},
+        {row.contact_id for row in rows if row.control},
+    )
 
 
 def give_rotations(
-    conn: Connection, campaign_id: int, entering: dict[int, Entering], *, arrival: Arrival, now: datetime
-) -> tuple[dict[int, int], set[int]]:
+    conn: Connection,
+    campaign_id: int,
+    entering: dict[int, Entering],
+    *,
+    arrival: Arrival,
+    now: datetime,
+    draw: Draw | None = None,
+) -> MembersEntered:
     """Give each of these contacts, whose locks the caller holds, a new rotation for one of its runs.
 
-    Returns the rotations, and who had no membership before. Who was no member becomes one. A membership that was one
+    Who was no member becomes one, drawn for the control group as in `enter`. A membership that was one
     run by itself gets a row for it, since it is now one of several.
     """
     parameters = {
@@ -234,13 +335,19 @@ def give_rotations(
         "manuals": [each.manual for each in entering.values()],
         "arrival": arrival.value,
         "now": now,
+        **_drawn(draw),
     }
     # An update may insert the same membership meanwhile; from here on it is there.
     new = set(conn.execute(sql["make_members"], parameters).scalars())
     conn.execute(sql["tell_apart"], parameters)
-    given = {row.contact_id: row.rotation for row in conn.execute(sql["give_rotations"], parameters)}
+    rows = conn.execute(sql["give_rotations"], parameters).all()
+    given = {row.contact_id: row.rotation for row in rows}
     touched.note_named(conn, "campaigns", ((contact_id, campaign_id) for contact_id in given))
-    return given, new
+    return MembersEntered(given, new, {row.contact_id for row in rows if row.control})
+
+
+def _drawn(draw: Draw | None) -> dict[str, bytes | None]:
+    return {"drawn": None, "below": None} if draw is None else {"drawn": draw.prefix, "below": draw.below}
 
 
 def come_by_segment_no_more(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> None:
@@ -295,6 +402,22 @@ def backfill(conn: Connection, campaign_id: int, roots: Sequence[Root], *, now: 
         return 0
     columns = _columns(roots)
     return conn.execute(sql["backfill"], {"campaign_id": campaign_id, "now": now, **columns}).rowcount
+
+
+def backfill_below(conn: Connection, campaign_id: int, new: Root, parent_id: int, result: str, *, now: datetime) -> int:
+    """Put active members of a timezone who passed a step with a result at one below; return how many."""
+    parameters = {
+        "campaign_id": campaign_id,
+        "zone": new.zone,
+        "step_id": new.step_id,
+        # At once, and not as who has just joined.
+        "reason": "delay" if new.reason == "kickoff" else new.reason,
+        "due_at": new.due_at,
+        "parent_id": parent_id,
+        "result": result,
+        "now": now,
+    }
+    return conn.execute(sql["backfill_below"], parameters).rowcount
 
 
 def id_range(conn: Connection, campaign_id: int, segment_ids: Sequence[int]) -> Chunk | None:

@@ -40,17 +40,74 @@ WHERE member.contact_id IS NULL
    OR (present.contact_id IS NOT NULL AND member.departure <> 'manual' AND :returning)
 ORDER BY number;
 
+-- name: set_exit_due
+-- By the place of each row, as `rotate`. Who is out, or was asked for at the same time, is left as it is.
+UPDATE membership SET exit_due_at = due.due_at
+FROM (
+    SELECT found.place, new.due_at
+    FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:dues AS timestamptz[])) AS new (contact_id, due_at)
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM membership
+        WHERE membership.contact_id = new.contact_id AND membership.campaign_id = :campaign_id
+          AND membership.left_at IS NULL AND membership.exit_due_at IS DISTINCT FROM new.due_at
+        LIMIT 1
+    ) AS found
+) AS due
+WHERE membership.ctid = due.place;
+
+-- name: ask_exits
+-- With the campaign closed to workers.
+UPDATE membership SET exit_due_at = :now WHERE campaign_id = :campaign_id AND left_at IS NULL;
+
+-- name: ask_exits_of
+UPDATE membership SET exit_due_at = :now
+WHERE campaign_id = :campaign_id AND contact_id BETWEEN :first_id AND :last_id AND added_at = :now AND left_at IS NULL;
+
+-- name: not_manual
+SELECT contact_id FROM membership
+WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[])) AND left_at IS NULL
+  AND arrival <> 'manual'
+ORDER BY contact_id;
+
+-- name: exits_due
+-- So many of each campaign, the oldest first, from membership_exit_idx.
+SELECT first.contact_id
+FROM unnest(CAST(:campaign_ids AS int[])) AS campaign (id)
+CROSS JOIN LATERAL (
+    SELECT contact_id, exit_due_at FROM membership
+    WHERE membership.campaign_id = campaign.id AND membership.exit_due_at <= :now
+    ORDER BY membership.exit_due_at LIMIT :limit
+) AS first
+GROUP BY first.contact_id
+ORDER BY min(first.exit_due_at)
+LIMIT :limit;
+
+-- name: take_exits_due
+UPDATE membership SET exit_due_at = NULL
+WHERE ctid = ANY (ARRAY(
+    SELECT found.place
+    FROM unnest(CAST(:ids AS bigint[])) AS wanted (id)
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM membership
+        WHERE membership.contact_id = wanted.id AND membership.exit_due_at + interval '0' <= :now
+          AND membership.campaign_id = ANY (CAST(:campaign_ids AS int[]))
+        OFFSET 0
+    ) AS found
+))
+RETURNING contact_id, campaign_id;
+
 -- name: exiting
--- Members whom a segment that is an exit holds, but for those whom a person added.
+-- Members whom a segment that is an exit holds, but for those whom a person added while they were in it.
 SELECT membership.contact_id
 FROM membership
 WHERE membership.campaign_id = :campaign_id
   AND membership.contact_id BETWEEN :first_id AND :last_id
-  AND membership.departure IS NULL AND membership.arrival <> 'manual'
+  AND membership.departure IS NULL
   -- One probe a contact, as in `orphans`.
   AND (SELECT true FROM segment_member
        WHERE segment_member.contact_id = membership.contact_id
          AND segment_member.active
+         AND (membership.arrival <> 'manual' OR segment_member.changed_at > membership.added_at)
          AND segment_member.segment_id = ANY (CAST(:exit_ids AS int[]))
        LIMIT 1) IS NOT NULL
 ORDER BY membership.contact_id
@@ -78,6 +135,7 @@ WITH candidate AS (
       AND (CAST(:ids AS bigint[]) IS NULL OR segment_member.contact_id = ANY (CAST(:ids AS bigint[])))
       AND (CAST(:threads AS int) IS NULL
            OR (segment_member.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
+      -- when kept: OR (segment_member.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0) AND NOT segment_member.contact_id IN (SELECT unnest(CAST(:kept_out AS bigint[])))
       -- One probe a contact, as in `orphans`.
       AND (SELECT true FROM membership
            WHERE membership.contact_id = segment_member.contact_id AND membership.campaign_id = :campaign_id
@@ -91,17 +149,22 @@ WITH candidate AS (
     FOR KEY SHARE SKIP LOCKED
 ), joined AS (
     INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival)
+    -- when watched: INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival, control)
     SELECT id, :campaign_id, 1, :now, 'segment' FROM held
+    -- when watched: SELECT id, :campaign_id, 1, :now, 'segment', in_control_group(id, CAST(:drawn AS bytea), CAST(:below AS bytea)) FROM held
     ON CONFLICT (contact_id, campaign_id) DO NOTHING
     RETURNING contact_id
+    -- when watched: RETURNING contact_id, control
 ), armed AS (
     INSERT INTO wait (contact_id, step_id, campaign_id, rotation, passage, reason, anchor_at, due_at)
     SELECT joined.contact_id, root.step_id, :campaign_id, 1, 1, root.reason, :now, coalesce(root.due_at, 'infinity')
     FROM joined
+    -- when watched: FROM (SELECT contact_id FROM joined WHERE NOT control) AS joined
     CROSS JOIN unnest(CAST(:step_ids AS int[]), CAST(:reasons AS wait_reason[]), CAST(:due AS timestamptz[]))
          AS root (step_id, reason, due_at)
     ON CONFLICT (contact_id, step_id, passage) DO NOTHING
 )
+-- when watched: ), watched AS (INSERT INTO trial (contact_id, campaign_id, number, key, control, began_at, until) SELECT contact_id, :campaign_id, 1, '', control, :now, coalesce(CAST(:until AS timestamptz), 'infinity') FROM joined ON CONFLICT DO NOTHING RETURNING control), counted AS (INSERT INTO trial_count (campaign_id, part, slot, entered) SELECT :campaign_id, CASE WHEN control THEN 'control' ELSE 'treated' END, (SELECT counter_slot()), count(*) FROM watched GROUP BY control ORDER BY 2 ON CONFLICT (campaign_id, part, slot) DO UPDATE SET entered = trial_count.entered + excluded.entered)
 SELECT (SELECT count(*) FROM joined) AS joined,
        (SELECT count(*) FROM candidate) - (SELECT count(*) FROM held) AS left_out;
 
@@ -122,6 +185,7 @@ WITH candidate AS (
       AND (CAST(:ids AS bigint[]) IS NULL OR segment_member.contact_id = ANY (CAST(:ids AS bigint[])))
       AND (CAST(:threads AS int) IS NULL
            OR (segment_member.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
+      -- when kept: OR (segment_member.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0) AND NOT segment_member.contact_id IN (SELECT unnest(CAST(:kept_out AS bigint[])))
       -- One probe a contact, as in `orphans`.
       AND (SELECT true FROM membership
            WHERE membership.contact_id = segment_member.contact_id AND membership.campaign_id = :campaign_id
@@ -135,19 +199,24 @@ WITH candidate AS (
     FOR KEY SHARE SKIP LOCKED
 ), joined AS (
     INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival)
+    -- when watched: INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival, control)
     SELECT id, :campaign_id, 1, :now, 'segment' FROM held
+    -- when watched: SELECT id, :campaign_id, 1, :now, 'segment', in_control_group(id, CAST(:drawn AS bytea), CAST(:below AS bytea)) FROM held
     ON CONFLICT (contact_id, campaign_id) DO NOTHING
     RETURNING contact_id
+    -- when watched: RETURNING contact_id, control
 ), armed AS (
     INSERT INTO wait (contact_id, step_id, campaign_id, rotation, passage, reason, anchor_at, due_at)
     SELECT joined.contact_id, root.step_id, :campaign_id, 1, 1, root.reason, :now, coalesce(root.due_at, 'infinity')
     FROM joined
+    -- when watched: FROM (SELECT contact_id FROM joined WHERE NOT control) AS joined
     JOIN held ON held.id = joined.contact_id
     JOIN unnest(CAST(:zones AS text[]), CAST(:step_ids AS int[]), CAST(:reasons AS wait_reason[]),
                 CAST(:due AS timestamptz[])) AS root (zone, step_id, reason, due_at)
       ON root.zone = held.zone
     ON CONFLICT (contact_id, step_id, passage) DO NOTHING
 )
+-- when watched: ), watched AS (INSERT INTO trial (contact_id, campaign_id, number, key, control, began_at, until) SELECT contact_id, :campaign_id, 1, '', control, :now, coalesce(CAST(:until AS timestamptz), 'infinity') FROM joined ON CONFLICT DO NOTHING RETURNING control), counted AS (INSERT INTO trial_count (campaign_id, part, slot, entered) SELECT :campaign_id, CASE WHEN control THEN 'control' ELSE 'treated' END, (SELECT counter_slot()), count(*) FROM watched GROUP BY control ORDER BY 2 ON CONFLICT (campaign_id, part, slot) DO UPDATE SET entered = trial_count.entered + excluded.entered)
 SELECT (SELECT count(*) FROM joined) AS joined,
        (SELECT count(*) FROM candidate) - (SELECT count(*) FROM held) AS left_out;
 
@@ -180,6 +249,28 @@ WHERE membership.campaign_id = :campaign_id
          AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
          AND (membership.departure = 'segment' OR segment_member.entry > membership.left_entry)
        LIMIT 1) IS NOT NULL
+ORDER BY membership.contact_id
+LIMIT :limit;
+
+-- name: in_runs_alone
+-- Members by runs of events, who are in a source segment and have no run without a key.
+SELECT membership.contact_id
+FROM membership
+WHERE membership.campaign_id = :campaign_id
+  AND membership.contact_id BETWEEN :first_id AND :last_id
+  AND membership.departure IS NULL AND membership.runs
+  AND (CAST(:ids AS bigint[]) IS NULL OR membership.contact_id = ANY (CAST(:ids AS bigint[])))
+  AND (CAST(:threads AS int) IS NULL OR (membership.contact_id + CAST(:thread AS int) - 1) % CAST(:threads AS int) = 0)
+  -- One probe a contact, as in `orphans`.
+  AND (SELECT true FROM segment_member
+       WHERE segment_member.contact_id = membership.contact_id
+         AND segment_member.active
+         AND segment_member.segment_id = ANY (CAST(:segment_ids AS int[]))
+         AND segment_member.entry > coalesce(CAST(:after AS bigint), 0)
+       LIMIT 1) IS NOT NULL
+  AND (SELECT true FROM run
+       WHERE run.contact_id = membership.contact_id AND run.campaign_id = membership.campaign_id AND run.key = ''
+       LIMIT 1) IS NULL
 ORDER BY membership.contact_id
 LIMIT :limit;
 
@@ -222,18 +313,20 @@ WHERE contact.id = ANY (CAST(:contact_ids AS bigint[]));
 -- name: enter
 -- New and returning members, whose locks the caller holds. `join` is not held up by such a lock, so a new member
 -- may meet the row of an update that came first: xmax tells an insertion from a change.
-INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival, manual)
-SELECT contact_id, :campaign_id, rotation, :now, CAST(:arrival AS arrival), manual
+INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival, manual, control)
+SELECT contact_id, :campaign_id, rotation, :now, CAST(:arrival AS arrival), manual,
+       in_control_group(contact_id, CAST(:drawn AS bytea), CAST(:below AS bytea))
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[]), CAST(:manuals AS boolean[]))
      AS entering (contact_id, rotation, manual)
 ON CONFLICT (contact_id, campaign_id) DO UPDATE
 SET rotation = excluded.rotation, added_at = excluded.added_at, arrival = excluded.arrival,
-    manual = excluded.manual, left_at = NULL, departure = NULL, left_entry = NULL, reason = NULL
-RETURNING contact_id, xmax = 0 AS is_new;
+    manual = excluded.manual, left_at = NULL, departure = NULL, left_entry = NULL, reason = NULL, exit_due_at = NULL
+RETURNING contact_id, xmax = 0 AS is_new, control;
 
 -- name: make_members
-INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival, manual, runs)
-SELECT contact_id, :campaign_id, 0, :now, CAST(:arrival AS arrival), manual, true
+INSERT INTO membership (contact_id, campaign_id, rotation, added_at, arrival, manual, runs, control)
+SELECT contact_id, :campaign_id, 0, :now, CAST(:arrival AS arrival), manual, true,
+       in_control_group(contact_id, CAST(:drawn AS bytea), CAST(:below AS bytea))
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:manuals AS boolean[])) AS entering (contact_id, manual)
 ON CONFLICT (contact_id, campaign_id) DO NOTHING
 RETURNING contact_id;
@@ -257,7 +350,7 @@ SET rotation = membership.rotation + 1,
     left_at = NULL, departure = NULL, left_entry = NULL, reason = NULL
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:manuals AS boolean[])) AS entering (contact_id, manual)
 WHERE membership.contact_id = ANY (ARRAY[entering.contact_id]) AND membership.campaign_id = :campaign_id
-RETURNING membership.contact_id, membership.rotation;
+RETURNING membership.contact_id, membership.rotation, membership.control;
 
 -- name: come_by_segment_no_more
 UPDATE membership SET manual = true
@@ -271,6 +364,7 @@ SET left_at = coalesce(membership.left_at, :now),
     departure = CAST(:departure AS departure),
     reason = :reason,
     manual = false,
+    exit_due_at = NULL,
     left_entry = coalesce(
         membership.left_entry,
         (SELECT max(entry) FROM segment_member WHERE segment_member.contact_id = membership.contact_id),
@@ -305,7 +399,7 @@ WHERE membership.ctid = jumped.place;
 WITH held AS MATERIALIZED (
     SELECT contact.id, coalesce(contact.timezone, '') AS zone, membership.rotation, membership.runs
     FROM membership JOIN contact ON contact.id = membership.contact_id
-    WHERE membership.campaign_id = :campaign_id AND membership.left_at IS NULL
+    WHERE membership.campaign_id = :campaign_id AND membership.left_at IS NULL AND NOT membership.control
     FOR KEY SHARE OF contact SKIP LOCKED
 ), standing AS (
     SELECT id, zone, rotation FROM held WHERE NOT runs
@@ -328,6 +422,42 @@ WHERE NOT EXISTS (SELECT FROM outcome
   -- Who waits there, in whatever passage, keeps that wait.
   AND NOT EXISTS (SELECT FROM wait WHERE wait.contact_id = held.id AND wait.step_id = root.step_id
                                      AND wait.rotation = held.rotation)
+ON CONFLICT (contact_id, step_id, passage) DO NOTHING;
+
+-- name: backfill_below
+-- Active members who passed a step, in their present stay, start one that was added below it, in the passage in which
+-- they passed last. Held as in `join`; merges are shut out.
+WITH held AS MATERIALIZED (
+    SELECT contact.id, membership.rotation, membership.runs, membership.added_at
+    FROM membership JOIN contact ON contact.id = membership.contact_id
+    WHERE membership.campaign_id = :campaign_id AND membership.left_at IS NULL
+      AND coalesce(contact.timezone, '') = :zone
+    FOR KEY SHARE OF contact SKIP LOCKED
+), standing AS (
+    SELECT id, rotation, added_at AS began_at, CAST(NULL AS int) AS run FROM held WHERE NOT runs
+    UNION ALL
+    SELECT held.id, run.rotation, run.began_at, run.number
+    FROM held JOIN run ON run.contact_id = held.id AND run.campaign_id = :campaign_id AND run.left_at IS NULL
+    WHERE held.runs
+)
+INSERT INTO wait (contact_id, step_id, campaign_id, rotation, passage, reason, anchor_at, due_at)
+SELECT standing.id, :step_id, :campaign_id, standing.rotation, passed.passage, CAST(:reason AS wait_reason), :now,
+       coalesce(CAST(:due_at AS timestamptz), 'infinity')
+FROM standing
+CROSS JOIN LATERAL (
+    SELECT outcome.passage, outcome.result FROM outcome
+    WHERE outcome.contact_id = standing.id AND outcome.step_id = :parent_id AND outcome.at >= standing.began_at
+      AND (standing.run IS NULL OR coalesce(outcome.run, standing.run) = standing.run)
+    ORDER BY outcome.at DESC, outcome.passage DESC
+    LIMIT 1
+) AS passed
+WHERE passed.result = CAST(:result AS result)
+  AND NOT EXISTS (SELECT FROM outcome
+                  WHERE outcome.contact_id = standing.id AND outcome.step_id = :step_id
+                    AND outcome.passage = passed.passage)
+  AND NOT EXISTS (SELECT FROM wait
+                  WHERE wait.contact_id = standing.id AND wait.step_id = :step_id
+                    AND wait.rotation = standing.rotation)
 ON CONFLICT (contact_id, step_id, passage) DO NOTHING;
 
 -- name: id_range

@@ -36,6 +36,8 @@ MOVED = (
     "rezoned",
     # Of campaigns that only the other was in; see `_merge_runs` for those of both.
     "run",
+    # As runs; those of both were moved or dropped before.
+    "trial",
     "redated",
     "unjudged",
 )
@@ -112,6 +114,7 @@ def merge(conn: Connection, pairs: Mapping[int, int], *, now: datetime) -> Merge
     cancelled = [CancelledWait(*row) for row in conn.execute(sql["cancel_waits"], both)]
     dropped = int(conn.execute(sql["count_left"], {**both, "now": now}).scalar_one())
     conn.execute(sql["drop_outcomes"], both)
+    conn.execute(sql["drop_trials"], both)
     # After the dropping, so that no wait goes without a trace.
     _record(conn, cancelled, now=now)
     _renumber(conn, pairs)
@@ -156,15 +159,17 @@ def _merge_runs(conn: Connection, both: Mapping[str, Sequence[int]], *, now: dat
     # Mostly none, and of one contact seldom more than one or two.
     for row in found:
         place = {"gone_id": row.gone_id, "into_id": row.into_id, "campaign_id": row.campaign_id, "by": row.rotation}
+        place["control"] = row.control
         conn.execute(sql["tell_runs_apart"], place)
         removed = row.departure == "manual"
-        doubled = conn.execute(sql["runs_that_end"], {**place, "all": removed}).all()
+        # To whoever is in the control group nothing happens, whoever comes along.
+        doubled = conn.execute(sql["runs_that_end"], {**place, "all": removed or row.control}).all()
         rotations = {"rotations": [each.rotation for each in doubled], "numbers": [each.number for each in doubled]}
         cancelled = conn.execute(sql["cancel_doubled"], {**place, **rotations}).all()
         _record(conn, [CancelledWait(*each[:5]) for each in cancelled], [each.run for each in cancelled], now=now)
         ended += len(cancelled)
         conn.execute(sql["withdraw_doubled"], {**place, **rotations})
-        for name in ("move_outcomes", "move_waits", "move_messages", "drop_doubled_runs", "move_runs"):
+        for name in ("move_outcomes", "move_waits", "move_messages", "move_trials", "drop_doubled_runs", "move_runs"):
             conn.execute(sql[name], {**place, **rotations, "now": now, "removed": removed})
         conn.execute(sql["drop_membership"], place)
         is_in = conn.execute(sql["join_memberships"], {**place, "rotation": row.gone_rotation}).scalar_one()

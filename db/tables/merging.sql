@@ -28,7 +28,7 @@ FROM (
 ) AS campaigns;
 
 -- name: of_both_with_runs
-SELECT gone.contact_id AS gone_id, own.contact_id AS into_id, gone.campaign_id, own.rotation, own.departure,
+SELECT gone.contact_id AS gone_id, own.contact_id AS into_id, gone.campaign_id, own.rotation, own.departure, own.control,
        gone.rotation AS gone_rotation, CAST(gone.left_at IS NULL AS int) AS gone_is_in,
        CAST(own.left_at IS NULL AS int) AS into_is_in
 FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
@@ -89,6 +89,14 @@ SET contact_id = :into_id, rotation = rotation + :by,
                    THEN jsonb_set(payload, '{run,number}', to_jsonb(CAST(payload -> 'run' ->> 'number' AS int) + :by))
                    ELSE payload END
 WHERE contact_id = :gone_id AND campaign_id + 0 = :campaign_id;
+
+-- name: move_trials
+-- Of two that were treated alike; of two runs of one key, the survivor's counts.
+UPDATE trial
+SET contact_id = :into_id, number = number + :by
+WHERE contact_id = :gone_id AND campaign_id = :campaign_id AND control = :control
+  AND NOT EXISTS (SELECT FROM trial AS own
+                  WHERE own.contact_id = :into_id AND own.campaign_id = :campaign_id AND own.key = trial.key);
 
 -- name: drop_doubled_runs
 DELETE FROM run AS gone
@@ -171,6 +179,27 @@ FROM dropped
 GROUP BY step_id, day, result
 ORDER BY step_id, day, result
 ON CONFLICT (step_id, day, result, slot) DO UPDATE SET n = step_count.n + excluded.n;
+
+-- name: drop_trials
+-- In a campaign that both are in, the survivor is counted, and the other no more.
+WITH dropped AS (
+    DELETE FROM trial
+    WHERE contact_id = ANY (CAST(:gone_ids AS bigint[]))
+      AND (SELECT true FROM membership
+           WHERE membership.contact_id = (CAST(:into_ids AS bigint[]))[array_position(CAST(:gone_ids AS bigint[]), trial.contact_id)]
+             AND membership.campaign_id = trial.campaign_id
+           LIMIT 1) IS NOT NULL
+    RETURNING campaign_id, parts, control, reached_at, value
+)
+INSERT INTO trial_count (campaign_id, part, slot, entered, reached, value)
+SELECT campaign_id, part, (SELECT counter_slot()), -count(*), -count(reached_at), -coalesce(sum(value), 0)
+FROM dropped
+CROSS JOIN LATERAL unnest(array_append(parts, CASE WHEN control THEN 'control' ELSE 'treated' END)) AS part
+GROUP BY campaign_id, part
+ORDER BY campaign_id, part
+ON CONFLICT (campaign_id, part, slot) DO UPDATE
+SET entered = trial_count.entered + excluded.entered, reached = trial_count.reached + excluded.reached,
+    value = trial_count.value + excluded.value;
 
 -- name: passages_to_move
 -- By how much to lower the passages of a contact that goes, so that they end up below zero, where nobody

@@ -82,6 +82,7 @@ FROM gone WHERE message.contact_id = ANY (ARRAY[gone.contact_id]) AND message.id
 -- name: departed
 -- Who of these is out of the campaign, or of the run that the message is of, by now, and was not let out by its own tree: a step of it that removes the
 -- contact writes its outcome at the instant of the departure, and what was sent before on that way still goes.
+-- Who came into the control group with a merge gets nothing either.
 -- A probe of the primary key each.
 SELECT asked.contact_id, asked.campaign_id, asked.run
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:campaign_ids AS int[]), CAST(:runs AS int[]))
@@ -96,7 +97,9 @@ CROSS JOIN LATERAL (
      WHERE run.contact_id = asked.contact_id AND run.campaign_id = asked.campaign_id AND run.number = asked.run
      LIMIT 1)
 ) AS member
-WHERE member.left_at IS NOT NULL
+WHERE (SELECT control FROM membership
+       WHERE membership.contact_id = asked.contact_id AND membership.campaign_id = asked.campaign_id LIMIT 1)
+   OR member.left_at IS NOT NULL
   AND (member.departure <> 'action'
        OR (SELECT true FROM outcome
            WHERE outcome.contact_id = asked.contact_id AND outcome.at = member.left_at AND outcome.result = 'done'

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine
@@ -30,6 +30,8 @@ FORMAT = 1
 # (contact id, segment id)
 Pair = tuple[int, int]
 
+K = TypeVar("K")
+
 
 class StoredRule(NamedTuple):
     """The rule of a segment, as its file has it in {"format": n, "rule": …}; `reads` are tokens with ids for names."""
@@ -40,6 +42,8 @@ class StoredRule(NamedTuple):
     digest: str
     version: int
     reads: Sequence[str]
+    # The campaign whose goal it is.
+    goal_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,15 @@ class KnownRule:
     by_time: bool
     # Behind how many others it is asked: those whose segments, or campaigns, it asks for.
     level: int
+    # The campaign whose goal it is; people do not see that segment.
+    goal_of: int | None = None
+
+
+class Watcher(NamedTuple):
+    """A rule in a campaign: of a decision, at whose step contacts wait until it is true, or of an exit (no step)."""
+
+    campaign_id: int
+    step_id: int | None
 
 
 @dataclass(frozen=True)
@@ -65,14 +78,33 @@ class Book:
     # Which fields any of them reads.
     fields: frozenset[str]
     aside: Mapping[str, str]
+    # Of campaigns.
+    watchers: Readers[Watcher]
+    exits: frozenset[int] = frozenset()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no rule at all."""
+        return not (self.rules or self.watchers)
+
+    def is_read(self, token: str) -> bool:
+        """Return whether any rule reads what a token stands for."""
+        return bool(self.readers.of([token]) or self.watchers.of([token]))
 
     def asked(self, noted: Touches) -> dict[int, set[int]]:
         """Return of whom each rule is to be asked again, by segment."""
-        found: dict[int, set[int]] = {}
+        return self._asked(self.readers, noted)
+
+    def watched(self, noted: Touches) -> dict[Watcher, set[int]]:
+        """Return of whom each rule of a campaign is to be asked again, as far as it concerns them."""
+        return self._asked(self.watchers, noted) if self.watchers else {}
+
+    def _asked(self, readers: Readers[K], noted: Touches) -> dict[K, set[int]]:
+        found: dict[K, set[int]] = {}
 
         def ask(touched: Collection[str], ids: Collection[int]) -> None:
-            for segment_id in self.readers.of(touched) if ids else ():
-                found.setdefault(segment_id, set()).update(ids)
+            for reader in readers.of(touched) if ids else ():
+                found.setdefault(reader, set()).update(ids)
 
         ask(ALL, noted.anything)
         for token, ids in noted.tokens.items():
@@ -85,7 +117,7 @@ class Book:
         return found
 
 
-NO_RULES = Book(0, {}, Readers({}), frozenset(), {})
+NO_RULES = Book(0, {}, Readers({}), frozenset(), {}, Readers({}))
 
 
 class RuleStanding(NamedTuple):
@@ -136,8 +168,22 @@ def book(conn: Connection) -> Book:
     now = version(conn)
     known = _books.get(conn.engine)
     if known is None or known.version != now:
-        known = _books[conn.engine] = _read(now, stored(conn))
+        known = _books[conn.engine] = _with_campaigns(_read(now, stored(conn)), conn)
     return known
+
+
+def _with_campaigns(found: Book, conn: Connection) -> Book:
+    """Return a book that knows who else reads something: rules of campaigns, which these hold themselves."""
+    reads = {Watcher(row.campaign_id, row.step_id): row.reads for row in conn.execute(sql["watchers"])}
+    if not reads:
+        return found
+    exits = frozenset(each.campaign_id for each in reads if each.step_id is None)
+    return replace(found, watchers=Readers(reads), exits=exits, fields=found.fields | _fields_in(reads.values()))
+
+
+def _fields_in(reads: Iterable[Collection[str]]) -> frozenset[str]:
+    parts = (token.partition(".") for tokens in reads for token in tokens)
+    return frozenset(name for kind, dot, name in parts if dot and kind == FIELDS)
 
 
 def _read(now: int, found: Sequence[StoredRule]) -> Book:
@@ -169,18 +215,14 @@ def _read(now: int, found: Sequence[StoredRule]) -> Book:
             each.version,
             rules.reads_time(rule),
             levels[each.key] + (of_campaigns if any(token.startswith(CAMPAIGNS) for token in each.reads) else 0),
+            each.goal_of,
         )
         for each, rule in read.values()
     }
     reads = {each.segment_id: each.reads for each, _ in read.values()}
-    names = {
-        name
-        for tokens in reads.values()
-        for token in tokens
-        for kind, dot, name in (token.partition("."),)
-        if dot and kind == FIELDS
-    }
-    return Book(now, known, Readers(reads), frozenset(names), aside)
+    return replace(
+        NO_RULES, version=now, rules=known, readers=Readers(reads), fields=_fields_in(reads.values()), aside=aside
+    )
 
 
 def _understood(data: Any, parse: Callable[..., tuple[Rule | None, list[Problem]]]) -> tuple[Rule | None, str]:
@@ -245,6 +287,22 @@ def save(conn: Connection, segment_id: int, rule: Any, *, digest: str | None, re
     given = {"segment_id": segment_id, "rule": written, "digest": digest, "reads": sorted(reads)}
     conn.execute(sql["save"], given)
     conn.execute(sql["drop_all_due"], {"segment_id": segment_id})
+
+
+def save_watchers(conn: Connection, campaign_id: int, reads: Mapping[int | None, Iterable[str]]) -> None:
+    """Write what the rules of a campaign read, by step, None for its exits; those that have none any more read nothing.
+
+    The caller has begun to change rules, or there were none and are none.
+    """
+    conn.execute(sql["clear_watchers"], {"campaign_id": campaign_id})
+    for step_id, tokens in reads.items():
+        name = "watch_exits" if step_id is None else "watch_step"
+        conn.execute(sql[name], {"campaign_id": campaign_id, "step_id": step_id, "reads": sorted(tokens)})
+
+
+def watchers_of(conn: Connection, campaign_id: int) -> bool:
+    """Return whether a campaign has rules, as it is stored."""
+    return bool(conn.execute(sql["has_watchers"], {"campaign_id": campaign_id}).scalar_one())
 
 
 def complain(conn: Connection, errors: Mapping[int, str], *, now: datetime) -> None:
@@ -340,24 +398,26 @@ def gone(conn: Connection, contact_ids: Collection[int]) -> list[int]:
 def leave_to_others(conn: Connection, rest: Touches) -> None:
     """Let somebody else ask the rules about what was noted, as far as any rule reads it."""
     known = book(conn) if rest else NO_RULES
-    if not known.rules:
+    if known.is_empty:
         return
     rows: set[tuple[int, str | None]] = {(id_, None) for id_ in rest.anything}
     for token, ids in rest.tokens.items():
-        if known.readers.of([token]):
+        if known.is_read(token):
             rows.update((id_, token) for id_ in ids - rest.anything)
     if rest.fields:
-        rows.update((id_, FIELDS) for ids in known.asked(Touches(fields=rest.fields)).values() for id_ in ids)
+        fields = Touches(fields=rest.fields)
+        several = (*known.asked(fields).values(), *known.watched(fields).values())
+        rows.update((id_, FIELDS) for ids in several for id_ in ids)
     if rows:
         contact_ids, whats = map(list, zip(*sorted(rows, key=lambda row: (row[0], row[1] or "")), strict=True))
         conn.execute(sql["leave_to_others"], {"ids": contact_ids, "whats": whats})
-    if rest.companies and known.readers.of([COMPANIES]):
+    if rest.companies and known.is_read(COMPANIES):
         conn.execute(sql["companies_changed"], {"keys": sorted(rest.companies)})
-    if rest.addresses and known.readers.of([DO_NOT_CONTACT]):
+    if rest.addresses and known.is_read(DO_NOT_CONTACT):
         _leave_who_has(conn, rest.addresses)
     for joined in rest.joined:
         token = f"{CAMPAIGNS}.{joined.campaign_id}"
-        if known.readers.of([token]):
+        if known.is_read(token):
             conn.execute(sql["leave_who_joined"], {**joined._asdict(), "what": token})
 
 
@@ -373,7 +433,7 @@ def _leave_who_has(conn: Connection, addresses: Collection[str]) -> None:
 
 def leave_imported(conn: Connection, *, now: datetime) -> bool:
     """Let somebody else ask the rules about whom an import changed; return whether there are rules."""
-    if not book(conn).rules:
+    if book(conn).is_empty:
         return False
     conn.execute(sql["leave_imported"], {"now": now})
     return True
@@ -391,12 +451,17 @@ def oldest_due(conn: Connection, *, now: datetime) -> datetime | None:
     cached = _books.get(conn.engine)
     known = NO_RULES if cached is None else cached
     # By the rules as they were known last, in one read; mostly they are the same.
-    row = conn.execute(sql["oldest_due"], {"segment_ids": list(known.rules), "now": now}).one()
+    row = _oldest_due(conn, known, now)
     if row.version != known.version:
         known = book(conn)
-        row = conn.execute(sql["oldest_due"], {"segment_ids": list(known.rules), "now": now}).one()
+        row = _oldest_due(conn, known, now)
     found: datetime | None = row.since
-    return found if known.rules else None
+    return None if known.is_empty else found
+
+
+def _oldest_due(conn: Connection, known: Book, now: datetime) -> Any:
+    given = {"segment_ids": list(known.rules), "campaign_ids": list(known.exits), "now": now}
+    return conn.execute(sql["oldest_due"], given).one()
 
 
 def contacts_left(conn: Connection, *, limit: int) -> list[int]:

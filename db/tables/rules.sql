@@ -6,9 +6,33 @@ SELECT version FROM rule_set;
 UPDATE rule_set SET version = version + 1 RETURNING version;
 
 -- name: stored
-SELECT id, key, rule, rule_digest, rule_version, reads FROM segment
+SELECT id, key, rule, rule_digest, rule_version, reads, goal_of FROM segment
 WHERE rule IS NOT NULL AND (CAST(:key AS text) IS NULL OR key = CAST(:key AS text))
 ORDER BY key;
+
+-- name: watchers
+-- What rules of campaigns read: those of decisions, and those of exits, which are of no step.
+SELECT step.campaign_id, step.id AS step_id, step.reads
+FROM step JOIN campaign ON campaign.id = step.campaign_id AND campaign.deleted_at IS NULL
+WHERE step.reads IS NOT NULL AND step.removed_at IS NULL
+UNION ALL
+SELECT id, NULL, exit_reads FROM campaign WHERE exit_reads IS NOT NULL AND deleted_at IS NULL;
+
+-- name: has_watchers
+SELECT EXISTS (SELECT FROM step WHERE campaign_id = :campaign_id AND reads IS NOT NULL)
+    OR EXISTS (SELECT FROM campaign WHERE id = :campaign_id AND exit_reads IS NOT NULL);
+
+-- name: clear_watchers
+WITH exits AS (
+    UPDATE campaign SET exit_reads = NULL WHERE id = :campaign_id AND exit_reads IS NOT NULL
+)
+UPDATE step SET reads = NULL WHERE campaign_id = :campaign_id AND reads IS NOT NULL;
+
+-- name: watch_step
+UPDATE step SET reads = CAST(:reads AS text[]) WHERE id = :step_id AND campaign_id = :campaign_id;
+
+-- name: watch_exits
+UPDATE campaign SET exit_reads = CAST(:reads AS text[]) WHERE id = :campaign_id;
 
 -- name: ids
 -- Of segments and campaigns that rules name.
@@ -160,7 +184,8 @@ SELECT contact.id FROM incoming JOIN contact USING (key) WHERE contact.changed_a
 
 -- name: oldest_due
 -- Since when somebody is to be asked about: left to others, or by time. Of each segment the oldest, from
--- segment_due_idx: as many probes as there are rules, whatever waits.
+-- segment_due_idx, and of each campaign with exits by rule, from membership_exit_idx: as many probes as there are
+-- rules, whatever waits.
 SELECT rule_set.version,
        least((SELECT at FROM unjudged ORDER BY id LIMIT 1),
              (SELECT at FROM unjudged_company ORDER BY id LIMIT 1),
@@ -170,6 +195,13 @@ SELECT rule_set.version,
                   SELECT due_at FROM segment_due
                   WHERE segment_due.segment_id = rule.segment_id AND segment_due.due_at <= :now
                   ORDER BY segment_due.due_at LIMIT 1
+              ) AS first),
+             (SELECT min(first.exit_due_at)
+              FROM unnest(CAST(:campaign_ids AS int[])) AS campaign (id)
+              CROSS JOIN LATERAL (
+                  SELECT exit_due_at FROM membership
+                  WHERE membership.campaign_id = campaign.id AND membership.exit_due_at <= :now
+                  ORDER BY membership.exit_due_at LIMIT 1
               ) AS first)) AS since
 FROM rule_set;
 

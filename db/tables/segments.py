@@ -59,6 +59,17 @@ def save(conn: Connection, key: str, *, name: str | None, public: bool | None, p
     return "unchanged" if conn.execute(sql["change"], given).one_or_none() is None else "updated"
 
 
+def goal_of(conn: Connection, campaign_id: int) -> str | None:
+    """Return the key of the segment of those of whom the rule of a campaign's goal is true; None: it has no such."""
+    key: str | None = conn.execute(statements(__file__)["goal_of"], {"campaign_id": campaign_id}).scalar()
+    return key
+
+
+def make_goal(conn: Connection, key: str, campaign_id: int) -> None:
+    """Make the segment of those of whom the rule of a campaign's goal is true, unless there is one."""
+    conn.execute(statements(__file__)["make_goal"], {"key": key, "campaign_id": campaign_id})
+
+
 def users(conn: Connection, segment_id: int) -> list[str]:
     """Return the keys of the campaigns that have the segment as a source, deleted ones included."""
     return list(conn.execute(statements(__file__)["users"], {"segment_id": segment_id}).scalars())

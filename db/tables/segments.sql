@@ -17,6 +17,14 @@ WHERE key = :key
       IS DISTINCT FROM (coalesce(:name, name), coalesce(:public, public), coalesce(:published, published))
 RETURNING id;
 
+-- name: make_goal
+-- The segment of those of whom the rule of a campaign's goal is true.
+INSERT INTO segment (key, name, public, published, goal_of) VALUES (:key, :key, false, true, :campaign_id)
+ON CONFLICT (goal_of) DO NOTHING;
+
+-- name: goal_of
+SELECT key FROM segment WHERE goal_of = :campaign_id;
+
 -- name: users
 -- The campaigns that a segment is a source of, deleted ones included.
 SELECT campaign.key
@@ -45,6 +53,7 @@ CROSS JOIN LATERAL (
         SELECT FROM segment_member WHERE segment_id = segment.id AND active LIMIT CAST(:most AS bigint)
     ) AS counted
 ) AS member
+WHERE segment.goal_of IS NULL
 ORDER BY segment.key;
 
 -- name: rules_that_ask

@@ -34,6 +34,11 @@ def save(conn: Connection, key: str, *, name: str | None, weight: int | None, pu
     return "unchanged" if updated is None else "updated"
 
 
+def keys(conn: Connection) -> set[str]:
+    """Return the keys of all stages."""
+    return set(conn.execute(sql["keys"]).scalars())
+
+
 def listed(conn: Connection) -> list[Stage]:
     """Return all stages in their order; those without a weight come last."""
     return [Stage(*row) for row in conn.execute(sql["listed"])]

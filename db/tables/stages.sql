@@ -19,3 +19,6 @@ FROM stage
 LEFT JOIN (SELECT stage, count(*) AS n FROM contact WHERE stage IS NOT NULL GROUP BY stage) AS standing
     ON standing.stage = stage.key
 ORDER BY stage.weight NULLS LAST, stage.key;
+
+-- name: keys
+SELECT key FROM stage;

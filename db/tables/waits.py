@@ -1,6 +1,7 @@
 """The table `wait`: who stands where until when."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -71,6 +72,20 @@ class Dated(NamedTuple):
     campaign_id: int
     passage: int
     due_at: datetime | None
+
+
+class AtRule(NamedTuple):
+    """A decision that a contact stands at, which waits until a rule is true; `due_at`: when it is asked next."""
+
+    contact_id: int
+    step_id: int
+    campaign_id: int
+    passage: int
+    anchor_at: datetime
+    due_at: datetime | None
+    rotation: int
+    # Whether the contact may have several runs in the campaign.
+    runs: bool
 
 
 class Armed(NamedTuple):
@@ -250,16 +265,56 @@ def by_date(conn: Connection, contact_ids: Iterable[int]) -> list[Dated]:
     return [Dated(*row) for row in conn.execute(sql["by_date"], {"ids": list(contact_ids)})]
 
 
-def move_to(conn: Connection, moved: Sequence[tuple[ToCome | Dated, datetime | None]]) -> None:
+def at_rules(conn: Connection, step_ids: Iterable[int], contact_ids: Iterable[int]) -> list[AtRule]:
+    """Return where contacts, which the caller has locked, wait at steps for a rule that was not found true yet."""
+    parameters = {"step_ids": list(step_ids), "ids": list(contact_ids)}
+    return [AtRule(*row) for row in conn.execute(sql["at_rules"], parameters)]
+
+
+def found_true(conn: Connection, found: Sequence[AtRule], held: Mapping[str, Any], *, now: datetime) -> None:
+    """Let decisions of contacts, which the caller has locked, be taken now, whatever their rule says later on."""
+    if found:
+        conn.execute(sql["found_true"], {**_places(found), "now": now, "held": json.dumps(held)})
+
+
+def ask_rules(conn: Connection, step_id: int, *, now: datetime, limit: int = 5_000) -> None:
+    """Let whoever takes waits next ask the rule of a decision for all who wait there, with the campaign closed."""
+    parameters = {"step_id": step_id, "now": now, "limit": limit}
+    while conn.execute(sql["ask_rules"], parameters).rowcount == limit:
+        pass
+
+
+def move_to(conn: Connection, moved: Sequence[tuple[ToCome | Dated | AtRule, datetime | None]]) -> None:
     """Give waits of contacts, which the caller has locked, other due times; None: never, as things are."""
     if moved:
-        parameters = {
-            "contact_ids": [wait.contact_id for wait, _ in moved],
-            "step_ids": [wait.step_id for wait, _ in moved],
-            "passages": [wait.passage for wait, _ in moved],
-            "due": [due for _, due in moved],
-        }
-        conn.execute(sql["move_to"], parameters)
+        conn.execute(sql["move_to"], {**_places([wait for wait, _ in moved]), "due": [due for _, due in moved]})
+
+
+def _places(found: Sequence[ToCome | Dated | AtRule]) -> dict[str, Any]:
+    return {
+        "contact_ids": [wait.contact_id for wait in found],
+        "step_ids": [wait.step_id for wait in found],
+        "passages": [wait.passage for wait in found],
+    }
+
+
+def lost_with_steps(
+    conn: Connection, campaign_id: int, step_ids: Sequence[int], first_id: int, last_id: int
+) -> list[Displaced]:
+    """Return what removing steps cancelled of members in a range of ids, who are where they were then, by contact."""
+    parameters = {
+        "campaign_id": campaign_id,
+        "step_ids": list(step_ids),
+        "first_id": first_id,
+        "last_id": last_id,
+    }
+    return sorted(Displaced(*row) for row in conn.execute(sql["lost_with_steps"], parameters))
+
+
+def count_lost(conn: Connection, campaign_id: int, step_ids: Sequence[int]) -> dict[int, int]:
+    """Return of how many members removing each step cancelled a wait that nothing took the place of."""
+    parameters = {"campaign_id": campaign_id, "step_ids": list(step_ids), "first_id": 0, "last_id": 2**62}
+    return dict(Counter(row.step_id for row in conn.execute(sql["lost_with_steps"], parameters)))
 
 
 def count_from_before(conn: Connection, befores: Mapping[int, datetime]) -> dict[int, int]:

@@ -232,9 +232,13 @@ WITH still_to_come AS MATERIALIZED (
     ORDER BY contact_id, step_id, passage
     LIMIT :limit
 ), moved AS (
-    -- Sessions are in UTC, so that a day is always 24 hours here. Nobody could read a time after the year 9999.
+    -- Sessions are in UTC, so that a day is always 24 hours here. Nobody could read a time after the year 9999. A
+    -- decision that waits for a rule asks it when the pause is over, and then counts from its moved beginning.
     UPDATE wait
-    SET due_at = least(due_at + (CAST(:until AS timestamptz) - greatest(anchor_at, :since)), '9999-12-31 23:59:59+00'),
+    SET due_at = CASE WHEN wait.step_id = ANY (ARRAY(SELECT id FROM step WHERE reads IS NOT NULL)) AND held IS NULL
+                      THEN CAST(:until AS timestamptz)
+                      ELSE least(due_at + (CAST(:until AS timestamptz) - greatest(anchor_at, :since)),
+                                 '9999-12-31 23:59:59+00') END,
         anchor_at = anchor_at + (CAST(:until AS timestamptz) - greatest(anchor_at, :since))
     WHERE ctid = ANY (ARRAY(SELECT place FROM still_to_come))
 )
@@ -321,6 +325,43 @@ SELECT wait.contact_id, wait.step_id, wait.campaign_id, wait.passage, nullif(wai
 FROM wait JOIN step ON step.id = wait.step_id + 0 AND step.date_field IS NOT NULL
 WHERE wait.contact_id = ANY (CAST(:ids AS bigint[])) AND wait.reason = 'delay' AND wait.held IS NULL;
 
+-- name: at_rules
+-- One probe of the primary key a contact.
+SELECT found.contact_id, found.step_id, found.campaign_id, found.passage, found.anchor_at,
+       nullif(found.due_at, 'infinity') AS due_at, found.rotation,
+       coalesce((SELECT runs FROM membership
+                 WHERE membership.contact_id = found.contact_id AND membership.campaign_id = found.campaign_id
+                 LIMIT 1), false) AS runs
+FROM unnest(CAST(:ids AS bigint[])) AS wanted (id)
+CROSS JOIN LATERAL (SELECT * FROM wait WHERE wait.contact_id = wanted.id OFFSET 0) AS found
+WHERE found.step_id = ANY (CAST(:step_ids AS int[])) AND found.reason = 'decision' AND found.held IS NULL
+ORDER BY found.contact_id, found.step_id, found.passage;
+
+-- name: found_true
+UPDATE wait SET due_at = :now, held = CAST(:held AS jsonb)
+FROM (
+    SELECT found.place
+    FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:step_ids AS int[]), CAST(:passages AS int[]))
+         AS matched (contact_id, step_id, passage)
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM wait
+        WHERE wait.contact_id = matched.contact_id AND wait.step_id + 0 = matched.step_id
+          AND wait.passage = matched.passage
+        LIMIT 1
+    ) AS found
+) AS moved
+WHERE wait.ctid = moved.place;
+
+-- name: ask_rules
+-- A bounded number of those who wait at a step and are not due yet, with the campaign closed to workers.
+UPDATE wait SET due_at = :now
+WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM wait
+    WHERE wait.step_id = :step_id AND wait.due_at > :now AND wait.reason = 'decision'
+    ORDER BY wait.due_at DESC
+    LIMIT :limit
+));
+
 -- name: move_to
 UPDATE wait SET due_at = coalesce(moved.due_at, 'infinity')
 FROM (
@@ -341,3 +382,29 @@ SELECT wait.step_id, count(*) AS n
 FROM unnest(CAST(:step_ids AS int[]), CAST(:befores AS timestamptz[])) AS asked (step_id, before)
 JOIN wait ON wait.step_id = asked.step_id AND wait.anchor_at <= asked.before AND wait.reason <> 'retry'
 GROUP BY wait.step_id;
+
+-- name: lost_with_steps
+-- What a removed step cancelled of members, in the rotation that they still have: the last that happened to them there.
+-- One probe of the outcomes a member and step.
+SELECT member.contact_id, lost.step_id, lost.rotation, lost.passage, lost.due_at,
+       CAST(lost.detail ->> 'since' AS timestamptz) AS anchor_at,
+       (SELECT timezone FROM contact WHERE contact.id = member.contact_id) AS timezone
+FROM (
+    SELECT contact_id, rotation FROM membership
+    WHERE campaign_id = :campaign_id AND left_at IS NULL AND NOT runs AND contact_id BETWEEN :first_id AND :last_id
+    UNION ALL
+    SELECT run.contact_id, run.rotation
+    FROM run JOIN membership ON membership.contact_id = run.contact_id AND membership.campaign_id = run.campaign_id
+    WHERE membership.campaign_id = :campaign_id AND membership.left_at IS NULL AND membership.runs
+      AND run.left_at IS NULL AND run.contact_id BETWEEN :first_id AND :last_id
+) AS member
+CROSS JOIN unnest(CAST(:step_ids AS int[])) AS back (step_id)
+CROSS JOIN LATERAL (
+    SELECT outcome.step_id, outcome.rotation, outcome.passage, outcome.due_at, outcome.result, outcome.detail
+    FROM outcome
+    WHERE outcome.contact_id = member.contact_id AND outcome.step_id = back.step_id
+    ORDER BY outcome.at DESC, outcome.rotation DESC, outcome.passage DESC
+    LIMIT 1
+) AS lost
+WHERE lost.result = 'cancelled' AND lost.rotation = member.rotation
+  AND jsonb_exists(lost.detail, 'since') AND NOT jsonb_exists(lost.detail, 'redirected_to');

@@ -18,6 +18,7 @@ from parcours.domain.campaign_file.model import (
     DateSourceFile,
     EntryFile,
     FindType,
+    GoalFile,
     SkipFile,
     StepFile,
     dotted,
@@ -26,10 +27,11 @@ from parcours.domain.campaign_file.sentences import sentences
 from parcours.domain.entry import EntryLimit, EventExit, EventSource
 from parcours.domain.errors import CampaignError
 from parcours.domain.events.matching import PropertyTest
+from parcours.domain.goal import Goal, draw
 from parcours.domain.invalid_values import called, why_invalid
 from parcours.domain.messages.rate import parse_number_per, parse_rate
 from parcours.domain.steps import registry
-from parcours.domain.steps.types import Properties, StepType
+from parcours.domain.steps.types import Kind, Properties, StepType
 from parcours.domain.time.dates import ContactDate
 from parcours.domain.time.intervals import Interval, parse_interval
 from parcours.domain.time.schedule import Timing, parse_days, parse_hour, parse_window
@@ -123,13 +125,34 @@ def build(
             EventExit(each.event, _tests(each.where), each.key) for each in file.exit if each.event is not None
         ),
         segment_exits=tuple(each.segment for each in file.exit if each.segment is not None),
+        rule_exits=tuple(exit_rule(each.rule, step_type) for each in file.exit if each.rule is not None),
         entry=_limit(file.entry),
         dates=tuple(map(contact_date, file.sources.dates)),
+        goal=_goal(file.goal),
+        control=None if file.control is None else draw(file.campaign, file.control),
     )
 
 
 def _tests(given: Iterable[Mapping[str, Any]]) -> tuple[PropertyTest, ...]:
     return tuple(map(PropertyTest.model_validate, given))
+
+
+def exit_rule(data: Any, step_type: FindType = registry.step_type) -> Any:
+    """Return the rule (`segments.rule.Rule`) of an exit: one that the decision `contact.matches` may wait for."""
+    matches = step_type(Kind.DECISION, "contact.matches")
+    try:
+        properties = matches.properties.model_validate({"rule": data})
+    except ValidationError as error:
+        said = "; ".join(sentence for _, sentence in sentences(error, matches.properties, {"rule": data}))
+        raise CampaignError(f"exit: {said}") from None
+    assert matches.rule_of is not None
+    return matches.rule_of(properties)
+
+
+def _goal(given: GoalFile | None) -> Goal | None:
+    if given is None:
+        return None
+    return Goal(given.event, _tests(given.where), given.key, _interval(given.within), given.value)
 
 
 def _limit(given: EntryFile | None) -> EntryLimit | None:

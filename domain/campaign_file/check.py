@@ -26,6 +26,7 @@ from parcours.domain.campaign_file.model import (
     EventSourceFile,
     ExitFile,
     FindType,
+    GoalFile,
     Late,
     OnFailure,
     Path,
@@ -47,13 +48,16 @@ from parcours.domain.campaign_file.sentences import (
 )
 from parcours.domain.contacts import identity
 from parcours.domain.contacts.contact import ATTRIBUTES
+from parcours.domain.contacts.touched import CAMPAIGNS, RUN
 from parcours.domain.errors import CampaignError
 from parcours.domain.events.matching import PropertyTest
 from parcours.domain.events.table import refused_type
 from parcours.domain.events.utm import NAMES as UTM_NAMES
+from parcours.domain.goal import MOST_CONTROL
 from parcours.domain.invalid_values import called, shown
 from parcours.domain.messages.rate import parse_number_per, parse_rate
 from parcours.domain.retries import MOST_STEP_ATTEMPTS
+from parcours.domain.segments import rule as rules
 from parcours.domain.steps import registry
 from parcours.domain.steps.properties import APPLYING
 from parcours.domain.steps.types import Kind
@@ -88,7 +92,7 @@ STEP_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _CAMPAIGN_NAMES = (
     "format", "campaign", "name", "description", "category", "published", "publish_from", "publish_until", "reentry",
     "cooldown", "timezone", "exit_on_leave", "grace", "catch_up", "priority", "rate", "sources", "entry", "exit",
-    "redirect", "steps",
+    "goal", "control", "redirect", "steps",
 )  # fmt: skip
 
 SOURCE_NAMES = ("segments", "forms", "events", "dates")
@@ -245,6 +249,8 @@ class Checker:
             "sources": self.sources(data),
             "entry": self.entry(data),
             "exit": self.exits(data),
+            "goal": self.goal(data),
+            "control": self.control(data),
         }
         first, last = values["publish_from"], values["publish_until"]
         if first is not None and last is not None and last <= first:
@@ -259,7 +265,7 @@ class Checker:
         self.give_keys(nodes)
         Graph(self.say, roots, nodes, key).check()
         redirect = self.redirect(data, {node.key for node in nodes})
-        self.run_keys(values["sources"], values["exit"], nodes)
+        self.run_keys(values["sources"], values["exit"], values["goal"], nodes)
         if self.problems:
             return None
         file = CampaignFile(**values, redirect=redirect, steps=tuple(map(_step_file, roots)))
@@ -356,9 +362,15 @@ class Checker:
 
     def each_exit(self, data: Mapping[Any, Any]) -> Iterator[ExitFile]:
         for path, given in self.mappings(data, "exit", (), "{event: order.paid} or {segment: customers}"):
-            stated = [name for name in ("event", "segment") if given.get(name) is not None]
+            stated = [name for name in ("event", "segment", "rule") if given.get(name) is not None]
             if len(stated) != 1:
-                self.say(path, "an exit needs either 'event' or 'segment'")
+                self.say(path, "an exit needs one of 'event', 'segment' and 'rule'")
+                continue
+            if stated == ["rule"]:
+                self.names(given, ("rule",), path)
+                rule = self.exit_rule(given["rule"], (*path, "rule"))
+                if rule is not None:
+                    yield ExitFile(rule=rule)
                 continue
             if stated == ["segment"]:
                 self.names(given, ("segment",), path)
@@ -371,6 +383,65 @@ class Checker:
             where, key = self.tests(given, path), self.property_name(given, path)
             if type_ is not None:
                 yield ExitFile(event=type_, where=where, key=key)
+
+    def exit_rule(self, data: object, path: Path) -> dict[str, Any] | None:
+        """Return the rule of an exit, or None after saying what is wrong with it."""
+        before = len(self.problems)
+        plain = self.plain(data, path)
+        matches = self.step_type(Kind.DECISION, "contact.matches")
+        if len(self.problems) == before:
+            try:
+                properties = matches.properties.model_validate({"rule": plain}, context=self.context)
+            except ValidationError as error:
+                for place, sentence in sentences(error, matches.properties, {"rule": plain}):
+                    self.say((*path, *place[1:]), sentence)
+            else:
+                assert matches.rule_of is not None
+                reads = rules.reads(matches.rule_of(properties))
+                if RUN in reads:
+                    self.say(path, "'entry' is known only in steps; test the event with an exit by 'event'")
+                if f"{CAMPAIGNS}.this" in reads:
+                    self.say(path, "an exit cannot ask for the campaign itself; remove 'this'")
+        return plain if len(self.problems) == before else None
+
+    def goal(self, data: Mapping[Any, Any]) -> GoalFile | None:
+        found, path = data.get("goal"), ("goal",)
+        if found is None:
+            return None
+        if not isinstance(found, Mapping):
+            hint = "; a campaign has one goal" if isinstance(found, list | tuple) else ""
+            self.say(
+                path, f"must be a mapping such as {{event: order.paid, within: 14 days}}, not {called(found)}{hint}"
+            )
+            return None
+        stated = [name for name in ("event", "rule") if found.get(name) is not None]
+        if len(stated) != 1:
+            self.say(path, "a goal needs either 'event', such as order.paid, or 'rule'")
+            return None
+        within = self.parsed(found, "within", parse_interval, path)
+        if within is not None and _least_seconds(parse_interval(within)) <= 0:
+            self.say((*path, "within"), "must be longer than nothing, such as 14 days")
+        if stated == ["rule"]:
+            self.names(found, ("rule", "within"), path)
+            if not isinstance(found["rule"], Mapping):
+                self.say((*path, "rule"), f"must be a rule, as in the file of a segment, not {called(found['rule'])}")
+                return None
+            return GoalFile(rule=self.plain(found["rule"], (*path, "rule")), within=within)
+        self.names(found, ("event", "where", "key", "within", "value"), path)
+        type_ = self.event_type(found, "event", path, source=False)
+        where, key = self.tests(found, path), self.property_name(found, path)
+        value = self.property_name(found, path, "value")
+        return None if type_ is None else GoalFile(event=type_, where=where, key=key, within=within, value=value)
+
+    def control(self, data: Mapping[Any, Any]) -> int | float | None:
+        found = data.get("control")
+        if found is None:
+            return None
+        if isinstance(found, int | float) and not isinstance(found, bool) and 0 <= found <= MOST_CONTROL:
+            return found
+        hint = "; write 10 for 10 percent" if isinstance(found, str) else ""
+        self.say(("control",), f"must be a percentage from 0 to {MOST_CONTROL}, not {shown(found)}{hint}")
+        return None
 
     def mappings(
         self, data: Mapping[Any, Any], name: str, above: Path, example: str
@@ -419,10 +490,10 @@ class Checker:
                 found.append(plain)
         return tuple(found)
 
-    def property_name(self, data: Mapping[Any, Any], path: Path) -> str | None:
-        value = self.text(data, "key", path)
+    def property_name(self, data: Mapping[Any, Any], path: Path, name: str = "key") -> str | None:
+        value = self.text(data, name, path)
         if value is not None and operators.TEMPLATE.search(value):
-            self.say((*path, "key"), "must be the name of a property in the event's data, not a template")
+            self.say((*path, name), "must be the name of a property in the event's data, not a template")
             return None
         return None if value is None else value.strip()
 
@@ -444,7 +515,9 @@ class Checker:
             return None
         return EntryFile(most=most, rate=rate)
 
-    def run_keys(self, sources: SourcesFile, exits: Iterable[ExitFile], nodes: Iterable[Node]) -> None:
+    def run_keys(
+        self, sources: SourcesFile, exits: Iterable[ExitFile], goal: GoalFile | None, nodes: Iterable[Node]
+    ) -> None:
         """Say what asks for the key of a run where no run can have one."""
         if any(each.key is not None for each in sources.events):
             return
@@ -452,6 +525,8 @@ class Checker:
         for index, each in enumerate(exits):
             if each.key is not None:
                 self.say(("exit", index, "key"), why)
+        if goal is not None and goal.key is not None:
+            self.say(("goal", "key"), why)
         for node in nodes:
             name = None if node.type is None else node.type.run_key
             given = node.data.get("with")
@@ -648,6 +723,8 @@ class Checker:
                 TIMING_NAMES,
                 "to set a deadline, use 'within', or delay the steps in its branches",
             )
+            if node.type is not None and node.type.rule_of is not None and node.data.get("look_back") is not None:
+                self.say((*node.path, "look_back"), f"{node.type.name!r} needs no 'look_back'; its rule tests the past")
         else:
             refuse(DECISION_NAMES, "only decisions wait for an event")
         if node.kind is not Kind.ACTION:

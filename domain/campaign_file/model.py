@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -132,7 +132,7 @@ class EntryFile(BaseModel):
 
 
 class ExitFile(BaseModel):
-    """What ends a run before its end: an event, or a segment."""
+    """What ends a run before its end: an event, a segment, or a rule, kept as written."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -140,6 +140,20 @@ class ExitFile(BaseModel):
     where: tuple[dict[str, Any], ...] = ()
     key: str | None = None
     segment: str | None = None
+    rule: dict[str, Any] | None = None
+
+
+class GoalFile(BaseModel):
+    """What counts as a conversion: an event, or a rule that becomes true; kept as written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    event: str | None = None
+    where: tuple[dict[str, Any], ...] = ()
+    key: str | None = None
+    rule: dict[str, Any] | None = None
+    within: str | None = None
+    value: str | None = None
 
 
 class SkipFile(BaseModel):
@@ -174,6 +188,9 @@ class CampaignFile(BaseModel):
     sources: SourcesFile
     entry: EntryFile | None = None
     exit: tuple[ExitFile, ...] = ()
+    goal: GoalFile | None = None
+    # Percent of those who come in.
+    control: int | float | None = None
     # Where those go who wait at steps that this version drops. An act of applying, and no part of the version.
     redirect: dict[str, str] = Field(default_factory=dict)
     steps: tuple[StepFile, ...]
@@ -183,7 +200,8 @@ class CampaignFile(BaseModel):
         """The earliest format that has all of its names."""
         sources = self.sources
         later = sources.events or sources.dates or not sources.existing or self.entry is not None or self.exit
-        return 2 if later or any(_is_of_second_format(step) for step in self.walk()) else 1
+        measured = self.goal is not None or self.control is not None
+        return 2 if later or measured or any(_is_of_second_format(step) for step in self.walk()) else 1
 
     def walk(self) -> Iterator[StepFile]:
         """Yield every step, depth first: the order of the document, `yes` before `no`."""
@@ -194,7 +212,7 @@ class CampaignFile(BaseModel):
 def _is_of_second_format(step: StepFile) -> bool:
     """Return whether an older release would not read a step, or would not do what it says."""
     asks_for_a_run = step.type == "contact.field" and str(step.with_.get("field", "")).strip().startswith(ENTRY)
-    return asks_for_a_run or isinstance(step.at, AtFile)
+    return asks_for_a_run or isinstance(step.at, AtFile) or step.type == "contact.matches"
 
 
 def _walk(step: StepFile) -> Iterator[StepFile]:
@@ -218,6 +236,14 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.place}: {self.sentence}" if self.path else self.sentence
+
+
+class ProblemsError(ValueError):
+    """Properties hold something of its own kind, such as a rule, with these problems; paths begin at the property."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = problems
 
 
 def dotted(path: Path) -> str:

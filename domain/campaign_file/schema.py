@@ -17,6 +17,7 @@ from parcours.domain.campaign_file.check import (
 from parcours.domain.campaign_file.model import FORMAT, Late, OnFailure, Reentry
 from parcours.domain.campaign_file.sentences import a
 from parcours.domain.events.matching import PropertyTest
+from parcours.domain.goal import MOST_CONTROL
 from parcours.domain.retries import MOST_STEP_ATTEMPTS
 from parcours.domain.steps import registry
 from parcours.domain.steps.types import Kind, StepType
@@ -118,7 +119,8 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
         "required": ["campaign", "sources", "steps"],
         "properties": {
             "format": told(
-                "The format of the file: 2 where it uses event sources, exits, limits or dates; 1 when left out.",
+                "The format of the file: 2 where it uses event sources, exits, limits, dates, goals or control groups; "
+                "1 when left out.",
                 {"enum": [*range(1, FORMAT + 1), None]},
             ),
             "campaign": told(
@@ -214,8 +216,18 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
                 },
             ),
             "exit": told(
-                "What ends a run at once, also while the contact waits: an event, or coming into a segment.",
+                "What ends a run at once, also while the contact waits: an event, coming into a segment, or a rule "
+                "that becomes true.",
                 {"type": ["array", "null"], "items": {"$ref": "#/$defs/exit"}},
+            ),
+            "goal": told(
+                "What counts as a conversion: an event, or a rule that becomes true. Counted once each time a contact "
+                "enters.",
+                {"anyOf": [_goal(interval), {"type": "null"}]},
+            ),
+            "control": told(
+                "Percentage of entering contacts to which nothing happens, to compare the others with.",
+                {"type": ["number", "null"], "minimum": 0, "maximum": MOST_CONTROL, "examples": [10]},
             ),
             "redirect": told(
                 "When this version is applied, moves contacts who wait at a removed step to another step: "
@@ -261,7 +273,35 @@ def _exit() -> dict[str, Any]:
         "required": ["segment"],
         "properties": {"segment": {"type": "string", "minLength": 1}},
     }
-    return {"oneOf": [_event("event"), segment]}
+    rule = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["rule"],
+        "properties": {"rule": {"description": "A rule, as in the file of a segment.", "type": "object"}},
+    }
+    return {"oneOf": [_event("event"), segment, rule]}
+
+
+def _goal(interval: Mapping[str, Any]) -> dict[str, Any]:
+    within = {"description": "How long after the contact entered a conversion counts.", **interval}
+    event = _event("event")
+    event["properties"] |= {
+        "within": within,
+        "value": {
+            "description": "Property of the event's data that holds the value of the conversion, such as total.",
+            "type": ["string", "null"],
+        },
+    }
+    rule = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["rule"],
+        "properties": {
+            "rule": {"description": "A rule, as in the file of a segment.", "type": "object"},
+            "within": within,
+        },
+    }
+    return {"oneOf": [event, rule]}
 
 
 def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:

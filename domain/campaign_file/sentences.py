@@ -10,7 +10,7 @@ from typing import Any, cast, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from parcours.domain.campaign_file.model import MOST_ECHO, Path
+from parcours.domain.campaign_file.model import MOST_ECHO, Path, ProblemsError
 from parcours.domain.invalid_values import why_invalid
 from parcours.domain.steps.types import Kind
 
@@ -43,6 +43,11 @@ def sentences(error: ValidationError, model: type[BaseModel], data: object) -> l
     """Return where a type's properties are wrong, and how; the choices of a union become one sentence."""
     found: dict[Path, list[str]] = {}
     for each in error.errors(include_url=False):
+        raised = each.get("ctx", {}).get("error")
+        if isinstance(raised, ProblemsError):
+            for problem in raised.problems:
+                found.setdefault(problem.path, []).append(problem.sentence)
+            continue
         place, value = _walkable(each["loc"], data, missing=each["type"] == "missing")
         sentence = _sentence(each, place, value, model)
         if sentence not in found.setdefault(place, []):

@@ -82,6 +82,9 @@ class Readers(Generic[K]):
                 self._exactly.setdefault(token, set()).add(key)
                 self._of_kind.setdefault(token.partition(".")[0], set()).add(key)
 
+    def __bool__(self) -> bool:
+        return bool(self._everybody)
+
     def of(self, touched: Collection[str]) -> frozenset[K]:
         """Return whose answers may be others now."""
         if not touched:

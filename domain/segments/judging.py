@@ -19,6 +19,9 @@ from parcours.domain.steps.types import Failed
 ONCE_A_DAY = timedelta(days=1)
 SOON = timedelta(minutes=1)
 
+# Characters of a rule that are repeated in a reason.
+MOST_WORDS = 200
+
 Answer = bool | Failed
 
 
@@ -212,6 +215,25 @@ def words(asked: Condition) -> str:
             return asked.type.name
     given = asked.properties.model_dump(mode="json", exclude_defaults=True)
     return f"{asked.type.name} {', '.join(f'{name}: {value}' for name, value in given.items())}".strip()
+
+
+def in_short(rule: Rule) -> str:
+    """Return a rule in one line of words, no longer than people read."""
+    said = _short(rule, outermost=True)
+    return said if len(said) <= MOST_WORDS else f"{said[:MOST_WORDS]} …"
+
+
+def _short(rule: Rule, *, outermost: bool = False) -> str:
+    match rule:
+        case Condition():
+            return words(rule)
+        case rules.Not(one):
+            return f"not ({_short(one, outermost=True)})"
+        case rules.All(several):
+            said = " and ".join(map(_short, several))
+        case rules.Any(several):
+            said = " or ".join(map(_short, several))
+    return said if outermost or len(several) == 1 else f"({said})"
 
 
 def _shown(asked: Condition, contact: Contact, world: Knowledge, now: datetime, zone: ZoneInfo) -> Any:

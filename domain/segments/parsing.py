@@ -25,12 +25,18 @@ _FORMS = ("all", "any", "not", "condition")
 
 
 def parse(
-    data: object, find_type: FindType = registry.step_type, *, path: Path = ("rule",), stored: bool = False
+    data: object,
+    find_type: FindType = registry.step_type,
+    *,
+    path: Path = ("rule",),
+    stored: bool = False,
+    of_campaign: bool = False,
 ) -> tuple[Rule | None, list[Problem]]:
     """Return the rule that some data describes, or everything that is wrong with it.
 
     `data` is what a YAML or JSON reader returns, `path` its place in the file. What was `stored` before is not held to
-    what only a new rule must keep to.
+    what only a new rule must keep to. A rule `of_campaign` may ask for the campaign that it stands in, and for the data
+    of the run.
     """
     try:
         gate.check(data, "the rule", levels=3 * MAX_DEPTH)
@@ -38,7 +44,7 @@ def parse(
         return None, [Problem(path, str(error))]
     checker = Checker(ZoneInfo("UTC"), find_type, None if stored else APPLYING)
     try:
-        found = _Reading(checker).rule(data, path, 1)
+        found = _Reading(checker, of_campaign).rule(data, path, 1)
     except EnoughError:
         return None, [*checker.problems, Problem(path, MORE)]
     return (None if checker.problems else found), checker.problems
@@ -47,8 +53,9 @@ def parse(
 class _Reading:
     """One reading of one rule."""
 
-    def __init__(self, checker: Checker) -> None:
+    def __init__(self, checker: Checker, of_campaign: bool) -> None:
         self.checker = checker
+        self.of_campaign = of_campaign
         self.say = checker.say
         self.conditions = 0
 
@@ -101,16 +108,17 @@ class _Reading:
             return None
         why = node.type.only_in_campaigns
         if why is not None:
-            self.say((*path, "condition"), f"{node.type.name!r} works only in campaigns: {why}")
+            where = "as a step of a campaign" if self.of_campaign else "in campaigns"
+            self.say((*path, "condition"), f"{node.type.name!r} works only {where}: {why}")
             return None
         properties = node.type.properties.model_validate(given, context=self.checker.context)
         reads = node.type.reads_of(properties)
-        if RUN in reads:
+        if RUN in reads and not self.of_campaign:
             self.say(
                 (*path, "with"), "'entry' is known only in campaigns; test the event with the condition event.count"
             )
-        if f"{CAMPAIGNS}.this" in reads:
+        if f"{CAMPAIGNS}.this" in reads and not self.of_campaign:
             self.say((*path, "with"), "a segment belongs to no campaign; replace 'this' with the key of a campaign")
         if node.type.jumps:
-            self.say((*path, "with", node.type.jumps), "a segment has no steps; remove this property")
+            self.say((*path, "with", node.type.jumps), "a rule has no steps; remove this property")
         return Condition(node.type, properties, path)

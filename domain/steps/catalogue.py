@@ -63,7 +63,8 @@ def _section(found: StepType) -> Iterator[str]:
         yield ""
     if found.kind is Kind.DECISION:
         events = "the events named in its properties" if callable(found.events) else _codes(sorted(found.events))
-        yield f"Responds to events: {events}."
+        rule = "changes that its rule depends on, and time"
+        yield f"Responds to {rule}." if found.rule_of is not None else f"Responds to events: {events}."
         yield ""
     yield f"Outcomes: {_OUTCOMES[found.kind]}." + (" No step can follow it." if found.last else "")
 

@@ -420,6 +420,7 @@ def _keys(batch: Batch[InCampaigns]) -> set[str]:
     "contact.campaigns",
     properties=InCampaigns,
     needs=[Need.CAMPAIGNS],
+    refers_to={"campaigns": RefersTo.CAMPAIGN},
     reads=_reads_campaigns,
     flips=_campaign_flips,
     says=_says_campaigns,

@@ -121,6 +121,8 @@ def decision(
     refers_to: Mapping[str, RefersTo] | None = None,
     about: str | None = None,
     run_key: str | None = None,
+    rule_of: Callable[[P], Any] | None = None,
+    needs: Iterable[Need] | Callable[[P], frozenset[Need]] = (),
     likely: float = 15,
     reference: str | None = None,
 ) -> Callable[[Callable[[P, Fact, Standing], bool]], StepType]:
@@ -129,7 +131,9 @@ def decision(
     `events` lists the event types that it receives. It may be a function of the properties, whose result may contain
     `*` for any text; it is called when a campaign is applied. `refers_to` is as for `action`. `about` is the channel of
     the message above the step that the decision is about. `run_key` is the property that names where the event's data
-    contains the key of the run. `likely` is the percentage of contacts that a simulation answers with yes.
+    contains the key of the run. `rule_of` returns the rule in the properties for a decision that waits until it is
+    true, and `needs` the data to load for it. `likely` is the percentage of contacts that a simulation answers with
+    yes.
     """
     return _decorator(
         name,
@@ -139,6 +143,8 @@ def decision(
         refers_to=refers_to or {},
         about=about,
         run_key=run_key,
+        rule_of=rule_of,
+        needs=needs,
         likely=likely,
         reference=reference,
     )

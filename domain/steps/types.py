@@ -239,6 +239,9 @@ class StepType:
     alike: Mapping[str, str] = field(default_factory=dict)
     # The property of a decision that names where in an event's data the key of the run stands.
     run_key: str | None = None
+    # Of a decision that waits until a rule is true, and for no event: the `segments.rule.Rule` in its properties, which
+    # is made of step types itself.
+    rule_of: Callable[[Any], Any] | None = None
     # How many of a hundred contacts do in a simulation what a decision waits for, unless somebody says.
     likely: float = 15
     # Mautic's key for the same thing.
@@ -264,7 +267,10 @@ class StepType:
         return next((name for name, what in self.refers_to.items() if what is RefersTo.STEP), None)
 
     def references(self, given: Mapping[str, Any]) -> Iterator[tuple[str, RefersTo, str]]:
-        """Yield the references in the given properties: the property as written, what it names, and the key."""
+        """Yield the references in the given properties: the property as written, what it names, and the key.
+
+        What a rule in the properties names is left out.
+        """
         for name, what in self.refers_to.items():
             for written in self._spellings(name):
                 value = given.get(written) or ()

@@ -18,6 +18,8 @@ from parcours.domain.contacts.identity import in_use, same_address
 from parcours.domain.events.parsing import remembered
 from parcours.domain.gate import clean
 from parcours.domain.retries import step_delay
+from parcours.domain.segments.judging import Judged, judged
+from parcours.domain.segments.rule import Rule
 from parcours.domain.steps.batch import Batch, Company, Fact, Knowledge, Standing
 from parcours.domain.steps.types import (
     ChangeCompany,
@@ -47,6 +49,12 @@ PASSED = "it was already in the past, according to the contact's date"
 
 # So late an event may reach us and still be followed by another in its order.
 HEARD_LATE = timedelta(minutes=15)
+
+# When a rule that failed for a contact is asked again.
+RULE_RETRY = timedelta(hours=1)
+
+# What is kept with a wait, and in the history, of a decision whose rule was found true: since when.
+MATCHED_AT = "matched_at"
 
 # Characters of an error that are kept.
 ERROR_LIMIT = 500
@@ -325,7 +333,9 @@ class _Walk:
         passings = [passing for passing in passings if passing.member.active]
         if not passings:
             return
-        if step.kind is Kind.DECISION:
+        if step.rule is not None:
+            self._match(step, step.rule, passings)
+        elif step.kind is Kind.DECISION:
             self._close(step, passings)
         elif step.kind is Kind.CONDITION:
             self._test(step, passings)
@@ -356,6 +366,41 @@ class _Walk:
         return passing.member.whole is not None and is_of_another_passage(
             fact, self.campaign, passing.contact.id, passing.passage
         )
+
+    def _match(self, step: Step, rule: Rule, passings: list[_Passing]) -> None:
+        """Ask the rule that a decision waits for: "yes" once it is true, "no" at the deadline, and else wait on.
+
+        Of whom it was found true when something changed, it is not asked again.
+        """
+        yes = [replace(each, since=_matched_at(each)) for each in passings if _matched_at(each) is not None]
+        asked = [each for each in passings if _matched_at(each) is None]
+        no: list[_Passing] = []
+        for passing, told in zip(asked, self._judged(rule, asked), strict=True):
+            since = passing.anchor_at or self.now
+            until = deadline(self.campaign, step, since=since, zone=self._zone(passing))
+            if told.answer is True:
+                yes.append(passing)
+                continue
+            if isinstance(told.answer, Failed):
+                self.plan.failures.append(Failure(passing.contact.id, step.id, 1, told.answer.error))
+            if until is not None and until <= self.now:
+                no.append(passing)
+            else:
+                self.wait(passing, step, next_look(told, until, self.now), "decision", anchor=since)
+        for passing in yes:
+            self.record(passing, step, "yes", None)
+        self.follow(step, "yes", yes)
+        self._close(step, no)
+
+    def _judged(self, rule: Rule, passings: list[_Passing]) -> list[Judged]:
+        for passing in passings:
+            if passing.member.whole is not None:
+                passing.contact.entry = passing.member.entry
+        contacts = [passing.contact for passing in passings]
+        return judged(rule, contacts, self.world, self.now, self.default_zone, campaign=self.campaign)
+
+    def _zone(self, passing: _Passing) -> ZoneInfo:
+        return zone_of(passing.contact.timezone, self.default_zone)
 
     def _close(self, step: Step, passings: list[_Passing]) -> None:
         """Nobody did what the decision waited for: the "no" branch, counted from when each arrived."""
@@ -458,8 +503,8 @@ class _Walk:
             passings = [
                 each for each in passings if (each.contact.id, step.id, each.passage) not in self.already_passed
             ]
-        if step.kind is Kind.DECISION and step.look_back is not None:
-            # Due at once: whoever takes it next looks at what the contact did before.
+        if step.kind is Kind.DECISION and step.asks_on_arrival:
+            # Due at once: whoever takes it next looks at what the contact did before, or asks the rule.
             for passing in passings:
                 self.wait(passing, step, self.now, "kickoff", anchor=self.now)
             return
@@ -742,6 +787,25 @@ def deadline(campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo)
     return schedule.deadline(step.within, children, since=since, zone=zone)
 
 
+def next_look(told: Judged, until: datetime | None, now: datetime) -> datetime | None:
+    """Return when a decision that waits for a rule is looked at next, as things are: the answer may change, or its
+    deadline is over. Of whom the rule cannot tell, it is asked again after a while."""
+    again = _later(now) if isinstance(told.answer, Failed) else told.changes_at
+    return min((at for at in (until, again) if at is not None), default=None)
+
+
+def _later(now: datetime) -> datetime | None:
+    try:
+        return now + RULE_RETRY
+    except OverflowError:
+        return None
+
+
+def _matched_at(passing: _Passing) -> datetime | None:
+    at = (passing.held or {}).get(MATCHED_AT)
+    return datetime.fromisoformat(at) if isinstance(at, str) else None
+
+
 def due_elsewhere(
     campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo, now: datetime | None
 ) -> datetime | None:
@@ -756,6 +820,9 @@ def due_elsewhere(
         timings = [child.timing for child in campaign.children(step, "no")] if step.within is None else []
     if not any(map(schedule.goes_by_clock, timings)):
         return None
+    if step.rule is not None:
+        # Whoever asks its rule next says when it ends.
+        return now
     if now is None:
         return min(schedule.due_at(timing, since=since, zone=zone) for timing in timings)
     return min(schedule.due_ahead(timing, since=since, now=now, zone=zone) for timing in timings)
@@ -763,7 +830,7 @@ def due_elsewhere(
 
 def first_due(campaign: Campaign, step: Step, *, since: datetime, zone: ZoneInfo) -> tuple[Reason, datetime | None]:
     """Return the reason and due time of the wait of a contact that joins at `since`, for a root step."""
-    if step.kind is Kind.DECISION and step.look_back is not None:
+    if step.kind is Kind.DECISION and step.asks_on_arrival:
         return "kickoff", since
     if step.kind is Kind.DECISION:
         return "decision", deadline(campaign, step, since=since, zone=zone)

@@ -13,8 +13,8 @@ import typer
 from sqlalchemy import Connection
 
 from parcours.cli.campaigns import Key, app, user
+from parcours.cli.instants import Now, begin
 from parcours.cli.session import session
-from parcours.db import partitions
 from parcours.db.tables import campaigns, contacts
 from parcours.domain.errors import CampaignError
 from parcours.domain.keys import checked_key
@@ -37,15 +37,19 @@ class Move(Protocol):
 
 
 @app.command()
-def add(campaign: Key, contact: ContactKeys = None, file: KeyFile = None, as_json: Json = False) -> None:
+def add(
+    campaign: Key, contact: ContactKeys = None, file: KeyFile = None, now: Now = None, as_json: Json = False
+) -> None:
     """Add contacts to a campaign manually. Segments never remove them. Contacts who left or were removed return."""
-    _move(campaign, contact, file, manual_changes.add, otherwise=manual_changes.ALREADY_IN, as_json=as_json)
+    _move(campaign, contact, file, manual_changes.add, otherwise=manual_changes.ALREADY_IN, given=now, as_json=as_json)
 
 
 @app.command()
-def remove(campaign: Key, contact: ContactKeys = None, file: KeyFile = None, as_json: Json = False) -> None:
+def remove(
+    campaign: Key, contact: ContactKeys = None, file: KeyFile = None, now: Now = None, as_json: Json = False
+) -> None:
     """Remove contacts from a campaign manually and cancel their waits. They return only when added manually."""
-    _move(campaign, contact, file, manual_changes.remove, otherwise=manual_changes.NOT_IN, as_json=as_json)
+    _move(campaign, contact, file, manual_changes.remove, otherwise=manual_changes.NOT_IN, given=now, as_json=as_json)
 
 
 def _move(
@@ -55,18 +59,19 @@ def _move(
     move: Move,
     *,
     otherwise: str,
+    given: str | None,
     as_json: bool,
 ) -> None:
     """Move contacts in batches, one transaction each, and print the result of each contact, or `otherwise`."""
     here = session()
     with here.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
-    now = partitions.begin(here.engine)
+    now = begin(here.engine, given)
     counts: Counter[str] = Counter()
     wanted = list(dict.fromkeys(_keys(named, file)))
     for first in range(0, len(wanted), membership.LOCKED_AT_ONCE):
         keys = wanted[first : first + membership.LOCKED_AT_ONCE]
-        with here.engine.begin() as conn:
+        with here.begin() as conn:
             ids = contacts.named(conn, keys)
             done = move(conn, found.id, list(ids.values()), who=user(), now=now, zone=here.zone)
             words = {key: done.get(ids[key], otherwise) if key in ids else "no contact has this key" for key in keys}

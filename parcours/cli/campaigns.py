@@ -4,32 +4,45 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from sqlalchemy import Connection
 
+from parcours.cli.instants import Now, begin, given, instant
 from parcours.cli.session import session
-from parcours.db import partitions
 from parcours.db.clock import now as database_now
+from parcours.db.reads.alignment import Movement
+from parcours.db.scope import Scope
 from parcours.db.tables import campaigns
-from parcours.db.tables.campaigns import Inside
 from parcours.domain.campaign_file.build import contact_date
 from parcours.domain.campaign_file.model import AtFile, CampaignFile, SkipFile, StepFile
 from parcours.domain.campaign_file.schema import file_schema
 from parcours.domain.errors import CampaignError
 from parcours.producers.files.campaigns import CampaignFileError, FileProblem, first_of, read, write
 from parcours.services import apply_campaign, campaign_changes, campaign_plan
+from parcours.services.apply_campaign import OutdatedPlanError
 from parcours.services.campaign_changes import definition_of
 from parcours.services.campaign_json import campaign_json, campaign_line
 from parcours.services.entry_rules import event_source, exit_of, limit_of
+from parcours.services.launch import by_whom, launch
+from parcours.workers.sweeps import update_inline
 
 app = typer.Typer(no_args_is_help=True, help="Validate, plan, apply, list, show, publish and pause campaigns.")
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE…", help="Campaign files (YAML).")]
 Key = Annotated[str, typer.Argument(metavar="CAMPAIGN", help="Key or id of the campaign.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Message = Annotated[
+    str | None, typer.Option("--message", "-m", help="Reason for the change, shown in the list of versions.")
+]
+Inline = Annotated[
+    bool, typer.Option("--inline", help="Also let contacts join and leave in this process; no broker needed.")
+]
+# Exit code of `plan --check` when something would change.
+WOULD_CHANGE = 3
 
 
 @app.command()
@@ -54,7 +67,11 @@ def validate(files: Files, as_json: Json = False) -> None:
 
 
 @app.command()
-def plan(files: Files, as_json: Json = False) -> None:
+def plan(
+    files: Files,
+    check: Annotated[bool, typer.Option("--check", help="Exit with code 3 when something would change.")] = False,
+    as_json: Json = False,
+) -> None:
     """Show what applying files would change, with the number of contacts affected."""
     here = session()
     read_files = _read_all(files)
@@ -66,33 +83,63 @@ def plan(files: Files, as_json: Json = False) -> None:
         for each in plans:
             for line in each.lines():
                 here.say(line)
+    if check and any(each.would_change for each in plans):
+        raise typer.Exit(WOULD_CHANGE)
 
 
 @app.command()
 def apply(
     files: Files,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-    backfill: Annotated[bool, typer.Option(help="Also start new root steps for existing members.")] = False,
+    backfill: Annotated[
+        bool,
+        typer.Option(help="Also start new steps for existing members: first steps, and steps below those they passed."),
+    ] = False,
     reschedule: Annotated[bool, typer.Option(help="Apply changed delays and dates to waiting contacts.")] = False,
+    message: Message = None,
+    inline: Inline = False,
+    now: Now = None,
 ) -> None:
-    """Create or update campaigns from files. Shows the plan first. Applies all files or none."""
+    """Create or update campaigns from files. Shows the plan first. Applies all files or none.
+
+    Contacts join and leave as the plan says, without `parcours update`, as soon as workers and tick run.
+    """
     here = session()
     read_files = _read_all(files)
-    with here.engine.connect() as conn:
-        plans = _plans(conn, read_files)
-    for each in plans:
-        for line in each.lines():
-            here.say(line)
-    # With no transaction open: a person may take their time, and whoever changes a campaign meanwhile is noticed.
-    _confirm(plans, yes=yes)
-    now = partitions.begin(here.engine)
-    with here.engine.begin() as conn:
+    apply_campaign.checked_message(message)
+    given(now)
+    while True:
+        with here.engine.connect() as conn:
+            plans = _plans(conn, read_files, now=instant(conn, now))
         for each in plans:
-            apply_campaign.apply(
-                conn, each, backfill=backfill, reschedule=reschedule, who=user(), now=now, zone=here.zone
-            )
-    asked = backfill or reschedule
-    here.say("Applied." if asked or not all(each.changes_nothing for each in plans) else "There was nothing to apply.")
+            for line in each.lines():
+                here.say(line)
+        # With no transaction open: a person may take their time, and whoever changes a campaign meanwhile is noticed.
+        asked = confirm_plans(plans, yes=yes)
+        at = begin(here.engine, now)
+        try:
+            with here.begin() as conn:
+                for each in plans:
+                    apply_campaign.apply(
+                        conn,
+                        each,
+                        backfill=backfill,
+                        reschedule=reschedule,
+                        who=user(),
+                        now=at,
+                        zone=here.zone,
+                        message=message,
+                    )
+        except OutdatedPlanError as error:
+            if not asked:
+                raise
+            # Whoever said yes has seen another plan than the one that would be done now.
+            here.warn(f"{error}.")
+            continue
+        break
+    done = backfill or reschedule or not all(each.changes_nothing for each in plans)
+    here.say("Applied." if done else "There was nothing to apply.")
+    align(plans, inline=inline, now=now)
 
 
 @app.command("list")
@@ -211,22 +258,32 @@ def export(campaign: Key) -> None:
 def clone(campaign: Key, key: Annotated[str, typer.Argument(metavar="NEW-KEY", help="Key of the copy.")]) -> None:
     """Copy a campaign's steps and sources to a new, unpublished campaign."""
     here = session()
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         found = campaigns.find(conn, campaign)
         campaign_changes.clone(conn, found, key, who=user(), now=database_now(conn), zone=here.zone)
     here.say(f"Copied {found.key} to {key} (unpublished).")
 
 
 @app.command()
-def publish(campaign: Key) -> None:
-    """Publish a campaign."""
-    _switch(campaign, True)
+def publish(campaign: Key, inline: Inline = False, now: Now = None) -> None:
+    """Publish a campaign, and say how many contacts join.
+
+    They join without `parcours update`, as soon as workers and tick run.
+    """
+    here = session()
+    with here.engine.connect() as conn:
+        found = campaigns.find(conn, campaign)
+        moves, effects = launch(conn, found, now=instant(conn, now), zone=here.zone)
+    if _switch(campaign, True, now):
+        for effect in effects:
+            here.say(f"{effect.sentence[0].upper()}{effect.sentence[1:]}.")
+        _align(found.key, [moves], inline=inline, now=now)
 
 
 @app.command()
-def pause(campaign: Key) -> None:
+def pause(campaign: Key, now: Now = None) -> None:
     """Pause a campaign. Contacts keep their places; when the command returns, no step is running."""
-    _switch(campaign, False)
+    _switch(campaign, False, now)
 
 
 @app.command()
@@ -235,11 +292,12 @@ def delete(
 ) -> None:
     """Delete a campaign. Its history stays in the database. Applying its file restores it, unpublished."""
     here = session()
-    with here.engine.begin() as conn:
+    with here.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
-        if not yes and _interactive():
-            typer.confirm(f"Delete {found.key}?", abort=True)
-        campaign_changes.delete(conn, found, who=user(), now=database_now(conn))
+    if not yes and _interactive():
+        typer.confirm(f"Delete {found.key}?", abort=True)
+    with here.begin() as conn:
+        campaign_changes.delete(conn, campaigns.find(conn, found.key), who=user(), now=database_now(conn))
     here.say(f"Deleted {found.key}.")
 
 
@@ -249,26 +307,39 @@ def schema() -> None:
     session().print_json(file_schema())
 
 
-def _switch(campaign: str, published: bool) -> None:
+def align(plans: Sequence[campaign_plan.CampaignPlan], *, inline: bool, now: str | None = None) -> None:
+    """Let contacts join and leave after plans were applied, or say who does."""
+    for each in plans:
+        if each.would_change:
+            _align(each.file.campaign, [each.moves], inline=inline, now=now)
+
+
+def _align(key: str, moves: Sequence[Movement | None], *, inline: bool, now: str | None) -> None:
     here = session()
-    with here.engine.begin() as conn:
+    if not inline:
+        by = by_whom(moves)
+        if by is not None and here.settings.broker_url is None:
+            here.say(by)
+        return
+    with here.engine.connect() as conn:
+        scope = Scope(campaign_ids=(campaigns.find(conn, key).id,))
+        at = instant(conn, now)
+    done = update_inline(here.engine, scope, now=at, zone=here.zone).get(key)
+    if done is not None:
+        here.say(f"{key}: {done['added']:,} added, {done['restarted']:,} restarted, {done['removed']:,} removed.")
+
+
+def _switch(campaign: str, published: bool, now: str | None) -> bool:
+    """Publish or pause a campaign; return whether that changed anything."""
+    here = session()
+    with here.begin() as conn:
         found = campaigns.find(conn, campaign)
-        done = campaign_changes.switch(
-            conn, found, published, who=user(), now=database_now(conn), told=_tell_whom_it_waits_for
-        )
+        done = campaign_changes.switch(conn, found, published, who=user(), now=instant(conn, now))
     word = "published" if published else "paused"
     here.say(f"{found.key} {'is' if done.changed else 'was already'} {word}.")
     if published and done.why_not:
         here.say(f"It is not running yet: {done.why_not}.")
-
-
-def _tell_whom_it_waits_for(at_work: Sequence[Inside]) -> None:
-    named = [
-        f"database process {each.pid} (session '{each.name}' from {each.machine or 'the same machine'}), running for "
-        f"{each.seconds:,.0f} s"
-        for each in at_work
-    ]
-    session().warn(f"Waiting for a running batch of this campaign: {'; '.join(named) or 'it is ending now'}.")
+    return done.changed
 
 
 def _read_all(files: list[Path]) -> list[tuple[Path, CampaignFile]]:
@@ -289,7 +360,9 @@ def _read_all(files: list[Path]) -> list[tuple[Path, CampaignFile]]:
     return found
 
 
-def _plans(conn: Connection, files: list[tuple[Path, CampaignFile]]) -> list[campaign_plan.CampaignPlan]:
+def _plans(
+    conn: Connection, files: list[tuple[Path, CampaignFile]], *, now: datetime | None = None
+) -> list[campaign_plan.CampaignPlan]:
     here = session()
     problems = []
     for path, file in files:
@@ -301,17 +374,23 @@ def _plans(conn: Connection, files: list[tuple[Path, CampaignFile]]) -> list[cam
                 problems += error.problems
     if problems:
         raise CampaignFileError(problems)
-    return [campaign_plan.plan(conn, file, zone=here.zone) for _, file in files]
+    return [campaign_plan.plan(conn, file, zone=here.zone, now=now) for _, file in files]
 
 
-def _confirm(plans: list[campaign_plan.CampaignPlan], *, yes: bool) -> None:
+def confirm_plans(plans: Sequence[campaign_plan.CampaignPlan], *, yes: bool) -> bool:
+    """Ask whether plans are to be applied; return whether somebody was asked. Whoever cannot be asked says --yes."""
     cancels = sum(each.cancels for each in plans)
     if yes or all(each.unchanged and each.publishes is None for each in plans):
-        return
+        return False
     if _interactive():
         typer.confirm("Apply?", abort=True)
-    elif cancels:
+        return True
+    leaves = sum(each.leaves for each in plans)
+    if leaves:
+        raise CampaignError(f"{leaves:,} contacts leave by this; add --yes to confirm")
+    if cancels:
         raise CampaignError(f"this cancels {cancels:,} waiting contacts; add --yes to confirm")
+    return False
 
 
 def _interactive() -> bool:

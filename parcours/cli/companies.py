@@ -37,7 +37,7 @@ def create(
     fields = dict(field_value(each) for each in field or ())
     for taken in sorted(fields.keys() & {"key", "name", "points"}):
         raise CampaignError(f"--field cannot set the built-in attribute {taken}; use another name")
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         stored = companies.save(conn, key, name=name, fields=fields)
     here.say(
         {
@@ -90,7 +90,7 @@ def add(
 ) -> None:
     """Add contacts to a company. It becomes the primary company of contacts without one."""
     here = session()
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         ids = _locked(conn, key, contact)
         found = companies.of_contacts(conn, ids)
         first = [id_ for id_ in ids if primary or found.get(id_, companies.NOWHERE).primary is None]
@@ -104,7 +104,7 @@ def add(
 def remove(key: Key, contact: Contacts) -> None:
     """Remove contacts from a company."""
     here = session()
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         ids = _locked(conn, key, contact)
         gone = companies.leave(conn, [(id_, key.strip()) for id_ in ids])
     here.say(f"{len(gone):,} contacts removed from {key.strip()}, {len(ids) - len(gone):,} not in it.")

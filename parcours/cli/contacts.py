@@ -14,7 +14,7 @@ from parcours.cli import file_options
 from parcours.cli.session import session
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.keys import checked_key
-from parcours.domain.time.text import iso
+from parcours.domain.time.text import shown
 
 if TYPE_CHECKING:
     from parcours.db.tables.contacts import Shown
@@ -93,6 +93,7 @@ def import_(
             same_address="allow" if allowed else same_address,
             now=datetime.now(UTC),
             zone=here.zone,
+            begin=here.begin,
         )
     if as_json:
         here.print_json(
@@ -116,11 +117,12 @@ def import_(
             f"{rejects.count:,} rejected" + (f" (see {rejects.written})." if rejects.count else ".")
         )
         if imported.merged:
-            rows = "1 row has" if imported.merged == 1 else f"{imported.merged:,} rows have"
-            here.say(
-                f"{rows} the address of another contact and were merged into it. Use --same-address reject to reject "
-                "such rows."
+            rows = (
+                "1 row has the address of another contact and was"
+                if imported.merged == 1
+                else f"{imported.merged:,} rows have the address of another contact and were"
             )
+            here.say(f"{rows} merged into it. Use --same-address reject to reject such rows.")
         if imported.silenced:
             are = "1 contact is" if imported.silenced == 1 else f"{imported.silenced:,} contacts are"
             here.say(f"{are} marked as do not contact, as stated in the file.")
@@ -314,7 +316,7 @@ def delete(
         return
     counted = ", ".join(f"{n:,} {kind}" for kind, n in receipt.rows.items() if n)
     more = f": {counted}." if counted else "."
-    here.say(f"Contact {receipt.contact} was erased at {iso(receipt.erased_at)}{more}")
+    here.say(f"Contact {receipt.contact} was erased at {here.time(receipt.erased_at)}{more}")
 
 
 @app.command("list")
@@ -396,7 +398,7 @@ def merge(
     if not yes and sys.stdin.isatty() and sys.stdout.isatty():
         typer.confirm(f"Merge {gone} into {into}? This cannot be undone.", abort=True)
     now = partitions.begin(here.engine)
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         merge_locks.shut_out_imports(conn)
         ids = merging.lock(conn, [gone, into])
         led = merging.aliases(conn, [gone, into])
@@ -448,7 +450,7 @@ def channel(
     given = {"number": number, "period": period, "preferred": preferred}
     if not clear and all(value is None for value in (*given.values(), pause_from, pause_until)):
         raise CampaignError("nothing to set; use --number and --period, --preferred, --pause-from or --pause-until")
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         contact = contacts.show(conn, key.strip())
         if contact is None or not batch.lock(conn, [contact.id]):
             raise NotFoundError("contact", key)
@@ -490,7 +492,7 @@ def _in_words(rule: Rule, zone: ZoneInfo) -> str:
         words.append(f"at most {rule.cap.number} a {rule.cap.period}")
     if rule.paused_from is not None or rule.paused_until is not None:
         ends = [
-            f"{word} {_local(at, zone)}"
+            f"{word} {shown(at, zone)}"
             for word, at in (("from", rule.paused_from), ("until", rule.paused_until))
             if at is not None
         ]
@@ -519,24 +521,22 @@ def _print(contact: Shown, zone: ZoneInfo) -> None:
     here.print_table(f"Contact {contact.key}", ["", "value"], known)
     if contact.refusals:
         refused = [
-            (each.channel, each.address or "any", each.reason, iso(each.at) or "", each.comment or "")
+            (each.channel, each.address or "any", each.reason, shown(each.at, zone), each.comment or "")
             for each in contact.refusals
         ]
-        here.print_table("Do not contact", ["channel", "address", "reason", "since (UTC)", "comment"], refused)
+        here.print_table("Do not contact", ["channel", "address", "reason", "since", "comment"], refused)
     if not contact.campaigns:
         here.say("Not in any campaign.")
     for standing in contact.campaigns:
-        title = f"Campaign {standing.campaign}, rotation {standing.rotation}, joined {iso(standing.added_at)}"
+        title = f"Campaign {standing.campaign}, rotation {standing.rotation}, joined {shown(standing.added_at, zone)}"
         if standing.left_at is not None:
-            title += f", left {iso(standing.left_at)} ({standing.departure})"
-        rows: list[tuple[str, str, str, str]] = [
-            (passed.step, passed.result, iso(passed.at) or "", _local(passed.at, zone)) for passed in standing.outcomes
-        ]
+            title += f", left {shown(standing.left_at, zone)} ({standing.departure})"
+        rows = [(passed.step, passed.result, shown(passed.at, zone)) for passed in standing.outcomes]
         for wait in standing.waits:
-            local = "" if wait.due_at is None else _local(wait.due_at, zone)
+            due = "no deadline" if wait.due_at is None else shown(wait.due_at, zone)
             failed = f"; the last attempt failed: {wait.error}" if wait.error else ""
-            rows.append((wait.step, f"waits ({wait.waiting}){failed}", iso(wait.due_at) or "no deadline", local))
-        here.print_table(title, ["step", "result", "at or due (UTC)", zone.key], rows)
+            rows.append((wait.step, f"waits ({wait.waiting}){failed}", due))
+        here.print_table(title, ["step", "result", "at or due"], rows)
     _print_logs(contact, zone)
 
 
@@ -544,18 +544,13 @@ def _print_logs(contact: Shown, zone: ZoneInfo) -> None:
     here = session()
     if contact.point_log:
         points = [
-            (_local(each.at, zone), f"{each.change:+}", each.points, each.group, _by(each))
-            for each in contact.point_log
+            (shown(each.at, zone), f"{each.change:+}", each.points, each.group, _by(each)) for each in contact.point_log
         ]
-        here.print_table("Latest points", [zone.key, "change", "points", "group", "by"], points)
+        here.print_table("Latest points", ["at", "change", "points", "group", "by"], points)
     if contact.stage_log:
-        stages = [(_local(each.at, zone), each.before, each.after, _by(each)) for each in contact.stage_log]
-        here.print_table("Latest stages", [zone.key, "from", "to", "by"], stages)
+        stages = [(shown(each.at, zone), each.before, each.after, _by(each)) for each in contact.stage_log]
+        here.print_table("Latest stages", ["at", "from", "to", "by"], stages)
 
 
 def _by(logged: PointsLogged | StageLogged) -> str:
     return logged.source or f"{logged.campaign} / {logged.step}"
-
-
-def _local(at: datetime, zone: ZoneInfo) -> str:
-    return at.astimezone(zone).isoformat(" ", "minutes")

@@ -49,7 +49,7 @@ def rename() -> None:
     Run it on a test copy before starting anything there.
     """
     here = session()
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         name = installation.rename(conn)
     here.say(f"This installation is now named {name}. Its message keys end with that name.")
 

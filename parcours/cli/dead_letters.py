@@ -41,7 +41,7 @@ def show(number: Annotated[int, typer.Argument(metavar="ID", help="Number printe
         found = events_table.dead_letters(conn, id_=number)
     if not found:
         raise NotFoundError("dead letter", str(number), "run `parcours dead-letters list` to see the numbers")
-    here.say(f"{iso(found[0].at)} {found[0].origin}: {found[0].reason}")
+    here.say(f"{here.time(found[0].at)} {found[0].origin}: {found[0].reason}")
     typer.echo(found[0].body)
 
 
@@ -49,7 +49,7 @@ def show(number: Annotated[int, typer.Argument(metavar="ID", help="Number printe
 def replay(ids: Ids = None, all_: All = False) -> None:
     """Process dead letters again, with all effects. Those that fail again stay, with the new reason."""
     here = session()
-    done = dead_letters.replay(here.engine, here.settings, _chosen(ids, all_))
+    done = dead_letters.replay(here.engine, here.settings, _chosen(ids, all_), begin=here.begin)
     said = [f"{done.accepted:,} accepted"]
     if done.again:
         said.append(f"{done.asked:,} evaluated again by decisions that had failed ({done.yes:,} yes)")
@@ -61,7 +61,7 @@ def replay(ids: Ids = None, all_: All = False) -> None:
 def discard(ids: Ids = None, all_: All = False) -> None:
     """Discard dead letters for good."""
     here = session()
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         gone = events_table.take_dead_letters(conn, _chosen(ids, all_))
     here.say(f"{len(gone):,} discarded.")
 

@@ -35,7 +35,7 @@ def apply(
     wanted, problems = read(files)
     stop_at(problems, here.warn)
     now = datetime.now(UTC)
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         done = [(emails.save(conn, email, now=now), email.key) for email in wanted]
         noted = notes(conn, ((f"email {email.key}", _texts(email)) for email in wanted))
     if as_json:

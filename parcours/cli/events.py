@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 from uuid import uuid4
@@ -12,6 +13,7 @@ from uuid import uuid4
 import typer
 
 from parcours.cli.dead_letters import tell_dead
+from parcours.cli.instants import Now, given, instant
 from parcours.cli.outbox import send_out
 from parcours.cli.session import Session, session
 from parcours.db.clock import now as database_now
@@ -50,6 +52,7 @@ def publish(
     inline: Annotated[
         bool, typer.Option("--inline", help="Process events in this process, with all effects; no broker needed.")
     ] = False,
+    now: Now = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print counts as JSON.")] = False,
 ) -> None:
     """Publish events from a file, or one event given by options.
@@ -60,6 +63,9 @@ def publish(
     here = session()
     if (file is None) == (type_ is None):
         raise typer.BadParameter("give a FILE, or --type and --contact")
+    as_of = given(now)
+    if as_of is not None and not inline:
+        raise typer.BadParameter("--now needs --inline: others process published events by their own clock")
     if type_ is not None:
         if contact is None:
             raise typer.BadParameter("--type needs --contact")
@@ -68,20 +74,20 @@ def publish(
         assert file is not None
         values = list(_read(file))
     with here.engine.connect() as conn:
-        now = database_now(conn)
+        at = instant(conn, now)
     parsed: list[tuple[int, ContactEvent]] = []
     wrong: list[_Rejected] = []
     for index, (line, value) in enumerate(values):
         place = f"{file}:{line}: " if line else ""
-        value.setdefault("time", iso(now)) if isinstance(value, dict) else None
+        value.setdefault("time", iso(at)) if isinstance(value, dict) else None
         try:
             if isinstance(value, EventError):
                 raise value
-            parsed.append((index, parse(value, now=now)))
+            parsed.append((index, parse(value, now=at)))
         except EventError as error:
             wrong.append(_Rejected(index, place, str(error)))
     if inline:
-        _take_in(parsed, wrong, [f"{file}:{line}: " if line else "" for line, _ in values], as_json=as_json)
+        _take_in(parsed, wrong, [f"{file}:{line}: " if line else "" for line, _ in values], as_of, as_json=as_json)
         return
     url = here.settings.events_broker_url
     if url is None:
@@ -104,7 +110,12 @@ class _Rejected(NamedTuple):
 
 
 def _take_in(
-    parsed: list[tuple[int, ContactEvent]], wrong: list[_Rejected], places: list[str], *, as_json: bool
+    parsed: list[tuple[int, ContactEvent]],
+    wrong: list[_Rejected],
+    places: list[str],
+    as_of: datetime | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Take in events, each with its place among all that were given; raises typer.Exit when one was rejected."""
     here = session()
@@ -112,13 +123,13 @@ def _take_in(
     accepted = duplicates = dead = 0
     for first in range(0, len(parsed), BATCH):
         indexes, batch = zip(*parsed[first : first + BATCH], strict=True)
-        done = intake.take_in(here.engine, batch, unknown_contacts=here.settings.unknown_contacts)
+        done = intake.take_in(here.engine, batch, unknown_contacts=here.settings.unknown_contacts, now=as_of)
         accepted, duplicates = accepted + done.accepted, duplicates + done.duplicates
         wrong += [_Rejected(indexes[nth], places[indexes[nth]], reason) for nth, reason in done.rejected]
         keys = [event.contact for event in batch]
-        did = events.act_on_all(here.engine, keys, zone=here.zone, stop=here.settings.stop_rule)
+        did = events.act_on_all(here.engine, keys, zone=here.zone, stop=here.settings.stop_rule, now=as_of)
         dead += did["dead letters"]
-        _send_out(here, delivery, keys, quiet=as_json)
+        _send_out(here, delivery, keys, as_of, quiet=as_json)
     tell_dead(here, dead)
     counts = f"{accepted:,} accepted, {duplicates:,} duplicates"
     _tell({"accepted": accepted, "duplicates": duplicates}, counts, wrong, as_json=as_json)
@@ -139,9 +150,9 @@ def _tell(counts: dict[str, int], done: str, wrong: list[_Rejected], *, as_json:
         raise typer.Exit(1)
 
 
-def _send_out(here: Session, delivery: Delivery, keys: list[str], *, quiet: bool) -> None:
+def _send_out(here: Session, delivery: Delivery, keys: list[str], as_of: datetime | None, *, quiet: bool) -> None:
     with here.engine.connect() as conn:
-        now = database_now(conn)
+        now = as_of or database_now(conn)
         ids = contacts.named(conn, keys)
     if ids:
         send_out(here, delivery, Scope(contact_ids=tuple(sorted(ids.values()))), now=now, quiet=quiet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -22,8 +23,10 @@ from parcours.domain.errors import NotFoundError, UnreadableCampaignError
 from parcours.domain.events.parsing import claim_of
 from parcours.domain.time import schedule
 from parcours.domain.time.dates import moment
-from parcours.domain.time.text import iso
+from parcours.domain.time.text import iso, shown
 from parcours.domain.time.zones import zone_of
+from parcours.domain.walk.walk import deadline
+from parcours.services import entry_explained
 from parcours.services.contact_json import membership_json, outcomes_json, waits_json
 
 app = typer.Typer()
@@ -50,7 +53,7 @@ def may_come_back(campaign: Campaign, standing: ContactStanding, *, now: datetim
     if campaign.cooldown is not None:
         ends = schedule.add(campaign.cooldown, standing.left_at or standing.added_at, zone)
         if ends > now:
-            return f"Re-entry is blocked until the cooldown ends at {iso(ends)}."
+            return f"Re-entry is blocked until the cooldown ends at {shown(ends, zone)}."
     return None
 
 
@@ -60,9 +63,10 @@ def by_date(each: DateOfContact, *, inside: bool, now: datetime, zone: ZoneInfo)
     if each.pending:
         return f"The entry {each.rule} is not up to date yet; `parcours update` or tick updates it."
     if each.due_at is not None and each.due_at > now:
-        return f"Enters{again} on {each.due_at.astimezone(zone):%Y-%m-%d %H:%M} {zone.key} ({each.rule})."
+        return f"Enters{again} on {shown(each.due_at, zone)} ({each.rule})."
     if each.due_at is not None:
-        return f"Has been due to enter{again} since {iso(each.due_at)} ({each.rule}); it enters when the campaign runs."
+        since = shown(each.due_at, zone)
+        return f"Has been due to enter{again} since {since} ({each.rule}); it enters when the campaign runs."
     if moment(each.value) is None:
         has = "the field is empty" if each.value is None else f"{each.value!r} is not a date"
         return f"Does not enter {each.rule}: {has}."
@@ -74,10 +78,13 @@ def until(wait: ContactWait, campaign: Campaign | None, zone: ZoneInfo) -> str:
     """Return until when a contact waits at a step, in its own time."""
     step = None if campaign is None else campaign.by_key.get(wait.step)
     date = None if step is None else step.timing.date
+    if step is not None and campaign is not None and step.rule is not None:
+        ends = deadline(campaign, step, since=wait.anchor_at, zone=zone) if wait.anchor_at is not None else None
+        last = "" if ends is None else f", until {shown(ends, zone)} at the latest"
+        return f"until its rule is true{last}"
     if wait.due_at is None:
         return "until the event happens" if date is None else f"until the field {date.field!r} contains a date"
-    local = wait.due_at.astimezone(zone).strftime("%a %d %b %Y %H:%M")
-    return f"until {local} {zone.key}" + ("" if date is None or wait.held else f" ({date})")
+    return f"until {shown(wait.due_at, zone)}" + ("" if date is None or wait.held else f" ({date})")
 
 
 _MESSAGES = {
@@ -87,7 +94,7 @@ _MESSAGES = {
     "failed": "message not delivered",
     "cancelled": "message withdrawn",
 }
-_RULES = {
+RULES = {
     "cap": "cap",
     "quiet_hours": "quiet hours",
     "paused": "pause",
@@ -96,30 +103,44 @@ _RULES = {
 }
 
 
-def run_sentence(run: ContactRun) -> str:
+def run_sentence(run: ContactRun, zone: ZoneInfo) -> str:
     """Return when a run began, and when and why it ended."""
     name = "The run without a key" if run.key is None else f"Run {run.key}"
     if run.left_at is None:
-        return f"{name}: began {iso(run.began_at)}, rotation {run.rotation}."
+        return f"{name}: began {shown(run.began_at, zone)}, rotation {run.rotation}."
     why = f"{run.departure}: {run.reason}" if run.reason else run.departure
-    return f"{name}: began {iso(run.began_at)}, ended {iso(run.left_at)} ({why})."
+    return f"{name}: began {shown(run.began_at, zone)}, ended {shown(run.left_at, zone)} ({why})."
 
 
-def passed_sentence(passed: Passed) -> str:
-    """Return what became of a contact at a step, and why."""
-    detail = passed.detail or {}
-    because = detail.get("reason") or detail.get("error") or message_sentence(detail.get("message"))
+def group_sentences(standing: ContactStanding, zone: ZoneInfo) -> list[str]:
+    """Return that a contact is in the control group, and whether it reached the goal."""
+    found = ["In the control group: no steps run for this contact."] if standing.control else []
+    if standing.goal_reached_at is not None:
+        worth = "" if standing.goal_value is None else f", value {standing.goal_value.normalize():f}"
+        found.append(f"Reached the goal {shown(standing.goal_reached_at, zone)}{worth}.")
+    return found
+
+
+def because(detail: Mapping[str, Any]) -> str | None:
+    """Return why a contact got the result that it has at a step, from the details of the outcome."""
     claimed = claim_of(detail)
     if claimed is not None:
-        because = f"the event stated the future time {claimed}; its arrival time is used"
-    result = f"{passed.result} ({because})" if because else passed.result
-    return f"{iso(passed.at)}  {passed.step}{_of(passed.run)}: {result}"
+        return f"the event stated the future time {claimed}; its arrival time is used"
+    reason: str | None = detail.get("reason") or detail.get("error") or message_sentence(detail.get("message"))
+    return reason
 
 
-def held_sentence(held: HeldBack) -> str:
+def passed_sentence(passed: Passed, zone: ZoneInfo) -> str:
+    """Return what became of a contact at a step, and why."""
+    why = because(passed.detail or {})
+    result = f"{passed.result} ({why})" if why else passed.result
+    return f"{shown(passed.at, zone)}  {passed.step}{_of(passed.run)}: {result}"
+
+
+def held_sentence(held: HeldBack, zone: ZoneInfo) -> str:
     """Return since when a limit holds a contact back."""
     run = "" if held.key is None else f" with run {held.key}"
-    return f"Held back{run} since {iso(held.came_at)} by the campaign's limit; {held.before:,} come before."
+    return f"Held back{run} since {shown(held.came_at, zone)} by the campaign's limit; {held.before:,} come before."
 
 
 def _events_of(campaign: Campaign | None) -> list[str]:
@@ -149,6 +170,68 @@ def _tree(conn: Connection, found: Found, zone: ZoneInfo) -> tuple[Campaign | No
         return None, str(error)
 
 
+_Rules = Mapping[tuple[str, str | None], list[str]]
+
+
+def _reasons(
+    conn: Connection,
+    loaded: Campaign | None,
+    standing: ContactStanding | None,
+    contact: str,
+    contact_id: int,
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+) -> tuple[list[str], _Rules]:
+    """Return why a contact is not in, source by source, and what the rules that it waits for say, by step and run."""
+    if loaded is None:
+        return [], {}
+    by_source: list[str] = []
+    if standing is None or standing.left_at is not None:
+        by_source = list(entry_explained.sources(conn, loaded, contact, contact_id, now=now, zone=zone))
+    rules: dict[tuple[str, str | None], list[str]] = {}
+    for wait in [] if standing is None else standing.waits:
+        runs = [] if standing is None else [run for run in standing.runs if run.key == wait.run]
+        entry = runs[0].entry if runs else {}
+        rules[wait.step, wait.run] = entry_explained.waited_for(
+            conn, loaded, wait.step, contact_id, entry, now=now, zone=zone
+        )
+    return by_source, rules
+
+
+def _of_member(
+    standing: ContactStanding,
+    loaded: Campaign | None,
+    by_source: list[str],
+    rules: _Rules,
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+) -> list[str]:
+    """Return what became of a contact that is, or was, in a campaign."""
+    sentences = [f"Joined {shown(standing.added_at, zone)}, rotation {standing.rotation}."]
+    if standing.left_at is not None:
+        why = f"{standing.departure}: {standing.reason}" if standing.reason else standing.departure
+        sentences.append(f"Left {shown(standing.left_at, zone)} ({why}).")
+        back = may_come_back(loaded, standing, now=now, zone=zone) if loaded is not None else None
+        sentences += [back] if back else []
+        sentences += by_source
+    sentences += group_sentences(standing, zone)
+    sentences += [run_sentence(run, zone) for run in standing.runs]
+    sentences += [passed_sentence(passed, zone) for passed in standing.outcomes]
+    for wait in standing.waits:
+        policy = (wait.held or {}).get("policy")
+        held = f", held back by {RULES[policy['rule']]} ({policy['channel']})" if policy else ""
+        failed = f"; the last attempt failed: {wait.error}" if wait.error else ""
+        sentences.append(
+            f"waits at {wait.step}{_of(wait.run)} ({wait.waiting}) {until(wait, loaded, zone)}{held}{failed}"
+        )
+        sentences += rules.get((wait.step, wait.run), [])
+    if standing.left_at is None and not standing.waits and not standing.control:
+        sentences.append("No open waits: all paths are complete.")
+    return sentences
+
+
 @app.command()
 def explain(
     campaign: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="Key or id of the campaign.")],
@@ -160,8 +243,8 @@ def explain(
     here = session()
     with here.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
-        shown = contacts.show(conn, contact)
-        if shown is None:
+        person = contacts.show(conn, contact)
+        if person is None:
             raise NotFoundError("contact", contact)
         now = database_now(conn)
         why_not = campaigns.status_of(campaigns.listing(conn, [found.id])[0]).why_not(now)
@@ -169,38 +252,23 @@ def explain(
         why_not = unreadable or why_not
         segments = campaigns.sources(conn, found.id)
         sources = {source.key for source in segments if source.published}
-        dates = dates_table.of_contact(conn, found.id, shown.id)
-        waiting_to_enter = entrants.of_contact(conn, found.id, shown.id)
-    standing = next((each for each in shown.campaigns if each.campaign == found.key), None)
-    zone = zone_of(shown.timezone, here.zone)
+        dates = dates_table.of_contact(conn, found.id, person.id)
+        waiting_to_enter = entrants.of_contact(conn, found.id, person.id)
+        standing = next((each for each in person.campaigns if each.campaign == found.key), None)
+        by_source, rules = _reasons(conn, loaded, standing, contact, person.id, now=now, zone=here.zone)
+    zone = zone_of(person.timezone, here.zone)
     sentences = []
     if why_not:
         places = "" if "contacts keep their places" in why_not else " Contacts keep their places."
         sentences.append(f"The campaign is not running: {why_not}.{places}")
     if standing is None:
-        inside = sorted(sources.intersection(shown.segments))
+        inside = sorted(sources.intersection(person.segments))
         sentences.append(_never(contact, found.key, inside, segments=bool(segments)))
         sentences += _events_of(loaded)
+        sentences += by_source
     else:
-        sentences.append(f"Joined {iso(standing.added_at)}, rotation {standing.rotation}.")
-        if standing.left_at is not None:
-            why = f"{standing.departure}: {standing.reason}" if standing.reason else standing.departure
-            sentences.append(f"Left {iso(standing.left_at)} ({why}).")
-            back = may_come_back(loaded, standing, now=now, zone=zone) if loaded is not None else None
-            if back:
-                sentences.append(back)
-        sentences += map(run_sentence, standing.runs)
-        sentences += map(passed_sentence, standing.outcomes)
-        for wait in standing.waits:
-            policy = (wait.held or {}).get("policy")
-            held = f", held back by {_RULES[policy['rule']]} ({policy['channel']})" if policy else ""
-            failed = f"; the last attempt failed: {wait.error}" if wait.error else ""
-            sentences.append(
-                f"waits at {wait.step}{_of(wait.run)} ({wait.waiting}) {until(wait, loaded, zone)}{held}{failed}"
-            )
-        if standing.left_at is None and not standing.waits:
-            sentences.append("No open waits: all paths are complete.")
-    sentences += map(held_sentence, waiting_to_enter)
+        sentences += _of_member(standing, loaded, by_source, rules, now=now, zone=zone)
+    sentences += [held_sentence(held, zone) for held in waiting_to_enter]
     sentences += [by_date(each, inside=standing is not None, now=now, zone=zone) for each in dates]
     if not as_json:
         for sentence in sentences:

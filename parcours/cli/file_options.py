@@ -51,9 +51,9 @@ def tell(here: Session, notes: Sequence[str]) -> None:
 def end(here: Session, rejects: RejectFile, *, allowed: bool) -> None:
     """End the command with 1 when rows were lost and nobody said that this may be; raises typer.Exit."""
     if rejects.count and not allowed:
-        rows = "1 row was" if rejects.count == 1 else f"{rejects.count:,} rows were"
+        rows, them = ("1 row was", "it") if rejects.count == 1 else (f"{rejects.count:,} rows were", "them")
         here.warn(
             f"parcours: {rows} rejected, with reasons in {rejects.written}; all others were imported. Fix and import "
-            "them, or use --allow-rejected"
+            f"{them}, or use --allow-rejected"
         )
         raise typer.Exit(1)

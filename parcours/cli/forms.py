@@ -9,8 +9,8 @@ from uuid import uuid4
 import typer
 
 from parcours.cli.dead_letters import tell_dead
+from parcours.cli.instants import Now, given, instant
 from parcours.cli.session import session
-from parcours.db.clock import now as database_now
 from parcours.db.tables import contacts, forms
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.events.parsing import parse
@@ -72,7 +72,7 @@ def create(
         raise typer.BadParameter(f"--redirect {redirect!r} is not a URL; it must start with http:// or https://")
     origins = None if not allow_origin else [_origin(each) for each in allow_origin]
     mapping = form_fields.checked_mapping(map(form_fields.mapped_pair, map_ or [])) if map_ or no_map else None
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         made = forms.create(conn, key, name or key, standalone)
         changed = forms.place(
             conn, key, redirect=redirect, allowed_origins=origins, names_contact=names_contact, mapping=mapping
@@ -99,18 +99,21 @@ def submit(
     field: Annotated[
         list[str] | None, typer.Option("--field", metavar="K=V", help="Field as NAME=VALUE; repeatable.")
     ] = None,
+    now: Now = None,
 ) -> None:
     """Submit a form for a contact, with all effects on campaigns and decisions."""
     here = session()
     fields = dict(field_value(each) for each in field or [])
     with here.engine.connect() as conn:
-        now = database_now(conn)
+        at = instant(conn, now)
         form = forms.find(conn, key)
         if form is None:
             raise NotFoundError("form", key, f"create it with `parcours forms create {key}`")
         contact = contact.strip()
         if contacts.find(conn, contact) is None:
-            raise NotFoundError("contact", contact)
+            raise NotFoundError(
+                "contact", contact, "check the key or the email address, or add it with `parcours contacts import`"
+            )
     described = {
         "specversion": "1.0",
         "source": "parcours",
@@ -119,10 +122,10 @@ def submit(
         "subject": contact,
         "data": {"form": form.key, "fields": fields},
     }
-    taken = intake.take_in(here.engine, [parse(described, now=now)], unknown_contacts="reject")
+    taken = intake.take_in(here.engine, [parse(described, now=at)], unknown_contacts="reject", now=given(now))
     if taken.rejected:
         raise CampaignError(taken.rejected[0][1])
-    done = events.act_on_all(here.engine, [contact], zone=here.zone, stop=here.settings.stop_rule)
+    done = events.act_on_all(here.engine, [contact], zone=here.zone, stop=here.settings.stop_rule, now=given(now))
     with here.engine.connect() as conn:
         (lost,) = form_fields.lost(conn, form, [(contact, fields)])
     for each in lost:

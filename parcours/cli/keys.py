@@ -10,7 +10,6 @@ from parcours.cli.session import session
 from parcours.db.tables import api_keys
 from parcours.db.tables.api_keys import Role
 from parcours.domain.errors import CampaignError, NotFoundError
-from parcours.domain.time.text import iso
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
 
@@ -31,7 +30,7 @@ def create(
     name = name.strip()
     if not name or "\0" in name:
         raise CampaignError("the name of a key cannot be blank; use a name such as --name shop")
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         key, kept = api_keys.create(conn, name, role)
     if as_json:
         here.print_json({"id": kept.id, "name": kept.name, "role": kept.role, "key": key})
@@ -63,8 +62,9 @@ def revoke(
 ) -> None:
     """Revoke a key immediately. This cannot be undone."""
     here = session()
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         kept = api_keys.revoke(conn, number)
     if kept is None:
         raise NotFoundError("key", str(number), "run `parcours keys list` to see the numbers")
-    here.say(f"Revoked key {kept.id} ({kept.name!r}) at {iso(kept.revoked_at)}.")
+    assert kept.revoked_at is not None
+    here.say(f"Revoked key {kept.id} ({kept.name!r}) at {here.time(kept.revoked_at)}.")

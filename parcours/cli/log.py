@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
+from sqlalchemy import Row
 
-from parcours.cli.session import session
+from parcours.cli.explain import because
+from parcours.cli.session import ROOMY, session
 from parcours.db.tables import campaigns, outcomes
 from parcours.domain.errors import CampaignError
 from parcours.domain.events.parsing import CLAIMED, claim_of
 from parcours.domain.operators import instant
+from parcours.domain.time.text import shown
 from parcours.services.log_json import filters, log_json, waiting_json
 
 app = typer.Typer()
@@ -39,6 +43,7 @@ def show(
         found = campaigns.find(conn, campaign)
         contact_id, step_id = filters(conn, found, contact, step)
         at = None if since is None else moment("--since", since, here.zone)
+        rows: Iterable[Row[Any]]
         if waiting:
             columns: tuple[str, ...] = ("contact", "step", "rotation", "run", "waiting", "due_at", "reason")
             rows = outcomes.waiting(
@@ -49,7 +54,7 @@ def show(
                 after=None if at is None else outcomes.Waiting(at, 0, 0, 0),
                 limit=limit,
             )
-            lines = map(waiting_json, rows)
+            as_line, as_sentence = waiting_json, _waiting_sentence
         else:
             columns = ("contact", "step", "rotation", "run", "result", "at", "due_at", "detail")
             rows = outcomes.log(
@@ -60,12 +65,17 @@ def show(
                 after=None if at is None else outcomes.Logged(at, 0, 0, 0, 0),
                 limit=limit,
             )
-            lines = map(log_json, rows)
+            as_line, as_sentence = log_json, _sentence
         if as_json:
-            for line in lines:
-                here.print_json(line)
+            for row in rows:
+                here.print_json(as_line(row))
+        elif here.console.width < ROOMY:
+            for row in rows:
+                here.say(as_sentence(row, as_line(row), here.zone))
         else:
-            here.print_table("", columns, ([_text(_told(line, column)) for column in columns] for line in lines))
+            here.print_table(
+                "", columns, ([_cell(row, as_line(row), column, here.zone) for column in columns] for row in rows)
+            )
 
 
 def moment(option: str, text: str, zone: ZoneInfo) -> datetime:
@@ -78,17 +88,38 @@ def moment(option: str, text: str, zone: ZoneInfo) -> datetime:
     return found
 
 
-def _told(line: dict[str, Any], column: str) -> object:
+def _sentence(row: Row[Any], line: dict[str, Any], zone: ZoneInfo) -> str:
+    """Return an outcome as `explain` has it, with its contact."""
+    why = because(line["detail"]) or _text(line["detail"], zone)
+    return f"{shown(row.at, zone)}  {_place(line)}: {line['result']}{f' ({why})' if why else ''}"
+
+
+def _waiting_sentence(row: Row[Any], line: dict[str, Any], zone: ZoneInfo) -> str:
+    due = "until the event happens" if row.due_at is None else f"until {shown(row.due_at, zone)}"
+    why = f"; {line['reason']}" if line["reason"] else ""
+    return f"{_place(line)}: waits ({line['waiting']}) {due}{why}"
+
+
+def _place(line: dict[str, Any]) -> str:
+    run = "" if line["run"] is None else f" of run {line['run']}"
+    rotation = "" if line["rotation"] == 1 else f", rotation {line['rotation']}"
+    return f"{line['contact']}  {line['step']}{run}{rotation}"
+
+
+def _cell(row: Row[Any], line: dict[str, Any], column: str, zone: ZoneInfo) -> object:
     """Return a cell; a message that did not arrive, and a time in the future, are told as such."""
+    if column in ("at", "due_at"):
+        return getattr(row, column)
     if column == "result" and (line["detail"].get("message") or {}).get("state") == "failed":
         return f"{line['result']}, not delivered"
     claimed = claim_of(line["detail"]) if column == "detail" else None
     if claimed is not None:
-        return {**line["detail"], CLAIMED: f"{claimed} is in the future; the arrival time is used"}
-    return line[column]
+        return _text({**line["detail"], CLAIMED: f"{claimed} is in the future; the arrival time is used"}, zone)
+    return _text(line[column], zone)
 
 
-def _text(value: object) -> object:
+def _text(value: object, zone: ZoneInfo) -> object:
     if isinstance(value, dict):
-        return ", ".join(f"{name}: {_text(each)}" for name, each in value.items())
-    return value
+        return ", ".join(f"{name}: {_text(each, zone)}" for name, each in value.items())
+    at = instant(value, zone) if isinstance(value, str) and "T" in value else None
+    return value if at is None else shown(at, zone)

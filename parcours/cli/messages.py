@@ -31,7 +31,7 @@ def apply(
     wanted, problems = read(files)
     stop_at(problems, here.warn)
     now = datetime.now(UTC)
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         done = [(templates.save(conn, each, now=now), each.kind, each.key) for each in wanted]
         named = [
             (each.key, channel, key)

@@ -45,7 +45,7 @@ def retry(keys: Keys = None, all_: All = False) -> None:
     here = session()
     if bool(keys) == all_:
         raise typer.BadParameter("give keys printed by `parcours outbox failed`, or --all")
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         if keys:
             known = {each.key for each in outbox.failed(conn, keys=keys, limit=len(keys))}
             for key in keys:

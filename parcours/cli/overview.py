@@ -6,15 +6,14 @@ from typing import Annotated
 
 import typer
 
-from parcours.cli.session import Session, session
+from parcours.cli.session import ROOMY, Session, session
 from parcours.db.reads.overview import RESULTS, Overview
-from parcours.domain.time.text import iso
+from parcours.db.tables import campaigns
+from parcours.domain.goal import Tried
+from parcours.services.goal_figures import GoalFigures, goal_figures, goal_json, verdict
 from parcours.services.overview_json import DELIVERIES, figures_json, look_up
 
 app = typer.Typer()
-
-# Columns of a terminal from which on there is room for everything.
-ROOMY = 110
 
 
 @app.command("overview")
@@ -26,8 +25,9 @@ def show(
     here = session()
     with here.engine.connect() as conn:
         about, why_not, figures = look_up(conn, campaign, here.zone)
+        goal = goal_figures(conn, campaigns.load(conn, about["id"], about["version"], here.zone))
     if as_json:
-        here.print_json({"campaign": about, **figures_json(figures)})
+        here.print_json({"campaign": about, **figures_json(figures), "goal": goal_json(goal)})
     else:
         state = "runs" if why_not is None else f"not running: {why_not}"
         print_overview(here, f"{about['name']} ({about['key']}): {state}", figures)
@@ -35,6 +35,37 @@ def show(
             entry = about["entry"]
             most = "" if entry["most"] is None else f" of {entry['most']:,} at most"
             here.say(f"limit: {entry['entered']:,} entered{most}; {entry['held_back']:,} held back")
+        if goal is not None:
+            print_goal(here, goal)
+
+
+def print_goal(here: Session, figures: GoalFigures) -> None:
+    """Print what the goal came to, against the control group, and by branch and variant."""
+    goal = figures.file.goal
+    if goal is not None:
+        what = f"event {goal.event}" if goal.event is not None else "its rule is true"
+        within = "" if goal.within is None else f" within {goal.within}"
+        here.say(f"goal: {what}{within}")
+    rows = [("contacts in the campaign" if figures.compares else "contacts", *_cells(figures.treated))]
+    if figures.compares:
+        rows.append(("control group", *_cells(figures.control)))
+    for part in figures.parts:
+        name = part.name if part.kind == "branch" else f"variant {part.name}" if part.name else "main content"
+        rows.append((f"  {part.step}: {name}", *_cells(part.tried)))
+    here.print_table("", ("", "entered", "reached", "rate", "value"), rows)
+    if figures.compares:
+        found = figures.lift
+        if found is not None:
+            here.say(
+                f"difference: {100 * found.difference:+.1f} percentage points, "
+                f"95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f}"
+            )
+        here.say(verdict(figures))
+
+
+def _cells(tried: Tried) -> tuple[int, int, str, str]:
+    rate = "–" if tried.rate is None else f"{100 * tried.rate:.1f} %"
+    return tried.entered, tried.reached, rate, f"{tried.value:,.2f}"
 
 
 def print_overview(here: Session, title: str, figures: Overview) -> None:
@@ -67,4 +98,4 @@ def print_overview(here: Session, title: str, figures: Overview) -> None:
     columns = ("step", *(() if narrow else ("type",)), "reached", "waiting", *results, *ends)
     here.print_table("", columns, rows, cut=["step"])
     for each in figures.activity[:5]:
-        here.say(f"{iso(each['at'])}  {each['who']}: {each['what']}")
+        here.say(f"{here.time(each['at'])}  {each['who']}: {each['what']}")

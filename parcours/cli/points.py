@@ -21,7 +21,7 @@ def create(
     """Create or rename a point group."""
     here = session()
     key = checked_key("point group", key)
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         stored = scores.save_group(conn, key, name=name)
     here.say(
         {

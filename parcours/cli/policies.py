@@ -32,7 +32,7 @@ def apply(
     wanted, problems = read(files)
     stop_at(problems, here.warn)
     now = datetime.now(UTC)
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         done = {channel: policies.save(conn, channel, rules, now=now) for channel, rules in wanted.items()}
     if as_json:
         here.print_json(done)
@@ -65,7 +65,7 @@ def delete(channel: Annotated[str, typer.Argument(help="Channel of the policy.")
     """Delete a channel's policy. Contacts it already holds back keep their assigned send time."""
     here = session()
     channel = channel.strip().lower()
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         if not policies.delete(conn, channel):
             raise NotFoundError("policy of the channel", channel, "run `parcours policies list` to see all policies")
     here.say(f"Deleted the policy of {channel}.")

@@ -11,6 +11,7 @@ import typer
 from sqlalchemy import Connection
 
 from parcours.cli import file_options
+from parcours.cli.instants import Now, instant
 from parcours.cli.progress import reading
 from parcours.cli.rejected_rows import RejectFile
 from parcours.cli.session import session
@@ -65,7 +66,7 @@ def create(
     """Create a segment, or update the given values of an existing one."""
     here = session()
     key = checked_key("segment", key)
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         if published is False:
             _refuse_if_used(conn, key)
         stored = segments.save(conn, key, name=name, public=public, published=published)
@@ -123,7 +124,7 @@ def apply(
     _confirm(plans, yes=yes)
     now = partitions.begin(here.engine)
     wanted = [file for document in documents for file in document.segments]
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         stamps = {each.segment: each.stamp for each in plans if each.file is not None}
         asked = segment_rules.apply(conn, wanted, forget=reset_manual, now=now, stamps=stamps)
     with here.console.status("evaluating rules") as status:
@@ -202,7 +203,7 @@ def release(key: SegmentKey, contact: ContactKeys) -> None:
     """Undo manual changes: the segment's rule decides about these contacts again."""
     here = session()
     now = partitions.begin(here.engine)
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         segment = _segment(conn, key)
         wanted = _contacts(conn, contact)
         released = manual_changes.release(conn, segment.id, wanted, now=now, zone=here.zone)
@@ -210,26 +211,26 @@ def release(key: SegmentKey, contact: ContactKeys) -> None:
 
 
 @app.command()
-def add(key: SegmentKey, contact: ContactKeys) -> None:
+def add(key: SegmentKey, contact: ContactKeys, now: Now = None) -> None:
     """Add contacts to a segment manually. Rules never remove them. Campaigns change with the next `update`."""
     here = session()
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         segment = _segment(conn, key)
         campaigns.read_by_index(conn)
         wanted = _contacts(conn, contact)
-        entered = segments.add_members(conn, segment.id, wanted, manual=True, now=datetime.now(UTC))
+        entered = segments.add_members(conn, segment.id, wanted, manual=True, now=instant(conn, now))
     here.say(f"{len(entered):,} added to {segment.key}, {len(wanted) - len(entered):,} already in it.")
 
 
 @app.command()
-def remove(key: SegmentKey, contact: ContactKeys) -> None:
+def remove(key: SegmentKey, contact: ContactKeys, now: Now = None) -> None:
     """Remove contacts from a segment manually. Rules never add them again. Campaigns change with the next `update`."""
     here = session()
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         segment = _segment(conn, key)
         campaigns.read_by_index(conn)
         wanted = _contacts(conn, contact)
-        left = segments.remove_members(conn, segment.id, wanted, manual=True, now=datetime.now(UTC))
+        left = segments.remove_members(conn, segment.id, wanted, manual=True, now=instant(conn, now))
     here.say(f"{len(left):,} removed from {segment.key}, {len(wanted) - len(left):,} not in it.")
 
 
@@ -262,7 +263,7 @@ def import_(
         reading(file) as advance,
         contact_file(file, options, advance, plain=True) as opened,
     ):
-        with here.engine.begin() as conn:
+        with here.begin() as conn:
             campaigns.read_by_index(conn)
             segment = _segment(conn, key)
             rows = opened.names()
@@ -276,7 +277,7 @@ def import_(
                 ids = found[start : start + NAMES_A_STATEMENT]
                 added += len(segments.add_members(conn, segment.id, ids, manual=True, now=now))
         if named >= NAMES_A_STATEMENT:
-            with here.engine.begin() as conn:
+            with here.begin() as conn:
                 contacts.analyze(conn)
     already = named - rejects.count - added
     if as_json:

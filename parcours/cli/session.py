@@ -5,21 +5,26 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from parcours.domain.errors import CampaignError
-from parcours.domain.time.text import iso
+from parcours.domain.time.text import iso, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from parcours.ops.settings import Settings
+
+
+# Columns of a terminal from which on there is room for everything.
+ROOMY = 110
 
 
 class Session:
@@ -46,6 +51,14 @@ class Session:
         from parcours.services.open_database import open_database
 
         return open_database(self.settings)
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Begin a transaction that is committed at the end; say whom it waits for when others hold what it needs."""
+        from parcours.services.waits_for_locks import waits_told
+
+        with self.engine.begin() as conn, waits_told(conn, self.warn):
+            yield conn
 
     def wait_for_servers(self, broker_url: str | None = None, *, pause: float = 1.0) -> None:
         """Return as soon as the database, and the broker if one is named, answer; say so while they do not.
@@ -106,16 +119,16 @@ class Session:
         from rich.markup import escape
         from rich.table import Table
 
+        if title:
+            self.console.print(f"[italic]{escape(title)}[/italic]", soft_wrap=True)
         rows = [list(row) for row in rows]
-        texts = [["" if cell is None else _cell(cell) for cell in row] for row in rows]
+        texts = [["" if cell is None else _cell(cell, self.zone) for cell in row] for row in rows]
         numeric = [bool(rows) and all(_is_number(row[index]) for row in rows) for index in range(len(columns))]
         if not cut and _is_narrow(columns, texts, room=self.console.width):
-            self._print_paragraphs(title, columns, texts)
+            self._print_paragraphs(columns, texts)
             return
         widths = _least_widths(columns, texts, numeric, room=self.console.width)
         table = Table(
-            title=title or None,
-            title_justify="left",
             header_style="bold",
             box=SIMPLE_HEAD,
             show_edge=False,
@@ -134,16 +147,18 @@ class Session:
             table.add_row(*map(escape, row))
         self.console.print(table)
 
-    def _print_paragraphs(self, title: str, columns: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
+    def _print_paragraphs(self, columns: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
         from rich.markup import escape
 
-        if title:
-            self.console.print(f"[italic]{escape(title)}[/italic]", soft_wrap=True)
         for first, *rest in texts:
             self.console.print(f"[bold]{escape(first)}[/bold]", soft_wrap=True)
             named = [f"{name}: {each}" if name else each for name, each in zip(columns[1:], rest, strict=True) if each]
             for line in _folded(", ".join(named), room=self.console.width):
                 self.console.print(escape(line), soft_wrap=True)
+
+    def time(self, at: datetime) -> str:
+        """Return an instant in the timezone of contacts who have none."""
+        return shown(at, self.zone)
 
     def say(self, sentence: str) -> None:
         """Print one sentence for a person."""
@@ -175,9 +190,9 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, zone: ZoneInfo) -> str:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+        return shown(value, zone)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)

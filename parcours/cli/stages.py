@@ -27,7 +27,7 @@ def create(
     """Create a stage, or update the given values of an existing one."""
     here = session()
     key = checked_key("stage", key)
-    with here.engine.begin() as conn:
+    with here.begin() as conn:
         stored = stages.save(conn, key, name=name, weight=weight, published=published)
     here.say(
         {

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
 from parcours.cli.session import Session, session
-from parcours.domain.time.text import iso
 from parcours.services import installation_status
 
 app = typer.Typer()
@@ -42,7 +42,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     _alarm(here, aside, asked)
     for sweep in sweeps:
         started = "started" if sweep["started_at"] else "not started"
-        here.say(f"{sweep['kind']} {sweep['id']} requested {iso(sweep['asked_at'])}, {started}")
+        here.say(f"{sweep['kind']} {sweep['id']} requested {here.time(sweep['asked_at'])}, {started}")
     if found["outbox_channels"]:
         shown = [
             (each["channel"], each["state"], _about(each["messages"], about=each["about"]))
@@ -52,9 +52,13 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     if outbox_age is not None:
         here.say(f"The oldest due message is {outbox_age:,} s old.")
     for each in away:
-        here.say(f"{each['provider']}: {each['state']} until {each['until'] or 'the next failure'}; {each['error']}")
+        here.say(f"{each['provider']}: {each['state']} until {_until(here, each['until'])}; {each['error']}")
     if here.settings.smtp_url is None:
         here.say(f"PARCOURS_SMTP_URL is not set; mail is written to {here.settings.home / 'mail'}.")
+
+
+def _until(here: Session, at: str | None) -> str:
+    return "the next failure" if at is None else here.time(datetime.fromisoformat(at))
 
 
 def _age(seconds: Any) -> str:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 from sqlalchemy import Connection, Engine
 
+from parcours.cli.instants import Now, instant
 from parcours.cli.outbox import send_out
 from parcours.cli.session import Session, session
-from parcours.db.clock import now as database_now
 from parcours.db.scope import Reason, Scope
 from parcours.db.tables import campaigns, contacts, sweeps
 from parcours.domain.errors import CampaignError, NotFoundError
@@ -50,7 +50,6 @@ Exclude = Annotated[list[str] | None, typer.Option("-d", "--exclude", help="Excl
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until the sweep is done; show progress and counts.")]
 Inline = Annotated[bool, typer.Option("--inline", help="Do the work in this process; no broker needed.")]
-Now = Annotated[str | None, typer.Option("--now", metavar="ISO", help="Use this time as the current time.")]
 Json = Annotated[bool, typer.Option("--json", help="Print counts as JSON; needs --inline or --wait.")]
 _IGNORED = "Ignored; accepted for compatibility with Mautic crontabs."
 Env = Annotated[str | None, typer.Option("-e", "--env", hidden=True, help=_IGNORED)]
@@ -91,7 +90,7 @@ def update(
     """Synchronize members of one or all campaigns with their segments: add and remove contacts."""
     here = session()
     with here.engine.connect() as conn:
-        at = _instant(conn, now)
+        at = instant(conn, now)
         scope = _scope(
             conn,
             campaign_id,
@@ -155,7 +154,7 @@ def trigger(
     if inactive_only:
         reasons += ["decision"]
     with here.engine.connect() as conn:
-        at = _instant(conn, now)
+        at = instant(conn, now)
         scope = _scope(
             conn,
             campaign_id,
@@ -238,7 +237,7 @@ def _ask(here: Session, kind: sweeps.Kind, scope: Scope, at: datetime) -> int:
 def _watch(here: Session, sweep_id: int, progress: _Progress) -> Counts:
     asked, told = time.monotonic(), False
     while True:
-        with here.engine.begin() as conn:
+        with here.begin() as conn:
             sweep = sweeps.find(conn, sweep_id)
             done = sweep is None or finish_if_done(conn, sweep)
             counts = sweeps.counts(conn, sweep_id)
@@ -365,13 +364,3 @@ def _contact_ids(conn: Connection, named: list[str]) -> dict[str, int]:
 
 def _bound(conn: Connection, named: str | None) -> int | None:
     return None if named is None else _contact_ids(conn, [named])[named]
-
-
-def _instant(conn: Connection, now: str | None) -> datetime:
-    if now is None:
-        return database_now(conn)
-    try:
-        at = datetime.fromisoformat(now)
-    except ValueError:
-        raise typer.BadParameter(f"--now {now!r} is not a time; write it like 2026-12-01T09:00:00Z") from None
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at

@@ -84,7 +84,7 @@ def password(email: Email, password_stdin: FromStdin = False) -> None:
 
 
 def _set_active(email: str, active: bool) -> User:
-    with session().engine.begin() as conn:
+    with session().begin() as conn:
         return _found(users.set_active(conn, email.strip(), active), email)
 
 

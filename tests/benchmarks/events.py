@@ -3,8 +3,9 @@
     python -m tests.benchmarks.events [--short]
 
 One `parcours consume` on servers of its own: PostgreSQL with all its safeguards, Redis, and RabbitMQ
-where it is installed. Latency is from just before an event is published to the commit of the "yes"
-action's outcome, by PostgreSQL's own record of commits. Everything shares this machine.
+where it is installed. Latency is from just before an event is published to the commit of the outcome of
+the action that follows, by PostgreSQL's own record of commits: the "yes" of a decision, or the first
+step of a campaign whose segment has a rule that the event makes true. Everything shares this machine.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from parcours.db.scope import Scope
 from parcours.db.tables import segments
 from parcours.producers import event_queue
 from parcours.producers.files import campaigns
-from parcours.services import apply_campaign, campaign_plan
+from parcours.services import apply_campaign, campaign_plan, segment_rules
+from parcours.workers import rebuilding
 from parcours.workers.sweeps import update_inline
 from tests import servers
 
@@ -55,6 +57,16 @@ steps:
       - {step: point, action: contact.points, with: {points: 1}}
 """
 
+VISIT = {"url": "https://shop.example/"}
+BEHIND_RULE = """
+campaign: visits
+published: true
+sources: {segments: [everybody]}
+steps:
+  - {step: point, action: contact.points, with: {points: 1}}
+"""
+RULE = {"condition": "contact.field", "with": {"field": "colour", "operator": "=", "value": "blue"}}
+
 
 def event(type_: str, number: int, id_: str, **data: Any) -> dict[str, Any]:
     return {
@@ -68,23 +80,28 @@ def event(type_: str, number: int, id_: str, **data: Any) -> dict[str, Any]:
     }
 
 
-def a_world(engine: Engine, contacts: int) -> None:
-    """Contacts that all stand at a decision, armed."""
+def a_world(engine: Engine, contacts: int, *, behind_rule: bool = False) -> None:
+    """Contacts that all stand at a decision, armed; or that a rule lets into the campaign once they are blue."""
     with engine.begin() as conn:
         conn.execute(
             text("INSERT INTO contact (key) SELECT 'c' || n FROM generate_series(1, :n) AS n"), {"n": contacts}
         )
         segments.save(conn, "everybody", name=None, public=True, published=True)
         now = database_now(conn)
-        conn.execute(
-            text("INSERT INTO segment_member (contact_id, segment_id, changed_at) SELECT id, 1, :now FROM contact"),
-            {"now": now},
-        )
+        if behind_rule:
+            segment_rules.put(conn, "everybody", RULE, now=now)
+        else:
+            conn.execute(
+                text("INSERT INTO segment_member (contact_id, segment_id, changed_at) SELECT id, 1, :now FROM contact"),
+                {"now": now},
+            )
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "visits.yaml"
-            path.write_text(CAMPAIGN, encoding="utf-8")
+            path.write_text(BEHIND_RULE if behind_rule else CAMPAIGN, encoding="utf-8")
             plan = campaign_plan.plan(conn, campaigns.read(path, default_zone=ZONE), zone=ZONE)
         apply_campaign.apply(conn, plan, backfill=False, reschedule=False, who="benchmark", now=now, zone=ZONE)
+    if behind_rule:
+        assert rebuilding.work_all(engine, [1], now=now, zone=ZONE)
     update_inline(engine, Scope(), now=now, zone=ZONE)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
         conn.execute(text("VACUUM ANALYZE"))
@@ -114,20 +131,21 @@ def consumer(engine: Engine, url: str) -> Iterator[None]:
             process.wait(30)
 
 
-def latency(engine: Engine, url: str, *, seconds: int) -> list[float]:
+def latency(engine: Engine, url: str, *, seconds: int, behind_rule: bool = False) -> list[float]:
     """Publish one event a message at a steady pace; return the seconds from each to its consequence, sorted."""
     number = PER_SECOND * seconds
-    a_world(engine, number + 1)
+    a_world(engine, number + 1, behind_rule=behind_rule)
+    happens = ("contact.changed", {"fields": {"colour": "blue"}}) if behind_rule else ("page.hit", VISIT)
     sent: dict[str, float] = {}
     with consumer(engine, url), event_queue.publisher(url) as publish:
         # The first event waits for the process to start.
-        publish([event("page.hit", number + 1, "first", url="https://shop.example/")])
+        publish([event(happens[0], number + 1, "first", **happens[1])])
         _until(engine, "SELECT count(*) FROM outcome JOIN step ON id = step_id WHERE key = 'point'", 1)
         began = time.time()
         for nth in range(number):
             time.sleep(max(0.0, began + nth / PER_SECOND - time.time()))
             sent[f"c{nth + 1}"] = time.time()
-            publish([event("page.hit", nth + 1, str(nth), url="https://shop.example/")])
+            publish([event(happens[0], nth + 1, str(nth), **happens[1])])
         _until(engine, "SELECT count(*) FROM outcome JOIN step ON id = step_id WHERE key = 'point'", number + 1)
     with engine.connect() as conn:
         rows = conn.execute(
@@ -197,7 +215,10 @@ def percentile(sorted_values: Sequence[float], share: float) -> float:
 
 
 class Measured(NamedTuple):
-    """What one consumer did on one broker: latency in ms, events a second by how they were packed, and their size."""
+    """What one consumer did on one broker.
+
+    Latency in ms, events a second by how they were packed, their size, and latency through the rule of a segment.
+    """
 
     broker: str
     p50_ms: float
@@ -206,6 +227,8 @@ class Measured(NamedTuple):
     one_a_message: float
     hundred_a_message: float
     bytes_an_event: float
+    p50_behind_rule_ms: float
+    p99_behind_rule_ms: float
 
 
 def measure(*, short: bool, say: Callable[[str], None]) -> list[Measured]:
@@ -219,13 +242,16 @@ def measure(*, short: bool, say: Callable[[str], None]) -> list[Measured]:
             with servers.broker(name) as broker:
                 with database(postgresql, "latency") as engine:
                     took = latency(engine, broker.url, seconds=4 if short else 20)
+                with database(postgresql, "behind_rule") as engine:
+                    behind = latency(engine, broker.url, seconds=4 if short else 20, behind_rule=True)
                 ingested = []
                 for each, events in ((1, 2_000 if short else 10_000), (100, 20_000 if short else 100_000)):
                     with database(postgresql, f"ingest_{each}") as engine:
                         ingested.append(ingest(engine, broker.url, events=events, each=each))
             one, hundred = ingested
             p50, p99 = (percentile(took, share) * 1000 for share in (0.5, 0.99))
-            found.append(Measured(name, p50, p99, took[-1] * 1000, one[0], hundred[0], hundred[1]))
+            slow = [percentile(behind, share) * 1000 for share in (0.5, 0.99)]
+            found.append(Measured(name, p50, p99, took[-1] * 1000, one[0], hundred[0], hundred[1], *slow))
             say(f"events: {name} measured")
     return found
 
@@ -249,12 +275,22 @@ def _postgresql() -> Iterator[servers.PostgreSQL]:
 def shown(found: Sequence[Measured]) -> Table:
     """Return what was measured as a table."""
     table = Table("broker", title=f"events: latency at {PER_SECOND} a second; ingest by one consumer")
-    for column in ("p50", "p99", "longest", "1 a message", "100 a message", "bytes an event"):
+    for column in (
+        "p50",
+        "p99",
+        "longest",
+        "1 a message",
+        "100 a message",
+        "bytes an event",
+        "p50 by rule",
+        "p99 by rule",
+    ):
         table.add_column(column, justify="right")
     for each in found:
         times = (f"{value:,.0f} ms" for value in (each.p50_ms, each.p99_ms, each.max_ms))
         rates = (f"{value:,.0f}/s" for value in (each.one_a_message, each.hundred_a_message))
-        table.add_row(each.broker, *times, *rates, f"{each.bytes_an_event:,.0f}")
+        behind = (f"{value:,.0f} ms" for value in (each.p50_behind_rule_ms, each.p99_behind_rule_ms))
+        table.add_row(each.broker, *times, *rates, f"{each.bytes_an_event:,.0f}", *behind)
     return table
 
 
@@ -263,7 +299,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--short", action="store_true", help="a few seconds of each")
     progress = Console(stderr=True)
-    Console(width=110).print(shown(measure(short=parser.parse_args().short, say=progress.print)))
+    Console(width=132).print(shown(measure(short=parser.parse_args().short, say=progress.print)))
 
 
 if __name__ == "__main__":

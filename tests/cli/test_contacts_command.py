@@ -76,6 +76,17 @@ def test_an_import_merges_fields_and_a_second_one_changes_nothing(run: Run, tmp_
     }
 
 
+def test_an_address_that_differs_in_case_alone_stays_as_it_was_spelled_first(run: Run, tmp_path: Path) -> None:
+    import_(run, write(tmp_path, "email,city\nKim@Example.com,Lyon\n"))
+    done = import_(run, write(tmp_path, "email,city\nKIM@example.COM,Lyon\n"))
+    assert (done["added"], done["updated"], done["unchanged"]) == (0, 0, 1)
+    done = import_(run, write(tmp_path, "email,city\nkim@example.com,Nice\n"))
+    assert (done["added"], done["updated"]) == (0, 1)
+    assert show(run, "kim@example.com")["email"] == "Kim@Example.com"
+    import_(run, write(tmp_path, "key,email\nKim@Example.com,kim.new@example.com\n"))
+    assert show(run, "Kim@Example.com")["email"] == "kim.new@example.com"
+
+
 def test_a_repeated_key_counts_once_as_updated_and_the_last_wins(run: Run, tmp_path: Path) -> None:
     counts = import_(run, write(tmp_path, "key,city\na,Rome\nb,Oslo\na,Paris\n"))
     assert (counts["added"], counts["updated"], counts["rejected"]) == (2, 1, 0)
@@ -229,7 +240,8 @@ def test_show_says_where_a_contact_is_in_their_own_time(run: Run, tmp_path: Path
         }
     ]
     printed = run("contacts", "show", "a").stdout
-    assert "2026-03-29 03:00+02:00" in printed
+    assert "2026-03-29 03:00:00 Europe/Paris" in printed
+    assert "joined 2026-03-01 11:00:00 Europe/Paris" in printed
     assert "no deadline" in printed
 
 
@@ -238,8 +250,8 @@ def test_merging_says_what_happened_and_refuses_what_makes_no_sense(run: Run, tm
     run("contacts", "import", "people.csv")
     for names, says in (
         (("ann", "ann"), "cannot merge contact 'ann' into itself; give two different contacts\n"),
-        (("ann", "nobody"), "there is no contact 'nobody'\n"),
-        (("nobody", "ann"), "there is no contact 'nobody'\n"),
+        (("ann", "nobody"), "there is no contact 'nobody'; check the key or the email address\n"),
+        (("nobody", "ann"), "there is no contact 'nobody'; check the key or the email address\n"),
         ((" ", "ann"), "the key of a contact cannot be blank\n"),
     ):
         done = run("contacts", "merge", *names)

@@ -184,7 +184,9 @@ def test_what_a_contact_wants_of_a_channel_is_set_shown_and_cleared(run: Run, tm
             "paused_until": "2027-01-01T12:00:00+00:00",
         }
     }
-    assert "paused from 2026-12-24 00:00+01:00 until 2027-01-01 13:00+01:00" in run("contacts", "show", "ann").stdout
+    assert "paused from 2026-12-24 00:00:00 Europe/Paris until 2027-01-01 13:00:00 Europe/Paris" in (
+        run("contacts", "show", "ann").stdout
+    )
     assert run("contacts", "channel", "ann", "email", "--clear").stdout == "ann, email: no preferences.\n"
     assert json.loads(run("contacts", "show", "ann", "--json").stdout)["channels"] == {}
     for wrong, sentence in (

@@ -59,11 +59,11 @@ def test_a_row_that_has_no_room_is_a_paragraph_with_the_names_of_its_cells() -> 
     assert printed(columns, [row, (*row[:2], None, None, *row[4:])], width=80, title="Given up").splitlines() == [
         "Given up",
         "c1-s12-1204-1-8f3a9c",
-        "  at: 2026-06-01 09:00, campaign: welcome-series, step: send-the-offer, contact:",
-        "  ann.smith@example.com, channel: email, attempts: 5, error: the server refused",
-        "  the recipient: 550 5.1.1 no such user here",
+        "  at: 2026-06-01 09:00:00 UTC, campaign: welcome-series, step: send-the-offer,",
+        "  contact: ann.smith@example.com, channel: email, attempts: 5, error: the server",
+        "  refused the recipient: 550 5.1.1 no such user here",
         "c1-s12-1204-1-8f3a9c",
-        "  at: 2026-06-01 09:00, contact: ann.smith@example.com, channel: email,",
+        "  at: 2026-06-01 09:00:00 UTC, contact: ann.smith@example.com, channel: email,",
         "  attempts: 5, error: the server refused the recipient: 550 5.1.1 no such user",
         "  here",
     ]

@@ -161,7 +161,11 @@ def explained(here: Run) -> Callable[[str], list[str]]:
 def test_explain_says_that_a_source_has_somebody_who_is_not_in_yet(
     here: Run, explained: Callable[[str], list[str]]
 ) -> None:
-    assert explained("bob") == ["bob was never in welcome and is in none of its segments."]
+    assert explained("bob") == [
+        "bob was never in welcome and is in none of its segments.",
+        "Source segment everyone: bob is not in it.",
+        "Re-entry is `never`: a contact enters once.",
+    ]
     here("campaigns", "pause", "welcome")
     here("segments", "add", "everyone", "ann")
     assert "but is in its source segment everyone" in explained("ann")[1]

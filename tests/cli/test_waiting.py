@@ -1,16 +1,27 @@
-"""Processes that start before what they need."""
+"""Processes that start before what they need, and commands that wait for another one's locks."""
 
 from __future__ import annotations
 
 import socket
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from parcours.cli.session import Session
+from parcours.db.checks import health
+from parcours.db.clock import now
+from parcours.db.tables import campaigns
 from parcours.ops.settings import Settings
+from parcours.services import campaign_changes, waits_for_locks
+from tests.db.rows import campaign
+
+# So long a test waits for what must come; nothing is measured by it.
+LONG = 300
 
 
 class Answers(threading.Thread):
@@ -55,3 +66,48 @@ def test_a_database_that_is_away_is_waited_for(tmp_path: Path, monkeypatch: pyte
     away = here._away(None)
     assert away is not None
     assert away.startswith("cannot reach the database (")
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        "SELECT pg_advisory_xact_lock_shared(7272687700000000 + id) FROM campaign",
+        "SELECT FROM campaign FOR UPDATE",
+    ],
+    ids=["a batch", "its row"],
+)
+def test_a_pause_says_whom_it_waits_for_whatever_the_lock(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: str
+) -> None:
+    with engine.begin() as conn:
+        campaign(conn, "hello")
+    said: list[str] = []
+    here = Session(Settings.model_construct(home=tmp_path, database_url=engine.url.render_as_string(False)))
+    monkeypatch.setattr(here, "warn", said.append)
+    monkeypatch.setattr(waits_for_locks, "waits_told", partial(waits_for_locks.waits_told, pause=0.01))
+
+    def pause() -> bool:
+        with here.begin() as conn:
+            found = campaigns.find(conn, "c")
+            return campaign_changes.switch(conn, found, False, who="nora", now=now(conn)).changed
+
+    with ThreadPoolExecutor(1) as threads, engine.begin() as conn:
+        conn.execute(text(held))
+        pid = health.session_of(conn)
+        paused = threads.submit(pause)
+        deadline = time.monotonic() + LONG
+        while not said and time.monotonic() < deadline:
+            time.sleep(0.01)
+        conn.rollback()
+        assert paused.result(LONG)
+    here.engine.dispose()
+    assert [sentence.split(",")[0] for sentence in said] == [
+        f"Waiting for database process {pid} (session 'parcours' from the database's machine)"
+    ]
+
+
+def test_a_transaction_that_waits_for_nobody_says_nothing(engine: Engine) -> None:
+    said: list[str] = []
+    with engine.begin() as conn, waits_for_locks.waits_told(conn, said.append, pause=0.01):
+        conn.execute(text("SELECT pg_sleep(0.1)"))
+    assert said == []

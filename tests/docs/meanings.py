@@ -46,6 +46,10 @@ LOG_EVENTS = {
     "request_failed": "An HTTP request failed unexpectedly; the response was 500.",
     "request_handled": "An HTTP request was handled.",
     "request_refused_by_database": "The database cannot store a value of a request; the response was 422.",
+    "decision_rule_failed": "The rule of a decision failed for `contacts` contacts. They continue to wait; it is "
+    "evaluated again in an hour.",
+    "exit_rule_failed": "The exit rule of a campaign failed for `contacts` contacts. They stay in; it is evaluated "
+    "again in an hour.",
     "rule_failed": "A segment's rule failed for some contacts. Their membership does not change.",
     "rule_range_failed": "A segment's rule failed for a range of contacts. If `in_python` is false, it is tried again.",
     "rules_go_round": "Segment rules and campaigns change each other without end. Change one of the rules.",

@@ -226,7 +226,8 @@ def step_types_page() -> str:
 def campaign_file_page() -> str:
     whole = file_schema()
     step = whole["$defs"]["step"]
-    event, segment = whole["$defs"]["exit"]["oneOf"]
+    several = whole["$defs"]["exit"]["oneOf"]
+    ways = {name: value for each in several for name, value in each["properties"].items()}
     text = [
         *_head("Campaign file"),
         "A campaign is a YAML file. `parcours campaigns schema` prints its JSON Schema, for editors, and",
@@ -250,9 +251,9 @@ def campaign_file_page() -> str:
         "",
         "## Exit",
         "",
-        "An exit is an event or a segment.",
+        "An exit is an event, a segment or a rule.",
         "",
-        *_fields({**event, "properties": {**event["properties"], **segment["properties"]}, "required": []}),
+        *_fields({**several[0], "properties": ways, "required": []}),
     ]
     return "\n".join(text)
 

@@ -9,6 +9,7 @@ from parcours.db.tables import campaigns
 from parcours.services import apply_campaign
 from tests.workers.worlds import World, at
 
+START_TEXT = "2026-06-01T09:00:00Z"
 POINT = "action: contact.points, with: {points: 1}"
 
 
@@ -29,7 +30,7 @@ def test_removing_a_step_cancels_who_waits_there_and_says_how_many(world: World)
     assert world.tally() == {"drop cancelled": 5}
     world.trigger(at(2))
     assert world.tally() == {"drop cancelled": 5, "keep done": 5}
-    assert world.passed()[0].detail == {"reason": "the step was removed from the campaign"}
+    assert world.passed()[0].detail == {"reason": "the step was removed from the campaign", "since": START_TEXT}
 
 
 def test_a_step_that_comes_back_under_its_key_keeps_its_history(ann: World) -> None:
@@ -203,7 +204,7 @@ def test_who_waits_at_a_removed_step_goes_on_where_the_file_says(world: World) -
     assert (world.due("c1", "new"), world.due("paris", "new")) == (at(3, "20:00"), at(3, "18:00"))
     assert world.tally() == {"old cancelled": 6}
     reason = "the step was removed from the campaign"
-    assert world.passed()[0].detail == {"reason": reason, "redirected_to": "new"}
+    assert world.passed()[0].detail == {"reason": reason, "redirected_to": "new", "since": START_TEXT}
     world.trigger(at(10))
     assert world.tally() == {"old cancelled": 6, "keep done": 6, "new done": 6}
 

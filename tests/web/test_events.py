@@ -216,8 +216,13 @@ def test_a_full_inbox_is_a_429_that_says_when_to_come_again_and_takes_more_once_
 
 def test_an_unknown_path_and_another_method_are_problems_too(client: Client) -> None:
     http = client()
-    refused(http.get("/nowhere"), 404)
-    refused(http.get("/events"), 405)
+    assert "check the address" in refused(http.get("/nowhere"), 404)
+    answer = http.get("/events")
+    assert refused(answer, 405) == "GET is not supported here; use POST"
+    assert answer.headers["allow"] == "POST"
+    # Of all routes of the address.
+    answer = http.post("/api/campaigns/welcome")
+    assert refused(answer, 405) == "POST is not supported here; use DELETE or GET or PUT"
 
 
 def test_without_a_database_the_answer_is_503_and_says_when_to_come_again(client: Client) -> None:

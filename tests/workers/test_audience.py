@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
+from parcours.db.clock import now as database_now
+from parcours.db.partitions import ensure_partitions
 from parcours.domain.events.parsing import ContactEvent
 from parcours.domain.steps.properties import Json
+from parcours.workers import events
 from tests.workers.worlds import START, World, at, event
 
 CART = {"type": "cart.updated", "key": "cart_id"}
 PAID = {"event": "order.paid", "key": "cart_id"}
 TAGGED: Json = {"condition": "contact.tags", "with": {"tags": ["customer"]}}
+BLUE: Json = {"condition": "contact.field", "with": {"field": "colour", "operator": "=", "value": "blue"}}
 IN_CARTS: Json = {"condition": "contact.campaigns", "with": {"campaigns": ["c"]}}
 REMIND = "- {step: remind, action: contact.points, with: {points: 1}, after: 10 days}"
 BIRTHDAY = {"field": "birthday", "every": "year", "hour": "09:00"}
@@ -126,3 +132,60 @@ def test_who_is_in_an_exit_segment_by_rule_does_not_enter_by_a_date(world: World
     world.tell(event("contact.changed", "ann", START + timedelta(hours=1), tags=["customer"]))
     world.update(at(3))
     assert world.members() == {"ben": "in 1"}
+
+
+def test_update_lets_in_by_a_segment_who_is_only_in_by_events(world: World) -> None:
+    world.contacts("ann", "ben")
+    steps = "- {step: later, action: contact.points, with: {points: 1}, after: 30 days}"
+    world.campaign(steps, events=[{"type": "cart.updated", "key": "cart"}])
+    world.tell(event("cart.updated", "ann", at(1), cart="a"), event("cart.updated", "ben", at(1), cart="b"))
+    world.enter("everyone", "ann", when=at(2))
+    world.update(at(2))
+    runs = world.read(
+        "SELECT contact.key AS who, run.key FROM run JOIN contact ON contact.id = contact_id ORDER BY 1, 2"
+    )
+    assert [(row.who, row.key) for row in runs] == [("ann", ""), ("ann", "a"), ("ben", "b")]
+    assert world.update(at(3)) == {}
+    world.check()
+
+
+def test_nobody_is_mailed_twice_when_a_list_becomes_a_rule(world: World) -> None:
+    world.email("hello")
+    world.contacts("ann", "ben", country="FR", segment="readers")
+    world.contacts("kim", country="US", segment="readers")
+    world.contacts("eve", country="FR")
+    world.campaign("- {step: a, action: email.send, with: {email: hello, again: always}}", segments=["readers"])
+    world.run()
+    world.by_rule(
+        "readers", {"condition": "contact.field", "with": {"field": "country", "operator": "=", "value": "FR"}}
+    )
+    world.run(at(2))
+    assert world.members() == {"ann": "in 1", "ben": "in 1", "kim": "segment 1", "eve": "in 1"}
+    assert sorted(world.outbox()) == ["ann hello", "ben hello", "eve hello", "kim hello"]
+
+
+def _blue_by_event(world: World) -> None:
+    """Ann becomes blue by an event, which a worker acts on."""
+    world.contacts("ann", "ben")
+    world.by_rule("blue", BLUE)
+    world.campaign("- {step: point, action: contact.points, with: {points: 1}}", segments=["blue"])
+    with world.engine.connect() as conn:
+        now = database_now(conn)
+    ensure_partitions(world.engine, now)
+    world.accept(event("contact.changed", "ann", now, fields={"colour": "blue"}), now=now)
+    assert events.act_once(world.engine, zone=world.zone).events == 1
+
+
+def test_the_first_step_of_who_enters_by_an_event_waits_for_no_tick(world: World) -> None:
+    _blue_by_event(world)
+    assert [(done.contact, done.step) for done in world.passed()] == [("ann", "point")]
+    world.check()
+
+
+def test_where_the_inbox_is_behind_first_steps_are_left_to_workers(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "BEHIND_SECONDS", -1.0)
+    _blue_by_event(world)
+    assert world.passed() == []
+    assert [wait.step for wait in world.waits()] == ["point"]

@@ -18,9 +18,11 @@ from parcours.db.partitions import ensure_partitions
 from parcours.db.reads import overview
 from parcours.db.scope import Scope
 from parcours.db.tables import campaigns, contacts, events, outcomes
+from parcours.domain.campaign_file.model import ExitFile
 from parcours.domain.contacts.membership import Arrival, Departure
 from parcours.producers.broker import make_broker
 from parcours.producers.tick import Tick
+from parcours.services import campaign_plan
 from parcours.workers import membership
 from parcours.workers.executor import execute_due
 from parcours.workers.sweeps import trigger_inline
@@ -257,6 +259,23 @@ def test_a_page_of_who_waits(big: World) -> None:
         for after in (None, outcomes.Waiting(at(20), id_, big.step_id("opened"), 1)):
             page = outcomes.waiting(conn, big.found(conn).id, contact_id=None, step_id=None, after=after, limit=50)
             assert len(list(page)) == 50
+    assert found == {}
+
+
+def test_a_change_of_a_campaign_is_planned(big: World) -> None:
+    file = big.campaign(STEPS, description="as it is").file
+    changed = file.model_copy(
+        update={
+            "reentry": "after_exit",
+            "sources": file.sources.model_copy(update={"segments": ("colds",)}),
+            "exit": (ExitFile(segment="everyone"),),
+            "steps": file.steps[1:],
+        }
+    )
+    with explained(big.engine) as found, big.engine.connect() as conn:
+        planned = campaign_plan.plan(conn, changed, zone=UTC_ZONE, now=NOW)
+    assert planned.moves is not None
+    assert planned.moves.exits == CONTACTS
     assert found == {}
 
 

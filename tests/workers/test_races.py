@@ -305,25 +305,3 @@ def test_a_merge_waits_for_a_version_that_is_being_applied_with_no_contact_in_it
             waiting = threads.submit(shut_out)
             until_somebody_waits(world)
         waiting.result(LONG)
-
-
-def test_a_pause_says_whom_it_waits_for(world: World) -> None:
-    world.campaign(POINT)
-    told: list[campaigns.Inside] = []
-
-    def pause() -> bool:
-        with world.engine.begin() as conn:
-            found = world.found(conn)
-            campaigns.close(conn, found.id, told=told.extend, after_ms=10)
-            return campaigns.set_published(conn, found.id, False, now=START)
-
-    with beside() as threads:
-        with world.engine.begin() as conn:
-            campaigns.enter(conn, world.found(conn).id, world.zone)
-            pid = conn.execute(text("SELECT pg_backend_pid()")).scalar_one()
-            paused = threads.submit(pause)
-            deadline = time.monotonic() + LONG
-            while not told and time.monotonic() < deadline:
-                time.sleep(0.01)
-        assert paused.result(LONG)
-    assert [(each.pid, each.name) for each in told] == [(pid, "parcours")]

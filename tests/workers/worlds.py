@@ -236,7 +236,7 @@ class World:
         file = campaign_files.read(self._file, default_zone=self.zone)
         with self.engine.begin() as conn:
             assert campaign_plan.check_references(conn, file) == []
-            plan = campaign_plan.plan(conn, file, zone=self.zone)
+            plan = campaign_plan.plan(conn, file, zone=self.zone, now=when)
             apply_campaign.apply(
                 conn, plan, backfill=backfill, reschedule=reschedule, who="test", now=when, zone=self.zone
             )
@@ -498,6 +498,7 @@ class World:
                 "form",
                 "form_submission",
                 "email",
+                "trial",
                 "membership",
                 "wait",
                 "outcome",

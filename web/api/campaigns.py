@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Depends, Header, Request, Response
+from fastapi import Depends, Header, Query, Request, Response
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
@@ -22,6 +22,7 @@ from parcours.services import apply_campaign, campaign_changes, campaign_plan
 from parcours.services.campaign_changes import TakenError
 from parcours.services.campaign_json import campaign_json, campaign_line
 from parcours.services.campaign_plan import CampaignPlan
+from parcours.services.launch import launch
 from parcours.services.overview_json import overview_json
 from parcours.web.api.common import (
     Cursor,
@@ -104,6 +105,16 @@ class CampaignResource(CampaignLine):
     activity: list[Activity]
 
 
+class PublishedCampaign(CampaignResource):
+    """A campaign that was published, and what that does to contacts."""
+
+    people: dict[str, Any] | None = Field(
+        examples=[{"joins": 3, "returns": 0, "leaves": 0, "exits": 0, "complete": True}],
+        description="Contacts that the following update moves. Null: it was published already, or cannot be read.",
+    )
+    effects: list[dict[str, Any]] = Field(description="The same in sentences.")
+
+
 class Planned(BaseModel):
     """What applying a campaign file would change. Counts are numbers of contacts waiting at a step."""
 
@@ -120,10 +131,30 @@ class Planned(BaseModel):
     retimed: dict[str, int]
     retimed_before: list[str] = Field(description="Steps of `retimed` whose timing was changed by an earlier version.")
     new_roots: list[str]
+    new_below: dict[str, str] = Field(
+        examples=[{"remind": "hello"}], description="New steps below others, with the step above."
+    )
+    restored: dict[str, int] = Field(description="Steps that return, and how many contacts wait there again.")
     rules_added: list[str] = Field(description="Event sources, exits and limits that are new, in words.")
     rules_removed: list[str] = Field(description="Those that are no more.")
     publishes: bool | None = Field(
         description="Whether the change publishes (true) or pauses (false) the campaign; null: neither."
+    )
+    digest: str = Field(description="Identifies what the plan does. Give it to PUT to apply exactly this plan.")
+    changes: bool = Field(description="Whether applying would change anything.")
+    differences: list[dict[str, Any]] = Field(
+        examples=[[{"step": "hello", "name": "after", "before": "2 days", "after": "5 days"}]],
+        description="Values that the file states differently: of the campaign (step: null), and of steps.",
+    )
+    waiting: dict[str, int] = Field(description="Contacts that wait at steps that change.")
+    effects: list[dict[str, Any]] = Field(
+        examples=[[{"what": "leaves", "contacts": 12, "detail": "", "sentence": "12 contacts leave"}]],
+        description="What the settings do to contacts.",
+    )
+    people: dict[str, Any] | None = Field(
+        examples=[{"joins": 3, "returns": 0, "leaves": 12, "exits": 0, "complete": True}],
+        description="Contacts that the following update moves. Not complete: the numbers are minimums. "
+        "Null: nothing changes who is in the campaign.",
     )
     warnings: list[str]
     lines: list[str] = Field(description="The plan in sentences.")
@@ -150,6 +181,10 @@ CONFLICT = problems({409: "A campaign with this key already exists."})
 CHANGED = problems({412: "The campaign has changed; get it again."})
 # A step and the list that it stands in are two levels; what a step is given may be as deep as any value.
 LEVELS = 2 * MAX_DEPTH + gate.MAX_DEPTH
+Why = Annotated[
+    str | None,
+    Query(max_length=apply_campaign.MOST_MESSAGE, description="Reason for the change, kept with the version."),
+]
 IfMatch = Annotated[str | None, Header(description="ETag, or version in quotes, that the change is based on.")]
 
 
@@ -219,7 +254,11 @@ def list_campaigns(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor
     "/campaigns", status_code=201, summary="Create a campaign", responses=CONFLICT, openapi_extra=CAMPAIGN_BODY
 )
 def make_campaign(
-    site: SiteOf, who: Manager, response: Response, file: Annotated[CampaignFile, Depends(_file)]
+    site: SiteOf,
+    who: Manager,
+    response: Response,
+    file: Annotated[CampaignFile, Depends(_file)],
+    message: Why = None,
 ) -> CampaignResource:
     """The body is the campaign file.
 
@@ -230,8 +269,8 @@ def make_campaign(
         now = database_now(conn)
         if campaign_changes.hold(conn, file.campaign, now=now) is not None:
             raise ProblemError(409, f"campaign {file.campaign!r} already exists; use PUT to change it")
-        _apply(conn, site, file, who=who, now=now)
-        made = _campaign(conn, campaigns.find(conn, file.campaign), response)
+        _apply(conn, site, file, who=who, now=now, message=message)
+        made = campaign_answer(conn, campaigns.find(conn, file.campaign), response)
     response.headers["Location"] = address("api", "campaigns", made.campaign)
     return made
 
@@ -240,7 +279,7 @@ def make_campaign(
 def get_campaign(site: SiteOf, _who: Reader, campaign: str, response: Response) -> CampaignResource:
     """Returns state, version and the definition, which can be sent back. Use the ETag in `If-Match`."""
     with site.engine.connect() as conn:
-        return _campaign(conn, campaigns.find(conn, campaign), response)
+        return campaign_answer(conn, campaigns.find(conn, campaign), response)
 
 
 @router.put("/campaigns/{campaign}", summary="Change a campaign", responses=CHANGED, openapi_extra=CAMPAIGN_BODY)
@@ -252,20 +291,24 @@ def change_campaign(
     file: Annotated[CampaignFile, Depends(_file)],
     backfill: bool = False,
     reschedule: bool = False,
+    message: Why = None,
+    plan: Annotated[str | None, Query(description="`digest` of a plan: apply exactly this plan, or nothing.")] = None,
     if_match: IfMatch = None,
 ) -> CampaignResource:
     """The body is the complete campaign file, or what GET returns; changes to `definition` create a new version.
 
-    `backfill` also starts new first steps for existing members; `reschedule` applies changed delays and dates to
+    `backfill` also starts new steps for existing members; `reschedule` applies changed delays and dates to
     waiting contacts.
     """
     with site.engine.begin() as conn:
         now = database_now(conn)
         key = campaigns.find(conn, campaign).key
         _check_key(file, key)
-        _check_match(conn, _held(conn, key, now), if_match)
-        _apply(conn, site, file, who=who, now=now, backfill=backfill, reschedule=reschedule)
-        return _campaign(conn, campaigns.find(conn, key), response)
+        check_match(conn, held(conn, key, now), if_match)
+        _apply(
+            conn, site, file, who=who, now=now, backfill=backfill, reschedule=reschedule, message=message, digest=plan
+        )
+        return campaign_answer(conn, campaigns.find(conn, key), response)
 
 
 @router.delete("/campaigns/{campaign}", status_code=204, summary="Delete a campaign", responses=CHANGED)
@@ -273,8 +316,8 @@ def delete_campaign(site: SiteOf, who: Manager, campaign: str, if_match: IfMatch
     """Contacts stop moving. The history is kept."""
     with site.engine.begin() as conn:
         now = database_now(conn)
-        found = _held(conn, campaigns.find(conn, campaign).key, now)
-        _check_match(conn, found, if_match)
+        found = held(conn, campaigns.find(conn, campaign).key, now)
+        check_match(conn, found, if_match)
         campaign_changes.delete(conn, found, who=who, now=now)
 
 
@@ -298,9 +341,23 @@ def plan_campaign(site: SiteOf, _who: Reader, campaign: str, file: Annotated[Cam
 @router.post("/campaigns/{campaign}/publish", summary="Publish a campaign", responses=CHANGED)
 def publish_campaign(
     site: SiteOf, who: Manager, campaign: str, response: Response, if_match: IfMatch = None
-) -> CampaignResource:
-    """If the campaign is not running yet, `why_not` gives the reason. Repeating the request changes nothing."""
-    return _switch(site, campaign, True, who, if_match, response)
+) -> PublishedCampaign:
+    """If the campaign is not running yet, `why_not` gives the reason. Repeating the request changes nothing.
+
+    Contacts join as soon as workers and tick run; `people` says how many.
+    """
+    with site.engine.connect() as conn:
+        found = campaigns.find(conn, campaign)
+        was_published = campaigns.listing(conn, [found.id])[0].published
+        moves, effects = launch(conn, found, now=database_now(conn), zone=site.zone)
+    done = _switch(site, campaign, True, who, if_match, response)
+    if was_published:
+        moves, effects = None, []
+    return PublishedCampaign(
+        **dict(done),
+        people=None if moves is None else moves._asdict(),
+        effects=[each.to_json() for each in effects],
+    )
 
 
 @router.post("/campaigns/{campaign}/pause", summary="Pause a campaign", responses=CHANGED)
@@ -329,7 +386,7 @@ def clone_campaign(
             campaign_changes.clone(conn, found, given.key, who=who, now=now, zone=site.zone, name=given.name)
         except TakenError as error:
             raise ProblemError(409, str(error)) from None
-        made = _campaign(conn, campaigns.find(conn, given.key), response)
+        made = campaign_answer(conn, campaigns.find(conn, given.key), response)
     response.headers["Location"] = address("api", "campaigns", made.campaign)
     return made
 
@@ -339,13 +396,13 @@ def _switch(
 ) -> CampaignResource:
     with site.engine.begin() as conn:
         now = database_now(conn)
-        found = _held(conn, campaigns.find(conn, campaign).key, now)
-        _check_match(conn, found, if_match)
+        found = held(conn, campaigns.find(conn, campaign).key, now)
+        check_match(conn, found, if_match)
         campaign_changes.switch(conn, found, published, who=who, now=now)
-        return _campaign(conn, found, response)
+        return campaign_answer(conn, found, response)
 
 
-def _held(conn: Connection, key: str, now: datetime) -> Found:
+def held(conn: Connection, key: str, now: datetime) -> Found:
     found = campaign_changes.hold(conn, key, now=now)
     if found is None:
         raise NotFoundError("campaign", key)
@@ -359,7 +416,7 @@ def _check_key(file: CampaignFile, key: str) -> None:
         )
 
 
-def _check_match(conn: Connection, found: Found, if_match: str | None) -> None:
+def check_match(conn: Connection, found: Found, if_match: str | None) -> None:
     """Raise ProblemError (412) when a campaign is not as the caller saw it. Source: RFC 9110, section 13.1.1."""
     if if_match is None or if_match.strip() == "*":
         return
@@ -376,11 +433,11 @@ def _tag(conn: Connection, found: Found) -> str:
     return f'"{campaign_changes.stamp(conn, found)}"'
 
 
-def _plan(conn: Connection, site: Site, file: CampaignFile) -> CampaignPlan:
+def _plan(conn: Connection, site: Site, file: CampaignFile, *, counted: bool = True) -> CampaignPlan:
     problems = campaign_plan.check_references(conn, file)
     if problems:
         raise unusable([(dotted(each.path), each.sentence) for each in problems])
-    return campaign_plan.plan(conn, file, zone=site.zone)
+    return campaign_plan.plan(conn, file, zone=site.zone, counted=counted)
 
 
 def _apply(
@@ -392,12 +449,30 @@ def _apply(
     now: datetime,
     backfill: bool = False,
     reschedule: bool = False,
+    message: str | None = None,
+    digest: str | None = None,
 ) -> None:
-    planned = _plan(conn, site, file)
-    apply_campaign.apply(conn, planned, backfill=backfill, reschedule=reschedule, who=who, now=now, zone=site.zone)
+    planned = _plan(conn, site, file, counted=False)
+    check_digest(planned, digest)
+    apply_campaign.apply(
+        conn,
+        planned,
+        backfill=backfill,
+        reschedule=reschedule,
+        who=who,
+        now=now,
+        zone=site.zone,
+        message=message,
+    )
 
 
-def _campaign(conn: Connection, found: Found, response: Response) -> CampaignResource:
+def check_digest(planned: CampaignPlan, digest: str | None) -> None:
+    """Raise ProblemError (412) when a plan is not the one that the caller saw."""
+    if digest is not None and digest != planned.digest:
+        raise ProblemError(412, "the campaign changed, and the plan no longer holds; plan again, and apply that plan")
+
+
+def campaign_answer(conn: Connection, found: Found, response: Response) -> CampaignResource:
     """Return a campaign as it is answered, with its ETag."""
     response.headers["ETag"] = _tag(conn, found)
     return CampaignResource(**campaign_json(conn, found, now=database_now(conn)))

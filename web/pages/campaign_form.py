@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 import re
 import unicodedata
 from collections import defaultdict
@@ -34,6 +32,7 @@ from parcours.web.context import Site
 from parcours.web.i18n.language import _, _n, marked
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
+from parcours.web.pages.plan_words import added_step, effect_line, setting_lines, step_change
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.security.access import FormBody
 
@@ -309,15 +308,15 @@ def _save(request: Request, site: Site, key: str | None, form: FormBody, who: st
             return _form(request, conn, draft, found, checked, status=422)
         planned = campaign_plan.plan(conn, checked.file, zone=site.zone)
         seen = form.text("seen")
-        if does != "apply" or seen != _digest(planned):
+        if does != "apply" or seen != planned.digest:
             return _review(request, draft, planned, form, changed=does == "apply")
     with site.engine.connect() as conn, conn.begin() as transaction:
         now = database_now(conn)
         held = campaign_changes.hold(conn, checked.file.campaign, now=now)
         stale = _stale(conn, draft, held, site.zone)
-        planned = campaign_plan.plan(conn, checked.file, zone=site.zone)
+        planned = campaign_plan.plan(conn, checked.file, zone=site.zone, counted=False)
         # One that was deleted meanwhile would come back unasked.
-        overtaken = stale is not None or seen != _digest(planned) or (found is not None and held is None)
+        overtaken = stale is not None or seen != planned.digest or (found is not None and held is None)
         if overtaken:
             transaction.rollback()
         else:
@@ -329,6 +328,7 @@ def _save(request: Request, site: Site, key: str | None, form: FormBody, who: st
                 who=who,
                 now=now,
                 zone=site.zone,
+                message=form.text("message"),
             )
     if overtaken:
         # Somebody was faster by a moment: it shows as to one who comes later.
@@ -365,25 +365,26 @@ def _stale(conn: Connection, draft: Draft, found: Found | None, zone: ZoneInfo) 
         return None
     before: list[str] = []
     if draft.stamp is not None and 0 < draft.stamp.version <= found.version:
-        before = _lines(conn, found, draft.stamp)
-    after = _lines(conn, found, current)
+        before = lines_of(conn, found, draft.stamp)
+    after = lines_of(conn, found, current)
     last = next(iter(campaigns.activity(conn, found.id, limit=1)), None)
     return Stale(
         found,
         replace(draft, stamp=current),
         _("Someone else changed this campaign while you were editing it."),
-        list(_difference(before, after)),
+        list(text_difference(before, after)),
         "" if last is None else last.who,
         None if last is None else last.at,
     )
 
 
-def _lines(conn: Connection, found: Found, stamp: Stamp) -> list[str]:
+def lines_of(conn: Connection, found: Found, stamp: Stamp) -> list[str]:
+    """Return the file of a version as lines of YAML."""
     version = campaigns.read_version(conn, found.key, found.id, stamp.version)
     return write(definition_of(version, stamp.published)).splitlines()
 
 
-def _difference(before: list[str], after: list[str]) -> Iterator[tuple[str, str]]:
+def text_difference(before: list[str], after: list[str]) -> Iterator[tuple[str, str]]:
     """Yield (what, line): added, removed, same, or a gap between two places."""
     kinds = {"+": "added", "-": "removed", " ": "same", "@": "gap"}
     for line in list(difflib.unified_diff(before, after, lineterm="", n=_LINES_AROUND))[2:]:
@@ -392,22 +393,6 @@ def _difference(before: list[str], after: list[str]) -> Iterator[tuple[str, str]
 
 def _base(conn: Connection, found: Found | None, zone: ZoneInfo) -> CampaignFile | None:
     return None if found is None else campaigns.read_version(conn, found.key, found.id, found.version).file
-
-
-def _digest(planned: CampaignPlan) -> str:
-    """Return a name of what a plan does; how many contacts it touches may change while one reads."""
-    said = {
-        "file": to_data(planned.file),
-        "version": planned.version,
-        "publishes": planned.publishes,
-        "added": planned.added,
-        "changed": planned.changed,
-        "removed": sorted(planned.removed),
-        "retimed": sorted(planned.retimed),
-        "dates": sorted(planned.dates),
-        "new_roots": planned.new_roots,
-    }
-    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 def _form(
@@ -455,7 +440,7 @@ def _types() -> list[tuple[str, list[tuple[StepType, str]]]]:
 
 
 def _review(request: Request, draft: Draft, planned: CampaignPlan, form: FormBody, *, changed: bool) -> Response:
-    dropped = ("do", "seen", "backfill", "reschedule", "key", "stamp")
+    dropped = ("do", "seen", "backfill", "reschedule", "key", "stamp", "message")
     kept = [pair for pair in form.pairs() if pair[0] not in dropped] + [("key", draft.key)]
     kept += [("stamp", str(draft.stamp))] if draft.stamp else []
     return render(
@@ -464,10 +449,11 @@ def _review(request: Request, draft: Draft, planned: CampaignPlan, form: FormBod
         draft=draft,
         planned=planned,
         lines=list(plan_lines(planned, comes_back=draft.stamp is None)),
-        choices=list(_choices(planned)),
+        choices=list(choices_of(planned)),
+        message=form.text("message"),
         chosen={name for name in ("backfill", "reschedule") if name in form},
         kept=kept,
-        seen=_digest(planned),
+        seen=planned.digest,
         changed=changed,
         nothing=planned.unchanged and planned.publishes is None,
         action=f"/campaigns/{draft.key}/edit" if planned.campaign_id is not None and draft.stamp else "/campaigns/+new",
@@ -493,9 +479,10 @@ def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[t
     else:
         yield "changed", _("Version {n} will be created.", n=planned.version)
         for key in planned.added:
-            yield "added", _("Step {key} will be added.", key=key)
+            yield "added", added_step(planned, key)
+    yield from setting_lines(planned)
     for key in planned.changed:
-        yield "changed", _("Step {key} will be changed.", key=key)
+        yield "changed", step_change(planned, key)
     for key in planned.moved:
         if key not in planned.added and key not in planned.removed:
             yield "changed", _("Step {key} will be moved. Contacts waiting there stay.", key=key)
@@ -521,11 +508,12 @@ def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[t
         on = _("The campaign will be switched on: contacts join, and due steps run.")
         off = _("The campaign will be paused. Contacts keep their place.")
         yield ("on", on) if planned.publishes else ("off", off)
+    yield from map(effect_line, planned.effects)
     for warning in planned.warnings:
         yield "note", warning
 
 
-def _choices(planned: CampaignPlan) -> Iterator[PlanChoice]:
+def choices_of(planned: CampaignPlan) -> Iterator[PlanChoice]:
     kept = {key: n for key, n in planned.retimed.items() if key not in planned.by_date}
     retimed = sum(kept.values())
     if retimed:
@@ -534,7 +522,14 @@ def _choices(planned: CampaignPlan) -> Iterator[PlanChoice]:
             _n("Reschedule {n} waiting contact", "Reschedule {n} waiting contacts", retimed),
             _("Otherwise, they keep their current due time. Steps: {steps}.", steps=", ".join(kept)),
         )
-    if planned.new_roots and planned.members:
+    new_steps = [*planned.new_roots, *planned.new_below]
+    if planned.new_below and planned.members:
+        yield PlanChoice(
+            "backfill",
+            _("Start the new steps for contacts who passed the step above"),
+            _("Otherwise, only contacts who pass it later run them. Steps: {steps}.", steps=", ".join(new_steps)),
+        )
+    elif planned.new_roots and planned.members:
         yield PlanChoice(
             "backfill",
             _n(

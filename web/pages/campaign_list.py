@@ -20,11 +20,13 @@ from parcours.domain.campaign_file.model import CampaignFile, SkipFile
 from parcours.domain.errors import CampaignError, UnreadableCampaignError
 from parcours.domain.time.intervals import parse_interval
 from parcours.services import campaign_changes
+from parcours.services.launch import launch
 from parcours.web.context import Site
 from parcours.web.i18n.labels import interval
 from parcours.web.i18n.language import _, _n, instant, marked
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
+from parcours.web.pages.plan_words import effect_line
 from parcours.web.pages.rendering import redirect, render
 
 router = pages_router()
@@ -273,6 +275,8 @@ def what_publishing_does(conn: Connection, found: Found, site: Site) -> list[str
         sentences += [_overdue(overdue.waits), catch_up(version.file)]
     on = Status(True, row.publish_from, row.publish_until, row.category_published)
     reason = reason_of(on, now)
+    _moves, effects = launch(conn, found, now=now, zone=site.zone)
+    sentences += [effect_line(each)[1] for each in effects if each.what != "later"]
     sentences.append(reason or _("Contacts start to join, and due steps run."))
     if reason:
         sentences.append(_("Until then, no steps run.") if on.state(now) == "scheduled" else _("No steps run."))

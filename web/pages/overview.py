@@ -25,6 +25,7 @@ from parcours.domain.campaign import Campaign, Step
 from parcours.domain.errors import NotFoundError, UnreadableCampaignError
 from parcours.domain.steps.types import Kind
 from parcours.domain.time.zones import zone_of
+from parcours.services.goal_figures import goal_figures
 from parcours.web.context import Site
 from parcours.web.i18n import labels
 from parcours.web.i18n.language import _, marked
@@ -150,6 +151,7 @@ def _answer(
         found = overview.figures(conn, about.campaign, waits_counted=overview.WAITS_COUNTED)
         values: dict[str, Any] = {
             "figures": found,
+            "goal": goal_figures(conn, about.campaign),
             "due": overview.due(conn, list(about.campaign.steps), now=about.now),
             **({} if still else _tab(conn, request, site, about, found, tab)),
         }

@@ -6,9 +6,11 @@ from fastapi import APIRouter
 
 from parcours.web.pages import (
     account,
+    ahead,
     assets,
     campaign_form,
     campaign_list,
+    campaign_versions,
     contact_form,
     contact_import,
     contacts,
@@ -35,6 +37,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     # Before what has the key of a campaign in this place.
     campaign_form.router,
     campaign_list.router,
+    campaign_versions.router,
+    ahead.router,
     # After all that has a name of its own below a campaign.
     overview.router,
     # Before what has the key of a contact in this place.

@@ -17,6 +17,7 @@ from parcours.domain.keys import KEY_LENGTH, checked_key
 from parcours.domain.segments.rule import Rule
 from parcours.services import manual_changes
 from parcours.services.segment_explained import in_words
+from parcours.web.i18n.conditions import condition
 from parcours.web.i18n.language import _, _n, marked
 from parcours.web.pages import FormOf, SiteOf, pages_router
 from parcours.web.pages.campaign_form import slug
@@ -169,7 +170,10 @@ _PARTS = {"all": marked("all of"), "any": marked("any of"), "not": marked("not")
 
 def _rule_lines(rule: Rule) -> list[tuple[int, bool, str]]:
     """Return a rule as lines: how deep each stands, whether it is a condition, and its words."""
-    return [(depth, kind is None, words if kind is None else _(_PARTS[kind])) for depth, kind, words in in_words(rule)]
+    return [
+        (depth, kind is None, condition(words) if kind is None else _(_PARTS[kind]))
+        for depth, kind, words in in_words(rule)
+    ]
 
 
 def _segment(conn: Connection, key: str) -> Segment:

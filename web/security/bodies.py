@@ -18,16 +18,21 @@ async def read_body(request: Request) -> bytes:
 
 
 async def read_at_most(request: Request, limit: int) -> bytes:
-    """Return the body of a request, as it comes: what a header says of its length is not believed.
+    """Return the body of a request.
 
-    Raises ProblemError (413) as soon as it is longer than so many bytes.
+    Raises ProblemError (413) for one of more than so many bytes: before anything is read when its header says so, so
+    that a client that asks first sends none of it; otherwise as soon as it is longer.
     """
+    too_long = ProblemError(413, f"the body is longer than {limit:,} bytes; send less per request")
+    declared = request.headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and int(declared) > limit:
+        raise too_long
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > limit:
-            raise ProblemError(413, f"the body is longer than {limit:,} bytes; send less per request")
+            raise too_long
         chunks.append(chunk)
     return b"".join(chunks)
 

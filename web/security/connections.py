@@ -1,4 +1,4 @@
-"""Who may have how much of the server: connections, and requests in hand, of one source and of all together."""
+"""Limits on connections and on requests in progress, for each client network and for all clients together."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from typing import Protocol
 
 from parcours.web.security.access import network_of
 
-# Probes and metrics have places of their own, which nobody else can take.
+# Health probes and metrics have slots of their own, which other requests cannot take.
 HEALTH_PATHS = ("/health/", "/metrics")
 HEALTH_PLACES = 20
 
 
 class Connection(Protocol):
-    """What this needs to know of a connection, and do with it."""
+    """A connection, as far as the limits need to know it."""
 
-    # Its network address, or its network's.
+    # The network address of the client, or its network.
     source: str
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request of it is in hand: its head has not come, or its last one is answered."""
+        """Whether no request is in progress: none has arrived yet, or the last one is answered."""
         ...
 
     def end(self) -> None:
-        """Close it."""
+        """Close the connection."""
         ...
 
 
 class ConnectionPlaces:
-    """The connections and requests of a server: `most` together, of one source half of them at most.
+    """Limits the connections and requests of a server to `most`, and those of one client network to half of that.
 
-    Connections without a request make room for those that come later, so who opens many and says nothing keeps
-    nobody out. A proxy that we trust speaks for many, and may have them all.
+    At the limit, a new connection replaces the oldest idle one, so a client that opens many connections and sends
+    nothing cannot keep others out. A trusted proxy represents many clients and may use the whole limit.
     """
 
     def __init__(self, most: int, trusted_proxies: str | None) -> None:
@@ -43,7 +43,7 @@ class ConnectionPlaces:
         names = [each.strip() for each in (trusted_proxies or "").split(",") if each.strip()]
         self._proxies = [network for name in names if (network := _network(name)) is not None]
         self._trusts_all = "*" in names
-        # By source, the oldest first.
+        # By client network, oldest first.
         self._open: dict[str, dict[Connection, None]] = {}
         self._n_open = 0
         self._requests: Counter[str] = Counter()
@@ -51,7 +51,7 @@ class ConnectionPlaces:
         self._n_health = 0
 
     def enter(self, connection: Connection) -> None:
-        """Count a connection that has just come; one that is idle makes room for it."""
+        """Count a new connection; at the limit, close the oldest idle one."""
         own = self._open.setdefault(connection.source, {})
         own[connection] = None
         self._n_open += 1
@@ -61,7 +61,7 @@ class ConnectionPlaces:
             self._end_oldest(max(self._open.values(), key=len), but=connection)
 
     def leave(self, connection: Connection) -> None:
-        """Count a connection no more."""
+        """Stop counting a connection."""
         own = self._open.get(connection.source, {})
         if connection in own:
             del own[connection]
@@ -71,7 +71,7 @@ class ConnectionPlaces:
 
     @contextmanager
     def request(self, source: str, path: str) -> Iterator[bool]:
-        """Take a place for a request while it is answered; gives whether there is one."""
+        """Count a request while it is answered; yield False when the limit is reached."""
         if path.startswith(HEALTH_PATHS):
             admitted = self._n_health < HEALTH_PLACES
             self._n_health += 1
@@ -96,7 +96,7 @@ class ConnectionPlaces:
     def _end_oldest(self, connections: dict[Connection, None], *, but: Connection) -> None:
         idle = next((each for each in connections if each is not but and each.is_idle), None)
         if idle is not None:
-            # At once: until the server says that it is closed, many more may come.
+            # Stop counting now: many more connections may arrive before the server reports this one as closed.
             self.leave(idle)
             idle.end()
 
@@ -111,7 +111,7 @@ class ConnectionPlaces:
 
 
 def source_of(address: str | None) -> str:
-    """Return what connections of one household or machine have in common."""
+    """Return the network of a client address, which groups the connections of one household or machine."""
     return "unknown" if address is None else network_of(address)
 
 

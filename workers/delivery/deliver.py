@@ -21,7 +21,7 @@ from parcours.db.faults import Fault, fault_of
 from parcours.db.reads import batch as facts
 from parcours.db.scope import Scope
 from parcours.db.statements import statements
-from parcours.db.tables import campaigns, outbox, outcomes, refusals
+from parcours.db.tables import campaigns, outbox, outcomes, refusals, trials
 from parcours.db.tables.refusals import RefusalChange
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.campaign import StopRule
@@ -248,6 +248,28 @@ class _Sending:
             rows = settle([(message, result if isinstance(result, Sent) else again)], paused={}, now=now).rows
             return ends(outbox.record(self.conn, rows, now=now))
 
+    def _watched(self, results: Sequence[tuple[Claimed, Result]]) -> set[int]:
+        """Return to whom emails of campaigns with a goal went."""
+        return {
+            message.contact_id
+            for message, result in results
+            if isinstance(result, Sent) and self._has_goal(message.campaign_id)
+        }
+
+    def _has_goal(self, campaign_id: int) -> bool:
+        campaign = self.batch.campaigns.get(campaign_id)
+        return campaign is not None and campaign.goal is not None
+
+    def _note_variants(self, conn: Connection, recorded: Sequence[outbox.Recorded], *, now: datetime) -> None:
+        """Count which variants of emails went out on the way to a goal; the contacts are locked."""
+        keys = [
+            each.key
+            for each in recorded
+            if each.state == "sent" and each.channel == "email" and each.to_contact and self._has_goal(each.campaign_id)
+        ]
+        if keys:
+            trials.note_sent(conn, keys, now=now)
+
     def _record(self, conn: Connection, results: Sequence[tuple[Claimed, Result]]) -> Counter[str]:
         campaigns.read_by_index(conn)
         only_sent = all(isinstance(result, Sent) for _, result in results)
@@ -258,9 +280,11 @@ class _Sending:
         blamed = {failure.contact_id for failure in done.failures.values()}
         bounced = {contact_id for ids in done.bounced.values() for contact_id in ids}
         # Before the messages, as whoever erases a contact does.
-        present = set(facts.lock(conn, blamed | bounced)) if blamed or bounced else set()
+        locked = blamed | bounced | self._watched(results)
+        present = set(facts.lock(conn, locked)) if locked else set()
         recorded = outbox.record(conn, done.rows, now=now)
         _count_emails(conn, recorded, now=now)
+        self._note_variants(conn, recorded, now=now)
         for channel, ids in done.bounced.items():
             gone = [RefusalChange(contact_id, channel, now) for contact_id in sorted(present & set(ids))]
             refusals.refuse(conn, gone, reason="bounced")

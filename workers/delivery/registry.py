@@ -16,7 +16,7 @@ from parcours.domain.errors import CampaignError
 from parcours.domain.gate import clean
 from parcours.domain.invalid_values import why_invalid
 from parcours.ops.settings import PREFIX, PROVIDER_PREFIX, Settings
-from parcours.workers.delivery.provider import Provider, Setup
+from parcours.workers.delivery.provider import Provider, ProviderOptions, Setup
 
 GROUP = "parcours.providers"
 CHANNELS = ("email", "sms", "push", "webhook")
@@ -97,15 +97,8 @@ def make(settings: Settings, channel: str, *, signing: str) -> Provider[Any]:
     try:
         checked = found.options(**options)
     except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        option = str(first["loc"][0]) if first["loc"] else ""
-        setting = own[option][0] if option in own else f"{prefix_of(name)}{option.upper()}"
-        known = ", ".join(f"{prefix_of(name)}{each.upper()}" for each in found.options.model_fields)
-        says = {
-            "missing": "this setting is required",
-            "extra_forbidden": f"unknown option; known options: {known or 'none'}",
-        }.get(first["type"], why_invalid(first, show=False))
-        raise UnusableProviderError(f"{setting}: {says}") from None
+        names = {option: setting for option, (setting, _) in own.items()}
+        raise UnusableProviderError(_all_wrong(error, found.options, names, prefix_of(name))) from None
     host = urlsplit(settings.public_url).hostname or "localhost"
     setup = Setup(
         channel=channel,
@@ -124,6 +117,25 @@ def make(settings: Settings, channel: str, *, signing: str) -> Provider[Any]:
             f"the provider {name!r} cannot be used ({_short(error)}); check its documentation and its settings "
             f"{prefix_of(name)}…"
         ) from error
+
+
+def _all_wrong(error: ValidationError, options: type[ProviderOptions], own: Mapping[str, str], prefix: str) -> str:
+    """Return what is wrong with the options of a provider, all of it; `own` has settings that have other names."""
+    settings_by_fault: dict[str, list[str]] = {}
+    known = ", ".join(own.get(each, f"{prefix}{each.upper()}") for each in options.model_fields)
+    for each in error.errors(include_input=False):
+        option = str(each["loc"][0]) if each["loc"] else ""
+        says = {
+            "missing": "required",
+            "extra_forbidden": f"unknown option; known options: {known or 'none'}",
+        }.get(each["type"], why_invalid(each, show=False))
+        settings_by_fault.setdefault(says, []).append(own.get(option, f"{prefix}{option.upper()}"))
+    faults = []
+    for says, settings in settings_by_fault.items():
+        required = "this setting is required" if len(settings) == 1 else "these settings are required"
+        faults.append(f"{', '.join(settings)}: {required if says == 'required' else says}")
+    # What says what to do after a semicolon comes last.
+    return " and ".join(sorted(faults, key=lambda fault: ";" in fault))
 
 
 def prefix_of(name: str) -> str:

@@ -283,3 +283,23 @@ def test_sources_exits_and_limits_that_the_form_does_not_show_stay(client: Clien
     assert [each.event for each in file.exit] == ["order.paid"]
     assert file.entry is not None
     assert file.entry.most == 9
+
+
+def test_a_source_that_is_unticked_says_in_both_languages_how_many_leave(client: Client, world: World) -> None:
+    world.contacts("ann", "ben", segment="everyone")
+    world.contacts("cleo", segment="other")
+    http = client()
+    assert applied(http, "/campaigns/+new", key="k", published="1", segments=["everyone", "other"]).status_code == 303
+    world.update()
+    given = {"segments": ["other"], "published": "1", "reentry": "always"}
+    stamped = stamp(http.get("/campaigns/k/edit").text)
+    review = text_of(posted(http, "/campaigns/k/edit", **filled(**given, stamp=stamped), do="review").text)
+    assert "2 contacts will leave, because they are in none of the segments." in review
+    assert "Source segments: - everyone." in review
+    assert "Re-entry: never → always." in review
+    http.headers["accept-language"] = "fr"
+    french = text_of(posted(http, "/campaigns/k/edit", **filled(**given, stamp=stamped), do="review").text)
+    assert "2 contacts sortiront, car ils ne sont dans aucun des segments." in french
+    changed = STEPS.replace("[new]", "[newer]")
+    page = text_of(posted(http, "/campaigns/k/edit", **filled(steps=changed, stamp=stamped), do="review").text)
+    assert "L’étape tag sera modifiée : add + newer, - new. 3 contacts y attendent." in page

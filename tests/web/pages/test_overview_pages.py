@@ -498,3 +498,23 @@ def test_every_page_is_there_in_french(client: Client, world: World, engine: Eng
     assert "oui 14,3 % 1" in page
     assert "après 1 jour à 09:00" in page
     assert "Historique" in http.get("/contacts/c1").text
+
+
+def test_the_goal_is_shown_with_its_control_group_in_both_languages(client: Client, world: World) -> None:
+    world.crowd(100, segment="everyone", country="FR")
+    goal = {"event": "order.paid", "within": "14 days", "value": "total"}
+    world.campaign("- {step: hello, action: contact.points, with: {points: 1}}", goal=goal, control=50)
+    world.run()
+    page = text_of(client().get("/campaigns/c").text)
+    assert "Not enough data yet to compare with the control group." in page
+    (row,) = world.read(
+        "SELECT array_agg(key) AS keys FROM contact JOIN membership ON id = contact_id WHERE NOT control"
+    )
+    world.tell(*(event("order.paid", key, at(2), total=2) for key in row.keys[:40]))
+    page = text_of(client().get("/campaigns/c").text)
+    assert "Contacts in the campaign reach the goal more often than the control group." in page
+    french = text_of(client().get("/campaigns/c", headers={"accept-language": "fr"}).text)
+    assert "plus souvent que le groupe témoin" in french
+    assert "Goal" not in french
+    (row,) = world.read("SELECT min(key) AS key FROM contact JOIN membership ON contact_id = id WHERE control")
+    assert "in the control group" in text_of(client().get(f"/contacts/{row.key}").text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,10 +10,9 @@ import pytest
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine
 
 from tests.web.conftest import Client
-from tests.web.mailing import PERSON, Mailing, mailing
+from tests.web.mailing import PERSON, Mailing
 
 NAMES = ("contact", "email", "visit", "id", "fields", "_hp", "message", "from", "text", "kind", "time", "url", "page")
 names = st.one_of(st.sampled_from(NAMES), st.text(max_size=5))
@@ -25,13 +23,6 @@ values = st.recursive(
 )
 PATHS = ["/t/p", "/forms/signup", "/inbound/bounces", "/inbound/complaints", "/inbound/replies", "/inbound/sms"]
 many = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@pytest.fixture
-def mail(engine: Engine, tmp_path: Path) -> Mailing:
-    world = mailing(engine, tmp_path)
-    world.form("signup", standalone=True)
-    return world
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from parcours.web.app import make_app
 from tests.web.conftest import settings_with
 
 GOOD = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+# So long a test waits for an answer that must come.
+LONG = 300
 PIECES = [
     b"GET / HTTP/1.1\r\n",
     b"POST /events HTTP/1.1\r\n",
@@ -80,6 +82,16 @@ def port(engine: Engine) -> Iterator[int]:
     running.start(make_app(engine, None, settings_with(), open_to_all=False))
     yield running.port
     running.stop()
+
+
+@pytest.mark.parametrize("path", ["/events", "/forms/signup", "/inbound/sms", "/t/p", "/sign-in"])
+def test_a_client_that_asks_first_is_refused_before_it_sends_a_body_that_is_too_long(port: int, path: str) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 900000000\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=LONG) as conn:
+        conn.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+        status = conn.recv(65_536).split(b"\r\n")[0].split()[1]
+    # Without a key it is not asked for at all; a hit is always taken.
+    assert status in {b"413", b"401", b"204"}
 
 
 def test_no_bytes_end_the_server(port: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from pathlib import Path
 from typing import get_args
 from urllib.parse import urlsplit
 
@@ -15,7 +14,7 @@ from sqlalchemy import Engine
 
 from parcours.ops.tokens import Purpose
 from tests.web.conftest import Client
-from tests.web.mailing import PERSON, Mailing, mailing
+from tests.web.mailing import PERSON, Mailing
 from tests.web.pages.test_sign_in import given_user, sign_in
 
 ELSEWHERE = (
@@ -43,13 +42,6 @@ ELSEWHERE = (
     "\0//evil.example",
 )
 HOME = ("127.0.0.1:8080", "testserver", "")
-
-
-@pytest.fixture
-def mail(engine: Engine, tmp_path: Path) -> Mailing:
-    world = mailing(engine, tmp_path)
-    world.form("signup", standalone=True)
-    return world
 
 
 @pytest.fixture

@@ -120,12 +120,14 @@ TABLE = {
         GET /campaigns/+new
         GET /campaigns/{key}
         GET /campaigns/{key}/activity
+        GET /campaigns/{key}/ahead
         GET /campaigns/{key}/clone
         GET /campaigns/{key}/delete
         GET /campaigns/{key}/edit
         GET /campaigns/{key}/live
         GET /campaigns/{key}/pause
         GET /campaigns/{key}/publish
+        GET /campaigns/{key}/try
         GET /campaigns/{key}/{tab}
         GET /contacts
         GET /contacts/{key:path}
@@ -162,6 +164,7 @@ TABLE = {
     EDIT: """
         POST /campaigns/+new
         POST /campaigns/+new/check
+        POST /campaigns/{key}/ahead
         POST /campaigns/{key}/clone
         POST /campaigns/{key}/delete
         POST /campaigns/{key}/edit
@@ -173,6 +176,7 @@ TABLE = {
         POST /contacts/+new
         POST /contacts/{key:path}/edit
         POST /contacts/{key:path}/erase
+        POST /campaigns/{key}/try
         POST /contacts/{key:path}/join
         POST /contacts/{key:path}/leave
         POST /emails/+new

@@ -144,6 +144,9 @@ def test_options_that_are_wrong_are_named_in_a_sentence(tmp_path: Path, installe
     said = why(tmp_path, "penpal", penpal_token="hunter2", penpal_pages="many")
     assert said.startswith("PARCOURS_PROVIDER_PENPAL_PAGES: ")
     assert "hunter2" not in said
+    said = why(tmp_path, "penpal", penpal_page="3", penpal_pages="many")
+    for name in ("PENPAL_TOKEN: this setting is required", "PENPAL_PAGE: unknown option", "PENPAL_PAGES: "):
+        assert f"PARCOURS_PROVIDER_{name}" in said
     assert why(tmp_path, "gateway").startswith("PARCOURS_SMS_URL: this setting is required")
 
 
@@ -243,7 +246,8 @@ def test_the_doctor_says_which_channel_waits_and_why(run: Run, tmp_path: Path) -
     env.write_text("PARCOURS_SMS_PROVIDER=textline\n")
     done = run("doctor", path=site)
     assert done.returncode == 1
-    assert "sms provider: PARCOURS_PROVIDER_TEXTLINE_URL: this setting is required; sms messages wait" in done.stdout
+    required = ", ".join(f"PARCOURS_PROVIDER_TEXTLINE_{option}" for option in ("URL", "KEY", "SECRET", "SENDER"))
+    assert f"sms provider: {required}: these settings are required; sms messages wait" in done.stdout
     lines = [f"PARCOURS_PROVIDER_TEXTLINE_{option}=http://x\n" for option in ("URL", "KEY", "SECRET", "SENDER")]
     env.write_text("".join(["PARCOURS_SMS_PROVIDER=textline\n", *lines]))
     assert "ok       sms provider: textline" in run("doctor", path=site).stdout

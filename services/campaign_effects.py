@@ -1,0 +1,190 @@
+"""What a version of a campaign does to contacts by its settings: who comes, who leaves, what starts or stops."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from parcours.db.reads import alignment
+from parcours.db.reads.alignment import Movement
+from parcours.db.tables import campaigns
+from parcours.domain.campaign import Status
+from parcours.domain.campaign_file.difference import Difference
+from parcours.domain.campaign_file.model import CampaignFile
+from parcours.domain.time import schedule
+from parcours.domain.time.intervals import Interval, parse_interval
+
+# What decides who is in a campaign.
+MOVES = {"sources.segments", "sources.existing", "exit", "exit_on_leave", "reentry", "cooldown"}
+
+What = Literal[
+    "joins",
+    "returns",
+    "leaves",
+    "leaves_after_grace",
+    "stays",
+    "exits",
+    "held_back",
+    "held_back_joins",
+    "in_grace",
+    "source_ends",
+    "starts",
+    "stops",
+    "later",
+    "minimum",
+]
+# One, and many.
+_SENTENCES: dict[What, tuple[str, str]] = {
+    "joins": ("{n} contact joins", "{n} contacts join"),
+    "returns": ("{n} contact who left comes back", "{n} contacts who left come back"),
+    "leaves": (
+        "{n} contact leaves, because it is in none of the segments",
+        "{n} contacts leave, because they are in none of the segments",
+    ),
+    "leaves_after_grace": (
+        "{n} contact is in none of the segments and leaves after the grace period ({detail})",
+        "{n} contacts are in none of the segments and leave after the grace period ({detail})",
+    ),
+    "stays": (
+        "{n} contact is in none of the segments and stays, because exit_on_leave is off",
+        "{n} contacts are in none of the segments and stay, because exit_on_leave is off",
+    ),
+    "exits": (
+        "{n} contact leaves, because it is in an exit segment",
+        "{n} contacts leave, because they are in an exit segment",
+    ),
+    "held_back": (
+        "{n} contact is held back by the entry limit and joins as the new limit allows",
+        "{n} contacts are held back by the entry limit and join as the new limit allows",
+    ),
+    "held_back_joins": (
+        "{n} contact held back by the entry limit joins",
+        "{n} contacts held back by the entry limit join",
+    ),
+    "in_grace": (
+        "{n} contact in its grace period keeps it",
+        "{n} contacts in their grace period keep it",
+    ),
+    "source_ends": (
+        "no contact joins by {detail} any more; contacts who did stay",
+        "no contact joins by {detail} any more; contacts who did stay",
+    ),
+    "starts": (
+        "the campaign starts; {n} contact inside continues",
+        "the campaign starts; {n} contacts inside continue",
+    ),
+    "stops": (
+        "the campaign stops: {detail}; {n} contact inside keeps its place",
+        "the campaign stops: {detail}; {n} contacts inside keep their places",
+    ),
+    "later": ("contacts join and leave once the campaign runs", "contacts join and leave once the campaign runs"),
+    "minimum": (
+        "the numbers of contacts are minimums; not everybody was counted",
+        "the numbers of contacts are minimums; not everybody was counted",
+    ),
+}
+_COMING: tuple[What, ...] = ("joins", "returns", "held_back_joins", "starts")
+_GOING: tuple[What, ...] = ("leaves", "leaves_after_grace", "exits", "source_ends", "stops")
+
+
+class CampaignEffect(NamedTuple):
+    """One thing that happens, to how many contacts; `detail` is a name or a reason."""
+
+    what: What
+    n: int = 0
+    detail: str = ""
+
+    @property
+    def sentence(self) -> str:
+        one, many = _SENTENCES[self.what]
+        return (one if self.n == 1 else many).format(n=f"{self.n:,}", detail=self.detail)
+
+    @property
+    def kind(self) -> Literal["added", "removed", "note"]:
+        """Whether contacts come, go, or neither."""
+        return "added" if self.what in _COMING else "removed" if self.what in _GOING else "note"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"what": self.what, "contacts": self.n, "detail": self.detail, "sentence": self.sentence}
+
+
+def moved_by(conn: Connection, campaign_id: int, file: CampaignFile, *, now: datetime, zone: ZoneInfo) -> Movement:
+    """Count whom an update moves once a file is the present version. A campaign that is new has the id 0."""
+    campaigns.read_by_index(conn)
+    rows = campaigns.named(conn, "segments", file.sources.segments).values()
+    exits = [each.segment for each in file.exit if each.segment is not None]
+    after = None
+    if not file.sources.existing:
+        known = alignment.entries_after(conn, campaign_id)
+        # Not yet marked: only who enters from now on joins.
+        after = 2**62 if known is None else known
+    left_before = now
+    if file.cooldown is not None:
+        left_before = _before(parse_interval(file.cooldown), now, zone)
+    return alignment.movement(
+        conn,
+        campaign_id,
+        segment_ids=[row.id for row in rows],
+        published_ids=[row.id for row in rows if row.published],
+        exit_ids=[row.id for row in campaigns.named(conn, "segments", exits).values()] if exits else [],
+        after=after,
+        returning=file.reentry != "never",
+        left_before=left_before,
+    )
+
+
+def _before(interval: Interval, now: datetime, zone: ZoneInfo) -> datetime:
+    """Return the instant about an interval before another: to the day, where months differ in length."""
+    try:
+        return now - (schedule.add(interval, now, zone) - now)
+    except OverflowError:
+        return datetime(1, 1, 2, tzinfo=now.tzinfo)
+
+
+def people(file: CampaignFile, moved: Movement, *, runs: bool) -> Iterator[CampaignEffect]:
+    """Yield what an update does to contacts, in the order of importance; nothing where nobody moves."""
+    if file.exit_on_leave:
+        yield from _some("leaves" if file.grace is None else "leaves_after_grace", moved.leaves, file.grace or "")
+    else:
+        yield from _some("stays", moved.leaves)
+    yield from _some("exits", moved.exits)
+    yield from _some("joins", moved.joins)
+    yield from _some("returns", moved.returns)
+    if not runs and (moved.joins or moved.returns or moved.leaves or moved.exits):
+        yield CampaignEffect("later")
+    if not moved.complete:
+        yield CampaignEffect("minimum")
+
+
+def settings(
+    conn: Connection, campaign_id: int, file: CampaignFile, differing: Collection[Difference]
+) -> Iterator[CampaignEffect]:
+    """Yield what changed settings do to contacts that wait to enter or to leave, and sources that end."""
+    names = {each.name: each for each in differing if each.step is None}
+    if forms := names.get("sources.forms"):
+        yield from (CampaignEffect("source_ends", detail=f"form {key}") for key in forms.removed)
+    if events := names.get("sources.events"):
+        yield from (CampaignEffect("source_ends", detail=f"event {each.get('type')}") for each in events.removed)
+    if "entry" in names:
+        held = alignment.held_back(conn, campaign_id)
+        yield from _some("held_back_joins" if file.entry is None else "held_back", held)
+    if "grace" in names and file.grace is not None:
+        yield from _some("in_grace", alignment.in_grace(conn, campaign_id))
+
+
+def switched(before: Status, after: Status, members: int, *, now: datetime) -> Iterator[CampaignEffect]:
+    """Yield whether a campaign starts or stops by what its file says of dates and its category."""
+    ran, runs = before.why_not(now) is None, after.why_not(now) is None
+    if ran and not runs:
+        yield CampaignEffect("stops", members, after.why_not(now) or "")
+    elif runs and not ran:
+        yield CampaignEffect("starts", members)
+
+
+def _some(what: What, n: int, detail: str = "") -> Iterator[CampaignEffect]:
+    if n:
+        yield CampaignEffect(what, n, detail)

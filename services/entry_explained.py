@@ -1,0 +1,87 @@
+"""Why a contact is not in a campaign: source by source, with exits and re-entry; and what rules it waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from parcours.db.reads import batch
+from parcours.db.tables import campaigns, entrants
+from parcours.db.tables import membership as memberships
+from parcours.domain.campaign import Campaign
+from parcours.domain.segments import judging
+from parcours.domain.segments.rule import Rule
+from parcours.services import segment_explained
+
+_REENTRY = {
+    "never": "Re-entry is `never`: a contact enters once.",
+    "after_exit": "Re-entry is `after_exit`: a contact that left can enter again.",
+    "always": "Re-entry is `always`: a contact can start again at any time.",
+}
+
+
+def sources(
+    conn: Connection, campaign: Campaign, contact: str, contact_id: int, *, now: datetime, zone: ZoneInfo
+) -> Iterator[str]:
+    """Yield, in sentences, what each source and exit says of a contact that is not in a campaign."""
+    for source in campaigns.sources(conn, campaign.id):
+        inside = bool(memberships.inside(conn, [source.id], [contact_id]))
+        late = inside and source.after is not None
+        late = late and not memberships.inside(conn, [source.id], [contact_id], after=source.after)
+        off = "" if source.published else " The segment is not published, so nobody enters by it."
+        old = " It entered before the campaign was published, and only later contacts join." if late else ""
+        yield f"Source segment {source.key}: {contact} is {'in it' if inside else 'not in it'}.{old}{off}"
+        why = segment_explained.explain(conn, source.key, contact, now=now, zone=zone)
+        if why.has_rule:
+            yield from (f"  {line}" for line in why.sentences()[1:])
+    for form in campaigns.forms_of(conn, campaign.id):
+        yield f"Source form {form}: a contact enters when it submits the form."
+    yield from _exits(conn, campaign, contact, contact_id, now=now, zone=zone)
+    if campaign.entry is not None:
+        entered = entrants.entered(conn, campaign.id, campaign.entry, now=now)
+        if campaign.entry.most is not None and entered.ever >= campaign.entry.most:
+            yield f"The limit of {campaign.entry.most:,} entries is reached: nobody else enters, except manually."
+    yield _REENTRY[campaign.reentry]
+
+
+def _exits(
+    conn: Connection, campaign: Campaign, contact: str, contact_id: int, *, now: datetime, zone: ZoneInfo
+) -> Iterator[str]:
+    for key, row in sorted(campaigns.named(conn, "segments", campaign.segment_exits).items()):
+        if memberships.inside(conn, [row.id], [contact_id]):
+            yield f"Exit segment {key}: {contact} is in it, so only a person can add it."
+    for rule in campaign.rule_exits:
+        lines = list(_rule_lines(conn, rule, contact_id, {}, now=now, zone=zone))
+        if lines and lines[0].startswith("  yes"):
+            yield f"An exit rule is true of {contact}, so only a person can add it:"
+            yield from lines
+
+
+def waited_for(
+    conn: Connection,
+    campaign: Campaign,
+    step: str,
+    contact_id: int,
+    entry: Mapping[str, Any],
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+) -> list[str]:
+    """Return what the rule of a decision says of a contact that waits there, condition by condition."""
+    found = campaign.by_key.get(step)
+    rule = None if found is None else found.rule
+    return [] if rule is None else list(_rule_lines(conn, rule, contact_id, entry, now=now, zone=zone))
+
+
+def _rule_lines(
+    conn: Connection, rule: Rule, contact_id: int, entry: Mapping[str, Any], *, now: datetime, zone: ZoneInfo
+) -> Iterator[str]:
+    known = batch.load_rules(conn, [rule], [contact_id], now=now)
+    contact = known.contacts.get(contact_id)
+    if contact is not None:
+        contact.entry = entry
+        yield from segment_explained.lines(judging.explain(rule, contact, known.world, now, zone))

@@ -1,0 +1,142 @@
+"""What an earlier version had comes back with those who waited there, and nobody inside is lost."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from parcours.services import apply_campaign
+from tests.workers.worlds import World, at
+
+POINT = "action: contact.points, with: {points: 1}"
+BOTH = f"""
+- {{step: keep, {POINT}, after: 9 days}}
+- step: first
+  action: contact.points
+  with: {{points: 1}}
+  then:
+    - {{step: later, {POINT}, after: 3 days}}
+    - {{step: hit, decision: page.hit, yes: [{{step: warm, {POINT}}}], no: [{{step: cold, {POINT}, after: 5 days}}]}}
+"""
+KEPT = f"[{{step: keep, {POINT}, after: 9 days}}, {{step: first, {POINT}}}]"
+
+
+def standing(world: World) -> list[tuple[str, str, str, object]]:
+    return sorted((wait.contact, wait.step, wait.reason, wait.due_at) for wait in world.waits())
+
+
+def test_waits_at_steps_that_return_are_there_again_with_their_times(world: World) -> None:
+    world.crowd(3, segment="everyone")
+    world.campaign(BOTH)
+    world.run()
+    before = standing(world)
+    assert len(before) == 9
+    world.campaign(KEPT, when=at(1, "12:00"))
+    assert {step for _, step, _, _ in standing(world)} == {"keep"}
+    plan = world.campaign(BOTH, when=at(1, "13:00"))
+    assert plan.restored == {"later": 3, "hit": 3}
+    assert "  + step later; 3 contacts wait there again" in plan.lines()
+    assert standing(world) == before
+    world.happens("c1", "page.hit", at(2), url="u")
+    world.run(at(20))
+    assert Counter(line for line in world.log("c1") if "cancelled" not in line) == Counter(
+        ["first done", "later done", "hit yes", "warm done", "keep done"]
+    )
+    assert world.tally()["cold done"] == 2
+    assert world.tally()["first done"] == 3
+
+
+def test_who_left_or_began_again_meanwhile_is_not_put_back(world: World) -> None:
+    world.contacts("gone", "again", "stays", segment="everyone")
+    world.campaign(BOTH, reentry="always")
+    world.run()
+    world.campaign(KEPT, when=at(1, "12:00"), reentry="always")
+    world.remove("gone", at(2))
+    world.add("again", at(2))
+    plan = world.campaign(BOTH, when=at(2, "12:00"), reentry="always")
+    assert plan.restored == {"later": 1, "hit": 1}
+    assert {wait.contact for wait in world.waits() if wait.step == "later"} == {"stays"}
+
+
+def test_who_was_redirected_stays_where_they_went(world: World) -> None:
+    world.contacts("ann", segment="everyone")
+    world.campaign(BOTH)
+    world.run()
+    world.campaign(KEPT, when=at(1, "12:00"), redirect={"later": "keep", "hit": "keep"})
+    plan = world.campaign(BOTH, when=at(1, "13:00"))
+    assert plan.restored == {}
+    assert world.standing("ann") == ["keep"]
+
+
+def test_many_are_put_back_range_by_range(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apply_campaign, "IDS_AT_ONCE", 2)
+    world.crowd(5, segment="everyone")
+    world.campaign(BOTH)
+    world.run()
+    before = standing(world)
+    world.campaign(KEPT, when=at(1, "12:00"))
+    world.campaign(BOTH, when=at(1, "13:00"))
+    assert standing(world) == before
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_change_that_is_taken_back_at_once_leaves_everybody_where_they_were(world: World, seed: int) -> None:
+    chance = random.Random(seed)
+    people = world.crowd(8, segment="everyone")
+
+    def tree(keys: list[str]) -> str:
+        parts = []
+        for key in keys:
+            below = f"then: [{{step: {key}-below, {POINT}, after: 2 days}}]"
+            parts.append(f"- {{step: {key}, {POINT}, after: {int(key[1:])} days, {below}}}")
+        return "\n".join(parts)
+
+    every = [f"s{n}" for n in range(1, 7)]
+    world.campaign(tree(every), reentry="always")
+    world.update()
+    for day in range(2, 10):
+        now = at(day)
+        world.trigger(now)
+        if chance.random() < 0.3:
+            world.add(chance.choice(people), now)
+        before = standing(world)
+        fewer = sorted(chance.sample(every, chance.randint(1, 5)))
+        world.campaign(tree(fewer), reentry="always", when=now)
+        world.campaign(tree(every), reentry="always", when=now)
+        assert [each[:2] for each in standing(world)] == [each[:2] for each in before], (seed, day)
+        assert [each[3] for each in standing(world)] == [each[3] for each in before], (seed, day)
+
+
+def test_backfill_starts_steps_below_what_was_passed(world: World) -> None:
+    world.contacts("old", "yes", segment="everyone")
+    base = f"{{step: hit, decision: page.hit, within: 2 days, yes: [{{step: warm, {POINT}}}]}}"
+    world.campaign(f"[{{step: a, {POINT}}}, {base}]")
+    world.run()
+    world.happens("yes", "page.hit", at(1, "10:00"), url="u")
+    world.run(at(4))
+    tree = f"""
+    - step: a
+      action: contact.points
+      with: {{points: 1}}
+      then: [{{step: seen, decision: page.hit, within: 2 days, no: [{{step: b, {POINT}}}]}}]
+    - step: hit
+      decision: page.hit
+      within: 2 days
+      yes: [{{step: warm, {POINT}}}, {{step: hot, {POINT}}}]
+      no: [{{step: cold, {POINT}}}]
+    """
+    plan = world.campaign(tree, when=at(5), backfill=True)
+    assert plan.new_below == {"seen": "a", "hot": "hit", "cold": "hit"}
+    said = "  existing members who passed a do not start seen; use --backfill to start it for them"
+    assert said in plan.lines()
+    world.trigger(at(5))
+    assert world.log("yes")[-1] == "hot done"
+    assert world.log("old")[-1] == "cold done"
+    assert world.due("old", "seen") == at(7)
+    world.trigger(at(8))
+    assert world.log("old")[-2:] == ["seen no", "b done"]
+    world.contacts("new", segment="everyone")
+    world.run(at(9))
+    assert world.standing("new") == ["hit", "seen"]

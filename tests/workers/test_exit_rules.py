@@ -1,0 +1,199 @@
+"""Exits by rule: who is out when one becomes true, by change or by time, and who does not get in while it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from parcours.domain.contacts.contact import Contact
+from parcours.producers.files.campaigns import CampaignFileError
+from tests.workers.test_rules import install_condition
+from tests.workers.worlds import World, at, event
+
+CUSTOMER = {"condition": "contact.tags", "with": {"tags": ["customer"]}}
+PAID_LATELY = {"condition": "event.count", "with": {"type": "order.paid", "at_least": 1, "within": "7 days"}}
+LATER = "- {step: later, action: contact.points, with: {points: 1}, after: 30 days}"
+
+
+def tag(world: World, key: str, when: int = 2, tag: str = "customer", *, remove: bool = False) -> None:
+    world.tell(event("contact.changed", key, at(when), tags={"remove" if remove else "add": [tag]}))
+
+
+def why(world: World, key: str) -> list[str]:
+    rows = world.read(
+        "SELECT outcome.detail ->> 'reason' AS reason FROM outcome JOIN contact ON contact.id = contact_id "
+        "WHERE key = :key AND result = 'cancelled'",
+        key=key,
+    )
+    return [row.reason for row in rows]
+
+
+def test_a_change_that_makes_it_true_ends_it_at_once_with_the_reason(world: World) -> None:
+    world.contacts("ann", "ben", segment="everyone")
+    world.campaign(LATER, exit=[{"rule": CUSTOMER}])
+    world.run()
+    tag(world, "ann")
+    assert world.members() == {"ann": "exit 1", "ben": "in 1"}
+    assert world.waits("ann") == []
+    assert why(world, "ann") == ["the contact left the campaign: exit rule: the contact has the tag customer"]
+    world.check()
+
+
+def test_time_alone_makes_it_true(world: World) -> None:
+    world.contacts("ann", "ben", segment="everyone")
+    world.tell(event("order.paid", "ann", at(1)))
+    world.tell(event("order.paid", "ben", at(1)))
+    world.campaign(LATER, exit=[{"rule": {"not": PAID_LATELY}}])
+    world.run(at(2))
+    world.time_passes(at(2))
+    world.tell(event("order.paid", "ben", at(6)))
+    world.time_passes(at(7))
+    assert world.members() == {"ann": "in 1", "ben": "in 1"}
+    world.time_passes(at(9))
+    assert world.members() == {"ann": "exit 1", "ben": "in 1"}
+    world.time_passes(at(14))
+    assert world.members()["ben"] == "exit 1"
+    assert world.read("SELECT * FROM membership WHERE exit_due_at IS NOT NULL") == []
+
+
+@pytest.mark.parametrize("way", ["update", "event", "limit"])
+def test_nobody_gets_in_while_it_is_true(world: World, way: str) -> None:
+    given: dict[str, Any] = {"exit": [{"rule": CUSTOMER}]}
+    given |= {"entry": {"rate": "100 per hour"}} if way == "limit" else {}
+    given |= {"events": [{"type": "cart.updated"}]} if way == "event" else {}
+    world.contacts("ann", "ben", segment="everyone")
+    tag(world, "ann", 1)
+    world.campaign(LATER, **given)
+    if way == "event":
+        world.tell(event("cart.updated", "ann", at(2)), event("cart.updated", "ben", at(2)))
+    else:
+        world.update(at(2))
+    assert world.members() == {"ben": "in 1"}
+    tag(world, "ann", 3, remove=True)
+    world.update(at(3))
+    assert world.members() == {"ann": "in 1", "ben": "in 1"}
+    world.check()
+
+
+def test_a_person_may_add_somebody_of_whom_it_is_true(world: World) -> None:
+    world.contacts("ann", segment="everyone")
+    tag(world, "ann", 1)
+    world.campaign(LATER, exit=[{"rule": CUSTOMER}])
+    world.add("ann", at(2))
+    world.update(at(2))
+    assert world.members() == {"ann": "in 1"}
+
+
+def test_runs_end_together(world: World) -> None:
+    world.contacts("ann")
+    world.campaign(LATER, segments=[], events=[{"type": "cart.updated", "key": "cart"}], exit=[{"rule": CUSTOMER}])
+    world.tell(event("cart.updated", "ann", at(1), cart="a"), event("cart.updated", "ann", at(1), cart="b"))
+    tag(world, "ann")
+    assert world.members() == {"ann": "exit 2"}
+    world.check()
+
+
+def test_a_paused_campaign_lets_out_too(world: World) -> None:
+    world.contacts("ann", segment="everyone")
+    world.campaign(LATER, exit=[{"rule": CUSTOMER}])
+    world.run()
+    world.pause(at(2))
+    tag(world, "ann", 3)
+    assert world.members() == {"ann": "exit 1"}
+
+
+def test_a_new_exit_is_asked_of_all_members(world: World) -> None:
+    keys = world.crowd(20, segment="everyone")
+    world.campaign(LATER)
+    world.run()
+    for key in keys[:5]:
+        tag(world, key)
+    world.campaign(LATER, exit=[{"rule": CUSTOMER}], when=at(3))
+    assert set(world.members().values()) == {"in 1"}
+    world.time_passes(at(3))
+    assert [key for key, state in world.members().items() if state == "exit 1"] == keys[:5]
+    world.check()
+
+
+def test_update_lets_out_whom_nobody_asked(world: World) -> None:
+    world.contacts("ann", "ben", segment="everyone")
+    world.campaign(LATER, exit=[{"rule": CUSTOMER}])
+    world.run()
+    world.time_passes(at(1))
+    world.write("INSERT INTO contact_tag (contact_id, tag) SELECT id, 'customer' FROM contact WHERE key = 'ann'")
+    world.contacts("eve", segment="everyone")
+    world.update(at(2))
+    assert world.members() == {"ann": "exit 1", "ben": "in 1", "eve": "in 1"}
+
+
+def test_who_may_come_back_does_when_it_is_no_longer_true(world: World) -> None:
+    world.contacts("ann", segment="everyone")
+    world.campaign(LATER, exit=[{"rule": CUSTOMER}], reentry="after_exit")
+    world.run()
+    tag(world, "ann")
+    world.leave("everyone", "ann", when=at(3))
+    world.enter("everyone", "ann", when=at(3))
+    world.update(at(3))
+    assert world.members() == {"ann": "exit 1"}
+    tag(world, "ann", 4, remove=True)
+    world.update(at(4))
+    assert world.members() == {"ann": "in 2"}
+
+
+def test_a_rule_that_fails_lets_nobody_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(contact: Contact) -> bool:
+        if contact.fields.get("mood") == "bad":
+            raise RuntimeError("no idea")
+        return contact.fields.get("mood") == "good"
+
+    install_condition(monkeypatch, "test.mood", answer)
+    world.contacts("ann", segment="everyone", mood="bad")
+    world.campaign(LATER, exit=[{"rule": {"condition": "test.mood"}}])
+    world.run()
+    world.time_passes(at(1))
+    assert world.members() == {"ann": "in 1"}
+    world.tell(event("contact.changed", "ann", at(1, "12:00"), fields={"mood": "good"}))
+    assert world.members() == {"ann": "exit 1"}
+
+
+def test_an_exit_segment_by_rule_lets_out_by_change_and_by_time(world: World) -> None:
+    world.contacts("ann", "ben", segment="everyone")
+    world.tell(event("order.paid", "ann", at(1)))
+    world.by_rule("customers", CUSTOMER)
+    world.by_rule("silent", {"not": PAID_LATELY}, at(1))
+    world.campaign(LATER, exit=[{"segment": "customers"}, {"segment": "silent"}])
+    world.run(at(1))
+    # Ben never paid.
+    assert world.members() == {"ann": "in 1"}
+    world.time_passes(at(9))
+    assert world.members() == {"ann": "exit 1"}
+
+
+def test_what_an_exit_rule_may_not_ask_is_told(world: World) -> None:
+    for rule, sentence in (
+        ({"condition": "contact.field", "with": {"field": "entry.x", "operator": "=", "value": 1}}, "'entry' is known"),
+        ({"condition": "contact.campaigns", "with": {"campaigns": ["this"]}}, "cannot ask for the campaign itself"),
+        ({"condition": "contact.pints"}, "unknown condition"),
+    ):
+        with pytest.raises(CampaignFileError, match=sentence):
+            world.campaign(LATER, exit=[{"rule": rule}])
+    with pytest.raises(CampaignFileError, match="an exit needs one of 'event', 'segment' and 'rule'"):
+        world.campaign(LATER, exit=[{"rule": CUSTOMER, "segment": "x"}])
+
+
+def test_an_exit_segment_whose_rule_changes_lets_those_out_whom_a_person_added_before(world: World) -> None:
+    world.contacts("ann", "ben", segment="everyone")
+    world.contacts("eve")
+    tag(world, "ann", 1)
+    tag(world, "eve", 1)
+    world.by_rule("customers", {"condition": "contact.tags", "with": {"tags": ["nobody"]}})
+    world.campaign(LATER, exit=[{"segment": "customers"}])
+    world.add("eve", at(1))
+    world.run(at(1))
+    world.by_rule("customers", CUSTOMER, at(2))
+    assert world.members() == {"ann": "exit 1", "eve": "exit 1", "ben": "in 1"}
+    # Whom a person adds afterwards stays.
+    world.add("eve", at(3))
+    world.update(at(3))
+    assert world.members()["eve"] == "in 2"

@@ -1,0 +1,118 @@
+"""The versions of a campaign: who made them and why, what differs, and going back to one after a review."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from fastapi import Request, Response
+from sqlalchemy import Connection
+
+from parcours.db.clock import now as database_now
+from parcours.db.tables import campaigns
+from parcours.db.tables.campaigns import Found
+from parcours.domain.errors import CampaignError
+from parcours.services import apply_campaign, campaign_changes, campaign_versions
+from parcours.services.campaign_changes import Stamp
+from parcours.services.campaign_plan import CampaignPlan
+from parcours.services.campaign_versions import rollback_message
+from parcours.web.context import Site
+from parcours.web.i18n.language import _
+from parcours.web.i18n.sentences import told
+from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
+from parcours.web.pages.campaign_form import choices_of, lines_of, plan_lines, text_difference
+from parcours.web.pages.rendering import redirect, render
+from parcours.web.security.access import FormBody
+
+router = pages_router()
+
+
+@router.get("/campaigns/{key}/versions")
+def show_versions(request: Request, key: str, site: SiteOf) -> Response:
+    with site.engine.connect() as conn:
+        found = campaigns.find(conn, key)
+        lines = campaigns.versions(conn, found.id)
+    return render(request, "campaigns/versions.html", found=found, lines=lines)
+
+
+@router.get("/campaigns/{key}/versions/{version}")
+def show_version(request: Request, key: str, version: int, site: SiteOf) -> Response:
+    """What a version changed, and what it has otherwise than the present one."""
+    with site.engine.connect() as conn:
+        found = campaigns.find(conn, key)
+        line = campaign_versions.line_of(conn, found, version)
+        published = campaigns.listing(conn, [found.id])[0].published
+        texts = {
+            each: lines_of(conn, found, Stamp(each, published)) if each else []
+            for each in (version - 1, version, found.version)
+        }
+    return render(
+        request,
+        "campaigns/version.html",
+        found=found,
+        line=line,
+        changed=list(text_difference(texts[version - 1], texts[version])),
+        since=list(text_difference(texts[version], texts[found.version])),
+    )
+
+
+@router.get("/campaigns/{key}/versions/{version}/rollback")
+def review_rollback(request: Request, key: str, version: int, site: SiteOf) -> Response:
+    return _review(request, site, key, version, FormBody([]))
+
+
+@router.post("/campaigns/{key}/versions/{version}/rollback")
+def roll_back(request: Request, key: str, version: int, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
+    """Go back if the plan is the one that was shown; else show the new one."""
+    with site.engine.connect() as conn, conn.begin() as transaction:
+        now = database_now(conn)
+        found = campaign_changes.hold(conn, campaigns.find(conn, key).key, now=now)
+        try:
+            planned = None if found is None else _planned(conn, found, version, site)
+        except CampaignError:
+            planned = None
+        applies = planned is not None and planned.digest == form.text("seen")
+        if planned is not None and applies:
+            apply_campaign.apply(
+                conn,
+                planned,
+                backfill="backfill" in form,
+                reschedule="reschedule" in form,
+                who=who.who,
+                now=now,
+                zone=site.zone,
+                message=rollback_message(version, form.text("message")),
+            )
+        else:
+            transaction.rollback()
+    if planned is None or not applies:
+        return _review(request, site, key, version, form, changed=True)
+    said = _("“{name}” is back at version {n}.", name=planned.file.name, n=version)
+    return redirect(request, f"/campaigns/{quote(planned.file.campaign)}", flash=said)
+
+
+def _planned(conn: Connection, found: Found, version: int, site: Site) -> CampaignPlan:
+    return campaign_versions.plan_rollback(conn, found, version, zone=site.zone, counted=False)
+
+
+def _review(request: Request, site: Site, key: str, version: int, form: FormBody, *, changed: bool = False) -> Response:
+    problem, planned = None, None
+    with site.engine.connect() as conn:
+        found = campaigns.find(conn, key)
+        campaign_versions.line_of(conn, found, version)
+        try:
+            planned = campaign_versions.plan_rollback(conn, found, version, zone=site.zone)
+        except CampaignError as error:
+            problem = told(str(error))
+    return render(
+        request,
+        "campaigns/rollback.html",
+        found=found,
+        version=version,
+        planned=planned,
+        problem=problem,
+        lines=[] if planned is None else list(plan_lines(planned)),
+        choices=[] if planned is None else list(choices_of(planned)),
+        chosen={name for name in ("backfill", "reschedule") if name in form},
+        message=form.text("message"),
+        changed=changed,
+    )

@@ -1,0 +1,134 @@
+"""A plan's settings, rules and effects, in the reader's language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from parcours.domain.campaign_file.difference import Difference
+from parcours.services.campaign_effects import CampaignEffect
+from parcours.services.campaign_plan import CampaignPlan
+from parcours.web.i18n.language import _, _n, marked
+from parcours.web.i18n.sentences import told
+
+# Settings of campaign files; one that is not here is told by its name in the file.
+SETTINGS = {
+    "name": marked("Name"),
+    "description": marked("Description"),
+    "category": marked("Category"),
+    "publish_from": marked("Start"),
+    "publish_until": marked("End"),
+    "reentry": marked("Re-entry"),
+    "cooldown": marked("Cooldown"),
+    "timezone": marked("Timezone"),
+    "exit_on_leave": marked("Leaving with the segments"),
+    "grace": marked("Grace period"),
+    "catch_up": marked("After a pause"),
+    "priority": marked("Message priority"),
+    "rate": marked("Message rate"),
+    "sources.segments": marked("Source segments"),
+    "sources.forms": marked("Source forms"),
+}
+
+
+def setting_lines(planned: CampaignPlan) -> Iterator[tuple[str, str]]:
+    """Yield which settings and rules change, each with its kind: added, changed or removed."""
+    for each in planned.settings:
+        name = _(SETTINGS[each.name]) if each.name in SETTINGS else each.name
+        yield "changed", _("{setting}: {change}.", setting=name, change=change(each))
+    for rule in planned.rules_added:
+        yield "added", _("New rule: {rule}.", rule=told(rule))
+    for rule in planned.rules_removed:
+        yield "removed", _("No longer a rule: {rule}.", rule=told(rule))
+
+
+def change(each: Difference) -> str:
+    """Return a difference in short, such as `2 days → 5 days`."""
+    return each.words(none=_("none"), yes=_("yes"), no=_("no"))
+
+
+def step_change(planned: CampaignPlan, key: str) -> str:
+    """Return how a step changes, with the names of the file, and how many contacts wait there."""
+    said = ", ".join(f"{each.name.removeprefix('with.')} {change(each)}" for each in planned.of_step(key))
+    changed = _("Step {key} will be changed: {change}.", key=key, change=said)
+    n = planned.waiting.get(key, 0)
+    if not n or key in planned.retimed:
+        return changed
+    return f"{changed} {_n('{n} contact waits there.', '{n} contacts wait there.', n)}"
+
+
+def added_step(planned: CampaignPlan, key: str) -> str:
+    """Return that a step comes, and how many contacts wait there again if it was there before."""
+    n, added = planned.restored.get(key, 0), _("Step {key} will be added.", key=key)
+    again = _n("{n} contact will wait there again.", "{n} contacts will wait there again.", n) if n else ""
+    return f"{added} {again}".rstrip()
+
+
+def effect_line(effect: CampaignEffect) -> tuple[str, str]:
+    """Return what happens to contacts, with its kind."""
+    return effect.kind, _effect(effect, effect.n, told(effect.detail))
+
+
+def _effect(effect: CampaignEffect, n: int, detail: str) -> str:
+    match effect.what:
+        case "joins":
+            return _n("{n} contact will join.", "{n} contacts will join.", n)
+        case "returns":
+            return _n("{n} contact who left will come back.", "{n} contacts who left will come back.", n)
+        case "leaves":
+            return _n(
+                "{n} contact will leave, because it is in none of the segments.",
+                "{n} contacts will leave, because they are in none of the segments.",
+                n,
+            )
+        case "leaves_after_grace":
+            return _n(
+                "{n} contact is in none of the segments and will leave after the grace period ({detail}).",
+                "{n} contacts are in none of the segments and will leave after the grace period ({detail}).",
+                n,
+                detail=detail,
+            )
+        case "stays":
+            return _n(
+                "{n} contact is in none of the segments and will stay.",
+                "{n} contacts are in none of the segments and will stay.",
+                n,
+            )
+        case "exits":
+            return _n(
+                "{n} contact will leave, because it is in an exit segment.",
+                "{n} contacts will leave, because they are in an exit segment.",
+                n,
+            )
+        case "held_back":
+            return _n(
+                "{n} contact held back by the entry limit will join as the new limit allows.",
+                "{n} contacts held back by the entry limit will join as the new limit allows.",
+                n,
+            )
+        case "held_back_joins":
+            return _n(
+                "{n} contact held back by the entry limit will join.",
+                "{n} contacts held back by the entry limit will join.",
+                n,
+            )
+        case "in_grace":
+            return _n("{n} contact in its grace period keeps it.", "{n} contacts in their grace period keep it.", n)
+        case "source_ends":
+            return _("No contact will join by {source} any more. Contacts who did stay.", source=detail)
+        case "starts":
+            return _n(
+                "The campaign will start; {n} contact inside continues.",
+                "The campaign will start; {n} contacts inside continue.",
+                n,
+            )
+        case "stops":
+            return _n(
+                "The campaign will stop: {detail}. {n} contact inside keeps its place.",
+                "The campaign will stop: {detail}. {n} contacts inside keep their places.",
+                n,
+                detail=detail,
+            )
+        case "later":
+            return _("Contacts will join and leave once the campaign runs.")
+        case "minimum":
+            return _("The numbers of contacts are minimums; not everybody was counted.")
