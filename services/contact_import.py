@@ -123,8 +123,8 @@ def run(
 ) -> ImportDone:
     """Add or update the contacts of a file, in one transaction, whatever its size; memory does not grow with it.
 
-    Each row that is left out goes to `reject`. `begin` begins the transaction, if not the engine. Raises CampaignError for a file that cannot be read, and NotFoundError
-    when there is no such segment; then nothing is imported.
+    Each row that is left out goes to `reject`. `begin` begins the transaction, if not the engine. Raises CampaignError
+    for a file that cannot be read, and NotFoundError when there is no such segment; then nothing is imported.
     """
 
     def usable() -> Iterator[Incoming]:
