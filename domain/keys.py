@@ -1,8 +1,13 @@
 """Keys and fields as people type them."""
 
+import re
+import unicodedata
+
 from parcours.domain.errors import CampaignError
 
 KEY_LENGTH = 255
+# Characters of a key that is made of a name.
+MOST_OF_NAME = 80
 
 
 def checked_key(what: str, key: str) -> str:
@@ -21,3 +26,9 @@ def field_value(text: str) -> tuple[str, str]:
     if not sign or not name.strip():
         raise CampaignError(f"--field {text!r} is not of the form NAME=VALUE")
     return name.strip(), value
+
+
+def slug(name: str) -> str:
+    """Return a key made of a name: "Série d’été 2026" is "serie-d-ete-2026"."""
+    plain = "".join(each for each in unicodedata.normalize("NFKD", name) if not unicodedata.combining(each))
+    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:MOST_OF_NAME].strip("-")

@@ -16,6 +16,7 @@ def contact_line(line: ContactLine) -> dict[str, Any]:
     return {
         "key": line.key,
         "email": line.email,
+        "name": line.name,
         "timezone": line.timezone,
         "points": line.points,
         "stage": line.stage,

@@ -43,6 +43,7 @@ from parcours.web.inbox import Inbox, Offered, Taken
 from parcours.web.pages.middleware import PagesMiddleware
 from parcours.web.pages.rendering import redirect, render_error
 from parcours.web.pages.routes import ROUTERS
+from parcours.web.pages.sign_in import ask_again, held_form
 from parcours.web.problems import ProblemError, problem, problems
 from parcours.web.request_log import RequestLineMiddleware
 from parcours.web.security.access import SignInNeededError, check_origin, needs_role
@@ -259,8 +260,11 @@ def _add_problems(app: FastAPI) -> None:
         place = ".".join(str(piece) for piece in first["loc"])
         return _answer(request, 422, f"{place}: {why_invalid(first, first.get('input'))}")
 
-    @handles(SignInNeededError)
-    def signs_in(request: Request, _: SignInNeededError) -> Response:
+    @app.exception_handler(SignInNeededError)
+    async def signs_in(request: Request, _: SignInNeededError) -> Response:
+        held = await held_form(request) if request.method == "POST" else None
+        if held is not None:
+            return ask_again(request, held)
         goal = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return redirect(request, "/sign-in?" + urlencode({"next": goal if request.method == "GET" else "/"}))
 

@@ -29,6 +29,12 @@ def before_of(request: Request) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else FIRST
 
 
+def page_of(request: Request) -> int:
+    """Return the page of a list whose pages are numbered, from 1 on."""
+    text = request.query_params.get("page", "")
+    return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) < 7 else 1
+
+
 def next_address(path: str, after: int | str | None, **asked: str) -> str | None:
     """Return the address of a list's next page, if there is one."""
     given = {name: value for name, value in asked.items() if value}

@@ -22,6 +22,7 @@ from parcours.db.clock import now as database_now
 from parcours.db.faults import Fault, blames_the_data, fault_of
 from parcours.db.installation_settings import settings_of
 from parcours.db.reads import batch as facts
+from parcours.db.reads import email_figures
 from parcours.db.scope import Scope
 from parcours.db.tables import (
     campaigns,
@@ -642,6 +643,11 @@ def _submit_forms(
     return done
 
 
+def _names(event: Pending, *names: str) -> bool:
+    """Return whether an event has these properties, each a text."""
+    return all(isinstance(event.data.get(name), str) for name in names)
+
+
 def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
     """What became of messages, and who does not want more: before anything else decides to send."""
     marked = [
@@ -652,6 +658,12 @@ def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
         if event.data.get("message") and not is_automatic(type_, event.data)
     ]
     events.mark_messages(conn, marked)
+    clicks = [event for event in by_type.get("email.clicked", []) if not is_automatic(event.type, event.data)]
+    email_figures.note_events(
+        conn,
+        [(str(each.data["message"]), str(each.data["url"])) for each in clicks if _names(each, "message", "url")],
+        [str(each.data["message"]) for each in by_type.get("email.unsubscribed", []) if _names(each, "message")],
+    )
     touched.note(
         conn,
         "emails",

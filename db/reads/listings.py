@@ -5,6 +5,7 @@ long, such as for a result that hardly anybody had, a page may come out short, a
 to read on.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,13 +14,18 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 from sqlalchemy import Connection, Row
 
 from parcours.db.statements import statements
+from parcours.domain.gate import clean
 
 sql = statements(__file__)
 
 # More than any id.
 FIRST = 2**62
-# Contacts that a search by the beginning of a key or address finds at most.
+# Contacts that a search finds at most.
 FOUND_AT_MOST = 2_000
+# A search by the value of a field, which no index serves, looks at so many of the newest contacts.
+LOOKED_AT_MOST = 200_000
+# FIELD=VALUE, or FIELD: VALUE.
+_OF_FIELD = re.compile(r"([^\s=:@]+)\s*[=:]\s*(\S.*)")
 # Members whose history one page reads at most.
 READ_AT_MOST = 20_000
 # So few of a result are sorted rather than sought in the order of contacts.
@@ -45,10 +51,14 @@ class Page(Generic[T]):
 
 
 class Search(NamedTuple):
-    """The contacts that a search found; `more`: there are more than it looks for."""
+    """The contacts that a search found; `more`: there are more than it looks for.
+
+    `newest`: it looked at the newest contacts only, as so many there are.
+    """
 
     ids: list[int]
     more: bool
+    newest: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,8 @@ class ContactLine:
     created_at: datetime
     last_active_at: datetime | None
     tags: list[str]
+    # First and last name, as far as the fields of these names are there.
+    name: str | None
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,7 @@ class MemberLine:
     arrival: str | None
     left_at: datetime | None
     departure: str | None
+    name: str | None
     waits: list[WaitingCount] = field(default_factory=list)
     at: datetime | None = None
     why: str | None = None
@@ -118,6 +131,7 @@ class SegmentMember(NamedTuple):
     email: str | None
     manually_added: bool
     changed_at: datetime
+    name: str | None
 
 
 class SubmissionPlace(NamedTuple):
@@ -127,14 +141,33 @@ class SubmissionPlace(NamedTuple):
     id: int
 
 
-def search(conn: Connection, beginning: str) -> Search | None:
-    """Return the contacts whose key or email address begins so; None when nothing is sought."""
-    beginning = beginning.strip()
-    if not beginning:
+def search(conn: Connection, wanted: str) -> Search | None:
+    """Return the contacts whose key, email address, first or last name begins so; None when nothing is sought.
+
+    Two words are a first and a last name, in any order. `FIELD=VALUE` finds those whose custom field has the value,
+    among the newest `LOOKED_AT_MOST` contacts. Capitals matter in keys alone.
+    """
+    wanted = clean(wanted).strip()
+    if not wanted:
         return None
-    prefix = beginning.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-    ids = list(conn.execute(sql["by_prefix"], {"prefix": prefix, "limit": FOUND_AT_MOST}).scalars())
-    return Search(ids, len(ids) >= FOUND_AT_MOST)
+    found = _OF_FIELD.fullmatch(wanted)
+    if found is not None:
+        return _by_field(conn, found[1], found[2].strip())
+    first, _sign, last = wanted.partition(" ")
+    given = {"prefix": _beginning(wanted), "first": _beginning(first), "last": _beginning(last.strip())}
+    ids = list(conn.execute(sql["by_prefix"], {**given, "two": bool(last), "limit": FOUND_AT_MOST}).scalars())
+    return Search(ids[:FOUND_AT_MOST], len(ids) >= FOUND_AT_MOST)
+
+
+def _by_field(conn: Connection, field: str, value: str) -> Search:
+    given = {"field": field, "value": value, "limit": FOUND_AT_MOST, "looked_at": LOOKED_AT_MOST}
+    rows = conn.execute(sql["by_field"], given).all()
+    ids = [row.id for row in rows if row.id is not None]
+    return Search(ids, len(ids) >= FOUND_AT_MOST, newest=any(row.newest for row in rows))
+
+
+def _beginning(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
 
 
 def contacts(

@@ -1,10 +1,37 @@
 -- name: by_prefix
--- Contacts whose key or address begins so: two short reads, of contact_key_prefix_idx and
--- contact_email_idx. Whoever gets as many as the limit types another letter.
+-- Contacts whose key, address or name begins so: short reads, each of an index of its own. Whoever gets as many as the
+-- limit types another letter.
 (SELECT id FROM contact WHERE key LIKE :prefix ORDER BY key USING ~<~ LIMIT :limit)
 UNION
 (SELECT id FROM contact WHERE lower(email) LIKE lower(:prefix) ORDER BY lower(email) USING ~<~ LIMIT :limit)
+UNION
+(SELECT id FROM contact WHERE lower(fields ->> 'first_name') LIKE lower(:prefix)
+ ORDER BY lower(fields ->> 'first_name') USING ~<~ LIMIT :limit)
+UNION
+(SELECT id FROM contact WHERE lower(fields ->> 'last_name') LIKE lower(:prefix)
+ ORDER BY lower(fields ->> 'last_name') USING ~<~ LIMIT :limit)
+UNION
+-- First and last name, in any order.
+(SELECT id FROM contact
+ WHERE :two AND lower(fields ->> 'last_name') LIKE lower(:last) AND lower(fields ->> 'first_name') LIKE lower(:first)
+ LIMIT :limit)
+UNION
+(SELECT id FROM contact
+ WHERE :two AND lower(fields ->> 'last_name') LIKE lower(:first) AND lower(fields ->> 'first_name') LIKE lower(:last)
+ LIMIT :limit)
 ORDER BY id DESC;
+
+-- name: by_field
+-- Among the newest contacts alone; whether there are older ones comes with each row, and in a row without a contact.
+WITH lowest AS MATERIALIZED (
+    SELECT coalesce((SELECT id FROM contact ORDER BY id DESC OFFSET :looked_at LIMIT 1), -1) AS id
+)
+(SELECT contact.id, lowest.id >= 0 AS newest
+ FROM lowest CROSS JOIN contact
+ WHERE contact.id > lowest.id AND lower(contact.fields ->> :field) = lower(CAST(:value AS text))
+ ORDER BY contact.id DESC LIMIT :limit)
+UNION ALL
+SELECT NULL, lowest.id >= 0 FROM lowest;
 
 -- name: contacts
 SELECT id FROM contact
@@ -14,7 +41,9 @@ ORDER BY id DESC LIMIT :limit;
 -- name: contacts_shown
 SELECT contact.id, contact.key, contact.email, contact.timezone, contact.points, contact.stage, contact.created_at,
        contact.last_active_at,
-       ARRAY(SELECT tag FROM contact_tag WHERE contact_tag.contact_id = contact.id ORDER BY tag LIMIT 10) AS tags
+       ARRAY(SELECT tag FROM contact_tag WHERE contact_tag.contact_id = contact.id ORDER BY tag LIMIT 10) AS tags,
+       nullif(concat_ws(' ', nullif(trim(contact.fields ->> 'first_name'), ''),
+                        nullif(trim(contact.fields ->> 'last_name'), '')), '') AS name
 FROM contact
 WHERE contact.id = ANY (CAST(:ids AS bigint[]))
 ORDER BY contact.id DESC;
@@ -72,7 +101,9 @@ ORDER BY contact_id DESC LIMIT :limit;
 
 -- name: members_shown
 SELECT contact.id, contact.key, contact.email, contact.timezone, membership.rotation, membership.added_at,
-       membership.arrival, membership.left_at, membership.departure
+       membership.arrival, membership.left_at, membership.departure,
+       nullif(concat_ws(' ', nullif(trim(contact.fields ->> 'first_name'), ''),
+                        nullif(trim(contact.fields ->> 'last_name'), '')), '') AS name
 FROM contact
 LEFT JOIN membership ON membership.contact_id = contact.id AND membership.campaign_id = :campaign_id
 WHERE contact.id = ANY (CAST(:ids AS bigint[]))
@@ -106,7 +137,9 @@ WHERE segment_id = :segment_id AND active AND contact_id < :before
 ORDER BY contact_id DESC LIMIT :limit;
 
 -- name: segment_shown
-SELECT contact.id, contact.key, contact.email, segment_member.manually_added, segment_member.changed_at
+SELECT contact.id, contact.key, contact.email, segment_member.manually_added, segment_member.changed_at,
+       nullif(concat_ws(' ', nullif(trim(contact.fields ->> 'first_name'), ''),
+                        nullif(trim(contact.fields ->> 'last_name'), '')), '') AS name
 FROM segment_member JOIN contact ON contact.id = segment_member.contact_id
 WHERE segment_member.segment_id = :segment_id AND segment_member.contact_id = ANY (CAST(:ids AS bigint[]))
 ORDER BY contact.id DESC;

@@ -373,3 +373,8 @@ def fields_of_nobody(conn: Connection, names: Iterable[str]) -> set[str]:
     """Return which custom fields no contact has, among the newest of them; none where there are no contacts."""
     parameters = {"names": sorted(set(names)), "looked_at": LOOKED_AT}
     return set(conn.execute(statements(__file__)["fields_of_nobody"], parameters).scalars())
+
+
+def field_names(conn: Connection) -> list[str]:
+    """Return the custom fields that the newest contacts have."""
+    return list(conn.execute(statements(__file__)["field_names"], {"looked_at": LOOKED_AT}).scalars())

@@ -493,3 +493,7 @@ WITH newest AS MATERIALIZED (
 )
 SELECT name FROM unnest(CAST(:names AS text[])) AS asked (name)
 WHERE EXISTS (SELECT FROM newest) AND NOT EXISTS (SELECT FROM newest WHERE jsonb_exists(newest.fields, asked.name));
+
+-- name: field_names
+SELECT DISTINCT jsonb_object_keys(newest.fields)
+FROM (SELECT fields FROM contact ORDER BY id DESC LIMIT :looked_at) AS newest;

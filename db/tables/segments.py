@@ -41,6 +41,12 @@ def find(conn: Connection, key: str) -> Segment | None:
     return None if row is None else Segment(*row)
 
 
+def name_of(conn: Connection, key: str) -> str:
+    """Return what a segment is called; its key where there is none of it."""
+    found = find(conn, key)
+    return key if found is None else found.name
+
+
 def save(conn: Connection, key: str, *, name: str | None, public: bool | None, published: bool | None) -> Stored:
     """Create a segment or change what is given of it; None keeps what is there.
 
@@ -73,10 +79,33 @@ def users(conn: Connection, segment_id: int) -> list[str]:
 COUNTED = 100_000
 
 
-def listed(conn: Connection, *, key: str | None = None, most: int | None = None) -> list[SegmentLine]:
-    """Return the segment of a key, or all by key; the members of each are counted up to `most`."""
-    given = {"key": key, "most": most}
+def listed(
+    conn: Connection,
+    *,
+    key: str | None = None,
+    most: int | None = None,
+    search: str = "",
+    limit: int | None = None,
+    offset: int = 0,
+) -> list[SegmentLine]:
+    """Return the segment of a key, or all by key; the members of each are counted up to `most`.
+
+    `search`: only those whose key or name contains it. Members are counted of those within `limit` and `offset` alone.
+    """
+    pattern = "%" + search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%" if search else None
+    given = {"key": key, "most": most, "pattern": pattern, "limit": limit, "offset": offset}
     return [SegmentLine(*row) for row in conn.execute(statements(__file__)["listed"], given)]
+
+
+def rules_that_ask(conn: Connection, segment_id: int) -> list[str]:
+    """Return the keys of other segments whose rules ask for a segment."""
+    return list(conn.execute(statements(__file__)["rules_that_ask"], {"segment_id": segment_id}).scalars())
+
+
+def delete(conn: Connection, segment_id: int) -> None:
+    """Delete a segment and its memberships. Nothing may use it; campaigns that are deleted forget it."""
+    for name in ("forget_members", "forget_sources", "delete"):
+        conn.execute(statements(__file__)[name], {"segment_id": segment_id})
 
 
 def add_members(

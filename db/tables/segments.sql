@@ -42,14 +42,36 @@ SELECT segment.key, segment.name, segment.public, segment.published, member.n AS
              WHERE campaign_source.kind = 'segment' AND campaign_source.source_id = segment.id
              ORDER BY campaign.key) AS campaigns,
        segment.rule IS NOT NULL AS by_rule
-FROM segment
+FROM (
+    SELECT * FROM segment
+    WHERE (CAST(:key AS text) IS NULL OR key = CAST(:key AS text))
+      AND (CAST(:pattern AS text) IS NULL OR name ILIKE CAST(:pattern AS text) OR key ILIKE CAST(:pattern AS text))
+    ORDER BY key LIMIT CAST(:limit AS bigint) OFFSET CAST(:offset AS bigint)
+) AS segment
 CROSS JOIN LATERAL (
     SELECT count(*) AS n FROM (
         SELECT FROM segment_member WHERE segment_id = segment.id AND active LIMIT CAST(:most AS bigint)
     ) AS counted
 ) AS member
-WHERE (CAST(:key AS text) IS NULL OR segment.key = CAST(:key AS text)) AND segment.goal_of IS NULL
+WHERE segment.goal_of IS NULL
 ORDER BY segment.key;
+
+-- name: rules_that_ask
+SELECT key FROM segment
+WHERE id <> :segment_id AND 'segments.' || CAST(:segment_id AS text) = ANY (reads)
+ORDER BY key;
+
+-- name: forget_members
+DELETE FROM segment_member WHERE segment_id = :segment_id;
+
+-- name: forget_sources
+DELETE FROM campaign_source
+USING campaign
+WHERE campaign.id = campaign_source.campaign_id AND campaign.deleted_at IS NOT NULL
+  AND campaign_source.kind = 'segment' AND campaign_source.source_id = :segment_id;
+
+-- name: delete
+DELETE FROM segment WHERE id = :segment_id;
 
 -- name: add_members
 -- Only who was not active comes back from the statement, and only they get a new entry. The rows

@@ -16,6 +16,9 @@ from parcours.domain.gate import clean
 sql = statements(__file__)
 
 Role = Literal["viewer", "editor", "admin"]
+# Characters of a password.
+LEAST_PASSWORD = 10
+MOST_PASSWORD = 1000
 SIGNED_IN_FOR = timedelta(days=14)
 # So many failures within the time, of one address from one source, and neither is heard until the first is that
 # old; another source still is, so that nobody can lock somebody else out.
@@ -82,6 +85,24 @@ def set_active(conn: Connection, email: str, active: bool) -> User | None:
     if not active:
         conn.execute(sql["sign_out_everywhere"], {"account_id": user.id})
     return user
+
+
+def find(conn: Connection, email: str) -> User | None:
+    """Return an account by its address, whatever its capitals."""
+    row = conn.execute(sql["by_email"], {"email": email}).one_or_none()
+    return None if row is None else User(*row[:5])
+
+
+def by_id(conn: Connection, id_: int) -> tuple[User, str] | None:
+    """Return an account and what tells its present password from others; an invitation is good until it changes."""
+    row = conn.execute(sql["by_id"], {"id": id_}).one_or_none()
+    return None if row is None else (User(*row[:5]), _hash(row.password_hash).hex()[:16])
+
+
+def set_role(conn: Connection, email: str, role: Role) -> User | None:
+    """Change what somebody may do; None when there is no such account."""
+    row = conn.execute(sql["set_role"], {"email": email, "role": role}).one_or_none()
+    return None if row is None else User(*row)
 
 
 def set_password(conn: Connection, email: str, password: str) -> User | None:

@@ -9,6 +9,13 @@ SELECT id, email, name, role, active FROM account ORDER BY lower(email);
 -- name: by_email
 SELECT id, email, name, role, active, password_hash FROM account WHERE lower(email) = lower(:email);
 
+-- name: by_id
+SELECT id, email, name, role, active, password_hash FROM account WHERE id = :id;
+
+-- name: set_role
+UPDATE account SET role = :role WHERE lower(email) = lower(:email)
+RETURNING id, email, name, role, active;
+
 -- name: set_active
 UPDATE account SET active = :active WHERE lower(email) = lower(:email)
 RETURNING id, email, name, role, active;

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy as copying
 import re
-import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from parcours.domain.campaign_file.check import BRANCHES, MAX_DEPTH, MOST_STEPS,
 from parcours.domain.campaign_file.model import BRANCH_NAMES
 from parcours.domain.campaign_file.sentences import quoted
 from parcours.domain.errors import CampaignError
+from parcours.domain.keys import slug
 from parcours.domain.steps import registry
 from parcours.domain.steps.types import Kind, StepType
 
@@ -23,7 +23,6 @@ Data = dict[str, Any]
 
 ROOT = "steps"
 # Characters of a key that is made of a name.
-MOST_OF_NAME = 80
 
 
 class EditError(CampaignError):
@@ -253,12 +252,6 @@ def _past_parent(data: Data, found: Found) -> Data:
 
 
 # Keys.
-
-
-def slug(name: str) -> str:
-    """Return a key made of a name: "Série d’été 2026" is "serie-d-ete-2026"."""
-    plain = "".join(each for each in unicodedata.normalize("NFKD", name) if not unicodedata.combining(each))
-    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:MOST_OF_NAME].strip("-")
 
 
 def fresh_key(name: str, taken: Collection[str]) -> str:

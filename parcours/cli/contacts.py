@@ -1,9 +1,8 @@
-"""`parcours contacts`: import, show and merge, and what contacts want of channels."""
+"""`parcours contacts`: import, create, change, show, merge, export and erase, and what contacts want of channels."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,19 +17,15 @@ from parcours.domain.keys import checked_key
 from parcours.domain.time.text import shown
 
 if TYPE_CHECKING:
-    from parcours.cli.rejected_rows import RejectFile
-    from parcours.db.tables.contacts import Imported, Incoming, SameAddress, Shown
+    from parcours.db.tables.contacts import Shown
     from parcours.db.tables.scores import PointsLogged, StageLogged
     from parcours.domain.messages.policy import Rule
-    from parcours.producers.files.contacts import ContactFile
 
 # Each command imports what it needs: showing a contact is quick, and reads no file.
-app = typer.Typer(no_args_is_help=True, help="Import, list, show and merge contacts; set their channel preferences.")
-
-MEMBERS_A_STATEMENT = 20_000
-
-# From so many rows on, the planner should hear of it at once.
-BULK = 10_000
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Import, create, change, list, show, merge, export and delete contacts; set their channel preferences.",
+)
 
 
 @app.command("import")
@@ -72,6 +67,7 @@ def import_(
     from parcours.cli.rejected_rows import RejectFile
     from parcours.producers.files.contacts import contact_file
     from parcours.producers.files.options import parse as parse_options
+    from parcours.services import contact_import
 
     here = session()
     options = parse_options(
@@ -89,7 +85,16 @@ def import_(
         return
     with RejectFile(file) as rejects, reading(file) as advance, contact_file(file, options, advance) as opened:
         allowed = here.settings.shared_addresses == "allow"
-        imported, awaiting = _import(opened, segment, rejects, "allow" if allowed else same_address)
+        imported, awaiting = contact_import.run(
+            here.engine,
+            opened,
+            segment,
+            rejects.add,
+            same_address="allow" if allowed else same_address,
+            now=datetime.now(UTC),
+            zone=here.zone,
+            begin=here.begin,
+        )
     if as_json:
         here.print_json(
             {
@@ -133,53 +138,6 @@ def import_(
     file_options.end(here, rejects, allowed=allow_rejected)
 
 
-def _import(
-    file: ContactFile, segment_key: str | None, rejects: RejectFile, same_address: SameAddress
-) -> tuple[Imported, list[str]]:
-    """Return the counts, and the keys of the published campaigns that an update lets the contacts into."""
-    from parcours.db.tables import campaigns, contacts, events, rules, segments
-    from parcours.domain.contacts.identity import in_use
-    from parcours.producers.files.rows import RejectedRow
-    from parcours.workers import local_time
-    from parcours.workers import rules as following
-
-    here = session()
-    engine = here.engine
-    now = datetime.now(UTC)
-
-    def usable() -> Iterator[Incoming]:
-        for row in file.contacts():
-            if isinstance(row, RejectedRow):
-                rejects.add(row)
-            else:
-                yield row
-
-    with here.begin() as conn:
-        segment, awaiting = None, []
-        if segment_key is not None:
-            segment = segments.find(conn, segment_key.strip())
-            if segment is None:
-                raise NotFoundError("segment", segment_key, "create it with `parcours segments create`")
-        staged = contacts.stage(conn, usable())
-        imported = contacts.merge(conn, now=now, same_address=same_address)
-        rules.leave_imported(conn, now=now)
-        for row in imported.refused:
-            rejects.add(
-                RejectedRow(row.line, in_use(row.email, owner=row.owner, key=row.key), f"{row.key},{row.email}")
-            )
-        if segment is not None:
-            for ids in contacts.staged_ids(conn, MEMBERS_A_STATEMENT):
-                segments.add_members(conn, segment.id, ids, manual=True, now=now)
-            fed = [id_ for id_, _ in events.campaigns_of_segment(conn, segment.id)] if staged else []
-            awaiting = sorted(row.key for row in campaigns.listing(conn, fed) if row.published)
-    local_time.follow_all(engine, now=now, zone=session().zone)
-    following.follow_all(engine, now=now, zone=session().zone)
-    if staged >= BULK:
-        with engine.begin() as conn:
-            contacts.analyze(conn)
-    return imported, awaiting
-
-
 @app.command()
 def show(
     key: Annotated[str, typer.Argument(help="Key or email address of the contact.")],
@@ -202,11 +160,173 @@ def show(
         _print(contact, zone)
 
 
+Key = Annotated[str, typer.Argument(metavar="KEY", help="Key of the contact.")]
+NewEmail = Annotated[str | None, typer.Option(help='Email address; "" removes it.')]
+Timezone = Annotated[str | None, typer.Option(help='IANA timezone, such as Europe/Paris; "" removes it.')]
+Owner = Annotated[str | None, typer.Option(help='Owner; "" removes it.')]
+Stage = Annotated[str | None, typer.Option(help='Key of the stage; "" removes it.')]
+Company = Annotated[str | None, typer.Option(help='Key of the primary company; "" removes it.')]
+FieldOption = Annotated[
+    list[str] | None,
+    typer.Option("--field", metavar="NAME=VALUE", help="Set a custom field; an empty value removes it; repeatable."),
+]
+Tag = Annotated[list[str] | None, typer.Option("--tag", help="Add this tag; repeatable.")]
+Untag = Annotated[list[str] | None, typer.Option("--untag", help="Remove this tag; repeatable.")]
+Refuse = Annotated[
+    list[str] | None,
+    typer.Option("--do-not-contact", metavar="CHANNEL", help="Mark as do not contact on this channel; repeatable."),
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option("--contact-again", metavar="CHANNEL", help="Remove do not contact on this channel; repeatable."),
+]
+
+
+@app.command()
+def create(
+    key: Key,
+    email: NewEmail = None,
+    timezone: Timezone = None,
+    owner: Owner = None,
+    stage: Stage = None,
+    company: Company = None,
+    field: FieldOption = None,
+    tag: Tag = None,
+    do_not_contact: Refuse = None,
+) -> None:
+    """Create a contact. Campaigns are updated immediately."""
+    from parcours.db.tables import contacts
+
+    here = session()
+    key = checked_key("contact", key)
+    with here.engine.connect() as conn:
+        if contacts.find(conn, key) is not None:
+            raise CampaignError(f"contact {key!r} already exists; use `parcours contacts update` to change it")
+    own = {"email": email, "timezone": timezone, "owner": owner, "stage": stage, "company": company}
+    _change(key, own, field, tag, None, do_not_contact, None)
+    here.say(f"Contact {key} is created.")
+
+
+@app.command()
+def update(
+    key: Key,
+    email: NewEmail = None,
+    timezone: Timezone = None,
+    owner: Owner = None,
+    stage: Stage = None,
+    company: Company = None,
+    field: FieldOption = None,
+    tag: Tag = None,
+    untag: Untag = None,
+    do_not_contact: Refuse = None,
+    contact_again: Allow = None,
+) -> None:
+    """Change a contact. Options you leave out change nothing. Campaigns are updated immediately."""
+    from parcours.db.tables import contacts
+
+    here = session()
+    key = key.strip()
+    with here.engine.connect() as conn:
+        if contacts.find(conn, key) is None:
+            raise NotFoundError("contact", key, "use `parcours contacts create` for a new one")
+    own = {"email": email, "timezone": timezone, "owner": owner, "stage": stage, "company": company}
+    if not any((*own.values(), field, tag, untag, do_not_contact, contact_again)) and set(own.values()) == {None}:
+        raise CampaignError("nothing to change; `parcours contacts update --help` lists the options")
+    _change(key, own, field, tag, untag, do_not_contact, contact_again)
+    here.say(f"Contact {key} is updated.")
+
+
+def _change(
+    key: str,
+    own: dict[str, str | None],
+    fields: list[str] | None,
+    tags: list[str] | None,
+    untag: list[str] | None,
+    refuse: list[str] | None,
+    allow: list[str] | None,
+) -> None:
+    from parcours.domain.keys import field_value
+    from parcours.services import contact_changes
+    from parcours.services.contact_changes import ContactChange
+
+    here = session()
+    data: dict[str, Any] = {name: value or None for name, value in own.items() if value is not None}
+    if fields:
+        data["fields"] = {name: value or None for name, value in map(field_value, fields)}
+    if tags or untag:
+        data["tags"] = {"add": tags or [], "remove": untag or []}
+    channels = [[checked_key("channel", each).lower() for each in given or ()] for given in (refuse, allow)]
+    change = ContactChange(data, refuse=channels[0], allow=channels[1])
+    contact_changes.apply(here.engine, here.settings, key, change, source="parcours/command")
+
+
+@app.command()
+def export(
+    what: Annotated[
+        str,
+        typer.Argument(metavar="KEY|FILE", help="Key of a contact; with --segment, the file to write (- for stdout)."),
+    ],
+    segment: Annotated[str | None, typer.Option(help="Export the active members of this segment.")] = None,
+    format_: Annotated[
+        Literal["csv", "ndjson"] | None,
+        typer.Option("--format", help="Format of the file (default: by its ending, else CSV)."),
+    ] = None,
+) -> None:
+    """Print all data about a contact as JSON, or write the members of a segment to a file.
+
+    The file has all attributes and custom fields, and `contacts import` reads it.
+    """
+    from parcours.services import contact_export
+
+    here = session()
+    if segment is None:
+        with here.engine.connect() as conn:
+            here.print_json(contact_export.whole_contact(conn, what.strip(), here.zone))
+        return
+    by_ending: Literal["csv", "ndjson"] = "ndjson" if what.endswith((".ndjson", ".jsonl")) else "csv"
+    parts = contact_export.segment_lines(here.engine, segment.strip(), format_ or by_ending)
+    if what == "-":
+        for part in parts:
+            typer.echo(part, nl=False)
+        return
+    with Path(what).open("w", encoding="utf-8", newline="") as file:
+        for part in parts:
+            file.write(part)
+    here.say(f"Members of {segment} were written to {what}.")
+
+
+@app.command()
+def delete(
+    key: Key,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")] = False,
+) -> None:
+    """Erase a contact and all data about it. This cannot be undone."""
+    from parcours.services import contact_changes
+
+    here = session()
+    key = key.strip()
+    if not yes:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise CampaignError("erasing cannot be undone; add --yes to erase without a question")
+        typer.confirm(f"Erase {key} and all data about this contact? This cannot be undone.", abort=True)
+    receipt = contact_changes.erase(here.engine, here.settings, key, source="parcours/command")
+    if as_json:
+        here.print_json(receipt.to_json())
+        return
+    counted = ", ".join(f"{n:,} {kind}" for kind, n in receipt.rows.items() if n)
+    more = f": {counted}." if counted else "."
+    here.say(f"Contact {receipt.contact} was erased at {here.time(receipt.erased_at)}{more}")
+
+
 @app.command("list")
 def list_(
     beginning: Annotated[
         str | None,
-        typer.Argument(metavar="[BEGINNING]", help="Only contacts whose key or email starts with this text."),
+        typer.Argument(
+            metavar="[BEGINNING]",
+            help="Only contacts whose key, email, first or last name starts with this text, or FIELD=VALUE.",
+        ),
     ] = None,
     segment: Annotated[str | None, typer.Option(help="Only active members of this segment.")] = None,
     campaign: Annotated[str | None, typer.Option(help="Only contacts in this campaign (key or id).")] = None,
@@ -245,7 +365,7 @@ def list_(
     if as_json:
         here.print_json({"contacts": list(map(contact_line, page.rows)), "before": page.after})
         return
-    columns = ("key", "email", "timezone", "points", "stage", "created_at", "last_active_at", "tags")
+    columns = ("key", "email", "name", "timezone", "points", "stage", "created_at", "last_active_at", "tags")
     here.print_table("", columns, [[_shown(getattr(line, column)) for column in columns] for line in page.rows])
     if page.after is not None:
         here.say(f"More contacts: use --before {page.after} for the next page.")

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from functools import partial
 from typing import Annotated
 
 import typer
 
 from parcours.cli.session import Session, session
-from parcours.db import partitions
-from parcours.db.clock import now as database_now
 from parcours.db.tables import events as events_table
-from parcours.domain import gate
 from parcours.domain.errors import NotFoundError
-from parcours.domain.events.parsing import EventError, parse
 from parcours.domain.time.text import iso
-from parcours.workers import events, intake
+from parcours.services import dead_letters
 
 app = typer.Typer(no_args_is_help=True, help="List, show, replay and discard messages that could not be processed.")
 
@@ -55,35 +49,11 @@ def show(number: Annotated[int, typer.Argument(metavar="ID", help="Number printe
 def replay(ids: Ids = None, all_: All = False) -> None:
     """Process dead letters again, with all effects. Those that fail again stay, with the new reason."""
     here = session()
-    partitions.begin(here.engine)
-    with here.begin() as conn:
-        now = database_now(conn)
-        letters = events_table.take_dead_letters(conn, _chosen(ids, all_))
-        good, bodies, dead, unjudged = [], [], [], []
-        for letter in letters:
-            try:
-                value = json.loads(letter.body)
-                good.append(intake.understood(partial(parse, value, now=now)))
-            except EventError as error:
-                dead.append((str(error), letter.body))
-            except (ValueError, RecursionError) as error:
-                dead.append((f"the event is not JSON ({gate.why_not_json(error)}); discard it", letter.body))
-            else:
-                bodies.append(letter.body)
-                unjudged.append(events_table.unjudged_of(value))
-        done = intake.accept(conn, good, now=now, unknown_contacts=here.settings.unknown_contacts)
-        dead += [(reason, bodies[index]) for index, reason in done.rejected if reason != intake.ERASED]
-        events_table.add_dead_letters(conn, dead, origin="event", now=now)
-        # They are acted on already, but for the decisions that could not judge them.
-        again = [(good[index], unjudged[index]) for index in done.known if unjudged[index]]
-        judged = events.judge_again(conn, again, now=now, zone=here.zone, stop=here.settings.stop_rule)
-        events_table.add_dead_events(conn, judged.letters, now=now)
-    events.act_on_all(here.engine, [event.contact for event in good], zone=here.zone, stop=here.settings.stop_rule)
-    still, asked = len(dead) + len(judged.letters), len(again) - len(judged.letters)
+    done = dead_letters.replay(here.engine, here.settings, _chosen(ids, all_), begin=here.begin)
     said = [f"{done.accepted:,} accepted"]
-    if again:
-        said.append(f"{asked:,} evaluated again by decisions that had failed ({judged.counts['yes']:,} yes)")
-    said += [f"{done.duplicates - len(again):,} duplicates", f"{still:,} still failing"]
+    if done.again:
+        said.append(f"{done.asked:,} evaluated again by decisions that had failed ({done.yes:,} yes)")
+    said += [f"{done.duplicates:,} duplicates", f"{done.failing:,} still failing"]
     here.say(f"{', '.join(said)}.")
 
 

@@ -1,9 +1,9 @@
-"""`parcours emails`: apply, list, and show what a contact would get."""
+"""`parcours emails`: apply, list, show with figures, send a test, and show what a contact would get."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,10 +14,12 @@ from parcours.domain.messages.templates import RenderError
 from parcours.ops.tokens import tokens_of
 from parcours.producers.files.documents import stop_at
 from parcours.producers.files.emails import read
+from parcours.services import email_templates
+from parcours.services.email_figures_json import figures_json
 from parcours.services.template_notes import notes
 from parcours.workers.delivery import render
 
-app = typer.Typer(no_args_is_help=True, help="Apply email templates, list and preview them.")
+app = typer.Typer(no_args_is_help=True, help="Apply email templates, list, show, preview and test them.")
 
 
 @app.command()
@@ -96,6 +98,45 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
             for email in found
         ],
     )
+
+
+@app.command()
+def show(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Key of the email.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show an email and its figures: sent, delivered, opened, clicked, bounced, unsubscribed and failed."""
+    here = session()
+    with here.engine.connect() as conn:
+        email = email_templates.find(conn, key.strip())
+        figures = figures_json(conn, email.key)
+    if as_json:
+        here.print_json({**email_templates.email_json(email), "figures": figures})
+        return
+    here.say(f"{email.key}: {email.subject}")
+    counted = list(figures["total"])
+    rows: list[list[Any]] = [["total", "", "", *figures["total"].values()]]
+    rows += [
+        [part["campaign"], part["step"], part["variant"] or "main version", *(part[name] for name in counted)]
+        for part in figures["parts"]
+    ]
+    here.print_table("", ["campaign", "step", "variant", *counted], rows)
+    if figures["links"]:
+        here.print_table("Links", ["link", "clicks"], [(each["url"], each["clicks"]) for each in figures["links"]])
+
+
+@app.command("test")
+def send_test(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Key of the email.")],
+    to: Annotated[str, typer.Option(help="Email address that receives the test.")],
+    contact: Annotated[str | None, typer.Option(help="Key of the contact for the placeholders.")] = None,
+) -> None:
+    """Send a test of an email to an address. Nothing is counted."""
+    here = session()
+    with here.engine.connect() as conn:
+        email = email_templates.find(conn, key.strip())
+    said = email_templates.send_test(here.engine, here.settings, email, to.strip(), contact=contact)
+    here.say(f"{said[:1].upper()}{said[1:]}.")
 
 
 @app.command()

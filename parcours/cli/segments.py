@@ -26,7 +26,7 @@ from parcours.producers.files.contacts import Named, contact_file
 from parcours.producers.files.options import parse as parse_options
 from parcours.producers.files.rows import RejectedRow
 from parcours.producers.files.segments import SegmentDocument, read
-from parcours.services import manual_changes, segment_explained, segment_plan, segment_rules
+from parcours.services import manual_changes, segment_explained, segment_plan, segment_removal, segment_rules
 from parcours.services.segment_explained import in_words
 from parcours.services.segment_json import definition, segment_json
 from parcours.services.segment_plan import SegmentPlan
@@ -304,6 +304,21 @@ def _known(conn: Connection, batch: Sequence[Named | RejectedRow], rejects: Reje
         else:
             rejects.add(RejectedRow(row.line, f"unknown contact {row.name!r}", row.row))
     return ids
+
+
+@app.command()
+def delete(
+    key: SegmentKey,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+) -> None:
+    """Delete a segment that no campaign and no rule uses. Its contacts stay."""
+    here = session()
+    key = key.strip()
+    with here.engine.begin() as conn:
+        if not yes and sys.stdin.isatty() and sys.stdout.isatty():
+            typer.confirm(f"Delete the segment {key}? Its contacts stay.", abort=True)
+        segment_removal.delete(conn, key, zone=here.zone)
+    here.say(f"Segment {key} is deleted.")
 
 
 @app.command("list")

@@ -9,14 +9,11 @@ import typer
 
 from parcours.cli.session import session
 from parcours.db.tables import users
-from parcours.db.tables.users import Role, User
+from parcours.db.tables.users import LEAST_PASSWORD, MOST_PASSWORD, Role, User
 from parcours.domain.contacts.identity import is_address
 from parcours.domain.errors import CampaignError, NotFoundError
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and disable accounts, and change passwords.")
-
-LEAST_PASSWORD = 10
-MOST_PASSWORD = 1000
 
 Email = Annotated[str, typer.Argument(metavar="EMAIL", help="Email address used to sign in.")]
 FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]

@@ -133,11 +133,17 @@ class ContactFile:
 
 @contextmanager
 def contact_file(
-    path: Path, options: Options | None = None, advance: Advance = lambda _: None, *, plain: bool = False
+    path: Path,
+    options: Options | None = None,
+    advance: Advance = lambda _: None,
+    *,
+    plain: bool = False,
+    anybody: bool = False,
 ) -> Iterator[ContactFile]:
     """Open a file of contacts; `advance` is called now and then with the number of bytes read.
 
-    With `plain`, a file of one column may be a list of keys without a header.
+    With `plain`, a file of one column may be a list of keys without a header. With `anybody`, no column has to say who
+    somebody is: all rows are then rejected, and a person sees the columns.
 
     Raises CampaignError for a file that cannot be read as a whole; OSError when it cannot be opened.
     """
@@ -148,7 +154,7 @@ def contact_file(
         columns, notes = understand(table.names, options)
         if getattr(table, "plain", False):
             columns = [FileColumn(table.names[0], "own", "key")]
-        else:
+        elif not anybody:
             _check(source, table, columns)
         if isinstance(table, CsvTable):
             table.email_at, table.key_at = place_of(columns, "email"), place_of(columns, "key")

@@ -27,6 +27,7 @@ LOG_EVENTS = {
     "seconds; fix the cause in `error`.",
     "health_served": "Health and metrics are served on this address.",
     "hint_not_published": "Events were stored, but the broker could not be notified. They are found without it.",
+    "import_failed": "Importing an uploaded file of contacts failed unexpectedly; nothing was imported.",
     "inbox_full": "The inbox is longer than `PARCOURS_MAX_INBOX`; reading events is paused.",
     "member_left_out": "One contact could not be added to or removed from a campaign by `update`; all others were.",
     "member_not_let_in": "One contact could not enter a campaign by its date; all others did.",

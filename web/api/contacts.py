@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 from typing import Annotated, Any
-from uuid import uuid4
 
 from fastapi import Depends, Query, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
-from parcours.db.clock import now as database_now
-from parcours.db.installation_settings import settings_of
 from parcours.db.reads import listings
 from parcours.db.reads.listings import FIRST, ContactLine
 from parcours.db.tables import contacts
 from parcours.db.tables.contacts import Shown
 from parcours.domain.contacts.identity import same_address
 from parcours.domain.errors import NotFoundError
-from parcours.domain.events.parsing import parse
 from parcours.domain.keys import checked_key
 from parcours.domain.time.zones import zone_of
+from parcours.services import contact_changes, contact_export
+from parcours.services.contact_changes import ContactChange, ContactRefusedError
 from parcours.services.contact_json import contact_json, contact_line
 from parcours.web.api.common import (
     Cursor,
@@ -42,7 +41,6 @@ from parcours.web.api.common import (
 from parcours.web.context import Site
 from parcours.web.paging import address
 from parcours.web.problems import PROBLEM, ProblemError
-from parcours.workers import events, intake
 
 router = api_router("contacts")
 
@@ -54,6 +52,7 @@ class ListedContact(BaseModel):
 
     key: str = Field(examples=["ann"])
     email: str | None = Field(examples=["ann@example.com"])
+    name: str | None = Field(examples=["Ann Lee"], description="First and last name, from the fields of these names.")
     timezone: str | None = Field(examples=["Europe/Paris"])
     points: int = Field(examples=[5])
     stage: str | None = Field(examples=[None])
@@ -109,6 +108,14 @@ class StayResource(BaseModel):
     waits: list[dict[str, Any]]
 
 
+class Receipt(BaseModel):
+    """What was erased, as numbers of rows by kind."""
+
+    contact: str = Field(examples=["ann"])
+    erased_at: Instant
+    rows: dict[str, int] = Field(examples=[{"events": 12, "messages": 3}])
+
+
 class Tags(Given):
     """Tags to add and to remove."""
 
@@ -151,11 +158,16 @@ READ_ONLY = frozenset(ContactGiven.model_fields) - _CHANGED_HERE
 def list_contacts(
     site: SiteOf,
     _who: Reader,
-    search: Annotated[str, Query(description="Only contacts whose key or email starts with this text.")] = "",
+    search: Annotated[
+        str,
+        Query(
+            description="Only contacts whose key, email, first or last name starts with this text, or `FIELD=VALUE`."
+        ),
+    ] = "",
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Listed[ListedContact]:
-    """Newest first. A search returns at most 2,000 contacts."""
+    """Newest first. A search returns at most 2,000 contacts; `FIELD=VALUE` searches the newest 200,000 contacts."""
     place = place_of(cursor, "contacts", int)
     with site.engine.connect() as conn:
         found = listings.search(conn, search)
@@ -165,6 +177,13 @@ def list_contacts(
 
 
 # Before what has any key in this place.
+@router.get("/contacts/{contact:path}/export", summary="Export all data about a contact")
+def export_contact(site: SiteOf, _who: Reader, contact: str) -> dict[str, Any]:
+    """As `parcours contacts export KEY`: attributes, campaigns, events, messages, submissions and devices."""
+    with site.engine.connect() as conn:
+        return contact_export.whole_contact(conn, contact, site.zone)
+
+
 @router.get("/contacts/{contact:path}/campaigns", summary="List a contact's campaigns")
 def list_stays(
     site: SiteOf, _who: Reader, contact: str, limit: Limit = 50, cursor: Cursor = None
@@ -212,10 +231,12 @@ def put_contact(
         own = contacts.find(conn, key)
         before = None if own is None else ContactResource(**_json(site, _shown(conn, key))).model_dump(mode="json")
         _check_read_only(given, before or {"key": key})
-        _check_address(conn, own, given.email)
     said = given.model_dump(exclude_unset=True, exclude=set(READ_ONLY))
     if before is None or not _is_so_already(said, before):
-        _happened(site, "contact.changed", key, said)
+        _apply(site, key, ContactChange(said))
+    else:
+        with site.engine.connect() as conn:
+            _check_address(conn, own, given.email)
     if before is None:
         response.status_code = 201
         response.headers["Location"] = address("api", "contacts", key)
@@ -227,12 +248,19 @@ def put_contact(
         return ContactResource(**_json(site, shown))
 
 
-@router.delete("/contacts/{contact:path}", status_code=204, summary="Erase a contact")
-def erase_contact(site: SiteOf, _who: Manager, contact: str) -> None:
+@router.delete(
+    "/contacts/{contact:path}",
+    status_code=204,
+    summary="Erase a contact",
+    responses={200: {"model": Receipt, "description": "With `receipt=true`: what was erased."}},
+)
+def erase_contact(site: SiteOf, _who: Manager, contact: str, receipt: bool = False) -> Response:
     """Permanent: no identifying data is kept."""
-    with site.engine.connect() as conn:
-        _shown(conn, contact)
-    _happened(site, "contact.deleted", contact, {})
+    try:
+        erased = contact_changes.erase(site.engine, site.settings, contact, source=SOURCE)
+    except ContactRefusedError as error:
+        raise ProblemError(409, str(error)) from None
+    return JSONResponse(erased.to_json()) if receipt else Response(status_code=204)
 
 
 def _check_read_only(given: ContactGiven, before: dict[str, Any]) -> None:
@@ -265,23 +293,18 @@ def _are_alike(one: Any, other: Any) -> bool:
 
 def _check_address(conn: Connection, own: int | None, email: str | None) -> None:
     """Raise ProblemError when an address is that of another contact than `own`."""
-    if not email or settings_of(conn).shared_addresses:
-        return
-    others = contacts.holders(conn, [email.strip()]).get(email.strip(), [])
-    if others and own not in {holder.id for holder in others}:
-        raise ProblemError(409, f"the address {email.strip()} belongs to contact {others[0].key!r}; use that contact")
+    try:
+        contact_changes.check_address(conn, own, email)
+    except ContactRefusedError as error:
+        raise ProblemError(409, str(error)) from None
 
 
-def _happened(site: Site, type_: str, key: str, data: dict[str, Any]) -> None:
-    """Take in an event of a contact and act on it. Raises EventError, and ProblemError for one that is rejected."""
-    with site.engine.connect() as conn:
-        now = database_now(conn)
-    about = {"specversion": "1.0", "id": str(uuid4()), "source": SOURCE, "type": type_, "subject": key}
-    event = parse({**about, "data": data}, now=now)
-    taken = intake.take_in(site.engine, [event], unknown_contacts="create")
-    if taken.rejected:
-        raise ProblemError(409, taken.rejected[0][1])
-    events.act_on_all(site.engine, [event.contact], zone=site.zone, stop=site.settings.stop_rule)
+def _apply(site: Site, key: str, change: ContactChange) -> None:
+    """Change a contact. Raises EventError, and ProblemError for a change that conflicts with another contact."""
+    try:
+        contact_changes.apply(site.engine, site.settings, key, change, source=SOURCE)
+    except ContactRefusedError as error:
+        raise ProblemError(409, str(error)) from None
 
 
 def _shown(conn: Connection, key: str) -> Shown:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
-from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
@@ -13,12 +9,14 @@ from pydantic import BaseModel, Field
 
 from parcours.db.clock import now as database_now
 from parcours.db.tables import emails
-from parcours.domain.errors import NotFoundError
-from parcours.domain.messages.content import Content
-from parcours.producers.files import emails as email_files
+from parcours.domain.errors import CampaignError, NotFoundError
+from parcours.services import email_templates
+from parcours.services.email_figures_json import figures_json
+from parcours.services.email_templates import VersionName, email_json
 from parcours.web.api.common import (
     JSON_TYPES,
     Cursor,
+    Given,
     Limit,
     Listed,
     Manager,
@@ -26,11 +24,14 @@ from parcours.web.api.common import (
     Reader,
     SiteOf,
     api_router,
+    body,
     checked_json,
+    documented,
     page_by_key,
     unusable,
 )
 from parcours.web.paging import address
+from parcours.web.problems import PROBLEM, ProblemError
 from parcours.web.security.bodies import check_content_type
 
 router = api_router("emails")
@@ -47,10 +48,6 @@ EMAIL_BODY: dict[str, Any] = {
         "content": {JSON_TYPES[0]: {"schema": {"type": "object"}, "example": EXAMPLE}},
     }
 }
-
-
-# What YAML, as which the checks of files read it, refuses or takes for the end of a line where JSON does not.
-_UNLIKE_JSON = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 class EmailText(BaseModel):
@@ -81,6 +78,58 @@ class EmailResource(EmailText):
     translations: dict[str, EmailText]
 
 
+class Figures(BaseModel):
+    """Numbers of messages. Opened, clicked and bounced count each message once."""
+
+    sent: int = Field(examples=[120])
+    delivered: int = Field(examples=[118], description="Sent and not bounced.")
+    opened: int = Field(examples=[60])
+    clicked: int = Field(examples=[12])
+    bounced: int = Field(examples=[2])
+    unsubscribed: int = Field(examples=[1])
+    failed: int = Field(examples=[0])
+
+
+class FiguresOf(Figures):
+    """The figures of one step and variant; null for the main version."""
+
+    campaign: str | None = Field(examples=["welcome"])
+    step: str | None = Field(examples=["hello"])
+    variant: str | None = Field(examples=["short"])
+
+
+class Link(BaseModel):
+    """A link, without its query, and how often it was followed."""
+
+    url: str = Field(examples=["https://example.com/offer"])
+    clicks: int = Field(examples=[12])
+
+
+class EmailFiguresResource(BaseModel):
+    """Figures of an email."""
+
+    email: str = Field(examples=["welcome-1"])
+    total: Figures
+    parts: list[FiguresOf]
+    links: list[Link]
+
+
+class TestGiven(Given):
+    """Where to send a test, and for whom it is filled in."""
+
+    to: str = Field(examples=["ada@example.com"])
+    contact: str | None = Field(None, examples=["ann"], description="Contact for the placeholders. Default: nobody.")
+    variant: str | None = Field(None, examples=["short"])
+    locale: str | None = Field(None, examples=["fr"])
+
+
+class TestSent(BaseModel):
+    """How the test was sent."""
+
+    to: str = Field(examples=["ada@example.com"])
+    result: str = Field(examples=["the test email was sent to ada@example.com"])
+
+
 def _given(request: Request, raw: Raw) -> Any:
     check_content_type(request, JSON_TYPES)
     return checked_json(raw)
@@ -92,6 +141,40 @@ def list_emails(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor = 
     with site.engine.connect() as conn:
         rows, more = page_by_key(emails.listed(conn), limit, "emails", cursor)
     return Listed(items=list(map(_email, rows)), next=more)
+
+
+# Before what has any key in this place.
+@router.get("/emails/{email:path}/figures", summary="Get the figures of an email")
+def get_figures(site: SiteOf, _who: Reader, email: str) -> EmailFiguresResource:
+    """Sent, delivered, opened, clicked, bounced, unsubscribed and failed: in total, by step and variant, and links."""
+    with site.engine.connect() as conn:
+        email_templates.find(conn, email)
+        return EmailFiguresResource.model_validate(figures_json(conn, email))
+
+
+@router.post(
+    "/emails/{email:path}/test",
+    summary="Send a test email",
+    responses={409: {"content": {PROBLEM: {}}, "description": "The provider did not accept the email."}},
+    openapi_extra=documented(TestGiven),
+)
+def send_test(
+    site: SiteOf, _who: Manager, email: str, given: Annotated[TestGiven, Depends(body(TestGiven))]
+) -> TestSent:
+    """Nothing is counted. The subject begins with [Test]."""
+    with site.engine.connect() as conn:
+        found = email_templates.find(conn, email)
+    named = given.variant is not None or given.locale is not None
+    version = VersionName(given.variant, given.locale) if named else None
+    try:
+        said = email_templates.send_test(
+            site.engine, site.settings, found, given.to.strip(), contact=given.contact, version=version
+        )
+    except NotFoundError:
+        raise
+    except CampaignError as error:
+        raise ProblemError(409, str(error)) from None
+    return TestSent(to=given.to.strip(), result=said)
 
 
 @router.get("/emails/{email:path}", summary="Get an email template")
@@ -118,45 +201,17 @@ def put_email(
         raise unusable([("", "an email is an object: subject, html, …")])
     if given.get("key", email) != email:
         raise unusable([("key", "the URL has a different key")])
-    text = _UNLIKE_JSON.sub(_escaped, json.dumps({**given, "key": email}, ensure_ascii=False))
-    read, problems = email_files.read_text(text, Path("body.json"))
-    if problems or not read:
-        raise unusable([("", each.what) for each in problems])
+    read, problems = email_templates.read(given, email)
+    if read is None:
+        raise unusable([("", each) for each in problems])
     with site.engine.begin() as conn:
-        stored = emails.save(conn, read[0], now=database_now(conn))
-        (found,) = emails.listed(conn, [read[0].key])
+        stored = emails.save(conn, read, now=database_now(conn))
+        (found,) = emails.listed(conn, [read.key])
     if stored == "created":
         response.status_code = 201
         response.headers["Location"] = address("api", "emails", found.key)
     return _email(found)
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
-
-
 def _email(email: emails.Email) -> EmailResource:
-    return EmailResource.model_validate(
-        {
-            **_said(Content(email.subject, email.html, email.text)),
-            "key": email.key,
-            "from": email.sender,
-            "category": email.category,
-            "published": email.published,
-            "tracking": email.tracking,
-            "variants": [
-                {
-                    **_said(each.content),
-                    "name": each.name,
-                    "weight": each.weight,
-                    "translations": {locale: _said(content) for locale, content in each.translations.items()},
-                }
-                for each in email.variants
-            ],
-            "translations": {locale: _said(content) for locale, content in email.translations.items()},
-        }
-    )
-
-
-def _said(content: Content) -> dict[str, Any]:
-    return asdict(content)
+    return EmailResource.model_validate(email_json(email))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
@@ -15,14 +16,22 @@ from parcours.db.reads import listings
 from parcours.db.reads.listings import FIRST
 from parcours.db.tables import rebuilds, rules, segments
 from parcours.db.tables.segments import COUNTED, SegmentLine
-from parcours.domain.errors import NotFoundError
+from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.keys import checked_key
 from parcours.domain.segments.file import SegmentFile, check
 from parcours.domain.segments.parsing import MAX_DEPTH
 from parcours.domain.time.text import iso
 from parcours.producers.files.campaigns import CampaignFileError
 from parcours.producers.files.segments import read_text
-from parcours.services import manual_changes, segment_explained, segment_plan, segment_rules
+from parcours.services import (
+    contact_export,
+    manual_changes,
+    segment_explained,
+    segment_plan,
+    segment_removal,
+    segment_rules,
+)
+from parcours.services.contact_export import Format
 from parcours.services.segment_json import definition, segment_json
 from parcours.services.segment_plan import SegmentPlan
 from parcours.web.api.common import (
@@ -246,6 +255,20 @@ def explain_segment(site: SiteOf, _who: Reader, segment: str, contact: str) -> S
 
 
 # Before what has any key in this place.
+@router.get(
+    "/segments/{segment:path}/export",
+    summary="Export a segment's members",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/csv": {}, "application/x-ndjson": {}}, "description": "The file."}},
+)
+def export_segment(
+    site: SiteOf, _who: Reader, segment: str, format_: Annotated[Format, Query(alias="format")] = "csv"
+) -> StreamingResponse:
+    """All attributes and custom fields of the active members, as CSV or NDJSON. `contacts import` reads the file."""
+    lines = contact_export.segment_lines(site.engine, segment, format_)
+    return StreamingResponse(lines, media_type=contact_export.MEDIA_TYPES[format_])
+
+
 @router.get("/segments/{segment:path}/members", summary="List a segment's members")
 def list_segment_members(
     site: SiteOf, _who: Reader, segment: str, limit: Limit = 50, cursor: Cursor = None
@@ -298,6 +321,23 @@ def put_segment(
     rebuilding.work_all(site.engine, asked, now=now, zone=site.zone, patience=PATIENCE_SECONDS)
     with site.engine.connect() as conn:
         return _with_rule(conn, segment)
+
+
+@router.delete(
+    "/segments/{segment:path}",
+    status_code=204,
+    summary="Delete a segment",
+    responses={409: {"content": {PROBLEM: {}}, "description": "Campaigns or rules use the segment."}},
+)
+def delete_segment(site: SiteOf, _who: Manager, segment: str) -> None:
+    """Only if no campaign and no rule uses it. The contacts stay."""
+    with site.engine.begin() as conn:
+        try:
+            segment_removal.delete(conn, segment, zone=site.zone)
+        except NotFoundError:
+            raise
+        except CampaignError as error:
+            raise ProblemError(409, str(error)) from None
 
 
 @router.get("/segments/{segment:path}", summary="Get a segment")

@@ -62,6 +62,26 @@ CHANNELS = {
     "push": marked("notification"),
     "webhook": marked("webhook"),
 }
+EMAIL_FIGURES = {
+    "sent": marked("Sent"),
+    "delivered": marked("Delivered"),
+    "opened": marked("Opened"),
+    "clicked": marked("Clicked"),
+    "bounced": marked("Bounced"),
+    "unsubscribed": marked("Unsubscribed"),
+    "failed": marked("Failed"),
+}
+# What a receipt of an erasure counts.
+ROWS = {
+    "memberships": marked("memberships of campaigns"),
+    "segments": marked("memberships of segments"),
+    "waits": marked("waiting steps"),
+    "outcomes": marked("results of steps"),
+    "events": marked("events"),
+    "messages": marked("messages"),
+    "submissions": marked("submissions of forms"),
+    "tags": marked("tags"),
+}
 REFUSALS = {
     "unsubscribed": marked("unsubscribed"),
     "bounced": marked("bounced"),

@@ -26,6 +26,7 @@ from parcours.domain.campaign_file.check import DATE_NAMES
 from parcours.domain.campaign_file.edit import EditError, Place
 from parcours.domain.campaign_file.model import CampaignFile
 from parcours.domain.errors import CampaignError, NotFoundError
+from parcours.domain.keys import slug
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.types import Kind, RefersTo, StepType
 from parcours.producers.files.campaigns import CampaignFileError, document_of, value_of, write
@@ -516,10 +517,10 @@ class _Work:
             values["on_failure"] = "continue" if form.text("on_failure") == "continue" else None
         fresh = key
         name = values["name"]
-        if name and not step.get("name") and not self.is_live(key) and edit.slug(str(name)):
+        if name and not step.get("name") and not self.is_live(key) and slug(str(name)):
             # A name says more than a type; nobody waits at the key yet.
             others = [each for each in edit.keys(self.bench.file) if each != key]
-            fresh = edit.fresh_key(edit.slug(str(name)), others)
+            fresh = edit.fresh_key(slug(str(name)), others)
         self.said = _("Changed: {what}", what=name or self.title(key))
         self.shows, self.focus = fresh, "panel"
         return lambda data: edit.rename(edit.change(data, key, values), key, fresh)

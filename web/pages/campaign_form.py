@@ -20,8 +20,8 @@ from parcours.db.clock import now as database_now
 from parcours.db.tables import campaigns, forms, segments
 from parcours.db.tables.campaigns import Found
 from parcours.domain.campaign_file.build import to_data
-from parcours.domain.campaign_file.edit import slug
 from parcours.domain.campaign_file.model import CampaignFile, SkipFile
+from parcours.domain.keys import slug
 from parcours.domain.steps.registry import all_types
 from parcours.domain.steps.types import StepType
 from parcours.producers.files.campaigns import CampaignFileError, read_text, value_of, write

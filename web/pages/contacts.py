@@ -15,11 +15,12 @@ from sqlalchemy import Connection
 from parcours.db import partitions
 from parcours.db.reads import listings, timeline
 from parcours.db.reads.timeline import Place, TimelineEntry
-from parcours.db.tables import campaigns, contacts
+from parcours.db.tables import campaigns, contacts, segments
 from parcours.db.tables.campaigns import Found
 from parcours.db.tables.contacts import ContactStanding, Shown
 from parcours.domain.campaign import Step
 from parcours.domain.contacts.membership import Arrival, Departure
+from parcours.domain.contacts.names import full_name
 from parcours.domain.errors import NotFoundError, UnreadableCampaignError
 from parcours.domain.events.parsing import CLAIMED, claim_of, claimed_by
 from parcours.domain.time.zones import zone_of
@@ -58,7 +59,7 @@ class Stay:
 
 @router.get("/contacts")
 def find(request: Request, site: SiteOf) -> Response:
-    """All contacts, newest first, or those whose key or address begins as asked."""
+    """All contacts, newest first, or those that a search finds."""
     search = request.query_params.get("q", "").strip()
     with site.engine.connect() as conn:
         found = listings.search(conn, search)
@@ -68,7 +69,7 @@ def find(request: Request, site: SiteOf) -> Response:
         "contacts/list.html",
         page=page,
         search=search,
-        more=found is not None and found.more,
+        found=found,
         next=next_address("/contacts", page.after, q=search),
         begun="before" in request.query_params,
     )
@@ -148,11 +149,14 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         names = {row.key: row.name for row in campaigns.listing(conn)}
         part = request.headers.get("hx-target") == "older"
         stays = [_stay(conn, site, standing) for standing in contact.campaigns]
+        segment_names = {key: segments.name_of(conn, key) for key in contact.segments}
     inside = {each.campaign for each in contact.campaigns if each.left_at is None}
     return render(
         request,
         "contacts/timeline.html" if part else "contacts/show.html",
         contact=contact,
+        name=full_name(contact.fields),
+        segment_names=segment_names,
         address=address("contacts", contact.key),
         stays=sorted(stays, key=lambda stay: stay.standing.left_at is not None),
         joinable=[(campaign, name) for campaign, name in names.items() if campaign not in inside],

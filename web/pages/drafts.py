@@ -6,7 +6,8 @@ from fastapi import Request, Response
 
 from parcours.db.clock import now as database_now
 from parcours.db.tables import campaigns, drafts
-from parcours.domain.campaign_file.edit import EditError, fresh_key, slug
+from parcours.domain.campaign_file.edit import EditError, fresh_key
+from parcours.domain.keys import slug
 from parcours.services import drafts as service
 from parcours.web.i18n.language import _
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router

@@ -1,4 +1,4 @@
-"""Email templates: a list, and one as it looks and as it is written. Nothing is changed or sent here."""
+"""Email templates: a list, and one as it looks, as it is written and what became of it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 
+from parcours.db.reads import email_figures
+from parcours.db.reads.email_figures import EmailFigures
 from parcours.db.tables import contacts, emails, outbox
 from parcours.db.tables.emails import Email
 from parcours.domain.errors import NotFoundError
 from parcours.domain.messages.templates import RenderError, one_line, render
+from parcours.services import email_templates
+from parcours.web.i18n import labels
 from parcours.web.i18n.language import _
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import SiteOf, pages_router
@@ -41,7 +45,8 @@ def show_all(request: Request, site: SiteOf) -> Response:
     """All email templates."""
     with site.engine.connect() as conn:
         found = emails.listed(conn)
-    return page(request, "emails/list.html", emails=found)
+        figures = email_figures.totals(conn, [each.key for each in found])
+    return page(request, "emails/list.html", emails=found, figures=figures, zero=EmailFigures())
 
 
 @router.get("/emails/{key:path}/preview")
@@ -67,6 +72,10 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
     with site.engine.connect() as conn:
         email = _email(conn, key)
         values = _values(conn, wanted)
+        total = email_figures.totals(conn, [key]).get(key, EmailFigures())
+        parts = email_figures.parts(conn, key)
+        links = email_figures.links(conn, key)
+        notes = email_templates.looked_over(conn, email)
     if wanted and values["contact"].get("key") != wanted:
         error = _("No contact has the key {key}.", key=wanted)
     filled = {}
@@ -81,6 +90,12 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         request,
         "emails/show.html",
         email=email,
+        total=total,
+        parts=parts,
+        links=links,
+        notes=notes,
+        versions=[each.name for each in email_templates.versions(email)],
+        words=labels.EMAIL_FIGURES,
         subject=one_line(filled["subject"] or ""),
         text=filled["text"],
         wanted=wanted,

@@ -295,7 +295,7 @@ def _contacts(conn: Connection, request: Request, site: Site, about: Opened) -> 
         "step_name": step_name,
         "steps": about.campaign.steps,
         "kind": None if step is None else step.kind.value,
-        "more": found is not None and found.more,
+        "found": found,
         "next": next_address(f"{about.address}/contacts", page.after, **given),
         "begun": "before" in asked,
         "zone_for": lambda name: zone_of(name, site.zone),

@@ -48,6 +48,9 @@ def environment() -> Environment:
         urlencode=urlencode,
     )
     made.filters["sentence"] = sentence
+    # Choices of a select: a word that names itself, and one with a marked label.
+    made.filters["pair"] = lambda word: (word, word)
+    made.filters["said_pair"] = lambda pair: (pair[0], _(pair[1]))
     return made
 
 

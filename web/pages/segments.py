@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from fastapi import Request, Response
 from sqlalchemy import Connection
 
 from parcours.db import partitions
 from parcours.db.reads import listings
-from parcours.db.tables import contacts, rebuilds, rules, segments
+from parcours.db.tables import campaigns, contacts, rebuilds, rules, segments
 from parcours.db.tables.segments import COUNTED, Segment
 from parcours.domain.errors import CampaignError, NotFoundError
-from parcours.domain.keys import KEY_LENGTH, checked_key
+from parcours.domain.gate import clean
+from parcours.domain.keys import KEY_LENGTH, checked_key, slug
 from parcours.domain.segments.rule import Rule
 from parcours.services import manual_changes
 from parcours.services.segment_explained import in_words
-from parcours.web.context import Site
 from parcours.web.i18n.conditions import condition
 from parcours.web.i18n.language import _, _n, marked
 from parcours.web.pages import FormOf, SiteOf, pages_router
 from parcours.web.pages.contacts import A_PAGE
 from parcours.web.pages.rendering import redirect, render
-from parcours.web.paging import address, before_of, next_address
+from parcours.web.paging import address, before_of, next_address, page_of
 
 router = pages_router()
 
@@ -30,23 +32,51 @@ MOST_AT_ONCE = 500
 
 @router.get("/segments")
 def show_all(request: Request, site: SiteOf) -> Response:
-    """All segments, with their members and the campaigns that they feed."""
-    return _list(request, site)
+    """Segments, with their members and the campaigns that they feed."""
+    search = request.query_params.get("q", "").strip()
+    page = page_of(request)
+    with site.engine.connect() as conn:
+        lines = segments.listed(conn, most=COUNTED, search=clean(search), limit=A_PAGE + 1, offset=(page - 1) * A_PAGE)
+        names = {row.key: row.name for row in campaigns.listing(conn)}
+
+    def at(number: int) -> str:
+        return "/segments?" + urlencode({**({"q": search} if search else {}), "page": number})
+
+    return render(
+        request,
+        "segments/list.html",
+        lines=lines[:A_PAGE],
+        names=names,
+        counted=COUNTED,
+        search=search,
+        previous=at(page - 1) if page > 1 else None,
+        next=at(page + 1) if len(lines) > A_PAGE else None,
+    )
+
+
+@router.get("/segments/+new")
+def ask_new(request: Request, site: SiteOf) -> Response:
+    """The form of a new segment."""
+    return _new(request, {"key": "", "name": ""})
 
 
 @router.post("/segments")
 def create(request: Request, site: SiteOf, form: FormOf) -> Response:
     """Make a segment."""
     given = {name: form.text(name).strip() for name in ("key", "name")}
+    if len(given["name"]) > KEY_LENGTH:
+        return _new(request, given, name_error=_("Enter at most {n} characters.", n=KEY_LENGTH))
     try:
-        key = checked_key("segment", given["key"])
+        key = checked_key("segment", given["key"] or slug(given["name"]))
     except CampaignError:
-        return _list(request, site, given, _("Enter a key of at most {n} characters.", n=KEY_LENGTH))
+        return _new(request, given, _("Enter a key of at most {n} characters.", n=KEY_LENGTH))
     with site.engine.begin() as conn:
         if segments.find(conn, key) is not None:
-            return _list(request, site, given, _("A segment with this key already exists. Choose another key."))
+            return _new(request, given, _("A segment with this key already exists. Choose another key."))
         segments.save(conn, key, name=given["name"] or None, public="private" not in form, published=True)
-    return redirect(request, address("segments", key), flash=_("Segment {key} was created.", key=key))
+    said = _("Segment {key} was created.", key=given["name"] or key)
+    own = address("segments", key)
+    return redirect(request, f"{own}/edit" if "by_rule" in form else own, flash=said)
 
 
 @router.post("/segments/{key:path}/members")
@@ -58,7 +88,7 @@ def change(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
     if not wanted:
         return redirect(request, own, flash=_("Enter the key of at least one contact."), kind="error")
     if len(wanted) > MOST_AT_ONCE:
-        said = _("Too many contacts at once. Use `parcours segments import` for larger lists.")
+        said = _("Too many contacts at once. Upload a file instead.")
         return redirect(request, own, flash=said, kind="error")
     now = partitions.begin(site.engine)
     with site.engine.begin() as conn:
@@ -97,6 +127,7 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         found = listings.search(conn, search)
         page = listings.segment_members(conn, segment.id, found=found, before=before_of(request), limit=A_PAGE)
         (line,) = segments.listed(conn, key=key, most=COUNTED)
+        names = {row.key: row.name for row in campaigns.listing(conn)}
         known = rules.book(conn).rules.get(segment.id)
         aside = rules.set_aside(conn).get(key)
         ranges = sum(each.chunks for each in rebuilds.left(conn, [segment.id]))
@@ -105,30 +136,30 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         "segments/show.html",
         segment=segment,
         line=line,
+        names=names,
         rule=[] if known is None else _rule_lines(known.rule),
         aside=aside,
         ranges=ranges,
         counted=COUNTED,
         page=page,
         search=search,
-        more=found is not None and found.more,
+        found=found,
         address=address("segments", key),
         next=next_address(address("segments", key), page.after, q=search),
         begun="before" in request.query_params,
     )
 
 
-def _list(request: Request, site: Site, given: dict[str, str] | None = None, error: str | None = None) -> Response:
-    with site.engine.connect() as conn:
-        lines = segments.listed(conn, most=COUNTED)
+def _new(
+    request: Request, given: dict[str, str], error: str | None = None, *, name_error: str | None = None
+) -> Response:
     return render(
         request,
-        "segments/list.html",
-        400 if error else 200,
-        lines=lines,
-        counted=COUNTED,
-        given=given or {"key": "", "name": ""},
+        "segments/new.html",
+        400 if error or name_error else 200,
+        given=given,
         error=error,
+        name_error=name_error,
     )
 
 

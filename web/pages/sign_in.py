@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Annotated
+from urllib.parse import parse_qsl, urlencode
 
 from fastapi import APIRouter, Depends, Request, Response
+from starlette.requests import ClientDisconnect
 
 from parcours.db import passwords
 from parcours.db.clock import now as database_now
 from parcours.db.tables import users
 from parcours.db.tables.users import Throttled
+from parcours.web.context import site_of
 from parcours.web.i18n.language import LANGUAGES, _, _n
 from parcours.web.pages import SiteOf
 from parcours.web.pages.middleware import LANGUAGE_COOKIE
 from parcours.web.pages.rendering import is_ours, redirect, render
+from parcours.web.problems import ProblemError
 from parcours.web.security.access import (
     BROWSER_COOKIE,
+    CSRF_FIELD,
+    CSRF_HEADER,
+    MOST_FIELDS,
     SIGN_IN_COOKIE,
     FormBody,
+    Visitor,
     client_address,
     known_visitor,
     posted,
@@ -27,11 +36,14 @@ from parcours.web.security.access import (
     source_of,
     visitor,
 )
+from parcours.web.security.bodies import content_type, read_at_most
 
 router = APIRouter(include_in_schema=False)
 
 HOME = "/campaigns"
 BUSY_SECONDS = 5
+# Bytes of a form that is kept while its sender signs in again.
+MOST_HELD = 500_000
 A_YEAR_SECONDS = 365 * 24 * 3600
 # What a form may post without a sign-in.
 OpenFormOf = Annotated[FormBody, Depends(posted)]
@@ -76,17 +88,63 @@ def sign_in(request: Request, site: SiteOf, form: OpenFormOf) -> Response:
             request, goal, email, _("Too many sign-ins at the moment. Try again in a few seconds."), BUSY_SECONDS
         )
     if not right or attempt.user is None or attempt.password_hash is None:
-        return _page(request, goal, email=email, error=_("The address or the password is wrong."), status=401)
+        kept = {"held": form.text("held"), "held_to": form.text("held_to")}
+        said = _("The address or the password is wrong.")
+        return _page(request, goal, email=email, error=said, status=401, **kept)
     with site.engine.begin() as conn:
         users.succeed(conn, attempt, email, source)
         if passwords.is_outdated(attempt.password_hash):
             users.renew_hash(conn, attempt.user, form.text("password"))
         agent = request.headers.get("user-agent", "")
         secret = users.sign_in(conn, attempt.user, now=now, address=client_address(request), agent=agent)
-    answer = redirect(request, goal if is_ours(goal) else HOME)
+    held, held_to = form.text("held"), form.text("held_to")
+    if held and is_ours(held_to):
+        answer = _resumed(request, attempt.user, held, held_to)
+    else:
+        answer = redirect(request, goal if is_ours(goal) else HOME)
     set_cookie(request, answer, SIGN_IN_COOKIE, secret, seconds=int(users.SIGNED_IN_FOR.total_seconds()))
     remember_device(request, answer, attempt.user.email)
     return answer
+
+
+async def held_form(request: Request) -> str | None:
+    """Return what somebody typed into a form of ours when their session had ended, as JSON; None for anything else."""
+    if content_type(request) != "application/x-www-form-urlencoded":
+        return None
+    try:
+        raw = await read_at_most(request, MOST_HELD)
+        pairs = parse_qsl(raw.decode("utf-8"), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
+    except (ProblemError, ClientDisconnect, ValueError):
+        return None
+    token = next((value for name, value in reversed(pairs) if name == CSRF_FIELD), "")
+    owner = site_of(request).tokens.read("csrf", request.headers.get(CSRF_HEADER) or token)
+    # Of this browser, whoever was signed in there.
+    if not isinstance(owner, list) or not owner or owner[0] != request.cookies.get(BROWSER_COOKIE):
+        return None
+    return json.dumps([pair for pair in pairs if pair[0] != CSRF_FIELD])
+
+
+def ask_again(request: Request, held: str) -> Response:
+    """Ask for a sign-in, and keep what was typed meanwhile."""
+    if request.headers.get("hx-request"):
+        # A part of a page: the page itself still has what was typed.
+        return redirect(request, "/sign-in?" + urlencode({"next": HOME}))
+    said = _("Your session has ended. Sign in again; what you entered is kept.")
+    return _page(request, HOME, error=said, status=401, held=held, held_to=_path(request))
+
+
+def _path(request: Request) -> str:
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+
+
+def _resumed(request: Request, user: users.User, held: str, to: str) -> Response:
+    """Return a page that sends what was typed, once somebody says so."""
+    try:
+        pairs = [(str(name), str(value)) for name, value in json.loads(held)]
+    except (ValueError, TypeError):
+        return redirect(request, HOME)
+    request.state.visitor = Visitor(user.email, user.role, user)
+    return render(request, "resume.html", pairs=pairs[:MOST_FIELDS], to=to)
 
 
 def _later(request: Request, goal: str, email: str, sentence: str, seconds: int) -> Response:
@@ -95,12 +153,22 @@ def _later(request: Request, goal: str, email: str, sentence: str, seconds: int)
     return answer
 
 
-def _page(request: Request, goal: str, *, email: str = "", error: str | None = None, status: int = 200) -> Response:
+def _page(
+    request: Request,
+    goal: str,
+    *,
+    email: str = "",
+    error: str | None = None,
+    status: int = 200,
+    held: str = "",
+    held_to: str = "",
+) -> Response:
     goal = goal if is_ours(goal) else HOME
-    return render(request, "sign_in.html", status, next=goal, email=email, error=error)
+    values = {"next": goal, "email": email, "error": error, "held": held, "held_to": held_to}
+    return render(request, "sign_in.html", status, **values)
 
 
-def _maybe_visitor(request: Request, site: SiteOf) -> None:
+def maybe_visitor(request: Request, site: SiteOf) -> None:
     """Know who it is where that makes no difference to what they may do, so that their forms are theirs."""
     request.state.visitor = known_visitor(request, site)
 
@@ -122,7 +190,7 @@ def signed_out(request: Request) -> Response:
     return answer
 
 
-@router.post("/language", dependencies=[Depends(_maybe_visitor)])
+@router.post("/language", dependencies=[Depends(maybe_visitor)])
 def choose_language(request: Request, form: OpenFormOf) -> Response:
     goal, language = form.text("next"), form.text("language")
     answer = redirect(request, goal if is_ours(goal) else HOME)

@@ -177,20 +177,30 @@ def posted(request: Request, raw: Annotated[bytes, Depends(read_body)]) -> FormB
     if any("\0" in value for pair in pairs for value in pair):
         raise ProblemError(400, _("A field contains a NUL character; remove it and try again."))
     form = FormBody(pairs)
-    token = request.headers.get(CSRF_HEADER) or form.text(CSRF_FIELD)
+    check_csrf(request, request.headers.get(CSRF_HEADER) or form.text(CSRF_FIELD))
+    return form
+
+
+def check_csrf(request: Request, token: str) -> None:
+    """Raise ProblemError (403) for a token that no form of ours carries for this browser and user."""
     if BROWSER_COOKIE not in request.cookies or site_of(request).tokens.read("csrf", token) != _owner(request):
         raise ProblemError(
             403, _("The form has expired or came from another site; go back, reload the page and try again.")
         )
-    return form
+
+
+def may_edit(found: Visitor) -> None:
+    """Raise ProblemError (403) for who may only look."""
+    if not found.may_edit:
+        raise ProblemError(403, _("You have read-only access; ask an administrator for the role “editor”."))
 
 
 def guard(
     request: Request, found: Annotated[Visitor, Depends(visitor)], _form: Annotated[FormBody, Depends(posted)]
 ) -> None:
     """Let in who is signed in, and let those who may edit change something, from a page of ours."""
-    if request.method not in SAFE_METHODS and not found.may_edit:
-        raise ProblemError(403, _("You have read-only access; ask an administrator for the role “editor”."))
+    if request.method not in SAFE_METHODS:
+        may_edit(found)
 
 
 # The interface for programs.

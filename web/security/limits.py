@@ -31,6 +31,8 @@ LEAST_BYTES_AT_ONCE = 20_000_000
 RETRY_SECONDS = 2
 # Clients remembered; those that asked longest ago are forgotten first.
 MOST_REMEMBERED = 20_000
+# Where people upload files, which go to the disk as they come: as long as something comes, they may take their time.
+UPLOADS = frozenset({"/contacts/+import"})
 # One message of ours is opened, and one visit sees pages, at most so often in a minute.
 OF_ONE_VISIT = 60
 
@@ -88,11 +90,12 @@ class PatienceMiddleware:
         until = time.monotonic() + BODY_SECONDS
         held = 0
         waits_for_body = _has_body(scope)
+        is_upload = scope["path"] in UPLOADS
         # A client that asks whether it may send its body sends none to an answer that comes before.
         asks_first = any(name == b"expect" for name, _value in scope["headers"])
 
         async def patient_receive() -> Message:
-            nonlocal held, waits_for_body, asks_first
+            nonlocal held, waits_for_body, asks_first, until
             asks_first = False
             if not waits_for_body:
                 # Whether the client is still there, for as long as the answer takes.
@@ -104,6 +107,9 @@ class PatienceMiddleware:
                 raise ProblemError(408, "the body did not arrive in time; send it again") from None
             size = len(message.get("body", b""))
             waits_for_body = bool(message.get("more_body"))
+            if is_upload:
+                until = time.monotonic() + BODY_SECONDS
+                return message
             held += size
             self._held += size
             if self._held > self._most:

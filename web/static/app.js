@@ -25,9 +25,14 @@ for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) 
   document.body.addEventListener(failure, () => flash(document.body.dataset.failed));
 }
 
+// What goes to a frame leaves the page and what is typed in it alone.
+function isPreview(event) {
+  return Boolean(event.submitter && event.submitter.formTarget);
+}
+
 // Asked twice, a form is sent once.
 document.addEventListener("submit", (event) => {
-  if (event.defaultPrevented || event.target.method !== "post") return;
+  if (event.defaultPrevented || event.target.method !== "post" || isPreview(event)) return;
   if (event.target.dataset.sent) event.preventDefault();
   event.target.dataset.sent = "1";
 });
@@ -35,3 +40,24 @@ document.addEventListener("submit", (event) => {
 window.addEventListener("pageshow", () => {
   for (const form of document.forms) delete form.dataset.sent;
 });
+
+// One more of the rows of a form, without asking the server.
+document.addEventListener("click", (event) => {
+  const more = event.target.closest("[data-add-row]");
+  const rows = more && more.form.querySelector("[data-rows]");
+  if (!rows || !rows.lastElementChild) return;
+  event.preventDefault();
+  const row = rows.lastElementChild.cloneNode(true);
+  for (const each of row.querySelectorAll("input")) each.value = "";
+  rows.append(row);
+  row.querySelector("input").focus();
+});
+
+// Whoever leaves a form with something typed is asked.
+for (const form of document.querySelectorAll("form[data-unsaved]")) {
+  // What an error brought back was typed, too.
+  let typed = Boolean(document.querySelector(".flash.error"));
+  form.addEventListener("input", () => { typed = true; });
+  form.addEventListener("submit", (event) => { if (!isPreview(event)) typed = false; });
+  window.addEventListener("beforeunload", (event) => { if (typed) event.preventDefault(); });
+}

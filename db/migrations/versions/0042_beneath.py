@@ -5,7 +5,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0042"
-down_revision = "0039"
+down_revision = "0040"
 
 
 def upgrade() -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from parcours.db.partitions import ensure_partitions
 from parcours.db.tables import refusals
-from parcours.web.api import contacts as contacts_api
+from parcours.services import contact_changes
 from parcours.web.api.common import cursor_of
 from tests.conftest import Run
 from tests.web.conftest import Client, event
@@ -309,13 +309,13 @@ def test_nobody_is_given_the_address_of_another_contact(http: TestClient, world:
 def test_who_loses_an_address_to_somebody_quicker_is_told_so(
     http: TestClient, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    happened_ = contacts_api._happened
+    happened_ = contact_changes.happened
 
-    def somebody_is_quicker(*given: Any) -> None:
+    def somebody_is_quicker(*given: Any, **named: Any) -> None:
         world.contacts("kim", email="kim@example.com")
-        happened_(*given)
+        happened_(*given, **named)
 
-    monkeypatch.setattr(contacts_api, "_happened", somebody_is_quicker)
+    monkeypatch.setattr(contact_changes, "happened", somebody_is_quicker)
     answer = http.put("/api/contacts/ann", json={"email": "kim@example.com", "owner": "bob"})
     assert answer.status_code == 409
     assert "'kim'" in answer.json()["detail"]

@@ -30,6 +30,7 @@ MANAGE = frozenset({"key manage", "editor", "admin"})
 # Pages, which no key opens.
 LOOK = frozenset(PEOPLE)
 EDIT = frozenset({"editor", "admin"})
+ADMIN = frozenset({"admin"})
 
 TABLE = {
     ALL: """
@@ -40,6 +41,8 @@ TABLE = {
         GET /static/{name}
         GET /sign-in
         POST /sign-in
+        GET /invitation/{token}
+        POST /invitation/{token}
         POST /language
         GET /api/openapi.json
         GET /t/o/{token}.gif
@@ -77,13 +80,16 @@ TABLE = {
         GET /api/contacts
         GET /api/contacts/{contact:path}
         GET /api/contacts/{contact:path}/campaigns
+        GET /api/contacts/{contact:path}/export
         GET /api/emails
         GET /api/emails/{email:path}
+        GET /api/emails/{email:path}/figures
         GET /api/forms
         GET /api/forms/{form:path}
         GET /api/segments
         GET /api/segments/{segment:path}
         GET /api/segments/{segment:path}/members
+        GET /api/segments/{segment:path}/export
         GET /api/segments/{segment:path}/explain/{contact:path}
         POST /api/segments/{segment:path}/plan
     """,
@@ -101,15 +107,18 @@ TABLE = {
         PUT /api/contacts/{contact:path}
         DELETE /api/contacts/{contact:path}
         PUT /api/emails/{email:path}
+        POST /api/emails/{email:path}/test
         POST /api/forms
         PUT /api/forms/{form:path}/mapping
         POST /api/segments
         PUT /api/segments/{segment:path}
+        DELETE /api/segments/{segment:path}
         PUT /api/segments/{segment:path}/members/{contact:path}
         DELETE /api/segments/{segment:path}/members/{contact:path}
     """,
     LOOK: """
         GET /account
+        POST /account/password
         POST /account/sign-ins/{id_}/end
         POST /account/sign-out-everywhere
         GET /campaigns
@@ -136,15 +145,35 @@ TABLE = {
         GET /campaigns/{key}/{tab}
         GET /contacts
         GET /contacts/{key:path}
+        GET /contacts/+import
+        GET /contacts/+import/{id_}
+        GET /contacts/+import/{id_}/rejected
+        GET /contacts/+new
+        GET /contacts/{key:path}/edit
+        GET /contacts/{key:path}/erase
+        GET /contacts/{key:path}/export
         GET /contacts/{key:path}/leave
         GET /emails
+        GET /emails/+new
         GET /emails/{key:path}
+        GET /emails/{key:path}/edit
         GET /emails/{key:path}/preview
         GET /forms
         GET /forms/{key:path}
         GET /segments
+        GET /start
+        GET /status
+        GET /segments/+new
         GET /segments/{key:path}
+        GET /segments/{key:path}/delete
+        GET /segments/{key:path}/edit
+        GET /segments/{key:path}/export
         POST /sign-out
+    """,
+    ADMIN: """
+        GET /users
+        POST /users
+        POST /users/{id_}
     """,
     EDIT: """
         POST /campaigns/+new
@@ -161,13 +190,28 @@ TABLE = {
         POST /campaigns/{key}/edit
         POST /campaigns/{key}/pause
         POST /campaigns/{key}/publish
+        POST /contacts/+import
+        POST /contacts/+import/{id_}
+        POST /contacts/+import/{id_}/delete
+        POST /contacts/+new
+        POST /contacts/{key:path}/edit
+        POST /contacts/{key:path}/erase
         POST /campaigns/{key}/try
         POST /campaigns/{key}/versions/{version}/rollback
         POST /contacts/{key:path}/join
         POST /contacts/{key:path}/leave
+        POST /emails/+new
+        POST /emails/+preview
+        POST /emails/{key:path}/edit
+        POST /emails/{key:path}/test
         POST /forms
         POST /forms/{key:path}/mapping
         POST /segments
+        POST /status/dead-letters
+        POST /segments/{key:path}/apply
+        POST /segments/{key:path}/count
+        POST /segments/{key:path}/delete
+        POST /segments/{key:path}/edit
         POST /segments/{key:path}/members
     """,
 }
@@ -175,7 +219,7 @@ ROUTES = {
     (line.split()[0], line.split()[1]): who for who, lines in TABLE.items() for line in lines.strip().splitlines()
 }
 # What a page of another site might get a browser to send: no key is in it, and the cookies are.
-PAGES = sorted(route for route, who in ROUTES.items() if who in (LOOK, EDIT) and route[0] != "GET")
+PAGES = sorted(route for route, who in ROUTES.items() if who in (LOOK, EDIT, ADMIN) and route[0] != "GET")
 BY_COOKIE = sorted(route for route, who in ROUTES.items() if who == MANAGE)
 
 SIGN_IN = ("POST", "/sign-in")

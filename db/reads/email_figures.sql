@@ -1,0 +1,41 @@
+-- name: totals
+SELECT template, what, sum(n)::bigint AS n FROM email_count
+WHERE template = ANY (CAST(:keys AS text[]))
+GROUP BY template, what;
+
+-- name: parts
+SELECT campaign.key AS campaign, campaign.name AS campaign_name, step.key AS step, email_count.variant,
+       email_count.what, sum(email_count.n)::bigint AS n
+FROM email_count
+LEFT JOIN campaign ON campaign.id = email_count.campaign_id
+LEFT JOIN step ON step.id = email_count.step_id
+WHERE email_count.template = :key
+GROUP BY campaign.key, campaign.name, email_count.step_id, step.key, email_count.variant, email_count.what
+HAVING sum(email_count.n) <> 0
+ORDER BY campaign.key, step.key, email_count.variant, email_count.what;
+
+-- name: links
+SELECT url, sum(n)::bigint AS clicks FROM email_link_count
+WHERE template = :key
+GROUP BY url ORDER BY clicks DESC, url LIMIT :limit;
+
+-- name: note_clicks
+INSERT INTO email_link_count (template, url, slot, n)
+SELECT message.template, followed.url, pg_backend_pid() % 8, count(*)
+FROM unnest(CAST(:messages AS text[]), CAST(:urls AS text[])) AS followed (message, url)
+JOIN message ON message.key = followed.message
+WHERE message.channel = 'email' AND message.template IS NOT NULL
+GROUP BY message.template, followed.url
+ORDER BY message.template, followed.url
+ON CONFLICT (template, url, slot) DO UPDATE SET n = email_link_count.n + excluded.n;
+
+-- name: note_unsubscribed
+INSERT INTO email_count (template, campaign_id, step_id, variant, what, slot, n)
+SELECT message.template, message.campaign_id, message.step_id, coalesce(message.variant, ''), 'unsubscribed',
+       pg_backend_pid() % 8, count(*)
+FROM unnest(CAST(:messages AS text[])) AS gone (message)
+JOIN message ON message.key = gone.message
+WHERE message.channel = 'email' AND message.template IS NOT NULL
+GROUP BY message.template, message.campaign_id, message.step_id, coalesce(message.variant, '')
+ORDER BY message.template, message.campaign_id, message.step_id, coalesce(message.variant, '')
+ON CONFLICT (template, campaign_id, step_id, variant, what, slot) DO UPDATE SET n = email_count.n + excluded.n;

@@ -1,0 +1,213 @@
+"""A file of contacts is uploaded, looked at, mapped and imported in the browser, as the command would."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+
+from parcours.db.partitions import ensure_partitions
+from parcours.db.tables import imports
+from parcours.services import contact_import, uploaded_import
+from tests.conftest import Run
+from tests.web.conftest import Client, eventually
+from tests.web.pages.test_overview_pages import text_of
+from tests.web.pages.test_sign_in import given_user, sign_in, token_of
+from tests.workers.worlds import START, World
+
+EXPORT = (
+    "E-Mail;Prénom;Né le;Solde;Désinscrit;Notes\n"
+    "ann@example.com;Ann;31/12/1990;1.234,50;non;x\n"
+    "ben@example.com;Ben;01/02/1985;7,00;oui;y\n"
+    "no address;Cy;01/02/1985;1,00;non;z\n"
+).encode("cp1252")
+HTML = {"accept": "text/html"}
+
+
+@pytest.fixture
+def world(engine: Engine, tmp_path: Path) -> World:
+    ensure_partitions(engine, START)
+    return World(engine, tmp_path)
+
+
+@pytest.fixture
+def http(client: Client, world: World) -> TestClient:
+    return client()
+
+
+def uploaded(http: TestClient, content: bytes, name: str = "export.csv", **fields: Any) -> Any:
+    token = token_of(http.get("/contacts"))
+    return http.post("/contacts/+import", data={"csrf": token, **fields}, files={"file": (name, content)}, headers=HTML)
+
+
+def chosen(http: TestClient, path: str, **fields: Any) -> Any:
+    return http.post(path, data={"csrf": token_of(http.get("/contacts")), **fields}, headers=HTML)
+
+
+def finished(http: TestClient, path: str) -> str:
+    """Return the page of an import as soon as it has ended."""
+
+    def ended() -> str:
+        page: str = http.get(path).text
+        return "" if "being imported" in page else page
+
+    return str(eventually(ended))
+
+
+def test_a_file_is_looked_at_mapped_and_imported_and_its_rejected_rows_are_downloaded(
+    http: TestClient, world: World, run: Run, tmp_path: Path
+) -> None:
+    world.segment("press")
+    page = uploaded(http, EXPORT, segment="press")
+    path = page.url.path
+    shown = text_of(page.text)
+    assert page.status_code == 200
+    # What the command's dry run says.
+    (tmp_path / "export.csv").write_bytes(EXPORT)
+    dry = json.loads(run("contacts", "import", "export.csv", "--dry-run", "--json").stdout)
+    assert all(each["means"] in shown for each in dry["columns"])
+    assert "2 rows can be imported. 1 row would be rejected. 1 row sets “do not contact”." in shown
+    assert world.read("SELECT FROM contact") == []
+    mapping = {
+        "column": ["E-Mail", "Prénom", "Né le", "Solde", "Désinscrit", "Notes"],
+        "target": ["email", "field", "auto", "field", "dnc:sms", "ignore"],
+        "own_field": ["", "given_name", "", "balance", "", ""],
+        "dates": "DMY",
+        "segment": "press",
+    }
+    checked = chosen(http, path, check="1", **mapping)
+    assert "field given_name" in text_of(checked.text)
+    assert "do not contact (sms)" in text_of(checked.text)
+    assert chosen(http, path, **{"import": "1"}, **mapping).status_code == 200
+    done = text_of(finished(http, path))
+    assert "Added 2" in done
+    assert "Rejected 1" in done
+    ann = http.get("/api/contacts/ann@example.com").json()
+    assert ann["fields"] == {"given_name": "Ann", "Né le": "1990-12-31", "balance": 1234.5}
+    assert ann["segments"] == ["press"]
+    assert [each["channel"] for each in http.get("/api/contacts/ben@example.com").json()["refusals"]] == ["sms"]
+    rejected = http.get(f"{path}/rejected")
+    assert "attachment" in rejected.headers["content-disposition"]
+    assert rejected.text.startswith("4\t'no address' is not an email address")
+    assert "no address;Cy" in rejected.text
+    # The file itself is no longer kept, and a second start changes nothing.
+    assert world.read("SELECT FROM contact_import_part WHERE kind = 'file'") == []
+    chosen(http, path, again="1")
+    assert "Added 2" in text_of(finished(http, path))
+    assert "export.csv" in http.get("/contacts/+import").text
+
+
+def test_a_file_that_names_nobody_shows_its_columns_so_that_a_person_can_say_who(
+    http: TestClient, world: World
+) -> None:
+    page = uploaded(http, b"who,age\nann@example.com,3\n")
+    assert "No column says who the contacts are" in page.text
+    assert 'name="import"' not in page.text
+    fixed = chosen(http, page.url.path, check="1", column=["who", "age"], target=["email", "auto"], own_field=["", ""])
+    assert 'name="import"' in fixed.text
+    assert "1 row can be imported" in text_of(fixed.text)
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "said"),
+    [
+        (b"", "empty.csv", "empty.csv is empty"),
+        (b"\x89PNG\r\n", "face.png", "face.png is a PNG image"),
+        (b"PK\x03\x04 broken", "book.xlsx", "damaged workbook"),
+        ("email\n\ud83d".encode("utf-16", "surrogatepass"), "half.csv", "half.csv"),
+    ],
+)
+def test_what_is_no_file_of_contacts_is_told_in_a_sentence_that_names_the_file(
+    http: TestClient, content: bytes, name: str, said: str
+) -> None:
+    page = uploaded(http, content, name)
+    assert page.status_code == 200
+    assert said in text_of(page.text)
+    assert "parcours-import" not in page.text
+    assert "--" not in text_of(page.text).split("How the file is read")[0]
+
+
+def test_a_file_that_is_too_large_or_none_is_refused_before_it_is_kept(
+    http: TestClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from parcours.web.pages import contact_import as page_module
+
+    monkeypatch.setattr(page_module, "MOST_BYTES", 1_000_000)
+    assert uploaded(http, b"x" * 3_000_000).status_code == 413
+    token = token_of(http.get("/contacts"))
+    assert http.post("/contacts/+import", headers={**HTML, "x-csrf-token": token}).status_code == 400
+    broken = {"content-type": "multipart/form-data; boundary=x", "x-csrf-token": token}
+    assert http.post("/contacts/+import", content=b"--y", headers=broken).status_code == 400
+    assert http.post("/contacts/+import", files={"file": ("a.csv", b"email")}).status_code == 403
+    assert world.read("SELECT FROM contact_import") == []
+    assert http.get("/contacts/+import/999999").status_code == 404
+    assert http.get(f"/contacts/+import/{10**20}").status_code == 404
+
+
+def test_an_import_that_fails_or_whose_process_died_changed_nothing_and_starts_again(
+    http: TestClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = uploaded(http, b"email\nann@example.com\n").url.path
+    id_ = int(path.rsplit("/", 1)[1])
+    work = contact_import.run
+
+    def breaks(*_given: Any, **_named: Any) -> Any:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(contact_import, "run", breaks)
+    chosen(http, path, **{"import": "1"})
+    assert "Nothing was imported." in finished(http, path)
+    assert "out of luck" not in http.get(path).text
+    monkeypatch.setattr(contact_import, "run", work)
+    # As a process leaves it that was killed.
+    world.write("UPDATE contact_import SET state = 'running'")
+    assert "The import was interrupted" in http.get(path).text
+    chosen(http, path, again="1")
+    assert "Added 1" in text_of(finished(http, path))
+    # While somebody is at work on one, nobody else begins, and nobody deletes it.
+    other = int(uploaded(http, b"email\nben@example.com\n").url.path.rsplit("/", 1)[1])
+    with world.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+        assert imports.start(conn, other)
+        assert imports.hold(conn, other)
+        with world.engine.begin() as second:
+            assert not imports.start(second, other)
+            imports.delete(second, other)
+        assert "The file is being imported" in http.get(f"/contacts/+import/{other}").text
+        imports.release(conn, other)
+    chosen(http, f"/contacts/+import/{other}/delete")
+    assert [row.id for row in world.read("SELECT id FROM contact_import")] == [id_]
+
+
+def test_the_memory_of_an_import_does_not_grow_with_its_file(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploaded_import, "LOOKED_AT", 3)
+    lines = iter([b"email\n", *(f"c{n}@example.com\n".encode() for n in range(50))])
+    id_ = uploaded_import.store(world.engine, "many.csv", lines, who="ada", segment=None)
+    with world.engine.connect() as conn:
+        stored = imports.find(conn, id_)
+    assert stored is not None
+    found = uploaded_import.look(world.engine, stored)
+    assert (found.usable, found.whole) == (3, False)
+
+
+def test_a_viewer_uploads_nothing(client: Client, world: World, engine: Engine) -> None:
+    given_user(engine, "viewer")
+    http = client(open_to_all=False)
+    sign_in(http)
+    assert uploaded(http, EXPORT).status_code == 403
+    assert 'type="file"' not in http.get("/contacts/+import").text
+    assert world.read("SELECT FROM contact_import") == []
+
+
+def test_the_import_speaks_french(http: TestClient, world: World) -> None:
+    http.headers["accept-language"] = "fr"
+    page = text_of(uploaded(http, EXPORT).text)
+    for said in (
+        "champ Notes",
+        "ne pas contacter (email), quand la cellule dit oui",
+        "2 lignes peuvent être importées",
+    ):
+        assert said in page

@@ -1,0 +1,223 @@
+"""An email is written in the browser, with its versions, preview, checks, test and figures."""
+
+from __future__ import annotations
+
+import email as mail_reader
+import json
+from email.policy import default
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+
+from parcours.db.partitions import ensure_partitions
+from parcours.db.tables import emails
+from parcours.db.tables.emails import Email
+from parcours.domain.messages.content import Content, Variant
+from tests.conftest import Run
+from tests.web.conftest import Client
+from tests.web.pages.test_overview_pages import text_of
+from tests.web.pages.test_segment_form import Editor
+from tests.web.pages.test_sign_in import given_user, sign_in, token_of
+from tests.workers.worlds import START, World, at, event
+
+HTML = {"accept": "text/html"}
+
+
+class EmailEditor(Editor):
+    """The form of an email in a browser without script."""
+
+    def __init__(self, http: TestClient, path: str) -> None:
+        self.http, self.path = http, path
+        self.answer = http.get(path)
+
+
+@pytest.fixture
+def world(engine: Engine, tmp_path: Path) -> World:
+    ensure_partitions(engine, START)
+    made = World(engine, tmp_path)
+    made.contacts("ann", segment="everyone", first_name="Ann", language="fr")
+    made.contacts("ben", segment="everyone")
+    return made
+
+
+@pytest.fixture
+def http(client: Client, world: World, tmp_path: Path) -> TestClient:
+    return client(home=tmp_path)
+
+
+def test_an_email_is_written_with_variant_and_translation_and_previewed(http: TestClient, world: World) -> None:
+    editor = EmailEditor(http, "/emails/+new")
+    assert "unsubscribe_url" in editor.answer.text
+    wrong = editor.send(press={"save": "1"}, v_subject="Hello {{ contact.first_name }", sender="nobody")
+    assert wrong.status_code == 400
+    assert "must be an address such as" in text_of(wrong.text)
+    shown = editor.send(
+        "/emails/+preview",
+        press={},
+        v_subject="Hello {{ contact.first_name }}",
+        v_html="<p>Dear {{ contact.first_name }}</p><script>alert(1)</script>",
+        preview_contact="ann",
+    )
+    assert "<p>Dear Ann</p>" in shown.text
+    assert "sandbox" in shown.headers["content-security-policy"]
+    assert "unsafe-eval" not in shown.headers["content-security-policy"]
+    editor = EmailEditor(http, "/emails/+new")
+    text = editor.send("/emails/+preview", press={}, v_subject="Hi", v_html="<p>To <b>you</b></p>", view="text")
+    assert "To you" in text.text
+    broken = EmailEditor(http, "/emails/+new").send(
+        "/emails/+preview", press={}, v_subject="x", v_html="{{ contact | up"
+    )
+    assert broken.status_code == 200
+    editor = EmailEditor(http, "/emails/+new")
+    editor.send(press={"do": "add"}, v_subject="Summer sale", new_variant="short", new_locale="fr")
+    names = ("Main version", "Variant short", "Translation fr", "Variant short, in fr")
+    assert all(name in editor.answer.text for name in names)
+    saved = editor.send(
+        press={"save": "1"},
+        v_subject=["Summer sale", "Sale", "Soldes", "Soldes !"],
+        v_weight=["", "30", "", ""],
+        category="news",
+    )
+    assert saved.url.path == "/emails/summer-sale"
+    stored = http.get("/api/emails/summer-sale").json()
+    assert (stored["subject"], stored["category"]) == ("Summer sale", "news")
+    assert [(each["name"], each["weight"], each["subject"]) for each in stored["variants"]] == [("short", 30.0, "Sale")]
+    assert stored["variants"][0]["translations"]["fr"]["subject"] == "Soldes !"
+    assert stored["translations"]["fr"]["subject"] == "Soldes"
+    # Saved as it is, it stays what it is.
+    again = EmailEditor(http, "/emails/summer-sale/edit").send(press={"save": "1"})
+    assert again.url.path == "/emails/summer-sale"
+    assert http.get("/api/emails/summer-sale").json() == stored
+    taken = EmailEditor(http, "/emails/+new").send(press={"save": "1"}, v_subject="Summer sale")
+    assert "already exists" in taken.text
+    editor = EmailEditor(http, "/emails/summer-sale/edit")
+    editor.send(press={"do": "remove:1"})
+    assert "Variant short" not in editor.answer.text
+
+
+def test_an_email_is_checked_for_what_receivers_dislike(http: TestClient, world: World) -> None:
+    html = (
+        '<a href="offer.html">x</a><a href="">y</a><img src="https://e.org/a.png"><a href="https://e.org">z</a>'
+        + "x" * 110_000
+    )
+    given = {"subject": "s" * 80, "html": html, "translations": {"fr": {"text": "{{ contact.color }}"}}}
+    assert http.put("/api/emails/odd", json=given).status_code == 201
+    page = text_of(http.get("/emails/odd").text)
+    for said in (
+        "There is no link to unsubscribe",
+        "longer than 70 characters",
+        "110 kB",
+        "leads nowhere",
+        "A link has no address",
+        "(alt)",
+        "contact.color, which no contact has",
+    ):
+        assert said in page
+    french = text_of(http.get("/emails/odd/edit", headers={"accept-language": "fr"}).text)
+    assert "lien de désabonnement" in french
+    assert "Traduction fr" in french
+    assert http.put("/api/emails/good", json={"subject": "Hi", "text": "Bye {{ unsubscribe_url }}"}).status_code == 201
+    assert "To check" not in http.get("/emails/good").text
+
+
+def test_a_test_is_sent_from_the_page_by_command_and_over_rest_and_counts_nothing(
+    http: TestClient, world: World, run: Run, tmp_path: Path
+) -> None:
+    with world.engine.begin() as conn:
+        variant = Variant("b", 10, Content(subject="Bee"), {})
+        french = {"fr": Content(subject="Bonjour {{ contact.first_name }}")}
+        hello = Email(
+            "hello", "Hello", None, "Hi {{ unsubscribe_url }}", None, True, variants=(variant,), translations=french
+        )
+        emails.save(conn, hello, now=START)
+
+    def subjects() -> set[str]:
+        read = (
+            mail_reader.message_from_bytes(path.read_bytes(), policy=default)
+            for path in (tmp_path / "mail").glob("*.eml")
+        )
+        return {str(each["subject"]) for each in read}
+
+    token = token_of(http.get("/emails/hello"))
+    page = http.post(
+        "/emails/hello/test", data={"csrf": token, "to": "ada@example.com", "contact": "ann"}, headers=HTML
+    )
+    assert "The test email was sent to ada@example.com." in page.text
+    assert subjects() == {"[Test] Bonjour Ann"}
+    answer = http.post("/api/emails/hello/test", json={"to": "ada@example.com", "variant": "b"})
+    assert (answer.status_code, answer.json()["to"]) == (200, "ada@example.com")
+    assert run("emails", "test", "hello", "--to", "ada@example.com").returncode == 0
+    assert subjects() == {"[Test] Bonjour Ann", "[Test] Bee", "[Test] Hello"}
+    assert http.post("/api/emails/hello/test", json={"to": "nobody"}).status_code == 409
+    assert http.post("/api/emails/hello/test", json={"to": "a@example.com", "variant": "x"}).status_code == 409
+    assert http.post("/api/emails/hello/test", json={"to": "a@example.com", "contact": "x"}).status_code == 404
+    assert http.post("/api/emails/none/test", json={"to": "a@example.com"}).status_code == 404
+    refused = http.post(
+        "/emails/hello/test", data={"csrf": token, "to": "x"}, headers={**HTML, "accept-language": "fr"}
+    )
+    assert "n’est pas une adresse e-mail" in refused.text
+    assert world.read("SELECT FROM message") == []
+    assert http.get("/api/emails/hello/figures").json()["total"]["sent"] == 0
+
+
+def test_figures_tell_what_became_of_an_email_by_step_variant_and_link(
+    http: TestClient, world: World, run: Run
+) -> None:
+    world.email("hello")
+    world.campaign("- {step: greet, action: email.send, with: {email: hello}}", name="Welcome")
+    world.run()
+    keys = {row.key: row.message for row in world.read(
+        "SELECT contact.key, message.key AS message FROM message JOIN contact ON contact.id = contact_id"
+    )}  # fmt: skip
+    world.write(
+        "UPDATE message SET state = 'sent', sent_at = due_at, variant = CASE WHEN key = :key THEN 'b' END",
+        key=keys["ben"],
+    )
+    for type_, more in (
+        ("email.opened", {}),
+        ("email.clicked", {"url": "https://e.org/offer?who=ann"}),
+        ("email.clicked", {"url": "https://e.org/offer?who=else"}),
+        ("email.unsubscribed", {}),
+    ):
+        world.tell(event(type_, "ann", at(1, "10:00"), message=keys["ann"], **more))
+    world.tell(event("email.bounced", "ben", at(1, "11:00"), message=keys["ben"]))
+    figures = http.get("/api/emails/hello/figures").json()
+    assert figures["total"] == {
+        "sent": 2, "delivered": 1, "opened": 1, "clicked": 1, "bounced": 1, "unsubscribed": 1, "failed": 0,
+    }  # fmt: skip
+    of_parts = {(each["campaign"], each["step"], each["variant"], each["sent"]) for each in figures["parts"]}
+    assert of_parts == {("c", "greet", "b", 1), ("c", "greet", None, 1)}
+    assert figures["links"] == [{"url": "https://e.org/offer", "clicks": 2}]
+    shown = json.loads(run("emails", "show", "hello", "--json").stdout)
+    assert shown["figures"] == figures
+    assert "https://e.org/offer" in run("emails", "show", "hello").stdout
+    page = text_of(http.get("/emails/hello").text)
+    for said in ("Sent 2", "Delivered 1", "https://e.org/offer", "Welcome"):
+        assert said in page
+    assert "2" in http.get("/emails").text
+    # The counters are what a count of the messages says, also when a contact is erased.
+    world.tell(event("contact.deleted", "ben", at(2)))
+    assert http.get("/api/emails/hello/figures").json()["total"]["sent"] == 1
+
+
+def test_a_viewer_writes_and_sends_no_email(client: Client, world: World, engine: Engine) -> None:
+    world.email("hello")
+    given_user(engine, "viewer")
+    http = client(open_to_all=False)
+    sign_in(http)
+    page = http.get("/emails/hello").text
+    assert "/edit" not in page
+    assert "Send a test" not in page
+    token = token_of(http.get("/emails/hello"))
+    for path in ("/emails/+new", "/emails/hello/edit", "/emails/hello/test", "/emails/+preview"):
+        assert http.post(path, data={"csrf": token}).status_code == 403
+
+
+def test_what_is_typed_into_an_email_never_runs(http: TestClient, world: World) -> None:
+    evil: dict[str, Any] = {"v_subject": "</title><script>alert(1)</script>", "v_html": "</textarea><script>x</script>"}
+    page = EmailEditor(http, "/emails/+new").send(press={"do": "add"}, **evil)
+    assert "<script>alert" not in page.text
+    assert "</textarea><script>" not in page.text

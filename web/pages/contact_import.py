@@ -1,0 +1,286 @@
+"""Importing contacts in the browser: a file is uploaded, looked at, and imported behind the scenes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from typing import Annotated, Any
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import StreamingResponse
+from sqlalchemy import Connection
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from parcours.db.tables import imports, segments
+from parcours.db.tables.imports import StoredImport
+from parcours.domain.errors import CampaignError, NotFoundError
+from parcours.producers.files.columns import FileColumn
+from parcours.producers.files.headers import OWN
+from parcours.services import uploaded_import
+from parcours.services.contact_import import FileLook
+from parcours.services.uploaded_import import MOST_BYTES, PART_BYTES
+from parcours.web.i18n.language import _, marked, number
+from parcours.web.i18n.sentences import told
+from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
+from parcours.web.pages.rendering import redirect, render
+from parcours.web.problems import ProblemError
+from parcours.web.security.access import CSRF_FIELD, CSRF_HEADER, Visitor, check_csrf, may_edit, visitor
+from parcours.web.security.bodies import content_type
+
+router = pages_router()
+# Its form is read as it comes, so that it is checked here.
+uploads = APIRouter(include_in_schema=False)
+
+HERE = "/contacts/+import"
+LISTED = 10
+ENCODINGS = ("utf-8", "cp1252", "latin1", "utf-16", "iso8859-15", "mac_roman", "cp1250", "cp1251")
+DELIMITERS = ((",", marked("Comma")), (";", marked("Semicolon")), ("\t", marked("Tab")), ("|", marked("Vertical bar")))
+DATES = (("DMY", marked("Day, month, year")), ("MDY", marked("Month, day, year")), ("YMD", marked("Year, month, day")))
+DECIMALS = ((".", marked("Point")), (",", marked("Comma")))
+SAME_ADDRESS = (
+    ("merge", marked("Update the contact that has the address")),
+    ("reject", marked("Reject the row")),
+)
+# What an attribute is called.
+ATTRIBUTES = {
+    "key": marked("Key"),
+    "email": marked("Email"),
+    "timezone": marked("Timezone"),
+    "points": marked("Points"),
+    "stage": marked("Stage"),
+    "owner": marked("Owner"),
+    "tags": marked("Tags"),
+    "company": marked("Company"),
+}
+# What stands in for the options of the command in sentences that both say.
+_OPTIONS = {
+    "--map": marked("the column assignment"),
+    "--encoding": marked("the field “Encoding”"),
+    "--columns": marked("a first line with names"),
+    "--do-not-contact": marked("the column assignment"),
+}
+
+
+@router.get(HERE)
+def ask(request: Request, site: SiteOf) -> Response:
+    """Ask for a file, and list the latest imports."""
+    return _ask(request, site)
+
+
+class _TooLargeError(MultiPartException):
+    """The file is longer than may be."""
+
+
+async def posted_file(request: Request, found: Annotated[Visitor, Depends(visitor)]) -> FormData:
+    """Return a form with a file, which is on the disk by then. Raises ProblemError for one that is not of ours."""
+    may_edit(found)
+    header = request.headers.get(CSRF_HEADER)
+    if content_type(request) != "multipart/form-data":
+        check_csrf(request, header or "")
+        raise ProblemError(400, _("Choose a file to upload."))
+
+    async def bounded() -> AsyncGenerator[bytes, None]:
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > MOST_BYTES + PART_BYTES:
+                # The parser, which closes its files for this error alone, hands it on.
+                raise _TooLargeError(_too_large())
+            yield chunk
+
+    try:
+        form = await MultiPartParser(request.headers, bounded(), max_files=1, max_fields=20).parse()
+    except _TooLargeError as error:
+        raise ProblemError(413, error.message) from None
+    except (MultiPartException, KeyError, ValueError):
+        check_csrf(request, header or "")
+        raise ProblemError(400, _("The form cannot be read; go back, reload the page and try again.")) from None
+    try:
+        check_csrf(request, header or str(form.get(CSRF_FIELD, "")))
+    except ProblemError:
+        await form.close()
+        raise
+    return form
+
+
+@uploads.post(HERE)
+async def upload(
+    request: Request, site: SiteOf, found: VisitorOf, form: Annotated[FormData, Depends(posted_file)]
+) -> Response:
+    """Keep a file, and lead to what would become of it."""
+    file = form.get("file")
+    if not isinstance(file, UploadFile) or not file.filename:
+        return _ask(request, site, _("Choose a file to upload."))
+    if (file.size or 0) > MOST_BYTES:
+        raise ProblemError(413, _too_large())
+    name = file.filename.replace("\0", "").encode("utf-8", "replace").decode()
+    segment = str(form.get("segment", "")).replace("\0", "").strip() or None
+
+    def keep() -> int:
+        return uploaded_import.store(site.engine, name, _parts(file), who=found.who, segment=segment)
+
+    id_ = await run_sync(keep)
+    await file.close()
+    return redirect(request, f"{HERE}/{id_}")
+
+
+def _parts(file: UploadFile) -> Iterator[bytes]:
+    file.file.seek(0)
+    while part := file.file.read(PART_BYTES):
+        yield part
+
+
+@router.get(f"{HERE}/{{id_}}")
+def show(request: Request, site: SiteOf, id_: int) -> Response:
+    """What would become of a file, how far its import is, or what it did."""
+    with site.engine.connect() as conn:
+        stored = _found(conn, id_)
+        is_held = imports.is_held(conn, id_)
+    if stored.state == "uploaded":
+        return _preview(request, site, stored)
+    part = request.headers.get("hx-target") == "progress"
+    return render(
+        request,
+        "contacts/import_progress.html" if part else "contacts/import_done.html",
+        stored=stored,
+        result=stored.result or {},
+        percent=min(100, round(100 * stored.read_bytes / stored.size)) if stored.size else 0,
+        died=stored.state == "running" and not is_held,
+        own=f"{HERE}/{id_}",
+        notes=[_for_pages(note) for note in (stored.result or {}).get("notes", [])],
+        error=_for_pages((stored.result or {}).get("error", "")),
+    )
+
+
+@router.post(f"{HERE}/{{id_}}")
+def choose(request: Request, site: SiteOf, id_: int, form: FormOf) -> Response:
+    """Keep how a file is to be read; then show what that makes of it, or import it."""
+    options: dict[str, Any] = dict(
+        uploaded_import.choices(form.all("column"), form.all("target"), form.all("own_field"))
+    )
+    for name, known in (
+        ("encoding", ENCODINGS),
+        ("delimiter", [sign for sign, _label in DELIMITERS]),
+        ("dates", [order for order, _label in DATES]),
+        ("decimal", [sign for sign, _label in DECIMALS]),
+        ("same_address", [how for how, _label in SAME_ADDRESS]),
+    ):
+        if form.text(name) in known:
+            options[name] = form.text(name)
+    segment = form.text("segment").strip() or None
+    with site.engine.begin() as conn:
+        stored = _found(conn, id_)
+        if stored.state in ("uploaded", "failed") and "again" not in form:
+            imports.choose(conn, id_, options, segment)
+        if segment is not None and segments.find(conn, segment) is None:
+            raise NotFoundError("segment", segment)
+        stored = _found(conn, id_)
+    if "check" in form:
+        return _preview(request, site, stored)
+    uploaded_import.begin(site.engine, site.settings, id_)
+    return redirect(request, f"{HERE}/{id_}")
+
+
+@router.get(f"{HERE}/{{id_}}/rejected")
+def rejected(site: SiteOf, id_: int) -> Response:
+    """The rows that were rejected: line, reason and the row."""
+    with site.engine.connect() as conn:
+        _found(conn, id_)
+    headers = {"Content-Disposition": f'attachment; filename="rejected-{id_}.tsv"'}
+    return StreamingResponse(
+        uploaded_import.rejected(site.engine, id_), media_type="text/tab-separated-values", headers=headers
+    )
+
+
+@router.post(f"{HERE}/{{id_}}/delete")
+def delete(request: Request, site: SiteOf, id_: int) -> Response:
+    """Forget a file, and what was rejected of it."""
+    with site.engine.begin() as conn:
+        imports.delete(conn, id_)
+    return redirect(request, HERE, flash=_("The file was deleted."))
+
+
+def _found(conn: Connection, id_: int) -> StoredImport:
+    found = imports.find(conn, id_) if 0 < id_ < 2**31 else None
+    if found is None:
+        raise NotFoundError("import", str(id_))
+    return found
+
+
+def _ask(request: Request, site: Any, error: str | None = None) -> Response:
+    with site.engine.connect() as conn:
+        latest = imports.latest(conn, LISTED)
+        known = segments.listed(conn, most=0)
+    return render(
+        request,
+        "contacts/import.html",
+        400 if error else 200,
+        latest=latest,
+        choices=_segment_choices(known),
+        segment=request.query_params.get("segment", ""),
+        most=number(MOST_BYTES // 1_000_000),
+        error=error,
+        here=HERE,
+    )
+
+
+def _segment_choices(known: Sequence[segments.SegmentLine]) -> list[tuple[str, str]]:
+    return [("", _("No segment")), *((line.key, line.name) for line in known)]
+
+
+def _preview(request: Request, site: Any, stored: StoredImport) -> Response:
+    look, error = FileLook([]), None
+    try:
+        look = uploaded_import.look(site.engine, stored)
+    except CampaignError as problem:
+        error = _for_pages(str(problem))
+    with site.engine.connect() as conn:
+        known = segments.listed(conn, most=0)
+    heads = list(dict.fromkeys(name for row in look.first for name in row))
+    return render(
+        request,
+        "contacts/import_preview.html",
+        stored=stored,
+        look=look,
+        heads=heads,
+        error=error,
+        nobody=not error and not any(each.target in ("key", "email") and each.role == "own" for each in look.columns),
+        targets=[*ATTRIBUTES.items()],
+        target_of=_target_of,
+        meaning_of=lambda column: told(column.words),
+        reason_of=_for_pages,
+        notes=[_for_pages(note) for note in look.notes],
+        options=stored.options,
+        encodings=ENCODINGS,
+        delimiters=DELIMITERS,
+        dates=DATES,
+        decimals=DECIMALS,
+        same_address=SAME_ADDRESS,
+        choices=_segment_choices(known),
+        own=f"{HERE}/{stored.id}",
+        here=HERE,
+    )
+
+
+def _target_of(column: FileColumn) -> str:
+    """Return what is chosen for a column: what a person said, or `auto`."""
+    if not column.given:
+        return "auto"
+    if column.role == "refusal":
+        return f"dnc:{column.refusal.channels[0]}" if column.refusal else "auto"
+    if column.role == "ignored":
+        return "ignore"
+    return column.target if column.role == "own" and column.target in OWN else "field"
+
+
+def _for_pages(sentence: str) -> str:
+    """Return a sentence of the engine with what stands on the page in place of options of the command."""
+    said = told(sentence)
+    for option, words in _OPTIONS.items():
+        said = said.replace(option, _(words))
+    return said
+
+
+def _too_large() -> str:
+    return _("The file is larger than {n} MB. Split it into several files.", n=number(MOST_BYTES // 1_000_000))

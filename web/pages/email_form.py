@@ -1,0 +1,292 @@
+"""Making and changing an email: its versions side by side, with a live preview, checks and a test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse
+from sqlalchemy import Connection
+
+from parcours.db.clock import now as database_now
+from parcours.db.tables import contacts, emails, outbox
+from parcours.db.tables.emails import Email
+from parcours.domain.errors import CampaignError
+from parcours.domain.keys import KEY_LENGTH, checked_key, slug
+from parcours.domain.messages.templates import RenderError, one_line
+from parcours.domain.messages.templates import render as filled_in
+from parcours.services import email_templates
+from parcours.services.email_templates import EmailNote, VersionName
+from parcours.web.context import Site
+from parcours.web.i18n.language import _
+from parcours.web.i18n.sentences import told
+from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
+from parcours.web.pages.emails import PREVIEW_POLICY
+from parcours.web.pages.rendering import redirect, render
+from parcours.web.paging import address
+from parcours.web.security.access import FormBody
+from parcours.workers.delivery import html as html_text
+from parcours.workers.delivery.render import preview_values
+
+router = pages_router()
+
+NEW_HTML = """\
+<p>Hello {{ contact.first_name | default: "there" }},</p>
+<p></p>
+<p><a href="{{ unsubscribe_url }}">Unsubscribe</a></p>
+"""
+MOST_VERSIONS = 60
+
+
+@dataclass
+class VersionDraft:
+    """What stands in the form for one version; of the main one, both names are empty."""
+
+    variant: str = ""
+    locale: str = ""
+    weight: str = ""
+    subject: str = ""
+    html: str = ""
+    text: str = ""
+
+    @property
+    def is_main(self) -> bool:
+        return not (self.variant or self.locale)
+
+    def content(self) -> dict[str, str]:
+        return {name: value for name in ("subject", "html", "text") if (value := getattr(self, name)).strip()}
+
+
+@dataclass
+class EmailDraft:
+    """What stands in the form of an email, right or wrong."""
+
+    key: str = ""
+    sender: str = ""
+    category: str = ""
+    published: bool = True
+    tracking: bool = True
+    versions: list[VersionDraft] = field(default_factory=lambda: [VersionDraft(html=NEW_HTML)])
+
+    @classmethod
+    def of_email(cls, email: Email) -> EmailDraft:
+        found = []
+        weights = {each.name: f"{each.weight:g}" for each in email.variants}
+        for each in email_templates.versions(email):
+            own = {name: getattr(each.own, name) or "" for name in ("subject", "html", "text")}
+            weight = weights.get(each.name.variant or "", "") if each.name.locale is None else ""
+            found.append(VersionDraft(each.name.variant or "", each.name.locale or "", weight, **own))
+        return cls(email.key, email.sender or "", email.category or "", email.published, email.tracking, found)
+
+    @classmethod
+    def of_form(cls, form: FormBody, key: str | None) -> EmailDraft:
+        names = ("variant", "locale", "weight", "subject", "html", "text")
+        columns = [form.all(f"v_{name}")[:MOST_VERSIONS] for name in names]
+        found = [
+            VersionDraft(*(value.replace("\r\n", "\n") if n > 2 else value.strip() for n, value in enumerate(row)))
+            for row in zip(*columns, strict=False)
+        ]
+        draft = cls(
+            key or form.text("key").strip(),
+            form.text("sender").strip(),
+            form.text("category").strip(),
+            "unpublished" not in form,
+            "untracked" not in form,
+            found or [VersionDraft()],
+        )
+        draft.key = draft.key or slug(draft.versions[0].subject)
+        return draft
+
+    def data(self) -> dict[str, Any]:
+        """Return the email as a file has it."""
+        main = next((each for each in self.versions if each.is_main), VersionDraft())
+        variants: dict[str, dict[str, Any]] = {}
+        translations: dict[str, Any] = {}
+        for each in self.versions:
+            if each.variant and not each.locale:
+                weight: Any = each.weight.replace(",", ".")
+                variants[each.variant] = {"name": each.variant, "weight": weight, **each.content(), "translations": {}}
+            elif each.locale and not each.variant:
+                translations[each.locale] = each.content()
+        for each in self.versions:
+            if each.variant in variants and each.locale and each.content():
+                variants[each.variant]["translations"][each.locale] = each.content()
+        return {
+            **main.content(),
+            "from": self.sender or None,
+            "category": self.category or None,
+            "published": self.published,
+            "tracking": self.tracking,
+            "variants": list(variants.values()),
+            "translations": translations,
+        }
+
+    def act(self, do: str, form: FormBody) -> str | None:
+        """Add or remove a version; return why that cannot be."""
+        kind, _sign, rest = do.partition(":")
+        known = {(each.variant, each.locale) for each in self.versions}
+        if kind == "remove" and rest.isascii() and rest.isdigit() and 0 < int(rest) < len(self.versions):
+            gone = self.versions.pop(int(rest))
+            if not gone.locale:
+                self.versions = [each for each in self.versions if each.variant != gone.variant or each.is_main]
+            elif not gone.variant:
+                self.versions = [each for each in self.versions if each.locale != gone.locale]
+        elif kind == "add":
+            new = (form.text("new_variant").strip(), form.text("new_locale").strip())
+            if not any(new) or new in known or len(known) >= MOST_VERSIONS:
+                return _("Enter the name of a new variant, or a new language such as fr.")
+            if all(new):
+                for name in ((new[0], ""), ("", new[1])):
+                    if name not in known:
+                        self.versions.append(VersionDraft(*name, weight="50" if name[0] else ""))
+            self.versions.append(VersionDraft(*new, weight="" if new[1] else "50"))
+        return None
+
+
+@router.get("/emails/+new")
+def ask_new(request: Request, site: SiteOf) -> Response:
+    """The form of a new email."""
+    return _form(request, site, EmailDraft(), None)
+
+
+@router.post("/emails/+new")
+def create(request: Request, site: SiteOf, found: VisitorOf, form: FormOf) -> Response:
+    """Make an email."""
+    return _save(request, site, found.who, form, None)
+
+
+@router.post("/emails/+preview")
+def preview(request: Request, site: SiteOf, form: FormOf) -> Response:
+    """One version of the form, filled in for a contact; for the frame of the form. Nothing is stored."""
+    draft = EmailDraft.of_form(form, None)
+    place = form.text("shown_version", "0")
+    number = int(place) if place.isascii() and place.isdigit() and len(place) < 4 else 0
+    version = draft.versions[min(number, len(draft.versions) - 1)]
+    main = draft.versions[0]
+    has_body = bool(version.html.strip() or version.text.strip())
+    body = version if has_body else main
+    with site.engine.connect() as conn:
+        values = _values(conn, form.text("preview_contact").strip())
+    try:
+        subject = one_line(filled_in(version.subject.strip() or main.subject, values))
+        page = filled_in(body.html, values, html=True) if body.html.strip() else None
+        text = filled_in(body.text, values) if body.text.strip() else html_text.text_of(page or "")
+    except RenderError as error:
+        subject, page, text = "", None, told(str(error))
+    as_text = form.text("view") == "text" or page is None
+    shown = bytes(render(request, "emails/preview.html", subject=subject, text=text).body).decode() if as_text else page
+    headers = {"Content-Security-Policy": PREVIEW_POLICY, "X-Frame-Options": "SAMEORIGIN"}
+    return HTMLResponse(shown or "", headers=headers)
+
+
+@router.get("/emails/{key:path}/edit")
+def ask_edit(request: Request, site: SiteOf, key: str) -> Response:
+    """The form of an email as it is."""
+    with site.engine.connect() as conn:
+        email = email_templates.find(conn, key)
+    return _form(request, site, EmailDraft.of_email(email), key)
+
+
+@router.post("/emails/{key:path}/edit")
+def edit(request: Request, site: SiteOf, key: str, found: VisitorOf, form: FormOf) -> Response:
+    """Change an email."""
+    with site.engine.connect() as conn:
+        email_templates.find(conn, key)
+    return _save(request, site, found.who, form, key)
+
+
+@router.post("/emails/{key:path}/test")
+def test(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
+    """Send a stored email to an address."""
+    own = address("emails", key)
+    with site.engine.connect() as conn:
+        email = email_templates.find(conn, key)
+    to, contact = form.text("to").strip(), form.text("contact").strip() or None
+    variant, _sign, locale = form.text("version").rpartition("|")
+    version = VersionName(variant or None, locale or None) if variant or locale else None
+    try:
+        email_templates.send_test(site.engine, site.settings, email, to, contact=contact, version=version)
+    except CampaignError as error:
+        return redirect(request, own, flash=_sentence(str(error)), kind="error")
+    return redirect(request, own, flash=_("The test email was sent to {address}.", address=to))
+
+
+def _save(request: Request, site: Site, who: str, form: FormBody, key: str | None) -> Response:
+    draft = EmailDraft.of_form(form, key)
+    if form.text("do"):
+        why = draft.act(form.text("do"), form)
+        return _form(request, site, draft, key, [why] if why else [], wrong=False)
+    errors: list[str] = []
+    try:
+        draft.key = checked_key("email", draft.key)
+    except CampaignError:
+        errors = [_("Enter a subject, and a key of at most {n} characters.", n=KEY_LENGTH)]
+    email, problems = email_templates.read(draft.data(), draft.key) if not errors else (None, errors)
+    if email is None:
+        return _form(request, site, draft, key, [told(each) for each in problems])
+    with site.engine.begin() as conn:
+        if key is None and emails.listed(conn, [email.key]):
+            said = _("An email with this key already exists. Choose another key.")
+            return _form(request, site, draft, key, [said])
+        emails.save(conn, email, now=database_now(conn))
+    return redirect(request, address("emails", email.key), flash=_("The email was saved."))
+
+
+def _form(
+    request: Request,
+    site: Site,
+    draft: EmailDraft,
+    key: str | None,
+    errors: Sequence[str] = (),
+    *,
+    wrong: bool = True,
+) -> Response:
+    found, _problems = email_templates.read(draft.data(), draft.key or "x")
+    with site.engine.connect() as conn:
+        notes = [] if found is None else email_templates.looked_over(conn, found)
+        fields = contacts.field_names(conn)
+    own = None if key is None else address("emails", key)
+    return render(
+        request,
+        "emails/form.html",
+        400 if errors and wrong else 200,
+        draft=draft,
+        key=key,
+        action=f"{own}/edit" if own else "/emails/+new",
+        back=own or "/emails",
+        errors=errors,
+        notes=notes,
+        note_of=note_of,
+        fields=fields,
+        version_name=version_name,
+    )
+
+
+def note_of(note: EmailNote) -> str:
+    """Return what to look at in an email, with its version where there are several."""
+    said = _sentence(note.sentence)
+    if note.version is None or note.version == VersionName(None, None):
+        return said
+    return f"{version_name(note.version.variant, note.version.locale)}: {said}"
+
+
+def version_name(variant: str | None, locale: str | None) -> str:
+    """Return what a version is called."""
+    if variant and locale:
+        return _("Variant {variant}, in {locale}", variant=variant, locale=locale)
+    if variant:
+        return _("Variant {variant}", variant=variant)
+    return _("Translation {locale}", locale=locale) if locale else _("Main version")
+
+
+def _sentence(text: str) -> str:
+    said = told(text)
+    return f"{said[:1].upper()}{said[1:]}" + ("" if said.endswith((".", "!", "?")) else ".")
+
+
+def _values(conn: Connection, key: str) -> Mapping[str, Any]:
+    id_ = contacts.find(conn, key) if key else None
+    recipient = None if id_ is None else outbox.recipients(conn, [id_]).get(id_)
+    return {**preview_values(recipient), "unsubscribe_url": "#", "open_url": ""}

@@ -1,0 +1,508 @@
+"""The rule editor: a rule as a form, what somebody did in it, and the rule that it makes.
+
+Pages include `rule_editor.html` and give it a `RuleView`. The form brings every part of the rule, so nothing is kept
+between two requests; a button that changes the tree sends it as `rule_do`. Without script all of it works.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from parcours.db.tables import campaigns, contacts, emails, forms, segments
+from parcours.domain.campaign_file.model import Problem, dotted
+from parcours.domain.contacts.contact import ATTRIBUTES
+from parcours.domain.errors import CampaignError
+from parcours.domain.operators import OPERATORS
+from parcours.domain.segments import editing, parsing
+from parcours.domain.segments.editing import Edited, EditedCondition, EditedGroup
+from parcours.domain.steps.registry import all_types, step_type
+from parcours.domain.steps.types import Kind, RefersTo, StepType
+from parcours.producers.files.campaigns import value_of, write
+from parcours.web.i18n.language import DEFAULT, _, marked, reader
+from parcours.web.i18n.sentences import told
+from parcours.web.security.access import FormBody
+
+# Parts of one rule, as many as the form can bring.
+MOST_PARTS = 400
+HOW_LABELS = {
+    "all": marked("all of these are true"),
+    "any": marked("at least one of these is true"),
+    "none": marked("none of these is true"),
+    "not_all": marked("at least one of these is not true"),
+}
+TYPE_LABELS = {
+    "contact.field": marked("Field of the contact"),
+    "contact.tags": marked("Tags"),
+    "contact.segments": marked("Member of a segment"),
+    "contact.campaigns": marked("In a campaign"),
+    "contact.points": marked("Points"),
+    "contact.stage": marked("Stage"),
+    "contact.owner": marked("Owner"),
+    "contact.dnc": marked("Do not contact"),
+    "contact.device": marked("Device"),
+    "contact.created": marked("Date of creation"),
+    "contact.email_valid": marked("Valid email address"),
+    "company.field": marked("Field of the company"),
+    "email.activity": marked("Activity with emails"),
+    "event.count": marked("Number of events"),
+    "form.submitted": marked("Form submitted"),
+    "form.field": marked("Field of a form"),
+    "page.visited": marked("Page visited"),
+}
+OPERATOR_LABELS = {
+    "=": marked("is"),
+    "!=": marked("is not"),
+    "gt": marked("is greater than"),
+    "gte": marked("is at least"),
+    "lt": marked("is less than"),
+    "lte": marked("is at most"),
+    "empty": marked("has no value"),
+    "!empty": marked("has a value"),
+    "like": marked("matches (with % as wildcard)"),
+    "!like": marked("does not match"),
+    "regexp": marked("matches the regular expression"),
+    "!regexp": marked("does not match the regular expression"),
+    "startsWith": marked("starts with"),
+    "endsWith": marked("ends with"),
+    "contains": marked("contains"),
+    "in": marked("is one of"),
+    "!in": marked("is none of"),
+    "date": marked("is the date"),
+    "within": marked("is within the last"),
+    "older_than": marked("is longer ago than"),
+    "in_next": marked("is within the next"),
+}
+PROPERTY_LABELS = {
+    "field": marked("Field"),
+    "operator": marked("Comparison"),
+    "value": marked("Value"),
+    "tags": marked("Tags"),
+    "segments": marked("Segments"),
+    "campaigns": marked("Campaigns"),
+    "stages": marked("Stages"),
+    "owners": marked("Owners"),
+    "points": marked("Points"),
+    "group": marked("Point group"),
+    "channels": marked("Channels"),
+    "reason": marked("Reason"),
+    "match": marked("Match"),
+    "within": marked("Within the last"),
+    "older_than": marked("Longer ago than"),
+    "activity": marked("Activity"),
+    "emails": marked("Emails"),
+    "forms": marked("Forms"),
+    "form": marked("Form"),
+    "type": marked("Event type"),
+    "at_least": marked("At least"),
+    "at_most": marked("At most"),
+    "which": marked("Which"),
+    "url": marked("Web addresses"),
+    "page": marked("Pages"),
+    "since": marked("Since"),
+    "until": marked("Until"),
+    "added": marked("Added (YAML)"),
+    "where": marked("Tests of the data (YAML)"),
+    "device_type": marked("Device types"),
+    "device_brand": marked("Brands"),
+    "device_os": marked("Operating systems"),
+}
+WITHOUT_VALUE = frozenset({"empty", "!empty"})
+WITH_LIST = frozenset({"in", "!in"})
+WITH_INTERVAL = frozenset({"within", "older_than", "in_next"})
+
+
+@dataclass(frozen=True)
+class RuleChoices:
+    """What conditions may name: pairs of key and name, by the kind of thing."""
+
+    keys: Mapping[RefersTo, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    fields: Sequence[str] = ()
+    campaigns: Sequence[tuple[str, str]] = ()
+
+    @classmethod
+    def there(cls, conn: Connection) -> RuleChoices:
+        """Return what there is now."""
+        return cls(
+            {
+                RefersTo.SEGMENT: [(line.key, line.name) for line in segments.listed(conn, most=0)],
+                RefersTo.EMAIL: [(each.key, each.key) for each in emails.listed(conn)],
+                RefersTo.FORM: [(each.key, each.name) for each in forms.listed(conn)],
+            },
+            sorted({*ATTRIBUTES, *contacts.field_names(conn)}),
+            [(row.key, row.name) for row in campaigns.listing(conn)],
+        )
+
+
+@dataclass(frozen=True)
+class Widget:
+    """One property of a condition, as the form shows it."""
+
+    name: str
+    label: str
+    kind: str
+    value: str = ""
+    # Of a value that is no text: what it was, so that it stays what it is when nobody changes it.
+    was: str = ""
+    chosen: tuple[str, ...] = ()
+    choices: Sequence[tuple[str, str]] = ()
+    help: str = ""
+    least: Any = None
+    most: Any = None
+    errors: tuple[str, ...] = ()
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class PartView:
+    """A group or a condition of the rule, as the form shows it."""
+
+    place: str
+    group: bool
+    how: str = "all"
+    type: str = ""
+    about: str = ""
+    negated: bool = False
+    widgets: Sequence[Widget] = ()
+    errors: Sequence[str] = ()
+    children: Sequence[PartView] = ()
+    first: bool = True
+    last: bool = True
+
+
+@dataclass(frozen=True)
+class RuleView:
+    """All that `rule_editor.html` shows."""
+
+    root: PartView
+    types: Sequence[tuple[str, str]]
+    hows: Sequence[tuple[str, str]]
+    fields: Sequence[str]
+    yaml: str
+    as_yaml: bool
+    errors: Sequence[str]
+
+
+@dataclass(frozen=True)
+class RuleForm:
+    """The rule that a form brought. `did`: a button of the editor was used, and nothing else was asked."""
+
+    data: Any
+    rule: EditedGroup
+    as_yaml: bool = False
+    did: bool = False
+    # What cannot be read, by place and property.
+    unread: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+
+def read(form: FormBody) -> RuleForm:
+    """Return the rule of a form, after what its button did."""
+    do, _sign, place = form.text("rule_do").partition(":")
+    if form.text("rule_as") == "yaml":
+        data = value_of(form.text("rule_yaml")) if form.text("rule_yaml").strip() else None
+        return RuleForm(data, editing.of_data(data), as_yaml=do != "form", did=bool(do))
+    unread: dict[tuple[str, str], str] = {}
+    rule = _read(form, unread)
+    if do == "add":
+        rule = editing.added(rule, place, EditedCondition(_known_type(form.text(f"rule_new.{place}"))))
+    elif do == "group":
+        how: editing.How = "all" if form.text(f"rule.{place}.how") == "any" else "any"
+        rule = editing.added(rule, place, EditedGroup(how))
+    elif do == "remove":
+        rule = editing.removed(rule, place)
+    elif do in ("up", "down"):
+        rule = editing.moved(rule, place, -1 if do == "up" else 1)
+    data = editing.to_data(rule) if rule.children else None
+    return RuleForm(data, rule, as_yaml=do == "yaml", did=bool(do), unread=unread)
+
+
+def _read(form: FormBody, unread: dict[tuple[str, str], str]) -> EditedGroup:
+    """Return the parts of a form as a tree. Parts come in their order; each has its parent before it."""
+    parts: dict[str, Edited] = {}
+    for place in dict.fromkeys(form.all("rule_part")[:MOST_PARTS]):
+        how = form.text(f"rule.{place}.how")
+        if how:
+            parts[place] = EditedGroup(how if how in editing.HOWS else "all")
+        else:
+            parts[place] = _condition(form, place, unread)
+    root = parts.pop("", EditedGroup("all"))
+    assert isinstance(root, EditedGroup)
+    # The innermost first, so that each is whole when it is put into its group.
+    children: dict[str, list[Edited]] = {}
+    for place in reversed(parts):
+        part = parts[place]
+        if isinstance(part, EditedGroup):
+            part = replace(part, children=tuple(reversed(children.get(place, []))))
+        children.setdefault(place.rpartition(".")[0], []).append(part)
+    return replace(root, children=tuple(reversed(children.get("", []))))
+
+
+def _condition(form: FormBody, place: str, unread: dict[tuple[str, str], str]) -> EditedCondition:
+    type_ = _known_type(form.text(f"rule.{place}.type"))
+    given: dict[str, Any] = {}
+    for name, schema in _schemas(type_).items():
+        key = f"rule.{place}.with.{name}"
+        if key not in form:
+            continue
+        value, error = _value(form, key, name, schema, form.text(f"rule.{place}.with.operator"))
+        if error:
+            unread[place, name] = error
+        if value is not None:
+            given[name] = value
+    return EditedCondition(type_, given, negated=f"rule.{place}.negated" in form)
+
+
+def _known_type(name: str) -> str:
+    return name[:200] or "contact.field"
+
+
+def _value(form: FormBody, key: str, name: str, schema: Mapping[str, Any], operator: str) -> tuple[Any, str]:
+    """Return what a widget says, None for nothing, and why it cannot be read."""
+    text = form.text(key).strip()
+    was = form.text(f"{key}.was")
+    if was:
+        try:
+            before = json.loads(was)
+        except (ValueError, RecursionError):
+            before = None
+        if before is not None and _as_text(before) == text:
+            return before, ""
+    kind = _kind(name, schema, operator, refers=False)
+    if kind == "list":
+        found = [each.strip() for value in form.all(key) for each in value.replace("\n", ",").split(",")]
+        return [each for each in found if each] or None, ""
+    if not text:
+        return None, ""
+    if kind == "integer":
+        number = text.replace("\u202f", "").replace(" ", "")
+        if number.lstrip("-").isascii() and number.lstrip("-").isdigit() and len(number) < 19:
+            return int(number), ""
+        return text, _("Enter a whole number.")
+    if kind == "yaml":
+        found_data = value_of(text)
+        return found_data, "" if isinstance(found_data, dict | list) else _("Enter a mapping or a list in YAML.")
+    return text, ""
+
+
+def _schemas(type_: str) -> dict[str, Mapping[str, Any]]:
+    """Return the JSON Schema of each property of a condition type, without null; nothing of an unknown type."""
+    try:
+        schema = step_type(Kind.CONDITION, type_).properties.model_json_schema()
+    except CampaignError:
+        return {}
+    found = {}
+    for name, own in schema.get("properties", {}).items():
+        kinds = [each for each in own.get("anyOf", []) if each.get("type") != "null"]
+        found[name] = {**own, **kinds[0]} if len(kinds) == 1 else own
+    return found
+
+
+def _kind(name: str, schema: Mapping[str, Any], operator: str, *, refers: bool) -> str:
+    if name == "operator" and "enum" not in schema:
+        return "operator"
+    if "enum" in schema:
+        return "enum"
+    if name == "value" and "type" not in schema:
+        if operator in WITHOUT_VALUE:
+            return "hidden"
+        return "list" if operator in WITH_LIST else "interval" if operator in WITH_INTERVAL else "text"
+    match schema.get("type"):
+        case "array" if schema.get("items", {}).get("type") == "string":
+            return "keys" if refers else "list"
+        case "integer" | "number":
+            return "integer" if schema["type"] == "integer" else "text"
+        case "string":
+            if refers:
+                return "key"
+            return "field" if name == "field" else "interval" if name in ("within", "older_than") else "text"
+    return "yaml"
+
+
+def check(form: RuleForm) -> list[Problem]:
+    """Return what is wrong with the rule of a form by itself; a rule without conditions is one."""
+    if form.data is None:
+        return [Problem(("rule",), _("Add at least one condition."))]
+    _rule, problems = parsing.parse(form.data)
+    return problems
+
+
+def view(form: RuleForm, choices: RuleChoices, problems: Iterable[Problem] = ()) -> RuleView:
+    """Return a rule as the editor shows it, with each problem at the widget or the part that it is about."""
+    by_path: dict[tuple[Any, ...], list[str]] = {}
+    for each in problems:
+        by_path.setdefault(tuple(each.path), []).append(each.sentence)
+    taken: set[tuple[Any, ...]] = set()
+    root = _part(form, form.rule, "", choices, by_path, taken, True, True)
+    shown = set() if form.as_yaml else taken
+    rest = [
+        f"{dotted(path)}: {told(sentence)}" if form.as_yaml and len(path) > 1 else sentence
+        for path, said in by_path.items()
+        if path not in shown
+        for sentence in said
+    ]
+    data = form.data
+    return RuleView(
+        root,
+        types=[(each.name, type_label(each)) for each in _types()],
+        hows=[(how, _(label)) for how, label in HOW_LABELS.items()],
+        fields=choices.fields,
+        yaml="" if data is None else write(data) if isinstance(data, dict | list) else str(data),
+        as_yaml=form.as_yaml,
+        errors=rest,
+    )
+
+
+def _part(
+    form: RuleForm,
+    here: Edited,
+    place: str,
+    choices: RuleChoices,
+    problems: Mapping[tuple[Any, ...], list[str]],
+    taken: set[tuple[Any, ...]],
+    first: bool,
+    last: bool,
+) -> PartView:
+    path = ("rule", *editing.path_of(form.rule, place))
+    own = [*_taken(problems, taken, path), *_taken(problems, taken, (*path, "condition"))]
+    own += _taken(problems, taken, (*path, "with"))
+    if isinstance(here, EditedGroup):
+        for below in ("all", "any"):
+            own += _taken(problems, taken, (*path, below))
+        own += [
+            said
+            for end in (("not",), ("not", "any"), ("not", "all"))
+            for said in _taken(problems, taken, (*path, *end))
+        ]
+        children = [
+            _part(
+                form,
+                each,
+                f"{place}.{n}" if place else str(n),
+                choices,
+                problems,
+                taken,
+                n == 0,
+                n == len(here.children) - 1,
+            )
+            for n, each in enumerate(here.children)
+        ]
+        return PartView(place, True, here.how, errors=own, children=children, first=first, last=last)
+    type_ = _type(here.type)
+    widgets = [
+        _widget(here, type_, name, schema, choices, [*_taken(problems, taken, (*path, "with", name), deep=True)])
+        for name, schema in _schemas(here.type).items()
+    ]
+    unread = {name: error for (at, name), error in form.unread.items() if at == place}
+    widgets = [
+        replace(each, errors=(*each.errors, unread[each.name])) if each.name in unread else each for each in widgets
+    ]
+    return PartView(
+        place,
+        False,
+        type=here.type,
+        about="" if type_ is None else told(type_.description.split("\n\n")[0].replace("\n", " ")),
+        negated=here.negated,
+        widgets=[each for each in widgets if each.kind != "hidden"],
+        errors=own,
+        first=first,
+        last=last,
+    )
+
+
+def _taken(
+    problems: Mapping[tuple[Any, ...], list[str]],
+    taken: set[tuple[Any, ...]],
+    path: tuple[Any, ...],
+    *,
+    deep: bool = False,
+) -> list[str]:
+    """Return what is said of a place, and note that it is shown; `deep`: of what is below it as well."""
+    found = [each for each in problems if each == path or (deep and each[: len(path)] == path)]
+    taken.update(found)
+    return [said for each in found for said in problems[each]]
+
+
+def _widget(
+    condition: EditedCondition,
+    type_: StepType | None,
+    name: str,
+    schema: Mapping[str, Any],
+    choices: RuleChoices,
+    errors: Sequence[str],
+) -> Widget:
+    what = None if type_ is None else type_.refers_to.get(name)
+    known = choices.keys.get(what) if what is not None else None
+    if name == "campaigns" and condition.type == "contact.campaigns":
+        known = choices.campaigns
+    operator = str(condition.given.get("operator", "="))
+    kind = _kind(name, schema, operator, refers=known is not None)
+    value = condition.given.get(name)
+    chosen = tuple(map(str, value)) if isinstance(value, list | tuple) else () if value is None else (str(value),)
+    label = PROPERTY_LABELS.get(name)
+    options: Sequence[tuple[str, str]] = ()
+    if kind == "operator":
+        options = [(each, _(OPERATOR_LABELS[each])) for each in OPERATORS]
+    elif kind == "enum":
+        options = [
+            (str(each), _(OPERATOR_LABELS[each]) if each in OPERATOR_LABELS else str(each)) for each in schema["enum"]
+        ]
+    elif kind in ("keys", "key"):
+        missing = [(each, each) for each in chosen if each not in dict(known or ())]
+        options = [*(known or ()), *missing]
+    if kind == "enum" and value is None and "default" in schema:
+        chosen = (str(schema["default"]),) if schema["default"] is not None else ()
+    said = "yaml" if kind == "yaml" else "list" if kind == "list" else ""
+    return Widget(
+        name,
+        name if label is None else _(label),
+        kind,
+        value=_yaml_of(value) if said == "yaml" else _as_text(value),
+        was="" if isinstance(value, str | None) or kind in ("list", "keys", "yaml") else json.dumps(value, default=str),
+        chosen=chosen,
+        choices=options,
+        help=_help(str(schema.get("description", ""))) if kind in ("yaml", "text", "list") and name != "value" else "",
+        least=schema.get("minimum"),
+        most=schema.get("maximum"),
+        errors=tuple(errors),
+        optional="default" in schema,
+    )
+
+
+def _help(description: str) -> str:
+    """Return the description of a property; nothing to who reads another language and has no translation."""
+    said = told(description)
+    return said if said != description or reader().language == DEFAULT else ""
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _yaml_of(value: Any) -> str:
+    return "" if value is None else write(value) if isinstance(value, dict | list) else str(value)
+
+
+def _types() -> list[StepType]:
+    found = [each for each in all_types() if each.kind is Kind.CONDITION and each.only_in_campaigns is None]
+    order = list(TYPE_LABELS)
+    return sorted(found, key=lambda each: (order.index(each.name) if each.name in order else len(order), each.name))
+
+
+def type_label(type_: StepType) -> str:
+    """Return what a condition type is called in the editor; one of another package by its name."""
+    return _(TYPE_LABELS[type_.name]) if type_.name in TYPE_LABELS else type_.name
+
+
+def _type(name: str) -> StepType | None:
+    try:
+        return step_type(Kind.CONDITION, name)
+    except CampaignError:
+        return None

@@ -1,0 +1,76 @@
+"""How the installation does, for operators, with dead letters to process again or discard."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from fastapi import Request, Response
+
+from parcours.db.tables import campaigns
+from parcours.db.tables import events as events_table
+from parcours.services import dead_letters, installation_status
+from parcours.web.i18n import labels
+from parcours.web.i18n.language import _, _n
+from parcours.web.i18n.sentences import told
+from parcours.web.pages import FormOf, SiteOf, pages_router
+from parcours.web.pages.rendering import redirect, render
+from parcours.workers.delivery import registry
+
+router = pages_router()
+
+LISTED = 50
+# Seconds of lag from which on something is wrong.
+LATE_SECONDS = 300
+
+
+@router.get("/status")
+def show(request: Request, site: SiteOf) -> Response:
+    """Lag, queues, providers, campaigns that cannot run, and dead letters."""
+    found = installation_status.status(site.engine, site.settings)
+    with site.engine.connect() as conn:
+        letters = events_table.dead_letters(conn, limit=LISTED)
+        names = {row.key: row.name for row in campaigns.listing(conn)}
+    return render(
+        request,
+        "status.html",
+        found=found,
+        letters=letters,
+        names=names,
+        providers=[(name, registry.chosen(site.settings, name)) for name in registry.CHANNELS],
+        late=LATE_SECONDS,
+        lasted=lasted,
+        words=labels,
+        told=told,
+    )
+
+
+@router.post("/status/dead-letters")
+def act(request: Request, site: SiteOf, form: FormOf) -> Response:
+    """Process dead letters again, or discard them: those that are ticked, or all."""
+    ids = [int(each) for each in form.all("id") if each.isascii() and each.isdigit() and len(each) < 19]
+    wanted = None if "all" in form else ids
+    if wanted == []:
+        return redirect(request, "/status", flash=_("Select at least one event."), kind="error")
+    if "discard" in form:
+        with site.engine.begin() as conn:
+            gone = events_table.take_dead_letters(conn, wanted)
+        return redirect(request, "/status", flash=_n("{n} event discarded.", "{n} events discarded.", len(gone)))
+    done = dead_letters.replay(site.engine, site.settings, wanted)
+    said = _n("{n} event processed.", "{n} events processed.", done.accepted + done.asked)
+    if done.failing:
+        said += " " + _n("{n} event still fails.", "{n} events still fail.", done.failing)
+    return redirect(request, "/status", flash=said, kind="warning" if done.failing else "done")
+
+
+def lasted(seconds: float | None) -> str:
+    """Return a length of time in words, or a dash."""
+    if seconds is None:
+        return "–"
+    length = timedelta(seconds=round(max(0.0, seconds)))
+    if length < timedelta(minutes=2):
+        return _n("{n} second", "{n} seconds", int(length.total_seconds()))
+    if length < timedelta(hours=2):
+        return _n("{n} minute", "{n} minutes", int(length.total_seconds() // 60))
+    if length < timedelta(days=2):
+        return _n("{n} hour", "{n} hours", int(length.total_seconds() // 3600))
+    return _n("{n} day", "{n} days", length.days)
