@@ -22,7 +22,6 @@ from parcours.domain.steps.types import Kind, StepType
 Data = dict[str, Any]
 
 ROOT = "steps"
-# Characters of a key that is made of a name.
 
 
 class EditError(CampaignError):
