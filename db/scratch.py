@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, TextClause, event
 
 from parcours.db import schema
 from parcours.db.engine import connect
+from parcours.db.partitions import leave_to_default
 from parcours.db.statements import filled, statements
 
 sql = statements(__file__)
@@ -47,7 +48,7 @@ def scratch(real: Engine) -> Iterator[Engine]:
             real.url.render_as_string(hide_password=False),
             options=f"-c search_path={name} -c synchronous_commit=off",
         )
-        event.listen(engine, "connect", keep_plans)
+        event.listen(engine, "connect", _keep_plans)
         try:
             schema.upgrade(engine)
             with engine.begin() as conn:
@@ -60,8 +61,7 @@ def scratch(real: Engine) -> Iterator[Engine]:
             holder.commit()
 
 
-def keep_plans(connection: Any, _: Any) -> None:
-    """Prepare statements early, as a listener for new connections."""
+def _keep_plans(connection: Any, _: Any) -> None:
     # Batches are small here, so that planning would be most of a statement's cost.
     connection.prepare_threshold = 3
 
@@ -94,3 +94,57 @@ def _drop_the_abandoned(holder: Connection) -> None:
 def _drop(holder: Connection, name: str) -> None:
     holder.execute(filled(sql["drop"], schema=name))
     holder.commit()
+
+
+# Whole databases, for what is thrown away and made often.
+
+
+def forget_the_disk(server: Engine) -> None:
+    """Let a server, of which nothing is kept, not wait for the disk."""
+    _administer(server, sql["forget_the_disk"], sql["reload"])
+
+
+@contextmanager
+def template(server: Engine) -> Iterator[str]:
+    """Yield the name of a new, migrated database that nobody is connected to; it is dropped at the end.
+
+    The user must be allowed to create databases.
+    """
+    name = f"parcours_worlds_{secrets.token_hex(6)}"
+    _administer(server, filled(sql["create_database"], database=name))
+    try:
+        engine = connect(_url(server, name))
+        try:
+            schema.upgrade(engine)
+        finally:
+            engine.dispose()
+        yield name
+    finally:
+        _administer(server, filled(sql["drop_database"], database=name))
+
+
+@contextmanager
+def clone(server: Engine, template_name: str) -> Iterator[Engine]:
+    """Yield an engine on a copy of a template, made in some hundredths of a second, which is dropped at the end."""
+    name = f"{template_name}_{secrets.token_hex(4)}"
+    _administer(server, filled(sql["clone_database"], database=name, template=template_name))
+    try:
+        engine = connect(_url(server, name), options="-c synchronous_commit=off")
+        event.listen(engine, "connect", _keep_plans)
+        try:
+            with leave_to_default(engine):
+                yield engine
+        finally:
+            engine.dispose()
+    finally:
+        _administer(server, filled(sql["drop_database"], database=name))
+
+
+def _administer(engine: Engine, *statements: TextClause) -> None:
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def _url(server: Engine, database: str) -> str:
+    return server.url.set(database=database).render_as_string(hide_password=False)

@@ -31,3 +31,18 @@ SELECT setval(pg_get_serial_sequence(:table, 'id'), (SELECT coalesce(max(id), 0)
 
 -- name: begin_at
 SELECT setval(pg_get_serial_sequence(:table, 'id'), :first, false);
+
+-- name: forget_the_disk
+ALTER SYSTEM SET fsync = off;
+
+-- name: reload
+SELECT pg_reload_conf();
+
+-- name: create_database
+CREATE DATABASE {database};
+
+-- name: clone_database
+CREATE DATABASE {database} TEMPLATE {template};
+
+-- name: drop_database
+DROP DATABASE {database} WITH (FORCE);

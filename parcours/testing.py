@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from parcours.db.reads.sandbox import Outcome
 from parcours.domain.campaign import Campaign, Step
 from parcours.domain.campaign_file.sentences import a
 from parcours.domain.contacts.contact import Contact
 from parcours.domain.steps.batch import Batch, Fact, Knowledge, Standing
 from parcours.domain.steps.types import Failed, Kind, Result, StepType
-from parcours.services.sandbox import START, Outcome, Sandbox, SentMessage, sandbox, server
+from parcours.services.sandbox import START, Sandbox, SentMessage, sandbox, server
 from parcours.services.scenarios import ScenarioResult, run_scenarios
 from parcours.workers.delivery.provider import Provider, Setup
 

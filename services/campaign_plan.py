@@ -42,7 +42,7 @@ from parcours.services.template_notes import notes
 FilePlace = tuple[str | int, ...]
 
 # Settings whose change is told by rules and dates that come and go.
-_TOLD_BY_RULES = {"sources.events", "sources.dates", "sources.existing", "entry", "exit"}
+_TOLD_BY_RULES = {"sources.events", "sources.dates", "sources.existing", "entry", "exit", "goal", "control"}
 
 # Templates that `parcours messages apply` brings, by their kind in the table.
 _TEMPLATES: dict[RefersTo, templates.Kind] = {
@@ -205,6 +205,8 @@ class CampaignPlan:
             for key, waiting in self.rules_asked.items()
             if waiting
         ]
+        if self.asks_exits and self.members:
+            lines.append(f"  the exit rules are evaluated for {self.members:,} members; those who match leave")
         lines += [
             f"  + contacts will enter {date}; {n:,} contacts have this date (times in the past do not count)"
             for date, n in self.dates.items()
@@ -243,6 +245,7 @@ class CampaignPlan:
             "retimed_before": self.retimed_before,
             "by_date": self.by_date,
             "rules_asked": self.rules_asked,
+            "asks_exits": self.asks_exits,
             "dates": self.dates,
             "dates_removed": self.dates_removed,
             "new_roots": self.new_roots,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import tempfile
 import time
@@ -16,14 +15,16 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine
 
 from parcours.db import embedded, schema, scratch
 from parcours.db.engine import connect
-from parcours.db.partitions import ensure_partitions, leave_to_default
+from parcours.db.partitions import ensure_partitions
+from parcours.db.reads import sandbox as reads
 from parcours.db.reads import simulation
+from parcours.db.reads.sandbox import Outcome
 from parcours.db.scope import Scope
-from parcours.db.tables import campaigns, emails, forms, segments, templates
+from parcours.db.tables import campaigns, contacts, emails, forms, segments, templates
 from parcours.domain.campaign_file.model import CampaignFile
 from parcours.domain.contacts.identity import timezone
 from parcours.domain.errors import CampaignError
@@ -56,15 +57,6 @@ NewWorld = Callable[[datetime, ZoneInfo], "AbstractContextManager[Sandbox]"]
 # What a template holds that nobody made.
 _TEMPLATES: dict[str, templates.Kind] = {"sms": "sms", "push": "push"}
 _CONTENT: dict[templates.Kind, dict[str, str]] = {"sms": {"text": "Hello"}, "push": {"title": "Hello", "text": "Hello"}}
-
-
-class Outcome(NamedTuple):
-    """The result of a step for a contact. `result` is done, skipped, failed, yes, no or cancelled."""
-
-    contact: str
-    step: str
-    result: str
-    at: datetime
 
 
 class SentMessage(NamedTuple):
@@ -162,7 +154,9 @@ class Sandbox:
 
     def apply(self, read: CampaignFile) -> None:
         """Apply and publish a campaign that was read; otherwise as `campaign`."""
-        read = read.model_copy(update={"published": True, "publish_from": None, "publish_until": None})
+        # A rate goes by the clock of the provider, which nobody can move.
+        unset = dict.fromkeys(("publish_from", "publish_until", "rate"))
+        read = read.model_copy(update={"published": True, **unset})
         for what, key in sorted({(each.what, each.key) for each in campaign_plan.references(read)}):
             self._make(what, key)
         with self.engine.begin() as conn:
@@ -226,7 +220,7 @@ class Sandbox:
                 raise CampaignError("it takes too long; simulate a shorter time, or fewer contacts")
             with self.engine.connect() as conn:
                 waits = simulation.next_due(conn)
-                message = conn.execute(text("SELECT min(due_at) FROM message WHERE state = 'queued'")).scalar_one()
+                message = reads.next_message(conn)
             due = min((at for at in (waits, message) if at is not None), default=None)
             if due is None or due > end:
                 break
@@ -248,16 +242,7 @@ class Sandbox:
     def outcomes(self, contact: str | None = None) -> list[Outcome]:
         """Return the outcomes of one contact or all, oldest first."""
         with self.engine.connect() as conn:
-            rows = conn.execute(
-                text(
-                    "SELECT contact.key, step.key AS step, outcome.result::text AS result, outcome.at FROM outcome "
-                    "JOIN contact ON contact.id = outcome.contact_id JOIN step ON step.id = outcome.step_id "
-                    "WHERE CAST(:contact AS text) IS NULL OR contact.key = :contact "
-                    "ORDER BY outcome.at, contact.key, step.id"
-                ),
-                {"contact": contact},
-            ).all()
-        return [Outcome(*row) for row in rows]
+            return reads.outcomes(conn, contact)
 
     def results(self, contact: str) -> list[tuple[str, str]]:
         """Return the step and result of each outcome of a contact, oldest first."""
@@ -266,15 +251,7 @@ class Sandbox:
     def sent(self, contact: str | None = None) -> list[SentMessage]:
         """Return the messages sent to one contact or all, oldest first."""
         with self.engine.connect() as conn:
-            rows = conn.execute(
-                text(
-                    "SELECT message.key, contact.key AS contact, campaign.key AS campaign, step.key AS step, "
-                    "message.template FROM message JOIN contact ON contact.id = message.contact_id "
-                    "JOIN campaign ON campaign.id = message.campaign_id JOIN step ON step.id = message.step_id "
-                    "WHERE message.key = ANY (CAST(:keys AS text[]))"
-                ),
-                {"keys": [key for _, key, _, _ in self._gone]},
-            ).all()
+            rows = reads.messages(conn, [key for _, key, _, _ in self._gone])
         about = {row.key: row for row in rows}
         found = [
             SentMessage(channel, row.contact, content, at, row.campaign, row.step, row.template)
@@ -287,12 +264,10 @@ class Sandbox:
     def fields(self, contact: str) -> dict[str, Any]:
         """Return the custom fields of a contact. Raises CampaignError if there is no such contact."""
         with self.engine.connect() as conn:
-            found = conn.execute(
-                text("SELECT fields FROM contact WHERE key = :key"), {"key": contact}
-            ).scalar_one_or_none()
+            found = contacts.show(conn, contact)
         if found is None:
             raise CampaignError(f"there is no contact {contact!r}")
-        return dict(found)
+        return dict(found.fields)
 
     def _make(self, what: str, key: str) -> None:
         with self.engine.begin() as conn:
@@ -399,39 +374,16 @@ def worlds(
         engine = connect(database_url) if database_url is not None else stack.enter_context(_server())
         stack.callback(engine.dispose)
         if database_url is None:
-            # Nothing here outlives the server.
-            _administer(engine, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
-        name = f"parcours_worlds_{secrets.token_hex(6)}"
-        _administer(engine, f"CREATE DATABASE {name}")
-        stack.callback(_administer, engine, f"DROP DATABASE {name} WITH (FORCE)")
-        template = connect(_url(engine, name))
-        try:
-            schema.upgrade(template)
-        finally:
-            template.dispose()
+            scratch.forget_the_disk(engine)
+        name = stack.enter_context(scratch.template(engine))
         yield lambda start, zone: _world(engine, name, start, zone)
 
 
 @contextmanager
 def _world(server: Engine, template: str, start: datetime, zone: ZoneInfo) -> Iterator[Sandbox]:
-    name = f"{template}_{secrets.token_hex(4)}"
-    _administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
-    with ExitStack() as stack:
-        stack.callback(_administer, server, f"DROP DATABASE {name} WITH (FORCE)")
-        engine = connect(_url(server, name), options="-c synchronous_commit=off")
-        stack.callback(engine.dispose)
-        event.listen(engine, "connect", scratch.keep_plans)
-        stack.enter_context(leave_to_default(engine))
+    with scratch.clone(server, template) as engine:
         made = Sandbox(engine, {}, start, zone)
-        stack.callback(made.close)
-        yield made
-
-
-def _administer(engine: Engine, *statements: str) -> None:
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        for statement in statements:
-            connection.execute(text(statement))
-
-
-def _url(engine: Engine, database: str) -> str:
-    return engine.url.set(database=database).render_as_string(hide_password=False)
+        try:
+            yield made
+        finally:
+            made.close()

@@ -238,7 +238,8 @@ class _Playing:
         yield f"Path of {shown.key} so far, times in {zone.key}:"
         if more is not None:
             yield f"  … earlier entries are left out; these are the last {MOST_PATH}"
-        for each in sorted(entries, key=lambda each: (each.at, _ORDER.index(each.what))):
+        order = {step.step: nth for file in self.scenario.campaigns for nth, step in enumerate(file.walk())}
+        for each in sorted(entries, key=lambda each: (each.at, _ORDER.index(each.what), order.get(each.step or "", 0))):
             yield f"  {_when(each.at, self.scenario.start, zone)}  {_told(each, several=several)}"
         now = _when(self.world.now, self.scenario.start, zone)
         standing = [

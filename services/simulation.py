@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from random import Random
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -42,7 +42,18 @@ CONTACTS_AT_ONCE = 5_000
 # decision's type says when nobody else does, is of those who arrive.
 MEAN_HOURS = 20.0
 
+# Who enters by a date of theirs, among the sources.
+DATES = "dates"
+
 Tell = Callable[["Simulation"], None]
+
+
+class _Comer(NamedTuple):
+    """A contact who is going to come in by a source."""
+
+    at: datetime
+    contact_id: int
+    source: str
 
 
 class _Act(NamedTuple):
@@ -69,6 +80,12 @@ class Simulation:
     answers: Mapping[str, float] = field(default_factory=dict)
     # Days over which contacts come in, evenly; 0: all at the start.
     over: float = 0
+    # After how many seconds contacts did it before, by step key; without, soon rather than late.
+    seconds: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    # How many contacts a day come in by each source, by its key or type; empty: all by the first source.
+    arrivals: Mapping[str, float] = field(default_factory=dict)
+    # How many came in by each source on each day (UTC).
+    arrived: Counter[tuple[date, str]] = field(default_factory=Counter)
     now: datetime = field(init=False)
     counts: Counter[str] = field(default_factory=Counter)
     # What the file names and nobody has made yet.
@@ -123,23 +140,35 @@ class Simulation:
             case RefersTo.EMAIL:
                 emails.save(conn, emails.Email(key, key, None, key, None, True), now=self.start)
 
-    def _arrivals(self, conn: Connection) -> list[tuple[datetime, int]]:
+    def _arrivals(self, conn: Connection) -> list[_Comer]:
         """Return when each contact comes in, the last one first; none where they come by dates of theirs alone."""
-        if not (self.file.sources.segments or self.file.sources.forms or self.file.sources.events):
+        known = sources(self.file)
+        if not known:
             return []
         ids = rows.contact_ids(conn)
+        if self.arrivals:
+            coming = sorted(
+                (self.start + timedelta(days=nth / a_day), source)
+                for source, a_day in self.arrivals.items()
+                if a_day > 0
+                for nth in range(int(a_day * self.days))
+            )
+            return [_Comer(at, id_, source) for (at, source), id_ in zip(coming, ids, strict=False)][::-1]
         span = timedelta(days=self.over) / max(1, len(ids))
-        return [(self.start + span * nth, id_) for nth, id_ in enumerate(ids)][::-1]
+        return [_Comer(self.start + span * nth, id_, known[0]) for nth, id_ in enumerate(ids)][::-1]
 
-    def _moment(self, arrived: Sequence[tuple[datetime, int]]) -> None:
+    def _moment(self, arrived: Sequence[_Comer]) -> None:
         """One moment, as a crontab would have it: contacts come and act, then `update` and `trigger`."""
         ensure_partitions(self.engine, self.now)
         if arrived:
-            self._arrive([id_ for _, id_ in arrived])
+            self._arrive(arrived)
         elif self.file.entry is not None:
             self._update()
         self._act()
-        self.counts += dates.let_in_all(self.engine, now=self.now, zone=self.zone)
+        by_date = dates.let_in_all(self.engine, now=self.now, zone=self.zone)
+        self.counts += by_date
+        if entered := by_date["added"] + by_date["restarted"]:
+            self.arrived[self._today, DATES] += entered
         counts = trigger_inline(self.engine, Scope(), now=self.now, zone=self.zone, batch_size=self.batch_size)
         self.counts += sum(counts.values(), Counter())
         with self.engine.connect() as conn:
@@ -150,29 +179,42 @@ class Simulation:
         for step_id, arrived_there in by_step.items():
             self._plan(self._campaign.steps[step_id], arrived_there)
 
-    def _arrive(self, ids: Sequence[int]) -> None:
+    @property
+    def _today(self) -> date:
+        return self.now.astimezone(UTC).date()
+
+    def _arrive(self, arrived: Sequence[_Comer]) -> None:
+        by_source: dict[str, list[int]] = {}
+        for each in arrived:
+            by_source.setdefault(each.source, []).append(each.contact_id)
+        for source, ids in by_source.items():
+            self.arrived[self._today, source] += len(ids)
+            self._come_by(source, ids)
+        self._update()
+
+    def _come_by(self, source: str, ids: Sequence[int]) -> None:
+        """Let contacts into a segment, a form or an event, and with it into the campaign."""
         with self.engine.begin() as conn:
-            sources = self.file.sources
-            if sources.segments:
-                found = segments.find(conn, sources.segments[0])
+            if source in self.file.sources.segments:
+                found = segments.find(conn, source)
                 assert found is not None
                 segments.add_members(conn, found.id, ids, manual=False, now=self.now)
-            elif sources.forms:
-                form = forms.find(conn, sources.forms[0])
+            elif source in self.file.sources.forms:
+                form = forms.find(conn, source)
                 assert form is not None
                 for first in range(0, len(ids), CONTACTS_AT_ONCE):
                     submissions = {
                         id_: forms.StoredSubmission(self.now, {}) for id_ in ids[first : first + CONTACTS_AT_ONCE]
                     }
                     self.counts += submit(conn, form, submissions, now=self.now, zone=self.zone).counts
-            elif self._campaign.event_sources:
-                entries = {id_: made_up(self._campaign.event_sources[0], id_) for id_ in ids}
+            else:
+                began = next(each for each in self._campaign.event_sources if each.type == source)
+                entries = {id_: made_up(began, id_) for id_ in ids}
                 for first in range(0, len(ids), CONTACTS_AT_ONCE):
                     some = {id_: entries[id_] for id_ in ids[first : first + CONTACTS_AT_ONCE]}
                     self.counts += membership.arrive(
                         conn, self._campaign, list(some), Arrival.EVENT, now=self.now, zone=self.zone, entries=some
                     )
-        self._update()
 
     def _update(self) -> None:
         for counts in update_inline(self.engine, Scope(), now=self.now, zone=self.zone).values():
@@ -189,7 +231,8 @@ class Simulation:
         chances = {each: Random(f"{self.seed}/{each.contact_id}/{step.key}/{each.passage}") for each in armed}
         for each in sorted(armed, key=lambda each: chances[each].random())[: int(owed)]:
             length = None if each.due_at is None else each.due_at - self.now
-            after = _soon(chances[each], length)
+            known = [seconds for seconds in self.seconds.get(step.key, ()) if _fits(seconds, length)]
+            after = timedelta(seconds=chances[each].choice(known)) if known else _soon(chances[each], length)
             grid = _grid(length)
             at = self.now + max(grid, -(-after // grid) * grid)
             at = at if length is None else min(at, self.now + length)
@@ -218,7 +261,7 @@ class Simulation:
                     zone=self.zone,
                 )
 
-    def _next(self, coming: Sequence[tuple[datetime, int]]) -> datetime | None:
+    def _next(self, coming: Sequence[_Comer]) -> datetime | None:
         """Return the next moment at which somebody comes or acts, or something is due."""
         with self.engine.connect() as conn:
             due = rows.next_due(conn)
@@ -233,6 +276,16 @@ class Simulation:
     def _up(self, at: datetime, grid: timedelta) -> datetime:
         """Return the first moment of a grid that is not before an instant."""
         return self.start - (self.start - at) // grid * grid
+
+
+def sources(file: CampaignFile) -> list[str]:
+    """Return by what contacts may be let into a campaign: keys of segments and forms, and types of events."""
+    named = file.sources
+    return list(dict.fromkeys([*named.segments, *named.forms, *(each.type for each in named.events)]))
+
+
+def _fits(seconds: float, length: timedelta | None) -> bool:
+    return length is None or seconds < length.total_seconds()
 
 
 def made_up(source: EventSource, number: int) -> Entry:

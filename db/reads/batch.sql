@@ -206,17 +206,10 @@ SET (reason, comment, at, address, beneath) = (
            CASE WHEN weaker THEN do_not_contact.at ELSE excluded.at END,
            CAST(NULL AS text),
            CASE WHEN do_not_contact.address IS NOT NULL THEN '{}'
-                WHEN weaker THEN
-                    do_not_contact.beneath || jsonb_build_object(
-                        excluded.reason, jsonb_build_object('at', excluded.at, 'comment', excluded.comment))
-                WHEN do_not_contact.reason <> excluded.reason THEN
-                    do_not_contact.beneath || jsonb_build_object(
-                        do_not_contact.reason,
-                        jsonb_build_object('at', do_not_contact.at, 'comment', do_not_contact.comment))
-                ELSE do_not_contact.beneath END
-    FROM (SELECT do_not_contact.address IS NULL
-                 AND array_position(ARRAY['unsubscribed', 'manual', 'bounced'], excluded.reason)
-                     > array_position(ARRAY['unsubscribed', 'manual', 'bounced'], do_not_contact.reason)
+                ELSE refusals_beneath(
+                    do_not_contact.beneath, weaker, do_not_contact.reason, do_not_contact.at, do_not_contact.comment,
+                    excluded.reason, excluded.at, excluded.comment) END
+    FROM (SELECT do_not_contact.address IS NULL AND is_weaker_refusal(excluded.reason, do_not_contact.reason)
          ) AS compared (weaker)
 );
 

@@ -41,6 +41,30 @@ def volume(conn: Connection, campaign_id: int) -> list[tuple[str, date, str, int
     return [(row.step, row.day, row.result, row.n) for row in rows]
 
 
+class HeldBackOnDay(NamedTuple):
+    """How many messages a rule of a channel's policy held back until a day (UTC)."""
+
+    day: date
+    rule: str
+    channel: str
+    n: int
+
+
+def held(conn: Connection) -> list[HeldBackOnDay]:
+    """Return how many messages the policies held back, by the day until which they did."""
+    return [HeldBackOnDay(*row) for row in conn.execute(sql["held"])]
+
+
+def held_at_the_door(conn: Connection, campaign_id: int) -> int:
+    """Return how many contacts a campaign's limit still keeps from entering."""
+    return int(conn.execute(sql["held_at_the_door"], {"campaign_id": campaign_id}).scalar_one())
+
+
+def busiest_hours(conn: Connection) -> list[tuple[str, datetime, int]]:
+    """Return the hour in which most messages of each channel are due: (channel, hour, how many)."""
+    return [(row.channel, row.hour, row.n) for row in conn.execute(sql["busiest_hours"])]
+
+
 def messages(conn: Connection) -> list[tuple[date, str, int]]:
     """Return how many messages each day (UTC) brought to each channel: (day, channel, how many)."""
     return [(row.day, row.channel, row.n) for row in conn.execute(sql["messages"])]

@@ -28,6 +28,25 @@ WHERE step.campaign_id = :campaign_id
 GROUP BY step.key, step_count.day, step_count.result
 ORDER BY step_count.day, step.key, step_count.result;
 
+-- name: held
+-- What policies hold back, or held: by the day on which it goes, or would have gone.
+SELECT day, rule, channel, count(*) AS n
+FROM (
+    SELECT (at AT TIME ZONE 'UTC')::date AS day, detail -> 'policy' ->> 'rule' AS rule, detail -> 'policy' ->> 'channel' AS channel
+    FROM outcome WHERE detail ? 'policy'
+    UNION ALL
+    SELECT (due_at AT TIME ZONE 'UTC')::date, held -> 'policy' ->> 'rule', held -> 'policy' ->> 'channel'
+    FROM wait WHERE held ? 'policy' AND due_at < 'infinity'
+) AS found
+GROUP BY day, rule, channel ORDER BY day, rule, channel;
+
+-- name: held_at_the_door
+SELECT count(*) FROM entrant WHERE campaign_id = :campaign_id;
+
+-- name: busiest_hours
+SELECT DISTINCT ON (channel) channel, date_trunc('hour', due_at, 'UTC') AS hour, count(*) AS n
+FROM message GROUP BY 1, 2 ORDER BY channel, n DESC, hour;
+
 -- name: messages
 SELECT (due_at AT TIME ZONE 'UTC')::date AS day, channel, count(*) AS n
 FROM message GROUP BY 1, 2 ORDER BY 1, 2;

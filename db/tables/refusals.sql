@@ -50,16 +50,9 @@ SET (reason, comment, at, beneath) = (
            CASE WHEN weaker THEN refusal.at
                 WHEN refusal.reason = excluded.reason THEN greatest(refusal.at, excluded.at)
                 ELSE excluded.at END,
-           CASE WHEN weaker THEN
-                    refusal.beneath || jsonb_build_object(
-                        excluded.reason, jsonb_build_object('at', excluded.at, 'comment', excluded.comment))
-                WHEN refusal.reason <> excluded.reason THEN
-                    refusal.beneath || jsonb_build_object(
-                        refusal.reason, jsonb_build_object('at', refusal.at, 'comment', refusal.comment))
-                ELSE refusal.beneath END
-    FROM (SELECT coalesce(array_position(ARRAY['unsubscribed', 'manual', 'bounced'], excluded.reason)
-                          > array_position(ARRAY['unsubscribed', 'manual', 'bounced'], refusal.reason), false)
-         ) AS compared (weaker)
+           refusals_beneath(refusal.beneath, weaker, refusal.reason, refusal.at, refusal.comment,
+                            excluded.reason, excluded.at, excluded.comment)
+    FROM (SELECT is_weaker_refusal(excluded.reason, refusal.reason)) AS compared (weaker)
 )
 WHERE CASE WHEN refusal.reason IS NULL
            THEN excluded.at >= refusal.at OR excluded.reason <> 'unsubscribed' AND refusal.beneath ? 'back'
@@ -89,24 +82,16 @@ SET (reason, comment, at, address, beneath) = (
                 ELSE excluded.at END,
            excluded.address,
            CASE WHEN do_not_contact.address IS NOT NULL THEN '{}'
-                WHEN weaker THEN
-                    do_not_contact.beneath || jsonb_build_object(
-                        excluded.reason, jsonb_build_object('at', excluded.at, 'comment', excluded.comment))
-                WHEN do_not_contact.reason <> excluded.reason THEN
-                    do_not_contact.beneath || jsonb_build_object(
-                        do_not_contact.reason,
-                        jsonb_build_object('at', do_not_contact.at, 'comment', do_not_contact.comment))
-                ELSE do_not_contact.beneath END
-    FROM (SELECT do_not_contact.address IS NULL
-                 AND array_position(ARRAY['unsubscribed', 'manual', 'bounced'], excluded.reason)
-                     > array_position(ARRAY['unsubscribed', 'manual', 'bounced'], do_not_contact.reason)
+                ELSE refusals_beneath(
+                    do_not_contact.beneath, weaker, do_not_contact.reason, do_not_contact.at, do_not_contact.comment,
+                    excluded.reason, excluded.at, excluded.comment) END
+    FROM (SELECT do_not_contact.address IS NULL AND is_weaker_refusal(excluded.reason, do_not_contact.reason)
          ) AS compared (weaker)
 )
 -- What is about the contact holds at any address, and gives way to no word about one.
 WHERE excluded.address IS NULL
    OR do_not_contact.address IS NOT NULL
-      AND array_position(ARRAY['unsubscribed', 'manual', 'bounced'], excluded.reason)
-          <= array_position(ARRAY['unsubscribed', 'manual', 'bounced'], do_not_contact.reason);
+      AND NOT is_weaker_refusal(excluded.reason, do_not_contact.reason);
 
 -- name: resubscribe
 -- What a person said in the meantime counts; a bounce, and what somebody did by hand, stays or comes forth. `back`

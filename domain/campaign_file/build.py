@@ -90,7 +90,7 @@ def build(
             name=found.name or found.step,
             type=kind,
             properties=_properties(kind, found),
-            timing=_timing(found, zone),
+            timing=timing_of(found, zone),
             parent=parent,
             branch=branch,
             within=_interval(found.within),
@@ -171,7 +171,8 @@ def _properties(kind: StepType, step: StepFile) -> Properties:
         raise CampaignError(f"step {step.step!r}: {said}") from None
 
 
-def _timing(step: StepFile, zone: ZoneInfo) -> Timing:
+def timing_of(step: StepFile, zone: ZoneInfo) -> Timing:
+    """Return when a step is done. Raises ValueError."""
     return Timing(
         after=_interval(step.after),
         at=with_offset(step.at, zone) if isinstance(step.at, datetime) else None,

@@ -37,6 +37,7 @@ from parcours.domain.steps.types import (
     Result,
     Skipped,
 )
+from parcours.domain.steps.words import in_and_out, listed
 
 
 class ChangePoints(Properties):
@@ -56,6 +57,10 @@ def _scores(asked: ChangePoints) -> frozenset[Need]:
     needs=_scores,
     refers_to={"group": RefersTo.POINT_GROUP},
     reference="lead.changepoints",
+    summary=lambda asked: (
+        f"{asked.points:+,} {'point' if abs(asked.points) == 1 else 'points'}"
+        + (f" in the group {asked.group}" if asked.group else "")
+    ),
 )
 def change_points(batch: Batch[ChangePoints]) -> list[Result]:
     """Adds points to the contact or subtracts them.
@@ -109,7 +114,18 @@ class ChangeTags(Properties):
         return self
 
 
-@action("contact.tags", properties=ChangeTags, needs=[Need.TAGS], reference="lead.changetags")
+def _says_tags(add: list[str], remove: list[str]) -> str:
+    parts = [f"add the tags {listed(add)}"] if add else []
+    return "; ".join(parts + ([f"remove the tags {listed(remove)}"] if remove else [])) or "nothing"
+
+
+@action(
+    "contact.tags",
+    properties=ChangeTags,
+    needs=[Need.TAGS],
+    reference="lead.changetags",
+    summary=lambda asked: _says_tags(asked.add, asked.remove),
+)
 def change_tags(batch: Batch[ChangeTags]) -> list[Result]:
     """Adds and removes tags of the contact.
 
@@ -171,7 +187,13 @@ def _what_update_needs(asked: ContactUpdate) -> frozenset[Need]:
     return frozenset([Need.FIELDS]) | templated.needs(asked.fields)
 
 
-@action("contact.update", properties=ContactUpdate, needs=_what_update_needs, reference="lead.updatelead")
+@action(
+    "contact.update",
+    properties=ContactUpdate,
+    needs=_what_update_needs,
+    reference="lead.updatelead",
+    summary=lambda asked: f"set fields: {listed(asked.fields)}",
+)
 def update(batch: Batch[ContactUpdate]) -> list[Result]:
     """Sets fields of the contact. Blank values, and templates that produce a blank, change nothing.
 
@@ -227,6 +249,7 @@ class ChangeSegments(Properties):
     needs=[Need.SEGMENTS],
     refers_to={"add": RefersTo.SEGMENT, "remove": RefersTo.SEGMENT},
     reference="lead.changelist",
+    summary=lambda asked: in_and_out("segment", "segments", asked.add, asked.remove),
 )
 def change_segments(batch: Batch[ChangeSegments]) -> list[Result]:
     """Adds the contact to segments and removes it from others, as a manual change. Never skipped."""
@@ -246,6 +269,7 @@ class ChangeStage(Properties):
     needs=[Need.STAGES],
     refers_to={"stage": RefersTo.STAGE},
     reference="stage.change",
+    summary=lambda asked: f"move to the stage {asked.stage}",
 )
 def change_stage(batch: Batch[ChangeStage]) -> list[Result]:
     """Moves the contact forward to a stage.
@@ -281,7 +305,12 @@ class ChangeOwner(Properties):
     owner: Name = Field(description="The new owner.")
 
 
-@action("contact.owner", properties=ChangeOwner, reference="lead.changeowner")
+@action(
+    "contact.owner",
+    properties=ChangeOwner,
+    reference="lead.changeowner",
+    summary=lambda asked: f"set the owner to {asked.owner}",
+)
 def change_owner(batch: Batch[ChangeOwner]) -> list[Result]:
     """Sets the contact's owner and replaces any previous owner. Never skipped."""
     for contact in batch.contacts:
@@ -294,7 +323,13 @@ class AddDoNotContact(Properties):
     reason: Plain = Field(default="", description="Reason, stored as a comment.")
 
 
-@action("contact.dnc_add", properties=AddDoNotContact, needs=[Need.DO_NOT_CONTACT], reference="lead.adddnc")
+@action(
+    "contact.dnc_add",
+    properties=AddDoNotContact,
+    needs=[Need.DO_NOT_CONTACT],
+    reference="lead.adddnc",
+    summary=lambda asked: f"do not contact by {listed(asked.channels)}",
+)
 def add_do_not_contact(batch: Batch[AddDoNotContact]) -> list[Result]:
     """Marks the contact as "do not contact" on channels, with the reason "manual".
 
@@ -315,7 +350,13 @@ class RemoveDoNotContact(Properties):
     channels: list[Channel] = Field(min_length=1, description="Channels, such as email or sms; at least one.")
 
 
-@action("contact.dnc_remove", properties=RemoveDoNotContact, needs=[Need.DO_NOT_CONTACT], reference="lead.removednc")
+@action(
+    "contact.dnc_remove",
+    properties=RemoveDoNotContact,
+    needs=[Need.DO_NOT_CONTACT],
+    reference="lead.removednc",
+    summary=lambda asked: f"allow contact by {listed(asked.channels)}",
+)
 def remove_do_not_contact(batch: Batch[RemoveDoNotContact]) -> list[Result]:
     """Removes "do not contact" entries of channels, whatever their reason, including "unsubscribed". Never skipped."""
     gone = frozenset(batch.properties.channels)
@@ -331,7 +372,13 @@ def _without(entries: Mapping[str, str], gone: frozenset[str]) -> dict[str, str]
     return {channel: text for channel, text in entries.items() if channel not in gone}
 
 
-@action("contact.delete", properties=NoProperties, last=True, reference="lead.deletecontact")
+@action(
+    "contact.delete",
+    properties=NoProperties,
+    last=True,
+    reference="lead.deletecontact",
+    summary=lambda asked: "delete the contact",
+)
 def delete(batch: Batch[NoProperties]) -> list[Result]:
     """Permanently deletes the contact from all campaigns. No step can follow it.
 

@@ -21,6 +21,7 @@ from parcours.domain.steps.types import (
     Result,
     Skipped,
 )
+from parcours.domain.steps.words import in_and_out
 
 # How often a contact may pass a step that sends it round again, within a day.
 MOST_PASSES = 100
@@ -51,6 +52,7 @@ class ChangeCampaigns(Properties):
     refers_to={"add": RefersTo.CAMPAIGN, "remove": RefersTo.CAMPAIGN},
     joins="add",
     reference="campaign.addremovelead",
+    summary=lambda asked: in_and_out("campaign", "campaigns", asked.add, asked.remove),
 )
 def change(batch: Batch[ChangeCampaigns]) -> list[Result]:
     """Adds the contact to campaigns, then removes it from others.
@@ -80,6 +82,7 @@ class JumpTo(Properties):
     refers_to={"to": RefersTo.STEP},
     last=True,
     reference="campaign.jump_to_event",
+    summary=lambda asked: f"jump to {asked.to}",
 )
 def jump(batch: Batch[JumpTo]) -> list[Result]:
     """Continues from another step of this campaign. No step can follow it.

@@ -18,6 +18,7 @@ from parcours.domain.steps.batch import Batch, TemplateFacts
 from parcours.domain.steps.properties import Attempts, Json, Name, WholeNumber
 from parcours.domain.steps.registry import action
 from parcours.domain.steps.types import Done, Need, Outbound, Properties, RefersTo, Result, Skipped
+from parcours.domain.steps.words import excerpt
 
 # Where the number of a contact is looked for when a step does not say.
 NUMBER_FIELDS = ("phone", "mobile")
@@ -56,6 +57,7 @@ class SendSms(Properties):
     refers_to={"sms": RefersTo.SMS},
     sends=["sms"],
     reference="sms.send_text_sms",
+    summary=lambda asked: f"send the text message “{excerpt(asked.sms or asked.text)}”",
 )
 def send_sms(batch: Batch[SendSms]) -> list[Result]:
     """Sends the contact a text message.
@@ -107,6 +109,7 @@ class SendPush(Properties):
     refers_to={"push": RefersTo.PUSH},
     sends=["push"],
     reference="notification.send_notification",
+    summary=lambda asked: f"send the notification “{excerpt(asked.push or asked.title or asked.text)}”",
 )
 def send_push(batch: Batch[SendPush]) -> list[Result]:
     """Sends the contact a push message.
@@ -266,7 +269,12 @@ def _texts(value: object, place: str) -> Iterator[tuple[str, str]]:
             yield from _texts(inner, f"{place}[{index}]")
 
 
-@action("webhook.send", properties=SendWebhook, reference="campaign.sendwebhook")
+@action(
+    "webhook.send",
+    properties=SendWebhook,
+    reference="campaign.sendwebhook",
+    summary=lambda asked: f"call {excerpt(asked.url)}",
+)
 def send_webhook(batch: Batch[SendWebhook]) -> list[Result]:
     """Sends an HTTP request to another system, with data of the contact.
 
@@ -318,6 +326,7 @@ class _Way(NamedTuple):
     refers_to={"message": RefersTo.MESSAGE},
     sends=["email", "sms", "push"],
     reference="message.send",
+    summary=lambda asked: f"send the message “{asked.message}” by the preferred channel",
 )
 def send_message(batch: Batch[SendMessage]) -> list[Result]:
     """Sends the contact a message on its preferred channel, with the other channels as a fallback.

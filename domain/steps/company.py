@@ -24,6 +24,7 @@ from parcours.domain.steps.types import (
     Result,
     Skipped,
 )
+from parcours.domain.steps.words import listed
 
 _NO_COMPANY = Skipped("the contact has no company")
 
@@ -39,6 +40,7 @@ class AddContact(Properties):
     needs=[Need.COMPANIES],
     refers_to={"company": RefersTo.COMPANY},
     reference="lead.addtocompany",
+    summary=lambda asked: f"add to the company {asked.company}",
 )
 def add_contact(batch: Batch[AddContact]) -> list[Result]:
     """Adds the contact to a company.
@@ -63,7 +65,13 @@ class AddPoints(Properties):
     )
 
 
-@action("company.points", properties=AddPoints, needs=[Need.COMPANIES], reference="lead.scorecontactscompanies")
+@action(
+    "company.points",
+    properties=AddPoints,
+    needs=[Need.COMPANIES],
+    reference="lead.scorecontactscompanies",
+    summary=lambda asked: f"{asked.points:+,} points for the company",
+)
 def add_points(batch: Batch[AddPoints]) -> list[Result]:
     """Adds points to all companies of the contact, once per contact.
 
@@ -117,7 +125,13 @@ def _what_update_needs(asked: CompanyUpdate) -> frozenset[Need]:
     return frozenset([Need.COMPANIES]) | templated.needs(asked.fields)
 
 
-@action("company.update", properties=CompanyUpdate, needs=_what_update_needs, reference="lead.updatecompany")
+@action(
+    "company.update",
+    properties=CompanyUpdate,
+    needs=_what_update_needs,
+    reference="lead.updatecompany",
+    summary=lambda asked: f"set fields of the company: {listed(asked.fields)}",
+)
 def update(batch: Batch[CompanyUpdate]) -> list[Result]:
     """Sets fields of the contact's primary company.
 

@@ -639,6 +639,11 @@ def split_threshold(percent: float | Fraction) -> int:
     properties=Split,
     alike={"draw": "shares"},
     only_in_campaigns="the draw belongs to a step",
+    summary=lambda asked: (
+        f"{asked.percent:g}% of contacts, at random"
+        if asked.percent is not None
+        else f"the share {asked.share} of a random draw"
+    ),
 )
 def split(batch: Batch[Split]) -> list[bool]:
     """True for a random percentage of contacts, or for one share of a draw. Each contact is drawn once.

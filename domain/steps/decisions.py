@@ -17,6 +17,7 @@ from parcours.domain.steps.batch import Fact, Standing
 from parcours.domain.steps.properties import Name, Patterns, Plain, without_scheme
 from parcours.domain.steps.registry import decision
 from parcours.domain.steps.types import Properties, RefersTo
+from parcours.domain.steps.words import listed, named
 from parcours.domain.urls import comparable
 
 
@@ -31,6 +32,7 @@ class FormSubmitted(Properties):
     refers_to={"forms": RefersTo.FORM},
     likely=10,
     reference="form.submit",
+    summary=lambda asked: f"submits {named('form', 'forms', asked.forms)}" if asked.forms else "submits any form",
 )
 def form_submitted(properties: FormSubmitted, fact: Fact, standing: Standing) -> bool:
     """Waits until the contact submits one of the forms, or any form if none is given."""
@@ -52,7 +54,18 @@ class PageHit(Properties):
     )
 
 
-@decision("page.hit", properties=PageHit, events=["page.hit"], likely=20, reference="page.pagehit")
+@decision(
+    "page.hit",
+    properties=PageHit,
+    events=["page.hit"],
+    likely=20,
+    reference="page.pagehit",
+    summary=lambda asked: (
+        f"visits {listed([*asked.pages, *asked.url, *asked.referrer])}"
+        if asked.pages or asked.url or asked.referrer
+        else "visits any page"
+    ),
+)
 def page_hit(properties: PageHit, fact: Fact, standing: Standing) -> bool:
     """Waits until the contact visits a page that matches one of the rules (page, url or referrer).
 
@@ -102,7 +115,13 @@ class PageDevice(Properties):
     device_os: Patterns = Field(default=[], description="Operating systems; one match is enough.")
 
 
-@decision("page.device", properties=PageDevice, events=["page.hit", "device.seen"], reference="page.devicehit")
+@decision(
+    "page.device",
+    properties=PageDevice,
+    events=["page.hit", "device.seen"],
+    reference="page.devicehit",
+    summary=lambda asked: "visits with a matching device",
+)
 def page_device(properties: PageDevice, fact: Fact, standing: Standing) -> bool:
     """Waits until the contact visits a page, or is seen, with a matching device.
 
@@ -133,7 +152,13 @@ class AssetDownloaded(Properties):
     assets: list[Name] = Field(default=[], description="Asset keys; one match is enough. Default: any asset.")
 
 
-@decision("asset.download", properties=AssetDownloaded, events=["asset.downloaded"], reference="asset.download")
+@decision(
+    "asset.download",
+    properties=AssetDownloaded,
+    events=["asset.downloaded"],
+    reference="asset.download",
+    summary=lambda asked: f"downloads {named('file', 'files', asked.assets)}" if asked.assets else "downloads any file",
+)
 def asset_downloaded(properties: AssetDownloaded, fact: Fact, standing: Standing) -> bool:
     """Waits until the contact downloads one of the assets, or any asset if none is given."""
     return not properties.assets or fact.data.get("asset") in properties.assets
@@ -147,7 +172,16 @@ class SmsReplied(Properties):
     )
 
 
-@decision("sms.reply", properties=SmsReplied, events=["sms.replied"], likely=5, reference="sms.reply")
+@decision(
+    "sms.reply",
+    properties=SmsReplied,
+    events=["sms.replied"],
+    likely=5,
+    reference="sms.reply",
+    summary=lambda asked: (
+        f"answers the text message with {asked.pattern}" if asked.pattern else "answers the text message"
+    ),
+)
 def sms_replied(properties: SmsReplied, fact: Fact, standing: Standing) -> bool:
     """Waits until the contact sends a text message that matches the pattern, if one is given.
 
@@ -184,7 +218,13 @@ def _types_of(properties: EventHappened) -> frozenset[str]:
     return frozenset([properties.type])
 
 
-@decision("event.happened", properties=EventHappened, events=_types_of, run_key="key")
+@decision(
+    "event.happened",
+    properties=EventHappened,
+    events=_types_of,
+    run_key="key",
+    summary=lambda asked: f"the event {asked.type} happens",
+)
 def event_happened(properties: EventHappened, fact: Fact, standing: Standing) -> bool:
     """Waits for a custom event of the contact whose properties pass the tests.
 

@@ -14,6 +14,7 @@ from parcours.domain.steps.batch import Batch, EmailFacts, Fact, Standing
 from parcours.domain.steps.properties import Address, Attempts, Name, Patterns, without_scheme
 from parcours.domain.steps.registry import action, decision
 from parcours.domain.steps.types import Done, Need, NoProperties, Outbound, Properties, RefersTo, Result, Skipped
+from parcours.domain.steps.words import listed
 from parcours.domain.time import schedule
 from parcours.domain.time.intervals import Interval, parse_interval
 from parcours.domain.time.zones import zone_of
@@ -65,6 +66,7 @@ def _interval_of(again: str) -> Interval:
     refers_to={"email": RefersTo.EMAIL},
     sends=["email"],
     reference="email.send",
+    summary=lambda asked: f"send “{asked.email}”",
 )
 def send(batch: Batch[SendEmail]) -> list[Result]:
     """Sends an email to the contact.
@@ -163,6 +165,7 @@ class SendEmailToUser(Properties):
     needs=[Need.EMAILS],
     refers_to={"email": RefersTo.EMAIL},
     reference="email.send.to.user",
+    summary=lambda asked: f"send “{asked.email}” to colleagues",
 )
 def send_to_user(batch: Batch[SendEmailToUser]) -> list[Result]:
     """Sends an email about the contact to colleagues.
@@ -185,7 +188,13 @@ def send_to_user(batch: Batch[SendEmailToUser]) -> list[Result]:
 
 
 @decision(
-    "email.open", properties=NoProperties, events=["email.opened"], about="email", likely=35, reference="email.open"
+    "email.open",
+    properties=NoProperties,
+    events=["email.opened"],
+    about="email",
+    likely=35,
+    reference="email.open",
+    summary=lambda asked: "opens the email",
 )
 def opened(properties: NoProperties, fact: Fact, standing: Standing) -> bool:
     """Waits until the contact opens the nearest email sent above this step. A click counts as an open."""
@@ -208,7 +217,15 @@ class Clicked(Properties):
         return urls
 
 
-@decision("email.click", properties=Clicked, events=["email.clicked"], about="email", likely=8, reference="email.click")
+@decision(
+    "email.click",
+    properties=Clicked,
+    events=["email.clicked"],
+    about="email",
+    likely=8,
+    reference="email.click",
+    summary=lambda asked: f"clicks a link to {listed(asked.urls)}" if asked.urls else "clicks a link in the email",
+)
 def clicked(properties: Clicked, fact: Fact, standing: Standing) -> bool:
     """Waits until the contact clicks a link, or one of the given links, in the nearest email sent above this step."""
     if not _is_about(fact, standing):
@@ -223,7 +240,13 @@ def clicked(properties: Clicked, fact: Fact, standing: Standing) -> bool:
 
 
 @decision(
-    "email.reply", properties=NoProperties, events=["email.replied"], about="email", likely=2, reference="email.reply"
+    "email.reply",
+    properties=NoProperties,
+    events=["email.replied"],
+    about="email",
+    likely=2,
+    reference="email.reply",
+    summary=lambda asked: "replies to the email",
 )
 def replied(properties: NoProperties, fact: Fact, standing: Standing) -> bool:
     """Waits until the contact replies to the nearest email sent above this step."""

@@ -39,7 +39,14 @@ def _needs(properties: Matches) -> frozenset[Need]:
     return rules.needs(properties._parsed)
 
 
-@decision("contact.matches", properties=Matches, events=(), rule_of=_rule_of, needs=_needs)
+@decision(
+    "contact.matches",
+    properties=Matches,
+    events=(),
+    rule_of=_rule_of,
+    needs=_needs,
+    summary=lambda asked: "a rule becomes true of the contact",
+)
 def contact_matches(properties: Matches, fact: Fact, standing: Standing) -> bool:
     """Waits until a rule is true of the contact: at once if it already is, and otherwise when a change of the contact,
     or time alone, makes it true.

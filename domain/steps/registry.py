@@ -49,12 +49,13 @@ def action(
     joins: str | None = None,
     last: bool = False,
     reference: str | None = None,
+    summary: Callable[[P], str] | None = None,
 ) -> Callable[[Callable[[Batch[P]], Iterable[Result]]], StepType]:
     """Define an action type. The docstring of the function is the description that users read.
 
     `needs` lists the data to load; it may be a function of the properties. `refers_to` maps properties that hold keys
     to what the keys name. `sends` lists the channels on which the action may send the contact a message. `joins` is the
-    property that names campaigns which the contact joins.
+    property that names campaigns which the contact joins. `summary` says in words what a step with its properties does.
     """
     return _decorator(
         name,
@@ -66,6 +67,7 @@ def action(
         joins=joins,
         last=last,
         reference=reference,
+        summary=summary,
     )
 
 
@@ -82,6 +84,7 @@ def condition(
     looks: Callable[[P], tuple[Look, ...]] | None = None,
     shows: Callable[[Batch[P]], Sequence[Any]] | None = None,
     says: Callable[[P], str] | None = None,
+    summary: Callable[[P], str] | None = None,
     only_in_campaigns: str | None = None,
 ) -> Callable[[Callable[[Batch[P]], Iterable[bool | Failed]]], StepType]:
     """Define a condition type. The function returns for each contact whether the condition is met, or `Failed`.
@@ -93,7 +96,8 @@ def condition(
     `fields.country`, `events.order.paid`, and `time`), or is a function of the properties; without it, the condition is
     asked again after every change and once a day. `flips` returns for each contact the earliest instant after now at
     which the answer may change by time alone, or None; without it, what reads time is asked once a day. `looks` says
-    what has to be loaded of the history, `shows` returns what each contact has, `says` the condition in words.
+    what has to be loaded of the history, `shows` returns what each contact has, `says` the condition in words;
+    `summary` does so for a step of a campaign, if it is another text.
     `only_in_campaigns` says why the condition makes no sense in a segment.
     """
     return _decorator(
@@ -109,6 +113,7 @@ def condition(
         looks=looks,
         shows=shows,
         says=says,
+        summary=summary,
         only_in_campaigns=only_in_campaigns,
     )
 
@@ -125,6 +130,7 @@ def decision(
     needs: Iterable[Need] | Callable[[P], frozenset[Need]] = (),
     likely: float = 15,
     reference: str | None = None,
+    summary: Callable[[P], str] | None = None,
 ) -> Callable[[Callable[[P, Fact, Standing], bool]], StepType]:
     """Define a decision type. The function returns whether an event answers the decision with yes.
 
@@ -133,7 +139,7 @@ def decision(
     the message above the step that the decision is about. `run_key` is the property that names where the event's data
     contains the key of the run. `rule_of` returns the rule in the properties for a decision that waits until it is
     true, and `needs` the data to load for it. `likely` is the percentage of contacts that a simulation answers with
-    yes.
+    yes. `summary` says in words what the decision waits for.
     """
     return _decorator(
         name,
@@ -147,6 +153,7 @@ def decision(
         needs=needs,
         likely=likely,
         reference=reference,
+        summary=summary,
     )
 
 

@@ -258,6 +258,9 @@ class StepType:
     shows: Callable[[Any], Sequence[Any]] | None = None
     # A condition with its properties in words, such as "the contact has the tag vip".
     says: Callable[[Any], str] | None = None
+    # What a step with these properties does, in words, such as "send “welcome”"; a condition that has none is said as
+    # `says` has it.
+    summary: Callable[[Any], str] | None = None
     # Why the condition only makes sense at a step of a campaign, as the end of a sentence.
     only_in_campaigns: str | None = None
 
@@ -266,18 +269,24 @@ class StepType:
         """The property that names the step to jump to, or None when this type does not jump."""
         return next((name for name, what in self.refers_to.items() if what is RefersTo.STEP), None)
 
+    def in_words(self, properties: Properties) -> str | None:
+        """Return what a step with these properties does, in words; None for a type that does not say."""
+        say = self.summary or self.says
+        return None if say is None else say(properties)
+
     def references(self, given: Mapping[str, Any]) -> Iterator[tuple[str, RefersTo, str]]:
         """Yield the references in the given properties: the property as written, what it names, and the key.
 
         What a rule in the properties names is left out.
         """
         for name, what in self.refers_to.items():
-            for written in self._spellings(name):
+            for written in self.spellings(name):
                 value = given.get(written) or ()
                 for key in value if isinstance(value, list | tuple) else (value,):
                     yield written, what, str(key)
 
-    def _spellings(self, name: str) -> list[str]:
+    def spellings(self, name: str) -> list[str]:
+        """Return the names under which a file may state a property; the first is its own."""
         alias = self.properties.model_fields[name].validation_alias
         choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
         return list(dict.fromkeys([name, *(each for each in choices if isinstance(each, str))]))

@@ -72,3 +72,22 @@ def times(least: int, most: int | None) -> str:
     if least == most:
         return "happened " + ("once" if most == 1 else f"{most} times")
     return "happened " + (f"at most {most} times" if least == 0 else f"{least} to {most} times")
+
+
+def named(singular: str, plural: str, keys: Iterable[str]) -> str:
+    """Return such as `the segment news`, or `the segments news, buyers`."""
+    found = list(keys)
+    return f"the {singular} {found[0]}" if len(found) == 1 else f"the {plural} {listed(found)}"
+
+
+def in_and_out(singular: str, plural: str, add: Iterable[str], remove: Iterable[str]) -> str:
+    """Return such as `add to the segment news; remove from the segment buyers`."""
+    into, out = list(add), list(remove)
+    parts = [f"add to {named(singular, plural, into)}"] if into else []
+    return "; ".join(parts + ([f"remove from {named(singular, plural, out)}"] if out else [])) or "nothing"
+
+
+def excerpt(text: str | None, most: int = 60) -> str:
+    """Return the beginning of a text, on one line."""
+    found = " ".join((text or "").split())
+    return found if len(found) <= most else f"{found[:most].rstrip()}…"

@@ -31,5 +31,5 @@ def practical(at: datetime) -> datetime:
     """Return an instant in UTC. Raises ValueError, otherwise as `parse_instant`, when no campaign can run then."""
     # One far away may have no form in UTC.
     if not FIRST_YEAR <= at.year <= LAST_YEAR or not FIRST_YEAR <= at.astimezone(UTC).year <= LAST_YEAR:
-        raise ValueError(f"the year {at.year} is out of range; use a time between {FIRST_YEAR} and {LAST_YEAR}")
+        raise ValueError(f"{at.isoformat()} is out of range; use a time between {FIRST_YEAR} and {LAST_YEAR}")
     return at.astimezone(UTC)

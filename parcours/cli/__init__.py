@@ -34,8 +34,8 @@ COMMANDS = {
     "messages": ("parcours.cli.messages:app", "Apply and list templates for text, push and marketing messages."),
     "policies": ("parcours.cli.policies:app", "Apply, list and delete frequency caps and quiet hours."),
     "campaigns": (
-        "parcours.cli.scenario_test:app",
-        "Validate, plan, apply, test, list, show, publish and pause campaigns; versions; add and remove contacts.",
+        "parcours.cli.campaign_versions:app",
+        "Validate, plan, apply, list, show, publish and pause campaigns; versions; add and remove contacts.",
     ),
     "steps": ("parcours.cli.steps:app", "List and show step types."),
     "update": ("parcours.cli.sweeps:update_app", "Synchronize campaign members with their segments and forms."),

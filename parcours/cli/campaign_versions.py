@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from parcours.cli.campaign_members import app
 from parcours.cli.campaigns import Inline, Json, Key, Message, align, confirm_plans, user
+from parcours.cli.instants import Now, begin, instant
+from parcours.cli.scenario_test import app
 from parcours.cli.session import session
-from parcours.db import partitions
 from parcours.db.tables import campaigns
 from parcours.services import apply_campaign, campaign_versions
 from parcours.services.apply_campaign import OutdatedPlanError
@@ -72,6 +72,7 @@ def rollback(
     reschedule: Annotated[bool, typer.Option(help="Apply changed delays and dates to waiting contacts.")] = False,
     message: Message = None,
     inline: Inline = False,
+    now: Now = None,
 ) -> None:
     """Return to an earlier version of a campaign. Shows the plan first.
 
@@ -82,23 +83,23 @@ def rollback(
     while True:
         with here.engine.connect() as conn:
             found = campaigns.find(conn, campaign)
-            planned = campaign_versions.plan_rollback(conn, found, version, zone=here.zone)
+            planned = campaign_versions.plan_rollback(conn, found, version, zone=here.zone, now=instant(conn, now))
         for line in planned.lines():
             here.say(line)
         if planned.unchanged:
             here.say("There was nothing to apply.")
             return
         asked = confirm_plans([planned], yes=yes)
-        now = partitions.begin(here.engine)
+        at = begin(here.engine, now)
         try:
-            with here.engine.begin() as conn:
+            with here.begin() as conn:
                 apply_campaign.apply(
                     conn,
                     planned,
                     backfill=backfill,
                     reschedule=reschedule,
                     who=user(),
-                    now=now,
+                    now=at,
                     zone=here.zone,
                     message=rollback_message(version, message),
                 )
@@ -109,4 +110,4 @@ def rollback(
             continue
         break
     here.say(f"{found.key} is back at version {version}, as version {planned.version}.")
-    align([planned], inline=inline)
+    align([planned], inline=inline, now=now)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from sqlalchemy import Connection
 
-from parcours.cli.instants import Now, begin, instant
+from parcours.cli.instants import Now, begin, given, instant
 from parcours.cli.session import session
 from parcours.db.clock import now as database_now
 from parcours.db.reads.alignment import Movement
@@ -106,9 +107,10 @@ def apply(
     here = session()
     read_files = _read_all(files)
     apply_campaign.checked_message(message)
+    given(now)
     while True:
         with here.engine.connect() as conn:
-            plans = _plans(conn, read_files)
+            plans = _plans(conn, read_files, now=instant(conn, now))
         for each in plans:
             for line in each.lines():
                 here.say(line)
@@ -312,7 +314,7 @@ def align(plans: Sequence[campaign_plan.CampaignPlan], *, inline: bool, now: str
             _align(each.file.campaign, [each.moves], inline=inline, now=now)
 
 
-def _align(key: str, moves: Sequence[Movement | None], *, inline: bool, now: str | None = None) -> None:
+def _align(key: str, moves: Sequence[Movement | None], *, inline: bool, now: str | None) -> None:
     here = session()
     if not inline:
         by = by_whom(moves)
@@ -358,7 +360,9 @@ def _read_all(files: list[Path]) -> list[tuple[Path, CampaignFile]]:
     return found
 
 
-def _plans(conn: Connection, files: list[tuple[Path, CampaignFile]]) -> list[campaign_plan.CampaignPlan]:
+def _plans(
+    conn: Connection, files: list[tuple[Path, CampaignFile]], *, now: datetime | None = None
+) -> list[campaign_plan.CampaignPlan]:
     here = session()
     problems = []
     for path, file in files:
@@ -370,7 +374,7 @@ def _plans(conn: Connection, files: list[tuple[Path, CampaignFile]]) -> list[cam
                 problems += error.problems
     if problems:
         raise CampaignFileError(problems)
-    return [campaign_plan.plan(conn, file, zone=here.zone) for _, file in files]
+    return [campaign_plan.plan(conn, file, zone=here.zone, now=now) for _, file in files]
 
 
 def confirm_plans(plans: Sequence[campaign_plan.CampaignPlan], *, yes: bool) -> bool:

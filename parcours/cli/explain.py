@@ -94,7 +94,7 @@ _MESSAGES = {
     "failed": "message not delivered",
     "cancelled": "message withdrawn",
 }
-_RULES = {
+RULES = {
     "cap": "cap",
     "quiet_hours": "quiet hours",
     "paused": "pause",
@@ -221,7 +221,7 @@ def _of_member(
     sentences += [passed_sentence(passed, zone) for passed in standing.outcomes]
     for wait in standing.waits:
         policy = (wait.held or {}).get("policy")
-        held = f", held back by {_RULES[policy['rule']]} ({policy['channel']})" if policy else ""
+        held = f", held back by {RULES[policy['rule']]} ({policy['channel']})" if policy else ""
         failed = f"; the last attempt failed: {wait.error}" if wait.error else ""
         sentences.append(
             f"waits at {wait.step}{_of(wait.run)} ({wait.waiting}) {until(wait, loaded, zone)}{held}{failed}"

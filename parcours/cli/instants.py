@@ -22,9 +22,7 @@ def given(now: str | None) -> datetime | None:
     try:
         return None if now is None else parse_instant(now)
     except ValueError as error:
-        raise typer.BadParameter(
-            f"--now {error}" if "is not a time" in str(error) else f"--now {now}: {error}"
-        ) from None
+        raise typer.BadParameter(f"--now {error}") from None
 
 
 def instant(conn: Connection, now: str | None) -> datetime:

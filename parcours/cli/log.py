@@ -73,7 +73,9 @@ def show(
             for row in rows:
                 here.say(as_sentence(row, as_line(row), here.zone))
         else:
-            here.print_table("", columns, ([_cell(row, as_line(row), column) for column in columns] for row in rows))
+            here.print_table(
+                "", columns, ([_cell(row, as_line(row), column, here.zone) for column in columns] for row in rows)
+            )
 
 
 def moment(option: str, text: str, zone: ZoneInfo) -> datetime:
@@ -88,7 +90,7 @@ def moment(option: str, text: str, zone: ZoneInfo) -> datetime:
 
 def _sentence(row: Row[Any], line: dict[str, Any], zone: ZoneInfo) -> str:
     """Return an outcome as `explain` has it, with its contact."""
-    why = because(line["detail"]) or _text(line["detail"])
+    why = because(line["detail"]) or _text(line["detail"], zone)
     return f"{shown(row.at, zone)}  {_place(line)}: {line['result']}{f' ({why})' if why else ''}"
 
 
@@ -104,7 +106,7 @@ def _place(line: dict[str, Any]) -> str:
     return f"{line['contact']}  {line['step']}{run}{rotation}"
 
 
-def _cell(row: Row[Any], line: dict[str, Any], column: str) -> object:
+def _cell(row: Row[Any], line: dict[str, Any], column: str, zone: ZoneInfo) -> object:
     """Return a cell; a message that did not arrive, and a time in the future, are told as such."""
     if column in ("at", "due_at"):
         return getattr(row, column)
@@ -112,11 +114,12 @@ def _cell(row: Row[Any], line: dict[str, Any], column: str) -> object:
         return f"{line['result']}, not delivered"
     claimed = claim_of(line["detail"]) if column == "detail" else None
     if claimed is not None:
-        return _text({**line["detail"], CLAIMED: f"{claimed} is in the future; the arrival time is used"})
-    return _text(line[column])
+        return _text({**line["detail"], CLAIMED: f"{claimed} is in the future; the arrival time is used"}, zone)
+    return _text(line[column], zone)
 
 
-def _text(value: object) -> object:
+def _text(value: object, zone: ZoneInfo) -> object:
     if isinstance(value, dict):
-        return ", ".join(f"{name}: {_text(each)}" for name, each in value.items())
-    return value
+        return ", ".join(f"{name}: {_text(each, zone)}" for name, each in value.items())
+    at = instant(value, zone) if isinstance(value, str) and "T" in value else None
+    return value if at is None else shown(at, zone)

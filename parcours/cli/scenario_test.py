@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from parcours.cli.campaign_versions import app
+from parcours.cli.campaign_members import app
 from parcours.cli.session import session
 from parcours.services import junit
 from parcours.services.scenarios import ScenarioResult, each_result

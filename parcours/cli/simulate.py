@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from sqlalchemy import Engine
 
+from parcours.cli.explain import RULES
 from parcours.cli.instants import given as given_instant
 from parcours.cli.overview import print_overview
 from parcours.cli.rejected_rows import RejectFile
 from parcours.cli.session import Session, session
 from parcours.db.clock import now as database_now
-from parcours.db.reads import overview
-from parcours.db.reads import simulation as rows
-from parcours.db.scratch import scratch
-from parcours.db.tables import contacts
+from parcours.db.reads.learnt import LearntAnswer
 from parcours.db.tables.contacts import Incoming
 from parcours.domain.campaign_file.model import CampaignFile
 from parcours.domain.time.text import iso
+from parcours.domain.time.zones import zone_of
 from parcours.producers.files import campaigns
 from parcours.producers.files.contacts import contacts as contacts_of
 from parcours.producers.files.rows import RejectedRow
+from parcours.services import forecast
+from parcours.services.forecast import Forecast, ForecastAsked, WalkEntry
 from parcours.services.overview_json import figures_json
-from parcours.services.sample.contacts import people, with_dates
-from parcours.services.simulation import Simulation, Tell
+from parcours.services.simulation import DATES, Simulation, Tell, sources
 
 app = typer.Typer()
 
 # So many periods stand side by side in the table.
 COLUMNS = 7
+MOST_A_DAY = 100_000
 
 
 @app.command()
@@ -65,35 +67,61 @@ def simulate(
             help="Percentage of contacts that answer yes at a decision before its deadline; repeatable.",
         ),
     ] = None,
+    learn: Annotated[
+        bool, typer.Option("--learn", help="Answer decisions as the contacts of this campaign did so far.")
+    ] = False,
+    arrivals: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--arrivals",
+            metavar="SOURCE=N",
+            help="Number of contacts per day that join by this segment, form or event type; repeatable. Replaces "
+            "--contacts and --over.",
+        ),
+    ] = None,
+    contact: Annotated[
+        str | None,
+        typer.Option("--contact", metavar="KEY", help="Walk one of your contacts through the campaign instead."),
+    ] = None,
     now: Annotated[str | None, typer.Option("--now", metavar="ISO", help="Start time (default: now).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON with the values of every day.")] = False,
 ) -> None:
     """Run a campaign with generated or given contacts in simulated time, and show the volume per step and day.
 
-    Uses a temporary database schema: nothing is sent, and your data is not changed. Segments, forms and emails come
-    from your database; missing ones are assumed to be published.
+    Uses a temporary database schema: nothing is sent, and your data is not changed. Segments, forms, emails and
+    policies come from your database; missing ones are assumed to be published. Shows where frequency caps, quiet hours,
+    limits and rates hold messages back.
     """
     here = session()
     campaign_file = campaigns.read(file, default_zone=here.zone)
     answers = _answers(answer or [], campaign_file)
+    a_day = _arrivals(arrivals or [], campaign_file)
     began = time.monotonic()
     with here.engine.connect() as conn:
-        start = _start(database_now(conn), given_instant(now))
-    with scratch(here.engine) as engine:
-        simulation = Simulation(
-            engine, campaign_file, here.zone, here.settings.batch_size, start, days, seed, answers, over
-        )
-        made_up = (with_dates(each, campaign_file, start, days) for each in _made_up(number, seed))
-        came = _load(engine, made_up, given, start)
-        with _progress(here, simulation, shown=not as_json) as tell:
-            campaign = simulation.run(tell)
-        with engine.connect() as conn:
-            figures = overview.of(conn, campaign)
-            volume = rows.volume(conn, campaign.id)
-            messages = rows.messages(conn)
-    # What is in the outbox counts as sent, and what the simulation itself did is no news.
-    emails = sum(n for _, channel, n in messages if channel == "email")
-    figures = replace(figures, emails_sent=emails, activity=[])
+        present = database_now(conn)
+        start = _start(present, given_instant(now))
+        learnt = forecast.learn(conn, campaign_file.campaign, here.zone, now=present) if learn else {}
+    asked = ForecastAsked(
+        campaign_file,
+        here.zone,
+        start,
+        days,
+        here.settings.batch_size,
+        seed,
+        {**{step: each.percent for step, each in learnt.items()}, **answers},
+        {step: each.seconds for step, each in learnt.items()},
+        over,
+        a_day,
+        _rates(here),
+    )
+    if contact is not None:
+        _print_walk(here, asked, contact, as_json=as_json)
+        return
+    number = math.ceil(sum(a_day.values()) * days) if a_day else number
+    load = forecast.generated(number, asked) if given is None else _given(given, start)
+    with _progress(here, asked, shown=not as_json) as tell:
+        found = forecast.forecast(here.engine, asked, load, tell)
+    figures, volume, messages = found.figures, found.volume, found.messages
     if as_json:
         here.print_json(
             {
@@ -101,22 +129,148 @@ def simulate(
                 "start": iso(start),
                 "days": days,
                 "seed": seed,
-                "taken_for_published": simulation.missing,
+                "taken_for_published": found.missing,
                 **{name: value for name, value in figures_json(figures).items() if name != "activity"},
                 "volume": _by_day(volume),
                 "messages": [{"day": day.isoformat(), "channel": channel, "n": n} for day, channel, n in messages],
+                **forecast.forecast_json(found),
+                "learnt": {
+                    step: {"yes": each.yes, "no": each.no, "percent": round(each.percent, 1)}
+                    for step, each in learnt.items()
+                },
             }
         )
         return
-    for each in simulation.missing:
+    for each in found.missing:
         here.say(f"note: there is no {each} yet; it is assumed to be published")
-    print_overview(here, f"{campaign_file.campaign}: {came:,} contacts, {days} days from {here.time(start)}", figures)
+    for line in _learnt_lines(learnt, campaign_file, answers) if learn else ():
+        here.say(line)
+    print_overview(
+        here,
+        f"{campaign_file.campaign}: {found.came:,} contacts, {days} days from {here.time(start)}",
+        figures,
+    )
     _print_volume(here, campaign_file, volume, start, days)
-    for channel in sorted({channel for _, channel, _ in messages}):
-        by_day = {day: n for day, found, n in messages if found == channel}
-        busiest = max(by_day, key=lambda day: (by_day[day], day))
-        here.say(f"{channel}: {sum(by_day.values()):,} messages, busiest day {busiest}: {by_day[busiest]:,}")
+    for line in _summary_lines(found):
+        here.say(line)
     here.say(f"Simulated in {time.monotonic() - began:.0f} s. Nothing was sent or stored.")
+
+
+def _summary_lines(found: Forecast) -> Iterator[str]:
+    """Yield who came, how many messages there were, and where something held them back."""
+    for source in sorted({source for _, source, _ in found.arrived}):
+        by_day = {day: n for day, each, n in found.arrived if each == source}
+        busiest = max(by_day, key=lambda day: (by_day[day], day))
+        name = "dates of contacts" if source == DATES else source
+        yield f"by {name}: {sum(by_day.values()):,} contacts, busiest day {busiest}: {by_day[busiest]:,}"
+    for channel in sorted({channel for _, channel, _ in found.messages}):
+        by_day = {day: n for day, each, n in found.messages if each == channel}
+        busiest = max(by_day, key=lambda day: (by_day[day], day))
+        yield f"{channel}: {sum(by_day.values()):,} messages, busiest day {busiest}: {by_day[busiest]:,}"
+    for channel, rule in sorted({(each.channel, each.rule) for each in found.held}):
+        n = sum(each.n for each in found.held if (each.channel, each.rule) == (channel, rule))
+        yield f"{channel}: {RULES.get(rule, rule)} holds back {n:,} messages"
+    if found.at_the_door:
+        yield f"{found.at_the_door:,} contacts are still held back by the campaign's limit"
+    for rate in found.rates:
+        whose = "the provider takes" if rate.whose == "provider" else "the campaign's rate is"
+        yield (
+            f"{rate.channel}: {rate.due:,} messages are due in the hour from {rate.hour:%Y-%m-%d %H:%M} UTC; {whose} "
+            f"{rate.an_hour:,.0f} an hour, so they take {rate.hours:.1f} hours"
+        )
+
+
+def _learnt_lines(
+    learnt: Mapping[str, LearntAnswer], file: CampaignFile, answers: Mapping[str, float]
+) -> Iterator[str]:
+    for step in (each.step for each in file.walk() if each.kind == "decision"):
+        if step in answers:
+            yield f"{step}: {answers[step]:g} % yes, as given"
+        elif step in learnt:
+            found = learnt[step]
+            middle = f", half of them within {_length(found.seconds[len(found.seconds) // 2])}" if found.seconds else ""
+            yield f"{step}: {found.percent:.1f} % yes, learnt from {found.yes + found.no:,} contacts{middle}"
+        else:
+            yield f"{step}: no contact has answered it yet; the default of its type is used"
+
+
+def _length(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def _print_walk(here: Session, asked: ForecastAsked, contact: str, *, as_json: bool) -> None:
+    found = forecast.walk(here.engine, asked, contact)
+    zone = zone_of(found.contact.timezone, here.zone)
+    if as_json:
+        here.print_json(
+            {
+                "campaign": asked.file.campaign,
+                "contact": found.contact.key,
+                "assumed": {step: "yes" if answer else "no" for step, answer in found.assumed.items()},
+                "entries": [{**each.__dict__, "at": iso(each.at)} for each in found.entries],
+                "waits": [{"step": step, "due_at": iso(due)} for step, due in found.waits],
+            }
+        )
+        return
+    here.say(
+        f"{found.contact.key} in {asked.file.campaign}, if it enters on {asked.start.astimezone(zone):%Y-%m-%d %H:%M}; "
+        f"times in {zone.key}:"
+    )
+    for each in found.entries:
+        here.say(f"  {each.at.astimezone(zone):%a %Y-%m-%d %H:%M}  {_in_words(each)}")
+    for step, due in found.waits:
+        until = "until the event happens" if due is None else f"until {due.astimezone(zone):%a %Y-%m-%d %H:%M}"
+        here.say(f"  Then it waits at {step} {until}.")
+    if not found.entries:
+        here.say("  It does not enter within this time.")
+    for step, answer in found.assumed.items():
+        other = f"--answer {step}={0 if answer else 100}"
+        here.say(f"Assumed at {step}: {'yes' if answer else 'no'}. Use {other} to see the other path.")
+    here.say("Nothing was sent or stored.")
+
+
+def _in_words(each: WalkEntry) -> str:
+    why = each.detail.get("reason") or each.detail.get("error")
+    because = f" ({why})" if why else ""
+    if each.what == "joined":
+        return "joins the campaign"
+    if each.what == "left":
+        return f"leaves the campaign{because}"
+    name = each.name or each.step
+    match each.result:
+        case "done":
+            return f"{name}: done by {each.type}"
+        case "yes" | "no":
+            return f"{name}: {each.result}"
+    return f"{name}: {each.result}{because}"
+
+
+def _rates(here: Session) -> dict[str, float]:
+    known = here.settings
+    rates = {
+        "email": known.email_per_second,
+        "sms": known.sms_per_second,
+        "push": known.push_per_second,
+        "webhook": known.webhook_per_second,
+    }
+    return {channel: rate for channel, rate in rates.items() if rate is not None}
+
+
+def _arrivals(given: Sequence[str], file: CampaignFile) -> dict[str, float]:
+    known = sources(file)
+    found = {}
+    for each in given:
+        source, _, number = each.partition("=")
+        try:
+            found[source] = float(number)
+        except ValueError:
+            raise typer.BadParameter(f"--arrivals {each!r} is not of the form SOURCE=N") from None
+        if source not in known:
+            named = ", ".join(known) or "none"
+            raise typer.BadParameter(f"--arrivals {each!r}: the campaign has no source {source!r}; it has {named}")
+        if not 0 < found[source] <= MOST_A_DAY:
+            raise typer.BadParameter(f"--arrivals {each!r}: give a number of contacts per day, up to {MOST_A_DAY:,}")
+    return found
 
 
 def _answers(given: Sequence[str], file: CampaignFile) -> dict[str, float]:
@@ -142,31 +296,25 @@ def _start(present: datetime, given: datetime | None) -> datetime:
     return given
 
 
-def _made_up(number: int, seed: int) -> Iterator[Incoming]:
-    return (person.incoming(line) for line, person in enumerate(people(number, seed), 2))
+def _given(path: Path, start: datetime) -> Callable[[Engine], int]:
+    """Return what loads the contacts of a file; rows that cannot be used are told."""
 
+    def load(engine: Engine) -> int:
+        with RejectFile(path) as rejects:
 
-def _load(engine: Any, made_up: Iterator[Incoming], given: Path | None, start: datetime) -> int:
-    with engine.begin() as conn:
-        if given is None:
-            contacts.stage(conn, made_up)
-        else:
-            with RejectFile(given) as rejects:
+            def usable() -> Iterator[Incoming]:
+                for row in contacts_of(path):
+                    if isinstance(row, RejectedRow):
+                        rejects.add(row)
+                    else:
+                        yield row
 
-                def usable() -> Iterator[Incoming]:
-                    for row in contacts_of(given):
-                        if isinstance(row, RejectedRow):
-                            rejects.add(row)
-                        else:
-                            yield row
+            came = forecast.loaded(engine, usable(), start)
+        if rejects.count:
+            session().warn(f"note: {rejects.count:,} rows of {path} were rejected; see {rejects.path}")
+        return came
 
-                contacts.stage(conn, usable())
-            if rejects.count:
-                session().warn(f"note: {rejects.count:,} rows of {given} were rejected; see {rejects.path}")
-        came = contacts.merge(conn, now=start).added
-    with engine.begin() as conn:
-        contacts.analyze(conn)
-    return came
+    return load
 
 
 def _by_day(volume: Sequence[tuple[str, date, str, int]]) -> list[dict[str, Any]]:
@@ -201,7 +349,7 @@ def _print_volume(
 
 
 @contextmanager
-def _progress(here: Session, simulation: Simulation, *, shown: bool) -> Iterator[Tell]:
+def _progress(here: Session, asked: ForecastAsked, *, shown: bool) -> Iterator[Tell]:
     if not shown or not here.console.is_terminal:
         yield lambda _: None
         return
@@ -209,7 +357,7 @@ def _progress(here: Session, simulation: Simulation, *, shown: bool) -> Iterator
 
     columns = (BarColumn(bar_width=20), TaskProgressColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=here.console, transient=True) as bar:
-        task = bar.add_task("contacts joining", total=simulation.days)
+        task = bar.add_task("contacts joining", total=asked.days)
 
         def move(running: Simulation) -> None:
             passed = (running.now - running.start) / timedelta(days=1)

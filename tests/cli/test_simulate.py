@@ -133,9 +133,95 @@ def test_the_table_tells_a_person(run: Run, file: Path) -> None:
     assert re.search(r"^email: \d+ messages, busiest day 2026-06-02", ran.stdout, re.MULTILINE)
 
 
+def test_contacts_come_by_each_source_on_each_day_as_many_as_are_said(run: Run, file: Path) -> None:
+    content = CAMPAIGN.replace("{segments: [everyone]}", "{segments: [everyone], forms: [signup]}")
+    file.write_text(content, encoding="utf-8")
+    found = simulated(run, file, "--arrivals", "everyone=3", "--arrivals", "signup=1", "--days", 4)
+    by_source: dict[str, int] = {}
+    for row in found["arrivals"]:
+        by_source[row["source"]] = by_source.get(row["source"], 0) + row["n"]
+    assert by_source == {"everyone": 12, "signup": 4}
+    assert [row["n"] for row in found["arrivals"] if (row["day"], row["source"]) == ("2026-06-02", "everyone")] == [3]
+    assert found["contacts"]["added"] == 16
+    told = run("simulate", file, "--arrivals", "everyone=3", "--days", 4, "--now", "2026-06-01T09:00:00Z").stdout
+    assert re.search(r"^by everyone: 12 contacts, busiest day 2026-06-\d+: 3$", told, re.MULTILINE)
+
+
+def test_it_shows_where_quiet_hours_caps_and_rates_bind(run: Run, file: Path, tmp_path: Path) -> None:
+    file.write_text(CAMPAIGN.replace("after: 1 day\n", "after: 1 day\n", 1) + "rate: 20 per hour\n", encoding="utf-8")
+    (tmp_path / "policy.yaml").write_text(
+        'channel: email\nquiet_hours: {between: ["08:00", "20:00"]}\n', encoding="utf-8"
+    )
+    assert run("policies", "apply", "policy.yaml").returncode == 0
+    found = simulated(run, file, "--contacts", 300, "--days", 4)
+    held = sum(row["n"] for row in found["held"])
+    assert {(row["rule"], row["channel"]) for row in found["held"]} == {("quiet_hours", "email")}
+    assert 0 < held < 300
+    assert [(row["channel"], row["whose"], row["per_hour"]) for row in found["rates"]] == [("email", "campaign", 20.0)]
+    told = run("simulate", file, "--contacts", 300, "--days", 4, "--now", "2026-06-01T09:00:00Z").stdout
+    assert f"email: quiet hours holds back {held:,} messages" in told.replace("hold back", "holds back")
+    assert "the campaign's rate is 20 an hour, so they take " in told
+
+
+def test_answers_are_learnt_from_the_past_of_the_campaign(run: Run, file: Path, tmp_path: Path) -> None:
+    file.write_text(CAMPAIGN + "published: true\n", encoding="utf-8")
+    people_ = "key,email\n" + "".join(f"c{nth},c{nth}@example.com\n" for nth in range(10))
+    (tmp_path / "people.csv").write_text(people_, encoding="utf-8")
+    for words in (
+        ("contacts", "import", "people.csv"),
+        ("segments", "create", "everyone"),
+        ("emails", "apply", "mail.yaml"),
+        ("segments", "add", "everyone", *(f"c{nth}" for nth in range(10)), "--now", "2026-05-01T09:00:00Z"),
+        ("campaigns", "apply", file, "--yes", "--now", "2026-05-01T09:00:00Z"),
+        ("update", "--inline", "--now", "2026-05-01T09:00:00Z"),
+        ("trigger", "--inline", "--now", "2026-05-02T09:00:00Z"),
+    ):
+        (tmp_path / "mail.yaml").write_text("{key: hello, subject: Hello, text: Hello}", encoding="utf-8")
+        assert (done := run(*words)).returncode == 0, done.stderr
+    events = [
+        {"specversion": "1.0", "id": str(nth), "source": "t", "type": "email.opened", "subject": f"c{nth}",
+         "data": {"email": "hello"}}
+        for nth in range(4)
+    ]  # fmt: skip
+    (tmp_path / "opened.ndjson").write_text("\n".join(map(json.dumps, events)), encoding="utf-8")
+    assert run("events", "publish", "opened.ndjson", "--inline", "--now", "2026-05-02T14:00:00Z").returncode == 0
+    assert run("trigger", "--inline", "--now", "2026-05-06T14:00:00Z").returncode == 0
+    found = simulated(run, file, "--contacts-file", "people.csv", "--days", 9, "--learn")
+    assert found["learnt"] == {"opened": {"yes": 4, "no": 6, "percent": 40.0}}
+    assert steps(found)["opened"]["yes"] == 4
+    # Five hours after the email of 2 June 9:00, as in May.
+    (day,) = {row["day"] for row in found["volume"] if row["step"] == "opened" and row.get("yes")}
+    assert day == "2026-06-02"
+    assert simulated(run, file, "--contacts", 10, "--learn", "--answer", "opened=0")["learnt"] == found["learnt"]
+    told = run("simulate", file, "--learn", "--contacts", 5).stdout
+    assert "opened: 40.0 % yes, learnt from 10 contacts, half of them within 5.0 hours" in told
+
+
+def test_one_contact_is_walked_through_and_stays_as_it_is(run: Run, file: Path, tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text("key,email,timezone\nann,a@example.com,Europe/Paris\n", encoding="utf-8")
+    assert run("contacts", "import", "people.csv").returncode == 0
+    ran = run("simulate", file, "--contact", "ann", "--now", "2026-06-01T09:00:00Z")
+    assert ran.returncode == 0, ran.stderr
+    assert "Mon 2026-06-01 11:00  joins the campaign" in ran.stdout
+    assert "Tue 2026-06-02 11:00  hello: done by email.send" in ran.stdout
+    assert "Fri 2026-06-05 11:00  opened: no" in ran.stdout
+    assert "Assumed at opened: no. Use --answer opened=100 to see the other path." in ran.stdout
+    found = json.loads(run("simulate", file, "--contact", "ann", "--answer", "opened=100", "--json").stdout)
+    assert found["assumed"] == {"opened": "yes"}
+    assert [each["step"] for each in found["entries"] if each["what"] == "outcome"] == ["hello", "opened", "warm"]
+    shown = json.loads(run("contacts", "show", "ann", "--json").stdout)
+    assert (shown["points"], shown["campaigns"]) == (0, [])
+    unknown = run("simulate", file, "--contact", "anna")
+    assert (unknown.returncode, unknown.stderr.strip()) == (1, "parcours: there is no contact 'anna'")
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        (("--arrivals", "nobody=5"), "has no source 'nobody'; it has everyone"),
+        (("--arrivals", "everyone=many"), "is not of the form SOURCE=N"),
+        (("--arrivals", "everyone=-1"), "give a number of contacts per day"),
+        (("--learn",), "there is no campaign 'tour'"),
         (("--answer", "hello=5"), "has no decision 'hello'; it has opened"),
         (("--answer", "opened"), "is not of the form STEP=PERCENT"),
         (("--answer", "opened=101"), "a percentage is from 0 to 100"),
@@ -148,3 +234,18 @@ def test_bad_input_gets_a_sentence(run: Run, file: Path, options: tuple[str, ...
     assert ran.returncode in (1, 2)
     assert sentence in re.sub(r"\s*│\s*\n\s*│\s*", " ", ran.stderr)
     assert "Traceback" not in ran.stderr
+
+
+def test_a_decision_that_waits_for_a_rule_is_answered_by_the_rule_and_by_chance(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "campaign.yaml"
+    file.write_text(
+        "campaign: waiting\nsources: {segments: [everyone]}\nsteps:\n"
+        "  - {step: give, action: contact.points, with: {points: 60}, after: 2 days}\n"
+        "  - step: rich\n    decision: contact.matches\n"
+        "    with: {rule: {condition: contact.points, with: {operator: gte, points: 50}}}\n    within: 3 days\n"
+        "  - step: tagged\n    decision: contact.matches\n"
+        "    with: {rule: {condition: contact.tags, with: {tags: [nobody-has-it]}}}\n    within: 3 days\n"
+    )
+    found = steps(simulated(run, file, "--contacts", 40, "--days", 5, "--answer", "tagged=50"))
+    assert (found["rich"]["yes"], found["rich"]["no"]) == (40, 0)
+    assert (found["tagged"]["yes"], found["tagged"]["no"]) == (20, 20)

@@ -30,6 +30,7 @@ steps:
     with: {points: 1}
     then:
       - {step: mail, action: email.send, with: {email: none}}
+      - {step: seen, decision: page.hit, yes: [{step: hot, action: contact.points, with: {points: 1}}]}
       - {step: later, action: contact.points, with: {points: 1}, after: 1 day}
 """
 
@@ -43,6 +44,8 @@ def moved(run: Run, tmp_path: Path) -> Run:
         assert run(*words.split()).returncode == 0
     assert run("update", "--inline").returncode == 0
     assert run("trigger", "--inline").returncode == 0
+    seen = ("--type", "page.hit", "--contact", "ann", "--data", '{"url": "https://example.com/"}')
+    assert run("events", "publish", *seen, "--inline").returncode == 0
     return run
 
 
@@ -81,8 +84,7 @@ def test_an_outcome_is_a_sentence_where_a_table_has_no_room(
     here.engine.dispose()
     lines = here.console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     outcomes = [json.loads(line) for line in moved("log", "c", "--json").stdout.splitlines()]
-    assert [line.split("  ", 1)[1] for line in lines[:2]] == [
-        "ann  point: done",
-        f"ann  mail: skipped ({outcomes[1]['detail']['reason']})",
-    ]
-    assert re.fullmatch(r"ann  later: waits \(action\) until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", lines[2])
+    said = [line.split("  ", 1)[1] for line in lines[:4]]
+    assert said[:2] == ["ann  point: done", f"ann  mail: skipped ({outcomes[1]['detail']['reason']})"]
+    assert "ann  hot: done" in said
+    assert re.fullmatch(r"ann  later: waits \(action\) until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", lines[4])

@@ -196,7 +196,7 @@ def test_the_update_moves_whom_the_plan_counted(world: World, seed: int) -> None
 def test_a_new_campaign_says_how_many_join(world: World) -> None:
     world.crowd(3, segment="everyone")
     plan = world.campaign(STEPS)
-    assert lines(plan) == ["1 steps", "publishes it", "+ 3 contacts join"]
+    assert lines(plan) == ["1 step", "publishes it", "+ 3 contacts join"]
 
 
 def test_the_digest_is_of_what_the_plan_does_and_not_of_how_many_it_touches(two: World) -> None:

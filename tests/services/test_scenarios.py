@@ -186,9 +186,15 @@ def test_a_scenario_says_by_line_what_is_wrong_with_it(play: Play) -> None:
         ("", "a scenario must be a mapping with campaign, start, contacts and steps, not nothing"),
         ("[]", "a scenario must be a mapping with campaign, start, contacts and steps, not a list"),
         ("a: [", "the file is not valid YAML"),
-        (HEAD.replace("2026-03-02", "9999-03-02") + "  - {enters: newsletter}", "start: the year 9999 is out of range"),
-        (HEAD.replace("2026-03-02", "0001-01-01") + "  - {enters: newsletter}", "start: the year 1 is out of range"),
-        (HEAD + "  - {at: 9999-01-01, enters: newsletter}", "at: the year 9999 is out of range"),
+        (
+            HEAD.replace("2026-03-02", "9999-03-02") + "  - {enters: newsletter}",
+            "start: 9999-03-02T09:00:00+01:00 is out of range",
+        ),
+        (
+            HEAD.replace("2026-03-02", "0001-01-01") + "  - {enters: newsletter}",
+            "start: 0001-01-01T09:00:00+01:00 is out of range",
+        ),
+        (HEAD + "  - {at: 9999-01-01, enters: newsletter}", "at: 9999-01-01T00:00:00+01:00 is out of range"),
         (HEAD.replace("campaign.yaml", "nowhere.yaml") + "  - {enters: x}", "nowhere.yaml: there is no such file"),
         (HEAD.replace("Europe/Paris", "Europe/Pari") + "  - {enters: x}", "timezone"),
         (HEAD.replace("ann,", '"\\uD83D",') + "  - {enters: x}", "incomplete character"),

@@ -146,11 +146,16 @@ def listed(parts: list[str]) -> str:
 
 def timing(step: Step) -> str:
     """Return when a step is done, in words; nothing where that is at once."""
-    parts = _timing(step.timing)
-    if step.within is not None:
-        parts.append(_("within {interval}", interval=interval(step.within)))
-    if step.look_back is not None:
-        parts.append(_("looks back {interval}", interval=interval(step.look_back)))
+    return when(step.timing, step.within, step.look_back)
+
+
+def when(timed: Timing, within: Interval | None, look_back: Interval | None) -> str:
+    """Return a timing, the deadline of a decision, and how far back it looks, in words."""
+    parts = _timing(timed)
+    if within is not None:
+        parts.append(_("within {interval}", interval=interval(within)))
+    if look_back is not None:
+        parts.append(_("looks back {interval}", interval=interval(look_back)))
     return ", ".join(parts)
 
 

@@ -74,7 +74,7 @@ def told(text: str) -> str:
 def _told(text: str, language: str, depth: int) -> str | None:
     if depth == 0:
         return None
-    exact, templates = _catalogue(language)
+    exact, templates = catalogue(language)
     if text in exact:
         return exact[text]
     for each in templates:
@@ -112,10 +112,10 @@ def _filled(name: str, value: str, language: str, depth: int) -> str:
 
 
 @cache
-def _catalogue(language: str) -> tuple[dict[str, str], tuple[SentencePattern, ...]]:
+def catalogue(language: str, of: str = "sentences") -> tuple[dict[str, str], tuple[SentencePattern, ...]]:
     """Return the sentences without names by their English, and the others as templates."""
     exact, templates = {}, []
-    for text, translation in sentences(language).items():
+    for text, translation in sentences(language, of).items():
         names = tuple(_NAME.findall(text))
         if names:
             templates.append(SentencePattern(tuple(_NAME.split(text)[::2]), names, translation))
@@ -124,7 +124,7 @@ def _catalogue(language: str) -> tuple[dict[str, str], tuple[SentencePattern, ..
     return exact, tuple(sorted(templates, key=lambda each: -each.weight))
 
 
-def sentences(language: str) -> dict[str, str]:
-    """Return the translations of the engine's sentences by their English."""
-    path = Path(__file__).with_name(f"{language}.sentences.toml")
+def sentences(language: str, of: str = "sentences") -> dict[str, str]:
+    """Return the translations of the engine's sentences, or of conditions, by their English."""
+    path = Path(__file__).with_name(f"{language}.{of}.toml")
     return dict(tomllib.loads(path.read_text(encoding="utf-8")))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from parcours.db.clock import now as database_now
 from parcours.db.tables import campaigns, forms, segments
 from parcours.db.tables.campaigns import Found
 from parcours.domain.campaign_file.build import to_data
+from parcours.domain.campaign_file.edit import slug
 from parcours.domain.campaign_file.model import CampaignFile, SkipFile
 from parcours.domain.steps.registry import all_types
 from parcours.domain.steps.types import StepType
@@ -218,12 +218,6 @@ def _local(moment: datetime | None, file: CampaignFile, zone: ZoneInfo) -> str:
 def _plain_lines(text: str) -> str:
     # Browsers send the line ends of the internet.
     return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def slug(name: str) -> str:
-    """Return a key made of a name: "Série d’été 2026" is "serie-d-ete-2026"."""
-    plain = "".join(each for each in unicodedata.normalize("NFKD", name) if not unicodedata.combining(each))
-    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:80].strip("-")
 
 
 def check(conn: Connection, draft: Draft, base: CampaignFile | None, zone: ZoneInfo) -> CheckedForm:

@@ -15,6 +15,7 @@ from parcours.domain.segments.rule import Rule
 from parcours.services import manual_changes
 from parcours.services.segment_explained import in_words
 from parcours.web.context import Site
+from parcours.web.i18n.conditions import condition
 from parcours.web.i18n.language import _, _n, marked
 from parcours.web.pages import FormOf, SiteOf, pages_router
 from parcours.web.pages.contacts import A_PAGE
@@ -137,7 +138,10 @@ _PARTS = {"all": marked("all of"), "any": marked("any of"), "not": marked("not")
 
 def _rule_lines(rule: Rule) -> list[tuple[int, bool, str]]:
     """Return a rule as lines: how deep each stands, whether it is a condition, and its words."""
-    return [(depth, kind is None, words if kind is None else _(_PARTS[kind])) for depth, kind, words in in_words(rule)]
+    return [
+        (depth, kind is None, condition(words) if kind is None else _(_PARTS[kind]))
+        for depth, kind, words in in_words(rule)
+    ]
 
 
 def _segment(conn: Connection, key: str) -> Segment:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from parcours.db.reads.overview import StepFigures
 from parcours.domain.campaign import Branch, Campaign, Step
+from parcours.web.i18n.step_words import in_words
 
 # In the order in which they stand in a bar.
 PARTS = ("done", "yes", "no", "skipped", "undelivered", "failed", "cancelled", "waiting")
@@ -47,6 +48,8 @@ class TreeStep:
     conversion: float | None
     parts: Sequence[TreePart]
     forks: Sequence[Fork]
+    # What it does, in words.
+    words: str = ""
 
 
 def tree(campaign: Campaign, figures: Mapping[str, StepFigures], *, added: int) -> list[TreeStep]:
@@ -89,4 +92,5 @@ def _node(campaign: Campaign, figures: Mapping[str, StepFigures], step: Step, ca
         if children or (branch is not None and n):
             nodes = [_node(campaign, figures, child, own.reached, most) for child in children]
             forks.append(Fork(branch, n, None if branch is None else percent(n, own.reached), nodes))
-    return TreeStep(step, own, percent(own.reached, most) or 0.0, percent(own.reached, came), parts(own), forks)
+    share, conversion = percent(own.reached, most) or 0.0, percent(own.reached, came)
+    return TreeStep(step, own, share, conversion, parts(own), forks, in_words(step.type, step.properties))

@@ -85,6 +85,11 @@ class Network(httpcore.NetworkBackend):
         addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
         if not self._allow_private:
             inside = [address for address in addresses if refused(address)]
+            if host in inside:
+                raise RefusedError(
+                    f"{host} is an internal address, which webhooks cannot call; set "
+                    "PARCOURS_WEBHOOK_ALLOW_PRIVATE=true to allow it"
+                )
             if inside:
                 raise RefusedError(
                     f"{host} is {inside[0]}, an internal address, which webhooks cannot call; set "

@@ -13,7 +13,7 @@ from httpx import Response
 from sqlalchemy import Engine
 
 from parcours.db.tables import campaigns
-from parcours.web.pages.campaign_form import slug
+from parcours.domain.campaign_file.edit import slug
 from tests.web.conftest import Client
 from tests.web.pages.test_overview_pages import SCRIPT, text_of
 from tests.web.pages.test_sign_in import given_user, sign_in, token_of

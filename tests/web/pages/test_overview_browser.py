@@ -135,6 +135,7 @@ def test_a_campaign_is_made_in_the_browser_errors_and_all(start: Start, world: W
         eventually(lambda: is_ready(port))
         tab.goto(f"http://127.0.0.1:{port}/campaigns")
         tab.get_by_role("link", name="New campaign").click()
+        tab.get_by_role("link", name="Write it as YAML").click()
         tab.get_by_label("Name").fill("Série d’été")
         expect(tab.get_by_label("Key")).to_have_value("serie-d-ete")
         tab.get_by_label("everyone").check()

@@ -65,10 +65,14 @@ TABLE = {
     READ: """
         GET /api/campaigns
         GET /api/campaigns/{campaign}
+        GET /api/campaigns/{campaign}/diff
         GET /api/campaigns/{campaign}/log
         GET /api/campaigns/{campaign}/members
         GET /api/campaigns/{campaign}/overview
         POST /api/campaigns/{campaign}/plan
+        GET /api/campaigns/{campaign}/versions
+        GET /api/campaigns/{campaign}/versions/{version}
+        POST /api/campaigns/{campaign}/versions/{version}/plan
         GET /api/campaigns/{campaign}/waiting
         GET /api/contacts
         GET /api/contacts/{contact:path}
@@ -90,6 +94,7 @@ TABLE = {
         POST /api/campaigns/{campaign}/clone
         POST /api/campaigns/{campaign}/pause
         POST /api/campaigns/{campaign}/publish
+        POST /api/campaigns/{campaign}/versions/{version}/rollback
         POST /api/campaigns/{campaign}/members/{contact:path}
         PUT /api/campaigns/{campaign}/members/{contact:path}
         DELETE /api/campaigns/{campaign}/members/{contact:path}
@@ -109,14 +114,25 @@ TABLE = {
         POST /account/sign-out-everywhere
         GET /campaigns
         GET /campaigns/+new
+        GET /drafts
+        GET /drafts/+new
+        GET /drafts/{draft_id}
+        GET /drafts/{draft_id}/review
         GET /campaigns/{key}
         GET /campaigns/{key}/activity
+        GET /campaigns/{key}/ahead
         GET /campaigns/{key}/clone
         GET /campaigns/{key}/delete
+        GET /campaigns/{key}/build
+        GET /campaigns/{key}/build/review
         GET /campaigns/{key}/edit
         GET /campaigns/{key}/live
         GET /campaigns/{key}/pause
         GET /campaigns/{key}/publish
+        GET /campaigns/{key}/try
+        GET /campaigns/{key}/versions
+        GET /campaigns/{key}/versions/{version}
+        GET /campaigns/{key}/versions/{version}/rollback
         GET /campaigns/{key}/{tab}
         GET /contacts
         GET /contacts/{key:path}
@@ -132,12 +148,21 @@ TABLE = {
     """,
     EDIT: """
         POST /campaigns/+new
+        POST /campaigns/{key}/build
+        POST /campaigns/{key}/build/review
+        POST /drafts
+        POST /drafts/{draft_id}
+        POST /drafts/{draft_id}/delete
+        POST /drafts/{draft_id}/review
         POST /campaigns/+new/check
+        POST /campaigns/{key}/ahead
         POST /campaigns/{key}/clone
         POST /campaigns/{key}/delete
         POST /campaigns/{key}/edit
         POST /campaigns/{key}/pause
         POST /campaigns/{key}/publish
+        POST /campaigns/{key}/try
+        POST /campaigns/{key}/versions/{version}/rollback
         POST /contacts/{key:path}/join
         POST /contacts/{key:path}/leave
         POST /forms

@@ -1,0 +1,148 @@
+"""What is wrong with a draft, step by step, and what applying it would do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from parcours.db.tables import campaigns, templates
+from parcours.domain.campaign_file import edit
+from parcours.domain.campaign_file.check import check
+from parcours.domain.campaign_file.model import BRANCH_NAMES, CampaignFile, Path
+from parcours.domain.campaign_file.sentences import quoted
+from parcours.domain.errors import CampaignError
+from parcours.domain.steps.registry import step_type
+from parcours.domain.steps.types import RefersTo
+
+# What a reference must name, and what that is called in a sentence.
+_CALLED = {
+    RefersTo.SEGMENT: "segment",
+    RefersTo.FORM: "form",
+    RefersTo.EMAIL: "email",
+    RefersTo.SMS: "text message",
+    RefersTo.PUSH: "notification",
+    RefersTo.MESSAGE: "message",
+    RefersTo.CAMPAIGN: "campaign",
+}
+_TEMPLATES: dict[RefersTo, templates.Kind] = {
+    RefersTo.SMS: "sms",
+    RefersTo.PUSH: "push",
+    RefersTo.MESSAGE: "message",
+}
+
+
+class DraftProblem(NamedTuple):
+    """One thing that is wrong: at a step, or in the settings (None). `field` is a name in it, as `with.email`."""
+
+    step: str | None
+    field: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class CheckedDraft:
+    """A draft's campaign file, or why there is none yet."""
+
+    file: CampaignFile | None
+    problems: list[DraftProblem] = field(default_factory=list)
+
+    def at(self, step: str | None) -> list[DraftProblem]:
+        """Return what is wrong at a step, or in the settings."""
+        return [each for each in self.problems if each.step == step]
+
+
+def check_draft(conn: Connection, data: Mapping[str, Any], zone: ZoneInfo) -> CheckedDraft:
+    """Return what a draft says as a campaign file, or everything that is wrong with it.
+
+    Whatever it names must be there: in a file, an email may come later; on a page, one chooses from what there is.
+    """
+    given = ready(data)
+    checked = check(given, default_zone=zone)
+    problems = [_placed(given, each.path, each.sentence) for each in checked.problems]
+    problems += _unknown(conn, given)
+    return CheckedDraft(checked.file if not problems else None, problems)
+
+
+def ready(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a draft as it would be applied: a step that is back needs nobody to be sent elsewhere."""
+    made = dict(data)
+    there = set(edit.keys(made))
+    redirect = {old: new for old, new in (made.pop("redirect", None) or {}).items() if old not in there}
+    if redirect:
+        made["redirect"] = redirect
+    return made
+
+
+def _placed(data: Mapping[str, Any], path: Path, sentence: str) -> DraftProblem:
+    """Return a problem with the step that it is about."""
+    step: str | None = None
+    whole: Any = data
+    rest = list(path)
+    while len(rest) >= 2 and rest[0] in (edit.ROOT, *BRANCH_NAMES) and isinstance(rest[1], int):
+        steps = whole.get(str(rest[0])) or []
+        if rest[1] >= len(steps):
+            break
+        whole = steps[rest[1]]
+        step, rest = whole["step"], rest[2:]
+    return DraftProblem(step, ".".join(map(str, rest)), sentence)
+
+
+class _Named(NamedTuple):
+    step: str | None
+    field: str
+    what: RefersTo
+    key: str
+
+
+def _named(data: Mapping[str, Any]) -> Iterator[_Named]:
+    sources = data.get("sources")
+    for name, what in (("segments", RefersTo.SEGMENT), ("forms", RefersTo.FORM)):
+        keys = sources.get(name) if isinstance(sources, Mapping) else None
+        for key in keys if isinstance(keys, list) else ():
+            yield _Named(None, f"sources.{name}", what, str(key))
+    for leaving in data["exit"] if isinstance(data.get("exit"), list) else ():
+        if isinstance(leaving, Mapping) and isinstance(leaving.get("segment"), str):
+            yield _Named(None, "exit", RefersTo.SEGMENT, leaving["segment"])
+    for each in edit.walk(data):
+        kind, given = edit.kind_of(each.step), each.step.get("with")
+        if kind is None or not isinstance(given, Mapping):
+            continue
+        try:
+            found = step_type(kind, str(each.step[kind.value]))
+        except CampaignError:
+            continue
+        for name, what, key in found.references(given):
+            if what in _CALLED and not (what is RefersTo.CAMPAIGN and key in ("this", data.get("campaign"))):
+                yield _Named(each.step["step"], f"with.{name}", what, key)
+
+
+def _unknown(conn: Connection, data: Mapping[str, Any]) -> Iterator[DraftProblem]:
+    found = list(_named(data))
+    keys = {what: {each.key for each in found if each.what is what} for what in _CALLED}
+    segments = campaigns.named(conn, "segments", keys[RefersTo.SEGMENT])
+    forms = campaigns.named(conn, "forms", keys[RefersTo.FORM])
+    known: dict[RefersTo, set[str]] = {
+        RefersTo.SEGMENT: set(segments),
+        RefersTo.FORM: set(forms),
+        RefersTo.EMAIL: set(campaigns.named(conn, "emails", keys[RefersTo.EMAIL])),
+        RefersTo.CAMPAIGN: {row.key for row in campaigns.listing(conn)} if keys[RefersTo.CAMPAIGN] else set(),
+        **{what: templates.known(conn, kind, keys[what]) for what, kind in _TEMPLATES.items()},
+    }
+    for each in found:
+        said = quoted(each.key)
+        source = each.step is None and each.field.startswith("sources")
+        if each.key not in known[each.what]:
+            sentence = f"there is no {_CALLED[each.what]} {said}; choose another or create it"
+        elif source and each.what is RefersTo.SEGMENT and not segments[each.key].public:
+            sentence = f"segment {said} is private; only public segments can be sources"
+        elif source and each.what is RefersTo.SEGMENT and not segments[each.key].published:
+            sentence = f"segment {said} is not published; only published segments can be sources"
+        elif source and each.what is RefersTo.FORM and forms[each.key].standalone:
+            sentence = f"form {said} is standalone; only campaign forms can be sources"
+        else:
+            continue
+        yield DraftProblem(each.step, each.field, sentence)

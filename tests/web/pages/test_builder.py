@@ -1,0 +1,290 @@
+"""The campaign builder over HTTP, as it works without a script."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from httpx import Response
+from sqlalchemy import Engine
+
+from parcours.db.tables import campaigns, drafts, waits
+from parcours.domain.campaign_file import edit
+from parcours.domain.steps.registry import all_types
+from parcours.web.security.access import NEIGHBOUR
+from tests.web.conftest import Client
+from tests.web.pages.test_overview_pages import text_of
+from tests.web.pages.test_sign_in import token_of
+from tests.workers.worlds import World
+
+STEPS = """
+- step: hello
+  name: Say hello
+  action: contact.points
+  with: {points: 1}
+  after: 1 day
+  then:
+    - {step: visited, decision: page.hit, with: {url: "*"}, within: 3 days}
+"""
+
+
+@pytest.fixture
+def world(engine: Engine, tmp_path: Path) -> World:
+    made = World(engine, tmp_path)
+    made.contacts("anna", "berta", segment="everyone")
+    made.campaign(STEPS, name="First steps")
+    return made
+
+
+class Builder:
+    """Somebody who works with the builder, by its forms."""
+
+    def __init__(self, http: TestClient, base: str) -> None:
+        self.http = http
+        self.base = base
+
+    def page(self, **asked: Any) -> str:
+        answer = self.http.get(self.base, params=asked)
+        assert answer.status_code == 200, answer.text
+        return str(answer.text)
+
+    def does(self, do: str, revision: Any = None, **fields: Any) -> Response:
+        page = self.page()
+        (seen,) = set(re.findall(r'data-revision="(\d+)"', page))
+        data = {"csrf": token_of(self.http.get(self.base)), "revision": revision or seen, "do": do, **fields}
+        answer: Response = self.http.post(self.base, data=data)
+        assert answer.status_code == 200, answer.text
+        return answer
+
+    def add(self, type_: str, parent: str = "", branch: str = "", nth: int = 0, around: str = "") -> Response:
+        return self.does("insert", type=type_, parent=parent, branch=branch, nth=nth, around=around)
+
+    def review(self) -> Response:
+        answer: Response = self.http.get(f"{self.base}/review")
+        return answer
+
+    def apply(self, **chosen: str) -> Response:
+        page = self.review()
+        seen = re.findall(r'name="seen" value="([^"]+)"', page.text)
+        data = {"csrf": token_of(page), "seen": seen[0] if seen else "", **chosen}
+        answer: Response = self.http.post(f"{self.base}/review", data=data)
+        return answer
+
+
+@pytest.fixture
+def builder(client: Client, world: World) -> Builder:
+    return Builder(client(), "/campaigns/c/build")
+
+
+def file_of(world: World, who: str = NEIGHBOUR.who) -> dict[str, Any]:
+    with world.engine.connect() as conn:
+        known = drafts.of_campaign(conn, campaigns.find(conn, "c").id, who)
+        assert known is not None
+        draft = drafts.read(conn, known, who)
+        assert draft is not None
+        return draft.file
+
+
+def test_the_tree_says_what_each_step_does_and_when(builder: Builder) -> None:
+    said = text_of(builder.page())
+    assert "Say hello" in said
+    assert "+1 point" in said
+    assert "after 1 day" in said
+    assert "Visits *" in said
+    assert "The campaign as it is. Your first change begins a draft." in said
+
+
+def test_a_step_is_added_filled_in_moved_and_deleted_and_all_of_it_undone(builder: Builder, world: World) -> None:
+    added = builder.add("action contact.tags", "visited", "yes")
+    assert "the property" in text_of(added.text) or "add" in text_of(added.text)
+    shown = builder.does("set", step="contact-tags", name="Mark as warm", when="now", **{"with-add": "warm\nhot"})
+    said = text_of(shown.text)
+    assert "Mark as warm" in said
+    assert "Add the tags warm, hot" in said
+    # Nobody waits at a step that is new, so that its key follows its first name.
+    assert edit.find(file_of(world), "mark-as-warm").step["with"] == {"add": ["warm", "hot"]}
+    builder.does("move", step="mark-as-warm", parent="visited", branch="no", nth="0")
+    assert edit.find(file_of(world), "mark-as-warm").place.branch == "no"
+    builder.does("copy", step="mark-as-warm")
+    assert edit.keys(file_of(world)) == ["hello", "visited", "mark-as-warm", "mark-as-warm-2"]
+    builder.does("up", step="mark-as-warm-2")
+    assert edit.keys(file_of(world)) == ["hello", "visited", "mark-as-warm-2", "mark-as-warm"]
+    builder.does("remove", step="visited")
+    assert edit.keys(file_of(world)) == ["hello"]
+    while "Undone" in text_of(builder.does("undo").text):
+        pass
+    assert edit.keys(file_of(world)) == ["hello", "visited"]
+    for _each in range(6):
+        builder.does("redo")
+    assert edit.keys(file_of(world)) == ["hello"]
+    with world.engine.connect() as conn:
+        assert campaigns.find(conn, "c").version == 1
+
+
+def test_a_step_comes_between_two_others(builder: Builder, world: World) -> None:
+    builder.add("action contact.tags", "hello", "then", around="1")
+    assert edit.find(file_of(world), "visited").place.parent == "contact-tags"
+    builder.does("lift", step="contact-tags")
+    assert edit.find(file_of(world), "visited").place.parent == "hello"
+
+
+def test_what_does_not_fit_is_not_added_and_says_why(builder: Builder) -> None:
+    page = text_of(builder.page(add="1", parent="", branch="steps", nth="0"))
+    assert "Send an email" in page
+    assert "Opens the email: It is about a message of the channel email" in page
+    said = text_of(builder.add("decision email.open", "visited", "yes").text)
+    assert "A decision cannot directly follow a decision" in said
+
+
+def test_an_unknown_email_is_an_error_at_its_step_and_its_field(builder: Builder, world: World) -> None:
+    builder.add("action email.send", "visited", "yes")
+    page = builder.does("set", step="email-send", when="now", **{"with-email": "nowhere"}).text
+    said = text_of(page)
+    assert "There is no email 'nowhere'; choose another or create it." in said
+    assert "1 error to fix first" in said
+    assert 'id="with-email-errors"' in page
+    assert "Not ready yet" in text_of(builder.review().text)
+    world.email("nowhere")
+    assert "1 error to fix first" not in text_of(builder.page())
+
+
+def test_timing_is_written_in_fields_and_said_in_words(builder: Builder, world: World) -> None:
+    fields = {"with-points": "1", "name": "Say hello"}
+    timed = {"when": "after", "after": "2", "after-unit": "days", "hour": "09:00", "days": ["mon", "tue"]}
+    page = text_of(builder.does("set", step="hello", **fields, **timed).text)
+    assert "After 2 days at 09:00, on Mon and Tue." in page
+    step = edit.find(file_of(world), "hello").step
+    assert (step["after"], step["hour"], step["days"]) == ("2 days", "09:00", ["mon", "tue"])
+    dated = {"when": "date", "date-field": "birthday", "offset": "1", "offset-unit": "weeks", "side": "before"}
+    page = text_of(builder.does("set", step="hello", **fields, **dated).text)
+    assert "1 week before the date in birthday" in page
+    assert edit.find(file_of(world), "hello").step["at"] == {"field": "birthday", "before": "1 week"}
+
+
+def test_a_draft_is_applied_after_a_review_and_is_gone(builder: Builder, world: World) -> None:
+    builder.does("set", step="hello", name="Say hello", when="now", **{"with-points": "7"})
+    assert "Version 2 will be created." in text_of(builder.review().text)
+    answer = builder.apply()
+    assert "“First steps” was changed." in text_of(answer.text)
+    with world.engine.connect() as conn:
+        assert campaigns.find(conn, "c").version == 2
+        assert drafts.listed(conn, NEIGHBOUR.who) == []
+    assert "+7 points" in text_of(builder.page())
+
+
+def test_where_contacts_of_a_removed_step_go_is_chosen_beside_the_tree(builder: Builder, world: World) -> None:
+    world.run()
+    builder.does("remove", step="visited")
+    builder.add("action contact.tags")
+    builder.does("set", step="contact-tags", when="now", **{"with-add": "x"})
+    page = text_of(builder.does("remove", step="hello").text)
+    assert "2 contacts wait at hello, which is removed." in page
+    builder.does("redirect", **{"from": "hello", "to": "contact-tags"})
+    assert file_of(world)["redirect"] == {"hello": "contact-tags"}
+    builder.apply()
+    with world.engine.connect() as conn:
+        assert waits.count_at(conn, [world.step_id("contact-tags")]) == {world.step_id("contact-tags"): 2}
+
+
+def test_the_second_of_two_sees_what_the_first_changed_and_overwrites_nothing(builder: Builder, world: World) -> None:
+    builder.does("set", step="hello", name="Say hello", when="now", **{"with-points": "7"})
+    world.campaign(STEPS.replace("points: 1}", "points: 3}"), name="First steps")
+    page = builder.review()
+    said = text_of(page.text)
+    assert "The campaign was changed since you began this draft." in said
+    assert "Changes made meanwhile" in said
+    assert "+3 points" in said
+    assert builder.apply().status_code == 409
+    with world.engine.connect() as conn:
+        assert campaigns.find(conn, "c").version == 2
+    builder.does("rebase")
+    assert "“First steps” was changed." in text_of(builder.apply().text)
+    with world.engine.connect() as conn:
+        assert campaigns.find(conn, "c").version == 3
+
+
+def test_an_older_tab_changes_nothing(builder: Builder, world: World) -> None:
+    builder.add("action contact.tags")
+    said = text_of(builder.does("remove", revision=1, step="hello").text)
+    assert "The draft was changed in another tab; this is how it is now." in said
+    assert "hello" in edit.keys(file_of(world))
+
+
+def test_yaml_is_taken_as_one_change_and_what_is_none_is_refused(builder: Builder, world: World) -> None:
+    page = builder.page(yaml="1")
+    text = unescape(re.findall(r'(?s)name="text"[^>]*>\n(.*?)</textarea>', page)[0])
+    builder.does("yaml", text=text.replace("points: 1", "points: 9"))
+    assert edit.find(file_of(world), "hello").step["with"] == {"points": 9}
+    said = text_of(builder.does("yaml", text="steps: [").text)
+    assert "The file is not valid YAML" in said or "not valid YAML" in said
+    said = text_of(builder.does("undo").text)
+    assert "Undone: YAML accepted." in said
+    assert edit.find(file_of(world), "hello").step["with"] == {"points": 1}
+
+
+def test_a_step_is_moved_by_choosing_a_place(builder: Builder) -> None:
+    page = builder.page(moving="visited")
+    assert "Choose where “Visits *” goes." in text_of(page)
+    assert "Here: Add a step at the beginning" in unescape(page)
+    # Not below itself.
+    assert "Here: Add a step after Visits *, if yes" not in unescape(page)
+
+
+def test_a_branch_is_looked_at_alone_and_a_step_is_found(builder: Builder) -> None:
+    page = text_of(builder.page(only="visited"))
+    assert "All steps" in page
+    assert "1 step found" in text_of(builder.page(q="HELLO"))
+    assert "0 steps found" in text_of(builder.page(q="nothing like it"))
+
+
+@pytest.mark.parametrize("chosen", ["empty", "welcome", "win-back", "birthday", "webinar", "cart"])
+def test_a_new_campaign_begins_with_its_name_and_a_template(client: Client, world: World, chosen: str) -> None:
+    http = client()
+    world.email("hello")
+    page = http.get("/drafts/+new")
+    answer = http.post("/drafts", data={"csrf": token_of(page), "name": "Été à Paris", "template": chosen})
+    assert answer.status_code == 200
+    builder = Builder(http, answer.url.path)
+    assert "Été à Paris" in text_of(http.get("/drafts").text)
+    builder.does(
+        "settings", name="Été à Paris", segments=["everyone"], reentry="always", existing="1", exit_on_leave="1"
+    )
+    with world.engine.connect() as conn:
+        draft = drafts.read(conn, int(builder.base.rsplit("/", 1)[1]), NEIGHBOUR.who)
+    assert draft is not None
+    for each in edit.walk(draft.file):
+        if each.step.get("action") == "email.send":
+            shown = text_of(builder.page(step=each.step["step"]))
+            assert "Send an email" in shown
+    if chosen == "empty":
+        builder.add("action contact.points")
+        builder.does("set", step="contact-points", when="now", **{"with-points": "5"})
+        said = text_of(builder.apply(published="1").text)
+        assert "“Été à Paris” was created." in said
+        with world.engine.connect() as conn:
+            assert campaigns.find(conn, "ete-a-paris").version == 1
+
+
+def test_a_new_campaign_needs_a_name(client: Client, world: World) -> None:
+    http = client()
+    token = token_of(http.get("/drafts/+new"))
+    for name in ("", "x" * 10_000):
+        answer = http.post("/drafts", data={"csrf": token, "name": name, "template": "empty"})
+        assert answer.status_code == 422
+
+
+def test_every_type_of_step_has_a_panel_of_fields(builder: Builder, world: World) -> None:
+    for each in all_types():
+        if each.about is None and not each.name.startswith("test."):
+            builder.add(f"{each.kind.value} {each.name}")
+    page = text_of(builder.page())
+    assert "Call a webhook" in page
+    before = file_of(world)
+    for key in edit.keys(before):
+        shown = builder.page(step=key)
+        assert 'id="panel-title"' in shown
+        assert "Properties, as YAML" not in text_of(shown)

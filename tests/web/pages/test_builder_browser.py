@@ -1,0 +1,137 @@
+"""The campaign builder in a real browser, by keyboard alone, with everything running."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+from sqlalchemy import Engine
+
+from tests.ops.test_health_and_metrics import free_port
+from tests.web.conftest import Start, count, eventually
+from tests.web.pages.test_overview_browser import CHROMIUM, WAIT_MS, tab
+from tests.web.test_processes import is_ready
+from tests.workers.worlds import World
+
+__all__ = ["tab"]
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}")
+
+
+@pytest.fixture
+def world(engine: Engine, tmp_path: Path) -> World:
+    return World(engine, tmp_path)
+
+
+def choose(page: Page, name: str) -> None:
+    """Go to a button or a box by its tab stop, and press it."""
+    button = page.locator(".offer", has_text=name).first
+    for _ in range(120):
+        if button.evaluate("each => each === document.activeElement"):
+            page.keyboard.press("Enter")
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"no way to {name}")
+
+
+def reach(page: Page, selector: str) -> None:
+    """Press Tab until something has the focus."""
+    expect(page.locator(selector).first).to_be_visible()
+    for _ in range(120):
+        if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"no way to {selector}")
+
+
+def test_a_campaign_is_built_by_keyboard_launched_with_a_segment_and_moves(
+    start: Start, world: World, tab: Page
+) -> None:
+    world.contacts(*(f"contact-{n}" for n in range(20)), segment="newsletter")
+    world.email("hello")
+    problems: list[str] = []
+    tab.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    tab.on("pageerror", lambda error: problems.append(str(error)))
+    port = free_port()
+    with start("up", "--port", port):
+        eventually(lambda: is_ready(port))
+        keys = tab.keyboard
+        tab.goto(f"http://127.0.0.1:{port}/drafts/+new")
+        reach(tab, "#name")
+        keys.type("Keys only")
+        reach(tab, "[name=template]")
+        for _ in range(6):
+            if tab.evaluate("document.activeElement.value") == "empty":
+                break
+            keys.press("ArrowUp")
+        keys.press("Enter")
+        # The segment that existed before.
+        expect(tab.locator("#panel-title")).to_have_text("Settings")
+        reach(tab, "[name=segments]")
+        keys.press("Space")
+        expect(tab.locator("#flashes")).to_contain_text("Settings changed.")
+        tab.evaluate("window.notReloaded = true")
+        # The first step: an email.
+        reach(tab, "#plus-first")
+        keys.press("Enter")
+        expect(tab.locator("#panel-title")).to_have_text("Add a step")
+        choose(tab, "Send an email")
+        expect(tab.locator("#panel-title")).to_have_text("Send an email")
+        reach(tab, "#with-email")
+        keys.type("hello")
+        keys.press("Enter")
+        expect(tab.locator("#card-email-send")).to_have_text("Send “hello”")
+        # After it, whether it was opened: yes, points; no, a tag.
+        keys.press("Escape")
+        expect(tab.locator("#card-email-send")).to_be_focused()
+        keys.press("a")
+        expect(tab.locator("#panel-title")).to_have_text("Add a step")
+        choose(tab, "Opens the email")
+        expect(tab.locator("#card-email-open")).to_be_visible()
+        keys.press("Escape")
+        keys.press("y")
+        expect(tab.locator("#panel-title")).to_have_text("Add a step")
+        choose(tab, "Change points")
+        reach(tab, "#with-points")
+        keys.type("5")
+        keys.press("Enter")
+        expect(tab.locator("#card-contact-points")).to_have_text("+5 points")
+        keys.press("Escape")
+        keys.press("ArrowLeft")
+        expect(tab.locator("#card-email-open")).to_be_focused()
+        keys.press("n")
+        expect(tab.locator("#panel-title")).to_have_text("Add a step")
+        choose(tab, "Add or remove tags")
+        reach(tab, "#with-add")
+        keys.type("cold")
+        keys.press("Escape")
+        expect(tab.locator("#card-contact-tags")).to_have_text("Add the tags cold")
+        # Moved, cut, pasted, undone: the tree is what it was, and each is told.
+        tab.locator("#card-contact-tags").focus()
+        keys.press("Control+c")
+        expect(tab.locator("#said")).to_contain_text("Copied: Add the tags cold.")
+        keys.press("Control+v")
+        expect(tab.locator("#card-contact-tags-2")).to_be_visible()
+        expect(tab.locator("#said")).to_have_text("Copied: Add the tags cold")
+        keys.press("Control+z")
+        expect(tab.locator("#card-contact-tags-2")).to_have_count(0)
+        keys.press("/")
+        expect(tab.locator("#find")).to_be_focused()
+        keys.type("points")
+        keys.press("Enter")
+        expect(tab.locator("#matches-title")).to_have_text("1 step found")
+        expect(tab.locator("#effects")).to_contain_text("The campaign will be created with 4 steps.")
+        assert tab.evaluate("window.notReloaded")
+        # Launched.
+        reach(tab, "#effects .button.primary")
+        keys.press("Enter")
+        reach(tab, "[name=published]")
+        keys.press("Space")
+        reach(tab, "button.primary")
+        keys.press("Enter")
+        expect(tab.locator("#state")).to_have_text("Running")
+        eventually(lambda: count(world.engine, "membership") == 20, seconds=30)
+        eventually(lambda: len(world.read("SELECT FROM wait")) == 20, seconds=40)
+        expect(tab.locator("#tile-added")).to_have_text("20", timeout=WAIT_MS)
+        assert problems == []
+        tab.close()

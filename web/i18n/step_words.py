@@ -1,0 +1,215 @@
+"""Names of step types, of their properties and of what these take, for people; what is new here is said as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from parcours.domain import operators
+from parcours.domain.steps.types import Properties, StepType
+from parcours.web.i18n.language import _, marked
+from parcours.web.i18n.sentences import told
+
+TYPES = {
+    "action campaign.change": marked("Add to or remove from campaigns"),
+    "action campaign.jump": marked("Jump to another step"),
+    "action company.add_contact": marked("Add to a company"),
+    "action company.points": marked("Change points of the company"),
+    "action company.update": marked("Set fields of the company"),
+    "action contact.delete": marked("Delete the contact"),
+    "action contact.dnc_add": marked("Add to do not contact"),
+    "action contact.dnc_remove": marked("Remove from do not contact"),
+    "action contact.owner": marked("Set the owner"),
+    "action contact.points": marked("Change points"),
+    "action contact.segments": marked("Add to or remove from segments"),
+    "action contact.stage": marked("Move to a stage"),
+    "action contact.tags": marked("Add or remove tags"),
+    "action contact.update": marked("Set fields of the contact"),
+    "action email.send": marked("Send an email"),
+    "action email.send_to_user": marked("Send an email to colleagues"),
+    "action message.send": marked("Send a message by the preferred channel"),
+    "action push.send": marked("Send a notification"),
+    "action sms.send": marked("Send a text message"),
+    "action webhook.send": marked("Call a webhook"),
+    "decision asset.download": marked("Downloads a file"),
+    "decision contact.matches": marked("A rule becomes true"),
+    "decision email.click": marked("Clicks a link in the email"),
+    "decision email.open": marked("Opens the email"),
+    "decision email.reply": marked("Replies to the email"),
+    "decision event.happened": marked("An event happens"),
+    "decision form.submit": marked("Submits a form"),
+    "decision page.device": marked("Visits with a device"),
+    "decision page.hit": marked("Visits a page"),
+    "decision sms.reply": marked("Answers the text message"),
+    "condition company.field": marked("Field of the company"),
+    "condition contact.campaigns": marked("Campaigns of the contact"),
+    "condition contact.created": marked("When the contact was created"),
+    "condition contact.device": marked("Device of the contact"),
+    "condition contact.dnc": marked("Do not contact"),
+    "condition contact.email_valid": marked("Valid email address"),
+    "condition contact.field": marked("Field of the contact"),
+    "condition contact.owner": marked("Owner of the contact"),
+    "condition contact.points": marked("Points of the contact"),
+    "condition contact.segments": marked("Segments of the contact"),
+    "condition contact.stage": marked("Stage of the contact"),
+    "condition contact.tags": marked("Tags of the contact"),
+    "condition email.activity": marked("What happened to emails"),
+    "condition event.count": marked("How often an event happened"),
+    "condition form.field": marked("Answer in a form"),
+    "condition form.submitted": marked("A form was submitted"),
+    "condition page.visited": marked("A page was visited"),
+    "condition split.random": marked("Random split"),
+}
+PROPERTIES = {
+    "activity": marked("What happened"),
+    "add": marked("Add"),
+    "added": marked("Added"),
+    "again": marked("Send again"),
+    "as_json": marked("Send as JSON"),
+    "assets": marked("Files"),
+    "at_least": marked("At least"),
+    "at_most": marked("At most"),
+    "attempts": marked("Attempts"),
+    "bcc": marked("Bcc"),
+    "body": marked("Body"),
+    "campaigns": marked("Campaigns"),
+    "cc": marked("Cc"),
+    "channels": marked("Channels"),
+    "company": marked("Company"),
+    "device_brand": marked("Brand of the device"),
+    "device_os": marked("Operating system"),
+    "device_type": marked("Kind of device"),
+    "draw": marked("Name of the draw"),
+    "email": marked("Email"),
+    "email_type": marked("Kind of email"),
+    "emails": marked("Emails"),
+    "exactly": marked("Exactly"),
+    "field": marked("Field"),
+    "fields": marked("Fields"),
+    "form": marked("Form"),
+    "forms": marked("Forms"),
+    "group": marked("Point group"),
+    "headers": marked("Headers"),
+    "key": marked("Key of the run"),
+    "match": marked("Match"),
+    "message": marked("Message"),
+    "method": marked("Method"),
+    "number_field": marked("Field with the phone number"),
+    "older_than": marked("Longer ago than"),
+    "operator": marked("Comparison"),
+    "owner": marked("Owner"),
+    "owners": marked("Owners"),
+    "page": marked("Pages"),
+    "pages": marked("Pages"),
+    "pattern": marked("Text"),
+    "percent": marked("Percentage of yes"),
+    "points": marked("Points"),
+    "primary": marked("As the primary company"),
+    "priority": marked("Priority"),
+    "push": marked("Notification"),
+    "reason": marked("Reason"),
+    "referrer": marked("Referring pages"),
+    "remove": marked("Remove"),
+    "rule": marked("Rule"),
+    "segments": marked("Segments"),
+    "share": marked("Share"),
+    "shares": marked("Shares"),
+    "since": marked("Since"),
+    "sms": marked("Text message"),
+    "stage": marked("Stage"),
+    "stages": marked("Stages"),
+    "tags": marked("Tags"),
+    "text": marked("Text"),
+    "timeout": marked("Timeout in seconds"),
+    "title": marked("Title"),
+    "to": marked("To"),
+    "to_owner": marked("To the owner"),
+    "token_field": marked("Field with the device token"),
+    "transactional": marked("Transactional"),
+    "type": marked("Event type"),
+    "until": marked("Until"),
+    "url": marked("URL"),
+    "urls": marked("URLs"),
+    "value": marked("Value"),
+    "where": marked("Tests of the data"),
+    "which": marked("Which"),
+    "within": marked("Within"),
+}
+# Where a property of one type is called otherwise.
+OF_TYPE = {("action campaign.jump", "to"): marked("Step to jump to")}
+VALUES = {
+    "marketing": marked("Marketing"),
+    "transactional": marked("Transactional"),
+    "normal": marked("Normal"),
+    "high": marked("High"),
+    "primary": marked("The primary one"),
+    "any": marked("Any"),
+    "all": marked("All"),
+    "latest": marked("The latest"),
+    "unsubscribed": marked("unsubscribed"),
+    "bounced": marked("bounced"),
+    "manual": marked("set manually"),
+    "sent": marked("sent"),
+    "opened": marked("opened"),
+    "clicked": marked("clicked"),
+}
+OPERATORS = {
+    "=": marked("is"),
+    "!=": marked("is not"),
+    "gt": marked("is more than"),
+    "gte": marked("is at least"),
+    "lt": marked("is less than"),
+    "lte": marked("is at most"),
+    "empty": marked("is empty"),
+    "!empty": marked("is not empty"),
+    "like": marked("is like"),
+    "!like": marked("is not like"),
+    "regexp": marked("matches the expression"),
+    "!regexp": marked("does not match the expression"),
+    "startsWith": marked("begins with"),
+    "endsWith": marked("ends with"),
+    "contains": marked("contains"),
+    "in": marked("is one of"),
+    "!in": marked("is none of"),
+    "date": marked("is on the date"),
+    "within": marked("is within the last"),
+    "older_than": marked("is longer ago than"),
+    "in_next": marked("is within the next"),
+}
+_MOST = 120
+
+
+def type_name(kind: str, name: str) -> str:
+    """Return what a step type is called; one of another package goes by its name."""
+    return _(TYPES[f"{kind} {name}"]) if f"{kind} {name}" in TYPES else name
+
+
+def property_name(kind: str, type_: str, name: str) -> str:
+    """Return what a property is called; one that is new here goes by its name."""
+    label = OF_TYPE.get((f"{kind} {type_}", name)) or PROPERTIES.get(name)
+    return _(label) if label else name.replace("_", " ").capitalize()
+
+
+def value_name(value: str) -> str:
+    """Return what one of the values that a property takes is called."""
+    return _(VALUES[value]) if value in VALUES else value
+
+
+def in_words(found: StepType, properties: Properties) -> str:
+    """Return what a step does in the reader's language; the name of its type if that does not say."""
+    said = _tested(properties) or told(found.in_words(properties) or "") or type_name(found.kind.value, found.name)
+    said = said if len(said) <= _MOST else f"{said[:_MOST].rstrip()}…"
+    return said[:1].upper() + said[1:]
+
+
+def _tested(properties: Properties) -> str | None:
+    """Return a test of a field in words; its operator is a word of the reader's language."""
+    given: Any = properties
+    field, operator = getattr(given, "field", None), getattr(given, "operator", None)
+    if not isinstance(field, str) or not isinstance(operator, str):
+        return None
+    name = operators.known(operator)
+    value = getattr(given, "value", None)
+    shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else "" if value is None else str(value)
+    if name not in OPERATORS or isinstance(value, dict):
+        return None
+    return f"{field} {_(OPERATORS[name])} {shown}".rstrip()

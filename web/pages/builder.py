@@ -1,0 +1,735 @@
+"""The campaign builder: a draft as a tree, a panel beside it, and what applying it would do.
+
+Every `+`, card and menu item is a link or a form that gives a whole page; the script asks for the same pages, and puts
+in what differs. Each operation is kept at once, and the campaign is untouched until the draft is applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+from zoneinfo import available_timezones
+
+from fastapi import Request, Response
+from sqlalchemy import Connection
+
+from parcours.db.clock import now as database_now
+from parcours.db.scope import Scope
+from parcours.db.tables import campaigns, drafts, emails, forms, scores, segments, stages, sweeps, templates
+from parcours.db.tables.campaigns import Found
+from parcours.db.tables.drafts import Draft
+from parcours.domain.campaign_file import edit
+from parcours.domain.campaign_file.check import DATE_NAMES
+from parcours.domain.campaign_file.edit import EditError, Place
+from parcours.domain.campaign_file.model import CampaignFile
+from parcours.domain.errors import CampaignError, NotFoundError
+from parcours.domain.steps.registry import step_type
+from parcours.domain.steps.types import Kind, RefersTo, StepType
+from parcours.producers.files.campaigns import CampaignFileError, document_of, value_of, write
+from parcours.services import apply_campaign, campaign_changes, campaign_plan, draft_check
+from parcours.services import drafts as service
+from parcours.services.campaign_plan import CampaignPlan
+from parcours.services.drafts import OvertakenError
+from parcours.web.context import Site
+from parcours.web.i18n import labels, step_words
+from parcours.web.i18n.language import _, _n
+from parcours.web.i18n.sentences import told
+from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_trees, pages_router, panels
+from parcours.web.pages.campaign_form import CATCH_UP, PRIORITY, REENTRY, choices_of, plan_lines
+from parcours.web.pages.draft_trees import Drawing, Spot
+from parcours.web.pages.panels import Choice
+from parcours.web.pages.rendering import redirect, render, sentence
+from parcours.web.security.access import FormBody, Visitor
+
+router = pages_router()
+
+# Things that a picker offers; whoever has more writes the key.
+MOST_CHOICES = 500
+MOST_FOUND = 50
+MOST_EFFECTS = 8
+SETTINGS = ("name", "description", "category", "timezone", "reentry", "cooldown", "grace", "priority", "rate")
+YAML_SETTINGS = ("entry", "exit")
+YAML_SOURCES = ("events", "dates")
+OFTEN_USED = ("email.send", "contact.tags", "contact.points", "email.open", "email.click", "contact.field")
+BRANCH_ORDER = ("then", "yes", "no")
+STEP_NAMES = ("name", "at", "hour", "between", "days", "late", "on_failure")
+# What problems of a text call it.
+_YAML = Path("campaign.yaml")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A draft that is worked on: where its pages are, and the campaign that it changes, if there is one."""
+
+    base: str
+    draft: Draft
+    found: Found | None
+    who: str
+
+    @property
+    def file(self) -> dict[str, Any]:
+        return self.draft.file
+
+    @property
+    def name(self) -> str:
+        return str(self.file.get("name") or self.file.get("campaign") or _("New campaign"))
+
+    def url(self, **asked: object) -> str:
+        """Return the address of the builder with something open."""
+        return f"{self.base}?{urlencode({name: value for name, value in asked.items() if value is not None})}"
+
+
+def bench_of(conn: Connection, visitor: Visitor, *, key: str | None, draft_id: int | None) -> Bench:
+    """Return the bench of a campaign's key or of a draft. Without a draft yet, it shows the campaign as it is."""
+    if key is not None:
+        found = campaigns.find(conn, key)
+        known = drafts.of_campaign(conn, found.id, visitor.who)
+        draft = None if known is None else drafts.read(conn, known, visitor.who)
+        if draft is None:
+            now, file = database_now(conn), service.data_of(conn, found)
+            draft = Draft(0, found.id, visitor.who, found.version, 1, 1, now, file, False, False)
+        return Bench(f"/campaigns/{quote(found.key)}/build", draft, found, visitor.who)
+    draft = None if draft_id is None or not 0 < draft_id < 2**63 else drafts.read(conn, draft_id, visitor.who)
+    if draft is None:
+        raise NotFoundError("draft", str(draft_id))
+    if draft.campaign_id is not None:
+        row = campaigns.listing(conn, [draft.campaign_id])
+        if not row:
+            raise NotFoundError("draft", str(draft_id))
+        return bench_of(conn, visitor, key=row[0].key, draft_id=None)
+    return Bench(f"/drafts/{draft.id}", draft, None, visitor.who)
+
+
+# Pages.
+
+
+@router.get("/campaigns/{key}/build")
+def show(request: Request, key: str, site: SiteOf, who: VisitorOf) -> Response:
+    with site.engine.connect() as conn:
+        return _page(request, conn, site, bench_of(conn, who, key=key, draft_id=None))
+
+
+@router.get("/drafts/{draft_id}")
+def show_draft(request: Request, draft_id: int, site: SiteOf, who: VisitorOf) -> Response:
+    with site.engine.connect() as conn:
+        bench = bench_of(conn, who, key=None, draft_id=draft_id)
+        if bench.found is not None:
+            return redirect(request, bench.base)
+        return _page(request, conn, site, bench)
+
+
+@router.post("/campaigns/{key}/build")
+def operate(request: Request, key: str, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
+    return _operate(request, site, who, form, key=key)
+
+
+@router.post("/drafts/{draft_id}")
+def operate_draft(request: Request, draft_id: int, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
+    return _operate(request, site, who, form, draft_id=draft_id)
+
+
+@router.get("/campaigns/{key}/build/review")
+def review(request: Request, key: str, site: SiteOf, who: VisitorOf) -> Response:
+    with site.engine.connect() as conn:
+        return _review(request, conn, site, bench_of(conn, who, key=key, draft_id=None))
+
+
+@router.get("/drafts/{draft_id}/review")
+def review_draft(request: Request, draft_id: int, site: SiteOf, who: VisitorOf) -> Response:
+    with site.engine.connect() as conn:
+        return _review(request, conn, site, bench_of(conn, who, key=None, draft_id=draft_id))
+
+
+@router.post("/campaigns/{key}/build/review")
+def apply(request: Request, key: str, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
+    return _apply(request, site, who, form, key=key)
+
+
+@router.post("/drafts/{draft_id}/review")
+def apply_draft(request: Request, draft_id: int, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
+    return _apply(request, site, who, form, draft_id=draft_id)
+
+
+def _page(request: Request, conn: Connection, site: Site, bench: Bench) -> Response:
+    asked = request.query_params
+    data = bench.file
+    checked = draft_check.check_draft(conn, data, site.zone)
+    known = _known(conn, bench)
+    steps = set(edit.keys(data))
+    moving = asked.get("moving") if asked.get("moving") in steps else None
+    only = asked.get("only") if asked.get("only") in steps else None
+    chosen = asked.get("step") if asked.get("step") in steps else None
+    by_step: dict[str, list[draft_check.DraftProblem]] = {}
+    for each in checked.problems:
+        if each.step is not None:
+            by_step.setdefault(each.step, []).append(each)
+    names = {what: {each.value: each.label for each in choices} for what, choices in known.items()}
+    drawing = Drawing(site.zone, names, by_step, moving)
+    panel: dict[str, Any] = {"panel": None}
+    if "add" in asked:
+        panel = _adding(data, asked)
+    elif "settings" in asked:
+        panel = _settings(conn, bench, site, known, checked)
+    elif "yaml" in asked:
+        panel = {"panel": "yaml", "yaml": write(data), "yaml_problems": []}
+    elif "help" in asked:
+        panel = {"panel": "help"}
+    elif chosen is not None:
+        panel = _step(bench, chosen, known, checked, drawing)
+    wanted = asked.get("q", "").strip()
+    nodes = drawing.nodes(data, only=only)
+    planned = None if checked.file is None else campaign_plan.plan(conn, checked.file, zone=site.zone)
+    values = {
+        "bench": bench,
+        "nodes": nodes,
+        "only": only,
+        "trail": [] if only is None else [each["step"] for each in edit.find(data, only).above],
+        "titles": {node.key: node.title for root in nodes for node in root.walk()},
+        "moving": moving,
+        "chosen": chosen,
+        "count": len(steps),
+        "checked": checked,
+        "wanted": wanted,
+        "matches": _matches(drawing, data, wanted) if wanted else [],
+        "effects": [] if planned is None else _effects(planned, bench),
+        "planned": planned,
+        "others": [] if bench.found is None else drafts.others(conn, bench.found.id, bench.who),
+        "stale": bench.found is not None and bench.draft.base_version != bench.found.version,
+        "focus": _focus(asked, chosen),
+        "words": labels,
+        "start": Spot(Place(None, edit.ROOT, 0), len(nodes) == 1, moving is not None),
+        "end": Spot(Place(None, edit.ROOT, len(nodes)), False),
+        **panel,
+    }
+    return render(request, "build/page.html", **values)
+
+
+def _focus(asked: Mapping[str, str], chosen: str | None) -> str:
+    """Return the id of what should have the focus."""
+    if asked.get("focus") == "card" and chosen is not None:
+        return f"card-{chosen}"
+    return "panel-title" if {"add", "settings", "yaml", "help", "step"} & set(asked) else ""
+
+
+def _matches(drawing: Drawing, data: Mapping[str, Any], wanted: str) -> list[draft_trees.DraftNode]:
+    text = wanted.casefold()
+    every = [node for root in drawing.nodes(data) for node in root.walk()]
+    found = [each for each in every if text in f"{each.title} {each.words} {each.key} {each.type}".casefold()]
+    return found[:MOST_FOUND]
+
+
+def _known(conn: Connection, bench: Bench) -> dict[RefersTo, list[Choice]]:
+    """Return what steps may refer to, by its names."""
+    made: dict[RefersTo, list[Choice]] = {
+        RefersTo.SEGMENT: [Choice(each.key, each.name) for each in segments.listed(conn, most=1)],
+        RefersTo.FORM: [Choice(each.key, each.name) for each in forms.listed(conn)],
+        RefersTo.EMAIL: [Choice(each.key, each.key) for each in emails.listed(conn)],
+        RefersTo.STAGE: [Choice(each.key, each.name) for each in stages.listed(conn)],
+        RefersTo.POINT_GROUP: [Choice(each.key, each.name) for each in scores.groups(conn)],
+        RefersTo.CAMPAIGN: [Choice(row.key, row.name) for row in campaigns.listing(conn)],
+        RefersTo.STEP: [
+            Choice(each.step["step"], str(each.step.get("name") or each.step["step"])) for each in edit.walk(bench.file)
+        ],
+    }
+    by_kind = {"sms": RefersTo.SMS, "push": RefersTo.PUSH, "message": RefersTo.MESSAGE}
+    for template in templates.listed(conn):
+        made.setdefault(by_kind[template.kind], []).append(Choice(template.key, template.name))
+    return {what: choices[:MOST_CHOICES] for what, choices in made.items()}
+
+
+def _effects(planned: CampaignPlan, bench: Bench) -> list[dict[str, Any]]:
+    """Return what applying would do, in sentences; where contacts wait at a removed step, with where they may go."""
+    lines: list[dict[str, Any]] = []
+    for key, waiting in planned.removed.items():
+        if waiting:
+            to = planned.redirected.get(key, "")
+            text = _n("{n} contact waits at {key}, which is removed.", "{n} contacts wait at {key}, which is removed.",
+                      waiting, key=key)  # fmt: skip
+            lines.append({"kind": "removed", "text": text, "redirect": key, "to": to})
+    told_of = {each["redirect"] for each in lines}
+    for kind, line in plan_lines(planned):
+        if not any(key in line for key in told_of if kind == "removed"):
+            lines.append({"kind": kind, "text": line, "redirect": None, "to": ""})
+    return lines + [
+        {"kind": "note", "text": choice.label, "redirect": None, "to": ""} for choice in choices_of(planned)
+    ]
+
+
+def _adding(data: Mapping[str, Any], asked: Mapping[str, str]) -> dict[str, Any]:
+    place, around = _place(asked)
+    try:
+        offers = edit.allowed(data, place, around=around)
+    except EditError as error:
+        return {"panel": "problem", "problem": str(error)}
+    groups = []
+    for kind, label in (
+        (Kind.ACTION, _("Actions")),
+        (Kind.DECISION, _("Decisions")),
+        (Kind.CONDITION, _("Conditions")),
+    ):
+        of_kind = [
+            (each, step_words.type_name(kind.value, each.type.name), _first(each.type))
+            for each in offers
+            if each.type.kind is kind
+        ]
+        groups.append((kind.value, label, sorted(of_kind, key=_often_used)))
+    return {"panel": "add", "groups": groups, "place": place, "around": around, "paste": True}
+
+
+def _often_used(offered: tuple[edit.Offer, str, str]) -> tuple[bool, int, str]:
+    """Return where an offer stands: those that fit first, and among them what most campaigns use."""
+    offer, name, _about = offered
+    rank = OFTEN_USED.index(offer.type.name) if offer.type.name in OFTEN_USED else len(OFTEN_USED)
+    return offer.why_not is not None, rank, name
+
+
+def _first(found: StepType) -> str:
+    return told(found.description.split("\n\n")[0].replace("\n", " "))
+
+
+def _place(given: Mapping[str, str]) -> tuple[Place, bool]:
+    parent = given.get("parent") or None
+    nth = given.get("nth", "0")
+    branch = given.get("branch", "") if parent is not None else edit.ROOT
+    number = int(nth) if nth.isascii() and nth.isdigit() and len(nth) < 6 else 0
+    return Place(parent, branch, number), given.get("around") == "1"
+
+
+def _step(
+    bench: Bench,
+    key: str,
+    known: dict[RefersTo, list[Choice]],
+    checked: draft_check.CheckedDraft,
+    drawing: Drawing,
+) -> dict[str, Any]:
+    found = edit.find(bench.file, key)
+    step, problems = found.step, checked.at(key)
+    kind = edit.kind_of(step) or Kind.ACTION
+    given = step.get("with") if isinstance(step.get("with"), dict) else {}
+    try:
+        type_ = step_type(kind, str(step.get(kind.value)))
+        fields = panels.widgets(type_, given or {}, known, problems)
+    except CampaignError:
+        type_, fields = None, []
+    shown = {each.name for each in fields if each.errors}
+    date = step["at"] if isinstance(step.get("at"), Mapping) else {}
+    return {
+        "panel": "step",
+        "step": {**dict.fromkeys(STEP_NAMES), **step},
+        "key": key,
+        "kind": kind.value,
+        "type_name": step_words.type_name(kind.value, str(step.get(kind.value) or "")),
+        "about": "" if type_ is None else _first(type_),
+        "fields": fields,
+        "raw": None if type_ is not None else write(given or {}),
+        "loose": [
+            each.sentence
+            for each in problems
+            if not (each.field.startswith("with.") and each.field.split(".")[1] in shown)
+        ],
+        "mode": panels.mode_of(step),
+        "after": panels.length_of(step.get("after")),
+        "date": {**dict.fromkeys(DATE_NAMES), **date},
+        "offset": panels.length_of(date.get("before") or date.get("after")),
+        "within": panels.length_of(step.get("within")),
+        "look_back": panels.length_of(step.get("look_back")),
+        "timing": draft_trees.timing_words(step, drawing.zone),
+        "units": [(unit, _(text)) for unit, text in panels.UNITS],
+        "days": [(day, _(text)) for day, text in panels.DAYS],
+        "inserts": panels.INSERTS,
+        "has_below": any(step.get(branch) for branch in BRANCH_ORDER),
+        "beside": bench.url(
+            add=1, parent=found.place.parent or "", branch=found.place.branch, nth=found.place.nth + 1, around=""
+        ),
+    }
+
+
+def _settings(
+    conn: Connection,
+    bench: Bench,
+    site: Site,
+    known: dict[RefersTo, list[Choice]],
+    checked: draft_check.CheckedDraft,
+) -> dict[str, Any]:
+    data = bench.file
+    sources = data.get("sources") if isinstance(data.get("sources"), dict) else {}
+    assert isinstance(sources, dict)
+    lines = segments.listed(conn, most=segments.COUNTED)
+    usable = [each for each in lines if each.public and each.published]
+    picked = [str(each) for each in sources.get("segments") or ()]
+    picked_forms = [str(each) for each in sources.get("forms") or ()]
+    campaign_forms = [each for each in forms.listed(conn) if not each.standalone]
+    errors: dict[str, list[str]] = {}
+    for each in checked.at(None):
+        errors.setdefault(each.field.split(".")[0] or "campaign", []).append(each.sentence)
+    catch_up = data.get("catch_up", "run")
+    return {
+        "panel": "settings",
+        "settings": {name: str(data.get(name) or "") for name in (*SETTINGS, "campaign")},
+        "moments": {name: str(data.get(name) or "")[:16] for name in ("publish_from", "publish_until")},
+        "segments": usable,
+        "picked": picked,
+        "lost": [key for key in picked if key not in {each.key for each in usable}],
+        "forms": campaign_forms,
+        "picked_forms": picked_forms,
+        "lost_forms": [key for key in picked_forms if key not in {each.key for each in campaign_forms}],
+        "existing": sources.get("existing", True) is not False,
+        "exit_on_leave": data.get("exit_on_leave", True) is not False,
+        "catch_up_now": "skip" if isinstance(catch_up, dict) else str(catch_up),
+        "catch_up_skip": str(catch_up.get("skip", "")) if isinstance(catch_up, dict) else "",
+        "written": {
+            **{name: write(data[name]).strip() if data.get(name) else "" for name in YAML_SETTINGS},
+            **{name: write(sources[name]).strip() if sources.get(name) else "" for name in YAML_SOURCES},
+        },
+        "errors": errors,
+        "counted": segments.COUNTED,
+        "categories": campaigns.categories(conn),
+        "timezones": sorted(available_timezones()),
+        "reentry": [(key, _(text)) for key, text in REENTRY],
+        "catch_up": [(key, _(text)) for key, text in CATCH_UP],
+        "priority": [(key, _(text)) for key, text in PRIORITY],
+    }
+
+
+# Operations.
+
+
+def _operate(
+    request: Request,
+    site: Site,
+    who: Visitor,
+    form: FormBody,
+    *,
+    key: str | None = None,
+    draft_id: int | None = None,
+) -> Response:
+    does = form.text("do")
+    with site.engine.begin() as conn:
+        bench = bench_of(conn, who, key=key, draft_id=draft_id)
+        now = database_now(conn)
+        if does == "discard":
+            drafts.delete(conn, bench.draft.id, who.who)
+            return redirect(request, "/drafts", flash=_("The draft was deleted."))
+        if bench.draft.id == 0 and bench.found is not None:
+            made = service.begin(conn, bench.found, who.who, now=now)
+            bench = Bench(bench.base, made, bench.found, bench.who)
+        seen = form.text("revision")
+        revision = int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 10 else 0
+        here = form.text("step") or None
+        try:
+            if does == "undo":
+                _draft, said = service.step_back(conn, bench.draft, revision, now=now)
+                return _back(request, bench, here, _("Undone: {what}", what=said))
+            if does == "redo":
+                _draft, said = service.step_forward(conn, bench.draft, revision, now=now)
+                return _back(request, bench, here, _("Done again: {what}", what=said))
+            if does == "rebase" and bench.found is not None:
+                drafts.rebase(conn, bench.draft, bench.found.version, now=now)
+                return redirect(request, f"{bench.base}/review")
+            work = _Work(conn, bench, form)
+            change = work.change(does)
+            service.change(conn, bench.draft, revision, change, said=work.said, now=now)
+        except (EditError, OvertakenError) as error:
+            return redirect(request, bench.url(step=here, focus="card"), flash=sentence(str(error)), kind="error")
+        if work.address is not None:
+            return redirect(request, work.address, flash=work.said, kind="said")
+    return _back(request, bench, work.shows, work.said, focus=work.focus)
+
+
+def _back(request: Request, bench: Bench, step: str | None, said: str, focus: str = "card") -> Response:
+    return redirect(request, bench.url(step=step, focus=focus), flash=said, kind="said")
+
+
+class _Work:
+    """One operation that a form asks for: what it does to the file, what it is called, and what to show then."""
+
+    def __init__(self, conn: Connection, bench: Bench, form: FormBody) -> None:
+        self.conn = conn
+        self.bench = bench
+        self.form = form
+        self.key = form.text("step")
+        self.said = ""
+        self.shows: str | None = self.key or None
+        self.focus = "card"
+        self.address: str | None = None
+
+    def change(self, does: str) -> service.Change:
+        """Return the change. Raises EditError for an operation that there is none of."""
+        known: dict[str, Callable[[], service.Change]] = {
+            "insert": self.insert,
+            "set": self.set,
+            "settings": self.settings,
+            "remove": lambda: self.remove(lift=False),
+            "lift": lambda: self.remove(lift=True),
+            "move": self.move,
+            "copy": self.copy,
+            "up": lambda: self.shift(up=True),
+            "down": lambda: self.shift(up=False),
+            "rename": self.rename,
+            "yaml": self.yaml,
+            "redirect": self.redirect,
+        }
+        if does not in known:
+            raise EditError("the page asked for something that there is not; reload it")
+        return known[does]()
+
+    def title(self, key: str) -> str:
+        """Return what a step is called."""
+        steps = {each.step["step"]: each.step for each in edit.walk(self.bench.file)}
+        if key not in steps:
+            return key
+        return str(steps[key].get("name") or draft_trees.words_of(steps[key], {}, steps))
+
+    def insert(self) -> service.Change:
+        kind, _sign, name = self.form.text("type").partition(" ")
+        place, around = _place(_texts(self.form))
+        try:
+            found = step_type(Kind(kind), name)
+        except (CampaignError, ValueError):
+            raise EditError("there is no such type of step; reload the page") from None
+        offer = next((each for each in edit.allowed(self.bench.file, place, around=around, types=[found])), None)
+        if offer is not None and offer.why_not is not None:
+            raise EditError(offer.why_not)
+        key = edit.fresh_key(found.name.replace(".", "-"), edit.keys(self.bench.file))
+        step: dict[str, Any] = {"step": key, kind: found.name}
+        if kind == "decision":
+            # Without a deadline, nobody could go on when nothing happens.
+            step["within"] = "3 days"
+        self.said = _("Added: {what}", what=step_words.type_name(kind, found.name))
+        self.shows, self.focus = key, "panel"
+        return lambda data: edit.insert(data, place, step, around=around)
+
+    def set(self) -> service.Change:
+        key, form = self.key, self.form
+        step = edit.find(self.bench.file, key).step
+        kind = edit.kind_of(step) or Kind.ACTION
+        given = step.get("with") if isinstance(step.get("with"), dict) else {}
+        values: dict[str, Any] = {"name": form.text("name").strip() or None, **panels.timing_from(form, kind.value)}
+        try:
+            values["with"] = panels.properties_of(step_type(kind, str(step[kind.value])), given or {}, form) or None
+        except CampaignError:
+            values["with"] = value_of(form.text("raw")) if form.text("raw").strip() else None
+        if kind is Kind.ACTION:
+            values["on_failure"] = "continue" if form.text("on_failure") == "continue" else None
+        fresh = key
+        name = values["name"]
+        if name and not step.get("name") and not self.is_live(key) and edit.slug(str(name)):
+            # A name says more than a type; nobody waits at the key yet.
+            others = [each for each in edit.keys(self.bench.file) if each != key]
+            fresh = edit.fresh_key(edit.slug(str(name)), others)
+        self.said = _("Changed: {what}", what=name or self.title(key))
+        self.shows, self.focus = fresh, "panel"
+        return lambda data: edit.rename(edit.change(data, key, values), key, fresh)
+
+    def is_live(self, key: str) -> bool:
+        return key in self.live()
+
+    def live(self) -> list[str]:
+        """Return the keys of the campaign as it runs, at which contacts may wait."""
+        found = self.bench.found
+        return [] if found is None else edit.keys(service.data_of(self.conn, found))
+
+    def remove(self, *, lift: bool) -> service.Change:
+        found = edit.find(self.bench.file, self.key)
+        self.said = _("Deleted: {what}", what=self.title(self.key))
+        self.shows = found.place.parent
+        return lambda data: edit.remove(data, self.key, lift=lift)
+
+    def move(self) -> service.Change:
+        place, around = _place(_texts(self.form))
+        self.said = _("Moved: {what}", what=self.title(self.key))
+        return lambda data: edit.move(data, self.key, place, around=around)
+
+    def copy(self) -> service.Change:
+        if self.form.text("branch"):
+            place, _around = _place(_texts(self.form))
+        else:
+            own = edit.find(self.bench.file, self.key).place
+            place = own._replace(nth=own.nth + 1)
+        changed, self.shows = edit.copy(self.bench.file, self.key, place)
+        self.said = _("Copied: {what}", what=self.title(self.key))
+        return lambda data: changed
+
+    def shift(self, *, up: bool) -> service.Change:
+        what = self.title(self.key)
+        self.said = _("Moved up: {what}", what=what) if up else _("Moved down: {what}", what=what)
+        return lambda data: edit.shifted(data, self.key, up=up)
+
+    def rename(self) -> service.Change:
+        to = self.form.text("key").strip()
+        self.said = _("Key changed: {key}", key=to)
+        self.shows, self.focus = to, "panel"
+        live = self.live()
+        return lambda data: edit.rename(data, self.key, to, live=live)
+
+    def settings(self) -> service.Change:
+        form = self.form
+        values: dict[str, Any] = {name: form.text(name).strip() or None for name in SETTINGS}
+        values["reentry"] = None if values["reentry"] == "never" else values["reentry"]
+        values["priority"] = None if values["priority"] == "normal" else values["priority"]
+        values["exit_on_leave"] = None if "exit_on_leave" in form else False
+        catch_up = form.text("catch_up")
+        values["catch_up"] = {"skip": form.text("catch_up_skip").strip() or None} if catch_up == "skip" else None
+        if catch_up == "shift":
+            values["catch_up"] = "shift"
+        for name in ("publish_from", "publish_until"):
+            before = str(self.bench.file.get(name) or "")
+            text = form.text(name).strip()
+            # A date that is shown as it is keeps its seconds and offset.
+            values[name] = before if before and text == before[:16] else text or None
+        for name in YAML_SETTINGS:
+            values[name] = value_of(form.text(name)) if form.text(name).strip() else None
+        sources: dict[str, Any] = {
+            "segments": list(dict.fromkeys(form.all("segments"))),
+            "forms": list(dict.fromkeys(form.all("forms"))),
+            **{name: value_of(form.text(name)) if form.text(name).strip() else None for name in YAML_SOURCES},
+        }
+        values["sources"] = {name: value for name, value in sources.items() if value}
+        if "existing" not in form:
+            values["sources"]["existing"] = False
+        if self.bench.found is None and form.text("campaign").strip():
+            values["campaign"] = form.text("campaign").strip()
+        self.said = _("Settings changed.")
+        self.address = self.bench.url(settings=1)
+        return lambda data: edit.change(data, None, values)
+
+    def yaml(self) -> service.Change:
+        # Only a whole that can be drawn is kept: one entry to undo for each.
+        text = self.form.text("text").replace("\r\n", "\n")
+        try:
+            data = edit.normalised(document_of(_YAML, text).data)
+        except CampaignFileError as error:
+            first = error.problems[0]
+            line = _("Line {n}", n=first.line) if first.line else ""
+            raise EditError(f"{line}: {told(first.sentence)}" if line else told(first.sentence)) from None
+        if self.bench.found is not None or not data.get("campaign"):
+            data["campaign"] = self.bench.file.get("campaign")
+        data.pop("published", None)
+        data[edit.ROOT] = data.pop(edit.ROOT)
+        self.said = _("YAML accepted.")
+        self.address = self.bench.url(yaml=1)
+        return lambda _before: data
+
+    def redirect(self) -> service.Change:
+        removed, to = self.form.text("from"), self.form.text("to")
+        known = dict(self.bench.file.get("redirect") or {})
+        known.pop(removed, None)
+        if to:
+            known[removed] = to
+        self.said = _("Changed where contacts of a removed step go.")
+        return lambda data: edit.change(data, None, {"redirect": known or None})
+
+
+def _texts(form: FormBody) -> dict[str, str]:
+    return {name: form.text(name) for name in ("parent", "branch", "nth", "around")}
+
+
+# Applying.
+
+
+def _review(
+    request: Request, conn: Connection, site: Site, bench: Bench, *, changed: bool = False, status: int = 200
+) -> Response:
+    checked = draft_check.check_draft(conn, bench.file, site.zone)
+    values: dict[str, Any] = {"bench": bench, "checked": checked, "changed": changed, "words": labels}
+    if bench.found is not None and bench.draft.base_version != bench.found.version:
+        return render(
+            request, "build/stale.html", 409 if changed else status, **values, **_meanwhile(conn, site, bench)
+        )
+    if _is_taken(conn, bench):
+        values["taken"] = str(bench.file.get("campaign"))
+        return render(request, "build/review.html", 409, **values, planned=None, lines=[], choices=[], seen="")
+    if checked.file is None:
+        return render(request, "build/review.html", status, **values, planned=None, lines=[], choices=[], seen="")
+    planned = campaign_plan.plan(conn, checked.file, zone=site.zone)
+    rows = [] if bench.found is None else campaigns.listing(conn, [bench.found.id])
+    return render(
+        request,
+        "build/review.html",
+        status,
+        **values,
+        planned=planned,
+        lines=list(plan_lines(planned, comes_back=bench.found is None)),
+        choices=list(choices_of(planned)),
+        seen=planned.digest,
+        published=bool(rows and rows[0].published),
+    )
+
+
+def _is_taken(conn: Connection, bench: Bench) -> bool:
+    """Return whether the key of a new campaign is another one's."""
+    if bench.found is not None:
+        return False
+    key = str(bench.file.get("campaign") or "")
+    there = campaigns.stored(conn, key) if key else None
+    return there is not None and there.version > 0 and not there.deleted and there.key == key
+
+
+def _meanwhile(conn: Connection, site: Site, bench: Bench) -> dict[str, Any]:
+    """Return what others changed since the draft was begun, and what the draft changes, as differences of trees."""
+    assert bench.found is not None
+    found = bench.found
+    present = service.data_of(conn, found)
+    base = service.data_of(conn, found._replace(version=max(1, bench.draft.base_version)))
+    theirs = draft_trees.difference(base, present)
+    mine = draft_trees.difference(present, bench.file)
+    last = next(iter(campaigns.activity(conn, found.id, limit=1)), None)
+    return {
+        "theirs": theirs,
+        "their_nodes": Drawing(site.zone, marks=theirs.marks).nodes(present),
+        "mine": mine,
+        "my_nodes": Drawing(site.zone, marks=mine.marks).nodes(bench.file),
+        "last": last,
+    }
+
+
+def _apply(
+    request: Request,
+    site: Site,
+    who: Visitor,
+    form: FormBody,
+    *,
+    key: str | None = None,
+    draft_id: int | None = None,
+) -> Response:
+    """Do what the review said, if it still says so."""
+    with site.engine.connect() as conn, conn.begin() as transaction:
+        bench = bench_of(conn, who, key=key, draft_id=draft_id)
+        now = database_now(conn)
+        checked = draft_check.check_draft(conn, bench.file, site.zone)
+        if checked.file is None:
+            transaction.rollback()
+            return _review(request, conn, site, bench, changed=True, status=409)
+        campaign_changes.hold(conn, checked.file.campaign, now=now)
+        bench = bench_of(conn, who, key=key, draft_id=draft_id)
+        stale = bench.found is not None and bench.draft.base_version != bench.found.version
+        planned = campaign_plan.plan(conn, checked.file, zone=site.zone)
+        if stale or _is_taken(conn, bench) or form.text("seen") != planned.digest:
+            transaction.rollback()
+            with site.engine.connect() as again:
+                return _review(request, again, site, bench_of(again, who, key=key, draft_id=draft_id), changed=True)
+        if "published" in form:
+            planned = campaign_plan.plan(conn, _switched_on(checked.file), zone=site.zone)
+        campaign_id = apply_campaign.apply(
+            conn,
+            planned,
+            backfill="backfill" in form,
+            reschedule="reschedule" in form,
+            who=who.who,
+            now=now,
+            zone=site.zone,
+        )
+        drafts.delete(conn, bench.draft.id, who.who)
+        if campaigns.listing(conn, [campaign_id])[0].published:
+            # Who is in its segments already comes in; nobody has to run a command for that.
+            sweeps.ask(conn, "update", Scope(campaign_ids=(campaign_id,)), at=now)
+    name = checked.file.name
+    said = _("“{name}” was created.", name=name) if bench.found is None else _("“{name}” was changed.", name=name)
+    return redirect(request, f"/campaigns/{quote(checked.file.campaign)}", flash=said)
+
+
+def _switched_on(file: CampaignFile) -> CampaignFile:
+    return campaign_changes.with_published(file, True)

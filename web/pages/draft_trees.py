@@ -1,0 +1,226 @@
+"""A draft as a tree to draw: what each step does in words, what is wrong with it, and what may stand where."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from pydantic import ValidationError
+
+from parcours.domain.campaign_file import edit
+from parcours.domain.campaign_file.build import timing_of
+from parcours.domain.campaign_file.edit import Place
+from parcours.domain.campaign_file.model import BRANCH_NAMES, StepFile
+from parcours.domain.errors import CampaignError
+from parcours.domain.steps.registry import step_type
+from parcours.domain.steps.types import Kind, RefersTo, StepType
+from parcours.domain.time.intervals import parse_interval
+from parcours.services.draft_check import DraftProblem
+from parcours.web.i18n import labels, step_words
+
+# From here on the indent shrinks.
+DEEP = 6
+
+
+class Spot(NamedTuple):
+    """Where a `+` stands. `around`: what is there comes below what is put in; `fits`: what is moved may go there."""
+
+    place: Place
+    around: bool
+    fits: bool = False
+
+    @property
+    def query(self) -> str:
+        """The place as a query; the letters of keys stand for themselves there."""
+        parent, branch, nth = self.place.parent or "", self.place.branch, self.place.nth
+        return f"parent={parent}&branch={branch}&nth={nth}&around={'1' if self.around else ''}"
+
+
+@dataclass(frozen=True)
+class DraftFork:
+    """What is below a step: on a side, or (None) simply next. The `first` spot is above all steps in it."""
+
+    branch: str | None
+    nodes: Sequence[DraftNode]
+    first: Spot
+
+
+@dataclass(frozen=True)
+class DraftNode:
+    """A step of a draft. `mark` is what a difference says of it: added, changed, moved, or nothing."""
+
+    key: str
+    kind: str
+    type: str
+    title: str
+    words: str
+    timing: str
+    depth: int
+    # Another one beside it, in the same list.
+    beside: Spot
+    problems: Sequence[str] = ()
+    forks: Sequence[DraftFork] = ()
+    jump: str | None = None
+    last: bool = False
+    steps_below: int = 0
+    mark: str = ""
+
+    def walk(self) -> Iterator[DraftNode]:
+        yield self
+        for fork in self.forks:
+            for node in fork.nodes:
+                yield from node.walk()
+
+
+@dataclass
+class Drawing:
+    """How a draft is drawn: for whom, with which names, and what is being moved."""
+
+    zone: ZoneInfo
+    names: Mapping[RefersTo, Mapping[str, str]] = field(default_factory=dict)
+    problems: Mapping[str, Sequence[DraftProblem]] = field(default_factory=dict)
+    moving: str | None = None
+    marks: Mapping[str, str] = field(default_factory=dict)
+
+    def nodes(self, data: Mapping[str, Any], *, only: str | None = None) -> list[DraftNode]:
+        """Return the roots of a draft, or the branch below one step; with all below them."""
+        self.steps = {each.step["step"]: each.step for each in edit.walk(data)}
+        self.inside: Collection[str] = ()
+        if self.moving is not None and self.moving in self.steps:
+            self.inside = set(edit.keys({"steps": [self.steps[self.moving]]}))
+            self.moved = _type_of(self.steps[self.moving])
+        if only is not None:
+            found = edit.find(data, only)
+            return [self._node(found.step, found.place, found.above)]
+        return list(self._list(data.get(edit.ROOT) or (), None, edit.ROOT, ()))
+
+    def _list(
+        self, steps: Iterable[dict[str, Any]], parent: str | None, branch: str, above: tuple[dict[str, Any], ...]
+    ) -> Iterator[DraftNode]:
+        for nth, step in enumerate(steps):
+            yield self._node(step, Place(parent, branch, nth), above)
+
+    def _node(self, step: dict[str, Any], place: Place, above: tuple[dict[str, Any], ...]) -> DraftNode:
+        key, kind = step["step"], edit.kind_of(step) or Kind.ACTION
+        found = _type_of(step)
+        forks = []
+        below = (*above, step)
+        for branch in edit.branches_of(step):
+            nodes = list(self._list(step.get(branch) or (), key, branch, below))
+            spot = Spot(Place(key, branch, 0), bool(nodes), self._fits(below, key, bool(nodes)))
+            forks.append(DraftFork(None if branch == "then" else branch, nodes, spot))
+        words = words_of(step, self.names, self.steps)
+        title = str(step.get("name") or words)
+        given = step.get("with")
+        jump = found.jumps if found is not None else None
+        return DraftNode(
+            key,
+            kind.value,
+            str(step.get(kind.value) or ""),
+            title,
+            words if title != words else "",
+            timing_words(step, self.zone),
+            len(above) + 1,
+            Spot(place._replace(nth=place.nth + 1), False, self._fits(above, place.parent, False)),
+            [each.sentence for each in self.problems.get(key, ())],
+            forks,
+            str(given[jump]) if jump and isinstance(given, Mapping) and given.get(jump) else None,
+            found is not None and found.last,
+            sum(1 + node.steps_below for fork in forks for node in fork.nodes),
+            self.marks.get(key, ""),
+        )
+
+    def _fits(self, above: tuple[dict[str, Any], ...], parent: str | None, below: bool) -> bool:
+        if self.moving is None or parent in self.inside:
+            return False
+        if self.moved is None:
+            return True
+        # What is above it afterwards is without itself.
+        return edit.why_not(self.moved, above, below=below) is None
+
+    moved: StepType | None = None
+
+
+def _type_of(step: Mapping[str, Any]) -> StepType | None:
+    kind = edit.kind_of(step)
+    if kind is None:
+        return None
+    try:
+        return step_type(kind, str(step[kind.value]))
+    except CampaignError:
+        return None
+
+
+def words_of(
+    step: Mapping[str, Any],
+    names: Mapping[RefersTo, Mapping[str, str]],
+    steps: Mapping[str, Mapping[str, Any]],
+) -> str:
+    """Return what a step does in words, by the names of things; the name of its type while it is not finished."""
+    kind, found = edit.kind_of(step), _type_of(step)
+    if kind is None:
+        return str(step.get("name") or step["step"])
+    if found is None:
+        return str(step[kind.value])
+    try:
+        given = found.properties.model_validate({**found.properties.meant_before, **(step.get("with") or {})})
+    except (ValidationError, TypeError, ValueError):
+        return step_words.type_name(kind.value, found.name)
+    called = {}
+    for name, what in found.refers_to.items():
+        value = getattr(given, name)
+        known = names.get(what, {})
+        if what is RefersTo.STEP:
+            known = {key: str(each.get("name") or key) for key, each in steps.items()}
+        if isinstance(value, list):
+            called[name] = [known.get(each, each) for each in value]
+        elif value is not None:
+            called[name] = known.get(value, value)
+    return step_words.in_words(found, given.model_copy(update=called))
+
+
+def timing_words(step: Mapping[str, Any], zone: ZoneInfo) -> str:
+    """Return when a step is done, in words; nothing where that is at once, or cannot be read."""
+    own = {name: value for name, value in step.items() if name not in (*BRANCH_NAMES, "with") and value is not None}
+    if not {"after", "at", "hour", "between", "days", "within", "look_back"} & own.keys():
+        return ""
+    try:
+        read = StepFile.model_validate(own)
+        within, back = (None if text is None else parse_interval(text) for text in (read.within, read.look_back))
+        return labels.when(timing_of(read, zone), within, back)
+    except (ValidationError, ValueError, OverflowError):
+        return ""
+
+
+# Differences.
+
+
+class TreeDifference(NamedTuple):
+    """What one tree has that another has not: a mark for each step of the second, and the steps that are gone."""
+
+    marks: dict[str, str]
+    gone: list[str]
+    settings: list[str]
+
+
+def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> TreeDifference:
+    """Return how a tree became another."""
+    old, new = ({each.step["step"]: each for each in edit.walk(data)} for data in (before, after))
+    marks = {}
+    for key, each in new.items():
+        was = old.get(key)
+        if was is None:
+            marks[key] = "added"
+        elif _own(was.step) != _own(each.step):
+            marks[key] = "changed"
+        elif was.place[:2] != each.place[:2]:
+            marks[key] = "moved"
+    names = {*before, *after} - {edit.ROOT, "format", "published", "redirect"}
+    settings = sorted(name for name in names if before.get(name) != after.get(name))
+    return TreeDifference(marks, [str(old[key].step.get("name") or key) for key in old if key not in new], settings)
+
+
+def _own(step: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in step.items() if name not in BRANCH_NAMES}

@@ -1,0 +1,312 @@
+"""Forms for the properties of a step, made from the JSON Schema of its type, and what somebody wrote in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from parcours.domain import operators
+from parcours.domain.contacts.contact import ATTRIBUTES
+from parcours.domain.steps.types import RefersTo, StepType
+from parcours.domain.time.schedule import WEEKDAYS
+from parcours.producers.files.campaigns import value_of, write
+from parcours.services.draft_check import DraftProblem
+from parcours.web.i18n import step_words
+from parcours.web.i18n.language import _, marked, reader
+from parcours.web.i18n.sentences import told
+from parcours.web.security.access import FormBody
+
+# Texts of several lines, in which names of contacts may be filled in.
+LONG = frozenset({"text", "body", "message_text"})
+# What can be put into a text.
+INSERTS = ("{{ contact.email }}", "{{ contact.first_name }}", "{{ contact.key }}", "{{ entry.total }}")
+UNITS = (
+    ("minutes", marked("minutes")),
+    ("hours", marked("hours")),
+    ("days", marked("days")),
+    ("weeks", marked("weeks")),
+    ("months", marked("months")),
+    ("years", marked("years")),
+)
+DAYS = tuple(
+    zip(
+        WEEKDAYS,
+        (
+            marked("Mon"),
+            marked("Tue"),
+            marked("Wed"),
+            marked("Thu"),
+            marked("Fri"),
+            marked("Sat"),
+            marked("Sun"),
+        ),
+        strict=True,
+    )
+)
+_LENGTH = re.compile(r"(\d{1,6}) (minute|hour|day|week|month|year)s?")
+
+
+class Choice(NamedTuple):
+    """Something that a property may be: its value, and what people call it."""
+
+    value: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Widget:
+    """A property as a field of a form. `kind` is text, area, number, check, choice, lines, pick, picks, one or yaml.
+
+    `value` is what stands in it, as text; `picked` are several. `one` and `yaml` are YAML of one line and of several.
+    """
+
+    name: str
+    label: str
+    kind: str
+    value: str = ""
+    picked: tuple[str, ...] = ()
+    choices: Sequence[Choice] = ()
+    help: str = ""
+    required: bool = False
+    least: float | None = None
+    most: float | None = None
+    errors: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The id and name of the control."""
+        return f"with-{self.name}"
+
+
+Known = Mapping[RefersTo, Sequence[Choice]]
+
+
+def widgets(found: StepType, given: Mapping[str, Any], known: Known, problems: Iterable[DraftProblem]) -> list[Widget]:
+    """Return the fields for a step's properties; `known` has what references may name."""
+    schema = found.properties.model_json_schema(by_alias=False)
+    wrong = [each for each in problems if each.field == "with" or each.field.startswith("with.")]
+    made = []
+    for name, each in schema.get("properties", {}).items():
+        value = next((given[spelled] for spelled in found.spellings(name) if spelled in given), None)
+        errors = tuple(p.sentence for p in wrong if p.field.split(".")[1:2] == [name])
+        made.append(_widget(found, name, each, value, known, errors, name in schema.get("required", ())))
+    return made
+
+
+def _widget(
+    found: StepType,
+    name: str,
+    schema: Mapping[str, Any],
+    value: Any,
+    known: Known,
+    errors: tuple[str, ...],
+    required: bool,
+) -> Widget:
+    described = " ".join(str(schema.get("description", "")).split())
+    inner, empty = _without_null(schema)
+    kind = _kind_of(found, name, inner)
+    default = schema.get("default")
+    shown = default if value is None and kind in ("choice", "check", "number") else value
+    choices: Sequence[Choice] = ()
+    if kind in ("pick", "picks"):
+        choices = known.get(found.refers_to[name], ())
+    elif kind == "choice" and name == "operator":
+        among = inner.get("enum") or operators.OPERATORS
+        choices = [Choice(each, _(text)) for each, text in step_words.OPERATORS.items() if each in among]
+        shown = operators.known(str(shown)) if shown in (*operators.OPERATORS, ">", ">=", "<", "<=") else shown
+    elif kind == "choice":
+        choices = [Choice(str(each), step_words.value_name(str(each))) for each in inner["enum"]]
+    elif kind == "pick-field":
+        choices = [Choice(each, each) for each in sorted(ATTRIBUTES)]
+    if kind == "choice" and shown is not None and str(shown) not in {each.value for each in choices}:
+        # As it is written, right or wrong.
+        choices = [*choices, Choice(str(shown), str(shown))]
+    if kind == "choice" and (empty or (required and shown is None)):
+        choices = [Choice("", _("Please choose")), *choices]
+    return Widget(
+        name,
+        step_words.property_name(found.kind.value, found.name, name),
+        "pick" if kind == "pick-field" else kind,
+        _text_of(kind, shown),
+        _several(shown) if kind == "picks" else (),
+        choices,
+        _help(described),
+        required,
+        inner.get("minimum", inner.get("ge")),
+        inner.get("maximum", inner.get("le")),
+        errors,
+    )
+
+
+def _help(described: str) -> str:
+    """Return the description of a property, where it is in the reader's language."""
+    said = told(described)
+    # What is code in the documentation stands without its marks.
+    return said.replace("`", "") if reader().language == "en" or said != described else ""
+
+
+def _without_null(schema: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
+    choices = schema.get("anyOf")
+    if not isinstance(choices, list):
+        return schema, False
+    left = [each for each in choices if each != {"type": "null"}]
+    return (left[0] if len(left) == 1 else {}), len(left) < len(choices)
+
+
+def _kind_of(found: StepType, name: str, schema: Mapping[str, Any]) -> str:
+    kind = schema.get("type")
+    if name in found.refers_to and kind in ("string", "array"):
+        return "pick" if kind == "string" else "picks"
+    if "enum" in schema or (name == "operator" and kind == "string"):
+        return "choice"
+    if kind == "array" and schema.get("items", {}).get("type") == "string":
+        return "lines"
+    if kind == "string":
+        return "area" if name in LONG else "pick-field" if name == "field" else "text"
+    if kind == "boolean":
+        return "check"
+    if kind in ("integer", "number"):
+        return "number"
+    return "one" if name == "value" else "yaml"
+
+
+def _text_of(kind: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if kind in ("one", "yaml"):
+        return str(value) if isinstance(value, str) and value_of(value) == value else _yaml(value, one=kind == "one")
+    if kind == "lines":
+        return "\n".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if kind == "check":
+        return "1" if value is True else ""
+    return str(value)
+
+
+def _yaml(value: Any, *, one: bool) -> str:
+    text = write(value).removesuffix("\n").removesuffix("\n...")
+    if not one:
+        return text
+    flow = isinstance(value, list | tuple) and all(isinstance(each, str | int | float) for each in value)
+    return f"[{', '.join(_yaml(each, one=True) for each in value)}]" if flow else " ".join(text.split("\n"))
+
+
+def _several(value: Any) -> tuple[str, ...]:
+    if isinstance(value, list | tuple):
+        return tuple(map(str, value))
+    return () if value is None else (str(value),)
+
+
+def properties_of(found: StepType, given: Mapping[str, Any], form: FormBody) -> dict[str, Any]:
+    """Return a step's properties as somebody wrote them, right or wrong; what the form does not show stays."""
+    made = dict(given)
+    schema = found.properties.model_json_schema(by_alias=False)
+    for name, each in schema.get("properties", {}).items():
+        inner, _empty = _without_null(each)
+        kind = _kind_of(found, name, inner)
+        for spelled in found.spellings(name):
+            made.pop(spelled, None)
+        value = _value(kind, f"with-{name}", inner, form)
+        if value is not None and value != each.get("default"):
+            made[name] = value
+    return made
+
+
+def _value(kind: str, name: str, schema: Mapping[str, Any], form: FormBody) -> Any:
+    if kind == "check":
+        return name in form
+    if kind == "picks":
+        picked = [*form.all(name), *_lines(form.text(f"{name}-more"))]
+        return list(dict.fromkeys(each for each in picked if each)) or None
+    text = form.text(name).replace("\r\n", "\n")
+    if kind == "lines":
+        return _lines(text) or None
+    if not text.strip():
+        return None
+    if kind == "number":
+        return _number(text.strip(), whole=schema.get("type") == "integer")
+    if kind in ("one", "yaml"):
+        return value_of(text)
+    return text if kind == "area" else text.strip()
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _number(text: str, *, whole: bool) -> Any:
+    try:
+        return int(text) if whole or re.fullmatch(r"[+-]?\d+", text) else float(text.replace(",", "."))
+    except ValueError:
+        # As it is written: what is wrong with it is said beside it.
+        return text
+
+
+# Timing.
+
+
+@dataclass(frozen=True)
+class Length:
+    """An interval as a number and a unit; without a unit, `n` is what is written."""
+
+    n: str = ""
+    unit: str = "days"
+
+
+def length_of(value: Any) -> Length:
+    """Return an interval for two fields of a form."""
+    if value is None:
+        return Length()
+    found = _LENGTH.fullmatch(str(value).strip())
+    return Length(found[1], f"{found[2]}s") if found else Length(str(value), "")
+
+
+def written_length(form: FormBody, name: str) -> str | None:
+    """Return an interval as a file has it."""
+    n, unit = form.text(name).strip(), form.text(f"{name}-unit")
+    if not n:
+        return None
+    return f"{n} {unit.removesuffix('s') if n == '1' else unit}" if n.isdigit() and unit in dict(UNITS) else n
+
+
+def timing_from(form: FormBody, kind: str) -> dict[str, Any]:
+    """Return what a form says of when a step is done, by the names of a file; None takes out."""
+    if kind == "decision":
+        return {"within": written_length(form, "within"), "look_back": written_length(form, "look_back")}
+    when = form.text("when")
+    made: dict[str, Any] = dict.fromkeys(("after", "at", "hour", "between", "days", "late"))
+    hour = form.text("hour").strip() or None
+    if when == "on":
+        made["at"] = form.text("at").strip() or None
+        return made
+    if when == "date":
+        side = "before" if form.text("side") == "before" else "after"
+        made["at"] = {
+            name: value
+            for name, value in (
+                ("field", form.text("date-field").strip() or None),
+                (side, written_length(form, "offset")),
+                ("hour", hour),
+            )
+            if value is not None
+        }
+        made["late"] = "run" if form.text("late") == "run" and kind == "action" else None
+        return made
+    if when == "after":
+        made["after"] = written_length(form, "after")
+    start, end = form.text("start").strip(), form.text("end").strip()
+    if start or end:
+        made["between"] = [start, end]
+    else:
+        made["hour"] = hour
+    days = [day for day in WEEKDAYS if day in form.all("days")]
+    made["days"] = days if days and len(days) < len(WEEKDAYS) else None
+    return made
+
+
+def mode_of(step: Mapping[str, Any]) -> str:
+    """Return which way of timing a step has: now, after, on a date, or by a date of the contact."""
+    if isinstance(step.get("at"), Mapping):
+        return "date"
+    return "on" if step.get("at") is not None else "after" if step.get("after") is not None else "now"
