@@ -212,7 +212,10 @@ def test_one_contact_is_walked_through_and_stays_as_it_is(run: Run, file: Path, 
     shown = json.loads(run("contacts", "show", "ann", "--json").stdout)
     assert (shown["points"], shown["campaigns"]) == (0, [])
     unknown = run("simulate", file, "--contact", "anna")
-    assert (unknown.returncode, unknown.stderr.strip()) == (1, "parcours: there is no contact 'anna'")
+    assert (unknown.returncode, unknown.stderr.strip()) == (
+        1,
+        "parcours: there is no contact 'anna'; check the key or the email address",
+    )
 
 
 @pytest.mark.parametrize(
