@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from parcours.db.tables import campaigns, drafts
 from parcours.db.tables.campaigns import Found
-from parcours.db.tables.drafts import Draft
+from parcours.db.tables.drafts import StoredDraft
 from parcours.domain.campaign_file.build import to_data
 from parcours.domain.campaign_file.edit import EditError, normalised
 from parcours.domain.errors import CampaignError
@@ -46,7 +46,7 @@ def data_of(conn: Connection, found: Found) -> dict[str, Any]:
     return made
 
 
-def begin(conn: Connection, found: Found, owner: str, *, now: datetime) -> Draft:
+def begin(conn: Connection, found: Found, owner: str, *, now: datetime) -> StoredDraft:
     """Return somebody's draft of a campaign, made from its present version when there is none."""
     known = drafts.of_campaign(conn, found.id, owner)
     if known is None:
@@ -70,7 +70,7 @@ def begin_new(conn: Connection, file: dict[str, Any], owner: str, *, now: dateti
     return drafts.create(conn, campaign_id=None, owner=owner, base_version=0, file=_fitting(file), now=now)
 
 
-def change(conn: Connection, draft: Draft, seen: int, what: Change, *, said: str, now: datetime) -> Draft:
+def change(conn: Connection, draft: StoredDraft, seen: int, what: Change, *, said: str, now: datetime) -> StoredDraft:
     """Do one operation and keep what comes of it; a change that changes nothing leaves no trace.
 
     `seen` is the revision that whoever asks for it looked at. Raises OvertakenError, and EditError.
@@ -83,7 +83,7 @@ def change(conn: Connection, draft: Draft, seen: int, what: Change, *, said: str
     return _again(conn, held)
 
 
-def step_back(conn: Connection, draft: Draft, seen: int, *, now: datetime) -> tuple[Draft, str]:
+def step_back(conn: Connection, draft: StoredDraft, seen: int, *, now: datetime) -> tuple[StoredDraft, str]:
     """Undo the last operation; return the draft and what was undone. Raises OvertakenError, and EditError."""
     held = _hold(conn, draft, seen)
     if not held.undo:
@@ -93,7 +93,7 @@ def step_back(conn: Connection, draft: Draft, seen: int, *, now: datetime) -> tu
     return _again(conn, held), undone
 
 
-def step_forward(conn: Connection, draft: Draft, seen: int, *, now: datetime) -> tuple[Draft, str]:
+def step_forward(conn: Connection, draft: StoredDraft, seen: int, *, now: datetime) -> tuple[StoredDraft, str]:
     """Do what was undone last once more; return the draft and what that was. Raises OvertakenError, and EditError."""
     held = _hold(conn, draft, seen)
     if not held.redo:
@@ -102,7 +102,7 @@ def step_forward(conn: Connection, draft: Draft, seen: int, *, now: datetime) ->
     return _again(conn, held), drafts.said(conn, held, held.pointer + 1)
 
 
-def _hold(conn: Connection, draft: Draft, seen: int) -> Draft:
+def _hold(conn: Connection, draft: StoredDraft, seen: int) -> StoredDraft:
     held = drafts.hold(conn, draft.id, draft.owner)
     if held is None:
         raise OvertakenError("the draft was deleted or applied in another tab")
@@ -111,7 +111,7 @@ def _hold(conn: Connection, draft: Draft, seen: int) -> Draft:
     return held
 
 
-def _again(conn: Connection, draft: Draft) -> Draft:
+def _again(conn: Connection, draft: StoredDraft) -> StoredDraft:
     found = drafts.read(conn, draft.id, draft.owner)
     assert found is not None
     return found

@@ -18,7 +18,7 @@ MOST_SNAPSHOTS = 150
 MOST_OF_OWNER = 500
 
 
-class Draft(NamedTuple):
+class StoredDraft(NamedTuple):
     """A draft as it is now. `undo` and `redo` say whether there is a snapshot before and after the present one."""
 
     id: int
@@ -64,19 +64,19 @@ def of_campaign(conn: Connection, campaign_id: int, owner: str) -> int | None:
     return None if found is None else int(found)
 
 
-def read(conn: Connection, draft_id: int, owner: str) -> Draft | None:
+def read(conn: Connection, draft_id: int, owner: str) -> StoredDraft | None:
     """Return a draft, or None when it is gone or somebody else's."""
     row = conn.execute(sql["read"], {"draft_id": draft_id, "owner": owner}).one_or_none()
-    return None if row is None else Draft(*row)
+    return None if row is None else StoredDraft(*row)
 
 
-def hold(conn: Connection, draft_id: int, owner: str) -> Draft | None:
+def hold(conn: Connection, draft_id: int, owner: str) -> StoredDraft | None:
     """Return a draft as `read`, and keep others from changing it until the transaction ends."""
     conn.execute(sql["hold"], {"draft_id": draft_id})
     return read(conn, draft_id, owner)
 
 
-def add(conn: Connection, draft: Draft, file: dict[str, Any], *, said: str, now: datetime) -> None:
+def add(conn: Connection, draft: StoredDraft, file: dict[str, Any], *, said: str, now: datetime) -> None:
     """Make another file what the draft says. What was undone is gone, and so is what is too far back."""
     n = draft.pointer + 1
     conn.execute(sql["forget"], {"draft_id": draft.id, "after": draft.pointer, "before": n - MOST_SNAPSHOTS})
@@ -84,17 +84,17 @@ def add(conn: Connection, draft: Draft, file: dict[str, Any], *, said: str, now:
     point(conn, draft, n, now=now)
 
 
-def point(conn: Connection, draft: Draft, n: int, *, now: datetime) -> None:
+def point(conn: Connection, draft: StoredDraft, n: int, *, now: datetime) -> None:
     """Make another snapshot the present one."""
     conn.execute(sql["point"], {"draft_id": draft.id, "pointer": n, "now": now})
 
 
-def rebase(conn: Connection, draft: Draft, version: int, *, now: datetime) -> None:
+def rebase(conn: Connection, draft: StoredDraft, version: int, *, now: datetime) -> None:
     """Say that the draft's owner has seen a later version, and means to go on from their own file."""
     conn.execute(sql["rebase"], {"draft_id": draft.id, "version": version, "now": now})
 
 
-def said(conn: Connection, draft: Draft, n: int) -> str:
+def said(conn: Connection, draft: StoredDraft, n: int) -> str:
     """Return what led to a snapshot, or nothing."""
     return str(conn.execute(sql["said"], {"draft_id": draft.id, "n": n}).scalar_one_or_none() or "")
 

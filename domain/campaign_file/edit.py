@@ -28,7 +28,7 @@ class EditError(CampaignError):
     """A change that a file cannot have; the message says why in one sentence."""
 
 
-class Place(NamedTuple):
+class StepPlace(NamedTuple):
     """Where a step stands: below which step (None: at the beginning), in which branch, and where in that list."""
 
     parent: str | None
@@ -43,31 +43,31 @@ class Offer(NamedTuple):
     why_not: str | None
 
 
-class Found(NamedTuple):
+class FoundStep(NamedTuple):
     """A step of a file, with its place and the steps above it, the topmost first."""
 
     step: Data
-    place: Place
+    place: StepPlace
     above: tuple[Data, ...]
 
 
 # Reading.
 
 
-def walk(data: Mapping[str, Any]) -> Iterator[Found]:
+def walk(data: Mapping[str, Any]) -> Iterator[FoundStep]:
     """Yield every step, in the order of the file."""
     yield from _walk(data.get(ROOT) or [], None, ROOT, ())
 
 
-def _walk(steps: Sequence[Data], parent: str | None, branch: str, above: tuple[Data, ...]) -> Iterator[Found]:
+def _walk(steps: Sequence[Data], parent: str | None, branch: str, above: tuple[Data, ...]) -> Iterator[FoundStep]:
     for index, step in enumerate(steps):
-        yield Found(step, Place(parent, branch, index), above)
+        yield FoundStep(step, StepPlace(parent, branch, index), above)
         for name in BRANCH_NAMES:
             if step.get(name):
                 yield from _walk(step[name], step["step"], name, (*above, step))
 
 
-def find(data: Mapping[str, Any], key: str) -> Found:
+def find(data: Mapping[str, Any], key: str) -> FoundStep:
     """Return the step of a key. Raises EditError."""
     found = next((each for each in walk(data) if each.step["step"] == key), None)
     if found is None:
@@ -94,7 +94,7 @@ def branches_of(step: Mapping[str, Any]) -> tuple[str, ...]:
 # Changing.
 
 
-def insert(data: Data, place: Place, step: Data, *, around: bool = False) -> Data:
+def insert(data: Data, place: StepPlace, step: Data, *, around: bool = False) -> Data:
     """Return the file with a step more. `around`: what stands in that branch comes below the new step.
 
     Raises EditError.
@@ -125,7 +125,7 @@ def remove(data: Data, key: str, *, lift: bool = False) -> Data:
     return _bounded(_tidied(made, found.place))
 
 
-def move(data: Data, key: str, place: Place, *, around: bool = False) -> Data:
+def move(data: Data, key: str, place: StepPlace, *, around: bool = False) -> Data:
     """Return the file with a step, and all below it, at another place; the place is counted before the move.
 
     `around`: what stands in that branch comes below the step. Raises EditError.
@@ -154,7 +154,7 @@ def _put_around(step: Data, steps: list[Data]) -> None:
     steps[:] = [step]
 
 
-def copy(data: Data, key: str, place: Place) -> tuple[Data, str]:
+def copy(data: Data, key: str, place: StepPlace) -> tuple[Data, str]:
     """Return the file with a copy of a step, and of all below it, and the copy's key; copies have keys of their own.
 
     Jumps within what is copied lead to the copies. Raises EditError.
@@ -237,7 +237,7 @@ def shifted(data: Data, key: str, *, up: bool) -> Data:
     return _past_parent(data, find(data, below[0]["step"]))
 
 
-def _past_parent(data: Data, found: Found) -> Data:
+def _past_parent(data: Data, found: FoundStep) -> Data:
     if found.place.parent is None:
         raise EditError("the step is already the first")
     if kind_of(found.step) is not Kind.ACTION or _is_last(found.step):
@@ -281,7 +281,7 @@ def _renamed(whole: Data, fresh: Mapping[str, str]) -> Data:
 
 
 def allowed(
-    data: Mapping[str, Any], place: Place, *, around: bool = False, types: Iterable[StepType] | None = None
+    data: Mapping[str, Any], place: StepPlace, *, around: bool = False, types: Iterable[StepType] | None = None
 ) -> list[Offer]:
     """Return every step type, with why it may not stand at a place. Raises EditError for a place that is none."""
     above: tuple[Data, ...] = ()
@@ -404,12 +404,12 @@ def _bounded(data: Data) -> Data:
     return data
 
 
-def _steps_at(data: Mapping[str, Any], place: Place) -> Sequence[Data]:
+def _steps_at(data: Mapping[str, Any], place: StepPlace) -> Sequence[Data]:
     whole = data if place.parent is None else find(data, place.parent).step
     return whole.get(ROOT if place.parent is None else place.branch) or []
 
 
-def _list_at(data: Data, place: Place) -> list[Data]:
+def _list_at(data: Data, place: StepPlace) -> list[Data]:
     """Return the list of a place, made when the branch is empty. Raises EditError."""
     if place.parent is None:
         found: list[Data] = data.setdefault(ROOT, [])
@@ -421,7 +421,7 @@ def _list_at(data: Data, place: Place) -> list[Data]:
     return below
 
 
-def _tidied(data: Data, place: Place) -> Data:
+def _tidied(data: Data, place: StepPlace) -> Data:
     """Take a branch out that has become empty."""
     if place.parent is not None:
         whole = next((each.step for each in walk(data) if each.step["step"] == place.parent), None)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine
 
 from parcours.db.tables import campaigns, drafts
-from parcours.db.tables.drafts import Draft
+from parcours.db.tables.drafts import StoredDraft
 from parcours.domain.campaign_file import edit
-from parcours.domain.campaign_file.edit import EditError, Place
+from parcours.domain.campaign_file.edit import EditError, StepPlace
 from parcours.services import drafts as service
 from parcours.services.drafts import OvertakenError
 from tests.workers.worlds import START, World
@@ -21,19 +21,19 @@ from tests.workers.worlds import START, World
 FILE: dict[str, Any] = {"campaign": "c", "sources": {"segments": ["everyone"]}, "steps": []}
 
 
-def given_draft(conn: Connection, owner: str = "ann@example.com") -> Draft:
+def given_draft(conn: Connection, owner: str = "ann@example.com") -> StoredDraft:
     found = drafts.read(conn, service.begin_new(conn, FILE, owner, now=START), owner)
     assert found is not None
     return found
 
 
-def added(conn: Connection, draft: Draft, key: str) -> Draft:
+def added(conn: Connection, draft: StoredDraft, key: str) -> StoredDraft:
     step = {"step": key, "action": "contact.points", "with": {"points": 1}}
     return service.change(
         conn,
         draft,
         draft.revision,
-        lambda data: edit.insert(data, Place(None, "steps", 99), step),
+        lambda data: edit.insert(data, StepPlace(None, "steps", 99), step),
         said=f"added {key}",
         now=START,
     )

@@ -78,7 +78,7 @@ class EmailResource(EmailText):
     translations: dict[str, EmailText]
 
 
-class Figures(BaseModel):
+class EmailCounts(BaseModel):
     """Numbers of messages. Opened, clicked and bounced count each message once."""
 
     sent: int = Field(examples=[120])
@@ -90,7 +90,7 @@ class Figures(BaseModel):
     failed: int = Field(examples=[0])
 
 
-class FiguresOf(Figures):
+class FiguresOf(EmailCounts):
     """The figures of one step and variant; null for the main version."""
 
     campaign: str | None = Field(examples=["welcome"])
@@ -109,7 +109,7 @@ class EmailFiguresResource(BaseModel):
     """Figures of an email."""
 
     email: str = Field(examples=["welcome-1"])
-    total: Figures
+    total: EmailCounts
     parts: list[FiguresOf]
     links: list[Link]
 

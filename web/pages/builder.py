@@ -20,10 +20,10 @@ from parcours.db.clock import now as database_now
 from parcours.db.scope import Scope
 from parcours.db.tables import campaigns, drafts, emails, forms, scores, segments, stages, sweeps, templates
 from parcours.db.tables.campaigns import Found
-from parcours.db.tables.drafts import Draft
+from parcours.db.tables.drafts import StoredDraft
 from parcours.domain.campaign_file import edit
 from parcours.domain.campaign_file.check import DATE_NAMES
-from parcours.domain.campaign_file.edit import EditError, Place
+from parcours.domain.campaign_file.edit import EditError, StepPlace
 from parcours.domain.campaign_file.model import CampaignFile
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.keys import slug
@@ -41,7 +41,7 @@ from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_trees, pages_router, panels
 from parcours.web.pages.campaign_form import CATCH_UP, PRIORITY, REENTRY, choices_of, plan_lines
 from parcours.web.pages.draft_trees import Drawing, Spot
-from parcours.web.pages.panels import Choice
+from parcours.web.pages.panels import PanelChoice
 from parcours.web.pages.rendering import redirect, render, sentence
 from parcours.web.security.access import FormBody, Visitor
 
@@ -66,7 +66,7 @@ class Bench:
     """A draft that is worked on: where its pages are, and the campaign that it changes, if there is one."""
 
     base: str
-    draft: Draft
+    draft: StoredDraft
     found: Found | None
     who: str
 
@@ -91,7 +91,7 @@ def bench_of(conn: Connection, visitor: Visitor, *, key: str | None, draft_id: i
         draft = None if known is None else drafts.read(conn, known, visitor.who)
         if draft is None:
             now, file = database_now(conn), service.data_of(conn, found)
-            draft = Draft(0, found.id, visitor.who, found.version, 1, 1, now, file, False, False)
+            draft = StoredDraft(0, found.id, visitor.who, found.version, 1, 1, now, file, False, False)
         return Bench(f"/campaigns/{quote(found.key)}/build", draft, found, visitor.who)
     draft = None if draft_id is None or not 0 < draft_id < 2**63 else drafts.read(conn, draft_id, visitor.who)
     if draft is None:
@@ -201,8 +201,8 @@ def _page(request: Request, conn: Connection, site: Site, bench: Bench) -> Respo
         "stale": bench.found is not None and bench.draft.base_version != bench.found.version,
         "focus": _focus(asked, chosen),
         "words": labels,
-        "start": Spot(Place(None, edit.ROOT, 0), len(nodes) == 1, moving is not None),
-        "end": Spot(Place(None, edit.ROOT, len(nodes)), False),
+        "start": Spot(StepPlace(None, edit.ROOT, 0), len(nodes) == 1, moving is not None),
+        "end": Spot(StepPlace(None, edit.ROOT, len(nodes)), False),
         **panel,
     }
     return render(request, "build/page.html", **values)
@@ -222,22 +222,23 @@ def _matches(drawing: Drawing, data: Mapping[str, Any], wanted: str) -> list[dra
     return found[:MOST_FOUND]
 
 
-def _known(conn: Connection, bench: Bench) -> dict[RefersTo, list[Choice]]:
+def _known(conn: Connection, bench: Bench) -> dict[RefersTo, list[PanelChoice]]:
     """Return what steps may refer to, by its names."""
-    made: dict[RefersTo, list[Choice]] = {
-        RefersTo.SEGMENT: [Choice(each.key, each.name) for each in segments.listed(conn, most=1)],
-        RefersTo.FORM: [Choice(each.key, each.name) for each in forms.listed(conn)],
-        RefersTo.EMAIL: [Choice(each.key, each.key) for each in emails.listed(conn)],
-        RefersTo.STAGE: [Choice(each.key, each.name) for each in stages.listed(conn)],
-        RefersTo.POINT_GROUP: [Choice(each.key, each.name) for each in scores.groups(conn)],
-        RefersTo.CAMPAIGN: [Choice(row.key, row.name) for row in campaigns.listing(conn)],
+    made: dict[RefersTo, list[PanelChoice]] = {
+        RefersTo.SEGMENT: [PanelChoice(each.key, each.name) for each in segments.listed(conn, most=1)],
+        RefersTo.FORM: [PanelChoice(each.key, each.name) for each in forms.listed(conn)],
+        RefersTo.EMAIL: [PanelChoice(each.key, each.key) for each in emails.listed(conn)],
+        RefersTo.STAGE: [PanelChoice(each.key, each.name) for each in stages.listed(conn)],
+        RefersTo.POINT_GROUP: [PanelChoice(each.key, each.name) for each in scores.groups(conn)],
+        RefersTo.CAMPAIGN: [PanelChoice(row.key, row.name) for row in campaigns.listing(conn)],
         RefersTo.STEP: [
-            Choice(each.step["step"], str(each.step.get("name") or each.step["step"])) for each in edit.walk(bench.file)
+            PanelChoice(each.step["step"], str(each.step.get("name") or each.step["step"]))
+            for each in edit.walk(bench.file)
         ],
     }
     by_kind = {"sms": RefersTo.SMS, "push": RefersTo.PUSH, "message": RefersTo.MESSAGE}
     for template in templates.listed(conn):
-        made.setdefault(by_kind[template.kind], []).append(Choice(template.key, template.name))
+        made.setdefault(by_kind[template.kind], []).append(PanelChoice(template.key, template.name))
     return {what: choices[:MOST_CHOICES] for what, choices in made.items()}
 
 
@@ -291,18 +292,18 @@ def _first(found: StepType) -> str:
     return told(found.description.split("\n\n")[0].replace("\n", " "))
 
 
-def _place(given: Mapping[str, str]) -> tuple[Place, bool]:
+def _place(given: Mapping[str, str]) -> tuple[StepPlace, bool]:
     parent = given.get("parent") or None
     nth = given.get("nth", "0")
     branch = given.get("branch", "") if parent is not None else edit.ROOT
     number = int(nth) if nth.isascii() and nth.isdigit() and len(nth) < 6 else 0
-    return Place(parent, branch, number), given.get("around") == "1"
+    return StepPlace(parent, branch, number), given.get("around") == "1"
 
 
 def _step(
     bench: Bench,
     key: str,
-    known: dict[RefersTo, list[Choice]],
+    known: dict[RefersTo, list[PanelChoice]],
     checked: draft_check.CheckedDraft,
     drawing: Drawing,
 ) -> dict[str, Any]:
@@ -352,7 +353,7 @@ def _settings(
     conn: Connection,
     bench: Bench,
     site: Site,
-    known: dict[RefersTo, list[Choice]],
+    known: dict[RefersTo, list[PanelChoice]],
     checked: draft_check.CheckedDraft,
 ) -> dict[str, Any]:
     data = bench.file

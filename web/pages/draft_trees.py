@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from parcours.domain.campaign_file import edit
 from parcours.domain.campaign_file.build import timing_of
-from parcours.domain.campaign_file.edit import Place
+from parcours.domain.campaign_file.edit import StepPlace
 from parcours.domain.campaign_file.model import BRANCH_NAMES, StepFile
 from parcours.domain.errors import CampaignError
 from parcours.domain.steps.registry import step_type
@@ -27,7 +27,7 @@ DEEP = 6
 class Spot(NamedTuple):
     """Where a `+` stands. `around`: what is there comes below what is put in; `fits`: what is moved may go there."""
 
-    place: Place
+    place: StepPlace
     around: bool
     fits: bool = False
 
@@ -100,16 +100,16 @@ class Drawing:
         self, steps: Iterable[dict[str, Any]], parent: str | None, branch: str, above: tuple[dict[str, Any], ...]
     ) -> Iterator[DraftNode]:
         for nth, step in enumerate(steps):
-            yield self._node(step, Place(parent, branch, nth), above)
+            yield self._node(step, StepPlace(parent, branch, nth), above)
 
-    def _node(self, step: dict[str, Any], place: Place, above: tuple[dict[str, Any], ...]) -> DraftNode:
+    def _node(self, step: dict[str, Any], place: StepPlace, above: tuple[dict[str, Any], ...]) -> DraftNode:
         key, kind = step["step"], edit.kind_of(step) or Kind.ACTION
         found = _type_of(step)
         forks = []
         below = (*above, step)
         for branch in edit.branches_of(step):
             nodes = list(self._list(step.get(branch) or (), key, branch, below))
-            spot = Spot(Place(key, branch, 0), bool(nodes), self._fits(below, key, bool(nodes)))
+            spot = Spot(StepPlace(key, branch, 0), bool(nodes), self._fits(below, key, bool(nodes)))
             forks.append(DraftFork(None if branch == "then" else branch, nodes, spot))
         words = words_of(step, self.names, self.steps)
         title = str(step.get("name") or words)

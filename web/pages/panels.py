@@ -48,7 +48,7 @@ DAYS = tuple(
 _LENGTH = re.compile(r"(\d{1,6}) (minute|hour|day|week|month|year)s?")
 
 
-class Choice(NamedTuple):
+class PanelChoice(NamedTuple):
     """Something that a property may be: its value, and what people call it."""
 
     value: str
@@ -56,7 +56,7 @@ class Choice(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Widget:
+class PanelWidget:
     """A property as a field of a form. `kind` is text, area, number, check, choice, lines, pick, picks, one or yaml.
 
     `value` is what stands in it, as text; `picked` are several. `one` and `yaml` are YAML of one line and of several.
@@ -67,7 +67,7 @@ class Widget:
     kind: str
     value: str = ""
     picked: tuple[str, ...] = ()
-    choices: Sequence[Choice] = ()
+    choices: Sequence[PanelChoice] = ()
     help: str = ""
     required: bool = False
     least: float | None = None
@@ -80,10 +80,12 @@ class Widget:
         return f"with-{self.name}"
 
 
-Known = Mapping[RefersTo, Sequence[Choice]]
+Known = Mapping[RefersTo, Sequence[PanelChoice]]
 
 
-def widgets(found: StepType, given: Mapping[str, Any], known: Known, problems: Iterable[DraftProblem]) -> list[Widget]:
+def widgets(
+    found: StepType, given: Mapping[str, Any], known: Known, problems: Iterable[DraftProblem]
+) -> list[PanelWidget]:
     """Return the fields for a step's properties; `known` has what references may name."""
     schema = found.properties.model_json_schema(by_alias=False)
     wrong = [each for each in problems if each.field == "with" or each.field.startswith("with.")]
@@ -103,29 +105,29 @@ def _widget(
     known: Known,
     errors: tuple[str, ...],
     required: bool,
-) -> Widget:
+) -> PanelWidget:
     described = " ".join(str(schema.get("description", "")).split())
     inner, empty = _without_null(schema)
     kind = _kind_of(found, name, inner)
     default = schema.get("default")
     shown = default if value is None and kind in ("choice", "check", "number") else value
-    choices: Sequence[Choice] = ()
+    choices: Sequence[PanelChoice] = ()
     if kind in ("pick", "picks"):
         choices = known.get(found.refers_to[name], ())
     elif kind == "choice" and name == "operator":
         among = inner.get("enum") or operators.OPERATORS
-        choices = [Choice(each, _(text)) for each, text in step_words.OPERATORS.items() if each in among]
+        choices = [PanelChoice(each, _(text)) for each, text in step_words.OPERATORS.items() if each in among]
         shown = operators.known(str(shown)) if shown in (*operators.OPERATORS, ">", ">=", "<", "<=") else shown
     elif kind == "choice":
-        choices = [Choice(str(each), step_words.value_name(str(each))) for each in inner["enum"]]
+        choices = [PanelChoice(str(each), step_words.value_name(str(each))) for each in inner["enum"]]
     elif kind == "pick-field":
-        choices = [Choice(each, each) for each in sorted(ATTRIBUTES)]
+        choices = [PanelChoice(each, each) for each in sorted(ATTRIBUTES)]
     if kind == "choice" and shown is not None and str(shown) not in {each.value for each in choices}:
         # As it is written, right or wrong.
-        choices = [*choices, Choice(str(shown), str(shown))]
+        choices = [*choices, PanelChoice(str(shown), str(shown))]
     if kind == "choice" and (empty or (required and shown is None)):
-        choices = [Choice("", _("Please choose")), *choices]
-    return Widget(
+        choices = [PanelChoice("", _("Please choose")), *choices]
+    return PanelWidget(
         name,
         step_words.property_name(found.kind.value, found.name, name),
         "pick" if kind == "pick-field" else kind,

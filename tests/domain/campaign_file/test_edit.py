@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parcours.domain.campaign_file import edit
-from parcours.domain.campaign_file.edit import EditError, Place
+from parcours.domain.campaign_file.edit import EditError, StepPlace
 from parcours.domain.campaign_file.model import BRANCH_NAMES
 from parcours.producers.files.campaigns import document_of, write
 
@@ -52,12 +52,12 @@ def own(data: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def places(data: dict[str, Any]) -> list[Place]:
+def places(data: dict[str, Any]) -> list[StepPlace]:
     """Return every place that a step may be put at."""
-    found = [Place(None, "steps", index) for index in range(len(data["steps"]) + 1)]
+    found = [StepPlace(None, "steps", index) for index in range(len(data["steps"]) + 1)]
     for each in edit.walk(data):
         for name in edit.branches_of(each.step):
-            found += [Place(each.step["step"], name, index) for index in range(len(each.step.get(name) or []) + 1)]
+            found += [StepPlace(each.step["step"], name, index) for index in range(len(each.step.get(name) or []) + 1)]
     return found
 
 
@@ -138,15 +138,15 @@ def _plain(which: int) -> dict[str, Any]:
 
 
 def test_a_copy_has_keys_of_its_own_and_its_jumps_stay_inside() -> None:
-    copied, key = edit.copy(TREE, "hello", Place(None, "steps", 1))
+    copied, key = edit.copy(TREE, "hello", StepPlace(None, "steps", 1))
     assert key == "hello-2"
     assert edit.find(copied, "again-2").step["with"] == {"to": "hello-2"}
     assert edit.find(copied, "again").step["with"] == {"to": "hello"}
 
 
 def test_a_step_between_two_others_has_the_second_below_it() -> None:
-    changed = edit.insert(TREE, Place("hello", "then", 0), new(), around=True)
-    assert edit.find(changed, "opened").place == Place("new", "then", 0)
+    changed = edit.insert(TREE, StepPlace("hello", "then", 0), new(), around=True)
+    assert edit.find(changed, "opened").place == StepPlace("new", "then", 0)
     assert own(edit.remove(changed, "new", lift=True)) == own(TREE)
 
 
@@ -174,22 +174,22 @@ def test_a_step_moves_past_its_neighbour_or_the_step_above(key: str, up: bool, o
 
 
 def test_only_what_may_stand_at_a_place_is_offered_and_the_rest_says_why() -> None:
-    def why(place: Place, name: str, *, around: bool = False) -> str | None:
+    def why(place: StepPlace, name: str, *, around: bool = False) -> str | None:
         return {each.type.name: each.why_not for each in edit.allowed(TREE, place, around=around)}[name]
 
-    assert why(Place(None, "steps", 0), "email.open") == (
+    assert why(StepPlace(None, "steps", 0), "email.open") == (
         "it is about a message of the channel email; add a step that sends one above"
     )
-    assert why(Place("hello", "then", 0), "email.open") is None
-    assert why(Place("hello", "then", 0), "contact.delete", around=True) == (
+    assert why(StepPlace("hello", "then", 0), "email.open") is None
+    assert why(StepPlace("hello", "then", 0), "contact.delete", around=True) == (
         "no step can follow it; add it at the end of a branch"
     )
-    assert why(Place("opened", "yes", 0), "page.hit") == (
+    assert why(StepPlace("opened", "yes", 0), "page.hit") == (
         "a decision cannot directly follow a decision; put an action or condition between them"
     )
-    assert why(Place("again", "then", 0), "contact.points") == "nothing can follow the step above"
+    assert why(StepPlace("again", "then", 0), "contact.points") == "nothing can follow the step above"
     with pytest.raises(EditError):
-        edit.allowed(TREE, Place("hello", "yes", 0))
+        edit.allowed(TREE, StepPlace("hello", "yes", 0))
 
 
 @pytest.mark.parametrize(
