@@ -405,5 +405,5 @@ def _contacts(conn: Connection, keys: Sequence[str]) -> list[int]:
     if unknown:
         few = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
         are = "is no contact" if len(unknown) == 1 else "are no contacts"
-        raise CampaignError(f"there {are} {few}; nothing was changed")
+        raise CampaignError(f"there {are} {few}; nothing was changed; `parcours contacts create` adds a contact")
     return [found[key] for key in wanted]

@@ -940,5 +940,5 @@ def test_jumps_that_lead_everywhere_from_everywhere_are_refused_rather_than_foll
     ],
 )
 def test_a_file_of_another_kind_gets_one_sentence_that_names_its_command(other: dict[str, Any], said: str) -> None:
-    (problem,) = check(other, default_zone=UTC).problems
+    (problem,) = check(other, default_zone=ZoneInfo("UTC")).problems
     assert said in problem.sentence
