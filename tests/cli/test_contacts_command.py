@@ -208,6 +208,8 @@ def test_show_says_where_a_contact_is_in_their_own_time(run: Run, tmp_path: Path
             "left_at": None,
             "departure": None,
             "reason": None,
+            "control": False,
+            "goal": {"reached_at": None, "until": None, "value": None},
             "runs": [],
             "outcomes": [
                 {

@@ -289,7 +289,7 @@ def test_two_who_make_the_same_campaign_at_once(world: World) -> None:
     with beside() as threads:
         both = [threads.submit(apply) for _ in range(2)]
         errors = [each.exception(LONG) for each in both]
-    assert sorted(type(each).__name__ for each in errors) == ["CampaignError", "NoneType"]
+    assert sorted(type(each).__name__ for each in errors) == ["NoneType", "OutdatedPlanError"]
 
 
 def test_a_merge_waits_for_a_version_that_is_being_applied_with_no_contact_in_its_hands(world: World) -> None:

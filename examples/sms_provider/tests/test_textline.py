@@ -159,6 +159,6 @@ def test_a_campaign_sends_through_it_and_waits_while_it_is_away(textline: Textli
         assert (len(server.got), world.sent()) == (1, [])
         server.status = 201
         world.advance(days=1)
-        ((channel, contact, content, at),) = world.sent()
+        ((channel, contact, content, at, *_),) = world.sent()
         assert (channel, contact, content.content) == ("sms", "ann", {"text": "Hello Ann"})
         assert at > START

@@ -133,7 +133,7 @@ def test_a_decision_without_a_deadline_is_shown_without_a_due_time(conn: Connect
         given,
     )
     (standing,) = shown(conn, "a").campaigns
-    assert standing.waits == [contacts.ContactWait("opened", "decision", None)]
+    assert standing.waits == [contacts.ContactWait("opened", "decision", None, anchor_at=NOW)]
 
 
 def test_a_form_is_created_once(conn: Connection) -> None:

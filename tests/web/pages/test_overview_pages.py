@@ -421,7 +421,7 @@ def test_contacts_added_to_a_segment_by_hand_join_its_campaigns_at_once(client: 
     http = client()
     page = http.get("/segments")
     made = http.post("/segments", data={"csrf": token_of(page), "key": "everyone", "name": "Everyone"})
-    assert "Segment everyone was created." in made.text
+    assert "Segment Everyone was created." in made.text
     world.campaign(TREE)
     given = {"csrf": token_of(made), "contacts": "anna, berta\nanna", "add": "1"}
     done = http.post("/segments/everyone/members", data=given)
