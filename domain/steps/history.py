@@ -82,7 +82,11 @@ def _reads_form(asked: FormFieldTest) -> Reads:
 def _form_flips(batch: Batch[FormFieldTest]) -> list[datetime | None]:
     asked = batch.properties
     flip = by_zone(batch, lambda zone: operators.flips(asked.operator, asked.value, zone))
-    return [flip(each)(_asked_values(batch, each), batch.now) for each in batch.contacts]
+    # Each value by itself, since one may be a list of its own.
+    return [
+        min(filter(None, (flip(each)(value, batch.now) for value in _asked_values(batch, each))), default=None)
+        for each in batch.contacts
+    ]
 
 
 @condition(

@@ -15,7 +15,7 @@ from parcours.domain.contacts import touched
 from parcours.domain.segments import judging
 from parcours.domain.segments import rule as rules
 from parcours.domain.segments.rule import Condition, Rule
-from parcours.domain.steps.batch import Batch, Knowledge
+from parcours.domain.steps.batch import Batch, Company, Knowledge, Submission
 from parcours.domain.steps.registry import condition
 from parcours.domain.steps.types import Failed, NoProperties
 from tests.domain.segments.people import (
@@ -105,6 +105,25 @@ def test_no_change_by_time_is_missed(name: str, data: st.DataObject) -> None:
     person = data.draw(people(now, span))
     for _ in range(3):
         _assert_no_change_is_missed(as_condition(data.draw(conditions(now, span, name))), person, now)
+
+
+@pytest.mark.parametrize("operator", ["within", "older_than", "in_next", "date"])
+@pytest.mark.parametrize("name", ["contact.field", "company.field", "form.field"])
+def test_no_change_by_time_of_a_list_is_missed(name: str, operator: str) -> None:
+    now = datetime(2026, 3, 28, 7, 13, tzinfo=UTC)
+    days = ["2026-03-30", "2026-03-28T23:00:00"]
+    test = {"field": "birthday", "operator": operator, "value": "+P0D" if operator == "date" else "90 minutes"}
+    more: dict[str, dict[str, str]] = {"contact.field": {}, "company.field": {"which": "any"}, "form.field": {"form": "poll", "which": "any"}}
+    asked = as_condition({"condition": name, "with": {**more[name], **test}})
+    for value in (days[:1], days, days[::-1]):
+        person = Person(
+            contact(fields={"birthday": value}, companies=frozenset(["acme"])),
+            submissions=[Submission("poll", {"birthday": each}, now) for each in (value, "nothing")],
+            companies={"acme": Company("acme", "acme", 0, {"birthday": value})},
+        )
+        [changes_at] = judging.next_change(asked, [person.contact], world_of([person]), now, ZONE)
+        assert changes_at is not None
+        _assert_no_change_is_missed(asked, person, now)
 
 
 @given(st.data())
