@@ -334,8 +334,8 @@ def test_a_new_email_leads_back_to_the_step_that_needs_it_and_nowhere_else(build
 
 def test_no_template_of_the_pages_is_left_out_of_the_repository() -> None:
     run = subprocess.run(
-        ["git", "-C", str(TEMPLATES), "check-ignore", "--no-index", "--stdin"],
-        input="\n".join(str(each) for each in TEMPLATES.rglob("*.html")),
+        ["git", "-C", str(TEMPLATES.resolve()), "check-ignore", "--no-index", "--stdin"],
+        input="\n".join(str(each) for each in TEMPLATES.resolve().rglob("*.html")),
         capture_output=True,
         text=True,
         check=False,
