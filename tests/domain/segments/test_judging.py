@@ -113,7 +113,11 @@ def test_no_change_by_time_of_a_list_is_missed(name: str, operator: str) -> None
     now = datetime(2026, 3, 28, 7, 13, tzinfo=UTC)
     days = ["2026-03-30", "2026-03-28T23:00:00"]
     test = {"field": "birthday", "operator": operator, "value": "+P0D" if operator == "date" else "90 minutes"}
-    more: dict[str, dict[str, str]] = {"contact.field": {}, "company.field": {"which": "any"}, "form.field": {"form": "poll", "which": "any"}}
+    more: dict[str, dict[str, str]] = {
+        "contact.field": {},
+        "company.field": {"which": "any"},
+        "form.field": {"form": "poll", "which": "any"},
+    }
     asked = as_condition({"condition": name, "with": {**more[name], **test}})
     for value in (days[:1], days, days[::-1]):
         person = Person(
