@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from parcours.db.checks import invariants
 from parcours.db.partitions import ensure_partitions
-from parcours.db.tables import contacts, segments, trials
+from parcours.db.tables import contacts, rebuilds, segments, trials
 from parcours.domain.campaign_file.check import check
 from parcours.domain.goal import draw
 from parcours.services import campaign_changes, campaign_plan
@@ -513,6 +513,18 @@ def test_what_makes_the_rule_of_a_goal_true_for_everybody_at_once_is_no_conversi
     tag(world, "ben", at(2))
     assert counted(world) == {"treated": (2, 1, "0")}
     holds(world)
+
+
+def test_what_only_a_rebuild_of_the_rule_of_a_goal_finds_is_no_conversion(world: World) -> None:
+    world.contacts("ann", "ben", segment="everyone")
+    by_rule(world, {"rule": {"condition": "contact.points", "with": {"operator": "gte", "points": 5}}})
+    world.run()
+    world.write("UPDATE contact SET points = 9 WHERE key = 'ann'")
+    with world.engine.begin() as conn:
+        rebuilds.ask(conn, world.rules_there(), now=at(1))
+    assert rebuilding.work_all(world.engine, world.rules_there(), now=at(1), zone=world.zone)
+    assert world.inside("goal of c") == {"ann"}
+    assert counted(world) == {"treated": (2, 0, "0")}
 
 
 def test_what_is_no_rule_or_names_what_is_not_there_is_refused_with_its_place(world: World) -> None:
