@@ -10,7 +10,7 @@ class CampaignError(Exception):
 
 
 # What to do, where nobody knows better.
-_HINTS = {"contact": "check the key or the email address"}
+_HINTS = {"contact": "check the key or the email address", "email": "check the key"}
 
 
 class NotFoundError(CampaignError):

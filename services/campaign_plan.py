@@ -215,7 +215,8 @@ class CampaignPlan:
         for key in self.new_roots:
             without = self.members - self.restored.get(key, 0)
             if without:
-                lines.append(f"  {without:,} existing members do not start {key}; use --backfill to start it for them")
+                who = "1 existing member does" if without == 1 else f"{without:,} existing members do"
+                lines.append(f"  {who} not start {key}; use --backfill to start it for them")
         lines += [
             f"  existing members who passed {above} do not start {key}; use --backfill to start it for them"
             for key, above in self.new_below.items()

@@ -89,6 +89,11 @@ CAMPAIGN_KEY = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 STEP_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
+# The property that tells a file of another kind, and what to do with such a file.
+_OTHER_FILES = {
+    "segment": "this is the file of a segment; use `parcours segments plan` or `parcours segments apply`",
+    "scenario": "this is a scenario; use `parcours campaigns test`",
+}
 _CAMPAIGN_NAMES = (
     "format", "campaign", "name", "description", "category", "published", "publish_from", "publish_until", "reentry",
     "cooldown", "timezone", "exit_on_leave", "grace", "catch_up", "priority", "rate", "sources", "entry", "exit",
@@ -221,6 +226,10 @@ class Checker:
         if not isinstance(data, Mapping):
             self.say((), f"a campaign file must be a mapping of names to values, not {called(data)}")
             return None
+        for name, other in _OTHER_FILES.items():
+            if name in data:
+                self.say((name,), other)
+                return None
         self.names(data, _CAMPAIGN_NAMES, ())
         if newer(data):
             self.say(("format",), newer(data))

@@ -55,6 +55,9 @@ def check(
     """Return the segment that some data describes, or everything that is wrong with it."""
     if not isinstance(data, Mapping):
         return None, [Problem(path, f"a segment must be a mapping with segment, name, rule, …, not {called(data)}")]
+    if "campaign" in data and "segment" not in data:
+        sentence = "this is the file of a campaign; use `parcours campaigns plan` or `parcours campaigns apply`"
+        return None, [Problem((*path, "campaign"), sentence)]
     problems = [
         Problem((*path, str(name)), f"unknown property {quoted(name)}{did_you_mean(str(name), NAMES)}")
         for name in data

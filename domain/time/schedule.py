@@ -42,8 +42,9 @@ class Timing:
 def parse_hour(text: object) -> time:
     """Return the time of day of `09:00`, from 00:00 to 23:59. Raises ValueError with a sentence."""
     if isinstance(text, int) and not isinstance(text, bool) and 0 <= text < 24 * 60:
-        # YAML reads 10:30 without quotes as a number in base 60.
-        raise ValueError(f'{text} is not an hour: put it in quotes, like "{text // 60:02}:{text % 60:02}"')
+        # YAML reads 10:30 without quotes as a number in base 60; one below 24 was written as an hour alone.
+        hours, minutes = (text, 0) if text < 24 else divmod(text, 60)
+        raise ValueError(f'{text} is not an hour: put it in quotes, like "{hours:02}:{minutes:02}"')
     found = _HOUR.fullmatch(text.strip()) if isinstance(text, str) else None
     if found is not None:
         hour, minute = int(found[1]), int(found[2])

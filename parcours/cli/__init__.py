@@ -191,6 +191,9 @@ def _sentence(error: Exception) -> str:
 
     if isinstance(error, CampaignError | SettingsError):
         return str(error)
+    if isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
+        # What a terminal sends that is not UTF-8 arrives as lone surrogates, which nothing can store or look up.
+        return "an argument contains a character that is not valid UTF-8; type it again"
     module = type(error).__module__
     if module.startswith(("sqlalchemy", "psycopg")):
         first = str(getattr(error, "orig", error)).strip().splitlines()[0]

@@ -148,6 +148,7 @@ class _ScenarioReading:
     place: Place
     default_zone: ZoneInfo
     problems: list[FileProblem] = field(default_factory=list)
+    files_with_problems: bool = False
 
     def read(self, data: object) -> Scenario | UnreadScenario:
         name = data.get("scenario") if isinstance(data, Mapping) else None
@@ -173,6 +174,9 @@ class _ScenarioReading:
         if not isinstance(data, Mapping):
             self.note((), f"a scenario must be a mapping with campaign, start, contacts and steps, not {called(data)}")
             return None
+        if "sources" in data and "contacts" not in data:
+            self.note((), "this is the file of a campaign; write a scenario that names it, as 'campaign: welcome.yaml'")
+            return None
         self._names(data, NAMES, ())
         if not {"campaign", "campaigns", "segments"} & data.keys():
             self.note((), "a scenario needs a campaign or a segment; add 'campaign: campaign.yaml'")
@@ -185,6 +189,9 @@ class _ScenarioReading:
         only = next(iter(zones)) if len(zones) == 1 else None
         zone_of_time = ZoneInfo(only) if isinstance(only, str) else zone
         start = self._start(data, zone)
+        if self.files_with_problems:
+            # Without them nobody knows what steps and emails the scenario can name.
+            return None
         steps = self._steps(data.get("steps"), start, zone_of_time, [each.key for each in contacts])
         return Scenario(
             title,
@@ -279,6 +286,7 @@ class _ScenarioReading:
             yield (name,), given
 
     def _in_file(self, place: Place, file: Path, problems: Sequence[FileProblem]) -> None:
+        self.files_with_problems = True
         if all(each.line is None for each in problems):
             self.note(place, f"{file.name}: {problems[0].sentence}")
         else:
@@ -289,6 +297,7 @@ class _ScenarioReading:
         try:
             found, wrong = read([file])
         except OSError as error:
+            self.files_with_problems = True
             self.note(place, f"{file.name}: {(error.strerror or 'the file cannot be read').lower()}")
             return otherwise
         except RecursionError:

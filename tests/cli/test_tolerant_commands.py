@@ -272,3 +272,26 @@ def test_a_wrong_number_of_an_option_is_told_in_plain_words(run: Run, line: tupl
     refused = run(*line)
     assert refused.returncode == 2
     assert why in " ".join(refused.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    "words", [("emails", "show", "a\udced"), ("campaigns", "apply", "d.yaml", "--yes", "--message", "a\udced")]
+)
+def test_an_argument_that_is_not_utf8_gets_a_sentence(here: Run, tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "d.yaml").write_text(CAMPAIGN.replace("point,", "points,"))
+    done = here(*words)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "parcours: an argument contains a character that is not valid UTF-8; type it again\n",
+    )
+
+
+def test_one_member_is_not_told_of_as_many(here: Run, tmp_path: Path) -> None:
+    assert here("contacts", "create", "one").returncode == 0
+    assert here("segments", "create", "single").returncode == 0
+    assert here("segments", "add", "single", "one").returncode == 0
+    (tmp_path / "d.yaml").write_text(CAMPAIGN.replace("welcome", "single").replace("everyone", "single"))
+    assert here("campaigns", "apply", "d.yaml", "--yes", "--inline").returncode == 0
+    (tmp_path / "d.yaml").write_text((tmp_path / "d.yaml").read_text().replace("step: point,", "step: other,"))
+    said = here("campaigns", "plan", "d.yaml").stdout
+    assert "  1 existing member does not start other; use --backfill to start it for them\n" in said

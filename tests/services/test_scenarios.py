@@ -213,6 +213,33 @@ def test_what_is_no_scenario_gets_a_sentence(tmp_path: Path, content: str, sente
     assert any(sentence in problem.sentence for problem in found.problems), found.problems
 
 
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("nope.yaml", "nope.yaml: there is no such file"),
+        ("broken.yaml", "goal: must be a mapping such as {event: order.paid, within: 14 days}, not a number"),
+    ],
+)
+def test_a_campaign_file_that_cannot_be_read_is_the_only_problem_told(tmp_path: Path, name: str, sentence: str) -> None:
+    (tmp_path / "broken.yaml").write_text(f"goal: 5\n{CAMPAIGN}", encoding="utf-8")
+    path = tmp_path / "scenario.yaml"
+    head = textwrap.dedent(HEAD).replace("campaign.yaml", name)
+    path.write_text(head + "  - {at: 1 day, expect: {sent: hello, waits: opened}}\n", encoding="utf-8")
+    (found,) = files.read(path, default_zone=UTC)
+    assert isinstance(found, UnreadScenario)
+    assert len(found.problems) == 1, found.problems
+    assert sentence in str(found.problems[0])
+
+
+def test_a_campaign_file_in_place_of_a_scenario_gets_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "campaign.yaml"
+    path.write_text(CAMPAIGN, encoding="utf-8")
+    (found,) = files.read(path, default_zone=UTC)
+    assert isinstance(found, UnreadScenario)
+    (problem,) = found.problems
+    assert "this is the file of a campaign" in problem.sentence
+
+
 def test_a_scenario_that_breaks_keeps_no_other_from_running(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     happen = Sandbox.happen
 

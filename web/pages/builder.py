@@ -52,6 +52,7 @@ MOST_CHOICES = 500
 MOST_FOUND = 50
 MOST_EFFECTS = 8
 SETTINGS = ("name", "description", "category", "timezone", "reentry", "cooldown", "grace", "priority", "rate")
+GOAL = ("event", "within", "value")
 YAML_SETTINGS = ("entry", "exit")
 YAML_SOURCES = ("events", "dates")
 OFTEN_USED = ("email.send", "contact.tags", "contact.points", "email.open", "email.click", "contact.field")
@@ -368,6 +369,7 @@ def _settings(
     for each in checked.at(None):
         errors.setdefault(each.field.split(".")[0] or "campaign", []).append(each.sentence)
     catch_up = data.get("catch_up", "run")
+    goal = data["goal"] if isinstance(data.get("goal"), Mapping) else {}
     return {
         "panel": "settings",
         "settings": {name: str(data.get(name) or "") for name in (*SETTINGS, "campaign")},
@@ -379,6 +381,9 @@ def _settings(
         "picked_forms": picked_forms,
         "lost_forms": [key for key in picked_forms if key not in {each.key for each in campaign_forms}],
         "existing": sources.get("existing", True) is not False,
+        "goal": {name: str(goal.get(name) or "") for name in GOAL},
+        "goal_rule": bool(goal.get("rule")),
+        "control": "" if data.get("control") is None else str(data["control"]),
         "exit_on_leave": data.get("exit_on_leave", True) is not False,
         "catch_up_now": "skip" if isinstance(catch_up, dict) else str(catch_up),
         "catch_up_skip": str(catch_up.get("skip", "")) if isinstance(catch_up, dict) else "",
@@ -582,6 +587,10 @@ class _Work:
             text = form.text(name).strip()
             # A date that is shown as it is keeps its seconds and offset.
             values[name] = before if before and text == before[:16] else text or None
+        if "goal_event" in form:
+            values["goal"] = self.goal()
+        if "control" in form:
+            values["control"] = value_of(form.text("control").strip()) if form.text("control").strip() else None
         for name in YAML_SETTINGS:
             values[name] = value_of(form.text(name)) if form.text(name).strip() else None
         sources: dict[str, Any] = {
@@ -597,6 +606,14 @@ class _Work:
         self.said = _("Settings changed.")
         self.address = self.bench.url(settings=1)
         return lambda data: edit.change(data, None, values)
+
+    def goal(self) -> dict[str, Any] | None:
+        """Return the goal that the form says; what it has no fields for stays, with a rule or an event."""
+        before = self.bench.file.get("goal")
+        written = {name: self.form.text(f"goal_{name}").strip() or None for name in GOAL}
+        made = {**(before if isinstance(before, dict) else {}), **written}
+        is_empty = not any(written.values()) and not made.get("rule")
+        return None if is_empty else {name: value for name, value in made.items() if value is not None}
 
     def yaml(self) -> service.Change:
         # Only a whole that can be drawn is kept: one entry to undo for each.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +39,8 @@ NEW_HTML = """\
 <p><a href="{{ unsubscribe_url }}">Unsubscribe</a></p>
 """
 MOST_VERSIONS = 60
+# The step of a draft, to which one goes back. Nothing else, so that no link can lead anywhere.
+_STEP = re.compile(r"(/drafts/\d{1,19}|/campaigns/[a-z0-9-]+/build)\?step=[a-z0-9-]+")
 
 
 @dataclass
@@ -148,7 +151,7 @@ class EmailDraft:
 @router.get("/emails/+new")
 def ask_new(request: Request, site: SiteOf) -> Response:
     """The form of a new email."""
-    return _form(request, site, EmailDraft(), None)
+    return _form(request, site, EmailDraft(), None, back=_step_of(request.query_params.get("back", "")))
 
 
 @router.post("/emails/+new")
@@ -215,9 +218,10 @@ def test(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
 
 def _save(request: Request, site: Site, who: str, form: FormBody, key: str | None) -> Response:
     draft = EmailDraft.of_form(form, key)
+    back = _step_of(form.text("back"))
     if form.text("do"):
         why = draft.act(form.text("do"), form)
-        return _form(request, site, draft, key, [why] if why else [], wrong=False)
+        return _form(request, site, draft, key, [why] if why else [], wrong=False, back=back)
     errors: list[str] = []
     try:
         draft.key = checked_key("email", draft.key)
@@ -225,13 +229,13 @@ def _save(request: Request, site: Site, who: str, form: FormBody, key: str | Non
         errors = [_("Enter a subject, and a key of at most {n} characters.", n=KEY_LENGTH)]
     email, problems = email_templates.read(draft.data(), draft.key) if not errors else (None, errors)
     if email is None:
-        return _form(request, site, draft, key, [told(each) for each in problems])
+        return _form(request, site, draft, key, [told(each) for each in problems], back=back)
     with site.engine.begin() as conn:
         if key is None and emails.listed(conn, [email.key]):
             said = _("An email with this key already exists. Choose another key.")
-            return _form(request, site, draft, key, [said])
+            return _form(request, site, draft, key, [said], back=back)
         emails.save(conn, email, now=database_now(conn))
-    return redirect(request, address("emails", email.key), flash=_("The email was saved."))
+    return redirect(request, back or address("emails", email.key), flash=_("The email was saved."))
 
 
 def _form(
@@ -242,6 +246,7 @@ def _form(
     errors: Sequence[str] = (),
     *,
     wrong: bool = True,
+    back: str = "",
 ) -> Response:
     found, _problems = email_templates.read(draft.data(), draft.key or "x")
     with site.engine.connect() as conn:
@@ -255,13 +260,19 @@ def _form(
         draft=draft,
         key=key,
         action=f"{own}/edit" if own else "/emails/+new",
-        back=own or "/emails",
+        back=back or own or "/emails",
+        step=back,
         errors=errors,
         notes=notes,
         note_of=note_of,
         fields=fields,
         version_name=version_name,
     )
+
+
+def _step_of(text: str) -> str:
+    """Return the address of a step in the builder, if it is one."""
+    return text if _STEP.fullmatch(text) else ""
 
 
 def note_of(note: EmailNote) -> str:

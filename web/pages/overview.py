@@ -167,7 +167,7 @@ def _answer(
         still=still,
         waiting=sum(step.waiting for step in found.steps),
         about_waiting=any(step.about for step in found.steps),
-        trouble=sum(step.results["failed"] for step in found.steps),
+        trouble=sum(step.results["failed"] + step.undelivered for step in found.steps),
         activity=rows,
         older=written(older),
         kept=urlencode(

@@ -930,3 +930,15 @@ def test_jumps_that_lead_everywhere_from_everywhere_are_refused_rather_than_foll
     )
     assert checked.problems
     assert len(checked.problems) <= MOST_PROBLEMS + 1
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"segment": "warm", "rule": {}, "public": True}, "parcours segments apply"),
+        ({"scenario": "X", "campaign": "welcome.yaml", "contacts": []}, "parcours campaigns test"),
+    ],
+)
+def test_a_file_of_another_kind_gets_one_sentence_that_names_its_command(other: dict[str, Any], said: str) -> None:
+    (problem,) = check(other, default_zone=UTC).problems
+    assert said in problem.sentence

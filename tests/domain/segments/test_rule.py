@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from parcours.domain.segments import file as segment_file
 from parcours.domain.segments import rule as rules
 from parcours.domain.segments.parsing import MOST_CONDITIONS, parse
 from parcours.domain.steps.types import Need, RefersTo
@@ -117,3 +118,9 @@ def test_a_rule_names_what_it_refers_to() -> None:
 )
 def test_a_circle_of_segments_is_found(asked: dict[str, list[str]], circle: list[str] | None) -> None:
     assert rules.circle("a", asked) == circle
+
+
+def test_the_file_of_a_campaign_gets_one_sentence_that_names_its_command() -> None:
+    file, (problem,) = segment_file.check({"campaign": "welcome", "sources": {}, "steps": []})
+    assert file is None
+    assert "parcours campaigns apply" in problem.sentence

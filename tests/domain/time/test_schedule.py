@@ -220,6 +220,8 @@ def test_an_hour_is_hours_and_minutes(text: str, hour: time) -> None:
         ("9am", "write hours and minutes"),
         ("09:00:00", "write hours and minutes"),
         (630, 'put it in quotes, like "10:30"'),
+        (60, 'put it in quotes, like "01:00"'),
+        (9, 'put it in quotes, like "09:00"'),
         (9.5, "write hours and minutes"),
         (True, "write hours and minutes"),
         (None, "write hours and minutes"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from sqlalchemy import Engine
 from parcours.db.tables import campaigns, drafts, waits
 from parcours.domain.campaign_file import edit
 from parcours.domain.steps.registry import all_types
+from parcours.web.pages.rendering import TEMPLATES
 from parcours.web.security.access import NEIGHBOUR
 from tests.web.conftest import Client
 from tests.web.pages.test_overview_pages import text_of
@@ -288,3 +290,56 @@ def test_every_type_of_step_has_a_panel_of_fields(builder: Builder, world: World
         shown = builder.page(step=key)
         assert 'id="panel-title"' in shown
         assert "Properties, as YAML" not in text_of(shown)
+
+
+def test_a_goal_and_a_control_group_stay_when_the_settings_change_and_are_set_in_fields(
+    builder: Builder, world: World
+) -> None:
+    page = builder.page(yaml="1")
+    text = unescape(re.findall(r'(?s)name="text"[^>]*>\n(.*?)</textarea>', page)[0])
+    where = [{"field": "total", "operator": ">", "value": 10}]
+    goal = "goal: {event: order.paid, within: 14 days, where: [{field: total, operator: '>', value: 10}]}"
+    builder.does("yaml", text=f"{text}{goal}\ncontrol: 10\n")
+    kept = {"segments": ["everyone"], "existing": "1", "exit_on_leave": "1"}
+    # A form without these fields leaves them.
+    builder.does("settings", name="Other", **kept)
+    assert file_of(world)["control"] == 10
+    assert file_of(world)["goal"] == {"event": "order.paid", "within": "14 days", "where": where}
+    shown = builder.page(settings="1")
+    assert 'name="goal_event" value="order.paid"' in shown
+    assert 'name="control" value="10"' in shown
+    fields = {"goal_event": "order.paid", "goal_within": "7 days", "goal_value": "total", "control": "20"}
+    builder.does("settings", name="Other", **kept, **fields)
+    assert file_of(world)["goal"] == {"event": "order.paid", "within": "7 days", "where": where, "value": "total"}
+    assert file_of(world)["control"] == 20
+    assert "1 error to fix first" not in text_of(builder.page())
+    builder.does("settings", name="Other", **kept, goal_event="", control="")
+    assert {"goal", "control"} & file_of(world).keys() == set()
+
+
+def test_a_new_email_leads_back_to_the_step_that_needs_it_and_nowhere_else(builder: Builder, world: World) -> None:
+    builder.add("action email.send", "visited", "yes")
+    link = unescape(re.findall(r'href="(/emails/\+new[^"]*)"', builder.page(step="email-send"))[0])
+    for ask, after in ((link, "/campaigns/c/build"), ("/emails/+new?back=//example.org", "/emails/second")):
+        form = builder.http.get(ask)
+        back = re.findall(r'name="back" value="([^"]*)"', form.text)
+        key = "first" if back else "second"
+        data = {"csrf": token_of(form), "back": back[0] if back else "//example.org", "key": key, "v_variant": ""}
+        data |= {"v_locale": "", "v_weight": "", "v_subject": "Hi", "v_html": "<p>Hi</p>", "v_text": ""}
+        answer = builder.http.post("/emails/+new", data=data)
+        assert answer.status_code == 200
+        assert answer.url.path == after
+    assert '<option value="first"' in builder.page(step="email-send")
+
+
+def test_no_template_of_the_pages_is_left_out_of_the_repository() -> None:
+    run = subprocess.run(
+        ["git", "-C", str(TEMPLATES), "check-ignore", "--no-index", "--stdin"],
+        input="\n".join(str(each) for each in TEMPLATES.rglob("*.html")),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if run.returncode > 1:
+        pytest.skip("not in a clone")
+    assert run.stdout == ""
