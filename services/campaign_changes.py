@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from parcours.db import merge_locks
-from parcours.db.tables import campaigns
+from parcours.db.tables import campaigns, rules, segments
 from parcours.db.tables.campaigns import Found, Version
 from parcours.domain.campaign_file.build import to_data
 from parcours.domain.campaign_file.check import check
@@ -99,10 +99,17 @@ def clone(
 
 def delete(conn: Connection, found: Found, *, who: str, now: datetime) -> None:
     """Delete a campaign; its history stays."""
+    goal = segments.goal_of(conn, found.id)
+    if goal is not None:
+        # Before the campaign, for which whoever changes the rule of a segment may wait.
+        rules.begin_to_change(conn)
     campaigns.close(conn, found.id)
     if campaigns.delete(conn, found.id, now=now):
         campaigns.audit(conn, found.id, who=who, what="deleted", now=now)
         segment_rules.ask_who_reads(conn, found.id, now=now)
+        if goal is not None:
+            # Nobody can reach it any more. Whoever applies the campaign again writes its rule again.
+            segment_rules.put(conn, goal, None, now=now)
 
 
 def definition_of(version: Version, published: bool) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from parcours.domain.steps.templated import texts_in
 from parcours.domain.steps.types import Kind, RefersTo
 from parcours.services import campaign_effects, segment_rules
 from parcours.services.campaign_effects import CampaignEffect
-from parcours.services.circles import Asker, Circles
+from parcours.services.circles import INSTEAD_OF_CIRCLE, Asker, Circles
 from parcours.services.entry_rules import entry_rules
 from parcours.services.template_notes import notes
 
@@ -314,7 +314,7 @@ def _check_circle(conn: Connection, file: CampaignFile) -> Iterator[Problem]:
     """Yield that who is in the campaign follows from who is in it, over the rules of segments or exits."""
     through = Circles(conn, campaigns={file.campaign: file}).through(Asker("campaign", file.campaign))
     if through is not None:
-        sentence = f"the campaign depends on itself: {through}; remove one of the references"
+        sentence = f"the campaign depends on itself: {through}; {INSTEAD_OF_CIRCLE}"
         yield Problem(("sources",), short(sentence))
 
 

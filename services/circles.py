@@ -15,6 +15,11 @@ from parcours.domain.segments import rule as tree
 from parcours.domain.segments.rule import Rule
 from parcours.domain.steps.types import RefersTo
 
+# Mostly it was meant to keep out who has been in the campaign.
+INSTEAD_OF_CIRCLE = (
+    "remove one of the references; to let each contact enter only once, write reentry: never in the campaign instead"
+)
+
 
 class Asker(NamedTuple):
     """A segment or a campaign, by its key."""

@@ -25,7 +25,7 @@ from parcours.domain.segments.file import SegmentFile
 from parcours.domain.segments.judging import judged
 from parcours.domain.segments.rule import Rule
 from parcours.domain.steps.types import Failed, RefersTo
-from parcours.services.circles import Asker, Circles
+from parcours.services.circles import INSTEAD_OF_CIRCLE, Asker, Circles
 from parcours.services.segment_rules import digest_of, stamp_of, unknown
 from parcours.workers import rules as asking
 
@@ -179,7 +179,7 @@ def problems(conn: Connection, files: Sequence[SegmentFile]) -> list[tuple[Segme
                 )
                 found.append((file, Problem((*file.path, "rule"), short(sentence))))
             elif through := circles.through(Asker("segment", file.segment)):
-                sentence = f"the rule depends on itself: {through}; remove one of the references"
+                sentence = f"the rule depends on itself: {through}; {INSTEAD_OF_CIRCLE}"
                 found.append((file, Problem((*file.path, "rule"), short(sentence))))
         found += [(file, each) for each in _unpublished(conn, file)]
     return found

@@ -40,7 +40,8 @@ def test_a_segment_that_asks_for_its_own_campaign_is_refused(world: World, way: 
         exits = [{"rule": {"condition": "contact.segments", "with": {"segments": ["own"]}}}]
     world.campaign(POINT, segments=segments, exit=exits)
     assert problems_of_segment(world, "own", {"not": IN_C}) == [
-        "rule: the rule depends on itself: segment own -> campaign c -> segment own; remove one of the references"
+        "rule: the rule depends on itself: segment own -> campaign c -> segment own; remove one of the references; "
+        "to let each contact enter only once, write reentry: never in the campaign instead"
     ]
     assert problems_of_segment(world, "other", IN_C) == []
 
@@ -56,6 +57,7 @@ def test_a_campaign_whose_segment_asks_for_it_is_refused(world: World, way: str)
     found = problems_of_campaign(world, segments=("own",) if way == "source" else (), exit=exits)
     assert found == [
         "sources: the campaign depends on itself: campaign c -> segment own -> segment members -> campaign c; "
-        "remove one of the references"
+        "remove one of the references; to let each contact enter only once, write reentry: never in the campaign "
+        "instead"
     ]
     assert problems_of_campaign(world, "other", ("own",)) == []

@@ -15,10 +15,10 @@ from sqlalchemy import text
 
 from parcours.db.checks import invariants
 from parcours.db.partitions import ensure_partitions
-from parcours.db.tables import contacts, segments, trials
+from parcours.db.tables import contacts, rebuilds, segments, trials
 from parcours.domain.campaign_file.check import check
 from parcours.domain.goal import draw
-from parcours.services import campaign_plan
+from parcours.services import campaign_changes, campaign_plan
 from parcours.services.overview_json import overview_json
 from parcours.workers import events, rebuilding
 from tests.workers.worlds import START, World, at, event, statements_counted
@@ -483,6 +483,48 @@ def test_the_segment_of_a_goal_is_seen_by_nobody_and_empty_when_the_goal_is_anot
     assert world.rules_there() == []
     world.campaign(STEP, goal=CUSTOMER)
     assert len(world.rules_there()) == 1
+
+
+def test_the_rule_of_a_goal_is_asked_no_more_once_the_campaign_is_deleted(world: World) -> None:
+    world.contacts("ann", "ben", segment="everyone")
+    by_rule(world)
+    world.run()
+    with world.engine.begin() as conn:
+        campaign_changes.delete(conn, world.found(conn, "c"), who="test", now=at(1))
+    assert world.rules_there() == []
+    assert world.read("SELECT FROM rebuild") == []
+    tag(world, "ann", at(2))
+    # It comes back with the campaign. Of whom it became true meanwhile, it did not become true while it counted.
+    by_rule(world)
+    assert len(world.rules_there()) == 1
+    assert counted(world) == {"treated": (2, 0, "0")}
+    tag(world, "ben", at(3))
+    assert counted(world) == {"treated": (2, 1, "0")}
+    holds(world)
+
+
+def test_what_makes_the_rule_of_a_goal_true_for_everybody_at_once_is_no_conversion(world: World) -> None:
+    world.contacts("ann", "ben", segment="everyone")
+    by_rule(world, {"rule": {"condition": "contact.tags", "with": {"tags": ["vip"]}}})
+    world.run()
+    tag(world, "ann", at(1))
+    by_rule(world)
+    assert counted(world) == {"treated": (2, 0, "0")}
+    tag(world, "ben", at(2))
+    assert counted(world) == {"treated": (2, 1, "0")}
+    holds(world)
+
+
+def test_what_only_a_rebuild_of_the_rule_of_a_goal_finds_is_no_conversion(world: World) -> None:
+    world.contacts("ann", "ben", segment="everyone")
+    by_rule(world, {"rule": {"condition": "contact.points", "with": {"operator": "gte", "points": 5}}})
+    world.run()
+    world.write("UPDATE contact SET points = 9 WHERE key = 'ann'")
+    with world.engine.begin() as conn:
+        rebuilds.ask(conn, world.rules_there(), now=at(1))
+    assert rebuilding.work_all(world.engine, world.rules_there(), now=at(1), zone=world.zone)
+    assert world.inside("goal of c") == {"ann"}
+    assert counted(world) == {"treated": (2, 0, "0")}
 
 
 def test_what_is_no_rule_or_names_what_is_not_there_is_refused_with_its_place(world: World) -> None:
