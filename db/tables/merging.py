@@ -159,7 +159,7 @@ def _merge_runs(conn: Connection, both: Mapping[str, Sequence[int]], *, now: dat
     # Mostly none, and of one contact seldom more than one or two.
     for row in found:
         place = {"gone_id": row.gone_id, "into_id": row.into_id, "campaign_id": row.campaign_id, "by": row.rotation}
-        place["control"] = row.control
+        place |= {"control": row.control, "untreated": row.gone_control and not row.control}
         conn.execute(sql["tell_runs_apart"], place)
         removed = row.departure == "manual"
         # To whoever is in the control group nothing happens, whoever comes along.

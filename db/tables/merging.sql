@@ -28,7 +28,7 @@ FROM (
 ) AS campaigns;
 
 -- name: of_both_with_runs
-SELECT gone.contact_id AS gone_id, own.contact_id AS into_id, gone.campaign_id, own.rotation, own.departure, own.control,
+SELECT gone.contact_id AS gone_id, own.contact_id AS into_id, gone.campaign_id, own.rotation, own.departure, own.control, gone.control AS gone_control,
        gone.rotation AS gone_rotation, CAST(gone.left_at IS NULL AS int) AS gone_is_in,
        CAST(own.left_at IS NULL AS int) AS into_is_in
 FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
@@ -99,10 +99,12 @@ WHERE contact_id = :gone_id AND campaign_id = :campaign_id AND control = :contro
                   WHERE own.contact_id = :into_id AND own.campaign_id = :campaign_id AND own.key = trial.key);
 
 -- name: drop_doubled_runs
+-- And those in which nothing happened, since the one who goes was in the control group (`untreated`).
 DELETE FROM run AS gone
 WHERE gone.contact_id = :gone_id AND gone.campaign_id = :campaign_id
-  AND EXISTS (SELECT FROM run AS own
-              WHERE own.contact_id = :into_id AND own.campaign_id = :campaign_id AND own.key = gone.key);
+  AND (:untreated
+       OR EXISTS (SELECT FROM run AS own
+                  WHERE own.contact_id = :into_id AND own.campaign_id = :campaign_id AND own.key = gone.key));
 
 -- name: move_runs
 UPDATE run

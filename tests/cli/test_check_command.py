@@ -64,6 +64,8 @@ BROKEN = {
         "INSERT INTO segment_due VALUES (999, 2, now())",
         4,
     ),
+    "control_waits": ("UPDATE membership SET control = true WHERE contact_id <= 4", 4),
+    "trials_differ": ("INSERT INTO trial_count (campaign_id, part, slot, entered) VALUES (1, 'treated', 0, 2)", 1),
     "keys_twice": ("INSERT INTO contact_alias VALUES (2, 'c1', now())", 1),
     "deliveries_differ": ("INSERT INTO delivery_count VALUES (1, 'sent', 0, 3)", 1),
     "messages_twice": ("UPDATE message SET contact_id = 2, key = '9-2-2-1' WHERE contact_id = 1", 1),

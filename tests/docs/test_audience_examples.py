@@ -46,9 +46,10 @@ def tags(made: Sandbox, contact: str) -> set[str]:
 @pytest.mark.parametrize("name", ["welcome", "win-back", "lead-score", "mailing"])
 def test_the_lines_on_the_page_of_an_example_work(run: Run, name: str) -> None:
     folder = EXAMPLES / name
-    made = ("events", "publish", "--inline", "--type", "contact.changed", "--contact", "ann@example.com")
-    assert run(*made, "--data", "{}").returncode == 0
     page = (folder / "README.md").read_text(encoding="utf-8")
+    if "contacts create" not in page:
+        made = ("events", "publish", "--inline", "--type", "contact.changed", "--contact", "ann@example.com")
+        assert run(*made, "--data", "{}").returncode == 0
     lines = page.split("```bash\n")[1].split("```")[0].splitlines()
     assert lines
     for line in lines:

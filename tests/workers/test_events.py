@@ -860,6 +860,11 @@ def test_a_deleted_contact_is_gone_from_every_table_and_the_counters(ann: World)
         "INSERT INTO date_entry (contact_id, source_id, due_at, version) "
         "SELECT id, 1, 'infinity', 1 FROM contact WHERE key = 'ann'"
     )
+    ann.write(
+        "INSERT INTO trial (contact_id, campaign_id, number, key, control, began_at, until) "
+        "SELECT contact.id, campaign.id, 1, '', false, now(), 'infinity' FROM contact, campaign WHERE contact.key = 'ann' LIMIT 1; "
+        "INSERT INTO trial_count (campaign_id, part, slot, entered) SELECT id, 'treated', 0, 1 FROM campaign LIMIT 1"
+    )
     gone, stays = ann.contact_id("ann"), ann.contact_id("bob")
     assert set(everything_about(ann, gone)) == {*erasure.TABLES, "contact"} - {"inbox"}
     before = everything_about(ann, stays)
