@@ -862,7 +862,8 @@ def test_a_deleted_contact_is_gone_from_every_table_and_the_counters(ann: World)
     )
     ann.write(
         "INSERT INTO trial (contact_id, campaign_id, number, key, control, began_at, until) "
-        "SELECT contact.id, campaign.id, 1, '', false, now(), 'infinity' FROM contact, campaign WHERE contact.key = 'ann' LIMIT 1; "
+        "SELECT contact.id, campaign.id, 1, '', false, now(), 'infinity' FROM contact, campaign "
+        "WHERE contact.key = 'ann' LIMIT 1; "
         "INSERT INTO trial_count (campaign_id, part, slot, entered) SELECT id, 'treated', 0, 1 FROM campaign LIMIT 1"
     )
     gone, stays = ann.contact_id("ann"), ann.contact_id("bob")
