@@ -42,13 +42,20 @@ def change_password(request: Request, site: SiteOf, found: VisitorOf, form: Open
     with site.engine.begin() as conn:
         attempt = users.begin(conn, email, source, now=database_now(conn))
     # As for a sign-in: whoever sits down at an open browser cannot try passwords without end.
-    is_right = isinstance(attempt, Attempt) and passwords.is_right(attempt.password_hash, form.text("present"))
+    try:
+        is_right = isinstance(attempt, Attempt) and passwords.is_right(attempt.password_hash, form.text("present"))
+    except passwords.BusyError:
+        assert isinstance(attempt, Attempt)
+        with site.engine.begin() as conn:
+            users.withdraw(conn, attempt)
+        said = _("Too many sign-ins at the moment. Try again in a few seconds.")
+        return redirect(request, OWN, flash=said, kind="error")
     if not is_right or not isinstance(attempt, Attempt):
         return redirect(request, OWN, flash=_("The present password is wrong."), kind="error")
     error = wrong_password(new, form.text("again"))
     with site.engine.begin() as conn:
         now = database_now(conn)
-        users.succeed(conn, attempt, email, source)
+        users.succeed(conn, email, source)
         if error:
             return redirect(request, OWN, flash=error, kind="error")
         users.set_password(conn, email, new)

@@ -92,7 +92,7 @@ def sign_in(request: Request, site: SiteOf, form: OpenFormOf) -> Response:
         said = _("The address or the password is wrong.")
         return _page(request, goal, email=email, error=said, status=401, **kept)
     with site.engine.begin() as conn:
-        users.succeed(conn, attempt, email, source)
+        users.succeed(conn, email, source)
         if passwords.is_outdated(attempt.password_hash):
             users.renew_hash(conn, attempt.user, form.text("password"))
         agent = request.headers.get("user-agent", "")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine, text
 
 from parcours.db import passwords
 from parcours.db.tables import users
@@ -70,10 +72,9 @@ def test_a_source_that_tries_many_addresses_is_shut_out(conn: Connection) -> Non
 def test_who_succeeds_is_forgiven_and_an_attempt_that_nobody_looked_at_does_not_count(
     conn: Connection, amy: User
 ) -> None:
-    for _ in range(users.MOST_FAILURES - 1):
+    for _ in range(users.MOST_FAILURES):
         begun(conn)
-    last = begun(conn)
-    users.succeed(conn, last, AMY, "10.0.0.1")
+    users.succeed(conn, AMY, "10.0.0.1")
     for _ in range(users.MOST_FAILURES * 2):
         users.withdraw(conn, begun(conn))
     assert begun(conn).user == amy
@@ -132,3 +133,24 @@ def test_sign_ins_that_expired_leave_the_table_with_the_next_one(conn: Connectio
     users.sign_in(conn, amy, now=NOW + users.SIGNED_IN_FOR)
     # As of the beginning both would be shown.
     assert len(users.sign_ins(conn, amy, "", now=NOW - timedelta(days=1))) == 1
+
+
+def test_many_who_sign_in_at_once_for_one_address_from_one_source_do_not_wait_for_each_other_in_a_circle(
+    engine: Engine,
+) -> None:
+    with engine.begin() as conn:
+        assert users.create(conn, AMY, name="Amy", role="editor", password="correct horse")
+    all_began = Barrier(users.MOST_FAILURES)
+
+    def signs_in(_: int) -> None:
+        with engine.begin() as conn:
+            begun(conn)
+        all_began.wait(60)
+        with engine.begin() as conn:
+            users.succeed(conn, AMY, "10.0.0.1")
+
+    with ThreadPoolExecutor(users.MOST_FAILURES) as many:
+        for _ in range(20):
+            assert list(many.map(signs_in, range(users.MOST_FAILURES))) == [None] * users.MOST_FAILURES
+    with engine.connect() as conn:
+        assert conn.execute(text("SELECT count(*) FROM sign_in_failure")).scalar_one() == 0

@@ -142,7 +142,7 @@ def test_wrong_passwords_from_elsewhere_keep_nobody_out(engine: Engine) -> None:
     attempt = begin(engine, "home", now)
     assert isinstance(attempt, users.Attempt)
     with engine.begin() as conn:
-        users.succeed(conn, attempt, "ada@example.com", "home")
+        users.succeed(conn, "ada@example.com", "home")
     assert isinstance(begin(engine, "a stranger", now), users.Throttled)
 
 
