@@ -142,6 +142,8 @@ HOSTILE = {f"evil-{nth:02}": kind for nth, kind in enumerate(ANSWERS)}
 # So long one call may take, and then everything: the hostile ones in turn, four at once, some of them three times.
 SECONDS_A_CALL = 1.0
 MOST_SECONDS = 90.0
+# Attempts come to their end within these days, and whoever waits for a gateway within those.
+DAYS_OF_ATTEMPTS, MOST_DAYS = 4, 12
 WEBHOOKS = """
 - step: call
   action: webhook.send
@@ -158,14 +160,19 @@ def campaign_of(world: World, step: str, **urls: str) -> None:
 
 
 def deliver_until_all_is_done(world: World, settings: Settings) -> None:
-    """Deliver as workers would over days: what waits for a provider that was away comes again."""
+    """Deliver as workers would over days: what waits for a provider that was away comes again.
+
+    A gateway of many answers may be found away by any of them, the last probe included, and then everybody who is left
+    waits for another day: after the days that attempts need, as long as one of the innocent does.
+    """
     delivery = delivery_of(world.engine, settings)
     try:
-        for nth in range(4):
+        for nth in range(MOST_DAYS):
             now = START + timedelta(days=nth)
             deliver.deliver_inline(world.engine, delivery, Scope(), now=now, zone=world.zone)
             world.write("UPDATE circuit SET opened_until = now() - interval '1 second'")
-            if not world.read("SELECT FROM message WHERE state NOT IN ('sent', 'failed')"):
+            left = {key for key, (state, _) in ends_of(world).items() if state not in ("sent", "failed")}
+            if not left or (nth >= DAYS_OF_ATTEMPTS - 1 and left.isdisjoint(INNOCENT)):
                 return
     finally:
         delivery.close()
@@ -220,8 +227,6 @@ def test_hostile_receivers_of_a_campaigns_webhooks_end_and_all_others_are_called
     assert time.monotonic() - began < MOST_SECONDS
 
 
-# Seen twice under load: one of the others was not sent yet when delivery stopped. The cause is not known yet.
-@pytest.mark.xfail(strict=False, reason="sometimes one message is left for later on a busy machine")
 def test_a_gateway_that_answers_some_text_messages_with_anything_gets_all_others_once(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
