@@ -143,7 +143,7 @@ HOSTILE = {f"evil-{nth:02}": kind for nth, kind in enumerate(ANSWERS)}
 SECONDS_A_CALL = 1.0
 MOST_SECONDS = 90.0
 # Attempts come to their end within these days, and whoever waits for a gateway within those.
-DAYS_OF_ATTEMPTS, MOST_DAYS = 4, 12
+DAYS_OF_ATTEMPTS, MOST_DAYS = 4, 60
 WEBHOOKS = """
 - step: call
   action: webhook.send
@@ -163,7 +163,7 @@ def deliver_until_all_is_done(world: World, settings: Settings) -> None:
     """Deliver as workers would over days: what waits for a provider that was away comes again.
 
     A gateway of many answers may be found away by any of them, the last probe included, and then everybody who is left
-    waits for another day: after the days that attempts need, as long as one of the innocent does.
+    waits for another day: after the days that attempts need, as long as somebody has had no turn.
     """
     delivery = delivery_of(world.engine, settings)
     try:
@@ -171,8 +171,8 @@ def deliver_until_all_is_done(world: World, settings: Settings) -> None:
             now = START + timedelta(days=nth)
             deliver.deliver_inline(world.engine, delivery, Scope(), now=now, zone=world.zone)
             world.write("UPDATE circuit SET opened_until = now() - interval '1 second'")
-            left = {key for key, (state, _) in ends_of(world).items() if state not in ("sent", "failed")}
-            if not left or (nth >= DAYS_OF_ATTEMPTS - 1 and left.isdisjoint(INNOCENT)):
+            left = [error for state, error in ends_of(world).values() if state not in ("sent", "failed")]
+            if not left or (nth >= DAYS_OF_ATTEMPTS - 1 and all(left)):
                 return
     finally:
         delivery.close()
