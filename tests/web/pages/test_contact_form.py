@@ -6,30 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from parcours.db.partitions import ensure_partitions
 from parcours.db.reads import listings
 from tests.conftest import Run
 from tests.web.conftest import Client
 from tests.web.pages.test_overview_pages import text_of
 from tests.web.pages.test_sign_in import given_user, sign_in, token_of
-from tests.workers.worlds import START, World
+from tests.workers.worlds import World
 
 HTML = {"accept": "text/html"}
-
-
-@pytest.fixture
-def world(engine: Engine, tmp_path: Path) -> World:
-    ensure_partitions(engine, START)
-    return World(engine, tmp_path)
-
-
-@pytest.fixture
-def http(client: Client, world: World) -> TestClient:
-    return client()
 
 
 def posted(http: TestClient, path: str, **fields: Any) -> Any:

@@ -10,14 +10,13 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from parcours.db.partitions import ensure_partitions
 from parcours.db.tables import imports
 from parcours.services import contact_import, uploaded_import
 from tests.conftest import Run
 from tests.web.conftest import Client, eventually
 from tests.web.pages.test_overview_pages import text_of
 from tests.web.pages.test_sign_in import given_user, sign_in, token_of
-from tests.workers.worlds import START, World
+from tests.workers.worlds import World
 
 EXPORT = (
     "E-Mail;Prénom;Né le;Solde;Désinscrit;Notes\n"
@@ -26,17 +25,6 @@ EXPORT = (
     "no address;Cy;01/02/1985;1,00;non;z\n"
 ).encode("cp1252")
 HTML = {"accept": "text/html"}
-
-
-@pytest.fixture
-def world(engine: Engine, tmp_path: Path) -> World:
-    ensure_partitions(engine, START)
-    return World(engine, tmp_path)
-
-
-@pytest.fixture
-def http(client: Client, world: World) -> TestClient:
-    return client()
 
 
 def uploaded(http: TestClient, content: bytes, name: str = "export.csv", **fields: Any) -> Any:

@@ -8,13 +8,10 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine
 
-from parcours.db.partitions import ensure_partitions
 from parcours.domain.events.parsing import claimed_by
 from parcours.domain.steps.types import Failed
 from tests.conftest import Run
-from tests.web.conftest import Client
 from tests.web.pages.test_overview_pages import text_of
 from tests.workers.test_poison import STEPS, install, judge
 from tests.workers.worlds import START, Moody, World, at, event
@@ -29,17 +26,6 @@ WAITING = """
   decision: form.submit
   with: {forms: [survey]}
 """
-
-
-@pytest.fixture
-def world(engine: Engine, tmp_path: Path) -> World:
-    ensure_partitions(engine, START)
-    return World(engine, tmp_path)
-
-
-@pytest.fixture
-def http(client: Client, world: World) -> TestClient:
-    return client()
 
 
 def test_a_retry_says_why_the_last_attempt_failed(

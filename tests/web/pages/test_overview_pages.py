@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from html import unescape
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -13,7 +12,6 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from parcours.db.partitions import ensure_partitions
 from parcours.db.tables import companies, contacts, emails
 from parcours.db.tables.emails import Email
 from parcours.domain.steps.types import Failed
@@ -42,12 +40,6 @@ TREE = """
   yes: [{step: french, action: contact.points, with: {points: 2}}]
 """
 SCRIPT = "<script>alert(1)</script>"
-
-
-@pytest.fixture
-def world(engine: Engine, tmp_path: Path) -> World:
-    ensure_partitions(engine, START)
-    return World(engine, tmp_path)
 
 
 def text_of(page: str) -> str:

@@ -33,11 +33,6 @@ def world(engine: Engine, tmp_path: Path) -> World:
     return made
 
 
-@pytest.fixture
-def http(client: Client, world: World) -> TestClient:
-    return client()
-
-
 def fields_of(page: str) -> list[tuple[str, str]]:
     """Return the fields of the form of a page as a browser would send them, without its buttons."""
     form = max(re.findall(r"(?s)<form[^>]*method=\"post\".*?</form>", page), key=len)

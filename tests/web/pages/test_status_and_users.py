@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import re
 from html import unescape
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from parcours.db.partitions import ensure_partitions
 from parcours.db.tables import events
 from tests.conftest import Run
 from tests.web.conftest import Client, count
@@ -22,12 +20,6 @@ from tests.workers.worlds import START, World
 
 HTML = {"accept": "text/html"}
 NEW = "another long password"
-
-
-@pytest.fixture
-def world(engine: Engine, tmp_path: Path) -> World:
-    ensure_partitions(engine, START)
-    return World(engine, tmp_path)
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from sqlalchemy import Engine
 from parcours.db.partitions import ensure_partitions
 from parcours.db.tables import campaigns
 from tests.conftest import Run
-from tests.web.conftest import Client
 from tests.web.pages.test_campaign_form import hidden, posted, stamp
 from tests.web.pages.test_overview_pages import text_of
 from tests.web.pages.test_sign_in import token_of
@@ -46,11 +45,6 @@ def world(engine: Engine, tmp_path: Path) -> World:
     made.campaign(STEPS, key="bad")
     made.run()
     return made
-
-
-@pytest.fixture
-def http(client: Client, world: World) -> TestClient:
-    return client()
 
 
 def damage(world: World, how: str) -> str:
