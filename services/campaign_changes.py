@@ -22,10 +22,6 @@ class TakenError(CampaignError):
     """A key is somebody else's already."""
 
 
-class StaleError(CampaignError):
-    """A campaign is no longer as it was when somebody began to change it."""
-
-
 class Stamp(NamedTuple):
     """What a campaign was like when somebody looked: who changes it says so, and overwrites nobody unseen."""
 

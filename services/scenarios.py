@@ -398,14 +398,8 @@ class _Seen:
             if wanted not in (None, each.campaign):
                 continue
             if each.left_at is not None and "run" not in value:
-                ends.append(
-                    (each.campaign, None, f"{each.departure}: {each.reason}" if each.reason else str(each.departure))
-                )
-            ends += [
-                (each.campaign, run.key, f"{run.departure}: {run.reason}" if run.reason else str(run.departure))
-                for run in each.runs
-                if run.left_at is not None
-            ]
+                ends.append((each.campaign, None, _departed(each)))
+            ends += [(each.campaign, run.key, _departed(run)) for run in each.runs if run.left_at is not None]
         said = [f"{campaign}{f' run {run}' if run else ''} ({why})" for campaign, run, why in ends]
         came = f"it left {', '.join(said)}" if said else "it has not left"
         reason = value.get("reason")

@@ -50,7 +50,6 @@ router = pages_router()
 # Things that a picker offers; whoever has more writes the key.
 MOST_CHOICES = 500
 MOST_FOUND = 50
-MOST_EFFECTS = 8
 SETTINGS = ("name", "description", "category", "timezone", "reentry", "cooldown", "grace", "priority", "rate")
 GOAL = ("event", "within", "value")
 YAML_SETTINGS = ("entry", "exit")

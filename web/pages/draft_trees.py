@@ -20,9 +20,6 @@ from parcours.domain.time.intervals import parse_interval
 from parcours.services.draft_check import DraftProblem
 from parcours.web.i18n import labels, step_words
 
-# From here on the indent shrinks.
-DEEP = 6
-
 
 class Spot(NamedTuple):
     """Where a `+` stands. `around`: what is there comes below what is put in; `fits`: what is moved may go there."""

@@ -13,7 +13,7 @@ from parcours.domain.steps.types import RefersTo, StepType
 from parcours.domain.time.schedule import WEEKDAYS
 from parcours.producers.files.campaigns import value_of, write
 from parcours.services.draft_check import DraftProblem
-from parcours.web.i18n import step_words
+from parcours.web.i18n import labels, step_words
 from parcours.web.i18n.language import _, marked, reader
 from parcours.web.i18n.sentences import told
 from parcours.web.security.access import FormBody
@@ -30,21 +30,7 @@ UNITS = (
     ("months", marked("months")),
     ("years", marked("years")),
 )
-DAYS = tuple(
-    zip(
-        WEEKDAYS,
-        (
-            marked("Mon"),
-            marked("Tue"),
-            marked("Wed"),
-            marked("Thu"),
-            marked("Fri"),
-            marked("Sat"),
-            marked("Sun"),
-        ),
-        strict=True,
-    )
-)
+DAYS = tuple(zip(WEEKDAYS, labels.WEEKDAYS, strict=True))
 _LENGTH = re.compile(r"(\d{1,6}) (minute|hour|day|week|month|year)s?")
 
 
