@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from parcours.domain.events.matching import PropertyTest, passes
+from parcours.domain.events.matching import PropertyTest, names_run, passes
 from parcours.domain.events.reading import Entry, Happening, key_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -48,11 +48,7 @@ class EventExit:
 
     def ends(self, fact: Happening) -> bool:
         """Return whether an event ends runs; without the key that is asked for, it is none that could."""
-        return (
-            fact.type == self.type
-            and passes(self.where, fact)
-            and (self.key is None or key_of(fact.data, self.key) is not None)
-        )
+        return names_run(fact, self.type, self.where, self.key)
 
     def key_in(self, fact: Happening) -> str | None:
         """Return the key of the run that an event ends; None: all of them."""

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from parcours.domain.events.matching import PropertyTest, passes
+from parcours.domain.events.matching import PropertyTest, names_run
 from parcours.domain.events.reading import Happening, key_of, property_of
 from parcours.domain.time import schedule
 from parcours.domain.time.intervals import Interval
@@ -57,11 +57,7 @@ class Goal:
 
     def is_reached_by(self, fact: Happening) -> bool:
         """Return whether an event is a conversion; without the key that is asked for, it is none."""
-        return (
-            fact.type == self.type
-            and passes(self.where, fact)
-            and (self.key is None or key_of(fact.data, self.key) is not None)
-        )
+        return names_run(fact, self.type, self.where, self.key)
 
     def key_in(self, fact: Happening) -> str | None:
         """Return the key of the run that an event is about; None: the one that began last."""

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, ValidationInfo, model_validator
 
 from parcours.domain import operators
-from parcours.domain.events.reading import Happening, property_of
+from parcours.domain.events.reading import Happening, key_of, property_of
 from parcours.domain.steps.properties import Json, Name, check_test
 from parcours.domain.steps.types import Properties
 
@@ -39,3 +39,8 @@ def passes(tests: Iterable[PropertyTest], fact: Happening) -> bool:
         return all(each.test(property_of(fact.data, each.field), fact.at) for each in tests)
     except operators.TooSlowError:
         return False
+
+
+def names_run(fact: Happening, type_: str | None, where: Iterable[PropertyTest], key: str | None) -> bool:
+    """Return whether an event of a type passes tests and holds the key of a run where one is asked for."""
+    return fact.type == type_ and passes(where, fact) and (key is None or key_of(fact.data, key) is not None)
