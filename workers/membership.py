@@ -273,26 +273,17 @@ class _Coming:
             for step in campaign.roots
             for own_zone in set(zones.values())
         }
+        armed = [
+            Wait(id_, step.id, campaign.id, rotation, rotation, 0, reason, anchor, due_at)
+            for id_, rotation in rotations.items()
+            for began in (came_at(self.since.get(id_, now), now),)
+            for step in campaign.roots
+            for reason, due_at in (due[step.id, zones[id_]],)
+            for anchor in (began if reason == "decision" else now,)
+        ]
+        waits.arm(self.conn, armed)
         touched.note_due(
-            self.conn,
-            [
-                id_
-                for id_ in rotations
-                for step in campaign.roots
-                for _, due_at in (due[step.id, zones[id_]],)
-                if due_at is not None and due_at <= now
-            ],
-        )
-        waits.arm(
-            self.conn,
-            [
-                Wait(id_, step.id, campaign.id, rotation, rotation, 0, reason, anchor, due_at)
-                for id_, rotation in rotations.items()
-                for began in (came_at(self.since.get(id_, now), now),)
-                for step in campaign.roots
-                for reason, due_at in (due[step.id, zones[id_]],)
-                for anchor in (began if reason == "decision" else now,)
-            ],
+            self.conn, [each.contact_id for each in armed if each.due_at is not None and each.due_at <= now]
         )
 
 
