@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import psycopg
-from dramatiq.brokers.stub import StubBroker
 from sqlalchemy import Engine
 
+from parcours.db.clock import now as database_now
 from parcours.db.reads import overview
 from parcours.db.scope import Scope
-from parcours.db.tables import campaigns, contacts
+from parcours.db.tables import campaigns, contacts, realign
 from parcours.db.tables.contacts import Incoming
 from parcours.ops.settings import Settings
+from parcours.producers.broker import make_broker
 from parcours.producers.files.contacts import contacts as contacts_of
 from parcours.producers.tick import Tick
 from parcours.workers.sweeps import trigger_inline, update_inline
@@ -370,7 +371,10 @@ def _imported(engine: Engine, path: Path) -> int:
 
 
 def _ticking(engine: Engine) -> Callable[[], int]:
-    return Tick(engine, StubBroker()).run_once
+    with engine.begin() as conn:
+        # What the making of the world noted is not what an idle tick meets.
+        realign.take(conn, now=database_now(conn))
+    return Tick(engine, make_broker(None)).run_once
 
 
 def _sweeping(engine: Engine) -> Callable[[], int]:

@@ -16,7 +16,6 @@ from datetime import timedelta
 from typing import NamedTuple
 
 import structlog
-from dramatiq.brokers.stub import StubBroker
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine, text
@@ -24,6 +23,7 @@ from sqlalchemy import Engine, text
 from parcours.db.clock import now as database_now
 from parcours.db.tables import rebuilds, rules
 from parcours.domain.events.parsing import ContactEvent
+from parcours.producers.broker import make_broker
 from parcours.producers.tick import Tick
 from parcours.services import segment_rules
 from parcours.workers import events, intake, rebuilding
@@ -160,7 +160,7 @@ def _idle(server: Server, contacts: int) -> list[Figure]:
 
 
 def _milliseconds_a_tick(engine: Engine) -> float:
-    ticking = Tick(engine, StubBroker())
+    ticking = Tick(engine, make_broker(None))
     ticking.run_once()
     seconds = []
     for _ in range(IDLE_RUNS):
