@@ -65,7 +65,7 @@ def percent(part: int, whole: int) -> float | None:
 
 
 def conversion(reached: int, came: int) -> float | None:
-    """Return how many of those who came reached a step, in percent; None where others reached it too, or nobody came."""
+    """Return how many of those who came reached a step, in percent; None where more did, or nobody came."""
     return None if reached > came else percent(reached, came)
 
 
