@@ -214,7 +214,7 @@ class _Coming:
     def _wait_for_cooldown(
         self, cooldown: Interval, states: Mapping[int, State | None], known: Mapping[int, KnownMember]
     ) -> None:
-        """Let contacts whom nothing but the cooldown keeps out be looked at again when it ends: a segment holds them."""
+        """Let contacts whom nothing but the cooldown keeps out be looked at again when it ends."""
         due: dict[int, datetime] = {}
         for id_, state in states.items():
             zone = zone_of(known[id_].timezone, self.zone)
@@ -470,17 +470,16 @@ def segment_changed(
             inside = memberships.inside(conn, [segment_id], contact_ids)
             if inside and not status.deleted:
                 done["removed"] += exit_all(conn, campaign, inside, f"it entered segment {key!r}", now=now)
+            # Whom it kept out may come in.
+            free = sorted(set(contact_ids).difference(inside))
+            if free and status.why_not(now) is None:
+                sources = campaigns.sources(conn, campaign_id)
+                done += join_from(conn, campaign, sources, free, now=now, zone=zone, since=since)
             continue
         if status.why_not(now) is not None:
             continue
         sources = campaigns.sources(conn, campaign_id)
-        published = [source.id for source in sources if source.published]
-        inside = memberships.inside(conn, published, contact_ids)
-        if inside:
-            memberships.stay(conn, campaign_id, inside)
-            if sources[0].after is not None:
-                inside = memberships.inside(conn, published, inside, after=sources[0].after)
-            done += arrive(conn, campaign, inside, Arrival.SEGMENT, now=now, zone=zone, since=since)
+        done += join_from(conn, campaign, sources, contact_ids, now=now, zone=zone, since=since)
         outside = memberships.outside(conn, campaign_id, [source.id for source in sources], contact_ids)
         if outside and campaign.exit_on_leave:
             if campaign.grace is None:
@@ -488,6 +487,27 @@ def segment_changed(
             else:
                 memberships.give_grace(conn, campaign_id, outside, until=schedule.add(campaign.grace, now, zone))
     return done
+
+
+def join_from(
+    conn: Connection,
+    campaign: Campaign,
+    sources: Sequence[Source],
+    contact_ids: Sequence[int],
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    since: Mapping[int, datetime] | None,
+) -> Counter[str]:
+    """Let contacts in that are in a segment which feeds the campaign; what may let them go by and by is forgotten."""
+    published = [source.id for source in sources if source.published]
+    inside = memberships.inside(conn, published, contact_ids)
+    if not inside:
+        return Counter()
+    memberships.stay(conn, campaign.id, inside)
+    if sources[0].after is not None:
+        inside = memberships.inside(conn, published, inside, after=sources[0].after)
+    return arrive(conn, campaign, inside, Arrival.SEGMENT, now=now, zone=zone, since=since)
 
 
 def exit_all(conn: Connection, campaign: Campaign, contact_ids: Sequence[int], reason: str, *, now: datetime) -> int:

@@ -107,7 +107,7 @@ def entering(
 def cooldown_ends(
     state: State | None, arrival: Arrival, *, reentry: Reentry, cooldown: Interval, now: datetime, zone: ZoneInfo
 ) -> datetime | None:
-    """Return when the cooldown ends that alone keeps a contact out; None: it goes in, or something else keeps it out."""
+    """Return when the cooldown ends that alone keeps a contact out; None: something else does, or nothing."""
     if state is None or _cooled(state, arrival, cooldown, now, zone):
         return None
     if entering(state, arrival, reentry=reentry, cooldown=None, now=now, zone=zone) is None:
