@@ -48,9 +48,13 @@ def with_notes(path: Path, text: str) -> object:
     root = compose(path, text)
     steps = [] if root is None else list(_steps(_below(root, _STEPS), data.get(_STEPS), set()))
     lines = _LINE_BREAK.split(text)
+    said: dict[int, tuple[dict[str, Any], list[str]]] = {}
     for each in comments:
         found = _step_of(each, steps, lines)
-        _note(data if found is None else found, each.words)
+        whole = data if found is None else found
+        said.setdefault(id(whole), (whole, []))[1].append(each.words)
+    for whole, words in said.values():
+        _note(whole, words)
     return data
 
 
@@ -132,14 +136,19 @@ def _step_of(comment: Comment, steps: Sequence[_StepNode], lines: Sequence[str])
 _NOTHING = _StepNode({}, yaml.ScalarNode("", ""))
 
 
-def _note(whole: dict[str, Any], words: str) -> None:
+def _note(whole: dict[str, Any], words: Sequence[str]) -> None:
+    """Add comments to a note, behind what it says; a line that it has already is not said twice."""
     known = whole.get("note")
-    if known is None:
-        # A comment without words draws a line, and says nothing.
-        if words.strip():
-            _put(whole, words)
-    elif isinstance(known, str) and words not in known.splitlines():
-        whole["note"] = f"{known.rstrip()}\n{words}".rstrip()
+    if known is not None and not isinstance(known, str):
+        # That is wrong, and whoever wrote it is told so.
+        return
+    before = known.rstrip().splitlines() if known else []
+    # A comment without words draws a line at the beginning and at the end, and makes a paragraph between.
+    note = "\n".join([*before, *(each for each in words if not each or each not in before)]).strip("\n")
+    if known is not None:
+        whole["note"] = note or known
+    elif note:
+        _put(whole, note)
 
 
 def _put(whole: dict[str, Any], note: str) -> None:
