@@ -465,6 +465,13 @@ def stay(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> None
     conn.execute(sql["stay"], {"campaign_id": campaign_id, "contact_ids": list(contact_ids)})
 
 
+def grace_until(conn: Connection, campaign_id: int, contact_id: int) -> datetime | None:
+    """Return when the grace of a contact that is in none of a campaign's sources any more ends; None without one."""
+    parameters = {"campaign_id": campaign_id, "contact_id": contact_id}
+    ends: datetime | None = conn.execute(sql["grace_until"], parameters).scalar_one_or_none()
+    return ends
+
+
 def grace_over(conn: Connection, *, now: datetime, limit: int) -> list[tuple[int, int]]:
     """Take (contact, campaign) whose grace or cooldown is over, with the contacts' locks."""
     return [(row.contact_id, row.campaign_id) for row in conn.execute(sql["grace_over"], {"now": now, "limit": limit})]

@@ -510,6 +510,9 @@ WHERE leaving.due_at <> excluded.due_at;
 -- name: stay
 DELETE FROM leaving WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[]));
 
+-- name: grace_until
+SELECT due_at FROM leaving WHERE contact_id = :contact_id AND campaign_id = :campaign_id;
+
 -- name: grace_over
 -- Of campaigns that run: in the others everybody keeps their place, and a grace that ends in a pause is looked at
 -- when it is over. Served by leaving_campaign_idx (campaign_id, due_at), so that many who wait for the end of a
