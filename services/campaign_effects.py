@@ -184,7 +184,7 @@ def out_by_rules(
         for rule in rules:
             told = in_sql.judged(conn, rule, first, min(first + RANGE - 1, last), now=now, zone=zone)
             out |= {contact_id for contact_id, each in told.items() if each.answer is True}
-    yield CampaignEffect("rule_exits", len(memberships.not_manual(conn, campaign_id, sorted(out))))
+    yield CampaignEffect("rule_exits", len(memberships.active(conn, campaign_id, sorted(out))))
     if last < whole.last_id:
         yield CampaignEffect("minimum")
 

@@ -225,9 +225,11 @@ def test_an_exit_that_is_the_campaigns_own_source_is_told(two: World) -> None:
     assert two.update(at(1, "10:00")) == {"removed": 4}
 
 
-def test_a_new_exit_rule_says_how_many_leave_but_for_those_a_person_added(two: World) -> None:
+def test_a_new_exit_rule_says_how_many_leave(two: World) -> None:
     two.write("UPDATE contact SET fields = '{\"country\": \"FR\"}' WHERE key IN ('c1', 'c2', 'late')")
-    two.write("UPDATE membership SET arrival = 'manual' WHERE contact_id = :id", id=two.contact_id("late"))
+    two.contacts("outside", country="FR")
+    two.remove("c1", at(1, "09:30"))
+    two.add("late", at(1, "09:30"))
     rule = {"condition": "contact.field", "with": {"field": "country", "operator": "=", "value": "FR"}}
     plan = two.campaign(STEPS, segments=["first", "second"], exit=[{"rule": rule}], when=at(1, "10:00"))
     assert "- 2 contacts leave, because a new exit rule is true for them" in lines(plan)

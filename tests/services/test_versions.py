@@ -30,7 +30,8 @@ def test_removing_a_step_cancels_who_waits_there_and_says_how_many(world: World)
     assert world.tally() == {"drop cancelled": 5}
     world.trigger(at(2))
     assert world.tally() == {"drop cancelled": 5, "keep done": 5}
-    assert world.passed()[0].detail == {"reason": "the step was removed from the campaign", "kind": "action", "since": START_TEXT}
+    reason = "the step was removed from the campaign"
+    assert world.passed()[0].detail == {"reason": reason, "kind": "action", "since": START_TEXT}
 
 
 def test_a_step_that_comes_back_under_its_key_keeps_its_history(ann: World) -> None:

@@ -1,4 +1,4 @@
-"""Whatever key of a campaign file changes, the plan says so: in the terminal, in JSON and on pages, in both languages."""
+"""Whatever key of a campaign file changes, every plan says so: terminal, JSON and pages in both languages."""
 
 from __future__ import annotations
 
