@@ -110,7 +110,7 @@ def test_a_new_exit_is_asked_of_all_members(world: World) -> None:
     for key in keys[:5]:
         tag(world, key)
     plan = world.campaign(LATER, exit=[{"rule": CUSTOMER}], when=at(3))
-    assert "  the exit rules are evaluated for 20 members; those who match leave" in plan.lines()
+    assert "  - 5 contacts leave, because a new exit rule is true for them" in plan.lines()
     assert set(world.members().values()) == {"in 1"}
     world.time_passes(at(3))
     assert [key for key, state in world.members().items() if state == "exit 1"] == keys[:5]

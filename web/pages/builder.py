@@ -43,6 +43,7 @@ from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_trees, pages_rou
 from parcours.web.pages.campaign_form import CATCH_UP, PRIORITY, REENTRY, choices_of, plan_lines
 from parcours.web.pages.draft_trees import Drawing
 from parcours.web.pages.panels import PanelChoice
+from parcours.web.pages.plan_words import removed_step
 from parcours.web.pages.rendering import redirect, render, sentence
 from parcours.web.security.access import FormBody, Visitor
 
@@ -289,10 +290,13 @@ def _effects(planned: CampaignPlan, bench: Bench) -> list[dict[str, Any]]:
             to = planned.redirected.get(key, "")
             text = _n("{n} contact waits at {key}, which is removed.", "{n} contacts wait at {key}, which is removed.",
                       waiting, key=key)  # fmt: skip
+            if key in planned.becomes:
+                text = removed_step(planned, key)[1]
             lines.append({"kind": "removed", "text": text, "redirect": key, "to": to})
     told_of = {each["redirect"] for each in lines}
+    said = {each["text"] for each in lines}
     for kind, line in plan_lines(planned):
-        if not any(key in line for key in told_of if kind == "removed"):
+        if line not in said and not any(key in line for key in told_of if kind == "removed"):
             lines.append({"kind": kind, "text": line, "redirect": None, "to": ""})
     return lines
 
