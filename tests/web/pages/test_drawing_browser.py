@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from parcours.db.tables import campaigns, drafts
 from parcours.domain.campaign_file import edit
+from parcours.domain.campaign_file.edit import StepPlace
 from parcours.web.app import make_app
 from parcours.web.security.access import NEIGHBOUR
 from tests.ops.test_health_and_metrics import free_port
@@ -86,8 +87,8 @@ def file_of(world: World, who: str = NEIGHBOUR.who) -> dict[str, Any]:
         return draft.file
 
 
-def place_of(world: World, key: str) -> tuple[str | None, str, int]:
-    return tuple(edit.find(file_of(world), key).place)
+def place_of(world: World, key: str) -> StepPlace:
+    return edit.find(file_of(world), key).place
 
 
 def test_a_card_is_dragged_to_a_plus_that_may_take_it_and_one_undo_brings_it_back(
