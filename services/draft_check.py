@@ -17,6 +17,7 @@ from parcours.domain.campaign_file.sentences import quoted
 from parcours.domain.errors import CampaignError
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.types import RefersTo
+from parcours.services.drafts import without_choices
 
 # What a reference must name, and what that is called in a sentence.
 _CALLED = {
@@ -69,7 +70,7 @@ def check_draft(conn: Connection, data: Mapping[str, Any], zone: ZoneInfo) -> Ch
 
 def ready(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return a draft as it would be applied: a step that is back needs nobody to be sent elsewhere."""
-    made = dict(data)
+    made = without_choices(data)
     there = set(edit.keys(made))
     redirect = {old: new for old, new in (made.pop("redirect", None) or {}).items() if old not in there}
     if redirect:

@@ -500,6 +500,13 @@ INSERT INTO leaving (contact_id, campaign_id, due_at)
 SELECT contact_id, :campaign_id, :until FROM unnest(CAST(:contact_ids AS bigint[])) AS out (contact_id)
 ON CONFLICT (contact_id, campaign_id) DO NOTHING;
 
+-- name: look_again
+INSERT INTO leaving (contact_id, campaign_id, due_at)
+SELECT contact_id, :campaign_id, due_at
+FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:dues AS timestamptz[])) AS cooling (contact_id, due_at)
+ON CONFLICT (contact_id, campaign_id) DO UPDATE SET due_at = excluded.due_at
+WHERE leaving.due_at <> excluded.due_at;
+
 -- name: stay
 DELETE FROM leaving WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[]));
 

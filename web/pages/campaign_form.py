@@ -455,7 +455,7 @@ def _review(request: Request, draft: Draft, planned: CampaignPlan, form: FormBod
 
 
 def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[tuple[str, str]]:
-    """Yield what a plan does in sentences, each with its kind: added, changed, removed, note, on or off.
+    """Yield what a plan does in sentences, each with its kind: added, changed, removed, note, same, on or off.
 
     A campaign that `comes_back` was deleted, if it was there at all.
     """
@@ -469,7 +469,7 @@ def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[t
         )
     elif planned.unchanged:
         if planned.publishes is None:
-            yield "note", _("No changes.")
+            yield "same", _("No changes.")
     else:
         yield "changed", _("Version {n} will be created.", n=planned.version)
         for key in planned.added:
@@ -482,9 +482,15 @@ def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[t
             yield "changed", _("Step {key} will be moved. Contacts waiting there stay.", key=key)
     for key, waiting in planned.removed.items():
         gone = _("Step {key} will be removed.", key=key)
-        fate = _n(
-            "{n} contact waiting there will be cancelled.", "{n} contacts waiting there will be cancelled.", waiting
-        ) if waiting else _("No contacts are waiting there.")  # fmt: skip
+        fate = _("No contacts are waiting there.")
+        if waiting and key in planned.redirected:
+            to = planned.redirected[key]
+            fate = _n("{n} contact waiting there will go to {step}.", "{n} contacts waiting there will go to {step}.",
+                      waiting, step=to)  # fmt: skip
+        elif waiting:
+            fate = _n(
+                "{n} contact waiting there will be cancelled.", "{n} contacts waiting there will be cancelled.", waiting
+            )
         yield "removed", f"{gone} {fate}"
     for key in planned.by_date:
         yield "changed", _("Contacts waiting at {key} will be rescheduled to its new date.", key=key)

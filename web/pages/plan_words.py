@@ -14,6 +14,7 @@ from parcours.web.i18n.sentences import told
 SETTINGS = {
     "name": marked("Name"),
     "description": marked("Description"),
+    "note": marked("Note"),
     "category": marked("Category"),
     "publish_from": marked("Start"),
     "publish_until": marked("End"),
