@@ -1,6 +1,10 @@
 -- name: version
 SELECT version FROM rule_set;
 
+-- name: hold
+-- At the end of a transaction: no rule changes until it is over, or one is being changed, and there is no row.
+SELECT version FROM rule_set FOR SHARE SKIP LOCKED;
+
 -- name: begin_to_change
 -- Whoever changes rules does so alone, and with a number of its own.
 UPDATE rule_set SET version = version + 1 RETURNING version;

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 
+from parcours.db.tables import companies
+from parcours.db.tables import rules as rule_table
 from parcours.domain.contacts.contact import Contact
 from parcours.producers.files.campaigns import CampaignFileError
+from parcours.workers import rules
 from tests.workers.test_rules import install_condition
 from tests.workers.worlds import World, at, event
 
@@ -198,3 +204,75 @@ def test_an_exit_segment_whose_rule_changes_lets_those_out_whom_a_person_added_b
     world.add("eve", at(3))
     world.update(at(3))
     assert world.members()["eve"] == "in 2"
+
+
+def exit_by(world: World, rule: object) -> None:
+    world.campaign(LATER, exit=[{"rule": rule}], when=at(2))
+
+
+BERLIN = {"condition": "contact.field", "with": {"field": "company.city", "operator": "=", "value": "Berlin"}}
+
+
+@pytest.fixture
+def employed(world: World) -> World:
+    """A member, in a company."""
+    world.contacts("ann", segment="everyone")
+    world.tell(event("contact.changed", "ann", at(1), company="acme"))
+    world.campaign(LATER)
+    world.run(at(1))
+    return world
+
+
+def test_whoever_changed_a_company_before_an_exit_was_stored_and_commits_later_is_heard(employed: World) -> None:
+    world = employed
+    with world.engine.begin() as conn:
+        companies.save(conn, "acme", name=None, fields={"city": "Berlin"})
+        rules.follow(conn, now=at(2), zone=world.zone)
+        exit_by(world, BERLIN)
+        world.time_passes(at(2))
+        assert world.members() == {"ann": "in 1"}
+    world.time_passes(at(2))
+    assert world.members() == {"ann": "exit 1"}
+
+
+def test_whoever_changes_a_company_while_an_exit_is_stored_is_heard(employed: World) -> None:
+    world = employed
+    with world.engine.begin() as storing:
+        rule_table.begin_to_change(storing)
+        with world.engine.begin() as conn:
+            companies.save(conn, "acme", name=None, fields={"city": "Berlin"})
+    assert len(world.read("SELECT FROM unjudged_company")) == 1
+
+
+def test_a_transaction_that_ends_with_what_others_share_holds_rules_as_they_are(employed: World) -> None:
+    world = employed
+    with world.engine.begin() as conn:
+        companies.save(conn, "acme", name=None, fields={"city": "Berlin"})
+        rule_table.leave_rest(conn)
+        with pytest.raises(OperationalError, match="lock timeout"), world.engine.begin() as other:
+            other.execute(text("SET LOCAL lock_timeout = '50ms'"))
+            rule_table.begin_to_change(other)
+
+
+def test_who_is_asked_about_what_was_left_is_asked_the_exit_that_came_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.contacts("ann", segment="everyone")
+    world.campaign(LATER)
+    world.campaign(LATER, key="other", segments=("nobody",), exit=[{"rule": CUSTOMER}])
+    world.run(at(1))
+    world.write("INSERT INTO unjudged (contact_id) SELECT id FROM contact")
+    lock_free = rule_table.lock_free
+
+    def late(conn: Connection, contact_ids: Collection[int]) -> list[int]:
+        """Between the look for whom to ask and their locks."""
+        monkeypatch.setattr(rule_table, "lock_free", lock_free)
+        exit_by(world, CUSTOMER)
+        # Somebody else asks the new exit, and what is left meanwhile, by who cannot ask, is asked here.
+        world.write("UPDATE membership SET exit_due_at = NULL")
+        world.write("INSERT INTO contact_tag (contact_id, tag) SELECT id, 'customer' FROM contact")
+        return lock_free(conn, contact_ids)
+
+    monkeypatch.setattr(rule_table, "lock_free", late)
+    world.time_passes(at(2))
+    assert world.members() == {"ann": "exit 1"}
