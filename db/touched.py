@@ -148,7 +148,7 @@ def take_due(conn: Connection) -> set[int]:
 
 
 def set_aside(conn: Connection, noted: Touches) -> None:
-    """Keep for the end of the transaction what was noted of others than its locks protect: it is left to others then."""
+    """Keep what no lock of this transaction protects until it ends: then it is left to others."""
     transaction = conn.get_transaction()
     if transaction is not None and (noted.addresses or noted.companies or noted.joined):
         kept = _aside.setdefault(transaction, Touches())

@@ -217,7 +217,11 @@ SELECT contact_id FROM (
 ORDER BY id LIMIT :limit;
 
 -- name: unasked
-SELECT contact_id FROM unjudged WHERE contact_id = ANY (CAST(:ids AS bigint[]));
+-- Also for what their companies are.
+SELECT contact_id FROM unjudged WHERE contact_id = ANY (CAST(:ids AS bigint[]))
+UNION
+SELECT company_member.contact_id FROM unjudged_company JOIN company_member USING (company_id)
+WHERE company_member.contact_id = ANY (CAST(:ids AS bigint[]));
 
 -- name: take_left
 -- All that is left of contacts whose locks the caller holds.

@@ -13,6 +13,7 @@ from parcours.db.tables import companies
 from parcours.db.tables import rules as rule_table
 from parcours.domain.contacts.contact import Contact
 from parcours.producers.files.campaigns import CampaignFileError
+from parcours.services import rule_check
 from parcours.workers import rules
 from tests.workers.test_rules import install_condition
 from tests.workers.worlds import World, at, event
@@ -249,9 +250,10 @@ def test_a_transaction_that_ends_with_what_others_share_holds_rules_as_they_are(
     with world.engine.begin() as conn:
         companies.save(conn, "acme", name=None, fields={"city": "Berlin"})
         rule_table.leave_rest(conn)
-        with pytest.raises(OperationalError, match="lock timeout"), world.engine.begin() as other:
+        with world.engine.connect() as other:
             other.execute(text("SET LOCAL lock_timeout = '50ms'"))
-            rule_table.begin_to_change(other)
+            with pytest.raises(OperationalError, match="lock timeout"):
+                rule_table.begin_to_change(other)
 
 
 def test_who_is_asked_about_what_was_left_is_asked_the_exit_that_came_meanwhile(
@@ -276,3 +278,41 @@ def test_who_is_asked_about_what_was_left_is_asked_the_exit_that_came_meanwhile(
     monkeypatch.setattr(rule_table, "lock_free", late)
     world.time_passes(at(2))
     assert world.members() == {"ann": "exit 1"}
+
+
+def violated(world: World) -> dict[str, list[dict[str, Any]]]:
+    found = [each for full in (True, False) for each in rule_check.run(world.engine, full=full, zone=world.zone)]
+    return {each.name: each.examples for each in found if each.violations}
+
+
+def test_the_check_finds_members_whom_an_exit_should_have_let_out(world: World) -> None:
+    world.contacts("ann", "ben", "cleo", "dan", segment="everyone")
+    world.contacts("eve")
+    world.campaign(LATER, exit=[{"rule": CUSTOMER}])
+    world.run()
+    world.add("eve", at(1))
+    world.time_passes(at(1))
+    assert violated(world) == {}
+    world.write("INSERT INTO contact_tag (contact_id, tag) SELECT id, 'customer' FROM contact WHERE key <> 'dan'")
+    # Those who are still to be asked, and whom a person added, are in their place.
+    world.write("INSERT INTO unjudged (contact_id, what) SELECT id, 'tags.customer' FROM contact WHERE key = 'ben'")
+    world.write(
+        "UPDATE membership SET exit_due_at = :now FROM contact WHERE contact.id = contact_id AND key = 'cleo'",
+        now=at(1),
+    )
+    assert violated(world) == {"members_of_exit_rules": [{"campaign": "c", "contact": "ann"}]}
+    world.time_passes(at(1))
+    assert world.members() == {"ann": "in 1", "ben": "exit 1", "cleo": "exit 1", "dan": "in 1", "eve": "in 1"}
+
+
+def test_the_check_leaves_out_those_whose_company_changed_just_now(employed: World) -> None:
+    world = employed
+    exit_by(world, BERLIN)
+    world.by_rule("berlin", BERLIN, at(2))
+    world.time_passes(at(2))
+    with world.engine.begin() as conn:
+        companies.save(conn, "acme", name=None, fields={"city": "Berlin"})
+    assert violated(world) == {}
+    world.time_passes(at(2))
+    assert world.members() == {"ann": "exit 1"}
+    assert world.inside("berlin") == {"ann"}
