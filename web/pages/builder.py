@@ -6,8 +6,9 @@ in what differs. Each operation is kept at once, and the campaign is untouched u
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -38,10 +39,10 @@ from parcours.web.context import Site
 from parcours.web.i18n import labels, step_words
 from parcours.web.i18n.language import _, _n
 from parcours.web.i18n.sentences import told
-from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_trees, pages_router, panels
+from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_rules, draft_trees, pages_router, panels
 from parcours.web.pages.campaign_form import CATCH_UP, PRIORITY, REENTRY, choices_of, plan_lines
 from parcours.web.pages.draft_trees import Drawing, Spot
-from parcours.web.pages.panels import PanelChoice
+from parcours.web.pages.panels import PanelChoice, PanelWidget
 from parcours.web.pages.rendering import redirect, render, sentence
 from parcours.web.security.access import FormBody, Visitor
 
@@ -57,6 +58,9 @@ YAML_SOURCES = ("events", "dates")
 OFTEN_USED = ("email.send", "contact.tags", "contact.points", "email.open", "email.click", "contact.field")
 BRANCH_ORDER = ("then", "yes", "no")
 STEP_NAMES = ("name", "at", "hour", "between", "days", "late", "on_failure")
+# What has the focus after a change of a panel: what had it before.
+SAME = "same"
+_ID = re.compile(r"[a-z][\w-]{0,100}")
 # What problems of a text call it.
 _YAML = Path("campaign.yaml")
 
@@ -180,6 +184,7 @@ def _page(request: Request, conn: Connection, site: Site, bench: Bench) -> Respo
         panel = {"panel": "help"}
     elif chosen is not None:
         panel = _step(bench, chosen, known, checked, drawing)
+        panel["fields"] = [_with_rule(conn, each, edit.find(data, chosen).step, checked) for each in panel["fields"]]
     wanted = asked.get("q", "").strip()
     nodes = drawing.nodes(data, only=only)
     planned = None if checked.file is None else campaign_plan.plan(conn, checked.file, zone=site.zone)
@@ -200,6 +205,7 @@ def _page(request: Request, conn: Connection, site: Site, bench: Bench) -> Respo
         "others": [] if bench.found is None else drafts.others(conn, bench.found.id, bench.who),
         "stale": bench.found is not None and bench.draft.base_version != bench.found.version,
         "focus": _focus(asked, chosen),
+        "anew": _anew(asked),
         "words": labels,
         "start": Spot(StepPlace(None, edit.ROOT, 0), len(nodes) == 1, moving is not None),
         "end": Spot(StepPlace(None, edit.ROOT, len(nodes)), False),
@@ -210,9 +216,30 @@ def _page(request: Request, conn: Connection, site: Site, bench: Bench) -> Respo
 
 def _focus(asked: Mapping[str, str], chosen: str | None) -> str:
     """Return the id of what should have the focus."""
-    if asked.get("focus") == "card" and chosen is not None:
+    wanted = asked.get("focus", "")
+    if wanted == "card" and chosen is not None:
         return f"card-{chosen}"
+    if wanted not in ("", "card", "panel"):
+        return wanted if wanted != SAME and _ID.fullmatch(wanted) else ""
     return "panel-title" if {"add", "settings", "yaml", "help", "step"} & set(asked) else ""
+
+
+def _anew(asked: Mapping[str, str]) -> str:
+    """Return what tells a panel from one that had other fields; the script keeps one of the same as it is."""
+    text = asked.get("anew", "")
+    return text if text.isascii() and text.isdigit() and len(text) < 7 else ""
+
+
+def _with_rule(
+    conn: Connection, widget: PanelWidget, step: Mapping[str, Any], checked: draft_check.CheckedDraft
+) -> PanelWidget:
+    """Return a field with what the rule editor shows in it, if it is a rule."""
+    if widget.kind != "rule":
+        return widget
+    given = step.get("with")
+    data = given.get(widget.name) if isinstance(given, Mapping) else None
+    problems = draft_rules.problems(checked.at(step["step"]), f"with.{widget.name}")
+    return replace(widget, rule=draft_rules.view(conn, data, problems, widget.id))
 
 
 def _matches(drawing: Drawing, data: Mapping[str, Any], wanted: str) -> list[draft_trees.DraftNode]:
@@ -442,11 +469,28 @@ def _operate(
             return redirect(request, bench.url(step=here, focus="card"), flash=sentence(str(error)), kind="error")
         if work.address is not None:
             return redirect(request, work.address, flash=work.said, kind="said")
-    return _back(request, bench, work.shows, work.said, focus=work.focus)
+    return _back(request, bench, work.shows, work.said, focus=work.focus, anew=work.anew)
 
 
-def _back(request: Request, bench: Bench, step: str | None, said: str, focus: str = "card") -> Response:
-    return redirect(request, bench.url(step=step, focus=focus), flash=said, kind="said")
+def _back(
+    request: Request, bench: Bench, step: str | None, said: str, focus: str = "card", anew: str | None = None
+) -> Response:
+    return redirect(request, bench.url(step=step, focus=focus, anew=anew), flash=said, kind="said")
+
+
+@router.post("/campaigns/{key}/build/count")
+def count(request: Request, key: str, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
+    """How many contacts match a rule of the form, now."""
+    with site.engine.connect() as conn:
+        bench_of(conn, who, key=key, draft_id=None)
+        return draft_rules.count(request, conn, site, form)
+
+
+@router.post("/drafts/{draft_id}/count")
+def count_draft(request: Request, draft_id: int, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
+    with site.engine.connect() as conn:
+        bench_of(conn, who, key=None, draft_id=draft_id)
+        return draft_rules.count(request, conn, site, form)
 
 
 class _Work:
@@ -461,6 +505,11 @@ class _Work:
         self.shows: str | None = self.key or None
         self.focus = "card"
         self.address: str | None = None
+        self.anew: str | None = _anew({"anew": form.text("anew")}) or None
+
+    def draw_anew(self) -> None:
+        """Have the panel drawn anew, because its fields are others than before."""
+        self.anew = str((int(self.anew or "0") + 1) % 1_000_000)
 
     def change(self, does: str) -> service.Change:
         """Return the change. Raises EditError for an operation that there is none of."""
@@ -514,8 +563,14 @@ class _Work:
         kind = edit.kind_of(step) or Kind.ACTION
         given = step.get("with") if isinstance(step.get("with"), dict) else {}
         values: dict[str, Any] = {"name": form.text("name").strip() or None, **panels.timing_from(form, kind.value)}
+        focus = SAME
         try:
-            values["with"] = panels.properties_of(step_type(kind, str(step[kind.value])), given or {}, form) or None
+            found = step_type(kind, str(step[kind.value]))
+            values["with"] = panels.properties_of(found, given or {}, form) or None
+            pressed = draft_rules.pressed(form)
+            if pressed is not None or panels.shape(found, given or {}) != panels.shape(found, values["with"] or {}):
+                self.draw_anew()
+            focus = pressed or SAME
         except CampaignError:
             values["with"] = value_of(form.text("raw")) if form.text("raw").strip() else None
         if kind is Kind.ACTION:
@@ -527,7 +582,7 @@ class _Work:
             others = [each for each in edit.keys(self.bench.file) if each != key]
             fresh = edit.fresh_key(slug(str(name)), others)
         self.said = _("Changed: {what}", what=name or self.title(key))
-        self.shows, self.focus = fresh, "panel"
+        self.shows, self.focus = fresh, focus
         return lambda data: edit.rename(edit.change(data, key, values), key, fresh)
 
     def is_live(self, key: str) -> bool:

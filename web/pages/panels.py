@@ -16,6 +16,8 @@ from parcours.services.draft_check import DraftProblem
 from parcours.web.i18n import labels, step_words
 from parcours.web.i18n.language import _, marked, reader
 from parcours.web.i18n.sentences import told
+from parcours.web.pages import rule_form
+from parcours.web.pages.rule_form import RuleView
 from parcours.web.security.access import FormBody
 
 # Texts of several lines, in which names of contacts may be filled in.
@@ -43,7 +45,8 @@ class PanelChoice(NamedTuple):
 
 @dataclass(frozen=True)
 class PanelWidget:
-    """A property as a field of a form. `kind` is text, area, number, check, choice, lines, pick, picks, one or yaml.
+    """A property as a field of a form. `kind` is text, area, number, check, choice, lines, pick, picks, rule, one
+    or yaml.
 
     `value` is what stands in it, as text; `picked` are several. `one` and `yaml` are YAML of one line and of several.
     """
@@ -59,6 +62,8 @@ class PanelWidget:
     least: float | None = None
     most: float | None = None
     errors: tuple[str, ...] = ()
+    # What the rule editor shows.
+    rule: RuleView | None = None
 
     @property
     def id(self) -> str:
@@ -145,6 +150,8 @@ def _without_null(schema: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
 
 def _kind_of(found: StepType, name: str, schema: Mapping[str, Any]) -> str:
     kind = schema.get("type")
+    if name == "rule" and found.rule_of is not None:
+        return "rule"
     if name in found.refers_to and kind in ("string", "array"):
         return "pick" if kind == "string" else "picks"
     if "enum" in schema or (name == "operator" and kind == "string"):
@@ -163,7 +170,7 @@ def _kind_of(found: StepType, name: str, schema: Mapping[str, Any]) -> str:
 def _text_of(kind: str, value: Any) -> str:
     if value is None:
         return ""
-    if kind in ("one", "yaml"):
+    if kind in ("one", "yaml", "rule"):
         return str(value) if isinstance(value, str) and value_of(value) == value else _yaml(value, one=kind == "one")
     if kind == "lines":
         return "\n".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
@@ -193,12 +200,22 @@ def properties_of(found: StepType, given: Mapping[str, Any], form: FormBody) -> 
     for name, each in schema.get("properties", {}).items():
         inner, _empty = _without_null(each)
         kind = _kind_of(found, name, inner)
-        for spelled in found.spellings(name):
-            made.pop(spelled, None)
-        value = _value(kind, f"with-{name}", inner, form)
+        before = [made.pop(spelled) for spelled in found.spellings(name) if spelled in made]
+        if kind == "rule":
+            value = rule_form.written(form, f"with-{name}", before[0] if before else None)
+        else:
+            value = _value(kind, f"with-{name}", inner, form)
         if value is not None and value != each.get("default"):
             made[name] = value
     return made
+
+
+def shape(found: StepType, given: Mapping[str, Any]) -> object:
+    """Return which fields a panel has, whatever is written in them; of another shape, it is drawn anew."""
+    return [
+        (each.name, rule_form.shape(given.get(each.name)) if each.kind == "rule" else each.kind)
+        for each in widgets(found, given, {}, ())
+    ]
 
 
 def _value(kind: str, name: str, schema: Mapping[str, Any], form: FormBody) -> Any:

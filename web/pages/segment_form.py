@@ -21,7 +21,7 @@ from parcours.domain.segments.file import SegmentFile
 from parcours.services import contact_export, rule_count, segment_plan, segment_removal, segment_rules
 from parcours.services.segment_json import definition
 from parcours.web.context import Site
-from parcours.web.i18n.language import _, _n, number
+from parcours.web.i18n.language import _
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, pages_router, rule_form
 from parcours.web.pages.rendering import redirect, render
@@ -124,10 +124,7 @@ def count(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
             said, wrong = _("The rule is not complete yet."), True
         else:
             counted = rule_count.count(conn, rule, now=database_now(conn), zone=site.zone)
-            about = "≈ " if counted.about else ""
-            said = about + _n("{n} contact matches.", "{n} contacts match.", counted.matching)
-            if counted.failed:
-                said += " " + _("The rule fails for {n} of the contacts checked.", n=number(counted.failed))
+            said = rule_form.count_words(counted)
     return render(request, "segments/count.html", said=said, wrong=wrong)
 
 
