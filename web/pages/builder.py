@@ -19,14 +19,16 @@ from sqlalchemy import Connection
 
 from parcours.db.clock import now as database_now
 from parcours.db.scope import Scope
-from parcours.db.tables import campaigns, drafts, emails, forms, scores, segments, stages, sweeps, templates
+from parcours.db.tables import campaigns, contacts, drafts, emails, forms, scores, segments, stages, sweeps, templates
 from parcours.db.tables.campaigns import Found
 from parcours.db.tables.drafts import StoredDraft
 from parcours.domain.campaign_file import edit
 from parcours.domain.campaign_file.check import DATE_NAMES
 from parcours.domain.campaign_file.edit import EditError, StepPlace
 from parcours.domain.campaign_file.model import CampaignFile
+from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.errors import CampaignError, NotFoundError
+from parcours.domain.events.table import EVENT_TYPES
 from parcours.domain.keys import slug
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.types import Kind, RefersTo, StepType
@@ -39,7 +41,17 @@ from parcours.web.context import Site
 from parcours.web.i18n import labels, step_words
 from parcours.web.i18n.language import _, _n
 from parcours.web.i18n.sentences import told
-from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_rules, draft_trees, pages_router, panels
+from parcours.web.pages import (
+    FormOf,
+    SiteOf,
+    VisitorOf,
+    draft_rules,
+    draft_trees,
+    pages_router,
+    panels,
+    rule_form,
+    setting_rows,
+)
 from parcours.web.pages.campaign_form import CATCH_UP, PRIORITY, REENTRY, choices_of, plan_lines
 from parcours.web.pages.draft_trees import Drawing, Spot
 from parcours.web.pages.panels import PanelChoice, PanelWidget
@@ -51,15 +63,17 @@ router = pages_router()
 # Things that a picker offers; whoever has more writes the key.
 MOST_CHOICES = 500
 MOST_FOUND = 50
-SETTINGS = ("name", "description", "category", "timezone", "reentry", "cooldown", "grace", "priority", "rate")
-GOAL = ("event", "within", "value")
-YAML_SETTINGS = ("entry", "exit")
-YAML_SOURCES = ("events", "dates")
+SETTINGS = ("name", "description", "category", "timezone", "reentry", "priority")
+LENGTHS = ("cooldown", "grace")
+ENTRY = ("most", "rate")
+# Choices that are shown at once; of more, one searches.
+MANY = 12
 OFTEN_USED = ("email.send", "contact.tags", "contact.points", "email.open", "email.click", "contact.field")
 BRANCH_ORDER = ("then", "yes", "no")
 STEP_NAMES = ("name", "at", "hour", "between", "days", "late", "on_failure")
 # What has the focus after a change of a panel: what had it before.
 SAME = "same"
+_OF_A_ROW = re.compile(r"(exit\.\d|sources\.(events|dates)\.\d|goal(\.|$)|entry\.(most|rate)$)")
 _ID = re.compile(r"[a-z][\w-]{0,100}")
 # What problems of a text call it.
 _YAML = Path("campaign.yaml")
@@ -85,6 +99,12 @@ class Bench:
     def url(self, **asked: object) -> str:
         """Return the address of the builder with something open."""
         return f"{self.base}?{urlencode({name: value for name, value in asked.items() if value is not None})}"
+
+    def new(self, what: str, pick: str, step: str | None = None) -> str:
+        """Return the address of the form of a new thing, which comes back with it chosen at `pick`."""
+        back = f"{self.base}?{'settings=1' if step is None else f'step={step}'}&pick={pick}"
+        path, end = ("/forms", "#new") if what == "forms" else (f"/{what}/+new", "")
+        return f"{path}?{urlencode({'back': back})}{end}"
 
 
 def bench_of(conn: Connection, visitor: Visitor, *, key: str | None, draft_id: int | None) -> Bench:
@@ -343,6 +363,12 @@ def _step(
         fields = panels.widgets(type_, given or {}, known, problems)
     except CampaignError:
         type_, fields = None, []
+    new = {RefersTo.EMAIL: ("emails", _("New email")), RefersTo.SEGMENT: ("segments", _("New segment")),
+           RefersTo.FORM: ("forms", _("New form"))}  # fmt: skip
+    for n, each in enumerate(fields):
+        made = new.get(type_.refers_to[each.name]) if type_ is not None and each.name in type_.refers_to else None
+        if made is not None and each.kind in ("pick", "picks"):
+            fields[n] = replace(each, new=made[1], new_url=bench.new(made[0], f"with.{each.name}", key))
     shown = {each.name for each in fields if each.errors}
     date = step["at"] if isinstance(step.get("at"), Mapping) else {}
     return {
@@ -392,10 +418,24 @@ def _settings(
     picked_forms = [str(each) for each in sources.get("forms") or ()]
     campaign_forms = [each for each in forms.listed(conn) if not each.standalone]
     errors: dict[str, list[str]] = {}
-    for each in checked.at(None):
-        errors.setdefault(each.field.split(".")[0] or "campaign", []).append(each.sentence)
+    problems = checked.at(None)
+    for each in problems:
+        # What is wrong with an entry of a list stands there.
+        if not _OF_A_ROW.match(each.field):
+            errors.setdefault(each.field.split(".")[0] or "campaign", []).append(each.sentence)
+    choices: list[rule_form.RuleChoices] = []
+
+    def rule(given: Any, wrong: list[Any], name: str) -> rule_form.RuleView:
+        # Asked for once, and only where there is a rule.
+        if not choices:
+            choices.append(draft_rules.choices_of(conn))
+        return draft_rules.view(conn, given, wrong, name, choices[0])
+
+    lists = {"events": sources.get("events"), "dates": sources.get("dates"), "exit": data.get("exit")}
     catch_up = data.get("catch_up", "run")
-    goal = data["goal"] if isinstance(data.get("goal"), Mapping) else {}
+    goal = data.get("goal")
+    entry = data["entry"] if isinstance(data.get("entry"), Mapping) else {}
+    goal_kind = setting_rows.goal_kind(goal)
     return {
         "panel": "settings",
         "settings": {name: str(data.get(name) or "") for name in (*SETTINGS, "campaign")},
@@ -407,15 +447,30 @@ def _settings(
         "picked_forms": picked_forms,
         "lost_forms": [key for key in picked_forms if key not in {each.key for each in campaign_forms}],
         "existing": sources.get("existing", True) is not False,
-        "goal": {name: str(goal.get(name) or "") for name in GOAL},
-        "goal_rule": bool(goal.get("rule")),
+        "goal": None if goal is None else setting_rows.row("goal", 0, goal_kind, goal, "goal", problems, rule),
+        "goal_kind": goal_kind,
+        "rows": {name: setting_rows.rows(name, each, problems, rule) for name, each in lists.items()},
+        "entry": entry,
+        "entry_fits": data.get("entry") is None or (bool(entry) and set(entry) <= {"most", "rate"}),
+        "entry_errors": {name: [each.sentence for each in problems if each.field == f"entry.{name}"] for name in ENTRY},
+        "lengths": {name: panels.length_of(data.get(name)) for name in LENGTHS},
+        "rate": panels.rate_of(data.get("rate")),
+        "entry_rate": panels.rate_of(entry.get("rate")),
+        "units": [(unit, _(text)) for unit, text in panels.UNITS],
+        "periods": [(unit, _(text)) for unit, text in panels.PERIODS],
+        "all_segments": known[RefersTo.SEGMENT],
+        "operators": [(each, _(text)) for each, text in rule_form.OPERATOR_LABELS.items()],
+        "event_types": sorted(EVENT_TYPES),
+        "fields": sorted({*ATTRIBUTES, *contacts.field_names(conn)}),
+        "many": len(usable) > MANY,
+        "many_forms": len(campaign_forms) > MANY,
         "control": "" if data.get("control") is None else str(data["control"]),
         "exit_on_leave": data.get("exit_on_leave", True) is not False,
         "catch_up_now": "skip" if isinstance(catch_up, dict) else str(catch_up),
-        "catch_up_skip": str(catch_up.get("skip", "")) if isinstance(catch_up, dict) else "",
+        "catch_up_skip": panels.length_of(catch_up.get("skip") if isinstance(catch_up, dict) else None),
         "written": {
-            **{name: write(data[name]).strip() if data.get(name) else "" for name in YAML_SETTINGS},
-            **{name: write(sources[name]).strip() if sources.get(name) else "" for name in YAML_SOURCES},
+            "entry": write(data["entry"]).strip() if data.get("entry") else "",
+            **{name: write(each).strip() if each else "" for name, each in lists.items()},
         },
         "errors": errors,
         "counted": segments.COUNTED,
@@ -628,29 +683,32 @@ class _Work:
 
     def settings(self) -> service.Change:
         form = self.form
+        before = self.bench.file
         values: dict[str, Any] = {name: form.text(name).strip() or None for name in SETTINGS}
+        values |= {name: panels.written_length(form, name) for name in LENGTHS}
+        values["rate"] = panels.written_rate(form, "rate")
         values["reentry"] = None if values["reentry"] == "never" else values["reentry"]
         values["priority"] = None if values["priority"] == "normal" else values["priority"]
         values["exit_on_leave"] = None if "exit_on_leave" in form else False
         catch_up = form.text("catch_up")
-        values["catch_up"] = {"skip": form.text("catch_up_skip").strip() or None} if catch_up == "skip" else None
+        values["catch_up"] = {"skip": panels.written_length(form, "catch_up_skip")} if catch_up == "skip" else None
         if catch_up == "shift":
             values["catch_up"] = "shift"
         for name in ("publish_from", "publish_until"):
-            before = str(self.bench.file.get(name) or "")
+            was = str(before.get(name) or "")
             text = form.text(name).strip()
             # A date that is shown as it is keeps its seconds and offset.
-            values[name] = before if before and text == before[:16] else text or None
-        if "goal_event" in form:
-            values["goal"] = self.goal()
+            values[name] = was if was and text == was[:16] else text or None
+        values["goal"] = setting_rows.goal(form, before.get("goal"))
         if "control" in form:
             values["control"] = value_of(form.text("control").strip()) if form.text("control").strip() else None
-        for name in YAML_SETTINGS:
-            values[name] = value_of(form.text(name)) if form.text(name).strip() else None
+        values["exit"] = setting_rows.read(form, "exit", before.get("exit"))
+        values["entry"] = self.entry()
+        given = before["sources"] if isinstance(before.get("sources"), dict) else {}
         sources: dict[str, Any] = {
-            "segments": list(dict.fromkeys(form.all("segments"))),
-            "forms": list(dict.fromkeys(form.all("forms"))),
-            **{name: value_of(form.text(name)) if form.text(name).strip() else None for name in YAML_SOURCES},
+            "segments": self.picked("segments", lambda: [(row.key, row.name) for row in segments.listed(self.conn)]),
+            "forms": self.picked("forms", lambda: [(row.key, row.name) for row in forms.listed(self.conn)]),
+            **{name: setting_rows.read(form, name, given.get(name)) for name in ("events", "dates")},
         }
         values["sources"] = {name: value for name, value in sources.items() if value}
         if "existing" not in form:
@@ -658,16 +716,37 @@ class _Work:
         if self.bench.found is None and form.text("campaign").strip():
             values["campaign"] = form.text("campaign").strip()
         self.said = _("Settings changed.")
-        self.address = self.bench.url(settings=1)
+        after = edit.change(before, None, values)
+        focus = draft_rules.pressed(form)
+        if focus is None:
+            focus = setting_rows.pressed(form, after)
+        more = any(form.text(f"{name}-more").strip() for name in ("segments", "forms"))
+        if focus is not None or more or setting_rows.shape(before) != setting_rows.shape(after):
+            self.draw_anew()
+        self.address = self.bench.url(settings=1, focus=focus or SAME, anew=self.anew)
         return lambda data: edit.change(data, None, values)
 
-    def goal(self) -> dict[str, Any] | None:
-        """Return the goal that the form says; what it has no fields for stays, with a rule or an event."""
-        before = self.bench.file.get("goal")
-        written = {name: self.form.text(f"goal_{name}").strip() or None for name in GOAL}
-        made = {**(before if isinstance(before, dict) else {}), **written}
-        is_empty = not any(written.values()) and not made.get("rule")
-        return None if is_empty else {name: value for name, value in made.items() if value is not None}
+    def picked(self, name: str, known: Callable[[], list[tuple[str, str]]]) -> list[str]:
+        """Return the keys that are ticked, and the one that was searched for, by its key or its name."""
+        found, more = self.form.all(name), self.form.text(f"{name}-more").strip()
+        if more:
+            named = [key for key, called in known() if more.casefold() in (key.casefold(), called.casefold())]
+            found = [*found, more if more in named or not named else named[0]]
+        return list(dict.fromkeys(found))
+
+    def entry(self) -> Any:
+        """Return the limits of entry; what the form says nothing of stays."""
+        form, before = self.form, self.bench.file.get("entry")
+        if "entry" in form:
+            return value_of(form.text("entry")) if form.text("entry").strip() else None
+        if "entry_most" not in form:
+            return before
+        most = form.text("entry_most").strip()
+        made: dict[str, Any] = {
+            "most": int(most) if most.isascii() and most.isdigit() and len(most) < 19 else most or None
+        }
+        made["rate"] = panels.written_rate(form, "entry_rate")
+        return {name: value for name, value in made.items() if value is not None}
 
     def yaml(self) -> service.Change:
         # Only a whole that can be drawn is kept: one entry to undo for each.

@@ -33,6 +33,13 @@ UNITS = (
     ("years", marked("years")),
 )
 DAYS = tuple(zip(WEEKDAYS, labels.WEEKDAYS, strict=True))
+PERIODS = (
+    ("second", marked("per second")),
+    ("minute", marked("per minute")),
+    ("hour", marked("per hour")),
+    ("day", marked("per day")),
+)
+_RATE = re.compile(r"(\d{1,9}) per (second|minute|hour|day)")
 _LENGTH = re.compile(r"(\d{1,6}) (minute|hour|day|week|month|year)s?")
 
 
@@ -64,6 +71,9 @@ class PanelWidget:
     errors: tuple[str, ...] = ()
     # What the rule editor shows.
     rule: RuleView | None = None
+    # What makes another one to choose, and where.
+    new: str = ""
+    new_url: str = ""
 
     @property
     def id(self) -> str:
@@ -122,7 +132,7 @@ def _widget(
         name,
         step_words.property_name(found.kind.value, found.name, name),
         "pick" if kind == "pick-field" else kind,
-        _text_of(kind, shown),
+        text_of(kind, shown),
         _several(shown) if kind == "picks" else (),
         choices,
         _help(described),
@@ -131,6 +141,12 @@ def _widget(
         inner.get("maximum", inner.get("le")),
         errors,
     )
+
+
+def is_several(found: StepType, name: str) -> bool:
+    """Return whether a property names several things."""
+    schema = found.properties.model_json_schema(by_alias=False).get("properties", {}).get(name, {})
+    return _kind_of(found, name, _without_null(schema)[0]) == "picks"
 
 
 def _help(described: str) -> str:
@@ -167,7 +183,8 @@ def _kind_of(found: StepType, name: str, schema: Mapping[str, Any]) -> str:
     return "one" if name == "value" else "yaml"
 
 
-def _text_of(kind: str, value: Any) -> str:
+def text_of(kind: str, value: Any) -> str:
+    """Return a value as the text of a field of a kind."""
     if value is None:
         return ""
     if kind in ("one", "yaml", "rule"):
@@ -273,6 +290,20 @@ def written_length(form: FormBody, name: str) -> str | None:
     if not n:
         return None
     return f"{n} {unit.removesuffix('s') if n == '1' else unit}" if n.isdigit() and unit in dict(UNITS) else n
+
+
+def rate_of(value: Any) -> Length:
+    """Return a number per period for two fields of a form."""
+    if value is None:
+        return Length(unit="hour")
+    found = _RATE.fullmatch(str(value).strip())
+    return Length(found[1], found[2]) if found else Length(str(value), "")
+
+
+def written_rate(form: FormBody, name: str) -> str | None:
+    """Return a number per period as a file has it."""
+    n, unit = form.text(name).strip(), form.text(f"{name}-unit")
+    return f"{n} per {unit}" if n.isdigit() and unit in dict(PERIODS) else n or None
 
 
 def timing_from(form: FormBody, kind: str) -> dict[str, Any]:
