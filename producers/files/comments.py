@@ -13,7 +13,6 @@ from parcours.domain.campaign_file.model import BRANCH_NAMES
 from parcours.producers.files.campaigns import Loader, document_of
 
 _STEPS = "steps"
-_MAY_BE_COMMENT = re.compile(r"(?:\A|\s)#")
 _LINE_BREAK = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
 # The first line of a text of several lines, which may have a comment of its own.
 _BLOCK_HEAD = re.compile(r"[|>][-+0-9]*[ \t]+(#.*)")
@@ -42,7 +41,7 @@ def with_notes(path: Path, text: str) -> object:
     """
     document = document_of(path, text)
     data, root = document.data, document.root
-    if _MAY_BE_COMMENT.search(text) is None or not isinstance(data, dict):
+    if "#" not in text or not isinstance(data, dict):
         return data
     comments = list(comments_of(text))
     if not comments:
