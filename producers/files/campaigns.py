@@ -256,6 +256,7 @@ class CampaignDocument:
     """
 
     def __init__(self, root: yaml.Node | None) -> None:
+        self.root = root
         self.problems: list[tuple[int | None, Place, str]] = []
         self.broken = False
         self._full = False
