@@ -87,11 +87,11 @@ def test_who_never_was_in_is_told_source_by_source(welcome: Run, tmp_path: Path)
         "ben was never in welcome and is in none of its segments.",
         "An event begins a run for it: cart.updated.",
         "Source segment french: ben is not in it.",
-        "    no: country is FR; the contact has country: BE",
+        "    no: country is FR; now: BE",
         "Source segment friends: ben is not in it.",
         "Source form signup: a contact enters when it submits the form.",
         "An exit rule is true of ben, so only a person can add it:",
-        "  yes: the contact has the tag customer; the contact has customer",
+        "  yes: the contact has the tag customer; now: customer",
         "Re-entry is `after_exit`: a contact that left can enter again.",
     ]
 
@@ -102,4 +102,4 @@ def test_who_waits_for_a_rule_is_told_condition_by_condition(welcome: Run) -> No
     waits, first, second = said(welcome, "explain", "welcome", "ann").splitlines()[-3:]
     assert waits.startswith("waits at rich (decision) until its rule is true, until ")
     assert waits.endswith("UTC at the latest")
-    assert (first, second) == ("  no: all of", "    no: points is at least 50; the contact has 0")
+    assert (first, second) == ("  no: all of", "    no: points is at least 50; now: 0")

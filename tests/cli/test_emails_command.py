@@ -75,7 +75,7 @@ def test_every_error_of_every_file_is_found_before_anything_is_written(run: Run,
         f"{bad}:2:18: email 'broken': subject: expected end of expression, found word",
         f"{bad}:3: email 'broken': unknown property 'sender'; known properties are key, subject, html, text, from, "
         "category, "
-        "published, tracking, variants, translations",
+        "published, tracking, variants, translations, winner",
         f"{bad}:6:6: email 'broken': text: unknown name 'a'; known names are contact, campaign, step, message, entry, "
         "unsubscribe_url, open_url, and custom fields as contact.NAME",
         f"{bad}:6:10: email 'broken': text: unknown filter 'nope'",
