@@ -197,6 +197,7 @@ LONG = (
     "tests/docs/",
     "tests/db/test_embedded.py",
     "tests/db/reads/test_rules.py",
+    "tests/test_each_module_first.py",
     "tests/cli/test_waiting.py",
     "tests/cli/test_demo.py",
 )
