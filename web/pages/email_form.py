@@ -15,7 +15,7 @@ from parcours.db.tables import contacts, emails, outbox
 from parcours.db.tables.emails import Email
 from parcours.domain.errors import CampaignError
 from parcours.domain.keys import KEY_LENGTH, checked_key, slug
-from parcours.domain.messages.templates import RenderError, one_line
+from parcours.domain.messages.templates import RenderError, one_line, placeholder
 from parcours.domain.messages.templates import render as filled_in
 from parcours.services import email_templates
 from parcours.services.email_templates import EmailNote, VersionName
@@ -39,6 +39,8 @@ NEW_HTML = """\
 <p><a href="{{ unsubscribe_url }}">Unsubscribe</a></p>
 """
 MOST_VERSIONS = 60
+MOST_PLACEHOLDERS = 40
+_PLACEHOLDER = re.compile(r"{{.*?}}|{%.*?%}")
 
 
 @dataclass
@@ -105,7 +107,7 @@ class EmailDraft:
             form.text("winner_by").strip(),
             form.text("winner_after").strip(),
         )
-        draft.key = draft.key or slug(draft.versions[0].subject)
+        draft.key = draft.key or key_of_subject(draft.versions[0].subject)
         return draft
 
     def data(self) -> dict[str, Any]:
@@ -154,6 +156,11 @@ class EmailDraft:
                         self.versions.append(VersionDraft(*name, weight="50" if name[0] else ""))
             self.versions.append(VersionDraft(*new, weight="" if new[1] else "50"))
         return None
+
+
+def key_of_subject(subject: str) -> str:
+    """Return a key made of the words of a subject; of its placeholders only if there is nothing else."""
+    return slug(_PLACEHOLDER.sub(" ", subject)) or slug(subject)
 
 
 @router.get("/emails/+new")
@@ -276,7 +283,7 @@ def _form(
         errors=errors,
         notes=notes,
         note_of=note_of,
-        fields=fields,
+        placeholders=[placeholder(each) for each in fields[:MOST_PLACEHOLDERS]],
         version_name=version_name,
         has_variants=any(each.variant for each in draft.versions),
         winner_by=[("", _("No winner: the shares stay")), *((by, _(text)) for by, text in labels.WINNER_BY.items())],

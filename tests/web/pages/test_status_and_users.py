@@ -187,7 +187,7 @@ def test_the_first_steps_lead_from_contacts_to_a_running_campaign(client: Client
     http = client()
     assert 'href="/start"' in http.get("/campaigns").text
     page = http.get("/start").text
-    for link in ("/contacts/+import", "/segments/+new", "/emails/+new", "/campaigns/+new"):
+    for link in ("/contacts/+import", "/segments/+new", "/emails/+new", "/drafts/+new"):
         assert f'href="{link}"' in page
         assert http.get(link).status_code == 200
     assert page.count("badge good") == 0
