@@ -89,4 +89,6 @@ def shown(value: object) -> str:
         return repr(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15:
         return repr(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return "a number with more than 15 digits"
     return called(value)
