@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 
 import dramatiq
@@ -14,6 +15,7 @@ from sqlalchemy import Engine
 
 from parcours.db import partitions
 from parcours.db.clock import now as database_now
+from parcours.db.scope import Scope
 from parcours.db.tables import campaigns, entrants, traces, waits
 from parcours.db.tables import events as events_table
 from parcours.db.tables import sweeps as sweeps_table
@@ -46,6 +48,9 @@ from parcours.workers.executor import execute_due as execute_batch
 SHARE_SECONDS = 2.0
 # Due rows in somebody else's hands are looked at again after this long.
 LOOK_AGAIN_MS = 200
+# So often by who found all of them so: a hint that came to nothing is not repeated for a while, and what holds a
+# contact is mostly over in a moment.
+LOOKS = 3
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Workshop:
         partitions.ensure_partitions(self.engine, now)
         scope = EVERYTHING if sweep is None else sweep.scope
         pace = self.paces.setdefault(step_id, Pace(self.settings.batch_size))
-        started, batches, claimed = time.monotonic(), 0, 0
+        started, batches, claimed, looks = time.monotonic(), 0, 0, 0
         counts: Counter[str] = Counter()
         more = True
         while more and time.monotonic() - started < SHARE_SECONDS:
@@ -102,16 +107,22 @@ class Workshop:
             batches += 1
             claimed += done.claimed
             counts += done.counts
+            if not claimed and looks < LOOKS and self._is_due(step_id, now, scope):
+                looks += 1
+                more = True
+                time.sleep(LOOK_AGAIN_MS / 1000)
         if counts["erased"]:
             traces.wipe_noted(self.engine)
         bind_to_line(step_id=step_id, sweep_id=sweep_id or 0, batches=batches, claimed=claimed, **counts)
         if more:
             publish(self.broker, ExecuteDue(step_id, sweep_id))
-        elif claimed:
-            with self.engine.connect() as conn:
-                campaigns.read_by_index(conn)
-                if waits.has_due(conn, [step_id], now=now, scope=scope):
-                    publish(self.broker, ExecuteDue(step_id, sweep_id), delay_ms=LOOK_AGAIN_MS)
+        elif claimed and self._is_due(step_id, now, scope):
+            publish(self.broker, ExecuteDue(step_id, sweep_id), delay_ms=LOOK_AGAIN_MS)
+
+    def _is_due(self, step_id: int, now: datetime, scope: Scope) -> bool:
+        with self.engine.connect() as conn:
+            campaigns.read_by_index(conn)
+            return waits.has_due(conn, [step_id], now=now, scope=scope)
 
     def act_on_events(self) -> None:
         """Act on contact events until the inbox is empty or others should have a turn."""

@@ -149,8 +149,13 @@ def _begin_steps(engine: Engine, contact_ids: Collection[int], *, zone: ZoneInfo
             if campaigns.is_readable(conn, step.campaign_id)
         ]
     for step in steps:
-        with engine.begin() as conn:
-            execute_due(conn, step.step_id, now=now, limit=len(contact_ids), zone=zone, scope=scope, stop=stop)
+        more = True
+        while more:  # of each contact several runs may have begun
+            with engine.begin() as conn:
+                done = execute_due(
+                    conn, step.step_id, now=now, limit=len(contact_ids), zone=zone, scope=scope, stop=stop
+                )
+            more = done.more
 
 
 @dataclass

@@ -5,7 +5,12 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import text
 
+from parcours.ops.settings import Settings
+from parcours.producers.broker import make_broker
+from parcours.workers import actors
+from parcours.workers.actors import Workshop, register
 from parcours.workers.executor import execute_due
 from tests.workers.worlds import START, UTC_ZONE, World
 
@@ -58,6 +63,42 @@ def test_a_claim_does_not_lock_the_waits_of_a_contact_that_it_skips(due: World) 
         holder.exec_driver_sql(f"DELETE FROM wait WHERE contact_id = {first}")
         claimer.rollback()
         holder.rollback()
+
+
+def test_who_is_in_other_hands_for_a_moment_waits_no_longer_than_that(
+    due: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that is due is of one contact, whom another transaction holds until the worker looks again."""
+    with due.engine.begin() as conn:
+        first = conn.execute(text("SELECT min(id) FROM contact")).scalar_one()
+        conn.execute(text("DELETE FROM wait WHERE contact_id <> :id"), {"id": first})
+    looked: list[float] = []
+    broker = make_broker(None)
+    register(workshop := Workshop(due.engine, broker, Settings()))
+    with due.engine.connect() as holder:
+        holder.execute(text("SELECT FROM contact WHERE id = :id FOR NO KEY UPDATE"), {"id": first})
+
+        def time_passes(seconds: float) -> None:
+            looked.append(seconds)
+            holder.rollback()
+
+        monkeypatch.setattr("time.sleep", time_passes)
+        workshop.execute_due(due.step_id("one"))
+    assert len(looked) == 1
+    assert due.waits() == []
+
+
+def test_who_is_in_other_hands_for_long_is_left_to_the_next_hint(due: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[float] = []
+    monkeypatch.setattr("time.sleep", looked.append)
+    broker = make_broker(None)
+    register(workshop := Workshop(due.engine, broker, Settings()))
+    with due.engine.connect() as holder:
+        holder.execute(text("SELECT FROM contact FOR NO KEY UPDATE"))
+        workshop.execute_due(due.step_id("one"))
+        holder.rollback()
+    assert len(looked) == actors.LOOKS
+    assert len(due.waits()) == CROWD * len(ROOTS)
 
 
 def test_two_transactions_count_in_slots_of_their_own(due: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -63,6 +64,15 @@ def test_two_carts_are_two_runs_beside_each_other(world: World) -> None:
     world.trigger(at(1, "10:00"))
     assert world.standing("ann") == ["remind", "again"]
     world.check()
+
+
+def test_the_first_steps_of_all_runs_that_begin_together_are_done_at_once(world: World) -> None:
+    carts(world, "- {step: remind, action: contact.tags, with: {add: [reminded]}}")
+    now = datetime.now(UTC)
+    world.accept(updated("a", now), updated("b", now), updated("c", now), now=now)
+    assert events.act_once(world.engine, zone=world.zone).events == 3
+    assert world.waits() == []
+    assert world.tally() == {"remind done": 3}
 
 
 def test_a_purchase_ends_the_run_of_its_cart_and_no_other(world: World) -> None:

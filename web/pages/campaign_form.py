@@ -462,7 +462,7 @@ def _review(request: Request, draft: Draft, planned: CampaignPlan, form: FormBod
 
 
 def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[tuple[str, str]]:
-    """Yield what a plan does in sentences, each with its kind: added, changed, removed, note, on or off.
+    """Yield what a plan does in sentences, each with its kind: added, changed, removed, note, same, on or off.
 
     A campaign that `comes_back` was deleted, if it was there at all.
     """
@@ -476,7 +476,7 @@ def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[t
         )
     elif planned.unchanged:
         if planned.publishes is None:
-            yield "note", _("No changes.")
+            yield "same", _("No changes.")
     else:
         yield "changed", _("Version {n} will be created.", n=planned.version)
         for key in planned.added:

@@ -15,6 +15,7 @@ from parcours.web.i18n.step_words import type_name
 SETTINGS = {
     "name": marked("Name"),
     "description": marked("Description"),
+    "note": marked("Note"),
     "category": marked("Category"),
     "publish_from": marked("Start"),
     "publish_until": marked("End"),
