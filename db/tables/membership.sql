@@ -517,7 +517,11 @@ WHERE leaving.due_at <> excluded.due_at;
 DELETE FROM leaving WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[]));
 
 -- name: grace_until
-SELECT due_at FROM leaving WHERE contact_id = :contact_id AND campaign_id = :campaign_id;
+-- Who is out waits for the end of a cooldown.
+SELECT leaving.due_at
+FROM leaving
+JOIN membership ON membership.contact_id = leaving.contact_id AND membership.campaign_id = leaving.campaign_id
+WHERE leaving.contact_id = :contact_id AND leaving.campaign_id = :campaign_id AND membership.left_at IS NULL;
 
 -- name: grace_over
 -- Of campaigns that run: in the others everybody keeps their place, and a grace that ends in a pause is looked at
