@@ -19,6 +19,7 @@ from parcours.domain.segments import parsing
 from parcours.domain.segments import rule as rules
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.types import RefersTo
+from parcours.services.drafts import without_choices
 
 # What a reference must name, and what that is called in a sentence.
 _CALLED = {
@@ -81,7 +82,7 @@ def _of_goal(data: Mapping[str, Any]) -> Iterator[DraftProblem]:
 
 def ready(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return a draft as it would be applied: a step that is back needs nobody to be sent elsewhere."""
-    made = dict(data)
+    made = without_choices(data)
     there = set(edit.keys(made))
     redirect = {old: new for old, new in (made.pop("redirect", None) or {}).items() if old not in there}
     if redirect:

@@ -25,14 +25,15 @@ from parcours.db.tables.drafts import StoredDraft
 from parcours.domain.campaign_file import edit
 from parcours.domain.campaign_file.check import DATE_NAMES
 from parcours.domain.campaign_file.edit import EditError, StepPlace
-from parcours.domain.campaign_file.model import CampaignFile
+from parcours.domain.campaign_file.model import FORMAT, CampaignFile
 from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.events.table import EVENT_TYPES
 from parcours.domain.keys import slug
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.types import Kind, RefersTo, StepType
-from parcours.producers.files.campaigns import CampaignFileError, document_of, value_of, write
+from parcours.producers.files.campaigns import CampaignFileError, value_of, write
+from parcours.producers.files.comments import with_notes
 from parcours.services import apply_campaign, campaign_changes, campaign_plan, draft_check
 from parcours.services import drafts as service
 from parcours.services.campaign_plan import CampaignPlan
@@ -53,8 +54,9 @@ from parcours.web.pages import (
     setting_rows,
 )
 from parcours.web.pages.campaign_form import CATCH_UP, PRIORITY, REENTRY, choices_of, plan_lines
-from parcours.web.pages.draft_trees import Drawing, Spot
+from parcours.web.pages.draft_trees import Drawing
 from parcours.web.pages.panels import PanelChoice, PanelWidget
+from parcours.web.pages.plan_words import removed_step
 from parcours.web.pages.rendering import redirect, render, sentence
 from parcours.web.security.access import FormBody, Visitor
 
@@ -63,6 +65,8 @@ router = pages_router()
 # Things that a picker offers; whoever has more writes the key.
 MOST_CHOICES = 500
 MOST_FOUND = 50
+# Of a tree without a map.
+MOST_UNMAPPED = 60
 SETTINGS = ("name", "description", "category", "timezone", "reentry", "priority")
 LENGTHS = ("cooldown", "grace")
 ENTRY = ("most", "rate")
@@ -70,7 +74,7 @@ ENTRY = ("most", "rate")
 MANY = 12
 OFTEN_USED = ("email.send", "contact.tags", "contact.points", "email.open", "email.click", "contact.field")
 BRANCH_ORDER = ("then", "yes", "no")
-STEP_NAMES = ("name", "at", "hour", "between", "days", "late", "on_failure")
+STEP_NAMES = ("name", "note", "at", "hour", "between", "days", "late", "on_failure")
 # What has the focus after a change of a panel: what had it before.
 SAME = "same"
 _OF_A_ROW = re.compile(r"(exit\.\d|sources\.(events|dates)\.\d|goal(\.|$)|entry\.(most|rate)$)")
@@ -87,6 +91,8 @@ class Bench:
     draft: StoredDraft
     found: Found | None
     who: str
+    # The step whose branch is looked at alone.
+    only: str | None = None
 
     @property
     def file(self) -> dict[str, Any]:
@@ -97,8 +103,9 @@ class Bench:
         return str(self.file.get("name") or self.file.get("campaign") or _("New campaign"))
 
     def url(self, **asked: object) -> str:
-        """Return the address of the builder with something open."""
-        return f"{self.base}?{urlencode({name: value for name, value in asked.items() if value is not None})}"
+        """Return the address of the builder with something open, and with the branch that is looked at alone."""
+        named = {"only": self.only, **asked}
+        return f"{self.base}?{urlencode({name: value for name, value in named.items() if value is not None})}"
 
     def new(self, what: str, pick: str, step: str | None = None) -> str:
         """Return the address of the form of a new thing, which comes back with it chosen at `pick`."""
@@ -178,15 +185,28 @@ def apply_draft(request: Request, draft_id: int, site: SiteOf, who: VisitorOf, f
     return _apply(request, site, who, form, draft_id=draft_id)
 
 
-def _page(request: Request, conn: Connection, site: Site, bench: Bench) -> Response:
-    asked = request.query_params
+def _page(
+    request: Request,
+    conn: Connection,
+    site: Site,
+    bench: Bench,
+    *,
+    refused: Mapping[str, Any] | None = None,
+) -> Response:
+    """Return the builder; with a panel whose text was `refused`, which is kept in it."""
+    visitor: Visitor = request.state.visitor
+    edits = visitor.may_edit
+    asked = {} if refused is not None else dict(request.query_params)
+    if not edits:
+        asked = {name: text for name, text in asked.items() if name not in ("add", "moving")}
     data = bench.file
     checked = draft_check.check_draft(conn, data, site.zone)
     known = _known(conn, bench)
     steps = set(edit.keys(data))
     moving = asked.get("moving") if asked.get("moving") in steps else None
-    only = asked.get("only") if asked.get("only") in steps else None
     chosen = asked.get("step") if asked.get("step") in steps else None
+    bench = replace(bench, only=_alone(data, asked.get("only") or bench.only, chosen))
+    only = bench.only
     by_step: dict[str, list[draft_check.DraftProblem]] = {}
     for each in checked.problems:
         if each.step is not None:
@@ -194,12 +214,14 @@ def _page(request: Request, conn: Connection, site: Site, bench: Bench) -> Respo
     names = {what: {each.value: each.label for each in choices} for what, choices in known.items()}
     drawing = Drawing(site.zone, names, by_step, moving)
     panel: dict[str, Any] = {"panel": None}
-    if "add" in asked:
+    if refused is not None:
+        panel = dict(refused)
+    elif "add" in asked:
         panel = _adding(data, asked)
     elif "settings" in asked:
         panel = _settings(conn, bench, site, known, checked)
     elif "yaml" in asked:
-        panel = {"panel": "yaml", "yaml": write(data), "yaml_problems": []}
+        panel = {"panel": "yaml", "yaml": write(service.without_choices(data)), "yaml_problems": []}
     elif "help" in asked:
         panel = {"panel": "help"}
     elif chosen is not None:
@@ -208,12 +230,19 @@ def _page(request: Request, conn: Connection, site: Site, bench: Bench) -> Respo
     wanted = asked.get("q", "").strip()
     nodes = drawing.nodes(data, only=only)
     planned = None if checked.file is None else campaign_plan.plan(conn, checked.file, zone=site.zone)
+    shown = [node for root in nodes for node in root.walk()]
+    titles = {node.key: node.title for node in shown}
+    for key in drawing.steps.keys() - titles.keys():
+        titles[key] = draft_trees.title_of(drawing.steps[key], names, drawing.steps)
     values = {
         "bench": bench,
+        "edits": edits,
+        "shown": shown,
+        "most_unmapped": MOST_UNMAPPED,
         "nodes": nodes,
         "only": only,
         "trail": [] if only is None else [each["step"] for each in edit.find(data, only).above],
-        "titles": {node.key: node.title for root in nodes for node in root.walk()},
+        "titles": {key: titles[key] for key in drawing.steps},
         "moving": moving,
         "chosen": chosen,
         "count": len(steps),
@@ -221,17 +250,28 @@ def _page(request: Request, conn: Connection, site: Site, bench: Bench) -> Respo
         "wanted": wanted,
         "matches": _matches(drawing, data, wanted) if wanted else [],
         "effects": [] if planned is None else _effects(planned, bench),
+        "choices": [] if planned is None else list(choices_of(planned)),
+        "made": service.choices(data),
         "planned": planned,
         "others": [] if bench.found is None else drafts.others(conn, bench.found.id, bench.who),
         "stale": bench.found is not None and bench.draft.base_version != bench.found.version,
-        "focus": _focus(asked, chosen),
+        "focus": "panel-title" if refused is not None else "moving-title" if moving else _focus(asked, chosen),
         "anew": _anew(asked),
         "words": labels,
-        "start": Spot(StepPlace(None, edit.ROOT, 0), len(nodes) == 1, moving is not None),
-        "end": Spot(StepPlace(None, edit.ROOT, len(nodes)), False),
+        "start": drawing.spot(StepPlace(None, edit.ROOT, 0), around=len(nodes) == 1, others=len(nodes)),
+        "end": drawing.spot(StepPlace(None, edit.ROOT, len(nodes))),
         **panel,
     }
-    return render(request, "build/page.html", **values)
+    return render(request, "build/page.html", 200 if refused is None else 422, **values)
+
+
+def _alone(data: Mapping[str, Any], only: str | None, chosen: str | None) -> str | None:
+    """Return the step whose branch is looked at alone: none when what is chosen stands elsewhere."""
+    try:
+        branch = edit.keys({edit.ROOT: [edit.find(data, only).step]}) if only else []
+    except EditError:
+        return None
+    return only if branch and (chosen is None or chosen in branch) else None
 
 
 def _focus(asked: Mapping[str, str], chosen: str | None) -> str:
@@ -297,14 +337,15 @@ def _effects(planned: CampaignPlan, bench: Bench) -> list[dict[str, Any]]:
             to = planned.redirected.get(key, "")
             text = _n("{n} contact waits at {key}, which is removed.", "{n} contacts wait at {key}, which is removed.",
                       waiting, key=key)  # fmt: skip
+            if key in planned.becomes:
+                text = removed_step(planned, key)[1]
             lines.append({"kind": "removed", "text": text, "redirect": key, "to": to})
     told_of = {each["redirect"] for each in lines}
+    said = {each["text"] for each in lines}
     for kind, line in plan_lines(planned):
-        if not any(key in line for key in told_of if kind == "removed"):
+        if line not in said and not any(key in line for key in told_of if kind == "removed"):
             lines.append({"kind": kind, "text": line, "redirect": None, "to": ""})
-    return lines + [
-        {"kind": "note", "text": choice.label, "redirect": None, "to": ""} for choice in choices_of(planned)
-    ]
+    return lines
 
 
 def _adding(data: Mapping[str, Any], asked: Mapping[str, str]) -> dict[str, Any]:
@@ -397,6 +438,12 @@ def _step(
         "days": [(day, _(text)) for day, text in panels.DAYS],
         "inserts": panels.INSERTS,
         "has_below": any(step.get(branch) for branch in BRANCH_ORDER),
+        "adds": []
+        if type_ is not None and type_.last
+        else [
+            (branch, bench.url(add=1, parent=key, branch=branch, nth=0, around="1" if step.get(branch) else ""))
+            for branch in edit.branches_of(step)
+        ],
         "beside": bench.url(
             add=1, parent=found.place.parent or "", branch=found.place.branch, nth=found.place.nth + 1, around=""
         ),
@@ -439,7 +486,7 @@ def _settings(
     goal_kind = setting_rows.goal_kind(goal)
     return {
         "panel": "settings",
-        "settings": {name: str(data.get(name) or "") for name in (*SETTINGS, "campaign")},
+        "settings": {name: str(data.get(name) or "") for name in (*SETTINGS, "campaign", "note")},
         "moments": {name: str(data.get(name) or "")[:16] for name in ("publish_from", "publish_until")},
         "segments": usable,
         "picked": picked,
@@ -497,14 +544,14 @@ def _operate(
 ) -> Response:
     does = form.text("do")
     with site.engine.begin() as conn:
-        bench = bench_of(conn, who, key=key, draft_id=draft_id)
+        bench = replace(bench_of(conn, who, key=key, draft_id=draft_id), only=form.text("only") or None)
         now = database_now(conn)
         if does == "discard":
             drafts.delete(conn, bench.draft.id, who.who)
             return redirect(request, "/drafts", flash=_("The draft was deleted."))
         if bench.draft.id == 0 and bench.found is not None:
             made = service.begin(conn, bench.found, who.who, now=now)
-            bench = Bench(bench.base, made, bench.found, bench.who)
+            bench = replace(bench, draft=made)
         seen = form.text("revision")
         revision = int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 10 else 0
         here = form.text("step") or None
@@ -520,12 +567,33 @@ def _operate(
                 return redirect(request, f"{bench.base}/review")
             work = _Work(conn, bench, form)
             change = work.change(does)
-            service.change(conn, bench.draft, revision, change, said=work.said, now=now)
+            changed = service.change(conn, bench.draft, revision, change, said=work.said, now=now)
         except (EditError, OvertakenError) as error:
+            if does == "yaml":
+                # What somebody wrote stays where it is, with what is wrong.
+                refused = {"panel": "yaml", "yaml": form.text("text"), "yaml_problems": [str(error)]}
+                again = bench_of(conn, who, key=key, draft_id=draft_id)
+                return _page(request, conn, site, again, refused=refused)
             return redirect(request, bench.url(step=here, focus="card"), flash=sentence(str(error)), kind="error")
         if work.address is not None:
             return redirect(request, work.address, flash=work.said, kind="said")
-    return _back(request, bench, work.shows, work.said, focus=work.focus, anew=work.anew)
+    said = f"{work.said}. {_where(changed.file, work.key)}" if does in ("move", "up", "down") else work.said
+    return _back(request, bench, work.shows, said, focus=work.focus, anew=work.anew)
+
+
+def _where(data: Mapping[str, Any], key: str) -> str:
+    """Return where a step stands now, for whoever does not see it."""
+    found = edit.find(data, key)
+    if not found.above:
+        return _("It is now at the beginning.")
+    above = found.above[-1]
+    steps = {each.step["step"]: each.step for each in edit.walk(data)}
+    name = draft_trees.title_of(above, {}, steps)
+    if found.place.branch == "yes":
+        return _("It is now below “{name}”, if yes.", name=name)
+    if found.place.branch == "no":
+        return _("It is now below “{name}”, if no.", name=name)
+    return _("It is now below “{name}”.", name=name)
 
 
 def _back(
@@ -582,6 +650,7 @@ class _Work:
             "rename": self.rename,
             "yaml": self.yaml,
             "redirect": self.redirect,
+            "choose": self.choose,
         }
         if does not in known:
             raise EditError("the page asked for something that there is not; reload it")
@@ -592,7 +661,7 @@ class _Work:
         steps = {each.step["step"]: each.step for each in edit.walk(self.bench.file)}
         if key not in steps:
             return key
-        return str(steps[key].get("name") or draft_trees.words_of(steps[key], {}, steps))
+        return draft_trees.title_of(steps[key], {}, steps)
 
     def insert(self) -> service.Change:
         kind, _sign, name = self.form.text("type").partition(" ")
@@ -619,6 +688,8 @@ class _Work:
         kind = edit.kind_of(step) or Kind.ACTION
         given = step.get("with") if isinstance(step.get("with"), dict) else {}
         values: dict[str, Any] = {"name": form.text("name").strip() or None, **panels.timing_from(form, kind.value)}
+        if "note" in form:
+            values["note"] = _note(form)
         focus = SAME
         try:
             found = step_type(kind, str(step[kind.value]))
@@ -659,18 +730,33 @@ class _Work:
 
     def move(self) -> service.Change:
         place, around = _place(_texts(self.form))
+        self.may_stand(place, around=around)
         self.said = _("Moved: {what}", what=self.title(self.key))
         return lambda data: edit.move(data, self.key, place, around=around)
 
     def copy(self) -> service.Change:
+        around = False
         if self.form.text("branch"):
-            place, _around = _place(_texts(self.form))
+            place, around = _place(_texts(self.form))
+            self.may_stand(place, around=around)
         else:
             own = edit.find(self.bench.file, self.key).place
             place = own._replace(nth=own.nth + 1)
-        changed, self.shows = edit.copy(self.bench.file, self.key, place)
+        changed, self.shows = edit.copy(self.bench.file, self.key, place, around=around)
         self.said = _("Copied: {what}", what=self.title(self.key))
         return lambda data: changed
+
+    def may_stand(self, place: StepPlace, *, around: bool) -> None:
+        """Raise EditError where a step of this type may not stand."""
+        step = edit.find(self.bench.file, self.key).step
+        kind = edit.kind_of(step)
+        try:
+            types = [] if kind is None else [step_type(kind, str(step[kind.value]))]
+        except CampaignError:
+            return
+        for offer in edit.allowed(self.bench.file, place, around=around, types=types):
+            if offer.why_not is not None:
+                raise EditError(offer.why_not)
 
     def shift(self, *, up: bool) -> service.Change:
         what = self.title(self.key)
@@ -702,6 +788,8 @@ class _Work:
             text = form.text(name).strip()
             # A date that is shown as it is keeps its seconds and offset.
             values[name] = was if was and text == was[:16] else text or None
+        if "note" in form:
+            values["note"] = _note(form)
         values["goal"] = setting_rows.goal(form, before.get("goal"))
         if "control" in form:
             values["control"] = value_of(form.text("control").strip()) if form.text("control").strip() else None
@@ -760,7 +848,7 @@ class _Work:
         # Only a whole that can be drawn is kept: one entry to undo for each.
         text = self.form.text("text").replace("\r\n", "\n")
         try:
-            data = edit.normalised(document_of(_YAML, text).data)
+            data = edit.normalised(with_notes(_YAML, text))
         except CampaignFileError as error:
             first = error.problems[0]
             line = _("Line {n}", n=first.line) if first.line else ""
@@ -768,10 +856,23 @@ class _Work:
         if self.bench.found is not None or not data.get("campaign"):
             data["campaign"] = self.bench.file.get("campaign")
         data.pop("published", None)
+        if data.get("format") in range(1, FORMAT + 1):
+            # Made again from what is used when it is applied.
+            del data["format"]
+        data = service.with_choices(data, service.choices(self.bench.file))
         data[edit.ROOT] = data.pop(edit.ROOT)
         self.said = _("YAML accepted.")
         self.address = self.bench.url(yaml=1)
         return lambda _before: data
+
+    def choose(self) -> service.Change:
+        """Keep what is chosen for contacts inside until the draft is applied."""
+        name = self.form.text("choice")
+        if name not in service.CHOICES:
+            raise EditError("the page asked for something that there is not; reload it")
+        made = {**service.choices(self.bench.file), name: name in self.form}
+        self.said = _("Changed what happens to active contacts.")
+        return lambda data: service.with_choices(data, made)
 
     def redirect(self) -> service.Change:
         removed, to = self.form.text("from"), self.form.text("to")
@@ -780,7 +881,13 @@ class _Work:
         if to:
             known[removed] = to
         self.said = _("Changed where contacts of a removed step go.")
+        if self.form.text("back") == "review":
+            self.address = f"{self.bench.base}/review"
         return lambda data: edit.change(data, None, {"redirect": known or None})
+
+
+def _note(form: FormBody) -> str | None:
+    return form.text("note").replace("\r\n", "\n").strip() or None
 
 
 def _texts(form: FormBody) -> dict[str, str]:
@@ -801,11 +908,16 @@ def _review(
         )
     if _is_taken(conn, bench):
         values["taken"] = str(bench.file.get("campaign"))
-        return render(request, "build/review.html", 409, **values, planned=None, lines=[], choices=[], seen="")
+        return render(
+            request, "build/review.html", 409, **values, planned=None, lines=[], choices=[], moves=[], seen=""
+        )
     if checked.file is None:
-        return render(request, "build/review.html", status, **values, planned=None, lines=[], choices=[], seen="")
+        return render(
+            request, "build/review.html", status, **values, planned=None, lines=[], choices=[], moves=[], seen=""
+        )
     planned = campaign_plan.plan(conn, checked.file, zone=site.zone)
     rows = [] if bench.found is None else campaigns.listing(conn, [bench.found.id])
+    steps = {each.step["step"]: each.step for each in edit.walk(bench.file)}
     return render(
         request,
         "build/review.html",
@@ -814,9 +926,15 @@ def _review(
         planned=planned,
         lines=list(plan_lines(planned, comes_back=bench.found is None)),
         choices=list(choices_of(planned)),
+        made=service.choices(bench.file),
+        moves=[each for each in _effects(planned, bench) if each["redirect"]],
+        titles={key: draft_trees.title_of(step, {}, steps) for key, step in steps.items()},
         seen=planned.digest,
         published=bool(rows and rows[0].published),
     )
+
+
+_NO_PLAN: dict[str, Any] = {"planned": None, "lines": [], "choices": [], "moves": [], "seen": ""}
 
 
 def _is_taken(conn: Connection, bench: Bench) -> bool:

@@ -20,6 +20,7 @@ from parcours.domain.messages.templates import render as filled_in
 from parcours.services import email_templates
 from parcours.services.email_templates import EmailNote, VersionName
 from parcours.web.context import Site
+from parcours.web.i18n import labels
 from parcours.web.i18n.language import _
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_choice, pages_router
@@ -69,6 +70,8 @@ class EmailDraft:
     published: bool = True
     tracking: bool = True
     versions: list[VersionDraft] = field(default_factory=lambda: [VersionDraft(html=NEW_HTML)])
+    winner_by: str = ""
+    winner_after: str = ""
 
     @classmethod
     def of_email(cls, email: Email) -> EmailDraft:
@@ -78,7 +81,11 @@ class EmailDraft:
             own = {name: getattr(each.own, name) or "" for name in ("subject", "html", "text")}
             weight = weights.get(each.name.variant or "", "") if each.name.locale is None else ""
             found.append(VersionDraft(each.name.variant or "", each.name.locale or "", weight, **own))
-        return cls(email.key, email.sender or "", email.category or "", email.published, email.tracking, found)
+        made = cls(email.key, email.sender or "", email.category or "", email.published, email.tracking, found)
+        if email.winner is not None:
+            rule = email.winner.as_data()
+            made.winner_by, made.winner_after = rule["by"], rule["after"]
+        return made
 
     @classmethod
     def of_form(cls, form: FormBody, key: str | None) -> EmailDraft:
@@ -95,6 +102,8 @@ class EmailDraft:
             "unpublished" not in form,
             "untracked" not in form,
             found or [VersionDraft()],
+            form.text("winner_by").strip(),
+            form.text("winner_after").strip(),
         )
         draft.key = draft.key or slug(draft.versions[0].subject)
         return draft
@@ -121,6 +130,8 @@ class EmailDraft:
             "tracking": self.tracking,
             "variants": list(variants.values()),
             "translations": translations,
+            # Whoever removes the last variant means to remove this too.
+            "winner": {"after": self.winner_after, "by": self.winner_by} if self.winner_by and variants else None,
         }
 
     def act(self, do: str, form: FormBody) -> str | None:
@@ -267,6 +278,8 @@ def _form(
         note_of=note_of,
         fields=fields,
         version_name=version_name,
+        has_variants=any(each.variant for each in draft.versions),
+        winner_by=[("", _("No winner: the shares stay")), *((by, _(text)) for by, text in labels.WINNER_BY.items())],
     )
 
 
