@@ -225,7 +225,7 @@ def _page(
     elif "help" in asked:
         panel = {"panel": "help"}
     elif chosen is not None:
-        panel = _step(bench, chosen, known, checked, drawing)
+        panel = _step(bench, chosen, known, checked, drawing, rule_form.field_kinds(conn))
         panel["fields"] = [_with_rule(conn, each, edit.find(data, chosen).step, checked) for each in panel["fields"]]
     wanted = asked.get("q", "").strip()
     nodes = drawing.nodes(data, only=only)
@@ -394,6 +394,7 @@ def _step(
     known: dict[RefersTo, list[PanelChoice]],
     checked: draft_check.CheckedDraft,
     drawing: Drawing,
+    kinds: Mapping[str, str],
 ) -> dict[str, Any]:
     found = edit.find(bench.file, key)
     step, problems = found.step, checked.at(key)
@@ -401,7 +402,7 @@ def _step(
     given = step.get("with") if isinstance(step.get("with"), dict) else {}
     try:
         type_ = step_type(kind, str(step.get(kind.value)))
-        fields = panels.widgets(type_, given or {}, known, problems)
+        fields = panels.widgets(type_, given or {}, known, problems, kinds)
     except CampaignError:
         type_, fields = None, []
     new = {RefersTo.EMAIL: ("emails", _("New email")), RefersTo.SEGMENT: ("segments", _("New segment")),
@@ -694,7 +695,9 @@ class _Work:
             found = step_type(kind, str(step[kind.value]))
             values["with"] = panels.properties_of(found, given or {}, form) or None
             pressed = draft_rules.pressed(form)
-            if pressed is not None or panels.shape(found, given or {}) != panels.shape(found, values["with"] or {}):
+            kinds = rule_form.field_kinds(self.conn) if found.rule_of or "operator" in (given or {}) else {}
+            now = panels.shape(found, values["with"] or {}, kinds)
+            if pressed is not None or panels.shape(found, given or {}, kinds) != now:
                 self.draw_anew()
             focus = pressed or SAME
         except CampaignError:
@@ -809,10 +812,15 @@ class _Work:
         if focus is None:
             focus = setting_rows.pressed(form, after)
         more = any(form.text(f"{name}-more").strip() for name in ("segments", "forms"))
-        if focus is not None or more or setting_rows.shape(before) != setting_rows.shape(after):
+        if focus is not None or more or self.settings_shape(before) != self.settings_shape(after):
             self.draw_anew()
         self.address = self.bench.url(settings=1, focus=focus or SAME, anew=self.anew)
         return lambda data: edit.change(data, None, values)
+
+    def settings_shape(self, data: Mapping[str, Any]) -> object:
+        return setting_rows.shape(
+            data, rule_form.field_kinds(self.conn) if "rule" in str(data.get("exit")) + str(data.get("goal")) else {}
+        )
 
     def picked(self, name: str, known: Callable[[], list[tuple[str, str]]]) -> list[str]:
         """Return the keys that are ticked, and the one that was searched for, by its key or its name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from parcours.domain import operators
@@ -85,17 +85,50 @@ Known = Mapping[RefersTo, Sequence[PanelChoice]]
 
 
 def widgets(
-    found: StepType, given: Mapping[str, Any], known: Known, problems: Iterable[DraftProblem]
+    found: StepType,
+    given: Mapping[str, Any],
+    known: Known,
+    problems: Iterable[DraftProblem],
+    kinds: Mapping[str, str] | None = None,
 ) -> list[PanelWidget]:
-    """Return the fields for a step's properties; `known` has what references may name."""
+    """Return the fields for a step's properties; `known` has what references may name.
+
+    The field of a value follows the operator, and what is in the contact's field: `kinds` has that by its name.
+    """
     schema = found.properties.model_json_schema(by_alias=False)
     wrong = [each for each in problems if each.field == "with" or each.field.startswith("with.")]
     made = []
     for name, each in schema.get("properties", {}).items():
         value = next((given[spelled] for spelled in found.spellings(name) if spelled in given), None)
         errors = tuple(p.sentence for p in wrong if p.field.split(".")[1:2] == [name])
-        made.append(_widget(found, name, each, value, known, errors, name in schema.get("required", ())))
+        widget = _widget(found, name, each, value, known, errors, name in schema.get("required", ()))
+        if widget.kind == "one" and "operator" in schema["properties"]:
+            widget = _for_value(found, widget, value, given, kinds or {})
+        if widget.kind != "hidden":
+            made.append(widget)
     return made
+
+
+def _for_value(
+    found: StepType, widget: PanelWidget, value: Any, given: Mapping[str, Any], kinds: Mapping[str, str]
+) -> PanelWidget:
+    asked = str(given.get("field", "")) if found.name == "contact.field" else ""
+    operator = operators.known(str(given.get("operator", "=")))
+    kind = rule_form.value_kind(operator, kinds.get(asked, ""), value)
+    if kind == "hidden" and value is not None:
+        # What does not belong there is shown, so that it can be taken out.
+        return widget
+    several = value if isinstance(value, list) else [] if value is None else [value]
+    text = widget.value
+    if kind == "list":
+        if not all(isinstance(each, str | int | float) and "," not in str(each) for each in several):
+            return widget
+        text = ", ".join(text_of("one", each) for each in several)
+    labels_of = {"boolean": rule_form.BOOLEANS, "day": rule_form.DAYS}.get(kind, ())
+    choices = [PanelChoice(key, _(label)) for key, label in labels_of]
+    if kind == "boolean":
+        return replace(widget, kind="choice", choices=[PanelChoice("", _("Please choose")), *choices])
+    return replace(widget, kind="one" if kind == "text" else kind, value=text, choices=choices)
 
 
 def _widget(
@@ -227,11 +260,11 @@ def properties_of(found: StepType, given: Mapping[str, Any], form: FormBody) -> 
     return made
 
 
-def shape(found: StepType, given: Mapping[str, Any]) -> object:
+def shape(found: StepType, given: Mapping[str, Any], kinds: Mapping[str, str] | None = None) -> object:
     """Return which fields a panel has, whatever is written in them; of another shape, it is drawn anew."""
     return [
-        (each.name, rule_form.shape(given.get(each.name)) if each.kind == "rule" else each.kind)
-        for each in widgets(found, given, {}, ())
+        (each.name, rule_form.shape(given.get(each.name), kinds) if each.kind == "rule" else each.kind)
+        for each in widgets(found, given, {}, (), kinds)
     ]
 
 
@@ -248,6 +281,9 @@ def _value(kind: str, name: str, schema: Mapping[str, Any], form: FormBody) -> A
         return None
     if kind == "number":
         return _number(text.strip(), whole=schema.get("type") == "integer")
+    operator = form.text(f"{name.removesuffix('value')}operator") if name == "with-value" else ""
+    if kind == "one" and operator in rule_form.WITH_LIST and not text.lstrip().startswith("["):
+        return [value_of(each.strip()) for each in text.split(",") if each.strip()]
     if kind in ("one", "yaml"):
         return value_of(text)
     return text if kind == "area" else text.strip()

@@ -8,6 +8,7 @@ several rules gives each a name, with which its fields begin instead of `rule`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -116,6 +117,17 @@ PROPERTY_LABELS = {
 }
 WITHOUT_VALUE = frozenset({"empty", "!empty"})
 WITH_LIST = frozenset({"in", "!in"})
+COMPARING = frozenset({"=", "!=", "gt", "gte", "lt", "lte"})
+_NUMBER = re.compile(r"-?\d{1,15}([.,]\d{1,9})?")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+# What a day may be besides a date.
+DAYS = (
+    ("anniversary", marked("the same day each year")),
+    ("+P0D", marked("today")),
+    ("-P1D", marked("yesterday")),
+    ("+P1D", marked("tomorrow")),
+)
+BOOLEANS = (("true", marked("yes")), ("false", marked("no")))
 WITH_INTERVAL = frozenset({"within", "older_than", "in_next"})
 
 
@@ -126,6 +138,8 @@ class RuleChoices:
     keys: Mapping[RefersTo, Sequence[tuple[str, str]]] = field(default_factory=dict)
     fields: Sequence[str] = ()
     campaigns: Sequence[tuple[str, str]] = ()
+    # What is in fields of contacts: number, boolean, date or text.
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def there(cls, conn: Connection) -> RuleChoices:
@@ -138,6 +152,7 @@ class RuleChoices:
             },
             sorted({*ATTRIBUTES, *contacts.field_names(conn)}),
             [(row.key, row.name) for row in campaigns.listing(conn)],
+            field_kinds(conn),
         )
 
 
@@ -208,6 +223,33 @@ class RuleForm:
     unread: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
+def field_kinds(conn: Connection) -> dict[str, str]:
+    """Return what is in fields of contacts: number, boolean, date or text."""
+    return {**contacts.field_kinds(conn), "points": "number", "last_active_at": "date"}
+
+
+def value_kind(operator: str, kind: str, value: Any) -> str:
+    """Return the widget for the value of a test, by its operator and what is in the field.
+
+    It is hidden, list, interval, day, number, boolean, date or text; text where another could not show the value.
+    """
+    if operator in WITHOUT_VALUE:
+        return "hidden"
+    if operator in WITH_LIST:
+        return "list"
+    if operator in WITH_INTERVAL:
+        return "interval"
+    if operator == "date":
+        return "day"
+    if kind == "boolean" and operator in ("=", "!=") and (value is None or isinstance(value, bool)):
+        return "boolean"
+    if operator not in COMPARING:
+        return "text"
+    if kind == "number" and (value is None or (isinstance(value, int | float) and not isinstance(value, bool))):
+        return "number"
+    return "date" if kind == "date" and (value is None or _DAY.fullmatch(str(value))) else "text"
+
+
 def read(form: FormBody, name: str = "rule") -> RuleForm:
     """Return the rule of a form, after what its button did."""
     do, _sign, place = form.text(f"{name}_do").partition(":")
@@ -259,17 +301,21 @@ def can_show(data: Any) -> bool:
     )
 
 
-def shape(data: Any) -> object:
+def shape(data: Any, kinds: Mapping[str, str] | None = None) -> object:
     """Return what the editor shows of a rule but for what is written in it; of another shape, it is drawn anew."""
     if data is not None and not can_show(data):
         return "yaml"
-    return [
-        len(each.children)
-        if isinstance(each, EditedGroup)
-        else [each.type, [_kind(name, own, str(each.given.get("operator", "=")), refers=False)
-                          for name, own in _schemas(each.type).items()]]
-        for each in editing.parts(editing.of_data(data))
-    ]  # fmt: skip
+    parts = editing.parts(editing.of_data(data))
+    return [len(each.children) if isinstance(each, EditedGroup) else _condition_shape(each, kinds) for each in parts]
+
+
+def _condition_shape(condition: EditedCondition, kinds: Mapping[str, str] | None) -> object:
+    given = condition.given
+    if not {"operator", "value"} <= _schemas(condition.type).keys():
+        return condition.type
+    asked = str(given.get("field", "")) if condition.type == "contact.field" else ""
+    operator = operators.known(str(given.get("operator", "=")))
+    return condition.type, value_kind(operator, (kinds or {}).get(asked, ""), given.get("value"))
 
 
 def _plain(rule: Edited) -> Edited:
@@ -355,6 +401,11 @@ def _value(form: FormBody, key: str, name: str, schema: Mapping[str, Any], opera
         if before is not None and _as_text(before) == text:
             return before, ""
     kind = _kind(name, schema, operator, refers=False)
+    shown_as = form.text(f"{key}.as")
+    if kind == "text" and shown_as == "boolean" and text in ("true", "false"):
+        return text == "true", ""
+    if kind == "text" and shown_as == "number" and _NUMBER.fullmatch(text):
+        return (float(text.replace(",", ".")) if set(text) & {".", ","} else int(text)), ""
     if kind == "list":
         found = [each.strip() for value in form.all(key) for each in value.replace("\n", ",").split(",")]
         return [each for each in found if each] or None, ""
@@ -541,6 +592,9 @@ def _widget(
     operator = str(condition.given.get("operator", "="))
     kind = _kind(name, schema, operator, refers=known is not None)
     value = condition.given.get(name)
+    if kind in ("text", "list", "interval") and name == "value" and "type" not in schema:
+        asked = str(condition.given.get("field", "")) if condition.type == "contact.field" else ""
+        kind = value_kind(operators.known(operator), choices.kinds.get(asked, ""), value)
     chosen = tuple(map(str, value)) if isinstance(value, list | tuple) else () if value is None else (str(value),)
     label = PROPERTY_LABELS.get(name)
     options: Sequence[tuple[str, str]] = ()
@@ -554,6 +608,11 @@ def _widget(
     elif kind in ("keys", "key"):
         missing = [(each, each) for each in chosen if each not in dict(known or ())]
         options = [*(known or ()), *missing]
+    if kind == "boolean":
+        options = [(key, _(text)) for key, text in BOOLEANS]
+        chosen = () if value is None else ("true" if value else "false",)
+    if kind == "day":
+        options = [(key, _(text)) for key, text in DAYS]
     if kind in ("operator", "enum"):
         # As it is written, right or wrong.
         options = [*options, *((each, each) for each in chosen if each not in dict(options))]

@@ -240,20 +240,20 @@ def pressed(form: FormBody, data: Mapping[str, Any]) -> str | None:
     return f"{name}-add"
 
 
-def shape(data: Mapping[str, Any]) -> object:
+def shape(data: Mapping[str, Any], kinds: Mapping[str, str]) -> object:
     """Return which fields the settings have, whatever is written in them."""
     sources = data["sources"] if isinstance(data.get("sources"), Mapping) else {}
     lists = {"events": sources.get("events"), "dates": sources.get("dates"), "exit": data.get("exit")}
     return [
-        (name, [_shape(kind_of(each, KINDS[name]), each) for each in found or ()] if is_list(found) else "yaml")
+        (name, [_shape(kind_of(each, KINDS[name]), each, kinds) for each in found or ()] if is_list(found) else "yaml")
         for name, found in lists.items()
-    ] + [("goal", [_shape(goal_kind(data.get("goal")), data.get("goal"))])]
+    ] + [("goal", [_shape(goal_kind(data.get("goal")), data.get("goal"), kinds)])]
 
 
-def _shape(kind: str, data: Any) -> object:
+def _shape(kind: str, data: Any, kinds: Mapping[str, str]) -> object:
     if kind == "yaml" or not isinstance(data, Mapping):
         return kind
-    return kind, len(data.get("where") or ()), rule_form.shape(data["rule"]) if "rule" in NAMES[kind] else None
+    return kind, len(data.get("where") or ()), rule_form.shape(data["rule"], kinds) if "rule" in NAMES[kind] else None
 
 
 def goal_kind(goal: Any) -> str:

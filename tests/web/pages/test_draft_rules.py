@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import pairwise
 from typing import Any
@@ -201,3 +202,36 @@ def test_settings_that_nobody_changes_stay_as_they_are_written(
     panel = Panel(builder, settings=1)
     panel.press(description="Changed")
     assert file_of(world) == {**before, "description": "Changed"}
+
+
+def test_the_field_of_a_value_follows_the_operator_and_the_field(builder: Builder, world: World) -> None:
+    fields = {"age": 40, "vip": True, "birthday": "1990-02-03", "city": "Lyon"}
+    world.write("UPDATE contact SET fields = CAST(:fields AS jsonb) WHERE key = 'anna'", fields=json.dumps(fields))
+    builder.add("condition contact.field")
+    builder.add("decision contact.matches")
+    single, rule = Panel(builder, step="contact-field"), Panel(builder, step="contact-matches")
+    rule.press(**{f"{RULE}_do": "add:", f"{RULE}_new.": "contact.field"})
+    for asked, operator, shown, typed, kept in (
+        ("age", "=", 'inputmode="decimal"', "41", 41),
+        ("birthday", "gt", 'type="date"', "2000-01-31", "2000-01-31"),
+        ("birthday", "older_than", "30 days", "18 years", "18 years"),
+        ("birthday", "date", "the same day each year", "anniversary", "anniversary"),
+        ("vip", "=", '<option value="true"', "true", True),
+        ("city", "in", "separated by commas", "Lyon, Paris", ["Lyon", "Paris"]),
+    ):
+        for panel, step, name in (
+            (single, "contact-field", "with-{}"),
+            (rule, "contact-matches", f"{RULE}.0.with.{{}}"),
+        ):
+            own = {name.format("field"): asked, name.format("operator"): operator}
+            panel.page = builder.page(step=step)
+            panel.press(**own, **{name.format("value"): ""})
+            at = panel.page.index(f'name="{name.format("value")}"')
+            assert shown in panel.page[at - 500 : at + 300], (asked, operator, name)
+            panel.press(**{name.format("value"): typed})
+            given = edit.find(file_of(world), step).step["with"]
+            found = given["rule"]["all"][0]["with"] if "rule" in given else given
+            assert found["value"] == kept
+            assert type(found["value"]) is type(kept)
+    rule.press(**{f"{RULE}.0.with.operator": "empty"})
+    assert f'name="{RULE}.0.with.value"' not in rule.page
