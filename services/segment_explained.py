@@ -86,7 +86,7 @@ _WORDS = {"all": "all of", "any": "any of", "not": "not"}
 def lines(explained: Explained, depth: int = 0) -> Iterator[str]:
     """Yield what a rule says, condition by condition, what is below indented."""
     words = _WORDS.get(explained.kind, explained.words)
-    has = "" if explained.kind != "condition" or explained.has is None else f"; the contact has {_has(explained.has)}"
+    has = "" if explained.kind != "condition" or explained.has is None else f"; now: {_has(explained.has)}"
     why = "" if explained.reason is None else f" ({explained.reason})"
     yield f"{'  ' * (depth + 1)}{_SIGNS[explained.answer]}: {words}{has}{why}"
     for each in explained.below:
@@ -96,17 +96,19 @@ def lines(explained: Explained, depth: int = 0) -> Iterator[str]:
 def _has(value: Any) -> str:
     """Return what a contact has, as a person writes it."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_has(each)}" for name, each in value.items()) or "nothing"
+        if len(value) == 1:
+            return _has(next(iter(value.values())))
+        return ", ".join(f"{name}: {_has(each)}" for name, each in value.items()) or "none"
     if isinstance(value, list | tuple):
-        return ", ".join(map(_has, value)) or "nothing"
-    return "nothing" if value is None else str(value)
+        return ", ".join(map(_has, value)) or "none"
+    return "none" if value is None else str(value)
 
 
 def explain(conn: Connection, segment: str, contact: str, *, now: datetime, zone: ZoneInfo) -> SegmentExplained:
     """Return why a contact is in a segment or not. Raises NotFoundError."""
     found = segments.find(conn, segment)
     if found is None:
-        raise NotFoundError("segment", segment, "run `parcours segments list` to see all segments")
+        raise NotFoundError("segment", segment)
     contact_id = contacts.find(conn, contact)
     if contact_id is None:
         raise NotFoundError("contact", contact)

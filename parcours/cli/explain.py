@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from parcours.cli.session import session
 from parcours.db.clock import now as database_now
-from parcours.db.tables import campaigns, contacts, entrants
+from parcours.db.tables import campaigns, contacts, entrants, membership
 from parcours.db.tables import dates as dates_table
 from parcours.db.tables.campaigns import Found
 from parcours.db.tables.contacts import ContactRun, ContactStanding, ContactWait, Passed
@@ -143,6 +143,13 @@ def held_sentence(held: HeldBack, zone: ZoneInfo) -> str:
     return f"Held back{run} since {shown(held.came_at, zone)} by the campaign's limit; {held.before:,} come before."
 
 
+def grace_sentence(ends: datetime, *, now: datetime, zone: ZoneInfo) -> str:
+    """Return until when a contact that is in none of the sources any more stays."""
+    if ends <= now:
+        return f"Is in none of its sources any more; the grace ended {shown(ends, zone)}, and it leaves shortly."
+    return f"Is in none of its sources any more. It leaves on {shown(ends, zone)}, unless it comes back before (grace)."
+
+
 def _events_of(campaign: Campaign | None) -> list[str]:
     if campaign is None or not campaign.event_sources:
         return []
@@ -255,6 +262,7 @@ def explain(
         dates = dates_table.of_contact(conn, found.id, person.id)
         waiting_to_enter = entrants.of_contact(conn, found.id, person.id)
         standing = next((each for each in person.campaigns if each.campaign == found.key), None)
+        grace = membership.grace_until(conn, found.id, person.id)
         by_source, rules = _reasons(conn, loaded, standing, contact, person.id, now=now, zone=here.zone)
     zone = zone_of(person.timezone, here.zone)
     sentences = []
@@ -268,6 +276,8 @@ def explain(
         sentences += by_source
     else:
         sentences += _of_member(standing, loaded, by_source, rules, now=now, zone=zone)
+    if grace is not None:
+        sentences.append(grace_sentence(grace, now=now, zone=zone))
     sentences += [held_sentence(held, zone) for held in waiting_to_enter]
     sentences += [by_date(each, inside=standing is not None, now=now, zone=zone) for each in dates]
     if not as_json:
@@ -291,6 +301,7 @@ def explain(
                 {**each, "held": wait.held}
                 for each, wait in zip(waits_json(standing, zone), standing.waits, strict=True)
             ],
+            "grace_until": iso(grace),
             "dates": [
                 {
                     "date": str(each.rule),

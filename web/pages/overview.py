@@ -256,7 +256,7 @@ def _lines(campaign: Campaign, figures: Mapping[str, StepFigures], added: int, k
             parent = None if step.parent is None else campaign.steps[step.parent]
             came = added if parent is None else figures[parent.key].reached
             own = figures[step.key]
-            lines.append(StepLine(step, own, parent, trees.percent(own.reached, came)))
+            lines.append(StepLine(step, own, parent, trees.conversion(own.reached, came)))
     return lines
 
 

@@ -16,6 +16,8 @@ from parcours.services.draft_check import DraftProblem
 from parcours.web.i18n import labels, step_words
 from parcours.web.i18n.language import _, marked, reader
 from parcours.web.i18n.sentences import told
+from parcours.web.pages import rule_form
+from parcours.web.pages.rule_form import RuleView
 from parcours.web.security.access import FormBody
 
 # Texts of several lines, in which names of contacts may be filled in.
@@ -31,6 +33,13 @@ UNITS = (
     ("years", marked("years")),
 )
 DAYS = tuple(zip(WEEKDAYS, labels.WEEKDAYS, strict=True))
+PERIODS = (
+    ("second", marked("per second")),
+    ("minute", marked("per minute")),
+    ("hour", marked("per hour")),
+    ("day", marked("per day")),
+)
+_RATE = re.compile(r"(\d{1,9}) per (second|minute|hour|day)")
 _LENGTH = re.compile(r"(\d{1,6}) (minute|hour|day|week|month|year)s?")
 
 
@@ -43,7 +52,8 @@ class PanelChoice(NamedTuple):
 
 @dataclass(frozen=True)
 class PanelWidget:
-    """A property as a field of a form. `kind` is text, area, number, check, choice, lines, pick, picks, one or yaml.
+    """A property as a field of a form. `kind` is text, area, number, check, choice, lines, pick, picks, rule, one
+    or yaml.
 
     `value` is what stands in it, as text; `picked` are several. `one` and `yaml` are YAML of one line and of several.
     """
@@ -59,6 +69,11 @@ class PanelWidget:
     least: float | None = None
     most: float | None = None
     errors: tuple[str, ...] = ()
+    # What the rule editor shows.
+    rule: RuleView | None = None
+    # What makes another one to choose, and where.
+    new: str = ""
+    new_url: str = ""
 
     @property
     def id(self) -> str:
@@ -117,7 +132,7 @@ def _widget(
         name,
         step_words.property_name(found.kind.value, found.name, name),
         "pick" if kind == "pick-field" else kind,
-        _text_of(kind, shown),
+        text_of(kind, shown),
         _several(shown) if kind == "picks" else (),
         choices,
         _help(described),
@@ -126,6 +141,12 @@ def _widget(
         inner.get("maximum", inner.get("le")),
         errors,
     )
+
+
+def is_several(found: StepType, name: str) -> bool:
+    """Return whether a property names several things."""
+    schema = found.properties.model_json_schema(by_alias=False).get("properties", {}).get(name, {})
+    return _kind_of(found, name, _without_null(schema)[0]) == "picks"
 
 
 def _help(described: str) -> str:
@@ -145,6 +166,8 @@ def _without_null(schema: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
 
 def _kind_of(found: StepType, name: str, schema: Mapping[str, Any]) -> str:
     kind = schema.get("type")
+    if name == "rule" and found.rule_of is not None:
+        return "rule"
     if name in found.refers_to and kind in ("string", "array"):
         return "pick" if kind == "string" else "picks"
     if "enum" in schema or (name == "operator" and kind == "string"):
@@ -160,10 +183,11 @@ def _kind_of(found: StepType, name: str, schema: Mapping[str, Any]) -> str:
     return "one" if name == "value" else "yaml"
 
 
-def _text_of(kind: str, value: Any) -> str:
+def text_of(kind: str, value: Any) -> str:
+    """Return a value as the text of a field of a kind."""
     if value is None:
         return ""
-    if kind in ("one", "yaml"):
+    if kind in ("one", "yaml", "rule"):
         return str(value) if isinstance(value, str) and value_of(value) == value else _yaml(value, one=kind == "one")
     if kind == "lines":
         return "\n".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
@@ -193,12 +217,22 @@ def properties_of(found: StepType, given: Mapping[str, Any], form: FormBody) -> 
     for name, each in schema.get("properties", {}).items():
         inner, _empty = _without_null(each)
         kind = _kind_of(found, name, inner)
-        for spelled in found.spellings(name):
-            made.pop(spelled, None)
-        value = _value(kind, f"with-{name}", inner, form)
+        before = [made.pop(spelled) for spelled in found.spellings(name) if spelled in made]
+        if kind == "rule":
+            value = rule_form.written(form, f"with-{name}", before[0] if before else None)
+        else:
+            value = _value(kind, f"with-{name}", inner, form)
         if value is not None and value != each.get("default"):
             made[name] = value
     return made
+
+
+def shape(found: StepType, given: Mapping[str, Any]) -> object:
+    """Return which fields a panel has, whatever is written in them; of another shape, it is drawn anew."""
+    return [
+        (each.name, rule_form.shape(given.get(each.name)) if each.kind == "rule" else each.kind)
+        for each in widgets(found, given, {}, ())
+    ]
 
 
 def _value(kind: str, name: str, schema: Mapping[str, Any], form: FormBody) -> Any:
@@ -256,6 +290,20 @@ def written_length(form: FormBody, name: str) -> str | None:
     if not n:
         return None
     return f"{n} {unit.removesuffix('s') if n == '1' else unit}" if n.isdigit() and unit in dict(UNITS) else n
+
+
+def rate_of(value: Any) -> Length:
+    """Return a number per period for two fields of a form."""
+    if value is None:
+        return Length(unit="hour")
+    found = _RATE.fullmatch(str(value).strip())
+    return Length(found[1], found[2]) if found else Length(str(value), "")
+
+
+def written_rate(form: FormBody, name: str) -> str | None:
+    """Return a number per period as a file has it."""
+    n, unit = form.text(name).strip(), form.text(f"{name}-unit")
+    return f"{n} per {unit}" if n.isdigit() and unit in dict(PERIODS) else n or None
 
 
 def timing_from(form: FormBody, kind: str) -> dict[str, Any]:

@@ -39,7 +39,8 @@ class TreeStep:
     """A step of the tree, with its figures.
 
     `share` is how many reached it in percent of the step that most reached; `conversion`, of those who
-    reached its parent, or at a root, of all who were added. None: nobody could.
+    reached its parent, or at a root, of all who were added. None: nobody could, or more did than that: by jumps,
+    or in several runs.
     """
 
     step: Step
@@ -61,6 +62,11 @@ def tree(campaign: Campaign, figures: Mapping[str, StepFigures], *, added: int) 
 def percent(part: int, whole: int) -> float | None:
     """Return a share in percent, with one decimal; None of nothing."""
     return None if whole <= 0 else round(100 * part / whole, 1)
+
+
+def conversion(reached: int, came: int) -> float | None:
+    """Return how many of those who came reached a step, in percent; None where more did, or nobody came."""
+    return None if reached > came else percent(reached, came)
 
 
 def parts(figures: StepFigures) -> list[TreePart]:
@@ -92,5 +98,6 @@ def _node(campaign: Campaign, figures: Mapping[str, StepFigures], step: Step, ca
         if children or (branch is not None and n):
             nodes = [_node(campaign, figures, child, own.reached, most) for child in children]
             forks.append(Fork(branch, n, None if branch is None else percent(n, own.reached), nodes))
-    share, conversion = percent(own.reached, most) or 0.0, percent(own.reached, came)
-    return TreeStep(step, own, share, conversion, parts(own), forks, in_words(step.type, step.properties))
+    share = percent(own.reached, most) or 0.0
+    words = in_words(step.type, step.properties)
+    return TreeStep(step, own, share, conversion(own.reached, came), parts(own), forks, words)

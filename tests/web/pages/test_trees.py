@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from parcours.db.reads.overview import RESULTS, StepFigures
 from parcours.domain.campaign import Campaign
 from parcours.domain.campaign_file import build, check
-from parcours.web.pages.trees import TreeStep, parts, percent, tree
+from parcours.web.pages.trees import TreeStep, conversion, parts, percent, tree
 
 STEPS: list[dict[str, Any]] = [
     {
@@ -104,3 +104,8 @@ def test_every_step_of_the_campaign_is_in_the_tree_once() -> None:
     made = campaign()
     found = {step.key: figures(step.key, step.kind.value) for step in made.steps.values()}
     assert sorted(node.step.key for node in _every(tree(made, found, added=0))) == sorted(found)
+
+
+def test_more_who_reach_a_step_than_came_are_no_share() -> None:
+    """Somebody who runs twice, or jumps in from elsewhere, is counted at the step and not before it."""
+    assert (conversion(4, 2), conversion(2, 2), conversion(0, 0)) == (None, 100.0, None)
