@@ -230,7 +230,9 @@ def _filled(client: Client, engine: Engine) -> dict[str, str]:
     (link,) = re.findall(r'readonly value="([^"]+)"', invited.text)
     begun = http.post("/drafts", data={"csrf": token, "name": LONG, "template": "welcome"}, follow_redirects=False)
     draft = urlsplit(begun.headers["location"]).path
-    http.post("/campaigns/c/build", data={"csrf": token, "op": "remove", "step": "country"})
+    changed = {"csrf": token, "revision": "0", "do": "remove", "step": "country"}
+    assert http.post("/campaigns/c/build", data=changed).status_code == 200
+    assert LONG in http.get("/drafts").text
     for number in (1, 2):
         rows = f"E-Mail;Vorname;{LONG}\nzoe@example.com;Zoe;1\n{LONG};;\n"
         http.post("/contacts/+import", data={"csrf": token}, files={"file": (f"{LONG}.csv", rows.encode())})
