@@ -208,7 +208,7 @@ def _full(engine: Engine, folder: Path, moody: Moody) -> World:
         emails.save(conn, Email(KEY, f"{LONG} {{{{ contact.first_name }}}}", html, LONG, None, True), now=START)
         forms.create(conn, KEY, LONG, True)
         events.add_dead_letters(
-            conn, [(f"it was {LONG}", "{}"), ("unknown type", "no json")], origin="event", now=START
+            conn, [(f"Grund {LONG}", "{}"), ("unknown type", "no json")], origin="event", now=START
         )
     moody.moods = {CONTACT: Failed(f"Panne {LONG}", retry=False), "c2": Failed("Panne", retry=False)}
     world.campaign(TREE, name=LONG, description=f"{LONG} " * 5, segments=(KEY,), goal={"event": "order.paid"})
