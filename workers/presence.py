@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-import structlog
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 from sqlalchemy import Engine
@@ -17,8 +17,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from parcours.db.clock import now as database_now
 from parcours.db.tables import installation
 from parcours.db.tables.installation import WorkerSeen
-
-log = structlog.get_logger()
 
 BEAT_SECONDS = 10.0
 
@@ -37,7 +35,7 @@ class Presence(Middleware):
     def after_worker_boot(self, broker: Broker, worker: Any) -> None:
         """Begin to tell; what cannot be told now is told next time."""
         self.name = f"{socket.gethostname()[:200]}:{os.getpid()}"
-        queues = tuple(sorted(worker.queue_whitelist or broker.queues))
+        queues = tuple(sorted(worker.consumer_whitelist or broker.queues))
         self._thread = threading.Thread(
             target=self._run, args=(worker.worker_threads, queues), name="presence", daemon=True
         )
@@ -51,18 +49,13 @@ class Presence(Middleware):
 
     def _run(self, threads: int, queues: tuple[str, ...]) -> None:
         while True:
-            try:
+            # Without the database nobody can be told; whoever looks sees then that this worker has been silent.
+            with suppress(SQLAlchemyError):
                 self.beat(threads, queues)
-            except SQLAlchemyError as error:
-                # Whoever looks sees that nobody has told for long; the worker itself says more of what it cannot do.
-                log.debug("presence_not_told", error=type(error).__name__)
             if self._ended.wait(BEAT_SECONDS):
                 break
-        try:
-            with self._engine.begin() as conn:
-                installation.forget_worker(conn, self.name)
-        except SQLAlchemyError as error:
-            log.debug("presence_not_told", error=type(error).__name__)
+        with suppress(SQLAlchemyError), self._engine.begin() as conn:
+            installation.forget_worker(conn, self.name)
 
     def beat(self, threads: int, queues: tuple[str, ...]) -> None:
         """Tell once."""

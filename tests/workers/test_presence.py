@@ -26,7 +26,7 @@ def test_a_worker_is_known_from_its_start_to_its_end(engine: Engine) -> None:
     broker.declare_queue("delivery")
     worker = dramatiq.Worker(broker, queues={"delivery"}, worker_threads=3)
     worker.start()
-    (found,) = eventually(lambda: seen(engine))
+    (found,) = eventually(lambda: seen(engine), seconds=60)
     assert (found.name.rpartition(":")[2], found.threads, found.queues) == (str(os.getpid()), 3, ("delivery",))
     worker.stop()
     broker.close()

@@ -208,7 +208,7 @@ def _full(engine: Engine, folder: Path, moody: Moody) -> World:
         emails.save(conn, Email(KEY, f"{LONG} {{{{ contact.first_name }}}}", html, LONG, None, True), now=START)
         forms.create(conn, KEY, LONG, True)
         events.add_dead_letters(
-            conn, [(f"it was {LONG}", "{}"), ("unknown type", "no json")], origin="event", now=START
+            conn, [(f"Grund {LONG}", "{}"), ("unknown type", "no json")], origin="event", now=START
         )
     moody.moods = {CONTACT: Failed(f"Panne {LONG}", retry=False), "c2": Failed("Panne", retry=False)}
     world.campaign(TREE, name=LONG, description=f"{LONG} " * 5, segments=(KEY,), goal={"event": "order.paid"})
@@ -230,7 +230,9 @@ def _filled(client: Client, engine: Engine) -> dict[str, str]:
     (link,) = re.findall(r'readonly value="([^"]+)"', invited.text)
     begun = http.post("/drafts", data={"csrf": token, "name": LONG, "template": "welcome"}, follow_redirects=False)
     draft = urlsplit(begun.headers["location"]).path
-    http.post("/campaigns/c/build", data={"csrf": token, "op": "remove", "step": "country"})
+    changed = {"csrf": token, "revision": "0", "do": "remove", "step": "country"}
+    assert http.post("/campaigns/c/build", data=changed).status_code == 200
+    assert LONG in http.get("/drafts").text
     for number in (1, 2):
         rows = f"E-Mail;Vorname;{LONG}\nzoe@example.com;Zoe;1\n{LONG};;\n"
         http.post("/contacts/+import", data={"csrf": token}, files={"file": (f"{LONG}.csv", rows.encode())})
