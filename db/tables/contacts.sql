@@ -497,3 +497,6 @@ WHERE EXISTS (SELECT FROM newest) AND NOT EXISTS (SELECT FROM newest WHERE jsonb
 -- name: field_names
 SELECT DISTINCT jsonb_object_keys(newest.fields)
 FROM (SELECT fields FROM contact ORDER BY id DESC LIMIT :looked_at) AS newest;
+
+-- name: newest
+SELECT id FROM contact ORDER BY id DESC LIMIT 1;

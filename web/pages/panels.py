@@ -18,10 +18,10 @@ from parcours.web.i18n.language import _, marked, reader
 from parcours.web.i18n.sentences import told
 from parcours.web.security.access import FormBody
 
+# Whoever describes a property whose texts are filled in says so.
+_MENTIONS_LIQUID = "Liquid"
 # Texts of several lines, in which names of contacts may be filled in.
 LONG = frozenset({"text", "body", "message_text"})
-# What can be put into a text.
-INSERTS = ("{{ contact.email }}", "{{ contact.first_name }}", "{{ contact.key }}", "{{ entry.total }}")
 UNITS = (
     ("minutes", marked("minutes")),
     ("hours", marked("hours")),
@@ -59,6 +59,10 @@ class PanelWidget:
     least: float | None = None
     most: float | None = None
     errors: tuple[str, ...] = ()
+    # Whether its texts are filled in for each contact; then, what they say for one, or why they cannot.
+    liquid: bool = False
+    shown: str = ""
+    shown_error: str = ""
 
     @property
     def id(self) -> str:
@@ -125,6 +129,7 @@ def _widget(
         inner.get("minimum", inner.get("ge")),
         inner.get("maximum", inner.get("le")),
         errors,
+        name in LONG or (kind in ("text", "area", "lines", "yaml", "one") and _MENTIONS_LIQUID in described),
     )
 
 
