@@ -377,6 +377,12 @@ def fields_of_nobody(conn: Connection, names: Iterable[str]) -> set[str]:
     return set(conn.execute(statements(__file__)["fields_of_nobody"], parameters).scalars())
 
 
+def newest(conn: Connection) -> int | None:
+    """Return the id of the contact that was made last."""
+    found: int | None = conn.execute(statements(__file__)["newest"]).scalar()
+    return found
+
+
 def field_names(conn: Connection) -> list[str]:
     """Return the custom fields that the newest contacts have."""
     return list(conn.execute(statements(__file__)["field_names"], {"looked_at": LOOKED_AT}).scalars())

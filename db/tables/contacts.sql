@@ -509,3 +509,6 @@ GROUP BY each.key;
 -- name: field_names
 SELECT DISTINCT jsonb_object_keys(newest.fields)
 FROM (SELECT fields FROM contact ORDER BY id DESC LIMIT :looked_at) AS newest;
+
+-- name: newest
+SELECT id FROM contact ORDER BY id DESC LIMIT 1;

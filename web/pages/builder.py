@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -22,6 +24,7 @@ from parcours.db.scope import Scope
 from parcours.db.tables import campaigns, contacts, drafts, emails, forms, scores, segments, stages, sweeps, templates
 from parcours.db.tables.campaigns import Found
 from parcours.db.tables.drafts import StoredDraft
+from parcours.db.tables.outbox import StepName
 from parcours.domain.campaign_file import edit
 from parcours.domain.campaign_file.check import DATE_NAMES
 from parcours.domain.campaign_file.edit import EditError, StepPlace
@@ -32,6 +35,7 @@ from parcours.domain.events.table import EVENT_TYPES
 from parcours.domain.keys import slug
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.types import Kind, RefersTo, StepType
+from parcours.domain.time.zones import zone_of
 from parcours.producers.files.campaigns import CampaignFileError, value_of, write
 from parcours.producers.files.comments import with_notes
 from parcours.services import apply_campaign, campaign_changes, campaign_plan, draft_check
@@ -51,6 +55,7 @@ from parcours.web.pages import (
     pages_router,
     panels,
     rule_form,
+    samples,
     setting_rows,
 )
 from parcours.web.pages.campaign_form import CATCH_UP, PRIORITY, REENTRY, choices_of, plan_lines
@@ -58,6 +63,7 @@ from parcours.web.pages.draft_trees import Drawing
 from parcours.web.pages.panels import PanelChoice, PanelWidget
 from parcours.web.pages.plan_words import removed_step
 from parcours.web.pages.rendering import redirect, render, sentence
+from parcours.web.pages.samples import Sample
 from parcours.web.security.access import FormBody, Visitor
 
 router = pages_router()
@@ -225,7 +231,7 @@ def _page(
     elif "help" in asked:
         panel = {"panel": "help"}
     elif chosen is not None:
-        panel = _step(bench, chosen, known, checked, drawing, rule_form.field_kinds(conn))
+        panel = _step(request, conn, site, bench, chosen, known, checked, drawing, rule_form.field_kinds(conn))
         panel["fields"] = [_with_rule(conn, each, edit.find(data, chosen).step, checked) for each in panel["fields"]]
     wanted = asked.get("q", "").strip()
     nodes = drawing.nodes(data, only=only)
@@ -389,6 +395,9 @@ def _place(given: Mapping[str, str]) -> tuple[StepPlace, bool]:
 
 
 def _step(
+    request: Request,
+    conn: Connection,
+    site: Site,
     bench: Bench,
     key: str,
     known: dict[RefersTo, list[PanelChoice]],
@@ -412,6 +421,7 @@ def _step(
         if made is not None and each.kind in ("pick", "picks"):
             fields[n] = replace(each, new=made[1], new_url=bench.new(made[0], f"with.{each.name}", key))
     shown = {each.name for each in fields if each.errors}
+    sample = samples.sample_of(conn, samples.wanted_by(request), site.zone, bench.draft.campaign_id)
     date = step["at"] if isinstance(step.get("at"), Mapping) else {}
     return {
         "panel": "step",
@@ -420,7 +430,7 @@ def _step(
         "kind": kind.value,
         "type_name": step_words.type_name(kind.value, str(step.get(kind.value) or "")),
         "about": "" if type_ is None else _first(type_),
-        "fields": fields,
+        **_for_sample(bench, step, kind, given or {}, fields, sample, site, database_now(conn)),
         "raw": None if type_ is not None else write(given or {}),
         "loose": [
             each.sentence
@@ -433,10 +443,10 @@ def _step(
         "offset": panels.length_of(date.get("before") or date.get("after")),
         "within": panels.length_of(step.get("within")),
         "look_back": panels.length_of(step.get("look_back")),
-        "timing": draft_trees.timing_words(step, drawing.zone),
         "units": [(unit, _(text)) for unit, text in panels.UNITS],
         "days": [(day, _(text)) for day, text in panels.DAYS],
-        "inserts": panels.INSERTS,
+        "inserts": samples.inserts(conn, bench.file, sample) if any(each.liquid for each in fields) else [],
+        "preview": f"{bench.base}/preview",
         "has_below": any(step.get(branch) for branch in BRANCH_ORDER),
         "adds": []
         if type_ is not None and type_.last
@@ -448,6 +458,64 @@ def _step(
             add=1, parent=found.place.parent or "", branch=found.place.branch, nth=found.place.nth + 1, around=""
         ),
     }
+
+
+def _for_sample(
+    bench: Bench,
+    step: Mapping[str, Any],
+    kind: Kind,
+    given: Mapping[str, Any],
+    fields: list[PanelWidget],
+    sample: Sample,
+    site: Site,
+    now: datetime,
+) -> dict[str, Any]:
+    """Return what a step says and when it is due, in general and for one contact."""
+    key = str(step["step"])
+    about = StepName(0, key, 0, str(bench.file.get("campaign") or ""), bench.name)
+    zone = zone_of(str(bench.file.get("timezone") or ""), site.zone)
+    return {
+        "fields": samples.filled_in(fields, given, about, str(step.get("name") or key), sample),
+        "sample": sample,
+        "timing": draft_trees.timing_words(step, zone),
+        "due": samples.due_for(step, kind.value, sample, zone, now),
+    }
+
+
+@router.post("/campaigns/{key}/build/preview")
+def preview(request: Request, key: str, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
+    """What a step says and when it is due for a contact, while somebody types; nothing is kept but the contact."""
+    return _preview(request, site, who, form, key=key)
+
+
+@router.post("/drafts/{draft_id}/preview")
+def preview_draft(request: Request, draft_id: int, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
+    return _preview(request, site, who, form, draft_id=draft_id)
+
+
+def _preview(
+    request: Request, site: Site, who: Visitor, form: FormBody, *, key: str | None = None, draft_id: int | None = None
+) -> Response:
+    with site.engine.connect() as conn:
+        bench = bench_of(conn, who, key=key, draft_id=draft_id)
+        try:
+            step = edit.find(bench.file, form.text("step")).step
+        except EditError as error:
+            raise NotFoundError("step", form.text("step")) from error
+        kind = edit.kind_of(step) or Kind.ACTION
+        before = step.get("with") if isinstance(step.get("with"), dict) else {}
+        given: dict[str, Any] = {}
+        fields: list[PanelWidget] = []
+        with suppress(CampaignError):
+            type_ = step_type(kind, str(step.get(kind.value)))
+            given = panels.properties_of(type_, before or {}, form)
+            fields = panels.widgets(type_, given, {}, ())
+        written = {**step, "name": form.text("name").strip() or None, **panels.timing_from(form, kind.value)}
+        sample = samples.sample_of(conn, samples.wanted_by(request, form), site.zone, bench.draft.campaign_id)
+        values = _for_sample(bench, written, kind, given, fields, sample, site, database_now(conn))
+    answer = render(request, "build/live.html", kind=kind.value, **values)
+    samples.remember(request, answer, form)
+    return answer
 
 
 def _settings(
@@ -578,7 +646,9 @@ def _operate(
         if work.address is not None:
             return redirect(request, work.address, flash=work.said, kind="said")
     said = f"{work.said}. {_where(changed.file, work.key)}" if does in ("move", "up", "down") else work.said
-    return _back(request, bench, work.shows, said, focus=work.focus, anew=work.anew)
+    answer = _back(request, bench, work.shows, said, focus=work.focus, anew=work.anew)
+    samples.remember(request, answer, form)
+    return answer
 
 
 def _where(data: Mapping[str, Any], key: str) -> str:

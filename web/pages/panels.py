@@ -20,10 +20,10 @@ from parcours.web.pages import rule_form
 from parcours.web.pages.rule_form import RuleView
 from parcours.web.security.access import FormBody
 
+# Whoever describes a property whose texts are filled in says so.
+_MENTIONS_LIQUID = "Liquid"
 # Texts of several lines, in which names of contacts may be filled in.
 LONG = frozenset({"text", "body", "message_text"})
-# What can be put into a text.
-INSERTS = ("{{ contact.email }}", "{{ contact.first_name }}", "{{ contact.key }}", "{{ entry.total }}")
 UNITS = (
     ("minutes", marked("minutes")),
     ("hours", marked("hours")),
@@ -74,6 +74,10 @@ class PanelWidget:
     # What makes another one to choose, and where.
     new: str = ""
     new_url: str = ""
+    # Whether its texts are filled in for each contact; then, what they say for one, or why they cannot.
+    liquid: bool = False
+    shown: str = ""
+    shown_error: str = ""
 
     @property
     def id(self) -> str:
@@ -173,6 +177,7 @@ def _widget(
         inner.get("minimum", inner.get("ge")),
         inner.get("maximum", inner.get("le")),
         errors,
+        liquid=name in LONG or (kind in ("text", "area", "lines", "yaml", "one") and _MENTIONS_LIQUID in described),
     )
 
 

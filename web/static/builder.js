@@ -118,13 +118,6 @@ function unfold(element) {
 }
 
 document.addEventListener("click", (event) => {
-  const inserts = event.target.closest("[data-insert]");
-  if (inserts) {
-    const area = inserts.closest(".field").querySelector("textarea");
-    area.setRangeText(inserts.textContent, area.selectionStart, area.selectionEnd, "end");
-    area.dispatchEvent(new Event("change", { bubbles: true }));
-    area.focus();
-  }
   const button = event.target.closest("[data-fold]");
   if (button) fold(button.dataset.fold, !folded.has(button.dataset.fold));
   const does = event.target.closest("[data-does]")?.dataset.does, chosen = document.querySelector(".step.chosen[data-card]");
@@ -156,7 +149,32 @@ document.addEventListener("submit", (event) => {
 document.addEventListener("input", (event) => { typed = event.target.closest("#builder form[method=post]") || typed; });
 window.addEventListener("beforeunload", (event) => { if (typed?.isConnected) event.preventDefault(); });
 
+// What a step says and when it is due for the chosen contact, while one types; nothing of it is kept.
+let soon;
+document.addEventListener("input", (event) => {
+  const form = event.target.closest("#builder form[data-preview]");
+  if (!form || event.target.dataset.insert) return;
+  clearTimeout(soon);
+  soon = setTimeout(async () => {
+    const answer = await fetch(form.dataset.preview, { method: "POST", body: new URLSearchParams(new FormData(form)) });
+    if (!answer.ok) return;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const part of fresh.querySelectorAll("[data-live]")) document.getElementById(part.id)?.replaceWith(part);
+  }, 400);
+});
+
 document.addEventListener("change", (event) => {
+  const insert = event.target.dataset.insert;
+  if (insert) {
+    const field = document.getElementById(insert);
+    field.setRangeText(event.target.value, field.selectionStart, field.selectionEnd, "end");
+    event.target.selectedIndex = 0;
+    field.focus();
+    for (const type of ["input", "change"]) field.dispatchEvent(new Event(type, { bubbles: true }));
+    return;
+  }
+  // Whom a step is shown for changes no step.
+  if (event.target.name === "sample") return;
   const form = event.target.closest("#builder form[data-autosave]");
   if (form) go(form.action, new FormData(form), true, form);
 });
