@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from parcours.db.clock import now as database_now
 from parcours.db.tables import contacts, emails, outbox
 from parcours.db.tables.emails import Email
+from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.errors import CampaignError
 from parcours.domain.keys import KEY_LENGTH, checked_key, slug
 from parcours.domain.messages.templates import RenderError, one_line
@@ -40,6 +41,8 @@ NEW_HTML = """\
 <p><a href="{{ unsubscribe_url }}">Unsubscribe</a></p>
 """
 MOST_VERSIONS = 60
+# What can be put into an email besides fields of the contact.
+PLACEHOLDERS = ("contact.company.name", "campaign.name", "unsubscribe_url", "open_url")
 # The step of a draft, to which one goes back. Nothing else, so that no link can lead anywhere.
 _STEP = re.compile(r"(/drafts/\d{1,19}|/campaigns/[a-z0-9-]+/build)\?step=[a-z0-9-]+")
 
@@ -191,6 +194,9 @@ def preview(request: Request, site: SiteOf, form: FormOf) -> Response:
         subject, page, text = "", None, told(str(error))
     as_text = form.text("view") == "text" or page is None
     shown = bytes(render(request, "emails/preview.html", subject=subject, text=text).body).decode() if as_text else page
+    if not as_text and subject:
+        # Above what is an email, and so no part of it.
+        shown = bytes(render(request, "emails/subject.html", subject=subject).body).decode() + (shown or "")
     headers = {"Content-Security-Policy": PREVIEW_POLICY, "X-Frame-Options": "SAMEORIGIN"}
     return HTMLResponse(shown or "", headers=headers)
 
@@ -270,6 +276,8 @@ def _form(
         400 if errors and wrong else 200,
         draft=draft,
         key=key,
+        title=emails.title_of(draft.versions[0].subject, key or ""),
+        placeholders=[f"contact.{each}" for each in sorted({*fields, *ATTRIBUTES})] + list(PLACEHOLDERS),
         action=f"{own}/edit" if own else "/emails/+new",
         back=back or own or "/emails",
         step=back,
