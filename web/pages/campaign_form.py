@@ -483,7 +483,7 @@ def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[t
     for key, waiting in planned.removed.items():
         gone = _("Step {key} will be removed.", key=key)
         fate = _n(
-            "{n} contact waiting there will be cancelled.", "{n} contacts waiting there will be cancelled.", waiting
+            "{n} contact waiting there will go no further.", "{n} contacts waiting there will go no further.", waiting
         ) if waiting else _("No contacts are waiting there.")  # fmt: skip
         yield "removed", f"{gone} {fate}"
     for key in planned.by_date:
