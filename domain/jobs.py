@@ -46,7 +46,7 @@ class ActOnEvents(Order):
 
 @dataclass(frozen=True, slots=True)
 class EndGraces(Order):
-    """Let go whose grace is over."""
+    """Let go whose grace is over, and in whose cooldown is."""
 
     queue = "membership"
     actor = "end_graces"

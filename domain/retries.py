@@ -44,6 +44,10 @@ LONGEST_RETRY = timedelta(days=1)
 # long at most.
 LONGEST_AWAY = timedelta(days=3)
 
+# A message that found its provider away waits a little longer than the others, as long as it has waited already
+# within these bounds: so they are tried before it, should it be the message that the provider cannot take.
+FIRST_BEHIND = timedelta(seconds=5)
+
 # A message that needs patience waits as long as it has waited already, within these bounds: greylisting lets
 # it through after some minutes, a quota of the day after hours. Source: RFC 5321, section 4.5.4.1.
 FIRST_PATIENCE = timedelta(minutes=5)
@@ -61,14 +65,15 @@ def message_again(message: Claimed, answer: Retry, *, paused_until: datetime | N
     """Return when a message that did not leave is tried again, or None when it has used up its attempts.
 
     `paused_until` is until when nobody tries its provider, if that is away altogether: the message keeps its attempts
-    then, for up to three days, and so does one that the provider asks to be patient with. Others are tried again after
-    about 1, 4, 16, … minutes, or when the provider says.
+    then, for up to three days, and so does one that the provider asks to be patient with. It is due later than what
+    nobody has tried, so that the same message isn't the probe each time. Others are tried again after about 1, 4,
+    16, … minutes, or when the provider says.
     """
     keeps_attempts = now - message.tried_at < LONGEST_AWAY
     if answer.away and paused_until is not None and keeps_attempts:
-        return Again(paused_until, message.attempts)
+        return Again(paused_until + _patience(message, now, least=FIRST_BEHIND), message.attempts)
     if answer.patient and keeps_attempts:
-        delay = answer.after if answer.after is not None else _patience(message, now)
+        delay = answer.after if answer.after is not None else _patience(message, now, least=FIRST_PATIENCE)
         return Again(now + min(delay, LONGEST_RETRY), message.attempts)
     attempts = message.attempts + 1
     if attempts >= int(message.payload.get("attempts") or MESSAGE_ATTEMPTS):
@@ -77,7 +82,7 @@ def message_again(message: Claimed, answer: Retry, *, paused_until: datetime | N
     return Again(now + min(delay, LONGEST_RETRY), attempts)
 
 
-def _patience(message: Claimed, now: datetime) -> timedelta:
+def _patience(message: Claimed, now: datetime, *, least: timedelta) -> timedelta:
     """Return how long a message waits that is tried for days, up to a quarter longer so that not all come together."""
-    waited = min(max(now - message.tried_at, FIRST_PATIENCE), LONGEST_PATIENCE)
+    waited = min(max(now - message.tried_at, least), LONGEST_PATIENCE)
     return waited * (1 + crc32(message.key.encode()) % 1000 / 4000)

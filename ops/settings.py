@@ -6,14 +6,16 @@ import os
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
-from parcours.domain.campaign import StopRule
 from parcours.domain.contacts.identity import country, timezone
 from parcours.domain.invalid_values import why_invalid
+
+if TYPE_CHECKING:
+    from parcours.domain.campaign import StopRule
 
 PREFIX = "PARCOURS_"
 # Settings of providers, which know them themselves, go on with the provider's name.
@@ -162,8 +164,11 @@ class Settings(BaseModel):
         return ZoneInfo(self.default_timezone)
 
     @property
-    def stop_rule(self) -> StopRule:
+    def stop_rule(self) -> "StopRule":
         """When a campaign stops itself."""
+        # Most commands read settings and no campaign.
+        from parcours.domain.campaign import StopRule
+
         return StopRule(self.stop_contacts, self.stop_share, timedelta(minutes=self.stop_minutes))
 
     @property

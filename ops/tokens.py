@@ -12,7 +12,7 @@ from parcours.db.tables import installation
 from parcours.ops.settings import Settings
 
 # A token of one purpose is worth nothing for another.
-Purpose = Literal["open", "click", "unsubscribe", "visit", "csrf", "flash", "device", "invitation"]
+Purpose = Literal["open", "click", "unsubscribe", "visit", "csrf", "flash", "device", "invitation", "sample"]
 
 
 class Tokens:

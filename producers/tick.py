@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from datetime import datetime
@@ -135,11 +136,17 @@ class Tick:
         self.close()
 
     def close(self) -> None:
-        """Give up the lead."""
-        if self._leading is not None:
-            self._leading.invalidate()
-            self._leading.close()
-            self._leading = None
+        """Give up the lead, so that another tick can lead at once."""
+        leading, self._leading = self._leading, None
+        if leading is None:
+            return
+        if not leading.invalidated:
+            # The server would find out by itself that the session ended, but only a moment later.
+            with contextlib.suppress(SQLAlchemyError):
+                leading.rollback()
+                leading.execute(sql["give_up"], {"lock": LEADER_LOCK})
+        leading.invalidate()
+        leading.close()
 
     def _lead(self) -> Connection | None:
         if self._leading is None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Any
 
-from parcours.db.reads.listings import ContactLine
-from parcours.db.tables.contacts import ContactStanding, Shown
 from parcours.domain.messages.policy import as_data
 from parcours.domain.time.text import iso
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from parcours.db.reads.listings import ContactLine
+    from parcours.db.tables.contacts import ContactStanding, Shown
 
 
 def contact_line(line: ContactLine) -> dict[str, Any]:

@@ -7,7 +7,7 @@ begun from, so that applying it overwrites nothing unseen.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,10 @@ from parcours.domain.errors import CampaignError
 from parcours.producers.files.campaigns import MAX_CHARACTERS, TOO_LONG
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
+
+# What is chosen for contacts inside before a draft is applied. Kept beside its file, under a name that no file has.
+CHOICES = ("reschedule", "backfill")
+_CHOICES = ".choices"
 
 
 class OvertakenError(CampaignError):
@@ -44,6 +48,23 @@ def data_of(conn: Connection, found: Found) -> dict[str, Any]:
     for name in ("published", "format"):
         made.pop(name, None)
     return made
+
+
+def choices(data: Mapping[str, Any]) -> dict[str, bool]:
+    """Return what was chosen in a draft for contacts inside."""
+    made = data.get(_CHOICES)
+    return {name: isinstance(made, dict) and made.get(name) is True for name in CHOICES}
+
+
+def with_choices(data: Mapping[str, Any], made: Mapping[str, bool]) -> dict[str, Any]:
+    """Return a draft's data with what is chosen for contacts inside."""
+    chosen = {name: True for name in CHOICES if made.get(name)}
+    return {**without_choices(data), **({_CHOICES: chosen} if chosen else {})}
+
+
+def without_choices(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a draft's data as its file has it."""
+    return {name: value for name, value in data.items() if name != _CHOICES}
 
 
 def begin(conn: Connection, found: Found, owner: str, *, now: datetime) -> StoredDraft:

@@ -8,16 +8,29 @@ from sqlalchemy import Connection
 
 from parcours.db.reads import email_figures as reads
 from parcours.db.reads.email_figures import EmailFigures
+from parcours.db.tables.emails import Email
 
 
-def figures_json(conn: Connection, key: str) -> dict[str, Any]:
+def figures_json(conn: Connection, email: Email) -> dict[str, Any]:
     """Return the figures of an email as REST and `emails show --json` have them."""
+    key = email.key
     return {
         "email": key,
         "total": reads.as_json(reads.totals(conn, [key]).get(key, EmailFigures())),
         "parts": [
             {"campaign": each.campaign, "step": each.step, "variant": each.variant, **reads.as_json(each.figures)}
             for each in reads.parts(conn, key)
+        ],
+        "winners": [
+            {
+                "campaign": each.campaign,
+                "step": each.step,
+                "started_at": each.started_at.isoformat(),
+                "ends_at": None if email.winner is None else email.winner.ends_at(each.started_at).isoformat(),
+                "decided_at": None if each.decided_at is None else each.decided_at.isoformat(),
+                "variant": each.variant,
+            }
+            for each in reads.tests(conn, key)
         ],
         "links": [each._asdict() for each in reads.links(conn, key)],
     }

@@ -94,6 +94,7 @@ def email_json(email: Email) -> dict[str, Any]:
             for each in email.variants
         ],
         "translations": {locale: asdict(content) for locale, content in email.translations.items()},
+        "winner": None if email.winner is None else email.winner.as_data(),
     }
 
 

@@ -45,6 +45,7 @@ from parcours.workers.delivery.provider import Provider
 from parcours.workers.delivery.registry import CHANNELS
 from parcours.workers.delivery.render import Links
 from parcours.workers.delivery.transport import Channel
+from parcours.workers.membership import grace_over_all
 from parcours.workers.sweeps import trigger_inline, update_inline
 
 # A Monday, far from any change of clocks.
@@ -295,6 +296,7 @@ class Sandbox:
                     acted = events.act(conn, now=self.now, zone=self.zone)
                 if not acted.events:
                     break
+            grace_over_all(self.engine, now=self.now, zone=self.zone)
             update_inline(self.engine, Scope(), now=self.now, zone=self.zone)
             counts: Counter[str] = Counter()
             done = trigger_inline(self.engine, Scope(), now=self.now, zone=self.zone, batch_size=1000)

@@ -165,6 +165,7 @@ class Simulation:
         elif self.file.entry is not None:
             self._update()
         self._act()
+        membership.grace_over_all(self.engine, now=self.now, zone=self.zone)
         by_date = dates.let_in_all(self.engine, now=self.now, zone=self.zone)
         self.counts += by_date
         if entered := by_date["added"] + by_date["restarted"]:

@@ -162,13 +162,9 @@ class Workshop:
             self.delivery.outlets[channel].close()
 
     def end_graces(self) -> None:
-        """Let go whose grace is over."""
+        """Let go whose grace is over, and in whose cooldown is."""
         now = partitions.begin(self.engine)
-        while True:
-            with self.engine.begin() as conn:
-                looked = membership.grace_over(conn, now=now, zone=self.settings.zone)
-            if not looked:
-                return
+        membership.grace_over_all(self.engine, now=now, zone=self.settings.zone)
 
     def release_entrants(self) -> None:
         """Let in who was held back by the limits of campaigns."""

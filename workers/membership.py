@@ -10,24 +10,26 @@ from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from parcours.db import touched
 from parcours.db.reads import batch
 from parcours.db.scope import Scope
 from parcours.db.tables import campaigns, entrants, erasure, events, outcomes, runs, sweeps, trials, waits
 from parcours.db.tables import membership as memberships
+from parcours.db.tables.campaigns import Source
 from parcours.db.tables.entrants import Held
 from parcours.db.tables.membership import Chunk, KnownMember, MembersEntered, Root, Sources
 from parcours.db.tables.runs import Beginning, StoredRun
 from parcours.db.tables.trials import NewTrial
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.campaign import Campaign
-from parcours.domain.contacts.membership import Arrival, Departure, Entering, State, entering
+from parcours.domain.contacts.membership import Arrival, Departure, Entering, State, cooldown_ends, entering
 from parcours.domain.entry import EntryLimit
 from parcours.domain.events.reading import Entry, bounded
 from parcours.domain.steps.types import Kind
 from parcours.domain.time import schedule
+from parcours.domain.time.intervals import Interval
 from parcours.domain.time.zones import zone_of
 from parcours.domain.walk.rows import Jumped, Member, OutcomeRow, Wait
 from parcours.domain.walk.walk import came_at, first_due
@@ -108,6 +110,8 @@ def admit(
     done |= coming.beside_others(several) if several else {}
     due = {id_: told[id_].asked_at for id_ in done if id_ in told and told[id_].asked_at is not None}
     memberships.set_exit_due(conn, campaign.id, due)
+    if done and campaign.cooldown is not None:
+        memberships.stay(conn, campaign.id, list(done))
     return done
 
 
@@ -203,7 +207,22 @@ class _Coming:
             )
             if entry is not None:
                 found[id_] = entry
+        if campaign.cooldown is not None and self.arrival is Arrival.SEGMENT:
+            self._wait_for_cooldown(campaign.cooldown, states, known)
         return found
+
+    def _wait_for_cooldown(
+        self, cooldown: Interval, states: Mapping[int, State | None], known: Mapping[int, KnownMember]
+    ) -> None:
+        """Let contacts whom nothing but the cooldown keeps out be looked at again when it ends."""
+        due: dict[int, datetime] = {}
+        for id_, state in states.items():
+            zone = zone_of(known[id_].timezone, self.zone)
+            reentry = self.campaign.reentry
+            ends = cooldown_ends(state, self.arrival, reentry=reentry, cooldown=cooldown, now=self.now, zone=zone)
+            if ends is not None:
+                due[id_] = ends
+        memberships.look_again(self.conn, self.campaign.id, due)
 
     def _within_limit(self, coming: dict[int, Entering], states: Mapping[int, State | None]) -> dict[int, Entering]:
         """Return who may begin now, and hold the others back; who only begins again is not counted.
@@ -451,17 +470,16 @@ def segment_changed(
             inside = memberships.inside(conn, [segment_id], contact_ids)
             if inside and not status.deleted:
                 done["removed"] += exit_all(conn, campaign, inside, f"it entered segment {key!r}", now=now)
+            # Whom it kept out may come in.
+            free = sorted(set(contact_ids).difference(inside))
+            if free and status.why_not(now) is None:
+                sources = campaigns.sources(conn, campaign_id)
+                done += join_from(conn, campaign, sources, free, now=now, zone=zone, since=since)
             continue
         if status.why_not(now) is not None:
             continue
         sources = campaigns.sources(conn, campaign_id)
-        published = [source.id for source in sources if source.published]
-        inside = memberships.inside(conn, published, contact_ids)
-        if inside:
-            memberships.stay(conn, campaign_id, inside)
-            if sources[0].after is not None:
-                inside = memberships.inside(conn, published, inside, after=sources[0].after)
-            done += arrive(conn, campaign, inside, Arrival.SEGMENT, now=now, zone=zone, since=since)
+        done += join_from(conn, campaign, sources, contact_ids, now=now, zone=zone, since=since)
         outside = memberships.outside(conn, campaign_id, [source.id for source in sources], contact_ids)
         if outside and campaign.exit_on_leave:
             if campaign.grace is None:
@@ -469,6 +487,27 @@ def segment_changed(
             else:
                 memberships.give_grace(conn, campaign_id, outside, until=schedule.add(campaign.grace, now, zone))
     return done
+
+
+def join_from(
+    conn: Connection,
+    campaign: Campaign,
+    sources: Sequence[Source],
+    contact_ids: Sequence[int],
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    since: Mapping[int, datetime] | None,
+) -> Counter[str]:
+    """Let contacts in that are in a segment which feeds the campaign; what may let them go by and by is forgotten."""
+    published = [source.id for source in sources if source.published]
+    inside = memberships.inside(conn, published, contact_ids)
+    if not inside:
+        return Counter()
+    memberships.stay(conn, campaign.id, inside)
+    if sources[0].after is not None:
+        inside = memberships.inside(conn, published, inside, after=sources[0].after)
+    return arrive(conn, campaign, inside, Arrival.SEGMENT, now=now, zone=zone, since=since)
 
 
 def exit_all(conn: Connection, campaign: Campaign, contact_ids: Sequence[int], reason: str, *, now: datetime) -> int:
@@ -569,26 +608,38 @@ def _let_in(
 
 
 def grace_over(conn: Connection, *, now: datetime, zone: ZoneInfo, limit: int = LOCKED_AT_ONCE) -> int:
-    """Let go whom no segment took back within their grace; return how many were looked at."""
+    """Let go whom no segment took back within their grace, and in whose cooldown is over; return how many were seen."""
     looked = memberships.grace_over(conn, now=now, limit=limit)
     by_campaign: dict[int, list[int]] = {}
     for contact_id, campaign_id in looked:
         by_campaign.setdefault(campaign_id, []).append(contact_id)
     for campaign_id, contact_ids in sorted(by_campaign.items()):
         campaign, status = campaigns.enter(conn, campaign_id, zone)
-        if status.why_not(now) is not None or not campaign.exit_on_leave:
+        if status.why_not(now) is not None:
             continue
-        every = [source.id for source in campaigns.sources(conn, campaign_id)]
+        sources = campaigns.sources(conn, campaign_id)
 
-        def let_go(some: Sequence[int], campaign_id: int = campaign_id, every: Sequence[int] = every) -> None:
-            outside = memberships.outside(conn, campaign_id, every, some)
-            depart(conn, campaign_id, outside, Departure.SEGMENT, now=now)
+        def look(some: Sequence[int], campaign: Campaign = campaign, sources: Sequence[Source] = sources) -> None:
+            if campaign.exit_on_leave:
+                outside = memberships.outside(conn, campaign.id, [source.id for source in sources], some)
+                depart(conn, campaign.id, outside, Departure.SEGMENT, now=now)
+            inside = memberships.inside(conn, [source.id for source in sources if source.published], some)
+            if inside:
+                arrive(conn, campaign, inside, Arrival.SEGMENT, now=now, zone=zone)
 
         def told(contact_id: int, error: Exception, key: str = campaign.key) -> None:
             log.error("member_not_let_go", campaign=key, contact_id=contact_id, **described(error))
 
-        in_halves(conn, contact_ids, let_go, told)
+        in_halves(conn, contact_ids, look, told)
     return len(looked)
+
+
+def grace_over_all(engine: Engine, *, now: datetime, zone: ZoneInfo) -> None:
+    """Do `grace_over` until nobody is left whose grace or cooldown is over."""
+    while True:
+        with engine.begin() as conn:
+            if not grace_over(conn, now=now, zone=zone):
+                return
 
 
 def reconcile(

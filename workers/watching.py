@@ -46,9 +46,14 @@ def _ask_exits(
 ) -> None:
     """Let members out of whom an exit by rule is true; in a paused campaign too, as all exits."""
     inside = sorted(memberships.active(conn, campaign_id, contact_ids))
+    campaign, status = campaigns.enter(conn, campaign_id, zone)
+    outside = sorted(set(contact_ids).difference(inside))
+    if outside and status.why_not(now) is None:
+        # Whom the rule kept out may come in.
+        sources = campaigns.sources(conn, campaign_id)
+        membership.join_from(conn, campaign, sources, outside, now=now, zone=zone, since=None)
     if not inside:
         return
-    campaign, status = campaigns.enter(conn, campaign_id, zone)
     if status.unreadable is not None:
         memberships.set_exit_due(conn, campaign_id, dict.fromkeys(inside, now + RULE_RETRY))
     if status.deleted or not campaign.rule_exits:

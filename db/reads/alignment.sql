@@ -58,7 +58,14 @@ FROM asked;
 SELECT entries_after FROM campaign WHERE id = :campaign_id;
 
 -- name: in_grace
-SELECT count(*) FROM (SELECT FROM leaving WHERE campaign_id = :campaign_id LIMIT :most) AS waiting;
+-- Who is out waits for the end of a cooldown.
+SELECT count(*)
+FROM (SELECT contact_id FROM leaving WHERE campaign_id = :campaign_id LIMIT :most) AS waiting
+CROSS JOIN LATERAL (
+    SELECT FROM membership
+    WHERE membership.contact_id = waiting.contact_id AND membership.campaign_id = :campaign_id AND left_at IS NULL
+    LIMIT 1
+) AS member;
 
 -- name: held_back
 SELECT count(*) FROM (SELECT FROM entrant WHERE campaign_id = :campaign_id LIMIT :most) AS waiting;

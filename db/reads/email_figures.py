@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -40,6 +41,17 @@ class EmailFiguresOf(NamedTuple):
     figures: EmailFigures
 
 
+class WinnerTest(NamedTuple):
+    """The test of an email's versions in one step. Once it is decided, `variant` won; None: the main version."""
+
+    campaign: str | None
+    campaign_name: str | None
+    step: str | None
+    started_at: datetime
+    decided_at: datetime | None
+    variant: str | None
+
+
 class LinkClicks(NamedTuple):
     """How often a link was followed; of the address, the query is left out."""
 
@@ -62,6 +74,21 @@ def parts(conn: Connection, key: str) -> list[EmailFiguresOf]:
         place: tuple[Any, Any, Any, Any] = (row.campaign, row.campaign_name, row.step, row.variant or None)
         found.setdefault(place, {})[row.what] = row.n
     return [EmailFiguresOf(*place, _figures(counted)) for place, counted in found.items()]
+
+
+def tests(conn: Connection, key: str) -> list[WinnerTest]:
+    """Return the tests of a template's versions that began, by campaign and step."""
+    return [
+        WinnerTest(
+            row.campaign,
+            row.campaign_name,
+            row.step,
+            row.started_at,
+            row.decided_at,
+            row.decided_at and (row.winner or None),
+        )
+        for row in conn.execute(sql["tests"], {"key": key})
+    ]
 
 
 def links(conn: Connection, key: str) -> list[LinkClicks]:

@@ -14,6 +14,17 @@ GROUP BY campaign.key, campaign.name, email_count.step_id, step.key, email_count
 HAVING sum(email_count.n) <> 0
 ORDER BY campaign.key, step.key, email_count.variant, email_count.what;
 
+-- name: tests
+-- The tests of the present round of an email, with what people call their places.
+SELECT campaign.key AS campaign, campaign.name AS campaign_name, step.key AS step, test.started_at, test.decided_at,
+       test.winner
+FROM variant_test AS test
+JOIN email ON email.key = test.template AND email.test_round = test.round
+LEFT JOIN campaign ON campaign.id = test.campaign_id
+LEFT JOIN step ON step.id = test.step_id
+WHERE test.template = :key AND email.winner IS NOT NULL
+ORDER BY campaign.key, step.key;
+
 -- name: links
 SELECT url, sum(n)::bigint AS clicks FROM email_link_count
 WHERE template = :key

@@ -14,6 +14,7 @@ SELECT least(
     (SELECT min(next_at) FROM campaign_entry),
     (SELECT min(due_at) FROM segment_due WHERE due_at < 'infinity'),
     (SELECT min(exit_due_at) FROM membership),
+    (SELECT min(leaving.due_at) FROM leaving JOIN campaign ON campaign.id = leaving.campaign_id AND campaign.published),
     (SELECT min(date_entry.due_at)
      FROM date_entry
      JOIN date_source ON date_source.id = date_entry.source_id AND date_source.removed_at IS NULL

@@ -188,6 +188,14 @@ def not_manual(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -
     )
 
 
+def asked_for_exit(conn: Connection, campaign_id: int, contact_ids: Sequence[int], *, now: datetime) -> set[int]:
+    """Return those of contacts who are in a campaign, not by a person, and whose exits by rule nobody is to ask now."""
+    if not contact_ids:
+        return set()
+    given = {"campaign_id": campaign_id, "contact_ids": list(contact_ids), "now": now}
+    return set(conn.execute(sql["asked_for_exit"], given).scalars())
+
+
 def exits_due(conn: Connection, campaign_ids: Collection[int], *, now: datetime, limit: int) -> list[int]:
     """Return members of whom the exits by rule of these campaigns are to be asked again, the longest due first."""
     given = {"campaign_ids": list(campaign_ids), "now": now, "limit": limit}
@@ -453,18 +461,32 @@ def give_grace(conn: Connection, campaign_id: int, contact_ids: Sequence[int], *
     conn.execute(sql["give_grace"], parameters)
 
 
+def look_again(conn: Connection, campaign_id: int, due: Mapping[int, datetime]) -> None:
+    """Let contacts who are out be looked at when their cooldown ends, as members are whose grace is over."""
+    if due:
+        parameters = {"campaign_id": campaign_id, "contact_ids": list(due), "dues": list(due.values())}
+        conn.execute(sql["look_again"], parameters)
+
+
 def stay(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> None:
-    """Forget the grace of members that a segment took back."""
+    """Forget the grace of members that a segment took back, and the cooldown of who came in."""
     conn.execute(sql["stay"], {"campaign_id": campaign_id, "contact_ids": list(contact_ids)})
 
 
+def grace_until(conn: Connection, campaign_id: int, contact_id: int) -> datetime | None:
+    """Return when the grace of a contact that is in none of a campaign's sources any more ends; None without one."""
+    parameters = {"campaign_id": campaign_id, "contact_id": contact_id}
+    ends: datetime | None = conn.execute(sql["grace_until"], parameters).scalar_one_or_none()
+    return ends
+
+
 def grace_over(conn: Connection, *, now: datetime, limit: int) -> list[tuple[int, int]]:
-    """Take (contact, campaign) whose grace is over, with the contacts' locks."""
+    """Take (contact, campaign) whose grace or cooldown is over, with the contacts' locks."""
     return [(row.contact_id, row.campaign_id) for row in conn.execute(sql["grace_over"], {"now": now, "limit": limit})]
 
 
 def first_grace_over(conn: Connection, *, now: datetime) -> datetime | None:
-    """Return when the first grace that is over ended; None when there is none."""
+    """Return when the first grace or cooldown that is over ended; None when there is none."""
     ended: datetime | None = conn.execute(sql["first_grace_over"], {"now": now}).scalar_one()
     return ended
 

@@ -64,3 +64,6 @@ RETURNING contact_id, number, key, rotation;
 SELECT contact_id, bool_and(manual) AS manual FROM run
 WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[])) AND left_at IS NULL
 GROUP BY contact_id;
+
+-- name: last_entry
+SELECT entry FROM run WHERE contact_id = :contact_id AND campaign_id = :campaign_id ORDER BY number DESC LIMIT 1;

@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 
 from sqlalchemy import Connection
 
-from parcours.db import passwords
 from parcours.db.statements import statements
 from parcours.domain.gate import clean
 
@@ -64,9 +63,12 @@ class Throttled(NamedTuple):
     until: datetime
 
 
-def create(conn: Connection, email: str, *, name: str, role: Role, password: str) -> User | None:
+# A hash takes its time and may have to wait its turn, so it is made (`db.passwords`) before a transaction begins.
+
+
+def create(conn: Connection, email: str, *, name: str, role: Role, password_hash: str) -> User | None:
     """Make an account; None when there is one with this address, in whatever capitals."""
-    given = {"email": email, "name": name, "role": role, "password_hash": passwords.hashed(password)}
+    given = {"email": email, "name": name, "role": role, "password_hash": password_hash}
     row = conn.execute(sql["create"], given).one_or_none()
     return None if row is None else User(*row)
 
@@ -105,9 +107,9 @@ def set_role(conn: Connection, email: str, role: Role) -> User | None:
     return None if row is None else User(*row)
 
 
-def set_password(conn: Connection, email: str, password: str) -> User | None:
+def set_password(conn: Connection, email: str, password_hash: str) -> User | None:
     """Change a password and sign its owner out everywhere; None when there is no such account."""
-    row = conn.execute(sql["set_password"], {"email": email, "password_hash": passwords.hashed(password)}).one_or_none()
+    row = conn.execute(sql["set_password"], {"email": email, "password_hash": password_hash}).one_or_none()
     if row is None:
         return None
     user = User(*row)
@@ -152,9 +154,12 @@ def withdraw(conn: Connection, attempt: Attempt) -> None:
     conn.execute(sql["withdraw"], {"id": attempt.id})
 
 
-def renew_hash(conn: Connection, user: User, password: str) -> None:
-    """Keep a password, which has just been right, with today's parameters; nobody is signed out by it."""
-    conn.execute(sql["set_password"], {"email": user.email, "password_hash": passwords.hashed(password)})
+def renew_hash(conn: Connection, user: User, *, before: str, password_hash: str) -> None:
+    """Keep a password, which has just been right, as a hash with today's parameters; nobody is signed out by it.
+
+    Unless the hash is no longer the one that it was right for: somebody has changed the password meanwhile.
+    """
+    conn.execute(sql["renew_hash"], {"id": user.id, "before": before, "password_hash": password_hash})
 
 
 def sign_in(conn: Connection, user: User, *, now: datetime, address: str | None = None, agent: str = "") -> str:

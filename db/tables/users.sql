@@ -24,6 +24,9 @@ RETURNING id, email, name, role, active;
 UPDATE account SET password_hash = :password_hash WHERE lower(email) = lower(:email)
 RETURNING id, email, name, role, active;
 
+-- name: renew_hash
+UPDATE account SET password_hash = :password_hash WHERE id = :id AND password_hash = :before;
+
 -- name: sign_out_everywhere
 DELETE FROM sign_in WHERE account_id = :account_id;
 

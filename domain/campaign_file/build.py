@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from parcours.domain.campaign import Branch, Campaign, Step
 from parcours.domain.campaign_file.model import (
@@ -224,7 +225,7 @@ def _plain_fields(model: BaseModel) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for name, info in type(model).model_fields.items():
         value = getattr(model, name)
-        if not info.is_required() and value == info.get_default(call_default_factory=True, validated_data=data):
+        if not info.is_required() and value == _default(info, data):
             continue
         if isinstance(value, datetime):
             value = value.isoformat()
@@ -238,6 +239,15 @@ def _plain_fields(model: BaseModel) -> dict[str, Any]:
             ]
         data[info.alias or name] = value
     return data
+
+
+def _default(info: FieldInfo, data: dict[str, Any]) -> object:
+    # Asking pydantic for one that it has not to make takes as long as all the rest.
+    if info.default_factory is None:
+        return info.default
+    if info.default_factory is dict:
+        return {}
+    return info.get_default(call_default_factory=True, validated_data=data)
 
 
 def with_offset(moment: datetime, zone: ZoneInfo) -> datetime:

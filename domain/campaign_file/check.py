@@ -95,9 +95,9 @@ _OTHER_FILES = {
     "scenario": "this is a scenario; use `parcours campaigns test`",
 }
 _CAMPAIGN_NAMES = (
-    "format", "campaign", "name", "description", "category", "published", "publish_from", "publish_until", "reentry",
-    "cooldown", "timezone", "exit_on_leave", "grace", "catch_up", "priority", "rate", "sources", "entry", "exit",
-    "goal", "control", "redirect", "steps",
+    "format", "campaign", "name", "description", "note", "category", "published", "publish_from", "publish_until",
+    "reentry", "cooldown", "timezone", "exit_on_leave", "grace", "catch_up", "priority", "rate", "sources", "entry",
+    "exit", "goal", "control", "redirect", "steps",
 )  # fmt: skip
 
 SOURCE_NAMES = ("segments", "forms", "events", "dates")
@@ -111,7 +111,7 @@ DECISION_NAMES = ("within", "look_back")
 ACTION_NAMES = ("max_attempts", "on_failure")
 
 _STEP_NAMES = (
-    "step", "name", *Kind, "with", *TIMING_NAMES, *DECISION_NAMES, *ACTION_NAMES, *BRANCH_NAMES,
+    "step", "name", "note", *Kind, "with", *TIMING_NAMES, *DECISION_NAMES, *ACTION_NAMES, *BRANCH_NAMES,
 )  # fmt: skip
 
 BRANCHES: dict[Kind, tuple[str, ...]] = {
@@ -243,6 +243,7 @@ class Checker:
             "campaign": key,
             "name": self.text(data, "name", ()) or key,
             "description": self.text(data, "description", (), empty=True),
+            "note": self.text(data, "note", ()),
             "category": self.text(data, "category", ()),
             "published": self.flag(data, "published", default=None),
             "publish_from": self.date(data, "publish_from", ()),
@@ -632,6 +633,7 @@ class Checker:
         self.kind_and_type(node, unknown)
         node.values = {
             "name": self.text(data, "name", path),
+            "note": self.text(data, "note", path),
             "with": self.properties(node),
             **{name: self.parsed(data, name, parse_interval, path) for name in ("after", *DECISION_NAMES)},
             "at": self.at(data, path),

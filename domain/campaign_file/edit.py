@@ -154,10 +154,11 @@ def _put_around(step: Data, steps: list[Data]) -> None:
     steps[:] = [step]
 
 
-def copy(data: Data, key: str, place: StepPlace) -> tuple[Data, str]:
+def copy(data: Data, key: str, place: StepPlace, *, around: bool = False) -> tuple[Data, str]:
     """Return the file with a copy of a step, and of all below it, and the copy's key; copies have keys of their own.
 
-    Jumps within what is copied lead to the copies. Raises EditError.
+    Jumps within what is copied lead to the copies. `around`: what stands in that branch comes below the copy.
+    Raises EditError.
     """
     original = find(data, key).step
     taken = set(keys(data))
@@ -167,7 +168,7 @@ def copy(data: Data, key: str, place: StepPlace) -> tuple[Data, str]:
         fresh[old] = fresh_key(re.sub(r"-\d+$", "", old) or old, taken)
         taken.add(fresh[old])
     made = _renamed(copying.deepcopy(original), fresh)
-    return insert(data, place, made), fresh[key]
+    return insert(data, place, made, around=around), fresh[key]
 
 
 def change(data: Data, key: str | None, values: Mapping[str, Any]) -> Data:

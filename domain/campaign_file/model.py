@@ -61,6 +61,8 @@ class StepFile(BaseModel):
 
     step: str
     name: str | None = None
+    # What its author tells whoever reads it; it changes nothing.
+    note: str | None = None
     action: str | None = None
     decision: str | None = None
     condition: str | None = None
@@ -172,6 +174,7 @@ class CampaignFile(BaseModel):
     campaign: str
     name: str = Field(default_factory=lambda data: data["campaign"])
     description: str | None = None
+    note: str | None = None
     category: str | None = None
     # Unsaid: a new campaign is off, one that exists stays as it is.
     published: bool | None = None
@@ -200,7 +203,7 @@ class CampaignFile(BaseModel):
         """The earliest format that has all of its names."""
         sources = self.sources
         later = sources.events or sources.dates or not sources.existing or self.entry is not None or self.exit
-        measured = self.goal is not None or self.control is not None
+        measured = self.goal is not None or self.control is not None or self.note is not None
         return 2 if later or measured or any(_is_of_second_format(step) for step in self.walk()) else 1
 
     def walk(self) -> Iterator[StepFile]:
@@ -212,7 +215,8 @@ class CampaignFile(BaseModel):
 def _is_of_second_format(step: StepFile) -> bool:
     """Return whether an older release would not read a step, or would not do what it says."""
     asks_for_a_run = step.type == "contact.field" and str(step.with_.get("field", "")).strip().startswith(ENTRY)
-    return asks_for_a_run or isinstance(step.at, AtFile) or step.type == "contact.matches"
+    new = isinstance(step.at, AtFile) or step.type == "contact.matches" or step.note is not None
+    return asks_for_a_run or new
 
 
 def _walk(step: StepFile) -> Iterator[StepFile]:

@@ -68,6 +68,7 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
                 _or_null({"type": "string", "pattern": f"^{STEP_KEY.pattern}$"}),
             ),
             "name": told("Display name.", {"type": ["string", "null"]}),
+            "note": told("A note for the people who read the campaign.", {"type": ["string", "null"]}),
             **{kind.value: _type_names(types, kind) for kind in Kind},
             "with": told("Properties of the step type.", {"type": ["object", "null"]}),
             "after": told("Delay after the previous step.", interval),
@@ -119,8 +120,8 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
         "required": ["campaign", "sources", "steps"],
         "properties": {
             "format": told(
-                "The format of the file: 2 where it uses event sources, exits, limits, dates, goals or control groups; "
-                "1 when left out.",
+                "The format of the file: 2 where it uses event sources, exits, limits, dates, goals, control groups or "
+                "notes; 1 when left out.",
                 {"enum": [*range(1, FORMAT + 1), None]},
             ),
             "campaign": told(
@@ -129,6 +130,7 @@ def file_schema(types: Sequence[StepType] | None = None) -> dict[str, Any]:
             ),
             "name": told("Display name. Default: the key.", {"type": ["string", "null"]}),
             "description": {"type": ["string", "null"]},
+            "note": told("A note for the people who read the campaign.", {"type": ["string", "null"]}),
             "category": told("Key of a category.", {"type": ["string", "null"]}),
             "published": told(
                 "Whether the campaign is published. If omitted, a new campaign is unpublished and an "

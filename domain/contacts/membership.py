@@ -104,10 +104,25 @@ def entering(
             return again
 
 
+def cooldown_ends(
+    state: State | None, arrival: Arrival, *, reentry: Reentry, cooldown: Interval, now: datetime, zone: ZoneInfo
+) -> datetime | None:
+    """Return when the cooldown ends that alone keeps a contact out; None: something else does, or nothing."""
+    if state is None or _cooled(state, arrival, cooldown, now, zone):
+        return None
+    if entering(state, arrival, reentry=reentry, cooldown=None, now=now, zone=zone) is None:
+        return None
+    return _end_of(state, cooldown, zone)
+
+
 def _cooled(state: State, arrival: Arrival, cooldown: Interval | None, now: datetime, zone: ZoneInfo) -> bool:
     if cooldown is None or arrival is Arrival.MANUAL:
         return True
-    return schedule.add(cooldown, state.left_at or state.added_at, zone) <= now
+    return _end_of(state, cooldown, zone) <= now
+
+
+def _end_of(state: State, cooldown: Interval, zone: ZoneInfo) -> datetime:
+    return schedule.add(cooldown, state.left_at or state.added_at, zone)
 
 
 def _entered_since(state: State) -> bool:

@@ -9,6 +9,8 @@ from hashlib import sha256
 from typing import NamedTuple
 
 _SALT = b"parcours.variant"
+# How the main version is written where variants have their names.
+MAIN = ""
 # The custom fields that say which language a contact reads, the first that has a value.
 LOCALE_FIELDS = ("locale", "language", "preferred_locale")
 
@@ -55,8 +57,11 @@ def choose(
     *,
     contact_id: int,
     language: str | None,
+    version: str | None = None,
 ) -> Chosen:
     """Return what a contact gets of an email; always the same, so that a retry says what the first try said.
+
+    A `version` that is settled, the name of a variant or '' for the main content, takes the place of the draw.
 
     The locale goes first, so that nobody gets a variant in a language that they do not read: of the
     variants, those that exist in the contact's locale take part, and the main content has the rest.
@@ -64,13 +69,16 @@ def choose(
     locale = best_locale(language, translations)
     if locale is not None:
         main = translations[locale].over(main)
+    variants = list(variants)
+    # One that there is no more is as good as none.
+    is_settled = version is not None and (version == MAIN or version in {variant.name for variant in variants})
     drawn = draw(key, contact_id)
     edge = Fraction(0)
     for variant in variants:
         if locale is not None and locale not in variant.translations:
             continue
         edge += Fraction(variant.weight)
-        if drawn < edge:
+        if variant.name == version if is_settled else drawn < edge:
             content = variant.translations[locale].over(variant.content) if locale is not None else variant.content
             return Chosen(variant.name, locale, content.over(main))
     return Chosen(None, locale, main)

@@ -76,6 +76,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
                     "tracking": email.tracking,
                     "variants": {variant.name: variant.weight for variant in email.variants},
                     "translations": sorted(email.translations),
+                    "winner": None if email.winner is None else email.winner.as_data(),
                 }
                 for email in found
             ]
@@ -109,7 +110,7 @@ def show(
     here = session()
     with here.engine.connect() as conn:
         email = email_templates.find(conn, key.strip())
-        figures = figures_json(conn, email.key)
+        figures = figures_json(conn, email)
     if as_json:
         here.print_json({**email_templates.email_json(email), "figures": figures})
         return
@@ -121,8 +122,20 @@ def show(
         for part in figures["parts"]
     ]
     here.print_table("", ["campaign", "step", "variant", *counted], rows)
+    if figures["winners"]:
+        here.print_table(
+            "Winners",
+            ["campaign", "step", "tested since", "winner"],
+            [(each["campaign"], each["step"], each["started_at"], _winner(each)) for each in figures["winners"]],
+        )
     if figures["links"]:
         here.print_table("Links", ["link", "clicks"], [(each["url"], each["clicks"]) for each in figures["links"]])
+
+
+def _winner(test: dict[str, Any]) -> str:
+    if test["decided_at"] is None:
+        return f"none yet; chosen from {test['ends_at']} on"
+    return f"{test['variant'] or 'main version'}, since {test['decided_at']}"
 
 
 @app.command("test")

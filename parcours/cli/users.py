@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from parcours.cli.session import session
+from parcours.db import passwords
 from parcours.db.tables import users
 from parcours.db.tables.users import LEAST_PASSWORD, MOST_PASSWORD, Role, User
 from parcours.domain.contacts.identity import is_address
@@ -36,9 +37,9 @@ def create(
     if not name or "\0" in name:
         raise CampaignError("the name of a user cannot be blank; omit --name to use the email address")
     engine = here.engine
-    password = _password(password_stdin)
+    password_hash = passwords.hashed(_password(password_stdin))
     with engine.begin() as conn:
-        user = users.create(conn, email, name=name, role=role, password=password)
+        user = users.create(conn, email, name=name, role=role, password_hash=password_hash)
     if user is None:
         raise CampaignError(f"user {email!r} already exists; use `parcours users password` to change the password")
     here.say(f"{user.email} can sign in as {user.role}.")
@@ -77,9 +78,9 @@ def password(email: Email, password_stdin: FromStdin = False) -> None:
     """Change a password and end the account's sessions."""
     here = session()
     engine = here.engine
-    new = _password(password_stdin)
+    new_hash = passwords.hashed(_password(password_stdin))
     with engine.begin() as conn:
-        user = _found(users.set_password(conn, email.strip(), new), email)
+        user = _found(users.set_password(conn, email.strip(), new_hash), email)
     here.say(f"Changed the password of {user.email}.")
 
 

@@ -113,7 +113,7 @@ def read_text(
 def value_of(text: str) -> object:
     """Return the data of a piece of YAML, or the text itself where that is none; its checks then say what is wrong."""
     try:
-        document = CampaignDocument(_compose(Path("value.yaml"), text[:MAX_CHARACTERS]))
+        document = CampaignDocument(compose(Path("value.yaml"), text[:MAX_CHARACTERS]))
     except (CampaignFileError, RecursionError):
         return text
     return text if document.broken else document.data
@@ -136,7 +136,7 @@ def _document(name: Path, text: str) -> CampaignDocument:
     if len(text) > MAX_CHARACTERS:
         raise _unreadable(name, TOO_LONG)
     # A tab between JSON's tokens means nothing, but YAML takes it for indentation.
-    root = _compose(name, text.replace("\t", " ") if name.suffix.lower() == ".json" else text)
+    root = compose(name, text.replace("\t", " ") if name.suffix.lower() == ".json" else text)
     try:
         return CampaignDocument(root)
     except RecursionError:
@@ -154,6 +154,8 @@ def _text(path: Path) -> str:
             content = file.read(most + 1)
     except FileNotFoundError:
         raise _unreadable(path, "there is no such file") from None
+    except IsADirectoryError:
+        raise _unreadable(path, "this is a folder; name a file in it") from None
     except OSError as error:
         raise _unreadable(path, f"the file cannot be read: {(error.strerror or str(error)).lower()}") from None
     if len(content) > most:
@@ -165,9 +167,9 @@ def _text(path: Path) -> str:
         raise _unreadable(path, "the file is not UTF-8; save it with that encoding", line) from None
 
 
-def _compose(path: Path, text: str) -> yaml.Node | None:
+def compose(path: Path, text: str) -> yaml.Node | None:
     try:
-        documents = list(islice(yaml.compose_all(text, _Loader), 2))
+        documents = list(islice(yaml.compose_all(text, Loader), 2))
     except _TooMuchError as error:
         raise _unreadable(path, str(error)) from None
     except yaml.reader.ReaderError as error:
@@ -196,7 +198,7 @@ class _TooMuchError(Exception):
 _TOO_LARGE = f"the file is too large: it has more than {MAX_NODES} values"
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """Plain scalars by the core schema of YAML 1.2, but numbers with a leading zero are text.
 
     In YAML 1.1 `yes:` and `no:` would be booleans, `09:30` the number 570 and a postal code 01234 octal;
@@ -232,7 +234,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 _WHOLE = "(?:0|[1-9][0-9]*)"
-for _class in (_Loader, _Dumper):
+for _class in (Loader, _Dumper):
     for _name, _pattern, _first in (
         ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
         ("int", rf"[-+]?{_WHOLE}|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
@@ -256,6 +258,7 @@ class CampaignDocument:
     """
 
     def __init__(self, root: yaml.Node | None) -> None:
+        self.root = root
         self.problems: list[tuple[int | None, Place, str]] = []
         self.broken = False
         self._full = False

@@ -11,6 +11,7 @@ from parcours.db.tables.emails import Email
 from parcours.domain.contacts.identity import wire_sender
 from parcours.domain.messages.content import Content, Variant
 from parcours.domain.messages.templates import EMAIL_NAMES
+from parcours.domain.messages.winner import WinnerRule, winner_rule
 from parcours.producers.files.documents import (
     Document,
     DocumentProblem,
@@ -24,7 +25,7 @@ from parcours.producers.files.documents import (
 
 _LIKE = "an email must be a mapping: key, subject, …"
 _CONTENT = ("subject", "html", "text")
-PROPERTIES = ("key", *_CONTENT, "from", "category", "published", "tracking", "variants", "translations")
+PROPERTIES = ("key", *_CONTENT, "from", "category", "published", "tracking", "variants", "translations", "winner")
 _VARIANT = ("name", "weight", *_CONTENT, "translations")
 _LOCALE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
 # Floats that make 100 in a file are not always 100.
@@ -75,6 +76,7 @@ def _email(document: Document) -> Email | None:
         document.note(document.node, "has no html and no text")
     translations = _translations(document)
     variants = _variants(document, translations)
+    winner = _winner(document, has_variants=bool(variants), tracking=tracking)
     if not document.is_right or document.key is None or content.subject is None:
         return None
     return Email(
@@ -88,6 +90,7 @@ def _email(document: Document) -> Email | None:
         tracking,
         variants,
         translations,
+        winner,
     )
 
 
@@ -132,6 +135,26 @@ def _variants(document: Document, translations: dict[str, Content]) -> tuple[Var
     if sum(variant.weight for variant in found) > _WHOLE:
         document.note(node, "the weights of the variants add up to more than 100 percent")
     return tuple(found)
+
+
+def _winner(document: Document, *, has_variants: bool, tracking: bool) -> WinnerRule | None:
+    """Return by what one of the versions wins."""
+    node = document.nodes.get("winner")
+    if node is None or plain_of(node) is None:
+        return None
+    if not isinstance(node, yaml.MappingNode):
+        document.note(node, "'winner' must be a mapping of after and by, such as {after: 4 hours, by: clicked}")
+        return None
+    part = document.part(node, ("after", "by"), " in the winner")
+    if "variants" not in document.nodes or not (has_variants or plain_of(document.nodes["variants"])):
+        document.note(node, "there is no winner without variants; add variants, or remove 'winner'")
+    if not tracking:
+        document.note(node, "there is no winner without tracking; remove 'tracking: false' or 'winner'")
+    try:
+        return winner_rule(part.data("after"), part.data("by"))
+    except ValueError as error:
+        part.note(node, str(error))
+        return None
 
 
 def _variant(document: Document, node: yaml.Node, translations: dict[str, Content]) -> Variant | None:

@@ -55,6 +55,7 @@ LOG_EVENTS = {
     "rules_go_round": "Segment rules and campaigns change each other without end. Change one of the rules.",
     "rules_not_asked": "Segment rules could not be evaluated for one contact. They are evaluated again in an hour.",
     "sighting_kept": "An open, click or page hit is kept in memory until the database is available.",
+    "variant_won": "The winner among the versions of an email was chosen for a step; `variant` names it.",
     "sightings_lost": "Opens, clicks or page hits were lost; `why` gives the reason.",
     "step_raised": "A step type raised an error for some contacts; they have a failed attempt.",
     "tick": "Due work was published.",

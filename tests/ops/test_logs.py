@@ -259,6 +259,7 @@ NOT_BY_STRANGERS = {
     "event_not_judged": "a person replays dead letters",
     "files_of_erased_contacts_left": "what cannot be deleted is tried again every 15 seconds",
     "health_served": "once",
+    "variant_won": "once a step and a set of variants",
     "import_failed": "once an import, which a person started",
     "hint_not_published": "once, until hints are published again",
     "inbox_full": "once, until there is room",

@@ -17,6 +17,11 @@ from tests.workers.worlds import START, World, event
 STEPS = "- {step: a, action: contact.points, with: {points: 1}}"
 
 
+@pytest.fixture(autouse=True)
+def _a_hint_stands_however_slow_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tick, "HINT_SECONDS", 3600.0)
+
+
 @pytest.fixture
 def due(world: World) -> World:
     """A world in which two contacts are due at a step, as of the server's clock."""

@@ -22,7 +22,7 @@ from parcours.domain.jobs import Deliver, Order
 from parcours.domain.walk.rows import Wait
 from parcours.producers import tick
 from parcours.producers.broker import make_broker
-from parcours.producers.tick import LEADER_LOCK, Tick
+from parcours.producers.tick import LEADER_LOCK, Tick, sql
 from tests.db.rows import campaign, contacts
 from tests.web.conftest import eventually
 
@@ -82,10 +82,21 @@ def test_one_of_two_leads_until_it_gives_up(engine: Engine, step: int, broker: S
     assert orders(broker) == 1
     first.close()
     first.close()
-    eventually(lambda: not leaders(engine))
+    assert leaders(engine) == []
     assert second.run_once() == 1
     assert first.run_once() == 0
     second.close()
+
+
+def test_who_gives_up_the_lead_leaves_it_to_the_next_at_once(engine: Engine, broker: StubBroker) -> None:
+    ticking = Tick(engine, broker)
+    with engine.connect() as other:
+        for _ in range(30):
+            ticking.run_once()
+            assert not other.execute(sql["lead"], {"lock": LEADER_LOCK}).scalar_one()
+            ticking.close()
+            assert other.execute(sql["lead"], {"lock": LEADER_LOCK}).scalar_one()
+            assert other.execute(sql["give_up"], {"lock": LEADER_LOCK}).scalar_one()
 
 
 def test_another_leads_as_soon_as_the_leaders_session_is_gone(engine: Engine, step: int, broker: StubBroker) -> None:

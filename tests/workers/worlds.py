@@ -508,7 +508,7 @@ class World:
             *("inbox", "event", "event_key", "erased", "leaving", "device", "dead_letter", "frequency_rule"),
             *("contact_alias", "point_group", "contact_score", "point_log", "stage_log", "contact_utm"),
             *("run", "entrant", "template", "policy", "company_member", "company", "circuit", "rate", "rezoned"),
-            *("leftover", "redated", "date_entry"),
+            *("leftover", "redated", "date_entry", "variant_test"),
             *("segment_due", "unjudged", "unjudged_company"),
         ]
         with self.engine.begin() as conn:

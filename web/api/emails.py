@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Request, Response
 from pydantic import BaseModel, Field
@@ -66,6 +67,13 @@ class EmailVariant(EmailText):
     translations: dict[str, EmailText]
 
 
+class WinnerResource(BaseModel):
+    """How the winner of the variants is chosen, for each step: after a time from the first email on, by a rate."""
+
+    after: str = Field(examples=["4 hours"])
+    by: Literal["opened", "clicked"] = Field(examples=["clicked"])
+
+
 class EmailResource(EmailText):
     """An email template. `from` is null if the installation's sender is used."""
 
@@ -76,6 +84,7 @@ class EmailResource(EmailText):
     tracking: bool = Field(examples=[True])
     variants: list[EmailVariant]
     translations: dict[str, EmailText]
+    winner: WinnerResource | None = Field(None, description="Which version gets all further sends.")
 
 
 class EmailCounts(BaseModel):
@@ -105,12 +114,24 @@ class Link(BaseModel):
     clicks: int = Field(examples=[12])
 
 
+class WinnerOf(BaseModel):
+    """The test of the variants in one step. `decided_at` is null while there is no winner."""
+
+    campaign: str | None = Field(examples=["welcome"])
+    step: str | None = Field(examples=["hello"])
+    started_at: datetime = Field(description="When the first email went out.")
+    ends_at: datetime | None = Field(description="From when on the winner is chosen.")
+    decided_at: datetime | None
+    variant: str | None = Field(examples=["short"], description="The winner; null is the main version.")
+
+
 class EmailFiguresResource(BaseModel):
     """Figures of an email."""
 
     email: str = Field(examples=["welcome-1"])
     total: EmailCounts
     parts: list[FiguresOf]
+    winners: list[WinnerOf]
     links: list[Link]
 
 
@@ -148,8 +169,7 @@ def list_emails(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor = 
 def get_figures(site: SiteOf, _who: Reader, email: str) -> EmailFiguresResource:
     """Sent, delivered, opened, clicked, bounced, unsubscribed and failed: in total, by step and variant, and links."""
     with site.engine.connect() as conn:
-        email_templates.find(conn, email)
-        return EmailFiguresResource.model_validate(figures_json(conn, email))
+        return EmailFiguresResource.model_validate(figures_json(conn, email_templates.find(conn, email)))
 
 
 @router.post(

@@ -62,6 +62,8 @@ CHANNELS = {
     "push": marked("notification"),
     "webhook": marked("webhook"),
 }
+# By what a version of an email wins.
+WINNER_BY = {"clicked": marked("Most clicks"), "opened": marked("Most opens")}
 EMAIL_FIGURES = {
     "sent": marked("Sent"),
     "delivered": marked("Delivered"),

@@ -11,7 +11,7 @@ from parcours.db.tables.users import Attempt
 from parcours.web.i18n.language import _
 from parcours.web.pages import SiteOf, VisitorOf
 from parcours.web.pages.rendering import redirect, render
-from parcours.web.pages.sign_in import HOME, OpenFormOf, signed_out
+from parcours.web.pages.sign_in import BUSY, HOME, OpenFormOf, signed_out
 from parcours.web.pages.users import wrong_password
 from parcours.web.security.access import SIGN_IN_COOKIE, client_address, set_cookie, source_of, visitor
 
@@ -44,21 +44,21 @@ def change_password(request: Request, site: SiteOf, found: VisitorOf, form: Open
     # As for a sign-in: whoever sits down at an open browser cannot try passwords without end.
     try:
         is_right = isinstance(attempt, Attempt) and passwords.is_right(attempt.password_hash, form.text("present"))
+        error = wrong_password(new, form.text("again"))
+        new_hash = passwords.hashed(new) if is_right and not error else ""
     except passwords.BusyError:
         assert isinstance(attempt, Attempt)
         with site.engine.begin() as conn:
             users.withdraw(conn, attempt)
-        said = _("Too many sign-ins at the moment. Try again in a few seconds.")
-        return redirect(request, OWN, flash=said, kind="error")
+        return redirect(request, OWN, flash=_(BUSY), kind="error")
     if not is_right or not isinstance(attempt, Attempt):
         return redirect(request, OWN, flash=_("The present password is wrong."), kind="error")
-    error = wrong_password(new, form.text("again"))
     with site.engine.begin() as conn:
         now = database_now(conn)
         users.succeed(conn, email, source)
         if error:
             return redirect(request, OWN, flash=error, kind="error")
-        users.set_password(conn, email, new)
+        users.set_password(conn, email, new_hash)
         agent = request.headers.get("user-agent", "")
         secret = users.sign_in(conn, found.user, now=now, address=client_address(request), agent=agent)
     answer = redirect(request, OWN, flash=_("Your password was changed. All other sessions have ended."))

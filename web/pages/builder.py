@@ -6,8 +6,11 @@ in what differs. Each operation is kept at once, and the campaign is untouched u
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -18,18 +21,23 @@ from sqlalchemy import Connection
 
 from parcours.db.clock import now as database_now
 from parcours.db.scope import Scope
-from parcours.db.tables import campaigns, drafts, emails, forms, scores, segments, stages, sweeps, templates
+from parcours.db.tables import campaigns, contacts, drafts, emails, forms, scores, segments, stages, sweeps, templates
 from parcours.db.tables.campaigns import Found
 from parcours.db.tables.drafts import StoredDraft
+from parcours.db.tables.outbox import StepName
 from parcours.domain.campaign_file import edit
 from parcours.domain.campaign_file.check import DATE_NAMES
 from parcours.domain.campaign_file.edit import EditError, StepPlace
-from parcours.domain.campaign_file.model import CampaignFile
+from parcours.domain.campaign_file.model import FORMAT, CampaignFile
+from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.errors import CampaignError, NotFoundError
+from parcours.domain.events.table import EVENT_TYPES
 from parcours.domain.keys import slug
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.types import Kind, RefersTo, StepType
-from parcours.producers.files.campaigns import CampaignFileError, document_of, value_of, write
+from parcours.domain.time.zones import zone_of
+from parcours.producers.files.campaigns import CampaignFileError, value_of, write
+from parcours.producers.files.comments import with_notes
 from parcours.services import apply_campaign, campaign_changes, campaign_plan, draft_check
 from parcours.services import drafts as service
 from parcours.services.campaign_plan import CampaignPlan
@@ -38,11 +46,24 @@ from parcours.web.context import Site
 from parcours.web.i18n import labels, step_words
 from parcours.web.i18n.language import _, _n
 from parcours.web.i18n.sentences import told
-from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_trees, pages_router, panels
+from parcours.web.pages import (
+    FormOf,
+    SiteOf,
+    VisitorOf,
+    draft_rules,
+    draft_trees,
+    pages_router,
+    panels,
+    rule_form,
+    samples,
+    setting_rows,
+)
 from parcours.web.pages.campaign_form import CATCH_UP, PRIORITY, REENTRY, choices_of, plan_lines
-from parcours.web.pages.draft_trees import Drawing, Spot
-from parcours.web.pages.panels import PanelChoice
+from parcours.web.pages.draft_trees import Drawing
+from parcours.web.pages.panels import PanelChoice, PanelWidget
+from parcours.web.pages.plan_words import removed_step
 from parcours.web.pages.rendering import redirect, render, sentence
+from parcours.web.pages.samples import Sample
 from parcours.web.security.access import FormBody, Visitor
 
 router = pages_router()
@@ -50,13 +71,20 @@ router = pages_router()
 # Things that a picker offers; whoever has more writes the key.
 MOST_CHOICES = 500
 MOST_FOUND = 50
-SETTINGS = ("name", "description", "category", "timezone", "reentry", "cooldown", "grace", "priority", "rate")
-GOAL = ("event", "within", "value")
-YAML_SETTINGS = ("entry", "exit")
-YAML_SOURCES = ("events", "dates")
+# Of a tree without a map.
+MOST_UNMAPPED = 60
+SETTINGS = ("name", "description", "category", "timezone", "reentry", "priority")
+LENGTHS = ("cooldown", "grace")
+ENTRY = ("most", "rate")
+# Choices that are shown at once; of more, one searches.
+MANY = 12
 OFTEN_USED = ("email.send", "contact.tags", "contact.points", "email.open", "email.click", "contact.field")
 BRANCH_ORDER = ("then", "yes", "no")
-STEP_NAMES = ("name", "at", "hour", "between", "days", "late", "on_failure")
+STEP_NAMES = ("name", "note", "at", "hour", "between", "days", "late", "on_failure")
+# What has the focus after a change of a panel: what had it before.
+SAME = "same"
+_OF_A_ROW = re.compile(r"(exit\.\d|sources\.(events|dates)\.\d|goal(\.|$)|entry\.(most|rate)$)")
+_ID = re.compile(r"[a-z][\w-]{0,100}")
 # What problems of a text call it.
 _YAML = Path("campaign.yaml")
 
@@ -69,6 +97,8 @@ class Bench:
     draft: StoredDraft
     found: Found | None
     who: str
+    # The step whose branch is looked at alone.
+    only: str | None = None
 
     @property
     def file(self) -> dict[str, Any]:
@@ -79,8 +109,15 @@ class Bench:
         return str(self.file.get("name") or self.file.get("campaign") or _("New campaign"))
 
     def url(self, **asked: object) -> str:
-        """Return the address of the builder with something open."""
-        return f"{self.base}?{urlencode({name: value for name, value in asked.items() if value is not None})}"
+        """Return the address of the builder with something open, and with the branch that is looked at alone."""
+        named = {"only": self.only, **asked}
+        return f"{self.base}?{urlencode({name: value for name, value in named.items() if value is not None})}"
+
+    def new(self, what: str, pick: str, step: str | None = None) -> str:
+        """Return the address of the form of a new thing, which comes back with it chosen at `pick`."""
+        back = f"{self.base}?{'settings=1' if step is None else f'step={step}'}&pick={pick}"
+        path, end = ("/forms", "#new") if what == "forms" else (f"/{what}/+new", "")
+        return f"{path}?{urlencode({'back': back})}{end}"
 
 
 def bench_of(conn: Connection, visitor: Visitor, *, key: str | None, draft_id: int | None) -> Bench:
@@ -154,15 +191,28 @@ def apply_draft(request: Request, draft_id: int, site: SiteOf, who: VisitorOf, f
     return _apply(request, site, who, form, draft_id=draft_id)
 
 
-def _page(request: Request, conn: Connection, site: Site, bench: Bench) -> Response:
-    asked = request.query_params
+def _page(
+    request: Request,
+    conn: Connection,
+    site: Site,
+    bench: Bench,
+    *,
+    refused: Mapping[str, Any] | None = None,
+) -> Response:
+    """Return the builder; with a panel whose text was `refused`, which is kept in it."""
+    visitor: Visitor = request.state.visitor
+    edits = visitor.may_edit
+    asked = {} if refused is not None else dict(request.query_params)
+    if not edits:
+        asked = {name: text for name, text in asked.items() if name not in ("add", "moving")}
     data = bench.file
     checked = draft_check.check_draft(conn, data, site.zone)
     known = _known(conn, bench)
     steps = set(edit.keys(data))
     moving = asked.get("moving") if asked.get("moving") in steps else None
-    only = asked.get("only") if asked.get("only") in steps else None
     chosen = asked.get("step") if asked.get("step") in steps else None
+    bench = replace(bench, only=_alone(data, asked.get("only") or bench.only, chosen))
+    only = bench.only
     by_step: dict[str, list[draft_check.DraftProblem]] = {}
     for each in checked.problems:
         if each.step is not None:
@@ -170,25 +220,35 @@ def _page(request: Request, conn: Connection, site: Site, bench: Bench) -> Respo
     names = {what: {each.value: each.label for each in choices} for what, choices in known.items()}
     drawing = Drawing(site.zone, names, by_step, moving)
     panel: dict[str, Any] = {"panel": None}
-    if "add" in asked:
+    if refused is not None:
+        panel = dict(refused)
+    elif "add" in asked:
         panel = _adding(data, asked)
     elif "settings" in asked:
         panel = _settings(conn, bench, site, known, checked)
     elif "yaml" in asked:
-        panel = {"panel": "yaml", "yaml": write(data), "yaml_problems": []}
+        panel = {"panel": "yaml", "yaml": write(service.without_choices(data)), "yaml_problems": []}
     elif "help" in asked:
         panel = {"panel": "help"}
     elif chosen is not None:
-        panel = _step(bench, chosen, known, checked, drawing)
+        panel = _step(request, conn, site, bench, chosen, known, checked, drawing, rule_form.field_kinds(conn))
+        panel["fields"] = [_with_rule(conn, each, edit.find(data, chosen).step, checked) for each in panel["fields"]]
     wanted = asked.get("q", "").strip()
     nodes = drawing.nodes(data, only=only)
     planned = None if checked.file is None else campaign_plan.plan(conn, checked.file, zone=site.zone)
+    shown = [node for root in nodes for node in root.walk()]
+    titles = {node.key: node.title for node in shown}
+    for key in drawing.steps.keys() - titles.keys():
+        titles[key] = draft_trees.title_of(drawing.steps[key], names, drawing.steps)
     values = {
         "bench": bench,
+        "edits": edits,
+        "shown": shown,
+        "most_unmapped": MOST_UNMAPPED,
         "nodes": nodes,
         "only": only,
         "trail": [] if only is None else [each["step"] for each in edit.find(data, only).above],
-        "titles": {node.key: node.title for root in nodes for node in root.walk()},
+        "titles": {key: titles[key] for key in drawing.steps},
         "moving": moving,
         "chosen": chosen,
         "count": len(steps),
@@ -196,23 +256,56 @@ def _page(request: Request, conn: Connection, site: Site, bench: Bench) -> Respo
         "wanted": wanted,
         "matches": _matches(drawing, data, wanted) if wanted else [],
         "effects": [] if planned is None else _effects(planned, bench),
+        "choices": [] if planned is None else list(choices_of(planned)),
+        "made": service.choices(data),
         "planned": planned,
         "others": [] if bench.found is None else drafts.others(conn, bench.found.id, bench.who),
         "stale": bench.found is not None and bench.draft.base_version != bench.found.version,
-        "focus": _focus(asked, chosen),
+        "focus": "panel-title" if refused is not None else "moving-title" if moving else _focus(asked, chosen),
+        "anew": _anew(asked),
         "words": labels,
-        "start": Spot(StepPlace(None, edit.ROOT, 0), len(nodes) == 1, moving is not None),
-        "end": Spot(StepPlace(None, edit.ROOT, len(nodes)), False),
+        "start": drawing.spot(StepPlace(None, edit.ROOT, 0), around=len(nodes) == 1, others=len(nodes)),
+        "end": drawing.spot(StepPlace(None, edit.ROOT, len(nodes))),
         **panel,
     }
-    return render(request, "build/page.html", **values)
+    return render(request, "build/page.html", 200 if refused is None else 422, **values)
+
+
+def _alone(data: Mapping[str, Any], only: str | None, chosen: str | None) -> str | None:
+    """Return the step whose branch is looked at alone: none when what is chosen stands elsewhere."""
+    try:
+        branch = edit.keys({edit.ROOT: [edit.find(data, only).step]}) if only else []
+    except EditError:
+        return None
+    return only if branch and (chosen is None or chosen in branch) else None
 
 
 def _focus(asked: Mapping[str, str], chosen: str | None) -> str:
     """Return the id of what should have the focus."""
-    if asked.get("focus") == "card" and chosen is not None:
+    wanted = asked.get("focus", "")
+    if wanted == "card" and chosen is not None:
         return f"card-{chosen}"
+    if wanted not in ("", "card", "panel"):
+        return wanted if wanted != SAME and _ID.fullmatch(wanted) else ""
     return "panel-title" if {"add", "settings", "yaml", "help", "step"} & set(asked) else ""
+
+
+def _anew(asked: Mapping[str, str]) -> str:
+    """Return what tells a panel from one that had other fields; the script keeps one of the same as it is."""
+    text = asked.get("anew", "")
+    return text if text.isascii() and text.isdigit() and len(text) < 7 else ""
+
+
+def _with_rule(
+    conn: Connection, widget: PanelWidget, step: Mapping[str, Any], checked: draft_check.CheckedDraft
+) -> PanelWidget:
+    """Return a field with what the rule editor shows in it, if it is a rule."""
+    if widget.kind != "rule":
+        return widget
+    given = step.get("with")
+    data = given.get(widget.name) if isinstance(given, Mapping) else None
+    problems = draft_rules.problems(checked.at(step["step"]), f"with.{widget.name}")
+    return replace(widget, rule=draft_rules.view(conn, data, problems, widget.id))
 
 
 def _matches(drawing: Drawing, data: Mapping[str, Any], wanted: str) -> list[draft_trees.DraftNode]:
@@ -227,7 +320,7 @@ def _known(conn: Connection, bench: Bench) -> dict[RefersTo, list[PanelChoice]]:
     made: dict[RefersTo, list[PanelChoice]] = {
         RefersTo.SEGMENT: [PanelChoice(each.key, each.name) for each in segments.listed(conn, most=1)],
         RefersTo.FORM: [PanelChoice(each.key, each.name) for each in forms.listed(conn)],
-        RefersTo.EMAIL: [PanelChoice(each.key, each.key) for each in emails.listed(conn)],
+        RefersTo.EMAIL: [PanelChoice(*each) for each in emails.titles(conn).items()],
         RefersTo.STAGE: [PanelChoice(each.key, each.name) for each in stages.listed(conn)],
         RefersTo.POINT_GROUP: [PanelChoice(each.key, each.name) for each in scores.groups(conn)],
         RefersTo.CAMPAIGN: [PanelChoice(row.key, row.name) for row in campaigns.listing(conn)],
@@ -250,14 +343,15 @@ def _effects(planned: CampaignPlan, bench: Bench) -> list[dict[str, Any]]:
             to = planned.redirected.get(key, "")
             text = _n("{n} contact waits at {key}, which is removed.", "{n} contacts wait at {key}, which is removed.",
                       waiting, key=key)  # fmt: skip
+            if key in planned.becomes:
+                text = removed_step(planned, key)[1]
             lines.append({"kind": "removed", "text": text, "redirect": key, "to": to})
     told_of = {each["redirect"] for each in lines}
+    said = {each["text"] for each in lines}
     for kind, line in plan_lines(planned):
-        if not any(key in line for key in told_of if kind == "removed"):
+        if line not in said and not any(key in line for key in told_of if kind == "removed"):
             lines.append({"kind": kind, "text": line, "redirect": None, "to": ""})
-    return lines + [
-        {"kind": "note", "text": choice.label, "redirect": None, "to": ""} for choice in choices_of(planned)
-    ]
+    return lines
 
 
 def _adding(data: Mapping[str, Any], asked: Mapping[str, str]) -> dict[str, Any]:
@@ -301,11 +395,15 @@ def _place(given: Mapping[str, str]) -> tuple[StepPlace, bool]:
 
 
 def _step(
+    request: Request,
+    conn: Connection,
+    site: Site,
     bench: Bench,
     key: str,
     known: dict[RefersTo, list[PanelChoice]],
     checked: draft_check.CheckedDraft,
     drawing: Drawing,
+    kinds: Mapping[str, str],
 ) -> dict[str, Any]:
     found = edit.find(bench.file, key)
     step, problems = found.step, checked.at(key)
@@ -313,10 +411,17 @@ def _step(
     given = step.get("with") if isinstance(step.get("with"), dict) else {}
     try:
         type_ = step_type(kind, str(step.get(kind.value)))
-        fields = panels.widgets(type_, given or {}, known, problems)
+        fields = panels.widgets(type_, given or {}, known, problems, kinds)
     except CampaignError:
         type_, fields = None, []
+    new = {RefersTo.EMAIL: ("emails", _("New email")), RefersTo.SEGMENT: ("segments", _("New segment")),
+           RefersTo.FORM: ("forms", _("New form"))}  # fmt: skip
+    for n, each in enumerate(fields):
+        made = new.get(type_.refers_to[each.name]) if type_ is not None and each.name in type_.refers_to else None
+        if made is not None and each.kind in ("pick", "picks"):
+            fields[n] = replace(each, new=made[1], new_url=bench.new(made[0], f"with.{each.name}", key))
     shown = {each.name for each in fields if each.errors}
+    sample = samples.sample_of(conn, samples.wanted_by(request), site.zone, bench.draft.campaign_id)
     date = step["at"] if isinstance(step.get("at"), Mapping) else {}
     return {
         "panel": "step",
@@ -325,7 +430,7 @@ def _step(
         "kind": kind.value,
         "type_name": step_words.type_name(kind.value, str(step.get(kind.value) or "")),
         "about": "" if type_ is None else _first(type_),
-        "fields": fields,
+        **_for_sample(bench, step, kind, given or {}, fields, sample, site, database_now(conn)),
         "raw": None if type_ is not None else write(given or {}),
         "loose": [
             each.sentence
@@ -338,15 +443,79 @@ def _step(
         "offset": panels.length_of(date.get("before") or date.get("after")),
         "within": panels.length_of(step.get("within")),
         "look_back": panels.length_of(step.get("look_back")),
-        "timing": draft_trees.timing_words(step, drawing.zone),
         "units": [(unit, _(text)) for unit, text in panels.UNITS],
         "days": [(day, _(text)) for day, text in panels.DAYS],
-        "inserts": panels.INSERTS,
+        "inserts": samples.inserts(conn, bench.file, sample) if any(each.liquid for each in fields) else [],
+        "preview": f"{bench.base}/preview",
         "has_below": any(step.get(branch) for branch in BRANCH_ORDER),
+        "adds": []
+        if type_ is not None and type_.last
+        else [
+            (branch, bench.url(add=1, parent=key, branch=branch, nth=0, around="1" if step.get(branch) else ""))
+            for branch in edit.branches_of(step)
+        ],
         "beside": bench.url(
             add=1, parent=found.place.parent or "", branch=found.place.branch, nth=found.place.nth + 1, around=""
         ),
     }
+
+
+def _for_sample(
+    bench: Bench,
+    step: Mapping[str, Any],
+    kind: Kind,
+    given: Mapping[str, Any],
+    fields: list[PanelWidget],
+    sample: Sample,
+    site: Site,
+    now: datetime,
+) -> dict[str, Any]:
+    """Return what a step says and when it is due, in general and for one contact."""
+    key = str(step["step"])
+    about = StepName(0, key, 0, str(bench.file.get("campaign") or ""), bench.name)
+    zone = zone_of(str(bench.file.get("timezone") or ""), site.zone)
+    return {
+        "fields": samples.filled_in(fields, given, about, str(step.get("name") or key), sample),
+        "sample": sample,
+        "timing": draft_trees.timing_words(step, zone),
+        "due": samples.due_for(step, kind.value, sample, zone, now),
+    }
+
+
+@router.post("/campaigns/{key}/build/preview")
+def preview(request: Request, key: str, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
+    """What a step says and when it is due for a contact, while somebody types; nothing is kept but the contact."""
+    return _preview(request, site, who, form, key=key)
+
+
+@router.post("/drafts/{draft_id}/preview")
+def preview_draft(request: Request, draft_id: int, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
+    return _preview(request, site, who, form, draft_id=draft_id)
+
+
+def _preview(
+    request: Request, site: Site, who: Visitor, form: FormBody, *, key: str | None = None, draft_id: int | None = None
+) -> Response:
+    with site.engine.connect() as conn:
+        bench = bench_of(conn, who, key=key, draft_id=draft_id)
+        try:
+            step = edit.find(bench.file, form.text("step")).step
+        except EditError as error:
+            raise NotFoundError("step", form.text("step")) from error
+        kind = edit.kind_of(step) or Kind.ACTION
+        before = step.get("with") if isinstance(step.get("with"), dict) else {}
+        given: dict[str, Any] = {}
+        fields: list[PanelWidget] = []
+        with suppress(CampaignError):
+            type_ = step_type(kind, str(step.get(kind.value)))
+            given = panels.properties_of(type_, before or {}, form)
+            fields = panels.widgets(type_, given, {}, ())
+        written = {**step, "name": form.text("name").strip() or None, **panels.timing_from(form, kind.value)}
+        sample = samples.sample_of(conn, samples.wanted_by(request, form), site.zone, bench.draft.campaign_id)
+        values = _for_sample(bench, written, kind, given, fields, sample, site, database_now(conn))
+    answer = render(request, "build/live.html", kind=kind.value, **values)
+    samples.remember(request, answer, form)
+    return answer
 
 
 def _settings(
@@ -365,13 +534,27 @@ def _settings(
     picked_forms = [str(each) for each in sources.get("forms") or ()]
     campaign_forms = [each for each in forms.listed(conn) if not each.standalone]
     errors: dict[str, list[str]] = {}
-    for each in checked.at(None):
-        errors.setdefault(each.field.split(".")[0] or "campaign", []).append(each.sentence)
+    problems = checked.at(None)
+    for each in problems:
+        # What is wrong with an entry of a list stands there.
+        if not _OF_A_ROW.match(each.field):
+            errors.setdefault(each.field.split(".")[0] or "campaign", []).append(each.sentence)
+    choices: list[rule_form.RuleChoices] = []
+
+    def rule(given: Any, wrong: list[Any], name: str) -> rule_form.RuleView:
+        # Asked for once, and only where there is a rule.
+        if not choices:
+            choices.append(draft_rules.choices_of(conn))
+        return draft_rules.view(conn, given, wrong, name, choices[0])
+
+    lists = {"events": sources.get("events"), "dates": sources.get("dates"), "exit": data.get("exit")}
     catch_up = data.get("catch_up", "run")
-    goal = data["goal"] if isinstance(data.get("goal"), Mapping) else {}
+    goal = data.get("goal")
+    entry = data["entry"] if isinstance(data.get("entry"), Mapping) else {}
+    goal_kind = setting_rows.goal_kind(goal)
     return {
         "panel": "settings",
-        "settings": {name: str(data.get(name) or "") for name in (*SETTINGS, "campaign")},
+        "settings": {name: str(data.get(name) or "") for name in (*SETTINGS, "campaign", "note")},
         "moments": {name: str(data.get(name) or "")[:16] for name in ("publish_from", "publish_until")},
         "segments": usable,
         "picked": picked,
@@ -380,15 +563,30 @@ def _settings(
         "picked_forms": picked_forms,
         "lost_forms": [key for key in picked_forms if key not in {each.key for each in campaign_forms}],
         "existing": sources.get("existing", True) is not False,
-        "goal": {name: str(goal.get(name) or "") for name in GOAL},
-        "goal_rule": bool(goal.get("rule")),
+        "goal": None if goal is None else setting_rows.row("goal", 0, goal_kind, goal, "goal", problems, rule),
+        "goal_kind": goal_kind,
+        "rows": {name: setting_rows.rows(name, each, problems, rule) for name, each in lists.items()},
+        "entry": entry,
+        "entry_fits": data.get("entry") is None or (bool(entry) and set(entry) <= {"most", "rate"}),
+        "entry_errors": {name: [each.sentence for each in problems if each.field == f"entry.{name}"] for name in ENTRY},
+        "lengths": {name: panels.length_of(data.get(name)) for name in LENGTHS},
+        "rate": panels.rate_of(data.get("rate")),
+        "entry_rate": panels.rate_of(entry.get("rate")),
+        "units": [(unit, _(text)) for unit, text in panels.UNITS],
+        "periods": [(unit, _(text)) for unit, text in panels.PERIODS],
+        "all_segments": known[RefersTo.SEGMENT],
+        "operators": [(each, _(text)) for each, text in rule_form.OPERATOR_LABELS.items()],
+        "event_types": sorted(EVENT_TYPES),
+        "fields": sorted({*ATTRIBUTES, *contacts.field_names(conn)}),
+        "many": len(usable) > MANY,
+        "many_forms": len(campaign_forms) > MANY,
         "control": "" if data.get("control") is None else str(data["control"]),
         "exit_on_leave": data.get("exit_on_leave", True) is not False,
         "catch_up_now": "skip" if isinstance(catch_up, dict) else str(catch_up),
-        "catch_up_skip": str(catch_up.get("skip", "")) if isinstance(catch_up, dict) else "",
+        "catch_up_skip": panels.length_of(catch_up.get("skip") if isinstance(catch_up, dict) else None),
         "written": {
-            **{name: write(data[name]).strip() if data.get(name) else "" for name in YAML_SETTINGS},
-            **{name: write(sources[name]).strip() if sources.get(name) else "" for name in YAML_SOURCES},
+            "entry": write(data["entry"]).strip() if data.get("entry") else "",
+            **{name: write(each).strip() if each else "" for name, each in lists.items()},
         },
         "errors": errors,
         "counted": segments.COUNTED,
@@ -414,14 +612,14 @@ def _operate(
 ) -> Response:
     does = form.text("do")
     with site.engine.begin() as conn:
-        bench = bench_of(conn, who, key=key, draft_id=draft_id)
+        bench = replace(bench_of(conn, who, key=key, draft_id=draft_id), only=form.text("only") or None)
         now = database_now(conn)
         if does == "discard":
             drafts.delete(conn, bench.draft.id, who.who)
             return redirect(request, "/drafts", flash=_("The draft was deleted."))
         if bench.draft.id == 0 and bench.found is not None:
             made = service.begin(conn, bench.found, who.who, now=now)
-            bench = Bench(bench.base, made, bench.found, bench.who)
+            bench = replace(bench, draft=made)
         seen = form.text("revision")
         revision = int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 10 else 0
         here = form.text("step") or None
@@ -437,16 +635,56 @@ def _operate(
                 return redirect(request, f"{bench.base}/review")
             work = _Work(conn, bench, form)
             change = work.change(does)
-            service.change(conn, bench.draft, revision, change, said=work.said, now=now)
+            changed = service.change(conn, bench.draft, revision, change, said=work.said, now=now)
         except (EditError, OvertakenError) as error:
+            if does == "yaml":
+                # What somebody wrote stays where it is, with what is wrong.
+                refused = {"panel": "yaml", "yaml": form.text("text"), "yaml_problems": [str(error)]}
+                again = bench_of(conn, who, key=key, draft_id=draft_id)
+                return _page(request, conn, site, again, refused=refused)
             return redirect(request, bench.url(step=here, focus="card"), flash=sentence(str(error)), kind="error")
         if work.address is not None:
             return redirect(request, work.address, flash=work.said, kind="said")
-    return _back(request, bench, work.shows, work.said, focus=work.focus)
+    said = f"{work.said}. {_where(changed.file, work.key)}" if does in ("move", "up", "down") else work.said
+    answer = _back(request, bench, work.shows, said, focus=work.focus, anew=work.anew)
+    samples.remember(request, answer, form)
+    return answer
 
 
-def _back(request: Request, bench: Bench, step: str | None, said: str, focus: str = "card") -> Response:
-    return redirect(request, bench.url(step=step, focus=focus), flash=said, kind="said")
+def _where(data: Mapping[str, Any], key: str) -> str:
+    """Return where a step stands now, for whoever does not see it."""
+    found = edit.find(data, key)
+    if not found.above:
+        return _("It is now at the beginning.")
+    above = found.above[-1]
+    steps = {each.step["step"]: each.step for each in edit.walk(data)}
+    name = draft_trees.title_of(above, {}, steps)
+    if found.place.branch == "yes":
+        return _("It is now below “{name}”, if yes.", name=name)
+    if found.place.branch == "no":
+        return _("It is now below “{name}”, if no.", name=name)
+    return _("It is now below “{name}”.", name=name)
+
+
+def _back(
+    request: Request, bench: Bench, step: str | None, said: str, focus: str = "card", anew: str | None = None
+) -> Response:
+    return redirect(request, bench.url(step=step, focus=focus, anew=anew), flash=said, kind="said")
+
+
+@router.post("/campaigns/{key}/build/count")
+def count(request: Request, key: str, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
+    """How many contacts match a rule of the form, now."""
+    with site.engine.connect() as conn:
+        bench_of(conn, who, key=key, draft_id=None)
+        return draft_rules.count(request, conn, site, form)
+
+
+@router.post("/drafts/{draft_id}/count")
+def count_draft(request: Request, draft_id: int, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
+    with site.engine.connect() as conn:
+        bench_of(conn, who, key=None, draft_id=draft_id)
+        return draft_rules.count(request, conn, site, form)
 
 
 class _Work:
@@ -461,6 +699,11 @@ class _Work:
         self.shows: str | None = self.key or None
         self.focus = "card"
         self.address: str | None = None
+        self.anew: str | None = _anew({"anew": form.text("anew")}) or None
+
+    def draw_anew(self) -> None:
+        """Have the panel drawn anew, because its fields are others than before."""
+        self.anew = str((int(self.anew or "0") + 1) % 1_000_000)
 
     def change(self, does: str) -> service.Change:
         """Return the change. Raises EditError for an operation that there is none of."""
@@ -477,6 +720,7 @@ class _Work:
             "rename": self.rename,
             "yaml": self.yaml,
             "redirect": self.redirect,
+            "choose": self.choose,
         }
         if does not in known:
             raise EditError("the page asked for something that there is not; reload it")
@@ -487,7 +731,7 @@ class _Work:
         steps = {each.step["step"]: each.step for each in edit.walk(self.bench.file)}
         if key not in steps:
             return key
-        return str(steps[key].get("name") or draft_trees.words_of(steps[key], {}, steps))
+        return draft_trees.title_of(steps[key], {}, steps)
 
     def insert(self) -> service.Change:
         kind, _sign, name = self.form.text("type").partition(" ")
@@ -514,8 +758,18 @@ class _Work:
         kind = edit.kind_of(step) or Kind.ACTION
         given = step.get("with") if isinstance(step.get("with"), dict) else {}
         values: dict[str, Any] = {"name": form.text("name").strip() or None, **panels.timing_from(form, kind.value)}
+        if "note" in form:
+            values["note"] = _note(form)
+        focus = SAME
         try:
-            values["with"] = panels.properties_of(step_type(kind, str(step[kind.value])), given or {}, form) or None
+            found = step_type(kind, str(step[kind.value]))
+            values["with"] = panels.properties_of(found, given or {}, form) or None
+            pressed = draft_rules.pressed(form)
+            kinds = rule_form.field_kinds(self.conn) if found.rule_of or "operator" in (given or {}) else {}
+            now = panels.shape(found, values["with"] or {}, kinds)
+            if pressed is not None or panels.shape(found, given or {}, kinds) != now:
+                self.draw_anew()
+            focus = pressed or SAME
         except CampaignError:
             values["with"] = value_of(form.text("raw")) if form.text("raw").strip() else None
         if kind is Kind.ACTION:
@@ -527,7 +781,7 @@ class _Work:
             others = [each for each in edit.keys(self.bench.file) if each != key]
             fresh = edit.fresh_key(slug(str(name)), others)
         self.said = _("Changed: {what}", what=name or self.title(key))
-        self.shows, self.focus = fresh, "panel"
+        self.shows, self.focus = fresh, focus
         return lambda data: edit.rename(edit.change(data, key, values), key, fresh)
 
     def is_live(self, key: str) -> bool:
@@ -546,18 +800,33 @@ class _Work:
 
     def move(self) -> service.Change:
         place, around = _place(_texts(self.form))
+        self.may_stand(place, around=around)
         self.said = _("Moved: {what}", what=self.title(self.key))
         return lambda data: edit.move(data, self.key, place, around=around)
 
     def copy(self) -> service.Change:
+        around = False
         if self.form.text("branch"):
-            place, _around = _place(_texts(self.form))
+            place, around = _place(_texts(self.form))
+            self.may_stand(place, around=around)
         else:
             own = edit.find(self.bench.file, self.key).place
             place = own._replace(nth=own.nth + 1)
-        changed, self.shows = edit.copy(self.bench.file, self.key, place)
+        changed, self.shows = edit.copy(self.bench.file, self.key, place, around=around)
         self.said = _("Copied: {what}", what=self.title(self.key))
         return lambda data: changed
+
+    def may_stand(self, place: StepPlace, *, around: bool) -> None:
+        """Raise EditError where a step of this type may not stand."""
+        step = edit.find(self.bench.file, self.key).step
+        kind = edit.kind_of(step)
+        try:
+            types = [] if kind is None else [step_type(kind, str(step[kind.value]))]
+        except CampaignError:
+            return
+        for offer in edit.allowed(self.bench.file, place, around=around, types=types):
+            if offer.why_not is not None:
+                raise EditError(offer.why_not)
 
     def shift(self, *, up: bool) -> service.Change:
         what = self.title(self.key)
@@ -573,29 +842,34 @@ class _Work:
 
     def settings(self) -> service.Change:
         form = self.form
+        before = self.bench.file
         values: dict[str, Any] = {name: form.text(name).strip() or None for name in SETTINGS}
+        values |= {name: panels.written_length(form, name) for name in LENGTHS}
+        values["rate"] = panels.written_rate(form, "rate")
         values["reentry"] = None if values["reentry"] == "never" else values["reentry"]
         values["priority"] = None if values["priority"] == "normal" else values["priority"]
         values["exit_on_leave"] = None if "exit_on_leave" in form else False
         catch_up = form.text("catch_up")
-        values["catch_up"] = {"skip": form.text("catch_up_skip").strip() or None} if catch_up == "skip" else None
+        values["catch_up"] = {"skip": panels.written_length(form, "catch_up_skip")} if catch_up == "skip" else None
         if catch_up == "shift":
             values["catch_up"] = "shift"
         for name in ("publish_from", "publish_until"):
-            before = str(self.bench.file.get(name) or "")
+            was = str(before.get(name) or "")
             text = form.text(name).strip()
             # A date that is shown as it is keeps its seconds and offset.
-            values[name] = before if before and text == before[:16] else text or None
-        if "goal_event" in form:
-            values["goal"] = self.goal()
+            values[name] = was if was and text == was[:16] else text or None
+        if "note" in form:
+            values["note"] = _note(form)
+        values["goal"] = setting_rows.goal(form, before.get("goal"))
         if "control" in form:
             values["control"] = value_of(form.text("control").strip()) if form.text("control").strip() else None
-        for name in YAML_SETTINGS:
-            values[name] = value_of(form.text(name)) if form.text(name).strip() else None
+        values["exit"] = setting_rows.read(form, "exit", before.get("exit"))
+        values["entry"] = self.entry()
+        given = before["sources"] if isinstance(before.get("sources"), dict) else {}
         sources: dict[str, Any] = {
-            "segments": list(dict.fromkeys(form.all("segments"))),
-            "forms": list(dict.fromkeys(form.all("forms"))),
-            **{name: value_of(form.text(name)) if form.text(name).strip() else None for name in YAML_SOURCES},
+            "segments": self.picked("segments", lambda: [(row.key, row.name) for row in segments.listed(self.conn)]),
+            "forms": self.picked("forms", lambda: [(row.key, row.name) for row in forms.listed(self.conn)]),
+            **{name: setting_rows.read(form, name, given.get(name)) for name in ("events", "dates")},
         }
         values["sources"] = {name: value for name, value in sources.items() if value}
         if "existing" not in form:
@@ -603,22 +877,48 @@ class _Work:
         if self.bench.found is None and form.text("campaign").strip():
             values["campaign"] = form.text("campaign").strip()
         self.said = _("Settings changed.")
-        self.address = self.bench.url(settings=1)
+        after = edit.change(before, None, values)
+        focus = draft_rules.pressed(form)
+        if focus is None:
+            focus = setting_rows.pressed(form, after)
+        more = any(form.text(f"{name}-more").strip() for name in ("segments", "forms"))
+        if focus is not None or more or self.settings_shape(before) != self.settings_shape(after):
+            self.draw_anew()
+        self.address = self.bench.url(settings=1, focus=focus or SAME, anew=self.anew)
         return lambda data: edit.change(data, None, values)
 
-    def goal(self) -> dict[str, Any] | None:
-        """Return the goal that the form says; what it has no fields for stays, with a rule or an event."""
-        before = self.bench.file.get("goal")
-        written = {name: self.form.text(f"goal_{name}").strip() or None for name in GOAL}
-        made = {**(before if isinstance(before, dict) else {}), **written}
-        is_empty = not any(written.values()) and not made.get("rule")
-        return None if is_empty else {name: value for name, value in made.items() if value is not None}
+    def settings_shape(self, data: Mapping[str, Any]) -> object:
+        return setting_rows.shape(
+            data, rule_form.field_kinds(self.conn) if "rule" in str(data.get("exit")) + str(data.get("goal")) else {}
+        )
+
+    def picked(self, name: str, known: Callable[[], list[tuple[str, str]]]) -> list[str]:
+        """Return the keys that are ticked, and the one that was searched for, by its key or its name."""
+        found, more = self.form.all(name), self.form.text(f"{name}-more").strip()
+        if more:
+            named = [key for key, called in known() if more.casefold() in (key.casefold(), called.casefold())]
+            found = [*found, more if more in named or not named else named[0]]
+        return list(dict.fromkeys(found))
+
+    def entry(self) -> Any:
+        """Return the limits of entry; what the form says nothing of stays."""
+        form, before = self.form, self.bench.file.get("entry")
+        if "entry" in form:
+            return value_of(form.text("entry")) if form.text("entry").strip() else None
+        if "entry_most" not in form:
+            return before
+        most = form.text("entry_most").strip()
+        made: dict[str, Any] = {
+            "most": int(most) if most.isascii() and most.isdigit() and len(most) < 19 else most or None
+        }
+        made["rate"] = panels.written_rate(form, "entry_rate")
+        return {name: value for name, value in made.items() if value is not None}
 
     def yaml(self) -> service.Change:
         # Only a whole that can be drawn is kept: one entry to undo for each.
         text = self.form.text("text").replace("\r\n", "\n")
         try:
-            data = edit.normalised(document_of(_YAML, text).data)
+            data = edit.normalised(with_notes(_YAML, text))
         except CampaignFileError as error:
             first = error.problems[0]
             line = _("Line {n}", n=first.line) if first.line else ""
@@ -626,10 +926,23 @@ class _Work:
         if self.bench.found is not None or not data.get("campaign"):
             data["campaign"] = self.bench.file.get("campaign")
         data.pop("published", None)
+        if data.get("format") in range(1, FORMAT + 1):
+            # Made again from what is used when it is applied.
+            del data["format"]
+        data = service.with_choices(data, service.choices(self.bench.file))
         data[edit.ROOT] = data.pop(edit.ROOT)
         self.said = _("YAML accepted.")
         self.address = self.bench.url(yaml=1)
         return lambda _before: data
+
+    def choose(self) -> service.Change:
+        """Keep what is chosen for contacts inside until the draft is applied."""
+        name = self.form.text("choice")
+        if name not in service.CHOICES:
+            raise EditError("the page asked for something that there is not; reload it")
+        made = {**service.choices(self.bench.file), name: name in self.form}
+        self.said = _("Changed what happens to active contacts.")
+        return lambda data: service.with_choices(data, made)
 
     def redirect(self) -> service.Change:
         removed, to = self.form.text("from"), self.form.text("to")
@@ -638,7 +951,13 @@ class _Work:
         if to:
             known[removed] = to
         self.said = _("Changed where contacts of a removed step go.")
+        if self.form.text("back") == "review":
+            self.address = f"{self.bench.base}/review"
         return lambda data: edit.change(data, None, {"redirect": known or None})
+
+
+def _note(form: FormBody) -> str | None:
+    return form.text("note").replace("\r\n", "\n").strip() or None
 
 
 def _texts(form: FormBody) -> dict[str, str]:
@@ -659,11 +978,16 @@ def _review(
         )
     if _is_taken(conn, bench):
         values["taken"] = str(bench.file.get("campaign"))
-        return render(request, "build/review.html", 409, **values, planned=None, lines=[], choices=[], seen="")
+        return render(
+            request, "build/review.html", 409, **values, planned=None, lines=[], choices=[], moves=[], seen=""
+        )
     if checked.file is None:
-        return render(request, "build/review.html", status, **values, planned=None, lines=[], choices=[], seen="")
+        return render(
+            request, "build/review.html", status, **values, planned=None, lines=[], choices=[], moves=[], seen=""
+        )
     planned = campaign_plan.plan(conn, checked.file, zone=site.zone)
     rows = [] if bench.found is None else campaigns.listing(conn, [bench.found.id])
+    steps = {each.step["step"]: each.step for each in edit.walk(bench.file)}
     return render(
         request,
         "build/review.html",
@@ -672,9 +996,15 @@ def _review(
         planned=planned,
         lines=list(plan_lines(planned, comes_back=bench.found is None)),
         choices=list(choices_of(planned)),
+        made=service.choices(bench.file),
+        moves=[each for each in _effects(planned, bench) if each["redirect"]],
+        titles={key: draft_trees.title_of(step, {}, steps) for key, step in steps.items()},
         seen=planned.digest,
         published=bool(rows and rows[0].published),
     )
+
+
+_NO_PLAN: dict[str, Any] = {"planned": None, "lines": [], "choices": [], "moves": [], "seen": ""}
 
 
 def _is_taken(conn: Connection, bench: Bench) -> bool:

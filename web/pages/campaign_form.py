@@ -32,7 +32,14 @@ from parcours.web.context import Site
 from parcours.web.i18n.language import _, _n, marked
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
-from parcours.web.pages.plan_words import added_step, effect_line, setting_lines, step_change
+from parcours.web.pages.plan_words import (
+    added_step,
+    asked_again,
+    effect_line,
+    removed_step,
+    setting_lines,
+    step_change,
+)
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.security.access import FormBody
 
@@ -455,7 +462,7 @@ def _review(request: Request, draft: Draft, planned: CampaignPlan, form: FormBod
 
 
 def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[tuple[str, str]]:
-    """Yield what a plan does in sentences, each with its kind: added, changed, removed, note, on or off.
+    """Yield what a plan does in sentences, each with its kind: added, changed, removed, note, same, on or off.
 
     A campaign that `comes_back` was deleted, if it was there at all.
     """
@@ -469,7 +476,7 @@ def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[t
         )
     elif planned.unchanged:
         if planned.publishes is None:
-            yield "note", _("No changes.")
+            yield "same", _("No changes.")
     else:
         yield "changed", _("Version {n} will be created.", n=planned.version)
         for key in planned.added:
@@ -480,12 +487,10 @@ def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[t
     for key in planned.moved:
         if key not in planned.added and key not in planned.removed:
             yield "changed", _("Step {key} will be moved. Contacts waiting there stay.", key=key)
-    for key, waiting in planned.removed.items():
-        gone = _("Step {key} will be removed.", key=key)
-        fate = _n(
-            "{n} contact waiting there will go no further.", "{n} contacts waiting there will go no further.", waiting
-        ) if waiting else _("No contacts are waiting there.")  # fmt: skip
-        yield "removed", f"{gone} {fate}"
+    for key in planned.removed:
+        yield removed_step(planned, key)
+    for line in asked_again(planned):
+        yield "changed", line
     for key in planned.by_date:
         yield "changed", _("Contacts waiting at {key} will be rescheduled to its new date.", key=key)
     for date, n in planned.dates.items():

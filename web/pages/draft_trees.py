@@ -18,6 +18,7 @@ from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.types import Kind, RefersTo, StepType
 from parcours.domain.time.intervals import parse_interval
 from parcours.services.draft_check import DraftProblem
+from parcours.services.drafts import without_choices
 from parcours.web.i18n import labels, step_words
 
 
@@ -63,6 +64,7 @@ class DraftNode:
     last: bool = False
     steps_below: int = 0
     mark: str = ""
+    note: str = ""
 
     def walk(self) -> Iterator[DraftNode]:
         yield self
@@ -88,6 +90,7 @@ class Drawing:
         if self.moving is not None and self.moving in self.steps:
             self.inside = set(edit.keys({"steps": [self.steps[self.moving]]}))
             self.moved = _type_of(self.steps[self.moving])
+            self.own = edit.find(data, self.moving).place
         if only is not None:
             found = edit.find(data, only)
             return [self._node(found.step, found.place, found.above)]
@@ -106,7 +109,7 @@ class Drawing:
         below = (*above, step)
         for branch in edit.branches_of(step):
             nodes = list(self._list(step.get(branch) or (), key, branch, below))
-            spot = Spot(StepPlace(key, branch, 0), bool(nodes), self._fits(below, key, bool(nodes)))
+            spot = self.spot(StepPlace(key, branch, 0), below, around=bool(nodes), others=len(nodes))
             forks.append(DraftFork(None if branch == "then" else branch, nodes, spot))
         words = words_of(step, self.names, self.steps)
         title = str(step.get("name") or words)
@@ -120,24 +123,32 @@ class Drawing:
             words if title != words else "",
             timing_words(step, self.zone),
             len(above) + 1,
-            Spot(place._replace(nth=place.nth + 1), False, self._fits(above, place.parent, False)),
+            self.spot(place._replace(nth=place.nth + 1), above),
             [each.sentence for each in self.problems.get(key, ())],
             forks,
             str(given[jump]) if jump and isinstance(given, Mapping) and given.get(jump) else None,
             found is not None and found.last,
             sum(1 + node.steps_below for fork in forks for node in fork.nodes),
             self.marks.get(key, ""),
+            str(step.get("note") or ""),
         )
 
-    def _fits(self, above: tuple[dict[str, Any], ...], parent: str | None, below: bool) -> bool:
-        if self.moving is None or parent in self.inside:
-            return False
-        if self.moved is None:
-            return True
+    def spot(
+        self, place: StepPlace, above: tuple[dict[str, Any], ...] = (), *, around: bool = False, others: int = 0
+    ) -> Spot:
+        """Return the spot at a place, and whether what is moved may go there; `others` stand in that list."""
+        if self.moving is None or place.parent in self.inside:
+            return Spot(place, around)
+        at_home = self.own is not None and self.own[:2] == place[:2]
+        # Where it is already, it would not move.
+        if at_home and self.own is not None and (others == 1 if around else place.nth - self.own.nth in (0, 1)):
+            return Spot(place, around)
         # What is above it afterwards is without itself.
-        return edit.why_not(self.moved, above, below=below) is None
+        fits = self.moved is None or edit.why_not(self.moved, above, below=around) is None
+        return Spot(place, around, fits)
 
     moved: StepType | None = None
+    own: StepPlace | None = None
 
 
 def _type_of(step: Mapping[str, Any]) -> StepType | None:
@@ -165,17 +176,17 @@ def words_of(
         given = found.properties.model_validate({**found.properties.meant_before, **(step.get("with") or {})})
     except (ValidationError, TypeError, ValueError):
         return step_words.type_name(kind.value, found.name)
-    called = {}
-    for name, what in found.refers_to.items():
-        value = getattr(given, name)
-        known = names.get(what, {})
-        if what is RefersTo.STEP:
-            known = {key: str(each.get("name") or key) for key, each in steps.items()}
-        if isinstance(value, list):
-            called[name] = [known.get(each, each) for each in value]
-        elif value is not None:
-            called[name] = known.get(value, value)
-    return step_words.in_words(found, given.model_copy(update=called))
+    of_steps = {key: str(each.get("name") or key) for key, each in steps.items()}
+    return step_words.in_words(found, step_words.named(found, given, {**names, RefersTo.STEP: of_steps}))
+
+
+def title_of(
+    step: Mapping[str, Any],
+    names: Mapping[RefersTo, Mapping[str, str]],
+    steps: Mapping[str, Mapping[str, Any]],
+) -> str:
+    """Return what a step is called: its name, or what it does."""
+    return str(step.get("name") or words_of(step, names, steps))
 
 
 def timing_words(step: Mapping[str, Any], zone: ZoneInfo) -> str:
@@ -214,7 +225,7 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> TreeDiffe
             marks[key] = "changed"
         elif was.place[:2] != each.place[:2]:
             marks[key] = "moved"
-    names = {*before, *after} - {edit.ROOT, "format", "published", "redirect"}
+    names = {*without_choices(before), *without_choices(after)} - {edit.ROOT, "format", "published", "redirect"}
     settings = sorted(name for name in names if before.get(name) != after.get(name))
     return TreeDifference(marks, [str(old[key].step.get("name") or key) for key in old if key not in new], settings)
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from parcours.db.clock import now as database_now
 from parcours.db.tables import contacts, emails, outbox
 from parcours.db.tables.emails import Email
+from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.errors import CampaignError
 from parcours.domain.keys import KEY_LENGTH, checked_key, slug
 from parcours.domain.messages.templates import RenderError, one_line, placeholder
@@ -21,13 +22,14 @@ from parcours.domain.messages.templates import render as filled_in
 from parcours.services import email_templates
 from parcours.services.email_templates import EmailNote, VersionName
 from parcours.web.context import Site
+from parcours.web.i18n import labels
 from parcours.web.i18n.language import _
 from parcours.web.i18n.sentences import told
-from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
+from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_choice, pages_router
 from parcours.web.pages.emails import PREVIEW_POLICY
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.paging import address
-from parcours.web.security.access import FormBody
+from parcours.web.security.access import FormBody, Visitor
 from parcours.workers.delivery import html as html_text
 from parcours.workers.delivery.render import preview_values
 
@@ -41,8 +43,8 @@ NEW_HTML = """\
 MOST_VERSIONS = 60
 MOST_PLACEHOLDERS = 40
 _PLACEHOLDER = re.compile(r"{{.*?}}|{%.*?%}")
-# The step of a draft, to which one goes back. Nothing else, so that no link can lead anywhere.
-_STEP = re.compile(r"(/drafts/\d{1,19}|/campaigns/[a-z0-9-]+/build)\?step=[a-z0-9-]+")
+# What can be put into an email besides fields of the contact.
+PLACEHOLDERS = ("contact.company.name", "campaign.name", "unsubscribe_url", "open_url")
 
 
 @dataclass
@@ -74,6 +76,8 @@ class EmailDraft:
     published: bool = True
     tracking: bool = True
     versions: list[VersionDraft] = field(default_factory=lambda: [VersionDraft(html=NEW_HTML)])
+    winner_by: str = ""
+    winner_after: str = ""
 
     @classmethod
     def of_email(cls, email: Email) -> EmailDraft:
@@ -83,7 +87,11 @@ class EmailDraft:
             own = {name: getattr(each.own, name) or "" for name in ("subject", "html", "text")}
             weight = weights.get(each.name.variant or "", "") if each.name.locale is None else ""
             found.append(VersionDraft(each.name.variant or "", each.name.locale or "", weight, **own))
-        return cls(email.key, email.sender or "", email.category or "", email.published, email.tracking, found)
+        made = cls(email.key, email.sender or "", email.category or "", email.published, email.tracking, found)
+        if email.winner is not None:
+            rule = email.winner.as_data()
+            made.winner_by, made.winner_after = rule["by"], rule["after"]
+        return made
 
     @classmethod
     def of_form(cls, form: FormBody, key: str | None) -> EmailDraft:
@@ -100,6 +108,8 @@ class EmailDraft:
             "unpublished" not in form,
             "untracked" not in form,
             found or [VersionDraft()],
+            form.text("winner_by").strip(),
+            form.text("winner_after").strip(),
         )
         draft.key = draft.key or key_of_subject(draft.versions[0].subject)
         return draft
@@ -126,6 +136,8 @@ class EmailDraft:
             "tracking": self.tracking,
             "variants": list(variants.values()),
             "translations": translations,
+            # Whoever removes the last variant means to remove this too.
+            "winner": {"after": self.winner_after, "by": self.winner_by} if self.winner_by and variants else None,
         }
 
     def act(self, do: str, form: FormBody) -> str | None:
@@ -158,13 +170,13 @@ def key_of_subject(subject: str) -> str:
 @router.get("/emails/+new")
 def ask_new(request: Request, site: SiteOf) -> Response:
     """The form of a new email."""
-    return _form(request, site, EmailDraft(), None, back=_step_of(request.query_params.get("back", "")))
+    return _form(request, site, EmailDraft(), None, back=draft_choice.place(request.query_params.get("back", "")))
 
 
 @router.post("/emails/+new")
 def create(request: Request, site: SiteOf, found: VisitorOf, form: FormOf) -> Response:
     """Make an email."""
-    return _save(request, site, found.who, form, None)
+    return _save(request, site, found, form, None)
 
 
 @router.post("/emails/+preview")
@@ -187,6 +199,9 @@ def preview(request: Request, site: SiteOf, form: FormOf) -> Response:
         subject, page, text = "", None, told(str(error))
     as_text = form.text("view") == "text" or page is None
     shown = bytes(render(request, "emails/preview.html", subject=subject, text=text).body).decode() if as_text else page
+    if not as_text and subject:
+        # Above what is an email, and so no part of it.
+        shown = bytes(render(request, "emails/subject.html", subject=subject).body).decode() + (shown or "")
     headers = {"Content-Security-Policy": PREVIEW_POLICY, "X-Frame-Options": "SAMEORIGIN"}
     return HTMLResponse(shown or "", headers=headers)
 
@@ -204,7 +219,7 @@ def edit(request: Request, site: SiteOf, key: str, found: VisitorOf, form: FormO
     """Change an email."""
     with site.engine.connect() as conn:
         email_templates.find(conn, key)
-    return _save(request, site, found.who, form, key)
+    return _save(request, site, found, form, key)
 
 
 @router.post("/emails/{key:path}/test")
@@ -223,9 +238,9 @@ def test(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
     return redirect(request, own, flash=_("The test email was sent to {address}.", address=to))
 
 
-def _save(request: Request, site: Site, who: str, form: FormBody, key: str | None) -> Response:
+def _save(request: Request, site: Site, who: Visitor, form: FormBody, key: str | None) -> Response:
     draft = EmailDraft.of_form(form, key)
-    back = _step_of(form.text("back"))
+    back = draft_choice.place(form.text("back"))
     if form.text("do"):
         why = draft.act(form.text("do"), form)
         return _form(request, site, draft, key, [why] if why else [], wrong=False, back=back)
@@ -241,7 +256,10 @@ def _save(request: Request, site: Site, who: str, form: FormBody, key: str | Non
         if key is None and emails.listed(conn, [email.key]):
             said = _("An email with this key already exists. Choose another key.")
             return _form(request, site, draft, key, [said], back=back)
-        emails.save(conn, email, now=database_now(conn))
+        now = database_now(conn)
+        emails.save(conn, email, now=now)
+        if back and key is None:
+            back = draft_choice.choose(conn, back, email.key, who, now=now)
     return redirect(request, back or address("emails", email.key), flash=_("The email was saved."))
 
 
@@ -266,20 +284,22 @@ def _form(
         400 if errors and wrong else 200,
         draft=draft,
         key=key,
+        title=emails.title_of(draft.versions[0].subject, key or ""),
+        inserts=[
+            *(placeholder(each) for each in sorted({*fields, *ATTRIBUTES})),
+            *(f"{{{{ {each} }}}}" for each in PLACEHOLDERS),
+        ],
         action=f"{own}/edit" if own else "/emails/+new",
-        back=back or own or "/emails",
+        back=back.partition("&pick=")[0] or own or "/emails",
         step=back,
         errors=errors,
         notes=notes,
         note_of=note_of,
         placeholders=[placeholder(each) for each in fields[:MOST_PLACEHOLDERS]],
         version_name=version_name,
+        has_variants=any(each.variant for each in draft.versions),
+        winner_by=[("", _("No winner: the shares stay")), *((by, _(text)) for by, text in labels.WINNER_BY.items())],
     )
-
-
-def _step_of(text: str) -> str:
-    """Return the address of a step in the builder, if it is one."""
-    return text if _STEP.fullmatch(text) else ""
 
 
 def note_of(note: EmailNote) -> str:

@@ -75,6 +75,7 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         total = email_figures.totals(conn, [key]).get(key, EmailFigures())
         parts = email_figures.parts(conn, key)
         links = email_figures.links(conn, key)
+        tests = email_figures.tests(conn, key)
         notes = email_templates.looked_over(conn, email)
     if wanted and values["contact"].get("key") != wanted:
         error = _("No contact has the key {key}.", key=wanted)
@@ -93,6 +94,10 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         total=total,
         parts=parts,
         links=links,
+        tests=[(each, email.winner and email.winner.ends_at(each.started_at)) for each in tests],
+        winner=None
+        if email.winner is None
+        else (labels.WINNER_BY[email.winner.by], labels.interval(email.winner.after)),
         notes=notes,
         versions=[each.name for each in email_templates.versions(email)],
         words=labels.EMAIL_FIGURES,

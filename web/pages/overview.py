@@ -19,11 +19,11 @@ from parcours.db.clock import now as database_now
 from parcours.db.reads import failures, listings, overview
 from parcours.db.reads.listings import Asked, At, State
 from parcours.db.reads.overview import ActivityPlace, StepFigures
-from parcours.db.tables import campaigns, outbox
+from parcours.db.tables import campaigns, emails, outbox
 from parcours.db.tables.campaigns import Found
 from parcours.domain.campaign import Campaign, Step
 from parcours.domain.errors import NotFoundError, UnreadableCampaignError
-from parcours.domain.steps.types import Kind
+from parcours.domain.steps.types import Kind, RefersTo
 from parcours.domain.time.zones import zone_of
 from parcours.services.goal_figures import goal_figures
 from parcours.web.context import Site
@@ -215,7 +215,8 @@ def _tab(
         case "path":
             shown, chart, wrong = _graph(conn, request, about)
             gone = [_gone(step) for step in overview.removed(conn, about.campaign)]
-            nodes = trees.tree(about.campaign, by_key, added=found.added)
+            names = {RefersTo.EMAIL: emails.titles(conn)}
+            nodes = trees.tree(about.campaign, by_key, added=found.added, names=names)
             return {"shown": shown, "chart": chart, "wrong": wrong, "presets": PRESETS, "nodes": nodes, "gone": gone}
         case "decisions" | "actions" | "conditions":
             return {"kind": KIND_OF[tab].value, "lines": _lines(about.campaign, by_key, found.added, KIND_OF[tab])}

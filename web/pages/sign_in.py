@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from typing import Annotated
@@ -15,7 +16,7 @@ from parcours.db.clock import now as database_now
 from parcours.db.tables import users
 from parcours.db.tables.users import Throttled
 from parcours.web.context import site_of
-from parcours.web.i18n.language import LANGUAGES, _, _n
+from parcours.web.i18n.language import LANGUAGES, _, _n, marked
 from parcours.web.pages import SiteOf
 from parcours.web.pages.middleware import LANGUAGE_COOKIE
 from parcours.web.pages.rendering import is_ours, redirect, render
@@ -42,6 +43,7 @@ router = APIRouter(include_in_schema=False)
 
 HOME = "/campaigns"
 BUSY_SECONDS = 5
+BUSY = marked("Too many sign-ins at the moment. Try again in a few seconds.")
 # Bytes of a form that is kept while its sender signs in again.
 MOST_HELD = 500_000
 A_YEAR_SECONDS = 365 * 24 * 3600
@@ -84,17 +86,16 @@ def sign_in(request: Request, site: SiteOf, form: OpenFormOf) -> Response:
     except passwords.BusyError:
         with site.engine.begin() as conn:
             users.withdraw(conn, attempt)
-        return _later(
-            request, goal, email, _("Too many sign-ins at the moment. Try again in a few seconds."), BUSY_SECONDS
-        )
+        return _later(request, goal, email, _(BUSY), BUSY_SECONDS)
     if not right or attempt.user is None or attempt.password_hash is None:
         kept = {"held": form.text("held"), "held_to": form.text("held_to")}
         said = _("The address or the password is wrong.")
         return _page(request, goal, email=email, error=said, status=401, **kept)
+    renewed = _renewed(attempt.password_hash, form.text("password"))
     with site.engine.begin() as conn:
         users.succeed(conn, email, source)
-        if passwords.is_outdated(attempt.password_hash):
-            users.renew_hash(conn, attempt.user, form.text("password"))
+        if renewed is not None:
+            users.renew_hash(conn, attempt.user, before=attempt.password_hash, password_hash=renewed)
         agent = request.headers.get("user-agent", "")
         secret = users.sign_in(conn, attempt.user, now=now, address=client_address(request), agent=agent)
     held, held_to = form.text("held"), form.text("held_to")
@@ -105,6 +106,15 @@ def sign_in(request: Request, site: SiteOf, form: OpenFormOf) -> Response:
     set_cookie(request, answer, SIGN_IN_COOKIE, secret, seconds=int(users.SIGNED_IN_FOR.total_seconds()))
     remember_device(request, answer, attempt.user.email)
     return answer
+
+
+def _renewed(password_hash: str, password: str) -> str | None:
+    """Return a new hash of a password whose own is outdated. None when it is not, or when there is no time now."""
+    if not passwords.is_outdated(password_hash):
+        return None
+    with contextlib.suppress(passwords.BusyError):
+        return passwords.hashed(password)
+    return None
 
 
 async def held_form(request: Request) -> str | None:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from parcours.db import passwords
 from parcours.db.tables import users
 from parcours.db.tables.users import LEAST_PASSWORD, MOST_PASSWORD, Role, User
 from parcours.domain.contacts.identity import is_address
@@ -17,7 +18,7 @@ from parcours.web.context import Site
 from parcours.web.i18n.language import _, marked
 from parcours.web.pages import FormOf, SiteOf, VisitorOf
 from parcours.web.pages.rendering import redirect, render
-from parcours.web.pages.sign_in import OpenFormOf, maybe_visitor
+from parcours.web.pages.sign_in import BUSY, OpenFormOf, maybe_visitor
 from parcours.web.problems import ProblemError
 from parcours.web.security.access import Visitor, visitor
 
@@ -52,8 +53,14 @@ def invite(request: Request, site: SiteOf, form: FormOf) -> Response:
     given = {"email": email, "name": name, "role": role}
     if not is_address(email):
         return _page(request, site, given, _("Enter an email address."))
+    given_role = _role(role)
+    try:
+        # Nobody knows it, and nobody needs to.
+        unknown = passwords.hashed(secrets.token_urlsafe(32))
+    except passwords.BusyError:
+        return _page(request, site, given, _(BUSY))
     with site.engine.begin() as conn:
-        made = users.create(conn, email, name=name[:255] or email, role=_role(role), password=secrets.token_urlsafe(32))
+        made = users.create(conn, email, name=name[:255] or email, role=given_role, password_hash=unknown)
     if made is None:
         return _page(request, site, given, _("This address already has an account."))
     return _page(request, site, link_for=made)
@@ -95,8 +102,12 @@ def choose_password(request: Request, site: SiteOf, token: str, form: OpenFormOf
     error = wrong_password(form.text("password"), form.text("again"))
     if error:
         return _ask(request, user, token, error)
+    try:
+        new_hash = passwords.hashed(form.text("password"))
+    except passwords.BusyError:
+        return _ask(request, user, token, _(BUSY))
     with site.engine.begin() as conn:
-        users.set_password(conn, user.email, form.text("password"))
+        users.set_password(conn, user.email, new_hash)
     return redirect(request, "/sign-in", flash=_("Your password is set. Sign in with it."))
 
 

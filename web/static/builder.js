@@ -5,13 +5,25 @@ const builder = () => document.getElementById("builder");
 const tell = (text) => { document.getElementById("said").textContent = text; };
 let queue = Promise.resolve();
 let held = null;
-const folded = new Set();
+let dragged = null;
+// The form in which somebody typed something that was not sent yet.
+let typed = null;
+const folds = `folded ${location.pathname}`;
+const folded = new Set(JSON.parse(sessionStorage.getItem(folds) || "[]"));
+// Of what is sent while the page is left.
+const MOST_KEPT = 60000;
 
 document.documentElement.classList.add("scripted");
 
 // One after another, so that each change knows of the one before.
-function go(address, form, keep) {
-  queue = queue.then(() => load(address, form, keep)).catch(() => flash(document.body.dataset.failed));
+function go(address, form, keep, source) {
+  const left = typed?.isConnected && source !== typed && !("autosave" in typed.dataset);
+  if (left && !confirm(builder().dataset.leave)) return;
+  typed = null;
+  queue = queue.then(() => load(address, form, keep)).catch(() => {
+    if (source) typed = source;
+    flash(document.body.dataset.failed);
+  });
 }
 
 async function load(address, form, keep) {
@@ -20,10 +32,12 @@ async function load(address, form, keep) {
     body = new URLSearchParams(form);
     body.set("revision", builder().dataset.revision);
   }
-  const answer = await fetch(address, body ? { method: "POST", body } : {});
+  const keepalive = Boolean(body) && String(body).length < MOST_KEPT;
+  const answer = await fetch(address, body ? { method: "POST", body, keepalive } : {});
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   const next = fresh.getElementById("builder");
   if (!next) {
+    if (body && answer.status === 401) return again(address, body);
     if (!answer.ok) throw new Error(answer.status);
     location.href = answer.url;
     return;
@@ -34,11 +48,19 @@ async function load(address, form, keep) {
   put(fresh, next, keep);
 }
 
+// Whoever is not signed in any more is asked to, on a page that keeps what was sent.
+function again(address, body) {
+  const form = document.createElement("form");
+  Object.assign(form, { method: "post", action: address, hidden: true });
+  for (const [name, value] of body) form.append(Object.assign(document.createElement("textarea"), { name, value }));
+  document.body.append(form);
+  form.submit();
+}
+
 function put(fresh, next, keep) {
   const active = document.activeElement;
   const id = active && builder().contains(active) ? active.id : "";
-  const top = document.querySelector(".side-panel").scrollTop;
-  const panel = document.getElementById("panel");
+  const panel = document.getElementById("panel"), top = panel.scrollTop, map = document.getElementById("map")?.scrollTop;
   // What somebody types in stays as it is; only what is said beside it changes.
   const same = keep && panel.dataset.for === fresh.getElementById("panel").dataset.for;
   if (same) {
@@ -52,7 +74,8 @@ function put(fresh, next, keep) {
     else if (now) now.remove();
     else if (then) document.getElementById("bench").before(then);
   }
-  Object.assign(here.dataset, { revision: next.dataset.revision, focus: next.dataset.focus });
+  const { revision, focus, only } = next.dataset;
+  Object.assign(here.dataset, { revision, focus, only });
   const said = fresh.getElementById("flashes");
   document.getElementById("flashes").replaceChildren(...said.childNodes);
   tell(document.querySelector("#flashes .flash")?.textContent || "");
@@ -60,7 +83,9 @@ function put(fresh, next, keep) {
   dress();
   const wanted = same ? id : here.dataset.focus || id;
   const target = document.getElementById(wanted) || document.getElementById(id);
-  if (same) document.querySelector(".side-panel").scrollTop = top;
+  if (same) document.getElementById("panel").scrollTop = top;
+  if (map) document.getElementById("map")?.scrollTo(0, map);
+  if (target) unfold(target);
   if (target && target !== document.activeElement) target.focus({ preventScroll: same });
   if (!same && wanted === "panel-title") first()?.focus();
 }
@@ -70,8 +95,9 @@ const first = () => document.querySelector("#panel input:not([type=hidden]), #pa
 
 // What only works with a script is shown with one.
 function dress() {
-  for (const each of document.querySelectorAll("[data-insert], [data-fold]")) each.hidden = false;
+  for (const each of document.querySelectorAll("[data-insert], [data-fold], [data-does]")) each.hidden = false;
   for (const key of folded) fold(key, true);
+  if ("edits" in builder().dataset) for (const each of document.querySelectorAll(".step[data-card]")) each.draggable = true;
 }
 
 function fold(key, closed) {
@@ -80,18 +106,30 @@ function fold(key, closed) {
   closed ? folded.add(key) : folded.delete(key);
   button.closest(".node").classList.toggle("folded", closed);
   button.setAttribute("aria-expanded", String(!closed));
+  sessionStorage.setItem(folds, JSON.stringify([...folded]));
+}
+
+// What is gone to is seen.
+function unfold(element) {
+  for (let node = element.closest(".node")?.parentElement.closest(".node"); node; node = node.parentElement.closest(".node")) {
+    const key = node.querySelector("[data-card]").dataset.card;
+    if (folded.has(key)) fold(key, false);
+  }
 }
 
 document.addEventListener("click", (event) => {
-  const inserts = event.target.closest("[data-insert]");
-  if (inserts) {
-    const area = inserts.closest(".field").querySelector("textarea");
-    area.setRangeText(inserts.textContent, area.selectionStart, area.selectionEnd, "end");
-    area.dispatchEvent(new Event("change", { bubbles: true }));
-    area.focus();
+  const button = event.target.closest("[data-fold]");
+  if (button) fold(button.dataset.fold, !folded.has(button.dataset.fold));
+  const does = event.target.closest("[data-does]")?.dataset.does, chosen = document.querySelector(".step.chosen[data-card]");
+  if (does && chosen) does === "put-held" ? paste(chosen) : hold(chosen, does === "hold-cut");
+  const there = event.target.closest("#map a");
+  if (there) {
+    const card = document.getElementById(there.getAttribute("href").slice(1));
+    event.preventDefault();
+    unfold(card);
+    card.scrollIntoView({ block: "center" });
+    card.focus({ preventScroll: true });
   }
-  const folds = event.target.closest("[data-fold]");
-  if (folds) fold(folds.dataset.fold, !folded.has(folds.dataset.fold));
   const link = event.target.closest("#builder a[data-part]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
@@ -105,18 +143,105 @@ document.addEventListener("submit", (event) => {
   event.stopImmediatePropagation();
   const data = new FormData(form, event.submitter);
   if (form.method === "get") go(`${form.action}?${new URLSearchParams(data)}`);
-  else go(form.action, data, "autosave" in form.dataset);
+  else go(form.action, data, "autosave" in form.dataset, form);
 }, true);
 
-document.addEventListener("change", (event) => {
-  const form = event.target.closest("#builder form[data-autosave]");
-  if (form) go(form.action, new FormData(form), true);
+document.addEventListener("input", (event) => { typed = event.target.closest("#builder form[method=post]") || typed; });
+window.addEventListener("beforeunload", (event) => { if (typed?.isConnected) event.preventDefault(); });
+
+// What a step says and when it is due for the chosen contact, while one types; nothing of it is kept.
+let soon;
+document.addEventListener("input", (event) => {
+  const form = event.target.closest("#builder form[data-preview]");
+  if (!form || event.target.dataset.insert) return;
+  clearTimeout(soon);
+  soon = setTimeout(async () => {
+    const answer = await fetch(form.dataset.preview, { method: "POST", body: new URLSearchParams(new FormData(form)) });
+    if (!answer.ok) return;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const part of fresh.querySelectorAll("[data-live]")) document.getElementById(part.id)?.replaceWith(part);
+  }, 400);
 });
+
+document.addEventListener("change", (event) => {
+  const insert = event.target.dataset.insert;
+  if (insert) {
+    const field = document.getElementById(insert);
+    field.setRangeText(event.target.value, field.selectionStart, field.selectionEnd, "end");
+    event.target.selectedIndex = 0;
+    field.focus();
+    for (const type of ["input", "change"]) field.dispatchEvent(new Event(type, { bubbles: true }));
+    return;
+  }
+  // Whom a step is shown for changes no step.
+  if (event.target.name === "sample") return;
+  const form = event.target.closest("#builder form[data-autosave]");
+  if (form) go(form.action, new FormData(form), true, form);
+});
+
+// A card that is dragged to a `+` does what "Move…" does; the page that this would show says where it may go.
+async function places(key) {
+  const asked = new URLSearchParams({ moving: key, only: builder().dataset.only });
+  const answer = await fetch(`${builder().dataset.base}?${asked}`);
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  return new Set([...page.querySelectorAll(".here button")].map((each) => each.id));
+}
+
+document.addEventListener("dragstart", (event) => {
+  const card = event.target.closest?.("#builder [data-card]");
+  if (!card || !card.draggable) return;
+  event.dataTransfer.setData("text/plain", titled(card).textContent);
+  event.dataTransfer.effectAllowed = "move";
+  const mine = dragged = { key: card.dataset.card, places: places(card.dataset.card), known: null };
+  mine.places.then((known) => {
+    mine.known = known;
+    if (dragged !== mine) return;
+    builder().classList.add("dragging");
+    for (const each of document.querySelectorAll(".plus")) each.classList.toggle("fits", known.has(each.id));
+  }, () => { mine.known = new Set(); });
+});
+document.addEventListener("dragover", (event) => {
+  const plus = dragged && event.target.closest?.(".plus");
+  // Until it is known where it may go, it may go anywhere; it is asked again when it is dropped.
+  if (plus && (!dragged.known || dragged.known.has(plus.id))) event.preventDefault();
+});
+document.addEventListener("drop", async (event) => {
+  const plus = dragged && event.target.closest?.(".plus");
+  if (!plus) return;
+  event.preventDefault();
+  const { key, places: asked } = dragged, place = new URL(plus.href).searchParams;
+  const known = await asked.catch(() => new Set());
+  if (!known.has(plus.id)) return say(builder().dataset.refused);
+  const [parent, branch, nth, around] = ["parent", "branch", "nth", "around"].map((name) => place.get(name) || "");
+  operate("move", { step: key, parent, branch, nth, around });
+});
+document.addEventListener("dragend", () => {
+  dragged = null;
+  builder().classList.remove("dragging");
+});
+
+function say(text) {
+  tell(text);
+  flash(text);
+}
 
 function operate(does, values) {
   const data = new FormData(document.getElementById("op"));
-  for (const [name, value] of Object.entries({ do: does, ...values })) data.set(name, value);
+  for (const [name, value] of Object.entries({ do: does, only: builder().dataset.only, ...values })) data.set(name, value);
   go(builder().dataset.base, data);
+}
+
+function hold(card, cut) {
+  held = { key: card.dataset.card, cut };
+  tell((cut ? builder().dataset.cut : builder().dataset.copied).replace("{what}", titled(card).textContent));
+}
+
+// After a step, as its `+` does: what stands there comes below.
+function paste(card) {
+  if (!held) return tell(builder().dataset.nothing);
+  const branch = card.dataset.kind === "action" ? "then" : "yes";
+  const around = card.closest(".node").querySelector(`:scope > .fork.${branch} > .tree`) ? 1 : "";
+  operate(held.cut ? "move" : "copy", { step: held.key, parent: card.dataset.card, branch, nth: 0, around });
 }
 
 const cards = () => [...document.querySelectorAll(".step-title")].filter((each) => each.offsetParent);
@@ -127,52 +252,54 @@ function toward(card, key) {
   const every = cards(), at = every.indexOf(titled(card)), node = card.closest(".node");
   if (key === "ArrowUp") return every[at - 1];
   if (key === "ArrowDown") return every[at + 1];
-  if (key === "ArrowRight") return node.querySelector(":scope > .fork .step-title");
+  if (key === "ArrowRight") {
+    fold(card.dataset.card, false);
+    return node.querySelector(":scope > .fork .step-title");
+  }
   return node.parentElement.closest(".node")?.querySelector(".step-title");
 }
 
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, textarea, select"), control = event.ctrlKey || event.metaKey;
-  if (event.key === "Escape" && event.target.closest("#builder")) {
+  if (event.key === "Escape" && (event.target === document.body || event.target.closest("#builder"))) {
+    if (document.getElementById("stay")) return document.getElementById("stay").click();
     (document.querySelector(".step.chosen .step-title") || cards()[0])?.focus();
     return;
   }
   if (typing || document.querySelector("dialog[open]")) return;
   const card = cardOf(event.target), key = card?.dataset.card, letter = event.key.toLowerCase();
   const can = (done) => { event.preventDefault(); done?.(); };
-  if (control && letter === "z") return can(() => operate(event.shiftKey ? "redo" : "undo", { step: key || "" }));
-  if (control && letter === "y") return can(() => operate("redo", { step: key || "" }));
+  const edits = "edits" in builder().dataset;
+  if (edits && control && letter === "z") return can(() => operate(event.shiftKey ? "redo" : "undo", { step: key || "" }));
+  if (edits && control && letter === "y") return can(() => operate("redo", { step: key || "" }));
   if (!control && event.key === "/") return can(() => document.getElementById("find").focus());
   if (!control && event.key === "?") return can(() => go(`${builder().dataset.base}?help=1`));
   if (!card) {
     if (event.key === "ArrowDown") can(() => cards()[0]?.focus());
-    if (!control && letter === "a") can(() => document.getElementById("plus-first")?.click());
+    if (!control && !event.altKey && letter === "a") can(() => document.getElementById("plus-first")?.click());
     return;
   }
-  if (control && (letter === "c" || letter === "x") && !String(getSelection())) {
-    return can(() => {
-      held = { key, cut: letter === "x" };
-      tell((held.cut ? builder().dataset.cut : builder().dataset.copied).replace("{what}", titled(card).textContent));
-    });
+  if (edits && control && (letter === "c" || letter === "x") && !String(getSelection())) {
+    return can(() => hold(card, letter === "x"));
   }
-  if (control && letter === "v") {
-    if (!held) return tell(builder().dataset.nothing);
-    const place = { parent: key, branch: card.dataset.kind === "action" ? "then" : "yes", nth: 0, around: held.cut ? 1 : "" };
-    return can(() => operate(held.cut ? "move" : "copy", { step: held.key, ...place }));
-  }
+  if (edits && control && letter === "v") return can(() => paste(card));
   if (control) return;
+  if (!event.altKey && event.key.startsWith("Arrow")) return can(() => toward(card, event.key)?.focus());
+  if (!event.altKey && letter === "f") return can(() => fold(key, !folded.has(key)));
+  if (!edits) return;
   if (event.altKey && event.key === "ArrowUp") return can(() => operate("up", { step: key }));
   if (event.altKey && event.key === "ArrowDown") return can(() => operate("down", { step: key }));
   if (event.altKey) return;
-  if (event.key.startsWith("Arrow")) return can(() => toward(card, event.key)?.focus());
+  if (letter === "m") return can(() => go(`${builder().dataset.base}?${new URLSearchParams({ moving: key, only: builder().dataset.only })}`));
   if (event.key === "Delete") return can(() => operate(event.shiftKey ? "lift" : "remove", { step: key }));
   const adds = { a: "then", y: "yes", n: "no" }[letter];
   if (adds) {
     const plus = (branch) => document.getElementById(`plus-${branch}-${key}`);
     return can(() => (plus(adds) || (adds === "then" && plus("yes")))?.click());
   }
-  if (letter === "f") can(() => fold(key, !folded.has(key)));
 });
+// What is told is told once.
+document.getElementById("flashes").setAttribute("aria-live", "off");
 
 dress();
 if (builder().dataset.focus === "panel-title") first()?.focus();

@@ -16,15 +16,18 @@ from parcours.db.tables import campaigns, emails, outbox, policies
 from parcours.db.tables.emails import Email
 from parcours.db.tables.outbox import Lane, Recipient, StepName, StoredTemplate
 from parcours.db.tables.refusals import of_numbers as refusals_of_numbers
+from parcours.db.tables.variant_tests import TriedPlace, VariantTest
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.campaign import Campaign
 from parcours.domain.messages.circuit import Circuit
+from parcours.domain.messages.content import MAIN
 from parcours.domain.messages.policy import NO_POLICY, NO_RULE, Limits
 from parcours.domain.messages.results import Cancelled, Claimed, Result, Untried
 from parcours.domain.messages.settle import settle
 from parcours.domain.steps.channels import present_address
 from parcours.domain.steps.email import category_channel
 from parcours.domain.time.zones import zone_of
+from parcours.workers.delivery import winners
 from parcours.workers.delivery.channels import Delivery
 
 log = structlog.get_logger()
@@ -59,6 +62,22 @@ class ClaimedBatch(Delivered):
     steps: dict[int, StepName] = field(default_factory=dict)
     emails: dict[str, Email] = field(default_factory=dict)
     templates: dict[str, StoredTemplate] = field(default_factory=dict)
+    # Of emails that have a winner: the tests that began, and those whose winner was chosen with this batch.
+    tests: dict[TriedPlace, VariantTest] = field(default_factory=dict)
+    chosen: list[VariantTest] = field(default_factory=list)
+
+    def settled_version(self, message: Claimed) -> str | None:
+        """Return which version of an email a message is, '' for the main one; None where the weights say it.
+
+        What was tried once stays what it was, whoever has won by now.
+        """
+        place = winners.place_of(message, self.emails)
+        if place is None:
+            return None
+        if message.attempts:
+            return message.variant or MAIN
+        test = self.tests.get(place)
+        return None if test is None else test.winner
 
 
 # Claiming.
@@ -115,6 +134,7 @@ def claim(
         outbox.spend(conn, channel, batch.claimed)
     _load(conn, batch, channel)
     _hold_back(conn, batch, channel, now=now, zone=zone)
+    batch.tests, batch.chosen = winners.decided(conn, batch.messages, batch.emails, now=now)
     return batch
 
 

@@ -43,7 +43,7 @@ def _email(
         return GaveUp(f"the email {message.template!r} does not exist")
     if not email.published:
         return Cancelled(f"the email {message.template!r} is not published")
-    chosen = email.content_for(contact.id, rendering.language_of(contact))
+    chosen = email.content_for(contact.id, rendering.language_of(contact), version=batch.settled_version(message))
     message = message._replace(variant=chosen.variant, locale=chosen.locale)
     if message.address is not None:
         mail = rendering.mail_to_contact(

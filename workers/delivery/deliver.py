@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
+import structlog
 from sqlalchemy import Connection, Engine
 
 from parcours.db.clock import now as database_now
@@ -21,14 +22,16 @@ from parcours.db.faults import Fault, fault_of
 from parcours.db.reads import batch as facts
 from parcours.db.scope import Scope
 from parcours.db.statements import statements
-from parcours.db.tables import campaigns, outbox, outcomes, refusals, trials
+from parcours.db.tables import campaigns, outbox, outcomes, refusals, trials, variant_tests
 from parcours.db.tables.refusals import RefusalChange
+from parcours.db.tables.variant_tests import TriedPlace
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.campaign import StopRule
 from parcours.domain.messages.circuit import circuit_after
 from parcours.domain.messages.results import Claimed, GaveUp, Result, Retry, Sent, Untried
 from parcours.domain.messages.settle import settle
 from parcours.domain.messages.templates import RenderError
+from parcours.workers.delivery import winners
 from parcours.workers.delivery.channels import Delivery, Ready, unforeseen
 from parcours.workers.delivery.claim import ClaimedBatch, Delivered, claim, ends
 from parcours.workers.delivery.compose import ready
@@ -37,6 +40,8 @@ from parcours.workers.executor import stop_if_failing
 
 # Messages that went together, and what became of each.
 Group = list[tuple[Claimed, Result]]
+
+log = structlog.get_logger()
 
 sql = statements(__file__)
 
@@ -103,6 +108,11 @@ def deliver_once(
         with engine.begin() as conn:
             clock = database_now(conn)
             batch = claim(conn, delivery, channel, now=as_of or clock, clock=clock, zone=zone, scope=scope)
+        for test in batch.chosen:
+            template, campaign_id, step_id, _round = test.place
+            log.info(
+                "variant_won", email=template, campaign_id=campaign_id, step_id=step_id, variant=test.winner or "main"
+            )
         counts = batch.counts
         if batch.messages:
             # One connection for all records of the batch; between them, no transaction is open on it.
@@ -167,6 +177,8 @@ class _Sending:
         self._away: set[str] = set()
         self._stopped: set[int] = set()
         self._looked = time.monotonic()
+        # Tests of variants that began with what this sent.
+        self._begun: set[TriedPlace] = set()
 
     def is_closed(self, ready: Ready) -> bool:
         """Return whether a message should not be sent any more now."""
@@ -222,6 +234,7 @@ class _Sending:
             try:
                 with self.conn.begin():
                     counted = self._record(self.conn, results)
+                self._begun |= self._tests(results)
                 break
             except Exception as error:
                 fault = fault_of(error)
@@ -256,6 +269,15 @@ class _Sending:
             if isinstance(result, Sent) and self._has_goal(message.campaign_id)
         }
 
+    def _tests(self, results: Sequence[tuple[Claimed, Result]]) -> set[TriedPlace]:
+        """Return the tests of variants of which emails went out, and that had not begun when they were claimed."""
+        found = {
+            place
+            for message, result in results
+            if isinstance(result, Sent) and (place := winners.place_of(message, self.batch.emails)) is not None
+        }
+        return found - self.batch.tests.keys() - self._begun
+
     def _has_goal(self, campaign_id: int) -> bool:
         campaign = self.batch.campaigns.get(campaign_id)
         return campaign is not None and campaign.goal is not None
@@ -282,6 +304,7 @@ class _Sending:
         # Before the messages, as whoever erases a contact does.
         locked = blamed | bounced | self._watched(results)
         present = set(facts.lock(conn, locked)) if locked else set()
+        variant_tests.begin(conn, self._tests(results), now=now)
         recorded = outbox.record(conn, done.rows, now=now)
         _count_emails(conn, recorded, now=now)
         self._note_variants(conn, recorded, now=now)

@@ -19,7 +19,7 @@ AMY = "Amy@Example.com"
 
 @pytest.fixture
 def amy(conn: Connection) -> User:
-    made = users.create(conn, AMY, name="Amy", role="editor", password="correct horse")
+    made = users.create(conn, AMY, name="Amy", role="editor", password_hash=passwords.hashed("correct horse"))
     assert made is not None
     return made
 
@@ -31,7 +31,7 @@ def begun(conn: Connection, email: str = AMY, source: str = "10.0.0.1", seconds:
 
 
 def test_an_address_has_one_account_in_whatever_capitals(conn: Connection, amy: User) -> None:
-    assert users.create(conn, AMY.upper(), name="x", role="admin", password="another") is None
+    assert users.create(conn, AMY.upper(), name="x", role="admin", password_hash="another") is None
     assert users.listing(conn) == [amy]
     attempt = begun(conn, AMY.lower())
     assert attempt.user == amy
@@ -97,7 +97,7 @@ def test_whoever_is_signed_in_is_so_until_it_expires_or_ends(conn: Connection, a
 
 @pytest.mark.parametrize("way", ["password", "disabled", "everywhere"])
 def test_what_ends_all_sign_ins_ends_those_of_no_one_else(conn: Connection, amy: User, way: str) -> None:
-    bob = users.create(conn, "bob@example.com", name="Bob", role="viewer", password="battery")
+    bob = users.create(conn, "bob@example.com", name="Bob", role="viewer", password_hash="battery")
     assert bob is not None
     mine, other = users.sign_in(conn, amy, now=NOW), users.sign_in(conn, bob, now=NOW)
     if way == "password":
@@ -113,12 +113,21 @@ def test_what_ends_all_sign_ins_ends_those_of_no_one_else(conn: Connection, amy:
 
 def test_a_hash_is_renewed_without_signing_anybody_out(conn: Connection, amy: User) -> None:
     secret = users.sign_in(conn, amy, now=NOW)
-    users.renew_hash(conn, amy, "correct horse")
+    before = begun(conn).password_hash
+    assert before is not None
+    users.renew_hash(conn, amy, before=before, password_hash="correct horse, made anew")
     assert users.signed_in(conn, secret, now=NOW) == amy
+    assert begun(conn).password_hash == "correct horse, made anew"
+
+
+def test_a_hash_is_not_renewed_once_the_password_has_changed(conn: Connection, amy: User) -> None:
+    users.set_password(conn, AMY, "staple")
+    users.renew_hash(conn, amy, before="correct horse", password_hash="correct horse, made anew")
+    assert begun(conn).password_hash == "staple"
 
 
 def test_nobody_ends_the_sign_in_of_another(conn: Connection, amy: User) -> None:
-    bob = users.create(conn, "bob@example.com", name="Bob", role="viewer", password="battery")
+    bob = users.create(conn, "bob@example.com", name="Bob", role="viewer", password_hash="battery")
     assert bob is not None
     secret = users.sign_in(conn, amy, now=NOW)
     (mine,) = users.sign_ins(conn, amy, secret, now=NOW)
@@ -139,7 +148,7 @@ def test_many_who_sign_in_at_once_for_one_address_from_one_source_do_not_wait_fo
     engine: Engine,
 ) -> None:
     with engine.begin() as conn:
-        assert users.create(conn, AMY, name="Amy", role="editor", password="correct horse")
+        assert users.create(conn, AMY, name="Amy", role="editor", password_hash=passwords.hashed("correct horse"))
     all_began = Barrier(users.MOST_FAILURES)
 
     def signs_in(_: int) -> None:

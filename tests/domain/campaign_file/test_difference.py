@@ -17,6 +17,7 @@ BASE: dict[str, Any] = {"campaign": "c", "sources": {"segments": ["news"]}, "ste
 OTHERS: dict[str, Any] = {
     "name": "Another",
     "description": "More",
+    "note": "Ask sales first",
     "category": "sales",
     "publish_from": "2026-06-01T09:00:00+02:00",
     "publish_until": "2026-07-01T09:00:00+02:00",

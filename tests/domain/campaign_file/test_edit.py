@@ -144,6 +144,13 @@ def test_a_copy_has_keys_of_its_own_and_its_jumps_stay_inside() -> None:
     assert edit.find(copied, "again").step["with"] == {"to": "hello"}
 
 
+def test_a_copy_that_comes_between_two_others_has_the_second_below_it() -> None:
+    copied, key = edit.copy(
+        edit.insert(TREE, StepPlace(None, "steps", 0), new()), "new", StepPlace("hello", "then", 0), around=True
+    )
+    assert edit.find(copied, "opened").place == StepPlace(key, "then", 0)
+
+
 def test_a_step_between_two_others_has_the_second_below_it() -> None:
     changed = edit.insert(TREE, StepPlace("hello", "then", 0), new(), around=True)
     assert edit.find(changed, "opened").place == StepPlace("new", "then", 0)

@@ -350,6 +350,13 @@ def test_a_file_with_dates_of_contacts_says_that_it_is_of_the_second_format() ->
     assert "format" not in to_data(right(campaign(TAG)))
 
 
+@pytest.mark.parametrize("noted", [{"note": "Ask sales first"}, {"steps": [{**TAG, "note": "Ask sales first"}]}])
+def test_a_file_with_notes_is_of_the_second_format(noted: dict[str, Any]) -> None:
+    file = right({**campaign(TAG), **noted})
+    assert to_data(file)["format"] == 2
+    assert right(to_data(file)) == file
+
+
 def test_an_older_release_refuses_the_second_format(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(building, "FORMAT", 1)
     assert list(problems(campaign(TAG, format=2))) == ["format"]
@@ -727,7 +734,7 @@ def trees(draw: st.DrawFn, depth: int = 0, *, under_decision: bool = False) -> l
     step: dict[str, Any]
     for _ in range(draw(st.integers(0 if depth else 1, 2))):
         kind = draw(st.sampled_from(["action", "condition", *([] if under_decision else ["decision"])]))
-        common: dict[str, Any] = draw(st.fixed_dictionaries({}, optional={"name": texts}))
+        common: dict[str, Any] = draw(st.fixed_dictionaries({}, optional={"name": texts, "note": texts}))
         if kind == "action":
             step = {"action": "webhook.send", "with": {"url": draw(texts), "body": {"v": draw(values)}}}
             step |= draw(timing) | {"then": draw(below)}
@@ -758,6 +765,7 @@ def campaigns(draw: st.DrawFn) -> dict[str, Any]:
             {"campaign": keys, "sources": st.just({"forms": ["signup"]}), "steps": trees()},
             optional={
                 "name": texts,
+                "note": texts,
                 "description": st.text(st.characters(codec="utf-8", blacklist_characters="\0")),
                 "category": texts,
                 "published": st.booleans(),

@@ -13,7 +13,7 @@ from parcours.domain.messages.circuit import FIRST_PAUSE, LONGEST_PAUSE, THRESHO
 from parcours.domain.messages.rate import parse_rate
 from parcours.domain.messages.results import Bounced, Cancelled, Claimed, GaveUp, Result, Retry, Sent, Untried
 from parcours.domain.messages.settle import MessageRow, settle
-from parcours.domain.retries import LONGEST_AWAY
+from parcours.domain.retries import FIRST_BEHIND, LONGEST_AWAY, LONGEST_PATIENCE
 
 NOW = datetime(2026, 6, 1, 9, tzinfo=UTC)
 LEASE = NOW + timedelta(minutes=2)
@@ -59,7 +59,7 @@ def test_attempts_are_those_of_the_payload() -> None:
 
 def test_a_provider_that_is_away_costs_no_attempt_for_three_days() -> None:
     waiting = row(Retry("away", away=True), attempts=2, paused=True)
-    assert (waiting.state, waiting.attempts, waiting.due_at) == ("queued", 2, NOW + FIRST_PAUSE)
+    assert (waiting.state, waiting.attempts) == ("queued", 2)
     done = settle(
         [(message(attempts=2, tried_at=NOW - LONGEST_AWAY), Retry("away", away=True))],
         paused={"1-2-3-1": NOW},
@@ -68,6 +68,16 @@ def test_a_provider_that_is_away_costs_no_attempt_for_three_days() -> None:
     assert done.rows[0].state == "failed"
     # It was not the contact's fault.
     assert done.failures == {}
+
+
+@given(st.timedeltas(timedelta(0), LONGEST_AWAY - timedelta(seconds=1)))
+def test_a_message_that_found_its_provider_away_goes_behind_the_others_the_longer_it_has_waited(
+    waited: timedelta,
+) -> None:
+    due = row(Retry("away", away=True), paused=True, tried_at=NOW - waited).due_at
+    behind = due - (NOW + FIRST_PAUSE)
+    assert behind >= max(FIRST_BEHIND, min(waited, LONGEST_PATIENCE))
+    assert behind <= LONGEST_PATIENCE * 1.25
 
 
 def test_what_is_the_message_s_own_costs_an_attempt_also_while_a_provider_is_away() -> None:

@@ -14,8 +14,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
 from parcours.db.partitions import ensure_partitions
-from parcours.db.tables import emails
+from parcours.db.tables import emails, variant_tests
 from parcours.db.tables.emails import Email
+from parcours.db.tables.variant_tests import TriedPlace
 from parcours.domain.messages.content import Content, Variant
 from parcours.web.pages.email_form import key_of_subject
 from tests.conftest import Run
@@ -203,6 +204,45 @@ def test_figures_tell_what_became_of_an_email_by_step_variant_and_link(
     # The counters are what a count of the messages says, also when a contact is erased.
     world.tell(event("contact.deleted", "ben", at(2)))
     assert http.get("/api/emails/hello/figures").json()["total"]["sent"] == 1
+
+
+def test_a_winner_is_set_in_the_form_and_shown_with_the_figures(http: TestClient, world: World, run: Run) -> None:
+    editor = EmailEditor(http, "/emails/+new")
+    assert "winner_by" not in editor.answer.text
+    editor.send(press={"do": "add"}, v_subject="Offer", v_html="<p>Hi</p>", new_variant="short")
+    wrong = editor.send(press={"save": "1"}, v_subject=["Offer", "Hi"], winner_by="clicked", winner_after="soon")
+    assert wrong.status_code == 400
+    assert "soon" in text_of(wrong.text)
+    saved = editor.send(press={"save": "1"}, v_subject=["Offer", "Hi"], winner_by="clicked", winner_after="4 hours")
+    assert saved.url.path == "/emails/offer"
+    assert "No email has gone out yet" in text_of(saved.text)
+    assert http.get("/api/emails/offer").json()["winner"] == {"after": "4 hours", "by": "clicked"}
+    again = EmailEditor(http, "/emails/offer/edit").send(press={"save": "1"})
+    assert again.url.path == "/emails/offer"
+    assert http.get("/api/emails/offer").json()["winner"] == {"after": "4 hours", "by": "clicked"}
+    world.campaign("- {step: greet, action: email.send, with: {email: offer}}", name="Welcome")
+    (row,) = world.read("SELECT campaign_id, id FROM step WHERE key = 'greet'")
+    (email,) = world.read("SELECT test_round FROM email")
+    place = TriedPlace("offer", row.campaign_id, row.id, email.test_round)
+    with world.engine.begin() as conn:
+        variant_tests.begin(conn, [place], now=START)
+    page = text_of(http.get("/emails/offer").text)
+    assert "Most clicks after 4 hours gets all further emails" in page
+    assert "Welcome, greet: no winner yet" in page
+    assert "none yet" in run("emails", "show", "offer").stdout
+    with world.engine.begin() as conn:
+        variant_tests.decide(conn, place, "short", now=at(2))
+    assert "Welcome, greet: short (chosen" in text_of(http.get("/emails/offer").text)
+    (winner,) = http.get("/api/emails/offer/figures").json()["winners"]
+    assert (winner["campaign"], winner["step"], winner["variant"]) == ("c", "greet", "short")
+    shown = json.loads(run("emails", "show", "offer", "--json").stdout)
+    assert shown["figures"]["winners"][0]["variant"] == "short"
+    assert "short, since" in run("emails", "show", "offer").stdout
+    # Without variants there is nothing to win.
+    editor = EmailEditor(http, "/emails/offer/edit")
+    editor.send(press={"do": "remove:1"})
+    editor.send(press={"save": "1"})
+    assert http.get("/api/emails/offer").json()["winner"] is None
 
 
 def test_a_viewer_writes_and_sends_no_email(client: Client, world: World, engine: Engine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 
@@ -24,11 +25,16 @@ from tests.web.conftest import Client, count
 
 PASSWORD = "correct horse battery"
 HTML = {"accept": "text/html"}
+# What connections other than ours do inside a transaction.
+OPEN_TRANSACTIONS = (
+    "SELECT query FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+)
 
 
 def given_user(engine: Engine, role: users.Role = "editor", email: str = "ada@example.com") -> None:
     with engine.begin() as conn:
-        assert users.create(conn, email, name="Ada", role=role, password=PASSWORD)
+        assert users.create(conn, email, name="Ada", role=role, password_hash=passwords.hashed(PASSWORD))
 
 
 def token_of(page: httpx.Response) -> str:
@@ -199,6 +205,40 @@ def test_a_comparison_takes_nineteen_mebibytes_and_no_transaction(engine: Engine
     assert not passwords.is_right(passwords.hashed(PASSWORD), "half \ud83d")
 
 
+def test_no_transaction_is_open_while_a_password_is_hashed_or_compared(
+    client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hashes wait their turn; whoever waits inside a transaction holds its locks and a connection meanwhile."""
+    given_user(engine, "admin")
+    outdated = argon2.PasswordHasher(memory_cost=8_192).hash(PASSWORD)
+    with engine.begin() as conn:
+        conn.execute(text("UPDATE account SET password_hash = :old"), {"old": outdated})
+    in_turn, found = passwords._in_turn, []
+
+    def watched(work: Callable[[], object]) -> object:
+        with engine.connect() as conn:
+            found.append(conn.execute(text(OPEN_TRANSACTIONS)).scalars().all())
+        return in_turn(work)
+
+    monkeypatch.setattr(passwords, "_in_turn", watched)
+    http = client(open_to_all=False)
+    sign_in(http)
+    token = token_of(http.get("/account"))
+    new = {"password": "staple battery horse", "again": "staple battery horse"}
+    http.post("/account/password", data={"csrf": token, "present": PASSWORD, **new})
+    token = token_of(http.get("/users"))
+    invited = http.post("/users", data={"csrf": token, "email": "ben@example.com", "name": "Ben", "role": "viewer"})
+    (link,) = re.findall(r'readonly value="([^"]+)"', invited.text)
+    ben = client(open_to_all=False)
+    ben.post(link, data={"csrf": token_of(ben.get(link)), **new})
+    # A sign-in compares, and renews what is outdated; then a comparison and a hash, and one hash each.
+    assert found == [[]] * 6
+    with engine.connect() as conn:
+        kept = conn.execute(text("SELECT password_hash FROM account ORDER BY id")).scalars().all()
+    assert not any(passwords.is_outdated(each) for each in kept)
+    assert all(passwords.is_right(each, new["password"]) for each in kept)
+
+
 def test_people_see_where_they_are_signed_in_and_end_it_there_or_everywhere(client: Client, engine: Engine) -> None:
     given_user(engine, "viewer")
     one, other = client(open_to_all=False), client(open_to_all=False)
@@ -242,7 +282,7 @@ def test_a_sign_in_expires_and_a_new_password_ends_it(engine: Engine) -> None:
         secret = users.sign_in(conn, attempt.user, now=now)
         assert users.signed_in(conn, secret, now=now) == attempt.user
         assert users.signed_in(conn, secret, now=now + users.SIGNED_IN_FOR) is None
-        users.set_password(conn, "ada@example.com", "another long password")
+        users.set_password(conn, "ada@example.com", "another hash")
         assert users.signed_in(conn, secret, now=now) is None
 
 

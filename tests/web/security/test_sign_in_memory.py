@@ -40,7 +40,9 @@ def sign_in(port: int) -> int:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc: memory is read there")
 def test_twenty_who_sign_in_at_once_take_the_memory_of_a_few(start: Start, engine: Engine) -> None:
     with engine.begin() as conn:
-        assert users.create(conn, "ada@example.com", name="Ada", role="viewer", password=PASSWORD)
+        assert users.create(
+            conn, "ada@example.com", name="Ada", role="viewer", password_hash=passwords.hashed(PASSWORD)
+        )
     port = free_port()
     with start("web", "--port", port) as process:
         eventually(lambda: is_ready(port))

@@ -294,8 +294,37 @@ def test_a_provider_that_is_away_is_left_alone_by_all_and_nobody_fails(world: Wo
     assert len(post.email.got) == 6
     world.write("UPDATE circuit SET opened_until = now()")
     post.email.otherwise = Sent()
-    assert post.deliver(later + timedelta(minutes=1)) == {"sent": 120}
+    # The one that was tried goes behind the others.
+    assert post.deliver(later + timedelta(minutes=1)) == {"sent": 119}
+    assert post.deliver(later + timedelta(hours=2)) == {"sent": 1}
     assert world.read("SELECT FROM circuit") == []
+
+
+def test_a_message_that_a_provider_breaks_on_is_not_the_probe_each_time(world: World, post: Post) -> None:
+    world.email("hello")
+    world.contacts("poison", segment="everyone")
+    world.crowd(50, segment="everyone")
+    world.campaign(SEND)
+    world.run()
+    # Ahead of all others whenever it is due, from just after the provider went away.
+    world.write(
+        "UPDATE message SET priority = 1, due_at = :due "
+        "FROM contact WHERE contact.id = contact_id AND contact.key = 'poison'",
+        due=START + timedelta(seconds=5),
+    )
+    post.email.otherwise = Retry("connection refused", away=True)
+    assert post.deliver() == {}
+    # The provider is there again, and goes away at this message alone.
+    post.email.answers = {"poison@example.com": Retry("connection lost", away=True)}
+    post.email.otherwise = Sent()
+    sent = []
+    # The pauses of the circuit, and when those were due that opened it.
+    for seconds in (5, 15, 80):
+        world.write("UPDATE circuit SET opened_until = now() WHERE state = 'open'")
+        sent.append(post.deliver(START + timedelta(seconds=seconds))["sent"])
+    assert sent[0] == 0
+    assert sum(sent) == 50
+    assert states(world)["poison"] == "queued"
 
 
 def test_a_mail_server_that_will_not_relay_for_us_is_left_alone_and_no_contact_is_marked(

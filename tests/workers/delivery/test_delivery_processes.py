@@ -152,3 +152,29 @@ def test_a_mail_server_that_comes_back_gets_everything(engine: Engine, mails: Ma
     # Those that were tried before the circuit opened wait for a minute or so; all others follow the probe.
     eventually(lambda: states(engine).get("sent", 0) >= 60 - 8)
     assert circuit() == []
+
+
+def test_workers_that_are_killed_choose_one_winner_and_send_nothing_else(
+    engine: Engine, mails: MailServer, pools: Any
+) -> None:
+    outbox(engine, "email", MESSAGES)
+    with engine.begin() as conn:
+        for statement in (
+            """UPDATE email SET winner = '{"after": "1 minute", "by": "opened"}', variants = '[{"name": "b", """
+            """"weight": 50, "content": {"subject": "Bee", "html": null, "text": null}, "translations": {}}]'""",
+            "INSERT INTO variant_test (template, campaign_id, step_id, round, started_at, figures_before) "
+            "VALUES ('hello', 1, 1, 0, now() - interval '1 hour', '{}')",
+            "INSERT INTO email_count (template, campaign_id, step_id, variant, what, slot, n) VALUES "
+            "('hello', 1, 1, '', 'sent', 0, 100), ('hello', 1, 1, '', 'opened', 0, 10), "
+            "('hello', 1, 1, 'b', 'sent', 0, 10), ('hello', 1, 1, 'b', 'opened', 0, 5)",
+        ):
+            conn.exec_driver_sql(statement)
+    pool = pools(PARCOURS_SMTP_URL=mails.url)
+    pool.start("tick")
+    victims = [pool.start("worker", "--queues", "delivery", "--threads", "2") for _ in range(2)]
+    eventually(lambda: len(mails.mails) >= 50)
+    pool.kill(victims[0])
+    eventually(lambda: states(engine) == {"sent": MESSAGES})
+    assert {str(mail["Subject"]) for mail in mails.mails} == {"Bee"}
+    with engine.connect() as conn:
+        assert conn.execute(text("SELECT winner FROM variant_test")).scalars().all() == ["b"]
