@@ -27,7 +27,7 @@ up: venv
 	@exec $(VENV)/parcours up
 
 test: venv
-	@$(VENV)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile $(PYTEST_ARGS)
+	@$(VENV)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: venv
 	@$(VENV)/ruff check --quiet .

@@ -62,8 +62,15 @@ def start(home: Path) -> str:
         )
     # PostgreSQL refuses to run as root. The library then gives it a user of its own, who is nobody else's and must
     # pass through the home to its data; others may pass through too, and find only folders that are closed to them.
-    private_folder(home, search=_is_root())
-    if (data / "PG_VERSION").exists():
+    try:
+        private_folder(home, search=_is_root())
+        is_made = (data / "PG_VERSION").exists()
+    except PermissionError as error:
+        raise EmbeddedServerError(
+            f"user {_names(os.geteuid())[0]} cannot use {home.absolute()}, the folder for the embedded PostgreSQL; run "
+            "Parcours as the owner of that folder, or set PARCOURS_HOME to another folder"
+        ) from error
+    if is_made:
         _ask_the_system(data, reload=True)
     give_up = time.monotonic() + PATIENCE_SECONDS
     uri = _uri_of_the_running(data)

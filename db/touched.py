@@ -49,6 +49,11 @@ class Touches:
     def __bool__(self) -> bool:
         return bool(self.tokens or self.fields or self.anything or self.addresses or self.companies or self.joined)
 
+    @property
+    def of_contacts(self) -> bool:
+        """Whether anything is noted of contacts by their ids."""
+        return bool(self.tokens or self.fields or self.anything)
+
     def field_differs(self, name: str | None) -> set[int]:
         """Return the contacts who have another value of a field now; without a name, of any."""
         if name is None:
@@ -58,6 +63,7 @@ class Touches:
 
 # By transaction, which takes what was noted in it with it when it ends.
 _noted: WeakKeyDictionary[Transaction, Touches] = WeakKeyDictionary()
+_aside: WeakKeyDictionary[Transaction, Touches] = WeakKeyDictionary()
 _due: WeakKeyDictionary[Transaction, set[int]] = WeakKeyDictionary()
 
 
@@ -139,6 +145,23 @@ def take_due(conn: Connection) -> set[int]:
     """Return of whom steps became due in this transaction since that was last taken."""
     transaction = conn.get_transaction()
     return set() if transaction is None else _due.pop(transaction, set())
+
+
+def set_aside(conn: Connection, noted: Touches) -> None:
+    """Keep what no lock of this transaction protects until it ends: then it is left to others."""
+    transaction = conn.get_transaction()
+    if transaction is not None and (noted.addresses or noted.companies or noted.joined):
+        kept = _aside.setdefault(transaction, Touches())
+        kept.addresses |= noted.addresses
+        kept.companies |= noted.companies
+        kept.joined += noted.joined
+
+
+def take_aside(conn: Connection) -> Touches:
+    """Return what was set aside in this transaction since that was last taken."""
+    transaction = conn.get_transaction()
+    found = None if transaction is None else _aside.pop(transaction, None)
+    return Touches() if found is None else found
 
 
 def take(conn: Connection) -> Touches:

@@ -10,7 +10,11 @@ class CampaignError(Exception):
 
 
 # What to do, where nobody knows better.
-_HINTS = {"contact": "check the key or the email address", "email": "check the key"}
+_HINTS = {
+    "contact": "check the key or the email address",
+    "email": "check the key",
+    "segment": "run `parcours segments list` to see all segments",
+}
 
 
 class NotFoundError(CampaignError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import date
 
@@ -87,6 +88,10 @@ def shown(value: object) -> str:
     """Return a value as it was written, if it is short enough to help, else what it is."""
     if isinstance(value, str) and len(value) <= 60:
         return repr(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf"
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15:
         return repr(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return "a number with more than 15 digits"
     return called(value)

@@ -8,6 +8,10 @@ from parcours.domain.errors import CampaignError
 KEY_LENGTH = 255
 # Characters of a key that is made of a name.
 MOST_OF_NAME = 80
+# Letters that are not a letter with an accent. ß is "ss" already when case is folded.
+_WHOLE_LETTERS = str.maketrans(
+    {"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "ŋ": "n"}
+)
 
 
 def checked_key(what: str, key: str) -> str:
@@ -30,5 +34,6 @@ def field_value(text: str) -> tuple[str, str]:
 
 def slug(name: str) -> str:
     """Return a key made of a name: "Série d’été 2026" is "serie-d-ete-2026"."""
+    name = name.casefold().translate(_WHOLE_LETTERS)
     plain = "".join(each for each in unicodedata.normalize("NFKD", name) if not unicodedata.combining(each))
-    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:MOST_OF_NAME].strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:MOST_OF_NAME].strip("-")

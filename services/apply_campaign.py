@@ -12,8 +12,9 @@ from sqlalchemy import Connection
 from parcours.db import merge_locks
 from parcours.db.tables import campaigns, erasure, outcomes, rules, runs, scores, segments, waits
 from parcours.db.tables import membership as memberships
+from parcours.db.tables.campaigns import StoredStep
 from parcours.db.tables.membership import Root
-from parcours.db.tables.waits import Displaced
+from parcours.db.tables.waits import Displaced, Returning
 from parcours.domain.campaign import Campaign, Step
 from parcours.domain.campaign_file.build import build
 from parcours.domain.campaign_file.model import CampaignFile
@@ -95,7 +96,7 @@ def apply(
         return campaign_id
     sources = campaigns.named(conn, "segments", file.sources.segments)
     forms = campaigns.named(conn, "forms", file.sources.forms)
-    before = {step.key: step.id for step in campaigns.steps(conn, campaign_id)}
+    before = {step.key: step for step in campaigns.steps(conn, campaign_id)}
     step_ids = campaigns.save(
         conn,
         campaign_id,
@@ -136,7 +137,7 @@ def _move_people(
     conn: Connection,
     campaign: Campaign,
     planned: CampaignPlan,
-    before: Mapping[str, int],
+    before: Mapping[str, StoredStep],
     step_ids: Mapping[str, int],
     *,
     backfill: bool,
@@ -146,16 +147,17 @@ def _move_people(
 ) -> None:
     """Give those inside the places and times that a new version has for them.
 
-    `before` and `step_ids` have the ids of the steps before and now, by key.
+    `before` has the steps as they were, and `step_ids` the ids that they have now, by key.
     """
     campaign_id = campaign.id
     if planned.removed:
-        dropped = [before[key] for key in planned.removed]
+        kinds = {before[key].id: before[key].kind for key in planned.removed}
+        dropped = list(kinds)
         campaigns.remove_steps(conn, campaign_id, [id_ for id_ in dropped if id_ not in step_ids.values()], now=now)
-        targets = {before[key]: campaign.by_key[to] for key, to in planned.redirected.items()}
-        _leave_steps(conn, campaign, dropped, targets, now=now, zone=zone)
+        targets = {before[key].id: campaign.by_key[to] for key, to in planned.redirected.items()}
+        _leave_steps(conn, campaign, kinds, targets, now=now, zone=zone)
     if planned.restored:
-        _restore(conn, campaign, [campaign.by_key[key] for key in planned.restored], zone=zone)
+        _restore(conn, campaign, {key: before[key].kind for key in planned.restored}, zone=zone)
     _retime(conn, campaign, planned, reschedule=reschedule, now=now, zone=zone)
     _ask_rules(conn, campaign, planned, now=now, zone=zone)
     if backfill and planned.new_roots:
@@ -224,16 +226,20 @@ def _tell(conn: Connection, campaign_id: int, what: str, *, who: str, now: datet
 def _leave_steps(
     conn: Connection,
     campaign: Campaign,
-    step_ids: list[int],
+    kinds: Mapping[int, str],
     targets: dict[int, Step],
     *,
     now: datetime,
     zone: ZoneInfo,
 ) -> None:
-    """End the waits at steps that are dropped; those who have a target wait there instead."""
-    why = "the step was removed from the campaign"
+    """End the waits at steps that are dropped, by id and kind; those who have a target wait there instead."""
+    step_ids = list(kinds)
+    gone_for_good = "the step was removed from the campaign"
+    other = "the step is of another kind now"
+    there = {step.id for step in campaign.steps.values()}
     details = {
-        step_id: {"reason": why} | ({"redirected_to": targets[step_id].key} if step_id in targets else {})
+        step_id: {"reason": other if step_id in there else gone_for_good, "kind": kinds[step_id]}
+        | ({"redirected_to": targets[step_id].key} if step_id in targets else {})
         for step_id in step_ids
     }
     # Where a target is dropped itself, as another kind of step, its old waits go before new ones come.
@@ -321,8 +327,13 @@ def _wait_at(
     waits.arm(conn, arriving)
 
 
-def _restore(conn: Connection, campaign: Campaign, steps: Sequence[Step], *, zone: ZoneInfo) -> None:
-    """Let contacts wait again at steps that return, where their removal cancelled that and nothing took its place."""
+def _restore(conn: Connection, campaign: Campaign, kinds: Mapping[str, str], *, zone: ZoneInfo) -> None:
+    """Let contacts wait again at steps that return, where their removal cancelled that and nothing took its place.
+
+    `kinds` has the kind of each until now, by its key.
+    """
+    steps = [campaign.by_key[key] for key in kinds]
+    returning = [Returning(step.id, step.kind.value, kinds[step.key]) for step in steps]
     whole = memberships.id_range(conn, campaign.id, [])
     if whole is None:
         return
@@ -330,7 +341,7 @@ def _restore(conn: Connection, campaign: Campaign, steps: Sequence[Step], *, zon
     for first in range(whole.first_id, whole.last_id + 1, IDS_AT_ONCE):
         rotated: dict[tuple[int, int], int] = {}
         lost: dict[int, list[Displaced]] = {}
-        for each in waits.lost_with_steps(conn, campaign.id, list(by_id), first, first + IDS_AT_ONCE - 1):
+        for each in waits.lost_with_steps(conn, campaign.id, returning, first, first + IDS_AT_ONCE - 1):
             lost.setdefault(each.step_id, []).append(each)
         for step_id, coming in sorted(lost.items()):
             _wait_at(conn, campaign, by_id[step_id], coming, rotated, zone=zone)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
@@ -10,14 +10,20 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from parcours.db.reads import alignment
+from parcours.db.reads import rules as in_sql
 from parcours.db.reads.alignment import Movement
 from parcours.db.tables import campaigns
+from parcours.db.tables import membership as memberships
 from parcours.domain.campaign import Status
 from parcours.domain.campaign_file.difference import Difference
 from parcours.domain.campaign_file.model import CampaignFile
+from parcours.domain.segments.rule import Rule
 from parcours.domain.time import schedule
 from parcours.domain.time.intervals import Interval, parse_interval
 
+# Ids of contacts that new exit rules are asked about at most, and at once.
+MOST_ASKED = 40_000
+RANGE = 4_000
 # What decides who is in a campaign.
 MOVES = {"sources.segments", "sources.existing", "exit", "exit_on_leave", "reentry", "cooldown"}
 
@@ -28,6 +34,7 @@ What = Literal[
     "leaves_after_grace",
     "stays",
     "exits",
+    "rule_exits",
     "held_back",
     "held_back_joins",
     "in_grace",
@@ -56,6 +63,10 @@ _SENTENCES: dict[What, tuple[str, str]] = {
     "exits": (
         "{n} contact leaves, because it is in an exit segment",
         "{n} contacts leave, because they are in an exit segment",
+    ),
+    "rule_exits": (
+        "{n} contact leaves, because a new exit rule is true for it",
+        "{n} contacts leave, because a new exit rule is true for them",
     ),
     "held_back": (
         "{n} contact is held back by the entry limit and joins as the new limit allows",
@@ -88,7 +99,7 @@ _SENTENCES: dict[What, tuple[str, str]] = {
     ),
 }
 _COMING: tuple[What, ...] = ("joins", "returns", "held_back_joins", "starts")
-_GOING: tuple[What, ...] = ("leaves", "leaves_after_grace", "exits", "source_ends", "stops")
+_GOING: tuple[What, ...] = ("leaves", "leaves_after_grace", "exits", "rule_exits", "source_ends", "stops")
 
 
 class CampaignEffect(NamedTuple):
@@ -157,6 +168,24 @@ def people(file: CampaignFile, moved: Movement, *, runs: bool) -> Iterator[Campa
     if not runs and (moved.joins or moved.returns or moved.leaves or moved.exits):
         yield CampaignEffect("later")
     if not moved.complete:
+        yield CampaignEffect("minimum")
+
+
+def out_by_rules(
+    conn: Connection, campaign_id: int, rules: Sequence[Rule], *, now: datetime, zone: ZoneInfo
+) -> Iterator[CampaignEffect]:
+    """Yield how many members new exit rules let out, also if nobody; of so many contacts at most, with a word of it."""
+    whole = memberships.id_range(conn, campaign_id, [])
+    if whole is None:
+        return
+    last = min(whole.last_id, whole.first_id + MOST_ASKED - 1)
+    out: set[int] = set()
+    for first in range(whole.first_id, last + 1, RANGE):
+        for rule in rules:
+            told = in_sql.judged(conn, rule, first, min(first + RANGE - 1, last), now=now, zone=zone)
+            out |= {contact_id for contact_id, each in told.items() if each.answer is True}
+    yield CampaignEffect("rule_exits", len(memberships.active(conn, campaign_id, sorted(out))))
+    if last < whole.last_id:
         yield CampaignEffect("minimum")
 
 

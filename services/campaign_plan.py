@@ -36,13 +36,14 @@ from parcours.domain.steps.types import Kind, RefersTo
 from parcours.services import campaign_effects, segment_rules
 from parcours.services.campaign_effects import CampaignEffect
 from parcours.services.circles import INSTEAD_OF_CIRCLE, Asker, Circles
-from parcours.services.entry_rules import entry_rules
+from parcours.services.entry_rules import entry_rules, rules_by_setting
 from parcours.services.template_notes import notes
 
 FilePlace = tuple[str | int, ...]
 
-# Settings whose change is told by rules and dates that come and go.
-_TOLD_BY_RULES = {"sources.events", "sources.dates", "sources.existing", "entry", "exit", "goal", "control"}
+# Names in a file that say what type a step is of, and how one calls a step of it.
+KINDS = tuple(kind.value for kind in Kind)
+_A = {"action": "an action", "decision": "a decision", "condition": "a condition"}
 
 # Templates that `parcours messages apply` brings, by their kind in the table.
 _TEMPLATES: dict[RefersTo, templates.Kind] = {
@@ -106,6 +107,8 @@ class CampaignPlan:
     # What lets contacts in and out, in sentences, and no longer does.
     rules_added: list[str] = field(default_factory=list)
     rules_removed: list[str] = field(default_factory=list)
+    # Settings whose change these tell, or `dates`.
+    told_by_rules: set[str] = field(default_factory=set)
     # What the file says otherwise than the present version, of settings and of steps that both have.
     differences: list[Difference] = field(default_factory=list)
     # Steps that change, and how many contacts wait there.
@@ -127,6 +130,7 @@ class CampaignPlan:
             "added": self.added,
             "changed": self.changed,
             "removed": sorted(self.removed),
+            "becomes": sorted(self.becomes),
             "retimed": sorted(self.retimed),
             "dates": sorted(self.dates),
             "new_roots": self.new_roots,
@@ -137,11 +141,16 @@ class CampaignPlan:
     @property
     def settings(self) -> list[Difference]:
         """Settings that differ, but for those that `rules_added`, `dates` and their like tell."""
-        return [each for each in self.differences if each.step is None and each.name not in _TOLD_BY_RULES]
+        return [each for each in self.differences if each.step is None and each.name not in self.told_by_rules]
 
     def of_step(self, key: str) -> list[Difference]:
         """Return what a step says otherwise than before."""
         return [each for each in self.differences if each.step == key]
+
+    @property
+    def becomes(self) -> dict[str, StepFile]:
+        """Those of the `removed` steps that stay as steps of another kind; what waits there is no wait for that."""
+        return {step.step: step for step in self.file.walk() if step.step in self.removed}
 
     @property
     def cancels(self) -> int:
@@ -151,7 +160,8 @@ class CampaignPlan:
     @property
     def leaves(self) -> int:
         """How many members leave by what the settings say from now on."""
-        return sum(each.n for each in self.effects if each.what in ("leaves", "leaves_after_grace", "exits"))
+        out = ("leaves", "leaves_after_grace", "exits", "rule_exits")
+        return sum(each.n for each in self.effects if each.what in out)
 
     @property
     def would_change(self) -> bool:
@@ -178,35 +188,40 @@ class CampaignPlan:
         lines += [f"  + {rule}" for rule in self.rules_added]
         lines += [f"  - {rule}" for rule in self.rules_removed]
         for key in self.added if not new else ():
-            back = f"; {n:,} contacts wait there again" if (n := self.restored.get(key, 0)) else ""
-            lines.append(f"  + step {key}{back}")
+            lines.append(f"  + step {key}{self._again(key)}")
         for key in self.changed:
             changes = ", ".join(f"{each.name.removeprefix('with.')} {each.words()}" for each in self.of_step(key))
             waiting = self.waiting.get(key, 0)
-            there = f"; {waiting:,} contacts wait there" if waiting and key not in self.retimed else ""
+            there = f"; {_waiting(waiting)} there" if waiting and key not in self.retimed else ""
+            if waiting and any(each.name in KINDS for each in self.of_step(key)):
+                there = f"; {_waiting(waiting)} there and get the new type"
+                there = there.replace("and get", "and gets") if waiting == 1 else there
             lines.append(f"  ~ step {key}: {changes}{there}")
         lines += [
             f"  > step {key} moves: waiting contacts stay, and no contact runs it twice in one rotation"
             for key in self.moved
             if key not in self.added and key not in self.removed
         ]
+        becomes = self.becomes
         for key, waiting in self.removed.items():
-            end = f"go to {self.redirected[key]}" if key in self.redirected else "are cancelled"
-            fate = f"; {waiting:,} contacts wait there and {end}" if waiting else "; no contacts wait there"
-            lines.append(f"  - step {key}{fate}")
+            if key in becomes:
+                now = f"becomes {_A[becomes[key].kind.value]} ({becomes[key].type})"
+                lines.append(f"  ~ step {key} {now}{self._fate(key, waiting)}{self._again(key)}")
+            else:
+                lines.append(f"  - step {key}{self._fate(key, waiting)}")
         for key, waiting in self.retimed.items():
             if waiting and key in self.by_date:
-                lines.append(f"  {waiting:,} contacts wait at {key}, whose date changes; they are rescheduled")
+                moved = "it is" if waiting == 1 else "they are"
+                lines.append(f"  {_waiting(waiting)} at {key}, whose date changes; {moved} rescheduled")
             elif waiting:
                 changes = "changed before" if key in self.retimed_before else "changes"
-                lines.append(f"  {waiting:,} contacts wait at {key}, whose timing {changes}; --reschedule moves them")
+                them = "it" if waiting == 1 else "them"
+                lines.append(f"  {_waiting(waiting)} at {key}, whose timing {changes}; --reschedule moves {them}")
         lines += [
-            f"  {waiting:,} contacts wait at {key}, whose rule or deadline changes; it is evaluated for them again"
+            f"  {_waiting(waiting)} at {key}, whose rule or deadline changes; the rule is evaluated again"
             for key, waiting in self.rules_asked.items()
             if waiting
         ]
-        if self.asks_exits and self.members:
-            lines.append(f"  the exit rules are evaluated for {self.members:,} members; those who match leave")
         lines += [
             f"  + contacts will enter {date}; {n:,} contacts have this date (times in the past do not count)"
             for date, n in self.dates.items()
@@ -230,6 +245,19 @@ class CampaignPlan:
         lines += [f"  {signs[each.kind]}{each.sentence}" for each in self.effects]
         return lines + [f"  note: {warning}" for warning in self.warnings]
 
+    def _fate(self, key: str, waiting: int) -> str:
+        """Return what happens to those who wait at a step that goes."""
+        if not waiting:
+            return "; no contacts wait there"
+        one = waiting == 1
+        if key in self.redirected:
+            return f"; {_waiting(waiting)} there and {'goes' if one else 'go'} to {self.redirected[key]}"
+        return f"; {_waiting(waiting)} there and {'is' if one else 'are'} cancelled"
+
+    def _again(self, key: str) -> str:
+        n = self.restored.get(key, 0)
+        return f"; {_waiting(n)} there again" if n else ""
+
     def to_json(self) -> dict[str, Any]:
         return {
             "campaign": self.file.campaign,
@@ -242,6 +270,7 @@ class CampaignPlan:
             "moved": self.moved,
             "removed": self.removed,
             "redirected": self.redirected,
+            "becomes": {key: {"kind": step.kind.value, "type": step.type} for key, step in self.becomes.items()},
             "retimed": self.retimed,
             "retimed_before": self.retimed_before,
             "by_date": self.by_date,
@@ -263,6 +292,10 @@ class CampaignPlan:
             "people": None if self.moves is None else self.moves._asdict(),
             "warnings": self.warnings,
         }
+
+
+def _waiting(n: int) -> str:
+    return "1 contact waits" if n == 1 else f"{n:,} contacts wait"
 
 
 def references(file: CampaignFile) -> Iterator[Reference]:
@@ -449,6 +482,9 @@ def plan(
         if wants == was.published:
             effects += campaign_effects.switched(was, will, members, now=now)
         effects += campaign_effects.settings(conn, row.id, file, differing)
+        new_exits = [exit_rule(rule) for rule in _exit_rules(file) if rule not in _exit_rules(before)]
+        if new_exits and members:
+            effects += campaign_effects.out_by_rules(conn, row.id, new_exits, now=now, zone=zone)
         starts = runs and was.why_not(now) is not None
         if (
             starts
@@ -489,11 +525,14 @@ def plan(
             for step, place in _standing(file.steps, None, None)
             if step.step not in there and place[0] in kept
         },
-        restored=_restored(conn, row.id, [known[key] for key in new if key in known and key not in there], new),
+        restored=_restored(
+            conn, row.id, [known[key] for key in new if key in known and (key not in there or key in gone)], new
+        ),
         stages=stages,
         point_groups=point_groups,
         rules_added=[rule for rule in entry_rules(file) if rule not in entry_rules(before)],
         rules_removed=[rule for rule in entry_rules(before) if rule not in entry_rules(file)],
+        told_by_rules=_told_by_rules(before, file),
         differences=differing,
         waiting={key: n for key in changed if (n := waiting.get(ids[key], 0))},
         effects=effects,
@@ -505,10 +544,11 @@ def plan(
 def _restored(
     conn: Connection, campaign_id: int, returning: Sequence[StoredStep], new: Mapping[str, StepFile]
 ) -> dict[str, int]:
-    """Return which steps that were removed return as what they were, and how many contacts wait there again."""
-    same = {step.id: step.key for step in returning if step.kind == new[step.key].kind.value}
-    lost = waits.count_lost(conn, campaign_id, list(same)) if same else {}
-    return {same[step_id]: n for step_id, n in lost.items()}
+    """Return which steps return as what they were, and how many contacts wait there again."""
+    keys = {step.id: step.key for step in returning}
+    asked = [waits.Returning(step.id, new[step.key].kind.value, step.kind) for step in returning]
+    lost = waits.count_lost(conn, campaign_id, asked) if asked else {}
+    return {keys[step_id]: n for step_id, n in lost.items()}
 
 
 def _new_effects(conn: Connection, file: CampaignFile, *, now: datetime, zone: ZoneInfo) -> dict[str, Any]:
@@ -527,8 +567,18 @@ def _dates(conn: Connection, file: CampaignFile, before: Iterable[DateSourceFile
 
 
 def _gone(before: CampaignFile, after: CampaignFile) -> list[str]:
-    old, new = (list(map(contact_date, file.sources.dates)) for file in (before, after))
-    return [str(date) for date in old if date not in new]
+    new = _said_dates(after)
+    return [date for date in _said_dates(before) if date not in new]
+
+
+def _told_by_rules(before: CampaignFile, after: CampaignFile) -> set[str]:
+    """Return the settings whose change is told by rules and dates that come and go: sentences may be too short."""
+    old, new = ({**rules_by_setting(file), "sources.dates": _said_dates(file)} for file in (before, after))
+    return {name for name in new if old[name] != new[name]}
+
+
+def _said_dates(file: CampaignFile) -> list[str]:
+    return list(map(str, map(contact_date, file.sources.dates)))
 
 
 def _missing(named: Sequence[Reference], what: RefersTo, known: set[str]) -> list[str]:
@@ -630,6 +680,11 @@ def _warnings(conn: Connection, file: CampaignFile) -> list[str]:
         for key in sorted(firms - companies.existing(conn, firms))
     ]
     warnings += _date_notes(conn, file)
+    warnings += [
+        f"segment {each.segment!r} is a source and an exit: contacts who enter by it leave at once; remove it from one"
+        for each in file.exit
+        if each.segment in file.sources.segments
+    ]
     warnings += notes(conn, ((f"step {step.step}", texts_in(step.with_)) for step in file.walk()))
     others = {each.key for each in found if each.what is RefersTo.CAMPAIGN}
     known = {row.key for row in campaigns.listing(conn)}

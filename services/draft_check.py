@@ -15,6 +15,8 @@ from parcours.domain.campaign_file.check import check
 from parcours.domain.campaign_file.model import BRANCH_NAMES, CampaignFile, Path
 from parcours.domain.campaign_file.sentences import quoted
 from parcours.domain.errors import CampaignError
+from parcours.domain.segments import parsing
+from parcours.domain.segments import rule as rules
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.types import RefersTo
 from parcours.services.drafts import without_choices
@@ -64,8 +66,18 @@ def check_draft(conn: Connection, data: Mapping[str, Any], zone: ZoneInfo) -> Ch
     given = ready(data)
     checked = check(given, default_zone=zone)
     problems = [_placed(given, each.path, each.sentence) for each in checked.problems]
+    problems += _of_goal(given)
     problems += _unknown(conn, given)
     return CheckedDraft(checked.file if not problems else None, problems)
+
+
+def _of_goal(data: Mapping[str, Any]) -> Iterator[DraftProblem]:
+    """Yield what is wrong with the rule of the goal, which is read only when the campaign is applied."""
+    goal = data.get("goal")
+    if isinstance(goal, Mapping) and isinstance(goal.get("rule"), Mapping):
+        _rule, problems = parsing.parse(goal["rule"], path=("goal", "rule"))
+        for each in problems:
+            yield DraftProblem(None, ".".join(map(str, each.path)), each.sentence)
 
 
 def ready(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,9 +117,13 @@ def _named(data: Mapping[str, Any]) -> Iterator[_Named]:
         keys = sources.get(name) if isinstance(sources, Mapping) else None
         for key in keys if isinstance(keys, list) else ():
             yield _Named(None, f"sources.{name}", what, str(key))
-    for leaving in data["exit"] if isinstance(data.get("exit"), list) else ():
-        if isinstance(leaving, Mapping) and isinstance(leaving.get("segment"), str):
-            yield _Named(None, "exit", RefersTo.SEGMENT, leaving["segment"])
+    for n, leaving in enumerate(data["exit"] if isinstance(data.get("exit"), list) else ()):
+        if isinstance(leaving, Mapping) and leaving.get("segment") and isinstance(leaving["segment"], str):
+            yield _Named(None, f"exit.{n}.segment", RefersTo.SEGMENT, leaving["segment"])
+        if isinstance(leaving, Mapping):
+            yield from _named_by_rule(data, None, ("exit", n, "rule"), leaving.get("rule"))
+    if isinstance(data.get("goal"), Mapping):
+        yield from _named_by_rule(data, None, ("goal", "rule"), data["goal"].get("rule"))
     for each in edit.walk(data):
         kind, given = edit.kind_of(each.step), each.step.get("with")
         if kind is None or not isinstance(given, Mapping):
@@ -116,9 +132,18 @@ def _named(data: Mapping[str, Any]) -> Iterator[_Named]:
             found = step_type(kind, str(each.step[kind.value]))
         except CampaignError:
             continue
+        if found.rule_of is not None:
+            yield from _named_by_rule(data, each.step["step"], ("with", "rule"), given.get("rule"))
         for name, what, key in found.references(given):
             if what in _CALLED and not (what is RefersTo.CAMPAIGN and key in ("this", data.get("campaign"))):
                 yield _Named(each.step["step"], f"with.{name}", what, key)
+
+
+def _named_by_rule(data: Mapping[str, Any], step: str | None, path: Path, rule: Any) -> Iterator[_Named]:
+    read, _problems = parsing.parse(rule, path=path, of_campaign=True) if rule else (None, [])
+    for place, what, key in rules.references(read) if read is not None else ():
+        if what in _CALLED and not (what is RefersTo.CAMPAIGN and key in ("this", data.get("campaign"))):
+            yield _Named(step, ".".join(map(str, place)), what, key)
 
 
 def _unknown(conn: Connection, data: Mapping[str, Any]) -> Iterator[DraftProblem]:

@@ -7,22 +7,26 @@ from typing import Any
 
 from parcours.domain.campaign_file.build import exit_rule
 from parcours.domain.campaign_file.model import CampaignFile, EntryFile, EventSourceFile, ExitFile, GoalFile
+from parcours.domain.segments import parsing
 from parcours.domain.segments.judging import in_short
 
 
 def entry_rules(file: CampaignFile) -> list[str]:
     """Return a sentence for each event source, exit and limit of a file, for its goal and its control group."""
-    rules = [f"source {event_source(each)}" for each in file.sources.events]
-    if not file.sources.existing:
-        rules.append("source: only who enters a segment from now on")
-    if file.entry is not None:
-        rules.append(limit_of(file.entry))
-    rules += [exit_of(each) for each in file.exit]
-    if file.goal is not None:
-        rules.append(goal_of(file.goal))
-    if file.control is not None:
-        rules.append(control_of(file.control))
-    return rules
+    return [rule for rules in rules_by_setting(file).values() for rule in rules]
+
+
+def rules_by_setting(file: CampaignFile) -> dict[str, list[str]]:
+    """Return the sentences of `entry_rules` by the setting that they tell."""
+    existing = file.sources.existing
+    return {
+        "sources.events": [f"source {event_source(each)}" for each in file.sources.events],
+        "sources.existing": [] if existing else ["source: only who enters a segment from now on"],
+        "entry": [] if file.entry is None else [limit_of(file.entry)],
+        "exit": [exit_of(each) for each in file.exit],
+        "goal": [] if file.goal is None else [goal_of(file.goal)],
+        "control": [] if file.control is None else [control_of(file.control)],
+    }
 
 
 def event_source(source: EventSourceFile) -> str:
@@ -45,7 +49,9 @@ def goal_of(goal: GoalFile) -> str:
     """Return a goal in words."""
     within = f" within {goal.within} of entering" if goal.within is not None else " at any time after entering"
     if goal.event is None:
-        return f"goal: the rule becomes true{within}; counted for contacts who enter from now on"
+        rule, _ = parsing.parse(goal.rule)
+        said = "the rule becomes true" if rule is None else f"the rule becomes true ({in_short(rule)})"
+        return f"goal: {said}{within}; counted for contacts who enter from now on"
     runs = f", for the run of the same {goal.key}" if goal.key is not None else ""
     value = f", with the value {goal.value}" if goal.value is not None else ""
     return (

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine
 
 from parcours.db.clock import now as database_now
 from parcours.db.reads import overview
-from parcours.db.tables import campaigns, events, outbox, rebuilds, rules
+from parcours.db.tables import campaigns, events, installation, outbox, rebuilds, rules
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.time.text import iso
 from parcours.ops.settings import Settings
 from parcours.producers.broker import BrokerAwayError, queue_depths
+
+# A worker says every ten seconds that it runs; one that has not for so long has died, or lost the database.
+SILENT_AFTER = timedelta(seconds=35)
 
 
 def status(engine: Engine, settings: Settings) -> dict[str, Any]:
@@ -69,6 +72,7 @@ def _of_database(conn: Connection) -> dict[str, Any]:
         "sweeps": overview.open_sweeps(conn),
         "set_aside": [{"campaign": key, "error": why} for key, why in campaigns.set_aside(conn).items()],
         "rules": _rules(conn, now),
+        "workers": _workers(conn, now),
     }
 
 
@@ -89,6 +93,21 @@ def _rules(conn: Connection, now: datetime) -> dict[str, Any]:
         "ranges_left": sum(each.chunks for each in rebuilds.left(conn, list(rules.book(conn).rules))),
         "oldest_due_seconds": _seconds(rules.oldest_due(conn, now=now), now),
     }
+
+
+def _workers(conn: Connection, now: datetime) -> list[dict[str, Any]]:
+    """Return the worker processes that run, and those that ended without a word: `alive` is false for these."""
+    return [
+        {
+            "worker": each.name,
+            "alive": now - each.at <= SILENT_AFTER,
+            "since": iso(each.since),
+            "seen_seconds": _seconds(each.at, now),
+            "threads": each.threads,
+            "queues": list(each.queues),
+        }
+        for each in installation.workers(conn)
+    ]
 
 
 def _age(since: datetime | None, now: datetime) -> float | None:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from parcours.db.reads import rules as in_sql
 from parcours.db.tables import rebuilds
+from parcours.db.tables.membership import Chunk
 from parcours.domain.segments.rule import Rule
 from parcours.domain.steps.types import Failed
 
@@ -20,11 +21,12 @@ RANGE = 4_000
 
 
 class RuleCount(NamedTuple):
-    """How many contacts match; `about`: an estimate. `failed`: of so many of those asked the rule cannot tell."""
+    """How many of all contacts match; `about`: an estimate. `failed`: so many about whom the rule cannot tell."""
 
     matching: int
     about: bool
     failed: int
+    total: int = 0
 
 
 def count(conn: Connection, rule: Rule, *, now: datetime, zone: ZoneInfo) -> RuleCount:
@@ -36,11 +38,14 @@ def count(conn: Connection, rule: Rule, *, now: datetime, zone: ZoneInfo) -> Rul
     starts = range(whole.first_id, whole.last_id + 1, RANGE)
     # The same ranges each time, so that a number changes with the rule alone.
     drawn = starts if width <= MOST_ASKED else sorted(random.Random(width).sample(starts, MOST_ASKED // RANGE))
-    matching = failed = 0
+    matching = failed = asked = 0
     for first in drawn:
-        answers = in_sql.judged(conn, rule, first, min(first + RANGE - 1, whole.last_id), now=now, zone=zone)
+        last = min(first + RANGE - 1, whole.last_id)
+        asked += rebuilds.contacts_in(conn, Chunk(first, last))
+        answers = in_sql.judged(conn, rule, first, last, now=now, zone=zone)
         matching += sum(each.answer is True for each in answers.values())
         failed += sum(isinstance(each.answer, Failed) for each in answers.values())
     if width <= MOST_ASKED:
-        return RuleCount(matching, False, failed)
-    return RuleCount(round(matching * width / (len(drawn) * RANGE)), True, failed)
+        return RuleCount(matching, False, failed, asked)
+    share = width / (len(drawn) * RANGE)
+    return RuleCount(round(matching * share), True, failed, round(asked * share))

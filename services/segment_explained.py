@@ -108,7 +108,7 @@ def explain(conn: Connection, segment: str, contact: str, *, now: datetime, zone
     """Return why a contact is in a segment or not. Raises NotFoundError."""
     found = segments.find(conn, segment)
     if found is None:
-        raise NotFoundError("segment", segment, "run `parcours segments list` to see all segments")
+        raise NotFoundError("segment", segment)
     contact_id = contacts.find(conn, contact)
     if contact_id is None:
         raise NotFoundError("contact", contact)

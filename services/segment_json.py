@@ -15,7 +15,7 @@ def definition(conn: Connection, key: str) -> dict[str, Any]:
     """Return a segment as the data of the file that `apply` takes. Raises NotFoundError."""
     found = segments.find(conn, key)
     if found is None:
-        raise NotFoundError("segment", key, "run `parcours segments list` to see all segments")
+        raise NotFoundError("segment", key)
     data: dict[str, Any] = {
         "segment": found.key,
         "name": found.name,

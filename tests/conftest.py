@@ -180,6 +180,38 @@ def _alone_on_a_shared_broker(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+# Files that take long. Processes share the files of a run, and one that began last would end alone.
+LONG = (
+    "tests/workers/test_chaos.py",
+    "tests/workers/test_processes.py",
+    "tests/workers/delivery/test_delivery_processes.py",
+    "tests/workers/test_unlucky_statistics.py",
+    "tests/workers/test_plans.py",
+    "tests/workers/test_rules_hold.py",
+    "tests/workers/test_random_runs.py",
+    "tests/web/security/",
+    "tests/web/test_processes.py",
+    "tests/web/pages/test_builder_browser.py",
+    "tests/web/pages/test_overview_browser.py",
+    "tests/web/pages/test_without_a_shell.py",
+    "tests/docs/",
+    "tests/db/test_embedded.py",
+    "tests/db/reads/test_rules.py",
+    "tests/test_each_module_first.py",
+    "tests/cli/test_waiting.py",
+    "tests/cli/test_demo.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files first that take long; the order within a file stays."""
+
+    def place(item: pytest.Item) -> int:
+        return next((number for number, name in enumerate(LONG) if item.nodeid.startswith(name)), len(LONG))
+
+    items.sort(key=place)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say at the end which servers were missing, so that a green run is not taken for more than it is."""
     missing = []

@@ -49,9 +49,14 @@ def work(engine: Engine, segment_ids: Collection[int] | None = None, *, now: dat
             for segment_id, asked_at in rebuilds.finish(conn, wanted).items():
                 rules.forgive(conn, segment_id, since=asked_at)
             return False
+        # Nobody changes the rule while its range is in hand; until then somebody could.
+        rules.look_again(conn)
+        known = rules.book(conn).rules.get(part.segment_id)
+        if known is None:
+            return True
         if part.filled:
             _let_campaigns_follow(conn, part, now=now, zone=zone)
-        moved = 0 if part.filled else _fill(conn, book.rules[part.segment_id], part.chunk, now=now, zone=zone)
+        moved = 0 if part.filled else _fill(conn, known, part.chunk, now=now, zone=zone)
         if moved and events.campaigns_of_segment(conn, part.segment_id):
             rebuilds.fill(conn, part)
         else:
@@ -135,6 +140,7 @@ def fill(
         rules.set_due(conn, {(id_, known.segment_id): at for id_, at in due.items()})
     moved = 0
     locked = batch.lock(conn, moving) if moving else []
+    rules.look_again(conn)
     if len(locked) > AT_ONCE and not in_python:
         locked, moved = _move_in_sql(conn, known, chunk, locked, now=now)
     for some in _some(locked):

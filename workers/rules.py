@@ -49,14 +49,12 @@ def follow(conn: Connection, *, now: datetime, zone: ZoneInfo, since: Mapping[in
     if not noted:
         return
     book = rules.book(conn)
-    if not book.is_empty:
-        _ask(conn, book, *_left_to_others(conn, book, noted), now=now, zone=zone, since=since)
+    _ask(conn, book, *_left_to_others(conn, book, noted), now=now, zone=zone, since=since)
 
 
 def _left_to_others(conn: Connection, book: Book, noted: Touches) -> tuple[Asked, Watched]:
-    """Leave to others what is not of locked contacts; return what is asked of whom."""
-    elsewhere = Touches(addresses=noted.addresses, companies=noted.companies, joined=noted.joined)
-    rules.leave_to_others(conn, elsewhere)
+    """Set aside for others what is not of locked contacts; return what is asked of whom."""
+    touched.set_aside(conn, noted)
     return book.asked(noted), book.watched(noted)
 
 
@@ -184,6 +182,8 @@ def follow_due(conn: Connection, *, now: datetime, zone: ZoneInfo, limit: int = 
         *memberships.exits_due(conn, book.exits, now=now, limit=limit),
     }
     locked = rules.lock_free(conn, wanted)
+    rules.look_again(conn)
+    book = rules.book(conn)
     if len(locked) < len(wanted):
         erasure.clean_up(conn, rules.gone(conn, wanted.difference(locked)), now=now)
 

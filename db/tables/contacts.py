@@ -29,6 +29,8 @@ LATEST = 10
 LOOKED_UP = 20_000
 # So many contacts tell which fields there are.
 LOOKED_AT = 20_000
+# Of what is in their fields, fewer tell.
+LOOKED_AT_FOR_KINDS = 2_000
 
 
 # What becomes of a row whose address is another contact's.
@@ -384,3 +386,9 @@ def newest(conn: Connection) -> int | None:
 def field_names(conn: Connection) -> list[str]:
     """Return the custom fields that the newest contacts have."""
     return list(conn.execute(statements(__file__)["field_names"], {"looked_at": LOOKED_AT}).scalars())
+
+
+def field_kinds(conn: Connection) -> dict[str, str]:
+    """Return what the newest contacts have in each custom field: number, boolean, date, or text of any kind."""
+    rows = conn.execute(statements(__file__)["field_kinds"], {"looked_at": LOOKED_AT_FOR_KINDS})
+    return {str(row[0]): str(row[1]) for row in rows}

@@ -494,6 +494,18 @@ WITH newest AS MATERIALIZED (
 SELECT name FROM unnest(CAST(:names AS text[])) AS asked (name)
 WHERE EXISTS (SELECT FROM newest) AND NOT EXISTS (SELECT FROM newest WHERE jsonb_exists(newest.fields, asked.name));
 
+-- name: field_kinds
+-- What the newest contacts have in their fields: of one kind, or anything.
+SELECT each.key,
+       CASE WHEN bool_and(jsonb_typeof(each.value) = 'number') THEN 'number'
+            WHEN bool_and(jsonb_typeof(each.value) = 'boolean') THEN 'boolean'
+            WHEN bool_and(jsonb_typeof(each.value) = 'string' AND each.value #>> '{}' ~ '^\d{4}-\d\d-\d\d([T ]|$)') THEN 'date'
+            ELSE 'text' END
+FROM (SELECT fields FROM contact ORDER BY id DESC LIMIT :looked_at) AS newest,
+     LATERAL jsonb_each(newest.fields) AS each
+WHERE jsonb_typeof(each.value) <> 'null' AND each.value <> '""'
+GROUP BY each.key;
+
 -- name: field_names
 SELECT DISTINCT jsonb_object_keys(newest.fields)
 FROM (SELECT fields FROM contact ORDER BY id DESC LIMIT :looked_at) AS newest;

@@ -18,3 +18,18 @@ WHERE state IN ('queued', 'sending');
 
 -- name: erasure_key
 SELECT value FROM installation WHERE name = 'erasure_key';
+
+-- name: beat
+-- A worker that runs says so again and again; `value` has since when, when last, and what it does.
+INSERT INTO installation (name, value) VALUES (:name, CAST(:value AS text))
+ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- name: forget_worker
+DELETE FROM installation WHERE name = :name;
+
+-- name: forget_silent
+DELETE FROM installation
+WHERE CASE WHEN starts_with(name, 'worker ') THEN CAST(CAST(value AS jsonb) ->> 'at' AS timestamptz) < :before END;
+
+-- name: workers
+SELECT name, value FROM installation WHERE starts_with(name, 'worker ') ORDER BY name;

@@ -188,6 +188,14 @@ def not_manual(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -
     )
 
 
+def asked_for_exit(conn: Connection, campaign_id: int, contact_ids: Sequence[int], *, now: datetime) -> set[int]:
+    """Return those of contacts who are in a campaign, not by a person, and whose exits by rule nobody is to ask now."""
+    if not contact_ids:
+        return set()
+    given = {"campaign_id": campaign_id, "contact_ids": list(contact_ids), "now": now}
+    return set(conn.execute(sql["asked_for_exit"], given).scalars())
+
+
 def exits_due(conn: Connection, campaign_ids: Collection[int], *, now: datetime, limit: int) -> list[int]:
     """Return members of whom the exits by rule of these campaigns are to be asked again, the longest due first."""
     given = {"campaign_ids": list(campaign_ids), "now": now, "limit": limit}
@@ -463,6 +471,13 @@ def look_again(conn: Connection, campaign_id: int, due: Mapping[int, datetime]) 
 def stay(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> None:
     """Forget the grace of members that a segment took back, and the cooldown of who came in."""
     conn.execute(sql["stay"], {"campaign_id": campaign_id, "contact_ids": list(contact_ids)})
+
+
+def grace_until(conn: Connection, campaign_id: int, contact_id: int) -> datetime | None:
+    """Return when the grace of a contact that is in none of a campaign's sources any more ends; None without one."""
+    parameters = {"campaign_id": campaign_id, "contact_id": contact_id}
+    ends: datetime | None = conn.execute(sql["grace_until"], parameters).scalar_one_or_none()
+    return ends
 
 
 def grace_over(conn: Connection, *, now: datetime, limit: int) -> list[tuple[int, int]]:

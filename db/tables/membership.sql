@@ -69,6 +69,12 @@ WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigi
   AND arrival <> 'manual'
 ORDER BY contact_id;
 
+-- name: asked_for_exit
+-- Members whom the exits by rule were asked about and let stay, as far as they let out who joined like this.
+SELECT contact_id FROM membership
+WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[])) AND left_at IS NULL
+  AND arrival <> 'manual' AND (exit_due_at IS NULL OR exit_due_at > :now);
+
 -- name: exits_due
 -- So many of each campaign, the oldest first, from membership_exit_idx.
 SELECT first.contact_id
@@ -509,6 +515,13 @@ WHERE leaving.due_at <> excluded.due_at;
 
 -- name: stay
 DELETE FROM leaving WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[]));
+
+-- name: grace_until
+-- Who is out waits for the end of a cooldown.
+SELECT leaving.due_at
+FROM leaving
+JOIN membership ON membership.contact_id = leaving.contact_id AND membership.campaign_id = leaving.campaign_id
+WHERE leaving.contact_id = :contact_id AND leaving.campaign_id = :campaign_id AND membership.left_at IS NULL;
 
 -- name: grace_over
 -- Of campaigns that run: in the others everybody keeps their place, and a grace that ends in a pause is looked at

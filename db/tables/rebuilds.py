@@ -128,3 +128,8 @@ def id_range(conn: Connection) -> Chunk | None:
     """Return the range of the ids of contacts; None when there is nobody."""
     row = conn.execute(sql["id_range"]).one()
     return None if row[0] is None else Chunk(*row)
+
+
+def contacts_in(conn: Connection, chunk: Chunk) -> int:
+    """Return how many contacts a range of ids has."""
+    return int(conn.execute(sql["contacts_in"], chunk._asdict()).scalar_one())

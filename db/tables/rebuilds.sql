@@ -98,3 +98,6 @@ WHERE (SELECT true FROM segment_member
 
 -- name: id_range
 SELECT min(id), max(id) FROM contact;
+
+-- name: contacts_in
+SELECT count(*) FROM contact WHERE id BETWEEN :first_id AND :last_id;

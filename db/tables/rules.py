@@ -163,6 +163,16 @@ def go_by(conn: Connection, version: int) -> None:
         _versions.setdefault(transaction, version)
 
 
+def look_again(conn: Connection) -> None:
+    """Let this transaction, which has just taken locks, go by the rules as they are now.
+
+    Whoever was asked about a rule that came since it looked last was not locked yet.
+    """
+    transaction = conn.get_transaction()
+    if transaction is not None:
+        _versions.pop(transaction, None)
+
+
 def book(conn: Connection) -> Book:
     """Return all rules, read once a process for each version."""
     now = version(conn)
@@ -395,9 +405,9 @@ def gone(conn: Connection, contact_ids: Collection[int]) -> list[int]:
 # Who is left to others.
 
 
-def leave_to_others(conn: Connection, rest: Touches) -> None:
-    """Let somebody else ask the rules about what was noted, as far as any rule reads it."""
-    known = book(conn) if rest else NO_RULES
+def _leave_to_others(conn: Connection, rest: Touches) -> None:
+    """Let somebody else ask the rules about what was noted of contacts, as far as any rule reads it."""
+    known = book(conn)
     if known.is_empty:
         return
     rows: set[tuple[int, str | None]] = {(id_, None) for id_ in rest.anything}
@@ -411,13 +421,29 @@ def leave_to_others(conn: Connection, rest: Touches) -> None:
     if rows:
         contact_ids, whats = map(list, zip(*sorted(rows, key=lambda row: (row[0], row[1] or "")), strict=True))
         conn.execute(sql["leave_to_others"], {"ids": contact_ids, "whats": whats})
-    if rest.companies and known.is_read(COMPANIES):
+
+
+def _leave_shared(conn: Connection, rest: Touches) -> None:
+    """Let somebody else ask the rules about what was noted of those whose locks nobody here may hold.
+
+    That is why it comes last: a rule that is stored later is asked of them later, since whoever stores it waits for
+    this transaction. While somebody stores one, it may read anything.
+    """
+    held = conn.execute(sql["hold"]).scalar()
+    transaction = conn.get_transaction()
+    if held is not None and transaction is not None:
+        _versions[transaction] = int(held)
+
+    def is_read(token: str) -> bool:
+        return held is None or book(conn).is_read(token)
+
+    if rest.companies and is_read(COMPANIES):
         conn.execute(sql["companies_changed"], {"keys": sorted(rest.companies)})
-    if rest.addresses and known.is_read(DO_NOT_CONTACT):
+    if rest.addresses and is_read(DO_NOT_CONTACT):
         _leave_who_has(conn, rest.addresses)
     for joined in rest.joined:
         token = f"{CAMPAIGNS}.{joined.campaign_id}"
-        if known.is_read(token):
+        if is_read(token):
             conn.execute(sql["leave_who_joined"], {**joined._asdict(), "what": token})
 
 
@@ -433,6 +459,7 @@ def _leave_who_has(conn: Connection, addresses: Collection[str]) -> None:
 
 def leave_imported(conn: Connection, *, now: datetime) -> bool:
     """Let somebody else ask the rules about whom an import changed; return whether there are rules."""
+    look_again(conn)
     if book(conn).is_empty:
         return False
     conn.execute(sql["leave_imported"], {"now": now})
@@ -442,8 +469,13 @@ def leave_imported(conn: Connection, *, now: datetime) -> bool:
 def leave_rest(conn: Connection) -> None:
     """Leave to others what was touched and nobody asked about: as a transaction commits."""
     rest = touched.take(conn)
-    if rest:
-        leave_to_others(conn, rest)
+    touched.set_aside(conn, rest)
+    if rest.of_contacts:
+        look_again(conn)
+        _leave_to_others(conn, rest)
+    shared = touched.take_aside(conn)
+    if shared:
+        _leave_shared(conn, shared)
 
 
 def oldest_due(conn: Connection, *, now: datetime) -> datetime | None:

@@ -1,6 +1,10 @@
 -- name: version
 SELECT version FROM rule_set;
 
+-- name: hold
+-- At the end of a transaction: no rule changes until it is over, or one is being changed, and there is no row.
+SELECT version FROM rule_set FOR SHARE SKIP LOCKED;
+
 -- name: begin_to_change
 -- Whoever changes rules does so alone, and with a number of its own.
 UPDATE rule_set SET version = version + 1 RETURNING version;
@@ -213,7 +217,11 @@ SELECT contact_id FROM (
 ORDER BY id LIMIT :limit;
 
 -- name: unasked
-SELECT contact_id FROM unjudged WHERE contact_id = ANY (CAST(:ids AS bigint[]));
+-- Also for what their companies are.
+SELECT contact_id FROM unjudged WHERE contact_id = ANY (CAST(:ids AS bigint[]))
+UNION
+SELECT company_member.contact_id FROM unjudged_company JOIN company_member USING (company_id)
+WHERE company_member.contact_id = ANY (CAST(:ids AS bigint[]));
 
 -- name: take_left
 -- All that is left of contacts whose locks the caller holds.

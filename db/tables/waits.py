@@ -39,6 +39,14 @@ class CancelledWait(NamedTuple):
     due_at: datetime | None
 
 
+class Returning(NamedTuple):
+    """A step that returns, with its kind then; `before`: that of the step while it was there last, or still is."""
+
+    step_id: int
+    kind: str
+    before: str
+
+
 class Displaced(NamedTuple):
     """A wait that a step lost, with what says when its contact is due elsewhere."""
 
@@ -299,22 +307,25 @@ def _places(found: Sequence[ToCome | Dated | AtRule]) -> dict[str, Any]:
 
 
 def lost_with_steps(
-    conn: Connection, campaign_id: int, step_ids: Sequence[int], first_id: int, last_id: int
+    conn: Connection, campaign_id: int, returning: Sequence[Returning], first_id: int, last_id: int
 ) -> list[Displaced]:
     """Return what removing steps cancelled of members in a range of ids, who are where they were then, by contact."""
-    parameters = {
-        "campaign_id": campaign_id,
-        "step_ids": list(step_ids),
-        "first_id": first_id,
-        "last_id": last_id,
-    }
+    parameters = {"campaign_id": campaign_id, **_columns_of(returning), "first_id": first_id, "last_id": last_id}
     return sorted(Displaced(*row) for row in conn.execute(sql["lost_with_steps"], parameters))
 
 
-def count_lost(conn: Connection, campaign_id: int, step_ids: Sequence[int]) -> dict[int, int]:
+def count_lost(conn: Connection, campaign_id: int, returning: Sequence[Returning]) -> dict[int, int]:
     """Return of how many members removing each step cancelled a wait that nothing took the place of."""
-    parameters = {"campaign_id": campaign_id, "step_ids": list(step_ids), "first_id": 0, "last_id": 2**62}
+    parameters = {"campaign_id": campaign_id, **_columns_of(returning), "first_id": 0, "last_id": 2**62}
     return dict(Counter(row.step_id for row in conn.execute(sql["lost_with_steps"], parameters)))
+
+
+def _columns_of(returning: Sequence[Returning]) -> dict[str, list[Any]]:
+    return {
+        "step_ids": [each.step_id for each in returning],
+        "kinds": [each.kind for each in returning],
+        "befores": [each.before for each in returning],
+    }
 
 
 def count_from_before(conn: Connection, befores: Mapping[int, datetime]) -> dict[int, int]:

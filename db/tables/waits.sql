@@ -398,7 +398,7 @@ FROM (
     WHERE membership.campaign_id = :campaign_id AND membership.left_at IS NULL AND membership.runs
       AND run.left_at IS NULL AND run.contact_id BETWEEN :first_id AND :last_id
 ) AS member
-CROSS JOIN unnest(CAST(:step_ids AS int[])) AS back (step_id)
+CROSS JOIN unnest(CAST(:step_ids AS int[]), CAST(:kinds AS text[]), CAST(:befores AS text[])) AS back (step_id, kind, before)
 CROSS JOIN LATERAL (
     SELECT outcome.step_id, outcome.rotation, outcome.passage, outcome.due_at, outcome.result, outcome.detail
     FROM outcome
@@ -406,5 +406,7 @@ CROSS JOIN LATERAL (
     ORDER BY outcome.at DESC, outcome.rotation DESC, outcome.passage DESC
     LIMIT 1
 ) AS lost
+-- A step that became one of another kind in between lost those who waited at what it was.
 WHERE lost.result = 'cancelled' AND lost.rotation = member.rotation
+  AND coalesce(lost.detail ->> 'kind', back.before) = back.kind
   AND jsonb_exists(lost.detail, 'since') AND NOT jsonb_exists(lost.detail, 'redirected_to');

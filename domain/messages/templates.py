@@ -34,6 +34,30 @@ ATTRIBUTES = ("key", "email", "timezone", "points", "stage", "owner", "tags")
 # A template stands alone: there is nowhere to load another from.
 _LOADING_TAGS = ("include", "render", "extends", "import")
 _ASKED_ABOUT = r"contact\.{name}\s*\|\s*default|{{%-?\s*(?:if|unless|elsif|case)\b[^%]*contact\.{name}\b"
+# A name that stands after a dot.
+_DOTTED = re.compile(r"[^\W\d][\w-]*")
+_WORDS_OF_LIQUID = frozenset(
+    {
+        "and",
+        "or",
+        "not",
+        "in",
+        "contains",
+        "true",
+        "false",
+        "nil",
+        "null",
+        "empty",
+        "blank",
+        "if",
+        "else",
+        "with",
+        "for",
+        "as",
+        "required",
+    }
+)
+_OUTPUT = re.compile(r"{{-?(.*?)-?}}", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 
 
@@ -76,7 +100,8 @@ def problems(source: str, names: Names = NAMES) -> Iterator[TemplateProblem]:
     try:
         found = PLAIN.from_string(source).analyze(include_partials=False)
     except LiquidError as error:
-        yield at(str(error.message), error.token.start_index if error.token else 0)
+        place = error.token.start_index if error.token else 0
+        yield at(_why(source, place, str(error.message)), place)
         return
     except RecursionError:
         yield at("its blocks are nested too deeply", 0)
@@ -108,6 +133,25 @@ def problems(source: str, names: Names = NAMES) -> Iterator[TemplateProblem]:
             if isinstance(second, str) and second not in below:
                 hint = f"; it has {', '.join(sorted(below))}" if below else ", which is a text"
                 yield at(f"unknown name '{root}.{second}'{hint}", variable.span.index)
+
+
+def placeholder(field: str) -> str:
+    """Return what stands in a template for a custom field of the contact."""
+    if _DOTTED.fullmatch(field) and field not in _WORDS_OF_LIQUID:
+        return f"{{{{ contact.{field} }}}}"
+    quote = "'" if '"' in field else '"'
+    return f"{{{{ contact[{quote}{field}{quote}] }}}}"
+
+
+def _why(source: str, place: int, message: str) -> str:
+    """Return why a template cannot be read; of a field that needs brackets, how it is written."""
+    for found in _OUTPUT.finditer(source):
+        if found.start() <= place < found.end():
+            root, _sign, name = found[1].partition("|")[0].strip().partition(".")
+            right = placeholder(name)
+            if root == "contact" and right.startswith("{{ contact["):
+                return f"a field whose name is not one word is written with brackets and quotes: {right}"
+    return _plain(message)
 
 
 def fields_named(source: str) -> set[str]:

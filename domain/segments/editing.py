@@ -6,9 +6,12 @@ child of the first; the outermost group has the place ``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+# Of groups in each other, as a rule of a file may have.
+MAX_DEPTH = 20
 
 # `none`: not any of them. `not_all`: at least one of them is not so.
 How = Literal["all", "any", "none", "not_all"]
@@ -39,6 +42,36 @@ def of_data(data: Any) -> EditedGroup:
     """Return the rule of some data, right or wrong, for editing; what is no rule is left out."""
     found = _of_data(data)
     return found if isinstance(found, EditedGroup) else EditedGroup("all", () if found is None else (found,))
+
+
+def is_rule(data: Any, depth: int = MAX_DEPTH) -> bool:
+    """Return whether all that some data says is a rule, finished or not, so that `of_data` leaves nothing out."""
+    if not isinstance(data, Mapping) or depth <= 0:
+        return False
+    if isinstance(data.get("condition"), str):
+        return set(data) <= {"condition", "with"} and isinstance(data.get("with", {}), Mapping)
+    for how in ("all", "any"):
+        if isinstance(data.get(how), list | tuple):
+            return len(data) == 1 and all(is_rule(each, depth - 1) for each in data[how])
+    return len(data) == 1 and "not" in data and is_rule(data["not"], depth - 1)
+
+
+def parts(rule: Edited) -> Iterator[Edited]:
+    """Yield every group and condition of a rule, a group before what is in it."""
+    yield rule
+    if isinstance(rule, EditedGroup):
+        for each in rule.children:
+            yield from parts(each)
+
+
+def at(rule: Edited, place: str) -> Edited | None:
+    """Return what is at a place, or None where nothing is."""
+    here = rule
+    for step in _steps(place):
+        if not isinstance(here, EditedGroup) or step >= len(here.children):
+            return None
+        here = here.children[step]
+    return here
 
 
 def _of_data(data: Any) -> Edited | None:

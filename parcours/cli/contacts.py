@@ -245,6 +245,7 @@ def _change(
     refuse: list[str] | None,
     allow: list[str] | None,
 ) -> None:
+    from parcours.domain.events.parsing import EventError
     from parcours.domain.keys import field_value
     from parcours.services import contact_changes
     from parcours.services.contact_changes import ContactChange
@@ -257,7 +258,11 @@ def _change(
         data["tags"] = {"add": tags or [], "remove": untag or []}
     channels = [[checked_key("channel", each).lower() for each in given or ()] for given in (refuse, allow)]
     change = ContactChange(data, refuse=channels[0], allow=channels[1])
-    contact_changes.apply(here.engine, here.settings, key, change, source="parcours/command")
+    try:
+        contact_changes.apply(here.engine, here.settings, key, change, source="parcours/command")
+    except EventError as error:
+        # It tells of the event that changes a contact; whoever typed the command knows of none.
+        raise CampaignError(str(error).replace(" of contact.changed", "", 1)) from error
 
 
 @app.command()
@@ -280,6 +285,8 @@ def export(
 
     here = session()
     if segment is None:
+        if format_ is not None:
+            raise CampaignError("--format is for the members of a segment; add --segment, or leave out --format")
         with here.engine.connect() as conn:
             here.print_json(contact_export.whole_contact(conn, what.strip(), here.zone))
         return
@@ -289,9 +296,14 @@ def export(
         for part in parts:
             typer.echo(part, nl=False)
         return
-    with Path(what).open("w", encoding="utf-8", newline="") as file:
-        for part in parts:
-            file.write(part)
+    try:
+        with Path(what).open("w", encoding="utf-8", newline="") as file:
+            for part in parts:
+                file.write(part)
+    except OSError as error:
+        raise CampaignError(
+            f"{what} cannot be written ({error.strerror}); name a file in a folder that exists, or - for stdout"
+        ) from error
     here.say(f"Members of {segment} were written to {what}.")
 
 
@@ -302,10 +314,14 @@ def delete(
     as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")] = False,
 ) -> None:
     """Erase a contact and all data about it. This cannot be undone."""
+    from parcours.db.tables import contacts
     from parcours.services import contact_changes
 
     here = session()
     key = key.strip()
+    with here.engine.connect() as conn:
+        if contacts.find(conn, key) is None:
+            raise NotFoundError("contact", key)
     if not yes:
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             raise CampaignError("erasing cannot be undone; add --yes to erase without a question")

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 import typer
 from sqlalchemy import Connection
 
+from parcours.cli.instants import Now, given, instant
 from parcours.cli.session import session
-from parcours.db.clock import now as database_now
-from parcours.db.tables import campaigns, contacts, entrants
+from parcours.db.tables import campaigns, contacts, entrants, membership
 from parcours.db.tables import dates as dates_table
 from parcours.db.tables.campaigns import Found
 from parcours.db.tables.contacts import ContactRun, ContactStanding, ContactWait, Passed
@@ -143,6 +143,13 @@ def held_sentence(held: HeldBack, zone: ZoneInfo) -> str:
     return f"Held back{run} since {shown(held.came_at, zone)} by the campaign's limit; {held.before:,} come before."
 
 
+def grace_sentence(ends: datetime, *, now: datetime, zone: ZoneInfo) -> str:
+    """Return until when a contact that is in none of the sources any more stays."""
+    if ends <= now:
+        return f"Is in none of its sources any more; the grace ended {shown(ends, zone)}, and it leaves shortly."
+    return f"Is in none of its sources any more. It leaves on {shown(ends, zone)}, unless it comes back before (grace)."
+
+
 def _events_of(campaign: Campaign | None) -> list[str]:
     if campaign is None or not campaign.event_sources:
         return []
@@ -236,18 +243,20 @@ def _of_member(
 def explain(
     campaign: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="Key or id of the campaign.")],
     contact: Annotated[str, typer.Argument(metavar="CONTACT", help="Key of the contact.")],
+    now: Now = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show where a contact is in a campaign and why: completed steps, skipped steps with reasons, and waits in local
     time."""
     here = session()
+    given(now)
     with here.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
         person = contacts.show(conn, contact)
         if person is None:
             raise NotFoundError("contact", contact)
-        now = database_now(conn)
-        why_not = campaigns.status_of(campaigns.listing(conn, [found.id])[0]).why_not(now)
+        at = instant(conn, now)
+        why_not = campaigns.status_of(campaigns.listing(conn, [found.id])[0]).why_not(at)
         loaded, unreadable = _tree(conn, found, here.zone)
         why_not = unreadable or why_not
         segments = campaigns.sources(conn, found.id)
@@ -255,7 +264,8 @@ def explain(
         dates = dates_table.of_contact(conn, found.id, person.id)
         waiting_to_enter = entrants.of_contact(conn, found.id, person.id)
         standing = next((each for each in person.campaigns if each.campaign == found.key), None)
-        by_source, rules = _reasons(conn, loaded, standing, contact, person.id, now=now, zone=here.zone)
+        grace = membership.grace_until(conn, found.id, person.id)
+        by_source, rules = _reasons(conn, loaded, standing, contact, person.id, now=at, zone=here.zone)
     zone = zone_of(person.timezone, here.zone)
     sentences = []
     if why_not:
@@ -267,9 +277,11 @@ def explain(
         sentences += _events_of(loaded)
         sentences += by_source
     else:
-        sentences += _of_member(standing, loaded, by_source, rules, now=now, zone=zone)
+        sentences += _of_member(standing, loaded, by_source, rules, now=at, zone=zone)
+    if grace is not None:
+        sentences.append(grace_sentence(grace, now=at, zone=zone))
     sentences += [held_sentence(held, zone) for held in waiting_to_enter]
-    sentences += [by_date(each, inside=standing is not None, now=now, zone=zone) for each in dates]
+    sentences += [by_date(each, inside=standing is not None, now=at, zone=zone) for each in dates]
     if not as_json:
         for sentence in sentences:
             here.say(sentence)
@@ -291,6 +303,7 @@ def explain(
                 {**each, "held": wait.held}
                 for each, wait in zip(waits_json(standing, zone), standing.waits, strict=True)
             ],
+            "grace_until": iso(grace),
             "dates": [
                 {
                     "date": str(each.rule),

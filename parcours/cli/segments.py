@@ -11,12 +11,11 @@ import typer
 from sqlalchemy import Connection
 
 from parcours.cli import file_options
-from parcours.cli.instants import Now, instant
+from parcours.cli.instants import Now, begin, given, instant
 from parcours.cli.progress import reading
 from parcours.cli.rejected_rows import RejectFile
 from parcours.cli.session import session
 from parcours.db import partitions
-from parcours.db.clock import now as database_now
 from parcours.db.tables import campaigns, contacts, rebuilds, rules, segments
 from parcours.db.tables.segments import Segment
 from parcours.domain.errors import CampaignError, NotFoundError
@@ -90,12 +89,13 @@ def _refuse_if_used(conn: Connection, key: str) -> None:
 
 
 @app.command()
-def plan(files: Files, reset_manual: ResetManual = False, as_json: Json = False) -> None:
+def plan(files: Files, reset_manual: ResetManual = False, now: Now = None, as_json: Json = False) -> None:
     """Show what applying segment files would change: members added and removed, and the effect on campaigns."""
     here = session()
     documents = _read(files)
+    given(now)
     with here.engine.connect() as conn:
-        plans = _plans(conn, documents, forget=reset_manual)
+        plans = _plans(conn, documents, forget=reset_manual, now=instant(conn, now))
     if as_json:
         here.print_json([each.to_json() for each in plans])
         return
@@ -109,6 +109,7 @@ def apply(
     files: Files,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")] = False,
     reset_manual: ResetManual = False,
+    now: Now = None,
 ) -> None:
     """Create or update segments from files, all or none. The plan is shown first. Files can refer to each other.
 
@@ -116,22 +117,23 @@ def apply(
     """
     here = session()
     documents = _read(files)
+    given(now)
     with here.engine.connect() as conn:
-        plans = _plans(conn, documents, forget=reset_manual)
+        plans = _plans(conn, documents, forget=reset_manual, now=instant(conn, now))
     for each in plans:
         for line in each.lines():
             here.say(line)
     _confirm(plans, yes=yes)
-    now = partitions.begin(here.engine)
+    at = begin(here.engine, now)
     wanted = [file for document in documents for file in document.segments]
     with here.begin() as conn:
         stamps = {each.segment: each.stamp for each in plans if each.file is not None}
-        asked = segment_rules.apply(conn, wanted, forget=reset_manual, now=now, stamps=stamps)
+        asked = segment_rules.apply(conn, wanted, forget=reset_manual, now=at, stamps=stamps)
     with here.console.status("evaluating rules") as status:
         done = rebuilding.work_all(
             here.engine,
             asked,
-            now=now,
+            now=at,
             zone=here.zone,
             progress=lambda left: status.update(f"evaluating rules; {left:,} contact ranges left"),
         )
@@ -184,12 +186,13 @@ def show(key: SegmentKey, as_json: Json = False) -> None:
 
 
 @app.command()
-def explain(segment: SegmentKey, contact: OneContact, as_json: Json = False) -> None:
+def explain(segment: SegmentKey, contact: OneContact, now: Now = None, as_json: Json = False) -> None:
     """Explain why a contact is in a segment or not: the result of each condition, and manual changes."""
     here = session()
+    given(now)
     with here.engine.connect() as conn:
         found = segment_explained.explain(
-            conn, segment.strip(), contact.strip(), now=database_now(conn), zone=here.zone
+            conn, segment.strip(), contact.strip(), now=instant(conn, now), zone=here.zone
         )
     if as_json:
         here.print_json(found.to_json())
@@ -361,7 +364,7 @@ def _read(paths: Sequence[Path]) -> list[SegmentDocument]:
     return found
 
 
-def _plans(conn: Connection, documents: Sequence[SegmentDocument], *, forget: bool) -> list[SegmentPlan]:
+def _plans(conn: Connection, documents: Sequence[SegmentDocument], *, forget: bool, now: datetime) -> list[SegmentPlan]:
     here = session()
     files = [file for document in documents for file in document.segments]
     of = {id(file): document for document in documents for file in document.segments}
@@ -370,7 +373,7 @@ def _plans(conn: Connection, documents: Sequence[SegmentDocument], *, forget: bo
     ]
     if problems:
         raise CampaignFileError(problems)
-    return segment_plan.plan(conn, files, forget=forget, now=database_now(conn), zone=here.zone)
+    return segment_plan.plan(conn, files, forget=forget, now=now, zone=here.zone)
 
 
 def _confirm(plans: Sequence[SegmentPlan], *, yes: bool) -> None:

@@ -93,6 +93,7 @@ def simulate(
     limits and rates hold messages back.
     """
     here = session()
+    _refuse_with_contact(contact, learn=learn, arrivals=bool(arrivals), given=given is not None)
     campaign_file = campaigns.read(file, default_zone=here.zone)
     answers = _answers(answer or [], campaign_file)
     a_day = _arrivals(arrivals or [], campaign_file)
@@ -147,7 +148,7 @@ def simulate(
         here.say(line)
     print_overview(
         here,
-        f"{campaign_file.campaign}: {found.came:,} contacts, {days} days from {here.time(start)}",
+        f"{campaign_file.campaign}: {_counted(found.came, 'contact')}, {_counted(days, 'day')} from {here.time(start)}",
         figures,
     )
     _print_volume(here, campaign_file, volume, start, days)
@@ -156,22 +157,38 @@ def simulate(
     here.say(f"Simulated in {time.monotonic() - began:.0f} s. Nothing was sent or stored.")
 
 
+def _refuse_with_contact(contact: str | None, *, learn: bool, arrivals: bool, given: bool) -> None:
+    """Refuse options about many contacts beside the one that is walked through. Raises typer.BadParameter."""
+    named = [("--learn", learn), ("--arrivals", arrivals), ("--contacts-file", given)]
+    without = [option for option, is_given in named if is_given]
+    if contact is not None and without:
+        raise typer.BadParameter(
+            f"--contact walks one contact through, so {' and '.join(without)} would have no effect; leave "
+            f"{'it' if len(without) == 1 else 'them'} out, and choose answers with --answer STEP=100 or STEP=0"
+        )
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def _summary_lines(found: Forecast) -> Iterator[str]:
     """Yield who came, how many messages there were, and where something held them back."""
     for source in sorted({source for _, source, _ in found.arrived}):
         by_day = {day: n for day, each, n in found.arrived if each == source}
         busiest = max(by_day, key=lambda day: (by_day[day], day))
         name = "dates of contacts" if source == DATES else source
-        yield f"by {name}: {sum(by_day.values()):,} contacts, busiest day {busiest}: {by_day[busiest]:,}"
+        yield f"by {name}: {_counted(sum(by_day.values()), 'contact')}, busiest day {busiest}: {by_day[busiest]:,}"
     for channel in sorted({channel for _, channel, _ in found.messages}):
         by_day = {day: n for day, each, n in found.messages if each == channel}
         busiest = max(by_day, key=lambda day: (by_day[day], day))
-        yield f"{channel}: {sum(by_day.values()):,} messages, busiest day {busiest}: {by_day[busiest]:,}"
+        yield f"{channel}: {_counted(sum(by_day.values()), 'message')}, busiest day {busiest}: {by_day[busiest]:,}"
     for channel, rule in sorted({(each.channel, each.rule) for each in found.held}):
         n = sum(each.n for each in found.held if (each.channel, each.rule) == (channel, rule))
-        yield f"{channel}: {RULES.get(rule, rule)} holds back {n:,} messages"
+        yield f"{channel}: {RULES.get(rule, rule)} holds back {_counted(n, 'message')}"
     if found.at_the_door:
-        yield f"{found.at_the_door:,} contacts are still held back by the campaign's limit"
+        are = "is" if found.at_the_door == 1 else "are"
+        yield f"{_counted(found.at_the_door, 'contact')} {are} still held back by the campaign's limit"
     for rate in found.rates:
         whose = "the provider takes" if rate.whose == "provider" else "the campaign's rate is"
         yield (
@@ -189,7 +206,7 @@ def _learnt_lines(
         elif step in learnt:
             found = learnt[step]
             middle = f", half of them within {_length(found.seconds[len(found.seconds) // 2])}" if found.seconds else ""
-            yield f"{step}: {found.percent:.1f} % yes, learnt from {found.yes + found.no:,} contacts{middle}"
+            yield f"{step}: {found.percent:.1f} % yes, learnt from {_counted(found.yes + found.no, 'contact')}{middle}"
         else:
             yield f"{step}: no contact has answered it yet; the default of its type is used"
 

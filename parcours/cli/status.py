@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -39,6 +39,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         here.say("No broker is configured; the queues are inside `parcours up`.")
     else:
         here.print_table("", ("queue", "messages"), list(queues.items()))
+    _tell_workers(here, found["workers"])
     _alarm(here, aside, asked)
     for sweep in sweeps:
         started = "started" if sweep["started_at"] else "not started"
@@ -55,6 +56,14 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         here.say(f"{each['provider']}: {each['state']} until {_until(here, each['until'])}; {each['error']}")
     if here.settings.smtp_url is None:
         here.say(f"PARCOURS_SMTP_URL is not set; mail is written to {here.settings.home / 'mail'}.")
+
+
+def _tell_workers(here: Session, workers: Sequence[Mapping[str, Any]]) -> None:
+    alive = sum(each["alive"] for each in workers)
+    here.say(f"{alive:,} worker process{'' if alive == 1 else 'es'} running.")
+    for each in workers:
+        if not each["alive"]:
+            here.say(f"Worker {each['worker']} has not reported for {each['seen_seconds']:,} s.")
 
 
 def _until(here: Session, at: str | None) -> str:

@@ -28,6 +28,7 @@ from parcours.web.security.limits import NoProxyMiddleware
 from parcours.web.server import Server, is_loopback
 from parcours.workers.actors import Workshop, register
 from parcours.workers.consumer import Consumer
+from parcours.workers.presence import Presence
 
 app = typer.Typer()
 
@@ -81,7 +82,7 @@ def up(
             running.callback(embedded.stop, settings.home)
         running.callback(engine.dispose)
         # With a broker, this process is one pool more; without, the queues live in it.
-        broker = make_broker(settings.broker_url, extra=[MetricsMiddleware(), OneLineMiddleware()])
+        broker = make_broker(settings.broker_url, extra=[MetricsMiddleware(), OneLineMiddleware(), Presence(engine)])
         running.callback(broker.close)
         dramatiq.set_broker(broker)
         workshop = Workshop(engine, broker, settings)

@@ -34,13 +34,15 @@ def setup() -> None:
     from parcours.ops.settings import read_settings
     from parcours.producers.broker import make_broker
     from parcours.workers.actors import Workshop, register
+    from parcours.workers.presence import Presence
 
     settings = read_settings()
     configure(settings.log_format, settings.log_level)
     url = os.environ.get("_PARCOURS_WORKER_DATABASE") or settings.database_url
     assert url is not None
     engine = connect(url)
-    broker = make_broker(settings.broker_url, extra=[MetricsMiddleware(), OneLineMiddleware()])
+    extra = [MetricsMiddleware(), OneLineMiddleware(), Presence(engine)]
+    broker = make_broker(settings.broker_url, extra=extra)
     dramatiq.set_broker(broker)
     register(Workshop(engine, broker, settings))
     if settings.health_port is not None:

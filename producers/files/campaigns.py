@@ -154,6 +154,8 @@ def _text(path: Path) -> str:
             content = file.read(most + 1)
     except FileNotFoundError:
         raise _unreadable(path, "there is no such file") from None
+    except IsADirectoryError:
+        raise _unreadable(path, "this is a folder; name a file in it") from None
     except OSError as error:
         raise _unreadable(path, f"the file cannot be read: {(error.strerror or str(error)).lower()}") from None
     if len(content) > most:
@@ -256,6 +258,7 @@ class CampaignDocument:
     """
 
     def __init__(self, root: yaml.Node | None) -> None:
+        self.root = root
         self.problems: list[tuple[int | None, Place, str]] = []
         self.broken = False
         self._full = False

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from parcours.domain.campaign_file.model import BRANCH_NAMES
-from parcours.producers.files.campaigns import Loader, compose, document_of
+from parcours.producers.files.campaigns import Loader, document_of
 
 _STEPS = "steps"
 _LINE_BREAK = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
@@ -39,13 +39,13 @@ def with_notes(path: Path, text: str) -> object:
     A comment above a step or beside one of its lines is part of the step's `note`, any other of the campaign's.
     Raises CampaignFileError.
     """
-    data = document_of(path, text).data
+    document = document_of(path, text)
+    data, root = document.data, document.root
     if "#" not in text or not isinstance(data, dict):
         return data
     comments = list(comments_of(text))
     if not comments:
         return data
-    root = compose(path, text)
     steps = [] if root is None else list(_steps(_below(root, _STEPS), data.get(_STEPS), set()))
     lines = _LINE_BREAK.split(text)
     said: dict[int, tuple[dict[str, Any], list[str]]] = {}

@@ -57,9 +57,30 @@ def mappings_of(text: str, path: Path, problems: list[DocumentProblem], like: st
     """Yield the mappings of a text, whose problems are noted as of `path`; otherwise as `mappings`."""
     for node in _nodes(text, path, problems):
         if isinstance(node, yaml.MappingNode):
-            yield node
+            other = _other_file(node)
+            if other is None:
+                yield node
+            else:
+                problems.append(DocumentProblem(path, node.start_mark.line + 1, None, other))
         else:
             problems.append(DocumentProblem(path, node.start_mark.line + 1, None, like))
+
+
+# Properties that tell a file of another kind, and what to do with such a file.
+_OTHER_FILES = (
+    (
+        {"campaign", "steps"},
+        "this is the file of a campaign; use `parcours campaigns plan` or `parcours campaigns apply`",
+    ),
+    ({"segment", "rule"}, "this is the file of a segment; use `parcours segments plan` or `parcours segments apply`"),
+    ({"scenario"}, "this is a scenario; use `parcours campaigns test`"),
+)
+
+
+def _other_file(node: yaml.MappingNode) -> str | None:
+    """Return what is said of a mapping that belongs to another command, or None."""
+    names = {name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode)}
+    return next((said for telling, said in _OTHER_FILES if names >= telling), None)
 
 
 def _nodes(text: str, path: Path, problems: list[DocumentProblem]) -> Iterator[yaml.Node]:

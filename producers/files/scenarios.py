@@ -171,6 +171,9 @@ class _ScenarioReading:
         self.problems.append(FileProblem(self.path, line, "", short(sentence)))
 
     def _scenario(self, data: object, title: str, line: int) -> Scenario | None:
+        if data is None:
+            self.note((), "the scenario is empty; write campaign, start, contacts and steps")
+            return None
         if not isinstance(data, Mapping):
             self.note((), f"a scenario must be a mapping with campaign, start, contacts and steps, not {called(data)}")
             return None

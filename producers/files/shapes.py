@@ -61,6 +61,8 @@ class Seen:
     certain: int = 0
     example: str = ""
     ambiguous: str = ""
+    # The first value that is neither.
+    other: str = ""
 
     def see(self, text: str) -> None:
         """Look at a value."""
@@ -69,6 +71,7 @@ class Seen:
             return
         self.filled += 1
         if not any(sign.isdigit() for sign in text[:60]):
+            self.other = self.other or text
             return
         if dates.is_iso(text):
             self.iso += 1
@@ -86,6 +89,7 @@ class Seen:
     def _see_number(self, text: str) -> None:
         with_comma, with_point = numbers.read(text, ","), numbers.read(text, ".")
         if with_comma is None and with_point is None:
+            self.other = self.other or text
             return
         if numbers.is_plain(text):
             self.plain += 1
@@ -137,7 +141,11 @@ def shape_of(
     some = max(_SOME * seen.filled, 1)
     if seen.local_dates >= max(some, _ENOUGH) or (seen.certain >= max(some, _ENOUGH)):
         what = "dates" if seen.local_dates >= seen.certain else "numbers"
-        return TEXT, f"Column {column!r} mixes {what} such as {seen.example!r} with other text; it is kept as text."
+        other = f" ({seen.other[:40]!r})" if seen.other else ""
+        return TEXT, (
+            f"Column {column!r} has {what} such as {seen.example!r} and too many other values{other}; "
+            "it is kept as text, which cannot be compared. Correct the file to change this."
+        )
     return TEXT, None
 
 

@@ -60,6 +60,27 @@ def test_from_a_list_to_a_rule_the_plan_says_who_comes_and_whom_the_limit_holds(
     assert (told["campaigns"][0]["held"], told["campaigns"][0]["refused"]) == (3, 0)
 
 
+def test_who_left_the_segment_is_told_until_when_the_grace_runs(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        "campaign: c\npublished: true\nsources: {segments: [news]}\nexit_on_leave: true\ngrace: 2 days\n"
+        "steps: [{step: a, action: contact.points, with: {points: 1}, after: 9 days}]\n"
+    )
+    said(run, "segments", "create", "news")
+    said(run, "contacts", "create", "ann")
+    said(run, "segments", "add", "news", "ann", "--now", "2030-01-01T09:00Z")
+    said(run, "campaigns", "apply", file, "--yes", "--now", "2030-01-01T09:00Z")
+    said(run, "update", "--inline", "--now", "2030-01-01T09:00Z")
+    assert "grace" not in said(run, "explain", "c", "ann")
+    said(run, "segments", "remove", "news", "ann", "--now", "2030-01-02T09:00Z")
+    said(run, "update", "--inline", "--now", "2030-01-02T09:00Z")
+    assert (
+        "Is in none of its sources any more. It leaves on 2030-01-04 09:00:00 UTC, unless it comes back before "
+        "(grace)." in said(run, "explain", "c", "ann").splitlines()
+    )
+    assert json.loads(said(run, "explain", "c", "ann", "--json"))["grace_until"] == "2030-01-04T09:00:00Z"
+
+
 def test_who_never_was_in_is_told_source_by_source(welcome: Run, tmp_path: Path) -> None:
     said(welcome, "segments", "apply", tmp_path / "french.yaml", "--yes")
     assert said(welcome, "explain", "welcome", "ben").splitlines() == [

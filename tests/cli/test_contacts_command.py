@@ -161,6 +161,43 @@ def test_an_unknown_contact_or_file_is_one_sentence(run: Run, tmp_path: Path) ->
         assert len(done.stderr.splitlines()) == 1
 
 
+def test_erasing_somebody_unknown_asks_for_no_confirmation(run: Run) -> None:
+    done = run("contacts", "delete", "nobody")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "parcours: there is no contact 'nobody'; check the key or the email address\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--email", "nonsense"), "\"email\": 'nonsense' is not an email address: it has no @"),
+        (("--timezone", "Nowhere/Land"), "\"timezone\": unknown timezone 'Nowhere/Land'"),
+        (("--tag", "x" * 300), "a tag is longer than 255 characters"),
+    ],
+)
+def test_an_invalid_value_is_told_without_the_event_that_would_have_set_it(
+    run: Run, options: tuple[str, ...], said: str
+) -> None:
+    done = run("contacts", "create", "ann", *options)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"parcours: {said}")
+    assert "contact.changed" not in done.stderr
+
+
+def test_an_export_that_fails_says_what_to_do(run: Run, tmp_path: Path) -> None:
+    assert run("segments", "create", "news").returncode == 0
+    for arguments, said in (
+        (("x.csv", "--segment", "nowhere"), "there is no segment 'nowhere'; run `parcours segments list`"),
+        (("no/x.csv", "--segment", "news"), "no/x.csv cannot be written (No such file or directory); name a file in"),
+        ((tmp_path, "--segment", "news"), "cannot be written (Is a directory); name a file in a folder that exists"),
+        (("ann", "--format", "csv"), "--format is for the members of a segment; add --segment"),
+    ):
+        done = run("contacts", "export", *arguments)
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
 def test_show_says_where_a_contact_is_in_their_own_time(run: Run, tmp_path: Path, engine: Engine) -> None:
     import_(run, write(tmp_path, "key,timezone\na,Europe/Paris\n"))
     with engine.begin() as conn:

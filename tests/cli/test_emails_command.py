@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Run
 
 GOOD = """\
@@ -41,6 +43,23 @@ def test_templates_are_created_then_unchanged_then_updated(run: Run, tmp_path: P
     bye, hello = json.loads(run("emails", "list", "--json").stdout)
     assert (bye["subject"], bye["published"], bye["html"], bye["text"]) == ("2026", False, False, True)
     assert hello["from"] == "Ann <ann@example.org>"
+
+
+@pytest.mark.parametrize("command", ["emails", "messages", "policies"])
+def test_a_file_of_another_kind_gets_one_sentence(run: Run, tmp_path: Path, command: str) -> None:
+    for other, text in (
+        ("campaigns apply", "campaign: a\nname: A\nsources: {segments: [s]}\nsteps: []\n"),
+        ("segments apply", "segment: a\nname: A\nrule: {all: []}\n"),
+        ("campaigns test", "scenario: a\ncampaign: a.yaml\nexpect: []\n"),
+    ):
+        path = tmp_path / "other.yaml"
+        path.write_text(text)
+        done = run(command, "apply", path)
+        assert done.returncode == 1
+        first, last = done.stderr.splitlines()
+        assert "other.yaml:1: this is " in first
+        assert f"`parcours {other}`" in first
+        assert last == "parcours: 1 error in the files; nothing was changed"
 
 
 def test_every_error_of_every_file_is_found_before_anything_is_written(run: Run, tmp_path: Path) -> None:

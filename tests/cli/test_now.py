@@ -66,6 +66,39 @@ def test_a_campaign_goes_from_outside_through_a_month_that_is_long_past(run: Run
     assert (shown["added_at"], shown["left_at"]) == ("2021-03-01T11:00:00Z", "2021-03-04T13:00:00Z")
 
 
+QUIET = """
+segment: quiet
+rule: {condition: contact.field, with: {field: last_active_at, operator: older_than, value: 90 days}}
+"""
+BIRTHDAY = """
+campaign: b
+sources: {segments: [quiet], dates: [{field: birthday, every: year, before: 7 days}]}
+published: true
+steps: [{step: hello, action: contact.points, with: {points: 1}}]
+"""
+
+
+def test_a_segment_by_rule_and_what_explains_it_go_by_a_time_that_is_long_past(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "quiet.yaml").write_text(QUIET, encoding="utf-8")
+    (tmp_path / "b.yaml").write_text(BIRTHDAY, encoding="utf-8")
+    one = ("events", "publish", "--inline", "--contact", "ann", "--now", "2021-03-01T08:00:00Z")
+    said(run, *one, "--type", "contact.changed", "--data", '{"fields": {"birthday": "1990-09-20"}}')
+    said(run, *one, "--type", "page.hit", "--data", '{"url": "https://example.com"}')
+    for now, comes in (("2021-03-02T08:00:00Z", 0), ("2021-06-10T08:00:00Z", 1)):
+        assert f"members: {comes} added" in said(run, "segments", "plan", "quiet.yaml", "--now", now)
+    said(run, "segments", "apply", "quiet.yaml", "--yes", "--now", "2021-03-02T08:00:00Z")
+    assert "0 members" in said(run, "segments", "show", "quiet")
+    before = said(run, "segments", "explain", "quiet", "ann", "--now", "2021-03-02T08:00:00Z")
+    assert "ann is not in quiet." in before
+    assert "can next change with time at 2021-05-30" in before
+    said(run, "campaigns", "apply", "b.yaml", "--yes", "--now", "2021-03-02T08:00:00Z")
+    said(run, "update", "--inline", "--now", "2021-03-02T08:00:00Z")
+    assert "Enters on 2021-09-13" in said(run, "explain", "b", "ann", "--now", "2021-03-02T09:00:00Z")
+    said(run, "update", "--inline", "--now", "2021-06-10T08:00:00Z")
+    assert "1 members" in said(run, "segments", "show", "quiet")
+    assert "Joined 2021-06-10" in said(run, "explain", "b", "ann", "--now", "2021-06-10T09:00:00Z")
+
+
 COMMANDS = [
     ("update", "--inline"),
     ("trigger", "--inline"),
@@ -77,6 +110,10 @@ COMMANDS = [
     ("campaigns", "apply", "c.yaml", "--yes"),
     ("segments", "add", "s", "ann"),
     ("segments", "remove", "s", "ann"),
+    ("segments", "plan", "quiet.yaml"),
+    ("segments", "apply", "quiet.yaml", "--yes"),
+    ("segments", "explain", "s", "ann"),
+    ("explain", "c", "ann"),
     ("forms", "submit", "f", "ann"),
     ("simulate", "c.yaml", "--contacts", "1"),
 ]
@@ -86,6 +123,7 @@ def test_a_time_at_which_no_campaign_can_run_is_refused_and_leaves_nothing(
     run: Run, engine: Engine, tmp_path: Path
 ) -> None:
     (tmp_path / "c.yaml").write_text(CAMPAIGN, encoding="utf-8")
+    (tmp_path / "quiet.yaml").write_text(QUIET, encoding="utf-8")
     (tmp_path / "people.csv").write_text("key\nann\n", encoding="utf-8")
     said(run, "contacts", "import", "people.csv")
     said(run, "segments", "create", "s")

@@ -230,6 +230,8 @@ def test_one_contact_is_walked_through_and_stays_as_it_is(run: Run, file: Path, 
         (("--answer", "opened=101"), "a percentage is from 0 to 100"),
         (("--now", "soon"), "'soon' is not a time"),
         (("--contacts-file", "nobody.csv"), "nobody.csv"),
+        (("--contact", "ann", "--learn"), "--learn would have no effect; leave it out"),
+        (("--contact", "ann", "--learn", "--arrivals", "everyone=5"), "--learn and --arrivals would have no effect"),
     ],
 )
 def test_bad_input_gets_a_sentence(run: Run, file: Path, options: tuple[str, ...], sentence: str) -> None:
@@ -237,6 +239,22 @@ def test_bad_input_gets_a_sentence(run: Run, file: Path, options: tuple[str, ...
     assert ran.returncode in (1, 2)
     assert sentence in re.sub(r"\s*│\s*\n\s*│\s*", " ", ran.stderr)
     assert "Traceback" not in ran.stderr
+
+
+def test_a_folder_in_place_of_the_file_and_a_control_that_is_no_number_get_a_sentence(
+    run: Run, file: Path, tmp_path: Path
+) -> None:
+    ran = run("simulate", tmp_path)
+    assert (ran.returncode, "this is a folder; name a file in it" in ran.stderr) == (1, True), ran.stderr
+    file.write_text(f"{CAMPAIGN}control: .nan\n", encoding="utf-8")
+    ran = run("simulate", file)
+    assert "control: must be a percentage from 0 to 50, not .nan" in ran.stderr, ran.stderr
+
+
+def test_one_is_told_as_one(run: Run, file: Path) -> None:
+    ran = run("simulate", file, "--contacts", 1, "--days", 1, "--answer", "opened=0")
+    assert "tour: 1 contact, 1 day from" in ran.stdout, ran.stdout
+    assert "by everyone: 1 contact, busiest day" in ran.stdout
 
 
 def test_a_decision_that_waits_for_a_rule_is_answered_by_the_rule_and_by_chance(run: Run, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pwd
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import psycopg
@@ -48,6 +50,75 @@ def test_two_commands_at_once_share_one_server_and_a_killed_one_comes_back(home:
     assert '"two"' in out
     stopped = start_command(home, "db", "stop")
     assert stopped.communicate(timeout=600)[0].strip() == "Stopped the embedded PostgreSQL."
+
+
+def start_as_nobody(home: Path, told: Connection) -> None:
+    """Start the server of a home as an ordinary user, and tell its URL, or what there was to say."""
+    # Root's own folders, where these may be, are closed to others.
+    import psutil  # noqa: F401
+
+    servers = embedded._library().PostgresServer
+    if os.geteuid() == 0:
+        # Its lock is where the user's own files of a session are: root's, when root loads it.
+        servers._lock = type(servers._lock)(home / "lock")
+        nobody = pwd.getpwnam("nobody")
+        os.setgroups([])
+        os.setgid(nobody.pw_gid)
+        os.setuid(nobody.pw_uid)
+    try:
+        told.send(embedded.start(home))
+    except embedded.EmbeddedServerError as error:
+        told.send(str(error))
+
+
+def started_as_nobody(home: Path) -> str:
+    forks = multiprocessing.get_context("forkserver")
+    receiving, telling = forks.Pipe(duplex=False)
+    process = forks.Process(target=start_as_nobody, args=(home, telling))
+    process.start()
+    telling.close()
+    said: str = receiving.recv()
+    process.join()
+    return said
+
+
+@pytest.fixture
+def nobodys(home: Path) -> Path:
+    """A home of an ordinary user."""
+    folder = home / "nobodys"
+    folder.mkdir()
+    if os.geteuid() == 0:
+        programs: Path = embedded._library().POSTGRES_BIN_PATH
+        if not all(each.stat().st_mode & stat.S_IXOTH for each in programs.parents):
+            pytest.skip("an ordinary user cannot reach the server's programs here")
+        os.chown(folder, pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid)
+    return folder
+
+
+def test_an_ordinary_user_has_a_server_of_their_own(nobodys: Path) -> None:
+    url = started_as_nobody(nobodys)
+    try:
+        assert url.startswith("postgresql+psycopg://"), url
+        data = nobodys / "postgres"
+        (socket,) = data.glob(".s.PGSQL.*[0-9]")
+        for path in (nobodys, data, socket):
+            found = path.stat()
+            assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (nobodys.stat().st_uid, 0o700)
+        # Root and the owner, by their names.
+        with psycopg.connect(url.replace("+psycopg", "", 1)) as conn:
+            assert conn.execute("SELECT DISTINCT auth_method FROM pg_hba_file_rules").fetchall() == [("peer",)]
+        assert started_as_nobody(nobodys) == url
+    finally:
+        embedded.stop(nobodys)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="whose folder would it be?")
+def test_who_may_not_use_the_home_is_told_what_to_do(home: Path) -> None:
+    home.chmod(0o700)
+    for folder in (home, home / "below"):
+        said = started_as_nobody(folder)
+        assert "user nobody cannot use" in said
+        assert "run Parcours as the owner of that folder, or set PARCOURS_HOME to another folder" in said
 
 
 def as_nobody(command: list[str]) -> subprocess.CompletedProcess[str]:

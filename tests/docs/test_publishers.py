@@ -105,7 +105,7 @@ def served(engine: Engine) -> Iterator[str]:
 def test_an_event_published_over_http_is_stored(title: str, engine: Engine, served: str, tmp_path: Path) -> None:
     with engine.begin() as conn:
         key = api_keys.create(conn, "test", "publish")[0]
-    printed = publish(title, tmp_path, PARCOURS_URL=served, PARCOURS_KEY=key)
+    printed = publish(title, tmp_path, EVENTS_SERVER=served, EVENTS_KEY=key)
     assert re.search(r"""accepted["']?: ?1""", printed)
     assert is_known(engine, id_in(title))
 

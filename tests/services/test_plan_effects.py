@@ -215,3 +215,24 @@ def test_the_digest_is_of_what_the_plan_does_and_not_of_how_many_it_touches(two:
         planned(published=False),
     ]
     assert len({before.digest, *(each.digest for each in others)}) == 5
+
+
+def test_an_exit_that_is_the_campaigns_own_source_is_told(two: World) -> None:
+    plan = two.campaign(STEPS, segments=["first", "second"], exit=[{"segment": "first"}])
+    said = "segment 'first' is a source and an exit: contacts who enter by it leave at once; remove it from one"
+    assert said in plan.warnings
+    assert "- 4 contacts leave, because they are in an exit segment" in lines(plan)
+    assert two.update(at(1, "10:00")) == {"removed": 4}
+
+
+def test_a_new_exit_rule_says_how_many_leave(two: World) -> None:
+    two.write("UPDATE contact SET fields = '{\"country\": \"FR\"}' WHERE key IN ('c1', 'c2', 'late')")
+    two.contacts("outside", country="FR")
+    two.remove("c1", at(1, "09:30"))
+    two.add("late", at(1, "09:30"))
+    rule = {"condition": "contact.field", "with": {"field": "country", "operator": "=", "value": "FR"}}
+    plan = two.campaign(STEPS, segments=["first", "second"], exit=[{"rule": rule}], when=at(1, "10:00"))
+    assert "- 2 contacts leave, because a new exit rule is true for them" in lines(plan)
+    assert plan.leaves == 2
+    two.time_passes(at(1, "10:00"))
+    assert sum(state == "exit 1" for state in two.members().values()) == 2

@@ -140,3 +140,51 @@ def test_backfill_starts_steps_below_what_was_passed(world: World) -> None:
     world.contacts("new", segment="everyone")
     world.run(at(9))
     assert world.standing("new") == ["hit", "seen"]
+
+
+def test_a_step_of_another_kind_and_back_restores_who_waited_at_what_it_was(world: World) -> None:
+    world.crowd(3, segment="everyone")
+    action = f"[{{step: a, {POINT}, after: 9 days}}]"
+    tagged = "[{step: a, condition: contact.tags, with: {tags: [x]}, after: 9 days}]"
+    world.campaign(action)
+    world.run()
+    before = standing(world)
+    plan = world.campaign(tagged, when=at(2))
+    assert "  ~ step a becomes a condition (contact.tags); 3 contacts wait there and are cancelled" in plan.lines()
+    assert (plan.to_json()["becomes"], plan.removed) == ({"a": {"kind": "condition", "type": "contact.tags"}}, {"a": 3})
+    assert standing(world) == []
+    world.contacts("late", segment="everyone")
+    world.run(at(3))
+    plan = world.campaign(action, when=at(4))
+    said = "  ~ step a becomes an action (contact.points); 1 contact waits there and is cancelled"
+    assert f"{said}; 3 contacts wait there again" in plan.lines()
+    assert standing(world) == before
+    plan = world.campaign(tagged, when=at(5))
+    assert (plan.removed, plan.restored) == ({"a": 3}, {"a": 1})
+    assert {wait.contact for wait in world.waits()} == {"late"}
+
+
+def test_a_step_of_another_kind_that_was_removed_too_restores_nobody_as_what_it_is_not(world: World) -> None:
+    world.contacts("ann", segment="everyone")
+    keep = f"{{step: keep, {POINT}, after: 9 days}}"
+    world.campaign(f"[{keep}, {{step: a, {POINT}, after: 9 days}}]")
+    world.run()
+    world.campaign(f"[{keep}]", when=at(2))
+    plan = world.campaign(f"[{keep}, {{step: a, decision: page.hit, within: 9 days, yes: []}}]", when=at(3))
+    assert plan.restored == {}
+    assert world.standing("ann") == ["keep"]
+    plan = world.campaign(f"[{keep}, {{step: a, {POINT}, after: 9 days}}]", when=at(4))
+    assert plan.restored == {"a": 1}
+    assert sorted(world.standing("ann")) == ["a", "keep"]
+
+
+def test_a_step_of_another_type_keeps_who_waits_there_and_says_so(world: World) -> None:
+    world.crowd(2, segment="everyone")
+    world.campaign(f"[{{step: a, {POINT}, after: 9 days}}]")
+    world.run()
+    plan = world.campaign("[{step: a, action: contact.tags, with: {add: [x]}, after: 9 days}]", when=at(2))
+    (line,) = [line for line in plan.lines() if "step a" in line]
+    assert "action contact.points → contact.tags" in line
+    assert line.endswith("; 2 contacts wait there and get the new type")
+    world.run(at(10))
+    assert (world.tags("c1"), world.points("c1")) == ({"x"}, [0])

@@ -183,7 +183,7 @@ def test_a_scenario_says_by_line_what_is_wrong_with_it(play: Play) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("", "a scenario must be a mapping with campaign, start, contacts and steps, not nothing"),
+        ("", "the scenario is empty; write campaign, start, contacts and steps"),
         ("[]", "a scenario must be a mapping with campaign, start, contacts and steps, not a list"),
         ("a: [", "the file is not valid YAML"),
         (

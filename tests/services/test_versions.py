@@ -30,7 +30,8 @@ def test_removing_a_step_cancels_who_waits_there_and_says_how_many(world: World)
     assert world.tally() == {"drop cancelled": 5}
     world.trigger(at(2))
     assert world.tally() == {"drop cancelled": 5, "keep done": 5}
-    assert world.passed()[0].detail == {"reason": "the step was removed from the campaign", "since": START_TEXT}
+    reason = "the step was removed from the campaign"
+    assert world.passed()[0].detail == {"reason": reason, "kind": "action", "since": START_TEXT}
 
 
 def test_a_step_that_comes_back_under_its_key_keeps_its_history(ann: World) -> None:
@@ -67,7 +68,7 @@ def test_reschedule_after_an_apply_without_it_moves_those_who_came_before(ann: W
     assert ann.due("ann", "a") == at(4)
     # The same file again, as somebody does who thinks of it afterwards.
     plan = ann.campaign(longer, when=at(2, "12:00"))
-    assert "whose timing changed before; --reschedule moves them" in "\n".join(plan.lines())
+    assert "whose timing changed before; --reschedule moves it" in "\n".join(plan.lines())
     plan = ann.campaign(longer, when=at(2, "13:00"), reschedule=True)
     assert ann.due("ann", "a") == at(6)
     assert ann.audit()[-1] == "test: rescheduled"
@@ -204,7 +205,7 @@ def test_who_waits_at_a_removed_step_goes_on_where_the_file_says(world: World) -
     assert (world.due("c1", "new"), world.due("paris", "new")) == (at(3, "20:00"), at(3, "18:00"))
     assert world.tally() == {"old cancelled": 6}
     reason = "the step was removed from the campaign"
-    assert world.passed()[0].detail == {"reason": reason, "redirected_to": "new", "since": START_TEXT}
+    assert world.passed()[0].detail == {"reason": reason, "kind": "action", "redirected_to": "new", "since": START_TEXT}
     world.trigger(at(10))
     assert world.tally() == {"old cancelled": 6, "keep done": 6, "new done": 6}
 

@@ -220,7 +220,7 @@ def test_a_new_date_of_the_step_moves_who_waits_there(ann: World) -> None:
     ann.run()
     plan = ann.campaign(REMIND.replace("1 day", "3 days"), when=at(2))
     assert plan.by_date == ["remind"]
-    assert "  1 contacts wait at remind, whose date changes; they are rescheduled" in plan.lines()
+    assert "  1 contact waits at remind, whose date changes; it is rescheduled" in plan.lines()
     ann.trigger(at(2))
     assert ann.due("ann", "remind") == at(7, "18:00")
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 
+from parcours.db.tables import companies
+from parcours.db.tables import rules as rule_table
 from parcours.domain.contacts.contact import Contact
 from parcours.producers.files.campaigns import CampaignFileError
+from parcours.services import rule_check
+from parcours.workers import rules
 from tests.workers.test_rules import install_condition
 from tests.workers.worlds import World, at, event
 
@@ -110,7 +117,7 @@ def test_a_new_exit_is_asked_of_all_members(world: World) -> None:
     for key in keys[:5]:
         tag(world, key)
     plan = world.campaign(LATER, exit=[{"rule": CUSTOMER}], when=at(3))
-    assert "  the exit rules are evaluated for 20 members; those who match leave" in plan.lines()
+    assert "  - 5 contacts leave, because a new exit rule is true for them" in plan.lines()
     assert set(world.members().values()) == {"in 1"}
     world.time_passes(at(3))
     assert [key for key, state in world.members().items() if state == "exit 1"] == keys[:5]
@@ -198,3 +205,114 @@ def test_an_exit_segment_whose_rule_changes_lets_those_out_whom_a_person_added_b
     world.add("eve", at(3))
     world.update(at(3))
     assert world.members()["eve"] == "in 2"
+
+
+def exit_by(world: World, rule: object) -> None:
+    world.campaign(LATER, exit=[{"rule": rule}], when=at(2))
+
+
+BERLIN = {"condition": "contact.field", "with": {"field": "company.city", "operator": "=", "value": "Berlin"}}
+
+
+@pytest.fixture
+def employed(world: World) -> World:
+    """A member, in a company."""
+    world.contacts("ann", segment="everyone")
+    world.tell(event("contact.changed", "ann", at(1), company="acme"))
+    world.campaign(LATER)
+    world.run(at(1))
+    return world
+
+
+def test_whoever_changed_a_company_before_an_exit_was_stored_and_commits_later_is_heard(employed: World) -> None:
+    world = employed
+    with world.engine.begin() as conn:
+        companies.save(conn, "acme", name=None, fields={"city": "Berlin"})
+        rules.follow(conn, now=at(2), zone=world.zone)
+        exit_by(world, BERLIN)
+        world.time_passes(at(2))
+        assert world.members() == {"ann": "in 1"}
+    world.time_passes(at(2))
+    assert world.members() == {"ann": "exit 1"}
+
+
+def test_whoever_changes_a_company_while_an_exit_is_stored_is_heard(employed: World) -> None:
+    world = employed
+    with world.engine.begin() as storing:
+        rule_table.begin_to_change(storing)
+        with world.engine.begin() as conn:
+            companies.save(conn, "acme", name=None, fields={"city": "Berlin"})
+    assert len(world.read("SELECT FROM unjudged_company")) == 1
+
+
+def test_a_transaction_that_ends_with_what_others_share_holds_rules_as_they_are(employed: World) -> None:
+    world = employed
+    with world.engine.begin() as conn:
+        companies.save(conn, "acme", name=None, fields={"city": "Berlin"})
+        rule_table.leave_rest(conn)
+        with world.engine.connect() as other:
+            other.execute(text("SET LOCAL lock_timeout = '50ms'"))
+            with pytest.raises(OperationalError, match="lock timeout"):
+                rule_table.begin_to_change(other)
+
+
+def test_who_is_asked_about_what_was_left_is_asked_the_exit_that_came_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.contacts("ann", segment="everyone")
+    world.campaign(LATER)
+    world.campaign(LATER, key="other", segments=("nobody",), exit=[{"rule": CUSTOMER}])
+    world.run(at(1))
+    world.write("INSERT INTO unjudged (contact_id) SELECT id FROM contact")
+    lock_free = rule_table.lock_free
+
+    def late(conn: Connection, contact_ids: Collection[int]) -> list[int]:
+        """Between the look for whom to ask and their locks."""
+        monkeypatch.setattr(rule_table, "lock_free", lock_free)
+        exit_by(world, CUSTOMER)
+        # Somebody else asks the new exit, and what is left meanwhile, by who cannot ask, is asked here.
+        world.write("UPDATE membership SET exit_due_at = NULL")
+        world.write("INSERT INTO contact_tag (contact_id, tag) SELECT id, 'customer' FROM contact")
+        return lock_free(conn, contact_ids)
+
+    monkeypatch.setattr(rule_table, "lock_free", late)
+    world.time_passes(at(2))
+    assert world.members() == {"ann": "exit 1"}
+
+
+def violated(world: World) -> dict[str, list[dict[str, Any]]]:
+    found = [each for full in (True, False) for each in rule_check.run(world.engine, full=full, zone=world.zone)]
+    return {each.name: each.examples for each in found if each.violations}
+
+
+def test_the_check_finds_members_whom_an_exit_should_have_let_out(world: World) -> None:
+    world.contacts("ann", "ben", "cleo", "dan", segment="everyone")
+    world.contacts("eve")
+    world.campaign(LATER, exit=[{"rule": CUSTOMER}])
+    world.run()
+    world.add("eve", at(1))
+    world.time_passes(at(1))
+    assert violated(world) == {}
+    world.write("INSERT INTO contact_tag (contact_id, tag) SELECT id, 'customer' FROM contact WHERE key <> 'dan'")
+    # Those who are still to be asked, and whom a person added, are in their place.
+    world.write("INSERT INTO unjudged (contact_id, what) SELECT id, 'tags.customer' FROM contact WHERE key = 'ben'")
+    world.write(
+        "UPDATE membership SET exit_due_at = :now FROM contact WHERE contact.id = contact_id AND key = 'cleo'",
+        now=at(1),
+    )
+    assert violated(world) == {"members_of_exit_rules": [{"campaign": "c", "contact": "ann"}]}
+    world.time_passes(at(1))
+    assert world.members() == {"ann": "in 1", "ben": "exit 1", "cleo": "exit 1", "dan": "in 1", "eve": "in 1"}
+
+
+def test_the_check_leaves_out_those_whose_company_changed_just_now(employed: World) -> None:
+    world = employed
+    exit_by(world, BERLIN)
+    world.by_rule("berlin", BERLIN, at(2))
+    world.time_passes(at(2))
+    with world.engine.begin() as conn:
+        companies.save(conn, "acme", name=None, fields={"city": "Berlin"})
+    assert violated(world) == {}
+    world.time_passes(at(2))
+    assert world.members() == {"ann": "exit 1"}
+    assert world.inside("berlin") == {"ann"}

@@ -15,7 +15,8 @@ from sqlalchemy import text
 
 from parcours.db.checks import invariants
 from parcours.db.partitions import ensure_partitions
-from parcours.db.tables import contacts, rebuilds, segments, trials
+from parcours.db.tables import contacts, rebuilds, rules, segments, trials
+from parcours.db.tables.contacts import Incoming
 from parcours.domain.campaign_file.check import check
 from parcours.domain.goal import draw
 from parcours.services import campaign_changes, campaign_plan
@@ -525,6 +526,31 @@ def test_what_only_a_rebuild_of_the_rule_of_a_goal_finds_is_no_conversion(world:
     assert rebuilding.work_all(world.engine, world.rules_there(), now=at(1), zone=world.zone)
     assert world.inside("goal of c") == {"ann"}
     assert counted(world) == {"treated": (2, 0, "0")}
+
+
+def test_what_an_import_makes_true_is_a_conversion(world: World) -> None:
+    world.contacts("ann", "ben", segment="everyone")
+    by_rule(world, {"rule": {"condition": "contact.points", "with": {"operator": "gte", "points": 5}}})
+    world.run()
+    row = Incoming(1, False, "ann", None, None, 9, None, None, "{}", None)
+    with world.engine.begin() as conn:
+        contacts.stage(conn, [row])
+        contacts.merge(conn, now=at(2))
+        rules.leave_imported(conn, now=at(2))
+    world.time_passes(at(2))
+    assert counted(world) == {"treated": (2, 1, "0")}
+    holds(world)
+
+
+def test_what_a_segment_makes_true_whose_rule_was_changed_is_a_conversion(world: World) -> None:
+    world.contacts("ann", "ben", segment="everyone")
+    world.by_rule("rich", {"condition": "contact.points", "with": {"operator": "gte", "points": 5}})
+    by_rule(world, {"rule": {"condition": "contact.segments", "with": {"segments": ["rich"]}}})
+    world.run()
+    world.write("UPDATE contact SET points = 4 WHERE key = 'ann'")
+    world.by_rule("rich", {"condition": "contact.points", "with": {"operator": "gte", "points": 3}}, at(2))
+    assert counted(world) == {"treated": (2, 1, "0")}
+    holds(world)
 
 
 def test_what_is_no_rule_or_names_what_is_not_there_is_refused_with_its_place(world: World) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from parcours.db import touched
 from parcours.db.scope import Scope
-from parcours.db.tables import companies, outbox
+from parcours.db.tables import companies, outbox, rebuilds
 from parcours.db.tables import rules as rule_table
 from parcours.db.tables import sweeps as sweep_table
+from parcours.db.tables.rebuilds import RebuildPart
 from parcours.domain.contacts.contact import Contact
 from parcours.domain.events.parsing import ContactEvent
 from parcours.domain.jobs import RebuildSegments
@@ -252,6 +253,26 @@ def test_members_are_lost_neither_by_a_rebuild_nor_by_who_changes_them_meanwhile
     while rebuilding.work(world.engine, now=START, zone=world.zone):
         pass
     assert world.inside("french") == {"ann"}
+
+
+def test_a_range_that_is_taken_is_asked_the_rule_as_it_is_then(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.contacts("ann", country="US")
+    with world.engine.begin() as conn:
+        segment_id = segment_rules.put(conn, "some", FRENCH, now=START)
+    take = rebuilds.take
+
+    def late(conn: Connection, segment_ids: Collection[int]) -> RebuildPart | None:
+        """Somebody changes the rule after this one has read it, and before it has a range."""
+        monkeypatch.setattr(rebuilds, "take", take)
+        with world.engine.begin() as other:
+            segment_rules.put(other, "some", {"not": FRENCH}, now=START)
+        with world.engine.begin() as other:
+            rebuilds.settle(other)
+        return take(conn, segment_ids)
+
+    monkeypatch.setattr(rebuilds, "take", late)
+    assert rebuilding.work_all(world.engine, [segment_id], now=START, zone=world.zone)
+    assert world.inside("some") == {"ann"}
 
 
 def test_a_merge_leaves_the_survivor_where_the_rule_wants_them(world: World) -> None:

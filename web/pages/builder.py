@@ -6,6 +6,7 @@ in what differs. Each operation is kept at once, and the campaign is untouched u
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from sqlalchemy import Connection
 
 from parcours.db.clock import now as database_now
 from parcours.db.scope import Scope
-from parcours.db.tables import campaigns, drafts, emails, forms, scores, segments, stages, sweeps, templates
+from parcours.db.tables import campaigns, contacts, drafts, emails, forms, scores, segments, stages, sweeps, templates
 from parcours.db.tables.campaigns import Found
 from parcours.db.tables.drafts import StoredDraft
 from parcours.db.tables.outbox import StepName
@@ -28,7 +29,9 @@ from parcours.domain.campaign_file import edit
 from parcours.domain.campaign_file.check import DATE_NAMES
 from parcours.domain.campaign_file.edit import EditError, StepPlace
 from parcours.domain.campaign_file.model import FORMAT, CampaignFile
+from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.errors import CampaignError, NotFoundError
+from parcours.domain.events.table import EVENT_TYPES
 from parcours.domain.keys import slug
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.types import Kind, RefersTo, StepType
@@ -43,10 +46,22 @@ from parcours.web.context import Site
 from parcours.web.i18n import labels, step_words
 from parcours.web.i18n.language import _, _n
 from parcours.web.i18n.sentences import told
-from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_trees, pages_router, panels, samples
+from parcours.web.pages import (
+    FormOf,
+    SiteOf,
+    VisitorOf,
+    draft_rules,
+    draft_trees,
+    pages_router,
+    panels,
+    rule_form,
+    samples,
+    setting_rows,
+)
 from parcours.web.pages.campaign_form import CATCH_UP, PRIORITY, REENTRY, choices_of, plan_lines
 from parcours.web.pages.draft_trees import Drawing
 from parcours.web.pages.panels import PanelChoice, PanelWidget
+from parcours.web.pages.plan_words import removed_step
 from parcours.web.pages.rendering import redirect, render, sentence
 from parcours.web.pages.samples import Sample
 from parcours.web.security.access import FormBody, Visitor
@@ -58,13 +73,18 @@ MOST_CHOICES = 500
 MOST_FOUND = 50
 # Of a tree without a map.
 MOST_UNMAPPED = 60
-SETTINGS = ("name", "description", "category", "timezone", "reentry", "cooldown", "grace", "priority", "rate")
-GOAL = ("event", "within", "value")
-YAML_SETTINGS = ("entry", "exit")
-YAML_SOURCES = ("events", "dates")
+SETTINGS = ("name", "description", "category", "timezone", "reentry", "priority")
+LENGTHS = ("cooldown", "grace")
+ENTRY = ("most", "rate")
+# Choices that are shown at once; of more, one searches.
+MANY = 12
 OFTEN_USED = ("email.send", "contact.tags", "contact.points", "email.open", "email.click", "contact.field")
 BRANCH_ORDER = ("then", "yes", "no")
 STEP_NAMES = ("name", "note", "at", "hour", "between", "days", "late", "on_failure")
+# What has the focus after a change of a panel: what had it before.
+SAME = "same"
+_OF_A_ROW = re.compile(r"(exit\.\d|sources\.(events|dates)\.\d|goal(\.|$)|entry\.(most|rate)$)")
+_ID = re.compile(r"[a-z][\w-]{0,100}")
 # What problems of a text call it.
 _YAML = Path("campaign.yaml")
 
@@ -92,6 +112,12 @@ class Bench:
         """Return the address of the builder with something open, and with the branch that is looked at alone."""
         named = {"only": self.only, **asked}
         return f"{self.base}?{urlencode({name: value for name, value in named.items() if value is not None})}"
+
+    def new(self, what: str, pick: str, step: str | None = None) -> str:
+        """Return the address of the form of a new thing, which comes back with it chosen at `pick`."""
+        back = f"{self.base}?{'settings=1' if step is None else f'step={step}'}&pick={pick}"
+        path, end = ("/forms", "#new") if what == "forms" else (f"/{what}/+new", "")
+        return f"{path}?{urlencode({'back': back})}{end}"
 
 
 def bench_of(conn: Connection, visitor: Visitor, *, key: str | None, draft_id: int | None) -> Bench:
@@ -205,7 +231,8 @@ def _page(
     elif "help" in asked:
         panel = {"panel": "help"}
     elif chosen is not None:
-        panel = _step(request, conn, site, bench, chosen, known, checked, drawing)
+        panel = _step(request, conn, site, bench, chosen, known, checked, drawing, rule_form.field_kinds(conn))
+        panel["fields"] = [_with_rule(conn, each, edit.find(data, chosen).step, checked) for each in panel["fields"]]
     wanted = asked.get("q", "").strip()
     nodes = drawing.nodes(data, only=only)
     planned = None if checked.file is None else campaign_plan.plan(conn, checked.file, zone=site.zone)
@@ -235,6 +262,7 @@ def _page(
         "others": [] if bench.found is None else drafts.others(conn, bench.found.id, bench.who),
         "stale": bench.found is not None and bench.draft.base_version != bench.found.version,
         "focus": "panel-title" if refused is not None else "moving-title" if moving else _focus(asked, chosen),
+        "anew": _anew(asked),
         "words": labels,
         "start": drawing.spot(StepPlace(None, edit.ROOT, 0), around=len(nodes) == 1, others=len(nodes)),
         "end": drawing.spot(StepPlace(None, edit.ROOT, len(nodes))),
@@ -254,9 +282,30 @@ def _alone(data: Mapping[str, Any], only: str | None, chosen: str | None) -> str
 
 def _focus(asked: Mapping[str, str], chosen: str | None) -> str:
     """Return the id of what should have the focus."""
-    if asked.get("focus") == "card" and chosen is not None:
+    wanted = asked.get("focus", "")
+    if wanted == "card" and chosen is not None:
         return f"card-{chosen}"
+    if wanted not in ("", "card", "panel"):
+        return wanted if wanted != SAME and _ID.fullmatch(wanted) else ""
     return "panel-title" if {"add", "settings", "yaml", "help", "step"} & set(asked) else ""
+
+
+def _anew(asked: Mapping[str, str]) -> str:
+    """Return what tells a panel from one that had other fields; the script keeps one of the same as it is."""
+    text = asked.get("anew", "")
+    return text if text.isascii() and text.isdigit() and len(text) < 7 else ""
+
+
+def _with_rule(
+    conn: Connection, widget: PanelWidget, step: Mapping[str, Any], checked: draft_check.CheckedDraft
+) -> PanelWidget:
+    """Return a field with what the rule editor shows in it, if it is a rule."""
+    if widget.kind != "rule":
+        return widget
+    given = step.get("with")
+    data = given.get(widget.name) if isinstance(given, Mapping) else None
+    problems = draft_rules.problems(checked.at(step["step"]), f"with.{widget.name}")
+    return replace(widget, rule=draft_rules.view(conn, data, problems, widget.id))
 
 
 def _matches(drawing: Drawing, data: Mapping[str, Any], wanted: str) -> list[draft_trees.DraftNode]:
@@ -294,10 +343,13 @@ def _effects(planned: CampaignPlan, bench: Bench) -> list[dict[str, Any]]:
             to = planned.redirected.get(key, "")
             text = _n("{n} contact waits at {key}, which is removed.", "{n} contacts wait at {key}, which is removed.",
                       waiting, key=key)  # fmt: skip
+            if key in planned.becomes:
+                text = removed_step(planned, key)[1]
             lines.append({"kind": "removed", "text": text, "redirect": key, "to": to})
     told_of = {each["redirect"] for each in lines}
+    said = {each["text"] for each in lines}
     for kind, line in plan_lines(planned):
-        if not any(key in line for key in told_of if kind == "removed"):
+        if line not in said and not any(key in line for key in told_of if kind == "removed"):
             lines.append({"kind": kind, "text": line, "redirect": None, "to": ""})
     return lines
 
@@ -351,6 +403,7 @@ def _step(
     known: dict[RefersTo, list[PanelChoice]],
     checked: draft_check.CheckedDraft,
     drawing: Drawing,
+    kinds: Mapping[str, str],
 ) -> dict[str, Any]:
     found = edit.find(bench.file, key)
     step, problems = found.step, checked.at(key)
@@ -358,9 +411,15 @@ def _step(
     given = step.get("with") if isinstance(step.get("with"), dict) else {}
     try:
         type_ = step_type(kind, str(step.get(kind.value)))
-        fields = panels.widgets(type_, given or {}, known, problems)
+        fields = panels.widgets(type_, given or {}, known, problems, kinds)
     except CampaignError:
         type_, fields = None, []
+    new = {RefersTo.EMAIL: ("emails", _("New email")), RefersTo.SEGMENT: ("segments", _("New segment")),
+           RefersTo.FORM: ("forms", _("New form"))}  # fmt: skip
+    for n, each in enumerate(fields):
+        made = new.get(type_.refers_to[each.name]) if type_ is not None and each.name in type_.refers_to else None
+        if made is not None and each.kind in ("pick", "picks"):
+            fields[n] = replace(each, new=made[1], new_url=bench.new(made[0], f"with.{each.name}", key))
     shown = {each.name for each in fields if each.errors}
     sample = samples.sample_of(conn, samples.wanted_by(request), site.zone, bench.draft.campaign_id)
     date = step["at"] if isinstance(step.get("at"), Mapping) else {}
@@ -475,10 +534,24 @@ def _settings(
     picked_forms = [str(each) for each in sources.get("forms") or ()]
     campaign_forms = [each for each in forms.listed(conn) if not each.standalone]
     errors: dict[str, list[str]] = {}
-    for each in checked.at(None):
-        errors.setdefault(each.field.split(".")[0] or "campaign", []).append(each.sentence)
+    problems = checked.at(None)
+    for each in problems:
+        # What is wrong with an entry of a list stands there.
+        if not _OF_A_ROW.match(each.field):
+            errors.setdefault(each.field.split(".")[0] or "campaign", []).append(each.sentence)
+    choices: list[rule_form.RuleChoices] = []
+
+    def rule(given: Any, wrong: list[Any], name: str) -> rule_form.RuleView:
+        # Asked for once, and only where there is a rule.
+        if not choices:
+            choices.append(draft_rules.choices_of(conn))
+        return draft_rules.view(conn, given, wrong, name, choices[0])
+
+    lists = {"events": sources.get("events"), "dates": sources.get("dates"), "exit": data.get("exit")}
     catch_up = data.get("catch_up", "run")
-    goal = data["goal"] if isinstance(data.get("goal"), Mapping) else {}
+    goal = data.get("goal")
+    entry = data["entry"] if isinstance(data.get("entry"), Mapping) else {}
+    goal_kind = setting_rows.goal_kind(goal)
     return {
         "panel": "settings",
         "settings": {name: str(data.get(name) or "") for name in (*SETTINGS, "campaign", "note")},
@@ -490,15 +563,30 @@ def _settings(
         "picked_forms": picked_forms,
         "lost_forms": [key for key in picked_forms if key not in {each.key for each in campaign_forms}],
         "existing": sources.get("existing", True) is not False,
-        "goal": {name: str(goal.get(name) or "") for name in GOAL},
-        "goal_rule": bool(goal.get("rule")),
+        "goal": None if goal is None else setting_rows.row("goal", 0, goal_kind, goal, "goal", problems, rule),
+        "goal_kind": goal_kind,
+        "rows": {name: setting_rows.rows(name, each, problems, rule) for name, each in lists.items()},
+        "entry": entry,
+        "entry_fits": data.get("entry") is None or (bool(entry) and set(entry) <= {"most", "rate"}),
+        "entry_errors": {name: [each.sentence for each in problems if each.field == f"entry.{name}"] for name in ENTRY},
+        "lengths": {name: panels.length_of(data.get(name)) for name in LENGTHS},
+        "rate": panels.rate_of(data.get("rate")),
+        "entry_rate": panels.rate_of(entry.get("rate")),
+        "units": [(unit, _(text)) for unit, text in panels.UNITS],
+        "periods": [(unit, _(text)) for unit, text in panels.PERIODS],
+        "all_segments": known[RefersTo.SEGMENT],
+        "operators": [(each, _(text)) for each, text in rule_form.OPERATOR_LABELS.items()],
+        "event_types": sorted(EVENT_TYPES),
+        "fields": sorted({*ATTRIBUTES, *contacts.field_names(conn)}),
+        "many": len(usable) > MANY,
+        "many_forms": len(campaign_forms) > MANY,
         "control": "" if data.get("control") is None else str(data["control"]),
         "exit_on_leave": data.get("exit_on_leave", True) is not False,
         "catch_up_now": "skip" if isinstance(catch_up, dict) else str(catch_up),
-        "catch_up_skip": str(catch_up.get("skip", "")) if isinstance(catch_up, dict) else "",
+        "catch_up_skip": panels.length_of(catch_up.get("skip") if isinstance(catch_up, dict) else None),
         "written": {
-            **{name: write(data[name]).strip() if data.get(name) else "" for name in YAML_SETTINGS},
-            **{name: write(sources[name]).strip() if sources.get(name) else "" for name in YAML_SOURCES},
+            "entry": write(data["entry"]).strip() if data.get("entry") else "",
+            **{name: write(each).strip() if each else "" for name, each in lists.items()},
         },
         "errors": errors,
         "counted": segments.COUNTED,
@@ -558,7 +646,7 @@ def _operate(
         if work.address is not None:
             return redirect(request, work.address, flash=work.said, kind="said")
     said = f"{work.said}. {_where(changed.file, work.key)}" if does in ("move", "up", "down") else work.said
-    answer = _back(request, bench, work.shows, said, focus=work.focus)
+    answer = _back(request, bench, work.shows, said, focus=work.focus, anew=work.anew)
     samples.remember(request, answer, form)
     return answer
 
@@ -578,8 +666,25 @@ def _where(data: Mapping[str, Any], key: str) -> str:
     return _("It is now below “{name}”.", name=name)
 
 
-def _back(request: Request, bench: Bench, step: str | None, said: str, focus: str = "card") -> Response:
-    return redirect(request, bench.url(step=step, focus=focus), flash=said, kind="said")
+def _back(
+    request: Request, bench: Bench, step: str | None, said: str, focus: str = "card", anew: str | None = None
+) -> Response:
+    return redirect(request, bench.url(step=step, focus=focus, anew=anew), flash=said, kind="said")
+
+
+@router.post("/campaigns/{key}/build/count")
+def count(request: Request, key: str, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
+    """How many contacts match a rule of the form, now."""
+    with site.engine.connect() as conn:
+        bench_of(conn, who, key=key, draft_id=None)
+        return draft_rules.count(request, conn, site, form)
+
+
+@router.post("/drafts/{draft_id}/count")
+def count_draft(request: Request, draft_id: int, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
+    with site.engine.connect() as conn:
+        bench_of(conn, who, key=None, draft_id=draft_id)
+        return draft_rules.count(request, conn, site, form)
 
 
 class _Work:
@@ -594,6 +699,11 @@ class _Work:
         self.shows: str | None = self.key or None
         self.focus = "card"
         self.address: str | None = None
+        self.anew: str | None = _anew({"anew": form.text("anew")}) or None
+
+    def draw_anew(self) -> None:
+        """Have the panel drawn anew, because its fields are others than before."""
+        self.anew = str((int(self.anew or "0") + 1) % 1_000_000)
 
     def change(self, does: str) -> service.Change:
         """Return the change. Raises EditError for an operation that there is none of."""
@@ -650,8 +760,16 @@ class _Work:
         values: dict[str, Any] = {"name": form.text("name").strip() or None, **panels.timing_from(form, kind.value)}
         if "note" in form:
             values["note"] = _note(form)
+        focus = SAME
         try:
-            values["with"] = panels.properties_of(step_type(kind, str(step[kind.value])), given or {}, form) or None
+            found = step_type(kind, str(step[kind.value]))
+            values["with"] = panels.properties_of(found, given or {}, form) or None
+            pressed = draft_rules.pressed(form)
+            kinds = rule_form.field_kinds(self.conn) if found.rule_of or "operator" in (given or {}) else {}
+            now = panels.shape(found, values["with"] or {}, kinds)
+            if pressed is not None or panels.shape(found, given or {}, kinds) != now:
+                self.draw_anew()
+            focus = pressed or SAME
         except CampaignError:
             values["with"] = value_of(form.text("raw")) if form.text("raw").strip() else None
         if kind is Kind.ACTION:
@@ -663,7 +781,7 @@ class _Work:
             others = [each for each in edit.keys(self.bench.file) if each != key]
             fresh = edit.fresh_key(slug(str(name)), others)
         self.said = _("Changed: {what}", what=name or self.title(key))
-        self.shows, self.focus = fresh, "panel"
+        self.shows, self.focus = fresh, focus
         return lambda data: edit.rename(edit.change(data, key, values), key, fresh)
 
     def is_live(self, key: str) -> bool:
@@ -724,31 +842,34 @@ class _Work:
 
     def settings(self) -> service.Change:
         form = self.form
+        before = self.bench.file
         values: dict[str, Any] = {name: form.text(name).strip() or None for name in SETTINGS}
+        values |= {name: panels.written_length(form, name) for name in LENGTHS}
+        values["rate"] = panels.written_rate(form, "rate")
         values["reentry"] = None if values["reentry"] == "never" else values["reentry"]
         values["priority"] = None if values["priority"] == "normal" else values["priority"]
         values["exit_on_leave"] = None if "exit_on_leave" in form else False
         catch_up = form.text("catch_up")
-        values["catch_up"] = {"skip": form.text("catch_up_skip").strip() or None} if catch_up == "skip" else None
+        values["catch_up"] = {"skip": panels.written_length(form, "catch_up_skip")} if catch_up == "skip" else None
         if catch_up == "shift":
             values["catch_up"] = "shift"
         for name in ("publish_from", "publish_until"):
-            before = str(self.bench.file.get(name) or "")
+            was = str(before.get(name) or "")
             text = form.text(name).strip()
             # A date that is shown as it is keeps its seconds and offset.
-            values[name] = before if before and text == before[:16] else text or None
+            values[name] = was if was and text == was[:16] else text or None
         if "note" in form:
             values["note"] = _note(form)
-        if "goal_event" in form:
-            values["goal"] = self.goal()
+        values["goal"] = setting_rows.goal(form, before.get("goal"))
         if "control" in form:
             values["control"] = value_of(form.text("control").strip()) if form.text("control").strip() else None
-        for name in YAML_SETTINGS:
-            values[name] = value_of(form.text(name)) if form.text(name).strip() else None
+        values["exit"] = setting_rows.read(form, "exit", before.get("exit"))
+        values["entry"] = self.entry()
+        given = before["sources"] if isinstance(before.get("sources"), dict) else {}
         sources: dict[str, Any] = {
-            "segments": list(dict.fromkeys(form.all("segments"))),
-            "forms": list(dict.fromkeys(form.all("forms"))),
-            **{name: value_of(form.text(name)) if form.text(name).strip() else None for name in YAML_SOURCES},
+            "segments": self.picked("segments", lambda: [(row.key, row.name) for row in segments.listed(self.conn)]),
+            "forms": self.picked("forms", lambda: [(row.key, row.name) for row in forms.listed(self.conn)]),
+            **{name: setting_rows.read(form, name, given.get(name)) for name in ("events", "dates")},
         }
         values["sources"] = {name: value for name, value in sources.items() if value}
         if "existing" not in form:
@@ -756,16 +877,42 @@ class _Work:
         if self.bench.found is None and form.text("campaign").strip():
             values["campaign"] = form.text("campaign").strip()
         self.said = _("Settings changed.")
-        self.address = self.bench.url(settings=1)
+        after = edit.change(before, None, values)
+        focus = draft_rules.pressed(form)
+        if focus is None:
+            focus = setting_rows.pressed(form, after)
+        more = any(form.text(f"{name}-more").strip() for name in ("segments", "forms"))
+        if focus is not None or more or self.settings_shape(before) != self.settings_shape(after):
+            self.draw_anew()
+        self.address = self.bench.url(settings=1, focus=focus or SAME, anew=self.anew)
         return lambda data: edit.change(data, None, values)
 
-    def goal(self) -> dict[str, Any] | None:
-        """Return the goal that the form says; what it has no fields for stays, with a rule or an event."""
-        before = self.bench.file.get("goal")
-        written = {name: self.form.text(f"goal_{name}").strip() or None for name in GOAL}
-        made = {**(before if isinstance(before, dict) else {}), **written}
-        is_empty = not any(written.values()) and not made.get("rule")
-        return None if is_empty else {name: value for name, value in made.items() if value is not None}
+    def settings_shape(self, data: Mapping[str, Any]) -> object:
+        return setting_rows.shape(
+            data, rule_form.field_kinds(self.conn) if "rule" in str(data.get("exit")) + str(data.get("goal")) else {}
+        )
+
+    def picked(self, name: str, known: Callable[[], list[tuple[str, str]]]) -> list[str]:
+        """Return the keys that are ticked, and the one that was searched for, by its key or its name."""
+        found, more = self.form.all(name), self.form.text(f"{name}-more").strip()
+        if more:
+            named = [key for key, called in known() if more.casefold() in (key.casefold(), called.casefold())]
+            found = [*found, more if more in named or not named else named[0]]
+        return list(dict.fromkeys(found))
+
+    def entry(self) -> Any:
+        """Return the limits of entry; what the form says nothing of stays."""
+        form, before = self.form, self.bench.file.get("entry")
+        if "entry" in form:
+            return value_of(form.text("entry")) if form.text("entry").strip() else None
+        if "entry_most" not in form:
+            return before
+        most = form.text("entry_most").strip()
+        made: dict[str, Any] = {
+            "most": int(most) if most.isascii() and most.isdigit() and len(most) < 19 else most or None
+        }
+        made["rate"] = panels.written_rate(form, "entry_rate")
+        return {name: value for name, value in made.items() if value is not None}
 
     def yaml(self) -> service.Change:
         # Only a whole that can be drawn is kept: one entry to undo for each.

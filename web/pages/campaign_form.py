@@ -32,7 +32,14 @@ from parcours.web.context import Site
 from parcours.web.i18n.language import _, _n, marked
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
-from parcours.web.pages.plan_words import added_step, effect_line, setting_lines, step_change
+from parcours.web.pages.plan_words import (
+    added_step,
+    asked_again,
+    effect_line,
+    removed_step,
+    setting_lines,
+    step_change,
+)
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.security.access import FormBody
 
@@ -480,18 +487,10 @@ def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[t
     for key in planned.moved:
         if key not in planned.added and key not in planned.removed:
             yield "changed", _("Step {key} will be moved. Contacts waiting there stay.", key=key)
-    for key, waiting in planned.removed.items():
-        gone = _("Step {key} will be removed.", key=key)
-        fate = _("No contacts are waiting there.")
-        if waiting and key in planned.redirected:
-            to = planned.redirected[key]
-            fate = _n("{n} contact waiting there will go to {step}.", "{n} contacts waiting there will go to {step}.",
-                      waiting, step=to)  # fmt: skip
-        elif waiting:
-            fate = _n(
-                "{n} contact waiting there will be cancelled.", "{n} contacts waiting there will be cancelled.", waiting
-            )
-        yield "removed", f"{gone} {fate}"
+    for key in planned.removed:
+        yield removed_step(planned, key)
+    for line in asked_again(planned):
+        yield "changed", line
     for key in planned.by_date:
         yield "changed", _("Contacts waiting at {key} will be rescheduled to its new date.", key=key)
     for date, n in planned.dates.items():

@@ -244,6 +244,7 @@ def _preview(request: Request, site: Any, stored: StoredImport) -> Response:
         stored=stored,
         look=look,
         heads=heads,
+        attributes=ATTRIBUTES,
         error=error,
         nobody=not error and not any(each.target in ("key", "email") and each.role == "own" for each in look.columns),
         targets=[*ATTRIBUTES.items()],

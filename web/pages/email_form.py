@@ -17,7 +17,7 @@ from parcours.db.tables.emails import Email
 from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.errors import CampaignError
 from parcours.domain.keys import KEY_LENGTH, checked_key, slug
-from parcours.domain.messages.templates import RenderError, one_line
+from parcours.domain.messages.templates import RenderError, one_line, placeholder
 from parcours.domain.messages.templates import render as filled_in
 from parcours.services import email_templates
 from parcours.services.email_templates import EmailNote, VersionName
@@ -25,11 +25,11 @@ from parcours.web.context import Site
 from parcours.web.i18n import labels
 from parcours.web.i18n.language import _
 from parcours.web.i18n.sentences import told
-from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
+from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_choice, pages_router
 from parcours.web.pages.emails import PREVIEW_POLICY
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.paging import address
-from parcours.web.security.access import FormBody
+from parcours.web.security.access import FormBody, Visitor
 from parcours.workers.delivery import html as html_text
 from parcours.workers.delivery.render import preview_values
 
@@ -41,10 +41,10 @@ NEW_HTML = """\
 <p><a href="{{ unsubscribe_url }}">Unsubscribe</a></p>
 """
 MOST_VERSIONS = 60
+MOST_PLACEHOLDERS = 40
+_PLACEHOLDER = re.compile(r"{{.*?}}|{%.*?%}")
 # What can be put into an email besides fields of the contact.
 PLACEHOLDERS = ("contact.company.name", "campaign.name", "unsubscribe_url", "open_url")
-# The step of a draft, to which one goes back. Nothing else, so that no link can lead anywhere.
-_STEP = re.compile(r"(/drafts/\d{1,19}|/campaigns/[a-z0-9-]+/build)\?step=[a-z0-9-]+")
 
 
 @dataclass
@@ -111,7 +111,7 @@ class EmailDraft:
             form.text("winner_by").strip(),
             form.text("winner_after").strip(),
         )
-        draft.key = draft.key or slug(draft.versions[0].subject)
+        draft.key = draft.key or key_of_subject(draft.versions[0].subject)
         return draft
 
     def data(self) -> dict[str, Any]:
@@ -162,16 +162,21 @@ class EmailDraft:
         return None
 
 
+def key_of_subject(subject: str) -> str:
+    """Return a key made of the words of a subject; of its placeholders only if there is nothing else."""
+    return slug(_PLACEHOLDER.sub(" ", subject)) or slug(subject)
+
+
 @router.get("/emails/+new")
 def ask_new(request: Request, site: SiteOf) -> Response:
     """The form of a new email."""
-    return _form(request, site, EmailDraft(), None, back=_step_of(request.query_params.get("back", "")))
+    return _form(request, site, EmailDraft(), None, back=draft_choice.place(request.query_params.get("back", "")))
 
 
 @router.post("/emails/+new")
 def create(request: Request, site: SiteOf, found: VisitorOf, form: FormOf) -> Response:
     """Make an email."""
-    return _save(request, site, found.who, form, None)
+    return _save(request, site, found, form, None)
 
 
 @router.post("/emails/+preview")
@@ -214,7 +219,7 @@ def edit(request: Request, site: SiteOf, key: str, found: VisitorOf, form: FormO
     """Change an email."""
     with site.engine.connect() as conn:
         email_templates.find(conn, key)
-    return _save(request, site, found.who, form, key)
+    return _save(request, site, found, form, key)
 
 
 @router.post("/emails/{key:path}/test")
@@ -233,9 +238,9 @@ def test(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
     return redirect(request, own, flash=_("The test email was sent to {address}.", address=to))
 
 
-def _save(request: Request, site: Site, who: str, form: FormBody, key: str | None) -> Response:
+def _save(request: Request, site: Site, who: Visitor, form: FormBody, key: str | None) -> Response:
     draft = EmailDraft.of_form(form, key)
-    back = _step_of(form.text("back"))
+    back = draft_choice.place(form.text("back"))
     if form.text("do"):
         why = draft.act(form.text("do"), form)
         return _form(request, site, draft, key, [why] if why else [], wrong=False, back=back)
@@ -251,7 +256,10 @@ def _save(request: Request, site: Site, who: str, form: FormBody, key: str | Non
         if key is None and emails.listed(conn, [email.key]):
             said = _("An email with this key already exists. Choose another key.")
             return _form(request, site, draft, key, [said], back=back)
-        emails.save(conn, email, now=database_now(conn))
+        now = database_now(conn)
+        emails.save(conn, email, now=now)
+        if back and key is None:
+            back = draft_choice.choose(conn, back, email.key, who, now=now)
     return redirect(request, back or address("emails", email.key), flash=_("The email was saved."))
 
 
@@ -277,23 +285,21 @@ def _form(
         draft=draft,
         key=key,
         title=emails.title_of(draft.versions[0].subject, key or ""),
-        placeholders=[f"contact.{each}" for each in sorted({*fields, *ATTRIBUTES})] + list(PLACEHOLDERS),
+        inserts=[
+            *(placeholder(each) for each in sorted({*fields, *ATTRIBUTES})),
+            *(f"{{{{ {each} }}}}" for each in PLACEHOLDERS),
+        ],
         action=f"{own}/edit" if own else "/emails/+new",
-        back=back or own or "/emails",
+        back=back.partition("&pick=")[0] or own or "/emails",
         step=back,
         errors=errors,
         notes=notes,
         note_of=note_of,
-        fields=fields,
+        placeholders=[placeholder(each) for each in fields[:MOST_PLACEHOLDERS]],
         version_name=version_name,
         has_variants=any(each.variant for each in draft.versions),
         winner_by=[("", _("No winner: the shares stay")), *((by, _(text)) for by, text in labels.WINNER_BY.items())],
     )
-
-
-def _step_of(text: str) -> str:
-    """Return the address of a step in the builder, if it is one."""
-    return text if _STEP.fullmatch(text) else ""
 
 
 def note_of(note: EmailNote) -> str:

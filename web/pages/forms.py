@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import Request, Response
 
+from parcours.db.clock import now as database_now
 from parcours.db.reads import listings
 from parcours.db.reads.listings import FIRST, SubmissionPlace
 from parcours.db.tables import forms
@@ -12,7 +13,7 @@ from parcours.domain.keys import KEY_LENGTH, checked_key
 from parcours.producers import form_fields
 from parcours.web.context import Site
 from parcours.web.i18n.language import _
-from parcours.web.pages import FormOf, SiteOf, pages_router
+from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_choice, pages_router
 from parcours.web.pages.contacts import A_PAGE, LATEST, text_of
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.paging import address, instant_of, next_address, written
@@ -23,22 +24,25 @@ router = pages_router()
 @router.get("/forms")
 def show_all(request: Request, site: SiteOf) -> Response:
     """All forms, with the campaigns that they feed."""
-    return _list(request, site)
+    back = draft_choice.place(request.query_params.get("back", ""))
+    return _list(request, site, {"key": "", "name": "", "draft": back})
 
 
 @router.post("/forms")
-def create(request: Request, site: SiteOf, form: FormOf) -> Response:
+def create(request: Request, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
     """Make a form."""
     given = {name: form.text(name).strip() for name in ("key", "name")}
+    given["draft"] = draft_choice.place(form.text("draft"))
     try:
         key = checked_key("form", given["key"])
     except CampaignError:
         return _list(request, site, given, _("Enter a key of at most {n} characters.", n=KEY_LENGTH))
     with site.engine.begin() as conn:
         made = forms.create(conn, key, given["name"] or key, "standalone" in form)
+        back = draft_choice.choose(conn, given["draft"], key, who, now=database_now(conn)) if made else ""
     if not made:
         return _list(request, site, given, _("A form with this key already exists. Choose another key."))
-    return redirect(request, address("forms", key), flash=_("Form {key} was created.", key=key))
+    return redirect(request, back or address("forms", key), flash=_("Form {key} was created.", key=key))
 
 
 @router.get("/forms/{key:path}")
@@ -87,8 +91,8 @@ def map_fields(request: Request, site: SiteOf, key: str, form: FormOf) -> Respon
     return redirect(request, own, flash=_("The field mapping was saved."))
 
 
-def _list(request: Request, site: Site, given: dict[str, str] | None = None, error: str | None = None) -> Response:
+def _list(request: Request, site: Site, given: dict[str, str], error: str | None = None) -> Response:
     with site.engine.connect() as conn:
         lines = forms.listed(conn)
     status = 400 if error else 200
-    return render(request, "forms/list.html", status, lines=lines, given=given or {"key": "", "name": ""}, error=error)
+    return render(request, "forms/list.html", status, lines=lines, given=given, error=error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from parcours.domain import operators
@@ -16,6 +16,8 @@ from parcours.services.draft_check import DraftProblem
 from parcours.web.i18n import labels, step_words
 from parcours.web.i18n.language import _, marked, reader
 from parcours.web.i18n.sentences import told
+from parcours.web.pages import rule_form
+from parcours.web.pages.rule_form import RuleView
 from parcours.web.security.access import FormBody
 
 # Whoever describes a property whose texts are filled in says so.
@@ -31,6 +33,13 @@ UNITS = (
     ("years", marked("years")),
 )
 DAYS = tuple(zip(WEEKDAYS, labels.WEEKDAYS, strict=True))
+PERIODS = (
+    ("second", marked("per second")),
+    ("minute", marked("per minute")),
+    ("hour", marked("per hour")),
+    ("day", marked("per day")),
+)
+_RATE = re.compile(r"(\d{1,9}) per (second|minute|hour|day)")
 _LENGTH = re.compile(r"(\d{1,6}) (minute|hour|day|week|month|year)s?")
 
 
@@ -43,7 +52,8 @@ class PanelChoice(NamedTuple):
 
 @dataclass(frozen=True)
 class PanelWidget:
-    """A property as a field of a form. `kind` is text, area, number, check, choice, lines, pick, picks, one or yaml.
+    """A property as a field of a form. `kind` is text, area, number, check, choice, lines, pick, picks, rule, one
+    or yaml.
 
     `value` is what stands in it, as text; `picked` are several. `one` and `yaml` are YAML of one line and of several.
     """
@@ -59,6 +69,11 @@ class PanelWidget:
     least: float | None = None
     most: float | None = None
     errors: tuple[str, ...] = ()
+    # What the rule editor shows.
+    rule: RuleView | None = None
+    # What makes another one to choose, and where.
+    new: str = ""
+    new_url: str = ""
     # Whether its texts are filled in for each contact; then, what they say for one, or why they cannot.
     liquid: bool = False
     shown: str = ""
@@ -74,17 +89,50 @@ Known = Mapping[RefersTo, Sequence[PanelChoice]]
 
 
 def widgets(
-    found: StepType, given: Mapping[str, Any], known: Known, problems: Iterable[DraftProblem]
+    found: StepType,
+    given: Mapping[str, Any],
+    known: Known,
+    problems: Iterable[DraftProblem],
+    kinds: Mapping[str, str] | None = None,
 ) -> list[PanelWidget]:
-    """Return the fields for a step's properties; `known` has what references may name."""
+    """Return the fields for a step's properties; `known` has what references may name.
+
+    The field of a value follows the operator, and what is in the contact's field: `kinds` has that by its name.
+    """
     schema = found.properties.model_json_schema(by_alias=False)
     wrong = [each for each in problems if each.field == "with" or each.field.startswith("with.")]
     made = []
     for name, each in schema.get("properties", {}).items():
         value = next((given[spelled] for spelled in found.spellings(name) if spelled in given), None)
         errors = tuple(p.sentence for p in wrong if p.field.split(".")[1:2] == [name])
-        made.append(_widget(found, name, each, value, known, errors, name in schema.get("required", ())))
+        widget = _widget(found, name, each, value, known, errors, name in schema.get("required", ()))
+        if widget.kind == "one" and "operator" in schema["properties"]:
+            widget = _for_value(found, widget, value, given, kinds or {})
+        if widget.kind != "hidden":
+            made.append(widget)
     return made
+
+
+def _for_value(
+    found: StepType, widget: PanelWidget, value: Any, given: Mapping[str, Any], kinds: Mapping[str, str]
+) -> PanelWidget:
+    asked = str(given.get("field", "")) if found.name == "contact.field" else ""
+    operator = operators.known(str(given.get("operator", "=")))
+    kind = rule_form.value_kind(operator, kinds.get(asked, ""), value)
+    if kind == "hidden" and value is not None:
+        # What does not belong there is shown, so that it can be taken out.
+        return widget
+    several = value if isinstance(value, list) else [] if value is None else [value]
+    text = widget.value
+    if kind == "list":
+        if not all(isinstance(each, str | int | float) and "," not in str(each) for each in several):
+            return widget
+        text = ", ".join(text_of("one", each) for each in several)
+    labels_of = {"boolean": rule_form.BOOLEANS, "day": rule_form.DAYS}.get(kind, ())
+    choices = [PanelChoice(key, _(label)) for key, label in labels_of]
+    if kind == "boolean":
+        return replace(widget, kind="choice", choices=[PanelChoice("", _("Please choose")), *choices])
+    return replace(widget, kind="one" if kind == "text" else kind, value=text, choices=choices)
 
 
 def _widget(
@@ -121,7 +169,7 @@ def _widget(
         name,
         step_words.property_name(found.kind.value, found.name, name),
         "pick" if kind == "pick-field" else kind,
-        _text_of(kind, shown),
+        text_of(kind, shown),
         _several(shown) if kind == "picks" else (),
         choices,
         _help(described),
@@ -129,8 +177,14 @@ def _widget(
         inner.get("minimum", inner.get("ge")),
         inner.get("maximum", inner.get("le")),
         errors,
-        name in LONG or (kind in ("text", "area", "lines", "yaml", "one") and _MENTIONS_LIQUID in described),
+        liquid=name in LONG or (kind in ("text", "area", "lines", "yaml", "one") and _MENTIONS_LIQUID in described),
     )
+
+
+def is_several(found: StepType, name: str) -> bool:
+    """Return whether a property names several things."""
+    schema = found.properties.model_json_schema(by_alias=False).get("properties", {}).get(name, {})
+    return _kind_of(found, name, _without_null(schema)[0]) == "picks"
 
 
 def _help(described: str) -> str:
@@ -150,6 +204,8 @@ def _without_null(schema: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
 
 def _kind_of(found: StepType, name: str, schema: Mapping[str, Any]) -> str:
     kind = schema.get("type")
+    if name == "rule" and found.rule_of is not None:
+        return "rule"
     if name in found.refers_to and kind in ("string", "array"):
         return "pick" if kind == "string" else "picks"
     if "enum" in schema or (name == "operator" and kind == "string"):
@@ -165,10 +221,11 @@ def _kind_of(found: StepType, name: str, schema: Mapping[str, Any]) -> str:
     return "one" if name == "value" else "yaml"
 
 
-def _text_of(kind: str, value: Any) -> str:
+def text_of(kind: str, value: Any) -> str:
+    """Return a value as the text of a field of a kind."""
     if value is None:
         return ""
-    if kind in ("one", "yaml"):
+    if kind in ("one", "yaml", "rule"):
         return str(value) if isinstance(value, str) and value_of(value) == value else _yaml(value, one=kind == "one")
     if kind == "lines":
         return "\n".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
@@ -198,12 +255,22 @@ def properties_of(found: StepType, given: Mapping[str, Any], form: FormBody) -> 
     for name, each in schema.get("properties", {}).items():
         inner, _empty = _without_null(each)
         kind = _kind_of(found, name, inner)
-        for spelled in found.spellings(name):
-            made.pop(spelled, None)
-        value = _value(kind, f"with-{name}", inner, form)
+        before = [made.pop(spelled) for spelled in found.spellings(name) if spelled in made]
+        if kind == "rule":
+            value = rule_form.written(form, f"with-{name}", before[0] if before else None)
+        else:
+            value = _value(kind, f"with-{name}", inner, form)
         if value is not None and value != each.get("default"):
             made[name] = value
     return made
+
+
+def shape(found: StepType, given: Mapping[str, Any], kinds: Mapping[str, str] | None = None) -> object:
+    """Return which fields a panel has, whatever is written in them; of another shape, it is drawn anew."""
+    return [
+        (each.name, rule_form.shape(given.get(each.name), kinds) if each.kind == "rule" else each.kind)
+        for each in widgets(found, given, {}, (), kinds)
+    ]
 
 
 def _value(kind: str, name: str, schema: Mapping[str, Any], form: FormBody) -> Any:
@@ -219,6 +286,9 @@ def _value(kind: str, name: str, schema: Mapping[str, Any], form: FormBody) -> A
         return None
     if kind == "number":
         return _number(text.strip(), whole=schema.get("type") == "integer")
+    operator = form.text(f"{name.removesuffix('value')}operator") if name == "with-value" else ""
+    if kind == "one" and operator in rule_form.WITH_LIST and not text.lstrip().startswith("["):
+        return [value_of(each.strip()) for each in text.split(",") if each.strip()]
     if kind in ("one", "yaml"):
         return value_of(text)
     return text if kind == "area" else text.strip()
@@ -261,6 +331,20 @@ def written_length(form: FormBody, name: str) -> str | None:
     if not n:
         return None
     return f"{n} {unit.removesuffix('s') if n == '1' else unit}" if n.isdigit() and unit in dict(UNITS) else n
+
+
+def rate_of(value: Any) -> Length:
+    """Return a number per period for two fields of a form."""
+    if value is None:
+        return Length(unit="hour")
+    found = _RATE.fullmatch(str(value).strip())
+    return Length(found[1], found[2]) if found else Length(str(value), "")
+
+
+def written_rate(form: FormBody, name: str) -> str | None:
+    """Return a number per period as a file has it."""
+    n, unit = form.text(name).strip(), form.text(f"{name}-unit")
+    return f"{n} per {unit}" if n.isdigit() and unit in dict(PERIODS) else n or None
 
 
 def timing_from(form: FormBody, kind: str) -> dict[str, Any]:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from parcours.domain.campaign_file.difference import Difference
 from parcours.services.campaign_effects import CampaignEffect
-from parcours.services.campaign_plan import CampaignPlan
+from parcours.services.campaign_plan import KINDS, CampaignPlan
 from parcours.web.i18n.language import _, _n, marked
 from parcours.web.i18n.sentences import told
+from parcours.web.i18n.step_words import type_name
 
 # Settings of campaign files; one that is not here is told by its name in the file.
 SETTINGS = {
@@ -26,6 +27,9 @@ SETTINGS = {
     "catch_up": marked("After a pause"),
     "priority": marked("Message priority"),
     "rate": marked("Message rate"),
+    "exit": marked("Exits"),
+    "goal": marked("Goal"),
+    "control": marked("Control group"),
     "sources.segments": marked("Source segments"),
     "sources.forms": marked("Source forms"),
 }
@@ -54,14 +58,56 @@ def step_change(planned: CampaignPlan, key: str) -> str:
     n = planned.waiting.get(key, 0)
     if not n or key in planned.retimed:
         return changed
+    if any(each.name in KINDS for each in planned.of_step(key)):
+        gets = _n("{n} contact waits there and gets the new type.", "{n} contacts wait there and get the new type.", n)
+        return f"{changed} {gets}"
     return f"{changed} {_n('{n} contact waits there.', '{n} contacts wait there.', n)}"
 
 
 def added_step(planned: CampaignPlan, key: str) -> str:
     """Return that a step comes, and how many contacts wait there again if it was there before."""
-    n, added = planned.restored.get(key, 0), _("Step {key} will be added.", key=key)
-    again = _n("{n} contact will wait there again.", "{n} contacts will wait there again.", n) if n else ""
-    return f"{added} {again}".rstrip()
+    return f"{_('Step {key} will be added.', key=key)} {_again(planned, key)}".rstrip()
+
+
+def _again(planned: CampaignPlan, key: str) -> str:
+    n = planned.restored.get(key, 0)
+    return _n("{n} contact will wait there again.", "{n} contacts will wait there again.", n) if n else ""
+
+
+def removed_step(planned: CampaignPlan, key: str) -> tuple[str, str]:
+    """Return that a step goes, or becomes one of another kind, and what happens to who waits there, with its kind."""
+    waiting, step = planned.removed[key], planned.becomes.get(key)
+    if step is None:
+        kind, gone = "removed", _("Step {key} will be removed.", key=key)
+    else:
+        name = type_name(step.kind.value, step.type)
+        kind, gone = "changed", _("Step {key} becomes another kind of step: {type}.", key=key, type=name)
+    if not waiting:
+        fate = _("No contacts are waiting there.")
+    elif key in planned.redirected:
+        fate = _n(
+            "{n} contact waiting there will go to {step}.",
+            "{n} contacts waiting there will go to {step}.",
+            waiting,
+            step=planned.redirected[key],
+        )
+    else:
+        fate = _n(
+            "{n} contact waiting there will be cancelled.", "{n} contacts waiting there will be cancelled.", waiting
+        )
+    return kind, f"{gone} {fate} {_again(planned, key)}".rstrip()
+
+
+def asked_again(planned: CampaignPlan) -> Iterator[str]:
+    """Yield at which decisions the rule is asked again of those who wait there."""
+    for key, n in planned.rules_asked.items():
+        if n:
+            yield _n(
+                "{n} contact waits at {key}, whose rule or deadline changes; the rule is evaluated again.",
+                "{n} contacts wait at {key}, whose rule or deadline changes; the rule is evaluated again.",
+                n,
+                key=key,
+            )
 
 
 def effect_line(effect: CampaignEffect) -> tuple[str, str]:
@@ -98,6 +144,12 @@ def _effect(effect: CampaignEffect, n: int, detail: str) -> str:
             return _n(
                 "{n} contact will leave, because it is in an exit segment.",
                 "{n} contacts will leave, because they are in an exit segment.",
+                n,
+            )
+        case "rule_exits":
+            return _n(
+                "{n} contact will leave, because a new exit rule is true for it.",
+                "{n} contacts will leave, because a new exit rule is true for them.",
                 n,
             )
         case "held_back":

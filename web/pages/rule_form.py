@@ -1,12 +1,14 @@
 """The rule editor: a rule as a form, what somebody did in it, and the rule that it makes.
 
 Pages include `rule_editor.html` and give it a `RuleView`. The form brings every part of the rule, so nothing is kept
-between two requests; a button that changes the tree sends it as `rule_do`. Without script all of it works.
+between two requests; a button that changes the tree sends it as `rule_do`. Without script all of it works. A page with
+several rules gives each a name, with which its fields begin instead of `rule`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from parcours.db.tables import campaigns, contacts, emails, forms, segments
+from parcours.domain import operators
 from parcours.domain.campaign_file.model import Problem, dotted
 from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.errors import CampaignError
@@ -23,7 +26,8 @@ from parcours.domain.segments.editing import Edited, EditedCondition, EditedGrou
 from parcours.domain.steps.registry import all_types, step_type
 from parcours.domain.steps.types import Kind, RefersTo, StepType
 from parcours.producers.files.campaigns import value_of, write
-from parcours.web.i18n.language import DEFAULT, _, marked, reader
+from parcours.services.rule_count import RuleCount
+from parcours.web.i18n.language import DEFAULT, _, _n, marked, number, reader
 from parcours.web.i18n.sentences import told
 from parcours.web.security.access import FormBody
 
@@ -113,6 +117,17 @@ PROPERTY_LABELS = {
 }
 WITHOUT_VALUE = frozenset({"empty", "!empty"})
 WITH_LIST = frozenset({"in", "!in"})
+COMPARING = frozenset({"=", "!=", "gt", "gte", "lt", "lte"})
+_NUMBER = re.compile(r"-?\d{1,15}([.,]\d{1,9})?")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+# What a day may be besides a date.
+DAYS = (
+    ("anniversary", marked("the same day each year")),
+    ("+P0D", marked("today")),
+    ("-P1D", marked("yesterday")),
+    ("+P1D", marked("tomorrow")),
+)
+BOOLEANS = (("true", marked("yes")), ("false", marked("no")))
 WITH_INTERVAL = frozenset({"within", "older_than", "in_next"})
 
 
@@ -123,6 +138,8 @@ class RuleChoices:
     keys: Mapping[RefersTo, Sequence[tuple[str, str]]] = field(default_factory=dict)
     fields: Sequence[str] = ()
     campaigns: Sequence[tuple[str, str]] = ()
+    # What is in fields of contacts: number, boolean, date or text.
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def there(cls, conn: Connection) -> RuleChoices:
@@ -135,6 +152,7 @@ class RuleChoices:
             },
             sorted({*ATTRIBUTES, *contacts.field_names(conn)}),
             [(row.key, row.name) for row in campaigns.listing(conn)],
+            field_kinds(conn),
         )
 
 
@@ -185,6 +203,10 @@ class RuleView:
     yaml: str
     as_yaml: bool
     errors: Sequence[str]
+    # What its fields begin with.
+    name: str = "rule"
+    # Whether the form can show all that the rule says; else it is edited as YAML, so that nothing is lost.
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -195,40 +217,147 @@ class RuleForm:
     rule: EditedGroup
     as_yaml: bool = False
     did: bool = False
+    # The id of what should have the focus after a button.
+    focus: str = ""
     # What cannot be read, by place and property.
     unread: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
-def read(form: FormBody) -> RuleForm:
+def field_kinds(conn: Connection) -> dict[str, str]:
+    """Return what is in fields of contacts: number, boolean, date or text."""
+    return {**contacts.field_kinds(conn), "points": "number", "last_active_at": "date"}
+
+
+def value_kind(operator: str, kind: str, value: Any) -> str:
+    """Return the widget for the value of a test, by its operator and what is in the field.
+
+    It is hidden, list, interval, day, number, boolean, date or text; text where another could not show the value.
+    """
+    if operator in WITHOUT_VALUE:
+        return "hidden"
+    if operator in WITH_LIST:
+        return "list"
+    if operator in WITH_INTERVAL:
+        return "interval"
+    if operator == "date":
+        return "day"
+    if kind == "boolean" and operator in ("=", "!=") and (value is None or isinstance(value, bool)):
+        return "boolean"
+    if operator not in COMPARING:
+        return "text"
+    if kind == "number" and (value is None or (isinstance(value, int | float) and not isinstance(value, bool))):
+        return "number"
+    return "date" if kind == "date" and (value is None or _DAY.fullmatch(str(value))) else "text"
+
+
+def read(form: FormBody, name: str = "rule") -> RuleForm:
     """Return the rule of a form, after what its button did."""
-    do, _sign, place = form.text("rule_do").partition(":")
-    if form.text("rule_as") == "yaml":
-        data = value_of(form.text("rule_yaml")) if form.text("rule_yaml").strip() else None
+    do, _sign, place = form.text(f"{name}_do").partition(":")
+    if form.text(f"{name}_as") == "yaml":
+        data = value_of(form.text(f"{name}_yaml")) if form.text(f"{name}_yaml").strip() else None
         return RuleForm(data, editing.of_data(data), as_yaml=do != "form", did=bool(do))
     unread: dict[tuple[str, str], str] = {}
-    rule = _read(form, unread)
+    before = rule = _read(form, name, unread)
     if do == "add":
-        rule = editing.added(rule, place, EditedCondition(_known_type(form.text(f"rule_new.{place}"))))
+        rule = editing.added(rule, place, EditedCondition(_known_type(form.text(f"{name}_new.{place}"))))
     elif do == "group":
-        how: editing.How = "all" if form.text(f"rule.{place}.how") == "any" else "any"
+        how: editing.How = "all" if form.text(f"{name}.{place}.how") == "any" else "any"
         rule = editing.added(rule, place, EditedGroup(how))
     elif do == "remove":
         rule = editing.removed(rule, place)
     elif do in ("up", "down"):
         rule = editing.moved(rule, place, -1 if do == "up" else 1)
     data = editing.to_data(rule) if rule.children else None
-    return RuleForm(data, rule, as_yaml=do == "yaml", did=bool(do), unread=unread)
+    focus = _focus(name, do, place, before) if do else ""
+    return RuleForm(data, rule, as_yaml=do == "yaml", did=bool(do), unread=unread, focus=focus)
 
 
-def _read(form: FormBody, unread: dict[tuple[str, str], str]) -> EditedGroup:
+def written(form: FormBody, name: str, before: Any) -> Any:
+    """Return the data of a rule after what a form did, for a draft: it may be unfinished.
+
+    `before` stays as it is written when the form says the same.
+    """
+    found = read(form, name)
+    if form.text(f"{name}_as") == "yaml":
+        return found.data
+    if can_show(before) and _plain(editing.of_data(before)) == _plain(found.rule):
+        return before
+    return editing.to_data(found.rule)
+
+
+def of_draft(data: Any) -> RuleForm:
+    """Return the rule of a draft for the editor: as YAML where the form could not show all of it."""
+    whole = data is None or can_show(data)
+    return RuleForm(data, editing.of_data(data) if whole else EditedGroup(), as_yaml=not whole)
+
+
+def can_show(data: Any) -> bool:
+    """Return whether the editor shows all that some data says, so that nothing is lost when it comes back."""
+    if not editing.is_rule(data):
+        return False
+    parts = list(editing.parts(editing.of_data(data)))
+    return len(parts) <= MOST_PARTS and all(
+        set(each.given) <= set(_schemas(each.type)) for each in parts if isinstance(each, EditedCondition)
+    )
+
+
+def shape(data: Any, kinds: Mapping[str, str] | None = None) -> object:
+    """Return what the editor shows of a rule but for what is written in it; of another shape, it is drawn anew."""
+    if data is not None and not can_show(data):
+        return "yaml"
+    parts = editing.parts(editing.of_data(data))
+    return [len(each.children) if isinstance(each, EditedGroup) else _condition_shape(each, kinds) for each in parts]
+
+
+def _condition_shape(condition: EditedCondition, kinds: Mapping[str, str] | None) -> object:
+    given = condition.given
+    if not {"operator", "value"} <= _schemas(condition.type).keys():
+        return condition.type
+    asked = str(given.get("field", "")) if condition.type == "contact.field" else ""
+    operator = operators.known(str(given.get("operator", "=")))
+    return condition.type, value_kind(operator, (kinds or {}).get(asked, ""), given.get("value"))
+
+
+def _plain(rule: Edited) -> Edited:
+    """Return a rule without what says no more than the default does, to compare it."""
+    if isinstance(rule, EditedGroup):
+        return replace(rule, children=tuple(map(_plain, rule.children)))
+    schemas = _schemas(rule.type)
+    given = {name: operators.known(value) if name == "operator" and isinstance(value, str) else value
+             for name, value in rule.given.items()}  # fmt: skip
+    defaults = {name: schemas.get(name, {}).get("default") for name in given}
+    return replace(rule, given={name: value for name, value in given.items() if value != defaults[name]})
+
+
+def _focus(name: str, do: str, place: str, rule: EditedGroup) -> str:
+    """Return the id of what somebody goes on with after a button of the editor."""
+    above, _sign, last = place.rpartition(".")
+    found = editing.at(rule, place)
+    if do in ("add", "group") and isinstance(found, EditedGroup):
+        new = str(len(found.children))
+        return _id(name, f"{place}.{new}" if place else new) + ("-type" if do == "add" else "-how")
+    if do in ("up", "down") and last.isdigit():
+        to = str(max(0, int(last) + (-1 if do == "up" else 1)))
+        end = "-how" if isinstance(found, EditedGroup) else "-type"
+        return _id(name, f"{above}.{to}" if above else to) + end
+    if do == "remove":
+        return _id(name, above) + "-new"
+    return _id(name, place) + "-type" if do == "type" and place else ""
+
+
+def _id(name: str, place: str) -> str:
+    return f"{name}-{place.replace('.', '-') or 'root'}"
+
+
+def _read(form: FormBody, name: str, unread: dict[tuple[str, str], str]) -> EditedGroup:
     """Return the parts of a form as a tree. Parts come in their order; each has its parent before it."""
     parts: dict[str, Edited] = {}
-    for place in dict.fromkeys(form.all("rule_part")[:MOST_PARTS]):
-        how = form.text(f"rule.{place}.how")
+    for place in dict.fromkeys(form.all(f"{name}_part")[:MOST_PARTS]):
+        how = form.text(f"{name}.{place}.how")
         if how:
             parts[place] = EditedGroup(how if how in editing.HOWS else "all")
         else:
-            parts[place] = _condition(form, place, unread)
+            parts[place] = _condition(form, name, place, unread)
     root = parts.pop("", EditedGroup("all"))
     assert isinstance(root, EditedGroup)
     # The innermost first, so that each is whole when it is put into its group.
@@ -241,19 +370,19 @@ def _read(form: FormBody, unread: dict[tuple[str, str], str]) -> EditedGroup:
     return replace(root, children=tuple(reversed(children.get("", []))))
 
 
-def _condition(form: FormBody, place: str, unread: dict[tuple[str, str], str]) -> EditedCondition:
-    type_ = _known_type(form.text(f"rule.{place}.type"))
+def _condition(form: FormBody, rule: str, place: str, unread: dict[tuple[str, str], str]) -> EditedCondition:
+    type_ = _known_type(form.text(f"{rule}.{place}.type"))
     given: dict[str, Any] = {}
     for name, schema in _schemas(type_).items():
-        key = f"rule.{place}.with.{name}"
+        key = f"{rule}.{place}.with.{name}"
         if key not in form:
             continue
-        value, error = _value(form, key, name, schema, form.text(f"rule.{place}.with.operator"))
+        value, error = _value(form, key, name, schema, form.text(f"{rule}.{place}.with.operator"))
         if error:
             unread[place, name] = error
         if value is not None:
             given[name] = value
-    return EditedCondition(type_, given, negated=f"rule.{place}.negated" in form)
+    return EditedCondition(type_, given, negated=f"{rule}.{place}.negated" in form)
 
 
 def _known_type(name: str) -> str:
@@ -272,15 +401,20 @@ def _value(form: FormBody, key: str, name: str, schema: Mapping[str, Any], opera
         if before is not None and _as_text(before) == text:
             return before, ""
     kind = _kind(name, schema, operator, refers=False)
+    shown_as = form.text(f"{key}.as")
+    if kind == "text" and shown_as == "boolean" and text in ("true", "false"):
+        return text == "true", ""
+    if kind == "text" and shown_as == "number" and _NUMBER.fullmatch(text):
+        return (float(text.replace(",", ".")) if set(text) & {".", ","} else int(text)), ""
     if kind == "list":
         found = [each.strip() for value in form.all(key) for each in value.replace("\n", ",").split(",")]
         return [each for each in found if each] or None, ""
     if not text:
         return None, ""
     if kind == "integer":
-        number = text.replace("\u202f", "").replace(" ", "")
-        if number.lstrip("-").isascii() and number.lstrip("-").isdigit() and len(number) < 19:
-            return int(number), ""
+        digits = text.replace("\u202f", "").replace(" ", "")
+        if digits.lstrip("-").isascii() and digits.lstrip("-").isdigit() and len(digits) < 19:
+            return int(digits), ""
         return text, _("Enter a whole number.")
     if kind == "yaml":
         found_data = value_of(text)
@@ -330,7 +464,9 @@ def check(form: RuleForm) -> list[Problem]:
     return problems
 
 
-def view(form: RuleForm, choices: RuleChoices, problems: Iterable[Problem] = ()) -> RuleView:
+def view(
+    form: RuleForm, choices: RuleChoices, problems: Iterable[Problem] = (), *, name: str = "rule", whole: bool = True
+) -> RuleView:
     """Return a rule as the editor shows it, with each problem at the widget or the part that it is about."""
     by_path: dict[tuple[Any, ...], list[str]] = {}
     for each in problems:
@@ -353,7 +489,22 @@ def view(form: RuleForm, choices: RuleChoices, problems: Iterable[Problem] = ())
         yaml="" if data is None else write(data) if isinstance(data, dict | list) else str(data),
         as_yaml=form.as_yaml,
         errors=rest,
+        name=name,
+        whole=whole,
     )
+
+
+def count_words(counted: RuleCount) -> str:
+    """Return how many contacts match, as the page says it beside the editor."""
+    said = _n(
+        "{n} of {total} contacts matches.",
+        "{n} of {total} contacts match.",
+        counted.matching,
+        total=number(max(counted.total, counted.matching)),
+    )
+    if counted.failed:
+        said += " " + _("The rule fails for {n} of the contacts checked.", n=number(counted.failed))
+    return f"≈ {said}" if counted.about else said
 
 
 def _part(
@@ -441,11 +592,15 @@ def _widget(
     operator = str(condition.given.get("operator", "="))
     kind = _kind(name, schema, operator, refers=known is not None)
     value = condition.given.get(name)
+    if kind in ("text", "list", "interval") and name == "value" and "type" not in schema:
+        asked = str(condition.given.get("field", "")) if condition.type == "contact.field" else ""
+        kind = value_kind(operators.known(operator), choices.kinds.get(asked, ""), value)
     chosen = tuple(map(str, value)) if isinstance(value, list | tuple) else () if value is None else (str(value),)
     label = PROPERTY_LABELS.get(name)
     options: Sequence[tuple[str, str]] = ()
     if kind == "operator":
         options = [(each, _(OPERATOR_LABELS[each])) for each in OPERATORS]
+        chosen = tuple(map(operators.known, chosen))
     elif kind == "enum":
         options = [
             (str(each), _(OPERATOR_LABELS[each]) if each in OPERATOR_LABELS else str(each)) for each in schema["enum"]
@@ -453,6 +608,14 @@ def _widget(
     elif kind in ("keys", "key"):
         missing = [(each, each) for each in chosen if each not in dict(known or ())]
         options = [*(known or ()), *missing]
+    if kind == "boolean":
+        options = [(key, _(text)) for key, text in BOOLEANS]
+        chosen = () if value is None else ("true" if value else "false",)
+    if kind == "day":
+        options = [(key, _(text)) for key, text in DAYS]
+    if kind in ("operator", "enum"):
+        # As it is written, right or wrong.
+        options = [*options, *((each, each) for each in chosen if each not in dict(options))]
     if kind == "enum" and value is None and "default" in schema:
         chosen = (str(schema["default"]),) if schema["default"] is not None else ()
     said = "yaml" if kind == "yaml" else "list" if kind == "list" else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import Request, Response
@@ -21,9 +21,9 @@ from parcours.domain.segments.file import SegmentFile
 from parcours.services import contact_export, rule_count, segment_plan, segment_removal, segment_rules
 from parcours.services.segment_json import definition
 from parcours.web.context import Site
-from parcours.web.i18n.language import _, _n, number
+from parcours.web.i18n.language import _
 from parcours.web.i18n.sentences import told
-from parcours.web.pages import FormOf, SiteOf, pages_router, rule_form
+from parcours.web.pages import FormOf, SiteOf, draft_choice, pages_router, rule_form
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.pages.rule_form import RuleForm
 from parcours.web.paging import address
@@ -45,6 +45,8 @@ class SegmentDraft:
     published: bool
     by_rule: bool
     rule: RuleForm
+    # The place in a draft to which one goes back.
+    back: str = ""
 
     @classmethod
     def of_data(cls, data: dict[str, Any]) -> SegmentDraft:
@@ -59,6 +61,7 @@ class SegmentDraft:
             "unpublished" not in form,
             form.text("by_rule") == "yes" or "start_rule" in form,
             rule_form.read(form),
+            draft_choice.place(form.text("draft")),
         )
 
     def file(self, key: str) -> SegmentFile:
@@ -75,7 +78,8 @@ def ask(request: Request, site: SiteOf, key: str) -> Response:
     with site.engine.connect() as conn:
         draft = SegmentDraft.of_data(definition(conn, key))
     if request.query_params.get("rule") == "yes" and not draft.by_rule:
-        draft = SegmentDraft(draft.name, draft.public, draft.published, True, draft.rule)
+        draft = replace(draft, by_rule=True)
+    draft = replace(draft, back=draft_choice.place(request.query_params.get("back", "")))
     return _form(request, site, key, draft, [])
 
 
@@ -124,10 +128,7 @@ def count(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
             said, wrong = _("The rule is not complete yet."), True
         else:
             counted = rule_count.count(conn, rule, now=database_now(conn), zone=site.zone)
-            about = "≈ " if counted.about else ""
-            said = about + _n("{n} contact matches.", "{n} contacts match.", counted.matching)
-            if counted.failed:
-                said += " " + _("The rule fails for {n} of the contacts checked.", n=number(counted.failed))
+            said = rule_form.count_words(counted)
     return render(request, "segments/count.html", said=said, wrong=wrong)
 
 
@@ -155,7 +156,7 @@ def apply(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
     said = _("The segment was saved.")
     if not done:
         said += " " + _("Its members are being updated.")
-    return redirect(request, own, flash=said)
+    return redirect(request, draft.back or own, flash=said)
 
 
 @router.get("/segments/{key:path}/delete")

@@ -8,6 +8,7 @@ from fastapi import Request, Response
 from sqlalchemy import Connection
 
 from parcours.db import partitions
+from parcours.db.clock import now as database_now
 from parcours.db.reads import listings
 from parcours.db.tables import campaigns, contacts, rebuilds, rules, segments
 from parcours.db.tables.segments import COUNTED, Segment
@@ -19,7 +20,7 @@ from parcours.services import manual_changes
 from parcours.services.segment_explained import in_words
 from parcours.web.i18n.conditions import condition
 from parcours.web.i18n.language import _, _n, marked
-from parcours.web.pages import FormOf, SiteOf, pages_router
+from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_choice, pages_router
 from parcours.web.pages.contacts import A_PAGE
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.paging import address, before_of, next_address, page_of
@@ -57,13 +58,14 @@ def show_all(request: Request, site: SiteOf) -> Response:
 @router.get("/segments/+new")
 def ask_new(request: Request, site: SiteOf) -> Response:
     """The form of a new segment."""
-    return _new(request, {"key": "", "name": ""})
+    return _new(request, {"key": "", "name": "", "draft": draft_choice.place(request.query_params.get("back", ""))})
 
 
 @router.post("/segments")
-def create(request: Request, site: SiteOf, form: FormOf) -> Response:
+def create(request: Request, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
     """Make a segment."""
     given = {name: form.text(name).strip() for name in ("key", "name")}
+    given["draft"] = draft_choice.place(form.text("draft"))
     if len(given["name"]) > KEY_LENGTH:
         return _new(request, given, name_error=_("Enter at most {n} characters.", n=KEY_LENGTH))
     try:
@@ -74,9 +76,14 @@ def create(request: Request, site: SiteOf, form: FormOf) -> Response:
         if segments.find(conn, key) is not None:
             return _new(request, given, _("A segment with this key already exists. Choose another key."))
         segments.save(conn, key, name=given["name"] or None, public="private" not in form, published=True)
+        back = draft_choice.choose(conn, given["draft"], key, who, now=database_now(conn))
     said = _("Segment {key} was created.", key=given["name"] or key)
     own = address("segments", key)
-    return redirect(request, f"{own}/edit" if "by_rule" in form else own, flash=said)
+    if "by_rule" in form:
+        return redirect(
+            request, f"{own}/edit" + (f"?{urlencode({'rule': 'yes', 'back': back})}" if back else ""), flash=said
+        )
+    return redirect(request, back or own, flash=said)
 
 
 @router.post("/segments/{key:path}/members")

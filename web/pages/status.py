@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from fastapi import Request, Response
 
@@ -40,6 +40,7 @@ def show(request: Request, site: SiteOf) -> Response:
         late=LATE_SECONDS,
         lasted=lasted,
         words=labels,
+        moment=datetime.fromisoformat,
         told=told,
     )
 

@@ -121,7 +121,7 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-fold]");
   if (button) fold(button.dataset.fold, !folded.has(button.dataset.fold));
   const does = event.target.closest("[data-does]")?.dataset.does, chosen = document.querySelector(".step.chosen[data-card]");
-  if (does && chosen) does === "paste" ? paste(chosen) : hold(chosen, does === "cut");
+  if (does && chosen) does === "put-held" ? paste(chosen) : hold(chosen, does === "hold-cut");
   const there = event.target.closest("#map a");
   if (there) {
     const card = document.getElementById(there.getAttribute("href").slice(1));

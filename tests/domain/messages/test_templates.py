@@ -6,10 +6,10 @@ import re
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from parcours.domain.messages.templates import EMAIL_NAMES, RenderError, one_line, problems, render
+from parcours.domain.messages.templates import EMAIL_NAMES, RenderError, one_line, placeholder, problems, render
 from parcours.workers.delivery import html
 
 
@@ -27,6 +27,22 @@ def wrong(source: str) -> list[tuple[str, int, int]]:
 )
 def test_known_names_are_fine(source: str) -> None:
     assert wrong(source) == []
+
+
+@given(st.text(min_size=1, max_size=12).filter(lambda name: "'" not in name or '"' not in name))
+@example("Letzter Kauf")
+@example("and")
+@example("Straße")
+@example("a\\nb")
+@example("size")
+def test_the_placeholder_of_a_field_says_its_value(name: str) -> None:
+    assert render(placeholder(name), {"contact": {name: "here"}}) == "here"
+
+
+@pytest.mark.parametrize("source", ["{{ contact.Letzter Kauf }}", "x {{contact.Letzter Kauf | default: 'x' }}"])
+def test_a_field_of_two_words_is_told_how_it_is_written(source: str) -> None:
+    (found,) = problems(source, EMAIL_NAMES)
+    assert found.what.endswith('brackets and quotes: {{ contact["Letzter Kauf"] }}')
 
 
 def test_unknown_names_are_found_with_their_place() -> None:

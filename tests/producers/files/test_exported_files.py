@@ -293,6 +293,13 @@ def test_what_does_not_fit_the_shape_of_its_column_is_kept_and_told(tmp_path: Pa
     assert "1 cell, the first in line 12: 'soon'" in notes[-1]
 
 
+def test_a_column_that_is_dates_only_in_part_says_what_else_is_in_it(tmp_path: Path) -> None:
+    values = ["31.12.1980", "1.1.1999", "24.12.2026", "yesterday", "29.02.2023"]
+    good, _, notes = read(tmp_path, "email,x\n" + "\n".join(f"c{n}@b.example,{x}" for n, x in enumerate(values)))
+    assert [row["x"] for row in good] == values
+    assert "dates such as '31.12.1980' and too many other values ('yesterday')" in notes[-1]
+
+
 def test_a_cell_of_several_lines_stays_one(tmp_path: Path) -> None:
     good, bad, _ = read(
         tmp_path, 'email,note,city\na@b.example,"Hello\n\nb, c, d\nx@y.example",Rome\nb@b.example,n,Oslo\n'

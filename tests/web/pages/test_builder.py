@@ -345,14 +345,15 @@ def test_a_goal_and_a_control_group_stay_when_the_settings_change_and_are_set_in
     assert file_of(world)["control"] == 10
     assert file_of(world)["goal"] == {"event": "order.paid", "within": "14 days", "where": where}
     shown = builder.page(settings="1")
-    assert 'name="goal_event" value="order.paid"' in shown
+    assert 'name="goal-event" value="order.paid"' in shown
     assert 'name="control" value="10"' in shown
-    fields = {"goal_event": "order.paid", "goal_within": "7 days", "goal_value": "total", "control": "20"}
+    fields = {"goal-kind": "goal-event", "goal-event": "order.paid", "goal-within": "7", "goal-within-unit": "days"}
+    fields |= {"goal-value": "total", "control": "20"}
     builder.does("settings", name="Other", **kept, **fields)
     assert file_of(world)["goal"] == {"event": "order.paid", "within": "7 days", "where": where, "value": "total"}
     assert file_of(world)["control"] == 20
     assert "1 error to fix first" not in text_of(builder.page())
-    builder.does("settings", name="Other", **kept, goal_event="", control="")
+    builder.does("settings", name="Other", **kept, **{"goal-kind": "", "control": ""})
     assert {"goal", "control"} & file_of(world).keys() == set()
 
 
@@ -361,14 +362,41 @@ def test_a_new_email_leads_back_to_the_step_that_needs_it_and_nowhere_else(build
     link = unescape(re.findall(r'href="(/emails/\+new[^"]*)"', builder.page(step="email-send"))[0])
     for ask, after in ((link, "/campaigns/c/build"), ("/emails/+new?back=//example.org", "/emails/second")):
         form = builder.http.get(ask)
-        back = re.findall(r'name="back" value="([^"]*)"', form.text)
+        back = [unescape(each) for each in re.findall(r'name="back" value="([^"]*)"', form.text)]
         key = "first" if back else "second"
         data = {"csrf": token_of(form), "back": back[0] if back else "//example.org", "key": key, "v_variant": ""}
         data |= {"v_locale": "", "v_weight": "", "v_subject": "Hi", "v_html": "<p>Hi</p>", "v_text": ""}
         answer = builder.http.post("/emails/+new", data=data)
         assert answer.status_code == 200
         assert answer.url.path == after
-    assert '<option value="first"' in builder.page(step="email-send")
+    # It is chosen, as one change of the draft.
+    assert '<option value="first" selected' in builder.page(step="email-send")
+    assert edit.find(file_of(world), "email-send").step["with"] == {"email": "first"}
+    assert "Undone: Chosen: first" in text_of(builder.does("undo").text)
+
+
+def test_a_new_segment_and_a_new_form_lead_back_to_the_settings_with_it_chosen(builder: Builder, world: World) -> None:
+    page = builder.page(settings="1")
+    links = [unescape(each) for each in re.findall(r'href="(/(?:segments|forms)[^"]*back=[^"]*)"', page)]
+    for link, path in zip(links, ("/segments", "/forms"), strict=True):
+        asked = builder.http.get(link)
+        back = unescape(re.findall(r'name="draft" value="([^"]*)"', asked.text)[0])
+        data = {"csrf": token_of(asked), "draft": back, "key": "fresh", "name": "Fresh"}
+        answer = builder.http.post(path, data=data)
+        assert answer.url.path == "/campaigns/c/build"
+        assert 'value="fresh" checked' in answer.text
+    assert file_of(world)["sources"] == {"segments": ["everyone", "fresh"], "forms": ["fresh"]}
+    # With a rule first: its form leads back when it is applied.
+    data = {"csrf": token_of(asked), "draft": back.replace("forms", "segments"), "name": "Ruled", "by_rule": "1"}
+    asked = builder.http.post("/segments", data=data)
+    assert asked.url.path == "/segments/ruled/edit"
+    assert file_of(world)["sources"]["segments"] == ["everyone", "fresh", "ruled"]
+    fields = {"csrf": token_of(asked), "name": "Ruled", "draft": back}
+    review = builder.http.post("/segments/ruled/edit", data={**fields, "review": "1"})
+    fields["stamp"] = unescape(re.findall(r'name="stamp" value="([^"]*)"', review.text)[0])
+    assert builder.http.post("/segments/ruled/apply", data=fields).url.path == "/campaigns/c/build"
+    # Nowhere else.
+    assert "draft" not in re.findall(r'name="(\w+)"', builder.http.get("/segments/+new?back=//example.org").text)
 
 
 def test_no_template_of_the_pages_is_left_out_of_the_repository() -> None:

@@ -253,7 +253,14 @@ def test_a_viewer_may_not_change_anything(client: Client, world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "key"), [("Série d’été 2026", "serie-d-ete-2026"), ("  A & B  ", "a-b"), ("…", ""), ("x" * 99, "x" * 80)]
+    ("name", "key"),
+    [
+        ("Série d’été 2026", "serie-d-ete-2026"),
+        ("Grüße aus Łódź, Œuvre", "grusse-aus-lodz-oeuvre"),
+        ("  A & B  ", "a-b"),
+        ("…", ""),
+        ("x" * 99, "x" * 80),
+    ],
 )
 def test_a_key_is_made_of_a_name(name: str, key: str) -> None:
     assert slug(name) == key

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import uvicorn
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Dialog, Page, expect
 from sqlalchemy import Engine
 
 from parcours.db.tables import campaigns, drafts
 from parcours.domain.campaign_file import edit
+from parcours.domain.campaign_file.edit import StepPlace
 from parcours.web.app import make_app
 from parcours.web.security.access import NEIGHBOUR
 from tests.ops.test_health_and_metrics import free_port
@@ -86,8 +87,8 @@ def file_of(world: World, who: str = NEIGHBOUR.who) -> dict[str, Any]:
         return draft.file
 
 
-def place_of(world: World, key: str) -> tuple[str | None, str, int]:
-    return tuple(edit.find(file_of(world), key).place)
+def place_of(world: World, key: str) -> StepPlace:
+    return edit.find(file_of(world), key).place
 
 
 def test_a_card_is_dragged_to_a_plus_that_may_take_it_and_one_undo_brings_it_back(
@@ -310,6 +311,16 @@ def test_every_key_does_what_the_help_says(build: str, world: World, tab: Page) 
     tab.close()
 
 
+def answering(heard: list[str]) -> Callable[[Dialog], None]:
+    """Return what stays where it is when it is asked, and remembers how and what it was asked."""
+
+    def answer(dialog: Dialog) -> None:
+        heard.extend(text for text in (dialog.type, dialog.message) if text)
+        dialog.dismiss()
+
+    return answer
+
+
 def test_comments_are_kept_as_notes_and_a_text_that_is_no_yaml_stays_as_it_was_typed(
     build: str, world: World, tab: Page
 ) -> None:
@@ -324,9 +335,9 @@ def test_comments_are_kept_as_notes_and_a_text_that_is_no_yaml_stays_as_it_was_t
     asked: list[str] = []
     area.press("End")
     area.type(" ")
-    tab.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    tab.once("dialog", answering(asked))
     tab.locator("#card-hot").click()
-    assert asked == ["What you typed is not accepted yet. Leave it?"]
+    assert asked == ["confirm", "What you typed is not accepted yet. Leave it?"]
     expect(area).to_be_visible()
     commented = text.replace("  - step: hello", "  # Greets\n  # everybody\n  - step: hello # first").replace(
         "sources:", "# Made in May\nsources:"
@@ -349,9 +360,9 @@ def test_leaving_with_a_text_that_was_not_accepted_warns(build: str, world: Worl
     tab.locator("#text").press("End")
     tab.locator("#text").type(" ")
     kinds: list[str] = []
-    tab.once("dialog", lambda dialog: (kinds.append(dialog.type), dialog.dismiss()))
+    tab.once("dialog", answering(kinds))
     tab.get_by_role("link", name="Contacts", exact=True).click(no_wait_after=True)
-    eventually(lambda: kinds == ["beforeunload"] or tab.evaluate("1") is None, seconds=20)
+    eventually(lambda: tab.evaluate("1") and kinds[:1] == ["beforeunload"], seconds=20)
     expect(tab.locator("#text")).to_be_visible()
     tab.close(run_before_unload=False)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email as mail_reader
 import json
 from email.policy import default
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from parcours.db.tables import emails, variant_tests
 from parcours.db.tables.emails import Email
 from parcours.db.tables.variant_tests import TriedPlace
 from parcours.domain.messages.content import Content, Variant
+from parcours.web.pages.email_form import key_of_subject
 from tests.conftest import Run
 from tests.web.conftest import Client
 from tests.web.pages.test_overview_pages import text_of
@@ -261,3 +263,22 @@ def test_what_is_typed_into_an_email_never_runs(http: TestClient, world: World) 
     page = EmailEditor(http, "/emails/+new").send(press={"do": "add"}, **evil)
     assert "<script>alert" not in page.text
     assert "</textarea><script>" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("subject", "key"),
+    [
+        ("Grüße, {{ contact.first_name }}", "grusse"),
+        ("{% if contact.a %}Hello{% endif %} {{ contact['b'] | default: 'you' }}", "hello"),
+        ("{{ contact.first_name }}", "contact-first-name"),
+    ],
+)
+def test_the_key_of_an_email_is_made_of_the_words_of_its_subject(subject: str, key: str) -> None:
+    assert key_of_subject(subject) == key
+
+
+def test_a_field_of_two_words_is_offered_as_it_can_be_written(http: TestClient, world: World) -> None:
+    fields: dict[str, Any] = {"Letzter Kauf": "2026-01-31"}
+    world.contacts("eve", **fields)
+    page = unescape(http.get("/emails/+new").text)
+    assert '<code>{{ contact["Letzter Kauf"] }}</code>' in page

@@ -94,7 +94,7 @@ def test_a_rule_is_built_part_by_part_counted_reviewed_and_applied(http: TestCli
     assert "tags" in text_of(wrong.text)
     editor.send(press={"rule_do": "up:1.1"}, **{"rule.1.1.with.tags": "vip", "rule.1.1.negated": "1"})
     counted = http.post("/segments/warm-leads/count", data=editor.fields(), headers={"hx-request": "true"})
-    assert counted.text.strip() == '<span class="">2 contacts match.</span>'
+    assert counted.text.strip() == '<span class="">2 of 3 contacts match.</span>'
     review = text_of(editor.send(press={"review": "1"}).text)
     assert "2 contacts are added." in review
     assert world.inside("warm-leads") == set()
@@ -249,12 +249,13 @@ def test_a_large_number_of_contacts_is_estimated_and_a_small_one_counted(
     rule, _problems = parsing.parse(IN_FRANCE)
     assert rule is not None
     with world.engine.connect() as conn:
-        assert rule_count.count(conn, rule, now=START, zone=world.zone) == (201, False, 0)
+        assert rule_count.count(conn, rule, now=START, zone=world.zone) == (201, False, 0, 203)
         monkeypatch.setattr(rule_count, "MOST_ASKED", 50)
         monkeypatch.setattr(rule_count, "RANGE", 10)
         counted = rule_count.count(conn, rule, now=START, zone=world.zone)
     assert counted.about
     assert 150 < counted.matching < 210
+    assert 150 < counted.total < 212
 
 
 def test_a_viewer_changes_no_segment(client: Client, world: World, engine: Engine) -> None:

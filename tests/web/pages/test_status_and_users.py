@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 from html import unescape
 from urllib.parse import urlsplit
 
@@ -11,7 +12,9 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from parcours.db.tables import events
+from parcours.db.clock import now as database_now
+from parcours.db.tables import events, installation
+from parcours.db.tables.installation import WorkerSeen
 from tests.conftest import Run
 from tests.web.conftest import Client, count
 from tests.web.pages.test_overview_pages import text_of
@@ -57,6 +60,30 @@ def test_the_status_shows_what_the_command_says_and_processes_dead_letters_again
     assert "1 event discarded." in gone.text
     assert count(world.engine, "dead_letter") == 0
     assert "fichiers" not in text_of(admin.get("/status", headers={"accept-language": "fr"}).text)
+
+
+def test_the_status_shows_which_workers_run(admin: TestClient, engine: Engine, run: Run) -> None:
+    assert "No worker is running" in text_of(admin.get("/status").text)
+    assert "0 worker processes running." in run("status").stdout
+    with engine.begin() as conn:
+        now = database_now(conn)
+        # One that is alive however long this takes.
+        for name, ago in (("<i>one</i>:7", -3600), ("two:8", 300)):
+            at = now - timedelta(seconds=ago)
+            installation.beat(conn, WorkerSeen(name, at, at, 4, ("delivery", "steps")))
+    page = admin.get("/status").text
+    assert "<i>one" not in page
+    shown = text_of(page)
+    assert "<i>one</i>:7 running delivery, steps 4" in shown
+    assert "two:8 has not reported for 5 minutes" in shown
+    told = json.loads(run("status", "--json").stdout)["workers"]
+    assert [(each["worker"], each["alive"], each["threads"]) for each in told] == [
+        ("<i>one</i>:7", True, 4),
+        ("two:8", False, 4),
+    ]
+    said = run("status").stdout
+    assert "1 worker process running." in said
+    assert "Worker two:8 has not reported for 3" in said
 
 
 def test_an_administrator_invites_and_the_link_sets_a_password_once(
@@ -161,7 +188,7 @@ def test_the_first_steps_lead_from_contacts_to_a_running_campaign(client: Client
     http = client()
     assert 'href="/start"' in http.get("/campaigns").text
     page = http.get("/start").text
-    for link in ("/contacts/+import", "/segments/+new", "/emails/+new", "/campaigns/+new"):
+    for link in ("/contacts/+import", "/segments/+new", "/emails/+new", "/drafts/+new"):
         assert f'href="{link}"' in page
         assert http.get(link).status_code == 200
     assert page.count("badge good") == 0

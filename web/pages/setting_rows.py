@@ -1,0 +1,279 @@
+"""Lists in the settings of a draft, entry by entry: events and dates that let contacts in, exits, and the goal.
+
+Each entry has its own fields; what they cannot show is edited as YAML, and what nobody changes stays as it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from parcours.domain import operators
+from parcours.producers.files.campaigns import value_of, write
+from parcours.services.draft_check import DraftProblem
+from parcours.web.pages import draft_rules, panels, rule_form
+from parcours.web.pages.panels import Length
+from parcours.web.pages.rule_form import WITH_INTERVAL, WITH_LIST, WITHOUT_VALUE, RuleView
+from parcours.web.security.access import FormBody
+
+# Entries that the page shows; of more, the list is edited as YAML.
+MOST_ROWS = 50
+MOST_TESTS = 20
+NO_LENGTH = Length()
+TESTED = ("field", "operator", "value")
+# What an entry may say, by its kind; the first has to be there.
+NAMES = {
+    "event": ("event", "where", "key"),
+    "type": ("type", "where", "key"),
+    "segment": ("segment",),
+    "rule": ("rule",),
+    "date": ("field", "every", "before", "after", "hour"),
+    "goal-event": ("event", "where", "key", "within", "value"),
+    "goal-rule": ("rule", "within"),
+}
+# What the lists hold, and where they stand in the file.
+KINDS = {"events": ("type",), "dates": ("date",), "exit": ("event", "segment", "rule")}
+PLACES = {"events": "sources.events", "dates": "sources.dates", "exit": "exit"}
+
+
+@dataclass(frozen=True)
+class EventTest:
+    """A test of an event's data, as three fields."""
+
+    field: str = ""
+    operator: str = "="
+    value: str = ""
+
+
+@dataclass(frozen=True)
+class SettingRow:
+    """An entry of a list, as fields of a form. `kind` is one of NAMES, or yaml; `errors` are by the entry's names."""
+
+    id: str
+    n: int
+    kind: str
+    values: Mapping[str, str] = field(default_factory=dict)
+    length: Length = NO_LENGTH
+    # The tests that there are, and an empty one.
+    tests: Sequence[EventTest] = ()
+    yaml: str = ""
+    rule: RuleView | None = None
+    errors: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+Viewing = Callable[[Any, list[Any], str], RuleView]
+
+
+def rows(name: str, data: Any, problems: Iterable[DraftProblem], view: Viewing) -> list[SettingRow] | None:
+    """Return the entries of a list, or None where it is none and is edited as YAML. `view` shows a rule."""
+    if not is_list(data):
+        return None
+    found = list(problems)
+    return [
+        row(f"{name}-{n}", n, kind_of(each, KINDS[name]), each, f"{PLACES[name]}.{n}", found, view)
+        for n, each in enumerate(data or ())
+    ]
+
+
+def row(id_: str, n: int, kind: str, data: Any, place: str, problems: list[DraftProblem], view: Viewing) -> SettingRow:
+    """Return one entry; `place` is where it stands in the file."""
+    errors: dict[str, list[str]] = {name: [] for name in ("", *NAMES.get(kind, ()))}
+    for each in problems:
+        if each.field == place or each.field.startswith(f"{place}."):
+            at = each.field[len(place) + 1 :].split(".")[0]
+            errors[at if at in errors else ""].append(each.sentence)
+    if "rule" in errors:
+        # They stand in the editor.
+        errors["rule"] = []
+    if kind == "yaml":
+        return SettingRow(id_, n, kind, yaml=write(data).removesuffix("\n...\n").strip(), errors=errors)
+    rule = None
+    if "rule" in NAMES[kind]:
+        wrong = draft_rules.problems(problems, f"{place}.rule")
+        rule = view(data["rule"], wrong, f"{id_}-rule")
+    own = {name: str(data.get(name) or "") for name in NAMES[kind] if name not in ("rule", "where")}
+    if own.get("before"):
+        own["side"] = "before"
+    interval = data.get("before") or data.get("after") if kind == "date" else data.get("within")
+    tests = (*(_shown(each) for each in data.get("where") or ()), EventTest()) if "where" in NAMES[kind] else ()
+    return SettingRow(id_, n, kind, own, panels.length_of(interval), tests, "", rule, errors)
+
+
+def is_list(data: Any) -> bool:
+    """Return whether some data is a list that is shown entry by entry."""
+    return data is None or (isinstance(data, list) and len(data) <= MOST_ROWS)
+
+
+def kind_of(data: Any, kinds: Sequence[str]) -> str:
+    """Return the kind of an entry, or yaml where the fields of none show all that it says."""
+    if not isinstance(data, Mapping):
+        return "yaml"
+    for kind in kinds:
+        first, *_rest = names = NAMES[kind]
+        if first not in data or not set(data) <= set(names):
+            continue
+        texts = [value for name, value in data.items() if name not in ("rule", "where")]
+        where = data.get("where") or []
+        fits = all(value is None or isinstance(value, str) for value in texts) and isinstance(where, list)
+        both = data.get("before") is not None and data.get("after") is not None
+        if fits and not both and len(where) <= MOST_TESTS and all(map(_is_shown, where)):
+            return kind
+    return "yaml"
+
+
+def _is_shown(test: Any) -> bool:
+    if not isinstance(test, Mapping) or not set(test) <= set(TESTED) or not isinstance(test.get("field"), str):
+        return False
+    operator, value = test.get("operator"), test.get("value")
+    if not isinstance(operator, str) or operators.known(operator) not in operators.OPERATORS:
+        return False
+    if operators.known(operator) in WITH_LIST:
+        return isinstance(value, list) and all(_is_scalar(each) and "," not in str(each) for each in value)
+    return value is None or _is_scalar(value)
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, str | int | float)
+
+
+def _shown(test: Mapping[str, Any]) -> EventTest:
+    value = test.get("value")
+    several = value if isinstance(value, list) else [] if value is None else [value]
+    said = ", ".join(panels.text_of("one", each) for each in several)
+    return EventTest(test["field"], operators.known(test["operator"]), said)
+
+
+# Reading.
+
+
+def read(form: FormBody, name: str, before: Any) -> Any:
+    """Return a list as the form has it after what its button did; what the form says nothing of stays."""
+    if name in form:
+        text = form.text(name)
+        return value_of(text) if text.strip() else None
+    if f"{name}-rows" not in form or not is_list(before):
+        return before
+    do, _sign, rest = form.text("rows-do").partition(":")
+    which, _sign, what = rest.partition(":")
+    here = do if which == name else ""
+    made = []
+    for n, each in enumerate(before or ()):
+        if f"{name}-{n}-kind" not in form:
+            made.append(each)
+        elif here != "remove" or what != str(n):
+            made.append(entry(form, f"{name}-{n}", form.text(f"{name}-{n}-kind"), each))
+    if here == "add" and what in KINDS[name]:
+        made.append({NAMES[what][0]: {"all": []} if what == "rule" else ""})
+    return made or None
+
+
+def entry(form: FormBody, id_: str, kind: str, before: Any) -> Any:
+    """Return one entry as the form has it; as it was written before, when the form says the same."""
+    if kind == "yaml":
+        text = form.text(f"{id_}-yaml")
+        return value_of(text) if text.strip() else ""
+    if kind not in NAMES:
+        return before
+    old = before if isinstance(before, Mapping) else {}
+    made: dict[str, Any] = {}
+    for name in NAMES[kind]:
+        if name == "rule":
+            value = rule_form.written(form, f"{id_}-rule", old.get("rule"))
+        elif name == "where":
+            value = _tests(form, id_) if f"{id_}-where" in form else old.get("where")
+        elif name == "within":
+            value = panels.written_length(form, f"{id_}-within")
+        elif name in ("before", "after"):
+            side = "before" if form.text(f"{id_}-side") == "before" else "after"
+            value = panels.written_length(form, f"{id_}-offset") if name == side else None
+        else:
+            value = form.text(f"{id_}-{name}").strip() or None
+        if value is not None or name == NAMES[kind][0]:
+            made[name] = "" if value is None else value
+    return before if _plain(made) == _plain(old) else made
+
+
+def _tests(form: FormBody, id_: str) -> list[dict[str, Any]] | None:
+    made = []
+    for n in range(MOST_TESTS + 1):
+        own = f"{id_}-where-{n}"
+        asked, operator = form.text(f"{own}-field").strip(), form.text(f"{own}-operator")
+        if not asked:
+            continue
+        text = form.text(f"{own}-value").strip()
+        test: dict[str, Any] = {"field": asked, "operator": operator or "="}
+        if operator in WITH_LIST:
+            test["value"] = [_scalar(each.strip()) for each in text.split(",") if each.strip()]
+        elif operator not in WITHOUT_VALUE and text:
+            test["value"] = text if operator in WITH_INTERVAL else _scalar(text)
+        made.append(test)
+    return made or None
+
+
+def _scalar(text: str) -> Any:
+    found = value_of(text)
+    return found if _is_scalar(found) else text
+
+
+def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry without what says nothing, to compare it."""
+    made = {name: value for name, value in data.items() if value not in (None, "", [])}
+    if isinstance(made.get("where"), list):
+        made["where"] = [
+            {**each, "operator": operators.known(str(each.get("operator")))} if isinstance(each, Mapping) else each
+            for each in made["where"]
+        ]
+    return made
+
+
+def pressed(form: FormBody, data: Mapping[str, Any]) -> str | None:
+    """Return what should have the focus after a button of a list, or None if none was used."""
+    do, _sign, rest = form.text("rows-do").partition(":")
+    name, _sign, what = rest.partition(":")
+    if name not in KINDS:
+        return None
+    there = data.get("exit") if name == "exit" else (data.get("sources") or {}).get(name)
+    last = len(there) - 1 if isinstance(there, list) else 0
+    if do == "add" and what in KINDS[name]:
+        return f"{name}-{last}-rule-root-new" if what == "rule" else f"{name}-{last}-{NAMES[what][0]}"
+    return f"{name}-add"
+
+
+def shape(data: Mapping[str, Any], kinds: Mapping[str, str]) -> object:
+    """Return which fields the settings have, whatever is written in them."""
+    sources = data["sources"] if isinstance(data.get("sources"), Mapping) else {}
+    lists = {"events": sources.get("events"), "dates": sources.get("dates"), "exit": data.get("exit")}
+    return [
+        (name, [_shape(kind_of(each, KINDS[name]), each, kinds) for each in found or ()] if is_list(found) else "yaml")
+        for name, found in lists.items()
+    ] + [("goal", [_shape(goal_kind(data.get("goal")), data.get("goal"), kinds)])]
+
+
+def _shape(kind: str, data: Any, kinds: Mapping[str, str]) -> object:
+    if kind == "yaml" or not isinstance(data, Mapping):
+        return kind
+    return kind, len(data.get("where") or ()), rule_form.shape(data["rule"], kinds) if "rule" in NAMES[kind] else None
+
+
+def goal_kind(goal: Any) -> str:
+    """Return whether a goal is an event or a rule; nothing where there is none."""
+    return "" if goal is None else kind_of(goal, ("goal-event", "goal-rule"))
+
+
+def goal(form: FormBody, before: Any) -> Any:
+    """Return the goal as the form has it; what the form says nothing of stays."""
+    was = goal_kind(before)
+    if "goal-kind" not in form:
+        return before
+    kind = form.text("goal-kind")
+    if kind == "yaml":
+        text = form.text("goal-yaml")
+        return value_of(text) if text.strip() else None
+    if kind not in NAMES:
+        return None
+    if kind != was:
+        within = before.get("within") if isinstance(before, Mapping) else None
+        fresh: dict[str, Any] = {"rule": {"all": []}} if kind == "goal-rule" else {"event": ""}
+        return {**fresh, **({"within": within} if within else {})}
+    return entry(form, "goal", kind, before)
