@@ -61,11 +61,8 @@ def preview(request: Request, site: SiteOf, key: str) -> Response:
     content = _version(email, request.query_params.get("version", ""))
     try:
         if content.html is None:
-            said = {
-                "subject": one_line(render(content.subject or "", values)),
-                "text": render(content.text or "", values),
-            }
-            body = bytes(page(request, "emails/preview.html", **said).body).decode()
+            subject, text = one_line(render(content.subject or "", values)), render(content.text or "", values)
+            body = bytes(page(request, "emails/preview.html", subject=subject, text=text).body).decode()
         else:
             body = render(content.html, values, html=True)
     except RenderError as error:
