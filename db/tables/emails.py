@@ -1,6 +1,8 @@
 """Email templates."""
 
 import json
+import re
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -14,6 +16,8 @@ from parcours.domain.messages.content import MAIN, Chosen, Content, Variant, cho
 from parcours.domain.messages.winner import WinnerRule, winner_rule
 
 sql = statements(__file__)
+
+_FILLED_IN = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,11 @@ class Email:
     # How often the rule or the set of variants changed: tests of before are over.
     test_round: int = field(default=0, compare=False)
 
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return title_of(self.subject, self.key)
+
     def content_for(self, contact_id: int, language: str | None, *, version: str | None = None) -> Chosen:
         """Return what a contact who reads a language gets; a `version` that is settled goes before the weights."""
         main = Content(self.subject, self.html, self.text)
@@ -57,6 +66,20 @@ class Email:
         """Return the names of the versions that have a share: the main one, '', unless the variants have it all."""
         left = 100 - sum(variant.weight for variant in self.variants)
         return [*([MAIN] if left > 1e-9 else []), *(variant.name for variant in self.variants)]
+
+
+def title_of(subject: str, key: str) -> str:
+    """Return what people call an email: its subject, with … for what is filled in; the key where nothing is left."""
+    title = " ".join(_FILLED_IN.sub("…", subject).split())
+    return title if title.strip("…!?., ") else key
+
+
+def titles(conn: Connection, keys: Collection[str] | None = None) -> dict[str, str]:
+    """Return what people call emails, by key; of two that are called the same, the key is said too."""
+    rows = conn.execute(sql["titles"], {"keys": None if keys is None else list(keys)})
+    found = {row.key: title_of(row.subject, row.key) for row in rows}
+    counted = Counter(found.values())
+    return {key: title if counted[title] == 1 else f"{title} ({key})" for key, title in found.items()}
 
 
 def save(conn: Connection, email: Email, *, now: datetime) -> Stored:

@@ -30,3 +30,8 @@ SELECT key, subject, html, text, sender, published, category, tracking, variants
 FROM email
 WHERE CAST(:keys AS text[]) IS NULL OR key = ANY (CAST(:keys AS text[]))
 ORDER BY key;
+
+-- name: titles
+SELECT key, subject FROM email
+WHERE CAST(:keys AS text[]) IS NULL OR key = ANY (CAST(:keys AS text[]))
+ORDER BY key;

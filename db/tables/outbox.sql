@@ -233,6 +233,11 @@ WHERE message.state = 'failed' AND (CAST(:keys AS text[]) IS NULL OR message.key
 ORDER BY message.due_at DESC
 LIMIT :limit;
 
+-- name: retry_step
+-- What a page shows as one line: the messages of a step that failed for one reason, from message_failed_idx.
+UPDATE message SET state = 'queued', attempts = 0, due_at = :now, tried_at = NULL
+WHERE state = 'failed' AND campaign_id = :campaign_id AND step_id = :step_id AND coalesce(error, '') = :why;
+
 -- name: retry
 UPDATE message SET state = 'queued', attempts = 0, due_at = :now, tried_at = NULL
 WHERE state = 'failed' AND (CAST(:keys AS text[]) IS NULL OR key = ANY (CAST(:keys AS text[])));

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from parcours.domain import operators
-from parcours.domain.steps.types import Properties, StepType
+from parcours.domain.steps.types import Properties, RefersTo, StepType
 from parcours.web.i18n.language import _, marked
 from parcours.web.i18n.sentences import told
 
@@ -192,6 +193,18 @@ def property_name(kind: str, type_: str, name: str) -> str:
 def value_name(value: str) -> str:
     """Return what one of the values that a property takes is called."""
     return _(VALUES[value]) if value in VALUES else value
+
+
+def named(found: StepType, properties: Properties, names: Mapping[RefersTo, Mapping[str, str]]) -> Properties:
+    """Return a step's properties with what people call the things that they refer to, where that is known."""
+    called: dict[str, Any] = {}
+    for name, what in found.refers_to.items():
+        value, known = getattr(properties, name), names.get(what, {})
+        if isinstance(value, list):
+            called[name] = [known.get(each, each) for each in value]
+        elif value is not None:
+            called[name] = known.get(value, value)
+    return properties.model_copy(update=called)
 
 
 def in_words(found: StepType, properties: Properties) -> str:

@@ -320,7 +320,7 @@ def _known(conn: Connection, bench: Bench) -> dict[RefersTo, list[PanelChoice]]:
     made: dict[RefersTo, list[PanelChoice]] = {
         RefersTo.SEGMENT: [PanelChoice(each.key, each.name) for each in segments.listed(conn, most=1)],
         RefersTo.FORM: [PanelChoice(each.key, each.name) for each in forms.listed(conn)],
-        RefersTo.EMAIL: [PanelChoice(each.key, each.key) for each in emails.listed(conn)],
+        RefersTo.EMAIL: [PanelChoice(*each) for each in emails.titles(conn).items()],
         RefersTo.STAGE: [PanelChoice(each.key, each.name) for each in stages.listed(conn)],
         RefersTo.POINT_GROUP: [PanelChoice(each.key, each.name) for each in scores.groups(conn)],
         RefersTo.CAMPAIGN: [PanelChoice(row.key, row.name) for row in campaigns.listing(conn)],

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from parcours.db import partitions
 from parcours.db.reads import listings, timeline
 from parcours.db.reads.timeline import Place, TimelineEntry
-from parcours.db.tables import campaigns, contacts, segments
+from parcours.db.tables import campaigns, contacts, emails, segments
 from parcours.db.tables.campaigns import Found
 from parcours.db.tables.contacts import ContactStanding, Shown
 from parcours.domain.campaign import Step
@@ -147,6 +147,8 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         place = Place(*(instant_of(request) or (LATEST, 0)))
         entries, older = timeline.page(conn, contact.id, place, limit=ENTRIES_A_PAGE)
         names = {row.key: row.name for row in campaigns.listing(conn)}
+        sent = {str(each.detail.get("template")) for each in entries if each.what == "message" and each.detail}
+        email_names = emails.titles(conn, sent)
         part = request.headers.get("hx-target") == "older"
         stays = [_stay(conn, site, standing) for standing in contact.campaigns]
         segment_names = {key: segments.name_of(conn, key) for key in contact.segments}
@@ -163,6 +165,7 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         zone=zone_of(contact.timezone, site.zone),
         entries=entries,
         names=names,
+        email_names=email_names,
         steps={(each.standing.campaign, key): step.name for each in stays for key, step in each.steps.items()},
         older=written(older),
         words=labels,

@@ -176,17 +176,8 @@ def words_of(
         given = found.properties.model_validate({**found.properties.meant_before, **(step.get("with") or {})})
     except (ValidationError, TypeError, ValueError):
         return step_words.type_name(kind.value, found.name)
-    called = {}
-    for name, what in found.refers_to.items():
-        value = getattr(given, name)
-        known = names.get(what, {})
-        if what is RefersTo.STEP:
-            known = {key: str(each.get("name") or key) for key, each in steps.items()}
-        if isinstance(value, list):
-            called[name] = [known.get(each, each) for each in value]
-        elif value is not None:
-            called[name] = known.get(value, value)
-    return step_words.in_words(found, given.model_copy(update=called))
+    of_steps = {key: str(each.get("name") or key) for key, each in steps.items()}
+    return step_words.in_words(found, step_words.named(found, given, {**names, RefersTo.STEP: of_steps}))
 
 
 def title_of(

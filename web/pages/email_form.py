@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from parcours.db.clock import now as database_now
 from parcours.db.tables import contacts, emails, outbox
 from parcours.db.tables.emails import Email
+from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.errors import CampaignError
 from parcours.domain.keys import KEY_LENGTH, checked_key, slug
 from parcours.domain.messages.templates import RenderError, one_line, placeholder
@@ -42,6 +43,8 @@ NEW_HTML = """\
 MOST_VERSIONS = 60
 MOST_PLACEHOLDERS = 40
 _PLACEHOLDER = re.compile(r"{{.*?}}|{%.*?%}")
+# What can be put into an email besides fields of the contact.
+PLACEHOLDERS = ("contact.company.name", "campaign.name", "unsubscribe_url", "open_url")
 
 
 @dataclass
@@ -196,6 +199,9 @@ def preview(request: Request, site: SiteOf, form: FormOf) -> Response:
         subject, page, text = "", None, told(str(error))
     as_text = form.text("view") == "text" or page is None
     shown = bytes(render(request, "emails/preview.html", subject=subject, text=text).body).decode() if as_text else page
+    if not as_text and subject:
+        # Above what is an email, and so no part of it.
+        shown = bytes(render(request, "emails/subject.html", subject=subject).body).decode() + (shown or "")
     headers = {"Content-Security-Policy": PREVIEW_POLICY, "X-Frame-Options": "SAMEORIGIN"}
     return HTMLResponse(shown or "", headers=headers)
 
@@ -278,6 +284,11 @@ def _form(
         400 if errors and wrong else 200,
         draft=draft,
         key=key,
+        title=emails.title_of(draft.versions[0].subject, key or ""),
+        inserts=[
+            *(placeholder(each) for each in sorted({*fields, *ATTRIBUTES})),
+            *(f"{{{{ {each} }}}}" for each in PLACEHOLDERS),
+        ],
         action=f"{own}/edit" if own else "/emails/+new",
         back=back.partition("&pick=")[0] or own or "/emails",
         step=back,

@@ -19,17 +19,17 @@ from parcours.db.clock import now as database_now
 from parcours.db.reads import failures, listings, overview
 from parcours.db.reads.listings import Asked, At, State
 from parcours.db.reads.overview import ActivityPlace, StepFigures
-from parcours.db.tables import campaigns
+from parcours.db.tables import campaigns, emails, outbox
 from parcours.db.tables.campaigns import Found
 from parcours.domain.campaign import Campaign, Step
 from parcours.domain.errors import NotFoundError, UnreadableCampaignError
-from parcours.domain.steps.types import Kind
+from parcours.domain.steps.types import Kind, RefersTo
 from parcours.domain.time.zones import zone_of
 from parcours.services.goal_figures import goal_figures
 from parcours.web.context import Site
 from parcours.web.i18n import labels
-from parcours.web.i18n.language import _, marked
-from parcours.web.pages import SiteOf, charts, pages_router, trees
+from parcours.web.i18n.language import _, _n, marked
+from parcours.web.pages import FormOf, SiteOf, charts, pages_router, trees
 from parcours.web.pages.campaign_list import ListedCampaign, line_of
 from parcours.web.pages.charts import Chart, Range
 from parcours.web.pages.rendering import redirect, render
@@ -128,6 +128,19 @@ def activity(request: Request, site: SiteOf, key: str) -> Response:
     return render(request, template, about=about, activity=rows, older=written(older), words=labels)
 
 
+@router.post("/campaigns/{key}/failures")
+def send_again(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
+    """Put back the messages of a step that failed for one reason."""
+    with site.engine.begin() as conn:
+        about = opened(conn, site, key)
+        step = about.campaign.by_key.get(form.text("step"))
+        if step is None:
+            raise NotFoundError("step", form.text("step"))
+        n = outbox.retry_step(conn, about.found.id, step.id, form.text("why"), now=database_now(conn))
+    said = _n("{n} message will be sent again.", "{n} messages will be sent again.", n)
+    return redirect(request, f"{about.address}/failures", flash=said)
+
+
 @router.get("/campaigns/{key}/{tab}")
 def show_tab(request: Request, site: SiteOf, key: str, tab: str) -> Response:
     """Another tab: figures of decisions, actions or conditions; the contacts; what failed."""
@@ -202,7 +215,8 @@ def _tab(
         case "path":
             shown, chart, wrong = _graph(conn, request, about)
             gone = [_gone(step) for step in overview.removed(conn, about.campaign)]
-            nodes = trees.tree(about.campaign, by_key, added=found.added)
+            names = {RefersTo.EMAIL: emails.titles(conn)}
+            nodes = trees.tree(about.campaign, by_key, added=found.added, names=names)
             return {"shown": shown, "chart": chart, "wrong": wrong, "presets": PRESETS, "nodes": nodes, "gone": gone}
         case "decisions" | "actions" | "conditions":
             return {"kind": KIND_OF[tab].value, "lines": _lines(about.campaign, by_key, found.added, KIND_OF[tab])}

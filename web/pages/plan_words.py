@@ -93,7 +93,7 @@ def removed_step(planned: CampaignPlan, key: str) -> tuple[str, str]:
         )
     else:
         fate = _n(
-            "{n} contact waiting there will be cancelled.", "{n} contacts waiting there will be cancelled.", waiting
+            "{n} contact waiting there will go no further.", "{n} contacts waiting there will go no further.", waiting
         )
     return kind, f"{gone} {fate} {_again(planned, key)}".rstrip()
 

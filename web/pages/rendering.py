@@ -48,10 +48,16 @@ def environment() -> Environment:
         urlencode=urlencode,
     )
     made.filters["sentence"] = sentence
+    made.filters["person"] = person
     # Choices of a select: a word that names itself, and one with a marked label.
     made.filters["pair"] = lambda word: (word, word)
     made.filters["said_pair"] = lambda pair: (pair[0], _(pair[1]))
     return made
+
+
+def person(who: str) -> str:
+    """Return who did something: a name as it is, and whoever needs no sign-in in the reader's language."""
+    return _("a user on this machine") if who == access.NEIGHBOUR.who else who
 
 
 def sentence(text: str) -> str:

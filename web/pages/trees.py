@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from parcours.db.reads.overview import StepFigures
 from parcours.domain.campaign import Branch, Campaign, Step
-from parcours.web.i18n.step_words import in_words
+from parcours.domain.steps.types import RefersTo
+from parcours.web.i18n.step_words import in_words, named
+
+Names = Mapping[RefersTo, Mapping[str, str]]
 
 # In the order in which they stand in a bar.
 PARTS = ("done", "yes", "no", "skipped", "undelivered", "failed", "cancelled", "waiting")
@@ -53,10 +56,15 @@ class TreeStep:
     words: str = ""
 
 
-def tree(campaign: Campaign, figures: Mapping[str, StepFigures], *, added: int) -> list[TreeStep]:
-    """Return the roots of a campaign, with all below them; `figures` by the steps' keys."""
+def tree(
+    campaign: Campaign, figures: Mapping[str, StepFigures], *, added: int, names: Names | None = None
+) -> list[TreeStep]:
+    """Return the roots of a campaign, with all below them; `figures` by the steps' keys.
+
+    `names` has what people call the things that steps refer to.
+    """
     most = max((each.reached for each in figures.values()), default=0)
-    return [_node(campaign, figures, step, added, most) for step in campaign.roots]
+    return [_node(campaign, figures, step, added, most, names or {}) for step in campaign.roots]
 
 
 def percent(part: int, whole: int) -> float | None:
@@ -89,15 +97,17 @@ def parts(figures: StepFigures) -> list[TreePart]:
     return found
 
 
-def _node(campaign: Campaign, figures: Mapping[str, StepFigures], step: Step, came: int, most: int) -> TreeStep:
+def _node(
+    campaign: Campaign, figures: Mapping[str, StepFigures], step: Step, came: int, most: int, names: Names
+) -> TreeStep:
     own = figures[step.key]
     forks = []
     for branch in BRANCHES:
         children = campaign.children(step, branch)
         n = own.reached if branch is None else own.results[branch]
         if children or (branch is not None and n):
-            nodes = [_node(campaign, figures, child, own.reached, most) for child in children]
+            nodes = [_node(campaign, figures, child, own.reached, most, names) for child in children]
             forks.append(Fork(branch, n, None if branch is None else percent(n, own.reached), nodes))
     share = percent(own.reached, most) or 0.0
-    words = in_words(step.type, step.properties)
+    words = in_words(step.type, named(step.type, step.properties, names))
     return TreeStep(step, own, share, conversion(own.reached, came), parts(own), forks, words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from typing import Annotated, Any, get_args
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Request, Response
 
@@ -161,6 +162,7 @@ def _page(
 ) -> Response:
     with site.engine.connect() as conn:
         found = users.listing(conn)
+    link = None if link_for is None else _link(request, site, link_for)
     return render(
         request,
         "users.html",
@@ -171,5 +173,6 @@ def _page(
         given=given or {"email": "", "name": "", "role": "editor"},
         error=error,
         invited=link_for,
-        link=None if link_for is None else _link(request, site, link_for),
+        link=link,
+        here_only=link is not None and urlsplit(link).hostname in ("127.0.0.1", "localhost", "::1"),
     )

@@ -12,3 +12,17 @@ mail.addEventListener("input", () => {
   later = setTimeout(show, 600);
 });
 show();
+// A field is put where somebody typed last.
+let last = document.querySelector("[name=v_html]");
+const insert = document.getElementById("insert");
+document.getElementById("insert-field").hidden = false;
+mail.addEventListener("focusin", (event) => {
+  if (/^v_(subject|html|text)$/.test(event.target.name)) last = event.target;
+});
+insert.addEventListener("change", () => {
+  if (!insert.value || !last) return;
+  last.setRangeText(insert.value, last.selectionStart, last.selectionEnd, "end");
+  insert.selectedIndex = 0;
+  last.focus();
+  last.dispatchEvent(new Event("input", { bubbles: true }));
+});

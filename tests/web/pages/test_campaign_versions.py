@@ -44,6 +44,10 @@ def test_pages_list_compare_and_roll_back_after_a_review(client: Client, world: 
     listed = http.get("/campaigns/c/versions").text
     assert "Present version" in text_of(listed)
     assert 'href="/campaigns/c/versions/1/rollback"' in listed
+    french = http.get("/campaigns/c", headers={"accept-language": "fr"}).text
+    assert "a user on this machine" not in french
+    # Nobody gave a reason.
+    assert re.findall(r'<td data-label="Reason">(.*?)</td>', listed) == ["", ""]
     shown = text_of(http.get("/campaigns/c/versions/2").text)
     assert "- after: 2 days" in shown
     assert "+ after: 5 days" in shown

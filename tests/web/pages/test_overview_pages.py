@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from html import unescape
+from html import escape, unescape
 from typing import Any
 from urllib.parse import quote
 
@@ -197,6 +197,36 @@ def test_failures_lead_to_their_contacts(client: Client, world: World, monkeypat
     (link,) = re.findall(r'<a href="(/campaigns/c/contacts\?[^"]*at=failed[^"]*)"', page)
     contacts = http.get(unescape(link)).text
     assert listed(contacts) == ["c2"]
+
+
+def test_messages_that_were_not_delivered_are_sent_again_from_the_page(client: Client, world: World) -> None:
+    world.email("hello")
+    world.crowd(3, segment="everyone")
+    world.campaign("- {step: hello, action: email.send, with: {email: hello}}")
+    world.run()
+    failed = (
+        "UPDATE message SET state = 'failed', error = :why WHERE contact_id = (SELECT id FROM contact WHERE key = :key)"
+    )
+    world.write(failed, why="no such <mailbox>", key="c2")
+    world.write(failed, why="another reason", key="c3")
+    http = client()
+    page = http.get("/campaigns/c/failures")
+    assert page.text.count(">Send again<") == 2
+    given = {"csrf": token_of(page), "step": "hello", "why": "no such <mailbox>"}
+    assert f'name="why" value="{escape(given["why"])}"' in page.text
+    answer = http.post("/campaigns/c/failures", data=given)
+    assert "1 message will be sent again." in text_of(answer.text)
+    assert answer.text.count(">Send again<") == 1
+    assert "0 messages will be sent again." in text_of(http.post("/campaigns/c/failures", data=given).text)
+    assert http.post("/campaigns/c/failures", data={**given, "step": "nowhere"}).status_code == 404
+    guarded = client(open_to_all=False)
+    given_user(world.engine, role="viewer")
+    sign_in(guarded)
+    seen = guarded.get("/campaigns/c/failures").text
+    assert "another reason" in seen
+    assert "Send again" not in seen
+    forbidden = {**given, "why": "another reason", "csrf": token_of(guarded.get("/campaigns/+new"))}
+    assert guarded.post("/campaigns/c/failures", data=forbidden).status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,7 @@ def test_an_administrator_invites_and_the_link_sets_a_password_once(
         "/users", data={"csrf": token, "email": "ben@example.com", "name": "Ben", "role": "viewer"}, headers=HTML
     )
     (link,) = re.findall(r'readonly value="([^"]+)"', invited.text)
+    assert ("Only this machine can open the link" in invited.text) == link.startswith("http://127.0.0.1")
     path = urlsplit(unescape(link)).path
     again = admin.post("/users", data={"csrf": token, "email": "BEN@example.com", "role": "viewer"}, headers=HTML)
     assert "already has an account" in again.text
