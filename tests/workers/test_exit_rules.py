@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
+from parcours.db.reads import batch
 from parcours.db.tables import companies
 from parcours.db.tables import rules as rule_table
 from parcours.domain.contacts.contact import Contact
 from parcours.producers.files.campaigns import CampaignFileError
-from parcours.services import rule_check
-from parcours.workers import rules
+from parcours.services import rule_check, segment_rules
+from parcours.workers import rebuilding, rules
 from tests.workers.test_rules import install_condition
 from tests.workers.worlds import World, at, event
 
@@ -277,6 +278,31 @@ def test_who_is_asked_about_what_was_left_is_asked_the_exit_that_came_meanwhile(
 
     monkeypatch.setattr(rule_table, "lock_free", late)
     world.time_passes(at(2))
+    assert world.members() == {"ann": "exit 1"}
+
+
+def test_who_comes_into_a_segment_by_its_rule_is_asked_the_exit_that_came_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.contacts("ann", segment="everyone", country="FR")
+    world.campaign(LATER)
+    world.run(at(1))
+    with world.engine.begin() as conn:
+        french = {"condition": "contact.field", "with": {"field": "country", "operator": "=", "value": "FR"}}
+        segment_id = segment_rules.put(conn, "french", french, now=at(1))
+    lock = batch.lock
+
+    def late(conn: Connection, contact_ids: Iterable[int]) -> list[int]:
+        """Between what the range says and the locks of who is to move."""
+        monkeypatch.setattr(batch, "lock", lock)
+        exit_by(world, {"condition": "contact.segments", "with": {"segments": ["french"]}})
+        # Somebody else asks the new exit before.
+        world.write("UPDATE membership SET exit_due_at = NULL")
+        return lock(conn, contact_ids)
+
+    monkeypatch.setattr(batch, "lock", late)
+    assert rebuilding.work_all(world.engine, [segment_id], now=at(2), zone=world.zone)
+    assert world.inside("french") == {"ann"}
     assert world.members() == {"ann": "exit 1"}
 
 
