@@ -14,6 +14,7 @@ from parcours.db.reads.email_figures import EmailFigures
 from parcours.db.tables import contacts, emails, outbox
 from parcours.db.tables.emails import Email
 from parcours.domain.errors import NotFoundError
+from parcours.domain.messages.content import Content
 from parcours.domain.messages.templates import RenderError, one_line, render
 from parcours.services import email_templates
 from parcours.web.i18n import labels
@@ -26,6 +27,8 @@ from parcours.workers.delivery.render import preview_values
 
 router = pages_router()
 
+# Versions that a page shows side by side.
+MOST_BESIDE = 12
 # What somebody wrote into a template is shown in a frame that runs nothing, asks nobody and belongs to no site.
 PREVIEW_POLICY = "; ".join(
     (
@@ -55,8 +58,13 @@ def preview(request: Request, site: SiteOf, key: str) -> Response:
     with site.engine.connect() as conn:
         email = _email(conn, key)
         values = _values(conn, request.query_params.get("contact", ""))
+    content = _version(email, request.query_params.get("version", ""))
     try:
-        body = render(email.html or "", values, html=True)
+        if content.html is None:
+            subject, text = one_line(render(content.subject or "", values)), render(content.text or "", values)
+            body = bytes(page(request, "emails/preview.html", subject=subject, text=text).body).decode()
+        else:
+            body = render(content.html, values, html=True)
     except RenderError as error:
         # The words of the error may hold what the template does, which is somebody's HTML.
         body = bytes(page(request, "emails/broken.html", error=told(str(error))).body).decode()
@@ -105,9 +113,33 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         text=filled["text"],
         wanted=wanted,
         error=error,
+        beside=_beside(email, values, own, wanted),
         preview=f"{own}/preview" + (f"?{urlencode({'contact': wanted})}" if wanted else ""),
         address=own,
     )
+
+
+def _version(email: Email, wanted: str) -> Content:
+    """Return what a version says, by the names of its variant and its locale: `short|fr`; else the main one."""
+    found = {
+        f"{each.name.variant or ''}|{each.name.locale or ''}": each.content for each in email_templates.versions(email)
+    }
+    return found.get(wanted, found["|"])
+
+
+def _beside(email: Email, values: dict[str, Any], own: str, wanted: str) -> list[dict[str, str]]:
+    """Return the versions of an email, to be shown side by side, with their subjects for a contact."""
+    made = []
+    for each in email_templates.versions(email)[:MOST_BESIDE]:
+        variant, locale = each.name
+        try:
+            subject = one_line(render(each.content.subject or "", values))
+        except RenderError as error:
+            subject = told(str(error))
+        asked = {"version": f"{variant or ''}|{locale or ''}", **({"contact": wanted} if wanted else {})}
+        name = ", ".join(part for part in each.name if part) or _("Main version")
+        made.append({"name": name, "subject": subject, "url": f"{own}/preview?{urlencode(asked)}"})
+    return made
 
 
 def _email(conn: Connection, key: str) -> Email:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import email as mail_reader
+import html as html_entities
 import json
+import re
 from email.policy import default
 from html import unescape
 from pathlib import Path
@@ -243,6 +245,30 @@ def test_a_winner_is_set_in_the_form_and_shown_with_the_figures(http: TestClient
     editor.send(press={"do": "remove:1"})
     editor.send(press={"save": "1"})
     assert http.get("/api/emails/offer").json()["winner"] is None
+
+
+def test_versions_stand_side_by_side_for_a_contact(http: TestClient, world: World) -> None:
+    given = {
+        "subject": "Hello {{ contact.first_name }}",
+        "html": "<p>Main</p>",
+        "variants": [{"name": "short", "weight": 50, "subject": "Hi {{ contact.first_name }}"}],
+        "translations": {"fr": {"subject": "Bonjour", "text": "Salut {{ contact.first_name }}"}},
+    }
+    assert http.put("/api/emails/offer", json=given).status_code == 201
+    page = http.get("/emails/offer", params={"contact": "ann"})
+    said = text_of(page.text)
+    for each in ("Main version Subject: Hello Ann", "short Subject: Hi Ann", "fr Subject: Bonjour"):
+        assert each in said
+    frames = re.findall(r'<iframe class="preview" sandbox loading="lazy" src="([^"]+)"', page.text)
+    shown = [http.get(html_entities.unescape(each)) for each in frames]
+    assert "<p>Main</p>" in shown[0].text
+    assert "Salut Ann" in shown[2].text
+    assert all("sandbox" in each.headers["content-security-policy"] for each in shown)
+    # What people call it is its subject, on every page.
+    assert "Hello …" in text_of(http.get("/emails").text)
+    world.campaign("- {step: greet, action: email.send, with: {email: offer}}", name="Welcome")
+    assert "“Hello …”" in text_of(http.get("/campaigns/c/build").text)
+    assert "“Hello …”" in text_of(http.get("/campaigns/c").text)
 
 
 def test_a_viewer_writes_and_sends_no_email(client: Client, world: World, engine: Engine) -> None:

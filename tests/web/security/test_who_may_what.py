@@ -178,10 +178,14 @@ TABLE = {
     EDIT: """
         POST /campaigns/+new
         POST /campaigns/{key}/build
+        POST /campaigns/{key}/build/count
+        POST /campaigns/{key}/build/preview
         POST /campaigns/{key}/build/review
         POST /drafts
         POST /drafts/{draft_id}
+        POST /drafts/{draft_id}/count
         POST /drafts/{draft_id}/delete
+        POST /drafts/{draft_id}/preview
         POST /drafts/{draft_id}/review
         POST /campaigns/+new/check
         POST /campaigns/{key}/ahead
