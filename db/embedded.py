@@ -37,8 +37,11 @@ SERVER_SETTINGS = {
 }
 
 
-# A server may have to replay what it had not written when it was killed.
+# For the processes of a server that was killed to go, and for a new one to come up.
 PATIENCE_SECONDS = 60
+# While a server is there that does not answer yet: it may have to replay what it had not written when it was killed,
+# on a machine that has much else to do.
+RECOVERY_SECONDS = 600
 
 
 class EmbeddedServerError(CampaignError):
@@ -72,7 +75,7 @@ def start(home: Path) -> str:
         ) from error
     if is_made:
         _ask_the_system(data, reload=True)
-    give_up = time.monotonic() + PATIENCE_SECONDS
+    began = time.monotonic()
     uri = _uri_of_the_running(data)
     if uri is not None and _answers(uri):
         return _url(uri)
@@ -87,7 +90,8 @@ def start(home: Path) -> str:
         except (subprocess.SubprocessError, psycopg.OperationalError, OSError, AssertionError) as error:
             # The processes of a server that was killed need a moment to go, and what another command
             # has just started a moment to answer. What the system forbids, it will forbid again.
-            if isinstance(error, PermissionError) or time.monotonic() > give_up:
+            patience = RECOVERY_SECONDS if _is_alive(data) else PATIENCE_SECONDS
+            if isinstance(error, PermissionError) or time.monotonic() - began > patience:
                 raise EmbeddedServerError(
                     f"the embedded PostgreSQL did not start in {data} ({error.__class__.__name__}); "
                     f"see {data / 'log'}, or set PARCOURS_DATABASE_URL to your own server"
@@ -137,21 +141,24 @@ def _forget_a_dead_server(data: Path) -> None:
     PostgreSQL and the library both take a process of that number for the server: also a dead one
     that nobody has waited for, as in a container without an init, and somebody else's.
     """
+    if _is_alive(data) is False:
+        (data / "postmaster.pid").unlink(missing_ok=True)
+
+
+def _is_alive(data: Path) -> bool | None:
+    """Return whether the process that the pid file names is a server; None where it names none, or nobody's."""
     # Here, since a server that answers is not looked at, and it takes a while to load.
     import psutil
 
-    file = data / "postmaster.pid"
     try:
-        process = psutil.Process(int(file.read_text().splitlines()[0]))
-        alive = process.status() != psutil.STATUS_ZOMBIE and "postgres" in process.name()
+        process = psutil.Process(int((data / "postmaster.pid").read_text().splitlines()[0]))
+        return process.status() != psutil.STATUS_ZOMBIE and "postgres" in process.name()
     except (FileNotFoundError, psutil.NoSuchProcess):
         # Nothing there, or what PostgreSQL finds out by itself.
-        return
+        return None
     except (IndexError, ValueError):
         # Being written at this moment.
-        return
-    if not alive:
-        file.unlink(missing_ok=True)
+        return None
 
 
 def _configure(uri: str) -> None:

@@ -290,3 +290,24 @@ def test_the_home_of_root_lets_the_server_through_and_shows_nothing_to_others(ho
     home.chmod(0o700)
     assert not reads(server, data)
     home.chmod(0o711)
+
+
+def test_a_server_that_is_there_and_does_not_answer_yet_is_waited_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It replays what it had not written; on a slow machine that takes longer than a server needs to come up."""
+    url = embedded.start(home)
+    monkeypatch.setattr(embedded, "PATIENCE_SECONDS", -1)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    configure, tries = embedded._configure, []
+
+    def late(uri: str) -> None:
+        tries.append(uri)
+        if len(tries) < 4:
+            raise psycopg.OperationalError("the database system is starting up")
+        configure(uri)
+
+    monkeypatch.setattr(embedded, "_configure", late)
+    assert embedded.start(home) == url
+    assert len(tries) == 4
+    embedded.stop(home)
