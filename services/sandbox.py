@@ -36,7 +36,7 @@ from parcours.ops.tokens import Tokens
 from parcours.producers.files import campaigns as campaign_files
 from parcours.producers.files import emails as email_files
 from parcours.producers.files import segments as segment_files
-from parcours.services import apply_campaign, campaign_plan, segment_plan, segment_rules
+from parcours.services import apply_campaign, campaign_changes, campaign_plan, segment_plan, segment_rules
 from parcours.services.overview_json import overview_json
 from parcours.workers import events, intake, rebuilding
 from parcours.workers.delivery.channels import Delivery, Outgoing
@@ -153,11 +153,14 @@ class Sandbox:
         name = _name(file, "campaign.yaml")
         self.apply(campaign_files.read_text(_content(file), name=name, default_zone=self.zone))
 
-    def apply(self, read: CampaignFile) -> None:
-        """Apply and publish a campaign that was read; otherwise as `campaign`."""
+    def apply(self, read: CampaignFile, *, published: bool | None = True) -> None:
+        """Apply a campaign that was read, and publish it; otherwise as `campaign`.
+
+        With `published` None it stays published or paused as it is, unless its file says which.
+        """
         # A rate goes by the clock of the provider, which nobody can move.
         unset = dict.fromkeys(("publish_from", "publish_until", "rate"))
-        read = read.model_copy(update={"published": True, **unset})
+        read = read.model_copy(update={"published": read.published if published is None else published, **unset})
         for what, key in sorted({(each.what, each.key) for each in campaign_plan.references(read)}):
             self._make(what, key)
         with self.engine.begin() as conn:
@@ -165,6 +168,13 @@ class Sandbox:
                 raise CampaignError(problems[0].sentence)
             plan = campaign_plan.plan(conn, read, zone=self.zone)
             apply_campaign.apply(conn, plan, backfill=False, reschedule=False, who="test", now=self.now, zone=self.zone)
+        self._settle()
+
+    def switch(self, campaign: str, *, published: bool) -> None:
+        """Publish or pause a campaign. Raises CampaignError if there is none of that key."""
+        with self.engine.begin() as conn:
+            found = campaigns.find(conn, campaign)
+            campaign_changes.switch(conn, found, published, who="test", now=self.now)
         self._settle()
 
     def emails(self, file: Path | str) -> None:

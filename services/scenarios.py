@@ -205,6 +205,10 @@ class _Playing:
                     found = list(contacts.named(conn, keys).values())
                     manual_changes.add(conn, id_, found, who="scenario", now=self.world.now, zone=self.world.zone)
                 self.world.advance()
+            case "apply":
+                self.world.apply(act.value, published=None)
+            case "pause" | "publish":
+                self.world.switch(act.value, published=act.what == "publish")
             case _:
                 type_, data = act.value
                 self.world.happen([(type_, key, self._with_message(type_, key, data)) for key in keys])

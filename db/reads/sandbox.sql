@@ -1,7 +1,8 @@
 -- All of these read whole tables, which nobody else uses: those of a sandbox.
 
 -- name: next_message
-SELECT min(due_at) FROM message WHERE state = 'queued';
+SELECT min(message.due_at) FROM message JOIN campaign ON campaign.id = message.campaign_id AND campaign.published
+WHERE message.state = 'queued';
 
 -- name: outcomes
 SELECT contact.key AS contact, step.key AS step, outcome.result::text AS result, outcome.at

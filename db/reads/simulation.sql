@@ -9,9 +9,11 @@ WHERE campaign_id = :campaign_id AND reason = 'decision' AND anchor_at = :now
 ORDER BY contact_id, step_id;
 
 -- name: next_due
+-- In a campaign that is paused nothing is due.
 SELECT least(
-    (SELECT min(due_at) FROM wait WHERE due_at < 'infinity'),
-    (SELECT min(next_at) FROM campaign_entry),
+    (SELECT min(wait.due_at) FROM wait JOIN campaign ON campaign.id = wait.campaign_id AND campaign.published
+     WHERE wait.due_at < 'infinity'),
+    (SELECT min(next_at) FROM campaign_entry JOIN campaign ON campaign.id = campaign_id AND campaign.published),
     (SELECT min(due_at) FROM segment_due WHERE due_at < 'infinity'),
     (SELECT min(exit_due_at) FROM membership),
     (SELECT min(leaving.due_at) FROM leaving JOIN campaign ON campaign.id = leaving.campaign_id AND campaign.published),

@@ -41,11 +41,13 @@ NAMES = (
 )
 CONTACT = ("key", "points", "segments", *CHANGES)
 ACTS = ("enters", "leaves", "submits", "changes", "does")
+# What is done to campaigns, whoever the contacts are.
+DEEDS = ("apply", "pause", "publish")
 CHECKS = (
     *("sent", "waits", "step", "result", "results", "points", "tags", "fields", "stage", "in", "not in", "left"),
     "not",
 )
-STEP = ("at", "contact", "contacts", "campaign", *ACTS, "expect", *CHECKS)
+STEP = ("at", "contact", "contacts", "campaign", *DEEDS, *ACTS, "expect", *CHECKS)
 RESULTS = ("done", "skipped", "failed", "yes", "no", "cancelled")
 # What an example never has more of.
 MOST_CONTACTS = 1_000
@@ -67,7 +69,10 @@ class ScenarioContact:
 
 @dataclass(frozen=True, slots=True)
 class ScenarioAct:
-    """What happens to contacts: one of `ACTS` and its value, of which events have type and data."""
+    """What happens to contacts: one of `ACTS` and its value, of which events have type and data.
+
+    Or to a campaign: one of `DEEDS`, with the file that is applied, or the key of the campaign.
+    """
 
     what: str
     value: Any
@@ -185,8 +190,9 @@ class _ScenarioReading:
             self.note((), "a scenario needs a campaign or a segment; add 'campaign: campaign.yaml'")
         zone = self._zone(data)
         self._read_files(data, zone)
+        self._read_later(data.get("steps"), zone)
         contacts = self._contacts(data.get("contacts"))
-        self.known = _Known(self.campaigns, self.segments, self.emails, self.forms)
+        self.known = _Known([*self.campaigns, *self.later.values()], self.segments, self.emails, self.forms)
         # Days and months of `at` follow the calendar of the contacts where they share one.
         zones = {each.changes.get("timezone") for each in contacts} if "timezone" not in data else set()
         only = next(iter(zones)) if len(zones) == 1 else None
@@ -274,12 +280,28 @@ class _ScenarioReading:
             key for place, each in self._listed(data, "forms") if (key := self._key("form", each, place)) is not None
         ]
 
-    def _files(self, data: Mapping[Any, Any], name: str) -> Iterator[tuple[Place, Path]]:
+    def _read_later(self, steps: object, zone: ZoneInfo) -> None:
+        """Read the files that steps apply, by the place where each is named: steps may then name what is in them."""
+        self.later: dict[Place, CampaignFile] = {}
+        keys = [each.campaign for each in self.campaigns]
+        for nth, step in enumerate(steps[:MOST_STEPS] if isinstance(steps, list) else ()):
+            for place, file in self._files(step, "apply", "steps", nth) if isinstance(step, Mapping) else ():
+                try:
+                    read = campaign_files.read(file, default_zone=zone)
+                except CampaignFileError as error:
+                    self._in_file(place, file, error.problems)
+                    continue
+                self.later[place] = read
+                if read.campaign not in keys and not self.files_with_problems:
+                    hint = did_you_mean(read.campaign, keys) or "; name its first version as 'campaign' or 'campaigns'"
+                    self.note(place, f"{file.name} is no campaign of this scenario, but {quoted(read.campaign)}{hint}")
+
+    def _files(self, data: Mapping[Any, Any], name: str, *above: str | int) -> Iterator[tuple[Place, Path]]:
         for place, each in self._listed(data, name):
             if isinstance(each, str) and each.strip() and "\0" not in each:
-                yield place, self.path.parent / each.strip()
+                yield (*above, *place), self.path.parent / each.strip()
             else:
-                self.note(place, f"{name!r} must name a file beside this one, not {called(each)}")
+                self.note((*above, *place), f"{name!r} must name a file beside this one, not {called(each)}")
 
     def _listed(self, data: Mapping[Any, Any], name: str) -> Iterator[tuple[Place, object]]:
         given = data.get(name)
@@ -429,14 +451,18 @@ class _ScenarioReading:
         acts = [
             act
             for name in data
-            if name in ACTS
-            for act in self._acts(name, data[name], (*place, name), contacts or everybody)
+            if name in (*DEEDS, *ACTS)
+            for act in (
+                self._deeds(name, data[name], (*place, name), campaign)
+                if name in DEEDS
+                else self._acts(name, data[name], (*place, name), contacts or everybody)
+            )
         ]
         checks = [*self._checks(data.get("expect", {}), (*place, "expect"), campaign)]
         beside = {name: data[name] for name in data if name in CHECKS}
         checks += self._checks(beside, place, campaign)
-        if not acts and not checks and not any(name in data for name in (*ACTS, "expect", *CHECKS)):
-            self.note(place, f"this step does nothing; add one of {', '.join(ACTS)} or expect")
+        if not acts and not checks and not any(name in data for name in (*DEEDS, *ACTS, "expect", *CHECKS)):
+            self.note(place, f"this step does nothing; add one of {', '.join((*ACTS, *DEEDS))} or expect")
         return ScenarioStep(
             at,
             self.document.line((*self.place, *place)),
@@ -445,6 +471,29 @@ class _ScenarioReading:
             tuple(acts),
             tuple(checks),
         )
+
+    def _deeds(self, what: str, value: object, place: Place, campaign: object) -> Iterator[ScenarioAct]:
+        """Yield what is done to campaigns: a file is applied, or one is paused or published."""
+        if what == "apply":
+            for where, file in self.later.items():
+                if where[: len(place)] == place:
+                    yield ScenarioAct(what, file, self.document.line((*self.place, *where)))
+            return
+        named = list(dict.fromkeys(each.campaign for each in self.campaigns))
+        for nth, each in enumerate(value if isinstance(value, list) else [value]):
+            where = (*place, nth) if isinstance(value, list) else place
+            key = (campaign or (named[0] if len(named) == 1 else None)) if each is True else each
+            if each is True and key is None and named:
+                self.note(where, f"say which campaign: write '{what}: {named[0]}'")
+            elif each is True and key is None:
+                self.note(where, f"{what!r} needs a campaign; add 'campaign: campaign.yaml' to the scenario")
+            elif not isinstance(key, str):
+                example = named[0] if named else "welcome"
+                self.note(where, f"{what!r} must be true or the key of a campaign, as '{example}', not {called(each)}")
+            elif key not in named and key != campaign:
+                self.note(where, self._unknown("campaign", key, named))
+            elif key in named:
+                yield ScenarioAct(what, key, self.document.line((*self.place, *where)))
 
     def _unknown(self, what: str, key: object, known: Sequence[str]) -> str:
         hint = did_you_mean(str(key), known) or (f"; known are {', '.join(known[:20])}" if known else "")
@@ -672,7 +721,7 @@ class _ScenarioReading:
 
 
 class _Known:
-    """What the files of a scenario name."""
+    """What the files of a scenario name, those that its steps apply included."""
 
     def __init__(
         self,
@@ -681,8 +730,12 @@ class _Known:
         emails: Sequence[Email],
         forms: Sequence[str],
     ) -> None:
-        self.campaigns = [each.campaign for each in campaigns]
-        self.steps = {each.campaign: [step.step for step in each.walk()] for each in campaigns}
+        self.campaigns = list(dict.fromkeys(each.campaign for each in campaigns))
+        # Of all versions of a campaign.
+        self.steps = {
+            key: list(dict.fromkeys(step.step for each in campaigns if each.campaign == key for step in each.walk()))
+            for key in self.campaigns
+        }
         self.actions = [step.step for each in campaigns for step in each.walk() if step.kind == "action"]
         # Which template a step sends.
         self.sends = {

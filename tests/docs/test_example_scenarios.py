@@ -10,6 +10,7 @@ import pytest
 from parcours.services.scenarios import run_scenarios
 from parcours.testing import check_scenarios
 from tests.conftest import ROOT
+from tests.docs.pages import titled
 
 EXAMPLES = ROOT / "examples"
 # Examples that hold campaigns or segments, and no packages alone.
@@ -41,3 +42,12 @@ def test_the_example_of_the_page_passes(server: str, tmp_path: Path) -> None:
     wrong.write_text(named[1][1].replace("points: 5", "points: 6"), encoding="utf-8")
     with pytest.raises(AssertionError, match="expected 6 points; it has 5"):
         check_scenarios(wrong, database_url=server)
+
+
+def test_the_example_of_a_change_in_the_middle_passes(server: str, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "howto" / "test-campaigns.md").read_text("utf-8")
+    (welcome,) = re.findall(r"`welcome\.yaml`:\n\n```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "welcome.yaml").write_text(welcome, encoding="utf-8")
+    (tmp_path / "second.yaml").write_text(welcome.replace("after: 3 days", "after: 2 days"), encoding="utf-8")
+    (tmp_path / "change.yaml").write_text(titled("howto/test-campaigns.md", "change.yaml"), encoding="utf-8")
+    check_scenarios(tmp_path / "change.yaml", database_url=server)

@@ -145,6 +145,67 @@ def test_forms_segments_by_rule_policies_and_several_campaigns_can_take_part(pla
     assert told(results) == []
 
 
+SECOND = CAMPAIGN.replace("after: 3 days", "after: 1 day").replace("step: remind", "step: nudge")
+
+
+def test_a_second_version_can_be_applied_and_the_campaign_be_paused_in_the_middle(play: Play) -> None:
+    results = play(
+        """
+        - {enters: newsletter}
+        - {at: 1 day, expect: {sent: hello, waits: opened}}
+        - {at: 2 days, apply: second.yaml, expect: {waits: opened}}
+        - {at: 3 days, pause: true}
+        - {at: 6 days, publish: true, does: {type: email.opened, data: {email: hello}}}
+        - {at: 7 days, expect: {step: nudge, result: done, not: {step: remind}}}
+        """,
+        second=SECOND,
+    )
+    assert told(results) == []
+
+
+def test_nothing_happens_while_the_campaign_is_paused_and_a_version_does_not_publish_it(play: Play) -> None:
+    results = play(
+        """
+        - {enters: newsletter}
+        - {at: 2 hours, pause: welcome}
+        - {at: 3 hours, apply: [second.yaml]}
+        - {at: 4 days, expect: {sent: none, waits: hello}}
+        - {at: 4 days, publish: [welcome]}
+        - {at: 4 days, expect: {sent: hello}}
+        - {at: 8 days, expect: {sent: nudge}}
+        """,
+        second=SECOND,
+    )
+    assert told(results) == []
+
+
+def test_a_scenario_says_by_line_what_is_wrong_with_what_is_done_to_campaigns(play: Play) -> None:
+    steps = """
+        - {apply: 5}
+        - {pause: false}
+        - {publish: welcom}
+        - {pause: true, campaign: other}
+        - {apply: [other.yaml]}
+        - {pause: [true, 7]}
+        """
+    results = play(steps, other=CAMPAIGN.replace("campaign: welcome", "campaign: welcom"))
+    assert told(results) == [
+        "6: 'apply' must name a file beside this one, not a number",
+        "7: 'pause' must be true or the key of a campaign, as 'welcome', not false",
+        "8: the files of this scenario have no campaign 'welcom'; did you mean 'welcome'?",
+        "9: the files of this scenario have no campaign 'other'; known are welcome, welcom",
+        "10: other.yaml is no campaign of this scenario, but 'welcom'; did you mean 'welcome'?",
+        "11: 'pause' must be true or the key of a campaign, as 'welcome', not a number",
+    ]
+    results = play("- {at: 1 day, apply: second.yaml}", second="campaign: welcome\nsources: {forms: [f]}\nsteps: 5")
+    assert told(results) == ["3: steps: must be a list of steps, not a number"]
+    results = play("- {enters: newsletter}\n- {at: 1 day, apply: nowhere.yaml}")
+    assert told(results) == ["7: nowhere.yaml: there is no such file"]
+    two = HEAD.replace("campaign: campaign.yaml", "campaigns: [campaign.yaml, o.yaml]")
+    results = play("- {pause: true}", head=two, o=CAMPAIGN.replace("campaign: welcome", "campaign: other"))
+    assert told(results) == ["6: say which campaign: write 'pause: welcome'"]
+
+
 def test_a_scenario_says_by_line_what_is_wrong_with_it(play: Play) -> None:
     results = play(
         """
@@ -174,7 +235,8 @@ def test_a_scenario_says_by_line_what_is_wrong_with_it(play: Play) -> None:
         "12: the files of this scenario have no form 'singup'; did you mean 'signup'?",
         "12: the files of this scenario have no campaign or segment 'nowhere'; known are welcome, newsletter",
         "12: 'points' must be a whole number, not text",
-        "13: this step does nothing; add one of enters, leaves, submits, changes, does or expect",
+        "13: this step does nothing; add one of enters, leaves, submits, changes, does, apply, pause, publish or "
+        "expect",
         "14: a step must be a mapping such as {at: 1 day, enters: newsletter}, not text",
     ]
     assert results[0].broken
