@@ -349,7 +349,7 @@ def test_a_tagged_date_is_a_date(file: Path) -> None:
 def test_a_missing_file_and_a_directory_are_told_without_a_line(tmp_path: Path) -> None:
     for path, said in (
         (tmp_path / "no.yaml", "there is no such file"),
-        (tmp_path, "the file cannot be read: is a directory"),
+        (tmp_path, "this is a folder; name a file in it"),
     ):
         with pytest.raises(CampaignFileError) as caught:
             read(path, default_zone=PARIS, step_type=find)

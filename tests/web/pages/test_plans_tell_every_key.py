@@ -49,6 +49,7 @@ KEYED = source(events=[{**BOUGHT, "key": "order_id"}])
 CHANGES: dict[str, Change] = {
     "name": ({}, {"name": "Spring"}, "Spring"),
     "description": ({}, {"description": "For all"}, "For all"),
+    "note": ({}, {"note": "Ask sales"}, "Ask sales"),
     "category": ({}, {"category": "sales"}, "sales"),
     "published": ({}, {"published": False}, ""),
     "publish_from": ({}, {"publish_from": "2026-01-05T09:00:00Z"}, "2026-01-05"),
@@ -108,6 +109,7 @@ CHANGES: dict[str, Change] = {
     "steps": (step(POINT), step(POINT, {**POINT, "step": "extra"}), "extra"),
     "steps.step": (step(POINT), step({**POINT, "step": "other"}), "other"),
     "steps.name": (step(POINT), step({**POINT, "name": "Thanks"}), "Thanks"),
+    "steps.note": (step(POINT), step({**POINT, "note": "Ask sales"}), "Ask sales"),
     "steps.action": (step(POINT), step({**TAGGED, "condition": None, "action": "contact.tags", "with": {"add": ["x"]}}),
                      "contact.tags"),
     "steps.decision": (step(HIT), step({**HIT, "decision": "event.happened", "with": BOUGHT}), "event.happened"),

@@ -80,7 +80,7 @@ def test_contacts_a_segment_and_an_email_come_about_without_a_shell(
         expect(tab.get_by_placeholder("separated by commas")).to_be_visible()
         expect(tab.get_by_label("Field", exact=True)).to_have_value("country")
         tab.get_by_label("Value").fill("FR, BE")
-        expect(tab.locator("#rule-count")).to_have_text("1 contact matches.")
+        expect(tab.locator("#rule-count")).to_have_text("1 of 2 contacts matches.")
         tab.get_by_role("button", name="Add group").click()
         expect(tab.locator("fieldset.rule-group")).to_have_count(2)
         tab.locator("#rule-1").get_by_role("button", name="Remove").click()
