@@ -79,12 +79,16 @@ def build(world: World) -> Iterator[str]:
 
 
 def file_of(world: World, who: str = NEIGHBOUR.who) -> dict[str, Any]:
-    with world.engine.connect() as conn:
-        known = drafts.of_campaign(conn, campaigns.find(conn, "c").id, who)
-        assert known is not None
-        draft = drafts.read(conn, known, who)
-        assert draft is not None
-        return draft.file
+    """Return what stands in somebody's draft, which the first change in the browser begins."""
+
+    def begun() -> dict[str, Any] | None:
+        with world.engine.connect() as conn:
+            known = drafts.of_campaign(conn, campaigns.find(conn, "c").id, who)
+            draft = None if known is None else drafts.read(conn, known, who)
+            return None if draft is None else draft.file
+
+    found: dict[str, Any] = eventually(begun, seconds=60)
+    return found
 
 
 def place_of(world: World, key: str) -> StepPlace:
