@@ -113,6 +113,7 @@ def test_a_card_is_dragged_to_a_plus_that_may_take_it_and_one_undo_brings_it_bac
     expect(tab.locator(".dragging #plus-first.fits")).to_be_visible()
     expect(tab.locator(".dragging #plus-yes-visited:not(.fits)")).to_be_visible()
     tab.mouse.up()
+    expect(tab.locator(".dragging")).to_have_count(0)
     tab.locator("[data-card=hello]").drag_to(tab.locator("#plus-yes-visited"))
     expect(tab.locator("#said")).to_have_text("The step cannot stand there.")
     assert place_of(world, "hello") == (None, "steps", 0)

@@ -163,7 +163,8 @@ def deliver_until_all_is_done(world: World, settings: Settings) -> None:
     """Deliver as workers would over days: what waits for a provider that was away comes again.
 
     A gateway of many answers may be found away by any of them, the last probe included, and then everybody who is left
-    waits for another day: after the days that attempts need, as long as one of the others has not left.
+    waits for another day: after the days that attempts need, as long as somebody has had no turn, or one
+    of the others has not left.
     """
     delivery = delivery_of(world.engine, settings)
     try:
@@ -171,8 +172,9 @@ def deliver_until_all_is_done(world: World, settings: Settings) -> None:
             now = START + timedelta(days=nth)
             deliver.deliver_inline(world.engine, delivery, Scope(), now=now, zone=world.zone)
             world.write("UPDATE circuit SET opened_until = now() - interval '1 second'")
-            left = {key for key, (state, _) in ends_of(world).items() if state not in ("sent", "failed")}
-            if not left or (nth >= DAYS_OF_ATTEMPTS - 1 and left.isdisjoint(INNOCENT)):
+            left = {key: error for key, (state, error) in ends_of(world).items() if state not in ("sent", "failed")}
+            had_a_turn = all(left.values()) and left.keys().isdisjoint(INNOCENT)
+            if not left or (nth >= DAYS_OF_ATTEMPTS - 1 and had_a_turn):
                 return
     finally:
         delivery.close()
