@@ -17,7 +17,8 @@ from parcours.domain.messages.winner import WinnerRule, winner_rule
 
 sql = statements(__file__)
 
-_FILLED_IN = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+# What a template fills in: outputs and tags.
+FILLED_IN = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Email:
 
 def title_of(subject: str, key: str) -> str:
     """Return what people call an email: its subject, with … for what is filled in; the key where nothing is left."""
-    title = " ".join(_FILLED_IN.sub("…", subject).split())
+    title = " ".join(FILLED_IN.sub("…", subject).split())
     return title if title.strip("…!?., ") else key
 
 

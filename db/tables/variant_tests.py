@@ -41,7 +41,7 @@ def of_places(conn: Connection, places: Collection[TriedPlace]) -> dict[TriedPla
     """Return the tests that began."""
     if not places:
         return {}
-    return {_test(row).place: _test(row) for row in conn.execute(sql["of_places"], _columns(places))}
+    return {test.place: test for test in map(_test, conn.execute(sql["of_places"], _columns(places)))}
 
 
 def figures(conn: Connection, place: TriedPlace) -> dict[str, dict[str, int]]:

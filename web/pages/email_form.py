@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,7 @@ from sqlalchemy import Connection
 
 from parcours.db.clock import now as database_now
 from parcours.db.tables import contacts, emails, outbox
-from parcours.db.tables.emails import Email
+from parcours.db.tables.emails import FILLED_IN, Email
 from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.errors import CampaignError
 from parcours.domain.keys import KEY_LENGTH, checked_key, slug
@@ -42,7 +41,6 @@ NEW_HTML = """\
 """
 MOST_VERSIONS = 60
 MOST_PLACEHOLDERS = 40
-_PLACEHOLDER = re.compile(r"{{.*?}}|{%.*?%}")
 # What can be put into an email besides fields of the contact.
 PLACEHOLDERS = ("contact.company.name", "campaign.name", "unsubscribe_url", "open_url")
 
@@ -164,7 +162,7 @@ class EmailDraft:
 
 def key_of_subject(subject: str) -> str:
     """Return a key made of the words of a subject; of its placeholders only if there is nothing else."""
-    return slug(_PLACEHOLDER.sub(" ", subject)) or slug(subject)
+    return slug(FILLED_IN.sub(" ", subject)) or slug(subject)
 
 
 @router.get("/emails/+new")

@@ -52,27 +52,38 @@ def pick(page: Page, letters: str, value: str) -> None:
     expect(page.locator(":focus")).to_have_value(value)
 
 
+def heard(page: Page) -> list[str]:
+    """Return a list to which every error of a page is added."""
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    return problems
+
+
+def begin_empty(page: Page, port: int, name: str) -> None:
+    """Begin a campaign without a template, by keyboard alone."""
+    page.goto(f"http://127.0.0.1:{port}/drafts/+new")
+    reach(page, "#name")
+    page.keyboard.type(name)
+    reach(page, "[name=template]")
+    for _ in range(6):
+        if page.evaluate("document.activeElement.value") == "empty":
+            break
+        page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+
+
 def test_a_campaign_is_built_by_keyboard_launched_with_a_segment_and_moves(
     start: Start, world: World, tab: Page
 ) -> None:
     world.contacts(*(f"contact-{n}" for n in range(20)), segment="newsletter")
     world.email("hello")
-    problems: list[str] = []
-    tab.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    tab.on("pageerror", lambda error: problems.append(str(error)))
+    problems = heard(tab)
     port = free_port()
     with start("up", "--port", port):
         eventually(lambda: is_ready(port))
         keys = tab.keyboard
-        tab.goto(f"http://127.0.0.1:{port}/drafts/+new")
-        reach(tab, "#name")
-        keys.type("Keys only")
-        reach(tab, "[name=template]")
-        for _ in range(6):
-            if tab.evaluate("document.activeElement.value") == "empty":
-                break
-            keys.press("ArrowUp")
-        keys.press("Enter")
+        begin_empty(tab, port, "Keys only")
         # The segment that existed before.
         expect(tab.locator("#panel-title")).to_have_text("Settings")
         reach(tab, "[name=segments]")
@@ -149,22 +160,12 @@ def test_rules_of_an_exit_the_goal_and_a_decision_are_built_by_keyboard(start: S
     world.contacts("anna", country="FR", points=50)
     world.contacts("berta", country="US")
     world.contacts("carl", country="FR", segment="newsletter")
-    problems: list[str] = []
-    tab.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    tab.on("pageerror", lambda error: problems.append(str(error)))
+    problems = heard(tab)
     port = free_port()
     with start("up", "--port", port):
         eventually(lambda: is_ready(port))
         keys = tab.keyboard
-        tab.goto(f"http://127.0.0.1:{port}/drafts/+new")
-        reach(tab, "#name")
-        keys.type("Rules only")
-        reach(tab, "[name=template]")
-        for _ in range(6):
-            if tab.evaluate("document.activeElement.value") == "empty":
-                break
-            keys.press("ArrowUp")
-        keys.press("Enter")
+        begin_empty(tab, port, "Rules only")
         reach(tab, "[name=segments]")
         keys.press("Space")
         expect(tab.locator("#flashes")).to_contain_text("Settings changed.")
