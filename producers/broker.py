@@ -81,11 +81,13 @@ class TolerantEncoder(JSONEncoder):
             return found
         return None
 
-    def id_in(self, data: bytes) -> str | None:
-        """Return the id by which Redis knows a message; None if it is none for our actors and queues, or has no id."""
+    def id_in(self, queue: str, data: bytes) -> str | None:
+        """Return the id by which Redis knows a message; None if it is none for an actor of ours and this queue."""
         found = self.readable(data)
-        # A message of another queue would end the thread that works on it.
-        if found is None or found["actor_name"] not in _ORDERS or found["queue_name"].removesuffix(".DQ") not in QUEUES:
+        # A message that names another queue cannot be acknowledged on this one.
+        if found is None or found["actor_name"] not in _ORDERS:
+            return None
+        if found["queue_name"].removesuffix(".DQ") != queue.removesuffix(".DQ"):
             return None
         id_: str = found["options"]["redis_message_id"]
         # What a client of Redis cannot write is no id of ours.

@@ -17,7 +17,7 @@ class CleanRedisBroker(RedisBroker):
     Anything else would stay in Redis for ever, as read and not done, and be read again by each new worker.
     """
 
-    def __init__(self, *, id_in: Callable[[bytes], str | None], **options: Any) -> None:
+    def __init__(self, *, id_in: Callable[[str, bytes], str | None], **options: Any) -> None:
         super().__init__(**options)  # type: ignore[no-untyped-call]
         self._id_in = id_in
 
@@ -26,7 +26,7 @@ class CleanRedisBroker(RedisBroker):
         fetched: Sequence[bytes | None] = self._dispatch("fetch")(queue, most)  # type: ignore[no-untyped-call]
         if not fetched:
             return []
-        ids = [None if data is None else self._id_in(data) for data in fetched]
+        ids = [None if data is None else self._id_in(queue, data) for data in fetched]
         named = [each for each in ids if each is not None]
         there = dict(zip(named, self._entries(queue, named), strict=True))
         good = {data: id_ for data, id_ in zip(fetched, ids, strict=True) if id_ is not None and there[id_] == data}
@@ -35,15 +35,15 @@ class CleanRedisBroker(RedisBroker):
         return [data for data in good if data is not None]
 
     def _entries(self, queue: str, ids: Sequence[str | bytes]) -> Sequence[bytes | None]:
-        found: Sequence[bytes | None] = self.client.hmget(f"{self.namespace}:{queue}.msgs", ids) if ids else []
-        return found
+        found: Any = self.client.hmget(f"{self.namespace}:{queue}.msgs", ids) if ids else []
+        return list(found)
 
     def _remove_others(self, queue: str) -> None:
         # Under which id something stood is not told, so all that this process has taken is looked at: it is
         # never more than is read in advance.
         taken = list(self.client.smembers(f"{self.namespace}:__acks__.{self.broker_id}.{queue}"))
         for id_, data in zip(taken, self._entries(queue, taken), strict=True):
-            named = None if data is None else self._id_in(data)
+            named = None if data is None else self._id_in(queue, data)
             if named is not None and named.encode(errors="surrogatepass") == id_:
                 continue
             self.do_ack(queue, id_)

@@ -159,8 +159,8 @@ def _forged() -> list[tuple[str, bytes]]:
         message: dramatiq.Message[None] = dramatiq.Message("executor", actor, (), {}, options)
         made.append((f"m{number}", message.encode()))
     # The same twice, under another id.
-    elsewhere: dramatiq.Message[None] = dramatiq.Message("x", "execute_due", (), {}, {"redis_message_id": "elsewhere"})
-    return [*made, ("m0 again", made[4][1]), ("elsewhere", elsewhere.encode())]
+    elsewhere: dramatiq.Message[None] = dramatiq.Message("sweeps", "execute_due", (), {}, {"redis_message_id": "e"})
+    return [*made, ("m0 again", made[4][1]), ("e", elsewhere.encode())]
 
 
 def _no_task(step_id: int, sweep_id: int | None = None) -> None:
@@ -172,7 +172,7 @@ def test_what_is_no_order_is_read_once_from_redis_and_told_of_in_one_line(
 ) -> None:
     broker = make_broker(redis_url)
     broker.flush_all()
-    dramatiq.actor(_no_task, actor_name="execute_due", queue_name="executor", broker=broker)
+    dramatiq.actor(actor_name="execute_due", queue_name="executor", broker=broker)(_no_task)
     client = broker.client  # type: ignore[attr-defined]
     for id_, data in _forged():
         client.hset("parcours:executor.msgs", id_, data)
