@@ -145,18 +145,16 @@ def _read_all(broker: Broker) -> None:
 def _forged() -> list[tuple[str, bytes]]:
     """What somebody wrote to a queue, with the id under which it stands in Redis."""
     made: list[tuple[str, bytes]] = [("a", b"no message"), ("b", b"{}"), ("c", b"\xff"), ("\u2028", b"[]")]
-    for number, (actor, options) in enumerate(
-        [
-            ("nobody", {"redis_message_id": "m0"}),
-            ("execute_due", {"redis_message_id": "m1"}),
-            ("nobody", {"redis_message_id": "of another"}),
-            ("nobody", {"redis_message_id": ["x"]}),
-            ("nobody", {"redis_message_id": "\ud800"}),
-            ("nobody", {}),
-            ("unreadable", {"redis_message_id": "m6"}),
-        ]
-    ):
-        message: dramatiq.Message[None] = dramatiq.Message("executor", actor, (), {}, options)
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("nobody", {"redis_message_id": "m0"}),
+        ("execute_due", {"redis_message_id": "m1"}),
+        ("nobody", {"redis_message_id": "of another"}),
+        ("nobody", {"redis_message_id": ["x"]}),
+        ("nobody", {"redis_message_id": "\ud800"}),
+        ("nobody", {}),
+        ("unreadable", {"redis_message_id": "m6"}),
+    ]
+    for number, (actor, options) in enumerate(asked):
         made.append((f"m{number}", message.encode()))
     # The same twice, under another id.
     elsewhere: dramatiq.Message[None] = dramatiq.Message("sweeps", "execute_due", (), {}, {"redis_message_id": "e"})
