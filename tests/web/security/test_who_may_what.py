@@ -192,6 +192,7 @@ TABLE = {
         POST /campaigns/{key}/clone
         POST /campaigns/{key}/delete
         POST /campaigns/{key}/edit
+        POST /campaigns/{key}/failures
         POST /campaigns/{key}/pause
         POST /campaigns/{key}/publish
         POST /contacts/+import
