@@ -155,6 +155,7 @@ def _forged() -> list[tuple[str, bytes]]:
         ("unreadable", {"redis_message_id": "m6"}),
     ]
     for number, (actor, options) in enumerate(asked):
+        message: dramatiq.Message[None] = dramatiq.Message("executor", actor, (), {}, options)
         made.append((f"m{number}", message.encode()))
     # The same twice, under another id.
     elsewhere: dramatiq.Message[None] = dramatiq.Message("sweeps", "execute_due", (), {}, {"redis_message_id": "e"})
