@@ -120,6 +120,8 @@ def why_not_json(error: ValueError | RecursionError) -> str:
     """Return why Python's reader could not read a text as JSON, without words about Python."""
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return "the body is not UTF-8 text"
     if "int_max_str_digits" in str(error):
         return "a number has too many digits; send it as text"
     return (str(error).splitlines() or [""])[0][:200]

@@ -59,20 +59,39 @@ class TolerantEncoder(JSONEncoder):
     """Reads what is no message as one for no actor: it is put aside, where an error would stop the queue."""
 
     def decode(self, data: bytes) -> dict[str, Any]:
+        found = self.readable(data)
+        if found is None:
+            log.warning("order_refused", actor="", why="it is not a valid message")
+            unreadable = {"queue_name": "", "actor_name": "unreadable", "args": (), "kwargs": {}}
+            return {**unreadable, "options": {"redis_message_id": ""}, "message_id": "", "message_timestamp": 0}
+        return found
+
+    def readable(self, data: bytes) -> dict[str, Any] | None:
+        """Return a message, whatever it asks for; None if it is none."""
         try:
             found = super().decode(data)
-            if (
-                isinstance(found, dict)
-                and found.keys() == _PARTS.keys()
-                and all(isinstance(found[name], types) for name, types in _PARTS.items())
-            ):
-                found["options"].setdefault("redis_message_id", found["message_id"])
-                return found
         except (DecodeError, ValueError, RecursionError):
-            pass
-        log.warning("order_refused", actor="", why="it is not a valid message")
-        unreadable = {"queue_name": "", "actor_name": "unreadable", "args": (), "kwargs": {}}
-        return {**unreadable, "options": {"redis_message_id": ""}, "message_id": "", "message_timestamp": 0}
+            return None
+        if (
+            isinstance(found, dict)
+            and found.keys() == _PARTS.keys()
+            and all(isinstance(found[name], types) for name, types in _PARTS.items())
+            and isinstance(found["options"].setdefault("redis_message_id", found["message_id"]), str)
+        ):
+            return found
+        return None
+
+    def id_in(self, queue: str, data: bytes) -> str | None:
+        """Return the id by which Redis knows a message; None if it is none for an actor of ours and this queue."""
+        found = self.readable(data)
+        # A message that names another queue cannot be acknowledged on this one.
+        if found is None or found["actor_name"] not in _ORDERS:
+            return None
+        if found["queue_name"].removesuffix(".DQ") != queue.removesuffix(".DQ"):
+            return None
+        id_: str = found["options"]["redis_message_id"]
+        # What a client of Redis cannot write is no id of ours.
+        return id_ if id_ and id_.isascii() else None
 
 
 def why_no_order(actor: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
@@ -152,19 +171,21 @@ def _broker(url: str | None, extra: Iterable[Middleware]) -> Broker:
         Retries(max_retries=10, min_backoff=200, max_backoff=60_000),
         *extra,
     ]
-    dramatiq.set_encoder(TolerantEncoder())
+    encoder = TolerantEncoder()
+    dramatiq.set_encoder(encoder)
     broker: Broker
     scheme = urlsplit(url).scheme if url else None
     if url is None:
         broker = StubBroker(middleware=middleware)
     elif scheme in ("redis", "rediss", "unix"):
-        from dramatiq.brokers.redis import RedisBroker
+        from parcours.producers.redis_queues import CleanRedisBroker
 
         # By default a killed worker's messages come back after one command in a thousand and a
         # minute without a heartbeat, and only those of the command's queue. Ours looks at every
         # command and believes a worker dead after 3 s, so its work is redone within 10 s. One
         # believed dead by mistake costs a hint done twice.
-        broker = RedisBroker(  # type: ignore[no-untyped-call]
+        broker = CleanRedisBroker(
+            id_in=encoder.id_in,
             url=url,
             middleware=middleware,
             namespace="parcours",

@@ -90,4 +90,5 @@ def test_what_is_no_json_is_said_without_words_about_python() -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         json.loads("9" * 5_000)
     assert gate.why_not_json(caught.value) == "a number has too many digits; send it as text"
+    assert gate.why_not_json(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "x")) == "the body is not UTF-8 text"
     assert gate.why_not_json(RecursionError()) == "it is nested too deeply"

@@ -19,6 +19,7 @@ from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import SkipMessage
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from parcours.domain.errors import CampaignError
 from parcours.domain.jobs import QUEUES, ActOnEvents, Deliver, ExecuteDue, Order, RunSweep, SyncMembers
@@ -48,7 +49,7 @@ def test_a_url_means_its_broker_and_none_means_this_process() -> None:
     }
     for url, kind in kinds.items():
         made = make_broker(url)
-        assert type(made) is kind
+        assert isinstance(made, kind)
         assert set(QUEUES) <= made.get_declared_queues()
         made.close()
 
@@ -128,6 +129,62 @@ def test_what_waits_is_counted_by_queue_what_is_delayed_too(real_url: str) -> No
     publish(broker, Deliver("email"))
     wanted = dict.fromkeys(QUEUES, 0) | {"executor": 2, "delivery": 1}
     assert queue_depths(real_url) == wanted
+    broker.close()
+
+
+def _read_all(broker: Broker) -> None:
+    worker = dramatiq.Worker(broker, worker_threads=1, worker_timeout=50)
+    worker.start()
+    try:
+        broker.join("executor", timeout=600_000)
+        worker.join()
+    finally:
+        worker.stop()
+
+
+def _forged() -> list[tuple[str, bytes]]:
+    """What somebody wrote to a queue, with the id under which it stands in Redis."""
+    made: list[tuple[str, bytes]] = [("a", b"no message"), ("b", b"{}"), ("c", b"\xff"), ("\u2028", b"[]")]
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("nobody", {"redis_message_id": "m0"}),
+        ("execute_due", {"redis_message_id": "m1"}),
+        ("nobody", {"redis_message_id": "of another"}),
+        ("nobody", {"redis_message_id": ["x"]}),
+        ("nobody", {"redis_message_id": "\ud800"}),
+        ("nobody", {}),
+        ("unreadable", {"redis_message_id": "m6"}),
+    ]
+    for number, (actor, options) in enumerate(asked):
+        message: dramatiq.Message[None] = dramatiq.Message("executor", actor, (), {}, options)
+        made.append((f"m{number}", message.encode()))
+    # The same twice, under another id.
+    elsewhere: dramatiq.Message[None] = dramatiq.Message("sweeps", "execute_due", (), {}, {"redis_message_id": "e"})
+    return [*made, ("m0 again", made[4][1]), ("e", elsewhere.encode())]
+
+
+def _no_task(step_id: int, sweep_id: int | None = None) -> None:
+    pass
+
+
+def test_what_is_no_order_is_read_once_from_redis_and_told_of_in_one_line(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = make_broker(redis_url)
+    broker.flush_all()
+    dramatiq.actor(actor_name="execute_due", queue_name="executor", broker=broker)(_no_task)
+    client = broker.client  # type: ignore[attr-defined]
+    for id_, data in _forged():
+        client.hset("parcours:executor.msgs", id_, data)
+        client.rpush("parcours:executor", id_)
+    client.rpush("parcours:executor", "of nothing")
+    publish(broker, ExecuteDue(1))
+    with capture_logs() as lines:
+        _read_all(broker)
+    assert queue_depths(redis_url)["executor"] == 0
+    assert not client.keys("parcours:__acks__*executor*")
+    assert not client.keys("parcours:executor*")
+    assert len([line for line in lines if line["event"] == "order_refused"]) >= len(_forged()) - 1
+    assert not [each for each in caplog.records if each.exc_info or each.levelname == "ERROR"]
     broker.close()
 
 
