@@ -14,7 +14,7 @@ log = structlog.get_logger()
 class CleanRedisBroker(RedisBroker):
     """Gives only what can be acknowledged: it names the entry of the hash in which it stands.
 
-    Anything else would stay in Redis for ever, as read and not done, and be read again by each new worker.
+    Anything else would stay in Redis for ever, counted as unfinished, and be read again by each new worker.
     """
 
     def __init__(self, *, id_in: Callable[[str, bytes], str | None], **options: Any) -> None:
