@@ -158,3 +158,27 @@ translations:
         ("13", "unknown property 'subjet' in the translation 'fr'"),
         ("13", "the translation 'fr' is empty"),
     ]
+
+
+def test_the_times_of_a_winner_are_shown_in_a_timezone_that_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "offer.yaml").write_text(
+        "{key: offer, subject: A, text: Hi, tracking: true, html: <p>Hi</p>, winner: {after: 4 hours, by: opened}, "
+        "variants: [{name: B, weight: 50, subject: B}]}"
+    )
+    (tmp_path / "tour.yaml").write_text(
+        "{campaign: tour, published: true, sources: {segments: [all]}, "
+        "steps: [{step: hello, action: email.send, with: {email: offer}}]}"
+    )
+    (tmp_path / "people.csv").write_text("email\nann@example.com\n")
+    for line in (
+        ("segments", "create", "all"),
+        ("contacts", "import", "people.csv", "--segment", "all"),
+        ("emails", "apply", "offer.yaml"),
+        ("campaigns", "apply", "tour.yaml", "--yes"),
+        ("update", "--inline", "--now", "2026-06-01T09:00:00Z"),
+        ("trigger", "--inline", "--now", "2026-06-01T09:00:00Z"),
+    ):
+        assert (done := run(*line)).returncode == 0, done.stderr
+    shown = " ".join(run("emails", "show", "offer").stdout.split())
+    assert "2026-06-01 09:00:00 UTC" in shown
+    assert "T09:00" not in shown
