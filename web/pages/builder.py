@@ -206,7 +206,7 @@ def _page(
     if not edits:
         asked = {name: text for name, text in asked.items() if name not in ("add", "moving")}
     data = bench.file
-    checked = draft_check.check_draft(conn, data, site.zone)
+    checked = draft_trees.checked(conn, data, site.zone)
     known = _known(conn, bench)
     steps = set(edit.keys(data))
     moving = asked.get("moving") if asked.get("moving") in steps else None
@@ -970,7 +970,7 @@ def _texts(form: FormBody) -> dict[str, str]:
 def _review(
     request: Request, conn: Connection, site: Site, bench: Bench, *, changed: bool = False, status: int = 200
 ) -> Response:
-    checked = draft_check.check_draft(conn, bench.file, site.zone)
+    checked = draft_trees.checked(conn, bench.file, site.zone)
     values: dict[str, Any] = {"bench": bench, "checked": checked, "changed": changed, "words": labels}
     if bench.found is not None and bench.draft.base_version != bench.found.version:
         return render(
@@ -1047,7 +1047,7 @@ def _apply(
     with site.engine.connect() as conn, conn.begin() as transaction:
         bench = bench_of(conn, who, key=key, draft_id=draft_id)
         now = database_now(conn)
-        checked = draft_check.check_draft(conn, bench.file, site.zone)
+        checked = draft_trees.checked(conn, bench.file, site.zone)
         if checked.file is None:
             transaction.rollback()
             return _review(request, conn, site, bench, changed=True, status=409)
