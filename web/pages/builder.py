@@ -91,7 +91,7 @@ def _page(
     if not edits:
         asked = {name: text for name, text in asked.items() if name not in ("add", "moving")}
     data = bench.file
-    checked = draft_check.check_draft(conn, data, site.zone)
+    checked = draft_trees.checked(conn, data, site.zone)
     known = draft_panels.known_names(conn, bench)
     steps = set(edit.keys(data))
     moving = asked.get("moving") if asked.get("moving") in steps else None

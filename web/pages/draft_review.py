@@ -13,7 +13,7 @@ from parcours.db.scope import Scope
 from parcours.db.tables import campaigns, drafts, sweeps
 from parcours.domain.campaign_file import edit
 from parcours.domain.campaign_file.model import CampaignFile
-from parcours.services import apply_campaign, campaign_changes, campaign_plan, draft_check
+from parcours.services import apply_campaign, campaign_changes, campaign_plan
 from parcours.services import drafts as service
 from parcours.services.campaign_plan import CampaignPlan
 from parcours.web.context import Site
@@ -76,7 +76,7 @@ def effects(planned: CampaignPlan, bench: Bench) -> list[dict[str, Any]]:
 def _review(
     request: Request, conn: Connection, site: Site, bench: Bench, *, changed: bool = False, status: int = 200
 ) -> Response:
-    checked = draft_check.check_draft(conn, bench.file, site.zone)
+    checked = draft_trees.checked(conn, bench.file, site.zone)
     values: dict[str, Any] = {"bench": bench, "checked": checked, "changed": changed, "words": labels}
     if bench.found is not None and bench.draft.base_version != bench.found.version:
         return render(
@@ -146,7 +146,7 @@ def _apply(
     with site.engine.connect() as conn, conn.begin() as transaction:
         bench = bench_of(conn, who, key=key, draft_id=draft_id)
         now = database_now(conn)
-        checked = draft_check.check_draft(conn, bench.file, site.zone)
+        checked = draft_trees.checked(conn, bench.file, site.zone)
         if checked.file is None:
             transaction.rollback()
             return _review(request, conn, site, bench, changed=True, status=409)

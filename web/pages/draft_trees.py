@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
+from sqlalchemy import Connection
 
 from parcours.domain.campaign_file import edit
 from parcours.domain.campaign_file.build import timing_of
@@ -17,9 +18,16 @@ from parcours.domain.errors import CampaignError
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.types import Kind, RefersTo, StepType
 from parcours.domain.time.intervals import parse_interval
-from parcours.services.draft_check import DraftProblem
+from parcours.services.draft_check import CheckedDraft, DraftProblem, check_draft
 from parcours.services.drafts import without_choices
-from parcours.web.i18n import labels, step_words
+from parcours.web.i18n import labels, plain_words, step_words
+
+
+def checked(conn: Connection, data: Mapping[str, Any], zone: ZoneInfo) -> CheckedDraft:
+    """Return what a draft says as a campaign file, or everything that is wrong with it in words of the pages."""
+    found = check_draft(conn, data, zone)
+    said = [each._replace(sentence=plain_words.problem(each.sentence)) for each in found.problems]
+    return replace(found, problems=said)
 
 
 class Spot(NamedTuple):
