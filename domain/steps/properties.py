@@ -44,6 +44,12 @@ def check_test(operator: str, value: Any, info: ValidationInfo) -> None:
         operators.refuse_expression(operator, value)
 
 
+def _one_at_least(names: list[str], info: ValidationInfo) -> list[str]:
+    if is_applied(info) and not names:
+        raise ValueError("give at least one; with an empty list the answer is always no")
+    return names
+
+
 def no_template(text: str, info: ValidationInfo) -> str:
     """Return a text in which nothing waits to be filled in. Raises ValueError with a sentence."""
     if is_applied(info) and operators.TEMPLATE.search(text):
@@ -142,6 +148,8 @@ def without_scheme(address: str) -> str:
 # Text that is taken as it is written.
 Plain = Annotated[str, AfterValidator(no_template)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(no_template)]
+# Of which one is enough, so that of none nothing is ever true.
+Names = Annotated[list[Name], AfterValidator(_one_at_least)]
 WholeNumber = Annotated[int, BeforeValidator(_not_a_bool)]
 # By how much points change; some change there must be.
 PointsAdded = Annotated[WholeNumber, Field(ge=-POINTS_LIMIT, le=POINTS_LIMIT), AfterValidator(_not_zero)]
