@@ -611,6 +611,8 @@ class _Walk:
         given = {
             contact.id: same_address(contact.email)
             for contact, was in zip(contacts, before, strict=True)
+            # Every action asks this of every contact, and hardly any gives one an address.
+            if contact.email != was[EMAIL]
             if contact.email and same_address(contact.email) != same_address(was[EMAIL] or "")
         }
         if not given or self.world.holders is None:
