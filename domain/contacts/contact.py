@@ -1,6 +1,6 @@
 """A contact as a batch sees it: loaded once, changed in memory by the steps, written back once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
@@ -107,6 +107,7 @@ CHANGEABLE = (
 COLUMNS = 5
 # Every step asks this of every contact, so that a step that breaks can be undone.
 _state = attrgetter(*CHANGEABLE)
+
 # What a name begins with that means the data of the event that began the run.
 ENTRY = "entry."
 ATTRIBUTES = frozenset({"key", "email", "timezone", "points", "stage", "owner", "last_active_at", "tags"})
@@ -134,6 +135,11 @@ class StageChange(NamedTuple):
 # Its place in what `state` returns.
 EMAIL = CHANGEABLE.index("email")
 _POINTS, _STAGE, _SCORES = (CHANGEABLE.index(name) for name in ("points", "stage", "scores"))
+
+
+def states(contacts: Iterable[Contact]) -> list[tuple[Any, ...]]:
+    """Return what `state` says of each of many contacts."""
+    return list(map(_state, contacts))
 
 
 def scored(

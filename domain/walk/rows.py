@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 from parcours.domain.contacts.contact import PointChange, StageChange
@@ -128,6 +129,9 @@ class Failure(NamedTuple):
     raised: BaseException | None = None
 
 
+_RESULT, _REASON = attrgetter("result"), attrgetter("reason")
+
+
 @dataclass(slots=True)
 class Plan:
     """What a unit of work writes, besides the contacts themselves, which carry their changes."""
@@ -158,8 +162,9 @@ class Plan:
 
         `erased`, when there are any, are contacts that exist no more.
         """
-        counted: Counter[str] = Counter(outcome.result for outcome in self.outcomes)
-        counted["scheduled"] = sum(wait.reason in ("delay", "retry") for wait in self.waits)
+        counted: Counter[str] = Counter(map(_RESULT, self.outcomes))
+        reasons = Counter(map(_REASON, self.waits))
+        counted["scheduled"] = reasons["delay"] + reasons["retry"]
         if self.erased:
             counted["erased"] = len(self.erased)
         return counted
