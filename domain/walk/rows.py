@@ -9,7 +9,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
-from parcours.domain.contacts.contact import PointChange, StageChange
+from parcours.domain.contacts.contact import NOTHING, PointChange, StageChange
 from parcours.domain.steps.types import Outbound
 
 Reason = Literal["kickoff", "delay", "retry", "decision"]
@@ -44,11 +44,11 @@ class Member:
     # Of a run: its number, its key ('': none) and the data of the event that began it.
     number: int | None = None
     key: str | None = None
-    entry: Mapping[str, Any] = field(default_factory=dict)
+    entry: Mapping[str, Any] = NOTHING
     # The membership that a run is of.
     whole: Member | None = None
     # The runs of a membership, by the rotation in which they were found; without any, it is one run by itself.
-    runs: dict[int, Member] = field(default_factory=dict)
+    runs: dict[int, Member] = NOTHING
 
     def at(self, rotation: int) -> Member | None:
         """Return the run that a wait of a rotation is of, or the membership itself where it has no runs."""
