@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from parcours.db.partitions import ensure_partitions
 from parcours.db.scope import Scope
-from parcours.db.tables import campaigns, realign, rebuilds, sweeps, traces, waits
+from parcours.db.tables import campaigns, entrants, realign, rebuilds, sweeps, traces, waits
 from parcours.db.tables import dates as dates_table
 from parcours.db.tables import membership as memberships
 from parcours.db.tables import rules as rule_tables
@@ -84,11 +84,14 @@ def update_inline(
         repaired = _ask_rules(conn, scope, [id_ for id_, _ in wanted], now)
         if not scope.is_partial:
             realign.drop(conn, [id_ for id_, _ in wanted])
-    rebuilding.work_all(engine, repaired, now=now, zone=zone)
+        limited = entrants.limited(conn, [id_ for id_, _ in wanted])
+    if repaired:
+        rebuilding.work_all(engine, repaired, now=now, zone=zone)
     done: Counts = {key: Counter() for _, key in wanted}
     for campaign_id, key in wanted:
-        with engine.begin() as conn:
-            done[key] += release(conn, campaign_id, now=now, zone=zone)
+        if campaign_id in limited:
+            with engine.begin() as conn:
+                done[key] += release(conn, campaign_id, now=now, zone=zone)
         with engine.connect() as conn:
             chunks = _chunks(conn, campaign_id, scope, now=now, zone=zone, width=CHUNK_WIDTH)
         for chunk in chunks:
@@ -191,8 +194,11 @@ def run_sweep(engine: Engine, sweep_id: int, look: int, *, zone: ZoneInfo) -> li
             _ask_rules(conn, sweep.scope, [id_ for id_, _ in wanted], sweep.at)
             if not sweep.scope.is_partial:
                 realign.drop(conn, [id_ for id_, _ in wanted])
+            limited = entrants.limited(conn, [id_ for id_, _ in wanted])
             for campaign_id, _ in wanted:
-                counts = release(conn, campaign_id, now=sweep.at, zone=zone)
+                counts = (
+                    release(conn, campaign_id, now=sweep.at, zone=zone) if campaign_id in limited else Counter[str]()
+                )
                 if counts:
                     sweeps.count(conn, sweep_id, campaign_id, counts)
                 width = sweep.scope.batch_limit or CHUNK_WIDTH
@@ -292,7 +298,7 @@ def _chunks(
     campaign, _ = campaigns.enter(conn, campaign_id, zone)
     sources = sources_of(conn, campaign)
     whole = memberships.id_range(conn, campaign_id, sources.segment_ids)
-    by_date = dates_table.due_range(conn, campaign_id, now=now)
+    by_date = dates_table.due_range(conn, campaign_id, now=now) if campaign.dates else None
     ranges = [each for each in (whole, by_date) if each is not None]
     if not ranges:
         return []
