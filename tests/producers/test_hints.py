@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 
 import pytest
 from dramatiq.brokers.stub import StubBroker
+from dramatiq.errors import ConnectionClosed
+from sqlalchemy import text
 
 from parcours.db.clock import now as database_now
+from parcours.db.scope import Scope
+from parcours.db.tables import sweeps
+from parcours.domain.jobs import QUEUES
 from parcours.producers import tick
-from parcours.producers.broker import make_broker
+from parcours.producers.broker import depth, make_broker
 from parcours.producers.tick import Tick
 from parcours.services import segment_rules
 from tests.workers.worlds import START, World, event
@@ -44,6 +50,33 @@ def test_a_step_has_one_hint_while_no_worker_runs(due: World) -> None:
     assert [ticking.run_once() for _ in range(50)] == [1] + [0] * 49
     assert hints(broker) == 1
     ticking.close()
+
+
+@pytest.mark.parametrize("kind", ["inside the process", "redis", "rabbitmq"])
+def test_a_step_has_one_hint_however_long_no_worker_runs(
+    due: World, kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tick, "HINT_SECONDS", 0.0)
+    broker = make_broker(None if kind == "inside the process" else request.getfixturevalue(f"{kind}_url"))
+    for queue in QUEUES:
+        with contextlib.suppress(ConnectionClosed):
+            broker.flush(queue)
+    with due.engine.begin() as conn:
+        sweeps.ask(conn, "trigger", Scope(), at=START)
+        conn.execute(text("UPDATE sweep SET asked_at = now() - interval '1 minute'"))
+    ticking = Tick(due.engine, broker)
+    assert [ticking.run_once() for _ in range(30)] == [2] + [0] * 29
+    assert {queue: depth(broker, queue) for queue in QUEUES if depth(broker, queue)} == {"executor": 1, "sweeps": 1}
+    # Somebody took it from the queue, and did nothing.
+    broker.flush("executor")
+    assert [ticking.run_once() for _ in range(3)] == [1, 0, 0]
+    # Workers ignore one that is so old.
+    monkeypatch.setattr(tick, "EXPIRED_SECONDS", 0.0)
+    assert ticking.run_once() == 2
+    ticking.close()
+    for queue in QUEUES:
+        broker.flush(queue)
+    broker.close()
 
 
 def test_a_step_where_somebody_was_done_gets_a_new_hint_at_once(due: World) -> None:
