@@ -11,6 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import yaml
+from yaml.composer import Composer
 
 from parcours.domain.campaign_file.check import MORE, MOST_PROBLEMS, check
 from parcours.domain.campaign_file.model import MOST_ECHO, CampaignFile, FindType, Problem, dotted
@@ -152,7 +153,7 @@ def _text(path: Path) -> str:
 
 def compose(path: Path, text: str) -> yaml.Node | None:
     try:
-        documents = yaml_text.documents(text, Loader, most=2)
+        documents = yaml_text.documents(text, Loader, fast=fast_loader(text), most=2)
     except UnreadableFileError as error:
         raise _unreadable(path, short(str(error)), error.line) from None
     if len(documents) > 1:
@@ -169,6 +170,28 @@ class Loader(yaml_text.BoundedLoader):
     """
 
     yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012
+
+
+if yaml.__with_libyaml__:
+
+    class _FastLoader(yaml_text.BoundedComposer, yaml.CSafeLoader):
+        """Reads as the other, with the scanner and the parser of libyaml, which take a tenth of the time."""
+
+        yaml_implicit_resolvers: dict[Any, Any] = Loader.yaml_implicit_resolvers
+
+        def __init__(self, stream: str) -> None:
+            yaml.CSafeLoader.__init__(self, stream)
+            Composer.__init__(self)
+
+
+# Where libyaml takes more than we do, or counts otherwise.
+_FOR_US = re.compile(r"[\t\x85\u2028\u2029\ufeff]|[|>][-+0-9]*#")
+
+
+def fast_loader(text: str) -> type[Any] | None:
+    """Return the fast reader of a text, if there is one that reads it as ours does."""
+    same = text.endswith("\n") and _FOR_US.search(text) is None
+    return _FastLoader if yaml.__with_libyaml__ and same else None
 
 
 class _Dumper(yaml.SafeDumper):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import Composer
 
 # Aliases let a short file describe an endless one.
 MAX_NODES = 200_000
@@ -49,15 +51,14 @@ def read(path: Path, *, most: int = MAX_BYTES, too_long: str | None = None) -> s
         raise UnreadableFileError("the file is not UTF-8; save it with that encoding", line) from None
 
 
-class BoundedLoader(yaml.SafeLoader):
+class BoundedComposer(Composer):
     """Ends with UnreadableFileError when a text holds too many values, or takes too long."""
 
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
-        self._nodes = 0
-        self._until = time.thread_time() + MAX_SECONDS
+    _nodes = 0
+    _until = 0.0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._until = self._until or time.thread_time() + MAX_SECONDS
         self._nodes += 1
         if self._nodes > MAX_NODES:
             raise UnreadableFileError(TOO_LARGE)
@@ -66,10 +67,22 @@ class BoundedLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def documents(text: str, loader: type[BoundedLoader] = BoundedLoader, *, most: int = MAX_DOCUMENTS) -> list[yaml.Node]:
-    """Return the documents of a text that hold something, at most so many. Raises UnreadableFileError."""
+class BoundedLoader(BoundedComposer, yaml.SafeLoader):
+    """Reads YAML 1.1 within limits."""
+
+
+def documents(
+    text: str, loader: type[Any] = BoundedLoader, *, fast: type[Any] | None = None, most: int = MAX_DOCUMENTS
+) -> list[yaml.Node]:
+    """Return the documents of a text that hold something, at most so many. Raises UnreadableFileError.
+
+    What a `fast` loader refuses is read again, for the sentence that says why.
+    """
     try:
-        return [node for node in islice(yaml.compose_all(text, loader), most) if node is not None]
+        if fast is not None:
+            with suppress(yaml.YAMLError, UnicodeEncodeError):
+                return _composed(text, fast, most)
+        return _composed(text, loader, most)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         sentence = f"the file contains a character that YAML does not allow: U+{error.character:04X}"
@@ -79,6 +92,10 @@ def documents(text: str, loader: type[BoundedLoader] = BoundedLoader, *, most: i
         raise UnreadableFileError(f"the file is not valid YAML: {why}", at) from None
     except RecursionError:
         raise UnreadableFileError(TOO_DEEP) from None
+
+
+def _composed(text: str, loader: type[Any], most: int) -> list[yaml.Node]:
+    return [node for node in islice(yaml.compose_all(text, loader), most) if node is not None]
 
 
 # What PyYAML says, and what to do; the first that fits counts. True: it stands where the value begins.

@@ -123,7 +123,7 @@ def _page(
     shown = [node for root in nodes for node in root.walk()]
     titles = {node.key: node.title for node in shown}
     for key in drawing.steps.keys() - titles.keys():
-        titles[key] = draft_trees.title_of(drawing.steps[key], names, drawing.steps)
+        titles[key] = draft_trees.title_of(drawing.steps[key], drawing.called)
     values = {
         "bench": bench,
         "edits": edits,
@@ -238,7 +238,7 @@ def _where(data: Mapping[str, Any], key: str) -> str:
         return _("It is now at the beginning.")
     above = found.above[-1]
     steps = {each.step["step"]: each.step for each in edit.walk(data)}
-    name = draft_trees.title_of(above, {}, steps)
+    name = draft_trees.title_of(above, draft_trees.with_steps({}, steps))
     if found.place.branch == "yes":
         return _("It is now below “{name}”, if yes.", name=name)
     if found.place.branch == "no":

@@ -74,7 +74,7 @@ class DraftOperation:
         steps = {each.step["step"]: each.step for each in edit.walk(self.bench.file)}
         if key not in steps:
             return key
-        return draft_trees.title_of(steps[key], {}, steps)
+        return draft_trees.title_of(steps[key], draft_trees.with_steps({}, steps))
 
     def insert(self) -> service.Change:
         kind, _sign, name = self.form.text("type").partition(" ")

@@ -90,6 +90,7 @@ def _review(
     planned = campaign_plan.plan(conn, checked.file, zone=site.zone)
     rows = [] if bench.found is None else campaigns.listing(conn, [bench.found.id])
     steps = {each.step["step"]: each.step for each in edit.walk(bench.file)}
+    called = draft_trees.with_steps({}, steps)
     return render(
         request,
         "build/review.html",
@@ -100,7 +101,7 @@ def _review(
         choices=list(choices_of(planned)),
         made=service.choices(bench.file),
         moves=[each for each in effects(planned, bench) if each["redirect"]],
-        titles={key: draft_trees.title_of(step, {}, steps) for key, step in steps.items()},
+        titles={key: draft_trees.title_of(step, called) for key, step in steps.items()},
         seen=planned.digest,
         published=bool(rows and rows[0].published),
     )

@@ -94,6 +94,7 @@ class Drawing:
     def nodes(self, data: Mapping[str, Any], *, only: str | None = None) -> list[DraftNode]:
         """Return the roots of a draft, or the branch below one step; with all below them."""
         self.steps = {each.step["step"]: each.step for each in edit.walk(data)}
+        self.called = with_steps(self.names, self.steps)
         self.inside: Collection[str] = ()
         if self.moving is not None and self.moving in self.steps:
             self.inside = set(edit.keys({"steps": [self.steps[self.moving]]}))
@@ -119,7 +120,7 @@ class Drawing:
             nodes = list(self._list(step.get(branch) or (), key, branch, below))
             spot = self.spot(StepPlace(key, branch, 0), below, around=bool(nodes), others=len(nodes))
             forks.append(DraftFork(None if branch == "then" else branch, nodes, spot))
-        words = words_of(step, self.names, self.steps)
+        words = words_of(step, self.called)
         title = str(step.get("name") or words)
         given = step.get("with")
         jump = found.jumps if found is not None else None
@@ -169,11 +170,14 @@ def _type_of(step: Mapping[str, Any]) -> StepType | None:
         return None
 
 
-def words_of(
-    step: Mapping[str, Any],
-    names: Mapping[RefersTo, Mapping[str, str]],
-    steps: Mapping[str, Mapping[str, Any]],
-) -> str:
+def with_steps(
+    names: Mapping[RefersTo, Mapping[str, str]], steps: Mapping[str, Mapping[str, Any]]
+) -> dict[RefersTo, Mapping[str, str]]:
+    """Return names of things with those of a draft's steps, which are made once for all its words."""
+    return {**names, RefersTo.STEP: {key: str(each.get("name") or key) for key, each in steps.items()}}
+
+
+def words_of(step: Mapping[str, Any], names: Mapping[RefersTo, Mapping[str, str]]) -> str:
     """Return what a step does in words, by the names of things; the name of its type while it is not finished."""
     kind, found = edit.kind_of(step), _type_of(step)
     if kind is None:
@@ -184,17 +188,12 @@ def words_of(
         given = found.properties.model_validate({**found.properties.meant_before, **(step.get("with") or {})})
     except (ValidationError, TypeError, ValueError):
         return step_words.type_name(kind.value, found.name)
-    of_steps = {key: str(each.get("name") or key) for key, each in steps.items()}
-    return step_words.in_words(found, step_words.named(found, given, {**names, RefersTo.STEP: of_steps}))
+    return step_words.in_words(found, step_words.named(found, given, names))
 
 
-def title_of(
-    step: Mapping[str, Any],
-    names: Mapping[RefersTo, Mapping[str, str]],
-    steps: Mapping[str, Mapping[str, Any]],
-) -> str:
-    """Return what a step is called: its name, or what it does."""
-    return str(step.get("name") or words_of(step, names, steps))
+def title_of(step: Mapping[str, Any], names: Mapping[RefersTo, Mapping[str, str]]) -> str:
+    """Return what a step is called: its name, or what it does. `names` are those `with_steps`."""
+    return str(step.get("name") or words_of(step, names))
 
 
 def timing_words(step: Mapping[str, Any], zone: ZoneInfo) -> str:
