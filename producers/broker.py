@@ -149,7 +149,9 @@ def depth(broker: Broker, queue: str) -> int:
     """
     names = (queue, f"{queue}.DQ")
     if hasattr(broker, "client"):
-        return sum(int(broker.client.hlen(f"{broker.namespace}:{name}.msgs")) for name in names)  # type: ignore[attr-defined]
+        redis: Any = broker
+        return sum(int(redis.client.hlen(f"{redis.namespace}:{name}.msgs")) for name in names)
     if isinstance(broker, StubBroker):
         return sum(broker.queues[name].qsize() for name in names if name in broker.queues)
-    return sum(broker.get_queue_message_counts(queue)[:2])  # type: ignore[attr-defined]
+    rabbitmq: Any = broker
+    return sum(rabbitmq.get_queue_message_counts(queue)[:2])

@@ -310,6 +310,12 @@ def _chunks(
         first, last = max(first, min(scope.contact_ids)), min(last, max(scope.contact_ids))
     first = max(first, scope.min_id) if scope.min_id is not None else first
     last = min(last, scope.max_id) if scope.max_id is not None else last
+    # What exits by rule say is asked of everybody, as repair: whoever changes lets contacts out at once. Seldom does a
+    # segment that is an exit hold somebody: whoever comes into it is out at once.
+    if campaign.rule_exits or (
+        sources.exits and memberships.exiting(conn, campaign_id, sources.exits, Chunk(first, last), limit=1)
+    ):
+        return [Chunk(start, min(start + width - 1, last)) for start in range(first, last + 1, width)]
     at_once = max(1, READ_AT_ONCE // width) * width
     chunks: list[Chunk] = []
     for start in range(first, last + 1, at_once):
@@ -330,9 +336,4 @@ def _chunks(
         chunks += _beside_runs(
             conn, campaign_id, sources, Chunk(first, last), {each.first_id for each in chunks}, width
         )
-    if sources.exits:
-        held = memberships.exiting(conn, campaign_id, sources.exits, Chunk(first, last), limit=1)
-        # Seldom: whoever comes into such a segment is out at once.
-        if held and not chunks:
-            return [Chunk(start, min(start + width - 1, last)) for start in range(first, last + 1, width)]
     return chunks

@@ -178,3 +178,27 @@ def test_a_file_that_is_no_yaml_or_too_much_of_it_gets_one_sentence(
     done = run(kind, "apply", file)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [f"{file}{said}", "parcours: 1 error in the files; nothing was changed"]
+
+
+def test_the_times_of_a_winner_are_shown_in_a_timezone_that_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "offer.yaml").write_text(
+        "{key: offer, subject: A, text: Hi, tracking: true, html: <p>Hi</p>, winner: {after: 4 hours, by: opened}, "
+        "variants: [{name: B, weight: 50, subject: B}]}"
+    )
+    (tmp_path / "tour.yaml").write_text(
+        "{campaign: tour, published: true, sources: {segments: [all]}, "
+        "steps: [{step: hello, action: email.send, with: {email: offer}}]}"
+    )
+    (tmp_path / "people.csv").write_text("email\nann@example.com\n")
+    for line in (
+        ("segments", "create", "all"),
+        ("contacts", "import", "people.csv", "--segment", "all"),
+        ("emails", "apply", "offer.yaml"),
+        ("campaigns", "apply", "tour.yaml", "--yes"),
+        ("update", "--inline", "--now", "2026-06-01T09:00:00Z"),
+        ("trigger", "--inline", "--now", "2026-06-01T09:00:00Z"),
+    ):
+        assert (done := run(*line)).returncode == 0, done.stderr
+    shown = " ".join(run("emails", "show", "offer").stdout.split())
+    assert "2026-06-01 09:00:00 UTC" in shown
+    assert "T09:00" not in shown

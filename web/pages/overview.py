@@ -136,6 +136,7 @@ def send_again(request: Request, site: SiteOf, key: str, form: FormOf) -> Respon
         step = about.campaign.by_key.get(form.text("step"))
         if step is None:
             raise NotFoundError("step", form.text("step"))
+        campaigns.read_by_index(conn)
         n = outbox.retry_step(conn, about.found.id, step.id, form.text("why"), now=database_now(conn))
     said = _n("{n} message will be sent again.", "{n} messages will be sent again.", n)
     return redirect(request, f"{about.address}/failures", flash=said)
