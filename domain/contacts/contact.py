@@ -17,7 +17,7 @@ class _Nothing(dict[Any, Any]):
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise TypeError("replace a dict of a contact instead of changing it")
 
-    __setitem__ = setdefault = update = __ior__ = _refuse  # type: ignore[assignment]
+    __setitem__ = setdefault = update = __ior__ = _refuse
     # What can be a default of a dataclass has one.
     __hash__ = object.__hash__  # type: ignore[assignment]
 
