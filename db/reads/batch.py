@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import Connection
 
 from parcours.db import touched
+from parcours.db.adapters import column
 from parcours.db.installation_settings import settings_of
 from parcours.db.statements import like, statements
 from parcours.db.tables import companies, events, outcomes, policies, refusals, runs, scores
@@ -525,4 +526,5 @@ def send(conn: Connection, campaign_id: int, messages: Sequence[Message], *, now
 
 def _write(conn: Connection, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], **more: Any) -> None:
     if rows:
-        conn.execute(sql[name], {**dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)), **more})
+        values = map(column, map(list, zip(*rows, strict=True)))
+        conn.execute(sql[name], {**dict(zip(columns, values, strict=True)), **more})
