@@ -227,6 +227,16 @@ def test_an_unknown_path_and_another_method_are_problems_too(client: Client) -> 
     assert refused(answer, 405) == "POST is not supported here; use DELETE or GET or PUT"
 
 
+def test_a_page_says_which_methods_its_address_takes(client: Client) -> None:
+    http = client()
+    page = {"accept": "text/html"}
+    answer = http.get("/language", headers=page)
+    assert answer.status_code == 405
+    assert "This address does not support GET, only POST. Go back and try again." in answer.text
+    answer = http.request("<b>", "/campaigns", headers={**page, "accept-language": "fr"})
+    assert "Cette adresse n’accepte pas &lt;B&gt;, seulement GET. Revenez en arrière" in answer.text
+
+
 def test_without_a_database_the_answer_is_503_and_says_when_to_come_again(client: Client) -> None:
     away = connect("postgresql://nobody@127.0.0.1:1/none")
     for open_to_all in (True, False):
