@@ -18,6 +18,7 @@ from parcours.domain.campaign_file.model import MOST_ECHO, CampaignFile, FindTyp
 from parcours.domain.campaign_file.model import Path as Place
 from parcours.domain.campaign_file.sentences import quoted, short
 from parcours.domain.errors import CampaignError
+from parcours.domain.gate import joined
 from parcours.domain.steps import registry
 from parcours.producers.files import yaml_text
 from parcours.producers.files.yaml_text import UnreadableFileError
@@ -301,7 +302,7 @@ class CampaignDocument:
             if not isinstance(key_node, yaml.ScalarNode):
                 self._cannot(key_node, place, "a name must be text, not a list or a mapping")
                 continue
-            key = _joined(key_node.value)
+            key = joined(key_node.value)
             if key in own:
                 sentence = f"{quoted(key)} is written twice, on lines {own[key][0]} and {_line(key_node)}"
                 self._say(key_node, (*place, key), sentence)
@@ -330,7 +331,7 @@ class CampaignDocument:
         try:
             match node.tag.removeprefix(_TAG):
                 case "str" | "timestamp" | "merge":
-                    return _joined(text)
+                    return joined(text)
                 case "null":
                     return None
                 case "bool":
@@ -348,13 +349,6 @@ class CampaignDocument:
 
 def _line(node: yaml.Node) -> int:
     return int(node.start_mark.line) + 1
-
-
-def _joined(text: str) -> str:
-    """Return a text with JSON's pairs of surrogate escapes made one character each."""
-    if not any("\ud800" <= letter <= "\udfff" for letter in text):
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def _shown_tag(tag: str) -> str:

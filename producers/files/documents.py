@@ -12,6 +12,7 @@ import yaml
 
 from parcours.domain.campaign_file.check import MOST_PROBLEMS
 from parcours.domain.errors import CampaignError
+from parcours.domain.gate import INCOMPLETE, clean, is_incomplete, joined
 from parcours.domain.keys import checked_key
 from parcours.domain.messages import templates
 from parcours.domain.messages.templates import Names, TemplateProblem
@@ -91,7 +92,26 @@ def _nodes(text: str, path: Path, problems: list[DocumentProblem]) -> Iterator[y
     if not documents:
         problems.append(DocumentProblem(path, 1, None, "the file is empty"))
     for document in documents:
+        _complete(document, path, problems)
         yield from document.value if isinstance(document, yaml.SequenceNode) else [document]
+
+
+def _complete(document: yaml.Node, path: Path, problems: list[DocumentProblem]) -> None:
+    """Make one character of the two escapes that JSON writes for an emoji, and note where one of them stands alone."""
+    left, seen = [document], set[int]()
+    while left:
+        node = left.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.ScalarNode):
+            node.value = joined(node.value)
+            if is_incomplete(node.value):
+                what = f"contains {INCOMPLETE}; write the whole character"
+                problems.append(DocumentProblem(path, node.start_mark.line + 1, None, what))
+                node.value = clean(node.value)
+        else:
+            left += [each for pair in node.value for each in (pair if isinstance(pair, tuple) else (pair,))]
 
 
 class Part:

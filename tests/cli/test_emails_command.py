@@ -1,6 +1,7 @@
 """`parcours emails`, from outside."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,36 @@ def test_templates_are_created_then_unchanged_then_updated(run: Run, tmp_path: P
     bye, hello = json.loads(run("emails", "list", "--json").stdout)
     assert (bye["subject"], bye["published"], bye["html"], bye["text"]) == ("2026", False, False, True)
     assert hello["from"] == "Ann <ann@example.org>"
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ("emails", '{"key": "half", "subject": "Hi\\n%s", "html": "<p>x</p>"}'),
+        ("emails", 'key: half\nsubject: Hi\ntext: x\ntranslations: {fr: {subject: "%s"}}'),
+        ("messages", '{sms: half, text: "%s"}'),
+        ("messages", '{push: half, title: Hi, text: Hi, data: {"%s": 1}}'),
+        ("policies", '{channel: email, "%s": 1}'),
+    ],
+)
+def test_half_an_emoji_is_told_with_its_line_and_both_halves_are_one(
+    run: Run, tmp_path: Path, command: str, text: str
+) -> None:
+    path = tmp_path / "half.yaml"
+    path.write_text(text % r"\ud83d")
+    done = run(command, "apply", path)
+    assert done.returncode == 1
+    assert re.search(r"half.yaml:\d: contains an incomplete character \(a lone surrogate\); write the", done.stderr)
+    path.write_text(text % r"\ud83d\ude00")
+    assert "incomplete" not in run(command, "apply", path).stderr
+
+
+def test_an_emoji_that_json_wrote_in_two_escapes_is_kept(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "emails.json"
+    path.write_text(json.dumps({"key": "smile", "subject": "Hi \U0001f600", "text": "x"}))
+    assert run("emails", "apply", path).stdout == "created smile\n"
+    (found,) = json.loads(run("emails", "list", "--json").stdout)
+    assert found["subject"] == "Hi \U0001f600"
 
 
 @pytest.mark.parametrize("command", ["emails", "messages", "policies"])
