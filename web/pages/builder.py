@@ -64,6 +64,7 @@ from parcours.web.pages.panels import PanelChoice, PanelWidget
 from parcours.web.pages.plan_words import removed_step
 from parcours.web.pages.rendering import redirect, render, sentence
 from parcours.web.pages.samples import Sample
+from parcours.web.pages.step_titles import names_of, quoted
 from parcours.web.security.access import FormBody, Visitor
 
 router = pages_router()
@@ -217,7 +218,7 @@ def _page(
     for each in checked.problems:
         if each.step is not None:
             by_step.setdefault(each.step, []).append(each)
-    names = {what: {each.value: each.label for each in choices} for what, choices in known.items()}
+    names = _names(known)
     drawing = Drawing(site.zone, names, by_step, moving)
     panel: dict[str, Any] = {"panel": None}
     if refused is not None:
@@ -240,6 +241,7 @@ def _page(
     titles = {node.key: node.title for node in shown}
     for key in drawing.steps.keys() - titles.keys():
         titles[key] = draft_trees.title_of(drawing.steps[key], names, drawing.steps)
+    called = titles | _before(conn, bench, names, titles)
     values = {
         "bench": bench,
         "edits": edits,
@@ -255,8 +257,8 @@ def _page(
         "checked": checked,
         "wanted": wanted,
         "matches": _matches(drawing, data, wanted) if wanted else [],
-        "effects": [] if planned is None else _effects(planned, bench),
-        "choices": [] if planned is None else list(choices_of(planned)),
+        "effects": [] if planned is None else _effects(planned, bench, called),
+        "choices": [] if planned is None else list(choices_of(planned, called)),
         "made": service.choices(data),
         "planned": planned,
         "others": [] if bench.found is None else drafts.others(conn, bench.found.id, bench.who),
@@ -324,32 +326,44 @@ def _known(conn: Connection, bench: Bench) -> dict[RefersTo, list[PanelChoice]]:
         RefersTo.STAGE: [PanelChoice(each.key, each.name) for each in stages.listed(conn)],
         RefersTo.POINT_GROUP: [PanelChoice(each.key, each.name) for each in scores.groups(conn)],
         RefersTo.CAMPAIGN: [PanelChoice(row.key, row.name) for row in campaigns.listing(conn)],
-        RefersTo.STEP: [
-            PanelChoice(each.step["step"], str(each.step.get("name") or each.step["step"]))
-            for each in edit.walk(bench.file)
-        ],
     }
     by_kind = {"sms": RefersTo.SMS, "push": RefersTo.PUSH, "message": RefersTo.MESSAGE}
     for template in templates.listed(conn):
         made.setdefault(by_kind[template.kind], []).append(PanelChoice(template.key, template.name))
+    steps = {each.step["step"]: each.step for each in edit.walk(bench.file)}
+    names = _names(made)
+    made[RefersTo.STEP] = [PanelChoice(key, draft_trees.title_of(step, names, steps)) for key, step in steps.items()]
     return {what: choices[:MOST_CHOICES] for what, choices in made.items()}
 
 
-def _effects(planned: CampaignPlan, bench: Bench) -> list[dict[str, Any]]:
+def _names(known: Mapping[RefersTo, list[PanelChoice]]) -> dict[RefersTo, dict[str, str]]:
+    return {what: {each.value: each.label for each in choices} for what, choices in known.items()}
+
+
+def _before(
+    conn: Connection, bench: Bench, names: Mapping[RefersTo, Mapping[str, str]], titles: Mapping[str, str]
+) -> dict[str, str]:
+    """Return what steps of the campaign are called that the draft has no more, by key."""
+    if bench.found is None or not bench.draft.id:
+        return {}
+    steps = {each.step["step"]: each.step for each in edit.walk(service.data_of(conn, bench.found))}
+    return {key: draft_trees.title_of(step, names, steps) for key, step in steps.items() if key not in titles}
+
+
+def _effects(planned: CampaignPlan, bench: Bench, titles: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return what applying would do, in sentences; where contacts wait at a removed step, with where they may go."""
     lines: list[dict[str, Any]] = []
     for key, waiting in planned.removed.items():
         if waiting:
             to = planned.redirected.get(key, "")
             text = _n("{n} contact waits at {key}, which is removed.", "{n} contacts wait at {key}, which is removed.",
-                      waiting, key=key)  # fmt: skip
+                      waiting, key=quoted(titles, key))  # fmt: skip
             if key in planned.becomes:
-                text = removed_step(planned, key)[1]
+                text = removed_step(planned, key, titles)[1]
             lines.append({"kind": "removed", "text": text, "redirect": key, "to": to})
-    told_of = {each["redirect"] for each in lines}
-    said = {each["text"] for each in lines}
-    for kind, line in plan_lines(planned):
-        if line not in said and not any(key in line for key in told_of if kind == "removed"):
+    said = {each["text"] for each in lines} | {removed_step(planned, each["redirect"], titles)[1] for each in lines}
+    for kind, line in plan_lines(planned, titles=titles):
+        if line not in said:
             lines.append({"kind": kind, "text": line, "redirect": None, "to": ""})
     return lines
 
@@ -500,8 +514,9 @@ def _preview(
         bench = bench_of(conn, who, key=key, draft_id=draft_id)
         try:
             step = edit.find(bench.file, form.text("step")).step
-        except EditError as error:
-            raise NotFoundError("step", form.text("step")) from error
+        except EditError:
+            # It got a name and with that another key meanwhile, or is gone; its new panel says it all.
+            return Response(status_code=204)
         kind = edit.kind_of(step) or Kind.ACTION
         before = step.get("with") if isinstance(step.get("with"), dict) else {}
         given: dict[str, Any] = {}
@@ -645,20 +660,18 @@ def _operate(
             return redirect(request, bench.url(step=here, focus="card"), flash=sentence(str(error)), kind="error")
         if work.address is not None:
             return redirect(request, work.address, flash=work.said, kind="said")
-    said = f"{work.said}. {_where(changed.file, work.key)}" if does in ("move", "up", "down") else work.said
+    said = f"{work.said}. {_where(changed.file, work)}" if does in ("move", "up", "down") else work.said
     answer = _back(request, bench, work.shows, said, focus=work.focus, anew=work.anew)
     samples.remember(request, answer, form)
     return answer
 
 
-def _where(data: Mapping[str, Any], key: str) -> str:
+def _where(data: Mapping[str, Any], work: _Work) -> str:
     """Return where a step stands now, for whoever does not see it."""
-    found = edit.find(data, key)
+    found = edit.find(data, work.key)
     if not found.above:
         return _("It is now at the beginning.")
-    above = found.above[-1]
-    steps = {each.step["step"]: each.step for each in edit.walk(data)}
-    name = draft_trees.title_of(above, {}, steps)
+    name = work.title(found.above[-1]["step"])
     if found.place.branch == "yes":
         return _("It is now below “{name}”, if yes.", name=name)
     if found.place.branch == "no":
@@ -731,7 +744,12 @@ class _Work:
         steps = {each.step["step"]: each.step for each in edit.walk(self.bench.file)}
         if key not in steps:
             return key
-        return draft_trees.title_of(steps[key], {}, steps)
+        return self.title_now(steps[key], steps)
+
+    def title_now(self, step: Mapping[str, Any], steps: Mapping[str, Mapping[str, Any]]) -> str:
+        """Return what a step is called as it is given, by the names of what it refers to."""
+        names = names_of(self.conn, draft_trees.references(step))
+        return draft_trees.title_of(step, names, steps)
 
     def insert(self) -> service.Change:
         kind, _sign, name = self.form.text("type").partition(" ")
@@ -780,7 +798,8 @@ class _Work:
             # A name says more than a type; nobody waits at the key yet.
             others = [each for each in edit.keys(self.bench.file) if each != key]
             fresh = edit.fresh_key(slug(str(name)), others)
-        self.said = _("Changed: {what}", what=name or self.title(key))
+        steps = {each.step["step"]: each.step for each in edit.walk(self.bench.file)}
+        self.said = _("Changed: {what}", what=self.title_now({**step, **values}, steps))
         self.shows, self.focus = fresh, focus
         return lambda data: edit.rename(edit.change(data, key, values), key, fresh)
 
@@ -971,7 +990,10 @@ def _review(
     request: Request, conn: Connection, site: Site, bench: Bench, *, changed: bool = False, status: int = 200
 ) -> Response:
     checked = draft_trees.checked(conn, bench.file, site.zone)
-    values: dict[str, Any] = {"bench": bench, "checked": checked, "changed": changed, "words": labels}
+    names = _names(_known(conn, bench))
+    steps = {each.step["step"]: each.step for each in edit.walk(bench.file)}
+    titles = {key: draft_trees.title_of(step, names, steps) for key, step in steps.items()}
+    values: dict[str, Any] = {"bench": bench, "checked": checked, "changed": changed, "titles": titles, "words": labels}
     if bench.found is not None and bench.draft.base_version != bench.found.version:
         return render(
             request, "build/stale.html", 409 if changed else status, **values, **_meanwhile(conn, site, bench)
@@ -987,18 +1009,17 @@ def _review(
         )
     planned = campaign_plan.plan(conn, checked.file, zone=site.zone)
     rows = [] if bench.found is None else campaigns.listing(conn, [bench.found.id])
-    steps = {each.step["step"]: each.step for each in edit.walk(bench.file)}
+    called = titles | _before(conn, bench, names, titles)
     return render(
         request,
         "build/review.html",
         status,
         **values,
         planned=planned,
-        lines=list(plan_lines(planned, comes_back=bench.found is None)),
-        choices=list(choices_of(planned)),
+        lines=list(plan_lines(planned, comes_back=bench.found is None, titles=called)),
+        choices=list(choices_of(planned, called)),
         made=service.choices(bench.file),
-        moves=[each for each in _effects(planned, bench) if each["redirect"]],
-        titles={key: draft_trees.title_of(step, {}, steps) for key, step in steps.items()},
+        moves=[each for each in _effects(planned, bench, called) if each["redirect"]],
         seen=planned.digest,
         published=bool(rows and rows[0].published),
     )
@@ -1024,12 +1045,13 @@ def _meanwhile(conn: Connection, site: Site, bench: Bench) -> dict[str, Any]:
     base = service.data_of(conn, found._replace(version=max(1, bench.draft.base_version)))
     theirs = draft_trees.difference(base, present)
     mine = draft_trees.difference(present, bench.file)
+    names = _names(_known(conn, bench))
     last = next(iter(campaigns.activity(conn, found.id, limit=1)), None)
     return {
         "theirs": theirs,
-        "their_nodes": Drawing(site.zone, marks=theirs.marks).nodes(present),
+        "their_nodes": Drawing(site.zone, names, marks=theirs.marks).nodes(present),
         "mine": mine,
-        "my_nodes": Drawing(site.zone, marks=mine.marks).nodes(bench.file),
+        "my_nodes": Drawing(site.zone, names, marks=mine.marks).nodes(bench.file),
         "last": last,
     }
 

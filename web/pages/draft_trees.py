@@ -169,6 +169,13 @@ def _type_of(step: Mapping[str, Any]) -> StepType | None:
         return None
 
 
+def references(step: Mapping[str, Any]) -> Iterator[tuple[str, RefersTo, str]]:
+    """Yield what a step refers to: the property, what it names, and the key."""
+    found, given = _type_of(step), step.get("with")
+    if found is not None and isinstance(given, Mapping):
+        yield from found.references(given)
+
+
 def words_of(
     step: Mapping[str, Any],
     names: Mapping[RefersTo, Mapping[str, str]],
@@ -184,7 +191,11 @@ def words_of(
         given = found.properties.model_validate({**found.properties.meant_before, **(step.get("with") or {})})
     except (ValidationError, TypeError, ValueError):
         return step_words.type_name(kind.value, found.name)
-    of_steps = {key: str(each.get("name") or key) for key, each in steps.items()}
+    of_steps: Mapping[str, str] = {}
+    target = steps.get(str((step.get("with") or {}).get(found.jumps))) if found.jumps is not None else None
+    if target is not None:
+        # Where that jumps too, its key says it.
+        of_steps = {target["step"]: title_of(target, names, {})}
     return step_words.in_words(found, step_words.named(found, given, {**names, RefersTo.STEP: of_steps}))
 
 
