@@ -102,7 +102,7 @@ def _page(
     for each in checked.problems:
         if each.step is not None:
             by_step.setdefault(each.step, []).append(each)
-    names = {what: {each.value: each.label for each in choices} for what, choices in known.items()}
+    names = draft_panels.names_in(known)
     drawing = Drawing(site.zone, names, by_step, moving)
     panel: dict[str, Any] = {"panel": None}
     if refused is not None:
@@ -124,6 +124,7 @@ def _page(
     titles = {node.key: node.title for node in shown}
     for key in drawing.steps.keys() - titles.keys():
         titles[key] = draft_trees.title_of(drawing.steps[key], drawing.called)
+    called = titles | draft_review.before(conn, bench, names, titles)
     values = {
         "bench": bench,
         "edits": edits,
@@ -139,8 +140,8 @@ def _page(
         "checked": checked,
         "wanted": wanted,
         "matches": _matches(drawing, data, wanted) if wanted else [],
-        "effects": [] if planned is None else draft_review.effects(planned, bench),
-        "choices": [] if planned is None else list(choices_of(planned)),
+        "effects": [] if planned is None else draft_review.effects(planned, bench, called),
+        "choices": [] if planned is None else list(choices_of(planned, called)),
         "made": service.choices(data),
         "planned": planned,
         "others": [] if bench.found is None else drafts.others(conn, bench.found.id, bench.who),
@@ -225,20 +226,18 @@ def _operate(
             return redirect(request, bench.url(step=here, focus="card"), flash=sentence(str(error)), kind="error")
         if work.address is not None:
             return redirect(request, work.address, flash=work.said, kind="said")
-    said = f"{work.said}. {_where(changed.file, work.key)}" if does in ("move", "up", "down") else work.said
+    said = f"{work.said}. {_where(changed.file, work)}" if does in ("move", "up", "down") else work.said
     answer = _back(request, bench, work.shows, said, focus=work.focus, anew=work.anew)
     samples.remember(request, answer, form)
     return answer
 
 
-def _where(data: Mapping[str, Any], key: str) -> str:
+def _where(data: Mapping[str, Any], work: DraftOperation) -> str:
     """Return where a step stands now, for whoever does not see it."""
-    found = edit.find(data, key)
+    found = edit.find(data, work.key)
     if not found.above:
         return _("It is now at the beginning.")
-    above = found.above[-1]
-    steps = {each.step["step"]: each.step for each in edit.walk(data)}
-    name = draft_trees.title_of(above, draft_trees.with_steps({}, steps))
+    name = work.title(found.above[-1]["step"])
     if found.place.branch == "yes":
         return _("It is now below “{name}”, if yes.", name=name)
     if found.place.branch == "no":

@@ -24,6 +24,7 @@ from parcours.web.i18n.language import _
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import draft_rules, draft_trees, panels, rule_form, setting_rows
 from parcours.web.pages.draft_bench import LENGTHS, SAME, SETTINGS, Bench, anew_of, place_of
+from parcours.web.pages.step_titles import names_of
 from parcours.web.security.access import FormBody
 
 # What problems of a text call it.
@@ -74,7 +75,12 @@ class DraftOperation:
         steps = {each.step["step"]: each.step for each in edit.walk(self.bench.file)}
         if key not in steps:
             return key
-        return draft_trees.title_of(steps[key], draft_trees.with_steps({}, steps))
+        return self.title_now(steps[key], steps)
+
+    def title_now(self, step: Mapping[str, Any], steps: Mapping[str, Mapping[str, Any]]) -> str:
+        """Return what a step is called as it is given, by the names of what it refers to."""
+        names = names_of(self.conn, draft_trees.references(step))
+        return draft_trees.title_of(step, draft_trees.with_steps(names, steps))
 
     def insert(self) -> service.Change:
         kind, _sign, name = self.form.text("type").partition(" ")
@@ -123,7 +129,8 @@ class DraftOperation:
             # A name says more than a type; nobody waits at the key yet.
             others = [each for each in edit.keys(self.bench.file) if each != key]
             fresh = edit.fresh_key(slug(str(name)), others)
-        self.said = _("Changed: {what}", what=name or self.title(key))
+        steps = {each.step["step"]: each.step for each in edit.walk(self.bench.file)}
+        self.said = _("Changed: {what}", what=self.title_now({**step, **values}, steps))
         self.shows, self.focus = fresh, focus
         return lambda data: edit.rename(edit.change(data, key, values), key, fresh)
 

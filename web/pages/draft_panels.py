@@ -20,7 +20,7 @@ from parcours.domain.campaign_file import edit
 from parcours.domain.campaign_file.check import DATE_NAMES
 from parcours.domain.campaign_file.edit import EditError
 from parcours.domain.contacts.contact import ATTRIBUTES
-from parcours.domain.errors import CampaignError, NotFoundError
+from parcours.domain.errors import CampaignError
 from parcours.domain.events.table import EVENT_TYPES
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.types import Kind, RefersTo, StepType
@@ -72,15 +72,19 @@ def known_names(conn: Connection, bench: Bench) -> dict[RefersTo, list[PanelChoi
         RefersTo.STAGE: [PanelChoice(each.key, each.name) for each in stages.listed(conn)],
         RefersTo.POINT_GROUP: [PanelChoice(each.key, each.name) for each in scores.groups(conn)],
         RefersTo.CAMPAIGN: [PanelChoice(row.key, row.name) for row in campaigns.listing(conn)],
-        RefersTo.STEP: [
-            PanelChoice(each.step["step"], str(each.step.get("name") or each.step["step"]))
-            for each in edit.walk(bench.file)
-        ],
     }
     by_kind = {"sms": RefersTo.SMS, "push": RefersTo.PUSH, "message": RefersTo.MESSAGE}
     for template in templates.listed(conn):
         made.setdefault(by_kind[template.kind], []).append(PanelChoice(template.key, template.name))
+    steps = {each.step["step"]: each.step for each in edit.walk(bench.file)}
+    called = draft_trees.with_steps(names_in(made), steps)
+    made[RefersTo.STEP] = [PanelChoice(key, draft_trees.title_of(step, called)) for key, step in steps.items()]
     return {what: choices[:MOST_CHOICES] for what, choices in made.items()}
+
+
+def names_in(known: Mapping[RefersTo, list[PanelChoice]]) -> dict[RefersTo, Mapping[str, str]]:
+    """Return what things are called, by key."""
+    return {what: {each.value: each.label for each in choices} for what, choices in known.items()}
 
 
 def adding(data: Mapping[str, Any], asked: Mapping[str, str]) -> dict[str, Any]:
@@ -313,8 +317,9 @@ def _preview(
         bench = bench_of(conn, who, key=key, draft_id=draft_id)
         try:
             step = edit.find(bench.file, form.text("step")).step
-        except EditError as error:
-            raise NotFoundError("step", form.text("step")) from error
+        except EditError:
+            # It got a name and with that another key meanwhile, or is gone; its new panel says it all.
+            return Response(status_code=204)
         kind = edit.kind_of(step) or Kind.ACTION
         before = step.get("with") if isinstance(step.get("with"), dict) else {}
         given: dict[str, Any] = {}

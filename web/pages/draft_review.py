@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -13,18 +14,20 @@ from parcours.db.scope import Scope
 from parcours.db.tables import campaigns, drafts, sweeps
 from parcours.domain.campaign_file import edit
 from parcours.domain.campaign_file.model import CampaignFile
+from parcours.domain.steps.types import RefersTo
 from parcours.services import apply_campaign, campaign_changes, campaign_plan
 from parcours.services import drafts as service
 from parcours.services.campaign_plan import CampaignPlan
 from parcours.web.context import Site
 from parcours.web.i18n import labels
 from parcours.web.i18n.language import _, _n
-from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_trees, pages_router
+from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_panels, draft_trees, pages_router
 from parcours.web.pages.campaign_form import choices_of, plan_lines
 from parcours.web.pages.draft_bench import Bench, bench_of
 from parcours.web.pages.draft_trees import Drawing
 from parcours.web.pages.plan_words import removed_step
 from parcours.web.pages.rendering import redirect, render
+from parcours.web.pages.step_titles import quoted
 from parcours.web.security.access import FormBody, Visitor
 
 router = pages_router()
@@ -54,21 +57,31 @@ def apply_draft(request: Request, draft_id: int, site: SiteOf, who: VisitorOf, f
     return _apply(request, site, who, form, draft_id=draft_id)
 
 
-def effects(planned: CampaignPlan, bench: Bench) -> list[dict[str, Any]]:
+def before(
+    conn: Connection, bench: Bench, names: Mapping[RefersTo, Mapping[str, str]], titles: Mapping[str, str]
+) -> dict[str, str]:
+    """Return what steps of the campaign are called that the draft has no more, by key."""
+    if bench.found is None or not bench.draft.id:
+        return {}
+    steps = {each.step["step"]: each.step for each in edit.walk(service.data_of(conn, bench.found))}
+    called = draft_trees.with_steps(names, steps)
+    return {key: draft_trees.title_of(step, called) for key, step in steps.items() if key not in titles}
+
+
+def effects(planned: CampaignPlan, bench: Bench, titles: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return what applying would do, in sentences; where contacts wait at a removed step, with where they may go."""
     lines: list[dict[str, Any]] = []
     for key, waiting in planned.removed.items():
         if waiting:
             to = planned.redirected.get(key, "")
             text = _n("{n} contact waits at {key}, which is removed.", "{n} contacts wait at {key}, which is removed.",
-                      waiting, key=key)  # fmt: skip
+                      waiting, key=quoted(titles, key))  # fmt: skip
             if key in planned.becomes:
-                text = removed_step(planned, key)[1]
+                text = removed_step(planned, key, titles)[1]
             lines.append({"kind": "removed", "text": text, "redirect": key, "to": to})
-    told_of = {each["redirect"] for each in lines}
-    said = {each["text"] for each in lines}
-    for kind, line in plan_lines(planned):
-        if line not in said and not any(key in line for key in told_of if kind == "removed"):
+    said = {each["text"] for each in lines} | {removed_step(planned, each["redirect"], titles)[1] for each in lines}
+    for kind, line in plan_lines(planned, titles=titles):
+        if line not in said:
             lines.append({"kind": kind, "text": line, "redirect": None, "to": ""})
     return lines
 
@@ -77,7 +90,11 @@ def _review(
     request: Request, conn: Connection, site: Site, bench: Bench, *, changed: bool = False, status: int = 200
 ) -> Response:
     checked = draft_trees.checked(conn, bench.file, site.zone)
-    values: dict[str, Any] = {"bench": bench, "checked": checked, "changed": changed, "words": labels}
+    names = draft_panels.names_in(draft_panels.known_names(conn, bench))
+    steps = {each.step["step"]: each.step for each in edit.walk(bench.file)}
+    called = draft_trees.with_steps(names, steps)
+    titles = {key: draft_trees.title_of(step, called) for key, step in steps.items()}
+    values: dict[str, Any] = {"bench": bench, "checked": checked, "changed": changed, "titles": titles, "words": labels}
     if bench.found is not None and bench.draft.base_version != bench.found.version:
         return render(
             request, "build/stale.html", 409 if changed else status, **values, **_meanwhile(conn, site, bench)
@@ -89,19 +106,17 @@ def _review(
         return render(request, "build/review.html", status, **values, **_NO_PLAN)
     planned = campaign_plan.plan(conn, checked.file, zone=site.zone)
     rows = [] if bench.found is None else campaigns.listing(conn, [bench.found.id])
-    steps = {each.step["step"]: each.step for each in edit.walk(bench.file)}
-    called = draft_trees.with_steps({}, steps)
+    all_titles = titles | before(conn, bench, names, titles)
     return render(
         request,
         "build/review.html",
         status,
         **values,
         planned=planned,
-        lines=list(plan_lines(planned, comes_back=bench.found is None)),
-        choices=list(choices_of(planned)),
+        lines=list(plan_lines(planned, comes_back=bench.found is None, titles=all_titles)),
+        choices=list(choices_of(planned, all_titles)),
         made=service.choices(bench.file),
-        moves=[each for each in effects(planned, bench) if each["redirect"]],
-        titles={key: draft_trees.title_of(step, called) for key, step in steps.items()},
+        moves=[each for each in effects(planned, bench, all_titles) if each["redirect"]],
         seen=planned.digest,
         published=bool(rows and rows[0].published),
     )
@@ -124,12 +139,13 @@ def _meanwhile(conn: Connection, site: Site, bench: Bench) -> dict[str, Any]:
     base = service.data_of(conn, found._replace(version=max(1, bench.draft.base_version)))
     theirs = draft_trees.difference(base, present)
     mine = draft_trees.difference(present, bench.file)
+    names = draft_panels.names_in(draft_panels.known_names(conn, bench))
     last = next(iter(campaigns.activity(conn, found.id, limit=1)), None)
     return {
         "theirs": theirs,
-        "their_nodes": Drawing(site.zone, marks=theirs.marks).nodes(present),
+        "their_nodes": Drawing(site.zone, names, marks=theirs.marks).nodes(present),
         "mine": mine,
-        "my_nodes": Drawing(site.zone, marks=mine.marks).nodes(bench.file),
+        "my_nodes": Drawing(site.zone, names, marks=mine.marks).nodes(bench.file),
         "last": last,
     }
 

@@ -170,11 +170,31 @@ def _type_of(step: Mapping[str, Any]) -> StepType | None:
         return None
 
 
+def references(step: Mapping[str, Any]) -> Iterator[tuple[str, RefersTo, str]]:
+    """Yield what a step refers to: the property, what it names, and the key."""
+    found, given = _type_of(step), step.get("with")
+    if found is not None and isinstance(given, Mapping):
+        yield from found.references(given)
+
+
 def with_steps(
     names: Mapping[RefersTo, Mapping[str, str]], steps: Mapping[str, Mapping[str, Any]]
 ) -> dict[RefersTo, Mapping[str, str]]:
     """Return names of things with those of a draft's steps, which are made once for all its words."""
-    return {**names, RefersTo.STEP: {key: str(each.get("name") or key) for key, each in steps.items()}}
+    called = {key: str(each.get("name") or key) for key, each in steps.items()}
+    for target in _jumped_to(steps):
+        # Where that jumps too, a key says it.
+        called[target["step"]] = title_of(target, names)
+    return {**names, RefersTo.STEP: called}
+
+
+def _jumped_to(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    for each in steps.values():
+        found, given = _type_of(each), each.get("with")
+        if found is not None and found.jumps is not None and isinstance(given, Mapping):
+            target = steps.get(str(given.get(found.jumps)))
+            if target is not None:
+                yield target
 
 
 def words_of(step: Mapping[str, Any], names: Mapping[RefersTo, Mapping[str, str]]) -> str:

@@ -186,7 +186,7 @@ def test_where_contacts_of_a_removed_step_go_is_chosen_beside_the_tree(builder: 
     builder.add("action contact.tags")
     builder.does("set", step="contact-tags", when="now", **{"with-add": "x"})
     page = text_of(builder.does("remove", step="hello").text)
-    assert "2 contacts wait at hello, which is removed." in page
+    assert "2 contacts wait at “Say hello”, which is removed." in page
     builder.does("redirect", **{"from": "hello", "to": "contact-tags"})
     assert file_of(world)["redirect"] == {"hello": "contact-tags"}
     builder.apply()
