@@ -409,7 +409,8 @@ def _form(
     stale: Stale | None = None,
     status: int = 200,
 ) -> Response:
-    usable = [line for line in segments.listed(conn, most=segments.COUNTED) if line.public and line.published]
+    counted = segments.counted_of(len(segments.listed(conn, most=0)))
+    usable = [line for line in segments.listed(conn, most=counted) if line.public and line.published]
     sources = [form for form in forms.listed(conn) if not form.standalone]
     return render(
         request,
@@ -417,7 +418,7 @@ def _form(
         status,
         draft=draft,
         found=found,
-        counted=segments.COUNTED,
+        counted=counted,
         checked=checked,
         stale=stale,
         segments=usable,
