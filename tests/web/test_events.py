@@ -15,7 +15,6 @@ from sqlalchemy import Engine, text
 from parcours.db.engine import connect
 from parcours.db.tables import api_keys
 from parcours.db.tables.api_keys import Role
-from parcours.producers.broker import make_broker
 from parcours.workers import intake
 from tests.web.conftest import Client, count, event, eventually
 
