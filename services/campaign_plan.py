@@ -30,6 +30,7 @@ from parcours.domain.errors import CampaignError
 from parcours.domain.segments import parsing
 from parcours.domain.segments import rule as tree
 from parcours.domain.segments.rule import Rule
+from parcours.domain.steps.properties import empty_choices
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.templated import texts_in
 from parcours.domain.steps.types import Kind, RefersTo
@@ -711,6 +712,11 @@ def _warnings(conn: Connection, file: CampaignFile) -> list[str]:
         for key in sorted(firms - companies.existing(conn, firms))
     ]
     warnings += _date_notes(conn, file)
+    warnings += [
+        f"step {step.step}: '{name}' is empty, so the answer is always no; give at least one"
+        for step in file.walk()
+        for name in empty_choices(step_type(step.kind, step.type).properties, step.with_)
+    ]
     warnings += [
         f"segment {each.segment!r} is a source and an exit: contacts who enter by it leave at once; remove it from one"
         for each in file.exit
