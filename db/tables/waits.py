@@ -155,7 +155,7 @@ def arm(conn: Connection, waits: Sequence[Wait]) -> None:
         "due",
         "helds",
     )
-    parameters = dict(zip(names, map(list, zip(*waits, strict=True)), strict=True))
+    parameters: dict[str, list[Any] | None] = dict(zip(names, map(list, zip(*waits, strict=True)), strict=True))
     parameters["helds"] = column([None if each.held is None else json.dumps(each.held) for each in waits])
     conn.execute(sql["arm"], parameters)
 
