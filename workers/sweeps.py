@@ -178,7 +178,8 @@ def run_sweep(engine: Engine, sweep_id: int, look: int, *, zone: ZoneInfo) -> li
     """Split a sweep into orders, or see whether it is finished; return (order, delay in ms) to publish.
 
     What is left is read from the database each time, so a lost message costs a look, and a sweep
-    that is asked for twice is done once.
+    that is asked for twice is done once. Whoever starts it looks again until it is finished; a tick that looks after
+    it (`look` 0 again) only asks for what is left, or each time would leave one more who looks for ever.
     """
     with engine.begin() as conn:
         sweep = sweeps.find(conn, sweep_id)
@@ -189,7 +190,8 @@ def run_sweep(engine: Engine, sweep_id: int, look: int, *, zone: ZoneInfo) -> li
         if sweep.started_at is None and sweep.kind == "update":
             dates.build_all(engine, zone=zone)
         rules.follow_all(engine, now=sweep.at, zone=zone)
-        if sweeps.start(conn, sweep_id) and sweep.kind == "update":
+        starts = sweeps.start(conn, sweep_id)
+        if starts and sweep.kind == "update":
             wanted = running(conn, sweep.scope, sweep.at)
             _ask_rules(conn, sweep.scope, [id_ for id_, _ in wanted], sweep.at)
             if not sweep.scope.is_partial:
@@ -209,7 +211,8 @@ def run_sweep(engine: Engine, sweep_id: int, look: int, *, zone: ZoneInfo) -> li
             sweeps.finish(conn, sweep_id)
             return []
     delay = min(250 * 2 ** min(look, 5), 5_000)
-    return [*((order, 0) for order in orders), (RunSweep(sweep_id, look + 1), delay)]
+    again = [(RunSweep(sweep_id, look + 1), delay)] if starts or look else []
+    return [*((order, 0) for order in orders), *again]
 
 
 def finish_if_done(conn: Connection, sweep: sweeps.Sweep) -> bool:
@@ -307,6 +310,12 @@ def _chunks(
         first, last = max(first, min(scope.contact_ids)), min(last, max(scope.contact_ids))
     first = max(first, scope.min_id) if scope.min_id is not None else first
     last = min(last, scope.max_id) if scope.max_id is not None else last
+    # What exits by rule say is asked of everybody, as repair: whoever changes lets contacts out at once. Seldom does a
+    # segment that is an exit hold somebody: whoever comes into it is out at once.
+    if campaign.rule_exits or (
+        sources.exits and memberships.exiting(conn, campaign_id, sources.exits, Chunk(first, last), limit=1)
+    ):
+        return [Chunk(start, min(start + width - 1, last)) for start in range(first, last + 1, width)]
     at_once = max(1, READ_AT_ONCE // width) * width
     chunks: list[Chunk] = []
     for start in range(first, last + 1, at_once):
@@ -327,9 +336,4 @@ def _chunks(
         chunks += _beside_runs(
             conn, campaign_id, sources, Chunk(first, last), {each.first_id for each in chunks}, width
         )
-    if sources.exits:
-        held = memberships.exiting(conn, campaign_id, sources.exits, Chunk(first, last), limit=1)
-        # Seldom: whoever comes into such a segment is out at once.
-        if held and not chunks:
-            return [Chunk(start, min(start + width - 1, last)) for start in range(first, last + 1, width)]
     return chunks
