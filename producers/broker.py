@@ -6,6 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import Any
 from urllib.parse import urlsplit
 
 import dramatiq
@@ -139,10 +140,19 @@ def check_broker(url: str) -> None:
 def queue_depths(url: str) -> dict[str, int]:
     """Return how many messages each queue holds, delayed ones included. Raises as `check_broker`."""
     with _answering(url) as broker:
-        if hasattr(broker, "client"):
-            return {
-                queue: int(broker.client.hlen(f"{broker.namespace}:{queue}.msgs"))  # type: ignore[attr-defined]
-                + int(broker.client.hlen(f"{broker.namespace}:{queue}.DQ.msgs"))  # type: ignore[attr-defined]
-                for queue in QUEUES
-            }
-        return {queue: sum(broker.get_queue_message_counts(queue)[:2]) for queue in QUEUES}  # type: ignore[attr-defined]
+        return {queue: depth(broker, queue) for queue in QUEUES}
+
+
+def depth(broker: Broker, queue: str) -> int:
+    """Return how many messages a queue holds, delayed ones included.
+
+    On Redis, those in the hands of a worker count too.
+    """
+    names = (queue, f"{queue}.DQ")
+    if hasattr(broker, "client"):
+        redis: Any = broker
+        return sum(int(redis.client.hlen(f"{redis.namespace}:{name}.msgs")) for name in names)
+    if isinstance(broker, StubBroker):
+        return sum(broker.queues[name].qsize() for name in names if name in broker.queues)
+    rabbitmq: Any = broker
+    return sum(rabbitmq.get_queue_message_counts(queue)[:2])

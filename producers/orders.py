@@ -22,7 +22,7 @@ LONGEST_DELAY_MS = 600_000
 # Bytes of a message. Ours have a few hundred, and those that are tried again also the text of an error.
 MOST_BYTES = 1_000_000
 MOST_CHARACTERS = 40
-_MOST = {"step_id": 2**31 - 1, "sweep_id": 2**63 - 1, "round": 100_000}
+_MOST = {"step_id": 2**31 - 1, "sweep_id": 2**63 - 1, "round": 100_000, "look": 100}
 _LATEST_MS = 2**53
 _ORDERS = {order.actor: order for order in Order.__subclasses__()}
 _hints = {order.actor: get_type_hints(order) for order in _ORDERS.values()}

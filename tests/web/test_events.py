@@ -15,6 +15,9 @@ from sqlalchemy import Engine, text
 from parcours.db.engine import connect
 from parcours.db.tables import api_keys
 from parcours.db.tables.api_keys import Role
+from parcours.domain.jobs import ActOnEvents
+from parcours.producers.broker import publish
+from parcours.web.inbox import ENOUGH_HINTS, Hints
 from parcours.workers import intake
 from tests.web.conftest import Client, count, event, eventually
 
@@ -259,6 +262,17 @@ def test_a_hint_is_published_once_events_are_stored_and_not_for_duplicates(clien
     post(http, [])
     post(http, event("2"))
     eventually(lambda: stub.queues["decisions"].qsize() == 2)
+
+
+def test_hints_do_not_pile_up_while_no_worker_runs(stub: StubBroker) -> None:
+    for _ in range(ENOUGH_HINTS - 2):
+        publish(stub, ActOnEvents())
+    for _ in range(10):
+        hints = Hints(stub)
+        hints.give()
+        hints.stop()
+        assert stub.queues["decisions"].qsize() <= ENOUGH_HINTS
+    assert stub.queues["decisions"].qsize() == ENOUGH_HINTS
 
 
 def test_nobody_who_publishes_waits_for_a_broker_that_does_not_answer(
