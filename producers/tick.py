@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import structlog
@@ -24,6 +24,7 @@ from parcours.db.tables import (
     dates,
     entrants,
     events,
+    installation,
     membership,
     outbox,
     realign,
@@ -56,9 +57,12 @@ sql = statements(__file__)
 # Any number, as long as nobody else locks by it.
 LEADER_LOCK = 72726879
 # A hint stands for all that falls due meanwhile, and stands so long at least. Then it is given again if its queue
-# holds less than it did, since a worker may have taken it, or the broker lost it. While no worker runs, queues hold
-# one message a step, and not one a second; once an hour there is another, since workers ignore the older ones.
+# holds less than it did, since a worker may have taken it, or the broker lost it; and in any case if a worker reads
+# that queue, on which others may have been put meanwhile. While no worker runs, queues hold one message a step, and not
+# one a second; once an hour there is another, since workers ignore the older ones.
 HINT_SECONDS = 15.0
+# A worker that has been silent for longer reads nothing.
+SILENT_SECONDS = 35.0
 EXPIRED_SECONDS = MAX_AGE_MS / 1000
 # How many workers share the rules that are asked of everybody.
 HANDS = 4
@@ -73,6 +77,30 @@ class _Hint(NamedTuple):
     given_at: float
     looked_at: float
     depth: int
+
+
+class _Queues:
+    """What is known of the queues of orders in one round, each thing asked once and only where it matters."""
+
+    def __init__(self, engine: Engine, broker: Broker) -> None:
+        self._engine, self._broker = engine, broker
+        self._depths: dict[str, int] = {}
+        self._read: set[str] | None = None
+
+    def depth(self, queue: str) -> int:
+        """Return how many messages a queue holds."""
+        if queue not in self._depths:
+            self._depths[queue] = depth(self._broker, queue)
+        return self._depths[queue]
+
+    def read(self) -> set[str]:
+        """Return the queues that workers read."""
+        if self._read is None:
+            with self._engine.connect() as conn:
+                now, seen = database_now(conn), installation.workers(conn)
+            alive = (each for each in seen if now - each.at < timedelta(seconds=SILENT_SECONDS))
+            self._read = {queue for each in alive for queue in each.queues}
+        return self._read
 
 
 class Tick:
@@ -120,9 +148,9 @@ class Tick:
         due |= {ExecuteDue(step.step_id): step.due_at for step in steps}
         due |= channels
         due |= {order: oldest for order, oldest in others.items() if oldest is not None}
-        depths: dict[str, int] = {}
-        fresh = self._fresh(due, depths)
-        self._give({order: due[order] for order in fresh}, depths)
+        queues = _Queues(self._engine, self._broker)
+        fresh = self._fresh(due, queues)
+        self._give({order: due[order] for order in fresh}, queues)
         return len(fresh)
 
     def run(self, stop: threading.Event) -> None:
@@ -170,7 +198,7 @@ class Tick:
             log.info("tick_leads")
         return self._leading
 
-    def _fresh(self, due: dict[Order, Oldest], depths: dict[str, int]) -> list[Order]:
+    def _fresh(self, due: dict[Order, Oldest], queues: _Queues) -> list[Order]:
         """Return the orders whose hint is not out: where what was due longest is gone, somebody took the hint."""
         clock = time.monotonic()
         self._hinted = {
@@ -180,30 +208,28 @@ class Tick:
             if due.get(order, hint.oldest) == hint.oldest
             if order in due or clock - hint.given_at < HINT_SECONDS
         }
-        return [order for order in due if order not in self._hinted or self._is_gone(order, depths)]
+        return [order for order in due if order not in self._hinted or self._is_gone(order, queues)]
 
-    def _is_gone(self, order: Order, depths: dict[str, int]) -> bool:
+    def _is_gone(self, order: Order, queues: _Queues) -> bool:
         """Return whether the hint for an order may not be on its queue any more."""
         clock, hint = time.monotonic(), self._hinted[order]
         if clock - hint.looked_at < HINT_SECONDS:
             return False
         self._hinted[order] = hint._replace(looked_at=clock)
-        return self._depth(order.queue, depths) < hint.depth or clock - hint.given_at >= EXPIRED_SECONDS
+        return (
+            clock - hint.given_at >= EXPIRED_SECONDS
+            or queues.depth(order.queue) < hint.depth
+            or order.queue in queues.read()
+        )
 
-    def _give(self, fresh: dict[Order, Oldest], depths: dict[str, int]) -> None:
+    def _give(self, fresh: dict[Order, Oldest], queues: _Queues) -> None:
         # As long as the queues were before, and what comes now: whoever takes some of it meanwhile makes them shorter.
         added = Counter(order.queue for order in fresh)
-        before = {queue: self._depth(queue, depths) for queue in added}
+        before = {queue: queues.depth(queue) for queue in added}
         for order, oldest in fresh.items():
             publish(self._broker, order)
             clock = time.monotonic()
             self._hinted[order] = _Hint(oldest, clock, clock, before[order.queue] + added[order.queue])
-
-    def _depth(self, queue: str, depths: dict[str, int]) -> int:
-        """Return how many messages a queue holds, asked once a round."""
-        if queue not in depths:
-            depths[queue] = depth(self._broker, queue)
-        return depths[queue]
 
 
 def _first_by_date(conn: Connection, now: datetime) -> datetime | None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from parcours.db.partitions import ensure_partitions
 from parcours.db.scope import Scope
-from parcours.db.tables import campaigns, realign, rebuilds, sweeps, traces, waits
+from parcours.db.tables import campaigns, entrants, realign, rebuilds, sweeps, traces, waits
 from parcours.db.tables import dates as dates_table
 from parcours.db.tables import membership as memberships
 from parcours.db.tables import rules as rule_tables
@@ -84,11 +84,14 @@ def update_inline(
         repaired = _ask_rules(conn, scope, [id_ for id_, _ in wanted], now)
         if not scope.is_partial:
             realign.drop(conn, [id_ for id_, _ in wanted])
-    rebuilding.work_all(engine, repaired, now=now, zone=zone)
+        limited = entrants.limited(conn, [id_ for id_, _ in wanted])
+    if repaired:
+        rebuilding.work_all(engine, repaired, now=now, zone=zone)
     done: Counts = {key: Counter() for _, key in wanted}
     for campaign_id, key in wanted:
-        with engine.begin() as conn:
-            done[key] += release(conn, campaign_id, now=now, zone=zone)
+        if campaign_id in limited:
+            with engine.begin() as conn:
+                done[key] += release(conn, campaign_id, now=now, zone=zone)
         with engine.connect() as conn:
             chunks = _chunks(conn, campaign_id, scope, now=now, zone=zone, width=CHUNK_WIDTH)
         for chunk in chunks:
@@ -193,8 +196,11 @@ def run_sweep(engine: Engine, sweep_id: int, look: int, *, zone: ZoneInfo) -> li
             _ask_rules(conn, sweep.scope, [id_ for id_, _ in wanted], sweep.at)
             if not sweep.scope.is_partial:
                 realign.drop(conn, [id_ for id_, _ in wanted])
+            limited = entrants.limited(conn, [id_ for id_, _ in wanted])
             for campaign_id, _ in wanted:
-                counts = release(conn, campaign_id, now=sweep.at, zone=zone)
+                counts = (
+                    release(conn, campaign_id, now=sweep.at, zone=zone) if campaign_id in limited else Counter[str]()
+                )
                 if counts:
                     sweeps.count(conn, sweep_id, campaign_id, counts)
                 width = sweep.scope.batch_limit or CHUNK_WIDTH
@@ -295,7 +301,7 @@ def _chunks(
     campaign, _ = campaigns.enter(conn, campaign_id, zone)
     sources = sources_of(conn, campaign)
     whole = memberships.id_range(conn, campaign_id, sources.segment_ids)
-    by_date = dates_table.due_range(conn, campaign_id, now=now)
+    by_date = dates_table.due_range(conn, campaign_id, now=now) if campaign.dates else None
     ranges = [each for each in (whole, by_date) if each is not None]
     if not ranges:
         return []
@@ -304,6 +310,12 @@ def _chunks(
         first, last = max(first, min(scope.contact_ids)), min(last, max(scope.contact_ids))
     first = max(first, scope.min_id) if scope.min_id is not None else first
     last = min(last, scope.max_id) if scope.max_id is not None else last
+    # What exits by rule say is asked of everybody, as repair: whoever changes lets contacts out at once. Seldom does a
+    # segment that is an exit hold somebody: whoever comes into it is out at once.
+    if campaign.rule_exits or (
+        sources.exits and memberships.exiting(conn, campaign_id, sources.exits, Chunk(first, last), limit=1)
+    ):
+        return [Chunk(start, min(start + width - 1, last)) for start in range(first, last + 1, width)]
     at_once = max(1, READ_AT_ONCE // width) * width
     chunks: list[Chunk] = []
     for start in range(first, last + 1, at_once):
@@ -324,9 +336,4 @@ def _chunks(
         chunks += _beside_runs(
             conn, campaign_id, sources, Chunk(first, last), {each.first_id for each in chunks}, width
         )
-    if sources.exits:
-        held = memberships.exiting(conn, campaign_id, sources.exits, Chunk(first, last), limit=1)
-        # Seldom: whoever comes into such a segment is out at once.
-        if held and not chunks:
-            return [Chunk(start, min(start + width - 1, last)) for start in range(first, last + 1, width)]
     return chunks

@@ -12,10 +12,11 @@ from sqlalchemy import text
 
 from parcours.db.clock import now as database_now
 from parcours.db.scope import Scope
-from parcours.db.tables import sweeps
-from parcours.domain.jobs import QUEUES
+from parcours.db.tables import installation, sweeps
+from parcours.db.tables.installation import WorkerSeen
+from parcours.domain.jobs import QUEUES, ExecuteDue
 from parcours.producers import tick
-from parcours.producers.broker import depth, make_broker
+from parcours.producers.broker import depth, make_broker, publish
 from parcours.producers.tick import Tick
 from parcours.services import segment_rules
 from tests.workers.worlds import START, World, event
@@ -77,6 +78,26 @@ def test_a_step_has_one_hint_however_long_no_worker_runs(
     for queue in QUEUES:
         broker.flush(queue)
     broker.close()
+
+
+def test_a_hint_that_a_worker_spent_is_given_again_on_a_queue_that_has_become_longer(
+    due: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = make_broker(None)
+    ticking = Tick(due.engine, broker)
+    assert ticking.run_once() == 1
+    monkeypatch.setattr(tick, "HINT_SECONDS", 0.0)
+    publish(broker, ExecuteDue(1))
+    assert ticking.run_once() == 0
+    with due.engine.begin() as conn:
+        now = database_now(conn)
+        installation.beat(conn, WorkerSeen("silent:1", now, now - timedelta(minutes=2), 1, ("executor",)))
+        installation.beat(conn, WorkerSeen("other:1", now, now, 1, ("sweeps",)))
+    assert ticking.run_once() == 0
+    with due.engine.begin() as conn:
+        installation.beat(conn, WorkerSeen("worker:1", now, now, 1, ("executor",)))
+    assert ticking.run_once() == 1
+    ticking.close()
 
 
 def test_a_step_where_somebody_was_done_gets_a_new_hint_at_once(due: World) -> None:
