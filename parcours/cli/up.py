@@ -74,6 +74,8 @@ def up(
     # First: where the port is taken, another `up` may be living on the same embedded server.
     server = Server(host=host, port=port)
     settings = _reached_at(server.address, here.settings) if is_loopback(host) else here.settings
+    # A broker is not waited for: what HTTP takes in meanwhile is stored, and found when it is back.
+    here.wait_for_servers()
     engine = here.engine
     stop = _until_told()
     # Undone from the last to the first, whatever happens in between.
