@@ -34,6 +34,8 @@ def database_away(error: Exception) -> str | None:
     if fault_of(error) is not Fault.AWAY:
         return None
     why = str(getattr(error, "orig", error)).strip().splitlines()[0]
+    if "unsupported startup parameter" in why:
+        return f"the connection pooler refuses the options of a session ({why}); use PgBouncer 1.20 or newer"
     return f"cannot reach the database ({why}); start it, or check PARCOURS_DATABASE_URL"
 
 

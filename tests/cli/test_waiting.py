@@ -71,7 +71,7 @@ def test_a_database_that_is_away_is_waited_for(tmp_path: Path, monkeypatch: pyte
     assert away.startswith("cannot reach the database (")
 
 
-class StopsWaiting(Exception):
+class WaitedError(Exception):
     """Ends a process that would wait for ever."""
 
 
@@ -79,13 +79,13 @@ def test_a_process_of_everything_waits_for_its_database_too(tmp_path: Path, monk
     here = Session(Settings.model_construct(home=tmp_path, database_url="postgresql://nobody@127.0.0.1:1/none"))
 
     def warn(sentence: str) -> None:
-        raise StopsWaiting(sentence)
+        raise WaitedError(sentence)
 
     monkeypatch.setattr(here, "warn", warn)
     monkeypatch.setattr(up, "session", lambda: here)
     monkeypatch.setattr(up, "configure", lambda *_: None)
     monkeypatch.setattr(up, "Server", lambda **_: SimpleNamespace(address="http://127.0.0.1:1"))
-    with pytest.raises(StopsWaiting, match="Waiting: cannot reach the database"):
+    with pytest.raises(WaitedError, match="Waiting: cannot reach the database"):
         up.up(port=0, host="127.0.0.1")
 
 
