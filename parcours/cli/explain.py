@@ -231,6 +231,8 @@ def _of_member(
     for wait in standing.waits:
         policy = (wait.held or {}).get("policy")
         held = f", held back by {RULES[policy['rule']]} ({policy['channel']})" if policy else ""
+        if because := (wait.held or {}).get("held_because"):
+            held = f", because {because}"
         failed = f"; the last attempt failed: {wait.error}" if wait.error else ""
         sentences.append(
             f"waits at {wait.step}{_of(wait.run)} ({wait.waiting}) {until(wait, loaded, zone)}{held}{failed}"
