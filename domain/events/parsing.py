@@ -57,6 +57,8 @@ def parse(value: object, *, now: datetime) -> ContactEvent:
     if not isinstance(value, Mapping):
         raise EventError("an event must be a JSON object with specversion, source, id, type and subject")
     version = value.get("specversion")
+    if version is None:
+        raise EventError('"specversion" is missing; add "specversion": "1.0"')
     if version != "1.0":
         raise EventError(f'"specversion" must be "1.0", not {_shown(version)}')
     source, id_, type_ = (_text(value, name) for name in ("source", "id", "type"))
@@ -103,7 +105,7 @@ def _pass(value: object, what: str) -> None:
 
 
 def _shown(value: object) -> str:
-    return ascii(value)[:40] if isinstance(value, str | float | bool | None) else called(value)
+    return ascii(value)[:40] if isinstance(value, str | float) else called(value)
 
 
 def _data(value: Mapping[Any, Any]) -> dict[str, Any]:
