@@ -16,6 +16,7 @@ def send_again(
 
     Their attempts are before them again. The activity of the campaign tells who did it.
     """
+    campaigns.read_by_index(conn)
     n = outbox.retry_step(conn, campaign_id, step_id, why, now=now)
     if n:
         detail = {"step": step, "messages": n, "why": why}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from parcours.domain.campaign_file.model import BRANCH_NAMES
-from parcours.producers.files.campaigns import Loader, document_of
+from parcours.producers.files.campaigns import Loader, document_of, fast_loader
 
 _STEPS = "steps"
 _LINE_BREAK = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
@@ -43,7 +44,7 @@ def with_notes(path: Path, text: str) -> object:
     data, root = document.data, document.root
     if "#" not in text or not isinstance(data, dict):
         return data
-    comments = list(comments_of(text))
+    comments = comments_of(text)
     if not comments:
         return data
     steps = [] if root is None else list(_steps(_below(root, _STEPS), data.get(_STEPS), set()))
@@ -58,10 +59,18 @@ def with_notes(path: Path, text: str) -> object:
     return data
 
 
-def comments_of(text: str) -> Iterator[Comment]:
-    """Yield the comments of a YAML text that can be read, in order."""
+def comments_of(text: str) -> list[Comment]:
+    """Return the comments of a YAML text that can be read, in order."""
+    fast = fast_loader(text)
+    if fast is not None:
+        with suppress(yaml.YAMLError, UnicodeEncodeError):
+            return list(_comments(text, fast))
+    return list(_comments(text, Loader))
+
+
+def _comments(text: str, loader: type[Any]) -> Iterator[Comment]:
     end: yaml.Mark | None = None
-    for token in yaml.scan(text, Loader=Loader):
+    for token in yaml.scan(text, Loader=loader):
         here = 0 if end is None else end.index
         if token.start_mark.index > here:
             yield from _between(text, here, token.start_mark.index, end)

@@ -14,7 +14,9 @@ from sqlalchemy import Engine, text
 from parcours.db.engine import connect
 from parcours.db.tables import api_keys
 from parcours.db.tables.api_keys import Role
-from parcours.producers.broker import make_broker
+from parcours.domain.jobs import ActOnEvents
+from parcours.producers.broker import make_broker, publish
+from parcours.web.inbox import ENOUGH_HINTS, Hints
 from parcours.workers import intake
 from tests.web.conftest import Client, count, event, eventually
 
@@ -225,6 +227,16 @@ def test_an_unknown_path_and_another_method_are_problems_too(client: Client) -> 
     assert refused(answer, 405) == "POST is not supported here; use DELETE or GET or PUT"
 
 
+def test_a_page_says_which_methods_its_address_takes(client: Client) -> None:
+    http = client()
+    page = {"accept": "text/html"}
+    answer = http.get("/language", headers=page)
+    assert answer.status_code == 405
+    assert "This address does not support GET, only POST. Go back and try again." in answer.text
+    answer = http.request("<b>", "/campaigns", headers={**page, "accept-language": "fr"})
+    assert "Cette adresse n’accepte pas &lt;B&gt;, seulement GET. Revenez en arrière" in answer.text
+
+
 def test_without_a_database_the_answer_is_503_and_says_when_to_come_again(client: Client) -> None:
     away = connect("postgresql://nobody@127.0.0.1:1/none")
     for open_to_all in (True, False):
@@ -249,6 +261,17 @@ def test_a_hint_is_published_once_events_are_stored_and_not_for_duplicates(clien
     post(http, [])
     post(http, event("2"))
     eventually(lambda: stub.queues["decisions"].qsize() == 2)
+
+
+def test_hints_do_not_pile_up_while_no_worker_runs(stub: StubBroker) -> None:
+    for _ in range(ENOUGH_HINTS - 2):
+        publish(stub, ActOnEvents())
+    for _ in range(10):
+        hints = Hints(stub)
+        hints.give()
+        hints.stop()
+        assert stub.queues["decisions"].qsize() <= ENOUGH_HINTS
+    assert stub.queues["decisions"].qsize() == ENOUGH_HINTS
 
 
 def test_a_broker_that_is_away_costs_nothing(client: Client, engine: Engine) -> None:

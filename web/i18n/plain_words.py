@@ -117,7 +117,7 @@ HELP = {
     "Mapping, list or text; texts can contain Liquid. With get, a mapping that becomes the query string.": marked(
         "A text, or names and values. Fields of the contact can be filled in."
     ),
-    "Campaign keys, or `this` for the present campaign; one match is enough. An empty list never matches.": marked(
+    "Campaign keys, or `this` for the present campaign, at least one; one match is enough.": marked(
         "One of them is enough. “this” is the present campaign."
     ),
     "Name of a company field, or one of key, name and points.": "",
@@ -131,12 +131,12 @@ HELP = {
     "-P1D, or a day such as 2026-12-24. For within (up to now), older_than and in_next: an interval such as 30 days. "
     "For =, !=, gt, gte, lt and lte: {field: NAME} compares two fields. For empty and !empty: omit it.": "",
     "Value to compare with, as in the condition contact.field.": "",
-    "Owners; one match is enough. An empty list never matches.": _ONE_IS_ENOUGH,
+    "Owners, at least one; one match is enough.": _ONE_IS_ENOUGH,
     "Number to compare with. `score` and `value` are aliases.": "",
     "Key of the point group. Default: the contact's own points.": marked("If empty, the contact’s own points."),
-    "Segment keys; one match is enough. An empty list never matches.": _ONE_IS_ENOUGH,
-    "Keys of stages; one of them is enough, an empty list is never satisfied.": _ONE_IS_ENOUGH,
-    "Tag names; one match is enough. An empty list never matches.": _ONE_IS_ENOUGH,
+    "Segment keys, at least one; one match is enough.": _ONE_IS_ENOUGH,
+    "Keys of stages, at least one; one match is enough.": _ONE_IS_ENOUGH,
+    "Tag names, at least one; one match is enough.": _ONE_IS_ENOUGH,
     "Email keys; one match is enough. Without keys, any email matches.": marked("If empty, any email."),
     "Key of the form.": "",
     "Form keys; one match is enough. Without keys, any form matches.": marked("If empty, any form."),

@@ -503,7 +503,7 @@ def plan_lines(
         yield "changed", _("Contacts waiting at {key} will be rescheduled to its new date.", key=quoted(titles, key))
     for date, n in planned.dates.items():
         enters = _("Contacts will enter by a date: {date}.", date=date)
-        having = _n("{n} contact has this date.", "{n} contacts have this date.", n)
+        having = _n("{n} contact has this date ahead.", "{n} contacts have this date ahead.", n)
         yield "added", f"{enters} {having}"
     for date in planned.dates_removed:
         yield "removed", _("Contacts will no longer enter by the date {date}.", date=date)

@@ -94,6 +94,7 @@ class Drawing:
     def nodes(self, data: Mapping[str, Any], *, only: str | None = None) -> list[DraftNode]:
         """Return the roots of a draft, or the branch below one step; with all below them."""
         self.steps = {each.step["step"]: each.step for each in edit.walk(data)}
+        self.called = with_steps(self.names, self.steps)
         self.inside: Collection[str] = ()
         if self.moving is not None and self.moving in self.steps:
             self.inside = set(edit.keys({"steps": [self.steps[self.moving]]}))
@@ -119,7 +120,7 @@ class Drawing:
             nodes = list(self._list(step.get(branch) or (), key, branch, below))
             spot = self.spot(StepPlace(key, branch, 0), below, around=bool(nodes), others=len(nodes))
             forks.append(DraftFork(None if branch == "then" else branch, nodes, spot))
-        words = words_of(step, self.names, self.steps)
+        words = words_of(step, self.called)
         title = str(step.get("name") or words)
         given = step.get("with")
         jump = found.jumps if found is not None else None
@@ -176,11 +177,27 @@ def references(step: Mapping[str, Any]) -> Iterator[tuple[str, RefersTo, str]]:
         yield from found.references(given)
 
 
-def words_of(
-    step: Mapping[str, Any],
-    names: Mapping[RefersTo, Mapping[str, str]],
-    steps: Mapping[str, Mapping[str, Any]],
-) -> str:
+def with_steps(
+    names: Mapping[RefersTo, Mapping[str, str]], steps: Mapping[str, Mapping[str, Any]]
+) -> dict[RefersTo, Mapping[str, str]]:
+    """Return names of things with those of a draft's steps, which are made once for all its words."""
+    called = {key: str(each.get("name") or key) for key, each in steps.items()}
+    for target in _jumped_to(steps):
+        # Where that jumps too, a key says it.
+        called[target["step"]] = title_of(target, names)
+    return {**names, RefersTo.STEP: called}
+
+
+def _jumped_to(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    for each in steps.values():
+        found, given = _type_of(each), each.get("with")
+        if found is not None and found.jumps is not None and isinstance(given, Mapping):
+            target = steps.get(str(given.get(found.jumps)))
+            if target is not None:
+                yield target
+
+
+def words_of(step: Mapping[str, Any], names: Mapping[RefersTo, Mapping[str, str]]) -> str:
     """Return what a step does in words, by the names of things; the name of its type while it is not finished."""
     kind, found = edit.kind_of(step), _type_of(step)
     if kind is None:
@@ -191,21 +208,12 @@ def words_of(
         given = found.properties.model_validate({**found.properties.meant_before, **(step.get("with") or {})})
     except (ValidationError, TypeError, ValueError):
         return step_words.type_name(kind.value, found.name)
-    of_steps: Mapping[str, str] = {}
-    target = steps.get(str((step.get("with") or {}).get(found.jumps))) if found.jumps is not None else None
-    if target is not None:
-        # Where that jumps too, its key says it.
-        of_steps = {target["step"]: title_of(target, names, {})}
-    return step_words.in_words(found, step_words.named(found, given, {**names, RefersTo.STEP: of_steps}))
+    return step_words.in_words(found, step_words.named(found, given, names))
 
 
-def title_of(
-    step: Mapping[str, Any],
-    names: Mapping[RefersTo, Mapping[str, str]],
-    steps: Mapping[str, Mapping[str, Any]],
-) -> str:
-    """Return what a step is called: its name, or what it does."""
-    return str(step.get("name") or words_of(step, names, steps))
+def title_of(step: Mapping[str, Any], names: Mapping[RefersTo, Mapping[str, str]]) -> str:
+    """Return what a step is called: its name, or what it does. `names` are those `with_steps`."""
+    return str(step.get("name") or words_of(step, names))
 
 
 def timing_words(step: Mapping[str, Any], zone: ZoneInfo) -> str:
