@@ -57,8 +57,6 @@ def parse(value: object, *, now: datetime) -> ContactEvent:
     if not isinstance(value, Mapping):
         raise EventError("an event must be a JSON object with specversion, source, id, type and subject")
     version = value.get("specversion")
-    if version is None:
-        raise EventError('"specversion" is missing; add "specversion": "1.0"')
     if version != "1.0":
         raise EventError('"specversion" must be "1.0"' + (f", not {_shown(version)}" if version else "; it is missing"))
     source, id_, type_ = (_text(value, name) for name in ("source", "id", "type"))

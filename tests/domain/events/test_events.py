@@ -50,7 +50,6 @@ def test_what_may_be_left_out_has_a_meaning() -> None:
         (None, "an event must be a JSON object"),
         ({}, '"specversion" must be "1.0"; it is missing'),
         (cloud(specversion="0.3"), "\"specversion\" must be \"1.0\", not '0.3'"),
-        (cloud(specversion=None), '"specversion" is missing; add "specversion": "1.0"'),
         (cloud(specversion=True), '"specversion" must be "1.0", not true'),
         (cloud(time=False), '"time" must be an RFC 3339 time such as 2026-12-01T09:00:00Z, not false'),
         (cloud(specversion=10**5000), '"specversion" must be "1.0", not a number'),
