@@ -301,16 +301,17 @@ def happened(what: str, detail: Mapping[str, Any]) -> str:
     for beginning, sentence in MOVES.items():
         if what.startswith(beginning):
             return _(sentence, n=what.removeprefix(beginning))
+    why = f" ({detail['message']})" if detail.get("message") else ""
     changes = [
         _(sentence, steps=", ".join(map(str, detail[name])))
         for name, sentence in CHANGES.items()
         if what != "created" and detail.get(name)
     ]
     if what == "rescheduled" and "waits" in detail:
-        return _("Waiting contacts rescheduled: {n}", n=number(int(detail["waits"])))
+        return _("Waiting contacts rescheduled: {n}", n=number(int(detail["waits"]))) + why
     version = what.removeprefix("changed to version ")
     if version != what:
         said = _("Changed to version {n}", n=version)
     else:
         said = _(EVENTS[what]) if what in EVENTS else what[:1].upper() + what[1:]
-    return f"{said}{_(': ') if changes else ''}{'; '.join(changes)}"
+    return f"{said}{_(': ') if changes else ''}{'; '.join(changes)}{why}"

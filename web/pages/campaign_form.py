@@ -521,14 +521,16 @@ def choices_of(planned: CampaignPlan) -> Iterator[PlanChoice]:
             _n("Reschedule {n} waiting contact", "Reschedule {n} waiting contacts", retimed),
             _("Otherwise, they keep their current due time. Steps: {steps}.", steps=", ".join(kept)),
         )
-    new_steps = [*planned.new_roots, *planned.new_below]
-    if planned.new_below and planned.members:
+    new_steps = [
+        key for key in (*planned.new_roots, *planned.new_below) if planned.restored.get(key, 0) < planned.members
+    ]
+    if any(key in planned.new_below for key in new_steps):
         yield PlanChoice(
             "backfill",
             _("Start the new steps for contacts who passed the step above"),
             _("Otherwise, only contacts who pass it later run them. Steps: {steps}.", steps=", ".join(new_steps)),
         )
-    elif planned.new_roots and planned.members:
+    elif new_steps:
         yield PlanChoice(
             "backfill",
             _n(
@@ -536,5 +538,5 @@ def choices_of(planned: CampaignPlan) -> Iterator[PlanChoice]:
                 "Start the new first steps for {n} active contacts",
                 planned.members,
             ),
-            _("Otherwise, only contacts who join later run them. Steps: {steps}.", steps=", ".join(planned.new_roots)),
+            _("Otherwise, only contacts who join later run them. Steps: {steps}.", steps=", ".join(new_steps)),
         )
