@@ -164,6 +164,20 @@ def test_a_plan_offers_no_backfill_of_steps_at_which_everybody_waits_again(world
     assert world.standing("late") == ["b"]
 
 
+def test_the_offer_to_reschedule_names_no_step_where_nobody_waits(world: World) -> None:
+    world.crowd(3, segment="everyone")
+    tree = f"""
+    - step: seen
+      decision: page.hit
+      no: [{{step: b, {POINT}, after: 3 days, then: [{{step: c, {POINT}, after: 1 day}}]}}]
+    """
+    world.campaign(tree)
+    world.run()
+    plan = world.campaign(tree.replace("3 days", "5 days").replace("1 day}", "2 days}"), when=at(2))
+    (offer,) = choices_of(plan)
+    assert offer.help == "Otherwise, they keep their current due time. Steps: seen."
+
+
 def test_a_plan_with_an_order_to_reschedule_says_that_it_does(world: World) -> None:
     world.crowd(3, segment="everyone")
     world.campaign(f"[{{step: a, {POINT}, after: 2 days}}]")

@@ -513,7 +513,7 @@ def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[t
 
 
 def choices_of(planned: CampaignPlan) -> Iterator[PlanChoice]:
-    kept = {key: n for key, n in planned.retimed.items() if key not in planned.by_date}
+    kept = {key: n for key, n in planned.retimed.items() if n and key not in planned.by_date}
     retimed = sum(kept.values())
     if retimed:
         yield PlanChoice(
