@@ -12,7 +12,10 @@ from sqlalchemy import Engine
 
 from parcours.db.partitions import ensure_partitions
 from parcours.db.tables import refusals
+from parcours.domain.campaign_file.model import CampaignFile
 from parcours.services import contact_changes
+from parcours.services.campaign_plan import CampaignPlan
+from parcours.web.api.campaigns import Planned
 from parcours.web.api.common import cursor_of
 from tests.conftest import Run
 from tests.web.conftest import Client, event
@@ -525,3 +528,9 @@ def test_a_plan_says_which_timings_an_earlier_version_changed(
     (tmp_path / "c.yaml").write_text(json.dumps(later(2)))
     (printed,) = json.loads(run("campaigns", "plan", "c.yaml", "--json").stdout)
     assert (printed["retimed"], printed["retimed_before"]) == ({"hello": 1}, ["hello"])
+
+
+def test_a_plan_over_rest_has_all_that_the_command_prints() -> None:
+    file = CampaignFile.model_validate({"campaign": "c", "sources": {"segments": ["s"]}, "steps": []})
+    printed = CampaignPlan(file, None, 1, unchanged=False).to_json()
+    assert set(Planned.model_fields) == {*printed, "lines"}
