@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from parcours.db.reads import alignment
 from parcours.services import campaign_plan
@@ -247,3 +248,14 @@ def test_an_empty_list_of_which_one_is_enough_is_noted_in_a_file_and_an_error_in
     with world.engine.connect() as conn:
         said = check_draft(conn, draft, UTC_ZONE).at("tagged")
     assert said == [("tagged", "with.tags", "give at least one; with an empty list the answer is always no")]
+
+
+def test_who_waits_is_counted_only_where_something_changes(two: World) -> None:
+    plan = two.campaign(STEPS, segments=["first", "second"], priority="high")
+    with two.engine.connect() as conn:
+        reads = "SELECT seq_scan + idx_scan FROM pg_stat_xact_user_tables WHERE relname = 'wait'"
+        before = conn.execute(text(reads)).scalar_one()
+        campaign_plan.plan(conn, plan.file, zone=UTC_ZONE)
+        assert conn.execute(text(reads)).scalar_one() == before
+    changed = two.campaign(STEPS.replace("points: 1", "points: 2"), segments=["first", "second"])
+    assert changed.waiting == {"a": 5}
