@@ -475,10 +475,8 @@ def plan(
     # The table names the steps of the present version too, whatever has become of its definition.
     there = [key for key in old if key in known]
     there += [key for key, step in known.items() if step.removed_at is None and key not in old]
-    waiting = waits.count_at(conn, [ids[key] for key in there])
     gone = [key for key in there if key not in new or new[key].kind.value != known[key].kind]
     kept = [key for key in there if key in old and key not in gone]
-    old_roots = {step.step for step in before.steps}
     # Who waits for a rule is asked again, by the present timing.
     retimed = [key for key in kept if _timing_of(old[key]) != _timing_of(new[key]) and _rule_of(new[key]) is None]
     since = {ids[key]: at for key in kept if key not in retimed and (at := known[key].retimed_at) is not None}
@@ -486,6 +484,9 @@ def plan(
     retimed_before = [key for key in kept if ids[key] in from_before]
     members = memberships.count_active(conn, row.id)
     changed = [key for key in kept if _own(old[key]) != _own(new[key])]
+    asked = [key for key in kept if _rule_of(new[key]) not in (None, _rule_of(old[key]))]
+    # Of steps that stay as they are, however many wait there, nothing is said.
+    waiting = waits.count_at(conn, [ids[key] for key in {*gone, *retimed, *changed, *asked}])
     differing = differences(before, file)
     effects: list[CampaignEffect] = []
     moves = None
@@ -520,14 +521,12 @@ def plan(
         },
         retimed_before=retimed_before,
         by_date=[key for key in retimed if any(isinstance(each[key].at, AtFile) for each in (old, new))],
-        rules_asked={
-            key: waiting.get(ids[key], 0) for key in kept if _rule_of(new[key]) not in (None, _rule_of(old[key]))
-        },
+        rules_asked={key: waiting.get(ids[key], 0) for key in asked},
         asks_exits=any(rule not in _exit_rules(before) for rule in _exit_rules(file)),
         rules_dropped=[key for key in kept if _rule_of(old[key]) is not None and _rule_of(new[key]) is None],
         dates=ahead,
         dates_removed=_gone(before, file),
-        new_roots=[step.step for step in file.steps if step.step not in old_roots],
+        new_roots=[step.step for step in file.steps if step.step not in {each.step for each in before.steps}],
         new_below={
             step.step: place[0]
             for step, place in _standing(file.steps, None, None)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from parcours.db.reads import alignment
+from parcours.db.tables import waits
 from parcours.services import campaign_plan
 from parcours.services.campaign_plan import CampaignPlan
 from parcours.services.draft_check import check_draft
@@ -276,3 +279,18 @@ def test_an_empty_list_of_which_one_is_enough_is_noted_in_a_file_and_an_error_in
     with world.engine.connect() as conn:
         said = check_draft(conn, draft, UTC_ZONE).at("tagged")
     assert said == [("tagged", "with.tags", "give at least one; with an empty list the answer is always no")]
+
+
+def test_who_waits_is_counted_only_where_something_changes(two: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[set[int]] = []
+    count = waits.count_at
+
+    def count_at(conn: Connection, step_ids: Sequence[int]) -> dict[int, int]:
+        asked.append(set(step_ids))
+        return count(conn, step_ids)
+
+    monkeypatch.setattr(waits, "count_at", count_at)
+    two.campaign(STEPS, segments=["first", "second"], priority="high")
+    changed = two.campaign(STEPS.replace("points: 1", "points: 2"), segments=["first", "second"])
+    assert asked == [set(), {two.step_id("a")}]
+    assert changed.waiting == {"a": 5}
