@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from parcours.db.tables.emails import Email
 from parcours.db.tables.templates import Template
 from parcours.domain import gate
-from parcours.domain.campaign_file.model import CampaignFile
+from parcours.domain.campaign_file.model import CampaignFile, dotted
 from parcours.domain.campaign_file.model import Path as Place
 from parcours.domain.campaign_file.sentences import did_you_mean, quoted, short
 from parcours.domain.contacts import identity
@@ -158,11 +158,14 @@ class _ScenarioReading:
     def read(self, data: object) -> Scenario | UnreadScenario:
         name = data.get("scenario") if isinstance(data, Mapping) else None
         nth = f" {self.place[0] + 1}" if self.place and isinstance(self.place[0], int) else ""
-        title = name.strip()[:200] if isinstance(name, str) and name.strip() else f"{self.path.stem}{nth}"
+        title = gate.clean(name.strip()[:200]) if isinstance(name, str) and name.strip() else f"{self.path.stem}{nth}"
         line = self.document.line(self.place)
         found = None
         try:
-            found = self._scenario(data, title, line)
+            for place in _incomplete(data):
+                self.note(place, f"{dotted(place) or title}: contains {gate.INCOMPLETE}; write the whole character")
+            if not self.problems:
+                found = self._scenario(data, title, line)
         except RecursionError:
             self.note((), "it is nested too deeply")
         if self.problems or found is None:
@@ -822,3 +825,18 @@ def after_start(at: datetime, start: datetime) -> str:
     minutes = rest // 60
     parts = [f"{n} {unit}{'s' * (n != 1)}" for n, unit in ((days, "day"), (hours, "hour"), (minutes, "minute")) if n]
     return " ".join(parts[:3]) or "0 days"
+
+
+def _incomplete(data: object, place: Place = ()) -> Iterator[Place]:
+    """Yield where half of an emoji stands, which nothing can store."""
+    if isinstance(data, str):
+        if gate.is_incomplete(data):
+            yield place
+    elif isinstance(data, Mapping):
+        for name, value in data.items():
+            if gate.is_incomplete(str(name)):
+                yield place
+            yield from _incomplete(value, (*place, str(name)))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from _incomplete(value, (*place, index))

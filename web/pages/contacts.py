@@ -30,6 +30,7 @@ from parcours.web.i18n.language import _, _n
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, pages_router
 from parcours.web.pages.rendering import redirect, render
+from parcours.web.pages.step_titles import titled
 from parcours.web.paging import address, before_of, instant_of, next_address, written
 from parcours.workers import membership, rules
 
@@ -191,7 +192,8 @@ def brief(entry: TimelineEntry) -> str:
         # The run has its place beside the campaign.
         return labels.why(detail.get("reason"))
     if entry.what == "message":
-        return text_of({name: detail[name] for name in ("address", "error") if name in detail})
+        error = labels.why(str(detail["error"])) if detail.get("error") else ""
+        return text_of(": ".join(filter(None, (str(detail.get("address") or ""), error))))
     claimed = claimed_by(detail, entry.at) if entry.what == "event" else None
     return _with_claim(text_of({name: detail[name] for name in detail if name != CLAIMED or not claimed}), claimed)
 
@@ -228,7 +230,7 @@ def _stay(conn: Connection, site: Site, standing: ContactStanding) -> Stay:
     if found is None or found.deleted:
         return Stay(standing, standing.campaign, {}, exists=False)
     try:
-        steps = campaigns.load(conn, found.id, found.version, site.zone).by_key
+        steps = titled(conn, campaigns.load(conn, found.id, found.version, site.zone))[0].by_key
     except UnreadableCampaignError as error:
         return Stay(standing, found.name, {}, exists=True, unreadable=told(error.why))
     return Stay(standing, found.name, steps, exists=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from typing import Annotated, Any, get_args
 from urllib.parse import urlsplit
@@ -18,7 +17,7 @@ from parcours.web.context import Site
 from parcours.web.i18n.language import _, marked
 from parcours.web.pages import FormOf, SiteOf, VisitorOf
 from parcours.web.pages.rendering import redirect, render
-from parcours.web.pages.sign_in import BUSY, OpenFormOf, maybe_visitor
+from parcours.web.pages.sign_in import BUSY, HOME, OpenFormOf, maybe_visitor
 from parcours.web.problems import ProblemError
 from parcours.web.security.access import Visitor, visitor
 
@@ -54,13 +53,8 @@ def invite(request: Request, site: SiteOf, form: FormOf) -> Response:
     if not is_address(email):
         return _page(request, site, given, _("Enter an email address."))
     given_role = _role(role)
-    try:
-        # Nobody knows it, and nobody needs to.
-        unknown = passwords.hashed(secrets.token_urlsafe(32))
-    except passwords.BusyError:
-        return _page(request, site, given, _(BUSY))
     with site.engine.begin() as conn:
-        made = users.create(conn, email, name=name[:255] or email, role=given_role, password_hash=unknown)
+        made = users.invite(conn, email, name=name[:255] or email, role=given_role)
     if made is None:
         return _page(request, site, given, _("This address already has an account."))
     return _page(request, site, link_for=made)
@@ -108,6 +102,8 @@ def choose_password(request: Request, site: SiteOf, token: str, form: OpenFormOf
         return _ask(request, user, token, _(BUSY))
     with site.engine.begin() as conn:
         users.set_password(conn, user.email, new_hash)
+    if site.open_to_all:
+        return redirect(request, HOME, flash=_("Your password is set. On this machine, the pages need no sign-in."))
     return redirect(request, "/sign-in", flash=_("Your password is set. Sign in with it."))
 
 
