@@ -21,6 +21,8 @@ Branch = Literal["yes", "no"]
 Priority = Literal["high", "normal", "low"]
 State = Literal["running", "paused", "scheduled", "ended", "category_off", "deleted", "unreadable"]
 
+NOT_PUBLISHED = "it is not published"
+
 
 @dataclass(frozen=True)
 class Step:
@@ -252,7 +254,7 @@ class Status:
             case "unreadable":
                 return self.unreadable
             case "paused":
-                return "it is not published"
+                return NOT_PUBLISHED
             case "scheduled" if self.publish_from is not None:
                 return f"it starts on {self.publish_from.isoformat()}"
             case "ended" if self.publish_until is not None:

@@ -67,6 +67,8 @@ class SourceOf(NamedTuple):
     campaign_id: int
     kind: str
     key: str
+    # What people call it; of an event or a date, its key.
+    name: str
 
 
 class Overdue(NamedTuple):

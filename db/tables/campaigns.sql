@@ -246,19 +246,20 @@ WHERE wait.ctid = moved.place;
 
 -- name: every_source
 -- What feeds each campaign that is not deleted.
-SELECT campaign_source.campaign_id, campaign_source.kind, coalesce(segment.key, form.key) AS key
+SELECT campaign_source.campaign_id, campaign_source.kind, coalesce(segment.key, form.key) AS key,
+       coalesce(segment.name, form.name) AS name
 FROM campaign_source
 JOIN campaign ON campaign.id = campaign_source.campaign_id AND campaign.deleted_at IS NULL
 LEFT JOIN segment ON campaign_source.kind = 'segment' AND segment.id = campaign_source.source_id
 LEFT JOIN form ON campaign_source.kind = 'form' AND form.id = campaign_source.source_id
 WHERE coalesce(segment.key, form.key) IS NOT NULL
 UNION ALL
-SELECT campaign_event.campaign_id, 'event', campaign_event.name
+SELECT campaign_event.campaign_id, 'event', campaign_event.name, campaign_event.name
 FROM campaign_event
 JOIN campaign ON campaign.id = campaign_event.campaign_id AND campaign.deleted_at IS NULL
 WHERE campaign_event.role = 'source'
 UNION ALL
-SELECT date_source.campaign_id, 'date', date_source.field
+SELECT date_source.campaign_id, 'date', date_source.field, date_source.field
 FROM date_source
 JOIN campaign ON campaign.id = date_source.campaign_id AND campaign.deleted_at IS NULL
 WHERE date_source.removed_at IS NULL

@@ -103,7 +103,7 @@ def _pass(value: object, what: str) -> None:
 
 
 def _shown(value: object) -> str:
-    return ascii(value)[:40] if isinstance(value, str | float | bool | None) else called(value)
+    return ascii(value)[:40] if isinstance(value, str | float) else called(value)
 
 
 def _data(value: Mapping[Any, Any]) -> dict[str, Any]:

@@ -183,7 +183,7 @@ def test_a_transaction_pooler_is_told_from_a_server(examine: Examine, pids: list
 
 
 def test_a_pooler_that_drops_the_options_of_sessions_is_told(engine: Engine) -> None:
-    plain = create_engine(engine.url.set(drivername="postgresql+psycopg", query={}))
+    plain = create_engine(engine.url.difference_update_query(["options"]))
     with plain.connect() as one, plain.connect() as other:
         found = diagnosis._sessions(one, other)
     plain.dispose()

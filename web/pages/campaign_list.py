@@ -144,6 +144,7 @@ def show(request: Request, site: SiteOf) -> Response:
             shown = {row.id: row for row in rows}
             here = _lines(conn, [shown[line.id] for line in here], readable_too=True)
         inside = campaigns.inside(conn, [line.id for line in here])
+        source_names = {(each.kind, each.key): each.name for each in campaigns.every_source(conn)}
     return render(
         request,
         "campaigns/list.html",
@@ -157,6 +158,7 @@ def show(request: Request, site: SiteOf) -> Response:
         categories=sorted({line.category for line in lines if line.category}),
         uncategorised=any(line.category is None for line in lines),
         sources=sorted({source for line in lines for source in line.sources}),
+        source_names=source_names,
         has_more=first + PER_PAGE < len(found),
     )
 

@@ -192,7 +192,8 @@ def brief(entry: TimelineEntry) -> str:
         # The run has its place beside the campaign.
         return labels.why(detail.get("reason"))
     if entry.what == "message":
-        return text_of({name: detail[name] for name in ("address", "error") if name in detail})
+        error = labels.why(str(detail["error"])) if detail.get("error") else ""
+        return text_of(": ".join(filter(None, (str(detail.get("address") or ""), error))))
     claimed = claimed_by(detail, entry.at) if entry.what == "event" else None
     return _with_claim(text_of({name: detail[name] for name in detail if name != CLAIMED or not claimed}), claimed)
 

@@ -22,7 +22,7 @@ from parcours.services import email_templates
 from parcours.services.email_templates import EmailNote, VersionName
 from parcours.web.context import Site
 from parcours.web.i18n import labels
-from parcours.web.i18n.language import _
+from parcours.web.i18n.language import _, marked
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_choice, pages_router
 from parcours.web.pages.emails import PREVIEW_POLICY
@@ -34,15 +34,16 @@ from parcours.workers.delivery.render import preview_values
 
 router = pages_router()
 
-NEW_HTML = """\
-<p>Hello {{ contact.first_name | default: "there" }},</p>
-<p></p>
-<p><a href="{{ unsubscribe_url }}">Unsubscribe</a></p>
-"""
+_HELLO = marked("Hello {{ contact.first_name | default: 'there' }},")
 MOST_VERSIONS = 60
 MOST_PLACEHOLDERS = 40
 # What can be put into an email besides fields of the contact.
 PLACEHOLDERS = ("contact.company.name", "campaign.name", "unsubscribe_url", "open_url")
+
+
+def new_html() -> str:
+    """Return what a new email begins with, in the language of who writes it."""
+    return f'<p>{_(_HELLO)}</p>\n<p></p>\n<p><a href="{{{{ unsubscribe_url }}}}">{_("Unsubscribe")}</a></p>\n'
 
 
 @dataclass
@@ -73,7 +74,7 @@ class EmailDraft:
     category: str = ""
     published: bool = True
     tracking: bool = True
-    versions: list[VersionDraft] = field(default_factory=lambda: [VersionDraft(html=NEW_HTML)])
+    versions: list[VersionDraft] = field(default_factory=lambda: [VersionDraft(html=new_html())])
     winner_by: str = ""
     winner_after: str = ""
 

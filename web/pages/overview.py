@@ -6,6 +6,7 @@ that part again while contacts move, and a script puts in what differs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from parcours.db.tables import campaigns
 from parcours.db.tables.campaigns import Found
 from parcours.domain.campaign import Campaign, Step
 from parcours.domain.errors import NotFoundError, UnreadableCampaignError
-from parcours.domain.steps.types import Kind
+from parcours.domain.steps.types import Kind, RefersTo
 from parcours.domain.time.zones import zone_of
 from parcours.services import send_again as again
 from parcours.services.goal_figures import goal_figures
@@ -35,7 +36,7 @@ from parcours.web.pages import FormOf, SiteOf, VisitorOf, charts, pages_router, 
 from parcours.web.pages.campaign_list import ListedCampaign, line_of
 from parcours.web.pages.charts import Chart, Range
 from parcours.web.pages.rendering import redirect, render
-from parcours.web.pages.step_titles import Names, titled
+from parcours.web.pages.step_titles import Names, quoted, titled
 from parcours.web.paging import before_of, instant_of, next_address, written
 
 router = pages_router()
@@ -84,6 +85,11 @@ class Opened:
     def titles(self) -> dict[str, str]:
         """What its steps are called, by key."""
         return {step.key: step.name for step in self.campaign.steps.values()}
+
+    def why(self, reason: str | None) -> str:
+        """Return a reason in the reader's language, with emails by their subjects."""
+        said, titles = labels.why(reason), self.names.get(RefersTo.EMAIL, {})
+        return re.sub(r"(e-?mail )'([^']+)'", lambda found: f"{found[1]}{quoted(titles, found[2])}", said)
 
     @property
     def address(self) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from parcours.domain.campaign_file.difference import Difference
+from parcours.domain.campaign_file.model import StepFile
+from parcours.domain.time.intervals import parse_interval
 from parcours.services.campaign_effects import CampaignEffect
 from parcours.services.campaign_plan import KINDS, CampaignPlan
+from parcours.web.i18n.labels import interval
 from parcours.web.i18n.language import _, _n, marked
 from parcours.web.i18n.sentences import told
-from parcours.web.i18n.step_words import type_name
+from parcours.web.i18n.step_words import property_name, type_name
 from parcours.web.pages.step_titles import quoted
 
 # What steps are called, by key; whoever writes the file knows its keys.
@@ -40,6 +43,26 @@ SETTINGS = {
 }
 
 
+# Of a step, as its panel calls them.
+OF_STEPS = {
+    "action": marked("Type"),
+    "after": marked("How long to wait"),
+    "at": marked("Date and time"),
+    "between": marked("Time window"),
+    "condition": marked("Type"),
+    "days": marked("Only on these days"),
+    "decision": marked("Type"),
+    "hour": marked("At this time of day"),
+    "late": marked("If that has passed already"),
+    "look_back": marked("Also if it happened before, within"),
+    "max_attempts": marked("Attempts"),
+    "name": marked("Name"),
+    "note": marked("Note"),
+    "on_failure": marked("If it fails for good"),
+    "within": marked("No after"),
+}
+
+
 def setting_lines(planned: CampaignPlan) -> Iterator[tuple[str, str]]:
     """Yield which settings and rules change, each with its kind: added, changed or removed."""
     for each in planned.settings:
@@ -58,7 +81,13 @@ def change(each: Difference) -> str:
 
 def step_change(planned: CampaignPlan, key: str, titles: Titles = NO_TITLES) -> str:
     """Return how a step changes, with the names of the file, and how many contacts wait there."""
-    said = ", ".join(f"{each.name.removeprefix('with.')} {change(each)}" for each in planned.of_step(key))
+    step = next(each for each in planned.file.walk() if each.step == key)
+    said = ", ".join(
+        f"{_setting(each, step)}{_(': ')}{_interval_change(each)}"
+        if titles
+        else f"{each.name.removeprefix('with.')} {change(each)}"
+        for each in planned.of_step(key)
+    )
     changed = _("Step {key} will be changed: {change}.", key=quoted(titles, key), change=said)
     n = planned.waiting.get(key, 0)
     if not n or key in planned.retimed:
@@ -67,6 +96,25 @@ def step_change(planned: CampaignPlan, key: str, titles: Titles = NO_TITLES) -> 
         gets = _n("{n} contact waits there and gets the new type.", "{n} contacts wait there and get the new type.", n)
         return f"{changed} {gets}"
     return f"{changed} {_n('{n} contact waits there.', '{n} contacts wait there.', n)}"
+
+
+def _setting(each: Difference, step: StepFile) -> str:
+    """Return what a panel calls a property of a step."""
+    first, _dot, rest = each.name.partition(".")
+    if first == "with" and rest:
+        return property_name(step.kind.value, step.type, rest.split(".")[0])
+    return _(OF_STEPS[first]) if first in OF_STEPS else each.name
+
+
+def _interval_change(each: Difference) -> str:
+    """Return a difference in short; lengths of time are in the reader's language."""
+    try:
+        before, after = (
+            _("none") if value is None else interval(parse_interval(str(value))) for value in (each.before, each.after)
+        )
+    except ValueError:
+        return change(each)
+    return f"{before} → {after}"
 
 
 def added_step(planned: CampaignPlan, key: str, titles: Titles = NO_TITLES) -> str:
@@ -172,6 +220,28 @@ def _effect(effect: CampaignEffect, n: int, detail: str) -> str:
             )
         case "in_grace":
             return _n("{n} contact in its grace period keeps it.", "{n} contacts in their grace period keep it.", n)
+        case "refused":
+            return _n(
+                "{n} contact of the segments will not join, because the entry limit ({most}) is reached.",
+                "{n} contacts of the segments will not join, because the entry limit ({most}) is reached.",
+                n,
+                most=detail,
+            )
+        case "held_back_refused":
+            return _n(
+                "{n} contact held back will not join, because the entry limit ({most}) is reached.",
+                "{n} contacts held back will not join, because the entry limit ({most}) is reached.",
+                n,
+                most=detail,
+            )
+        case "delayed":
+            return _("They will join as the limit allows ({rate}).", rate=detail)
+        case "not_counted":
+            return _n(
+                "{n} contact inside does not count towards the new limit.",
+                "{n} contacts inside do not count towards the new limit.",
+                n,
+            )
         case "source_ends":
             return _("No contact will join by {source} any more. Contacts who did stay.", source=detail)
         case "starts":

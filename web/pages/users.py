@@ -17,7 +17,7 @@ from parcours.web.context import Site
 from parcours.web.i18n.language import _, marked
 from parcours.web.pages import FormOf, SiteOf, VisitorOf
 from parcours.web.pages.rendering import redirect, render
-from parcours.web.pages.sign_in import BUSY, OpenFormOf, maybe_visitor
+from parcours.web.pages.sign_in import BUSY, HOME, OpenFormOf, maybe_visitor
 from parcours.web.problems import ProblemError
 from parcours.web.security.access import Visitor, visitor
 
@@ -102,6 +102,8 @@ def choose_password(request: Request, site: SiteOf, token: str, form: OpenFormOf
         return _ask(request, user, token, _(BUSY))
     with site.engine.begin() as conn:
         users.set_password(conn, user.email, new_hash)
+    if site.open_to_all:
+        return redirect(request, HOME, flash=_("Your password is set. On this machine, the pages need no sign-in."))
     return redirect(request, "/sign-in", flash=_("Your password is set. Sign in with it."))
 
 

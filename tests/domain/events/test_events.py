@@ -50,6 +50,8 @@ def test_what_may_be_left_out_has_a_meaning() -> None:
         (None, "an event must be a JSON object"),
         ({}, '"specversion" must be "1.0"; it is missing'),
         (cloud(specversion="0.3"), "\"specversion\" must be \"1.0\", not '0.3'"),
+        (cloud(specversion=True), '"specversion" must be "1.0", not true'),
+        (cloud(time=False), '"time" must be an RFC 3339 time such as 2026-12-01T09:00:00Z, not false'),
         (cloud(specversion=10**5000), '"specversion" must be "1.0", not a number'),
         (cloud(id=None), '"id" is missing or not a text'),
         (cloud(id=7), '"id" is missing or not a text'),

@@ -62,7 +62,7 @@ def test_the_month_ahead_is_a_picture_with_a_table_beside_it(world: World, clien
     words = words_of(shown.text)
     assert "Contacts and messages by day" in words
     assert "Nothing: no frequency cap, quiet hours, limit or rate is reached." in words
-    assert "opened: no contact has answered yet" in words
+    assert "Opens the email: no contact has answered yet" in words
     french = browser.post(
         "/campaigns/c/ahead", data={"csrf": csrf[1], "source-0": "1"}, headers={"Accept-Language": "fr"}
     )

@@ -544,3 +544,15 @@ def test_the_goal_is_shown_with_its_control_group_in_both_languages(client: Clie
     assert "Goal" not in french
     (row,) = world.read("SELECT min(key) AS key FROM contact JOIN membership ON contact_id = id WHERE control")
     assert "in the control group" in text_of(client().get(f"/contacts/{row.key}").text)
+
+
+def test_a_reason_names_an_email_by_its_subject(client: Client, world: World) -> None:
+    with world.engine.begin() as conn:
+        emails.save(conn, emails.Email("hello", "Good to see you", None, "Hello", None, True), now=START)
+    world.contacts("ann", segment="everyone", email="ann@example.com")
+    again = "{action: email.send, with: {email: hello}"
+    world.campaign(f"- {{step: one, action: email.send, with: {{email: hello}}, then: [{{step: two, {again[1:]}}}]}}")
+    world.run()
+    page = text_of(client().get("/campaigns/c/failures").text)
+    assert "The contact already received the email “Good to see you”" in page.replace("the contact", "The contact")
+    assert "Send “Good to see you”" in page

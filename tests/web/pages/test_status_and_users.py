@@ -135,6 +135,18 @@ def test_an_administrator_invites_and_the_link_sets_a_password_once(
     assert admin.post("/users/999999", data={"csrf": token}, headers=HTML).status_code == 404
 
 
+def test_an_invitation_works_where_no_sign_in_is_needed(client: Client, world: World) -> None:
+    http = client()
+    token = token_of(http.get("/users"))
+    invited = http.post("/users", data={"csrf": token, "email": "ben@example.com", "role": "viewer"}, headers=HTML)
+    (link,) = re.findall(r'readonly value="([^"]+)"', invited.text)
+    assert 'data-copies="link"' in invited.text
+    path = urlsplit(unescape(link)).path
+    chosen = http.post(path, data={"csrf": token_of(http.get(path)), "password": NEW, "again": NEW}, headers=HTML)
+    assert "On this machine, the pages need no sign-in." in chosen.text
+    assert "Invited" not in http.get("/users").text
+
+
 def test_people_change_their_own_password_and_guessing_the_present_one_ends(admin: TestClient, client: Client) -> None:
     token = token_of(admin.get("/account"))
     other = client(open_to_all=False)
