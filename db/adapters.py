@@ -19,7 +19,7 @@ def _quoted(value: object) -> str:
     return f'"{written}"'
 
 
-_WRITERS: dict[type, Callable[[Any], str]] = {int: str, str: _quoted, date: _quoted, datetime: _quoted}
+_WRITERS: dict[type, Callable[[Any], str]] = {int: str, bool: str, str: _quoted, date: _quoted, datetime: _quoted}
 
 
 class ListDumper(array.ListDumper):
@@ -44,6 +44,11 @@ class ListDumper(array.ListDumper):
         # Columns repeat themselves: a batch has few steps, results and instants.
         written = {value: "NULL" if value is None else writer(value) for value in set(obj)}
         return f"{{{','.join(map(written.__getitem__, obj))}}}".encode()
+
+
+def column(values: list[Any]) -> list[Any] | None:
+    """Return values for an `unnest` beside others; None where no row has one, which the server fills up with NULL."""
+    return None if values.count(None) == len(values) else values
 
 
 _decode = json.JSONDecoder().raw_decode

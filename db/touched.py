@@ -89,7 +89,12 @@ def note(conn: Connection, token: str, contact_ids: Iterable[int]) -> None:
 
 def note_named(conn: Connection, kind: str, pairs: Iterable[tuple[int, Any]]) -> None:
     """Note that of contacts something of a kind changed: (contact id, its name)."""
-    note_tokens(conn, ((id_, f"{kind}.{name}") for id_, name in pairs))
+    # Many contacts, and few names.
+    by_name: dict[Any, list[int]] = {}
+    for id_, name in pairs:
+        by_name.setdefault(name, []).append(id_)
+    for name, ids in by_name.items():
+        note(conn, f"{kind}.{name}", ids)
 
 
 def note_tokens(conn: Connection, pairs: Iterable[tuple[int, str]]) -> None:

@@ -24,7 +24,12 @@ SKEW = timedelta(minutes=5)
 FIRST_YEAR = 1900
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+# What half of an emoji is called.
+INCOMPLETE = "an incomplete character (a lone surrogate)"
 
 
 class GateError(ValueError):
@@ -65,7 +70,19 @@ def check_text(text: str, what: str, *, most: int = MAX_TEXT) -> None:
     if "\0" in text:
         raise GateError(f"{what} contains a NUL character; remove it")
     if not text.isascii() and _UNSTORABLE.search(text):
-        raise GateError(f"{what} contains an incomplete character (a lone surrogate); send valid UTF-8 text")
+        raise GateError(f"{what} contains {INCOMPLETE}; send valid UTF-8 text")
+
+
+def is_incomplete(text: str) -> bool:
+    """Return whether a text has half of a character that UTF-16 writes in two parts."""
+    return not text.isascii() and _SURROGATE.search(text) is not None
+
+
+def joined(text: str) -> str:
+    """Return a text with JSON's pairs of surrogate escapes made one character each."""
+    if not is_incomplete(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def clean(text: str) -> str:

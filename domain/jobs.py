@@ -38,10 +38,11 @@ class SyncMembers(Order):
 
 @dataclass(frozen=True, slots=True)
 class ActOnEvents(Order):
-    """Act on what the inbox holds."""
+    """Act on what the inbox holds; `look` counts the times in a row that all of it was in other hands."""
 
     queue = "decisions"
     actor = "act_on_events"
+    look: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -209,12 +210,22 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(404, b"There are /health/live, /health/ready and /metrics.\n", "text/plain; charset=utf-8")
 
-    def _answer(self, status: int, body: bytes, content_type: str) -> None:
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer what is not served; the library would say of another method that the server is at fault."""
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            self._answer(405, b"Only GET is supported here.\n", "text/plain; charset=utf-8", Allow="GET")
+        else:
+            super().send_error(code, message, explain)
+
+    def _answer(self, status: int, body: bytes, content_type: str, **headers: str) -> None:
         self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Log nothing: probes arrive every few seconds."""

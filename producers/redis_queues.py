@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import structlog
 from dramatiq.brokers.redis import RedisBroker
 
-log = structlog.get_logger()
+from parcours.producers.orders import INVALID, id_in, refuse
 
 
 class CleanRedisBroker(RedisBroker):
@@ -17,16 +16,12 @@ class CleanRedisBroker(RedisBroker):
     Anything else would stay in Redis for ever, counted as unfinished, and be read again by each new worker.
     """
 
-    def __init__(self, *, id_in: Callable[[str, bytes], str | None], **options: Any) -> None:
-        super().__init__(**options)  # type: ignore[no-untyped-call]
-        self._id_in = id_in
-
     def do_fetch(self, queue: str, most: int) -> list[bytes]:
         """Take messages from a queue, at most so many, as bytes."""
         fetched: Sequence[bytes | None] = self._dispatch("fetch")(queue, most)  # type: ignore[no-untyped-call]
         if not fetched:
             return []
-        ids = [None if data is None else self._id_in(queue, data) for data in fetched]
+        ids = [None if data is None else id_in(data) for data in fetched]
         named = [each for each in ids if each is not None]
         there = dict(zip(named, self._entries(queue, named), strict=True))
         good = {data: id_ for data, id_ in zip(fetched, ids, strict=True) if id_ is not None and there[id_] == data}
@@ -43,10 +38,9 @@ class CleanRedisBroker(RedisBroker):
         # never more than is read in advance.
         taken = list(self.client.smembers(f"{self.namespace}:__acks__.{self.broker_id}.{queue}"))
         for id_, data in zip(taken, self._entries(queue, taken), strict=True):
-            named = None if data is None else self._id_in(queue, data)
+            named = None if data is None else id_in(data)
             if named is not None and named.encode(errors="surrogatepass") == id_:
                 continue
             self.do_ack(queue, id_)
             if data is not None:
-                why = "it is not a valid message" if named is None else "it has the id of another message"
-                log.warning("order_refused", actor="", why=why)
+                refuse(queue, "", INVALID if named is None else "it has the id of another message")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from datetime import datetime
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import structlog
 from dramatiq.broker import Broker
@@ -22,6 +24,7 @@ from parcours.db.tables import (
     dates,
     entrants,
     events,
+    installation,
     membership,
     outbox,
     realign,
@@ -46,22 +49,58 @@ from parcours.domain.jobs import (
     RunSweep,
     WipeFiles,
 )
-from parcours.producers.broker import away, publish
+from parcours.producers.broker import MAX_AGE_MS, away, depth, publish
 
 log = structlog.get_logger()
 sql = statements(__file__)
 
 # Any number, as long as nobody else locks by it.
 LEADER_LOCK = 72726879
-# A sweep that is not finished is looked after again this often, in case its message was lost.
-SWEEP_SECONDS = 15.0
-# A hint for what is due stands so long for all that fall due meanwhile: while no worker runs, queues hold a few
-# messages a step and not one a second. A broker that lost it costs no more than this.
+# A hint stands for all that falls due meanwhile, and stands so long at least. Then it is given again if its queue
+# holds less than it did, since a worker may have taken it, or the broker lost it; and in any case if a worker reads
+# that queue, on which others may have been put meanwhile. While no worker runs, queues hold one message a step, and not
+# one a second; once an hour there is another, since workers ignore the older ones.
 HINT_SECONDS = 15.0
+# A worker that has been silent for longer reads nothing.
+SILENT_SECONDS = 35.0
+EXPIRED_SECONDS = MAX_AGE_MS / 1000
 # How many workers share the rules that are asked of everybody.
 HANDS = 4
 # What has been waiting longest for an order: since when, or its number.
 Oldest = datetime | int
+
+
+class _Hint(NamedTuple):
+    """A hint that is out: for what had been due longest, when it was given and looked at last, on a queue so long."""
+
+    oldest: Oldest
+    given_at: float
+    looked_at: float
+    depth: int
+
+
+class _Queues:
+    """What is known of the queues of orders in one round, each thing asked once and only where it matters."""
+
+    def __init__(self, engine: Engine, broker: Broker) -> None:
+        self._engine, self._broker = engine, broker
+        self._depths: dict[str, int] = {}
+        self._read: set[str] | None = None
+
+    def depth(self, queue: str) -> int:
+        """Return how many messages a queue holds."""
+        if queue not in self._depths:
+            self._depths[queue] = depth(self._broker, queue)
+        return self._depths[queue]
+
+    def read(self) -> set[str]:
+        """Return the queues that workers read."""
+        if self._read is None:
+            with self._engine.connect() as conn:
+                now, seen = database_now(conn), installation.workers(conn)
+            alive = (each for each in seen if now - each.at < timedelta(seconds=SILENT_SECONDS))
+            self._read = {queue for each in alive for queue in each.queues}
+        return self._read
 
 
 class Tick:
@@ -75,9 +114,7 @@ class Tick:
         self._broker = broker
         self._interruptions: tuple[type[Exception], ...] = (SQLAlchemyError, *away(broker))
         self._leading: Connection | None = None
-        self._nudged: dict[int, float] = {}
-        # What was published, for what had been due longest then, and when.
-        self._hinted: dict[Order, tuple[Oldest, float]] = {}
+        self._hinted: dict[Order, _Hint] = {}
 
     def run_once(self) -> int:
         """Publish work for what is due; return how many orders that took. 0 when another tick leads."""
@@ -103,21 +140,18 @@ class Tick:
             }
             lanes = outbox.lanes(conn, now=now, scope=EVERYTHING)
         ensure_partitions(self._engine, now)
-        orphans = [sweep_id for sweep_id in open_sweeps if self._due_for_a_nudge(sweep_id)]
-        for sweep_id in orphans:
-            publish(self._broker, RunSweep(sweep_id))
         channels: dict[Order, datetime] = {}
         for lane in sorted(lanes, key=lambda lane: lane.channel):
             channel = Deliver(lane.channel)
             channels[channel] = min(channels.get(channel, lane.due_at), lane.due_at)
-        due: dict[Order, Oldest] = {ExecuteDue(step.step_id): step.due_at for step in steps}
+        due: dict[Order, Oldest] = {RunSweep(sweep_id): sweep_id for sweep_id in open_sweeps}
+        due |= {ExecuteDue(step.step_id): step.due_at for step in steps}
         due |= channels
         due |= {order: oldest for order, oldest in others.items() if oldest is not None}
-        fresh = self._fresh(due)
-        for order in fresh:
-            publish(self._broker, order)
-            self._hinted[order] = (due[order], time.monotonic())
-        return len(fresh) + len(orphans)
+        queues = _Queues(self._engine, self._broker)
+        fresh = self._fresh(due, queues)
+        self._give({order: due[order] for order in fresh}, queues)
+        return len(fresh)
 
     def run(self, stop: threading.Event) -> None:
         """Tick every second until told to stop; a lost database or broker is waited for."""
@@ -164,22 +198,38 @@ class Tick:
             log.info("tick_leads")
         return self._leading
 
-    def _fresh(self, due: dict[Order, Oldest]) -> list[Order]:
+    def _fresh(self, due: dict[Order, Oldest], queues: _Queues) -> list[Order]:
         """Return the orders whose hint is not out: where what was due longest is gone, somebody took the hint."""
         clock = time.monotonic()
         self._hinted = {
-            order: (oldest, at)
-            for order, (oldest, at) in self._hinted.items()
-            if due.get(order) == oldest and clock - at < HINT_SECONDS
+            order: hint
+            for order, hint in self._hinted.items()
+            # A sweep that was just asked for is only looked after when it is a moment old.
+            if due.get(order, hint.oldest) == hint.oldest
+            if order in due or clock - hint.given_at < HINT_SECONDS
         }
-        return [order for order in due if order not in self._hinted]
+        return [order for order in due if order not in self._hinted or self._is_gone(order, queues)]
 
-    def _due_for_a_nudge(self, sweep_id: int) -> bool:
-        last = self._nudged.get(sweep_id)
-        if last is not None and time.monotonic() - last < SWEEP_SECONDS:
+    def _is_gone(self, order: Order, queues: _Queues) -> bool:
+        """Return whether the hint for an order may not be on its queue any more."""
+        clock, hint = time.monotonic(), self._hinted[order]
+        if clock - hint.looked_at < HINT_SECONDS:
             return False
-        self._nudged[sweep_id] = time.monotonic()
-        return True
+        self._hinted[order] = hint._replace(looked_at=clock)
+        return (
+            clock - hint.given_at >= EXPIRED_SECONDS
+            or queues.depth(order.queue) < hint.depth
+            or order.queue in queues.read()
+        )
+
+    def _give(self, fresh: dict[Order, Oldest], queues: _Queues) -> None:
+        # As long as the queues were before, and what comes now: whoever takes some of it meanwhile makes them shorter.
+        added = Counter(order.queue for order in fresh)
+        before = {queue: queues.depth(queue) for queue in added}
+        for order, oldest in fresh.items():
+            publish(self._broker, order)
+            clock = time.monotonic()
+            self._hinted[order] = _Hint(oldest, clock, clock, before[order.queue] + added[order.queue])
 
 
 def _first_by_date(conn: Connection, now: datetime) -> datetime | None:

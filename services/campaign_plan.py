@@ -30,9 +30,12 @@ from parcours.domain.errors import CampaignError
 from parcours.domain.segments import parsing
 from parcours.domain.segments import rule as tree
 from parcours.domain.segments.rule import Rule
+from parcours.domain.steps.properties import empty_choices
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.templated import texts_in
 from parcours.domain.steps.types import Kind, RefersTo
+from parcours.domain.time.dates import coming, moment
+from parcours.domain.time.zones import zone_of
 from parcours.services import campaign_effects, segment_rules
 from parcours.services.campaign_effects import CampaignEffect
 from parcours.services.circles import INSTEAD_OF_CIRCLE, Asker, Circles
@@ -94,7 +97,8 @@ class CampaignPlan:
     rules_dropped: list[str] = field(default_factory=list)
     # Whether members are asked whether they are out now, by rules that were no exits before.
     asks_exits: bool = False
-    # Dates by which contacts enter from now on, and how many contacts have them; and those by which they do no more.
+    # Dates by which contacts enter from now on, and how many contacts have them ahead of them; and those by which
+    # they do no more.
     dates: dict[str, int] = field(default_factory=dict)
     dates_removed: list[str] = field(default_factory=list)
     new_roots: list[str] = field(default_factory=list)
@@ -225,7 +229,7 @@ class CampaignPlan:
             if waiting
         ]
         lines += [
-            f"  + contacts will enter {date}; {n:,} contacts have this date (times in the past do not count)"
+            f"  + contacts will enter {date}; {n:,} {'contact has' if n == 1 else 'contacts have'} this date ahead"
             for date, n in self.dates.items()
         ]
         lines += [f"  - contacts will no longer enter {date}" for date in self.dates_removed]
@@ -435,14 +439,13 @@ def plan(
     applies it at once.
     """
     now = database_now(conn) if now is None else now
-    warnings = [short(each) for each in _warnings(conn, file)]
-    if len(warnings) > MOST_PROBLEMS:
-        warnings = [*warnings[:MOST_PROBLEMS], f"there are more notes: a plan shows at most {MOST_PROBLEMS}"]
+    warnings = _in_short(_warnings(conn, file))
     named = list(references(file))
     stages = _missing(named, RefersTo.STAGE, stages_table.keys(conn))
     point_groups = _missing(named, RefersTo.POINT_GROUP, {group.key for group in scores.groups(conn)})
     row = campaigns.stored(conn, file.campaign)
     if row is None or row.key != file.campaign or row.version == 0:
+        ahead, unreadable_dates = _dates(conn, file, (), now=now, zone=zone)
         return CampaignPlan(
             file,
             None,
@@ -450,16 +453,17 @@ def plan(
             unchanged=False,
             publishes=True if file.published else None,
             added=[step.step for step in file.walk()],
-            dates=_dates(conn, file, ()),
+            dates=ahead,
             stages=stages,
             point_groups=point_groups,
             rules_added=entry_rules(file),
             **(_new_effects(conn, file, now=now, zone=zone) if counted else {}),
-            warnings=warnings,
+            warnings=warnings + unreadable_dates,
         )
     before, _, unreadable = campaigns.read_version(conn, row.key, row.id, row.version)
     if unreadable is not None:
         warnings.insert(0, f"the current version cannot be read ({unreadable.why}); this version replaces it")
+    ahead, unreadable_dates = _dates(conn, file, before.sources.dates, now=now, zone=zone)
     published = campaigns.listing(conn, [row.id])
     # A deleted campaign is not listed; applying its file brings it back, unpublished unless it says so.
     was_published = bool(published) and bool(published[0].published)
@@ -521,7 +525,7 @@ def plan(
         },
         asks_exits=any(rule not in _exit_rules(before) for rule in _exit_rules(file)),
         rules_dropped=[key for key in kept if _rule_of(old[key]) is not None and _rule_of(new[key]) is None],
-        dates=_dates(conn, file, before.sources.dates),
+        dates=ahead,
         dates_removed=_gone(before, file),
         new_roots=[step.step for step in file.steps if step.step not in old_roots],
         new_below={
@@ -541,7 +545,7 @@ def plan(
         waiting={key: n for key in changed if (n := waiting.get(ids[key], 0))},
         effects=effects,
         moves=moves,
-        warnings=warnings,
+        warnings=warnings + unreadable_dates,
     )
 
 
@@ -591,11 +595,32 @@ def _new_effects(conn: Connection, file: CampaignFile, *, now: datetime, zone: Z
     return {"moves": moves, "effects": list(effects)}
 
 
-def _dates(conn: Connection, file: CampaignFile, before: Iterable[DateSourceFile]) -> dict[str, int]:
-    """Return by which dates contacts enter and did not before, with how many have them."""
+def _dates(
+    conn: Connection, file: CampaignFile, before: Iterable[DateSourceFile], *, now: datetime, zone: ZoneInfo
+) -> tuple[dict[str, int], list[str]]:
+    """Return by which dates contacts enter and did not before, with how many have them ahead, and notes on the others.
+
+    A date in the past, and what is no date, lets nobody in.
+    """
     known = set(map(contact_date, before))
-    new = [date for date in map(contact_date, file.sources.dates) if date not in known]
-    return {str(date): dates.with_field(conn, date.field) for date in new}
+    found: dict[str, int] = {}
+    unreadable: dict[str, int] = {}
+    for date in map(contact_date, file.sources.dates):
+        if date in known:
+            continue
+        found[str(date)] = unreadable[date.field] = 0
+        for value, name, n in dates.values(conn, date.field):
+            if moment(value) is None:
+                unreadable[date.field] += n
+            elif coming(date, value, zone_of(name, zone), since=now, last=None) is not None:
+                found[str(date)] += n
+    return found, [
+        f"1 contact has a value in the field {name!r} that is not a date; it does not enter by it"
+        if n == 1
+        else f"{n:,} contacts have a value in the field {name!r} that is not a date; they do not enter by it"
+        for name, n in unreadable.items()
+        if n
+    ]
 
 
 def _gone(before: CampaignFile, after: CampaignFile) -> list[str]:
@@ -692,6 +717,13 @@ def _date_notes(conn: Connection, file: CampaignFile) -> Iterator[str]:
         )
 
 
+def _in_short(warnings: Sequence[str]) -> list[str]:
+    shown = [short(each) for each in warnings[:MOST_PROBLEMS]]
+    return (
+        [*shown, f"there are more notes: a plan shows at most {MOST_PROBLEMS}"] if warnings[MOST_PROBLEMS:] else shown
+    )
+
+
 def _warnings(conn: Connection, file: CampaignFile) -> list[str]:
     found = list(references(file))
     emails = {each.key for each in found if each.what is RefersTo.EMAIL}
@@ -712,6 +744,11 @@ def _warnings(conn: Connection, file: CampaignFile) -> list[str]:
         for key in sorted(firms - companies.existing(conn, firms))
     ]
     warnings += _date_notes(conn, file)
+    warnings += [
+        f"step {step.step}: '{name}' is empty, so the answer is always no; give at least one"
+        for step in file.walk()
+        for name in empty_choices(step_type(step.kind, step.type).properties, step.with_)
+    ]
     warnings += [
         f"segment {each.segment!r} is a source and an exit: contacts who enter by it leave at once; remove it from one"
         for each in file.exit

@@ -17,6 +17,7 @@ from parcours.db.installation_settings import settings_of
 from parcours.db.reads import batch
 from parcours.db.reads import exports as reads
 from parcours.db.tables import contacts
+from parcours.domain.contacts.identity import taken
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.events.parsing import parse
 from parcours.domain.segments.rule import Condition
@@ -63,7 +64,7 @@ def check_address(conn: Connection, own: int | None, email: str | None) -> None:
     address = email.strip()
     others = contacts.holders(conn, [address]).get(address, [])
     if others and own not in {holder.id for holder in others}:
-        raise ContactRefusedError(f"the address {address} belongs to contact {others[0].key!r}; use that contact")
+        raise ContactRefusedError(taken(address, owner=others[0].key))
 
 
 def apply(engine: Engine, settings: Settings, key: str, change: ContactChange, *, source: str) -> None:

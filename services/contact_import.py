@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 
 from parcours.db.tables import campaigns, contacts, events, rules, segments
 from parcours.db.tables.contacts import Imported, Incoming, SameAddress
-from parcours.domain.contacts.identity import in_use
+from parcours.domain.contacts.identity import in_use, taken
 from parcours.domain.errors import NotFoundError
 from parcours.producers.files.columns import FileColumn
 from parcours.producers.files.contacts import ContactFile
@@ -144,7 +144,9 @@ def run(
         imported = contacts.merge(conn, now=now, same_address=same_address)
         rules.leave_imported(conn, now=now)
         for row in imported.refused:
-            reject(RejectedRow(row.line, in_use(row.email, owner=row.owner, key=row.key), f"{row.key},{row.email}"))
+            # Nobody can merge a contact that this row alone knows.
+            why = in_use(row.email, owner=row.owner, key=row.key) if row.known else taken(row.email, owner=row.owner)
+            reject(RejectedRow(row.line, why, f"{row.key},{row.email}"))
         if segment is not None:
             for ids in contacts.staged_ids(conn, MEMBERS_A_STATEMENT):
                 segments.add_members(conn, segment.id, ids, manual=True, now=now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -17,6 +18,7 @@ from parcours.domain.campaign_file.sentences import quoted
 from parcours.domain.errors import CampaignError
 from parcours.domain.segments import parsing
 from parcours.domain.segments import rule as rules
+from parcours.domain.steps.properties import NO_CHOICE, empty_choices
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.types import RefersTo
 from parcours.services.drafts import without_choices
@@ -67,8 +69,20 @@ def check_draft(conn: Connection, data: Mapping[str, Any], zone: ZoneInfo) -> Ch
     checked = check(given, default_zone=zone)
     problems = [_placed(given, each.path, each.sentence) for each in checked.problems]
     problems += _of_goal(given)
+    problems += _empty_choices(given)
     problems += _unknown(conn, given)
     return CheckedDraft(checked.file if not problems else None, problems)
+
+
+def _empty_choices(data: Mapping[str, Any]) -> Iterator[DraftProblem]:
+    """Yield the lists of which one is enough, and that hold nothing: a file may have them, who builds is asked."""
+    for each in edit.walk(data):
+        kind, given = edit.kind_of(each.step), each.step.get("with")
+        if kind is None or not isinstance(given, Mapping):
+            continue
+        with suppress(CampaignError):  # of a type that is not installed
+            for name in empty_choices(step_type(kind, str(each.step[kind.value])).properties, given):
+                yield DraftProblem(each.step["step"], f"with.{name}", NO_CHOICE)
 
 
 def _of_goal(data: Mapping[str, Any]) -> Iterator[DraftProblem]:

@@ -84,6 +84,8 @@ class Simulation:
     seconds: Mapping[str, Sequence[float]] = field(default_factory=dict)
     # How many contacts a day come in by each source, by its key or type; empty: all by the first source.
     arrivals: Mapping[str, float] = field(default_factory=dict)
+    # Whether the clock goes to the instant at which something is due, as it may for few contacts.
+    exact: bool = False
     # How many came in by each source on each day (UTC).
     arrived: Counter[tuple[date, str]] = field(default_factory=Counter)
     now: datetime = field(init=False)
@@ -276,6 +278,8 @@ class Simulation:
 
     def _up(self, at: datetime, grid: timedelta) -> datetime:
         """Return the first moment of a grid that is not before an instant."""
+        if self.exact:
+            return at
         return self.start - (self.start - at) // grid * grid
 
 

@@ -251,7 +251,13 @@ def _add_problems(app: FastAPI) -> None:
         if error.status_code == 405:
             methods = _methods_of(app, request)
             headers["Allow"] = ", ".join(methods)
-            sentence = sentence or f"{request.method[:20]} is not supported here; use {' or '.join(methods)}"
+            if _wants_page(request):
+                used = {"method": request.method[:20], "methods": headers["Allow"]}
+                sentence = said(
+                    "This address does not support {method}, only {methods}. Go back and try again.", **used
+                )
+            else:
+                sentence = f"{request.method[:20]} is not supported here; use {' or '.join(methods)}"
         return _answer(request, error.status_code, sentence or str(error.detail), headers)
 
     @handles(RequestValidationError)
@@ -302,7 +308,6 @@ def _add_problems(app: FastAPI) -> None:
 # What people read instead of the framework's words.
 PAGE_SENTENCES = {
     404: marked("This page does not exist. It may have been moved or deleted."),
-    405: marked("This page cannot process the request. Go back and try again."),
 }
 ANSWERS = {
     400: "The body is not JSON.",

@@ -26,7 +26,7 @@ from parcours.domain.events.parsing import ContactEvent, EventError
 from parcours.domain.jobs import ActOnEvents
 from parcours.ops import metrics
 from parcours.ops.settings import Settings
-from parcours.producers.broker import publish
+from parcours.producers.broker import depth, publish
 from parcours.web.problems import ProblemError
 from parcours.workers import events, intake
 
@@ -35,6 +35,8 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 FULL_RETRY_SECONDS = 5
+# A queue that holds so many hints needs no other: one is enough for all that is in the inbox.
+ENOUGH_HINTS = 100
 # Between a hint that could not be published and the next try.
 HINT_PAUSE_SECONDS = 1.0
 # So often in a row a request may lose a deadlock.
@@ -66,8 +68,9 @@ class Taken(BaseModel):
 class Hints:
     """Publishes that the inbox holds something, from a thread of its own.
 
-    Nobody who posts waits for the broker, and posts that come together share a hint. A broker that is
-    away costs nothing but time: the events are stored, and the next hint or tick finds them.
+    Nobody who posts waits for the broker, and posts that come together share a hint. While no worker runs, hints do
+    not pile up. A broker that is away costs nothing but time: the events are stored, and the next hint or tick finds
+    them.
     """
 
     def __init__(self, broker: Broker) -> None:
@@ -99,7 +102,8 @@ class Hints:
             asked_to_stop = self._stopped.is_set()
             self._wanted.clear()
             try:
-                publish(self._broker, ActOnEvents())
+                if depth(self._broker, ActOnEvents.queue) < ENOUGH_HINTS:
+                    publish(self._broker, ActOnEvents())
                 told = False
             except Exception as error:
                 # A broker that is away, mostly. Whatever it is, the next hint is tried again.

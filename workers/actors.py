@@ -51,6 +51,9 @@ LOOK_AGAIN_MS = 200
 # So often by who found all of them so: a hint that came to nothing is not repeated for a while, and what holds a
 # contact is mostly over in a moment.
 LOOKS = 3
+# Likewise for events that are all in somebody else's hands: each time after twice as long, 12 s together, which
+# is about as long as a tick takes to ask again.
+INBOX_LOOKS = 6
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ class Workshop:
             campaigns.read_by_index(conn)
             return waits.has_due(conn, [step_id], now=now, scope=scope)
 
-    def act_on_events(self) -> None:
+    def act_on_events(self, look: int = 0) -> None:
         """Act on contact events until the inbox is empty or others should have a turn."""
         started = time.monotonic()
         done, counts, lag = 0, Counter[str](), 0.0
@@ -135,9 +138,15 @@ class Workshop:
             done, counts, lag = done + batch.events, counts + batch.counts, max(lag, batch.lag_seconds)
         bind_to_line(events=done, lag_seconds=round(lag, 3), **counts)
         with self.engine.connect() as conn:
-            if events_table.oldest_pending(conn) is not None:
-                # In somebody else's hands, or more than a turn's worth.
-                publish(self.broker, ActOnEvents(), delay_ms=0 if done else LOOK_AGAIN_MS)
+            if events_table.oldest_pending(conn) is None:
+                return
+        if done:
+            # More than a turn's worth.
+            publish(self.broker, ActOnEvents())
+        elif look < INBOX_LOOKS:
+            # In somebody else's hands, who goes on with it. A look must end, or each hint adds one for as long as
+            # the inbox holds anything.
+            publish(self.broker, ActOnEvents(look + 1), delay_ms=LOOK_AGAIN_MS * 2**look)
 
     def deliver(self, channel: str) -> None:
         """Send what is due of a channel, batch after batch; then let others have a turn."""

@@ -134,8 +134,9 @@ def build(conn: Connection, *, zone: ZoneInfo) -> bool:
 
 def build_all(engine: Engine, *, zone: ZoneInfo) -> None:
     """Write what is left to write of new sources, as far as nobody is in the way; the rest has a turn later."""
+    with engine.connect() as conn:
+        more = dates_table.first_build(conn) is not None
     until = time.monotonic() + PATIENCE_SECONDS
-    more = True
     while more:
         with engine.begin() as conn:
             more = build(conn, zone=zone)

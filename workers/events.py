@@ -91,7 +91,9 @@ def heed(conn: Connection, offered: Sequence[ContactEvent], *, now: datetime) ->
         if heed_address(conn, event) is not None:
             done.accepted += 1
         else:
-            done.rejected.append((index, "no contact has the key in `from`; import the contact, or correct the event"))
+            done.rejected.append(
+                (index, "`from` is not a phone number; write it with the country code, like +33612345678")
+            )
     return done
 
 

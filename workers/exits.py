@@ -52,18 +52,22 @@ def told(
 
 def _with(before: Told, each: Judged, reason: str, now: datetime) -> Told:
     if each.answer is True:
-        return Told(reason, None)
+        return Told(reason, each.changes_at)
     return Told(None, next_look(each, before.asked_at, now))
 
 
-def of_range(conn: Connection, campaign: Campaign, chunk: Chunk, *, now: datetime, zone: ZoneInfo) -> set[int]:
-    """Return who of a range of contacts is to be out by the exits by rule, asked set by set."""
-    return {
-        contact_id
-        for rule in campaign.rule_exits
-        for contact_id, each in in_sql.judged(conn, rule, *chunk, now=now, zone=zone).items()
-        if each.answer is True
-    }
+def of_range(
+    conn: Connection, campaign: Campaign, chunk: Chunk, *, now: datetime, zone: ZoneInfo
+) -> dict[int, datetime | None]:
+    """Return who of a range of contacts is to be out by the exits by rule, asked set by set, and when that may change
+    by time alone; None: never."""
+    found: dict[int, datetime | None] = {}
+    for rule in campaign.rule_exits:
+        for contact_id, each in in_sql.judged(conn, rule, *chunk, now=now, zone=zone).items():
+            if each.answer is True:
+                known = (found.get(contact_id), each.changes_at)
+                found[contact_id] = min((at for at in known if at is not None), default=None)
+    return found
 
 
 def by_reason(answers: Mapping[int, Told]) -> dict[str, list[int]]:

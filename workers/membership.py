@@ -101,6 +101,9 @@ def admit(
         present = [id_ for id_ in present if id_ not in out]
     told = exits.told(conn, campaign, present, now=now, zone=zone) if campaign.rule_exits and present else {}
     if told and arrival is not Arrival.MANUAL:
+        if arrival is Arrival.SEGMENT:
+            kept_out = {id_: each.asked_at for id_, each in told.items() if each.reason is not None}
+            _look_when_exits_end(conn, campaign, kept_out)
         present = [id_ for id_ in present if id_ in told and told[id_].reason is None]
     known = memberships.states(conn, campaign.id, sources, present)
     one = {id_: each for id_, each in known.items() if not (each.runs or entries)}
@@ -108,7 +111,8 @@ def admit(
     coming = _Coming(conn, campaign, arrival, now, zone, since or {}, entries or {}, again, released)
     done = coming.by_itself(one) if one else {}
     done |= coming.beside_others(several) if several else {}
-    due = {id_: told[id_].asked_at for id_ in done if id_ in told and told[id_].asked_at is not None}
+    asked = {id_: told[id_] for id_ in done if id_ in told}
+    due = {id_: each.asked_at for id_, each in asked.items() if each.reason is None and each.asked_at is not None}
     memberships.set_exit_due(conn, campaign.id, due)
     if done and campaign.cooldown is not None:
         memberships.stay(conn, campaign.id, list(done))
@@ -520,6 +524,14 @@ def exit_all(conn: Connection, campaign: Campaign, contact_ids: Sequence[int], r
     return depart(conn, campaign.id, contact_ids, Departure.EXIT, now=now, reason=reason)
 
 
+def _look_when_exits_end(conn: Connection, campaign: Campaign, kept_out: Mapping[int, datetime | None]) -> None:
+    """Let contacts of a source segment whom exits by rule keep out be looked at when time alone may change that."""
+    due = {id_: at for id_, at in sorted(kept_out.items()) if at is not None}
+    if due:
+        members = memberships.active(conn, campaign.id, list(due))
+        memberships.look_again(conn, campaign.id, {id_: at for id_, at in due.items() if id_ not in members})
+
+
 def exits_of(conn: Connection, campaign: Campaign) -> list[int]:
     """Return the ids of the segments that are exits of a campaign."""
     if not campaign.segment_exits:
@@ -668,6 +680,9 @@ def reconcile(
         out = exits.of_range(conn, campaign, chunk, now=now, zone=zone)
         feeding = feeding._replace(kept_out=out)
         done += Counter(removed=_let_out_by_rule(conn, campaign, out, now=now, zone=zone, limit=_left(limit, done)))
+        if changing := [id_ for id_, at in out.items() if at is not None]:
+            inside = memberships.inside(conn, published, changing)
+            _look_when_exits_end(conn, campaign, {id_: out[id_] for id_ in inside})
     if campaign.event_sources and published:
         done += _join_beside_runs(
             conn, campaign, feeding, chunk, now=now, zone=zone, limit=_left(limit, done), scope=scope

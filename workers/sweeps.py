@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from parcours.db.partitions import ensure_partitions
 from parcours.db.scope import Scope
-from parcours.db.tables import campaigns, realign, rebuilds, sweeps, traces, waits
+from parcours.db.tables import campaigns, entrants, realign, rebuilds, sweeps, traces, waits
 from parcours.db.tables import dates as dates_table
 from parcours.db.tables import membership as memberships
 from parcours.db.tables import rules as rule_tables
@@ -84,11 +84,14 @@ def update_inline(
         repaired = _ask_rules(conn, scope, [id_ for id_, _ in wanted], now)
         if not scope.is_partial:
             realign.drop(conn, [id_ for id_, _ in wanted])
-    rebuilding.work_all(engine, repaired, now=now, zone=zone)
+        limited = entrants.limited(conn, [id_ for id_, _ in wanted])
+    if repaired:
+        rebuilding.work_all(engine, repaired, now=now, zone=zone)
     done: Counts = {key: Counter() for _, key in wanted}
     for campaign_id, key in wanted:
-        with engine.begin() as conn:
-            done[key] += release(conn, campaign_id, now=now, zone=zone)
+        if campaign_id in limited:
+            with engine.begin() as conn:
+                done[key] += release(conn, campaign_id, now=now, zone=zone)
         with engine.connect() as conn:
             chunks = _chunks(conn, campaign_id, scope, now=now, zone=zone, width=CHUNK_WIDTH)
         for chunk in chunks:
@@ -175,7 +178,8 @@ def run_sweep(engine: Engine, sweep_id: int, look: int, *, zone: ZoneInfo) -> li
     """Split a sweep into orders, or see whether it is finished; return (order, delay in ms) to publish.
 
     What is left is read from the database each time, so a lost message costs a look, and a sweep
-    that is asked for twice is done once.
+    that is asked for twice is done once. Whoever starts it looks again until it is finished; a tick that looks after
+    it (`look` 0 again) only asks for what is left, or each time would leave one more who looks for ever.
     """
     with engine.begin() as conn:
         sweep = sweeps.find(conn, sweep_id)
@@ -186,13 +190,17 @@ def run_sweep(engine: Engine, sweep_id: int, look: int, *, zone: ZoneInfo) -> li
         if sweep.started_at is None and sweep.kind == "update":
             dates.build_all(engine, zone=zone)
         rules.follow_all(engine, now=sweep.at, zone=zone)
-        if sweeps.start(conn, sweep_id) and sweep.kind == "update":
+        starts = sweeps.start(conn, sweep_id)
+        if starts and sweep.kind == "update":
             wanted = running(conn, sweep.scope, sweep.at)
             _ask_rules(conn, sweep.scope, [id_ for id_, _ in wanted], sweep.at)
             if not sweep.scope.is_partial:
                 realign.drop(conn, [id_ for id_, _ in wanted])
+            limited = entrants.limited(conn, [id_ for id_, _ in wanted])
             for campaign_id, _ in wanted:
-                counts = release(conn, campaign_id, now=sweep.at, zone=zone)
+                counts = (
+                    release(conn, campaign_id, now=sweep.at, zone=zone) if campaign_id in limited else Counter[str]()
+                )
                 if counts:
                     sweeps.count(conn, sweep_id, campaign_id, counts)
                 width = sweep.scope.batch_limit or CHUNK_WIDTH
@@ -203,7 +211,8 @@ def run_sweep(engine: Engine, sweep_id: int, look: int, *, zone: ZoneInfo) -> li
             sweeps.finish(conn, sweep_id)
             return []
     delay = min(250 * 2 ** min(look, 5), 5_000)
-    return [*((order, 0) for order in orders), (RunSweep(sweep_id, look + 1), delay)]
+    again = [(RunSweep(sweep_id, look + 1), delay)] if starts or look else []
+    return [*((order, 0) for order in orders), *again]
 
 
 def finish_if_done(conn: Connection, sweep: sweeps.Sweep) -> bool:
@@ -292,7 +301,7 @@ def _chunks(
     campaign, _ = campaigns.enter(conn, campaign_id, zone)
     sources = sources_of(conn, campaign)
     whole = memberships.id_range(conn, campaign_id, sources.segment_ids)
-    by_date = dates_table.due_range(conn, campaign_id, now=now)
+    by_date = dates_table.due_range(conn, campaign_id, now=now) if campaign.dates else None
     ranges = [each for each in (whole, by_date) if each is not None]
     if not ranges:
         return []
@@ -301,6 +310,12 @@ def _chunks(
         first, last = max(first, min(scope.contact_ids)), min(last, max(scope.contact_ids))
     first = max(first, scope.min_id) if scope.min_id is not None else first
     last = min(last, scope.max_id) if scope.max_id is not None else last
+    # What exits by rule say is asked of everybody, as repair: whoever changes lets contacts out at once. Seldom does a
+    # segment that is an exit hold somebody: whoever comes into it is out at once.
+    if campaign.rule_exits or (
+        sources.exits and memberships.exiting(conn, campaign_id, sources.exits, Chunk(first, last), limit=1)
+    ):
+        return [Chunk(start, min(start + width - 1, last)) for start in range(first, last + 1, width)]
     at_once = max(1, READ_AT_ONCE // width) * width
     chunks: list[Chunk] = []
     for start in range(first, last + 1, at_once):
@@ -321,9 +336,4 @@ def _chunks(
         chunks += _beside_runs(
             conn, campaign_id, sources, Chunk(first, last), {each.first_id for each in chunks}, width
         )
-    if sources.exits:
-        held = memberships.exiting(conn, campaign_id, sources.exits, Chunk(first, last), limit=1)
-        # Seldom: whoever comes into such a segment is out at once.
-        if held and not chunks:
-            return [Chunk(start, min(start + width - 1, last)) for start in range(first, last + 1, width)]
     return chunks

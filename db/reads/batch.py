@@ -12,12 +12,13 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import Connection
 
 from parcours.db import touched
+from parcours.db.adapters import column
 from parcours.db.installation_settings import settings_of
 from parcours.db.statements import like, statements
 from parcours.db.tables import companies, events, outcomes, policies, refusals, runs, scores
 from parcours.db.tables import contacts as contacts_table
 from parcours.domain.campaign import Campaign, Step
-from parcours.domain.contacts.contact import CHANGEABLE, COLUMNS, Contact
+from parcours.domain.contacts.contact import CHANGEABLE, COLUMNS, Contact, states
 from parcours.domain.events.facts import as_facts
 from parcours.domain.events.table import EVENT_TYPES
 from parcours.domain.messages.policy import LONGEST, Policy
@@ -39,6 +40,8 @@ from parcours.domain.walk.walk import looks_back
 
 sql = statements(__file__)
 _REFUSALS = CHANGEABLE.index("do_not_contact")
+# What steps change of contacts and the outbox says by itself, once their messages are in it.
+_OF_MESSAGES = frozenset({"received", "received_at", "sent"})
 
 
 class Facts(NamedTuple):
@@ -85,8 +88,7 @@ def load(
     )
     if Need.POLICIES in needs:
         _bind(conn, facts.contacts, world.policies, now=now)
-    before = {id_: contact.state() for id_, contact in facts.contacts.items()}
-    return facts._replace(world=world, before=before)
+    return facts._replace(world=world, before=_states(facts))
 
 
 def load_rules(conn: Connection, rules: Iterable[Rule], contact_ids: Sequence[int], *, now: datetime) -> Facts:
@@ -101,7 +103,11 @@ def load_rules(conn: Connection, rules: Iterable[Rule], contact_ids: Sequence[in
     if Need.COMPANIES in needs:
         world = replace(facts.world, companies=companies.known(conn, list(contact_ids), ()))
         facts = facts._replace(world=world)
-    return facts._replace(before={id_: contact.state() for id_, contact in facts.contacts.items()})
+    return facts._replace(before=_states(facts))
+
+
+def _states(facts: Facts) -> dict[int, tuple[Any, ...]]:
+    return dict(zip(facts.contacts, states(facts.contacts.values()), strict=True))
 
 
 # No campaign has this id, and nobody is a member of it.
@@ -364,8 +370,10 @@ def look_back(conn: Connection, known: Facts, claimed: Sequence[tuple[Step, Sequ
     found: dict[int, list[Fact]] = {}
     answered: set[tuple[int, int | None, int, str, str]] = set()
     for step, claims in claimed:
+        if step.look_back is None:
+            continue
         arrivals = [claim for claim in claims if looks_back(step, claim)]
-        if step.look_back is None or not arrivals:
+        if not arrivals:
             continue
         since = begins(step.look_back, min(claim.anchor_at for claim in arrivals))
         ids = [claim.contact_id for claim in arrivals]
@@ -441,7 +449,7 @@ def save(conn: Connection, facts: Facts, *, now: datetime) -> SegmentChanges:
     companies.join(conn, [(id_, key) for id_, before, after in changed["companies"] for key in after - before])
     companies.set_primary(conn, {id_: after for id_, _, after in changed["company"]})
     for name in own:
-        touched.note(conn, name, (id_ for id_, _, _ in changed[name]))
+        touched.note(conn, name, map(itemgetter(0), changed[name]))
     touched.note_fields(conn, changed["fields"])
     touched.note_named(conn, "tags", [*tags_added, *tags_removed])
     touched.note_named(conn, "scores", ((id_, group) for id_, group, _ in scored))
@@ -465,9 +473,9 @@ def _changed(facts: Facts) -> Mapping[str, list[tuple[int, Any, Any]]]:
     """
     found: defaultdict[str, list[tuple[int, Any, Any]]] = defaultdict(list)
     befores = zip(*facts.before.values(), strict=True)
-    afters = zip(*(facts.contacts[id_].state() for id_ in facts.before), strict=True)
+    afters = zip(*states(facts.contacts[id_] for id_ in facts.before), strict=True)
     for name, before, after in zip(CHANGEABLE, befores, afters, strict=False):
-        if before != after:
+        if name not in _OF_MESSAGES and before != after:
             found[name] = [each for each in zip(facts.before, before, after, strict=True) if each[1] != each[2]]
     return found
 
@@ -518,4 +526,5 @@ def send(conn: Connection, campaign_id: int, messages: Sequence[Message], *, now
 
 def _write(conn: Connection, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], **more: Any) -> None:
     if rows:
-        conn.execute(sql[name], {**dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)), **more})
+        values = map(column, map(list, zip(*rows, strict=True)))
+        conn.execute(sql[name], {**dict(zip(columns, values, strict=True)), **more})

@@ -68,3 +68,8 @@ def busiest_hours(conn: Connection) -> list[tuple[str, datetime, int]]:
 def messages(conn: Connection) -> list[tuple[date, str, int]]:
     """Return how many messages each day (UTC) brought to each channel: (day, channel, how many)."""
     return [(row.day, row.channel, row.n) for row in conn.execute(sql["messages"])]
+
+
+def begin_ids_at(conn: Connection, contact_id: int) -> None:
+    """Let the first contact that is made in an empty schema have this id."""
+    conn.execute(sql["begin_ids_at"], {"id": contact_id})

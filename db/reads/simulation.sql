@@ -53,3 +53,6 @@ FROM message GROUP BY 1, 2 ORDER BY channel, n DESC, hour;
 -- name: messages
 SELECT (due_at AT TIME ZONE 'UTC')::date AS day, channel, count(*) AS n
 FROM message GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- name: begin_ids_at
+SELECT setval(pg_get_serial_sequence('contact', 'id'), :id, false);

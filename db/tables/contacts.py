@@ -38,12 +38,13 @@ SameAddress = Literal["merge", "reject", "allow"]
 
 
 class AddressConflict(NamedTuple):
-    """A row that would give a contact the address of another, `owner`."""
+    """A row that would give a contact the address of another, `owner`. `known`: the contact exists already."""
 
     line: int
     key: str
     email: str
     owner: str
+    known: bool
 
 
 class Incoming(NamedTuple):

@@ -115,7 +115,7 @@ SELECT owned.line, owned.key, owned.owner, incoming.email,
 FROM owned JOIN incoming USING (line);
 
 -- name: same_addresses
-SELECT line, key, email, owner FROM same_address WHERE "exists" OR NOT CAST(:merging AS boolean) ORDER BY line;
+SELECT line, key, email, owner, "exists" FROM same_address WHERE "exists" OR NOT CAST(:merging AS boolean) ORDER BY line;
 
 -- name: leave_out_same_addresses
 -- Who is a contact already is not made one with another in passing; somebody new may be.

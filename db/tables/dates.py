@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ sql = statements(__file__)
 _EVERYTHING = Scope()
 # Contact ids of one range whose entries are written together.
 BUILD_WIDTH = 20_000
+# Rows that are read at once of a field's values.
+READ_AT_ONCE = 5_000
 
 
 class DateSource(NamedTuple):
@@ -47,6 +49,14 @@ class DatesChanged(NamedTuple):
     timezone: str | None
     fields: Mapping[str, Any]
     age: float
+
+
+class ValueOfField(NamedTuple):
+    """What a custom field holds, for contacts of a timezone, and how many they are."""
+
+    value: Any
+    timezone: str | None
+    n: int
 
 
 class DateEntry(NamedTuple):
@@ -216,9 +226,10 @@ def of_contact(conn: Connection, campaign_id: int, contact_id: int) -> list[Date
     return [DateOfContact(*row)._replace(rule=ContactDate.of_data(row.rule)) for row in rows]
 
 
-def with_field(conn: Connection, field: str) -> int:
-    """Return how many contacts have a custom field; reads them all."""
-    return int(conn.execute(sql["with_field"], {"field": field}).scalar_one())
+def values(conn: Connection, field: str) -> Iterator[ValueOfField]:
+    """Yield what a custom field holds, whatever that is, with how many contacts have it; reads all contacts."""
+    for row in conn.execute(sql["values"], {"field": field}, execution_options={"yield_per": READ_AT_ONCE}):
+        yield ValueOfField(*row)
 
 
 def save_steps(conn: Connection, fields: Mapping[int, str]) -> None:

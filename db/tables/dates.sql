@@ -222,8 +222,11 @@ LEFT JOIN date_entry ON date_entry.source_id = date_source.id AND date_entry.con
 WHERE date_source.campaign_id = :campaign_id AND date_source.removed_at IS NULL
 ORDER BY date_source.id;
 
--- name: with_field
-SELECT count(*) FROM contact WHERE jsonb_exists(fields, CAST(:field AS text));
+-- name: values
+SELECT contact.fields -> CAST(:field AS text) AS value, contact.timezone, count(*) AS n
+FROM contact
+WHERE jsonb_exists(contact.fields, CAST(:field AS text))
+GROUP BY value, contact.timezone;
 
 -- name: save_step
 UPDATE step SET date_field = :field WHERE id = :step_id;

@@ -97,6 +97,11 @@ def look_again(conn: Connection, campaign_id: int, at: datetime | None, *, more:
     conn.execute(sql["look_again"], {"campaign_id": campaign_id, "at": at, "more": more})
 
 
+def limited(conn: Connection, campaign_ids: Iterable[int]) -> set[int]:
+    """Return which campaigns may hold somebody back: those that limit, or limited, who begins."""
+    return set(conn.execute(sql["limited"], {"campaign_ids": list(campaign_ids)}).scalars())
+
+
 def first(conn: Connection, campaign_id: int, *, limit: int) -> list[Held]:
     """Return who was held back first."""
     rows = conn.execute(sql["first"], {"campaign_id": campaign_id, "limit": limit})

@@ -25,6 +25,10 @@ SET entry = excluded.entry, again = entrant.again OR excluded.again;
 -- name: look_again
 UPDATE campaign_entry SET next_at = :at, more = coalesce(CAST(:more AS boolean), more) WHERE campaign_id = :campaign_id;
 
+-- name: limited
+-- A row for each campaign whose limit anybody met; nobody is held back without it.
+SELECT campaign_id FROM campaign_entry WHERE campaign_id = ANY (CAST(:campaign_ids AS int[]));
+
 -- name: first
 SELECT seq, contact_id, arrival::text, key, entry, came_at, again FROM entrant
 WHERE campaign_id = :campaign_id ORDER BY seq LIMIT :limit;

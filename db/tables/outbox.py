@@ -274,7 +274,10 @@ def retry(conn: Connection, keys: Sequence[str] | None, *, now: datetime) -> int
     return conn.execute(sql["retry"], {"keys": None if keys is None else list(keys), "now": now}).rowcount
 
 
-def retry_step(conn: Connection, campaign_id: int, step_id: int, why: str, *, now: datetime) -> int:
-    """Put back the messages of a step that failed for this reason, with their attempts before them; return how many."""
+def retry_step(conn: Connection, campaign_id: int, step_id: int, why: str | None, *, now: datetime) -> int:
+    """Put back the messages of a step that failed for this reason, with their attempts before them; return how many.
+
+    Without a reason, all that failed.
+    """
     given = {"campaign_id": campaign_id, "step_id": step_id, "why": why, "now": now}
     return conn.execute(sql["retry_step"], given).rowcount

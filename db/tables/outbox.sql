@@ -234,9 +234,10 @@ ORDER BY message.due_at DESC
 LIMIT :limit;
 
 -- name: retry_step
--- What a page shows as one line: the messages of a step that failed for one reason, from message_failed_idx.
+-- What a page shows as one line: the messages of a step that failed for one reason, from message_failed_step_idx.
 UPDATE message SET state = 'queued', attempts = 0, due_at = :now, tried_at = NULL
-WHERE state = 'failed' AND campaign_id = :campaign_id AND step_id = :step_id AND coalesce(error, '') = :why;
+WHERE state = 'failed' AND campaign_id = :campaign_id AND step_id = :step_id
+  AND (CAST(:why AS text) IS NULL OR coalesce(error, '') = CAST(:why AS text));
 
 -- name: retry
 UPDATE message SET state = 'queued', attempts = 0, due_at = :now, tried_at = NULL

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row
 
+from parcours.db.adapters import column
 from parcours.db.statements import statements
 from parcours.domain.campaign import StopRule
 from parcours.domain.gate import clean_json
@@ -61,10 +62,10 @@ def record(conn: Connection, outcomes: Sequence[OutcomeRow]) -> None:
             "due": due,
             "results": results,
             # Most rows of a batch share the same few details.
-            "details": [
-                (written.get(id(detail)) or _written(written, detail)) if detail else None for detail in details
-            ],
-            "runs": runs,
+            "details": column(
+                [(written.get(id(detail)) or _written(written, detail)) if detail else None for detail in details]
+            ),
+            "runs": column(runs),
         },
     )
     # Most rows of a batch happen at one instant.

@@ -261,9 +261,16 @@ def allow(conn: Connection, allowed: Sequence[tuple[int, str]], *, now: datetime
 
 
 def owners(conn: Connection, numbers: Iterable[str]) -> dict[str, list[Owner]]:
-    """Return who has phone numbers, by the numbers as they are given; the oldest contact first."""
+    """Return who has phone numbers, by the numbers as they are given; the oldest contact first.
+
+    A number without a country code is read by the rules of each contact whose number ends like it.
+    """
     default = settings_of(conn).country
     wanted = {number: read for number in numbers if (read := number_of(number, None, default)) is not None}
+    local: dict[str, list[str]] = {}
+    for number, read in wanted.items():
+        if not read.startswith("+"):
+            local.setdefault(read[-TAIL:], []).append(number)
     found: dict[str, list[Owner]] = {}
     rows = (
         conn.execute(sql["by_phones"], {"tails": sorted({read[-TAIL:] for read in wanted.values()})}) if wanted else ()
@@ -271,8 +278,13 @@ def owners(conn: Connection, numbers: Iterable[str]) -> dict[str, list[Owner]]:
     by_number: dict[str, list[Owner]] = {}
     for row in rows:
         own = number_of(row.phone, row.country, default)
-        if own is not None:
-            by_number.setdefault(own, []).append(Owner(row.id, row.key))
+        if own is None:
+            continue
+        owner = Owner(row.id, row.key)
+        by_number.setdefault(own, []).append(owner)
+        for number in local.get(own[-TAIL:], ()):
+            if own != wanted[number] and number_of(number, row.country, default) == own:
+                by_number.setdefault(wanted[number], []).append(owner)
     for number, read in wanted.items():
         if read in by_number:
             found[number] = list(dict.fromkeys(by_number[read]))

@@ -213,4 +213,8 @@ SELECT said.address
 FROM event
 CROSS JOIN LATERAL (VALUES (event.data ->> 'email'), (event.data -> 'fields' ->> 'phone'),
                            (event.data -> 'fields' ->> 'mobile')) AS said (address)
-WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND type = 'contact.changed' AND said.address <> '';
+WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND type = 'contact.changed' AND said.address <> ''
+UNION
+-- Where an import or a page has changed the address since. Messages to colleagues have none here.
+SELECT address FROM message
+WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND channel IN ('email', 'sms') AND address IS NOT NULL;

@@ -176,8 +176,8 @@ def look_again(conn: Connection) -> None:
 def book(conn: Connection) -> Book:
     """Return all rules, read once a process for each version."""
     now = version(conn)
-    known = _books.get(conn.engine)
-    if known is None or known.version != now:
+    known = _books.get(conn.engine, NO_RULES)
+    if known.version != now:
         known = _books[conn.engine] = _with_campaigns(_read(now, stored(conn)), conn)
     return known
 
@@ -480,8 +480,7 @@ def leave_rest(conn: Connection) -> None:
 
 def oldest_due(conn: Connection, *, now: datetime) -> datetime | None:
     """Return since when a rule is to be asked of somebody; None when there is nobody. Costs what rules there are."""
-    cached = _books.get(conn.engine)
-    known = NO_RULES if cached is None else cached
+    known = _books.get(conn.engine, NO_RULES)
     # By the rules as they were known last, in one read; mostly they are the same.
     row = _oldest_due(conn, known, now)
     if row.version != known.version:

@@ -52,7 +52,7 @@ def open_of(conn: Connection, campaign_id: int, members: Mapping[int, Member]) -
     parameters = {"campaign_id": campaign_id, "contact_ids": list(members)}
     for contact_id, number, key, rotation, entry in conn.execute(sql["open_of"], parameters).all():
         whole = members[contact_id]
-        whole.runs[rotation] = Member(rotation, whole.active, number, key, entry, whole)
+        whole.runs = {**whole.runs, rotation: Member(rotation, whole.active, number, key, entry, whole)}
 
 
 def of_keys(conn: Connection, campaign_id: int, keys: Mapping[int, str]) -> dict[int, StoredRun]:

@@ -27,6 +27,8 @@ MOST_FAILURES_OF_SOURCE = 30
 FAILURES_COUNT_FOR = timedelta(minutes=15)
 MOST_AGENT = 200
 _RANDOM_BYTES = 32
+# In place of the hash of a password, before one is chosen; no password is right.
+_INVITED = "invited:"
 
 
 class User(NamedTuple):
@@ -37,6 +39,8 @@ class User(NamedTuple):
     name: str
     role: Role
     active: bool
+    # Whether its owner has yet to choose a password; lists know.
+    invited: bool = False
 
 
 class SignIn(NamedTuple):
@@ -71,6 +75,12 @@ def create(conn: Connection, email: str, *, name: str, role: Role, password_hash
     given = {"email": email, "name": name, "role": role, "password_hash": password_hash}
     row = conn.execute(sql["create"], given).one_or_none()
     return None if row is None else User(*row)
+
+
+def invite(conn: Connection, email: str, *, name: str, role: Role) -> User | None:
+    """Make an account whose owner has yet to choose a password; None when there is one with this address."""
+    # Another one for each, so that a link is of one account and one invitation.
+    return create(conn, email, name=name, role=role, password_hash=f"{_INVITED}{secrets.token_hex(_RANDOM_BYTES)}")
 
 
 def listing(conn: Connection) -> list[User]:
@@ -134,7 +144,7 @@ def begin(conn: Connection, email: str, source: str, *, now: datetime) -> Attemp
         return Throttled(failures.source_since + FAILURES_COUNT_FOR)
     id_ = conn.execute(sql["fail"], {**pair, "now": now}).scalar_one()
     row = conn.execute(sql["by_email"], {"email": email}).one_or_none()
-    if row is None or not row.active:
+    if row is None or not row.active or row.password_hash.startswith(_INVITED):
         return Attempt(id_, None, None)
     return Attempt(id_, User(*row[:5]), row.password_hash)
 

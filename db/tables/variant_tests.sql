@@ -14,10 +14,16 @@ FROM unnest(CAST(:templates AS text[]), CAST(:campaign_ids AS int[]), CAST(:step
 ON CONFLICT DO NOTHING;
 
 -- name: of_places
-SELECT test.template, test.campaign_id, test.step_id, test.round, test.started_at, test.decided_at, test.winner
+-- A probe of the primary key for each place, whatever statistics say of the table.
+SELECT test.*
 FROM unnest(CAST(:templates AS text[]), CAST(:campaign_ids AS int[]), CAST(:step_ids AS int[]), CAST(:rounds AS int[]))
      AS place (template, campaign_id, step_id, round)
-JOIN variant_test AS test USING (template, campaign_id, step_id, round);
+CROSS JOIN LATERAL (
+    SELECT template, campaign_id, step_id, round, started_at, decided_at, winner FROM variant_test
+    WHERE variant_test.template = place.template AND variant_test.campaign_id = place.campaign_id
+      AND variant_test.step_id = place.step_id AND variant_test.round = place.round
+    LIMIT 1
+) AS test;
 
 -- name: figures
 SELECT counted.variant, counted.what,

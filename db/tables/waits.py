@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from parcours.db.adapters import column
 from parcours.db.scope import Scope
 from parcours.db.statements import statements, variant
 from parcours.domain.walk.catch_up import Shift
@@ -154,8 +155,8 @@ def arm(conn: Connection, waits: Sequence[Wait]) -> None:
         "due",
         "helds",
     )
-    parameters = dict(zip(names, map(list, zip(*waits, strict=True)), strict=True))
-    parameters["helds"] = [None if each.held is None else json.dumps(each.held) for each in waits]
+    parameters: dict[str, list[Any] | None] = dict(zip(names, map(list, zip(*waits, strict=True)), strict=True))
+    parameters["helds"] = column([None if each.held is None else json.dumps(each.held) for each in waits])
     conn.execute(sql["arm"], parameters)
 
 

@@ -1,14 +1,28 @@
 """A contact as a batch sees it: loaded once, changed in memory by the steps, written back once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from parcours.domain.events.reading import property_of
 from parcours.domain.events.utm import NAMES as UTM_NAMES
 from parcours.domain.messages.policy import Rule
+
+
+class _Nothing(dict[Any, Any]):
+    """What most contacts have none of, shared by all of them: a batch makes thousands, with ten of it each."""
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("replace a dict of a contact instead of changing it")
+
+    __setitem__ = setdefault = update = __ior__ = _refuse
+    # What can be a default of a dataclass has one.
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+NOTHING = _Nothing()
 
 
 @dataclass(slots=True)
@@ -32,30 +46,30 @@ class Contact:
     # Keys of the segments that the contact is an active member of.
     segments: frozenset[str] = frozenset()
     # Channel to reason.
-    do_not_contact: dict[str, str] = field(default_factory=dict)
+    do_not_contact: dict[str, str] = NOTHING
     # Channel to the comment that a step gave its entry; those in the database are not loaded.
-    refusal_comments: dict[str, str] = field(default_factory=dict)
+    refusal_comments: dict[str, str] = NOTHING
     # Channels that a step refused by hand, also where the contact's own word goes before that.
     refused_by_hand: frozenset[str] = frozenset()
     # Keys of the email templates that were written to the outbox for the contact, ever.
     received: frozenset[str] = frozenset()
     # When each of them went last, or is to go.
-    received_at: dict[str, datetime] = field(default_factory=dict)
+    received_at: dict[str, datetime] = NOTHING
     # Keys of the contact's companies, and of its primary one.
     companies: frozenset[str] = frozenset()
     company: str | None = None
     # Channel to what the contact wants of it.
-    rules: dict[str, Rule] = field(default_factory=dict)
+    rules: dict[str, Rule] = NOTHING
     # Channel to when its marketing messages go or went, as far back as a cap may ask.
-    sent: dict[str, tuple[datetime, ...]] = field(default_factory=dict)
+    sent: dict[str, tuple[datetime, ...]] = NOTHING
     # Custom field, of those that policies name, to the country that it holds.
-    countries: dict[str, Any] = field(default_factory=dict)
+    countries: dict[str, Any] = NOTHING
     # Key of a point group to the points in it.
-    scores: dict[str, int] = field(default_factory=dict)
+    scores: dict[str, int] = NOTHING
     # Where the latest visit or submission that said so came from, by name of the parameter.
-    utm: dict[str, str] = field(default_factory=dict)
+    utm: dict[str, str] = NOTHING
     # The data of the event that began the run in which the contact is at a step.
-    entry: Mapping[str, Any] = field(default_factory=dict)
+    entry: Mapping[str, Any] = NOTHING
 
     def value(self, name: str) -> Any:
         """Return the value of a name in field conditions: of an attribute, a UTM parameter or a custom field.
@@ -107,6 +121,7 @@ CHANGEABLE = (
 COLUMNS = 5
 # Every step asks this of every contact, so that a step that breaks can be undone.
 _state = attrgetter(*CHANGEABLE)
+
 # What a name begins with that means the data of the event that began the run.
 ENTRY = "entry."
 ATTRIBUTES = frozenset({"key", "email", "timezone", "points", "stage", "owner", "last_active_at", "tags"})
@@ -134,6 +149,11 @@ class StageChange(NamedTuple):
 # Its place in what `state` returns.
 EMAIL = CHANGEABLE.index("email")
 _POINTS, _STAGE, _SCORES = (CHANGEABLE.index(name) for name in ("points", "stage", "scores"))
+
+
+def states(contacts: Iterable[Contact]) -> list[tuple[Any, ...]]:
+    """Return what `state` says of each of many contacts."""
+    return list(map(_state, contacts))
 
 
 def scored(

@@ -80,6 +80,11 @@ def in_use(address: str, *, owner: str, key: str) -> str:
     )
 
 
+def taken(address: str, *, owner: str) -> str:
+    """Return why nobody is made a contact with an address that another one has, and what to do."""
+    return f"the address {address} belongs to contact {owner!r}; use that contact"
+
+
 def wire_domain(domain: str) -> str | None:
     """Return a domain as mail servers take it, in ASCII; None for what is no domain of a mailbox."""
     if not _DOMAIN.fullmatch(domain):

@@ -58,7 +58,7 @@ def parse(value: object, *, now: datetime) -> ContactEvent:
         raise EventError("an event must be a JSON object with specversion, source, id, type and subject")
     version = value.get("specversion")
     if version != "1.0":
-        raise EventError(f'"specversion" must be "1.0", not {_shown(version)}')
+        raise EventError('"specversion" must be "1.0"' + (f", not {_shown(version)}" if version else "; it is missing"))
     source, id_, type_ = (_text(value, name) for name in ("source", "id", "type"))
     contact = _text(value, "subject", hint="the key of the contact")
     data = _data(value)

@@ -15,7 +15,7 @@ from parcours.domain.invalid_values import called
 from parcours.domain.segments import rule as rules
 from parcours.domain.segments.rule import Condition, Rule
 from parcours.domain.steps import registry
-from parcours.domain.steps.properties import APPLYING
+from parcours.domain.steps.properties import APPLYING_RULE
 
 # Of all, any and not in each other, and of conditions in one rule.
 MAX_DEPTH = 20
@@ -42,7 +42,7 @@ def parse(
         gate.check(data, "the rule", levels=3 * MAX_DEPTH)
     except gate.GateError as error:
         return None, [Problem(path, str(error))]
-    checker = Checker(ZoneInfo("UTC"), find_type, None if stored else APPLYING)
+    checker = Checker(ZoneInfo("UTC"), find_type, None if stored else APPLYING_RULE)
     try:
         found = _Reading(checker, of_campaign).rule(data, path, 1)
     except EnoughError:

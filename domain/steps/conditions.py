@@ -24,6 +24,7 @@ from parcours.domain.steps.properties import (
     Json,
     Moment,
     Name,
+    Names,
     Percent,
     PointGroup,
     WholeNumber,
@@ -176,7 +177,7 @@ def field(batch: Batch[FieldTest]) -> list[bool | Failed]:
 
 
 class HasTags(Properties):
-    tags: list[Name] = Field(description="Tag names; one match is enough. An empty list never matches.")
+    tags: Names = Field(description="Tag names, at least one; one match is enough.")
 
 
 @condition(
@@ -195,7 +196,7 @@ def has_tags(batch: Batch[HasTags]) -> list[bool]:
 
 
 class InSegments(Properties):
-    segments: list[Name] = Field(description="Segment keys; one match is enough. An empty list never matches.")
+    segments: Names = Field(description="Segment keys, at least one; one match is enough.")
 
 
 @condition(
@@ -278,7 +279,7 @@ def points(batch: Batch[PointsTest]) -> list[bool]:
 
 
 class InStage(Properties):
-    stages: list[Name] = Field(description="Keys of stages; one of them is enough, an empty list is never satisfied.")
+    stages: Names = Field(description="Keys of stages, at least one; one match is enough.")
 
 
 @condition(
@@ -296,7 +297,7 @@ def in_stage(batch: Batch[InStage]) -> list[bool]:
 
 
 class HasOwner(Properties):
-    owners: list[Name] = Field(description="Owners; one match is enough. An empty list never matches.")
+    owners: Names = Field(description="Owners, at least one; one match is enough.")
 
 
 @condition(
@@ -372,9 +373,8 @@ class AddedWhen(Lately):
 
 
 class InCampaigns(Properties):
-    campaigns: list[Name] = Field(
-        description="Campaign keys, or `this` for the present campaign; one match is enough. An empty list never "
-        "matches."
+    campaigns: Names = Field(
+        description="Campaign keys, or `this` for the present campaign, at least one; one match is enough."
     )
     added: AddedWhen | None = Field(
         default=None,

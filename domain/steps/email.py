@@ -95,10 +95,11 @@ def send(batch: Batch[SendEmail]) -> list[Result]:
         # What went before is no reason to withdraw it; the same from a contact that is merged meanwhile is one.
         payload["again_since"] = batch.now.isoformat()
     rank = sending.rank(batch, high=properties.priority == "high")
-    this = frozenset([template])
+    this, at = frozenset([template]), {template: batch.now}
     results: list[Result] = []
     for contact in batch.contacts:
-        reason = unreachable(contact, template, facts, marketing=marketing, again=_may_go_again(batch, contact))
+        again = properties.again is not None and _may_go_again(batch, contact)
+        reason = unreachable(contact, template, facts, marketing=marketing, again=again)
         if reason is not None:
             results.append(Skipped(reason))
             continue
@@ -106,7 +107,8 @@ def send(batch: Batch[SendEmail]) -> list[Result]:
         result = sending.send(batch, contact, outbound)
         if isinstance(result, Done):
             contact.received = contact.received | this
-            contact.received_at = {**contact.received_at, template: batch.now}
+            # Most received nothing before, and share it.
+            contact.received_at = {**contact.received_at, **at} if contact.received_at else at
         results.append(result)
     return results
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, ValidationInfo
 
 from parcours.domain import operators
 from parcours.domain.contacts.identity import is_address
@@ -24,6 +24,9 @@ MAX_KEY = 255
 # The validation context of the properties in a file that somebody applies. What was stored was judged then, and
 # is not judged anew by what a later release knows better.
 APPLYING = {"applying": True}
+# That of the conditions in a rule that somebody applies.
+APPLYING_RULE = {**APPLYING, "rule": True}
+NO_CHOICE = "give at least one; with an empty list the answer is always no"
 
 
 def is_applied(info: ValidationInfo) -> bool:
@@ -42,6 +45,22 @@ def check_test(operator: str, value: Any, info: ValidationInfo) -> None:
     operators.check(operator, value)
     if is_applied(info):
         operators.refuse_expression(operator, value)
+
+
+def _one_at_least(names: list[str], info: ValidationInfo) -> list[str]:
+    # As a step of a campaign it is noted instead: campaigns that come from elsewhere may hold one.
+    if (info.context or {}).get("rule") and not names:
+        raise ValueError(NO_CHOICE)
+    return names
+
+
+def empty_choices(properties: type[BaseModel], given: Mapping[str, Any]) -> list[str]:
+    """Return the names of properties that are lists of which one is enough, and hold nothing."""
+    return [
+        name
+        for name, field in properties.model_fields.items()
+        if given.get(name) == [] and any(getattr(each, "func", None) is _one_at_least for each in field.metadata)
+    ]
 
 
 def no_template(text: str, info: ValidationInfo) -> str:
@@ -142,6 +161,8 @@ def without_scheme(address: str) -> str:
 # Text that is taken as it is written.
 Plain = Annotated[str, AfterValidator(no_template)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(no_template)]
+# Of which one is enough, so that of none nothing is ever true.
+Names = Annotated[list[Name], AfterValidator(_one_at_least)]
 WholeNumber = Annotated[int, BeforeValidator(_not_a_bool)]
 # By how much points change; some change there must be.
 PointsAdded = Annotated[WholeNumber, Field(ge=-POINTS_LIMIT, le=POINTS_LIMIT), AfterValidator(_not_zero)]

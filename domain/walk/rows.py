@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
-from parcours.domain.contacts.contact import PointChange, StageChange
+from parcours.domain.contacts.contact import NOTHING, PointChange, StageChange
 from parcours.domain.steps.types import Outbound
 
 Reason = Literal["kickoff", "delay", "retry", "decision"]
@@ -43,11 +44,11 @@ class Member:
     # Of a run: its number, its key ('': none) and the data of the event that began it.
     number: int | None = None
     key: str | None = None
-    entry: Mapping[str, Any] = field(default_factory=dict)
+    entry: Mapping[str, Any] = NOTHING
     # The membership that a run is of.
     whole: Member | None = None
     # The runs of a membership, by the rotation in which they were found; without any, it is one run by itself.
-    runs: dict[int, Member] = field(default_factory=dict)
+    runs: dict[int, Member] = NOTHING
 
     def at(self, rotation: int) -> Member | None:
         """Return the run that a wait of a rotation is of, or the membership itself where it has no runs."""
@@ -128,6 +129,9 @@ class Failure(NamedTuple):
     raised: BaseException | None = None
 
 
+_RESULT, _REASON = attrgetter("result"), attrgetter("reason")
+
+
 @dataclass(slots=True)
 class Plan:
     """What a unit of work writes, besides the contacts themselves, which carry their changes."""
@@ -158,8 +162,9 @@ class Plan:
 
         `erased`, when there are any, are contacts that exist no more.
         """
-        counted: Counter[str] = Counter(outcome.result for outcome in self.outcomes)
-        counted["scheduled"] = sum(wait.reason in ("delay", "retry") for wait in self.waits)
+        counted: Counter[str] = Counter(map(_RESULT, self.outcomes))
+        reasons = Counter(map(_REASON, self.waits))
+        counted["scheduled"] = reasons["delay"] + reasons["retry"]
         if self.erased:
             counted["erased"] = len(self.erased)
         return counted

@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from parcours.domain.campaign import Branch, Campaign, Step
-from parcours.domain.contacts.contact import EMAIL, Contact, scored
+from parcours.domain.contacts.contact import EMAIL, Contact, scored, states
 from parcours.domain.contacts.identity import in_use, same_address
 from parcours.domain.events.parsing import remembered
 from parcours.domain.gate import clean
@@ -118,10 +118,11 @@ def decide(
     `pauses` is skipped. The rest runs, and so does everything below that is due at once.
     """
     walk = _Walk(campaign, world, now, default_zone, pauses)
-    walk.already_passed = {
-        *world.already_passed,
-        *((claim.contact_id, step.id, claim.passage) for step, claims in claimed for claim in claims),
-    }
+    if any(step.moved for step in campaign.steps.values()):
+        walk.already_passed = {
+            *world.already_passed,
+            *((claim.contact_id, step.id, claim.passage) for step, claims in claimed for claim in claims),
+        }
     for step, claims in claimed:
         for group in apart(claims):
             walk.start(step, [passing for claim in group if (passing := walk.enter(step, claim, contacts, members))])
@@ -215,7 +216,7 @@ def fail(
 def _of(claim: Claim, members: Mapping[int, Member]) -> Member | None:
     """Return the run that a claim is of, or the membership where that is the only one."""
     member = members.get(claim.contact_id)
-    return None if member is None else member.at(claim.rotation)
+    return member.at(claim.rotation) if member is not None and member.runs else member
 
 
 @dataclass(slots=True)
@@ -583,7 +584,7 @@ class _Walk:
         for passing in passings:
             if passing.member.whole is not None:
                 passing.contact.entry = passing.member.entry
-        before = [contact.state() for contact in contacts]
+        before = states(contacts)
         self._raised = {}
         try:
             results: list[Any] = self._call(step, contacts)
@@ -611,6 +612,8 @@ class _Walk:
         given = {
             contact.id: same_address(contact.email)
             for contact, was in zip(contacts, before, strict=True)
+            # Every action asks this of every contact, and hardly any gives one an address.
+            if contact.email != was[EMAIL]
             if contact.email and same_address(contact.email) != same_address(was[EMAIL] or "")
         }
         if not given or self.world.holders is None:

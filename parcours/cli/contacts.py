@@ -330,7 +330,7 @@ def delete(
     if as_json:
         here.print_json(receipt.to_json())
         return
-    counted = ", ".join(f"{n:,} {kind}" for kind, n in receipt.rows.items() if n)
+    counted = ", ".join(f"{n:,} {kind if n > 1 else kind.removesuffix('s')}" for kind, n in receipt.rows.items() if n)
     more = f": {counted}." if counted else "."
     here.say(f"Contact {receipt.contact} was erased at {here.time(receipt.erased_at)}{more}")
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -11,6 +12,7 @@ from parcours.cli.session import session
 from parcours.db.tables import contacts, emails, outbox
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.messages.templates import RenderError
+from parcours.domain.time.text import shown
 from parcours.ops.tokens import tokens_of
 from parcours.producers.files.documents import stop_at
 from parcours.producers.files.emails import read
@@ -126,16 +128,23 @@ def show(
         here.print_table(
             "Winners",
             ["campaign", "step", "tested since", "winner"],
-            [(each["campaign"], each["step"], each["started_at"], _winner(each)) for each in figures["winners"]],
+            [
+                (each["campaign"], each["step"], _time(each["started_at"], here.zone), _winner(each, here.zone))
+                for each in figures["winners"]
+            ],
         )
     if figures["links"]:
         here.print_table("Links", ["link", "clicks"], [(each["url"], each["clicks"]) for each in figures["links"]])
 
 
-def _winner(test: dict[str, Any]) -> str:
-    if test["decided_at"] is None:
-        return f"none yet; chosen from {test['ends_at']} on"
-    return f"{test['variant'] or 'main version'}, since {test['decided_at']}"
+def _winner(test: dict[str, Any], zone: ZoneInfo) -> str:
+    if test["decided_at"] is not None:
+        return f"{test['variant'] or 'main version'}, since {_time(test['decided_at'], zone)}"
+    return "none" if test["ends_at"] is None else f"none yet; chosen from {_time(test['ends_at'], zone)} on"
+
+
+def _time(text: str, zone: ZoneInfo) -> str:
+    return shown(datetime.fromisoformat(text), zone)
 
 
 @app.command("test")

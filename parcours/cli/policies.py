@@ -52,9 +52,16 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
         return
     here.print_table(
         "Policies",
-        ["channel", "cap", "quiet hours", "closed days", "over"],
+        ["channel", "cap", "quiet hours", "closed days", "spread", "over"],
         [
-            (channel, _cap(rules), _quiet_hours(rules), _closed(rules), rules.get("over", "next_slot"))
+            (
+                channel,
+                _cap(rules),
+                _quiet_hours(rules),
+                _closed(rules),
+                rules.get("spread"),
+                rules.get("over", "next_slot"),
+            )
             for channel, rules in found.items()
         ],
     )

@@ -53,7 +53,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     if outbox_age is not None:
         here.say(f"The oldest due message is {outbox_age:,} s old.")
     for each in away:
-        here.say(f"{each['provider']}: {each['state']} until {_until(here, each['until'])}; {each['error']}")
+        here.say(_outage(here, each))
     if here.settings.smtp_url is None:
         here.say(f"PARCOURS_SMTP_URL is not set; mail is written to {here.settings.home / 'mail'}.")
 
@@ -66,8 +66,12 @@ def _tell_workers(here: Session, workers: Sequence[Mapping[str, Any]]) -> None:
             here.say(f"Worker {each['worker']} has not reported for {each['seen_seconds']:,} s.")
 
 
-def _until(here: Session, at: str | None) -> str:
-    return "the next failure" if at is None else here.time(datetime.fromisoformat(at))
+def _outage(here: Session, circuit: Mapping[str, Any]) -> str:
+    provider, until, error = circuit["provider"], circuit["until"], circuit["error"]
+    if until is None:
+        return f"{provider}: the last attempt failed ({error}); sending continues."
+    at = here.time(datetime.fromisoformat(until))
+    return f"{provider}: sending is paused; one message is tried at {at}. Last error: {error}"
 
 
 def _age(seconds: Any) -> str:

@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import yaml
+from yaml.composer import Composer
 
 from parcours.domain.campaign_file.check import MORE, MOST_PROBLEMS, check
 from parcours.domain.campaign_file.model import MOST_ECHO, CampaignFile, FindType, Problem, dotted
 from parcours.domain.campaign_file.model import Path as Place
 from parcours.domain.campaign_file.sentences import quoted, short
 from parcours.domain.errors import CampaignError
+from parcours.domain.gate import joined
 from parcours.domain.steps import registry
+from parcours.producers.files import yaml_text
+from parcours.producers.files.yaml_text import UnreadableFileError
 
 _TAG = "tag:yaml.org,2002:"
 # Of a file; those of the largest campaign that may be are half as many.
 MAX_CHARACTERS = 1_000_000
 TOO_LONG = f"the campaign has more than {MAX_CHARACTERS:,} characters; split it into several campaigns"
-# Aliases let a short file describe an endless one.
-MAX_NODES = 200_000
-# Of the processor's time, so that a busy machine refuses nobody.
-MAX_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +138,7 @@ def _document(name: Path, text: str) -> CampaignDocument:
     try:
         return CampaignDocument(root)
     except RecursionError:
-        raise _unreadable(name, "the file is nested too deeply") from None
+        raise _unreadable(name, yaml_text.TOO_DEEP) from None
 
 
 def _unreadable(path: Path, sentence: str, line: int | None = None) -> CampaignFileError:
@@ -148,57 +146,24 @@ def _unreadable(path: Path, sentence: str, line: int | None = None) -> CampaignF
 
 
 def _text(path: Path) -> str:
-    most = 4 * MAX_CHARACTERS
     try:
-        with path.open("rb") as file:
-            content = file.read(most + 1)
-    except FileNotFoundError:
-        raise _unreadable(path, "there is no such file") from None
-    except IsADirectoryError:
-        raise _unreadable(path, "this is a folder; name a file in it") from None
-    except OSError as error:
-        raise _unreadable(path, f"the file cannot be read: {(error.strerror or str(error)).lower()}") from None
-    if len(content) > most:
-        raise _unreadable(path, TOO_LONG)
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise _unreadable(path, "the file is not UTF-8; save it with that encoding", line) from None
+        return yaml_text.read(path, most=4 * MAX_CHARACTERS, too_long=TOO_LONG)
+    except UnreadableFileError as error:
+        raise _unreadable(path, str(error), error.line) from None
 
 
 def compose(path: Path, text: str) -> yaml.Node | None:
     try:
-        documents = list(islice(yaml.compose_all(text, Loader), 2))
-    except _TooMuchError as error:
-        raise _unreadable(path, str(error)) from None
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise _unreadable(
-            path, f"the file contains a character that YAML does not allow: U+{error.character:04X}", line
-        ) from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        sentence = f"the file is not valid YAML: {' '.join(filter(None, (error.context, error.problem)))}"
-        if "'\\t'" in sentence:
-            sentence += "; indent with spaces"
-        raise _unreadable(path, short(sentence), mark.line + 1 if mark else None) from None
-    except RecursionError:
-        raise _unreadable(path, "the file is nested too deeply") from None
+        documents = yaml_text.documents(text, Loader, fast=fast_loader(text), most=2)
+    except UnreadableFileError as error:
+        raise _unreadable(path, short(str(error)), error.line) from None
     if len(documents) > 1:
         sentence = "the file contains several documents; put each campaign in its own file"
         raise _unreadable(path, sentence, documents[1].start_mark.line + 1)
     return documents[0] if documents else None
 
 
-class _TooMuchError(Exception):
-    """A file would take too long to read; the message says why."""
-
-
-_TOO_LARGE = f"the file is too large: it has more than {MAX_NODES} values"
-
-
-class Loader(yaml.SafeLoader):
+class Loader(yaml_text.BoundedLoader):
     """Plain scalars by the core schema of YAML 1.2, but numbers with a leading zero are text.
 
     In YAML 1.1 `yes:` and `no:` would be booleans, `09:30` the number 570 and a postal code 01234 octal;
@@ -207,18 +172,27 @@ class Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012
 
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
-        self._nodes = 0
-        self._until = time.thread_time() + MAX_SECONDS
 
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        self._nodes += 1
-        if self._nodes > MAX_NODES:
-            raise _TooMuchError(_TOO_LARGE)
-        if time.thread_time() > self._until:
-            raise _TooMuchError(f"reading the file takes more than {MAX_SECONDS:g} seconds; split the campaign")
-        return super().compose_node(parent, index)
+if yaml.__with_libyaml__:
+
+    class _FastLoader(yaml_text.BoundedComposer, yaml.CSafeLoader):
+        """Reads as the other, with the scanner and the parser of libyaml, which take a tenth of the time."""
+
+        yaml_implicit_resolvers: dict[Any, Any] = Loader.yaml_implicit_resolvers
+
+        def __init__(self, stream: str) -> None:
+            yaml.CSafeLoader.__init__(self, stream)
+            Composer.__init__(self)
+
+
+# Where libyaml takes more than we do, or counts otherwise.
+_FOR_US = re.compile(r"[\t\x85\u2028\u2029\ufeff]|[|>][-+0-9]*#")
+
+
+def fast_loader(text: str) -> type[Any] | None:
+    """Return the fast reader of a text, if there is one that reads it as ours does."""
+    same = text.endswith("\n") and _FOR_US.search(text) is None
+    return _FastLoader if yaml.__with_libyaml__ and same else None
 
 
 class _Dumper(yaml.SafeDumper):
@@ -305,10 +279,10 @@ class CampaignDocument:
 
     def _may_read(self, node: yaml.Node, place: Place) -> bool:
         self._count += 1
-        if self._count > MAX_NODES:
+        if self._count > yaml_text.MAX_NODES:
             if not self._full:
                 self._full = self.broken = True
-                self.problems.append((None, (), _TOO_LARGE))
+                self.problems.append((None, (), yaml_text.TOO_LARGE))
         elif id(node) in self._open:
             self._cannot(node, place, "an alias cannot refer to a value that contains it")
         elif not isinstance(node, yaml.ScalarNode) and node.tag not in (_TAG + "map", _TAG + "seq"):
@@ -328,7 +302,7 @@ class CampaignDocument:
             if not isinstance(key_node, yaml.ScalarNode):
                 self._cannot(key_node, place, "a name must be text, not a list or a mapping")
                 continue
-            key = _joined(key_node.value)
+            key = joined(key_node.value)
             if key in own:
                 sentence = f"{quoted(key)} is written twice, on lines {own[key][0]} and {_line(key_node)}"
                 self._say(key_node, (*place, key), sentence)
@@ -357,7 +331,7 @@ class CampaignDocument:
         try:
             match node.tag.removeprefix(_TAG):
                 case "str" | "timestamp" | "merge":
-                    return _joined(text)
+                    return joined(text)
                 case "null":
                     return None
                 case "bool":
@@ -375,13 +349,6 @@ class CampaignDocument:
 
 def _line(node: yaml.Node) -> int:
     return int(node.start_mark.line) + 1
-
-
-def _joined(text: str) -> str:
-    """Return a text with JSON's pairs of surrogate escapes made one character each."""
-    if not any("\ud800" <= letter <= "\udfff" for letter in text):
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def _shown_tag(tag: str) -> str:

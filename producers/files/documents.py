@@ -12,9 +12,12 @@ import yaml
 
 from parcours.domain.campaign_file.check import MOST_PROBLEMS
 from parcours.domain.errors import CampaignError
+from parcours.domain.gate import INCOMPLETE, clean, is_incomplete, joined
 from parcours.domain.keys import checked_key
 from parcours.domain.messages import templates
 from parcours.domain.messages.templates import Names, TemplateProblem
+from parcours.producers.files import yaml_text
+from parcours.producers.files.yaml_text import UnreadableFileError
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,8 @@ class DocumentProblem:
     """Something wrong in a file, and where; lines and columns count from 1."""
 
     path: Path
-    line: int
+    # None: the file as a whole.
+    line: int | None
     # What it is wrong with, such as `email 'hello'`.
     about: str | None
     what: str
@@ -31,23 +35,19 @@ class DocumentProblem:
 
     def __str__(self) -> str:
         about = "" if self.about is None else f"{self.about}: "
-        place = f"{self.path}:{self.line}" if self.column is None else f"{self.path}:{self.line}:{self.column}"
+        place = ":".join(str(part) for part in (self.path, self.line, self.column) if part is not None)
         return f"{place}: {about}{self.what}"
 
 
 def mappings(
     paths: Sequence[Path], problems: list[DocumentProblem], like: str
 ) -> Iterator[tuple[Path, yaml.MappingNode]]:
-    """Yield the mappings of files: documents, or items of lists. What is no mapping is noted as not `like` one.
-
-    Raises OSError when a file cannot be opened.
-    """
+    """Yield the mappings of files: documents, or items of lists. What is no mapping is noted as not `like` one."""
     for path in paths:
         try:
-            text = path.read_text("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = error.object[: error.start].count(b"\n") + 1
-            problems.append(DocumentProblem(path, line, None, f"byte 0x{error.object[error.start]:02x} is not UTF-8"))
+            text = yaml_text.read(path)
+        except UnreadableFileError as error:
+            problems.append(DocumentProblem(path, error.line, None, str(error)))
             continue
         for node in mappings_of(text, path, problems, like):
             yield path, node
@@ -85,19 +85,33 @@ def _other_file(node: yaml.MappingNode) -> str | None:
 
 def _nodes(text: str, path: Path, problems: list[DocumentProblem]) -> Iterator[yaml.Node]:
     try:
-        documents = [node for node in yaml.compose_all(text, yaml.SafeLoader) if node]
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        what = f"not YAML: {error.problem or error.context}"
-        problems.append(DocumentProblem(path, mark.line + 1 if mark else 1, None, what))
-        return
-    except yaml.YAMLError as error:
-        problems.append(DocumentProblem(path, 1, None, f"not YAML: {str(error).splitlines()[0]}"))
+        documents = yaml_text.documents(text)
+    except UnreadableFileError as error:
+        problems.append(DocumentProblem(path, error.line, None, str(error)))
         return
     if not documents:
         problems.append(DocumentProblem(path, 1, None, "the file is empty"))
     for document in documents:
+        _complete(document, path, problems)
         yield from document.value if isinstance(document, yaml.SequenceNode) else [document]
+
+
+def _complete(document: yaml.Node, path: Path, problems: list[DocumentProblem]) -> None:
+    """Make one character of the two escapes that JSON writes for an emoji, and note where one of them stands alone."""
+    left, seen = [document], set[int]()
+    while left:
+        node = left.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.ScalarNode):
+            node.value = joined(node.value)
+            if is_incomplete(node.value):
+                what = f"contains {INCOMPLETE}; write the whole character"
+                problems.append(DocumentProblem(path, node.start_mark.line + 1, None, what))
+                node.value = clean(node.value)
+        else:
+            left += [each for pair in node.value for each in (pair if isinstance(pair, tuple) else (pair,))]
 
 
 class Part:
@@ -184,6 +198,9 @@ class Part:
         except (yaml.YAMLError, ValueError, TypeError) as error:
             self.note(node, f"{name!r} cannot be read: {str(error).splitlines()[0]}")
             return None
+        except RecursionError:
+            self.note(node, yaml_text.TOO_DEEP)
+            return None
         finally:
             loader.dispose()
 
@@ -243,7 +260,7 @@ class Places:
 
 def sort(problems: list[DocumentProblem], paths: Sequence[Path]) -> None:
     """Bring problems into the order of files and lines."""
-    problems.sort(key=lambda problem: (paths.index(problem.path), problem.line, problem.column or 0))
+    problems.sort(key=lambda problem: (paths.index(problem.path), problem.line or 0, problem.column or 0))
 
 
 def stop_at(problems: Sequence[DocumentProblem], tell: Callable[[str], None]) -> None:

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 
 from parcours.db.tables.emails import Email
 from parcours.db.tables.templates import Template
-from parcours.domain.campaign_file.model import CampaignFile
+from parcours.domain import gate
+from parcours.domain.campaign_file.model import CampaignFile, dotted
 from parcours.domain.campaign_file.model import Path as Place
 from parcours.domain.campaign_file.sentences import did_you_mean, quoted
 from parcours.domain.contacts import identity
@@ -37,7 +38,7 @@ from parcours.producers.files.scenario import (
 )
 from parcours.producers.files.scenario_checks import NOTHING, CheckReading
 from parcours.producers.files.scenario_names import Known
-from parcours.producers.files.scenario_notes import Notes
+from parcours.producers.files.scenario_notes import Notes, incomplete
 from parcours.producers.files.scenario_steps import MOST_STEPS, StepReading
 
 __all__ = [
@@ -87,11 +88,17 @@ class _ScenarioReading:
     def read(self, data: object) -> Scenario | UnreadScenario:
         name = data.get("scenario") if isinstance(data, Mapping) else None
         nth = f" {self.notes.place[0] + 1}" if self.notes.place and isinstance(self.notes.place[0], int) else ""
-        title = name.strip()[:200] if isinstance(name, str) and name.strip() else f"{self.notes.path.stem}{nth}"
+        stem = self.notes.path.stem
+        title = gate.clean(name.strip()[:200]) if isinstance(name, str) and name.strip() else f"{stem}{nth}"
         line = self.notes.line()
         found = None
         try:
-            found = self._scenario(data, title, line)
+            for place in incomplete(data):
+                self.notes.note(
+                    place, f"{dotted(place) or title}: contains {gate.INCOMPLETE}; write the whole character"
+                )
+            if not self.notes.problems:
+                found = self._scenario(data, title, line)
         except RecursionError:
             self.notes.note((), "it is nested too deeply")
         if self.notes.problems or found is None:

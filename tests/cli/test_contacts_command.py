@@ -93,6 +93,16 @@ def test_a_repeated_key_counts_once_as_updated_and_the_last_wins(run: Run, tmp_p
     assert show(run, "a")["fields"] == {"city": "Paris"}
 
 
+def test_a_new_row_with_the_address_of_a_contact_is_told_to_use_that_contact(run: Run, tmp_path: Path) -> None:
+    import_(run, write(tmp_path, "key,email\n1,kim@example.com\n2,ben@example.com\n"))
+    path = write(tmp_path, "key,email\n3,KIM@example.com\n2,kim@example.com\n")
+    assert run("contacts", "import", path, "--same-address", "reject").returncode == 1
+    new, known = (tmp_path / "people.csv.rejected").read_text().splitlines()
+    # Contact 3 does not exist, so that nobody could merge it.
+    assert new.split("\t")[1] == "the address KIM@example.com belongs to contact '1'; use that contact"
+    assert "`parcours contacts merge 2 1`" in known
+
+
 def test_rejected_rows_are_beside_the_file_and_a_clean_run_removes_them(run: Run, tmp_path: Path) -> None:
     path = write(tmp_path, "key,points\na,1\nb,x\n,2\n")
     assert run("contacts", "import", path).returncode == 1

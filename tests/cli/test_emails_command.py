@@ -1,6 +1,7 @@
 """`parcours emails`, from outside."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,36 @@ def test_templates_are_created_then_unchanged_then_updated(run: Run, tmp_path: P
     assert hello["from"] == "Ann <ann@example.org>"
 
 
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ("emails", '{"key": "half", "subject": "Hi\\n%s", "html": "<p>x</p>"}'),
+        ("emails", 'key: half\nsubject: Hi\ntext: x\ntranslations: {fr: {subject: "%s"}}'),
+        ("messages", '{sms: half, text: "%s"}'),
+        ("messages", '{push: half, title: Hi, text: Hi, data: {"%s": 1}}'),
+        ("policies", '{channel: email, "%s": 1}'),
+    ],
+)
+def test_half_an_emoji_is_told_with_its_line_and_both_halves_are_one(
+    run: Run, tmp_path: Path, command: str, text: str
+) -> None:
+    path = tmp_path / "half.yaml"
+    path.write_text(text % r"\ud83d")
+    done = run(command, "apply", path)
+    assert done.returncode == 1
+    assert re.search(r"half.yaml:\d: contains an incomplete character \(a lone surrogate\); write the", done.stderr)
+    path.write_text(text % r"\ud83d\ude00")
+    assert "incomplete" not in run(command, "apply", path).stderr
+
+
+def test_an_emoji_that_json_wrote_in_two_escapes_is_kept(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "emails.json"
+    path.write_text(json.dumps({"key": "smile", "subject": "Hi \U0001f600", "text": "x"}))
+    assert run("emails", "apply", path).stdout == "created smile\n"
+    (found,) = json.loads(run("emails", "list", "--json").stdout)
+    assert found["subject"] == "Hi \U0001f600"
+
+
 @pytest.mark.parametrize("command", ["emails", "messages", "policies"])
 def test_a_file_of_another_kind_gets_one_sentence(run: Run, tmp_path: Path, command: str) -> None:
     for other, text in (
@@ -79,7 +110,7 @@ def test_every_error_of_every_file_is_found_before_anything_is_written(run: Run,
         f"{bad}:6:6: email 'broken': text: unknown name 'a'; known names are contact, campaign, step, message, entry, "
         "unsubscribe_url, open_url, and custom fields as contact.NAME",
         f"{bad}:6:10: email 'broken': text: unknown filter 'nope'",
-        f"{worse}:3: not YAML: expected the node content, but found '<stream end>'",
+        f"{worse}:3: the file is not valid YAML: a value is missing here",
         f"{again}:1: email 'hello': is also in {good}:1",
         f"{again}:3:11: email 'hello': text: a template cannot include another template",
         "parcours: 7 errors in the files; nothing was changed",
@@ -158,3 +189,47 @@ translations:
         ("13", "unknown property 'subjet' in the translation 'fr'"),
         ("13", "the translation 'fr' is empty"),
     ]
+
+
+@pytest.mark.parametrize("kind", ["emails", "messages", "policies"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("key: x\nsubject: " + "[" * 3_000 + "]" * 3_000, ": the file is nested too deeply"),
+        ("- {key: x}\n" * 100_000, ": the file is too large: it has more than 200000 values"),
+        ("key: x\n\n\nsubject: a\x07\n", ":4: the file contains a character that YAML does not allow: U+0007"),
+        ("key: x\nsubject: Sale: today\n", ":2: the file is not valid YAML: put a value that contains ': ' in quotes"),
+    ],
+)
+def test_a_file_that_is_no_yaml_or_too_much_of_it_gets_one_sentence(
+    run: Run, tmp_path: Path, kind: str, content: str, said: str
+) -> None:
+    file = tmp_path / "file.yaml"
+    file.write_text(content)
+    done = run(kind, "apply", file)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [f"{file}{said}", "parcours: 1 error in the files; nothing was changed"]
+
+
+def test_the_times_of_a_winner_are_shown_in_a_timezone_that_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "offer.yaml").write_text(
+        "{key: offer, subject: A, text: Hi, tracking: true, html: <p>Hi</p>, winner: {after: 4 hours, by: opened}, "
+        "variants: [{name: B, weight: 50, subject: B}]}"
+    )
+    (tmp_path / "tour.yaml").write_text(
+        "{campaign: tour, published: true, sources: {segments: [all]}, "
+        "steps: [{step: hello, action: email.send, with: {email: offer}}]}"
+    )
+    (tmp_path / "people.csv").write_text("email\nann@example.com\n")
+    for line in (
+        ("segments", "create", "all"),
+        ("contacts", "import", "people.csv", "--segment", "all"),
+        ("emails", "apply", "offer.yaml"),
+        ("campaigns", "apply", "tour.yaml", "--yes"),
+        ("update", "--inline", "--now", "2026-06-01T09:00:00Z"),
+        ("trigger", "--inline", "--now", "2026-06-01T09:00:00Z"),
+    ):
+        assert (done := run(*line)).returncode == 0, done.stderr
+    shown = " ".join(run("emails", "show", "offer").stdout.split())
+    assert "2026-06-01 09:00:00 UTC" in shown
+    assert "T09:00" not in shown

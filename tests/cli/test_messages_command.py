@@ -95,6 +95,7 @@ def test_policies_are_applied_listed_and_deleted(run: Run, tmp_path: Path) -> No
     assert "2 a week" in printed
     assert "21:00 to 08:00 on sat, sun" in printed
     assert "2026-12-25, 2027-01-01, public holidays of contact.country" in " ".join(printed.split())
+    assert "15 minutes" in printed
     assert run("policies", "delete", "EMAIL").returncode == 0
     assert json.loads(run("policies", "list", "--json").stdout) == [
         {"channel": "sms", "cap": {"number": 3, "period": "day"}}

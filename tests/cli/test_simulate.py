@@ -218,6 +218,28 @@ def test_one_contact_is_walked_through_and_stays_as_it_is(run: Run, file: Path, 
     )
 
 
+def test_a_walk_says_to_the_minute_when_a_policy_lets_a_message_go(run: Run, file: Path, tmp_path: Path) -> None:
+    people_ = "key,email\n" + "".join(f"c{nth},c{nth}@example.com\n" for nth in range(6)) + "ann,a@example.com\n"
+    (tmp_path / "people.csv").write_text(people_, encoding="utf-8")
+    (tmp_path / "policy.yaml").write_text("{channel: email, blackout: [2026-06-02], spread: 1 day}", encoding="utf-8")
+    (tmp_path / "mail.yaml").write_text("{key: hello, subject: Hello, text: Hello}", encoding="utf-8")
+    for words in (
+        ("contacts", "import", "people.csv"),
+        ("policies", "apply", "policy.yaml"),
+        ("segments", "create", "everyone"),
+        ("segments", "add", "everyone", "ann", "--now", "2026-06-01T09:30:00Z"),
+        ("emails", "apply", "mail.yaml"),
+        ("campaigns", "apply", file, "--yes", "--now", "2026-06-01T09:00:00Z"),
+        ("campaigns", "publish", "tour", "--now", "2026-06-01T09:00:00Z"),
+        ("update", "--inline", "--now", "2026-06-01T09:30:00Z"),
+        ("trigger", "--inline", "--now", "2026-06-02T09:30:00Z"),
+    ):
+        assert (done := run(*words)).returncode == 0, done.stderr
+    (wait,) = json.loads(run("contacts", "show", "ann", "--json").stdout)["campaigns"][0]["waits"]
+    ran = run("simulate", file, "--contact", "ann", "--now", "2026-06-01T09:30:00Z")
+    assert f"{wait['due_at'][:16].replace('T', ' ')}  hello: done by email.send" in ran.stdout
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -247,6 +247,28 @@ def test_a_field_that_nobody_has_is_noted_when_a_template_is_applied(here: Run, 
     assert here("emails", "apply", "e.yaml").stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("circuit", "said"),
+    [
+        (
+            Circuit("open", 5, 1, START, "550 relay denied"),
+            f"email: sending is paused; one message is tried at {START:%Y-%m-%d %H:%M:%S} UTC. "
+            "Last error: 550 relay denied",
+        ),
+        (
+            Circuit("closed", 2, 0, None, "550 relay denied"),
+            "email: the last attempt failed (550 relay denied); sending continues.",
+        ),
+    ],
+)
+def test_status_says_whether_a_provider_that_fails_is_sent_to(
+    here: Run, engine: Engine, circuit: Circuit, said: str
+) -> None:
+    with engine.begin() as conn:
+        outbox.save_circuit(conn, "email", circuit, now=START)
+    assert said in " ".join(here("status").stdout.split())
+
+
 def test_a_provider_that_is_away_is_told_only_to_commands_whose_messages_wait_for_it(here: Run, engine: Engine) -> None:
     with engine.begin() as conn:
         outbox.save_circuit(

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 
+from parcours.db.adapters import column
+
 NOW = datetime(2026, 3, 2, 9, 30, 15, 123456, tzinfo=UTC)
 # The letters that mean something in an array's text, and some that do not.
 texts = st.text(alphabet="{}\",\\ NULnul'\n\té😀", max_size=8)
@@ -44,3 +46,15 @@ def test_numbers_come_back_as_they_were(shared_engine: Engine, values: list[int 
 )
 def test_other_values_come_back_as_they_were(conn: Connection, values: list[Any], type_: str) -> None:
     assert back(conn, values, type_) == values
+
+
+@pytest.mark.parametrize("values", [[None, None], [None, 7], [8, 7]])
+def test_a_column_without_values_is_filled_up_beside_others(conn: Connection, values: list[int | None]) -> None:
+    beside = text("SELECT * FROM unnest(CAST(:ids AS bigint[]), CAST(:values AS int[])) AS new (id, value)")
+    rows = conn.execute(beside, {"ids": [1, 2], "values": column(values)}).all()
+    assert [row.value for row in rows] == values
+
+
+def test_a_column_without_values_is_not_sent() -> None:
+    assert column([None, None]) is None
+    assert column([None, 1]) == [None, 1]

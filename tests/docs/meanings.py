@@ -34,7 +34,8 @@ LOG_EVENTS = {
     "member_not_let_go": "One contact could not be removed from a campaign by an event; all others were.",
     "message_failed": "Handling a message of the task queue failed; level `warning` if it will be retried.",
     "message_handled": "A message of the task queue was handled.",
-    "order_refused": "A message of the task queue is not valid; it was dropped.",
+    "order_refused": "A message of the task queue is not valid and was removed; `why` gives the reason, "
+    "`advice` what to do.",
     "part_died": "A part of `parcours up` ended; the process stops.",
     "provider_failed": "A provider's class failed while it parsed a request; the response was 500.",
     "text_command_of_nobody": "STOP or START came from `n` numbers that no contact has in `phone` or `mobile`. It is "

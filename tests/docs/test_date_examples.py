@@ -87,7 +87,15 @@ def test_reminders_follow_a_webinar_that_moves(made: Sandbox) -> None:
     reminders = [("day-before", "2026-12-09 17:00"), ("hour-before", "2026-12-10 16:00")]
     assert mails(made, "ann") == [*reminders, ("slides", "2026-12-10 19:00")]
     assert mails(made, "ben") == [*reminders, ("recording", "2026-12-11 10:00")]
-    assert made.results("late")[:2] == [("day-before", "skipped"), ("hour-before", "done")]
+    assert made.results("late")[:3] == [("day-before", "skipped"), ("still-ahead", "yes"), ("hour-before", "done")]
+
+
+def test_who_registers_after_a_webinar_is_not_reminded_of_it(made: Sandbox) -> None:
+    made.campaign(EXAMPLES / "webinar" / "campaign.yaml")
+    made.contact("late", webinar_at="2026-11-01T10:00Z")
+    made.event("form.submitted", "late", form="webinar-registration", fields={})
+    made.advance(days=3)
+    assert mails(made, "late") == [("recording", "2026-11-02 10:00")]
 
 
 def test_a_contract_that_is_renewed_calls_nobody_and_comes_again_a_year_later(made: Sandbox) -> None:

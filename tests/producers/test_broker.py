@@ -16,7 +16,6 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.errors import ConnectionClosed
-from dramatiq.middleware import SkipMessage
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -24,16 +23,8 @@ from structlog.testing import capture_logs
 from parcours.domain.errors import CampaignError
 from parcours.domain.jobs import QUEUES, ActOnEvents, Deliver, ExecuteDue, Order, RunSweep, SyncMembers
 from parcours.producers import broker as brokers
-from parcours.producers.broker import (
-    BrokerAwayError,
-    OrdersOnly,
-    TolerantEncoder,
-    check_broker,
-    make_broker,
-    publish,
-    queue_depths,
-    why_no_order,
-)
+from parcours.producers.broker import BrokerAwayError, check_broker, make_broker, publish, queue_depths
+from parcours.producers.orders import MOST_BYTES, MOST_CHARACTERS, TolerantEncoder, why_no_order
 
 ORDERS = [ActOnEvents(), ExecuteDue(3), ExecuteDue(3, 2**62), RunSweep(1, 7), SyncMembers(1), Deliver("sms")]
 
@@ -222,7 +213,7 @@ def test_only_arguments_that_an_order_takes_make_one(actor: str, kwargs: dict[st
         ("execute_due", {"step_id": 2**31}, "step_id has an invalid value"),
         ("execute_due", {"step_id": None}, "step_id has an invalid value"),
         ("execute_due", {"step_id": 1, "sweep_id": None}, None),
-        ("deliver", {"channel": "x" * (brokers.MOST_CHARACTERS + 1)}, "channel has an invalid value"),
+        ("deliver", {"channel": "x" * (MOST_CHARACTERS + 1)}, "channel has an invalid value"),
         ("deliver", {"channel": 1}, "channel has an invalid value"),
     ],
 )
@@ -230,25 +221,88 @@ def test_why_something_is_no_order(actor: str, kwargs: dict[str, Any], why: str 
     assert why_no_order(actor, (), kwargs) == why
 
 
+def _read(queue: str, data: bytes) -> MessageProxy | None:
+    """Return what a worker is given of what stands on a queue, which is then empty."""
+    broker = make_broker(None)
+    assert isinstance(broker, StubBroker)
+    broker.queues[queue].put(data)
+    found: MessageProxy | None = next(broker.consume(queue, timeout=1))
+    assert found is not None or not broker.queues[queue].unfinished_tasks
+    return found
+
+
 @given(st.binary(max_size=200) | values.map(lambda value: json.dumps(value).encode()))
-def test_whatever_stands_on_a_queue_is_read_as_a_message(data: bytes) -> None:
-    found = TolerantEncoder().decode(data)
-    message: dramatiq.Message[None] = dramatiq.Message(**found)
-    assert message.actor_name == "unreadable"
-    assert why_no_order(message.actor_name, message.args, message.kwargs) is not None
+def test_whatever_is_no_message_is_read_and_removed(data: bytes) -> None:
+    with capture_logs() as lines:
+        assert _read("executor", data) is None
+    assert [line["why"] for line in lines] == ["it is not a valid message"]
+    assert "set a password" in lines[0]["advice"]
 
 
-def test_what_is_too_deep_or_too_long_a_number_is_no_message_either() -> None:
-    for data in (b"[" * 100_000, b"1" * 10_000):
-        assert TolerantEncoder().decode(data)["actor_name"] == "unreadable"
+def test_what_is_too_deep_too_long_or_too_long_a_number_is_no_message_either() -> None:
+    for data in (b"[" * 100_000, b"1" * 10_000, b'"' + b"x" * MOST_BYTES + b'"'):
+        assert TolerantEncoder().readable(data) is None
 
 
-def test_nobody_elses_options_come_with_an_order_and_nobody_elses_order_is_done() -> None:
+def _message(**parts: Any) -> bytes:
+    made = dramatiq.Message("executor", "execute_due", (), {"step_id": 1}, {}).asdict() | parts
+    return json.dumps(made).encode()
+
+
+def test_nobody_elses_options_come_with_an_order() -> None:
     options = {"retries": 2, "max_retries": 10**9, "on_success": "deliver", "time_limit": 1}
-    good = MessageProxy(dramatiq.Message("executor", "execute_due", (), {"step_id": 1}, dict(options)))
-    OrdersOnly().before_process_message(StubBroker(), good)
-    assert good.options == {"retries": 2}
-    for kwargs, more in (({"step_id": "1"}, {}), ({"step_id": 1}, {"retries": -1}), ({"step_id": 1}, {"retries": "x"})):
-        bad = MessageProxy(dramatiq.Message("executor", "execute_due", (), kwargs, more))
-        with pytest.raises(SkipMessage):
-            OrdersOnly().before_process_message(StubBroker(), bad)
+    good = _read("executor", _message(options=options))
+    assert good is not None
+    assert good.options.keys() - {"redis_message_id"} == {"retries"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "why"),
+    [
+        ({"kwargs": {"step_id": "1"}}, "step_id has an invalid value"),
+        ({"options": {"retries": -1}}, "the options are invalid"),
+        ({"options": {"retries": "x"}}, "the options are invalid"),
+        ({"options": {"retries": True}}, "the options are invalid"),
+        ({"options": {"traceback": ["x"]}}, "the options are invalid"),
+        ({"options": {"eta": 5}}, "the options are invalid"),
+        ({"options": {"eta": None}}, "the options are invalid"),
+        ({"queue_name": "nowhere"}, "it is for another queue"),
+        ({"queue_name": "sweeps"}, "it is for another queue"),
+        ({"queue_name": "executor.DQ"}, "it is for another queue"),
+        ({"actor_name": "act_on_events", "kwargs": {}}, "it is for another queue"),
+        ({"actor_name": "nobody"}, "unknown task"),
+        ({"message_id": ""}, "it is not a valid message"),
+        ({"message_id": "x" * 41}, "it is not a valid message"),
+        ({"message_id": "\ud800"}, "it is not a valid message"),
+        ({"message_timestamp": True}, "the time is invalid"),
+        ({"message_timestamp": -1}, "the time is invalid"),
+        ({"message_timestamp": 10**400}, "the time is invalid"),
+    ],
+)
+def test_why_a_message_is_refused(parts: dict[str, Any], why: str) -> None:
+    with capture_logs() as lines:
+        assert _read("executor", _message(**parts)) is None
+    assert [(line["event"], line["queue"], line["why"]) for line in lines] == [("order_refused", "executor", why)]
+
+
+@pytest.mark.parametrize("eta", [None, "x", True, -1, 1.5, float("inf"), [1]])
+def test_a_delay_is_a_time_or_the_message_is_refused(eta: Any) -> None:
+    assert _read("executor.DQ", _message(queue_name="executor.DQ", options={"eta": eta})) is None
+
+
+def test_what_asks_to_wait_for_years_is_looked_at_now() -> None:
+    found = _read("executor.DQ", _message(queue_name="executor.DQ", options={"eta": 10**18}))
+    assert found is not None
+    assert found.options["eta"] == 0
+
+
+def test_inside_a_process_only_the_newest_failures_are_kept() -> None:
+    broker = make_broker(None)
+    assert isinstance(broker, StubBroker)
+    consumer = broker.consume("executor", timeout=1)
+    for _ in range(brokers.MOST_DEAD + 5):
+        broker.queues["executor"].put(_message())
+        message = next(consumer)
+        assert message is not None
+        consumer.nack(message)
+    assert len(broker.dead_letters) == brokers.MOST_DEAD

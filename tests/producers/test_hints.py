@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 
 import pytest
 from dramatiq.brokers.stub import StubBroker
+from dramatiq.errors import ConnectionClosed
+from sqlalchemy import text
 
 from parcours.db.clock import now as database_now
+from parcours.db.scope import Scope
+from parcours.db.tables import installation, sweeps
+from parcours.db.tables.installation import WorkerSeen
+from parcours.domain.jobs import QUEUES, ExecuteDue
 from parcours.producers import tick
-from parcours.producers.broker import make_broker
+from parcours.producers.broker import depth, make_broker, publish
 from parcours.producers.tick import Tick
 from parcours.services import segment_rules
 from tests.workers.worlds import START, World, event
@@ -43,6 +50,53 @@ def test_a_step_has_one_hint_while_no_worker_runs(due: World) -> None:
     ticking = Tick(due.engine, broker)
     assert [ticking.run_once() for _ in range(50)] == [1] + [0] * 49
     assert hints(broker) == 1
+    ticking.close()
+
+
+@pytest.mark.parametrize("kind", ["inside the process", "redis", "rabbitmq"])
+def test_a_step_has_one_hint_however_long_no_worker_runs(
+    due: World, kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tick, "HINT_SECONDS", 0.0)
+    broker = make_broker(None if kind == "inside the process" else request.getfixturevalue(f"{kind}_url"))
+    for queue in QUEUES:
+        with contextlib.suppress(ConnectionClosed):
+            broker.flush(queue)
+    with due.engine.begin() as conn:
+        sweeps.ask(conn, "trigger", Scope(), at=START)
+        conn.execute(text("UPDATE sweep SET asked_at = now() - interval '1 minute'"))
+    ticking = Tick(due.engine, broker)
+    assert [ticking.run_once() for _ in range(30)] == [2] + [0] * 29
+    assert {queue: depth(broker, queue) for queue in QUEUES if depth(broker, queue)} == {"executor": 1, "sweeps": 1}
+    # Somebody took it from the queue, and did nothing.
+    broker.flush("executor")
+    assert [ticking.run_once() for _ in range(3)] == [1, 0, 0]
+    # Workers ignore one that is so old.
+    monkeypatch.setattr(tick, "EXPIRED_SECONDS", 0.0)
+    assert ticking.run_once() == 2
+    ticking.close()
+    for queue in QUEUES:
+        broker.flush(queue)
+    broker.close()
+
+
+def test_a_hint_that_a_worker_spent_is_given_again_on_a_queue_that_has_become_longer(
+    due: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = make_broker(None)
+    ticking = Tick(due.engine, broker)
+    assert ticking.run_once() == 1
+    monkeypatch.setattr(tick, "HINT_SECONDS", 0.0)
+    publish(broker, ExecuteDue(1))
+    assert ticking.run_once() == 0
+    with due.engine.begin() as conn:
+        now = database_now(conn)
+        installation.beat(conn, WorkerSeen("silent:1", now, now - timedelta(minutes=2), 1, ("executor",)))
+        installation.beat(conn, WorkerSeen("other:1", now, now, 1, ("sweeps",)))
+    assert ticking.run_once() == 0
+    with due.engine.begin() as conn:
+        installation.beat(conn, WorkerSeen("worker:1", now, now, 1, ("executor",)))
+    assert ticking.run_once() == 1
     ticking.close()
 
 

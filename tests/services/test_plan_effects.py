@@ -10,7 +10,8 @@ import pytest
 from parcours.db.reads import alignment
 from parcours.services import campaign_plan
 from parcours.services.campaign_plan import CampaignPlan
-from tests.workers.worlds import World, at
+from parcours.services.draft_check import check_draft
+from tests.workers.worlds import UTC_ZONE, World, at
 
 STEPS = "- {step: a, action: contact.points, with: {points: 1}, after: 9 days}"
 
@@ -265,3 +266,13 @@ def test_a_new_exit_rule_says_how_many_leave(two: World) -> None:
     assert plan.leaves == 2
     two.time_passes(at(1, "10:00"))
     assert sum(state == "exit 1" for state in two.members().values()) == 2
+
+
+def test_an_empty_list_of_which_one_is_enough_is_noted_in_a_file_and_an_error_in_a_draft(world: World) -> None:
+    steps = "- {step: tagged, condition: contact.tags, with: {tags: []}}"
+    plan = world.campaign(steps)
+    assert plan.warnings == ["step tagged: 'tags' is empty, so the answer is always no; give at least one"]
+    draft = {"campaign": "c", "steps": [{"step": "tagged", "condition": "contact.tags", "with": {"tags": []}}]}
+    with world.engine.connect() as conn:
+        said = check_draft(conn, draft, UTC_ZONE).at("tagged")
+    assert said == [("tagged", "with.tags", "give at least one; with an empty list the answer is always no")]

@@ -260,6 +260,8 @@ def test_a_scenario_says_by_line_what_is_wrong_with_it(play: Play) -> None:
         (HEAD.replace("campaign.yaml", "nowhere.yaml") + "  - {enters: x}", "nowhere.yaml: there is no such file"),
         (HEAD.replace("Europe/Paris", "Europe/Pari") + "  - {enters: x}", "timezone"),
         (HEAD.replace("ann,", '"\\uD83D",') + "  - {enters: x}", "incomplete character"),
+        (HEAD + '  - {enters: "\\uD83D"}', "steps[0].enters: contains an incomplete character"),
+        (HEAD + '  - {enters: x, changes: {"\\uD83D": 1}}', "steps[0].changes: contains an incomplete character"),
         (HEAD + "  - {enters: x}\n" * 2001, "a scenario has at most 2,000 steps"),
         (f"contacts: [{'x, ' * 1001}]\n", "a scenario has at most 1,000 contacts"),
         ("&a [*a]", "an alias cannot refer to a value that contains it"),

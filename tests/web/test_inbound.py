@@ -159,6 +159,14 @@ def test_stop_from_a_number_in_another_field_holds_for_it_and_is_told(http: Test
     assert found == {"m": "unsubscribed"}
 
 
+def test_a_number_without_a_country_code_is_read_by_the_country_of_the_contact(http: TestClient, mail: Mailing) -> None:
+    contacts(mail, bea={"phone": "06 12 34 56 78", "country": "FR"}, cyd={"phone": "06 12 34 56 79", "country": "FR"})
+    for word, who in (("STOP", {"bea"}), ("START", set())):
+        assert report(http, "sms", {"from": "0612345678", "text": word}) == ONE
+        mail.act_now()
+        assert silent(mail) == who
+
+
 @pytest.mark.parametrize("number", ["ACME", "1" * 41, "   "])
 def test_a_word_from_what_is_no_number_is_rejected(http: TestClient, mail: Mailing, number: str) -> None:
     told = report(http, "sms", {"from": number, "text": "STOP"})

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import dramatiq
 import pytest
+from dramatiq.brokers.stub import StubBroker
 from sqlalchemy import text
 
 from parcours.ops.settings import Settings
@@ -12,7 +14,7 @@ from parcours.producers.broker import make_broker
 from parcours.workers import actors
 from parcours.workers.actors import Workshop, register
 from parcours.workers.executor import execute_due
-from tests.workers.worlds import START, UTC_ZONE, World
+from tests.workers.worlds import START, UTC_ZONE, World, event
 
 THREADS = 12
 ROOTS = ("one", "two", "three", "four")
@@ -109,3 +111,32 @@ def test_two_transactions_count_in_slots_of_their_own(due: World) -> None:
         assert one.exec_driver_sql("SELECT counter_slot()").scalar_one() not in slots[1:]
         one.rollback()
         other.rollback()
+
+
+def test_looks_at_an_inbox_in_other_hands_come_to_an_end(world: World) -> None:
+    """A flood of one contact's events is in one hand at a time: the others must not look for as long as it lasts."""
+    world.contacts("ann")
+    world.accept(event("page.hit", "ann", url="/"))
+    broker = make_broker(None)
+    assert isinstance(broker, StubBroker)
+    workshop = Workshop(world.engine, broker, Settings())
+
+    def published() -> list[int]:
+        return [
+            dramatiq.Message.decode(broker.queues[name].get_nowait()).kwargs["look"]
+            for name in ("decisions", "decisions.DQ")
+            for _ in range(broker.queues[name].qsize())
+        ]
+
+    with world.engine.connect() as holder:
+        holder.exec_driver_sql("SELECT FROM contact FOR NO KEY UPDATE")
+        look, looks = 0, 0
+        workshop.act_on_events(look)
+        while found := published():
+            (look,) = found
+            looks += 1
+            workshop.act_on_events(look)
+    assert looks == actors.INBOX_LOOKS
+    workshop.act_on_events()
+    assert published() == []
+    assert world.read("SELECT FROM inbox") == []

@@ -140,6 +140,19 @@ def test_of_who_is_erased_no_column_and_no_file_tells_anything(zelda: World) -> 
     assert sorted(left_of(zelda, "bob", "+33 6 99 99 99 99", "+33699999999")) == bobs, "others lose nothing"
 
 
+def test_dead_letters_that_name_a_former_address_go_when_messages_went_there(zelda: World) -> None:
+    former = "yan.before@fox.example"
+    zelda.contacts("yan-4712", segment="everyone", email=former)
+    zelda.run()
+    with zelda.engine.begin() as conn:
+        # As an import changes it, which tells no event.
+        conn.execute(text("UPDATE contact SET email = 'yan@fox.example' WHERE key = 'yan-4712'"))
+        body = json.dumps({"subject": former, "data": {"city": "Rome"}})
+        events.add_dead_letters(conn, [("unknown timezone", body)], origin="event", now=START)
+    zelda.tell(event("contact.deleted", "yan-4712", at(2)))
+    assert left_of(zelda, former) == []
+
+
 def test_a_late_event_of_who_was_erased_brings_nobody_back_and_is_kept_nowhere(zelda: World) -> None:
     zelda.tell(event("contact.deleted", KEY, at(2)))
     for late in (event("page.hit", KEY, at(2), url="u"), event("contact.changed", KEY, START, id_=f"crm-{KEY}")):

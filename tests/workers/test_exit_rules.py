@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from parcours.db.tables import rules as rule_table
 from parcours.domain.contacts.contact import Contact
 from parcours.producers.files.campaigns import CampaignFileError
 from parcours.services import rule_check, segment_rules
-from parcours.workers import rebuilding, rules
+from parcours.workers import membership, rebuilding, rules
 from tests.workers.test_rules import install_condition
 from tests.workers.worlds import World, at, event
 
@@ -26,6 +27,11 @@ LATER = "- {step: later, action: contact.points, with: {points: 1}, after: 30 da
 
 def tag(world: World, key: str, when: int = 2, tag: str = "customer", *, remove: bool = False) -> None:
     world.tell(event("contact.changed", key, at(when), tags={"remove" if remove else "add": [tag]}))
+
+
+def tick(world: World, when: datetime) -> None:
+    world.time_passes(when)
+    membership.grace_over_all(world.engine, now=when, zone=world.zone)
 
 
 def why(world: World, key: str) -> list[str]:
@@ -134,6 +140,51 @@ def test_update_lets_out_whom_nobody_asked(world: World) -> None:
     world.contacts("eve", segment="everyone")
     world.update(at(2))
     assert world.members() == {"ann": "exit 1", "ben": "in 1", "eve": "in 1"}
+
+
+def test_update_asks_exit_rules_where_nothing_else_is_to_do(world: World) -> None:
+    world.contacts("ann", "ben", segment="everyone")
+    world.campaign(LATER, exit=[{"rule": CUSTOMER}])
+    world.run()
+    world.time_passes(at(1))
+    world.write("INSERT INTO contact_tag (contact_id, tag) SELECT id, 'customer' FROM contact WHERE key = 'ann'")
+    world.update(at(2))
+    assert world.members() == {"ann": "exit 1", "ben": "in 1"}
+
+
+@pytest.mark.parametrize("way", ["update", "segment", "limit"])
+def test_whom_it_kept_out_comes_in_when_time_alone_makes_it_false(world: World, way: str) -> None:
+    world.contacts("ann", "ben", segment=None if way == "segment" else "everyone")
+    world.tell(event("order.paid", "ann", at(1)))
+    given: dict[str, Any] = {"entry": {"rate": "100 per hour"}} if way == "limit" else {}
+    world.campaign(LATER, exit=[{"rule": PAID_LATELY}], **given)
+    if way == "segment":
+        world.tell(*(event("segment.contact_added", key, at(2), segment="everyone") for key in ("ann", "ben")))
+    else:
+        world.update(at(2))
+    assert world.members() == {"ben": "in 1"}
+    tick(world, at(7))
+    assert world.members() == {"ben": "in 1"}
+    tick(world, at(9))
+    assert world.members() == {"ann": "in 1", "ben": "in 1"}
+    assert world.read("SELECT * FROM leaving") == []
+    world.check()
+
+
+def test_who_came_into_a_source_while_an_exit_was_true_comes_back_when_time_makes_it_false(world: World) -> None:
+    world.contacts("ann", segment="everyone")
+    world.campaign(LATER, exit=[{"rule": PAID_LATELY}], reentry="after_exit")
+    world.run()
+    world.tell(event("order.paid", "ann", at(2)))
+    world.leave("everyone", "ann", when=at(3))
+    world.enter("everyone", "ann", when=at(3))
+    assert world.members() == {"ann": "exit 1"}
+    # A second order holds it longer.
+    world.tell(event("order.paid", "ann", at(6)))
+    tick(world, at(10))
+    assert world.members() == {"ann": "exit 1"}
+    tick(world, at(14))
+    assert world.members() == {"ann": "in 2"}
 
 
 def test_who_may_come_back_does_when_it_is_no_longer_true(world: World) -> None:

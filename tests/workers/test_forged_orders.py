@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import threading
+import time
+from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import dramatiq
 import pytest
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.stub import StubBroker
 from structlog.testing import capture_logs
 
 from parcours.domain.jobs import ActOnEvents, Deliver, ExecuteDue, FollowTimezones, RunSweep
 from parcours.ops.settings import Settings
-from parcours.producers.broker import LONGEST_DELAY_MS, make_broker, publish, why_no_order
+from parcours.producers.broker import make_broker, publish, queue_depths
+from parcours.producers.orders import why_no_order
 from parcours.workers.actors import Workshop, register
+from tests import servers
 from tests.workers.worlds import World
 
 FORGED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
@@ -70,9 +78,93 @@ def test_forged_orders_end_at_once_and_the_others_are_done(world: World) -> None
     assert all(line["why"] for line in refused)
 
 
-def test_what_asks_to_wait_for_years_is_looked_at_now(world: World) -> None:
-    broker = make_broker(None)
-    message = dramatiq.MessageProxy(dramatiq.Message("decisions", "act_on_events", (), {}, {"eta": 10**18}))
-    broker.emit_before("delay_message", message)
-    assert message.options["eta"] == 0
-    assert LONGEST_DELAY_MS > 0
+def _parts(**parts: Any) -> bytes:
+    made = dramatiq.Message("decisions", "act_on_events", (), {}, {}).asdict() | parts
+    return json.dumps(made).encode()
+
+
+WHOLE = _parts()
+YEAR_9999 = 253_402_300_799_999
+ABSURD: dict[str, bytes] = {
+    "no queue has this name": _parts(queue_name="nowhere"),
+    "another queue": _parts(queue_name="sweeps"),
+    "a queue of what is delayed": _parts(queue_name="decisions.DQ"),
+    "the queue is a number": _parts(queue_name=5),
+    "the queue is half an emoji": _parts(queue_name="\ud800"),
+    "nobody's task": _parts(actor_name="nobody"),
+    "the task of another queue": _parts(actor_name="run_sweep", kwargs={"sweep_id": 1}),
+    "the time is a word": _parts(message_timestamp="x"),
+    "a time before all times": _parts(message_timestamp=-(10**30)),
+    "the arguments are a mapping": _parts(args={}),
+    "the arguments are no mapping": _parts(kwargs=[]),
+    "the options are a list": _parts(options=[]),
+    "tried fewer than no times": _parts(options={"retries": -1}),
+    "delayed where nothing is": _parts(options={"eta": YEAR_9999}),
+    "delayed, for no queue": _parts(queue_name="nowhere", options={"eta": 5}),
+    "delayed by a list": _parts(options={"eta": [1]}),
+    "an id of 100,000 letters": _parts(message_id="x" * 100_000),
+    "not UTF-8": b"\xff\xfe",
+    "no JSON": b"no message",
+    "nothing": b"",
+    "3,000 deep": b"[" * 3_000 + b"]" * 3_000,
+    "900 deep in an option": WHOLE.replace(
+        b'"options": {}', b'"options": {"traceback":' + b"[" * 900 + b"]" * 900 + b"}"
+    ),
+    "50 MB": _parts(options={"traceback": "y" * 50_000_000}),
+}
+
+
+@pytest.fixture(scope="module", params=["in process", "redis", "rabbitmq"])
+def url(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    if request.param == "in process":
+        yield None
+        return
+    with servers.broker(request.param) as server:
+        yield server.url
+
+
+def _put(broker: Any, queue: str, data: bytes) -> None:
+    if isinstance(broker, StubBroker):
+        broker.queues[queue].put(data)
+    elif hasattr(broker, "client"):
+        id_ = str(uuid4())
+        broker.client.hset(f"parcours:{queue}.msgs", id_, data)
+        broker.client.rpush(f"parcours:{queue}", id_)
+    else:
+        broker.channel.basic_publish("", queue, data)
+
+
+def _left(broker: Any, url: str | None) -> int:
+    if url is None:
+        return sum(queue.unfinished_tasks for queue in broker.queues.values())
+    return sum(queue_depths(url).values())
+
+
+@pytest.mark.parametrize("queue", ["decisions", "decisions.DQ"])
+def test_absurd_orders_end_and_every_thread_of_a_worker_goes_on(url: str | None, queue: str) -> None:
+    broker = make_broker(url)
+    done = threading.Event()
+    dramatiq.actor(actor_name="act_on_events", queue_name="decisions", broker=broker)(done.set)
+    if isinstance(broker, RabbitmqBroker):
+        broker.declare_queue("decisions", ensure=True)
+    for data in ABSURD.values():
+        _put(broker, queue, data)
+    worker = dramatiq.Worker(broker, queues={"decisions"}, worker_threads=2, worker_timeout=50)
+    with capture_logs() as lines:
+        worker.start()
+        try:
+            refused: list[Any] = []
+            while len(refused) < len(ABSURD):
+                refused = [line for line in lines if line["event"] == "order_refused"]
+                assert all(thread.is_alive() for thread in [*worker.workers, *worker.consumers.values()])
+                time.sleep(0.01)
+            assert not done.is_set()
+            publish(broker, ActOnEvents())
+            assert done.wait(600)
+            assert all(thread.is_alive() for thread in [*worker.workers, *worker.consumers.values()])
+        finally:
+            worker.stop()
+    assert {line["queue"] for line in refused} == {queue}
+    assert all("set a password" in line["advice"] for line in refused)
+    assert _left(broker, url) == 0, "nothing comes back to the next worker"
+    broker.close()

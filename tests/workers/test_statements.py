@@ -140,3 +140,45 @@ def test_a_sweep_with_nothing_due_is_a_few_reads(world: World, moody: Moody) -> 
         assert world.trigger(at(1, "09:00")) == {}
     # Who runs, whose timezone changed, whether there are rules, that no table is read as a whole, and what is due.
     assert len(sent) == 5
+
+
+PLAIN = """
+    - step: point
+      action: contact.points
+      with: {points: 1}
+      then: [{step: later, action: contact.points, with: {points: 1}, after: 1 day}]
+"""
+
+
+def plain(world: World, size: int) -> None:
+    """A campaign that has no exit, goal, limit, run or date, and nothing else that a campaign may leave out."""
+    world.crowd(size, segment="everyone")
+    world.campaign(PLAIN)
+    ensure_partitions(world.engine, START)
+    with world.engine.connect() as conn:
+        campaigns.enter(conn, world.found(conn).id, world.zone)
+
+
+def test_an_update_of_a_plain_campaign_asks_for_nothing_that_it_does_not_use(world: World) -> None:
+    plain(world, 20)
+    with statements_counted(world.engine) as sent:
+        assert world.update()["added"] == 20
+    # Whether anything waits to be followed: dates, rules; whether ranges of new dates are left to write; who runs,
+    # which rules there are, that it is aligned now, and whether it limits who begins.
+    before = 7
+    # Enter (2), its segments, the range of ids, where members differ.
+    chunks = 5
+    # Enter (2), a savepoint and its end, its segments, who left, who joins, the counters, and rules once more.
+    aligned = 9
+    assert len(sent) == before + chunks + aligned, "\n".join(sent)
+
+
+def test_a_batch_of_a_plain_campaign_asks_for_nothing_that_it_does_not_use(world: World) -> None:
+    plain(world, 20)
+    world.update()
+    root = world.step_id("point")
+    with statements_counted(world.engine) as sent, world.engine.begin() as conn:
+        assert executor.execute_due(conn, root, now=START, limit=100, zone=world.zone).claimed == 20
+    # The campaign of the step, a free place at it, enter (2), the claim, a savepoint and its end, the contacts; their
+    # points, the log of these, history, counters and waits; the version of all rules.
+    assert len(sent) == 14, "\n".join(sent)

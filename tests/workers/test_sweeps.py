@@ -10,6 +10,7 @@ import pytest
 
 from parcours.db.scope import Scope
 from parcours.db.tables import sweeps
+from parcours.domain.jobs import Order, RunSweep
 from parcours.ops.settings import Settings
 from parcours.producers.broker import make_broker
 from parcours.workers.actors import Workshop
@@ -51,6 +52,21 @@ def test_a_sweep_may_do_one_kind_of_work_only(world: World, reasons: Any, log: l
     assert sorted(world.log()) == log
     world.trigger(at(2))
     assert world.points() == [111]
+
+
+def test_a_tick_that_looks_after_a_sweep_does_not_leave_one_more_who_looks_for_ever(crowd: World) -> None:
+    crowd.update()
+    with crowd.engine.begin() as conn:
+        sweep_id = sweeps.ask(conn, "trigger", Scope(), at=at(1))
+
+    def looks(look: int) -> list[Order]:
+        return [order for order, _ in run_sweep(crowd.engine, sweep_id, look, zone=crowd.zone)]
+
+    started = looks(0)
+    assert RunSweep(sweep_id, 1) in started
+    assert RunSweep(sweep_id, 2) in looks(1)
+    # What tick asks for, and a message that came twice.
+    assert looks(0) == [order for order in started if not isinstance(order, RunSweep)] != []
 
 
 def test_only_the_contacts_that_were_named(crowd: World) -> None:

@@ -31,11 +31,13 @@ from parcours.db.tables import (
     outcomes,
     refusals,
     segments,
+    variant_tests,
     waits,
 )
 from parcours.db.tables import membership as memberships
 from parcours.db.tables.contacts import Incoming
 from parcours.db.tables.membership import Chunk
+from parcours.db.tables.variant_tests import TriedPlace
 from parcours.domain.campaign import StopRule
 from parcours.domain.contacts.membership import Arrival, Departure
 from parcours.domain.messages.settle import MessageRow
@@ -52,6 +54,8 @@ BATCH = 100
 # What a part of a plan may go through for a batch: a contact has a few waits, segments and outcomes. Comparing a
 # batch with itself, each with each, is too much already.
 ALLOWED = 40 * BATCH
+# Of which the statistics lie. The last two have a row for each step that sends an email, or several.
+TABLES = (*LARGE, "email_count", "variant_test")
 # When what stands in the outbox is due.
 LATER = at(25)
 # What the server is to say of each statement.
@@ -164,6 +168,17 @@ def watched(server: str, template: str, tmp_path_factory: pytest.TempPathFactory
             due=LATER,
         )
         world.write("INSERT INTO rezoned (contact_id) SELECT id FROM contact")
+        world.write(
+            "INSERT INTO variant_test (template, campaign_id, step_id, round, started_at, figures_before) "
+            "SELECT 'offer', 1, n, 0, :now, '{}' FROM generate_series(1, :n) AS n",
+            now=NOW,
+            n=CONTACTS,
+        )
+        world.write(
+            "INSERT INTO email_count SELECT 'offer', 1, n, 'B', what, 0, 1 "
+            "FROM generate_series(1, :n) AS n, unnest(ARRAY['sent', 'opened']) AS what",
+            n=CONTACTS,
+        )
         yield Watched(world)
         campaigns._loaded.clear()
 
@@ -191,6 +206,8 @@ ALIKE = {
     "message": ("step_id", "campaign_id"),
     "failure": ("step_id",),
     "form_submission": ("form_id",),
+    "email_count": ("campaign_id", "step_id"),
+    "variant_test": ("campaign_id", "step_id"),
 }
 
 
@@ -199,7 +216,7 @@ def settled(world: World) -> None:
 
 
 def never_analyzed(world: World) -> None:
-    for table in LARGE:
+    for table in TABLES:
         world.write(
             "SELECT pg_clear_relation_stats('public', relname::text) FROM pg_class WHERE relname = :name", name=table
         )
@@ -211,23 +228,23 @@ def never_analyzed(world: World) -> None:
 
 
 def tiny(world: World) -> None:
-    for table in LARGE:
+    for table in TABLES:
         relation(world, table, pages="1", tuples="1")
 
 
 def drained(world: World) -> None:
     """All pages are there, and vacuum found nothing in them."""
-    for table in LARGE:
+    for table in TABLES:
         relation(world, table, pages=ACTUAL, tuples="0")
 
 
 def nearly_drained(world: World) -> None:
-    for table in LARGE:
+    for table in TABLES:
         relation(world, table, pages=ACTUAL, tuples="3")
 
 
 def huge(world: World) -> None:
-    for table in LARGE:
+    for table in TABLES:
         relation(world, table, pages=ACTUAL, tuples="1e9")
 
 
@@ -402,6 +419,43 @@ def test_messages_of_a_deleted_campaign_and_those_tried_again(misled: Watched) -
         (lane,) = [lane for lane in outbox.lanes(conn, now=LATER, scope=Scope()) if lane.channel == "email"]
         assert outbox.cancel_deleted(conn, lane, now=LATER, limit=BATCH) == BATCH
         outbox.retry(conn, [f"later-c{number}" for number in range(BATCH)], now=LATER)
+    assert found == []
+
+
+def test_messages_of_a_step_that_failed_for_one_reason_are_tried_again(misled: Watched) -> None:
+    world, ids = misled.world, ids_of(misled, 1)
+    campaign_id, step_id = world.read("SELECT id FROM campaign WHERE key = 'c'")[0].id, world.step_id("send")
+    with misled.costly(least=2) as found, undone(world) as conn:
+        failed = text(
+            "UPDATE message SET state = 'failed', error = 'refused' "
+            "WHERE contact_id = ANY (:ids) AND state::text = 'queued'"
+        )
+        conn.execute(failed, {"ids": ids})
+        assert outbox.retry_step(conn, campaign_id, step_id, "another", now=NOW) == 0
+        assert outbox.retry_step(conn, campaign_id, step_id, "refused", now=NOW) == BATCH
+    assert found == []
+
+
+def test_members_whom_exits_let_stay(misled: Watched) -> None:
+    world, ids = misled.world, ids_of(misled, 1)
+    campaign_id = world.read("SELECT id FROM campaign WHERE key = 'c'")[0].id
+    with misled.costly(least=1) as found, undone(world) as conn:
+        assert memberships.asked_for_exit(conn, campaign_id, ids, now=NOW) == set(ids)
+    assert found == []
+
+
+def test_the_versions_of_emails_that_steps_try(misled: Watched) -> None:
+    """A batch has messages of a few steps; each is a place of its own."""
+    places = [TriedPlace("offer", 1, number, 0) for number in range(1, 1 + BATCH)]
+    new = [place._replace(round=1) for place in places]
+    with misled.costly() as found, undone(misled.world) as conn:
+        assert len(variant_tests.of_places(conn, places)) == BATCH
+        variant_tests.begin(conn, places + new, now=NOW)
+        assert variant_tests.figures(conn, places[0]) == {"B": {"sent": 1, "opened": 1}}
+        assert variant_tests.figures(conn, new[0]) == {"B": {"sent": 0, "opened": 0}}
+        test, is_first = variant_tests.decide(conn, places[0], "B", now=NOW)
+        assert (test.winner, is_first) == ("B", True)
+        assert not variant_tests.decide(conn, places[0], "", now=NOW)[1]
     assert found == []
 
 

@@ -24,6 +24,7 @@ from parcours.services.campaign_json import campaign_json, campaign_line
 from parcours.services.campaign_plan import CampaignPlan
 from parcours.services.launch import launch
 from parcours.services.overview_json import overview_json
+from parcours.services.send_again import send_again
 from parcours.web.api.common import (
     Cursor,
     Given,
@@ -169,6 +170,23 @@ class Planned(BaseModel):
     )
     warnings: list[str]
     lines: list[str] = Field(description="The plan in sentences.")
+
+
+class SendAgainGiven(Given):
+    """Which messages are sent again."""
+
+    step: str = Field(examples=["hello"], description="Key of the step.")
+    why: str | None = Field(
+        default=None,
+        examples=["the mailbox does not exist"],
+        description="Only messages that failed for this reason, in these words. Null: all of them.",
+    )
+
+
+class SentAgain(BaseModel):
+    """How many messages are queued again."""
+
+    messages: int = Field(examples=[12])
 
 
 class CopyGiven(Given):
@@ -377,6 +395,23 @@ def pause_campaign(
 ) -> CampaignResource:
     """Contacts keep their places. When the response arrives, no step is running."""
     return _switch(site, campaign, False, who, if_match, response)
+
+
+@router.post(
+    "/campaigns/{campaign}/send-again", summary="Send messages again", openapi_extra=documented(SendAgainGiven)
+)
+def send_messages_again(
+    site: SiteOf, who: Manager, campaign: str, given: Annotated[SendAgainGiven, Depends(body(SendAgainGiven))]
+) -> SentAgain:
+    """Queues the messages of a step again that were not delivered. Remove the cause first."""
+    with site.engine.begin() as conn:
+        found = campaigns.find(conn, campaign)
+        step = next((each for each in campaigns.steps(conn, found.id) if each.key == given.step), None)
+        if step is None:
+            raise NotFoundError("step", given.step)
+        now = database_now(conn)
+        n = send_again(conn, found.id, step.id, step.key, given.why, who=who, now=now)
+    return SentAgain(messages=n)
 
 
 @router.post(

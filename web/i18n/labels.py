@@ -284,10 +284,18 @@ def soon(value: datetime, now: datetime) -> str:
     )
 
 
-def happened(what: str, detail: Mapping[str, Any]) -> str:
-    """Return an audit entry as people read it; what is not known here is said as it is written."""
+def happened(what: str, detail: Mapping[str, Any], titles: Mapping[str, str] | None = None) -> str:
+    """Return an audit entry as people read it; what is not known here is said as it is written.
+
+    `titles` has what the steps are called, by key.
+    """
+    called = titles or {}
     if what.startswith("stopped: ") and {"step", "failed"} <= detail.keys():
-        failed, step, minutes = number(int(detail["failed"])), detail["step"], int(detail.get("minutes", 60))
+        failed, step, minutes = (
+            number(int(detail["failed"])),
+            called.get(detail["step"], detail["step"]),
+            int(detail.get("minutes", 60)),
+        )
         if minutes == 60:
             return _(
                 "Paused automatically: {failed} contacts failed at {step} within an hour", failed=failed, step=step
@@ -303,10 +311,13 @@ def happened(what: str, detail: Mapping[str, Any]) -> str:
             return _(sentence, n=what.removeprefix(beginning))
     why = f" ({detail['message']})" if detail.get("message") else ""
     changes = [
-        _(sentence, steps=", ".join(map(str, detail[name])))
+        _(sentence, steps=", ".join(called.get(key, str(key)) for key in detail[name]))
         for name, sentence in CHANGES.items()
         if what != "created" and detail.get(name)
     ]
+    if what == "messages sent again" and {"step", "messages"} <= detail.keys():
+        sent, step = int(detail["messages"]), called.get(detail["step"], detail["step"])
+        return _n("{n} message of {step} sent again", "{n} messages of {step} sent again", sent, step=step)
     if what == "rescheduled" and "waits" in detail:
         return _("Waiting contacts rescheduled: {n}", n=number(int(detail["waits"]))) + why
     version = what.removeprefix("changed to version ")

@@ -93,7 +93,7 @@ def show(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
         chart=chart,
         shown=shown,
         taken=[
-            (step.name or step.step, asked.answers.get(step.step), learnt.get(step.step))
+            (about.titles[step.step], asked.answers.get(step.step), learnt.get(step.step))
             for step in file.walk()
             if step.kind == "decision"
         ],
@@ -126,7 +126,7 @@ def walk(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
     except _BusyError as error:
         return render(request, "overview/try.html", 503, errors=[str(error)], **values)
     zone = zone_of(found.contact.timezone, site.zone)
-    values |= {"walk": found, "zone": zone, "names": {step.step: step.name or step.step for step in file.walk()}}
+    values |= {"walk": found, "zone": zone, "names": about.titles}
     return render(request, "overview/try.html", errors=[], **values)
 
 
@@ -234,7 +234,7 @@ def _page(
         found=found,
         lines=LINES,
         held=_held,
-        names={step.step: step.name or step.step for step in file.walk()},
+        names=about.titles,
         words=labels,
         **values,
     )

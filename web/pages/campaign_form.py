@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +33,8 @@ from parcours.web.i18n.language import _, _n, marked
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
 from parcours.web.pages.plan_words import (
+    NO_TITLES,
+    Titles,
     added_step,
     asked_again,
     effect_line,
@@ -41,6 +43,7 @@ from parcours.web.pages.plan_words import (
     step_change,
 )
 from parcours.web.pages.rendering import redirect, render
+from parcours.web.pages.step_titles import quoted
 from parcours.web.security.access import FormBody
 
 router = pages_router()
@@ -406,7 +409,8 @@ def _form(
     stale: Stale | None = None,
     status: int = 200,
 ) -> Response:
-    usable = [line for line in segments.listed(conn, most=segments.COUNTED) if line.public and line.published]
+    counted = segments.counted_of(len(segments.listed(conn, most=0)))
+    usable = [line for line in segments.listed(conn, most=counted) if line.public and line.published]
     sources = [form for form in forms.listed(conn) if not form.standalone]
     return render(
         request,
@@ -414,7 +418,7 @@ def _form(
         status,
         draft=draft,
         found=found,
-        counted=segments.COUNTED,
+        counted=counted,
         checked=checked,
         stale=stale,
         segments=usable,
@@ -456,15 +460,17 @@ def _review(request: Request, draft: Draft, planned: CampaignPlan, form: FormBod
         kept=kept,
         seen=planned.digest,
         changed=changed,
-        nothing=planned.unchanged and planned.publishes is None,
+        nothing=planned.changes_nothing,
         action=f"/campaigns/{draft.key}/edit" if planned.campaign_id is not None and draft.stamp else "/campaigns/+new",
     )
 
 
-def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[tuple[str, str]]:
+def plan_lines(
+    planned: CampaignPlan, *, comes_back: bool = False, titles: Titles = NO_TITLES
+) -> Iterator[tuple[str, str]]:
     """Yield what a plan does in sentences, each with its kind: added, changed, removed, note, same, on or off.
 
-    A campaign that `comes_back` was deleted, if it was there at all.
+    A campaign that `comes_back` was deleted, if it was there at all. `titles` has what steps are called, by key.
     """
     if comes_back and planned.campaign_id is not None:
         yield "note", _("A deleted campaign has this key. It will be restored with its history.")
@@ -475,27 +481,30 @@ def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[t
             _n("The campaign will be created with {n} step.", "The campaign will be created with {n} steps.", n),
         )
     elif planned.unchanged:
-        if planned.publishes is None:
+        if planned.changes_nothing:
             yield "same", _("No changes.")
+        elif any(n for key, n in planned.retimed.items() if key not in planned.by_date):
+            # Asked for in a choice beside it.
+            yield "same", _("The steps stay as they are. Some contacts still wait by an earlier time.")
     else:
         yield "changed", _("Version {n} will be created.", n=planned.version)
         for key in planned.added:
-            yield "added", added_step(planned, key)
+            yield "added", added_step(planned, key, titles)
     yield from setting_lines(planned)
     for key in planned.changed:
-        yield "changed", step_change(planned, key)
+        yield "changed", step_change(planned, key, titles)
     for key in planned.moved:
         if key not in planned.added and key not in planned.removed:
-            yield "changed", _("Step {key} will be moved. Contacts waiting there stay.", key=key)
+            yield "changed", _("Step {key} will be moved. Contacts waiting there stay.", key=quoted(titles, key))
     for key in planned.removed:
-        yield removed_step(planned, key)
-    for line in asked_again(planned):
+        yield removed_step(planned, key, titles)
+    for line in asked_again(planned, titles):
         yield "changed", line
     for key in planned.by_date:
-        yield "changed", _("Contacts waiting at {key} will be rescheduled to its new date.", key=key)
+        yield "changed", _("Contacts waiting at {key} will be rescheduled to its new date.", key=quoted(titles, key))
     for date, n in planned.dates.items():
         enters = _("Contacts will enter by a date: {date}.", date=date)
-        having = _n("{n} contact has this date.", "{n} contacts have this date.", n)
+        having = _n("{n} contact has this date ahead.", "{n} contacts have this date ahead.", n)
         yield "added", f"{enters} {having}"
     for date in planned.dates_removed:
         yield "removed", _("Contacts will no longer enter by the date {date}.", date=date)
@@ -512,14 +521,18 @@ def plan_lines(planned: CampaignPlan, *, comes_back: bool = False) -> Iterator[t
         yield "note", warning
 
 
-def choices_of(planned: CampaignPlan) -> Iterator[PlanChoice]:
+def _listed(keys: Iterable[str], titles: Titles) -> str:
+    return ", ".join(quoted(titles, key) for key in keys)
+
+
+def choices_of(planned: CampaignPlan, titles: Titles = NO_TITLES) -> Iterator[PlanChoice]:
     kept = {key: n for key, n in planned.retimed.items() if n and key not in planned.by_date}
     retimed = sum(kept.values())
     if retimed:
         yield PlanChoice(
             "reschedule",
             _n("Reschedule {n} waiting contact", "Reschedule {n} waiting contacts", retimed),
-            _("Otherwise, they keep their current due time. Steps: {steps}.", steps=", ".join(kept)),
+            _("Otherwise, they keep their current due time. Steps: {steps}.", steps=_listed(kept, titles)),
         )
     new_steps = [
         key for key in (*planned.new_roots, *planned.new_below) if planned.restored.get(key, 0) < planned.members
@@ -528,7 +541,7 @@ def choices_of(planned: CampaignPlan) -> Iterator[PlanChoice]:
         yield PlanChoice(
             "backfill",
             _("Start the new steps for contacts who passed the step above"),
-            _("Otherwise, only contacts who pass it later run them. Steps: {steps}.", steps=", ".join(new_steps)),
+            _("Otherwise, only contacts who pass it later run them. Steps: {steps}.", steps=_listed(new_steps, titles)),
         )
     elif new_steps:
         yield PlanChoice(
@@ -538,5 +551,8 @@ def choices_of(planned: CampaignPlan) -> Iterator[PlanChoice]:
                 "Start the new first steps for {n} active contacts",
                 planned.members,
             ),
-            _("Otherwise, only contacts who join later run them. Steps: {steps}.", steps=", ".join(new_steps)),
+            _(
+                "Otherwise, only contacts who join later run them. Steps: {steps}.",
+                steps=_listed(new_steps, titles),
+            ),
         )

@@ -30,6 +30,7 @@ from parcours.web.i18n.language import _, _n
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, pages_router
 from parcours.web.pages.rendering import redirect, render
+from parcours.web.pages.step_titles import titled
 from parcours.web.paging import address, before_of, instant_of, next_address, written
 from parcours.workers import membership, rules
 
@@ -228,7 +229,7 @@ def _stay(conn: Connection, site: Site, standing: ContactStanding) -> Stay:
     if found is None or found.deleted:
         return Stay(standing, standing.campaign, {}, exists=False)
     try:
-        steps = campaigns.load(conn, found.id, found.version, site.zone).by_key
+        steps = titled(conn, campaigns.load(conn, found.id, found.version, site.zone))[0].by_key
     except UnreadableCampaignError as error:
         return Stay(standing, found.name, {}, exists=True, unreadable=told(error.why))
     return Stay(standing, found.name, steps, exists=True)

@@ -15,7 +15,8 @@ from parcours.domain.errors import CampaignError
 from parcours.domain.steps.registry import step_type
 from parcours.services import drafts as service
 from parcours.web.i18n.language import _
-from parcours.web.pages import builder, panels
+from parcours.web.pages import panels
+from parcours.web.pages.draft_bench import bench_of
 from parcours.web.security.access import Visitor
 
 # A place in a draft, to which one goes back. Nothing else, so that no link can lead anywhere.
@@ -40,7 +41,7 @@ def choose(conn: Connection, back: str, key: str, visitor: Visitor, *, now: date
         return back
     draft_id = int(found["draft"]) if found["draft"] else None
     try:
-        bench = builder.bench_of(conn, visitor, key=found["key"], draft_id=draft_id)
+        bench = bench_of(conn, visitor, key=found["key"], draft_id=draft_id)
         draft = bench.draft
         if draft.id == 0 and bench.found is not None:
             draft = service.begin(conn, bench.found, visitor.who, now=now)

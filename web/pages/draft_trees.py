@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
+from sqlalchemy import Connection
 
 from parcours.domain.campaign_file import edit
 from parcours.domain.campaign_file.build import timing_of
@@ -17,9 +18,16 @@ from parcours.domain.errors import CampaignError
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.types import Kind, RefersTo, StepType
 from parcours.domain.time.intervals import parse_interval
-from parcours.services.draft_check import DraftProblem
+from parcours.services.draft_check import CheckedDraft, DraftProblem, check_draft
 from parcours.services.drafts import without_choices
-from parcours.web.i18n import labels, step_words
+from parcours.web.i18n import labels, plain_words, step_words
+
+
+def checked(conn: Connection, data: Mapping[str, Any], zone: ZoneInfo) -> CheckedDraft:
+    """Return what a draft says as a campaign file, or everything that is wrong with it in words of the pages."""
+    found = check_draft(conn, data, zone)
+    said = [each._replace(sentence=plain_words.problem(each.sentence)) for each in found.problems]
+    return replace(found, problems=said)
 
 
 class Spot(NamedTuple):
@@ -86,6 +94,7 @@ class Drawing:
     def nodes(self, data: Mapping[str, Any], *, only: str | None = None) -> list[DraftNode]:
         """Return the roots of a draft, or the branch below one step; with all below them."""
         self.steps = {each.step["step"]: each.step for each in edit.walk(data)}
+        self.called = with_steps(self.names, self.steps)
         self.inside: Collection[str] = ()
         if self.moving is not None and self.moving in self.steps:
             self.inside = set(edit.keys({"steps": [self.steps[self.moving]]}))
@@ -111,7 +120,7 @@ class Drawing:
             nodes = list(self._list(step.get(branch) or (), key, branch, below))
             spot = self.spot(StepPlace(key, branch, 0), below, around=bool(nodes), others=len(nodes))
             forks.append(DraftFork(None if branch == "then" else branch, nodes, spot))
-        words = words_of(step, self.names, self.steps)
+        words = words_of(step, self.called)
         title = str(step.get("name") or words)
         given = step.get("with")
         jump = found.jumps if found is not None else None
@@ -161,11 +170,34 @@ def _type_of(step: Mapping[str, Any]) -> StepType | None:
         return None
 
 
-def words_of(
-    step: Mapping[str, Any],
-    names: Mapping[RefersTo, Mapping[str, str]],
-    steps: Mapping[str, Mapping[str, Any]],
-) -> str:
+def references(step: Mapping[str, Any]) -> Iterator[tuple[str, RefersTo, str]]:
+    """Yield what a step refers to: the property, what it names, and the key."""
+    found, given = _type_of(step), step.get("with")
+    if found is not None and isinstance(given, Mapping):
+        yield from found.references(given)
+
+
+def with_steps(
+    names: Mapping[RefersTo, Mapping[str, str]], steps: Mapping[str, Mapping[str, Any]]
+) -> dict[RefersTo, Mapping[str, str]]:
+    """Return names of things with those of a draft's steps, which are made once for all its words."""
+    called = {key: str(each.get("name") or key) for key, each in steps.items()}
+    for target in _jumped_to(steps):
+        # Where that jumps too, a key says it.
+        called[target["step"]] = title_of(target, names)
+    return {**names, RefersTo.STEP: called}
+
+
+def _jumped_to(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    for each in steps.values():
+        found, given = _type_of(each), each.get("with")
+        if found is not None and found.jumps is not None and isinstance(given, Mapping):
+            target = steps.get(str(given.get(found.jumps)))
+            if target is not None:
+                yield target
+
+
+def words_of(step: Mapping[str, Any], names: Mapping[RefersTo, Mapping[str, str]]) -> str:
     """Return what a step does in words, by the names of things; the name of its type while it is not finished."""
     kind, found = edit.kind_of(step), _type_of(step)
     if kind is None:
@@ -176,17 +208,12 @@ def words_of(
         given = found.properties.model_validate({**found.properties.meant_before, **(step.get("with") or {})})
     except (ValidationError, TypeError, ValueError):
         return step_words.type_name(kind.value, found.name)
-    of_steps = {key: str(each.get("name") or key) for key, each in steps.items()}
-    return step_words.in_words(found, step_words.named(found, given, {**names, RefersTo.STEP: of_steps}))
+    return step_words.in_words(found, step_words.named(found, given, names))
 
 
-def title_of(
-    step: Mapping[str, Any],
-    names: Mapping[RefersTo, Mapping[str, str]],
-    steps: Mapping[str, Mapping[str, Any]],
-) -> str:
-    """Return what a step is called: its name, or what it does."""
-    return str(step.get("name") or words_of(step, names, steps))
+def title_of(step: Mapping[str, Any], names: Mapping[RefersTo, Mapping[str, str]]) -> str:
+    """Return what a step is called: its name, or what it does. `names` are those `with_steps`."""
+    return str(step.get("name") or words_of(step, names))
 
 
 def timing_words(step: Mapping[str, Any], zone: ZoneInfo) -> str:

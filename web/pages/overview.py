@@ -7,7 +7,7 @@ that part again while contacts move, and a script puts in what differs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 from urllib.parse import urlencode
@@ -19,20 +19,23 @@ from parcours.db.clock import now as database_now
 from parcours.db.reads import failures, listings, overview
 from parcours.db.reads.listings import Asked, At, State
 from parcours.db.reads.overview import ActivityPlace, StepFigures
-from parcours.db.tables import campaigns, emails, outbox
+from parcours.db.tables import campaigns
 from parcours.db.tables.campaigns import Found
 from parcours.domain.campaign import Campaign, Step
 from parcours.domain.errors import NotFoundError, UnreadableCampaignError
-from parcours.domain.steps.types import Kind, RefersTo
+from parcours.domain.steps.types import Kind
 from parcours.domain.time.zones import zone_of
+from parcours.services import send_again as again
 from parcours.services.goal_figures import goal_figures
 from parcours.web.context import Site
 from parcours.web.i18n import labels
 from parcours.web.i18n.language import _, _n, marked
-from parcours.web.pages import FormOf, SiteOf, charts, pages_router, trees
+from parcours.web.i18n.step_words import type_name
+from parcours.web.pages import FormOf, SiteOf, VisitorOf, charts, pages_router, trees
 from parcours.web.pages.campaign_list import ListedCampaign, line_of
 from parcours.web.pages.charts import Chart, Range
 from parcours.web.pages.rendering import redirect, render
+from parcours.web.pages.step_titles import Names, titled
 from parcours.web.paging import before_of, instant_of, next_address, written
 
 router = pages_router()
@@ -74,6 +77,13 @@ class Opened:
     campaign: Campaign
     now: datetime
     unreadable: UnreadableCampaignError | None = None
+    # What people call the things that its steps refer to.
+    names: Names = field(default_factory=dict)
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """What its steps are called, by key."""
+        return {step.key: step.name for step in self.campaign.steps.values()}
 
     @property
     def address(self) -> str:
@@ -91,7 +101,8 @@ def opened(conn: Connection, site: Site, key: str) -> Opened:
     row = campaigns.listing(conn, [found.id])[0]
     now = database_now(conn)
     try:
-        return Opened(found, row, campaigns.load(conn, found.id, found.version, site.zone), now)
+        campaign, names = titled(conn, campaigns.load(conn, found.id, found.version, site.zone))
+        return Opened(found, row, campaign, now, names=names)
     except UnreadableCampaignError as error:
         return Opened(found, row, Campaign(found.id, found.key, found.version, {}), now, error)
 
@@ -129,14 +140,15 @@ def activity(request: Request, site: SiteOf, key: str) -> Response:
 
 
 @router.post("/campaigns/{key}/failures")
-def send_again(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
+def send_again(request: Request, site: SiteOf, who: VisitorOf, key: str, form: FormOf) -> Response:
     """Put back the messages of a step that failed for one reason."""
     with site.engine.begin() as conn:
         about = opened(conn, site, key)
         step = about.campaign.by_key.get(form.text("step"))
         if step is None:
             raise NotFoundError("step", form.text("step"))
-        n = outbox.retry_step(conn, about.found.id, step.id, form.text("why"), now=database_now(conn))
+        why, now = form.text("why"), database_now(conn)
+        n = again.send_again(conn, about.found.id, step.id, step.key, why, who=who.who, now=now)
     said = _n("{n} message will be sent again.", "{n} messages will be sent again.", n)
     return redirect(request, f"{about.address}/failures", flash=said)
 
@@ -187,6 +199,7 @@ def _answer(
             {name: request.query_params[name] for name in ("range", "from", "to") if name in request.query_params}
         ),
         words=labels,
+        type_name=type_name,
         **values,
     )
 
@@ -215,8 +228,7 @@ def _tab(
         case "path":
             shown, chart, wrong = _graph(conn, request, about)
             gone = [_gone(step) for step in overview.removed(conn, about.campaign)]
-            names = {RefersTo.EMAIL: emails.titles(conn)}
-            nodes = trees.tree(about.campaign, by_key, added=found.added, names=names)
+            nodes = trees.tree(about.campaign, by_key, added=found.added, names=about.names)
             return {"shown": shown, "chart": chart, "wrong": wrong, "presets": PRESETS, "nodes": nodes, "gone": gone}
         case "decisions" | "actions" | "conditions":
             return {"kind": KIND_OF[tab].value, "lines": _lines(about.campaign, by_key, found.added, KIND_OF[tab])}

@@ -13,15 +13,16 @@ from parcours.domain.steps.types import RefersTo, StepType
 from parcours.domain.time.schedule import WEEKDAYS
 from parcours.producers.files.campaigns import value_of, write
 from parcours.services.draft_check import DraftProblem
-from parcours.web.i18n import labels, step_words
-from parcours.web.i18n.language import _, marked, reader
-from parcours.web.i18n.sentences import told
+from parcours.web.i18n import labels, plain_words, step_words
+from parcours.web.i18n.language import _, marked
 from parcours.web.pages import rule_form
 from parcours.web.pages.rule_form import RuleView
 from parcours.web.security.access import FormBody
 
 # Whoever describes a property whose texts are filled in says so.
 _MENTIONS_LIQUID = "Liquid"
+# What a step may name that no page makes.
+_OPEN = frozenset({RefersTo.STAGE, RefersTo.POINT_GROUP, RefersTo.COMPANY})
 # Texts of several lines, in which names of contacts may be filled in.
 LONG = frozenset({"text", "body", "message_text"})
 UNITS = (
@@ -74,6 +75,8 @@ class PanelWidget:
     # What makes another one to choose, and where.
     new: str = ""
     new_url: str = ""
+    # Whether another one than those to choose may be named, which is made then or kept elsewhere.
+    open: bool = False
     # Whether its texts are filled in for each contact; then, what they say for one, or why they cannot.
     liquid: bool = False
     shown: str = ""
@@ -172,11 +175,12 @@ def _widget(
         text_of(kind, shown),
         _several(shown) if kind == "picks" else (),
         choices,
-        _help(described),
+        plain_words.help_of(described),
         required,
         inner.get("minimum", inner.get("ge")),
         inner.get("maximum", inner.get("le")),
         errors,
+        open=found.refers_to.get(name) in _OPEN,
         liquid=name in LONG or (kind in ("text", "area", "lines", "yaml", "one") and _MENTIONS_LIQUID in described),
     )
 
@@ -185,13 +189,6 @@ def is_several(found: StepType, name: str) -> bool:
     """Return whether a property names several things."""
     schema = found.properties.model_json_schema(by_alias=False).get("properties", {}).get(name, {})
     return _kind_of(found, name, _without_null(schema)[0]) == "picks"
-
-
-def _help(described: str) -> str:
-    """Return the description of a property, where it is in the reader's language."""
-    said = told(described)
-    # What is code in the documentation stands without its marks.
-    return said.replace("`", "") if reader().language == "en" or said != described else ""
 
 
 def _without_null(schema: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:

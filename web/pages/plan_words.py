@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from parcours.domain.campaign_file.difference import Difference
 from parcours.services.campaign_effects import CampaignEffect
@@ -10,6 +10,11 @@ from parcours.services.campaign_plan import KINDS, CampaignPlan
 from parcours.web.i18n.language import _, _n, marked
 from parcours.web.i18n.sentences import told
 from parcours.web.i18n.step_words import type_name
+from parcours.web.pages.step_titles import quoted
+
+# What steps are called, by key; whoever writes the file knows its keys.
+Titles = Mapping[str, str]
+NO_TITLES: Titles = {}
 
 # Settings of campaign files; one that is not here is told by its name in the file.
 SETTINGS = {
@@ -51,10 +56,10 @@ def change(each: Difference) -> str:
     return each.words(none=_("none"), yes=_("yes"), no=_("no"))
 
 
-def step_change(planned: CampaignPlan, key: str) -> str:
+def step_change(planned: CampaignPlan, key: str, titles: Titles = NO_TITLES) -> str:
     """Return how a step changes, with the names of the file, and how many contacts wait there."""
     said = ", ".join(f"{each.name.removeprefix('with.')} {change(each)}" for each in planned.of_step(key))
-    changed = _("Step {key} will be changed: {change}.", key=key, change=said)
+    changed = _("Step {key} will be changed: {change}.", key=quoted(titles, key), change=said)
     n = planned.waiting.get(key, 0)
     if not n or key in planned.retimed:
         return changed
@@ -64,9 +69,9 @@ def step_change(planned: CampaignPlan, key: str) -> str:
     return f"{changed} {_n('{n} contact waits there.', '{n} contacts wait there.', n)}"
 
 
-def added_step(planned: CampaignPlan, key: str) -> str:
+def added_step(planned: CampaignPlan, key: str, titles: Titles = NO_TITLES) -> str:
     """Return that a step comes, and how many contacts wait there again if it was there before."""
-    return f"{_('Step {key} will be added.', key=key)} {_again(planned, key)}".rstrip()
+    return f"{_('Step {key} will be added.', key=quoted(titles, key))} {_again(planned, key)}".rstrip()
 
 
 def _again(planned: CampaignPlan, key: str) -> str:
@@ -74,14 +79,15 @@ def _again(planned: CampaignPlan, key: str) -> str:
     return _n("{n} contact will wait there again.", "{n} contacts will wait there again.", n) if n else ""
 
 
-def removed_step(planned: CampaignPlan, key: str) -> tuple[str, str]:
+def removed_step(planned: CampaignPlan, key: str, titles: Titles = NO_TITLES) -> tuple[str, str]:
     """Return that a step goes, or becomes one of another kind, and what happens to who waits there, with its kind."""
     waiting, step = planned.removed[key], planned.becomes.get(key)
+    called = quoted(titles, key)
     if step is None:
-        kind, gone = "removed", _("Step {key} will be removed.", key=key)
+        kind, gone = "removed", _("Step {key} will be removed.", key=called)
     else:
         name = type_name(step.kind.value, step.type)
-        kind, gone = "changed", _("Step {key} becomes another kind of step: {type}.", key=key, type=name)
+        kind, gone = "changed", _("Step {key} becomes another kind of step: {type}.", key=called, type=name)
     if not waiting:
         fate = _("No contacts are waiting there.")
     elif key in planned.redirected:
@@ -89,7 +95,7 @@ def removed_step(planned: CampaignPlan, key: str) -> tuple[str, str]:
             "{n} contact waiting there will go to {step}.",
             "{n} contacts waiting there will go to {step}.",
             waiting,
-            step=planned.redirected[key],
+            step=quoted(titles, planned.redirected[key]),
         )
     else:
         fate = _n(
@@ -98,7 +104,7 @@ def removed_step(planned: CampaignPlan, key: str) -> tuple[str, str]:
     return kind, f"{gone} {fate} {_again(planned, key)}".rstrip()
 
 
-def asked_again(planned: CampaignPlan) -> Iterator[str]:
+def asked_again(planned: CampaignPlan, titles: Titles = NO_TITLES) -> Iterator[str]:
     """Yield at which decisions the rule is asked again of those who wait there."""
     for key, n in planned.rules_asked.items():
         if n:
@@ -106,7 +112,7 @@ def asked_again(planned: CampaignPlan) -> Iterator[str]:
                 "{n} contact waits at {key}, whose rule or deadline changes; the rule is evaluated again.",
                 "{n} contacts wait at {key}, whose rule or deadline changes; the rule is evaluated again.",
                 n,
-                key=key,
+                key=quoted(titles, key),
             )
 
 

@@ -15,6 +15,8 @@ from parcours.web.pages import (
     contact_form,
     contact_import,
     contacts,
+    draft_panels,
+    draft_review,
     drafts,
     email_form,
     emails,
@@ -41,6 +43,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     # A new draft before what has the number of one in this place.
     drafts.router,
     builder.router,
+    draft_panels.router,
+    draft_review.router,
     campaign_list.router,
     campaign_versions.router,
     ahead.router,

@@ -27,6 +27,7 @@ from parcours.domain.steps.registry import all_types, step_type
 from parcours.domain.steps.types import Kind, RefersTo, StepType
 from parcours.producers.files.campaigns import value_of, write
 from parcours.services.rule_count import RuleCount
+from parcours.web.i18n import plain_words
 from parcours.web.i18n.language import DEFAULT, _, _n, marked, number, reader
 from parcours.web.i18n.sentences import told
 from parcours.web.security.access import FormBody
@@ -470,7 +471,8 @@ def view(
     """Return a rule as the editor shows it, with each problem at the widget or the part that it is about."""
     by_path: dict[tuple[Any, ...], list[str]] = {}
     for each in problems:
-        by_path.setdefault(tuple(each.path), []).append(each.sentence)
+        sentence = each.sentence if form.as_yaml else plain_words.problem(each.sentence)
+        by_path.setdefault(tuple(each.path), []).append(sentence)
     taken: set[tuple[Any, ...]] = set()
     root = _part(form, form.rule, "", choices, by_path, taken, True, True)
     shown = set() if form.as_yaml else taken

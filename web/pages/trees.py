@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from parcours.db.reads.overview import StepFigures
 from parcours.domain.campaign import Branch, Campaign, Step
-from parcours.domain.steps.types import RefersTo
 from parcours.web.i18n.step_words import in_words, named
-
-Names = Mapping[RefersTo, Mapping[str, str]]
+from parcours.web.pages.step_titles import Names
 
 # In the order in which they stand in a bar.
 PARTS = ("done", "yes", "no", "skipped", "undelivered", "failed", "cancelled", "waiting")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from typing import Annotated, Any, get_args
 from urllib.parse import urlsplit
@@ -54,13 +53,8 @@ def invite(request: Request, site: SiteOf, form: FormOf) -> Response:
     if not is_address(email):
         return _page(request, site, given, _("Enter an email address."))
     given_role = _role(role)
-    try:
-        # Nobody knows it, and nobody needs to.
-        unknown = passwords.hashed(secrets.token_urlsafe(32))
-    except passwords.BusyError:
-        return _page(request, site, given, _(BUSY))
     with site.engine.begin() as conn:
-        made = users.create(conn, email, name=name[:255] or email, role=given_role, password_hash=unknown)
+        made = users.invite(conn, email, name=name[:255] or email, role=given_role)
     if made is None:
         return _page(request, site, given, _("This address already has an account."))
     return _page(request, site, link_for=made)

@@ -53,6 +53,16 @@ document.addEventListener("click", (event) => {
   row.querySelector("input").focus();
 });
 
+// What is to be sent to somebody is copied by a button; one selects it by hand without a script.
+for (const button of document.querySelectorAll("[data-copies]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    document.getElementById(button.dataset.copies).select();
+    // Works on addresses without TLS too.
+    if (document.execCommand("copy")) button.textContent = button.dataset.done;
+  });
+}
+
 // Whoever leaves a form with something typed is asked.
 for (const form of document.querySelectorAll("form[data-unsaved]")) {
   // What an error brought back was typed, too.

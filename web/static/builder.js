@@ -8,6 +8,8 @@ let held = null;
 let dragged = null;
 // The form in which somebody typed something that was not sent yet.
 let typed = null;
+// Keys that steps had when what is still on its way was written; a first name gives a step another one.
+const renamed = new Map();
 const folds = `folded ${location.pathname}`;
 const folded = new Set(JSON.parse(sessionStorage.getItem(folds) || "[]"));
 // Of what is sent while the page is left.
@@ -31,6 +33,7 @@ async function load(address, form, keep) {
   if (form) {
     body = new URLSearchParams(form);
     body.set("revision", builder().dataset.revision);
+    while (renamed.has(body.get("step"))) body.set("step", renamed.get(body.get("step")));
   }
   const keepalive = Boolean(body) && String(body).length < MOST_KEPT;
   const answer = await fetch(address, body ? { method: "POST", body, keepalive } : {});
@@ -42,10 +45,15 @@ async function load(address, form, keep) {
     location.href = answer.url;
     return;
   }
+  const before = body?.get("step"), now = new URL(answer.url).searchParams.get("step");
+  const isNamed = body?.get("do") === "set" && now && now !== before;
+  if (isNamed) renamed.set(before, now);
+  // A key that is free again may be another step's.
+  for (const key of renamed.keys()) if (fresh.getElementById(`card-${key}`)) renamed.delete(key);
   history.replaceState(null, "", answer.url);
   document.title = fresh.title;
   document.querySelector("h1").textContent = fresh.querySelector("h1").textContent;
-  put(fresh, next, keep);
+  put(fresh, next, keep, isNamed);
 }
 
 // Whoever is not signed in any more is asked to, on a page that keeps what was sent.
@@ -57,7 +65,7 @@ function again(address, body) {
   form.submit();
 }
 
-function put(fresh, next, keep) {
+function put(fresh, next, keep, isNamed) {
   const active = document.activeElement;
   const id = active && builder().contains(active) ? active.id : "";
   const panel = document.getElementById("panel"), top = panel.scrollTop, map = document.getElementById("map")?.scrollTop;
@@ -83,6 +91,11 @@ function put(fresh, next, keep) {
   dress();
   const wanted = same ? id : here.dataset.focus || id;
   const target = document.getElementById(wanted) || document.getElementById(id);
+  // What was typed meanwhile in the panel of a step that has a name now stays.
+  if (isNamed && typed?.contains(active) && target?.form && "value" in active) {
+    target.value = active.value;
+    typed = target.form;
+  }
   if (same) document.getElementById("panel").scrollTop = top;
   if (map) document.getElementById("map")?.scrollTo(0, map);
   if (target) unfold(target);
@@ -141,6 +154,8 @@ document.addEventListener("submit", (event) => {
   if (!form) return;
   event.preventDefault();
   event.stopImmediatePropagation();
+  // Enter in a field has sent it already, as a change.
+  if ("autosave" in form.dataset && typed !== form && !event.submitter?.name) return;
   const data = new FormData(form, event.submitter);
   if (form.method === "get") go(`${form.action}?${new URLSearchParams(data)}`);
   else go(form.action, data, "autosave" in form.dataset, form);
@@ -156,6 +171,8 @@ document.addEventListener("input", (event) => {
   if (!form || event.target.dataset.insert) return;
   clearTimeout(soon);
   soon = setTimeout(async () => {
+    // Its step may have another key by now; what is drawn anew says it already.
+    if (!form.isConnected) return;
     const answer = await fetch(form.dataset.preview, { method: "POST", body: new URLSearchParams(new FormData(form)) });
     if (!answer.ok) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");

@@ -170,14 +170,14 @@ def test_rows_with_the_address_of_another_contact_are_left_out_where_asked(conn:
     conn.execute(text("DROP TABLE IF EXISTS pg_temp.incoming, pg_temp.same_address"))
     contacts.stage(conn, [row(5, "b", email="us@example.com"), row(6, "c", email="c@example.com")])
     imported = contacts.merge(conn, now=NOW + next(_days), same_address="reject")
-    assert imported.refused == (contacts.AddressConflict(5, "b", "us@example.com", "a"),)
+    assert imported.refused == (contacts.AddressConflict(5, "b", "us@example.com", "a", known=False),)
     assert (imported.added, imported.merged, contacts.find(conn, "b")) == (1, 0, None)
 
 
 def test_a_row_cannot_give_a_contact_that_exists_the_address_of_another(conn: Connection) -> None:
     import_(conn, row(1, "a", email="a@example.com"), row(2, "b", email="b@example.com"))
     imported = import_(conn, row(1, "b", email="A@example.com", points=5))
-    assert imported.refused == (contacts.AddressConflict(1, "b", "A@example.com", "a"),)
+    assert imported.refused == (contacts.AddressConflict(1, "b", "A@example.com", "a", known=True),)
     assert (shown(conn, "b").email, shown(conn, "b").points) == ("b@example.com", 0)
 
 

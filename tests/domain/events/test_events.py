@@ -48,6 +48,7 @@ def test_what_may_be_left_out_has_a_meaning() -> None:
     [
         ([], "an event must be a JSON object"),
         (None, "an event must be a JSON object"),
+        ({}, '"specversion" must be "1.0"; it is missing'),
         (cloud(specversion="0.3"), "\"specversion\" must be \"1.0\", not '0.3'"),
         (cloud(specversion=10**5000), '"specversion" must be "1.0", not a number'),
         (cloud(id=None), '"id" is missing or not a text'),

@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from parcours.domain.steps import conditions
+from parcours.domain.steps.properties import APPLYING, APPLYING_RULE, empty_choices
 from parcours.domain.steps.types import Failed, Need, StepType
 from tests.domain.worlds import NOW, contact, properties, run
 
@@ -160,3 +161,24 @@ def test_two_fields_of_a_contact_are_compared() -> None:
         Need.FIELDS,
         Need.TAGS,
     }
+
+
+@pytest.mark.parametrize(
+    ("step_type", "name"),
+    [
+        (conditions.has_tags, "tags"),
+        (conditions.in_segments, "segments"),
+        (conditions.in_stage, "stages"),
+        (conditions.has_owner, "owners"),
+        (conditions.in_campaigns, "campaigns"),
+    ],
+)
+def test_a_rule_that_asks_for_one_of_nothing_is_refused_and_a_step_or_what_is_stored_is_not(
+    step_type: StepType, name: str
+) -> None:
+    with pytest.raises(ValueError, match="give at least one; with an empty list the answer is always no"):
+        step_type.properties.model_validate({name: []}, context=APPLYING_RULE)
+    assert step_type.properties.model_validate({name: []}, context=APPLYING).model_dump()[name] == []
+    assert empty_choices(step_type.properties, {name: []}) == [name]
+    assert empty_choices(step_type.properties, {name: ["a"]}) == []
+    assert step_type.properties.model_validate({name: []}).model_dump()[name] == []

@@ -276,17 +276,35 @@ def test_an_empty_file_is_told_in_one_sentence(file: Path, empty: str) -> None:
             HEAD + "  - a\n---\ncampaign: d\n",
             "6: the file contains several documents; put each campaign in its own file",
         ),
-        ("campaign: c\nname: a: b\n", "2: the file is not valid YAML: mapping values are not allowed here"),
+        ("campaign: c\nname: a: b\n", "2: the file is not valid YAML: put a value that contains ': ' in quotes"),
         (
             "campaign: c\nsteps:\n\t- a\n",
-            "3: the file is not valid YAML: while scanning for the next token found character '\\t' "
-            "that cannot start any token; indent with spaces",
+            "3: the file is not valid YAML: indent with spaces, not with tabs",
         ),
         (
             "campaign: [c\n",
-            "2: the file is not valid YAML: while parsing a flow sequence expected ',' or ']', but got '<stream end>'",
+            "1: the file is not valid YAML: after this '[' a comma or the closing ']' is missing",
         ),
-        ("campaign: *c\n", "1: the file is not valid YAML: found undefined alias 'c'"),
+        ("campaign: *c\n", "1: the file is not valid YAML: put a value that begins with * in quotes"),
+        (
+            "campaign: c\nname: 'a\nsteps: []\n",
+            "2: the file is not valid YAML: a quotation mark is missing at the end of this value",
+        ),
+        ("campaign: {a: b\n", "1: the file is not valid YAML: after this '{' a comma or the closing '}' is missing"),
+        (
+            "campaign: @c\n",
+            "1: the file is not valid YAML: put a value that begins with a special character in quotes",
+        ),
+        ("campaign: * c\n", "1: the file is not valid YAML: put a value that begins with * or & in quotes"),
+        ("campaign: c\nname\nsteps: []\n", "2: the file is not valid YAML: a colon is missing after this name"),
+        (
+            'campaign: "a\\d"\n',
+            "1: the file is not valid YAML: write \\\\ for a backslash in double quotes, or use single quotes",
+        ),
+        (
+            "campaign: c\nsteps:\n  - a\n name: b\n",
+            "4: the file is not valid YAML: the indentation of this line does not match the lines above it",
+        ),
         ("- campaign: c\n", "1: a campaign file must be a mapping of names to values, not a list"),
         ("welcome\n", "1: a campaign file must be a mapping of names to values, not text"),
         (
@@ -512,9 +530,9 @@ def test_a_file_that_is_too_long_or_takes_too_long_is_refused_before_it_is_check
     assert problems(file, HEAD + "#" + "x" * 1_000_000) == [said]
     assert problems(file, b"#" * 5_000_000) == [said]
     assert problems(file, "a: [" + "b, " * 250_000 + "]") == [" the file is too large: it has more than 200000 values"]
-    monkeypatch.setattr("parcours.producers.files.campaigns.MAX_SECONDS", 0)
+    monkeypatch.setattr("parcours.producers.files.yaml_text.MAX_SECONDS", 0)
     assert problems(file, HEAD + "  - {step: a, action: contact.tags}\n" * 500) == [
-        " reading the file takes more than 0 seconds; split the campaign"
+        " reading the file takes more than 0 seconds; split it"
     ]
 
 

@@ -534,3 +534,23 @@ def test_a_plan_over_rest_has_all_that_the_command_prints() -> None:
     file = CampaignFile.model_validate({"campaign": "c", "sources": {"segments": ["s"]}, "steps": []})
     printed = CampaignPlan(file, None, 1, unchanged=False).to_json()
     assert set(Planned.model_fields) == {*printed, "lines"}
+
+
+def test_messages_that_were_not_delivered_are_sent_again(http: TestClient, world: World) -> None:
+    world.email("hello")
+    world.crowd(3, segment="everyone")
+    world.campaign("- {step: hello, action: email.send, with: {email: hello}}")
+    world.run()
+    failed = (
+        "UPDATE message SET state = 'failed', error = :why WHERE contact_id = (SELECT id FROM contact WHERE key = :key)"
+    )
+    for n, why in enumerate(("no mailbox", "no mailbox", "other"), 1):
+        world.write(failed, why=why, key=f"c{n}")
+    address = "/api/campaigns/c/send-again"
+    assert http.post(address, json={"step": "hello", "why": "no mailbox"}).json() == {"messages": 2}
+    assert http.post(address, json={"step": "hello"}).json() == {"messages": 1}
+    assert http.post(address, json={"step": "hello"}).json() == {"messages": 0}
+    assert http.post(address, json={"step": "nowhere"}).status_code == 404
+    assert http.post(address, json={}).status_code == 422
+    told = [each["what"] for each in http.get("/api/campaigns/c").json()["activity"]]
+    assert told[:2] == ["messages sent again", "messages sent again"]

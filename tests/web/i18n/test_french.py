@@ -9,7 +9,6 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
@@ -21,7 +20,6 @@ from parcours.domain.steps.registry import all_types
 from parcours.domain.steps.types import Failed
 from parcours.web.i18n.language import Reader, _, catalogue, speaking
 from parcours.web.i18n.sentences import sentences, told
-from parcours.web.mail import add_mail
 from tests.web.conftest import Client
 from tests.web.pages.test_sign_in import given_user, sign_in, token_of
 from tests.workers.worlds import START, Moody, World, at
@@ -169,9 +167,7 @@ def test_errors_and_the_sign_in_are_in_french(client: Client, world: World, engi
     assert wrong == set()
 
 
-def test_emails_in_files_are_shown_in_french(tmp_path: Path) -> None:
-    app = FastAPI()
-    add_mail(app, tmp_path)
+def test_emails_in_files_are_shown_in_french() -> None:
     with speaking(FRENCH):
         assert _("No emails in {folder} yet.", folder="x") == "Pas encore d’e-mails dans x."
 

@@ -104,7 +104,7 @@ def test_the_tree_says_what_each_step_does_and_when(builder: Builder) -> None:
 
 def test_a_step_is_added_filled_in_moved_and_deleted_and_all_of_it_undone(builder: Builder, world: World) -> None:
     added = builder.add("action contact.tags", "visited", "yes")
-    assert "the property" in text_of(added.text) or "add" in text_of(added.text)
+    assert "Enter at least one tag." in text_of(added.text)
     shown = builder.does("set", step="contact-tags", name="Mark as warm", when="now", **{"with-add": "warm\nhot"})
     said = text_of(shown.text)
     assert "Mark as warm" in said
@@ -186,7 +186,7 @@ def test_where_contacts_of_a_removed_step_go_is_chosen_beside_the_tree(builder: 
     builder.add("action contact.tags")
     builder.does("set", step="contact-tags", when="now", **{"with-add": "x"})
     page = text_of(builder.does("remove", step="hello").text)
-    assert "2 contacts wait at hello, which is removed." in page
+    assert "2 contacts wait at “Say hello”, which is removed." in page
     builder.does("redirect", **{"from": "hello", "to": "contact-tags"})
     assert file_of(world)["redirect"] == {"hello": "contact-tags"}
     builder.apply()

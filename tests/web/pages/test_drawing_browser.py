@@ -452,7 +452,7 @@ def test_what_applying_does_is_always_in_view_with_its_choices(build: str, world
     tab.goto(build)
     tab.locator("#card-hello").focus()
     tab.keyboard.press("Delete")
-    expect(effects).to_contain_text("2 contacts wait at hello, which is removed.")
+    expect(effects).to_contain_text("2 contacts wait at “Say hello”, which is removed.")
     tab.goto(f"{build}/review")
     tab.get_by_label("Where they go").select_option("last")
     tab.get_by_role("button", name="Save").click()

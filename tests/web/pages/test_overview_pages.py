@@ -109,10 +109,12 @@ def test_tables_of_each_kind_have_their_steps_and_figures(client: Client, world:
     travelled(world)
     http = client()
     decisions = text_of(http.get("/campaigns/c/decisions").text)
-    assert "visited page.hit · within 3 days · after Say hello 7 100% 0 1 14.3% 6 85.7%" in decisions
-    assert "known contact.field 7 100% 0 6 85.7% 1 14.3%" in text_of(http.get("/campaigns/c/conditions").text)
+    assert "Visits * Visits a page · within 3 days · after Say hello 7 100% 0 1 14.3% 6 85.7%" in decisions
+    assert "Country is FR Field of the contact 7 100% 0 6 85.7% 1 14.3%" in text_of(
+        http.get("/campaigns/c/conditions").text
+    )
     actions = text_of(http.get("/campaigns/c/actions").text)
-    assert "cold contact.tags · after visited (no) 6 85.7%" in actions
+    assert "Add the tags cold Add or remove tags · after Visits * (no) 6 85.7%" in actions
 
 
 def test_an_htmx_request_gets_the_part_that_changes_and_the_address_alone_the_page(
@@ -217,6 +219,8 @@ def test_messages_that_were_not_delivered_are_sent_again_from_the_page(client: C
     answer = http.post("/campaigns/c/failures", data=given)
     assert "1 message will be sent again." in text_of(answer.text)
     assert answer.text.count(">Send again<") == 1
+    # The activity tells it.
+    assert "1 message of Send “hello” sent again" in text_of(answer.text)
     assert "0 messages will be sent again." in text_of(http.post("/campaigns/c/failures", data=given).text)
     assert http.post("/campaigns/c/failures", data={**given, "step": "nowhere"}).status_code == 404
     guarded = client(open_to_all=False)
@@ -291,7 +295,7 @@ def test_an_automatic_stop_is_in_the_history(client: Client, world: World, monke
     world.campaign("- {step: act, action: test.moody}")
     world.run()
     page = text_of(client().get("/campaigns/c").text)
-    assert "Paused automatically: 120 contacts failed at act within an hour" in page
+    assert "Paused automatically: 120 contacts failed at Test.moody within an hour" in page
     assert "Paused" in page
 
 

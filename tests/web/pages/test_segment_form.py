@@ -91,7 +91,7 @@ def test_a_rule_is_built_part_by_part_counted_reviewed_and_applied(http: TestCli
     assert "Enter a whole number." in editor.answer.text
     wrong = editor.send(press={"review": "1"}, **{"rule.1.0.with.points": "40", "rule.1.0.with.operator": "gt"})
     assert wrong.status_code == 400
-    assert "tags" in text_of(wrong.text)
+    assert "Enter at least one tag." in text_of(wrong.text)
     editor.send(press={"rule_do": "up:1.1"}, **{"rule.1.1.with.tags": "vip", "rule.1.1.negated": "1"})
     counted = http.post("/segments/warm-leads/count", data=editor.fields(), headers={"hx-request": "true"})
     assert counted.text.strip() == '<span class="">2 of 3 contacts match.</span>'

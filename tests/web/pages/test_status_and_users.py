@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from parcours.db.clock import now as database_now
 from parcours.db.tables import events, installation
@@ -98,6 +98,11 @@ def test_an_administrator_invites_and_the_link_sets_a_password_once(
     (link,) = re.findall(r'readonly value="([^"]+)"', invited.text)
     assert ("Only this machine can open the link" in invited.text) == link.startswith("http://127.0.0.1")
     path = urlsplit(unescape(link)).path
+    # Until a password is chosen, which no sign-in can guess.
+    assert admin.get("/users").text.count("Invited") == 1
+    with engine.connect() as conn:
+        kept = conn.execute(text("SELECT password_hash FROM account WHERE email = 'ben@example.com'")).scalar_one()
+    assert sign_in(client(open_to_all=False), "ben@example.com", kept).status_code == 401
     again = admin.post("/users", data={"csrf": token, "email": "BEN@example.com", "role": "viewer"}, headers=HTML)
     assert "already has an account" in again.text
     ben = client(open_to_all=False)
@@ -108,6 +113,7 @@ def test_an_administrator_invites_and_the_link_sets_a_password_once(
     assert ben.get(path).status_code == 410
     assert ben.get("/invitation/forged").status_code == 410
     assert sign_in(ben, "ben@example.com", NEW).status_code == 303
+    assert "Invited" not in admin.get("/users").text
     assert ben.get("/users", headers=HTML).status_code == 403
     # A role, and the end of it.
     id_ = re.findall(r"/users/(\d+)", admin.get("/users").text)[-1]

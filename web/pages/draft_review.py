@@ -1,0 +1,199 @@
+"""What applying a draft would do, and applying it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import Request, Response
+from sqlalchemy import Connection
+
+from parcours.db.clock import now as database_now
+from parcours.db.scope import Scope
+from parcours.db.tables import campaigns, drafts, sweeps
+from parcours.domain.campaign_file import edit
+from parcours.domain.campaign_file.model import CampaignFile
+from parcours.domain.steps.types import RefersTo
+from parcours.services import apply_campaign, campaign_changes, campaign_plan
+from parcours.services import drafts as service
+from parcours.services.campaign_plan import CampaignPlan
+from parcours.web.context import Site
+from parcours.web.i18n import labels
+from parcours.web.i18n.language import _, _n
+from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_panels, draft_trees, pages_router
+from parcours.web.pages.campaign_form import choices_of, plan_lines
+from parcours.web.pages.draft_bench import Bench, bench_of
+from parcours.web.pages.draft_trees import Drawing
+from parcours.web.pages.plan_words import removed_step
+from parcours.web.pages.rendering import redirect, render
+from parcours.web.pages.step_titles import quoted
+from parcours.web.security.access import FormBody, Visitor
+
+router = pages_router()
+
+_NO_PLAN: dict[str, Any] = {"planned": None, "lines": [], "choices": [], "moves": [], "seen": ""}
+
+
+@router.get("/campaigns/{key}/build/review")
+def review(request: Request, key: str, site: SiteOf, who: VisitorOf) -> Response:
+    with site.engine.connect() as conn:
+        return _review(request, conn, site, bench_of(conn, who, key=key, draft_id=None))
+
+
+@router.get("/drafts/{draft_id}/review")
+def review_draft(request: Request, draft_id: int, site: SiteOf, who: VisitorOf) -> Response:
+    with site.engine.connect() as conn:
+        return _review(request, conn, site, bench_of(conn, who, key=None, draft_id=draft_id))
+
+
+@router.post("/campaigns/{key}/build/review")
+def apply(request: Request, key: str, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
+    return _apply(request, site, who, form, key=key)
+
+
+@router.post("/drafts/{draft_id}/review")
+def apply_draft(request: Request, draft_id: int, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
+    return _apply(request, site, who, form, draft_id=draft_id)
+
+
+def before(
+    conn: Connection, bench: Bench, names: Mapping[RefersTo, Mapping[str, str]], titles: Mapping[str, str]
+) -> dict[str, str]:
+    """Return what steps of the campaign are called that the draft has no more, by key."""
+    if bench.found is None or not bench.draft.id:
+        return {}
+    steps = {each.step["step"]: each.step for each in edit.walk(service.data_of(conn, bench.found))}
+    called = draft_trees.with_steps(names, steps)
+    return {key: draft_trees.title_of(step, called) for key, step in steps.items() if key not in titles}
+
+
+def effects(planned: CampaignPlan, bench: Bench, titles: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return what applying would do, in sentences; where contacts wait at a removed step, with where they may go."""
+    lines: list[dict[str, Any]] = []
+    for key, waiting in planned.removed.items():
+        if waiting:
+            to = planned.redirected.get(key, "")
+            text = _n("{n} contact waits at {key}, which is removed.", "{n} contacts wait at {key}, which is removed.",
+                      waiting, key=quoted(titles, key))  # fmt: skip
+            if key in planned.becomes:
+                text = removed_step(planned, key, titles)[1]
+            lines.append({"kind": "removed", "text": text, "redirect": key, "to": to})
+    said = {each["text"] for each in lines} | {removed_step(planned, each["redirect"], titles)[1] for each in lines}
+    for kind, line in plan_lines(planned, titles=titles):
+        if line not in said:
+            lines.append({"kind": kind, "text": line, "redirect": None, "to": ""})
+    return lines
+
+
+def _review(
+    request: Request, conn: Connection, site: Site, bench: Bench, *, changed: bool = False, status: int = 200
+) -> Response:
+    checked = draft_trees.checked(conn, bench.file, site.zone)
+    names = draft_panels.names_in(draft_panels.known_names(conn, bench))
+    steps = {each.step["step"]: each.step for each in edit.walk(bench.file)}
+    called = draft_trees.with_steps(names, steps)
+    titles = {key: draft_trees.title_of(step, called) for key, step in steps.items()}
+    values: dict[str, Any] = {"bench": bench, "checked": checked, "changed": changed, "titles": titles, "words": labels}
+    if bench.found is not None and bench.draft.base_version != bench.found.version:
+        return render(
+            request, "build/stale.html", 409 if changed else status, **values, **_meanwhile(conn, site, bench)
+        )
+    if _is_taken(conn, bench):
+        values["taken"] = str(bench.file.get("campaign"))
+        return render(request, "build/review.html", 409, **values, **_NO_PLAN)
+    if checked.file is None:
+        return render(request, "build/review.html", status, **values, **_NO_PLAN)
+    planned = campaign_plan.plan(conn, checked.file, zone=site.zone)
+    rows = [] if bench.found is None else campaigns.listing(conn, [bench.found.id])
+    all_titles = titles | before(conn, bench, names, titles)
+    return render(
+        request,
+        "build/review.html",
+        status,
+        **values,
+        planned=planned,
+        lines=list(plan_lines(planned, comes_back=bench.found is None, titles=all_titles)),
+        choices=list(choices_of(planned, all_titles)),
+        made=service.choices(bench.file),
+        moves=[each for each in effects(planned, bench, all_titles) if each["redirect"]],
+        seen=planned.digest,
+        published=bool(rows and rows[0].published),
+    )
+
+
+def _is_taken(conn: Connection, bench: Bench) -> bool:
+    """Return whether the key of a new campaign is another one's."""
+    if bench.found is not None:
+        return False
+    key = str(bench.file.get("campaign") or "")
+    there = campaigns.stored(conn, key) if key else None
+    return there is not None and there.version > 0 and not there.deleted and there.key == key
+
+
+def _meanwhile(conn: Connection, site: Site, bench: Bench) -> dict[str, Any]:
+    """Return what others changed since the draft was begun, and what the draft changes, as differences of trees."""
+    assert bench.found is not None
+    found = bench.found
+    present = service.data_of(conn, found)
+    base = service.data_of(conn, found._replace(version=max(1, bench.draft.base_version)))
+    theirs = draft_trees.difference(base, present)
+    mine = draft_trees.difference(present, bench.file)
+    names = draft_panels.names_in(draft_panels.known_names(conn, bench))
+    last = next(iter(campaigns.activity(conn, found.id, limit=1)), None)
+    return {
+        "theirs": theirs,
+        "their_nodes": Drawing(site.zone, names, marks=theirs.marks).nodes(present),
+        "mine": mine,
+        "my_nodes": Drawing(site.zone, names, marks=mine.marks).nodes(bench.file),
+        "last": last,
+    }
+
+
+def _apply(
+    request: Request,
+    site: Site,
+    who: Visitor,
+    form: FormBody,
+    *,
+    key: str | None = None,
+    draft_id: int | None = None,
+) -> Response:
+    """Do what the review said, if it still says so."""
+    with site.engine.connect() as conn, conn.begin() as transaction:
+        bench = bench_of(conn, who, key=key, draft_id=draft_id)
+        now = database_now(conn)
+        checked = draft_trees.checked(conn, bench.file, site.zone)
+        if checked.file is None:
+            transaction.rollback()
+            return _review(request, conn, site, bench, changed=True, status=409)
+        campaign_changes.hold(conn, checked.file.campaign, now=now)
+        bench = bench_of(conn, who, key=key, draft_id=draft_id)
+        stale = bench.found is not None and bench.draft.base_version != bench.found.version
+        planned = campaign_plan.plan(conn, checked.file, zone=site.zone)
+        if stale or _is_taken(conn, bench) or form.text("seen") != planned.digest:
+            transaction.rollback()
+            with site.engine.connect() as again:
+                return _review(request, again, site, bench_of(again, who, key=key, draft_id=draft_id), changed=True)
+        if "published" in form:
+            planned = campaign_plan.plan(conn, _switched_on(checked.file), zone=site.zone)
+        campaign_id = apply_campaign.apply(
+            conn,
+            planned,
+            backfill="backfill" in form,
+            reschedule="reschedule" in form,
+            who=who.who,
+            now=now,
+            zone=site.zone,
+        )
+        drafts.delete(conn, bench.draft.id, who.who)
+        if campaigns.listing(conn, [campaign_id])[0].published:
+            # Who is in its segments already comes in; nobody has to run a command for that.
+            sweeps.ask(conn, "update", Scope(campaign_ids=(campaign_id,)), at=now)
+    name = checked.file.name
+    said = _("“{name}” was created.", name=name) if bench.found is None else _("“{name}” was changed.", name=name)
+    return redirect(request, f"/campaigns/{quote(checked.file.campaign)}", flash=said)
+
+
+def _switched_on(file: CampaignFile) -> CampaignFile:
+    return campaign_changes.with_published(file, True)
