@@ -80,3 +80,18 @@ def unknown(what: str, key: object, known: Sequence[str]) -> str:
     """Return that the files of a scenario do not have what is named, and what could be meant."""
     hint = did_you_mean(str(key), known) or (f"; known are {', '.join(known[:20])}" if known else "")
     return f"the files of this scenario have no {what} {quoted(key)}{hint}"
+
+
+def incomplete(data: object, place: Place = ()) -> Iterator[Place]:
+    """Yield where half of an emoji stands, which nothing can store."""
+    if isinstance(data, str):
+        if gate.is_incomplete(data):
+            yield place
+    elif isinstance(data, Mapping):
+        for name, value in data.items():
+            if gate.is_incomplete(str(name)):
+                yield place
+            yield from incomplete(value, (*place, str(name)))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from incomplete(value, (*place, index))
