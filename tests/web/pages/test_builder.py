@@ -237,7 +237,7 @@ def test_a_note_is_kept_with_its_step_and_its_campaign(builder: Builder, world: 
     builder.does("set", step="hello", name="Say hello", when="now", **{"with-points": "2"})
     builder.does("settings", name="First steps", segments=["everyone"], existing="1", exit_on_leave="1", note="For May")
     assert 'class="step-note"' in builder.page()
-    assert "note none → Ask sales first" in text_of(builder.review().text).replace("\n", " ")
+    assert "Note: none → Ask sales first" in text_of(builder.review().text).replace("\n", " ")
     builder.apply()
     with world.engine.connect() as conn:
         found = campaigns.find(conn, "c")
