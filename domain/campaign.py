@@ -21,6 +21,8 @@ Branch = Literal["yes", "no"]
 Priority = Literal["high", "normal", "low"]
 State = Literal["running", "paused", "scheduled", "ended", "category_off", "deleted", "unreadable"]
 
+NOT_PUBLISHED = "it is not published"
+
 
 @dataclass(frozen=True)
 class Step:
@@ -72,6 +74,12 @@ class Step:
     def keys_of(self, what: RefersTo) -> list[str]:
         """Return the keys of the emails, companies, … that this step refers to."""
         return [key for _, each, key in self.type.references(vars(self.properties)) if each is what]
+
+    @cached_property
+    def joined(self) -> list[str]:
+        """The keys of the campaigns that this action lets contacts into; `this` is the one that has the step."""
+        named = None if self.type.joins is None else getattr(self.properties, self.type.joins, None)
+        return [named] if isinstance(named, str) else list(named or ())
 
     def looks_at(self, event_type: str) -> bool:
         """Return whether this decision looks at events of a type."""
@@ -125,6 +133,12 @@ class Campaign:
             return self.steps[step_id]
         except KeyError:
             raise UnknownStepError(self.id, step_id) from None
+
+    @cached_property
+    def joined(self) -> list[str]:
+        """The keys of other campaigns that steps let contacts into."""
+        named = dict.fromkeys(key for step in self.steps.values() for key in step.joined)
+        return [key for key in named if key not in (self.key, "this")]
 
     @cached_property
     def by_key(self) -> dict[str, Step]:
@@ -240,7 +254,7 @@ class Status:
             case "unreadable":
                 return self.unreadable
             case "paused":
-                return "it is not published"
+                return NOT_PUBLISHED
             case "scheduled" if self.publish_from is not None:
                 return f"it starts on {self.publish_from.isoformat()}"
             case "ended" if self.publish_until is not None:

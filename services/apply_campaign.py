@@ -82,16 +82,17 @@ def apply(
     if published is None:
         rows = campaigns.listing(conn, [campaign_id])
         published = bool(rows) and bool(rows[0].published)
+    why = {} if message is None else {"message": message}
     if planned.unchanged:
         if planned.publishes is not None:
             campaigns.set_published(conn, campaign_id, planned.publishes, now=now)
-            _tell(conn, campaign_id, "published" if planned.publishes else "paused", who=who, now=now)
+            _tell(conn, campaign_id, "published" if planned.publishes else "paused", who=who, now=now, detail=why)
         if reschedule and any(planned.retimed.values()):
             stored = {step.key: step.id for step in campaigns.steps(conn, campaign_id)}
             version = planned.version - 1
             same = build(file, campaign_id=campaign_id, version=version, step_ids=stored, zone=zone)
             _retime(conn, same, planned, reschedule=True, now=now, zone=zone)
-            detail = {"waits": sum(planned.retimed.values()), "retimed": planned.retimed}
+            detail = {"waits": sum(planned.retimed.values()), "retimed": planned.retimed, **why}
             _tell(conn, campaign_id, "rescheduled", who=who, now=now, detail=detail)
         return campaign_id
     sources = campaigns.named(conn, "segments", file.sources.segments)
@@ -124,9 +125,7 @@ def apply(
     if planned.returns:
         segment_rules.ask_who_reads(conn, campaign_id, now=now)
     what = "created" if planned.campaign_id is None else f"changed to version {planned.version}"
-    detail = {"added": planned.added, "changed": planned.changed, "removed": planned.removed}
-    if message is not None:
-        detail["message"] = message
+    detail = {"added": planned.added, "changed": planned.changed, "removed": planned.removed, **why}
     _tell(conn, campaign_id, what, who=who, now=now, detail=detail)
     if planned.publishes is not None:
         _tell(conn, campaign_id, "published" if planned.publishes else "paused", who=who, now=now)

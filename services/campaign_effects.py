@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from parcours.db.reads import alignment
 from parcours.db.reads import rules as in_sql
 from parcours.db.reads.alignment import Movement
-from parcours.db.tables import campaigns
+from parcours.db.tables import campaigns, entrants
 from parcours.db.tables import membership as memberships
 from parcours.domain.campaign import Status
 from parcours.domain.campaign_file.difference import Difference
@@ -38,6 +38,10 @@ What = Literal[
     "held_back",
     "held_back_joins",
     "in_grace",
+    "refused",
+    "held_back_refused",
+    "delayed",
+    "not_counted",
     "source_ends",
     "starts",
     "stops",
@@ -79,6 +83,22 @@ _SENTENCES: dict[What, tuple[str, str]] = {
     "in_grace": (
         "{n} contact in its grace period keeps it",
         "{n} contacts in their grace period keep it",
+    ),
+    "refused": (
+        "{n} contact of the segments does not join, because the entry limit ({detail}) is reached",
+        "{n} contacts of the segments do not join, because the entry limit ({detail}) is reached",
+    ),
+    "held_back_refused": (
+        "{n} contact held back does not join, because the entry limit ({detail}) is reached",
+        "{n} contacts held back do not join, because the entry limit ({detail}) is reached",
+    ),
+    "delayed": (
+        "they join as the limit allows ({detail})",
+        "they join as the limit allows ({detail})",
+    ),
+    "not_counted": (
+        "{n} contact inside does not count towards the new limit",
+        "{n} contacts inside do not count towards the new limit",
     ),
     "source_ends": (
         "no contact joins by {detail} any more; contacts who did stay",
@@ -156,19 +176,36 @@ def _before(interval: Interval, now: datetime, zone: ZoneInfo) -> datetime:
         return datetime(1, 1, 2, tzinfo=now.tzinfo)
 
 
-def people(file: CampaignFile, moved: Movement, *, runs: bool) -> Iterator[CampaignEffect]:
-    """Yield what an update does to contacts, in the order of importance; nothing where nobody moves."""
+def people(file: CampaignFile, moved: Movement, *, runs: bool, entered: int = 0) -> Iterator[CampaignEffect]:
+    """Yield what an update does to contacts, in the order of importance; nothing where nobody moves.
+
+    `entered` contacts count towards the limit of entries already.
+    """
     if file.exit_on_leave:
         yield from _some("leaves" if file.grace is None else "leaves_after_grace", moved.leaves, file.grace or "")
     else:
         yield from _some("stays", moved.leaves)
     yield from _some("exits", moved.exits)
-    yield from _some("joins", moved.joins)
-    yield from _some("returns", moved.returns)
+    refused = _refused(file, moved.joins + moved.returns, entered)
+    returns = max(0, moved.returns - refused)
+    joins = moved.joins + moved.returns - refused - returns
+    yield from _some("joins", joins)
+    yield from _some("returns", returns)
+    if file.entry is not None and file.entry.most is not None:
+        yield from _some("refused", refused, f"{file.entry.most:,}")
+    if file.entry is not None and file.entry.rate is not None and joins + returns:
+        yield CampaignEffect("delayed", joins + returns, file.entry.rate)
     if not runs and (moved.joins or moved.returns or moved.leaves or moved.exits):
         yield CampaignEffect("later")
     if not moved.complete:
         yield CampaignEffect("minimum")
+
+
+def _refused(file: CampaignFile, coming: int, entered: int) -> int:
+    """Return how many of those who come may not, because as many as may ever enter have entered."""
+    if file.entry is None or file.entry.most is None:
+        return 0
+    return max(0, coming - max(0, file.entry.most - entered))
 
 
 def out_by_rules(
@@ -200,7 +237,16 @@ def settings(
         yield from (CampaignEffect("source_ends", detail=f"event {each.get('type')}") for each in events.removed)
     if "entry" in names:
         held = alignment.held_back(conn, campaign_id)
-        yield from _some("held_back_joins" if file.entry is None else "held_back", held)
+        if file.entry is None:
+            yield from _some("held_back_joins", held)
+        elif file.entry.most is None:
+            yield from _some("held_back", held)
+        else:
+            room = max(0, file.entry.most - entrants.ever(conn, campaign_id))
+            yield from _some("held_back", min(held, room))
+            yield from _some("held_back_refused", held - min(held, room), f"{file.entry.most:,}")
+            if names["entry"].before is None:
+                yield from _some("not_counted", memberships.count_active(conn, campaign_id))
     if "grace" in names and file.grace is not None:
         yield from _some("in_grace", alignment.in_grace(conn, campaign_id))
 

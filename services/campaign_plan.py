@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from parcours.db.clock import now as database_now
 from parcours.db.reads import alignment
 from parcours.db.reads.alignment import Movement
-from parcours.db.tables import campaigns, companies, contacts, dates, scores, templates, waits
+from parcours.db.tables import campaigns, companies, contacts, dates, entrants, scores, templates, waits
 from parcours.db.tables import membership as memberships
 from parcours.db.tables import stages as stages_table
 from parcours.db.tables.campaigns import StoredStep
@@ -177,8 +177,8 @@ class CampaignPlan:
         """Whether the file says what the campaign is already."""
         return self.unchanged and self.publishes is None and not any(self.retimed.values())
 
-    def lines(self) -> list[str]:
-        """Return the plan in sentences."""
+    def lines(self, *, backfill: bool = False, reschedule: bool = False) -> list[str]:
+        """Return the plan in sentences, with what is asked of it besides."""
         if self.changes_nothing:
             return [f"{self.file.campaign}: no changes"]
         new = self.campaign_id is None
@@ -219,8 +219,10 @@ class CampaignPlan:
                 lines.append(f"  {_waiting(waiting)} at {key}, whose date changes; {moved} rescheduled")
             elif waiting:
                 changes = "changed before" if key in self.retimed_before else "changes"
-                them = "it" if waiting == 1 else "them"
-                lines.append(f"  {_waiting(waiting)} at {key}, whose timing {changes}; --reschedule moves {them}")
+                moved = "it is rescheduled" if waiting == 1 else "they are rescheduled"
+                offer = f"--reschedule moves {'it' if waiting == 1 else 'them'}"
+                done = moved if reschedule else offer
+                lines.append(f"  {_waiting(waiting)} at {key}, whose timing {changes}; {done}")
         lines += [
             f"  {_waiting(waiting)} at {key}, whose rule or deadline changes; the rule is evaluated again"
             for key, waiting in self.rules_asked.items()
@@ -231,16 +233,7 @@ class CampaignPlan:
             for date, n in self.dates.items()
         ]
         lines += [f"  - contacts will no longer enter {date}" for date in self.dates_removed]
-        for key in self.new_roots:
-            without = self.members - self.restored.get(key, 0)
-            if without:
-                who = "1 existing member does" if without == 1 else f"{without:,} existing members do"
-                lines.append(f"  {who} not start {key}; use --backfill to start it for them")
-        lines += [
-            f"  existing members who passed {above} do not start {key}; use --backfill to start it for them"
-            for key, above in self.new_below.items()
-            if self.members
-        ]
+        lines += [f"  {each}" for each in self._starts(backfill=backfill)]
         lines += [f"  creates stage {key}" for key in self.stages]
         lines += [f"  creates point group {key}" for key in self.point_groups]
         if self.publishes is not None:
@@ -249,6 +242,24 @@ class CampaignPlan:
         lines += [f"  {signs[each.kind]}{each.sentence}" for each in self.effects]
         return lines + [f"  note: {warning}" for warning in self.warnings]
 
+    def _starts(self, *, backfill: bool) -> Iterator[str]:
+        """Yield for each new step whether it starts for those inside, but for those who wait there again."""
+        for key in self.new_roots:
+            without = self.members - self.restored.get(key, 0)
+            who = "1 existing member" if without == 1 else f"{without:,} existing members"
+            if without and backfill:
+                yield f"{who} {'starts' if without == 1 else 'start'} {key}"
+            elif without:
+                yield f"{who} {'does' if without == 1 else 'do'} not start {key}; use --backfill to start it for them"
+        for key, above in self.new_below.items():
+            if self.restored.get(key, 0) < self.members:
+                who = f"{'other ' if self.restored.get(key) else ''}existing members who passed {above}"
+                yield (
+                    f"{who} start {key}"
+                    if backfill
+                    else (f"{who} do not start {key}; use --backfill to start it for them")
+                )
+
     def _fate(self, key: str, waiting: int) -> str:
         """Return what happens to those who wait at a step that goes."""
         if not waiting:
@@ -256,7 +267,7 @@ class CampaignPlan:
         one = waiting == 1
         if key in self.redirected:
             return f"; {_waiting(waiting)} there and {'goes' if one else 'go'} to {self.redirected[key]}"
-        return f"; {_waiting(waiting)} there and {'is' if one else 'are'} cancelled"
+        return f"; {_waiting(waiting)} there; {'its wait is' if one else 'their waits are'} cancelled"
 
     def _again(self, key: str) -> str:
         n = self.restored.get(key, 0)
@@ -464,10 +475,8 @@ def plan(
     # The table names the steps of the present version too, whatever has become of its definition.
     there = [key for key in old if key in known]
     there += [key for key, step in known.items() if step.removed_at is None and key not in old]
-    waiting = waits.count_at(conn, [ids[key] for key in there])
     gone = [key for key in there if key not in new or new[key].kind.value != known[key].kind]
     kept = [key for key in there if key in old and key not in gone]
-    old_roots = {step.step for step in before.steps}
     # Who waits for a rule is asked again, by the present timing.
     retimed = [key for key in kept if _timing_of(old[key]) != _timing_of(new[key]) and _rule_of(new[key]) is None]
     since = {ids[key]: at for key in kept if key not in retimed and (at := known[key].retimed_at) is not None}
@@ -475,6 +484,9 @@ def plan(
     retimed_before = [key for key in kept if ids[key] in from_before]
     members = memberships.count_active(conn, row.id)
     changed = [key for key in kept if _own(old[key]) != _own(new[key])]
+    asked = [key for key in kept if _rule_of(new[key]) not in (None, _rule_of(old[key]))]
+    # Of steps that stay as they are, however many wait there, nothing is said.
+    waiting = waits.count_at(conn, [ids[key] for key in {*gone, *retimed, *changed, *asked}])
     differing = differences(before, file)
     effects: list[CampaignEffect] = []
     moves = None
@@ -482,21 +494,14 @@ def plan(
         was = Status(False) if not published else campaigns.status_of(published[0])
         on = alignment.is_on(conn, file.category)
         will = Status(wants, file.publish_from, file.publish_until, on)
-        runs = will.why_not(now) is None
         if wants == was.published:
             effects += campaign_effects.switched(was, will, members, now=now)
-        effects += campaign_effects.settings(conn, row.id, file, differing)
-        new_exits = [exit_rule(rule) for rule in _exit_rules(file) if rule not in _exit_rules(before)]
-        if new_exits and members:
-            effects += campaign_effects.out_by_rules(conn, row.id, new_exits, now=now, zone=zone)
-        starts = runs and was.why_not(now) is not None
-        if (
-            starts
-            or row.deleted
-            or any(each.step is None and each.name in campaign_effects.MOVES for each in differing)
-        ):
-            moves = campaign_effects.moved_by(conn, row.id, file, now=now, zone=zone)
-            effects += campaign_effects.people(file, moves, runs=runs)
+        runs = will.why_not(now) is None
+        starts = (runs and was.why_not(now) is not None) or row.deleted
+        moves, others = _effects(
+            conn, row.id, before, file, differing, members=members, runs=runs, starts=starts, now=now, zone=zone
+        )
+        effects += others
     return CampaignPlan(
         file,
         row.id,
@@ -516,14 +521,12 @@ def plan(
         },
         retimed_before=retimed_before,
         by_date=[key for key in retimed if any(isinstance(each[key].at, AtFile) for each in (old, new))],
-        rules_asked={
-            key: waiting.get(ids[key], 0) for key in kept if _rule_of(new[key]) not in (None, _rule_of(old[key]))
-        },
+        rules_asked={key: waiting.get(ids[key], 0) for key in asked},
         asks_exits=any(rule not in _exit_rules(before) for rule in _exit_rules(file)),
         rules_dropped=[key for key in kept if _rule_of(old[key]) is not None and _rule_of(new[key]) is None],
         dates=ahead,
         dates_removed=_gone(before, file),
-        new_roots=[step.step for step in file.steps if step.step not in old_roots],
+        new_roots=[step.step for step in file.steps if step.step not in {each.step for each in before.steps}],
         new_below={
             step.step: place[0]
             for step, place in _standing(file.steps, None, None)
@@ -543,6 +546,34 @@ def plan(
         moves=moves,
         warnings=warnings + unreadable_dates,
     )
+
+
+def _effects(
+    conn: Connection,
+    campaign_id: int,
+    before: CampaignFile,
+    file: CampaignFile,
+    differing: Sequence[Difference],
+    *,
+    members: int,
+    runs: bool,
+    starts: bool,
+    now: datetime,
+    zone: ZoneInfo,
+) -> tuple[Movement | None, list[CampaignEffect]]:
+    """Return whom the update that follows moves, None if it has no reason to, and what happens to contacts."""
+    effects = list(campaign_effects.settings(conn, campaign_id, file, differing))
+    new_exits = [exit_rule(rule) for rule in _exit_rules(file) if rule not in _exit_rules(before)]
+    if new_exits and members:
+        effects += campaign_effects.out_by_rules(conn, campaign_id, new_exits, now=now, zone=zone)
+    # Without a grace period, whoever it kept leaves at once.
+    ends_grace = before.grace is not None and file.grace is None
+    moving = any(each.step is None and each.name in campaign_effects.MOVES for each in differing)
+    if not (starts or ends_grace or moving):
+        return None, effects
+    moves = campaign_effects.moved_by(conn, campaign_id, file, now=now, zone=zone)
+    entered = entrants.ever(conn, campaign_id)
+    return moves, effects + list(campaign_effects.people(file, moves, runs=runs, entered=entered))
 
 
 def _restored(

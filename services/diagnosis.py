@@ -39,6 +39,9 @@ CLOCK_SECONDS = 2.0
 SMTP_SECONDS = 5.0
 # Transactions that tell a pooler from a server.
 POOLER_LOOKS = 5
+NEWER_POOLER = (
+    "use PgBouncer 1.20 or newer without `options` in ignore_startup_parameters, or connect to PostgreSQL directly"
+)
 
 
 class Finding(NamedTuple):
@@ -97,7 +100,10 @@ def _database(settings: Settings) -> Iterator[Finding]:
                 yield from _tables(conn)
     except (SQLAlchemyError, CampaignError) as error:
         first = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        yield Finding("database", "wrong", first, "start PostgreSQL, or check PARCOURS_DATABASE_URL")
+        refused = "unsupported startup parameter" in first
+        yield Finding(
+            "database", "wrong", first, NEWER_POOLER if refused else "start PostgreSQL, or check PARCOURS_DATABASE_URL"
+        )
     finally:
         if engine is not None:
             engine.dispose()
@@ -128,6 +134,9 @@ def _sessions(one: Connection, other: Connection) -> Finding:
             "the connection goes through a pooler in transaction mode, such as PgBouncer, which loses session locks",
             "set PARCOURS_DATABASE_URL to the server, or set pool_mode = session in the pooler",
         )
+    if not health.keeps_options(one):
+        lost = "the connection goes through a pooler that drops the options of sessions, such as the timezone"
+        return Finding("sessions", "wrong", lost, NEWER_POOLER)
     return Finding("sessions", "ok", "each connection has its own session")
 
 

@@ -10,12 +10,15 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from parcours.db.reads import batch
-from parcours.db.tables import campaigns, entrants
+from parcours.db.tables import campaigns, dates, entrants
 from parcours.db.tables import membership as memberships
 from parcours.domain.campaign import Campaign
 from parcours.domain.segments import judging
 from parcours.domain.segments.rule import Rule
 from parcours.services import segment_explained
+
+# How a sentence about an exit that keeps a contact out begins.
+KEPT_OUT = ("Exit segment ", "An exit rule is true ")
 
 _REENTRY = {
     "never": "Re-entry is `never`: a contact enters once.",
@@ -46,6 +49,8 @@ def sources(
         if campaign.entry.most is not None and entered.ever >= campaign.entry.most:
             yield f"The limit of {campaign.entry.most:,} entries is reached: nobody else enters, except manually."
     yield _REENTRY[campaign.reentry]
+    if campaign.reentry == "never" and any(each.rule.every for each in dates.sources(conn, campaign.id)):
+        yield "A date that comes again lets it enter each time."
 
 
 def _exits(

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from parcours.db.reads.alignment import Movement
-from parcours.db.tables import campaigns
+from parcours.db.tables import campaigns, entrants
 from parcours.db.tables.campaigns import Found
 from parcours.domain.campaign import Status
 from parcours.services import campaign_effects
@@ -29,7 +29,9 @@ def launch(
         return None, []
     on = Status(True, rows[0].publish_from, rows[0].publish_until, rows[0].category_published)
     moves = campaign_effects.moved_by(conn, found.id, version.file, now=now, zone=zone)
-    return moves, list(campaign_effects.people(version.file, moves, runs=on.why_not(now) is None))
+    entered = entrants.ever(conn, found.id)
+    runs = on.why_not(now) is None
+    return moves, list(campaign_effects.people(version.file, moves, runs=runs, entered=entered))
 
 
 def by_whom(moves: Iterable[Movement | None]) -> str | None:

@@ -44,6 +44,11 @@ def session_of(conn: Connection) -> int:
     return int(conn.execute(sql["session"]).scalar_one())
 
 
+def keeps_options(conn: Connection) -> bool:
+    """Return whether the session has the options that we began it with; a pooler may drop them."""
+    return bool(conn.execute(sql["keeps_options"]).scalar_one())
+
+
 def clock(conn: Connection) -> datetime:
     """Return what the server's clock shows at this moment."""
     shown: datetime = conn.execute(sql["clock"]).scalar_one()

@@ -30,6 +30,10 @@ SHOW server_version_num;
 -- name: session
 SELECT pg_backend_pid();
 
+-- name: keeps_options
+SELECT current_setting('timezone') = 'UTC' AND current_setting('jit') = 'off'
+   AND current_setting('idle_in_transaction_session_timeout') <> '0';
+
 -- name: clock
 -- Of this instant, not of the beginning of the transaction.
 SELECT clock_timestamp();

@@ -15,7 +15,7 @@ from parcours.db import touched
 from parcours.db.adapters import column
 from parcours.db.installation_settings import settings_of
 from parcours.db.statements import like, statements
-from parcours.db.tables import companies, events, outcomes, policies, refusals, runs, scores
+from parcours.db.tables import campaigns, companies, events, outcomes, policies, refusals, runs, scores
 from parcours.db.tables import contacts as contacts_table
 from parcours.domain.campaign import Campaign, Step
 from parcours.domain.contacts.contact import CHANGEABLE, COLUMNS, Contact, states
@@ -84,6 +84,7 @@ def load(
         policies=policies.by_channel(conn) if Need.POLICIES in needs else {},
         already_passed=_already_passed(conn, campaign, ids),
         companies=companies.known(conn, ids, _companies_named(campaign)) if Need.COMPANIES in needs else {},
+        set_aside=campaigns.why_not_readable(conn, campaign.joined),
         holders=None if settings_of(conn).shared_addresses else partial(_holders, conn),
     )
     if Need.POLICIES in needs:

@@ -243,8 +243,8 @@ def _waiting(conn: Connection, step_ids: Sequence[int], limit: int | None) -> tu
     campaigns.read_by_index(conn)
     found = waits.count_up_to(conn, step_ids, share + 1)
     guessed = {step_id for step_id, n in found.items() if n > share}
-    for step_id in guessed:
-        found[step_id] = max(found[step_id], waits.guess_at(conn, step_id))
+    for step_id, n in waits.guess_at(conn, guessed).items():
+        found[step_id] = max(found[step_id], n)
     return found, guessed
 
 

@@ -172,6 +172,13 @@ def unreadable(conn: Connection, rows: Iterable[Row[Any]]) -> dict[int, Unreadab
     return {id_: why for id_, why in found.items() if why is not None}
 
 
+def why_not_readable(conn: Connection, keys: Iterable[str]) -> dict[str, str]:
+    """Return why this process cannot read campaigns that are not deleted, by key; all others are left out."""
+    known = {key: found for key in keys if (found := stored(conn, key)) is not None and not found.deleted}
+    why = {key: _why_unreadable(conn, found.id, found.version) for key, found in known.items()}
+    return {key: error.why for key, error in why.items() if error is not None}
+
+
 def set_aside(conn: Connection) -> dict[str, str]:
     """Return the published campaigns that this process cannot read, by key, and why."""
     rows = [row for row in listing(conn) if row.published]

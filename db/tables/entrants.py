@@ -149,3 +149,8 @@ def entered(conn: Connection, campaign_id: int, limit: EntryLimit, *, now: datet
     """Return how many began in a campaign, for people."""
     row = conn.execute(sql["entered"], {"campaign_id": campaign_id, "period": limit.period_of(now)}).one()
     return Entered(*row)
+
+
+def ever(conn: Connection, campaign_id: int) -> int:
+    """Return how many count towards the limit of all who ever begin; who began while there was none does not."""
+    return int(conn.execute(sql["ever"], {"campaign_id": campaign_id}).scalar() or 0)

@@ -81,3 +81,6 @@ SELECT coalesce(sum(entered), 0)::bigint AS ever,
        coalesce(sum(in_period) FILTER (WHERE period = :period), 0)::bigint AS now,
        (SELECT count(*) FROM entrant WHERE entrant.campaign_id = :campaign_id) AS held
 FROM campaign_entry WHERE campaign_id = :campaign_id;
+
+-- name: ever
+SELECT entered FROM campaign_entry WHERE campaign_id = :campaign_id;

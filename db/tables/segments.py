@@ -1,6 +1,6 @@
 """Segments and who is in them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from parcours.db import touched
 from parcours.db.statements import statements
 from parcours.db.stored import Stored
+from parcours.db.tables import campaigns
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,13 @@ def users(conn: Connection, segment_id: int) -> list[str]:
 
 # Pages and the REST interface count members of a segment one by one up to here.
 COUNTED = 100_000
+# Of all segments of a page together.
+COUNTED_IN_ALL = 2_000_000
+
+
+def counted_of(segments: int) -> int:
+    """Return up to how many members of each a page counts that shows so many segments."""
+    return min(COUNTED, COUNTED_IN_ALL // max(1, segments))
 
 
 def listed(
@@ -84,16 +92,22 @@ def listed(
     *,
     key: str | None = None,
     most: int | None = None,
+    counted: Collection[str] | None = None,
     search: str = "",
     limit: int | None = None,
     offset: int = 0,
 ) -> list[SegmentLine]:
     """Return the segment of a key, or all by key; the members of each are counted up to `most`.
 
-    `search`: only those whose key or name contains it. Members are counted of those within `limit` and `offset` alone.
+    `search`: only those whose key or name contains it. Members are counted of those within `limit` and `offset` alone,
+    and with `counted` only of these. From then on, the transaction reads by index.
     """
+    if most != 0:
+        # By statistics, an empty segment may have as many members as the largest, so that a first is soon found.
+        campaigns.read_by_index(conn)
     pattern = "%" + search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%" if search else None
-    given = {"key": key, "most": most, "pattern": pattern, "limit": limit, "offset": offset}
+    of = None if counted is None else list(counted)
+    given = {"key": key, "most": most, "counted": of, "pattern": pattern, "limit": limit, "offset": offset}
     return [SegmentLine(*row) for row in conn.execute(statements(__file__)["listed"], given)]
 
 

@@ -34,7 +34,8 @@ WHERE campaign_source.kind = 'segment' AND campaign_source.source_id = :segment_
 ORDER BY campaign.key;
 
 -- name: listed
--- Members are counted from segment_member_active_idx alone, of each segment at most so many (null: all).
+-- Members are counted from segment_member_active_idx alone, of each segment at most so many (null: all), and only of
+-- some segments (null: of each).
 SELECT segment.key, segment.name, segment.public, segment.published, member.n AS members,
        ARRAY(SELECT campaign.key
              FROM campaign_source
@@ -50,7 +51,10 @@ FROM (
 ) AS segment
 CROSS JOIN LATERAL (
     SELECT count(*) AS n FROM (
-        SELECT FROM segment_member WHERE segment_id = segment.id AND active LIMIT CAST(:most AS bigint)
+        SELECT FROM segment_member
+        WHERE segment_id = segment.id AND active
+          AND (CAST(:counted AS text[]) IS NULL OR segment.key = ANY (CAST(:counted AS text[])))
+        LIMIT CAST(:most AS bigint)
     ) AS counted
 ) AS member
 WHERE segment.goal_of IS NULL

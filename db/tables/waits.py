@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from parcours.db.adapters import column
 from parcours.db.scope import Scope
-from parcours.db.statements import statements, variant
+from parcours.db.statements import composed, statements, variant
 from parcours.domain.walk.catch_up import Shift
 from parcours.domain.walk.rows import Claim, Jumped, Reason, Wait
 
@@ -226,6 +226,8 @@ def standing(conn: Connection, step_id: int, contact_ids: Iterable[int]) -> set[
 
 def count_at(conn: Connection, step_ids: Sequence[int]) -> dict[int, int]:
     """Return how many wait at each step; steps where nobody waits are left out."""
+    if not step_ids:
+        return {}
     return {row.step_id: row.n for row in conn.execute(sql["count_at"], {"step_ids": list(step_ids)})}
 
 
@@ -235,10 +237,15 @@ def count_up_to(conn: Connection, step_ids: Sequence[int], limit: int) -> dict[i
     return {row.step_id: row.n for row in rows}
 
 
-def guess_at(conn: Connection, step_id: int) -> int:
-    """Return about how many wait at a step, as the planner believes from its statistics."""
-    plan = conn.execute(sql["guess_at"], {"step_id": step_id}).scalar_one()
-    return int(plan[0]["Plan"]["Plan Rows"])
+def guess_at(conn: Connection, step_ids: Collection[int]) -> dict[int, int]:
+    """Return about how many wait at each step, as the planner believes from its statistics."""
+    if not step_ids:
+        return {}
+    given = {f"step_id_{n}": step_id for n, step_id in enumerate(step_ids)}
+    steps = " UNION ALL ".join(sql["at_step"].text.replace(":step_id", f":{name}") for name in given)
+    plan = conn.execute(composed(sql["guess_at"], steps=steps), given).scalar_one()[0]["Plan"]
+    parts = plan["Plans"] if len(given) > 1 else [plan]
+    return {step_id: int(part["Plan Rows"]) for step_id, part in zip(given.values(), parts, strict=True)}
 
 
 def take_kickoffs(

@@ -262,7 +262,11 @@ CROSS JOIN LATERAL (
 WHERE counted.n > 0;
 
 -- name: guess_at
-EXPLAIN (FORMAT JSON) SELECT FROM wait WHERE step_id = :step_id;
+-- The plan has a part for each step, below one node if there are several.
+EXPLAIN (FORMAT JSON) {steps};
+
+-- name: at_step
+SELECT FROM wait WHERE step_id = :step_id
 
 -- name: take_kickoffs
 -- Whatever else contacts, whose locks the caller holds, are to begin in a campaign now.

@@ -108,6 +108,8 @@ class Knowledge:
     companies: dict[str, Company] = field(default_factory=dict)
     # (contact id, step id, passage) of steps that moved and that a contact passed, or stands at, already.
     already_passed: Set[tuple[int, int, int]] = frozenset()
+    # Of the campaigns that steps of this one let contacts into, by key: why this process cannot read them.
+    set_aside: Mapping[str, str] = field(default_factory=dict)
     # Returns who has addresses, (contact id, key) by address in small letters, once nobody else can give them away;
     # None: contacts may share addresses. Asked only when a step changed some, which nobody knows before.
     holders: Callable[[Collection[str]], Mapping[str, Sequence[tuple[int, str]]]] | None = None

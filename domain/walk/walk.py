@@ -53,6 +53,9 @@ HEARD_LATE = timedelta(minutes=15)
 # When a rule that failed for a contact is asked again.
 RULE_RETRY = timedelta(hours=1)
 
+# When a campaign that this process cannot read is looked at again by whom a step lets into it.
+READ_AGAIN = timedelta(minutes=5)
+
 # What is kept with a wait, and in the history, of a decision whose rule was found true: since when.
 MATCHED_AT = "matched_at"
 
@@ -424,6 +427,13 @@ class _Walk:
             self.follow(step, branch, group)
 
     def _act(self, step: Step, passings: list[_Passing]) -> None:
+        aside = next((key for key in step.joined if key in self.world.set_aside), None)
+        if aside is not None:
+            # Nobody fails for what is wrong with this process, and another may be able to read it.
+            reason = f"the campaign {aside!r} cannot be read: {self.world.set_aside[aside]}"
+            for passing in passings:
+                self._postpone(passing, step, Postponed(self.now + READ_AGAIN, {"held_because": reason}))
+            return
         passed: list[_Passing] = []
         jumped: dict[str, list[_Passing]] = {}
         for passing, result in zip(passings, self._results(step, passings), strict=True):

@@ -196,6 +196,10 @@ def _sentence(error: Exception) -> str:
         return "an argument contains a character that is not valid UTF-8; type it again"
     module = type(error).__module__
     if module.startswith(("sqlalchemy", "psycopg")):
+        from parcours.cli.session import database_away
+
+        if (away := database_away(error)) is not None:
+            return away
         first = str(getattr(error, "orig", error)).strip().splitlines()[0]
         return f"the database reported an error: {first}; run `parcours db check`"
     if module.startswith(("redis", "pika", "dramatiq", "kombu", "amqp")):

@@ -84,7 +84,7 @@ def rollback(
         with here.engine.connect() as conn:
             found = campaigns.find(conn, campaign)
             planned = campaign_versions.plan_rollback(conn, found, version, zone=here.zone, now=instant(conn, now))
-        for line in planned.lines():
+        for line in planned.lines(backfill=backfill, reschedule=reschedule):
             here.say(line)
         if planned.unchanged:
             here.say("There was nothing to apply.")

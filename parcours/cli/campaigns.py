@@ -17,6 +17,7 @@ from parcours.db.clock import now as database_now
 from parcours.db.reads.alignment import Movement
 from parcours.db.scope import Scope
 from parcours.db.tables import campaigns
+from parcours.domain.campaign import NOT_PUBLISHED
 from parcours.domain.campaign_file.build import contact_date
 from parcours.domain.campaign_file.model import AtFile, CampaignFile, SkipFile, StepFile
 from parcours.domain.campaign_file.schema import file_schema
@@ -112,7 +113,7 @@ def apply(
         with here.engine.connect() as conn:
             plans = _plans(conn, read_files, now=instant(conn, now))
         for each in plans:
-            for line in each.lines():
+            for line in each.lines(backfill=backfill, reschedule=reschedule):
                 here.say(line)
         # With no transaction open: a person may take their time, and whoever changes a campaign meanwhile is noticed.
         asked = confirm_plans(plans, yes=yes)
@@ -309,24 +310,40 @@ def schema() -> None:
 
 def align(plans: Sequence[campaign_plan.CampaignPlan], *, inline: bool, now: str | None = None) -> None:
     """Let contacts join and leave after plans were applied, or say who does."""
+    here = session()
     for each in plans:
-        if each.would_change:
-            _align(each.file.campaign, [each.moves], inline=inline, now=now)
+        if not each.would_change:
+            continue
+        key = each.file.campaign
+        with here.engine.connect() as conn:
+            why_not = _why_not(conn, key, instant(conn, now))
+        if why_not is None:
+            _align(key, [each.moves], inline=inline, now=now)
+        elif inline or each.campaign_id is None or by_whom([each.moves]) is not None:
+            publish_it = f" Publish it with `parcours campaigns publish {key}`." if why_not == NOT_PUBLISHED else ""
+            here.say(f"{key} is not running: {why_not}.{publish_it}")
 
 
 def _align(key: str, moves: Sequence[Movement | None], *, inline: bool, now: str | None) -> None:
     here = session()
-    if not inline:
-        by = by_whom(moves)
-        if by is not None and here.settings.broker_url is None:
-            here.say(by)
-        return
     with here.engine.connect() as conn:
         scope = Scope(campaign_ids=(campaigns.find(conn, key).id,))
         at = instant(conn, now)
+        runs = _why_not(conn, key, at) is None
+    if not inline:
+        by = by_whom(moves) if runs else None
+        if by is not None and here.settings.broker_url is None:
+            here.say(by)
+        return
     done = update_inline(here.engine, scope, now=at, zone=here.zone).get(key)
     if done is not None:
         here.say(f"{key}: {done['added']:,} added, {done['restarted']:,} restarted, {done['removed']:,} removed.")
+
+
+def _why_not(conn: Connection, key: str, now: datetime) -> str | None:
+    """Return why a campaign does not run, or None when it does."""
+    (row,) = campaigns.listing(conn, [campaigns.find(conn, key).id])
+    return campaigns.status_of(row).why_not(now)
 
 
 def _switch(campaign: str, published: bool, now: str | None) -> bool:
@@ -387,9 +404,11 @@ def confirm_plans(plans: Sequence[campaign_plan.CampaignPlan], *, yes: bool) -> 
         return True
     leaves = sum(each.leaves for each in plans)
     if leaves:
-        raise CampaignError(f"{leaves:,} contacts leave by this; add --yes to confirm")
+        who = "1 contact leaves" if leaves == 1 else f"{leaves:,} contacts leave"
+        raise CampaignError(f"{who} by this; add --yes to confirm")
     if cancels:
-        raise CampaignError(f"this cancels {cancels:,} waiting contacts; add --yes to confirm")
+        whose = "the wait of 1 contact" if cancels == 1 else f"the waits of {cancels:,} contacts"
+        raise CampaignError(f"this cancels {whose}; add --yes to confirm")
     return False
 
 

@@ -32,12 +32,14 @@ from parcours.services.contact_json import membership_json, outcomes_json, waits
 app = typer.Typer()
 
 
-def _never(contact: str, campaign: str, inside: list[str], *, segments: bool) -> str:
+def _never(contact: str, campaign: str, inside: list[str], *, segments: bool, kept_out: bool) -> str:
     """Return why a contact is not in a campaign that it never was in."""
     if not inside:
         nowhere = " and is in none of its segments" if segments else ""
         return f"{contact} was never in {campaign}{nowhere}."
     named = ", ".join(inside)
+    if kept_out:
+        return f"{contact} was never in {campaign}. It is in its source segment {named}, but an exit keeps it out."
     return (
         f"{contact} was never in {campaign} but is in its source segment {named}; `parcours update` adds it while "
         "the campaign is running."
@@ -229,6 +231,8 @@ def _of_member(
     for wait in standing.waits:
         policy = (wait.held or {}).get("policy")
         held = f", held back by {RULES[policy['rule']]} ({policy['channel']})" if policy else ""
+        if because := (wait.held or {}).get("held_because"):
+            held = f", because {because}"
         failed = f"; the last attempt failed: {wait.error}" if wait.error else ""
         sentences.append(
             f"waits at {wait.step}{_of(wait.run)} ({wait.waiting}) {until(wait, loaded, zone)}{held}{failed}"
@@ -273,7 +277,8 @@ def explain(
         sentences.append(f"The campaign is not running: {why_not}.{places}")
     if standing is None:
         inside = sorted(sources.intersection(person.segments))
-        sentences.append(_never(contact, found.key, inside, segments=bool(segments)))
+        kept_out = any(each.startswith(entry_explained.KEPT_OUT) for each in by_source)
+        sentences.append(_never(contact, found.key, inside, segments=bool(segments), kept_out=kept_out))
         sentences += _events_of(loaded)
         sentences += by_source
     else:

@@ -27,6 +27,18 @@ if TYPE_CHECKING:
 ROOMY = 110
 
 
+def database_away(error: Exception) -> str | None:
+    """Return what to do about a database that does not answer; None for any other error."""
+    from parcours.db.faults import Fault, fault_of
+
+    if fault_of(error) is not Fault.AWAY:
+        return None
+    why = str(getattr(error, "orig", error)).strip().splitlines()[0]
+    if "unsupported startup parameter" in why:
+        return f"the connection pooler refuses the options of a session ({why}); use PgBouncer 1.20 or newer"
+    return f"cannot reach the database ({why}); start it, or check PARCOURS_DATABASE_URL"
+
+
 class Session:
     """One run of the command."""
 
@@ -77,7 +89,6 @@ class Session:
     def _away(self, broker_url: str | None) -> str | None:
         from sqlalchemy.exc import DBAPIError
 
-        from parcours.db.faults import Fault, fault_of
         from parcours.producers.broker import BrokerAwayError, check_broker
 
         try:
@@ -87,10 +98,9 @@ class Session:
         except BrokerAwayError as error:
             return str(error)
         except DBAPIError as error:
-            if fault_of(error) is not Fault.AWAY:
+            if (sentence := database_away(error)) is None:
                 raise
-            why = str(error.orig).strip().splitlines()[0]
-            return f"cannot reach the database ({why}); start it, or check PARCOURS_DATABASE_URL"
+            return sentence
         return None
 
     def need_broker(self, command: str) -> str:

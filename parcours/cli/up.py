@@ -11,10 +11,11 @@ from typing import Annotated
 import dramatiq
 import structlog
 import typer
+from sqlalchemy import Engine
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp
 
-from parcours.cli.session import session
+from parcours.cli.session import Session, session
 from parcours.db import embedded
 from parcours.domain.errors import CampaignError
 from parcours.ops.logs import OneLineMiddleware, configure
@@ -74,7 +75,7 @@ def up(
     # First: where the port is taken, another `up` may be living on the same embedded server.
     server = Server(host=host, port=port)
     settings = _reached_at(server.address, here.settings) if is_loopback(host) else here.settings
-    engine = here.engine
+    engine = _database(here)
     stop = _until_told()
     # Undone from the last to the first, whatever happens in between.
     with ExitStack() as running:
@@ -125,6 +126,15 @@ def up(
     if lost:
         raise CampaignError(f"stopped because {lost[0]!r} ended unexpectedly; see the log, then restart")
     here.say("Stopped.")
+
+
+def _database(here: Session) -> Engine:
+    """Return the database once it answers.
+
+    The broker is not waited for: what HTTP takes in meanwhile is stored, and found when it is back.
+    """
+    here.wait_for_servers()
+    return here.engine
 
 
 def _reached_at(address: str, settings: Settings) -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -47,7 +48,8 @@ def with_notes(path: Path, text: str) -> object:
     comments = comments_of(text)
     if not comments:
         return data
-    steps = [] if root is None else list(_steps(_below(root, _STEPS), data.get(_STEPS), set()))
+    found_steps = [] if root is None else _steps(_below(root, _STEPS), data.get(_STEPS), set())
+    steps = sorted(found_steps, key=_start)
     lines = _LINE_BREAK.split(text)
     said: dict[int, tuple[dict[str, Any], list[str]]] = {}
     for each in comments:
@@ -120,29 +122,28 @@ def _steps(node: yaml.Node | None, data: object, seen: set[int]) -> Iterator[_St
                 yield from _steps(_below(each, name), step.get(name), seen)
 
 
+def _start(step: _StepNode) -> int:
+    return int(step.node.start_mark.index)
+
+
 def _step_of(comment: Comment, steps: Sequence[_StepNode], lines: Sequence[str]) -> dict[str, Any] | None:
-    """Return the step that a comment is about."""
+    """Return the step that a comment is about, of steps in the order of the text."""
+    earlier = bisect_right(steps, comment.at, key=_start)
     if not comment.alone:
         # Beside: the last that begins on the line, else the innermost that the line is in.
-        beside = [each for each in steps if each.node.start_mark.line == comment.line]
-        around = [each for each in steps if each.node.start_mark.index <= comment.at < each.node.end_mark.index]
-        return (beside or around or [_NOTHING])[-1].data or None
+        if earlier and steps[earlier - 1].node.start_mark.line == comment.line:
+            return steps[earlier - 1].data
+        inside = (steps[n] for n in reversed(range(earlier)) if comment.at < steps[n].node.end_mark.index)
+        return next((each.data for each in inside), None)
     below = comment.line + 1
     while below < len(lines) and (not lines[below].strip() or lines[below].lstrip().startswith("#")):
         below += 1
     if below < len(lines) and lines[below].lstrip().startswith("-"):
-        above = [each for each in steps if each.node.start_mark.line == below]
-        if above:
-            return above[0].data
-    before = [
-        each
-        for each in steps
-        if each.node.start_mark.line < comment.line and each.node.start_mark.column <= comment.column
-    ]
-    return before[-1].data if before else None
-
-
-_NOTHING = _StepNode({}, yaml.ScalarNode("", ""))
+        later = bisect_left(steps, below, lo=earlier, key=lambda each: each.node.start_mark.line)
+        if later < len(steps) and steps[later].node.start_mark.line == below:
+            return steps[later].data
+    above = (steps[n] for n in reversed(range(earlier)) if steps[n].node.start_mark.column <= comment.column)
+    return next((each.data for each in above), None)
 
 
 def _note(whole: dict[str, Any], words: Sequence[str]) -> None:

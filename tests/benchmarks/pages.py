@@ -151,21 +151,7 @@ def measure(engine: Engine) -> Mapping[str, Took]:
     with TestClient(app, raise_server_exceptions=True) as http:
         for page in PAGES:
             found[page] = _timed([lambda page=page: http.get(page).raise_for_status()] * (RUNS + 1))  # type: ignore[misc]
-        for does, fields in (
-            ("insert", {"type": "action contact.points", "parent": "step-9", "branch": "then", "nth": "0"}),
-            ("set", {"step": "step-100", "name": "Renamed {n}", "when": "now", "with-points": "5"}),
-            ("copy", {"step": "step-105"}),
-            ("up", {"step": "step-60"}),
-            ("move", {"step": "step-5{n}", "parent": "step-209", "branch": "then", "nth": "0"}),
-            ("rename", {"step": "contact-points", "key": "another-{n}"}),
-            ("lift", {"step": "step-23{n}"}),
-            ("remove", {"step": "step-20{-n}"}),
-            ("settings", {"name": "Large {n}", "segments": "everybody", "existing": "1", "exit_on_leave": "1"}),
-            ("undo", {}),
-            ("redo", {}),
-            ("yaml", {"text": _written("")}),
-            ("yaml with comments", {"text": _written("  # number {n}")}),
-        ):
+        for does, fields in OPERATIONS:
             found[f"build: {does}"] = _timed(_operations(http, does.split()[0], fields))
         page = http.get("/campaigns/large/build/review").text
         seen = {"csrf": _one(r'name="csrf" value="([^"]+)"', page), "seen": _one(r'name="seen" value="([^"]+)"', page)}
@@ -176,6 +162,23 @@ def measure(engine: Engine) -> Mapping[str, Took]:
 def _written(comment: str) -> str:
     head = "name: Large{n}\nsources: {segments: [everybody]}\n"
     return head + _tree().replace("points: 1}", "points: {n}}" + comment)
+
+
+OPERATIONS: Sequence[tuple[str, Mapping[str, str]]] = (
+    ("insert", {"type": "action contact.points", "parent": "step-9", "branch": "then", "nth": "0"}),
+    ("set", {"step": "step-100", "name": "Renamed {n}", "when": "now", "with-points": "5"}),
+    ("copy", {"step": "step-105"}),
+    ("up", {"step": "step-60"}),
+    ("move", {"step": "step-5{n}", "parent": "step-209", "branch": "then", "nth": "0"}),
+    ("rename", {"step": "contact-points", "key": "another-{n}"}),
+    ("lift", {"step": "step-23{n}"}),
+    ("remove", {"step": "step-20{-n}"}),
+    ("settings", {"name": "Large {n}", "segments": "everybody", "existing": "1", "exit_on_leave": "1"}),
+    ("undo", {}),
+    ("redo", {}),
+    ("yaml", {"text": _written("")}),
+    ("yaml with comments", {"text": _written("  # number {n}")}),
+)
 
 
 def _one(pattern: str, page: str) -> str:

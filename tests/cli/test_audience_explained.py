@@ -96,6 +96,13 @@ def test_who_never_was_in_is_told_source_by_source(welcome: Run, tmp_path: Path)
     ]
 
 
+def test_who_is_in_a_source_but_kept_out_by_an_exit_is_not_told_that_an_update_adds_it(welcome: Run) -> None:
+    said(welcome, "segments", "add", "friends", "ben")
+    assert said(welcome, "explain", "welcome", "ben").splitlines()[0] == (
+        "ben was never in welcome. It is in its source segment friends, but an exit keeps it out."
+    )
+
+
 def test_who_waits_for_a_rule_is_told_condition_by_condition(welcome: Run) -> None:
     said(welcome, "campaigns", "add", "welcome", "ann")
     said(welcome, "trigger", "--inline", "--quiet")

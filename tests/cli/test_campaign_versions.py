@@ -4,7 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
+from parcours.db.reads import overview
+from parcours.db.tables import campaigns
+from parcours.web.i18n.labels import happened
 from tests.conftest import Run
 
 STEPS = """
@@ -64,7 +68,7 @@ def test_from_launch_to_rollback(run: Run, file: Path) -> None:
         "c: creates version 2",
         "~ sources.segments: - news",
         "~ step keep: after 2 days → 5 days",
-        "- step old; 3 contacts wait there and are cancelled",
+        "- step old; 3 contacts wait there; their waits are cancelled",
         "3 contacts wait at keep, whose timing changes; --reschedule moves them",
         "- 2 contacts leave, because they are in none of the segments",
     ]
@@ -107,6 +111,20 @@ def test_publishing_says_how_many_join_and_lets_them_in(run: Run, file: Path) ->
     file.write_text(BOTH.replace("published: true", "published: false"), encoding="utf-8")
     said = ok(run, "campaigns", "apply", file, "--yes")
     assert "contacts join and leave once the campaign runs" in said
+    assert said.splitlines()[-1] == (
+        "c is not running: it is not published. Publish it with `parcours campaigns publish c`."
+    )
     published = ok(run, "campaigns", "publish", "c", "--inline").splitlines()
     assert published == ["c is published.", "3 contacts join.", "c: 3 added, 0 restarted, 0 removed."]
     assert ok(run, "campaigns", "publish", "c").splitlines() == ["c was already published."]
+
+
+def test_a_reason_is_kept_where_no_version_is_made(run: Run, file: Path, engine: Engine) -> None:
+    ok(run, "campaigns", "apply", file, "--yes", "--inline")
+    file.write_text(ONE.replace("2 days", "5 days"), encoding="utf-8")
+    ok(run, "campaigns", "apply", file, "--yes")
+    said = ok(run, "campaigns", "apply", file, "--yes", "--reschedule", "-m", "for all")
+    assert "whose timing changed before; they are rescheduled" in said
+    with engine.connect() as conn:
+        rows, _ = overview.activity(conn, campaigns.find(conn, "c").id, None, limit=1)
+    assert happened(rows[0].what, rows[0].detail) == "Waiting contacts rescheduled: 3 (for all)"

@@ -51,6 +51,7 @@ def test_a_birthday_from_the_plan_to_the_explanation(run: Run, file: Path, tmp_p
     assert "1 week before birthday, every year, at 09:00" in said(run, "campaigns", "show", "birthday")
     explained = said(run, "explain", "birthday", "ann")
     assert "ann was never in birthday.\n" in explained
+    assert "A date that comes again lets it enter each time.\n" in explained
     assert "-03-02 09:00:00 Europe/Paris (1 week before birthday, every year, at 09:00).\n" in explained
     assert "'soon' is not a date" in said(run, "explain", "birthday", "ben")
     assert "the field is empty" in said(run, "explain", "birthday", "cai")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, create_engine, text
 
 from parcours.db.checks import health
 from parcours.ops.settings import Settings
@@ -180,3 +180,11 @@ def test_a_transaction_pooler_is_told_from_a_server(examine: Examine, pids: list
     assert "PgBouncer" in found.says
     assert "pool_mode = session" in (found.mend or "")
     assert examine()["sessions"].state == "ok"
+
+
+def test_a_pooler_that_drops_the_options_of_sessions_is_told(engine: Engine) -> None:
+    plain = create_engine(engine.url.difference_update_query(["options"]))
+    with plain.connect() as one, plain.connect() as other:
+        found = diagnosis._sessions(one, other)
+    plain.dispose()
+    assert (found.state, "drops the options" in found.says, "1.20" in (found.mend or "")) == ("wrong", True, True)

@@ -8,16 +8,19 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import Engine, text
 
+from parcours.cli import up
 from parcours.cli.session import Session
 from parcours.db.checks import health
 from parcours.db.clock import now
 from parcours.db.tables import campaigns
 from parcours.ops.settings import Settings
 from parcours.services import campaign_changes, waits_for_locks
+from tests import commands
 from tests.db.rows import campaign
 
 # So long a test waits for what must come; nothing is measured by it.
@@ -66,6 +69,32 @@ def test_a_database_that_is_away_is_waited_for(tmp_path: Path, monkeypatch: pyte
     away = here._away(None)
     assert away is not None
     assert away.startswith("cannot reach the database (")
+
+
+class WaitedError(Exception):
+    """Ends a process that would wait for ever."""
+
+
+def test_a_process_of_everything_waits_for_its_database_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Session(Settings.model_construct(home=tmp_path, database_url="postgresql://nobody@127.0.0.1:1/none"))
+
+    def warn(sentence: str) -> None:
+        raise WaitedError(sentence)
+
+    monkeypatch.setattr(here, "warn", warn)
+    monkeypatch.setattr(up, "session", lambda: here)
+    monkeypatch.setattr(up, "configure", lambda *_: None)
+    monkeypatch.setattr(up, "Server", lambda **_: SimpleNamespace(address="http://127.0.0.1:1"))
+    with pytest.raises(WaitedError, match="Waiting: cannot reach the database"):
+        up.up(port=0, host="127.0.0.1")
+
+
+def test_a_command_says_what_to_do_about_a_database_that_is_away(tmp_path: Path) -> None:
+    environment = {"PARCOURS_HOME": str(tmp_path), "PARCOURS_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
+    done = commands.run(["status"], environment=environment, folder=tmp_path, stdin=None, seconds=600)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("parcours: cannot reach the database (connection failed")
+    assert done.stderr.endswith("; start it, or check PARCOURS_DATABASE_URL\n")
 
 
 @pytest.mark.parametrize(

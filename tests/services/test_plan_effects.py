@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from parcours.db.reads import alignment
+from parcours.db.tables import waits
 from parcours.services import campaign_plan
 from parcours.services.campaign_plan import CampaignPlan
 from parcours.services.draft_check import check_draft
@@ -60,6 +63,35 @@ def test_a_source_that_comes_says_how_many_join_or_wait_to(two: World) -> None:
     plan = two.campaign(STEPS, segments=["first", "second", "third"])
     assert lines(plan) == ["publishes it", "+ 2 contacts join"]
     assert two.update(at(1, "11:00")) == {"added": 2}
+
+
+def test_a_grace_period_that_goes_says_who_leaves_at_once(two: World) -> None:
+    two.campaign(STEPS, segments=["second"], grace="9 days")
+    assert two.update(at(1, "10:00")) == {}
+    plan = two.campaign(STEPS, segments=["second"])
+    assert lines(plan) == [
+        "~ grace: 9 days → none",
+        "- 3 contacts leave, because they are in none of the segments",
+    ]
+    assert two.update(at(1, "11:00")) == {"removed": 3}
+
+
+def test_a_limit_of_entries_says_how_many_it_refuses_and_that_others_come_later(two: World) -> None:
+    two.contacts("x", "y", "z", segment="third")
+    plan = two.campaign(STEPS, segments=["first", "second", "third"], entry={"most": 2, "rate": "1 per day"})
+    assert lines(plan) == [
+        "~ sources.segments: + third",
+        "+ limit: 2 entries at most, 1 per day at most",
+        "5 contacts inside do not count towards the new limit",
+        "+ 2 contacts join",
+        "1 contact of the segments does not join, because the entry limit (2) is reached",
+        "they join as the limit allows (1 per day)",
+    ]
+    assert two.update(at(1, "10:00")) == {"added": 1}
+    two.contacts("w", segment="fourth")
+    plan = two.campaign(STEPS, segments=["first", "second", "third", "fourth"], entry={"most": 1})
+    assert lines(plan)[-1] == "3 contacts of the segments do not join, because the entry limit (1) is reached"
+    assert not any("+ 3" in line for line in lines(plan))
 
 
 def test_only_new_entries_of_a_segment_join_where_the_file_says_so(two: World) -> None:
@@ -247,3 +279,18 @@ def test_an_empty_list_of_which_one_is_enough_is_noted_in_a_file_and_an_error_in
     with world.engine.connect() as conn:
         said = check_draft(conn, draft, UTC_ZONE).at("tagged")
     assert said == [("tagged", "with.tags", "give at least one; with an empty list the answer is always no")]
+
+
+def test_who_waits_is_counted_only_where_something_changes(two: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[set[int]] = []
+    count = waits.count_at
+
+    def count_at(conn: Connection, step_ids: Sequence[int]) -> dict[int, int]:
+        asked.append(set(step_ids))
+        return count(conn, step_ids)
+
+    monkeypatch.setattr(waits, "count_at", count_at)
+    two.campaign(STEPS, segments=["first", "second"], priority="high")
+    changed = two.campaign(STEPS.replace("points: 1", "points: 2"), segments=["first", "second"])
+    assert asked == [set(), {two.step_id("a")}]
+    assert changed.waiting == {"a": 5}

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from parcours.services import apply_campaign
+from parcours.web.pages.campaign_form import choices_of
 from tests.workers.worlds import World, at
 
 POINT = "action: contact.points, with: {points: 1}"
@@ -142,6 +143,52 @@ def test_backfill_starts_steps_below_what_was_passed(world: World) -> None:
     assert world.standing("new") == ["hit", "seen"]
 
 
+def test_a_plan_offers_no_backfill_of_steps_at_which_everybody_waits_again(world: World) -> None:
+    world.crowd(3, segment="everyone")
+    alone = f"[{{step: a, {POINT}}}]"
+    below = f"[{{step: a, {POINT}, then: [{{step: b, {POINT}, after: 9 days}}]}}]"
+    world.campaign(below)
+    world.run()
+    world.campaign(alone, when=at(2))
+    plan = world.campaign(below, when=at(3))
+    assert plan.lines()[1:] == ["  + step b; 3 contacts wait there again"]
+    assert list(choices_of(plan)) == []
+    world.campaign(alone, when=at(4))
+    world.contacts("late", segment="everyone")
+    world.run(at(4))
+    plan = world.campaign(below, when=at(5), backfill=True)
+    assert (
+        plan.lines()[-1] == "  other existing members who passed a do not start b; use --backfill to start it for them"
+    )
+    assert plan.lines(backfill=True)[-1] == "  other existing members who passed a start b"
+    assert world.standing("late") == ["b"]
+
+
+def test_the_offer_to_reschedule_names_no_step_where_nobody_waits(world: World) -> None:
+    world.crowd(3, segment="everyone")
+    tree = f"""
+    - step: seen
+      decision: page.hit
+      no: [{{step: b, {POINT}, after: 3 days, then: [{{step: c, {POINT}, after: 1 day}}]}}]
+    """
+    world.campaign(tree)
+    world.run()
+    plan = world.campaign(tree.replace("3 days", "5 days").replace("1 day}", "2 days}"), when=at(2))
+    (offer,) = choices_of(plan)
+    assert offer.help == "Otherwise, they keep their current due time. Steps: seen."
+
+
+def test_a_plan_with_an_order_to_reschedule_says_that_it_does(world: World) -> None:
+    world.crowd(3, segment="everyone")
+    world.campaign(f"[{{step: a, {POINT}, after: 2 days}}]")
+    world.run()
+    plan = world.campaign(f"[{{step: a, {POINT}, after: 5 days}}, {{step: b, {POINT}}}]", when=at(2))
+    assert plan.lines(backfill=True, reschedule=True)[3:] == [
+        "  3 contacts wait at a, whose timing changes; they are rescheduled",
+        "  3 existing members start b",
+    ]
+
+
 def test_a_step_of_another_kind_and_back_restores_who_waited_at_what_it_was(world: World) -> None:
     world.crowd(3, segment="everyone")
     action = f"[{{step: a, {POINT}, after: 9 days}}]"
@@ -150,13 +197,16 @@ def test_a_step_of_another_kind_and_back_restores_who_waited_at_what_it_was(worl
     world.run()
     before = standing(world)
     plan = world.campaign(tagged, when=at(2))
-    assert "  ~ step a becomes a condition (contact.tags); 3 contacts wait there and are cancelled" in plan.lines()
+    assert (
+        "  ~ step a becomes a condition (contact.tags); 3 contacts wait there; their waits are cancelled"
+        in plan.lines()
+    )
     assert (plan.to_json()["becomes"], plan.removed) == ({"a": {"kind": "condition", "type": "contact.tags"}}, {"a": 3})
     assert standing(world) == []
     world.contacts("late", segment="everyone")
     world.run(at(3))
     plan = world.campaign(action, when=at(4))
-    said = "  ~ step a becomes an action (contact.points); 1 contact waits there and is cancelled"
+    said = "  ~ step a becomes an action (contact.points); 1 contact waits there; its wait is cancelled"
     assert f"{said}; 3 contacts wait there again" in plan.lines()
     assert standing(world) == before
     plan = world.campaign(tagged, when=at(5))

@@ -26,7 +26,7 @@ def test_removing_a_step_cancels_who_waits_there_and_says_how_many(world: World)
     world.update()
     plan = world.campaign(f"- {{step: keep, {POINT}, after: 1 day}}", when=at(1, "12:00"))
     assert plan.removed == {"drop": 5}
-    assert "  - step drop; 5 contacts wait there and are cancelled" in plan.lines()
+    assert "  - step drop; 5 contacts wait there; their waits are cancelled" in plan.lines()
     assert world.tally() == {"drop cancelled": 5}
     world.trigger(at(2))
     assert world.tally() == {"drop cancelled": 5, "keep done": 5}

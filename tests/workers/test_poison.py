@@ -439,6 +439,30 @@ def test_a_stored_definition_says_its_format_and_a_newer_one_is_set_aside(world:
     assert "this version of Parcours reads formats 1 to 2, not 9" in why
 
 
+def test_who_is_to_join_a_campaign_that_cannot_be_read_waits_and_does_not_fail(world: World, run: Run) -> None:
+    """The package of the other campaign's steps is missing here: that is no failure of who comes to it."""
+    world.contacts("ann", "ben", segment="everyone")
+    world.segment("nobody")
+    world.campaign(VISIT, key="other", segments=["nobody"])
+    readable = world.read("SELECT definition FROM campaign_version")[0].definition
+    world.write(
+        "UPDATE campaign_version SET definition = "
+        "CAST(replace(CAST(definition AS text), 'page.hit', 'no.such') AS json)"
+    )
+    campaigns._loaded.clear()
+    world.campaign("- {step: into, action: campaign.change, with: {add: [other]}}", key="feeder")
+    world.update()
+    for days in range(3):
+        world.trigger(at(days))
+    assert world.read("SELECT FROM outcome") == world.read("SELECT FROM failure") == []
+    told = run("explain", "feeder", "ann").stdout
+    assert ", because the campaign 'other' cannot be read: unknown decision 'no.such'" in told
+    world.write("UPDATE campaign_version SET definition = :it WHERE campaign_id = 1", it=json.dumps(readable))
+    world.trigger(at(4))
+    assert world.log(campaign="feeder") == ["ann: into done", "ben: into done"]
+    assert world.members(campaign="other") == {"ann": "in 1", "ben": "in 1"}
+
+
 def test_a_step_that_raises_says_why_at_the_first_attempt(
     world: World, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,8 +129,19 @@ class Planned(BaseModel):
     moved: list[str]
     removed: dict[str, int] = Field(examples=[{"old": 3}])
     redirected: dict[str, str] = Field(examples=[{"old": "remind"}])
+    becomes: dict[str, dict[str, str]] = Field(
+        examples=[{"old": {"kind": "condition", "type": "contact.tags"}}],
+        description="Steps of `removed` that stay as another kind of step.",
+    )
     retimed: dict[str, int]
     retimed_before: list[str] = Field(description="Steps of `retimed` whose timing was changed by an earlier version.")
+    by_date: list[str] = Field(
+        description="Steps of `retimed` that follow a date of the contact: their waits are rescheduled in any case."
+    )
+    rules_asked: dict[str, int] = Field(description="Decisions whose rule is evaluated again for who waits there.")
+    asks_exits: bool = Field(description="Whether new exit rules are evaluated for all members.")
+    dates: dict[str, int] = Field(description="New dates by which contacts enter, and how many contacts have them.")
+    dates_removed: list[str] = Field(description="Dates by which contacts no longer enter.")
     new_roots: list[str]
     new_below: dict[str, str] = Field(
         examples=[{"remind": "hello"}], description="New steps below others, with the step above."

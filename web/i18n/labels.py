@@ -309,6 +309,7 @@ def happened(what: str, detail: Mapping[str, Any], titles: Mapping[str, str] | N
     for beginning, sentence in MOVES.items():
         if what.startswith(beginning):
             return _(sentence, n=what.removeprefix(beginning))
+    why = f" ({detail['message']})" if detail.get("message") else ""
     changes = [
         _(sentence, steps=", ".join(called.get(key, str(key)) for key in detail[name]))
         for name, sentence in CHANGES.items()
@@ -318,10 +319,10 @@ def happened(what: str, detail: Mapping[str, Any], titles: Mapping[str, str] | N
         sent, step = int(detail["messages"]), called.get(detail["step"], detail["step"])
         return _n("{n} message of {step} sent again", "{n} messages of {step} sent again", sent, step=step)
     if what == "rescheduled" and "waits" in detail:
-        return _("Waiting contacts rescheduled: {n}", n=number(int(detail["waits"])))
+        return _("Waiting contacts rescheduled: {n}", n=number(int(detail["waits"]))) + why
     version = what.removeprefix("changed to version ")
     if version != what:
         said = _("Changed to version {n}", n=version)
     else:
         said = _(EVENTS[what]) if what in EVENTS else what[:1].upper() + what[1:]
-    return f"{said}{_(': ') if changes else ''}{'; '.join(changes)}"
+    return f"{said}{_(': ') if changes else ''}{'; '.join(changes)}{why}"

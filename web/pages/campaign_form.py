@@ -409,7 +409,8 @@ def _form(
     stale: Stale | None = None,
     status: int = 200,
 ) -> Response:
-    usable = [line for line in segments.listed(conn, most=segments.COUNTED) if line.public and line.published]
+    counted = segments.counted_of(len(segments.listed(conn, most=0)))
+    usable = [line for line in segments.listed(conn, most=counted) if line.public and line.published]
     sources = [form for form in forms.listed(conn) if not form.standalone]
     return render(
         request,
@@ -417,7 +418,7 @@ def _form(
         status,
         draft=draft,
         found=found,
-        counted=segments.COUNTED,
+        counted=counted,
         checked=checked,
         stale=stale,
         segments=usable,
@@ -525,7 +526,7 @@ def _listed(keys: Iterable[str], titles: Titles) -> str:
 
 
 def choices_of(planned: CampaignPlan, titles: Titles = NO_TITLES) -> Iterator[PlanChoice]:
-    kept = {key: n for key, n in planned.retimed.items() if key not in planned.by_date}
+    kept = {key: n for key, n in planned.retimed.items() if n and key not in planned.by_date}
     retimed = sum(kept.values())
     if retimed:
         yield PlanChoice(
@@ -533,14 +534,16 @@ def choices_of(planned: CampaignPlan, titles: Titles = NO_TITLES) -> Iterator[Pl
             _n("Reschedule {n} waiting contact", "Reschedule {n} waiting contacts", retimed),
             _("Otherwise, they keep their current due time. Steps: {steps}.", steps=_listed(kept, titles)),
         )
-    new_steps = [*planned.new_roots, *planned.new_below]
-    if planned.new_below and planned.members:
+    new_steps = [
+        key for key in (*planned.new_roots, *planned.new_below) if planned.restored.get(key, 0) < planned.members
+    ]
+    if any(key in planned.new_below for key in new_steps):
         yield PlanChoice(
             "backfill",
             _("Start the new steps for contacts who passed the step above"),
             _("Otherwise, only contacts who pass it later run them. Steps: {steps}.", steps=_listed(new_steps, titles)),
         )
-    elif planned.new_roots and planned.members:
+    elif new_steps:
         yield PlanChoice(
             "backfill",
             _n(
@@ -548,8 +551,5 @@ def choices_of(planned: CampaignPlan, titles: Titles = NO_TITLES) -> Iterator[Pl
                 "Start the new first steps for {n} active contacts",
                 planned.members,
             ),
-            _(
-                "Otherwise, only contacts who join later run them. Steps: {steps}.",
-                steps=_listed(planned.new_roots, titles),
-            ),
+            _("Otherwise, only contacts who join later run them. Steps: {steps}.", steps=_listed(new_steps, titles)),
         )

@@ -217,7 +217,9 @@ class DraftOperation:
         values["entry"] = self.entry()
         given = before["sources"] if isinstance(before.get("sources"), dict) else {}
         sources: dict[str, Any] = {
-            "segments": self.picked("segments", lambda: [(row.key, row.name) for row in segments.listed(self.conn)]),
+            "segments": self.picked(
+                "segments", lambda: [(row.key, row.name) for row in segments.listed(self.conn, most=0)]
+            ),
             "forms": self.picked("forms", lambda: [(row.key, row.name) for row in forms.listed(self.conn)]),
             **{name: setting_rows.read(form, name, given.get(name)) for name in ("events", "dates")},
         }
@@ -241,6 +243,9 @@ class DraftOperation:
         return setting_rows.shape(
             data, rule_form.field_kinds(self.conn) if "rule" in str(data.get("exit")) + str(data.get("goal")) else {}
         )
+
+    def segments(self) -> list[tuple[str, str]]:
+        return [(row.key, row.name) for row in segments.listed(self.conn, most=0)]
 
     def picked(self, name: str, known: Callable[[], list[tuple[str, str]]]) -> list[str]:
         """Return the keys that are ticked, and the one that was searched for, by its key or its name."""

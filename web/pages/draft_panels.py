@@ -66,7 +66,7 @@ _OF_A_ROW = re.compile(r"(exit\.\d|sources\.(events|dates)\.\d|goal(\.|$)|entry\
 def known_names(conn: Connection, bench: Bench) -> dict[RefersTo, list[PanelChoice]]:
     """Return what steps may refer to, by its names."""
     made: dict[RefersTo, list[PanelChoice]] = {
-        RefersTo.SEGMENT: [PanelChoice(each.key, each.name) for each in segments.listed(conn, most=1)],
+        RefersTo.SEGMENT: [PanelChoice(each.key, each.name) for each in segments.listed(conn, most=0)],
         RefersTo.FORM: [PanelChoice(each.key, each.name) for each in forms.listed(conn)],
         RefersTo.EMAIL: [PanelChoice(*each) for each in emails.titles(conn).items()],
         RefersTo.STAGE: [PanelChoice(each.key, each.name) for each in stages.listed(conn)],
@@ -229,9 +229,13 @@ def of_settings(
     data = bench.file
     sources = data.get("sources") if isinstance(data.get("sources"), dict) else {}
     assert isinstance(sources, dict)
-    lines = segments.listed(conn, most=segments.COUNTED)
-    usable = [each for each in lines if each.public and each.published]
     picked = [str(each) for each in sources.get("segments") or ()]
+    usable = [each for each in segments.listed(conn, most=0) if each.public and each.published]
+    # Of many, those that are chosen are shown, and their members counted.
+    shown = [each.key for each in usable if len(usable) <= MANY or each.key in picked]
+    counted = segments.counted_of(len(shown))
+    lines = segments.listed(conn, most=counted, counted=shown)
+    usable = [each for each in lines if each.public and each.published]
     picked_forms = [str(each) for each in sources.get("forms") or ()]
     campaign_forms = [each for each in forms.listed(conn) if not each.standalone]
     errors: dict[str, list[str]] = {}
@@ -290,7 +294,7 @@ def of_settings(
             **{name: write(each).strip() if each else "" for name, each in lists.items()},
         },
         "errors": errors,
-        "counted": segments.COUNTED,
+        "counted": counted,
         "categories": campaigns.categories(conn),
         "timezones": sorted(available_timezones()),
         "reentry": [(key, _(text)) for key, text in REENTRY],

@@ -220,6 +220,28 @@ def _effect(effect: CampaignEffect, n: int, detail: str) -> str:
             )
         case "in_grace":
             return _n("{n} contact in its grace period keeps it.", "{n} contacts in their grace period keep it.", n)
+        case "refused":
+            return _n(
+                "{n} contact of the segments will not join, because the entry limit ({most}) is reached.",
+                "{n} contacts of the segments will not join, because the entry limit ({most}) is reached.",
+                n,
+                most=detail,
+            )
+        case "held_back_refused":
+            return _n(
+                "{n} contact held back will not join, because the entry limit ({most}) is reached.",
+                "{n} contacts held back will not join, because the entry limit ({most}) is reached.",
+                n,
+                most=detail,
+            )
+        case "delayed":
+            return _("They will join as the limit allows ({rate}).", rate=detail)
+        case "not_counted":
+            return _n(
+                "{n} contact inside does not count towards the new limit.",
+                "{n} contacts inside do not count towards the new limit.",
+                n,
+            )
         case "source_ends":
             return _("No contact will join by {source} any more. Contacts who did stay.", source=detail)
         case "starts":

@@ -37,7 +37,9 @@ def show_all(request: Request, site: SiteOf) -> Response:
     search = request.query_params.get("q", "").strip()
     page = page_of(request)
     with site.engine.connect() as conn:
-        lines = segments.listed(conn, most=COUNTED, search=clean(search), limit=A_PAGE + 1, offset=(page - 1) * A_PAGE)
+        lines = segments.listed(
+            conn, most=segments.counted_of(A_PAGE), search=clean(search), limit=A_PAGE + 1, offset=(page - 1) * A_PAGE
+        )
         names = {row.key: row.name for row in campaigns.listing(conn)}
 
     def at(number: int) -> str:
@@ -48,7 +50,7 @@ def show_all(request: Request, site: SiteOf) -> Response:
         "segments/list.html",
         lines=lines[:A_PAGE],
         names=names,
-        counted=COUNTED,
+        counted=segments.counted_of(A_PAGE),
         search=search,
         previous=at(page - 1) if page > 1 else None,
         next=at(page + 1) if len(lines) > A_PAGE else None,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, event, text
 
 from parcours.db.scope import Scope
 from parcours.db.tables import dates, waits
@@ -252,3 +252,24 @@ def test_nothing_is_due_in_a_campaign_that_rests_or_at_a_step_that_is_gone(
     assert [each.step_id for each in waits.due_steps(conn, now=NOW)] == [step]
     assert waits.due_steps(conn, now=NOW, scope=Scope(excluded=(campaign_id,))) == []
     assert waits.due_steps(conn, now=NOW, scope=Scope(campaign_ids=())) == []
+
+
+def test_the_planner_is_asked_once_for_all_steps(conn: Connection) -> None:
+    contacts(conn, range(1, 61))
+    campaign_id, steps = campaign(conn, "many", "few", "nobody")
+    waits.arm(
+        conn,
+        [
+            Wait(contact, step, campaign_id, 1, 1, 0, "delay", NOW, NOW)
+            for step, size in zip(steps, (60, 10, 0), strict=True)
+            for contact in range(1, size + 1)
+        ],
+    )
+    conn.execute(text("ANALYZE wait"))
+    asked: list[str] = []
+    event.listen(conn, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    guessed = waits.guess_at(conn, steps)
+    assert (list(guessed), len(asked)) == (steps, 1)
+    assert guessed[steps[0]] == 60
+    assert guessed[steps[1]] == 10
+    assert (waits.guess_at(conn, steps[:1]), waits.guess_at(conn, [])) == ({steps[0]: 60}, {})

@@ -12,7 +12,10 @@ from sqlalchemy import Engine
 
 from parcours.db.partitions import ensure_partitions
 from parcours.db.tables import refusals
+from parcours.domain.campaign_file.model import CampaignFile
 from parcours.services import contact_changes
+from parcours.services.campaign_plan import CampaignPlan
+from parcours.web.api.campaigns import Planned
 from parcours.web.api.common import cursor_of
 from tests.conftest import Run
 from tests.web.conftest import Client, event
@@ -545,3 +548,9 @@ def test_messages_that_were_not_delivered_are_sent_again(http: TestClient, world
     assert http.post(address, json={}).status_code == 422
     told = [each["what"] for each in http.get("/api/campaigns/c").json()["activity"]]
     assert told[:2] == ["messages sent again", "messages sent again"]
+
+
+def test_a_plan_over_rest_has_all_that_the_command_prints() -> None:
+    file = CampaignFile.model_validate({"campaign": "c", "sources": {"segments": ["s"]}, "steps": []})
+    printed = CampaignPlan(file, None, 1, unchanged=False).to_json()
+    assert set(Planned.model_fields) == {*printed, "lines"}
