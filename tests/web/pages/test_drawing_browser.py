@@ -456,6 +456,6 @@ def test_what_applying_does_is_always_in_view_with_its_choices(build: str, world
     tab.goto(f"{build}/review")
     tab.get_by_label("Where they go").select_option("last")
     tab.get_by_role("button", name="Save").click()
-    expect(tab.locator(".plan")).to_contain_text("2 contacts waiting there will go to last.")
+    expect(tab.locator(".plan")).to_contain_text("2 contacts waiting there will go to “Say goodbye”.")
     assert file_of(world)["redirect"] == {"hello": "last"}
     tab.close()
