@@ -15,7 +15,7 @@ from parcours.db.merge_locks import shut_out_merges
 from parcours.db.statements import statements, variant
 from parcours.db.tables import policies, refusals, scores
 from parcours.db.tables.scores import PointsLogged, StageLogged
-from parcours.domain.contacts.identity import is_address
+from parcours.domain.contacts.identity import is_address, same_address
 from parcours.domain.gate import clean
 from parcours.domain.messages.policy import Rule
 
@@ -316,7 +316,7 @@ def named(conn: Connection, names: Iterable[str]) -> dict[str, int]:
     wanted = sorted({name for name in names if clean(name) == name})
     if not wanted:
         return {}
-    addresses = [name if is_address(name) else None for name in wanted]
+    addresses = [same_address(name) if is_address(name) else None for name in wanted]
     rows = conn.execute(statements(__file__)["named"], {"names": wanted, "addresses": addresses})
     return {row.name: row.id for row in rows if row.id is not None}
 
@@ -334,12 +334,13 @@ class Holder(NamedTuple):
 
 
 def holders(conn: Connection, addresses: Iterable[str]) -> dict[str, list[Holder]]:
-    """Return who has addresses, capitals making no difference; the oldest contact first."""
+    """Return who has addresses, however they are spelled; the oldest contact first."""
+    same = {address: same_address(address) for address in addresses}
     found: dict[str, list[Holder]] = {}
-    rows = conn.execute(statements(__file__)["holders"], {"addresses": sorted(set(addresses))})
+    rows = conn.execute(statements(__file__)["holders"], {"addresses": sorted(set(same.values()))})
     for address, id_, key in rows:
         found.setdefault(address, []).append(Holder(id_, key))
-    return found
+    return {address: found[spelled] for address, spelled in same.items() if spelled in found}
 
 
 def show(conn: Connection, name: str) -> Shown | None:

@@ -16,6 +16,7 @@ from parcours.db import touched
 from parcours.db.statements import like, statements
 from parcours.db.tables import contacts, installation, rules
 from parcours.domain import gate
+from parcours.domain.contacts import identity
 from parcours.domain.contacts.identity import is_address, same_address
 from parcours.domain.contacts.touched import by_event
 from parcours.domain.events.parsing import ContactEvent
@@ -98,7 +99,7 @@ def make_contacts(conn: Connection, names: Iterable[str]) -> None:
     lock_addresses(conn, addresses)
     since = contacts.named(conn, addresses.values())
     new = [name for name in addresses.values() if name not in since]
-    emails = [*[None] * len(keys), *new]
+    emails = [*[None] * len(keys), *map(identity.address, new)]
     made = conn.execute(sql["make_contacts"], {"keys": [*keys, *new], "emails": emails}).scalars()
     touched.note_anything(conn, made)
 

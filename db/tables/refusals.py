@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from parcours.db import touched
 from parcours.db.installation_settings import settings_of
 from parcours.db.statements import statements
-from parcours.domain.contacts.identity import MAX_PHONE, IdentityError, phone
+from parcours.domain.contacts.identity import MAX_PHONE, IdentityError, phone, same_address
 
 sql = statements(__file__)
 
@@ -308,7 +308,7 @@ def forget(conn: Connection, contact_ids: Iterable[int]) -> set[str]:
     phones = {number for each in reached for number in each.phones}
     for address in conn.execute(sql["past_addresses"], {"ids": ids}).scalars():
         if "@" in address:
-            emails.add(address.strip().lower())
+            emails.add(same_address(address))
         elif number := number_of(address, None, default):
             phones.add(number)
     shared = {number for number, who in owners(conn, phones).items() if not {owner.id for owner in who} <= set(ids)}
@@ -338,7 +338,7 @@ def _normal(said: RefusalChange, default: str | None) -> str | None:
     if said.address is None:
         return None
     text = said.address.strip()
-    return (text.lower() or None) if "@" in text else number_of(text, None, default)
+    return (same_address(text) or None) if "@" in text else number_of(text, None, default)
 
 
 def _own(reached: dict[int, Reach], said: RefusalChange) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
+from contextlib import suppress
 from functools import cache
 from zoneinfo import available_timezones
 
@@ -33,6 +34,7 @@ class IdentityError(ValueError):
 def address(text: str) -> str:
     """Return an email address as it is kept: one mailbox, without spaces around, as it was spelled.
 
+    An internationalized domain has its letters (`münchen.de`), also where it came in ASCII (`xn--mnchen-3ya.de`).
     Raises IdentityError for anything else: lists, names with an address in angle brackets, `mailto:`.
 
     Source: RFC 5321, section 4.1.2, without quoted local parts and address literals; RFC 6531 for letters
@@ -55,7 +57,16 @@ def address(text: str) -> str:
         raise IdentityError(f"{_shown(text)} is not an email address: check the part before @")
     if wire_domain(domain) is None:
         raise IdentityError(f"{_shown(text)} is not an email address: check the part after @")
-    return text
+    return _one_spelling(text)
+
+
+def _one_spelling(text: str) -> str:
+    """Return an address with composed letters, and with those of its domain instead of their form in ASCII."""
+    local, at, domain = unicodedata.normalize("NFC", text).rpartition("@")
+    if "xn--" in domain.lower():
+        with suppress(UnicodeError):
+            domain = domain.lower().encode("ascii").decode("idna")
+    return f"{local}{at}{domain}"
 
 
 def is_address(text: str) -> bool:
@@ -68,8 +79,11 @@ def is_address(text: str) -> bool:
 
 
 def same_address(text: str) -> str:
-    """Return an address in the form in which two spellings of one mailbox are equal: without regard to case."""
-    return text.strip().lower()
+    """Return an address in the form in which two spellings of one mailbox are equal: without regard to case.
+
+    Of a text that is no address, too.
+    """
+    return _one_spelling(text.strip()).lower()
 
 
 def in_use(address: str, *, owner: str, key: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from parcours.domain.contacts.contact import Contact
-from parcours.domain.contacts.identity import is_address, timezone
+from parcours.domain.contacts.identity import IdentityError, address, timezone
 from parcours.domain.contacts.tags import why_not_one
 from parcours.domain.messages import templates
 from parcours.domain.steps import templated
@@ -178,8 +178,11 @@ class ContactUpdate(Properties):
 
 def _own(name: str, value: str) -> str:
     """Return an attribute as it is kept. Raises ValueError for what is no address or timezone."""
-    if name == "email" and not is_address(value):
-        raise ValueError(f"{value!r} is not an email address")
+    if name == "email":
+        try:
+            return address(value)
+        except IdentityError:
+            raise ValueError(f"{value!r} is not an email address") from None
     return timezone(value) if name == "timezone" else value.strip()
 
 

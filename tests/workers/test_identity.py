@@ -60,6 +60,13 @@ def test_an_address_that_nobody_has_makes_one_contact_however_it_is_spelled(worl
     assert (row.key, row.email) == ("Ann@example.com", "Ann@example.com")
 
 
+def test_a_domain_in_letters_and_in_ascii_is_one_mailbox(world: World) -> None:
+    world.tell(event("page.hit", "zoe@xn--mnchen-3ya.de", url="/"), event("page.hit", "Zoe@münchen.de", url="/"))
+    world.tell(event("contact.changed", "zoe", email="ZOE@xn--mnchen-3ya.de"))
+    (row,) = world.read("SELECT key, email FROM contact WHERE email IS NOT NULL")
+    assert row.email.lower() == "zoe@münchen.de"
+
+
 def test_two_at_once_make_one_contact_of_an_address(world: World) -> None:
     start = threading.Barrier(4)
 

@@ -9,6 +9,7 @@ from parcours.domain.contacts.identity import (
     address,
     is_address,
     phone,
+    same_address,
     timezone,
     wire_address,
     wire_sender,
@@ -111,3 +112,22 @@ def test_an_address_in_look_alike_letters_is_no_second_spelling(text: str) -> No
     with pytest.raises(IdentityError, match="not an email address"):
         address(text)
     assert address("zoë@exämple.com") == "zoë@exämple.com"
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("zoe@xn--mnchen-3ya.de", "zoe@münchen.de"),
+        ("Zoe@XN--MNCHEN-3YA.de", "Zoe@münchen.de"),
+        ("zoe@mu\u0308nchen.de", "zoe@münchen.de"),
+        ("rene\u0301@example.com", "rené@example.com"),
+        ("zoe@example.com", "zoe@example.com"),
+        # No name that we could write otherwise.
+        ("zoe@xn--.de", "zoe@xn--.de"),
+    ],
+)
+def test_a_mailbox_has_one_spelling(text: str, kept: str) -> None:
+    assert same_address(text) == kept.lower()
+    if is_address(text):
+        assert address(text) == kept
+        assert wire_address(text) == wire_address(kept)
