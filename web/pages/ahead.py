@@ -187,8 +187,9 @@ def _patience() -> Any:
 
 def _chart(found: Forecast, start: datetime) -> tuple[Chart, Range]:
     """Return the picture: contacts and messages by day (UTC)."""
-    first = start.date()
-    shown = Range("days", first, first + timedelta(days=DAYS - 1), "day")
+    # Of the first day, what is left of it; of the last one, as much as is missing then.
+    last = (start + timedelta(days=DAYS) - timedelta(microseconds=1)).date()
+    shown = Range("days", start.date(), last, "day")
     counted: dict[datetime, dict[str, int]] = {}
 
     def count(day: date, name: str, n: int) -> None:

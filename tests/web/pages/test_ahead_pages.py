@@ -58,7 +58,10 @@ def test_the_month_ahead_is_a_picture_with_a_table_beside_it(world: World, clien
     assert "<script>" not in shown.text
     table = re.search(r'(?s)<table class="table compact" id="chart-table".*?</table>', shown.text)
     assert table is not None
-    assert len(re.findall("<tr>", table[0])) == 1 + ahead.DAYS
+    # It begins in the middle of a day, and ends in that of the last; nobody is missing.
+    came = [int(n) for n in re.findall(r"<td[^>]*>(\d+)</td>\s*<td[^>]*>\d+</td>\s*<td[^>]*>\d+</td>", table[0])]
+    assert len(came) in {ahead.DAYS, ahead.DAYS + 1}
+    assert sum(came) == 3 * ahead.DAYS
     words = words_of(shown.text)
     assert "Contacts and messages by day" in words
     assert "Nothing: no frequency cap, quiet hours, limit or rate is reached." in words
@@ -88,7 +91,7 @@ def test_one_contact_is_tried_in_its_own_time(world: World, client: Client) -> N
     assert shown.status_code == 200
     assert "What would happen to ann" in words
     assert "joins the campaign" in words
-    assert re.search(r"Say hello email\.send (done|skipped)", words), words
+    assert re.search(r"Say hello (done|skipped)", words), words
     unknown = browser.post("/campaigns/c/try", data={"csrf": csrf[1], "contact": "<b>"})
     assert unknown.status_code == 422
     assert "No contact has the key &lt;b&gt;." in unknown.text
