@@ -144,7 +144,11 @@ def _left(broker: Any, url: str | None) -> int:
 def test_absurd_orders_end_and_every_thread_of_a_worker_goes_on(url: str | None, queue: str) -> None:
     broker = make_broker(url)
     done = threading.Event()
-    dramatiq.actor(actor_name="act_on_events", queue_name="decisions", broker=broker)(done.set)
+
+    def act_on_events(look: int) -> None:
+        done.set()
+
+    dramatiq.actor(actor_name="act_on_events", queue_name="decisions", broker=broker)(act_on_events)
     if isinstance(broker, RabbitmqBroker):
         broker.declare_queue("decisions", ensure=True)
     for data in ABSURD.values():
