@@ -1,6 +1,8 @@
 # `make help` lists the targets. Each makes or renews .venv by itself when it has to.
 MAKEFLAGS += --no-print-directory
 VENV := .venv/bin
+# One more than there are processors: much of a test is waiting for other processes.
+TEST_PROCESSES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
@@ -27,7 +29,7 @@ up: venv
 	@exec $(VENV)/parcours up
 
 test: venv
-	@$(VENV)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	@$(VENV)/pytest --numprocesses $(TEST_PROCESSES) --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: venv
 	@$(VENV)/ruff check --quiet .
