@@ -155,4 +155,9 @@ def depth(broker: Broker, queue: str) -> int:
     if isinstance(broker, StubBroker):
         return sum(broker.queues[name].qsize() for name in names if name in broker.queues)
     rabbitmq: Any = broker
-    return sum(rabbitmq.get_queue_message_counts(queue)[:2])
+    try:
+        return sum(rabbitmq.get_queue_message_counts(queue)[:2])
+    except away(broker):
+        # As publishing does, which nobody may come to otherwise: the next one connects anew.
+        del rabbitmq.connection
+        raise

@@ -23,8 +23,9 @@ from structlog.testing import capture_logs
 from parcours.domain.errors import CampaignError
 from parcours.domain.jobs import QUEUES, ActOnEvents, Deliver, ExecuteDue, Order, RunSweep, SyncMembers
 from parcours.producers import broker as brokers
-from parcours.producers.broker import BrokerAwayError, check_broker, make_broker, publish, queue_depths
+from parcours.producers.broker import BrokerAwayError, away, check_broker, depth, make_broker, publish, queue_depths
 from parcours.producers.orders import MOST_BYTES, MOST_CHARACTERS, TolerantEncoder, why_no_order
+from tests import servers
 
 ORDERS = [ActOnEvents(), ExecuteDue(3), ExecuteDue(3, 2**62), RunSweep(1, 7), SyncMembers(1), Deliver("sms")]
 
@@ -306,3 +307,15 @@ def test_inside_a_process_only_the_newest_failures_are_kept() -> None:
         assert message is not None
         consumer.nack(message)
     assert len(broker.dead_letters) == brokers.MOST_DEAD
+
+
+def test_how_long_a_queue_is_can_be_asked_again_after_the_connection_was_lost() -> None:
+    with servers.broker("rabbitmq") as server:
+        broker: Any = make_broker(server.url)
+        publish(broker, ActOnEvents())
+        assert depth(broker, "decisions") == 1
+        broker.channel.close()
+        with pytest.raises(away(broker)):
+            depth(broker, "decisions")
+        assert depth(broker, "decisions") == 1
+        broker.close()
