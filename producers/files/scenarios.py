@@ -38,7 +38,7 @@ from parcours.producers.files.scenario import (
 )
 from parcours.producers.files.scenario_checks import NOTHING, CheckReading
 from parcours.producers.files.scenario_names import Known
-from parcours.producers.files.scenario_notes import Notes
+from parcours.producers.files.scenario_notes import Notes, incomplete
 from parcours.producers.files.scenario_steps import MOST_STEPS, StepReading
 
 __all__ = [
@@ -94,7 +94,7 @@ class _ScenarioReading:
         line = self.notes.line()
         found = None
         try:
-            for place in _incomplete(data):
+            for place in incomplete(data):
                 said = f"{dotted(place) or title}: contains {gate.INCOMPLETE}; write the whole character"
                 self.notes.note(place, said)
             if not self.notes.problems:
@@ -300,18 +300,3 @@ class _ScenarioReading:
         if key is None or not self.notes.event("contact.changed", key, changes, place):
             return None
         return ScenarioContact(key, changes, points, tuple(segments), self.notes.line(place))
-
-
-def _incomplete(data: object, place: Place = ()) -> Iterator[Place]:
-    """Yield where half of an emoji stands, which nothing can store."""
-    if isinstance(data, str):
-        if gate.is_incomplete(data):
-            yield place
-    elif isinstance(data, Mapping):
-        for name, value in data.items():
-            if gate.is_incomplete(str(name)):
-                yield place
-            yield from _incomplete(value, (*place, str(name)))
-    elif isinstance(data, list):
-        for index, value in enumerate(data):
-            yield from _incomplete(value, (*place, index))
