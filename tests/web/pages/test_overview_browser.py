@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, Route, expect, sync_playwright
 from sqlalchemy import Engine
 
 from tests.ops.test_health_and_metrics import free_port
@@ -123,6 +123,18 @@ def test_no_page_is_wider_than_its_screen(start: Start, world: World, tab: Page,
             tab.goto(f"http://127.0.0.1:{port}{path}")
             assert tab.evaluate("document.documentElement.scrollWidth") <= width, path
         tab.close()
+
+
+def test_a_name_that_was_typed_before_the_script_ran_gives_the_key(start: Start, world: World, tab: Page) -> None:
+    port = free_port()
+    held: list[Route] = []
+    tab.route("**/editor.js*", lambda route: held.append(route))
+    with start("up", "--port", port):
+        eventually(lambda: is_ready(port))
+        tab.goto(f"http://127.0.0.1:{port}/campaigns/+new?as=yaml", wait_until="commit")
+        tab.get_by_label("Name").fill("Summer")
+        held[0].continue_()
+        expect(tab.get_by_label("Key")).to_have_value("summer")
 
 
 def test_a_campaign_is_made_in_the_browser_errors_and_all(start: Start, world: World, tab: Page) -> None:
