@@ -128,7 +128,11 @@ def test_no_page_is_wider_than_its_screen(start: Start, world: World, tab: Page,
 def test_a_name_that_was_typed_before_the_script_ran_gives_the_key(start: Start, world: World, tab: Page) -> None:
     port = free_port()
     held: list[Route] = []
-    tab.route("**/editor.js*", lambda route: held.append(route))
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    tab.route("**/editor.js*", hold)
     with start("up", "--port", port):
         eventually(lambda: is_ready(port))
         tab.goto(f"http://127.0.0.1:{port}/campaigns/+new?as=yaml", wait_until="commit")
