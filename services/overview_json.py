@@ -28,7 +28,7 @@ def overview_json(conn: Connection, campaign: str, zone: ZoneInfo) -> dict[str, 
 def look_up(conn: Connection, campaign: str, zone: ZoneInfo) -> tuple[dict[str, Any], str | None, Overview]:
     found = campaigns.find(conn, campaign)
     row = campaigns.listing(conn, [found.id])[0]
-    why_not = campaigns.status_of(row).why_not(database_now(conn))
+    why_not = campaigns.status_of(row).why_not(database_now(conn), zone)
     about = {
         "id": found.id,
         "key": found.key,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 
 from parcours.domain.campaign_file.difference import Difference
 from parcours.domain.campaign_file.model import StepFile
@@ -10,7 +11,7 @@ from parcours.domain.time.intervals import parse_interval
 from parcours.services.campaign_effects import CampaignEffect
 from parcours.services.campaign_plan import KINDS, CampaignPlan
 from parcours.web.i18n.labels import interval
-from parcours.web.i18n.language import _, _n, marked
+from parcours.web.i18n.language import _, _n, instant, marked
 from parcours.web.i18n.sentences import told
 from parcours.web.i18n.step_words import property_name, type_name
 from parcours.web.pages.step_titles import quoted
@@ -42,6 +43,7 @@ SETTINGS = {
     "sources.forms": marked("Source forms"),
 }
 
+_INSTANTS = {"publish_from", "publish_until"}
 
 # Of a step, as its panel calls them.
 OF_STEPS = {
@@ -76,7 +78,20 @@ def setting_lines(planned: CampaignPlan) -> Iterator[tuple[str, str]]:
 
 def change(each: Difference) -> str:
     """Return a difference in short, such as `2 days → 5 days`."""
+    if each.name in _INSTANTS:
+        return f"{_when(each.before)} → {_when(each.after)}"
     return each.words(none=_("none"), yes=_("yes"), no=_("no"))
+
+
+def _when(value: object) -> str:
+    """Return an instant of a file as pages write it; what is no instant as it is, such as a day."""
+    if value is None:
+        return _("none")
+    try:
+        at = datetime.fromisoformat(str(value))
+    except ValueError:
+        return str(value)
+    return str(value) if at.tzinfo is None else instant(at)
 
 
 def step_change(planned: CampaignPlan, key: str, titles: Titles = NO_TITLES) -> str:
@@ -220,6 +235,12 @@ def _effect(effect: CampaignEffect, n: int, detail: str) -> str:
             )
         case "in_grace":
             return _n("{n} contact in its grace period keeps it.", "{n} contacts in their grace period keep it.", n)
+        case "in_grace_stays":
+            return _n(
+                "{n} contact in its grace period is in one of the segments again and will stay.",
+                "{n} contacts in their grace period are in one of the segments again and will stay.",
+                n,
+            )
         case "refused":
             return _n(
                 "{n} contact of the segments will not join, because the entry limit ({most}) is reached.",
