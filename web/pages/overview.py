@@ -35,6 +35,7 @@ from parcours.web.i18n.step_words import type_name
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, charts, pages_router, trees
 from parcours.web.pages.campaign_list import ListedCampaign, line_of
 from parcours.web.pages.charts import Chart, Range
+from parcours.web.pages.overview_insights import insights_of
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.pages.step_titles import Names, quoted, titled
 from parcours.web.paging import before_of, instant_of, next_address, written
@@ -235,7 +236,10 @@ def _tab(
             shown, chart, wrong = _graph(conn, request, about)
             gone = [_gone(step) for step in overview.removed(conn, about.campaign)]
             nodes = trees.tree(about.campaign, by_key, added=found.added, names=about.names)
-            return {"shown": shown, "chart": chart, "wrong": wrong, "presets": PRESETS, "nodes": nodes, "gone": gone}
+            path = {"shown": shown, "chart": chart, "wrong": wrong, "presets": PRESETS, "nodes": nodes, "gone": gone}
+            emails = about.names.get(RefersTo.EMAIL, {})
+            why_not = campaigns.status_of(about.row).why_not(about.now)
+            return path | insights_of(conn, about.campaign, found, emails, why_not=why_not, now=about.now)
         case "decisions" | "actions" | "conditions":
             return {"kind": KIND_OF[tab].value, "lines": _lines(about.campaign, by_key, found.added, KIND_OF[tab])}
         case "contacts":

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 from tests.conftest import Run
+from tests.web.conftest import Client
+from tests.web.pages.test_overview_pages import text_of
 from tests.workers.worlds import World
 
 TREE = """
@@ -73,3 +76,64 @@ def test_a_campaign_that_is_switched_off_is_the_cause(world: World, run: Run) ->
         "longer than planned at later: 2 contacts due, but the campaign is not running: it is not published"
         in run("overview", "c").stdout
     )
+
+
+def card(page: str, id_: str) -> str:
+    found = re.search(rf'(?s)id="{id_}".*?</(?:div|table)>', page)
+    assert found, page
+    return text_of(found[0]).split("> ", 1)[-1]
+
+
+def test_the_page_says_which_email_is_worst_and_why(client: Client, world: World) -> None:
+    mailed(world)
+    world.write("UPDATE email SET html = '<p>Hello', subject = 'The news' WHERE key = 'news'")
+    world.write("UPDATE email SET html = '<p>Hello' WHERE key = 'hello'")
+    world.write("UPDATE message SET bounced_at = sent_at WHERE template = 'news' AND contact_id <= 2")
+    page = client().get("/campaigns/c").text
+    assert "The news Opened by 0% of 118, the others by 100%. Bounced 2 (1.7%) · Unsubscribed 0 (0%)" in card(
+        page, "weak"
+    )
+    assert '<a href="/emails/news">The news</a>' in page
+    http = client()
+    http.cookies.set("parcours_language", "fr")
+    assert "Ouvert par 0 % de 118, les autres par 100 %." in text_of(http.get("/campaigns/c").text)
+
+
+def test_the_page_says_why_no_email_is_named(client: Client, world: World) -> None:
+    mailed(world, 3)
+    assert "Not enough data yet: emails are compared once two of them were delivered 100 times." in text_of(
+        client().get("/campaigns/c").text
+    )
+    world.campaign("- {step: one, action: contact.points, with: {points: 1}}", key="d")
+    assert "Worst email" not in client().get("/campaigns/d").text
+
+
+def test_the_page_says_where_contacts_are_longer_than_planned_and_where_none_answered(
+    client: Client, world: World
+) -> None:
+    mailed(world, 12)
+    page = client().get("/campaigns/c").text
+    stuck = card(page, "stuck")
+    assert "+1 point 12 contacts are here longer than planned. The first one has waited for" in stuck
+    assert "12 are due for more than 15 minutes: no worker is running. Show the status" in stuck
+    assert "No answer yet Visits * 12 contacts have not answered yet. Half of them have waited for" in stuck
+    assert "There is no deadline." in stuck
+    table = card(page, "waits-table")
+    assert re.search(r"\+1 point 12 \d+ days \d+ days longer than planned", table), table
+    assert re.search(r"Visits \* 12 \d+ days \d+ days an answer of the contact", table), table
+
+
+def test_nobody_stuck_is_said(client: Client, world: World) -> None:
+    world.contacts("anna", segment="everyone")
+    world.campaign("- {step: far, action: contact.points, with: {points: 1}, at: '2199-01-01 09:00'}")
+    world.run()
+    assert card(client().get("/campaigns/c").text, "stuck").strip() == "No contact is at a step longer than planned."
+    world.campaign("- {step: now, action: contact.points, with: {points: 1}}", key="d", segments=("nobody",))
+    assert "No contact is waiting." in client().get("/campaigns/d").text
+
+
+def test_what_is_said_follows_while_the_page_is_open(client: Client, world: World) -> None:
+    mailed(world, 12)
+    live = client().get("/campaigns/c/live?tab=path").text
+    for id_ in ("weak", "stuck", "waits-table"):
+        assert re.search(rf'id="{id_}"[^>]* data-live', live)
