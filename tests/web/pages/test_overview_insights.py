@@ -96,7 +96,7 @@ def test_the_page_says_which_email_is_worst_and_why(client: Client, world: World
     assert '<a href="/emails/news">The news</a>' in page
     http = client()
     http.cookies.set("parcours_language", "fr")
-    assert "Ouvert par 0 % de 118, les autres par 100 %." in text_of(http.get("/campaigns/c").text)
+    assert "Taux d’ouverture : 0 % sur 118, contre 100 % pour les autres." in text_of(http.get("/campaigns/c").text)
 
 
 def test_the_page_says_why_no_email_is_named(client: Client, world: World) -> None:
