@@ -49,7 +49,7 @@ class WaitLine:
     median: str
     oldest: str
     oldest_since: datetime | None
-    what_for: str
+    state: str
     stuck: str
     causes: list[tuple[str, str | None]]
     unanswered: str
@@ -120,7 +120,7 @@ def _line(step: Step, standing: StepStanding, found: Standings, now: datetime) -
         _for(standing.median_since, now),
         _for(standing.oldest_since, now),
         standing.oldest_since,
-        labels.listed(_purposes(standing)),
+        labels.listed(_states(standing)),
         _stuck(standing),
         [_cause(each) for each in found.causes(standing)],
         _unanswered(step, standing, now),
@@ -131,12 +131,12 @@ def _for(since: datetime | None, now: datetime) -> str:
     return lasted(None if since is None else (now - since).total_seconds())
 
 
-def _purposes(standing: StepStanding) -> list[str]:
-    """Return what contacts wait for, with how many."""
+def _states(standing: StepStanding) -> list[str]:
+    """Return how it is with those who wait, with how many."""
     stuck = standing.stuck - standing.unsent
     counted = (
-        (standing.planned, _("the planned time")),
-        (standing.answer, _("an answer of the contact")),
+        (standing.planned, _("as planned")),
+        (standing.answer, _("no answer yet")),
         (stuck, _("longer than planned")),
     )
     present = [(n, name) for n, name in counted if n]

@@ -120,7 +120,7 @@ def test_the_page_says_where_contacts_are_longer_than_planned_and_where_none_ans
     assert "There is no deadline." in stuck
     table = card(page, "waits-table")
     assert re.search(r"\+1 point 12 \d+ days \d+ days longer than planned", table), table
-    assert re.search(r"Visits \* 12 \d+ days \d+ days an answer of the contact", table), table
+    assert re.search(r"Visits \* 12 \d+ days \d+ days no answer yet", table), table
 
 
 def test_nobody_stuck_is_said(client: Client, world: World) -> None:
