@@ -49,7 +49,7 @@ def insights_json(emails: WeakEmails, found: Standings) -> dict[str, Any]:
 def look_up(conn: Connection, campaign: str, zone: ZoneInfo) -> tuple[dict[str, Any], str | None, Overview]:
     found = campaigns.find(conn, campaign)
     row = campaigns.listing(conn, [found.id])[0]
-    why_not = campaigns.status_of(row).why_not(database_now(conn))
+    why_not = campaigns.status_of(row).why_not(database_now(conn), zone)
     about = {
         "id": found.id,
         "key": found.key,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from parcours.domain.campaign_file.difference import Difference
@@ -14,7 +15,7 @@ from parcours.domain.time.intervals import parse_interval
 from parcours.services.campaign_effects import CampaignEffect
 from parcours.services.campaign_plan import KINDS, CampaignPlan
 from parcours.web.i18n.labels import interval
-from parcours.web.i18n.language import _, _n, marked
+from parcours.web.i18n.language import _, _n, instant, marked
 from parcours.web.i18n.sentences import told
 from parcours.web.i18n.step_words import property_name, type_name
 from parcours.web.pages.step_titles import Names, quoted
@@ -47,6 +48,7 @@ SETTINGS = {
     "sources.forms": marked("Source forms"),
 }
 
+_INSTANTS = {"publish_from", "publish_until"}
 _OF_SETTINGS = {"sources.segments": RefersTo.SEGMENT, "sources.forms": RefersTo.FORM}
 
 # Of a step, as its panel calls them.
@@ -85,7 +87,20 @@ def setting_lines(planned: CampaignPlan, names: Names = NO_NAMES) -> Iterator[tu
 
 def change(each: Difference) -> str:
     """Return a difference in short, such as `2 days → 5 days`."""
+    if each.name in _INSTANTS:
+        return f"{_when(each.before)} → {_when(each.after)}"
     return each.words(none=_("none"), yes=_("yes"), no=_("no"))
+
+
+def _when(value: object) -> str:
+    """Return an instant of a file as pages write it; what is no instant as it is, such as a day."""
+    if value is None:
+        return _("none")
+    try:
+        at = datetime.fromisoformat(str(value))
+    except ValueError:
+        return str(value)
+    return str(value) if at.tzinfo is None else instant(at)
 
 
 def _called(each: Difference, what: RefersTo | None, names: Names) -> Difference:
@@ -253,6 +268,12 @@ def _effect(effect: CampaignEffect, n: int, detail: str) -> str:
             )
         case "in_grace":
             return _n("{n} contact in its grace period keeps it.", "{n} contacts in their grace period keep it.", n)
+        case "in_grace_stays":
+            return _n(
+                "{n} contact in its grace period is in one of the segments again and will stay.",
+                "{n} contacts in their grace period are in one of the segments again and will stay.",
+                n,
+            )
         case "refused":
             return _n(
                 "{n} contact of the segments will not join, because the entry limit ({most}) is reached.",
