@@ -258,6 +258,11 @@ def read_version(conn: Connection, key: str, campaign_id: int, version: int) -> 
     return Version(file, data, why)
 
 
+def raw_definition(conn: Connection, campaign_id: int, version: int) -> Any:
+    """Return a version as it is stored, whether or not this process can read it; None if it is not there."""
+    return conn.execute(sql["definition"], {"campaign_id": campaign_id, "version": version}).scalar()
+
+
 def definition(conn: Connection, campaign_id: int, version: int) -> CampaignFile:
     """Return the campaign file of a version. Raises UnreadableCampaignError."""
     from parcours.domain.campaign_file import build

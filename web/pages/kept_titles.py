@@ -8,11 +8,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from parcours.db.tables import campaigns
-from parcours.domain.campaign_file import edit
+from parcours.domain.campaign_file.model import BRANCH_NAMES
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.types import Kind, RefersTo
-from parcours.services import drafts
 from parcours.web.i18n.language import _
 from parcours.web.pages import draft_trees
 from parcours.web.pages.step_titles import names_of
@@ -35,8 +34,9 @@ def titles_of(conn: Connection, campaign: str, keys: Collection[str]) -> dict[st
         left = set(keys) - made.keys()
         if not left:
             break
-        data = drafts.data_of(conn, found._replace(version=version))
-        steps = {each.step["step"]: each.step for each in edit.walk(data)}
+        # To load twenty versions as campaigns would take a second where they are large.
+        data = campaigns.raw_definition(conn, found.id, version)
+        steps = {each["step"]: each for each in _steps(data.get("steps") if isinstance(data, Mapping) else None)}
         wanted = [step for key, step in steps.items() if key in left]
         if not wanted:
             continue
@@ -47,11 +47,21 @@ def titles_of(conn: Connection, campaign: str, keys: Collection[str]) -> dict[st
     return made
 
 
+def _steps(stored: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the steps of a stored tree that have a key; another version of Parcours may have written it."""
+    for step in stored if isinstance(stored, list) else ():
+        if isinstance(step, Mapping):
+            if isinstance(step.get("step"), str):
+                yield step
+            for branch in BRANCH_NAMES:
+                yield from _steps(step.get(branch))
+
+
 def _references(step: Mapping[str, Any]) -> Iterator[tuple[str, RefersTo, str]]:
     for kind in Kind:
         if kind.value in step and isinstance(step.get("with"), Mapping):
             try:
-                found = step_type(kind, step[kind.value])
+                found = step_type(kind, str(step[kind.value]))
             except CampaignError:
                 continue
             for each in found.references(step["with"]):

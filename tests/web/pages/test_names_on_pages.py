@@ -50,6 +50,19 @@ def test_the_figures_of_an_email_name_the_steps_and_say_which_are_removed(http: 
     assert "greet Main version" in text_of(http.get("/emails/hello").text)
 
 
+def test_a_removed_step_of_a_version_that_nobody_can_read_keeps_its_key(http: TestClient, world: World) -> None:
+    world.contacts("ann", segment="everyone")
+    world.campaign("- {step: old, name: Old one, action: contact.points, with: {points: 1}}")
+    world.run()
+    world.campaign("- {step: new, action: contact.points, with: {points: 1}}", when=at(2))
+    assert "Old one (removed)" in text_of(http.get("/campaigns/c").text)
+    for broken in ('{"steps": [7, {"step": null}, {"step": "x", "then": 3}]}', "[]", "null"):
+        world.write("UPDATE campaign_version SET definition = CAST(:broken AS jsonb) WHERE version = 1", broken=broken)
+        page = http.get("/campaigns/c")
+        assert page.status_code == 200
+        assert "old Change points" in text_of(page.text)
+
+
 def test_the_review_names_a_changed_email_by_its_subject(http: TestClient, world: World) -> None:
     world.email("hello")
     world.email("offer")
