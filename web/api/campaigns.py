@@ -356,7 +356,11 @@ def delete_campaign(site: SiteOf, who: Manager, campaign: str, if_match: IfMatch
 
 @router.get("/campaigns/{campaign}/overview", summary="Get a campaign's statistics")
 def get_overview(site: SiteOf, _who: Reader, campaign: str) -> dict[str, Any]:
-    """The output of `parcours overview --json`: contacts added, active and left, and outcomes per step."""
+    """The output of `parcours overview --json`: contacts added, active and left, and outcomes per step.
+
+    `emails` names the emails with the lowest rate of clicks or opens, and `waits` says since when contacts wait at
+    each step, and for what. See the explanation of statistics.
+    """
     with site.engine.connect() as conn:
         return overview_json(conn, campaign, site.zone)
 
