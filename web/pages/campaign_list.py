@@ -322,7 +322,7 @@ def publish(request: Request, key: str, site: SiteOf, who: VisitorOf) -> Respons
     found, done = _switch(key, True, site, who.who)
     said = _("“{name}” was switched on.", name=found.name)
     if done.why_not:
-        said = f"{said} {_('It is not running yet: {why}.', why=told(done.why_not))}"
+        said = f"{said} {_('It is not running: {why}.', why=told(done.why_not))}"
     return redirect(request, "/campaigns", flash=said, kind="warning" if done.why_not else "done")
 
 

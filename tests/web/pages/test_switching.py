@@ -16,8 +16,8 @@ STEPS = "- {step: first, action: contact.points, with: {points: 1}}"
 @pytest.mark.parametrize(
     ("language", "said"),
     [
-        ("en", "“C” was switched on. It is not running yet: it starts on 1 Jun 2199, 09:00."),
-        ("fr", "est activée. Elle ne tourne pas encore : elle commence le 1er juin 2199 à 09:00."),
+        ("en", "“C” was switched on. It is not running: it starts on 1 Jun 2199, 09:00."),
+        ("fr", "est activée. Elle ne tourne pas : elle commence le 1er juin 2199 à 09:00."),
     ],
 )
 def test_a_campaign_that_does_not_run_yet_says_why_when_it_is_switched_on(
